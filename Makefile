@@ -1,0 +1,99 @@
+# The commands a person needs. Everything lands in .venv and node_modules; `make clean` removes what was built.
+#
+#   PYTHON=python3.12 make demo        another interpreter (3.11 or newer)
+#   PYTEST_ARGS="-k topk" make test    pass options to pytest
+#   BROWSER=0 make test                leave the browser tests out
+#
+# pip and npm are used as they are configured (PIP_*, npm_config_*, their configuration files).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+STAMPS := $(VENV)/stamps
+NPM := $(PY) hatch_build.py npm
+BROWSER ?= 1
+KILLS ?= 20
+JS_SOURCES := $(wildcard package.json package-lock.json tsconfig*.json js/*.mjs) $(shell find js/src -type f 2>/dev/null)
+BROWSER_ARGS := $(if $(filter 0,$(BROWSER)),-m "not browser")
+
+.PHONY: help demo lab test lint types js pytest browser-ready kernels peers faults bench clean distclean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ------------------------------------------------------------------------------------------- for everyone
+
+demo: $(STAMPS)/package ## train the demo SAE and read ten of its features
+	$(BIN)/saewidgets demo
+
+lab: $(STAMPS)/package ## open JupyterLab on the first tutorial
+	$(BIN)/saewidgets lab notebooks/01-train.ipynb
+
+# ------------------------------------------------------------------------------------------- for developers
+
+test: browser-ready js lint types pytest ## set up what is missing, then run every check and test
+
+js: node_modules/.package-lock.json ## build, type-check, lint and test the frontends
+	$(PY) hatch_build.py bundle
+	$(NPM) run check
+	$(NPM) run lint
+	$(NPM) test
+
+lint: $(STAMPS)/dev ## ruff
+	$(BIN)/ruff check .
+
+types: $(STAMPS)/dev ## mypy, strict
+	$(BIN)/mypy
+
+pytest: $(STAMPS)/dev
+	$(PY) -m pytest $(BROWSER_ARGS) $(PYTEST_ARGS)
+
+browser-ready:
+	@$(if $(filter 0,$(BROWSER)),true,.ci/chromium)
+
+kernels: $(STAMPS)/dev ## the main browser test on ipykernel 6.31, 7.3 and 7.4
+	SAEWIDGETS_ALL_KERNELS=1 $(PY) -m pytest tests/browser/test_training.py $(PYTEST_ARGS)
+
+faults: $(STAMPS)/dev ## kill training runs at random moments, KILLS=20 times
+	$(PY) -m pytest -m faults --kills $(KILLS) $(PYTEST_ARGS)
+
+peers: $(STAMPS)/dev ## build the environments of the packages we compare with
+	$(PY) tools/make_peers.py
+
+bench: $(STAMPS)/dev ## every benchmark; each prints ratios measured in one run
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) "$$file"; done
+
+clean: ## remove build products and caches
+	rm -rf build dist saewidgets/widgets/static .pytest_cache .ruff_cache .mypy_cache .hypothesis test-results .coverage
+	find saewidgets tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## clean, and remove .venv and node_modules
+	rm -rf $(VENV) node_modules
+
+# ------------------------------------------------------------------------------------------- environments
+
+$(STAMPS)/venv:
+	@python=$$(.ci/find-python); echo "Python: $$python"; "$$python" -m venv $(VENV) || { \
+	  echo "Could not make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/package: $(STAMPS)/venv pyproject.toml constraints.txt hatch_build.py $(JS_SOURCES)
+	@echo "Installing saewidgets and what it stands on (PyTorch is large: minutes the first time)"
+	$(PY) -m pip install --constraint constraints.txt --editable .
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/venv pyproject.toml constraints.txt hatch_build.py $(JS_SOURCES)
+	$(PY) -m pip install --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMPS)/package $@
+
+node_modules/.package-lock.json: package.json package-lock.json | $(STAMPS)/dev
+	@requirement=$$($(PY) hatch_build.py requirement); \
+	  if [ -n "$$requirement" ]; then $(PY) -m pip install --quiet "$$requirement"; fi
+	$(NPM) ci
+	@touch $@

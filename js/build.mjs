@@ -1,0 +1,52 @@
+// Bundles the page half of all widgets into saewidgets/widgets/static/. `--watch` rebuilds on change, `--demo` builds
+// the stand-alone page js/demo/dist (a fake model, no notebook).
+import { copyFileSync, mkdirSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import * as esbuild from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const limit = 150_000; // bytes; the text of the bundle is part of every saved widget state
+
+const common = {
+  bundle: true,
+  format: "esm",
+  target: "es2022",
+  jsx: "automatic",
+  jsxImportSource: "preact",
+  legalComments: "none",
+  logLevel: "warning",
+};
+
+const bundle = {
+  ...common,
+  entryPoints: { saewidgets: join(here, "src/index.ts") },
+  outdir: join(here, "../saewidgets/widgets/static"),
+  minify: true,
+};
+const styles = { ...bundle, entryPoints: { saewidgets: join(here, "src/styles/index.css") } };
+const demo = {
+  ...common,
+  entryPoints: { demo: join(here, "demo/demo.ts"), style: join(here, "src/styles/index.css") },
+  outdir: join(here, "demo/dist"),
+  sourcemap: "inline",
+};
+
+const jobs = process.argv.includes("--demo") ? [demo] : [bundle, styles];
+if (process.argv.includes("--watch")) {
+  for (const job of jobs) await (await esbuild.context({ ...job, logLevel: "info" })).watch();
+} else {
+  for (const job of jobs) await esbuild.build(job);
+  if (jobs[0] === demo) {
+    mkdirSync(demo.outdir, { recursive: true });
+    copyFileSync(join(here, "demo/index.html"), join(demo.outdir, "index.html"));
+  } else {
+    const size = statSync(join(bundle.outdir, "saewidgets.js")).size;
+    const css = statSync(join(bundle.outdir, "saewidgets.css")).size;
+    console.log(`saewidgets.js ${(size / 1000).toFixed(1)} kB, saewidgets.css ${(css / 1000).toFixed(1)} kB`);
+    if (size > limit) {
+      console.error(`The bundle is larger than ${limit / 1000} kB.`);
+      process.exit(1);
+    }
+  }
+}

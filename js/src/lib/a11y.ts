@@ -1,0 +1,79 @@
+/** Keyboard and screen-reader helpers. */
+import { useMemo } from "preact/hooks";
+
+const page = Math.random().toString(36).slice(2, 7); // every part of a panel loads its own copy of this module
+let counter = 0;
+
+/** An element id that is unique in the page. */
+export function useUid(prefix = "sw"): string {
+  return useMemo(() => {
+    counter += 1;
+    return `${prefix}-${page}-${counter}`;
+  }, [prefix]);
+}
+
+const STEPS: Record<string, number> = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+
+/** Where an arrow key, Home or End leads in a row of `length` items; null for any other key. Wraps around. */
+export function roveTo(key: string, index: number, length: number): number | null {
+  if (length === 0) return null;
+  if (key === "Home") return 0;
+  if (key === "End") return length - 1;
+  const step = STEPS[key];
+  return step === undefined ? null : (index + step + length) % length;
+}
+
+/**
+ * Roving focus in a group of tabs, radios or menu items: moves focus to the next one and returns its index.
+ * The items are found by `selector` inside the element that carries the handler.
+ */
+export function rove(event: KeyboardEvent, selector: string): number | null {
+  if (event.altKey || event.ctrlKey || event.metaKey) return null;
+  const group = event.currentTarget as HTMLElement;
+  const items = [...group.querySelectorAll<HTMLElement>(selector)];
+  const index = items.indexOf((event.target as HTMLElement).closest(selector) as HTMLElement);
+  const next = roveTo(event.key, index, items.length);
+  if (next === null || index < 0) return null;
+  event.preventDefault();
+  items[next]?.focus();
+  return next;
+}
+
+/** Does this element take typed text? Single-letter keys are not shortcuts there. */
+export function isTyping(target: EventTarget | null): boolean {
+  if (!(target instanceof HTMLElement)) return false;
+  if (target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement || target.isContentEditable)
+    return true;
+  return target instanceof HTMLInputElement && !["checkbox", "radio", "range", "button"].includes(target.type);
+}
+
+/**
+ * Says status changes to screen readers, politely and at most once in `every` ms: what comes in between is said together.
+ */
+export class Announcer {
+  private waiting: string[] = [];
+  private last = Number.NEGATIVE_INFINITY;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(
+    private readonly say: (text: string) => void,
+    private readonly every = 5000,
+  ) {}
+
+  announce(text: string): void {
+    if (!this.waiting.includes(text)) this.waiting.push(text);
+    if (this.timer !== undefined) return;
+    const wait = Math.max(0, this.last + this.every - performance.now());
+    this.timer = setTimeout(() => {
+      this.timer = undefined;
+      this.last = performance.now();
+      const lines = this.waiting.splice(0);
+      this.say(lines.length > 4 ? `${lines.slice(0, 4).join(". ")}, and ${lines.length - 4} more.` : lines.join(". "));
+    }, wait);
+  }
+
+  stop(): void {
+    clearTimeout(this.timer);
+    this.waiting = [];
+  }
+}

@@ -1,0 +1,184 @@
+/** Small controls that every widget uses. */
+import type { ComponentChildren, JSX } from "preact";
+import { rove, useUid } from "./a11y";
+import { Icon, type IconName } from "./icons";
+
+export interface ButtonProps {
+  children?: ComponentChildren;
+  icon?: IconName;
+  kind?: "primary" | "quiet" | "danger" | "link" | "plain";
+  small?: boolean;
+  /** Accessible name where the visible word is not enough. */
+  label?: string;
+  disabled?: boolean;
+  expanded?: boolean;
+  popup?: "menu";
+  id?: string;
+  onClick: (event: MouseEvent) => void;
+}
+
+const KINDS = { primary: "b p", quiet: "b q", danger: "b d", link: "lk", plain: "b" };
+
+/** A button that stays focusable when disabled, so that focus is not lost while an action is under way. */
+export function Button(props: ButtonProps) {
+  const { icon, kind = "plain", small, label, disabled, children } = props;
+  const size = kind === "link" ? "" : `${small ? " s" : ""}${children ? "" : " ic"}`;
+  return (
+    <button
+      type="button"
+      id={props.id}
+      class={`${KINDS[kind]}${size}`}
+      aria-label={label}
+      title={children ? undefined : label}
+      aria-disabled={disabled ? "true" : undefined}
+      aria-expanded={props.expanded}
+      aria-haspopup={props.popup}
+      onClick={(event) => {
+        if (!disabled) props.onClick(event);
+      }}
+    >
+      {icon && <Icon name={icon} />}
+      {children && <span>{children}</span>}
+    </button>
+  );
+}
+
+export interface Tab {
+  id: string;
+  label: string;
+  count?: number;
+}
+
+interface TabsProps {
+  label: string;
+  tabs: Tab[];
+  selected: string;
+  /** id of the tab panel these tabs control, prefix of the tabs' own ids. */
+  panel: string;
+  onSelect: (id: string) => void;
+}
+
+export const tabId = (panel: string, tab: string) => `${panel}-tab-${tab}`;
+
+export function Tabs({ label, tabs, selected, panel, onSelect }: TabsProps) {
+  return (
+    <div
+      class="tabs"
+      role="tablist"
+      aria-label={label}
+      onKeyDown={(event) => {
+        const next = rove(event, "[role=tab]");
+        const tab = next === null ? undefined : tabs[next];
+        if (tab) onSelect(tab.id);
+      }}
+    >
+      {tabs.map((tab) => (
+        <button
+          key={tab.id}
+          type="button"
+          role="tab"
+          class="tab"
+          id={tabId(panel, tab.id)}
+          aria-controls={panel}
+          aria-selected={tab.id === selected}
+          tabIndex={tab.id === selected ? 0 : -1}
+          onClick={() => onSelect(tab.id)}
+        >
+          {tab.label}
+          {tab.count !== undefined && (
+            <>
+              {" "}
+              <span class="n">{tab.count}</span>
+            </>
+          )}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+interface SegmentsProps<T extends string> {
+  label: string;
+  options: readonly { value: T; label: string }[];
+  selected: T;
+  onSelect: (value: T) => void;
+}
+
+/** Few exclusive choices as a row of radio buttons. */
+export function Segments<T extends string>({ label, options, selected, onSelect }: SegmentsProps<T>) {
+  return (
+    <div
+      class="seg"
+      role="radiogroup"
+      aria-label={label}
+      onKeyDown={(event) => {
+        const next = rove(event, "[role=radio]");
+        const option = next === null ? undefined : options[next];
+        if (option) onSelect(option.value);
+      }}
+    >
+      {options.map((option) => (
+        // biome-ignore lint/a11y/useSemanticElements: drawn as segments; arrows, roles and states are all here
+        <button
+          key={option.value}
+          type="button"
+          role="radio"
+          aria-checked={option.value === selected}
+          tabIndex={option.value === selected ? 0 : -1}
+          onClick={() => onSelect(option.value)}
+        >
+          {option.label}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+interface CheckboxProps {
+  label: string;
+  children?: ComponentChildren;
+  checked: boolean;
+  onChange: (checked: boolean) => void;
+}
+
+export function Checkbox({ label, children, checked, onChange }: CheckboxProps) {
+  const id = useUid("sw-check");
+  const input = (
+    <input
+      id={id}
+      type="checkbox"
+      aria-label={label}
+      checked={checked}
+      onChange={(event) => onChange(event.currentTarget.checked)}
+    />
+  );
+  return children === undefined ? (
+    input
+  ) : (
+    <label class="ck" for={id}>
+      {input} {children}
+    </label>
+  );
+}
+
+export interface NoteProps {
+  tone?: "err" | "warn" | "info" | "int" | "plain";
+  title: ComponentChildren;
+  children?: ComponentChildren;
+  actions?: ComponentChildren;
+}
+
+const TONE_ICONS = { err: "fail", warn: "warn", info: "info", int: "interrupted", plain: "info" } as const;
+
+/** What happened, where, what to do, with the button for it. */
+export function NoteBox({ tone = "plain", title, children, actions }: NoteProps): JSX.Element {
+  return (
+    <div class={`note ${tone === "plain" ? "" : tone}`} role={tone === "err" ? "alert" : "status"}>
+      <Icon name={TONE_ICONS[tone]} />
+      <div class="txt">
+        <b>{title}</b> {children}
+      </div>
+      {actions && <div class="acts">{actions}</div>}
+    </div>
+  );
+}

@@ -1,0 +1,138 @@
+/**
+ * Numbers as people read them. Counts have separators, K and M only for tokens, loss 4, FVU and CE 3, L0 1 decimals,
+ * densities 2 significant digits; what was not measured is an en dash.
+ */
+import type { Value } from "./protocol";
+
+export const DASH = "–";
+const LOCALE = "en-US";
+
+export function count(n: number): string {
+  return Math.round(n).toLocaleString(LOCALE);
+}
+
+const UNITS: [number, string][] = [
+  [1e9, "B"],
+  [1e6, "M"],
+  [1e3, "K"],
+];
+
+function inUnit(n: number, size: number, suffix: string): string {
+  const digits = n / size >= 100 ? 0 : 1;
+  return `${(n / size).toFixed(digits).replace(/\.0$/, "")}${suffix}`;
+}
+
+/** 10000000 → "10M", 57344 → "57.3K", 640 → "640". */
+export function tokens(n: number): string {
+  for (const [size, suffix] of UNITS) {
+    // 999,950 is 1M, not 1000K
+    if (n >= size * 0.9995) return inUnit(n, size, suffix);
+  }
+  return count(n);
+}
+
+/** "6.2M of 10M tokens": both in the unit of the total where the first is not too small for that. */
+export function tokensOf(done: number, total: number): string {
+  const unit = UNITS.find(([size]) => total >= size * 0.9995);
+  const left = unit && done >= unit[0] * 0.1 ? inUnit(done, unit[0], unit[1]) : tokens(done);
+  return `${left} of ${tokens(total)} tokens`;
+}
+
+/** A measured value with fixed decimals; strings ("NaN", "Infinity") become words. */
+export function decimal(value: Value | undefined, digits: number): string {
+  if (value === null || value === undefined) return DASH;
+  const n = typeof value === "string" ? Number(value) : value;
+  if (Number.isNaN(n)) return "NaN";
+  if (!Number.isFinite(n)) return n > 0 ? "∞" : "−∞";
+  const text = n.toFixed(digits);
+  return n < 0 ? text.replace("-", "−") : text;
+}
+
+export const loss = (value: Value | undefined) => decimal(value, 4);
+export const fvu = (value: Value | undefined) => decimal(value, 3);
+export const ce = (value: Value | undefined) => decimal(value, 3);
+export const l0 = (value: Value | undefined) => decimal(value, 1);
+
+/** 0.021 → "2.1 %". */
+export function share(value: Value | undefined): string {
+  if (value === null || value === undefined) return DASH;
+  const n = Number(value);
+  return Number.isFinite(n) ? `${(n * 100).toFixed(1)} %` : decimal(value, 1);
+}
+
+/** Two significant digits without an exponent where that stays readable: 0.00071 → "0.00071", 3.2e-7 → "3.2e-7". */
+export function density(value: number): string {
+  if (value === 0) return "0";
+  return Math.abs(value) >= 1e-5 ? String(Number(value.toPrecision(2))) : value.toExponential(1);
+}
+
+/** 79 → "1 min 19 s", 10980 → "3 h 3 min". The two largest units that are not zero. */
+export function duration(seconds: number): string {
+  if (!Number.isFinite(seconds) || seconds < 0) return DASH;
+  if (seconds < 1) return "less than 1 s";
+  const total = Math.round(seconds);
+  const parts: [number, string][] = [
+    [Math.floor(total / 86_400), "d"],
+    [Math.floor(total / 3600) % 24, "h"],
+    [Math.floor(total / 60) % 60, "min"],
+    [total % 60, "s"],
+  ];
+  const first = parts.findIndex(([n]) => n > 0);
+  return parts
+    .slice(first, first + 2)
+    .filter(([n]) => n > 0)
+    .map(([n, unit]) => `${n} ${unit}`)
+    .join(" ");
+}
+
+/** Decimal units, as disks and device lists use them: 604000000 → "604 MB", 8e9 → "8.0 GB". */
+export function bytes(n: number): string {
+  if (n >= 1e12) return `${(n / 1e12).toFixed(1)} TB`;
+  if (n >= 0.9995e9) return `${(n / 1e9).toFixed(n >= 99.95e9 ? 0 : 1)} GB`;
+  if (n >= 0.9995e6) return `${(n / 1e6).toFixed(n >= 9.95e6 ? 0 : 1)} MB`;
+  if (n >= 1000) return `${Math.round(n / 1000)} kB`;
+  return `${n} B`;
+}
+
+/** Unix seconds → local time of day "14:02", with the date when it is not today's. */
+export function clock(unix: number, now = Date.now(), withSeconds = false): string {
+  const at = new Date(unix * 1000);
+  const two = (n: number) => String(n).padStart(2, "0");
+  const time = `${two(at.getHours())}:${two(at.getMinutes())}${withSeconds ? `:${two(at.getSeconds())}` : ""}`;
+  if (at.toDateString() === new Date(now).toDateString()) return time;
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${time}`;
+}
+
+/** Age in seconds as the footer says it: "0.2 s ago", "12 s ago", "3 min ago". */
+export function ago(seconds: number): string {
+  if (seconds < 10) return `${Math.max(0, seconds).toFixed(1)} s ago`;
+  return seconds < 60 ? `${Math.round(seconds)} s ago` : `${duration(Math.floor(seconds / 60) * 60)} ago`;
+}
+
+/** 1 → "1 checkpoint", 3 → "3 checkpoints". */
+export function plural(n: number, noun: string): string {
+  return `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
+}
+
+/** "16,384", "16_384", "16 384", "2M", "64k" → an integer; null when it is none. */
+export function parseInteger(text: string): number | null {
+  const plain = text.trim().replace(/[,_\s]/g, "");
+  const match = /^([+-]?\d+(?:\.\d+)?)([kKmM]?)$/.exec(plain);
+  if (!match) return null;
+  const scale = { k: 1e3, m: 1e6 }[(match[2] ?? "").toLowerCase()] ?? 1;
+  const n = Number((Number(match[1]) * scale).toPrecision(15));
+  return Number.isSafeInteger(n) ? n : null;
+}
+
+/** "3e-4", "0.5", "1,000.5" → a number; null when it is none. */
+export function parseNumber(text: string): number | null {
+  const plain = text.trim().replace(/[,_\s]/g, "");
+  if (!/^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(plain)) return null;
+  return Number(plain);
+}
+
+/** A number as a form shows it: small ones in the exponent form people write ("3e-4"). */
+export function formNumber(n: number): string {
+  if (n !== 0 && Math.abs(n) < 1e-3) return n.toExponential().replace("e+", "e");
+  return String(n);
+}

@@ -1,0 +1,72 @@
+/** Puts a widget part into the page: root element, theme, keyboard, live region. */
+import { type ComponentChild, render } from "preact";
+import { Announcer } from "./a11y";
+import type { Theme } from "./protocol";
+import { followTheme } from "./theme";
+
+export interface RootOptions {
+  label: string;
+  /** "part": one of several in a box that carries the border. */
+  frame: "whole" | "part";
+  theme: Theme | "auto";
+  height?: number | undefined;
+  stop: AbortSignal;
+  onTheme?: (theme: Theme) => void;
+  /** A key that no control inside used; return true when it was handled. */
+  onKey?: (event: KeyboardEvent) => boolean;
+}
+
+export interface Root {
+  element: HTMLElement;
+  announce: (text: string) => void;
+  draw: (content: ComponentChild) => void;
+}
+
+export function mountRoot(parent: HTMLElement, options: RootOptions): Root {
+  const element = document.createElement("section");
+  element.className = options.frame === "part" ? "sw sw-part" : "sw";
+  element.setAttribute("aria-label", options.label);
+  // JupyterLab's shortcuts listen in the capture phase, where stopping propagation comes too late; it honours this.
+  element.setAttribute("data-lm-suppress-shortcuts", "true");
+  if (options.height) element.style.setProperty("--sw-max-h", `${options.height}px`);
+
+  const live = document.createElement("div");
+  live.className = "vh";
+  live.setAttribute("role", "status");
+  live.setAttribute("aria-live", "polite");
+  const content = document.createElement("div");
+  element.append(content, live);
+  parent.append(element);
+
+  const announcer = new Announcer((text) => {
+    live.textContent = text;
+  });
+  const setTheme = (theme: Theme) => {
+    element.dataset.swTheme = theme;
+    const frame = element.closest<HTMLElement>(".sw-frame");
+    if (frame) frame.dataset.swTheme = theme;
+    options.onTheme?.(theme);
+  };
+  const { theme, stop } = options;
+  whenConnected(element, stop, () => (theme === "auto" ? followTheme(element, setTheme, stop) : setTheme(theme)));
+
+  element.addEventListener("keydown", (event) => {
+    if (!event.defaultPrevented && options.onKey?.(event)) event.preventDefault();
+    event.stopPropagation(); // front ends that listen further out: a notebook's single-letter commands
+  });
+  for (const type of ["keyup", "keypress"] as const) element.addEventListener(type, (event) => event.stopPropagation());
+
+  options.stop.addEventListener("abort", () => {
+    announcer.stop();
+    render(null, content);
+    element.remove();
+  });
+  return { element, announce: (text) => announcer.announce(text), draw: (what) => render(what, content) };
+}
+
+/** `render` runs before the host has put the element into the page. */
+function whenConnected(element: Element, stop: AbortSignal, then: () => void): void {
+  if (stop.aborted) return;
+  if (element.isConnected) then();
+  else setTimeout(() => whenConnected(element, stop, then), 20);
+}

@@ -1,0 +1,290 @@
+/**
+ * Every message and trait between Python and the page: the mirror of `saewidgets/widgets/messages.py`.
+ * `tests/wire/*.json` holds golden examples that both test suites read.
+ */
+
+// ------------------------------------------------------------------------------------------------ state
+
+/** A number; non-finite ones travel as the strings "NaN", "Infinity", "-Infinity"; null is "not measured". */
+export type Value = number | string | null;
+
+export interface Tile {
+  loss: Value;
+  l0: Value;
+  fvu: Value;
+  ce_loss_score: Value;
+  dead: Value;
+}
+
+export interface Note {
+  what: string;
+  hint: string | null;
+  kind: string;
+}
+
+export interface Card {
+  id: string;
+  name: string;
+  status: string;
+  model: string;
+  hook_name: string;
+  architecture: string;
+  d_sae: number;
+  device: string;
+  tokens_total: number;
+  tokens_done: number;
+  step: number;
+  fraction: number;
+  rate: number | null;
+  eta_seconds: number | null;
+  phase: string | null;
+  queue_position: number | null;
+  tiles: Tile;
+  note: Note | null;
+  dead_window_tokens: number;
+  checkpoint_count: number;
+  checkpoint_bytes: number;
+  last_checkpoint_step: number | null;
+  last_checkpoint_tokens: number | null;
+  sae_id: string | null;
+  created_at: number;
+  started_at: number | null;
+  finished_at: number | null;
+  heartbeat_at: number | null;
+  seconds_running: number;
+  series: number | null;
+}
+
+export interface DeviceInfo {
+  id: string;
+  label: string;
+  total_bytes: number | null;
+  free_bytes: number | null;
+}
+
+export type XAxis = "tokens" | "steps" | "time";
+export type Theme = "light" | "dark";
+
+export interface ChartState {
+  training_ids: string[];
+  x_axis: XAxis;
+  log_y: boolean;
+  show_raw: boolean;
+  smoothing: number;
+  theme: Theme;
+  zoomed: boolean;
+  summaries: string[];
+}
+
+export interface PanelState {
+  revision: number;
+  workspace: string;
+  cards: Card[];
+  total: number;
+  charts: ChartState;
+  devices: DeviceInfo[];
+  notice: Note | null;
+  updated_at: number;
+}
+
+export const EMPTY_STATE: PanelState = {
+  revision: 0,
+  workspace: "default workspace",
+  cards: [],
+  total: 0,
+  charts: {
+    training_ids: [],
+    x_axis: "tokens",
+    log_y: true,
+    show_raw: true,
+    smoothing: 40,
+    theme: "light",
+    zoomed: false,
+    summaries: [],
+  },
+  devices: [],
+  notice: null,
+  updated_at: 0,
+};
+
+// ------------------------------------------------------------------------------------------------ page → Python
+
+export type Action = "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete" | "import" | "checkpoint";
+
+export type ConfigData = { [name: string]: unknown };
+
+/** A command without its id; `Rpc` adds that. */
+export type Command =
+  | { kind: "refresh"; revision: number }
+  | { kind: "form_schema"; training_id?: string | null }
+  | { kind: "check"; config: ConfigData }
+  | { kind: "create"; config: ConfigData }
+  | { kind: "train_demo" }
+  | { kind: "run_action"; action: Action; training_id: string }
+  | { kind: "rename"; training_id: string; name: string }
+  | { kind: "details"; training_id: string }
+  | ({ kind: "chart"; reset_zoom?: boolean } & ChartChange)
+  | { kind: "save_png" }
+  | { kind: "metric_table"; training_id: string; names: string[]; limit: number; offset: number };
+
+/** Settings left out stay as they are. */
+export type ChartChange = Partial<Omit<ChartState, "zoomed" | "summaries">>;
+
+export type CommandKind = Command["kind"];
+
+// ------------------------------------------------------------------------------------------------ Python → page
+
+export interface Ack {
+  id: string;
+  kind: "ack";
+}
+
+export interface Result {
+  id: string;
+  kind: "result";
+  value: unknown;
+  columns: string[];
+}
+
+export interface Failure {
+  id: string;
+  kind: "failure";
+  what: string;
+  where: string | null;
+  hint: string | null;
+  fields: Record<string, string>;
+}
+
+export type Reply = Ack | Result | Failure;
+
+export type FieldType = "text" | "integer" | "number" | "boolean" | "choice";
+export type Section = "model" | "where" | "sae" | "training" | "advanced";
+
+export interface FormField {
+  name: string;
+  label: string;
+  help: string;
+  type: FieldType;
+  choices: string[];
+  default: unknown;
+  minimum: number | null;
+  maximum: number | null;
+  optional: boolean;
+  section: Section;
+  architectures: string[];
+}
+
+export interface FormData {
+  fields: FormField[];
+  defaults: Record<string, unknown>;
+  devices: DeviceInfo[];
+  suggestions: Record<string, string[]>;
+}
+
+export interface Segment {
+  label: string;
+  bytes: number;
+}
+
+export interface Estimate {
+  device: string;
+  memory: Segment[];
+  memory_total_bytes: number;
+  device_total_bytes: number | null;
+  device_free_bytes: number | null;
+  seconds: number | null;
+  tokens_per_second: number | null;
+  basis: string;
+  disk_bytes: number;
+  disk_free_bytes: number | null;
+  queue: number;
+  warnings: string[];
+}
+
+export interface ModelFacts {
+  parameters: number | null;
+  layers: number | null;
+  d_model: number | null;
+  context: number | null;
+  d_in: number | null;
+}
+
+export interface CheckResult {
+  fields: Record<string, string>;
+  hints: Record<string, string>;
+  model: ModelFacts | null;
+  name: string;
+  estimate: Estimate | null;
+}
+
+export interface CheckpointRow {
+  id: string;
+  label: string;
+  step: number;
+  tokens: number;
+  fvu: number | null;
+  size_bytes: number;
+  saved_at: number;
+}
+
+export interface Setting {
+  name: string;
+  value: string;
+}
+
+export interface DetailsData {
+  checkpoints: CheckpointRow[];
+  log: string[];
+  settings: Setting[];
+  folder: string;
+  traceback: string | null;
+}
+
+export interface TableData {
+  rows: number;
+  total: number;
+}
+
+// ------------------------------------------------------------------------------------------------ guards
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** A reply addressed to `id` …, or null when the message is something else. Missing optional keys get defaults. */
+export function parseReply(message: unknown): Reply | null {
+  if (!isObject(message) || typeof message.id !== "string") return null;
+  const { id } = message;
+  switch (message.kind) {
+    case "ack":
+      return { id, kind: "ack" };
+    case "result":
+      return {
+        id,
+        kind: "result",
+        value: message.value ?? null,
+        columns: Array.isArray(message.columns) ? message.columns.map(String) : [],
+      };
+    case "failure":
+      return {
+        id,
+        kind: "failure",
+        what: typeof message.what === "string" ? message.what : "Something went wrong.",
+        where: typeof message.where === "string" ? message.where : null,
+        hint: typeof message.hint === "string" ? message.hint : null,
+        fields: isObject(message.fields) ? (message.fields as Record<string, string>) : {},
+      };
+    default:
+      return null;
+  }
+}
+
+/** The trait or a refresh reply as `PanelState`; null when it is not one (an older or newer Python half). */
+export function parseState(value: unknown): PanelState | null {
+  if (!isObject(value) || typeof value.revision !== "number" || !Array.isArray(value.cards)) return null;
+  const charts = isObject(value.charts) ? value.charts : {};
+  return {
+    ...EMPTY_STATE,
+    ...(value as Partial<PanelState>),
+    charts: { ...EMPTY_STATE.charts, ...(charts as Partial<ChartState>) },
+  };
+}

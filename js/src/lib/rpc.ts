@@ -1,0 +1,157 @@
+/**
+ * Commands with answers over the widget's custom messages.
+ *
+ * Several views and parts share one channel: every command has an id of its own and replies to other ids are ignored.
+ * Python acknowledges at once; a command that is not acknowledged in `ACK_AFTER` waits behind a running cell, which
+ * `onLate` tells the caller so that it can say so.
+ */
+import type { Buffer } from "./buffers";
+import { type Command, type Failure, parseReply } from "./protocol";
+
+export const ACK_AFTER = 500; // ms
+const DEFAULT_TIMEOUT = 10 * 60_000; // ms: a queued click waits for the user's cell, however long that runs
+
+/** What the page needs of an anywidget model. */
+export interface Model {
+  get(name: string): unknown;
+  send(content: unknown, callbacks?: unknown, buffers?: ArrayBuffer[] | ArrayBufferView[]): void;
+  on(name: string, callback: (...args: never[]) => void): void;
+  off(name: string, callback?: ((...args: never[]) => void) | null): void;
+}
+
+/** Python refused: `what`, `where`, `hint` and the fields at fault. */
+export class CommandError extends Error {
+  constructor(readonly failure: Omit<Failure, "id" | "kind">) {
+    super([failure.what, failure.hint].filter(Boolean).join(" "));
+    this.name = "CommandError";
+  }
+}
+
+export interface Answer {
+  value: unknown;
+  columns: string[];
+  buffers: Buffer[];
+}
+
+export interface Options {
+  /** Called with true when there is no acknowledgement after half a second, with false once it comes (or all is over). */
+  onLate?: (late: boolean) => void;
+  signal?: AbortSignal;
+  timeout?: number;
+}
+
+interface Pending {
+  resolve: (answer: Answer) => void;
+  reject: (error: Error) => void;
+  acknowledge: () => void;
+}
+
+export class Rpc {
+  private readonly pending = new Map<string, Pending>();
+  private readonly client = Math.random().toString(36).slice(2, 10);
+  private count = 0;
+  private closed = false;
+  /** When Python last answered anything, by `performance.now()`; null if never. */
+  lastHeard: number | null = null;
+
+  constructor(private readonly model: Model) {
+    model.on("msg:custom", this.receive);
+  }
+
+  send(command: Command, options: Options = {}): Promise<Answer> {
+    this.count += 1;
+    const id = `${this.client}-${this.count}`;
+    return new Promise((resolve, reject) => {
+      if (this.closed || options.signal?.aborted) {
+        reject(new DOMException("The view was closed.", "AbortError"));
+        return;
+      }
+      let late = false;
+      const lateTimer = setTimeout(() => {
+        late = true;
+        options.onLate?.(true);
+      }, ACK_AFTER);
+      const acknowledge = () => {
+        clearTimeout(lateTimer);
+        if (late) options.onLate?.(false);
+        late = false;
+      };
+      const finish = () => {
+        acknowledge();
+        clearTimeout(timer);
+        options.signal?.removeEventListener("abort", abort);
+        this.pending.delete(id);
+      };
+      const fail = (error: Error) => {
+        finish();
+        reject(error);
+      };
+      const abort = () => fail(new DOMException("The command was given up.", "AbortError"));
+      const timer = setTimeout(
+        () => fail(timeoutError(command.kind, options.timeout ?? DEFAULT_TIMEOUT)),
+        options.timeout ?? DEFAULT_TIMEOUT,
+      );
+      options.signal?.addEventListener("abort", abort);
+      this.pending.set(id, {
+        acknowledge,
+        resolve: (answer) => {
+          finish();
+          resolve(answer);
+        },
+        reject: fail,
+      });
+      try {
+        this.model.send({ id, ...command });
+      } catch (error) {
+        // The comm is gone (kernel shut down, saved notebook): the front end throws instead of sending.
+        fail(notConnected(error));
+      }
+    });
+  }
+
+  /** Gives up all that is under way; to be called when the view goes. */
+  close(): void {
+    this.closed = true;
+    this.model.off("msg:custom", this.receive);
+    for (const entry of [...this.pending.values()])
+      entry.reject(new DOMException("The view was closed.", "AbortError"));
+  }
+
+  private readonly receive = (message: unknown, buffers?: Buffer[]): void => {
+    const reply = parseReply(message);
+    if (reply === null) return;
+    const entry = this.pending.get(reply.id);
+    if (entry === undefined) return; // of another view, or given up
+    this.lastHeard = performance.now();
+    if (reply.kind === "ack") entry.acknowledge();
+    else if (reply.kind === "result") {
+      entry.resolve({ value: reply.value, columns: reply.columns, buffers: buffers ?? [] });
+    } else entry.reject(new CommandError(reply));
+  };
+}
+
+function timeoutError(kind: string, ms: number): CommandError {
+  return new CommandError({
+    what: `The kernel did not answer for ${Math.round(ms / 1000)} s.`,
+    where: kind,
+    hint: "It may be busy or gone. Try again, or run the cell again.",
+    fields: {},
+  });
+}
+
+function notConnected(cause: unknown): CommandError {
+  return new CommandError({
+    what: "The kernel is not connected.",
+    where: cause instanceof Error ? cause.message : null,
+    hint: "Run the cell again.",
+    fields: {},
+  });
+}
+
+export const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
+
+/** Any thrown value as the parts a note shows. */
+export function asFailure(error: unknown): Omit<Failure, "id" | "kind"> {
+  if (error instanceof CommandError) return error.failure;
+  return { what: error instanceof Error ? error.message : String(error), where: null, hint: null, fields: {} };
+}

@@ -1,0 +1,73 @@
+/** Below a card: what went wrong or stands still, with the button for it. */
+import { Button, NoteBox } from "../lib/controls";
+import * as f from "../lib/format";
+import type { Card } from "../lib/protocol";
+import { BusyNote, ProblemNote } from "./notes";
+import { statusOf } from "./state";
+import type { Store } from "./store";
+
+export function CardNotes(props: { store: Store; card: Card; copied: string | null; onCopied: () => void }) {
+  const { store, card, copied, onCopied } = props;
+  const status = statusOf(card);
+  const id = card.id;
+  const open = store.open.value.get(id);
+  const showsLog = open?.kind === "details" && open.tab === "log";
+  const step = card.last_checkpoint_step;
+  const notes = [
+    status === "failed" && (
+      <NoteBox
+        key="failed"
+        tone="err"
+        title={card.note?.what ?? "The training failed."}
+        actions={
+          <>
+            {step !== null && (
+              <Button small disabled={store.pending.value.has(id)} onClick={() => void store.act(card, "resume")}>
+                {`Resume from step ${f.count(step)}`}
+              </Button>
+            )}
+            <Button
+              small
+              expanded={showsLog}
+              onClick={() => store.openFor(id, showsLog ? undefined : { kind: "details", tab: "log" })}
+            >
+              Show log
+            </Button>
+          </>
+        }
+      >
+        {card.note?.hint}
+      </NoteBox>
+    ),
+    status === "interrupted" && (
+      <NoteBox key="interrupted" tone="int" title="The kernel that ran it ended.">
+        {card.note?.hint
+          ? card.note.hint
+          : step === null
+            ? "Resume starts again from the beginning: it had no checkpoint yet."
+            : `Resume continues from step ${f.count(step)} and ends in the same weights as an uninterrupted run.`}
+      </NoteBox>
+    ),
+    card.note && status !== "failed" && status !== "interrupted" && (
+      <NoteBox key="note" tone={card.note.kind === "error" ? "err" : "warn"} title={card.note.what}>
+        {card.note.hint}
+      </NoteBox>
+    ),
+    store.late.value.has(id) && <BusyNote key="busy" store={store} id={id} />,
+    store.problems.value.has(id) && <ProblemNote key="problem" store={store} id={id} />,
+    copied && (
+      <NoteBox
+        key="copy"
+        title="This page may not use the clipboard."
+        actions={
+          <Button small onClick={onCopied}>
+            Dismiss
+          </Button>
+        }
+      >
+        The ID is <code>{copied}</code>.
+      </NoteBox>
+    ),
+  ].filter(Boolean);
+  return notes.length ? <div class="full notes">{notes}</div> : null;
+}

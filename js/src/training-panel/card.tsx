@@ -1,0 +1,198 @@
+/** One training in the list. */
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { Button, Checkbox } from "../lib/controls";
+import { copyText } from "../lib/copy";
+import * as f from "../lib/format";
+import { Icon, SeriesKey } from "../lib/icons";
+import type { Card } from "../lib/protocol";
+import { CardNotes } from "./card-notes";
+import { Details } from "./details";
+import { Menu, type MenuItem } from "./menu";
+import { DeleteQuestion, StopQuestion } from "./question";
+import { Rename } from "./rename";
+import {
+  buttonsFor,
+  type CardAction,
+  canDelete,
+  hasProgressBar,
+  progressLine,
+  STATUS_ICONS,
+  STATUS_WORDS,
+  statusOf,
+  stopAsks,
+} from "./state";
+import type { Store } from "./store";
+import { Tiles } from "./tiles";
+
+export function TrainingCard({ store, card }: { store: Store; card: Card }) {
+  const root = useRef<HTMLLIElement>(null);
+  const [copied, setCopied] = useState<string | null>(null);
+  const open = store.open.value.get(card.id);
+  const status = statusOf(card);
+  const selected = store.charts().training_ids.includes(card.id);
+  const more = `More actions: ${card.name}`;
+
+  useLayoutEffect(() => {
+    if (store.focusCard.value !== card.id) return;
+    store.focusCard.value = null;
+    root.current?.focus();
+    root.current?.scrollIntoView?.({ block: "nearest" });
+  }, [store.focusCard.value, card.id]);
+
+  // While a question is open it takes the place of the buttons; they are back after the next drawing.
+  const asks = open?.kind === "delete" || open?.kind === "stop";
+  const [returnTo, setReturnTo] = useState<string | null>(null);
+  useLayoutEffect(() => {
+    if (returnTo === null || asks) return;
+    focusButton(root.current, returnTo);
+    setReturnTo(null);
+  }, [returnTo, asks]);
+  const close = (focus = more) => {
+    store.openFor(card.id, undefined);
+    setReturnTo(focus);
+  };
+  const press = (action: CardAction) => {
+    if (action === "edit") store.form.value = { from: card };
+    else if (action === "delete") store.openFor(card.id, { kind: "delete" });
+    else if (action === "stop" && stopAsks(card)) store.openFor(card.id, { kind: "stop" });
+    else void store.act(card, action);
+  };
+  const copyId = async () => {
+    close();
+    setCopied((await copyText(card.id)) ? "" : card.id);
+  };
+  const menu: MenuItem[] = [
+    { label: "Rename", run: () => store.openFor(card.id, { kind: "rename" }) },
+    { label: "Details", run: () => store.openFor(card.id, { kind: "details", tab: "checkpoints" }) },
+    { label: "Copy ID", run: () => void copyId() },
+  ];
+  if (canDelete(card)) menu.push({ label: "Delete", danger: true, run: () => press("delete") });
+
+  return (
+    <li
+      ref={root}
+      class={`card${selected ? " sel" : ""}`}
+      aria-label={card.name}
+      tabIndex={-1}
+      onKeyDown={(event) => {
+        if (event.key !== "Escape" || event.defaultPrevented || !open) return;
+        event.preventDefault();
+        close();
+      }}
+    >
+      <div class="c1">
+        <Checkbox label={`Select ${card.name}`} checked={selected} onChange={(on) => store.select(card.id, on)} />
+      </div>
+      <div class="c2">
+        <div class="row">
+          <span class={`st ${status}`}>
+            <Icon name={STATUS_ICONS[status]} />
+            {STATUS_WORDS[status]}
+          </span>
+          {open?.kind === "rename" ? (
+            <Rename store={store} card={card} onDone={() => close()} />
+          ) : (
+            <span class="nm el" title={card.name}>
+              {card.name}
+            </span>
+          )}
+          {card.series !== null && <SeriesKey series={card.series} />}
+          {card.sae_id !== null && <span class="bg">In SAEs</span>}
+        </div>
+        <div class="meta">
+          <span>{card.model}</span>
+          <span>
+            <code>{card.hook_name}</code>
+          </span>
+          <span>{card.architecture}</span>
+          <span>{`d_sae ${f.count(card.d_sae)}`}</span>
+        </div>
+        {hasProgressBar(card) && <Progress card={card} />}
+        <div class="meta">
+          {progressLine(card).map((part) => (
+            <span key={part}>{part}</span>
+          ))}
+        </div>
+      </div>
+      <div class="c3">
+        <div class="acts">
+          {!asks &&
+            buttonsFor(card, store.pending.value.get(card.id)).map((item) => (
+              <Button
+                key={item.action}
+                small
+                icon={item.icon}
+                disabled={item.disabled}
+                onClick={() => press(item.action)}
+              >
+                {item.label}
+              </Button>
+            ))}
+          {!asks && (
+            <Button
+              small
+              kind="quiet"
+              icon="more"
+              label={more}
+              popup="menu"
+              expanded={open?.kind === "menu"}
+              onClick={() => store.openFor(card.id, open?.kind === "menu" ? undefined : { kind: "menu" })}
+            />
+          )}
+        </div>
+        <Tiles card={card} />
+      </div>
+      {open?.kind === "menu" && (
+        <div class="full">
+          <Menu label={more} items={menu} onClose={() => close()} />
+        </div>
+      )}
+      {open?.kind === "delete" && (
+        <div class="full">
+          <DeleteQuestion card={card} onDelete={() => void store.act(card, "delete")} onKeep={() => close()} />
+        </div>
+      )}
+      {open?.kind === "stop" && (
+        <div class="full">
+          <StopQuestion
+            card={card}
+            onStop={(save) => void store.act(card, save ? "stop" : "stop_without_saving")}
+            onKeep={() => close("Stop")}
+          />
+        </div>
+      )}
+      <CardNotes store={store} card={card} copied={copied} onCopied={() => setCopied(null)} />
+      {open?.kind === "details" && (
+        <div class="full">
+          <Details store={store} card={card} tab={open.tab} onClose={() => close()} />
+        </div>
+      )}
+    </li>
+  );
+}
+
+function focusButton(root: HTMLElement | null, name: string): void {
+  const found = [...(root?.querySelectorAll<HTMLElement>("button") ?? [])].find(
+    (item) => (item.getAttribute("aria-label") ?? item.textContent) === name,
+  );
+  found?.focus();
+}
+
+function Progress({ card }: { card: Card }) {
+  const percent = Math.floor(card.fraction * 100);
+  return (
+    <div class="prog">
+      <div
+        class={`bar ${statusOf(card)}`}
+        role="progressbar"
+        aria-label={`Progress of ${card.name}`}
+        aria-valuenow={percent}
+        aria-valuemin={0}
+        aria-valuemax={100}
+      >
+        <i style={{ width: `${card.fraction * 100}%` }} />
+      </div>
+      <span class="pc">{`${percent} %`}</span>
+    </div>
+  );
+}

@@ -1,0 +1,154 @@
+/** The bar above the charts: legend, axes, smoothing, data. The charts themselves are bqplot figures below it. */
+import { useState } from "preact/hooks";
+import { useUid } from "../lib/a11y";
+import { Button, Checkbox, Segments } from "../lib/controls";
+import { saveFile, toCsv } from "../lib/copy";
+import { SeriesKey } from "../lib/icons";
+import type { Card, XAxis } from "../lib/protocol";
+import { DataTable } from "./data-table";
+import { csvRows } from "./metric-table";
+import { BusyNote, ProblemNote } from "./notes";
+import type { Store } from "./store";
+
+const X_AXES: readonly { value: XAxis; label: string }[] = [
+  { value: "tokens", label: "Tokens" },
+  { value: "steps", label: "Steps" },
+  { value: "time", label: "Time" },
+];
+
+export function chartedCards(store: Store): Card[] {
+  return store.state.value.cards
+    .filter((card) => card.series !== null)
+    .sort((a, b) => (a.series ?? 0) - (b.series ?? 0));
+}
+
+export function ChartsBar({ store }: { store: Store }) {
+  const [dataShown, setDataShown] = useState(false);
+  const charts = store.charts();
+  const cards = chartedCards(store);
+  // `no-charts` also hides the figures, which stand outside of this part.
+  if (store.state.value.total === 0) return <div class="no-charts" />;
+  return (
+    <>
+      {cards.length === 0 && <div class="no-charts" />}
+      <div class="tb charts-top">
+        <h3>Charts</h3>
+        <span class="lg">
+          {cards.map((card) => (
+            <span key={card.id}>
+              {card.series !== null && <SeriesKey series={card.series} />}
+              <span class="el" title={card.name}>
+                {card.name}
+              </span>
+            </span>
+          ))}
+          {cards.length === 0 && <span>Select runs in the list to chart them</span>}
+        </span>
+        <div class="sp" />
+        <Smoothing value={charts.smoothing} onChange={(smoothing) => void store.changeCharts({ smoothing })} />
+      </div>
+      <div class="tb plain">
+        <span class="sm t2" aria-hidden="true">
+          X axis
+        </span>
+        <Segments
+          label="X axis"
+          options={X_AXES}
+          selected={charts.x_axis}
+          onSelect={(x_axis) => void store.changeCharts({ x_axis })}
+        />
+        <Checkbox label="Log y axis" checked={charts.log_y} onChange={(log_y) => void store.changeCharts({ log_y })}>
+          Log y
+        </Checkbox>
+        <Checkbox
+          label="Show raw values"
+          checked={charts.show_raw}
+          onChange={(show_raw) => void store.changeCharts({ show_raw })}
+        >
+          Raw
+        </Checkbox>
+        <div class="sp" />
+        <span class="xs t2 hw">Wheel zooms, drag pans</span>
+        <Button
+          small
+          kind="quiet"
+          disabled={!charts.zoomed}
+          onClick={() => void store.command("charts", "Reset zoom", { kind: "chart", reset_zoom: true })}
+        >
+          Reset zoom
+        </Button>
+        <CsvButton store={store} cards={cards} />
+        <Button
+          small
+          kind="quiet"
+          icon="download"
+          label="Download PNG"
+          disabled={cards.length === 0}
+          onClick={() => void store.command("charts", "Download", { kind: "save_png" })}
+        >
+          PNG
+        </Button>
+        <Button small kind="quiet" expanded={dataShown} onClick={() => setDataShown(!dataShown)}>
+          View data
+        </Button>
+      </div>
+      {(store.problems.value.has("charts") || store.late.value.has("charts")) && (
+        <div class="data">
+          <BusyNote store={store} id="charts" />
+          <ProblemNote store={store} id="charts" />
+        </div>
+      )}
+      {dataShown && <DataTable store={store} cards={cards} />}
+      {charts.summaries.length > 0 && <p class="vh">{charts.summaries.join(" ")}</p>}
+    </>
+  );
+}
+
+function Smoothing({ value, onChange }: { value: number; onChange: (value: number) => void }) {
+  const id = useUid("sw-smoothing");
+  return (
+    <span class="smooth">
+      <label class="sm t2" for={id}>
+        Smoothing
+      </label>
+      <input
+        id={id}
+        type="range"
+        min={0}
+        max={100}
+        value={value}
+        style={{ "--v": `${value}%` }}
+        aria-valuetext={`${value} of 100`}
+        onInput={(event) => onChange(Number(event.currentTarget.value))}
+      />
+      <output for={id}>{value}</output>
+    </span>
+  );
+}
+
+function CsvButton({ store, cards }: { store: Store; cards: Card[] }) {
+  const [busy, setBusy] = useState(false);
+  const save = async () => {
+    setBusy(true);
+    try {
+      const rows = await csvRows(store.rpc, cards, store.stop);
+      saveFile("trainings.csv", toCsv(rows), "text/csv");
+    } catch (error) {
+      store.fail("charts", error);
+    } finally {
+      setBusy(false);
+    }
+  };
+  return (
+    <Button
+      small
+      kind="quiet"
+      icon="download"
+      label="Download CSV"
+      disabled={busy || cards.length === 0}
+      onClick={() => void save()}
+    >
+      {busy ? "Reading…" : "CSV"}
+    </Button>
+  );
+}

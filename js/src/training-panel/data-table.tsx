@@ -1,0 +1,115 @@
+/** View data: the numbers behind the charts as a table, the newest first. */
+import { useEffect, useState } from "preact/hooks";
+import { Button, NoteBox } from "../lib/controls";
+import * as f from "../lib/format";
+import { SeriesKey } from "../lib/icons";
+import type { Card } from "../lib/protocol";
+import { asFailure, isAbort } from "../lib/rpc";
+import { readPage, type Table } from "./metric-table";
+import type { Problem, Store } from "./store";
+
+const SHOWN = 200; // rows; all of them are in the CSV file
+
+export function DataTable({ store, cards }: { store: Store; cards: Card[] }) {
+  const [chosen, setChosen] = useState<string | null>(null);
+  const card = cards.find((one) => one.id === chosen) ?? cards[0];
+  if (!card) return <p class="data sm t2">Select runs in the list to chart them.</p>;
+  return (
+    <div class="data">
+      {cards.length > 1 && (
+        <span class="s24 pick">
+          <select aria-label="Training in the table" value={card.id} onChange={(e) => setChosen(e.currentTarget.value)}>
+            {cards.map((one) => (
+              <option key={one.id} value={one.id}>
+                {one.name}
+              </option>
+            ))}
+          </select>
+        </span>
+      )}
+      <RunTable key={card.id} store={store} card={card} />
+    </div>
+  );
+}
+
+function RunTable({ store, card }: { store: Store; card: Card }) {
+  const [table, setTable] = useState<Table | null>(null);
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const [round, setRound] = useState(0);
+
+  useEffect(() => {
+    const stop = new AbortController();
+    const load = async () => {
+      try {
+        let page = await readPage(store.rpc, card.id, 0, SHOWN, stop.signal);
+        if (page.total > page.rows) {
+          page = await readPage(store.rpc, card.id, page.total - SHOWN, SHOWN, stop.signal);
+        }
+        setTable(page);
+        setProblem(null);
+      } catch (error) {
+        if (!isAbort(error)) setProblem(asFailure(error));
+      }
+    };
+    void load();
+    return () => stop.abort();
+  }, [store, card.id, card.status, round]);
+
+  if (problem) {
+    return (
+      <NoteBox tone="err" title={problem.what}>
+        {problem.hint}
+      </NoteBox>
+    );
+  }
+  if (!table) return <p class="sm t2">Asking the kernel…</p>;
+  const at = (name: string, i: number) => {
+    const value = table.columns.get(name)?.[i];
+    return value === undefined || Number.isNaN(value) ? null : value;
+  };
+  const rows = Array.from({ length: table.rows }, (_, i) => table.rows - 1 - i);
+  return (
+    <>
+      <div class="row sm t2">
+        {card.series !== null && <SeriesKey series={card.series} />}
+        <span class="el">{card.name}</span>
+        <span>
+          {table.total > table.rows
+            ? `newest ${table.rows} of ${f.count(table.total)} rows`
+            : f.plural(table.total, "row")}
+        </span>
+        <div class="sp" />
+        <Button small kind="quiet" icon="retry" onClick={() => setRound(round + 1)}>
+          Refresh
+        </Button>
+      </div>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard */}
+      <div class="scroll" tabIndex={0}>
+        <table class="pad" aria-label={`Metrics of ${card.name}`}>
+          <thead>
+            <tr>
+              <th class="num">Step</th>
+              <th class="num">Tokens</th>
+              <th class="num">Time</th>
+              <th class="num">Loss</th>
+              <th class="num">L0</th>
+              <th class="num">FVU</th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((i) => (
+              <tr key={i}>
+                <td class="num">{f.count(at("step", i) ?? 0)}</td>
+                <td class="num">{f.count(at("tokens", i) ?? 0)}</td>
+                <td class="num">{f.clock(at("time", i) ?? 0, Date.now(), true)}</td>
+                <td class="num">{f.loss(at("loss", i))}</td>
+                <td class="num">{f.l0(at("l0", i))}</td>
+                <td class="num">{f.fvu(at("fvu", i))}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </>
+  );
+}

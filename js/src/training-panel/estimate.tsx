@@ -1,0 +1,95 @@
+/** What the training will cost: memory by part, time, disk. */
+import { NoteBox } from "../lib/controls";
+import * as f from "../lib/format";
+import type { Estimate as EstimateData } from "../lib/protocol";
+
+export function Estimate({ estimate, checking }: { estimate: EstimateData | null; checking: boolean }) {
+  return (
+    // biome-ignore lint/a11y/useSemanticElements: a group of results, not of form fields
+    <div class="est" role="group" aria-label="Estimate" aria-busy={checking}>
+      {estimate ? (
+        <>
+          <Memory estimate={estimate} />
+          <Time estimate={estimate} />
+          <Disk estimate={estimate} />
+          {estimate.warnings.length > 0 && (
+            <div class="warnings notes">
+              {estimate.warnings.map((text) => (
+                <NoteBox key={text} tone="warn" title={firstSentence(text)[0]}>
+                  {firstSentence(text)[1]}
+                </NoteBox>
+              ))}
+            </div>
+          )}
+        </>
+      ) : (
+        <p class="sm t2">{checking ? "Estimating memory and time…" : "No estimate while a field needs attention."}</p>
+      )}
+    </div>
+  );
+}
+
+function firstSentence(text: string): [string, string] {
+  const end = text.search(/[.!?] /);
+  return end < 0 ? [text, ""] : [text.slice(0, end + 1), text.slice(end + 2)];
+}
+
+/** "2.9 of 8.0 GB" with the unit once. */
+function part(used: number, total: number): string {
+  const [left, right] = [f.bytes(used), f.bytes(total)];
+  return left.split(" ")[1] === right.split(" ")[1] ? `${left.split(" ")[0]} of ${right}` : `${left} of ${right}`;
+}
+
+function Memory({ estimate }: { estimate: EstimateData }) {
+  const { memory, memory_total_bytes: used, device_total_bytes: total, device_free_bytes: free } = estimate;
+  const others = total !== null && free !== null ? Math.max(0, total - free) : 0;
+  const whole = Math.max(total ?? 0, used + others, 1);
+  const parts = memory.map((segment, i) => ({ ...segment, key: `k${(i % 6) + 1}` }));
+  if (others > 0) parts.push({ label: "Others", bytes: others, key: "k-others" });
+  const spoken = parts.map((segment) => `${segment.label} ${f.bytes(segment.bytes)}`).join(", ");
+  return (
+    <div>
+      <div class="row sm">
+        <b>Memory</b>
+        <span>{total === null ? f.bytes(used) : part(used, total)}</span>
+        {others > 0 && <span class="t2 hw">{`${f.bytes(others)} used by others`}</span>}
+      </div>
+      <div class="stack" role="img" aria-label={`Memory on ${estimate.device}: ${spoken}`}>
+        {parts.map((segment) => (
+          <i key={segment.key} class={segment.key} style={{ width: `${(segment.bytes / whole) * 100}%` }} />
+        ))}
+      </div>
+      <div class="lg">
+        {parts.map((segment) => (
+          <span key={segment.key}>
+            <i class={`swatch ${segment.key}`} />
+            {`${segment.label} ${f.bytes(segment.bytes)}`}
+          </span>
+        ))}
+      </div>
+    </div>
+  );
+}
+
+function Time({ estimate }: { estimate: EstimateData }) {
+  const { seconds, tokens_per_second: rate, basis, queue } = estimate;
+  const facts = [
+    rate === null ? basis : `${f.tokens(rate)} tok/s${basis ? `, ${basis}` : ""}`,
+    queue > 0 ? `starts after ${f.plural(queue, "run")} on ${estimate.device}` : "",
+  ].filter(Boolean);
+  return (
+    <div class="sm">
+      <b>Time</b> {seconds === null ? "not measured on this device yet" : `≈ ${f.duration(seconds)}`}
+      <p class="t2">{facts.join("; ")}</p>
+    </div>
+  );
+}
+
+function Disk({ estimate }: { estimate: EstimateData }) {
+  return (
+    <div class="sm">
+      <b>Disk</b> {f.bytes(estimate.disk_bytes)}
+      {estimate.disk_free_bytes !== null && <p class="t2">{`${f.bytes(estimate.disk_free_bytes)} free`}</p>}
+    </div>
+  );
+}

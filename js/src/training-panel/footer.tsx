@@ -1,0 +1,31 @@
+/** How fresh the panel is, and how much it holds. */
+import { useEffect, useState } from "preact/hooks";
+import * as f from "../lib/format";
+import type { Store } from "./store";
+
+export function Footer({ store }: { store: Store }) {
+  const [now, setNow] = useState(() => performance.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(performance.now()), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  const { total, updated_at } = store.state.value;
+  if (total === 0) return null;
+  const heard = store.heardAt.value;
+  const selected = store.charts().training_ids.length;
+  const age =
+    heard === null
+      ? updated_at > 0
+        ? `Saved ${f.clock(updated_at)}, not connected`
+        : "Not connected"
+      : `Updated ${f.ago(Math.max(0, now - heard) / 1000)}`;
+  return (
+    <div class="ft">
+      <span>{age}</span>
+      <span class="t3">·</span>
+      <span>{`${f.plural(total, "training")}, ${f.count(selected)} selected`}</span>
+      <div class="sp" />
+      <span class="hw t3">? shows the keys</span>
+    </div>
+  );
+}

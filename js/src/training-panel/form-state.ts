@@ -1,0 +1,228 @@
+/** The New training form without the page: what is shown, what is sent, which fields are at fault. Pure functions. */
+import * as f from "../lib/format";
+import type { CheckResult, ConfigData, FormData, FormField, ModelFacts, Section } from "../lib/protocol";
+
+/** What stands in the fields, by dotted name. */
+export type Values = Record<string, string | boolean>;
+export type Errors = Record<string, string>;
+
+export const ARCHITECTURE = "sae.architecture";
+export const HOOK = "hook_name";
+/** Two fields of the page only: together they make the hook name. */
+export const LAYER = "layer";
+export const SITE = "site";
+
+export const SITES: readonly { value: string; label: string }[] = [
+  { value: "hook_resid_pre", label: "Residual, before block" },
+  { value: "hook_resid_post", label: "Residual, after block" },
+  { value: "hook_mlp_out", label: "MLP output" },
+  { value: "hook_attn_out", label: "Attention output" },
+];
+
+const HOOK_NAME = /^blocks\.(\d+)\.(hook_resid_pre|hook_resid_post|hook_mlp_out|hook_attn_out)$/;
+
+export const composeHook = (layer: string, site: string): string => `blocks.${layer.trim()}.${site}`;
+
+export function splitHook(name: string): { layer: string; site: string } | null {
+  const match = HOOK_NAME.exec(name.trim());
+  return match ? { layer: match[1] ?? "", site: match[2] ?? "" } : null;
+}
+
+const CHOICE_LABELS: Record<string, Record<string, string>> = {
+  [ARCHITECTURE]: { standard: "Standard", topk: "TopK", batchtopk: "BatchTopK", jumprelu: "JumpReLU" },
+  precision: { float32: "fp32", bfloat16: "bf16", float16: "fp16" },
+  model_dtype: { float32: "fp32", bfloat16: "bf16", float16: "fp16" },
+};
+
+const ARCHITECTURE_HINTS: Record<string, string> = {
+  standard: "ReLU with an L1 penalty",
+  topk: "k largest latents kept per token",
+  batchtopk: "k × batch largest latents kept per batch",
+  jumprelu: "ReLU with a learned threshold per latent",
+};
+
+/** The options of a choice field, as [value, label]. */
+export function optionsOf(field: FormField, data: FormData): [string, string][] {
+  if (field.name === "device") {
+    const devices = data.devices.map((device): [string, string] => [device.id, device.label || device.id]);
+    return [["auto", `Automatic (${devices.find(([id]) => id !== "cpu")?.[0] ?? "cpu"})`], ...devices];
+  }
+  const labels = CHOICE_LABELS[field.name] ?? {};
+  return field.choices.map((value) => [value, labels[value] ?? value.replaceAll("_", " ")]);
+}
+
+/** Is it drawn as a list to choose from? The device always is: the form knows all there are. */
+export const isChoice = (field: FormField): boolean => field.type === "choice" || field.name === "device";
+
+/** Identifiers have no separators, counts do. */
+const isIdentifier = (field: FormField): boolean => field.name === "seed";
+
+/** A value as its field shows it. */
+export function display(field: FormField, value: unknown): string | boolean {
+  if (field.type === "boolean") return value === true;
+  if (value === null || value === undefined) return "";
+  if (field.name === "corpus" && typeof value === "object") return corpusText(value as Record<string, unknown>);
+  if (typeof value !== "number") return String(value);
+  if (field.type === "integer") return isIdentifier(field) ? String(value) : f.count(value);
+  return f.formNumber(value);
+}
+
+function corpusText(corpus: Record<string, unknown>): string {
+  if (corpus.kind === "demo") return "demo";
+  return Array.isArray(corpus.files) ? corpus.files.join(", ") : "";
+}
+
+/** A typed number put into the form's own shape ("16384" → "16,384"); anything else stays as typed. */
+export function tidy(field: FormField, text: string): string {
+  if (field.type !== "integer" || text.trim() === "") return text;
+  const n = f.parseInteger(text);
+  return n === null ? text : (display(field, n) as string);
+}
+
+export function initialValues(data: FormData): Values {
+  const values: Values = {};
+  for (const field of data.fields) values[field.name] = display(field, data.defaults[field.name] ?? field.default);
+  const parts = splitHook(String(values[HOOK] ?? ""));
+  values[LAYER] = parts?.layer ?? "";
+  values[SITE] = parts?.site ?? "hook_resid_post";
+  return values;
+}
+
+/** `values` after the user changed one field: layer, site and hook name follow each other. */
+export function change(values: Values, name: string, value: string | boolean): Values {
+  const next = { ...values, [name]: value };
+  if (name === LAYER || name === SITE) next[HOOK] = composeHook(String(next[LAYER]), String(next[SITE]));
+  if (name === HOOK) {
+    const parts = splitHook(String(value));
+    if (parts) Object.assign(next, { [LAYER]: parts.layer, [SITE]: parts.site });
+  }
+  return next;
+}
+
+/** The fields of the chosen architecture, in the order of the form. */
+export function visibleFields(data: FormData, values: Values): FormField[] {
+  const architecture = String(values[ARCHITECTURE]);
+  const first = (field: FormField) => (field.name === ARCHITECTURE ? 0 : 1);
+  const rank: Section[] = ["model", "where", "sae", "training", "advanced"];
+  return data.fields
+    .filter((field) => field.architectures.length === 0 || field.architectures.includes(architecture))
+    .map((field, i) => ({ field, i }))
+    .sort(
+      (a, b) =>
+        rank.indexOf(a.field.section) - rank.indexOf(b.field.section) || first(a.field) - first(b.field) || a.i - b.i,
+    )
+    .map(({ field }) => field);
+}
+
+export const inSection = (fields: readonly FormField[], section: Section): FormField[] =>
+  fields.filter((field) => field.section === section);
+
+/** What a field's text means: its value, or why it has none. */
+function parse(field: FormField, text: string): { value: unknown } | { error: string } {
+  const trimmed = text.trim();
+  if (trimmed === "") {
+    if (field.optional) return { value: null };
+    return { error: `${field.label} is missing.` };
+  }
+  if (field.type === "integer") {
+    const n = f.parseInteger(trimmed);
+    return n === null ? { error: `“${trimmed}” is not a whole number.` } : { value: n };
+  }
+  if (field.type === "number") {
+    const n = f.parseNumber(trimmed);
+    return n === null ? { error: `“${trimmed}” is not a number.` } : { value: n };
+  }
+  return { value: trimmed };
+}
+
+/** The form as TrainingConfig data (nested), and what cannot even be read. Fields that cannot be read are left out. */
+export function toConfig(fields: readonly FormField[], values: Values): { config: ConfigData; errors: Errors } {
+  const config: ConfigData = {};
+  const errors: Errors = {};
+  if (!/^\s*\d+\s*$/.test(String(values[LAYER])) && splitHook(String(values[HOOK])) === null) {
+    errors[LAYER] = "Enter the number of a layer.";
+  }
+  for (const field of fields) {
+    const value = values[field.name];
+    if (typeof value === "boolean") put(config, field.name, value);
+    else {
+      const parsed = parse(field, value ?? "");
+      if ("value" in parsed) put(config, field.name, parsed.value);
+      else errors[field.name] = parsed.error;
+    }
+  }
+  return { config, errors };
+}
+
+function put(target: ConfigData, dotted: string, value: unknown): void {
+  const path = dotted.split(".");
+  const last = path.pop() as string;
+  let at = target;
+  for (const part of path) {
+    at[part] ??= {};
+    at = at[part] as ConfigData;
+  }
+  at[last] = value;
+}
+
+/** The names of all fields in reading order, the page's own two included. */
+export function fieldOrder(fields: readonly FormField[]): string[] {
+  return fields.flatMap((field) => (field.name === HOOK ? [LAYER, SITE, HOOK] : [field.name]));
+}
+
+/** Errors that belong to no field that is shown; a note above the buttons says them. */
+export function looseErrors(fields: readonly FormField[], errors: Errors): string[] {
+  const known = new Set(fieldOrder(fields));
+  return Object.entries(errors)
+    .filter(([name]) => !known.has(name))
+    .map(([name, text]) => (name ? `${name}: ${text}` : text));
+}
+
+export function firstBad(fields: readonly FormField[], errors: Errors): string | null {
+  return fieldOrder(fields).find((name) => name in errors) ?? null;
+}
+
+export function labelOf(fields: readonly FormField[], name: string): string {
+  if (name === LAYER) return "Layer";
+  if (name === SITE) return "Site";
+  return fields.find((field) => field.name === name)?.label ?? name;
+}
+
+/** How many advanced settings differ from their defaults. */
+export function changedCount(fields: readonly FormField[], values: Values): number {
+  return fields.filter((field) => values[field.name] !== display(field, field.default)).length;
+}
+
+/** The line of facts below a field: Python's, else what the page knows of the model. */
+export function hintFor(name: string, values: Values, check: CheckResult | null): string | null {
+  const given = check?.hints[name];
+  if (given) return given;
+  const model = check?.model ?? null;
+  switch (name) {
+    case ARCHITECTURE:
+      return ARCHITECTURE_HINTS[String(values[ARCHITECTURE])] ?? null;
+    case "batch_size":
+      return "tokens per step";
+    case "model":
+      return model && modelWords(model);
+    case LAYER:
+      return model?.layers ? `0 to ${model.layers - 1}` : null;
+    case HOOK:
+      return model?.d_in ? `d_in ${f.count(model.d_in)}` : null;
+    case "sae.d_sae": {
+      const d_sae = f.parseInteger(String(values["sae.d_sae"]));
+      return model?.d_in && d_sae ? `${(d_sae / model.d_in).toFixed(1).replace(/\.0$/, "")} × d_in` : null;
+    }
+    default:
+      return null;
+  }
+}
+
+function modelWords(model: ModelFacts): string | null {
+  const parts = [
+    model.parameters && `${f.tokens(model.parameters)} parameters`,
+    model.layers && f.plural(model.layers, "layer"),
+    model.d_model && `d_model ${f.count(model.d_model)}`,
+  ].filter(Boolean);
+  return parts.length ? parts.join(", ") : null;
+}

@@ -1,0 +1,49 @@
+/** The three parts of the TrainingPanel. Each is a widget of its own, because bqplot's figures stand between them. */
+import { mountRoot } from "../lib/host";
+import type { Theme } from "../lib/protocol";
+import type { Model } from "../lib/rpc";
+import { ChartsBar } from "./charts-bar";
+import { Footer } from "./footer";
+import { Panel, panelKey } from "./panel";
+import { Store } from "./store";
+
+const asTheme = (value: unknown): Theme | "auto" => (value === "light" || value === "dark" ? value : "auto");
+
+export function renderPanel(model: Model, parent: HTMLElement, stop: AbortSignal): void {
+  const store = new Store(model, stop);
+  const height = model.get("height");
+  const root = mountRoot(parent, {
+    label: "Training panel",
+    frame: "part",
+    theme: asTheme(model.get("theme")),
+    height: typeof height === "number" && height > 0 ? height : undefined,
+    stop,
+    onKey: (event) => panelKey(store, root.element, event),
+  });
+  store.announce = root.announce;
+  root.draw(<Panel store={store} />);
+}
+
+export function renderCharts(model: Model, parent: HTMLElement, stop: AbortSignal): void {
+  const store = new Store(model, stop);
+  let sent: Theme | null = null;
+  const root = mountRoot(parent, {
+    label: "Charts",
+    frame: "part",
+    theme: asTheme(model.get("theme")),
+    stop,
+    onTheme: (theme) => {
+      // The figures' colours are set in Python, which cannot see the page.
+      if (theme === (sent ?? store.state.value.charts.theme)) return;
+      sent = theme;
+      void store.changeCharts({ theme });
+    },
+  });
+  root.draw(<ChartsBar store={store} />);
+}
+
+export function renderFooter(model: Model, parent: HTMLElement, stop: AbortSignal): void {
+  const store = new Store(model, stop);
+  const root = mountRoot(parent, { label: "Panel status", frame: "part", theme: asTheme(model.get("theme")), stop });
+  root.draw(<Footer store={store} />);
+}

@@ -1,0 +1,251 @@
+/** What the panel shows, derived from the cards: pure functions. */
+import * as f from "../lib/format";
+import type { IconName } from "../lib/icons";
+import type { Action, Card, DeviceInfo, PanelState } from "../lib/protocol";
+
+export type Status = "queued" | "running" | "paused" | "completed" | "failed" | "stopped" | "interrupted";
+
+export const STATUSES: readonly Status[] = [
+  "running",
+  "queued",
+  "paused",
+  "completed",
+  "failed",
+  "stopped",
+  "interrupted",
+];
+
+export const STATUS_WORDS: Record<Status, string> = {
+  queued: "Queued",
+  running: "Running",
+  paused: "Paused",
+  completed: "Completed",
+  failed: "Failed",
+  stopped: "Stopped",
+  interrupted: "Interrupted",
+};
+
+export const STATUS_ICONS: Record<Status, IconName> = {
+  queued: "clock",
+  running: "play",
+  paused: "pause",
+  completed: "check",
+  failed: "fail",
+  stopped: "stop",
+  interrupted: "interrupted",
+};
+
+/** The seven words of the screen for the eleven states of a job. */
+export function statusOf(card: Pick<Card, "status">): Status {
+  switch (card.status) {
+    case "starting":
+    case "pausing":
+    case "stopping":
+      return "running";
+    case "cancelled":
+      return "stopped";
+    default:
+      return (STATUSES as readonly string[]).includes(card.status) ? (card.status as Status) : "stopped";
+  }
+}
+
+/** Something a button or menu item of a card does. "ask_…" and "edit", "log" happen on the page. */
+export type CardAction = Exclude<Action, "checkpoint" | "stop_without_saving"> | "edit" | "stop";
+
+export interface CardButton {
+  action: CardAction;
+  label: string;
+  icon?: IconName;
+  disabled?: boolean;
+}
+
+const button = (action: CardAction, label: string, icon?: IconName): CardButton => ({ action, label, icon });
+const PAUSE = button("pause", "Pause", "pause");
+const RESUME = button("resume", "Resume", "play");
+const STOP = button("stop", "Stop", "stop");
+const RETRY = button("retry", "Retry", "retry");
+const EDIT = button("edit", "Edit and retry");
+const IMPORT = button("import", "Import to SAEs");
+const DELETE = button("delete", "Delete", "trash");
+
+/** What is under way for a card: asked here, or by anybody (the state says pausing, stopping). */
+export function underWay(card: Card, pending: Action | undefined): Action | undefined {
+  if (card.status === "pausing") return "pause";
+  if (card.status === "stopping") return "stop";
+  return pending;
+}
+
+/** The buttons of a card by its status; one that is under way is disabled and says so. */
+export function buttonsFor(card: Card, pending?: Action): CardButton[] {
+  const busy = underWay(card, pending);
+  const list = baseButtons(card);
+  if (busy === "stop" || busy === "stop_without_saving") {
+    return [{ ...STOP, label: "Stopping…", disabled: true }];
+  }
+  return list.map((item) => {
+    if (busy !== item.action) return item;
+    return { ...item, label: BUSY_WORDS[item.action] ?? item.label, disabled: true };
+  });
+}
+
+const BUSY_WORDS: Partial<Record<CardAction, string>> = {
+  pause: "Pausing…",
+  resume: "Resuming…",
+  retry: "Retrying…",
+  import: "Importing…",
+  delete: "Deleting…",
+};
+
+function baseButtons(card: Card): CardButton[] {
+  switch (statusOf(card)) {
+    case "queued":
+      return [STOP];
+    case "running":
+      return [PAUSE, STOP];
+    case "paused":
+      return [RESUME, STOP];
+    case "completed":
+      return card.sae_id === null ? [IMPORT, DELETE] : [DELETE];
+    case "failed":
+      return [RETRY, EDIT];
+    case "stopped":
+      return [RESUME, RETRY, DELETE];
+    case "interrupted":
+      return [RESUME, DELETE];
+  }
+}
+
+/** May it be deleted now? Not while a process works on it. */
+export const canDelete = (card: Card): boolean => statusOf(card) !== "running";
+
+/** Tokens that would be lost by stopping without a checkpoint. */
+export function unsavedTokens(card: Card): number {
+  return Math.max(0, card.tokens_done - (card.last_checkpoint_tokens ?? 0));
+}
+
+/** Does Stop have to ask first? Not for a run that waits: it has done nothing since its last checkpoint. */
+export function stopAsks(card: Card): boolean {
+  return statusOf(card) === "running" && card.status !== "stopping" && unsavedTokens(card) > 0;
+}
+
+export const hasProgressBar = (card: Card): boolean =>
+  ["running", "paused", "failed", "interrupted"].includes(statusOf(card));
+
+/** The line under the progress bar. `now` in ms. */
+export function progressLine(card: Card, now = Date.now()): string[] {
+  const done = f.tokensOf(card.tokens_done, card.tokens_total);
+  switch (statusOf(card)) {
+    case "queued":
+      return [queueWords(card), ...(card.tokens_done > 0 ? [done] : [])];
+    case "running": {
+      const parts = [done];
+      if (card.rate !== null && card.rate > 0) parts.push(`${f.count(card.rate)} tok/s`);
+      else if (card.phase) parts.push(card.phase);
+      if (card.eta_seconds !== null && card.rate !== null) parts.push(`ETA ${f.duration(card.eta_seconds)}`);
+      return [...parts, card.device];
+    }
+    case "paused":
+      return [done, `paused at step ${f.count(card.step)}`];
+    case "completed":
+      return [
+        `${f.tokens(card.tokens_done)} tokens in ${f.duration(card.seconds_running)}`,
+        ...(card.finished_at === null ? [] : [`finished ${f.clock(card.finished_at, now)}`]),
+        ...(card.checkpoint_count > 0 ? [f.plural(card.checkpoint_count, "checkpoint")] : []),
+      ];
+    case "failed":
+      return [done, `stopped itself at step ${f.count(card.step)}`];
+    case "stopped":
+      return [`stopped by you at ${f.tokens(card.tokens_done)} tokens`];
+    case "interrupted":
+      return [done, ...(card.heartbeat_at === null ? [] : [`last sign of life ${f.clock(card.heartbeat_at, now)}`])];
+  }
+}
+
+const ORDINALS = ["", "first", "second", "third"];
+
+function queueWords(card: Card): string {
+  const place = card.queue_position;
+  if (place === null) return `waits for ${card.device}`;
+  return `${ORDINALS[place] ?? `number ${place}`} in the queue of ${card.device}`;
+}
+
+/** "cuda:0, 6.1 of 8.0 GB free": the device runs go to by default (the first accelerator, else the CPU). */
+export function deviceWords(devices: readonly DeviceInfo[]): string | null {
+  const device = devices.find((d) => d.id !== "cpu") ?? devices[0];
+  if (!device) return null;
+  if (device.free_bytes === null || device.total_bytes === null) return device.label || device.id;
+  const [free, total] = [f.bytes(device.free_bytes), f.bytes(device.total_bytes)];
+  const unit = total.split(" ")[1] ?? "";
+  const left = free.endsWith(` ${unit}`) ? free.slice(0, -unit.length - 1) : free;
+  return `${device.id}, ${left} of ${total} free`;
+}
+
+// ------------------------------------------------------------------------------------------------ list
+
+export type Filter = "all" | Status;
+export type Sort = "active" | "newest" | "fvu" | "l0";
+
+export const SORTS: readonly { value: Sort; label: string }[] = [
+  { value: "active", label: "Active first" },
+  { value: "newest", label: "Newest" },
+  { value: "fvu", label: "FVU, best first" },
+  { value: "l0", label: "L0" },
+];
+
+export function countByStatus(cards: readonly Card[]): Record<Filter, number> {
+  const counts = { all: cards.length } as Record<Filter, number>;
+  for (const status of STATUSES) counts[status] = 0;
+  for (const card of cards) counts[statusOf(card)] += 1;
+  return counts;
+}
+
+/** Every word of the search must occur in the name, the model, the hook name or the architecture. */
+export function matches(card: Card, search: string): boolean {
+  const text = `${card.name} ${card.model} ${card.hook_name} ${card.architecture}`.toLowerCase();
+  return search
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => text.includes(word));
+}
+
+const ACTIVITY: Record<Status, number> = {
+  running: 0,
+  paused: 1,
+  queued: 2,
+  interrupted: 3,
+  failed: 3,
+  completed: 3,
+  stopped: 3,
+};
+
+/** Missing and non-finite values come last. */
+const measured = (value: Card["tiles"]["fvu"]): number => {
+  const n = value === null ? Number.NaN : Number(value);
+  return Number.isFinite(n) ? n : Number.POSITIVE_INFINITY;
+};
+
+const ascending = (a: number, b: number) => (a === b ? 0 : a < b ? -1 : 1);
+
+const COMPARE: Record<Sort, (a: Card, b: Card) => number> = {
+  active: (a, b) => ACTIVITY[statusOf(a)] - ACTIVITY[statusOf(b)] || b.created_at - a.created_at,
+  newest: (a, b) => b.created_at - a.created_at,
+  fvu: (a, b) => ascending(measured(a.tiles.fvu), measured(b.tiles.fvu)),
+  l0: (a, b) => ascending(measured(a.tiles.l0), measured(b.tiles.l0)),
+};
+
+export function shownCards(cards: readonly Card[], filter: Filter, search: string, sort: Sort): Card[] {
+  return cards
+    .filter((card) => (filter === "all" || statusOf(card) === filter) && matches(card, search))
+    .sort((a, b) => COMPARE[sort](a, b) || ascending(a.created_at, b.created_at));
+}
+
+/** Sentences for a screen reader: which runs changed their status between two states. */
+export function statusChanges(before: readonly Card[], after: readonly Card[]): string[] {
+  const old = new Map(before.map((card) => [card.id, statusOf(card)]));
+  return after
+    .filter((card) => old.has(card.id) && old.get(card.id) !== statusOf(card))
+    .map((card) => `${card.name}: ${STATUS_WORDS[statusOf(card)]}`);
+}
+
+export const anythingRuns = (state: PanelState): boolean =>
+  state.cards.some((card) => ["running", "queued"].includes(statusOf(card)));

@@ -1,0 +1,200 @@
+/** One part of the panel on the page: its state, what the user has open, and the commands it sends. */
+import { type Signal, signal } from "@preact/signals";
+import {
+  type Action,
+  type Card,
+  type ChartChange,
+  type Command,
+  EMPTY_STATE,
+  type Failure,
+  type PanelState,
+  parseState,
+} from "../lib/protocol";
+import { pull } from "../lib/pull";
+import { type Answer, asFailure, isAbort, type Model, Rpc } from "../lib/rpc";
+import { traitSignal } from "../lib/sync";
+import { anythingRuns, type Filter, type Sort, statusChanges } from "./state";
+
+export type Problem = Omit<Failure, "id" | "kind">;
+export type DetailsTab = "checkpoints" | "log" | "settings";
+export type Open = { kind: "delete" | "stop" | "menu" | "rename" } | { kind: "details"; tab: DetailsTab };
+export interface FormRequest {
+  /** The run whose settings it starts from (Edit and retry). */
+  from?: Card;
+}
+
+const SETTLE = 2000; // ms in which the state that follows from an answer has surely arrived
+
+/** `key` with its value, or without it when the value is undefined: maps in signals are replaced, not changed. */
+export function withKey<V>(map: ReadonlyMap<string, V>, key: string, value: V | undefined): Map<string, V> {
+  const next = new Map(map);
+  if (value === undefined) next.delete(key);
+  else next.set(key, value);
+  return next;
+}
+
+export class Store {
+  readonly rpc: Rpc;
+  readonly state: Signal<PanelState>;
+  /** When the state was last known to be up to date, by `performance.now()`. */
+  readonly heardAt = signal<number | null>(null);
+  /** False when nothing at all has answered a while after opening: a saved notebook, or a kernel that is busy. */
+  readonly answered = signal(true);
+
+  readonly filter = signal<Filter>("all");
+  readonly search = signal("");
+  readonly sort = signal<Sort>("active");
+  readonly form = signal<FormRequest | null>(null);
+  /** What was typed into a form that was closed without Cancel. */
+  draft: Record<string, string | boolean> | null = null;
+  readonly keysShown = signal(false);
+  readonly open = signal<ReadonlyMap<string, Open>>(new Map());
+  readonly pending = signal<ReadonlyMap<string, Action>>(new Map());
+  readonly late = signal<ReadonlyMap<string, string>>(new Map());
+  readonly problems = signal<ReadonlyMap<string, Problem>>(new Map());
+  /** Chart settings the user just chose, until Python's state carries them. */
+  readonly chosen = signal<ChartChange>({});
+  /** A run to move the focus to once its card is there. */
+  readonly focusCard = signal<string | null>(null);
+
+  announce: (text: string) => void = () => {};
+
+  constructor(
+    model: Model,
+    readonly stop: AbortSignal,
+  ) {
+    this.rpc = new Rpc(model);
+    this.state = traitSignal(model, "state", parseState, EMPTY_STATE, stop);
+    let first = true;
+    let before = this.state.value;
+    const unsubscribe = this.state.subscribe((next) => {
+      if (!first) this.heard();
+      first = false;
+      for (const line of statusChanges(before.cards, next.cards)) this.announce(line);
+      this.settle(before.cards, next.cards);
+      before = next;
+    });
+    pull(this.rpc, this.state, stop, { isActive: anythingRuns, onHeard: () => this.heard() });
+    const timer = setTimeout(() => {
+      if (this.heardAt.value === null) this.answered.value = false;
+    }, 5000);
+    stop.addEventListener("abort", () => {
+      clearTimeout(timer);
+      unsubscribe();
+      this.rpc.close();
+    });
+  }
+
+  private heard(): void {
+    this.heardAt.value = performance.now();
+    this.answered.value = true;
+  }
+
+  /** The chart settings as the user sees them: Python's, and on top what was chosen a moment ago. */
+  charts(): PanelState["charts"] {
+    return { ...this.state.value.charts, ...this.chosen.value };
+  }
+
+  async changeCharts(change: ChartChange): Promise<void> {
+    this.chosen.value = { ...this.chosen.value, ...change };
+    try {
+      await this.rpc.send({ kind: "chart", ...change });
+      // The answer may overtake the state that carries the change: until then the choice stands.
+      setTimeout(() => this.forget(change), SETTLE);
+    } catch (error) {
+      this.forget(change);
+      this.fail("charts", error);
+    }
+  }
+
+  /** Lets Python's state decide again, except where the user has chosen something else meanwhile. */
+  private forget(change: ChartChange): void {
+    const left = { ...this.chosen.value };
+    for (const key of Object.keys(change) as (keyof ChartChange)[]) if (left[key] === change[key]) delete left[key];
+    this.chosen.value = left;
+  }
+
+  select(id: string, checked: boolean): void {
+    const ids = this.charts().training_ids.filter((other) => other !== id);
+    void this.changeCharts({ training_ids: checked ? [...ids, id] : ids });
+  }
+
+  /** Sends a command for `key` (a run's id, or "panel"); failures and a busy kernel show up there. */
+  async command(key: string, word: string, command: Command): Promise<Answer | null> {
+    this.problems.value = withKey(this.problems.value, key, undefined);
+    try {
+      return await this.rpc.send(command, {
+        onLate: (late) => {
+          this.late.value = withKey(this.late.value, key, late ? word : undefined);
+        },
+      });
+    } catch (error) {
+      this.fail(key, error);
+      return null;
+    }
+  }
+
+  /** Does something to a run. It counts as under way until the run's state shows it, or nothing came of it. */
+  async act(card: Card, action: Action): Promise<void> {
+    if (action !== "checkpoint") this.openFor(card.id, undefined); // that button stands in the details
+    this.pending.value = withKey(this.pending.value, card.id, action);
+    const answer = await this.command(card.id, ACTION_WORDS[action], {
+      kind: "run_action",
+      action,
+      training_id: card.id,
+    });
+    const done = () => {
+      if (this.pending.value.get(card.id) === action) {
+        this.pending.value = withKey(this.pending.value, card.id, undefined);
+      }
+    };
+    if (answer === null || action === "retry" || action === "checkpoint") done();
+    else setTimeout(done, SETTLE);
+    if (answer && action === "retry") this.focusAnswer(answer);
+  }
+
+  /** Ends what is under way for runs whose state changed. */
+  private settle(before: readonly Card[], after: readonly Card[]): void {
+    if (this.pending.value.size === 0) return;
+    const now = new Map(after.map((card) => [card.id, card]));
+    for (const old of before) {
+      const card = now.get(old.id);
+      if (card && card.status === old.status && card.sae_id === old.sae_id) continue;
+      this.pending.value = withKey(this.pending.value, old.id, undefined);
+    }
+  }
+
+  async trainDemo(): Promise<void> {
+    const answer = await this.command("panel", "Training the demo", { kind: "train_demo" });
+    if (answer) this.focusAnswer(answer);
+  }
+
+  focusAnswer(answer: Answer): void {
+    const value = answer.value as { training_id?: unknown } | null;
+    if (typeof value?.training_id === "string") this.focusCard.value = value.training_id;
+  }
+
+  openFor(id: string, what: Open | undefined): void {
+    this.open.value = withKey(this.open.value, id, what);
+  }
+
+  dismiss(key: string): void {
+    this.problems.value = withKey(this.problems.value, key, undefined);
+  }
+
+  fail(key: string, error: unknown): void {
+    if (!isAbort(error)) this.problems.value = withKey(this.problems.value, key, asFailure(error));
+  }
+}
+
+/** The word of the note "Kernel busy. WORD is queued …". */
+export const ACTION_WORDS: Record<Action, string> = {
+  pause: "Pause",
+  resume: "Resume",
+  stop: "Stop",
+  stop_without_saving: "Stop",
+  retry: "Retry",
+  delete: "Delete",
+  import: "Import",
+  checkpoint: "Save checkpoint",
+};

@@ -1,0 +1,212 @@
+// @vitest-environment node
+/**
+ * Holds protocol.ts to `tests/wire/*.json`, which Python writes from its own models: every message here is typed by
+ * protocol.ts, and must have exactly the keys and the kinds of values of the golden file.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import type {
+  Ack,
+  Card,
+  ChartState,
+  CheckpointRow,
+  CheckResult,
+  Command,
+  DetailsData,
+  DeviceInfo,
+  Estimate,
+  Failure,
+  FormData,
+  FormField,
+  ModelFacts,
+  Note,
+  PanelState,
+  Result,
+  Segment,
+  Setting,
+  TableData,
+  Tile,
+} from "../../src/lib/protocol";
+import { parseReply, parseState } from "../../src/lib/protocol";
+
+const FOLDER = join(import.meta.dirname, "../../../tests/wire");
+const golden = (name: string): Record<string, unknown> =>
+  JSON.parse(readFileSync(join(FOLDER, `${name}.json`), "utf-8"));
+
+/** The shape of T as a record of samples: a key that T gains or loses is a type error here. */
+type Shape<T> = { [K in keyof Required<T>]: unknown };
+const keys = (shape: object) => Object.keys(shape).sort();
+const _ = null;
+
+const TILE: Shape<Tile> = { loss: _, l0: _, fvu: _, ce_loss_score: _, dead: _ };
+const NOTE: Shape<Note> = { what: _, hint: _, kind: _ };
+const DEVICE: Shape<DeviceInfo> = { id: _, label: _, total_bytes: _, free_bytes: _ };
+const CARD: Shape<Card> = {
+  id: _,
+  name: _,
+  status: _,
+  model: _,
+  hook_name: _,
+  architecture: _,
+  d_sae: _,
+  device: _,
+  tokens_total: _,
+  tokens_done: _,
+  step: _,
+  fraction: _,
+  rate: _,
+  eta_seconds: _,
+  phase: _,
+  queue_position: _,
+  tiles: _,
+  note: _,
+  dead_window_tokens: _,
+  checkpoint_count: _,
+  checkpoint_bytes: _,
+  last_checkpoint_step: _,
+  last_checkpoint_tokens: _,
+  sae_id: _,
+  created_at: _,
+  started_at: _,
+  finished_at: _,
+  heartbeat_at: _,
+  seconds_running: _,
+  series: _,
+};
+const CHARTS: Shape<ChartState> = {
+  training_ids: _,
+  x_axis: _,
+  log_y: _,
+  show_raw: _,
+  smoothing: _,
+  theme: _,
+  zoomed: _,
+  summaries: _,
+};
+const STATE: Shape<PanelState> = {
+  revision: _,
+  workspace: _,
+  cards: _,
+  total: _,
+  charts: _,
+  devices: _,
+  notice: _,
+  updated_at: _,
+};
+const FIELD: Shape<FormField> = {
+  name: _,
+  label: _,
+  help: _,
+  type: _,
+  choices: _,
+  default: _,
+  minimum: _,
+  maximum: _,
+  optional: _,
+  section: _,
+  architectures: _,
+};
+const ESTIMATE: Shape<Estimate> = {
+  device: _,
+  memory: _,
+  memory_total_bytes: _,
+  device_total_bytes: _,
+  device_free_bytes: _,
+  seconds: _,
+  tokens_per_second: _,
+  basis: _,
+  disk_bytes: _,
+  disk_free_bytes: _,
+  queue: _,
+  warnings: _,
+};
+const ROW: Shape<CheckpointRow> = { id: _, label: _, step: _, tokens: _, fvu: _, size_bytes: _, saved_at: _ };
+
+type Path = (string | number)[];
+const at = (data: unknown, path: Path): object => path.reduce((o, key) => (o as never)[key], data) as object;
+
+const SHAPES: [string, Path, object][] = [
+  ["panel_state", [], STATE],
+  ["panel_state", ["cards", 0], CARD],
+  ["panel_state", ["cards", 0, "tiles"], TILE],
+  ["panel_state", ["cards", 0, "note"], NOTE],
+  ["panel_state", ["charts"], CHARTS],
+  ["panel_state", ["devices", 0], DEVICE],
+  ["ack", [], { id: _, kind: _ } satisfies Shape<Ack>],
+  ["result", [], { id: _, kind: _, value: _, columns: _ } satisfies Shape<Result>],
+  ["failure", [], { id: _, kind: _, what: _, where: _, hint: _, fields: _ } satisfies Shape<Failure>],
+  ["form_data", [], { fields: _, defaults: _, devices: _, suggestions: _ } satisfies Shape<FormData>],
+  ["form_data", ["fields", 0], FIELD],
+  ["check_result", [], { fields: _, hints: _, model: _, name: _, estimate: _ } satisfies Shape<CheckResult>],
+  [
+    "check_result",
+    ["model"],
+    { parameters: _, layers: _, d_model: _, context: _, d_in: _ } satisfies Shape<ModelFacts>,
+  ],
+  ["check_result", ["estimate"], ESTIMATE],
+  ["check_result", ["estimate", "memory", 0], { label: _, bytes: _ } satisfies Shape<Segment>],
+  ["details_data", [], { checkpoints: _, log: _, settings: _, folder: _, traceback: _ } satisfies Shape<DetailsData>],
+  ["details_data", ["checkpoints", 0], ROW],
+  ["details_data", ["settings", 0], { name: _, value: _ } satisfies Shape<Setting>],
+  ["table_data", [], { rows: _, total: _ } satisfies Shape<TableData>],
+];
+
+/** Every command with every key it can have. */
+const COMMANDS: { [K in Command["kind"]]: Required<Extract<Command, { kind: K }>> } = {
+  refresh: { kind: "refresh", revision: 6 },
+  form_schema: { kind: "form_schema", training_id: "train_01J8" },
+  check: { kind: "check", config: {} },
+  create: { kind: "create", config: {} },
+  train_demo: { kind: "train_demo" },
+  run_action: { kind: "run_action", action: "pause", training_id: "train_01J8" },
+  rename: { kind: "rename", training_id: "train_01J8", name: "better" },
+  details: { kind: "details", training_id: "train_01J8" },
+  chart: {
+    kind: "chart",
+    training_ids: ["train_01J8"],
+    x_axis: "steps",
+    log_y: false,
+    show_raw: true,
+    smoothing: 0,
+    theme: "dark",
+    reset_zoom: false,
+  },
+  save_png: { kind: "save_png" },
+  metric_table: { kind: "metric_table", training_id: "train_01J8", names: ["loss"], limit: 5000, offset: 0 },
+};
+
+describe("golden messages", () => {
+  it.each(SHAPES)("%s %j has the keys of protocol.ts", (name, path, shape) => {
+    expect(keys(at(golden(name), path))).toEqual(keys(shape));
+  });
+  it.each(Object.values(COMMANDS))("the command $kind has the keys and kinds of values of Python's", (command) => {
+    const theirs = golden(command.kind);
+    expect(keys({ id: "", ...command })).toEqual(keys(theirs));
+    for (const [key, value] of Object.entries(command)) expect(typeof value, key).toBe(typeof theirs[key]);
+  });
+  it("leaves no golden file unread", () => {
+    const read = new Set([...SHAPES.map(([name]) => name), ...Object.keys(COMMANDS)]);
+    const files = readdirSync(FOLDER).map((file) => file.replace(".json", ""));
+    expect(files.filter((name) => !read.has(name))).toEqual([]);
+    expect([...read].filter((name) => !files.includes(name))).toEqual([]);
+  });
+});
+
+describe("guards", () => {
+  it("accept what Python sends", () => {
+    expect(parseState(golden("panel_state"))).toEqual(golden("panel_state"));
+    for (const name of ["ack", "result", "failure"]) expect(parseReply(golden(name))).toEqual(golden(name));
+  });
+  it("refuse what is something else", () => {
+    for (const value of [null, 3, [], {}, { revision: "1", cards: [] }]) expect(parseState(value)).toBeNull();
+    for (const value of [null, "x", { kind: "ack" }, { id: 1, kind: "ack" }, { id: "1", kind: "other" }]) {
+      expect(parseReply(value)).toBeNull();
+    }
+  });
+  it("fill in what an older Python half does not send", () => {
+    const state = parseState({ revision: 1, cards: [] });
+    expect(state?.charts.smoothing).toBe(40);
+    expect(parseReply({ id: "1", kind: "result" })).toEqual({ id: "1", kind: "result", value: null, columns: [] });
+  });
+});

@@ -1,0 +1,127 @@
+// @vitest-environment node
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import type { Command } from "../../src/lib/protocol";
+import { CommandError, type Model, Rpc } from "../../src/lib/rpc";
+
+class Wire implements Model {
+  sent: (Command & { id: string })[] = [];
+  listeners = new Set<(...args: unknown[]) => void>();
+  get = () => undefined;
+  send(content: unknown): void {
+    this.sent.push(content as Command & { id: string });
+  }
+  on(_name: string, callback: (...args: never[]) => void): void {
+    this.listeners.add(callback as never);
+  }
+  off(_name: string, callback?: ((...args: never[]) => void) | null): void {
+    this.listeners.delete(callback as never);
+  }
+  reply(message: unknown, buffers: DataView[] = []): void {
+    for (const listener of [...this.listeners]) listener(message, buffers);
+  }
+  id(i: number): string {
+    return this.sent[i]?.id ?? "";
+  }
+}
+
+let wire: Wire;
+let rpc: Rpc;
+beforeEach(() => {
+  vi.useFakeTimers();
+  wire = new Wire();
+  rpc = new Rpc(wire);
+});
+afterEach(() => {
+  rpc.close();
+  vi.useRealTimers();
+});
+
+it("answers each command by its id, in any order", async () => {
+  const first = rpc.send({ kind: "refresh", revision: 1 });
+  const second = rpc.send({ kind: "refresh", revision: 2 });
+  expect(wire.id(0)).not.toBe(wire.id(1));
+  wire.reply({ id: wire.id(1), kind: "result", value: "second" });
+  wire.reply({ id: wire.id(0), kind: "result", value: "first" });
+  expect((await first).value).toBe("first");
+  expect((await second).value).toBe("second");
+});
+
+it("ignores replies to other views and messages that are none", async () => {
+  const other = new Rpc(wire);
+  const mine = rpc.send({ kind: "train_demo" });
+  const theirs = other.send({ kind: "train_demo" });
+  wire.reply("noise");
+  wire.reply({ id: wire.id(1), kind: "result", value: "theirs" });
+  expect((await theirs).value).toBe("theirs");
+  wire.reply({ id: wire.id(0), kind: "result", value: "mine" });
+  expect((await mine).value).toBe("mine");
+  other.close();
+});
+
+it("does not call a command late that is acknowledged within half a second", async () => {
+  const onLate = vi.fn();
+  const answer = rpc.send({ kind: "train_demo" }, { onLate });
+  await vi.advanceTimersByTimeAsync(400);
+  wire.reply({ id: wire.id(0), kind: "ack" });
+  await vi.advanceTimersByTimeAsync(5000);
+  expect(onLate).not.toHaveBeenCalled();
+  wire.reply({ id: wire.id(0), kind: "result", value: null });
+  await answer;
+});
+
+it("says that a command is late, and that it was acknowledged after all", async () => {
+  const onLate = vi.fn();
+  const answer = rpc.send({ kind: "train_demo" }, { onLate });
+  await vi.advanceTimersByTimeAsync(501);
+  expect(onLate.mock.calls).toEqual([[true]]);
+  wire.reply({ id: wire.id(0), kind: "ack" });
+  expect(onLate.mock.calls).toEqual([[true], [false]]);
+  wire.reply({ id: wire.id(0), kind: "result", value: 1 });
+  expect((await answer).value).toBe(1);
+});
+
+it("rejects with the parts of a failure", async () => {
+  const answer = rpc.send({ kind: "create", config: {} });
+  wire.reply({
+    id: wire.id(0),
+    kind: "failure",
+    what: "k is too large.",
+    hint: "Lower it.",
+    fields: { "sae.k": "no" },
+  });
+  const error = await answer.catch((e: unknown) => e);
+  expect(error).toBeInstanceOf(CommandError);
+  expect((error as CommandError).message).toBe("k is too large. Lower it.");
+  expect((error as CommandError).failure.fields).toEqual({ "sae.k": "no" });
+});
+
+it("hands over the buffers of a result", async () => {
+  const answer = rpc.send({ kind: "metric_table", training_id: "t", names: ["loss"], limit: 1, offset: 0 });
+  const view = new DataView(new ArrayBuffer(8));
+  wire.reply({ id: wire.id(0), kind: "result", value: { rows: 1, total: 1 }, columns: ["loss"] }, [view]);
+  expect(await answer).toMatchObject({ columns: ["loss"], buffers: [view] });
+});
+
+it("gives up on abort, on timeout and when the view closes", async () => {
+  const stop = new AbortController();
+  const aborted = rpc.send({ kind: "train_demo" }, { signal: stop.signal });
+  stop.abort();
+  await expect(aborted).rejects.toMatchObject({ name: "AbortError" });
+
+  const slow = rpc.send({ kind: "train_demo" }, { timeout: 3000 });
+  const outcome = expect(slow).rejects.toThrow("did not answer for 3 s");
+  await vi.advanceTimersByTimeAsync(3000);
+  await outcome;
+
+  const left = rpc.send({ kind: "train_demo" });
+  rpc.close();
+  await expect(left).rejects.toMatchObject({ name: "AbortError" });
+  expect(wire.listeners.size).toBe(0);
+});
+
+it("reports a comm that is gone as a failure", async () => {
+  wire.send = () => {
+    throw new Error("Comm is disposed");
+  };
+  await expect(rpc.send({ kind: "train_demo" })).rejects.toThrow("The kernel is not connected.");
+});

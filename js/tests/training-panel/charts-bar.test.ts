@@ -1,0 +1,69 @@
+import { fireEvent, waitFor } from "@testing-library/preact";
+import { expect, it } from "vitest";
+import { FakeModel } from "../../demo/fake-model";
+import { emptyState, fullState } from "../../demo/fixtures";
+import type { Rpc } from "../../src/lib/rpc";
+import { Rpc as RealRpc } from "../../src/lib/rpc";
+import { csvRows } from "../../src/training-panel/metric-table";
+import { sent, show } from "./harness";
+
+it("shows the charted runs and changes only what was changed", async () => {
+  const state = fullState();
+  const { page, model, user } = show({ ...state, charts: { ...state.charts, zoomed: true } }, "chart_controls");
+  expect(page.getByText("gpt2-l6-jumprelu")).toBeTruthy();
+  await user.click(page.getByRole("radio", { name: "Steps" }));
+  await user.click(page.getByRole("checkbox", { name: "Log y axis" }));
+  await user.click(page.getByRole("checkbox", { name: "Show raw values" }));
+  fireEvent.input(page.getByRole("slider", { name: "Smoothing" }), { target: { value: "70" } });
+  await user.click(page.getByRole("button", { name: "Reset zoom" }));
+  const changes = sent(model, "chart").map(({ id: _, kind: __, ...change }) => change as object);
+  expect(changes).toEqual([
+    { x_axis: "steps" },
+    { log_y: false },
+    { show_raw: false },
+    { smoothing: 70 },
+    { reset_zoom: true },
+  ]);
+  expect(page.getByRole("radio", { name: "Steps" }).getAttribute("aria-checked")).toBe("true");
+});
+
+it("moves the x axis with arrows", async () => {
+  const { page, model, user } = show(fullState(), "chart_controls");
+  page.getByRole("radio", { name: "Tokens" }).focus();
+  await user.keyboard("{ArrowLeft}");
+  expect(sent(model, "chart")).toMatchObject([{ x_axis: "time" }]);
+  expect(document.activeElement).toBe(page.getByRole("radio", { name: "Time" }));
+});
+
+it("shows the data behind the charts, newest first", async () => {
+  const { page, user } = show(fullState(), "chart_controls");
+  await user.click(page.getByRole("button", { name: "View data" }));
+  await waitFor(() => expect(page.getByRole("table", { name: "Metrics of gpt2-l6-topk-k32" })).toBeTruthy());
+  const rows = page.getAllByRole("row").map((row) => row.textContent ?? "");
+  expect(rows).toHaveLength(4);
+  expect(rows[1]).toMatch(/^30122,880.*0\.700032\.00\.200$/);
+  expect(rows[2]).toMatch(/–$/); // not measured at that step
+});
+
+it("writes one CSV row per run and step, empty where nothing was measured", async () => {
+  const model = new FakeModel("chart_controls", fullState());
+  const rpc: Rpc = new RealRpc(model);
+  const cards = fullState().cards.slice(0, 2);
+  const rows = await csvRows(rpc, cards);
+  expect(rows).toHaveLength(7);
+  expect(rows[0]).toEqual(["training_id", "name", "step", "tokens", "time", "loss", "l0", "fvu"]);
+  expect(rows[2]?.[7]).toBe("");
+  expect(rows[6]?.slice(0, 4)).toEqual(["train_gpt2-l6-jumprelu", "gpt2-l6-jumprelu", 30, 122_880]);
+  rpc.close();
+});
+
+it("draws nothing while there is no training", () => {
+  const { page } = show(emptyState(), "chart_controls");
+  expect(page.queryByRole("radiogroup")).toBeNull();
+});
+
+it("says in the footer how fresh and how full the panel is", async () => {
+  const { page } = show(fullState(), "training_footer");
+  await waitFor(() => expect(page.getByText(/^Updated \d\.\d s ago$/)).toBeTruthy(), { timeout: 3000 });
+  expect(page.getByText("8 trainings, 2 selected")).toBeTruthy();
+});

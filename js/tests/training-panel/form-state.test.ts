@@ -1,0 +1,138 @@
+import { describe, expect, it } from "vitest";
+import { CHECK, FORM } from "../../demo/fixtures";
+import type { FormField } from "../../src/lib/protocol";
+import * as form from "../../src/training-panel/form-state";
+
+const start = () => form.initialValues(FORM);
+const fields = (values: form.Values) => form.visibleFields(FORM, values);
+
+describe("values", () => {
+  it("start from the given defaults, numbers with separators, the seed without", () => {
+    const values = form.initialValues({ ...FORM, defaults: { ...FORM.defaults, seed: 12_345 } });
+    expect(values).toMatchObject({
+      model: "gpt2",
+      "sae.d_sae": "16,384",
+      tokens: "10,000,000",
+      "optimizer.lr": "3e-4",
+      seed: "12345",
+      "sae.aux_k": "",
+      "activations.prepend_bos": true,
+      layer: "6",
+      site: "hook_resid_post",
+    });
+  });
+  it("put separators into a number that was typed, and leave what is none", () => {
+    const tokens = FORM.fields.find((field) => field.name === "tokens") as FormField;
+    expect([
+      form.tidy(tokens, "2000000"),
+      form.tidy(tokens, "2M"),
+      form.tidy(tokens, "many"),
+      form.tidy(tokens, " "),
+    ]).toEqual(["2,000,000", "2,000,000", "many", " "]);
+  });
+});
+
+describe("layer, site and hook name", () => {
+  it("follow each other", () => {
+    const layer = form.change(start(), "layer", "3");
+    expect(layer.hook_name).toBe("blocks.3.hook_resid_post");
+    const site = form.change(layer, "site", "hook_mlp_out");
+    expect(site.hook_name).toBe("blocks.3.hook_mlp_out");
+    const hook = form.change(site, "hook_name", "blocks.11.hook_attn_out");
+    expect(hook).toMatchObject({ layer: "11", site: "hook_attn_out" });
+  });
+  it("leave layer and site alone while the hook name is none", () => {
+    expect(form.change(start(), "hook_name", "blocks.")).toMatchObject({ layer: "6", site: "hook_resid_post" });
+  });
+});
+
+describe("the configuration", () => {
+  it("is nested, with numbers as numbers and empty optional fields as null", () => {
+    const values = { ...start(), "sae.d_sae": "16_384", "optimizer.lr": "1e-3", tokens: "2M" };
+    const { config, errors } = form.toConfig(fields(values), values);
+    expect(errors).toEqual({});
+    expect(config).toMatchObject({
+      model: "gpt2",
+      hook_name: "blocks.6.hook_resid_post",
+      tokens: 2_000_000,
+      name: null,
+      sae: { architecture: "topk", d_sae: 16_384, k: 32, aux_k: null },
+      optimizer: { lr: 1e-3, grad_clip: 1 },
+      activations: { prepend_bos: true },
+    });
+  });
+  it("holds only the fields of its architecture", () => {
+    const values = form.change(start(), form.ARCHITECTURE, "jumprelu");
+    const { sae } = form.toConfig(fields(values), values).config as { sae: object };
+    expect(Object.keys(sae)).toEqual(["architecture", "d_sae", "l0_coefficient", "bandwidth"]);
+  });
+  it("names the fields that cannot be read", () => {
+    const values = {
+      ...start(),
+      tokens: "many",
+      "sae.k": "",
+      "optimizer.lr": "fast",
+      layer: "x",
+      hook_name: "blocks.x.y",
+    };
+    expect(form.toConfig(fields(values), values).errors).toEqual({
+      layer: "Enter the number of a layer.",
+      tokens: "“many” is not a whole number.",
+      "sae.k": "Active latents (k) is missing.",
+      "optimizer.lr": "“fast” is not a number.",
+    });
+  });
+});
+
+describe("errors", () => {
+  const all = fields(start());
+  it("lead to the first bad field in reading order", () => {
+    expect(form.firstBad(all, { tokens: "", "sae.k": "", "optimizer.grad_clip": "" })).toBe("sae.k");
+    expect(form.firstBad(all, { layer: "", model: "" })).toBe("model");
+    expect(form.firstBad(all, {})).toBeNull();
+  });
+  it("that belong to no field are said apart", () => {
+    expect(form.looseErrors(all, { "": "Two settings clash.", "sae.l0_coefficient": "gone", tokens: "x" })).toEqual([
+      "Two settings clash.",
+      "sae.l0_coefficient: gone",
+    ]);
+  });
+  it("name fields by their labels", () => {
+    expect([form.labelOf(all, "sae.k"), form.labelOf(all, "layer"), form.labelOf(all, "odd")]).toEqual([
+      "Active latents (k)",
+      "Layer",
+      "odd",
+    ]);
+  });
+});
+
+describe("hints and choices", () => {
+  it("say what is known of the model", () => {
+    const hint = (name: string) => form.hintFor(name, start(), CHECK);
+    expect(hint("model")).toBe("124M parameters, 12 layers, d_model 768");
+    expect(hint("layer")).toBe("0 to 11");
+    expect(hint("hook_name")).toBe("d_in 768");
+    expect(hint("sae.d_sae")).toBe("21.3 × d_in");
+    expect(hint("corpus")).toBe("2.1M tokens, ships with the package");
+    expect(form.hintFor("model", start(), null)).toBeNull();
+  });
+  it("have readable words", () => {
+    const field = (name: string) => FORM.fields.find((one) => one.name === name) as FormField;
+    expect(form.optionsOf(field("sae.architecture"), FORM).map(([, label]) => label)).toEqual([
+      "Standard",
+      "TopK",
+      "BatchTopK",
+      "JumpReLU",
+    ]);
+    expect(form.optionsOf(field("device"), FORM)).toEqual([
+      ["auto", "Automatic (cuda:0)"],
+      ["cpu", "cpu (2 cores)"],
+      ["cuda:0", "cuda:0 (8.0 GB)"],
+    ]);
+  });
+  it("count changed settings", () => {
+    const advanced = form.inSection(fields(start()), "advanced");
+    expect(form.changedCount(advanced, start())).toBe(0);
+    expect(form.changedCount(advanced, { ...start(), "optimizer.grad_clip": "2", "sae.aux_k": "8" })).toBe(2);
+  });
+});

@@ -1,0 +1,151 @@
+import { waitFor, within } from "@testing-library/preact";
+import { describe, expect, it } from "vitest";
+import { CARDS, emptyState, fullState } from "../../demo/fixtures";
+import { cardOf, type Shown, sent, show } from "./harness";
+
+/** Two runs, one of them failed: a short list keeps the queries quick. */
+const few = () => ({ ...fullState(), cards: CARDS.filter((one) => /jumprelu|pythia/.test(one.name)), total: 2 });
+
+async function openForm(state = few()) {
+  const view = show(state);
+  await view.user.click(view.page.getByRole("button", { name: "New training" }));
+  await waitFor(() => expect(view.page.getByRole("textbox", { name: "Model" })).toBeTruthy());
+  return { ...view, form: within(view.page.getByRole("form", { name: "New training" }) as HTMLElement) };
+}
+
+const box = (form: ReturnType<typeof within>, name: string) => form.getByRole("textbox", { name }) as HTMLInputElement;
+
+async function retype({ user }: Pick<Shown, "user">, input: HTMLInputElement, text: string) {
+  await user.clear(input);
+  if (text) await user.type(input, text);
+}
+
+describe("New training", () => {
+  it("has the groups, fields and buttons of the specification, and starts in Model", async () => {
+    const { form } = await openForm();
+    for (const group of ["Model & data", "Where to look", "Autoencoder", "Training", "Estimate"]) {
+      expect(form.getByRole("group", { name: group })).toBeTruthy();
+    }
+    const texts = ["Model", "Dataset", "Context length", "Layer", "Hook name", "Latents (d_sae)", "Active latents (k)"];
+    for (const name of [...texts, "Name", "Tokens", "Batch size", "Learning rate", "Seed"]) box(form, name);
+    for (const name of ["Precision", "Site", "Architecture", "Device"]) form.getByRole("combobox", { name });
+    for (const name of ["Start training", "Cancel", "Close form", "Help: Layer"]) form.getByRole("button", { name });
+    expect(document.activeElement).toBe(box(form, "Model"));
+  });
+
+  it("shows help where it is asked for", async () => {
+    const { form, user } = await openForm();
+    const help = form.getByRole("button", { name: "Help: Active latents (k)" });
+    expect(help.getAttribute("aria-expanded")).toBe("false");
+    await user.click(help);
+    expect(form.getByText("How many latents stay active per token. 32 is usual.").closest("[hidden]")).toBeNull();
+    expect(help.getAttribute("aria-expanded")).toBe("true");
+  });
+
+  it("estimates before Start", async () => {
+    const { form } = await openForm();
+    const estimate = form.getByRole("group", { name: "Estimate" });
+    await waitFor(() => expect(estimate.textContent).toContain("≈ 3 min 28 s"));
+    expect(estimate.textContent).toContain("2.9 of 8.0 GB");
+    expect(within(estimate).getByRole("img").getAttribute("aria-label")).toBe(
+      "Memory on cuda:0: Model 800 MB, SAE 500 MB, Activations 1.6 GB, Others 1.9 GB",
+    );
+  });
+
+  it("puts the error in place of the hint, and Start moves to the first bad field", async () => {
+    const view = await openForm();
+    const { form, user, model } = view;
+    const k = box(form, "Active latents (k)");
+    await retype(view, k, "20000");
+    await waitFor(() => expect(k.getAttribute("aria-invalid")).toBe("true"));
+    const error = document.getElementById(k.getAttribute("aria-describedby") ?? "");
+    expect(error?.textContent).toBe("k is 20,000 but d_sae is 16,384. Enter 1 to 16,384; 32 is usual.");
+    expect(form.getByText("1 field needs attention:")).toBeTruthy();
+    box(form, "Model").focus();
+    await waitFor(() => expect(k.value).toBe("20,000"));
+    const start = form.getByRole("button", { name: "Start training" });
+    expect(start.getAttribute("aria-disabled")).toBeNull();
+    await user.click(start);
+    await waitFor(() => expect(document.activeElement).toBe(k));
+    expect(sent(model, "create")).toEqual([]);
+    box(form, "Model").focus();
+    await user.click(form.getByRole("button", { name: "Active latents (k)" }));
+    await waitFor(() => expect(document.activeElement).toBe(k));
+
+    await retype(view, k, "16");
+    expect(k.getAttribute("aria-invalid")).toBeNull();
+    await user.click(start);
+    await waitFor(() => expect(sent(model, "create")).toHaveLength(1));
+    expect(sent(model, "create")[0]).toMatchObject({ config: { sae: { k: 16 } } });
+    await waitFor(() => expect(view.page.queryByRole("form")).toBeNull());
+    await waitFor(() => expect(document.activeElement?.getAttribute("aria-label")).toBe("new-run"));
+  });
+
+  it("takes errors that only Start finds", async () => {
+    const view = await openForm();
+    const k = box(view.form, "Active latents (k)");
+    // pressed before the check of what was just typed can have come back
+    await retype(view, k, "20,000");
+    await view.user.click(view.form.getByRole("button", { name: "Start training" }));
+    await waitFor(() => expect(document.activeElement).toBe(k));
+    expect(view.form.getByText(/k is 20,000 but/)).toBeTruthy();
+    expect(view.page.getByRole("form")).toBeTruthy();
+  });
+
+  it("opens Advanced to show an error in it", async () => {
+    const view = await openForm();
+    const clip = view.el.querySelector<HTMLInputElement>("details input[type=text]") as HTMLInputElement;
+    const details = clip.closest("details") as HTMLDetailsElement;
+    details.open = true;
+    await retype(view, clip, "lots");
+    details.open = false;
+    await view.user.click(view.form.getByRole("button", { name: "Start training" }));
+    await waitFor(() => expect(details.open).toBe(true));
+    expect(document.activeElement).toBe(clip);
+  });
+
+  it("composes the hook name from layer and site", async () => {
+    const view = await openForm();
+    await retype(view, box(view.form, "Layer"), "3");
+    await view.user.selectOptions(view.form.getByRole("combobox", { name: "Site" }), "MLP output");
+    expect(box(view.form, "Hook name").value).toBe("blocks.3.hook_mlp_out");
+    await retype(view, box(view.form, "Hook name"), "blocks.9.hook_attn_out");
+    expect(box(view.form, "Layer").value).toBe("9");
+  });
+
+  it("swaps the fields of the architecture", async () => {
+    const { form, user } = await openForm();
+    await user.selectOptions(form.getByRole("combobox", { name: "Architecture" }), "JumpReLU");
+    expect(form.queryByRole("textbox", { name: "Active latents (k)" })).toBeNull();
+    box(form, "Bandwidth");
+    expect(box(form, "Sparsity coefficient").value).toBe("1");
+  });
+
+  it("keeps what was typed when closed with Esc, and drops it on Cancel", async () => {
+    const view = await openForm();
+    await retype(view, box(view.form, "Name"), "mine");
+    await view.user.keyboard("{Escape}");
+    expect(view.page.queryByRole("form")).toBeNull();
+    await view.user.click(view.page.getByRole("button", { name: "New training" }));
+    await waitFor(() =>
+      expect((view.page.getByRole("textbox", { name: "Name" }) as HTMLInputElement).value).toBe("mine"),
+    );
+    await view.user.click(view.page.getByRole("button", { name: "Cancel" }));
+    await view.user.click(view.page.getByRole("button", { name: "New training" }));
+    await waitFor(() => expect((view.page.getByRole("textbox", { name: "Name" }) as HTMLInputElement).value).toBe(""));
+  });
+
+  it("starts from the settings of a failed run", async () => {
+    const view = show(few());
+    await view.user.click(cardOf(view, "pythia-70m-l3-standard").getByRole("button", { name: "Edit and retry" }));
+    await waitFor(() => expect(view.page.getByText("with the settings of pythia-70m-l3-standard")).toBeTruthy());
+    await waitFor(() => expect(sent(view.model, "form_schema")).toHaveLength(1));
+    expect(sent(view.model, "form_schema")).toMatchObject([{ training_id: "train_pythia-70m-l3-standard" }]);
+  });
+
+  it("opens from the empty state too", async () => {
+    const { form, page } = await openForm(emptyState());
+    expect(form.getByRole("button", { name: "Start training" })).toBeTruthy();
+    expect(page.queryByText("No trainings yet")).toBeNull();
+  });
+});

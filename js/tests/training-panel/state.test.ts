@@ -1,0 +1,120 @@
+import { describe, expect, it } from "vitest";
+import { CARDS, card } from "../../demo/fixtures";
+import {
+  buttonsFor,
+  countByStatus,
+  deviceWords,
+  hasProgressBar,
+  progressLine,
+  shownCards,
+  statusChanges,
+  statusOf,
+  stopAsks,
+  unsavedTokens,
+} from "../../src/training-panel/state";
+
+const labels = (changes: Parameters<typeof card>[0], pending?: Parameters<typeof buttonsFor>[1]) =>
+  buttonsFor(card(changes), pending).map((item) => item.label + (item.disabled ? " (disabled)" : ""));
+
+describe("status and buttons", () => {
+  it("has seven words for the eleven states of a job", () => {
+    const words = ["queued", "starting", "running", "pausing", "paused", "stopping", "completed", "failed", "stopped"];
+    expect([...words, "cancelled", "interrupted"].map((status) => statusOf({ status }))).toEqual([
+      "queued",
+      "running",
+      "running",
+      "running",
+      "paused",
+      "running",
+      "completed",
+      "failed",
+      "stopped",
+      "stopped",
+      "interrupted",
+    ]);
+  });
+  it.each([
+    ["queued", ["Stop"]],
+    ["running", ["Pause", "Stop"]],
+    ["paused", ["Resume", "Stop"]],
+    ["completed", ["Import to SAEs", "Delete"]],
+    ["failed", ["Retry", "Edit and retry"]],
+    ["stopped", ["Resume", "Retry", "Delete"]],
+    ["interrupted", ["Resume", "Delete"]],
+    ["pausing", ["Pausing… (disabled)", "Stop"]],
+    ["stopping", ["Stopping… (disabled)"]],
+  ])("offers on %s: %j", (status, expected) => expect(labels({ status })).toEqual(expected));
+  it("does not offer to import twice", () =>
+    expect(labels({ status: "completed", sae_id: "sae_1" })).toEqual(["Delete"]));
+  it("shows what was just asked before the state does", () => {
+    expect(labels({ status: "running" }, "pause")).toEqual(["Pausing… (disabled)", "Stop"]);
+    expect(labels({ status: "running" }, "stop_without_saving")).toEqual(["Stopping… (disabled)"]);
+  });
+});
+
+describe("stopping", () => {
+  it("asks only when tokens would be lost", () => {
+    expect(unsavedTokens(card({ tokens_done: 100, last_checkpoint_tokens: 40 }))).toBe(60);
+    expect(unsavedTokens(card({ tokens_done: 100, last_checkpoint_tokens: null }))).toBe(100);
+    expect(stopAsks(card({ tokens_done: 100, last_checkpoint_tokens: 40 }))).toBe(true);
+    expect(stopAsks(card({ tokens_done: 100, last_checkpoint_tokens: 100 }))).toBe(false);
+    expect(stopAsks(card({ status: "queued", tokens_done: 100, last_checkpoint_tokens: null }))).toBe(false);
+    expect(stopAsks(card({ status: "paused" }))).toBe(false);
+  });
+});
+
+describe("the line below the progress bar", () => {
+  it("says rate and ETA of a running one, or its phase while it has no rate", () => {
+    expect(progressLine(card())).toEqual(["6.2M of 10M tokens", "48,210 tok/s", "ETA 1 min 19 s", "cuda:0"]);
+    expect(progressLine(card({ status: "starting", rate: null, tokens_done: 0, phase: "loading model" }))).toEqual([
+      "0 of 10M tokens",
+      "loading model",
+      "cuda:0",
+    ]);
+  });
+  it("says the place in the queue", () => {
+    const waiting = { status: "queued", tokens_done: 0 };
+    expect(progressLine(card({ ...waiting, queue_position: 1 }))).toEqual(["first in the queue of cuda:0"]);
+    expect(progressLine(card({ ...waiting, queue_position: 7 }))).toEqual(["number 7 in the queue of cuda:0"]);
+    expect(progressLine(card({ ...waiting, queue_position: null }))).toEqual(["waits for cuda:0"]);
+  });
+  it("has no bar once finished, and keeps it after a failure", () => {
+    const statuses = ["running", "failed", "interrupted", "completed", "stopped", "queued"];
+    expect(statuses.filter((status) => hasProgressBar(card({ status })))).toEqual(["running", "failed", "interrupted"]);
+  });
+});
+
+describe("the list", () => {
+  it("counts by status", () => {
+    expect(countByStatus(CARDS)).toMatchObject({ all: 8, running: 1, completed: 2, failed: 1, interrupted: 1 });
+  });
+  it("searches name, model, hook and architecture, all words", () => {
+    const names = (search: string) => shownCards(CARDS, "all", search, "active").map((one) => one.name);
+    expect(names("pythia MLP_out")).toEqual(["pythia-70m-l3-standard"]);
+    expect(names("jumprelu blocks.6")).toEqual(["gpt2-l6-jumprelu"]);
+    expect(names("nothing like it")).toEqual([]);
+  });
+  it("sorts", () => {
+    const first = (sort: Parameters<typeof shownCards>[3]) => shownCards(CARDS, "all", "", sort).map((one) => one.name);
+    expect(first("active").slice(0, 3)).toEqual(["gpt2-l6-topk-k32", "gpt2-l6-jumprelu", "gpt2-l6-topk-k48"]);
+    expect(first("newest")[0]).toBe("gpt2-l6-topk-k48");
+    expect(first("fvu").slice(0, 2)).toEqual(["demo-l2-topk-k24", "gpt2-l8-topk-k64"]);
+    expect(first("l0").at(0)).toBe("demo-l2-topk-k24");
+    // without a value, or NaN: at the end
+    expect(new Set(first("fvu").slice(-2))).toEqual(new Set(["gpt2-l6-topk-k48", "pythia-70m-l3-standard"]));
+  });
+  it("tells which statuses changed, not which runs are new", () => {
+    const before = [card(), card({ name: "b", status: "paused" })];
+    const after = [card({ status: "completed" }), card({ name: "b", status: "paused" }), card({ name: "c" })];
+    expect(statusChanges(before, after)).toEqual(["gpt2-l6-topk-k32: Completed"]);
+  });
+});
+
+it("says what is free on the device runs go to", () => {
+  const cpu = { id: "cpu", label: "cpu (2 cores)", total_bytes: null, free_bytes: null };
+  const gpu = { id: "cuda:0", label: "cuda:0", total_bytes: 8e9, free_bytes: 6.1e9 };
+  expect(deviceWords([cpu, gpu])).toBe("cuda:0, 6.1 of 8.0 GB free");
+  expect(deviceWords([cpu, { ...gpu, free_bytes: 6e8 }])).toBe("cuda:0, 600 MB of 8.0 GB free");
+  expect(deviceWords([cpu])).toBe("cpu (2 cores)");
+  expect(deviceWords([])).toBeNull();
+});

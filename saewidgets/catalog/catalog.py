@@ -1,0 +1,112 @@
+"""The catalog of a workspace: opened, migrated, and its tables as stores."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from sqlalchemy.exc import DatabaseError
+
+from saewidgets.catalog.checkpoints import CheckpointStore
+from saewidgets.catalog.database import Database, catalog_error
+from saewidgets.catalog.engine import catalog_url, open_engine, set_journal, sqlite_path
+from saewidgets.catalog.files import Files
+from saewidgets.catalog.jobs import JobStore
+from saewidgets.catalog.metrics import MetricStore
+from saewidgets.catalog.queue import now
+from saewidgets.catalog.recorder import Recorder
+from saewidgets.catalog.saes import SAEStore
+from saewidgets.catalog.schema import check_remote, current_version, prepare_file, upgrade
+from saewidgets.catalog.tables import DatasetRow, ModelRow
+from saewidgets.catalog.trainings import TrainingStore
+from saewidgets.catalog.used import UsedStore
+
+
+class Catalog:
+    """SQLite in the workspace folder, or a shared database.
+
+    Args:
+        folder: the workspace; paths in rows are relative to it.
+        url: SQLAlchemy URL of a shared database; None for ``<folder>/catalog.sqlite``.
+        host: the name of this machine in rows.
+
+    A SQLite catalog is created or migrated on open; a shared one must be at the right version (`upgrade_catalog`).
+
+    Attributes:
+        trainings, metrics, checkpoints, saes, models, datasets, jobs: the stores.
+        notice: a sentence for the user about how the catalog works here, or None.
+        path: the SQLite file, or None.
+
+    Raises:
+        CatalogError: it cannot be opened: from a newer version, damaged, not a catalog, unreachable.
+        StorageError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: str | Path, url: str | None = None, host: str | None = None) -> None:
+        self.files = Files(Path(folder))
+        self.host = host or socket.gethostname()
+        database_url = catalog_url(self.files.folder, url)
+        self.path = sqlite_path(database_url)
+        self.notice: str | None = None
+        name = str(self.path) if self.path is not None else database_url.render_as_string(hide_password=True)
+        engine = open_engine(database_url)
+        try:
+            if self.path is not None:
+                prepare_file(engine, self.path)
+                self.notice = set_journal(engine, self.path)
+                engine.dispose()  # connections set themselves up by the journal they find
+            else:
+                check_remote(engine, name)
+        except DatabaseError as error:
+            engine.dispose()
+            raise catalog_error(error, name) from error
+        except BaseException:
+            engine.dispose()
+            raise
+        self._database = Database(engine, name)
+        self.trainings = TrainingStore(self._database, self.files, self.host)
+        self.metrics = MetricStore(self._database)
+        self.checkpoints = CheckpointStore(self._database, self.files)
+        self.saes = SAEStore(self._database, self.files, self.host)
+        self.models = UsedStore(self._database, ModelRow)
+        self.datasets = UsedStore(self._database, DatasetRow)
+        self.jobs = JobStore(self._database, Recorder(self.files))
+
+    def now(self) -> float:
+        """The database's clock, Unix seconds: what heartbeats are compared with."""
+        with self._database.read() as session:
+            return now(session)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._database.close()
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def upgrade_catalog(folder: str | Path, url: str | None = None) -> tuple[str | None, str | None]:
+    """Migrate a catalog to this version; the only way a shared database is ever migrated.
+
+    Returns:
+        The schema version before and after.
+
+    Raises:
+        CatalogError: it is from a newer version, damaged, or cannot be reached.
+    """
+    database_url = catalog_url(Path(folder), url)
+    path = sqlite_path(database_url)
+    engine = open_engine(database_url)
+    name = str(path) if path is not None else database_url.render_as_string(hide_password=True)
+    try:
+        before = current_version(engine, name) if path is None or path.exists() else None
+        if path is not None:
+            prepare_file(engine, path)
+        else:
+            upgrade(engine)
+        return before, current_version(engine, name)
+    finally:
+        engine.dispose()

@@ -1,0 +1,105 @@
+"""Short sessions on one engine, from any thread: reading, and writing with patience."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+from sqlalchemy.orm import Session
+
+from saewidgets.errors import CatalogError
+
+T = TypeVar("T")
+
+PATIENCE = 20.0
+"""Seconds for which a write is tried again while others hold the database."""
+
+
+class Database:
+    """One engine. `name` is what messages call it."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.engine = engine
+        self.name = name
+        # SQLite's busy handler is not fair: threads of this process take turns here instead.
+        self._turn = threading.Lock() if engine.dialect.name == "sqlite" else None
+        self._writing = engine.execution_options(writing=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that sees one consistent state.
+
+        Raises:
+            CatalogError: the database cannot be read.
+        """
+        with self.translated(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    def write(self, fn: Callable[[Session], T], patience: float = PATIENCE) -> T:
+        """Run `fn` in one transaction; again from the start if the database was busy, for `patience` seconds.
+
+        Raises:
+            CatalogError: it stayed busy, or cannot be written (disk full, read-only, damaged).
+        """
+        deadline = time.monotonic() + patience
+        pause = 0.02
+        while True:
+            try:
+                with self.translated():
+                    return self._write_once(fn)
+            except CatalogError as error:
+                if not _is_busy(error.__cause__) or time.monotonic() + pause > deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(0.5, pause * 2)
+
+    def _write_once(self, fn: Callable[[Session], T]) -> T:
+        if self._turn is None:
+            return self._transaction(fn)
+        with self._turn:
+            return self._transaction(fn)
+
+    def _transaction(self, fn: Callable[[Session], T]) -> T:
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            return fn(session)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Database errors as `CatalogError`, except broken constraints, which say what the caller did wrong."""
+        try:
+            yield
+        except IntegrityError:
+            raise
+        except DatabaseError as error:
+            raise catalog_error(error, self.name) from error
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def catalog_error(error: DatabaseError, name: str) -> CatalogError:
+    """What to tell the user about a database error."""
+    text = str(error.orig).lower()
+    if _is_busy(error):
+        what, hint = "The catalog is busy: another process has been writing for too long.", "Try again."
+    elif "full" in text:
+        what, hint = "The disk with the catalog is full.", "Free some space; runs go on and write again."
+    elif "readonly" in text or "read-only" in text:
+        what, hint = "The catalog cannot be written.", "Check the permissions of the file and its folder."
+    elif "malformed" in text or "not a database" in text:
+        what, hint = "The catalog is damaged.", "Move the file away and restore a copy from the folder backups."
+    else:
+        what, hint = f"The catalog gave an error: {error.orig}", "See the details; `saewidgets doctor` checks the file."
+    return CatalogError(what, where=name, hint=hint)
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    if not isinstance(error, OperationalError):
+        return False
+    text = str(error.orig).lower()
+    return any(word in text for word in ("locked", "busy", "deadlock", "could not serialize", "locking protocol"))

@@ -1,0 +1,115 @@
+"""The connection to the database and how SQLite is set up."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import weakref
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from saewidgets.catalog.filesystems import is_remote
+from saewidgets.errors import CatalogError
+
+BUSY_SECONDS = 5
+FILE_NAME = "catalog.sqlite"
+
+
+def catalog_url(folder: Path, url: str | None) -> URL:
+    """The database to use: `url`, else the file in the workspace folder."""
+    if url is None:
+        return URL.create("sqlite", database=str(folder / FILE_NAME))
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect()
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise CatalogError(
+            f"{url!r} does not name a database: {error}", where="catalog_url",
+            hint="Use a SQLAlchemy URL, such as postgresql+psycopg://user@host/name.",
+        ) from error
+    if parsed.get_backend_name() == "sqlite" and not parsed.database:
+        raise CatalogError(
+            "A catalog in memory would not be seen by other threads.", where="catalog_url", hint="Name a file."
+        )
+    return parsed
+
+
+def sqlite_path(url: URL) -> Path | None:
+    """The file of a SQLite database; None for another kind of database."""
+    if url.get_backend_name() != "sqlite" or url.database is None:
+        return None
+    return Path(url.database.removeprefix("file:"))
+
+
+def open_engine(url: URL) -> Engine:
+    """An engine whose SQLite connections enforce foreign keys and leave transactions to SQLAlchemy.
+
+    It is safe for threads; after a fork the child opens connections of its own.
+    """
+    try:
+        if url.get_backend_name() == "sqlite":
+            engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+            event.listen(engine, "connect", _set_up_connection)
+            event.listen(engine, "begin", _begin)
+        else:
+            engine = create_engine(url, pool_pre_ping=True)
+    except ImportError as error:
+        raise CatalogError(
+            f"The driver of this database is not installed: {error}", where="catalog_url",
+            hint="Install it with pip, for example: pip install 'psycopg[binary]'.",
+        ) from error
+    if sys.platform != "win32":
+        ref = weakref.ref(engine)
+
+        def forget() -> None:
+            if (forked := ref()) is not None:
+                forked.dispose(close=False)
+
+        os.register_at_fork(after_in_child=forget)
+    return engine
+
+
+def set_journal(engine: Engine, path: Path) -> str | None:
+    """Put the file into WAL mode, or into the rollback journal where WAL cannot work.
+
+    Returns:
+        A sentence for the reader about the latter, else None.
+    """
+    wanted = "delete" if is_remote(path.parent) else "wal"
+    connection = engine.raw_connection()  # outside a transaction: the mode cannot be changed within one
+    try:
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA journal_mode={wanted}")
+        answer = cursor.fetchone()  # the mode it really has now
+        mode = str(answer[0] if answer else "").lower()
+        cursor.close()
+    finally:
+        connection.close()
+    if mode == "wal":
+        return None
+    return (
+        f"The catalog is on a file system without shared memory ({path.parent}). It works, but two kernels that write "
+        "at once wait for each other longer; a local folder is faster."
+    )
+
+
+def _set_up_connection(connection: sqlite3.Connection, _: Any) -> None:
+    # SQLAlchemy's "begin" event opens transactions, so that a write can be immediate: a deferred one may fail
+    # half-way, when another process has written in between.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+    mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+    # NORMAL is safe against a crash of the process in both modes, and with WAL against a power cut too.
+    cursor.execute(f"PRAGMA synchronous={'NORMAL' if mode == 'wal' else 'FULL'}")
+    cursor.close()
+
+
+def _begin(connection: Any) -> None:
+    writing = connection.get_execution_options().get("writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

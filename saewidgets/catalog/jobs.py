@@ -1,0 +1,237 @@
+"""Jobs of all processes. Fits the `JobStore` that the job manager asks for."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from saewidgets.catalog.database import Database
+from saewidgets.catalog.queue import (
+    ACTIVE,
+    free_slot,
+    interrupt_row,
+    leave_lane,
+    next_queue_number,
+    now,
+    queue_positions,
+    take_lease,
+)
+from saewidgets.catalog.recorder import Recorder
+from saewidgets.catalog.rows import job_record, plain
+from saewidgets.catalog.tables import JobLogRow, JobRow, LeaseRow
+from saewidgets.catalog.types import database_now
+from saewidgets.errors import NotFoundError
+from saewidgets.events import Event, JobStatus, LogLine
+from saewidgets.records import JobRecord, Records
+
+_CHANGEABLE = frozenset({"status", "owner", "lane", "command", "error", "note", "result"})
+_OWNED = (JobStatus.QUEUED.value, *ACTIVE)
+
+
+class JobStore:
+    """See `saewidgets.jobs.store.JobStore` for what each method promises."""
+
+    def __init__(self, database: Database, recorder: Recorder) -> None:
+        self._database = database
+        self._recorder = recorder
+
+    def add(self, job_id: str, *, kind: str, lane: str, payload: Mapping[str, Any], owner: str) -> JobRecord:
+        def write(session: Session) -> JobRecord:
+            moment = now(session)
+            row = JobRow(
+                id=job_id, kind=kind, status=JobStatus.QUEUED.value, lane=lane, payload=dict(payload), owner=owner,
+                heartbeat_at=moment, seconds_running=0.0, created_at=moment, updated_at=moment,
+                queue_number=next_queue_number(session),
+            )
+            session.add(row)
+            session.flush()
+            return _record(session, row)
+
+        return self._database.write(write)
+
+    def get(self, job_id: str) -> JobRecord:
+        with self._database.read() as session:
+            return _record(session, _find(session, job_id))
+
+    def list(
+        self,
+        *,
+        status: Collection[JobStatus] | None = None,
+        kind: str | None = None,
+        owner: str | None = None,
+        ids: Collection[str] | None = None,
+        updated_since: float | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Records[JobRecord]:
+        newest_first = (JobRow.created_at.desc(), JobRow.queue_number.desc(), JobRow.id.desc())
+        query = select(JobRow, database_now()).order_by(*newest_first)
+        if status is not None:
+            query = query.where(JobRow.status.in_([s.value for s in status]))
+        if kind is not None:
+            query = query.where(JobRow.kind == kind)
+        if owner is not None:
+            query = query.where(JobRow.owner == owner)
+        if ids is not None:
+            query = query.where(JobRow.id.in_(ids))
+        if updated_since is not None:
+            query = query.where(JobRow.updated_at > updated_since)
+        query = query.limit(limit).offset(offset or None)
+        with self._database.read() as session:
+            rows = session.execute(query).all()
+            waiting = any(row.status == JobStatus.QUEUED.value for row, _ in rows)
+            positions = queue_positions(session) if waiting else {}
+            return Records(job_record(row, moment, positions.get(row.id)) for row, moment in rows)
+
+    def change(
+        self, job_id: str, changes: Mapping[str, Any], *, when: Collection[JobStatus], owner: str | None = None
+    ) -> JobRecord | None:
+        unknown = changes.keys() - _CHANGEABLE
+        if unknown:
+            raise ValueError(f"These fields of a job cannot be changed: {', '.join(sorted(unknown))}.")
+
+        def write(session: Session) -> JobRecord | None:
+            row = session.get(JobRow, job_id)
+            if row is None or JobStatus(row.status) not in when or (owner is not None and row.owner != owner):
+                return None
+            _apply(session, row, changes)
+            session.flush()
+            return _record(session, row)
+
+        return self._database.write(write)
+
+    def delete(self, job_id: str) -> None:
+        self._database.write(lambda session: session.execute(delete(JobRow).where(JobRow.id == job_id)))
+
+    def acquire(self, job_id: str, owner: str, *, width: int, timeout: float) -> JobRecord | None:
+        with self._database.read() as session:  # usually it is not its turn: look before taking the write lock
+            row = session.get(JobRow, job_id)
+            if row is None or queue_positions(session).get(job_id, width + 1) > width:
+                return None
+            leases = session.scalars(select(LeaseRow).where(LeaseRow.lane == row.lane)).all()
+            moment = now(session)
+            if sum(lease.heartbeat_at >= moment - timeout for lease in leases) >= width:
+                return None
+
+        def write(session: Session) -> JobRecord | None:
+            row = session.get(JobRow, job_id)
+            if row is None or row.owner != owner or row.status != JobStatus.QUEUED.value:
+                return None
+            slot, free = free_slot(session, row.lane, width, timeout)
+            if slot is None or queue_positions(session).get(job_id, free + 1) > free:
+                return None
+            take_lease(session, row, owner, slot)
+            row.status = JobStatus.STARTING.value
+            return _record(session, row)
+
+        try:
+            return self._database.write(write)
+        except IntegrityError:  # another process has taken the slot in between
+            return None
+
+    def reclaim(self, job_id: str, owner: str, *, width: int, timeout: float) -> JobRecord | None:
+        def write(session: Session) -> JobRecord | None:
+            row = session.get(JobRow, job_id)
+            if row is None or row.owner != owner or row.status != JobStatus.INTERRUPTED.value:
+                return None
+            slot, _ = free_slot(session, row.lane, width, timeout)
+            row.finished_at = None
+            row.heartbeat_at = row.updated_at = now(session)
+            if slot is None:
+                row.status, row.command = JobStatus.PAUSING.value, "pause"
+                row.note = "Paused because another job took its device while its kernel was asleep."
+            else:
+                take_lease(session, row, owner, slot)
+                row.status, row.note = JobStatus.RUNNING.value, None
+            session.flush()
+            return _record(session, row)
+
+        try:
+            return self._database.write(write)
+        except IntegrityError:  # another process has taken the slot in between
+            return None
+
+    def beat(self, owner: str) -> None:
+        def write(session: Session) -> None:
+            session.execute(
+                update(JobRow)
+                .where(JobRow.owner == owner, JobRow.status.in_(_OWNED))
+                .values(heartbeat_at=database_now())
+            )
+            session.execute(update(LeaseRow).where(LeaseRow.owner == owner).values(heartbeat_at=database_now()))
+
+        self._database.write(write)
+
+    def stale(self, timeout: float) -> Records[JobRecord]:
+        query = select(JobRow, database_now()).where(
+            JobRow.status.in_(_OWNED), JobRow.heartbeat_at < database_now() - timeout
+        )
+        with self._database.read() as session:
+            return Records(job_record(row, moment, None) for row, moment in session.execute(query))
+
+    def interrupt(self, job_id: str, owner: str, *, note: str, older_than: float | None = None) -> JobRecord | None:
+        def write(session: Session) -> JobRecord | None:
+            row = session.get(JobRow, job_id)
+            if row is None or row.owner != owner or row.status not in _OWNED:
+                return None
+            if older_than is not None and (row.heartbeat_at or 0.0) >= now(session) - older_than:
+                return None
+            interrupt_row(session, row, note)
+            session.flush()
+            return _record(session, row)
+
+        return self._database.write(write, patience=0.0)  # lists must not hang; the next one tries again
+
+    def record(self, owner: str, batch: Sequence[tuple[str, str | None, Event]]) -> None:
+        self._database.write(lambda session: self._recorder.record(session, owner, batch))
+
+    def log(self, job_id: str, *, limit: int | None = None, offset: int = 0) -> builtins.list[LogLine]:
+        """The job's log, oldest first."""
+        query = select(JobLogRow).where(JobLogRow.job_id == job_id).order_by(JobLogRow.id).limit(limit)
+        with self._database.read() as session:
+            rows = session.scalars(query.offset(offset or None))
+            return [LogLine(row.message, row.level, row.time) for row in rows]  # type: ignore[arg-type]
+
+
+def _find(session: Session, job_id: str) -> JobRow:
+    row = session.get(JobRow, job_id)
+    if row is None:
+        raise NotFoundError(f"There is no job {job_id!r}.", hint="It may have been deleted; list the jobs to see them.")
+    return row
+
+
+def _record(session: Session, row: JobRow) -> JobRecord:
+    position = queue_positions(session).get(row.id) if row.status == JobStatus.QUEUED.value else None
+    return job_record(row, now(session), position)
+
+
+def _apply(session: Session, row: JobRow, changes: Mapping[str, Any]) -> None:
+    moment = now(session)
+    row.updated_at = moment
+    if "status" in changes:
+        status = JobStatus(changes["status"])
+        if status is JobStatus.QUEUED:
+            row.queue_number = next_queue_number(session)
+            row.error = row.note = row.finished_at = None
+        if status is JobStatus.STARTING and row.started_at is None:
+            row.started_at = moment
+        if not status.is_active:
+            leave_lane(session, row, moment)
+        if status is JobStatus.PAUSED or (status.is_final and status is not JobStatus.INTERRUPTED):
+            row.owner = None
+        if status.is_final:
+            row.finished_at = moment
+        row.status = status.value
+    if changes.get("owner") is not None:
+        row.owner = changes["owner"]
+        row.heartbeat_at = moment
+    for name in ("lane", "command", "note", "result"):
+        if name in changes:
+            setattr(row, name, changes[name])
+    if "error" in changes:
+        row.error = plain(changes["error"])

@@ -1,0 +1,198 @@
+"""Measured values over time, in long form: one row per (training, name, step)."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from saewidgets.catalog.database import Database
+from saewidgets.catalog.tables import MetricRow, TrainingRow
+from saewidgets.events import Metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CHUNK = 2_000  # rows per statement: far below SQLite's limit on bound values
+
+
+@dataclass(frozen=True, slots=True)
+class MetricTable:
+    """Columns of equal length, ordered by step, then by name.
+
+    Attributes:
+        step: optimiser step, int64.
+        tokens: training tokens seen by then, int64.
+        time: Unix seconds (UTC), float64.
+        name: the metric's name.
+        value: float64; may be NaN or infinite.
+    """
+
+    step: array[int]
+    tokens: array[int]
+    time: array[float]
+    name: list[str]
+    value: array[float]
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def series(self, name: str) -> tuple[array[int], array[float]]:
+        """(steps, values) of one metric."""
+        rows = [i for i, n in enumerate(self.name) if n == name]
+        return array("q", (self.step[i] for i in rows)), array("d", (self.value[i] for i in rows))
+
+    def to_df(self) -> pd.DataFrame:
+        """Long form: columns step, tokens, time, name, value."""
+        import pandas as pd  # costs half a second
+
+        return pd.DataFrame(
+            {"step": list(self.step), "tokens": list(self.tokens), "time": list(self.time), "name": self.name,
+             "value": list(self.value)}
+        )  # fmt: skip
+
+
+class MetricStore:
+    """`catalog.metrics`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, training_id: str, rows: Iterable[Metrics]) -> int:
+        """Write in one transaction; a value at a step that is there already is replaced. Returns how many values."""
+        events = list(rows)
+
+        def write(session: Session) -> int:
+            training = session.get(TrainingRow, training_id)
+            if training is not None:
+                for event in events:
+                    training.latest = {**training.latest, **event.values}
+            return save_metrics(session, training_id, events)
+
+        return self._database.write(write)
+
+    def query(
+        self,
+        training_id: str,
+        names: Collection[str] | None = None,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        min_step: int | None = None,
+        max_step: int | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> MetricTable:
+        """Values in step order.
+
+        Args:
+            training_id: the run.
+            names: which metrics; None for all.
+            since: at or after this time, Unix seconds.
+            until: before this time.
+            min_step: at or after this step.
+            max_step: at or before this step.
+            limit: at most so many rows.
+            offset: leave out so many rows first.
+        """
+        query = select(MetricRow.step, MetricRow.tokens, MetricRow.time, MetricRow.name, MetricRow.value).where(
+            MetricRow.training_id == training_id
+        )
+        if names is not None:
+            query = query.where(MetricRow.name.in_(names))
+        if since is not None:
+            query = query.where(MetricRow.time >= since)
+        if until is not None:
+            query = query.where(MetricRow.time < until)
+        if min_step is not None:
+            query = query.where(MetricRow.step >= min_step)
+        if max_step is not None:
+            query = query.where(MetricRow.step <= max_step)
+        query = query.order_by(MetricRow.step, MetricRow.name).limit(limit).offset(offset or None)
+        with self._database.read() as session:
+            rows = session.execute(query).all()
+        steps, tokens, times, kinds, values = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+        return MetricTable(array("q", steps), array("q", tokens), array("d", times), list(kinds), array("d", values))
+
+    def latest(self, training_ids: Collection[str]) -> dict[str, dict[str, float]]:
+        """The newest value of every metric, by training and name."""
+        query = select(TrainingRow.id, TrainingRow.latest).where(TrainingRow.id.in_(training_ids))
+        with self._database.read() as session:
+            return {training_id: dict(latest) for training_id, latest in session.execute(query)}
+
+    def names(self, training_id: str) -> list[str]:
+        """Which metrics a training has, in alphabetical order."""
+        query = select(MetricRow.name).where(MetricRow.training_id == training_id).distinct().order_by(MetricRow.name)
+        with self._database.read() as session:
+            return list(session.scalars(query))
+
+    def count(self, training_id: str) -> int:
+        """How many values a training has."""
+        with self._database.read() as session:
+            query = select(func.count()).select_from(MetricRow).where(MetricRow.training_id == training_id)
+            return session.scalar(query) or 0
+
+    def truncate(self, training_id: str, after_step: int) -> int:
+        """Delete values of later steps: a run that resumes from a checkpoint measures them again.
+
+        The training's newest values, step and tokens go back too. Returns how many values were deleted.
+        """
+
+        def write(session: Session) -> int:
+            gone = session.execute(
+                delete(MetricRow).where(MetricRow.training_id == training_id, MetricRow.step > after_step)
+            )
+            training = session.get(TrainingRow, training_id)
+            count = int(getattr(gone, "rowcount", 0))
+            if training is not None and count:
+                training.latest = _newest(session, training_id)
+            return count
+
+        return self._database.write(write)
+
+
+def save_metrics(session: Session, training_id: str, events: Sequence[Metrics]) -> int:
+    """Insert or replace. Of two values for one (name, step) the later counts."""
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for event in events:
+        for name, value in event.values.items():
+            rows[name, event.step] = {
+                "training_id": training_id, "name": name, "step": event.step, "tokens": event.tokens,
+                "time": event.time, "value": float(value),
+            }  # fmt: skip
+    values = list(rows.values())
+    for start in range(0, len(values), _CHUNK):
+        _upsert(session, values[start : start + _CHUNK])
+    return len(values)
+
+
+def _upsert(session: Session, values: list[dict[str, Any]]) -> None:
+    dialect = session.get_bind().dialect.name
+    if dialect in ("sqlite", "postgresql"):
+        insert = sqlite.insert(MetricRow) if dialect == "sqlite" else postgresql.insert(MetricRow)
+        replaced = {name: insert.excluded[name] for name in ("tokens", "time", "value")}
+        key = [MetricRow.training_id, MetricRow.name, MetricRow.step]
+        session.execute(insert.on_conflict_do_update(index_elements=key, set_=replaced), values)
+        return
+    for row in values:
+        session.merge(MetricRow(**row))
+
+
+def _newest(session: Session, training_id: str) -> dict[str, float]:
+    last = (
+        select(MetricRow.name, func.max(MetricRow.step).label("step"))
+        .where(MetricRow.training_id == training_id)
+        .group_by(MetricRow.name)
+        .subquery()
+    )
+    query = (
+        select(MetricRow.name, MetricRow.value)
+        .where(MetricRow.training_id == training_id)
+        .join(last, (last.c.name == MetricRow.name) & (last.c.step == MetricRow.step))
+    )
+    return dict(session.execute(query).all())

@@ -1,0 +1,94 @@
+"""The queues of lanes and the leases that say who works on one: queries inside a session of the job store."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from saewidgets.catalog.tables import JobRow, LeaseRow
+from saewidgets.catalog.types import database_now
+from saewidgets.events import JobStatus
+
+ACTIVE = tuple(s.value for s in JobStatus if s.is_active)
+EXPIRED = "Its kernel gave no sign of life, and another job took its place."
+
+
+def queue_positions(session: Session) -> dict[str, int]:
+    """Of every queued job: 1 = next on its lane."""
+    rows = session.execute(
+        select(JobRow.id, JobRow.lane)
+        .where(JobRow.status == JobStatus.QUEUED.value)
+        .order_by(JobRow.queue_number, JobRow.id)
+    )
+    positions: dict[str, int] = {}
+    seen: dict[str, int] = {}
+    for job_id, lane in rows:
+        positions[job_id] = seen[lane] = seen.get(lane, 0) + 1
+    return positions
+
+
+def next_queue_number(session: Session) -> int:
+    """The end of the queue."""
+    return int(session.scalar(select(func.coalesce(func.max(JobRow.queue_number), 0))) or 0) + 1
+
+
+def now(session: Session) -> float:
+    """The database's clock, Unix seconds."""
+    return float(session.scalar(select(database_now())) or 0.0)
+
+
+def interrupt_row(session: Session, row: JobRow, note: str) -> None:
+    """Mark a job whose owner has vanished. The owner stays: it may come back and take the job again."""
+    moment = now(session)
+    _stop_clock(row, moment)
+    row.status = JobStatus.INTERRUPTED.value
+    row.command = None
+    row.note = note
+    row.finished_at = moment
+    row.updated_at = moment
+    free_lease(session, row.id)
+
+
+def free_lease(session: Session, job_id: str) -> None:
+    """Free the slot that the job has, if it has one."""
+    session.execute(delete(LeaseRow).where(LeaseRow.job_id == job_id))
+
+
+def free_slot(session: Session, lane: str, width: int, timeout: float) -> tuple[int | None, int]:
+    """A free slot of the lane, after expired leases are taken away; and how many slots are free."""
+    expired = session.scalars(
+        select(LeaseRow).where(LeaseRow.lane == lane, LeaseRow.heartbeat_at < database_now() - timeout)
+    ).all()
+    for lease in expired:
+        holder = session.get(JobRow, lease.job_id)
+        if holder is not None and holder.status in ACTIVE:
+            interrupt_row(session, holder, EXPIRED)
+        free_lease(session, lease.job_id)
+    taken = set(session.scalars(select(LeaseRow.slot).where(LeaseRow.lane == lane)))
+    free = [slot for slot in range(width) if slot not in taken]
+    return (free[0] if free else None), len(free)
+
+
+def take_lease(session: Session, row: JobRow, owner: str, slot: int) -> None:
+    """Give the job a slot. Raises `IntegrityError` if somebody else was quicker."""
+    moment = now(session)
+    session.add(
+        LeaseRow(lane=row.lane, slot=slot, job_id=row.id, owner=owner, acquired_at=moment, heartbeat_at=moment)
+    )
+    session.flush()  # the primary key decides between two who try at once
+    row.heartbeat_at = row.running_since = row.updated_at = moment
+    if row.started_at is None:
+        row.started_at = moment
+
+
+def leave_lane(session: Session, row: JobRow, moment: float) -> None:
+    """Nobody works on the job any more."""
+    _stop_clock(row, moment)
+    row.command = None
+    free_lease(session, row.id)
+
+
+def _stop_clock(row: JobRow, moment: float) -> None:
+    if row.running_since is not None:
+        row.seconds_running += max(0.0, moment - row.running_since)
+        row.running_since = None

@@ -1,0 +1,239 @@
+"""The tables, as typed models. Constraints and the indexes that queries use are part of the schema.
+
+Times are Unix seconds by the database's clock, except where a row repeats an event's own time. Paths are relative to
+the workspace folder (see `files.py`). Whoever changes a table adds a migration; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Index, Integer, MetaData, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from saewidgets.catalog.types import AnyFloat, Json
+from saewidgets.events import JobStatus
+
+SOURCES = ("trained", "huggingface", "gemma_scope", "local")
+COMMANDS = ("pause", "resume", "stop", "cancel")
+LEVELS = ("info", "warning", "error")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(v) for v in values)})", name=column)
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that later migrations can find them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own hook
+        str: Text(),
+        float: Float(53),
+        int: BigInteger(),
+        dict[str, Any]: Json(),
+        list[str]: Json(),
+    }
+
+
+Key = String(160)
+
+
+class ModelRow(Base):
+    """A language model that was used here: offered as a suggestion."""
+
+    __tablename__ = "models"
+
+    name: Mapped[str] = mapped_column(String(512), primary_key=True)
+    facts: Mapped[dict[str, Any]]
+    uses: Mapped[int]
+    created_at: Mapped[float]
+    used_at: Mapped[float] = mapped_column(index=True)
+
+
+class DatasetRow(Base):
+    """A corpus that was used here, by its label: offered as a suggestion."""
+
+    __tablename__ = "datasets"
+
+    name: Mapped[str] = mapped_column(String(512), primary_key=True)
+    facts: Mapped[dict[str, Any]]
+    uses: Mapped[int]
+    created_at: Mapped[float]
+    used_at: Mapped[float] = mapped_column(index=True)
+
+
+class JobRow(Base):
+    """Anything that runs in the background, whoever owns it."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(Key, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(64))
+    status: Mapped[str] = mapped_column(String(16))
+    lane: Mapped[str] = mapped_column(String(255))
+    payload: Mapped[dict[str, Any]]
+    owner: Mapped[str | None] = mapped_column(String(255))
+    heartbeat_at: Mapped[float | None]
+    command: Mapped[str | None] = mapped_column(String(16))
+    progress: Mapped[dict[str, Any] | None] = mapped_column(Json())
+    error: Mapped[dict[str, Any] | None] = mapped_column(Json())
+    note: Mapped[str | None]
+    result: Mapped[Any | None] = mapped_column(Json())
+    seconds_running: Mapped[float] = mapped_column(default=0.0)
+    running_since: Mapped[float | None]
+    created_at: Mapped[float]
+    queue_number: Mapped[int]  # place in the queue of its lane: 1 + the largest so far
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+    updated_at: Mapped[float]
+
+    __table_args__ = (
+        _one_of("status", tuple(s.value for s in JobStatus)),
+        CheckConstraint("command IS NULL OR " + str(_one_of("command", COMMANDS).sqltext), name="command"),
+        Index("ix_jobs_status_lane_queue_number", "status", "lane", "queue_number"),
+        Index("ix_jobs_updated_at", "updated_at"),
+    )
+
+
+class LeaseRow(Base):
+    """Who works on a lane now: one row per occupied slot."""
+
+    __tablename__ = "leases"
+
+    lane: Mapped[str] = mapped_column(String(255), primary_key=True)
+    slot: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    job_id: Mapped[str] = mapped_column(Key, ForeignKey("jobs.id", ondelete="CASCADE"), unique=True)
+    owner: Mapped[str] = mapped_column(String(255))
+    acquired_at: Mapped[float]
+    heartbeat_at: Mapped[float]
+
+    __table_args__ = (CheckConstraint("slot >= 0", name="slot"),)
+
+
+class JobLogRow(Base):
+    """One line of a job's log."""
+
+    __tablename__ = "job_logs"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    job_id: Mapped[str] = mapped_column(Key, ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    time: Mapped[float]
+    level: Mapped[str] = mapped_column(String(16))
+    message: Mapped[str]
+
+    __table_args__ = (_one_of("level", LEVELS),)
+
+
+class TrainingRow(Base):
+    """One training run. Its status and progress are its job's; runs that share a job share a `group_id`."""
+
+    __tablename__ = "trainings"
+
+    id: Mapped[str] = mapped_column(Key, primary_key=True)
+    name: Mapped[str]
+    config: Mapped[dict[str, Any]]
+    model: Mapped[str] = mapped_column(String(512), index=True)
+    corpus: Mapped[str]
+    hook_name: Mapped[str] = mapped_column(String(255))
+    architecture: Mapped[str] = mapped_column(String(64))
+    d_sae: Mapped[int]
+    d_in: Mapped[int | None]
+    device: Mapped[str] = mapped_column(String(64))
+    lane: Mapped[str] = mapped_column(String(255))
+    tokens_total: Mapped[int]
+    tokens_done: Mapped[int] = mapped_column(default=0)
+    step: Mapped[int] = mapped_column(default=0)
+    latest: Mapped[dict[str, Any]]
+    facts: Mapped[dict[str, Any]]
+    note: Mapped[str | None]
+    sae_path: Mapped[str | None]
+    host: Mapped[str] = mapped_column(String(255))
+    folder: Mapped[str]
+    job_id: Mapped[str | None] = mapped_column(Key, ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
+    retry_of: Mapped[str | None] = mapped_column(Key, ForeignKey("trainings.id", ondelete="SET NULL"), index=True)
+    group_id: Mapped[str | None] = mapped_column(Key, index=True)
+    created_at: Mapped[float] = mapped_column(index=True)
+
+    __table_args__ = (
+        CheckConstraint("d_sae > 0", name="d_sae"),
+        CheckConstraint("tokens_total > 0", name="tokens_total"),
+        CheckConstraint("tokens_done >= 0 AND step >= 0", name="progress"),
+    )
+
+
+class MetricRow(Base):
+    """One named value at one step. The key keeps a series together, so that reading it is one range scan."""
+
+    __tablename__ = "training_metrics"
+
+    training_id: Mapped[str] = mapped_column(Key, ForeignKey("trainings.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tokens: Mapped[int]
+    time: Mapped[float]
+    value: Mapped[float] = mapped_column(AnyFloat(), nullable=True)
+
+    __table_args__ = (
+        Index("ix_training_metrics_training_id_time", "training_id", "time"),
+        {"sqlite_with_rowid": False},
+    )
+
+
+class CheckpointRow(Base):
+    """A whole checkpoint on disk."""
+
+    __tablename__ = "checkpoints"
+
+    id: Mapped[str] = mapped_column(Key, primary_key=True)
+    training_id: Mapped[str] = mapped_column(Key, ForeignKey("trainings.id", ondelete="CASCADE"))
+    step: Mapped[int]
+    tokens: Mapped[int]
+    path: Mapped[str] = mapped_column(String(1024))
+    kinds: Mapped[list[str]]
+    size_bytes: Mapped[int]
+    metrics: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+
+    __table_args__ = (
+        Index("ix_checkpoints_training_id_step", "training_id", "step"),
+        Index("uq_checkpoints_training_id_path", "training_id", "path", unique=True),
+        CheckConstraint("step >= 0 AND tokens >= 0 AND size_bytes >= 0", name="sizes"),
+    )
+
+
+class SAERow(Base):
+    """An SAE in the library, trained here or brought in. It outlives the training it came from."""
+
+    __tablename__ = "external_saes"
+
+    id: Mapped[str] = mapped_column(Key, primary_key=True)
+    name: Mapped[str]
+    source: Mapped[str] = mapped_column(String(32))
+    model: Mapped[str | None] = mapped_column(String(512), index=True)
+    hook_name: Mapped[str | None] = mapped_column(String(255))
+    layer: Mapped[int | None] = mapped_column(Integer)
+    architecture: Mapped[str] = mapped_column(String(64))
+    d_in: Mapped[int]
+    d_sae: Mapped[int]
+    format: Mapped[str] = mapped_column(String(64))
+    path: Mapped[str]
+    training_id: Mapped[str | None] = mapped_column(Key, ForeignKey("trainings.id", ondelete="SET NULL"), index=True)
+    size_bytes: Mapped[int]
+    host: Mapped[str] = mapped_column(String(255))
+    details: Mapped[dict[str, Any]]
+    created_at: Mapped[float] = mapped_column(index=True)
+
+    __table_args__ = (
+        _one_of("source", SOURCES),
+        CheckConstraint("d_in > 0 AND d_sae > 0 AND size_bytes >= 0", name="sizes"),
+        CheckConstraint("training_id IS NULL OR source = 'trained'", name="training"),
+    )

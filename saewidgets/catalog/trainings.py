@@ -1,0 +1,331 @@
+"""Training runs. What a run *is* stands in its row; where it *stands* comes from its job."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy.orm import Session
+
+from saewidgets.catalog.database import Database
+from saewidgets.catalog.files import Files
+from saewidgets.catalog.ids import new_training_id
+from saewidgets.catalog.queue import now, queue_positions
+from saewidgets.catalog.rows import error_of, progress_of
+from saewidgets.catalog.tables import CheckpointRow, JobRow, SAERow, TrainingRow
+from saewidgets.errors import NotFoundError, StateError
+from saewidgets.events import JobStatus
+from saewidgets.records import Records, TrainingRecord
+
+_WITHOUT_JOB = JobStatus.INTERRUPTED.value
+_SHOWN_STATUS = func.coalesce(JobRow.status, _WITHOUT_JOB)
+_ORDERS = {
+    "created_at": TrainingRow.created_at,
+    "name": func.lower(TrainingRow.name),
+    "model": TrainingRow.model,
+    "tokens_done": TrainingRow.tokens_done,
+    "tokens_total": TrainingRow.tokens_total,
+}
+_FACT_COLUMNS = frozenset({"d_in", "sae_path", "note"})
+_UPDATABLE = _FACT_COLUMNS | {
+    "name", "job_id", "tokens_done", "tokens_total", "step", "device", "lane", "host", "config",
+}  # fmt: skip
+
+
+class TrainingStore:
+    """`catalog.trainings`."""
+
+    def __init__(self, database: Database, files: Files, host: str) -> None:
+        self._database = database
+        self._files = files
+        self._host = host
+
+    def create(
+        self,
+        *,
+        name: str,
+        config: Mapping[str, Any],
+        model: str,
+        corpus: str,
+        hook_name: str,
+        architecture: str,
+        d_sae: int,
+        device: str,
+        lane: str,
+        tokens_total: int,
+        folder: str | Path,
+        id: str | None = None,
+        job_id: str | None = None,
+        d_in: int | None = None,
+        retry_of: str | None = None,
+        group_id: str | None = None,
+        facts: Mapping[str, Any] | None = None,
+        note: str | None = None,
+    ) -> TrainingRecord:
+        """Insert a run. `config` is `TrainingConfig` data; `corpus` its label; `id` from `new_training_id()`."""
+        training_id = id or new_training_id()
+
+        def write(session: Session) -> None:
+            session.add(
+                TrainingRow(
+                    id=training_id, name=name, config=dict(config), model=model, corpus=corpus, hook_name=hook_name,
+                    architecture=architecture, d_sae=d_sae, d_in=d_in, device=device, lane=lane,
+                    tokens_total=tokens_total, tokens_done=0, step=0, latest={}, facts=dict(facts or {}), note=note,
+                    host=self._host, folder=self._files.stored(folder), job_id=job_id, retry_of=retry_of,
+                    group_id=group_id, created_at=now(session),
+                )
+            )  # fmt: skip
+
+        self._database.write(write)
+        return self.get(training_id)
+
+    def get(self, training_id: str) -> TrainingRecord:
+        """Raises `NotFoundError`."""
+        found = self._read(select(TrainingRow.id).where(TrainingRow.id == training_id))
+        if not found:
+            raise _missing(training_id)
+        return found[0]
+
+    def by_job(self, job_id: str) -> Records[TrainingRecord]:
+        """The runs of one job."""
+        return self._read(select(TrainingRow.id).where(TrainingRow.job_id == job_id).order_by(TrainingRow.id))
+
+    def list(
+        self,
+        *,
+        status: JobStatus | str | Collection[JobStatus | str] | None = None,
+        model: str | None = None,
+        search: str | None = None,
+        group_id: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+        order: str = "-created_at",
+    ) -> Records[TrainingRecord]:
+        """Runs that fit all that is given.
+
+        Args:
+            status: one or several.
+            model: the exact name.
+            search: text in name, model, dataset, hook name, architecture or id, upper or lower case alike.
+            group_id: runs of one group.
+            limit: at most so many.
+            offset: leave out so many first.
+            order: created_at, name, model, tokens_done or tokens_total; with "-" in front descending.
+        """
+        column = _ORDERS.get(order.removeprefix("-"))
+        if column is None:
+            raise ValueError(f"Trainings cannot be ordered by {order!r}; use one of {', '.join(_ORDERS)}.")
+        query = select(TrainingRow.id).outerjoin(JobRow, TrainingRow.job_id == JobRow.id)
+        query = query.where(*self._conditions(status, model, search, group_id))
+        descending = order.startswith("-")
+        query = query.order_by(
+            column.desc() if descending else column.asc(), TrainingRow.id.desc() if descending else TrainingRow.id.asc()
+        )
+        return self._read(query.limit(limit).offset(offset or None))
+
+    def count(
+        self,
+        *,
+        status: JobStatus | str | Collection[JobStatus | str] | None = None,
+        model: str | None = None,
+        search: str | None = None,
+    ) -> dict[JobStatus, int]:
+        """How many runs fit, by status."""
+        query = select(_SHOWN_STATUS, func.count()).select_from(TrainingRow)
+        query = query.outerjoin(JobRow, TrainingRow.job_id == JobRow.id).where(*self._conditions(status, model, search))
+        with self._database.read() as session:
+            return {JobStatus(s): int(n) for s, n in session.execute(query.group_by(_SHOWN_STATUS))}
+
+    def update(
+        self, training_id: str, *, facts: Mapping[str, Any] | None = None, **changes: Any
+    ) -> TrainingRecord:
+        """Change columns (``name note d_in sae_path job_id tokens_done tokens_total step device lane host config``).
+
+        `facts` are merged into those that are there.
+        """
+        unknown = changes.keys() - _UPDATABLE
+        if unknown:
+            raise ValueError(f"These fields of a training cannot be changed: {', '.join(sorted(unknown))}.")
+
+        def write(session: Session) -> None:
+            row = _find(session, training_id)
+            if "sae_path" in changes and changes["sae_path"] is not None:
+                changes["sae_path"] = self._files.stored(changes["sae_path"])
+            for name, value in changes.items():
+                setattr(row, name, value)
+            if facts:
+                apply_facts(row, facts, self._files)
+
+        self._database.write(write)
+        return self.get(training_id)
+
+    def rename(self, training_id: str, name: str) -> TrainingRecord:
+        return self.update(training_id, name=name)
+
+    def delete(self, training_id: str) -> Path:
+        """Delete the run with its metrics, checkpoints and job; an SAE imported from it stays.
+
+        Returns:
+            Its folder, really inside the workspace. The caller removes it, now that no row names it.
+
+        Raises:
+            StateError: it is queued or running; or an SAE of the library keeps its files in that folder.
+            NotFoundError: there is no such run.
+        """
+
+        def write(session: Session) -> Path:
+            row = _find(session, training_id)
+            job = session.get(JobRow, row.job_id) if row.job_id else None
+            if job is not None and (job.status == JobStatus.QUEUED.value or JobStatus(job.status).is_active):
+                raise StateError(
+                    f"{row.name} is {job.status} and cannot be deleted.", where=training_id, hint="Stop it first."
+                )
+            folder = self._files.owned(row.folder)
+            for sae in session.scalars(select(SAERow).where(SAERow.training_id == training_id)):
+                if Path(self._files.absolute(sae.path)).is_relative_to(folder):
+                    raise StateError(
+                        f"The SAE {sae.name} has its files in the folder of this training.", where=sae.id,
+                        hint="Delete that SAE first.",
+                    )
+            session.delete(row)
+            session.flush()
+            if job is not None and not session.scalar(select(TrainingRow.id).where(TrainingRow.job_id == job.id)):
+                session.delete(job)
+            return folder
+
+        return self._database.write(write)
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _conditions(
+        self,
+        status: JobStatus | str | Collection[JobStatus | str] | None,
+        model: str | None,
+        search: str | None,
+        group_id: str | None = None,
+    ) -> builtins.list[ColumnElement[bool]]:
+        """For a query that joins the jobs."""
+        found: builtins.list[ColumnElement[bool]] = []
+        if status is not None:
+            wanted = [status] if isinstance(status, str) else status
+            found.append(_SHOWN_STATUS.in_([JobStatus(s).value for s in wanted]))
+        if model is not None:
+            found.append(TrainingRow.model == model)
+        if group_id is not None:
+            found.append(TrainingRow.group_id == group_id)
+        if search:
+            columns = (
+                TrainingRow.name, TrainingRow.model, TrainingRow.corpus, TrainingRow.hook_name,
+                TrainingRow.architecture, TrainingRow.id,
+            )  # fmt: skip
+            found.append(or_(*(c.icontains(search.strip(), autoescape=True) for c in columns)))
+        return found
+
+    def _read(self, query: Select[str]) -> Records[TrainingRecord]:
+        with self._database.read() as session:
+            ids = list(session.scalars(query))
+            return Records(_records(session, self._files, ids))
+
+
+def apply_facts(row: TrainingRow, facts: Mapping[str, Any], files: Files) -> None:
+    """Merge what a run found out; ``d_in``, ``sae_path`` and ``note`` have columns of their own."""
+    for name in _FACT_COLUMNS.intersection(facts):
+        value = facts[name]
+        setattr(row, name, files.stored(value) if name == "sae_path" and value is not None else value)
+    rest = {k: v for k, v in facts.items() if k not in _FACT_COLUMNS}
+    if rest:
+        row.facts = {**row.facts, **rest}
+
+
+def _records(session: Session, files: Files, ids: builtins.list[str]) -> builtins.list[TrainingRecord]:
+    rows = {row.id: row for row in session.scalars(select(TrainingRow).where(TrainingRow.id.in_(ids)))}
+    job_ids = [row.job_id for row in rows.values() if row.job_id]
+    jobs = {row.id: row for row in session.scalars(select(JobRow).where(JobRow.id.in_(job_ids)))}
+    imported = select(SAERow.training_id, func.min(SAERow.id)).where(SAERow.training_id.in_(ids))
+    saes = dict(session.execute(imported.group_by(SAERow.training_id)).all())
+    kept = {
+        training_id: (int(count), int(size), int(step), int(tokens))
+        for training_id, count, size, step, tokens in session.execute(
+            select(
+                CheckpointRow.training_id, func.count(), func.sum(CheckpointRow.size_bytes),
+                func.max(CheckpointRow.step), func.max(CheckpointRow.tokens),
+            )
+            .where(CheckpointRow.training_id.in_(ids))
+            .group_by(CheckpointRow.training_id)
+        )
+    }  # fmt: skip
+    positions = queue_positions(session) if any(j.status == JobStatus.QUEUED.value for j in jobs.values()) else {}
+    moment = now(session)
+    return [
+        _record(row, jobs.get(row.job_id or ""), kept.get(row.id), saes.get(row.id), positions, moment, files)
+        for row in (rows[i] for i in ids)
+    ]
+
+
+def _record(
+    row: TrainingRow,
+    job: JobRow | None,
+    kept: tuple[int, int, int, int] | None,
+    sae_id: str | None,
+    positions: Mapping[str, int],
+    moment: float,
+    files: Files,
+) -> TrainingRecord:
+    running = 0.0
+    if job is not None and job.running_since is not None:
+        running = max(0.0, moment - job.running_since)
+    return TrainingRecord(
+        id=row.id,
+        name=row.name,
+        status=JobStatus(job.status if job is not None else _WITHOUT_JOB),
+        config=row.config,
+        model=row.model,
+        corpus=row.corpus,
+        hook_name=row.hook_name,
+        architecture=row.architecture,
+        d_sae=row.d_sae,
+        d_in=row.d_in,
+        device=row.device,
+        lane=job.lane if job is not None else row.lane,
+        tokens_total=row.tokens_total,
+        tokens_done=row.tokens_done,
+        step=row.step,
+        progress=progress_of(job.progress) if job is not None else None,
+        latest=row.latest,
+        error=error_of(job.error) if job is not None else None,
+        queue_position=positions.get(job.id) if job is not None else None,
+        checkpoint_count=kept[0] if kept else 0,
+        checkpoint_bytes=kept[1] if kept else 0,
+        last_checkpoint_step=kept[2] if kept else None,
+        last_checkpoint_tokens=kept[3] if kept else None,
+        sae_id=sae_id,
+        sae_path=files.absolute(row.sae_path) if row.sae_path is not None else None,
+        retry_of=row.retry_of,
+        group_id=row.group_id,
+        host=row.host,
+        folder=files.absolute(row.folder),
+        heartbeat_at=job.heartbeat_at if job is not None else None,
+        created_at=row.created_at,
+        started_at=job.started_at if job is not None else None,
+        finished_at=job.finished_at if job is not None else None,
+        seconds_running=(job.seconds_running + running) if job is not None else 0.0,
+        job_id=row.job_id,
+        facts=row.facts,
+        note=" ".join(n for n in (row.note, job.note if job is not None else None) if n) or None,
+    )
+
+
+def _find(session: Session, training_id: str) -> TrainingRow:
+    row = session.get(TrainingRow, training_id)
+    if row is None:
+        raise _missing(training_id)
+    return row
+
+
+def _missing(training_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"There is no training {training_id!r}.", hint="It may have been deleted; list the trainings to see them."
+    )

@@ -1,0 +1,59 @@
+"""The command tree and the options before the verb."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saewidgets import __version__
+from saewidgets.cli import control, demo, doctor, lab, metrics, remove, runs, train
+from saewidgets.cli.output import write
+from saewidgets.cli.session import session
+
+app = typer.Typer(
+    name="saewidgets",
+    help="Train sparse autoencoders of language models, watch them and read what they found.",
+    epilog="Exit status: 0 done, 1 failed, 2 wrong usage or setting, 3 not found, 130 paused.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        write(f"saewidgets {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    home: Annotated[
+        Path | None,
+        typer.Option("--home", metavar="DIR", file_okay=False, help="Workspace folder, else $SAEWIDGETS_HOME."),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Take the options before the verb."""
+    session.home = home.expanduser().absolute() if home else None
+    session.debug = debug
+
+
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.command("list")(runs.list_runs)
+app.command("show")(runs.show)
+app.command("metrics")(metrics.metrics)
+app.command("pause")(control.pause)
+app.command("resume")(control.resume)
+app.command("stop")(control.stop)
+app.command("retry")(control.retry)
+app.command("delete")(remove.delete)
+app.command("lab")(lab.lab)
+app.command("doctor")(doctor.doctor)

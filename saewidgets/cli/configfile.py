@@ -1,0 +1,105 @@
+"""A training configuration from a file, from flags, or from both: flags win."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.errors import ConfigError, NotFoundError
+
+if TYPE_CHECKING:
+    from saewidgets.config import TrainingConfig
+
+MAX_BYTES = 1_000_000  # a configuration is a page of text; anything larger is the wrong file
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings in a ``.json``, ``.toml``, ``.yaml`` or ``.yml`` file.
+
+    Raises:
+        NotFoundError: there is no such file.
+        ConfigError: it is too large, cannot be parsed, or holds no table of settings.
+    """
+    if not path.is_file():
+        raise NotFoundError("There is no such configuration file.", where=str(path))
+    if path.stat().st_size > MAX_BYTES:
+        raise ConfigError("This file is too large for a configuration.", where=str(path))
+    try:
+        data = _parse(path.suffix.lower(), path.read_text(encoding="utf-8"), path)
+    except UnicodeDecodeError as error:
+        raise ConfigError("This file is not UTF-8 text.", where=str(path)) from error
+    if not isinstance(data, dict):
+        raise ConfigError("A configuration is a table of settings, this is something else.", where=str(path))
+    return data
+
+
+def _parse(suffix: str, text: str, path: Path) -> Any:
+    if suffix == ".json":
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"Not valid JSON: {error}.", where=str(path)) from error
+    if suffix == ".toml":
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"Not valid TOML: {error}.", where=str(path)) from error
+    if suffix in (".yaml", ".yml"):
+        import yaml  # only for the few who use it
+
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"Not valid YAML: {' '.join(str(error).split())}.", where=str(path)) from error
+    raise ConfigError(
+        f"{suffix or 'No suffix'} is not a known kind of configuration.",
+        where=str(path),
+        hint="Use a .json, .toml or .yaml file.",
+    )
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """``optimizer.lr=1e-3`` as a dotted name and a value (JSON where it parses as JSON, else text)."""
+    name, separator, value = text.partition("=")
+    if not separator or not name.strip():
+        raise ConfigError(f"{text!r} is not NAME=VALUE.", where="--set", hint="For example --set optimizer.lr=1e-3.")
+    try:
+        return name.strip(), json.loads(value)
+    except json.JSONDecodeError:
+        return name.strip(), value
+
+
+def put(data: dict[str, Any], name: str, value: Any) -> None:
+    """Set the dotted `name` in nested dictionaries, making those that are missing."""
+    *parents, last = name.split(".")
+    for parent in parents:
+        inner = data.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{parent!r} holds a value, so nothing can be set inside it.", where=name)
+        data = inner
+    data[last] = value
+
+
+def build_config(base: Mapping[str, Any], changes: Iterable[tuple[str, Any]]) -> TrainingConfig:
+    """The configuration `base` with dotted `changes` applied in order.
+
+    A change of ``sae.architecture`` drops settings of the former architecture that the new one does not have.
+
+    Raises:
+        ConfigError: a setting does not exist or has a value that cannot work.
+    """
+    from saewidgets.config import TrainingConfig  # pydantic: `saewidgets --help` does without
+
+    data = json.loads(json.dumps(dict(base)))  # a deep copy, and a check that it is plain data
+    changes = list(changes)
+    wanted = dict(changes).get("sae.architecture")
+    if wanted and isinstance(data.get("sae"), dict) and data["sae"].get("architecture", "topk") != wanted:
+        data["sae"] = {key: value for key, value in data["sae"].items() if key == "d_sae"}
+    for name, value in changes:
+        put(data, name, value)
+    if isinstance(data.get("sae"), dict):
+        data["sae"].setdefault("architecture", "topk")
+    return TrainingConfig(**data)

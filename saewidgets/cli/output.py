@@ -1,0 +1,117 @@
+"""Text for terminals and JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+
+def printable(text: object) -> str:
+    """`text` without what a terminal would obey: names, labels and tokens come from strangers.
+
+    Control characters (escape sequences begin with one) and bidirectional overrides become visible as ``\\x1b``.
+    """
+    return "".join(
+        character if character == "\n" or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
+        else character.encode("unicode_escape").decode("ascii")
+        for character in str(text)
+    )  # fmt: skip
+
+
+def to_data(value: Any) -> Any:
+    """`value` as JSON data. Numbers that JSON does not have (NaN, infinity) become null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_data(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Enum):
+        return to_data(value.value)
+    if isinstance(value, Mapping):
+        return {str(key): to_data(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_data(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):
+        return to_data(value.item())  # a numpy scalar
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def write_json(value: Any) -> None:
+    """`value` on standard output as indented JSON."""
+    sys.stdout.write(json.dumps(to_data(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def write(text: str = "") -> None:
+    """One line (or more) on standard output, made safe for a terminal."""
+    sys.stdout.write(printable(text) + "\n")
+
+
+def note(text: str) -> None:
+    """One line on standard error: what a person reads while a program reads standard output."""
+    sys.stderr.write(printable(text) + "\n")
+    sys.stderr.flush()
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[int] = ()) -> str:
+    """Aligned columns under a header; the columns in `right` are aligned to the right."""
+    cells = [[printable(cell).replace("\n", " ") for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    right = set(right)
+
+    def line(row: list[str]) -> str:
+        return "  ".join(cell.rjust(widths[i]) if i in right else cell.ljust(widths[i]) for i, cell in enumerate(row))
+
+    return "\n".join(line(row).rstrip() for row in cells)
+
+
+def count(value: float | None) -> str:
+    """``1,234``; a dash when it is not known."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def number(value: object) -> str:
+    """Four significant digits; a dash when it is not known."""
+    if not isinstance(value, int | float):
+        return "–" if value is None else str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if math.isfinite(value) else str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(n_bytes: float | None) -> str:
+    """``512 B``, ``1.5 MB``: powers of 1000."""
+    if n_bytes is None:
+        return "–"
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
+
+
+def moment(unix: float | None) -> str:
+    """A time of day in the local zone."""
+    return "–" if unix is None else datetime.fromtimestamp(unix).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,61 @@
+"""``saewidgets train``: a run from a configuration file, from flags, or from both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saewidgets.cli.configfile import assignment, build_config, read_config
+from saewidgets.cli.follow import finish, follow
+from saewidgets.cli.options import Json, Quiet
+from saewidgets.cli.output import note, write_json
+from saewidgets.cli.session import command, open_workspace
+
+Option = typer.Option
+
+
+@command
+def train(
+    config: Annotated[
+        Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file; flags win.")
+    ] = None,
+    name: Annotated[str | None, Option(help="Name of the run.")] = None,
+    model: Annotated[str | None, Option(help='A Hugging Face id, a local folder, or "demo".')] = None,
+    corpus: Annotated[str | None, Option(help='A text file, a folder, or "demo".')] = None,
+    hook_name: Annotated[str | None, Option("--hook-name", help="For example blocks.2.hook_resid_post.")] = None,
+    architecture: Annotated[str | None, Option(help="standard, topk, batchtopk or jumprelu.")] = None,
+    d_sae: Annotated[int | None, Option("--d-sae", help="How many latents.")] = None,
+    k: Annotated[int | None, Option("--k", help="Active latents per token (topk, batchtopk).")] = None,
+    l1_coefficient: Annotated[float | None, Option("--l1-coefficient", help="Sparsity (standard).")] = None,
+    l0_coefficient: Annotated[float | None, Option("--l0-coefficient", help="Sparsity (jumprelu).")] = None,
+    tokens: Annotated[int | None, Option(help="How many activations to train on.")] = None,
+    batch_size: Annotated[int | None, Option("--batch-size", help="Tokens per optimiser step.")] = None,
+    lr: Annotated[float | None, Option("--lr", help="Learning rate.")] = None,
+    context_size: Annotated[int | None, Option("--context-size", help="Tokens per context.")] = None,
+    seed: Annotated[int | None, Option(help="Fixes initialisation and shuffling.")] = None,
+    device: Annotated[str | None, Option(help="cpu, cuda:0, … or auto.")] = None,
+    set_: Annotated[
+        list[str] | None, Option("--set", metavar="NAME=VALUE", help="Any setting by its dotted name; repeatable.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a sparse autoencoder. Ctrl-C pauses it with a checkpoint."""
+    flags = {
+        "name": name, "model": model, "corpus": corpus, "hook_name": hook_name, "sae.architecture": architecture,
+        "sae.d_sae": d_sae, "sae.k": k, "sae.l1_coefficient": l1_coefficient, "sae.l0_coefficient": l0_coefficient,
+        "tokens": tokens, "batch_size": batch_size, "optimizer.lr": lr, "context_size": context_size, "seed": seed,
+        "device": device,
+    }  # fmt: skip
+    changes = [(key, value) for key, value in flags.items() if value is not None]
+    changes += [assignment(text) for text in set_ or []]
+    wanted = build_config(read_config(config) if config else {}, changes)
+    with open_workspace() as workspace:
+        run = workspace.trainings.create(wanted)
+        note(f"Training {run.record.name} ({run.id})")
+        record = follow(run, quiet=quiet)
+        if json:
+            write_json(run.record)
+        finish(record)

@@ -1,0 +1,43 @@
+"""Everything a person can set, as pydantic models: one file per noun, no torch.
+
+The same models validate a call in a script, a configuration file of the command line and the form of the panel;
+their JSON schema (titles, descriptions, bounds, defaults) is what the form shows.
+"""
+
+from saewidgets.config.corpus import CorpusConfig, DemoCorpus, TextCorpus, as_corpus
+from saewidgets.config.sae import (
+    BatchTopKConfig,
+    JumpReLUConfig,
+    SAEConfig,
+    StandardConfig,
+    TopKConfig,
+    TrainableSAEConfig,
+)
+from saewidgets.config.training import (
+    ActivationsConfig,
+    CheckpointConfig,
+    EvaluationConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
+from saewidgets.config.validation import config_errors, validate
+
+__all__ = [
+    "ActivationsConfig",
+    "BatchTopKConfig",
+    "CheckpointConfig",
+    "CorpusConfig",
+    "DemoCorpus",
+    "EvaluationConfig",
+    "JumpReLUConfig",
+    "OptimizerConfig",
+    "SAEConfig",
+    "StandardConfig",
+    "TextCorpus",
+    "TopKConfig",
+    "TrainableSAEConfig",
+    "TrainingConfig",
+    "as_corpus",
+    "config_errors",
+    "validate",
+]

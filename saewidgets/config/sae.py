@@ -1,0 +1,126 @@
+"""What an autoencoder is made of: one model per architecture, told apart by `architecture`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from saewidgets.config.base import Config
+from saewidgets.errors import ConfigError
+
+
+class SAEConfig(Config):
+    """Settings that every architecture has."""
+
+    architecture: str
+    d_sae: int = Field(
+        default=16_384,
+        ge=1,
+        le=2**24,
+        title="Latents (d_sae)",
+        description="How many latents the autoencoder has. 8 to 32 times the width of the model is usual.",
+    )
+    apply_b_dec_to_input: bool = Field(
+        default=True,
+        title="Subtract b_dec from the input",
+        description="Centre the input with the decoder bias before encoding.",
+    )
+    decoder_init_norm: float = Field(
+        default=1.0,
+        gt=0,
+        le=10,
+        title="Decoder norm at the start",
+        description="Norm of every decoder row at initialisation; the encoder starts as its transpose.",
+    )
+
+
+class StandardConfig(SAEConfig):
+    """ReLU with an L1 penalty (Bricken et al. 2023; Cunningham et al. 2023)."""
+
+    architecture: Literal["standard"] = "standard"
+    l1_coefficient: float = Field(
+        default=5.0,
+        ge=0,
+        title="Sparsity coefficient",
+        description="Weight of the L1 penalty. Higher: fewer active latents, worse reconstruction.",
+    )
+
+
+class _TopKBase(SAEConfig):
+    k: int = Field(
+        default=32,
+        ge=1,
+        title="Active latents (k)",
+        description="How many latents stay active per token. 32 is usual.",
+    )
+    aux_coefficient: float = Field(
+        default=1 / 32,
+        ge=0,
+        title="Auxiliary coefficient",
+        description="Weight of the auxiliary loss that lets dead latents explain what is left over (0 turns it off).",
+    )
+    aux_k: int | None = Field(
+        default=None,
+        ge=1,
+        title="Auxiliary k",
+        description="How many dead latents take part in the auxiliary loss; empty means half of d_in.",
+    )
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> _TopKBase:
+        if self.k > self.d_sae:
+            raise ConfigError(
+                f"k is {self.k:,} but d_sae is {self.d_sae:,}.",
+                where="k",
+                hint=f"Enter 1 to {self.d_sae:,}; 32 is usual.",
+            )
+        return self
+
+
+class TopKConfig(_TopKBase):
+    """Keep the k largest pre-activations of every token (Gao et al. 2024)."""
+
+    architecture: Literal["topk"] = "topk"
+
+
+class BatchTopKConfig(_TopKBase):
+    """Keep the k · batch largest activations of the whole batch (Bussmann et al. 2024); JumpReLU at inference."""
+
+    architecture: Literal["batchtopk"] = "batchtopk"
+    threshold_momentum: float = Field(
+        default=0.99,
+        ge=0,
+        lt=1,
+        title="Threshold momentum",
+        description="How slowly the inference threshold follows the smallest kept activation of each batch.",
+    )
+
+
+class JumpReLUConfig(SAEConfig):
+    """ReLU with a learned threshold per latent and an L0 penalty (Rajamanoharan et al. 2024)."""
+
+    architecture: Literal["jumprelu"] = "jumprelu"
+    l0_coefficient: float = Field(
+        default=1.0,
+        ge=0,
+        title="Sparsity coefficient",
+        description="Weight of the L0 penalty. Higher: fewer active latents, worse reconstruction.",
+    )
+    bandwidth: float = Field(
+        default=0.05,
+        gt=0,
+        title="Bandwidth",
+        description="Width of the window around the threshold in which it receives a gradient.",
+    )
+    initial_threshold: float = Field(
+        default=0.01,
+        gt=0,
+        title="Threshold at the start",
+        description="Every latent's threshold at initialisation.",
+    )
+
+
+TrainableSAEConfig = Annotated[
+    StandardConfig | TopKConfig | BatchTopKConfig | JumpReLUConfig, Field(discriminator="architecture")
+]

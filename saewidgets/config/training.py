@@ -1,0 +1,238 @@
+"""One training run: what to read, where to look, what to learn, for how long."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from saewidgets.config.base import Config
+from saewidgets.config.corpus import CorpusConfig, DemoCorpus, as_corpus
+from saewidgets.config.sae import TopKConfig, TrainableSAEConfig
+from saewidgets.errors import ConfigError
+
+HOOK_NAME = re.compile(r"blocks\.(\d+)\.hook_(resid_pre|resid_post|mlp_out|attn_out)")
+
+
+class OptimizerConfig(Config):
+    """Adam and its schedules. Steps are optimiser steps (`batch_size` tokens each)."""
+
+    lr: float = Field(default=3e-4, gt=0, le=1, title="Learning rate", description="Adam's peak learning rate.")
+    beta1: float = Field(default=0.9, ge=0, lt=1, title="Beta 1")
+    beta2: float = Field(default=0.999, ge=0, lt=1, title="Beta 2")
+    eps: float = Field(default=1e-8, gt=0, title="Epsilon")
+    weight_decay: float = Field(default=0.0, ge=0, title="Weight decay", description="Decoupled (AdamW) weight decay.")
+    grad_clip: float | None = Field(
+        default=1.0, gt=0, title="Gradient clip", description="Largest norm of the gradient; empty turns clipping off."
+    )
+    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant", title="Learning-rate schedule", description="Shape between warm-up and the final decay."
+    )
+    lr_warm_up_steps: int | None = Field(
+        default=None,
+        ge=0,
+        title="Warm-up steps",
+        description="Linear warm-up; empty means 5 % of the run, at most 1,000.",
+    )
+    lr_decay_steps: int | None = Field(
+        default=None,
+        ge=0,
+        title="Decay steps",
+        description="Linear decay to zero at the end; empty means 20 % of the run.",
+    )
+    sparsity_warm_up_steps: int | None = Field(
+        default=None,
+        ge=0,
+        title="Sparsity warm-up steps",
+        description="The sparsity coefficient grows linearly over these steps; empty: 5 % of the run, at most 10,000.",
+    )
+
+
+class ActivationsConfig(Config):
+    """How text becomes activations."""
+
+    prepend_bos: bool = Field(
+        default=True,
+        title="Start contexts with BOS",
+        description="Put the beginning-of-sequence token first in every context.",
+    )
+    exclude_special_tokens: bool = Field(
+        default=True,
+        title="Skip special tokens",
+        description="Leave BOS, EOS and padding positions out of training and metrics: their activations are outliers.",
+    )
+    model_batch_size: int = Field(
+        default=16,
+        ge=1,
+        le=4096,
+        title="Contexts per forward",
+        description="Contexts the language model reads at once.",
+    )
+    shuffle_tokens: int = Field(
+        default=65_536,
+        ge=1,
+        title="Shuffle window (tokens)",
+        description="Activations are shuffled within windows of about this many tokens; memory grows with it.",
+    )
+    normalize: Literal["expected_average_only_in", "none"] = Field(
+        default="expected_average_only_in",
+        title="Input scaling",
+        description="Scale inputs so that their mean norm is √d_in while training; folded into the weights at export.",
+    )
+    norm_tokens: int = Field(
+        default=65_536,
+        ge=256,
+        title="Tokens for the scale",
+        description="Tokens from which the input scale is estimated.",
+    )
+    validation_share: float = Field(
+        default=0.02,
+        ge=0,
+        lt=0.5,
+        title="Validation share",
+        description="Share of the contexts that is only evaluated on.",
+    )
+
+
+class EvaluationConfig(Config):
+    """Evaluation on held-out text while training."""
+
+    every_steps: int | None = Field(
+        default=None, ge=1, title="Evaluate every (steps)", description="Empty means ten times per run."
+    )
+    tokens: int = Field(
+        default=16_384, ge=256, title="Evaluation tokens", description="Held-out tokens per evaluation."
+    )
+
+
+class CheckpointConfig(Config):
+    """When checkpoints are written and which are kept."""
+
+    every_steps: int | None = Field(
+        default=None, ge=1, title="Checkpoint every (steps)", description="Empty means ten times per run."
+    )
+    keep_every: bool = Field(
+        default=False, title="Keep every checkpoint", description="Otherwise only the latest and the best stay on disk."
+    )
+    best_metric: Literal["fvu", "loss", "ce_loss_score", "mse"] = Field(
+        default="fvu", title="Best by", description="The evaluated metric that decides which checkpoint is the best."
+    )
+
+
+class TrainingConfig(Config):
+    """Everything that defines a training run. Two runs of the same configuration on the same machine are bit-identical.
+
+    `corpus` also takes ``"demo"``, a path or a list of paths.
+    """
+
+    name: str | None = Field(
+        default=None,
+        max_length=120,
+        title="Name",
+        description="Empty: made from the model, the layer and the architecture.",
+    )
+    model: str = Field(
+        default="demo", min_length=1, title="Model", description='A Hugging Face id, a local folder, or "demo".'
+    )
+    model_revision: str | None = Field(
+        default=None, title="Model revision", description="Branch, tag or commit on the hub."
+    )
+    model_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", title="Model precision", description="Number format of the language model's weights."
+    )
+    corpus: CorpusConfig = Field(
+        default=DemoCorpus(), title="Dataset", description='"demo", or the path of a text file or folder.'
+    )
+    hook_name: str = Field(
+        default="blocks.2.hook_resid_post",
+        title="Hook name",
+        description="Where in the model the activations are read.",
+    )
+    context_size: int = Field(
+        default=256, ge=2, le=1_048_576, title="Context length", description="Tokens per context the model reads."
+    )
+    sae: TrainableSAEConfig = Field(default=TopKConfig(), title="Autoencoder")
+    tokens: int = Field(
+        default=10_000_000,
+        ge=1,
+        title="Tokens",
+        description="How many activations to train on; text repeats when it runs out.",
+    )
+    batch_size: int = Field(default=4096, ge=1, title="Batch size", description="Tokens per optimiser step.")
+    gradient_accumulation: int = Field(
+        default=1,
+        ge=1,
+        title="Gradient accumulation",
+        description="Microbatches a batch is split into, to save memory.",
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32",
+        title="Precision",
+        description="Number format of the autoencoder's matrix products while training.",
+    )
+    device: str = Field(default="auto", title="Device", description='"auto" takes the first CUDA device, else the CPU.')
+    seed: int = Field(default=0, ge=0, le=2**63 - 1, title="Seed", description="Fixes initialisation and shuffling.")
+    dead_window_tokens: int = Field(
+        default=1_000_000,
+        ge=1,
+        title="Dead window (tokens)",
+        description="A latent that did not fire in this many tokens counts as dead.",
+    )
+    log_every_steps: int = Field(
+        default=10, ge=1, title="Log every (steps)", description="How often metrics are recorded."
+    )
+    optimizer: OptimizerConfig = OptimizerConfig()
+    activations: ActivationsConfig = ActivationsConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoints: CheckpointConfig = CheckpointConfig()
+
+    @field_validator("corpus", mode="before")
+    @classmethod
+    def _corpus_from_text(cls, value: Any) -> Any:
+        return as_corpus(value)
+
+    @field_validator("hook_name")
+    @classmethod
+    def _hook_name_has_the_form(cls, value: str) -> str:
+        if not HOOK_NAME.fullmatch(value):
+            raise ConfigError(
+                f"{value!r} is not a hook name.",
+                hint="Use blocks.LAYER.hook_resid_pre, hook_resid_post, hook_mlp_out or hook_attn_out.",
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainingConfig:
+        if self.tokens < self.batch_size:
+            raise ConfigError(
+                f"{self.tokens:,} tokens do not fill one batch of {self.batch_size:,}.",
+                where="tokens",
+                hint="Raise Tokens or lower Batch size.",
+            )
+        if self.batch_size % self.gradient_accumulation:
+            raise ConfigError(
+                f"A batch of {self.batch_size:,} cannot be split into {self.gradient_accumulation} equal parts.",
+                where="gradient_accumulation",
+                hint="Choose a divisor of Batch size.",
+            )
+        return self
+
+    @property
+    def layer(self) -> int:
+        """The layer in `hook_name`."""
+        match = HOOK_NAME.fullmatch(self.hook_name)
+        assert match  # checked above
+        return int(match[1])
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run (a rest smaller than a batch is dropped)."""
+        return self.tokens // self.batch_size
+
+    @property
+    def default_name(self) -> str:
+        """A readable name from the parts that usually tell runs apart."""
+        model = re.sub(r"[^A-Za-z0-9.-]+", "-", self.model.rstrip("/").split("/")[-1]).strip("-") or "model"
+        tail = f"-k{self.sae.k}" if isinstance(self.sae, TopKConfig) or hasattr(self.sae, "k") else ""
+        return f"{model}-l{self.layer}-{self.sae.architecture}{tail}"

@@ -1,0 +1,56 @@
+"""Errors a user can meet. Each says what was wrong, where, and what to do next.
+
+`str(error)` is one readable paragraph; the parts stay available as attributes so that a form can put the
+message under the field it belongs to and a command line can print the hint on its own line.
+"""
+
+from __future__ import annotations
+
+
+class SAEWidgetsError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Args:
+        what: what happened, one full sentence.
+        where: the field, file or object it concerns (``"sae.k"``, ``"cfg.json"``), if there is one.
+        hint: what to do about it, one full sentence.
+    """
+
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+        self.what = what
+        self.where = where
+        self.hint = hint
+        super().__init__(what, where, hint)
+
+    def __str__(self) -> str:
+        prefix = f"{self.where}: " if self.where else ""
+        suffix = f" {self.hint}" if self.hint else ""
+        return f"{prefix}{self.what}{suffix}"
+
+
+class ConfigError(SAEWidgetsError, ValueError):
+    """A setting has a value that cannot work; `where` is the dotted field name."""
+
+
+class NotFoundError(SAEWidgetsError, LookupError):
+    """A model, file, record or hook point that was named does not exist."""
+
+
+class FormatError(SAEWidgetsError, ValueError):
+    """A file is not what its name or its configuration says; `where` is the file (and key)."""
+
+
+class CatalogError(SAEWidgetsError):
+    """The catalog cannot be opened, migrated or written."""
+
+
+class StateError(SAEWidgetsError):
+    """The object is not in a state in which this can be done (pausing a finished run, say)."""
+
+
+class StorageError(SAEWidgetsError, OSError):
+    """The disk is full, not writable, or a path leads out of its folder."""
+
+
+class TrainingError(SAEWidgetsError):
+    """A training stopped itself (NaN, divergence, out of memory); it names the step and the last good checkpoint."""

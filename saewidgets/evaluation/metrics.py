@@ -1,0 +1,120 @@
+"""How well an SAE reconstructs: one definition of each number, used while training, after it and in reports.
+
+With x the activations (n tokens × d_in), x̂ their reconstruction, f the latents and μ the mean of x over all evaluated
+tokens:
+
+========  ==================================  ==================================================================
+fvu       Σ‖x − x̂‖² / Σ‖x − μ‖²               fraction of variance unexplained; 0 is perfect, 1 is predicting μ
+mse       Σ‖x − x̂‖² / n                       squared error per token, summed over d_in, in the units of x
+l0        Σ #{i : fᵢ > 0} / n                 active latents per token, a count
+l1        Σ Σᵢ fᵢ / n                         sum of the latents per token
+cosine    Σ cos(x, x̂) / n                     tokens with x = 0 or x̂ = 0 count as 0
+l2_ratio  Σ (‖x̂‖ / ‖x‖) / n                   below 1: shrinkage
+dead      #{i : never fired} / d_sae          over the evaluated tokens; few tokens over-count it
+density   firings of latent i / n             per latent
+========  ==================================  ==================================================================
+
+Sums run over all batches in float64 and are divided once, so that the numbers do not depend on how tokens were grouped.
+(A mean of per-batch ratios, as some tools report, is a different and wrong number where batches differ.)
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from saewidgets.errors import ConfigError
+
+
+class ReconstructionStats:
+    """Running sums of the above.
+
+    Args:
+        d_in: width of x.
+        d_sae: number of latents.
+        device: where the sums live (that of the tensors passed to `update`).
+    """
+
+    def __init__(self, d_in: int, d_sae: int, device: torch.device | str = "cpu") -> None:
+        self.n_tokens = 0
+        self.firing_counts = torch.zeros(d_sae, dtype=torch.int64, device=device)
+        self._mean = torch.zeros(d_in, dtype=torch.float64, device=device)
+        # Scalars stay on the device, so that an update does not wait for it.
+        self._spread = torch.zeros((), dtype=torch.float64, device=device)
+        self._sums = {
+            name: torch.zeros((), dtype=torch.float64, device=device) for name in ("error", "l1", "cosine", "l2_ratio")
+        }
+
+    @torch.no_grad()
+    def update(self, x: Tensor, reconstruction: Tensor, latents: Tensor) -> None:
+        """Add tokens.
+
+        Args:
+            x: ``[n, d_in]``.
+            reconstruction: ``[n, d_in]``, in the units of `x`.
+            latents: ``[n, d_sae]``.
+
+        Raises:
+            ConfigError: the shapes do not fit together.
+        """
+        n = x.shape[0]
+        expected = (n, len(self._mean)), (n, len(self.firing_counts))
+        if x.shape != expected[0] or reconstruction.shape != expected[0] or latents.shape != expected[1]:
+            raise ConfigError(
+                f"Shapes {tuple(x.shape)}, {tuple(reconstruction.shape)}, {tuple(latents.shape)} do not fit "
+                f"{expected[0]} and {expected[1]}.",
+                where="x", hint="Check that the SAE belongs to this hook point.",
+            )
+        if n == 0:
+            return
+        x64, hat = x.double(), reconstruction.double()
+        self._add_spread(x64)
+        self.n_tokens += n
+        error = (x64 - hat).square().sum()
+        norm, hat_norm = x64.norm(dim=1), hat.norm(dim=1)
+        product = norm * hat_norm
+        tiny = torch.finfo(torch.float64).tiny
+        self._sums["error"] += error
+        self._sums["cosine"] += torch.where(product > 0, (x64 * hat).sum(1) / product.clamp_min(tiny), 0.0).sum()
+        self._sums["l2_ratio"] += torch.where(norm > 0, hat_norm / norm.clamp_min(tiny), 0.0).sum()
+        self._sums["l1"] += latents.sum(dtype=torch.float64)
+        self.firing_counts += (latents > 0).sum(0)
+
+    def _add_spread(self, x: Tensor) -> None:
+        """Merge mean and Σ‖x − μ‖² of a batch into the running ones (Chan, Golub & LeVeque 1983): unlike
+        Σ‖x‖² − n‖μ‖² this keeps its digits where the mean is much larger than the variation."""
+        n, before = x.shape[0], self.n_tokens
+        mean = x.mean(0)
+        delta = mean - self._mean
+        self._spread += (x - mean).square().sum() + delta.square().sum() * (before * n / (before + n))
+        self._mean += delta * (n / (before + n))
+
+    @property
+    def density(self) -> Tensor:
+        """Share of the tokens on which each latent fired, ``[d_sae]`` float64."""
+        return self.firing_counts.double() / max(self.n_tokens, 1)
+
+    def result(self) -> dict[str, float]:
+        """All scalar numbers by name, with `n_tokens`. A ratio of which the denominator is zero is nan."""
+        n = float(self.n_tokens)
+        spread, error = float(self._spread), float(self._sums["error"])
+        fired = self.firing_counts
+        return {
+            "fvu": _ratio(error, spread),
+            "mse": _ratio(error, n),
+            "l0": _ratio(float(fired.sum()), n),
+            "l1": _ratio(float(self._sums["l1"]), n),
+            "cosine": _ratio(float(self._sums["cosine"]), n),
+            "l2_ratio": _ratio(float(self._sums["l2_ratio"]), n),
+            "dead": _ratio(float((fired == 0).sum()), len(fired)),
+            "density_above_10pct": _ratio(float((fired > 0.1 * n).sum()), len(fired)),
+            "density_above_1pct": _ratio(float((fired > 0.01 * n).sum()), len(fired)),
+            "density_below_1e-5": _ratio(float((fired < 1e-5 * n).sum()), len(fired)),
+            "n_tokens": n,
+        }
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else math.nan

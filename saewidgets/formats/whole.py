@@ -1,0 +1,79 @@
+"""Writing a folder whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from saewidgets.errors import StorageError
+
+
+@contextmanager
+def whole_folder(path: Path, replaceable: Sequence[str]) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place when the block ends well, and vanishes when it does not.
+
+    An existing `path` is replaced only if everything in it is named in `replaceable`.
+
+    Raises:
+        StorageError: `path` holds something else, or the disk refuses; nothing half-written stays behind.
+    """
+    path = path.absolute()
+    _refuse_foreign(path, replaceable)
+    draft = path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.tmp"
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        for file in draft.iterdir():
+            _sync(file)
+        _sync(draft)
+        _take_place(draft, path)
+        _sync(path.parent)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(
+            f"Writing failed: {error.strerror or error}.", where=str(path), hint="Free space or choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _refuse_foreign(path: Path, replaceable: Sequence[str]) -> None:
+    if path.is_dir() and not path.is_symlink():
+        foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in replaceable)
+        if not foreign:
+            return
+        found = f"it holds {', '.join(foreign[:5])}"
+    elif path.exists() or path.is_symlink():
+        found = "it is not a folder"
+    else:
+        return
+    raise StorageError(f"This cannot be replaced: {found}.", where=str(path), hint="Choose a new or empty folder.")
+
+
+def _take_place(draft: Path, path: Path) -> None:
+    if not path.exists():
+        draft.rename(path)
+        return
+    old = draft.with_suffix(".old")
+    path.rename(old)
+    try:
+        draft.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)  # the new one is in place; a leftover is only space
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # Windows cannot open folders
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,29 @@
+"""Background jobs: one enum of states, lanes with a queue, commands from any process, heartbeats, one writer.
+
+The manager persists through a `JobStore` and knows neither what it runs nor where the rows are.
+"""
+
+from saewidgets.jobs.context import JobContext, Runner
+from saewidgets.jobs.control import JobControl
+from saewidgets.jobs.fanout import Subscriber, Update
+from saewidgets.jobs.job import Job
+from saewidgets.jobs.lanes import compute_lane
+from saewidgets.jobs.manager import JobManager
+from saewidgets.jobs.settings import JobSettings
+from saewidgets.jobs.states import Command
+from saewidgets.jobs.store import JobStore, Recorded
+
+__all__ = [
+    "Command",
+    "Job",
+    "JobContext",
+    "JobControl",
+    "JobManager",
+    "JobSettings",
+    "JobStore",
+    "Recorded",
+    "Runner",
+    "Subscriber",
+    "Update",
+    "compute_lane",
+]

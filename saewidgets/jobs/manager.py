@@ -1,0 +1,409 @@
+"""The job manager of a process: queues, runs, and talks with the managers of other processes through the store."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from saewidgets.errors import CatalogError, NotFoundError, StateError
+from saewidgets.events import JobStatus
+from saewidgets.jobs import exits
+from saewidgets.jobs.context import Runner
+from saewidgets.jobs.fanout import Fanout, Subscriber
+from saewidgets.jobs.heartbeat import Keeper
+from saewidgets.jobs.identity import is_gone, new_owner
+from saewidgets.jobs.interactive import InteractiveQueue
+from saewidgets.jobs.job import Job
+from saewidgets.jobs.lanes import lane_here
+from saewidgets.jobs.local import LocalJob
+from saewidgets.jobs.outcome import Outcome
+from saewidgets.jobs.owner import Owner
+from saewidgets.jobs.settings import JobSettings
+from saewidgets.jobs.states import OWNED, Command, asks_for, check_transition, plan
+from saewidgets.jobs.store import JobStore
+from saewidgets.jobs.watch import Watcher
+from saewidgets.jobs.writer import EventWriter
+from saewidgets.records import JobRecord, Records
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+Factory = Callable[[JobRecord], Runner]
+"""Makes the runner of a job from its row alone, so that any process can continue it."""
+
+ENDED = "The kernel that ran it ended."
+CLOSED = "Paused because the kernel that ran it was shut down."
+_SWEEP_REUSE = 0.1
+"""Seconds for which the answer to "is anybody gone" is used again."""
+
+
+class JobManager:
+    """Runs jobs in background threads of this process and sees those of all others.
+
+    Args:
+        store: where the rows are.
+        settings: times and widths.
+
+    Threads are daemons, so a run never keeps the interpreter alive; `close` (called at exit) first asks running jobs
+    to write a checkpoint and waits `settings.close_wait` seconds for them.
+    """
+
+    def __init__(self, store: JobStore, settings: JobSettings | None = None) -> None:
+        self.settings = settings or JobSettings()
+        self.owner = new_owner(self.settings.host)
+        self._store = store
+        self._factories: dict[str, Factory] = {}
+        self._lock = threading.RLock()
+        self._interactive: dict[str, InteractiveQueue] = {}
+        self._fanout = Fanout(self.settings.notify_interval)
+        self._writer = EventWriter(store, self.owner, self.settings.write_interval)
+        self._published = threading.Condition()
+        self._news = 0
+        self._shown: dict[str, tuple[float, tuple[object, ...] | None]] = {}  # job id → what was published last
+        self._own = Owner(store, self.owner, self.settings, self._writer, self._fanout, self.publish, self.interactive)
+        self._watcher = Watcher(store, self.publish, self._fanout)
+        self._keeper = Keeper(self._tick, self._idle, self.settings.poll)
+        self._own.wake = self._keeper.wake
+        self._swept = 0.0
+        self._closed = False
+        self._unregister = exits.before_exit(self.close)
+
+    # ------------------------------------------------------------------------------------------------ starting
+
+    def register(self, kind: str, factory: Factory) -> None:
+        """Say how to make the runner of a `kind` of job from its row: needed to resume one that began elsewhere."""
+        self._factories[kind] = factory
+
+    def submit(
+        self,
+        kind: str,
+        payload: Mapping[str, Any],
+        lane: str,
+        run: Runner | None = None,
+        *,
+        job_id: str | None = None,
+        before_start: Callable[[str], None] | None = None,
+    ) -> Job:
+        """Queue a job; it starts when its lane is free. Returns at once.
+
+        Args:
+            kind: "training", …
+            payload: plain JSON data from which the registered factory can make the runner again.
+            lane: see `lanes.py`.
+            run: the runner; None takes the registered factory's.
+            job_id: its id; None makes one.
+            before_start: called with the id when the row exists and before the job can start (to insert rows that
+                refer to it). If it raises, the job is removed and the error passes on.
+        """
+        self._check_open()
+        job_id = job_id or f"job_{uuid.uuid4()}"
+        record = self._store.add(job_id, kind=kind, lane=lane, payload=payload, owner=self.owner)
+        try:
+            runner = run or self._make_runner(record)
+            if before_start is not None:
+                before_start(job_id)
+        except BaseException:
+            self._store.delete(job_id)
+            raise
+        self._own.enlist(LocalJob(job_id, runner, resumed=False))
+        self.publish(record)
+        self._keeper.wake()
+        return Job(self, job_id)
+
+    def resume(self, job_id: str, *, lane: str | None = None) -> None:
+        """Queue a paused, interrupted, failed, stopped or cancelled job again. This process becomes its owner.
+
+        Args:
+            job_id: the job.
+            lane: where to run it; None takes its lane, on this machine.
+
+        Raises:
+            StateError: its status does not allow it, or this process does not know how to run its kind.
+        """
+        self._check_open()
+        self.sweep()
+        while True:
+            record = self._store.get(job_id)
+            todo = plan("resume", record.status)
+            if todo is None:
+                return
+            local = self._own.get(job_id)
+            if todo.command is not None:
+                if self._ask(record, "resume", todo.status):
+                    return
+                continue
+            if record.status is JobStatus.INTERRUPTED and local is not None and local.is_running:
+                self._keeper.wake()  # this process was only asleep: the keeper takes it back
+                return
+            runner = (local.runner if local is not None else None) or self._make_runner(record)
+            changes = {
+                "status": JobStatus.QUEUED,
+                "owner": self.owner,
+                "lane": lane or lane_here(record.lane, self.settings.host),
+            }
+            changed = self._store.change(job_id, changes, when={record.status})
+            if changed is not None:
+                self._own.enlist(LocalJob(job_id, runner, resumed=True))
+                self.publish(changed)
+                self._keeper.wake()
+                return
+
+    # ------------------------------------------------------------------------------------------------ steering
+
+    def request(self, job_id: str, command: Command, *, note: str | None = None) -> JobRecord:
+        """Ask for something. Acknowledged at once (the status becomes `pausing` or `stopping`).
+
+        It takes effect at the job's next pause point: at once if it runs here, within `settings.poll` seconds more
+        if it runs in another process. A job that nobody runs (queued, paused, interrupted) changes at once.
+
+        Raises:
+            StateError: it makes no sense in the job's status.
+            NotFoundError: there is no such job.
+        """
+        if command == "resume":
+            self.resume(job_id)
+            return self._store.get(job_id)
+        self.sweep()
+        while True:
+            record = self._store.get(job_id)
+            todo = plan(command, record.status)
+            if todo is None:
+                return record
+            if (changed := self._ask(record, todo.command, todo.status, note)) is not None:
+                return changed
+
+    def ask_checkpoint(self, job_id: str) -> None:
+        """Let a running job write a checkpoint at its next safe point and go on.
+
+        Raises:
+            StateError: it does not run in this process.
+        """
+        local = self._own.get(job_id)
+        if local is None or not local.ask_checkpoint():
+            record = self._store.get(job_id)
+            where = "in another process" if record.status.is_active else record.status.value
+            raise StateError(
+                f"Job {job_id} is {where}, so no checkpoint can be asked of it here.",
+                hint="Pause writes one wherever it runs.",
+            )
+
+    def pause_all(self) -> int:
+        """Pause every queued and running job of the workspace; returns how many were asked."""
+        asked = 0
+        for record in self.list(status={JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING}):
+            try:
+                self.request(record.id, "pause")
+                asked += 1
+            except (StateError, NotFoundError) as error:  # it ended in the meantime
+                log.info("Not paused: %s", error)
+        return asked
+
+    def run_between(self, lane: str, fn: Callable[[], T]) -> Future[T]:
+        """Run short interactive work on a lane's device without waiting for the lane.
+
+        It runs between two batches of the job that holds the lane in this process, in that job's thread; at once in
+        a worker thread when there is none. It must leave thread-local state (gradient mode) as it found it.
+        """
+        return self.interactive(lane).submit(fn)
+
+    # ------------------------------------------------------------------------------------------------ looking
+
+    def handle(self, job_id: str) -> Job:
+        """Raises `NotFoundError` if there is no such job."""
+        self._store.get(job_id)
+        return Job(self, job_id)
+
+    def get(self, job_id: str) -> JobRecord:
+        """The job's row now. A job whose owner has vanished reads `interrupted`."""
+        self.sweep()
+        return self._store.get(job_id)
+
+    def list(
+        self,
+        *,
+        status: JobStatus | Collection[JobStatus] | None = None,
+        kind: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Records[JobRecord]:
+        """Jobs of all processes, newest first."""
+        self.sweep()
+        wanted = {status} if isinstance(status, JobStatus) else status
+        return self._store.list(status=wanted, kind=kind, limit=limit, offset=offset)
+
+    def subscribe(self, fn: Subscriber) -> Callable[[], None]:
+        """Be told of every change of any job; see `fanout.py`. Returns the function that ends it."""
+        unsubscribe = self._fanout.subscribe(fn)
+        self._keeper.wake()
+        return unsubscribe
+
+    def wait(self, job_id: str, timeout: float | None = None) -> JobStatus:
+        """See `Job.wait`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            news = self._news
+            status = self.get(job_id).status  # outside the lock: the store may be slow
+            if status.is_final or status is JobStatus.PAUSED:
+                return status
+            left = self.settings.poll if deadline is None else min(self.settings.poll, deadline - time.monotonic())
+            if left <= 0:
+                return status
+            with self._published:
+                if news == self._news:
+                    self._published.wait(left)
+
+    def sweep(self) -> None:
+        """Mark the jobs of vanished owners `interrupted` and free their lanes.
+
+        At once where the owner's process ran on this machine and is gone; else when its heartbeat is too old.
+        """
+        with self._lock:
+            if time.monotonic() - self._swept < min(_SWEEP_REUSE, self.settings.poll):
+                return
+            self._swept = time.monotonic()
+        try:
+            self._interrupt_the_vanished()
+        except CatalogError as error:
+            # Somebody holds the write lock. What can be read is better than nothing; the next look tries again.
+            log.warning("Jobs of vanished processes could not be marked: %s", error)
+            self._swept = time.monotonic() + self.settings.heartbeat
+
+    def _interrupt_the_vanished(self) -> None:
+        owners: dict[str, bool] = {}
+        for record in self._store.list(status=OWNED):
+            owner = record.owner
+            if owner is None or owner == self.owner:
+                continue
+            if owner not in owners:
+                owners[owner] = is_gone(owner)
+            if owners[owner] and (changed := self._store.interrupt(record.id, owner, note=ENDED)):
+                self.publish(changed)
+        timeout = self.settings.timeout
+        for record in self._store.stale(timeout):
+            if record.owner is None or record.owner == self.owner:
+                continue
+            note = f"Its kernel has given no sign of life for {timeout:.0f} seconds."
+            if changed := self._store.interrupt(record.id, record.owner, note=note, older_than=timeout):
+                self.publish(changed)
+
+    def outcome(self, record: JobRecord) -> Outcome | None:
+        """What the runner returned or raised, if it ended in this process and has not been run elsewhere since."""
+        local = self._own.get(record.id)
+        if local is None or local.outcome is None or local.finished_at != record.finished_at:
+            return None
+        return local.outcome
+
+    def flush(self) -> bool:
+        """Write all events emitted so far to the store now."""
+        return self._writer.flush()
+
+    def interactive(self, lane: str) -> InteractiveQueue:
+        """The queue of interactive work of a lane."""
+        with self._lock:
+            if lane not in self._interactive:
+                self._interactive[lane] = InteractiveQueue(lane, self.settings.interactive_patience)
+            return self._interactive[lane]
+
+    # ------------------------------------------------------------------------------------------------ ending
+
+    def close(self, wait: float | None = None) -> builtins.list[str]:
+        """Pause what runs here (a checkpoint first) and what is queued here, and end the threads. May be called twice.
+
+        Args:
+            wait: seconds to wait for running jobs; None takes `settings.close_wait`.
+
+        Returns:
+            The ids of jobs that did not reach a pause point in time; they will read `interrupted`.
+        """
+        with self._lock:
+            if self._closed:
+                return []
+            self._closed = True
+        self._unregister()
+        try:
+            self._pause_own()
+        except CatalogError as error:
+            # The threads end all the same; without its owner's heartbeat what still runs reads `interrupted`.
+            log.warning("Running jobs could not be asked to pause: %s", error)
+        late = self._own.join(self.settings.close_wait if wait is None else wait)
+        self._keeper.close()
+        self._writer.close()
+        self._fanout.close()
+        return late
+
+    def __enter__(self) -> JobManager:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def publish(self, record: JobRecord) -> None:
+        """Tell subscribers and waiters, once for every change, and never an older state after a newer one."""
+        shown = (record.status, record.owner, record.command, record.note, record.lane, record.queue_position)
+        with self._published:
+            updated, before = self._shown.get(record.id, (0.0, None))
+            if record.updated_at < updated or shown == before:
+                return
+            self._shown[record.id] = (record.updated_at, shown)
+            self._news += 1
+            self._fanout.put(record.id, record)
+            self._published.notify_all()
+
+    def _ask(
+        self, record: JobRecord, command: Command | None, status: JobStatus, note: str | None = None
+    ) -> JobRecord | None:
+        """Write a command and the status it leads to; None if the row has changed meanwhile."""
+        changes: dict[str, Any] = {"command": command}
+        if status is not record.status:
+            check_transition(record.status, status)
+            changes["status"] = status
+        if note is not None:
+            changes["note"] = note
+        changed = self._store.change(record.id, changes, when={record.status})
+        if changed is None:
+            return None
+        local = self._own.get(record.id)
+        if local is not None and (asked := asks_for(command)) is not None:
+            local.ask(asked)
+        self.publish(changed)
+        self._keeper.wake()
+        return changed
+
+    def _pause_own(self) -> None:
+        for record in self._store.list(owner=self.owner, status=OWNED):
+            try:
+                self.request(record.id, "pause", note=CLOSED)
+            except (StateError, NotFoundError) as error:  # it is just ending
+                log.debug("Not paused at close: %s", error)
+
+    def _make_runner(self, record: JobRecord) -> Runner:
+        factory = self._factories.get(record.kind)
+        if factory is None:
+            raise StateError(
+                f"This process does not know how to run a job of kind {record.kind!r}.", where=record.id,
+                hint="Resume it where it was started, or through a Workspace.",
+            )
+        return factory(record)
+
+    def _tick(self) -> None:
+        self._own.tick()
+        if self._fanout.has_subscribers:
+            if time.monotonic() - self._swept >= self.settings.heartbeat:
+                self.sweep()
+            self._watcher.look(self._own.running())
+
+    def _idle(self) -> bool:
+        return not self._own.busy and not self._fanout.has_subscribers
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StateError("The workspace is closed.", hint="Open a new one.")
+

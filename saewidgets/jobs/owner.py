@@ -1,0 +1,285 @@
+"""What this process has in hand: its queued jobs get their turn, its running ones their commands and heartbeat."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from saewidgets.errors import NotFoundError, SAEWidgetsError
+from saewidgets.events import Emit, Event, JobStatus, Request
+from saewidgets.jobs.context import JobContext
+from saewidgets.jobs.control import JobControl
+from saewidgets.jobs.fanout import Fanout
+from saewidgets.jobs.interactive import InteractiveQueue
+from saewidgets.jobs.lanes import lane_width
+from saewidgets.jobs.local import LocalJob, run
+from saewidgets.jobs.outcome import Outcome, raised, summary
+from saewidgets.jobs.settings import JobSettings
+from saewidgets.jobs.states import asks_for, check_transition, ending
+from saewidgets.jobs.store import JobStore
+from saewidgets.jobs.writer import EventWriter
+from saewidgets.records import JobRecord
+
+log = logging.getLogger(__name__)
+
+_SAVE_ATTEMPTS = 12
+_CONFIRM_SECONDS = 60.0
+"""After this a run goes on although the store does not answer: nobody else can read it either."""
+
+
+def clock() -> float:
+    """Seconds that also pass while the machine sleeps, where the system can tell."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot is None else time.clock_gettime(boot)
+
+
+class Owner:
+    """The jobs of one process. `tick` is called by the keeper's thread only; the rest from any thread."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        name: str,
+        settings: JobSettings,
+        writer: EventWriter,
+        fanout: Fanout,
+        publish: Callable[[JobRecord], None],
+        interactive: Callable[[str], InteractiveQueue],
+    ) -> None:
+        self._store = store
+        self._name = name
+        self._settings = settings
+        self._writer = writer
+        self._fanout = fanout
+        self._publish = publish
+        self._interactive = interactive
+        self._jobs: dict[str, LocalJob] = {}
+        self._live: set[str] = set()  # queued or running here
+        self._lock = threading.RLock()
+        self._beaten = 0.0
+        self._confirmed_at = clock()
+        self._confirmed = threading.Condition()
+        self.wake: Callable[[], None] = lambda: None
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._live)
+
+    def get(self, job_id: str) -> LocalJob | None:
+        return self._jobs.get(job_id)
+
+    def running(self) -> set[str]:
+        with self._lock:
+            return {i for i in self._live if self._jobs[i].is_running}
+
+    def enlist(self, job: LocalJob) -> None:
+        """Take in a job whose row is queued and ours."""
+        with self._lock:
+            self._jobs[job.job_id] = job
+            self._live.add(job.job_id)
+
+    def join(self, timeout: float) -> list[str]:
+        """Wait for the threads of running jobs; returns the ids of those that did not end in time."""
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            threads = {i: self._jobs[i].thread for i in self._live}
+        late = []
+        for job_id, thread in threads.items():
+            if thread is None or thread is threading.current_thread():
+                continue
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                late.append(job_id)
+        return late
+
+    def tick(self) -> None:
+        """One round: heartbeat, commands, turns."""
+        with self._lock:
+            live = set(self._live)
+        if not live:
+            self._confirm()
+            return
+        began = clock()
+        now = time.monotonic()
+        if now - self._beaten >= self._settings.heartbeat:
+            self._store.beat(self._name)
+            self._beaten = now
+        rows = {r.id: r for r in self._store.list(ids=live)}
+        for job_id in sorted(live, key=lambda i: (rows[i].queue_position or 0) if i in rows else 0):
+            with self._lock:
+                job = self._jobs[job_id]
+            row = rows.get(job_id)
+            if row is not None:
+                self._publish(row)  # another process may have asked for something
+            if row is None or row.owner != self._name:
+                self._lost(job, row)
+            elif job.is_running:
+                self._steer(job, row)
+            else:
+                self._try_to_start(job, row)
+        self._confirm(began)
+
+    def _confirm(self, began: float | None = None) -> None:
+        with self._confirmed:
+            self._confirmed_at = clock() if began is None else began
+            self._confirmed.notify_all()
+
+    def _still_ours(self) -> None:
+        """Called at every pause point. Returns at once, unless this process was silent for so long (it was suspended,
+        say) that others may have taken its jobs: then it waits for the next look at the rows, which tells the control.
+        """
+        timeout = self._settings.timeout
+        if clock() - self._confirmed_at < timeout:
+            return
+        self.wake()
+        with self._confirmed:
+            self._confirmed.wait_for(lambda: clock() - self._confirmed_at < timeout, _CONFIRM_SECONDS)
+
+    # ------------------------------------------------------------------------------------------------ one job
+
+    def _lost(self, job: LocalJob, row: JobRecord | None) -> None:
+        """The row is gone, another's, or (not started) paused or ended by somebody."""
+        with self._lock:
+            if job.is_running:
+                # Somebody else works in its folder now: end without touching it.
+                job.ask(Request.CANCEL)
+            elif row is None or row.status is not JobStatus.QUEUED or row.owner != self._name:
+                self._live.discard(job.job_id)
+
+    def _steer(self, job: LocalJob, row: JobRecord) -> None:
+        assert job.control is not None  # set together with the thread
+        changed = None
+        if row.status is JobStatus.INTERRUPTED:
+            log.warning("Job %s was taken for dead while this process was asleep; it goes on.", job.job_id)
+            changed = self._reclaim(row)
+        elif row.status is JobStatus.STARTING and job.has_checked:
+            changed = self._change(row, {"status": JobStatus.RUNNING})
+        elif (asked := asks_for(row.command)) is not None:
+            job.control.ask(asked)
+        elif row.command == "resume" and row.status is JobStatus.PAUSING and job.control.withdraw():
+            changed = self._change(row, {"status": JobStatus.RUNNING, "command": None})
+        if changed is not None:
+            self._publish(changed)
+            if (asked := asks_for(changed.command)) is not None:
+                job.control.ask(asked)
+
+    def _try_to_start(self, job: LocalJob, row: JobRecord) -> None:
+        if row.status is JobStatus.INTERRUPTED:
+            again = self._change(row, {"status": JobStatus.QUEUED})
+            if again is not None:
+                self._publish(again)
+            return
+        width = lane_width(row.lane, self._settings)
+        started = self._store.acquire(job.job_id, self._name, width=width, timeout=self._settings.timeout)
+        if started is None:
+            return
+        queue = self._interactive(started.lane)
+        job.has_checked = False
+        job.outcome = None
+        job.control = JobControl(queue, lambda: self._has_checked(job), self._still_ours)
+        context = JobContext(
+            job_id=job.job_id,
+            payload=started.payload,
+            emit=self._emitter(job.job_id, None),
+            control=job.control,
+            resumed=job.resumed,
+            emitter=lambda subject: self._emitter(job.job_id, subject),
+        )
+        self._publish(started)
+        thread = threading.Thread(
+            target=self._work, args=(job, context, queue), name=f"saewidgets-{job.job_id}", daemon=True
+        )
+        job.thread = thread
+        queue.enter()
+        thread.start()
+
+    def _has_checked(self, job: LocalJob) -> None:
+        job.has_checked = True
+        self.wake()  # the keeper writes it: a runner's pause point never waits for the store
+
+    def _emitter(self, job_id: str, subject: str | None) -> Emit:
+        def emit(event: Event) -> None:
+            self._writer.put(job_id, subject, event)
+            self._fanout.put(job_id, event)
+
+        return emit
+
+    # ------------------------------------------------------------------------------------------------ its thread
+
+    def _work(self, job: LocalJob, context: JobContext, queue: InteractiveQueue) -> None:
+        runner = job.runner
+        assert runner is not None  # only a completed job has none, and that cannot be queued
+        outcome = run(runner, context)
+        del runner, context
+        queue.leave()
+        try:
+            self._finish(job, outcome)
+        except Exception as error:  # nothing above this frame: the row goes stale and reads `interrupted`
+            log.exception("The end of job %s could not be recorded.", job.job_id)
+            job.outcome = raised(error)
+            self._release(job)
+
+    def _finish(self, job: LocalJob, outcome: Outcome) -> None:
+        """Write how it ended. Its events are written before, so that whoever sees the end sees all of it."""
+        if not self._writer.flush():
+            log.warning("Events of job %s are still being written.", job.job_id)
+        for attempt in range(_SAVE_ATTEMPTS):
+            try:
+                changed = self._save(job, outcome)
+            except NotFoundError:
+                self._release(job)  # it was deleted
+                return
+            except SAEWidgetsError as error:
+                if attempt == _SAVE_ATTEMPTS - 1:
+                    raise
+                log.warning("The end of job %s could not be recorded yet: %s", job.job_id, error)
+                time.sleep(min(5.0, 0.2 * 2**attempt))
+                continue
+            if changed is not None:
+                self._publish(changed)
+            return
+
+    def _save(self, job: LocalJob, outcome: Outcome) -> JobRecord | None:
+        lost = self._writer.lost.pop(job.job_id, 0)
+        while True:
+            row = self._store.get(job.job_id)
+            if row.owner != self._name:
+                log.warning("Job %s was taken over by another process.", job.job_id)
+                self._release(job)
+                return None
+            if row.status is JobStatus.INTERRUPTED:
+                self._reclaim(row)
+                continue
+            status = ending(outcome.status, row.status, row.command)
+            check_transition(row.status, status)
+            changes: dict[str, Any] = {"status": status, "error": outcome.error, "result": summary(outcome.value)}
+            if lost:
+                changes["note"] = f"{lost:,} events of this run could not be written to the catalog; see the log."
+            changed = self._change(row, changes)
+            if changed is not None:
+                # Before the status is published: who sees it may resume at once.
+                self._release(job, outcome, changed)
+                return changed
+
+    def _release(self, job: LocalJob, outcome: Outcome | None = None, row: JobRecord | None = None) -> None:
+        with self._lock:
+            job.control = job.thread = None
+            job.outcome = outcome or job.outcome
+            job.finished_at = row.finished_at if row is not None else None
+            job.resumed = True
+            queued_again = row is not None and row.status is JobStatus.QUEUED
+            if self._jobs.get(job.job_id) is job and not queued_again:
+                self._live.discard(job.job_id)
+            if outcome is not None and outcome.status is JobStatus.COMPLETED:
+                job.runner = None  # lets go of a model that the user handed over
+        self.wake()
+
+    def _change(self, row: JobRecord, changes: dict[str, Any]) -> JobRecord | None:
+        return self._store.change(row.id, changes, when={row.status}, owner=self._name)
+
+    def _reclaim(self, row: JobRecord) -> JobRecord | None:
+        width = lane_width(row.lane, self._settings)
+        return self._store.reclaim(row.id, self._name, width=width, timeout=self._settings.timeout)

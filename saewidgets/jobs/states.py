@@ -1,0 +1,123 @@
+"""Which status may follow which, and what a command does in each.
+
+::
+
+    queued → starting → running ⇄ (pausing →) paused → completed | failed | stopped | cancelled
+                           └──── stopping ────┘           interrupted: its owner vanished
+
+Everything that has ended except a completed job can be resumed, which queues it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from saewidgets.errors import StateError
+from saewidgets.events import JobStatus as S
+from saewidgets.events import Request
+
+Command = Literal["pause", "resume", "stop", "cancel"]
+
+_ENDS = frozenset({S.COMPLETED, S.FAILED, S.STOPPED, S.CANCELLED, S.PAUSED, S.INTERRUPTED})
+
+TRANSITIONS: Mapping[S, frozenset[S]] = {
+    S.QUEUED: frozenset({S.STARTING, S.PAUSED, S.STOPPED, S.CANCELLED, S.FAILED, S.INTERRUPTED}),
+    S.STARTING: frozenset({S.RUNNING, S.PAUSING, S.STOPPING}) | _ENDS,
+    S.RUNNING: frozenset({S.PAUSING, S.STOPPING}) | _ENDS,
+    # back to running: resumed before the pause took effect; to queued: resumed while it took effect
+    S.PAUSING: frozenset({S.RUNNING, S.STOPPING, S.QUEUED}) | _ENDS,
+    S.STOPPING: _ENDS - {S.PAUSED},
+    S.PAUSED: frozenset({S.QUEUED, S.STOPPED, S.CANCELLED}),
+    # to running or pausing: the owner was only asleep and nobody has taken the job over
+    S.INTERRUPTED: frozenset({S.QUEUED, S.STOPPED, S.CANCELLED, S.RUNNING, S.PAUSING}),
+    S.FAILED: frozenset({S.QUEUED}),
+    S.STOPPED: frozenset({S.QUEUED}),
+    S.CANCELLED: frozenset({S.QUEUED}),
+    S.COMPLETED: frozenset(),
+}
+
+RESUMABLE = frozenset({S.PAUSED, S.INTERRUPTED, S.FAILED, S.STOPPED, S.CANCELLED})
+OWNED = frozenset({S.QUEUED, S.STARTING, S.RUNNING, S.PAUSING, S.STOPPING})
+"""A live process has (or should have) the job in hand."""
+
+_REQUESTS: Mapping[str, Request] = {"pause": Request.PAUSE, "stop": Request.STOP, "cancel": Request.CANCEL}
+_DOING = {"pause": "paused", "resume": "resumed", "stop": "stopped", "cancel": "cancelled"}
+_WORKING = frozenset({S.STARTING, S.RUNNING})
+
+
+def check_transition(old: S, new: S) -> None:
+    """Raises `StateError` naming both if `new` may not follow `old`."""
+    if new not in TRANSITIONS[old]:
+        raise StateError(f"A job that is {old} cannot become {new}.", hint=_next_step(old))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a command does to a row: the status it gets and the command that waits for its owner."""
+
+    status: S
+    command: Command | None = None
+
+
+def plan(command: Command, status: S) -> Plan | None:
+    """What `command` does to a job in `status`; None where it is already so.
+
+    Raises:
+        StateError: it makes no sense there; names the command, the status and what can be done instead.
+    """
+    match command:
+        case "pause":
+            if status is S.QUEUED:
+                return Plan(S.PAUSED)
+            if status in _WORKING:
+                return Plan(S.PAUSING, "pause")
+            if status is S.PAUSED:
+                return None
+            if status is S.PAUSING:
+                return Plan(S.PAUSING, "pause")  # also takes back a resume that came in between
+        case "stop" | "cancel":
+            ended = S.STOPPED if command == "stop" else S.CANCELLED
+            if status in (S.QUEUED, S.PAUSED, S.INTERRUPTED):
+                return Plan(ended)
+            if status in _WORKING or status is S.PAUSING:
+                return Plan(S.STOPPING, command)
+            if status is S.STOPPING:
+                return Plan(S.STOPPING, "cancel") if command == "cancel" else None
+            if status in (S.STOPPED, S.CANCELLED):
+                return None
+        case "resume":
+            if status in RESUMABLE:
+                return Plan(S.QUEUED)
+            if status is S.PAUSING:
+                return Plan(S.PAUSING, "resume")
+            if status is S.QUEUED or status in _WORKING:
+                return None
+    raise StateError(f"A job that is {status} cannot be {_DOING[command]}.", hint=_next_step(status))
+
+
+def asks_for(command: str | None) -> Request | None:
+    """What a running job has to be told; None for no command and for a resume."""
+    return _REQUESTS.get(command) if command is not None else None
+
+
+def ending(outcome: S, status: S, command: str | None) -> S:
+    """The status a job gets whose runner ended with `outcome` while its row said `status` and `command`.
+
+    The last demand wins: a run that had already unwound for a pause when Stop arrived is stopped, and one that was
+    resumed meanwhile is queued again.
+    """
+    if outcome is S.PAUSED and status is S.STOPPING:
+        return S.CANCELLED if command == "cancel" else S.STOPPED
+    if outcome is S.PAUSED and command == "resume":
+        return S.QUEUED
+    return outcome
+
+
+def _next_step(status: S) -> str:
+    if status is S.COMPLETED:
+        return "It has finished; start a new one."
+    if status in RESUMABLE:
+        return "Resume it first."
+    return "Wait until that is done."

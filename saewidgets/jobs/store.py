@@ -1,0 +1,98 @@
+"""What the job manager needs from whoever keeps the rows. The catalog fits by shape; tests use one in memory.
+
+Every method is one transaction and may be called from any thread. Times are the store's own clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+from saewidgets.events import Event, JobStatus
+from saewidgets.records import JobRecord, Records
+
+Recorded = tuple[str, str | None, Event]
+"""(job id, subject, event): the subject is the id of the training it belongs to, None for all of the job's."""
+
+
+class JobStore(Protocol):
+    """Rows of jobs and of lane leases.
+
+    A write that names an `owner` touches nothing once the row belongs to somebody else: a process that slept through
+    its own takeover cannot disturb the new owner.
+    """
+
+    def add(self, job_id: str, *, kind: str, lane: str, payload: Mapping[str, Any], owner: str) -> JobRecord:
+        """Insert a job as `queued`, at the end of its lane's queue."""
+
+    def get(self, job_id: str) -> JobRecord:
+        """Raises `NotFoundError`."""
+
+    def list(
+        self,
+        *,
+        status: Collection[JobStatus] | None = None,
+        kind: str | None = None,
+        owner: str | None = None,
+        ids: Collection[str] | None = None,
+        updated_since: float | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Records[JobRecord]:
+        """Newest first; queued ones carry their `queue_position`."""
+
+    def change(
+        self,
+        job_id: str,
+        changes: Mapping[str, Any],
+        *,
+        when: Collection[JobStatus],
+        owner: str | None = None,
+    ) -> JobRecord | None:
+        """Compare and set: applies `changes` if the status is in `when` (and the row is `owner`'s, if given).
+
+        Keys of `changes`: ``status owner lane command error note result``. A change of status also
+
+        * to ``queued``: puts the job at the end of its lane's queue and clears error, note, command, finished_at;
+        * to ``starting``: sets started_at the first time;
+        * to anything a process does not work on: frees the job's lease, adds to seconds_running, clears command;
+        * to ``paused`` or a final one except ``interrupted``: clears the owner;
+        * to a final one: sets finished_at.
+
+        A new owner gets a fresh heartbeat.
+
+        Returns:
+            The row afterwards, or None if the condition did not hold (or the row is gone).
+        """
+
+    def delete(self, job_id: str) -> None:
+        """Remove the row and all that hangs on it; no error if it is gone."""
+
+    def acquire(self, job_id: str, owner: str, *, width: int, timeout: float) -> JobRecord | None:
+        """Take a slot of the job's lane and set it `starting`, if it is `owner`'s, queued, and its turn has come.
+
+        `width` slots exist; leases whose heartbeat is older than `timeout` seconds are taken over, which interrupts
+        their jobs. Its turn has come when fewer jobs are queued before it than there are free slots.
+        """
+
+    def reclaim(self, job_id: str, owner: str, *, width: int, timeout: float) -> JobRecord | None:
+        """Take back an `interrupted` job that is still `owner`'s, whose process was only asleep.
+
+        `running` if a slot of its lane is free, else `pausing` with the command ``pause`` (another job has the device
+        now). None if it is not interrupted or no longer `owner`'s.
+        """
+
+    def beat(self, owner: str) -> None:
+        """Renew the heartbeat of all of the owner's queued and active jobs and of its leases."""
+
+    def stale(self, timeout: float) -> Records[JobRecord]:
+        """Queued and active jobs whose heartbeat is older than `timeout` seconds."""
+
+    def interrupt(self, job_id: str, owner: str, *, note: str, older_than: float | None = None) -> JobRecord | None:
+        """Set a queued or active job of `owner` to `interrupted` and free its lease.
+
+        With `older_than`, only if its heartbeat is at least that old at this moment (it may have come back).
+        """
+
+    def record(self, owner: str, batch: Sequence[Recorded]) -> None:
+        """Write what running jobs emitted, in order. Events of jobs that are not `owner`'s (any more) are dropped."""

@@ -1,0 +1,30 @@
+"""Language models: loading, hook points ↔ modules, hooks that never stay behind."""
+
+from saewidgets.lm.facts import ModelFacts, model_facts
+from saewidgets.lm.hookpoints import HookError, HookPoint, find_blocks, hook_points, resolve_hook
+from saewidgets.lm.hooks import before_head, capture, evaluating, forward, hooked, input_device, spliced
+from saewidgets.lm.loading import LoadedModel, load_model, wrap_model
+from saewidgets.lm.tokens import SpecialTokens, TokenText, special_tokens
+
+__all__ = [
+    "HookError",
+    "HookPoint",
+    "LoadedModel",
+    "ModelFacts",
+    "SpecialTokens",
+    "TokenText",
+    "before_head",
+    "capture",
+    "evaluating",
+    "find_blocks",
+    "forward",
+    "hook_points",
+    "hooked",
+    "input_device",
+    "load_model",
+    "model_facts",
+    "resolve_hook",
+    "special_tokens",
+    "spliced",
+    "wrap_model",
+]

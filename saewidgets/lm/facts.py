@@ -1,0 +1,111 @@
+"""What a form needs to know about a model before any weight is read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saewidgets.errors import FormatError
+from saewidgets.lm.library import transformers
+from saewidgets.lm.loading import BUILDING, explained, is_local, local_folder
+from saewidgets.lm.shape import context_of
+
+_MAX_HEADER = 100_000_000  # the safetensors format's own limit for its header, in bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Sizes of a language model, from its configuration alone.
+
+    Attributes:
+        name: as given.
+        architecture: transformers' model type ("gpt2", "llama", …).
+        n_layers: number of blocks; hook names run from ``blocks.0`` to ``blocks.{n_layers - 1}``.
+        d_model: width of the residual stream.
+        vocab_size: rows of the embedding.
+        context: longest context in tokens, if the configuration states one.
+        parameters: number of parameters, if it can be known without loading weights.
+        weight_bytes: size of the weight files, for a local folder.
+    """
+
+    name: str
+    architecture: str
+    n_layers: int
+    d_model: int
+    vocab_size: int
+    context: int | None
+    parameters: int | None
+    weight_bytes: int | None = None
+
+
+def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
+    """Sizes of the model `name`: a local folder (the network is never touched) or a Hugging Face id (only its
+    configuration is fetched, and kept in Hugging Face's cache).
+
+    Raises:
+        NotFoundError: no such model, or it needs a token; the message says which.
+        FormatError: the configuration or the header of a weight file is damaged.
+    """
+    folder = local_folder(name) if is_local(name) else None
+    with explained(name):
+        config = transformers().AutoConfig.from_pretrained(
+            str(folder or name), revision=revision, trust_remote_code=False, local_files_only=folder is not None
+        )
+    text = config.get_text_config()
+    parameters, size = _counted(folder) if folder is not None else (_from_config(config), None)
+    return ModelFacts(
+        name=name,
+        architecture=str(config.model_type),
+        n_layers=int(text.num_hidden_layers),
+        d_model=int(text.hidden_size),
+        vocab_size=int(text.vocab_size),
+        context=context_of(text),
+        parameters=parameters,
+        weight_bytes=size,
+    )
+
+
+def _from_config(config: Any) -> int | None:
+    """Count on the meta device: shapes without storage."""
+    causal: Any = transformers().AutoModelForCausalLM
+    if type(config) not in causal._model_mapping:
+        return None
+    with BUILDING, torch.device("meta"):
+        model = causal.from_config(config, dtype=torch.get_default_dtype())
+    return int(sum(p.numel() for p in model.parameters()))
+
+
+def _counted(folder: Path) -> tuple[int | None, int | None]:
+    """Parameters and bytes of the safetensors files in `folder`, from their headers."""
+    parameters = size = 0
+    files = sorted(folder.glob("*.safetensors"))
+    for file in files:
+        size += file.stat().st_size
+        for entry in _header(file).values():
+            count = 1
+            for extent in entry.get("shape", ()) if isinstance(entry, dict) else ():
+                count *= int(extent)
+            parameters += count
+    return (parameters, size) if files else (None, None)
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """The header of a safetensors file: eight bytes of length, then JSON: name → dtype, shape, offsets."""
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if not 2 <= length <= min(_MAX_HEADER, file.stat().st_size - 8):
+                raise ValueError(f"a header of {length} bytes")
+            header = json.loads(stream.read(length))
+        if not isinstance(header, dict):
+            raise ValueError("a header that is not an object")
+    except ValueError as error:
+        raise FormatError(
+            f"This is not a safetensors file ({error}).", where=str(file), hint="Download the model again."
+        ) from error
+    header.pop("__metadata__", None)
+    return header

@@ -1,0 +1,207 @@
+"""Reading and replacing activations while a model runs.
+
+Hooks act only on forwards of the thread that set them, so that a model the user also calls from a cell is not
+disturbed there. They are removed when the block ends, whatever happened inside.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from saewidgets.errors import SAEWidgetsError
+from saewidgets.lm.hookpoints import HookPoint, resolve_hook
+
+
+class _Done(BaseException):
+    """Unwinds a forward once everything asked for was seen. A BaseException: no handler in a model may catch it."""
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Dropout and the like off inside; afterwards every submodule is in the mode it was in."""
+    training = [m for m in module.modules() if m.training]
+    for m in training:
+        m.training = False
+    try:
+        yield
+    finally:
+        for m in training:
+            m.training = True
+
+
+def _first_tensor(value: Any) -> Tensor:
+    """The hidden states in what a module returned: a tensor, or the first entry of a tuple."""
+    found = value[0] if isinstance(value, tuple | list) else value
+    if not isinstance(found, Tensor):
+        raise SAEWidgetsError(
+            f"A block returned {type(found).__name__} where a tensor of hidden states was expected.",
+            where="hook_name",
+            hint="This architecture is not supported at this hook point; try hook_resid_post.",
+        )
+    return found
+
+
+def _with_first(value: Any, new: Tensor) -> Any:
+    if isinstance(value, tuple):
+        return (new, *value[1:])
+    if isinstance(value, list):
+        return [new, *value[1:]]
+    return new
+
+
+def _input_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    return _first_tensor(args[0] if args else kwargs.get("hidden_states"))
+
+
+@contextmanager
+def hooked(point: HookPoint, fn: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+    """While open, `fn` sees the activation at `point`, ``[batch, context, width]``, and may return a replacement.
+
+    Only forwards in the calling thread are affected.
+    """
+    owner = threading.get_ident()
+    shape: list[torch.Size] = []  # of the block's input, newest
+
+    def before_block(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() == owner:
+            shape[:] = [_input_of(args, kwargs).shape]
+
+    def on_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if threading.get_ident() != owner:
+            return None
+        new = fn(_input_of(args, kwargs))
+        if new is None:
+            return None
+        return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
+
+    def on_output(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if threading.get_ident() != owner:
+            return None
+        found = _first_tensor(output)
+        # Some blocks (OPT's MLP) flatten batch and context for a while.
+        new = fn(found if found.dim() == 3 else found.view(shape[0]))
+        return None if new is None else _with_first(output, new.view(found.shape))
+
+    handles = []
+    try:
+        if point.kind == "input":
+            handles.append(point.module.register_forward_pre_hook(on_input, with_kwargs=True))
+        else:
+            handles.append(point.block.register_forward_pre_hook(before_block, with_kwargs=True))
+            handles.append(point.module.register_forward_hook(on_output))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def spliced(model: nn.Module, hook_name: str, fn: Callable[[Tensor], Tensor]) -> Iterator[HookPoint]:
+    """Replace the activation at `hook_name` by ``fn(activation)`` in every forward inside the block.
+
+    `fn` maps ``[batch, context, d_model]`` to the same shape. Gradients flow through it.
+
+    Raises:
+        HookError: there is no such hook point.
+    """
+    point = resolve_hook(model, hook_name)
+    with hooked(point, fn):
+        yield point
+
+
+def forward(model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
+    """One plain forward: no cache, dropout off, no gradients. `input_ids` is ``[batch, context]`` on any device."""
+    kwargs: dict[str, Any] = {"input_ids": input_ids.to(input_device(model)), "use_cache": False}
+    if attention_mask is not None:
+        kwargs["attention_mask"] = attention_mask.to(kwargs["input_ids"].device)
+    # The model computes in its own number format even where the caller's code runs under autocast.
+    with evaluating(model), torch.no_grad(), torch.autocast(kwargs["input_ids"].device.type, enabled=False):
+        return model(**kwargs)
+
+
+def before_head(model: nn.Module, head: nn.Module, input_ids: Tensor) -> Tensor:
+    """The hidden states that go into the output layer `head`, ``[batch, context, width]``; the layer is not run."""
+    owner = threading.get_ident()
+    found: list[Tensor] = []
+
+    def catch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() == owner:
+            found.append(_first_tensor(args[0] if args else next(iter(kwargs.values()))).detach())
+            raise _Done
+
+    handle = head.register_forward_pre_hook(catch, with_kwargs=True)
+    try:
+        forward(model, input_ids)
+    except _Done:
+        pass
+    finally:
+        handle.remove()
+    return found[0]
+
+
+def input_device(model: nn.Module) -> torch.device:
+    """Where token ids have to be: with the input embeddings."""
+    get: Any = getattr(model, "get_input_embeddings", None)
+    embeddings = get() if get is not None else None
+    source = embeddings if isinstance(embeddings, nn.Module) else model
+    return next(source.parameters()).device
+
+
+def capture(
+    model: nn.Module,
+    hook_names: Sequence[str],
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    stop_early: bool = True,
+) -> dict[str, Tensor]:
+    """The activations at `hook_names` for one batch.
+
+    Args:
+        model: a transformers causal language model; it runs in evaluation mode and is left as it was.
+        hook_names: which activations.
+        input_ids: ``[batch, context]`` token ids.
+        attention_mask: ``[batch, context]``, only needed when the batch is padded.
+        stop_early: leave the forward at the last activation needed, so that later layers and the vocabulary are
+            never computed.
+
+    Returns:
+        hook name → ``[batch, context, d_model]`` in the model's number format, on the model's device, no gradient.
+
+    Raises:
+        HookError: there is no such hook point.
+    """
+    found: dict[str, Tensor] = {}
+    wanted = len(set(hook_names))
+
+    def recorder(name: str) -> Callable[[Tensor], None]:
+        def record(activation: Tensor) -> None:
+            last = len(found | {name: activation}) == wanted and stop_early
+            # What the model computes next may overwrite this tensor in place (Falcon's parallel residual does).
+            found[name] = activation.detach() if last else activation.detach().clone()
+            if last:
+                raise _Done
+
+        return record
+
+    points = [resolve_hook(model, name) for name in dict.fromkeys(hook_names)]
+    with _all_hooked([(point, recorder(point.name)) for point in points]):
+        try:
+            forward(model, input_ids, attention_mask)
+        except _Done:
+            pass
+    return found
+
+
+@contextmanager
+def _all_hooked(hooks: Sequence[tuple[HookPoint, Callable[[Tensor], None]]]) -> Iterator[None]:
+    if not hooks:
+        yield
+        return
+    with hooked(*hooks[0]), _all_hooked(hooks[1:]):
+        yield

@@ -1,0 +1,250 @@
+"""Language models: loaded by name, or taken as the user holds them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import errors as hub
+from safetensors import SafetensorError
+from torch import nn
+
+from saewidgets.errors import ConfigError, FormatError, NotFoundError
+from saewidgets.lm.hookpoints import find_blocks
+from saewidgets.lm.hooks import input_device
+from saewidgets.lm.library import transformers
+from saewidgets.lm.shape import context_of, text_config
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+# transformers swaps torch's initialisers and default dtype while it builds a model: two builds must not overlap.
+BUILDING = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A causal language model with its tokenizer.
+
+    Attributes:
+        model: the transformers model.
+        tokenizer: its tokenizer.
+        name: hub id, folder, or what the user called it.
+        d_model: width of the residual stream.
+        n_layers: number of blocks.
+        context: longest context in tokens, if the configuration states one.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    name: str
+    d_model: int
+    n_layers: int
+    context: int | None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embeddings are (and so where inputs go)."""
+        return input_device(self.model)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the weights."""
+        return next(p.dtype for p in self.model.parameters() if p.is_floating_point())
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the input embedding; every token id is below it."""
+        return int(text_config(self.model).vocab_size)
+
+    def fingerprint(self) -> str:
+        """A short hash that differs when the weights do: names, shapes and 128 values of every parameter.
+
+        A sample, so that a model of any size is checked in milliseconds; an edit elsewhere in a matrix is not seen.
+        """
+        digest = hashlib.sha256()
+        for name, parameter in self.model.named_parameters():
+            digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
+            if parameter.numel():
+                flat = parameter.detach().reshape(-1)
+                index = torch.linspace(0, flat.numel() - 1, min(128, flat.numel()), dtype=torch.float64).long()
+                digest.update(flat[index.to(flat.device)].float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def load_model(
+    name_or_path: str, *, revision: str | None = None, dtype: str = "float32", device: str = "cpu"
+) -> LoadedModel:
+    """Load a causal language model and its tokenizer, ready to read: evaluation mode, no gradients.
+
+    Only safetensors weights are read (pickled ones can run code) and no code of the repository is executed.
+
+    Args:
+        name_or_path: a Hugging Face id or a local folder.
+        revision: branch, tag or commit on the hub.
+        dtype: "float32", "bfloat16" or "float16".
+        device: a torch device string, such as "cpu" or "cuda:0".
+
+    Raises:
+        NotFoundError: no such model, or it needs a token, or the hub cannot be reached; the message says which.
+        FormatError: the files are damaged, pickled only, or need code of the repository.
+        ConfigError: unknown dtype.
+    """
+    if dtype not in DTYPES:
+        raise ConfigError(f"{dtype!r} is not a number format.", where="model_dtype", hint=f"Use {', '.join(DTYPES)}.")
+    local = is_local(name_or_path)
+    source = str(local_folder(name_or_path)) if local else name_or_path
+    common: dict[str, Any] = {"revision": revision, "trust_remote_code": False, "local_files_only": local}
+    if revision is None:
+        del common["revision"]
+    with explained(name_or_path), BUILDING, _no_bars() if local else nullcontext():
+        tokenizer = transformers().AutoTokenizer.from_pretrained(source, **common)
+        model: Any = transformers().AutoModelForCausalLM.from_pretrained(
+            source, dtype=getattr(torch, dtype), use_safetensors=True, **common
+        )
+    model = model.to(device).eval().requires_grad_(False)
+    return wrap_model(model, tokenizer, name=name_or_path)
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """No "Loading weights" bar: from a background thread it would land below whatever cell ran last.
+
+    Downloads keep theirs.
+    """
+    from transformers.utils import logging  # seconds to import
+
+    active = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if active:
+            logging.enable_progress_bar()
+
+
+def wrap_model(model: Any, tokenizer: Any, name: str | None = None) -> LoadedModel:
+    """Take a model the user already holds: not copied, not moved, not changed.
+
+    Args:
+        model: a transformers causal language model on any device, in any mode.
+        tokenizer: its tokenizer.
+        name: how to call it; its ``name_or_path`` if left out.
+
+    Raises:
+        ConfigError: no tokenizer was given.
+        HookError: it is not a decoder-only transformer.
+    """
+    if tokenizer is None:
+        raise ConfigError(
+            "A model object needs its tokenizer.", where="tokenizer", hint="Pass tokenizer=… with model=…."
+        )
+    if not hasattr(model, "config"):
+        raise ConfigError(
+            f"{type(model).__name__} is not a transformers model.", where="model",
+            hint="Pass what AutoModelForCausalLM.from_pretrained returns, or a name.",
+        )
+    config = text_config(model)
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        name=name or str(getattr(model, "name_or_path", "") or type(model).__name__),
+        d_model=int(config.hidden_size),
+        n_layers=len(find_blocks(model)),
+        context=context_of(config),
+    )
+
+
+def is_local(name: str) -> bool:
+    """Whether `name` means a folder here rather than a hub id: it exists, or it is written as a path."""
+    path = Path(name).expanduser()
+    looks_like_path = name.startswith((".", "~", "/", os.sep)) or name.count("/") > 1 or "\\" in name
+    return looks_like_path or path.is_dir()
+
+
+def local_folder(name: str) -> Path:
+    """The folder `name`, checked.
+
+    Raises:
+        NotFoundError: it does not exist or holds no model.
+    """
+    folder = Path(name).expanduser().absolute()
+    if not folder.is_dir():
+        raise NotFoundError("There is no such folder.", where=name, hint="Check the path of the model.")
+    if not (folder / "config.json").is_file():
+        raise NotFoundError(
+            "This folder holds no config.json, so it is not a saved model.", where=name,
+            hint="Choose the folder that model.save_pretrained wrote.",
+        )
+    return folder
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Turn what transformers and the hub raise into one sentence that says what to do."""
+    try:
+        yield
+    except (NotFoundError, FormatError, ConfigError):
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        causes = _chain(error)
+        text = " ".join(str(cause) for cause in causes)
+        if any(isinstance(cause, hub.GatedRepoError) for cause in causes):
+            raise NotFoundError(
+                "Access to this model has to be granted first.", where=name,
+                hint="Accept its terms on huggingface.co, then log in with `hf auth login` or set HF_TOKEN.",
+            ) from error
+        if any(isinstance(cause, hub.RevisionNotFoundError) for cause in causes):
+            raise NotFoundError(
+                "The model has no such revision.", where=name, hint="Check the branch, tag or commit."
+            ) from error
+        if any(isinstance(cause, hub.RepositoryNotFoundError | hub.HFValidationError) for cause in causes):
+            raise NotFoundError(
+                "There is no such model on Hugging Face, or it is private.", where=name,
+                hint='Check the spelling (as in "openai-community/gpt2"); for a private model, `hf auth login` first.',
+            ) from error
+        if "trust_remote_code" in text:
+            raise FormatError(
+                "This model needs code from its repository, which is never executed.", where=name,
+                hint="Choose a model that transformers supports, or load it yourself and pass model=… and tokenizer=….",
+            ) from error
+        if ".safetensors" in text and isinstance(error, OSError):
+            raise FormatError(
+                "The repository has no safetensors weights; pickled weights can run code and are not read.", where=name,
+                hint="Convert it to safetensors, or load it yourself and pass model=… and tokenizer=….",
+            ) from error
+        offline = hub.LocalEntryNotFoundError | hub.OfflineModeIsEnabled | ConnectionError
+        if any(isinstance(cause, offline) for cause in causes):
+            raise NotFoundError(
+                "Hugging Face cannot be reached, and the model is not on this machine.", where=name,
+                hint='Connect to the network, give the path of a local folder, or use "demo".',
+            ) from error
+        if isinstance(error, OSError):
+            raise NotFoundError(
+                f"The model could not be loaded: {_first_line(error)}", where=name,
+                hint='Check the spelling and the network, give a local folder, or use "demo".',
+            ) from error
+        raise FormatError(
+            f"The model's files cannot be read: {_first_line(error)}", where=name,
+            hint="Download it again, or choose a model that transformers supports.",
+        ) from error
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in found:
+        found.append(current)
+        current = current.__cause__ or current.__context__
+    return found
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip() if lines else type(error).__name__

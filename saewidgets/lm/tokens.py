@@ -1,0 +1,136 @@
+"""What a tokenizer's ids stand for: which are special, and the text of each one by itself.
+
+Byte-level tokenizers write ``Ġking`` for " king" and split one character over several tokens; SentencePiece writes
+``▁king`` and ``<0xE2>``. Here every token becomes bytes, and a run of tokens becomes readable pieces.
+"""
+
+from __future__ import annotations
+
+import builtins
+import codecs
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """The special ids of a tokenizer.
+
+    Attributes:
+        bos: put first in a context: the beginning-of-sequence token, else the end-of-sequence token (GPT-2 uses one
+            for both), else None.
+        separator: put between documents: the end-of-sequence token, else `bos`.
+        all: every id that is not text (bos, eos, padding, chat marks, …), without the unknown token where that is
+            separate, since it stands for text.
+    """
+
+    bos: int | None
+    separator: int | None
+    all: tuple[int, ...]
+
+
+def special_tokens(tokenizer: Any) -> SpecialTokens:
+    """Read the special ids off a transformers tokenizer."""
+    bos = tokenizer.bos_token_id
+    eos = tokenizer.eos_token_id
+    unknown = tokenizer.unk_token_id
+    ids = {int(i) for i in tokenizer.all_special_ids}
+    if unknown is not None and unknown not in (bos, eos, tokenizer.pad_token_id):
+        ids.discard(unknown)
+    first = bos if bos is not None else eos
+    return SpecialTokens(bos=first, separator=eos if eos is not None else bos, all=tuple(sorted(ids)))
+
+
+def _bytes_of_characters() -> dict[str, int]:
+    """The byte that each character of a byte-level vocabulary stands for (the mapping of GPT-2's tokenizer): printable
+    Latin-1 characters stand for themselves, the remaining bytes in order for the characters from U+0100 on."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [b for b in range(256) if b not in printable]
+    return {chr(b): b for b in printable} | {chr(0x100 + n): b for n, b in enumerate(rest)}
+
+
+def _decoder_kinds(tokenizer: Any) -> set[str]:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    decoder = json.loads(backend.to_str()).get("decoder") if backend is not None else None
+    if not decoder:
+        return set()
+    return {str(part.get("type")) for part in decoder.get("decoders", [decoder])}
+
+
+class TokenText:
+    """Turns ids of one tokenizer into text, token by token.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._kinds = _decoder_kinds(tokenizer)
+        self._characters = _bytes_of_characters()
+        self._special = set(tokenizer.all_special_ids)
+        self._added = {int(i): str(t) for i, t in getattr(tokenizer, "added_tokens_decoder", {}).items()}
+        self._cache: dict[int, builtins.bytes] = {}
+
+    def bytes(self, token: int) -> builtins.bytes:
+        """The UTF-8 bytes that `token` stands for (possibly only part of a character)."""
+        if token not in self._cache:
+            self._cache[token] = self._lookup(token)
+        return self._cache[token]
+
+    def _lookup(self, token: int) -> builtins.bytes:
+        if token in self._added:
+            return self._added[token].encode()
+        name = self._tokenizer.convert_ids_to_tokens(token)
+        if name is None:  # a vocabulary padded beyond the tokenizer's
+            return f"<{token}>".encode()
+        if "ByteLevel" in self._kinds and all(c in self._characters for c in name):
+            return builtins.bytes(self._characters[c] for c in name)
+        if match := _BYTE_TOKEN.fullmatch(name):
+            return builtins.bytes([int(match[1], 16)])
+        if "WordPiece" in self._kinds:
+            return (name[2:] if name.startswith("##") else f" {name}").encode()
+        if "▁" in name:
+            return str(name).replace("▁", " ").encode()
+        if self._kinds:
+            return str(name).encode()
+        return str(self._tokenizer.decode([token])).encode()
+
+    def pieces(self, tokens: Iterable[int]) -> list[str]:
+        """One string per token; together they are the text.
+
+        A character that several tokens share is given whole to the first of them, and the others are empty.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        pieces: list[str] = []
+        start: int | None = None  # the token that began a character which is not whole yet
+        for index, token in enumerate(tokens):
+            data = self.bytes(int(token))
+            pieces.append("")
+            # Where a new character begins, the unfinished one stays broken.
+            if start is not None and data and data[0] & 0xC0 != 0x80:
+                pieces[start] += decoder.decode(b"", final=True)
+                start = None
+            text = decoder.decode(data)
+            if start is not None and text:
+                pieces[start] += text[0]
+                text, start = text[1:], None
+            pieces[index] += text
+            if start is None and decoder.getstate()[0]:
+                start = index
+        if start is not None:
+            pieces[start] += decoder.decode(b"", final=True)
+        return pieces
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The text of a run of tokens."""
+        return b"".join(self.bytes(int(t)) for t in tokens).decode("utf-8", "replace")
+
+    def is_special(self, token: int) -> bool:
+        """Whether `token` is a mark rather than text."""
+        return int(token) in self._special

@@ -1,0 +1,166 @@
+"""What the catalog holds, as plain frozen values: the API returns these, the widgets draw them.
+
+They carry no database session and no torch. Times are Unix seconds (UTC). Paths are absolute on this machine
+(the catalog itself stores them relative to the workspace).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from saewidgets.events import JobStatus, Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """Why a job failed, in the parts a card shows: `what` in bold, then `hint`; `traceback` behind "Show log"."""
+
+    what: str
+    hint: str | None = None
+    where: str | None = None
+    kind: str = "error"  # "nan", "diverged", "out_of_memory", "disk_full", "not_found", "config", "error"
+    step: int | None = None
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """One background job, whoever owns it."""
+
+    id: str
+    kind: str  # "training", later "extraction", "download", …
+    status: JobStatus
+    lane: str  # "<host>/<device>", e.g. "box/cuda:0"
+    progress: Progress | None = None
+    error: ErrorInfo | None = None
+    queue_position: int | None = None  # 1 = next on this lane; None unless queued
+    owner: str | None = None
+    heartbeat_at: float | None = None
+    created_at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    command: str | None = None  # asked, and not done yet by its owner: "pause", "stop", "cancel", "resume"
+    note: str | None = None  # one sentence on how it came to this status
+    result: Any = None  # plain JSON summary of what it returned
+    seconds_running: float = 0.0  # time spent holding its lane, over all resumes
+    updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRecord:
+    """One checkpoint of a training."""
+
+    id: str
+    training_id: str
+    step: int
+    tokens: int
+    path: str
+    kinds: tuple[str, ...]
+    size_bytes: int
+    metrics: Mapping[str, float]
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRecord:
+    """One training run and where it stands. `status` and `progress` are its job's."""
+
+    id: str
+    name: str
+    status: JobStatus
+    config: Mapping[str, Any]  # TrainingConfig as JSON data
+    model: str
+    corpus: str  # a short label: "demo", a folder name, "3 strings"
+    hook_name: str
+    architecture: str
+    d_sae: int
+    d_in: int | None
+    device: str
+    lane: str
+    tokens_total: int
+    tokens_done: int
+    step: int
+    progress: Progress | None
+    latest: Mapping[str, float]  # newest value of every metric, by name
+    error: ErrorInfo | None
+    queue_position: int | None
+    checkpoint_count: int
+    checkpoint_bytes: int
+    last_checkpoint_step: int | None
+    last_checkpoint_tokens: int | None
+    sae_id: str | None  # the SAE record, once imported
+    sae_path: str | None  # folder of the final SAE, once written
+    retry_of: str | None
+    group_id: str | None
+    host: str
+    folder: str
+    heartbeat_at: float | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    seconds_running: float = 0.0
+    job_id: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    note: str | None = None  # e.g. why a resume will not be bit-identical
+
+
+@dataclass(frozen=True, slots=True)
+class SAERecord:
+    """One SAE in the library, trained here or brought in."""
+
+    id: str
+    name: str
+    source: str  # "trained", "huggingface", "gemma_scope", "local"
+    model: str | None
+    hook_name: str | None
+    layer: int | None
+    architecture: str
+    d_in: int
+    d_sae: int
+    format: str
+    path: str
+    training_id: str | None
+    size_bytes: int
+    host: str
+    created_at: float
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+R = TypeVar("R")
+
+
+class Records(Sequence[R]):
+    """An immutable list of records that also turns into a DataFrame."""
+
+    def __init__(self, items: Iterable[R]) -> None:
+        self._items = tuple(items)
+
+    @overload
+    def __getitem__(self, index: int) -> R: ...
+    @overload
+    def __getitem__(self, index: slice) -> Records[R]: ...
+    def __getitem__(self, index: int | slice) -> R | Records[R]:
+        if isinstance(index, slice):
+            return Records(self._items[index])
+        return self._items[index]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} records: {', '.join(str(getattr(r, 'name', getattr(r, 'id', r))) for r in self[:8])}>"
+
+    def to_df(self) -> pd.DataFrame:
+        """One row per record, one column per field."""
+        import pandas as pd  # costs half a second
+
+        return pd.DataFrame([asdict(r) for r in self._items])  # type: ignore[call-overload]
+
+    def _repr_html_(self) -> str:
+        return str(self.to_df().to_html(escape=True, max_rows=60))

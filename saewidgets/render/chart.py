@@ -1,0 +1,123 @@
+"""Line charts as inline SVG: no script, readable in light and dark (every colour is given or `currentColor`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from saewidgets.render.html import Html, tag
+from saewidgets.render.numbers import tokens
+from saewidgets.render.ticks import linear_ticks, log_ticks, tick_text
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: points with finite coordinates are drawn, a gap is left at the others."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    color: str = "#1f5fae"
+    dash: str | None = None
+
+
+def _path(x: Sequence[float], y: Sequence[float], fx: Callable[[float], float], fy: Callable[[float], float]) -> str:
+    parts: list[str] = []
+    pen = "M"
+    for a, b in zip(x, y, strict=True):
+        px, py = fx(a), fy(b)
+        if not (math.isfinite(px) and math.isfinite(py)):
+            pen = "M"
+            continue
+        parts.append(f"{pen}{px:.1f} {py:.1f}")
+        pen = "L"
+    return "".join(parts)
+
+
+def _scale(low: float, high: float, start: float, end: float, log: bool) -> Callable[[float], float]:
+    if log:
+        low, high = math.log(low), math.log(high)
+    span = (high - low) or 1.0
+
+    def position(value: float) -> float:
+        if not math.isfinite(value) or (log and value <= 0):
+            return math.nan
+        return start + (end - start) * ((math.log(value) if log else value) - low) / span
+
+    return position
+
+
+def sparkline(values: Sequence[float], *, width: int = 96, height: int = 20, color: str = "currentColor") -> Html:
+    """A bare curve for a table cell, with its first and last value as text alternative."""
+    good = [v for v in values if math.isfinite(v)]
+    if len(good) < 2:
+        return Html("")
+    low, high = min(good), max(good)
+    fy = _scale(low, high, height - 2, 2, False) if high > low else (lambda value: height / 2)
+    fx = _scale(0, len(values) - 1, 1, width - 1, False)
+    label = f"from {good[0]:.4g} to {good[-1]:.4g}"
+    path = tag("path", d=_path(list(range(len(values))), values, fx, fy), fill="none", stroke=color, stroke_width="1.5")
+    return tag("svg", path, role="img", aria_label=label, width=width, height=height, viewBox=f"0 0 {width} {height}")
+
+
+def line_chart(title: str, lines: Sequence[Line], *, width: int = 280, height: int = 170, log_y: bool = False) -> Html:
+    """A chart with axes, ticks and a title; x is a count of tokens.
+
+    Non-positive values are left out when `log_y` is set.
+    """
+    ys = [v for line in lines for v in line.y if math.isfinite(v) and (v > 0 or not log_y)]
+    xs = [v for line in lines for v in line.x if math.isfinite(v)]
+    caption = tag("text", title, x=4, y=13, font_weight="600", font_size=12, fill="currentColor")
+    box = {"width": width, "height": height, "viewBox": f"0 0 {width} {height}", "role": "img"}
+    if not ys or not xs:
+        nothing = tag("text", "no data yet", x=44, y=height / 2, font_size=11, fill="currentColor", opacity=0.7)
+        return tag("svg", caption, nothing, aria_label=f"{title}: no data yet", **box)
+    low, high = min(ys), max(ys)
+    if low == high:
+        low, high = (low / 1.1, high * 1.1) if log_y else (low - 0.5, high + 0.5)
+    start = min(0.0, *xs)
+    fx = _scale(start, max(xs), 44, width - 8, False)
+    fy = _scale(low, high, height - 24, 22, log_y)
+    parts = [caption]
+    for value in log_ticks(low, high) if log_y else linear_ticks(low, high, 4):
+        y = round(fy(value), 1)
+        parts.append(tag("path", d=f"M44 {y}H{width - 8}", stroke="currentColor", opacity=0.15))
+        parts.append(
+            tag(
+                "text",
+                tick_text(value),
+                x=40,
+                y=y + 3,
+                text_anchor="end",
+                font_size=10,
+                fill="currentColor",
+                opacity=0.75,
+            )
+        )
+    for value in linear_ticks(start, max(xs), 4):
+        parts.append(
+            tag(
+                "text",
+                tokens(value),
+                x=round(fx(value), 1),
+                y=height - 10,
+                text_anchor="middle",
+                font_size=10,
+                fill="currentColor",
+                opacity=0.75,
+            )
+        )
+    for line in lines:
+        parts.append(
+            tag(
+                "path",
+                tag("title", line.name),
+                d=_path(line.x, line.y, fx, fy),
+                fill="none",
+                stroke=line.color,
+                stroke_width="1.75",
+                stroke_dasharray=line.dash,
+            )
+        )
+    return tag("svg", *parts, aria_label=f"{title} against tokens, {len(lines)} lines", **box)

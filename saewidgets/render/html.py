@@ -1,0 +1,38 @@
+"""The one place where text becomes HTML: whatever is not `Html` is escaped."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+
+class Html(str):
+    """Markup that was built by `tag` and may be used as it is."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return str(self)
+
+
+def escape(value: Any) -> Html:
+    """`value` as text inside HTML; `Html` passes unchanged, control characters (but tab and newline) become U+FFFD."""
+    if isinstance(value, Html):
+        return value
+    text = "".join(c if c in "\t\n" or (ord(c) >= 32 and ord(c) != 127) else "\ufffd" for c in str(value))
+    return Html(html.escape(text, quote=True))
+
+
+def tag(name: str, *children: Any, **attributes: Any) -> Html:
+    """`tag("td", "5 < 6", style="…")`. Attribute names: ``class_`` → class, ``_`` → ``-``; None leaves one out."""
+    parts = [name]
+    for key, value in attributes.items():
+        if value is not None:
+            parts.append(f'{key.rstrip("_").replace("_", "-")}="{escape(value)}"')
+    inner = "".join(escape(child) for child in children)
+    return Html(f"<{' '.join(parts)}>{inner}</{name}>")
+
+
+def join(children: Any, separator: str = "") -> Html:
+    """Several pieces as one."""
+    return Html(escape(separator).join(escape(child) for child in children))

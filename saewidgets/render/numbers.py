@@ -1,0 +1,47 @@
+"""Numbers as a reader wants them: separators in counts, K and M only for tokens, fixed decimals per metric."""
+
+from __future__ import annotations
+
+import math
+
+DECIMALS = {"loss": 4, "mse": 4, "fvu": 3, "ce_loss_score": 3, "l0": 1}
+NONE = "–"
+
+
+def tokens(value: float) -> str:
+    """950, 48.2K, 6.2M, 10M, 1.5B."""
+    for limit, divisor, unit in ((1e9, 1e9, "B"), (1e6, 1e6, "M"), (1e3, 1e3, "K")):
+        if abs(value) >= limit * 0.99995:
+            return f"{value / divisor:.1f}".removesuffix(".0") + unit
+    return f"{value:.0f}"
+
+
+def metric(name: str, value: float | str | None) -> str:
+    """A metric with its usual decimals; dead latents (a share) in per cent."""
+    if value is None:
+        return NONE
+    value = float(value)
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
+    if name == "dead":
+        return f"{100 * value:.1f} %"
+    return f"{value:,.{DECIMALS.get(name, 4)}f}"
+
+
+def duration(seconds: float) -> str:
+    """45 s, 3 min 28 s, 2 h 5 min."""
+    total = round(seconds)
+    if total < 60:
+        return f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60} s" if total % 60 else f"{total // 60} min"
+    return f"{total // 3600} h {total % 3600 // 60} min"
+
+
+def size(count: float) -> str:
+    """512 B, 302 MB, 6.1 GB (powers of 1000)."""
+    for divisor, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= divisor * 0.99995:
+            scaled = count / divisor
+            return f"{scaled:.1f} {unit}" if scaled < 10 else f"{scaled:.0f} {unit}"
+    return f"{count:.0f} B"

@@ -1,0 +1,44 @@
+"""Round numbers for axes."""
+
+from __future__ import annotations
+
+import math
+
+
+def linear_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+    """About `wanted` multiples of 1, 2 or 5 · 10^n from `low` to `high` (both included when they are round)."""
+    span = high - low
+    if not (math.isfinite(span) and span > 0):
+        return [low] if math.isfinite(low) else []
+    rough = span / max(1, wanted)
+    power = 10.0 ** math.floor(math.log10(rough))
+    # The factor nearest to the rough step on a logarithmic scale.
+    step = power * next(
+        factor for factor, limit in ((1, 2**0.5), (2, 10**0.5), (5, 50**0.5), (10, math.inf)) if rough / power < limit
+    )
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    found = (0.0 if index == 0 else float(f"{index * step:.15g}") for index in range(first, last + 1))
+    return list(dict.fromkeys(found))  # far from zero two neighbours can round to the same number
+
+
+def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """1, 2, 5 · 10^n between `low` and `high`; powers of ten alone when the range is wide; at least two marks."""
+    if not (math.isfinite(low) and math.isfinite(high) and 0 < low < high):
+        return []
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        found = [float(f"{factor * 10.0**power:.12g}") for power in powers for factor in factors]
+        inside = [value for value in found if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
+        if len(inside) <= most:
+            break
+    else:
+        inside = inside[:: -(-len(inside) // most)]
+    return inside if len(inside) >= 2 else linear_ticks(low, high, 3)
+
+
+def tick_text(value: float) -> str:
+    """The shortest exact-looking label: 0.25, 2, 1,500, 1e-5."""
+    if value != 0 and abs(value) < 1e-4:
+        return f"{value:.0e}".replace("e-0", "e-")
+    return f"{value:,.6g}" if abs(value) < 1e15 else f"{value:.0e}"

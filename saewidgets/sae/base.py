@@ -1,0 +1,274 @@
+"""What every autoencoder has: four weights, encode, decode, a loss, and the upkeep around an optimiser step.
+
+Shapes: `x` [..., d_in]; `f` [..., d_sae]; `W_enc` [d_in, d_sae]; `W_dec` [d_sae, d_in]. An architecture supplies the
+activation function and the terms of its loss; everything here is shared. Conventions follow SAELens: pre-activations
+are ``(x - b_dec) @ W_enc + b_enc`` and the reconstruction error is summed over d_in and averaged over the batch.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from saewidgets.config.sae import SAEConfig
+from saewidgets.errors import ConfigError
+from saewidgets.sae.kernels.dense import Activation, dense_step
+
+_BLOCK = 1 << 21  # decoder entries handled at once: 8 MiB, so that what is computed stays in cache
+
+
+@dataclass(frozen=True, slots=True)
+class LossState:
+    """What a loss depends on besides weights and data.
+
+    Attributes:
+        sparsity_scale: factor on the sparsity penalty (0 → 1 during its warm-up).
+        dead: bool [d_sae], latents that count as dead now; None when that is unknown or of no interest.
+    """
+
+    sparsity_scale: float = 1.0
+    dead: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """One batch's loss. Only `total` carries a graph; everything else is detached.
+
+    Attributes:
+        total: scalar to call `backward` on; the sum of `terms`.
+        terms: weighted contributions by name: always ``"mse"``, then ``"l1"``, ``"l0_penalty"`` or ``"aux"``.
+        mse: mean over the batch of the squared error summed over d_in.
+        reconstruction: [batch, d_in], float32.
+        l0: mean number of active latents per row.
+        fired: bool [d_sae], latents active at least once in the batch.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    mse: Tensor
+    reconstruction: Tensor
+    l0: Tensor
+    fired: Tensor
+
+
+@dataclass(slots=True)
+class ParamGroup:
+    """Parameters that share optimiser settings."""
+
+    params: list[nn.Parameter]
+    lr: float
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"params": self.params, "lr": self.lr, **self.settings}
+
+
+def squared_error(reconstruction: Tensor, target: Tensor) -> Tensor:
+    """Mean over rows of the squared error summed over the row, in float32."""
+    return (reconstruction.float() - target.float()).pow(2).sum(-1).mean()
+
+
+class SAE(nn.Module, ABC):
+    """A sparse autoencoder.
+
+    Args:
+        cfg: the architecture's settings.
+        d_in: width of the activations.
+        generator: source of the initial weights; None takes a private one with a fresh seed (the global generators
+            are never touched).
+        initialise: False leaves the weights unset, for a caller that fills them from a file.
+    """
+
+    architecture: ClassVar[str]
+    W_enc: nn.Parameter
+    b_enc: nn.Parameter
+    W_dec: nn.Parameter
+    b_dec: nn.Parameter
+
+    def __init__(
+        self, cfg: SAEConfig, d_in: int, *, generator: torch.Generator | None = None, initialise: bool = True
+    ) -> None:
+        super().__init__()
+        if d_in < 1:
+            raise ConfigError(f"d_in is {d_in}.", where="d_in", hint="Give the width of the activations, at least 1.")
+        self.cfg = cfg
+        self.d_in = d_in
+        self.d_sae = cfg.d_sae
+        self.metadata: dict[str, Any] = {}
+        self.W_enc = nn.Parameter(torch.empty(d_in, self.d_sae))
+        self.b_enc = nn.Parameter(torch.empty(self.d_sae))
+        self.W_dec = nn.Parameter(torch.empty(self.d_sae, d_in))
+        self.b_dec = nn.Parameter(torch.empty(d_in))
+        self._add_state()
+        if initialise:
+            self.reset_parameters(generator)
+
+    def _add_state(self) -> None:
+        """Register what the architecture has besides the four weights."""
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Decoder rows of norm `decoder_init_norm` in random directions, encoder its transpose, biases zero."""
+        if generator is None:
+            generator = torch.Generator()
+            generator.seed()
+        rows = torch.randn(self.d_sae, self.d_in, generator=generator, device=generator.device)
+        rows *= self.cfg.decoder_init_norm / rows.norm(dim=1, keepdim=True).clamp_min(1e-8)
+        self.W_dec.copy_(rows)
+        self.W_enc.copy_(rows.T)
+        self.b_enc.zero_()
+        self.b_dec.zero_()
+
+    # --- inference ---------------------------------------------------------------------------------------------------
+
+    def pre_activations(self, x: Tensor) -> Tensor:
+        """``(x - b_dec) @ W_enc + b_enc`` (without b_dec where the configuration says so): [..., d_sae]."""
+        self._check_width(x)
+        x = x.to(self.W_enc.dtype)
+        if self.cfg.apply_b_dec_to_input:
+            x = x - self.b_dec
+        return torch.addmm(self.b_enc, x.reshape(-1, self.d_in), self.W_enc).view(*x.shape[:-1], self.d_sae)
+
+    @abstractmethod
+    def activate(self, pre: Tensor) -> Tensor:
+        """Pre-activations [..., d_sae] → latents of the same shape, for inference."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Activations [..., d_in] → latents [..., d_sae] in the dtype of the weights."""
+        return self.activate(self.pre_activations(x))
+
+    def decode(self, f: Tensor) -> Tensor:
+        """Latents [..., d_sae] → reconstruction [..., d_in]."""
+        if f.shape[-1] != self.d_sae:
+            raise ConfigError(
+                f"Latents have width {f.shape[-1]:,}, but this SAE's d_sae is {self.d_sae:,}.", where="f",
+                hint="Decode what encode of the same SAE returned.",
+            )
+        return f.to(self.W_dec.dtype) @ self.W_dec + self.b_dec
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reconstruction of `x` [..., d_in], in the dtype of `x`."""
+        return self.decode(self.encode(x)).to(x.dtype)
+
+    # --- training ----------------------------------------------------------------------------------------------------
+
+    def loss(self, x: Tensor, target: Tensor | None = None, *, step: LossState | None = None) -> Loss:
+        """The training loss of one batch.
+
+        Args:
+            x: activations [..., d_in]; leading dimensions are flattened into the batch.
+            target: what to reconstruct, same shape; None means `x` itself.
+            step: sparsity scale and dead latents; None means scale 1 and none known dead.
+
+        Raises:
+            ConfigError: a width or the number of rows does not fit.
+        """
+        self._check_width(x)
+        target = x if target is None else target
+        if target.shape != x.shape:
+            raise ConfigError(
+                f"The target has shape {tuple(target.shape)}, but x has {tuple(x.shape)}.", where="target",
+                hint="Give one target row per input row.",
+            )
+        step = step or LossState()
+        if step.dead is not None and step.dead.shape != (self.d_sae,):
+            raise ConfigError(
+                f"The mask of dead latents has shape {tuple(step.dead.shape)}, expected ({self.d_sae},).", where="dead"
+            )
+        rows = x.detach().reshape(-1, self.d_in) if not x.requires_grad else x.reshape(-1, self.d_in)
+        if rows.shape[0] == 0:
+            raise ConfigError("The batch is empty.", where="x", hint="Pass at least one row of activations.")
+        return self._loss(rows.to(self.W_enc.dtype), target.reshape(-1, self.d_in).to(self.W_enc.dtype), step)
+
+    @abstractmethod
+    def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
+        """The loss of `x` [batch, d_in] against `target` of the same shape, both in the dtype of the weights."""
+
+    def _dense_loss(self, x: Tensor, target: Tensor, activation: Activation, name: str) -> Loss:
+        """The loss by `kernels.dense`; `name` is what the penalty is called in `terms`."""
+        total, mse, penalty, reconstruction = dense_step(
+            x, target, self.W_enc, self.b_enc, self.W_dec, self.b_dec, activation, self.cfg.apply_b_dec_to_input
+        )
+        l0 = torch.tensor(activation.active / x.shape[0])
+        return Loss(total, {"mse": mse, name: penalty}, mse, reconstruction, l0, activation.fired)
+
+    def _fast_path(self, x: Tensor, target: Tensor) -> bool:
+        """Whether the CPU kernels apply; otherwise plain torch operations do the same."""
+        return (
+            x.device.type == "cpu" and x.dtype == torch.float32 and not x.requires_grad and not target.requires_grad
+            and self.W_enc.device.type == "cpu"
+        )
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Groups for a torch optimiser, each with its learning rate; schedules multiply every group's own rate."""
+        return [ParamGroup(list(self.parameters()), lr).as_dict()]
+
+    @torch.no_grad()
+    def before_step(self) -> None:
+        """After backward, before clipping and the optimiser: remove the part of each decoder row's gradient that is
+        parallel to the row, since its norm is fixed (Bricken et al. 2023)."""
+        grad = self.W_dec.grad
+        if grad is None:
+            return
+        for block in self._row_blocks():
+            g, w = grad[block], self.W_dec[block]
+            along = (g * w).sum(1, keepdim=True) / (w * w).sum(1, keepdim=True).clamp_min(1e-16)
+            g.addcmul_(along, w, value=-1)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """After the optimiser: decoder rows back to norm one (a row of zeros stays)."""
+        for block in self._row_blocks():
+            w = self.W_dec[block]
+            w.div_(w.norm(dim=1, keepdim=True).clamp_min_(1e-8))
+
+    def _row_blocks(self) -> list[slice]:
+        """Decoder rows in blocks on the CPU; all at once elsewhere."""
+        step = self.d_sae if self.W_dec.is_cuda else max(1, _BLOCK // self.d_in)
+        return [slice(start, start + step) for start in range(0, self.d_sae, step)]
+
+    # --- export ------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def fold_scale(self, s: float) -> None:
+        """Make an SAE trained on ``s * x`` take raw `x` and reconstruct in its units.
+
+        With W_enc·s, W_dec/s and b_dec/s the pre-activations, and so latents and thresholds, stay what they were.
+        Decoder rows have norm 1/s afterwards.
+        """
+        if not (s > 0 and s < float("inf")):
+            raise ConfigError(f"The scale is {s}.", where="s", hint="Give a positive finite number.")
+        self.W_enc.mul_(s)
+        self.W_dec.div_(s)
+        self.b_dec.div_(s)
+
+    def to_inference(self) -> SAE:
+        """A frozen copy in evaluation mode, as it is exported."""
+        return self._frozen_copy()
+
+    def _frozen_copy(self) -> Self:
+        clone = copy.deepcopy(self)
+        for parameter in clone.parameters():
+            parameter.grad = None
+        return clone.eval().requires_grad_(False)
+
+    def inference_tensors(self) -> Mapping[str, Tensor]:
+        """The tensors of an exported SAE by name, detached: the four weights and, where there is one, `threshold`."""
+        return {name: getattr(self, name).detach() for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+
+    def _check_width(self, x: Tensor) -> None:
+        if x.dim() == 0 or x.shape[-1] != self.d_in:
+            found = "a scalar" if x.dim() == 0 else f"width {x.shape[-1]:,}"
+            raise ConfigError(
+                f"Activations have {found}, but this SAE's d_in is {self.d_in:,}.", where="x",
+                hint="Check that model and hook_name are the ones the SAE belongs to.",
+            )
+
+    def extra_repr(self) -> str:
+        return f"{self.cfg.architecture}, d_in={self.d_in}, d_sae={self.d_sae}"

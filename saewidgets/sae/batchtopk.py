@@ -1,0 +1,69 @@
+"""BatchTopK: keep the k · batch largest activations of the whole batch (Bussmann et al. 2024, arXiv:2412.06410).
+
+A token's latents then depend on its neighbours, so inference uses a threshold instead: the running mean of the smallest
+activation that was kept. With it the SAE is a JumpReLU, and is exported as one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from saewidgets.config.sae import BatchTopKConfig, JumpReLUConfig
+from saewidgets.sae.base import SAE
+from saewidgets.sae.jumprelu import InferenceJumpReLU
+from saewidgets.sae.kernels.select import SparseCode, batch_topk_code
+from saewidgets.sae.topk import TopKBase
+
+
+class BatchTopKSAE(TopKBase):
+    """BatchTopK autoencoder. In training mode latents compete over the batch; in evaluation mode `threshold` decides.
+
+    `threshold` is a 0-d float32 buffer; 0 until the first training batch.
+    """
+
+    architecture = "batchtopk"
+    cfg: BatchTopKConfig
+    threshold: Tensor
+
+    def _add_state(self) -> None:
+        self.register_buffer("threshold", torch.zeros(()))
+
+    def activate(self, pre: Tensor) -> Tensor:
+        if self.training:
+            return self._activate_batch(pre.reshape(-1, self.d_sae)).view_as(pre)
+        return pre.relu() * (pre > self.threshold)
+
+    def _activate_batch(self, pre: Tensor) -> Tensor:
+        if not self.training:
+            return self.activate(pre)
+        flat = pre.relu().view(-1)
+        best = flat.topk(self.cfg.k * pre.shape[0], sorted=False)
+        return torch.zeros_like(flat).scatter(0, best.indices, best.values).view_as(pre)
+
+    def _select(self, x: Tensor) -> SparseCode:
+        return batch_topk_code(x, self.W_enc.detach(), self.b_enc.detach(), self.cfg.k)
+
+    def _fast_path(self, x: Tensor, target: Tensor) -> bool:
+        return self.training and super()._fast_path(x, target)
+
+    @torch.no_grad()
+    def _observe(self, kept: Tensor) -> None:
+        """Move the threshold towards the smallest positive activation that was kept; the first batch sets it."""
+        if kept.numel() == 0:
+            return
+        smallest = torch.where(kept > 0, kept, torch.inf).amin().float()
+        averaged = self.threshold.lerp(smallest, 1 - self.cfg.threshold_momentum)
+        moved = torch.where(self.threshold > 0, averaged, smallest)
+        self.threshold.copy_(torch.where(smallest.isfinite(), moved, self.threshold))
+
+    def to_inference(self) -> SAE:
+        """The JumpReLU with `threshold` on every latent."""
+        settings = self.cfg.model_dump(include={"d_sae", "apply_b_dec_to_input", "decoder_init_norm"})
+        frozen = InferenceJumpReLU(JumpReLUConfig(**settings), self.d_in, initialise=False).to(self.W_enc.device)
+        frozen.load_state_dict({
+            **{name: tensor.clone() for name, tensor in self.inference_tensors().items()},
+            "threshold": self.threshold.detach().expand(self.d_sae).clone(),
+        })
+        frozen.metadata = dict(self.metadata)
+        return frozen.eval().requires_grad_(False)

@@ -1,0 +1,153 @@
+"""Which latents are active: top-k per row and over the whole batch, without holding the dense pre-activations.
+
+The encoder product runs over blocks of rows small enough to stay in cache; of each block only the winners are kept.
+Selections are exact and, for a fixed number of threads, the same bit for bit in every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BLOCK_ELEMENTS = 1 << 22  # pre-activations per block: 16 MiB in float32
+MIN_ROWS = 32  # fewer rows than this waste the matrix product
+_GROUP = 32  # neighbouring latents that are first compared as one
+
+
+@dataclass(frozen=True, slots=True)
+class SparseCode:
+    """Active latents of a batch, row after row. None of it carries a graph.
+
+    Attributes:
+        latents: int64 [n], which latent.
+        values: float32 [n], its activation; zeros are allowed and count as inactive.
+        offsets: int64 [batch], where each row begins.
+    """
+
+    latents: Tensor
+    values: Tensor
+    offsets: Tensor
+
+    def rows(self) -> Tensor:
+        """int64 [n]: the row of every entry."""
+        ends = torch.cat([self.offsets[1:], self.offsets.new_tensor([self.latents.numel()])])
+        return torch.repeat_interleave(torch.arange(self.offsets.numel()), ends - self.offsets)
+
+    def fired(self, d_sae: int) -> Tensor:
+        """bool [d_sae]: latents with a positive value somewhere."""
+        fired = torch.zeros(d_sae, dtype=torch.bool)
+        fired[self.latents[self.values > 0]] = True
+        return fired
+
+    def l0(self) -> Tensor:
+        """Mean number of positive values per row."""
+        return torch.count_nonzero(self.values).float() / self.offsets.numel()
+
+
+def autocast_dtype() -> torch.dtype:
+    """What matrix products on the CPU should use here: the autocast dtype where autocast is on, else float32."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+
+
+def block_rows(d_sae: int) -> int:
+    """Rows of pre-activations per block."""
+    return max(MIN_ROWS, BLOCK_ELEMENTS // d_sae)
+
+
+def pre_activation_blocks(x: Tensor, W_enc: Tensor, b_enc: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """(first row, pre-activations [rows, d_sae]) in float32. A block is valid until the next one is asked for."""
+    dtype = autocast_dtype()
+    rows = block_rows(W_enc.shape[1])
+    if dtype == torch.float32:
+        buffer = torch.empty(min(rows, x.shape[0]), W_enc.shape[1])
+        for start in range(0, x.shape[0], rows):
+            block = x[start : start + rows]
+            yield start, torch.addmm(b_enc, block, W_enc, out=buffer[: block.shape[0]])
+        return
+    x, W_enc, b_enc = x.to(dtype), W_enc.to(dtype), b_enc.to(dtype)
+    for start in range(0, x.shape[0], rows):
+        yield start, torch.addmm(b_enc, x[start : start + rows], W_enc).float()
+
+
+def grouped_topk(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Values and indices of the k largest of every row [rows, n], in no particular order.
+
+    The k largest lie in the k groups with the largest maxima, so only those are searched.
+    """
+    rows, n = pre.shape
+    groups = n // _GROUP
+    if n % _GROUP or groups < 2 * k:
+        return pre.topk(k, dim=1, sorted=False)
+    grouped = pre.view(rows, groups, _GROUP)
+    best = grouped.amax(2).topk(k, dim=1, sorted=False).indices
+    candidates = grouped.gather(1, best[:, :, None].expand(rows, k, _GROUP)).view(rows, k * _GROUP)
+    values, where = candidates.topk(k, dim=1, sorted=False)
+    return values, best.gather(1, where // _GROUP) * _GROUP + where % _GROUP
+
+
+@torch.no_grad()
+def topk_code(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> SparseCode:
+    """The k largest pre-activations of each row of `x` [batch, d_in] (already centred), negative ones set to zero."""
+    batch = x.shape[0]
+    values = torch.empty(batch, k)
+    latents = torch.empty(batch, k, dtype=torch.int64)
+    for start, pre in pre_activation_blocks(x, W_enc, b_enc):
+        v, i = grouped_topk(pre, k)
+        values[start : start + len(v)] = v
+        latents[start : start + len(v)] = i
+    return SparseCode(latents.view(-1), values.relu_().view(-1), torch.arange(0, batch * k, k))
+
+
+def _above(pre: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+    """Flat positions and values of all entries of `pre` [rows, n] above `bound`, in order of position."""
+    n = pre.shape[1]
+    if n % _GROUP:
+        flat = pre.view(-1)
+        where = (flat > bound).nonzero().view(-1)
+        return where, flat[where]
+    grouped = pre.view(-1, _GROUP)
+    groups = (grouped.amax(1) > bound).nonzero().view(-1)
+    candidates = grouped[groups]
+    inside = (candidates > bound).nonzero()
+    return groups[inside[:, 0]] * _GROUP + inside[:, 1], candidates[inside[:, 0], inside[:, 1]]
+
+
+@torch.no_grad()
+def batch_topk_code(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> SparseCode:
+    """The k · batch largest positive pre-activations of the whole batch `x` [batch, d_in] (already centred).
+
+    A lower bound from the first block (twice the expected number of winners) keeps the candidates few; should they
+    turn out too few, a second pass takes all positive ones, so the result is exact either way.
+    """
+    batch, d_sae = x.shape[0], W_enc.shape[1]
+    keep = k * batch
+    for first_try in (True, False):
+        bound = None if first_try else 0.0
+        positions, values = [], []
+        for start, pre in pre_activation_blocks(x, W_enc, b_enc):
+            if bound is None:
+                sample = min(2 * k * pre.shape[0], pre.numel())
+                bound = max(0.0, float(grouped_topk_flat(pre, sample)))
+            where, found = _above(pre, bound)
+            positions.append(where + start * d_sae)
+            values.append(found)
+        flat, value = torch.cat(positions), torch.cat(values)
+        if flat.numel() >= keep or bound == 0.0:
+            break
+    if flat.numel() > keep:
+        winners = value.topk(keep, sorted=False).indices.sort().values
+        flat, value = flat[winners], value[winners]
+    rows = torch.div(flat, d_sae, rounding_mode="floor")
+    counts = torch.bincount(rows, minlength=batch)
+    return SparseCode(flat - rows * d_sae, value, counts.cumsum(0) - counts)
+
+
+def grouped_topk_flat(pre: Tensor, count: int) -> Tensor:
+    """A value that at most `count` entries of `pre` exceed, near the largest such one: the bound for `_above`."""
+    if pre.shape[1] % _GROUP or count >= pre.numel() // _GROUP:
+        return pre.view(-1).topk(count, sorted=False).values.amin()
+    maxima = pre.view(-1, _GROUP).amax(1)
+    return maxima.topk(count, sorted=False).values.amin()

@@ -1,0 +1,53 @@
+"""Architecture name → (class, configuration)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from saewidgets.config.sae import SAEConfig
+from saewidgets.errors import ConfigError
+from saewidgets.sae.base import SAE
+
+_registry: dict[str, tuple[type[SAE], type[SAEConfig]]] = {}
+
+
+def register(name: str, sae_class: type[SAE], config_class: type[SAEConfig]) -> None:
+    """Add an architecture. A name can be taken once."""
+    if name in _registry:
+        raise ConfigError(
+            f"The architecture {name!r} is already registered ({_registry[name][0].__name__}).", where="architecture",
+            hint="Choose another name.",
+        )
+    _registry[name] = (sae_class, config_class)
+
+
+def architectures() -> list[str]:
+    """Names of all registered architectures, in order of registration."""
+    return list(_registry)
+
+
+def lookup(name: str) -> tuple[type[SAE], type[SAEConfig]]:
+    """The class and the configuration class of `name`. Raises `ConfigError` listing the known names."""
+    if name not in _registry:
+        raise ConfigError(
+            f"There is no architecture {name!r}.", where="architecture", hint=f"Use one of: {', '.join(_registry)}."
+        )
+    return _registry[name]
+
+
+def create_sae(name: str, d_in: int, **settings: Any) -> SAE:
+    """A new SAE: ``create_sae("topk", d_in=768, d_sae=16_384, k=32)``. Settings are checked by the configuration."""
+    return build_sae(lookup(name)[1](**settings), d_in)
+
+
+def build_sae(config: SAEConfig, d_in: int, generator: torch.Generator | None = None) -> SAE:
+    """A new SAE from its configuration, on the CPU in float32; `generator` fixes the initial weights."""
+    sae_class, config_class = lookup(config.architecture)
+    if not isinstance(config, config_class):
+        raise ConfigError(
+            f"{type(config).__name__} is not a configuration of {config.architecture!r}.", where="architecture",
+            hint=f"Use {config_class.__name__}.",
+        )
+    return sae_class(config, d_in, generator=generator)

@@ -1,0 +1,89 @@
+"""TopK: keep the k largest pre-activations of every token (Gao et al. 2024, arXiv:2406.04093).
+
+Dead latents learn through an auxiliary loss: the largest pre-activations among them explain what the reconstruction
+left over.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from saewidgets.config.sae import BatchTopKConfig, TopKConfig
+from saewidgets.sae.base import SAE, Loss, LossState, squared_error
+from saewidgets.sae.kernels.select import SparseCode, topk_code
+from saewidgets.sae.kernels.sparse import reconstruct
+
+
+class TopKBase(SAE):
+    """What TopK and BatchTopK share: a loss on few active latents, and the auxiliary loss."""
+
+    cfg: TopKConfig | BatchTopKConfig
+
+    def _select(self, x: Tensor) -> SparseCode:
+        """Active latents of the centred input `x` [batch, d_in], on the CPU in float32."""
+        raise NotImplementedError
+
+    def _activate_batch(self, pre: Tensor) -> Tensor:
+        """Pre-activations [batch, d_sae] → latents, as in training."""
+        raise NotImplementedError
+
+    def _observe(self, kept: Tensor) -> None:
+        """Learn from the activations that one training batch kept (values of any shape; zeros do not count)."""
+
+    def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
+        if self._fast_path(x, target):
+            centred = self.cfg.apply_b_dec_to_input
+            code = self._select(x - self.b_dec.detach() if centred else x)
+            reconstruction = reconstruct(x, self.W_enc, self.b_enc, self.W_dec, self.b_dec, code, centred)
+            kept, l0, fired = code.values, code.l0(), code.fired(self.d_sae)
+        else:
+            f = self._activate_batch(self.pre_activations(x))
+            reconstruction = self.decode(f).float()
+            kept, active = f.detach(), f.detach() > 0
+            l0, fired = active.sum() / x.shape[0], active.any(0)
+        if self.training and torch.is_grad_enabled():
+            self._observe(kept)
+        mse = squared_error(reconstruction, target)
+        aux = self._aux_loss(x, (target - reconstruction).detach(), step.dead)
+        total = mse if aux is None else mse + aux
+        terms = {"mse": mse.detach(), "aux": torch.zeros_like(mse) if aux is None else aux.detach()}
+        return Loss(total, terms, mse.detach(), reconstruction.detach(), l0, fired)
+
+    def _aux_loss(self, x: Tensor, residual: Tensor, dead: Tensor | None) -> Tensor | None:
+        """aux_coefficient · min(n_dead / k_aux, 1) · mean ‖ê − residual‖², ê from the k_aux largest dead latents.
+
+        Pre-activations are taken as they are (no ReLU), as in SAELens; None where nothing is dead.
+        """
+        if dead is None or self.cfg.aux_coefficient == 0:
+            return None
+        latents = dead.nonzero().view(-1)
+        n_dead = latents.numel()
+        if n_dead == 0:
+            return None
+        wanted = self.cfg.aux_k or max(1, self.d_in // 2)
+        k = min(wanted, n_dead)
+        inputs = x - self.b_dec if self.cfg.apply_b_dec_to_input else x
+        pre = inputs @ self.W_enc[:, latents] + self.b_enc[latents]  # [batch, n_dead]: the dead columns alone
+        if k < n_dead:
+            best = pre.topk(k, dim=1, sorted=False)
+            pre = torch.zeros_like(pre).scatter(1, best.indices, best.values)
+        error = squared_error(pre @ self.W_dec[latents], residual)
+        return self.cfg.aux_coefficient * min(n_dead / wanted, 1.0) * error
+
+
+class TopKSAE(TopKBase):
+    """TopK autoencoder; fewer than k latents are active where fewer pre-activations are positive."""
+
+    architecture = "topk"
+    cfg: TopKConfig
+
+    def activate(self, pre: Tensor) -> Tensor:
+        best = pre.topk(self.cfg.k, dim=-1, sorted=False)
+        return torch.zeros_like(pre).scatter(-1, best.indices, best.values.relu())
+
+    def _activate_batch(self, pre: Tensor) -> Tensor:
+        return self.activate(pre)
+
+    def _select(self, x: Tensor) -> SparseCode:
+        return topk_code(x, self.W_enc.detach(), self.b_enc.detach(), self.cfg.k)

@@ -1,0 +1,64 @@
+"""Where things live and which device to use: the one reader of the process environment.
+
+Everything above receives a `Settings` value; nothing else looks at `os.environ`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from saewidgets.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of this process.
+
+    Attributes:
+        home: folder of the default workspace (``$SAEWIDGETS_HOME``, else ``~/.saewidgets``).
+        device: the device a run takes when its own is ``"auto"`` (``$SAEWIDGETS_DEVICE``, else ``"auto"``: the
+            first CUDA device if there is one, else the CPU).
+        host: the name under which this machine appears in the catalog (``$SAEWIDGETS_HOST``, else its host name).
+    """
+
+    home: Path
+    device: str = "auto"
+    host: str = field(default_factory=socket.gethostname)
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        home = os.environ.get("SAEWIDGETS_HOME")
+        return cls(
+            home=Path(home).expanduser().absolute() if home else Path.home() / ".saewidgets",
+            device=os.environ.get("SAEWIDGETS_DEVICE", "auto"),
+            host=os.environ.get("SAEWIDGETS_HOST") or socket.gethostname(),
+        )
+
+    @staticmethod
+    def child_environment(home: Path) -> dict[str, str]:
+        """The environment for a process started from here (a JupyterLab) whose default workspace is `home`."""
+        return {**os.environ, "SAEWIDGETS_HOME": str(home)}
+
+
+def resolve_device(name: str) -> str:
+    """`name` as a concrete torch device string: ``"auto"`` becomes ``"cuda:0"`` or ``"cpu"``.
+
+    Raises:
+        ConfigError: the device does not exist here; the message lists those that do.
+    """
+    import torch  # seconds to import: only when a device is really needed
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    present = ["cpu", *(f"cuda:{i}" for i in range(count))]
+    if name == "auto":
+        return present[1] if count else "cpu"
+    if name == "cuda":
+        name = "cuda:0"
+    if name not in present:
+        raise ConfigError(
+            f"There is no device {name!r} on this machine.", where="device", hint=f"Use one of: {', '.join(present)}."
+        )
+    return name

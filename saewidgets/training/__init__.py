@@ -1,0 +1,39 @@
+"""Training: the loop, its schedules, dead latents, checkpoints, the estimate before Start.
+
+Emits `events`, obeys a `Control`, and knows no job, table or widget. `run_training` is the whole of it from the
+configuration to the exported SAE; the names below are imported when first used, since they need torch
+(`estimate.estimate` does not).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from saewidgets.training.checkpoint import Checkpoint, list_checkpoints, newest_whole
+    from saewidgets.training.run import TrainingResult, run_training
+
+_HOME = {
+    "Checkpoint": "checkpoint",
+    "list_checkpoints": "checkpoint",
+    "newest_whole": "checkpoint",
+    "TrainingResult": "run",
+    "run_training": "run",
+}
+
+__all__ = [
+    "Checkpoint",
+    "TrainingResult",
+    "list_checkpoints",
+    "newest_whole",
+    "run_training",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

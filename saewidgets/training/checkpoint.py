@@ -1,0 +1,284 @@
+"""Checkpoints: one folder per step, written whole or not at all, read only when whole.
+
+    checkpoints/step_00001234/
+        weights.safetensors     the SAE's parameters and buffers
+        optimizer.safetensors   Adam's moments by parameter name, the dead-latent counter
+        state.json              step, tokens, configuration, scale, …, and size + SHA-256 of the two files above
+
+A checkpoint is written into `.tmp-…` in the same folder, every file and the folder are flushed to the disk, then the
+folder is renamed: `step_…` exists only when it is complete. Readers know nothing but `step_…`; what a killed
+process left in `.tmp-…` is removed by `clean_leftovers`. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from saewidgets.errors import FormatError, NotFoundError, StorageError
+
+FORMAT = 1
+WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+_NAME = re.compile(r"step_(\d{8,})")
+_TMP = ".tmp-"
+_STATE_BYTES_MAX = 16 * 2**20  # a state.json is a few kB; anything larger is not ours
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint on disk: its place and the content of its state.json."""
+
+    path: Path
+    state: Mapping[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Finished optimiser steps."""
+        return int(self.state["step"])
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Why it was written: "latest", "best", "every", "final"."""
+        return tuple(self.state["kinds"])
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all its files."""
+        return sum(item.stat().st_size for item in self.path.iterdir())
+
+    def weights(self) -> dict[str, Tensor]:
+        """The SAE's parameters and buffers by name, on the CPU. Raises `FormatError` when the file is damaged."""
+        return self._tensors(WEIGHTS)
+
+    def optimizer(self) -> dict[str, Tensor]:
+        """Adam's moments and the dead-latent counter by name, on the CPU. Raises `FormatError` when damaged."""
+        return self._tensors(OPTIMIZER)
+
+    def _tensors(self, name: str) -> dict[str, Tensor]:
+        try:
+            return load_file(self.path / name)
+        except (SafetensorError, OSError) as error:
+            raise FormatError(f"The file cannot be read ({error}).", where=str(self.path / name)) from error
+
+
+def write_checkpoint(
+    folder: Path, step: int, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any]
+) -> Checkpoint:
+    """Write `folder/step_XXXXXXXX` whole or not at all, replacing one of the same step.
+
+    `state` is JSON data with at least ``step``, ``tokens`` and ``kinds``; sizes and checksums are added.
+
+    Raises:
+        StorageError: too little space (checked first, a tenth to spare), or writing failed; nothing is left behind.
+    """
+    target = folder / f"step_{step:08d}"
+    need = sum(t.numel() * t.element_size() for t in (*weights.values(), *optimizer.values())) + 2**16
+    temporary = folder / f"{_TMP}{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _require_space(folder, need)
+        temporary.mkdir()
+        files = {
+            name: _write_tensors(temporary / name, tensors)
+            for name, tensors in ((WEIGHTS, weights), (OPTIMIZER, optimizer))
+        }
+        whole = {"format": FORMAT, **state, "step": step, "files": files}
+        _write_json(temporary / STATE, whole)
+        _sync(temporary)
+        if target.exists():  # only ever a damaged one: a whole checkpoint of this step would not be written again
+            os.rename(target, folder / f"{_TMP}{uuid.uuid4().hex}")
+        os.rename(temporary, target)
+        _sync(folder)
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, StorageError):
+            raise
+        raise _storage_error(folder, need, error) from error
+    finally:
+        clean_leftovers(folder)
+    return Checkpoint(target, whole)
+
+
+def update_state(checkpoint: Checkpoint, **changes: Any) -> Checkpoint:
+    """Rewrite the state.json of a checkpoint with some values changed, atomically."""
+    state = {**checkpoint.state, **changes}
+    temporary = checkpoint.path / f"{_TMP}{uuid.uuid4().hex}"
+    try:
+        _write_json(temporary, state)
+        os.replace(temporary, checkpoint.path / STATE)
+        _sync(checkpoint.path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _storage_error(checkpoint.path, 2**16, error) from error
+    return Checkpoint(checkpoint.path, state)
+
+
+def read_checkpoint(path: Path, *, verify: bool = True) -> Checkpoint:
+    """The checkpoint in folder `path`; with `verify`, its files are compared with their recorded size and SHA-256.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        FormatError: it is damaged; `where` is the file and the hint names the newest whole checkpoint beside it.
+    """
+    if not path.is_dir():
+        raise NotFoundError("There is no checkpoint there.", where=str(path))
+    problem = _problem(path, verify)
+    if problem:
+        others = (c.path for c in list_checkpoints(path.parent) if c.path.name != path.name)
+        newest = next((p for p in others if not _problem(p, True)), None)
+        hint = f"The newest whole checkpoint is {newest}." if newest else "There is no other whole checkpoint."
+        raise FormatError(problem[1], where=str(path / problem[0]), hint=hint)
+    return Checkpoint(path, _read_state(path))
+
+
+def list_checkpoints(folder: Path) -> list[Checkpoint]:
+    """Checkpoints in `folder` with a readable state and files of the right size, newest first."""
+    return [Checkpoint(path, _read_state(path)) for path in _step_folders(folder) if not _problem(path, verify=False)]
+
+
+def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[FormatError]]:
+    """The newest checkpoint that passes every check, and what is wrong with each newer one."""
+    problems: list[FormatError] = []
+    for path in _step_folders(folder):
+        try:
+            return read_checkpoint(path), problems
+        except FormatError as error:
+            problems.append(error)
+    return None, problems
+
+
+def clean_leftovers(folder: Path) -> list[Path]:
+    """Remove what an interrupted write left behind. Only the owner of the run may call it. Returns what was removed."""
+    leftovers = list(folder.glob(f"{_TMP}*")) if folder.is_dir() else []
+    for path in leftovers:
+        remove_checkpoint(path)
+    return leftovers
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Delete a checkpoint's folder. A reader that races with it sees a damaged checkpoint, never a wrong one."""
+    shutil.rmtree(path, ignore_errors=True)  # what cannot be deleted now is harmless and met again at the next clean-up
+
+
+def _step_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def _problem(path: Path, verify: bool) -> tuple[str, str] | None:
+    """The first damaged file and what is wrong with it; None when the checkpoint is whole."""
+    try:
+        state = _read_state(path)
+    except FormatError as error:
+        return STATE, error.what
+    for name in (WEIGHTS, OPTIMIZER):
+        recorded = state["files"][name]
+        try:
+            size = (path / name).stat().st_size
+            if size != recorded["size"]:
+                return name, f"The file has {size:,} bytes, {recorded['size']:,} were written."
+            if verify and _sha256(path / name) != recorded["sha256"]:
+                return name, "The file was changed after it was written: its SHA-256 is not the recorded one."
+        except OSError as error:
+            return name, f"The file cannot be read ({error.strerror})."
+    return None
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    file = path / STATE
+    try:
+        if file.stat().st_size > _STATE_BYTES_MAX:
+            raise FormatError("The file is too large to be a checkpoint's state.", where=str(file))
+        state = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FormatError(f"The file cannot be read ({error.strerror}).", where=str(file)) from error
+    except ValueError as error:
+        raise FormatError(f"The file is not JSON ({error}).", where=str(file)) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        found = state.get("format") if isinstance(state, dict) else type(state).__name__
+        raise FormatError(f"Format {found!r} is not known, expected {FORMAT}.", where=str(file))
+    if not _has_shape(state):
+        raise FormatError("Required entries are missing or of the wrong type.", where=str(file))
+    return state
+
+
+def _has_shape(state: Mapping[str, Any]) -> bool:
+    files = state.get("files")
+    return (
+        isinstance(state.get("step"), int)
+        and isinstance(state.get("tokens"), int)
+        and isinstance(state.get("kinds"), list | tuple)
+        and isinstance(files, dict)
+        and all(
+            isinstance(files.get(name), dict)
+            and isinstance(files[name].get("size"), int)
+            and isinstance(files[name].get("sha256"), str)
+            for name in (WEIGHTS, OPTIMIZER)
+        )
+    )
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    save_file({name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}, path)
+    _sync(path)
+    return {"size": path.stat().st_size, "sha256": _sha256(path)}
+
+
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=1, allow_nan=False), encoding="utf-8")
+    _sync(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or folder to the disk; file systems that cannot sync a folder say so and are left alone."""
+    if os.name == "nt" and path.is_dir():  # Windows cannot open folders
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _require_space(folder: Path, need: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < need * 1.1:
+        raise StorageError(
+            f"Not enough disk space for a checkpoint: {need:,} bytes are needed, {free:,} are free.",
+            where=str(folder),
+            hint="Free some space or delete checkpoints, then resume.",
+        )
+
+
+def _storage_error(folder: Path, need: int, error: Exception) -> StorageError:
+    try:
+        free = f"{shutil.disk_usage(folder).free:,}"
+    except OSError:
+        free = "an unknown number"
+    return StorageError(
+        f"The checkpoint could not be written ({error}): {need:,} bytes are needed, {free} are free.",
+        where=str(folder),
+        hint="Free some space or check that the folder is writable, then resume.",
+    )

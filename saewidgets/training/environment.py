@@ -1,0 +1,105 @@
+"""What a run's bits depend on besides its configuration, and whether a resumed run still has it."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from saewidgets.config.training import TrainingConfig
+from saewidgets.errors import ConfigError
+
+# Configuration that a resumed run may change at will: it decides what is shown and kept, not what is learned.
+_FREE = ("name", "device", "log_every_steps", "evaluation", "checkpoints")
+# Configuration that cannot change: a step would no longer be the same place in the same data, or weights would not fit.
+_FIXED = (
+    "model", "model_revision", "corpus", "hook_name", "context_size", "batch_size", "seed", "activations.prepend_bos",
+    "activations.exclude_special_tokens", "activations.shuffle_tokens", "activations.normalize",
+    "activations.norm_tokens", "activations.validation_share", "sae.architecture", "sae.d_sae",
+    "sae.apply_b_dec_to_input",
+)
+_UNCOMPARED = frozenset({"python"})  # recorded for the reader; it computes nothing
+
+
+def package_version() -> str:
+    """The installed version of this package."""
+    try:
+        return metadata.version("saewidgets")
+    except metadata.PackageNotFoundError:  # run from a source tree that was never installed
+        return "unknown"
+
+
+def describe_environment(device: str, layout: Mapping[str, Any]) -> dict[str, Any]:
+    """Versions, device, thread count and the stream's layout, as JSON data."""
+    return {
+        "saewidgets": package_version(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "layout": dict(layout),
+    }
+
+
+def recorded(config: TrainingConfig) -> dict[str, Any]:
+    """The configuration as a checkpoint keeps it: text that is held in memory, maybe megabytes, as its SHA-256."""
+    data = config.to_data()
+    if strings := data["corpus"].get("strings"):
+        digest = hashlib.sha256()
+        for text in strings:
+            digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
+        data["corpus"]["strings"] = f"sha256:{digest.hexdigest()}"
+    return data
+
+
+def compare(state: Mapping[str, Any], config: TrainingConfig, environment: Mapping[str, Any]) -> str | None:
+    """Why continuing from a checkpoint's `state` will not be bit-identical; None when it will be.
+
+    Raises:
+        ConfigError: the configuration differs in something that a run cannot change; `where` is the field.
+    """
+    before, now = _flat(state["config"]), _flat(recorded(config))
+    changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    for name in changed:
+        if _within(name, _FIXED):
+            raise ConfigError(
+                f"The checkpoint was trained with {before.get(name)!r}, not {now.get(name)!r}.", where=name,
+                hint="Start a new training instead of resuming this one.",
+            )
+    told = [name for name in changed if not _within(name, _FREE)]
+    reasons = [f"{name} was {before.get(name)!r} and is {now.get(name)!r}" for name in told]
+    reasons += _differences(state.get("environment", {}), environment)
+    return f"The continuation will not be bit-identical: {'; '.join(reasons)}." if reasons else None
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    old, new = _by_last_part(before), _by_last_part(now)
+    return [
+        f"{name} was {old[name]} and is {new[name]}"
+        for name in sorted(old.keys() & new.keys() - _UNCOMPARED)
+        if old[name] != new[name]
+    ]
+
+
+def _by_last_part(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """The layout repeats the thread count and the like: one name, one reason."""
+    return {name.rsplit(".", 1)[-1]: value for name, value in _flat(environment).items()}
+
+
+def _within(name: str, fields: tuple[str, ...]) -> bool:
+    return any(name == field or name.startswith(f"{field}.") for field in fields)
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted names; tuples as lists, as they come back from JSON."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat

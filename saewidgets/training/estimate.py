@@ -1,0 +1,130 @@
+"""What a run will need, before it starts: memory by part, disk, and time where a rate was measured. No torch.
+
+Sizes come from the shapes alone. What the allocator keeps back, and what a library needs at its peak, is only a
+rough addition ("Others"), so the estimate is to be read as "about this much"; docs/training.md compares it with
+measured peaks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from saewidgets.config.training import TrainingConfig
+
+_FLOAT = 4
+_DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_RUNTIME_BYTES = {"cpu": 300 * 2**20, "cuda": 600 * 2**20}  # torch with its kernels loaded
+_EVALUATION_BLOCK = 2**28  # evaluation holds at most this much of logits, and of latents, at once
+_SPARSE = frozenset({"topk", "batchtopk"})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """Sizes of a language model. What is not known is None and left out of the estimate."""
+
+    parameters: int | None
+    d_model: int
+    n_layers: int
+    vocab_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One part of the memory."""
+
+    label: Literal["Model", "SAE", "Activations", "Others"]
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Memory on the device, disk in the workspace, and time.
+
+    Attributes:
+        memory: the parts, largest reasons first as they are drawn.
+        disk_bytes: checkpoints that stay, the one being written, the exported SAE and the packed text.
+        seconds: of the whole run; None when no rate is known.
+        tokens_per_second: the rate it was computed from.
+        basis: in words, where the rate is from.
+    """
+
+    device: str
+    memory: tuple[Segment, ...]
+    disk_bytes: int
+    seconds: float | None
+    tokens_per_second: float | None
+    basis: str
+
+    @property
+    def total_bytes(self) -> int:
+        """All parts together."""
+        return sum(part.bytes for part in self.memory)
+
+
+def estimate(
+    config: TrainingConfig,
+    model: ModelSize,
+    d_in: int,
+    *,
+    measured_rate: float | None = None,
+    device: str = "cpu",
+    model_is_loaded: bool = False,
+) -> Estimate:
+    """Estimate a run.
+
+    Args:
+        config: the run.
+        model: sizes of its language model.
+        d_in: width of the activations.
+        measured_rate: training tokens per second of a similar run on this device.
+        device: a torch device string.
+        model_is_loaded: the user holds the model, so it takes no further memory.
+    """
+    weights = sae_parameters(config, d_in) * _FLOAT
+    runtime = _RUNTIME_BYTES.get(device.split(":")[0], _RUNTIME_BYTES["cuda"])
+    memory = (
+        Segment("Model", 0 if model_is_loaded else (model.parameters or 0) * _DTYPE_BYTES[config.model_dtype]),
+        Segment("SAE", 4 * weights),  # weights, gradients, Adam's two moments
+        Segment("Activations", _window_bytes(config, d_in)),
+        Segment("Others", _working_bytes(config, model, d_in) + runtime),
+    )
+    seconds = config.steps * config.batch_size / measured_rate if measured_rate else None
+    basis = "measured on this device" if measured_rate else "no run was measured on this device yet"
+    return Estimate(device, memory, disk_bytes(config, d_in), seconds, measured_rate, basis)
+
+
+def sae_parameters(config: TrainingConfig, d_in: int) -> int:
+    """Trained numbers: W_enc, W_dec, b_enc, b_dec, and a threshold per latent for JumpReLU."""
+    d_sae = config.sae.d_sae
+    return 2 * d_in * d_sae + d_sae + d_in + (d_sae if config.sae.architecture == "jumprelu" else 0)
+
+
+def disk_bytes(config: TrainingConfig, d_in: int) -> int:
+    """Bytes on disk at the peak: kept checkpoints, one more while it is written, the exported SAE, the packed text."""
+    weights = sae_parameters(config, d_in) * _FLOAT
+    checkpoint = 3 * weights + 8 * config.sae.d_sae
+    every = config.checkpoints.every_steps or max(1, config.steps // 10)
+    kept = 2 if not config.checkpoints.keep_every else max(2, config.steps // every + 1)
+    packed = 2 * config.tokens  # an upper bound: text that repeats is stored once
+    return (kept + 1) * checkpoint + weights + packed
+
+
+def _window_bytes(config: TrainingConfig, d_in: int) -> int:
+    """The shuffle window in the model's number format, and the batch taken from it in float32."""
+    batches = max(1, round(config.activations.shuffle_tokens / config.batch_size))
+    window = batches * config.batch_size
+    return window * d_in * _DTYPE_BYTES[config.model_dtype] + config.batch_size * d_in * _FLOAT
+
+
+def _working_bytes(config: TrainingConfig, model: ModelSize, d_in: int) -> int:
+    """The larger of what a training step and an evaluation hold for a moment, and the language model's forward."""
+    rows = config.batch_size // config.gradient_accumulation
+    dense = 2 if config.sae.architecture in _SPARSE else 4  # pre-activations, latents, their gradients: [rows, d_sae]
+    step = rows * (dense * config.sae.d_sae + 6 * d_in) * _FLOAT
+    tokens = config.activations.model_batch_size * config.context_size
+    forward = tokens * 12 * model.d_model * _DTYPE_BYTES[config.model_dtype]
+    logits = min(tokens * (model.vocab_size or 0) * _FLOAT, _EVALUATION_BLOCK)
+    latents = min(tokens * config.sae.d_sae * _FLOAT, _EVALUATION_BLOCK)
+    evaluation = forward + 2 * (logits + latents) + 4 * tokens * d_in * _FLOAT
+    return max(step + forward, evaluation)

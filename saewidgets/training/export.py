@@ -1,0 +1,81 @@
+"""The SAE that a run leaves: in inference form, fed with raw activations, with its history in the metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saewidgets.config.training import TrainingConfig
+from saewidgets.formats import save_sae
+from saewidgets.sae import SAE, build_sae
+from saewidgets.training.checkpoint import newest_whole
+from saewidgets.training.environment import package_version
+
+
+def exported(sae: SAE, scale: float) -> SAE:
+    """A frozen copy in inference form with the input scale folded in; `sae` itself is not changed."""
+    copy = sae.to_inference()
+    copy.fold_scale(scale)
+    return copy
+
+
+def metadata(
+    config: TrainingConfig, *, model_name: str, model_class: str, tokens: int, metrics: Mapping[str, float]
+) -> dict[str, Any]:
+    """What is written beside the weights: SAELens' keys, then ours.
+
+    `metrics` are those of the exported SAE on held-out text (``val_*`` and ``ce_loss_score``).
+    """
+    known = {"l0": "val_l0", "fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score", "dead": "val_dead"}
+    measured = {ours: float(metrics[name]) for ours, name in known.items() if name in metrics}
+    dead = {"num_dead_features": round(measured["dead"] * config.sae.d_sae)} if "dead" in measured else {}
+    return {
+        "model_name": model_name,
+        "model_class_name": model_class,
+        "hook_name": config.hook_name,
+        "context_size": config.context_size,
+        "prepend_bos": config.activations.prepend_bos,
+        "exclude_special_tokens": config.activations.exclude_special_tokens,
+        "dataset_path": config.corpus.label,
+        "training_architecture": config.sae.architecture,
+        "training_architecture_details": config.sae.model_dump(mode="json"),
+        "training_tokens": tokens,
+        "seed": config.seed,
+        "saewidgets_version": package_version(),
+        **measured,
+        **dead,
+    }
+
+
+def export_checkpoint(config: TrainingConfig, folder: Path) -> tuple[Path, int] | None:
+    """Export the SAE of a run's newest whole checkpoint without running it: the path of the SAE and the step it is of.
+
+    None if the run has no checkpoint. The language model is not loaded, so the metrics in the metadata are those that
+    the checkpoint recorded.
+
+    Raises:
+        FormatError: every checkpoint is damaged.
+        StorageError: the SAE cannot be written; nothing is left behind.
+    """
+    checkpoint, problems = newest_whole(folder / "checkpoints")
+    if checkpoint is None:
+        if problems:
+            raise problems[0]
+        return None
+    state = checkpoint.state
+    sae = build_sae(config.sae, int(state["d_in"]), generator=torch.Generator().manual_seed(config.seed))
+    sae.load_state_dict(checkpoint.weights())
+    frozen = exported(sae, float(state["scale"]))
+    frozen.metadata = metadata(
+        config, model_name=config.model, model_class="AutoModelForCausalLM", tokens=int(state["tokens"]),
+        metrics=state["metrics"],
+    )
+    return save_final(frozen, folder), checkpoint.step
+
+
+def save_final(sae: SAE, folder: Path) -> Path:
+    """Write the exported SAE to `folder/sae`, whole or not at all; returns that folder's absolute path."""
+    return save_sae(sae, folder / "sae", format="saelens").absolute()

@@ -1,0 +1,122 @@
+"""When a run must stop itself: NaN, divergence, out of memory. And what it then says.
+
+**NaN**: the loss of any batch, or any parameter, is NaN or infinite. Looked at once per log window and before anything
+is written to disk, so a whole checkpoint is always a good one.
+
+**Divergence**: once both warm-ups are over, the mean loss of a log window is above `FACTOR` times the lowest window so
+far, has risen in `RISES` windows in a row, and fvu is above `FVU`. The last condition leaves alone runs whose loss is
+so close to zero that a factor of ten is noise; a diverging SAE reconstructs worse than that at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from saewidgets.config.training import TrainingConfig
+from saewidgets.errors import TrainingError
+from saewidgets.training.checkpoint import Checkpoint
+
+FACTOR, RISES, FVU = 10.0, 3, 0.5
+
+
+class LossWatch:
+    """Remembers the lowest window and how long the loss has been rising."""
+
+    def __init__(self) -> None:
+        self.lowest: float | None = None
+        self.previous: float | None = None
+        self.rises = 0
+
+    def diverged(self, loss: float, fvu: float) -> bool:
+        """Add one window after the warm-ups; True when the rule above says that the run diverged."""
+        self.rises = self.rises + 1 if self.previous is not None and loss > self.previous else 0
+        self.previous = loss
+        self.lowest = loss if self.lowest is None else min(self.lowest, loss)
+        return self.rises >= RISES and loss > FACTOR * self.lowest and fvu > FVU
+
+    def state(self) -> dict[str, Any]:
+        """Plain JSON data for a checkpoint."""
+        return {"lowest": self.lowest, "previous": self.previous, "rises": self.rises}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Continue where a checkpoint left off."""
+        self.lowest, self.previous, self.rises = state["lowest"], state["previous"], int(state["rises"])
+
+
+def all_finite(module: nn.Module) -> bool:
+    """Whether every parameter and buffer is finite. Waits for the device once."""
+    tensors = [t.detach() for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
+    return bool(torch.stack([torch.isfinite(t).all() for t in tensors]).all())
+
+
+def short_count(n: int) -> str:
+    """1234 → ``"1,234"``, 360448 → ``"360,448"``, 1839104 → ``"1.84M"``, 2.5e9 → ``"2.50B"``."""
+    for size, letter in ((1_000_000_000, "B"), (1_000_000, "M")):
+        if n >= size:
+            return f"{n / size:.2f}{letter}"
+    return f"{n:,}"
+
+
+def nan_error(step: int, tokens: int, config: TrainingConfig, last: Checkpoint | None) -> TrainingError:
+    """The error for a loss or weight that is not finite."""
+    return TrainingError(
+        f"Loss became NaN at step {step:,} ({short_count(tokens)} tokens).", where="loss", hint=_advice(config, last)
+    )
+
+
+def divergence_error(
+    step: int, tokens: int, loss: float, lowest: float, config: TrainingConfig, last: Checkpoint | None
+) -> TrainingError:
+    """The error for a loss that grew and kept growing."""
+    return TrainingError(
+        f"Loss diverged at step {step:,} ({short_count(tokens)} tokens): "
+        f"{loss:.4g}, over {FACTOR:g} times its lowest value of {lowest:.4g} and still rising.",
+        where="loss",
+        hint=_advice(config, last),
+    )
+
+
+def out_of_memory_error(device: str, tokens: int, config: TrainingConfig, error: BaseException) -> TrainingError:
+    """The error for a device that ran out of memory."""
+    detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return TrainingError(
+        f"Out of memory on {device} at {tokens:,} tokens.",
+        where="device",
+        hint=(
+            f"Lower Batch size (now {config.batch_size:,}; or raise Gradient accumulation, now "
+            f"{config.gradient_accumulation:,}) and Contexts per forward (now "
+            f"{config.activations.model_batch_size:,}). The device said: {detail}"
+        ),
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` means that a device's memory is full (the CPU allocator raises a plain RuntimeError)."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "not enough memory" in text)
+
+
+def _advice(config: TrainingConfig, last: Checkpoint | None) -> str:
+    clip = config.optimizer.grad_clip
+    clip_advice = "set Gradient clip to 1.0" if clip is None else f"lower Gradient clip (now {clip:g})"
+    return (
+        f"Last good checkpoint: {describe(last)}. "
+        f"Lower Learning rate (now {config.optimizer.lr:g}), or {clip_advice}."
+    )
+
+
+def describe(checkpoint: Checkpoint | None) -> str:
+    """``"step 400, FVU 0.164"``, or ``"none"``."""
+    if checkpoint is None:
+        return "none"
+    metrics = checkpoint.state.get("metrics") or {}
+    fvu = metrics.get("val_fvu", metrics.get("fvu"))
+    known = isinstance(fvu, float) and math.isfinite(fvu)
+    return f"step {checkpoint.step:,}" + (f", FVU {fvu:.3f}" if known else "")

@@ -1,0 +1,333 @@
+"""The training loop: batches in, a trained SAE and events out.
+
+A step is: one batch from the stream, split into microbatches; loss and backward of each; gradients unscaled, projected,
+clipped; one Adam step; decoder norms restored. Everything that a later step depends on (weights, buffers, Adam's
+moments, schedules, dead-latent counter, loss scale, position in the stream) is a function of the finished steps and is
+in the checkpoint, so a run resumed at step n continues bit by bit as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from saewidgets.config.training import TrainingConfig
+from saewidgets.errors import FormatError, TrainingError
+from saewidgets.events import CheckpointSaved, Control, Emit, Metrics
+from saewidgets.sae import SAE, LossState
+from saewidgets.training import health
+from saewidgets.training.checkpoint import Checkpoint, list_checkpoints, update_state, write_checkpoint
+from saewidgets.training.dead import DeadLatents
+from saewidgets.training.environment import recorded
+from saewidgets.training.metrics import MetricWindow
+from saewidgets.training.optimizer import Adam
+from saewidgets.training.precision import Precision, require_float32
+from saewidgets.training.progress import ProgressMeter
+from saewidgets.training.retention import is_better, rotate
+from saewidgets.training.schedules import Schedules
+
+DEAD = "dead.tokens_since_fired"  # its name among the optimiser's tensors
+_PER_RUN = 10  # evaluations and checkpoints per run where the configuration leaves the interval empty
+_EVALUATED = {"fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score", "loss": "loss"}
+
+
+class Stream(Protocol):
+    """Where batches come from (see `saewidgets.activations.ActivationStream`)."""
+
+    def batches(self, start: int, check: Callable[[], None] | None = None) -> Iterator[Tensor]:
+        """Batches [batch_size, d_in] from number `start` on: a pure function of configuration, seed and number."""
+
+
+Evaluate = Callable[[], Mapping[str, float]]
+
+
+class Trainer:
+    """Trains one SAE.
+
+    Args:
+        config: the run.
+        sae: the SAE on its device, float32.
+        stream: the activations, unscaled.
+        folder: the run's folder; checkpoints go to `folder/checkpoints`.
+        scale: factor on the activations while training.
+        evaluate: measures the SAE as it is now on held-out text, returning ``val_*`` values and ``ce_loss_score``; None
+            where nothing was held out.
+        environment: what bit-identity depends on, recorded in checkpoints.
+        meter: the progress to go on with; a new one if left out.
+        emit, control: see `events`.
+
+    Attributes:
+        step: finished optimiser steps.
+        latest: the newest value of every metric.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        sae: SAE,
+        stream: Stream,
+        folder: Path,
+        *,
+        scale: float,
+        emit: Emit,
+        control: Control,
+        evaluate: Evaluate | None = None,
+        environment: Mapping[str, Any] | None = None,
+        meter: ProgressMeter | None = None,
+    ) -> None:
+        require_float32(sae)
+        self.config, self.sae, self.stream, self.scale = config, sae, stream, scale
+        self.folder, self.emit, self.control, self.evaluate = folder / "checkpoints", emit, control, evaluate
+        self.environment = dict(environment or {})
+        self.device = sae.W_dec.device
+        self.steps = config.steps
+        self.schedules = Schedules.resolve(config.optimizer, self.steps)
+        self.precision = Precision(config.precision, self.device)
+        self.adam = Adam(sae, config.optimizer)
+        self.environment["fused"] = self.adam.fused
+        self.dead = DeadLatents(sae.d_sae, config.dead_window_tokens, self.device)
+        self.window = MetricWindow(sae.d_in, self.device)
+        self.watch = health.LossWatch()
+        self.meter = meter or ProgressMeter(emit, self.steps * config.batch_size)
+        self.step = 0
+        self.latest: dict[str, float] = {}
+        self.best: float | None = None
+        self.saved: Checkpoint | None = None  # the checkpoint of the current weights, once there is one
+        self._evaluated_at = -1
+        self._seconds_at_log = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained on so far."""
+        return self.step * self.config.batch_size
+
+    def run(self) -> None:
+        """Train to the last step.
+
+        Raises:
+            Interruption: a pause, stop or cancel was requested; the state is that of the last finished step.
+            TrainingError: the loss became NaN or diverged, or the stream ended early.
+        """
+        self.sae.train()
+        self.meter.enter("training")
+        self.meter.at(self.tokens, self.step)
+        with closing(_generator(self.stream.batches(self.step, self.control.check))) as batches:
+            for x in itertools.islice(batches, max(0, self.steps - self.step)):
+                self._train_step(self._scaled(x))
+                self.meter.at(self.tokens, self.step)
+                self._after_step()
+        if self.step < self.steps:
+            raise TrainingError(
+                f"The activation stream ended after {self.step:,} of {self.steps:,} steps.", where="corpus",
+                hint="Use more text or fewer tokens.",
+            )
+
+    # --- one step ---------------------------------------------------------------------------------
+
+    def _train_step(self, x: Tensor) -> None:
+        """One optimiser step, or none at all: an interruption or an error before Adam's step leaves no trace."""
+        self.adam.set_lr(self.schedules.lr(self.step))
+        state = LossState(self.schedules.sparsity(self.step), self.dead.mask(self.tokens))
+        buffers = {name: buffer.clone() for name, buffer in self.sae.named_buffers()}
+        window = self.window.copy()
+        try:
+            fired = self._accumulate(x, state)
+        except BaseException:  # whatever it was, it is raised again; only the half step is taken back
+            self.adam.zero_grad()
+            for name, buffer in self.sae.named_buffers():
+                buffer.copy_(buffers[name])
+            self.window = window
+            raise
+        self.precision.unscale(self.adam.optimizer)
+        self.sae.before_step()
+        norm = self.adam.clip()
+        self.precision.step(self.adam.optimizer)
+        self.sae.after_step()
+        self.adam.zero_grad()
+        self.dead.update(fired, x.shape[0])
+        self.window.end_step(norm)
+        self.saved = None
+        self.step += 1
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        """The batch as the SAE sees it; every batch is a tensor of its own, so it is scaled in place."""
+        x = x.to(self.device, torch.float32)
+        return x if self.scale == 1.0 else x.mul_(self.scale)
+
+    def _accumulate(self, x: Tensor, state: LossState) -> Tensor:
+        """Gradients of the mean loss over the microbatches of `x`; returns which latents fired, bool [d_sae]."""
+        parts = self.config.gradient_accumulation
+        fired = torch.zeros(self.sae.d_sae, dtype=torch.bool, device=self.device)
+        for part in x.chunk(parts):
+            self.control.check()
+            with torch.enable_grad(), self.precision.autocast():
+                loss = self.sae.loss(part, step=state)
+            self.precision.backward(loss.total / parts)
+            fired |= loss.fired
+            self.window.add_batch(part, loss, self.step)
+        return fired
+
+    def _after_step(self) -> None:
+        last = self.step == self.steps  # the caller evaluates and saves what is exported then
+        if self.step == 1 or last or self.step % self.config.log_every_steps == 0:
+            self.flush()
+        if last:
+            return
+        if self.control.take_checkpoint_request():
+            self.save("latest", "manual")
+        improved = False
+        if self.evaluate is not None and self.step % _interval(self.config.evaluation.every_steps, self.steps) == 0:
+            self.measure(self.evaluate)
+            improved = self._improved()
+        if self.step % _interval(self.config.checkpoints.every_steps, self.steps) == 0:
+            self.save("latest", "every", *self._best_kind(improved))
+        elif improved:
+            self.save("latest", "best")
+
+    # --- metrics ----------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Read the log window, emit it as `Metrics` and start the next. Raises `TrainingError` on NaN or divergence."""
+        started = self.step - self.window.steps
+        values, bad = self.window.read({"dead": self.dead.share()})
+        if bad is not None:
+            raise health.nan_error(bad + 1, (bad + 1) * self.config.batch_size, self.config, self._last_good())
+        if not values:
+            return
+        seconds = self.meter.training_seconds
+        if seconds > self._seconds_at_log:
+            values["tokens_per_second"] = self.window.tokens / (seconds - self._seconds_at_log)
+        self._seconds_at_log = seconds
+        values["lr"] = self.config.optimizer.lr * self.schedules.lr(self.step - 1)
+        coefficient = getattr(self.config.sae, "l1_coefficient", getattr(self.config.sae, "l0_coefficient", None))
+        if coefficient is not None:
+            values["sparsity_coefficient"] = coefficient * self.schedules.sparsity(self.step - 1)
+        self.window.reset()
+        self._record(values)
+        if started >= self.schedules.settled and self.watch.diverged(values["loss"], values.get("fvu", 0.0)):
+            lowest = self.watch.lowest or 0.0
+            raise health.divergence_error(
+                self.step, self.tokens, values["loss"], lowest, self.config, self._last_good()
+            )
+
+    def measure(self, evaluate: Evaluate) -> None:
+        """Evaluate on held-out text and emit the values as `Metrics` of this step."""
+        self.flush()
+        left = self.meter.enter("evaluating")
+        try:
+            values = evaluate()
+        finally:
+            self.sae.train()
+        self._evaluated_at = self.step
+        self._record(values)
+        self.meter.enter(left)
+
+    def _record(self, values: Mapping[str, float]) -> None:
+        self.latest.update(values)
+        self.emit(Metrics(self.step, self.tokens, dict(values)))
+
+    def _improved(self) -> bool:
+        """Whether the newest metrics are the best so far. Warm-ups do not count: little sparsity is easy to fit."""
+        metric = self.config.checkpoints.best_metric
+        evaluated = self._evaluated_at == self.step
+        value = self.latest.get(_EVALUATED[metric] if evaluated else metric)
+        if value is None or self.step < self.schedules.settled or not is_better(metric, value, self.best):
+            return False
+        self.best = value
+        return True
+
+    def _best_kind(self, improved: bool) -> tuple[str, ...]:
+        """``("best",)`` if this checkpoint is; without held-out text the training metrics decide."""
+        return ("best",) if improved or (self.evaluate is None and self._improved()) else ()
+
+    # --- checkpoints ------------------------------------------------------------------------------
+
+    def save(self, *kinds: str) -> Checkpoint:
+        """Write a whole checkpoint of the finished step and delete the ones it replaces.
+
+        Raises:
+            TrainingError: the weights are not finite; nothing is written.
+            StorageError: the disk is full or not writable; nothing is left behind.
+        """
+        self.flush()
+        left = self.meter.enter("saving")
+        if self.saved is not None:
+            merged = tuple(dict.fromkeys([*self.saved.kinds, *kinds]))
+            checkpoint = self.saved if merged == self.saved.kinds else update_state(self.saved, kinds=merged)
+        else:
+            if not health.all_finite(self.sae):
+                raise health.nan_error(self.step, self.tokens, self.config, self._last_good())
+            optimizer = {**self.adam.tensors(), DEAD: self.dead.tokens_since_fired}
+            checkpoint = write_checkpoint(self.folder, self.step, self.sae.state_dict(), optimizer, self._state(kinds))
+        self.saved = checkpoint
+        removed = rotate(self.folder, self.config.checkpoints.keep_every)
+        self.emit(
+            CheckpointSaved(
+                step=self.step,
+                tokens=self.tokens,
+                path=str(checkpoint.path.absolute()),
+                kinds=checkpoint.kinds,  # type: ignore[arg-type]  # the literals, once they went through JSON
+                size_bytes=checkpoint.size_bytes,
+                metrics=dict(self.latest),
+                removed=tuple(str(path.absolute()) for path in removed),
+            )
+        )
+        self.meter.enter(left)
+        return checkpoint
+
+    def save_final(self) -> Checkpoint:
+        """The checkpoint at the end of the run, also marked best if it is."""
+        improved = self._evaluated_at == self.step and self._improved()
+        return self.save("latest", "final", *self._best_kind(improved))
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint of the same configuration.
+
+        Raises:
+            FormatError: its tensors do not fit this SAE.
+        """
+        weights, optimizer = checkpoint.weights(), checkpoint.optimizer()
+        source = checkpoint.path
+        try:
+            self.sae.load_state_dict(weights)
+            self.dead.load(optimizer.pop(DEAD))
+        except (RuntimeError, KeyError) as error:
+            raise FormatError(f"The tensors do not fit this autoencoder ({error}).", where=str(source)) from error
+        self.adam.load(optimizer, str(source / "optimizer.safetensors"))
+        state = checkpoint.state
+        self.precision.load(dict(state["scaler"]))
+        self.watch.load(state["watch"])
+        self.step, self.best, self.latest = checkpoint.step, state["best"], dict(state["metrics"])
+        self.saved = checkpoint
+
+    def _state(self, kinds: tuple[str, ...]) -> dict[str, Any]:
+        return {
+            "tokens": self.tokens,
+            "kinds": list(kinds),
+            "config": recorded(self.config),
+            "d_in": self.sae.d_in,
+            "scale": self.scale,
+            "scaler": self.precision.state(),
+            "best": self.best,
+            "watch": self.watch.state(),
+            "metrics": self.latest,
+            "environment": self.environment,
+        }
+
+    def _last_good(self) -> Checkpoint | None:
+        return next(iter(list_checkpoints(self.folder)), None)
+
+
+def _interval(configured: int | None, steps: int) -> int:
+    return configured if configured is not None else max(1, steps // _PER_RUN)
+
+
+def _generator(batches: Iterator[Tensor]) -> Any:
+    """`batches` as something that can be closed, so that a stream frees its buffers the moment a run is left."""
+    return batches if hasattr(batches, "close") else (x for x in batches)

@@ -1,0 +1,82 @@
+"""How far a run is: at most ten `Progress` events a second, with the rate over the recent past and the time left."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from saewidgets.events import Emit, Progress
+
+INTERVAL = 0.1  # seconds between two events of the same phase
+RECENT = 15.0  # seconds over which the rate is measured
+
+
+class ProgressMeter:
+    """Emits `Progress` in tokens.
+
+    Time outside training (evaluating, saving) does not count into the rate but does into the clock a reader sees, so
+    the time left is that of the training still to be done.
+
+    Args:
+        emit: where events go.
+        total: tokens of the whole run.
+        clock: seconds; replaceable by tests.
+    """
+
+    def __init__(self, emit: Emit, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._emit, self._total, self._clock = emit, total, clock
+        self._recent: deque[tuple[float, int]] = deque()  # (seconds of training, tokens)
+        self._busy = 0.0  # seconds of training so far
+        self._since: float | None = None  # when training was entered last
+        self._last_emit = -INTERVAL
+        self._phase = "starting"
+        self._done, self._step = 0, 0
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds spent in the phase "training" so far."""
+        return self._busy + (self._clock() - self._since if self._since is not None else 0.0)
+
+    @property
+    def rate(self) -> float | None:
+        """Tokens per second of training over the recent past; None while there is nothing to measure."""
+        if len(self._recent) < 2:
+            return None
+        (t0, n0), (t1, n1) = self._recent[0], self._recent[-1]
+        return (n1 - n0) / (t1 - t0) if t1 > t0 and n1 > n0 else None
+
+    def enter(self, phase: str) -> str:
+        """Switch to another phase and say so at once. Returns the phase that was left."""
+        left = self._phase
+        now = self._clock()
+        if self._since is not None:
+            self._busy += now - self._since
+            self._since = None
+        if phase == "training":
+            self._since = now
+        self._phase = phase
+        self._send(now)
+        return left
+
+    def at(self, tokens: int, step: int) -> None:
+        """Report the position; an event goes out if the last one is old enough."""
+        self._done, self._step = tokens, step
+        seconds = self.training_seconds
+        self._recent.append((seconds, tokens))
+        while len(self._recent) > 2 and self._recent[1][0] < seconds - RECENT:
+            self._recent.popleft()
+        now = self._clock()
+        if now - self._last_emit >= INTERVAL:
+            self._send(now)
+
+    def _send(self, now: float) -> None:
+        rate = self.rate
+        eta = (self._total - self._done) / rate if rate else None
+        self._last_emit = now
+        self._emit(
+            Progress(
+                done=self._done, total=self._total, unit="tokens", rate=rate, eta_seconds=eta, phase=self._phase,
+                step=self._step,
+            )
+        )

@@ -1,0 +1,50 @@
+"""The run's own log: every `LogLine` also goes to `log.txt` in its folder, bounded in size."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Literal
+
+from saewidgets.events import Emit, LogLine
+
+MAX_BYTES = 1_000_000  # per file; there are two at most
+
+
+class RunLog:
+    """Writes lines to `folder/log.txt` and emits them. At `MAX_BYTES` the file becomes `log.old.txt`.
+
+    A line is one open-append-close, so nothing is lost when the process is killed and nobody holds the file. A log that
+    cannot be written (the disk is full, say) is reported once as an event and never ends the run.
+    """
+
+    def __init__(self, folder: Path, emit: Emit) -> None:
+        self.path = folder / "log.txt"
+        self._emit = emit
+        self._broken = False
+
+    def info(self, message: str) -> None:
+        """What happened."""
+        self._write(message, "info")
+
+    def warning(self, message: str) -> None:
+        """What a person should know, though the run goes on."""
+        self._write(message, "warning")
+
+    def error(self, message: str) -> None:
+        """Why the run ended."""
+        self._write(message, "error")
+
+    def _write(self, message: str, level: Literal["info", "warning", "error"]) -> None:
+        line = LogLine(message, level)
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(line.time))
+        self._emit(line)
+        try:
+            if self.path.exists() and self.path.stat().st_size > MAX_BYTES:
+                self.path.replace(self.path.with_name("log.old.txt"))
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(f"{stamp} {level.upper():7} {message}\n")
+        except OSError as error:
+            if not self._broken:
+                self._broken = True
+                self._emit(LogLine(f"{self.path} cannot be written: {error.strerror}.", "warning"))

@@ -1,0 +1,82 @@
+"""Schedules: pure functions from the number of a step to a multiplier.
+
+Steps count from 0 (the first update) to `steps - 1` (the last). Nothing here has state, so a resumed run is at the
+right place of every schedule by knowing its step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from saewidgets.config.training import OptimizerConfig
+
+Shape = Literal["constant", "linear", "cosine"]
+
+SHAPE_END = 0.1
+"""Where "linear" and "cosine" arrive before the final decay starts, as a share of the peak (SAELens' lr_end)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedules:
+    """The schedules of one run with every length resolved to a number of steps."""
+
+    steps: int
+    shape: Shape
+    lr_warm_up: int
+    lr_decay: int
+    sparsity_warm_up: int
+
+    @classmethod
+    def resolve(cls, config: OptimizerConfig, steps: int) -> Schedules:
+        """Fill in what the configuration leaves empty, for a run of `steps` optimiser steps.
+
+        Warm-up: 5 % of the run, at most 1,000 steps. Decay: 20 %. Sparsity warm-up: 5 %, at most 10,000 steps.
+        All are rounded down, so a run of a few steps has none of them.
+        """
+        return cls(
+            steps=steps,
+            shape=config.lr_schedule,
+            lr_warm_up=_first(config.lr_warm_up_steps, min(steps // 20, 1_000)),
+            lr_decay=_first(config.lr_decay_steps, steps // 5),
+            sparsity_warm_up=_first(config.sparsity_warm_up_steps, min(steps // 20, 10_000)),
+        )
+
+    def lr(self, step: int) -> float:
+        """Learning-rate multiplier of this step, in (0, 1]."""
+        middle = shape_factor(self.shape, step, self.lr_warm_up, self.steps - self.lr_decay)
+        return middle * min(warm_up_factor(step, self.lr_warm_up), decay_factor(step, self.steps, self.lr_decay))
+
+    def sparsity(self, step: int) -> float:
+        """Multiplier of the sparsity coefficient in this step, in (0, 1]."""
+        return warm_up_factor(step, self.sparsity_warm_up)
+
+    @property
+    def settled(self) -> int:
+        """The first step at which both warm-ups are over: from here on losses can be compared with each other."""
+        return max(self.lr_warm_up, self.sparsity_warm_up)
+
+
+def warm_up_factor(step: int, length: int) -> float:
+    """Linear from ``1 / length`` at step 0 to 1 at step ``length - 1``: no step is wasted on a factor of 0."""
+    return 1.0 if step >= length else (step + 1) / length
+
+
+def decay_factor(step: int, steps: int, length: int) -> float:
+    """1 until `length` steps before the end, then linear: ``1 / length`` at the last step, 0 just past it."""
+    left = steps - step
+    return 1.0 if left >= length else max(left, 0) / length
+
+
+def shape_factor(shape: Shape, step: int, start: int, end: int) -> float:
+    """The curve between warm-up and final decay: 1 until `start`, `SHAPE_END` from `end` on."""
+    if shape == "constant" or step <= start:
+        return 1.0
+    done = 1.0 if step >= end else (step - start) / (end - start)
+    fall = done if shape == "linear" else (1 - math.cos(math.pi * done)) / 2
+    return 1 - (1 - SHAPE_END) * fall
+
+
+def _first(value: int | None, default: int) -> int:
+    return default if value is None else value

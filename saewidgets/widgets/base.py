@@ -1,0 +1,194 @@
+"""The base of every anywidget of this package: the shared bundle, and commands that are always answered.
+
+A command is a message ``{"id", "kind", …}`` from the page (`messages.Command`). All widgets of a kernel share one
+handler thread, so the handler only checks the message, answers `Ack` and hands the work to a worker thread; the
+worker answers `Result` or `Failure` under the same id. Whatever goes wrong becomes a `Failure`: nothing that a
+message handler prints or raises would ever be seen.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, cast
+
+import anywidget
+import traitlets as t
+from pydantic import ValidationError
+
+from saewidgets.errors import SAEWidgetsError
+from saewidgets.widgets.bundle import load_bundle
+from saewidgets.widgets.messages import Ack, Command, Failure, Result, Wire
+from saewidgets.widgets.subshells import unpin
+
+logger = logging.getLogger("saewidgets.widgets")
+
+Theme = str  # "auto", "light", "dark"
+Handler = Callable[[Any], Any]
+
+
+@lru_cache(maxsize=1)
+def workers() -> ThreadPoolExecutor:
+    """The threads on which commands of all widgets of this process run."""
+    return ThreadPoolExecutor(max_workers=4, thread_name_prefix="saewidgets-command")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a handler returns to send columns of numbers: `value` as JSON and one binary buffer per column."""
+
+    value: Any
+    columns: tuple[str, ...]
+    buffers: tuple[bytes | memoryview, ...]
+
+
+class FieldsError(SAEWidgetsError):
+    """Several fields of a form are wrong at once; `fields` maps dotted names to one sentence each."""
+
+    def __init__(self, what: str, fields: dict[str, str], **parts: Any) -> None:
+        self.fields = fields
+        super().__init__(what, **parts)
+
+
+class BaseWidget(anywidget.AnyWidget):
+    """One part of a widget: state goes out as the trait `state`, commands come in as messages.
+
+    Args:
+        view: which frontend of the shared bundle draws it (`"training_panel"`, …).
+        commands: message class → the function that does it. It runs on a worker thread and returns plain JSON data,
+            a `Wire` value, a `Table`, or None.
+        theme: ``"auto"`` follows the notebook.
+        height: largest inner height in pixels of what scrolls.
+    """
+
+    _esm = t.Unicode().tag(sync=True)
+    _css = t.Unicode().tag(sync=True)
+    _view = t.Unicode().tag(sync=True)
+    state = t.Dict().tag(sync=True)
+    theme = t.Enum(["auto", "light", "dark"], "auto").tag(sync=True)
+    height = t.Int(640).tag(sync=True)
+
+    def __init__(
+        self,
+        view: str,
+        commands: dict[type[Command], Handler],
+        *,
+        state: Wire | None = None,
+        theme: Theme = "auto",
+        height: int = 640,
+    ) -> None:
+        javascript, css = load_bundle()
+        self._commands = {
+            cast(str, message.model_fields["kind"].default): (message, do) for message, do in commands.items()
+        }
+        self._pending: set[Future[None]] = set()
+        self._pending_lock = threading.Lock()
+        super().__init__(
+            _esm=javascript,
+            _css=css,
+            _view=view,
+            theme=theme,
+            height=height,
+            state=state.model_dump(mode="json") if state is not None else {},
+        )
+        unpin(self)
+        self.on_msg(self._receive)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._view}>"
+
+    def drain(self, timeout: float | None = 10.0) -> None:
+        """Wait until every command received so far is answered. For tests and for closing."""
+        with self._pending_lock:
+            pending = list(self._pending)
+        for future in pending:
+            future.result(timeout)
+
+    def close(self) -> None:
+        """Remove the widget from the page and stop answering it."""
+        if hasattr(self, "_pending"):  # ipywidgets also closes a widget whose construction failed
+            with self._pending_lock:
+                pending = list(self._pending)
+            for future in pending:
+                future.cancel()
+        super().close()
+
+    # ------------------------------------------------------------------------------------------- commands
+
+    def _receive(self, widget: Any, content: Any, buffers: Sequence[Any]) -> None:
+        """Runs on the kernel's handler thread: must return within milliseconds and must not raise."""
+        raw_id = content.get("id") if isinstance(content, dict) else None
+        message_id = raw_id[:200] if isinstance(raw_id, str) else ""
+        try:
+            command, do = self._parse(content)
+            self._reply(Ack(id=command.id).model_dump(mode="json"))
+            future = workers().submit(self._work, command, do)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the page must hear of it
+            self._reply(failure(message_id, error).model_dump(mode="json"))
+            return
+        with self._pending_lock:
+            self._pending.add(future)
+        future.add_done_callback(self._forget)
+
+    def _parse(self, content: Any) -> tuple[Command, Handler]:
+        kind = content.get("kind") if isinstance(content, dict) else None
+        if not isinstance(kind, str) or kind not in self._commands:
+            known = ", ".join(sorted(self._commands)) or "none"
+            raise MessageError(f"This widget has no command {str(kind)[:80]!r}.", hint=f"Known commands: {known}.")
+        message, do = self._commands[kind]
+        try:
+            return message.model_validate(content), do
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise MessageError(f"The command {kind!r} is malformed: {first['msg']}.", where=place or None) from None
+
+    def _work(self, command: Command, do: Handler) -> None:
+        try:
+            value = do(command)
+            table = value if isinstance(value, Table) else Table(value, (), ())
+            content = Result(id=command.id, value=plain(table.value), columns=table.columns).model_dump(mode="json")
+            self._reply(content, table.buffers)
+        except Exception as error:  # whatever it is, the page must hear of it
+            if not isinstance(error, SAEWidgetsError):
+                logger.exception("The command %s failed", command.kind)
+            else:
+                logger.info("The command %s was refused: %s", command.kind, error)
+            self._reply(failure(command.id, error).model_dump(mode="json"))
+
+    def _reply(self, content: dict[str, Any], buffers: Sequence[Any] = ()) -> None:
+        try:
+            self.send(content, list(buffers))
+        except Exception:  # no page to tell: the comm is closed or broken
+            logger.exception("The answer to command %s could not be sent", content["id"])
+
+    def _forget(self, future: Future[None]) -> None:
+        with self._pending_lock:
+            self._pending.discard(future)
+
+
+class MessageError(SAEWidgetsError, ValueError):
+    """The page sent something that this version does not understand."""
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON data."""
+    if isinstance(value, Wire):
+        return value.model_dump(mode="json")
+    return value
+
+
+def failure(message_id: str, error: BaseException) -> Failure:
+    """The error in the parts a page can show."""
+    if isinstance(error, SAEWidgetsError):
+        fields = dict(getattr(error, "fields", {}))
+        return Failure(id=message_id, what=error.what, where=error.where, hint=error.hint, fields=fields)
+    return Failure(
+        id=message_id,
+        what=f"{type(error).__name__}: {error}",
+        hint="This is a fault in saewidgets; the traceback is in the log of the kernel.",
+    )

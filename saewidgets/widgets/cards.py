@@ -1,0 +1,129 @@
+"""Records of the workspace as the cards, notes and rows that the page draws. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from saewidgets.events import JobStatus
+from saewidgets.records import CheckpointRecord, ErrorInfo, TrainingRecord
+from saewidgets.render.labels import architecture_label, short_float
+from saewidgets.widgets.messages import Card, CheckpointRow, Note, Setting, Tile
+
+
+def number(value: Any) -> float | str | None:
+    """A number as JSON can carry it: non-finite ones become the words "NaN", "Infinity" and "-Infinity"."""
+    if value is None:
+        return None
+    found = float(value)
+    if math.isnan(found):
+        return "NaN"
+    if math.isinf(found):
+        return "Infinity" if found > 0 else "-Infinity"
+    return found
+
+
+def finite(value: float | None) -> float | None:
+    """`value`, or None where it says nothing (a rate of a run that has not begun)."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def note_of(error: ErrorInfo | None, note: str | None = None) -> Note | None:
+    """What a card says below its numbers."""
+    if error is not None:
+        return Note(what=error.what, hint=error.hint, kind=error.kind)
+    return Note(what=note, kind="info") if note else None
+
+
+def card_of(record: TrainingRecord, series: int | None = None) -> Card:
+    """One training as the list shows it."""
+    progress, latest = record.progress, record.latest
+    running = record.status is JobStatus.RUNNING
+    done = max(record.tokens_done, 0)
+    return Card(
+        id=record.id,
+        name=record.name,
+        status=record.status.value,
+        model=record.model,
+        hook_name=record.hook_name,
+        architecture=architecture_label(record.config.get("sae", {}), record.architecture),
+        d_sae=record.d_sae,
+        device=record.device,
+        tokens_total=record.tokens_total,
+        tokens_done=done,
+        step=record.step,
+        fraction=min(1.0, done / record.tokens_total) if record.tokens_total > 0 else 0.0,
+        rate=finite(progress.rate) if progress and running else None,
+        eta_seconds=finite(progress.eta_seconds) if progress and running else None,
+        phase=progress.phase if progress and record.status.is_active else None,
+        queue_position=record.queue_position,
+        tiles=Tile(**{name: number(latest.get(name)) for name in Tile.model_fields}),
+        note=note_of(record.error, record.note),
+        dead_window_tokens=int(record.config.get("dead_window_tokens", 1_000_000)),
+        checkpoint_count=record.checkpoint_count,
+        checkpoint_bytes=record.checkpoint_bytes,
+        last_checkpoint_step=record.last_checkpoint_step,
+        last_checkpoint_tokens=record.last_checkpoint_tokens,
+        sae_id=record.sae_id,
+        created_at=record.created_at,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        heartbeat_at=record.heartbeat_at,
+        seconds_running=record.seconds_running,
+        series=series,
+    )
+
+
+def checkpoint_row(record: CheckpointRecord, best_metric: str = "fvu") -> CheckpointRow:
+    """One line of the table of checkpoints; a checkpoint kept for two reasons says both."""
+    words = {
+        "latest": "latest",
+        "best": f"best {'FVU' if best_metric == 'fvu' else best_metric}",
+        "final": "final",
+        "manual": "saved by you",
+        "every": f"step {record.step:,}",
+    }
+    label = ", ".join(words.get(kind, kind) for kind in record.kinds) or f"step {record.step:,}"
+    fvu = record.metrics.get("fvu")
+    return CheckpointRow(
+        id=record.id,
+        label=label,
+        step=record.step,
+        tokens=record.tokens,
+        fvu=finite(float(fvu)) if fvu is not None else None,
+        size_bytes=record.size_bytes,
+        saved_at=record.created_at,
+    )
+
+
+def settings_of(config: Mapping[str, Any], prefix: str = "") -> list[Setting]:
+    """The configuration flattened to dotted names, in its own order."""
+    rows: list[Setting] = []
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            rows.extend(settings_of(value, f"{name}."))
+        else:
+            rows.append(Setting(name=name, value=show_value(value)))
+    return rows
+
+
+def show_value(value: Any) -> str:
+    """A setting's value for a reader: separators in counts, an en dash for none."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return short_float(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(shorten(str(item), 80) for item in list(value)[:5]) + (", …" if len(value) > 5 else "")
+    return shorten(str(value), 200)
+
+
+def shorten(text: str, length: int) -> str:
+    """`text` cut to `length` characters with an ellipsis."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -1,0 +1,240 @@
+"""The three charts of a panel: which runs have a line, what is read from the workspace, what is drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import bqplot
+import ipywidgets
+
+from saewidgets.records import TrainingRecord
+from saewidgets.render import Html, Line, line_chart
+from saewidgets.render.numbers import metric, tokens
+from saewidgets.render.ticks import linear_ticks, tick_text
+from saewidgets.widgets.chart import Chart, Look, extent
+from saewidgets.widgets.chart_style import PALETTES, SLOTS, SVG_DASHES
+from saewidgets.widgets.messages import ChartState
+from saewidgets.widgets.series import Columns, Curve, History
+from saewidgets.widgets.subshells import unpin
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One chart: its title and the metrics it shows, the preferred one first."""
+
+    title: str
+    names: tuple[str, ...]
+    unit: str = ""
+
+
+CHARTS = (Spec("Loss", ("loss",)), Spec("L0", ("l0",), "per token"), Spec("FVU", ("fvu",)))
+NAMES = tuple(name for spec in CHARTS for name in spec.names)
+X_LABELS = {"tokens": "tokens", "steps": "steps"}
+
+
+class Charts:
+    """Owned by one panel; `update` and `close` are called from its publisher thread alone.
+
+    Args:
+        read: `(training_id, names, min_step)` → columns, as `History` wants them.
+        on_zoom: called (on the kernel's handler thread) when somebody zoomed or panned.
+    """
+
+    def __init__(self, read: Callable[[str, tuple[str, ...], int], Columns], on_zoom: Callable[[], None]) -> None:
+        self._read = read
+        self._histories: dict[str, History] = {}
+        self._seen: dict[str, Any] = {}
+        self._state = ChartState()
+        self._runs: list[tuple[TrainingRecord, int]] = []
+        self._x = bqplot.LinearScale(min=0.0)
+        unpin(self._x)
+        self._on_zoom = on_zoom
+        self.charts = tuple(Chart(spec.title, spec.unit, self._x) for spec in CHARTS)
+        # Empty while there is nothing to draw: a figure without size makes bqplot complain in the page's console.
+        self.box = ipywidgets.HBox([], layout=ipywidgets.Layout(margin="0"))
+        self.box.add_class("sw-charts")
+        self._x.observe(self._zoom_changed, names=["min", "max"])
+        self._watch_y()
+
+    def _watch_y(self) -> None:
+        for chart in self.charts:
+            chart.y.unobserve_all()
+            chart.y.observe(self._zoom_changed, names=["min", "max"])
+
+    def _zoom_changed(self, change: Any) -> None:
+        self._on_zoom()
+
+    # --------------------------------------------------------------------------------------------- drawing
+
+    def update(self, runs: Sequence[tuple[TrainingRecord, int]], state: ChartState) -> None:
+        """Read what is new of these `(record, slot)` and draw it."""
+        if state.x_axis != self._state.x_axis:
+            self.reset_zoom()
+        self._state, self._runs = state, list(runs)
+        look = Look(state.log_y, state.show_raw, state.theme)
+        for chart in self.charts:
+            if chart.look != look:
+                chart.set_look(look)
+        self._watch_y()
+        for gone in self._histories.keys() - {record.id for record, _ in runs}:
+            del self._histories[gone]
+            self._seen.pop(gone, None)
+        for record, _ in runs:
+            self._fetch(record)
+        for chart, spec in zip(self.charts, CHARTS, strict=True):
+            chart.draw(self._curves(spec, state.log_y))
+            chart.write_caption([self._newest(record, spec) for record, _ in runs])
+        self._draw_x_axis()
+
+    def show(self) -> None:
+        """Put the figures on the page when there is something in them, and take them off when there is not.
+
+        To be called when the page knows which runs have a line: a figure that is still hidden draws itself badly.
+        """
+        if bool(self._runs) != bool(self.box.children):
+            self.box.children = tuple(chart.box for chart in self.charts) if self._runs else ()
+
+    def _fetch(self, record: TrainingRecord) -> None:
+        """Read the run's new metrics; nothing when it has not moved since, everything when it went back."""
+        history = self._histories.get(record.id)
+        if history is None:
+            history = self._histories[record.id] = History(
+                NAMES, lambda names, step: self._read(record.id, names, step)
+            )
+        mark = (record.status, record.step, record.started_at, len(record.latest))
+        before = self._seen.get(record.id)
+        if before == mark:
+            return
+        if before is not None and record.step < before[1]:
+            history.reset()
+        history.update()
+        self._seen[record.id] = mark
+
+    def _curves(self, spec: Spec, positive: bool) -> dict[int, Curve]:
+        state = self._state
+        return {
+            slot: self._histories[record.id].curve(
+                spec.names, state.x_axis, positive=positive, smoothing=state.smoothing, start=started(record)
+            )
+            for record, slot in self._runs
+        }
+
+    def _newest(self, record: TrainingRecord, spec: Spec) -> str:
+        value = next((record.latest[name] for name in spec.names if name in record.latest), None)
+        return metric(spec.names[0], value)
+
+    def _draw_x_axis(self) -> None:
+        low, high = self._x.min or 0.0, self._x.max
+        if high is None:
+            columns = {"tokens": "tokens", "steps": "step", "time": "time"}
+            parts = [self._histories[r.id].column(columns[self._state.x_axis]) for r, _ in self._runs]
+            if self._state.x_axis == "time":
+                parts = [part - started(r) for part, (r, _) in zip(parts, self._runs, strict=True)]
+            high = extent(parts)[1]
+        ticks, labels, label = x_ticks(self._state.x_axis, low, high)
+        for chart in self.charts:
+            chart.draw_x_ticks(ticks, labels, label)
+
+    # --------------------------------------------------------------------------------------------- zoom
+
+    @property
+    def zoomed(self) -> bool:
+        """Somebody zoomed or panned, so the charts no longer follow the data."""
+        return self._x.max is not None or any(chart.zoomed for chart in self.charts)
+
+    def reset_zoom(self) -> None:
+        """Follow the data again."""
+        with self._x.hold_sync():
+            self._x.min, self._x.max = 0.0, None
+        for chart in self.charts:
+            chart.reset_zoom()
+
+    # --------------------------------------------------------------------------------------------- words and copies
+
+    def save_png(self) -> None:
+        """Let the page download each chart as a picture. Any thread may call it: it only sends messages."""
+        for chart in self.charts:
+            chart.save_png()
+
+    def summaries(self) -> tuple[str, ...]:
+        """One sentence per chart for those who cannot see it."""
+        return tuple(self._summary(spec) for spec in CHARTS) if self._runs else ()
+
+    def _summary(self, spec: Spec) -> str:
+        scale = "log" if self._state.log_y else "linear"
+        parts = []
+        for record, _ in self._runs:
+            curve = self._histories[record.id].curve(spec.names, "tokens", positive=False, smoothing=0)
+            if len(curve.y) == 0:
+                parts.append(f"{record.name} has no values yet")
+            else:
+                verb = "fell" if curve.y[-1] < curve.y[0] else "went"
+                first, last = (metric(spec.names[0], float(curve.y[i])) for i in (0, -1))
+                parts.append(f"{record.name} {verb} from {first} to {last}")
+        return f"{spec.title} against {self._state.x_axis}, {scale} scale. {'; '.join(parts)}."
+
+    def static(self) -> list[Html]:
+        """The charts as inline SVG, for a saved notebook."""
+        palette = PALETTES["light"]
+        found = []
+        for spec in CHARTS:
+            lines = [
+                Line(
+                    record.name,
+                    curve.x.tolist(),
+                    curve.y.tolist(),
+                    palette.series[slot % SLOTS],
+                    SVG_DASHES[slot % SLOTS],
+                )
+                for record, slot in self._runs
+                if len((curve := self._static_curve(record, spec)).x)
+            ]
+            found.append(line_chart(spec.title, lines, log_y=self._state.log_y))
+        return found
+
+    def _static_curve(self, record: TrainingRecord, spec: Spec) -> Curve:
+        history = self._histories[record.id]
+        return history.curve(spec.names, "tokens", positive=self._state.log_y, smoothing=self._state.smoothing)
+
+    def close(self) -> None:
+        """Remove the charts from the page."""
+        self._x.unobserve_all()
+        for chart in self.charts:
+            chart.close()
+        self.box.close()
+        self._x.close()
+
+
+def started(record: TrainingRecord) -> float:
+    """When the run's clock began (Unix seconds)."""
+    return record.started_at if record.started_at is not None else record.created_at
+
+
+def x_ticks(axis: str, low: float, high: float) -> tuple[list[float], list[str], str]:
+    """`(positions, labels, axis title)`: tokens in K and M, time in seconds, minutes or hours."""
+    if not math.isfinite(high):
+        return [], [], X_LABELS.get(axis, "time")
+    if axis == "tokens":
+        ticks = linear_ticks(low, high, 4)
+        return ticks, [tokens(value) for value in ticks], "tokens"
+    if axis == "steps":
+        ticks = [value for value in linear_ticks(low, high, 4) if value == int(value)]
+        return ticks, [tick_text(value) for value in ticks], "steps"
+    unit, name = next(
+        (u, n) for u, n in ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds")) if high >= 2 * u or u == 1
+    )
+    ticks = linear_ticks(low / unit, high / unit, 4)
+    return [value * unit for value in ticks], [tick_text(value) for value in ticks], name
+
+
+def slots_for(selected: Sequence[str], old: Mapping[str, int]) -> dict[str, int]:
+    """Which selected run has which line: a run keeps its slot as long as it is selected; at most six have one."""
+    kept = {training_id: old[training_id] for training_id in selected if training_id in old}
+    free = [slot for slot in range(SLOTS) if slot not in kept.values()]
+    for training_id in selected:
+        if training_id not in kept and free:
+            kept[training_id] = free.pop(0)
+    return kept

@@ -1,0 +1,172 @@
+"""The New training form, taken from the JSON schema of the configuration models.
+
+Labels, help, bounds, choices and defaults are those of the models: a field that is added there appears here. Only
+which section a field stands in, and what is a file or a nested model, is decided in this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Literal, get_args
+
+from saewidgets.config import TrainingConfig
+from saewidgets.config.base import Config
+from saewidgets.widgets.messages import DeviceInfo, FormData, FormField
+
+Section = Literal["model", "where", "sae", "training", "advanced"]
+
+# In the order in which the form shows them; every other field follows under "advanced".
+SECTIONS: dict[str, Section] = {
+    "model": "model",
+    "corpus": "model",
+    "context_size": "model",
+    "precision": "model",
+    "hook_name": "where",
+    "sae.architecture": "sae",
+    "sae.d_sae": "sae",
+    "sae.k": "sae",
+    "sae.l1_coefficient": "sae",
+    "sae.l0_coefficient": "sae",
+    "sae.bandwidth": "sae",
+    "sae.aux_k": "sae",
+    "name": "training",
+    "tokens": "training",
+    "batch_size": "training",
+    "optimizer.lr": "training",
+    "device": "training",
+    "seed": "training",
+}
+TYPES: dict[str, Literal["text", "integer", "number", "boolean"]] = {
+    "string": "text",
+    "integer": "integer",
+    "number": "number",
+    "boolean": "boolean",
+}
+LARGEST_SAFE = 2**53 - 1  # a page's numbers are doubles: larger bounds mean nothing there
+
+
+def architectures() -> dict[str, type[Config]]:
+    """Name → configuration class of every architecture that can be trained, in the order of the union."""
+    union = get_args(TrainingConfig.model_fields["sae"].annotation)
+    return {model.model_fields["architecture"].default: model for model in union}
+
+
+@lru_cache(maxsize=1)
+def form_fields() -> tuple[FormField, ...]:
+    """Every field of the form."""
+    found = _fields_of(TrainingConfig, "")
+    known = architectures()
+    sae: dict[str, FormField] = {
+        "sae.architecture": FormField(
+            name="sae.architecture",
+            label="Architecture",
+            type="choice",
+            choices=tuple(known),
+            section="sae",
+            default=TrainingConfig.model_fields["sae"].default.architecture,
+            help="How the few active latents are chosen, and what keeps them few.",
+        )
+    }
+    for name, model in known.items():
+        for field in _fields_of(model, "sae."):
+            if field.name == "sae.architecture":
+                continue
+            before = sae.get(field.name)
+            # The same name with another default or label per architecture would need two fields; a test watches that.
+            owners = (*(before.architectures if before else ()), name)
+            sae[field.name] = (before or field).model_copy(update={"architectures": owners})
+    for name, field in sae.items():
+        if len(field.architectures) == len(known):
+            sae[name] = field.model_copy(update={"architectures": ()})
+    by_name = {field.name: field for field in (*found, *sae.values())}
+    order = [name for name in SECTIONS if name in by_name] + [name for name in by_name if name not in SECTIONS]
+    return tuple(by_name[name] for name in order)
+
+
+def _fields_of(model: type[Config], prefix: str) -> list[FormField]:
+    schema = model.model_json_schema(mode="validation")
+    definitions = schema.get("$defs", {})
+    fields = []
+    for key, raw in schema["properties"].items():
+        name = f"{prefix}{key}"
+        if name == "corpus":  # text on the page: "demo" or a path; `as_corpus` understands both
+            fields.append(_field(name, {**raw, "type": "string", "default": "demo"}))
+            continue
+        annotation = model.model_fields[key].annotation
+        if isinstance(annotation, type) and issubclass(annotation, Config):
+            fields.extend(_fields_of(annotation, f"{name}."))
+        elif "discriminator" not in raw:
+            fields.append(_field(name, _resolve(raw, definitions)))
+    return fields
+
+
+def _resolve(raw: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """`anyOf [X, null]` as X with `optional`; `$ref` replaced by what it names."""
+    merged = dict(raw)
+    if "$ref" in merged:
+        merged = {**definitions[merged.pop("$ref").rsplit("/", 1)[-1]], **merged}
+    if "anyOf" in merged:
+        options = [option for option in merged.pop("anyOf") if option.get("type") != "null"]
+        merged = {**options[0], **merged, "optional": True}
+    return merged
+
+
+def _field(name: str, schema: Mapping[str, Any]) -> FormField:
+    choices = tuple(str(choice) for choice in schema.get("enum", ()))
+    minimum = schema.get("minimum", schema.get("exclusiveMinimum"))
+    maximum = schema.get("maximum", schema.get("exclusiveMaximum"))
+    section = SECTIONS.get(name, "advanced")
+    return FormField(
+        name=name,
+        label=str(schema.get("title", name.rsplit(".", 1)[-1])),
+        help=str(schema.get("description", "")),
+        type="choice" if choices else TYPES[str(schema.get("type", "string"))],
+        choices=choices,
+        default=schema.get("default"),
+        minimum=minimum if minimum is None or abs(minimum) <= LARGEST_SAFE else None,
+        maximum=maximum if maximum is None or abs(maximum) <= LARGEST_SAFE else None,
+        optional=bool(schema.get("optional", False)),
+        section=section,
+    )
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested configuration data as dotted names → values; the corpus as the text a person would type."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if name == "corpus":
+            flat[name] = corpus_text(value)
+        elif isinstance(value, Mapping):
+            flat.update(flatten(value, f"{name}."))
+        else:
+            flat[name] = value
+    return flat
+
+
+def corpus_text(corpus: Any) -> str:
+    """ "demo" or the first path. Several paths, and strings held in memory, have no text of their own."""
+    if isinstance(corpus, Mapping):
+        if corpus.get("kind") == "demo":
+            return "demo"
+        files = list(corpus.get("files") or [])
+        return str(files[0]) if len(files) == 1 else ""
+    return str(corpus)
+
+
+def form_data(
+    devices: Sequence[DeviceInfo], suggestions: Mapping[str, Sequence[str]], config: Mapping[str, Any] | None = None
+) -> FormData:
+    """Fields, the values the form starts with (those of `config`: Edit and retry), devices, suggestions."""
+    fields = form_fields()
+    defaults = {field.name: field.default for field in fields}
+    if config is not None:
+        known = {field.name for field in fields}
+        defaults.update({name: value for name, value in flatten(config).items() if name in known})
+    return FormData(
+        fields=fields,
+        defaults=defaults,
+        devices=tuple(devices),
+        suggestions={name: tuple(values) for name, values in suggestions.items()},
+    )

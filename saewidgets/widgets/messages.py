@@ -1,0 +1,352 @@
+"""Every message and piece of synced state that crosses between Python and the page, written once.
+
+Three channels, never mixed:
+
+* **state**: two small synced traits, `state` (`PanelState`) and `theme`;
+* **commands**: the page sends `Command` subclasses ``{"id", "kind", …}``; each is answered by an `Ack` in under 10 ms
+  and later by a `Result` or a `Failure` with the same `id`;
+* **bulk numbers**: binary buffers behind a `Result` (`columns` names them), at most 1 MB each.
+
+`tests/wire/*.json` holds one golden example of each; the Python and the TypeScript test suites both read them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Wire(BaseModel):
+    """Base of all wire types: unknown keys are an error on both sides."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# ---------------------------------------------------------------------------------------------------- state
+
+
+class Tile(Wire):
+    """The five numbers of a card; None draws an en dash, non-finite values are the strings "NaN" and "Infinity"."""
+
+    loss: float | str | None = None
+    l0: float | str | None = None
+    fvu: float | str | None = None
+    ce_loss_score: float | str | None = None
+    dead: float | str | None = None  # share, 0…1
+
+
+class Note(Wire):
+    """What went wrong, below a card."""
+
+    what: str
+    hint: str | None = None
+    kind: str = "error"
+
+
+class Card(Wire):
+    """One training as the list shows it."""
+
+    id: str
+    name: str
+    status: str  # JobStatus value
+    model: str
+    hook_name: str
+    architecture: str  # "TopK k 32", ready to show
+    d_sae: int
+    device: str
+    tokens_total: int
+    tokens_done: int
+    step: int
+    fraction: float
+    rate: float | None = None  # tokens/s
+    eta_seconds: float | None = None
+    phase: str | None = None  # "loading model", "filling buffer", …: shown instead of the rate while it has none
+    queue_position: int | None = None
+    tiles: Tile = Tile()
+    note: Note | None = None
+    dead_window_tokens: int = 1_000_000
+    checkpoint_count: int = 0
+    checkpoint_bytes: int = 0
+    last_checkpoint_step: int | None = None
+    last_checkpoint_tokens: int | None = None
+    sae_id: str | None = None
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    heartbeat_at: float | None = None
+    seconds_running: float = 0.0
+    series: int | None = None  # 0…5: colour, dash and marker of its line in the charts; None = not charted
+
+
+class DeviceInfo(Wire):
+    """One device a run can use."""
+
+    id: str  # "cpu", "cuda:0"
+    label: str  # "cuda:0 (8.0 GB)"
+    total_bytes: int | None = None
+    free_bytes: int | None = None
+
+
+class ChartState(Wire):
+    """What is selected and how the charts draw it; kept in Python so that all views of a panel agree."""
+
+    training_ids: tuple[str, ...] = ()  # selected runs; the first six have a line (their card's `series` says which)
+    x_axis: Literal["tokens", "steps", "time"] = "tokens"
+    log_y: bool = True
+    show_raw: bool = True
+    smoothing: int = Field(default=40, ge=0, le=100)
+    theme: Literal["light", "dark"] = "light"  # as last measured by the page
+    zoomed: bool = False
+    summaries: tuple[str, ...] = ()  # one sentence per chart: loss, L0, FVU
+
+
+class PanelState(Wire):
+    """The synced trait `state` of the panel. `revision` grows with every change.
+
+    The panel's own part gets every card, the chart bar only those with a line, the footer none (it reads `total`).
+    """
+
+    revision: int = 0
+    workspace: str = "default workspace"
+    cards: tuple[Card, ...] = ()
+    total: int = 0  # runs in the workspace
+    charts: ChartState = ChartState()
+    devices: tuple[DeviceInfo, ...] = ()
+    notice: Note | None = None  # concerns the whole workspace (catalog on a network drive, …)
+    updated_at: float = 0.0
+
+
+# ---------------------------------------------------------------------------------------------------- page → Python
+
+
+class Command(Wire):
+    """Base of what the page asks for."""
+
+    id: str
+    kind: str
+
+
+class Refresh(Command):
+    """Pull: answered with `PanelState` when its revision is newer than `revision`, else with null."""
+
+    kind: Literal["refresh"] = "refresh"
+    revision: int = 0
+
+
+class FormSchema(Command):
+    """Answered with `FormData`: what the New training form needs before it opens.
+
+    With `training_id` (Edit and retry) the defaults are that run's settings.
+    """
+
+    kind: Literal["form_schema"] = "form_schema"
+    training_id: str | None = None
+
+
+class Check(Command):
+    """Validate the form and estimate; answered with `CheckResult`. `config`: TrainingConfig data, maybe incomplete."""
+
+    kind: Literal["check"] = "check"
+    config: dict[str, Any]
+
+
+class Create(Command):
+    """Start a training; answered with `{"training_id"}` or a `Failure` of kind "config" with `fields`."""
+
+    kind: Literal["create"] = "create"
+    config: dict[str, Any]
+
+
+class TrainDemo(Command):
+    """Start the demo training; answered with `{"training_id"}`."""
+
+    kind: Literal["train_demo"] = "train_demo"
+
+
+class RunAction(Command):
+    """Something done to one run; answered with `{"training_id"}` of the run it concerns (`retry`: of the new run)."""
+
+    kind: Literal["run_action"] = "run_action"
+    action: Literal["pause", "resume", "stop", "stop_without_saving", "retry", "delete", "import", "checkpoint"]
+    training_id: str
+
+
+class Rename(Command):
+    """Answered with `{"training_id"}`."""
+
+    kind: Literal["rename"] = "rename"
+    training_id: str
+    name: str
+
+
+class Details(Command):
+    """Answered with `DetailsData`."""
+
+    kind: Literal["details"] = "details"
+    training_id: str
+
+
+class Chart(Command):
+    """Change what the charts show; answered with null. None leaves a setting as it is, so that two views cannot undo
+    each other's changes. The charts themselves are bqplot figures."""
+
+    kind: Literal["chart"] = "chart"
+    training_ids: tuple[str, ...] | None = None
+    x_axis: Literal["tokens", "steps", "time"] | None = None
+    log_y: bool | None = None
+    show_raw: bool | None = None
+    smoothing: int | None = Field(default=None, ge=0, le=100)
+    reset_zoom: bool = False
+    theme: Literal["light", "dark"] | None = None
+
+
+class SavePng(Command):
+    """The charts as PNG files, drawn and downloaded by bqplot's own views; answered with null."""
+
+    kind: Literal["save_png"] = "save_png"
+
+
+class MetricTable(Command):
+    """Numbers behind the charts; answered with `TableData` plus one float64 buffer per column."""
+
+    kind: Literal["metric_table"] = "metric_table"
+    training_id: str
+    names: tuple[str, ...] = ("loss", "l0", "fvu")
+    limit: int = Field(default=5000, ge=1, le=20_000)
+    offset: int = 0
+
+
+# ---------------------------------------------------------------------------------------------------- Python → page
+
+
+class Ack(Wire):
+    """The command arrived; its result follows under the same id."""
+
+    id: str
+    kind: Literal["ack"] = "ack"
+
+
+class Result(Wire):
+    """`columns` names the binary buffers that travel with it, in order."""
+
+    id: str
+    kind: Literal["result"] = "result"
+    value: Any = None
+    columns: tuple[str, ...] = ()
+
+
+class Failure(Wire):
+    """The command failed: what, where, what to do. `fields` maps dotted field names to one sentence each."""
+
+    id: str
+    kind: Literal["failure"] = "failure"
+    what: str
+    where: str | None = None
+    hint: str | None = None
+    fields: dict[str, str] = {}
+
+
+class FormField(Wire):
+    """One form field, taken from the JSON schema of TrainingConfig."""
+
+    name: str  # dotted: "sae.k"
+    label: str
+    help: str = ""
+    type: Literal["text", "integer", "number", "boolean", "choice"]
+    choices: tuple[str, ...] = ()
+    default: Any = None
+    minimum: float | None = None
+    maximum: float | None = None
+    optional: bool = False
+    section: Literal["model", "where", "sae", "training", "advanced"]
+    architectures: tuple[str, ...] = ()  # empty: for all
+
+
+class FormData(Wire):
+    """The New training form."""
+
+    fields: tuple[FormField, ...]
+    defaults: dict[str, Any]  # dotted name → value the form starts with
+    devices: tuple[DeviceInfo, ...] = ()
+    suggestions: dict[str, tuple[str, ...]] = {}  # field name → values offered (models, datasets seen before)
+
+
+class Segment(Wire):
+    """One part of the memory bar."""
+
+    label: str
+    bytes: int
+
+
+class Estimate(Wire):
+    """Before Start: memory by part, time, disk. `seconds` is None when nothing was measured on this device yet."""
+
+    device: str
+    memory: tuple[Segment, ...] = ()
+    memory_total_bytes: int = 0
+    device_total_bytes: int | None = None
+    device_free_bytes: int | None = None
+    seconds: float | None = None
+    tokens_per_second: float | None = None
+    basis: str = ""  # "measured on this device", "estimated from the matrix sizes"
+    disk_bytes: int = 0
+    disk_free_bytes: int | None = None
+    queue: int = 0  # runs ahead on that device
+    warnings: tuple[str, ...] = ()
+
+
+class ModelFacts(Wire):
+    """What is known of the chosen model without loading its weights."""
+
+    parameters: int | None = None
+    layers: int | None = None
+    d_model: int | None = None
+    context: int | None = None
+    d_in: int | None = None
+
+
+class CheckResult(Wire):
+    """What a look at the form found; nothing was started."""
+
+    fields: dict[str, str] = {}  # dotted field name → error sentence; empty when the form is good
+    hints: dict[str, str] = {}  # dotted field name → a line of facts below the field
+    model: ModelFacts | None = None
+    name: str = ""  # the name the run would get
+    estimate: Estimate | None = None
+
+
+class CheckpointRow(Wire):
+    """One line of the table of checkpoints."""
+
+    id: str
+    label: str  # "latest", "best FVU", "step 1,000"
+    step: int
+    tokens: int
+    fvu: float | None = None
+    size_bytes: int
+    saved_at: float
+
+
+class Setting(Wire):
+    """One line of the table of settings."""
+
+    name: str
+    value: str
+
+
+class DetailsData(Wire):
+    """What a card shows when it is opened."""
+
+    checkpoints: tuple[CheckpointRow, ...] = ()
+    log: tuple[str, ...] = ()  # newest last, at most 200 lines
+    settings: tuple[Setting, ...] = ()
+    folder: str = ""
+    traceback: str | None = None
+
+
+class TableData(Wire):
+    """`columns` of the Result: "step", "tokens", "time", then each metric; rows = length of every buffer."""
+
+    rows: int
+    total: int

@@ -1,0 +1,165 @@
+"""What the training panel does when a button is pressed: each command is one call of the workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from saewidgets.config import TrainingConfig, validate
+from saewidgets.widgets.base import FieldsError, Handler, Table
+from saewidgets.widgets.cards import checkpoint_row, settings_of
+from saewidgets.widgets.form import form_data
+from saewidgets.widgets.messages import (
+    Chart,
+    Check,
+    CheckResult,
+    Command,
+    Create,
+    Details,
+    DetailsData,
+    FormData,
+    FormSchema,
+    MetricTable,
+    PanelState,
+    Refresh,
+    Rename,
+    RunAction,
+    SavePng,
+    TableData,
+    TrainDemo,
+)
+from saewidgets.widgets.panel_state import PanelModel
+
+LOG_LINES = 200
+
+
+class PanelCommands:
+    """Handlers of one panel. They run on worker threads and write no trait.
+
+    Args:
+        model: the panel's state.
+        wake: asks the publisher thread to show what changed.
+        reset_zoom: asks the charts to follow the data again.
+        save_png: makes the page download the charts as pictures.
+    """
+
+    def __init__(
+        self, model: PanelModel, wake: Callable[[], None], reset_zoom: Callable[[], None], save_png: Callable[[], None]
+    ) -> None:
+        self._model = model
+        self._trainings = model.workspace.trainings
+        self._wake = wake
+        self._reset_zoom = reset_zoom
+        self._save_png = save_png
+
+    def table(self, view: Callable[[PanelState], PanelState]) -> dict[type[Command], Handler]:
+        """Message class → handler; `view` cuts the state down to what the part that asks draws."""
+        return {
+            Refresh: lambda command: self.refresh(command, view),
+            FormSchema: self.form_schema,
+            Check: self.check,
+            Create: self.create,
+            TrainDemo: self.train_demo,
+            RunAction: self.run_action,
+            Rename: self.rename,
+            Details: self.details,
+            Chart: self.chart,
+            MetricTable: self.metric_table,
+            SavePng: self.save_png,
+        }
+
+    def _changed(self, training_id: str | None = None) -> None:
+        self._model.mark_changed(training_id)
+        self._wake()
+
+    def refresh(self, command: Refresh, view: Callable[[PanelState], PanelState]) -> PanelState | None:
+        """The page pulls: runs of other processes and pages that miss updates are covered by this."""
+        self._model.mark_changed(None)
+        self._model.read()
+        state = self._model.state()
+        self._wake()
+        return view(state) if state.revision > command.revision else None
+
+    def form_schema(self, command: FormSchema) -> FormData:
+        workspace = self._model.workspace
+        config = self._trainings.get(command.training_id).record.config if command.training_id else None
+        return form_data(self._model.devices, workspace.suggestions(), config)
+
+    def check(self, command: Check) -> CheckResult:
+        return CheckResult.model_validate(dict(self._trainings.validate(command.config)))
+
+    def create(self, command: Create) -> dict[str, str]:
+        config, fields = validate(command.config)
+        if config is not None:
+            fields = self.check(Check(id=command.id, config=command.config)).fields
+        if config is None or fields:
+            count = len(fields)
+            raise FieldsError(f"{count} field{'s need' if count != 1 else ' needs'} attention.", fields)
+        return self._start(config)
+
+    def train_demo(self, command: TrainDemo) -> dict[str, str]:
+        return self._start(self._trainings.demo_config())
+
+    def _start(self, config: TrainingConfig) -> dict[str, str]:
+        run = self._trainings.create(config)
+        self._changed()
+        return {"training_id": run.id}
+
+    def run_action(self, command: RunAction) -> dict[str, str]:
+        training_id = command.training_id
+        if command.action == "delete":
+            self._trainings.delete(training_id)
+            self._changed()
+            return {"training_id": training_id}
+        run = self._trainings.get(training_id)
+        actions: Mapping[str, Callable[[], Any]] = {
+            "pause": run.pause,
+            "resume": run.resume,
+            "stop": lambda: run.stop(save=True),
+            "stop_without_saving": lambda: run.stop(save=False),
+            "import": run.import_to_saes,
+            "checkpoint": run.checkpoint_now,
+        }
+        if command.action == "retry":
+            training_id = run.retry().id
+        else:
+            actions[command.action]()
+        self._changed(training_id)
+        return {"training_id": training_id}
+
+    def rename(self, command: Rename) -> dict[str, str]:
+        self._trainings.get(command.training_id).rename(command.name)
+        self._changed(command.training_id)
+        return {"training_id": command.training_id}
+
+    def details(self, command: Details) -> DetailsData:
+        run = self._trainings.get(command.training_id)
+        record = run.record
+        best = record.config.get("checkpoints", {}).get("best_metric", "fvu")
+        checkpoints = sorted(run.checkpoints(), key=lambda row: (row.step, row.created_at), reverse=True)
+        return DetailsData(
+            checkpoints=tuple(checkpoint_row(row, best) for row in checkpoints),
+            log=tuple(str(line) for line in run.log(LOG_LINES)),
+            settings=tuple(settings_of(record.config)),
+            folder=record.folder,
+            traceback=record.error.traceback if record.error else None,
+        )
+
+    def chart(self, command: Chart) -> None:
+        self._model.set_chart(command)
+        if command.reset_zoom:
+            self._reset_zoom()
+        self._wake()
+
+    def save_png(self, command: SavePng) -> None:
+        self._save_png()
+
+    def metric_table(self, command: MetricTable) -> Table:
+        columns = self._trainings.metric_columns(command.training_id, command.names, None, None, 0)
+        names = ("step", "tokens", "time", *command.names)
+        page = slice(command.offset, command.offset + command.limit)
+        cut = [np.ascontiguousarray(np.asarray(columns[name], dtype="<f8")[page]) for name in names]
+        value = TableData(rows=len(cut[0]), total=len(columns["step"]))
+        return Table(value, names, tuple(column.tobytes() for column in cut))

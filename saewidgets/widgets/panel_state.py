@@ -1,0 +1,223 @@
+"""What a training panel shows: the workspace's runs, the selection, the charts' settings. No widgets, no threads.
+
+All state of a panel lives here, so that every view of it draws the same; the workspace holds the rest, so that two
+panels agree as well. Methods may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from saewidgets.errors import NotFoundError
+from saewidgets.records import TrainingRecord
+from saewidgets.widgets.cards import card_of
+from saewidgets.widgets.charts import slots_for
+from saewidgets.widgets.messages import Card, Chart, ChartState, DeviceInfo, Note, PanelState
+
+DEVICES_MAX_AGE = 5.0  # seconds; free memory changes while runs come and go
+SETTLE = 0.6  # seconds during which a run that changed is read again: events reach us before the catalog
+
+
+class Trainings(Protocol):
+    """What the panel asks of `Workspace.trainings`."""
+
+    def list(self) -> Sequence[TrainingRecord]: ...
+    def get(self, training_id: str) -> Any: ...
+    def create(self, config: Any) -> Any: ...
+    def delete(self, training_id: str) -> None: ...
+    def validate(self, data: Mapping[str, Any]) -> Mapping[str, Any]: ...
+    def demo_config(self) -> Any: ...
+    def metric_columns(
+        self, training_id: str, names: Sequence[str], min_step: int | None, limit: int | None, offset: int
+    ) -> Mapping[str, Any]: ...
+
+
+class WorkspaceLike(Protocol):
+    """What the panel asks of a `Workspace`."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def notice(self) -> str | None: ...
+    @property
+    def trainings(self) -> Trainings: ...
+    def devices(self) -> Sequence[Mapping[str, Any]]: ...
+    def suggestions(self) -> Mapping[str, Sequence[str]]: ...
+    def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]: ...
+
+
+class PanelModel:
+    """The state of one panel over one workspace."""
+
+    def __init__(self, workspace: WorkspaceLike) -> None:
+        self.workspace = workspace
+        self._lock = threading.RLock()
+        self._reading = threading.Lock()
+        self._reading_devices = threading.Lock()
+        self._records: dict[str, TrainingRecord] = {}
+        self._changed: set[str | None] = {None}
+        self._recent: dict[str | None, float] = {}
+        self._loaded = False
+        self._chart = ChartState()
+        self._slots: dict[str, int] = {}
+        self._devices: tuple[DeviceInfo, ...] = ()
+        self._devices_at = 0.0
+        self._devices_note: Note | None = None
+        self._notice: Note | None = None
+        self._state = PanelState(workspace=workspace.label)
+
+    # --------------------------------------------------------------------------------------------- input
+
+    def mark_changed(self, training_id: str | None = None) -> None:
+        """A run changed (None: anything may have). Nothing is read yet."""
+        with self._lock:
+            self._changed.add(training_id)
+            self._recent[training_id] = time.monotonic()
+
+    def select(self, training_ids: Iterable[str]) -> None:
+        """Select exactly these runs; unknown ids are ignored."""
+        with self._lock:
+            known = [i for i in dict.fromkeys(training_ids) if i in self._records or not self._loaded]
+            self._choose(known)
+
+    def _choose(self, training_ids: Sequence[str]) -> None:
+        self._slots = slots_for(training_ids, self._slots)
+        self._chart = self._chart.model_copy(update={"training_ids": tuple(training_ids)})
+
+    @property
+    def selected(self) -> tuple[str, ...]:
+        with self._lock:
+            return self._chart.training_ids
+
+    def set_chart(self, command: Chart) -> None:
+        """Apply what the page changed; None means as it is."""
+        with self._lock:
+            if command.training_ids is not None:
+                self.select(command.training_ids)
+            fields = ("x_axis", "log_y", "show_raw", "smoothing", "theme")
+            changes = {name: getattr(command, name) for name in fields if getattr(command, name) is not None}
+            self._chart = self._chart.model_copy(update=changes)
+
+    def set_theme(self, theme: str) -> None:
+        with self._lock:
+            self._chart = self._chart.model_copy(update={"theme": theme})
+
+    def set_charts_drawn(self, zoomed: bool, summaries: tuple[str, ...]) -> None:
+        """What only the charts know."""
+        with self._lock:
+            self._chart = self._chart.model_copy(update={"zoomed": zoomed, "summaries": summaries})
+
+    def set_notice(self, notice: Note | None) -> None:
+        with self._lock:
+            self._notice = notice
+
+    # --------------------------------------------------------------------------------------------- reading
+
+    def read(self) -> None:
+        """Bring the records up to date: only those that changed, the whole list when anything may have."""
+        with self._reading:
+            with self._lock:
+                now = time.monotonic()
+                self._recent = {i: marked for i, marked in self._recent.items() if now - marked < SETTLE}
+                changed, self._changed = self._changed | self._recent.keys(), set()
+                known = set(self._records)
+            try:
+                if None in changed or not changed <= known:
+                    self._take({record.id: record for record in self.workspace.trainings.list()})
+                else:
+                    self._take_some(changed)
+            except BaseException:
+                self.mark_changed(None)  # nothing is known of what failed: read all again next time
+                raise
+
+    def _take_some(self, changed: Iterable[str | None]) -> None:
+        records = dict(self._records)
+        for training_id in changed:
+            try:
+                records[str(training_id)] = self.workspace.trainings.get(str(training_id)).record
+            except NotFoundError:  # deleted since: that is the news
+                records.pop(str(training_id), None)
+        self._take(records)
+
+    def _take(self, records: dict[str, TrainingRecord]) -> None:
+        with self._lock:
+            fresh = [i for i in records if i not in self._records]
+            self._records = dict(sorted(records.items(), key=lambda item: item[1].created_at, reverse=True))
+            selected = [i for i in self._chart.training_ids if i in records]
+            if not self._loaded:
+                fresh = [i for i in self._records if self._records[i].status.is_active] or list(self._records)[:1]
+            # A run that appears gets a line, so that whoever pressed Start sees it; what the user unchecked stays so.
+            selected += [i for i in fresh if i not in selected][: max(0, 6 - len(selected))]
+            self._loaded = True
+            self._choose(selected)
+
+    @property
+    def devices_are_old(self) -> bool:
+        """It is time for `read_devices`."""
+        with self._lock:
+            return not self._devices_at or time.monotonic() - self._devices_at > DEVICES_MAX_AGE
+
+    def read_devices(self) -> None:
+        """Ask the workspace for devices and free memory. Seconds the first time (torch), hence never in a cell."""
+        with self._reading_devices:
+            if self.devices_are_old:
+                found = tuple(DeviceInfo.model_validate(dict(device)) for device in self.workspace.devices())
+                with self._lock:
+                    self._devices, self._devices_at, self._devices_note = found, time.monotonic(), None
+
+    def devices_failed(self, note: Note) -> None:
+        """The devices could not be listed; the panel says so until they can be."""
+        with self._lock:
+            self._devices_note, self._devices_at = note, time.monotonic()
+
+    @property
+    def devices(self) -> tuple[DeviceInfo, ...]:
+        with self._lock:
+            return self._devices
+
+    # --------------------------------------------------------------------------------------------- output
+
+    def charted(self) -> list[tuple[TrainingRecord, int]]:
+        """The runs that have a line, with its slot, in the order of the slots."""
+        with self._lock:
+            found = [(self._records[i], slot) for i, slot in self._slots.items() if i in self._records]
+        return sorted(found, key=lambda item: item[1])
+
+    @property
+    def chart(self) -> ChartState:
+        with self._lock:
+            return self._chart
+
+    def state(self) -> PanelState:
+        """The newest state; `revision` is higher than before exactly when something is different."""
+        with self._lock:
+            cards = tuple(self._card(record) for record in self._records.values())
+            new = self._state.model_copy(
+                update={
+                    "workspace": self.workspace.label,
+                    "cards": cards,
+                    "total": len(cards),
+                    "charts": self._chart,
+                    "devices": self._devices,
+                    "notice": self._notice or self._devices_note,
+                }
+            )
+            if new != self._state:
+                self._state = new.model_copy(update={"revision": self._state.revision + 1, "updated_at": time.time()})
+            return self._state
+
+    def _card(self, record: TrainingRecord) -> Card:
+        return card_of(record, self._slots.get(record.id))
+
+
+def for_chart_bar(state: PanelState) -> PanelState:
+    """What the bar above the charts needs: only the runs that have a line."""
+    return state.model_copy(update={"cards": tuple(card for card in state.cards if card.series is not None)})
+
+
+def for_footer(state: PanelState) -> PanelState:
+    """What the line at the bottom needs: no runs, only their number."""
+    return state.model_copy(update={"cards": (), "devices": ()})

@@ -1,0 +1,231 @@
+"""The training panel: start runs, watch them, pause, resume, stop, retry; live charts of loss, L0 and FVU."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Literal
+
+import ipywidgets
+
+from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.render import Html, runs_page
+from saewidgets.render.page import html_document
+from saewidgets.widgets.base import BaseWidget, workers
+from saewidgets.widgets.charts import Charts
+from saewidgets.widgets.messages import Note, PanelState
+from saewidgets.widgets.panel_commands import PanelCommands
+from saewidgets.widgets.panel_state import PanelModel, WorkspaceLike, for_chart_bar, for_footer
+from saewidgets.widgets.publisher import Publisher
+
+logger = logging.getLogger("saewidgets.widgets")
+
+
+class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
+    """Train sparse autoencoders from the notebook. Put it last in a cell to see it.
+
+    Any number of panels may show one workspace, and one panel may be displayed many times: all agree, because all are
+    drawn from the workspace. Runs go on when the panel is closed.
+
+    Args:
+        ws: a `Workspace`; None takes the default one (`$SAEWIDGETS_HOME`, else ``~/.saewidgets``).
+        height: largest inner height of the list of runs in pixels; it scrolls beyond that.
+        theme: ``"auto"`` follows the notebook; ``"light"`` or ``"dark"`` overrides it.
+
+    Raises:
+        ConfigError: `theme` or `height` has no such value.
+        NotFoundError: the frontend is not built (source checkouts only).
+    """
+
+    _closed = True  # until it is built: ipywidgets closes a widget whose constructor raised
+
+    def __init__(
+        self, ws: WorkspaceLike | None = None, *, height: int = 640, theme: Literal["auto", "light", "dark"] = "auto"
+    ) -> None:
+        if theme not in ("auto", "light", "dark"):
+            raise ConfigError(f"There is no theme {theme!r}.", where="theme", hint='Use "auto", "light" or "dark".')
+        if not isinstance(height, int) or isinstance(height, bool) or height < 80:
+            raise ConfigError(
+                f"A height of {height!r} pixels cannot work.", where="height", hint="Use a whole number ≥ 80."
+            )
+        self._panel = PanelModel(ws if ws is not None else _default_workspace())
+        self._closing = threading.Lock()
+        self._closed = False
+        self._reset_zoom = threading.Event()
+        self._reading_devices: Future[None] | None = None
+        if theme != "auto":
+            self._panel.set_theme(theme)
+        self._first_read()
+        self._charts = Charts(self._read_metrics, self._wake)
+        self._draw_charts()
+        commands = PanelCommands(self._panel, self._wake, self._reset_zoom.set, self._charts.save_png)
+        self._parts = tuple(
+            (BaseWidget(view, commands.table(cut), state=cut(self._panel.state()), theme=theme, height=height), cut)
+            for view, cut in (
+                ("training_panel", _whole),
+                ("chart_controls", for_chart_bar),
+                ("training_footer", for_footer),
+            )
+        )
+        top, bar, footer = (part for part, _ in self._parts)
+        super().__init__([top, bar, self._charts.box, footer], layout=ipywidgets.Layout(margin="0", overflow="visible"))
+        self.add_class("sw-frame")
+        self._charts.show()
+        self._publisher = Publisher(self._publish, name="panel", settle=0.4, on_error=self._show_error)
+        self._unsubscribe = self._panel.workspace.subscribe(self._workspace_changed)
+        self._publisher.wake()
+        workers().submit(self._warm_up)
+
+    # --------------------------------------------------------------------------------------------- for Python
+
+    @property
+    def workspace(self) -> Any:
+        """The workspace it shows."""
+        return self._panel.workspace
+
+    @property
+    def selected(self) -> tuple[str, ...]:
+        """Ids of the runs whose box is checked; the first six have lines in the charts. Assign to change it."""
+        return self._panel.selected
+
+    @selected.setter
+    def selected(self, training_ids: Iterable[str]) -> None:
+        ids = [training_ids] if isinstance(training_ids, str) else list(training_ids)
+        known = {card.id for card in self._panel.state().cards}
+        unknown = [training_id for training_id in ids if training_id not in known]
+        if unknown:
+            raise ConfigError(f"There is no training {unknown[0]!r} in this workspace.", where="selected")
+        self._panel.select(ids)
+        self._wake()
+
+    def export_html(self, path: str | Path | None = None) -> Path | str:
+        """The panel's last state as one self-contained page without script.
+
+        Args:
+            path: where to write it; None returns the text instead.
+        """
+        document = html_document("Training", self._static())
+        if path is None:
+            return document
+        target = Path(path)
+        target.write_text(document, "utf-8")
+        return target
+
+    def close(self) -> None:
+        """Remove the panel from the page and stop following the workspace. Its runs go on."""
+        if self._closed:
+            return
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        self._unsubscribe()
+        self._publisher.close()
+        for part, _ in self._parts:
+            part.close()
+        self._charts.close()
+        super().close()
+
+    def _warm_up(self) -> None:
+        """Load what the form's first check needs (torch, transformers: seconds), so that it answers at once later."""
+        try:
+            self._panel.workspace.trainings.validate({})
+        except Exception:  # nothing depends on it; whoever opens the form meets the same error, named
+            logger.exception("The form could not be prepared")
+
+    def __repr__(self) -> str:
+        state = self._panel.state()
+        running = sum(card.status == "running" for card in state.cards)
+        return f"<TrainingPanel {state.workspace}: {state.total} training{'s' * (state.total != 1)}, {running} running>"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        return {**(data or {}), "text/html": str(self._static())}, metadata
+
+    def _static(self) -> Html:
+        state = self._panel.state().model_dump(mode="json")
+        return runs_page(
+            state["cards"], workspace=state["workspace"], taken_at=state["updated_at"], charts=self._charts.static()
+        )
+
+    # --------------------------------------------------------------------------------------------- following
+
+    def _workspace_changed(self, training_id: str | None) -> None:
+        self._panel.mark_changed(training_id)
+        self._wake()
+
+    def _wake(self) -> None:
+        publisher = getattr(self, "_publisher", None)  # the charts exist a moment before it
+        if publisher is not None:
+            publisher.wake()
+
+    def _first_read(self) -> None:
+        try:
+            self._panel.read()
+        except SAEWidgetsError as error:  # the panel is drawn all the same, and says so; the publisher tries again
+            self._show_error(error)
+
+    def _publish(self) -> None:
+        """Runs on the publisher thread, which alone writes traits."""
+        self._panel.read()
+        if self._panel.devices_are_old and (self._reading_devices is None or self._reading_devices.done()):
+            self._reading_devices = workers().submit(self._read_devices)
+        if self._reset_zoom.is_set():
+            self._reset_zoom.clear()
+            self._charts.reset_zoom()
+        self._draw_charts()
+        self._panel.set_notice(self._workspace_notice())
+        self._send_state()
+        self._charts.show()
+
+    def _read_devices(self) -> None:
+        try:
+            self._panel.read_devices()
+        except Exception as error:  # e.g. a broken CUDA driver: the panel works without, and the reason is logged
+            logger.exception("The devices of this machine could not be listed")
+            self._panel.devices_failed(error_note(error))
+        self._wake()
+
+    def _workspace_notice(self) -> Note | None:
+        text = self._panel.workspace.notice
+        return Note(what=text, kind="info") if text else None
+
+    def _draw_charts(self) -> None:
+        self._charts.update(self._panel.charted(), self._panel.chart)
+        self._panel.set_charts_drawn(self._charts.zoomed, self._charts.summaries())
+
+    def _send_state(self) -> None:
+        state = self._panel.state()
+        for part, cut in self._parts:
+            if part.state.get("revision") != state.revision:
+                part.state = cut(state).model_dump(mode="json")
+
+    def _show_error(self, error: BaseException) -> None:
+        """Called on the publisher thread (and before it exists): what failed is shown until a publish succeeds."""
+        self._panel.set_notice(error_note(error))
+        if hasattr(self, "_parts"):
+            self._send_state()
+
+    def _read_metrics(self, training_id: str, names: tuple[str, ...], min_step: int) -> Any:
+        return self._panel.workspace.trainings.metric_columns(training_id, names, min_step, None, 0)
+
+
+def error_note(error: BaseException) -> Note:
+    """An error as the line at the top of the panel."""
+    if isinstance(error, SAEWidgetsError):
+        return Note(what=error.what, hint=error.hint)
+    return Note(what=f"{type(error).__name__}: {error}")
+
+
+def _whole(state: PanelState) -> PanelState:
+    return state
+
+
+def _default_workspace() -> Any:
+    from saewidgets.workspace import default_workspace  # opens a catalog: only when no workspace was given
+
+    return default_workspace()

@@ -1,0 +1,28 @@
+"""The demo run: minutes on two CPU cores, nothing to download."""
+
+from __future__ import annotations
+
+from saewidgets.config import (
+    ActivationsConfig,
+    DemoCorpus,
+    EvaluationConfig,
+    OptimizerConfig,
+    TopKConfig,
+    TrainingConfig,
+)
+
+
+def demo_config() -> TrainingConfig:
+    """A TopK autoencoder on the middle of the embedded model."""
+    return TrainingConfig(
+        model="demo",
+        corpus=DemoCorpus(),
+        hook_name="blocks.2.hook_resid_post",
+        context_size=256,
+        sae=TopKConfig(d_sae=2048, k=32),
+        tokens=2_000_000,
+        batch_size=2048,
+        optimizer=OptimizerConfig(lr=1e-3),
+        activations=ActivationsConfig(model_batch_size=16, shuffle_tokens=65_536),
+        evaluation=EvaluationConfig(tokens=16_384),
+    )

@@ -1,0 +1,77 @@
+"""Files of a workspace: every path stays inside its folder, folders are removed whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from saewidgets.errors import StorageError
+
+
+def prepare_folder(folder: Path) -> Path:
+    """Create `folder` and check that it can be written.
+
+    Raises:
+        StorageError: it is a file, or this user may not write there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"The workspace folder cannot be created: {error.strerror}.",
+            where=str(folder),
+            hint="Choose another folder with Workspace(folder) or $SAEWIDGETS_HOME.",
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StorageError(
+            "The workspace folder is not writable.",
+            where=str(folder),
+            hint="Choose another folder with Workspace(folder) or $SAEWIDGETS_HOME.",
+        )
+    return folder
+
+
+def inside(root: Path, path: Path) -> Path:
+    """`path`, resolved, if it lies inside `root`.
+
+    Raises:
+        StorageError: the path leads out of the folder (by ``..`` or a link).
+    """
+    resolved, base = path.resolve(), root.resolve()
+    if resolved != base and base not in resolved.parents:
+        raise StorageError("The path leads out of the workspace.", where=str(path))
+    return resolved
+
+
+def remove_tree(root: Path, folder: Path) -> int:
+    """Delete `folder`, which must lie strictly inside `root`. Returns the bytes freed; a missing folder frees none."""
+    target = inside(root, folder)
+    if target == root.resolve():
+        raise StorageError("Refusing to delete the workspace itself.", where=str(folder))
+    if not target.exists():
+        return 0
+    freed = folder_size(target)
+    # Renamed first: a reader never meets half a folder, and a crash leaves a name that the next opening sweeps away.
+    trash = target.with_name(f".deleted-{target.name}-{os.getpid()}")
+    target.rename(trash)
+    shutil.rmtree(trash)
+    return freed
+
+
+def sweep_trash(root: Path) -> None:
+    """Finish deletions that a crash cut short."""
+    for leftover in root.glob("*/.deleted-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files below `folder`; files that vanish meanwhile count as nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file() and not path.is_symlink():
+                total += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total

@@ -1,0 +1,34 @@
+"""`ws.jobs`: everything that runs in the background, of every kind and process."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from saewidgets.events import JobStatus
+from saewidgets.jobs import Job
+from saewidgets.records import JobRecord, Records
+
+if TYPE_CHECKING:
+    from saewidgets.workspace.workspace import Workspace
+
+
+class Jobs:
+    """The jobs of a workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._manager = workspace.manager
+
+    def list(
+        self, *, status: JobStatus | Collection[JobStatus] | None = None, kind: str | None = None
+    ) -> Records[JobRecord]:
+        """Jobs of all processes, newest first."""
+        return self._manager.list(status=status, kind=kind)
+
+    def get(self, job_id: str) -> Job:
+        """The handle of a job. Raises `NotFoundError`."""
+        return self._manager.handle(job_id)
+
+    def pause_all(self) -> int:
+        """Pause whatever is queued or running, wherever it runs; returns how many were asked."""
+        return self._manager.pause_all()

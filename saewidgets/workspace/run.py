@@ -1,0 +1,237 @@
+"""`Run`: the handle of one training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.config import TrainingConfig
+from saewidgets.errors import NotFoundError, StateError
+from saewidgets.events import JobStatus, Progress
+from saewidgets.jobs import Job
+from saewidgets.records import CheckpointRecord, ErrorInfo, Records, SAERecord, TrainingRecord
+from saewidgets.render.runs import facts_card
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from saewidgets.workspace.workspace import Workspace
+
+Time = float | datetime | None
+_LEVELS = {"info": "", "warning": "Warning: ", "error": "Error: "}
+
+
+def _unix(when: Time) -> float | None:
+    return when.timestamp() if isinstance(when, datetime) else when
+
+
+class Run:
+    """One training. It holds no state of its own: every property reads the catalog."""
+
+    def __init__(self, workspace: Workspace, training_id: str) -> None:
+        self._workspace = workspace
+        self._trainings = workspace.catalog.trainings
+        self.id = training_id
+
+    # ------------------------------------------------------------------------------------------------ looking
+
+    @property
+    def record(self) -> TrainingRecord:
+        """Everything the catalog knows of it now."""
+        self._workspace.manager.sweep()
+        return self._trainings.get(self.id)
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def config(self) -> TrainingConfig:
+        return TrainingConfig.from_data(self.record.config)
+
+    @property
+    def status(self) -> JobStatus:
+        return self.record.status
+
+    @property
+    def progress(self) -> Progress | None:
+        return self.record.progress
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        return self.record.error
+
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoints, its log and its SAE are."""
+        return Path(self.record.folder)
+
+    def metrics(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        since: Time = None,
+        until: Time = None,
+        min_step: int | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> pd.DataFrame:
+        """Recorded metrics in long form: columns ``step tokens time name value``, oldest first.
+
+        Args:
+            names: which metrics (``["loss", "l0", "fvu"]``); None for all.
+            since, until: time range, Unix seconds or datetimes.
+            min_step: from this step on.
+            limit, offset: page of rows.
+        """
+        import pandas as pd  # costs half a second
+
+        self._workspace.manager.flush()
+        table = self._workspace.catalog.metrics.query(
+            self.id, names, since=_unix(since), until=_unix(until), min_step=min_step, limit=limit, offset=offset
+        )
+        frame = table.to_df()
+        frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
+        return frame
+
+    def checkpoints(self) -> Records[CheckpointRecord]:
+        """Checkpoints on disk, oldest first."""
+        self._workspace.manager.flush()
+        return self._workspace.catalog.checkpoints.list(self.id)
+
+    def log(self, limit: int = 200) -> list[str]:
+        """The last lines of its log, oldest first."""
+        self._workspace.manager.flush()
+        lines = self._workspace.catalog.jobs.log(self._job_id, limit=limit)
+        return [f"{datetime.fromtimestamp(line.time):%H:%M:%S} {_LEVELS[line.level]}{line.message}" for line in lines]
+
+    # ------------------------------------------------------------------------------------------------ steering
+
+    @property
+    def job(self) -> Job:
+        """The background job that runs it."""
+        return self._workspace.manager.handle(self._job_id)
+
+    @property
+    def _job_id(self) -> str:
+        job_id = self._trainings.get(self.id).job_id
+        if job_id is None:
+            raise StateError("The job of this training is gone from the catalog.", where=self.id)
+        return job_id
+
+    def wait(self, timeout: float | None = None) -> JobStatus:
+        """Wait until it has ended or is paused, at most `timeout` seconds; returns the status then."""
+        return self.job.wait(timeout)
+
+    def pause(self) -> None:
+        """Write a checkpoint, free the device and the memory. Acknowledged at once."""
+        self.job.pause()
+
+    def resume(self) -> None:
+        """Queue it again; it continues exactly where it stopped, in this process."""
+        self.job.resume()
+
+    def stop(self, save: bool = True) -> None:
+        """End early and keep what was learned (`save=False`: keep nothing new).
+
+        A run that is paused or interrupted is not loaded again: the SAE is that of its last checkpoint.
+        """
+        asleep = self.status in (JobStatus.PAUSED, JobStatus.INTERRUPTED)
+        self.job.stop(save)
+        if asleep and save:
+            self._export_checkpoint()
+
+    def _export_checkpoint(self) -> None:
+        from saewidgets.training.export import export_checkpoint  # torch: seconds to import
+
+        found = export_checkpoint(self.config, self.folder)
+        if found is not None:
+            self._trainings.update(self.id, sae_path=str(found[0]))
+
+    def cancel(self) -> None:
+        """End early and keep nothing new."""
+        self.job.cancel()
+
+    def result(self, timeout: float | None = None) -> Any:
+        """What the training returned; raises what made it fail."""
+        return self.job.result(timeout)
+
+    def retry(self) -> Run:
+        """Start over as a new run of the same configuration, with `retry_of` set to this one."""
+        return self._workspace.trainings.retry(self.id)
+
+    def checkpoint_now(self) -> None:
+        """Write a checkpoint after the current step.
+
+        Raises:
+            StateError: it does not run in this process.
+        """
+        self._workspace.manager.ask_checkpoint(self._job_id)
+
+    def rename(self, name: str) -> None:
+        """Give it another name."""
+        self._workspace.trainings.rename(self.id, name)
+
+    def delete(self) -> None:
+        """Remove it with its checkpoints, metrics and files. An SAE imported from it stays."""
+        self._workspace.trainings.delete(self.id)
+
+    # ------------------------------------------------------------------------------------------------ what it learned
+
+    def sae(self) -> Any:
+        """The trained SAE as a torch module.
+
+        Raises:
+            StateError: it has not written one yet.
+        """
+        from saewidgets.formats import load_sae  # torch: seconds to import
+
+        return load_sae(self.sae_path)
+
+    @property
+    def sae_path(self) -> Path:
+        """Folder of the SAE in SAELens' format. Raises `StateError` while there is none."""
+        record = self.record
+        if record.sae_path is None:
+            raise StateError(
+                f"{record.name} has not written an SAE yet.",
+                where=self.id,
+                hint="Wait until it has completed, or stop it and keep what was learned.",
+            )
+        path = Path(record.sae_path)
+        if not path.is_dir():
+            raise NotFoundError("The files of the SAE are gone.", where=str(path), hint=f"They were on {record.host}.")
+        return path
+
+    def import_to_saes(self) -> SAERecord:
+        """Put its SAE into the library; a second call returns the same record."""
+        return self._workspace.saes.import_training(self.id)
+
+    def evaluate(self, corpus: Any = None, *, tokens: int = 65_536) -> dict[str, float]:
+        """See `Workspace.evaluate`."""
+        return self._workspace.evaluate(self, corpus, tokens=tokens)
+
+    def __repr__(self) -> str:
+        record = self.record
+        parts = [record.name, record.status.value, f"{record.model} {record.hook_name}"]
+        parts.append(f"{record.architecture} d_sae {record.d_sae:,}")
+        parts.append(f"{record.tokens_done:,} of {record.tokens_total:,} tokens")
+        parts += [f"{name} {record.latest[name]:.4g}" for name in ("loss", "l0", "fvu") if name in record.latest]
+        if record.error:
+            parts.append(record.error.what)
+        return f"<Run {self.id} · {' · '.join(parts)}>"
+
+    def _repr_html_(self) -> str:
+        record = self.record
+        facts = {
+            "Status": record.status.value.capitalize(),
+            "Model and hook": f"{record.model} · {record.hook_name}",
+            "Autoencoder": f"{record.architecture} · d_sae {record.d_sae:,}",
+            "Tokens": f"{record.tokens_done:,} of {record.tokens_total:,}, step {record.step:,}",
+            **{name: f"{record.latest[name]:.4g}" for name in ("loss", "l0", "fvu", "dead") if name in record.latest},
+        }
+        if record.error:
+            facts["Error"] = " ".join(filter(None, [record.error.what, record.error.hint]))
+        return str(facts_card(record.name, facts))

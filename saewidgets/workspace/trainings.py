@@ -1,0 +1,263 @@
+"""`ws.trainings`: create, find and remove training runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.catalog import new_training_id
+from saewidgets.config import TextCorpus, TrainingConfig
+from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
+from saewidgets.events import JobStatus
+from saewidgets.jobs import compute_lane
+from saewidgets.records import Records, TrainingRecord
+from saewidgets.settings import resolve_device
+from saewidgets.workspace import form
+from saewidgets.workspace.demo import demo_config
+from saewidgets.workspace.files import remove_tree
+from saewidgets.workspace.metrics import wide
+from saewidgets.workspace.run import Run
+from saewidgets.workspace.training_job import KIND, Held, TrainingRunners
+
+if TYPE_CHECKING:
+    from saewidgets.workspace.workspace import Workspace
+
+FOLDER = "trainings"
+MIN_FREE_BYTES = 64 * 1024**2  # below this not even a small run's first checkpoint fits
+
+
+class Trainings:
+    """The training runs of a workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._catalog = workspace.catalog
+        self._runners = TrainingRunners(workspace)
+        self._by_job: dict[str, list[str]] = {}
+        workspace.manager.register(KIND, self._runners.make)
+
+    # ------------------------------------------------------------------------------------------------ create
+
+    def create(self, config: TrainingConfig | Mapping[str, Any], *, model: Any = None, tokenizer: Any = None) -> Run:
+        """Queue a training and return at once.
+
+        Args:
+            config: the run; plain data works too.
+            model, tokenizer: a transformers model you have loaded, used as it is (no second copy); `config.model` is
+                then only its name.
+
+        Raises:
+            ConfigError: a setting cannot work; `where` names the field.
+            StorageError: the disk is full.
+        """
+        checked = config if isinstance(config, TrainingConfig) else TrainingConfig.from_data(config)
+        return self._start(checked, self._held(model, tokenizer))
+
+    def retry(self, training_id: str) -> Run:
+        """A new run of the same configuration, with `retry_of` set."""
+        record = self._catalog.trainings.get(training_id)
+        config = TrainingConfig.from_data(record.config)
+        held = self._runners.held(training_id)
+        return self._start(config, held, name=record.name, retry_of=training_id)
+
+    def demo_config(self) -> TrainingConfig:
+        """The run that *Train the demo* and ``saewidgets demo`` start."""
+        return demo_config()
+
+    def held(self, training_id: str) -> Held | None:
+        """The model that was handed in for a training, if that was in this process."""
+        return self._runners.held(training_id)
+
+    def _held(self, model: Any, tokenizer: Any) -> Held | None:
+        if model is None and tokenizer is None:
+            return None
+        if model is None or tokenizer is None:
+            raise ConfigError(
+                "A loaded model needs its tokenizer and the other way round.",
+                where="model" if model is None else "tokenizer",
+                hint="Give both: create(config, model=model, tokenizer=tokenizer).",
+            )
+        return Held(model, tokenizer)
+
+    def _start(
+        self, config: TrainingConfig, held: Held | None, *, name: str | None = None, retry_of: str | None = None
+    ) -> Run:
+        config = self._concrete(config, held)
+        training_id = new_training_id()
+        folder = self._workspace.folder / FOLDER / training_id
+        lane = compute_lane(self._workspace.settings.host, config.device)
+        self._check_disk()
+        if held is not None:
+            self._runners.hold(training_id, held)
+
+        def insert(job_id: str) -> None:
+            self._catalog.trainings.create(
+                id=training_id, job_id=job_id, name=name or config.name or self._free_name(config.default_name),
+                config=config.to_data(), model=config.model, corpus=config.corpus.label, hook_name=config.hook_name,
+                architecture=config.sae.architecture, d_sae=config.sae.d_sae, device=config.device, lane=lane,
+                tokens_total=config.steps * config.batch_size, folder=folder, retry_of=retry_of,
+            )  # fmt: skip
+            folder.mkdir(parents=True, exist_ok=False)
+
+        payload = {"training_id": training_id, "model_given": held is not None}
+        try:
+            self._workspace.manager.submit(KIND, payload, lane, before_start=insert)
+        except BaseException:
+            self._runners.forget(training_id)
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self._catalog.models.upsert(config.model)
+        self._catalog.datasets.upsert(self._dataset(config))
+        return Run(self._workspace, training_id)
+
+    def _concrete(self, config: TrainingConfig, held: Held | None) -> TrainingConfig:
+        """The configuration with what "auto" stands for and absolute paths: it must mean the same elsewhere."""
+        changes: dict[str, Any] = {}
+        if held is not None:
+            device = str(held.model.device)
+            if config.device not in ("auto", device):
+                raise ConfigError(
+                    f"The model you gave is on {device}, but the device is {config.device}.",
+                    where="device",
+                    hint='Move the model, or leave the device at "auto".',
+                )
+            changes["device"] = device
+            if "model" not in config.model_fields_set:
+                changes["model"] = str(getattr(held.model, "name_or_path", "") or type(held.model).__name__)
+        else:
+            wanted = self._workspace.settings.device if config.device == "auto" else config.device
+            changes["device"] = resolve_device(wanted)
+            if config.model != "demo" and Path(config.model).expanduser().is_dir():
+                changes["model"] = str(Path(config.model).expanduser().absolute())
+        files = getattr(config.corpus, "files", ())
+        if files:
+            paths = [str(Path(name).expanduser().absolute()) for name in files]
+            missing = [path for path in paths if not Path(path).exists()]
+            if missing:
+                raise ConfigError(
+                    f"There is no file or folder {missing[0]!r}.",
+                    where="corpus",
+                    hint='Enter "demo", or the path of a text file or folder.',
+                )
+            changes["corpus.files"] = paths
+        return config.replace(**changes)
+
+    def _check_disk(self) -> None:
+        free = shutil.disk_usage(self._workspace.folder).free
+        if free < MIN_FREE_BYTES:
+            raise StorageError(
+                f"Not enough disk space: {free / 1e6:.0f} MB free.",
+                where=str(self._workspace.folder),
+                hint="Delete trainings you no longer need, or open a workspace on another disk.",
+            )
+
+    def _free_name(self, wanted: str) -> str:
+        taken = {record.name for record in self._catalog.trainings.list(search=wanted)}
+        if wanted not in taken:
+            return wanted
+        number = 2
+        while f"{wanted}-{number}" in taken:
+            number += 1
+        return f"{wanted}-{number}"
+
+    @staticmethod
+    def _dataset(config: TrainingConfig) -> str:
+        corpus = config.corpus
+        return corpus.files[0] if isinstance(corpus, TextCorpus) and len(corpus.files) == 1 else corpus.label
+
+    # ------------------------------------------------------------------------------------------------ find
+
+    def list(
+        self,
+        *,
+        status: JobStatus | str | Collection[JobStatus | str] | None = None,
+        model: str | None = None,
+        search: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Records[TrainingRecord]:
+        """Runs, newest first. `search` looks in names, models and hook names."""
+        self._workspace.manager.sweep()
+        return self._catalog.trainings.list(status=status, model=model, search=search, limit=limit, offset=offset)
+
+    def get(self, training_id: str) -> Run:
+        """The run with this id, with an id that begins so, or with this name.
+
+        Raises:
+            NotFoundError: there is none, or several begin so; the message lists them.
+        """
+        try:
+            return Run(self._workspace, self._catalog.trainings.get(training_id).id)
+        except NotFoundError:
+            records = self._catalog.trainings.list()
+        begins = [record.id for record in records if record.id.startswith(training_id)]
+        found = begins or [record.id for record in records if record.name == training_id]
+        if len(found) == 1:
+            return Run(self._workspace, found[0])
+        if found:
+            listed = ", ".join(found[:5])
+            raise NotFoundError(f"{len(found)} trainings match {training_id!r}: {listed}.", hint="Give the whole id.")
+        raise NotFoundError(f"There is no training {training_id!r}.", hint="List them with ws.trainings.list().")
+
+    def metric_columns(
+        self,
+        training_id: str,
+        names: Sequence[str],
+        min_step: int | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> dict[str, Any]:
+        """Metrics in wide form for charts and tables: numpy arrays ``step tokens time`` and one per name.
+
+        Rows are the steps at which any of them was recorded; where one was not, it is NaN.
+        """
+        self._workspace.manager.flush()
+        return wide(self._catalog.metrics.query(training_id, names, min_step=min_step), names, limit, offset)
+
+    def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
+        """See `Workspace.subscribe`."""
+
+        def on_update(job_id: str, updates: Any) -> None:
+            for training_id in self._of_job(job_id):
+                callback(training_id)
+
+        return self._workspace.manager.subscribe(on_update)
+
+    def _of_job(self, job_id: str) -> Sequence[str | None]:
+        """Ids of the trainings of a job; they never change, so each is looked up once. `[None]`: not known yet."""
+        if job_id not in self._by_job:
+            found = [record.id for record in self._catalog.trainings.by_job(job_id)]
+            if not found:
+                return [None]
+            self._by_job[job_id] = found
+        return self._by_job[job_id]
+
+    def validate(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Check a form without starting anything: errors by field, hints, facts of the model, an estimate."""
+        return form.check(self._workspace, data, self._free_name)
+
+    # ------------------------------------------------------------------------------------------------ change
+
+    def rename(self, training_id: str, name: str) -> None:
+        """Give a run another name. Raises `ConfigError` if it is empty or too long."""
+        name = name.strip()
+        if not name or len(name) > 120:
+            raise ConfigError("A name has 1 to 120 characters.", where="name")
+        self._catalog.trainings.rename(training_id, name)
+
+    def delete(self, training_id: str) -> int:
+        """Remove a run with its metrics, checkpoints and files. An SAE imported from it stays. Returns the bytes freed.
+
+        Raises:
+            StateError: it is running; stop it first.
+        """
+        record = self.get(training_id).record
+        if record.status.is_active:
+            raise StateError(f"{record.name} is {record.status}.", where=record.id, hint="Stop it, then delete it.")
+        if record.status is JobStatus.QUEUED and record.job_id is not None:
+            self._workspace.manager.request(record.job_id, "cancel")
+        folder = self._catalog.trainings.delete(record.id)
+        self._runners.forget(record.id)
+        return remove_tree(self._workspace.folder, folder)

@@ -1,0 +1,128 @@
+"""`Workspace`: opens a folder and hands out its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from saewidgets.catalog import Catalog
+from saewidgets.jobs import JobManager, JobSettings
+from saewidgets.settings import Settings
+from saewidgets.workspace import reading
+from saewidgets.workspace.devices import devices
+from saewidgets.workspace.files import prepare_folder, sweep_trash
+from saewidgets.workspace.jobs import Jobs
+from saewidgets.workspace.run import Run
+from saewidgets.workspace.saes import SAEs
+from saewidgets.workspace.trainings import Trainings
+
+
+class Workspace:
+    """A folder with a catalog, the files it names, and the jobs that run in this process.
+
+    Args:
+        folder: where everything is kept; None takes ``$SAEWIDGETS_HOME``, else ``~/.saewidgets``.
+        catalog_url: an SQLAlchemy URL of a shared catalog; None keeps it in ``catalog.sqlite`` in the folder.
+        settings: host name, default device; None reads the environment.
+        jobs: times of the job manager (polling, heartbeats), for tests.
+
+    Several processes may open the same folder. Threads may share one `Workspace`.
+
+    Raises:
+        StorageError: the folder cannot be created or written.
+        CatalogError: the catalog is damaged, or was written by a newer version of this package.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        *,
+        catalog_url: str | None = None,
+        settings: Settings | None = None,
+        jobs: JobSettings | None = None,
+    ) -> None:
+        found = settings or Settings.from_environment()
+        home = Path(folder).expanduser().absolute() if folder is not None else found.home
+        self.settings = replace(found, home=home)
+        self.folder = prepare_folder(home)
+        self.is_default = folder is None
+        self.catalog = Catalog(self.folder, catalog_url, host=self.settings.host)
+        sweep_trash(self.folder)
+        self.manager = JobManager(self.catalog.jobs, replace(jobs or JobSettings(), host=self.settings.host))
+        self.trainings = Trainings(self)
+        self.saes = SAEs(self)
+        self.jobs = Jobs(self)
+        self.closed = False
+
+    @property
+    def label(self) -> str:
+        """How a panel names this workspace."""
+        return "default workspace" if self.is_default else self.folder.name or str(self.folder)
+
+    @property
+    def notice(self) -> str | None:
+        """Something the user should know about the whole workspace (a catalog on a network drive, say)."""
+        return self.catalog.notice
+
+    def devices(self) -> list[dict[str, Any]]:
+        """Devices a run can use: ``id``, ``label``, ``total_bytes``, ``free_bytes``."""
+        return [asdict(device) for device in devices()]
+
+    def suggestions(self) -> Mapping[str, Sequence[str]]:
+        """Models and datasets used here before, newest first, for the form."""
+        models = self.catalog.models.names(limit=20)
+        corpora = self.catalog.datasets.names(limit=20)
+        return {
+            "model": tuple(dict.fromkeys(["demo", *models])),
+            "corpus": tuple(dict.fromkeys(["demo", *corpora])),
+        }
+
+    def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
+        """Be told that something changed: the id of the training, or None when it may be anything.
+
+        Called from a background thread, at most about ten times a second per run. Returns the function that ends it.
+        """
+        return self.trainings.subscribe(callback)
+
+    def evaluate(self, what: str | Run, corpus: Any = None, *, tokens: int = 65_536) -> dict[str, float]:
+        """Measure an SAE on text it was not trained on.
+
+        Args:
+            what: the id of an SAE or a training, or a `Run`.
+            corpus: other text than the one it was trained on (then all of it may be used); None takes the held-out
+                part of its own.
+            tokens: about how many tokens to read.
+
+        Returns:
+            ``fvu mse l0 ce_loss_score ce_loss_clean ce_loss_sae ce_loss_zero dead n_tokens …``; defined in
+            `docs/evaluation.md`.
+        """
+        return reading.evaluate(self, what, corpus, tokens)
+
+    def read_features(self, what: str | Run, corpus: Any = None, *, n: int = 10, tokens: int = 131_072) -> Any:
+        """The `n` most clearly interpretable latents with the text they fire on (arguments as in `evaluate`).
+
+        Returns:
+            a reading with ``.to_text()``, ``.to_data()`` and an HTML representation.
+        """
+        return reading.read_features(self, what, corpus, n, tokens)
+
+    def close(self) -> None:
+        """Let running jobs write a checkpoint, then close the catalog. May be called twice."""
+        if self.closed:
+            return
+        self.closed = True
+        self.manager.close()
+        self.catalog.close()
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{len(self.trainings.list())} trainings, {len(self.saes.list())} SAEs"
+        return f"<Workspace {self.folder} · {state}>"

@@ -1,0 +1,223 @@
+"""Packing: the policy for special tokens, the split, and files that are whole or absent."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from saewidgets.activations import PackedTokens, open_corpus, pack, packing
+from saewidgets.activations.corpus import Document, Split
+from saewidgets.config import TextCorpus
+from saewidgets.errors import ConfigError, FormatError, StorageError
+from saewidgets.lm import LoadedModel
+
+TEXTS = ("The king went down to the river.", "Call me Ishmael.", "", "The people followed him to the sea.")
+
+
+def _stream(tokenizer: Any, texts: tuple[str, ...] = TEXTS) -> list[int]:
+    return [
+        i for t in texts if t for i in [tokenizer.eos_token_id, *tokenizer(t, add_special_tokens=False)["input_ids"]]
+    ]
+
+
+@pytest.mark.parametrize("prepend_bos", [True, False])
+def test_contexts_are_the_documents_one_after_another(lm: LoadedModel, tmp_path: Path, prepend_bos: bool) -> None:
+    packed = pack(
+        open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10, prepend_bos=prepend_bos
+    )
+    found = packed.contexts(np.arange(packed.n_contexts))
+    expected = _stream(lm.tokenizer)
+    if prepend_bos:
+        assert (found[:, 0] == lm.tokenizer.bos_token_id).all()
+        found = found[:, 1:]
+    assert list(found.reshape(-1)) == expected[: found.size]
+    assert len(expected) - found.size == packed.facts.n_dropped_tokens < found.shape[1]
+    assert packed.facts.n_documents == 3
+    assert packed.facts.largest_id == max(expected)
+    assert (packed.folder / "tokens.bin").stat().st_size == packed.n_contexts * 10 * 2  # uint16
+
+
+def test_special_positions_are_masked(lm: LoadedModel, tmp_path: Path) -> None:
+    packed = pack(open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10)
+    tokens = packed.contexts(np.arange(packed.n_contexts))
+    kept = packed.kept(tokens)
+    assert np.array_equal(kept, ~np.isin(tokens, [lm.tokenizer.bos_token_id, lm.tokenizer.eos_token_id]))
+    assert packed.kept(tokens, exclude_special_tokens=False).all()
+    assert np.array_equal(packed.kept_counts(np.arange(packed.n_contexts)), kept.sum(axis=1))
+
+
+def test_a_long_document_gets_no_separator_inside(
+    lm: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from saewidgets.activations import corpus
+
+    monkeypatch.setattr(corpus, "PIECE_CHARACTERS", 40)
+    monkeypatch.setattr(packing, "_TOKENISE_CHARACTERS", 60)
+    text = "\n".join(TEXTS) * 5
+    packed = pack(open_corpus(TextCorpus(strings=(text,))), lm.tokenizer, folder=tmp_path, context_size=8)
+    tokens = packed.contexts(np.arange(packed.n_contexts))[:, 1:].reshape(-1)
+    assert list(np.flatnonzero(tokens == lm.tokenizer.eos_token_id)) == [0]
+    assert lm.tokenizer.decode(tokens[1:]) == text[: len(lm.tokenizer.decode(tokens[1:]))]
+
+
+def test_gpt2_style_tokenizers_use_their_one_mark_for_both(lm: LoadedModel, tmp_path: Path) -> None:
+    import copy
+
+    tokenizer = copy.deepcopy(lm.tokenizer)
+    tokenizer.bos_token = None
+    packed = pack(open_corpus(TextCorpus(strings=TEXTS)), tokenizer, folder=tmp_path, context_size=10)
+    assert packed.facts.bos == packed.facts.separator == tokenizer.eos_token_id
+    assert (packed.contexts([0, 1])[:, 0] == tokenizer.eos_token_id).all()
+
+
+def test_the_same_text_is_packed_once(lm: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = open_corpus(TextCorpus(strings=TEXTS))
+    first = pack(corpus, lm.tokenizer, folder=tmp_path, context_size=10)
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "_write", lambda *a, **k: pytest.fail("packed twice"))
+        again = pack(corpus, lm.tokenizer, folder=tmp_path, context_size=10, validation_share=0.4)
+    assert again.folder == first.folder
+    others = [
+        pack(corpus, lm.tokenizer, folder=tmp_path, context_size=9),
+        pack(corpus, lm.tokenizer, folder=tmp_path, context_size=10, prepend_bos=False),
+        pack(open_corpus(TextCorpus(strings=TEXTS[:2])), lm.tokenizer, folder=tmp_path, context_size=10),
+    ]
+    assert len({first.fingerprint, *(o.fingerprint for o in others)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("n", "share", "expected"), [(1000, 0.02, 20), (10, 0.02, 1), (1, 0.02, 0), (10, 0.0, 0), (2, 0.4, 1)]
+)
+def test_the_split_is_even_disjoint_and_whole(n: int, share: float, expected: int) -> None:
+    train, validation = packing._split(n, 0, share)
+    assert len(validation) == expected
+    assert sorted([*train, *validation]) == list(range(n))
+    if expected > 2:
+        gaps = np.diff(validation)
+        assert gaps.max() - gaps.min() <= 1
+
+
+class _WithHeldOut:
+    label, held_out = "own split", True
+
+    def documents(self, split: Split = "train") -> Iterator[Document]:
+        for number in range(6 if split == "train" else 3):
+            yield Document(f"{split} document number {number} about the king", f"{split} {number}")
+
+    def fingerprint(self) -> str:
+        return "own"
+
+
+def test_a_corpus_with_held_out_documents_keeps_its_split(lm: LoadedModel, tmp_path: Path) -> None:
+    packed = pack(_WithHeldOut(), lm.tokenizer, folder=tmp_path, context_size=12, validation_share=0.4)
+    assert lm.tokenizer.decode(packed.contexts(packed.train).reshape(-1)).count("validation") == 0
+    assert "validation document" in lm.tokenizer.decode(packed.contexts(packed.validation)[:, 1:].reshape(-1))
+    assert packed.facts.n_held_out == len(packed.validation) > 0
+
+
+def test_without_held_out_text_evaluation_reads_training_text(lm: LoadedModel, tmp_path: Path) -> None:
+    corpus = open_corpus(TextCorpus(strings=TEXTS * 4))
+    packed = pack(corpus, lm.tokenizer, folder=tmp_path, context_size=10, validation_share=0)
+    assert len(packed.validation) == 0
+    assert packed.evaluation_contexts(35).shape == (4, 10)
+    assert packed.evaluation_contexts(10**9).shape == (packed.n_contexts, 10)
+
+
+@pytest.mark.parametrize("text", ["", "   "])
+def test_an_empty_corpus(lm: LoadedModel, tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"holds no text|less than one context") as caught:
+        pack(open_corpus(TextCorpus(strings=(text,))), lm.tokenizer, folder=tmp_path, context_size=64)
+    assert caught.value.where == "corpus"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_short_a_corpus_says_how_short(lm: LoadedModel, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has \d+ tokens, less than one context of 64"):
+        pack(open_corpus(TextCorpus(strings=("Call me Ishmael.",))), lm.tokenizer, folder=tmp_path, context_size=64)
+
+
+def test_nothing_is_left_behind_when_it_is_interrupted(lm: LoadedModel, tmp_path: Path) -> None:
+    def check() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack(open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10, check=check)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_at_once_leave_one_whole_folder(lm: LoadedModel, tmp_path: Path) -> None:
+    barrier = threading.Barrier(2)
+    found: list[PackedTokens] = []
+
+    def work() -> None:
+        corpus = open_corpus(TextCorpus(strings=TEXTS * 50))
+        found.append(
+            pack(corpus, lm.tokenizer, folder=tmp_path, context_size=10, check=lambda: barrier.wait(30) and None)
+        )
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 2
+    assert [p.name for p in tmp_path.iterdir()] == [found[0].fingerprint]
+
+
+def test_a_full_disk_is_reported(lm: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **kwargs: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(packing, "_write", full)
+    with pytest.raises(StorageError, match="No space left on device") as caught:
+        pack(open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10)
+    assert caught.value.where == str(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["truncated", "no json", "wrong dtype"])
+def test_damaged_files_are_refused(lm: LoadedModel, tmp_path: Path, damage: str) -> None:
+    packed = pack(open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10)
+    facts = packed.folder / "pack.json"
+    if damage == "truncated":
+        tokens = packed.folder / "tokens.bin"
+        tokens.write_bytes(tokens.read_bytes()[:-2])
+    elif damage == "no json":
+        facts.write_text("{")
+    else:
+        facts.write_text(json.dumps(json.loads(facts.read_text()) | {"dtype": "O"}))
+    with pytest.raises(FormatError, match="Delete this folder"):
+        PackedTokens(packed.folder)
+
+
+def test_the_tokenizer_is_left_as_it_was(lm: LoadedModel, tmp_path: Path) -> None:
+    lm.tokenizer.backend_tokenizer.enable_truncation(3)
+    try:
+        packed = pack(open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10)
+        assert lm.tokenizer.backend_tokenizer.truncation["max_length"] == 3
+    finally:
+        lm.tokenizer.backend_tokenizer.no_truncation()
+    assert packed.n_contexts > 1
+    assert (
+        pack(open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10).folder
+        == packed.folder
+    )
+
+
+def test_long_ago_abandoned_folders_are_removed(lm: LoadedModel, tmp_path: Path) -> None:
+    import os
+    import time
+
+    old, new = tmp_path / ".partial-x-1", tmp_path / ".partial-x-2"
+    old.mkdir()
+    new.mkdir()
+    os.utime(old, (time.time() - 2 * 86400,) * 2)
+    pack(open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10)
+    assert not old.exists()
+    assert new.exists()

@@ -1,0 +1,276 @@
+"""The stream is a pure function of (configuration, seed, batch number) and says what it depends on."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from saewidgets.activations import ActivationStream, PackedTokens, open_corpus, pack
+from saewidgets.config import TextCorpus, TrainingConfig
+from saewidgets.errors import ConfigError
+from saewidgets.events import Interruption, Request
+from saewidgets.lm import HookError, LoadedModel, capture
+
+HOOK = "blocks.0.hook_resid_post"
+
+
+def _config(**changes: Any) -> TrainingConfig:
+    settings = {
+        "hook_name": HOOK,
+        "context_size": 16,
+        "batch_size": 20,
+        "tokens": 1000,
+        "activations": {"model_batch_size": 3, "shuffle_tokens": 90, "norm_tokens": 256},
+    }
+    return TrainingConfig.from_data({**settings, **changes})
+
+
+def _take(stream: ActivationStream, start: int, count: int) -> list[Tensor]:
+    batches = stream.batches(start)
+    return [next(batches) for _ in range(count)]
+
+
+def _reference_rows(lm: LoadedModel, packed: PackedTokens, seed: int, model_batch: int, epochs: int) -> np.ndarray:
+    """Every kept row of the first epochs in reading order, computed plainly."""
+    order = np.concatenate(
+        [
+            packed.train[
+                np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 1, e]))).permutation(
+                    len(packed.train)
+                )
+            ]
+            for e in range(epochs)
+        ]
+    )
+    order = order[: len(order) // model_batch * model_batch]
+    rows = []
+    for at in range(0, len(order), model_batch):
+        ids = packed.contexts(order[at : at + model_batch])
+        found = capture(lm.model, [HOOK], torch.from_numpy(ids))[HOOK].numpy()
+        special = np.isin(ids, lm.tokenizer.all_special_ids)
+        rows.append(found[~special])
+    return np.concatenate(rows)
+
+
+def test_any_start_gives_the_same_batches_bit_for_bit(lm: LoadedModel, packed: PackedTokens) -> None:
+    count = 110
+    whole = _take(ActivationStream(lm, packed, _config(), 7), 0, count)
+    assert count * 20 > 2 * ActivationStream(lm, packed, _config(), 7).tokens_per_epoch  # epochs end inside
+    for start in (*range(12), 23, 47, 49, 50, 51, 98, 100, 108):
+        for offset, batch in enumerate(_take(ActivationStream(lm, packed, _config(), 7), start, min(3, count - start))):
+            assert torch.equal(batch, whole[start + offset]), (start, offset)
+
+
+@pytest.mark.parametrize("model_batch", [1, 3, 64])
+def test_windows_hold_exactly_the_rows_of_the_text(lm: LoadedModel, packed: PackedTokens, model_batch: int) -> None:
+    config = _config(activations={"model_batch_size": model_batch, "shuffle_tokens": 90, "norm_tokens": 256})
+    stream = ActivationStream(lm, packed, config, 3)
+    assert stream.window == 80  # a multiple of the batch size
+    rows = _reference_rows(lm, packed, 3, model_batch, epochs=3)
+    iterator = stream.batches()
+    for window in range(len(rows) // 80):
+        batches = torch.cat([next(iterator) for _ in range(4)]).numpy()
+        expected = rows[80 * window : 80 * (window + 1)]
+        order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([3, 2, window]))).permutation(80)
+        np.testing.assert_allclose(batches, expected[order], rtol=1e-5, atol=1e-6)
+
+
+def test_an_epoch_reads_every_training_token_once(lm: LoadedModel, packed: PackedTokens) -> None:
+    stream = ActivationStream(lm, packed, _config(), 0)
+    kept = packed.kept(packed.contexts(packed.train))
+    assert stream.tokens_per_epoch == kept.sum() < kept.size
+    order, before = stream._epoch(5)
+    assert sorted(order) == sorted(packed.train)
+    assert not np.array_equal(order, stream._epoch(6)[0])
+    assert before[-1] + stream._counts[np.searchsorted(packed.train, order[-1])] == stream.tokens_per_epoch
+
+
+def test_seeds_differ_and_shuffle(lm: LoadedModel, packed: PackedTokens) -> None:
+    first = _take(ActivationStream(lm, packed, _config(), 0), 0, 1)[0]
+    other = _take(ActivationStream(lm, packed, _config(), 1), 0, 1)[0]
+    assert not torch.equal(first, other)
+
+
+def test_batches_are_float32_tensors_of_their_own_that_autograd_takes(lm: LoadedModel, packed: PackedTokens) -> None:
+    batches = ActivationStream(lm, packed, _config(), 0).batches()
+    first = next(batches)
+    copy = first.clone()
+    weight = torch.ones(32, requires_grad=True)
+    (first * weight).sum().backward()
+    first.zero_()  # the consumer may do what it likes
+    for _ in range(6):
+        next(batches)
+    assert torch.equal(next(ActivationStream(lm, packed, _config(), 0).batches()), copy)
+    assert weight.grad is not None
+    assert first.dtype == torch.float32
+    assert first.shape == (20, 32)
+    assert not first.is_inference()
+    assert not first.requires_grad
+
+
+def test_half_precision_models_give_float32(lm: LoadedModel, packed: PackedTokens) -> None:
+    import copy
+    from dataclasses import replace
+
+    half = replace(lm, model=copy.deepcopy(lm.model).to(torch.bfloat16))
+    stream = ActivationStream(half, packed, _config(), 0)
+    batch = next(stream.batches())
+    assert batch.dtype == torch.float32
+    assert stream.layout["model_dtype"] == "bfloat16"
+    full = next(ActivationStream(lm, packed, _config(), 0).batches())
+    assert torch.nn.functional.cosine_similarity(batch, full).min() > 0.99
+
+
+def test_the_model_is_left_as_it_was(lm: LoadedModel, packed: PackedTokens) -> None:
+    lm.model.train()
+    try:
+        first = _take(ActivationStream(lm, packed, _config(), 0), 0, 2)
+        assert lm.model.training
+        assert all(module.training for module in lm.model.modules())
+    finally:
+        lm.model.eval()
+    for batch, again in zip(first, _take(ActivationStream(lm, packed, _config(), 0), 0, 2), strict=True):
+        assert torch.equal(batch, again)  # dropout was off
+
+
+def test_check_runs_between_model_batches_and_can_end_it(lm: LoadedModel, packed: PackedTokens) -> None:
+    calls = 0
+
+    def check() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise Interruption(Request.PAUSE)
+
+    stream = ActivationStream(lm, packed, _config(), 0)
+    batches = stream.batches(0, check)
+    first = next(batches)
+    with pytest.raises(Interruption):
+        list(itertools.islice(batches, 8))
+    assert calls == 3
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in lm.model.modules())
+    assert torch.equal(next(stream.batches()), first)
+
+
+def test_global_generators_are_not_touched(lm: LoadedModel, packed: PackedTokens) -> None:
+    state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
+    stream = ActivationStream(lm, packed, _config(), 0)
+    stream.estimate_scale()
+    _take(stream, 0, 5)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert np.array_equal(numpy_state, np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
+    assert torch.is_grad_enabled()
+
+
+def test_two_threads_read_the_same_model_undisturbed(lm: LoadedModel, packed: PackedTokens) -> None:
+    expected = _take(ActivationStream(lm, packed, _config(), 0), 0, 12)
+    found: dict[int, list[Tensor]] = {}
+    threads = [
+        threading.Thread(target=lambda n=n: found.update({n: _take(ActivationStream(lm, packed, _config(), 0), 0, 12)}))
+        for n in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for n in range(3):
+        assert all(torch.equal(a, b) for a, b in zip(expected, found[n], strict=True))
+
+
+def test_the_scale_brings_the_mean_norm_to_root_d(lm: LoadedModel, packed: PackedTokens) -> None:
+    stream = ActivationStream(lm, packed, _config(), 3)
+    rows = _reference_rows(lm, packed, 3, 3, epochs=1)[:256]
+    expected = np.sqrt(32) / np.linalg.norm(rows.astype(np.float64), axis=1).mean()
+    assert stream.estimate_scale() == pytest.approx(expected, rel=1e-6)
+    next(stream.batches(9))
+    assert stream.estimate_scale() == ActivationStream(lm, packed, _config(), 3).estimate_scale()
+
+
+def test_the_scale_of_a_corpus_smaller_than_asked_for_uses_all_of_it(lm: LoadedModel, packed: PackedTokens) -> None:
+    config = _config(activations={"model_batch_size": 3, "shuffle_tokens": 90, "norm_tokens": 10**6})
+    stream = ActivationStream(lm, packed, config, 3)
+    rows = _reference_rows(lm, packed, 3, 3, epochs=2)[: stream.tokens_per_epoch]
+    expected = np.sqrt(32) / np.linalg.norm(rows.astype(np.float64), axis=1).mean()
+    assert stream.estimate_scale() == pytest.approx(expected, rel=1e-6)
+
+
+def test_special_tokens_can_be_kept(lm: LoadedModel, packed: PackedTokens) -> None:
+    settings = {"model_batch_size": 3, "shuffle_tokens": 90, "norm_tokens": 256, "exclude_special_tokens": False}
+    stream = ActivationStream(lm, packed, _config(activations=settings), 0)
+    assert stream.tokens_per_epoch == len(packed.train) * 16
+
+
+def test_the_layout_tells_runs_apart(lm: LoadedModel, packed: PackedTokens) -> None:
+    import copy
+    from dataclasses import replace
+
+    layout = ActivationStream(lm, packed, _config(), 0).layout
+    assert layout == ActivationStream(lm, packed, _config(), 0).layout
+    assert layout["threads"] == torch.get_num_threads()
+    assert layout["torch"] == torch.__version__
+    changed = copy.deepcopy(lm.model)
+    with torch.no_grad():
+        next(changed.parameters()).mul_(1.5)
+    others = [
+        ActivationStream(lm, packed, _config(), 1).layout,
+        ActivationStream(lm, packed, _config(batch_size=25), 0).layout,
+        ActivationStream(lm, packed, _config(hook_name="blocks.1.hook_mlp_out"), 0).layout,
+        ActivationStream(replace(lm, model=changed), packed, _config(), 0).layout,
+    ]
+    assert all(other != layout for other in others)
+
+
+def test_evaluation_contexts_are_held_out(lm: LoadedModel, packed: PackedTokens) -> None:
+    found = ActivationStream(lm, packed, _config(), 0).evaluation_contexts(40)
+    assert found.shape == (3, 16)
+    assert found.dtype == torch.int64
+    held_out = {tuple(row) for row in packed.contexts(packed.validation)}
+    assert {tuple(row) for row in found.tolist()} <= held_out
+    assert torch.equal(found, ActivationStream(lm, packed, _config(), 99).evaluation_contexts(40))
+
+
+def test_too_small_a_corpus_is_refused(lm: LoadedModel, packed: PackedTokens) -> None:
+    with pytest.raises(ConfigError, match=r"fewer than one batch of 10,000") as caught:
+        ActivationStream(lm, packed, _config(batch_size=10_000, tokens=10_000), 0)
+    assert caught.value.where == "corpus"
+
+
+def test_contexts_longer_than_the_model_reads_are_refused(lm: LoadedModel, tmp_path: Path) -> None:
+    corpus = open_corpus(TextCorpus(strings=["word " * 400]))
+    long = pack(corpus, lm.tokenizer, folder=tmp_path, context_size=65)
+    with pytest.raises(ConfigError, match=r"reads at most 64 tokens at once, not 65") as caught:
+        ActivationStream(lm, long, _config(), 0)
+    assert caught.value.where == "context_size"
+
+
+def test_a_foreign_tokenizer_is_refused(packed: PackedTokens) -> None:
+    from saewidgets.lm import wrap_model
+    from tests.lm.models import build
+
+    small = wrap_model(build("gpt2"), object())  # 64 tokens; the text has ids up to 299
+    with pytest.raises(ConfigError, match=r"token id \d+, but .* knows 64 tokens") as caught:
+        ActivationStream(small, packed, _config(), 0)
+    assert caught.value.where == "tokenizer"
+
+
+def test_an_unknown_hook_is_refused(lm: LoadedModel, packed: PackedTokens) -> None:
+    with pytest.raises(HookError, match="no layer 9"):
+        ActivationStream(lm, packed, _config(hook_name="blocks.9.hook_resid_post"), 0)
+
+
+def test_activations_that_are_not_numbers_are_refused(lm: LoadedModel, packed: PackedTokens) -> None:
+    import copy
+    from dataclasses import replace
+
+    broken = copy.deepcopy(lm.model)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(float("nan"))
+    with pytest.raises(ConfigError, match="mean norm of the activations is nan"):
+        ActivationStream(replace(lm, model=broken), packed, _config(), 0).estimate_scale()

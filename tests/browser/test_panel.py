@@ -1,0 +1,112 @@
+"""The panel's mechanics over a workspace in memory: every state, two views, two panels, zoom, themes, narrow."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import Open, Snapshot
+from tests.browser.waiting import wait_until
+
+SETUP = """
+from saewidgets.widgets import TrainingPanel
+from tests.widgets.fake_workspace import FakeWorkspace, full_workspace
+ws = full_workspace()
+panel = TrainingPanel(ws)
+panel.selected = ["train_0", "train_1"]
+"""
+RUN = "gpt2-l6-topk-k32"
+
+
+def top(what: Locator) -> float:
+    """Where it begins on the page, in pixels from above."""
+    box = what.bounding_box()
+    return box["y"] if box else 0.0
+
+
+def test_every_state_is_drawn_in_light_and_dark(open_notebook: Open, page: Page, snapshot: Snapshot) -> None:
+    notebook = open_notebook([SETUP, "panel"])
+    notebook.run(0)
+    notebook.run(1)
+    panel = notebook.panel()
+    cards = panel.get_by_role("list", name="Trainings").get_by_role("listitem")
+    expect(cards).to_have_count(7)
+    words = ["Running", "Paused", "Queued", "Completed", "Failed", "Interrupted", "Stopped"]
+    for word in words:
+        expect(panel.get_by_role("tab", name=re.compile(f"^{word}"))).to_contain_text("1")
+    expect(panel.get_by_text("Loss became NaN at step 449")).to_be_visible()
+    expect(page.locator(".sw-chart path.line").first).to_be_attached()
+    snapshot("panel-light", page.locator(".sw-frame"))
+    notebook.theme("Dark")
+    expect(page.locator(".sw-frame")).to_have_attribute("data-sw-theme", "dark")
+    wait_until(lambda: notebook.python("print(panel._panel.chart.theme)").strip() == "dark")
+    snapshot("panel-dark", page.locator(".sw-frame"))
+    notebook.theme("Light")
+    page.locator(".sw-frame").evaluate("frame => { frame.style.width = '420px'; }")
+    wait_until(lambda: top(page.locator(".sw-chart").nth(1)) > top(page.locator(".sw-chart").first) + 100)
+    snapshot("panel-narrow", page.locator(".sw-frame"))
+
+
+def test_two_views_and_two_panels_agree(open_notebook: Open, page: Page) -> None:
+    notebook = open_notebook([SETUP, "panel", "panel", "other = TrainingPanel(ws); other"])
+    for index in range(4):
+        notebook.run(index)
+    first, second, third = (notebook.panel(i) for i in range(3))
+    first.get_by_role("listitem", name=RUN).get_by_role("button", name="Pause", exact=True).click()
+    for panel in (first, second, third):
+        expect(panel.get_by_role("listitem", name=RUN)).to_contain_text("Paused")
+    # The selection belongs to a panel: its views share it, another panel has its own.
+    second.get_by_role("checkbox", name="Select gpt2-l8-topk-k64").check()
+    expect(first.get_by_role("checkbox", name="Select gpt2-l8-topk-k64")).to_be_checked()
+    expect(third.get_by_role("checkbox", name="Select gpt2-l8-topk-k64")).not_to_be_checked()
+    assert notebook.python("print(sorted(panel.selected))").strip() == "['train_0', 'train_1', 'train_5']"
+
+
+def test_zoom_pan_and_reset(open_notebook: Open, page: Page) -> None:
+    notebook = open_notebook([SETUP, "panel"])
+    notebook.run(0)
+    notebook.run(1)
+    figure = page.locator(".sw-chart .bqplot").first
+    expect(figure.locator("path.line").first).to_be_attached()
+    figure.scroll_into_view_if_needed()
+    box = figure.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
+    page.mouse.wheel(0, -300)
+    wait_until(lambda: notebook.python("print(panel._panel.chart.zoomed)").strip() == "True")
+    before = notebook.python("print(panel._charts._x.min)")
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 - 60, box["y"] + 50, steps=4)
+    page.mouse.up()
+    wait_until(lambda: notebook.python("print(panel._charts._x.min)") != before)
+    page.get_by_role("button", name="Reset zoom").click()
+    wait_until(lambda: notebook.python("print(panel._charts.zoomed)").strip() == "False")
+
+
+def test_delete_asks_first(open_notebook: Open, page: Page) -> None:
+    notebook = open_notebook([SETUP, "panel"])
+    notebook.run(0)
+    notebook.run(1)
+    panel = notebook.panel()
+    name = "demo-l2-topk-k24"
+    panel.get_by_role("listitem", name=name).get_by_role("button", name="Delete", exact=True).click()
+    expect(panel.get_by_text(re.compile(f"Delete {name}\\?"))).to_be_visible()
+    assert notebook.python("print(len(ws.trainings.list()))").strip() == "7"
+    panel.get_by_role("button", name="Delete training").click()
+    expect(panel.get_by_role("listitem", name=name)).to_have_count(0)
+    assert notebook.python("print(len(ws.trainings.list()), ws.trainings.calls[-1][0])").split() == ["6", "delete"]
+
+
+def test_a_bad_field_is_named_and_gets_the_focus(open_notebook: Open, page: Page) -> None:
+    notebook = open_notebook([SETUP, "panel"])
+    notebook.run(0)
+    notebook.run(1)
+    panel = notebook.panel()
+    panel.get_by_role("button", name="New training").click()
+    field = panel.get_by_role("textbox", name="Active latents (k)", exact=True)
+    field.fill("20000")
+    expect(panel.get_by_text("k is 20,000 but d_sae is 16,384.")).to_be_visible()
+    panel.get_by_role("button", name="Start training").click()
+    expect(field).to_be_focused()
+    assert notebook.python("print(len(ws.trainings.list()))").strip() == "7"

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saewidgets.catalog import Catalog
+from saewidgets.records import TrainingRecord
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "workspace"
+
+
+@pytest.fixture
+def catalog(folder: Path) -> Iterator[Catalog]:
+    with Catalog(folder, host="box") as opened:
+        yield opened
+
+
+@pytest.fixture
+def make_training(catalog: Catalog) -> Callable[..., TrainingRecord]:
+    """A run with a job, which is queued."""
+
+    def make(name: str = "run", *, job: str | None = None, **changes: Any) -> TrainingRecord:
+        if job is not None:
+            catalog.jobs.add(job, kind="training", lane="box/cpu", payload={}, owner="me")
+        values: dict[str, Any] = {
+            "name": name, "config": {"sae": {"k": 32}}, "model": "demo", "corpus": "demo",
+            "hook_name": "blocks.2.hook_resid_post", "architecture": "topk", "d_sae": 2048, "device": "cpu",
+            "lane": "box/cpu", "tokens_total": 1000, "folder": catalog.files.folder / "trainings" / name, "job_id": job,
+        }  # fmt: skip
+        return catalog.trainings.create(**{**values, **changes})
+
+    return make

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from saewidgets.catalog import Catalog, database, engine
+from saewidgets.catalog.tables import ModelRow
+from saewidgets.errors import CatalogError
+
+
+def _hold_write_lock(catalog: Catalog, release: threading.Event, held: threading.Event) -> None:
+    connection = sqlite3.connect(str(catalog.path), isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    held.set()
+    release.wait(20)
+    connection.execute("ROLLBACK")
+    connection.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Catalog:
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.05)
+    return Catalog(folder)
+
+
+def test_a_busy_database_is_tried_again(impatient: Catalog) -> None:
+    release, held = threading.Event(), threading.Event()
+    other = threading.Thread(target=_hold_write_lock, args=(impatient, release, held))
+    other.start()
+    assert held.wait(10)
+    threading.Timer(0.3, release.set).start()
+    started = time.monotonic()
+    impatient.models.upsert("gpt2")
+    assert time.monotonic() - started > 0.15
+    other.join()
+    assert impatient.models.names() == ["gpt2"]
+    impatient.close()
+
+
+def test_but_not_for_ever(impatient: Catalog) -> None:
+    release, held = threading.Event(), threading.Event()
+    other = threading.Thread(target=_hold_write_lock, args=(impatient, release, held))
+    other.start()
+    assert held.wait(10)
+    with pytest.raises(CatalogError, match="busy"):
+        impatient._database.write(lambda session: session.add(_row("x")), patience=0.2)
+    assert impatient.models.names() == []  # reading does not wait
+    release.set()
+    other.join()
+    impatient.close()
+
+
+def _row(name: str) -> ModelRow:
+    return ModelRow(name=name, facts={}, uses=1, created_at=0.0, used_at=0.0)
+
+
+def test_a_failed_transaction_leaves_nothing(catalog: Catalog) -> None:
+    def write(session: Session) -> None:
+        session.add(_row("x"))
+        session.flush()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        catalog._database.write(write)
+    assert catalog.models.names() == []
+
+
+def test_many_threads_write_and_read(catalog: Catalog) -> None:
+    errors: list[BaseException] = []
+
+    def work(n: int) -> None:
+        try:
+            for i in range(8):
+                catalog.models.upsert("shared")
+                catalog.models.upsert(f"{n}-{i}")
+                catalog.models.names()
+        except BaseException as error:  # noqa: BLE001 - reported by the assertion below
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert errors == []
+    assert len(catalog.models.names()) == 33
+    with catalog._database.read() as session:
+        shared = session.get(ModelRow, "shared")
+        assert shared is not None
+        assert shared.uses == 32
+
+
+def test_broken_constraints_stay_what_they_are(catalog: Catalog) -> None:
+    with pytest.raises(IntegrityError):
+        catalog._database.write(lambda session: session.add_all([_row("x"), _row("x")]))
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        ("database or disk is full", "disk"),
+        ("attempt to write a readonly database", "cannot be written"),
+        ("database disk image is malformed", "damaged"),
+        ("no such column: x", "no such column"),
+    ],
+)
+def test_what_is_said_about_errors(message: str, says: str) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    error = database.catalog_error(OperationalError("", {}, sqlite3.OperationalError(message)), "catalog.sqlite")
+    assert says in error.what
+    assert error.where == "catalog.sqlite"
+    assert error.hint
+
+
+def test_a_forked_child_opens_its_own_connections(catalog: Catalog) -> None:
+    catalog.models.upsert("before")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            catalog.models.upsert("child")
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - the exit status is the report
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert set(catalog.models.names()) == {"before", "child"}

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from saewidgets.catalog import Catalog
+from saewidgets.events import Metrics
+from saewidgets.records import TrainingRecord
+
+
+@pytest.fixture
+def run(make_training: Callable[..., TrainingRecord]) -> str:
+    return make_training().id
+
+
+def _measured(steps: range, **values: float) -> list[Metrics]:
+    return [Metrics(s, s * 10, values or {"loss": 1 / (s + 1), "l0": 32.0}, time=1000.0 + s) for s in steps]
+
+
+def test_columns_in_step_order(catalog: Catalog, run: str) -> None:
+    assert catalog.metrics.append(run, reversed(_measured(range(3)))) == 6
+    table = catalog.metrics.query(run)
+    assert list(table.step) == [0, 0, 1, 1, 2, 2]
+    assert list(table.tokens) == [0, 0, 10, 10, 20, 20]
+    assert table.name == ["l0", "loss"] * 3
+    assert list(table.time) == [1000.0, 1000.0, 1001.0, 1001.0, 1002.0, 1002.0]
+    assert memoryview(table.value).format == "d"
+    steps, values = table.series("loss")
+    assert (list(steps), list(values)) == ([0, 1, 2], [1.0, 1 / 2, 1 / 3])
+    assert list(table.to_df().columns) == ["step", "tokens", "time", "name", "value"]
+    assert catalog.metrics.names(run) == ["l0", "loss"]
+    assert catalog.metrics.count(run) == len(table) == 6
+
+
+def test_pages_times_and_steps(catalog: Catalog, run: str) -> None:
+    catalog.metrics.append(run, _measured(range(10)))
+
+    def steps(**filters: float) -> list[int]:
+        return list(catalog.metrics.query(run, ["loss"], **filters).step)  # type: ignore[arg-type]
+
+    assert steps(since=1003.0, until=1006.0) == [3, 4, 5]
+    assert steps(min_step=7) == [7, 8, 9]
+    assert steps(max_step=1) == [0, 1]
+    assert steps(limit=3, offset=2) == [2, 3, 4]
+    assert steps(offset=8) == [8, 9]
+    assert steps(limit=0) == []
+    assert len(catalog.metrics.query(run, [])) == 0
+    assert len(catalog.metrics.query("train_x")) == 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_a_number_is_kept(catalog: Catalog, run: str, value: float) -> None:
+    catalog.metrics.append(run, [Metrics(1, 1, {"loss": value})])
+    (found,) = catalog.metrics.query(run).value
+    latest = catalog.metrics.latest([run])[run]["loss"]
+    for got in (found, latest, catalog.trainings.get(run).latest["loss"]):
+        assert got == value or (math.isnan(got) and math.isnan(value))
+
+
+def test_a_step_is_never_doubled(catalog: Catalog, run: str) -> None:
+    catalog.metrics.append(run, _measured(range(10)))
+    catalog.metrics.append(run, _measured(range(5, 12), loss=7.0))
+    steps, values = catalog.metrics.query(run, ["loss"]).series("loss")
+    assert list(steps) == list(range(12))
+    assert list(values)[5:] == [7.0] * 7
+
+
+def test_truncate_goes_back_to_a_checkpoint(catalog: Catalog, run: str) -> None:
+    catalog.metrics.append(run, [*_measured(range(10)), Metrics(4, 40, {"ce_loss_score": 0.9})])
+    assert catalog.metrics.truncate(run, after_step=5) == 8
+    assert max(catalog.metrics.query(run).step) == 5
+    assert catalog.metrics.latest([run])[run] == {"loss": 1 / 6, "l0": 32.0, "ce_loss_score": 0.9}
+    assert catalog.metrics.truncate(run, after_step=5) == 0
+
+
+def test_latest_of_several_runs(catalog: Catalog, make_training: Callable[..., TrainingRecord]) -> None:
+    a, b, c = (make_training(n).id for n in "abc")
+    catalog.metrics.append(a, _measured(range(3)))
+    catalog.metrics.append(b, [Metrics(1, 1, {"fvu": 0.5})])
+    assert catalog.metrics.latest([a, b, c]) == {a: {"loss": 1 / 3, "l0": 32.0}, b: {"fvu": 0.5}, c: {}}
+
+
+def test_metrics_of_no_training_are_refused(catalog: Catalog) -> None:
+    with pytest.raises(IntegrityError):
+        catalog.metrics.append("train_x", _measured(range(1)))
+
+
+def test_many_rows_in_one_transaction(catalog: Catalog, run: str) -> None:
+    assert catalog.metrics.append(run, _measured(range(3000))) == 6000
+    assert catalog.metrics.count(run) == 6000
+
+
+def test_queries_use_the_indexes(catalog: Catalog) -> None:
+    plans = {
+        "SELECT value FROM training_metrics WHERE training_id='a' AND name='x' AND step >= 5": "PRIMARY KEY",
+        "SELECT value FROM training_metrics WHERE training_id='a' AND time > 5": "ix_training_metrics_training_id_time",
+        "SELECT id FROM jobs WHERE status='queued' ORDER BY queue_number": "ix_jobs_status_lane_queue_number",
+        "SELECT id FROM jobs WHERE updated_at > 5": "ix_jobs_updated_at",
+        "SELECT id FROM trainings WHERE job_id IN ('a')": "ix_trainings_job_id",
+    }
+    with catalog._database.engine.connect() as connection:
+        for query, index in plans.items():
+            plan = " ".join(str(row) for row in connection.execute(text(f"EXPLAIN QUERY PLAN {query}")))
+            assert index in plan, (query, plan)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 20), st.sampled_from("abc"), st.floats()), max_size=40), st.integers(0, 20))
+def test_it_behaves_as_a_dictionary(catalog: Catalog, run: str, rows: list[tuple[int, str, float]], cut: int) -> None:
+    catalog.metrics.truncate(run, -1)
+    expected = {(step, name): value for step, name, value in rows}
+    half = len(rows) // 2
+    for part in (rows[:half], rows[half:]):
+        catalog.metrics.append(run, [Metrics(s, s, {n: v}) for s, n, v in part])
+    catalog.metrics.truncate(run, cut)
+    table = catalog.metrics.query(run)
+    found = dict(zip(zip(table.step, table.name, strict=True), table.value, strict=True))
+    kept = {key: value for key, value in expected.items() if key[0] <= cut}
+    assert list(found) == sorted(kept)
+    assert all(found[k] == v or (math.isnan(v) and math.isnan(found[k])) for k, v in kept.items())

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from saewidgets.catalog import Catalog
+from saewidgets.catalog.tables import TrainingRow
+from saewidgets.errors import CatalogError, NotFoundError, StateError
+from saewidgets.events import CheckpointSaved, Metrics, Progress
+from saewidgets.events import JobStatus as S
+from saewidgets.records import ErrorInfo, TrainingRecord
+
+Make = Callable[..., TrainingRecord]
+
+
+def test_what_is_created_is_read_back(catalog: Catalog, make_training: Make) -> None:
+    made = make_training("run", job="job_1", group_id="g", facts={"seed": 1})
+    assert made == catalog.trainings.get(made.id)
+    assert made.id.startswith("train_")
+    assert made.folder == str(catalog.files.folder / "trainings" / "run")
+    assert (made.config, made.host, made.group_id, made.facts) == ({"sae": {"k": 32}}, "box", "g", {"seed": 1})
+    assert (made.status, made.queue_position, made.tokens_done, made.latest) == (S.QUEUED, 1, 0, {})
+
+
+def test_status_and_progress_are_its_jobs(catalog: Catalog, make_training: Make) -> None:
+    run = make_training(job="job_1")
+    catalog.jobs.acquire("job_1", "me", width=1, timeout=60)
+    catalog.jobs.record("me", [("job_1", None, Progress(300, 1000, step=3))])
+    catalog.jobs.change("job_1", {"status": S.FAILED, "error": ErrorInfo("No.", kind="nan", step=3)}, when=set(S))
+    run = catalog.trainings.get(run.id)
+    assert (run.status, run.tokens_done, run.step, run.progress) == (S.FAILED, 300, 3, Progress(300, 1000, step=3))
+    assert run.error == ErrorInfo("No.", kind="nan", step=3)
+    assert run.started_at is not None
+    assert run.finished_at is not None
+
+
+def test_without_a_job_it_reads_interrupted(catalog: Catalog, make_training: Make) -> None:
+    run = make_training(job="job_1")
+    catalog.jobs.delete("job_1")
+    assert catalog.trainings.get(run.id).status is S.INTERRUPTED
+    assert [r.id for r in catalog.trainings.list(status="interrupted")] == [run.id]
+
+
+def test_list_filters_searches_pages_and_orders(catalog: Catalog, make_training: Make) -> None:
+    a = make_training("Alpha", job="job_1", model="gpt2")
+    b = make_training("beta_100%", job="job_2", hook_name="blocks.7.hook_mlp_out")
+    c = make_training("gamma", architecture="jumprelu", tokens_total=5)
+    catalog.jobs.change("job_2", {"status": S.PAUSED}, when={S.QUEUED})
+
+    def ids(**filters: object) -> list[str]:
+        return [r.id for r in catalog.trainings.list(**filters)]  # type: ignore[arg-type]
+
+    assert ids() == [c.id, b.id, a.id]
+    assert ids(order="name") == [a.id, b.id, c.id]
+    assert ids(order="-tokens_total")[-1] == c.id
+    assert ids(status=S.PAUSED) == [b.id]
+    assert ids(status=["queued", S.PAUSED]) == [b.id, a.id]
+    assert ids(model="gpt2") == [a.id]
+    assert ids(search="ALPHA") == [a.id]
+    assert ids(search="mlp_out") == [b.id]
+    assert ids(search="100%") == [b.id]
+    assert ids(search="%") == [b.id]  # a character, not a pattern
+    assert ids(search=c.id[-8:].lower()) == [c.id]
+    assert ids(search="jumprelu", status="queued") == []
+    assert ids(limit=1, offset=1) == [b.id]
+    assert catalog.trainings.count() == {S.QUEUED: 1, S.PAUSED: 1, S.INTERRUPTED: 1}
+    assert catalog.trainings.count(model="gpt2") == {S.QUEUED: 1}
+    with pytest.raises(ValueError, match="ordered by"):
+        ids(order="folder")
+    assert len(catalog.trainings.list().to_df()) == 3
+
+
+def test_hostile_names_are_data(catalog: Catalog, make_training: Make) -> None:
+    name = "x'); DROP TABLE trainings; --<script>\0".replace("\0", "")
+    run = make_training(name, folder="trainings/x")
+    assert [r.name for r in catalog.trainings.list(search="'); drop")] == [name]
+    assert catalog.trainings.rename(run.id, "good").name == "good"
+
+
+def test_update_and_facts(catalog: Catalog, make_training: Make) -> None:
+    run = make_training(facts={"a": 1})
+    sae = Path(run.folder) / "sae"
+    run = catalog.trainings.update(run.id, sae_path=sae, note="n", facts={"b": 2, "d_in": 256})
+    assert (run.sae_path, run.note, run.facts, run.d_in) == (str(sae), "n", {"a": 1, "b": 2}, 256)
+    with pytest.raises(ValueError, match="cannot be changed: id"):
+        catalog.trainings.update(run.id, id="x")
+    with pytest.raises(NotFoundError, match="train_x"):
+        catalog.trainings.update("train_x", note="x")
+
+
+def test_delete_takes_everything_along(catalog: Catalog, make_training: Make) -> None:
+    run = make_training("run", job="job_1")
+    other = make_training("other", retry_of=run.id)
+    catalog.metrics.append(run.id, [Metrics(1, 1, {"loss": 1.0})])
+    catalog.checkpoints.add(run.id, CheckpointSaved(1, 1, f"{run.folder}/checkpoints/1", ("latest",), 10))
+    with pytest.raises(StateError, match="is queued"):
+        catalog.trainings.delete(run.id)
+    catalog.jobs.change("job_1", {"status": S.STOPPED}, when={S.QUEUED})
+    assert catalog.trainings.delete(run.id) == Path(run.folder)
+    assert catalog.metrics.count(run.id) == 0
+    assert len(catalog.checkpoints.list(run.id)) == 0
+    with pytest.raises(NotFoundError):
+        catalog.jobs.get("job_1")
+    with pytest.raises(NotFoundError):
+        catalog.trainings.get(run.id)
+    assert catalog.trainings.get(other.id).retry_of is None
+
+
+def test_runs_of_one_job_keep_it_until_the_last(catalog: Catalog, make_training: Make) -> None:
+    a = make_training("a", job="job_1")
+    b = make_training("b", job_id="job_1")
+    assert {r.id for r in catalog.trainings.by_job("job_1")} == {a.id, b.id}
+    catalog.jobs.change("job_1", {"status": S.COMPLETED}, when={S.QUEUED})
+    catalog.trainings.delete(a.id)
+    assert catalog.trainings.get(b.id).status is S.COMPLETED
+    catalog.trainings.delete(b.id)
+    assert len(catalog.jobs.list()) == 0
+
+
+def test_an_imported_sae_outlives_its_training(catalog: Catalog, make_training: Make) -> None:
+    run = make_training()
+    values = {"source": "trained", "architecture": "topk", "d_in": 8, "d_sae": 16, "format": "saelens", "size_bytes": 1}
+    inside = catalog.saes.add(name="in", path=f"{run.folder}/sae", training_id=run.id, **values)  # type: ignore[arg-type]
+    assert catalog.trainings.get(run.id).sae_id == inside.id
+    with pytest.raises(StateError, match="has its files in the folder"):
+        catalog.trainings.delete(run.id)
+    catalog.saes.delete(inside.id)
+    copy = catalog.saes.add(name="copy", path="saes/copy", training_id=run.id, **values)  # type: ignore[arg-type]
+    catalog.trainings.delete(run.id)
+    assert catalog.saes.get(copy.id).training_id is None
+
+
+def test_a_tampered_folder_is_never_offered_for_deletion(catalog: Catalog, make_training: Make) -> None:
+    run = make_training()
+    for folder in ("../../home", "/etc", "."):
+        def tamper(session, folder=folder):  # type: ignore[no-untyped-def]
+            session.get(TrainingRow, run.id).folder = folder
+
+        catalog._database.write(tamper)
+        with pytest.raises(CatalogError):
+            catalog.trainings.delete(run.id)
+    with catalog._database.read() as session:
+        assert session.get(TrainingRow, run.id) is not None
+
+
+@pytest.mark.parametrize("bad", [{"d_sae": 0}, {"tokens_total": -1}, {"job_id": "job_x"}, {"retry_of": "train_x"}])
+def test_the_schema_refuses_nonsense(make_training: Make, bad: dict[str, object]) -> None:
+    with pytest.raises(IntegrityError):
+        make_training(**bad)
+
+
+def test_a_moved_workspace_keeps_its_runs(catalog: Catalog, make_training: Make, tmp_path: Path) -> None:
+    run = make_training("run")
+    catalog.metrics.append(run.id, [Metrics(1, 1, {"loss": math.nan})])
+    catalog.close()
+    moved = tmp_path / "moved"
+    catalog.files.folder.rename(moved)
+    with Catalog(moved) as again:
+        assert again.trainings.get(run.id).folder == str(moved / "trainings" / "run")

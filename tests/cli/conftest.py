@@ -1,0 +1,85 @@
+"""Running the command line: in this process where that is enough, as a real process where it matters."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 240  # seconds; a loaded machine takes its time to import torch
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Invoke = Callable[..., Outcome]
+
+
+@pytest.fixture
+def invoke(monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Call a command in this process."""
+    from saewidgets.cli.app import app
+
+    def call(*arguments: str, input: str | None = None) -> Outcome:
+        done = CliRunner().invoke(app, list(arguments), input=input, prog_name="saewidgets")
+        return Outcome(done.exit_code, done.stdout, done.stderr)
+
+    return call
+
+
+def child_environment(home: Path) -> dict[str, str]:
+    """The environment of a command that runs as its own process."""
+    jupyter = {f"JUPYTER_{kind}_DIR": str(home / "jupyter" / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    ours = {"SAEWIDGETS_HOME": str(home), "PYTHONPATH": str(ROOT), "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **jupyter, **ours}
+
+
+@pytest.fixture
+def start(home: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a command as its own process, outside the tree; what still runs when the test ends is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def call(*arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "saewidgets", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, cwd=tmp_path,
+            env=child_environment(home),
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield call
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def execute(start: Callable[..., subprocess.Popen[str]]) -> Invoke:
+    """Run a command as its own process, to its end."""
+
+    def call(*arguments: str, patience: float = PATIENCE) -> Outcome:
+        process = start(*arguments)
+        out, err = process.communicate(timeout=patience)
+        return Outcome(process.returncode, out, err)
+
+    return call

@@ -1,0 +1,105 @@
+"""Configurations from files and flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saewidgets.cli.configfile import MAX_BYTES, assignment, build_config, put, read_config
+from saewidgets.errors import ConfigError, NotFoundError
+
+SAME = {
+    "run.json": '{"model": "gpt2", "tokens": 5000, "sae": {"architecture": "jumprelu", "d_sae": 64}}',
+    "run.toml": 'model = "gpt2"\ntokens = 5000\n[sae]\narchitecture = "jumprelu"\nd_sae = 64\n',
+    "run.yaml": "model: gpt2\ntokens: 5000\nsae: {architecture: jumprelu, d_sae: 64}\n",
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_three_kinds_of_file_say_the_same(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(SAME[name])
+    config = build_config(read_config(tmp_path / name), [])
+    assert (config.model, config.tokens, config.sae.architecture, config.sae.d_sae) == ("gpt2", 5000, "jumprelu", 64)
+
+
+def test_flags_win(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(SAME["run.json"])
+    config = build_config(read_config(tmp_path / "run.json"), [("tokens", 9000), ("optimizer.lr", 1e-4)])
+    assert (config.tokens, config.optimizer.lr, config.model) == (9000, 1e-4, "gpt2")
+
+
+def test_another_architecture_drops_what_it_does_not_have() -> None:
+    base = {"sae": {"architecture": "topk", "d_sae": 128, "k": 4}}
+    config = build_config(base, [("sae.architecture", "standard")])
+    assert (config.sae.architecture, config.sae.d_sae) == ("standard", 128)
+
+
+def test_the_base_is_left_alone() -> None:
+    base: dict[str, Any] = {"sae": {"architecture": "topk", "k": 4}}
+    build_config(base, [("sae.k", 8), ("optimizer.lr", 1e-4)])
+    assert base == {"sae": {"architecture": "topk", "k": 4}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ([("sae.k", 100), ("sae.d_sae", 10)], "sae.k"),
+        ([("tokkens", 5)], "tokkens"),
+        ([("hook_name", "layer 3")], "hook_name"),
+        ([("sae.architecture", "gated")], "sae"),
+        ([("optimizer.lr", "fast")], "optimizer.lr"),
+    ],
+)
+def test_a_wrong_setting_is_named(changes: list[tuple[str, Any]], where: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_config({}, changes)
+    assert caught.value.where == where
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", b"{", "Not valid JSON"),
+        ("run.toml", b"= 3", "Not valid TOML"),
+        ("run.yaml", b"a: [", "Not valid YAML"),
+        ("run.yaml", b"!!python/object/apply:os.system [echo]", "Not valid YAML"),
+        ("run.json", b"[1, 2]", "table of settings"),
+        ("run.json", b"\xff\xfe", "not UTF-8"),
+        ("run.txt", b"x", "not a known kind"),
+        ("run.json", b" " * (MAX_BYTES + 1), "too large"),
+    ],
+)
+def test_a_bad_file_is_named(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_config(tmp_path / name)
+    assert caught.value.where == str(tmp_path / name)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        read_config(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("optimizer.lr=1e-3", ("optimizer.lr", 1e-3)),
+        ("model=gpt2", ("model", "gpt2")),
+        ("optimizer.grad_clip=null", ("optimizer.grad_clip", None)),
+    ],
+)
+def test_assignments(text: str, expected: tuple[str, Any]) -> None:
+    assert assignment(text) == expected
+
+
+def test_a_broken_assignment() -> None:
+    with pytest.raises(ConfigError, match="NAME=VALUE"):
+        assignment("optimizer.lr")
+
+
+def test_nothing_fits_inside_a_value() -> None:
+    with pytest.raises(ConfigError, match="holds a value"):
+        put({"tokens": 5}, "tokens.x", 1)

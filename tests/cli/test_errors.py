@@ -1,0 +1,81 @@
+"""How a command ends when something is wrong: one paragraph, the right status, no traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from saewidgets.cli import session as cli_session
+from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError, StateError
+from tests.cli.conftest import Invoke
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("k is too large.", where="sae.k", hint="Enter 1 to 10."), 2),
+        (NotFoundError("There is no training 'x'."), 3),
+        (StateError("It has finished."), 1),
+        (CatalogError("The catalog is damaged."), 1),
+        (RuntimeError("out of cheese"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_statuses(error: BaseException, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    @cli_session.command
+    def failing() -> None:
+        raise error
+
+    with pytest.raises(typer.Exit) as caught:
+        failing()
+    assert caught.value.exit_code == code
+    shown = capsys.readouterr().err
+    assert str(error) in shown
+    assert "Traceback" not in shown
+
+
+def test_debug_lets_the_error_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_session.session, "debug", True)
+
+    @cli_session.command
+    def failing() -> None:
+        raise SAEWidgetsError("It broke.")
+
+    with pytest.raises(SAEWidgetsError, match="It broke"):
+        failing()
+
+
+def test_a_hostile_message_is_made_visible(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit):
+        cli_session.fail(NotFoundError("no \x1b[2J here"))
+    assert "no \\x1b[2J here" in capsys.readouterr().err
+
+
+def test_an_unknown_run_is_status_3(invoke: Invoke) -> None:
+    for verb in ("show", "metrics", "pause", "resume", "stop", "retry"):
+        done = invoke(verb, "train_nothing")
+        assert done.code == 3, (verb, done)
+        assert "train_nothing" in done.err
+
+
+def test_a_wrong_setting_is_status_2_and_named(invoke: Invoke, home: Path) -> None:
+    done = invoke("train", "--k", "100", "--d-sae", "10")
+    assert done.code == 2
+    assert done.err.startswith("Error: sae.k: k is 100 but d_sae is 10.")
+    assert not home.exists(), "nothing is written for a run that cannot start"
+
+
+def test_a_state_that_does_not_exist(invoke: Invoke) -> None:
+    done = invoke("list", "--status", "sleeping")
+    assert done.code == 2
+    assert "running" in done.err
+
+
+def test_a_home_that_is_a_file(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    done = invoke("--home", str(tmp_path / "file" / "inside"), "list")
+    assert done.code == 1
+    assert "workspace folder" in done.err
+    assert "Traceback" not in done.err

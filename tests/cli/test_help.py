@@ -1,0 +1,80 @@
+"""The commands, their options, and the page that describes them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from saewidgets.cli.app import app
+from tests.cli.conftest import Invoke
+
+ROOT = Path(__file__).resolve().parents[2]
+VERBS = ["demo", "train", "list", "show", "metrics", "pause", "resume", "stop", "retry", "delete", "lab", "doctor"]
+
+
+def _commands() -> dict[str, Any]:
+    group: Any = typer.main.get_command(app)
+    return dict(group.commands)
+
+
+def test_the_verbs() -> None:
+    assert sorted(_commands()) == sorted(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_explains_itself(verb: str, invoke: Invoke) -> None:
+    done = invoke(verb, "--help")
+    assert done.code == 0
+    assert done.out.startswith(f"Usage: saewidgets {verb}")
+    undocumented = [
+        p.name for p in _commands()[verb].params if "--" in "".join(p.opts) and not getattr(p, "help", None)
+    ]
+    assert undocumented == []
+
+
+def test_the_page_lists_every_option_and_no_other() -> None:
+    page = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    described = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", page))
+    group: Any = typer.main.get_command(app)
+    parameters = [p for command in [group, *_commands().values()] for p in command.params]
+    existing = {o for p in parameters for o in (*p.opts, *p.secondary_opts) if o.startswith("--")} - {"--help"}
+    assert described == existing
+    assert [verb for verb in VERBS if f"`saewidgets {verb}" not in page] == []
+
+
+def test_no_command_is_a_usage_error_with_help(invoke: Invoke) -> None:
+    done = invoke()
+    assert done.code == 2
+    assert "Commands:" in done.out + done.err
+
+
+@pytest.mark.parametrize("arguments", [("trian",), ("show",), ("list", "--colour"), ("demo", "--tokens", "many")])
+def test_wrong_usage_is_status_2(arguments: tuple[str, ...], invoke: Invoke) -> None:
+    done = invoke(*arguments)
+    assert done.code == 2
+    assert "Error" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_help_starts_quickly_and_without_torch() -> None:
+    script = (
+        "import sys\nsys.argv = ['saewidgets', '--help']\n"
+        "from saewidgets.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert not {'torch', 'transformers', 'pandas', 'sqlalchemy'} & set(sys.modules)"
+    )
+    times = []
+    for _ in range(5):
+        before = os.times()
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=ROOT)
+        after = os.times()  # processor time of the child: the clock would measure what else the machine does
+        times.append(after.children_user - before.children_user + after.children_system - before.children_system)
+    assert min(times) < 0.5, times

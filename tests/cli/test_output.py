@@ -1,0 +1,75 @@
+"""Text for terminals: nothing a stranger wrote is obeyed, columns line up, JSON is JSON."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saewidgets.cli import output
+from saewidgets.events import JobStatus
+
+
+def test_escape_sequences_become_visible() -> None:
+    assert output.printable("a\x1b[31mred\x07\u202eb") == "a\\x1b[31mred\\x07\\u202eb"
+    assert output.printable("naïve\nsecond – x̂") == "naïve\nsecond – x̂"
+
+
+@given(st.text())
+def test_printable_leaves_nothing_a_terminal_obeys(text: str) -> None:
+    shown = output.printable(text)
+    obeyed = [character for character in shown if unicodedata.category(character) in ("Cc", "Cf", "Cs")]
+    assert set(obeyed) <= {"\n"}
+    shown.encode("utf-8")  # no lone surrogates
+
+
+def test_columns_line_up() -> None:
+    text = output.table(("name", "n"), [("a", "1"), ("longer\nname", "1,000")], right=(1,))
+    assert text.splitlines() == ["name             n", "a                1", "longer name  1,000"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(None, "–"), (0.4, "0 s"), (59.4, "59 s"), (185, "3 min 05 s"), (7_805, "2 h 10 min")]
+)
+def test_durations(seconds: float | None, shown: str) -> None:
+    assert output.duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "shown"), [(None, "–"), (12, "12 B"), (1_500, "1.5 kB"), (12_300_000, "12.3 MB"), (4e12, "4.0 TB")]
+)
+def test_sizes(n_bytes: float | None, shown: str) -> None:
+    assert output.size(n_bytes) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, "–"), (32, "32"), (16_384, "16,384"), (0.061234, "0.06123"), (float("nan"), "nan")]
+)
+def test_numbers(value: object, shown: str) -> None:
+    assert output.number(value) == shown
+
+
+@dataclass(frozen=True)
+class Thing:
+    status: JobStatus
+    values: dict[str, float]
+    path: Path
+
+
+def test_records_become_json(capsys: pytest.CaptureFixture[str]) -> None:
+    thing = Thing(JobStatus.PAUSED, {"fvu": float("nan"), "l0": np.float32(32.0)}, Path("a/b"))
+    output.write_json([thing])
+    assert json.loads(capsys.readouterr().out) == [
+        {"status": "paused", "values": {"fvu": None, "l0": 32.0}, "path": str(Path("a/b"))}
+    ]
+
+
+def test_what_has_no_json_form_is_an_error() -> None:
+    with pytest.raises(TypeError, match="no JSON form"):
+        output.to_data(object())

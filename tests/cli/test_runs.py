@@ -1,0 +1,215 @@
+"""A run's life from the terminal: trained, listed, read, paused and stopped from another process, deleted."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import PATIENCE, Invoke
+
+pytestmark = pytest.mark.timeout(3 * PATIENCE)
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def small(tiny_model_folder: Path, tmp_path: Path) -> list[str]:
+    """Flags of a run that takes seconds."""
+    text = tmp_path / "text.txt"
+    text.write_text(
+        "\n\n".join(f"{n}: The king went down to the river and the people followed him." for n in range(400))
+    )
+    flags = {
+        "model": tiny_model_folder, "corpus": text, "hook-name": "blocks.0.hook_resid_post", "name": "small",
+        "d-sae": 64, "k": 4, "batch-size": 128, "context-size": 32, "tokens": 4096,
+    }  # fmt: skip
+    settings = ("activations.shuffle_tokens=1024", "activations.norm_tokens=512", "evaluation.tokens=512")
+    pairs = [(f"--{name}", str(value)) for name, value in flags.items()] + [("--set", text) for text in settings]
+    return [word for pair in pairs for word in pair]
+
+
+def _wait_for(
+    invoke: Invoke, wanted: Callable[[dict[str, Any]], bool], process: subprocess.Popen[str]
+) -> dict[str, Any]:
+    """Poll the list until its newest run is as wanted; the process that trains it must stay alive."""
+    deadline = time.monotonic() + PATIENCE
+    record: dict[str, Any] = {}
+    while time.monotonic() < deadline:
+        records = invoke("list", "--json").json()
+        record = records[0] if records else {}
+        if record and wanted(record):
+            return record
+        if process.poll() is not None:
+            out, err = process.communicate()
+            pytest.fail(f"it ended early with {process.returncode}: {out}{err}")
+        time.sleep(0.2)
+    pytest.fail(f"not reached: {record}")
+
+
+def _has_begun(record: dict[str, Any]) -> bool:
+    return bool(record["status"] == "running" and record["tokens_done"] > 0)
+
+
+def test_a_run_from_start_to_deletion(execute: Invoke, invoke: Invoke, small: list[str], home: Path) -> None:
+    done = execute("train", *small, "--json")
+    assert done.code == 0, done.err
+    record = done.json()
+    assert record["status"] == "completed"
+    assert record["tokens_done"] == 4096
+    assert Path(record["sae_path"], "sae_weights.safetensors").is_file()
+    assert "Traceback" not in done.err
+    assert f"Training small ({record['id']})" in done.err
+
+    listed = invoke("list")
+    assert listed.out.splitlines()[0].split()[:3] == ["id", "name", "status"]
+    assert [line.split()[:3] for line in listed.out.splitlines()[1:]] == [[record["id"], "small", "completed"]]
+    assert invoke("list", "--status", "running").out.startswith("No runs match.")
+
+    shown = invoke("show", record["id"][:-3])
+    assert "status      completed" in shown.out
+    assert "4,096 of 4,096 tokens (100%)" in shown.out
+    as_data = invoke("show", "small", "--json").json()
+    assert as_data["config"]["sae"]["k"] == 4
+    assert as_data["checkpoints"][-1]["step"] == 32
+
+    in_long_form = list(csv.DictReader(io.StringIO(invoke("metrics", "small", "--csv", "--names", "l0").out)))
+    assert {row["name"] for row in in_long_form} == {"l0"}
+    assert all(float(row["value"]) == pytest.approx(4, abs=0.5) for row in in_long_form)
+    last = invoke("metrics", "small", "--json", "--names", "loss", "--last", "1").json()
+    assert [(row["name"], row["step"]) for row in last] == [("loss", int(in_long_form[-1]["step"]))]
+    header = invoke("metrics", "small", "--names", "loss,l0").out.splitlines()[0]
+    assert header.split() == ["step", "loss", "l0"]
+
+    refused = invoke("delete", "small")
+    assert refused.code == 2
+    assert "--yes" in refused.err
+    assert invoke("delete", "small", "--yes").out.startswith("Deleted small")
+    assert invoke("list").out.startswith("No runs yet. Start one with: saewidgets")
+    assert not Path(record["folder"]).exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_pauses_and_other_processes_steer(start: Start, invoke: Invoke, small: list[str]) -> None:
+    long = [*small, "--tokens", "500000000"]
+    process = start("train", *long)
+    record = _wait_for(invoke, _has_begun, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, err
+    assert f"Resume it with: saewidgets resume {record['id']}" in err
+    assert "Traceback" not in err
+    paused = invoke("show", record["id"], "--json").json()
+    assert paused["status"] == "paused"
+    assert paused["checkpoints"][-1]["tokens"] == paused["tokens_done"] >= record["tokens_done"]
+
+    process = start("resume", record["id"])
+    _wait_for(invoke, lambda now: _has_begun(now) and now["tokens_done"] > paused["tokens_done"], process)
+    done = invoke("pause", "small", "--json")
+    assert done.code == 0, done.err
+    assert done.json()["status"] == "paused"
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+
+    process = start("resume", record["id"])
+    _wait_for(invoke, _has_begun, process)
+    done = invoke("stop", "small")
+    assert done.out == f"small is stopped ({record['id']})\n"
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert Path(invoke("show", "small", "--json").json()["sae_path"]).is_dir()
+
+
+@pytest.mark.slow
+def test_sigterm_pauses_too(start: Start, invoke: Invoke, small: list[str]) -> None:
+    process = start("train", *small, "--tokens", "500000000", "--quiet")
+    record = _wait_for(invoke, _has_begun, process)
+    process.terminate()
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert invoke("show", record["id"], "--json").json()["status"] == "paused"
+
+
+def test_a_retry_is_a_new_run(invoke: Invoke, small: list[str]) -> None:
+    first = invoke("train", *small, "--tokens", "512", "--json", "--quiet").json()
+    second = invoke("retry", first["id"], "--json", "--quiet")
+    assert second.code == 0, second.err
+    record = second.json()
+    assert record["retry_of"] == first["id"]
+    assert record["id"] != first["id"]
+    assert record["config"] == first["config"]
+
+
+def test_settings_from_a_file(invoke: Invoke, small: list[str], tmp_path: Path, tiny_model_folder: Path) -> None:
+    settings = {
+        "model": str(tiny_model_folder), "corpus": str(tmp_path / "text.txt"), "hook_name": "blocks.1.hook_mlp_out",
+        "context_size": 32, "tokens": 512, "batch_size": 128, "sae": {"architecture": "standard", "d_sae": 48},
+        "activations": {"shuffle_tokens": 1024, "norm_tokens": 512}, "evaluation": {"tokens": 512},
+    }  # fmt: skip
+    (tmp_path / "run.json").write_text(json.dumps(settings))
+    done = invoke("train", "--config", str(tmp_path / "run.json"), "--seed", "7", "--json", "--quiet")
+    assert done.code == 0, done.err
+    config = done.json()["config"]
+    assert (config["seed"], config["hook_name"], config["sae"]["architecture"]) == (
+        7,
+        "blocks.1.hook_mlp_out",
+        "standard",
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "named"),
+    [
+        (["--hook-name", "blocks.7.hook_resid_post"], 3, "hook_name: There is no layer 7"),
+        (["--model", "nobody/no-such-model"], 3, "nobody/no-such-model"),
+        (["--corpus", "missing.txt"], 2, "missing.txt"),
+        (["--device", "cuda:7"], 2, "cuda:7"),
+    ],
+)
+def test_what_cannot_be_trained_says_why(
+    flags: list[str], code: int, named: str, invoke: Invoke, small: list[str]
+) -> None:
+    done = invoke("train", *small, *flags, "--quiet")
+    assert done.code == code, done.err
+    assert named in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_reader_that_has_seen_enough(invoke: Invoke, start: Start, small: list[str]) -> None:
+    """`saewidgets metrics … | head -1` ends without complaint."""
+    invoke("train", *small, "--quiet")
+    process = start("metrics", "small", "--names", "", "--csv")
+    assert process.stdout
+    assert process.stdout.readline() == "step,tokens,time,name,value\n"
+    process.stdout.close()
+    assert process.stderr
+    errors = process.stderr.read()
+    assert process.wait(PATIENCE) in (0, 1)
+    assert "Traceback" not in errors
+
+
+def test_the_default_home_is_not_touched(execute: Invoke, home: Path, tmp_path: Path) -> None:
+    assert execute("--home", str(tmp_path / "other"), "list").code == 0
+    assert (tmp_path / "other" / "catalog.sqlite").is_file()
+    assert not home.exists()
+
+
+@pytest.mark.slow
+def test_the_demo(execute: Invoke) -> None:
+    done = execute("demo", "--tokens", "4096", "--json", "--quiet", patience=3 * PATIENCE - 20)
+    assert done.code == 0, done.err
+    result = done.json()
+    assert result["run"]["status"] == "completed"
+    assert 0 < result["evaluation"]["fvu"] < 1.5  # two steps only: it runs, it does not learn
+    assert result["evaluation"]["l0"] == pytest.approx(32, abs=1)
+    assert {"ce_loss_score", "dead"} <= set(result["evaluation"])
+    assert all(feature["examples"] for feature in result["features"])
+    assert "saewidgets lab" in done.err

@@ -1,0 +1,139 @@
+"""What every test gets: a home folder of its own, no network, and tiny models built on the spot."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# huggingface_hub reads these when it is first imported, so a fixture would be too late.
+_HF_HOME = tempfile.mkdtemp(prefix="saewidgets-hf-")
+os.environ.update(HF_HOME=_HF_HOME, HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
+for _name in ("HF_TOKEN", "HF_HUB_CACHE", "TRANSFORMERS_CACHE", "SAEWIDGETS_DEVICE", "SAEWIDGETS_HOST"):
+    os.environ.pop(_name, None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=3, help="how many times the fault tests kill a run (default 3)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    needing = [item for item in items if item.get_closest_marker("gpu")]
+    if needing:
+        import torch  # only when there is something to decide
+
+        if not torch.cuda.is_available():
+            for item in needing:
+                item.add_marker(pytest.mark.skip(reason="there is no CUDA device here"))
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    """How many times a fault test kills its run."""
+    return int(request.config.getoption("--kills"))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The default workspace of this test: nothing in the user's own is read or written."""
+    folder = tmp_path / "saewidgets-home"
+    monkeypatch.setenv("SAEWIDGETS_HOME", str(folder))
+    return folder
+
+
+class NetworkBlockedError(OSError):
+    """A test tried to leave this machine."""
+
+
+def _is_local(host: Any) -> bool:
+    if host in (None, "", "localhost", b"localhost"):
+        return True
+    text = host.decode() if isinstance(host, bytes) else str(host)
+    if text == socket.gethostname():
+        return True
+    try:
+        return ipaddress.ip_address(text.split("%")[0]).is_loopback or text == "0.0.0.0"
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    """Connections and name look-ups beyond the loopback interface fail at once."""
+    patch = pytest.MonkeyPatch()
+    connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def check(family: int, address: Any) -> None:
+        if family in (socket.AF_INET, socket.AF_INET6) and not _is_local(address[0]):
+            raise NetworkBlockedError(f"tests do not use the network (tried {address[0]}:{address[1]})")
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        check(self.family, address)
+        connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        check(self.family, address)
+        return connect_ex(self, address)
+
+    def guarded_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _is_local(host):
+            raise NetworkBlockedError(f"tests do not use the network (tried to look up {host})")
+        return getaddrinfo(host, *args, **kwargs)
+
+    patch.setattr(socket.socket, "connect", guarded_connect)
+    patch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+    patch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+    yield
+    patch.undo()
+
+
+TINY_TEXT = [
+    "The king went down to the river and the people followed him.",
+    "A great white whale rose out of the sea beside the ship.",
+    "It is a truth universally acknowledged that a single man wants a wife.",
+    "Fellow citizens of the Senate and of the House of Representatives.",
+] * 8
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level BPE tokenizer of 300 tokens with BOS and EOS, as transformers saves one."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(TINY_TEXT, vocab_size=300, special_tokens=["<|bos|>", "<|eos|>"], show_progress=False)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer, bos_token="<|bos|>", eos_token="<|eos|>", model_max_length=64
+    )
+    folder = tmp_path_factory.mktemp("tiny-tokenizer")
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tiny_tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer GPT-2 (d_model 32, context 64) with its tokenizer, loadable by `from_pretrained`."""
+    import shutil
+
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    folder = tmp_path_factory.mktemp("tiny-gpt2")
+    shutil.copytree(tiny_tokenizer_folder, folder, dirs_exist_ok=True)
+    state = torch.random.get_rng_state()
+    try:
+        torch.manual_seed(0)  # transformers initialises from the global generator; it is put back below
+        config = GPT2Config(
+            vocab_size=300, n_positions=64, n_embd=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=1
+        )
+        GPT2LMHeadModel(config).save_pretrained(folder)
+    finally:
+        torch.random.set_rng_state(state)
+    return folder

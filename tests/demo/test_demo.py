@@ -1,0 +1,157 @@
+"""The embedded default: what ships loads as it is, has the promised sizes, and is as good as its page says."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from saewidgets import demo
+from saewidgets.errors import ConfigError, NotFoundError
+
+DATA = Path(demo.__file__).parent / "data"
+CONTEXT = 256
+LOSS_BOUND = 3.75
+"""Nats per token. docs/demo-model.md states 3.50 over all held-out text; the margin covers the small sample."""
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(demo.model_path())
+
+
+@pytest.fixture(scope="module")
+def model():
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(demo.model_path()).eval()
+
+
+def test_importing_demo_needs_no_torch() -> None:
+    code = "import sys, saewidgets.demo; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_files_are_complete_and_within_the_wheels_limits() -> None:
+    names = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert {p.name for p in demo.model_path().iterdir()} == names
+    assert (demo.model_path() / "model.safetensors").stat().st_size <= 12e6
+    assert (DATA / "corpus.jsonl.xz").stat().st_size <= 8e6
+
+
+def test_resolve_model() -> None:
+    assert demo.resolve_model("demo") == str(demo.model_path())
+    assert demo.resolve_model("gpt2") == "gpt2"
+
+
+def test_missing_weights_say_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("saewidgets.demo.model._FOLDER", tmp_path)
+    with pytest.raises(NotFoundError, match="Install saewidgets from its wheel"):
+        demo.model_path()
+
+
+def test_missing_corpus_is_said_at_the_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("saewidgets.demo.corpus._DATA", tmp_path)
+    with pytest.raises(NotFoundError, match=r"corpus\.jsonl\.xz"):
+        demo.documents()
+
+
+def test_model_loads_in_float32_with_the_stated_shape(model, tokenizer) -> None:
+    import torch
+
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    config = model.config
+    assert (config.num_hidden_layers, config.hidden_size, config.max_position_embeddings) == (4, 256, CONTEXT)
+    assert config.vocab_size == len(tokenizer) == 4096
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def test_bos_is_put_in_front_and_is_one_token(tokenizer) -> None:
+    assert tokenizer.bos_token == tokenizer.eos_token == "<|endoftext|>"
+    ids = tokenizer("Call me Ishmael.").input_ids
+    assert ids[0] == tokenizer.bos_token_id
+    assert ids.count(tokenizer.bos_token_id) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " leading and trailing  blanks \n\n",
+        "naïve café, Ελληνικά, 日本語, العربية",
+        "👩‍🚀🏽 e\u0301 \u200b \ufeff \u0000 \x7f",
+        'don \'t  stop , now !  He said : " yes " .',
+        "def f(x):\n\treturn x**2  # 3.14159",
+        "<b>&amp;</b> <|endof text|>",
+    ],
+)
+def test_any_string_comes_back_unchanged(tokenizer, text: str) -> None:
+    assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text
+
+
+def test_documents_are_in_a_fixed_order_and_splits_are_disjoint() -> None:
+    def digest(split: str) -> tuple[int, str]:
+        count, sha = 0, hashlib.sha256()
+        for document in demo.documents(split):
+            count += 1
+            sha.update(f"{document.title}\0{document.source}\0{document.text}\0".encode())
+        return count, sha.hexdigest()
+
+    validation = digest("validation")
+    assert validation == digest("validation")
+    titles = {split: {d.title.split(" [")[0] for d in demo.documents(split)} for split in ("train", "validation")}
+    assert not titles["train"] & titles["validation"]
+    assert sum(1 for _ in demo.documents("all")) == demo.corpus_info().documents
+
+
+def test_unknown_split_is_refused_at_the_call() -> None:
+    with pytest.raises(ConfigError, match="no split 'test'"):
+        demo.documents("test")  # type: ignore[arg-type]
+
+
+def test_stated_token_counts_are_those_of_the_tokenizer() -> None:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(demo.model_path() / "tokenizer.json"))
+
+    def tokens(documents: list[demo.Document]) -> int:
+        return sum(len(e.ids) - 1 for e in tokenizer.encode_batch_fast([d.text for d in documents]))
+
+    texts: dict[str, list[demo.Document]] = {}
+    for document in demo.documents("validation"):
+        texts.setdefault(document.source, []).append(document)
+    info = demo.corpus_info()
+    assert {k: tokens(v) for k, v in texts.items()} == {s.key: s.tokens_validation for s in info.sources}
+
+    # Encoding all of the training split takes long; an even sample of it must agree with the stated total.
+    train = list(demo.documents("train"))
+    assert tokens(train[::16]) * 16 == pytest.approx(info.tokens["train"], rel=0.05)
+    assert info.tokens["train"] >= 2_000_000
+    assert info.tokens["all"] == info.tokens["train"] + info.tokens["validation"]
+
+
+def test_every_source_states_package_and_licence() -> None:
+    page = (DATA / "SOURCES.md").read_text(encoding="utf-8")
+    info = demo.corpus_info()
+    assert {d.source for d in demo.documents("validation")} == {s.key for s in info.sources}
+    for source in info.sources:
+        assert source.package in page
+        assert source.licence.startswith("public domain")
+        assert source.licence in page
+
+
+def test_model_predicts_held_out_text_as_well_as_stated(model, tokenizer) -> None:
+    import torch
+
+    ids: list[int] = []
+    for document in demo.documents("validation"):
+        ids += tokenizer(document.text).input_ids
+        if len(ids) > 48 * CONTEXT:
+            break
+    batch = torch.tensor(ids[: 48 * CONTEXT]).view(48, CONTEXT)
+    with torch.no_grad():
+        loss = model(input_ids=batch, labels=batch).loss.item()
+    assert loss < LOSS_BOUND

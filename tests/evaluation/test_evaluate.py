@@ -1,0 +1,192 @@
+"""`evaluate` against a computation that shares no code with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from saewidgets.errors import ConfigError
+from saewidgets.evaluation import evaluate
+from saewidgets.events import Interruption, Request
+from saewidgets.lm import HookError, LoadedModel, load_model
+from saewidgets.sae import SAE, create_sae
+
+HOOK = "blocks.0.hook_resid_post"
+
+
+@pytest.fixture(scope="module")
+def lm(tiny_model_folder: Path) -> LoadedModel:
+    lm = load_model(str(tiny_model_folder))
+    with torch.no_grad():  # so that it matters what flows through it
+        for parameter in lm.model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.3, generator=torch.Generator().manual_seed(parameter.numel()))
+    return lm
+
+
+@pytest.fixture(scope="module")
+def contexts() -> Tensor:
+    ids = torch.randint(2, 300, (7, 12), generator=torch.Generator().manual_seed(3))
+    ids[:, 0] = 0
+    ids[2, 5] = ids[4, 1] = ids[6, 11] = 1
+    return ids
+
+
+def _hook_count(lm: LoadedModel) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in lm.model.modules())
+
+
+def _sae(name: str = "topk", **settings: Any) -> SAE:
+    sae = create_sae(name, d_in=32, d_sae=64, **({"k": 5} if "topk" in name else {}), **settings)
+    with torch.no_grad():
+        sae.b_dec.normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
+    return sae
+
+
+def _expected(lm: LoadedModel, sae: SAE, contexts: Tensor, scale: float, exclude: bool) -> dict[str, float]:
+    """Everything at once and in float64, with the second block run by hand."""
+    model: Any = lm.model
+    with torch.no_grad():
+        hidden = model(input_ids=contexts, output_hidden_states=True).hidden_states[1]
+        special = (
+            torch.isin(contexts, torch.tensor([0, 1])) if exclude else torch.zeros_like(contexts, dtype=torch.bool)
+        )
+        latents = sae.encode(hidden * scale)
+        hat = sae.decode(latents) / scale
+
+        def ce(states: Tensor) -> float:
+            out = model.transformer.h[1](states)
+            out = out[0] if isinstance(out, tuple) else out
+            logits = model.lm_head(model.transformer.ln_f(out)).double()
+            losses = functional.cross_entropy(logits[:, :-1].transpose(1, 2), contexts[:, 1:], reduction="none")
+            return float(losses[~special[:, 1:]].mean())
+
+        clean = ce(hidden)
+        spliced = ce(torch.where(special[..., None], hidden, hat))
+        zero = ce(torch.where(special[..., None], hidden, torch.zeros_like(hidden)))
+    x, h, f = (a[~special].double().numpy() for a in (hidden, hat, latents))
+    return {
+        "fvu": ((x - h) ** 2).sum() / ((x - x.mean(0)) ** 2).sum(),
+        "mse": ((x - h) ** 2).sum(1).mean(),
+        "l0": (f > 0).sum(1).mean(),
+        "l1": f.sum(1).mean(),
+        "cosine": ((x * h).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(h, axis=1)).mean(),
+        "l2_ratio": (np.linalg.norm(h, axis=1) / np.linalg.norm(x, axis=1)).mean(),
+        "dead": float(((f > 0).sum(0) == 0).mean()),
+        "density_above_10pct": ((f > 0).mean(0) > 0.1).mean(),
+        "density_above_1pct": ((f > 0).mean(0) > 0.01).mean(),
+        "density_below_1e-5": ((f > 0).mean(0) < 1e-5).mean(),
+        "n_tokens": len(x),
+        "ce_loss_clean": clean,
+        "ce_loss_sae": spliced,
+        "ce_loss_zero": zero,
+        "ce_loss_score": (zero - spliced) / (zero - clean),
+    }
+
+
+@pytest.mark.parametrize(
+    ("exclude", "batch_size", "scale"), [(True, 3, 1.0), (True, 1, 2.5), (False, 3, 2.5), (False, 100, 1.0)]
+)
+def test_all_numbers(lm: LoadedModel, contexts: Tensor, exclude: bool, batch_size: int, scale: float) -> None:
+    sae = _sae()
+    found = evaluate(sae, lm, contexts, HOOK, scale=scale, exclude_special_tokens=exclude, batch_size=batch_size)
+    expected = _expected(lm, sae, contexts, scale, exclude)
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert abs(expected["ce_loss_zero"] - expected["ce_loss_clean"]) > 1e-3
+
+
+def test_small_parts_give_the_same(lm: LoadedModel, contexts: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    sae = _sae()
+    expected = evaluate(sae, lm, contexts, HOOK)
+    # The function shadows its module's name in the package.
+    monkeypatch.setattr(sys.modules["saewidgets.evaluation.evaluate"], "LATENT_BYTES", 4 * 64 * 5)
+    assert evaluate(sae, lm, contexts, HOOK) == pytest.approx(expected, rel=1e-5)
+
+
+def test_folding_the_scale_changes_no_number(lm: LoadedModel, contexts: Tensor) -> None:
+    sae = _sae("jumprelu")
+    expected = evaluate(sae, lm, contexts, HOOK, scale=1.7)
+    sae.fold_scale(1.7)
+    assert evaluate(sae, lm, contexts, HOOK) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_perfect_sae_recovers_everything(lm: LoadedModel, contexts: Tensor) -> None:
+    sae = create_sae("standard", d_in=32, d_sae=64)
+    with torch.no_grad():
+        eye = torch.eye(32)
+        sae.W_enc.copy_(torch.cat([eye, -eye], dim=1))
+        sae.W_dec.copy_(torch.cat([eye, -eye]))
+        sae.b_enc.zero_()
+        sae.b_dec.zero_()
+    found = evaluate(sae, lm, contexts, HOOK)
+    assert found["fvu"] < 1e-10
+    assert found["ce_loss_score"] == pytest.approx(1, abs=1e-4)
+    assert found["l0"] == pytest.approx(32, abs=0.1)
+
+
+def test_model_and_sae_are_left_as_they_were(lm: LoadedModel, contexts: Tensor) -> None:
+    sae = _sae("batchtopk").train()
+    before = _hook_count(lm)
+    lm.model.train()
+    try:
+        first = evaluate(sae, lm, contexts, HOOK)
+        assert sae.training
+        assert lm.model.training
+        assert first == evaluate(sae, lm, contexts, HOOK)
+    finally:
+        lm.model.eval()
+    assert _hook_count(lm) == before
+    assert all(p.grad is None for p in sae.parameters())
+
+
+def test_without_cross_entropy_later_layers_are_not_run(lm: LoadedModel, contexts: Tensor) -> None:
+    sae = _sae()
+    ran: list[int] = []
+    handle = lm.model.transformer.h[1].register_forward_pre_hook(lambda m, a: ran.append(1))  # type: ignore[union-attr,index]
+    calls: list[int] = []
+    found = evaluate(sae, lm, contexts, HOOK, cross_entropy=False, batch_size=3, check=lambda: calls.append(1))
+    handle.remove()
+    assert ran == []
+    assert len(calls) == 3
+    assert not any(name.startswith("ce_") for name in found)
+    full = evaluate(sae, lm, contexts, HOOK)
+    assert {k: full[k] for k in found} == pytest.approx(found, rel=1e-5)
+
+
+def test_check_can_end_it(lm: LoadedModel, contexts: Tensor) -> None:
+    calls: list[int] = []
+
+    before = _hook_count(lm)
+
+    def check() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise Interruption(Request.STOP)
+
+    with pytest.raises(Interruption):
+        evaluate(_sae(), lm, contexts, HOOK, check=check)
+    assert _hook_count(lm) == before
+
+
+def test_a_wrong_width(lm: LoadedModel, contexts: Tensor) -> None:
+    with pytest.raises(ConfigError, match=r"d_in is 16, but activations at blocks\.0.* have width 32") as caught:
+        evaluate(create_sae("topk", d_in=16, d_sae=64, k=5), lm, contexts, HOOK)
+    assert caught.value.where == "d_in"
+
+
+def test_a_hook_that_does_not_exist(lm: LoadedModel, contexts: Tensor) -> None:
+    with pytest.raises(HookError, match="no layer 5"):
+        evaluate(_sae(), lm, contexts, "blocks.5.hook_resid_post")
+
+
+def test_nothing_but_special_tokens(lm: LoadedModel) -> None:
+    with pytest.raises(ConfigError, match="no token to evaluate on"):
+        evaluate(_sae(), lm, torch.zeros(2, 4, dtype=torch.long), HOOK)

@@ -1,0 +1,126 @@
+"""The definitions, against plain numpy, and the cases where others went wrong."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from saewidgets.errors import ConfigError
+from saewidgets.evaluation import ReconstructionStats
+
+
+def _data(n: int, seed: int = 0, d: int = 6, m: int = 9) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d)) + 3 * rng.normal(size=d)
+    f = np.maximum(rng.normal(size=(n, m)) - 1, 0)
+    f[:, 4] = 0
+    return x, x + 0.3 * rng.normal(size=x.shape), f
+
+
+def _stats(x: np.ndarray, hat: np.ndarray, f: np.ndarray, cuts: list[int] | None = None) -> ReconstructionStats:
+    stats = ReconstructionStats(x.shape[1], f.shape[1])
+    for part in np.split(np.arange(len(x)), cuts or []):
+        stats.update(*(torch.tensor(a[part]) for a in (x, hat, f)))
+    return stats
+
+
+def test_every_number_against_numpy() -> None:
+    x, hat, f = _data(50)
+    found = _stats(x, hat, f, [7, 7, 30]).result()
+    norm, hat_norm = np.linalg.norm(x, axis=1), np.linalg.norm(hat, axis=1)
+    expected = {
+        "fvu": ((x - hat) ** 2).sum() / ((x - x.mean(0)) ** 2).sum(),
+        "mse": ((x - hat) ** 2).sum(1).mean(),
+        "l0": (f > 0).sum(1).mean(),
+        "l1": f.sum(1).mean(),
+        "cosine": ((x * hat).sum(1) / norm / hat_norm).mean(),
+        "l2_ratio": (hat_norm / norm).mean(),
+        "dead": 1 / 9,
+        "density_above_10pct": ((f > 0).mean(0) > 0.1).mean(),
+        "density_above_1pct": ((f > 0).mean(0) > 0.01).mean(),
+        "density_below_1e-5": ((f > 0).mean(0) < 1e-5).mean(),
+        "n_tokens": 50,
+    }
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0, 1), (2, 1), (0, 3), (0, 5), (1, 0.1)])
+def test_explained_variance_is_right_whatever_mean_and_spread(mean: float, std: float) -> None:
+    """4096 × 64 Gaussian values, noise of half their spread: the true explained variance is 0.75 in every row, where
+    formulas that mix means of ratios or leave out the mean give 0.59 to 0.997."""
+    rng = np.random.default_rng(0)
+    x = mean + std * rng.normal(size=(4096, 64))
+    hat = x + 0.5 * std * rng.normal(size=x.shape)
+    found = _stats(x, hat, np.ones((4096, 1)), [512 * i for i in range(1, 8)]).result()
+    assert 1 - found["fvu"] == pytest.approx(0.75, abs=0.003)
+
+
+@settings(max_examples=30, deadline=None)
+@given(cuts=st.lists(st.integers(0, 40), max_size=6), shift=st.sampled_from([0.0, 1e4]))
+def test_grouping_does_not_matter(cuts: list[int], shift: float) -> None:
+    x, hat, f = _data(40)
+    x, hat = x + shift, hat + shift
+    whole, parts = _stats(x, hat, f).result(), _stats(x, hat, f, sorted(cuts)).result()
+    assert parts == pytest.approx(whole, rel=1e-9)
+
+
+def test_a_large_mean_costs_no_digits() -> None:
+    rng = np.random.default_rng(0)
+    x = 1e7 + rng.normal(size=(2000, 4))
+    found = _stats(x, np.broadcast_to(x.mean(0), x.shape).copy(), np.ones((2000, 2)), [500, 900]).result()
+    assert found["fvu"] == pytest.approx(1, abs=1e-6)
+
+
+def test_perfect_mean_and_zero_reconstructions() -> None:
+    x, _, f = _data(60)
+    assert _stats(x, x, f).result()["fvu"] == 0
+    assert _stats(x, np.broadcast_to(x.mean(0), x.shape).copy(), f).result()["fvu"] == pytest.approx(1)
+    zero = _stats(x, np.zeros_like(x), f).result()
+    assert zero["fvu"] > 1
+    assert zero["cosine"] == zero["l2_ratio"] == 0
+
+
+def test_density_and_dead() -> None:
+    f = np.array([[1, 0, 0.5], [0, 0, 2], [0, 0, 1], [-1, 0, 3]])
+    stats = _stats(np.ones((4, 2)), np.ones((4, 2)), f)
+    assert stats.density.tolist() == [0.25, 0, 1]
+    assert stats.firing_counts.tolist() == [1, 0, 4]
+    assert stats.result()["dead"] == pytest.approx(1 / 3)
+
+
+def test_without_variation_or_tokens_ratios_are_nan() -> None:
+    stats = ReconstructionStats(2, 3)
+    stats.update(torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0, 3))
+    assert math.isnan(stats.result()["fvu"])
+    assert math.isnan(stats.result()["l0"])
+    constant = np.ones((5, 2))
+    assert math.isnan(_stats(constant, constant, np.ones((5, 1))).result()["fvu"])
+
+
+def test_half_precision_inputs_are_summed_in_double() -> None:
+    x, hat, f = _data(3000)
+    expected = _stats(*(torch.tensor(a).bfloat16().double().numpy() for a in (x, hat, f))).result()
+    stats = ReconstructionStats(6, 9)
+    stats.update(*(torch.tensor(a).bfloat16() for a in (x, hat, f)))
+    assert stats.result() == pytest.approx(expected, rel=1e-9)
+
+
+def test_shapes_that_do_not_fit() -> None:
+    with pytest.raises(ConfigError, match="do not fit"):
+        ReconstructionStats(2, 3).update(torch.zeros(4, 2), torch.zeros(4, 2), torch.zeros(4, 2))
+
+
+def test_density_bands_are_shares_of_the_latents():
+    f = np.zeros((1000, 5))
+    f[:, 0] = 1  # always
+    f[:50, 1] = 1  # 5 %
+    f[:2, 2] = 1  # 0.2 %
+    found = _stats(np.ones((1000, 3)), np.ones((1000, 3)), f).result()
+    assert found["density_above_10pct"] == pytest.approx(1 / 5)
+    assert found["density_above_1pct"] == pytest.approx(2 / 5)
+    assert found["density_below_1e-5"] == pytest.approx(2 / 5)

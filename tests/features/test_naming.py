@@ -1,0 +1,75 @@
+"""Descriptions hold for what they claim, and nothing plain gives none."""
+
+from __future__ import annotations
+
+import pytest
+
+from saewidgets.features import Naming, Snippet, name_examples
+
+
+def _snippets(*triples: str) -> list[Snippet]:
+    found = []
+    for triple in triples:
+        previous, word, following = triple.split()
+        found.append(
+            Snippet(
+                f"{previous} ", word, f" {following}", 1.0, 0, 0, word.lower(), previous.lower(), following.lower(), 5
+            )
+        )
+    return found
+
+
+def _named(*triples: str, random: tuple[str, ...] = ()) -> Naming | None:
+    return name_examples(_snippets(*triples), _snippets(*random))
+
+
+def test_one_word() -> None:
+    found = _named("the king was", "a King of", "our king and", "the queen said", random=("the king x", "a cow x"))
+    assert found is not None
+    assert (found.kind, found.label, found.share, found.random_share) == ("word", "‘king’", 0.75, 0.5)
+
+
+def test_one_family_of_words() -> None:
+    found = _named("the government is", "to govern b", "a governor c", "our government d")
+    assert found is not None
+    assert found.kind == "stem"
+    assert found.label == "‘government’, ‘govern’, ‘governor’"
+    assert found.share == 1
+
+
+def test_a_few_words() -> None:
+    found = _named("a father x", "b mother y", "c father z", "d mother w", "e son v")
+    assert found is not None
+    assert (found.kind, set(found.words), found.share) == ("words", {"father", "mother"}, 0.8)
+
+
+def test_numbers() -> None:
+    found = _named("in 1861 the", "the 12 men", "of 1,000 dollars", "page 7 was")
+    assert found is not None
+    assert (found.kind, found.label) == ("number", "numbers")
+
+
+@pytest.mark.parametrize(
+    ("order", "kind", "label"),
+    [
+        ("lord {} x{}", "previous", "the word after ‘lord’"),
+        ("x{} {} lord", "following", "the word before ‘lord’"),
+    ],
+)
+def test_neighbours(order: str, kind: str, label: str) -> None:
+    words = ["god", "said", "jesus", "hath"]
+    triples = [order.format(*((w, i) if kind == "previous" else (i, w))) for i, w in enumerate(words)]
+    found = _named(*triples)
+    assert found is not None
+    assert (found.kind, found.label) == (kind, label)
+
+
+def test_the_word_itself_is_plainer_than_its_neighbour() -> None:
+    found = _named("the lord god", "the lord god", "the lord god")
+    assert found is not None
+    assert found.kind == "word"
+
+
+def test_nothing_in_common() -> None:
+    assert _named("a b c", "d e f", "g h i", "j k l") is None
+    assert name_examples([], []) is None

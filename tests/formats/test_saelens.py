@@ -1,0 +1,377 @@
+"""SAELens' format: what the real package wrote reads right, what we write has its shape, bad files are refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
+from saewidgets.formats import detect_format, load_sae, save_sae
+from saewidgets.formats.saelens import FILES, read_config
+from saewidgets.sae import SAE, InferenceJumpReLU, StandardSAE, TopKSAE, create_sae
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "saelens"
+GOLDEN_SAES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
+
+
+def small(name: str = "standard", **settings: Any) -> SAE:
+    return create_sae(name, 8, d_sae=24, **settings)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_sae(small(), tmp_path / "sae")
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    path = folder / "cfg.json"
+    data = json.loads(path.read_text())
+    for key, value in changes.items():
+        if value is ...:
+            del data[key]
+        else:
+            data[key] = value
+    path.write_text(json.dumps(data))
+
+
+# --- what sae-lens itself wrote --------------------------------------------------------------------------------------
+
+
+def test_the_golden_files_are_there() -> None:
+    assert {"standard", "topk", "topk_rescaled", "jumprelu", "batchtopk_exported"} <= set(GOLDEN_SAES)
+
+
+@pytest.mark.parametrize("name", GOLDEN_SAES)
+def test_an_sae_saved_by_sae_lens_computes_the_same_here(name: str) -> None:
+    assert detect_format(GOLDEN / name) == "saelens"
+    sae, expected = load_sae(GOLDEN / name), load_file(GOLDEN / name / "expected.safetensors")
+    f = sae.encode(expected["x"])
+    if name == "topk_rescaled":  # same function, with the decoder's norms moved into the encoder
+        assert torch.equal(f > 0, expected["f"] > 0)
+    assert torch.allclose(f, expected["f"], rtol=1e-5, atol=1e-6)
+    assert torch.allclose(sae(expected["x"]), expected["y"], rtol=1e-5, atol=1e-5)
+
+
+def test_thresholds_of_zero_stay_exactly_zero() -> None:
+    sae = load_sae(GOLDEN / "jumprelu")
+    assert isinstance(sae, InferenceJumpReLU)
+    assert torch.equal(sae.threshold, load_file(GOLDEN / "jumprelu" / "sae_weights.safetensors")["threshold"])
+    assert (sae.threshold[:4] == 0).all()
+
+
+def test_metadata_comes_along() -> None:
+    assert load_sae(GOLDEN / "topk").metadata["hook_name"] == "blocks.3.hook_resid_post"
+
+
+# --- what is written -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "keys", "tensors"),
+    [
+        ("standard", "standard", set(), set()),
+        ("topk", "topk", {"k", "rescale_acts_by_decoder_norm"}, set()),
+        ("batchtopk", "jumprelu", set(), {"threshold"}),
+        ("jumprelu", "jumprelu", set(), {"threshold"}),
+    ],
+)
+def test_keys_and_tensors(name: str, written: str, keys: set[str], tensors: set[str], tmp_path: Path) -> None:
+    sae = small(name, **({"k": 3} if "topk" in name else {}))
+    folder = save_sae(sae, tmp_path / "sae")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    data = json.loads((folder / "cfg.json").read_text())
+    assert set(data) - keys == {
+        "architecture", "d_in", "d_sae", "dtype", "device", "apply_b_dec_to_input", "normalize_activations",
+        "reshape_activations", "metadata",
+    }
+    assert keys <= set(data)
+    assert (data["architecture"], data["d_in"], data["d_sae"], data["dtype"]) == (written, 8, 24, "float32")
+    assert int(data["metadata"]["sae_lens_version"].split(".")[0]) >= 6
+    assert data["metadata"]["training_architecture"] == name
+    weights = load_file(folder / "sae_weights.safetensors")
+    assert set(weights) == {"W_enc", "b_enc", "W_dec", "b_dec"} | tensors
+    assert torch.equal(weights["W_enc"], sae.W_enc)
+
+
+def test_the_exported_threshold_is_plain_not_a_logarithm(tmp_path: Path) -> None:
+    sae = small("jumprelu", initial_threshold=0.25)
+    weights = load_file(save_sae(sae, tmp_path / "sae") / "sae_weights.safetensors")
+    assert torch.allclose(weights["threshold"], torch.full((24,), 0.25))
+
+
+def test_metadata_is_strict_json(tmp_path: Path) -> None:
+    sae = small()
+    sae.metadata = {
+        "model_name": "gpt2", "hook_name": "blocks.1.hook_mlp_out", "context_size": 64, "prepend_bos": True,
+        "dataset_path": Path("some/text"), "l0": float("nan"), "seqpos_slice": (None,), "loss": float("inf"),
+        "sae_lens_version": "1.0",
+    }
+    text = (save_sae(sae, tmp_path / "sae") / "cfg.json").read_text()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    metadata = json.loads(text, parse_constant=refuse)["metadata"]
+    assert metadata["l0"] is None
+    assert metadata["loss"] is None
+    assert metadata["seqpos_slice"] == [None]
+    assert metadata["dataset_path"] == str(Path("some/text"))
+    assert metadata["prepend_bos"] is True
+    assert metadata["sae_lens_version"].startswith("6.")
+
+
+def test_settings_of_training_come_back(tmp_path: Path) -> None:
+    sae = small("jumprelu", l0_coefficient=3.5, bandwidth=0.2)
+    assert load_sae(save_sae(sae, tmp_path / "sae")).cfg == sae.cfg
+
+
+def test_foreign_settings_of_training_do_not_stop_a_load(folder: Path) -> None:
+    data = json.loads((folder / "cfg.json").read_text())
+    data["metadata"]["training_architecture_details"] = {"l1_coefficient": "many", "lp_norm": 1.0}
+    edit(folder, metadata=data["metadata"])
+    assert isinstance(load_sae(folder), StandardSAE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_dtypes(dtype: torch.dtype, tmp_path: Path) -> None:
+    folder = save_sae(small().to(dtype), tmp_path / "sae")
+    assert load_sae(folder).W_enc.dtype == dtype
+    assert load_sae(folder, dtype=torch.float32).W_enc.dtype == torch.float32
+
+
+def test_a_path_to_either_file_means_the_folder(folder: Path) -> None:
+    x = torch.randn(3, 8)
+    for name in FILES:
+        assert torch.equal(load_sae(folder / name)(x), load_sae(folder)(x))
+
+
+def test_read_config_does_not_need_the_weights(folder: Path) -> None:
+    (folder / "sae_weights.safetensors").unlink()
+    data, config = read_config(folder)
+    assert data["d_in"] == 8
+    assert config.d_sae == 24
+
+
+def test_k_and_rescaling_come_from_the_file(tmp_path: Path) -> None:
+    folder = save_sae(small("topk", k=3), tmp_path / "sae")
+    sae = load_sae(folder)
+    assert isinstance(sae, TopKSAE)
+    assert sae.cfg.k == 3
+    edit(folder, k=...)
+    with pytest.raises(FormatError, match=r"cfg\.json: k"):
+        load_sae(folder)
+    edit(folder, k=25)
+    with pytest.raises(FormatError, match="k is 25 but d_sae is 24"):
+        load_sae(folder)
+
+
+# --- whole or not at all ---------------------------------------------------------------------------------------------
+
+
+def test_saving_again_replaces_and_leaves_nothing_else(folder: Path) -> None:
+    other = small("topk", k=2)
+    save_sae(other, folder)
+    assert isinstance(load_sae(folder), TopKSAE)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_failure_keeps_what_was_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("saewidgets.formats.saelens.save_file", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        save_sae(small("topk", k=2), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_foreign_folders_and_files_are_not_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "cat.png").write_bytes(b"meow")
+    with pytest.raises(StorageError, match=r"cat\.png"):
+        save_sae(small(), folder)
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(StorageError, match="not a folder"):
+        save_sae(small(), tmp_path / "file")
+    assert (folder / "cat.png").read_bytes() == b"meow"
+
+
+def test_unknown_format_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'gguf'"):
+        save_sae(small(), tmp_path / "sae", format="gguf")
+
+
+# --- bad files -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"d_sae": 25}, r"b_enc.*\[24\], expected \[25\]|W_enc.*\[8, 24\], expected \[8, 25\]"),
+        ({"d_in": 9}, r"W_enc.*\[8, 24\], expected \[9, 24\]"),
+        ({"d_in": 2**40}, "d_in"),
+        ({"d_sae": -1}, "d_sae"),
+        ({"d_sae": "24"}, "d_sae"),
+        ({"d_sae": True}, "d_sae"),
+        ({"d_in": ...}, "d_in"),
+        ({"architecture": ...}, "architecture"),
+        ({"architecture": "jumprelu"}, r"threshold.*missing"),
+        ({"architecture": "matryoshka_batchtopk"}, "matryoshka_batchtopk.*standard, topk, jumprelu"),
+        ({"dtype": "int8"}, "int8"),
+        ({"normalize_activations": "layer_norm"}, "normalize_activations.*layer_norm"),
+        ({"reshape_activations": "hook_z"}, "reshape_activations.*hook_z"),
+        ({"metadata": {}}, "no SAELens version"),
+        ({"metadata": []}, "no SAELens version"),
+        ({"metadata": {"sae_lens_version": "5.11.0"}}, "SAELens 5.11.0"),
+    ],
+)
+def test_a_configuration_that_cannot_be_true_is_refused(folder: Path, changes: dict[str, Any], said: str) -> None:
+    edit(folder, **changes)
+    with pytest.raises(FormatError, match=f"(?s){said}") as error:
+        load_sae(folder)
+    assert str(folder) in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "\x00", "[" * 100_000])
+def test_a_configuration_that_is_not_a_json_object_is_refused(folder: Path, text: str) -> None:
+    (folder / "cfg.json").write_text(text)
+    with pytest.raises(FormatError, match=r"cfg\.json"):
+        load_sae(folder)
+
+
+def test_an_oversized_configuration_is_not_read(folder: Path) -> None:
+    (folder / "cfg.json").write_bytes(b" " * (1 << 21))
+    with pytest.raises(FormatError, match="at most"):
+        load_sae(folder)
+
+
+def test_tensors_that_are_missing_or_too_many_are_named(folder: Path) -> None:
+    path = folder / "sae_weights.safetensors"
+    tensors = load_file(path)
+    save_file({key: value for key, value in tensors.items() if key != "b_dec"}, path)
+    with pytest.raises(FormatError, match="b_dec: The tensor is missing; the file has W_dec, W_enc, b_enc"):
+        load_sae(folder)
+    save_file(tensors | {"scaling_factor": torch.ones(24)}, path)
+    with pytest.raises(FormatError, match="unexpected tensors: scaling_factor"):
+        load_sae(folder)
+
+
+def test_a_transposed_weight_is_refused(folder: Path) -> None:
+    path = folder / "sae_weights.safetensors"
+    tensors = load_file(path)
+    save_file(tensors | {"W_enc": tensors["W_enc"].T.contiguous()}, path)
+    with pytest.raises(FormatError, match=r"W_enc: The shape is \[24, 8\], expected \[8, 24\]"):
+        load_sae(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(folder: Path, value: float) -> None:
+    path = folder / "sae_weights.safetensors"
+    tensors = load_file(path)
+    tensors["b_enc"][5] = value
+    save_file(tensors, path)
+    with pytest.raises(FormatError, match="b_enc: It contains NaN or infinity"):
+        load_sae(folder)
+
+
+def test_integer_weights_are_refused(folder: Path) -> None:
+    path = folder / "sae_weights.safetensors"
+    tensors = load_file(path)
+    save_file(tensors | {"b_enc": tensors["b_enc"].to(torch.int32)}, path)
+    with pytest.raises(FormatError, match=r"b_enc.*I32"):
+        load_sae(folder)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 8, 60, -1])
+def test_a_truncated_file_is_refused(folder: Path, keep: int) -> None:
+    path = folder / "sae_weights.safetensors"
+    raw = path.read_bytes()
+    path.write_bytes(raw[:keep])
+    with pytest.raises(FormatError, match="cut off"):
+        load_sae(folder)
+
+
+def test_trailing_bytes_are_refused(folder: Path) -> None:
+    path = folder / "sae_weights.safetensors"
+    path.write_bytes(path.read_bytes() + b"more")
+    with pytest.raises(FormatError, match="do not fill the file"):
+        load_sae(folder)
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (pytest.fail, ("a pickle was executed",))
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_a_pickle_in_disguise_is_never_opened(folder: Path, protocol: int) -> None:
+    (folder / "sae_weights.safetensors").write_bytes(pickle.dumps(Bomb(), protocol))
+    with pytest.raises(FormatError):
+        load_sae(folder)
+
+
+def test_a_torch_file_in_disguise_is_never_opened(folder: Path) -> None:
+    torch.save({"W_enc": torch.zeros(8, 24)}, folder / "sae_weights.safetensors")
+    with pytest.raises(FormatError, match="not a safetensors file"):
+        load_sae(folder)
+
+
+def with_header(header: bytes, data: bytes = b"") -> bytes:
+    return struct.pack("<Q", len(header)) + header + data
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"not json", b"[]", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"W_enc": 3}', b'{"W_enc": {"dtype": "F32"}}',
+        b'{"W_enc": {"dtype": "F32", "shape": [-8, -24], "data_offsets": [0, 768]}}',
+        b'{"W_enc": {"dtype": "F32", "shape": "8", "data_offsets": [0, 768]}}',
+        b'{"W_enc": {"dtype": ["F32"], "shape": [8], "data_offsets": [0, 32]}}',
+        b'{"W_enc": {"dtype": "F32", "shape": [1e3], "data_offsets": [0, 4000]}}',
+        b'{"W_enc": {"dtype": "F32", "shape": [8, 24], "data_offsets": [0, 4]}}',
+        b'{"W_enc": {"dtype": "F32", "shape": [1000000000, 1000000000], "data_offsets": [0, 4000000000000000000]}}',
+        b'{"W_enc": {"dtype": "F32", "shape": [1], "data_offsets": [8, 12]}}',
+        (
+            b'{"W_enc": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},'
+            b' "b_enc": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+        ),
+    ],
+)
+def test_a_hostile_header_is_refused(folder: Path, header: bytes) -> None:
+    (folder / "sae_weights.safetensors").write_bytes(with_header(header, b"\0" * 12))
+    with pytest.raises(FormatError):
+        load_sae(folder)
+
+
+def test_an_oversized_header_is_not_read(folder: Path) -> None:
+    path = folder / "sae_weights.safetensors"
+    path.write_bytes(struct.pack("<Q", 1 << 62) + b"{}")
+    with pytest.raises(FormatError, match="not a safetensors file"):
+        load_sae(folder)
+    path.write_bytes(with_header(b" " * (2 << 20)))
+    with pytest.raises(FormatError, match="header claims"):
+        load_sae(folder)
+
+
+def test_what_is_no_sae_is_listed(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        detect_format(tmp_path / "nothing")
+    with pytest.raises(FormatError, match="holds nothing"):
+        detect_format(tmp_path)
+    for name in ("a.pt", "config.json"):
+        (tmp_path / name).touch()
+    with pytest.raises(FormatError, match=r"a\.pt, config\.json"):
+        detect_format(tmp_path)
+    with pytest.raises(FormatError, match="single file"):
+        load_sae(tmp_path / "a.pt")

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
+from saewidgets.events import JobStatus
+from saewidgets.jobs import JobManager
+from saewidgets.records import ErrorInfo
+from tests.jobs.conftest import LANE, Endless, wait_until
+
+
+def test_a_handle_needs_a_job(manager: JobManager) -> None:
+    with pytest.raises(NotFoundError, match="job_x"):
+        manager.handle("job_x")
+
+
+def test_wait_gives_the_status_when_the_time_runs_out(manager: JobManager) -> None:
+    job = manager.submit("count", {}, LANE, Endless())
+    started = time.monotonic()
+    assert job.wait(0.05) in (JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING)
+    assert time.monotonic() - started < 5
+    with pytest.raises(TimeoutError, match=job.id):
+        job.result(0.01)
+
+
+def test_repr_says_how_far_it_is(manager: JobManager) -> None:
+    job = manager.submit("count", {}, LANE, Endless())
+    waiting = manager.submit("count", {}, LANE, Endless())
+    wait_until(lambda: job.progress is not None and job.status is JobStatus.RUNNING)
+    assert f"<Job {job.id}, count, running, " in repr(job)
+    assert "of 1,000,000 steps" in repr(job)
+    assert "number 1 in the queue of box/cpu" in repr(waiting)
+
+
+def test_no_result_without_an_end(manager: JobManager) -> None:
+    job = manager.submit("count", {}, LANE, Endless())
+    wait_until(lambda: job.status is JobStatus.RUNNING)
+    job.stop(save=False)
+    assert job.wait(10) is JobStatus.CANCELLED
+    with pytest.raises(StateError, match="cancelled and has no result"):
+        job.result()
+
+
+def test_the_error_of_a_job_that_failed_elsewhere(manager: JobManager, store: object) -> None:
+    block = threading.Event()
+    job = manager.submit("count", {}, LANE, lambda _: block.wait(10))
+    wait_until(lambda: job.status is JobStatus.STARTING)
+    error = ErrorInfo("Loss became NaN.", hint="Lower the learning rate.")
+    store.change(job.id, {"status": JobStatus.FAILED, "error": error}, when={JobStatus.STARTING})  # type: ignore[attr-defined]
+    with pytest.raises(SAEWidgetsError, match=r"Loss became NaN\. Lower the learning rate"):
+        job.result(5)
+    block.set()

@@ -1,0 +1,412 @@
+"""One process: submit, steer, queue, end. On both stores."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.events import Interruption, JobStatus, LogLine, Metrics, Progress, Request
+from saewidgets.jobs import JobContext, JobManager, JobStore
+from saewidgets.jobs.manager import CLOSED
+from saewidgets.records import JobRecord
+from tests.jobs.conftest import LANE, Endless, wait_until
+
+S = JobStatus
+
+
+def _running(job: Any) -> bool:
+    return job.status is S.RUNNING
+
+
+def test_a_job_runs_to_its_end(manager: JobManager) -> None:
+    job = manager.submit("count", {"n": 3}, LANE, Endless(3))
+    assert job.wait(10) is S.COMPLETED
+    assert job.result() == {"steps": 3}
+    record = job.record
+    assert record.result == {"steps": 3}
+    assert record.progress == Progress(3, 3, unit="steps", step=3)
+    assert record.started_at is not None
+    assert record.finished_at is not None
+    assert record.created_at <= record.started_at <= record.finished_at
+    assert record.owner is None
+
+
+def test_submit_returns_at_once_and_running_begins_with_the_first_pause_point(manager: JobManager) -> None:
+    go = threading.Event()
+
+    def run(context: JobContext) -> None:
+        go.wait(10)
+        Endless()(context)
+
+    job = manager.submit("count", {}, LANE, run)
+    wait_until(lambda: job.status is S.STARTING)
+    go.set()
+    wait_until(lambda: _running(job))
+
+
+def test_pause_frees_the_lane_and_resume_continues(manager: JobManager) -> None:
+    work = Endless()
+    job = manager.submit("count", {}, LANE, work)
+    wait_until(lambda: _running(job))
+    asked = time.monotonic()
+    job.pause()
+    assert time.monotonic() - asked < 0.1
+    assert job.wait(10) is S.PAUSED
+    reached = work.step
+    other = manager.submit("count", {}, LANE, Endless(2))
+    assert other.wait(10) is S.COMPLETED
+    job.resume()
+    wait_until(lambda: _running(job) and work.step > reached)
+    assert work.starts == [False, True]
+    job.stop()
+    assert job.wait(10) is S.STOPPED
+
+
+def test_a_request_is_acknowledged_before_it_takes_effect(manager: JobManager) -> None:
+    block, inside = threading.Event(), threading.Event()
+
+    def run(context: JobContext) -> None:
+        context.control.check()
+        inside.set()
+        block.wait(10)
+        context.control.check()
+
+    job = manager.submit("count", {}, LANE, run)
+    assert inside.wait(10)
+    job.pause()
+    assert job.status is S.PAUSING
+    job.cancel()
+    assert job.status is S.STOPPING
+    block.set()
+    assert job.wait(10) is S.CANCELLED
+
+
+def test_resume_before_the_pause_took_effect_runs_on(manager: JobManager) -> None:
+    block, inside = threading.Event(), threading.Event()
+
+    def run(context: JobContext) -> str:
+        context.control.check()
+        inside.set()
+        block.wait(10)
+        context.control.check()
+        return "never interrupted"
+
+    job = manager.submit("count", {}, LANE, run)
+    assert inside.wait(10)
+    wait_until(lambda: _running(job))
+    job.pause()
+    job.resume()
+    wait_until(lambda: _running(job))
+    block.set()
+    assert job.result(10) == "never interrupted"
+
+
+def test_resume_while_the_pause_takes_effect_queues_again(manager: JobManager) -> None:
+    unwinding, block = threading.Event(), threading.Event()
+    starts: list[bool] = []
+
+    def run(context: JobContext) -> str:
+        starts.append(context.resumed)
+        if context.resumed:
+            return "second"
+        try:
+            while True:
+                context.control.check()
+        except Interruption:
+            unwinding.set()
+            block.wait(10)
+            raise
+
+    job = manager.submit("count", {}, LANE, run)
+    wait_until(lambda: _running(job))
+    job.pause()
+    assert unwinding.wait(10)
+    job.resume()
+    block.set()
+    assert job.result(10) == "second"
+    assert starts == [False, True]
+
+
+def test_jobs_of_one_lane_run_one_after_the_other(manager: JobManager) -> None:
+    at_once, order = [], []
+    active: set[int] = set()
+
+    def make(i: int) -> Callable[[JobContext], None]:
+        def run(context: JobContext) -> None:
+            active.add(i)
+            order.append(i)
+            at_once.append(len(active))
+            Endless(3)(context)
+            active.remove(i)
+
+        return run
+
+    jobs = [manager.submit("count", {}, LANE, make(i)) for i in range(4)]
+    elsewhere = manager.submit("count", {}, "box/cuda:0", Endless(1))
+    assert elsewhere.wait(10) is S.COMPLETED
+    assert [job.wait(10) for job in jobs] == [S.COMPLETED] * 4
+    assert order == [0, 1, 2, 3]
+    assert max(at_once) == 1
+
+
+def test_queued_jobs_show_their_place_and_change_at_once(manager: JobManager) -> None:
+    first = manager.submit("count", {}, LANE, Endless())
+    wait_until(lambda: _running(first))
+    a, b, c = (manager.submit("count", {}, LANE, Endless(1)) for _ in range(3))
+    assert [j.record.queue_position for j in (a, b, c)] == [1, 2, 3]
+    a.stop()
+    assert a.status is S.STOPPED
+    b.pause()
+    assert b.status is S.PAUSED
+    assert c.record.queue_position == 1
+    b.cancel()
+    assert b.status is S.CANCELLED
+    first.cancel()
+    assert c.wait(10) is S.COMPLETED
+    assert first.status is S.CANCELLED
+    assert a.status is S.STOPPED
+
+
+def test_a_stopped_job_can_be_resumed_and_a_completed_one_cannot(manager: JobManager) -> None:
+    work = Endless()
+    job = manager.submit("count", {}, LANE, work)
+    wait_until(lambda: _running(job))
+    job.stop()
+    assert job.wait(10) is S.STOPPED
+    work.steps = work.step + 1
+    job.resume()
+    assert job.wait(10) is S.COMPLETED
+    with pytest.raises(StateError, match="completed cannot be resumed"):
+        job.resume()
+    with pytest.raises(StateError, match="completed cannot be paused"):
+        job.pause()
+
+
+def test_a_downloads_lane_is_three_wide(manager: JobManager) -> None:
+    jobs = [manager.submit("count", {}, "box/download", Endless()) for _ in range(4)]
+    wait_until(lambda: sum(_running(j) for j in jobs) == 3)
+    assert jobs[3].record.queue_position == 1
+    jobs[1].cancel()
+    wait_until(lambda: _running(jobs[3]))
+
+
+@pytest.mark.parametrize("status", [S.COMPLETED, S.PAUSED, S.STOPPED, S.CANCELLED])
+def test_the_runner_may_say_how_it_ended(manager: JobManager, status: S) -> None:
+    job = manager.submit("count", {}, LANE, lambda _: SimpleNamespace(status=status.value, loss=0.5))
+    assert job.wait(10) is status
+
+
+def test_an_error_keeps_its_parts(manager: JobManager) -> None:
+    def run(context: JobContext) -> None:
+        raise ConfigError("k is too large.", where="sae.k", hint="Use 32.")
+
+    job = manager.submit("count", {}, LANE, run)
+    assert job.wait(10) is S.FAILED
+    error = job.error
+    assert error is not None
+    assert (error.what, error.where, error.hint, error.kind) == ("k is too large.", "sae.k", "Use 32.", "config")
+    assert "ConfigError" in (error.traceback or "")
+    with pytest.raises(ConfigError, match="k is too large"):
+        job.result()
+    assert "k is too large" in repr(job)
+
+
+def test_any_other_error_has_a_sentence_and_a_traceback(manager: JobManager) -> None:
+    def run(context: JobContext) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    job = manager.submit("count", {}, LANE, run)
+    assert job.wait(10) is S.FAILED
+    assert job.error is not None
+    assert job.error.what == "ZeroDivisionError: division by zero"
+    assert "test_manager.py" in (job.error.traceback or "")
+    assert manager.submit("count", {}, LANE, Endless(1)).wait(10) is S.COMPLETED  # the lane is free again
+
+
+def test_what_a_failed_run_held_is_freed(manager: JobManager) -> None:
+    class Big:
+        pass
+
+    refs: list[weakref.ref[Big]] = []
+
+    def run(context: JobContext) -> None:
+        big = Big()
+        refs.append(weakref.ref(big))
+        raise RuntimeError("no memory")
+
+    job = manager.submit("count", {}, LANE, run)
+    assert job.wait(10) is S.FAILED
+    gc.collect()
+    wait_until(lambda: refs[0]() is None)
+
+
+def test_rows_that_refer_to_the_job_exist_before_it_starts(manager: JobManager) -> None:
+    seen: list[str] = []
+
+    def run(context: JobContext) -> list[str]:
+        return list(seen)
+
+    job = manager.submit("count", {}, LANE, run, job_id="job_1", before_start=seen.append)
+    assert job.result(10) == ["job_1"]
+
+
+def test_a_job_whose_preparation_fails_is_gone(manager: JobManager) -> None:
+    def fail(job_id: str) -> None:
+        raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        manager.submit("count", {}, LANE, Endless(), job_id="job_1", before_start=fail)
+    with pytest.raises(NotFoundError):
+        manager.handle("job_1")
+
+
+def test_a_kind_nobody_registered(manager: JobManager) -> None:
+    with pytest.raises(StateError, match="does not know how to run a job of kind 'other'"):
+        manager.submit("other", {}, LANE)
+    assert len(manager.list()) == 0
+
+
+def test_the_registered_factory_makes_the_runner(manager: JobManager) -> None:
+    manager.register("count", lambda record: Endless(record.payload["n"]))
+    assert manager.submit("count", {"n": 4}, LANE).result(10) == {"steps": 4}
+
+
+def test_list_and_pause_all(manager: JobManager) -> None:
+    jobs = [manager.submit("count", {}, LANE, Endless()) for _ in range(3)]
+    wait_until(lambda: _running(jobs[0]))
+    assert manager.pause_all() == 3
+    wait_until(lambda: all(r.status is S.PAUSED for r in manager.list()))
+    assert [r.id for r in manager.list(status=S.PAUSED)] == [j.id for j in reversed(jobs)]
+
+
+def test_subscribers_see_every_status_and_the_last_progress(manager: JobManager) -> None:
+    seen: list[Any] = []
+    unsubscribe = manager.subscribe(lambda job_id, updates: seen.extend(updates))
+
+    def run(context: JobContext) -> None:
+        for step in range(1, 501):
+            context.control.check()
+            context.emit(Progress(step, 500))
+        context.emit(LogLine("done"))
+
+    job = manager.submit("count", {}, LANE, run)
+    assert job.wait(10) is S.COMPLETED
+    wait_until(lambda: any(isinstance(u, JobRecord) and u.status is S.COMPLETED for u in seen))
+    statuses = [u.status for u in seen if isinstance(u, JobRecord)]
+    assert statuses == sorted(set(statuses), key=statuses.index)  # each once
+    assert statuses[0] is S.QUEUED
+    assert statuses[-1] is S.COMPLETED
+    progress = [u.done for u in seen if isinstance(u, Progress)]
+    assert progress == sorted(progress)
+    assert progress[-1] == 500
+    assert len(progress) < 200
+    unsubscribe()
+    count = len(seen)
+    assert manager.submit("count", {}, LANE, Endless(1)).wait(10) is S.COMPLETED
+    assert len(seen) == count
+
+
+def test_events_are_in_the_store_when_the_job_has_ended(manager: JobManager, store: Any) -> None:
+    def run(context: JobContext) -> None:
+        for step in range(1000):
+            context.emitter("train_1")(Metrics(step, step, {"loss": 1.0}))
+        context.emit(Progress(1000, 1000))
+
+    assert manager.submit("count", {}, LANE, run).wait(10) is S.COMPLETED
+    assert store.list()[0].progress == Progress(1000, 1000)
+    if hasattr(store, "events"):
+        metrics = [(subject, e.step) for _, subject, e in store.events if isinstance(e, Metrics)]
+        assert metrics == [("train_1", i) for i in range(1000)]
+
+
+def test_interactive_work_runs_in_the_thread_of_the_job(manager: JobManager) -> None:
+    assert manager.run_between(LANE, threading.get_ident).result(10) != threading.get_ident()
+    job = manager.submit("count", {}, LANE, Endless())
+    wait_until(lambda: _running(job))
+    names = {manager.run_between(LANE, lambda: threading.current_thread().name).result(10) for _ in range(5)}
+    assert names == {f"saewidgets-{job.id}"}
+    failing = manager.run_between(LANE, lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        failing.result(10)
+    assert _running(job)
+
+
+def test_close_pauses_what_runs_and_what_waits(make_manager: Callable[..., JobManager]) -> None:
+    manager = make_manager()
+    checkpointed = threading.Event()
+
+    def run(context: JobContext) -> None:
+        try:
+            Endless()(context)
+        except Interruption as asked:
+            if asked.request is Request.PAUSE:
+                checkpointed.set()
+            raise
+
+    job, waiting = (manager.submit("count", {}, LANE, run) for _ in range(2))
+    wait_until(lambda: _running(job))
+    assert manager.close() == []
+    assert checkpointed.is_set()
+    other = make_manager()
+    assert [other.get(j.id).status for j in (job, waiting)] == [S.PAUSED, S.PAUSED]
+    assert other.get(job.id).note == CLOSED
+    with pytest.raises(StateError, match="closed"):
+        manager.submit("count", {}, LANE, run)
+    assert manager.close() == []
+
+
+def test_close_does_not_wait_for_ever(make_manager: Callable[..., JobManager]) -> None:
+    manager = make_manager()
+    block = threading.Event()
+    job = manager.submit("count", {}, LANE, lambda _: block.wait(20))
+    wait_until(lambda: job.status is S.STARTING)
+    started = time.monotonic()
+    assert manager.close(wait=0.1) == [job.id]
+    assert time.monotonic() - started < 8
+    block.set()
+
+
+def test_two_managers_share_the_queue(make_manager: Callable[..., JobManager], store: JobStore) -> None:
+    one, two = make_manager(), make_manager()
+    first = one.submit("count", {}, LANE, Endless())
+    wait_until(lambda: _running(first))
+    second = two.submit("count", {}, LANE, Endless(2))
+    third = one.submit("count", {}, LANE, Endless(2))
+    assert [j.record.queue_position for j in (second, third)] == [1, 2]
+    two.request(first.id, "stop")
+    assert two.get(first.id).status in (S.STOPPING, S.STOPPED)
+    assert [j.wait(10) for j in (first, second, third)] == [S.STOPPED, S.COMPLETED, S.COMPLETED]
+    assert second.record.started_at <= third.record.started_at
+
+
+def test_another_manager_takes_a_paused_job_over(make_manager: Callable[..., JobManager]) -> None:
+    one, two = make_manager(), make_manager()
+    two.register("count", lambda record: Endless(record.payload["n"]))
+    job = one.submit("count", {"n": 5}, "elsewhere/cpu", Endless())
+    wait_until(lambda: _running(job))
+    two.request(job.id, "pause")
+    assert two.wait(job.id, 10) is S.PAUSED
+    two.resume(job.id)
+    assert two.handle(job.id).result(10) == {"steps": 5}
+    record = one.get(job.id)
+    assert record.status is S.COMPLETED
+    assert record.lane == "box/cpu"  # on the machine that resumed it
+    assert one.handle(job.id).result() == {"steps": 5}
+
+
+def test_subscribers_see_what_other_processes_do(make_manager: Callable[..., JobManager]) -> None:
+    one, two = make_manager(), make_manager()
+    seen: list[Any] = []
+    two.subscribe(lambda job_id, updates: seen.extend(updates))
+    job = one.submit("count", {}, LANE, Endless())
+    wait_until(lambda: any(isinstance(u, Progress) for u in seen))
+    job.stop()
+    wait_until(lambda: any(isinstance(u, JobRecord) and u.status is S.STOPPED for u in seen))

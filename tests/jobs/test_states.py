@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import itertools
+from typing import get_args
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.strategies import sampled_from
+
+from saewidgets.errors import StateError
+from saewidgets.events import JobStatus as S
+from saewidgets.events import Request
+from saewidgets.jobs.states import OWNED, RESUMABLE, TRANSITIONS, Command, asks_for, check_transition, ending, plan
+
+COMMANDS: tuple[Command, ...] = get_args(Command)
+
+
+def test_every_status_says_what_may_follow() -> None:
+    assert set(TRANSITIONS) == set(S)
+
+
+def test_a_wrong_transition_names_both_states() -> None:
+    with pytest.raises(StateError, match="completed cannot become running"):
+        check_transition(S.COMPLETED, S.RUNNING)
+
+
+@pytest.mark.parametrize(("command", "status"), list(itertools.product(COMMANDS, S)))
+def test_a_plan_is_a_legal_transition_or_an_error_that_helps(command: Command, status: S) -> None:
+    try:
+        todo = plan(command, status)
+    except StateError as raised:
+        error = raised
+    else:
+        error = None
+    if error is not None:
+        assert status.value in error.what
+        assert error.hint
+        return
+    if todo is None:
+        return
+    if todo.status is not status:
+        check_transition(status, todo.status)
+    # a command waits for an owner only where there is one
+    assert (todo.command is None) or status in OWNED
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "expected"),
+    [
+        ("pause", S.QUEUED, S.PAUSED),
+        ("pause", S.RUNNING, S.PAUSING),
+        ("stop", S.QUEUED, S.STOPPED),
+        ("stop", S.PAUSED, S.STOPPED),
+        ("stop", S.INTERRUPTED, S.STOPPED),
+        ("stop", S.PAUSING, S.STOPPING),
+        ("cancel", S.QUEUED, S.CANCELLED),
+        ("cancel", S.RUNNING, S.STOPPING),
+        ("resume", S.PAUSED, S.QUEUED),
+        ("resume", S.INTERRUPTED, S.QUEUED),
+        ("resume", S.FAILED, S.QUEUED),
+    ],
+)
+def test_what_a_command_leads_to(command: Command, status: S, expected: S) -> None:
+    todo = plan(command, status)
+    assert todo is not None
+    assert todo.status is expected
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("pause", S.COMPLETED),
+        ("pause", S.INTERRUPTED),
+        ("resume", S.COMPLETED),
+        ("resume", S.STOPPING),
+        ("stop", S.FAILED),
+    ],
+)
+def test_what_makes_no_sense(command: Command, status: S) -> None:
+    with pytest.raises(StateError):
+        plan(command, status)
+
+
+def test_cancel_overrides_stop_but_not_the_other_way_round() -> None:
+    todo = plan("cancel", S.STOPPING)
+    assert todo is not None
+    assert todo.command == "cancel"
+    assert plan("stop", S.STOPPING) is None
+
+
+def test_the_last_demand_decides_the_end() -> None:
+    assert ending(S.PAUSED, S.PAUSING, "pause") is S.PAUSED
+    assert ending(S.PAUSED, S.PAUSING, "resume") is S.QUEUED
+    assert ending(S.PAUSED, S.STOPPING, "stop") is S.STOPPED
+    assert ending(S.PAUSED, S.STOPPING, "cancel") is S.CANCELLED
+    assert ending(S.COMPLETED, S.STOPPING, "stop") is S.COMPLETED  # it was quicker
+    assert ending(S.FAILED, S.PAUSING, "pause") is S.FAILED
+
+
+def test_requests() -> None:
+    assert asks_for("pause") is Request.PAUSE
+    assert asks_for("resume") is None
+    assert asks_for(None) is None
+
+
+class Life(RuleBasedStateMachine):
+    """A job and its owner, whatever is asked in whatever order: never an illegal transition, never stuck."""
+
+    @initialize()
+    def start(self) -> None:
+        self.status, self.command = S.QUEUED, None
+        self.delivered = Request.RUN
+
+    def become(self, status: S) -> None:
+        if status is not self.status:
+            check_transition(self.status, status)
+        self.status = status
+        if not status.is_active:
+            self.command = None
+
+    @rule(command=sampled_from(COMMANDS))
+    def ask(self, command: Command) -> None:
+        try:
+            todo = plan(command, self.status)
+        except StateError:
+            return
+        if todo is not None:
+            self.become(todo.status)
+            self.command = todo.command
+
+    @precondition(lambda self: self.status is S.QUEUED)
+    @rule()
+    def begin(self) -> None:
+        self.become(S.STARTING)
+
+    @precondition(lambda self: self.status is S.STARTING)
+    @rule()
+    def reach_the_first_pause_point(self) -> None:
+        self.become(S.RUNNING)
+
+    @precondition(lambda self: self.status.is_active)
+    @rule(outcome=sampled_from([S.COMPLETED, S.FAILED]))
+    def end_by_itself(self, outcome: S) -> None:
+        self.become(ending(outcome, self.status, self.command))
+
+    @precondition(lambda self: self.status.is_active and self.command is not None)
+    @rule()
+    def unwind(self) -> None:
+        request = asks_for(self.command) or Request.PAUSE
+        outcome = {Request.PAUSE: S.PAUSED, Request.STOP: S.STOPPED, Request.CANCEL: S.CANCELLED}[request]
+        self.become(ending(outcome, self.status, self.command))
+
+    @precondition(lambda self: self.status in OWNED)
+    @rule()
+    def vanish(self) -> None:
+        self.become(S.INTERRUPTED)
+
+    @invariant()
+    def a_way_on_exists(self) -> None:
+        assert self.status is S.COMPLETED or self.status in OWNED | RESUMABLE
+
+    @invariant()
+    def commands_wait_only_for_owners(self) -> None:
+        assert self.command is None or self.status.is_active
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -1,0 +1,180 @@
+"""What the manager relies on, on both stores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from saewidgets.errors import NotFoundError
+from saewidgets.events import JobStatus as S
+from saewidgets.events import Metrics, Progress
+from saewidgets.jobs import JobStore
+from saewidgets.records import ErrorInfo
+from tests.jobs.conftest import LANE, wait_until
+
+
+def _add(store: JobStore, job_id: str, owner: str = "me", lane: str = LANE) -> Any:
+    return store.add(job_id, kind="count", lane=lane, payload={"n": 1}, owner=owner)
+
+
+def _acquire(store: JobStore, job_id: str, owner: str = "me", width: int = 1, timeout: float = 60.0) -> Any:
+    return store.acquire(job_id, owner, width=width, timeout=timeout)
+
+
+def test_added_jobs_are_queued_in_order(store: JobStore) -> None:
+    records = [_add(store, f"job_{i}") for i in (3, 1, 2)]
+    assert [r.queue_position for r in records] == [1, 2, 3]
+    assert [r.id for r in store.list()] == ["job_2", "job_1", "job_3"]
+    record = store.get("job_3")
+    assert (record.status, record.kind, record.payload, record.owner) == (S.QUEUED, "count", {"n": 1}, "me")
+    assert record.created_at == pytest.approx(record.heartbeat_at)
+
+
+def test_a_missing_job_is_an_error(store: JobStore) -> None:
+    with pytest.raises(NotFoundError, match="job_x"):
+        store.get("job_x")
+    assert store.change("job_x", {"note": "x"}, when=set(S)) is None
+    store.delete("job_x")
+
+
+def test_list_filters(store: JobStore) -> None:
+    _add(store, "a")
+    _add(store, "b", owner="you")
+    store.change("b", {"status": S.PAUSED}, when={S.QUEUED})
+    assert [r.id for r in store.list(status={S.PAUSED})] == ["b"]
+    assert [r.id for r in store.list(owner="me")] == ["a"]
+    assert [r.id for r in store.list(ids=["b", "zz"])] == ["b"]
+    assert [r.id for r in store.list(kind="count", limit=1, offset=1)] == ["a"]
+    assert not store.list(kind="other")
+    newest = store.get("b").updated_at
+    assert not store.list(updated_since=newest)
+    assert "b" in [r.id for r in store.list(updated_since=newest - 0.001)]
+
+
+def test_one_job_at_a_time_and_in_turn(store: JobStore) -> None:
+    _add(store, "a")
+    _add(store, "b", owner="you")
+    _add(store, "other lane", lane="box/cuda:0")
+    assert _acquire(store, "b", "you") is None  # a is before it
+    assert _acquire(store, "a", "you") is None  # not theirs
+    assert _acquire(store, "a").status is S.STARTING
+    assert store.get("b").queue_position == 1
+    assert _acquire(store, "b", "you") is None  # taken
+    assert _acquire(store, "other lane") is not None
+    store.change("a", {"status": S.COMPLETED}, when={S.STARTING}, owner="me")
+    assert _acquire(store, "b", "you") is not None
+
+
+def test_a_wide_lane_takes_several(store: JobStore) -> None:
+    for name in "abcd":
+        _add(store, name)
+    assert _acquire(store, "d", width=3) is None  # three are before it
+    assert [_acquire(store, name, width=3) is not None for name in "cab"] == [True, True, True]
+    assert _acquire(store, "d", width=3) is None
+    store.change("c", {"status": S.FAILED, "error": ErrorInfo("No.", step=3)}, when={S.STARTING})
+    assert _acquire(store, "d", width=3) is not None
+    assert store.get("c").error == ErrorInfo("No.", step=3)
+
+
+def test_change_needs_the_expected_status_and_owner(store: JobStore) -> None:
+    _add(store, "a")
+    assert store.change("a", {"status": S.PAUSED}, when={S.RUNNING}) is None
+    assert store.change("a", {"status": S.PAUSED}, when={S.QUEUED}, owner="you") is None
+    assert store.get("a").status is S.QUEUED
+    changed = store.change("a", {"status": S.PAUSED, "note": "why"}, when={S.QUEUED}, owner="me")
+    assert changed is not None
+    assert (changed.status, changed.owner, changed.note) == (S.PAUSED, None, "why")
+
+
+def test_queued_again_at_the_end_of_the_queue_and_clean(store: JobStore) -> None:
+    _add(store, "a")
+    _acquire(store, "a")
+    store.change("a", {"status": S.FAILED, "error": ErrorInfo("No."), "note": "x"}, when={S.STARTING})
+    assert store.get("a").finished_at is not None
+    _add(store, "b")
+    again = store.change("a", {"status": S.QUEUED, "owner": "you", "lane": "box/cpu"}, when={S.FAILED})
+    assert again is not None
+    assert (again.queue_position, again.owner) == (2, "you")
+    assert (again.error, again.note, again.finished_at) == (None, None, None)
+
+
+def test_time_on_the_lane_adds_up(store: JobStore) -> None:
+    _add(store, "a")
+    assert _acquire(store, "a").started_at is not None
+    running = wait_until(lambda: store.get("a").seconds_running > 0.02 and store.get("a").seconds_running)
+    paused = store.change("a", {"status": S.PAUSED}, when={S.STARTING})
+    assert paused is not None
+    assert paused.seconds_running >= running
+    assert store.get("a").seconds_running == pytest.approx(paused.seconds_running)
+    started = paused.started_at
+    store.change("a", {"status": S.QUEUED, "owner": "me"}, when={S.PAUSED})
+    assert _acquire(store, "a").started_at == started
+    assert store.get("a").seconds_running >= paused.seconds_running
+
+
+def test_commands_are_cleared_when_nobody_works_on_it(store: JobStore) -> None:
+    _add(store, "a")
+    _acquire(store, "a")
+    asked = store.change("a", {"status": S.PAUSING, "command": "pause"}, when={S.STARTING})
+    assert asked is not None
+    assert asked.command == "pause"
+    done = store.change("a", {"status": S.PAUSED}, when={S.PAUSING})
+    assert done is not None
+    assert done.command is None
+
+
+def test_heartbeats_go_stale_and_leases_are_taken_over(store: JobStore) -> None:
+    _add(store, "a", owner="dead")
+    _acquire(store, "a", "dead")
+    _add(store, "b", owner="me")
+    wait_until(lambda: store.get("a").seconds_running > 0.1)
+    store.beat("me")
+    assert [r.id for r in store.stale(0.1)] == ["a"]
+    assert _acquire(store, "b", timeout=30.0) is None
+    assert _acquire(store, "b", timeout=0.1) is not None
+    taken = store.get("a")
+    assert (taken.status, taken.owner) == (S.INTERRUPTED, "dead")
+
+
+def test_a_heartbeat_that_came_back_is_not_interrupted(store: JobStore) -> None:
+    _add(store, "a")
+    assert store.interrupt("a", "me", note="gone", older_than=30.0) is None
+    assert store.interrupt("a", "you", note="gone") is None
+    interrupted = store.interrupt("a", "me", note="gone")
+    assert interrupted is not None
+    assert (interrupted.status, interrupted.note, interrupted.owner) == (S.INTERRUPTED, "gone", "me")
+    assert store.interrupt("a", "me", note="gone") is None
+
+
+def test_an_owner_takes_its_job_back(store: JobStore) -> None:
+    _add(store, "a")
+    _acquire(store, "a")
+    store.interrupt("a", "me", note="gone")
+    assert store.reclaim("a", "you", width=1, timeout=60.0) is None
+    back = store.reclaim("a", "me", width=1, timeout=60.0)
+    assert back is not None
+    assert (back.status, back.finished_at) == (S.RUNNING, None)
+    assert store.reclaim("a", "me", width=1, timeout=60.0) is None
+    _add(store, "b")
+    assert _acquire(store, "b") is None  # it has the lane again
+
+
+def test_an_owner_that_lost_the_lane_is_asked_to_pause(store: JobStore) -> None:
+    _add(store, "a")
+    _acquire(store, "a")
+    store.interrupt("a", "me", note="gone")
+    _add(store, "b", owner="you")
+    assert _acquire(store, "b", "you") is not None
+    back = store.reclaim("a", "me", width=1, timeout=60.0)
+    assert back is not None
+    assert (back.status, back.command) == (S.PAUSING, "pause")
+
+
+def test_only_the_owner_records(store: JobStore) -> None:
+    _add(store, "a")
+    store.record("you", [("a", None, Progress(1, 10))])
+    assert store.get("a").progress is None
+    events = [("a", Metrics(1, 10, {"loss": 1.0})), ("a", Progress(2, 10)), ("gone", Progress(1, 2))]
+    store.record("me", [(job_id, None, event) for job_id, event in events])
+    assert store.get("a").progress == Progress(2, 10)

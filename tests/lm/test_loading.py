@@ -1,0 +1,185 @@
+"""Loading by name, and taking a model as it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import errors as hub
+from safetensors import SafetensorError
+
+from saewidgets.errors import ConfigError, FormatError, NotFoundError
+from saewidgets.lm import HookError, hook_points, load_model, loading, wrap_model
+from tests.lm.models import build
+
+
+def _response(status: int) -> object:
+    import httpx
+
+    return httpx.Response(status, request=httpx.Request("GET", "https://example.org"))
+
+
+def test_a_local_folder(tiny_model_folder: Path) -> None:
+    lm = load_model(str(tiny_model_folder))
+    assert (lm.d_model, lm.n_layers, lm.context, lm.vocab_size) == (32, 2, 64, 300)
+    assert lm.dtype == torch.float32
+    assert lm.device == torch.device("cpu")
+    assert not lm.model.training
+    assert not any(p.requires_grad for p in lm.model.parameters())
+    assert lm.tokenizer.bos_token_id == 0
+    assert len(hook_points(lm.model)) == 8
+
+
+def test_the_number_format(tiny_model_folder: Path) -> None:
+    assert load_model(str(tiny_model_folder), dtype="bfloat16").dtype == torch.bfloat16
+    assert torch.get_default_dtype() == torch.float32
+    with pytest.raises(ConfigError, match="'float8' is not a number format"):
+        load_model(str(tiny_model_folder), dtype="float8")
+
+
+def test_loading_prints_nothing_and_leaves_bars_as_they_were(
+    tiny_model_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from transformers.utils import logging
+
+    before = logging.is_progress_bar_enabled()
+    load_model(str(tiny_model_folder))
+    assert logging.is_progress_bar_enabled() == before
+    assert capfd.readouterr().err == ""
+
+
+def test_a_model_object_is_not_copied_moved_or_changed() -> None:
+    model = build("gpt2").train()
+    model.transformer.h[1].eval()
+    modes = [m.training for m in model.modules()]
+    grads = [p.requires_grad for p in model.parameters()]
+    tokenizer = object()
+    lm = wrap_model(model, tokenizer)
+    assert lm.model is model
+    assert lm.tokenizer is tokenizer
+    assert [m.training for m in model.modules()] == modes
+    assert [p.requires_grad for p in model.parameters()] == grads
+    assert (lm.d_model, lm.n_layers, lm.context, lm.name) == (32, 3, 64, "GPT2LMHeadModel")
+    assert wrap_model(model, tokenizer, name="mine").name == "mine"
+
+
+def test_what_cannot_be_wrapped() -> None:
+    with pytest.raises(ConfigError, match="needs its tokenizer"):
+        wrap_model(build("gpt2"), None)
+    with pytest.raises(ConfigError, match="Linear is not a transformers model"):
+        wrap_model(torch.nn.Linear(2, 2), object())
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    config = T5Config(vocab_size=10, d_model=8, d_ff=8, d_kv=4, num_layers=1, num_heads=2)
+    with pytest.raises(HookError, match="encoder and a decoder"):
+        wrap_model(T5ForConditionalGeneration(config), object())
+
+
+def test_the_fingerprint_follows_the_weights(tiny_model_folder: Path) -> None:
+    lm, again = load_model(str(tiny_model_folder)), load_model(str(tiny_model_folder))
+    assert lm.fingerprint() == again.fingerprint()
+    with torch.no_grad():
+        again.model.transformer.h[1].mlp.c_fc.bias[0] += 1  # type: ignore[union-attr,index]
+    assert lm.fingerprint() != again.fingerprint()
+
+
+@pytest.mark.parametrize("name", ["./nothing/here", "/nothing/here", "~/nothing-here", "a/b/c"])
+def test_a_path_that_does_not_exist(name: str) -> None:
+    with pytest.raises(NotFoundError, match="no such folder") as caught:
+        load_model(name)
+    assert caught.value.where == name
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"no config\.json"):
+        load_model(str(tmp_path))
+
+
+def test_offline_the_way_out_is_named() -> None:
+    with pytest.raises(NotFoundError, match="cannot be reached") as caught:
+        load_model("someone/some-model")
+    assert caught.value.where == "someone/some-model"
+    assert '"demo"' in (caught.value.hint or "")
+
+
+def test_an_impossible_name() -> None:
+    with pytest.raises(NotFoundError, match=r"no such model|could not be loaded") as caught:
+        load_model("no spaces allowed")
+    assert caught.value.where == "no spaces allowed"
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "message"),
+    [
+        (lambda: hub.GatedRepoError("gated", response=_response(403)), NotFoundError, "granted first.*hf auth login"),
+        (
+            lambda: hub.RepositoryNotFoundError("404", response=_response(404)),
+            NotFoundError,
+            "no such model on Hugging Face",
+        ),
+        (lambda: hub.RevisionNotFoundError("404", response=_response(404)), NotFoundError, "no such revision"),
+        (lambda: hub.LocalEntryNotFoundError("offline"), NotFoundError, "cannot be reached"),
+        (lambda: ValueError("please pass trust_remote_code=True"), FormatError, "never executed"),
+        (
+            lambda: OSError("x does not appear to have a file named model.safetensors"),
+            FormatError,
+            "no safetensors weights",
+        ),
+        (lambda: OSError("something\nelse"), NotFoundError, "could not be loaded: something "),
+    ],
+)
+def test_what_the_hub_raises_is_explained(raised: object, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message) as caught, loading.explained("owner/name"):
+        raise raised()  # type: ignore[operator]
+    assert str(caught.value).startswith("owner/name: ")
+
+
+@pytest.mark.parametrize("cause", [hub.LocalEntryNotFoundError("offline"), ConnectionError("no route")])
+def test_a_cause_that_transformers_wrapped_is_found(cause: Exception) -> None:
+    with pytest.raises(NotFoundError, match="cannot be reached"), loading.explained("owner/name"):
+        raise OSError("could not load") from cause
+
+
+@pytest.mark.parametrize("error", [KeyError("weights"), SafetensorError("header"), RuntimeError("a\nb")])
+def test_damage_is_a_format_error(error: Exception) -> None:
+    with pytest.raises(FormatError, match=r"cannot be read: .*Download it again"), loading.explained("owner/name"):
+        raise error
+
+
+def test_errors_of_other_kinds_pass() -> None:
+    with pytest.raises(ZeroDivisionError), loading.explained("owner/name"):
+        raise ZeroDivisionError
+
+
+def test_pickled_weights_are_not_read(tiny_model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pickled"
+    shutil.copytree(tiny_model_folder, folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({"x": torch.ones(1)}, folder / "pytorch_model.bin")
+    with pytest.raises(FormatError, match="no safetensors weights; pickled weights can run code"):
+        load_model(str(folder))
+
+
+def test_code_of_the_repository_is_not_run(tiny_model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    shutil.copytree(tiny_model_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(FormatError, match="never executed"):
+        load_model(str(folder))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_damaged_weights(tiny_model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(tiny_model_folder, folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(FormatError, match="cannot be read") as caught:
+        load_model(str(folder))
+    assert caught.value.where == str(folder)

@@ -1,0 +1,51 @@
+"""Numbers as the specification writes them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from saewidgets.render.labels import short_float
+from saewidgets.render.numbers import duration, metric, size, tokens
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (950, "950"), (48_210, "48.2K"), (6_200_000, "6.2M"), (10_000_000, "10M"), (999_960, "1M"), (2e9, "2B")],
+)
+def test_tokens(value: float, text: str) -> None:
+    assert tokens(value) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("loss", 0.28413, "0.2841"),
+        ("fvu", 0.118, "0.118"),
+        ("l0", 32.0, "32.0"),
+        ("ce_loss_score", 0.9571, "0.957"),
+        ("dead", 0.021, "2.1 %"),
+        ("loss", None, "–"),
+        ("loss", math.nan, "NaN"),
+        ("loss", "NaN", "NaN"),
+        ("loss", math.inf, "∞"),
+    ],
+)
+def test_metrics(name: str, value: float | str | None, text: str) -> None:
+    assert metric(name, value) == text
+
+
+def test_durations_sizes_and_small_numbers() -> None:
+    assert [duration(s) for s in (4.4, 59.6, 79, 208, 3600, 7500)] == [
+        "4 s", "1 min", "1 min 19 s", "3 min 28 s", "1 h 0 min", "2 h 5 min",
+    ]  # fmt: skip
+    assert [size(n) for n in (12, 302_000_000, 6.1e9, 1e12)] == ["12 B", "302 MB", "6.1 GB", "1.0 TB"]
+    assert [short_float(v) for v in (3e-4, 0.05, 5.0, 0, 1.5e-3, 123456.0)] == [
+        "3e-4",
+        "0.05",
+        "5",
+        "0",
+        "1.5e-3",
+        "1.235e5",
+    ]

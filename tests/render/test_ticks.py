@@ -1,0 +1,37 @@
+"""Ticks are round, ordered, inside, and few."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saewidgets.render.ticks import linear_ticks, log_ticks, tick_text
+
+LOW = st.floats(-1e9, 1e9)
+SPAN = st.floats(1e-3, 1e9)
+
+
+@given(LOW, SPAN, st.integers(2, 8))
+def test_linear_ticks(low: float, span: float, wanted: int) -> None:
+    ticks = linear_ticks(low, low + span, wanted)
+    assert ticks == sorted(set(ticks))
+    assert all(low - span * 1e-6 <= tick <= low + span * (1 + 1e-6) for tick in ticks)
+    assert len(ticks) <= 2 * wanted + 1
+
+
+@given(st.floats(1e-6, 1e6), st.floats(1.02, 1e9))
+def test_log_ticks(low: float, factor: float) -> None:
+    ticks = log_ticks(low, low * factor, 6)
+    assert ticks == sorted(set(ticks))
+    assert len(ticks) <= 9
+    assert all(low * 0.999 <= tick <= low * factor * 1.001 for tick in ticks)
+
+
+def test_examples() -> None:
+    assert linear_ticks(0, 10, 5) == [0, 2, 4, 6, 8, 10]
+    assert log_ticks(0.2, 5) == [0.2, 0.5, 1, 2, 5]
+    assert log_ticks(0.01, 1000) == [0.01, 0.1, 1, 10, 100, 1000]
+    assert log_ticks(0.11, 0.13) == [0.11, 0.115, 0.12, 0.125, 0.13]
+    assert log_ticks(0, 1) == []
+    assert linear_ticks(3, 3) == [3]
+    assert [tick_text(v) for v in (0.25, 2.0, 1500.0, 1e-5, 0.0)] == ["0.25", "2", "1,500", "1e-5", "0"]

@@ -1,0 +1,328 @@
+"""What every architecture promises, whoever wrote it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from saewidgets.config.sae import SAEConfig
+from saewidgets.errors import ConfigError
+from saewidgets.formats import load_sae, save_sae
+from saewidgets.sae import SAE, LossState, architectures, build_sae, create_sae
+from tests.sae.cases import ALL, D_IN, D_SAE, SETTINGS, batch, gradients, make, plain, relative
+
+every_architecture = pytest.mark.parametrize("name", ALL)
+
+
+def trained(name: str, **settings: Any) -> SAE:
+    """An SAE that took three steps, so that buffers and norms are as in a run."""
+    sae = make(name, **settings)
+    optimizer = torch.optim.Adam(sae.param_groups(1e-2))
+    for seed in range(3):
+        optimizer.zero_grad()
+        sae.loss(batch(seed=seed)).total.backward()
+        sae.before_step()
+        optimizer.step()
+        sae.after_step()
+    return sae
+
+
+def test_all_registered_architectures_are_tested() -> None:
+    assert architectures() == ALL
+
+
+@every_architecture
+@pytest.mark.parametrize("leading", [(), (1,), (7,), (2, 5), (2, 3, 4)])
+def test_any_leading_dimensions(name: str, leading: tuple[int, ...]) -> None:
+    sae = trained(name).eval()
+    x = torch.randn(*leading, D_IN)
+    f = sae.encode(x)
+    assert f.shape == (*leading, D_SAE)
+    assert sae.decode(f).shape == x.shape
+    assert torch.equal(sae(x), sae.decode(f))
+    rows = torch.stack([sae.encode(row) for row in x.reshape(-1, D_IN)])
+    assert torch.allclose(f.reshape(-1, D_SAE), rows, atol=1e-5)
+
+
+@every_architecture
+def test_the_loss_flattens_leading_dimensions(name: str) -> None:
+    sae = make(name)
+    flat, shaped = sae.loss(batch(24)), sae.loss(batch(24).view(2, 3, 4, D_IN))
+    assert shaped.total.item() == pytest.approx(flat.total.item(), rel=1e-6)
+    assert shaped.reconstruction.shape == (24, D_IN)
+
+
+@every_architecture
+def test_only_the_total_carries_a_graph_and_it_is_the_sum_of_the_terms(name: str) -> None:
+    loss = make(name).loss(batch(), step=LossState(0.5, torch.ones(D_SAE, dtype=torch.bool)))
+    assert loss.total.requires_grad
+    assert not any(t.requires_grad for t in (*loss.terms.values(), loss.mse, loss.reconstruction, loss.l0, loss.fired))
+    assert loss.total.item() == pytest.approx(sum(term.item() for term in loss.terms.values()), rel=1e-6)
+    assert torch.equal(loss.terms["mse"], loss.mse)
+
+
+@every_architecture
+@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain"])
+def test_l0_fired_mse_and_reconstruction_are_what_encode_says(name: str, kernels: bool) -> None:
+    sae = make(name) if kernels else plain(make(name))
+    loss, x = sae.loss(batch(rows=3)), batch(rows=3)
+    f = sae.encode(x)
+    assert loss.l0.item() == pytest.approx((f > 0).sum().item() / 3)
+    assert torch.equal(loss.fired, (f > 0).any(0))
+    assert loss.fired.any()
+    assert not loss.fired.all()
+    assert torch.allclose(loss.reconstruction, sae.decode(f), atol=1e-5)
+    assert loss.mse.item() == pytest.approx((sae.decode(f) - x).pow(2).sum(1).mean().item(), rel=1e-5)
+
+
+@every_architecture
+def test_the_sparsity_scale_scales_only_the_penalty(name: str) -> None:
+    sae = make(name)
+    full, none = sae.loss(batch(), step=LossState(1.0)), sae.loss(batch(), step=LossState(0.0))
+    assert torch.equal(full.mse, none.mse)
+    for term in ("l1", "l0_penalty"):
+        if term in full.terms:
+            assert full.terms[term] > 0
+            assert none.terms[term] == 0
+
+
+@every_architecture
+def test_without_gradients_the_loss_is_the_same(name: str) -> None:
+    sae = make(name)
+    with torch.no_grad():
+        quiet = sae.loss(batch())
+    assert not quiet.total.requires_grad
+    assert quiet.total.item() == pytest.approx(sae.loss(batch()).total.item(), rel=1e-6)
+
+
+@every_architecture
+def test_decoder_rows_keep_norm_one_and_lose_the_parallel_gradient(name: str) -> None:
+    sae = make(name)
+    sae.loss(batch()).total.backward()
+    raw = gradients(sae)["W_dec"].clone()
+    sae.before_step()
+    left, unit = gradients(sae)["W_dec"], sae.W_dec.detach() / sae.W_dec.detach().norm(dim=1, keepdim=True)
+    assert (left * unit).sum(1).abs().max() < 1e-5 * raw.norm(dim=1).max()
+    across = raw - (raw * unit).sum(1, keepdim=True) * unit
+    assert relative(left, across) < 1e-5
+    torch.optim.SGD(sae.parameters(), lr=0.1).step()
+    sae.after_step()
+    assert torch.allclose(sae.W_dec.norm(dim=1), torch.ones(D_SAE), atol=1e-6)
+
+
+@every_architecture
+def test_a_decoder_row_of_zeros_does_no_harm(name: str) -> None:
+    sae = make(name)
+    with torch.no_grad():
+        sae.W_dec[3] = 0
+    sae.loss(batch()).total.backward()
+    sae.before_step()
+    assert all(grad.isfinite().all() for grad in gradients(sae).values())
+    sae.after_step()
+    assert sae.W_dec.isfinite().all()
+
+
+@every_architecture
+def test_initialisation(name: str) -> None:
+    sae = create_sae(name, D_IN, d_sae=D_SAE, decoder_init_norm=0.25, **SETTINGS[name])
+    assert torch.allclose(sae.W_dec.norm(dim=1), torch.full((D_SAE,), 0.25), atol=1e-6)
+    assert torch.equal(sae.W_enc, sae.W_dec.T)
+    assert not sae.b_enc.any()
+    assert not sae.b_dec.any()
+
+
+@every_architecture
+def test_a_generator_fixes_the_weights_and_global_randomness_is_left_alone(name: str) -> None:
+    config = create_sae(name, D_IN, d_sae=D_SAE, **SETTINGS[name]).cfg
+    before = torch.get_rng_state()
+    one, two, other = (build_sae(config, D_IN, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
+    assert torch.equal(one.W_dec, two.W_dec)
+    assert not torch.equal(one.W_dec, other.W_dec)
+    assert not torch.equal(build_sae(config, D_IN).W_dec, build_sae(config, D_IN).W_dec)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@every_architecture
+def test_the_same_batch_gives_the_same_bits(name: str) -> None:
+    results = []
+    for _ in range(3):
+        sae = make(name, d_in=64, d_sae=1024)
+        x = batch(200, d_in=64)
+        loss = sae.loss(x, step=LossState(1.0, torch.arange(1024) % 3 == 0))
+        loss.total.backward()
+        results.append([loss.total.detach(), loss.reconstruction, *gradients(sae).values(), *sae.buffers()])
+    for again in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], again, strict=True))
+
+
+@every_architecture
+def test_state_dict_round_trip_and_its_names(name: str) -> None:
+    sae = trained(name)
+    extra = {"batchtopk": {"threshold"}, "jumprelu": {"log_threshold"}}.get(name, set())
+    state = sae.state_dict()
+    assert set(state) == {"W_enc", "b_enc", "W_dec", "b_dec"} | extra
+    assert all(tensor.is_contiguous() for tensor in state.values())
+    assert state["W_enc"].shape == (D_IN, D_SAE)
+    assert state["W_dec"].shape == (D_SAE, D_IN)
+    copy = make(name, seed=9)
+    copy.load_state_dict(state)
+    x = batch()
+    assert torch.equal(copy.eval().encode(x), sae.eval().encode(x))
+
+
+@every_architecture
+@pytest.mark.parametrize("centred", [True, False], ids=["centred", "raw"])
+def test_saved_and_loaded_it_computes_the_same(name: str, centred: bool, tmp_path: Path) -> None:
+    sae = trained(name, centred=centred)
+    sae.metadata = {"hook_name": "blocks.2.hook_resid_post"}
+    loaded = load_sae(save_sae(sae, tmp_path / "sae"))
+    sae.eval()
+    x = batch(50)
+    assert torch.equal(loaded.encode(x), sae.encode(x))
+    assert torch.equal(loaded(x), sae(x))
+    assert loaded.metadata["hook_name"] == "blocks.2.hook_resid_post"
+    assert loaded.cfg.apply_b_dec_to_input is centred
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    if name != "batchtopk":  # that one comes back as the JumpReLU it is at inference
+        assert loaded.cfg == sae.cfg
+
+
+@every_architecture
+def test_the_inference_form_is_a_frozen_copy(name: str) -> None:
+    sae = trained(name)
+    frozen = sae.to_inference()
+    x = batch()
+    before = frozen(x)
+    with torch.no_grad():
+        for parameter in sae.parameters():
+            parameter.zero_()
+    assert torch.equal(frozen(x), before)
+    assert not frozen.training
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    assert all(parameter.grad is None for parameter in frozen.parameters())
+
+
+@every_architecture
+@pytest.mark.parametrize("centred", [True, False], ids=["centred", "raw"])
+def test_folding_the_scale_moves_it_into_the_weights(name: str, centred: bool) -> None:
+    sae, s = trained(name, centred=centred).eval(), 3.7
+    x = batch(50)
+    latents, scaled = sae.encode(s * x), sae(s * x)
+    sae.fold_scale(s)
+    assert torch.equal(sae.encode(x) > 0, latents > 0)
+    assert relative(sae.encode(x), latents) < 1e-5
+    assert relative(sae(x), scaled / s) < 1e-5
+    exported = sae.to_inference()
+    assert relative(exported(x), scaled / s) < 1e-5
+
+
+@every_architecture
+@pytest.mark.parametrize("s", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_senseless_scale_is_refused(name: str, s: float) -> None:
+    with pytest.raises(ConfigError, match="scale"):
+        make(name).fold_scale(s)
+
+
+@every_architecture
+def test_parameter_groups_hold_every_parameter_once(name: str) -> None:
+    sae = make(name)
+    groups = sae.param_groups(1e-3)
+    held = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(held) == sorted(id(parameter) for parameter in sae.parameters())
+    assert groups[0]["lr"] == 1e-3
+
+
+@every_architecture
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_input_dtypes(name: str, dtype: torch.dtype) -> None:
+    sae = trained(name).eval()
+    x = batch().to(dtype)
+    assert sae.encode(x).dtype == torch.float32
+    assert sae(x).dtype == dtype
+    assert torch.equal(sae.encode(x), sae.encode(x.float()))
+    assert sae.train().loss(x).total.dtype == torch.float32
+
+
+@every_architecture
+@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast(name: str, kernels: bool, dtype: torch.dtype) -> None:
+    exact, mixed = make(name, d_in=32), make(name, d_in=32) if kernels else plain(make(name, d_in=32))
+    x = batch(64, d_in=32)
+    loss = exact.loss(x)
+    loss.total.backward()
+    with torch.autocast("cpu", dtype):
+        low = mixed.loss(x)
+    (low.total * 1024).backward()
+    assert low.total.dtype == torch.float32
+    assert low.reconstruction.dtype == torch.float32
+    assert low.total.item() == pytest.approx(loss.total.item(), rel=0.03)
+    for parameter, grad in gradients(mixed).items():
+        assert grad.dtype == torch.float32
+        assert relative(grad / 1024, gradients(exact)[parameter]) < 0.2, parameter
+
+
+@every_architecture
+def test_gradients_flow_to_the_input_where_it_wants_them(name: str) -> None:
+    sae = trained(name).eval()
+    x = batch().requires_grad_()
+    sae(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+    y = batch().requires_grad_()
+    sae.train().loss(y).total.backward()
+    assert y.grad is not None
+    assert y.grad.abs().sum() > 0
+
+
+@pytest.mark.gpu
+@every_architecture
+def test_on_a_gpu(name: str) -> None:
+    here, there = make(name), make(name).to("cuda")
+    dead = torch.arange(D_SAE) % 5 == 0
+    for sae, device in ((here, "cpu"), (there, "cuda")):
+        loss = sae.loss(batch().to(device), step=LossState(0.7, dead.to(device)))
+        loss.total.backward()
+        assert loss.reconstruction.device.type == device
+    for parameter, grad in gradients(here).items():
+        assert relative(gradients(there)[parameter].cpu(), grad) < 1e-3, parameter
+
+
+@every_architecture
+@pytest.mark.parametrize("x", [torch.zeros(3, D_IN + 1), torch.zeros(D_IN - 1), torch.zeros(())])
+def test_a_wrong_width_is_named(name: str, x: Tensor) -> None:
+    sae = make(name)
+    for call in (sae.encode, sae, sae.loss):
+        with pytest.raises(ConfigError, match=rf"d_in is {D_IN}") as error:
+            call(x)
+        assert "a scalar" in str(error.value) or str(x.shape[-1]) in str(error.value)
+
+
+@every_architecture
+def test_other_bad_arguments_are_named(name: str) -> None:
+    sae = make(name)
+    with pytest.raises(ConfigError, match=rf"d_sae is {D_SAE}"):
+        sae.decode(torch.zeros(2, D_SAE + 1))
+    with pytest.raises(ConfigError, match="target"):
+        sae.loss(batch(4), batch(5))
+    with pytest.raises(ConfigError, match="dead"):
+        sae.loss(batch(), step=LossState(1.0, torch.zeros(D_SAE + 1, dtype=torch.bool)))
+    with pytest.raises(ConfigError, match="empty"):
+        sae.loss(torch.zeros(0, D_IN))
+    with pytest.raises(ConfigError, match="d_in"):
+        create_sae(name, 0, d_sae=D_SAE, **SETTINGS[name])
+
+
+@pytest.mark.parametrize("name", ["topk", "batchtopk"])
+def test_k_beyond_d_sae_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"k is 41 but d_sae is 40") as error:
+        create_sae(name, D_IN, d_sae=40, k=41)
+    assert error.value.where == "k"
+
+
+def test_configurations_are_plain_values() -> None:
+    assert all(isinstance(make(name).cfg, SAEConfig) for name in ALL)

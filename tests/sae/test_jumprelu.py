@@ -1,0 +1,110 @@
+"""What only JumpReLU does: strict thresholds, their learning rate, and an L0 that obeys its coefficient."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from saewidgets.sae import InferenceJumpReLU, JumpReLUSAE, build_sae, create_sae
+from saewidgets.sae.jumprelu import THRESHOLD_LR
+from tests.sae.cases import batch, gradients, make, relative
+
+
+@pytest.mark.parametrize("form", ["trained", "exported"])
+def test_a_latent_is_active_strictly_above_its_threshold(form: str) -> None:
+    sae = create_sae("jumprelu", 3, d_sae=3, initial_threshold=0.5)
+    with torch.no_grad():
+        sae.W_enc.copy_(torch.eye(3))
+    if form == "exported":
+        sae = sae.to_inference()
+    threshold = float(sae.threshold.detach()[0])
+    above, below = math.nextafter(threshold, 9), math.nextafter(threshold, -9)
+    x = torch.tensor([[threshold, above + 1e-6, below]])
+    assert (sae.encode(x) > 0).tolist() == [[False, True, False]]
+    assert sae.encode(x)[0, 1] == x[0, 1]
+    assert sae.loss(x).l0 == 1
+
+
+@pytest.mark.parametrize("threshold", [0.0, -0.5])
+def test_a_loaded_threshold_may_be_zero_or_less_and_still_nothing_negative_passes(threshold: float) -> None:
+    sae = make("jumprelu").to_inference()
+    assert isinstance(sae, InferenceJumpReLU)
+    sae.threshold.fill_(threshold)
+    pre = sae.pre_activations(batch())
+    assert torch.equal(sae.encode(batch()), pre.relu())
+    assert sae.loss(batch()).l0.item() == pytest.approx((pre > 0).sum().item() / 30)
+
+
+def test_the_exported_threshold_is_the_exponential() -> None:
+    sae = make("jumprelu")
+    assert isinstance(sae, JumpReLUSAE)
+    assert torch.equal(sae.to_inference().threshold, sae.log_threshold.exp())
+
+
+def test_thresholds_learn_faster_and_are_never_decayed() -> None:
+    sae = make("jumprelu")
+    weights, thresholds = sae.param_groups(1e-3)
+    assert thresholds["params"] == [sae.log_threshold]
+    assert thresholds["lr"] == pytest.approx(1e-3 * THRESHOLD_LR)
+    assert thresholds["weight_decay"] == 0
+    assert weights["lr"] == 1e-3
+
+
+def test_the_straight_through_gradient_sees_only_the_window() -> None:
+    """One latent, three inputs: below the window, inside it, above it."""
+    sae = create_sae("jumprelu", 1, d_sae=1, initial_threshold=0.5, bandwidth=0.2, l0_coefficient=3.0)
+    with torch.no_grad():
+        sae.W_enc.fill_(1.0)
+        sae.W_dec.fill_(1.0)
+    for p, inside in ((0.39, False), (0.45, True), (0.55, True), (0.61, False)):
+        sae.zero_grad()
+        sae.loss(torch.tensor([[p]])).total.backward()
+        d_f = 2 * ((p if p > 0.5 else 0.0) - p)
+        expected = -(0.5 / 0.2) * (0.5 * d_f + 3.0) if inside else 0.0
+        assert gradients(sae)["log_threshold"].item() == pytest.approx(expected, rel=1e-4), p
+
+
+def test_the_loaded_form_trains_its_weights_with_fixed_thresholds() -> None:
+    trained = make("jumprelu")
+    loaded = trained.to_inference().train().requires_grad_(True)
+    for sae in (trained, loaded):
+        sae.loss(batch()).total.backward()
+    for name, grad in gradients(loaded).items():
+        assert relative(grad, gradients(trained)[name]) < 1e-6, name
+    assert "log_threshold" not in gradients(loaded)
+
+
+def l0_after_training(coefficient: float, steps: int = 200) -> float:
+    """L0 on fresh data of a small SAE: 64 sparse directions in 16 dimensions, inputs of mean norm √d_in."""
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.nn.functional.normalize(torch.randn(64, 16, generator=generator), dim=1)
+    present = torch.rand(8192, 64, generator=generator) < 0.06
+    pool = (present * (0.5 + 2 * torch.rand(8192, 64, generator=generator))) @ directions
+    pool *= 4 / pool.norm(dim=1).mean()
+    config = create_sae("jumprelu", 16, d_sae=64, l0_coefficient=coefficient).cfg
+    sae = build_sae(config, 16, generator)
+    optimizer = torch.optim.Adam(sae.param_groups(2e-3))
+    for step in range(steps):
+        optimizer.zero_grad()
+        start = 128 * (step % 60)
+        sae.loss(pool[start : start + 128]).total.backward()
+        sae.before_step()
+        optimizer.step()
+        sae.after_step()
+    with torch.no_grad():
+        return float(sae.loss(pool[-512:]).l0)
+
+
+def test_the_coefficient_controls_l0_over_a_decade() -> None:
+    """The field's trap: learned as a plain logarithm, thresholds hardly move under Adam and L0 stays where it was."""
+    weak, middle, strong = (l0_after_training(coefficient) for coefficient in (0.03, 0.3, 3.0))
+    assert weak > 1.5 * middle
+    assert middle > 1.5 * strong
+    assert weak > 10 * strong
+
+
+def test_without_the_faster_thresholds_it_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saewidgets.sae.jumprelu.THRESHOLD_LR", 0.1)
+    assert l0_after_training(3.0) > 0.5 * l0_after_training(0.03)

@@ -1,0 +1,37 @@
+"""Names, classes and configurations."""
+
+from __future__ import annotations
+
+import pytest
+
+from saewidgets.config.sae import StandardConfig, TopKConfig
+from saewidgets.errors import ConfigError
+from saewidgets.sae import StandardSAE, TopKSAE, build_sae, create_sae, register
+
+
+def test_create_by_name() -> None:
+    sae = create_sae("topk", d_in=16, d_sae=64, k=3)
+    assert isinstance(sae, TopKSAE)
+    assert sae.cfg == TopKConfig(d_sae=64, k=3)
+    assert (sae.d_in, sae.d_sae) == (16, 64)
+
+
+def test_build_from_a_configuration() -> None:
+    assert isinstance(build_sae(StandardConfig(d_sae=32), 8), StandardSAE)
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"'tokp'.*standard, topk, batchtopk, jumprelu"):
+        create_sae("tokp", 8)
+
+
+def test_a_wrong_setting_is_named() -> None:
+    with pytest.raises(ConfigError, match="no such setting") as error:
+        create_sae("topk", 8, d_sae=32, top_k=3)
+    assert error.value.where == "top_k"
+
+
+def test_a_name_is_taken_once() -> None:
+    with pytest.raises(ConfigError, match="already registered"):
+        register("topk", StandardSAE, StandardConfig)
+    assert isinstance(create_sae("topk", 8, d_sae=64), TopKSAE)

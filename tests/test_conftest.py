@@ -1,0 +1,42 @@
+"""The guards of the test-suite itself."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+
+def test_the_network_is_blocked() -> None:
+    with pytest.raises(OSError, match="do not use the network"):
+        socket.create_connection(("192.0.2.1", 80), timeout=1)
+    with pytest.raises(OSError, match="do not use the network"):
+        socket.getaddrinfo("example.org", 443)
+
+
+def test_the_loopback_interface_is_not() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        client.sendall(b"x")
+        accepted, _ = server.accept()
+        with accepted:
+            assert accepted.recv(1) == b"x"
+
+
+def test_homes_are_temporary(home: Path, tmp_path: Path) -> None:
+    from huggingface_hub.constants import HF_HOME
+
+    assert os.environ["SAEWIDGETS_HOME"] == str(home)
+    assert tmp_path in home.parents
+    assert "saewidgets-hf-" in HF_HOME
+
+
+def test_the_tiny_model_loads_and_generates_logits(tiny_model_folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_folder)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
+    batch = tokenizer("The king and the whale", return_tensors="pt")
+    assert batch["input_ids"].shape[1] > 3
+    assert tuple(model(batch["input_ids"]).logits.shape) == (1, batch["input_ids"].shape[1], 300)

@@ -1,0 +1,59 @@
+"""What people import: the names are a contract, so a change of this list is a decision."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import saewidgets
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLIC = """
+SAE ActivationsConfig BatchTopKConfig CatalogError CheckpointConfig ConfigError DemoCorpus EvaluationConfig FormatError
+JobStatus JumpReLUConfig NotFoundError OptimizerConfig Progress Run SAEWidgetsError StandardConfig StateError
+StorageError TextCorpus TopKConfig TrainingConfig TrainingError TrainingPanel Workspace __version__ create_sae
+default_workspace
+detect_format load_sae
+save_sae
+""".split()
+
+
+def test_the_names() -> None:
+    assert sorted(saewidgets.__all__) == sorted(PUBLIC)
+    assert set(PUBLIC) <= set(dir(saewidgets))
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name != "__version__"])
+def test_each_name_loads_and_is_documented(name: str) -> None:
+    value = getattr(saewidgets, name)
+    documentation = inspect.getdoc(value) or ""
+    assert len(documentation.split()) >= 3, f"{name} has no docstring of its own"
+    if inspect.isclass(value):
+        inherited = {inspect.getdoc(base) for base in value.__mro__[1:]}
+        assert documentation not in inherited, f"{name} only inherits a docstring"
+
+
+def test_the_type_checker_sees_what_loads_lazily() -> None:
+    """The imports under TYPE_CHECKING and the lazy table are two lists of the same names."""
+    tree = ast.parse((ROOT / "saewidgets/__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    typed = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert typed == saewidgets._HOME_OF
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Trainnig'"):
+        _ = saewidgets.Trainnig
+
+
+def test_one_version_everywhere() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", saewidgets.__version__)
+    assert json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["version"] == saewidgets.__version__
+    newest = re.search(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest
+    assert newest[1] == saewidgets.__version__

@@ -1,0 +1,83 @@
+"""Whether a resumed run may go on, and what it says when its bits will differ."""
+
+import json
+
+import pytest
+
+from saewidgets.config import TextCorpus, TrainingConfig
+from saewidgets.errors import ConfigError
+from saewidgets.training.environment import compare, describe_environment, recorded
+
+CONFIG = TrainingConfig()
+HERE = describe_environment("cpu", {"stream": 1, "tokens": "abc", "model_batch_size": 16})
+
+
+def _state(config=CONFIG, environment=HERE):
+    return json.loads(json.dumps({"config": recorded(config), "environment": environment}))
+
+
+def test_the_same_run_has_no_note():
+    assert compare(_state(), CONFIG, HERE) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"name": "other"}, {"log_every_steps": 3}, {"evaluation.tokens": 512}, {"checkpoints.keep_every": True}],
+)
+def test_what_only_decides_about_showing_and_keeping_may_change(changes):
+    assert compare(_state(), CONFIG.replace(**changes), HERE) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", "gpt2"), ("batch_size", 2048), ("seed", 5), ("hook_name", "blocks.1.hook_mlp_out"),
+        ("sae.d_sae", 8192), ("activations.prepend_bos", False), ("corpus.files", ("a.txt",)),
+    ],
+)
+def test_what_would_make_it_another_run_is_refused(field, value):
+    changed = CONFIG.replace(corpus="b.txt") if field == "corpus.files" else CONFIG.replace(**{field: value})
+    before = CONFIG.replace(corpus="a.txt") if field == "corpus.files" else CONFIG
+    with pytest.raises(ConfigError) as caught:
+        compare(_state(before), changed, HERE)
+    assert caught.value.where == field
+    assert "Start a new training" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("optimizer.lr", 1e-4), ("tokens", 20_000_000), ("precision", "bfloat16"), ("sae.k", 16)]
+)
+def test_what_changes_the_bits_is_told(field, value):
+    note = compare(_state(), CONFIG.replace(**{field: value}), HERE)
+    assert note.startswith(f"The continuation will not be bit-identical: {field} was ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("torch", "1.0"), ("threads", 999), ("device", "cuda:3"), ("saewidgets", "0.0.0")]
+)
+def test_another_environment_is_told(name, value):
+    note = compare(_state(environment={**HERE, name: value}), CONFIG, HERE)
+    assert f"{name} was {value} and is {HERE[name]}" in note
+
+
+def test_another_layout_is_told_once():
+    other = {**HERE, "threads": 3, "layout": {**HERE["layout"], "tokens": "xyz", "threads": 3}}
+    now = {**HERE, "threads": 2, "layout": {**HERE["layout"], "threads": 2}}
+    note = compare(_state(environment=other), CONFIG, now)
+    assert "tokens was xyz and is abc" in note
+    assert note.count("threads") == 1
+
+
+def test_python_itself_computes_nothing():
+    assert compare(_state(environment={**HERE, "python": "3.99"}), CONFIG, HERE) is None
+
+
+def test_text_held_in_memory_is_recorded_by_its_hash():
+    text = "a long novel " * 100_000
+    before = CONFIG.replace(corpus=TextCorpus(strings=(text, "b")))
+    assert len(json.dumps(recorded(before))) < 10_000
+    assert compare(_state(before), before, HERE) is None
+    for other in ((text, "c"), (text + "b",), ("b", text)):
+        with pytest.raises(ConfigError) as caught:
+            compare(_state(before), CONFIG.replace(corpus=TextCorpus(strings=other)), HERE)
+        assert caught.value.where == "corpus.strings"

@@ -1,0 +1,74 @@
+"""What counts as divergence, and what the errors say."""
+
+import pytest
+import torch
+
+from saewidgets.config import TrainingConfig
+from saewidgets.training import health
+from saewidgets.training.health import LossWatch
+
+
+def _first_alarm(losses, fvu=2.0):
+    watch = LossWatch()
+    return next((i for i, loss in enumerate(losses) if watch.diverged(loss, fvu)), None)
+
+
+def test_ten_times_the_lowest_and_three_rises_in_a_row():
+    assert _first_alarm([5, 1, 4, 9, 11]) == 4
+    assert _first_alarm([5, 1, 11]) is None  # one rise only
+    assert _first_alarm([5, 1, 4, 9, 9.9]) is None  # not ten times
+    assert _first_alarm([5, 1, 20, 19, 20, 19, 20]) is None  # high, but not rising
+
+
+def test_noise_around_a_tiny_loss_is_not_divergence():
+    assert _first_alarm([1e-6, 1e-5, 2e-5, 3e-5, 9e-5], fvu=1e-4) is None
+
+
+def test_the_watch_survives_a_checkpoint():
+    watch, other = LossWatch(), LossWatch()
+    for loss in (5.0, 1.0, 4.0, 9.0):
+        assert not watch.diverged(loss, 2.0)
+    other.load(watch.state())
+    assert other.diverged(11.0, 2.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_all_finite_sees_parameters_and_buffers(value):
+    module = torch.nn.BatchNorm1d(3)
+    assert health.all_finite(module)
+    with torch.no_grad():
+        module.weight[1] = value
+    assert not health.all_finite(module)
+    module = torch.nn.BatchNorm1d(3)
+    module.running_mean[2] = value
+    assert not health.all_finite(module)
+
+
+def test_nan_error_reads_as_a_person_would_say_it():
+    error = health.nan_error(449, 449 * 4096, TrainingConfig(optimizer={"lr": 1e-3, "grad_clip": None}), None)
+    assert error.what == "Loss became NaN at step 449 (1.84M tokens)."
+    assert error.hint == "Last good checkpoint: none. Lower Learning rate (now 0.001), or set Gradient clip to 1.0."
+
+
+def test_out_of_memory_names_device_tokens_and_settings():
+    config = TrainingConfig(batch_size=8192, activations={"model_batch_size": 64})
+    error = health.out_of_memory_error("cuda:0", 360_448, config, RuntimeError("Tried to allocate 0.4 GB"))
+    assert error.what == "Out of memory on cuda:0 at 360,448 tokens."
+    for part in ("Batch size (now 8,192", "Contexts per forward (now 64)", "Tried to allocate 0.4 GB"):
+        assert part in error.hint
+
+
+def test_what_counts_as_out_of_memory():
+    assert health.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert health.is_out_of_memory(MemoryError())
+    assert not health.is_out_of_memory(RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.float32)
+    assert health.is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("n", "text"), [(7, "7"), (360_448, "360,448"), (1_839_104, "1.84M"), (2_500_000_000, "2.50B")]
+)
+def test_short_count(n, text):
+    assert health.short_count(n) == text

@@ -1,0 +1,295 @@
+"""The loop: exact resume, metrics, what stops a run."""
+
+import numpy as np
+import pytest
+import torch
+
+from saewidgets.errors import FormatError, TrainingError
+from saewidgets.events import CheckpointSaved, Interruption, LogLine, Metrics, Progress, Request
+from saewidgets.training.checkpoint import newest_whole
+from saewidgets.training.loop import DEAD
+from tests.training.fakes import BATCH, SAES, FakeStream, Recorder, Scripted, make_config, make_trainer
+
+
+def _everything(trainer):
+    """All tensors that a later step depends on."""
+    return {**trainer.sae.state_dict(), **trainer.adam.tensors(), DEAD: trainer.dead.tokens_since_fired}
+
+
+def _same(a, b):
+    assert a.keys() == b.keys()
+    different = [name for name in a if not torch.equal(a[name], b[name])]
+    assert not different
+
+
+def _resumed(config, folder, **kwargs):
+    trainer = make_trainer(config, folder, **kwargs)
+    checkpoint, problems = newest_whole(folder / "checkpoints")
+    assert not problems
+    trainer.load(checkpoint)
+    return trainer
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("architecture", SAES)
+def test_pause_and_resume_is_bit_identical(tmp_path, architecture, accumulation):
+    config = make_config(architecture, gradient_accumulation=accumulation)
+    straight = make_trainer(config, tmp_path / "straight")
+    straight.run()
+
+    # a stream check and `accumulation` microbatch checks per step: this lands in the middle of step 12
+    paused = make_trainer(
+        config, tmp_path / "run", control=Scripted(Request.PAUSE, at=11 * (accumulation + 1) + 1 + accumulation)
+    )
+    with pytest.raises(Interruption):
+        paused.run()
+    assert paused.step == 11
+    paused.save("latest")
+    resumed = _resumed(config, tmp_path / "run")
+    assert resumed.step == 11
+    resumed.run()
+    assert resumed.step == 30
+    _same(_everything(straight), _everything(resumed))
+
+
+@pytest.mark.parametrize("architecture", SAES)
+def test_resume_after_a_crash_continues_from_the_last_periodic_checkpoint(tmp_path, architecture):
+    config = make_config(architecture, **{"checkpoints.every_steps": 7})
+    straight = make_trainer(config, tmp_path / "straight")
+    straight.run()
+
+    def _die(number, x):
+        if number == 18:
+            raise KeyboardInterrupt
+        return x
+
+    crashed = make_trainer(config, tmp_path / "run", stream=FakeStream(config.seed, poison=_die))
+    with pytest.raises(KeyboardInterrupt):
+        crashed.run()
+    resumed = _resumed(config, tmp_path / "run")
+    assert resumed.step == 14
+    resumed.run()
+    _same(_everything(straight), _everything(resumed))
+
+
+def test_interruption_between_microbatches_takes_the_half_step_back(tmp_path):
+    config = make_config("batchtopk", gradient_accumulation=4)
+    whole, interrupted = make_trainer(config, tmp_path / "a"), make_trainer(config, tmp_path / "b")
+    interrupted.control = Scripted(Request.STOP, at=5 * 5 + 4)
+    whole.config, whole.steps = config, 5  # stop after five whole steps
+    whole.run()
+    with pytest.raises(Interruption):
+        interrupted.run()
+    assert interrupted.step == 5
+    _same(_everything(whole), _everything(interrupted))
+    assert all(p.grad is None for p in interrupted.sae.parameters())
+
+
+def test_gradient_accumulation_equals_one_large_batch(tmp_path):
+    one = make_trainer(make_config("standard", steps=3), tmp_path / "a")
+    four = make_trainer(make_config("standard", steps=3, gradient_accumulation=4), tmp_path / "b")
+    one.run()
+    four.run()
+    for name, value in one.sae.state_dict().items():
+        torch.testing.assert_close(value, four.sae.state_dict()[name], rtol=1e-4, atol=1e-5)
+
+
+def test_metrics_equal_an_independent_computation(tmp_path, recorder):
+    """With no decay of anything and one step per window, the first window is recomputed with numpy."""
+    config = make_config("topk", steps=2, log_every_steps=1)
+    trainer = make_trainer(config, tmp_path, emit=recorder, scale=0.25)
+    sae = trainer.sae
+    x = FakeStream(config.seed).batch_number(0).numpy() * 0.25
+    with torch.no_grad():
+        f = sae.encode(torch.from_numpy(x)).numpy()
+        x_hat = sae.decode(torch.from_numpy(f)).numpy()
+    trainer.run()
+    values = recorder.of(Metrics)[0].values
+    error = ((x - x_hat) ** 2).sum()
+    assert values["fvu"] == pytest.approx(error / ((x - x.mean(0)) ** 2).sum(), rel=1e-4)
+    assert values["mse"] == pytest.approx(error / len(x), rel=1e-4)
+    assert values["l0"] == pytest.approx((f > 0).sum(1).mean())
+    assert values["loss"] == pytest.approx(values["mse"] + values["aux"], rel=1e-5)
+    assert values["dead"] == 0.0
+    assert values["lr"] == pytest.approx(3e-3)
+    assert values["grad_norm"] > 0
+    assert values["tokens_per_second"] > 0
+
+
+def test_metrics_at_first_last_and_every_n_steps(tmp_path, recorder):
+    make_trainer(make_config(steps=13), tmp_path, emit=recorder).run()
+    assert [(m.step, m.tokens) for m in recorder.of(Metrics)] == [(s, s * BATCH) for s in (1, 5, 10, 13)]
+
+
+@pytest.mark.parametrize(("architecture", "name"), [("standard", "l1"), ("jumprelu", "l0_penalty"), ("topk", "aux")])
+def test_the_sparsity_term_has_its_name(tmp_path, recorder, architecture, name):
+    config = make_config(architecture, steps=4, **{"optimizer.sparsity_warm_up_steps": 4, "log_every_steps": 1})
+    make_trainer(config, tmp_path, emit=recorder).run()
+    metrics = [m.values for m in recorder.of(Metrics)]
+    assert all(name in values for values in metrics)
+    if name != "aux":
+        assert [v["sparsity_coefficient"] for v in metrics] == pytest.approx([0.025, 0.05, 0.075, 0.1])
+
+
+def test_training_reduces_fvu(tmp_path, recorder):
+    make_trainer(make_config("topk", steps=150), tmp_path, emit=recorder).run()
+    metrics = recorder.of(Metrics)
+    assert metrics[-1].values["fvu"] < 0.5 * metrics[0].values["fvu"]
+    assert metrics[-1].values["l0"] <= 4
+
+
+def test_dead_latents_are_counted_in_tokens(tmp_path, recorder):
+    config = make_config("topk", steps=20, **{"sae.k": 1, "log_every_steps": 1})
+    trainer = make_trainer(config, tmp_path, emit=recorder)
+    trainer.run()
+    share = [m.values["dead"] for m in recorder.of(Metrics)]
+    assert share[:3] == [0.0, 0.0, 0.0]
+    assert share[-1] == pytest.approx((trainer.dead.tokens_since_fired >= 4 * BATCH).float().mean().item())
+    assert share[-1] > 0
+
+
+@pytest.mark.parametrize("where", ["x", "weights"])
+def test_nan_stops_before_anything_is_written(tmp_path, recorder, where):
+    config = make_config(steps=40, **{"checkpoints.every_steps": 10, "log_every_steps": 7})
+
+    def _poison(number, x):
+        if number == 24 and where == "x":
+            x[3, 2] = float("nan")
+        if number == 29 and where == "weights":  # seen by no logged loss before the checkpoint at step 30
+            trainer.sae.register_forward_pre_hook(lambda *a: None)
+            trainer.adam.clip = _nan_clip
+        return x
+
+    def _nan_clip():
+        trainer.sae.b_enc.grad.fill_(float("nan"))
+        return torch.tensor(1.0)
+
+    trainer = make_trainer(config, tmp_path, stream=FakeStream(config.seed, poison=_poison), emit=recorder)
+    with pytest.raises(TrainingError) as caught:
+        trainer.run()
+    step = 25 if where == "x" else 30
+    assert caught.value.what == f"Loss became NaN at step {step} ({step * BATCH:,} tokens)."
+    assert "step 20, FVU " in caught.value.hint
+    assert "Learning rate (now 0.003)" in caught.value.hint
+    assert "Gradient clip (now 1)" in caught.value.hint
+    newest, problems = newest_whole(tmp_path / "checkpoints")
+    assert newest.step == 20
+    assert not problems
+    assert all(torch.isfinite(t).all() for t in newest.weights().values())
+
+
+def test_divergence_stops_the_run(tmp_path):
+    def _grow(number, x):
+        return x * 1.2 ** max(0, number - 20)
+
+    config = make_config(steps=200, **{"optimizer.lr": 1e-6})
+    trainer = make_trainer(config, tmp_path, stream=FakeStream(0, poison=_grow))
+    with pytest.raises(TrainingError, match=r"Loss diverged at step .* still rising"):
+        trainer.run()
+    assert 20 < trainer.step < 60
+
+
+def test_a_stream_that_ends_early_is_an_error(tmp_path):
+    class Short(FakeStream):
+        def batches(self, start, check=None):
+            yield from (self.batch_number(n) for n in range(start, 7))
+
+    with pytest.raises(TrainingError, match="ended after 7 of 30 steps"):
+        make_trainer(make_config(), tmp_path, stream=Short()).run()
+
+
+def test_best_is_decided_after_warm_up_by_the_chosen_metric(tmp_path, recorder):
+    values = iter([0.1, 0.9, 0.5, 0.7, 0.4, 0.6])  # at steps 3, 6, …; the first falls into the warm-up
+    config = make_config(
+        steps=20,
+        **{"evaluation.every_steps": 3, "optimizer.sparsity_warm_up_steps": 4},
+    )
+    make_trainer(config, tmp_path, emit=recorder, evaluate=lambda: {"val_fvu": next(values)}).run()
+    assert [(e.step, e.kinds) for e in recorder.of(CheckpointSaved)] == [
+        (6, ("latest", "best")), (9, ("latest", "best")), (15, ("latest", "best"))
+    ]
+    measured = [m.values["val_fvu"] for m in recorder.of(Metrics) if "val_fvu" in m.values]
+    assert measured == [0.1, 0.9, 0.5, 0.7, 0.4, 0.6]
+
+
+def test_checkpoint_events_name_what_they_replaced(tmp_path, recorder):
+    config = make_config(steps=20, **{"checkpoints.every_steps": 5, "checkpoints.best_metric": "ce_loss_score"})
+    scores = iter([0.5, 0.9, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
+    make_trainer(config, tmp_path, emit=recorder, evaluate=lambda: {"ce_loss_score": next(scores)}).run()
+    saved = recorder.of(CheckpointSaved)
+    left = {e.path for e in saved}
+    for event in saved:
+        left -= set(event.removed)
+        assert event.size_bytes > 10_000
+    on_disk = {str(p) for p in (tmp_path / "checkpoints").iterdir()}
+    assert left == on_disk
+    assert sorted(p[-2:] for p in on_disk) == ["04", "15"]
+
+
+def test_a_checkpoint_that_was_asked_for_is_written_once_and_kept(tmp_path, recorder):
+    config = make_config(steps=12, **{"checkpoints.every_steps": 4})
+    make_trainer(config, tmp_path, emit=recorder, control=Scripted(checkpoint_at=6)).run()
+    saved = recorder.of(CheckpointSaved)
+    assert sum("manual" in event.kinds for event in saved) == 1
+    manual = next(event for event in saved if "manual" in event.kinds)
+    assert not any(manual.path in event.removed for event in saved)
+
+
+def test_saving_twice_at_one_step_only_adds_a_kind(tmp_path, recorder):
+    config = make_config(steps=4)
+    trainer = make_trainer(config, tmp_path, emit=recorder)
+    trainer.run()
+    first = trainer.save("latest")
+    stamp = (first.path / "weights.safetensors").stat().st_mtime_ns
+    assert trainer.save_final().kinds[:2] == ("latest", "final")
+    assert (first.path / "weights.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
+    trainer = make_trainer(make_config(steps=4), tmp_path)
+    trainer.run()
+    checkpoint = trainer.save("latest")
+    other = make_trainer(make_config(steps=4, **{"sae.d_sae": 32}), tmp_path / "other")
+    with pytest.raises(FormatError, match="do not fit"):
+        other.load(checkpoint)
+
+
+def test_progress_has_phases_and_reaches_the_total(tmp_path, recorder):
+    config = make_config(steps=20, **{"checkpoints.every_steps": 5})
+    trainer = make_trainer(config, tmp_path, emit=recorder, evaluate=lambda: {"val_fvu": 0.5})
+    trainer.run()
+    trainer.save_final()
+    progress = recorder.of(Progress)
+    assert {p.phase for p in progress} == {"training", "evaluating", "saving"}
+    assert all(p.total == 20 * BATCH and p.unit == "tokens" for p in progress)
+    assert progress[-1].done == progress[-1].total
+    assert not recorder.of(LogLine)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("architecture", SAES)
+def test_mixed_precision_learns_with_float32_parameters(tmp_path, architecture, precision):
+    config = make_config(architecture, steps=20, precision=precision)
+    record, reference = Recorder(), Recorder()
+    trainer = make_trainer(config, tmp_path / "a", emit=record)
+    trainer.run()
+    make_trainer(config.replace(precision="float32"), tmp_path / "b", emit=reference).run()
+    assert all(p.dtype == torch.float32 for p in trainer.sae.parameters())
+    low, full = (r.of(Metrics)[-1].values["fvu"] for r in (record, reference))
+    assert np.isfinite(low)
+    assert low == pytest.approx(full, rel=0.1)
+
+
+def test_float16_resumes_with_its_loss_scale(tmp_path):
+    config = make_config("standard", precision="float16", **{"checkpoints.every_steps": 10})
+    straight = make_trainer(config, tmp_path / "a")
+    straight.run()
+    first = make_trainer(config, tmp_path / "b", control=Scripted(Request.PAUSE, at=2 * 15 + 1))
+    with pytest.raises(Interruption):
+        first.run()
+    first.save("latest")
+    resumed = _resumed(config, tmp_path / "b")
+    assert resumed.precision.state() == first.precision.state()
+    resumed.run()
+    _same(_everything(straight), _everything(resumed))
+    assert resumed.precision.state() == straight.precision.state()

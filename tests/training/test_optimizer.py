@@ -1,0 +1,108 @@
+"""Adam: peaks per group, clipping, state by name."""
+
+import pytest
+import torch
+from torch import nn
+
+from saewidgets.config import OptimizerConfig
+from saewidgets.errors import FormatError
+from saewidgets.training.optimizer import Adam
+
+
+class Small(nn.Module):
+    """Two parameters, one of them stored transposed; the second learns ten times as fast."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.a = nn.Parameter(torch.randn(4, 3, generator=generator).t())
+        self.b = nn.Parameter(torch.randn(3, generator=generator))
+
+    def param_groups(self, lr):
+        return [{"params": [self.a], "lr": lr}, {"params": [self.b], "lr": 10 * lr, "weight_decay": 0.0}]
+
+    def backward(self, step):
+        for number, parameter in enumerate(self.parameters()):
+            generator = torch.Generator().manual_seed(100 * step + number)
+            parameter.grad = torch.randn(parameter.t().shape, generator=generator).t().contiguous()
+
+
+def _steps(module, adam, steps):
+    for step in steps:
+        module.backward(step)
+        adam.clip()
+        adam.optimizer.step()
+
+
+def test_groups_keep_their_ratio_under_a_schedule():
+    adam = Adam(Small(), OptimizerConfig(lr=1e-3))
+    assert adam.set_lr(0.5) == 5e-4
+    assert [group["lr"] for group in adam.optimizer.param_groups] == pytest.approx([5e-4, 5e-3])
+    adam.set_lr(1.0)
+    assert [group["lr"] for group in adam.optimizer.param_groups] == pytest.approx([1e-3, 1e-2])
+
+
+def test_equals_adam_written_out():
+    module = Small()
+    config = OptimizerConfig(lr=1e-2, beta1=0.8, beta2=0.95, eps=1e-6, grad_clip=None)
+    b, m, v = module.b.detach().double().clone(), 0.0, 0.0
+    adam = Adam(module, config)
+    for step in range(1, 6):
+        module.backward(step)
+        g = module.b.grad.double()
+        adam.optimizer.step()
+        m, v = 0.8 * m + 0.2 * g, 0.95 * v + 0.05 * g * g
+        b = b - 0.1 * (m / (1 - 0.8**step)) / ((v / (1 - 0.95**step)).sqrt() + 1e-6)
+    torch.testing.assert_close(module.b.detach().double(), b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("weight_decay", "kind"), [(0.0, torch.optim.Adam), (0.1, torch.optim.AdamW)])
+def test_weight_decay_is_decoupled_and_per_group(weight_decay, kind):
+    adam = Adam(Small(), OptimizerConfig(weight_decay=weight_decay))
+    assert type(adam.optimizer) is kind
+    assert [group["weight_decay"] for group in adam.optimizer.param_groups] == [weight_decay, 0.0]
+
+
+@pytest.mark.parametrize("limit", [0.5, None])
+def test_clip_returns_the_norm_before_and_limits_the_norm_after(limit):
+    module = Small()
+    adam = Adam(module, OptimizerConfig(grad_clip=limit))
+    module.backward(1)
+    expected = torch.cat([p.grad.flatten() for p in module.parameters()]).norm()
+    torch.testing.assert_close(adam.clip(), expected)
+    after = torch.cat([p.grad.flatten() for p in module.parameters()]).norm()
+    torch.testing.assert_close(after, torch.tensor(limit) if limit else expected, rtol=1e-4, atol=1e-5)
+
+
+def test_state_by_name_continues_bit_by_bit():
+    straight, first, second = Small(), Small(), Small()
+    config = OptimizerConfig(lr=1e-2)
+    _steps(straight, Adam(straight, config), range(10))
+    before = Adam(first, config)
+    _steps(first, before, range(4))
+    saved = {name: tensor.contiguous().clone() for name, tensor in before.tensors().items()}
+    assert sorted(saved) == [f"{p}.{key}" for p in "ab" for key in ("exp_avg", "exp_avg_sq", "step")]
+    second.load_state_dict(first.state_dict())
+    after = Adam(second, config)
+    after.load(saved, "file")
+    _steps(second, after, range(4, 10))
+    assert torch.equal(second.a, straight.a)
+    assert torch.equal(second.b, straight.b)
+
+
+def test_a_state_without_a_step_yet_is_empty():
+    adam = Adam(Small(), OptimizerConfig())
+    assert adam.tensors() == {}
+    adam.load({}, "file")
+    assert adam.tensors() == {}
+
+
+def test_a_state_that_does_not_fit_is_refused():
+    module = Small()
+    adam = Adam(module, OptimizerConfig())
+    _steps(module, adam, [1])
+    state = adam.tensors()
+    with pytest.raises(FormatError, match=r"optimizer\.safetensors.*a\.step"):
+        adam.load({k: v for k, v in state.items() if k != "a.step"}, "optimizer.safetensors")
+    with pytest.raises(FormatError, match=r"b\.exp_avg is \[4\], expected \[3\]"):
+        adam.load({**state, "b.exp_avg": torch.zeros(4)}, "optimizer.safetensors")

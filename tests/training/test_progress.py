@@ -1,0 +1,81 @@
+"""Progress: at most ten events a second, rate over training time only."""
+
+import pytest
+
+from saewidgets.training.progress import ProgressMeter
+from tests.training.fakes import Recorder
+
+
+class Clock:
+    """Seconds that pass only when told."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_at_most_ten_a_second(clock):
+    recorder = Recorder()
+    meter = ProgressMeter(recorder, 10_000, clock)
+    meter.enter("training")
+    for step in range(1, 201):
+        clock.now += 0.01
+        meter.at(step * 10, step)
+    assert 18 <= len(recorder.events) <= 22  # two seconds
+    assert recorder.events[-1].step > 190
+
+
+def test_rate_and_time_left(clock):
+    recorder = Recorder()
+    meter = ProgressMeter(recorder, 10_000, clock)
+    meter.enter("training")
+    for step in range(1, 51):
+        clock.now += 0.5
+        meter.at(step * 100, step)
+    last = recorder.events[-1]
+    assert last.rate == pytest.approx(200)
+    assert last.eta_seconds == pytest.approx(5_000 / 200)
+    assert last.fraction == 0.5
+
+
+def test_evaluating_does_not_slow_the_rate(clock):
+    recorder = Recorder()
+    meter = ProgressMeter(recorder, 10_000, clock)
+    meter.enter("training")
+    for step in range(1, 5):
+        clock.now += 1
+        meter.at(step * 100, step)
+        assert meter.enter("evaluating") == "training"
+        clock.now += 60
+        meter.enter("training")
+    assert meter.rate == pytest.approx(100)
+    assert meter.training_seconds == pytest.approx(4)
+    assert {event.phase for event in recorder.events} == {"training", "evaluating"}
+
+
+def test_the_rate_is_that_of_the_recent_past(clock):
+    meter = ProgressMeter(Recorder(), 10**9, clock)
+    meter.enter("training")
+    tokens = 0
+    for rate in [10] * 60 + [1000] * 60:
+        clock.now += 1
+        tokens += rate
+        meter.at(tokens, 0)
+    assert meter.rate == pytest.approx(1000)
+
+
+def test_phases_before_training_have_no_rate(clock):
+    recorder = Recorder()
+    meter = ProgressMeter(recorder, 100, clock)
+    for phase in ("loading model", "packing text", "measuring scale"):
+        meter.enter(phase)
+        clock.now += 5
+    assert [event.phase for event in recorder.events] == ["loading model", "packing text", "measuring scale"]
+    assert all(event.rate is None and event.eta_seconds is None for event in recorder.events)

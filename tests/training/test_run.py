@@ -1,0 +1,325 @@
+"""A whole run on a tiny random model: real text, real activations, real files."""
+
+import json
+import shutil
+from dataclasses import dataclass
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from saewidgets.config import TextCorpus, TrainingConfig
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError, TrainingError
+from saewidgets.events import CheckpointSaved, Facts, JobStatus, LogLine, Metrics, Progress, Request
+from saewidgets.formats import load_sae
+from saewidgets.sae import SAE
+from saewidgets.training import run_training
+from saewidgets.training.checkpoint import list_checkpoints
+from tests.conftest import TINY_TEXT
+from tests.training.fakes import SAES, Recorder, Scripted
+
+STEPS, BATCH = 12, 64
+
+
+@pytest.fixture(scope="session")
+def config(tiny_model_folder):
+    """Twelve steps on the second layer of the tiny model."""
+    return TrainingConfig(
+        model=str(tiny_model_folder), corpus=TextCorpus(strings=TINY_TEXT * 4), hook_name="blocks.1.hook_resid_post",
+        context_size=32, sae=SAES["topk"], tokens=STEPS * BATCH, batch_size=BATCH,
+        activations={"model_batch_size": 4, "shuffle_tokens": 256, "norm_tokens": 256, "validation_share": 0.1},
+        evaluation={"tokens": 256, "every_steps": 6}, checkpoints={"every_steps": 5}, log_every_steps=3,
+        optimizer={"lr": 3e-3}, device="cpu",
+    )
+
+
+@pytest.fixture(scope="session")
+def tokens_folder(tmp_path_factory):
+    """Packed text, shared by these tests as it is by the runs of a workspace."""
+    return tmp_path_factory.mktemp("tokens")
+
+
+@dataclass
+class Straight:
+    """A run that nothing interrupted: what it left, and how often it asked its control."""
+
+    tensors: dict
+    calls: int
+
+
+@pytest.fixture(scope="session")
+def straight(config, tokens_folder, tmp_path_factory):
+    """The uninterrupted run of an architecture (made once)."""
+    made = {}
+
+    def _straight(architecture="topk"):
+        if architecture not in made:
+            folder, control = tmp_path_factory.mktemp(architecture), Scripted()
+            run_training(
+                config.replace(sae=SAES[architecture]), folder, control=control, tokens_folder=tokens_folder
+            )
+            made[architecture] = Straight(_final_tensors(folder), control.calls)
+        return made[architecture]
+
+    return _straight
+
+
+def _final_tensors(folder):
+    return load_file(folder / "sae" / "sae_weights.safetensors")
+
+
+def _same(a, b):
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+def test_a_run_from_start_to_exported_sae(config, tmp_path, tokens_folder, recorder):
+    result = run_training(config, tmp_path / "run", emit=recorder, tokens_folder=tokens_folder)
+    assert (result.status, result.step, result.tokens) == (JobStatus.COMPLETED, STEPS, STEPS * BATCH)
+
+    sae = load_sae(result.sae_path)
+    assert (sae.d_in, sae.d_sae, sae.cfg.architecture) == (32, 64, "topk")
+    metadata = json.loads((tmp_path / "run" / "sae" / "cfg.json").read_text())["metadata"]
+    assert metadata["hook_name"] == config.hook_name
+    assert metadata["model_name"] == config.model
+    assert metadata["context_size"] == 32
+    assert metadata["training_tokens"] == STEPS * BATCH
+    assert metadata["dataset_path"] == "128 strings"
+    for ours, name in {"l0": "val_l0", "fvu": "val_fvu", "ce_loss_score": "ce_loss_score"}.items():
+        assert metadata[ours] == pytest.approx(result.metrics[name])
+
+    facts = {}
+    for event in recorder.of(Facts):
+        facts.update(event.values)
+    assert facts["d_in"] == 32
+    assert facts["parameters"] == 2 * 32 * 64 + 64 + 32
+    assert facts["steps"] == STEPS
+    assert facts["device"] == "cpu"
+    assert facts["model_facts"]["n_layers"] == 2
+    assert facts["packed_tokens"] == facts["n_contexts"] * 32
+    phases = list(dict.fromkeys(p.phase for p in recorder.of(Progress)))
+    assert phases[:4] == ["loading model", "packing text", "measuring scale", "training"]
+    assert {"evaluating", "saving"} <= set(phases)
+    evaluated = [m.step for m in recorder.of(Metrics) if "val_fvu" in m.values]
+    assert evaluated == [6, STEPS]
+    names = {name for m in recorder.of(Metrics) for name in m.values}
+    assert names >= {
+        "loss", "mse", "aux", "l0", "fvu", "dead", "lr", "grad_norm", "tokens_per_second",
+        "val_fvu", "val_l0", "val_mse", "val_dead", "ce_loss_score",
+    }
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == "completed"
+    assert TrainingConfig.from_data(record["config"]) == config
+    assert "Completed at step 12" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_the_exported_sae_reads_raw_activations(config, tmp_path, tokens_folder):
+    """Folding: the exported SAE on x equals the trained one on s·x, divided by s."""
+    from saewidgets.lm import capture, load_model
+    from saewidgets.sae import build_sae
+
+    config = config.replace(sae=SAES["standard"])
+    result = run_training(config, tmp_path / "run", tokens_folder=tokens_folder)
+    final = list_checkpoints(tmp_path / "run" / "checkpoints")[0]
+    scale = final.state["scale"]
+    assert scale != 1.0
+    trained = build_sae(config.sae, 32)
+    trained.load_state_dict(final.weights())
+    lm = load_model(config.model)
+    x = capture(lm.model, [config.hook_name], torch.arange(32).view(1, 32))[config.hook_name].view(-1, 32)
+    with torch.no_grad():
+        expected = trained(x * scale) / scale
+        torch.testing.assert_close(load_sae(result.sae_path)(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", SAES)
+def test_pause_and_resume_equals_a_straight_run(config, tmp_path, tokens_folder, straight, architecture):
+    config = config.replace(sae=SAES[architecture])
+    control = Scripted(Request.PAUSE, at=straight(architecture).calls // 2)
+    paused = run_training(config, tmp_path / "run", control=control, tokens_folder=tokens_folder)
+    assert paused.status is JobStatus.PAUSED
+    assert paused.sae_path is None
+    assert 0 < paused.step < STEPS
+    assert list_checkpoints(tmp_path / "run" / "checkpoints")[0].step == paused.step
+
+    recorder = Recorder()
+    result = run_training(config, tmp_path / "run", emit=recorder, tokens_folder=tokens_folder, resume=True)
+    assert result.status is JobStatus.COMPLETED
+    _same(_final_tensors(tmp_path / "run"), straight(architecture).tensors)
+    notes = [f.values["resume_note"] for f in recorder.of(Facts) if "resume_note" in f.values]
+    assert notes == [None]
+    assert not [line for line in recorder.of(LogLine) if line.level != "info"]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_crash_at_any_point_resumes_to_the_same_bits(config, tmp_path, tokens_folder, straight, share):
+    class Killed(BaseException):
+        pass
+
+    class Killer(Scripted):
+        def check(self):
+            self.calls += 1
+            if self.calls >= self._at:
+                raise Killed
+
+    at = int(straight().calls * share)
+    with pytest.raises(Killed):
+        run_training(config, tmp_path / "run", control=Killer(at=at), tokens_folder=tokens_folder)
+    (tmp_path / "run" / "checkpoints").mkdir(exist_ok=True)
+    (tmp_path / "run" / "checkpoints" / ".tmp-leftover").mkdir()
+    run_training(config, tmp_path / "run", tokens_folder=tokens_folder, resume=True)
+    _same(_final_tensors(tmp_path / "run"), straight().tensors)
+    assert not list((tmp_path / "run" / "checkpoints").glob(".tmp-*"))
+
+
+def test_stop_keeps_what_was_learned_and_can_be_resumed(config, tmp_path, tokens_folder, straight, recorder):
+    control = Scripted(Request.STOP, at=straight().calls // 2)
+    stopped = run_training(config, tmp_path / "run", emit=recorder, control=control, tokens_folder=tokens_folder)
+    assert stopped.status is JobStatus.STOPPED
+    assert 0 < stopped.step < STEPS
+    metadata = load_sae(stopped.sae_path).metadata
+    assert metadata["training_tokens"] == stopped.tokens == stopped.step * BATCH
+    assert "val_fvu" in stopped.metrics
+    run_training(config, tmp_path / "run", tokens_folder=tokens_folder, resume=True)
+    _same(_final_tensors(tmp_path / "run"), straight().tensors)
+
+
+def test_cancel_writes_nothing_new(config, tmp_path, tokens_folder, straight):
+    control = Scripted(Request.CANCEL, at=straight().calls // 2)
+    recorder = Recorder()
+    result = run_training(config, tmp_path / "run", emit=recorder, control=control, tokens_folder=tokens_folder)
+    assert result.status is JobStatus.CANCELLED
+    assert result.sae_path is None
+    assert not (tmp_path / "run" / "sae").exists()
+    assert all("every" in event.kinds or "best" in event.kinds for event in recorder.of(CheckpointSaved))
+
+
+@pytest.mark.parametrize("request_", [Request.PAUSE, Request.STOP, Request.CANCEL])
+def test_asked_before_the_first_step(config, tmp_path, tokens_folder, request_):
+    result = run_training(config, tmp_path / "run", control=Scripted(request_, at=1), tokens_folder=tokens_folder)
+    assert (result.step, result.tokens, result.sae_path) == (0, 0, None)
+    assert result.status.value == {"pause": "paused", "stop": "stopped", "cancel": "cancelled"}[request_.value]
+    if request_ is Request.PAUSE:
+        resumed = run_training(config, tmp_path / "run", tokens_folder=tokens_folder, resume=True)
+        assert resumed.status is JobStatus.COMPLETED
+
+
+def test_stop_while_a_resumed_run_loads_still_exports(config, tmp_path, tokens_folder, straight):
+    control = Scripted(Request.PAUSE, at=straight().calls // 2)
+    paused = run_training(config, tmp_path / "run", control=control, tokens_folder=tokens_folder)
+    stopped = run_training(
+        config, tmp_path / "run", control=Scripted(Request.STOP, at=1), tokens_folder=tokens_folder, resume=True
+    )
+    assert (stopped.status, stopped.step) == (JobStatus.STOPPED, paused.step)
+    assert load_sae(stopped.sae_path).d_sae == 64
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(config, tmp_path, tokens_folder, straight, recorder):
+    config = config.replace(**{"checkpoints.keep_every": True, "checkpoints.every_steps": 3})
+    control = Scripted(Request.PAUSE, at=int(straight().calls * 0.9))
+    run_training(config, tmp_path / "run", control=control, tokens_folder=tokens_folder)
+    checkpoints = list_checkpoints(tmp_path / "run" / "checkpoints")
+    assert len(checkpoints) > 1
+    weights = checkpoints[0].path / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-3] ^= 255
+    weights.write_bytes(bytes(data))
+    run_training(config, tmp_path / "run", emit=recorder, tokens_folder=tokens_folder, resume=True)
+    warnings = [line.message for line in recorder.of(LogLine) if line.level == "warning"]
+    assert len(warnings) == 1
+    assert str(weights) in warnings[0]
+    assert str(checkpoints[1].path) in warnings[0]
+    _same(_final_tensors(tmp_path / "run"), straight().tensors)
+
+
+def test_nothing_but_damaged_checkpoints_is_an_error(config, tmp_path, tokens_folder):
+    run_training(config, tmp_path / "run", tokens_folder=tokens_folder)
+    for checkpoint in list_checkpoints(tmp_path / "run" / "checkpoints"):
+        (checkpoint.path / "state.json").write_text("{")
+    with pytest.raises(FormatError, match="no other whole checkpoint"):
+        run_training(config, tmp_path / "run", tokens_folder=tokens_folder, resume=True)
+
+
+def test_another_environment_is_said_on_resume(config, tmp_path, tokens_folder, straight, recorder):
+    control = Scripted(Request.PAUSE, at=straight().calls // 2)
+    run_training(config, tmp_path / "run", control=control, tokens_folder=tokens_folder)
+    slower = config.replace(**{"optimizer.lr": 1e-4, "activations.model_batch_size": 8})
+    run_training(slower, tmp_path / "run", emit=recorder, tokens_folder=tokens_folder, resume=True)
+    note = next(f.values["resume_note"] for f in recorder.of(Facts) if "resume_note" in f.values)
+    assert "not be bit-identical" in note
+    assert "optimizer.lr was 0.003 and is 0.0001" in note
+    assert "model_batch_size was 4 and is 8" in note
+    assert note in [line.message for line in recorder.of(LogLine) if line.level == "warning"]
+
+
+def test_a_model_that_the_user_holds_is_used_as_it_is(config, tmp_path, tokens_folder):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(config.model)
+    tokenizer = AutoTokenizer.from_pretrained(config.model)
+    mode, before = model.training, {k: v.clone() for k, v in model.state_dict().items()}
+    config_without = config.replace(model="my model")
+    result = run_training(
+        config_without, tmp_path / "mine", model=model, tokenizer=tokenizer, tokens_folder=tokens_folder
+    )
+    run_training(config, tmp_path / "named", tokens_folder=tokens_folder)
+    assert result.status is JobStatus.COMPLETED
+    _same(_final_tensors(tmp_path / "mine"), _final_tensors(tmp_path / "named"))
+    assert model.training == mode
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        ({"model": "/nowhere/at-all"}, NotFoundError, "no such folder"),
+        ({"hook_name": "blocks.7.hook_resid_post"}, NotFoundError, "2 layers"),
+        ({"corpus": "/nowhere/text.txt"}, NotFoundError, "no such file"),
+        ({"context_size": 128}, ConfigError, "at most 64"),
+        ({"batch_size": 100_000, "tokens": 100_000}, ConfigError, "fewer than one batch"),
+        ({"device": "cuda:99"}, ConfigError, "cuda:99"),
+    ],
+)
+def test_bad_input_is_one_clear_error_and_leaves_no_checkpoint(config, tmp_path, changes, error, says):
+    with pytest.raises(error, match=says) as caught:
+        run_training(config.replace(**changes), tmp_path / "run")
+    assert caught.value.where
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (tmp_path / "run" / "sae").exists()
+    assert says in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_a_folder_in_use_is_not_overwritten(config, tmp_path, tokens_folder):
+    run_training(config, tmp_path / "run", tokens_folder=tokens_folder)
+    before = _final_tensors(tmp_path / "run")
+    with pytest.raises(StateError, match="step 12"):
+        run_training(config, tmp_path / "run", tokens_folder=tokens_folder)
+    _same(_final_tensors(tmp_path / "run"), before)
+
+
+def test_resuming_a_completed_run_only_exports_again(config, tmp_path, tokens_folder):
+    run_training(config, tmp_path / "run", tokens_folder=tokens_folder)
+    before = _final_tensors(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "sae")
+    result = run_training(config, tmp_path / "run", tokens_folder=tokens_folder, resume=True)
+    assert (result.status, result.step) == (JobStatus.COMPLETED, STEPS)
+    _same(_final_tensors(tmp_path / "run"), before)
+
+
+def test_out_of_memory_names_the_settings(config, tmp_path, tokens_folder, monkeypatch):
+    real, calls = SAE.loss, iter(range(100))
+
+    def _full(self, *args, **kwargs):
+        if next(calls) == 7:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 0.40 GiB.")
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(SAE, "loss", _full)
+    with pytest.raises(TrainingError) as caught:
+        run_training(config, tmp_path / "run", tokens_folder=tokens_folder)
+    assert caught.value.what == f"Out of memory on cpu at {7 * BATCH:,} tokens."
+    assert "Batch size (now 64" in caught.value.hint
+    monkeypatch.undo()
+    resumed = run_training(config, tmp_path / "run", tokens_folder=tokens_folder, resume=True)
+    assert resumed.status is JobStatus.COMPLETED

@@ -1,0 +1,101 @@
+"""Schedules against an independent formulation: numpy interpolation over the corner points."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saewidgets.config import OptimizerConfig
+from saewidgets.training.schedules import Schedules
+
+
+def _reference_lr(config: OptimizerConfig, steps: int, warm: int, decay: int) -> np.ndarray:
+    """Multipliers of all steps by interpolation between corners (valid where warm-up and decay do not overlap)."""
+    at = np.arange(steps)
+    ramp_up = np.interp(at, [-1, warm - 1], [0, 1]) if warm else np.ones(steps)
+    ramp_down = np.interp(at, [steps - decay, steps], [1, 0]) if decay else np.ones(steps)
+    if config.lr_schedule == "constant":
+        shape = np.ones(steps)
+    else:
+        span = np.array([warm, max(steps - decay, warm)])
+        done = np.interp(at, span, [0, 1]) if span[0] < span[1] else (at > span[0]).astype(float)
+        if config.lr_schedule == "cosine":
+            done = 0.5 - 0.5 * np.cos(np.pi * done)
+        shape = 1 - 0.9 * done
+    return ramp_up * ramp_down * shape
+
+
+@pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
+@given(steps=st.integers(1, 400), warm_share=st.floats(0, 0.5), decay_share=st.floats(0, 0.5))
+def test_lr_equals_interpolation(shape, steps, warm_share, decay_share):
+    warm, decay = int(steps * warm_share), int(steps * decay_share)
+    config = OptimizerConfig(lr_schedule=shape, lr_warm_up_steps=warm, lr_decay_steps=decay)
+    schedules = Schedules.resolve(config, steps)
+    np.testing.assert_allclose(
+        [schedules.lr(step) for step in range(steps)], _reference_lr(config, steps, warm, decay), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (1, (0, 0, 0)),
+        (19, (0, 3, 0)),
+        (20, (1, 4, 1)),
+        (1_000, (50, 200, 50)),
+        (100_000, (1_000, 20_000, 5_000)),
+        (1_000_000, (1_000, 200_000, 10_000)),
+    ],
+)
+def test_defaults_are_shares_with_a_ceiling(steps, expected):
+    schedules = Schedules.resolve(OptimizerConfig(), steps)
+    assert (schedules.lr_warm_up, schedules.lr_decay, schedules.sparsity_warm_up) == expected
+
+
+def test_explicit_zero_is_not_empty():
+    schedules = Schedules.resolve(
+        OptimizerConfig(lr_warm_up_steps=0, lr_decay_steps=0, sparsity_warm_up_steps=0), 1_000
+    )
+    assert schedules.lr(0) == schedules.lr(999) == schedules.sparsity(0) == 1.0
+
+
+@pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
+def test_one_step_run_learns_at_the_peak(shape):
+    schedules = Schedules.resolve(OptimizerConfig(lr_schedule=shape), 1)
+    assert schedules.lr(0) == 1.0
+    assert schedules.sparsity(0) == 1.0
+
+
+@pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
+@given(steps=st.integers(1, 200), warm=st.integers(0, 300), decay=st.integers(0, 300))
+def test_multipliers_are_positive_and_at_most_one_even_when_phases_overlap(shape, steps, warm, decay):
+    config = OptimizerConfig(
+        lr_schedule=shape, lr_warm_up_steps=warm, lr_decay_steps=decay, sparsity_warm_up_steps=warm
+    )
+    schedules = Schedules.resolve(config, steps)
+    for step in range(steps):
+        assert 0 < schedules.lr(step) <= 1
+        assert 0 < schedules.sparsity(step) <= 1
+
+
+def test_decay_reaches_zero_just_past_the_end():
+    schedules = Schedules.resolve(OptimizerConfig(lr_warm_up_steps=0, lr_decay_steps=10), 100)
+    assert schedules.lr(90) == 1.0
+    assert schedules.lr(99) == pytest.approx(0.1)
+    assert schedules.lr(100) == 0.0
+
+
+def test_cosine_is_halfway_in_the_middle():
+    schedules = Schedules.resolve(
+        OptimizerConfig(lr_schedule="cosine", lr_warm_up_steps=20, lr_decay_steps=20), 120
+    )
+    assert math.isclose(schedules.lr(60), 1 - 0.9 / 2)
+    assert schedules.lr(100) == pytest.approx(0.1)
+
+
+def test_sparsity_grows_linearly_then_stays():
+    schedules = Schedules.resolve(OptimizerConfig(sparsity_warm_up_steps=4), 10)
+    assert [schedules.sparsity(step) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert schedules.settled == 4

@@ -1,0 +1,68 @@
+"""Widgets without a notebook: a tiny bundle, and a way to see what would go to the page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from saewidgets.widgets import base
+from saewidgets.widgets.training_panel import TrainingPanel
+from tests.widgets.fake_workspace import FakeWorkspace, full_workspace
+
+
+@pytest.fixture(autouse=True)
+def small_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests need no frontend, so they do not wait for its build."""
+    monkeypatch.setattr(base, "load_bundle", lambda: ("export default {}", ""))
+
+
+class Sent(list[tuple[dict[str, Any], list[bytes]]]):
+    """Every custom message of one widget: (content, buffers)."""
+
+    def of(self, message_id: str) -> list[dict[str, Any]]:
+        return [content for content, _ in self if content.get("id") == message_id]
+
+
+@pytest.fixture
+def record_messages(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Sent]:
+    def record(widget: Any) -> Sent:
+        sent = Sent()
+        # Under the widget's own `send`: it goes to the comm, which does not exist here.
+        monkeypatch.setattr(widget, "send", lambda content, buffers=None: sent.append((content, list(buffers or []))))
+        return sent
+
+    return record
+
+
+def ask(widget: Any, sent: Sent, /, **command: Any) -> dict[str, Any]:
+    """Send a command as the page would and return its Result or Failure."""
+    command.setdefault("id", f"c{len(sent)}")
+    widget._handle_custom_msg(command, [])
+    widget.drain()
+    return sent.of(command["id"])[-1]
+
+
+def wait_for(condition: Callable[[], Any], limit: float = 5.0) -> Any:
+    """Poll until `condition` is true; its value."""
+    deadline = time.monotonic() + limit
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.01)
+    return value
+
+
+@pytest.fixture
+def ws() -> Iterator[FakeWorkspace]:
+    workspace = full_workspace()
+    yield workspace
+    workspace.close()
+
+
+@pytest.fixture
+def panel(ws: FakeWorkspace) -> Iterator[TrainingPanel]:
+    widget = TrainingPanel(ws)
+    yield widget
+    widget.close()

@@ -1,0 +1,85 @@
+"""Records as cards, notes and rows."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from saewidgets.config import BatchTopKConfig, JumpReLUConfig, StandardConfig, TopKConfig, TrainingConfig
+from saewidgets.events import JobStatus, Progress
+from saewidgets.records import CheckpointRecord, ErrorInfo
+from saewidgets.render.labels import architecture_label
+from saewidgets.widgets.cards import card_of, checkpoint_row, number, settings_of, show_value
+from tests.widgets.fake_workspace import make_record
+
+
+@pytest.mark.parametrize(
+    ("sae", "label"),
+    [
+        (TopKConfig(), "TopK k 32"),
+        (BatchTopKConfig(k=48), "BatchTopK k 48"),
+        (JumpReLUConfig(l0_coefficient=1.5e-3), "JumpReLU λ 1.5e-3"),
+        (StandardConfig(), "Standard L1 5"),
+    ],
+)
+def test_architecture_in_a_few_words(sae: TopKConfig, label: str) -> None:
+    assert architecture_label(sae.to_data()) == label
+
+
+def test_a_running_card() -> None:
+    progress = Progress(500, 1000, "tokens", 250.0, 2.0, "training")
+    record = make_record(
+        "t", TrainingConfig(), status=JobStatus.RUNNING, tokens_done=500, tokens_total=1000, progress=progress,
+        latest={"loss": 0.5, "l0": 32.0, "grad_norm": 9.0},
+    )  # fmt: skip
+    card = card_of(record, series=2)
+    assert (card.fraction, card.rate, card.eta_seconds, card.series) == (0.5, 250.0, 2.0, 2)
+    assert card.tiles.loss == 0.5
+    assert card.tiles.fvu is None
+
+
+def test_rate_and_eta_belong_to_running_runs_only() -> None:
+    progress = Progress(500, 1000, "tokens", math.inf, math.nan, "training")
+    running = card_of(make_record("t", TrainingConfig(), status=JobStatus.RUNNING, progress=progress))
+    paused = card_of(make_record("t", TrainingConfig(), status=JobStatus.PAUSED, progress=progress))
+    assert (running.rate, running.eta_seconds) == (None, None)
+    assert (paused.rate, paused.eta_seconds, paused.phase) == (None, None, None)
+
+
+def test_numbers_that_json_cannot_carry_become_words() -> None:
+    assert [number(v) for v in (None, 1, math.nan, math.inf, -math.inf)] == [None, 1.0, "NaN", "Infinity", "-Infinity"]
+    card = card_of(make_record("t", TrainingConfig(), latest={"loss": math.nan}))
+    json.dumps(card.model_dump(mode="json"), allow_nan=False)
+
+
+def test_a_run_without_tokens_has_no_fraction() -> None:
+    assert card_of(make_record("t", TrainingConfig(), tokens_total=0)).fraction == 0.0
+
+
+def test_errors_and_notes() -> None:
+    error = ErrorInfo("Loss became NaN at step 449.", "Lower the learning rate.", kind="nan")
+    assert card_of(make_record("t", TrainingConfig(), error=error)).note.kind == "nan"
+    assert card_of(make_record("t", TrainingConfig(), note="Resumed on another device.")).note.kind == "info"
+
+
+def test_checkpoint_rows() -> None:
+    def row(*kinds: str, fvu: float = 0.119) -> str:
+        record = CheckpointRecord("c", "t", 1000, 4_096_000, "/x", kinds, 5, {"fvu": fvu}, 0.0)
+        return checkpoint_row(record).label
+
+    assert row("latest", "best") == "latest, best FVU"
+    assert row("every") == "step 1,000"
+    assert row() == "step 1,000"
+    assert checkpoint_row(CheckpointRecord("c", "t", 1, 1, "/x", ("latest",), 5, {"fvu": math.nan}, 0.0)).fvu is None
+
+
+def test_settings_are_flat_and_readable() -> None:
+    rows = {row.name: row.value for row in settings_of(TrainingConfig().to_data())}
+    assert rows["sae.d_sae"] == "16,384"
+    assert rows["optimizer.lr"] == "3e-4"
+    assert rows["checkpoints.keep_every"] == "no"
+    assert rows["name"] == "–"
+    assert show_value(["a"] * 7) == "a, a, a, a, a, …"
+    assert len(show_value("x" * 5000)) == 200

@@ -1,0 +1,98 @@
+"""The form is the configuration's schema: labels, bounds and defaults of the models, in the form's sections."""
+
+from __future__ import annotations
+
+from saewidgets.config import TextCorpus, TrainingConfig, validate
+from saewidgets.widgets.form import SECTIONS, architectures, corpus_text, flatten, form_data, form_fields
+from saewidgets.widgets.messages import DeviceInfo
+
+# The wording of the specification: tests and screen readers find fields by it.
+LABELS = {
+    "model": "Model", "corpus": "Dataset", "context_size": "Context length", "precision": "Precision",
+    "hook_name": "Hook name", "sae.architecture": "Architecture", "sae.d_sae": "Latents (d_sae)",
+    "sae.k": "Active latents (k)", "name": "Name", "tokens": "Tokens", "batch_size": "Batch size",
+    "optimizer.lr": "Learning rate", "device": "Device", "seed": "Seed", "sae.l1_coefficient": "Sparsity coefficient",
+    "sae.l0_coefficient": "Sparsity coefficient", "sae.bandwidth": "Bandwidth", "sae.aux_k": "Auxiliary k",
+}  # fmt: skip
+
+
+def by_name() -> dict[str, object]:
+    return {field.name: field for field in form_fields()}
+
+
+def test_labels_are_those_of_the_specification() -> None:
+    found = by_name()
+    assert {name: found[name].label for name in LABELS} == LABELS
+
+
+def test_every_setting_of_the_configuration_is_in_the_form_once() -> None:
+    names = [field.name for field in form_fields()]
+    assert len(names) == len(set(names))
+    wanted = set()
+    for name, model in architectures().items():
+        config = TrainingConfig(sae=model(architecture=name))
+        wanted |= set(flatten(config.to_data()))
+    assert set(names) == wanted
+
+
+def test_sections_hold_what_they_say() -> None:
+    found = by_name()
+    assert {name: found[name].section for name in SECTIONS} == SECTIONS
+    assert all(field.section == "advanced" for name, field in found.items() if name not in SECTIONS)
+
+
+def test_fields_of_some_architectures_name_them() -> None:
+    found = by_name()
+    assert found["sae.k"].architectures == ("topk", "batchtopk")
+    assert found["sae.l1_coefficient"].architectures == ("standard",)
+    assert found["sae.bandwidth"].architectures == ("jumprelu",)
+    assert found["sae.d_sae"].architectures == ()
+
+
+def test_fields_shared_by_architectures_mean_the_same_in_each() -> None:
+    for field in form_fields():
+        if not field.name.startswith("sae.") or field.name == "sae.architecture":
+            continue
+        key = field.name.removeprefix("sae.")
+        owners = [model for model in architectures().values() if key in model.model_fields]
+        assert len({(m.model_fields[key].title, repr(m.model_fields[key].default)) for m in owners}) == 1, field.name
+
+
+def test_types_bounds_choices_and_optional_values() -> None:
+    found = by_name()
+    assert (found["tokens"].type, found["tokens"].minimum) == ("integer", 1)
+    assert (found["optimizer.lr"].type, found["optimizer.lr"].maximum) == ("number", 1)
+    assert found["precision"].choices == ("float32", "bfloat16", "float16")
+    assert found["optimizer.grad_clip"].optional is True
+    assert found["activations.prepend_bos"].type == "boolean"
+    assert found["seed"].maximum is None  # 2**63 - 1 is not a number the page can hold
+    assert all(field.help for field in form_fields() if field.section != "advanced")
+
+
+def test_the_form_starts_with_a_valid_configuration() -> None:
+    data = form_data((DeviceInfo(id="cpu", label="cpu"),), {"model": ["demo", "gpt2"]})
+    nested: dict[str, object] = {}
+    for field in data.fields:
+        if field.architectures and "topk" not in field.architectures:
+            continue
+        target = nested
+        *path, last = field.name.split(".")
+        for part in path:
+            target = target.setdefault(part, {})  # type: ignore[assignment]
+        target[last] = data.defaults[field.name]
+    config, errors = validate(nested)
+    assert errors == {}
+    assert config == TrainingConfig()
+    assert data.suggestions["model"] == ("demo", "gpt2")
+
+
+def test_edit_and_retry_starts_with_the_runs_values() -> None:
+    config = TrainingConfig(seed=7, corpus="notes.txt").replace(**{"sae.k": 5})
+    defaults = form_data((), {}, config.to_data()).defaults
+    assert (defaults["seed"], defaults["corpus"], defaults["sae.k"]) == (7, "notes.txt", 5)
+
+
+def test_a_corpus_as_text() -> None:
+    assert corpus_text({"kind": "demo"}) == "demo"
+    assert corpus_text(TextCorpus(["a.txt"]).model_dump()) == "a.txt"
+    assert corpus_text(TextCorpus(strings=["x"]).model_dump()) == ""

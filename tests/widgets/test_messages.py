@@ -1,0 +1,62 @@
+"""The golden messages that the page's tests read too."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from saewidgets.widgets import messages
+from saewidgets.widgets.messages import Wire
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = sorted((ROOT / "tests" / "wire").glob("*.json"))
+
+
+def class_of(path: Path) -> type[Wire]:
+    return getattr(messages, "".join(part.capitalize() for part in path.stem.split("_")))
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=[path.stem for path in GOLDEN])
+def test_golden_messages_are_read_and_written_unchanged(path: Path) -> None:
+    data = json.loads(path.read_text("utf-8"))
+    assert class_of(path).model_validate(data).model_dump(mode="json") == data
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=[path.stem for path in GOLDEN])
+def test_unknown_keys_are_refused(path: Path) -> None:
+    data = json.loads(path.read_text("utf-8"))
+    with pytest.raises(ValidationError, match="surprise"):
+        class_of(path).model_validate({**data, "surprise": 1})
+
+
+def test_every_command_and_answer_has_a_golden_message() -> None:
+    golden = {class_of(path) for path in GOLDEN}
+    tops = [
+        messages.Ack,
+        messages.Result,
+        messages.Failure,
+        messages.PanelState,
+        messages.FormData,
+        messages.CheckResult,
+    ]
+    tops += [messages.DetailsData, messages.TableData, *messages.Command.__subclasses__()]
+    assert {model.__name__ for model in tops} <= {model.__name__ for model in golden}
+
+
+def test_golden_messages_are_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "make_wire.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_kinds_are_the_classes_in_snake_case() -> None:
+    for command in messages.Command.__subclasses__():
+        snake = re.sub(r"(?<!^)(?=[A-Z])", "_", command.__name__).lower()
+        assert command.model_fields["kind"].default == snake

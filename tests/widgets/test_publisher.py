@@ -1,0 +1,69 @@
+"""The publisher coalesces, keeps its pace, survives errors and ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from saewidgets.widgets.publisher import Publisher
+from tests.widgets.conftest import wait_for
+
+
+def test_many_wakes_lead_to_few_calls_and_the_last_one_counts() -> None:
+    seen: list[int] = []
+    value = 0
+    publisher = Publisher(lambda: seen.append(value), name="test", interval=0.05)
+    started = time.monotonic()
+    while time.monotonic() - started < 0.5:
+        value += 1
+        publisher.wake()
+        time.sleep(0.001)
+    wait_for(lambda: seen and seen[-1] == value)
+    publisher.close()
+    assert 2 <= len(seen) <= 12
+
+
+def test_a_wake_during_a_call_leads_to_another() -> None:
+    calls: list[int] = []
+    inside, go_on = threading.Event(), threading.Event()
+
+    def publish() -> None:
+        calls.append(len(calls))
+        inside.set()
+        go_on.wait(5)
+
+    publisher = Publisher(publish, name="test", interval=0.0)
+    publisher.wake()
+    assert inside.wait(5)
+    publisher.wake()
+    go_on.set()
+    wait_for(lambda: len(calls) == 2)
+    publisher.close()
+
+
+def test_an_error_is_reported_and_the_thread_goes_on() -> None:
+    errors: list[BaseException] = []
+    calls: list[int] = []
+
+    def publish() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("no")
+
+    publisher = Publisher(publish, name="test", interval=0.0, on_error=errors.append)
+    publisher.wake()
+    wait_for(lambda: errors)
+    publisher.wake()
+    wait_for(lambda: len(calls) == 2)
+    assert str(errors[0]) == "no"
+    publisher.close()
+
+
+def test_close_ends_the_thread_also_from_within() -> None:
+    def publish() -> None:
+        publisher.close()
+
+    publisher = Publisher(publish, name="test", interval=0.0)
+    publisher.wake()
+    wait_for(lambda: not publisher.alive)
+    publisher.close()

@@ -1,0 +1,149 @@
+"""The panel as Python sees it: follows the workspace, agrees with other panels, leaves a static copy."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saewidgets.errors import CatalogError, ConfigError
+from saewidgets.widgets.training_panel import TrainingPanel
+from tests.widgets.conftest import Sent, ask, wait_for
+from tests.widgets.fake_workspace import FakeWorkspace
+
+
+def cards(panel: TrainingPanel) -> dict[str, dict[str, Any]]:
+    return {card["id"]: card for card in panel._parts[0][0].state["cards"]}
+
+
+def test_it_is_a_box_of_parts(panel: TrainingPanel) -> None:
+    assert [getattr(child, "_view", "charts") for child in panel.children] == [
+        "training_panel", "chart_controls", "charts", "training_footer",
+    ]  # fmt: skip
+    assert "sw-frame" in panel._dom_classes
+
+
+def test_it_follows_the_workspace(panel: TrainingPanel, ws: FakeWorkspace) -> None:
+    ws.trainings.change("train_0", step=4321)
+    wait_for(lambda: cards(panel)["train_0"]["step"] == 4321)
+    ws.trainings.delete("train_6")
+    wait_for(lambda: "train_6" not in cards(panel))
+
+
+def test_a_press_reaches_both_panels(ws: FakeWorkspace, record_messages: Callable[[Any], Sent]) -> None:
+    first, second = TrainingPanel(ws), TrainingPanel(ws)
+    part = first._parts[0][0]
+    answer = ask(part, record_messages(part), kind="run_action", action="pause", training_id="train_0")
+    assert answer["value"] == {"training_id": "train_0"}
+    for panel in (first, second):
+        wait_for(lambda panel=panel: cards(panel)["train_0"]["status"] == "paused")
+        panel.close()
+
+
+def test_traits_are_written_by_one_thread_at_most_ten_times_a_second(panel: TrainingPanel, ws: FakeWorkspace) -> None:
+    threads: set[str] = set()
+    count: list[int] = []
+
+    def note(change: Any) -> None:
+        threads.add(threading.current_thread().name)
+        count.append(1)
+
+    wait_for(lambda: panel._parts[0][0].state["devices"])
+    panel._parts[0][0].observe(note, names=["state"])
+    for step in range(600):
+        ws.trainings.change("train_0", step=step)
+        threading.Event().wait(0.001)
+    wait_for(lambda: cards(panel)["train_0"]["step"] == 599)
+    assert threads == {"saewidgets-panel"}
+    assert len(count) <= 40
+
+
+def test_selected(panel: TrainingPanel) -> None:
+    panel.selected = ["train_3", "train_1"]
+    assert panel.selected == ("train_3", "train_1")
+    wait_for(lambda: cards(panel)["train_3"]["series"] is not None)
+    assert len(panel._parts[1][0].state["cards"]) == 2
+    panel.selected = "train_0"
+    assert panel.selected == ("train_0",)
+    with pytest.raises(ConfigError, match="no training 'nobody'"):
+        panel.selected = ["nobody"]
+
+
+def test_the_pages_theme_reaches_the_charts(panel: TrainingPanel, record_messages: Callable[[Any], Sent]) -> None:
+    bar = panel._parts[1][0]
+    ask(bar, record_messages(bar), kind="chart", theme="dark", x_axis="steps")
+    wait_for(lambda: bar.state["charts"]["theme"] == "dark")
+    wait_for(lambda: panel._charts.charts[0].look.theme == "dark")
+
+
+def test_arguments_are_checked(ws: FakeWorkspace) -> None:
+    with pytest.raises(ConfigError, match="theme"):
+        TrainingPanel(ws, theme="blue")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="height"):
+        TrainingPanel(ws, height=3)
+    with pytest.raises(TypeError):
+        TrainingPanel(ws, colour="red")  # type: ignore[call-arg]
+    panel = TrainingPanel(ws, theme="dark", height=300)
+    assert panel._parts[0][0].theme == "dark"
+    assert panel._parts[0][0].height == 300
+    panel.close()
+
+
+def test_a_broken_catalog_is_shown_and_heals(
+    panel: TrainingPanel, ws: FakeWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise CatalogError("The catalog is locked.", hint="Close the other program.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ws.trainings, "list", broken)
+        ws.tell(None)
+        wait_for(lambda: (panel._parts[0][0].state["notice"] or {}).get("what") == "The catalog is locked.")
+    ws.tell(None)
+    wait_for(lambda: panel._parts[0][0].state["notice"] is None)
+
+
+def test_a_workspace_that_cannot_be_read_at_first_still_gives_a_panel(
+    ws: FakeWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise CatalogError("The catalog is locked.")
+
+    monkeypatch.setattr(ws.trainings, "list", broken)
+    panel = TrainingPanel(ws)
+    assert panel._parts[0][0].state["notice"]["what"] == "The catalog is locked."
+    panel.close()
+
+
+def test_close_ends_everything_and_may_be_called_twice(ws: FakeWorkspace) -> None:
+    panel = TrainingPanel(ws)
+    assert len(ws._subscribers) == 1
+    panel.close()
+    panel.close()
+    assert ws._subscribers == []
+    assert not panel._publisher.alive
+    ws.trainings.change("train_0", step=1)
+
+
+def test_repr_and_static_copy(panel: TrainingPanel, ws: FakeWorkspace) -> None:
+    assert repr(panel) == "<TrainingPanel default workspace: 7 trainings, 1 running>"
+    data, _ = panel._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert data["text/plain"].startswith("<TrainingPanel")
+    html = data["text/html"]
+    assert "Static copy of the training panel" in html
+    assert "gpt2-l6-topk-k32" in html
+    assert "<svg" in html
+
+
+def test_export(panel: TrainingPanel, ws: FakeWorkspace, tmp_path: Path) -> None:
+    ws.trainings.change("train_0", name='"><img src=x onerror=alert(1)>')
+    wait_for(lambda: cards(panel)["train_0"]["name"].startswith('"'))
+    document = panel.export_html(tmp_path / "panel.html").read_text("utf-8")
+    assert document.startswith("<!doctype html>")
+    assert "<img" not in document
+    assert "<script" not in document
+    assert panel.export_html() == document

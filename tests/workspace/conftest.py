@@ -1,0 +1,46 @@
+"""A workspace with fast job times, and a run small enough to finish in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saewidgets.config import TrainingConfig
+from saewidgets.jobs import JobSettings
+from saewidgets.workspace import Workspace
+from tests.conftest import TINY_TEXT
+
+PATIENCE = 240  # seconds; a loaded machine takes its time
+
+
+def small_config(model: Path | str, **changes: Any) -> TrainingConfig:
+    """Twelve steps on a tiny model; `changes` by dotted name."""
+    config = TrainingConfig(
+        model=str(model),
+        corpus={"kind": "text", "strings": TINY_TEXT},  # type: ignore[arg-type]
+        hook_name="blocks.0.hook_resid_post",
+        context_size=16,
+        sae={"architecture": "topk", "d_sae": 64, "k": 4},  # type: ignore[arg-type]
+        tokens=12 * 64,
+        batch_size=64,
+        device="cpu",
+        log_every_steps=2,
+        activations={"model_batch_size": 8, "shuffle_tokens": 256, "norm_tokens": 256, "validation_share": 0.1},  # type: ignore[arg-type]
+        evaluation={"tokens": 256, "every_steps": 6},  # type: ignore[arg-type]
+        checkpoints={"every_steps": 4},  # type: ignore[arg-type]
+    )
+    return config.replace(**changes) if changes else config
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Iterator[Workspace]:
+    with Workspace(tmp_path / "ws", jobs=JobSettings(poll=0.05)) as workspace:
+        yield workspace
+
+
+@pytest.fixture
+def config(tiny_model_folder: Path) -> TrainingConfig:
+    return small_config(tiny_model_folder)

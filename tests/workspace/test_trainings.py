@@ -1,0 +1,238 @@
+"""Creating, steering, finding and removing runs through the workspace."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import torch
+
+from saewidgets.config import TrainingConfig
+from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
+from saewidgets.events import JobStatus
+from saewidgets.workspace import Workspace
+from tests.workspace.conftest import PATIENCE, small_config
+
+Usage = namedtuple("Usage", "total used free")
+LONG = {"tokens": 64 * 100_000, "checkpoints.every_steps": 1000, "evaluation.every_steps": 100_000}
+
+
+def test_a_run_completes_and_leaves_everything(ws: Workspace, config: TrainingConfig) -> None:
+    run = ws.trainings.create(config)
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    record = run.record
+    assert (record.step, record.tokens_done, record.d_in) == (12, 768, 32)
+    assert record.name == f"{Path(config.model).name}-l0-topk-k4".replace("_", "-")
+    metrics = run.metrics(["loss", "l0", "fvu"])
+    assert set(metrics["name"]) == {"loss", "l0", "fvu"}
+    assert metrics["step"].is_monotonic_increasing
+    assert (metrics.loc[metrics["name"] == "l0", "value"] <= 4).all()
+    assert {"val_fvu", "ce_loss_score"} <= set(run.metrics()["name"])
+    checkpoints = run.checkpoints()
+    assert {path for record in checkpoints for path in [record.path]} == {
+        str(path) for path in (run.folder / "checkpoints").iterdir()
+    }
+    sae = run.sae()
+    assert (sae.d_in, sae.d_sae) == (32, 64)
+    assert any("Completed" in line for line in run.log())
+
+
+def test_metrics_can_be_paged_and_cut_by_time(ws: Workspace, config: TrainingConfig) -> None:
+    run = ws.trainings.create(config)
+    run.wait(PATIENCE)
+    everything = run.metrics(["loss"])
+    pages = [run.metrics(["loss"], limit=3, offset=offset) for offset in range(0, len(everything), 3)]
+    assert [step for page in pages for step in page["step"]] == everything["step"].tolist()
+    middle = everything["time"].iloc[2].timestamp() - 1e-5  # just before the third
+    assert run.metrics(["loss"], since=middle)["step"].tolist() == everything["step"].tolist()[2:]
+    assert run.metrics(["loss"], until=middle)["step"].tolist() == everything["step"].tolist()[:2]
+    columns = ws.trainings.metric_columns(run.id, ["loss", "val_fvu"])
+    assert columns["step"].tolist() == sorted(columns["step"].tolist())
+    assert columns["loss"].shape == columns["val_fvu"].shape == columns["step"].shape
+
+
+def test_pause_and_resume_end_in_the_same_weights(ws: Workspace, tiny_model_folder: Path) -> None:
+    config = small_config(tiny_model_folder, tokens=64 * 60)
+    straight = ws.trainings.create(config)
+    straight.wait(PATIENCE)
+    paused = ws.trainings.create(config)
+    seen = threading.Event()
+    end = ws.subscribe(lambda training_id: seen.set() if paused.record.step >= 4 else None)
+    assert seen.wait(PATIENCE)
+    end()
+    paused.pause()
+    status = paused.wait(PATIENCE)
+    if status is JobStatus.PAUSED:  # it may have been quicker
+        assert paused.record.last_checkpoint_step == paused.record.step
+        paused.resume()
+        status = paused.wait(PATIENCE)
+    assert status is JobStatus.COMPLETED
+    for name, tensor in straight.sae().state_dict().items():
+        assert torch.equal(tensor, paused.sae().state_dict()[name]), name
+
+
+def test_stop_keeps_what_was_learned(ws: Workspace, tiny_model_folder: Path) -> None:
+    run = ws.trainings.create(small_config(tiny_model_folder, **LONG))
+    seen = threading.Event()
+    end = ws.subscribe(lambda training_id: seen.set() if run.record.step >= 2 else None)
+    assert seen.wait(PATIENCE)
+    end()
+    run.checkpoint_now()
+    run.stop()
+    assert run.wait(PATIENCE) is JobStatus.STOPPED
+    assert run.sae().d_sae == 64
+    assert run.import_to_saes().training_id == run.id
+
+
+def test_stopping_a_paused_run_exports_its_checkpoint(ws: Workspace, tiny_model_folder: Path) -> None:
+    run = ws.trainings.create(small_config(tiny_model_folder, **LONG))
+    seen = threading.Event()
+    end = ws.subscribe(lambda training_id: seen.set() if run.record.step >= 2 else None)
+    assert seen.wait(PATIENCE)
+    end()
+    run.pause()
+    assert run.wait(PATIENCE) is JobStatus.PAUSED
+    run.stop()
+    assert run.status is JobStatus.STOPPED
+    sae = run.sae()
+    assert sae.metadata["training_tokens"] == run.record.last_checkpoint_tokens
+    assert ws.evaluate(run, tokens=256)["l0"] <= 4
+    run.resume()  # and it can still go on
+    wait_for = {JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING}
+    assert run.status in wait_for
+    run.cancel()
+    assert run.wait(PATIENCE) is JobStatus.CANCELLED
+
+
+def test_cancel_of_a_queued_run_and_delete(ws: Workspace, tiny_model_folder: Path) -> None:
+    first = ws.trainings.create(small_config(tiny_model_folder, **LONG))
+    second = ws.trainings.create(small_config(tiny_model_folder))
+    assert second.record.queue_position == 1
+    while not first.status.is_active:
+        assert first.wait(0.05) is not JobStatus.FAILED, first.error
+    with pytest.raises(StateError, match="Stop it"):
+        ws.trainings.delete(first.id)
+    folder = second.folder
+    ws.trainings.delete(second.id)
+    assert not folder.exists()
+    with pytest.raises(NotFoundError):
+        ws.trainings.get(second.id)
+    first.cancel()
+    assert first.wait(PATIENCE) is JobStatus.CANCELLED
+
+
+def test_delete_removes_rows_and_files_but_not_the_imported_sae(ws: Workspace, config: TrainingConfig) -> None:
+    run = ws.trainings.create(config)
+    run.wait(PATIENCE)
+    sae = run.import_to_saes()
+    assert run.import_to_saes().id == sae.id
+    folder = run.folder
+    assert run.record.sae_id == sae.id
+    assert ws.trainings.delete(run.id) > 0
+    assert not folder.exists()
+    assert [record.id for record in ws.saes.list()] == [sae.id]
+    assert ws.saes.load(sae.id).d_sae == 64
+    ws.saes.delete(sae.id)
+    assert not ws.saes.list()
+    assert not Path(sae.path).exists()
+
+
+def test_retry_is_a_new_run_of_the_same_configuration(ws: Workspace, config: TrainingConfig) -> None:
+    run = ws.trainings.create(config)
+    run.wait(PATIENCE)
+    again = run.retry()
+    assert again.record.retry_of == run.id
+    assert again.config == run.config
+    assert again.wait(PATIENCE) is JobStatus.COMPLETED
+    for name, tensor in run.sae().state_dict().items():
+        assert torch.equal(tensor, again.sae().state_dict()[name])
+
+
+def test_a_model_of_the_user_is_used_as_it_is(ws: Workspace, tiny_model_folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_folder)
+    before = {name: tensor.data_ptr() for name, tensor in model.named_parameters()}
+    config = small_config("mine", device="auto")
+    run = ws.trainings.create(config, model=model, tokenizer=tokenizer)
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    assert before == {name: tensor.data_ptr() for name, tensor in model.named_parameters()}
+    assert not any(module._forward_hooks for module in model.modules())
+    assert run.record.model == "mine"
+    assert ws.evaluate(run, tokens=256)["l0"] <= 4
+    with pytest.raises(ConfigError, match="tokenizer"):
+        ws.trainings.create(config, model=model)
+
+
+def test_find_by_prefix_and_name(ws: Workspace, config: TrainingConfig) -> None:
+    run = ws.trainings.create(config.replace(name="first"))
+    other = ws.trainings.create(config.replace(name="second"))
+    assert ws.trainings.get("first").id == run.id
+    differs = next(i for i, (a, b) in enumerate(zip(run.id, other.id, strict=True)) if a != b)
+    assert ws.trainings.get(run.id[: differs + 1]).id == run.id
+    assert {record.name for record in ws.trainings.list(search="first")} == {"first"}
+    with pytest.raises(NotFoundError, match="2 trainings match"):
+        ws.trainings.get("train_")
+    with pytest.raises(NotFoundError, match="no training 'nothing'"):
+        ws.trainings.get("nothing")
+    run.rename(" renamed ")
+    assert run.record.name == "renamed"
+    with pytest.raises(ConfigError):
+        run.rename("   ")
+    for each in (run, other):
+        each.wait(PATIENCE)
+    assert len(ws.trainings.list().to_df()) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": "no/such-model"}, "no/such-model"),
+        ({"hook_name": "blocks.7.hook_resid_post"}, "7"),
+        ({"context_size": 4096}, "4,096"),
+    ],
+)
+def test_what_only_the_run_can_find_out_fails_with_a_reason(
+    ws: Workspace, config: TrainingConfig, changes: dict[str, object], words: str
+) -> None:
+    run = ws.trainings.create(config.replace(**changes))
+    assert run.wait(PATIENCE) is JobStatus.FAILED
+    error = run.error
+    assert error is not None
+    assert words in f"{error.where} {error.what} {error.hint}"
+    assert not (run.folder / "sae").exists()
+    with pytest.raises(Exception, match=words.replace(".", r"\.")):
+        run.result()
+
+
+def test_bad_input_is_refused_before_anything_is_made(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no file or folder"):
+        ws.trainings.create(config.replace(corpus=str(tmp_path / "missing.txt")))
+    with pytest.raises(ConfigError, match="k is 100 but d_sae is 64"):
+        ws.trainings.create({**config.to_data(), "sae": {"architecture": "topk", "d_sae": 64, "k": 100}})
+    with pytest.raises(ConfigError, match="device"):
+        ws.trainings.create(config.replace(device="cuda:9"))
+    assert not ws.trainings.list()
+    assert not list(ws.folder.glob("trainings/*"))
+
+
+def test_an_empty_corpus_fails_with_a_reason(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("")
+    run = ws.trainings.create(config.replace(corpus=str(tmp_path / "empty.txt")))
+    assert run.wait(PATIENCE) is JobStatus.FAILED
+    assert run.error is not None
+    assert run.error.where == "corpus"
+    assert "no text" in run.error.what
+
+
+def test_no_disk_space_is_said_before_the_run(
+    ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9 - 10**6, 10**6))
+    with pytest.raises(StorageError, match="Not enough disk space"):
+        ws.trainings.create(config)
+    assert not ws.trainings.list()

@@ -1,0 +1,100 @@
+"""Opening and closing; what a panel asks of a workspace."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from saewidgets.config import TrainingConfig
+from saewidgets.errors import CatalogError, StorageError
+from saewidgets.events import JobStatus
+from saewidgets.workspace import Workspace, default_workspace
+from saewidgets.workspace.files import inside, remove_tree, sweep_trash
+from tests.workspace.conftest import PATIENCE, small_config
+
+
+def test_the_default_workspace_is_one_per_process(home: Path) -> None:
+    first = default_workspace()
+    assert first is default_workspace()
+    assert first.folder == home
+    assert first.label == "default workspace"
+    first.close()
+    second = default_workspace()
+    assert second is not first
+    second.close()
+
+
+def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError, match="cannot be created"):
+        Workspace(tmp_path / "file")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "ro").mkdir(mode=0o500)
+    with pytest.raises(StorageError, match="not writable"):
+        Workspace(tmp_path / "ro")
+
+
+def test_a_catalog_from_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    Workspace(tmp_path).close()
+    with sqlite3.connect(tmp_path / "catalog.sqlite") as connection:
+        connection.execute("update alembic_version set version_num = '9999'")
+    before = (tmp_path / "catalog.sqlite").read_bytes()
+    with pytest.raises(CatalogError, match="newer"):
+        Workspace(tmp_path)
+    assert (tmp_path / "catalog.sqlite").read_bytes() == before
+
+
+def test_closing_checkpoints_what_runs(tmp_path: Path, tiny_model_folder: Path) -> None:
+    ws = Workspace(tmp_path)
+    config = small_config(tiny_model_folder, tokens=64 * 100_000, **{"checkpoints.every_steps": 10_000})
+    run = ws.trainings.create(config)
+    while run.record.step < 2:
+        assert run.wait(0.05) is not JobStatus.FAILED, run.error
+    ws.close()
+    with Workspace(tmp_path) as again:
+        record = again.trainings.get(run.id).record
+        assert record.status is JobStatus.PAUSED
+        assert record.last_checkpoint_step == record.step >= 2
+
+
+def test_suggestions_name_what_was_used(ws: Workspace, config: TrainingConfig) -> None:
+    assert ws.suggestions()["model"] == ("demo",)
+    ws.trainings.create(config).wait(PATIENCE)
+    assert ws.suggestions()["model"] == ("demo", config.model)
+
+
+def test_reading_and_measuring_a_run(ws: Workspace, config: TrainingConfig) -> None:
+    run = ws.trainings.create(config)
+    run.wait(PATIENCE)
+    sae = run.import_to_saes()
+    by_run, by_sae = ws.evaluate(run, tokens=256), ws.evaluate(sae.id, tokens=256)
+    assert by_run == by_sae
+    assert {"fvu", "l0", "mse", "ce_loss_score", "dead"} <= set(by_run)
+    text = ws.read_features(run, n=3, tokens=256).to_text()
+    assert isinstance(text, str)
+
+
+def test_files_stay_inside(tmp_path: Path) -> None:
+    root = tmp_path / "ws"
+    (root / "trainings" / "a").mkdir(parents=True)
+    (root / "trainings" / "a" / "f").write_text("12345")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (root / "trainings" / "link").symlink_to(outside)
+    for bad in (root / ".." / "outside", root / "trainings" / "link", outside):
+        with pytest.raises(StorageError, match="out of the workspace"):
+            inside(root, bad)
+    with pytest.raises(StorageError):
+        remove_tree(root, root)
+    assert remove_tree(root, root / "trainings" / "a") == 5
+    assert remove_tree(root, root / "trainings" / "a") == 0
+    (root / "trainings" / ".deleted-b-1").mkdir()
+    sweep_trash(root)
+    assert not (root / "trainings" / ".deleted-b-1").exists()
+    assert outside.exists()
