@@ -6,12 +6,12 @@ Of several `Progress` the last one counts; a change of status is delivered at on
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
 from saewidgets.events import Event, Progress
+from saewidgets.jobs.thread import LazyThread
 from saewidgets.records import JobRecord
 
 log = logging.getLogger(__name__)
@@ -39,16 +39,14 @@ class _Pending:
         return updates
 
 
-class Fanout:
+class Fanout(LazyThread):
     """The subscribers of one manager and the thread that calls them."""
 
     def __init__(self, interval: float) -> None:
+        super().__init__("fanout")
         self._interval = interval
         self._subscribers: tuple[Subscriber, ...] = ()
         self._pending: dict[str, _Pending] = {}
-        self._closed = False
-        self._thread: threading.Thread | None = None
-        self._changed = threading.Condition()
 
     @property
     def has_subscribers(self) -> bool:
@@ -58,9 +56,7 @@ class Fanout:
         """Add a subscriber; the returned function removes it again."""
         with self._changed:
             self._subscribers = (*self._subscribers, fn)
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._work, name="saewidgets-fanout", daemon=True)
-                self._thread.start()
+            self._start()
 
         def unsubscribe() -> None:
             with self._changed:
@@ -87,15 +83,6 @@ class Fanout:
                 if len(pending.updates) > MAX_PENDING:
                     self._drop_oldest(pending.updates)
             self._changed.notify_all()
-
-    def close(self, timeout: float = 2.0) -> None:
-        """Deliver what is left and end the thread."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
 
     def _work(self) -> None:
         while True:

@@ -3,43 +3,31 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 
 from saewidgets.errors import SAEWidgetsError
+from saewidgets.jobs.thread import LazyThread
 
 log = logging.getLogger(__name__)
 
 
-class Keeper:
+class Keeper(LazyThread):
     """Calls `tick` every `poll` seconds and at once after `wake`; sleeps for good while `idle` says so."""
 
     def __init__(self, tick: Callable[[], None], idle: Callable[[], bool], poll: float) -> None:
+        super().__init__("keeper")
         self._tick = tick
         self._idle = idle
         self._poll = poll
         self._woken = False
-        self._closed = False
-        self._thread: threading.Thread | None = None
-        self._changed = threading.Condition()
 
     def wake(self) -> None:
         """Do a round now (in the keeper's thread)."""
         with self._changed:
             self._woken = True
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._work, name="saewidgets-keeper", daemon=True)
-                self._thread.start()
+            self._start()
             self._changed.notify_all()
-
-    def close(self, timeout: float = 5.0) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
 
     def _work(self) -> None:
         complained = 0.0

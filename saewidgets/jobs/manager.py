@@ -62,11 +62,11 @@ class JobManager:
         self._lock = threading.RLock()
         self._interactive: dict[str, InteractiveQueue] = {}
         self._fanout = Fanout(self.settings.notify_interval)
-        self._writer = EventWriter(store, self.owner, self.settings.write_interval)
+        self._writer = EventWriter(store, self.owner, self.settings.write_interval, self._fanout.put)
         self._published = threading.Condition()
         self._news = 0
         self._shown: dict[str, tuple[float, tuple[object, ...] | None]] = {}  # job id → what was published last
-        self._own = Owner(store, self.owner, self.settings, self._writer, self._fanout, self.publish, self.interactive)
+        self._own = Owner(store, self.owner, self.settings, self._writer, self.publish, self.interactive)
         self._watcher = Watcher(store, self.publish, self._fanout)
         self._keeper = Keeper(self._tick, self._idle, self.settings.poll)
         self._own.wake = self._keeper.wake

@@ -12,7 +12,6 @@ from saewidgets.errors import NotFoundError, SAEWidgetsError
 from saewidgets.events import Emit, Event, JobStatus, Request
 from saewidgets.jobs.context import JobContext
 from saewidgets.jobs.control import JobControl
-from saewidgets.jobs.fanout import Fanout
 from saewidgets.jobs.interactive import InteractiveQueue
 from saewidgets.jobs.lanes import lane_width
 from saewidgets.jobs.local import LocalJob, run
@@ -45,7 +44,6 @@ class Owner:
         name: str,
         settings: JobSettings,
         writer: EventWriter,
-        fanout: Fanout,
         publish: Callable[[JobRecord], None],
         interactive: Callable[[str], InteractiveQueue],
     ) -> None:
@@ -53,7 +51,6 @@ class Owner:
         self._name = name
         self._settings = settings
         self._writer = writer
-        self._fanout = fanout
         self._publish = publish
         self._interactive = interactive
         self._jobs: dict[str, LocalJob] = {}
@@ -203,7 +200,6 @@ class Owner:
     def _emitter(self, job_id: str, subject: str | None) -> Emit:
         def emit(event: Event) -> None:
             self._writer.put(job_id, subject, event)
-            self._fanout.put(job_id, event)
 
         return emit
 

@@ -7,13 +7,13 @@ cannot be written is tried again; what can never be written is reported, not swa
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import Event, Metrics, Progress
 from saewidgets.jobs.store import JobStore, Recorded
+from saewidgets.jobs.thread import LazyThread
 
 log = logging.getLogger(__name__)
 
@@ -22,21 +22,30 @@ MAX_PENDING = 200_000
 _ATTEMPTS = 6
 
 
-class EventWriter:
-    """Takes events from any thread and writes them with `JobStore.record`."""
+class EventWriter(LazyThread):
+    """Takes events from any thread and writes them with `JobStore.record`.
 
-    def __init__(self, store: JobStore, owner: str, interval: float) -> None:
+    Args:
+        store: where they go.
+        owner: this process.
+        interval: least seconds between two writes.
+        on_written: called with ``(job_id, event)`` once the event is in the store (or reported as lost), so that who
+            hears of an event finds it there.
+    """
+
+    def __init__(
+        self, store: JobStore, owner: str, interval: float, on_written: Callable[[str, Event], None] | None = None
+    ) -> None:
+        super().__init__("writer")
         self._store = store
         self._owner = owner
         self._interval = interval
+        self._on_written = on_written
         self._events: list[Recorded] = []
         self._progress: dict[tuple[str, str | None], Progress] = {}
         self._put = 0  # events taken so far
         self._done = 0  # of which written or reported as lost
         self._urgent = False
-        self._closed = False
-        self._thread: threading.Thread | None = None
-        self._changed = threading.Condition()
         self.lost: dict[str, int] = {}  # job id → events that could not be written
 
     def put(self, job_id: str, subject: str | None, event: Event) -> None:
@@ -49,9 +58,7 @@ class EventWriter:
                 self._events.append((job_id, subject, event))
                 if len(self._events) > MAX_PENDING:
                     self._drop_oldest()
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._work, name="saewidgets-writer", daemon=True)
-                self._thread.start()
+            self._start()
             self._changed.notify_all()
 
     def flush(self, timeout: float = 30.0) -> bool:
@@ -61,15 +68,6 @@ class EventWriter:
             self._urgent = True
             self._changed.notify_all()
             return self._changed.wait_for(lambda: self._done >= target or self._thread is None, timeout)
-
-    def close(self, timeout: float = 5.0) -> None:
-        """Write what is left and end the thread."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
 
     def _work(self) -> None:
         last = 0.0
@@ -91,6 +89,9 @@ class EventWriter:
                     return
             self._write(batch)
             last = time.monotonic()
+            if self._on_written is not None:
+                for job_id, _, event in batch:
+                    self._on_written(job_id, event)
             with self._changed:
                 self._done = taken
                 self._changed.notify_all()

@@ -18,7 +18,6 @@ from saewidgets.widgets.charts import slots_for
 from saewidgets.widgets.messages import Card, Chart, ChartState, DeviceInfo, Note, PanelState
 
 DEVICES_MAX_AGE = 5.0  # seconds; free memory changes while runs come and go
-SETTLE = 0.6  # seconds during which a run that changed is read again: events reach us before the catalog
 
 
 class Trainings(Protocol):
@@ -59,7 +58,6 @@ class PanelModel:
         self._reading_devices = threading.Lock()
         self._records: dict[str, TrainingRecord] = {}
         self._changed: set[str | None] = {None}
-        self._recent: dict[str | None, float] = {}
         self._loaded = False
         self._chart = ChartState()
         self._slots: dict[str, int] = {}
@@ -75,7 +73,6 @@ class PanelModel:
         """A run changed (None: anything may have). Nothing is read yet."""
         with self._lock:
             self._changed.add(training_id)
-            self._recent[training_id] = time.monotonic()
 
     def select(self, training_ids: Iterable[str]) -> None:
         """Select exactly these runs; unknown ids are ignored."""
@@ -120,9 +117,7 @@ class PanelModel:
         """Bring the records up to date: only those that changed, the whole list when anything may have."""
         with self._reading:
             with self._lock:
-                now = time.monotonic()
-                self._recent = {i: marked for i, marked in self._recent.items() if now - marked < SETTLE}
-                changed, self._changed = self._changed | self._recent.keys(), set()
+                changed, self._changed = self._changed, set()
                 known = set(self._records)
             try:
                 if None in changed or not changed <= known:

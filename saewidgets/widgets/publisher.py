@@ -20,8 +20,6 @@ class Publisher:
         publish: writes the newest state.
         name: for the thread's name.
         interval: least seconds between two calls.
-        settle: after the last wake `publish` is called once more, this many seconds later: what woke us may not have
-            been in the catalog yet. 0 turns it off.
         on_error: is given what `publish` raised.
     """
 
@@ -31,12 +29,11 @@ class Publisher:
         *,
         name: str,
         interval: float = 0.1,
-        settle: float = 0.0,
         on_error: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._publish = publish
         self._on_error = on_error
-        self._interval, self._settle = interval, settle
+        self._interval = interval
         self._wanted = threading.Event()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"saewidgets-{name}", daemon=True)
@@ -58,14 +55,12 @@ class Publisher:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        again: float | None = None
         while True:
-            woken = self._wanted.wait(None if again is None else max(0.0, again - time.monotonic()))
+            self._wanted.wait()
             if self._closed.is_set():
                 return
             self._wanted.clear()
             started = time.monotonic()
-            again = started + self._settle if woken and self._settle else None
             try:
                 self._publish()
             except Exception as error:  # the thread must outlive any one failure; it is logged and shown

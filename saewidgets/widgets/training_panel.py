@@ -74,7 +74,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         super().__init__([top, bar, self._charts.box, footer], layout=ipywidgets.Layout(margin="0", overflow="visible"))
         self.add_class("sw-frame")
         self._charts.show()
-        self._publisher = Publisher(self._publish, name="panel", settle=0.4, on_error=self._show_error)
+        self._publisher = Publisher(self._publish, name="panel", on_error=self._show_error)
         self._unsubscribe = self._panel.workspace.subscribe(self._workspace_changed)
         self._publisher.wake()
         workers().submit(self._warm_up)

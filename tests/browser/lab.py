@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import secrets
@@ -24,7 +25,11 @@ SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
 }
-END = "-- end of the answer --"
+CAPTURE = """import contextlib, io
+_printed = io.StringIO()
+with contextlib.redirect_stdout(_printed):
+    exec({code!r})
+"""
 READY = """() => {
   const widget = window.jupyterapp?.shell.currentWidget;
   return widget?.context?.isReady && widget.sessionContext.session?.kernel?.status === 'idle';
@@ -189,24 +194,20 @@ class Notebook:
 
     def python(self, code: str) -> str:
         """Run code in the kernel beside the notebook's cells (after a running cell); what it prints."""
-        # Not `future.done`: it also waits for the kernel's "idle", which may be lost while a thread publishes.
-        result = self.page.evaluate(
-            """([code, end]) => new Promise((resolve, reject) => {
+        # The answer comes with the reply, not on IOPub, where output and "idle" have been lost to the request at hand
+        # while threads of the kernel published: the page then waits for ever.
+        reply = self.page.evaluate(
+            """([code, answer]) => new Promise((resolve, reject) => {
               const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-              const future = kernel.requestExecute({code, store_history: false, stop_on_error: false}, false);
-              let text = '';
+              const content = {code, store_history: false, stop_on_error: false, user_expressions: {answer}};
+              const future = kernel.requestExecute(content, false);
               setTimeout(() => reject(new Error('no answer from the kernel within 120 s to: ' + code)), 120000);
-              future.onIOPub = message => {
-                if (message.header.msg_type === 'error') resolve('ERROR ' + message.content.traceback.join('\\n'));
-                if (message.header.msg_type !== 'stream') return;
-                text += message.content.text;
-                if (text.includes(end)) resolve(text.slice(0, text.indexOf(end)));
-              };
+              future.onReply = message => resolve(message.content);
             })""",
-            [f"{code}\nprint({END!r})", END],
+            [CAPTURE.format(code=code), "_printed.getvalue()"],
         )
-        assert "ERROR " not in result, result
-        return str(result)
+        assert reply["status"] == "ok", "\n".join(reply.get("traceback", [str(reply)]))
+        return str(ast.literal_eval(reply["user_expressions"]["answer"]["data"]["text/plain"]))
 
     def busy(self, seconds: float) -> None:
         """Keep the kernel's main thread in `time.sleep`, as a long cell would."""

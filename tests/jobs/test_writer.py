@@ -82,6 +82,17 @@ def test_a_few_writes_per_second(sink: Sink) -> None:
     writer.close()
 
 
+def test_who_is_told_of_an_event_finds_it_in_the_store(sink: Sink) -> None:
+    told: list[tuple[str, bool]] = []
+    writer = EventWriter(sink, "me", 0.01, lambda job_id, event: told.append((job_id, event in sink.events)))  # type: ignore[arg-type]
+    events = [LogLine("a"), Progress(1, 2), Metrics(1, 1, {})]
+    for event in events:
+        writer.put("job", None, event)
+    assert writer.flush(10)  # "flushed" means told, too
+    assert told == [("job", True)] * 3
+    writer.close()
+
+
 def test_a_busy_store_is_tried_again(writer: EventWriter, sink: Sink) -> None:
     sink.errors = [CatalogError("busy"), CatalogError("busy")]
     writer.put("job", None, LogLine("kept"))

@@ -6,7 +6,6 @@ import pytest
 
 from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus
-from saewidgets.widgets import panel_state
 from saewidgets.widgets.charts import slots_for
 from saewidgets.widgets.messages import Chart, Note, PanelState
 from saewidgets.widgets.panel_state import PanelModel, for_chart_bar, for_footer
@@ -14,8 +13,7 @@ from tests.widgets.fake_workspace import FakeWorkspace, make_record
 
 
 @pytest.fixture
-def model(ws: FakeWorkspace, monkeypatch: pytest.MonkeyPatch) -> PanelModel:
-    monkeypatch.setattr(panel_state, "SETTLE", 0.0)
+def model(ws: FakeWorkspace) -> PanelModel:
     found = PanelModel(ws)
     found.read()
     return found
@@ -58,17 +56,6 @@ def test_only_the_runs_that_changed_are_read(
     model.mark_changed("train_3")
     model.read()
     assert asked == ["train_3"]
-
-
-def test_a_change_is_read_again_for_a_moment(ws: FakeWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Events reach us before the catalog does."""
-    model = PanelModel(ws)
-    model.read()
-    model.mark_changed("train_1")
-    model.read()
-    ws.trainings.change("train_1", step=777)  # written late, and nobody says so
-    model.read()
-    assert next(card.step for card in model.state().cards if card.id == "train_1") == 777
 
 
 def test_a_deleted_run_vanishes_with_its_selection(model: PanelModel, ws: FakeWorkspace) -> None:
