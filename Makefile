@@ -58,7 +58,7 @@ browser-ready:
 	@$(if $(filter 0,$(BROWSER)),true,.ci/chromium)
 
 kernels: $(STAMPS)/dev ## the main browser test on ipykernel 6.31, 7.3 and 7.4
-	SAEWIDGETS_ALL_KERNELS=1 $(PY) -m pytest tests/browser/test_training.py $(PYTEST_ARGS)
+	$(PY) -m pytest tests/browser/test_training.py $(PYTEST_ARGS)
 
 faults: $(STAMPS)/dev ## kill training runs at random moments, KILLS=20 times
 	$(PY) -m pytest -m faults --kills $(KILLS) $(PYTEST_ARGS)

@@ -46,6 +46,7 @@ EXAMPLES: tuple[m.Wire, ...] = (
     m.PanelState(
         revision=7, cards=(CARD,), total=1, charts=CHARTS, devices=(DEVICE,), notice=NOTE, updated_at=1_790_000_131.0
     ),
+    m.Nudge(id="c-0"),
     m.Refresh(id="c-1", revision=6),
     m.FormSchema(id="c-2", training_id=CARD.id),
     m.Check(id="c-3", config=CONFIG),

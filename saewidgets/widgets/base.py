@@ -124,6 +124,9 @@ class BaseWidget(anywidget.AnyWidget):
         raw_id = content.get("id") if isinstance(content, dict) else None
         message_id = raw_id[:200] if isinstance(raw_id, str) else ""
         try:
+            if isinstance(content, dict) and content.get("kind") == "nudge":
+                self._reply(Ack(id=message_id).model_dump(mode="json"))
+                return
             command, do = self._parse(content)
             self._reply(Ack(id=command.id).model_dump(mode="json"))
             future = workers().submit(self._work, command, do)

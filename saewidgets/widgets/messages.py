@@ -127,6 +127,16 @@ class Command(Wire):
     kind: str
 
 
+class Nudge(Command):
+    """Asks for nothing; every widget answers with `Ack` only.
+
+    ipykernel 7.0 to 7.3 may leave a request that arrives while a reply is being sent unread until another request
+    comes. The page sends this one while something of its own has waited long.
+    """
+
+    kind: Literal["nudge"] = "nudge"
+
+
 class Refresh(Command):
     """Pull: answered with `PanelState` when its revision is newer than `revision`, else with null."""
 

@@ -194,8 +194,6 @@ class Notebook:
 
     def python(self, code: str) -> str:
         """Run code in the kernel beside the notebook's cells (after a running cell); what it prints."""
-        # The answer comes with the reply, not on IOPub, where output and "idle" have been lost to the request at hand
-        # while threads of the kernel published: the page then waits for ever.
         reply = self.page.evaluate(
             """([code, answer]) => new Promise((resolve, reject) => {
               const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;

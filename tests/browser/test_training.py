@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from pathlib import Path
@@ -75,7 +74,7 @@ def line_length(page: Page) -> int:
     return max([len(re.findall(r"[ML]", path)) for path in paths], default=0)
 
 
-@pytest.mark.parametrize("kernel", KERNELS if os.environ.get("SAEWIDGETS_ALL_KERNELS") else list(KERNELS)[:1])
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.timeout(900)
 def test_start_watch_pause_resume_stop_retry(
     kernel: str, open_notebook: Open, lab: Lab, page: Page, text_file: Path, snapshot: Snapshot

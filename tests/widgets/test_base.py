@@ -50,6 +50,14 @@ def test_the_handler_thread_is_free_while_work_goes_on(record_messages: Record) 
     assert threads[0].startswith("saewidgets-command")
 
 
+def test_a_nudge_is_acknowledged_and_starts_no_work(record_messages: Record) -> None:
+    part = widget(lambda command: pytest.fail("a nudge asks for nothing"))
+    sent = record_messages(part)
+    part._handle_custom_msg({"id": "n", "kind": "nudge"}, [])
+    part.drain()
+    assert [content["kind"] for content in sent.of("n")] == ["ack"]
+
+
 def test_our_errors_become_failures_with_their_parts(record_messages: Record) -> None:
     def refuse(command: Any) -> None:
         raise ConfigError("k is 20,000 but d_sae is 16,384.", where="sae.k", hint="Enter 1 to 16,384; 32 is usual.")

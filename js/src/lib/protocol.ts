@@ -115,6 +115,7 @@ export type ConfigData = { [name: string]: unknown };
 
 /** A command without its id; `Rpc` adds that. */
 export type Command =
+  | { kind: "nudge" }
   | { kind: "refresh"; revision: number }
   | { kind: "form_schema"; training_id?: string | null }
   | { kind: "check"; config: ConfigData }

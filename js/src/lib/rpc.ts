@@ -4,11 +4,17 @@
  * Several views and parts share one channel: every command has an id of its own and replies to other ids are ignored.
  * Python acknowledges at once; a command that is not acknowledged in `ACK_AFTER` waits behind a running cell, which
  * `onLate` tells the caller so that it can say so.
+ *
+ * ipykernel 7.0 to 7.3 can leave a request unread until the next one arrives (fixed in 7.4: its shell socket is read on
+ * edges, and a reply sent at the same moment uses one up). So while a command waits for its acknowledgement, a `nudge` is
+ * sent now and then, ever less often: a kernel busy for an hour finds some dozens of them, not thousands.
  */
 import type { Buffer } from "./buffers";
 import { type Command, type Failure, parseReply } from "./protocol";
 
 export const ACK_AFTER = 500; // ms
+export const NUDGE_AFTER = 2000; // ms; doubles each time, up to a minute
+const NUDGE_AT_MOST_EVERY = 60_000; // ms
 const DEFAULT_TIMEOUT = 10 * 60_000; // ms: a queued click waits for the user's cell, however long that runs
 
 /** What the page needs of an anywidget model. */
@@ -51,6 +57,8 @@ export class Rpc {
   private readonly client = Math.random().toString(36).slice(2, 10);
   private count = 0;
   private closed = false;
+  private unheard = 0; // commands without acknowledgement
+  private nudges: ReturnType<typeof setTimeout> | undefined;
   /** When Python last answered anything, by `performance.now()`; null if never. */
   lastHeard: number | null = null;
 
@@ -67,12 +75,15 @@ export class Rpc {
         return;
       }
       let late = false;
+      let heard = false;
       const lateTimer = setTimeout(() => {
         late = true;
         options.onLate?.(true);
       }, ACK_AFTER);
       const acknowledge = () => {
         clearTimeout(lateTimer);
+        if (!heard) this.wait(-1);
+        heard = true;
         if (late) options.onLate?.(false);
         late = false;
       };
@@ -100,6 +111,7 @@ export class Rpc {
         },
         reject: fail,
       });
+      this.wait(1);
       try {
         this.model.send({ id, ...command });
       } catch (error) {
@@ -107,6 +119,27 @@ export class Rpc {
         fail(notConnected(error));
       }
     });
+  }
+
+  /** Counts the commands without acknowledgement; the first one starts the nudging, the last one ends it. */
+  private wait(change: 1 | -1): void {
+    this.unheard += change;
+    if (this.unheard === 0) {
+      clearTimeout(this.nudges);
+      this.nudges = undefined;
+    } else if (this.nudges === undefined) this.nudge(NUDGE_AFTER);
+  }
+
+  private nudge(delay: number): void {
+    this.nudges = setTimeout(() => {
+      this.count += 1;
+      try {
+        this.model.send({ id: `${this.client}-${this.count}`, kind: "nudge" });
+      } catch {
+        return; // the comm is gone: what waits was told so, or is told by its own timeout
+      }
+      this.nudge(Math.min(2 * delay, NUDGE_AT_MOST_EVERY));
+    }, delay);
   }
 
   /** Gives up all that is under way; to be called when the view goes. */

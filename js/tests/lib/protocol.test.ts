@@ -154,6 +154,7 @@ const SHAPES: [string, Path, object][] = [
 
 /** Every command with every key it can have. */
 const COMMANDS: { [K in Command["kind"]]: Required<Extract<Command, { kind: K }>> } = {
+  nudge: { kind: "nudge" },
   refresh: { kind: "refresh", revision: 6 },
   form_schema: { kind: "form_schema", training_id: "train_01J8" },
   check: { kind: "check", config: {} },

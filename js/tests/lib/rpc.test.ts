@@ -125,3 +125,31 @@ it("reports a comm that is gone as a failure", async () => {
   };
   await expect(rpc.send({ kind: "train_demo" })).rejects.toThrow("The kernel is not connected.");
 });
+
+it("nudges a kernel that does not answer, ever less often, until it does", async () => {
+  const answer = rpc.send({ kind: "train_demo" });
+  await vi.advanceTimersByTimeAsync(1900);
+  expect(wire.sent).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(13_000); // at 2, 6 and 14 s
+  expect(wire.sent.slice(1).map((message) => message.kind)).toEqual(["nudge", "nudge", "nudge"]);
+  expect(new Set(wire.sent.map((message) => message.id)).size).toBe(4);
+  await vi.advanceTimersByTimeAsync(5 * 60_000);
+  expect(wire.sent.length).toBeLessThan(12);
+  wire.reply({ id: wire.id(1), kind: "ack" }); // of a nudge: nobody waits for it
+  wire.reply({ id: wire.id(0), kind: "ack" });
+  const before = wire.sent.length;
+  await vi.advanceTimersByTimeAsync(120_000);
+  expect(wire.sent).toHaveLength(before);
+  wire.reply({ id: wire.id(0), kind: "result", value: 1 });
+  expect((await answer).value).toBe(1);
+});
+
+it("does not nudge while everything is acknowledged", async () => {
+  for (let i = 0; i < 3; i += 1) {
+    void rpc.send({ kind: "refresh", revision: i }).catch(() => {});
+    wire.reply({ id: wire.id(i), kind: "ack" });
+    await vi.advanceTimersByTimeAsync(1500);
+  }
+  await vi.advanceTimersByTimeAsync(30_000);
+  expect(wire.sent.map((message) => message.kind)).toEqual(["refresh", "refresh", "refresh"]);
+});
