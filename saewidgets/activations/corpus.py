@@ -97,7 +97,7 @@ class _Text:
         self._strings = config.strings
         self._encoding = config.encoding
         try:
-            codecs.lookup(config.encoding)
+            "".encode(config.encoding)  # unlike codecs.lookup: refuses rot13, base64 and others that are not of text
         except LookupError as error:
             raise ConfigError(
                 f"There is no encoding {config.encoding!r}.", where="corpus.encoding",

@@ -93,7 +93,10 @@ def build_config(base: Mapping[str, Any], changes: Iterable[tuple[str, Any]]) ->
     """
     from saewidgets.config import TrainingConfig  # pydantic: `saewidgets --help` does without
 
-    data = json.loads(json.dumps(dict(base)))  # a deep copy, and a check that it is plain data
+    try:
+        data = json.loads(json.dumps(dict(base)))  # a deep copy, and a check that it is plain data
+    except TypeError as error:  # TOML and YAML have dates
+        raise ConfigError(f"A configuration holds texts, numbers and lists only ({error}).") from error
     changes = list(changes)
     wanted = dict(changes).get("sae.architecture")
     if wanted and isinstance(data.get("sae"), dict) and data["sae"].get("architecture", "topk") != wanted:

@@ -43,6 +43,18 @@ class TextCorpus(Config):
     def _has_text(self) -> TextCorpus:
         if not self.files and not self.strings:
             raise ConfigError("The corpus is empty.", hint="Give at least one file, folder or string.")
+        if any(not name.strip() for name in self.files):
+            raise ConfigError(
+                "A file name is empty.", where="corpus.files", hint='Use "." for the files of the current folder.'
+            )
+        for i, text in enumerate(self.strings):
+            try:
+                text.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise ConfigError(
+                    f"String {i + 1:,} holds half a character (a lone surrogate) at position {error.start:,}.",
+                    where="corpus.strings", hint="Decode the text with errors='replace'.",
+                ) from error
         return self
 
     @property

@@ -12,6 +12,9 @@ from saewidgets.config.corpus import CorpusConfig, DemoCorpus, as_corpus
 from saewidgets.config.sae import TopKConfig, TrainableSAEConfig
 from saewidgets.errors import ConfigError
 
+MAX_COUNT = 2**53
+"""Largest number of steps or tokens: what a page, a database and a float64 hold exactly."""
+
 HOOK_NAME = re.compile(r"blocks\.(\d+)\.hook_(resid_pre|resid_post|mlp_out|attn_out)")
 
 
@@ -31,19 +34,19 @@ class OptimizerConfig(Config):
     )
     lr_warm_up_steps: int | None = Field(
         default=None,
-        ge=0,
+        ge=0, le=MAX_COUNT,
         title="Warm-up steps",
         description="Linear warm-up; empty means 5 % of the run, at most 1,000.",
     )
     lr_decay_steps: int | None = Field(
         default=None,
-        ge=0,
+        ge=0, le=MAX_COUNT,
         title="Decay steps",
         description="Linear decay to zero at the end; empty means 20 % of the run.",
     )
     sparsity_warm_up_steps: int | None = Field(
         default=None,
-        ge=0,
+        ge=0, le=MAX_COUNT,
         title="Sparsity warm-up steps",
         description="The sparsity coefficient grows linearly over these steps; empty: 5 % of the run, at most 10,000.",
     )
@@ -71,7 +74,7 @@ class ActivationsConfig(Config):
     )
     shuffle_tokens: int = Field(
         default=65_536,
-        ge=1,
+        ge=1, le=MAX_COUNT,
         title="Shuffle window (tokens)",
         description="Activations are shuffled within windows of about this many tokens; memory grows with it.",
     )
@@ -82,7 +85,7 @@ class ActivationsConfig(Config):
     )
     norm_tokens: int = Field(
         default=65_536,
-        ge=256,
+        ge=256, le=MAX_COUNT,
         title="Tokens for the scale",
         description="Tokens from which the input scale is estimated.",
     )
@@ -99,10 +102,10 @@ class EvaluationConfig(Config):
     """Evaluation on held-out text while training."""
 
     every_steps: int | None = Field(
-        default=None, ge=1, title="Evaluate every (steps)", description="Empty means ten times per run."
+        default=None, ge=1, le=MAX_COUNT, title="Evaluate every (steps)", description="Empty means ten times per run."
     )
     tokens: int = Field(
-        default=16_384, ge=256, title="Evaluation tokens", description="Held-out tokens per evaluation."
+        default=16_384, ge=256, le=MAX_COUNT, title="Evaluation tokens", description="Held-out tokens per evaluation."
     )
 
 
@@ -110,7 +113,7 @@ class CheckpointConfig(Config):
     """When checkpoints are written and which are kept."""
 
     every_steps: int | None = Field(
-        default=None, ge=1, title="Checkpoint every (steps)", description="Empty means ten times per run."
+        default=None, ge=1, le=MAX_COUNT, title="Checkpoint every (steps)", description="Empty means ten times per run."
     )
     keep_every: bool = Field(
         default=False, title="Keep every checkpoint", description="Otherwise only the latest and the best stay on disk."
@@ -155,14 +158,16 @@ class TrainingConfig(Config):
     sae: TrainableSAEConfig = Field(default=TopKConfig(), title="Autoencoder")
     tokens: int = Field(
         default=10_000_000,
-        ge=1,
+        ge=1, le=MAX_COUNT,
         title="Tokens",
         description="How many activations to train on; text repeats when it runs out.",
     )
-    batch_size: int = Field(default=4096, ge=1, title="Batch size", description="Tokens per optimiser step.")
+    batch_size: int = Field(
+        default=4096, ge=1, le=MAX_COUNT, title="Batch size", description="Tokens per optimiser step."
+    )
     gradient_accumulation: int = Field(
         default=1,
-        ge=1,
+        ge=1, le=MAX_COUNT,
         title="Gradient accumulation",
         description="Microbatches a batch is split into, to save memory.",
     )
@@ -175,12 +180,12 @@ class TrainingConfig(Config):
     seed: int = Field(default=0, ge=0, le=2**63 - 1, title="Seed", description="Fixes initialisation and shuffling.")
     dead_window_tokens: int = Field(
         default=1_000_000,
-        ge=1,
+        ge=1, le=MAX_COUNT,
         title="Dead window (tokens)",
         description="A latent that did not fire in this many tokens counts as dead.",
     )
     log_every_steps: int = Field(
-        default=10, ge=1, title="Log every (steps)", description="How often metrics are recorded."
+        default=10, ge=1, le=MAX_COUNT, title="Log every (steps)", description="How often metrics are recorded."
     )
     optimizer: OptimizerConfig = OptimizerConfig()
     activations: ActivationsConfig = ActivationsConfig()

@@ -41,14 +41,18 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             raise FormatError(f"The header claims {length:,} bytes; at most {MAX_HEADER:,} are read.", where=str(path))
         raw = file.read(length)
     try:
-        entries = json.loads(raw)
+        entries = json.loads(raw, object_pairs_hook=_unique)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise FormatError(
             f"The header is not JSON ({error}).", where=str(path), hint="Export the file again."
         ) from error
     if not isinstance(entries, dict):
         raise FormatError("The header is not a JSON object.", where=str(path), hint="Export the file again.")
-    entries.pop("__metadata__", None)
+    metadata = entries.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise FormatError(
+            "The header's metadata is not a table of texts.", where=str(path), hint="Export the file again."
+        )
     infos = {name: _entry(path, name, entry, size - 8 - length) for name, entry in entries.items()}
     spans = sorted(tuple(entry["data_offsets"]) for entry in entries.values())
     edges = [0, *(end for _, end in spans)]
@@ -58,6 +62,14 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             where=str(path), hint="The file was cut off or altered; download or export it again.",
         )
     return infos
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys are different; two readers could take different ones of a repeated key."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is repeated")
+    return found
 
 
 def _entry(path: Path, name: str, entry: Any, available: int) -> TensorInfo:

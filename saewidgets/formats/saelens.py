@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -129,7 +130,11 @@ def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None
     require(weights, read_header(weights), expected)
 
     dtype = dtype or _DTYPES[file.dtype.removeprefix("torch.")]
-    tensors = {name: tensor.to(dtype) for name, tensor in load_file(weights, device=str(device)).items()}
+    try:
+        found = load_file(weights, device=str(device))
+    except (OSError, SafetensorError) as error:
+        raise FormatError(f"The file cannot be read ({error}).", where=str(weights)) from error
+    tensors = {name: tensor.to(dtype) for name, tensor in found.items()}
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise FormatError("It contains NaN or infinity.", where=f"{weights}: {name}", hint="Export the SAE again.")
@@ -159,6 +164,8 @@ def _read_file(folder: Path) -> tuple[_File, dict[str, Any]]:
         raise FormatError(f"The file has {size:,} bytes; at most {MAX_CONFIG_BYTES:,} are read.", where=str(path))
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FormatError(f"The file cannot be read ({error.strerror}).", where=str(path)) from error
     except (ValueError, RecursionError) as error:  # also covers broken UTF-8
         raise FormatError(f"This is not JSON ({error}).", where=str(path), hint="Export the SAE again.") from error
     if not isinstance(data, dict):

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from saewidgets.errors import StorageError
 
 
@@ -32,11 +34,12 @@ def whole_folder(path: Path, replaceable: Sequence[str]) -> Iterator[Path]:
         _sync(draft)
         _take_place(draft, path)
         _sync(path.parent)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own error
         if isinstance(error, StorageError):
             raise
         raise StorageError(
-            f"Writing failed: {error.strerror or error}.", where=str(path), hint="Free space or choose another folder."
+            f"Writing failed: {getattr(error, 'strerror', None) or error}.", where=str(path),
+            hint="Free space or choose another folder.",
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -79,7 +79,8 @@ class LoadedModel:
 
 
 def load_model(
-    name_or_path: str, *, revision: str | None = None, dtype: str = "float32", device: str = "cpu"
+    name_or_path: str, *, revision: str | None = None, dtype: str = "float32", device: str = "cpu",
+    name: str | None = None,
 ) -> LoadedModel:
     """Load a causal language model and its tokenizer, ready to read: evaluation mode, no gradients.
 
@@ -90,6 +91,8 @@ def load_model(
         revision: branch, tag or commit on the hub.
         dtype: "float32", "bfloat16" or "float16".
         device: a torch device string, such as "cpu" or "cuda:0".
+        name: how to call it; None: by its id, or the last part of its folder (files that people share name the model,
+            and where it lies on this machine is nobody's business).
 
     Raises:
         NotFoundError: no such model, or it needs a token, or the hub cannot be reached; the message says which.
@@ -109,7 +112,7 @@ def load_model(
             source, dtype=getattr(torch, dtype), use_safetensors=True, **common
         )
     model = model.to(device).eval().requires_grad_(False)
-    return wrap_model(model, tokenizer, name=name_or_path)
+    return wrap_model(model, tokenizer, name=name or _public_name(name_or_path))
 
 
 @contextmanager
@@ -135,7 +138,7 @@ def wrap_model(model: Any, tokenizer: Any, name: str | None = None) -> LoadedMod
     Args:
         model: a transformers causal language model on any device, in any mode.
         tokenizer: its tokenizer.
-        name: how to call it; its ``name_or_path`` if left out.
+        name: how to call it; its ``name_or_path`` if left out (of a folder the last part).
 
     Raises:
         ConfigError: no tokenizer was given.
@@ -154,11 +157,15 @@ def wrap_model(model: Any, tokenizer: Any, name: str | None = None) -> LoadedMod
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
-        name=name or str(getattr(model, "name_or_path", "") or type(model).__name__),
+        name=name or _public_name(str(getattr(model, "name_or_path", "") or type(model).__name__)),
         d_model=int(config.hidden_size),
         n_layers=len(find_blocks(model)),
         context=context_of(config),
     )
+
+
+def _public_name(name: str) -> str:
+    return Path(name).expanduser().absolute().name if is_local(name) else name
 
 
 def is_local(name: str) -> bool:

@@ -95,8 +95,8 @@ class SAE(nn.Module, ABC):
         self, cfg: SAEConfig, d_in: int, *, generator: torch.Generator | None = None, initialise: bool = True
     ) -> None:
         super().__init__()
-        if d_in < 1:
-            raise ConfigError(f"d_in is {d_in}.", where="d_in", hint="Give the width of the activations, at least 1.")
+        if not hasattr(d_in, "__index__") or d_in < 1:
+            raise ConfigError(f"d_in is {d_in!r}.", where="d_in", hint="Give the width of the activations, at least 1.")
         self.cfg = cfg
         self.d_in = d_in
         self.d_sae = cfg.d_sae

@@ -52,7 +52,7 @@ class BatchTopKSAE(TopKBase):
         """Move the threshold towards the smallest positive activation that was kept; the first batch sets it."""
         if kept.numel() == 0:
             return
-        smallest = torch.where(kept > 0, kept, torch.inf).amin().float()
+        smallest = torch.where(kept > 0, kept, torch.inf).amin().to(self.threshold.dtype)
         averaged = self.threshold.lerp(smallest, 1 - self.cfg.threshold_momentum)
         moved = torch.where(self.threshold > 0, averaged, smallest)
         self.threshold.copy_(torch.where(smallest.isfinite(), moved, self.threshold))
@@ -60,7 +60,7 @@ class BatchTopKSAE(TopKBase):
     def to_inference(self) -> SAE:
         """The JumpReLU with `threshold` on every latent."""
         settings = self.cfg.model_dump(include={"d_sae", "apply_b_dec_to_input", "decoder_init_norm"})
-        frozen = InferenceJumpReLU(JumpReLUConfig(**settings), self.d_in, initialise=False).to(self.W_enc.device)
+        frozen = InferenceJumpReLU(JumpReLUConfig(**settings), self.d_in, initialise=False).to(self.W_enc)
         frozen.load_state_dict({
             **{name: tensor.clone() for name, tensor in self.inference_tensors().items()},
             "threshold": self.threshold.detach().expand(self.d_sae).clone(),

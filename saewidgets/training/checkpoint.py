@@ -3,7 +3,8 @@
     checkpoints/step_00001234/
         weights.safetensors     the SAE's parameters and buffers
         optimizer.safetensors   Adam's moments by parameter name, the dead-latent counter
-        state.json              step, tokens, configuration, scale, …, and size + SHA-256 of the two files above
+        state.json              step, tokens, configuration, scale, …, size + SHA-256 of the two files above, and the
+                                SHA-256 of everything else it says
 
 A checkpoint is written into `.tmp-…` in the same folder, every file and the folder are flushed to the disk, then the
 folder is renamed: `step_…` exists only when it is complete. Readers know nothing but `step_…`; what a killed
@@ -84,7 +85,7 @@ def write_checkpoint(
     Raises:
         StorageError: too little space (checked first, a tenth to spare), or writing failed; nothing is left behind.
     """
-    target = folder / f"step_{step:08d}"
+    target = folder / _name(step)
     need = sum(t.numel() * t.element_size() for t in (*weights.values(), *optimizer.values())) + 2**16
     temporary = folder / f"{_TMP}{uuid.uuid4().hex}"
     try:
@@ -95,7 +96,7 @@ def write_checkpoint(
             name: _write_tensors(temporary / name, tensors)
             for name, tensors in ((WEIGHTS, weights), (OPTIMIZER, optimizer))
         }
-        whole = {"format": FORMAT, **state, "step": step, "files": files}
+        whole = _sealed({"format": FORMAT, **state, "step": step, "files": files})
         _write_json(temporary / STATE, whole)
         _sync(temporary)
         if target.exists():  # only ever a damaged one: a whole checkpoint of this step would not be written again
@@ -113,7 +114,7 @@ def write_checkpoint(
 
 def update_state(checkpoint: Checkpoint, **changes: Any) -> Checkpoint:
     """Rewrite the state.json of a checkpoint with some values changed, atomically."""
-    state = {**checkpoint.state, **changes}
+    state = _sealed({**checkpoint.state, **changes})
     temporary = checkpoint.path / f"{_TMP}{uuid.uuid4().hex}"
     try:
         _write_json(temporary, state)
@@ -172,6 +173,10 @@ def remove_checkpoint(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)  # what cannot be deleted now is harmless and met again at the next clean-up
 
 
+def _name(step: int) -> str:
+    return f"step_{step:08d}"
+
+
 def _step_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
@@ -185,6 +190,8 @@ def _problem(path: Path, verify: bool) -> tuple[str, str] | None:
         state = _read_state(path)
     except FormatError as error:
         return STATE, error.what
+    if path.name != _name(state["step"]):
+        return STATE, f"It is the state of step {state['step']:,}, not of {path.name}."
     for name in (WEIGHTS, OPTIMIZER):
         recorded = state["files"][name]
         try:
@@ -213,7 +220,21 @@ def _read_state(path: Path) -> dict[str, Any]:
         raise FormatError(f"Format {found!r} is not known, expected {FORMAT}.", where=str(file))
     if not _has_shape(state):
         raise FormatError("Required entries are missing or of the wrong type.", where=str(file))
+    if state.get("sha256") != _digest(state):
+        raise FormatError("It was changed after it was written: its SHA-256 is not the recorded one.", where=str(file))
     return state
+
+
+def _sealed(state: Mapping[str, Any]) -> dict[str, Any]:
+    """`state` as it will be read back, with its digest."""
+    plain: dict[str, Any] = json.loads(json.dumps(state, allow_nan=False))
+    return {**plain, "sha256": _digest(plain)}
+
+
+def _digest(state: Mapping[str, Any]) -> str:
+    """SHA-256 of everything in a state.json but the digest itself."""
+    rest = {key: value for key, value in state.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _has_shape(state: Mapping[str, Any]) -> bool:

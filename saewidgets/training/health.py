@@ -3,9 +3,14 @@
 **NaN**: the loss of any batch, or any parameter, is NaN or infinite. Looked at once per log window and before anything
 is written to disk, so a whole checkpoint is always a good one.
 
+**Overflow**: float16 gradients stay infinite however far their scale is lowered, so that every step is skipped.
+
 **Divergence**: once both warm-ups are over, the mean loss of a log window is above `FACTOR` times the lowest window so
 far, has risen in `RISES` windows in a row, and fvu is above `FVU`. The last condition leaves alone runs whose loss is
 so close to zero that a factor of ten is noise; a diverging SAE reconstructs worse than that at once.
+
+**Blow-up**: at any time, warm-ups included, fvu is above `FACTOR` and above `FACTOR` times its lowest value so far,
+`HIGH` windows in a row. An SAE that merely starts badly gets better; this one got worse and stayed there.
 """
 
 from __future__ import annotations
@@ -21,13 +26,15 @@ from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import TrainingError
 from saewidgets.training.checkpoint import Checkpoint
 
-FACTOR, RISES, FVU = 10.0, 3, 0.5
+FACTOR, RISES, FVU, HIGH = 10.0, 3, 0.5, 5
 
 
 class LossWatch:
-    """Remembers the lowest window and how long the loss has been rising."""
+    """Remembers the lowest window, how long the loss has been rising, and how long fvu has been far too high."""
 
     def __init__(self) -> None:
+        self.lowest_fvu: float | None = None
+        self.high = 0
         self.lowest: float | None = None
         self.previous: float | None = None
         self.rises = 0
@@ -39,13 +46,21 @@ class LossWatch:
         self.lowest = loss if self.lowest is None else min(self.lowest, loss)
         return self.rises >= RISES and loss > FACTOR * self.lowest and fvu > FVU
 
+    def blew_up(self, fvu: float) -> bool:
+        """Add one window, from the first on; True when it is one too many."""
+        self.lowest_fvu = fvu if self.lowest_fvu is None else min(self.lowest_fvu, fvu)
+        self.high = self.high + 1 if fvu > FACTOR * max(1.0, self.lowest_fvu) else 0
+        return self.high >= HIGH
+
     def state(self) -> dict[str, Any]:
         """Plain JSON data for a checkpoint."""
-        return {"lowest": self.lowest, "previous": self.previous, "rises": self.rises}
+        names = ("lowest", "previous", "rises", "lowest_fvu", "high")
+        return {name: getattr(self, name) for name in names}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Continue where a checkpoint left off."""
         self.lowest, self.previous, self.rises = state["lowest"], state["previous"], int(state["rises"])
+        self.lowest_fvu, self.high = state["lowest_fvu"], int(state["high"])
 
 
 def all_finite(module: nn.Module) -> bool:
@@ -69,6 +84,15 @@ def nan_error(step: int, tokens: int, config: TrainingConfig, last: Checkpoint |
     )
 
 
+def overflow_error(step: int, tokens: int, last: Checkpoint | None) -> TrainingError:
+    """The error for float16 gradients that overflow in step after step, so that every step is skipped."""
+    return TrainingError(
+        f"float16 gradients overflow in every step (step {step:,}, {short_count(tokens)} tokens): nothing is learned.",
+        where="precision",
+        hint=f"Last good checkpoint: {describe(last)}. Use bfloat16 or float32.",
+    )
+
+
 def divergence_error(
     step: int, tokens: int, loss: float, lowest: float, config: TrainingConfig, last: Checkpoint | None
 ) -> TrainingError:
@@ -76,6 +100,18 @@ def divergence_error(
     return TrainingError(
         f"Loss diverged at step {step:,} ({short_count(tokens)} tokens): "
         f"{loss:.4g}, over {FACTOR:g} times its lowest value of {lowest:.4g} and still rising.",
+        where="loss",
+        hint=_advice(config, last),
+    )
+
+
+def blown_up_error(
+    step: int, tokens: int, fvu: float, config: TrainingConfig, last: Checkpoint | None
+) -> TrainingError:
+    """The error for a reconstruction that became far worse than none."""
+    return TrainingError(
+        f"Loss diverged by step {step:,} ({short_count(tokens)} tokens): "
+        f"the reconstruction is {fvu:,.0f} times worse than a constant one (FVU).",
         where="loss",
         hint=_advice(config, last),
     )

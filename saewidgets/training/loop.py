@@ -9,6 +9,7 @@ in the checkpoint, so a run resumed at step n continues bit by bit as if it had 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -87,7 +88,9 @@ class Trainer:
         self.environment = dict(environment or {})
         self.device = sae.W_dec.device
         self.steps = config.steps
-        self.schedules = Schedules.resolve(config.optimizer, self.steps)
+        self.schedules = Schedules.resolve(
+            config.optimizer, self.steps, has_coefficient=_coefficient(config) is not None
+        )
         self.precision = Precision(config.precision, self.device)
         self.adam = Adam(sae, config.optimizer)
         self.environment["fused"] = self.adam.fused
@@ -117,6 +120,8 @@ class Trainer:
         self.sae.train()
         self.meter.enter("training")
         self.meter.at(self.tokens, self.step)
+        if self.evaluate is not None and 0 < self.step < self.steps and self._evaluation_is_due():
+            self._after_step()  # the run was left in the middle of this evaluation
         with closing(_generator(self.stream.batches(self.step, self.control.check))) as batches:
             for x in itertools.islice(batches, max(0, self.steps - self.step)):
                 self._train_step(self._scaled(x))
@@ -182,7 +187,7 @@ class Trainer:
         if self.control.take_checkpoint_request():
             self.save("latest", "manual")
         improved = False
-        if self.evaluate is not None and self.step % _interval(self.config.evaluation.every_steps, self.steps) == 0:
+        if self.evaluate is not None and self._evaluation_is_due():
             self.measure(self.evaluate)
             improved = self._improved()
         if self.step % _interval(self.config.checkpoints.every_steps, self.steps) == 0:
@@ -200,16 +205,20 @@ class Trainer:
             raise health.nan_error(bad + 1, (bad + 1) * self.config.batch_size, self.config, self._last_good())
         if not values:
             return
+        if self.precision.overflows():
+            raise health.overflow_error(self.step, self.tokens, self._last_good())
         seconds = self.meter.training_seconds
         if seconds > self._seconds_at_log:
             values["tokens_per_second"] = self.window.tokens / (seconds - self._seconds_at_log)
         self._seconds_at_log = seconds
         values["lr"] = self.config.optimizer.lr * self.schedules.lr(self.step - 1)
-        coefficient = getattr(self.config.sae, "l1_coefficient", getattr(self.config.sae, "l0_coefficient", None))
+        coefficient = _coefficient(self.config)
         if coefficient is not None:
             values["sparsity_coefficient"] = coefficient * self.schedules.sparsity(self.step - 1)
         self.window.reset()
         self._record(values)
+        if self.watch.blew_up(values.get("fvu", 0.0)):
+            raise health.blown_up_error(self.step, self.tokens, values["fvu"], self.config, self._last_good())
         if started >= self.schedules.settled and self.watch.diverged(values["loss"], values.get("fvu", 0.0)):
             lowest = self.watch.lowest or 0.0
             raise health.divergence_error(
@@ -227,6 +236,10 @@ class Trainer:
         self._evaluated_at = self.step
         self._record(values)
         self.meter.enter(left)
+
+    def _evaluation_is_due(self) -> bool:
+        every = _interval(self.config.evaluation.every_steps, self.steps)
+        return self.step % every == 0 and self._evaluated_at != self.step
 
     def _record(self, values: Mapping[str, float]) -> None:
         self.latest.update(values)
@@ -304,6 +317,7 @@ class Trainer:
         self.precision.load(dict(state["scaler"]))
         self.watch.load(state["watch"])
         self.step, self.best, self.latest = checkpoint.step, state["best"], dict(state["metrics"])
+        self._evaluated_at = state["evaluated_at"]
         self.saved = checkpoint
 
     def _state(self, kinds: tuple[str, ...]) -> dict[str, Any]:
@@ -316,12 +330,18 @@ class Trainer:
             "scaler": self.precision.state(),
             "best": self.best,
             "watch": self.watch.state(),
-            "metrics": self.latest,
+            "metrics": {name: value for name, value in self.latest.items() if math.isfinite(value)},
+            "evaluated_at": self._evaluated_at,
             "environment": self.environment,
         }
 
     def _last_good(self) -> Checkpoint | None:
         return next(iter(list_checkpoints(self.folder)), None)
+
+
+def _coefficient(config: TrainingConfig) -> float | None:
+    """The sparsity coefficient; None where the architecture has none."""
+    return getattr(config.sae, "l1_coefficient", getattr(config.sae, "l0_coefficient", None))
 
 
 def _interval(configured: int | None, steps: int) -> int:

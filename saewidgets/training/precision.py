@@ -54,6 +54,13 @@ class Precision:
         self.scaler.step(optimizer)
         self.scaler.update()
 
+    def overflows(self) -> bool:
+        """Whether float16 gradients overflow however small their scale: nothing is learned. Waits for the device.
+
+        Every skipped step halves the scale, which begins at 65,536; gradients of a healthy run fit long before 2^-10.
+        """
+        return self.scaler.is_enabled() and self.scaler.get_scale() < 2**-10
+
     def state(self) -> dict[str, Any]:
         """The scaler's state as plain numbers; empty for formats that need none."""
         return dict(self.scaler.state_dict())

@@ -106,6 +106,7 @@ def _model(config: TrainingConfig, meter: ProgressMeter, model: Any, tokenizer: 
         return lm, resolve_device(str(lm.device) if config.device == "auto" else config.device)
     device = resolve_device(config.device)
     lm = load_model(
-        resolve_model(config.model), revision=config.model_revision, dtype=config.model_dtype, device=device
+        resolve_model(config.model), revision=config.model_revision, dtype=config.model_dtype, device=device,
+        name="demo" if config.model == "demo" else None,
     )
     return lm, device

@@ -35,7 +35,7 @@ from saewidgets.training.checkpoint import (
     newest_whole,
     remove_checkpoint,
 )
-from saewidgets.training.environment import compare, describe_environment, package_version
+from saewidgets.training.environment import compare, describe_environment, package_version, recorded
 from saewidgets.training.export import exported, metadata, save_final
 from saewidgets.training.loop import Trainer
 from saewidgets.training.prepare import Prepared, prepare
@@ -287,7 +287,7 @@ class _Run:
     def _write_record(self, status: str, **result: Any) -> None:
         """run.json: what a person or a script finds in the folder without the catalog."""
         record = {
-            "status": status, "saewidgets": package_version(), "time": time.time(), "config": self.config.to_data(),
+            "status": status, "saewidgets": package_version(), "time": time.time(), "config": recorded(self.config),
             "facts": self.facts, **result,
         }
         path = self.folder / "run.json"

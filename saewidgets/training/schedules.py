@@ -29,18 +29,21 @@ class Schedules:
     sparsity_warm_up: int
 
     @classmethod
-    def resolve(cls, config: OptimizerConfig, steps: int) -> Schedules:
+    def resolve(cls, config: OptimizerConfig, steps: int, *, has_coefficient: bool = True) -> Schedules:
         """Fill in what the configuration leaves empty, for a run of `steps` optimiser steps.
 
         Warm-up: 5 % of the run, at most 1,000 steps. Decay: 20 %. Sparsity warm-up: 5 %, at most 10,000 steps.
-        All are rounded down, so a run of a few steps has none of them.
+        All are rounded down, so a run of a few steps has none of them. Without a sparsity coefficient (TopK) there is
+        nothing to warm up, whatever the configuration says.
         """
         return cls(
             steps=steps,
             shape=config.lr_schedule,
             lr_warm_up=_first(config.lr_warm_up_steps, min(steps // 20, 1_000)),
             lr_decay=_first(config.lr_decay_steps, steps // 5),
-            sparsity_warm_up=_first(config.sparsity_warm_up_steps, min(steps // 20, 10_000)),
+            sparsity_warm_up=(
+                _first(config.sparsity_warm_up_steps, min(steps // 20, 10_000)) if has_coefficient else 0
+            ),
         )
 
     def lr(self, step: int) -> float:

@@ -125,9 +125,20 @@ def test_a_character_cut_off_at_the_end_of_the_file(tmp_path: Path) -> None:
         _texts(TextCorpus(file))
 
 
-def test_unknown_encoding(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no encoding 'utf-9'") as caught:
-        open_corpus(TextCorpus(strings=("a",), encoding="utf-9"))
+def test_an_empty_file_name_is_not_the_current_folder() -> None:
+    with pytest.raises(ConfigError, match="file name is empty"):
+        TextCorpus(" ")
+
+
+def test_half_characters_are_refused_before_they_reach_a_database() -> None:
+    with pytest.raises(ConfigError, match=r"String 2 holds half a character .* position 1"):
+        TextCorpus(strings=("fine", "a\ud800b"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-9", "rot13", "base64"])
+def test_unknown_encoding(encoding: str) -> None:
+    with pytest.raises(ConfigError, match=f"no encoding '{encoding}'") as caught:
+        open_corpus(TextCorpus(strings=("a",), encoding=encoding))
     assert caught.value.where == "corpus.encoding"
 
 

@@ -103,3 +103,15 @@ def test_a_broken_assignment() -> None:
 def test_nothing_fits_inside_a_value() -> None:
     with pytest.raises(ConfigError, match="holds a value"):
         put({"tokens": 5}, "tokens.x", 1)
+
+
+def test_a_date_is_not_a_setting(tmp_path):
+    (tmp_path / "run.toml").write_text("name = 2026-01-01\n")
+    with pytest.raises(ConfigError, match="texts, numbers and lists only"):
+        build_config(read_config(tmp_path / "run.toml"), [])
+
+
+@pytest.mark.parametrize("name", ["tokens", "batch_size", "dead_window_tokens", "evaluation.every_steps"])
+def test_a_count_that_no_database_can_hold_is_refused(name):
+    with pytest.raises(ConfigError):
+        build_config({}, [(name, 10**32)])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
@@ -182,11 +183,14 @@ def test_saving_again_replaces_and_leaves_nothing_else(folder: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
-def test_a_failure_keeps_what_was_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), SafetensorError("No space left on device (os error 28)")]
+)
+def test_a_failure_keeps_what_was_there(folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr("saewidgets.formats.saelens.save_file", full)
     with pytest.raises(StorageError, match="No space left on device"):
@@ -247,6 +251,13 @@ def test_a_configuration_that_cannot_be_true_is_refused(folder: Path, changes: d
 def test_a_configuration_that_is_not_a_json_object_is_refused(folder: Path, text: str) -> None:
     (folder / "cfg.json").write_text(text)
     with pytest.raises(FormatError, match=r"cfg\.json"):
+        load_sae(folder)
+
+
+def test_a_folder_in_place_of_the_configuration(folder: Path) -> None:
+    (folder / "cfg.json").unlink()
+    (folder / "cfg.json").mkdir()
+    with pytest.raises((FormatError, NotFoundError)):
         load_sae(folder)
 
 
@@ -334,6 +345,11 @@ def with_header(header: bytes, data: bytes = b"") -> bytes:
 @pytest.mark.parametrize(
     "header",
     [
+        b'{"__metadata__": {"a": 1}}', b'{"__metadata__": [1]}',
+        (
+            b'{"W_enc": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]},'
+            b' "W_enc": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}}'
+        ),
         b"not json", b"[]", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"W_enc": 3}', b'{"W_enc": {"dtype": "F32"}}',
         b'{"W_enc": {"dtype": "F32", "shape": [-8, -24], "data_offsets": [0, 768]}}',
         b'{"W_enc": {"dtype": "F32", "shape": "8", "data_offsets": [0, 768]}}',

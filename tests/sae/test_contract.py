@@ -267,6 +267,20 @@ def test_autocast(name: str, kernels: bool, dtype: torch.dtype) -> None:
 
 
 @every_architecture
+@pytest.mark.parametrize("scale", [1.0, 65_536.0])
+def test_float16_does_not_overflow_in_a_batch_of_thousands(name: str, scale: float) -> None:
+    exact, mixed = make(name, d_in=32), make(name, d_in=32)
+    x = batch(8192, d_in=32)
+    exact.loss(x).total.backward()
+    with torch.autocast("cpu", torch.float16):
+        low = mixed.loss(x)
+    (low.total * scale).backward()
+    for parameter, grad in gradients(mixed).items():
+        assert grad.isfinite().all(), parameter
+        assert relative(grad / scale, gradients(exact)[parameter]) < 0.2, parameter
+
+
+@every_architecture
 def test_gradients_flow_to_the_input_where_it_wants_them(name: str) -> None:
     sae = trained(name).eval()
     x = batch().requires_grad_()

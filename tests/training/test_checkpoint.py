@@ -58,6 +58,17 @@ def _cut(path):
     path.write_bytes(path.read_bytes()[:-8])
 
 
+def _change(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_checkpoint_under_the_name_of_another_step_is_not_whole(tmp_path):
+    _write(tmp_path, 10)
+    (tmp_path / "step_00000010").rename(tmp_path / "step_00000040")
+    with pytest.raises(FormatError, match=r"state of step 10, not of step_00000040"):
+        read_checkpoint(tmp_path / "step_00000040")
+
+
 def _flip(path):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -75,6 +86,9 @@ def _flip(path):
         ("state.json", os.unlink, "cannot be read"),
         ("state.json", lambda p: p.write_text("{}"), "Format None"),
         ("state.json", lambda p: p.write_text('{"format": 1, "step": 40}'), "missing"),
+        ("state.json", lambda p: _change(p, step=1_000_000), "SHA-256"),
+        ("state.json", lambda p: _change(p, scale="x"), "SHA-256"),
+        ("state.json", lambda p: _change(p, tokens=-1), "SHA-256"),
     ],
 )
 def test_damage_names_the_file_and_the_newest_whole_one(tmp_path, file, damage, says):

@@ -189,6 +189,59 @@ def test_divergence_stops_the_run(tmp_path):
     assert 20 < trainer.step < 60
 
 
+def test_a_blow_up_stops_the_run_even_in_its_warm_up(tmp_path):
+    settings = {"lr": 1.0, "lr_warm_up_steps": 2, "sparsity_warm_up_steps": 2000}
+    trainer = make_trainer(make_config("standard", steps=4000, optimizer=settings, log_every_steps=1), tmp_path)
+    with pytest.raises(TrainingError, match=r"Loss diverged by step .* times worse than a constant one") as caught:
+        trainer.run()
+    assert trainer.step < 1000
+    assert "Learning rate (now 1)" in caught.value.hint
+
+
+def test_float16_that_overflows_in_every_step_is_an_error_not_an_idle_run(tmp_path):
+    trainer = make_trainer(make_config(steps=200, precision="float16"), tmp_path)
+    trainer.adam.clip = lambda: torch.tensor(1.0)
+    trainer.sae.before_step = lambda: None
+    backward = trainer.precision.backward
+    trainer.precision.backward = lambda loss: backward(loss * float("inf"))
+    with pytest.raises(TrainingError, match="float16 gradients overflow in every step") as caught:
+        trainer.run()
+    assert caught.value.where == "precision"
+    assert trainer.step < 60
+
+
+def test_an_evaluation_that_was_interrupted_is_done_on_resume(tmp_path, recorder):
+    config = make_config(steps=10, **{"evaluation.every_steps": 2})
+
+    def _interrupted():
+        if len(seen) == 1:
+            raise Interruption(Request.PAUSE)
+        seen.append(trainer.step)
+        return {"val_fvu": 0.5 - trainer.step / 100}
+
+    seen = []
+    trainer = make_trainer(config, tmp_path, evaluate=_interrupted)
+    with pytest.raises(Interruption):
+        trainer.run()
+    trainer.save("latest")
+    assert (trainer.step, seen) == (4, [2])
+
+    def _goes_on():
+        seen.append(resumed.step)
+        return {"val_fvu": 0.5 - resumed.step / 100}
+
+    resumed = _resumed(config, tmp_path, evaluate=_goes_on, emit=recorder)
+    resumed.run()
+    assert seen == [2, 4, 6, 8]
+    again = recorder.of(CheckpointSaved)[0]
+    assert (again.step, again.kinds) == (4, ("latest", "best"))
+    seen.clear()
+    finished = _resumed(config, tmp_path, evaluate=lambda: seen.append(0) or {"val_fvu": 0.5})
+    assert finished.step == 8
+    finished.run()
+    assert seen == []  # the evaluation of step 8 was done before its checkpoint
+
+
 def test_a_stream_that_ends_early_is_an_error(tmp_path):
     class Short(FakeStream):
         def batches(self, start, check=None):
@@ -202,7 +255,7 @@ def test_best_is_decided_after_warm_up_by_the_chosen_metric(tmp_path, recorder):
     values = iter([0.1, 0.9, 0.5, 0.7, 0.4, 0.6])  # at steps 3, 6, …; the first falls into the warm-up
     config = make_config(
         steps=20,
-        **{"evaluation.every_steps": 3, "optimizer.sparsity_warm_up_steps": 4},
+        **{"evaluation.every_steps": 3, "optimizer.lr_warm_up_steps": 4},
     )
     make_trainer(config, tmp_path, emit=recorder, evaluate=lambda: {"val_fvu": next(values)}).run()
     assert [(e.step, e.kinds) for e in recorder.of(CheckpointSaved)] == [

@@ -6,6 +6,7 @@ only one block of latents exists at any time. Since the gradient is computed wit
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import torch
@@ -182,9 +183,20 @@ class _DenseStep(torch.autograd.Function):
         learned: Tensor | None, activation: Activation, centred: bool, with_gradient: bool,
     ) -> tuple[Tensor, ...]:
         dtype = autocast_dtype()
+        with torch.autocast("cpu", enabled=False):  # which products run in `dtype` is decided here, one by one
+            return _DenseStep._forward(
+                ctx, x, target, W_enc, b_enc, W_dec, b_dec, learned, activation, centred, with_gradient, dtype
+            )
+
+    @staticmethod
+    def _forward(
+        ctx: Any, x: Tensor, target: Tensor, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, b_dec: Tensor,
+        learned: Tensor | None, activation: Activation, centred: bool, with_gradient: bool, dtype: torch.dtype,
+    ) -> tuple[Tensor, ...]:
         batch, d_sae = x.shape[0], W_enc.shape[1]
-        # float16 has no room for gradients divided by the batch: there the division comes last
-        activation.weight = 1.0 if dtype == torch.float16 else 1 / batch
+        # float16 has no room for gradients divided by the batch, nor for sums over it that were not divided at all:
+        # there half of the division (in powers of two, so that nothing is rounded) comes last.
+        activation.weight = 2.0 ** -round(math.log2(batch) / 2) if dtype == torch.float16 else 1 / batch
         inputs = (x - b_dec if centred else x).to(dtype)
         enc, dec = W_enc.to(dtype), W_dec.to(dtype)
         reconstruction = torch.empty_like(target)
