@@ -18,7 +18,9 @@ from saewidgets.widgets import messages as m
 
 FOLDER = Path(__file__).parent.parent / "tests" / "wire"
 
-NOTE = m.Note(what="Loss became NaN at step 449 (1.84M tokens).", hint="Lower Learning rate.", kind="nan")
+NOTE = m.Note(
+    what="Loss became NaN at step 449 (1.84M tokens).", where="train_01J8", hint="Lower Learning rate.", kind="nan"
+)
 CARD = m.Card(
     id="train_01J8", name="gpt2-l6-topk-k32", status="running", model="gpt2", hook_name="blocks.6.hook_resid_post",
     architecture="TopK k 32", d_sae=16_384, device="cuda:0", tokens_total=10_000_000, tokens_done=6_201_344, step=1514,
@@ -38,7 +40,7 @@ ESTIMATE = m.Estimate(
     device="cuda:0", memory=(m.Segment(label="Model", bytes=800_000_000),), memory_total_bytes=2_900_000_000,
     device_total_bytes=8_000_000_000, device_free_bytes=6_100_000_000, seconds=208.0, tokens_per_second=48_000.0,
     basis="measured on this device", disk_bytes=1_000_000_000, disk_free_bytes=41_000_000_000, queue=1,
-    warnings=("Not enough memory on cuda:0.",),
+    queue_seconds=79.0, warnings=("Not enough memory on cuda:0.",),
 )
 CONFIG = {"model": "demo", "sae": {"architecture": "topk", "k": 32}}
 
@@ -66,7 +68,7 @@ EXAMPLES: tuple[m.Wire, ...] = (
     ),
     m.FormData(fields=(FIELD,), defaults={"sae.k": 32}, devices=(DEVICE,), suggestions={"model": ("demo",)}),
     m.CheckResult(
-        fields={"sae.k": "k is 20,000 but d_sae is 16,384."}, hints={"model": "124M parameters"},
+        fields={"sae.k": "k is 20,000 but d_sae is 16,384."}, hints={"model": "124M parameters"}, pending=("model",),
         model=m.ModelFacts(parameters=124_000_000, layers=12, d_model=768, context=1024, d_in=768),
         name="gpt2-l6-topk-k32", estimate=ESTIMATE,
     ),

@@ -128,6 +128,7 @@ export const CARDS: Card[] = [
     tiles: { loss: "NaN", l0: null, fvu: null, ce_loss_score: null, dead: null },
     note: {
       what: "Loss became NaN at step 449 (1.84M tokens).",
+      where: null,
       hint: "Last good checkpoint: step 400, FVU 0.164. Lower Learning rate (now 1e-3), or set Gradient clip to 1.0.",
       kind: "nan",
     },
@@ -189,6 +190,7 @@ export function failingState(): PanelState {
     ...fullState(),
     notice: {
       what: "The catalog is on a network drive.",
+      where: null,
       hint: "It works without WAL: slower, and two kernels wait for each other.",
       kind: "warning",
     },
@@ -304,6 +306,7 @@ export const FORM: FormData = {
 export const CHECK: CheckResult = {
   fields: {},
   hints: { corpus: "2.1M tokens, ships with the package" },
+  pending: [],
   model: { parameters: 124_000_000, layers: 12, d_model: 768, context: 1024, d_in: 768 },
   name: "gpt2-l6-topk-k32",
   estimate: {
@@ -322,6 +325,7 @@ export const CHECK: CheckResult = {
     disk_bytes: 1e9,
     disk_free_bytes: 41e9,
     queue: 1,
+    queue_seconds: 79,
     warnings: [],
   },
 };

@@ -191,11 +191,11 @@ class JobStore:
         self._database.write(lambda session: self._recorder.record(session, owner, batch))
 
     def log(self, job_id: str, *, limit: int | None = None, offset: int = 0) -> builtins.list[LogLine]:
-        """The job's log, oldest first."""
-        query = select(JobLogRow).where(JobLogRow.job_id == job_id).order_by(JobLogRow.id).limit(limit)
+        """The last `limit` lines of the job's log, oldest first; `offset` leaves out so many of the newest."""
+        query = select(JobLogRow).where(JobLogRow.job_id == job_id).order_by(JobLogRow.id.desc()).limit(limit)
         with self._database.read() as session:
-            rows = session.scalars(query.offset(offset or None))
-            return [LogLine(row.message, row.level, row.time) for row in rows]  # type: ignore[arg-type]
+            rows = session.scalars(query.offset(offset or None)).all()
+        return [LogLine(row.message, row.level, row.time) for row in reversed(rows)]  # type: ignore[arg-type]
 
 
 def _find(session: Session, job_id: str) -> JobRow:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
@@ -45,7 +46,11 @@ class SAEStore:
         metadata: Mapping[str, Any] | None = None,
         id: str | None = None,
     ) -> SAERecord:
-        """Take an SAE into the library. `source` is trained, huggingface, gemma_scope or local."""
+        """Take an SAE into the library. `source` is trained, huggingface, gemma_scope or local.
+
+        A training has one SAE here. If `training_id` has one already (another process was quicker), nothing is
+        written and that one is returned: its `id` is not the one that was asked for.
+        """
         if source not in SOURCES:
             raise ValueError(f"The source of an SAE is one of {', '.join(SOURCES)}, not {source!r}.")
 
@@ -60,6 +65,30 @@ class SAEStore:
             session.flush()
             return sae_record(row, self._files)
 
+        try:
+            return self._database.write(write)
+        except IntegrityError:
+            existing = self.by_training(training_id) if training_id is not None else None
+            if existing is None:  # another constraint
+                raise
+            return existing
+
+    def replace(
+        self, sae_id: str, *, path: str | Path, size_bytes: int, metadata: Mapping[str, Any]
+    ) -> tuple[SAERecord, str]:
+        """Let an SAE stand for other files: its training has learned more. `metadata` replaces what was there.
+
+        Returns:
+            The record, and the path it had before; the caller removes the files there.
+        """
+
+        def write(session: Session) -> tuple[SAERecord, str]:
+            row = _find(session, sae_id)
+            before = self._files.absolute(row.path)
+            row.path, row.size_bytes, row.host = self._files.stored(path), size_bytes, self._host
+            row.details = dict(metadata)
+            return sae_record(row, self._files), before
+
         return self._database.write(write)
 
     def get(self, sae_id: str) -> SAERecord:
@@ -69,7 +98,7 @@ class SAEStore:
 
     def by_training(self, training_id: str) -> SAERecord | None:
         """The SAE imported from a run; None if there is none yet."""
-        query = select(SAERow).where(SAERow.training_id == training_id).order_by(SAERow.id).limit(1)
+        query = select(SAERow).where(SAERow.training_id == training_id)
         with self._database.read() as session:
             row = session.scalars(query).one_or_none()
             return None if row is None else sae_record(row, self._files)

@@ -226,7 +226,7 @@ class SAERow(Base):
     d_sae: Mapped[int]
     format: Mapped[str] = mapped_column(String(64))
     path: Mapped[str]
-    training_id: Mapped[str | None] = mapped_column(Key, ForeignKey("trainings.id", ondelete="SET NULL"), index=True)
+    training_id: Mapped[str | None] = mapped_column(Key, ForeignKey("trainings.id", ondelete="SET NULL"), unique=True)
     size_bytes: Mapped[int]
     host: Mapped[str] = mapped_column(String(255))
     details: Mapped[dict[str, Any]]

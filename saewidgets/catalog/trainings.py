@@ -15,6 +15,7 @@ from saewidgets.catalog.files import Files
 from saewidgets.catalog.ids import new_training_id
 from saewidgets.catalog.queue import now, queue_positions
 from saewidgets.catalog.rows import error_of, progress_of
+from saewidgets.catalog.statuses import statuses
 from saewidgets.catalog.tables import CheckpointRow, JobRow, SAERow, TrainingRow
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus
@@ -107,7 +108,7 @@ class TrainingStore:
         """Runs that fit all that is given.
 
         Args:
-            status: one or several.
+            status: one or several. Raises `ConfigError` if there is no such status.
             model: the exact name.
             search: text in name, model, dataset, hook name, architecture or id, upper or lower case alike.
             group_id: runs of one group.
@@ -210,8 +211,7 @@ class TrainingStore:
         """For a query that joins the jobs."""
         found: builtins.list[ColumnElement[bool]] = []
         if status is not None:
-            wanted = [status] if isinstance(status, str) else status
-            found.append(_SHOWN_STATUS.in_([JobStatus(s).value for s in wanted]))
+            found.append(_SHOWN_STATUS.in_(sorted(statuses(status))))
         if model is not None:
             found.append(TrainingRow.model == model)
         if group_id is not None:

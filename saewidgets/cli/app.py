@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from saewidgets import __version__
-from saewidgets.cli import control, demo, doctor, lab, metrics, remove, runs, train
+from saewidgets.cli import catalog, control, demo, doctor, lab, metrics, remove, runs, train
 from saewidgets.cli.output import write
 from saewidgets.cli.session import session
 
@@ -57,3 +57,4 @@ app.command("retry")(control.retry)
 app.command("delete")(remove.delete)
 app.command("lab")(lab.lab)
 app.command("doctor")(doctor.doctor)
+app.add_typer(catalog.catalog, name="catalog")

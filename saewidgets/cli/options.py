@@ -8,4 +8,7 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, a unique beginning of it, or its name.")]
+RunId = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="Id of the run, a unique beginning of it (4 characters or more), or its name."),
+]

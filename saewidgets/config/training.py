@@ -22,9 +22,18 @@ class OptimizerConfig(Config):
     """Adam and its schedules. Steps are optimiser steps (`batch_size` tokens each)."""
 
     lr: float = Field(default=3e-4, gt=0, le=1, title="Learning rate", description="Adam's peak learning rate.")
-    beta1: float = Field(default=0.9, ge=0, lt=1, title="Beta 1")
-    beta2: float = Field(default=0.999, ge=0, lt=1, title="Beta 2")
-    eps: float = Field(default=1e-8, gt=0, title="Epsilon")
+    beta1: float = Field(
+        default=0.9, ge=0, lt=1, title="Beta 1",
+        description="How slowly Adam's running mean of the gradient changes. 0.9 is usual.",
+    )
+    beta2: float = Field(
+        default=0.999, ge=0, lt=1, title="Beta 2",
+        description="How slowly Adam's running mean of the squared gradient changes. 0.999 is usual.",
+    )
+    eps: float = Field(
+        default=1e-8, gt=0, title="Epsilon",
+        description="Added to the divisor of Adam's step, so that tiny gradients make no large steps. 1e-8 is usual.",
+    )
     weight_decay: float = Field(default=0.0, ge=0, title="Weight decay", description="Decoupled (AdamW) weight decay.")
     grad_clip: float | None = Field(
         default=1.0, gt=0, title="Gradient clip", description="Largest norm of the gradient; empty turns clipping off."

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from saewidgets.errors import ConfigError
 
@@ -14,13 +15,21 @@ if TYPE_CHECKING:
 
 # Discriminated unions put the chosen branch's tag into the location; a person never typed it.
 _TAGS = frozenset({"standard", "topk", "batchtopk", "jumprelu", "demo", "text", "model-instance"})
+_MEANINGFUL = 2**53  # larger bounds only keep numbers exact on their way; nobody needs to hear of them
+_LONGEST = 60  # characters of a wrong text that are repeated
+
+_WHOLE = frozenset({"int_type", "int_parsing", "int_parsing_size", "int_from_float"})
+_NUMBER = frozenset({"float_type", "float_parsing", "finite_number"})
+_BOUND = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
+_TRUTH = frozenset({"bool_type", "bool_parsing"})
+_BRANCH = frozenset({"union_tag_invalid", "union_tag_not_found"})
 
 
 def _field(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location if not (isinstance(part, str) and part in _TAGS))
 
 
-def _sentence(item: Mapping[str, Any]) -> str:
+def _sentence(item: Mapping[str, Any], field: FieldInfo | None) -> str:
     kind, context = item["type"], item.get("ctx") or {}
     if kind == "missing":
         return "A value is required."
@@ -28,20 +37,144 @@ def _sentence(item: Mapping[str, Any]) -> str:
         return "There is no such setting."
     if kind in ("value_error", "assertion_error"):
         return str(context.get("error", item["msg"]))
-    shown = item.get("input")
-    value = f" (got {shown!r})" if isinstance(shown, str | int | float | bool) else ""
-    return f"{item['msg']}{value}."
+    given = item.get("input")
+    if kind in _BRANCH:
+        if kind == "union_tag_not_found":
+            return "A value is required."
+        name = str(context["discriminator"]).strip("'").capitalize()
+        tags = str(context["expected_tags"]).replace("'", "").split(", ")
+        return f"{name} is {_shown(context['tag'])}. {_choose(tags)}"
+    subject = (field.title if field else None) or str(item["loc"][-1] if item["loc"] else "This").replace("_", " ")
+    what = f"{subject} is {_shown(given)}"
+    if kind in _WHOLE or kind in _NUMBER or kind in _BOUND:
+        if field is not None and _exceeds_what_is_not_said(given, field):
+            what = f"{subject} is too large"
+        whole = kind in _WHOLE or (field is not None and int in _types(field))
+        return f"{what}. {_enter('a whole number' if whole else 'a number', field)}"
+    if kind in _TRUTH:
+        return f"{what}. Enter yes or no."
+    if kind == "literal_error":
+        choices = [choice for each in _types(field) for choice in get_args(each)] if field else []
+        return f"{what}. {_choose(choices or [str(context.get('expected'))])}"
+    if kind == "string_too_long":
+        return f"{subject} has {len(str(given)):,} characters. Enter at most {context['max_length']:,}."
+    if kind in ("string_too_short", "string_type"):
+        return f"{what}. {_enter('some text', field)}"
+    return f"{what}. {item['msg']}."
+
+
+def _exceeds_what_is_not_said(given: Any, field: FieldInfo) -> bool:
+    """The value is above a bound that the sentence does not give."""
+    bounds = [rule.le for rule in field.metadata if getattr(rule, "le", None) is not None]
+    return any(isinstance(given, int | float) and given > bound >= _MEANINGFUL for bound in bounds)
+
+
+def _choose(choices: list[Any]) -> str:
+    *most, last = (str(choice) for choice in choices)
+    return f"Choose {', '.join(most)} or {last}." if most else f"Choose {last}."
+
+
+def _enter(noun: str, field: FieldInfo | None) -> str:
+    """ "Enter a number above 0, at most 1; 3e-4 is usual." """
+    if field is None:
+        return f"Enter {noun}."
+    low: tuple[str, float] | None = None
+    high: tuple[str, float] | None = None
+    for rule in field.metadata:
+        for name, word in (("gt", "above"), ("ge", "at least")):
+            if getattr(rule, name, None) is not None:
+                low = (word, getattr(rule, name))
+        for name, word in (("lt", "below"), ("le", "at most")):
+            if getattr(rule, name, None) is not None and abs(getattr(rule, name)) < _MEANINGFUL:
+                high = (word, getattr(rule, name))
+    if low and high and (low[0], high[0]) == ("at least", "at most"):
+        bounds = f" from {_shown(low[1])} to {_shown(high[1])}"
+    else:
+        bounds = " " + ", ".join(f"{word} {_shown(bound)}" for word, bound in filter(None, (low, high)))
+        bounds = bounds.replace(" at", " of at", 1) if bounds.startswith(" at") else bounds
+    empty = ", or leave it empty" if type(None) in _types(field) else ""
+    default = field.get_default(call_default_factory=False)
+    usual = f"; {_shown(default)} is usual" if isinstance(default, int | float | str) and default != "" else ""
+    return f"Enter {noun}{bounds.rstrip()}{empty}{usual}."
+
+
+def _shown(value: Any) -> str:
+    """A value as a reader would type it: 20,000, 3e-4, 1e30, "abc"."""
+    if value is None or value == "":
+        return "empty"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and abs(value) < 10**15:
+        return f"{value:,}"
+    if isinstance(value, int | float):
+        try:
+            number = float(value)
+        except OverflowError:  # an integer of more than 308 digits
+            return "more than 1e308"
+        if number.is_integer() and abs(number) < 10**15:
+            return f"{number:,.0f}"
+        text = f"{number:.6g}" if float(f"{number:.6g}") == number else repr(number)
+        if 0 < abs(number) < 0.01 and "e" not in text:
+            mantissa, power = f"{number:.15e}".split("e")
+            text = f"{float(mantissa):.12g}e{power}"
+        mantissa, _, power = text.partition("e")
+        return f"{mantissa}e{int(power)}" if power else text
+    if isinstance(value, str):
+        return f'"{value}"' if len(value) <= _LONGEST else f'"{value[:_LONGEST]}…"'
+    return "a list" if isinstance(value, list | tuple) else f"a {type(value).__name__}"
+
+
+def _types(field: FieldInfo) -> tuple[Any, ...]:
+    """What the field may be: the members of a union, else its one type."""
+    annotation: Any = field.annotation
+    is_union = any(each is type(None) or isinstance(each, type) for each in get_args(annotation))
+    return get_args(annotation) if is_union else (annotation,)
+
+
+def _models(name: str) -> Iterator[type[BaseModel]]:
+    """The classes of settings of that name. Found among all: their base class stands above this module."""
+    waiting: list[type[BaseModel]] = [BaseModel]
+    while waiting:
+        model = waiting.pop()
+        if model.__name__ == name and model.__module__.startswith("saewidgets."):
+            yield model
+        waiting.extend(model.__subclasses__())
+
+
+def _info(root: str, location: tuple[int | str, ...]) -> FieldInfo | None:
+    """The declaration of the field at `location` below the model named `root`."""
+    models = list(_models(root))
+    found: FieldInfo | None = None
+    for part in location:
+        if isinstance(part, str) and part in _TAGS:
+            models = [model for model in models if _tag(model) == part] or models
+            continue
+        found = next((model.model_fields[str(part)] for model in models if str(part) in model.model_fields), None)
+        if found is None:
+            return None
+        models = [each for each in _types(found) if isinstance(each, type) and issubclass(each, BaseModel)]
+    return found
+
+
+def _tag(model: type[BaseModel]) -> Any:
+    for name in ("architecture", "kind"):
+        if name in model.model_fields:
+            return model.model_fields[name].default
+    return None
 
 
 def config_errors(error: ValidationError) -> dict[str, str]:
     """Dotted field name → one sentence. Errors that concern the whole model stand under ``""``."""
     found: dict[str, str] = {}
     for item in error.errors(include_url=False):
-        field, sentence = _field(tuple(item["loc"])), _sentence(item)
-        cause = (item.get("ctx") or {}).get("error")
+        field, sentence = _field(tuple(item["loc"])), _sentence(item, _info(error.title, tuple(item["loc"])))
+        context = item.get("ctx") or {}
+        cause = context.get("error")
         if isinstance(cause, ConfigError) and cause.where:
             field = ".".join(filter(None, [field, cause.where]))
             sentence = " ".join(filter(None, [cause.what, cause.hint]))
+        elif item["type"] in _BRANCH:
+            field = ".".join(filter(None, [field, str(context.get("discriminator", "")).strip("'")]))
         found.setdefault(field, sentence)
     return found
 

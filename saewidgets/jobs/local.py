@@ -18,6 +18,7 @@ class LocalJob:
     job_id: str
     runner: Runner | None  # None once it has completed: nothing can run it again
     resumed: bool
+    given: bool = False  # the runner was handed to `submit`: the row alone cannot make it again
     has_checked: bool = False  # it has passed its first pause point
     control: JobControl | None = None
     thread: threading.Thread | None = None
@@ -31,7 +32,6 @@ class LocalJob:
     def ask(self, request: Request) -> None:
         if self.control is not None:
             self.control.ask(request)
-
 
     def ask_checkpoint(self) -> bool:
         """Pass the wish on; False if nothing runs."""

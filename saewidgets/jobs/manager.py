@@ -59,6 +59,7 @@ class JobManager:
         self.owner = new_owner(self.settings.host)
         self._store = store
         self._factories: dict[str, Factory] = {}
+        self._ended: dict[str, Callable[[JobRecord], None]] = {}
         self._lock = threading.RLock()
         self._interactive: dict[str, InteractiveQueue] = {}
         self._fanout = Fanout(self.settings.notify_interval)
@@ -76,9 +77,18 @@ class JobManager:
 
     # ------------------------------------------------------------------------------------------------ starting
 
-    def register(self, kind: str, factory: Factory) -> None:
-        """Say how to make the runner of a `kind` of job from its row: needed to resume one that began elsewhere."""
+    def register(self, kind: str, factory: Factory, ended: Callable[[JobRecord], None] | None = None) -> None:
+        """Say how to make the runner of a `kind` of job from its row: needed to resume one that began elsewhere.
+
+        Args:
+            kind: the kind of job.
+            factory: makes the runner; called again at every resume.
+            ended: called when this process learns that a job of this kind has a final status, from any thread, maybe
+                more than once. It must be quick and not raise.
+        """
         self._factories[kind] = factory
+        if ended is not None:
+            self._ended[kind] = ended
 
     def submit(
         self,
@@ -111,7 +121,7 @@ class JobManager:
         except BaseException:
             self._store.delete(job_id)
             raise
-        self._own.enlist(LocalJob(job_id, runner, resumed=False))
+        self._own.enlist(LocalJob(job_id, runner, resumed=False, given=run is not None))
         self.publish(record)
         self._keeper.wake()
         return Job(self, job_id)
@@ -141,7 +151,8 @@ class JobManager:
             if record.status is JobStatus.INTERRUPTED and local is not None and local.is_running:
                 self._keeper.wake()  # this process was only asleep: the keeper takes it back
                 return
-            runner = (local.runner if local is not None else None) or self._make_runner(record)
+            given = local.runner if local is not None and local.given else None
+            runner = given or self._make_runner(record)
             changes = {
                 "status": JobStatus.QUEUED,
                 "owner": self.owner,
@@ -149,7 +160,7 @@ class JobManager:
             }
             changed = self._store.change(job_id, changes, when={record.status})
             if changed is not None:
-                self._own.enlist(LocalJob(job_id, runner, resumed=True))
+                self._own.enlist(LocalJob(job_id, runner, resumed=True, given=given is not None))
                 self.publish(changed)
                 self._keeper.wake()
                 return
@@ -356,6 +367,9 @@ class JobManager:
             self._news += 1
             self._fanout.put(record.id, record)
             self._published.notify_all()
+        ended = self._ended.get(record.kind)
+        if ended is not None and record.status.is_final:
+            ended(record)
 
     def _ask(
         self, record: JobRecord, command: Command | None, status: JobStatus, note: str | None = None

@@ -189,9 +189,10 @@ class Owner:
         thread = threading.Thread(
             target=self._work, args=(job, context, queue), name=f"saewidgets-{job.job_id}", daemon=True
         )
-        job.thread = thread
         queue.enter()
-        thread.start()
+        with self._lock:  # whoever sees the thread may join it, so it has begun by then
+            job.thread = thread
+            thread.start()
 
     def _has_checked(self, job: LocalJob) -> None:
         job.has_checked = True

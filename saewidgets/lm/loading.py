@@ -151,7 +151,7 @@ def wrap_model(model: Any, tokenizer: Any, name: str | None = None) -> LoadedMod
     if not hasattr(model, "config"):
         raise ConfigError(
             f"{type(model).__name__} is not a transformers model.", where="model",
-            hint="Pass what AutoModelForCausalLM.from_pretrained returns, or a name.",
+            hint="Pass what AutoModelForCausalLM.from_pretrained returns; a name goes into the configuration.",
         )
     config = text_config(model)
     return LoadedModel(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from saewidgets.render.html import Html, tag
 from saewidgets.render.numbers import tokens
-from saewidgets.render.ticks import linear_ticks, log_ticks, tick_text
+from saewidgets.render.ticks import linear_ticks, log_ticks, tick_text, widened
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +73,7 @@ def line_chart(title: str, lines: Sequence[Line], *, width: int = 280, height: i
     if not ys or not xs:
         nothing = tag("text", "no data yet", x=44, y=height / 2, font_size=11, fill="currentColor", opacity=0.7)
         return tag("svg", caption, nothing, aria_label=f"{title}: no data yet", **box)
-    low, high = min(ys), max(ys)
-    if low == high:
-        low, high = (low / 1.1, high * 1.1) if log_y else (low - 0.5, high + 0.5)
+    low, high = widened(min(ys), max(ys))
     start = min(0.0, *xs)
     fx = _scale(start, max(xs), 44, width - 8, False)
     fy = _scale(low, high, height - 24, 22, log_y)

@@ -17,7 +17,7 @@ def tokens(value: float) -> str:
 
 
 def metric(name: str, value: float | str | None) -> str:
-    """A metric with its usual decimals; dead latents (a share) in per cent."""
+    """A metric with its usual decimals (fewer where it is large); dead latents (a share) in per cent."""
     if value is None:
         return NONE
     value = float(value)
@@ -25,7 +25,21 @@ def metric(name: str, value: float | str | None) -> str:
         return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
     if name == "dead":
         return f"{100 * value:.1f} %"
-    return f"{value:,.{DECIMALS.get(name, 4)}f}"
+    return decimal(value, DECIMALS.get(name, 4))
+
+
+def decimal(value: float, digits: int) -> str:
+    """A finite value with `digits` decimals below 100, one from there (219.7), none from 1,000, 3.3e5 from 1e5 on.
+
+    The same rule as `decimal` of `js/src/lib/format.ts`.
+    """
+    size = abs(value)
+    if size >= 99_999.5:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    if size >= 999.95:
+        return f"{value:,.0f}"
+    return f"{value:.{digits if round(size, digits) < 100 else 1}f}"
 
 
 def duration(seconds: float) -> str:

@@ -37,8 +37,19 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
     return inside if len(inside) >= 2 else linear_ticks(low, high, 3)
 
 
+def widened(low: float, high: float) -> tuple[float, float]:
+    """`low` to `high`, but at least a tenth of their middle to each side: the noise of a flat line is no news."""
+    middle = low + (high - low) / 2
+    half = 0.1 * abs(middle) or 0.1
+    return (low, high) if (high - low) / 2 >= half else (middle - half, middle + half)
+
+
 def tick_text(value: float) -> str:
-    """The shortest exact-looking label: 0.25, 2, 1,500, 1e-5."""
-    if value != 0 and abs(value) < 1e-4:
-        return f"{value:.0e}".replace("e-0", "e-")
-    return f"{value:,.6g}" if abs(value) < 1e15 else f"{value:.0e}"
+    """The shortest exact-looking label: 0.25, 2, 1,500, 1M, 1e-5."""
+    if value != 0 and (abs(value) < 1e-4 or abs(value) >= 1e12):
+        mantissa, exponent = f"{value:.0e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    for unit, suffix in ((1e9, "B"), (1e6, "M")):
+        if abs(value) >= unit * 0.9999995:  # six digits of less would be written with an exponent
+            return f"{value / unit:.6g}{suffix}"
+    return f"{value:,.6g}"

@@ -1,8 +1,9 @@
-"""What a run will need, before it starts: memory by part, disk, and time where a rate was measured. No torch.
+"""What a run will need, before it starts: memory by part, disk, and time where a rate is known. No torch.
 
 Sizes come from the shapes alone. What the allocator keeps back, and what a library needs at its peak, is only a
-rough addition ("Others"), so the estimate is to be read as "about this much"; docs/training.md compares it with
-measured peaks.
+rough addition ("Working memory"), so the estimate is to be read as "about this much"; docs/training.md compares it with
+measured peaks. `flops_per_token` counts the work of a run, so that a rate measured with one run (or with one matrix
+product) tells something about another.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _RUNTIME_BYTES = {"cpu": 300 * 2**20, "cuda": 600 * 2**20}  # torch with its kernels loaded
 _EVALUATION_BLOCK = 2**28  # evaluation holds at most this much of logits, and of latents, at once
 _SPARSE = frozenset({"topk", "batchtopk"})
+# Work that is bound by memory, as operations of a matrix product that takes as long (docs/training.md).
+_ADAM = 300  # per parameter: 28 bytes read and written; a core moves about one byte in the time of ten operations
+_GATHER = 4  # times slower than a product: rows of W_dec are read one by one
+_SELECT = 60  # per latent: pre-activations written, read again, compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class ModelSize:
 class Segment:
     """One part of the memory."""
 
-    label: Literal["Model", "SAE", "Activations", "Others"]
+    label: Literal["Model", "SAE", "Activations", "Working memory"]
     bytes: int
 
 
@@ -67,7 +72,8 @@ def estimate(
     model: ModelSize,
     d_in: int,
     *,
-    measured_rate: float | None = None,
+    rate: float | None = None,
+    basis: str = "",
     device: str = "cpu",
     model_is_loaded: bool = False,
 ) -> Estimate:
@@ -77,7 +83,8 @@ def estimate(
         config: the run.
         model: sizes of its language model.
         d_in: width of the activations.
-        measured_rate: training tokens per second of a similar run on this device.
+        rate: training tokens per second, measured or estimated.
+        basis: in words, where the rate is from.
         device: a torch device string.
         model_is_loaded: the user holds the model, so it takes no further memory.
     """
@@ -87,11 +94,63 @@ def estimate(
         Segment("Model", 0 if model_is_loaded else (model.parameters or 0) * _DTYPE_BYTES[config.model_dtype]),
         Segment("SAE", 4 * weights),  # weights, gradients, Adam's two moments
         Segment("Activations", _window_bytes(config, d_in)),
-        Segment("Others", _working_bytes(config, model, d_in) + runtime),
+        Segment("Working memory", _working_bytes(config, model, d_in) + runtime),
     )
-    seconds = config.steps * config.batch_size / measured_rate if measured_rate else None
-    basis = "measured on this device" if measured_rate else "no run was measured on this device yet"
-    return Estimate(device, memory, disk_bytes(config, d_in), seconds, measured_rate, basis)
+    seconds = config.steps * config.batch_size / rate if rate else None
+    return Estimate(device, memory, disk_bytes(config, d_in), seconds, rate or None, basis if rate else "")
+
+
+def flops_per_token(config: TrainingConfig, model: ModelSize, d_in: int, *, sparse: bool = True) -> float:
+    """Floating-point operations of one training token: the language model up to the hook, and the autoencoder's step.
+
+    A product of [m, n] and [n, p] counts 2 m n p. What is bound by memory instead (Adam, choosing the k largest,
+    gathering decoder rows) counts as the products that would take as long; see the constants.
+
+    Args:
+        config: the run.
+        model: sizes of its language model.
+        d_in: width of the activations.
+        sparse: k-sparse latents are decoded as such (the CPU's kernels), not as a dense matrix (everywhere else).
+    """
+    return model_flops(config, model) + sae_flops(config, d_in, sparse=sparse)
+
+
+def model_flops(config: TrainingConfig, model: ModelSize) -> float:
+    """Of the language model, per training token.
+
+    It stops at the hook. The first token of a context (BOS) is read but not trained on.
+    """
+    blocks = config.layer + (0 if config.hook_name.endswith("resid_pre") else 1)
+    attention = 4 * config.context_size * model.d_model  # scores, and values by scores
+    lost = 1 / (config.context_size - 1) if config.activations.exclude_special_tokens else 0.0
+    return blocks * (2 * _block_parameters(model) + attention) * (1 + lost)
+
+
+def sae_flops(config: TrainingConfig, d_in: int, *, sparse: bool = True) -> float:
+    """Of the autoencoder's forward, backward and optimiser step, per training token."""
+    sae = config.sae
+    adam = _ADAM * sae_parameters(config, d_in) / config.batch_size
+    if sae.architecture in _SPARSE and sparse:
+        active = getattr(sae, "k", 0)
+        # Encoding is dense, the four other products touch k latents only.
+        return 2 * d_in * sae.d_sae + 8 * d_in * active * _GATHER + _SELECT * sae.d_sae + adam
+    # Encode, decode, and the gradients of the latents and of both matrices.
+    return 10 * d_in * sae.d_sae + _SELECT * sae.d_sae + adam
+
+
+def _block_parameters(model: ModelSize) -> float:
+    """Parameters of one block: what the embeddings leave (they may be tied or not), 12 d² where nothing is known.
+
+    A block of the usual shape has at least 12 d² (attention 4 d², a feed-forward layer of width 4 d 8 d²).
+    """
+    usual = 12 * model.d_model**2
+    if model.parameters is None or not model.n_layers:
+        return usual
+    embedding = (model.vocab_size or 0) * model.d_model
+    tied, untied = ((model.parameters - n * embedding) / model.n_layers for n in (1, 2))
+    if untied >= 0.9 * usual:
+        return untied
+    return tied if tied > 0 else usual
 
 
 def sae_parameters(config: TrainingConfig, d_in: int) -> int:

@@ -32,7 +32,7 @@ def finite(value: float | None) -> float | None:
 def note_of(error: ErrorInfo | None, note: str | None = None) -> Note | None:
     """What a card says below its numbers."""
     if error is not None:
-        return Note(what=error.what, hint=error.hint, kind=error.kind)
+        return Note(what=error.what, where=error.where, hint=error.hint, kind=error.kind)
     return Note(what=note, kind="info") if note else None
 
 

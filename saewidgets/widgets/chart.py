@@ -12,7 +12,7 @@ import ipywidgets
 import numpy as np
 
 from saewidgets.render import Html, tag
-from saewidgets.render.ticks import linear_ticks, log_ticks, tick_text
+from saewidgets.render.ticks import linear_ticks, log_ticks, tick_text, widened
 from saewidgets.widgets.chart_style import (
     DASHES,
     MARKERS,
@@ -21,6 +21,7 @@ from saewidgets.widgets.chart_style import (
     RAW_WIDTH,
     SLOTS,
     SMOOTH_WIDTH,
+    SVG_DASHES,
     Palette,
 )
 from saewidgets.widgets.series import Curve, Floats
@@ -40,6 +41,15 @@ class Slot:
 
     def all(self) -> tuple[Any, ...]:
         return (self.raw, self.smooth, self.marker)
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest value of one run, as text."""
+
+    slot: int
+    name: str
+    text: str
 
 
 @dataclass(slots=True)
@@ -65,9 +75,10 @@ class Chart:
     _caption: ipywidgets.HTML = None
     _slots: dict[int, Slot] = field(default_factory=dict)
     _zoom: bqplot.PanZoom = None
+    _fitted: tuple[float | None, float | None] = (None, None)  # the y range as it was set here, not by a reader
 
     def __post_init__(self) -> None:
-        self._caption = ipywidgets.HTML(layout=ipywidgets.Layout(margin="0", height="18px"))
+        self._caption = ipywidgets.HTML(layout=ipywidgets.Layout(margin="0", height="auto", min_height="18px"))
         self._caption.add_class("sw-caption")
         self._figure = bqplot.Figure(
             animation_duration=0,
@@ -109,6 +120,7 @@ class Chart:
         old_y = self.y
         self._slots = {}
         self.y = bqplot.LogScale() if look.log_y else bqplot.LinearScale()
+        self._fitted = (None, None)
         unpin(self.y)
         axes = [
             bqplot.Axis(scale=self.x, side="bottom", grid_lines="none", label_offset="26px"),
@@ -162,15 +174,30 @@ class Chart:
             put(slot.smooth, curve.x, curve.y)
             at = spread(len(curve.x), MARKS_PER_LINE, number) if len(curves) > 1 else np.empty(0, dtype=np.intp)
             put(slot.marker, curve.x[at], curve.y[at])
-        self._draw_y_ticks(curves)
+        parts = [curve.y for curve in curves.values()]
+        if self.look.show_raw:
+            parts += [curve.raw_y for curve in curves.values()]
+        low, high = extent(parts)
+        self._fit(low, high)
+        for axis in self._figure.axes:  # without data bqplot would label a scale that means nothing
+            if axis.visible != math.isfinite(high):
+                axis.visible = math.isfinite(high)
+        self._draw_y_ticks(low, high)
 
-    def _draw_y_ticks(self, curves: Mapping[int, Curve]) -> None:
-        low, high = self.y.min, self.y.max
-        if low is None or high is None:
-            parts = [curve.y for curve in curves.values()]
-            if self.look.show_raw:
-                parts += [curve.raw_y for curve in curves.values()]
-            low, high = extent(parts)
+    def _fit(self, low: float, high: float) -> None:
+        """Keep a line that hardly moves from filling the whole height; everything else bqplot fits to the data."""
+        if self.zoomed:
+            return
+        wider = widened(low, high) if math.isfinite(high) else (low, high)
+        wanted = (None, None) if not math.isfinite(high) or wider == (low, high) else wider
+        if wanted != self._fitted:
+            self._fitted = wanted  # first: whoever observes the scale asks `zoomed`
+            with self.y.hold_sync():
+                self.y.min, self.y.max = wanted
+
+    def _draw_y_ticks(self, low: float, high: float) -> None:
+        if self.y.min is not None and self.y.max is not None:
+            low, high = self.y.min, self.y.max
         ticks = log_ticks(low, high, 5) if self.look.log_y else linear_ticks(low, high, 4)
         set_ticks(self._figure.axes[1], ticks, [tick_text(value) for value in ticks])
 
@@ -181,12 +208,28 @@ class Chart:
             axis.label = label
         set_ticks(axis, ticks, labels)
 
-    def write_caption(self, values: Sequence[str]) -> None:
-        """The title and the newest value of every line."""
-        unit = f" {self.unit}" if self.unit and values else ""
-        text = tag("b", self.title) + " " + tag("span", " · ".join(values) + unit, class_="t2")
+    def write_caption(self, values: Sequence[Newest], *, keyed: bool = False, instead: str = "") -> None:
+        """The title and the newest values; `keyed`: each behind a piece of its line."""
+        parts: list[Html | str] = []
+        for value in values:
+            pair = tag("span", self._key(value), " ", value.text, style="white-space:nowrap") if keyed else value.text
+            parts += [" ", pair]
+        if self.unit and values:
+            parts += [" ", self.unit]
+        words = tag("span", *(parts or [" ", instead]), class_="t2")
+        # Six runs take two lines; Jupyter's own line height would leave a gap between them.
+        text = tag("div", tag("b", self.title), words, style="line-height:18px")
         if self._caption.value != text:
-            self._caption.value = Html(text)
+            self._caption.value = text
+
+    def _key(self, value: Newest) -> Html:
+        """The piece of line that stands for a run in the legend and on its card."""
+        number = value.slot % SLOTS
+        color = PALETTES[self.look.theme].series[number]
+        line = tag("path", d="M0 4H18", stroke=color, stroke_width=2, stroke_dasharray=SVG_DASHES[number])
+        style = "display:inline-block;vertical-align:middle;margin-left:4px"
+        label = {"role": "img", "aria_label": value.name}
+        return tag("svg", tag("title", value.name), line, width=18, height=8, viewBox="0 0 18 8", style=style, **label)
 
     def save_png(self) -> None:
         """Let the page download this chart as a picture."""
@@ -194,10 +237,12 @@ class Chart:
 
     @property
     def zoomed(self) -> bool:
-        return self.y.max is not None
+        """A reader chose the range of the y axis."""
+        return (self.y.min, self.y.max) != self._fitted
 
     def reset_zoom(self) -> None:
         """Follow the data again."""
+        self._fitted = (None, None)
         with self.y.hold_sync():
             self.y.min = self.y.max = None
 

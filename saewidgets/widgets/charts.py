@@ -14,7 +14,7 @@ from saewidgets.records import TrainingRecord
 from saewidgets.render import Html, Line, line_chart
 from saewidgets.render.numbers import metric, tokens
 from saewidgets.render.ticks import linear_ticks, tick_text
-from saewidgets.widgets.chart import Chart, Look, extent
+from saewidgets.widgets.chart import Chart, Look, Newest, extent
 from saewidgets.widgets.chart_style import PALETTES, SLOTS, SVG_DASHES
 from saewidgets.widgets.messages import ChartState
 from saewidgets.widgets.series import Columns, Curve, History
@@ -86,7 +86,9 @@ class Charts:
             self._fetch(record)
         for chart, spec in zip(self.charts, CHARTS, strict=True):
             chart.draw(self._curves(spec, state.log_y))
-            chart.write_caption([self._newest(record, spec) for record, _ in runs])
+            newest = [self._newest(record, slot, spec) for record, slot in runs]
+            shown = [value for value in newest if value is not None]
+            chart.write_caption(shown, keyed=len(runs) > 1, instead=self._instead())
         self._draw_x_axis()
 
     def show(self) -> None:
@@ -122,9 +124,13 @@ class Charts:
             for record, slot in self._runs
         }
 
-    def _newest(self, record: TrainingRecord, spec: Spec) -> str:
+    def _newest(self, record: TrainingRecord, slot: int, spec: Spec) -> Newest | None:
         value = next((record.latest[name] for name in spec.names if name in record.latest), None)
-        return metric(spec.names[0], value)
+        return Newest(slot, record.name, metric(spec.names[0], value)) if value is not None else None
+
+    def _instead(self) -> str:
+        """What a chart says that has no value to show."""
+        return "No values" if all(record.status.is_final for record, _ in self._runs) else "Waiting for the first step"
 
     def _draw_x_axis(self) -> None:
         low, high = self._x.min or 0.0, self._x.max

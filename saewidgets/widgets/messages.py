@@ -40,6 +40,7 @@ class Note(Wire):
     """What went wrong, below a card."""
 
     what: str
+    where: str | None = None  # the field, file or object it concerns, where `what` does not name it
     hint: str | None = None
     kind: str = "error"
 
@@ -290,7 +291,7 @@ class Segment(Wire):
 
 
 class Estimate(Wire):
-    """Before Start: memory by part, time, disk. `seconds` is None when nothing was measured on this device yet."""
+    """Before Start: memory by part, time, disk. `seconds` is None where the device could not be measured."""
 
     device: str
     memory: tuple[Segment, ...] = ()
@@ -299,10 +300,11 @@ class Estimate(Wire):
     device_free_bytes: int | None = None
     seconds: float | None = None
     tokens_per_second: float | None = None
-    basis: str = ""  # "measured on this device", "estimated from the matrix sizes"
+    basis: str = ""  # "measured on this device", "estimated from NAME" (of a run), "estimated"
     disk_bytes: int = 0
     disk_free_bytes: int | None = None
     queue: int = 0  # runs ahead on that device
+    queue_seconds: float | None = None  # how long they will take; None: none ahead, or it cannot be told
     warnings: tuple[str, ...] = ()
 
 
@@ -321,6 +323,7 @@ class CheckResult(Wire):
 
     fields: dict[str, str] = {}  # dotted field name → error sentence; empty when the form is good
     hints: dict[str, str] = {}  # dotted field name → a line of facts below the field
+    pending: tuple[str, ...] = ()  # fields still being looked up ("model"): check again in a second or two
     model: ModelFacts | None = None
     name: str = ""  # the name the run would get
     estimate: Estimate | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -93,11 +94,18 @@ class PanelCommands:
     def create(self, command: Create) -> dict[str, str]:
         config, fields = validate(command.config)
         if config is not None:
-            fields = self.check(Check(id=command.id, config=command.config)).fields
+            fields = self._settled(command.config)
         if config is None or fields:
             count = len(fields)
             raise FieldsError(f"{count} field{'s need' if count != 1 else ' needs'} attention.", fields)
         return self._start(config)
+
+    def _settled(self, config: dict[str, Any]) -> dict[str, str]:
+        """What is wrong with a form, once everything was looked up (for a minute at most: the run itself looks too)."""
+        end = time.monotonic() + 60
+        while (found := self.check(Check(id="", config=config))).pending and time.monotonic() < end:
+            time.sleep(0.1)
+        return found.fields
 
     def train_demo(self, command: TrainDemo) -> dict[str, str]:
         return self._start(self._trainings.demo_config())

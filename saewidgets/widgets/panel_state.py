@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from saewidgets.errors import NotFoundError
+from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.widgets.cards import card_of
 from saewidgets.widgets.charts import slots_for
@@ -128,14 +129,25 @@ class PanelModel:
                 self.mark_changed(None)  # nothing is known of what failed: read all again next time
                 raise
 
-    def _take_some(self, changed: Iterable[str | None]) -> None:
+    def _take_some(self, changed: set[str | None]) -> None:
         records = dict(self._records)
-        for training_id in changed:
+        self._read_again(changed, records)
+        if any(self._status(self._records, str(i)) is not self._status(records, str(i)) for i in changed):
+            # Whoever waits may have moved up, and nobody says so: their own records did not change.
+            waiting = {i for i, record in records.items() if record.status is JobStatus.QUEUED}
+            self._read_again(waiting - changed, records)
+        self._take(records)
+
+    def _read_again(self, training_ids: Iterable[str | None], records: dict[str, TrainingRecord]) -> None:
+        for training_id in training_ids:
             try:
                 records[str(training_id)] = self.workspace.trainings.get(str(training_id)).record
             except NotFoundError:  # deleted since: that is the news
                 records.pop(str(training_id), None)
-        self._take(records)
+
+    @staticmethod
+    def _status(records: Mapping[str, TrainingRecord], training_id: str) -> JobStatus | None:
+        return records[training_id].status if training_id in records else None
 
     def _take(self, records: dict[str, TrainingRecord]) -> None:
         with self._lock:

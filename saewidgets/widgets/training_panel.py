@@ -132,7 +132,8 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
     def _warm_up(self) -> None:
         """Load what the form's first check needs (torch, transformers: seconds), so that it answers at once later."""
         try:
-            self._panel.workspace.trainings.validate({})
+            # An impossible value: there is no estimate then, and so no measurement of the device beside a cell.
+            self._panel.workspace.trainings.validate({"tokens": 0})
         except Exception:  # nothing depends on it; whoever opens the form meets the same error, named
             logger.exception("The form could not be prepared")
 
@@ -217,7 +218,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
 def error_note(error: BaseException) -> Note:
     """An error as the line at the top of the panel."""
     if isinstance(error, SAEWidgetsError):
-        return Note(what=error.what, hint=error.hint)
+        return Note(what=error.what, where=error.where, hint=error.hint)
     return Note(what=f"{type(error).__name__}: {error}")
 
 

@@ -4,8 +4,9 @@ ws = Workspace()                 # $SAEWIDGETS_HOME, else ~/.saewidgets
 run = ws.trainings.create(TrainingConfig(...))
 """
 
+from saewidgets.catalog import upgrade_catalog
 from saewidgets.workspace.default import default_workspace
 from saewidgets.workspace.run import Run
 from saewidgets.workspace.workspace import Workspace
 
-__all__ = ["Run", "Workspace", "default_workspace"]
+__all__ = ["Run", "Workspace", "default_workspace", "upgrade_catalog"]

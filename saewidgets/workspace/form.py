@@ -1,4 +1,8 @@
-"""Checking a form before Start: errors by field, lines of facts, an estimate of memory, time and disk."""
+"""Checking a form before Start: errors by field, lines of facts, an estimate of memory, time and disk.
+
+Every field is checked by itself, whatever is wrong with the others. A model on the hub is looked up in a thread: no
+answer waits longer than `_PATIENCE` for the network, and one that is still waiting says so (`pending`).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,10 @@ if TYPE_CHECKING:
     from saewidgets.lm import ModelFacts
     from saewidgets.workspace.workspace import Workspace
 
-_FACTS_MAX_AGE = 300.0  # seconds; a mistyped hub id must not be asked for again at every key press
+_FACTS_MAX_AGE = 300.0  # seconds
+_ERROR_MAX_AGE = 30.0  # seconds; a mistyped id must not be asked for at every key press, a network may come back
+_PATIENCE = 0.7  # seconds one check waits for the hub; without a network it retries for 20 and more
+_MOST_LOOKUPS = 8  # at the same time; more are begun by later checks
 
 _ARCHITECTURES = {
     "standard": "ReLU with an L1 penalty",
@@ -26,6 +33,39 @@ _ARCHITECTURES = {
     "batchtopk": "k · batch largest latents kept per batch",
     "jumprelu": "a learned threshold per latent, L0 penalty",
 }
+# A rule about two fields says nothing while the other one has no value of its own.
+_DEPENDS_ON = {"tokens": "batch_size", "gradient_accumulation": "batch_size", "sae.k": "sae.d_sae"}
+_IN_THE_NAME = ("model", "hook_name", "sae", "sae.architecture", "sae.k")
+
+
+class _Lookup:
+    """One question for the facts of a model, answered in a thread of its own."""
+
+    def __init__(self, name: str, revision: str | None) -> None:
+        self.done = threading.Event()
+        self.found: ModelFacts | SAEWidgetsError | None = None
+        self.at = 0.0
+        self._asked = (name, revision)
+        threading.Thread(target=self._look, name="saewidgets-model-facts", daemon=True).start()
+
+    def _look(self) -> None:
+        from saewidgets.lm import model_facts  # torch: seconds to import
+
+        name, revision = self._asked
+        try:
+            self.found = model_facts(resolve_model(name), revision=revision)
+        except SAEWidgetsError as error:
+            self.found = error
+        except Exception as error:  # noqa: BLE001 - whatever a library raises here is about this model
+            self.found = SAEWidgetsError(f"The model cannot be looked up ({type(error).__name__}: {error}).")
+        finally:
+            self.at = time.monotonic()
+            self.done.set()
+
+    @property
+    def is_old(self) -> bool:
+        age = _ERROR_MAX_AGE if isinstance(self.found, SAEWidgetsError) else _FACTS_MAX_AGE
+        return self.done.is_set() and time.monotonic() - self.at > age
 
 
 class _FactsCache:
@@ -33,25 +73,25 @@ class _FactsCache:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._found: dict[tuple[str, str | None], tuple[float, ModelFacts | SAEWidgetsError]] = {}
+        self._lookups: dict[tuple[str, str | None], _Lookup] = {}
 
-    def get(self, name: str, revision: str | None) -> ModelFacts:
-        """Raises what `model_facts` raises."""
-        from saewidgets.lm import model_facts  # torch: seconds to import
+    def get(self, name: str, revision: str | None, patience: float | None) -> ModelFacts | None:
+        """The facts, or None when they are not there within `patience` seconds (None: however long it takes).
 
+        Raises what `model_facts` raises.
+        """
         key = (name, revision)
         with self._lock:
-            at, found = self._found.get(key, (-_FACTS_MAX_AGE, None))
-        if found is None or time.monotonic() - at > _FACTS_MAX_AGE:
-            try:
-                found = model_facts(resolve_model(name), revision=revision)
-            except SAEWidgetsError as error:
-                found = error
-            with self._lock:
-                self._found[key] = (time.monotonic(), found)
-        if isinstance(found, SAEWidgetsError):
-            raise found
-        return found
+            self._lookups = {k: lookup for k, lookup in self._lookups.items() if not lookup.is_old}
+            lookup = self._lookups.get(key)
+            if lookup is None:
+                if sum(not each.done.is_set() for each in self._lookups.values()) >= _MOST_LOOKUPS:
+                    return None
+                lookup = self._lookups[key] = _Lookup(name, revision)
+        lookup.done.wait(patience)
+        if isinstance(lookup.found, SAEWidgetsError):
+            raise lookup.found
+        return lookup.found
 
 
 _facts = _FactsCache()
@@ -59,54 +99,106 @@ _facts = _FactsCache()
 
 def check(workspace: Workspace, data: Mapping[str, Any], free_name: Callable[[str], str]) -> dict[str, Any]:
     """See `Trainings.validate`. Never raises for bad values."""
-    config, errors = validate(dict(data))
+    checked, errors = validate(dict(data))
     errors = dict(errors)
-    facts = _model(data, errors)
-    if facts is not None:
-        _check_model(data, config, facts, errors)
-    _check_corpus(config, errors)
-    device = _device(workspace, config, data, errors)
-    result: dict[str, Any] = {"fields": errors, "hints": _hints(data, config, facts, workspace, device)}
+    # With defaults in place of what is wrong, the rest can still be looked at.
+    config, wrong = (checked, frozenset[str]()) if checked is not None else _completed(data, errors)
+    facts, pending = _model(data, errors)
+    if config is not None:
+        _check_model(config, wrong, facts, errors)
+        _check_corpus(config, wrong, errors)
+    device = _device(workspace, config if "device" not in wrong else None, data, errors)
+    hints = _hints(data, config, wrong, facts, workspace, device)
+    result: dict[str, Any] = {"fields": errors, "hints": hints}
+    if pending:
+        result["pending"] = ("model",)
+        hints["model"] = f"looking up {str(data['model']).strip()} …"
     if facts is not None:
         result["model"] = {
             "parameters": facts.parameters, "layers": facts.n_layers, "d_model": facts.d_model,
             "context": facts.context, "d_in": facts.d_model,
         }  # fmt: skip
     if config is not None:
-        result["name"] = config.name or free_name(config.default_name)
-        if facts is not None and device is not None and not errors:
-            result["estimate"] = estimates.estimate_run(workspace, config, facts, device)
+        if config.name and "name" not in wrong:
+            result["name"] = config.name
+        elif not wrong.intersection(_IN_THE_NAME):
+            result["name"] = free_name(config.default_name)
+    if checked is not None and facts is not None and device is not None and not errors:
+        result["estimate"] = estimates.estimate_run(workspace, checked, facts, device)
     return result
 
 
-def _model(data: Mapping[str, Any], errors: dict[str, str]) -> ModelFacts | None:
+def _completed(data: Mapping[str, Any], errors: dict[str, str]) -> tuple[TrainingConfig | None, frozenset[str]]:
+    """The configuration with defaults for the wrong fields, and the names that say nothing in it.
+
+    What is wrong with the other fields but only shows now is added to `errors`.
+    """
+    rest: Any = dict(data)
+    dropped = set(errors)
+    for _ in range(4):  # a default may not fit either (k of a small d_sae): then the whole group goes
+        for name in dropped:
+            rest = _without(rest, name.split("."))
+        config, more = validate(rest)
+        if config is not None:
+            return config, frozenset(dropped)
+        for name, sentence in more.items():
+            if name in dropped or _DEPENDS_ON.get(name) in dropped:
+                dropped.add(name.split(".")[0])
+            else:
+                errors[name] = sentence
+                dropped.add(name)
+    return None, frozenset(dropped)
+
+
+def _without(data: Any, path: list[str]) -> Any:
+    """`data` less the value at `path` (less all of it where the path goes deeper than the data)."""
+    if not isinstance(data, Mapping) or path[0] not in data:
+        return data
+    rest = {key: value for key, value in data.items() if key != path[0]}
+    inner = data[path[0]]
+    if len(path) > 1 and isinstance(inner, Mapping) and path[1] in inner:
+        rest[path[0]] = _without(inner, path[1:])
+    return rest
+
+
+def _model(data: Mapping[str, Any], errors: dict[str, str]) -> tuple[ModelFacts | None, bool]:
+    """The facts of the model, if they are known, and whether they are still being looked up."""
+    from saewidgets.lm.loading import is_local  # torch: seconds to import
+
     name = data.get("model", "demo")
-    if not isinstance(name, str) or not name.strip():
-        return None
+    revision = data.get("model_revision") or None
+    if not isinstance(name, str) or not name.strip() or not isinstance(revision, str | None):
+        return None, False
+    name = name.strip()
     try:
-        return _facts.get(name.strip(), data.get("model_revision") or None)
+        # What lies on this machine is there in milliseconds, but for the first import of transformers.
+        found = _facts.get(name, revision, None if is_local(resolve_model(name)) else _PATIENCE)
     except SAEWidgetsError as error:
-        errors.setdefault("model", " ".join(filter(None, [error.what, error.hint])))
-        return None
+        what = error.what if name in error.what else f"{name}: {error.what}"
+        errors.setdefault("model", " ".join(filter(None, [what, error.hint])))
+        return None, False
+    return found, found is None
 
 
 def _check_model(
-    data: Mapping[str, Any], config: TrainingConfig | None, facts: ModelFacts, errors: dict[str, str]
+    config: TrainingConfig, wrong: frozenset[str], facts: ModelFacts | None, errors: dict[str, str]
 ) -> None:
-    if config is None:
+    if facts is None:
         return
     last = facts.n_layers - 1
-    if config.layer > last:
+    if "hook_name" not in wrong and config.layer > last:
         errors.setdefault("hook_name", f"Layer {config.layer} does not exist: {config.model} has layers 0 to {last}.")
-    if facts.context is not None and config.context_size > facts.context:
+    if "context_size" not in wrong and facts.context is not None and config.context_size > facts.context:
         errors.setdefault(
             "context_size",
             f"{config.context_size:,} tokens do not fit: {config.model} reads at most {facts.context:,}.",
         )
 
 
-def _check_corpus(config: TrainingConfig | None, errors: dict[str, str]) -> None:
-    for name in getattr(config.corpus, "files", ()) if config else ():
+def _check_corpus(config: TrainingConfig, wrong: frozenset[str], errors: dict[str, str]) -> None:
+    if any(name.split(".")[0] == "corpus" for name in wrong):
+        return
+    for name in getattr(config.corpus, "files", ()):
         if not Path(name).expanduser().exists():
             errors.setdefault(
                 "corpus", f'There is no file or folder {name!r}. Enter "demo", or the path of a text file or folder.'
@@ -131,10 +223,12 @@ def _device(
 
 
 def _hints(
-    data: Mapping[str, Any], config: TrainingConfig | None, facts: ModelFacts | None, workspace: Workspace, device: Any
+    data: Mapping[str, Any], config: TrainingConfig | None, wrong: frozenset[str], facts: ModelFacts | None,
+    workspace: Workspace, device: Any,
 ) -> dict[str, str]:
     hints = {"batch_size": "tokens per step"}
-    sae = data.get("sae") or {}
+    given = data.get("sae")
+    sae = given if isinstance(given, Mapping) else {}
     if (what := _ARCHITECTURES.get(str(sae.get("architecture", "topk")))) is not None:
         hints["sae.architecture"] = what
     if facts is not None:
@@ -146,12 +240,12 @@ def _hints(
         hints["hook_name"] = f"d_in {facts.d_model:,}"
         if facts.context:
             hints["context_size"] = f"at most {facts.context:,}"
-        d_sae = config.sae.d_sae if config else sae.get("d_sae")
-        if isinstance(d_sae, int):
-            hints["sae.d_sae"] = f"{d_sae / facts.d_model:.3g} × d_in"
+        if config is not None and not wrong.intersection({"sae", "sae.d_sae", "sae.architecture"}):
+            hints["sae.d_sae"] = f"{config.sae.d_sae / facts.d_model:.3g} × d_in"
     if config is not None:
-        hints["tokens"] = f"{config.steps:,} steps"
-        if config.corpus.kind == "demo":
+        if not wrong.intersection({"tokens", "batch_size"}):
+            hints["tokens"] = f"{config.steps:,} step{'s' * (config.steps != 1)}"
+        if config.corpus.kind == "demo" and not any(name.split(".")[0] == "corpus" for name in wrong):
             hints["corpus"] = "public-domain English, in the package"
     if device is not None:
         hints["device"] = _queue_hint(workspace, device.id)
@@ -161,7 +255,7 @@ def _hints(
 def _queue_hint(workspace: Workspace, device: str) -> str:
     running, waiting = estimates.load_of(workspace, device)
     if not running and not waiting:
-        return "free"
+        return "no training runs on it"
     parts = [f"{running} training runs" if running == 1 else f"{running} trainings run"] if running else []
     if waiting:
         parts.append(f"{waiting} wait{'s' if waiting == 1 else ''}")

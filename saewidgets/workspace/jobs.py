@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from saewidgets.catalog import statuses
 from saewidgets.events import JobStatus
 from saewidgets.jobs import Job
 from saewidgets.records import JobRecord, Records
@@ -20,10 +21,10 @@ class Jobs:
         self._manager = workspace.manager
 
     def list(
-        self, *, status: JobStatus | Collection[JobStatus] | None = None, kind: str | None = None
+        self, *, status: JobStatus | str | Collection[JobStatus | str] | None = None, kind: str | None = None
     ) -> Records[JobRecord]:
-        """Jobs of all processes, newest first."""
-        return self._manager.list(status=status, kind=kind)
+        """Jobs of all processes, newest first. Raises `ConfigError` if there is no such status."""
+        return self._manager.list(status=None if status is None else statuses(status), kind=kind)
 
     def get(self, job_id: str) -> Job:
         """The handle of a job. Raises `NotFoundError`."""

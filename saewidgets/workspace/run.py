@@ -13,6 +13,8 @@ from saewidgets.events import JobStatus, Progress
 from saewidgets.jobs import Job
 from saewidgets.records import CheckpointRecord, ErrorInfo, Records, SAERecord, TrainingRecord
 from saewidgets.render.runs import facts_card
+from saewidgets.workspace.checkpoints import reconcile
+from saewidgets.workspace.corpora import from_row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +51,13 @@ class Run:
 
     @property
     def config(self) -> TrainingConfig:
-        return TrainingConfig.from_data(self.record.config)
+        """Its configuration, with the text that it was given in memory.
+
+        Raises:
+            NotFoundError: that text is on another machine, or was deleted.
+        """
+        record = self.record
+        return from_row(record.config, record.folder)
 
     @property
     def status(self) -> JobStatus:
@@ -102,7 +110,7 @@ class Run:
         return self._workspace.catalog.checkpoints.list(self.id)
 
     def log(self, limit: int = 200) -> list[str]:
-        """The last lines of its log, oldest first."""
+        """The last `limit` lines of its log, oldest first."""
         self._workspace.manager.flush()
         lines = self._workspace.catalog.jobs.log(self._job_id, limit=limit)
         return [f"{datetime.fromtimestamp(line.time):%H:%M:%S} {_LEVELS[line.level]}{line.message}" for line in lines]
@@ -146,6 +154,7 @@ class Run:
     def _export_checkpoint(self) -> None:
         from saewidgets.training.export import export_checkpoint  # torch: seconds to import
 
+        reconcile(self._workspace.catalog, self.id, self.folder)  # it may have been killed
         found = export_checkpoint(self.config, self.folder)
         if found is not None:
             self._trainings.update(self.id, sae_path=str(found[0]))
@@ -158,9 +167,13 @@ class Run:
         """What the training returned; raises what made it fail."""
         return self.job.result(timeout)
 
-    def retry(self) -> Run:
-        """Start over as a new run of the same configuration, with `retry_of` set to this one."""
-        return self._workspace.trainings.retry(self.id)
+    def retry(self, *, model: Any = None, tokenizer: Any = None) -> Run:
+        """Start over as a new run of the same configuration, with `retry_of` set to this one.
+
+        Raises:
+            StateError: it was given a model that is no longer in memory; give `model` and `tokenizer` again.
+        """
+        return self._workspace.trainings.retry(self.id, model=model, tokenizer=tokenizer)
 
     def checkpoint_now(self) -> None:
         """Write a checkpoint after the current step.
@@ -206,12 +219,14 @@ class Run:
         return path
 
     def import_to_saes(self) -> SAERecord:
-        """Put its SAE into the library; a second call returns the same record."""
+        """Put its SAE into the library; a second call returns the same record, renewed if it has learned more."""
         return self._workspace.saes.import_training(self.id)
 
-    def evaluate(self, corpus: Any = None, *, tokens: int = 65_536) -> dict[str, float]:
+    def evaluate(
+        self, corpus: Any = None, *, tokens: int = 65_536, model: Any = None, tokenizer: Any = None
+    ) -> dict[str, float]:
         """See `Workspace.evaluate`."""
-        return self._workspace.evaluate(self, corpus, tokens=tokens)
+        return self._workspace.evaluate(self, corpus, tokens=tokens, model=model, tokenizer=tokenizer)
 
     def __repr__(self) -> str:
         record = self.record

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.config import TrainingConfig
-from saewidgets.errors import StateError
-from saewidgets.events import Emit, Event, Facts
+from saewidgets.errors import NotFoundError
+from saewidgets.events import Emit, Event, Facts, JobStatus
 from saewidgets.jobs import JobContext
 from saewidgets.records import JobRecord
+from saewidgets.workspace.checkpoints import reconcile
+from saewidgets.workspace.corpora import from_row
+from saewidgets.workspace.held import Held, HeldModels, missing
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -20,13 +20,8 @@ if TYPE_CHECKING:
 KIND = "training"
 TOKENS = "tokens"  # subfolder of the workspace with packed corpora, shared by all runs
 
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A model that the user loaded: used as it is, by this process only."""
-
-    model: Any
-    tokenizer: Any
+_ENDED = frozenset({JobStatus.COMPLETED, JobStatus.STOPPED, JobStatus.CANCELLED})
+"""A run in one of these does not need its user's model, unless it is resumed."""
 
 
 class TrainingRunners:
@@ -34,23 +29,30 @@ class TrainingRunners:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._held: dict[str, Held] = {}
-        self._lock = threading.Lock()
+        self._models = HeldModels()
 
     def hold(self, training_id: str, held: Held) -> None:
-        """Keep a user's model for this training, until it is deleted."""
-        with self._lock:
-            self._held[training_id] = held
+        """Keep a user's model for this training while it may run."""
+        self._models.keep(training_id, held)
+        for other in self._models.kept():  # another process may have ended one
+            try:
+                if other != training_id and self._workspace.catalog.trainings.get(other).status in _ENDED:
+                    self._models.let_go(other)
+            except NotFoundError:
+                self._models.forget(other)
 
     def held(self, training_id: str) -> Held | None:
-        """The user's model of this training, if it was handed in here."""
-        with self._lock:
-            return self._held.get(training_id)
+        """The user's model of this training, if it was handed in here and is still in memory."""
+        return self._models.get(training_id)
 
     def forget(self, training_id: str) -> None:
         """Let go of the user's model."""
-        with self._lock:
-            self._held.pop(training_id, None)
+        self._models.forget(training_id)
+
+    def ended(self, job: JobRecord) -> None:
+        """The run has ended: from now on its user decides how long the model stays in memory."""
+        if job.status in _ENDED:
+            self._models.let_go(str(job.payload["training_id"]))
 
     def make(self, job: JobRecord) -> Callable[[JobContext], Any]:
         """The runner of a training's job, from its row alone.
@@ -59,23 +61,26 @@ class TrainingRunners:
             StateError: the training used a model that only the process that started it has.
         """
         training_id = str(job.payload["training_id"])
-        held = self.held(training_id)
-        if held is None and job.payload.get("model_given"):
-            raise StateError(
-                "This training uses a model that was handed to it as an object, which this process does not have.",
-                where=training_id,
-                hint="Call create(..., model=..., tokenizer=...) again, or resume it where it was started.",
-            )
+        hint = "Call create(..., model=..., tokenizer=...) again, or resume it where it was started."
+        given = bool(job.payload.get("model_given"))
+        if (held := self.held(training_id)) is not None:
+            self._models.keep(training_id, held)
+        elif given:
+            raise missing(training_id, hint)
+        del held  # kept above, and only there: this function lives as long as the job is known here
 
         def run(context: JobContext) -> Any:
             from saewidgets.training import run_training  # torch: seconds to import
 
+            held = self.held(training_id)
+            if held is None and given:
+                raise missing(training_id, hint)
             trainings = self._workspace.catalog.trainings
             record = trainings.get(training_id)
             if context.resumed:
                 self._take_back(training_id, Path(record.folder))
             result = run_training(
-                TrainingConfig.from_data(record.config),
+                from_row(record.config, record.folder),
                 Path(record.folder),
                 emit=_with_note(context.emitter(training_id)),
                 control=context.control,
@@ -93,11 +98,9 @@ class TrainingRunners:
 
     def _take_back(self, training_id: str, folder: Path) -> None:
         """Forget what was measured after the checkpoint that a resumed run starts from: it is measured again."""
-        from saewidgets.training import list_checkpoints  # torch: seconds to import
-
-        kept = list_checkpoints(folder / "checkpoints")
-        self._workspace.catalog.checkpoints.keep_only(training_id, [str(checkpoint.path) for checkpoint in kept])
-        self._workspace.catalog.metrics.truncate(training_id, kept[0].step if kept else -1)
+        step = reconcile(self._workspace.catalog, training_id, folder)
+        if step is not None:
+            self._workspace.catalog.metrics.truncate(training_id, step)
 
 
 def _with_note(emit: Emit) -> Emit:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -9,23 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_training_id
 from saewidgets.config import TextCorpus, TrainingConfig
-from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
+from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import compute_lane
 from saewidgets.records import Records, TrainingRecord
 from saewidgets.settings import resolve_device
 from saewidgets.workspace import form
+from saewidgets.workspace.corpora import from_row, is_reference, to_row
 from saewidgets.workspace.demo import demo_config
 from saewidgets.workspace.files import remove_tree
+from saewidgets.workspace.held import Held, canonical, device_of, missing, take
 from saewidgets.workspace.metrics import wide
 from saewidgets.workspace.run import Run
-from saewidgets.workspace.training_job import KIND, Held, TrainingRunners
+from saewidgets.workspace.training_job import KIND, TrainingRunners
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 FOLDER = "trainings"
 MIN_FREE_BYTES = 64 * 1024**2  # below this not even a small run's first checkpoint fits
+_BEGINNING = re.compile(r"train_.{4,}", re.DOTALL)  # of an id: shorter ones are typing errors, not intentions
 
 
 class Trainings:
@@ -36,7 +41,7 @@ class Trainings:
         self._catalog = workspace.catalog
         self._runners = TrainingRunners(workspace)
         self._by_job: dict[str, list[str]] = {}
-        workspace.manager.register(KIND, self._runners.make)
+        workspace.manager.register(KIND, self._runners.make, self._runners.ended)
 
     # ------------------------------------------------------------------------------------------------ create
 
@@ -52,15 +57,36 @@ class Trainings:
             ConfigError: a setting cannot work; `where` names the field.
             StorageError: the disk is full.
         """
-        checked = config if isinstance(config, TrainingConfig) else TrainingConfig.from_data(config)
-        return self._start(checked, self._held(model, tokenizer))
+        if not isinstance(config, TrainingConfig):
+            if is_reference(config):
+                raise ConfigError(
+                    "This names the text of a training instead of holding it.", where="corpus.strings",
+                    hint="Use run.config, which holds the text, or run.retry().",
+                )
+            config = TrainingConfig.from_data(config)
+        return self._start(config, take(model, tokenizer))
 
-    def retry(self, training_id: str) -> Run:
-        """A new run of the same configuration, with `retry_of` set."""
+    def retry(self, training_id: str, *, model: Any = None, tokenizer: Any = None) -> Run:
+        """A new run of the same configuration, with `retry_of` set.
+
+        Args:
+            training_id: the earlier run.
+            model, tokenizer: as in `create`; needed again if that run was given a model that is no longer in memory.
+
+        Raises:
+            StateError: the model that it was given is no longer in memory.
+        """
         record = self._catalog.trainings.get(training_id)
-        config = TrainingConfig.from_data(record.config)
-        held = self._runners.held(training_id)
-        return self._start(config, held, name=record.name, retry_of=training_id)
+        held = take(model, tokenizer) or self._runners.held(training_id)
+        if held is None and self.was_given_a_model(record):
+            raise missing(training_id, "Give it again: retry(model=model, tokenizer=tokenizer).")
+        return self._start(from_row(record.config, record.folder), held, name=record.name, retry_of=training_id)
+
+    def was_given_a_model(self, record: TrainingRecord) -> bool:
+        """Whether a model was handed to this training as an object, in whichever process."""
+        if record.job_id is None:
+            return False
+        return bool(self._workspace.manager.get(record.job_id).payload.get("model_given"))
 
     def demo_config(self) -> TrainingConfig:
         """The run that *Train the demo* and ``saewidgets demo`` start."""
@@ -70,54 +96,60 @@ class Trainings:
         """The model that was handed in for a training, if that was in this process."""
         return self._runners.held(training_id)
 
-    def _held(self, model: Any, tokenizer: Any) -> Held | None:
-        if model is None and tokenizer is None:
-            return None
-        if model is None or tokenizer is None:
-            raise ConfigError(
-                "A loaded model needs its tokenizer and the other way round.",
-                where="model" if model is None else "tokenizer",
-                hint="Give both: create(config, model=model, tokenizer=tokenizer).",
-            )
-        return Held(model, tokenizer)
-
     def _start(
         self, config: TrainingConfig, held: Held | None, *, name: str | None = None, retry_of: str | None = None
     ) -> Run:
         config = self._concrete(config, held)
         training_id = new_training_id()
-        folder = self._workspace.folder / FOLDER / training_id
         lane = compute_lane(self._workspace.settings.host, config.device)
         self._check_disk()
-        if held is not None:
-            self._runners.hold(training_id, held)
+        folder = self._new_folder(training_id)
 
         def insert(job_id: str) -> None:
             self._catalog.trainings.create(
                 id=training_id, job_id=job_id, name=name or config.name or self._free_name(config.default_name),
-                config=config.to_data(), model=config.model, corpus=config.corpus.label, hook_name=config.hook_name,
+                config=data, model=config.model, corpus=config.corpus.label, hook_name=config.hook_name,
                 architecture=config.sae.architecture, d_sae=config.sae.d_sae, device=config.device, lane=lane,
                 tokens_total=config.steps * config.batch_size, folder=folder, retry_of=retry_of,
             )  # fmt: skip
-            folder.mkdir(parents=True, exist_ok=False)
 
         payload = {"training_id": training_id, "model_given": held is not None}
         try:
+            data = to_row(config, folder)
+            if held is not None:
+                self._runners.hold(training_id, held)
+            self._catalog.models.upsert(config.model)
+            self._catalog.datasets.upsert(self._dataset(config))
             self._workspace.manager.submit(KIND, payload, lane, before_start=insert)
         except BaseException:
-            self._runners.forget(training_id)
-            shutil.rmtree(folder, ignore_errors=True)
+            self._undo(training_id, folder)
             raise
-        self._catalog.models.upsert(config.model)
-        self._catalog.datasets.upsert(self._dataset(config))
         return Run(self._workspace, training_id)
+
+    def _new_folder(self, training_id: str) -> Path:
+        folder = self._workspace.folder / FOLDER / training_id
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise StorageError(
+                f"The folder of the run cannot be made: {error.strerror or error}.", where=str(folder),
+                hint="Check that the workspace can be written and that its disk has space.",
+            ) from error
+        return folder
+
+    def _undo(self, training_id: str, folder: Path) -> None:
+        """Leave nothing of a run that could not be queued."""
+        self._runners.forget(training_id)
+        with contextlib.suppress(SAEWidgetsError):  # usually there is no row; the error that counts is the first one
+            self._catalog.trainings.delete(training_id)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def _concrete(self, config: TrainingConfig, held: Held | None) -> TrainingConfig:
         """The configuration with what "auto" stands for and absolute paths: it must mean the same elsewhere."""
         changes: dict[str, Any] = {}
         if held is not None:
-            device = str(held.model.device)
-            if config.device not in ("auto", device):
+            device = device_of(held)
+            if config.device != "auto" and canonical(config.device) != device:
                 raise ConfigError(
                     f"The model you gave is on {device}, but the device is {config.device}.",
                     where="device",
@@ -145,7 +177,13 @@ class Trainings:
         return config.replace(**changes)
 
     def _check_disk(self) -> None:
-        free = shutil.disk_usage(self._workspace.folder).free
+        try:
+            free = shutil.disk_usage(self._workspace.folder).free
+        except OSError as error:
+            raise StorageError(
+                f"The workspace cannot be read: {error.strerror or error}.", where=str(self._workspace.folder),
+                hint="Was its folder moved or deleted? Open the workspace where it is now.",
+            ) from error
         if free < MIN_FREE_BYTES:
             raise StorageError(
                 f"Not enough disk space: {free / 1e6:.0f} MB free.",
@@ -178,28 +216,43 @@ class Trainings:
         limit: int | None = None,
         offset: int = 0,
     ) -> Records[TrainingRecord]:
-        """Runs, newest first. `search` looks in names, models and hook names."""
+        """Runs, newest first. `search` looks in names, models and hook names.
+
+        Raises:
+            ConfigError: there is no such status.
+        """
         self._workspace.manager.sweep()
         return self._catalog.trainings.list(status=status, model=model, search=search, limit=limit, offset=offset)
 
     def get(self, training_id: str) -> Run:
-        """The run with this id, with an id that begins so, or with this name.
+        """The run with this id, with this name, or whose id begins so: ``train_`` and at least four characters more.
 
         Raises:
-            NotFoundError: there is none, or several begin so; the message lists them.
+            NotFoundError: there is none, or several fit; the message lists them.
+            ConfigError: the id is empty.
         """
+        return Run(self._workspace, self._find(training_id, beginnings=True))
+
+    def _find(self, wanted: str, *, beginnings: bool = False) -> str:
+        """The id of the one run that `wanted` means. What destroys a run takes no beginnings of ids."""
+        if not wanted.strip():
+            raise ConfigError("The id of the training is empty.", where="training_id", hint="Give an id or a name.")
         try:
-            return Run(self._workspace, self._catalog.trainings.get(training_id).id)
+            return self._catalog.trainings.get(wanted).id
         except NotFoundError:
             records = self._catalog.trainings.list()
-        begins = [record.id for record in records if record.id.startswith(training_id)]
-        found = begins or [record.id for record in records if record.name == training_id]
+        begins = beginnings and _BEGINNING.fullmatch(wanted) is not None
+        found = [r.id for r in records if r.name == wanted or (begins and r.id.startswith(wanted))]
         if len(found) == 1:
-            return Run(self._workspace, found[0])
+            return found[0]
         if found:
             listed = ", ".join(found[:5])
-            raise NotFoundError(f"{len(found)} trainings match {training_id!r}: {listed}.", hint="Give the whole id.")
-        raise NotFoundError(f"There is no training {training_id!r}.", hint="List them with ws.trainings.list().")
+            raise NotFoundError(f"{len(found)} trainings match {wanted!r}: {listed}.", hint="Give the whole id.")
+        hint = "List them with ws.trainings.list()."
+        if any(r.id.startswith(wanted) for r in records):
+            needs = "at least four characters after train_" if beginnings else "the whole id, or the name"
+            hint = f"An id begins so, but this takes {needs}."
+        raise NotFoundError(f"There is no training {wanted!r}.", hint=hint)
 
     def metric_columns(
         self,
@@ -250,10 +303,15 @@ class Trainings:
     def delete(self, training_id: str) -> int:
         """Remove a run with its metrics, checkpoints and files. An SAE imported from it stays. Returns the bytes freed.
 
+        Args:
+            training_id: its whole id, or its name.
+
         Raises:
             StateError: it is running; stop it first.
+            NotFoundError: there is no such run, or several have this name.
+            ConfigError: the id is empty.
         """
-        record = self.get(training_id).record
+        record = Run(self._workspace, self._find(training_id)).record
         if record.status.is_active:
             raise StateError(f"{record.name} is {record.status}.", where=record.id, hint="Stop it, then delete it.")
         if record.status is JobStatus.QUEUED and record.job_id is not None:

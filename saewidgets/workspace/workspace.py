@@ -86,7 +86,15 @@ class Workspace:
         """
         return self.trainings.subscribe(callback)
 
-    def evaluate(self, what: str | Run, corpus: Any = None, *, tokens: int = 65_536) -> dict[str, float]:
+    def evaluate(
+        self,
+        what: str | Run,
+        corpus: Any = None,
+        *,
+        tokens: int = 65_536,
+        model: Any = None,
+        tokenizer: Any = None,
+    ) -> dict[str, float]:
         """Measure an SAE on text it was not trained on.
 
         Args:
@@ -94,20 +102,35 @@ class Workspace:
             corpus: other text than the one it was trained on (then all of it may be used); None takes the held-out
                 part of its own.
             tokens: about how many tokens to read.
+            model, tokenizer: a loaded model to measure it in; needed if it was trained on one that is no longer in
+                memory. Otherwise the model is loaded, on the run's device if this machine has it.
 
         Returns:
             ``fvu mse l0 ce_loss_score ce_loss_clean ce_loss_sae ce_loss_zero dead n_tokens …``; defined in
             `docs/evaluation.md`.
-        """
-        return reading.evaluate(self, what, corpus, tokens)
 
-    def read_features(self, what: str | Run, corpus: Any = None, *, n: int = 10, tokens: int = 131_072) -> Any:
+        Raises:
+            StateError: it is not known what it was trained on, or it was trained on a model that is not here.
+            NotFoundError: there is no such SAE or training, or its files are not here.
+        """
+        return reading.evaluate(self, reading.Question(what, corpus, tokens, model, tokenizer))
+
+    def read_features(
+        self,
+        what: str | Run,
+        corpus: Any = None,
+        *,
+        n: int = 10,
+        tokens: int = 131_072,
+        model: Any = None,
+        tokenizer: Any = None,
+    ) -> Any:
         """The `n` most clearly interpretable latents with the text they fire on (arguments as in `evaluate`).
 
         Returns:
             a reading with ``.to_text()``, ``.to_data()`` and an HTML representation.
         """
-        return reading.read_features(self, what, corpus, n, tokens)
+        return reading.read_features(self, reading.Question(what, corpus, tokens, model, tokenizer), n)
 
     def close(self) -> None:
         """Let running jobs write a checkpoint, then close the catalog. May be called twice."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Open, Snapshot
@@ -110,3 +111,24 @@ def test_a_bad_field_is_named_and_gets_the_focus(open_notebook: Open, page: Page
     panel.get_by_role("button", name="Start training").click()
     expect(field).to_be_focused()
     assert notebook.python("print(len(ws.trainings.list()))").strip() == "7"
+
+
+@pytest.mark.parametrize("end", ["session.kernel.restart", "shutdown"])
+def test_a_kernel_that_is_gone_is_said_and_nothing_looks_live(
+    end: str, open_notebook: Open, page: Page, snapshot: Snapshot
+) -> None:
+    notebook = open_notebook([SETUP, "panel"])
+    notebook.run(0)
+    notebook.run(1)
+    panel = notebook.panel()
+    expect(panel.get_by_text("48,210 tok/s")).to_be_visible()
+    expect(page.locator(".sw-chart path.line").first).to_be_attached()
+    before = top(page.locator(".sw-chart").nth(1))
+    page.evaluate(f"() => jupyterapp.shell.currentWidget.sessionContext.{end}()")
+    expect(panel.get_by_text("Not connected.")).to_be_visible()
+    expect(panel.get_by_text("48,210 tok/s")).to_have_count(0)
+    expect(page.locator(".sw-frame").get_by_text(re.compile("^State of .*, not connected$"))).to_be_visible()
+    # ipywidgets' broken links take no place in the row of charts
+    assert abs(top(page.locator(".sw-chart").nth(1)) - top(page.locator(".sw-chart").first)) < 2
+    assert top(page.locator(".sw-chart").nth(1)) - before < 80  # only the note came in
+    snapshot(f"panel-gone-{end.split('.')[-1]}", page.locator(".sw-frame"))

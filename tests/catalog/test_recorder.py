@@ -29,7 +29,8 @@ def test_every_kind_of_event_finds_its_place(catalog: Catalog, make_training: Ma
     assert [(line.message, line.level) for line in catalog.jobs.log("job_1")] == [
         ("first", "info"), ("second", "warning"),
     ]  # fmt: skip
-    assert [line.message for line in catalog.jobs.log("job_1", limit=1, offset=1)] == ["second"]
+    assert [line.message for line in catalog.jobs.log("job_1", limit=1)] == ["second"]
+    assert [line.message for line in catalog.jobs.log("job_1", limit=1, offset=1)] == ["first"]
 
 
 def test_one_of_several_runs_of_a_job(catalog: Catalog, make_training: Make) -> None:

@@ -50,6 +50,26 @@ def test_by_training(catalog: Catalog, make_training: Any) -> None:
     assert catalog.saes.by_training(run.id) == sae
 
 
+def test_a_training_has_one(catalog: Catalog, make_training: Any) -> None:
+    run = make_training()
+    first = _add(catalog, "a", source="trained", training_id=run.id)
+    assert _add(catalog, "b", source="trained", training_id=run.id) == first
+    assert [sae.id for sae in catalog.saes.list()] == [first.id]
+    for name in ("c", "d"):  # those of no training are as many as there are
+        assert _add(catalog, name).name == name
+
+
+def test_replace(catalog: Catalog) -> None:
+    sae = _add(catalog, "a", metadata={"tokens": 1})
+    other, before = catalog.saes.replace(sae.id, path="saes/b", size_bytes=20, metadata={"tokens": 2})
+    assert before == sae.path
+    assert (other.id, other.name, other.size_bytes, other.metadata) == (sae.id, "a", 20, {"tokens": 2})
+    assert other.path == str(catalog.files.folder / "saes" / "b")
+    assert catalog.saes.get(sae.id) == other
+    with pytest.raises(NotFoundError):
+        catalog.saes.replace("sae_none", path="x", size_bytes=0, metadata={})
+
+
 def test_rename_and_delete(catalog: Catalog) -> None:
     sae = _add(catalog, "a")
     assert catalog.saes.rename(sae.id, "b").name == "b"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from saewidgets import Workspace
 from saewidgets.cli import session as cli_session
 from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError, StateError
 from tests.cli.conftest import Invoke
@@ -58,6 +59,24 @@ def test_an_unknown_run_is_status_3(invoke: Invoke) -> None:
         done = invoke(verb, "train_nothing")
         assert done.code == 3, (verb, done)
         assert "train_nothing" in done.err
+
+
+@pytest.mark.parametrize("wanted", ["", "train_", "train_01"])
+def test_next_to_nothing_names_no_run(invoke: Invoke, wanted: str) -> None:
+    with Workspace() as workspace:
+        catalog = workspace.catalog
+        catalog.trainings.create(
+            id="train_01KABCDEFG", name="only", config={}, model="demo", corpus="demo", hook_name="h",
+            architecture="topk", d_sae=1, device="cpu", lane="box/cpu", tokens_total=1,
+            folder=workspace.folder / "trainings" / "only",
+        )  # fmt: skip
+    for verb in (["show"], ["stop"], ["retry"], ["pause"], ["delete", "--yes"]):
+        done = invoke(*verb, wanted)
+        assert done.code in (2, 3), (verb, done)
+        assert ("is empty" if not wanted else "four characters") in done.err
+    assert invoke("show", "train_01KA").code == 0
+    assert [record["name"] for record in invoke("list", "--json").json()] == ["only"]
+    assert invoke("delete", "--yes", "train_01KA").out == "Deleted only (train_01KABCDEFG)\n"
 
 
 def test_a_wrong_setting_is_status_2_and_named(invoke: Invoke, home: Path) -> None:

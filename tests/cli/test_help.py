@@ -17,6 +17,7 @@ from tests.cli.conftest import Invoke
 
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = ["demo", "train", "list", "show", "metrics", "pause", "resume", "stop", "retry", "delete", "lab", "doctor"]
+VERBS += ["catalog"]
 
 
 def _commands() -> dict[str, Any]:
@@ -43,7 +44,9 @@ def test_the_page_lists_every_option_and_no_other() -> None:
     page = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
     described = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", page))
     group: Any = typer.main.get_command(app)
-    parameters = [p for command in [group, *_commands().values()] for p in command.params]
+    commands = [group, *_commands().values()]
+    commands += [command for nested in commands[1:] for command in getattr(nested, "commands", {}).values()]
+    parameters = [p for command in commands for p in command.params]
     existing = {o for p in parameters for o in (*p.opts, *p.secondary_opts) if o.startswith("--")} - {"--help"}
     assert described == existing
     assert [verb for verb in VERBS if f"`saewidgets {verb}" not in page] == []

@@ -175,6 +175,34 @@ def test_queued_jobs_show_their_place_and_change_at_once(manager: JobManager) ->
     assert a.status is S.STOPPED
 
 
+def test_a_runner_is_made_again_at_every_resume_and_the_end_is_told(manager: JobManager) -> None:
+    made: list[str] = []
+    ended: list[tuple[str, S]] = []
+
+    def make(record: JobRecord) -> Any:
+        made.append(record.id)
+        return Endless()
+
+    manager.register("made", make, lambda record: ended.append((record.id, record.status)))
+    job = manager.submit("made", {}, LANE)
+    wait_until(lambda: _running(job))
+    job.pause()
+    assert job.wait(10) is S.PAUSED
+    assert ended == []
+    job.resume()
+    assert made == [job.id, job.id]
+    wait_until(lambda: _running(job))
+    job.stop()
+    assert job.wait(10) is S.STOPPED
+    wait_until(lambda: set(ended) == {(job.id, S.STOPPED)})
+    other = manager.submit("made", {}, LANE)
+    wait_until(lambda: _running(other))
+    waiting = manager.submit("made", {}, LANE)
+    waiting.cancel()
+    assert ended[-1] == (waiting.id, S.CANCELLED)
+    other.cancel()
+
+
 def test_a_stopped_job_can_be_resumed_and_a_completed_one_cannot(manager: JobManager) -> None:
     work = Endless()
     job = manager.submit("count", {}, LANE, work)

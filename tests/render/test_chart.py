@@ -28,6 +28,9 @@ def test_gaps_and_impossible_values_do_not_break_the_drawing() -> None:
 def test_flat_and_empty_charts() -> None:
     assert "no data yet" in line_chart("Loss", [])
     assert "<path" in line_chart("Loss", [Line("a", [0, 1], [2, 2])])
+    flat = line_chart("L0", [Line("a", [0, 1, 2], [8, 7.99, 8])])
+    assert ">7.5<" in flat
+    assert ">8.5<" in flat
 
 
 def test_names_are_text() -> None:

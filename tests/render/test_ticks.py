@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saewidgets.render.ticks import linear_ticks, log_ticks, tick_text
+from saewidgets.render.ticks import linear_ticks, log_ticks, tick_text, widened
 
 LOW = st.floats(-1e9, 1e9)
 SPAN = st.floats(1e-3, 1e9)
@@ -35,3 +35,17 @@ def test_examples() -> None:
     assert log_ticks(0, 1) == []
     assert linear_ticks(3, 3) == [3]
     assert [tick_text(v) for v in (0.25, 2.0, 1500.0, 1e-5, 0.0)] == ["0.25", "2", "1,500", "1e-5", "0"]
+
+
+def test_large_ticks_have_units_and_no_exponents() -> None:
+    values = (10_000.0, 999_999.0, 1e6, 2.5e6, 30e6, -1e9, 999_999.9, 1e12)
+    assert [tick_text(v) for v in values] == ["10,000", "999,999", "1M", "2.5M", "30M", "-1B", "1M", "1e12"]
+
+
+def test_a_flat_range_is_widened() -> None:
+    assert widened(1, 2) == (1, 2)
+    low, high = widened(7.99, 8.01)
+    assert (round(low, 9), round(high, 9)) == (7.2, 8.8)
+    assert widened(0, 0) == (-0.1, 0.1)
+    low, high = widened(-8.0, -8.0)
+    assert low < -8 < high

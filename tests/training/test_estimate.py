@@ -6,7 +6,15 @@ import sys
 import pytest
 
 from saewidgets.config import TrainingConfig
-from saewidgets.training.estimate import ModelSize, disk_bytes, estimate, sae_parameters
+from saewidgets.training.estimate import (
+    ModelSize,
+    disk_bytes,
+    estimate,
+    flops_per_token,
+    model_flops,
+    sae_flops,
+    sae_parameters,
+)
 from tests.training.fakes import SAES
 
 GPT2 = ModelSize(parameters=124_439_808, d_model=768, n_layers=12, vocab_size=50_257)
@@ -19,7 +27,7 @@ def _part(result, label):
 
 def test_parts_by_hand():
     result = estimate(CONFIG, GPT2, 768)
-    assert [part.label for part in result.memory] == ["Model", "SAE", "Activations", "Others"]
+    assert [part.label for part in result.memory] == ["Model", "SAE", "Activations", "Working memory"]
     assert _part(result, "Model") == 124_439_808 * 4
     assert _part(result, "SAE") == 4 * 4 * (2 * 768 * 16_384 + 16_384 + 768)
     assert _part(result, "Activations") == (65_536 + 4_096) * 768 * 4
@@ -40,17 +48,44 @@ def test_what_makes_it_grow_and_shrink():
     assert _part(estimate(CONFIG.replace(model_dtype="bfloat16"), GPT2, 768), "Model") == _part(base, "Model") // 2
     large = CONFIG.replace(batch_size=65_536)
     split = estimate(large.replace(gradient_accumulation=16), GPT2, 768)
-    assert _part(split, "Others") < _part(estimate(large, GPT2, 768), "Others") / 2
+    assert _part(split, "Working memory") < _part(estimate(large, GPT2, 768), "Working memory") / 2
     wide = estimate(CONFIG.replace(**{"activations.shuffle_tokens": 2**20}), GPT2, 768)
     assert _part(wide, "Activations") > 10 * _part(base, "Activations")
-    assert _part(estimate(CONFIG, GPT2, 768, device="cuda:0"), "Others") > _part(base, "Others")
+    assert _part(estimate(CONFIG, GPT2, 768, device="cuda:0"), "Working memory") > _part(base, "Working memory")
 
 
-def test_time_needs_a_measured_rate():
+def test_time_needs_a_rate():
     assert estimate(CONFIG, GPT2, 768).seconds is None
-    result = estimate(CONFIG, GPT2, 768, measured_rate=10_000.0)
+    assert estimate(CONFIG, GPT2, 768).basis == ""
+    result = estimate(CONFIG, GPT2, 768, rate=10_000.0, basis="measured on this device")
     assert result.seconds == pytest.approx(1_000, rel=1e-3)
     assert result.basis == "measured on this device"
+
+
+def test_operations_of_the_model_by_hand():
+    block = 2 * 12 * 768**2 + 4 * 256 * 768  # two per parameter, and the attention of 256 tokens
+    of_gpt2 = model_flops(CONFIG.replace(hook_name="blocks.5.hook_resid_post"), GPT2)
+    assert of_gpt2 == pytest.approx(6 * block * 256 / 255, rel=0.02)  # embeddings tied, biases and norms besides
+    before = model_flops(CONFIG.replace(hook_name="blocks.5.hook_resid_pre"), GPT2)
+    assert before == pytest.approx(of_gpt2 * 5 / 6)
+    assert model_flops(CONFIG.replace(hook_name="blocks.0.hook_resid_pre"), GPT2) == 0
+    unknown = model_flops(CONFIG, ModelSize(None, 768, 12))
+    assert unknown == pytest.approx(model_flops(CONFIG, GPT2), rel=0.02)
+    pythia = ModelSize(parameters=70_426_624, d_model=512, n_layers=6, vocab_size=50_304)  # its embeddings are not tied
+    assert model_flops(CONFIG, pythia) == pytest.approx(3 * (24 * 512**2 + 4 * 256 * 512) * 256 / 255, rel=0.01)
+
+
+def test_operations_of_the_autoencoder_by_architecture():
+    wide = CONFIG.replace(batch_size=65_536)  # Adam hardly counts
+    encode = 2 * 768 * 16_384
+    assert sae_flops(wide, 768) == pytest.approx(encode, rel=0.15)
+    assert sae_flops(wide, 768, sparse=False) == pytest.approx(5 * encode, rel=0.05)
+    for architecture in ("standard", "jumprelu"):
+        dense = wide.replace(sae={"architecture": architecture, "d_sae": 16_384})
+        assert sae_flops(dense, 768) == pytest.approx(5 * encode, rel=0.05)
+    assert sae_flops(wide.replace(**{"sae.k": 256}), 768) > sae_flops(wide, 768)
+    assert sae_flops(wide.replace(batch_size=64), 768) > 3 * sae_flops(wide, 768)
+    assert flops_per_token(wide, GPT2, 768) == model_flops(wide, GPT2) + sae_flops(wide, 768)
 
 
 def test_disk_counts_what_is_kept():

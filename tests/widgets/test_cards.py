@@ -12,6 +12,7 @@ from saewidgets.events import JobStatus, Progress
 from saewidgets.records import CheckpointRecord, ErrorInfo
 from saewidgets.render.labels import architecture_label
 from saewidgets.widgets.cards import card_of, checkpoint_row, number, settings_of, show_value
+from saewidgets.widgets.messages import Note
 from tests.widgets.fake_workspace import make_record
 
 
@@ -59,8 +60,11 @@ def test_a_run_without_tokens_has_no_fraction() -> None:
 
 
 def test_errors_and_notes() -> None:
-    error = ErrorInfo("Loss became NaN at step 449.", "Lower the learning rate.", kind="nan")
-    assert card_of(make_record("t", TrainingConfig(), error=error)).note.kind == "nan"
+    error = ErrorInfo("Loss became NaN at step 449.", "Lower the learning rate.", "optimizer.lr", kind="nan")
+    note = card_of(make_record("t", TrainingConfig(), error=error)).note
+    assert note == Note(
+        what="Loss became NaN at step 449.", where="optimizer.lr", hint="Lower the learning rate.", kind="nan"
+    )
     assert card_of(make_record("t", TrainingConfig(), note="Resumed on another device.")).note.kind == "info"
 
 

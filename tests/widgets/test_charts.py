@@ -8,7 +8,8 @@ import bqplot
 import numpy as np
 import pytest
 
-from saewidgets.widgets.chart_style import DASHES, MARKERS, PALETTES
+from saewidgets.events import JobStatus
+from saewidgets.widgets.chart_style import DASHES, MARKERS, PALETTES, SVG_DASHES
 from saewidgets.widgets.charts import Charts, x_ticks
 from saewidgets.widgets.messages import ChartState
 from tests.widgets.fake_workspace import FakeWorkspace, metric_row
@@ -134,6 +135,61 @@ def test_captions_and_summaries(charts: Charts, ws: FakeWorkspace) -> None:
     loss = charts.summaries()[0]
     assert loss.startswith("Loss against tokens, log scale. gpt2-l6-topk-k32 fell from ")
     assert loss.endswith("gpt2-l6-topk-k48 has no values yet.")
+
+
+def test_one_run_needs_no_key_and_several_have_theirs(charts: Charts, ws: FakeWorkspace) -> None:
+    charts.update(runs(ws, "train_0"), ChartState())
+    assert "<svg" not in charts.charts[0]._caption.value
+    charts.update(runs(ws, "train_0", "train_2"), ChartState())
+    assert charts.charts[0]._caption.value.count("<svg") == 1  # one value, but of which of two runs?
+    charts.update(runs(ws, "train_0", "train_1", "train_2"), ChartState(theme="dark"))
+    caption = charts.charts[0]._caption.value
+    names = [ws.trainings.record(f"train_{i}").name for i in (0, 1)]
+    assert [caption.index(f'aria-label="{name}"') for name in names] == sorted(
+        caption.index(f'aria-label="{name}"') for name in names
+    )
+    assert caption.count("<svg") == 2  # train_2 has no values yet, and so no dash that stands for nothing
+    assert "–" not in caption
+    assert f'stroke="{PALETTES["dark"].series[1]}"' in caption
+    assert f'stroke-dasharray="{SVG_DASHES[1]}"' in caption
+
+
+def test_before_the_first_point_there_are_words_and_no_ticks(charts: Charts, ws: FakeWorkspace) -> None:
+    charts.update(runs(ws, "train_2"), ChartState())
+    for chart in charts.charts:
+        assert "Waiting for the first step" in chart._caption.value
+        assert "per token" not in chart._caption.value
+        assert not any(axis.visible for axis in chart._figure.axes)
+    ws.trainings.change("train_2", status=JobStatus.CANCELLED)
+    charts.update(runs(ws, "train_2"), ChartState())
+    assert "No values" in charts.charts[0]._caption.value
+    charts.update(runs(ws, "train_0"), ChartState())
+    assert all(axis.visible for chart in charts.charts for axis in chart._figure.axes)
+
+
+@pytest.mark.parametrize("log_y", [True, False])
+def test_a_line_that_hardly_moves_does_not_fill_the_chart(ws: FakeWorkspace, log_y: bool) -> None:
+    step = np.arange(1.0, 101)
+    values = {"loss": 8 - 0.01 * (step % 2), "l0": 8 - 0.01 * (step % 2), "fvu": 1 / step}
+    columns = {"step": step, "tokens": step * 4096, "time": step, **values}
+    charts = Charts(lambda training_id, names, start: {k: v[step >= start] for k, v in columns.items()}, lambda: None)
+    charts.update(runs(ws, "train_0"), ChartState(log_y=log_y))
+    _, l0, fvu = charts.charts
+    assert (l0.y.min, l0.y.max) == (pytest.approx(7.1955), pytest.approx(8.7945))
+    assert (fvu.y.min, fvu.y.max) == (None, None)
+    assert len(l0._figure.axes[1].tick_values) >= 2
+    assert not charts.zoomed
+    l0.y.min, l0.y.max = 7.9, 8.1  # a reader zooms in
+    assert charts.zoomed
+    charts.update(runs(ws, "train_0"), ChartState(log_y=log_y))
+    assert (l0.y.min, l0.y.max) == (7.9, 8.1)
+    charts.reset_zoom()
+    charts.update(runs(ws, "train_0"), ChartState(log_y=log_y))
+    assert l0.y.min == pytest.approx(7.1955)
+    charts.update(runs(ws, "train_0"), ChartState(log_y=not log_y))
+    assert l0.y.max == pytest.approx(8.7945)
+    assert not charts.zoomed
+    charts.close()
 
 
 def test_names_are_text_in_the_static_copy(charts: Charts, ws: FakeWorkspace) -> None:

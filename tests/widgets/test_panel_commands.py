@@ -19,6 +19,7 @@ from saewidgets.widgets.messages import (
     Details,
     FormSchema,
     MetricTable,
+    Nudge,
     Refresh,
     Rename,
     RunAction,
@@ -50,7 +51,18 @@ def commands(ws: FakeWorkspace, spy: Spy) -> PanelCommands:
 
 
 def test_every_command_of_the_page_has_a_handler(commands: PanelCommands) -> None:
-    assert set(commands.table(for_footer)) == set(Command.__subclasses__())
+    assert set(commands.table(for_footer)) | {Nudge} == set(Command.__subclasses__())  # every widget answers a nudge
+
+
+def test_start_waits_until_the_model_was_looked_up(
+    commands: PanelCommands, ws: FakeWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [{"pending": ("model",)}, {"pending": ("model",)}, {"fields": {"model": "There is no such model."}}]
+    monkeypatch.setattr(ws.trainings, "validate", lambda data: answers.pop(0))
+    with pytest.raises(FieldsError) as caught:
+        commands.create(Create(id="1", config={}))
+    assert caught.value.fields == {"model": "There is no such model."}
+    assert answers == []
 
 
 @pytest.mark.parametrize(

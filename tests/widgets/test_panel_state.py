@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from saewidgets.config import TrainingConfig
@@ -56,6 +58,27 @@ def test_only_the_runs_that_changed_are_read(
     model.mark_changed("train_3")
     model.read()
     assert asked == ["train_3"]
+
+
+def test_who_waits_is_read_again_when_a_status_changes(ws: FakeWorkspace) -> None:
+    for index in (1, 2):
+        ws.trainings.add(
+            make_record(f"wait_{index}", TrainingConfig(), queue_position=index, created_at=1e9 + index)
+        )
+    model = PanelModel(ws)
+    model.read()
+    # The first one is stopped: only it is reported, the second one moves up.
+    ws.trainings._records["wait_2"] = dataclasses.replace(ws.trainings.record("wait_2"), queue_position=1)
+    ws.trainings.change("wait_1", status=JobStatus.STOPPED, queue_position=None)
+    model.mark_changed("wait_1")
+    model.read()
+    positions = {card.id: card.queue_position for card in model.state().cards}
+    assert (positions["wait_1"], positions["wait_2"]) == (None, 1)
+    ws.trainings._records["wait_2"] = dataclasses.replace(ws.trainings.record("wait_2"), queue_position=7)
+    ws.trainings.delete("train_0")
+    model.mark_changed("train_0")
+    model.read()
+    assert {card.id: card.queue_position for card in model.state().cards}["wait_2"] == 7
 
 
 def test_a_deleted_run_vanishes_with_its_selection(model: PanelModel, ws: FakeWorkspace) -> None:

@@ -6,12 +6,13 @@ import shutil
 import threading
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from saewidgets.config import TrainingConfig
-from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
+from saewidgets.errors import CatalogError, ConfigError, NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.workspace import Workspace
 from tests.workspace.conftest import PATIENCE, small_config
@@ -176,7 +177,7 @@ def test_find_by_prefix_and_name(ws: Workspace, config: TrainingConfig) -> None:
     assert ws.trainings.get(run.id[: differs + 1]).id == run.id
     assert {record.name for record in ws.trainings.list(search="first")} == {"first"}
     with pytest.raises(NotFoundError, match="2 trainings match"):
-        ws.trainings.get("train_")
+        ws.trainings.get(run.id[: len("train_") + 4])
     with pytest.raises(NotFoundError, match="no training 'nothing'"):
         ws.trainings.get("nothing")
     run.rename(" renamed ")
@@ -186,6 +187,69 @@ def test_find_by_prefix_and_name(ws: Workspace, config: TrainingConfig) -> None:
     for each in (run, other):
         each.wait(PATIENCE)
     assert len(ws.trainings.list().to_df()) == 2
+
+
+@pytest.mark.parametrize("wanted", ["", " ", "t", "train_", "train_01"])
+def test_a_run_is_not_found_by_next_to_nothing(ws: Workspace, config: TrainingConfig, wanted: str) -> None:
+    run = ws.trainings.create(config)
+    run.wait(PATIENCE)
+    for action in (ws.trainings.get, ws.trainings.delete):
+        with pytest.raises((ConfigError, NotFoundError), match=r"empty|There is no training"):
+            action(wanted)
+    assert run.status is JobStatus.COMPLETED
+
+
+def test_what_destroys_a_run_takes_no_beginning_of_an_id(ws: Workspace, config: TrainingConfig) -> None:
+    run = ws.trainings.create(config.replace(name="mine"))
+    run.wait(PATIENCE)
+    assert ws.trainings.get(run.id[:-3]).id == run.id
+    with pytest.raises(NotFoundError, match="whole id"):
+        ws.trainings.delete(run.id[:-3])
+    ws.trainings.delete("mine")
+    assert not ws.trainings.list()
+
+
+@pytest.mark.parametrize("status", ["bogus", ["running", "bogus"]])
+def test_a_status_that_does_not_exist(ws: Workspace, status: Any) -> None:
+    for listed in (ws.trainings.list, ws.jobs.list):
+        with pytest.raises(ConfigError, match=r"'bogus' is not a status.*queued, starting, running"):
+            listed(status=status)
+    assert not ws.trainings.list(status="running")
+    assert not ws.jobs.list(status=["running", JobStatus.QUEUED])
+
+
+def test_the_log_is_cut_at_its_beginning(ws: Workspace, config: TrainingConfig) -> None:
+    run = ws.trainings.create(config)
+    run.wait(PATIENCE)
+    lines = run.log()
+    assert len(lines) > 2
+    assert run.log(2) == lines[-2:]
+
+
+def test_a_run_whose_folder_cannot_be_made_leaves_nothing(ws: Workspace, config: TrainingConfig) -> None:
+    (ws.folder / "trainings").write_text("in the way")
+    with pytest.raises(StorageError, match=r"folder of the run cannot be made.*Check that the workspace"):
+        ws.trainings.create(config)
+    assert not ws.trainings.list()
+    assert not ws.jobs.list()
+
+
+def test_a_run_whose_row_cannot_be_read_leaves_nothing(
+    ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row is written, and then something goes wrong."""
+    insert = ws.catalog.trainings.create
+
+    def failing(**values: Any) -> Any:
+        insert(**values)
+        raise CatalogError("The catalog is busy.")
+
+    monkeypatch.setattr(ws.catalog.trainings, "create", failing)
+    with pytest.raises(CatalogError, match="busy"):
+        ws.trainings.create(config)
+    assert not ws.trainings.list()
+    assert not ws.jobs.list()
+    assert not list(ws.folder.glob("trainings/*"))
 
 
 @pytest.mark.parametrize(

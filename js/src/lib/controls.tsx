@@ -14,6 +14,7 @@ export interface ButtonProps {
   expanded?: boolean;
   popup?: "menu";
   id?: string;
+  class?: string;
   onClick: (event: MouseEvent) => void;
 }
 
@@ -27,7 +28,7 @@ export function Button(props: ButtonProps) {
     <button
       type="button"
       id={props.id}
-      class={`${KINDS[kind]}${size}`}
+      class={`${KINDS[kind]}${size}${props.class ? ` ${props.class}` : ""}`}
       aria-label={label}
       title={children ? undefined : label}
       aria-disabled={disabled ? "true" : undefined}

@@ -18,6 +18,7 @@ export interface Tile {
 
 export interface Note {
   what: string;
+  where: string | null;
   hint: string | null;
   kind: string;
 }
@@ -199,6 +200,7 @@ export interface Estimate {
   disk_bytes: number;
   disk_free_bytes: number | null;
   queue: number;
+  queue_seconds: number | null;
   warnings: string[];
 }
 
@@ -213,6 +215,7 @@ export interface ModelFacts {
 export interface CheckResult {
   fields: Record<string, string>;
   hints: Record<string, string>;
+  pending: string[];
   model: ModelFacts | null;
   name: string;
   estimate: Estimate | null;

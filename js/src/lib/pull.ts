@@ -41,7 +41,7 @@ export function pull(rpc: Rpc, state: Signal<PanelState>, stop: AbortSignal, opt
       options.onHeard();
     } catch (error) {
       if (isAbort(error)) return;
-      // Not reported: the panel shows how old its state is, and every command of the user reports its own failure.
+      // Not reported here: that the kernel is gone or silent is said by whoever follows the link (`link.ts`).
     }
     wait();
   };

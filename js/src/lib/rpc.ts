@@ -20,6 +20,7 @@ const DEFAULT_TIMEOUT = 10 * 60_000; // ms: a queued click waits for the user's 
 /** What the page needs of an anywidget model. */
 export interface Model {
   get(name: string): unknown;
+  readonly widget_manager?: unknown;
   send(content: unknown, callbacks?: unknown, buffers?: ArrayBuffer[] | ArrayBufferView[]): void;
   on(name: string, callback: (...args: never[]) => void): void;
   off(name: string, callback?: ((...args: never[]) => void) | null): void;
@@ -33,6 +34,19 @@ export class CommandError extends Error {
   }
 }
 
+/** There is no kernel to send it to. */
+export class NotConnected extends CommandError {
+  constructor() {
+    super({
+      what: "The kernel is not connected.",
+      where: null,
+      hint: "Run the cell again.",
+      fields: {},
+    });
+    this.name = "NotConnected";
+  }
+}
+
 export interface Answer {
   value: unknown;
   columns: string[];
@@ -42,11 +56,15 @@ export interface Answer {
 export interface Options {
   /** Called with true when there is no acknowledgement after half a second, with false once it comes (or all is over). */
   onLate?: (late: boolean) => void;
+  /** Called when Python has the command. */
+  onAck?: () => void;
   signal?: AbortSignal;
   timeout?: number;
 }
 
 interface Pending {
+  since: number;
+  heard: boolean;
   resolve: (answer: Answer) => void;
   reject: (error: Error) => void;
   acknowledge: () => void;
@@ -57,10 +75,13 @@ export class Rpc {
   private readonly client = Math.random().toString(36).slice(2, 10);
   private count = 0;
   private closed = false;
+  private cut = false;
   private unheard = 0; // commands without acknowledgement
   private nudges: ReturnType<typeof setTimeout> | undefined;
   /** When Python last answered anything, by `performance.now()`; null if never. */
   lastHeard: number | null = null;
+  /** Called when the front end refuses to send: the kernel behind this widget is gone. */
+  onGone: () => void = () => {};
 
   constructor(private readonly model: Model) {
     model.on("msg:custom", this.receive);
@@ -74,16 +95,19 @@ export class Rpc {
         reject(new DOMException("The view was closed.", "AbortError"));
         return;
       }
+      if (this.cut) {
+        reject(new NotConnected());
+        return;
+      }
       let late = false;
-      let heard = false;
       const lateTimer = setTimeout(() => {
         late = true;
         options.onLate?.(true);
       }, ACK_AFTER);
       const acknowledge = () => {
         clearTimeout(lateTimer);
-        if (!heard) this.wait(-1);
-        heard = true;
+        if (!entry.heard) this.wait(-1);
+        entry.heard = true;
         if (late) options.onLate?.(false);
         late = false;
       };
@@ -103,22 +127,50 @@ export class Rpc {
         options.timeout ?? DEFAULT_TIMEOUT,
       );
       options.signal?.addEventListener("abort", abort);
-      this.pending.set(id, {
-        acknowledge,
+      const entry: Pending = {
+        since: performance.now(),
+        heard: false,
+        acknowledge: () => {
+          acknowledge();
+          options.onAck?.();
+        },
         resolve: (answer) => {
           finish();
           resolve(answer);
         },
         reject: fail,
-      });
+      };
+      this.pending.set(id, entry);
       this.wait(1);
       try {
         this.model.send({ id, ...command });
-      } catch (error) {
+      } catch {
         // The comm is gone (kernel shut down, saved notebook): the front end throws instead of sending.
-        fail(notConnected(error));
+        fail(new NotConnected());
+        this.lose();
       }
     });
+  }
+
+  /** Since when the oldest command waits for its acknowledgement, by `performance.now()`; null when none does. */
+  waitingSince(): number | null {
+    const since = [...this.pending.values()].filter((entry) => !entry.heard).map((entry) => entry.since);
+    return since.length ? Math.min(...since) : null;
+  }
+
+  /** The front end says that the kernel is gone: whatever waits fails now, and what follows fails at once. */
+  disconnect(): void {
+    this.cut = true;
+    this.lose();
+  }
+
+  reconnect(): void {
+    this.cut = false;
+  }
+
+  private lose(): void {
+    for (const entry of [...this.pending.values()]) entry.reject(new NotConnected());
+    this.onGone();
   }
 
   /** Counts the commands without acknowledgement; the first one starts the nudging, the last one ends it. */
@@ -168,15 +220,6 @@ function timeoutError(kind: string, ms: number): CommandError {
     what: `The kernel did not answer for ${Math.round(ms / 1000)} s.`,
     where: kind,
     hint: "It may be busy or gone. Try again, or run the cell again.",
-    fields: {},
-  });
-}
-
-function notConnected(cause: unknown): CommandError {
-  return new CommandError({
-    what: "The kernel is not connected.",
-    where: cause instanceof Error ? cause.message : null,
-    hint: "Run the cell again.",
     fields: {},
   });
 }

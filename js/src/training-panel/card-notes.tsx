@@ -2,7 +2,7 @@
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import type { Card } from "../lib/protocol";
-import { BusyNote, ProblemNote } from "./notes";
+import { BusyNote, ProblemNote, placed } from "./notes";
 import { statusOf } from "./state";
 import type { Store } from "./store";
 
@@ -18,7 +18,7 @@ export function CardNotes(props: { store: Store; card: Card; copied: string | nu
       <NoteBox
         key="failed"
         tone="err"
-        title={card.note?.what ?? "The training failed."}
+        title={card.note ? placed(card.note) : "The training failed."}
         actions={
           <>
             {step !== null && (
@@ -49,7 +49,7 @@ export function CardNotes(props: { store: Store; card: Card; copied: string | nu
       </NoteBox>
     ),
     card.note && status !== "failed" && status !== "interrupted" && (
-      <NoteBox key="note" tone={card.note.kind === "error" ? "err" : "warn"} title={card.note.what}>
+      <NoteBox key="note" tone={card.note.kind === "error" ? "err" : "warn"} title={placed(card.note)}>
         {card.note.hint}
       </NoteBox>
     ),

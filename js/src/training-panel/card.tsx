@@ -15,6 +15,7 @@ import {
   type CardAction,
   canDelete,
   hasProgressBar,
+  isWarm,
   progressLine,
   STATUS_ICONS,
   STATUS_WORDS,
@@ -109,7 +110,10 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
         </div>
         {hasProgressBar(card) && <Progress card={card} />}
         <div class="meta">
-          {progressLine(card).map((part) => (
+          {progressLine(card, {
+            live: store.link.value === "live",
+            warm: isWarm(card, store.starts, performance.now()),
+          }).map((part) => (
             <span key={part}>{part}</span>
           ))}
         </div>

@@ -1,5 +1,5 @@
 /** Details of a run, opened in its card: checkpoints, log, settings. */
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button, NoteBox, Tabs, tabId } from "../lib/controls";
 import { copyText } from "../lib/copy";
@@ -53,7 +53,7 @@ export function Details({ store, card, tab, onClose }: DetailsProps) {
   };
   return (
     <div class="details">
-      <div class="tb">
+      <div class="tb dt">
         <Tabs
           label={`Details of ${card.name}`}
           panel={panel}
@@ -67,7 +67,7 @@ export function Details({ store, card, tab, onClose }: DetailsProps) {
         />
         <div class="sp" />
         {statusOf(card) === "running" && (
-          <Button small disabled={saving} onClick={() => void save()}>
+          <Button small class="save" disabled={saving} onClick={() => void save()}>
             {saving ? "Saving…" : "Save checkpoint now"}
           </Button>
         )}
@@ -111,7 +111,7 @@ function Checkpoints({ rows }: { rows: CheckpointRow[] }) {
               <td class="num">{f.tokens(row.tokens)}</td>
               <td class="num">{f.fvu(row.fvu)}</td>
               <td class="num">{f.bytes(row.size_bytes)}</td>
-              <td class="num">{f.clock(row.saved_at, Date.now(), true)}</td>
+              <td class="num when">{f.clock(row.saved_at, Date.now(), true)}</td>
             </tr>
           ))}
         </tbody>
@@ -123,6 +123,11 @@ function Checkpoints({ rows }: { rows: CheckpointRow[] }) {
 function Log({ data }: { data: DetailsData }) {
   const [state, setState] = useState("Copy log");
   const text = [...data.log, ...(data.traceback ? ["", data.traceback] : [])].join("\n");
+  const box = useRef<HTMLPreElement>(null);
+  const atEnd = useRef(true);
+  useLayoutEffect(() => {
+    if (box.current && atEnd.current) box.current.scrollTop = box.current.scrollHeight;
+  }, [text]);
   const copy = async () => {
     setState((await copyText(text)) ? "Copied" : "Select and copy by hand");
     setTimeout(() => setState("Copy log"), 2000);
@@ -142,8 +147,15 @@ function Log({ data }: { data: DetailsData }) {
           {state}
         </Button>
       </div>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard */}
-      <pre class="log" tabIndex={0}>
+      <pre
+        ref={box}
+        class="log"
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard
+        tabIndex={0}
+        onScroll={({ currentTarget: { scrollTop, scrollHeight, clientHeight } }) => {
+          atEnd.current = scrollHeight - scrollTop - clientHeight < 16;
+        }}
+      >
         {text || "Nothing was logged yet."}
       </pre>
     </div>
@@ -153,7 +165,7 @@ function Log({ data }: { data: DetailsData }) {
 function Settings({ data }: { data: DetailsData }) {
   return (
     <div class="xs-scroll tall">
-      <table aria-label="Settings">
+      <table aria-label="Settings" class="settings">
         <tbody>
           {data.settings.map((setting) => (
             <tr key={setting.name}>

@@ -4,7 +4,12 @@ import { Button } from "../lib/controls";
 import { copyText } from "../lib/copy";
 import type { Store } from "./store";
 
-export const DEMO_CODE = `run = ws.trainings.create(sw.TrainingConfig(model="demo", corpus="demo", sae=sw.TopKConfig(d_sae=2_048, k=32), tokens=2_000_000))`;
+export const DEMO_CODE = `run = ws.trainings.create(sw.TrainingConfig(
+    model="demo",
+    corpus="demo",
+    sae=sw.TopKConfig(d_sae=2_048, k=32),
+    tokens=2_000_000,
+))`;
 
 export function Empty({ store }: { store: Store }) {
   const [copied, setCopied] = useState<boolean | null>(null);

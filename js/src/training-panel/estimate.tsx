@@ -3,7 +3,14 @@ import { NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import type { Estimate as EstimateData } from "../lib/protocol";
 
-export function Estimate({ estimate, checking }: { estimate: EstimateData | null; checking: boolean }) {
+interface EstimateProps {
+  estimate: EstimateData | null;
+  checking: boolean;
+  /** Does a field need attention? */
+  bad: boolean;
+}
+
+export function Estimate({ estimate, checking, bad }: EstimateProps) {
   return (
     // biome-ignore lint/a11y/useSemanticElements: a group of results, not of form fields
     <div class="est" role="group" aria-label="Estimate" aria-busy={checking}>
@@ -23,7 +30,9 @@ export function Estimate({ estimate, checking }: { estimate: EstimateData | null
           )}
         </>
       ) : (
-        <p class="sm t2">{checking ? "Estimating memory and time…" : "No estimate while a field needs attention."}</p>
+        <p class="sm t2" role="status">
+          {checking ? "Checking…" : bad ? "No estimate while a field needs attention." : "No estimate."}
+        </p>
       )}
     </div>
   );
@@ -45,13 +54,13 @@ function Memory({ estimate }: { estimate: EstimateData }) {
   const others = total !== null && free !== null ? Math.max(0, total - free) : 0;
   const whole = Math.max(total ?? 0, used + others, 1);
   const parts = memory.map((segment, i) => ({ ...segment, key: `k${(i % 6) + 1}` }));
-  if (others > 0) parts.push({ label: "Others", bytes: others, key: "k-others" });
+  if (others > 0) parts.push({ label: "Other programs", bytes: others, key: "k-others" });
   const spoken = parts.map((segment) => `${segment.label} ${f.bytes(segment.bytes)}`).join(", ");
   return (
     <div>
       <div class="row sm">
         <b>Memory</b>
-        <span>{total === null ? f.bytes(used) : part(used, total)}</span>
+        <span class="nw">{total === null ? f.bytes(used) : part(used, total)}</span>
         {others > 0 && <span class="t2 hw">{`${f.bytes(others)} used by others`}</span>}
       </div>
       <div class="stack" role="img" aria-label={`Memory on ${estimate.device}: ${spoken}`}>
@@ -72,15 +81,21 @@ function Memory({ estimate }: { estimate: EstimateData }) {
 }
 
 function Time({ estimate }: { estimate: EstimateData }) {
-  const { seconds, tokens_per_second: rate, basis, queue } = estimate;
+  const { seconds, tokens_per_second: rate, basis, queue, queue_seconds: wait } = estimate;
   const facts = [
-    rate === null ? basis : `${f.tokens(rate)} tok/s${basis ? `, ${basis}` : ""}`,
-    queue > 0 ? `starts after ${f.plural(queue, "run")} on ${estimate.device}` : "",
+    rate === null ? "" : `${f.tokens(rate)} tok/s`,
+    seconds === null ? "" : basis, // otherwise it is what stands in place of the time
+  ].filter(Boolean);
+  const lines = [
+    facts.join(", "),
+    queue > 0
+      ? `starts after ${f.plural(queue, "run")} on ${estimate.device}${wait === null ? "" : `, ≈ ${f.duration(wait)}`}`
+      : "",
   ].filter(Boolean);
   return (
     <div class="sm">
-      <b>Time</b> {seconds === null ? "not measured on this device yet" : `≈ ${f.duration(seconds)}`}
-      <p class="t2">{facts.join("; ")}</p>
+      <b>Time</b> {seconds === null ? basis || "not measured on this device yet" : `≈ ${f.duration(seconds)}`}
+      {lines.length > 0 && <p class="t2">{lines.join("; ")}</p>}
     </div>
   );
 }

@@ -28,7 +28,9 @@ export function Field({ controller, field }: FieldProps) {
   const control = useRef<HTMLElement>(null);
   const value = controller.values.value[field.name];
   const error = controller.errors.value[field.name];
-  const hint = form.hintFor(field.name, controller.values.value, controller.check.value);
+  const hint = controller.lookingUp.value.includes(field.name)
+    ? `Looking up the ${field.label.toLowerCase()}…`
+    : form.hintFor(field.name, controller.values.value, controller.check.value);
   const focus = controller.focus.value;
 
   useLayoutEffect(() => {
@@ -76,24 +78,35 @@ export function Field({ controller, field }: FieldProps) {
       />
     );
 
+  const help = field.help && (
+    <button
+      type="button"
+      class="help"
+      aria-label={`Help: ${field.label}`}
+      aria-expanded={helpOpen}
+      aria-controls={`${id}-help`}
+      onClick={() => setHelpOpen(!helpOpen)}
+    >
+      ?
+    </button>
+  );
+
   return (
     <div class={`f ${SPANS[field.name] ?? "c2s"}`}>
-      <div class="l">
-        {typeof value !== "boolean" && <label for={id}>{field.label}</label>}
-        {field.help && (
-          <button
-            type="button"
-            class="help"
-            aria-label={`Help: ${field.label}`}
-            aria-expanded={helpOpen}
-            aria-controls={`${id}-help`}
-            onClick={() => setHelpOpen(!helpOpen)}
-          >
-            ?
-          </button>
-        )}
-      </div>
-      {input}
+      {typeof value === "boolean" ? (
+        <div class="l tick">
+          {input}
+          {help}
+        </div>
+      ) : (
+        <>
+          <div class="l">
+            <label for={id}>{field.label}</label>
+            {help}
+          </div>
+          {input}
+        </>
+      )}
       {error ? (
         <p class="err" id={`${id}-error`}>
           <Icon name="warn" />

@@ -13,15 +13,17 @@ export function Footer({ store }: { store: Store }) {
   if (total === 0) return null;
   const heard = store.heardAt.value;
   const selected = store.charts().training_ids.length;
+  const link = store.link.value;
+  const state = updated_at > 0 ? `State of ${f.clock(updated_at)}, ` : "";
   const age =
-    heard === null
-      ? updated_at > 0
-        ? `Saved ${f.clock(updated_at)}, not connected`
-        : "Not connected"
-      : `Updated ${f.ago(Math.max(0, now - heard) / 1000)}`;
+    link === "gone"
+      ? `${state}not connected`
+      : heard === null
+        ? `${state}${link === "silent" ? "no answer from the kernel yet" : "asking the kernel…"}`
+        : `Updated ${f.ago(Math.max(0, now - heard) / 1000)}${link === "silent" ? ", no answer since" : ""}`;
   return (
     <div class="ft">
-      <span>{age}</span>
+      <span>{age.replace(/^./, (letter) => letter.toUpperCase())}</span>
       <span class="t3">·</span>
       <span>{`${f.plural(total, "training")}, ${f.count(selected)} selected`}</span>
       <div class="sp" />

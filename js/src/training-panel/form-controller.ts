@@ -6,12 +6,26 @@ import * as form from "./form-state";
 import type { Problem, Store } from "./store";
 
 const CHECK_AFTER = 300; // ms without typing
+const AGAIN_AFTER = 1500; // ms until Python is asked again about what it was still looking up
+
+/** A check that was sent: `heard` once Python has it, `stale` once a field was edited. */
+interface Asking {
+  stop: AbortController;
+  heard: boolean;
+  stale: boolean;
+}
 
 export class FormController {
   readonly data = signal<FormData | null>(null);
   readonly values: Signal<form.Values> = signal({});
   readonly check = signal<CheckResult | null>(null);
+  /** From an edit, or the opening, until the answer about what stands in the fields now. */
   readonly checking = signal(false);
+  /** Fields of which it is not known yet what they name: a model may have to be found on the network first. */
+  readonly lookingUp: ReadonlySignal<readonly string[]> = computed(() =>
+    this.checking.value ? this.unknown.value : [],
+  );
+  private readonly unknown = signal<readonly string[]>(["model"]);
   readonly starting = signal(false);
   readonly late = signal<string | null>(null);
   readonly problem = signal<Problem | null>(null);
@@ -26,13 +40,14 @@ export class FormController {
   private readonly parsed = computed(() => form.toConfig(this.fields.value, this.values.value));
   readonly errors: ReadonlySignal<form.Errors> = computed(() => {
     const shown = new Set(form.fieldOrder(this.fields.value));
-    const all = { ...this.reported.value, ...this.parsed.value.errors };
+    const found = { ...this.reported.value, ...this.parsed.value.errors };
+    const all = form.placeHookError(found, this.values.value);
     // An error of a field that another architecture had is no longer one.
     return Object.fromEntries(Object.entries(all).filter(([name]) => shown.has(name) || !this.isField(name)));
   });
 
   private timer: ReturnType<typeof setTimeout> | undefined;
-  private again = false;
+  private asking: Asking | null = null;
   private readonly closed = new AbortController();
 
   constructor(
@@ -54,7 +69,8 @@ export class FormController {
       const draft = this.from ? null : this.store.draft;
       this.values.value = { ...form.initialValues(data), ...draft };
       this.data.value = data;
-      void this.runCheck();
+      this.checking.value = true;
+      this.runCheck();
     } catch (error) {
       if (!isAbort(error)) this.problem.value = asFailure(error);
     }
@@ -63,6 +79,7 @@ export class FormController {
   /** Stops everything that is under way. */
   close(): void {
     clearTimeout(this.timer);
+    this.asking?.stop.abort();
     this.closed.abort();
   }
 
@@ -78,8 +95,20 @@ export class FormController {
     const touched = [form.LAYER, form.SITE, form.HOOK].includes(name) ? [form.LAYER, form.SITE, form.HOOK] : [name];
     for (const one of touched) delete left[one];
     this.reported.value = left;
+    // What is shown about the old value must not stand beside the new one.
+    if (this.check.value) this.check.value = form.stillKnown(this.check.value, name);
+    if (name === "model" && !this.unknown.value.includes(name)) this.unknown.value = [...this.unknown.value, name];
+    if (this.asking) this.asking.stale = true;
+    this.checking.value = true;
+    this.checkAfter(CHECK_AFTER);
+  }
+
+  private checkAfter(delay: number): void {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => void this.runCheck(), CHECK_AFTER);
+    this.timer = setTimeout(() => {
+      this.timer = undefined;
+      this.runCheck();
+    }, delay);
   }
 
   /** A field was left: numbers get their separators. */
@@ -90,28 +119,52 @@ export class FormController {
     if (tidied !== text) this.values.value = { ...this.values.value, [field.name]: tidied };
   }
 
-  /** One check at a time: a slow kernel must not work through every keystroke before it gets to Start. */
-  private async runCheck(): Promise<void> {
-    if (this.checking.value) {
-      this.again = true;
+  /**
+   * Asks about what stands in the fields now. A check that runs is given up: it may take long (a model is looked up on the
+   * network), and its answer is of no use. One that Python has not even got is waited for: a kernel that is busy with a cell
+   * must not find every keystroke in its queue before it gets to Start.
+   */
+  private runCheck(): void {
+    if (this.asking && !this.asking.heard) {
+      this.asking.stale = true;
       return;
     }
+    this.asking?.stop.abort();
+    const asking: Asking = { stop: new AbortController(), heard: false, stale: false };
+    this.asking = asking;
     this.checking.value = true;
-    do {
-      this.again = false;
-      const asked = this.values.value;
-      try {
-        const command = { kind: "check" as const, config: this.parsed.value.config };
-        const answer = await this.store.rpc.send(command, { signal: this.closed.signal });
-        const check = answer.value as CheckResult;
-        this.check.value = check;
-        this.reported.value = this.current(check.fields, asked);
-      } catch (error) {
-        if (isAbort(error)) return;
-        this.problem.value = asFailure(error);
-      }
-    } while (this.again);
-    this.checking.value = false;
+    void this.ask(asking);
+  }
+
+  private async ask(asking: Asking): Promise<void> {
+    const asked = this.values.value;
+    const onAck = () => {
+      asking.heard = true;
+      if (asking.stale && this.timer === undefined) this.runCheck();
+    };
+    try {
+      const command = { kind: "check" as const, config: this.parsed.value.config };
+      const answer = await this.store.rpc.send(command, { signal: asking.stop.signal, onAck });
+      if (asking.stale) return;
+      const check = answer.value as CheckResult;
+      this.check.value = check;
+      this.unknown.value = check.pending;
+      this.reported.value = this.current(check.fields, asked);
+      if (check.pending.length > 0) this.checkAfter(AGAIN_AFTER);
+    } catch (error) {
+      if (!isAbort(error) && !asking.stale) this.problem.value = asFailure(error);
+    } finally {
+      if (this.asking === asking) this.settle(asking);
+    }
+  }
+
+  /** The check is over. If it was about old values and nothing else will ask about the new ones, asks now. */
+  private settle(asking: Asking): void {
+    this.asking = null;
+    if (asking.stop.signal.aborted) return;
+    if (this.timer !== undefined) return;
+    if (asking.stale) this.runCheck();
+    else this.checking.value = false;
   }
 
   /**
@@ -122,8 +175,15 @@ export class FormController {
     const unread = this.parsed.value.errors;
     const now = this.values.value;
     return Object.fromEntries(
-      Object.entries(errors).filter(([name]) => !(name in unread) && asked[name] === now[name]),
+      Object.entries(errors).filter(([name]) => !(name in unread) && this.same(name, asked[name], now[name])),
     );
+  }
+
+  /** Do two texts of a field mean the same? A number gets its separators when its field is left. */
+  private same(name: string, a: string | boolean | undefined, b: string | boolean | undefined): boolean {
+    const field = this.fields.value.find((one) => one.name === name);
+    const tidy = (text: typeof a) => (field && typeof text === "string" ? form.tidy(field, text) : text);
+    return tidy(a) === tidy(b);
   }
 
   async start(): Promise<void> {
@@ -136,6 +196,7 @@ export class FormController {
     }
     this.starting.value = true;
     clearTimeout(this.timer);
+    this.timer = undefined;
     const asked = this.values.value;
     try {
       const answer = await this.store.rpc.send(
@@ -151,6 +212,7 @@ export class FormController {
       const problem = asFailure(error);
       this.reported.value = this.current(problem.fields, asked);
       const wrong = form.firstBad(this.fields.value, this.errors.value);
+      if (this.checking.value && this.asking === null) this.runCheck(); // the one that was about to be sent
       if (wrong !== null) this.focus.value = { name: wrong };
       else if (Object.keys(problem.fields).length === 0) this.problem.value = problem;
     } finally {

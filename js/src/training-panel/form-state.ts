@@ -32,6 +32,9 @@ const CHOICE_LABELS: Record<string, Record<string, string>> = {
   [ARCHITECTURE]: { standard: "Standard", topk: "TopK", batchtopk: "BatchTopK", jumprelu: "JumpReLU" },
   precision: { float32: "fp32", bfloat16: "bf16", float16: "fp16" },
   model_dtype: { float32: "fp32", bfloat16: "bf16", float16: "fp16" },
+  "activations.normalize": { expected_average_only_in: "E‖x‖ = √d_in", none: "None" },
+  "checkpoints.best_metric": { fvu: "FVU", loss: "Loss", ce_loss_score: "CE recovered", mse: "MSE" },
+  "optimizer.lr_schedule": { constant: "Constant", linear: "Linear", cosine: "Cosine" },
 };
 
 const ARCHITECTURE_HINTS: Record<string, string> = {
@@ -180,6 +183,32 @@ export function looseErrors(fields: readonly FormField[], errors: Errors): strin
 
 export function firstBad(fields: readonly FormField[], errors: Errors): string | null {
   return fieldOrder(fields).find((name) => name in errors) ?? null;
+}
+
+/**
+ * A hook name made of Layer and Site is wrong where the user chose it: its error stands at Layer, unless Layer has one of
+ * its own.
+ */
+export function placeHookError(errors: Errors, values: Values): Errors {
+  const { [HOOK]: text, ...rest } = errors;
+  if (text === undefined || values[HOOK] !== composeHook(String(values[LAYER]), String(values[SITE]))) return errors;
+  return LAYER in rest ? rest : { ...rest, [LAYER]: text };
+}
+
+const HOOK_FIELDS = [HOOK, LAYER, SITE];
+const IRRELEVANT = ["name", "seed"]; // nothing that is shown depends on them
+
+/** What of a check still holds after the field `name` was edited. */
+export function stillKnown(check: CheckResult, name: string): CheckResult {
+  if (IRRELEVANT.includes(name)) return check;
+  const known = { ...check, estimate: null };
+  const inName = name === "model" || name.startsWith("sae.") || HOOK_FIELDS.includes(name);
+  if (inName) known.name = "";
+  if (name === "model") return { ...known, model: null, hints: {} };
+  if (HOOK_FIELDS.includes(name) && check.model) known.model = { ...check.model, d_in: null };
+  const edited = HOOK_FIELDS.includes(name) ? HOOK_FIELDS : [name];
+  known.hints = Object.fromEntries(Object.entries(check.hints).filter(([field]) => !edited.includes(field)));
+  return known;
 }
 
 export function labelOf(fields: readonly FormField[], name: string): string {

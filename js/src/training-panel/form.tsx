@@ -66,7 +66,13 @@ export function Form({ store, request }: { store: Store; request: FormRequest })
             : "Asking the kernel for the form…"}
         </p>
       )}
-      {ready && <Estimate estimate={controller.check.value?.estimate ?? null} checking={controller.checking.value} />}
+      {ready && (
+        <Estimate
+          estimate={controller.check.value?.estimate ?? null}
+          checking={controller.checking.value}
+          bad={Object.keys(controller.errors.value).length > 0}
+        />
+      )}
       <FormNotes controller={controller} />
       <FormFooter controller={controller} onCancel={() => leave(false)} />
     </form>
@@ -153,7 +159,7 @@ function FormFooter({ controller, onCancel }: { controller: FormController; onCa
   return (
     <div class="ft2">
       {bad.length > 0 && (
-        <>
+        <div class="attention">
           <span class="st failed">
             <Icon name="warn" />
           </span>
@@ -173,7 +179,7 @@ function FormFooter({ controller, onCancel }: { controller: FormController; onCa
               </span>
             ))}
           </span>
-        </>
+        </div>
       )}
       <div class="sp" />
       <Button onClick={onCancel}>Cancel</Button>

@@ -10,7 +10,7 @@ import { Store } from "./store";
 const asTheme = (value: unknown): Theme | "auto" => (value === "light" || value === "dark" ? value : "auto");
 
 export function renderPanel(model: Model, parent: HTMLElement, stop: AbortSignal): void {
-  const store = new Store(model, stop);
+  const store = new Store(model, parent, stop);
   const height = model.get("height");
   const root = mountRoot(parent, {
     label: "Training panel",
@@ -25,7 +25,7 @@ export function renderPanel(model: Model, parent: HTMLElement, stop: AbortSignal
 }
 
 export function renderCharts(model: Model, parent: HTMLElement, stop: AbortSignal): void {
-  const store = new Store(model, stop);
+  const store = new Store(model, parent, stop);
   let sent: Theme | null = null;
   const root = mountRoot(parent, {
     label: "Charts",
@@ -43,7 +43,7 @@ export function renderCharts(model: Model, parent: HTMLElement, stop: AbortSigna
 }
 
 export function renderFooter(model: Model, parent: HTMLElement, stop: AbortSignal): void {
-  const store = new Store(model, stop);
+  const store = new Store(model, parent, stop);
   const root = mountRoot(parent, { label: "Panel status", frame: "part", theme: asTheme(model.get("theme")), stop });
   root.draw(<Footer store={store} />);
 }

@@ -1,15 +1,24 @@
 /** The list of runs, or why it is empty. */
+import { useRef, useState } from "preact/hooks";
 import { Button, tabId } from "../lib/controls";
+import type { Card } from "../lib/protocol";
 import { TrainingCard } from "./card";
-import { STATUS_WORDS, shownCards } from "./state";
+import { heldOrder, STATUS_WORDS, shownCards } from "./state";
 import type { Store } from "./store";
 
 export function List({ store, panel }: { store: Store; panel: string }) {
   const { cards } = store.state.value;
   const filter = store.filter.value;
-  const shown = shownCards(cards, filter, store.search.value, store.sort.value);
+  const [search, sort] = [store.search.value, store.sort.value];
+  const hold = useHold();
+  const shown = hold.apply(
+    JSON.stringify([filter, search, sort]),
+    shownCards(cards, filter, search, sort),
+    cards,
+    store.focusCard.value !== null,
+  );
   return (
-    <div role="tabpanel" id={panel} aria-labelledby={tabId(panel, filter)}>
+    <div role="tabpanel" id={panel} aria-labelledby={tabId(panel, filter)} {...hold.handlers}>
       {shown.length > 0 ? (
         <ul class="lst" aria-label="Trainings">
           {shown.map((card) => (
@@ -21,6 +30,32 @@ export function List({ store, panel }: { store: Store; panel: string }) {
       )}
     </div>
   );
+}
+
+/**
+ * Keeps the order of the list while the pointer is over it or the keyboard is in it: after Pause, another run's Pause must
+ * not come to lie there. What a click has focused does not count: that focus stays long after the pointer has left.
+ */
+function useHold() {
+  const [pointer, setPointer] = useState(false);
+  const [focus, setFocus] = useState(false);
+  const last = useRef<{ key: string; ids: string[] }>({ key: "", ids: [] });
+  return {
+    handlers: {
+      onPointerEnter: () => setPointer(true),
+      onPointerMove: () => setPointer(true), // the list came to lie under a pointer that was there
+      onPointerLeave: () => setPointer(false),
+      onFocusIn: (event: FocusEvent) => setFocus((event.target as Element).matches(":focus-visible")),
+      onFocusOut: () => setFocus(false),
+    },
+    /** `release`: the user asked for a new run and is taken to it. Another `key` is another list. */
+    apply: (key: string, shown: Card[], cards: readonly Card[], release: boolean): Card[] => {
+      const held = (pointer || focus) && !release && key === last.current.key;
+      const result = held ? heldOrder(last.current.ids, cards, shown) : shown;
+      last.current = { key, ids: result.map((card) => card.id) };
+      return result;
+    },
+  };
 }
 
 function NothingMatches({ store }: { store: Store }) {

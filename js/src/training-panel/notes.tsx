@@ -2,13 +2,17 @@
 import { Button, NoteBox } from "../lib/controls";
 import type { Store } from "./store";
 
+/** What happened, and after it where. */
+export const placed = ({ what, where }: { what: string; where: string | null }): string =>
+  where ? `${what} (${where})` : what;
+
 export function ProblemNote({ store, id }: { store: Store; id: string }) {
   const problem = store.problems.value.get(id);
   if (!problem) return null;
   return (
     <NoteBox
       tone="err"
-      title={problem.where ? `${problem.what} (${problem.where})` : problem.what}
+      title={placed(problem)}
       actions={
         <Button small onClick={() => store.dismiss(id)}>
           Dismiss

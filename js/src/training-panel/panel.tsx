@@ -7,7 +7,7 @@ import { Form } from "./form";
 import { Keys } from "./keys";
 import { List } from "./list";
 import { BusyNote, ProblemNote } from "./notes";
-import { deviceWords } from "./state";
+import { anythingRuns, deviceWords } from "./state";
 import type { Store } from "./store";
 import { Toolbar } from "./toolbar";
 
@@ -63,19 +63,13 @@ function Header({ store }: { store: Store }) {
 }
 
 function PanelNotes({ store }: { store: Store }) {
-  const { notice, updated_at } = store.state.value;
-  const charts = store.problems.value.has("charts");
-  const any = notice || !store.answered.value || store.late.value.has("panel") || store.problems.value.has("panel");
-  if (!any && !charts) return null;
+  const { notice } = store.state.value;
+  const link = linkWords(store);
+  const some = (id: string) => store.late.value.has(id) || store.problems.value.has(id);
+  if (!notice && !link && !some("panel") && !some("charts")) return null;
   return (
     <div class="panel-note notes">
-      {!store.answered.value && (
-        <NoteBox title="Not connected.">
-          {`No answer from a kernel yet: it is busy, or it has ended. This is the last known state${
-            updated_at > 0 ? `, of ${f.clock(updated_at)}` : ""
-          }. Run the cell again for a live panel.`}
-        </NoteBox>
-      )}
+      {link && <NoteBox title={link[0]}>{link[1]}</NoteBox>}
       {notice && (
         <NoteBox tone={notice.kind === "error" ? "err" : "warn"} title={notice.what}>
           {notice.hint}
@@ -86,6 +80,29 @@ function PanelNotes({ store }: { store: Store }) {
       <ProblemNote store={store} id="charts" />
     </div>
   );
+}
+
+/** What to know while nothing is heard from the kernel: title and sentences. */
+function linkWords(store: Store): [string, string] | null {
+  const { updated_at } = store.state.value;
+  const last = `This is the last known state${updated_at > 0 ? `, of ${f.clock(updated_at)}` : ""}`;
+  const gone = "Run the cell again for a live panel.";
+  switch (store.link.value) {
+    case "gone":
+      return ["Not connected.", `The kernel behind this panel was restarted or has ended. ${last}. ${gone}`];
+    case "silent":
+      if (store.heardAt.value === null) {
+        return ["No answer from the kernel yet.", `It is busy with a cell, or it has ended. ${last}.`];
+      }
+      // Where nothing runs, nothing shown here can be wrong: the footer says how old it is.
+      if (!anythingRuns(store.state.value)) return null;
+      return [
+        "No answer from the kernel.",
+        `It is busy with a cell, or it has ended. ${last}. It goes on by itself when the cell ends; otherwise, run the cell again.`,
+      ];
+    default:
+      return null;
+  }
 }
 
 /** Keys of the whole panel; true when one was used. Single letters only while nothing is typed. */

@@ -131,21 +131,56 @@ export function stopAsks(card: Card): boolean {
 export const hasProgressBar = (card: Card): boolean =>
   ["running", "paused", "failed", "interrupted"].includes(statusOf(card));
 
-/** The line under the progress bar. `now` in ms. */
-export function progressLine(card: Card, now = Date.now()): string[] {
+/** Since when a run works, as far as this page knows: `at` by `performance.now()`, `step` where it was then. */
+export type Starts = ReadonlyMap<string, { at: number; step: number }>;
+
+/** `before` with the runs that have just got a rate, without those that have none any more. */
+export function starts(before: Starts, cards: readonly Card[], now: number, opening: boolean): Starts {
+  const next = new Map<string, { at: number; step: number }>();
+  for (const card of cards) {
+    if (card.rate === null || statusOf(card) !== "running") continue;
+    // What runs already when the page opens has done all its steps before.
+    next.set(card.id, before.get(card.id) ?? { at: now, step: opening ? 0 : card.step });
+  }
+  return next;
+}
+
+/** Says the rate enough yet to foretell the end? The first steps of a run are slow. */
+export function isWarm(card: Card, known: Starts, now: number): boolean {
+  const start = known.get(card.id);
+  return start !== undefined && (now - start.at >= 5000 || card.step - start.step >= 20);
+}
+
+export interface LineOptions {
+  /** ms since the epoch */
+  now?: number;
+  /** False while nothing is heard from the kernel: what was running may long be over. */
+  live?: boolean;
+  /** False while the rate says little. */
+  warm?: boolean;
+}
+
+/** The line under the progress bar. */
+export function progressLine(card: Card, options: LineOptions = {}): string[] {
+  const { now = Date.now(), live = true, warm = true } = options;
   const done = f.tokensOf(card.tokens_done, card.tokens_total);
   switch (statusOf(card)) {
     case "queued":
       return [queueWords(card), ...(card.tokens_done > 0 ? [done] : [])];
     case "running": {
       const parts = [done];
-      if (card.rate !== null && card.rate > 0) parts.push(`${f.count(card.rate)} tok/s`);
-      else if (card.phase) parts.push(card.phase);
-      if (card.eta_seconds !== null && card.rate !== null) parts.push(`ETA ${f.duration(card.eta_seconds)}`);
+      if (live && card.rate !== null && card.rate > 0) {
+        parts.push(`${f.count(card.rate)} tok/s`);
+        if (warm && card.eta_seconds !== null) parts.push(`ETA ${f.duration(card.eta_seconds)}`);
+      } else if (live && card.phase) parts.push(card.phase);
       return [...parts, card.device];
     }
     case "paused":
-      return [done, `paused at step ${f.count(card.step)}`];
+      // Its last heartbeat is the moment it was paused.
+      return [
+        done,
+        `paused ${card.heartbeat_at === null ? "" : `${f.clock(card.heartbeat_at, now)} `}at step ${f.count(card.step)}`,
+      ];
     case "completed":
       return [
         `${f.tokens(card.tokens_done)} tokens in ${f.duration(card.seconds_running)}`,
@@ -226,8 +261,13 @@ const measured = (value: Card["tiles"]["fvu"]): number => {
 
 const ascending = (a: number, b: number) => (a === b ? 0 : a < b ? -1 : 1);
 
+/** Who waits comes in the order in which they will start. */
+const place = (card: Card): number =>
+  statusOf(card) === "queued" ? (card.queue_position ?? Number.POSITIVE_INFINITY) : 0;
+
 const COMPARE: Record<Sort, (a: Card, b: Card) => number> = {
-  active: (a, b) => ACTIVITY[statusOf(a)] - ACTIVITY[statusOf(b)] || b.created_at - a.created_at,
+  active: (a, b) =>
+    ACTIVITY[statusOf(a)] - ACTIVITY[statusOf(b)] || ascending(place(a), place(b)) || b.created_at - a.created_at,
   newest: (a, b) => b.created_at - a.created_at,
   fvu: (a, b) => ascending(measured(a.tiles.fvu), measured(b.tiles.fvu)),
   l0: (a, b) => ascending(measured(a.tiles.l0), measured(b.tiles.l0)),
@@ -237,6 +277,16 @@ export function shownCards(cards: readonly Card[], filter: Filter, search: strin
   return cards
     .filter((card) => (filter === "all" || statusOf(card) === filter) && matches(card, search))
     .sort((a, b) => COMPARE[sort](a, b) || ascending(a.created_at, b.created_at));
+}
+
+/**
+ * `shown` in the order that stands on the screen, so that nothing moves under a pointer: what stands there stays as long as
+ * it exists, even where it no longer matches the filter, and what is new comes last.
+ */
+export function heldOrder(held: readonly string[], cards: readonly Card[], shown: readonly Card[]): Card[] {
+  const byId = new Map(cards.map((card) => [card.id, card]));
+  const stay = held.flatMap((id) => byId.get(id) ?? []);
+  return [...stay, ...shown.filter((card) => !held.includes(card.id))];
 }
 
 /** Sentences for a screen reader: which runs changed their status between two states. */

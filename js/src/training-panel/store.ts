@@ -1,5 +1,6 @@
 /** One part of the panel on the page: its state, what the user has open, and the commands it sends. */
 import { type Signal, signal } from "@preact/signals";
+import { type Link, LinkWatch } from "../lib/link";
 import {
   type Action,
   type Card,
@@ -13,7 +14,7 @@ import {
 import { pull } from "../lib/pull";
 import { type Answer, asFailure, isAbort, type Model, Rpc } from "../lib/rpc";
 import { traitSignal } from "../lib/sync";
-import { anythingRuns, type Filter, type Sort, statusChanges } from "./state";
+import { anythingRuns, type Filter, type Sort, type Starts, starts, statusChanges } from "./state";
 
 export type Problem = Omit<Failure, "id" | "kind">;
 export type DetailsTab = "checkpoints" | "log" | "settings";
@@ -36,10 +37,11 @@ export function withKey<V>(map: ReadonlyMap<string, V>, key: string, value: V | 
 export class Store {
   readonly rpc: Rpc;
   readonly state: Signal<PanelState>;
+  readonly link: Signal<Link>;
   /** When the state was last known to be up to date, by `performance.now()`. */
-  readonly heardAt = signal<number | null>(null);
-  /** False when nothing at all has answered a while after opening: a saved notebook, or a kernel that is busy. */
-  readonly answered = signal(true);
+  readonly heardAt: Signal<number | null>;
+  /** Since when each run works, as far as this page has seen it. */
+  starts: Starts = new Map();
 
   readonly filter = signal<Filter>("all");
   readonly search = signal("");
@@ -61,33 +63,29 @@ export class Store {
 
   constructor(
     model: Model,
+    host: Element,
     readonly stop: AbortSignal,
   ) {
     this.rpc = new Rpc(model);
+    const watch = new LinkWatch(model, this.rpc, host, stop);
+    this.link = watch.link;
+    this.heardAt = watch.heardAt;
     this.state = traitSignal(model, "state", parseState, EMPTY_STATE, stop);
     let first = true;
     let before = this.state.value;
     const unsubscribe = this.state.subscribe((next) => {
-      if (!first) this.heard();
+      if (!first) watch.heard();
+      this.starts = starts(this.starts, next.cards, performance.now(), first);
       first = false;
       for (const line of statusChanges(before.cards, next.cards)) this.announce(line);
       this.settle(before.cards, next.cards);
       before = next;
     });
-    pull(this.rpc, this.state, stop, { isActive: anythingRuns, onHeard: () => this.heard() });
-    const timer = setTimeout(() => {
-      if (this.heardAt.value === null) this.answered.value = false;
-    }, 5000);
+    pull(this.rpc, this.state, stop, { isActive: anythingRuns, onHeard: () => watch.heard() });
     stop.addEventListener("abort", () => {
-      clearTimeout(timer);
       unsubscribe();
       this.rpc.close();
     });
-  }
-
-  private heard(): void {
-    this.heardAt.value = performance.now();
-    this.answered.value = true;
   }
 
   /** The chart settings as the user sees them: Python's, and on top what was chosen a moment ago. */
@@ -103,7 +101,7 @@ export class Store {
       setTimeout(() => this.forget(change), SETTLE);
     } catch (error) {
       this.forget(change);
-      this.fail("charts", error);
+      if (!("theme" in change)) this.fail("charts", error); // nobody asked for that one: it follows the page
     }
   }
 

@@ -15,7 +15,7 @@ export function Tiles({ card }: { card: Card }) {
   return (
     <dl class="tiles">
       {rows.map(([label, value, title]) => (
-        <div class="tile" key={label} title={title}>
+        <div class="tile" key={label} title={value === f.DASH ? title : [value, title].filter(Boolean).join(": ")}>
           <dt>{label}</dt>
           <dd class={value === f.DASH ? "na" : undefined}>{value}</dd>
         </div>

@@ -31,6 +31,25 @@ describe("measured values", () => {
       "2.1 %",
     ]);
   });
+  it.each([
+    [0.98541, "0.9854"],
+    [12.34567, "12.3457"],
+    [99.99999, "100.0"],
+    [219.7312, "219.7"],
+    [999.97, "1,000"],
+    [1234.4, "1,234"],
+    [99_999.4, "99,999"],
+    [99_999.6, "1.0e5"],
+    [330_037.266, "3.3e5"],
+    [-2137.276, "−2,137"],
+  ])("keeps the width of %d: %s", (n, text) => expect(f.loss(n)).toBe(text));
+  it("keeps it for every metric", () =>
+    expect([f.fvu(2137.276), f.l0(219.73), f.l0(12_345.6), f.ce(-150.25)]).toEqual([
+      "2,137",
+      "219.7",
+      "12,346",
+      "−150.3",
+    ]));
   it("draws what is missing as a dash and says what is not finite", () => {
     expect([f.loss(null), f.share(null), f.loss("NaN"), f.fvu("Infinity"), f.ce(-0.5)]).toEqual([
       "–",

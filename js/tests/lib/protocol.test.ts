@@ -40,7 +40,7 @@ const keys = (shape: object) => Object.keys(shape).sort();
 const _ = null;
 
 const TILE: Shape<Tile> = { loss: _, l0: _, fvu: _, ce_loss_score: _, dead: _ };
-const NOTE: Shape<Note> = { what: _, hint: _, kind: _ };
+const NOTE: Shape<Note> = { what: _, where: _, hint: _, kind: _ };
 const DEVICE: Shape<DeviceInfo> = { id: _, label: _, total_bytes: _, free_bytes: _ };
 const CARD: Shape<Card> = {
   id: _,
@@ -119,6 +119,7 @@ const ESTIMATE: Shape<Estimate> = {
   disk_bytes: _,
   disk_free_bytes: _,
   queue: _,
+  queue_seconds: _,
   warnings: _,
 };
 const ROW: Shape<CheckpointRow> = { id: _, label: _, step: _, tokens: _, fvu: _, size_bytes: _, saved_at: _ };
@@ -138,7 +139,11 @@ const SHAPES: [string, Path, object][] = [
   ["failure", [], { id: _, kind: _, what: _, where: _, hint: _, fields: _ } satisfies Shape<Failure>],
   ["form_data", [], { fields: _, defaults: _, devices: _, suggestions: _ } satisfies Shape<FormData>],
   ["form_data", ["fields", 0], FIELD],
-  ["check_result", [], { fields: _, hints: _, model: _, name: _, estimate: _ } satisfies Shape<CheckResult>],
+  [
+    "check_result",
+    [],
+    { fields: _, hints: _, pending: _, model: _, name: _, estimate: _ } satisfies Shape<CheckResult>,
+  ],
   [
     "check_result",
     ["model"],

@@ -126,6 +126,37 @@ it("reports a comm that is gone as a failure", async () => {
   await expect(rpc.send({ kind: "train_demo" })).rejects.toThrow("The kernel is not connected.");
 });
 
+it("fails what waits when the front end says the kernel is gone, and what follows without sending", async () => {
+  const gone = vi.fn();
+  rpc.onGone = gone;
+  const waits = rpc.send({ kind: "train_demo" });
+  expect(rpc.waitingSince()).not.toBeNull();
+  const failed = expect(waits).rejects.toThrow("The kernel is not connected.");
+  rpc.disconnect();
+  await failed;
+  expect(gone).toHaveBeenCalledTimes(1);
+  await expect(rpc.send({ kind: "train_demo" })).rejects.toThrow("The kernel is not connected.");
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(wire.sent).toHaveLength(1); // no nudges either
+  rpc.reconnect();
+  const again = rpc.send({ kind: "train_demo" });
+  wire.reply({ id: wire.id(1), kind: "result", value: 1 });
+  expect((await again).value).toBe(1);
+});
+
+it("tells what is acknowledged, and since when something is not", async () => {
+  const onAck = vi.fn();
+  const start = performance.now();
+  const answer = rpc.send({ kind: "train_demo" }, { onAck });
+  await vi.advanceTimersByTimeAsync(100);
+  expect(rpc.waitingSince()).toBe(start);
+  wire.reply({ id: wire.id(0), kind: "ack" });
+  expect(onAck).toHaveBeenCalledTimes(1);
+  expect(rpc.waitingSince()).toBeNull();
+  wire.reply({ id: wire.id(0), kind: "result", value: 1 });
+  await answer;
+});
+
 it("nudges a kernel that does not answer, ever less often, until it does", async () => {
   const answer = rpc.send({ kind: "train_demo" });
   await vi.advanceTimersByTimeAsync(1900);

@@ -106,6 +106,37 @@ describe("errors", () => {
   });
 });
 
+describe("errors of the hook name", () => {
+  const hook = { hook_name: "There is no layer 99." };
+  it("stand at Layer when Layer and Site made it, once", () => {
+    const values = form.change(start(), "layer", "99");
+    expect(form.placeHookError(hook, values)).toEqual({ layer: "There is no layer 99." });
+    expect(form.placeHookError({ ...hook, layer: "Enter the number of a layer." }, values)).toEqual({
+      layer: "Enter the number of a layer.",
+    });
+  });
+  it("stay where the name was typed", () => {
+    const values = form.change(start(), "hook_name", "blocks.6.odd");
+    expect(form.placeHookError(hook, values)).toEqual(hook);
+    expect(form.placeHookError({ model: "gone" }, values)).toEqual({ model: "gone" });
+  });
+});
+
+describe("what an edit leaves of a check", () => {
+  const hints = { corpus: "2.1M tokens", context_size: "at most 1,024" };
+  const check = { ...CHECK, hints };
+  it.each([
+    ["name", check],
+    ["model", { ...check, estimate: null, name: "", hints: {}, model: null }],
+    ["corpus", { ...check, estimate: null, hints: { context_size: "at most 1,024" } }],
+    ["sae.k", { ...check, estimate: null, name: "" }],
+    ["tokens", { ...check, estimate: null }],
+  ])("after %s", (name, left) => expect(form.stillKnown(check, name)).toEqual(left));
+  it("after the layer: what is known of the model, but not the width there", () => {
+    expect(form.stillKnown(check, "layer")).toMatchObject({ model: { layers: 12, d_in: null }, name: "" });
+  });
+});
+
 describe("hints and choices", () => {
   it("say what is known of the model", () => {
     const hint = (name: string) => form.hintFor(name, start(), CHECK);
@@ -128,6 +159,17 @@ describe("hints and choices", () => {
       ["auto", "Automatic (cuda:0)"],
       ["cpu", "cpu (2 cores)"],
       ["cuda:0", "cuda:0 (8.0 GB)"],
+    ]);
+  });
+  it("have words for every choice of the configuration", () => {
+    const words = (name: string, choices: string[]) =>
+      form.optionsOf({ ...(FORM.fields[0] as FormField), name, type: "choice", choices }, FORM).map(([, word]) => word);
+    expect(words("activations.normalize", ["expected_average_only_in", "none"])).toEqual(["E‖x‖ = √d_in", "None"]);
+    expect(words("checkpoints.best_metric", ["fvu", "loss", "ce_loss_score", "mse"])).toEqual([
+      "FVU",
+      "Loss",
+      "CE recovered",
+      "MSE",
     ]);
   });
   it("count changed settings", () => {

@@ -1,6 +1,6 @@
 import { waitFor, within } from "@testing-library/preact";
-import { describe, expect, it } from "vitest";
-import { CARDS, emptyState, fullState } from "../../demo/fixtures";
+import { describe, expect, it, vi } from "vitest";
+import { CARDS, CHECK, emptyState, fullState } from "../../demo/fixtures";
 import { cardOf, type Shown, sent, show } from "./harness";
 
 /** Two runs, one of them failed: a short list keeps the queries quick. */
@@ -48,7 +48,7 @@ describe("New training", () => {
     await waitFor(() => expect(estimate.textContent).toContain("≈ 3 min 28 s"));
     expect(estimate.textContent).toContain("2.9 of 8.0 GB");
     expect(within(estimate).getByRole("img").getAttribute("aria-label")).toBe(
-      "Memory on cuda:0: Model 800 MB, SAE 500 MB, Activations 1.6 GB, Others 1.9 GB",
+      "Memory on cuda:0: Model 800 MB, SAE 500 MB, Activations 1.6 GB, Other programs 1.9 GB",
     );
   });
 
@@ -102,6 +102,114 @@ describe("New training", () => {
     await view.user.click(view.form.getByRole("button", { name: "Start training" }));
     await waitFor(() => expect(details.open).toBe(true));
     expect(document.activeElement).toBe(clip);
+  });
+
+  it("shows an error of the composed hook name at Layer, once", async () => {
+    const view = await openForm();
+    const { form, model } = view;
+    const answer = model.send.bind(model);
+    vi.spyOn(model, "send").mockImplementation((content) => {
+      const command = content as { id: string; kind: string };
+      if (command.kind !== "check") return answer(content);
+      const value = { ...CHECK, fields: { hook_name: "gpt2 has layers 0 to 11." }, estimate: null };
+      setTimeout(() => model.emit("msg:custom", { id: command.id, kind: "result", value }, []), 5);
+    });
+    await retype(view, box(form, "Layer"), "99");
+    await waitFor(() => expect(box(form, "Layer").getAttribute("aria-invalid")).toBe("true"));
+    expect(form.getAllByText("gpt2 has layers 0 to 11.")).toHaveLength(1);
+    expect(box(form, "Hook name").getAttribute("aria-invalid")).toBeNull();
+    expect(form.getByText("1 field needs attention:")).toBeTruthy();
+  });
+
+  it("says what it does after an edit, and takes only the answer to the newest check", async () => {
+    const view = await openForm();
+    const { form, model } = view;
+    const estimate = form.getByRole("group", { name: "Estimate" });
+    await waitFor(() => expect(estimate.textContent).toContain("≈ 3 min 28 s"));
+    const answer = model.send.bind(model);
+    const checks: { id: string; config: { model?: string } }[] = [];
+    vi.spyOn(model, "send").mockImplementation((content) => {
+      const command = content as { id: string; kind: string; config: { model?: string } };
+      if (command.kind !== "check") return answer(content);
+      checks.push(command);
+      model.emit("msg:custom", { id: command.id, kind: "ack" }, []);
+    });
+    const reply = (i: number, parameters: number) =>
+      model.emit(
+        "msg:custom",
+        { id: checks[i]?.id, kind: "result", value: { ...CHECK, model: { ...CHECK.model, parameters } } },
+        [],
+      );
+    await retype(view, box(form, "Model"), "slow/one");
+    expect(form.getByText("Looking up the model…")).toBeTruthy();
+    expect(estimate.textContent).toBe("Checking…");
+    expect(box(form, "Name").placeholder).toBe("");
+    expect(form.queryByText(/124M parameters/)).toBeNull();
+    await waitFor(() => expect(checks.at(-1)?.config.model).toBe("slow/one"));
+    const slow = checks.length - 1;
+    await retype(view, box(form, "Model"), "other");
+    await waitFor(() => expect(checks.at(-1)?.config.model).toBe("other")); // without waiting for the slow one
+    reply(slow, 1e9);
+    expect(form.queryByText(/1B parameters/)).toBeNull();
+    reply(checks.length - 1, 2e9);
+    await waitFor(() => expect(form.getByText(/2B parameters/)).toBeTruthy());
+    expect(form.queryByText("Looking up the model…")).toBeNull();
+    expect(estimate.textContent).toContain("≈ 3 min 28 s");
+  });
+
+  it("asks again while Python still looks something up", async () => {
+    const view = await openForm();
+    await waitFor(() => expect(view.form.getByText(/124M parameters/)).toBeTruthy());
+    let asked = 0;
+    vi.spyOn(view.model, "send").mockImplementation((content) => {
+      const { id, kind } = content as { id: string; kind: string };
+      if (kind !== "check") return;
+      asked += 1;
+      const value = asked === 1 ? { ...CHECK, pending: ["model"], model: null, estimate: null } : CHECK;
+      setTimeout(() => view.model.emit("msg:custom", { id, kind: "result", value }, []), 5);
+    });
+    await retype(view, box(view.form, "Model"), "gpt2");
+    await waitFor(() => expect(asked).toBe(1));
+    const estimate = view.form.getByRole("group", { name: "Estimate" });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(view.form.getByText("Looking up the model…")).toBeTruthy();
+    expect(estimate.textContent).toBe("Checking…");
+    await waitFor(() => expect(view.form.getByText(/124M parameters/)).toBeTruthy(), { timeout: 3000 });
+    expect(asked).toBe(2);
+    expect(estimate.getAttribute("aria-busy")).toBe("false");
+  });
+
+  it("does not queue checks for a kernel that is busy", async () => {
+    const view = await openForm();
+    await waitFor(() => expect(view.form.getByText(/124M parameters/)).toBeTruthy());
+    const checks: { id: string; config: { name?: string } }[] = [];
+    const answer = view.model.send.bind(view.model);
+    vi.spyOn(view.model, "send").mockImplementation((content) => {
+      const command = content as { id: string; kind: string; config: { name?: string } };
+      if (command.kind === "check") checks.push(command);
+      else answer(content);
+    });
+    for (const name of ["a", "ab", "abc"]) {
+      await retype(view, box(view.form, "Name"), name);
+      await new Promise((resolve) => setTimeout(resolve, 350));
+    }
+    expect(checks.map(({ config }) => config.name)).toEqual(["a"]);
+    view.model.emit("msg:custom", { id: checks[0]?.id, kind: "ack" }, []);
+    await waitFor(() => expect(checks.map(({ config }) => config.name)).toEqual(["a", "abc"]));
+  });
+
+  it("has one line where no time is known", async () => {
+    const view = await openForm();
+    const basis = "not measured on this device yet; the first 20 steps tell";
+    const time = { seconds: null, tokens_per_second: null, basis, queue: 0 };
+    vi.spyOn(view.model, "send").mockImplementation((content) => {
+      const { id } = content as { id: string };
+      const value = { ...CHECK, estimate: { ...CHECK.estimate, ...time } };
+      setTimeout(() => view.model.emit("msg:custom", { id, kind: "result", value }, []), 5);
+    });
+    await retype(view, box(view.form, "Tokens"), "5M");
+    const estimate = view.form.getByRole("group", { name: "Estimate" });
+    await waitFor(() => expect(estimate.textContent).toContain(`Time ${basis}Disk`));
   });
 
   it("composes the hook name from layer and site", async () => {

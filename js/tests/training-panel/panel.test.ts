@@ -84,6 +84,37 @@ describe("list", () => {
     await waitFor(() => expect(page.getAllByRole("listitem")).toHaveLength(1));
   });
 
+  it("keeps its order while the pointer is over it, and sorts again when it leaves", async () => {
+    const { page, model, user } = show(fullState());
+    const names = () => page.getAllByRole("listitem").map((item) => item.getAttribute("aria-label"));
+    const before = names();
+    const list = page.getByRole("list", { name: "Trainings" });
+    await user.hover(list);
+    const cards = fullState().cards.map((one, i) => (i === 0 ? { ...one, status: "stopped" } : one));
+    const made = card({ name: "made-elsewhere", created_at: Date.now() / 1000 });
+    model.setState({ cards: [made, ...cards], total: 9 });
+    await waitFor(() => expect(names()).toEqual([...before, "made-elsewhere"]));
+    await user.click(page.getByRole("button", { name: "More actions: gpt2-l6-topk-k32" }));
+    expect(names()).toEqual([...before, "made-elsewhere"]);
+    await user.keyboard("{Escape}");
+    await user.unhover(list);
+    expect(names()).toEqual([...before, "made-elsewhere"]); // the keyboard is still in it
+    (document.activeElement as HTMLElement).blur();
+    await waitFor(() => expect(names()[0]).toBe("made-elsewhere"));
+    expect(names().indexOf("gpt2-l6-topk-k32")).toBeGreaterThan(2);
+  });
+
+  it("keeps a card that no longer matches the filter until the pointer has left", async () => {
+    const { page, model, user } = show(fullState());
+    await user.click(page.getByRole("tab", { name: "Running 1" }));
+    await user.hover(page.getByRole("list", { name: "Trainings" }));
+    model.setState({ cards: CARDS.map((one, i) => (i === 0 ? { ...one, status: "paused" } : one)) });
+    await waitFor(() => expect(page.getByRole("tab", { name: "Running 0" })).toBeTruthy());
+    expect(page.getByRole("listitem", { name: "gpt2-l6-topk-k32" })).toBeTruthy();
+    await user.unhover(page.getByRole("list", { name: "Trainings" }));
+    await waitFor(() => expect(page.getByText("No training matches")).toBeTruthy());
+  });
+
   it("selects runs for the charts and shows the choice at once", async () => {
     const { page, model, user } = show(fullState());
     const box = page.getByRole("checkbox", { name: "Select demo-l2-topk-k24" }) as HTMLInputElement;
@@ -211,6 +242,23 @@ describe("actions", () => {
 });
 
 describe("notes and keys", () => {
+  it("says where it happened, as text", () => {
+    const note = { what: "There is no such file.", where: "/data/<b>.txt", hint: "Check the path.", kind: "other" };
+    const { page, el } = show(only({ status: "failed", note }));
+    expect(page.getByRole("alert").textContent).toContain("There is no such file. (/data/<b>.txt) Check the path.");
+    expect(el.querySelector("[role=alert] b b")).toBeNull();
+  });
+
+  it("opens the log at its end, and follows it only from there", async () => {
+    const height = vi.spyOn(HTMLElement.prototype, "scrollHeight", "get").mockReturnValue(900);
+    const view = show(only({ status: "failed" }));
+    await view.user.click(view.page.getByRole("button", { name: "Show log" }));
+    await waitFor(() => expect(view.el.querySelector("pre.log")).toBeTruthy());
+    const log = view.el.querySelector("pre.log") as HTMLElement;
+    expect(log.scrollTop).toBe(900);
+    height.mockRestore();
+  });
+
   it("says how an interrupted run goes on", () => {
     const { page } = show(only({ status: "interrupted", last_checkpoint_step: 1780 }));
     expect(page.getByText("The kernel that ran it ended.").parentElement?.textContent).toBe(
@@ -252,13 +300,36 @@ describe("notes and keys", () => {
     document.removeEventListener("keydown", outside);
   });
 
-  it("draws from its traits without a kernel, and says that it is not connected", async () => {
+  it("draws from its traits while nothing answers, says so, and shows no rate that may be long over", async () => {
     vi.useFakeTimers();
     const { page } = show(fullState(), "training_panel", { silent: true });
     expect(page.getAllByRole("listitem")).toHaveLength(8);
-    await vi.advanceTimersByTimeAsync(5100);
-    expect(page.getByText("Not connected.")).toBeTruthy();
+    expect(page.getByText("48,210 tok/s")).toBeTruthy();
+    await vi.advanceTimersByTimeAsync(6100);
+    expect(page.getByText("No answer from the kernel yet.")).toBeTruthy();
+    expect(page.queryByText("Not connected.")).toBeNull();
+    expect(page.queryByText("48,210 tok/s")).toBeNull();
+    expect(page.queryByText(/ETA/)).toBeNull();
     vi.useRealTimers();
+  });
+
+  it("says that it is not connected when the front end marks it so, and gives up what waits", async () => {
+    const { page, el, model, user } = show(fullState(), "training_panel", { silent: true });
+    const run = cardOf({ page }, "gpt2-l6-topk-k32");
+    await user.click(run.getByRole("button", { name: "Pause" }));
+    expect(run.getByRole("button", { name: "Pausing…" })).toBeTruthy();
+    el.classList.add("jupyter-widgets-disconnected");
+    model.emit("comm_live_update");
+    await waitFor(() => expect(page.getByText("Not connected.")).toBeTruthy());
+    expect(run.getByRole("button", { name: "Pause" })).toBeTruthy();
+    expect(run.getByRole("alert").textContent).toContain("The kernel is not connected. Run the cell again.");
+    expect(page.queryByText("48,210 tok/s")).toBeNull();
+    const before = model.sent.length;
+    await user.click(run.getByRole("button", { name: "Pause" }));
+    expect(model.sent).toHaveLength(before);
+    el.classList.remove("jupyter-widgets-disconnected");
+    model.emit("comm_live_update");
+    await waitFor(() => expect(page.queryByText("Not connected.")).toBeNull());
   });
 
   it("leaves nothing behind when the view is closed", () => {

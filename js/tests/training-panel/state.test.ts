@@ -1,12 +1,16 @@
 import { describe, expect, it } from "vitest";
 import { CARDS, card } from "../../demo/fixtures";
+import type { Card } from "../../src/lib/protocol";
 import {
   buttonsFor,
   countByStatus,
   deviceWords,
   hasProgressBar,
+  heldOrder,
+  isWarm,
   progressLine,
   shownCards,
+  starts,
   statusChanges,
   statusOf,
   stopAsks,
@@ -66,11 +70,31 @@ describe("stopping", () => {
 describe("the line below the progress bar", () => {
   it("says rate and ETA of a running one, or its phase while it has no rate", () => {
     expect(progressLine(card())).toEqual(["6.2M of 10M tokens", "48,210 tok/s", "ETA 1 min 19 s", "cuda:0"]);
+    expect(progressLine(card(), { live: false })).toEqual(["6.2M of 10M tokens", "cuda:0"]);
+    expect(progressLine(card(), { warm: false })).toEqual(["6.2M of 10M tokens", "48,210 tok/s", "cuda:0"]);
     expect(progressLine(card({ status: "starting", rate: null, tokens_done: 0, phase: "loading model" }))).toEqual([
       "0 of 10M tokens",
       "loading model",
       "cuda:0",
     ]);
+  });
+  it("foretells the end only after 5 s or 20 steps with a rate", () => {
+    const fresh = card({ step: 3 });
+    const seen = starts(new Map(), [fresh], 1000, false);
+    expect(isWarm(fresh, seen, 1000)).toBe(false);
+    expect(isWarm(card({ step: 23 }), seen, 1100)).toBe(true);
+    expect(isWarm(card({ step: 4 }), seen, 6000)).toBe(true);
+    expect(isWarm(fresh, new Map(), 1e6)).toBe(false);
+    // it stands still and goes on: from the beginning; one that ran before the page opened: at once
+    expect(starts(seen, [card({ rate: null })], 2000, false).size).toBe(0);
+    expect(starts(seen, [card({ step: 9 })], 9000, false)).toEqual(seen);
+    expect(isWarm(card({ step: 900 }), starts(new Map(), [card({ step: 900 })], 0, true), 1)).toBe(true);
+  });
+  it("says when a run was paused", () => {
+    const at = new Date(2026, 10, 20, 14, 2).getTime();
+    const paused = card({ status: "paused", step: 1001, tokens_done: 4_100_096, heartbeat_at: at / 1000 });
+    expect(progressLine(paused, { now: at + 60_000 })).toEqual(["4.1M of 10M tokens", "paused 14:02 at step 1,001"]);
+    expect(progressLine({ ...paused, heartbeat_at: null })[1]).toBe("paused at step 1,001");
   });
   it("says the place in the queue", () => {
     const waiting = { status: "queued", tokens_done: 0 };
@@ -102,6 +126,17 @@ describe("the list", () => {
     expect(first("l0").at(0)).toBe("demo-l2-topk-k24");
     // without a value, or NaN: at the end
     expect(new Set(first("fvu").slice(-2))).toEqual(new Set(["gpt2-l6-topk-k48", "pythia-70m-l3-standard"]));
+  });
+  it("shows who waits in the order in which they start", () => {
+    const waiting = [3, 1, null, 2].map((queue_position, i) =>
+      card({ name: `q${queue_position}`, status: "queued", queue_position, created_at: i }),
+    );
+    expect(shownCards(waiting, "all", "", "active").map((one) => one.name)).toEqual(["q1", "q2", "q3", "qnull"]);
+  });
+  it("holds an order: what is there stays, what is gone goes, what is new comes last", () => {
+    const [a, b, c, d] = ["a", "b", "c", "d"].map((name) => card({ name })) as [Card, Card, Card, Card];
+    const held = [c.id, "gone", a.id, b.id];
+    expect(heldOrder(held, [a, b, c, d], [d, a, b]).map((one) => one.name)).toEqual(["c", "a", "b", "d"]);
   });
   it("tells which statuses changed, not which runs are new", () => {
     const before = [card(), card({ name: "b", status: "paused" })];

@@ -171,10 +171,10 @@ def upgrade() -> None:
             ["training_id"], ["trainings.id"], name="fk_external_saes_training_id", ondelete="SET NULL"
         ),
         sa.PrimaryKeyConstraint("id", name="pk_external_saes"),
+        sa.UniqueConstraint("training_id", name="uq_external_saes_training_id"),
     )
     op.create_index("ix_external_saes_created_at", "external_saes", ["created_at"])
     op.create_index("ix_external_saes_model", "external_saes", ["model"])
-    op.create_index("ix_external_saes_training_id", "external_saes", ["training_id"])
     op.create_table(
         "training_metrics",
         sa.Column("training_id", sa.String(length=160), nullable=False),

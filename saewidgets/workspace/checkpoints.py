@@ -1,0 +1,48 @@
+"""Rows of checkpoints and what is on the disk: brought to agree before a run goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from saewidgets.events import CheckpointSaved
+
+if TYPE_CHECKING:
+    from saewidgets.catalog import Catalog
+    from saewidgets.training import Checkpoint
+
+
+def reconcile(catalog: Catalog, training_id: str, folder: Path) -> int | None:
+    """Let the rows say what is on the disk, in both directions: a process that was killed may have written a
+    checkpoint and not its row, or removed one whose row is still there.
+
+    Returns:
+        The step that a resumed run starts from: that of the newest checkpoint that passes every check, 0 if there is
+        no checkpoint at all, None if all are damaged (then the rows stay as they are: nothing can be resumed).
+    """
+    from saewidgets.training import list_checkpoints, newest_whole  # torch: seconds to import
+
+    newest, problems = newest_whole(folder / "checkpoints")
+    if newest is None and problems:
+        return None
+    step = 0 if newest is None else newest.step
+    kept = [found for found in list_checkpoints(folder / "checkpoints") if found.step <= step]
+    catalog.checkpoints.keep_only(training_id, [str(found.path) for found in kept])
+    known = {record.path for record in catalog.checkpoints.list(training_id)}
+    for found in reversed(kept):  # oldest first: the newest ends up as "latest"
+        if str(found.path.absolute()) not in known:
+            catalog.checkpoints.add(training_id, _saved(found))
+    return step
+
+
+def _saved(found: Checkpoint) -> CheckpointSaved:
+    """The event that was lost."""
+    return CheckpointSaved(
+        step=found.step,
+        tokens=int(found.state["tokens"]),
+        path=str(found.path.absolute()),
+        kinds=found.kinds,  # type: ignore[arg-type]  # the literals, once they went through JSON
+        size_bytes=found.size_bytes,
+        metrics=dict(found.state.get("metrics", {})),
+        time=found.path.stat().st_mtime,
+    )

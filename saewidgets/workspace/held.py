@@ -1,0 +1,125 @@
+"""Models that users hand in as objects: whose they are, and for how long this process keeps them."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from saewidgets.errors import ConfigError, StateError
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A model that the user loaded: used as it is, by this process only."""
+
+    model: Any
+    tokenizer: Any
+
+
+def take(model: Any, tokenizer: Any) -> Held | None:
+    """What the user handed in, checked; None if that is nothing.
+
+    Raises:
+        ConfigError: one of the two is missing, or they are not a language model and its tokenizer.
+        HookError: the model is not a decoder-only transformer.
+    """
+    if model is None and tokenizer is None:
+        return None
+    if model is None or tokenizer is None:
+        raise ConfigError(
+            "A loaded model needs its tokenizer and the other way round.",
+            where="model" if model is None else "tokenizer",
+            hint="Give both: model=model, tokenizer=tokenizer.",
+        )
+    if isinstance(model, str | Path):
+        raise ConfigError(
+            f"{str(model)!r} is a name, not a loaded model.", where="model",
+            hint=f"Name it in the configuration: TrainingConfig(model={str(model)!r}), without model= and tokenizer=.",
+        )
+    if not callable(tokenizer):
+        raise ConfigError(
+            f"{type(tokenizer).__name__} is not a tokenizer.", where="tokenizer",
+            hint="Pass what AutoTokenizer.from_pretrained returns.",
+        )
+    held = Held(model, tokenizer)
+    device_of(held)
+    return held
+
+
+def device_of(held: Held) -> str:
+    """Where the model is, as `resolve_device` names devices. Raises what `take` raises."""
+    from saewidgets.lm import wrap_model  # torch: seconds to import
+
+    try:
+        return canonical(str(wrap_model(held.model, held.tokenizer).device))
+    except (AttributeError, TypeError, StopIteration) as error:  # a configuration or a module of another kind
+        raise ConfigError(
+            f"{type(held.model).__name__} cannot be read as a language model ({error}).", where="model",
+            hint="Pass what AutoModelForCausalLM.from_pretrained returns.",
+        ) from error
+
+
+def canonical(device: str) -> str:
+    """One name per device: "cuda" is the first one."""
+    return "cuda:0" if device == "cuda" else device
+
+
+def missing(training_id: str, hint: str) -> StateError:
+    """The training needs its user's model, and this process does not have it: no other may take its place."""
+    return StateError(
+        "This training uses a model that was handed to it as an object, which this process does not have.",
+        where=training_id, hint=hint,
+    )
+
+
+class HeldModels:
+    """The users' models of this process, by training.
+
+    While a run may still need its model it is kept; once it has ended for good, only as long as the user keeps it.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Held] = {}
+        self._seen: dict[str, tuple[weakref.ref[Any], Any]] = {}
+        self._lock = threading.Lock()
+
+    def keep(self, training_id: str, held: Held) -> None:
+        """Keep the model for this training."""
+        with self._lock:
+            self._kept[training_id] = held
+            self._seen.pop(training_id, None)
+
+    def get(self, training_id: str) -> Held | None:
+        """The model of this training, if it was handed in here and is still there."""
+        with self._lock:
+            if (held := self._kept.get(training_id)) is not None:
+                return held
+            reference, tokenizer = self._seen.get(training_id, (None, None))
+            model = reference() if reference is not None else None
+            return None if model is None else Held(model, tokenizer)
+
+    def let_go(self, training_id: str) -> None:
+        """Leave it to the user how long the model stays in memory."""
+        with self._lock:
+            if (held := self._kept.pop(training_id, None)) is None:
+                return
+
+            def gone(reference: weakref.ref[Any]) -> None:  # without the lock: it may run anywhere, also inside it
+                if self._seen.get(training_id, (None, None))[0] is reference:
+                    self._seen.pop(training_id, None)
+
+            self._seen[training_id] = weakref.ref(held.model, gone), held.tokenizer
+
+    def forget(self, training_id: str) -> None:
+        """Know nothing of it any more."""
+        with self._lock:
+            self._kept.pop(training_id, None)
+            self._seen.pop(training_id, None)
+
+    def kept(self) -> list[str]:
+        """The trainings whose models are kept in memory here."""
+        with self._lock:
+            return list(self._kept)

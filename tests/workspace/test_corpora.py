@@ -1,0 +1,99 @@
+"""Long text that was handed in as strings: kept once beside the run, not in its row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from saewidgets.activations import open_corpus
+from saewidgets.config import TextCorpus, TrainingConfig
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
+from saewidgets.events import JobStatus
+from saewidgets.jobs import JobSettings
+from saewidgets.workspace import Run, Workspace
+from saewidgets.workspace.corpora import FILE, LARGE, from_row, to_row
+from tests.conftest import TINY_TEXT
+from tests.workspace.conftest import PATIENCE, small_config
+
+TEXT = ["\n".join([*TINY_TEXT * 40, "Ünïcödé\u2028 and 😀."]), "short", *TINY_TEXT]
+
+
+@pytest.fixture
+def long(tiny_model_folder: Path) -> TrainingConfig:
+    return small_config(tiny_model_folder, corpus=TextCorpus(strings=TEXT))
+
+
+def _finished(ws: Workspace, config: TrainingConfig) -> Run:
+    run = ws.trainings.create(config)
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    return run
+
+
+def test_a_long_text_is_not_in_the_row(ws: Workspace, long: TrainingConfig) -> None:
+    assert sum(map(len, TEXT)) > LARGE
+    run = _finished(ws, long)
+    row = run.record.config
+    assert row["corpus"]["strings"].startswith("sha256:")
+    assert len(json.dumps(row)) < 4000
+    assert run.config == long
+    assert open_corpus(run.config.corpus).fingerprint() == open_corpus(long.corpus).fingerprint()
+    assert ws.evaluate(run, tokens=256)["l0"] <= 4
+    ws.trainings.validate(long.to_data())  # which looks at earlier runs
+    with pytest.raises(ConfigError, match=r"run.config"):
+        ws.trainings.create(row)
+    folder = run.folder
+    ws.trainings.delete(run.id)
+    assert not (folder / FILE).exists()
+
+
+def test_a_short_text_is(ws: Workspace, config: TrainingConfig) -> None:
+    run = ws.trainings.create(config)
+    run.wait(PATIENCE)
+    assert TrainingConfig.from_data(run.record.config) == run.config == config
+    assert not (run.folder / FILE).exists()
+
+
+def test_resumed_and_retried_elsewhere(ws: Workspace, long: TrainingConfig) -> None:
+    whole = _finished(ws, long)
+    endless = ws.trainings.create(long.replace(tokens=64 * 100_000))
+    waiting = ws.trainings.create(long)
+    waiting.pause()
+    endless.cancel()
+    with Workspace(ws.folder, jobs=JobSettings(poll=0.05)) as other:
+        resumed, retried = other.trainings.get(waiting.id), other.trainings.get(whole.id).retry()
+        resumed.resume()
+        for run in (resumed, retried):
+            assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+            assert run.config == long
+            for name, tensor in whole.sae().state_dict().items():
+                assert torch.equal(tensor, run.sae().state_dict()[name]), name
+        other.trainings.delete(whole.id)
+        assert retried.config == long, "it has a copy of its own"
+
+
+def test_there_and_back(long: TrainingConfig, tmp_path: Path) -> None:
+    row = to_row(long, tmp_path)
+    assert from_row(row, tmp_path) == long
+    assert len((tmp_path / FILE).read_bytes().split(b"\n")) == len(TEXT) + 1
+    many = long.replace(corpus=TextCorpus(strings=["x"] * (LARGE // 4)))
+    assert isinstance(to_row(many, tmp_path)["corpus"]["strings"], str)
+
+
+def test_a_text_that_was_changed_or_is_gone(long: TrainingConfig, tmp_path: Path) -> None:
+    row, path = to_row(long, tmp_path), tmp_path / FILE
+    path.write_text(path.read_text().replace("king", "knig", 1))
+    with pytest.raises(FormatError, match="was changed"):
+        from_row(row, tmp_path)
+    path.write_text("not JSON")
+    with pytest.raises(FormatError, match="not the text of a training"):
+        from_row(row, tmp_path)
+    path.unlink()
+    with pytest.raises(NotFoundError, match="not here"):
+        from_row(row, tmp_path)
+    path.mkdir()
+    for action in (lambda: from_row(row, tmp_path), lambda: to_row(long, tmp_path)):
+        with pytest.raises(StorageError, match="cannot be"):
+            action()

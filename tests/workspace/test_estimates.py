@@ -1,0 +1,136 @@
+"""How long a run will take: measured, scaled from another run, or from how fast the device multiplies."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from saewidgets.config import TrainingConfig
+from saewidgets.events import JobStatus, Progress
+from saewidgets.records import JobRecord, TrainingRecord
+from saewidgets.training.estimate import ModelSize, flops_per_token
+from saewidgets.workspace import estimates
+from saewidgets.workspace.demo import demo_config
+from tests.widgets.fake_workspace import make_record
+
+DEMO = ModelSize(parameters=3_672_320, d_model=256, n_layers=4, vocab_size=4096)
+FACTS = {"model_facts": {"parameters": 3_672_320, "d_model": 256, "n_layers": 4, "vocab_size": 4096}}
+CONFIG = demo_config()
+
+
+def done(name: str, config: TrainingConfig, rate: float, seconds: float = 100.0, **changes: Any) -> TrainingRecord:
+    values = {
+        "name": name, "status": JobStatus.COMPLETED, "tokens_done": int(rate * seconds), "facts": FACTS,
+        "seconds_running": seconds, "job_id": f"job_{name}", **changes,
+    }  # fmt: skip
+    return make_record(name, config, **values)
+
+
+def workspace(*records: TrainingRecord, jobs: tuple[JobRecord, ...] = ()) -> Any:
+    trainings = SimpleNamespace(
+        list=lambda limit: records, by_job=lambda job_id: [r for r in records if r.job_id == job_id]
+    )
+    return SimpleNamespace(
+        settings=SimpleNamespace(host="test"), catalog=SimpleNamespace(trainings=trainings),
+        manager=SimpleNamespace(list=lambda status: [job for job in jobs if job.status in status]),
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Which products were measured; each runs at 1e11 operations per second."""
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(estimates, "matrix_rate", lambda device, dtype: asked.append((device, dtype)) or 1e11)
+    monkeypatch.setattr(estimates, "_speed", estimates._Speed())
+    return asked
+
+
+def test_without_any_run_a_product_is_measured_once(measured: list[tuple[str, str]]) -> None:
+    ws = workspace()
+    rate, basis = estimates.rate_of(ws, CONFIG, DEMO, "cpu")
+    assert basis == "estimated"
+    assert rate == pytest.approx(estimates.EFFICIENCY * 1e11 / flops_per_token(CONFIG, DEMO, 256))
+    estimates.rate_of(ws, CONFIG.replace(**{"sae.k": 8}), DEMO, "cpu")
+    assert measured == [("cpu", "float32")]
+    estimates.rate_of(ws, CONFIG.replace(precision="bfloat16"), DEMO, "cpu")
+    assert measured == [("cpu", "float32"), ("cpu", "bfloat16")]
+
+
+def test_what_was_measured_beside_a_run_is_measured_again(measured: list[tuple[str, str]]) -> None:
+    busy = workspace(jobs=(JobRecord("job", "training", JobStatus.RUNNING, "test/cpu"),))
+    estimates.rate_of(busy, CONFIG, DEMO, "cpu")
+    estimates.rate_of(busy, CONFIG, DEMO, "cpu")
+    assert len(measured) == 1
+    estimates.rate_of(workspace(), CONFIG, DEMO, "cpu")
+    estimates.rate_of(busy, CONFIG, DEMO, "cpu")
+    assert len(measured) == 2
+
+
+def test_a_run_of_the_same_settings_is_the_answer(measured: list[tuple[str, str]]) -> None:
+    near = done("near", CONFIG.replace(**{"sae.k": 16}), 9_000)
+    same = done("same", CONFIG.replace(tokens=5_000_000, seed=4), 7_000, seconds=2.0)
+    assert estimates.rate_of(workspace(near, same), CONFIG, DEMO, "cpu") == (7_000, "measured on this device")
+    assert measured == []
+    elsewhere = dataclasses.replace(same, lane="other/cpu")
+    assert estimates.rate_of(workspace(elsewhere), CONFIG, DEMO, "cpu")[1] == "estimated"
+
+
+def test_the_nearest_run_is_scaled() -> None:
+    far = done("far", CONFIG.replace(**{"sae.d_sae": 65_536}), 100)
+    near = done("near", CONFIG.replace(**{"sae.d_sae": 4096}), 5_000)
+    short = done("short", CONFIG.replace(**{"sae.d_sae": 2049}), 9_999, seconds=2.0)
+    rate, basis = estimates.rate_of(workspace(far, near, short), CONFIG, DEMO, "cpu")
+    assert basis == "estimated from near"
+    wide = flops_per_token(CONFIG.replace(**{"sae.d_sae": 4096}), DEMO, 256)
+    assert rate == pytest.approx(5_000 * wide / flops_per_token(CONFIG, DEMO, 256))
+    assert rate > 5_000
+
+
+def test_a_run_of_another_model_is_scaled_by_the_sizes_it_found() -> None:
+    facts = {"model_facts": {"parameters": None, "d_model": 128, "n_layers": 4, "vocab_size": 1000}}
+    other = done("other", CONFIG.replace(model="small"), 20_000, facts=facts)
+    rate, basis = estimates.rate_of(workspace(other), CONFIG, DEMO, "cpu")
+    assert basis == "estimated from other"
+    assert 4_000 < rate < 10_000
+    unknown = done("unknown", CONFIG.replace(model="small"), 20_000, facts={})
+    assert estimates.rate_of(workspace(unknown), CONFIG, DEMO, "cpu")[1] == "estimated"
+
+
+def test_a_run_that_is_under_way_counts_with_its_recent_rate() -> None:
+    progress = Progress(50_000, 2_000_000, "tokens", 6_000.0, 325.0, "training")
+    running = done("running", CONFIG, 100, status=JobStatus.RUNNING, progress=progress)
+    assert estimates.rate_of(workspace(running), CONFIG, DEMO, "cpu")[0] == 6_000
+
+
+def test_text_that_is_not_in_the_catalog_does_not_matter() -> None:
+    record = done("same", CONFIG, 7_000)
+    record = dataclasses.replace(record, config={**record.config, "corpus": {"kind": "text", "strings": {"at": "x"}}})
+    assert estimates.rate_of(workspace(record), CONFIG, DEMO, "cpu")[0] == 7_000
+    broken = dataclasses.replace(record, config={**record.config, "sae": {"architecture": "of another version"}})
+    assert estimates.rate_of(workspace(broken), CONFIG, DEMO, "cpu")[1] == "estimated"
+
+
+def test_the_queue_is_what_is_left_of_those_ahead() -> None:
+    progress = Progress(50_000, 2_000_000, "tokens", 6_000.0, 325.0, "training")
+    running = done("running", CONFIG, 100, status=JobStatus.RUNNING, progress=progress)
+    waiting = done("waiting", CONFIG, 0, status=JobStatus.QUEUED, seconds_running=0.0, tokens_total=600_000, facts={})
+    lane = "test/cpu"
+    jobs = (
+        JobRecord("job_running", "training", JobStatus.RUNNING, lane, progress=progress),
+        JobRecord("job_waiting", "training", JobStatus.QUEUED, lane),
+        JobRecord("job_elsewhere", "training", JobStatus.RUNNING, "test/cuda:0"),
+    )
+    ws = workspace(running, waiting, jobs=jobs)
+    assert estimates.queue_seconds(ws, "cpu", {}) == pytest.approx(325 + 100)
+    assert estimates.queue_seconds(workspace(), "cpu", {}) == 0
+    nobody_knows = workspace(waiting, jobs=jobs[1:2])
+    assert estimates.queue_seconds(nobody_knows, "cpu", {}) is None
+    assert estimates.queue_seconds(nobody_knows, "cpu", {"demo": DEMO}) > 0
+
+
+def test_a_product_is_really_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert 1e8 < estimates.matrix_rate("cpu", "float32", seconds=0.01) < 1e15

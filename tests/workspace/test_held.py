@@ -1,0 +1,180 @@
+"""Models that users hand in: used by no other process, replaced by no other model, kept no longer than needed."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from saewidgets.config import TrainingConfig
+from saewidgets.errors import ConfigError, StateError
+from saewidgets.events import JobStatus
+from saewidgets.jobs import JobSettings
+from saewidgets.workspace import Run, Workspace
+from saewidgets.workspace.held import Held, HeldModels, canonical, take
+from tests.workspace.conftest import PATIENCE, small_config
+
+Load = Callable[[], dict[str, Any]]
+
+
+@pytest.fixture
+def load(tiny_model_folder: Path) -> Load:
+    """A model that only differs from the folder's in its weights, with its tokenizer."""
+
+    def loaded() -> dict[str, Any]:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        model = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(1.5)
+        return {"model": model, "tokenizer": AutoTokenizer.from_pretrained(tiny_model_folder)}
+
+    return loaded
+
+
+@pytest.fixture
+def mine(tiny_model_folder: Path) -> TrainingConfig:
+    """Says "auto", and the name of a model that could be loaded instead of the one that is handed in."""
+    return small_config(tiny_model_folder, device="auto")
+
+
+def _freed(reference: Callable[[], Any]) -> bool:
+    gc.collect()
+    return reference() is None
+
+
+def test_another_process_does_not_train_or_measure_another_model(
+    ws: Workspace, mine: TrainingConfig, load: Load
+) -> None:
+    given = load()
+    run = ws.trainings.create(mine, **given)
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    sae = run.import_to_saes()
+    measured = ws.evaluate(run, tokens=256)
+    with Workspace(ws.folder, jobs=JobSettings(poll=0.05)) as other:  # it shares the catalog and no memory
+        again = other.trainings.get(run.id)
+        for ask in (again.retry, again.evaluate, lambda: other.evaluate(sae.id), lambda: other.read_features(sae.id)):
+            with pytest.raises(StateError, match="handed to it as an object"):
+                ask()
+        assert other.evaluate(sae.id, tokens=256, **given) == measured
+        assert len(other.trainings.list()) == 1
+        retried = again.retry(**given)
+        assert retried.wait(PATIENCE) is JobStatus.COMPLETED, retried.error
+        for name, tensor in run.sae().state_dict().items():
+            assert torch.equal(tensor, retried.sae().state_dict()[name]), name
+
+
+def test_a_retry_here_uses_the_same_model(ws: Workspace, mine: TrainingConfig, load: Load) -> None:
+    given = load()
+    run = ws.trainings.create(mine, **given)
+    run.wait(PATIENCE)
+    again = run.retry()
+    assert again.wait(PATIENCE) is JobStatus.COMPLETED, again.error
+    for name, tensor in run.sae().state_dict().items():
+        assert torch.equal(tensor, again.sae().state_dict()[name]), name
+
+
+def test_a_finished_run_leaves_its_model_to_the_user(ws: Workspace, mine: TrainingConfig, load: Load) -> None:
+    given = load()
+    reference = weakref.ref(given["model"])
+    run = ws.trainings.create(mine, **given)
+    run.wait(PATIENCE)
+    assert ws.evaluate(run, tokens=256)["l0"] <= 4, "the user still has it"
+    given.clear()
+    assert _freed(reference)
+    with pytest.raises(StateError, match="evaluate"):
+        ws.evaluate(run, tokens=256)
+    with pytest.raises(StateError, match="retry"):
+        run.retry()
+
+
+def _queued(ws: Workspace, mine: TrainingConfig, given: dict[str, Any]) -> Run:
+    """A run that waits behind another one."""
+    long = mine.replace(**{"tokens": 64 * 100_000, "evaluation.every_steps": 100_000, "device": "cpu"})
+    ws.trainings.create(long)
+    return ws.trainings.create(mine, **given)
+
+
+def test_a_run_that_can_go_on_keeps_its_model(ws: Workspace, mine: TrainingConfig, load: Load) -> None:
+    given = load()
+    reference = weakref.ref(given["model"])
+    run = _queued(ws, mine, given)
+    given.clear()
+    run.pause()
+    assert run.status is JobStatus.PAUSED
+    assert not _freed(reference)
+    run.cancel()
+    assert _freed(reference)
+    with pytest.raises(StateError, match="handed to it as an object"):
+        run.resume()
+    assert run.status is JobStatus.CANCELLED
+    for each in ws.trainings.list(status="running"):
+        ws.trainings.get(each.id).cancel()
+
+
+def test_a_cancelled_run_goes_on_with_the_model_the_user_still_has(
+    ws: Workspace, mine: TrainingConfig, load: Load
+) -> None:
+    given = load()
+    run = _queued(ws, mine, given)
+    run.cancel()
+    for each in ws.trainings.list(status=["queued", "starting", "running"]):
+        ws.trainings.get(each.id).cancel()
+    run.resume()
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+
+
+@pytest.mark.parametrize(
+    ("model", "tokenizer", "words"),
+    [
+        ("demo", print, "is a name, not a loaded model.*TrainingConfig"),
+        (torch.nn.Linear(2, 2), print, "Linear is not a transformers model"),
+        (None, print, "needs its tokenizer and the other way round"),
+        (torch.nn.Linear(2, 2), "demo", "str is not a tokenizer"),
+    ],
+)
+def test_what_is_not_a_model(ws: Workspace, mine: TrainingConfig, model: Any, tokenizer: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        ws.trainings.create(mine, model=model, tokenizer=tokenizer)
+    assert not ws.trainings.list()
+
+
+def test_a_module_with_a_configuration_of_another_kind(ws: Workspace, mine: TrainingConfig) -> None:
+    module = torch.nn.Linear(2, 2)
+    module.config = object()  # type: ignore[assignment]
+    with pytest.raises(ConfigError, match="Linear cannot be read as a language model"):
+        ws.trainings.create(mine, model=module, tokenizer=print)
+
+
+def test_cuda_is_the_first_device(
+    ws: Workspace, mine: TrainingConfig, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [canonical(name) for name in ("cuda", "cuda:1", "cpu")] == ["cuda:0", "cuda:1", "cpu"]
+    given = load()
+    with pytest.raises(ConfigError, match="is on cpu, but the device is cuda"):
+        ws.trainings.create(mine.replace(device="cuda"), **given)
+    monkeypatch.setattr("saewidgets.lm.loading.input_device", lambda model: torch.device("cuda:0"))
+    found = ws.trainings._concrete(mine.replace(device="cuda"), take(**given))
+    assert found.device == "cuda:0"
+
+
+def test_models_by_training() -> None:
+    models, model = HeldModels(), torch.nn.Linear(1, 1)
+    models.keep("a", Held(model, "tokenizer"))
+    assert models.kept() == ["a"]
+    models.let_go("a")
+    models.let_go("unknown")
+    assert models.kept() == []
+    assert models.get("a") == Held(model, "tokenizer")
+    models.keep("b", Held(model, "tokenizer"))
+    models.forget("b")
+    assert models.get("b") is None
+    del model
+    gc.collect()
+    assert models.get("a") is None

@@ -1,0 +1,161 @@
+"""Importing what runs learned, once each; measuring it when its run is gone."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saewidgets.config import TextCorpus, TrainingConfig
+from saewidgets.errors import NotFoundError, StateError, StorageError
+from saewidgets.events import JobStatus
+from saewidgets.workspace import Run, Workspace
+from tests.cli.conftest import child_environment
+from tests.conftest import TINY_TEXT
+from tests.workspace.conftest import PATIENCE, small_config
+
+STEPS = 800  # enough to be stopped on the way
+
+
+@pytest.fixture
+def run(ws: Workspace, config: TrainingConfig) -> Run:
+    run = ws.trainings.create(config.replace(name="first"))
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    return run
+
+
+def _folders(ws: Workspace) -> list[str]:
+    return [str(path) for path in (ws.folder / "saes").iterdir()]
+
+
+def test_one_record_however_the_run_is_named(ws: Workspace, run: Run) -> None:
+    first = run.import_to_saes()
+    for name in (run.id, "first", run.id[:-3]):
+        assert ws.saes.import_training(name) == first
+    assert _folders(ws) == [first.path]
+
+
+def test_processes_that_import_at_once_make_one(ws: Workspace, run: Run) -> None:
+    script = (
+        "import sys; from saewidgets.workspace import Workspace\n"
+        "with Workspace(sys.argv[1]) as ws:\n"
+        "    import saewidgets.formats\n"
+        "    print('ready', flush=True)\n"
+        "    sys.stdin.readline()\n"
+        "    print(ws.saes.import_training(sys.argv[2]).id)"
+    )
+    command = [sys.executable, "-c", script, str(ws.folder), run.id]
+    processes = [
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=child_environment(ws.folder)
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    ids = set()
+
+    def finish(process: subprocess.Popen[str]) -> None:
+        ids.add(process.communicate("go\n", timeout=PATIENCE)[0].strip())
+
+    threads = [threading.Thread(target=finish, args=(process,)) for process in processes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [process.returncode for process in processes] == [0, 0]
+    assert ids == {record.id for record in ws.saes.list()}
+    assert len(ids) == len(_folders(ws)) == 1
+
+
+def test_the_slower_of_two_takes_its_copy_back(
+    ws: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run.import_to_saes()
+    found = [None, first]  # it looked before the other one had written its row
+    monkeypatch.setattr(ws.catalog.saes, "by_training", lambda training_id: found.pop(0))
+    assert run.import_to_saes().id == first.id
+    assert _folders(ws) == [first.path]
+
+
+def test_a_run_that_has_learned_more_renews_its_record(ws: Workspace, tiny_model_folder: Path) -> None:
+    changes = {"tokens": 64 * STEPS, "evaluation.every_steps": 100_000, "checkpoints.every_steps": 100_000}
+    run = ws.trainings.create(small_config(tiny_model_folder, **changes))
+    seen = threading.Event()
+    end = ws.subscribe(lambda training_id: seen.set() if run.record.step >= 4 else None)
+    assert seen.wait(PATIENCE)
+    end()
+    run.stop()
+    assert run.wait(PATIENCE) is JobStatus.STOPPED
+    first = run.import_to_saes()
+    assert run.import_to_saes() == first
+    ws.catalog.saes.rename(first.id, "renamed")
+    run.resume()
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    second = run.import_to_saes()
+    assert (second.id, second.name, second.created_at) == (first.id, "renamed", first.created_at)
+    assert second.metadata["tokens"] == ws.saes.load(second.id).metadata["training_tokens"] == 64 * STEPS
+    assert second.metadata["tokens"] > first.metadata["tokens"]
+    assert _folders(ws) == [second.path]
+    assert run.import_to_saes() == second
+    shutil.rmtree(run.folder / "sae")  # nothing to compare with: the library's copy stays
+    assert run.import_to_saes() == second
+
+
+def test_a_copy_that_fails_leaves_the_library_as_it_was(
+    ws: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Any, target: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(StorageError, match=r"No space left on device.*Free some space"):
+        run.import_to_saes()
+    assert not ws.saes.list()
+    assert not _folders(ws)
+
+
+def test_an_sae_is_measured_without_its_training(ws: Workspace, run: Run) -> None:
+    sae = run.import_to_saes()
+    text = TextCorpus(strings=TINY_TEXT)
+    by_run, by_sae = ws.evaluate(run, text, tokens=256), ws.evaluate(sae.id, text, tokens=256)
+    assert by_run == by_sae
+    ws.trainings.delete(run.id)
+    assert ws.saes.get(sae.id).training_id is None
+    assert ws.evaluate(sae.id, text, tokens=256) == by_run
+    assert isinstance(ws.read_features(sae.id, text, n=3, tokens=256).to_text(), str)
+    with pytest.raises(StateError, match="Give a corpus"):  # its own was held in memory
+        ws.evaluate(sae.id)
+    shutil.rmtree(sae.path)
+    with pytest.raises(NotFoundError, match="not here"):
+        ws.evaluate(sae.id, text)
+
+
+def test_it_remembers_files_it_was_trained_on(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("\n".join(TINY_TEXT))
+    run = ws.trainings.create(config.replace(corpus=str(tmp_path / "text.txt")))
+    run.wait(PATIENCE)
+    sae, before = run.import_to_saes(), ws.evaluate(run, tokens=256)
+    ws.trainings.delete(run.id)
+    assert ws.evaluate(sae.id, tokens=256) == before
+
+
+def test_an_sae_of_which_nothing_is_known(ws: Workspace, run: Run) -> None:
+    sae = run.import_to_saes()
+    ws.catalog.saes.replace(sae.id, path=sae.path, size_bytes=sae.size_bytes, metadata={})
+    ws.trainings.delete(run.id)
+    with pytest.raises(StateError, match="not known which model first was trained on"):
+        ws.evaluate(sae.id, "demo")
+
+
+def test_a_run_from_a_machine_with_other_devices_is_measured_here(ws: Workspace, run: Run) -> None:
+    here = ws.evaluate(run, tokens=256)
+    ws.catalog.trainings.update(run.id, config={**run.record.config, "device": "cuda:9"})
+    assert ws.evaluate(run, tokens=256) == here
