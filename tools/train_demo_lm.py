@@ -131,9 +131,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="contexts per step")
     parser.add_argument("--lr", type=float, default=1e-2, help="peak rate of Muon")
     parser.add_argument("--lr-embed", type=float, default=5e-3, help="peak rate of AdamW")
-    parser.add_argument("--weight-decay", type=float, default=0.05)
-    parser.add_argument("--optimizer", choices=("muon", "adamw"), default="muon")
-    parser.add_argument("--weight-decay-embed", type=float, default=0.0)
+    parser.add_argument("--weight-decay", type=float, default=0.1)
+    parser.add_argument("--weight-decay-embed", type=float, default=0.02, help="of the embedding and the norms")
     parser.add_argument("--warmup", type=float, default=0.03)
     parser.add_argument("--eval-every", type=int, default=150)
     parser.add_argument("--workers", type=int, default=2, help="processes that share each batch, one thread each")
@@ -177,13 +176,8 @@ def train(rank: int, args: argparse.Namespace) -> None:
     model.train()
     hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     rest = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
-    first = (
-        Muon(hidden, lr=args.lr, weight_decay=args.weight_decay)
-        if args.optimizer == "muon"
-        else torch.optim.AdamW(hidden, lr=args.lr, betas=(0.9, 0.95), weight_decay=args.weight_decay)
-    )
     optimizers = [
-        first,
+        Muon(hidden, lr=args.lr, weight_decay=args.weight_decay),
         torch.optim.AdamW(rest, lr=args.lr_embed, betas=(0.9, 0.95), weight_decay=args.weight_decay_embed),
     ]
     peaks = [args.lr, args.lr_embed]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.features.naming import Naming, name_examples
-from saewidgets.features.snippets import Snippet, make_snippet
+from saewidgets.features.snippets import Snippet, distinct, make_snippet
 from saewidgets.features.topexamples import TopExamples
 from saewidgets.lm import LoadedModel, TokenText, capture, evaluating, resolve_hook, special_tokens
 from saewidgets.sae import SAE
@@ -23,7 +23,7 @@ LATENT_BYTES = 1 << 27  # most memory for latents at once
 
 _LEAST_EXAMPLES = 10  # fewer say too little about a latent
 _DENSE = 0.01  # a latent that fires on more than this share of all tokens rarely has a plain meaning
-_PLAIN = {"word": 1.0, "number": 1.0, "stem": 0.95, "previous": 0.9, "following": 0.85, "words": 0.8}
+_PLAIN = {"word": 1.0, "number": 1.0, "stem": 0.95, "previous": 0.9, "following": 0.85, "words": 0.6}
 _SAME_KIND = 0.97  # each latent already chosen for the same kind of reason makes the next such one less wanted
 
 
@@ -35,7 +35,7 @@ class Feature:
         index: number of the latent.
         density: share of the tokens on which it fires.
         max, mean: largest activation, and mean over the tokens where it fires.
-        examples: top-activating snippets, at most one per context, descending.
+        examples: top-activating snippets, descending; at most one per context, none with the same near surroundings.
         naming: what they have in common, if there is something plain to say.
     """
 
@@ -136,7 +136,7 @@ class FeatureReading:
                 f"There is no latent {index}.", where="index", hint=f"Choose one from 0 to {self.n_latents - 1}."
             )
         stats = self.stats
-        top = self._snippets(stats.top(index))
+        top = distinct(self._snippets(stats.top(index)))
         return Feature(
             index=index, density=float(stats.density[index]),
             max=float(stats.max[index]), mean=float(stats.mean[index]),
@@ -146,18 +146,18 @@ class FeatureReading:
     def clearest(self, n: int = 10, examples: int = 5) -> Features:
         """The `n` latents whose examples have the plainest thing in common, no two for the same words.
 
-        A candidate fires in at least ten contexts and on at most 1 % of the tokens. Its score is the share of its top
-        examples that the description holds for, times (half one, half the share of random firings that it holds for),
-        times factors that prefer rare latents over common ones, long words over short ones, and one word over a choice
-        of several. Latents named by the same kind of
-        reason (the word itself, the word before it, …) make each other less wanted, so that the kinds mix.
+        A candidate fires in at least ten contexts and on at most 1 % of the tokens, and has `examples` different
+        ones. Its score is the share of its top examples that the description holds for, times (half one, half the
+        share of random firings that it holds for), times factors that prefer rare latents over common ones, long
+        words over short ones, and one word over a choice of several. Latents named by the same kind of reason (the
+        word itself, the word before it, …) make each other less wanted, so that the kinds mix.
         """
         stats = self.stats
         fitting = (stats.context_counts >= _LEAST_EXAMPLES) & (stats.density <= _DENSE)
         scored: list[tuple[float, Feature]] = []
         for index in torch.nonzero(fitting).flatten().tolist():
             feature = self.feature(index)
-            if feature.naming is not None:
+            if feature.naming is not None and len(feature.examples) >= examples:
                 scored.append((_clarity(feature, feature.naming), feature))
         scored.sort(key=lambda pair: (-pair[0], pair[1].index))
         chosen: list[Feature] = []

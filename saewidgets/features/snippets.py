@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from saewidgets.lm import TokenText
 
+_NEAR = 10  # characters on either side that make two examples the same
 _EDGE = re.compile(r"^\W+|\W+$")
 
 
@@ -78,6 +79,18 @@ def make_snippet(
         before=left, token=token, after=right, value=float(value), context=int(context), position=int(position),
         word=word, previous=previous, following=following, token_id=int(tokens[position]),
     )
+
+
+def distinct(snippets: Iterable[Snippet]) -> list[Snippet]:
+    """Those whose nearest surroundings did not occur before: a form filled in a hundred times says one thing once."""
+    seen: set[tuple[str, str, str]] = set()
+    found = []
+    for snippet in snippets:
+        near = (snippet.before[-_NEAR:].strip().lower(), snippet.token, snippet.after[:_NEAR].strip().lower())
+        if near not in seen:
+            seen.add(near)
+            found.append(snippet)
+    return found
 
 
 def _words(left: str, token: str, right: str) -> tuple[str, str, str]:

@@ -17,12 +17,12 @@ def demo_config() -> TrainingConfig:
     return TrainingConfig(
         model="demo",
         corpus=DemoCorpus(),
-        hook_name="blocks.2.hook_resid_post",
+        hook_name="blocks.1.hook_resid_post",
         context_size=256,
-        sae=TopKConfig(d_sae=2048, k=32),
-        tokens=2_000_000,
-        batch_size=2048,
-        optimizer=OptimizerConfig(lr=1e-3),
+        sae=TopKConfig(d_sae=4096, k=32),
+        tokens=2_200_000,
+        batch_size=1024,
+        optimizer=OptimizerConfig(lr=2e-3),
         activations=ActivationsConfig(model_batch_size=16, shuffle_tokens=65_536),
         evaluation=EvaluationConfig(tokens=16_384),
     )

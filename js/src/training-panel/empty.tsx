@@ -7,8 +7,11 @@ import type { Store } from "./store";
 export const DEMO_CODE = `run = ws.trainings.create(sw.TrainingConfig(
     model="demo",
     corpus="demo",
-    sae=sw.TopKConfig(d_sae=2_048, k=32),
-    tokens=2_000_000,
+    hook_name="blocks.1.hook_resid_post",
+    sae=sw.TopKConfig(d_sae=4_096, k=32),
+    optimizer=sw.OptimizerConfig(lr=2e-3),
+    batch_size=1_024,
+    tokens=2_200_000,
 ))`;
 
 export function Empty({ store }: { store: Store }) {
