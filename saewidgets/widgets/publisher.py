@@ -1,4 +1,4 @@
-"""One thread per panel that writes its synced traits: at most ten times a second, newest state only."""
+"""One thread per panel that writes its synced traits: newest state only, and never enough to slow a run down."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from collections.abc import Callable
 
 logger = logging.getLogger("saewidgets.widgets")
 
+_REST = 60  # a call is followed by a rest this many times as long as it took …
+_LONGEST = 3.0  # … but not of more seconds than this
+
 
 class Publisher:
     """Calls `publish()` soon after every `wake()`, never more often than `interval` allows, never twice at once.
 
-    ipywidgets guards a widget's traits with plain flags and no lock, so all writes to them go through one thread.
+    ipywidgets guards a widget's traits with plain flags and no lock, so all writes to them go through one thread. That
+    thread shares the interpreter with the runs it shows: between two calls it rests in proportion to what a call cost,
+    so that being watched takes a run no more than about one part in sixty. What the user just asked for does not wait.
     A `publish` that raises is logged with its traceback and given to `on_error`; the thread goes on.
 
     Args:
@@ -34,19 +39,26 @@ class Publisher:
         self._publish = publish
         self._on_error = on_error
         self._interval = interval
-        self._wanted = threading.Event()
-        self._closed = threading.Event()
+        self._changed = threading.Condition()
+        self._wanted = self._urgent = self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"saewidgets-{name}", daemon=True)
         self._thread.start()
 
-    def wake(self) -> None:
-        """Something changed. Returns at once; any number of calls within `interval` lead to one `publish`."""
-        self._wanted.set()
+    def wake(self, *, urgent: bool = False) -> None:
+        """Something changed. Returns at once; any number of calls during a rest lead to one `publish`.
+
+        `urgent`: the user waits for it; only `interval` is kept.
+        """
+        with self._changed:
+            self._wanted = True
+            self._urgent = self._urgent or urgent
+            self._changed.notify_all()
 
     def close(self, timeout: float = 2.0) -> None:
         """Stop the thread; a `publish` under way is finished first. Safe to call twice and from `publish` itself."""
-        self._closed.set()
-        self._wanted.set()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
 
@@ -56,10 +68,11 @@ class Publisher:
 
     def _run(self) -> None:
         while True:
-            self._wanted.wait()
-            if self._closed.is_set():
-                return
-            self._wanted.clear()
+            with self._changed:
+                self._changed.wait_for(lambda: self._wanted or self._closed)
+                if self._closed:
+                    return
+                self._wanted = self._urgent = False
             started = time.monotonic()
             try:
                 self._publish()
@@ -67,4 +80,12 @@ class Publisher:
                 logger.exception("Publishing the state of a widget failed")
                 if self._on_error is not None:
                     self._on_error(error)
-            self._closed.wait(max(0.0, self._interval - (time.monotonic() - started)))
+            self._rest(started, time.monotonic() - started)
+
+    def _rest(self, started: float, cost: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed, max(0.0, started + self._interval - time.monotonic()))
+            rest = min(_LONGEST, _REST * cost) if self._interval else 0.0
+            self._changed.wait_for(
+                lambda: self._closed or self._urgent, max(0.0, started + rest - time.monotonic())
+            )

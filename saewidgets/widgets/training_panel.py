@@ -157,12 +157,12 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
 
     def _workspace_changed(self, training_id: str | None) -> None:
         self._panel.mark_changed(training_id)
-        self._wake()
+        self._publisher.wake()
 
     def _wake(self) -> None:
         publisher = getattr(self, "_publisher", None)  # the charts exist a moment before it
         if publisher is not None:
-            publisher.wake()
+            publisher.wake(urgent=True)
 
     def _first_read(self) -> None:
         try:

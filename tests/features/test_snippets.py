@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from saewidgets.features import Snippet, make_snippet
+from saewidgets.features.snippets import distinct
 from saewidgets.lm import TokenText
 
 
@@ -104,3 +105,10 @@ def test_hostile_text_is_escaped(tokenizer: Any) -> None:
 def test_punctuation_is_its_own_word(tokenizer: Any) -> None:
     snippet = _at(tokenizer, "he said ; and", ";")
     assert (snippet.previous, snippet.word, snippet.following) == ("said", ";", "and")
+
+
+def test_a_form_that_was_filled_in_many_times_is_shown_once(tokenizer: Any) -> None:
+    form = "note: figures may not total 100 for the year"
+    first, again = _at(tokenizer, f"a king; {form}", "total"), _at(tokenizer, f"the river; {form}", "total")
+    other = _at(tokenizer, "the total number of vessels", "total")
+    assert distinct([first, again, other, again]) == [first, other]

@@ -23,6 +23,26 @@ def test_many_wakes_lead_to_few_calls_and_the_last_one_counts() -> None:
     assert 2 <= len(seen) <= 12
 
 
+def test_it_rests_in_proportion_to_its_cost_unless_the_user_waits() -> None:
+    calls: list[float] = []
+
+    def publish() -> None:
+        calls.append(time.monotonic())
+        time.sleep(0.02)
+
+    publisher = Publisher(publish, name="test", interval=0.01)
+    publisher.wake()
+    wait_for(lambda: calls)
+    publisher.wake()
+    publisher.wake(urgent=True)
+    wait_for(lambda: len(calls) == 2)
+    publisher.wake()
+    wait_for(lambda: len(calls) == 3)
+    publisher.close()
+    assert calls[1] - calls[0] < 0.8
+    assert calls[2] - calls[1] >= 1.0
+
+
 def test_a_wake_during_a_call_leads_to_another() -> None:
     calls: list[int] = []
     inside, go_on = threading.Event(), threading.Event()
