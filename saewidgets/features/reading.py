@@ -23,8 +23,8 @@ LATENT_BYTES = 1 << 27  # most memory for latents at once
 
 _LEAST_EXAMPLES = 10  # fewer say too little about a latent
 _DENSE = 0.01  # a latent that fires on more than this share of all tokens rarely has a plain meaning
-_PLAIN = {"word": 1.0, "number": 1.0, "stem": 0.95, "previous": 0.9, "following": 0.85, "words": 0.6}
-_SAME_KIND = 0.97  # each latent already chosen for the same kind of reason makes the next such one less wanted
+_PLAIN = {"word": 1.0, "number": 1.0, "stem": 0.7, "previous": 0.9, "following": 0.85, "words": 0.6}
+_SAME_KIND = 0.95  # each latent already chosen for the same kind of reason makes the next such one less wanted
 
 
 @dataclass(frozen=True, slots=True)

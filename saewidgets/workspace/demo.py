@@ -20,7 +20,7 @@ def demo_config() -> TrainingConfig:
         hook_name="blocks.1.hook_resid_post",
         context_size=256,
         sae=TopKConfig(d_sae=4096, k=32),
-        tokens=2_200_000,
+        tokens=1_900_000,
         batch_size=1024,
         optimizer=OptimizerConfig(lr=2e-3),
         activations=ActivationsConfig(model_batch_size=16, shuffle_tokens=65_536),

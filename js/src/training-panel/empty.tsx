@@ -11,7 +11,7 @@ export const DEMO_CODE = `run = ws.trainings.create(sw.TrainingConfig(
     sae=sw.TopKConfig(d_sae=4_096, k=32),
     optimizer=sw.OptimizerConfig(lr=2e-3),
     batch_size=1_024,
-    tokens=2_200_000,
+    tokens=1_900_000,
 ))`;
 
 export function Empty({ store }: { store: Store }) {
