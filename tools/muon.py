@@ -30,7 +30,7 @@ def orthogonalise(stack: Tensor, steps: int = 5) -> Tensor:
 
 def _shared_out(stack: Tensor) -> Tensor:
     """Orthogonalise the stack; with several workers each does its part, since all of them hold the same gradients."""
-    if not dist.is_initialized() or len(stack) % dist.get_world_size():
+    if not dist.is_initialized() or dist.get_world_size() == 1 or len(stack) % dist.get_world_size():
         return orthogonalise(stack)
     parts = list(torch.empty_like(stack).chunk(dist.get_world_size()))
     dist.all_gather(parts, orthogonalise(stack.chunk(dist.get_world_size())[dist.get_rank()]).contiguous())

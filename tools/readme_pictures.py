@@ -19,7 +19,7 @@ from tests.browser.lab import Lab, Notebook
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 START = """
 config = ws.trainings.demo_config().replace(
-    sae={"architecture": "jumprelu", "d_sae": 2048, "l0_coefficient": 0.3}, log_every_steps=5, tokens=2_000_000)
+    sae={"architecture": "jumprelu", "d_sae": 4096, "l0_coefficient": 0.3}, log_every_steps=5, tokens=2_000_000)
 run = ws.trainings.create(config)
 """
 

@@ -1,6 +1,7 @@
-"""Train the demo language model on the shipped corpus, on a CPU.
+"""Train the demo language model on the shipped corpus.
 
-    python tools/train_demo_lm.py --work build/demo_lm --minutes 100
+    python tools/train_demo_lm.py --work build/demo_lm --steps 10000 --device cuda   # minutes
+    python tools/train_demo_lm.py --work build/demo_lm --minutes 100                 # on two CPU cores
 
 A Llama-type decoder (RoPE, RMSNorm, SwiGLU, tied embeddings, no biases) of 4 layers and width 256. Muon trains the
 hidden matrices, AdamW the embedding and the norms; the rate rises linearly, then falls linearly to zero over the
@@ -84,7 +85,7 @@ def batches(documents: list[Tensor], size: int, seed: int, skip: int) -> Iterato
 
 def loss_of(model: nn.Module, batch: Tensor, reduction: str = "mean") -> Tensor:
     """Cross-entropy in nats of every next token."""
-    logits = model(input_ids=batch[:, :-1]).logits
+    logits = model(input_ids=batch[:, :-1]).logits.float()
     return nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction=reduction)
 
 
@@ -136,10 +137,13 @@ def main() -> None:
     parser.add_argument("--warmup", type=float, default=0.03)
     parser.add_argument("--eval-every", type=int, default=150)
     parser.add_argument("--workers", type=int, default=2, help="processes that share each batch, one thread each")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (one worker, matrix products in bfloat16)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compile", action="store_true", help="torch.compile: faster, needs a C++ compiler")
     parser.add_argument("--no-export", action="store_true")
     args = parser.parse_args()
+    if args.device != "cpu":
+        args.workers = 1
     args.work.mkdir(parents=True, exist_ok=True)
     (args.work / "rendezvous").unlink(missing_ok=True)
     if not (args.work / "validation.pt").exists():
@@ -170,9 +174,9 @@ def train(rank: int, args: argparse.Namespace) -> None:
     documents = {split: torch.load(args.work / f"{split}.pt") for split in ("train", "validation")}
     held_out = contexts(documents["validation"])
     # Documents come shuffled across sources, so evenly spaced contexts are a fair sample of all of them.
-    sample = held_out[:: max(1, len(held_out) // 96)][:96]
+    sample = held_out[:: max(1, len(held_out) // 96)][:96].to(args.device)
 
-    model = LlamaForCausalLM(model_config(tokenizer))
+    model = LlamaForCausalLM(model_config(tokenizer)).to(args.device)
     model.train()
     hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     rest = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
@@ -231,19 +235,22 @@ def train(rank: int, args: argparse.Namespace) -> None:
         for optimizer, peak in zip(optimizers, peaks, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = peak * rate(max(progress, 1e-4), args.warmup)
-        loss = forward(model, batch.chunk(args.workers)[rank])
+        with torch.autocast("cuda", torch.bfloat16, enabled=args.device != "cpu"):
+            loss = forward(model, batch.chunk(args.workers)[rank].to(args.device))
         loss.backward()
-        # One message a step: all gradients and, last, the loss.
-        flat = torch.cat([*(p.grad.flatten() for p in everything if p.grad is not None), loss.detach().view(1)])
-        dist.all_reduce(flat)
-        flat /= args.workers
-        for p, mean in zip(everything, flat[:-1].split([p.numel() for p in everything]), strict=True):
-            p.grad = mean.view_as(p)
+        mean_loss = loss.detach()
+        if args.workers > 1:  # one message a step: all gradients and, last, the loss
+            flat = torch.cat([*(p.grad.flatten() for p in everything if p.grad is not None), loss.detach().view(1)])
+            dist.all_reduce(flat)
+            flat /= args.workers
+            for p, mean in zip(everything, flat[:-1].split([p.numel() for p in everything]), strict=True):
+                p.grad = mean.view_as(p)
+            mean_loss = flat[-1]
         nn.utils.clip_grad_norm_(rest, 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        recent.append(flat[-1].item())
+        recent.append(mean_loss.item())
         if not math.isfinite(recent[-1]):
             raise SystemExit(f"loss became {recent[-1]} at step {step}")
         step += 1
@@ -251,7 +258,7 @@ def train(rank: int, args: argparse.Namespace) -> None:
             report(epoch)
     if rank == 0:
         report(epoch)
-        final = evaluate(model, held_out)
+        final = evaluate(model, held_out.to(args.device))
         print(f"final validation loss over {held_out[:, 1:].numel():,} tokens: {final:.4f} nats/token")
     dist.barrier()
     dist.destroy_process_group()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -31,21 +33,39 @@ def _settled(status: JobStatus) -> bool:
     return status.is_final or status is JobStatus.PAUSED
 
 
-@contextmanager
-def _terminate_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM pauses as Ctrl-C does, so that a batch system's time limit loses nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+class _Interrupts:
+    """Counts Ctrl-C, and SIGTERM, which a batch system sends when the time is up.
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    Counted rather than raised: a KeyboardInterrupt that arrives within a destructor or a weak reference's callback is
+    printed and lost, and the run would go on.
+    """
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def __init__(self) -> None:
+        self.count = 0
+        self._came = threading.Event()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but not longer than until the next one."""
+        self._came.wait(seconds)
+        self._came.clear()
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Within, the signals are counted. Other threads than the main one get none anyway."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def count_it(number: int, frame: FrameType | None) -> None:
+            self.count += 1
+            self._came.set()
+
+        before = {each: signal.signal(each, count_it) for each in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
 
 def _phase(record: TrainingRecord) -> str:
@@ -111,16 +131,17 @@ def _nothing(record: TrainingRecord) -> Iterator[Show]:
     yield lambda record: None
 
 
-def _watch(run: Run, quiet: bool) -> TrainingRecord:
-    record = run.record
+def _watch(run: Run, quiet: bool, interrupts: _Interrupts) -> TrainingRecord | None:
+    """Show the run until it has settled, or until an interrupt: None."""
     display = _nothing if quiet else _bar if sys.stderr.isatty() else _lines
-    with display(record) as show:
-        while True:
+    with display(run.record) as show:
+        while not interrupts.count:
             record = run.record
             show(record)
             if _settled(record.status):
                 return record
-            time.sleep(POLL)
+            interrupts.wait(POLL)
+    return None
 
 
 def follow(run: Run, *, quiet: bool = False) -> TrainingRecord:
@@ -132,11 +153,9 @@ def follow(run: Run, *, quiet: bool = False) -> TrainingRecord:
     Raises:
         typer.Exit: with status 130 when it was paused.
     """
-    try:
-        with _terminate_like_ctrl_c():
-            record = _watch(run, quiet)
-    except KeyboardInterrupt:
-        record = _pause(run)
+    interrupts = _Interrupts()
+    with interrupts.caught():
+        record = _watch(run, quiet, interrupts) or _pause(run, interrupts)
     if record.status is JobStatus.PAUSED:
         where = f"{count(record.tokens_done)} of {count(record.tokens_total)} tokens, step {count(record.step)}"
         note(f"Paused at {where}.")
@@ -145,24 +164,31 @@ def follow(run: Run, *, quiet: bool = False) -> TrainingRecord:
     return record
 
 
-def _pause(run: Run) -> TrainingRecord:
+def _pause(run: Run, interrupts: _Interrupts) -> TrainingRecord:
     note("\nPausing: writing a checkpoint (Ctrl-C again to leave at once) …")
-    try:
-        if not run.record.status.is_final:
-            run.pause()
-        while not _settled(run.record.status):
-            time.sleep(0.1)
-    except KeyboardInterrupt:
-        note("Left without waiting; what is not in a checkpoint is lost.")
-        note(f"Resume it with: {command_line('resume', run.id)}")
-        raise typer.Exit(PAUSED) from None
+    before = interrupts.count
+    if not run.record.status.is_final:
+        run.pause()
+    while not _settled(run.record.status):
+        if interrupts.count > before:
+            note("Left without waiting; what is not in a checkpoint is lost.")
+            note(f"Resume it with: {command_line('resume', run.id)}")
+            raise typer.Exit(PAUSED)
+        interrupts.wait(0.1)
     return run.record
 
 
 def command_line(*words: str) -> str:
     """A command to type that acts on the same workspace."""
     home = ["--home", str(session.home)] if session.home else []
-    return " ".join(["saewidgets", *home, *words])
+    # As it was called where it is not on the path: `make demo` leaves it in .venv/bin.
+    program = "saewidgets" if shutil.which("saewidgets") else _called_as()
+    return " ".join([program, *home, *words])
+
+
+def _called_as() -> str:
+    name = Path(sys.argv[0])
+    return str(name) if name.name.startswith("saewidgets") else "python -m saewidgets"
 
 
 def finish(record: TrainingRecord) -> None:

@@ -55,6 +55,7 @@ def write_json(value: Any) -> None:
 def write(text: str = "") -> None:
     """One line (or more) on standard output, made safe for a terminal."""
     sys.stdout.write(printable(text) + "\n")
+    sys.stdout.flush()  # in its place among the notes where both go to one file
 
 
 def note(text: str) -> None:

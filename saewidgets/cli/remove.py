@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from saewidgets.cli.options import RunId
-from saewidgets.cli.output import printable, size, write
+from saewidgets.cli.options import Json, RunId
+from saewidgets.cli.output import printable, size, write, write_json
 from saewidgets.cli.session import command, open_workspace
 from saewidgets.errors import ConfigError
 
@@ -17,6 +17,7 @@ from saewidgets.errors import ConfigError
 def delete(
     run: RunId,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
 ) -> None:
     """Delete a run: its record, metrics, checkpoints and files."""
     with open_workspace() as workspace:
@@ -29,4 +30,7 @@ def delete(
                 f"{size(record.checkpoint_bytes)}?", abort=True,
             )  # fmt: skip
         workspace.trainings.delete(record.id)
+        if json:
+            write_json({"id": record.id, "name": record.name, "deleted": True})
+            return
         write(f"Deleted {record.name} ({record.id})")

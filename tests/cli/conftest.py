@@ -38,6 +38,8 @@ def invoke(monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """Call a command in this process."""
     from saewidgets.cli.app import app
 
+    monkeypatch.setenv("PATH", _path())
+
     def call(*arguments: str, input: str | None = None) -> Outcome:
         done = CliRunner().invoke(app, list(arguments), input=input, prog_name="saewidgets")
         return Outcome(done.exit_code, done.stdout, done.stderr)
@@ -49,7 +51,12 @@ def child_environment(home: Path) -> dict[str, str]:
     """The environment of a command that runs as its own process."""
     jupyter = {f"JUPYTER_{kind}_DIR": str(home / "jupyter" / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
     ours = {"SAEWIDGETS_HOME": str(home), "PYTHONPATH": str(ROOT), "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
-    return {**os.environ, **jupyter, **ours}
+    return {**os.environ, **jupyter, **ours, "PATH": _path()}
+
+
+def _path() -> str:
+    """With the installed command on it, as in an environment that a person has activated."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
 @pytest.fixture

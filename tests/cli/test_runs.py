@@ -213,3 +213,13 @@ def test_the_demo(execute: Invoke) -> None:
     assert {"ce_loss_score", "dead"} <= set(result["evaluation"])
     assert all(feature["examples"] for feature in result["features"])
     assert "saewidgets lab" in done.err
+
+
+def test_commands_to_type_are_those_that_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from saewidgets.cli import follow
+
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("sys.argv", [".venv/bin/saewidgets", "demo"])
+    assert follow.command_line("lab") == ".venv/bin/saewidgets lab"
+    monkeypatch.setattr("sys.argv", ["/somewhere/__main__.py"])
+    assert follow.command_line("lab") == "python -m saewidgets lab"

@@ -18,7 +18,7 @@ from tests.widgets.fake_workspace import make_record
 
 DEMO = ModelSize(parameters=3_672_320, d_model=256, n_layers=4, vocab_size=4096)
 FACTS = {"model_facts": {"parameters": 3_672_320, "d_model": 256, "n_layers": 4, "vocab_size": 4096}}
-CONFIG = demo_config()
+CONFIG = demo_config().replace(**{"sae.d_sae": 2048})
 
 
 def done(name: str, config: TrainingConfig, rate: float, seconds: float = 100.0, **changes: Any) -> TrainingRecord:
