@@ -85,7 +85,7 @@ def _facts(record: TrainingRecord) -> list[tuple[str, str]]:
         ("device", record.device),
         ("latest", latest or "–"),
         ("created", moment(record.created_at)),
-        ("running for", duration(record.seconds_running)),
+        ("training time", duration(record.seconds_running)),
         ("folder", record.folder),
         ("SAE", record.sae_path or "–"),
     ]

@@ -1,8 +1,8 @@
 """What a run will need, before it starts: memory by part, disk, and time where a rate is known. No torch.
 
 Sizes come from the shapes alone. What the allocator keeps back, and what a library needs at its peak, is only a
-rough addition ("Working memory"), so the estimate is to be read as "about this much"; docs/training.md compares it with
-measured peaks. `flops_per_token` counts the work of a run, so that a rate measured with one run (or with one matrix
+rough addition ("Working memory"), so the estimate is to be read as "about this much".
+`flops_per_token` counts the work of a run, so that a rate measured with one run (or with one matrix
 product) tells something about another.
 """
 

@@ -248,7 +248,7 @@ class Trainings:
         if found:
             listed = ", ".join(found[:5])
             raise NotFoundError(f"{len(found)} trainings match {wanted!r}: {listed}.", hint="Give the whole id.")
-        hint = "List them with ws.trainings.list()."
+        hint = "List them with ws.trainings.list() or `saewidgets list`."
         if any(r.id.startswith(wanted) for r in records):
             needs = "at least four characters after train_" if beginnings else "the whole id, or the name"
             hint = f"An id begins so, but this takes {needs}."
