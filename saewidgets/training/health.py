@@ -79,9 +79,7 @@ def short_count(n: int) -> str:
 
 def nan_error(step: int, tokens: int, config: TrainingConfig, last: Checkpoint | None) -> TrainingError:
     """The error for a loss or weight that is not finite."""
-    return TrainingError(
-        f"Loss became NaN at step {step:,} ({short_count(tokens)} tokens).", where="loss", hint=_advice(config, last)
-    )
+    return _loss_error(f"Loss became NaN at step {step:,} ({short_count(tokens)} tokens).", config, last)
 
 
 def overflow_error(step: int, tokens: int, last: Checkpoint | None) -> TrainingError:
@@ -97,11 +95,10 @@ def divergence_error(
     step: int, tokens: int, loss: float, lowest: float, config: TrainingConfig, last: Checkpoint | None
 ) -> TrainingError:
     """The error for a loss that grew and kept growing."""
-    return TrainingError(
+    return _loss_error(
         f"Loss diverged at step {step:,} ({short_count(tokens)} tokens): "
         f"{loss:.4g}, over {FACTOR:g} times its lowest value of {lowest:.4g} and still rising.",
-        where="loss",
-        hint=_advice(config, last),
+        config, last,
     )
 
 
@@ -109,11 +106,10 @@ def blown_up_error(
     step: int, tokens: int, fvu: float, config: TrainingConfig, last: Checkpoint | None
 ) -> TrainingError:
     """The error for a reconstruction that became far worse than none."""
-    return TrainingError(
+    return _loss_error(
         f"Loss diverged by step {step:,} ({short_count(tokens)} tokens): "
         f"the reconstruction is {fvu:,.0f} times worse than a constant one (FVU).",
-        where="loss",
-        hint=_advice(config, last),
+        config, last,
     )
 
 
@@ -137,6 +133,10 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "not enough memory" in text)
+
+
+def _loss_error(what: str, config: TrainingConfig, last: Checkpoint | None) -> TrainingError:
+    return TrainingError(what, where="loss", hint=_advice(config, last))
 
 
 def _advice(config: TrainingConfig, last: Checkpoint | None) -> str:

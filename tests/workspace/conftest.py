@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,18 @@ import pytest
 
 from saewidgets.config import TrainingConfig
 from saewidgets.jobs import JobSettings
-from saewidgets.workspace import Workspace
+from saewidgets.workspace import Run, Workspace
 from tests.conftest import TINY_TEXT
 
 PATIENCE = 240  # seconds; a loaded machine takes its time
+
+
+def wait_for_step(ws: Workspace, run: Run, step: int) -> None:
+    """Until the run has done `step` steps, as its workspace's subscribers are told."""
+    seen = threading.Event()
+    end = ws.subscribe(lambda training_id: seen.set() if run.record.step >= step else None)
+    assert seen.wait(PATIENCE), run.error
+    end()
 
 
 def small_config(model: Path | str, **changes: Any) -> TrainingConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from saewidgets.events import JobStatus
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.checkpoints import reconcile
-from tests.workspace.conftest import PATIENCE, small_config
+from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
 
 @pytest.fixture
@@ -19,10 +18,7 @@ def paused(ws: Workspace, tiny_model_folder: Path) -> Run:
     """A run with a checkpoint at every fourth step."""
     changes = {"checkpoints.keep_every": True, "evaluation.every_steps": 100_000, "tokens": 64 * 100_000}
     run = ws.trainings.create(small_config(tiny_model_folder, **changes))
-    seen = threading.Event()
-    end = ws.subscribe(lambda training_id: seen.set() if run.record.step >= 12 else None)
-    assert seen.wait(PATIENCE), run.error
-    end()
+    wait_for_step(ws, run, 12)
     run.pause()
     assert run.wait(PATIENCE) is JobStatus.PAUSED, run.error
     return run

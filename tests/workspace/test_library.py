@@ -18,7 +18,7 @@ from saewidgets.events import JobStatus
 from saewidgets.workspace import Run, Workspace
 from tests.cli.conftest import child_environment
 from tests.conftest import TINY_TEXT
-from tests.workspace.conftest import PATIENCE, small_config
+from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
 STEPS = 800  # enough to be stopped on the way
 
@@ -88,10 +88,7 @@ def test_the_slower_of_two_takes_its_copy_back(
 def test_a_run_that_has_learned_more_renews_its_record(ws: Workspace, tiny_model_folder: Path) -> None:
     changes = {"tokens": 64 * STEPS, "evaluation.every_steps": 100_000, "checkpoints.every_steps": 100_000}
     run = ws.trainings.create(small_config(tiny_model_folder, **changes))
-    seen = threading.Event()
-    end = ws.subscribe(lambda training_id: seen.set() if run.record.step >= 4 else None)
-    assert seen.wait(PATIENCE)
-    end()
+    wait_for_step(ws, run, 4)
     run.stop()
     assert run.wait(PATIENCE) is JobStatus.STOPPED
     first = run.import_to_saes()

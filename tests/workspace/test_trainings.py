@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.errors import CatalogError, ConfigError, NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.workspace import Workspace
-from tests.workspace.conftest import PATIENCE, small_config
+from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
 Usage = namedtuple("Usage", "total used free")
 LONG = {"tokens": 64 * 100_000, "checkpoints.every_steps": 1000, "evaluation.every_steps": 100_000}
@@ -60,10 +59,7 @@ def test_pause_and_resume_end_in_the_same_weights(ws: Workspace, tiny_model_fold
     straight = ws.trainings.create(config)
     straight.wait(PATIENCE)
     paused = ws.trainings.create(config)
-    seen = threading.Event()
-    end = ws.subscribe(lambda training_id: seen.set() if paused.record.step >= 4 else None)
-    assert seen.wait(PATIENCE)
-    end()
+    wait_for_step(ws, paused, 4)
     paused.pause()
     status = paused.wait(PATIENCE)
     if status is JobStatus.PAUSED:  # it may have been quicker
@@ -77,10 +73,7 @@ def test_pause_and_resume_end_in_the_same_weights(ws: Workspace, tiny_model_fold
 
 def test_stop_keeps_what_was_learned(ws: Workspace, tiny_model_folder: Path) -> None:
     run = ws.trainings.create(small_config(tiny_model_folder, **LONG))
-    seen = threading.Event()
-    end = ws.subscribe(lambda training_id: seen.set() if run.record.step >= 2 else None)
-    assert seen.wait(PATIENCE)
-    end()
+    wait_for_step(ws, run, 2)
     run.checkpoint_now()
     run.stop()
     assert run.wait(PATIENCE) is JobStatus.STOPPED
@@ -90,10 +83,7 @@ def test_stop_keeps_what_was_learned(ws: Workspace, tiny_model_folder: Path) -> 
 
 def test_stopping_a_paused_run_exports_its_checkpoint(ws: Workspace, tiny_model_folder: Path) -> None:
     run = ws.trainings.create(small_config(tiny_model_folder, **LONG))
-    seen = threading.Event()
-    end = ws.subscribe(lambda training_id: seen.set() if run.record.step >= 2 else None)
-    assert seen.wait(PATIENCE)
-    end()
+    wait_for_step(ws, run, 2)
     run.pause()
     assert run.wait(PATIENCE) is JobStatus.PAUSED
     run.stop()
