@@ -148,6 +148,13 @@ def test_a_retry_is_a_new_run(invoke: Invoke, small: list[str]) -> None:
     assert record["config"] == first["config"]
 
 
+def test_delete_says_what_it_deleted_to_a_program(invoke: Invoke, small: list[str]) -> None:
+    run = invoke("train", *small, "--tokens", "512", "--json", "--quiet").json()
+    done = invoke("delete", run["id"], "--yes", "--json")
+    assert done.json() == {"id": run["id"], "name": run["name"], "deleted": True}
+    assert invoke("list", "--json").json() == []
+
+
 def test_settings_from_a_file(invoke: Invoke, small: list[str], tmp_path: Path, tiny_model_folder: Path) -> None:
     settings = {
         "model": str(tiny_model_folder), "corpus": str(tmp_path / "text.txt"), "hook_name": "blocks.1.hook_mlp_out",
