@@ -1,43 +1,92 @@
-"""Which format a path holds, decided by the files that are there and never by their contents."""
+"""Which format a path holds: a folder, one of its files, or a folder around exactly one SAE."""
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from saewidgets.errors import FormatError, NotFoundError
-from saewidgets.formats import saelens
+from saewidgets.formats import registry, unread
+from saewidgets.formats.base import Format
+from saewidgets.formats.source import FolderSource
 
-_LISTED = 8
-
-
-def sae_folder(path: str | Path) -> Path:
-    """The folder that `path` means: itself, or the folder of the configuration or weights file it names."""
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise NotFoundError("There is no such file or folder.", where=str(path), hint="Check the path of the SAE.")
-    return path.parent if path.name in saelens.FILES else path
+_OUTER = 2  # how many folders up a file's SAE may be: checkpoints/final.safetensors
+_LISTED = 5
+_CONFIGURATIONS = (".json", ".yaml")  # of an SAE that is another file beside or below it
 
 
-def detect_format(path: str | Path) -> str:
-    """The name of the format in `path` (a folder, or one of its files): ``"saelens"``.
+@dataclass(frozen=True, slots=True)
+class Located:
+    """An SAE on this machine: `path` is its folder, or its file where the format is of single files."""
+
+    path: Path
+    format: Format
+
+    def source(self) -> FolderSource:
+        return FolderSource(self.path)
+
+
+def locate(path: str | Path) -> Located:
+    """The SAE that `path` means.
+
+    Args:
+        path: its folder; a file of it; or a folder in which exactly one SAE is.
 
     Raises:
         NotFoundError: the path does not exist.
-        FormatError: no known format; the message lists what was found.
+        FormatError: no known format, or several SAEs; the message lists what was found.
     """
-    folder = sae_folder(path)
-    if not folder.is_dir():
-        raise FormatError(
-            "This is a single file, not an SAE folder.", where=str(folder), hint=f"An SAE is a folder with {_WANTED}."
-        )
-    names = sorted(entry.name for entry in folder.iterdir())
-    if all(name in names for name in saelens.FILES):
-        return "saelens"
-    listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    path = Path(path).expanduser()
+    try:
+        there = path.exists()
+    except (OSError, ValueError):  # a name too long, or with a zero byte
+        there = False
+    if not there:
+        raise NotFoundError("There is no such file or folder.", where=str(path), hint="Check the path of the SAE.")
+    return _of_folder(path) if path.is_dir() else _of_file(path)
+
+
+def detect_format(path: str | Path) -> str:
+    """The name of the format of the SAE at `path` (see `locate`): ``"saelens"``, ``"gemma_scope"``, …
+
+    Raises:
+        NotFoundError: the path does not exist.
+        FormatError: no known format, or several SAEs; the message lists what was found.
+    """
+    return locate(path).format.name
+
+
+def _of_folder(path: Path) -> Located:
+    source = FolderSource(path)
+    found = list(registry.find_all(source))
+    if len(found) == 1:
+        return Located(path / found[0].path if found[0].path else path, found[0].format)
+    if not found:
+        raise registry.unknown(source)
+    listed = ", ".join(item.path for item in found[:_LISTED])
+    listed += f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
     raise FormatError(
-        f"This is not an SAE in a known format; it holds {listed or 'nothing'}.", where=str(folder),
-        hint=f"A SAELens SAE has {_WANTED}.",
+        f"This folder holds {len(found)} SAEs: {listed}.", where=str(path), hint="Give the path of one of them."
     )
 
 
-_WANTED = " and ".join(saelens.FILES)
+def _of_file(path: Path) -> Located:
+    alone = registry.match(FolderSource(path)) if path.is_file() else None
+    if alone is not None and alone.single_file:  # a checkpoint lies inside the folder of another SAE
+        return Located(path, alone)
+    for depth, folder in enumerate(list(path.parents)[:_OUTER]):
+        source = FolderSource(folder, depth + 1)
+        with contextlib.suppress(FormatError):  # a crowded folder (Downloads) around a single file
+            source.files()
+            if (format := registry.match(source)) is not None and not format.single_file:
+                return Located(folder, format)
+    if path.suffix in _CONFIGURATIONS:
+        with contextlib.suppress(FormatError):  # beside several SAEs, or none: the file itself is not one
+            return _of_folder(path.parent)
+    if known := unread.reason([path.name]):
+        raise FormatError(known[0], where=str(path), hint=known[1])
+    raise FormatError(
+        "This is a single file, not an SAE folder.", where=str(path),
+        hint="Give the folder of the SAE, with its configuration and its weights.",
+    )

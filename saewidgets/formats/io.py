@@ -1,4 +1,4 @@
-"""Loading and saving in whatever format."""
+"""Looking at, loading and saving SAEs in whatever format."""
 
 from __future__ import annotations
 
@@ -6,27 +6,34 @@ from pathlib import Path
 
 import torch
 
-from saewidgets.errors import ConfigError
-from saewidgets.formats import saelens
-from saewidgets.formats.detect import detect_format, sae_folder
+from saewidgets.errors import FormatError
+from saewidgets.formats import registry
+from saewidgets.formats.base import Description
+from saewidgets.formats.detect import locate
+from saewidgets.formats.source import Source
+from saewidgets.formats.tensors import check_writable
 from saewidgets.sae import SAE
 
 
 def load_sae(path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> SAE:
-    """The SAE in `path`, frozen and ready for inference.
+    """The SAE at `path`, frozen and ready for inference.
 
     Args:
-        path: a folder, or its configuration or weights file.
+        path: its folder; a file of it; or a folder in which exactly one SAE is.
         device: where the weights go.
         dtype: number format of the weights; None keeps what the file declares.
+
+    Returns:
+        An SAE of the right class. `metadata` says what it was trained on as far as the files do; ``metadata["notes"]``
+        lists what a person should know (something was corrected, or is not known).
 
     Raises:
         NotFoundError: the path does not exist.
         FormatError: the format is unknown, or a file is not what its configuration says. Nothing is unpickled and
             sizes are checked before memory is taken.
     """
-    detect_format(path)  # one format so far: knowing it means it is this one
-    return saelens.load(sae_folder(path), device=torch.device(device), dtype=dtype)
+    found = locate(path)
+    return found.format.load(found.path, device=torch.device(device), dtype=dtype)
 
 
 def save_sae(sae: SAE, path: str | Path, format: str = "saelens") -> Path:
@@ -36,8 +43,31 @@ def save_sae(sae: SAE, path: str | Path, format: str = "saelens") -> Path:
 
     Raises:
         ConfigError: there is no such format.
+        FormatError: the format cannot express this SAE, or is only read; or a tensor, which is named, contains NaN or
+            infinity.
         StorageError: the folder holds something else, or cannot be written.
     """
-    if format != "saelens":
-        raise ConfigError(f"There is no format {format!r}.", where="format", hint="Use 'saelens'.")
-    return saelens.save(sae, Path(path).expanduser())
+    chosen = registry.get(format)
+    if chosen.save is None:
+        written = ", ".join(f.name for f in registry.formats() if f.save is not None)
+        raise FormatError(
+            f"The format {format!r} is only read.", where="format", hint=f"Written are {written}."
+        )
+    check_writable(sae.state_dict())
+    return chosen.save(sae, Path(path).expanduser())
+
+
+def describe(path: str | Path | Source) -> Description:
+    """What the SAE at `path` is, from its configuration and the headers of its files; no weight is read.
+
+    Args:
+        path: as for `load_sae`; or a `Source` that holds exactly one SAE.
+
+    Raises:
+        NotFoundError: the path does not exist.
+        FormatError: the format is unknown, or the files contradict each other.
+    """
+    if isinstance(path, str | Path):
+        found = locate(path)
+        return found.format.describe(found.source())
+    return registry.find(path).describe(path)

@@ -1,229 +1,133 @@
-"""SAELens' inference format, version 6: ``cfg.json`` and ``sae_weights.safetensors``.
+"""SAELens' format, version 6: ``cfg.json`` and ``sae_weights.safetensors``.
 
-Written so that the `sae-lens` package opens it as it is, and read strictly: what this package would compute
-differently (run-time normalisation, hook_z) is refused by name instead of being loaded wrongly.
+Outputs of a training and checkpoints from within one are both read as what they are for inference (saelens_read.py);
+what is written (saelens_write.py) the `sae-lens` package opens as it is.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, Field
 
-from saewidgets.config.base import Config
-from saewidgets.config.sae import JumpReLUConfig, SAEConfig, StandardConfig, TopKConfig
-from saewidgets.errors import ConfigError, FormatError
-from saewidgets.formats.header import read_header, require
-from saewidgets.formats.whole import whole_folder
-from saewidgets.sae import SAE, InferenceJumpReLU, StandardSAE, TopKSAE
+from saewidgets.config.sae import SAEConfig
+from saewidgets.errors import FormatError
+from saewidgets.formats import saelens_read, saelens_write
+from saewidgets.formats.base import Description, Format
+from saewidgets.formats.jsonfile import checked, read_json
+from saewidgets.formats.saelens_read import CONFIG_FILE, DTYPES, FILES, TRAINING_ONLY, WEIGHTS_FILE, Reading
+from saewidgets.formats.source import FolderSource, Source
+from saewidgets.sae import SAE
 
-CONFIG_FILE = "cfg.json"
-WEIGHTS_FILE = "sae_weights.safetensors"
-FILES = (CONFIG_FILE, WEIGHTS_FILE)
-MAX_CONFIG_BYTES = 1 << 20
+NAME = "saelens"
+__all__ = ["CONFIG_FILE", "FILES", "FORMAT", "WEIGHTS_FILE", "is_modern", "read_config"]
 
-WRITTEN_VERSION = "6.54.12"  # the SAELens release whose format is written; from 6 on its modern loader is taken
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
-_DTYPE_NAMES = {value: key for key, value in _DTYPES.items()}
-_CLASSES: dict[str, tuple[type[SAE], type[SAEConfig]]] = {
-    "standard": (StandardSAE, StandardConfig),
-    "topk": (TopKSAE, TopKConfig),
-    "jumprelu": (InferenceJumpReLU, JumpReLUConfig),
+# Settings of one architecture or the other, passed on under their own names.
+_OWN = {
+    "topk": ("k",),
+    "abstopk": ("k",),
+    "matching_pursuit": ("residual_threshold", "max_iterations", "stop_on_duplicate_support"),
+    "temporal": (
+        "n_heads", "n_attn_layers", "bottleneck_factor", "sae_diff_type", "kval_topk", "tied_weights",
+        "activation_normalization_factor",
+    ),
 }
-_SHARED_SETTINGS = frozenset({"architecture", "d_sae", "apply_b_dec_to_input", "k"})
+_TRANSCODER = ("d_out",)
 
 
-class _File(BaseModel):
-    """The part of cfg.json that decides what is computed. Unknown keys are ignored, as SAELens does."""
+class Shared(BaseModel):
+    """What decides the maths of every architecture. Unknown keys are ignored, as SAELens does."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
     architecture: str
     d_in: int = Field(ge=1, le=2**20)
     d_sae: int = Field(ge=1, le=2**24)
     dtype: str = "float32"
     apply_b_dec_to_input: bool = True
-    normalize_activations: Literal["none"] = "none"
-    reshape_activations: Literal["none"] = "none"
-    k: int | None = Field(None, ge=1)
-    rescale_acts_by_decoder_norm: bool = False
+    normalize_activations: Literal[
+        "none", "expected_average_only_in", "constant_norm_rescale", "layer_norm", "covariance_whitening",
+        "constant_scalar_rescale",
+    ] = "none"
+    reshape_activations: Literal["none", "hook_z"] = "none"
+    rescale_acts_by_decoder_norm: bool | None = None
+
+
+class _File(Shared):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
-def save(sae: SAE, folder: Path) -> Path:
-    """Write the inference form of `sae` into `folder`, whole or not at all."""
-    trained_as = sae.cfg
-    frozen = sae.to_inference()
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in frozen.inference_tensors().items()}
-    config = _config_data(frozen, trained_as)
-    with whole_folder(folder, replaceable=FILES) as draft:
-        save_file(tensors, draft / WEIGHTS_FILE)
-        (draft / CONFIG_FILE).write_text(json.dumps(config, allow_nan=False), encoding="utf-8")
-    return folder
+def is_modern(data: Mapping[str, Any]) -> bool:
+    """Whether SAELens 6 reads `data` as its own format, not as one of the versions before."""
+    metadata = data.get("metadata")
+    version = data.get("sae_lens_version") or (metadata.get("sae_lens_version") if isinstance(metadata, dict) else None)
+    major = re.match(r"\d+", str(version)) if version is not None else None
+    return major is not None and int(major[0][:6]) >= 6
 
 
-def _config_data(sae: SAE, trained_as: SAEConfig) -> dict[str, Any]:
-    details = trained_as.model_dump(mode="json", exclude=set(_SHARED_SETTINGS - {"k"}))
-    data = {
-        "architecture": sae.cfg.architecture,
-        "d_in": sae.d_in,
-        "d_sae": sae.d_sae,
-        "dtype": _DTYPE_NAMES[sae.W_dec.dtype],
-        "device": "cpu",
-        "apply_b_dec_to_input": sae.cfg.apply_b_dec_to_input,
-        "normalize_activations": "none",
-        "reshape_activations": "none",
-        "metadata": {
-            "training_architecture": trained_as.architecture,
-            "training_architecture_details": details,
-            "sae_lens_training_version": None,
-            **{str(key): _plain(value) for key, value in sae.metadata.items()},
-            "sae_lens_version": WRITTEN_VERSION,
-        },
+def _matches(source: Source) -> bool:
+    if not all(name in source.files() for name in FILES):
+        return False
+    try:
+        return is_modern(read_json(source, CONFIG_FILE))
+    except FormatError:  # no other format reads it either: reading it for good says what is wrong
+        return True
+
+
+def reading(source: Source) -> Reading:
+    """What cfg.json says."""
+    data = read_json(source, CONFIG_FILE)
+    where = f"{source.label}/{CONFIG_FILE}"
+    return from_shared(checked(_File, data, where), data, where)
+
+
+def from_shared(file: Shared, data: Mapping[str, Any], where: str) -> Reading:
+    """The reading of a checked configuration, for version 6 and what is brought into its form."""
+    stored = file.architecture
+    if stored not in saelens_read.known_architectures():
+        raise saelens_read.architecture_error(where, stored)
+    dtype = DTYPES.get(file.dtype.removeprefix("torch."))
+    if dtype is None:
+        raise FormatError(
+            f"The dtype is {file.dtype[:40]!r}, expected one of {', '.join(DTYPES)}.", where=f"{where}: dtype"
+        )
+    normalize = file.normalize_activations
+    folded = normalize in ("expected_average_only_in", "covariance_whitening")
+    settings: dict[str, Any] = {
+        "d_sae": file.d_sae, "apply_b_dec_to_input": file.apply_b_dec_to_input,
+        "normalize_activations": "none" if folded else normalize, "reshape_activations": file.reshape_activations,
     }
-    if isinstance(sae.cfg, TopKConfig):
-        data |= {"k": sae.cfg.k, "rescale_acts_by_decoder_norm": False}
-    return data
-
-
-def _plain(value: Any) -> Any:
-    """`value` as strict JSON: tuples become lists, numbers that JSON lacks become null, other objects their text."""
-    if isinstance(value, bool | int | str) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Config):
-        return _plain(value.to_data())
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    return str(value)
+    own = _TRANSCODER if "transcoder" in stored else _OWN.get(stored, ())
+    given = file.model_extra or {}
+    settings |= {key: given[key] for key in own if key in given}
+    if stored in ("topk", "abstopk") and settings.get("k") is None:
+        raise FormatError("The value is missing.", where=f"{where}: k", hint=f"A {stored} SAE needs k.")
+    rescale = file.rescale_acts_by_decoder_norm
+    metadata = given.get("metadata") if not isinstance(file, _File) else file.metadata
+    return Reading(
+        where=where, stored=stored, d_in=file.d_in, dtype=dtype, settings=settings, normalize=normalize,
+        rescale=stored in TRAINING_ONLY if rescale is None else rescale,  # SAELens' defaults
+        config=data, metadata=dict(metadata) if isinstance(metadata, dict) else {},
+    )
 
 
 def read_config(folder: Path) -> tuple[dict[str, Any], SAEConfig]:
     """cfg.json as data, and the configuration it stands for; weights are not touched."""
-    file, data = _read_file(folder)
-    return data, _to_config(folder / CONFIG_FILE, file)
+    found = reading(FolderSource(folder))
+    return dict(found.config), saelens_read.to_config(found)
 
 
-def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None) -> SAE:
-    """The SAE in `folder`, frozen, in evaluation mode."""
-    file, _ = _read_file(folder)
-    config = _to_config(folder / CONFIG_FILE, file)
-    sae_class, _ = _CLASSES[file.architecture]
-    weights = folder / WEIGHTS_FILE
-    d_in, d_sae = file.d_in, file.d_sae
-    expected: dict[str, tuple[int, ...]] = {
-        "W_enc": (d_in, d_sae), "b_enc": (d_sae,), "W_dec": (d_sae, d_in), "b_dec": (d_in,),
-    }
-    if sae_class is InferenceJumpReLU:
-        expected["threshold"] = (d_sae,)
-    require(weights, read_header(weights), expected)
-
-    dtype = dtype or _DTYPES[file.dtype.removeprefix("torch.")]
-    try:
-        found = load_file(weights, device=str(device))
-    except (OSError, SafetensorError) as error:
-        raise FormatError(f"The file cannot be read ({error}).", where=str(weights)) from error
-    tensors = {name: tensor.to(dtype) for name, tensor in found.items()}
-    for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise FormatError("It contains NaN or infinity.", where=f"{weights}: {name}", hint="Export the SAE again.")
-    if file.rescale_acts_by_decoder_norm:
-        _fold_decoder_norm(tensors)
-    with torch.device("meta"):
-        sae = sae_class(config, d_in, initialise=False)
-    sae.load_state_dict(tensors, assign=True)
-    sae.metadata = dict(file.metadata)
-    return sae.eval().requires_grad_(False)
+def _describe(source: Source) -> Description:
+    return saelens_read.describe(source, reading(source), NAME)
 
 
-def _fold_decoder_norm(tensors: dict[str, Tensor]) -> None:
-    """Turn ``top_k((p)·‖W_dec‖)`` decoded with ``f/‖W_dec‖`` into the same function without the norms."""
-    norms = tensors["W_dec"].norm(dim=1).clamp_min(1e-8)
-    if torch.allclose(norms, torch.ones_like(norms), atol=1e-6):
-        return
-    tensors["W_enc"] = tensors["W_enc"] * norms
-    tensors["b_enc"] = tensors["b_enc"] * norms
-    tensors["W_dec"] = tensors["W_dec"] / norms[:, None]
+def _load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None) -> SAE:
+    source = FolderSource(folder)
+    return saelens_read.load(source, reading(source), device=device, dtype=dtype)
 
 
-def _read_file(folder: Path) -> tuple[_File, dict[str, Any]]:
-    path = folder / CONFIG_FILE
-    size = path.stat().st_size
-    if size > MAX_CONFIG_BYTES:
-        raise FormatError(f"The file has {size:,} bytes; at most {MAX_CONFIG_BYTES:,} are read.", where=str(path))
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FormatError(f"The file cannot be read ({error.strerror}).", where=str(path)) from error
-    except (ValueError, RecursionError) as error:  # also covers broken UTF-8
-        raise FormatError(f"This is not JSON ({error}).", where=str(path), hint="Export the SAE again.") from error
-    if not isinstance(data, dict):
-        raise FormatError("This is not a JSON object.", where=str(path), hint="Export the SAE again.")
-    _refuse_old(path, data)
-    try:
-        return _File.model_validate(data), data
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        shown = "" if first["type"] == "missing" else f" (found {str(first['input'])[:80]!r})"
-        raise FormatError(
-            f"{first['msg']}{shown}.", where=f"{path}: {key}", hint="This setting is not supported or was altered."
-        ) from error
-
-
-def _refuse_old(path: Path, data: dict[str, Any]) -> None:
-    metadata = data.get("metadata")
-    version = metadata.get("sae_lens_version") if isinstance(metadata, dict) else None
-    major = re.match(r"\d+", str(version)) if version is not None else None
-    if major is None or int(major[0]) < 6:
-        found = "has no SAELens version" if version is None else f"was written by SAELens {str(version)[:20]}"
-        raise FormatError(
-            f"The file {found}; version 6 or newer is read.", where=f"{path}: metadata.sae_lens_version",
-            hint="Open it in sae-lens 6 and save it again.",
-        )
-
-
-def _to_config(path: Path, file: _File) -> SAEConfig:
-    if file.architecture not in _CLASSES:
-        raise FormatError(
-            f"The architecture {file.architecture[:40]!r} cannot be loaded.", where=f"{path}: architecture",
-            hint=f"Supported: {', '.join(_CLASSES)}. A training checkpoint must be exported for inference first.",
-        )
-    if file.dtype.removeprefix("torch.") not in _DTYPES:
-        raise FormatError(
-            f"The dtype is {file.dtype[:40]!r}, expected one of {', '.join(_DTYPES)}.", where=f"{path}: dtype"
-        )
-    settings: dict[str, Any] = {"d_sae": file.d_sae, "apply_b_dec_to_input": file.apply_b_dec_to_input}
-    if file.architecture == "topk":
-        if file.k is None:
-            raise FormatError("The value is missing.", where=f"{path}: k", hint="A topk SAE needs k.")
-        settings["k"] = file.k
-    config_class = _CLASSES[file.architecture][1]
-    try:
-        config = config_class.from_data(settings)
-    except ConfigError as error:
-        raise FormatError(error.what, where=f"{path}: {error.where}", hint=error.hint) from error
-    return _with_training_settings(config, file.metadata)
-
-
-def _with_training_settings(config: SAEConfig, metadata: dict[str, Any]) -> SAEConfig:
-    """Settings that only training used, where the file has them under our names; inference does not depend on them."""
-    details = metadata.get("training_architecture_details")
-    if metadata.get("training_architecture") != config.architecture or not isinstance(details, dict):
-        return config
-    known = set(type(config).model_fields) - _SHARED_SETTINGS
-    try:
-        return type(config).from_data(config.to_data() | {k: v for k, v in details.items() if k in known})
-    except ConfigError:  # another writer's values under the same names: the defaults do
-        return config
+FORMAT = Format(NAME, "SAELens", _matches, _describe, _load, saelens_write.save)

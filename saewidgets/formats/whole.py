@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -11,14 +11,17 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from saewidgets.durable import sync
 from saewidgets.errors import StorageError
+from saewidgets.render.numbers import size
 
 
 @contextmanager
-def whole_folder(path: Path, replaceable: Sequence[str]) -> Iterator[Path]:
+def whole_folder(path: Path, replaceable: Sequence[str], needed: int | None = None) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block ends well, and vanishes when it does not.
 
-    An existing `path` is replaced only if everything in it is named in `replaceable`.
+    An existing `path` is replaced only if everything in it is named in `replaceable`. `needed`: about how many bytes
+    are written, for what is said when the disk is full.
 
     Raises:
         StorageError: `path` holds something else, or the disk refuses; nothing half-written stays behind.
@@ -30,19 +33,32 @@ def whole_folder(path: Path, replaceable: Sequence[str]) -> Iterator[Path]:
         draft.mkdir(parents=True)
         yield draft
         for file in draft.iterdir():
-            _sync(file)
-        _sync(draft)
+            sync(file)
+        sync(draft)
         _take_place(draft, path)
-        _sync(path.parent)
+        sync(path.parent)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own error
         if isinstance(error, StorageError):
             raise
+        said = str(getattr(error, "strerror", None) or error).rstrip(".")
         raise StorageError(
-            f"Writing failed: {getattr(error, 'strerror', None) or error}.", where=str(path),
+            f"Writing failed: {said}.{_room(error, said, path, needed)}", where=str(path),
             hint="Free space or choose another folder.",
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _room(error: Exception, said: str, path: Path, needed: int | None) -> str:
+    """How much is needed and how much is free, where it is that."""
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "no space left" in said.lower()
+    if not full or needed is None:
+        return ""
+    try:
+        free = f", and {size(shutil.disk_usage(path.parent).free)} is free"
+    except OSError:
+        free = ""
+    return f" It needs {size(needed)}{free}."
 
 
 def _refuse_foreign(path: Path, replaceable: Sequence[str]) -> None:
@@ -70,13 +86,3 @@ def _take_place(draft: Path, path: Path) -> None:
         old.rename(path)
         raise
     shutil.rmtree(old, ignore_errors=True)  # the new one is in place; a leftover is only space
-
-
-def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():  # Windows cannot open folders
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

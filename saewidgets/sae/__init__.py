@@ -1,29 +1,87 @@
 """Sparse autoencoders: the maths, one architecture per file. Knows neither models nor files."""
 
+from saewidgets.config import inference as configs
 from saewidgets.config.sae import BatchTopKConfig, JumpReLUConfig, StandardConfig, TopKConfig
+from saewidgets.sae.abstopk import AbsTopKSAE
 from saewidgets.sae.base import SAE, Loss, LossState
 from saewidgets.sae.batchtopk import BatchTopKSAE
+from saewidgets.sae.gated import GatedSAE
+from saewidgets.sae.groupmax import GroupMaxSAE
+from saewidgets.sae.groupmax_transcoder import GroupMaxSkipTranscoderSAE, GroupMaxTranscoderSAE
+from saewidgets.sae.inference import inference_sae
 from saewidgets.sae.jumprelu import InferenceJumpReLU, JumpReLUSAE
-from saewidgets.sae.registry import architectures, build_sae, create_sae, register
+from saewidgets.sae.jumprelu_skip_transcoder import JumpReLUSkipTranscoderSAE
+from saewidgets.sae.jumprelu_transcoder import JumpReLUTranscoderSAE
+from saewidgets.sae.loaded import LoadedSAE
+from saewidgets.sae.matching_pursuit import MatchingPursuitSAE
+from saewidgets.sae.registry import (
+    architectures,
+    build_sae,
+    create_sae,
+    inference_architectures,
+    register,
+    register_inference,
+)
+from saewidgets.sae.skip import SkipSAE
+from saewidgets.sae.skip_transcoder import SkipTranscoderSAE
 from saewidgets.sae.standard import StandardSAE
+from saewidgets.sae.temporal import TemporalSAE
 from saewidgets.sae.topk import TopKSAE
+from saewidgets.sae.topk_transcoder import TopKSkipTranscoderSAE, TopKTranscoderSAE
+from saewidgets.sae.transcoder import TranscoderSAE
 
 register("standard", StandardSAE, StandardConfig)
 register("topk", TopKSAE, TopKConfig)
 register("batchtopk", BatchTopKSAE, BatchTopKConfig)
 register("jumprelu", JumpReLUSAE, JumpReLUConfig)
 
+register_inference("standard", StandardSAE, StandardConfig)
+register_inference("topk", TopKSAE, TopKConfig)
+register_inference("jumprelu", InferenceJumpReLU, JumpReLUConfig)
+register_inference("gated", GatedSAE, configs.GatedConfig)
+register_inference("abstopk", AbsTopKSAE, configs.AbsTopKConfig)
+register_inference("groupmax", GroupMaxSAE, configs.GroupMaxConfig)
+register_inference("skip", SkipSAE, configs.SkipConfig)
+register_inference("transcoder", TranscoderSAE, configs.TranscoderConfig)
+register_inference("skip_transcoder", SkipTranscoderSAE, configs.SkipTranscoderConfig)
+register_inference("jumprelu_transcoder", JumpReLUTranscoderSAE, configs.JumpReLUTranscoderConfig)
+register_inference("jumprelu_skip_transcoder", JumpReLUSkipTranscoderSAE, configs.JumpReLUSkipTranscoderConfig)
+register_inference("topk_transcoder", TopKTranscoderSAE, configs.TopKTranscoderConfig)
+register_inference("topk_skip_transcoder", TopKSkipTranscoderSAE, configs.TopKSkipTranscoderConfig)
+register_inference("groupmax_transcoder", GroupMaxTranscoderSAE, configs.GroupMaxTranscoderConfig)
+register_inference("groupmax_skip_transcoder", GroupMaxSkipTranscoderSAE, configs.GroupMaxSkipTranscoderConfig)
+register_inference("matching_pursuit", MatchingPursuitSAE, configs.MatchingPursuitConfig)
+register_inference("temporal", TemporalSAE, configs.TemporalConfig)
+
 __all__ = [
     "SAE",
+    "AbsTopKSAE",
     "BatchTopKSAE",
+    "GatedSAE",
+    "GroupMaxSAE",
+    "GroupMaxSkipTranscoderSAE",
+    "GroupMaxTranscoderSAE",
     "InferenceJumpReLU",
     "JumpReLUSAE",
+    "JumpReLUSkipTranscoderSAE",
+    "JumpReLUTranscoderSAE",
+    "LoadedSAE",
     "Loss",
     "LossState",
+    "MatchingPursuitSAE",
+    "SkipSAE",
+    "SkipTranscoderSAE",
     "StandardSAE",
+    "TemporalSAE",
     "TopKSAE",
+    "TopKSkipTranscoderSAE",
+    "TopKTranscoderSAE",
+    "TranscoderSAE",
     "architectures",
     "build_sae",
     "create_sae",
+    "inference_architectures",
+    "inference_sae",
     "register",
+    "register_inference",
 ]

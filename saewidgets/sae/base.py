@@ -3,6 +3,8 @@
 Shapes: `x` [..., d_in]; `f` [..., d_sae]; `W_enc` [d_in, d_sae]; `W_dec` [d_sae, d_in]. An architecture supplies the
 activation function and the terms of its loss; everything here is shared. Conventions follow SAELens: pre-activations
 are ``(x - b_dec) @ W_enc + b_enc`` and the reconstruction error is summed over d_in and averaged over the batch.
+
+What only loaded SAEs do is `sae/loaded.py` (architectures) and `sae/inputs.py` (normalisation, heads).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 
 from saewidgets.config.sae import SAEConfig
 from saewidgets.errors import ConfigError
+from saewidgets.sae.inputs import has_heads, normalise, restore
 from saewidgets.sae.kernels.dense import Activation, dense_step
 
 _BLOCK = 1 << 21  # decoder entries handled at once: 8 MiB, so that what is computed stays in cache
@@ -101,13 +104,32 @@ class SAE(nn.Module, ABC):
         self.d_in = d_in
         self.d_sae = cfg.d_sae
         self.metadata: dict[str, Any] = {}
-        self.W_enc = nn.Parameter(torch.empty(d_in, self.d_sae))
-        self.b_enc = nn.Parameter(torch.empty(self.d_sae))
-        self.W_dec = nn.Parameter(torch.empty(self.d_sae, d_in))
-        self.b_dec = nn.Parameter(torch.empty(d_in))
+        self._add_weights()
         self._add_state()
         if initialise:
             self.reset_parameters(generator)
+
+    @property
+    def d_out(self) -> int:
+        """Width of the reconstruction: d_in, except for transcoders."""
+        return self.d_in
+
+    @property
+    def is_transcoder(self) -> bool:
+        """Whether it reconstructs another place in the model than the one it reads."""
+        return False
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether `decode` needs the input besides the latents."""
+        return self.cfg.normalize_activations != "none"
+
+    def _add_weights(self) -> None:
+        """Register the weights of encoder and decoder, not yet filled."""
+        self.W_enc = nn.Parameter(torch.empty(self.d_in, self.d_sae))
+        self.b_enc = nn.Parameter(torch.empty(self.d_sae))
+        self.W_dec = nn.Parameter(torch.empty(self.d_sae, self.d_out))
+        self.b_dec = nn.Parameter(torch.empty(self.d_out))
 
     def _add_state(self) -> None:
         """Register what the architecture has besides the four weights."""
@@ -127,12 +149,19 @@ class SAE(nn.Module, ABC):
 
     # --- inference ---------------------------------------------------------------------------------------------------
 
-    def pre_activations(self, x: Tensor) -> Tensor:
-        """``(x - b_dec) @ W_enc + b_enc`` (without b_dec where the configuration says so): [..., d_sae]."""
-        self._check_width(x)
-        x = x.to(self.W_enc.dtype)
+    def encoder_input(self, x: Tensor) -> Tensor:
+        """`x` [..., d_in] as it is multiplied with `W_enc`: in the dtype of the weights, normalised and without b_dec
+        where the configuration says so. An SAE on hook_z also takes [..., heads, d_head]."""
+        x = self._flat(x).to(self.W_dec.dtype)
+        if self.cfg.normalize_activations != "none":
+            x = self._normalise(x)
         if self.cfg.apply_b_dec_to_input:
             x = x - self.b_dec
+        return x
+
+    def pre_activations(self, x: Tensor) -> Tensor:
+        """``(x - b_dec) @ W_enc + b_enc`` (without b_dec where the configuration says so): [..., d_sae]."""
+        x = self.encoder_input(x)
         return torch.addmm(self.b_enc, x.reshape(-1, self.d_in), self.W_enc).view(*x.shape[:-1], self.d_sae)
 
     @abstractmethod
@@ -140,21 +169,64 @@ class SAE(nn.Module, ABC):
         """Pre-activations [..., d_sae] → latents of the same shape, for inference."""
 
     def encode(self, x: Tensor) -> Tensor:
-        """Activations [..., d_in] → latents [..., d_sae] in the dtype of the weights."""
+        """Activations [..., d_in] → latents [..., d_sae] in the dtype of the weights.
+
+        An SAE on hook_z also takes [..., heads, d_head]; x of width d_in is always read as flat.
+        """
         return self.activate(self.pre_activations(x))
 
-    def decode(self, f: Tensor) -> Tensor:
-        """Latents [..., d_sae] → reconstruction [..., d_in]."""
-        if f.shape[-1] != self.d_sae:
+    def decode(self, f: Tensor, x: Tensor | None = None) -> Tensor:
+        """Latents [..., d_sae] → reconstruction [..., d_out].
+
+        Args:
+            f: what `encode` returned, possibly changed.
+            x: the input it was encoded from. SAEs that normalise their input or have a linear path beside the latents
+                (`needs_input`) cannot do without; an SAE on hook_z takes the output's shape from it.
+
+        Raises:
+            ConfigError: a width does not fit, or `x` is missing.
+        """
+        if f.shape[-1:] != (self.d_sae,):
+            found = "are a scalar" if f.dim() == 0 else f"have width {f.shape[-1]:,}"
             raise ConfigError(
-                f"Latents have width {f.shape[-1]:,}, but this SAE's d_sae is {self.d_sae:,}.", where="f",
+                f"Latents {found}, but this SAE's d_sae is {self.d_sae:,}.", where="f",
                 hint="Decode what encode of the same SAE returned.",
             )
-        return f.to(self.W_dec.dtype) @ self.W_dec + self.b_dec
+        return self._finish(self._decode(f.to(self.W_dec.dtype)), x)
+
+    def _decode(self, f: Tensor) -> Tensor:
+        """The linear decoder alone."""
+        return f @ self.W_dec + self.b_dec
+
+    def _finish(self, y: Tensor, x: Tensor | None) -> Tensor:
+        """What the decoder put out, in units and shape of the input."""
+        if x is None:
+            if self.needs_input:
+                raise ConfigError(
+                    "This SAE's reconstruction depends on its input, which is missing.", where="x",
+                    hint="Call decode(f, x) with the x that f was encoded from, or sae(x).",
+                )
+            return y
+        rows = self._flat(x)
+        if rows.shape[:-1] != y.shape[:-1]:
+            raise ConfigError(
+                f"Latents are of shape {(*y.shape[:-1], self.d_sae)}, but x is of {tuple(x.shape)}.", where="x",
+                hint="Give the x that f was encoded from.",
+            )
+        if self.needs_input:
+            y = self._restore(y, rows.to(y.dtype))
+        return y.unflatten(-1, x.shape[-2:]) if rows.dim() != x.dim() else y
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        return normalise(self.cfg.normalize_activations, x)
+
+    def _restore(self, y: Tensor, x: Tensor) -> Tensor:
+        """The decoder's output `y` [..., d_out] with what the input `x` [..., d_in] gives to it."""
+        return restore(self.cfg.normalize_activations, y, x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstruction of `x` [..., d_in], in the dtype of `x`."""
-        return self.decode(self.encode(x)).to(x.dtype)
+        """Reconstruction of `x` [..., d_in], in the dtype of `x`: all that this SAE makes of it, as [..., d_out]."""
+        return self.decode(self.encode(x), x).to(x.dtype)
 
     # --- training ----------------------------------------------------------------------------------------------------
 
@@ -167,8 +239,12 @@ class SAE(nn.Module, ABC):
             step: sparsity scale and dead latents; None means scale 1 and none known dead.
 
         Raises:
-            ConfigError: a width or the number of rows does not fit.
+            ConfigError: a width or the number of rows does not fit, or the SAE normalises or reshapes its input.
         """
+        if self.cfg.normalize_activations != "none" or self.cfg.reshape_activations != "none":
+            raise ConfigError(
+                "SAEs that normalise or reshape their input can be loaded and used, not trained.", where="architecture"
+            )
         self._check_width(x)
         target = x if target is None else target
         if target.shape != x.shape:
@@ -241,12 +317,23 @@ class SAE(nn.Module, ABC):
 
         With W_enc·s, W_dec/s and b_dec/s the pre-activations, and so latents and thresholds, stay what they were.
         Decoder rows have norm 1/s afterwards.
+
+        Raises:
+            ConfigError: the scale makes no sense, or this SAE cannot take it up.
         """
-        if not (s > 0 and s < float("inf")):
-            raise ConfigError(f"The scale is {s}.", where="s", hint="Give a positive finite number.")
+        self._check_scale(s)
         self.W_enc.mul_(s)
         self.W_dec.div_(s)
         self.b_dec.div_(s)
+
+    def _check_scale(self, s: float) -> None:
+        if not (s > 0 and s < float("inf")):
+            raise ConfigError(f"The scale is {s}.", where="s", hint="Give a positive finite number.")
+        if self.cfg.normalize_activations != "none":
+            raise ConfigError(
+                "This SAE brings its input to a scale of its own, so no scale can be folded in.", where="s",
+                hint="Feed it raw activations.",
+            )
 
     def to_inference(self) -> SAE:
         """A frozen copy in evaluation mode, as it is exported."""
@@ -259,8 +346,16 @@ class SAE(nn.Module, ABC):
         return clone.eval().requires_grad_(False)
 
     def inference_tensors(self) -> Mapping[str, Tensor]:
-        """The tensors of an exported SAE by name, detached: the four weights and, where there is one, `threshold`."""
+        """The tensors of an exported SAE by SAELens' names, detached: the four weights and, where there is one,
+        `threshold`. `inference_sae` makes the SAE of them again."""
         return {name: getattr(self, name).detach() for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+
+    def _flat(self, x: Tensor) -> Tensor:
+        """`x` [..., d_in], the heads of an SAE on hook_z laid side by side."""
+        if self.cfg.reshape_activations == "hook_z" and has_heads(x, self.d_in):
+            x = x.flatten(-2)
+        self._check_width(x)
+        return x
 
     def _check_width(self, x: Tensor) -> None:
         if x.dim() == 0 or x.shape[-1] != self.d_in:
@@ -271,4 +366,5 @@ class SAE(nn.Module, ABC):
             )
 
     def extra_repr(self) -> str:
-        return f"{self.cfg.architecture}, d_in={self.d_in}, d_sae={self.d_sae}"
+        out = f", d_out={self.d_out}" if self.d_out != self.d_in else ""
+        return f"{self.cfg.architecture}, d_in={self.d_in}, d_sae={self.d_sae}{out}"

@@ -1,4 +1,4 @@
-"""Architecture name → (class, configuration)."""
+"""Architecture name → (class, configuration): once for what can be trained, once for what can be loaded."""
 
 from __future__ import annotations
 
@@ -11,30 +11,60 @@ from saewidgets.errors import ConfigError
 from saewidgets.sae.base import SAE
 
 _registry: dict[str, tuple[type[SAE], type[SAEConfig]]] = {}
+_loadable: dict[str, tuple[type[SAE], type[SAEConfig]]] = {}
 
 
 def register(name: str, sae_class: type[SAE], config_class: type[SAEConfig]) -> None:
-    """Add an architecture. A name can be taken once."""
-    if name in _registry:
+    """Add an architecture that can be trained. A name can be taken once."""
+    _add(_registry, name, sae_class, config_class)
+
+
+def register_inference(name: str, sae_class: type[SAE], config_class: type[SAEConfig]) -> None:
+    """Add an architecture that can be loaded: the class of what is stored, where that differs from what is trained."""
+    _add(_loadable, name, sae_class, config_class)
+
+
+def _add(
+    registry: dict[str, tuple[type[SAE], type[SAEConfig]]], name: str, sae_class: type[SAE],
+    config_class: type[SAEConfig],
+) -> None:
+    if name in registry:
         raise ConfigError(
-            f"The architecture {name!r} is already registered ({_registry[name][0].__name__}).", where="architecture",
+            f"The architecture {name!r} is already registered ({registry[name][0].__name__}).", where="architecture",
             hint="Choose another name.",
         )
-    _registry[name] = (sae_class, config_class)
+    registry[name] = (sae_class, config_class)
 
 
 def architectures() -> list[str]:
-    """Names of all registered architectures, in order of registration."""
+    """Names of all architectures that can be trained, in order of registration."""
     return list(_registry)
 
 
+def inference_architectures() -> list[str]:
+    """Names of all architectures that can be loaded, in order of registration."""
+    return list(_loadable)
+
+
 def lookup(name: str) -> tuple[type[SAE], type[SAEConfig]]:
-    """The class and the configuration class of `name`. Raises `ConfigError` listing the known names."""
+    """The class and the configuration class to train `name`. Raises `ConfigError` listing the known names."""
     if name not in _registry:
+        what = f"SAEs of the architecture {name!r} can be loaded and used, not trained."
         raise ConfigError(
-            f"There is no architecture {name!r}.", where="architecture", hint=f"Use one of: {', '.join(_registry)}."
+            what if name in _loadable else f"There is no architecture {name!r}.", where="architecture",
+            hint=f"Use one of: {', '.join(_registry)}.",
         )
     return _registry[name]
+
+
+def lookup_inference(name: str) -> tuple[type[SAE], type[SAEConfig]]:
+    """The class and the configuration class of a stored `name`. Raises `ConfigError` listing the known names."""
+    if name not in _loadable:
+        raise ConfigError(
+            f"SAEs of the architecture {name!r} cannot be loaded.", where="architecture",
+            hint=f"Known are: {', '.join(_loadable)}.",
+        )
+    return _loadable[name]
 
 
 def create_sae(name: str, d_in: int, **settings: Any) -> SAE:

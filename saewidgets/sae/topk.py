@@ -15,6 +15,12 @@ from saewidgets.sae.kernels.select import SparseCode, topk_code
 from saewidgets.sae.kernels.sparse import reconstruct
 
 
+def top_k(pre: Tensor, k: int) -> Tensor:
+    """The `k` largest pre-activations of every row through a ReLU; the rest 0."""
+    best = pre.topk(k, dim=-1, sorted=False)
+    return torch.zeros_like(pre).scatter(-1, best.indices, best.values.relu())
+
+
 class TopKBase(SAE):
     """What TopK and BatchTopK share: a loss on few active latents, and the auxiliary loss."""
 
@@ -79,8 +85,7 @@ class TopKSAE(TopKBase):
     cfg: TopKConfig
 
     def activate(self, pre: Tensor) -> Tensor:
-        best = pre.topk(self.cfg.k, dim=-1, sorted=False)
-        return torch.zeros_like(pre).scatter(-1, best.indices, best.values.relu())
+        return top_k(pre, self.cfg.k)
 
     def _activate_batch(self, pre: Tensor) -> Tensor:
         return self.activate(pre)

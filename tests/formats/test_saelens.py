@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import pickle
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
-from saewidgets.formats import detect_format, load_sae, save_sae
+from saewidgets.formats import describe, detect_format, load_sae, save_sae
 from saewidgets.formats.saelens import FILES, read_config
+from saewidgets.formats.saelens_read import SHIPPED
 from saewidgets.sae import SAE, InferenceJumpReLU, StandardSAE, TopKSAE, create_sae
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "saelens"
+EXPORTS = Path(__file__).resolve().parents[1] / "golden" / "exports"  # tools/check_export_saelens.py
+EXPORTED_SAES = sorted(path.parent.name for path in EXPORTS.glob("*/trained.json"))
+EXPORTED_LOADED = sorted(path.name for path in EXPORTS.glob("loaded_*"))
 GOLDEN_SAES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
 
 
@@ -47,6 +54,7 @@ def edit(folder: Path, **changes: Any) -> None:
 
 def test_the_golden_files_are_there() -> None:
     assert {"standard", "topk", "topk_rescaled", "jumprelu", "batchtopk_exported"} <= set(GOLDEN_SAES)
+    assert {"standard", "topk", "jumprelu", "batchtopk"} <= set(EXPORTED_SAES)
 
 
 @pytest.mark.parametrize("name", GOLDEN_SAES)
@@ -72,6 +80,48 @@ def test_metadata_comes_along() -> None:
 
 
 # --- what is written -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EXPORTED_SAES)
+def test_what_is_written_is_what_sae_lens_opened(name: str, tmp_path: Path) -> None:
+    """The trained tensors of a golden export give its files once more, and compute what sae-lens got from those."""
+    kept = EXPORTS / name
+    settings = json.loads((kept / "trained.json").read_text())
+    config = json.loads((kept / "cfg.json").read_text())
+    sae = create_sae(settings.pop("architecture"), config["d_in"], **settings)
+    sae.load_state_dict(load_file(kept / "trained.safetensors"))
+    sae.fold_scale(1.7)
+    sae.metadata = {key: config["metadata"][key] for key in ("model_name", "hook_name", "context_size", "prepend_bos")}
+    sae.metadata |= {"dataset_path": "demo", "l0": None}
+    written = save_sae(sae, tmp_path / "sae")
+    assert json.loads((written / "cfg.json").read_text()) == config
+    found, opened = load_file(written / "sae_weights.safetensors"), load_file(kept / "sae_weights.safetensors")
+    assert found.keys() == opened.keys()
+    for key, tensor in opened.items():
+        assert torch.allclose(found[key], tensor, rtol=1e-6, atol=1e-7), key
+    expected = load_file(kept / "expected.safetensors")
+    for ours in (load_sae(written), sae.eval()):
+        f = ours.encode(expected["x"])
+        assert torch.allclose(f, expected["f"], rtol=1e-5, atol=1e-5)
+        assert torch.allclose(ours.decode(f), expected["y"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", EXPORTED_LOADED)
+def test_saes_from_elsewhere_are_written_as_sae_lens_opened_them(name: str, tmp_path: Path) -> None:
+    kept = EXPORTS / name
+    sae, expected = load_sae(kept), load_file(kept / "expected.safetensors")
+    assert torch.allclose(sae.encode(expected["x"]), expected["f"], rtol=1e-5, atol=1e-5)
+    assert torch.allclose(sae(expected["x"]), expected["y"], rtol=1e-5, atol=1e-5)
+    written = save_sae(sae, tmp_path / "sae")
+    assert json.loads((written / "cfg.json").read_text()) == json.loads((kept / "cfg.json").read_text())
+    found, opened = load_file(written / "sae_weights.safetensors"), load_file(kept / "sae_weights.safetensors")
+    assert found.keys() == opened.keys()
+    assert all(torch.equal(found[key], tensor) for key, tensor in opened.items())
+
+
+def test_every_architecture_of_sae_lens_was_opened_there() -> None:
+    architectures = {json.loads((EXPORTS / name / "cfg.json").read_text())["architecture"] for name in EXPORTED_LOADED}
+    assert architectures == set(SHIPPED)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +190,17 @@ def test_foreign_settings_of_training_do_not_stop_a_load(folder: Path) -> None:
     assert isinstance(load_sae(folder), StandardSAE)
 
 
+def test_settings_of_training_do_not_change_the_maths(folder: Path) -> None:
+    data = json.loads((folder / "cfg.json").read_text())
+    data["metadata"]["training_architecture_details"] |= {
+        "normalize_activations": "layer_norm", "reshape_activations": "hook_z", "apply_b_dec_to_input": False,
+        "d_sae": 3, "l1_coefficient": 7.0,
+    }
+    edit(folder, metadata=data["metadata"])
+    cfg = load_sae(folder).cfg
+    assert cfg == small(l1_coefficient=7.0).cfg
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_dtypes(dtype: torch.dtype, tmp_path: Path) -> None:
     folder = save_sae(small().to(dtype), tmp_path / "sae")
@@ -192,7 +253,7 @@ def test_a_failure_keeps_what_was_there(folder: Path, monkeypatch: pytest.Monkey
     def full(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("saewidgets.formats.saelens.save_file", full)
+    monkeypatch.setattr("saewidgets.formats.saelens_write.save_file", full)
     with pytest.raises(StorageError, match="No space left on device"):
         save_sae(small("topk", k=2), folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -231,13 +292,16 @@ def test_unknown_format_is_named(tmp_path: Path) -> None:
         ({"d_in": ...}, "d_in"),
         ({"architecture": ...}, "architecture"),
         ({"architecture": "jumprelu"}, r"threshold.*missing"),
-        ({"architecture": "matryoshka_batchtopk"}, "matryoshka_batchtopk.*standard, topk, jumprelu"),
+        ({"architecture": "matryoshka_batchtopk"}, "topk_threshold: The tensor is missing"),
+        ({"architecture": "crosscoder"}, "crosscoder.*standard, gated, topk"),
+        ({"architecture": "gated"}, "b_gate: The tensor is missing"),
         ({"dtype": "int8"}, "int8"),
-        ({"normalize_activations": "layer_norm"}, "normalize_activations.*layer_norm"),
-        ({"reshape_activations": "hook_z"}, "reshape_activations.*hook_z"),
-        ({"metadata": {}}, "no SAELens version"),
-        ({"metadata": []}, "no SAELens version"),
-        ({"metadata": {"sae_lens_version": "5.11.0"}}, "SAELens 5.11.0"),
+        ({"normalize_activations": "batch_norm"}, "normalize_activations.*batch_norm"),
+        ({"normalize_activations": "covariance_whitening"}, "activation_whitening.safetensors.*is missing"),
+        ({"normalize_activations": "constant_scalar_rescale"}, "normalize_activations"),
+        ({"reshape_activations": "heads"}, "reshape_activations.*heads"),
+        ({"metadata": []}, "metadata: This is not a JSON object"),
+        ({"rescale_acts_by_decoder_norm": 1}, "rescale_acts_by_decoder_norm"),
     ],
 )
 def test_a_configuration_that_cannot_be_true_is_refused(folder: Path, changes: dict[str, Any], said: str) -> None:
@@ -247,7 +311,9 @@ def test_a_configuration_that_cannot_be_true_is_refused(folder: Path, changes: d
     assert str(folder) in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "\x00", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '"x"', "\x00", "[" * 100_000, '{"a": ' * 100 + "1" + "}" * 100, '{"a": 1, "a": 1}']
+)
 def test_a_configuration_that_is_not_a_json_object_is_refused(folder: Path, text: str) -> None:
     (folder / "cfg.json").write_text(text)
     with pytest.raises(FormatError, match=r"cfg\.json"):
@@ -273,8 +339,8 @@ def test_tensors_that_are_missing_or_too_many_are_named(folder: Path) -> None:
     save_file({key: value for key, value in tensors.items() if key != "b_dec"}, path)
     with pytest.raises(FormatError, match="b_dec: The tensor is missing; the file has W_dec, W_enc, b_enc"):
         load_sae(folder)
-    save_file(tensors | {"scaling_factor": torch.ones(24)}, path)
-    with pytest.raises(FormatError, match="unexpected tensors: scaling_factor"):
+    save_file(tensors | {"W_gate": torch.ones(24)}, path)
+    with pytest.raises(FormatError, match="unexpected tensors: W_gate"):
         load_sae(folder)
 
 
@@ -378,6 +444,25 @@ def test_an_oversized_header_is_not_read(folder: Path) -> None:
     path.write_bytes(with_header(b" " * (2 << 20)))
     with pytest.raises(FormatError, match="header claims"):
         load_sae(folder)
+
+
+def test_more_than_the_memory_of_the_machine_is_not_taken(folder: Path) -> None:
+    """Two terabytes of zeros that take no space on the disk, in files that agree with each other."""
+    edit(folder, d_in=2**18, d_sae=2**20)
+    shapes = {"W_enc": [2**18, 2**20], "b_enc": [2**20], "W_dec": [2**20, 2**18], "b_dec": [2**18]}
+    entries, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 4 * math.prod(shape)
+        entries[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+    path = folder / "sae_weights.safetensors"
+    raw = with_header(json.dumps(entries).encode())
+    path.write_bytes(raw)
+    os.truncate(path, len(raw) + end)
+    assert describe(folder).d_sae == 2**20
+    start = time.perf_counter()
+    with pytest.raises(FormatError, match=r"W_enc.*1,100 GB.*this machine"):
+        load_sae(folder)
+    assert time.perf_counter() - start < 1
 
 
 def test_what_is_no_sae_is_listed(tmp_path: Path) -> None:

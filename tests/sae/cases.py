@@ -1,4 +1,4 @@
-"""The architectures under test, and small SAEs with weights that exercise every term."""
+"""The architectures under test, and small SAEs with weights that exercise every term: trained ones, and loaded ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saewidgets.sae import SAE, create_sae
+from saewidgets.sae import SAE, create_sae, inference_sae
 from tests.sae.reference import Weights
 
 D_IN, D_SAE = 12, 40
@@ -18,6 +18,29 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "jumprelu": {"l0_coefficient": 0.6, "initial_threshold": 0.4, "bandwidth": 0.3},
 }
 ALL = list(SETTINGS)
+
+D_OUT, HEADS, GROUPS = 9, 3, 5
+LOADED: dict[str, dict[str, Any]] = {
+    "standard": {},
+    "topk": {"k": 4},
+    "jumprelu": {},
+    "gated": {},
+    "abstopk": {"k": 4},
+    "groupmax": {"k": GROUPS},
+    "skip": {"skip_scale": 0.7},
+    "transcoder": {},
+    "skip_transcoder": {},
+    "jumprelu_transcoder": {},
+    "jumprelu_skip_transcoder": {},
+    "topk_transcoder": {"k": 4},
+    "topk_skip_transcoder": {"k": 4},
+    "groupmax_transcoder": {"k": GROUPS},
+    "groupmax_skip_transcoder": {"k": GROUPS},
+    "matching_pursuit": {"residual_threshold": 0.3},
+    "temporal": {"n_heads": 2, "bottleneck_factor": 4, "n_attn_layers": 2, "kval_topk": 6},
+}
+TRANSCODERS = [name for name in LOADED if "transcoder" in name]
+AUTOENCODERS = [name for name in LOADED if name not in TRANSCODERS]
 
 
 def make(name: str, *, centred: bool = True, seed: int = 0, d_in: int = D_IN, d_sae: int = D_SAE, **more: Any) -> SAE:
@@ -59,3 +82,49 @@ def gradients(sae: SAE) -> dict[str, Tensor]:
 def relative(found: Tensor, expected: Tensor) -> float:
     found, expected = found.detach().double(), expected.detach().double()
     return float((found - expected).norm() / expected.norm().clamp_min(1e-12))
+
+
+def shapes(name: str, d_in: int = D_IN, d_sae: int = D_SAE, d_out: int = D_OUT) -> dict[str, tuple[int, ...]]:
+    """What a loaded SAE consists of, as SAELens stores it."""
+    d_out = d_out if name in TRANSCODERS else d_in
+    found: dict[str, tuple[int, ...]] = {"W_dec": (d_sae, d_out), "b_dec": (d_out,)}
+    if name not in ("matching_pursuit", "temporal"):
+        found["W_enc"] = (d_in, d_sae)
+    if name not in ("matching_pursuit", "temporal", "gated"):
+        found["b_enc"] = (d_sae,)
+    if name == "gated":
+        found |= {"b_gate": (d_sae,), "r_mag": (d_sae,), "b_mag": (d_sae,)}
+    if "jumprelu" in name:
+        found["threshold"] = (d_sae,)
+    if "skip_transcoder" in name:
+        found["W_skip"] = (d_out, d_in)
+    if name == "temporal":
+        narrow = d_sae // LOADED[name]["bottleneck_factor"]
+        for layer in range(LOADED[name]["n_attn_layers"]):
+            for part, width in (("k_ctx", narrow), ("q_target", narrow), ("v_ctx", d_sae), ("c_proj", d_sae)):
+                found[f"attn_layers.{layer}.{part}.weight"] = (width, d_sae)
+                found[f"attn_layers.{layer}.{part}.bias"] = (width,)
+    return found
+
+
+def stored(name: str, *, seed: int = 0, dtype: torch.dtype = torch.float32, **sizes: int) -> dict[str, Tensor]:
+    """Tensors of a loaded SAE in general position."""
+    generator = torch.Generator().manual_seed(seed)
+    found = {}
+    for tensor, shape in shapes(name, **sizes).items():
+        noise = torch.randn(shape, generator=generator)
+        value = 0.3 + 0.2 * noise.abs() if tensor == "threshold" else 0.4 * noise
+        if name == "matching_pursuit" and tensor == "W_dec":
+            value = noise / noise.norm(dim=1, keepdim=True)  # as it is trained; else residuals grow
+        found[tensor] = value.to(dtype)
+    return found
+
+
+def loaded(name: str, *, seed: int = 0, dtype: torch.dtype = torch.float32, **settings: Any) -> SAE:
+    return inference_sae(name, D_IN, stored(name, seed=seed, dtype=dtype), **(LOADED[name] | settings))
+
+
+def inputs(name: str, rows: int = 24, *, seed: int = 1) -> Tensor:
+    """[rows, d_in], or whole contexts for those that read such."""
+    x = 0.3 + 1.4 * batch(rows, seed=seed)
+    return x.view(2, -1, D_IN) if name == "temporal" else x

@@ -1,0 +1,82 @@
+"""What every format supplies, and what is known of an SAE before its weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from saewidgets.formats.source import Source
+from saewidgets.sae import SAE
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """An SAE as its configuration and the headers of its files describe it; no weight was read.
+
+    Attributes:
+        format: name of the format.
+        architecture: what `load_sae` makes of it; None where only the weights tell (pickled files).
+        d_in, d_sae, d_out: widths; None where only the weights tell.
+        dtype: number format of the stored weights, ``"float32"``.
+        files: the files it consists of, relative to the folder.
+        size_bytes: their size.
+        model, hook_name: what it was trained on, as far as the files (or their path) say.
+        settings: ``k``, ``normalize_activations``, ``apply_b_dec_to_input`` and what else decides the maths.
+        config: the source's own configuration, as JSON data.
+        notes: sentences a person should read: what is not known, what was corrected.
+    """
+
+    format: str
+    architecture: str | None
+    d_in: int | None
+    d_sae: int | None
+    d_out: int | None
+    dtype: str | None
+    files: tuple[str, ...]
+    size_bytes: int
+    model: str | None = None
+    hook_name: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Loader(Protocol):
+    """Reads an SAE from its folder."""
+
+    def __call__(self, folder: Path, *, device: torch.device, dtype: torch.dtype | None = None) -> SAE:
+        """`folder` is the file itself where a format is of single files: ``FolderSource(folder)`` takes either."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One on-disk format.
+
+    Attributes:
+        name: what `detect_format` returns and `save_sae` takes.
+        title: what a person reads.
+        matches: whether a folder holds it, by the names of its files first and by keys of its configuration only where
+            names do not decide. Reads no weights.
+        describe: everything known before the weights.
+        load: the SAE, frozen, for inference; checks every shape against the headers before memory is taken.
+        save: writes an SAE whole or not at all, and raises `FormatError` with the reason where the format cannot
+            express it; None: this format is only read.
+        single_file: one file is an SAE (``layer3.sae.pt``), and a folder may hold many of them. `matches`, `describe`
+            and `load` are then given one file; `matches` answers for a folder too: whether such files are in it.
+        beside: for single files: the name of one → the names of configurations that may lie beside it. Where they do
+            they say model and hook point, and go wherever the file goes.
+    """
+
+    name: str
+    title: str
+    matches: Callable[[Source], bool]
+    describe: Callable[[Source], Description]
+    load: Loader
+    save: Callable[[SAE, Path], Path] | None = None
+    single_file: bool = False
+    beside: Callable[[str], tuple[str, ...]] = lambda _: ()

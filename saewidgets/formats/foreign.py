@@ -1,0 +1,213 @@
+"""What the formats of other packages share: reading checked tensors and making an SAE of them.
+
+A format's own module says how its files are named, which way its matrices lie and what its settings mean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError
+from saewidgets.formats.base import Description
+from saewidgets.formats.header import Header, TensorInfo
+from saewidgets.formats.pickled import Pickled, PickledTensor, read_pickled
+from saewidgets.formats.source import FolderSource, OfOneFile, Source
+from saewidgets.formats.tensors import allocate, check_block, read_tensor, reader
+from saewidgets.sae import SAE
+from saewidgets.sae.inference import inference_sae
+
+_BLOCK = 1 << 20
+Width = Annotated[int, Field(ge=1, le=2**24)]
+
+
+class Settings(BaseModel):
+    """The part of a configuration that decides what is computed. Unknown keys are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+def dtype_name(header: Header, name: str) -> str:
+    """``"float32"`` for the tensor `name`."""
+    return str(header.tensors[name].torch_dtype).removeprefix("torch.")
+
+
+def total(source: Source, names: Iterable[str]) -> int:
+    """Bytes in the files `names`."""
+    files = source.files()
+    return sum(files.get(name, 0) for name in names)
+
+
+def read(
+    source: FolderSource, header: Header, name: str, names: Mapping[str, str], *, device: torch.device,
+    transposed: Collection[str] = (),
+) -> dict[str, Tensor]:
+    """Tensors of the safetensors file `name`, whose `header` was checked, each in its own memory.
+
+    Args:
+        names: our name → the file's.
+        device: where they go.
+        transposed: our names of matrices that lie the other way in the file.
+    """
+    infos = {ours: (header.tensors[theirs], theirs) for ours, theirs in names.items()}
+    return _read(source.path(name), header.where, infos, transposed, device)
+
+
+def read_pt(
+    source: FolderSource, found: Pickled, name: str, names: Mapping[str, str], *, device: torch.device,
+    transposed: Collection[str] = (),
+) -> dict[str, Tensor]:
+    """The same from the ``.pt`` file `name`, of whose table `found` the shapes were checked."""
+    infos, flipped = {}, set(transposed)
+    for ours, theirs in names.items():
+        tensor: PickledTensor = found.value[theirs]
+        infos[ours] = (tensor.info, theirs)
+        if tensor.transposed:
+            flipped ^= {ours}
+    return _read(source.path(name), found.where, infos, flipped, device)
+
+
+def _read(
+    path: Path, where: str, infos: Mapping[str, tuple[TensorInfo, str]], transposed: Collection[str],
+    device: torch.device,
+) -> dict[str, Tensor]:
+    tensors = {}
+    try:
+        with path.open("rb", buffering=0) as file:
+            for ours, (info, theirs) in infos.items():
+                file.seek(info.start)
+                fill = reader(file, f"{where}: {theirs}")
+                get = _read_transposed if ours in transposed else read_tensor
+                tensors[ours] = get(info, fill, f"{where}: {theirs}").to(device)
+    except OSError as error:
+        if isinstance(error, SAEWidgetsError):
+            raise
+        raise FormatError(f"The file cannot be read ({error.strerror or error}).", where=str(path)) from error
+    return tensors
+
+
+def _read_transposed(info: TensorInfo, fill: Callable[[memoryview], None], where: str) -> Tensor:
+    """The matrix that lies in the file with rows and columns swapped: a block of its rows at a time, so that it is
+    never there twice and each block is turned while it is in the processor's cache."""
+    rows, columns = info.shape
+    result = allocate((columns, rows), info.torch_dtype, where)
+    step = max(1, _BLOCK // (columns * info.torch_dtype.itemsize))
+    scratch = torch.empty(min(step, rows), columns, dtype=info.torch_dtype)
+    for start in range(0, rows, step):
+        block = scratch[: min(step, rows - start)]
+        fill(block.view(-1).view(torch.uint8).numpy().data)
+        check_block(block, where)
+        result[:, start : start + len(block)].copy_(block.T)
+    return result
+
+
+def only(source: Source, pattern: re.Pattern[str], what: str) -> str:
+    """The one file of the folder itself that fits `pattern`. Raises `FormatError` naming them if there are several."""
+    files = [name for name in source.files() if "/" not in name]
+    names = sorted(name for name in files if pattern.fullmatch(name)) or (files if len(files) == 1 else [])
+    if len(names) == 1:
+        return names[0]
+    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    raise FormatError(
+        f"The folder holds {f'several SAEs: {listed}' if names else f'no {what}'}.", where=source.label,
+        hint="Give the path of one of the files.",
+    )
+
+
+def beside(source: Source) -> Source | None:
+    """The files beside the one file that `source` is; None for folders, and where nothing is known of its folder."""
+    return source.around() if isinstance(source, OfOneFile) else None
+
+
+def renamed(source: Source, keys: set[str]) -> bool:
+    """Whether the source is one ``.pt`` file on this machine whose table has `keys`, whatever the file is called."""
+    names = list(source.files())
+    if not isinstance(source, FolderSource) or len(names) != 1 or not names[0].endswith((".pt", ".pth")):
+        return False
+    try:
+        return keys <= set(read_pickled(source, names[0]).value)
+    except FormatError:  # not a file of tensors, so not this format either
+        return False
+
+
+def build(
+    description: Description,
+    tensors: dict[str, Tensor],
+    *,
+    where: str,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    metadata: Mapping[str, Any] | None = None,
+) -> SAE:
+    """The SAE that `description` and `tensors` (our names and orientation) stand for; `tensors` is emptied.
+
+    All weights get `dtype`, or the number format of W_dec. Raises `FormatError` where the settings cannot work.
+    """
+    if description.architecture is None or description.d_in is None:
+        raise FormatError("The weights did not tell what kind of SAE this is.", where=where)
+    dtype = dtype or tensors["W_dec"].dtype
+    # One after the other, so that only one of them is ever there in both number formats.
+    ready = {name: tensors.pop(name).to(device, dtype) for name in list(tensors)}
+    settings = {"d_sae": description.d_sae, **description.settings}
+    if "transcoder" in description.architecture:
+        settings["d_out"] = description.d_out
+    try:
+        sae = inference_sae(description.architecture, description.d_in, ready, **settings)
+    except ConfigError as error:
+        raise FormatError(error.what, where=f"{where}: {error.where}", hint=error.hint) from error
+    sae.metadata = {
+        "model_name": description.model, "hook_name": description.hook_name, "source_format": description.format,
+        **(metadata or {}),
+    }
+    if description.notes:
+        sae.metadata["notes"] = list(description.notes)
+    return sae
+
+
+def scaled(tensor: Tensor, factor: float | Tensor) -> Tensor:
+    """``tensor · factor``, computed in at least float32 and returned in the tensor's number format; `tensor` itself, if
+    that is its number format."""
+    if tensor.dtype in (torch.float32, torch.float64):
+        return tensor.mul_(factor)
+    return (tensor.to(torch.promote_types(tensor.dtype, torch.float32)) * factor).to(tensor.dtype)
+
+
+def fold_decoder_norm(tensors: dict[str, Tensor], *, above: float = 1e-6) -> bool:
+    """Scale latents in place so that decoder rows have norm one; the reconstruction stays. True if that changed much.
+
+    Latent i becomes ``f_i · ‖W_dec,i‖``: what is selected by the norms, or reported in them, then is so without them.
+    """
+    norms = tensors["W_dec"].to(torch.float32).norm(dim=1).clamp_min(1e-8)
+    if torch.allclose(norms, torch.ones_like(norms), rtol=0, atol=above):
+        return False
+    for name in ("W_enc", "b_enc", "threshold"):
+        if name in tensors:
+            tensors[name] = scaled(tensors[name], norms)
+    tensors["W_dec"] = scaled(tensors["W_dec"], 1 / norms[:, None])
+    return True
+
+
+_SITES = {"": "hook_resid_post", "mlp": "hook_mlp_out", "attn": "hook_attn_out", "self_attn": "hook_attn_out",
+          "attention": "hook_attn_out"}
+_MODULE = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.(\d+)(?:\.(mlp|attn|self_attn|attention))?")
+
+
+def hook_of_module(path: str) -> str | None:
+    """The hook name of the output of a transformers module: ``layers.10`` → ``blocks.10.hook_resid_post``."""
+    if path.rsplit(".", 1)[-1] in {"embed_tokens", "wte", "embed_in"}:
+        return "hook_embed"
+    match = _MODULE.fullmatch(path)
+    return f"blocks.{match[1]}.{_SITES[match[2] or '']}" if match else None
+
+
+def fold_scales(tensors: dict[str, Tensor], scale_in: float, scale_out: float) -> None:
+    """Let an SAE of ``scale_in · x`` that reconstructs ``scale_out · y`` take x and give y; latents stay the same."""
+    tensors["W_enc"] = scaled(tensors["W_enc"], scale_in)
+    for name in ("W_dec", "b_dec"):
+        tensors[name] = scaled(tensors[name], 1 / scale_out)

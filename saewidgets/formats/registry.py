@@ -1,0 +1,150 @@
+"""Which formats there are, in the order in which a folder is asked whether it holds one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from saewidgets.errors import ConfigError, FormatError
+from saewidgets.formats import (
+    circuit_tracer,
+    connor_rob,
+    deepseek_r1,
+    dictionary_learning,
+    dictionary_learning_checkpoint,
+    gemma_scope,
+    gemma_scope_2,
+    ghosttrack,
+    goodfire,
+    llama_scope,
+    llama_scope_r1,
+    llamascopium,
+    mistudio,
+    mistudio_community,
+    openai,
+    qwen_scope,
+    saelens,
+    saelens_legacy,
+    sparsify,
+    temporal,
+    unread,
+)
+from saewidgets.formats.base import Format
+from saewidgets.formats.source import ListedSource, Source, alone
+
+# A folder that two formats could claim goes to the first: those with a mark of their own before those without one, and
+# single files last.
+_FORMATS: tuple[Format, ...] = (
+    saelens.FORMAT,
+    gemma_scope.FORMAT,
+    mistudio_community.FORMAT,
+    saelens_legacy.FORMAT,  # whatever else is in cfg.json and sae_weights.safetensors
+    sparsify.FORMAT,
+    dictionary_learning.FORMAT,
+    llama_scope.FORMAT,
+    llama_scope_r1.FORMAT,
+    llamascopium.FORMAT,  # whatever else is in config.json and sae_weights.safetensors
+    gemma_scope_2.FORMAT,
+    mistudio.FORMAT,
+    temporal.FORMAT,
+    qwen_scope.FORMAT,
+    connor_rob.FORMAT,
+    circuit_tracer.FORMAT,
+    deepseek_r1.FORMAT,
+    dictionary_learning_checkpoint.FORMAT,
+    goodfire.FORMAT,
+    ghosttrack.FORMAT,
+    openai.FORMAT,
+)
+_LISTED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An SAE below a source: `path` is its folder (``""``: the source itself) or, for single-file formats, its file."""
+
+    path: str
+    format: Format
+
+
+def formats() -> tuple[Format, ...]:
+    """All formats, in the order in which they are tried."""
+    return _FORMATS
+
+
+def get(name: str) -> Format:
+    """The format `name`. Raises `ConfigError` listing the known ones."""
+    for format in _FORMATS:
+        if format.name == name:
+            return format
+    raise ConfigError(
+        f"There is no format {name!r}.", where="format", hint=f"Known are {', '.join(f.name for f in _FORMATS)}."
+    )
+
+
+def match(source: Source) -> Format | None:
+    """The format of the SAE in `source` itself (not in a folder below it); None if there is none."""
+    return next((format for format in _FORMATS if format.matches(source)), None)
+
+
+def find(source: Source) -> Format:
+    """As `match`, but raises `FormatError` listing what was found instead."""
+    found = match(source)
+    if found is None:
+        raise unknown(source)
+    return found
+
+
+def find_all(source: Source) -> Iterator[Found]:
+    """Every SAE in `source` and the folders below it. Folders of an SAE that was found are not searched."""
+    for folder, part in _folders(source):
+        format = match(part)
+        if format is None:
+            continue
+        if not format.single_file:
+            yield Found(folder, format)
+            continue
+        prefix = f"{folder}/" if folder else ""
+        for name in part.files():
+            if "/" not in name and (match(alone(part, name)) is format):
+                yield Found(prefix + name, format)
+
+
+def unknown(source: Source) -> FormatError:
+    """The error for a folder without an SAE in a known format."""
+    names = sorted(source.files())
+    if known := unread.reason(names):
+        return FormatError(known[0], where=source.label, hint=known[1])
+    listed = ", ".join(name[:80] for name in names[:_LISTED])
+    listed += f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return FormatError(
+        f"This is not an SAE in a known format; it holds {listed or 'nothing'}.", where=source.label,
+        hint=f"A SAELens SAE has {' and '.join(saelens.FILES)}; docs/formats.md lists the other formats.",
+    )
+
+
+def _folders(source: Source) -> Iterator[tuple[str, Source]]:
+    """All folders with files in them or below, outer ones first, without those below a folder that holds an SAE."""
+    below: dict[str, dict[str, int]] = {}
+    for name, size in source.files().items():
+        folder = name.rpartition("/")[0]
+        inner = name
+        parts = folder.split("/") if folder else []
+        for depth in range(len(parts) + 1):
+            below.setdefault("/".join(parts[:depth]), {})[inner] = size
+            inner = inner.partition("/")[2]
+    taken: list[str] = []
+    for folder in sorted(below, key=lambda folder: (folder.count("/") + bool(folder), folder)):
+        if any(folder.startswith(f"{outer}/") or not outer for outer in taken):
+            continue
+        label = f"{source.label}/{folder}" if folder else source.label
+        part = ListedSource(label, below[folder], functools.partial(_read_below, source, folder))
+        format = match(part)
+        if format is not None and not format.single_file:
+            taken.append(folder)
+        yield folder, part
+
+
+def _read_below(source: Source, folder: str, name: str, start: int, length: int | None) -> bytes:
+    return source.read(f"{folder}/{name}" if folder else name, start, length)

@@ -1,0 +1,266 @@
+"""Reading an SAE in SAELens' files once its configuration is understood, whichever version wrote it.
+
+`Reading` says what the files are to become; the version's own module (saelens.py, saelens_legacy.py) makes it from
+cfg.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saewidgets.config.sae import SAEConfig
+from saewidgets.errors import ConfigError, FormatError
+from saewidgets.formats.base import Description
+from saewidgets.formats.header import Header, read_header
+from saewidgets.formats.saelens_fold import Scaler, fold, fold_decoder_norm, read_scaler
+from saewidgets.formats.source import FolderSource, Source
+from saewidgets.formats.tensors import check_finite, read_tensors
+from saewidgets.sae import SAE
+from saewidgets.sae.inference import inference_sae
+from saewidgets.sae.registry import architectures, inference_architectures, lookup_inference
+
+CONFIG_FILE = "cfg.json"
+WEIGHTS_FILE = "sae_weights.safetensors"
+SPARSITY_FILE = "sparsity.safetensors"
+FILES = (CONFIG_FILE, WEIGHTS_FILE)
+SHIPPED = (
+    "standard", "gated", "topk", "abstopk", "jumprelu", "transcoder", "skip_transcoder", "jumprelu_transcoder",
+    "jumprelu_skip_transcoder", "matching_pursuit", "temporal",
+)
+TRAINING_ONLY = {"batchtopk": "jumprelu", "matryoshka_batchtopk": "jumprelu"}  # → what it is for inference
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
+_RESCALED = frozenset({"topk", "abstopk", *TRAINING_ONLY})
+_SCALES = ("scaling_factor", "finetuning_scaling_factor")
+_UNFOLDED = (
+    'normalize_activations is "expected_average_only_in": the average scale of the activations must already be in the '
+    "weights, as SAELens assumes. If reconstructions are off by a constant factor, it is not."
+)
+
+
+@dataclass(slots=True)
+class Reading:
+    """What cfg.json says.
+
+    Attributes:
+        where: what errors call cfg.json.
+        stored: the architecture as the file names it; `architecture` is what it is for inference.
+        settings: of the architecture's configuration, with d_sae.
+        normalize: as the file has it, with the two kinds that must be folded into the weights.
+        rescale: latents compete by their norm in the decoder (SAELens' `rescale_acts_by_decoder_norm`).
+        finetuned: a tensor `scaling_factor` multiplies latents before they are decoded.
+        config: cfg.json as data.
+    """
+
+    where: str
+    stored: str
+    d_in: int
+    dtype: torch.dtype
+    settings: dict[str, Any]
+    normalize: str
+    rescale: bool
+    config: Mapping[str, Any]
+    metadata: dict[str, Any]
+    finetuned: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def architecture(self) -> str:
+        return TRAINING_ONLY.get(self.stored, self.stored)
+
+    @property
+    def d_sae(self) -> int:
+        return int(self.settings["d_sae"])
+
+
+def architecture_error(where: str, name: str) -> FormatError:
+    """The error for an architecture that SAELens does not have or that cannot be loaded here."""
+    return FormatError(
+        f"The architecture {name[:40]!r} cannot be loaded.", where=f"{where}: architecture",
+        hint=f"Supported: {', '.join(known_architectures())}.",
+    )
+
+
+def known_architectures() -> list[str]:
+    """SAELens' names, of inference and of training, that can be loaded here."""
+    here = set(inference_architectures())
+    return [*(name for name in SHIPPED if name in here), *TRAINING_ONLY]
+
+
+def to_config(reading: Reading) -> SAEConfig:
+    """The configuration of the SAE. Raises `FormatError` naming a setting that cannot work."""
+    config_class = lookup_inference(reading.architecture)[1]
+    try:
+        config = config_class.from_data(reading.settings)
+    except ConfigError as error:
+        raise FormatError(error.what, where=f"{reading.where}: {error.where}", hint=error.hint) from error
+    return _with_training_settings(config, reading)
+
+
+def _with_training_settings(config: SAEConfig, reading: Reading) -> SAEConfig:
+    """Settings that only training used, where the file has them under our names; none that decides the maths."""
+    details = reading.metadata.get("training_architecture_details")
+    trained_as = reading.metadata.get("training_architecture")
+    if trained_as != config.architecture or trained_as not in architectures() or not isinstance(details, dict):
+        return config
+    known = set(type(config).model_fields) - {"architecture", *reading.settings}
+    try:
+        return type(config).from_data(config.to_data() | {k: v for k, v in details.items() if k in known})
+    except ConfigError:  # another writer's values under the same names: the defaults do
+        return config
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of an SAE, checked against its configuration before anything is allocated."""
+
+    header: Header
+    config: SAEConfig
+    wanted: tuple[str, ...]
+    scaler: Scaler | None
+
+
+def check_files(source: Source, reading: Reading) -> Files:
+    """Everything that can be known to be wrong without reading a weight; corrections go into ``reading.notes``."""
+    header = read_header(source, WEIGHTS_FILE)
+    if "transcoder" in reading.architecture and "d_out" not in reading.settings:
+        reading.settings["d_out"] = header.shape("W_dec", 2)[1]
+    config = to_config(reading)
+    with torch.device("meta"):
+        empty = lookup_inference(reading.architecture)[0](config, reading.d_in, initialise=False)
+    expected = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
+    wanted = tuple(_stored_names(reading, header, expected))
+    shapes: dict[str, tuple[int, ...]] = {**expected, "topk_threshold": (), "log_threshold": (reading.d_sae,)}
+    shapes |= dict.fromkeys(_SCALES, (reading.d_sae,))
+    header.require({name: shapes[name] for name in wanted})
+    scaler = read_scaler(source, reading.normalize, reading.d_in)
+    if scaler is None and reading.normalize == "expected_average_only_in":
+        reading.notes.append(_UNFOLDED)
+    elif scaler is not None:
+        if reading.architecture == "temporal" or "transcoder" in reading.architecture:
+            raise FormatError(
+                f"A scale of training cannot be folded into a {reading.architecture} SAE.",
+                where=f"{source.label}/{scaler.file}", hint="Open it in sae-lens.",
+            )
+        if scaler.whitening and reading.architecture == "matching_pursuit":
+            raise FormatError(
+                "Whitening cannot be folded into a matching_pursuit SAE, whose encoder is its decoder.",
+                where=f"{source.label}/{scaler.file}",
+            )
+        reading.notes.append(
+            f"This is a checkpoint from within training: the {'whitening' if scaler.whitening else 'scale'} of its "
+            f"activations ({scaler.file}) was folded into the weights, so that it takes raw activations."
+        )
+    if reading.stored in TRAINING_ONLY:
+        reading.notes.append(
+            f"This is a training checkpoint of a {reading.stored} SAE; for inference it is a jumprelu with the "
+            "threshold that training kept."
+        )
+    return Files(header, config, wanted, scaler)
+
+
+def _stored_names(reading: Reading, header: Header, expected: Mapping[str, Any]) -> list[str]:
+    """Which tensors the file must have."""
+    names = list(expected)
+    if reading.stored in TRAINING_ONLY:
+        names = ["topk_threshold" if name == "threshold" else name for name in names]
+    elif "log_threshold" in header.tensors and "threshold" not in header.tensors:  # training checkpoints before 2026-07
+        names = ["log_threshold" if name == "threshold" else name for name in names]
+    return names + [name for name in _SCALES if name in header.tensors]
+
+
+def describe(source: Source, reading: Reading, format: str) -> Description:
+    """The SAE as far as it is known without its weights."""
+    checked = check_files(source, reading)
+    present = source.files()
+    files = tuple(
+        name for name in (*FILES, SPARSITY_FILE, "activation_scaler.json", "activation_whitening.safetensors")
+        if name in present
+    )
+    settings = {key: value for key, value in reading.settings.items() if key not in ("d_sae", "d_out")}
+    return Description(
+        format=format,
+        architecture=reading.architecture,
+        d_in=reading.d_in,
+        d_sae=reading.d_sae,
+        d_out=reading.settings.get("d_out", reading.d_in),
+        dtype=str(checked.header.tensors["W_dec"].torch_dtype).removeprefix("torch."),
+        files=files,
+        size_bytes=sum(present[name] for name in files),
+        model=_text(reading.metadata.get("model_name")),
+        hook_name=_text(reading.metadata.get("hook_name")),
+        settings=settings,
+        config=reading.config,
+        notes=tuple(reading.notes),
+    )
+
+
+def load(source: FolderSource, reading: Reading, *, device: torch.device, dtype: torch.dtype | None) -> SAE:
+    """The SAE, frozen, in evaluation mode."""
+    files = check_files(source, reading)
+    wanted = dtype or reading.dtype
+    path = source.path(WEIGHTS_FILE)
+    infinite = frozenset({"log_threshold"})  # of a threshold of zero
+    tensors = read_tensors(path, files.header, files.wanted, device=device, dtype=wanted, infinite=infinite)
+    _to_inference_tensors(files.header.where, reading, tensors, files.scaler)
+    settings = files.config.model_dump(exclude={"architecture"})
+    if files.scaler is not None and files.scaler.factor and reading.architecture == "matching_pursuit":
+        settings["residual_threshold"] /= files.scaler.factor
+    try:
+        sae = inference_sae(reading.architecture, reading.d_in, tensors, **settings)
+    except ConfigError as error:
+        raise FormatError(error.what, where=f"{reading.where}: {error.where}", hint=error.hint) from error
+    sae.metadata = dict(reading.metadata)
+    if reading.notes:
+        earlier = sae.metadata.get("notes")
+        sae.metadata["notes"] = list(dict.fromkeys([*(earlier if isinstance(earlier, list) else []), *reading.notes]))
+    return sae
+
+
+def _to_inference_tensors(where: str, reading: Reading, tensors: dict[str, Tensor], scaler: Scaler | None) -> None:
+    """Bring `tensors`, as they are stored, into the form of inference, in place."""
+    changed = _apply_finetuning(where, reading, tensors)
+    if "log_threshold" in tensors:
+        tensors["threshold"] = tensors.pop("log_threshold").exp_()
+        changed = True
+    rescaled = reading.rescale and reading.stored in _RESCALED
+    if scaler is not None:
+        if scaler.whitening and rescaled:  # whitening changes the norms, so they go first; as SAELens does
+            fold_decoder_norm(tensors)
+        fold(tensors, scaler, centred=reading.settings["apply_b_dec_to_input"])
+        if scaler.factor and rescaled and "topk_threshold" in tensors:
+            tensors["topk_threshold"] /= scaler.factor  # it is in units of p · ‖W_dec‖, and W_dec was divided by it
+        changed = True
+    if rescaled and not (scaler is not None and scaler.whitening):
+        changed |= fold_decoder_norm(tensors)
+    if "topk_threshold" in tensors:
+        tensors["threshold"] = tensors.pop("topk_threshold").to(tensors["b_enc"]).repeat(reading.d_sae)
+    if changed:
+        check_finite(where, tensors)
+
+
+def _apply_finetuning(where: str, reading: Reading, tensors: dict[str, Tensor]) -> bool:
+    """SAELens 2 to 5 kept a factor per latent that was applied before decoding: it goes into the decoder."""
+    for name in _SCALES:
+        if name not in tensors:
+            continue
+        scale = tensors.pop(name)
+        if torch.allclose(scale, torch.ones_like(scale)):
+            continue
+        if not reading.finetuned:
+            raise FormatError(
+                "It is not all ones, but finetuning_scaling_factor is not set.", where=f"{where}: {name}",
+                hint="It is not known whether latents are to be multiplied by it; ask whoever trained the SAE.",
+            )
+        tensors["W_dec"].mul_(scale[:, None])
+        reading.notes.append(f"The fine-tuned factor per latent ({name}) was folded into the decoder.")
+        return True
+    return False
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

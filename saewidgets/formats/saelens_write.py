@@ -1,0 +1,124 @@
+"""Writing SAELens' inference format, version 6, so that the `sae-lens` package opens it as it is."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from saewidgets.config.base import Config
+from saewidgets.config.sae import SAEConfig
+from saewidgets.errors import FormatError
+from saewidgets.formats.jsonfile import MAX_BYTES, parse_json
+from saewidgets.formats.saelens_read import CONFIG_FILE, DTYPES, FILES, SHIPPED, SPARSITY_FILE, WEIGHTS_FILE
+from saewidgets.formats.tensors import nbytes
+from saewidgets.formats.whole import whole_folder
+from saewidgets.sae import SAE
+
+WRITTEN_VERSION = "6.54.12"  # the SAELens release whose format is written; from 6 on its modern loader is taken
+_DTYPE_NAMES = {value: key for key, value in DTYPES.items()}
+_WRITTEN = ("d_sae", "apply_b_dec_to_input", "normalize_activations", "reshape_activations")
+
+
+def save(sae: SAE, folder: Path, *, log_sparsity: Tensor | None = None) -> Path:
+    """Write the inference form of `sae` into `folder`, whole or not at all.
+
+    Args:
+        sae: a trained or a loaded one.
+        folder: new, empty, or an SAE that is replaced.
+        log_sparsity: log10 of how often each latent fires [d_sae], if it is known.
+
+    Raises:
+        FormatError: SAELens has no such architecture, or refuses one of its settings.
+        StorageError: the folder holds something else, or cannot be written.
+    """
+    trained_as = sae.cfg if sae.training or any(p.requires_grad for p in sae.parameters()) else None
+    frozen = sae if trained_as is None and type(sae).to_inference is SAE.to_inference else sae.to_inference()
+    _check(frozen)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in frozen.inference_tensors().items()}
+    config = json.dumps(_config_data(frozen, trained_as), allow_nan=False).encode()
+    if len(config) > MAX_BYTES:
+        raise FormatError(
+            f"The configuration with its metadata has {len(config):,} bytes; at most {MAX_BYTES:,} can be read back.",
+            where="metadata", hint="Shorten sae.metadata.",
+        )
+    parse_json(config, "metadata")
+    with whole_folder(folder, replaceable=(*FILES, SPARSITY_FILE), needed=nbytes(tensors.values())) as draft:
+        save_file(tensors, draft / WEIGHTS_FILE)
+        if log_sparsity is not None:
+            save_file({"sparsity": log_sparsity.float().cpu().contiguous()}, draft / SPARSITY_FILE)
+        (draft / CONFIG_FILE).write_bytes(config)
+    return folder
+
+
+def _check(sae: SAE) -> None:
+    """Raise `FormatError` for what SAELens cannot open."""
+    name, cfg = sae.cfg.architecture, sae.cfg
+    if name not in SHIPPED:
+        raise FormatError(
+            f"SAELens has no architecture {name!r}.", where="architecture",
+            hint=f"It has {', '.join(SHIPPED)}. Keep the SAE in the format it came in.",
+        )
+    if sae.W_dec.dtype not in _DTYPE_NAMES:
+        raise FormatError(f"SAELens does not store {sae.W_dec.dtype}.", where="dtype", hint="Convert it to float32.")
+    hook = sae.metadata.get("hook_name")
+    if cfg.reshape_activations == "hook_z" and hook is not None and not str(hook).endswith("_z"):
+        raise FormatError(
+            f"SAELens reshapes heads only at hooks whose name ends in _z, and this is {str(hook)[:80]!r}.",
+            where="reshape_activations", hint="Correct sae.metadata['hook_name'].",
+        )
+
+
+def _config_data(sae: SAE, trained_as: SAEConfig | None) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
+    if trained_as is not None:
+        own = trained_as.model_dump(mode="json", exclude={"architecture", *_WRITTEN})
+        metadata = {"training_architecture": trained_as.architecture, "training_architecture_details": own}
+    cfg = sae.cfg.model_dump(mode="json")
+    data = {
+        "architecture": cfg["architecture"],
+        "d_in": sae.d_in,
+        "d_sae": sae.d_sae,
+        "dtype": _DTYPE_NAMES[sae.W_dec.dtype],
+        "device": "cpu",
+        **{key: cfg[key] for key in _WRITTEN[1:]},
+        "metadata": {
+            **metadata,
+            "sae_lens_training_version": None,
+            **{str(key): plain(value) for key, value in sae.metadata.items()},
+            "sae_lens_version": WRITTEN_VERSION,
+        },
+    }
+    return data | _own_settings(cfg)
+
+
+def _own_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that only this architecture has, under SAELens' names."""
+    name = cfg["architecture"]
+    if name in ("topk", "abstopk"):
+        return {"k": cfg["k"], "rescale_acts_by_decoder_norm": False}
+    if "transcoder" in name:
+        return {"d_out": cfg["d_out"]}
+    if name in ("matching_pursuit", "temporal"):
+        return {k: v for k, v in cfg.items() if k not in {"architecture", "decoder_init_norm", *_WRITTEN}}
+    return {}
+
+
+def plain(value: Any) -> Any:
+    """`value` as strict JSON: tuples become lists, numbers that JSON lacks become null, other objects their text."""
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Config):
+        return plain(value.to_data())
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return str(value)

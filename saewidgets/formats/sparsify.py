@@ -1,0 +1,195 @@
+"""EleutherAI's sparsify (formerly `sae`): ``cfg.json`` and ``sae.safetensors``.
+
+    p = relu((x − b_dec) @ encoder.weightᵀ + encoder.bias)      (a transcoder takes x as it is)
+    f = the k largest of p, or (groupmax) the largest of each of k groups
+    ŷ = f @ W_dec + b_dec [+ x @ W_skipᵀ]
+
+W_dec is [d_sae, d_in], as here. ``num_latents`` 0 means ``expansion_factor · d_in``. Old configurations with ``signed``
+keep the k largest magnitudes with their signs. The folder is called as the module that was read: ``layers.10``,
+``h.3.attn``; what is written here also says under ``metadata`` which hook of which model that was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from safetensors.torch import save_file
+
+from saewidgets.errors import FormatError
+from saewidgets.formats.base import Description, Format
+from saewidgets.formats.foreign import Settings, Width, build, dtype_name, hook_of_module, read, total
+from saewidgets.formats.header import read_header
+from saewidgets.formats.jsonfile import checked, read_json
+from saewidgets.formats.source import FolderSource, Source
+from saewidgets.formats.tensors import nbytes
+from saewidgets.formats.whole import whole_folder
+from saewidgets.sae import SAE
+
+CONFIG_FILE = "cfg.json"
+WEIGHTS_FILE = "sae.safetensors"
+FILES = (CONFIG_FILE, WEIGHTS_FILE)
+_NAMES = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "W_dec", "b_dec": "b_dec"}
+# sparsify leaves out keys that it does not know; ours go under one. Its own place for them is the name of the folder.
+_OURS = "metadata"
+_KEPT = ("model_name", "hook_name", "hook_name_out")
+_WRITTEN = ("topk", "abstopk", "groupmax")
+
+
+class _File(Settings):
+    d_in: Width
+    activation: Literal["topk", "groupmax"] = "topk"
+    expansion_factor: int = Field(default=32, ge=1, le=2**12)
+    normalize_decoder: bool = True
+    num_latents: int = Field(default=0, ge=0, le=2**24)
+    k: int = Field(default=32, ge=1)
+    skip_connection: bool = False
+    transcode: bool = False
+    signed: bool = False
+
+    @property
+    def d_sae(self) -> int:
+        return self.num_latents or self.d_in * self.expansion_factor
+
+    @property
+    def architecture(self) -> str:
+        """SAEs with a skip path are skip transcoders that centre their input."""
+        if self.skip_connection:
+            return f"{self.activation}_skip_transcoder"
+        if self.transcode:
+            return f"{self.activation}_transcoder"
+        return "abstopk" if self.signed else self.activation
+
+
+def matches(source: Source) -> bool:
+    """By the names of both files."""
+    return all(name in source.files() for name in FILES)
+
+
+def describe(source: Source) -> Description:
+    """What configuration, header and the folder's name say."""
+    file, data = _read(source)
+    header = read_header(source, WEIGHTS_FILE)
+    d_in, d_sae = file.d_in, file.d_sae
+    expected: dict[str, tuple[int, ...]] = {
+        "encoder.weight": (d_sae, d_in), "encoder.bias": (d_sae,), "W_dec": (d_sae, d_in), "b_dec": (d_in,),
+    }
+    if file.skip_connection:
+        expected["W_skip"] = (d_in, d_in)
+    header.require(expected)
+    hook_name, said = _hook(source.label), _said(data)
+    notes = []
+    if "hook_name" in said:
+        pass
+    elif hook_name is None:
+        notes.append("Where in the model the SAE reads is the name of its folder, which is not one of a module here.")
+    elif file.transcode:
+        notes.append("A transcoder of sparsify reads what goes into the module that its folder is called after.")
+    return Description(
+        format=FORMAT.name, architecture=file.architecture, d_in=d_in, d_sae=d_sae, d_out=d_in,
+        dtype=dtype_name(header, "encoder.weight"), files=FILES, size_bytes=total(source, FILES),
+        model=said.get("model_name"),
+        hook_name=said.get("hook_name") or (_input_hook(hook_name) if file.transcode else hook_name),
+        settings={"apply_b_dec_to_input": not file.transcode, "k": file.k}, config=data, notes=tuple(notes),
+    )
+
+
+def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None) -> SAE:
+    """The SAE in `folder`, frozen."""
+    source = FolderSource(folder)
+    description = describe(source)
+    header = read_header(source, WEIGHTS_FILE)
+    names = _NAMES | ({"W_skip": "W_skip"} if "W_skip" in header.tensors else {})
+    tensors = read(source, header, WEIGHTS_FILE, names, device=device, transposed=("W_enc",))
+    hook_name, said = _hook(source.label), _said(description.config)
+    metadata: dict[str, Any] = {"hookpoint": PurePath(source.label).name} if hook_name else {}
+    if description.config.get("transcode") and hook_name:
+        metadata["hook_name_out"] = hook_name
+    if "hook_name" in said:
+        metadata["hook_name_out"] = said.get("hook_name_out")
+    metadata = {key: value for key, value in metadata.items() if value is not None}
+    return build(description, tensors, where=header.where, device=device, dtype=dtype, metadata=metadata)
+
+
+def save(sae: SAE, folder: Path) -> Path:
+    """Write ``cfg.json`` and ``sae.safetensors``, which sparsify opens. Top-k and groupmax SAEs can be expressed."""
+    frozen = sae.to_inference()
+    config, skip = _config(frozen, folder)
+    tensors = {}
+    for name, tensor in frozen.inference_tensors().items():
+        tensors[_NAMES.get(name, name)] = (tensor.T if name == "W_enc" else tensor).detach().cpu().contiguous()
+    if skip is None:
+        tensors.pop("W_skip", None)
+    with whole_folder(folder, replaceable=FILES, needed=nbytes(tensors.values())) as draft:
+        save_file(tensors, draft / WEIGHTS_FILE)
+        (draft / CONFIG_FILE).write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def _config(sae: SAE, folder: Path) -> tuple[dict[str, Any], bool | None]:
+    """The configuration of `sae`, and whether it has a linear path. Raises `FormatError` if it cannot be expressed."""
+    cfg = sae.cfg
+    kind, _, rest = cfg.architecture.partition("_")
+    reason = None
+    if kind not in _WRITTEN or rest not in ("", "transcoder", "skip_transcoder"):
+        reason = f"it is a {cfg.architecture}, and only {', '.join(_WRITTEN)} and their transcoders are known there"
+    elif cfg.normalize_activations != "none" or cfg.reshape_activations != "none":
+        reason = "it normalises or reshapes activations"
+    elif not rest and not cfg.apply_b_dec_to_input:
+        reason = "it does not subtract b_dec from the input, as all SAEs do there"
+    elif sae.W_dec.shape[1] != sae.d_in:
+        reason = f"it reconstructs {sae.W_dec.shape[1]:,} values from {sae.d_in:,}"
+    if reason:
+        raise FormatError(
+            f"sparsify cannot express this SAE: {reason}.", where=str(folder), hint='Save it as "saelens".'
+        )
+    config = {
+        "activation": "groupmax" if kind == "groupmax" else "topk", "expansion_factor": max(1, sae.d_sae // sae.d_in),
+        "normalize_decoder": False, "num_latents": sae.d_sae, "k": getattr(cfg, "k", None), "multi_topk": False,
+        "skip_connection": "skip" in rest, "transcode": not cfg.apply_b_dec_to_input, "d_in": sae.d_in,
+    }
+    said = _said({_OURS: sae.metadata})
+    more = ({"signed": True} if kind == "abstopk" else {}) | ({_OURS: said} if said else {})
+    return config | more, True if "skip" in rest else None
+
+
+def _said(config: Mapping[str, Any]) -> dict[str, str]:
+    """What was written here of what the SAE was trained on, wherever the folder is now."""
+    found = config.get(_OURS)
+    if not isinstance(found, Mapping):
+        return {}
+    return {key: found[key] for key in _KEPT if isinstance(found.get(key), str) and found[key]}
+
+
+def _read(source: Source) -> tuple[_File, dict[str, Any]]:
+    data = read_json(source, CONFIG_FILE)
+    where = f"{source.label}/{CONFIG_FILE}"
+    file = checked(_File, data, where)
+    if file.signed and (file.activation != "topk" or file.skip_connection or file.transcode):
+        raise FormatError("Signed latents are known only for top-k SAEs.", where=f"{where}: signed")
+    return file, data
+
+
+def _hook(label: str) -> str | None:
+    """From the name of the folder, or of the one above where it is called after a seed."""
+    parts = PurePath(label).parts
+    if len(parts) > 1 and parts[-1].startswith("seed") and parts[-1][4:].isdecimal():
+        parts = parts[:-1]
+    return hook_of_module(parts[-1]) if parts else None
+
+
+def _input_hook(hook_name: str | None) -> str | None:
+    """What goes into the module whose output is `hook_name`."""
+    if hook_name is None:
+        return None
+    for end, start in (("hook_resid_post", "hook_resid_pre"), ("hook_mlp_out", "mlp.hook_in")):
+        if hook_name.endswith(end):
+            return hook_name.removesuffix(end) + start
+    return None
+
+
+FORMAT = Format("sparsify", "sparsify", matches, describe, load, save)

@@ -1,0 +1,237 @@
+"""dictionary_learning as it is written: what the package's own loader computes with it, and what is refused."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from saewidgets.errors import FormatError, StorageError
+from saewidgets.formats import convert, load_sae, save_sae, validate
+from saewidgets.formats.pickled import load_pickled, read_pickled
+from saewidgets.sae import SAE, create_sae, inference_sae
+from tests.formats.samples import SAMPLES
+from tests.formats.weights import D_IN, assert_close, assert_computes, draw, inputs, jump, largest, relu, torched
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+EXPORTS = GOLDEN / "dictionary_learning_exports"  # tools/check_export_dictionary_learning.py
+CLASSES = {
+    "standard": "AutoEncoder", "standard_raw_input": "AutoEncoderNew", "standard_long_rows": "AutoEncoderNew",
+    "gated": "GatedAutoEncoder", "gated_raw_input": "GatedAutoEncoder",
+    "topk": "AutoEncoderTopK", "topk_raw_input": "AutoEncoderTopK",
+    "batchtopk": "BatchTopKSAE", "batchtopk_raw_input": "JumpReluAutoEncoder", "matryoshka": "BatchTopKSAE",
+    "jumprelu": "JumpReluAutoEncoder", "jumprelu_centred": "JumpReluAutoEncoder",
+    "jumprelu_raw_input": "JumpReluAutoEncoder",
+}
+INEXPRESSIBLE = {
+    "saelens_legacy": " normalises", "openai": " normalises", "connor_rob": " normalises or reshapes",
+    "circuit_tracer": "s architecture is transcoder", "temporal": "s architecture is temporal",
+}
+
+
+def trainer(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "config.json").read_text())["trainer"])
+
+
+def made(architecture: str, **settings: Any) -> SAE:
+    w = draw(3)
+    tensors = torched(w)
+    if architecture == "gated":
+        tensors |= {"b_gate": tensors.pop("b_enc"), "b_mag": tensors["b_dec"].new_full((40,), 0.2)}
+        tensors["r_mag"] = tensors["threshold"].clone()
+    if architecture != "jumprelu":
+        del tensors["threshold"]
+    return inference_sae(architecture, D_IN, tensors, **settings)
+
+
+# --- what the package computed with our files ------------------------------------------------------------------------
+
+
+def test_no_golden_export_is_left_out() -> None:
+    assert {path.name for path in EXPORTS.iterdir() if path.is_dir()} == set(CLASSES)
+
+
+@pytest.mark.parametrize(("name", "dict_class"), CLASSES.items())
+def test_the_package_computes_what_we_do(name: str, dict_class: str) -> None:
+    ours, theirs = (load_file(EXPORTS / name / f"{which}.safetensors") for which in ("ours", "expected"))
+    assert trainer(EXPORTS / name)["dict_class"] == dict_class
+    for key in ("f", "y"):
+        assert_close(ours[key].numpy(), theirs[key].numpy(), 1e-5)
+    assert_computes(load_sae(EXPORTS / name), ours["x"].numpy(), theirs["f"].numpy(), theirs["y"].numpy())
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_same_files_are_written_again(name: str, tmp_path: Path) -> None:
+    written = convert(EXPORTS / name, tmp_path / "sae", "dictionary_learning")
+    before, after = (read_pickled(folder / "ae.pt") for folder in (EXPORTS / name, written))
+    assert {k: (v.dtype, v.shape) for k, v in before.header().tensors.items()} == {
+        k: (v.dtype, v.shape) for k, v in after.header().tensors.items()
+    }
+    old = load_pickled(EXPORTS / name / "ae.pt", before)
+    new = load_pickled(written / "ae.pt", after)
+    for key, tensor in old.items():
+        assert torch.equal(tensor, new[key]), key
+    assert json.loads((written / "config.json").read_text()) == json.loads((EXPORTS / name / "config.json").read_text())
+    assert validate(written) == []
+
+
+@pytest.mark.parametrize("name", ["standard", "april_update", "gated", "topk", "batchtopk", "matryoshka", "jumprelu"])
+def test_what_the_package_saved_comes_back(name: str, tmp_path: Path) -> None:
+    folder = convert(GOLDEN / "dictionary_learning" / name, tmp_path / "sae", "dictionary_learning")
+    expected = load_file(GOLDEN / "dictionary_learning" / name / "expected.safetensors")
+    again = load_sae(folder)
+    assert_computes(again, expected["x"].numpy(), expected["f"].numpy(), expected["y"].numpy())
+    assert again.metadata["hook_name"] == "blocks.3.hook_resid_post"
+    assert again.metadata["model_name"] == "EleutherAI/pythia-70m-deduped"
+    assert trainer(folder)["dict_class"] != "MatryoshkaBatchTopKSAE"  # its groups do not matter for inference
+
+
+# --- what a class lacks moves into a bias ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("architecture", ["standard", "topk", "jumprelu", "gated"])
+def test_the_function_stays_whichever_way_the_input_goes(architecture: str, centred: bool, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"k": 5} if architecture == "topk" else {}
+    sae = made(architecture, apply_b_dec_to_input=centred, **settings)
+    folder = save_sae(sae, tmp_path / "sae", "dictionary_learning")
+    w, x = draw(3), inputs()
+    p = (x - w["b_dec"] * centred) @ w["W_enc"] + w["b_enc"]
+    if architecture == "gated":
+        inner = p - w["b_enc"]
+        f = relu(inner * np.exp(w["threshold"]) + 0.2) * (p > 0)
+    else:
+        f = {"standard": relu(p), "topk": relu(largest(p, 5)), "jumprelu": jump(p, w["threshold"])}[architecture]
+    assert_computes(load_sae(folder), x, f, f @ w["W_dec"] + w["b_dec"], 2e-5)
+
+
+def test_a_bias_is_not_rounded_to_a_short_format(tmp_path: Path) -> None:
+    sae = made("standard").to(torch.bfloat16)
+    state = torch.load(save_sae(sae, tmp_path / "sae", "dictionary_learning") / "ae.pt", weights_only=True)
+    assert {key: tensor.dtype for key, tensor in state.items()} == {
+        "encoder.weight": torch.bfloat16, "encoder.bias": torch.float32, "decoder.weight": torch.bfloat16,
+        "decoder.bias": torch.bfloat16,
+    }
+    shift = sae.b_dec.double() @ sae.W_enc.double()
+    assert torch.allclose(state["encoder.bias"].double(), sae.b_enc.double() - shift, atol=1e-5)
+
+
+def test_tensors_are_saved_without_what_they_are_views_of(tmp_path: Path) -> None:
+    folder = save_sae(made("topk", k=4), tmp_path / "sae", "dictionary_learning")
+    state = torch.load(folder / "ae.pt", weights_only=True)
+    for name, tensor in state.items():
+        assert tensor.is_contiguous()
+        assert tensor.untyped_storage().nbytes() == tensor.nbytes, name
+    assert (state["k"].dtype, int(state["k"]), float(state["threshold"])) == (torch.int32, 4, -1.0)
+
+
+def test_a_training_is_written_as_what_it_ends_as(tmp_path: Path) -> None:
+    sae = create_sae("batchtopk", 8, d_sae=16, k=4)
+    folder = save_sae(sae, tmp_path / "sae", "dictionary_learning")
+    assert (trainer(folder)["dict_class"], trainer(folder)["k"]) == ("BatchTopKSAE", 4)
+    assert load_sae(folder).metadata["training_architecture_details"] == {"k": 4}
+
+
+@pytest.mark.parametrize("k", [None, "5", -1, 2.5, float("nan"), True, 1 << 40])
+def test_without_a_sensible_k_it_is_a_plain_jumprelu(k: Any, tmp_path: Path) -> None:
+    sae = made("jumprelu")
+    sae.get_buffer("threshold").fill_(0.3)
+    sae.metadata = {"training_architecture": "batchtopk", "training_architecture_details": {"k": k}}
+    assert trainer(save_sae(sae, tmp_path / "a", "dictionary_learning"))["dict_class"] == "JumpReluAutoEncoder"
+    sae.metadata["training_architecture_details"] = {"k": 5.0}
+    assert trainer(save_sae(sae, tmp_path / "b", "dictionary_learning"))["dict_class"] == "BatchTopKSAE"
+
+
+@pytest.mark.parametrize(
+    ("hook", "layer", "name"),
+    [
+        ("blocks.3.hook_mlp_out", 3, "mlp_out_layer_3"), ("blocks.3.hook_resid_pre", 3, "blocks.3.hook_resid_pre"),
+        ("blocks.11.hook_attn_out", 11, "attention_out_layer_11"), ("hook_embed", None, "hook_embed"),
+        (None, None, None), (7, None, None),
+    ],
+)
+def test_the_place_in_the_model_comes_back(hook: Any, layer: int | None, name: str | None, tmp_path: Path) -> None:
+    sae = made("standard")
+    sae.metadata = {"hook_name": hook}
+    folder = save_sae(sae, tmp_path / "sae", "dictionary_learning")
+    assert (trainer(folder)["layer"], trainer(folder)["submodule_name"]) == (layer, name)
+    assert load_sae(folder).metadata["hook_name"] == (hook if isinstance(hook, str) else None)
+
+
+# --- refused ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings", "message"),
+    [
+        ("standard", {"normalize_activations": "layer_norm"}, "normalises"),
+        ("standard", {"reshape_activations": "hook_z"}, "reshapes"),
+        ("abstopk", {"k": 3}, "its architecture is abstopk"),
+        ("transcoder", {}, "is transcoder, and only standard, gated, topk, jumprelu"),
+    ],
+)
+def test_what_cannot_be_expressed_is_refused(
+    architecture: str, settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(FormatError, match=f"dictionary_learning cannot express this SAE: .*{message}"):
+        save_sae(made(architecture, **settings), tmp_path / "sae", "dictionary_learning")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_a_number_is_not_written(tmp_path: Path) -> None:
+    sae = made("standard")
+    sae.b_enc.data[3] = float("nan")
+    with pytest.raises(FormatError, match="b_enc: It contains NaN"):
+        save_sae(sae, tmp_path / "sae", "dictionary_learning")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_files_are_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    with pytest.raises(StorageError, match="mine"):
+        save_sae(made("standard"), tmp_path, "dictionary_learning")
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save_sae(made("topk", k=4), tmp_path / "sae", "dictionary_learning")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    real = io.open
+
+    def opened(file: Any, mode: str = "r", *arguments: Any, **more: Any) -> Any:
+        return Full() if str(file).endswith("ae.pt") and "w" in mode else real(file, mode, *arguments, **more)
+
+    monkeypatch.setattr(io, "open", opened)
+    monkeypatch.setattr(builtins, "open", opened)
+    with pytest.raises(StorageError, match="No space left"):
+        save_sae(made("standard"), folder, "dictionary_learning")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["sae"]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_format_becomes_this_one_or_says_why_not(name: str, tmp_path: Path) -> None:
+    (tmp_path / "from").mkdir()
+    path = SAMPLES[name](tmp_path / "from")
+    sae = load_sae(path)
+    if name in INEXPRESSIBLE:
+        with pytest.raises(FormatError, match=f"cannot express this SAE: it{INEXPRESSIBLE[name]}"):
+            convert(path, tmp_path / "to", "dictionary_learning")
+        assert not (tmp_path / "to").exists()
+        return
+    x = torch.randn(16, sae.d_in)
+    again = load_sae(convert(path, tmp_path / "to", "dictionary_learning"))
+    assert torch.allclose(again.encode(x), sae.encode(x), atol=1e-4)
+    assert torch.allclose(again(x), sae(x), atol=1e-4)

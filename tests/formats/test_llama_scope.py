@@ -1,0 +1,168 @@
+"""Llama Scope 1 and R1: linear layers, one or many thresholds, and a scale of activations folded in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import save_file
+
+from saewidgets.errors import FormatError
+from saewidgets.formats import describe, detect_format, load_sae
+from tests.formats.weights import Array, assert_computes, draw, inputs, jump, torched, write_json
+
+HOOK = "blocks.15.hook_resid_post"
+V1 = {
+    "d_model": 12, "d_sae": 40, "hook_point_in": HOOK, "hook_point_out": HOOK, "jump_relu_threshold": 0.3,
+    "dataset_average_activation_norm": {"in": 1.7, "out": 1.7}, "act_fn": "jumprelu",
+}
+R1 = {"d_model": 12, "expansion_factor": 4, "hook_point_in": HOOK, "hook_point_out": HOOK}
+R1_PATH = "800M-Slimpajama-0-OpenR1-Math-220k/L0R"
+R1_SCALE = 53.52995401997436  # what SAELens' registry says of that folder
+
+
+def linear(w: dict[str, Array], *more: str) -> dict[str, Array]:
+    """The same as two torch linear layers."""
+    return {
+        "encoder.weight": w["W_enc"].T, "encoder.bias": w["b_enc"], "decoder.weight": w["W_dec"].T,
+        "decoder.bias": w["b_dec"],
+    }
+
+
+def write_v1(folder: Path, w: dict[str, Array], config: dict[str, Any]) -> Path:
+    write_json(folder / "hyperparams.json", config)
+    (folder / "checkpoints").mkdir()
+    save_file(torched(linear(w)), folder / "checkpoints" / "final.safetensors")
+    return folder
+
+
+def write_r1(folder: Path, w: dict[str, Array], config: dict[str, Any]) -> Path:
+    write_json(folder / "config.json", config)
+    tensors = linear(w) | {"log_jumprelu_threshold": np.log(w["threshold"])}
+    save_file(torched(tensors), folder / "sae_weights.safetensors")
+    return folder
+
+
+def reference(w: dict[str, Array], x: Array, s: float, threshold: Array | float, s_out: float | None = None) -> Any:
+    """The SAE sees s·x, and what it reconstructs is s_out·y."""
+    f = jump(s * x.astype(np.float64) @ w["W_enc"] + w["b_enc"], threshold)
+    return f, (f @ w["W_dec"] + w["b_dec"]) / (s_out or s)
+
+
+# --- 1 ---------------------------------------------------------------------------------------------------------------
+
+
+def test_version_1_as_sae_lens_loads_it(tmp_path: Path) -> None:
+    w, x = draw(d_sae=40), inputs()
+    folder = write_v1(tmp_path / "sae", w, V1)
+    s = np.sqrt(12) / 1.7
+    assert detect_format(folder) == detect_format(folder / "checkpoints" / "final.safetensors") == "llama_scope"
+    sae = load_sae(folder)
+    assert_computes(sae, x, *reference(w, x, s, 0.3 * s))
+    assert sae.metadata["model_name"] == "meta-llama/Llama-3.1-8B"
+    assert sae.metadata["hook_name"] == HOOK
+    assert "scale" in sae.metadata["notes"][0]
+    found = describe(folder)
+    assert (found.architecture, found.d_in, found.d_sae, found.files[1]) == (
+        "jumprelu", 12, 40, "checkpoints/final.safetensors",
+    )
+
+
+def test_a_transcoder_scales_its_output_otherwise(tmp_path: Path) -> None:
+    w, x = draw(), inputs()
+    config = V1 | {
+        "hook_point_in": "blocks.3.ln2.hook_normalized", "hook_point_out": "blocks.3.hook_mlp_out",
+        "dataset_average_activation_norm": {"in": 1.7, "out": 0.4},
+    }
+    sae = load_sae(write_v1(tmp_path / "sae", w, config))
+    s, s_out = np.sqrt(12) / 1.7, np.sqrt(12) / 0.4
+    assert sae.cfg.architecture == "jumprelu_transcoder"
+    assert_computes(sae, x, *reference(w, x, s, 0.3 * s, s_out))
+    assert sae.metadata["hook_name_out"] == "blocks.3.hook_mlp_out"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dataset_average_activation_norm": {"in": 0.0}}, r"dataset_average_activation_norm\.in"),
+        ({"dataset_average_activation_norm": {}}, r"dataset_average_activation_norm\.in"),
+        ({"jump_relu_threshold": None}, "jump_relu_threshold"),
+        ({"d_sae": 41}, r"expected \[41, 12\] from hyperparams\.json"),
+        ({"d_sae": 2**40}, "d_sae"),
+        ({"act_fn": "topk"}, "topk"),
+        ({"use_glu_encoder": True}, "gated encoder"),
+    ],
+)
+def test_version_1_what_disagrees_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        load_sae(write_v1(tmp_path / "sae", draw(), V1 | change))
+
+
+# --- R1 --------------------------------------------------------------------------------------------------------------
+
+
+def test_r1_takes_its_scale_from_the_table(tmp_path: Path) -> None:
+    w, x = draw(d_sae=48), inputs()
+    folder = write_r1(tmp_path / R1_PATH, w, R1)
+    assert detect_format(folder) == "llama_scope_r1"
+    sae = load_sae(folder)
+    assert_computes(sae, x, *reference(w, x, R1_SCALE, w["threshold"]))
+    assert sae.metadata["model_name"] == "deepseek-ai/DeepSeek-R1-Distill-Llama-8B"
+
+
+def test_r1_takes_its_scale_from_the_configuration(tmp_path: Path) -> None:
+    w, x = draw(d_sae=48), inputs()
+    config = R1 | {"dataset_average_activation_norm": {"in": 2.0, "out": 2.0}}
+    sae = load_sae(write_r1(tmp_path / "sae", w, config))
+    assert_computes(sae, x, *reference(w, x, np.sqrt(12) / 2, w["threshold"]))
+
+
+def test_r1_compares_by_decoder_norms_where_it_says_so(tmp_path: Path) -> None:
+    w, x = draw(d_sae=48), inputs()
+    config = R1 | {"norm_activation": "inference", "sparsity_include_decoder_norm": True}
+    sae = load_sae(write_r1(tmp_path / "sae", w, config))
+    norms = np.linalg.norm(w["W_dec"].astype(np.float64), axis=1)
+    assert_computes(sae, x, *reference(w, x, 1.0, w["threshold"] / norms))
+
+
+def test_r1_without_a_scale_is_described_and_refused(tmp_path: Path) -> None:
+    folder = write_r1(tmp_path / "sae", draw(d_sae=48), R1)
+    assert "cannot be loaded from here" in describe(folder).notes[0]
+    with pytest.raises(FormatError, match="scale of activations"):
+        load_sae(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"expansion_factor": 5}, r"expected \[60, 12\]"),
+        ({"norm_activation": "token-wise"}, "norm_activation"),
+        ({"hook_point_out": "blocks.15.hook_mlp_out"}, "only SAEs"),
+        ({"d_model": "12"}, "d_model"),
+    ],
+)
+def test_r1_what_disagrees_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        load_sae(write_r1(tmp_path / R1_PATH, draw(d_sae=48), R1 | change))
+
+
+def test_r1_an_overflowing_threshold_is_refused(tmp_path: Path) -> None:
+    w = draw(d_sae=48)
+    folder = write_r1(tmp_path / R1_PATH, w, R1)
+    tensors = linear(w) | {"log_jumprelu_threshold": np.full(48, 1000, np.float32)}
+    save_file(torched(tensors), folder / "sae_weights.safetensors")
+    with pytest.raises(FormatError, match=r"log_jumprelu_threshold.*infinity"):
+        load_sae(folder)
+
+
+def test_the_table_has_every_published_sae() -> None:
+    import saewidgets.formats
+
+    path = Path(saewidgets.formats.__file__).parent / "llama_scope_r1_scales.json"
+    scales = json.loads(path.read_text())["scales"]
+    assert len(scales) == 3 * 32
+    assert scales[R1_PATH] == R1_SCALE
+    assert all(0.1 < scale < 100 for scale in scales.values())

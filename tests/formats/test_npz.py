@@ -1,0 +1,68 @@
+"""``.npz`` archives: stored and deflated, shapes without data, nothing but plain arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from saewidgets.errors import FormatError
+from saewidgets.formats.npz import read_npz, read_npz_header
+from tests.formats.test_pickled import CountingSource
+
+
+def arrays() -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    return {
+        "W_enc": generator.random((40, 300), dtype=np.float32), "b": generator.random(300), "half": np.float16([1, 2]),
+        "count": np.int64([3, 4]), "scalar": np.float32(0.5), "empty": np.zeros((0, 3), np.float32),
+        "column": np.asfortranarray(np.ones((5, 1), np.float32)),
+    }
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_arrays_are_read_as_they_were(save: object, tmp_path: Path) -> None:
+    path = tmp_path / "params.npz"
+    save(path, **arrays())  # type: ignore[operator]
+    header, found = read_npz_header(path), read_npz(path)
+    for name, array in arrays().items():
+        assert header.tensors[name].shape == array.shape
+        assert found[name].dtype == torch.from_numpy(np.atleast_1d(array)).dtype
+        assert np.array_equal(found[name].numpy(), array)
+
+
+def test_a_large_deflated_array(tmp_path: Path) -> None:
+    array = np.random.default_rng(1).integers(0, 7, (700, 900)).astype(np.float32)  # several blocks of both sizes
+    np.savez_compressed(tmp_path / "a.npz", W=array)
+    assert np.array_equal(read_npz(tmp_path / "a.npz")["W"].numpy(), array)
+
+
+def test_floats_become_the_wanted_dtype(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **arrays())
+    found = read_npz(tmp_path / "a.npz", ["W_enc", "count"], dtype=torch.bfloat16)
+    assert {name: tensor.dtype for name, tensor in found.items()} == {"W_enc": torch.bfloat16, "count": torch.int64}
+
+
+def test_shapes_cost_few_small_reads(tmp_path: Path) -> None:
+    big = {name: np.zeros((500, 400), np.float32) for name in ("W_enc", "W_dec")}
+    np.savez(tmp_path / "params.npz", **big, b_enc=np.zeros(400, np.float32), b_dec=np.zeros(500, np.float32))
+    source = CountingSource(tmp_path / "params.npz")
+    assert set(read_npz_header(source, "params.npz").tensors) == {"W_enc", "W_dec", "b_enc", "b_dec"}
+    assert len(source.reads) <= 3  # directory and the small arrays at the end; one per large array
+    assert sum(source.reads) < 150_000
+
+
+def test_what_is_no_plain_array_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "objects.npz", W=np.array([{}], dtype=object))
+    with pytest.raises(FormatError, match=r"W: The dtype is '\|O'.*Object arrays are pickles"):
+        read_npz_header(tmp_path / "objects.npz")
+    np.savez(tmp_path / "fortran.npz", W=np.asfortranarray(np.ones((3, 4), np.float32)))
+    with pytest.raises(FormatError, match="W: The array is in Fortran order"):
+        read_npz(tmp_path / "fortran.npz")
+    np.savez(tmp_path / "nan.npz", W=np.array([np.nan], np.float32))
+    with pytest.raises(FormatError, match="W: It contains NaN"):
+        read_npz(tmp_path / "nan.npz")
+    with pytest.raises(FormatError, match="b: The array is missing; the file has W"):
+        read_npz(tmp_path / "nan.npz", ["b"])

@@ -1,0 +1,142 @@
+"""``.pt`` files: what torch.save writes reads right, shapes are known without data, and nothing else is let in."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from saewidgets.errors import FormatError
+from saewidgets.formats.pickled import Pickled, load_pickled, read_pickled
+from saewidgets.formats.source import FolderSource
+
+
+class CountingSource(FolderSource):
+    """Remembers what was read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.reads: list[int] = []
+
+    def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        raw = super().read(name, start, length)
+        self.reads.append(len(raw))
+        return raw
+
+
+def saved(tmp_path: Path, value: Any) -> tuple[Path, Pickled]:
+    path = tmp_path / "file.pt"
+    torch.save(value, path)
+    return path, read_pickled(path)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool],
+)
+def test_tensors_of_every_dtype(dtype: torch.dtype, tmp_path: Path) -> None:
+    tensors = {
+        "a": (torch.rand(3, 5) * 9).to(dtype), "scalar": torch.tensor(3).to(dtype),
+        "empty": torch.zeros(0, 4, dtype=dtype),
+    }
+    path, found = saved(tmp_path, tensors)
+    shapes = {name: info.shape for name, info in found.header().tensors.items()}
+    assert shapes == {"a": (3, 5), "scalar": (), "empty": (0, 4)}
+    loaded = load_pickled(path, found)
+    for name, tensor in tensors.items():
+        assert loaded[name].dtype == dtype
+        assert torch.equal(loaded[name], tensor)
+
+
+def test_a_state_dict_with_its_attributes(tmp_path: Path) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Linear(6, 4))
+    path, found = saved(tmp_path, module.state_dict())
+    loaded = load_pickled(path, found)
+    assert isinstance(module.state_dict(), OrderedDict)
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(loaded[name], tensor)
+
+
+def test_parameters_views_and_shared_storages(tmp_path: Path) -> None:
+    base = torch.rand(6, 8)
+    tensors = {
+        "parameter": torch.nn.Parameter(base), "rows": base[2:4], "transposed": base.T, "flat": base.view(-1),
+        "one_row": base[:1].expand(1, 8), "wide": base.double(),
+    }
+    path, found = saved(tmp_path, tensors)
+    loaded = load_pickled(path, found)
+    assert found.header().tensors["transposed"].shape == (8, 6)
+    for name, tensor in tensors.items():
+        assert torch.equal(loaded[name], tensor.detach()), name
+
+
+@pytest.mark.parametrize("view", [lambda x: x[:, ::2], lambda x: x[:1].expand(6, 8), lambda x: x[:, :4]])
+def test_a_part_of_a_tensor_is_refused(view: Any, tmp_path: Path) -> None:
+    torch.save({"part": view(torch.rand(6, 8))}, tmp_path / "file.pt")
+    with pytest.raises(FormatError, match="strides"):
+        read_pickled(tmp_path / "file.pt")
+
+
+def test_plain_values_come_along(tmp_path: Path) -> None:
+    values = {
+        "epoch": 3, "loss": 0.25, "name": "é", "on": True, "nothing": None, "big": 2**40, "negative": -7,
+        "history": {"loss": [1.0, 0.5], "steps": (1, 2)}, 7: "by number", "device": torch.device("cpu"),
+        "size": torch.Size([2, 3]), "dtype": torch.float32, "W": torch.zeros(2), "inner": {"W": torch.ones(2), "k": 4},
+    }
+    path, found = saved(tmp_path, values)
+    plain = found.plain()
+    assert plain["history"] == {"loss": [1.0, 0.5], "steps": [1, 2]}
+    assert plain["inner"] == {"k": 4}
+    assert (plain["7"], plain["device"], plain["size"], plain["dtype"]) == ("by number", "cpu", [2, 3], "float32")
+    assert {key: plain[key] for key in ("epoch", "loss", "name", "on", "nothing", "big", "negative")} == {
+        key: values[key] for key in ("epoch", "loss", "name", "on", "nothing", "big", "negative")
+    }
+    inner = found.within("inner")
+    assert torch.equal(load_pickled(path, inner)["W"], torch.ones(2))
+    with pytest.raises(FormatError, match="outer"):
+        found.within("outer")
+
+
+def test_other_protocols(tmp_path: Path) -> None:
+    for protocol in (2, 3, 4, 5):
+        path = tmp_path / f"{protocol}.pt"
+        torch.save({"W": torch.arange(6.0).view(2, 3), "note": "x" * 300}, path, pickle_protocol=protocol)
+        assert torch.equal(load_pickled(path, read_pickled(path))["W"], torch.arange(6.0).view(2, 3))
+
+
+def test_shapes_cost_two_small_reads(tmp_path: Path) -> None:
+    path = tmp_path / "file.pt"
+    torch.save({"W": torch.zeros(2000, 500), "b": torch.zeros(500)}, path)
+    source = CountingSource(path)
+    assert read_pickled(source, "file.pt").header().tensors["W"].shape == (2000, 500)
+    assert len(source.reads) == 2  # the pickle, which is first, and the archive's directory, which is last
+    assert sum(source.reads) < 100_000
+
+
+def test_data_are_converted_on_the_way(tmp_path: Path) -> None:
+    path, found = saved(tmp_path, {"W": torch.rand(4, 4), "k": torch.tensor(3, dtype=torch.int32)})
+    loaded = load_pickled(path, found, dtype=torch.bfloat16)
+    assert (loaded["W"].dtype, loaded["k"].dtype) == (torch.bfloat16, torch.int32)
+
+
+def test_not_finite_values_are_refused(tmp_path: Path) -> None:
+    path, found = saved(tmp_path, {"log": torch.tensor([0.0, float("-inf")]), "nan": torch.tensor([float("nan")])})
+    with pytest.raises(FormatError, match="log: It contains NaN or infinity"):
+        load_pickled(path, found)
+    assert load_pickled(path, found, ["log"], infinite=frozenset({"log"}))["log"][1] == float("-inf")
+    with pytest.raises(FormatError, match="nan: It contains NaN"):
+        load_pickled(path, found, ["nan"], infinite=frozenset({"nan"}))
+    with pytest.raises(FormatError, match="other: The tensor is missing"):
+        load_pickled(path, found, ["other"])
+
+
+def test_code_is_named_and_not_run(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
+    with pytest.raises(FormatError, match=r"module\.pt.*torch\.nn\.modules\.linear\.Linear, which is code"):
+        read_pickled(tmp_path / "module.pt")
+    torch.save({"path": tmp_path}, tmp_path / "path.pt")
+    with pytest.raises(FormatError, match=r"PosixPath|WindowsPath"):
+        read_pickled(tmp_path / "path.pt")

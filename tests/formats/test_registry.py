@@ -1,0 +1,228 @@
+"""Detection: a folder, a file of it, a folder around one SAE; and what is neither."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
+from saewidgets.formats import convert, describe, detect_format, formats, load_sae, save_sae, validate
+from saewidgets.formats.header import FIRST_READ, read_header
+from saewidgets.formats.registry import find_all, get
+from saewidgets.formats.source import MAX_FILES, FolderSource, alone
+from saewidgets.sae import create_sae
+from tests.formats.samples import D_IN, D_SAE, SAMPLES, saelens, weights, write
+from tests.formats.test_pickled import CountingSource
+
+every = pytest.mark.parametrize("name", SAMPLES)
+
+
+def made(name: str, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return SAMPLES[name](folder)
+
+
+@every
+def test_each_format_is_told_from_the_others(name: str, tmp_path: Path) -> None:
+    path = made(name, tmp_path / "sae")
+    source = FolderSource(path)
+    assert next(format.name for format in formats() if format.matches(source)) == name
+    assert detect_format(path) == detect_format(str(path)) == name
+
+
+@every
+def test_any_file_of_an_sae_means_the_sae(name: str, tmp_path: Path) -> None:
+    made(name, tmp_path / "sae")
+    for file in (tmp_path / "sae").rglob("*"):
+        if file.is_file():
+            assert detect_format(file) == name, file
+
+
+@every
+def test_a_folder_around_one_sae_means_the_sae(name: str, tmp_path: Path) -> None:
+    path = made(name, tmp_path / "runs" / "first")
+    (tmp_path / "runs" / "README.md").write_text("notes")
+    assert detect_format(tmp_path) == name
+    assert load_sae(tmp_path).d_in == load_sae(path).d_in
+
+
+@every
+def test_what_is_described_is_what_is_loaded(name: str, tmp_path: Path) -> None:
+    path = made(name, tmp_path)
+    about, sae = describe(path), load_sae(path)
+    assert (about.format, about.d_in, about.d_sae, about.d_out) == (name, sae.d_in, sae.d_sae, sae.d_out)
+    assert about.architecture == sae.cfg.architecture
+    assert about.dtype == "float32"
+    home = path if path.is_dir() else path.parent
+    assert about.size_bytes == sum((home / file).stat().st_size for file in about.files)
+    settings = sae.cfg.model_dump()
+    assert {key: settings[key] for key in about.settings} == dict(about.settings)
+    assert validate(path) == []
+    json.dumps(dict(about.config))
+
+
+def test_several_saes_are_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        made("saelens", tmp_path / name)
+    with pytest.raises(FormatError, match="holds 2 SAEs: a, b"):
+        load_sae(tmp_path)
+    made("qwen_scope", tmp_path / "c")
+    found = {(item.path, item.format.name) for item in find_all(FolderSource(tmp_path))}
+    assert found == {
+        ("a", "saelens"), ("b", "saelens"), ("c/SAE-Res-Qwen3-1.7B-Base-W1K-L0_4/layer3.sae.pt", "qwen_scope"),
+    }
+
+
+def test_single_files_side_by_side(tmp_path: Path) -> None:
+    path = made("ghosttrack", tmp_path)
+    shutil.copyfile(path, tmp_path / "sae_layer_4_best.pt")
+    with pytest.raises(FormatError, match=r"2 SAEs: sae_layer_3_best\.pt, sae_layer_4_best\.pt"):
+        load_sae(tmp_path)
+    assert load_sae(path).d_in == D_IN
+
+
+def test_an_sae_below_an_sae_is_a_part_of_it(tmp_path: Path) -> None:
+    made("saelens", tmp_path)
+    made("saelens", tmp_path / "checkpoints" / "100")
+    assert [item.path for item in find_all(FolderSource(tmp_path))] == [""]
+
+
+def test_unknown_formats_are_named() -> None:
+    assert get("saelens").title == "SAELens"
+    with pytest.raises(ConfigError, match=r"'gguf'.*saelens"):
+        get("gguf")
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    for path in (tmp_path / "none", "x" * 5000, "a\0b"):
+        with pytest.raises(NotFoundError):
+            detect_format(path)
+    assert "no such file" in validate(tmp_path / "none")[0]
+
+
+def test_validate_says_what_is_wrong(tmp_path: Path) -> None:
+    folder = made("saelens", tmp_path / "sae")
+    (folder / "sae_weights.safetensors").write_bytes(b"short")
+    assert len(validate(folder)) == 1
+    assert "sae_weights.safetensors" in validate(folder)[0]
+
+
+# --- sources ---------------------------------------------------------------------------------------------------------
+
+
+def test_links_out_of_a_folder_are_not_followed(tmp_path: Path) -> None:
+    outside = made("saelens", tmp_path / "outside")
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    for name in ("cfg.json", "sae_weights.safetensors"):
+        (inside / name).symlink_to(outside / name)
+    (inside / "folder").symlink_to(outside)
+    assert FolderSource(inside).files() == {}
+    with pytest.raises(FormatError, match="holds nothing"):
+        load_sae(inside)
+    for name in ("cfg.json", "../outside/cfg.json", "folder/cfg.json"):
+        with pytest.raises(StorageError, match="leads out"):
+            FolderSource(inside).read(name)
+
+
+def test_the_cache_of_the_hub_is_followed_into_its_blobs(tmp_path: Path) -> None:
+    repo = tmp_path / "models--owner--name"
+    snapshot = repo / "snapshots" / ("0" * 40) / "layer_3"
+    snapshot.mkdir(parents=True)
+    (repo / "blobs").mkdir()
+    for path in made("saelens", tmp_path / "plain").iterdir():
+        shutil.copyfile(path, repo / "blobs" / f"hash-of-{path.name}")
+        (snapshot / path.name).symlink_to(Path("../../../blobs") / f"hash-of-{path.name}")
+    assert load_sae(snapshot).d_sae == D_SAE
+    assert detect_format(snapshot.parent) == "saelens"
+    (snapshot / "cfg.json").unlink()
+    (snapshot / "cfg.json").symlink_to(tmp_path / "plain" / "cfg.json")
+    with pytest.raises(FormatError):
+        load_sae(snapshot)
+
+
+def test_one_file_of_a_source(tmp_path: Path) -> None:
+    made("saelens", tmp_path / "a" / "b")
+    source = FolderSource(tmp_path)
+    one = alone(source, "a/b/cfg.json")
+    assert list(one.files()) == ["cfg.json"]
+    assert one.read("cfg.json", 1, 4) == source.read("a/b/cfg.json", 1, 4)
+    assert one.label.endswith("a/b")
+
+
+def test_a_folder_with_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saewidgets.formats.source.MAX_FILES", 5)
+    assert MAX_FILES > 5
+    for i in range(6):
+        (tmp_path / f"{i}").touch()
+    with pytest.raises(FormatError, match="more than 5 files"):
+        detect_format(tmp_path)
+    path = made("ghosttrack", tmp_path / "one")
+    shutil.move(path, tmp_path / path.name)
+    assert detect_format(tmp_path / path.name) == "ghosttrack"  # a crowded folder does not matter to a single file
+
+
+def test_a_header_is_read_in_at_most_two_reads(tmp_path: Path) -> None:
+    saelens(tmp_path)
+    source = CountingSource(tmp_path)
+    assert read_header(source, "sae_weights.safetensors").tensors["W_enc"].shape == (D_IN, D_SAE)
+    assert len(source.reads) == 1
+    many = weights() | {f"extra_{'x' * 200}_{i}": weights()["b_dec"] for i in range(300)}
+    write(tmp_path / "long", None, "sae.safetensors", many)
+    source = CountingSource(tmp_path / "long")
+    assert len(read_header(source, "sae.safetensors").tensors) == len(many)
+    assert len(source.reads) == 2
+    assert source.reads[0] == FIRST_READ
+
+
+# --- convert ---------------------------------------------------------------------------------------------------------
+
+
+@every
+def test_every_format_becomes_saelens_or_says_why_not(name: str, tmp_path: Path) -> None:
+    path = made(name, tmp_path / "sae")
+    first = load_sae(path)
+    written = convert(path, tmp_path / "converted")
+    again = load_sae(written)
+    assert detect_format(written) == "saelens"
+    assert again.cfg.model_dump() == first.cfg.model_dump()
+    for key, tensor in first.inference_tensors().items():
+        assert (tensor == again.inference_tensors()[key]).all(), key
+    assert again.metadata["converted_from"] == name
+    for key in ("model_name", "hook_name"):
+        assert again.metadata.get(key) == first.metadata.get(key)
+
+
+def test_what_cannot_be_expressed_is_said_and_nothing_is_written(tmp_path: Path) -> None:
+    path = made("saelens_legacy", tmp_path / "sae")  # top-k with layer norm
+    with pytest.raises(FormatError, match="sparsify cannot express this SAE: it normalises"):
+        convert(path, tmp_path / "out", "sparsify")
+    with pytest.raises(ConfigError, match="'gguf'"):
+        convert(path, tmp_path / "out", "gguf")
+    with pytest.raises(FormatError, match="same folder"):
+        convert(path, path)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["sae"]
+
+
+def test_an_sae_is_not_converted_over_other_files(tmp_path: Path) -> None:
+    path = made("gemma_scope", tmp_path / "sae")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").write_bytes(b"meow")
+    with pytest.raises(StorageError, match=r"cat\.png"):
+        convert(path, tmp_path / "photos")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("format", [f.name for f in formats() if f.save is not None])
+@pytest.mark.parametrize("name", ["W_dec", "b_enc"])
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path, format: str, name: str, value: float) -> None:
+    sae = create_sae("topk", 8, d_sae=16, k=2)
+    with torch.no_grad():
+        sae.get_parameter(name).view(-1)[3] = value
+    with pytest.raises(FormatError, match=rf"{name}: It contains NaN or infinity.*Nothing was written"):
+        save_sae(sae, tmp_path / "out", format)
+    assert list(tmp_path.iterdir()) == []

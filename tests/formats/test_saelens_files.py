@@ -1,0 +1,255 @@
+"""SAELens' files of every architecture and age against what sae-lens itself makes of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from saewidgets.errors import FormatError
+from saewidgets.formats import convert, describe, detect_format, load_sae, read_log_density, save_sae, validate
+from saewidgets.sae import InferenceJumpReLU, inference_architectures
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+
+
+def names(folder: str) -> list[str]:
+    return sorted(path.name for path in (GOLDEN / folder).iterdir() if path.is_dir())
+
+
+def edit(folder: Path, file: str = "cfg.json", **changes: Any) -> None:
+    data = json.loads((folder / file).read_text())
+    data |= changes
+    (folder / file).write_text(json.dumps({key: value for key, value in data.items() if value is not ...}))
+
+
+def assert_as_recorded(folder: Path, path: Path, tolerance: float = 1e-5) -> None:
+    """The SAE at `path` computes what sae-lens wrote into `folder`."""
+    expected = load_file(folder / "expected.safetensors")
+    sae = load_sae(path)
+    f, y = sae.encode(expected["x"]).float(), sae(expected["x"]).float()
+    for found, recorded in ((f, expected["f"]), (y, expected["y"])):
+        assert found.shape == recorded.shape
+        assert float((found - recorded).norm()) <= tolerance * float(recorded.norm())
+
+
+def test_the_goldens_cover_what_sae_lens_saves() -> None:
+    architectures = {json.loads((GOLDEN / "saelens_inference" / name / "cfg.json").read_text())["architecture"]
+                     for name in names("saelens_inference")}
+    assert architectures >= {"gated", "abstopk", "transcoder", "skip_transcoder", "matching_pursuit", "temporal"}
+    assert architectures <= set(inference_architectures())
+    stored = {json.loads((GOLDEN / "saelens_checkpoints" / name / "cfg.json").read_text())["architecture"]
+              for name in names("saelens_checkpoints")}
+    assert stored == {
+        "standard", "gated", "topk", "abstopk", "jumprelu", "batchtopk", "matryoshka_batchtopk", "matching_pursuit",
+    }
+
+
+@pytest.mark.parametrize("name", names("saelens_inference"))
+def test_inference_files_of_every_architecture(name: str, tmp_path: Path) -> None:
+    folder = GOLDEN / "saelens_inference" / name
+    assert detect_format(folder) == "saelens"
+    assert_as_recorded(folder, folder)
+    written = convert(folder, tmp_path / "again")
+    assert_as_recorded(folder, written)
+    assert json.loads((written / "cfg.json").read_text())["metadata"]["sae_lens_version"] == "6.54.12"
+    first, again = load_sae(folder), load_sae(written)
+    assert type(again) is type(first)
+    assert again.cfg == first.cfg
+    for key, tensor in first.inference_tensors().items():
+        assert torch.equal(tensor, again.inference_tensors()[key]), key
+
+
+@pytest.mark.parametrize("name", names("saelens_checkpoints"))
+def test_checkpoints_are_brought_into_the_form_of_inference(name: str, tmp_path: Path) -> None:
+    folder = GOLDEN / "saelens_checkpoints" / name
+    tolerance = 2e-2 if "bfloat16" in name else 1e-5
+    assert_as_recorded(folder, folder, tolerance)
+    assert validate(folder) == []
+    assert_as_recorded(folder, convert(folder, tmp_path / "final"), tolerance)
+    about = describe(folder)
+    folded = any("folded into the weights" in note for note in about.notes)
+    assert folded == ("scaled" in name or "whitened" in name)
+    assert load_sae(folder).metadata["hook_name"] == "blocks.3.hook_resid_post"
+    assert about.architecture == {"batchtopk": "jumprelu", "matryoshka": "jumprelu"}.get(
+        name.split("_")[0], load_sae(folder).cfg.architecture
+    )
+
+
+@pytest.mark.parametrize("name", names("saelens_legacy"))
+def test_files_of_before_version_6(name: str, tmp_path: Path) -> None:
+    folder = GOLDEN / "saelens_legacy" / name
+    assert detect_format(folder) == "saelens_legacy"
+    assert_as_recorded(folder, folder)
+    assert validate(folder) == []
+    assert_as_recorded(folder, convert(folder, tmp_path / "modern"))
+    assert detect_format(tmp_path / "modern") == "saelens"
+
+
+# --- traps -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def legacy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(GOLDEN / "saelens_legacy" / "standard", tmp_path / "legacy"))
+
+
+@pytest.fixture
+def scaled(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(GOLDEN / "saelens_checkpoints" / "standard_scaled", tmp_path / "scaled"))
+
+
+def test_metadata_of_older_files_comes_along(legacy: Path) -> None:
+    metadata = load_sae(legacy).metadata
+    assert metadata["model_name"] == "gpt2-small"
+    assert metadata["neuronpedia_id"] == "gpt2-small/2-res-jb"
+    assert "device" not in metadata
+    about = describe(legacy)
+    assert (about.model, about.hook_name, about.dtype) == ("gpt2-small", "blocks.2.hook_resid_pre", "float32")
+
+
+def test_metadata_that_sae_lens_forgets_is_kept(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(GOLDEN / "saelens_legacy" / "nested_without_version", tmp_path / "sae"))
+    edit(folder, hook_name=...)
+    assert load_sae(folder).metadata["hook_name"] == "blocks.9.hook_mlp_out"
+    assert any("no version" in note for note in describe(folder).notes)
+
+
+def test_top_k_without_k_is_not_taken_for_relu(legacy: Path) -> None:
+    edit(legacy, activation_fn_str="topk")
+    with pytest.raises(FormatError, match=r"activation_fn_kwargs\.k.*k is missing"):
+        load_sae(legacy)
+
+
+def test_another_activation_function_is_not_taken_for_relu(legacy: Path) -> None:
+    edit(legacy, activation_fn_str="tanh-relu")
+    with pytest.raises(FormatError, match=r"activation_fn_str.*tanh-relu"):
+        load_sae(legacy)
+
+
+def test_a_fine_tuned_factor_is_folded_into_the_decoder(legacy: Path) -> None:
+    path = legacy / "sae_weights.safetensors"
+    x = load_file(legacy / "expected.safetensors")["x"]
+    plain = load_sae(legacy)
+    factor = torch.linspace(0.5, 2, plain.d_sae)
+    save_file(load_file(path) | {"scaling_factor": factor}, path)
+    with pytest.raises(FormatError, match=r"scaling_factor.*finetuning_scaling_factor is not set"):
+        load_sae(legacy)
+    edit(legacy, finetuning_scaling_factor=True)
+    sae = load_sae(legacy)
+    assert torch.equal(sae.encode(x), plain.encode(x))
+    assert torch.allclose(sae(x), plain.decode(plain.encode(x) * factor), atol=1e-6)
+    assert any("fine-tuned" in note for note in sae.metadata["notes"])
+
+
+def test_an_average_scale_that_may_be_missing_is_said(scaled: Path) -> None:
+    (scaled / "activation_scaler.json").unlink()
+    assert any("average scale" in note for note in describe(scaled).notes)
+    assert any("average scale" in note for note in load_sae(scaled).metadata["notes"])
+
+
+def test_whitening_without_its_matrices_is_refused(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(GOLDEN / "saelens_checkpoints" / "topk_whitened", tmp_path / "sae"))
+    (folder / "activation_whitening.safetensors").unlink()
+    for look in (describe, load_sae):
+        with pytest.raises(FormatError, match=r"normalize_activations.*whitened.*activation_whitening\.safetensors"):
+            look(folder)
+
+
+def test_a_scale_that_contradicts_the_configuration_is_refused(scaled: Path) -> None:
+    edit(scaled, normalize_activations="none")
+    with pytest.raises(FormatError, match=r"activation_scaler\.json: scaling_factor"):
+        load_sae(scaled)
+
+
+@pytest.mark.parametrize("factor", [0, -1.0, 1e300, "1", True])
+def test_a_scale_that_makes_no_sense_is_refused(scaled: Path, factor: Any) -> None:
+    edit(scaled, "activation_scaler.json", scaling_factor=factor)
+    with pytest.raises(FormatError, match=r"activation_scaler\.json: scaling_factor"):
+        load_sae(scaled)
+
+
+def test_tensors_of_several_dtypes_get_the_configured_one() -> None:
+    folder = GOLDEN / "saelens_checkpoints" / "jumprelu_bfloat16"
+    assert load_file(folder / "sae_weights.safetensors")["threshold"].dtype == torch.float32
+    sae = load_sae(folder)
+    assert isinstance(sae, InferenceJumpReLU)
+    assert sae.threshold.dtype == sae.W_enc.dtype == torch.bfloat16
+    assert load_sae(folder, dtype=torch.float32).threshold.dtype == torch.float32
+    assert describe(folder).dtype == "bfloat16"
+
+
+def test_a_logarithm_of_a_zero_threshold(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(GOLDEN / "saelens_checkpoints" / "jumprelu_log_threshold", tmp_path / "sae"))
+    path = folder / "sae_weights.safetensors"
+    tensors = load_file(path)
+    tensors["log_threshold"][0] = float("-inf")
+    save_file(tensors, path)
+    assert float(load_sae(folder).threshold[0]) == 0.0  # type: ignore[arg-type]
+    tensors["log_threshold"][0] = 1000.0
+    save_file(tensors, path)
+    with pytest.raises(FormatError, match="threshold: It contains NaN or infinity"):
+        load_sae(folder)
+
+
+def test_heads_are_read_side_by_side_or_apart() -> None:
+    folder = GOLDEN / "saelens_legacy" / "hook_z"
+    sae = load_sae(folder)
+    x = load_file(folder / "expected.safetensors")["x"]
+    assert describe(folder).settings["reshape_activations"] == "hook_z"
+    assert torch.allclose(sae(x).flatten(-2), sae(x.flatten(-2)))
+
+
+# --- density ---------------------------------------------------------------------------------------------------------
+
+
+def test_density_is_read_and_converted(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(GOLDEN / "saelens_checkpoints" / "standard_plain", tmp_path / "sae"))
+    stored = load_file(folder / "sparsity.safetensors")["sparsity"]
+    found = read_log_density(folder)
+    assert found is not None
+    assert torch.allclose(found, stored.clamp(-10, 0))
+    again = read_log_density(convert(folder, tmp_path / "again"))
+    assert again is not None
+    assert torch.equal(found, again)
+    stored[:3] = torch.tensor([float("nan"), float("-inf"), 5.0])
+    save_file({"sparsity": stored}, folder / "sparsity.safetensors")
+    assert read_log_density(folder)[:3].tolist() == [-10, -10, 0]  # type: ignore[index]
+    save_file({"density": stored}, folder / "sparsity.safetensors")
+    with pytest.raises(FormatError, match="sparsity"):
+        read_log_density(folder)
+    (folder / "sparsity.safetensors").unlink()
+    assert read_log_density(folder) is None
+
+
+# --- what cannot be written ------------------------------------------------------------------------------------------
+
+
+def test_what_sae_lens_does_not_have_is_refused_by_name(tmp_path: Path) -> None:
+    from saewidgets.sae import inference_sae
+
+    tensors = {
+        "W_enc": torch.rand(8, 16), "b_enc": torch.rand(16), "W_dec": torch.rand(16, 8), "b_dec": torch.rand(8),
+    }
+    sae = inference_sae("groupmax", 8, tensors, k=4)
+    with pytest.raises(FormatError, match=r"no architecture 'groupmax'.*standard, gated, topk"):
+        save_sae(sae, tmp_path / "sae")
+    heads = inference_sae("standard", 8, tensors, reshape_activations="hook_z")
+    heads.metadata["hook_name"] = "model.layers.3.self_attn"
+    with pytest.raises(FormatError, match="_z"):
+        save_sae(heads, tmp_path / "sae")
+    plain = inference_sae("standard", 8, tensors)
+    plain.metadata["notes"] = ["x" * (1 << 20)]
+    with pytest.raises(FormatError, match="metadata"):
+        save_sae(plain, tmp_path / "sae")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_format_is_only_read(tmp_path: Path, legacy: Path) -> None:
+    with pytest.raises(FormatError, match="'saelens_legacy' is only read"):
+        convert(legacy, tmp_path / "new", "saelens_legacy")
