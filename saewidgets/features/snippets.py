@@ -74,7 +74,7 @@ def make_snippet(
     while at > 0 and not pieces[at]:  # within a character that several tokens share
         at -= 1
     left, token, right = "".join(pieces[:at]), pieces[at], "".join(pieces[at + 1 :])
-    word, previous, following = _words(left, token, right)
+    word, previous, following = words_around(left, token, right)
     return Snippet(
         before=left, token=token, after=right, value=float(value), context=int(context), position=int(position),
         word=word, previous=previous, following=following, token_id=int(tokens[position]),
@@ -93,7 +93,7 @@ def distinct(snippets: Iterable[Snippet]) -> list[Snippet]:
     return found
 
 
-def _words(left: str, token: str, right: str) -> tuple[str, str, str]:
+def words_around(left: str, token: str, right: str) -> tuple[str, str, str]:
     """The word around `token`, the one before it and the one after it, normalised."""
     lead, body = _split_space(token)
     head = "" if lead or not body else _last_partial(left)

@@ -3,7 +3,7 @@
 from saewidgets.lm.facts import ModelFacts, model_facts
 from saewidgets.lm.hookpoints import HookError, HookPoint, find_blocks, hook_points, resolve_hook
 from saewidgets.lm.hooks import before_head, capture, evaluating, forward, hooked, input_device, spliced
-from saewidgets.lm.loading import LoadedModel, load_model, wrap_model
+from saewidgets.lm.loading import LoadedModel, load_model, load_tokenizer, wrap_model
 from saewidgets.lm.tokens import SpecialTokens, TokenText, special_tokens
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "hooked",
     "input_device",
     "load_model",
+    "load_tokenizer",
     "model_facts",
     "resolve_hook",
     "special_tokens",

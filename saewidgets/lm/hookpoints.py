@@ -1,15 +1,26 @@
 """Hook names ↔ modules: where in a transformers model `blocks.L.hook_…` is.
 
 A decoder-only transformer is a list of blocks that read from and add to the residual stream. Four sites have names
-(those of TransformerLens):
+(those of TransformerLens), and these are what SAEs are trained on here:
 
-- ``hook_resid_pre``: the residual stream that enters block L (the block's input);
-- ``hook_attn_out``: what attention adds to it;
-- ``hook_mlp_out``: what the MLP adds to it;
-- ``hook_resid_post``: the residual stream that leaves block L (the block's output), before any final norm.
+- ``blocks.L.hook_resid_pre``: the residual stream that enters block L (the block's input);
+- ``blocks.L.hook_attn_out``: what attention adds to it;
+- ``blocks.L.hook_mlp_out``: what the MLP adds to it;
+- ``blocks.L.hook_resid_post``: the residual stream that leaves block L (the block's output), before any final norm.
+
+Published SAEs also read elsewhere:
+
+- ``hook_embed``: the token embeddings, before any position embedding is added. Gemma multiplies its embeddings by
+  √d_model, and it is the product that is meant, as in TransformerLens;
+- ``blocks.L.attn.hook_z``: what the heads put out, before the output projection. Flat, [batch, context, heads ·
+  d_head], where TransformerLens has [batch, context, heads, d_head] (`HookPoint.as_heads` makes that of it);
+- ``blocks.L.ln2.hook_normalized``: what the norm before the MLP puts out, its gain and bias applied, as Gemma Scope's
+  transcoders read it (TransformerLens' hook of that name stands before them);
+- ``blocks.L.mlp.hook_in``: what enters the MLP: the same, except where there is no norm (OLMo 2) or where attention and
+  MLP share one (GPT-J, Phi).
 
 The block list is found by shape (the `ModuleList` with one entry per layer), so a new architecture needs an entry
-here only if its attention or MLP has an unusual name.
+here only if one of its parts has an unusual name.
 """
 
 from __future__ import annotations
@@ -18,20 +29,40 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from saewidgets.errors import NotFoundError
 from saewidgets.lm.shape import text_config
 
-Site = Literal["resid_pre", "resid_post", "mlp_out", "attn_out"]
+Site = Literal["resid_pre", "resid_post", "mlp_out", "attn_out", "embed", "attn_z", "ln2_normalized", "mlp_in"]
 
 SITES: tuple[Site, ...] = ("resid_pre", "attn_out", "mlp_out", "resid_post")
-_NAME = re.compile(r"blocks\.(\d+)\.hook_(resid_pre|resid_post|mlp_out|attn_out)")
+
+# Site → hook name within a block, in the order in which they are computed.
+_IN_BLOCK: dict[Site, str] = {
+    "resid_pre": "hook_resid_pre",
+    "attn_z": "attn.hook_z",
+    "attn_out": "hook_attn_out",
+    "ln2_normalized": "ln2.hook_normalized",
+    "mlp_in": "mlp.hook_in",
+    "mlp_out": "hook_mlp_out",
+    "resid_post": "hook_resid_post",
+}
+_BY_NAME = {name: site for site, name in _IN_BLOCK.items()}
+_NAME = re.compile(rf"blocks\.(\d+)\.({'|'.join(map(re.escape, _BY_NAME))})")
+_EMBED = "hook_embed"
 
 # Submodules of a block whose output is what is added to the residual stream; the first that exists is taken. Norms that
 # stand after the sublayer come first (Gemma 2 and 3, OLMo 2, GLM 4), since it is their output that is added.
 _ATTN_OUT = ("post_self_attn_layernorm", "attn", "self_attn", "attention", "self_attention")
 _MLP_OUT = ("post_mlp_layernorm", "post_feedforward_layernorm", "mlp", "feed_forward", "ffn", "block_sparse_moe", "fc2")
+
+# Submodules whose input is read: the attention's output projection, and the MLP (of OPT: its first layer).
+_ATTENTION = ("attn", "self_attn", "attention", "self_attention")
+_PROJECTION = ("o_proj", "c_proj", "out_proj", "dense", "attention.out_proj", "wo")
+_MLP_IN = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "fc1")
+# The norm before the MLP. Falcon may have one for each sublayer (`ln_mlp`).
+_LN2 = ("pre_feedforward_layernorm", "ln_2", "ln_mlp", "post_attention_layernorm", "final_layer_norm")
 
 # Architectures whose attention and MLP modules add the residual themselves: look one level deeper.
 _BY_MODEL_TYPE: dict[str, dict[str, str]] = {
@@ -49,11 +80,13 @@ class HookPoint:
 
     Attributes:
         name: the hook name.
-        layer: L.
-        site: which of the four.
-        module: the module whose input (``resid_pre``) or output (all others) is the activation.
-        block: the block it belongs to.
+        layer: L; 0 for ``hook_embed``.
+        site: which one.
+        module: the module whose input or output is the activation.
+        block: the block it belongs to (the first one for ``hook_embed``).
         width: last dimension of the activation.
+        kind: whether the activation is what goes into `module` or what comes out of it.
+        heads: for ``attn.hook_z``, how many heads lie side by side in it, where the model says so.
     """
 
     name: str
@@ -62,11 +95,21 @@ class HookPoint:
     module: nn.Module
     block: nn.Module
     width: int
+    kind: Literal["input", "output"] = "output"
+    heads: int | None = None
 
-    @property
-    def kind(self) -> Literal["input", "output"]:
-        """Whether the activation is what goes into `module` or what comes out of it."""
-        return "input" if self.site == "resid_pre" else "output"
+    def as_heads(self, activation: Tensor) -> Tensor:
+        """``[..., heads · d_head]`` → ``[..., heads, d_head]``.
+
+        Raises:
+            HookError: this is no ``attn.hook_z``, or the number of heads is not known.
+        """
+        if self.heads is None:
+            raise HookError(
+                f"{self.name} has no heads that are known.", where="hook_name", hint="Use blocks.L.attn.hook_z."
+            )
+        split: Tensor = activation.unflatten(-1, (self.heads, -1))
+        return split
 
 
 def find_blocks(model: nn.Module) -> nn.ModuleList:
@@ -105,29 +148,56 @@ def _submodule(block: nn.Module, path: str) -> nn.Module | None:
     return found if isinstance(found, nn.Module) else None
 
 
+def _first(block: nn.Module, names: tuple[str, ...]) -> nn.Module | None:
+    return next((module for name in names if (module := _submodule(block, name)) is not None), None)
+
+
 def _site_module(model: nn.Module, block: nn.Module, site: Site) -> nn.Module | None:
     if site in ("resid_pre", "resid_post"):
         return block
     special = _BY_MODEL_TYPE.get(getattr(text_config(model), "model_type", ""), {}).get(site)
     if special is not None:
         return _submodule(block, special)
+    if site == "attn_z":
+        attention = _first(block, _ATTENTION)
+        return None if attention is None else _first(attention, _PROJECTION)
+    if site == "mlp_in":
+        return _first(block, _MLP_IN)
+    if site == "ln2_normalized":
+        return _norm_before_mlp(block)
     names: tuple[str, ...] = _ATTN_OUT if site == "attn_out" else _MLP_OUT
     # `post_attention_layernorm` is the norm before the MLP in most models, but the norm after attention in those that
     # also have one after the MLP.
     if site == "attn_out" and _submodule(block, "post_feedforward_layernorm") is not None:
         names = ("post_attention_layernorm", *names)
-    for name in names:
-        if (module := _submodule(block, name)) is not None:
-            return module
-    return None
+    return _first(block, names)
 
 
-def hook_points(model: nn.Module) -> list[str]:
-    """All hook names of `model`, layer by layer in the order in which they are computed."""
-    return [
-        f"blocks.{layer}.hook_{site}"
+def _norm_before_mlp(block: nn.Module) -> nn.Module | None:
+    if getattr(block, "do_layer_norm_before", True) is False:
+        return None  # opt-350m: its norms stand after the sublayers
+    found = _first(block, _LN2)
+    after_attention = found is not None and found is _submodule(block, "post_attention_layernorm")
+    if after_attention and _submodule(block, "post_feedforward_layernorm") is not None:
+        return None  # OLMo 2: likewise
+    return found
+
+
+def _embedding(model: nn.Module) -> nn.Module | None:
+    get: Any = getattr(model, "get_input_embeddings", None)
+    module = get() if callable(get) else None
+    return module if isinstance(module, nn.Module) else None
+
+
+def hook_points(model: nn.Module, *, published: bool = False) -> list[str]:
+    """Hook names of `model`, layer by layer in the order in which they are computed: the four sites per block that are
+    trained on, or with `published` also those that only SAEs of others read."""
+    names = [_EMBED] if published and _embedding(model) is not None else []
+    wanted = _IN_BLOCK if published else SITES
+    return names + [
+        f"blocks.{layer}.{_IN_BLOCK[site]}"
         for layer, block in enumerate(find_blocks(model))
-        for site in SITES
+        for site in wanted
         if _site_module(model, block, site) is not None
     ]
 
@@ -139,28 +209,59 @@ def resolve_hook(model: nn.Module, hook_name: str) -> HookPoint:
         HookError: the name has another form, the layer is out of range, or the model has no such site.
     """
     blocks = find_blocks(model)
+    if hook_name == _EMBED:
+        return _embed_point(model, blocks[0])
     match = _NAME.fullmatch(hook_name)
     if match is None:
         raise HookError(
             f"{hook_name!r} is not a hook name.",
             where="hook_name",
             hint=f"Use blocks.LAYER.hook_SITE with SITE one of {', '.join(SITES)} "
-            f"and LAYER from 0 to {len(blocks) - 1}.",
+            f"and LAYER from 0 to {len(blocks) - 1}; published SAEs also read {_EMBED} and blocks.LAYER. with "
+            f"{', '.join(name for site, name in _IN_BLOCK.items() if site not in SITES)}.",
         )
-    layer = int(match[1])
-    site: Site = match[2]  # type: ignore[assignment]  # the pattern allows only these
+    layer, site = int(match[1]), _BY_NAME[match[2]]
     if layer >= len(blocks):
         raise HookError(
             f"There is no layer {layer}: the model has {len(blocks)} layers.",
             where="hook_name",
             hint=f"Choose a layer from 0 to {len(blocks) - 1}.",
         )
-    module = _site_module(model, blocks[layer], site)
+    block = blocks[layer]
+    module = _site_module(model, block, site)
     if module is None:
-        known = [s for s in SITES if _site_module(model, blocks[layer], s) is not None]
+        known = [name for s, name in _IN_BLOCK.items() if _site_module(model, block, s) is not None]
         raise HookError(
-            f"hook_{site} is not known for {type(blocks[layer]).__name__}.",
+            f"{match[2]} is not known for {type(block).__name__}.",
             where="hook_name",
-            hint=f"This model has {', '.join('hook_' + s for s in known)}.",
+            hint=f"This model has {', '.join(known)}.",
         )
-    return HookPoint(hook_name, layer, site, module, blocks[layer], int(text_config(model).hidden_size))
+    config = text_config(model)
+    width, heads = int(config.hidden_size), None
+    if site == "attn_z":
+        width = _input_width(module) or width
+        count = getattr(config, "num_attention_heads", None)
+        heads = count if isinstance(count, int) and count > 0 and width % count == 0 else None
+    kind: Literal["input", "output"] = "input" if site in ("resid_pre", "attn_z", "mlp_in") else "output"
+    return HookPoint(hook_name, layer, site, module, block, width, kind, heads)
+
+
+def _input_width(projection: nn.Module) -> int | None:
+    """How wide the input of a linear layer is; GPT-2's (`Conv1D`) stores its weight the other way round."""
+    found = getattr(projection, "in_features", None)
+    if isinstance(found, int):
+        return found
+    out, weight = getattr(projection, "nf", None), getattr(projection, "weight", None)
+    return int(weight.shape[0]) if isinstance(out, int) and isinstance(weight, Tensor) else None
+
+
+def _embed_point(model: nn.Module, first: nn.Module) -> HookPoint:
+    module = _embedding(model)
+    if module is None:
+        raise HookError(f"{_EMBED} is not known for {type(model).__name__}.", where="hook_name")
+    config = text_config(model)
+    if getattr(config, "model_type", "") in ("gemma", "gemma2") and not hasattr(module, "embed_scale"):
+        # transformers 4 scales after the module; nothing else comes between it and the first block.
+        return HookPoint(_EMBED, 0, "embed", first, first, int(config.hidden_size), "input")
+    width = getattr(module, "embedding_dim", None)
+    return HookPoint(_EMBED, 0, "embed", module, first, int(width or config.hidden_size))

@@ -72,28 +72,33 @@ def hooked(point: HookPoint, fn: Callable[[Tensor], Tensor | None]) -> Iterator[
         if threading.get_ident() == owner:
             shape[:] = [_input_of(args, kwargs).shape]
 
+    def seen(found: Tensor) -> Tensor:
+        """Some blocks (OPT's MLP) flatten batch and context for a while."""
+        return found if found.dim() == 3 else found.view(*shape[0][:-1], found.shape[-1])
+
     def on_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if threading.get_ident() != owner:
             return None
-        new = fn(_input_of(args, kwargs))
+        found = _input_of(args, kwargs)
+        new = fn(seen(found))
         if new is None:
             return None
+        new = new.view(found.shape)
         return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
 
     def on_output(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if threading.get_ident() != owner:
             return None
         found = _first_tensor(output)
-        # Some blocks (OPT's MLP) flatten batch and context for a while.
-        new = fn(found if found.dim() == 3 else found.view(shape[0]))
+        new = fn(seen(found))
         return None if new is None else _with_first(output, new.view(found.shape))
 
     handles = []
     try:
+        handles.append(point.block.register_forward_pre_hook(before_block, with_kwargs=True))
         if point.kind == "input":
             handles.append(point.module.register_forward_pre_hook(on_input, with_kwargs=True))
         else:
-            handles.append(point.block.register_forward_pre_hook(before_block, with_kwargs=True))
             handles.append(point.module.register_forward_hook(on_output))
         yield
     finally:

@@ -115,6 +115,20 @@ def load_model(
     return wrap_model(model, tokenizer, name=name or _public_name(name_or_path))
 
 
+def load_tokenizer(name_or_path: str, *, revision: str | None = None) -> Any:
+    """The tokenizer of a model alone; no code of the repository is executed.
+
+    Args, errors: as for `load_model`.
+    """
+    local = is_local(name_or_path)
+    source = str(local_folder(name_or_path)) if local else name_or_path
+    common: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local}
+    with explained(name_or_path):
+        return transformers().AutoTokenizer.from_pretrained(
+            source, **common, **({} if revision is None else {"revision": revision})
+        )
+
+
 @contextmanager
 def _no_bars() -> Iterator[None]:
     """No "Loading weights" bar: from a background thread it would land below whatever cell ran last.

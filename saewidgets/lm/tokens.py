@@ -62,6 +62,32 @@ def _decoder_kinds(tokenizer: Any) -> set[str]:
     return {str(part.get("type")) for part in decoder.get("decoders", [decoder])}
 
 
+def pieces_of(datas: Iterable[bytes]) -> list[str]:
+    """One string per token from its bytes; together they are the text.
+
+    A character that several tokens share is given whole to the first of them, and the others are empty.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    pieces: list[str] = []
+    start: int | None = None  # the token that began a character which is not whole yet
+    for index, data in enumerate(datas):
+        pieces.append("")
+        # Where a new character begins, the unfinished one stays broken.
+        if start is not None and data and data[0] & 0xC0 != 0x80:
+            pieces[start] += decoder.decode(b"", final=True)
+            start = None
+        text = decoder.decode(data)
+        if start is not None and text:
+            pieces[start] += text[0]
+            text, start = text[1:], None
+        pieces[index] += text
+        if start is None and decoder.getstate()[0]:
+            start = index
+    if start is not None:
+        pieces[start] += decoder.decode(b"", final=True)
+    return pieces
+
+
 class TokenText:
     """Turns ids of one tokenizer into text, token by token.
 
@@ -106,26 +132,7 @@ class TokenText:
 
         A character that several tokens share is given whole to the first of them, and the others are empty.
         """
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        pieces: list[str] = []
-        start: int | None = None  # the token that began a character which is not whole yet
-        for index, token in enumerate(tokens):
-            data = self.bytes(int(token))
-            pieces.append("")
-            # Where a new character begins, the unfinished one stays broken.
-            if start is not None and data and data[0] & 0xC0 != 0x80:
-                pieces[start] += decoder.decode(b"", final=True)
-                start = None
-            text = decoder.decode(data)
-            if start is not None and text:
-                pieces[start] += text[0]
-                text, start = text[1:], None
-            pieces[index] += text
-            if start is None and decoder.getstate()[0]:
-                start = index
-        if start is not None:
-            pieces[start] += decoder.decode(b"", final=True)
-        return pieces
+        return pieces_of(self.bytes(int(token)) for token in tokens)
 
     def text(self, tokens: Sequence[int]) -> str:
         """The text of a run of tokens."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from saewidgets.config import TextCorpus, TrainingConfig
+from saewidgets.config import TrainingConfig
 from saewidgets.errors import FormatError, NotFoundError, StorageError
 
 FILE = "corpus.jsonl"
@@ -26,23 +26,8 @@ def to_row(config: TrainingConfig, folder: Path) -> dict[str, Any]:
     Raises:
         StorageError: it cannot be written.
     """
-    corpus = config.corpus
-    if not isinstance(corpus, TextCorpus) or sum(len(text) + _AROUND for text in corpus.strings) <= LARGE:
-        return config.to_data()
-    from saewidgets.training.environment import recorded  # torch: seconds to import
-
-    path = folder / FILE
-    try:
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            for text in corpus.strings:
-                file.write(json.dumps(text, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StorageError(
-            f"The text cannot be kept: {error.strerror or error}.", where=str(path), hint="Free some space."
-        ) from error
-    return recorded(config)
+    data = config.to_data()
+    return {**data, "corpus": corpus_to_row(data["corpus"], folder)}
 
 
 def from_row(data: Mapping[str, Any], folder: str | Path) -> TrainingConfig:
@@ -54,16 +39,47 @@ def from_row(data: Mapping[str, Any], folder: str | Path) -> TrainingConfig:
     """
     if not is_reference(data):
         return TrainingConfig.from_data(data)
-    from saewidgets.training.environment import recorded  # torch: seconds to import
+    return TrainingConfig.from_data({**data, "corpus": corpus_from_row(data["corpus"], folder)})
 
-    path, corpus = Path(folder) / FILE, data["corpus"]
-    config = TrainingConfig.from_data({**data, "corpus": {**corpus, "strings": _read(path)}})
-    if recorded(config)["corpus"]["strings"] != corpus["strings"]:
+
+def corpus_to_row(corpus: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The data of a corpus for a row; long text is written into `folder`.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    strings = corpus.get("strings") or ()
+    if sum(len(text) + _AROUND for text in strings) <= LARGE:
+        return dict(corpus)
+    from saewidgets.training.environment import text_digest  # torch: seconds to import
+
+    path = folder / FILE
+    try:
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            for text in strings:
+                file.write(json.dumps(text, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageError(
+            f"The text cannot be kept: {error.strerror or error}.", where=str(path), hint="Free some space."
+        ) from error
+    return {**corpus, "strings": text_digest(strings)}
+
+
+def corpus_from_row(corpus: Mapping[str, Any], folder: str | Path) -> dict[str, Any]:
+    """The data that `corpus_to_row` was given. Raises what `from_row` raises."""
+    if not is_reference({"corpus": corpus}):
+        return dict(corpus)
+    from saewidgets.training.environment import text_digest  # torch: seconds to import
+
+    path = Path(folder) / FILE
+    strings = _read(path)
+    if not all(isinstance(text, str) for text in strings) or text_digest(strings) != corpus["strings"]:
         raise FormatError(
-            "The text was changed after the training was started.", where=str(path),
-            hint="Start a new training with the text you want.",
+            "The text was changed after it was kept.", where=str(path), hint="Start again with the text you want."
         )
-    return config
+    return {**corpus, "strings": strings}
 
 
 def is_reference(data: Mapping[str, Any]) -> bool:
@@ -79,8 +95,8 @@ def _read(path: Path) -> list[Any]:
             return [json.loads(line) for line in file]
     except FileNotFoundError as error:
         raise NotFoundError(
-            "The text of this training is not here.", where=str(path),
-            hint="It is in the run's folder on the machine that started it. Or start a new training with the text.",
+            "The text of this run is not here.", where=str(path),
+            hint="It is in the run's folder on the machine that started it. Or start a new run with the text.",
         ) from error
     except OSError as error:
         raise StorageError(
@@ -88,5 +104,5 @@ def _read(path: Path) -> list[Any]:
         ) from error
     except ValueError as error:
         raise FormatError(
-            f"This is not the text of a training ({error}).", where=str(path), hint="Start a new training."
+            f"This is not the text of a run ({error}).", where=str(path), hint="Start a new run."
         ) from error

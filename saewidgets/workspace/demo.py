@@ -13,16 +13,16 @@ from saewidgets.config import (
 
 
 def demo_config() -> TrainingConfig:
-    """A TopK autoencoder on the middle of the embedded model."""
+    """A TopK autoencoder on what the first block of the embedded model passes on."""
     return TrainingConfig(
         model="demo",
         corpus=DemoCorpus(),
-        hook_name="blocks.1.hook_resid_post",
+        hook_name="blocks.0.hook_resid_post",
         context_size=256,
         sae=TopKConfig(d_sae=4096, k=32),
-        tokens=1_900_000,
+        tokens=2_600_000,
         batch_size=1024,
-        optimizer=OptimizerConfig(lr=2e-3),
+        optimizer=OptimizerConfig(lr=2.5e-3),
         activations=ActivationsConfig(model_batch_size=16, shuffle_tokens=65_536),
         evaluation=EvaluationConfig(tokens=16_384),
     )

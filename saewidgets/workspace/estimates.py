@@ -56,6 +56,11 @@ class _Speed:
 _speed = _Speed()
 
 
+def speed(device: str, dtype: str, busy: bool) -> float:
+    """Operations per second of matrix products; see `_Speed.get`."""
+    return _speed.get(device, dtype, busy)
+
+
 def matrix_rate(device: str, dtype: str, seconds: float = _PROBE_SECONDS) -> float:
     """Operations per second of square matrix products on a device, measured for about `seconds`."""
     import torch  # seconds to import

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+import unicodedata
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from saewidgets.errors import StorageError
+from saewidgets.errors import FormatError, StorageError
+
+DRAFT = ".incoming-"
+_DRAFT_SECONDS = 48 * 3600  # another process may still be writing into a younger one
 
 
 def prepare_folder(folder: Path) -> Path:
@@ -44,6 +52,42 @@ def inside(root: Path, path: Path) -> Path:
     return resolved
 
 
+def plain_name(name: str, where: str) -> str:
+    """`name` if it can become a path below a folder: relative, ``/`` between parts, no ``..``, no control characters.
+
+    Raises:
+        FormatError: it cannot; `where` says whose file it is.
+    """
+    parts = name.split("/")
+    strange = any(unicodedata.category(c) in ("Cc", "Cs") or c in '\\:*?"<>|' for c in name)
+    if strange or len(name) > 1_000 or any(part in ("", ".", "..") or len(part.encode()) > 250 for part in parts):
+        raise FormatError(
+            f"{name[:100]!r} cannot be the name of a file here.", where=where, hint="Rename the file, and try again."
+        )
+    return name
+
+
+@contextmanager
+def draft_folder(parent: Path) -> Iterator[Path]:
+    """A new folder in `parent`, for files on their way in; it is removed at the end unless it was renamed.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    draft = parent / f"{DRAFT}{uuid.uuid4().hex[:12]}"
+    try:
+        draft.mkdir(parents=True)
+    except OSError as error:
+        raise StorageError(
+            f"The workspace cannot be written: {error.strerror or error}.", where=str(parent),
+            hint="Check its permissions and the free space.",
+        ) from error
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)  # a leftover is swept when the workspace is opened
+
+
 def remove_tree(root: Path, folder: Path) -> int:
     """Delete `folder`, which must lie strictly inside `root`. Returns the bytes freed; a missing folder frees none."""
     target = inside(root, folder)
@@ -60,9 +104,16 @@ def remove_tree(root: Path, folder: Path) -> int:
 
 
 def sweep_trash(root: Path) -> None:
-    """Finish deletions that a crash cut short."""
+    """Finish deletions that a crash cut short, and remove what it left of files on their way in."""
     for leftover in root.glob("*/.deleted-*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in (*root.glob(f"*/{DRAFT}*"), *root.glob("*/.partial-*")):  # the latter by version 0.1.0
+        try:
+            forgotten = leftover.stat().st_mtime < time.time() - _DRAFT_SECONDS
+        except OSError:  # its owner has just finished
+            continue
+        if forgotten:
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def folder_size(folder: Path) -> int:

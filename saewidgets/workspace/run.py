@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig
-from saewidgets.errors import NotFoundError, StateError
+from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.jobs import Job
 from saewidgets.records import CheckpointRecord, ErrorInfo, Records, SAERecord, TrainingRecord
@@ -25,8 +25,17 @@ Time = float | datetime | None
 _LEVELS = {"info": "", "warning": "Warning: ", "error": "Error: "}
 
 
-def _unix(when: Time) -> float | None:
-    return when.timestamp() if isinstance(when, datetime) else when
+def _unix(when: Time, name: str) -> float | None:
+    if isinstance(when, datetime):
+        return when.timestamp()
+    if when is not None and (isinstance(when, bool) or not isinstance(when, int | float)):
+        raise ConfigError(f"{name} is {when!r}.", where=name, hint="Give a datetime or Unix seconds.")
+    return when
+
+
+def _not_negative(value: int | None, name: str) -> None:
+    if value is not None and value < 0:
+        raise ConfigError(f"{name} is {value}.", where=name, hint="Give 0 or more.")
 
 
 class Run:
@@ -78,7 +87,7 @@ class Run:
 
     def metrics(
         self,
-        names: Sequence[str] | None = None,
+        names: str | Sequence[str] | None = None,
         *,
         since: Time = None,
         until: Time = None,
@@ -89,16 +98,23 @@ class Run:
         """Recorded metrics in long form: columns ``step tokens time name value``, oldest first.
 
         Args:
-            names: which metrics (``["loss", "l0", "fvu"]``); None for all.
+            names: which metrics (``["loss", "l0", "fvu"]``, or one name); None for all.
             since, until: time range, Unix seconds or datetimes.
             min_step: from this step on.
             limit, offset: page of rows.
+
+        Raises:
+            ConfigError: a time, `limit` or `offset` cannot be one.
         """
+        _not_negative(limit, "limit")
+        _not_negative(offset, "offset")
+        first, last = _unix(since, "since"), _unix(until, "until")
         import pandas as pd  # costs half a second
 
         self._workspace.manager.flush()
         table = self._workspace.catalog.metrics.query(
-            self.id, names, since=_unix(since), until=_unix(until), min_step=min_step, limit=limit, offset=offset
+            self.id, [names] if isinstance(names, str) else names, since=first, until=last, min_step=min_step,
+            limit=limit, offset=offset,
         )
         frame = table.to_df()
         frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)

@@ -1,23 +1,28 @@
-"""`ws.saes`: the library of SAEs. Here: those trained in this workspace and brought in from a folder."""
+"""`ws.saes`: the library of SAEs, trained here, downloaded, or added from this machine."""
 
 from __future__ import annotations
 
-import shutil
-import uuid
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.catalog import new_sae_id
-from saewidgets.config.training import HOOK_NAME
-from saewidgets.errors import NotFoundError, StateError, StorageError
-from saewidgets.records import Records, SAERecord, TrainingRecord
-from saewidgets.workspace.files import folder_size, remove_tree
-from saewidgets.workspace.reading import trained_with
+from saewidgets.config.names import storable
+from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.records import Comparison, Records, SAERecord
+from saewidgets.workspace.library import adding, importing, locating, taking
+from saewidgets.workspace.library.files import folder_of, remove_files
+from saewidgets.workspace.library.origin import checked_name, checked_tags
+from saewidgets.workspace.library.unlisted import sweep, unlisted
+from saewidgets.workspace.listeners import Listeners
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from saewidgets.workspace.workspace import Workspace
 
-FOLDER = "saes"
+MAX_NOTES = 20_000
+_BEGINNING = re.compile(r"sae_.{4,}", re.DOTALL)  # of an id: shorter ones are typing errors, not intentions
 
 
 class SAEs:
@@ -26,6 +31,10 @@ class SAEs:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._rows = workspace.catalog.saes
+        self.changes = Listeners()
+        sweep(workspace)
+
+    # ------------------------------------------------------------------------------------------------ find
 
     def list(
         self,
@@ -34,17 +43,84 @@ class SAEs:
         model: str | None = None,
         layer: int | None = None,
         architecture: str | None = None,
+        format: str | None = None,
+        tag: str | None = None,
         search: str | None = None,
+        sort: str = "newest",
+        limit: int | None = None,
+        offset: int = 0,
     ) -> Records[SAERecord]:
-        """SAEs, newest first; `search` looks in names, models and hook names."""
-        return self._rows.list(source=source, model=model, layer=layer, architecture=architecture, search=search)
+        """SAEs that fit all that is given.
+
+        A missing or altered file is no error here: the record's `state` says so.
+
+        Args:
+            source: ``"trained"``, ``"huggingface"``, ``"gemma_scope"`` or ``"local"``.
+            model, layer, architecture, format, tag: as the records have them.
+            search: words that all have to be somewhere in name, model, hook name, repository, architecture, format,
+                tags, notes or id.
+            sort: newest, oldest, name, model, layer, d_sae or size (the last two: largest first).
+            limit, offset: page.
+
+        Raises:
+            ConfigError: there is no such source or order, or a value is of another kind; `where` names the argument.
+        """
+        return self._rows.list(
+            source=source, model=model, layer=layer, architecture=architecture, format=format, tag=tag, search=search,
+            sort=sort, limit=limit, offset=offset,
+        )
+
+    def to_df(self, **filters: Any) -> pd.DataFrame:
+        """The list as a DataFrame: one row per SAE, one column per field. Arguments as for `list`."""
+        return self.list(**filters).to_df()
+
+    def count(self, **filters: Any) -> tuple[int, int]:
+        """How many SAEs fit (filters as in `list`), and how many bytes their files have together."""
+        return self._rows.count(**filters)
+
+    def facets(self, **filters: Any) -> dict[str, dict[Any, int]]:
+        """``source model layer architecture format`` → value → how many SAEs have it.
+
+        Filters are those of `list`. A facet's own filter does not count for it, so that its other values can be seen.
+        """
+        return self._rows.facets(**filters)
 
     def get(self, sae_id: str) -> SAERecord:
-        """Raises `NotFoundError`."""
+        """The SAE with this id, and its `statistics` if they were computed. Raises `NotFoundError`."""
         return self._rows.get(sae_id)
 
-    def load(self, sae_id: str) -> Any:
-        """The SAE as a torch module of the right class.
+    def find(self, wanted: str) -> SAERecord:
+        """The SAE with this id, with this name, or whose id begins so: ``sae_`` and at least four characters more.
+
+        Raises:
+            NotFoundError: there is none, or several fit; the message lists them.
+            ConfigError: `wanted` is empty.
+        """
+        if not wanted.strip():
+            raise ConfigError("The id of the SAE is empty.", where="sae_id", hint="Give an id or a name.")
+        try:
+            return self.get(wanted)
+        except NotFoundError:
+            records = self._rows.list()
+        begins = _BEGINNING.fullmatch(wanted) is not None
+        found = [r for r in records if r.name == wanted or (begins and r.id.startswith(wanted))]
+        if len(found) == 1:
+            return self.get(found[0].id)
+        if found:
+            listed = ", ".join(r.id for r in found[:5])
+            raise NotFoundError(f"{len(found)} SAEs match {wanted!r}: {listed}.", hint="Give the whole id.")
+        raise NotFoundError(
+            f"There is no SAE {wanted!r}.", hint="List them with ws.saes.list() or `saewidgets saes list`."
+        )
+
+    # ------------------------------------------------------------------------------------------------ read
+
+    def folder_of(self, record: SAERecord) -> Path:
+        """Where its files are. Raises `NotFoundError` if they are not on this machine, or some are gone."""
+        return folder_of(record)
+
+    def load(self, sae_id: str, *, device: str = "cpu") -> Any:
+        """The SAE as a torch module of the right class, frozen.
 
         Raises:
             NotFoundError: no such SAE, or its files are not on this machine.
@@ -52,7 +128,62 @@ class SAEs:
         """
         from saewidgets.formats import load_sae  # torch: seconds to import
 
-        return load_sae(self.folder_of(self.get(sae_id)))
+        return load_sae(folder_of(self.get(sae_id)), device=device)
+
+    def config(self, sae_id: str) -> dict[str, Any]:
+        """The configuration in its files; ``"origin"`` has that of the format it was converted from.
+
+        Raises:
+            NotFoundError, FormatError: as `load`.
+        """
+        return taking.config(self.get(sae_id))
+
+    def statistics(self, sae_id: str) -> dict[str, Any]:
+        """Numbers that its files tell, computed once and kept.
+
+        Returns:
+            ``decoder_norms``, ``encoder_norms``, ``threshold`` and ``density``: each None or a histogram ``edges counts
+            min max mean sd``. ``density`` is that of the share of tokens on which a latent fires, of those that did,
+            in logarithmic bins; its ``zeros`` (never) and ``dense`` (above 0.1) count latents; where its file cannot
+            be used, it is None and ``density_note`` says why. ``b_dec_norm``,
+            ``size_bytes``; ``l0`` and ``dead`` (how many latents), None where not known; and ``measured``: what was
+            measured when it was trained (``l0 fvu ce_loss_score mse``, and ``dead`` as a share).
+
+        Raises:
+            NotFoundError, FormatError: as `load`.
+        """
+        from saewidgets.workspace.library import statistics  # torch: seconds to import
+
+        record = self.get(sae_id)
+        if record.statistics.get("version") == statistics.VERSION:
+            return dict(record.statistics)
+        found = statistics.compute(folder_of(record), record.metadata)
+        self._rows.update(sae_id, statistics=found)
+        return found
+
+    def compare(self, a: str, b: str, top: int = 50) -> Comparison:
+        """Which latents of `b` write what latents of `a` write: cosines of decoder rows, block by block.
+
+        Args:
+            a, b: ids.
+            top: how many of the best matches are listed.
+
+        Raises:
+            ConfigError: they do not write to the same number of dimensions; `top` is no number of matches.
+            NotFoundError, FormatError: as `load`.
+        """
+        if not isinstance(top, int) or isinstance(top, bool) or top < 0:
+            raise ConfigError(f"This is a number of matches, not {top!r}.", where="top", hint="Use 0 or more.")
+        from saewidgets.workspace.library.compare import compare  # torch: seconds to import
+
+        first, second = self.get(a), self.get(b)
+        return compare(first, second, (folder_of(first), folder_of(second)), top)
+
+    def load_code(self, sae_id: str) -> dict[str, str]:
+        """Lines of Python that load it: ``saewidgets``, and ``sae_lens`` (``""`` where that cannot read it)."""
+        return taking.load_code(self._workspace, self.get(sae_id))
+
+    # ------------------------------------------------------------------------------------------------ bring in
 
     def import_training(self, training_id: str) -> SAERecord:
         """Copy what a training learned into the library. A training has one SAE there.
@@ -67,98 +198,146 @@ class SAEs:
             StateError: it has not ended, or has left no SAE.
             StorageError: the files cannot be copied; the library is as it was.
         """
-        run = self._workspace.trainings.get(training_id)
-        record = run.record
-        existing = self._rows.by_training(record.id)
-        if existing is not None and (not record.status.is_final or self._is_current(existing, record)):
-            return existing
-        if not record.status.is_final:
-            raise StateError(f"{record.name} is {record.status}.", where=record.id, hint="Import it when it has ended.")
-        sae_id = existing.id if existing is not None else new_sae_id()
-        # A folder of its own each time: the row changes from one whole copy to the next in one transaction.
-        folder = self._workspace.folder / FOLDER / (f"{sae_id}-{uuid.uuid4().hex[:8]}" if existing else sae_id)
-        self._copy(run.sae_path, folder)
-        try:
-            taken, unused = self._take(existing, sae_id, record, folder)
-        except BaseException:
-            remove_tree(self._workspace.folder, folder)
-            raise
-        self._remove_files(unused)
-        return taken
+        return self._told(importing.import_training(self._workspace, training_id))
 
-    def _take(
-        self, existing: SAERecord | None, sae_id: str, record: TrainingRecord, folder: Path
-    ) -> tuple[SAERecord, Path | None]:
-        """The row of the copy in `folder`, and the files that no row names now.
+    def add_local(
+        self, path: str | Path, *, name: str | None = None, model: str | None = None, hook_name: str | None = None
+    ) -> SAERecord:
+        """Copy an SAE from this machine into the library.
 
-        The row is a new one, the existing one turned to the copy, or that of another process that was quicker.
+        It is loaded to see that every tensor is whole, and kept in SAELens' format where that can express it, else as
+        it is. `metadata["origin"]` says what it was and where it came from.
+
+        Args:
+            path: a folder in any known format, a file of one, or a ``.zip`` of them.
+            name: what to call it; None takes the name of the folder.
+            model, hook_name: what it was trained on, where the files do not say so.
+
+        Raises:
+            NotFoundError: there is nothing at `path`.
+            FormatError: no known format, or damaged, or an archive that must not be unpacked.
+            StorageError: the disk is full. The library is as it was.
         """
-        from saewidgets.formats.saelens import read_config  # torch: seconds to import
+        return self._told(adding.add_local(self._workspace, Path(path), name=name, model=model, hook_name=hook_name))
 
-        size = folder_size(folder)
-        metadata = {
-            "trained_as": record.architecture, "tokens": record.tokens_done, "latest": dict(record.latest),
-            **trained_with(record, self._workspace.trainings.was_given_a_model(record)),
-        }  # fmt: skip
-        if existing is not None:
-            taken, before = self._rows.replace(existing.id, path=folder, size_bytes=size, metadata=metadata)
-            return taken, Path(before)
-        data, cfg = read_config(folder)
-        match = HOOK_NAME.match(record.hook_name)
-        taken = self._rows.add(
-            id=sae_id, name=record.name, source="trained", model=record.model, hook_name=record.hook_name,
-            layer=int(match[1]) if match else None, architecture=cfg.architecture, d_in=int(data["d_in"]),
-            d_sae=cfg.d_sae, format="saelens", path=folder, training_id=record.id, size_bytes=size, metadata=metadata,
-        )  # fmt: skip
-        return taken, None if taken.id == sae_id else folder
+    def add_upload(
+        self,
+        files: Mapping[str, bytes | str | Path],
+        *,
+        name: str | None = None,
+        model: str | None = None,
+        hook_name: str | None = None,
+    ) -> SAERecord:
+        """As `add_local`, for files that a page has sent.
 
-    def _is_current(self, sae: SAERecord, record: TrainingRecord) -> bool:
-        """Whether the library has what the training left last, or the training has nothing (any more) to compare."""
-        if record.sae_path is None or not Path(record.sae_path).is_dir():
-            return True
-        try:  # cfg.json says after how many tokens it was exported, and what was measured then
-            return _description(Path(sae.path)) == _description(Path(record.sae_path))
-        except OSError:  # the library's files are gone: they are brought back
-            return False
+        Args:
+            files: relative names (with ``/`` if a folder was chosen) → content, or the path of a file with it. A single
+                ``.zip`` is unpacked.
+            name, model, hook_name: as in `add_local`.
+        """
+        return self._told(adding.add_upload(self._workspace, files, name=name, model=model, hook_name=hook_name))
+
+    # ------------------------------------------------------------------------------------------------ change
+
+    def update(
+        self, sae_id: str, *, name: str | None = None, notes: str | None = None, tags: Collection[str] | None = None
+    ) -> SAERecord:
+        """Rename it, or replace its notes or tags. None leaves as it is.
+
+        Raises:
+            ConfigError: a name or tag is empty or too long.
+        """
+        changes: dict[str, Any] = {}
+        if name is not None:
+            changes["name"] = checked_name(name)
+        if notes is not None:
+            if len(notes) > MAX_NOTES:
+                raise ConfigError(f"Notes have at most {MAX_NOTES:,} characters.", where="notes", hint="Shorten them.")
+            changes["notes"] = storable(notes)
+        if tags is not None:
+            changes["tags"] = checked_tags(tags)
+        return self._told(self._rows.update(sae_id, **changes))
+
+    def locate(self, sae_id: str, path: str | Path) -> SAERecord:
+        """Say where the files of an SAE are now. They stay there: the library does not copy them.
+
+        A copy of its own that the library still has is removed, if it is the same SAE or is not whole any more.
+
+        Raises:
+            FormatError: the SAE there has other widths than this one, is damaged, or is another one while the library's
+                own files are whole.
+            ConfigError: the folder belongs to another SAE of the library.
+            StateError: a job that has not ended reads it.
+            NotFoundError: there is nothing at `path`.
+        """
+        return self._told(locating.locate(self._workspace, self.get(sae_id), path))
 
     def delete(self, sae_id: str) -> int:
-        """Remove an SAE and its files from the library; the training it came from stays. Returns the bytes freed."""
-        record = self.get(sae_id)
-        self._rows.delete(sae_id)
-        return self._remove_files(Path(record.path))
+        """Remove an SAE from the library, and its files if they are the library's own. Returns the bytes freed.
 
-    def _remove_files(self, path: Path | None) -> int:
-        """Remove them if they are the library's own. Returns the bytes freed."""
-        if path is None:
-            return 0
-        inside = (self._workspace.folder / FOLDER).resolve() in path.resolve().parents
-        return remove_tree(self._workspace.folder, path) if inside else 0
+        Its extractions go with it, and the labels of its features. The training it came from stays.
 
-    def folder_of(self, record: SAERecord) -> Path:
-        """Where its files are. Raises `NotFoundError` if that is not on this machine."""
-        path = Path(record.path)
-        if not path.is_dir():
-            raise NotFoundError(
-                "The files of the SAE are not here.", where=record.path, hint=f"They were on {record.host}."
-            )
-        return path
+        Raises:
+            StateError: a job that has not ended reads it, or downloads its files again; the message names the job.
+            NotFoundError: there is no such SAE.
+        """
+        with unlisted(self._workspace, Path(self.get(sae_id).path)):
+            extractions = self._workspace.catalog.extractions.owned_by(sae_id=sae_id)
+            record = self._rows.delete(sae_id)
+            freed = remove_files(self._workspace, Path(record.path))
+        freed += self._workspace.extractions.remove_files(extractions)
+        self._workspace.features.forget(sae_id)
+        self.changes.tell(sae_id)
+        return freed
 
-    def _copy(self, source: Path, target: Path) -> None:
-        partial = target.with_name(f".partial-{target.name}")
-        try:
-            partial.mkdir(parents=True)
-            for file in sorted(source.iterdir()):
-                shutil.copyfile(file, partial / file.name)
-            partial.rename(target)
-        except OSError as error:
-            raise StorageError(
-                f"The SAE cannot be copied into the library: {error.strerror or error}.",
-                where=str(error.filename or target),
-                hint="Free some space, check that the workspace can be written, and import it again.",
-            ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    # ------------------------------------------------------------------------------------------------ take out
 
+    def export(self, sae_id: str, dest: str | Path, format: str = "saelens") -> Path:
+        """Write it into the folder `dest`, whole or not at all; returns the folder.
 
-def _description(folder: Path) -> bytes:
-    return (folder / "cfg.json").read_bytes()
+        Raises:
+            FormatError: the format cannot express it; the message has the reason.
+            ConfigError: there is no such format.
+            StorageError: `dest` holds something else, lies in the workspace, or cannot be written.
+            NotFoundError: its files are not here.
+        """
+        return taking.export(self._workspace, self.get(sae_id), Path(dest), format)
+
+    def convert(self, sae_id: str, format: str, dest: str | Path) -> Path:
+        """`export`, with the format first."""
+        return self.export(sae_id, dest, format)
+
+    def push_to_hub(
+        self,
+        sae_id: str,
+        repo_id: str,
+        *,
+        token: str | None = None,
+        private: bool = True,
+        path: str = "",
+        license: str = "unknown",
+    ) -> str:
+        """Publish it in a model repository of the Hugging Face hub, with a model card; returns its address.
+
+        Args:
+            sae_id: the SAE; it goes out in the format in which it is kept.
+            repo_id: ``owner/name``; made if it does not exist. A card that it has stays.
+            token: with permission to write; None leaves it to huggingface_hub. Kept nowhere.
+            private: whether a new repository is private.
+            path: the folder in the repository; ``""`` is the root.
+            license: as the hub spells it, ``"mit"``; for a new card.
+
+        Raises:
+            NotFoundError: no such SAE, or its files are not here.
+            HubError: nobody is signed in, the token may not write there, unreachable, …
+        """
+        from saewidgets.workspace.library.publishing import push  # the hub's client: a second to import
+
+        client = self._workspace.hub.client(token)
+        return push(self._workspace, self.get(sae_id), client, repo_id, private=private, path=path, license=license)
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _told(self, record: SAERecord) -> SAERecord:
+        self.changes.tell(record.id)
+        return record

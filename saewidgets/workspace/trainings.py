@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_training_id
 from saewidgets.config import TextCorpus, TrainingConfig
+from saewidgets.config.names import one_line
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import compute_lane
@@ -58,6 +59,11 @@ class Trainings:
             StorageError: the disk is full.
         """
         if not isinstance(config, TrainingConfig):
+            if not isinstance(config, Mapping):
+                raise ConfigError(
+                    f"The configuration is a {type(config).__name__}.", where="config",
+                    hint="Give a TrainingConfig, or its settings as a dictionary.",
+                )
             if is_reference(config):
                 raise ConfigError(
                     "This names the text of a training instead of holding it.", where="corpus.strings",
@@ -168,7 +174,7 @@ class Trainings:
             paths = [str(Path(name).expanduser().absolute()) for name in files]
             missing = [path for path in paths if not Path(path).exists()]
             if missing:
-                raise ConfigError(
+                raise NotFoundError(
                     f"There is no file or folder {missing[0]!r}.",
                     where="corpus",
                     hint='Enter "demo", or the path of a text file or folder.',
@@ -283,8 +289,10 @@ class Trainings:
         if job_id not in self._by_job:
             found = [record.id for record in self._catalog.trainings.by_job(job_id)]
             if not found:
-                return [None]
-            self._by_job[job_id] = found
+                job = self._catalog.jobs.list(ids=[job_id])
+                if not job or job[0].kind == KIND:
+                    return [None]
+            self._by_job[job_id] = found  # none: a job of another kind
         return self._by_job[job_id]
 
     def validate(self, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -295,13 +303,15 @@ class Trainings:
 
     def rename(self, training_id: str, name: str) -> None:
         """Give a run another name. Raises `ConfigError` if it is empty or too long."""
-        name = name.strip()
+        name = one_line(name)
         if not name or len(name) > 120:
             raise ConfigError("A name has 1 to 120 characters.", where="name")
         self._catalog.trainings.rename(training_id, name)
 
     def delete(self, training_id: str) -> int:
         """Remove a run with its metrics, checkpoints and files. An SAE imported from it stays. Returns the bytes freed.
+
+        Its extractions and labels go to that SAE; without one they are removed too.
 
         Args:
             training_id: its whole id, or its name.
@@ -316,6 +326,9 @@ class Trainings:
             raise StateError(f"{record.name} is {record.status}.", where=record.id, hint="Stop it, then delete it.")
         if record.status is JobStatus.QUEUED and record.job_id is not None:
             self._workspace.manager.request(record.job_id, "cancel")
+        extractions = self._catalog.extractions.owned_by(training_id=record.id)
         folder = self._catalog.trainings.delete(record.id)
         self._runners.forget(record.id)
-        return remove_tree(self._workspace.folder, folder)
+        freed = self._workspace.extractions.remove_files(extractions)
+        self._workspace.features.forget(record.id)
+        return freed + remove_tree(self._workspace.folder, folder)

@@ -9,13 +9,19 @@ from typing import Any
 
 from saewidgets.catalog import Catalog
 from saewidgets.jobs import JobManager, JobSettings
+from saewidgets.records import JobRecord
 from saewidgets.settings import Settings
 from saewidgets.workspace import reading
 from saewidgets.workspace.devices import devices
+from saewidgets.workspace.download_job import KIND as DOWNLOAD
+from saewidgets.workspace.extractions import Extractions
+from saewidgets.workspace.features import Features
 from saewidgets.workspace.files import prepare_folder, sweep_trash
+from saewidgets.workspace.hub import Hub
 from saewidgets.workspace.jobs import Jobs
 from saewidgets.workspace.run import Run
 from saewidgets.workspace.saes import SAEs
+from saewidgets.workspace.steering import Steering
 from saewidgets.workspace.trainings import Trainings
 
 
@@ -53,6 +59,10 @@ class Workspace:
         self.manager = JobManager(self.catalog.jobs, replace(jobs or JobSettings(), host=self.settings.host))
         self.trainings = Trainings(self)
         self.saes = SAEs(self)
+        self.hub = Hub(self)
+        self.extractions = Extractions(self)
+        self.features = Features(self)
+        self.steering = Steering(self)
         self.jobs = Jobs(self)
         self.closed = False
 
@@ -85,6 +95,30 @@ class Workspace:
         Called from a background thread, at most about ten times a second per run. Returns the function that ends it.
         """
         return self.trainings.subscribe(callback)
+
+    def subscribe_saes(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
+        """Be told that the library or a download has changed: the id of the SAE or the job, None for anything.
+
+        Called from whichever thread changed it, or from a background thread, at most about ten times a second per
+        download. What other processes add to the library by themselves is not told. Returns the function that ends it.
+        """
+        downloads: dict[str, bool] = {}  # job id → whether it is one: only records say so, progress does not
+
+        def on_update(job_id: str, updates: Any) -> None:
+            if job_id not in downloads:
+                records = [update for update in updates if isinstance(update, JobRecord)]
+                records = records or list(self.catalog.jobs.list(ids=[job_id]))
+                downloads[job_id] = bool(records) and records[0].kind == DOWNLOAD
+            if downloads[job_id]:
+                callback(job_id)
+
+        ends = (self.saes.changes.add(callback), self.manager.subscribe(on_update))
+
+        def end() -> None:
+            for each in ends:
+                each()
+
+        return end
 
     def evaluate(
         self,
@@ -132,11 +166,54 @@ class Workspace:
         """
         return reading.read_features(self, reading.Question(what, corpus, tokens, model, tokenizer), n)
 
+    def steer(
+        self,
+        model: Any,
+        features: Sequence[Any],
+        prompt: str,
+        *,
+        sae: str | None = None,
+        tokenizer: Any = None,
+        swept: int = 0,
+        stop: Callable[[], bool] | None = None,
+        on_token: Callable[[Any], None] | None = None,
+        **settings: Any,
+    ) -> Any:
+        """Continue `prompt` without and with features turned up, down or off, with the same random numbers.
+
+        It runs token by token between the batches of a job that uses the same device, and returns when it is done.
+
+        Args:
+            model: None takes the model that the SAE was made for; else its name, a `LoadedModel`, or a transformers
+                model with `tokenizer`.
+            features: each ``(sae_id, index, strength)``, ``(sae_id, index, strength, mode)``, or a `SteeringFeature`;
+                the modes are in `docs/steering.md`. A strength in units of the feature's largest activation takes it
+                from the newest extraction, else from an estimate.
+            prompt: the text to continue.
+            sae: the SAE of features that name none.
+            tokenizer: of a model that is given as an object.
+            swept: number of the feature that `strengths` are for.
+            stop, on_token: asked and told at every token, from a background thread.
+            settings: ``new_tokens temperature top_p seed positions steer_bos prepend_bos strengths``, see
+                `SteeringConfig`.
+
+        Returns:
+            a `SteeringResult`: ``.baseline``, ``.steered``, ``.sweep``, ``.to_data()``, and an HTML representation.
+
+        Raises:
+            ConfigError, NotFoundError, StateError, HookError: something does not fit; nothing was generated.
+            SteeringError: the model could not be steered as asked.
+        """
+        return self.steering.steer(
+            model, features, prompt, sae=sae, tokenizer=tokenizer, swept=swept, stop=stop, on_token=on_token, **settings
+        )
+
     def close(self) -> None:
         """Let running jobs write a checkpoint, then close the catalog. May be called twice."""
         if self.closed:
             return
         self.closed = True
+        self.features.live.close()
         self.manager.close()
         self.catalog.close()
 
@@ -147,5 +224,5 @@ class Workspace:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else f"{len(self.trainings.list())} trainings, {len(self.saes.list())} SAEs"
+        state = "closed" if self.closed else f"{len(self.trainings.list())} trainings, {self.saes.count()[0]} SAEs"
         return f"<Workspace {self.folder} · {state}>"

@@ -88,7 +88,7 @@ def test_a_text_that_was_changed_or_is_gone(long: TrainingConfig, tmp_path: Path
     with pytest.raises(FormatError, match="was changed"):
         from_row(row, tmp_path)
     path.write_text("not JSON")
-    with pytest.raises(FormatError, match="not the text of a training"):
+    with pytest.raises(FormatError, match="not the text of a run"):
         from_row(row, tmp_path)
     path.unlink()
     with pytest.raises(NotFoundError, match="not here"):

@@ -106,6 +106,17 @@ def test_a_run_that_has_learned_more_renews_its_record(ws: Workspace, tiny_model
     assert run.import_to_saes() == second
 
 
+def test_altered_files_are_brought_back(ws: Workspace, run: Run) -> None:
+    first = run.import_to_saes()
+    assert (first.state, first.d_out, first.dtype, first.training_name) == ("ok", first.d_in, "float32", "first")
+    (Path(first.path) / "sae_weights.safetensors").write_bytes(b"")
+    assert ws.saes.get(first.id).state == "changed"
+    again = run.import_to_saes()
+    assert (again.id, again.state) == (first.id, "ok")
+    assert _folders(ws) == [again.path]
+    assert ws.saes.load(again.id).d_sae == 64
+
+
 def test_a_copy_that_fails_leaves_the_library_as_it_was(
     ws: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,34 @@ def test_a_run_completes_and_leaves_everything(ws: Workspace, config: TrainingCo
     assert any("Completed" in line for line in run.log())
 
 
+@pytest.mark.parametrize(
+    ("bad", "field"), [({"since": "2020-01-01"}, "since"), ({"limit": -1}, "limit"), ({"offset": -1}, "offset")]
+)
+def test_bad_ranges_of_metrics_are_refused(
+    bad: dict[str, Any], field: str, ws: Workspace, config: TrainingConfig
+) -> None:
+    run = ws.trainings.create(config)
+    with pytest.raises(ConfigError) as caught:
+        run.metrics(**bad)
+    assert caught.value.where == field
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED
+    assert set(run.metrics("loss")["name"]) == {"loss"}
+
+
+@pytest.mark.parametrize("config", ["x", None, 3])
+def test_what_is_no_configuration(config: Any, ws: Workspace) -> None:
+    with pytest.raises(ConfigError, match="Give a TrainingConfig"):
+        ws.trainings.create(config)
+
+
+def test_blank_names(config: TrainingConfig) -> None:
+    assert config.replace(name="  ").name is None
+    assert config.replace(name=" a\nb ").name == "a b"
+    assert config.replace(name="a\u202eb\u0007").name == "ab"
+    with pytest.raises(ConfigError, match="The model is missing"):
+        config.replace(model="  ")
+
+
 def test_metrics_can_be_paged_and_cut_by_time(ws: Workspace, config: TrainingConfig) -> None:
     run = ws.trainings.create(config)
     run.wait(PATIENCE)
@@ -101,9 +129,9 @@ def test_stopping_a_paused_run_exports_its_checkpoint(ws: Workspace, tiny_model_
 def test_cancel_of_a_queued_run_and_delete(ws: Workspace, tiny_model_folder: Path) -> None:
     first = ws.trainings.create(small_config(tiny_model_folder, **LONG))
     second = ws.trainings.create(small_config(tiny_model_folder))
-    assert second.record.queue_position == 1
-    while not first.status.is_active:
+    while first.status is JobStatus.QUEUED:  # the manager claims it from a thread of its own
         assert first.wait(0.05) is not JobStatus.FAILED, first.error
+    assert second.record.queue_position == 1
     with pytest.raises(StateError, match="Stop it"):
         ws.trainings.delete(first.id)
     folder = second.folder
@@ -264,7 +292,7 @@ def test_what_only_the_run_can_find_out_fails_with_a_reason(
 
 
 def test_bad_input_is_refused_before_anything_is_made(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no file or folder"):
+    with pytest.raises(NotFoundError, match="no file or folder"):
         ws.trainings.create(config.replace(corpus=str(tmp_path / "missing.txt")))
     with pytest.raises(ConfigError, match="k is 100 but d_sae is 64"):
         ws.trainings.create({**config.to_data(), "sae": {"architecture": "topk", "d_sae": 64, "k": 100}})

@@ -1,0 +1,216 @@
+/** Step 1 of *Start extraction*: which SAE. */
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { rove, useUid } from "../lib/a11y";
+import { Button, NoteBox } from "../lib/controls";
+import * as f from "../lib/format";
+import { Icon } from "../lib/icons";
+import { placed } from "../lib/notes";
+import type { SaeChoice } from "../lib/protocol-features";
+import type { Choice } from "../lib/protocol-saes";
+import { line } from "../lib/tokens";
+import type { Starting } from "./start";
+
+export function Choose({ starting, onDemo }: { starting: Starting; onDemo: () => void }) {
+  const box = useRef<HTMLDivElement>(null);
+  const choices = starting.choices.value;
+  const problem = starting.problem.value;
+  const busy = starting.busy.value;
+  const focused = useRef(false);
+  // Once the table is there, to the chosen row.
+  useLayoutEffect(() => {
+    if (focused.current) return;
+    const target = box.current?.querySelector<HTMLElement>("input[type=radio]:checked");
+    if (target) focused.current = true;
+    (target ?? box.current?.querySelector<HTMLElement>("select"))?.focus();
+  }, [choices]);
+  return (
+    <div ref={box} role="dialog" aria-label="Choose an SAE" aria-busy={busy}>
+      <div class="hd">
+        <h2>Choose an SAE</h2>
+        <span class="sm t2">step 1 of 2</span>
+        <div class="sp" />
+        <Button kind="quiet" icon="close" label="Close" onClick={() => starting.close()} />
+      </div>
+      <div class="tb">
+        <Filter
+          label="Source"
+          all="All sources"
+          value={starting.source.value}
+          choices={choices?.sources ?? []}
+          onChange={(source) => starting.filter({ source })}
+        />
+        <Filter
+          label="Model"
+          all="All models"
+          value={starting.model.value}
+          choices={choices?.models ?? []}
+          onChange={(model) => starting.filter({ model })}
+        />
+        <div class="sp" />
+        <div class="srch">
+          <Icon name="search" />
+          <input
+            type="search"
+            aria-label="Search SAEs"
+            placeholder="Search name, model"
+            value={starting.search.value}
+            onInput={(event) => starting.find(event.currentTarget.value)}
+          />
+        </div>
+      </div>
+      {problem && (
+        <div class="bd">
+          <NoteBox tone="err" title={placed(problem)}>
+            {problem.hint}
+          </NoteBox>
+        </div>
+      )}
+      {choices && choices.rows.length > 0 && <Table starting={starting} rows={choices.rows} />}
+      {choices && choices.rows.length === 0 && <None starting={starting} total={choices.total} onDemo={onDemo} />}
+      {!choices && !problem && <p class="bd sm t2">Asking the kernel…</p>}
+      <div class="ft2">
+        <span class="sm t2" role="status">
+          {choices ? countWords(choices.rows.length, choices.total, choices.note) : ""}
+        </span>
+        <div class="sp" />
+        <Button onClick={() => starting.close()}>Cancel</Button>
+        <Button
+          kind="primary"
+          disabled={busy || starting.chosen.value === null}
+          onClick={() => void starting.proceed()}
+        >
+          Continue
+        </Button>
+      </div>
+    </div>
+  );
+}
+
+const countWords = (shown: number, total: number, note: string): string =>
+  [`${f.count(shown)} of ${f.plural(total, "SAE")}`, line(note)].filter(Boolean).join("; ");
+
+interface FilterProps {
+  label: string;
+  all: string;
+  value: string | null;
+  choices: readonly Choice[];
+  onChange: (value: string | null) => void;
+}
+
+function Filter({ label, all, value, choices, onChange }: FilterProps) {
+  return (
+    <span class="s24 pick">
+      <select
+        aria-label={label}
+        class={value === null ? undefined : "chosen"}
+        value={value ?? ""}
+        onChange={(event) => onChange(event.currentTarget.value || null)}
+      >
+        <option value="">{all}</option>
+        {choices.map((choice) => (
+          <option key={choice.value} value={choice.value}>
+            {choice.count === null ? choice.label : `${choice.label} (${f.count(choice.count)})`}
+          </option>
+        ))}
+      </select>
+    </span>
+  );
+}
+
+function None({ starting, total, onDemo }: { starting: Starting; total: number; onDemo: () => void }) {
+  const filtered = starting.source.value !== null || starting.model.value !== null || starting.search.value !== "";
+  return (
+    <div class="empty">
+      <h3>{filtered && total > 0 ? "No SAE matches" : "No SAEs yet"}</h3>
+      <p>
+        {filtered && total > 0
+          ? "None has these words, this source and this model."
+          : "Import one from a training, or download one in the SAE browser."}
+      </p>
+      {filtered && (
+        <Button
+          small
+          onClick={() => {
+            starting.search.value = "";
+            starting.filter({ source: null, model: null });
+          }}
+        >
+          Clear filters
+        </Button>
+      )}
+      {total === 0 && <Button onClick={onDemo}>Try the demo SAE</Button>}
+    </div>
+  );
+}
+
+function Table({ starting, rows }: { starting: Starting; rows: readonly SaeChoice[] }) {
+  const name = useUid("sw-sae");
+  const free = rows.filter((row) => row.state === "ok");
+  return (
+    <div class="xs-scroll sae-choices">
+      <table
+        class="pad"
+        aria-label="SAEs"
+        onKeyDown={(event) => {
+          const next = rove(event, "input[type=radio]:not(:disabled)");
+          const row = next === null ? undefined : free[next];
+          if (row) starting.chosen.value = row.id;
+        }}
+      >
+        <thead>
+          <tr>
+            <th class="radio">
+              <span class="vh">Choose</span>
+            </th>
+            <th>Name</th>
+            <th>Source</th>
+            <th>Model</th>
+            <th class="num">Layer</th>
+            <th class="num">d_sae</th>
+            <th class="num">Features extracted</th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row) => {
+            const chosen = starting.chosen.value === row.id;
+            const ok = row.state === "ok";
+            const choose = () => {
+              if (ok) starting.chosen.value = row.id;
+            };
+            return (
+              <tr key={row.id} class={chosen ? "sel" : undefined} onClick={choose}>
+                <td>
+                  <input
+                    type="radio"
+                    name={name}
+                    aria-label={row.name}
+                    checked={chosen}
+                    disabled={!ok}
+                    onChange={choose}
+                    onKeyDown={(event) => {
+                      if (event.key !== "Enter") return;
+                      event.preventDefault();
+                      void starting.proceed();
+                    }}
+                  />
+                </td>
+                <td class="nw el name" title={row.name}>
+                  <b>{row.name}</b>
+                </td>
+                <td class="nw">{row.source_label}</td>
+                <td class="nw el model" title={row.model ?? undefined}>
+                  {row.model ?? f.DASH}
+                </td>
+                <td class="num">{row.layer ?? f.DASH}</td>
+                <td class="num">{f.count(row.d_sae)}</td>
+                <td class="num">
+                  {ok ? row.features_extracted : row.state === "missing" ? "no files" : "is being downloaded"}
+                </td>
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+    </div>
+  );
+}

@@ -1,0 +1,97 @@
+/** Writes features to a file or a folder, on the kernel's machine. */
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useUid } from "../lib/a11y";
+import { Button } from "../lib/controls";
+import type { ExportKind, ViewerCommand } from "../lib/protocol-features";
+import type { Store } from "./store";
+import { EXPORTS, slug } from "./words";
+
+export type Scope = "all" | "query" | "one";
+
+interface ExportProps {
+  store: Store;
+  /** Where it is said what came of it. */
+  place: string;
+  extraction: string;
+  name: string;
+  what: ExportKind;
+  scopes: readonly { value: Scope; label: string }[];
+  /** The feature that is shown. */
+  index?: number;
+  onClose: () => void;
+}
+
+export function ExportForm({ store, place, extraction, name, what, scopes, index, onClose }: ExportProps) {
+  const id = useUid("sw-export");
+  const box = useRef<HTMLFormElement>(null);
+  const [kind, setKind] = useState(what);
+  const [scope, setScope] = useState<Scope>(scopes[0]?.value ?? "all");
+  const [typed, setTyped] = useState<string | null>(null);
+  const choice = EXPORTS.find((one) => one.value === kind);
+  const proposed = `${slug(name)}${scope === "one" ? `-${index}` : ""}${choice?.end ?? ""}`;
+  const path = typed ?? proposed;
+  const busy = store.working.value;
+  useLayoutEffect(() => {
+    box.current?.querySelector<HTMLElement>("input")?.focus();
+    box.current?.scrollIntoView?.({ block: "nearest" });
+  }, []);
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    if (busy || path.trim() === "") return;
+    const command: Extract<ViewerCommand, { kind: "export_features" }> = {
+      kind: "export_features",
+      extraction_id: extraction,
+      what: kind,
+      path: path.trim(),
+      indices: scope === "one" && index !== undefined ? [index] : null,
+      query: scope === "query" ? store.view.value.query : null,
+    };
+    if (await store.export(place, command)) onClose();
+  };
+  return (
+    <form ref={box} class="inline" aria-label={`Export features of ${name}`} onSubmit={submit}>
+      <div class="f">
+        <label for={`${id}-what`}>Format</label>
+        <select id={`${id}-what`} value={kind} onChange={(event) => setKind(event.currentTarget.value as ExportKind)}>
+          {EXPORTS.map((one) => (
+            <option key={one.value} value={one.value}>
+              {one.label}
+            </option>
+          ))}
+        </select>
+        <p class="hint">{choice?.hint}</p>
+      </div>
+      <div class="f">
+        <label for={`${id}-scope`}>Features</label>
+        <select id={`${id}-scope`} value={scope} onChange={(event) => setScope(event.currentTarget.value as Scope)}>
+          {scopes.map((one) => (
+            <option key={one.value} value={one.value}>
+              {one.label}
+            </option>
+          ))}
+        </select>
+      </div>
+      <div class="f grow">
+        <label for={`${id}-path`}>Write to</label>
+        <input
+          id={`${id}-path`}
+          class="mono"
+          aria-describedby={`${id}-hint`}
+          spellcheck={false}
+          autocomplete="off"
+          value={path}
+          onInput={(event) => setTyped(event.currentTarget.value)}
+        />
+        <p class="hint" id={`${id}-hint`}>
+          On the kernel's machine; counted from the notebook's folder
+        </p>
+      </div>
+      <div class="acts">
+        <Button submit disabled={busy || path.trim() === ""}>
+          {busy ? "Writing…" : "Write"}
+        </Button>
+        <Button onClick={onClose}>Cancel</Button>
+      </div>
+    </form>
+  );
+}

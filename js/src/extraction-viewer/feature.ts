@@ -1,0 +1,331 @@
+/** One feature on the page: what Python knows of it, and what was asked about it. Answers about another one are dropped. */
+import { type Signal, signal } from "@preact/signals";
+import { toFloat32 } from "../lib/buffers";
+import type {
+  Example,
+  ExampleContext,
+  FeatureLogitsData,
+  FeatureNotes,
+  FeaturePage,
+  FeatureRelationsData,
+  TestedText,
+  ViewerCommand,
+} from "../lib/protocol-features";
+import { type Answer, asFailure, isAbort, type Rpc } from "../lib/rpc";
+import { type Problem, withKey } from "../lib/store";
+import { groupsOf, type Passage, passageOf, type ShownGroup, type TokenInfo, tokenInfo } from "./examples";
+
+const THEN = 150; // ms on a feature before what needs the model is asked for
+const TYPING = 450; // ms after the last key of a text to test
+
+/** Something that is asked for: nothing yet, under way, there, or failed. */
+export interface Asked<T> {
+  data: T | null;
+  problem: Problem | null;
+  busy: boolean;
+}
+
+const nothing = <T>(): Asked<T> => ({ data: null, problem: null, busy: false });
+
+export interface Tested {
+  answer: TestedText;
+  passage: Passage;
+}
+
+/** The whole context of an example. */
+export type Whole = Asked<{ answer: ExampleContext; passage: Passage }>;
+
+export interface Loaded {
+  page: FeaturePage;
+  groups: ShownGroup[];
+}
+
+/** A token under the pointer or with the focus. */
+export interface Pointed {
+  info: TokenInfo;
+  element: HTMLElement;
+}
+
+/** The buffer of an answer as float32 values, one per token. */
+export function activationsOf(answer: Answer): Float32Array {
+  const at = answer.columns.indexOf("activations");
+  const buffer = answer.buffers[at];
+  if (buffer === undefined) throw new RangeError("The answer came without its activations.");
+  return toFloat32(buffer);
+}
+
+export class FeatureView {
+  readonly loaded = signal<Asked<Loaded>>(nothing());
+  readonly logits = signal<Asked<FeatureLogitsData>>(nothing());
+  readonly relations = signal<Asked<FeatureRelationsData>>(nothing());
+  readonly tested = signal<Asked<Tested>>(nothing());
+  readonly text = signal("");
+  /** Whole contexts, by the key of their example. */
+  readonly wholes = signal<ReadonlyMap<string, Whole>>(new Map());
+  /** Examples that somebody opened or closed one by one. */
+  readonly opened = signal<ReadonlyMap<string, boolean>>(new Map());
+  readonly pointed = signal<Pointed | null>(null);
+  readonly pinned = signal(false);
+  /** A value to mark in the histogram, of the token that is pointed at. */
+  readonly marked = signal<number | null>(null);
+  /** Label, description and notes that were typed and not saved, by feature. */
+  readonly drafts = signal<ReadonlyMap<string, Partial<Draft>>>(new Map());
+  extraction = "";
+  index: number | null = null;
+  private stop = new AbortController();
+  private testing = new AbortController();
+  private later: ReturnType<typeof setTimeout> | undefined;
+  private typing: ReturnType<typeof setTimeout> | undefined;
+  private queue: { key: string; example: Example }[] = [];
+  private expanding = false;
+
+  constructor(
+    private readonly rpc: Rpc,
+    private readonly isLive: () => boolean,
+    private readonly onNotes: (notes: FeatureNotes) => void,
+  ) {}
+
+  /** Shows a feature; null: none. The one before stays on the screen, marked as busy, until the answer is there. */
+  show(extraction: string, index: number | null): void {
+    if (extraction === this.extraction && index === this.index) return;
+    if (extraction !== this.extraction) this.loaded.value = nothing();
+    this.extraction = extraction;
+    this.index = index;
+    this.giveUp();
+    this.logits.value = nothing();
+    this.relations.value = nothing();
+    this.tested.value = nothing();
+    this.wholes.value = new Map();
+    this.opened.value = new Map();
+    this.unpoint(true);
+    if (index === null) this.loaded.value = nothing();
+    else void this.load(true);
+  }
+
+  /** Is what is on the screen the feature that was asked for? */
+  get current(): Loaded | null {
+    const { data } = this.loaded.value;
+    return data && data.page.index === this.index && data.page.extraction_id === this.extraction ? data : null;
+  }
+
+  /** Reads it again, without what needs the model: labels, stars or notes changed. */
+  refresh(): void {
+    if (this.index !== null) void this.load(false);
+  }
+
+  again(): void {
+    if (this.index !== null) void this.load(true);
+  }
+
+  private async load(whole: boolean): Promise<void> {
+    const { stop } = this;
+    const before = this.loaded.value;
+    this.loaded.value = { data: before.data, problem: null, busy: true };
+    try {
+      const answer = await this.ask("open_feature", stop);
+      const page = answer.value as FeaturePage;
+      this.loaded.value = { data: { page, groups: groupsOf(page, activationsOf(answer)) }, problem: null, busy: false };
+      if (whole) this.later = setTimeout(() => this.more(page), THEN);
+    } catch (error) {
+      if (isAbort(error) || stop.signal.aborted) return;
+      this.loaded.value = { data: this.current, problem: asFailure(error), busy: false };
+    }
+  }
+
+  /** What is asked for once somebody stays on a feature. */
+  private more(page: FeaturePage): void {
+    if (page.fired > 0) this.askLogits(); // of a dead one when it is wanted
+    this.askRelations();
+    if (this.text.value.trim() !== "" && this.isLive()) void this.test();
+  }
+
+  askLogits(): void {
+    void this.fetch<FeatureLogitsData>(this.logits, "feature_logits");
+  }
+
+  askRelations(): void {
+    void this.fetch<FeatureRelationsData>(this.relations, "feature_relations");
+  }
+
+  private async fetch<T>(into: Signal<Asked<T>>, kind: "feature_logits" | "feature_relations"): Promise<void> {
+    const { stop } = this;
+    into.value = { data: into.value.data, problem: null, busy: true };
+    try {
+      const answer = await this.ask(kind, stop);
+      into.value = { data: answer.value as T, problem: null, busy: false };
+    } catch (error) {
+      if (!isAbort(error) && !stop.signal.aborted) into.value = { data: null, problem: asFailure(error), busy: false };
+    }
+  }
+
+  /** An answer about the feature that was shown when it was asked; given up when another one is shown. */
+  private ask(kind: "open_feature" | "feature_logits" | "feature_relations", stop: AbortController): Promise<Answer> {
+    const command: ViewerCommand = { kind, extraction_id: this.extraction, index: this.index ?? 0 };
+    return this.rpc.send(command, { signal: stop.signal });
+  }
+
+  // -------------------------------------------------------------------------------------------- own text
+
+  /** What is typed is tested when the typing rests. */
+  type(text: string): void {
+    this.text.value = text;
+    clearTimeout(this.typing);
+    if (this.isLive()) this.typing = setTimeout(() => void this.test(), TYPING);
+  }
+
+  async test(): Promise<void> {
+    clearTimeout(this.typing);
+    this.testing.abort();
+    const text = this.text.value;
+    if (this.index === null || text.trim() === "") {
+      this.tested.value = nothing();
+      return;
+    }
+    const stop = new AbortController();
+    this.testing = stop;
+    this.tested.value = { data: this.tested.value.data, problem: null, busy: true };
+    const command: ViewerCommand = {
+      kind: "test_text",
+      extraction_id: this.extraction,
+      index: this.index,
+      text,
+    };
+    try {
+      const answer = await this.rpc.send(command, { signal: stop.signal });
+      const data = answer.value as TestedText;
+      const values = activationsOf(answer);
+      if (data.index !== this.index) return;
+      if (values.length !== data.tokens.length) {
+        throw new RangeError(`${data.tokens.length} tokens came with ${values.length} activations.`);
+      }
+      const { texts, tokens } = data;
+      const place = { before: false, after: false, offset: 0, context: null, document: null };
+      const passage: Passage = { texts, tokens, values, peak: strongest(values), ...place };
+      this.tested.value = { data: { answer: data, passage }, problem: null, busy: false };
+    } catch (error) {
+      if (isAbort(error) || stop.signal.aborted) return;
+      this.tested.value = { data: null, problem: asFailure(error), busy: false };
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------- whole contexts
+
+  /** Asks for the whole context of an example, after those that were asked for before it. */
+  expand(key: string, example: Example): void {
+    if (this.wholes.value.has(key)) return;
+    this.wholes.value = withKey<Whole>(this.wholes.value, key, { data: null, problem: null, busy: true });
+    this.queue.push({ key, example });
+    if (!this.expanding) void this.work();
+  }
+
+  retry(key: string, example: Example): void {
+    this.wholes.value = withKey<Whole>(this.wholes.value, key, undefined);
+    this.expand(key, example);
+  }
+
+  private async work(): Promise<void> {
+    const { stop } = this;
+    this.expanding = true;
+    for (let next = this.queue.shift(); next && !stop.signal.aborted; next = this.queue.shift()) {
+      const { key, example } = next;
+      const whole = await this.contextOf(example, stop);
+      if (stop.signal.aborted) return;
+      this.wholes.value = withKey(this.wholes.value, key, whole);
+    }
+    if (this.stop === stop) this.expanding = false;
+  }
+
+  private async contextOf(example: Example, stop: AbortController): Promise<Whole> {
+    const command: ViewerCommand = {
+      kind: "expand_example",
+      extraction_id: this.extraction,
+      index: this.index ?? 0,
+      position: example.position,
+    };
+    try {
+      const answer = await this.rpc.send(command, { signal: stop.signal });
+      const context = answer.value as ExampleContext;
+      const passage = passageOf(context, activationsOf(answer), example);
+      return { data: { answer: context, passage }, problem: null, busy: false };
+    } catch (error) {
+      return { data: null, problem: asFailure(error), busy: false };
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------- tokens
+
+  /** The passage that an element's `data-from` names. */
+  private passage(key: string): Passage | null {
+    if (key === "test") return this.tested.value.data?.passage ?? null;
+    const whole = this.wholes.value.get(key.replace(/^whole /, ""))?.data;
+    if (key.startsWith("whole ")) return whole?.passage ?? null;
+    const [g, i] = key.split(".").map(Number);
+    return this.current?.groups[g ?? -1]?.examples[i ?? -1]?.passage ?? null;
+  }
+
+  /** The card follows the pointer and the focus, unless it is pinned. */
+  point(element: HTMLElement | null): void {
+    if (this.pinned.value) return;
+    const from = element?.closest<HTMLElement>("[data-from]")?.dataset.from;
+    const passage = from === undefined ? null : this.passage(from);
+    const info = passage && element ? tokenInfo(passage, Number(element.dataset.t)) : null;
+    if (info === null || element === null) this.unpoint();
+    else {
+      this.pointed.value = { info, element };
+      this.marked.value = info.value > 0 ? info.value : null;
+    }
+  }
+
+  unpoint(unpin = false): void {
+    if (unpin) this.pinned.value = false;
+    if (this.pinned.value) return;
+    this.pointed.value = null;
+    this.marked.value = null;
+  }
+
+  // -------------------------------------------------------------------------------------------- what people say
+
+  draft(index: number): Partial<Draft> {
+    return this.drafts.value.get(`${this.extraction} ${index}`) ?? {};
+  }
+
+  setDraft(index: number, draft: Partial<Draft> | undefined): void {
+    this.drafts.value = withKey(this.drafts.value, `${this.extraction} ${index}`, draft);
+  }
+
+  /** Labels, notes and star as they are now. */
+  takeNotes(extraction: string, notes: FeatureNotes): void {
+    const { data } = this.loaded.value;
+    if (data && extraction === this.extraction && data.page.index === notes.index) {
+      const page = { ...data.page, notes };
+      this.loaded.value = { ...this.loaded.value, data: { ...data, page } };
+    }
+    if (extraction === this.extraction) this.onNotes(notes);
+  }
+
+  close(): void {
+    this.giveUp();
+  }
+
+  private giveUp(): void {
+    this.stop.abort();
+    this.stop = new AbortController();
+    this.testing.abort();
+    clearTimeout(this.later);
+    clearTimeout(this.typing);
+    this.queue = [];
+    this.expanding = false;
+  }
+}
+
+export interface Draft {
+  label: string;
+  description: string;
+  notes: string;
+}
+
+function strongest(values: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i += 1) if ((values[i] ?? 0) > (values[best] ?? 0)) best = i;
+  return best;
+}

@@ -1,0 +1,67 @@
+/** The extraction viewer in the page. */
+import { asHeight, asTheme, mountRoot } from "../lib/host";
+import { widgetKey } from "../lib/keys";
+import type { Context } from "../lib/protocol-features";
+import type { Model } from "../lib/rpc";
+import { showContext } from "./example-list";
+import { Store } from "./store";
+import { Viewer } from "./viewer";
+
+export function renderViewer(model: Model, parent: HTMLElement, stop: AbortSignal): void {
+  const store = new Store(model, parent, stop);
+  const root = mountRoot(parent, {
+    label: "Extraction viewer",
+    frame: "part",
+    theme: asTheme(model.get("theme")),
+    height: asHeight(model.get("height")),
+    stop,
+    onKey: (event) =>
+      widgetKey(root.element, event, {
+        close: () => closeInnermost(store),
+        letters: lettersOf(store, root.element),
+      }),
+  });
+  store.announce = root.announce;
+  root.draw(<Viewer store={store} />);
+}
+
+const NEXT: Record<Context, Context> = { short: "snippet", snippet: "full", full: "short" };
+
+/** The keys that work now: those of a feature's page only while one is shown. */
+function lettersOf(store: Store, root: HTMLElement): Record<string, () => void> {
+  const { tab, feature, context } = store.view.value;
+  const always = {
+    "?": () => {
+      store.keysShown.value = !store.keysShown.value;
+    },
+  };
+  if (store.opened === null || store.starting.shown || tab !== "features" || feature === null) return always;
+  const focus = (selector: string) => () => {
+    const field = root.querySelector<HTMLInputElement>(selector);
+    field?.focus();
+    field?.scrollIntoView?.({ block: "nearest" });
+  };
+  return {
+    ...always,
+    arrowleft: () => void store.step("previous"),
+    arrowright: () => void store.step("next"),
+    r: () => void store.step("random"),
+    s: () => {
+      const known = store.feature.current?.page.notes.starred;
+      if (known !== undefined) void store.star(feature, !store.isStarred(feature, known));
+    },
+    l: focus(".label-field"),
+    t: focus(".own-text textarea"),
+    c: () => showContext(store, NEXT[context]),
+  };
+}
+
+function closeInnermost(store: Store): boolean {
+  if (store.feature.pinned.value || store.feature.pointed.value) store.feature.unpoint(true);
+  else if (store.keysShown.value) store.keysShown.value = false;
+  else if (store.starting.shown) store.starting.close();
+  else if (store.panel.value) store.panel.value = null;
+  else if (store.open.value.size) store.open.value = new Map();
+  else return false;
+  return true;
+}

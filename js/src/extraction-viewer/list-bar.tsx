@@ -1,0 +1,114 @@
+/** The list with what stands above and below it: search, filter and order, and how long it is. */
+import { useEffect, useRef, useState } from "preact/hooks";
+import { Button } from "../lib/controls";
+import * as f from "../lib/format";
+import { Icon } from "../lib/icons";
+import type { OpenExtraction, Show, SortFeatures } from "../lib/protocol-features";
+import { Grid } from "./grid";
+import type { Store } from "./store";
+import { SHOWS, SORTS } from "./words";
+
+const TYPING = 250; // ms after the last key of a search
+
+export function List({ store, open }: { store: Store; open: OpenExtraction }) {
+  const { matching, key } = store.list.known.value;
+  return (
+    <div class="fl">
+      <Bar store={store} />
+      <Grid store={store} open={open} />
+      <div class="ft">
+        <span role="status">
+          {key === ""
+            ? "Reading the list…"
+            : matching === open.d_sae
+              ? f.plural(matching, "feature")
+              : `${f.count(matching)} of ${f.plural(open.d_sae, "feature")}`}
+        </span>
+        <div class="sp" />
+        <span class="hw t3">? shows the keys</span>
+      </div>
+    </div>
+  );
+}
+
+function Bar({ store }: { store: Store }) {
+  const { query } = store.view.value;
+  const [typed, setTyped] = useState(query.search);
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  // a search from elsewhere; what comes back of one's own may be older than what is typed now
+  const own = useRef(query.search);
+  useEffect(() => {
+    if (query.search !== own.current) setTyped(query.search);
+    own.current = query.search;
+  }, [query.search]);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const search = (text: string, wait: number) => {
+    setTyped(text);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => {
+      own.current = text;
+      store.setQuery({ search: text });
+    }, wait);
+  };
+  const direction = query.descending ? "descending" : "ascending";
+  return (
+    <div class="fl-bar">
+      <div class="srch">
+        <Icon name="search" />
+        <input
+          type="search"
+          aria-label="Search features"
+          placeholder="Label or top token"
+          maxLength={500}
+          value={typed}
+          onInput={(event) => search(event.currentTarget.value, TYPING)}
+          onKeyDown={(event) => {
+            if (event.key === "Enter") search(event.currentTarget.value, 0);
+            if (event.key !== "Escape" || typed === "") return;
+            event.preventDefault();
+            search("", 0);
+          }}
+        />
+      </div>
+      <div class="row">
+        <span class="s24">
+          <select
+            aria-label="Show"
+            class={query.show === "all" ? undefined : "chosen"}
+            value={query.show}
+            onChange={(event) => store.setQuery({ show: event.currentTarget.value as Show })}
+          >
+            {SHOWS.map((one) => (
+              <option key={one.value} value={one.value}>
+                {one.label}
+              </option>
+            ))}
+          </select>
+        </span>
+        <span class="s24">
+          <select
+            aria-label="Sort features"
+            value={query.sort}
+            onChange={(event) => {
+              const sort = event.currentTarget.value as SortFeatures;
+              // numbers are looked at from the largest on, names and indices from the first on
+              store.setQuery({ sort, descending: sort !== "index" && sort !== "label" });
+            }}
+          >
+            {SORTS.map((one) => (
+              <option key={one.value} value={one.value}>
+                {one.label}
+              </option>
+            ))}
+          </select>
+        </span>
+        <Button
+          small
+          icon={query.descending ? "down" : "up"}
+          label={`Sort direction: ${direction}`}
+          onClick={() => store.setQuery({ descending: !query.descending })}
+        />
+      </div>
+    </div>
+  );
+}

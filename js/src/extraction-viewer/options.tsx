@@ -1,0 +1,233 @@
+/** Step 2 of *Start extraction*: what to read and what to keep. */
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useUid } from "../lib/a11y";
+import { Button, NoteBox } from "../lib/controls";
+import * as f from "../lib/format";
+import { Icon } from "../lib/icons";
+import { placed } from "../lib/notes";
+import type { ExtractionField } from "../lib/protocol-features";
+import type { Starting } from "./start";
+
+const TEXT = ["corpus", "tokens", "context_size"];
+const KEEP = ["examples", "per_interval", "min_activation", "exclude_special_tokens", "max_norm_ratio"];
+
+export function Options({ starting }: { starting: Starting }) {
+  const box = useRef<HTMLFormElement>(null);
+  const form = starting.form.value;
+  useLayoutEffect(() => {
+    box.current?.querySelector<HTMLElement>("input")?.focus();
+  }, []);
+  if (form === null) return null;
+  const of = (names: readonly string[]) =>
+    names.flatMap((name) => form.fields.find((field) => field.name === name) ?? []);
+  const others = form.fields.filter((field) => ![...TEXT, ...KEEP].includes(field.name));
+  const problem = starting.problem.value;
+  const bad = form.fields.filter((field) => field.name in starting.errors.value);
+  return (
+    <div role="dialog" aria-label="Start extraction">
+      <div class="hd">
+        <h2>Start extraction</h2>
+        <span class="sm t2 el">{`${form.name}, ${f.plural(form.d_sae, "feature")}`}</span>
+        <div class="sp" />
+        <Button kind="quiet" icon="close" label="Close" onClick={() => starting.close()} />
+      </div>
+      <form
+        ref={box}
+        noValidate
+        onSubmit={(event) => {
+          event.preventDefault();
+          void starting.start();
+        }}
+      >
+        <Section starting={starting} title="Text" fields={of(TEXT)} />
+        <Section starting={starting} title="Keep" fields={of(KEEP)} />
+        {others.length > 0 && (
+          <details open={others.some((field) => field.name in starting.errors.value)} class="more-fields">
+            <summary>
+              <Icon name="right" />
+              More options
+            </summary>
+            <Section starting={starting} title="More" fields={others} />
+          </details>
+        )}
+        <Estimate starting={starting} />
+        {problem && (
+          <div class="bd">
+            <NoteBox tone="err" title={placed(problem)}>
+              {problem.hint}
+            </NoteBox>
+          </div>
+        )}
+        <div class="ft2">
+          {bad.length > 0 && (
+            <div class="attention sm">
+              <Icon name="warn" />
+              <span>
+                {`${f.plural(bad.length, "field")} ${bad.length === 1 ? "needs" : "need"} attention: `}
+                <Button kind="link" onClick={() => starting.focusFirstError()}>
+                  {bad[0]?.label}
+                </Button>
+              </span>
+            </div>
+          )}
+          <div class="sp" />
+          <Button onClick={() => starting.back()}>Back</Button>
+          <Button onClick={() => starting.close()}>Cancel</Button>
+          <Button kind="primary" icon="play" submit disabled={starting.submitting.value}>
+            {starting.submitting.value ? "Starting…" : "Start extraction"}
+          </Button>
+        </div>
+      </form>
+    </div>
+  );
+}
+
+interface SectionProps {
+  starting: Starting;
+  title: string;
+  fields: readonly ExtractionField[];
+}
+
+function Section({ starting, title, fields }: SectionProps) {
+  if (fields.length === 0) return null;
+  return (
+    <fieldset>
+      <legend>{title}</legend>
+      <div class="g">
+        {fields.map((field) => (
+          <Field key={field.name} starting={starting} field={field} />
+        ))}
+      </div>
+    </fieldset>
+  );
+}
+
+function Field({ starting, field }: { starting: Starting; field: ExtractionField }) {
+  const id = useUid("sw-option");
+  const [help, setHelp] = useState(false);
+  const input = useRef<HTMLInputElement>(null);
+  const value = starting.values.value[field.name] ?? field.value;
+  const error = starting.errors.value[field.name];
+  const focus = starting.focus.value;
+  useLayoutEffect(() => {
+    if (focus?.name !== field.name) return;
+    input.current?.focus();
+    input.current?.scrollIntoView?.({ block: "nearest" });
+  }, [focus, field.name]);
+  const below = error ? `${id}-error` : field.hint ? `${id}-hint` : undefined;
+  const common = {
+    id,
+    ref: input,
+    "aria-describedby": [below, help ? `${id}-help` : undefined].filter(Boolean).join(" ") || undefined,
+    "aria-invalid": error ? ("true" as const) : undefined,
+  };
+  const button = field.help && (
+    <button
+      type="button"
+      class="help"
+      aria-label={`Help: ${field.label}`}
+      aria-expanded={help}
+      aria-controls={`${id}-help`}
+      onClick={() => setHelp(!help)}
+    >
+      ?
+    </button>
+  );
+  const tick = typeof value === "boolean";
+  return (
+    <div class={`f ${tick ? "c3s" : field.name === "corpus" ? "c2s wide" : "c2s"}`}>
+      {tick ? (
+        <div class="l">
+          <label class="ck">
+            <input
+              {...common}
+              type="checkbox"
+              checked={value}
+              onChange={(event) => starting.set(field.name, event.currentTarget.checked)}
+            />
+            {field.label}
+          </label>
+          {button}
+        </div>
+      ) : (
+        <>
+          <div class="l">
+            <label for={id}>{field.label}</label>
+            {button}
+          </div>
+          <input
+            {...common}
+            autocomplete="off"
+            spellcheck={false}
+            value={value}
+            onInput={(event) => starting.set(field.name, event.currentTarget.value)}
+          />
+        </>
+      )}
+      {error ? (
+        <p class="err" id={`${id}-error`}>
+          <Icon name="warn" />
+          <span>{error}</span>
+        </p>
+      ) : (
+        field.hint && (
+          <p class="hint" id={`${id}-hint`}>
+            {field.hint}
+          </p>
+        )
+      )}
+      {help && (
+        <p class="help-text" id={`${id}-help`}>
+          {field.help}
+        </p>
+      )}
+    </div>
+  );
+}
+
+function Estimate({ starting }: { starting: Starting }) {
+  const check = starting.check.value;
+  const bad = Object.keys(starting.errors.value).length > 0;
+  const n = starting.form.value?.d_sae ?? 0;
+  return (
+    // biome-ignore lint/a11y/useSemanticElements: a group of results, not of form fields
+    <div class="est" role="group" aria-label="Estimate" aria-busy={starting.checking.value}>
+      {check && !bad ? (
+        <>
+          <div class="sm">
+            <b>Time</b> {check.seconds === null ? "not measured here yet" : `≈ ${f.duration(check.seconds)}`}
+            {check.device && ` on ${check.device}`}
+            <p class="t2">{`one pass over the text for all ${f.plural(n, "feature")}`}</p>
+          </div>
+          <Bytes name="Disk" needed={check.disk_bytes} free={check.disk_free} />
+          <Bytes name="Memory" needed={check.memory_bytes} free={check.memory_free} />
+          {check.warnings.length > 0 && (
+            <div class="warnings notes">
+              {check.warnings.map((warning) => (
+                <NoteBox key={warning.what} tone="warn" title={placed(warning)}>
+                  {warning.hint}
+                </NoteBox>
+              ))}
+            </div>
+          )}
+        </>
+      ) : (
+        <p class="sm t2" role="status">
+          {bad ? "No estimate while a field needs attention." : "Checking…"}
+        </p>
+      )}
+    </div>
+  );
+}
+
+/** "41 GB": without the decimal that says nothing. */
+const whole = (n: number): string => f.bytes(n).replace(/\.0 /, " ");
+
+function Bytes({ name, needed, free }: { name: string; needed: number | null; free: number | null }) {
+  return (
+    <div class="sm">
+      <b>{name}</b> {needed === null ? f.DASH : whole(needed)}
+      {free !== null && <p class="t2">{`${whole(free)} free`}</p>}
+    </div>
+  );
+}

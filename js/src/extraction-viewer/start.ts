@@ -1,0 +1,204 @@
+/** *Start extraction*: first an SAE is chosen, then its options. */
+import { computed, signal } from "@preact/signals";
+import type { ExtractionCheck, ExtractionFormData, SaeChoices, Typed, ViewerCommand } from "../lib/protocol-features";
+import { asFailure, CommandError, isAbort, type Rpc } from "../lib/rpc";
+import type { Problem } from "../lib/store";
+
+const TYPING = 250; // ms after the last key of a search or a field
+
+export class Starting {
+  readonly step = signal<"closed" | "choose" | "options">("closed");
+
+  // step 1
+  readonly choices = signal<SaeChoices | null>(null);
+  readonly source = signal<string | null>(null);
+  readonly model = signal<string | null>(null);
+  readonly search = signal("");
+  readonly chosen = signal<string | null>(null);
+
+  // step 2
+  readonly form = signal<ExtractionFormData | null>(null);
+  readonly values = signal<Typed>({});
+  readonly check = signal<ExtractionCheck | null>(null);
+  readonly errors = computed(() => this.check.value?.errors ?? {});
+  /** The field that is to be given the focus. */
+  readonly focus = signal<{ name: string } | null>(null);
+
+  readonly busy = signal(false);
+  readonly checking = signal(false);
+  readonly submitting = signal(false);
+  readonly problem = signal<Problem | null>(null);
+  private stop = new AbortController();
+  private checkStop = new AbortController();
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private again: string | null = null; // an extraction whose values are taken
+
+  constructor(
+    private readonly rpc: Rpc,
+    private readonly onStarted: (extraction: string) => void,
+    private readonly onClosed: () => void,
+  ) {}
+
+  get shown(): boolean {
+    return this.step.value !== "closed";
+  }
+
+  open(): void {
+    this.step.value = "choose";
+    this.again = null;
+    void this.list();
+  }
+
+  /** The options of an SAE, filled in as an earlier extraction had them if one is named. */
+  async openFor(sae: string, extraction: string | null = null): Promise<void> {
+    this.chosen.value = sae;
+    this.again = extraction;
+    this.step.value = "choose";
+    await this.proceed();
+    const failed = this.problem.value;
+    if (this.step.value !== "choose" || failed === null) return;
+    await this.list(); // another one may do
+    this.problem.value = failed;
+  }
+
+  close(): void {
+    if (!this.shown) return;
+    this.step.value = "closed";
+    this.giveUp();
+    this.onClosed();
+    this.form.value = null;
+    this.check.value = null;
+    this.problem.value = null;
+  }
+
+  filter(change: { source?: string | null; model?: string | null }): void {
+    if (change.source !== undefined) this.source.value = change.source;
+    if (change.model !== undefined) this.model.value = change.model;
+    void this.list();
+  }
+
+  find(text: string): void {
+    this.search.value = text;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => void this.list(), TYPING);
+  }
+
+  async list(): Promise<void> {
+    const command: ViewerCommand = {
+      kind: "list_saes",
+      source: this.source.value,
+      model: this.model.value,
+      search: this.search.value,
+    };
+    const choices = await this.ask<SaeChoices>(command);
+    if (choices === null) return;
+    this.choices.value = choices;
+    const free = choices.rows.filter((row) => row.state === "ok");
+    if (!free.some((row) => row.id === this.chosen.value)) this.chosen.value = free[0]?.id ?? null;
+  }
+
+  /** On to the options of the chosen SAE. */
+  async proceed(): Promise<void> {
+    const sae_id = this.chosen.value;
+    if (sae_id === null) return;
+    const form = await this.ask<ExtractionFormData>({ kind: "extraction_form", sae_id, extraction_id: this.again });
+    if (form === null) return;
+    this.form.value = form;
+    this.values.value = Object.fromEntries(form.fields.map((field) => [field.name, field.value]));
+    this.check.value = null;
+    this.step.value = "options";
+    void this.verify();
+  }
+
+  back(): void {
+    this.giveUp();
+    this.problem.value = null;
+    this.again = null;
+    this.step.value = "choose";
+    void this.list();
+  }
+
+  set(name: string, value: string | boolean): void {
+    this.values.value = { ...this.values.value, [name]: value };
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => void this.verify(), TYPING);
+  }
+
+  /** Errors and estimate for what is typed; true when there is nothing wrong with it. */
+  async verify(): Promise<boolean> {
+    const sae_id = this.form.value?.sae_id;
+    if (sae_id === undefined) return false;
+    clearTimeout(this.timer);
+    this.checkStop.abort();
+    const stop = new AbortController();
+    this.checkStop = stop;
+    this.checking.value = true;
+    try {
+      const command: ViewerCommand = { kind: "check_extraction", sae_id, values: this.values.value };
+      const answer = await this.rpc.send(command, { signal: stop.signal });
+      this.check.value = answer.value as ExtractionCheck;
+      this.checking.value = false;
+      return Object.keys(this.errors.value).length === 0;
+    } catch (error) {
+      if (isAbort(error) || stop.signal.aborted) return false;
+      this.checking.value = false;
+      this.problem.value = asFailure(error);
+      return false;
+    }
+  }
+
+  /** Starts it; a bad value gets the focus instead. */
+  async start(): Promise<void> {
+    const form = this.form.value;
+    if (form === null || this.submitting.value) return;
+    this.submitting.value = true;
+    this.problem.value = null;
+    try {
+      if (!(await this.verify())) return this.focusFirstError();
+      const values = this.values.value;
+      const answer = await this.rpc.send({ kind: "start_extraction", sae_id: form.sae_id, values });
+      this.close();
+      this.onStarted((answer.value as { extraction_id: string }).extraction_id);
+    } catch (error) {
+      if (isAbort(error)) return;
+      const fields = error instanceof CommandError ? error.failure.fields : {};
+      if (this.check.value && Object.keys(fields).length > 0) {
+        this.check.value = { ...this.check.value, errors: fields };
+        this.focusFirstError();
+      } else this.problem.value = asFailure(error);
+    } finally {
+      this.submitting.value = false;
+    }
+  }
+
+  focusFirstError(): void {
+    const name = this.form.value?.fields.find((field) => field.name in this.errors.value)?.name;
+    if (name !== undefined) this.focus.value = { name };
+  }
+
+  private async ask<T>(command: ViewerCommand): Promise<T | null> {
+    this.stop.abort();
+    const stop = new AbortController();
+    this.stop = stop;
+    this.busy.value = true;
+    this.problem.value = null;
+    try {
+      const answer = await this.rpc.send(command, { signal: stop.signal });
+      this.busy.value = false;
+      return answer.value as T;
+    } catch (error) {
+      if (isAbort(error) || stop.signal.aborted) return null;
+      this.busy.value = false;
+      this.problem.value = asFailure(error);
+      return null;
+    }
+  }
+
+  giveUp(): void {
+    clearTimeout(this.timer);
+    this.stop.abort();
+    this.checkStop.abort();
+    this.busy.value = false;
+    this.checking.value = false;
+  }
+}

@@ -1,0 +1,387 @@
+/** The extraction viewer on the page: its state, what is shown, and the commands it sends. */
+import { signal } from "@preact/signals";
+import {
+  EMPTY_VIEWER,
+  type ExportKind,
+  type ExtractionAct,
+  type ExtractionCard,
+  type FeatureNotes,
+  type FeaturePlace,
+  type FeatureQuery,
+  type OpenExtraction,
+  parseViewer,
+  type Step,
+  type Suggestion,
+  type Tab,
+  type ViewerCommand,
+  type ViewerState,
+  type ViewerView,
+} from "../lib/protocol-features";
+import type { Model } from "../lib/rpc";
+import { BaseStore, withKey } from "../lib/store";
+import { FeatureView } from "./feature";
+import { FeatureList } from "./list";
+import { PromptStore } from "./prompt-store";
+import { Starting } from "./start";
+import { anythingRuns, statusChanges } from "./words";
+
+export type CardOpen = "menu" | "delete" | "export";
+/** What is open below the tabs, or in the page of a feature. */
+export type Panel =
+  | { kind: "labels" | "exports" | "import" | "label_all" }
+  | { kind: "export"; what: ExportKind; one: boolean };
+
+/** Where failures of the whole widget show up, and those of what is on the page. */
+export const WIDGET = "viewer";
+export const PAGE = "page";
+export const PANEL = "panel";
+
+const REST = 350; // ms without a change before Python is told what is shown
+const ECHO = 5000; // ms in which what was told comes back
+
+export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
+  readonly view = signal<ViewerView>(EMPTY_VIEWER.view);
+  readonly list: FeatureList;
+  readonly feature: FeatureView;
+  readonly prompt: PromptStore;
+  readonly starting: Starting;
+  readonly panel = signal<Panel | null>(null);
+  /** Stars that were just set or taken, by feature, until Python has answered. */
+  readonly stars = signal<ReadonlyMap<number, boolean>>(new Map());
+  readonly suggesting = signal(false);
+  readonly saving = signal(false);
+  /** What is under way for an extraction, by its id. */
+  readonly pending = signal<ReadonlyMap<string, ExtractionAct>>(new Map());
+  /** What was done, as a sentence, by extraction or `PANEL`. */
+  readonly done = signal<ReadonlyMap<string, string>>(new Map());
+  /** A long command that the panel waits for. */
+  readonly working = signal(false);
+  readonly demoComing = signal(false);
+  /** An extraction whose card is to be given the focus. */
+  readonly focusCard = signal<string | null>(null);
+  private told: { view: string; at: number }[] = [];
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  /** The next list is to be scrolled to the feature that is shown; after a search or in another order it begins at its top. */
+  private seeking = true;
+  private stepping = new AbortController();
+
+  constructor(model: Model, host: Element, stop: AbortSignal) {
+    super(model, host, stop, parseViewer, EMPTY_VIEWER);
+    this.list = new FeatureList(this.rpc, (rows) => {
+      const first = rows[0];
+      if (first && this.view.value.feature === null) this.show({ feature: first.index });
+      else if (this.seeking) void this.find();
+      this.seeking = false;
+    });
+    this.feature = new FeatureView(
+      this.rpc,
+      () => this.opened?.live ?? false,
+      (notes) => this.list.update(notes.index, rowOfNotes(notes)),
+    );
+    this.prompt = new PromptStore(this.rpc, (prompt) => this.show({ prompt }));
+    this.starting = new Starting(
+      this.rpc,
+      (id) => {
+        this.show({ tab: "jobs" });
+        this.focusCard.value = id;
+      },
+      () => {
+        if (this.view.value.dialog_sae !== null) this.show({ dialog_sae: null });
+      },
+    );
+    this.follow(
+      (before, after, first) => this.onState(before, after, first),
+      (state) => anythingRuns(state.cards),
+    );
+    stop.addEventListener("abort", () => {
+      clearTimeout(this.timer);
+      this.stepping.abort();
+      this.starting.giveUp();
+      this.list.close();
+      this.feature.close();
+      this.prompt.close();
+    });
+  }
+
+  // -------------------------------------------------------------------------------------------- what is shown
+
+  /** The extraction on the page; null while none is, or another one is being opened. */
+  get opened(): OpenExtraction | null {
+    const { open } = this.state.value;
+    return open && open.id === this.view.value.extraction_id ? open : null;
+  }
+
+  /** Changes what is shown; Python is told when nothing has changed for a moment. */
+  show(change: Partial<ViewerView>): void {
+    this.view.value = { ...this.view.value, ...change };
+    this.use();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => void this.tell(), "extraction_id" in change ? 0 : REST);
+  }
+
+  setQuery(change: Partial<FeatureQuery>): void {
+    this.show({ query: { ...this.view.value.query, ...change } });
+  }
+
+  /** Opens the features of an extraction. */
+  openExtraction(id: string): void {
+    const sameSae = this.opened?.versions.some((one) => one.value === id);
+    this.panel.value = null;
+    this.seeking = true;
+    this.show({ extraction_id: id, tab: "features", ...(sameSae ? {} : { feature: null }) });
+  }
+
+  setTab(tab: Tab): void {
+    this.panel.value = null;
+    this.show({ tab });
+  }
+
+  openFeature(index: number, row: number | null = this.list.rowOf(index)): void {
+    this.dismiss(PAGE);
+    this.show({ feature: index, tab: "features" });
+    if (row !== null) this.list.moveTo(row);
+    else void this.find();
+  }
+
+  private async tell(): Promise<void> {
+    const view = this.view.value;
+    const text = JSON.stringify(view);
+    if (text === JSON.stringify(this.state.value.view)) return;
+    this.told.push({ view: text, at: performance.now() });
+    const answer = await this.command(WIDGET, "What is shown", { kind: "show_view", view });
+    const { open } = this.state.value;
+    // it could not be opened: back to what is open
+    if (answer === null && this.view.value.extraction_id !== (open?.id ?? null)) {
+      this.view.value = { ...this.view.value, extraction_id: open?.id ?? null };
+      this.use();
+    }
+  }
+
+  /**
+   * Another view of the widget, or Python, shows something else; what comes back of what was told here is no news. What
+   * was chosen here and not told yet stands, unless it is the same that was changed there.
+   */
+  private adopt(before: ViewerState, after: ViewerState, first: boolean): void {
+    const text = JSON.stringify(after.view);
+    const now = performance.now();
+    this.told = this.told.filter((one) => now - one.at < ECHO);
+    const echo = this.told.findIndex((one) => one.view === text);
+    if (echo >= 0) this.told = this.told.slice(echo + 1);
+    else if (first) this.follows(after.view);
+    else if (text !== JSON.stringify(before.view)) this.follows(changedIn(before.view, after.view));
+    // opened without being asked for: by Python, or the only one there is
+    const { extraction_id } = this.view.value;
+    const gone = extraction_id !== null && after.open === null && before.open?.id === extraction_id;
+    if (extraction_id === null || gone) this.view.value = { ...this.view.value, extraction_id: after.open?.id ?? null };
+  }
+
+  private follows(change: Partial<ViewerView>): void {
+    const before = this.view.value;
+    const after = { ...before, ...change };
+    this.view.value = after;
+    this.askedFor(before.dialog_sae, after.dialog_sae);
+    if (change.prompt !== undefined) this.prompt.text.value = change.prompt;
+    this.seeking = true;
+    const sameList = JSON.stringify(before.query) === JSON.stringify(after.query);
+    if (sameList && before.feature !== after.feature) queueMicrotask(() => void this.find());
+  }
+
+  /** *Extract* was pressed in the SAE browser, or `viewer.extract(…)` called: the dialog opens with that SAE. */
+  private askedFor(before: string | null, sae: string | null): void {
+    if (sae === before) return;
+    if (sae !== null) void this.starting.openFor(sae);
+    else this.starting.close();
+  }
+
+  private onState(before: ViewerState, after: ViewerState, first: boolean): void {
+    this.adopt(before, after, first);
+    const said = first ? [] : statusChanges(before.cards, after.cards);
+    for (const words of said) this.announce(words);
+    if (!first && before.features_revision !== after.features_revision) {
+      this.list.refresh();
+      this.feature.refresh();
+    }
+    this.use();
+  }
+
+  /** Asks for what is shown and not there yet. */
+  private use(): void {
+    const open = this.opened;
+    const { query, feature, tab } = this.view.value;
+    if (open === null) return;
+    this.list.use(open.id, query);
+    this.feature.show(open.id, feature !== null && feature < open.d_sae ? feature : null);
+    this.prompt.use(open.id);
+    const { reading, text } = this.prompt;
+    const read = reading.value;
+    const waits = tab === "prompt" && text.value !== "" && !read.data && !read.busy && !read.problem;
+    if (waits && open.live && text.value === this.view.value.prompt) void this.prompt.read();
+  }
+
+  // -------------------------------------------------------------------------------------------- one to the next
+
+  /** Scrolls the list to the feature that is shown. */
+  private async find(): Promise<void> {
+    const { feature, query } = this.view.value;
+    if (feature === null || this.opened === null) return;
+    const plain = query.search === "" && query.show === "all" && query.sort === "index" && !query.descending;
+    const known = plain ? feature : this.list.rowOf(feature);
+    if (known !== null) return this.list.moveTo(known);
+    const place = await this.ask("here", feature);
+    if (place?.row != null && this.view.value.feature === feature) this.list.moveTo(place.row);
+  }
+
+  async step(step: Exclude<Step, "here">): Promise<void> {
+    const { feature } = this.view.value;
+    const by = { previous: -1, next: 1, random: 0, next_live: 0 }[step];
+    const row = feature === null ? null : this.list.rowOf(feature);
+    const near = by === 0 || row === null ? null : this.list.row(row + by);
+    if (near && row !== null) return this.openFeature(near.index, row + by);
+    const place = await this.ask(step, feature ?? 0);
+    if (place === null) return;
+    if (place.index === null) this.announce(NOWHERE[step]);
+    else this.openFeature(place.index, place.row);
+  }
+
+  private async ask(step: Step, index: number): Promise<FeaturePlace | null> {
+    const extraction_id = this.opened?.id;
+    if (extraction_id === undefined) return null;
+    this.stepping.abort();
+    this.stepping = new AbortController();
+    const { query } = this.view.value;
+    const command: ViewerCommand = { kind: "step_feature", extraction_id, query, index, step };
+    const answer = await this.command(PAGE, "The next feature", command, { signal: this.stepping.signal });
+    return (answer?.value as FeaturePlace | undefined) ?? null;
+  }
+
+  // -------------------------------------------------------------------------------------------- what people say
+
+  isStarred(index: number, known: boolean): boolean {
+    return this.stars.value.get(index) ?? known;
+  }
+
+  async star(index: number, starred: boolean): Promise<void> {
+    this.setStar(index, starred);
+    await this.edit(index, { starred }, starred ? "The star" : "Taking the star");
+    if (this.stars.value.get(index) === starred) this.setStar(index, undefined);
+  }
+
+  private setStar(index: number, starred: boolean | undefined): void {
+    const next = new Map(this.stars.value);
+    if (starred === undefined) next.delete(index);
+    else next.set(index, starred);
+    this.stars.value = next;
+  }
+
+  /** Saves what is typed about a feature; true when that worked. */
+  async edit(
+    index: number,
+    change: { label?: string; description?: string; notes?: string; starred?: boolean },
+    word = "Save",
+  ): Promise<boolean> {
+    const extraction_id = this.opened?.id;
+    if (extraction_id === undefined) return false;
+    const answer = await this.command(PAGE, word, { kind: "edit_feature", extraction_id, index, ...change });
+    if (answer === null) return false;
+    this.feature.takeNotes(extraction_id, answer.value as FeatureNotes);
+    return true;
+  }
+
+  async suggest(index: number): Promise<Suggestion | null> {
+    const extraction_id = this.opened?.id;
+    if (extraction_id === undefined || this.suggesting.value) return null;
+    this.suggesting.value = true;
+    const answer = await this.command(PAGE, "Suggest", { kind: "suggest_label", extraction_id, index });
+    this.suggesting.value = false;
+    return (answer?.value as Suggestion | undefined) ?? null;
+  }
+
+  async steer(index: number): Promise<void> {
+    const extraction_id = this.opened?.id;
+    if (extraction_id === undefined) return;
+    const answer = await this.command(PAGE, "Steer", { kind: "steer_feature", extraction_id, index });
+    if (answer) this.announce(`Feature ${index} added to Steering.`);
+  }
+
+  // -------------------------------------------------------------------------------------------- files
+
+  async labelAll(extraction_id: string): Promise<void> {
+    const answer = await this.work(PANEL, "Label all", { kind: "label_features", extraction_id });
+    const { labelled, skipped } = (answer?.value ?? {}) as { labelled?: number; skipped?: number };
+    if (answer)
+      this.say(PANEL, `${words(labelled, "feature")} labelled${skipped ? `, ${words(skipped, "")} skipped` : ""}.`);
+  }
+
+  async importLabels(extraction_id: string, path: string): Promise<boolean> {
+    const answer = await this.work(PANEL, "Import labels", { kind: "import_labels", extraction_id, path });
+    const { imported, skipped } = (answer?.value ?? {}) as { imported?: number; skipped?: number };
+    if (answer)
+      this.say(PANEL, `${words(imported, "label")} imported${skipped ? `, ${words(skipped, "")} skipped` : ""}.`);
+    return answer !== null;
+  }
+
+  /** `key`: where it is said what came of it. */
+  async export(key: string, command: Extract<ViewerCommand, { kind: "export_features" }>): Promise<boolean> {
+    const answer = await this.work(key, "Export", command);
+    if (answer) this.say(key, `Written to ${(answer.value as { path: string }).path}.`);
+    return answer !== null;
+  }
+
+  say(key: string, sentence: string | undefined): void {
+    this.done.value = withKey(this.done.value, key, sentence);
+    if (sentence) this.announce(sentence);
+  }
+
+  private async work(key: string, word: string, command: ViewerCommand) {
+    if (this.working.value) return null;
+    this.working.value = true;
+    this.say(key, undefined);
+    const answer = await this.command(key, word, command);
+    this.working.value = false;
+    return answer;
+  }
+
+  // -------------------------------------------------------------------------------------------- extractions
+
+  async act(card: ExtractionCard, action: ExtractionAct): Promise<void> {
+    this.openFor(card.id, undefined);
+    this.pending.value = withKey(this.pending.value, card.id, action);
+    const word = action.replace(/^./, (letter) => letter.toUpperCase());
+    await this.command(card.id, word, { kind: "extraction_action", extraction_id: card.id, action });
+    this.pending.value = withKey(this.pending.value, card.id, undefined);
+  }
+
+  async tryDemo(): Promise<void> {
+    if (this.demoComing.value) return;
+    this.demoComing.value = true;
+    const answer = await this.command(WIDGET, "Try the demo SAE", { kind: "try_demo" });
+    this.demoComing.value = false;
+    const id = (answer?.value as { extraction_id: string } | undefined)?.extraction_id;
+    if (id !== undefined) this.show({ extraction_id: id, tab: "features", feature: null });
+  }
+}
+
+/** The fields of a view that are other ones than before. */
+function changedIn(before: ViewerView, after: ViewerView): Partial<ViewerView> {
+  const names = Object.keys(after) as (keyof ViewerView)[];
+  const changed = names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
+  return Object.fromEntries(changed.map((name) => [name, after[name]]));
+}
+
+const NOWHERE: Record<Exclude<Step, "here">, string> = {
+  previous: "This is the first feature of the list.",
+  next: "This is the last feature of the list.",
+  random: "No feature matches.",
+  next_live: "No live feature follows.",
+};
+
+const rowOfNotes = ({ labels, starred }: FeatureNotes) => ({
+  label: labels[0]?.text ?? "",
+  auto: labels[0] !== undefined && labels[0].source !== "user",
+  starred,
+});
+
+const words = (n: number | undefined, noun: string): string => {
+  const count = (n ?? 0).toLocaleString("en-US");
+  return noun ? `${count} ${noun}${n === 1 ? "" : "s"}` : count;
+};

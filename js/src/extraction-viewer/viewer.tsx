@@ -1,0 +1,224 @@
+/** Header, tabs and what they lead to; or what is opened in their place. */
+import { useUid } from "../lib/a11y";
+import { Button, NoteBox, Tabs, tabId } from "../lib/controls";
+import * as f from "../lib/format";
+import { type KeyRow, Keys } from "../lib/keys";
+import { BusyNote, linkWords, ProblemNote } from "../lib/notes";
+import type { OpenExtraction, Tab } from "../lib/protocol-features";
+import { Choose } from "./choose";
+import { Jobs } from "./jobs";
+import { List } from "./list-bar";
+import { Options } from "./options";
+import { Page } from "./page";
+import { Panels } from "./panels";
+import { Prompt } from "./prompt";
+import { type Panel, type Store, WIDGET } from "./store";
+
+const KEYS: readonly KeyRow[] = [
+  [["/"], "search"],
+  [["?"], "show or hide the keys"],
+  [["Esc"], "close the card, the form or the menu; then leave"],
+  [["←", "→"], "previous, next feature; in an example, token; tab or choice"],
+  [["↑", "↓", "PgUp", "PgDn", "Home", "End"], "in the list and in examples"],
+  [["Space", "Enter"], "press, open, expand; on a token: pin its card"],
+  [["R"], "random feature"],
+  [["S"], "star"],
+  [["L"], "label"],
+  [["T"], "test your text"],
+  [["C"], "how much context examples show"],
+];
+
+export function Viewer({ store }: { store: Store }) {
+  const { cards, open, notice } = store.state.value;
+  const { starting } = store;
+  if (starting.step.value === "choose") {
+    const onDemo = () => {
+      starting.close();
+      void store.tryDemo();
+    };
+    return <Choose starting={starting} onDemo={onDemo} />;
+  }
+  if (starting.step.value === "options") return <Options starting={starting} />;
+  const shown = store.opened;
+  const nothing = cards.length === 0 && open === null && store.view.value.extraction_id === null;
+  // one that cannot be opened is told as a notice
+  const opening = store.view.value.extraction_id !== null && notice?.kind !== "error";
+  return (
+    <>
+      <Header store={store} />
+      <Notes store={store} />
+      {store.keysShown.value && (
+        <Keys
+          rows={KEYS}
+          where="the viewer"
+          onClose={() => {
+            store.keysShown.value = false;
+          }}
+        />
+      )}
+      {nothing ? (
+        <Empty store={store} />
+      ) : shown ? (
+        <Opened store={store} open={shown} />
+      ) : (
+        <>
+          {opening && (
+            <p class="bd sm t2" role="status" aria-busy="true">
+              Opening the features…
+            </p>
+          )}
+          <Jobs store={store} />
+        </>
+      )}
+    </>
+  );
+}
+
+function Header({ store }: { store: Store }) {
+  const { total, cards, open: current } = store.state.value;
+  const open = store.opened;
+  const empty = cards.length === 0 && current === null;
+  return (
+    <div class="hd viewer">
+      <h2>Features</h2>
+      {open ? (
+        <span class="sm t2 el sub" title={`${open.model} / ${open.name} / ${open.hook_name}`}>
+          {open.model}
+          <span class="t3"> / </span>
+          {open.name}
+          <span class="t3"> / </span>
+          <code>{open.hook_name}</code>
+        </span>
+      ) : (
+        <span class="sm t2 hw">{total > 0 ? f.plural(total, "extraction") : ""}</span>
+      )}
+      <div class="sp" />
+      {open && open.versions.length > 0 && <Versions store={store} open={open} />}
+      {!empty && (
+        <Button icon="play" kind={open ? "plain" : "primary"} onClick={() => store.starting.open()}>
+          Start extraction
+        </Button>
+      )}
+    </div>
+  );
+}
+
+function Versions({ store, open }: { store: Store; open: OpenExtraction }) {
+  return (
+    <span class="s28 versions">
+      <select
+        aria-label="Extraction"
+        value={open.id}
+        onChange={(event) => store.openExtraction(event.currentTarget.value)}
+      >
+        {open.versions.map((version) => (
+          <option key={version.value} value={version.value}>
+            {version.label}
+          </option>
+        ))}
+      </select>
+    </span>
+  );
+}
+
+function Opened({ store, open }: { store: Store; open: OpenExtraction }) {
+  const panel = useUid("sw-viewer");
+  const { tab } = store.view.value;
+  const { active } = store.state.value;
+  const toggle = (kind: "labels" | "exports", inside: Panel["kind"][]) => () => {
+    const now = store.panel.value?.kind;
+    store.panel.value = now === kind || (now && inside.includes(now)) ? null : { kind };
+  };
+  const kind = store.panel.value?.kind;
+  return (
+    <>
+      <div class="tb">
+        <Tabs
+          label="View"
+          panel={panel}
+          selected={tab}
+          tabs={[
+            { id: "features", label: "Features", count: f.count(open.d_sae) },
+            { id: "prompt", label: "On a prompt" },
+            { id: "jobs", label: "Jobs", ...(active > 0 ? { count: f.count(active) } : {}) },
+          ]}
+          onSelect={(id) => store.setTab(id as Tab)}
+        />
+        <div class="sp" />
+        <Button
+          small
+          kind="quiet"
+          popup="menu"
+          expanded={kind === "labels"}
+          onClick={toggle("labels", ["import", "label_all"])}
+        >
+          Labels
+        </Button>
+        <Button
+          small
+          kind="quiet"
+          icon="download"
+          popup="menu"
+          expanded={kind === "exports"}
+          onClick={toggle("exports", ["export"])}
+        >
+          Export
+        </Button>
+      </div>
+      <Panels store={store} open={open} />
+      <div role="tabpanel" id={panel} aria-labelledby={tabId(panel, tab)}>
+        {tab === "features" && (
+          <div class="fb">
+            <List store={store} open={open} />
+            <Page store={store} open={open} />
+          </div>
+        )}
+        {tab === "prompt" && <Prompt store={store} open={open} />}
+        {tab === "jobs" && <Jobs store={store} />}
+      </div>
+    </>
+  );
+}
+
+function Notes({ store }: { store: Store }) {
+  const { notice, updated_at, cards } = store.state.value;
+  const running = cards.some((card) => ["running", "starting", "pausing", "stopping"].includes(card.status));
+  const link = linkWords({
+    link: store.link.value,
+    heardAt: store.heardAt.value,
+    updatedAt: updated_at,
+    noun: "viewer",
+    quiet: !running && !store.list.busy.value && !store.feature.loaded.value.busy,
+  });
+  if (!notice && !link && !store.late.value.has(WIDGET) && !store.problems.value.has(WIDGET)) return null;
+  return (
+    <div class="panel-note notes">
+      {link && <NoteBox title={link[0]}>{link[1]}</NoteBox>}
+      {notice && (
+        <NoteBox tone={notice.kind === "error" ? "err" : "warn"} title={notice.what}>
+          {notice.hint}
+        </NoteBox>
+      )}
+      <BusyNote store={store} id={WIDGET} />
+      <ProblemNote store={store} id={WIDGET} />
+    </div>
+  );
+}
+
+function Empty({ store }: { store: Store }) {
+  const coming = store.demoComing.value;
+  return (
+    <div class="empty">
+      <h3>No features yet</h3>
+      <p>Extraction reads an SAE over text and finds what each feature fires on.</p>
+      <div class="row w">
+        <Button kind="primary" icon="play" onClick={() => store.starting.open()}>
+          Start extraction
+        </Button>
+        <Button disabled={coming} onClick={() => void store.tryDemo()}>
+          {coming ? "Opening the demo…" : "Try the demo SAE"}
+        </Button>
+      </div>
+    </div>
+  );
+}

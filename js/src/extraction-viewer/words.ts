@@ -1,0 +1,226 @@
+/** What the viewer says: words and buttons derived from the data. Pure functions. */
+import * as f from "../lib/format";
+import type { IconName } from "../lib/icons";
+import type {
+  ExportKind,
+  ExtractionAct,
+  ExtractionCard,
+  FeatureLabel,
+  FeatureQuery,
+  Show,
+  SortFeatures,
+} from "../lib/protocol-features";
+import { STATUS_WORDS, type Status, statusOf } from "../lib/statuses";
+
+export { STATUS_ICONS, statusOf } from "../lib/statuses";
+
+import { cut, line } from "../lib/tokens";
+
+// ------------------------------------------------------------------------------------------------ numbers
+
+/** A share as per cent with significant digits: 0.0041 → "0.41 %", 2.1e-6 → "0.00021 %". */
+export function percent(share: number, digits = 2): string {
+  if (!Number.isFinite(share)) return f.DASH;
+  if (share === 0) return "0 %";
+  const value = share * 100;
+  if (Math.abs(value) < 1e-5) return `${value.toExponential(1)} %`;
+  const decimals = Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(value)) + 1e-9));
+  return `${value.toFixed(Math.min(8, decimals))} %`;
+}
+
+/** An activation, shorter the larger it is: 41.7, 0.38, 1,204. */
+export function activation(value: number, decimals = 1): string {
+  if (!Number.isFinite(value)) return String(value);
+  const size = Math.abs(value);
+  if (size > 0 && size < 0.1) return size < 1e-3 ? value.toExponential(1) : String(Number(value.toPrecision(2)));
+  return f.decimal(value, size > 0 && size < 1 ? Math.max(2, decimals) : decimals);
+}
+
+/** A change of a logit, with its sign. */
+export const signed = (value: number, digits = 2): string =>
+  `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
+
+/** How long the bar of a density is beside the largest one, 0 to 1: on a logarithmic scale, from half a firing on. */
+export function densityBar(density: number, largest: number, tokens: number): number {
+  const floor = 0.5 / Math.max(1, tokens);
+  if (!(density > floor) || !(largest > floor)) return 0;
+  return Math.min(1, Math.log10(density / floor) / Math.log10(largest / floor));
+}
+
+/** Unix seconds → "19 Nov", with the year when it is not this one. */
+export function day(unix: number, now = Date.now()): string {
+  const at = new Date(unix * 1000);
+  const same = at.getFullYear() === new Date(now).getFullYear();
+  return at.toLocaleDateString("en-GB", { day: "numeric", month: "short", ...(same ? {} : { year: "numeric" }) });
+}
+
+// ------------------------------------------------------------------------------------------------ the list
+
+export const SHOWS: readonly { value: Show; label: string }[] = [
+  { value: "all", label: "All features" },
+  { value: "labelled", label: "Labelled" },
+  { value: "unlabelled", label: "Without a label" },
+  { value: "starred", label: "Starred" },
+  { value: "live", label: "Live" },
+  { value: "dead", label: "Dead" },
+  { value: "dense", label: "Dense, above 1 %" },
+];
+
+export const SORTS: readonly { value: SortFeatures; label: string }[] = [
+  { value: "index", label: "Index" },
+  { value: "density", label: "Density" },
+  { value: "max", label: "Max" },
+  { value: "label", label: "Label" },
+  { value: "score", label: "Score" },
+];
+
+/** "search “ship”, Labelled": why a list is short. */
+export function queryWords(query: FeatureQuery): string {
+  const show = SHOWS.find((one) => one.value === query.show);
+  return [
+    query.search && `search “${cut(query.search, 60)}”`,
+    query.show !== "all" && `show ${show?.label.toLowerCase()}`,
+  ]
+    .filter(Boolean)
+    .join(", ");
+}
+
+// ------------------------------------------------------------------------------------------------ labels
+
+const SOURCES: Record<FeatureLabel["source"], string> = { user: "Yours", auto: "Automatic", imported: "Imported" };
+
+/** "Yours, 19 Nov." or, of a label that is not the first one, "Automatic: “nautical vessels”, offline heuristic." */
+export function labelWords(label: FeatureLabel, first: boolean, now = Date.now()): string {
+  const source = SOURCES[label.source] ?? label.source;
+  const when = label.source === "user" && label.created_at > 0 ? day(label.created_at, now) : "";
+  const head = first ? source : `${source}: “${cut(line(label.text), 80)}”`;
+  return `${[head, when, line(label.by)].filter(Boolean).join(", ")}.`;
+}
+
+// ------------------------------------------------------------------------------------------------ jobs
+
+export const statusWord = (card: Pick<ExtractionCard, "status">): string =>
+  card.status === "cancelled" ? "Cancelled" : STATUS_WORDS[statusOf(card)];
+
+export interface CardButton {
+  action: ExtractionAct | "open" | "export";
+  label: string;
+  icon?: IconName;
+  disabled?: boolean;
+}
+
+const button = (action: CardButton["action"], label: string, icon?: IconName): CardButton => ({ action, label, icon });
+const PAUSE = button("pause", "Pause", "pause");
+const RESUME = button("resume", "Resume", "play");
+const CANCEL = button("cancel", "Cancel", "close");
+const DELETE = button("delete", "Delete", "trash");
+
+const BUTTONS: Record<Status, CardButton[]> = {
+  queued: [CANCEL],
+  running: [PAUSE, CANCEL],
+  paused: [RESUME, CANCEL],
+  completed: [button("open", "Open features"), button("export", "Export")],
+  failed: [RESUME, DELETE],
+  stopped: [RESUME, DELETE],
+  interrupted: [RESUME, DELETE],
+};
+
+const BUSY: Record<ExtractionAct, string> = {
+  pause: "Pausing…",
+  resume: "Resuming…",
+  cancel: "Cancelling…",
+  delete: "Deleting…",
+};
+
+/** The buttons of a card; one that is under way, asked for here or by anybody, is disabled and says so. */
+export function buttonsFor(card: ExtractionCard, pending?: ExtractionAct): CardButton[] {
+  const under = card.status === "pausing" ? "pause" : card.status === "stopping" ? "cancel" : pending;
+  if (under === "cancel") return [{ ...CANCEL, label: BUSY.cancel, disabled: true }];
+  const list = card.status === "cancelled" ? [DELETE] : BUTTONS[statusOf(card)];
+  return list.map((item) => (item.action === under ? { ...item, label: BUSY[under], disabled: true } : item));
+}
+
+export const isUnderWay = (card: ExtractionCard, pending?: ExtractionAct): boolean =>
+  pending !== undefined || ["starting", "pausing", "stopping"].includes(card.status);
+
+export const hasProgressBar = (card: ExtractionCard): boolean =>
+  statusOf(card) !== "completed" && statusOf(card) !== "stopped";
+
+/** The line under the name, or under the progress bar. */
+export function progressLine(card: ExtractionCard, live: boolean): string[] {
+  const done = `${f.tokens(card.tokens_done)} of ${f.tokens(card.tokens_total)} tokens`;
+  const kept = card.tokens_done > 0 ? [`${done} kept`] : [];
+  switch (statusOf(card)) {
+    case "queued":
+      return [
+        card.queue_position === null ? "waits for its turn" : `number ${f.count(card.queue_position)} in the queue`,
+        ...kept,
+      ];
+    case "running": {
+      const parts = [done];
+      if (live && card.rate !== null && card.rate > 0) {
+        parts.push(`${f.count(card.rate)} tok/s`);
+        if (card.eta_seconds !== null) parts.push(`ETA ${f.duration(card.eta_seconds)}`);
+      } else if (live && card.phase) parts.push(card.phase);
+      if (card.seen !== null) parts.push(`${f.count(card.seen)} of ${f.count(card.d_sae)} features seen`);
+      return parts;
+    }
+    case "completed":
+      return [
+        `${f.tokens(card.tokens_done)} tokens in ${f.duration(card.seconds_running)}`,
+        ...(card.dead === null ? [] : [`${f.count(card.dead)} dead (${f.share(card.dead / Math.max(1, card.d_sae))})`]),
+        ...(card.dense === null ? [] : [`${f.count(card.dense)} dense`]),
+        ...(card.size_bytes === null ? [] : [f.bytes(card.size_bytes)]),
+      ];
+    case "paused":
+      return [done];
+    default:
+      if (card.status === "cancelled") return ["nothing is kept"];
+      return kept.length ? kept : ["nothing was read yet"];
+  }
+}
+
+export const anythingRuns = (cards: readonly ExtractionCard[]): boolean =>
+  cards.some((card) => ["running", "queued"].includes(statusOf(card)));
+
+/** Sentences for a screen reader: which extractions changed their status between two states. */
+export function statusChanges(before: readonly ExtractionCard[], after: readonly ExtractionCard[]): string[] {
+  const old = new Map(before.map((card) => [card.id, statusWord(card)]));
+  return after
+    .filter((card) => old.has(card.id) && old.get(card.id) !== statusWord(card))
+    .map((card) => `${card.name}: ${statusWord(card)}`);
+}
+
+// ------------------------------------------------------------------------------------------------ exports
+
+export interface ExportChoice {
+  value: ExportKind;
+  label: string;
+  /** End of the file's name; a folder has none. */
+  end: string;
+  hint: string;
+}
+
+export const EXPORTS: readonly ExportChoice[] = [
+  { value: "html", label: "Web page", end: ".html", hint: "one page that needs no notebook" },
+  { value: "json", label: "JSON", end: ".json", hint: "statistics, labels and examples" },
+  { value: "csv", label: "Table (CSV)", end: ".csv", hint: "one row per feature" },
+  { value: "neuronpedia", label: "Neuronpedia", end: "-neuronpedia", hint: "a folder in Neuronpedia's layout" },
+  { value: "vectors", label: "Decoder vectors", end: ".safetensors", hint: "one row per feature" },
+  { value: "labels_csv", label: "Labels (CSV)", end: "-labels.csv", hint: "to edit and import again" },
+  { value: "labels_jsonl", label: "Labels (JSON lines)", end: "-labels.jsonl", hint: "with sources and scores" },
+  {
+    value: "interpretations",
+    label: "Interpretations",
+    end: "-interpretations.json",
+    hint: "labels with their scores",
+  },
+];
+
+/** A name as a file name. */
+export const slug = (name: string): string =>
+  name
+    .toLowerCase()
+    .replace(/[^a-z0-9._-]+/g, "-")
+    .replace(/^[-.]+|[-.]+$/g, "")
+    .slice(0, 80) || "features";

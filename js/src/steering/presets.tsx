@@ -1,0 +1,158 @@
+/** Settings that were saved under a name. */
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useFocusLast, useUid } from "../lib/a11y";
+import { Button, NoteBox } from "../lib/controls";
+import * as f from "../lib/format";
+import { BusyNote, placed } from "../lib/notes";
+import type { PresetRow } from "../lib/protocol-steering";
+import { visible } from "../lib/tokens";
+import { PRESETS, type Store } from "./store";
+
+export function Presets({ store }: { store: Store }) {
+  const id = useUid("sw-preset");
+  const root = useRef<HTMLElement>(null);
+  const [name, setName] = useState("");
+  const [asked, setAsked] = useState<string | null>(null);
+  const presets = store.presets.value;
+  useLayoutEffect(() => {
+    root.current?.querySelector<HTMLElement>("button, input")?.focus();
+  }, []);
+  const empty = store.state.value.rows.length === 0;
+  const save = async (replace = false) => {
+    const text = name.trim();
+    if (text && (await store.preset("save", text, replace))) setName("");
+  };
+  return (
+    <section class="bd panel-note presets" aria-label="Presets" ref={root}>
+      <div class="row">
+        <h3>Presets</h3>
+        <div class="sp" />
+        <Button small kind="quiet" icon="close" label="Close presets" onClick={() => void store.showPresets(false)} />
+      </div>
+      <BusyNote store={store} id={PRESETS} />
+      <Problem store={store} name={name.trim()} onReplace={() => void save(true)} />
+      {presets?.length === 0 && <p class="sm t2">No presets yet</p>}
+      {presets && presets.length > 0 && (
+        <ul aria-label="Presets" class="plist">
+          {presets.map((preset) => (
+            <li key={preset.name} aria-label={visible(preset.name)}>
+              {asked === preset.name ? (
+                <Question store={store} preset={preset} onDone={() => setAsked(null)} />
+              ) : (
+                <Preset store={store} preset={preset} onDelete={() => setAsked(preset.name)} />
+              )}
+            </li>
+          ))}
+        </ul>
+      )}
+      <form
+        class="row"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void save();
+        }}
+      >
+        <label class="sm t2" for={id}>
+          Name
+        </label>
+        <span class="s24 f-name">
+          <input
+            id={id}
+            aria-label="Preset name"
+            maxLength={120}
+            value={name}
+            onInput={(event) => setName(event.currentTarget.value)}
+          />
+        </span>
+        <Button
+          small
+          submit
+          disabled={!name.trim() || empty}
+          title={empty ? "Add a feature first: a preset without one says nothing." : undefined}
+        >
+          Save preset
+        </Button>
+      </form>
+    </section>
+  );
+}
+
+function Problem({ store, name, onReplace }: { store: Store; name: string; onReplace: () => void }) {
+  const problem = store.problems.value.get(PRESETS);
+  if (!problem) return null;
+  const taken = problem.where === "name" && problem.what.startsWith("There is a preset") && name !== "";
+  return (
+    <NoteBox
+      tone={taken ? "warn" : "err"}
+      title={taken ? problem.what : placed(problem)}
+      actions={
+        <>
+          {taken && (
+            <Button small onClick={onReplace}>
+              Replace preset
+            </Button>
+          )}
+          <Button small onClick={() => store.dismiss(PRESETS)}>
+            {taken ? "Keep" : "Dismiss"}
+          </Button>
+        </>
+      }
+    >
+      {!taken && problem.hint}
+    </NoteBox>
+  );
+}
+
+function Preset({ store, preset, onDelete }: { store: Store; preset: PresetRow; onDelete: () => void }) {
+  const name = visible(preset.name);
+  const facts = [f.plural(preset.features, "feature"), preset.saes.map(visible).join(", "), f.clock(preset.saved_at)];
+  return (
+    <div class="row">
+      <bdi class="el sm nm" title={preset.prompt ? visible(preset.prompt) : undefined}>
+        <b>{name}</b>
+      </bdi>
+      <span class="xs t2 el">{preset.problem ? `damaged: ${preset.problem}` : facts.filter(Boolean).join(" · ")}</span>
+      <div class="sp" />
+      <Button
+        small
+        label={`Load ${name}`}
+        disabled={preset.problem !== "" || store.running}
+        onClick={() => void store.preset("load", preset.name)}
+      >
+        Load
+      </Button>
+      <Button small kind="quiet" icon="trash" label={`Delete ${name}`} onClick={onDelete} />
+    </div>
+  );
+}
+
+function Question({ store, preset, onDone }: { store: Store; preset: PresetRow; onDone: () => void }) {
+  const box = useFocusLast();
+  return (
+    <div ref={box}>
+      <NoteBox
+        tone="warn"
+        title={`Delete ${visible(preset.name)}?`}
+        actions={
+          <>
+            <Button
+              small
+              kind="danger"
+              onClick={() => {
+                onDone();
+                void store.preset("delete", preset.name);
+              }}
+            >
+              Delete preset
+            </Button>
+            <Button small onClick={onDone}>
+              Keep
+            </Button>
+          </>
+        }
+      >
+        This cannot be undone.
+      </NoteBox>
+    </div>
+  );
+}

@@ -1,0 +1,322 @@
+/** The steering widget on the page: its state, what is being edited, and the commands it sends. */
+import { type Signal, signal } from "@preact/signals";
+import {
+  EMPTY_STEERING,
+  type PresetAction,
+  type PresetRow,
+  parseSteering,
+  type SteeringCommand,
+  type SteeringEditRow,
+  type SteeringNextData,
+  type SteeringPresetsData,
+  type SteeringRow,
+  type SteeringSettings,
+  type SteeringState,
+  type SteeringTexts,
+  type SteeringTokensData,
+  type TextName,
+  type What,
+} from "../lib/protocol-steering";
+import type { Answer, Model } from "../lib/rpc";
+import { BaseStore, withKey } from "../lib/store";
+
+const REST = 120; // ms after the last change before it is sent
+
+/** Where failures show up. */
+export const WIDGET = "steering";
+export const PRESETS = "presets";
+
+export interface Picked {
+  text: TextName;
+  token: number;
+}
+
+export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
+  /** What was set here and is not in Python's state yet. */
+  private readonly edited: Signal<ReadonlyMap<string, SteeringEditRow>> = signal(new Map());
+  private readonly set_: Signal<Partial<SteeringSettings>> = signal({});
+  private version = 0;
+  private confirmed: { version: number; revision: number } | null = null;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private sending: Promise<boolean> = Promise.resolve(true);
+  /** What is wrong with a field, by its name: it is not sent. */
+  readonly invalid: Signal<ReadonlyMap<string, string>> = signal(new Map());
+  /** Chosen is selected; positions follow once a token is. */
+  readonly choosing = signal(false);
+  readonly tokens: Signal<SteeringTokensData | null> = signal(null);
+  readonly texts: Signal<SteeringTexts | null> = signal(null);
+  readonly sweep: Signal<SteeringTexts | null> = signal(null);
+  readonly marked = signal(true);
+  readonly picked: Signal<Picked | null> = signal(null);
+  readonly next: Signal<SteeringNextData | null> = signal(null);
+  readonly presetsShown = signal(false);
+  readonly presets: Signal<readonly PresetRow[] | null> = signal(null);
+  readonly browseShown = signal(false);
+  /** What could not be copied, to be copied by hand. */
+  readonly toCopy: Signal<string | null> = signal(null);
+  /** A run was asked for and does not show in the state yet. */
+  readonly starting = signal(false);
+  /** The text of the field that is focused first when something is wrong. */
+  readonly focusField: Signal<string | null> = signal(null);
+  /** A feature whose slider gets the focus once its row is there. */
+  readonly focusRow: Signal<string | null> = signal(null);
+  private tokensOf: string | null = null;
+
+  constructor(model: Model, host: Element, stop: AbortSignal) {
+    super(model, host, stop, parseSteering, EMPTY_STEERING);
+    this.choosing.value = Array.isArray(this.state.value.settings.positions);
+    this.follow(
+      (before, after, first) => {
+        this.settle();
+        if (first || before.generated !== after.generated) void this.readTexts("generate", after.generated);
+        if (first || before.swept !== after.swept) void this.readTexts("sweep", after.swept);
+        if (before.run.status !== after.run.status) this.sayRun(after);
+        if (Array.isArray(after.settings.positions) && !Array.isArray(before.settings.positions)) {
+          this.choosing.value = true;
+        }
+        const keys = new Set(after.rows.map((row) => row.key));
+        for (const key of this.edited.value.keys()) {
+          if (!keys.has(key)) this.edited.value = withKey(this.edited.value, key, undefined);
+        }
+      },
+      (state) => state.run.status === "running" || state.run.status === "stopping",
+    );
+    stop.addEventListener("abort", () => clearTimeout(this.timer));
+  }
+
+  // -------------------------------------------------------------------------------------------- what is set
+
+  /** The features as the user sees them: Python's, and on top what was set a moment ago. */
+  rows(): SteeringRow[] {
+    return this.state.value.rows.map((row) => ({ ...row, ...this.edited.value.get(row.key) }));
+  }
+
+  settings(): SteeringSettings {
+    return { ...this.state.value.settings, ...this.set_.value };
+  }
+
+  get running(): boolean {
+    const { status } = this.state.value.run;
+    return this.starting.value || status === "running" || status === "stopping";
+  }
+
+  setRow(row: SteeringRow, change: Partial<Pick<SteeringRow, "mode" | "strength">>): void {
+    const { key, mode, strength } = { ...row, ...change };
+    this.edited.value = withKey(this.edited.value, key, { key, mode, strength });
+    this.later();
+  }
+
+  set(change: Partial<SteeringSettings>): void {
+    this.set_.value = { ...this.set_.value, ...change };
+    this.later();
+  }
+
+  setInvalid(field: string, why: string | undefined): void {
+    if (this.invalid.value.get(field) !== why) this.invalid.value = withKey(this.invalid.value, field, why);
+  }
+
+  private later(): void {
+    this.version += 1;
+    this.confirmed = null;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => void this.flush(), REST);
+  }
+
+  /** Sends what was set; true when Python has it all. */
+  flush(): Promise<boolean> {
+    clearTimeout(this.timer);
+    this.sending = this.sending.then(async () => {
+      const rows = [...this.edited.value.values()];
+      const any = Object.keys(this.set_.value).length > 0;
+      if (rows.length === 0 && !any) return true;
+      const version = this.version;
+      const settings = any ? this.settings() : null;
+      const answer = await this.command(WIDGET, "The setting", { kind: "steering_edit", rows, settings });
+      if (answer === null) return false;
+      if (version === this.version) {
+        this.confirmed = { version, revision: (answer.value as { revision: number }).revision };
+        this.settle();
+      }
+      return true;
+    });
+    return this.sending;
+  }
+
+  /** Forgets what was set once Python's state has it. */
+  private settle(): void {
+    const { confirmed } = this;
+    if (confirmed === null || confirmed.version !== this.version) return;
+    if (this.state.value.revision < confirmed.revision) return;
+    this.confirmed = null;
+    this.edited.value = new Map();
+    this.set_.value = {};
+  }
+
+  // -------------------------------------------------------------------------------------------- features
+
+  async add(index: number, label: string): Promise<boolean> {
+    const { sae_id } = this.state.value;
+    const answer = await this.command("add", "Adding a feature", { kind: "steering_add", sae_id, index, label });
+    if (answer === null) return false;
+    this.focusRow.value = (answer.value as { key: string }).key;
+    this.announce(`Feature ${index} added`);
+    return true;
+  }
+
+  async remove(row: SteeringRow): Promise<void> {
+    if (await this.command(WIDGET, "Remove", { kind: "steering_remove", key: row.key })) {
+      this.announce(`Feature ${row.index} removed`);
+    }
+  }
+
+  choose(sae_id: string): void {
+    void this.command(WIDGET, "The choice of the SAE", { kind: "steering_choose", sae_id });
+  }
+
+  browse(): void {
+    if (this.state.value.can_browse) void this.command(WIDGET, "Open features browser", { kind: "steering_browse" });
+    else this.browseShown.value = !this.browseShown.value;
+  }
+
+  // -------------------------------------------------------------------------------------------- positions
+
+  position(value: "all" | "generated" | "prompt" | "chosen"): void {
+    this.choosing.value = value === "chosen";
+    this.setInvalid("positions", undefined);
+    if (value !== "chosen") this.set({ positions: value });
+    else void this.loadTokens();
+  }
+
+  /** Asks for the tokens of the prompt, unless they are known. */
+  async loadTokens(): Promise<void> {
+    const { prompt } = this.settings();
+    if (this.tokensOf === prompt && this.tokens.value?.prompt === prompt) return;
+    this.tokensOf = prompt;
+    const answer = await this.command("tokens", "Reading the prompt", { kind: "steering_tokens", prompt });
+    if (this.tokensOf !== prompt) return; // typed on
+    this.tokens.value = (answer?.value as SteeringTokensData | undefined) ?? null;
+    if (this.tokens.value === null) this.tokensOf = null;
+    const n = this.tokens.value?.tokens.length ?? 0;
+    const { positions } = this.settings();
+    if (n > 0 && Array.isArray(positions) && positions.some((at) => at >= n)) {
+      this.chosen(positions.filter((at) => at < n));
+    }
+  }
+
+  togglePosition(at: number): void {
+    const { positions } = this.settings();
+    const now = Array.isArray(positions) ? positions : [];
+    this.chosen(now.includes(at) ? now.filter((one) => one !== at) : [...now, at].sort((a, b) => a - b));
+  }
+
+  private chosen(positions: number[]): void {
+    this.setInvalid("positions", undefined);
+    this.set({ positions: positions.length ? positions : "all" }); // none: `start` asks for one
+  }
+
+  // -------------------------------------------------------------------------------------------- writing
+
+  async start(what: What): Promise<void> {
+    if (this.running) return;
+    if (this.choosing.value && !Array.isArray(this.settings().positions)) {
+      this.setInvalid("positions", "Choose at least one token of the prompt.");
+    }
+    const wrong = [...this.invalid.value.keys()].filter((field) => what === "sweep" || field !== "Strengths");
+    if (wrong[0] !== undefined) {
+      this.focusField.value = wrong[0];
+      return;
+    }
+    this.starting.value = true;
+    this.picked.value = this.next.value = null;
+    if (await this.flush()) {
+      const word = what === "sweep" ? "Run sweep" : "Generate";
+      await this.command(WIDGET, word, { kind: "steering_generate", what });
+    }
+    this.starting.value = false;
+  }
+
+  async stopWriting(): Promise<void> {
+    if (this.running) await this.command(WIDGET, "Stop", { kind: "steering_stop" });
+  }
+
+  private async readTexts(what: What, number: number): Promise<void> {
+    const place = what === "sweep" ? this.sweep : this.texts;
+    if (number === 0 || place.value?.number === number) return;
+    const answer = await this.command(WIDGET, "The texts", { kind: "steering_read", what });
+    const found = answer?.value as SteeringTexts | null | undefined;
+    if (!found) return;
+    if (what === "generate") this.picked.value = this.next.value = null;
+    place.value = found;
+  }
+
+  async pick(picked: Picked | null): Promise<void> {
+    this.picked.value = picked;
+    const texts = this.texts.value;
+    if (picked === null || texts === null) {
+      this.next.value = null;
+      return;
+    }
+    const { number } = texts;
+    const answer = await this.command("next", "Next-token change", { kind: "steering_next", number, ...picked });
+    if (this.picked.value === picked) this.next.value = (answer?.value as SteeringNextData | undefined) ?? null;
+  }
+
+  useStrength(row: SteeringRow, strength: number): void {
+    this.setRow(row, { strength });
+    this.announce(`Strength of feature ${row.index} is ${strength}`);
+  }
+
+  private sayRun({ run }: SteeringState): void {
+    const words = { running: "Writing", done: "Done", stopped: "Stopped", failed: run.problem?.what ?? "Failed" };
+    const say = (words as Record<string, string>)[run.status];
+    if (say) this.announce(say);
+  }
+
+  /** Everything as text; null when that failed. */
+  async copy(): Promise<string | null> {
+    if (!(await this.flush())) return null;
+    const answer = await this.command(WIDGET, "Copy all", { kind: "steering_copy" });
+    return (answer?.value as { text: string } | undefined)?.text ?? null;
+  }
+
+  // -------------------------------------------------------------------------------------------- presets
+
+  async showPresets(shown: boolean): Promise<void> {
+    this.presetsShown.value = shown;
+    if (!shown) return;
+    const answer = await this.command(PRESETS, "Presets", { kind: "steering_presets" });
+    this.takePresets(answer);
+  }
+
+  /** True when it worked. */
+  async preset(action: PresetAction, name: string, replace = false): Promise<boolean> {
+    if (action === "save" && !(await this.flush())) return false;
+    const answer = await this.command(PRESETS, "Presets", { kind: "steering_preset", action, name, replace });
+    this.takePresets(answer);
+    if (answer === null) return false;
+    if (action === "load") {
+      this.presetsShown.value = false;
+      this.choosing.value = Array.isArray(this.state.value.settings.positions);
+      this.edited.value = new Map();
+      this.set_.value = {};
+      this.invalid.value = new Map();
+    }
+    this.announce({ save: "Preset saved", load: "Preset loaded", delete: "Preset deleted" }[action]);
+    return true;
+  }
+
+  private takePresets(answer: Answer | null): void {
+    if (answer) this.presets.value = (answer.value as SteeringPresetsData).presets;
+  }
+
+  /** Closes the innermost thing that is open; false when nothing is. */
+  closeInnermost(): boolean {
+    if (this.picked.value !== null) {
+      void this.pick(null);
+      return true;
+    }
+    const shown = [this.keysShown, this.presetsShown, this.browseShown].find((one) => one.value);
+    if (shown) shown.value = false;
+    return shown !== undefined;
+  }
+}

@@ -1,0 +1,155 @@
+/** One text per strength of one feature. */
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { Button } from "../lib/controls";
+import type { SweptText } from "../lib/protocol-steering";
+import { visible } from "../lib/tokens";
+import { ProblemOf } from "./result";
+import type { Store } from "./store";
+import { nameOf, parseStrengths, percent, perplexityText, ratioText, shortStrength, strengthsText } from "./words";
+
+const SHOWN = 300; // characters of a text
+const WHY = "Enter up to 12 numbers, such as −4 −2 0 2 4.";
+
+export function Sweep({ store }: { store: Store }) {
+  const rows = store.rows().filter((row) => row.mode !== "ablate");
+  const { swept } = store.settings();
+  const { run } = store.state.value;
+  if (rows.length === 0) return null;
+  const chosen = rows.some((row) => row.key === swept) ? swept : (rows[0]?.key ?? "");
+  const running = run.kind === "sweep" && (run.status === "running" || run.status === "stopping");
+  const problem = run.status === "failed" && run.kind === "sweep" ? run.problem : null;
+  const why = store.invalid.value.get("Strengths");
+  return (
+    <div class="bd line">
+      <div class="row w rh">
+        <h3>Strength sweep</h3>
+        <span class="s24 f-s">
+          <select
+            aria-label="Feature to sweep"
+            value={chosen}
+            onChange={(event) => store.set({ swept: event.currentTarget.value })}
+          >
+            {rows.map((row) => (
+              <option key={row.key} value={row.key}>
+                {visible(nameOf(row))}
+              </option>
+            ))}
+          </select>
+        </span>
+        <Strengths store={store} />
+        <div class="sp" />
+        <Button
+          small
+          disabled={store.running}
+          onClick={() => {
+            if (chosen !== swept) store.set({ swept: chosen });
+            void store.start("sweep");
+          }}
+        >
+          Run sweep
+        </Button>
+      </div>
+      {why && (
+        <p class="sm bad" role="alert">
+          {why}
+        </p>
+      )}
+      {problem && <ProblemOf problem={problem} />}
+      {running ? <LiveSweep store={store} /> : <Texts store={store} />}
+    </div>
+  );
+}
+
+function Strengths({ store }: { store: Store }) {
+  const input = useRef<HTMLInputElement>(null);
+  const [typed, setTyped] = useState<string | null>(null);
+  const wrong = store.invalid.value.has("Strengths");
+  const called = store.focusField.value === "Strengths";
+  useLayoutEffect(() => {
+    if (!called) return;
+    store.focusField.value = null;
+    input.current?.focus();
+  }, [called, store]);
+  return (
+    <span class="s24 f-v">
+      <input
+        ref={input}
+        aria-label="Strengths"
+        aria-invalid={wrong ? "true" : undefined}
+        value={typed ?? strengthsText(store.settings().strengths)}
+        onInput={(event) => {
+          const text = event.currentTarget.value;
+          const strengths = parseStrengths(text);
+          setTyped(text);
+          store.setInvalid("Strengths", strengths ? undefined : WHY);
+          if (strengths) store.set({ strengths });
+        }}
+        onBlur={() => {
+          if (!wrong) setTyped(null);
+        }}
+        onKeyDown={(event) => {
+          if (event.key === "Enter") void store.start("sweep");
+        }}
+      />
+    </span>
+  );
+}
+
+function LiveSweep({ store }: { store: Store }) {
+  const { strengths } = store.settings();
+  const { texts } = store.state.value.run;
+  return (
+    // biome-ignore lint/a11y/useSemanticElements: a group of texts, not of form fields
+    <div class="swp" role="group" aria-label="Strength sweep" aria-busy="true">
+      {strengths.map((strength, at) => {
+        const text = texts.find((one) => one.run === "sweep" && one.strength === strength);
+        return (
+          <div key={at} class="swt">
+            <b>{shortStrength(strength)}</b>
+            <span class="bdy">{text ? `…${visible(text.text).trimStart().slice(-SHOWN)}` : ""}</span>
+            <span class="xs t2">{text ? `${text.tokens} tokens` : "waiting"}</span>
+          </div>
+        );
+      })}
+    </div>
+  );
+}
+
+function Texts({ store }: { store: Store }) {
+  const data = store.sweep.value;
+  if (data === null || data.sweep.length === 0) return null;
+  const row = store.rows().find((one) => one.key === data.swept);
+  return (
+    <>
+      {/* biome-ignore lint/a11y/useSemanticElements: a group of buttons, not of form fields */}
+      <div class="swp" role="group" aria-label="Strength sweep">
+        {data.sweep.map((text, at) => (
+          <button
+            key={at}
+            type="button"
+            class="swt"
+            aria-pressed={row?.strength === text.strength}
+            aria-disabled={row ? undefined : "true"}
+            aria-label={`Use strength ${shortStrength(text.strength)}`}
+            title={visible(text.text.slice(0, 4000))}
+            onClick={() => row && store.useStrength(row, text.strength)}
+          >
+            <span class="row">
+              <b>{shortStrength(text.strength)}</b>
+              <span class="sp" />
+              <span class="xs t2">{`‖Δ‖/‖h‖ ${ratioText(text.change_ratio ?? 0)}`}</span>
+            </span>
+            <span class="bdy">{start(text)}</span>
+            <span class="xs t2">{`ppl ${short(text.perplexity)}, rep. ${percent(text.repetition)}`}</span>
+          </button>
+        ))}
+      </div>
+      {row === undefined && <p class="xs t2">{`Sweep of ${data.swept_name}, which was removed.`}</p>}
+    </>
+  );
+}
+
+const start = ({ text }: SweptText): string => `…${visible(text.slice(0, SHOWN)).trimStart()}`;
+
+const short = (value: number | null): string =>
+  value !== null && value >= 10 && value < 1000 ? String(Math.round(value)) : perplexityText(value);

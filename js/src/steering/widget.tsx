@@ -1,0 +1,246 @@
+/** Header, features, prompt, result, sweep, footer. */
+import { useState } from "preact/hooks";
+import { Button, NoteBox } from "../lib/controls";
+import { copyText } from "../lib/copy";
+import { CopyButton } from "../lib/copy-button";
+import { useHelp } from "../lib/help";
+import { type KeyRow, Keys } from "../lib/keys";
+import { ageWords, BusyNote, linkWords, ProblemNote } from "../lib/notes";
+import { visible } from "../lib/tokens";
+import { AddBox, Hits, type Search, useSearch } from "./add";
+import { Feature } from "./feature";
+import { Gauge } from "./gauge";
+import { Positions } from "./positions";
+import { Presets } from "./presets";
+import { Prompt } from "./prompt";
+import { Result } from "./result";
+import { type Store, WIDGET } from "./store";
+import { Sweep } from "./sweep";
+import { doneWords, progressWords } from "./words";
+
+const KEYS: readonly KeyRow[] = [
+  [["/"], "add a feature: its index or words of its label"],
+  [["?"], "show or hide the keys"],
+  [["←", "→"], "on a slider: 0.1 less, more; on a token or choice: the one before, after"],
+  [["PgUp", "PgDn"], "on a slider: 1 more, less"],
+  [["0"], "on a slider: back to 0; a double click does the same"],
+  [["Enter"], "in the search: add the first; on a token: what could have come there"],
+  [["Ctrl", "Enter"], "in the prompt: generate"],
+  [["Esc"], "close what is open; then leave"],
+];
+
+export function Widget({ store }: { store: Store }) {
+  const rows = store.rows();
+  const search = useSearch(store);
+  return (
+    <>
+      <Header store={store} />
+      <Notes store={store} />
+      {store.keysShown.value && (
+        <Keys
+          rows={KEYS}
+          where="the widget"
+          onClose={() => {
+            store.keysShown.value = false;
+          }}
+        />
+      )}
+      {store.presetsShown.value && <Presets store={store} />}
+      {rows.length === 0 ? (
+        <Empty store={store} search={search} />
+      ) : (
+        <>
+          <Features store={store} search={search} />
+          <Prompt store={store} />
+          <Result store={store} />
+          <Sweep store={store} />
+        </>
+      )}
+      <Footer store={store} />
+    </>
+  );
+}
+
+function Header({ store }: { store: Store }) {
+  const { rows, saes, sae_id, embedded } = store.state.value;
+  const ids = [...new Set(rows.map((row) => row.sae_id))];
+  const sae = saes.find((one) => one.id === (ids[0] ?? sae_id));
+  const where = ids.length > 1 ? `${ids.length} SAEs` : sae ? [sae.model, sae.name].filter(Boolean).join(" / ") : "";
+  return (
+    <div class={`hd${embedded ? " in" : ""}`}>
+      <h2>Steering</h2>
+      <span class="sm t2 el sub" title={where}>
+        {visible(where)}
+      </span>
+      <div class="sp" />
+      <Button
+        popup="menu"
+        expanded={store.presetsShown.value}
+        onClick={() => void store.showPresets(!store.presetsShown.value)}
+      >
+        Presets
+      </Button>
+      <CopyAll store={store} />
+    </div>
+  );
+}
+
+function CopyAll({ store }: { store: Store }) {
+  const [copied, setCopied] = useState(false);
+  const copy = async () => {
+    const text = await store.copy();
+    if (text === null) return;
+    const done = await copyText(text);
+    store.toCopy.value = done ? null : text;
+    if (!done) return;
+    setCopied(true);
+    store.announce("Copied");
+    setTimeout(() => setCopied(false), 2000);
+  };
+  return (
+    <Button icon="copy" label={copied ? "Copied" : undefined} onClick={() => void copy()}>
+      {copied ? "Copied" : "Copy all"}
+    </Button>
+  );
+}
+
+function Notes({ store }: { store: Store }) {
+  const { notice, updated_at } = store.state.value;
+  const link = linkWords({
+    link: store.link.value,
+    heardAt: store.heardAt.value,
+    updatedAt: updated_at,
+    noun: "widget",
+    quiet: !store.running,
+  });
+  const keys = [WIDGET, "next"].filter((key) => store.late.value.has(key) || store.problems.value.has(key));
+  const text = store.toCopy.value;
+  if (!link && !notice && keys.length === 0 && text === null) return null;
+  return (
+    <div class="panel-note notes">
+      {link && <NoteBox title={link[0]}>{link[1]}</NoteBox>}
+      {notice && (
+        <NoteBox tone={notice.kind === "error" ? "err" : "warn"} title={notice.what}>
+          {notice.hint}
+        </NoteBox>
+      )}
+      {keys.map((key) => (
+        <>
+          <BusyNote key={`${key}-busy`} store={store} id={key} />
+          <ProblemNote key={`${key}-problem`} store={store} id={key} />
+        </>
+      ))}
+      {text !== null && (
+        <NoteBox
+          title="This page may not use the clipboard."
+          actions={
+            <Button
+              small
+              onClick={() => {
+                store.toCopy.value = null;
+              }}
+            >
+              Dismiss
+            </Button>
+          }
+        >
+          Select and copy by hand:
+          <textarea class="by-hand" aria-label="Text to copy" rows={4} readOnly value={text} />
+        </NoteBox>
+      )}
+    </div>
+  );
+}
+
+function FeaturesBar({ store, search }: { store: Store; search: Search }) {
+  const [button, text] = useHelp(
+    "Strength",
+    "Add × max adds the feature's decoder direction d, in units of the largest activation that was measured; −4 to 4 is " +
+      "usual, and 0 gives exactly the unsteered model. Add is the same in units of activation. Clamp to sets the " +
+      "activation at every token, or only where it is active; Scale by multiplies it; Ablate turns it off.",
+  );
+  return (
+    <>
+      <div class="row w fb-bar">
+        <h3>Features</h3>
+        {button}
+        <div class="sp" />
+        <AddBox store={store} search={search} />
+      </div>
+      {text}
+      <Hits store={store} search={search} />
+    </>
+  );
+}
+
+function Features({ store, search }: { store: Store; search: Search }) {
+  const rows = store.rows();
+  const several = new Set(rows.map((row) => row.sae_id)).size > 1;
+  return (
+    <div class="bd feats">
+      <FeaturesBar store={store} search={search} />
+      <ul aria-label="Features to steer with">
+        {rows.map((row) => (
+          <Feature key={row.key} store={store} row={row} several={several} />
+        ))}
+      </ul>
+      <div class="row w gauges">
+        <Gauge gauge={store.state.value.gauge} />
+        <Positions store={store} />
+      </div>
+    </div>
+  );
+}
+
+function Empty({ store, search }: { store: Store; search: Search }) {
+  const { saes, sae_id } = store.state.value;
+  const sae = saes.find((one) => one.id === sae_id);
+  const code = `with sw.steered(model, [("${sae?.id ?? "sae_…"}", ${Math.min(7451, (sae?.d_sae ?? 7452) - 1)}, 2.0)]): ...`;
+  const open = "sw.ExtractionViewer()";
+  return (
+    <>
+      {sae && (
+        <div class="bd feats">
+          <FeaturesBar store={store} search={search} />
+        </div>
+      )}
+      <div class="empty">
+        <h3>No feature chosen</h3>
+        <p>Add a feature from the features browser, or type its index. Strength 0 gives exactly the unsteered model.</p>
+        {!sae && <p>The library has no SAE yet: train or download one first.</p>}
+        <pre>{code}</pre>
+        <div class="row w">
+          <Button kind="primary" onClick={() => store.browse()}>
+            Open features browser
+          </Button>
+          <Button onClick={() => void store.showPresets(true)}>Load preset</Button>
+        </div>
+        {store.browseShown.value && (
+          <div class="row w">
+            <span class="sm t2">Run this in a cell:</span>
+            <pre>{open}</pre>
+            <CopyButton text={open} word="Copy code" />
+          </div>
+        )}
+      </div>
+    </>
+  );
+}
+
+function Footer({ store }: { store: Store }) {
+  const { run, updated_at } = store.state.value;
+  const last =
+    run.kind === "sweep" ? (store.sweep.value ?? store.texts.value) : (store.texts.value ?? store.sweep.value);
+  const words = progressWords(run, store.settings().new_tokens) || doneWords(last);
+  const age = ageWords(
+    { link: store.link.value, heardAt: store.heardAt.value, updatedAt: updated_at },
+    performance.now(),
+  );
+  return (
+    <div class="ft">
+      <span>{words || (store.link.value === "live" ? "" : age)}</span>
+      <div class="sp" />
+      <span class="hw t3">? shows the keys</span>
+    </div>
+  );
+}

@@ -1,0 +1,224 @@
+import { waitFor, within } from "@testing-library/preact";
+import { describe, expect, it, vi } from "vitest";
+import { EXT, viewer } from "../../demo/feature-fixtures";
+import { FIRST_VIEW } from "../../src/lib/protocol-features";
+import { ready, type Shown, selected, sent, show } from "./harness";
+
+const rows = ({ page }: Shown) => [
+  ...(page.getByRole("list", { name: "Top activations" }) as HTMLElement).querySelectorAll<HTMLElement>("li.ex"),
+];
+const card = ({ page }: Shown) => page.queryByRole("tooltip");
+const hover = (element: Element | null | undefined) =>
+  element?.dispatchEvent(new MouseEvent("mouseover", { bubbles: true }));
+
+describe("examples", () => {
+  it("come in groups, each with its share", async () => {
+    const view = show();
+    const page = await ready(view);
+    expect(rows(view)).toHaveLength(5);
+    expect(within(page.getByRole("list", { name: "Interval 12.5 – 16.7" })).getAllByRole("listitem")).toHaveLength(3);
+    expect(page.getByText("8.1 % of firings, 0.019 % of tokens")).toBeTruthy();
+    expect(page.getByText("5 of 2,380")).toBeTruthy();
+    expect(page.getByRole("img", { name: /Shading: log scale from 0 to 41.7/ }).querySelectorAll("i")).toHaveLength(8);
+  });
+
+  it("are a concordance: the strongest token begins the right half, its space is outside the shade", async () => {
+    const view = show();
+    await ready(view);
+    const [first] = rows(view);
+    const right = first?.querySelector(".kr");
+    expect(right?.firstElementChild?.textContent).toBe("ship");
+    expect(right?.querySelector(".pk")?.className).toBe("a8 pk");
+    expect(first?.querySelector(".kl")?.textContent?.endsWith("largest ")).toBe(true);
+    // shaded over the whole list: the weakest interval is pale
+    const weak = view.page.getByRole("list", { name: /Interval 0.4/ }).querySelector(".pk");
+    expect(weak?.className).toBe("a3 pk");
+    const near = rows(view)[1]?.querySelector(".kl .a5");
+    expect(near?.textContent).toBe("Pequod");
+    expect(near?.parentElement?.textContent).toBe(" Pequod");
+  });
+
+  it("show more or less around it", async () => {
+    const view = show();
+    const page = await ready(view);
+    const length = () => rows(view)[0]?.querySelectorAll("[data-t]").length ?? 0;
+    const snippet = length();
+    await view.user.click(page.getByRole("radio", { name: "Short" }));
+    await waitFor(() => expect(length()).toBe(11));
+    expect(snippet).toBeGreaterThan(11);
+    await waitFor(() => expect(sent(view.model, "show_view").at(-1)?.view.context).toBe("short"));
+    expect(sent(view.model, "expand_example")).toEqual([]);
+  });
+
+  it("wrap in Full and ask for whole contexts, one after another", async () => {
+    const view = show(viewer(), { delays: { expand_example: 20 } });
+    const page = await ready(view);
+    const { IntersectionObserver: seen } = globalThis;
+    vi.stubGlobal("IntersectionObserver", undefined); // as where nobody tells what is in sight
+    await view.user.click(page.getByRole("radio", { name: "Full" }));
+    await waitFor(() => expect(sent(view.model, "expand_example").length).toBe(1));
+    expect(rows(view)[0]?.querySelector(".k")).toBeNull();
+    await waitFor(() => expect(sent(view.model, "expand_example").length).toBe(10));
+    await waitFor(() => expect(rows(view)[4]?.textContent).toContain("Nobody on the quay"));
+    const [{ position = 0, index = 0 } = {}] = sent(view.model, "expand_example");
+    expect([position, index]).toEqual([40_254, 7451]);
+    vi.stubGlobal("IntersectionObserver", seen);
+    vi.unstubAllGlobals();
+  });
+
+  it("open one by one by a click or Enter", async () => {
+    const view = show();
+    await ready(view);
+    await view.user.click(rows(view)[2] as HTMLElement);
+    await waitFor(() => expect(rows(view)[2]?.textContent).toContain("Nobody on the quay"));
+    expect(sent(view.model, "expand_example")).toHaveLength(1);
+    expect(rows(view)[1]?.querySelector(".k")).toBeTruthy();
+    await view.user.click(rows(view)[2] as HTMLElement);
+    expect(rows(view)[2]?.querySelector(".k")).toBeTruthy();
+    rows(view)[0]?.focus();
+    await view.user.keyboard("{Enter}");
+    await waitFor(() => expect(rows(view)[0]?.textContent).toContain("Nobody on the quay"));
+  });
+
+  it("say at the example when its context cannot be read", async () => {
+    const view = show(viewer(), { failures: { expand_example: { what: "The model is gone." } } });
+    await ready(view);
+    await view.user.click(rows(view)[0] as HTMLElement);
+    await waitFor(() => expect(rows(view)[0]?.textContent).toContain("The model is gone."));
+    expect(rows(view)[0]?.textContent).toContain("The sailors said");
+    view.model.options.failures = {};
+    await view.user.click(within(rows(view)[0] as HTMLElement).getByRole("button", { name: "Try again" }));
+    await waitFor(() => expect(rows(view)[0]?.textContent).toContain("Nobody on the quay"));
+  });
+
+  it("show line breaks when asked to", async () => {
+    const view = show();
+    const page = await ready(view);
+    expect(rows(view)[2]?.textContent).not.toContain("↵");
+    await view.user.click(page.getByRole("checkbox", { name: "Line breaks" }));
+    await waitFor(() => expect(rows(view)[2]?.textContent).toContain("↵"));
+  });
+
+  it("are copied as they are, one or all", async () => {
+    const view = show();
+    const page = await ready(view);
+    const write = vi.spyOn(navigator.clipboard, "writeText").mockResolvedValue();
+    await view.user.click(page.getByRole("button", { name: "Copy examples" }));
+    expect(write.mock.calls[0]?.[0].split("\n")).toHaveLength(5);
+    await view.user.click(within(rows(view)[2] as HTMLElement).getByRole("button", { name: "Copy example" }));
+    expect(write.mock.calls[1]?.[0]).toContain("hailed her captain.\nHe did");
+    // the click on the button is no click on the row
+    expect(rows(view)[2]?.querySelector(".k")).toBeTruthy();
+  });
+});
+
+describe("the card of a token", () => {
+  it("follows the pointer, marks the histogram, and goes", async () => {
+    const view = show();
+    await ready(view);
+    hover(rows(view)[0]?.querySelector(".pk"));
+    await waitFor(() => expect(card(view)).toBeTruthy());
+    expect(card(view)?.textContent).toContain("·ship41.7013activation");
+    expect(card(view)?.textContent).toContain("118 of 256, context 157, doc 40");
+    expect(view.el.querySelector(".cur")?.textContent).toBe("41.7");
+    hover(view.el.querySelector("h3"));
+    await waitFor(() => expect(card(view)).toBeNull());
+    expect(view.el.querySelector(".cur")).toBeNull();
+  });
+
+  it("follows the focus, which the arrows move from token to token", async () => {
+    const view = show();
+    await ready(view);
+    await waitFor(() => expect(selected(view)).toBe("7451"));
+    const lists = view.page.getAllByRole("list").filter((list) => list.querySelector("li.ex"));
+    for (const list of lists) expect(list.querySelectorAll('li.ex[tabindex="0"]')).toHaveLength(1);
+    rows(view)[0]?.focus();
+    await view.user.keyboard("{ArrowDown}");
+    expect(document.activeElement).toBe(rows(view)[1]);
+    expect(rows(view)[1]?.tabIndex).toBe(0);
+    await view.user.keyboard("{ArrowRight}");
+    expect(document.activeElement?.textContent).toBe("ship");
+    await waitFor(() => expect(card(view)?.textContent).toContain("40.2000"));
+    expect(document.activeElement?.getAttribute("aria-describedby")).toBe(card(view)?.id);
+    await view.user.keyboard("{ArrowRight}");
+    await waitFor(() => expect(card(view)?.textContent).toContain("·of"));
+    await view.user.keyboard("{ArrowLeft}{ArrowLeft}");
+    await waitFor(() => expect(card(view)?.textContent).toContain("·a0.0000"));
+    // the arrows were used: the feature is still the same
+    expect(view.page.getByRole("region", { name: "Feature 7451" })).toBeTruthy();
+    await view.user.keyboard("{End}");
+    expect(document.activeElement).toBe(rows(view)[4]);
+  });
+
+  it("is pinned by Enter and let go by Esc", async () => {
+    const view = show();
+    await ready(view);
+    rows(view)[0]?.focus();
+    await view.user.keyboard("{ArrowRight}{Enter}");
+    await waitFor(() => expect(card(view)?.textContent).toContain("Pinned"));
+    hover(rows(view)[1]?.querySelector(".pk"));
+    expect(card(view)?.textContent).toContain("41.7013");
+    await view.user.keyboard("{Escape}");
+    await waitFor(() => expect(card(view)).toBeNull());
+    expect(rows(view)[0]?.querySelector(".k")).toBeTruthy();
+  });
+
+  it("goes when another feature is shown", async () => {
+    const view = show();
+    const page = await ready(view);
+    await waitFor(() => expect(selected(view)).toBe("7451"));
+    rows(view)[0]?.focus();
+    await view.user.keyboard("{ArrowRight}{Enter}");
+    await waitFor(() => expect(card(view)).toBeTruthy());
+    await view.user.click(page.getByRole("button", { name: "Next feature" }));
+    await waitFor(() => expect(card(view)).toBeNull());
+  });
+});
+
+describe("own text", () => {
+  it("is tested when the typing rests", async () => {
+    const view = show();
+    const page = await ready(view);
+    await view.user.type(page.getByRole("textbox", { name: "Text to test" }), "The schooner left");
+    await waitFor(() => expect(page.getByText("max 29.6, fires on 2 of 3 tokens")).toBeTruthy());
+    expect(sent(view.model, "test_text").at(-1)).toMatchObject({ index: 7451, text: "The schooner left" });
+    const tested = page.getByRole("group", { name: "Tested text" });
+    expect(tested.querySelector(".a7")?.textContent).toBe("schooner");
+    expect(view.el.querySelector(".cur")?.textContent).toBe("29.6");
+    tested.focus();
+    await view.user.keyboard("{ArrowRight}");
+    await waitFor(() => expect(card(view)?.textContent).toContain("·schooner29.6000"));
+    expect(card(view)?.textContent).not.toContain("of 256");
+    expect(page.getByText("BOS is left out.")).toBeTruthy();
+  });
+
+  it("is tested at once by the button, again for another feature, and emptied", async () => {
+    const view = show();
+    const page = await ready(view);
+    await waitFor(() => expect(selected(view)).toBe("7451"));
+    await view.user.type(page.getByRole("textbox", { name: "Text to test" }), "a ship");
+    await view.user.click(page.getByRole("button", { name: "Test" }));
+    await waitFor(() => expect(page.getByText("max 38.2, fires on 1 of 2 tokens")).toBeTruthy());
+    await view.user.click(page.getByRole("button", { name: "Next feature" }));
+    await waitFor(() => expect(sent(view.model, "test_text").at(-1)).toMatchObject({ index: 7452, text: "a ship" }));
+    const next = await ready(view, 7452);
+    await view.user.clear(next.getByRole("textbox", { name: "Text to test" }));
+    await waitFor(() => expect(next.queryByRole("group", { name: "Tested text" })).toBeNull());
+  });
+
+  it("says what failed", async () => {
+    const view = show(viewer(), { failures: { test_text: { what: "Out of memory.", hint: "Shorten it." } } });
+    const page = await ready(view);
+    await view.user.type(page.getByRole("textbox", { name: "Text to test" }), "a{Enter}");
+    await waitFor(() => expect(page.getByRole("alert").textContent).toContain("Out of memory. Shorten it."));
+  });
+});
+
+it("restores the choice of context and line breaks", async () => {
+  const view = show(
+    viewer({ view: { ...FIRST_VIEW, extraction_id: EXT, feature: 7451, context: "short", line_breaks: true } }),
+  );
+  const page = await ready(view);
+  expect(page.getByRole("radio", { name: "Short" }).getAttribute("aria-checked")).toBe("true");
+  expect((page.getByRole("checkbox", { name: "Line breaks" }) as HTMLInputElement).checked).toBe(true);
+});

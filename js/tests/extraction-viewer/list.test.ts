@@ -1,0 +1,177 @@
+import { fireEvent, waitFor, within } from "@testing-library/preact";
+import { describe, expect, it } from "vitest";
+import { EXT, opened, viewer } from "../../demo/feature-fixtures";
+import { FIRST_VIEW } from "../../src/lib/protocol-features";
+import { grid, press, ready, selected, sent, show } from "./harness";
+
+const many = (index = 0) =>
+  viewer({ open: opened({ d_sae: 131_072 }), view: { ...FIRST_VIEW, extraction_id: EXT, feature: index } });
+const rowsOf = (view: ReturnType<typeof show>) => within(grid(view)).getAllByRole("row");
+
+describe("the list of features", () => {
+  it("has all features, and draws those in sight", async () => {
+    const view = show(many());
+    await ready(view, 0);
+    expect(grid(view).getAttribute("aria-rowcount")).toBe("131072");
+    expect(rowsOf(view).length).toBeLessThan(40);
+    expect(rowsOf(view)[0]?.getAttribute("aria-rowindex")).toBe("1");
+    for (const { limit } of sent(view.model, "query_features")) expect(limit).toBeLessThanOrEqual(200);
+    expect(view.page.getByText("131,072 features")).toBeTruthy();
+  });
+
+  it("asks for a piece when it comes into sight, and not for what was passed over", async () => {
+    const view = show(many());
+    await ready(view, 0);
+    const box = grid(view);
+    for (const row of [20_000, 60_000, 100_000]) {
+      box.scrollTop = row * 40;
+      box.dispatchEvent(new Event("scroll"));
+    }
+    await waitFor(() => expect(within(box).getByText("100000")).toBeTruthy());
+    const offsets = sent(view.model, "query_features").map((command) => command.offset);
+    expect(offsets).toContain(100_000);
+    expect(offsets).not.toContain(60_000);
+    expect(grid(view).getAttribute("aria-busy")).toBe("false");
+  });
+
+  it("opens where the view says, scrolled to it", async () => {
+    const view = show(many(100_003));
+    await ready(view, 100_003);
+    await waitFor(() => expect(selected(view)).toBe("100003"));
+  });
+
+  it("has one tab stop, which the keys move; the feature follows when they rest", async () => {
+    const view = show(many());
+    await ready(view, 0);
+    const stops = () => rowsOf(view).filter((row) => row.tabIndex === 0);
+    await waitFor(() => expect(stops()).toHaveLength(1));
+    stops()[0]?.focus();
+    await view.user.keyboard("{ArrowDown}{ArrowDown}");
+    expect(document.activeElement?.getAttribute("aria-rowindex")).toBe("3");
+    expect(stops()).toHaveLength(1);
+    await ready(view, 2);
+    expect(sent(view.model, "open_feature").map((command) => command.index)).toEqual([0, 2]);
+    await view.user.keyboard("{End}");
+    await waitFor(() => expect(document.activeElement?.getAttribute("aria-rowindex")).toBe("131072"));
+    await ready(view, 131_071);
+    await view.user.keyboard("{PageUp}");
+    expect(Number(document.activeElement?.getAttribute("aria-rowindex"))).toBeLessThan(131_072 - 5);
+    await view.user.keyboard("{Home}{Enter}");
+    await ready(view, 0);
+  });
+
+  it("keeps the focus on a row that is scrolled out of sight", async () => {
+    const view = show(many());
+    await ready(view, 0);
+    rowsOf(view)[0]?.focus();
+    grid(view).scrollTop = 4_000_000;
+    grid(view).dispatchEvent(new Event("scroll"));
+    await waitFor(() => expect(within(grid(view)).getByText("100000")).toBeTruthy());
+    expect(document.activeElement?.getAttribute("aria-rowindex")).toBe("1");
+  });
+
+  it("is searched, filtered and sorted by Python", async () => {
+    const view = show();
+    await ready(view);
+    const search = view.page.getByRole("searchbox", { name: "Search features" });
+    for (const value of ["t", "tr", "treaties"]) fireEvent.input(search, { target: { value } });
+    await waitFor(() => expect(sent(view.model, "query_features").at(-1)?.query.search).toBe("treaties"));
+    // once for the whole word, not for each letter
+    const searches = new Set(sent(view.model, "query_features").map((command) => command.query.search));
+    expect(searches).toEqual(new Set(["", "treaties"]));
+    await waitFor(() => expect(rowsOf(view)[0]?.textContent).toContain("treaties and foreign powers"));
+    await view.user.selectOptions(view.page.getByRole("combobox", { name: "Show" }), "labelled");
+    await view.user.selectOptions(view.page.getByRole("combobox", { name: "Sort features" }), "density");
+    await waitFor(() =>
+      expect(sent(view.model, "query_features").at(-1)?.query).toEqual({
+        search: "treaties",
+        show: "labelled",
+        sort: "density",
+        descending: true,
+      }),
+    );
+    await view.user.click(view.page.getByRole("button", { name: "Sort direction: descending" }));
+    expect(view.page.getByRole("button", { name: "Sort direction: ascending" })).toBeTruthy();
+    await waitFor(() => expect(sent(view.model, "query_features").at(-1)?.query.descending).toBe(false));
+    // what is open stays open
+    expect(view.page.getByRole("region", { name: "Feature 7451" })).toBeTruthy();
+  });
+
+  it("says when nothing matches, and leads back", async () => {
+    const view = show();
+    await ready(view);
+    await view.user.type(view.page.getByRole("searchbox", { name: "Search features" }), "zzz{Enter}");
+    await waitFor(() => expect(view.page.getByRole("heading", { name: "No feature matches" })).toBeTruthy());
+    expect(view.page.getByText("None of 16,384: search “zzz”.")).toBeTruthy();
+    await view.user.click(view.page.getByRole("button", { name: "Show all features" }));
+    await waitFor(() => expect(grid(view).getAttribute("aria-rowcount")).toBe("16384"));
+  });
+
+  it("says when it cannot be read, and asks again", async () => {
+    const view = show(viewer(), {
+      failures: { query_features: { what: "The store is damaged.", hint: "Extract again." } },
+    });
+    await waitFor(() => expect(view.page.getByText("The store is damaged.")).toBeTruthy());
+    delete view.model.options.failures?.query_features;
+    await view.user.click(view.page.getByRole("button", { name: "Try again" }));
+    await waitFor(() => expect(grid(view)).toBeTruthy());
+  });
+
+  it("shows no answer to an earlier question", async () => {
+    const view = show(viewer(), { delays: { query_features: 120 } });
+    const search = await view.page.findByRole("searchbox", { name: "Search features" });
+    await view.user.type(search, "kinship{Enter}");
+    await view.user.clear(search);
+    await view.user.type(search, "seasons{Enter}");
+    await waitFor(() => expect(rowsOf(view)[0]?.textContent).toContain("seasons and the harvest"));
+    await new Promise((done) => setTimeout(done, 200));
+    expect(rowsOf(view)[0]?.textContent).toContain("seasons and the harvest");
+  });
+
+  it("shows top tokens for a label, and what did not fire", async () => {
+    const view = show(viewer({ view: { ...FIRST_VIEW, extraction_id: EXT, feature: 7460 } }));
+    await ready(view, 7460);
+    await waitFor(() => expect(selected(view)).toBe("7460"));
+    const dead = rowsOf(view).find((row) => row.querySelector(".n")?.textContent === "7460");
+    expect(dead?.textContent).toContain("did not fire");
+    expect(dead?.textContent).toContain("0 %");
+    const chips = grid(view).querySelector(".tk");
+    expect(chips?.querySelector(".t3")?.textContent).toBe("·");
+  });
+
+  it("stars a feature without opening it, and takes that back when it fails", async () => {
+    const view = show();
+    await ready(view);
+    const star = () => view.page.getByRole("button", { name: "Star feature 7452" });
+    await waitFor(() => expect(star()).toBeTruthy());
+    await view.user.click(star());
+    await waitFor(() => expect(star().getAttribute("aria-pressed")).toBe("true"));
+    expect(sent(view.model, "edit_feature")).toMatchObject([{ index: 7452, starred: true }]);
+    expect(sent(view.model, "edit_feature")[0]).not.toHaveProperty("label");
+    expect(view.page.getByRole("region", { name: "Feature 7451" })).toBeTruthy();
+    view.model.options.failures = { edit_feature: { what: "The catalog is locked." } };
+    await view.user.click(star());
+    await waitFor(() => expect(view.page.getByRole("alert").textContent).toContain("The catalog is locked."));
+    expect(star().getAttribute("aria-pressed")).toBe("true");
+  });
+
+  it("asks again when labels or stars changed elsewhere", async () => {
+    const view = show();
+    await ready(view);
+    const before = sent(view.model, "query_features").length;
+    view.model.setState({ features_revision: 9 });
+    await waitFor(() => expect(sent(view.model, "query_features").length).toBeGreaterThan(before));
+    expect(sent(view.model, "open_feature").length).toBe(2);
+  });
+
+  it("shows the search box to `/`, and empties it with Esc", async () => {
+    const view = show();
+    await ready(view);
+    press(grid(view), "/");
+    const search = view.page.getByRole("searchbox", { name: "Search features" }) as HTMLInputElement;
+    expect(document.activeElement).toBe(search);
+    await view.user.type(search, "sea");
+    await view.user.keyboard("{Escape}");
+    expect(search.value).toBe("");
+  });
+});

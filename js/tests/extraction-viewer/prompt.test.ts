@@ -1,0 +1,68 @@
+import { waitFor, within } from "@testing-library/preact";
+import { expect, it } from "vitest";
+import { EXT, viewer } from "../../demo/feature-fixtures";
+import { FIRST_VIEW } from "../../src/lib/protocol-features";
+import { ready, type Shown, sent, show } from "./harness";
+
+const TEXT = "The captain of the ship";
+
+async function read(view: Shown) {
+  await view.user.click(view.page.getByRole("tab", { name: "On a prompt" }));
+  await view.user.type(view.page.getByRole("textbox", { name: "Text" }), TEXT);
+  await view.user.click(view.page.getByRole("button", { name: "Show features" }));
+  return within(await view.page.findByRole("table", { name: "Features by token" }));
+}
+
+it("shows which features fire on a text, token by token", async () => {
+  const view = show();
+  const table = await read(view);
+  expect(table.getAllByRole("button", { name: /^Open feature/ })).toHaveLength(7);
+  expect(table.getByRole("button", { name: "Rank by token 5: ship" })).toBeTruthy();
+  expect(view.page.getByText("7 of 38 features shown, 31 dense hidden")).toBeTruthy();
+  expect(sent(view.model, "read_prompt")).toMatchObject([
+    { text: TEXT, rank_by: "max", token: null, hide_dense: true },
+  ]);
+  const cells = [...(table.getAllByRole("row")[1]?.querySelectorAll("td.c > span") ?? [])];
+  expect(cells).toHaveLength(5);
+  expect(cells.some((cell) => /^a[1-8]$/.test(cell.className))).toBe(true);
+});
+
+it("ranks by the sum, or by a token that is chosen", async () => {
+  const view = show();
+  const table = await read(view);
+  await view.user.click(view.page.getByRole("radio", { name: "Sum" }));
+  await waitFor(() => expect(sent(view.model, "read_prompt").at(-1)?.rank_by).toBe("sum"));
+  await view.user.click(view.page.getByRole("radio", { name: "Chosen token" }));
+  expect(view.page.getByText("Choose a token above its column.")).toBeTruthy();
+  expect(sent(view.model, "read_prompt")).toHaveLength(2);
+  await view.user.click(table.getByRole("button", { name: "Rank by token 2: captain" }));
+  await waitFor(() => expect(sent(view.model, "read_prompt").at(-1)).toMatchObject({ rank_by: "token", token: 1 }));
+  await waitFor(() =>
+    expect(table.getByRole("button", { name: "Rank by token 2: captain" }).getAttribute("aria-pressed")).toBe("true"),
+  );
+});
+
+it("shows dense features when asked to", async () => {
+  const view = show();
+  await read(view);
+  await view.user.click(view.page.getByRole("checkbox", { name: "Hide features above 1 % density" }));
+  await waitFor(() => expect(sent(view.model, "read_prompt").at(-1)?.hide_dense).toBe(false));
+});
+
+it("opens a feature", async () => {
+  const view = show();
+  const table = await read(view);
+  await view.user.click(table.getByRole("button", { name: "Open feature 310" }));
+  await ready(view, 310);
+  expect(view.page.getByRole("tab", { name: "Features 16,384" }).getAttribute("aria-selected")).toBe("true");
+});
+
+it("is read by itself when the view says so, and keeps its table when it fails later", async () => {
+  const view = show(viewer({ view: { ...FIRST_VIEW, tab: "prompt", extraction_id: EXT, prompt: TEXT } }));
+  await view.page.findByRole("table", { name: "Features by token" });
+  expect(sent(view.model, "read_prompt")).toHaveLength(1);
+  view.model.options.failures = { read_prompt: { what: "Out of memory.", hint: "Shorten it." } };
+  await view.user.click(view.page.getByRole("button", { name: "Show features" }));
+  await waitFor(() => expect(view.page.getByRole("alert").textContent).toContain("Out of memory."));
+  expect(view.page.getByRole("table", { name: "Features by token" })).toBeTruthy();
+});

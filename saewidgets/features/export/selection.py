@@ -1,0 +1,97 @@
+"""Which features are exported, and what every export says about them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from saewidgets.errors import ConfigError
+from saewidgets.features.labels.text import visible
+from saewidgets.features.store.page import StoredExample, check_index
+from saewidgets.features.store.query import Noted
+from saewidgets.features.store.read import Store
+
+NOBODY = Noted()
+_LONGEST = 64  # characters of a token that a page shows
+
+
+def selected(store: Store, indices: Iterable[int] | None) -> list[int]:
+    """The features to export, each once, in the order given; None: all of them.
+
+    Raises:
+        ConfigError: there is none, or the SAE does not have one of them.
+    """
+    if indices is None:
+        return list(range(store.d_sae))
+    try:
+        found = list(dict.fromkeys(operator.index(index) for index in indices))
+    except TypeError as error:
+        raise ConfigError(
+            f"These are not numbers of features: {error}.", where="indices", hint="Give whole numbers."
+        ) from error
+    if not found:
+        raise ConfigError("No feature is chosen.", where="indices", hint="Choose at least one.")
+    for index in found:
+        check_index(store, index)
+    return found
+
+
+def noted_of(notes: Mapping[int, Noted] | None, index: int) -> Noted:
+    """What is said about a feature."""
+    return NOBODY if notes is None else notes.get(index, NOBODY)
+
+
+def peak_texts(store: Store, index: int) -> list[str]:
+    """The commonest tokens of a feature's top examples, at most three."""
+    return [store.text_of(int(token)) for token in store.peak_tokens[index] if token >= 0]
+
+
+def whole_characters(example: StoredExample) -> tuple[list[tuple[str, float]], int]:
+    """(text, activation) per piece that has a text, and which is the peak's.
+
+    A character that several tokens share is one piece, with the largest of their activations.
+    """
+    pieces: list[tuple[str, float]] = []
+    peak = 0
+    for place, (text, value) in enumerate(zip(example.pieces, example.activations.tolist(), strict=True)):
+        if text or not pieces:
+            pieces.append((text, value))
+        else:
+            pieces[-1] = (pieces[-1][0], max(pieces[-1][1], value))
+        if place == example.peak:
+            peak = len(pieces) - 1
+    return pieces, peak
+
+
+def shown(text: str) -> str:
+    """A token as a page shows it: on one line, nothing invisible, bounded."""
+    text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return visible(text)
+
+
+def clean(text: str) -> str:
+    """Text that UTF-8 and PostgreSQL can hold: null characters and halves of surrogate pairs become U+FFFD."""
+    return "".join("\ufffd" if c == "\0" or "\ud800" <= c <= "\udfff" else c for c in text)
+
+
+def rounded(values: Iterable[float] | npt.NDArray[np.floating], digits: int = 5) -> list[float]:
+    """Numbers with so many significant digits.
+
+    Raises:
+        ConfigError: one of them is NaN or infinite.
+    """
+    array = np.asarray(list(values), dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ConfigError(
+            "A number to be exported is NaN or infinite.", where="values", hint="Extract the features again."
+        )
+    return [float(f"{value:.{digits}g}") for value in array.tolist()]
+
+
+def centres(edges: npt.NDArray[np.floating] | Sequence[float]) -> list[float]:
+    """The middle of every bin of a histogram."""
+    array = np.asarray(edges, dtype=np.float64)
+    return rounded((array[:-1] + array[1:]) / 2)

@@ -1,0 +1,87 @@
+"""Feature vectors: what one unit of a feature adds to the SAE's output, its row of the decoder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import save_file
+
+from saewidgets.errors import ConfigError
+from saewidgets.features.export.selection import clean, noted_of, selected
+from saewidgets.features.store.query import Noted
+from saewidgets.features.store.read import Store
+from saewidgets.formats.whole import whole_folder
+from saewidgets.sae import SAE
+
+VECTORS, INDEX = "vectors.safetensors", "vectors.json"
+
+
+def export_vectors(
+    store: Store, sae: SAE, indices: Iterable[int] | None, notes: Mapping[int, Noted] | None, path: str | PathLike[str]
+) -> Path:
+    """Write a folder with ``vectors.safetensors`` (``vectors``, float32 ``[n, d_out]``) and ``vectors.json``.
+
+    The index says what each row is: the feature's number, label, largest and mean activation, density, and the norm of
+    the row; and where the vectors belong: model, hook name, d_sae. A row is not normalised: a feature with activation a
+    adds ``a · row``.
+
+    Args:
+        store: the extraction.
+        sae: the SAE that was extracted.
+        indices: the features, in the order of the rows; None takes all.
+        notes: labels.
+        path: the folder; new, empty, or one of the same two files, which are replaced.
+
+    Raises:
+        ConfigError: no feature or an unknown one, another SAE, or rows that are not finite.
+        StorageError: the folder holds something else, or the disk refuses.
+    """
+    chosen = selected(store, indices)
+    if (sae.d_sae, sae.d_in) != (store.d_sae, store.manifest.d_in):
+        raise ConfigError(
+            f"The SAE is {sae.d_sae:,} × {sae.d_in:,}, the extraction is of one with {store.d_sae:,} × "
+            f"{store.manifest.d_in:,}.", where="sae", hint="Give the SAE that was extracted.",
+        )
+    rows = decoder_rows(sae, chosen)
+    if not np.isfinite(rows).all():
+        bad = chosen[int(np.flatnonzero(~np.isfinite(rows).all(1))[0])]
+        raise ConfigError(f"The decoder row of feature {bad} is NaN or infinite.", where="W_dec")
+    m = store.manifest
+    norms = np.linalg.norm(rows.astype(np.float64), axis=1)
+    features = [
+        {
+            "row": row, "index": index, "label": clean(noted_of(notes, index).label), "max": float(store.max[index]),
+            "mean": float(store.mean[index]), "density": float(store.density[index]), "norm": float(norms[row]),
+        }
+        for row, index in enumerate(chosen)
+    ]
+    about: dict[str, Any] = {
+        "format": "saewidgets-vectors", "version": 1, "model": clean(m.model), "hook_name": m.hook_name,
+        "architecture": m.architecture, "d_sae": m.d_sae, "d_out": rows.shape[1], "file": VECTORS, "tensor": "vectors",
+        "features": features,
+    }
+    with whole_folder(Path(path), (VECTORS, INDEX)) as draft:
+        save_file({"vectors": rows}, str(draft / VECTORS), metadata={"format": "pt", "index": INDEX})
+        (draft / INDEX).write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return Path(path)
+
+
+def decoder_rows(sae: SAE, indices: list[int]) -> npt.NDArray[np.float32]:
+    """Rows of ``W_dec`` in float32, ``[n, d_out]``."""
+    index = torch.as_tensor(indices, dtype=torch.long, device=sae.W_dec.device)
+    return np.ascontiguousarray(sae.W_dec.detach()[index].float().cpu().numpy())
+
+
+def alignment(row: npt.NDArray[np.float32], n: int = 3) -> tuple[list[int], list[float], list[float]]:
+    """The coordinates in which a vector is largest: (their numbers, the values, each value's share of the L1 norm)."""
+    order = np.argsort(-row, kind="stable")[:n]
+    total = float(np.abs(row).sum(dtype=np.float64)) or 1.0
+    values = row[order].astype(np.float64)
+    return order.tolist(), values.tolist(), (np.abs(values) / total).tolist()

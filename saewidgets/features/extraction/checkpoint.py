@@ -1,0 +1,188 @@
+"""What an extraction has gathered so far, on disk: written whole or not at all, read only when whole.
+
+    <folder>/checkpoint/contexts_00001234/
+        tables.safetensors   `Accumulator.tensors`
+        state.json           contexts read, counters, what they belong to, size and SHA-256 of the file above
+
+Tables may be as large as the memory has room for, so they are written piece by piece; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from saewidgets.durable import sync
+from saewidgets.errors import FormatError, StorageError
+
+FORMAT = 1
+TABLES, STATE = "tables.safetensors", "state.json"
+
+_NAME = re.compile(r"contexts_(\d{8,})")
+_TMP = ".tmp-"
+_STATE_BYTES_MAX = 1 << 20
+_PIECE = 1 << 24  # bytes written at once
+_DTYPES = {
+    torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.int32: "I32", torch.float16: "F16",
+}
+
+
+def write_checkpoint(folder: Path, done: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> int:
+    """Write the checkpoint after `done` contexts, then remove the one before it. Returns its size in bytes.
+
+    Raises:
+        StorageError: the disk is full or not writable; the checkpoint before is still there.
+    """
+    target = folder / f"contexts_{done:08d}"
+    draft = folder / f"{_TMP}{uuid.uuid4().hex}"
+    need = sum(t.numel() * t.element_size() for t in tensors.values()) + 2**16
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _require_space(folder, need)
+        draft.mkdir()
+        file = _write_tables(draft / TABLES, tensors)
+        whole = _sealed({"format": FORMAT, **state, "done": done, "file": file})
+        with (draft / STATE).open("w", encoding="utf-8") as stream:
+            json.dump(whole, stream, indent=1, allow_nan=False)
+            stream.flush()
+            os.fsync(stream.fileno())
+        sync(draft)
+        if target.exists():  # only ever a damaged one
+            shutil.rmtree(target)
+        os.rename(draft, target)
+        sync(folder)
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(
+            f"The checkpoint cannot be written ({error.strerror or error}): {need:,} bytes are needed.",
+            where=str(folder), hint="Free some disk space or check that the folder is writable, then resume.",
+        ) from error
+    for other in folder.iterdir():
+        if other != target:
+            shutil.rmtree(other, ignore_errors=True)  # what cannot be deleted now is met again next time
+    return int(file["size"])
+
+
+def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """(state, tensors) of the newest checkpoint that is whole; None where there is none.
+
+    Raises:
+        FormatError: there are checkpoints, and all are damaged; `where` is the newest one's file.
+    """
+    found = [(int(match[1]), path) for path in _entries(folder) if (match := _NAME.fullmatch(path.name))]
+    problem: FormatError | None = None
+    for done, path in sorted(found, reverse=True):
+        try:
+            return _read(path, done)
+        except FormatError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
+    return None
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is one, damaged or not."""
+    return any(_NAME.fullmatch(path.name) for path in _entries(folder))
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Delete all of them. What cannot be deleted is harmless."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _read(path: Path, done: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def damaged(what: str, name: str) -> FormatError:
+        return FormatError(
+            f"The checkpoint is damaged: {what}.", where=str(path / name), hint="Start the extraction again."
+        )
+
+    try:
+        if (path / STATE).stat().st_size > _STATE_BYTES_MAX:
+            raise damaged("the file is too large", STATE)
+        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise error if isinstance(error, FormatError) else damaged(str(error), STATE) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT or state.get("sha256") != _digest(state):
+        raise damaged("it is not what was written", STATE)
+    if state["done"] != done:
+        raise damaged(f"it is that of {state['done']:,} contexts", STATE)
+    file = path / TABLES
+    try:
+        if file.stat().st_size != state["file"]["size"] or _sha256(file) != state["file"]["sha256"]:
+            raise damaged("it is not what was written", TABLES)
+        return state, load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise damaged(str(error), TABLES) from error
+
+
+def _write_tables(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """A safetensors file, without a second copy of the tensors in memory."""
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # each stays aligned
+    header: dict[str, Any] = {}
+    offset = 0
+    for name in names:
+        tensor = tensors[name]
+        end = offset + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    with path.open("wb") as stream:
+        for piece in (len(text).to_bytes(8, "little"), text):
+            digest.update(piece)
+            stream.write(piece)
+        for name in names:
+            flat = tensors[name].detach().contiguous().view(-1)
+            step = max(1, _PIECE // flat.element_size())
+            for start in range(0, len(flat), step):
+                data = flat[start : start + step].cpu().numpy().tobytes()
+                digest.update(data)
+                stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+        size = stream.tell()
+    return {"size": size, "sha256": digest.hexdigest()}
+
+
+def _sealed(state: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(state, allow_nan=False))
+    return {**plain, "sha256": _digest(plain)}
+
+
+def _digest(state: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in state.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _require_space(folder: Path, need: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < need * 1.1:
+        raise StorageError(
+            f"Not enough disk space for a checkpoint: {need:,} bytes are needed, {free:,} are free.",
+            where=str(folder), hint="Free some space, then resume.",
+        )

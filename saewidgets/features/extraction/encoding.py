@@ -1,0 +1,177 @@
+"""SAE → firings: which latents fire on which rows of a chunk, latent after latent, without the dense matrix of all.
+
+Three ways, the first that fits:
+
+- a latent fires by its own pre-activation alone (ReLU, JumpReLU, BatchTopK at inference): the product is computed
+  transposed, a block of latents after the other, so that what fires comes out sorted by latent;
+- TopK: the winners of every row, sorted by latent afterwards;
+- anything else: `SAE.encode`, of as many whole contexts at once as fit in `DENSE_ELEMENTS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from saewidgets.features.extraction import ops
+from saewidgets.features.extraction.chunk import Chunk
+from saewidgets.features.extraction.winners import winners
+from saewidgets.sae import (
+    SAE,
+    BatchTopKSAE,
+    JumpReLUSAE,
+    JumpReLUTranscoderSAE,
+    SkipSAE,
+    StandardSAE,
+    TopKSAE,
+    TopKTranscoderSAE,
+    TranscoderSAE,
+)
+
+DENSE_ELEMENTS = 1 << 25  # latents × positions of `SAE.encode` at once: 128 MiB in float32
+BLOCK_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 25}  # of the transposed product; on the CPU what stays in cache
+ROW_ELEMENTS = {"cpu": 1 << 23, "cuda": 1 << 25}  # of the product where latents of a row compete
+LEAST_ROWS = 256  # of that product: with fewer, reading the weights takes longer than multiplying
+FIRINGS = {"cpu": 1 << 19, "cuda": 1 << 23}  # so many are handled at once, or what one block more brings
+CHUNK_TOKENS = {"cpu": 1 << 13, "cuda": 1 << 16}
+CHUNK_LATENTS = {"cpu": 1 << 28, "cuda": 1 << 32}  # positions × latents of one chunk: about a second
+CHUNK_ELEMENTS = 1 << 25  # activations of one chunk: 128 MiB in float32
+TOPK_FIRINGS = 1 << 22  # winners of one chunk
+
+_RELU = (StandardSAE.activate, TranscoderSAE.activate, SkipSAE.activate)
+_JUMP = (JumpReLUSAE.activate, JumpReLUTranscoderSAE.activate, BatchTopKSAE.activate)
+_TOPK = (TopKSAE.activate, TopKTranscoderSAE.activate)
+
+
+@dataclass(frozen=True, slots=True)
+class Firings:
+    """Firings of the latents from `first` to before `last`, sorted by latent and then by row.
+
+    Attributes:
+        latents, rows: int64 [n].
+        values: float32 [n]; above zero, or not a number.
+    """
+
+    first: int
+    last: int
+    latents: Tensor
+    rows: Tensor
+    values: Tensor
+
+
+class Encoder:
+    """Finds the firings of one SAE, which is in evaluation mode.
+
+    Args:
+        sae: any architecture.
+        length: tokens per context.
+    """
+
+    def __init__(self, sae: SAE, length: int) -> None:
+        self.sae, self.length = sae, length
+        activate = type(sae).activate
+        plain = type(sae).encode is SAE.encode and type(sae).pre_activations is SAE.pre_activations
+        float32 = sae.W_enc.dtype == torch.float32
+        self._kind = sae.W_enc.device.type
+        self._find: Callable[[Chunk], Iterator[Firings]] = self._dense
+        elements = CHUNK_ELEMENTS // sae.d_in
+        tokens = min(elements, DENSE_ELEMENTS // sae.d_sae)
+        latents = CHUNK_LATENTS.get(self._kind, 1 << 28)
+        most = min(CHUNK_TOKENS.get(self._kind, 1 << 13), max(1 << 10, latents // sae.d_sae))
+        if plain and float32 and activate in (*_RELU, *_JUMP):
+            self._find, tokens = self._by_threshold, elements
+            threshold = sae.b_enc.new_zeros(()) if activate in _RELU else sae.threshold.detach()  # type: ignore[operator]
+            self._threshold = threshold.to(torch.float32).clamp_min(0).expand(sae.d_sae)
+        elif plain and float32 and activate in _TOPK:
+            self._k = int(sae.cfg.k)  # type: ignore[attr-defined]
+            self._find, tokens = self._by_rank, min(elements, TOPK_FIRINGS // self._k)
+        self.contexts = max(1, min(tokens, most) // length)
+        """Contexts per chunk: a function of the SAE and the length of a context alone."""
+
+    def firings(self, chunk: Chunk) -> Iterator[Firings]:
+        """All firings of a chunk: ranges of latents, ascending, that together are all latents."""
+        if chunk.rows == 0:
+            none = chunk.kept.new_zeros(0)
+            yield Firings(0, self.sae.d_sae, none, none, chunk.x.new_zeros(0, dtype=torch.float32))
+        else:
+            yield from self._find(chunk)
+
+    def _rows(self, chunk: Chunk) -> Tensor:
+        return chunk.x.view(-1, self.sae.d_in).index_select(0, chunk.kept)
+
+    def _by_threshold(self, chunk: Chunk) -> Iterator[Firings]:
+        sae = self.sae
+        inputs = sae.encoder_input(self._rows(chunk)).T
+        W, b = sae.W_enc.detach(), sae.b_enc.detach()
+        step = min(sae.d_sae, max(1, self._block // chunk.rows))
+        pre = torch.empty(step, chunk.rows, device=W.device, dtype=torch.float32)
+
+        def blocks() -> Iterator[tuple[int, Tensor, Tensor]]:
+            for first in range(0, sae.d_sae, step):
+                block = slice(first, min(first + step, sae.d_sae))
+                out = pre[: block.stop - first]
+                torch.addmm(b[block, None], W[:, block].T, inputs, out=out)
+                # "not below" rather than "above": what is not a number has to be found
+                yield first, out, (out <= self._threshold[block, None]).logical_not_()
+
+        return self._collected(blocks(), chunk.rows)
+
+    def _dense(self, chunk: Chunk) -> Iterator[Firings]:
+        d_sae = self.sae.d_sae
+        f = self.sae.encode(chunk.x).reshape(-1, d_sae)
+        if chunk.rows < len(f):
+            f = f.index_select(0, chunk.kept)
+        step = min(d_sae, max(1, self._block // chunk.rows))
+
+        def blocks() -> Iterator[tuple[int, Tensor, Tensor]]:
+            for first in range(0, d_sae, step):
+                block = f[:, first : first + step].T.to(torch.float32).contiguous()
+                yield first, block, (block <= 0).logical_not_()
+
+        return self._collected(blocks(), chunk.rows)
+
+    @property
+    def _block(self) -> int:
+        return BLOCK_ELEMENTS.get(self._kind, 1 << 20)
+
+    def _collected(self, blocks: Iterator[tuple[int, Tensor, Tensor]], rows: int) -> Iterator[Firings]:
+        """(first latent, values, mask), each ``[latents, rows]``, block by block → ranges with enough firings."""
+        first, total = 0, 0
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
+
+        def joined(last: int) -> Firings:
+            latents, where, values = (torch.cat(parts) for parts in zip(*found, strict=True))
+            return Firings(first, last, latents, where, values)
+
+        last = 0
+        for start, values, mask in blocks:
+            last = start + len(values)
+            flat = ops.nonzero(mask.view(-1))
+            latents = torch.div(flat, rows, rounding_mode="floor")
+            found.append((latents + start, flat - latents * rows, values.view(-1).index_select(0, flat)))
+            total += len(flat)
+            if total >= FIRINGS.get(self._kind, 1 << 19):
+                yield joined(last)
+                first, total = last, 0
+                found.clear()
+        if found:
+            yield joined(last)
+
+    def _by_rank(self, chunk: Chunk) -> Iterator[Firings]:
+        sae, k = self.sae, self._k
+        inputs = sae.encoder_input(self._rows(chunk))
+        W, b = sae.W_enc.detach(), sae.b_enc.detach()
+        step = max(LEAST_ROWS, ROW_ELEMENTS.get(self._kind, 1 << 22) // sae.d_sae)
+        pre = torch.empty(min(step, chunk.rows), sae.d_sae, device=W.device, dtype=torch.float32)
+        parts = []
+        for start in range(0, chunk.rows, step):
+            part = inputs[start : start + step]
+            torch.addmm(b, part, W, out=pre[: len(part)])
+            rows, latents, values = winners(pre[: len(part)], k)
+            parts.append((rows + start, latents, values))
+        rows, latents, values = (torch.cat(found) for found in zip(*parts, strict=True))
+        order = ops.by_group(latents, torch.arange(len(latents), dtype=torch.int64, device=latents.device))
+        yield Firings(0, sae.d_sae, *(found.index_select(0, order) for found in (latents, rows, values)))

@@ -1,0 +1,395 @@
+"""One extraction: a single pass over the text that leaves a whole store, or a checkpoint to go on from."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from saewidgets.activations import PackedTokens
+from saewidgets.config.extraction import ExtractionConfig
+from saewidgets.errors import ConfigError, FormatError, StateError, StorageError
+from saewidgets.events import (
+    CheckpointSaved,
+    Control,
+    Emit,
+    Interruption,
+    LogLine,
+    Metrics,
+    NullControl,
+    Request,
+    ignore,
+)
+from saewidgets.features.extraction.accumulate import Accumulator, NotFiniteError
+from saewidgets.features.extraction.checkpoint import (
+    has_checkpoint,
+    read_checkpoint,
+    remove_checkpoints,
+    write_checkpoint,
+)
+from saewidgets.features.extraction.chunk import make_chunk
+from saewidgets.features.extraction.documents import Documents
+from saewidgets.features.extraction.encoding import Encoder
+from saewidgets.features.extraction.identity import compare, environment, identity
+from saewidgets.features.extraction.progress import ReadingProgress
+from saewidgets.features.store.layout import MAX_POSITION, STORED, VERSION, Manifest
+from saewidgets.features.store.read import read_manifest
+from saewidgets.features.store.write import MANIFEST, VOCABULARY, write_store
+from saewidgets.lm import LoadedModel, TokenText, capture, evaluating, resolve_hook
+from saewidgets.sae import SAE
+
+CHECKPOINT = "checkpoint"
+NORM_TOKENS = 16_384
+"""The median norm is that of the first contexts with about so many tokens: 128 contexts of 128, eight batches of 16."""
+
+_MEASURED_ELEMENTS = 1 << 25  # activations kept from measuring until they are read: 128 MiB
+_SECONDS = 30.0  # of work between two checkpoints,
+_SHARE = 20.0  # or so many times as long as writing the last one took, if that is more
+
+
+def extract(
+    sae: SAE,
+    lm: LoadedModel,
+    packed: PackedTokens,
+    contexts: npt.NDArray[np.int64],
+    hook_name: str,
+    config: ExtractionConfig,
+    folder: Path | str,
+    *,
+    control: Control | None = None,
+    emit: Emit = ignore,
+    resume: bool = False,
+    facts: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Read all latents of `sae` in one pass over the text and write what `store.layout` describes to `folder`.
+
+    Args:
+        sae: the autoencoder, on raw activations (scale folded in), on the device that does the work; left as it was.
+        lm: the language model; left as it was.
+        packed: the text.
+        contexts: int64 [n], which of its contexts to read, in this order; none twice.
+        hook_name: where the SAE belongs.
+        config: what to keep; corpus, tokens, model and device were dealt with by the caller.
+        folder: the extraction's own. It holds an extraction when ``extraction.json`` is there, and ``checkpoint/``
+            while there is something to resume.
+        control: asked before every batch of the language model. After a stop the store holds what was read so far.
+        emit: receives `Progress` in tokens (phases "measuring", "reading", "saving", "writing"), `CheckpointSaved`
+            (step: contexts), `Metrics` with ``seen``, the latents that have fired so far, and `LogLine`.
+        resume: go on from the checkpoint in `folder` (from the beginning if there is none). On the same device, torch,
+            thread count and batch size every array comes out bit for bit as it would have without the break.
+        facts: about the SAE, for the reader; seconds, device and whether it was stopped early are added.
+
+    Returns:
+        The manifest; ``n_contexts`` is less than was asked for when it was stopped.
+
+    Raises:
+        Interruption: paused (a checkpoint was written, unless nothing was read yet), cancelled (nothing is left of it),
+            or stopped before anything was read.
+        ConfigError: the SAE has another width, there is nothing to read, or the checkpoint is that of something else.
+        HookError: the model has no such hook point.
+        NotFiniteError: activations or latents are NaN or infinite; it names hook point and context.
+        StateError: the folder already holds an extraction, or a checkpoint and `resume` is False.
+        FormatError: the checkpoint is damaged.
+        StorageError: the disk is full or the folder is not writable; nothing half-written is left, a checkpoint stays.
+    """
+    run = _Extraction(
+        sae, lm, packed, np.asarray(contexts, dtype=np.int64), hook_name, config, Path(folder),
+        control or NullControl(), emit, dict(facts or {}),
+    )
+    return run.run(resume)
+
+
+class _Extraction:
+    """One call of `extract`."""
+
+    def __init__(
+        self, sae: SAE, lm: LoadedModel, packed: PackedTokens, contexts: npt.NDArray[np.int64], hook_name: str,
+        config: ExtractionConfig, folder: Path, control: Control, emit: Emit, facts: dict[str, Any],
+    ) -> None:
+        self.sae, self.lm, self.packed, self.contexts = sae, lm, packed, contexts
+        self.hook_name, self.config, self.folder, self.control, self.emit = hook_name, config, folder, control, emit
+        self.facts = facts
+        self._check()
+        self.device = sae.W_enc.device
+        self.encoder = Encoder(sae, packed.context_size)
+        self.accumulator = Accumulator(sae.d_sae, config, self.device, hook_name)
+        self.documents = Documents(packed.facts.separator, packed.facts.prepend_bos)
+        self.progress = ReadingProgress(emit, len(contexts) * packed.context_size)
+        self.done = 0  # contexts that are accumulated
+        self.saved = 0  # of them in the checkpoint
+        self.measured: dict[int, tuple[Tensor, Tensor]] = {}  # batches that were only measured so far, by first context
+        self.counts = {"tokens": 0, "special": 0, "norm": 0}
+        self.norm_limit: float | None = None
+        self.seconds = 0.0  # of work before the checkpoint that was resumed
+        self.started = time.monotonic()
+
+    def _check(self) -> None:
+        point = resolve_hook(self.lm.model, self.hook_name)
+        if self.sae.d_in != point.width:
+            raise ConfigError(
+                f"The SAE's d_in is {self.sae.d_in:,}, but activations at {self.hook_name} have width "
+                f"{point.width:,}.", where="d_in", hint="Choose the SAE's own model and hook_name.",
+            )
+        contexts = self.contexts
+        if contexts.ndim != 1 or len(contexts) == 0:
+            raise ConfigError("There are no contexts to read.", where="tokens", hint="Ask for at least one context.")
+        if contexts.min() < 0 or contexts.max() >= self.packed.n_contexts or len(np.unique(contexts)) < len(contexts):
+            raise ConfigError(
+                f"Context numbers have to be different ones from 0 to {self.packed.n_contexts - 1}.", where="contexts"
+            )
+        if len(contexts) * self.packed.context_size > MAX_POSITION:
+            raise ConfigError(
+                f"{len(contexts) * self.packed.context_size:,} tokens are more than one extraction reads.",
+                where="tokens", hint=f"Read at most {MAX_POSITION:,}.",
+            )
+        if self.packed.facts.largest_id >= self.lm.vocab_size:
+            raise ConfigError(
+                f"The text has token {self.packed.facts.largest_id:,}, but the model only {self.lm.vocab_size:,} "
+                "tokens.", where="corpus", hint="Pack the text with the model's own tokenizer.",
+            )
+
+    # --- the run --------------------------------------------------------------------------------------
+
+    def run(self, resume: bool) -> Manifest:
+        """See `extract`."""
+        made = not self.folder.exists()
+        if (self.folder / MANIFEST).exists():
+            if not resume:
+                raise StateError("The folder already holds an extraction.", where=str(self.folder))
+            manifest = read_manifest(self.folder)  # killed between the manifest and the clean-up
+            remove_checkpoints(self.folder / CHECKPOINT)
+            return manifest
+        self._prepare_folder()
+        try:
+            with evaluating(self.sae), torch.no_grad():
+                self._begin(resume)
+                self._read()
+        except Interruption as interruption:
+            if interruption.request is Request.PAUSE and self.done > self.saved:
+                self._save()
+            if interruption.request is Request.CANCEL:
+                remove_checkpoints(self.folder / CHECKPOINT)
+            if interruption.request is not Request.STOP or self.done == 0:
+                self._remove_empty(made)
+                raise
+        except BaseException:  # whatever it was, it is raised again; only folders without content are taken back
+            self._remove_empty(made)
+            raise
+        return self._finish()
+
+    def _prepare_folder(self) -> None:
+        """Find out that the folder cannot be written before hours of work rather than after."""
+        try:
+            (self.folder / CHECKPOINT).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"The extraction's folder cannot be made: {error.strerror or error}.", where=str(self.folder),
+                hint="Choose a workspace folder that can be written.",
+            ) from error
+
+    def _begin(self, resume: bool) -> None:
+        belongs = identity(
+            self.sae, self.lm.fingerprint(), self.packed.fingerprint, self.contexts, self.hook_name, self.config
+        )
+        around = environment(self.device, self.config.batch_size, self.encoder.contexts)
+        self.state = {"identity": belongs, "environment": around}
+        if not resume and has_checkpoint(self.folder / CHECKPOINT):
+            raise StateError(
+                "The folder holds an extraction that was interrupted.", where=str(self.folder),
+                hint="Resume it, or use another folder.",
+            )
+        found = read_checkpoint(self.folder / CHECKPOINT)
+        if found is None:
+            self._measure_norms()
+            return
+        state, tensors = found
+        note = compare(state, belongs, around)
+        if note:
+            self.emit(LogLine(note, "warning"))
+        try:
+            self.accumulator.load(tensors)
+        except (KeyError, RuntimeError) as error:
+            raise FormatError(
+                f"The checkpoint's tables do not fit ({error}).", where=str(self.folder / CHECKPOINT),
+                hint="Start the extraction again.",
+            ) from error
+        self.done = self.saved = int(state["done"])
+        self.counts, self.norm_limit = dict(state["counts"]), state["norm_limit"]
+        self.documents.count, self.documents.previous = state["documents"]
+        self.seconds = float(state["seconds"])
+
+    def _read(self) -> None:
+        last_save, cost = time.monotonic(), 0.0
+        length = self.packed.context_size
+        while self.done < len(self.contexts):
+            batches: list[tuple[Tensor, Tensor]] = []
+            read = 0
+            chunk = self.done
+            wanted = self.contexts[chunk : chunk + self.encoder.contexts]
+            try:
+                while read < len(wanted):
+                    self.control.check()
+                    batches.append(self._forward(chunk + read))
+                    read += len(batches[-1][0])
+                    self.progress.at((chunk + read) * length)
+            except Interruption as interruption:
+                if interruption.request is Request.STOP and batches:
+                    self._accumulate(batches, wanted[:read])
+                raise
+            self._accumulate(batches, wanted)
+            due = time.monotonic() - last_save > max(_SECONDS, _SHARE * cost)
+            if self.done < len(self.contexts) and (self.control.take_checkpoint_request() or due):
+                before = time.monotonic()
+                self._save()
+                last_save = time.monotonic()
+                cost = last_save - before
+
+    def _forward(self, first: int) -> tuple[Tensor, Tensor]:
+        """(token ids, activations) of the batch that begins with context `first`; the ids on the CPU.
+
+        A batch ends with its chunk, so that the model sees the same ones whatever came before.
+        """
+        if first in self.measured:
+            return self.measured.pop(first)
+        chunk_ends = (first // self.encoder.contexts + 1) * self.encoder.contexts
+        numbers = self.contexts[first : min(first + self.config.batch_size, chunk_ends)]
+        ids = torch.from_numpy(self.packed.contexts(numbers))
+        x = capture(self.lm.model, [self.hook_name], ids)[self.hook_name]
+        return ids, x.to(self.device, torch.float32)
+
+    def _accumulate(self, batches: list[tuple[Tensor, Tensor]], numbers: npt.NDArray[np.int64]) -> None:
+        ids = torch.cat([ids for ids, _ in batches])
+        x = torch.cat([x for _, x in batches]) if len(batches) > 1 else batches[0][1]
+        batches.clear()
+        which = torch.from_numpy(numbers.copy())
+        counted = self._counted(ids, x, which)
+        documents = self.documents.number(ids, which)
+        chunk = make_chunk(x, ids, which, counted, documents, self.done, self.config.seed)
+        self.accumulator.update(chunk, self.encoder)
+        self.done += len(ids)
+        seen = int((self.accumulator.context_counts > 0).sum())
+        self.emit(Metrics(self.done, self.done * self.packed.context_size, {"seen": seen}))
+
+    # --- which positions count ------------------------------------------------------------------------
+
+    def _measure_norms(self) -> None:
+        """The norm above which a position does not count, from the first contexts."""
+        if self.config.max_norm_ratio is None:
+            return
+        self.progress.at(0, "measuring")
+        wanted = min(len(self.contexts), -(-NORM_TOKENS // self.packed.context_size))
+        found, start = [], 0
+        while start < wanted:
+            self.control.check()
+            ids, x = self._forward(start)
+            if (wanted * self.packed.context_size) * self.sae.d_in <= _MEASURED_ELEMENTS:
+                self.measured[start] = (ids, x)
+            norms = torch.linalg.vector_norm(x, dim=-1).cpu()
+            kept = torch.from_numpy(self.packed.kept(ids.numpy()))
+            found.append(norms[: wanted - start][kept[: wanted - start]].numpy())
+            start += len(ids)
+        norms_of_text = np.concatenate(found).astype(np.float64)
+        median = float(np.median(norms_of_text)) if len(norms_of_text) else 0.0
+        if median > 0 and np.isfinite(median):  # what is not finite is found, and named, when it is read
+            self.norm_limit = self.config.max_norm_ratio * median
+
+    def _counted(self, ids: Tensor, x: Tensor, numbers: Tensor) -> Tensor:
+        """bool ``[contexts, length]`` on the CPU: which positions count."""
+        kept = torch.from_numpy(self.packed.kept(ids.numpy(), self.config.exclude_special_tokens))
+        norms = torch.linalg.vector_norm(x, dim=-1).cpu().double()
+        high = norms > self.norm_limit if self.norm_limit is not None else torch.zeros_like(kept)
+        counted = kept & high.logical_not()
+        if not bool(norms[counted].isfinite().all()):
+            context = int(numbers[(counted & norms.isfinite().logical_not()).nonzero()[0, 0]])
+            raise NotFiniteError(
+                f"Activations of the language model are NaN or infinite in context {context:,} of the text.",
+                where=self.hook_name, hint="Use bfloat16 or float32 for the model.",
+            )
+        self.counts["special"] += int(kept.logical_not().sum())
+        self.counts["norm"] += int((kept & high).sum())
+        self.counts["tokens"] += int(counted.sum())
+        return counted
+
+    # --- checkpoints and the end ----------------------------------------------------------------------
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self.started
+
+    def _save(self) -> None:
+        self.progress.phase("saving")
+        state = {
+            **self.state, "counts": self.counts, "norm_limit": self.norm_limit, "seconds": self._elapsed(),
+            "documents": [self.documents.count, self.documents.previous],
+        }
+        folder = self.folder / CHECKPOINT
+        size = write_checkpoint(folder, self.done, self.accumulator.tensors(), state)
+        self.saved = self.done
+        self.emit(CheckpointSaved(
+            step=self.done, tokens=self.done * self.packed.context_size, path=str(folder.absolute()),
+            kinds=("latest",), size_bytes=size,
+        ))
+
+    def _remove_empty(self, made: bool) -> None:
+        """Leave no folder without content; `made`: the extraction's own was not there before."""
+        for folder in (self.folder / CHECKPOINT, self.folder)[: 2 if made else 1]:
+            with contextlib.suppress(OSError):  # there is something in it
+                folder.rmdir()
+
+    def _finish(self) -> Manifest:
+        self.progress.phase("writing")
+        contexts = self.contexts[: self.done]
+        vocabulary, text = self._vocabulary(contexts)
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "contexts": contexts, "vocabulary": vocabulary, **self.accumulator.finish()
+        }
+        manifest = self._manifest()
+        try:
+            write_store(self.folder, arrays, manifest, text)
+        except StorageError:
+            files = [self.folder / name for name in (*(f"{name}.npy" for name in STORED), VOCABULARY)]
+            for path in [*files, *self.folder.glob(".*.tmp")]:
+                with contextlib.suppress(OSError):  # what cannot be deleted is no extraction without a manifest
+                    path.unlink(missing_ok=True)
+            raise
+        remove_checkpoints(self.folder / CHECKPOINT)
+        return manifest
+
+    def _vocabulary(self, contexts: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], bytes]:
+        """[v, 3] (id, where its bytes begin and end) of all tokens that occur, and the bytes."""
+        seen = np.zeros(self.packed.facts.largest_id + 1, dtype=bool)
+        for part in np.array_split(contexts, max(1, len(contexts) // 1024)):
+            ids = self.packed.contexts(part).ravel()
+            if len(ids) and ids.max() >= len(seen):  # BOS and separator may lie above the largest id of the text
+                seen = np.concatenate([seen, np.zeros(int(ids.max()) + 1 - len(seen), dtype=bool)])
+            seen[ids] = True
+        tokens = np.flatnonzero(seen)
+        text = TokenText(self.lm.tokenizer)
+        pieces = [text.bytes(int(token)) for token in tokens]
+        ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
+        starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+        return np.stack([tokens.astype(np.int64), starts, ends], axis=1), b"".join(pieces)
+
+    def _manifest(self) -> Manifest:
+        config, sae = self.config, self.sae
+        settings = config.to_data()
+        if settings["corpus"] and settings["corpus"].get("strings"):
+            settings["corpus"].pop("strings")  # maybe megabytes; the packed tokens hold the text
+        return Manifest(
+            version=VERSION, d_sae=sae.d_sae, d_in=sae.d_in, hook_name=self.hook_name, model=self.lm.name,
+            architecture=sae.architecture, tokens=self.packed.fingerprint, context_size=self.packed.context_size,
+            n_contexts=self.done, n_documents=self.documents.count, n_tokens=self.counts["tokens"],
+            n_excluded_special=self.counts["special"], n_excluded_norm=self.counts["norm"], norm_limit=self.norm_limit,
+            examples=config.examples, per_interval=config.per_interval, per_document=config.per_document,
+            min_activation=config.min_activation, coactivation_rate=self.accumulator.sample.rate, settings=settings,
+            facts={
+                **self.facts, "seconds": round(self._elapsed(), 3), "device": str(self.device),
+                "stopped": self.done < len(self.contexts),
+            },
+        )

@@ -1,0 +1,153 @@
+"""The largest firings of every latent.
+
+Of the firings of a latent in one document only the `per_document` largest compete; of those whose neighbourhoods are
+identical only the largest; of what is left the `k` largest stay. Equal values: the earlier position first.
+
+The rules apply in this order although text arrives in chunks: documents follow each other, so only one is open at the
+end of a chunk, and its candidates wait until it ends. What cannot be among the k any more is dropped at once: neither
+rule lets a smaller firing displace a larger one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from saewidgets.features.extraction import hashing, ops
+from saewidgets.features.extraction.chunk import Chunk
+from saewidgets.features.extraction.encoding import Firings
+from saewidgets.features.extraction.table import Entries, Table
+from saewidgets.features.extraction.windows import WIDTH, Windows
+
+_NO_DOCUMENT = -1
+
+
+class TopExamples:
+    """The `k` largest of each of `d_sae` latents; `Table.extra` is the hash of the neighbourhood."""
+
+    def __init__(self, d_sae: int, k: int, per_document: int, device: torch.device) -> None:
+        self.per_document = per_document
+        self.table = Table(d_sae, k, device, with_extra=True)
+        self._floor = torch.zeros(d_sae, dtype=torch.float32, device=device)  # what a newcomer has to exceed
+        self._open = _NO_DOCUMENT
+        self._open_floor = torch.zeros_like(self._floor)  # the same for a newcomer of the open document
+        self._waiting, self._waiting_windows = _nothing(device)  # of the open document, sorted by latent
+        self._collected: list[tuple[Entries, Tensor]] = []  # the next `_waiting`, range by range
+
+    def add(self, chunk: Chunk, firings: Firings, windows: Windows) -> None:
+        """Take in the firings of a range of latents. The ranges of a chunk come in order and leave none out."""
+        new = self._candidates(chunk, firings)
+        rows = firings.rows.index_select(0, new)
+        fresh = Entries(
+            firings.latents.index_select(0, new), firings.values.index_select(0, new),
+            chunk.stream.index_select(0, rows), chunk.near.index_select(0, rows),
+        )
+        bounds = torch.tensor([firings.first, firings.last], dtype=torch.int64, device=new.device)
+        here = slice(*torch.searchsorted(self._waiting.cells, bounds).tolist())
+        waited = self._waiting.part(here)
+        both = Entries.joined([waited, fresh])
+        documents = torch.cat([torch.full_like(waited.cells, self._open), chunk.document.index_select(0, rows)])
+        keep = ops.nonzero(self._among_largest(both, documents, firings.first))
+        old = len(waited.cells)
+        from_old, from_new = keep[keep < old], keep[keep >= old] - old  # keep is ascending: waited ones come first
+        cut = torch.cat([
+            self._waiting_windows[here].index_select(0, from_old), windows.of(new.index_select(0, from_new))
+        ])
+        both, is_open = both.at(keep), documents.index_select(0, keep) == chunk.last_document
+        waits, ended = ops.nonzero(is_open), ops.nonzero(is_open.logical_not())
+        self._collected.append((both.at(waits), cut.index_select(0, waits)))
+        self._merge(both.at(ended), cut.index_select(0, ended))
+
+    def end_chunk(self, chunk: Chunk) -> None:
+        """The whole chunk was added."""
+        entries = Entries.joined([part for part, _ in self._collected])
+        windows = torch.cat([part for _, part in self._collected])
+        self._collected.clear()
+        order = ops.by_group(entries.cells, torch.arange(len(entries.cells), device=entries.cells.device))
+        self._waiting, self._waiting_windows = entries.at(order), windows.index_select(0, order)
+        self._open = chunk.last_document
+        self._set_open_floor()
+
+    def finish(self) -> None:
+        """The text has ended, and with it the open document."""
+        self._merge(self._waiting, self._waiting_windows)
+        self._waiting, self._waiting_windows = _nothing(self._floor.device)
+        self._open = _NO_DOCUMENT
+        self._set_open_floor()
+
+    def _candidates(self, chunk: Chunk, firings: Firings) -> Tensor:
+        """Numbers of the firings that are larger than all that would have to go for them."""
+        new = ops.nonzero(firings.values > self._floor.index_select(0, firings.latents))
+        if len(new) and len(self._waiting.cells):
+            continued = chunk.document.index_select(0, firings.rows.index_select(0, new)) == self._open
+            floor = self._open_floor.index_select(0, firings.latents.index_select(0, new))
+            below = continued & (firings.values.index_select(0, new) <= floor)
+            new = new.index_select(0, ops.nonzero(below.logical_not_()))
+        return new
+
+    def _among_largest(self, entries: Entries, documents: Tensor, first: int) -> Tensor:
+        """bool: whether an entry is among the `per_document` largest of its latent in its document."""
+        kept = torch.zeros(len(documents), dtype=torch.bool, device=documents.device)
+        if len(documents) == 0:
+            return kept
+        numbers = documents - documents.min()
+        order = ops.descending(entries.values)
+        order = ops.by_group(entries.cells - first, ops.by_group(numbers, order))
+        groups = ((entries.cells - first) * (numbers.max() + 1) + numbers).index_select(0, order)
+        kept[order] = ops.ranks(groups) < self.per_document
+        return kept
+
+    def _merge(self, entries: Entries, windows: Tensor) -> None:
+        cells = self.table.merge(entries, lambda chosen: windows.index_select(0, chosen), _rank)
+        self._floor.index_copy_(0, cells, self.table.values[:, -1].index_select(0, cells))
+
+    def _set_open_floor(self) -> None:
+        """The smallest of the waiting candidates of every latent that has as many as one document may give."""
+        self._open_floor.zero_()
+        cells, values = self._waiting.cells, self._waiting.values
+        if len(cells) == 0:
+            return
+        order = ops.by_group(cells, ops.descending(values))
+        cells = cells.index_select(0, order)
+        last = ops.nonzero(ops.ranks(cells) == self.per_document - 1)
+        lowest = values.index_select(0, order.index_select(0, last))
+        self._open_floor.index_copy_(0, cells.index_select(0, last), lowest)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything by name: what a checkpoint holds."""
+        waiting = self._waiting
+        return {
+            **self.table.tensors(), "open": torch.tensor([self._open], dtype=torch.int64),
+            "waiting.cells": waiting.cells, "waiting.values": waiting.values, "waiting.positions": waiting.positions,
+            "waiting.extra": waiting.extra, "waiting.windows": self._waiting_windows,
+        }
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue with what `tensors` gave."""
+        self.table.load(tensors)
+        device = self._floor.device
+        self._floor.copy_(self.table.values[:, -1])
+        self._open = int(tensors["open"][0])
+        self._waiting = Entries(*(
+            tensors[f"waiting.{name}"].to(device, copy=True) for name in ("cells", "values", "positions", "extra")
+        ))
+        self._waiting_windows = tensors["waiting.windows"].to(device, copy=True)
+        self._set_open_floor()
+
+
+def _rank(entries: Entries) -> Tensor:
+    """Largest first, of identical neighbourhoods only the largest."""
+    order = ops.by_group(entries.cells, ops.descending(entries.values))
+    near = hashing.mix(entries.extra ^ hashing.mix(entries.cells)).index_select(0, order)
+    found = near.sort(stable=True)
+    repeated = torch.zeros(len(order), dtype=torch.bool, device=order.device)
+    repeated[found.indices[1:]] = found.values[1:] == found.values[:-1]
+    return order.index_select(0, ops.nonzero(repeated.logical_not_()))
+
+
+def _nothing(device: torch.device) -> tuple[Entries, Tensor]:
+    none = torch.zeros(0, dtype=torch.int64, device=device)
+    values = torch.zeros(0, dtype=torch.float32, device=device)
+    return Entries(none, values, none, none), torch.zeros(0, WIDTH, dtype=torch.float16, device=device)

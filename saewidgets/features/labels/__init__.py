@@ -1,0 +1,109 @@
+"""What latents stand for: interpretations, labels by people and models, scores, import and export.
+
+It works on plain values (`FeatureEvidence`, `Label`) and knows neither where examples are stored nor where labels go.
+"""
+
+from saewidgets.features.labels.cost import Price
+from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence, held_out, shown_examples
+from saewidgets.features.labels.heuristic import offline, top_tokens
+from saewidgets.features.labels.http import RequestError
+from saewidgets.features.labels.imported import Imported, LineProblem
+from saewidgets.features.labels.interpretation import (
+    common_tokens,
+    feature_summary,
+    interpret_feature,
+    interpret_features,
+    print_feature_summary,
+    read_interpretations,
+    write_interpretations,
+)
+from saewidgets.features.labels.journal import Journal
+from saewidgets.features.labels.label import Label, Score
+from saewidgets.features.labels.labelling import LabelRun, label_features
+from saewidgets.features.labels.llm import (
+    LLM,
+    LLMAnswerError,
+    LLMError,
+    LLMServerError,
+    LLMTimeoutError,
+    Message,
+    MissingKeyError,
+    NoFundsError,
+    RateLimitedError,
+    Reader,
+    RefusedKeyError,
+    Reply,
+    UnknownModelError,
+    echo,
+)
+from saewidgets.features.labels.local import transformers_local
+from saewidgets.features.labels.merge import by_feature, merge, ranked, shown
+from saewidgets.features.labels.neuronpedia import read_neuronpedia
+from saewidgets.features.labels.neuronpedia_client import NeuronpediaClient
+from saewidgets.features.labels.openai_api import openai_compatible
+from saewidgets.features.labels.planning import LabelOptions, Plan, Question, plan
+from saewidgets.features.labels.prompts import EXAMPLES, TEMPLATES, TOKENS, Template
+from saewidgets.features.labels.reading import read_labels
+from saewidgets.features.labels.scoring import ScoreRun, score_labels
+from saewidgets.features.labels.tables import read_table, write_labels
+
+__all__ = [
+    "EXAMPLES",
+    "LLM",
+    "TEMPLATES",
+    "TOKENS",
+    "Example",
+    "Examples",
+    "FeatureEvidence",
+    "Imported",
+    "Journal",
+    "LLMAnswerError",
+    "LLMError",
+    "LLMServerError",
+    "LLMTimeoutError",
+    "Label",
+    "LabelOptions",
+    "LabelRun",
+    "LineProblem",
+    "Message",
+    "MissingKeyError",
+    "NeuronpediaClient",
+    "NoFundsError",
+    "Plan",
+    "Price",
+    "Question",
+    "RateLimitedError",
+    "Reader",
+    "RefusedKeyError",
+    "Reply",
+    "RequestError",
+    "Score",
+    "ScoreRun",
+    "Template",
+    "UnknownModelError",
+    "by_feature",
+    "common_tokens",
+    "echo",
+    "feature_summary",
+    "held_out",
+    "interpret_feature",
+    "interpret_features",
+    "label_features",
+    "merge",
+    "offline",
+    "openai_compatible",
+    "plan",
+    "print_feature_summary",
+    "ranked",
+    "read_interpretations",
+    "read_labels",
+    "read_neuronpedia",
+    "read_table",
+    "score_labels",
+    "shown",
+    "shown_examples",
+    "top_tokens",
+    "transformers_local",
+    "write_interpretations",
+    "write_labels",
+]

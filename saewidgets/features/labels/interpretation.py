@@ -1,0 +1,209 @@
+"""A plain reading of every latent, as one JSON file per SAE: what it fires on most, and the words around.
+
+    write_interpretations(interpret_features(examples, range(d_sae)), "layer_6_interpretations.json")
+
+The file is an object with a key per latent; names of the fields are those that scripts around `analyze_sae` know
+(`feature_id`, `active`, `top_activation`, `common_tokens`, …).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from saewidgets.errors import FormatError, NotFoundError, StorageError
+from saewidgets.events import Control, NullControl
+from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence
+from saewidgets.features.labels.heuristic import top_tokens
+from saewidgets.features.labels.label import Label
+from saewidgets.features.labels.merge import shown
+from saewidgets.features.labels.text import marked, shortened, visible
+from saewidgets.features.labels.whole import whole_file
+
+COMMON = 20
+TOP = 5
+WINDOW = 5
+MAX_TEXT = 2_000
+MAX_FILE = 1 << 31
+
+Interpretation = dict[str, Any]
+"""Plain JSON data of one latent, see `interpret_feature`."""
+
+
+def common_tokens(examples: Iterable[Example], window: int = WINDOW) -> list[tuple[str, int, float]]:
+    """Tokens within `window` tokens of the peaks: (token, in how many places, sum of their examples' weights).
+
+    Every position counts once for each example it is near to. An example weighs its activation at the peak over the
+    largest of all examples, so the strongest weighs 1. The most frequent come first, then the heavier, then by text.
+    """
+    examples = list(examples)
+    largest = max((e.value for e in examples), default=0.0)
+    counts: defaultdict[str, int] = defaultdict(int)
+    weights: defaultdict[str, list[float]] = defaultdict(list)
+    for example in examples:
+        weight = max(0.0, example.value) / largest if largest > 0 else 0.0
+        for token in example.around(window, window).tokens:
+            counts[token] += 1
+            weights[token].append(weight)
+    rows = [(token, count, math.fsum(weights[token])) for token, count in counts.items()]
+    return sorted(rows, key=lambda row: (-row[1], -row[2], row[0]))
+
+
+def interpret_feature(
+    evidence: FeatureEvidence, labels: Iterable[Label] = (), *, window: int = WINDOW, top: int = TOP,
+    common: int = COMMON,
+) -> Interpretation:
+    """What is known of one latent, as plain JSON data.
+
+    Args:
+        evidence: of the latent.
+        labels: its labels; the one that counts goes in.
+        window: tokens on either side of a peak that count as around it.
+        top: examples kept.
+        common: tokens kept.
+
+    Returns:
+        ``feature_id``, ``active`` (False: dead), ``dead``, ``label``, ``label_source``, ``label_by``,
+        ``top_activation``, ``density``, ``num_activations`` (how often it fired; None where that is not known); of an
+        active one also ``mean_activation`` (where it fires; over the examples if nothing better is known),
+        ``num_examples``, ``common_tokens`` as [token, count], ``common_tokens_weighted`` as [token, weight] (its own
+        order), ``active_tokens``, ``top_examples`` as {text, marked, position (of the peak in the window),
+        activation, document}, and ``raises`` and ``lowers`` as [token, effect].
+    """
+    label = shown(labels)
+    found: Interpretation = {
+        "feature_id": evidence.index, "active": not evidence.is_dead, "dead": evidence.is_dead,
+        "label": label.text if label else "", "label_source": label.source if label else "",
+        "label_by": label.by if label else "", "top_activation": evidence.max_activation, "density": evidence.density,
+        "num_activations": 0 if evidence.is_dead else evidence.firing_count,
+    }
+    if evidence.is_dead:
+        return found
+    windows = evidence.activating()
+    peaks = [e.value for e in windows]
+    tokens = common_tokens(evidence.top or windows, window)
+    heavy = sorted(tokens, key=lambda row: (-row[2], -row[1], row[0]))
+    mean = evidence.mean_activation
+    return found | {
+        "mean_activation": mean if mean is not None else math.fsum(peaks) / len(peaks) if peaks else None,
+        "num_examples": len(windows),
+        "common_tokens": [[token, count] for token, count, _ in tokens[:common]],
+        "common_tokens_weighted": [[token, round(weight, 6)] for token, _, weight in heavy[:common]],
+        "active_tokens": top_tokens(evidence),
+        "top_examples": [_example(e) for e in windows[:top]],
+        "raises": [[token, effect] for token, effect in evidence.raises],
+        "lowers": [[token, effect] for token, effect in evidence.lowers],
+    }
+
+
+def _example(example: Example) -> dict[str, Any]:
+    return {
+        "text": shortened(example.text, MAX_TEXT), "position": example.peak, "activation": example.value,
+        "marked": shortened(marked(example.tokens, [i == example.peak for i in range(len(example.tokens))]), MAX_TEXT),
+        "document": example.document,
+    }
+
+
+def interpret_features(
+    examples: Examples, features: Iterable[int], labels: Mapping[int, Iterable[Label]] | None = None, *,
+    window: int = WINDOW, top: int = TOP, common: int = COMMON, control: Control | None = None,
+) -> Iterator[Interpretation]:
+    """`interpret_feature` of many latents, one after the other as they are asked for.
+
+    Raises:
+        Interruption: `control` asks for it, between two latents.
+    """
+    control = control or NullControl()
+    for index in features:
+        control.check()
+        yield interpret_feature(
+            examples.of(index), (labels or {}).get(index, ()), window=window, top=top, common=common
+        )
+
+
+def write_interpretations(
+    interpretations: Iterable[Interpretation], path: str | os.PathLike[str]
+) -> dict[str, int]:
+    """Write the file, whole or not at all, with a line per latent; one that is there is replaced.
+
+    Returns:
+        How many latents are in it: ``{"active", "dead"}``.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    target = Path(path)
+    counts = {"active": 0, "dead": 0}
+    with whole_file(target) as file:
+        separator = "{\n"
+        for item in interpretations:
+            counts["active" if item["active"] else "dead"] += 1
+            file.write(f'{separator}"{item["feature_id"]}": {json.dumps(item, allow_nan=False)}')
+            separator = ",\n"
+        file.write("\n}\n" if separator == ",\n" else "{}\n")
+    return counts
+
+
+def read_interpretations(path: str | os.PathLike[str]) -> dict[int, Interpretation]:
+    """What `write_interpretations` wrote, by the number of the latent.
+
+    Raises:
+        NotFoundError: there is no such file.
+        FormatError: it is not such a file.
+    """
+    place = Path(path)
+    try:
+        if place.stat().st_size > MAX_FILE:
+            raise FormatError("The file is too large.", where=place.name)
+        data = json.loads(place.read_bytes())
+    except FileNotFoundError:
+        raise NotFoundError("There is no such file.", where=str(place)) from None
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"This is not JSON ({error}).", where=place.name, hint="Write it again.") from error
+    except OSError as error:
+        raise StorageError(f"The file cannot be read ({error.strerror}).", where=str(place)) from error
+    if not isinstance(data, dict):
+        raise FormatError("This is not an object.", where=place.name)
+    found: dict[int, Interpretation] = {}
+    for key, item in data.items():
+        if not (key.isascii() and key.isdigit() and isinstance(item, dict) and isinstance(item.get("active"), bool)):
+            raise FormatError("This is not the interpretation of a latent.", where=f"{place.name}, {key[:40]!r}")
+        found[int(key)] = item
+    return found
+
+
+def feature_summary(interpretation: Interpretation) -> str:
+    """A few readable lines; nothing in a token can change the terminal."""
+    number, label = interpretation["feature_id"], str(interpretation.get("label") or "")
+    lines = [f"Feature {number}" + (f": {visible(label)}" if label else ""), "=" * 60]
+    if not interpretation["active"]:
+        return "\n".join([*lines, "  Status: DEAD (never fired on the text that was read)"])
+    lines.append("  Status: ACTIVE")
+    numbers = (
+        ("Top activation", "top_activation", ".4f"), ("Mean activation", "mean_activation", ".4f"),
+        ("Density", "density", ".4%"), ("Num activations", "num_activations", ",d"), ("Examples", "num_examples", ",d"),
+    )
+    lines += [f"  {name}: {interpretation[key]:{style}}" for name, key, style in numbers
+              if interpretation.get(key) is not None]
+    if label and interpretation.get("label_by"):
+        lines.append(f"  Label by: {visible(str(interpretation['label_by']))}")
+    lines += ["", "  Common tokens:"]
+    lines += [f"    '{visible(shortened(str(token), 40))}': {count}"
+              for token, count in interpretation.get("common_tokens", ())[:10]]
+    for example in interpretation.get("top_examples", ())[:1]:
+        lines += ["", "  Top example:", f"    Text: {visible(shortened(str(example['text']), 200))}",
+                  f"    Position: {example['position']}", f"    Activation: {example['activation']:.4f}"]
+    return "\n".join(lines)
+
+
+def print_feature_summary(interpretation: Interpretation, file: TextIO | None = None) -> None:
+    """Print `feature_summary` to `file`, by default to the output of the cell."""
+    (file or sys.stdout).write(f"\n{feature_summary(interpretation)}\n")

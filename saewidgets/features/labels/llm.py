@@ -1,0 +1,238 @@
+"""Any language model that is a function of messages, and how it is asked from several threads."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import CancelledError
+from typing import Any, Literal, Protocol, Self, TypedDict, cast, runtime_checkable
+
+from saewidgets.errors import SAEWidgetsError
+from saewidgets.features.labels.evidence import Example, FeatureEvidence
+
+
+class Message(TypedDict):
+    """One message of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+LLM = Callable[[list[Message]], str | Awaitable[str]]
+"""Answers a chat. A coroutine function does, too. A `model` attribute is what labels call it."""
+
+
+class Reply(str):
+    """An answer that knows what it cost, as far as the provider says.
+
+    Attributes:
+        tokens_in, tokens_out: of the prompt and of the answer; None where that is not known.
+    """
+
+    tokens_in: int | None
+    tokens_out: int | None
+
+    def __new__(cls, text: str, tokens_in: int | None = None, tokens_out: int | None = None) -> Self:
+        self = super().__new__(cls, text)
+        self.tokens_in, self.tokens_out = tokens_in, tokens_out
+        return self
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Something that reads the evidence itself instead of a prompt: the heuristic."""
+
+    @property
+    def model(self) -> str:
+        """What labels call it."""
+
+    def explain(self, evidence: FeatureEvidence, examples: Sequence[Example]) -> tuple[str, str]:
+        """Text and description of a label for these examples."""
+
+    def judge(self, text: str, tokens: Sequence[str], marks: Sequence[bool] | None) -> bool | None:
+        """Whether the label `text` fits a window, or the marked tokens of it; None if it cannot say."""
+
+
+class LLMError(SAEWidgetsError):
+    """A language model did not answer.
+
+    Attributes:
+        fatal: every other question would end the same way (no key, a wrong one, no such model).
+    """
+
+    fatal = False
+
+
+class MissingKeyError(LLMError):
+    """The environment variable that should hold the key is not set."""
+
+    fatal = True
+
+
+class RefusedKeyError(LLMError):
+    """The provider does not accept the key, or does not allow it this model."""
+
+    fatal = True
+
+
+class NoFundsError(LLMError):
+    """The key is good, but the account's money or quota is used up."""
+
+    fatal = True
+
+
+class UnknownModelError(LLMError):
+    """The server has no such model or address."""
+
+    fatal = True
+
+
+class RateLimitedError(LLMError):
+    """The provider asks to wait for longer than is waited."""
+
+
+class LLMTimeoutError(LLMError):
+    """No answer in time."""
+
+
+class LLMServerError(LLMError):
+    """The server cannot be reached, or failed."""
+
+
+class LLMAnswerError(LLMError):
+    """An answer came, but it cannot be used."""
+
+
+def model_name(llm: object) -> str:
+    """What labels call `llm`: its `model`, else the function's name."""
+    named = getattr(llm, "model", None)
+    if isinstance(named, str) and named:
+        return named
+    name = getattr(llm, "__name__", None)
+    return name if isinstance(name, str) else type(llm).__name__
+
+
+def estimate_tokens(messages: Sequence[Message]) -> int:
+    """About how many tokens a chat has: a quarter of its UTF-8 bytes, and four per message.
+
+    For English text and usual tokenizers that is within a third of the truth; it needs no tokenizer of the provider.
+    """
+    return sum(4 + math.ceil(len(m["content"].encode("utf-8", "replace")) / 4) for m in messages)
+
+
+class Asker:
+    """Asks `llm` from any thread; coroutines run in one event loop of its own (a notebook's is busy).
+
+    Use as a context manager: leaving it cancels what is still under way.
+    """
+
+    def __init__(self, llm: LLM) -> None:
+        self._llm = llm
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    def __enter__(self) -> Asker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._closed = True
+            loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self._stop, loop)
+
+    def ask(self, messages: Sequence[Message]) -> str:
+        """The answer. Raises whatever `llm` raises, `CancelledError` after the asker was left.
+
+        Raises:
+            LLMAnswerError: it returned something that is not text.
+        """
+        answer = self._llm([cast(Message, dict(m)) for m in messages])  # a copy: what was asked stays what it was
+        if inspect.isawaitable(answer):
+            answer = self._await(answer)
+        if not isinstance(answer, str):
+            raise LLMAnswerError(
+                f"The language model returned {type(answer).__name__} instead of text.", where="llm",
+                hint="Give a function that takes a list of messages and returns a string.",
+            )
+        return answer
+
+    def _await(self, value: Awaitable[Any]) -> Any:
+        try:
+            loop = self._running()
+        except CancelledError:
+            if inspect.iscoroutine(value):
+                value.close()  # it will not run; Python would warn about that
+            raise
+        return asyncio.run_coroutine_threadsafe(_awaited(value), loop).result()
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._closed:
+                raise CancelledError
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._run, args=(self._loop,), name="labels-loop", daemon=True).start()
+            return self._loop
+
+    @staticmethod
+    def _run(loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            loop.run_forever()
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
+
+    @staticmethod
+    def _stop(loop: asyncio.AbstractEventLoop) -> None:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.call_soon(loop.stop)  # after the cancelled tasks had their turn
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
+
+
+class Echo:
+    """Answers without a model, for trying things out.
+
+    Args:
+        answer: what to answer: always the same, in turn from a list, or what a function of the messages returns. None:
+            a label that says how many lines it was shown.
+
+    Attributes:
+        seen: the messages of every call.
+    """
+
+    model = "echo"
+
+    def __init__(self, answer: str | Sequence[str] | Callable[[list[Message]], str] | None = None) -> None:
+        self._answer = answer
+        self._lock = threading.Lock()
+        self.seen: list[list[Message]] = []
+
+    def __repr__(self) -> str:
+        return "echo()"
+
+    def __call__(self, messages: list[Message]) -> str:
+        with self._lock:
+            number = len(self.seen)
+            self.seen.append(messages)
+        if callable(self._answer):
+            return self._answer(messages)
+        if isinstance(self._answer, str):
+            return self._answer
+        if self._answer:
+            return self._answer[number % len(self._answer)]
+        lines = messages[-1]["content"].count("\n") + 1
+        return f"[EXPLANATION]: a prompt of {lines} lines"
+
+
+def echo(answer: str | Sequence[str] | Callable[[list[Message]], str] | None = None) -> Echo:
+    """A language model that is none: see `Echo`."""
+    return Echo(answer)

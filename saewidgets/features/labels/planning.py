@@ -1,0 +1,206 @@
+"""What labelling would ask and cost, before anything is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+
+from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.features.labels.cost import Price
+from saewidgets.features.labels.evidence import (
+    SAMPLINGS,
+    Example,
+    Examples,
+    FeatureEvidence,
+    Sampling,
+    shown_examples,
+)
+from saewidgets.features.labels.journal import Journal
+from saewidgets.features.labels.label import Label
+from saewidgets.features.labels.llm import LLM, Message, Reader, estimate_tokens, model_name
+from saewidgets.features.labels.prompts import EXAMPLES, Template, build, prompt_hash
+
+
+@dataclass(frozen=True, slots=True)
+class LabelOptions:
+    """How labels are asked for.
+
+    Attributes:
+        template: the prompt.
+        n_examples: most windows in it.
+        sampling: which windows: see `shown_examples`.
+        context: tokens shown on either side of a window's peak.
+        answer_tokens: tokens that an answer is expected to take, for estimates.
+    """
+
+    template: Template = EXAMPLES
+    n_examples: int = 20
+    sampling: Sampling = "mixed"
+    context: int = 16
+    answer_tokens: int = 100
+
+    def __post_init__(self) -> None:
+        for name, least, most in (("n_examples", 1, 1000), ("context", 0, 1000), ("answer_tokens", 1, 100_000)):
+            if not least <= getattr(self, name) <= most:
+                raise ConfigError(f"This is not between {least} and {most:,}.", where=f"options.{name}")
+        if self.sampling not in SAMPLINGS:
+            raise ConfigError(
+                f"{self.sampling!r} is not a way to choose examples.", where="options.sampling",
+                hint=f"Use {', '.join(SAMPLINGS)}.",
+            )
+
+    @property
+    def method(self) -> str:
+        """What labels carry as their method."""
+        return f"{self.template.name}, {self.sampling}"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One latent and the exact messages that ask for its label."""
+
+    index: int
+    messages: tuple[Message, ...]
+    prompt_hash: str
+    tokens_in: int
+    evidence: FeatureEvidence = field(repr=False)
+    examples: tuple[Example, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        head = f"latent {self.index}, about {self.tokens_in:,} tokens"
+        return "\n\n".join([head, *(f"{m['role']}:\n{m['content']}" for m in self.messages)])
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A latent that is not asked about: it is ``dead``, has the ``same`` label already, or its examples are broken."""
+
+    index: int
+    why: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A dry run.
+
+    Attributes:
+        model: who would be asked.
+        n_questions: how many latents.
+        same, dead, broken: latents that are skipped, and why (`broken`: with the error of their examples).
+        tokens_in, tokens_out: estimates.
+        cost: estimate; None without a price.
+        first: the first questions, exactly as they would be asked.
+        sent: False: nothing would be sent, the heuristic reads the examples themselves.
+    """
+
+    model: str
+    n_questions: int
+    same: tuple[int, ...]
+    dead: tuple[int, ...]
+    broken: Mapping[int, str]
+    tokens_in: int
+    tokens_out: int
+    cost: float | None
+    first: tuple[Question, ...]
+    sent: bool = True
+
+    def __str__(self) -> str:
+        cost = "" if self.cost is None else f", about {self.cost:.4g} in the price's currency"
+        lines = [
+            f"{self.n_questions:,} latents would be asked about; model: {self.model}.",
+            f"About {self.tokens_in:,} tokens in and {self.tokens_out:,} out{cost}." if self.sent
+            else "Nothing would be sent: it reads the examples themselves, here shown as a prompt.",
+        ]
+        counts = (
+            ("labelled by the same question", self.same), ("dead", self.dead),
+            ("without examples that can be read", tuple(self.broken)),
+        )
+        lines += [f"{len(found):,} are skipped: {why}." for why, found in counts if found]
+        return "\n\n".join(["\n".join(lines), *map(str, self.first)])
+
+
+def plan(
+    features: Iterable[int],
+    llm: LLM | Reader,
+    examples: Examples,
+    *,
+    options: LabelOptions | None = None,
+    existing: Iterable[Label] = (),
+    journal: Journal | None = None,
+    price: Price | None = None,
+    first: int = 3,
+    model: str | None = None,
+) -> Plan:
+    """What `label_features` with the same arguments would do. Nothing is asked, sent or written.
+
+    Args:
+        features: numbers of latents.
+        llm: who would be asked.
+        examples: where the evidence is.
+        options: how.
+        existing: labels that there are.
+        journal: of an earlier run.
+        price: of the provider.
+        first: how many questions to show whole.
+        model: what to call `llm`, if it does not say.
+    """
+    options = options or LabelOptions()
+    model = model or model_name(llm)
+    count = tokens_in = 0
+    preview: list[Question] = []
+    skipped: dict[str, list[Skipped]] = {"same": [], "dead": [], "broken": []}
+    for item in questions(features, examples, options, answered(existing, journal, model, options.method)):
+        if isinstance(item, Skipped):
+            skipped[item.why].append(item)
+            continue
+        count += 1
+        tokens_in += item.tokens_in
+        if len(preview) < first:
+            preview.append(item)
+    free = isinstance(llm, Reader)  # it reads the examples, not the prompt
+    tokens_in, tokens_out = (0, 0) if free else (tokens_in, count * options.answer_tokens)
+    return Plan(
+        model=model, n_questions=count, tokens_in=tokens_in, tokens_out=tokens_out, first=tuple(preview),
+        sent=not free,
+        cost=price.of(tokens_in, tokens_out) if price else None,
+        same=tuple(s.index for s in skipped["same"]), dead=tuple(s.index for s in skipped["dead"]),
+        broken={s.index: s.error for s in skipped["broken"]},
+    )
+
+
+def questions(
+    features: Iterable[int], examples: Examples, options: LabelOptions, known: set[tuple[int, str]]
+) -> Iterator[Question | Skipped]:
+    """One after the other, as they are needed; a latent that is named twice comes once."""
+    for index in dict.fromkeys(features):
+        yield question(index, examples, options, known)
+
+
+def question(
+    index: int, examples: Examples, options: LabelOptions, known: set[tuple[int, str]]
+) -> Question | Skipped:
+    """What is asked about one latent, or why nothing is."""
+    try:
+        evidence = examples.of(index)
+        chosen = shown_examples(evidence, options.n_examples, options.sampling)
+        windows = tuple(example.around(options.context, options.context) for example in chosen)
+        if not windows and not ("tokens_table" in options.template.required and evidence.token_counts):
+            return Skipped(index, "dead")
+        messages = tuple(build(options.template, evidence, windows))
+    except SAEWidgetsError as error:
+        return Skipped(index, "broken", str(error))
+    hashed = prompt_hash(messages)
+    if (index, hashed) in known:
+        return Skipped(index, "same")
+    return Question(index, messages, hashed, estimate_tokens(messages), evidence, windows)
+
+
+def answered(existing: Iterable[Label], journal: Journal | None, model: str, method: str) -> set[tuple[int, str]]:
+    """(latent, prompt hash) of every question that `model` has answered."""
+    return {
+        (label.index, label.prompt_hash)
+        for label in chain(existing, journal.labels() if journal else ())
+        if label.source == "auto" and label.model == model and label.method == method and not label.error
+    }

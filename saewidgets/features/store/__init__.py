@@ -1,0 +1,1 @@
+"""An extraction on disk: the layout of its folder, writing and reading it."""

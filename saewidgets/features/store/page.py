@@ -1,0 +1,199 @@
+"""One latent of an extraction: its numbers, histogram and examples as text with activations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from saewidgets.errors import ConfigError
+from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW
+from saewidgets.features.store.read import Store, bin_edges
+
+Values = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredExample:
+    """A place where the latent fired, with the text around it.
+
+    Attributes:
+        position: stream position of the peak.
+        value: the activation there.
+        row, offset: which of the contexts that were read, and where in it.
+        context: its number in the packed text.
+        tokens: ids of the text kept around the peak (up to 16 on either side, within the context), ``[n]``.
+        pieces: their texts; special tokens are empty.
+        activations: of this latent on each, ``[n]`` float32; the peak's is exact, the others have three digits.
+        peak: which of them is the peak.
+        before, after: whether the context goes on.
+    """
+
+    position: int
+    value: float
+    row: int
+    offset: int
+    context: int
+    tokens: npt.NDArray[np.int64]
+    pieces: list[str]
+    activations: Values
+    peak: int
+    before: bool
+    after: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Examples that belong together.
+
+    Attributes:
+        kind: ``top`` or ``interval``.
+        low, high: an interval has activations in (low, high].
+        count: firings in it (of ``top``: all).
+        share, token_share: of the latent's firings, and of all counted tokens.
+        examples: descending by activation.
+    """
+
+    kind: str
+    low: float
+    high: float
+    count: int
+    share: float
+    token_share: float
+    examples: list[StoredExample]
+
+
+@dataclass(frozen=True, slots=True)
+class PeakToken:
+    """How often the examples kept of a latent peak at a token, and how strongly on average."""
+
+    token: int
+    text: str
+    count: int
+    share: float
+    mean: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureData:
+    """All that an extraction knows of one latent."""
+
+    index: int
+    fired: int
+    density: float
+    max: float
+    mean: float
+    n_documents: int
+    n_contexts: int
+    counts: npt.NDArray[np.int64]
+    edges: npt.NDArray[np.floating[Any]]
+    groups: list[Group]
+
+    @property
+    def top(self) -> list[StoredExample]:
+        """The top examples, descending."""
+        return self.groups[0].examples if self.groups else []
+
+
+def feature_data(store: Store, index: int) -> FeatureData:
+    """Everything about latent `index`; of a dead one the numbers are 0 and there are no groups.
+
+    Raises:
+        ConfigError: the SAE has no such latent.
+        NotFoundError: the text that was read is gone.
+    """
+    check_index(store, index)
+    fired, largest = int(store.fired[index]), float(store.max[index])
+    counts, edges = _histogram(store, index)
+    groups: list[Group] = []
+    if fired:
+        top = _examples(store, index, "top", store.windows("top", index))
+        groups.append(Group("top", 0.0, largest, fired, 1.0, float(store.density[index]), top))
+        windows = store.windows("interval", index)
+        found = (_interval(store, index, i, windows) for i in reversed(range(INTERVALS)))
+        groups += [group for group in found if group is not None]
+    return FeatureData(
+        index=index, fired=fired, density=float(store.density[index]), max=largest, mean=float(store.mean[index]),
+        n_documents=int(store["document_counts"][index]), n_contexts=int(store["context_counts"][index]),
+        counts=counts, edges=edges, groups=groups,
+    )
+
+
+def check_index(store: Store, index: int) -> None:
+    """Raises ConfigError where the SAE has no latent `index`."""
+    if not 0 <= index < store.d_sae:
+        raise ConfigError(
+            f"There is no feature {index:,}: this SAE has {store.d_sae:,}.", where="index",
+            hint=f"Choose one from 0 to {store.d_sae - 1:,}.",
+        )
+
+
+def peak_tokens(store: Store, examples: Sequence[StoredExample]) -> list[PeakToken]:
+    """At which tokens these examples peak, the commonest first."""
+    found: dict[int, list[float]] = {}
+    for example in examples:
+        found.setdefault(int(example.tokens[example.peak]), []).append(example.value)
+    ordered = sorted(found.items(), key=lambda item: (-len(item[1]), -max(item[1])))
+    return [
+        PeakToken(token, store.text_of(token), len(values), len(values) / len(examples), sum(values) / len(values))
+        for token, values in ordered
+    ]
+
+
+def _histogram(store: Store, index: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating[Any]]]:
+    """Counts and edges, without the empty bins above the largest activation."""
+    counts = np.asarray(store["histogram"][index], dtype=np.int64)
+    filled = np.flatnonzero(counts)
+    n = int(filled[-1]) + 1 if len(filled) else 0
+    return counts[:n], bin_edges(int(store["scale"][index]))[: n + 1]
+
+
+def _interval(store: Store, index: int, interval: int, windows: Values) -> Group | None:
+    bins = BINS // INTERVALS
+    count = int(store["histogram"][index, interval * bins : (interval + 1) * bins].sum())
+    if not count:
+        return None
+    edges = bin_edges(int(store["scale"][index]))
+    high = min(float(edges[(interval + 1) * bins]), float(store.max[index]))
+    return Group(
+        "interval", float(edges[interval * bins]), high, count, count / int(store.fired[index]),
+        count / max(1, store.manifest.n_tokens), _examples(store, index, "interval", windows[interval], interval),
+    )
+
+
+def _examples(
+    store: Store, index: int, kind: str, windows: Values, interval: int | None = None
+) -> list[StoredExample]:
+    at: Any = index if interval is None else (index, interval)
+    values = np.asarray(store[f"{kind}_values"][at], dtype=np.float32)
+    positions = np.asarray(store[f"{kind}_positions"][at], dtype=np.int64)
+    kept = np.flatnonzero(positions >= 0)
+    kept = kept[np.argsort(-values[kept], kind="stable")]
+    return [_example(store, int(positions[i]), float(values[i]), windows[i]) for i in kept]
+
+
+def _example(store: Store, position: int, value: float, window: Values) -> StoredExample:
+    size = store.manifest.context_size
+    row, offset = divmod(position, size)
+    whole = store.context(row)
+    begin, end = max(0, offset - WINDOW), min(size, offset + WINDOW + 1)
+    tokens = whole[begin:end]
+    activations = window[begin - offset + WINDOW : end - offset + WINDOW].copy()
+    peak = offset - begin
+    activations[peak] = value
+    # The BOS is no text that comes before.
+    first = int(begin == 0 and peak > 0 and int(tokens[0]) in store.special_ids)
+    tokens, activations, peak = tokens[first:], activations[first:], peak - first
+    return StoredExample(
+        position=position, value=value, row=row, offset=offset, context=int(store["contexts"][row]), tokens=tokens,
+        pieces=pieces(store, tokens), activations=activations, peak=peak, before=begin > 0, after=end < size,
+    )
+
+
+def pieces(store: Store, tokens: npt.NDArray[np.int64]) -> list[str]:
+    """One text per token; special tokens become a line end."""
+    texts = store.pieces(tokens)
+    return ["\n" if int(t) in store.special_ids else text for t, text in zip(tokens, texts, strict=True)]

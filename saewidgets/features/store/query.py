@@ -1,0 +1,149 @@
+"""Searching, filtering and sorting all latents of an extraction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from saewidgets.errors import ConfigError
+from saewidgets.features.store.read import Store
+
+Show = Literal["all", "labelled", "unlabelled", "starred", "dead", "live", "dense"]
+Sort = Literal["index", "density", "max", "label", "score"]
+
+DENSE = 0.01
+"""A latent that fires on more than this share of all tokens counts as dense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What people or an LLM said about a latent, as far as lists need it."""
+
+    label: str = ""
+    score: float | None = None
+    starred: bool = False
+
+
+class Notes:
+    """What is said about the latents of one extraction, arranged for lists; made anew when any of it changes.
+
+    Args:
+        noted: by latent; those without anything may be left out, those that the SAE does not have are.
+        d_sae: latents of the SAE.
+    """
+
+    def __init__(self, noted: Mapping[int, Noted], d_sae: int) -> None:
+        inside = sorted(index for index in noted if 0 <= index < d_sae)
+        self.d_sae = d_sae
+        self.indices = np.asarray(inside, dtype=np.int64)
+        self.labels = [noted[i].label.casefold() for i in inside]
+        self._labelled = np.asarray([bool(label) for label in self.labels], dtype=bool)
+        self._starred = np.asarray([noted[i].starred for i in inside], dtype=bool)
+        scores = [noted[i].score for i in inside]
+        self._scored = np.asarray([s is not None for s in scores], dtype=bool)
+        self._scores = np.asarray([0.0 if s is None else s for s in scores])
+
+    def mask(self, which: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """``[d_sae]``: where `which`, one value per entry of `indices`, is true."""
+        found = np.zeros(self.d_sae, dtype=bool)
+        found[self.indices[which]] = True
+        return found
+
+    @property
+    def labelled(self) -> npt.NDArray[np.bool_]:
+        """``[d_sae]``"""
+        return self.mask(self._labelled)
+
+    @property
+    def starred(self) -> npt.NDArray[np.bool_]:
+        """``[d_sae]``"""
+        return self.mask(self._starred)
+
+    def with_words(self, words: list[str]) -> npt.NDArray[np.bool_]:
+        """``[d_sae]``: latents whose label has all of `words` (in lower case)."""
+        hits = (bool(label) and all(word in label for word in words) for label in self.labels)
+        return self.mask(np.fromiter(hits, dtype=bool, count=len(self.labels)))
+
+    @cached_property
+    def _ranks(self) -> npt.NDArray[np.int64]:
+        """Place of each entry's label among the different labels."""
+        places = {label: place for place, label in enumerate(sorted(set(self.labels)))}
+        return np.asarray([places[label] for label in self.labels], dtype=np.int64)
+
+    def order(self, by: Literal["label", "score"], descending: bool) -> npt.NDArray[np.int64]:
+        """The latents that have a label (a score), sorted; ties by index."""
+        having = self._labelled if by == "label" else self._scored
+        keys = (self._ranks if by == "label" else self._scores)[having]
+        order = np.argsort(-keys if descending else keys, kind="stable")
+        return np.asarray(self.indices[having][order])
+
+
+def find(
+    store: Store, notes: Notes | Mapping[int, Noted], *, search: str = "", show: Show = "all", sort: Sort = "index",
+    descending: bool = False,
+) -> npt.NDArray[np.int64]:
+    """The latents that match, in the order asked for.
+
+    Args:
+        store: the extraction.
+        notes: what is known besides, by latent.
+        search: found in labels and in the three commonest top tokens, whatever the case; all of its words have to be in
+            the label, or all of it in one token. A number also finds the latent of that index.
+        show: which ones: ``dead`` did not fire, ``dense`` fired on more than 1 % of the tokens.
+        sort: ties go to the lower index. Latents without a label or score come last in either direction.
+        descending: the largest first.
+
+    Raises:
+        ConfigError: `show` or `sort` has no such value.
+    """
+    for name, value, choices in (("show", show, get_args(Show)), ("sort", sort, get_args(Sort))):
+        if value not in choices:
+            raise ConfigError(f"{value!r} is none of its values.", where=name, hint=f"Use {', '.join(choices)}.")
+    if not isinstance(notes, Notes):
+        notes = Notes(notes, store.d_sae)
+    keep = _shown(store, notes, show)
+    if search.strip():
+        keep = keep & _matching(store, notes, search.strip())
+    if sort in ("label", "score"):
+        first = notes.order("label" if sort == "label" else "score", descending)
+        first = first[keep[first]]
+        rest = keep.copy()
+        rest[first] = False
+        return np.concatenate([first, np.flatnonzero(rest)])
+    found = np.flatnonzero(keep)
+    if sort == "index":
+        return found[::-1] if descending else found
+    keys = store.fired[found] if sort == "density" else store.max[found]
+    return found[np.argsort(-keys if descending else keys, kind="stable")]
+
+
+def _shown(store: Store, notes: Notes, show: Show) -> npt.NDArray[np.bool_]:
+    if show == "labelled":
+        return notes.labelled
+    if show == "unlabelled":
+        return ~notes.labelled
+    if show == "starred":
+        return notes.starred
+    if show == "dead":
+        return np.asarray(store.fired == 0)
+    if show == "live":
+        return np.asarray(store.fired > 0)
+    if show == "dense":
+        return np.asarray(store.density > DENSE)
+    return np.ones(store.d_sae, dtype=bool)
+
+
+def _matching(store: Store, notes: Notes, search: str) -> npt.NDArray[np.bool_]:
+    wanted = search.casefold()
+    mask = notes.with_words(wanted.split())
+    tokens = [token for token, text in store.casefolded if wanted in text]
+    if tokens:
+        mask |= np.isin(store.peak_tokens, np.asarray(tokens, dtype=np.int32)).any(axis=1)
+    if search.isdecimal() and len(search) < 10 and int(search) < store.d_sae:
+        mask[int(search)] = True
+    return mask

@@ -1,0 +1,347 @@
+"""An extraction on disk, opened: nothing is read before it is asked for, and it does not change."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from saewidgets.activations.packing import PackedTokens
+from saewidgets.errors import FormatError, NotFoundError
+from saewidgets.features.store.layout import (
+    BINS,
+    LOGIT_ARRAYS,
+    LOGIT_VOCABULARY,
+    STORED,
+    VERSION,
+    WINDOW,
+    Manifest,
+)
+from saewidgets.features.store.write import LOGITS, MANIFEST, VOCABULARY, check_shapes, sizes_of
+from saewidgets.lm.tokens import pieces_of
+
+PEAKS = 3  # tokens that stand in for a label
+
+Ints = npt.NDArray[np.integer[Any]]
+Floats = npt.NDArray[np.floating[Any]]
+
+_AGAIN = "Extract it again; labels are kept."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Words:
+    """Tokens and their bytes: id, begin and end in `data`, ``[v, 3]``, ids ascending."""
+
+    table: npt.NDArray[np.int64]
+    data: bytes
+
+    def find(self, token: int) -> bytes | None:
+        """The bytes of a token; None if it is not among them."""
+        place = int(np.searchsorted(self.table[:, 0], token))
+        if place == len(self.table) or self.table[place, 0] != token:
+            return None
+        return self.data[int(self.table[place, 1]) : int(self.table[place, 2])]
+
+
+class Store:
+    """What an extraction found. Arrays are memory-mapped and have the shapes of `layout.STORED`.
+
+    Args:
+        folder: the extraction's.
+        tokens_folder: where the workspace keeps packed tokens.
+
+    Raises:
+        NotFoundError: there is no extraction, or the text it has read is gone.
+        FormatError: a file is damaged, or was written by a newer version.
+    """
+
+    def __init__(self, folder: Path | str, tokens_folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.manifest = read_manifest(self.folder)
+        self._arrays = {name: self._open(name) for name in STORED}
+        self._check(STORED, self._arrays)
+        self._tokens_folder = Path(tokens_folder)
+        self._logits: tuple[dict[str, npt.NDArray[Any]], _Words | None] | None = None
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        """The array of that name."""
+        return self._arrays[name]
+
+    def windows(self, name: str, index: int) -> npt.NDArray[np.float32]:
+        """The windows of latent `index`, dense again: ``[k, w]`` of ``top``, ``[intervals, m, w]`` of ``interval``."""
+        name = f"{name}_windows"
+        counts = np.asarray(self._arrays[f"{name}_counts"][index])
+        begin, end = self._arrays[f"{name}_starts"][index : index + 2].tolist()
+        offsets = self._arrays[f"{name}_offsets"][begin:end].astype(np.int64) + WINDOW
+        fits = 0 <= begin <= end and counts.sum() == len(offsets) and ((offsets >= 0) & (offsets <= 2 * WINDOW)).all()
+        if not fits:
+            raise self._damaged(f"{name}_counts.npy", "it does not fit the entries")
+        dense = np.zeros((counts.size, 2 * WINDOW + 1), dtype=np.float32)
+        dense[np.repeat(np.arange(counts.size), counts.ravel()), offsets] = self._arrays[f"{name}_values"][begin:end]
+        return dense.reshape(*counts.shape, -1)
+
+    @property
+    def d_sae(self) -> int:
+        """Latents."""
+        return self.manifest.d_sae
+
+    # --------------------------------------------------------------------------------------------- text
+
+    @cached_property
+    def packed(self) -> PackedTokens:
+        """The packed tokens that were read.
+
+        Raises:
+            NotFoundError: they are gone.
+        """
+        folder = self._tokens_folder / self.manifest.tokens
+        if not (folder / "pack.json").is_file():
+            raise NotFoundError(
+                "The text that was read is no longer in the workspace.", where=str(folder),
+                hint="Numbers can still be read; for examples, extract it again.",
+            )
+        packed = PackedTokens(folder)
+        if packed.context_size != self.manifest.context_size:
+            raise FormatError(
+                f"The packed tokens have contexts of {packed.context_size}, not {self.manifest.context_size}.",
+                where=str(folder), hint=_AGAIN,
+            )
+        contexts = self._arrays["contexts"]
+        if len(contexts) and not (contexts.min() >= 0 and contexts.max() < packed.n_contexts):
+            raise FormatError("It names contexts that the text does not have.", where=str(self.folder), hint=_AGAIN)
+        return packed
+
+    def tokens_at(self, positions: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The token ids at stream positions (any shape; a position below 0 gives −1)."""
+        at = np.asarray(positions, dtype=np.int64)
+        if at.size and at.max() >= self.manifest.n_contexts * self.manifest.context_size:
+            raise self._damaged(MANIFEST, "an example lies outside the text that was read")
+        rows, offsets = np.divmod(np.maximum(at, 0), self.manifest.context_size)
+        found: npt.NDArray[np.int64] = self.packed.at(self._arrays["contexts"][rows], offsets)
+        found[at < 0] = -1
+        return found
+
+    def context(self, row: int) -> npt.NDArray[np.int64]:
+        """The token ids of the `row`-th context that was read, ``[context_size]``."""
+        if not 0 <= row < self.manifest.n_contexts:
+            raise self._damaged(MANIFEST, "an example lies outside the text that was read")
+        found: npt.NDArray[np.int64] = self.packed.contexts([int(self._arrays["contexts"][row])])[0]
+        return found
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids that are marks, not text."""
+        return frozenset(self.packed.facts.special_ids)
+
+    @cached_property
+    def _vocabulary(self) -> _Words:
+        return self._words(self._arrays["vocabulary"], VOCABULARY)
+
+    def _words(self, array: npt.NDArray[Any], file: str) -> _Words:
+        table = np.asarray(array, dtype=np.int64)
+        try:
+            data = (self.folder / file).read_bytes()
+        except OSError as error:
+            raise self._damaged(file, str(error)) from error
+        if len(table) and (table[:, 1].min() < 0 or table[:, 2].max() > len(data) or (np.diff(table[:, 0]) <= 0).any()):
+            raise self._damaged(file, "it does not fit the array vocabulary")
+        return _Words(table, data)
+
+    def bytes_of(self, token: int) -> bytes:
+        """The UTF-8 bytes of a token that occurs (possibly only part of a character); an unknown one is `<id>`."""
+        found = self._vocabulary.find(token)
+        return f"<{token}>".encode() if found is None else found
+
+    def pieces(self, tokens: npt.ArrayLike) -> list[str]:
+        """One string per token; together they are the text (see `saewidgets.lm.tokens.pieces_of`)."""
+        return pieces_of(self.bytes_of(int(t)) for t in np.asarray(tokens).ravel())
+
+    def text_of(self, token: int) -> str:
+        """One token by itself."""
+        return self.bytes_of(token).decode("utf-8", "replace")
+
+    @cached_property
+    def casefolded(self) -> list[tuple[int, str]]:
+        """(token id, its text in lower case) of every token that occurs, for searches."""
+        return [(int(token), self.text_of(int(token)).casefold()) for token in self._vocabulary.table[:, 0]]
+
+    # --------------------------------------------------------------------------------------------- columns
+
+    @cached_property
+    def fired(self) -> npt.NDArray[np.int64]:
+        """Counted positions on which each latent fired, ``[d_sae]``."""
+        return np.asarray(self._arrays["firing_counts"], dtype=np.int64)
+
+    @cached_property
+    def density(self) -> npt.NDArray[np.float64]:
+        """Share of the counted positions on which each latent fired, ``[d_sae]``."""
+        return self.fired / max(1, self.manifest.n_tokens)
+
+    @cached_property
+    def max(self) -> npt.NDArray[np.float32]:
+        """Largest activation, ``[d_sae]``; 0 for a latent that did not fire."""
+        return np.asarray(self._arrays["max"], dtype=np.float32)
+
+    @cached_property
+    def mean(self) -> npt.NDArray[np.float64]:
+        """Mean activation over the positions where the latent fired, ``[d_sae]``."""
+        return np.asarray(self._arrays["sums"], dtype=np.float64) / np.maximum(self.fired, 1)
+
+    @cached_property
+    def peak_tokens(self) -> npt.NDArray[np.int32]:
+        """The commonest tokens at which the top examples of a latent peak, ``[d_sae, 3]``; −1 where there are fewer.
+
+        Ties go to the token of the larger activation. Computed once and kept beside the arrays.
+        """
+        kept = self.folder / "peak_tokens.npy"
+        try:
+            array = np.load(kept, mmap_mode="r", allow_pickle=False)
+            if array.shape == (self.d_sae, PEAKS) and array.dtype == np.int32:
+                return np.asarray(array)
+        except (OSError, ValueError):
+            pass  # not computed yet, or cut off: it is derived from the others
+        array = _commonest(self.tokens_at(self._arrays["top_positions"]), PEAKS).astype(np.int32)
+        try:
+            draft = self.folder / ".peak_tokens.npy"
+            np.save(draft, array, allow_pickle=False)
+            draft.replace(kept)
+        except OSError:
+            pass  # a folder that may only be read
+        return array
+
+    @property
+    def logits(self) -> dict[str, npt.NDArray[Any]] | None:
+        """`LOGIT_ARRAYS`, where they were computed for all latents; else None, until they are.
+
+        Raises:
+            FormatError: a file of them is damaged.
+        """
+        if self._logits is None and (self.folder / LOGITS).is_dir():
+            arrays = {name: self._open(f"{LOGITS}/{name}", LOGIT_ARRAYS[name].dtype) for name in LOGIT_ARRAYS}
+            self._check(LOGIT_ARRAYS, arrays)
+            words = None
+            if (self.folder / LOGITS / "vocabulary.npy").exists():  # tables made before there was one have none
+                table = self._open(f"{LOGITS}/vocabulary", LOGIT_VOCABULARY.dtype)
+                self._check({"vocabulary": LOGIT_VOCABULARY}, {"vocabulary": table})
+                words = self._words(table, f"{LOGITS}/{VOCABULARY}")
+            self._logits = arrays, words
+        return None if self._logits is None else self._logits[0]
+
+    def logit_text(self, token: int) -> str:
+        """One token of the logit tables: also one that does not occur in the text."""
+        words = self._logits[1] if self.logits is not None and self._logits is not None else None
+        found = None if words is None else words.find(token)
+        return self.text_of(token) if found is None else found.decode("utf-8", "replace")
+
+    @property
+    def size_bytes(self) -> int:
+        """Of its files, the text not counted."""
+        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+
+    # --------------------------------------------------------------------------------------------- files
+
+    def _open(self, name: str, dtype: str | None = None) -> npt.NDArray[Any]:
+        path = self.folder / f"{name}.npy"
+        try:
+            array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError, SyntaxError) as error:
+            raise self._damaged(f"{name}.npy", str(error)) from error
+        expected = np.dtype(dtype or STORED[name].dtype)
+        if array.dtype != expected:
+            raise self._damaged(f"{name}.npy", f"its type is {array.dtype}, not {expected}")
+        return array
+
+    def _check(self, layout: Any, arrays: dict[str, npt.NDArray[Any]]) -> None:
+        try:
+            check_shapes(layout, {name: array.shape for name, array in arrays.items()}, sizes_of(self.manifest))
+        except ValueError as error:
+            raise self._damaged(MANIFEST, str(error)) from error
+
+    def _damaged(self, file: str, why: str) -> FormatError:
+        return FormatError(f"{file} of this extraction is damaged: {why}.", where=str(self.folder), hint=_AGAIN)
+
+    def __repr__(self) -> str:
+        m = self.manifest
+        return f"<Store {m.model} {m.hook_name} · {m.d_sae:,} latents, {m.n_tokens:,} tokens>"
+
+
+def open_store(folder: Path | str, tokens_folder: Path | str) -> Store:
+    """Open an extraction; see `Store`."""
+    return Store(folder, tokens_folder)
+
+
+def read_manifest(folder: Path | str) -> Manifest:
+    """What `extraction.json` says.
+
+    Raises:
+        NotFoundError: there is none.
+        FormatError: it is damaged, or of a newer version.
+    """
+    path = Path(folder) / MANIFEST
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError("it is not an object")
+        version = data.get("version")
+        if isinstance(version, int) and version > VERSION:
+            raise FormatError(
+                f"The extraction was written by a newer version (layout {version}, known: {VERSION}).",
+                where=str(path), hint="Upgrade saewidgets.",
+            )
+        manifest = Manifest(**{f.name: data[f.name] for f in fields(Manifest)})
+        _check_manifest(manifest)
+    except FileNotFoundError as error:
+        raise NotFoundError("There is no extraction here.", where=str(path.parent), hint=_AGAIN) from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"The extraction's manifest is damaged: {error}.", where=str(path), hint=_AGAIN) from error
+    return manifest
+
+
+def _check_manifest(manifest: Manifest) -> None:
+    """Raises ValueError for a manifest that names impossible sizes or a folder elsewhere."""
+    for name in ("d_sae", "d_in", "context_size", "n_contexts", "n_tokens", "examples", "per_interval"):
+        value = getattr(manifest, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ValueError(f"{name} is {value!r}")
+    if manifest.d_sae < 1 or manifest.context_size < 1:
+        raise ValueError("it has no latents or no positions")
+    if not isinstance(manifest.tokens, str) or not manifest.tokens.isalnum():
+        raise ValueError(f"tokens is {manifest.tokens!r}")
+
+
+def _commonest(tokens: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
+    """The `n` commonest values of each row, ``[rows, n]``; −1 does not count. Ties: the one that comes first."""
+    rows, k = tokens.shape
+    order = np.argsort(tokens, axis=1, kind="stable")
+    ordered = np.take_along_axis(tokens, order, 1)
+    begins = np.ones((rows, k), dtype=bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    begins &= ordered >= 0
+    # The length of every run of equal values, at its first entry.
+    starts = np.flatnonzero(begins.ravel())
+    run = np.zeros(rows * k, dtype=np.int64)
+    edge = np.ones((rows, k), dtype=bool)
+    edge[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    edges = np.flatnonzero(edge.ravel())
+    lengths = np.diff(np.append(edges, rows * k))
+    run[edges] = lengths
+    weight = np.zeros(rows * k, dtype=np.int64)
+    # More first; among equals the earliest example (stable sorting keeps the first of a run first).
+    weight[starts] = run[starts] * k + (k - 1 - order.ravel()[starts])
+    weight = weight.reshape(rows, k)
+    n_here = min(n, k)
+    best = np.argsort(-weight, axis=1, kind="stable")[:, :n_here]
+    found = np.where(np.take_along_axis(weight, best, 1) > 0, np.take_along_axis(ordered, best, 1), -1)
+    return np.pad(found, ((0, 0), (0, n - n_here)), constant_values=-1)
+
+
+def bin_edges(scale: int) -> Floats:
+    """The edges of a latent's histogram, ``[BINS + 1]``."""
+    return np.arange(BINS + 1) * (2.0**scale / BINS)

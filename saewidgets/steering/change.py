@@ -1,0 +1,112 @@
+"""What steering adds to a hidden state.
+
+With f = encode(x), f′ the latents as they are wanted and decode affine in f for a given x, the change is
+
+    Δ = decode(f′, x) − decode(f, x) = (f′ − f) W_dec, in the units of the raw activation at that token
+
+so the part of x that the SAE does not explain, ε = x − decode(f, x), stays. Only the rows of the latents that change
+are multiplied. What follows the decoder is done as the SAE does it: a run-time normalisation of the input makes the
+change σ or 1/c times as large at that token; b_dec, a skip path and a prediction from earlier tokens cancel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from saewidgets.config.inference import TemporalConfig
+from saewidgets.config.steering import ADDITIVE, SteeringFeature
+from saewidgets.errors import ConfigError
+from saewidgets.lm import evaluating
+from saewidgets.sae import SAE, TranscoderSAE
+from saewidgets.sae.inputs import restore
+
+LATENT_BYTES = 1 << 27  # most memory for latents at once
+
+
+class LatentChange:
+    """The change that some features of one SAE make.
+
+    Args:
+        sae: the autoencoder; not copied.
+        features: of this SAE, at least one. What several say adds up, all computed from the same f.
+
+    Attributes:
+        reads_latents: whether the SAE has to encode.
+
+    Raises:
+        ConfigError: the latents of a temporal SAE, which need the whole context, would have to be read.
+    """
+
+    def __init__(self, sae: SAE, features: Sequence[SteeringFeature]) -> None:
+        self._sae = sae
+        weights = sae.W_dec.detach()
+
+        def vector(values: Sequence[float]) -> Tensor:
+            return torch.tensor(list(values), dtype=weights.dtype, device=weights.device)
+
+        self._index = torch.tensor([each.index for each in features], device=weights.device)
+        self._rows = weights[self._index]
+        # δ = added + where(f > 0 or not conditional) · (value · constant + (factor − 1) · f)
+        self._added = vector([each.alpha or 0.0 for each in features])
+        self._value = vector([each.strength if each.mode.endswith("clamp") else 0.0 for each in features])
+        self._slope = vector([_slope(each) for each in features])
+        self._conditional = torch.tensor([each.mode == "conditional_clamp" for each in features]).to(weights.device)
+        self.reads_latents = any(each.mode not in ADDITIVE for each in features)
+        self._needs_x = self.reads_latents or _is_scaled(sae)
+        if self.reads_latents and isinstance(sae.cfg, TemporalConfig):
+            raise ConfigError(
+                "The latents of a temporal SAE depend on all tokens before, which are not at hand while generating.",
+                where="mode", hint='Use mode "add_max" or "add".',
+            )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Δ for every token.
+
+        Args:
+            x: what the SAE reads, ``[..., d_in]`` in any dtype.
+
+        Returns:
+            ``[..., d_out]`` in the dtype of the SAE's weights, on its device.
+        """
+        with torch.autocast(self._rows.device.type, enabled=False):
+            if not self._needs_x:
+                return (self._added @ self._rows).expand(*x.shape[:-1], self._rows.shape[1])
+            rows = x.reshape(-1, x.shape[-1]).to(self._rows.device, self._rows.dtype)
+            most = max(1, LATENT_BYTES // (4 * self._sae.d_sae)) if self.reads_latents else max(1, len(rows))
+            change = torch.cat([self._of(part) for part in rows.split(most)])
+            return change.view(*x.shape[:-1], -1)
+
+    def _of(self, x: Tensor) -> Tensor:
+        """Δ ``[n, d_out]`` of rows ``[n, d_in]``."""
+        change = self._added.expand(len(x), -1)
+        if self.reads_latents:
+            with evaluating(self._sae):
+                f = self._sae.encode(x)[:, self._index]
+            change = change + (self._value + self._slope * f) * (~self._conditional | (f > 0))
+        return _in_raw_units(self._sae, change @ self._rows, x)
+
+
+def _slope(feature: SteeringFeature) -> float:
+    """How the change of the latent depends on the latent itself."""
+    if feature.mode in ADDITIVE:
+        return 0.0
+    return feature.strength - 1 if feature.mode == "scale" else -1.0
+
+
+def _is_scaled(sae: SAE) -> bool:
+    """Whether what the decoder puts out is multiplied by something that depends on the token."""
+    # The output of a transcoder is not brought back to the scale of its input.
+    return sae.cfg.normalize_activations != "none" and not isinstance(sae, TranscoderSAE)
+
+
+def _in_raw_units(sae: SAE, y: Tensor, x: Tensor) -> Tensor:
+    """A difference `y` ``[n, d_out]`` of two outputs of the decoder, in the units of the raw activations `x`."""
+    if not _is_scaled(sae):
+        return y
+    kind: str = sae.cfg.normalize_activations
+    if isinstance(sae.cfg, TemporalConfig) and kind == "constant_scalar_rescale":
+        return y / sae.cfg.activation_normalization_factor
+    return restore(kind, y, x) - restore(kind, torch.zeros_like(y), x)

@@ -1,0 +1,177 @@
+"""What a steered generation gives: two texts, token by token, and how far apart they are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from saewidgets.config.steering import ADDITIVE, SteeringConfig
+from saewidgets.render import Html
+from saewidgets.steering.page import result_html
+
+Finish = Literal["length", "end", "stopped"]
+
+STRONG, BREAKS = 0.5, 1.0
+"""‖Δ‖/‖h‖ from which a change is strong, and from which text usually breaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A token that could have come next.
+
+    Attributes:
+        token, piece: its id and text.
+        baseline, steered: its probability without and with steering, given the same text before it; at temperature 1,
+            before top-p.
+    """
+
+    token: int
+    piece: str
+    baseline: float
+    steered: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A generated token.
+
+    Attributes:
+        token, piece: its id and text; pieces of a text put together are the text.
+        baseline, steered: its probability without and with steering, given the text before it.
+        kl: KL divergence of the steered from the unsteered distribution at this place, in nats.
+        candidates: the five likeliest tokens of both distributions (five to ten), by their larger probability.
+    """
+
+    token: int
+    piece: str
+    baseline: float
+    steered: float
+    kl: float
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generated text.
+
+    Attributes:
+        tokens: what was generated, the end-of-text token included where it came.
+        finish: why it ended: as many tokens as asked, the model's end of text, or `stop`.
+        perplexity: exp of the mean −log probability of the new tokens in the unsteered model; None without tokens.
+        repetition: share of its runs of four tokens that were there before (Welleck et al. 2020, seq-rep-4).
+        kl_first: KL divergence in nats at the first new token; None without tokens.
+        strength: of the swept feature; None outside of a sweep.
+        change_ratio: mean ‖Δ‖/‖h‖ over the tokens that were changed while generating; None where there was none.
+        steered_tokens: how many were.
+    """
+
+    tokens: tuple[NewToken, ...]
+    finish: Finish
+    perplexity: float | None
+    repetition: float
+    kl_first: float | None = None
+    strength: float | None = None
+    change_ratio: float | None = None
+    steered_tokens: int = 0
+
+    @property
+    def ids(self) -> list[int]:
+        """The token ids."""
+        return [each.token for each in self.tokens]
+
+    @property
+    def pieces(self) -> list[str]:
+        """The text of each token."""
+        return [each.piece for each in self.tokens]
+
+    @property
+    def text(self) -> str:
+        """The generated text, without the prompt and the end-of-text token."""
+        return "".join(self.pieces[:-1] if self.finish == "end" else self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class SteeringResult:
+    """Baseline and steered texts of one prompt.
+
+    Attributes:
+        config: everything that was set; for a prompt given as tokens its text is empty.
+        model: name of the language model.
+        prompt_ids, prompt_pieces: the prompt's tokens, BOS included.
+        baseline, steered: the two texts; of a sweep alone there is no steered one.
+        sweep: one text per strength, in the order of ``config.strengths`` (fewer where it was stopped).
+        swept: position in ``config.features`` of the swept feature.
+        seconds: how long it took.
+    """
+
+    config: SteeringConfig
+    model: str
+    prompt_ids: tuple[int, ...]
+    prompt_pieces: tuple[str, ...]
+    baseline: Generation
+    steered: Generation | None
+    sweep: tuple[Generation, ...] = ()
+    swept: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` ended it early."""
+        texts = [self.baseline, *self.sweep, *([self.steered] if self.steered else [])]
+        missing = len(self.sweep) < len(self.config.strengths)
+        return missing or any(each.finish == "stopped" for each in texts)
+
+    @property
+    def first_difference(self) -> int | None:
+        """Number of the first new token that differs (0 is the first one); None where none does."""
+        return first_difference(self.baseline.ids, self.steered.ids) if self.steered else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know, in full sentences: a change so large that text usually breaks."""
+        ratio = self.steered.change_ratio if self.steered else None
+        if ratio is None or ratio <= BREAKS:
+            return ()
+        text = f"The change is large: ‖Δ‖ / ‖h‖ is {ratio:.2f}. Text usually breaks above {BREAKS:g}."
+        active = [each for each in self.config.features if not each.changes_nothing]
+        if len(active) == 1 and active[0].mode in ADDITIVE:
+            most = math.floor(10 * BREAKS * abs(active[0].strength) / ratio) / 10
+            if most > 0:
+                text += f" For feature {active[0].index}, try strengths between −{most:g} and {most:g}."
+        return (text,)
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain JSON data: all fields, and what is derived from them."""
+        data: dict[str, Any] = asdict(self) | {"config": self.config.to_data()}
+        data |= {"first_difference": self.first_difference, "stopped": self.stopped, "notes": list(self.notes)}
+        for entry, text in ((data["baseline"], self.baseline), (data["steered"], self.steered)):
+            if text is not None:
+                entry["text"] = text.text
+        for entry, text in zip(data["sweep"], self.sweep, strict=True):
+            entry["text"] = text.text
+        return data
+
+    def __str__(self) -> str:
+        lines = [f"Baseline: {self.baseline.text}"]
+        if self.steered is not None:
+            lines.append(f"Steered:  {self.steered.text}")
+        lines += [f"{each.strength:g}: {each.text}" for each in self.sweep]
+        return "\n".join([*lines, *self.notes])
+
+    def _repr_html_(self) -> Html:
+        return result_html(self)
+
+
+def first_difference(one: list[int], other: list[int]) -> int | None:
+    """Where two lists of tokens part; None where they are equal."""
+    for number, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return number
+    return None if len(one) == len(other) else min(len(one), len(other))
+
+
+def repetition(tokens: list[int], n: int = 4) -> float:
+    """Share of the runs of `n` tokens that occurred before; 0 for fewer than two runs."""
+    runs = [tuple(tokens[at : at + n]) for at in range(len(tokens) - n + 1)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0

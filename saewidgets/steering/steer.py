@@ -1,0 +1,223 @@
+"""A prompt continued twice, without and with steering, and over a range of strengths."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+from saewidgets.config.steering import Positions, SteeringConfig, SteeringFeature
+from saewidgets.errors import ConfigError
+from saewidgets.lm import LoadedModel, TokenText, evaluating
+from saewidgets.steering.features import Chosen, choose
+from saewidgets.steering.generating import TokenEvent, Writer
+from saewidgets.steering.prompt import check_fits, prompt_ids
+from saewidgets.steering.result import Generation, SteeringResult
+from saewidgets.steering.source import Sources
+from saewidgets.steering.steered import Steering
+
+Stop = Callable[[], bool]
+OnToken = Callable[[TokenEvent], None]
+Steps = Generator[None, None, SteeringResult]
+
+
+def steer(
+    lm: LoadedModel,
+    sae: Sources | None,
+    features: Sequence[Any],
+    prompt: str | Sequence[int],
+    *,
+    new_tokens: int = 60,
+    temperature: float = 0.7,
+    top_p: float = 0.95,
+    seed: int = 16,
+    positions: Positions | Sequence[int] = "all",
+    steer_bos: bool = False,
+    prepend_bos: bool = True,
+    strengths: Sequence[float] | None = None,
+    swept: int = 0,
+    stop: Stop | None = None,
+    on_token: OnToken | None = None,
+) -> SteeringResult:
+    """Continue `prompt` without and with steering, token by token in turns, and compare.
+
+    Both use the same random numbers (see `sampling.py`); the global generators are not touched. Only temperature and
+    top-p shape the distribution: of the model's generation configuration nothing but the end-of-text tokens is used.
+
+    Args:
+        lm: the language model; left as it was.
+        sae: the SAE of the features, or a mapping from the names that they use (see `choose`).
+        features: what to steer with (see `choose`).
+        prompt: a text, or token ids that are taken as they are.
+        new_tokens: at most so many; fewer where the model ends its text.
+        temperature: 0 always takes the likeliest token.
+        top_p: sample from the likeliest tokens that have this probability together.
+        seed: of the random numbers.
+        positions, steer_bos: which tokens are steered, see `steered`. Numbers count the prompt's tokens from 0, the
+            BOS included.
+        prepend_bos: put BOS before a prompt that is text (EOS where the tokenizer has no BOS, as packing does).
+        strengths: also run a sweep, one text per strength.
+        swept: number of the swept feature in `features`.
+        stop: asked between tokens; True ends it, and the result has what is there.
+        on_token: called with every token.
+
+    Raises:
+        ConfigError, NotFoundError, HookError: something does not fit; nothing was generated.
+        SteeringError: the model could not be steered as asked.
+    """
+    chosen, config, ids = _prepare(
+        lm, sae, features, prompt, new_tokens=new_tokens, temperature=temperature, top_p=top_p, seed=seed,
+        positions=positions, steer_bos=steer_bos, prepend_bos=prepend_bos, strengths=tuple(strengths or ()),
+    )
+    return _finished(_Session(lm, chosen, config, ids, stop, on_token).run(steered=True, swept=swept))
+
+
+def sweep(
+    lm: LoadedModel,
+    sae: Sources | None,
+    features: Sequence[Any],
+    prompt: str | Sequence[int],
+    strengths: Sequence[float],
+    *,
+    swept: int = 0,
+    stop: Stop | None = None,
+    on_token: OnToken | None = None,
+    **settings: Any,
+) -> SteeringResult:
+    """The baseline, and one text per strength of the feature number `swept`; the others keep theirs.
+
+    Args, errors: as for `steer`, whose other settings go by name.
+    """
+    if not strengths:
+        raise ConfigError("There is no strength to try.", where="strengths", hint="Give some, such as −4 −2 0 2 4.")
+    chosen, config, ids = _prepare(lm, sae, features, prompt, strengths=tuple(strengths), **settings)
+    return _finished(_Session(lm, chosen, config, ids, stop, on_token).run(steered=False, swept=swept))
+
+
+def steps(
+    lm: LoadedModel,
+    sae: Sources | None,
+    features: Sequence[Any],
+    prompt: str | Sequence[int],
+    *,
+    steered: bool = True,
+    swept: int = 0,
+    stop: Stop | None = None,
+    on_token: OnToken | None = None,
+    **settings: Any,
+) -> Steps:
+    """`steer` (without `steered`: `sweep`) in small pieces: each ``next`` generates one token, or compares one text.
+
+    For callers that share a device: between two pieces nothing is attached to the model, and every piece may run in
+    another thread. The value of the generator is the result. What does not fit is refused at the call, not at the first
+    piece.
+
+    Args, errors: as for `steer`, whose other settings go by name.
+    """
+    if not steered and not settings.get("strengths"):
+        raise ConfigError("There is no strength to try.", where="strengths", hint="Give some, such as −4 −2 0 2 4.")
+    chosen, config, ids = _prepare(lm, sae, features, prompt, **settings)
+    return _Session(lm, chosen, config, ids, stop, on_token).run(steered=steered, swept=swept)
+
+
+def _finished(work: Steps) -> SteeringResult:
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: SteeringResult = end.value
+            return result
+
+
+def _prepare(
+    lm: LoadedModel, sae: Sources | None, features: Sequence[Any], prompt: str | Sequence[int], **settings: Any
+) -> tuple[list[Chosen], SteeringConfig, list[int]]:
+    chosen = choose(features, sae)
+    text = prompt if isinstance(prompt, str) else ""
+    config = SteeringConfig(features=tuple(feature for _, feature in chosen), prompt=text, **settings)
+    ids = prompt_ids(lm, prompt, config.prepend_bos)
+    check_fits(len(ids), config.new_tokens, lm.context)
+    if isinstance(config.positions, tuple) and config.positions[-1] >= len(ids):
+        raise ConfigError(
+            f"Token {config.positions[-1]} is to be steered, but the prompt has {len(ids)} tokens.", where="positions",
+            hint=f"Choose from 0 to {len(ids) - 1}.",
+        )
+    return chosen, config, ids
+
+
+class _Session:
+    """One call: the runs that belong together."""
+
+    def __init__(
+        self, lm: LoadedModel, chosen: list[Chosen], config: SteeringConfig, ids: list[int], stop: Stop | None,
+        on_token: OnToken | None,
+    ) -> None:
+        self._lm, self._chosen, self._config, self._ids = lm, chosen, config, ids
+        self._stop, self._on_token = stop, on_token
+        self._stopped = False
+
+    def run(self, *, steered: bool, swept: int) -> Steps:
+        """The work as a generator; what cannot be swept over is refused now."""
+        return self._run(steered, swept, [self._with_strength(swept, each) for each in self._config.strengths])
+
+    def _run(self, steered: bool, swept: int, variants: list[tuple[float, list[Chosen]]]) -> Steps:
+        start = time.perf_counter()
+        baseline = Writer(self._lm, self._ids, self._config, "baseline")
+        main = Writer(self._lm, self._ids, self._config, "steered", self._steering()) if steered else None
+        yield from self._advance([baseline, main] if main is not None else [baseline])
+        plain = self._done(baseline, self._steering() if steered else None)
+        yield
+        changed = self._done(main, self._steering()) if main is not None else None
+        yield
+        found: list[Generation] = []
+        for strength, chosen in variants:
+            if self._stopped:
+                break
+            writer = Writer(self._lm, self._ids, self._config, "sweep", self._steering(chosen), strength)
+            yield from self._advance([writer])
+            found.append(self._done(writer, self._steering(chosen)))
+            yield
+        return SteeringResult(
+            config=self._config, model=self._lm.name, prompt_ids=tuple(self._ids),
+            prompt_pieces=tuple(TokenText(self._lm.tokenizer).pieces(self._ids)), baseline=plain, steered=changed,
+            sweep=tuple(found), swept=swept if variants else None, seconds=time.perf_counter() - start,
+        )
+
+    def _done(self, writer: Writer, against: Steering | None) -> Generation:
+        with evaluating(self._lm.model):
+            return writer.done(against)
+
+    def _steering(self, chosen: list[Chosen] | None = None) -> Steering:
+        return Steering(
+            self._lm, self._chosen if chosen is None else chosen, positions=self._config.positions,
+            steer_bos=self._config.steer_bos, prompt_tokens=len(self._ids),
+        )
+
+    def _advance(self, writers: Sequence[Writer]) -> Generator[None, None, None]:
+        """A token each in turns, until all have ended or it is stopped."""
+        while any(writer.finish is None for writer in writers):
+            for writer in writers:
+                if self._stop is not None and not self._stopped:
+                    self._stopped = bool(self._stop())
+                if self._stopped:
+                    return
+                with evaluating(self._lm.model):  # per token: in between the model belongs to others
+                    event = writer.step()
+                if event is not None and self._on_token is not None:
+                    self._on_token(event)
+                yield
+
+    def _with_strength(self, swept: int, strength: float) -> tuple[float, list[Chosen]]:
+        if not 0 <= swept < len(self._chosen):
+            raise ConfigError(
+                f"There is no feature number {swept} to sweep over: there are {len(self._chosen)}.", where="swept",
+                hint="Choose the place of a feature in the list, from 0.",
+            )
+        source, feature = self._chosen[swept]
+        if feature.mode == "ablate":
+            raise ConfigError(
+                f"Feature {feature.index} is ablated, which has no strength.", where="swept",
+                hint="Choose another mode to sweep over its strengths.",
+            )
+        changed: SteeringFeature = feature.replace(strength=strength)
+        return strength, [*self._chosen[:swept], (source, changed), *self._chosen[swept + 1 :]]

@@ -1,0 +1,197 @@
+"""One call from an SAE and some text to what every latent fires on, without a workspace.
+
+    interpretations = analyze_sae("layer_6_best.pt", "gpt2", texts, save_dir="results/interpretations")
+    print_feature_summary(interpretations[12])
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from saewidgets.activations import open_corpus, pack
+from saewidgets.config.corpus import CorpusConfig, TextCorpus
+from saewidgets.config.extraction import ExtractionConfig
+from saewidgets.demo import resolve_model
+from saewidgets.errors import ConfigError
+from saewidgets.features.extraction import extract
+from saewidgets.features.labels import interpret_features, write_interpretations
+from saewidgets.features.store.read import open_store
+from saewidgets.hub.known import hub_model
+from saewidgets.hub.loading import load_sae
+from saewidgets.lm import LoadedModel, load_model, wrap_model
+from saewidgets.sae import SAE
+from saewidgets.settings import resolve_device
+from saewidgets.workspace.evidence import StoreExamples
+from saewidgets.workspace.held import take
+from saewidgets.workspace.subjects import CONTEXT
+
+_LAYER = re.compile(r"(?:^|\.)(?:blocks|layers|h)\.(\d{1,4})\.")
+_PLAIN = re.compile(r"[\w.+\- ]{1,120}")
+
+
+def analyze_sae(
+    sae: SAE | str | Path,
+    model: Any = None,
+    texts: Sequence[str] | None = None,
+    *,
+    corpus: Any = None,
+    tokenizer: Any = None,
+    save_dir: str | Path | None = None,
+    name: str | None = None,
+    hook_name: str | None = None,
+    features: Iterable[int] | None = None,
+    config: ExtractionConfig | Mapping[str, Any] | None = None,
+) -> dict[int, dict[str, Any]]:
+    """What every latent of an SAE fires on in some text: one pass, and an interpretation per latent.
+
+    It blocks until it is done and keeps nothing but its result; `Workspace.extractions` does the same as a job, and
+    keeps the examples for `ExtractionViewer`.
+
+    Args:
+        sae: a loaded SAE; or a path or a repository of the hub, as `load_sae` takes it.
+        model: a Hugging Face id, a folder, ``"demo"``, or a loaded transformers model with its `tokenizer`. None: the
+            one that the SAE names.
+        texts: strings to read, one document each.
+        corpus: instead of `texts`: ``"demo"``, a path, a list of paths, or a `TextCorpus`.
+        tokenizer: of a loaded `model`.
+        save_dir: a folder for ``NAME_interpretations.json``, which is made; a file of that name is replaced. None
+            writes nothing.
+        name: begins the file's name. None: ``layer_L`` of the hook point, else the name of the SAE's file.
+        hook_name: where the SAE reads, such as ``"blocks.6.hook_resid_post"``. None: where the SAE says.
+        features: numbers of the latents to interpret; None: all.
+        config: how to read, an `ExtractionConfig` or its fields (``{"tokens": 100_000, "context_size": 64}``); what it
+            says of model and corpus counts where the arguments do not.
+
+    Returns:
+        By the number of the latent what `features.labels.interpret_feature` gives: ``feature_id``, ``active``,
+        ``top_activation``, ``mean_activation``, ``density``, ``common_tokens``, ``top_examples``, …; less of dead ones.
+
+    Raises:
+        ConfigError: there is no text, no model or no hook point; SAE and model do not fit; there is no such latent.
+        NotFoundError, FormatError, HubError: as `load_sae`.
+        HookError: the model has no such hook point.
+        StorageError: the file cannot be written.
+    """
+    settings, text = _settings(texts, corpus, config)
+    if name is not None and (not _PLAIN.fullmatch(name) or name.startswith(".")):
+        raise ConfigError(f"{name!r} is no name for a file.", where="name", hint='Use one such as "layer_6".')
+    given = _given(model, tokenizer)
+    path = sae if isinstance(sae, str | Path) else None
+    loaded: Any = load_sae(path) if path is not None else sae
+    hook = hook_name or _said(loaded, "hook_name")
+    if hook is None:
+        raise ConfigError(
+            "It is not known where in the model the SAE reads.", where="hook_name",
+            hint='Give it: hook_name="blocks.6.hook_resid_post".',
+        )
+    wanted = _inside(features, loaded.d_sae)
+    lm = given or _named_model(loaded, settings, model)
+    found = _interpret(loaded, lm, hook, settings, text, wanted)
+    if save_dir is not None:
+        stem = name or _default_name(hook, path)
+        write_interpretations(found.values(), Path(save_dir).expanduser() / f"{stem}_interpretations.json")
+    return found
+
+
+def _settings(texts: Any, corpus: Any, config: Any) -> tuple[ExtractionConfig, CorpusConfig]:
+    if isinstance(config, ExtractionConfig):
+        settings = config
+    else:
+        settings = ExtractionConfig.from_data(dict(config or {}))
+    if texts is not None and corpus is not None:
+        raise ConfigError("Both texts and a corpus were given.", where="texts", hint="Give one of them.")
+    if texts is not None:
+        if isinstance(texts, str):
+            raise ConfigError("Texts are a list of strings.", where="texts", hint="Give [text], or corpus=path.")
+        strings = list(texts)
+        for number, text in enumerate(strings, 1):
+            if not isinstance(text, str):
+                raise ConfigError(f"Text {number:,} is no string but {type(text).__name__}.", where="texts")
+        if not any(text.strip() for text in strings):
+            raise ConfigError("There is no text to read.", where="texts", hint='Give some, or corpus="demo".')
+        corpus = TextCorpus(strings=tuple(strings))
+    if corpus is not None:
+        settings = settings.replace(corpus=corpus)
+    if settings.corpus is None:
+        raise ConfigError("There is no text to read.", where="texts", hint='Give texts=[…] or corpus="demo".')
+    return settings, settings.corpus
+
+
+def _given(model: Any, tokenizer: Any) -> LoadedModel | None:
+    """The model that was handed in as an object; None for a name."""
+    if isinstance(model, str | Path | LoadedModel) or model is None:
+        if tokenizer is not None:
+            raise ConfigError(
+                "A tokenizer goes with a loaded model.", where="tokenizer", hint="Leave it out: the model has its own."
+            )
+        return model if isinstance(model, LoadedModel) else None
+    held = take(model, tokenizer)
+    return wrap_model(held.model, held.tokenizer) if held is not None else None
+
+
+def _named_model(sae: Any, settings: ExtractionConfig, model: str | Path | None) -> LoadedModel:
+    said = _said(sae, "model_name")
+    wanted = str(model) if model is not None else settings.model or hub_model(said) or said
+    if wanted is None:
+        raise ConfigError(
+            "It is not known which model the SAE was made for.", where="model", hint='Give it: model="gpt2".'
+        )
+    return load_model(
+        resolve_model(wanted), revision=settings.model_revision, dtype=settings.model_dtype,
+        device=resolve_device(settings.device), name=wanted if wanted == "demo" else None,
+    )  # fmt: skip
+
+
+def _interpret(
+    sae: Any, lm: LoadedModel, hook_name: str, settings: ExtractionConfig, corpus: CorpusConfig, wanted: Iterable[int]
+) -> dict[int, dict[str, Any]]:
+    """One pass in a folder of its own, which is removed; the interpretations."""
+    said = _said(sae, "context_size", int)
+    with tempfile.TemporaryDirectory(prefix="saewidgets-", ignore_cleanup_errors=True) as folder:
+        tokens = Path(folder) / "tokens"
+        packed = pack(
+            open_corpus(corpus), lm.tokenizer, folder=tokens, validation_share=0.0,
+            context_size=settings.context_size or said or min(CONTEXT, lm.context or CONTEXT),
+            prepend_bos=_said(sae, "prepend_bos", bool) is not False,
+        )  # fmt: skip
+        count = min(packed.n_contexts, max(1, settings.tokens // packed.context_size))
+        contexts = np.arange(count, dtype=np.int64) * packed.n_contexts // count
+        before = sae.W_enc.device
+        try:
+            extract(sae.to(lm.device), lm, packed, contexts, hook_name, settings, Path(folder) / "features")
+        finally:
+            sae.to(before)
+        store = open_store(Path(folder) / "features", tokens)
+        return {item["feature_id"]: item for item in interpret_features(StoreExamples(store), wanted)}
+
+
+def _inside(features: Iterable[int] | None, d_sae: int) -> Sequence[int]:
+    if features is None:
+        return range(d_sae)
+    found = [int(index) for index in features]
+    for index in found:
+        if not 0 <= index < d_sae:
+            raise ConfigError(
+                f"There is no feature {index:,}: this SAE has {d_sae:,}.", where="features",
+                hint=f"Choose from 0 to {d_sae - 1:,}.",
+            )
+    return found
+
+
+def _said(sae: Any, key: str, kind: type = str) -> Any:
+    """What the SAE's files say, if it is of that kind."""
+    value = sae.metadata.get(key)
+    return value if type(value) is kind and value != "" else None
+
+
+def _default_name(hook_name: str, path: str | Path | None) -> str:
+    if (layer := _LAYER.search(hook_name)) is not None:
+        return f"layer_{layer[1]}"
+    stem = re.sub(r"[^\w.+\-]+", "-", Path(path).stem).strip("-.")[:100] if path is not None else ""
+    return stem or "sae"

@@ -1,0 +1,168 @@
+"""The demo SAE of the package in a workspace, with its features and labels: read before anything was trained.
+
+Its ids follow from its files, so that a workspace has it once however often and from how many processes it is asked
+for. What of it was deleted comes back when it is asked for again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.catalog.lock import file_lock
+from saewidgets.demo.sae import AboutSAE, Part, about_sae, sae_labels, unpack_sae
+from saewidgets.errors import NotFoundError, StorageError
+from saewidgets.feature_records import LabelRecord
+from saewidgets.workspace.files import draft_folder
+from saewidgets.workspace.library.files import FOLDER as SAES
+from saewidgets.workspace.library.origin import free_name
+from saewidgets.workspace.library.unlisted import unlisted
+from saewidgets.workspace.training_job import TOKENS
+
+if TYPE_CHECKING:
+    from saewidgets.workspace.workspace import Workspace
+
+EXTRACTIONS = "extractions"
+WHERE = "the demo SAE of the saewidgets package"
+_LOCK = ".demo-sae.lock"
+_SECONDS = 60.0  # that another process may take
+
+
+def take_demo(workspace: Workspace) -> str:
+    """The id of the demo SAE's extraction; it is put into the workspace where it is not there yet.
+
+    Raises:
+        NotFoundError, FormatError: the installation lacks it, or it is damaged.
+        StorageError: the workspace cannot be written.
+    """
+    about = about_sae()
+    if _is_there(workspace, about):
+        return about.extraction_id
+    with file_lock(workspace.folder / _LOCK, _SECONDS):
+        if not _is_there(workspace, about):
+            _take(workspace, about)
+    return about.extraction_id
+
+
+def _is_there(workspace: Workspace, about: AboutSAE) -> bool:
+    try:  # the extraction's row is written last
+        record = workspace.catalog.extractions.get(about.extraction_id)
+        sae = workspace.catalog.saes.get(about.sae_id)
+    except NotFoundError:
+        return False
+    return record.has_data and all(
+        folder.is_dir() for folder in (Path(sae.path), Path(record.folder), _tokens(workspace, about))
+    )
+
+
+def _take(workspace: Workspace, about: AboutSAE) -> None:
+    _place("tokens", _tokens(workspace, about))
+    _place("extraction", _extraction(workspace, about))
+    folder = workspace.folder / SAES / about.sae_id
+    with unlisted(workspace, folder):
+        sae = _known(lambda: workspace.catalog.saes.get(about.sae_id))
+        if sae is None or not Path(sae.path).is_dir():
+            _place("sae", folder)
+        if sae is None:
+            _either(lambda: _list_sae(workspace, about, folder), lambda: workspace.catalog.saes.get(about.sae_id))
+        elif not Path(sae.path).is_dir():
+            workspace.catalog.saes.replace(about.sae_id, path=folder)
+    if _known(lambda: workspace.catalog.extractions.get(about.extraction_id)) is None:
+        _put_labels(workspace, about)
+        _either(
+            lambda: _list_extraction(workspace, about),
+            lambda: workspace.catalog.extractions.get(about.extraction_id),
+        )
+    _fill_in(workspace, about)
+    workspace.saes.changes.tell(about.sae_id)
+
+
+def _tokens(workspace: Workspace, about: AboutSAE) -> Path:
+    return workspace.folder / TOKENS / about.tokens
+
+
+def _extraction(workspace: Workspace, about: AboutSAE) -> Path:
+    return workspace.folder / EXTRACTIONS / about.extraction_id
+
+
+def _place(part: Part, target: Path) -> None:
+    """The files of a part at `target`, whole or not at all; what is there already is the same."""
+    if target.is_dir():
+        return
+    with draft_folder(target.parent) as draft:
+        inner = draft / "demo"
+        try:
+            inner.mkdir()
+            unpack_sae(part, inner)
+            inner.rename(target)
+        except OSError as error:
+            if target.is_dir():  # another process was quicker
+                return
+            raise StorageError(
+                f"The demo SAE cannot be written: {error.strerror or error}.", where=str(target),
+                hint="Free some disk space, or choose another workspace folder.",
+            ) from error
+
+
+def _list_sae(workspace: Workspace, about: AboutSAE, folder: Path) -> None:
+    figures = about.figures
+    rows = workspace.catalog.saes
+    rows.add(
+        id=about.sae_id, name=free_name(about.name, rows.names()), source="local", architecture=about.architecture,
+        d_in=about.d_in, d_sae=about.d_sae, d_out=about.d_in, dtype=about.dtype, format="saelens", path=folder,
+        model=about.model, hook_name=about.hook_name, layer=about.layer, tags=("demo",),
+        metadata={
+            "origin": {"format": "saelens", "where": WHERE}, "settings": dict(about.training["sae"]),
+            **{name: figures[name] for name in ("l0", "fvu", "ce_loss_score")},
+            "training_tokens": about.training["tokens"], "context_size": about.training["context_size"],
+            "config": dict(about.training), "model_given": False,
+        },
+    )  # fmt: skip
+
+
+def _list_extraction(workspace: Workspace, about: AboutSAE) -> None:
+    found = about.extraction
+    workspace.catalog.extractions.create(
+        id=about.extraction_id, sae_id=about.sae_id, config=found["config"], model=about.model,
+        hook_name=about.hook_name, layer=about.layer, d_sae=about.d_sae, tokens_total=found["config"]["tokens"],
+        folder=_extraction(workspace, about),
+        facts={"prepend_bos": True, "validation_share": 0.0, "model_given": False, "seconds": found["seconds"]},
+    )  # fmt: skip
+
+
+def _fill_in(workspace: Workspace, about: AboutSAE) -> None:
+    """What an extraction is told to have found when it ends."""
+    found = about.extraction
+    workspace.catalog.extractions.update(
+        about.extraction_id, n_tokens=found["n_tokens"], seen=found["seen"], dead=found["dead"], dense=found["dense"],
+        size_bytes=about.size_of("extraction"),
+    )  # fmt: skip
+
+
+def _put_labels(workspace: Workspace, about: AboutSAE) -> None:
+    rows = workspace.catalog.features
+
+    def merge(there: LabelRecord, new: LabelRecord) -> LabelRecord:
+        from saewidgets.workspace.labels import newer  # torch: seconds to import
+
+        return newer(there, new)
+
+    labels = [LabelRecord(**{**row, "scores": tuple(row["scores"])}) for row in sae_labels()]
+    rows.put_labels(rows.origin(about.sae_id), labels, merge)
+
+
+def _known(find: Callable[[], Any]) -> Any:
+    try:
+        return find()
+    except NotFoundError:
+        return None
+
+
+def _either(write: Callable[[], Any], find: Callable[[], Any]) -> None:
+    """Write a row. Where the file system has no locks another process may have written the same one meanwhile."""
+    try:
+        write()
+    except Exception:
+        if _known(find) is None:
+            raise

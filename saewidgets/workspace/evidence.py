@@ -1,0 +1,112 @@
+"""What labels are made from and judged by: the examples of an extraction, as `features/labels` takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from saewidgets.feature_records import ExampleRecord
+from saewidgets.features.labels import Example, FeatureEvidence
+from saewidgets.features.store.layout import WINDOW
+from saewidgets.features.store.page import StoredExample, feature_data, pieces
+from saewidgets.features.store.read import Store
+
+KEPT = 3
+"""Examples kept with a label."""
+_AROUND = 8  # tokens of them on either side of the peak
+_TRIED = 8  # places that are looked at for one where the latent is silent
+_BACK = 64  # contexts that a document is followed back through
+
+
+class StoreExamples:
+    """The evidence of an extraction.
+
+    Args:
+        store: the extraction.
+        negatives: windows in which the latent is silent, for judging; 0 leaves them out. They are from the
+            extraction's sample of tokens: no sampled token in one fires. Where less than every token was sampled, a
+            weak firing between them is not seen (`coactivation_rate` in the manifest).
+    """
+
+    def __init__(self, store: Store, negatives: int = 0) -> None:
+        self._store = store
+        self._negatives = negatives
+        self._separators: dict[int, npt.NDArray[np.int64]] = {}
+
+    def of(self, index: int) -> FeatureEvidence:
+        """The evidence of latent `index`; raises `ConfigError` if there is no such latent."""
+        data = feature_data(self._store, index)
+        top = [self._example(one, "top") for one in data.top]
+        known = {one.position for one in data.top}
+        intervals = [
+            self._example(one, "interval")
+            for group in data.groups[1:] for one in group.examples if one.position not in known
+        ]
+        return FeatureEvidence(
+            index=index, top=tuple(top), intervals=tuple(intervals), max_activation=data.max, density=data.density,
+            firing_count=data.fired, mean_activation=data.mean,
+            negatives=tuple(self._silent(index, [one.position for g in data.groups for one in g.examples])),
+        )
+
+    def _example(self, one: StoredExample, kind: str) -> Example:
+        return Example(
+            tuple(one.pieces), tuple(one.activations.tolist()), one.peak, kind,  # type: ignore[arg-type]
+            self._document(one.context, one.offset),
+        )
+
+    def _document(self, context: int, offset: int) -> str:
+        """A name for the document at a place of the packed text: where its first separator is."""
+        for back in range(_BACK):
+            before = self._at(context)
+            before = before[before <= offset] if back == 0 else before
+            if len(before):
+                return f"{context}:{before[-1]}"
+            if context == 0:
+                break
+            context -= 1
+        return f"{context}:"
+
+    def _at(self, context: int) -> npt.NDArray[np.int64]:
+        """Offsets of the separators in a context, its BOS not among them."""
+        if context not in self._separators:
+            facts = self._store.packed.facts
+            found = np.flatnonzero(self._store.packed.context(context) == facts.separator)
+            self._separators[context] = found[found > 0] if facts.prepend_bos else found
+        return self._separators[context]
+
+    def _silent(self, index: int, known: Sequence[int]) -> list[Example]:
+        store, size = self._store, self._store.manifest.context_size
+        positions = np.asarray(store["sample_positions"], dtype=np.int64)
+        if not self._negatives or not len(positions):
+            return []
+        at = np.flatnonzero(store["sample_latents"] == index)
+        tokens = np.searchsorted(store["sample_offsets"], at, side="right") - 1
+        fires = np.union1d(positions[tokens], np.asarray(known, dtype=np.int64))
+        rng = np.random.default_rng(index)
+        found: list[Example] = []
+        for position in rng.choice(positions, min(len(positions), _TRIED * self._negatives), replace=False).tolist():
+            row, offset = divmod(position, size)
+            begin, end = max(0, offset - WINDOW), min(size, offset + WINDOW + 1)
+            near = np.searchsorted(fires, [row * size + begin, row * size + end])
+            if near[0] != near[1]:
+                continue
+            ids = store.context(row)[begin:end]
+            first = int(begin == 0 and offset > 0 and int(ids[0]) in store.special_ids)
+            texts = pieces(store, ids[first:])
+            document = self._document(int(store["contexts"][row]), offset)
+            found.append(Example(tuple(texts), (0.0,) * len(texts), offset - begin - first, "random", document))
+            if len(found) == self._negatives:
+                break
+        return found
+
+
+def kept_examples(examples: Sequence[Example]) -> tuple[ExampleRecord, ...]:
+    """The few that are kept with a label, cut to what is near their peaks."""
+    found = []
+    for example in examples[:KEPT]:
+        near = example.around(_AROUND, _AROUND)
+        rounded = tuple(float(f"{value:.4g}") for value in near.activations)
+        found.append(ExampleRecord(near.tokens, rounded, near.peak, near.value, kind="evidence"))
+    return tuple(found)

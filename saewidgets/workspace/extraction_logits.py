@@ -1,0 +1,238 @@
+"""Logit tables of all latents of an extraction, as a job: from its row to a runner, in whichever process resumes it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StateError
+from saewidgets.events import Interruption, JobStatus, LogLine, Progress, Request
+from saewidgets.feature_records import ExtractionRecord
+from saewidgets.jobs import Job, JobContext
+from saewidgets.records import JobRecord
+from saewidgets.workspace.live import Opened
+from saewidgets.workspace.subjects import Subject, find_subject
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from saewidgets.lm import TokenText
+    from saewidgets.workspace.workspace import Workspace
+
+KIND = "logits"
+_SECONDS = 60.0  # of work between two writings of what is done
+_WAITS = frozenset({JobStatus.PAUSING, JobStatus.PAUSED, JobStatus.INTERRUPTED, JobStatus.FAILED})
+_GOES_ON = frozenset({JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING}) | _WAITS
+
+
+@dataclass(frozen=True, slots=True)
+class LogitsResult:
+    """How many latents have tables now, and the bytes of the extraction's files with them."""
+
+    latents: int
+    size_bytes: int
+
+
+class LogitJobs:
+    """Starts jobs that compute logit tables, and makes their runners.
+
+    Args:
+        workspace: whose extractions.
+        changed: told the id of an extraction that has tables now.
+    """
+
+    def __init__(self, workspace: Workspace, changed: Callable[[str], None]) -> None:
+        self._workspace = workspace
+        self._changed = changed
+        self._lock = threading.Lock()
+        workspace.manager.register(KIND, self.make, self.ended)
+
+    def start(self, extraction_id: str) -> Job:
+        """See `Extractions.compute_logits`."""
+        record, subject = self._checked(extraction_id)
+        lane = self._workspace.features.live.lane(subject, record)
+        manager = self._workspace.manager
+        with self._lock:
+            for job in self._jobs(extraction_id):
+                if job.status in _GOES_ON:
+                    if job.status in _WAITS:
+                        manager.resume(job.id)
+                    return manager.handle(job.id)
+            # What is deleted only when no job reads it: the SAE, or the training.
+            ours = {"training_id" if subject.of_training else "sae_id": subject.id}
+            return manager.submit(KIND, {"extraction_id": extraction_id, **ours}, lane)
+
+    def make(self, job: JobRecord) -> Callable[[JobContext], LogitsResult]:
+        """The runner of a job, from its row alone."""
+        extraction_id = str(job.payload["extraction_id"])
+        return lambda context: self._run(extraction_id, context)
+
+    def ended(self, job: JobRecord) -> None:
+        """After a cancel nothing is left of it, wherever it stood."""
+        if job.status in (JobStatus.CANCELLED, JobStatus.STOPPED):
+            with contextlib.suppress(SAEWidgetsError):  # the extraction is gone, and its folder with it
+                record = self._workspace.catalog.extractions.get(str(job.payload["extraction_id"]))
+                shutil.rmtree(_kept_in(record, job.id), ignore_errors=True)
+
+    def end(self, extraction_id: str) -> None:
+        """Before an extraction is deleted: what waits is cancelled.
+
+        Raises:
+            StateError: its tables are being computed.
+        """
+        for job in self._jobs(extraction_id):
+            if job.status.is_active:
+                raise StateError(
+                    "The logit effects of its features are being computed.", where=extraction_id,
+                    hint=f"Cancel that first: ws.jobs.get({job.id!r}).cancel().",
+                )
+            if job.status in (JobStatus.QUEUED, JobStatus.PAUSED):
+                self._workspace.manager.request(job.id, "cancel")
+
+    def forget(self, extraction_id: str) -> None:
+        """The extraction is gone: so are the rows of its jobs."""
+        for job in self._jobs(extraction_id):
+            self._workspace.catalog.jobs.delete(job.id)
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _jobs(self, extraction_id: str) -> list[JobRecord]:
+        """Those of an extraction, newest first."""
+        found = self._workspace.manager.list(kind=KIND)
+        return [job for job in found if job.payload.get("extraction_id") == extraction_id]
+
+    def _checked(self, extraction_id: str) -> tuple[ExtractionRecord, Subject]:
+        """An extraction that can have tables, and its SAE."""
+        record = self._workspace.extractions.get(extraction_id).record
+        if not record.has_data:
+            raise StateError(
+                f"The extraction is {record.status.value} and has no features yet.", where=extraction_id,
+                hint="Wait until it has completed.",
+            )
+        if record.other_weights:
+            raise StateError(
+                "The extraction was made with other weights than the SAE has now.", where=extraction_id,
+                hint="Extract the SAE again; labels are kept.",
+            )
+        return record, find_subject(self._workspace, record.sae_id or record.training_id or "")
+
+    def _run(self, extraction_id: str, context: JobContext) -> LogitsResult:
+        # Torch: seconds to import.
+        import torch
+
+        from saewidgets.features.extraction.checkpoint import remove_checkpoints
+        from saewidgets.features.store.write import write_logits
+
+        context.control.check()
+        record, subject = self._checked(extraction_id)
+        context.emit(Progress(0, record.d_sae, "features", phase="loading model"))
+        opened = self._workspace.features.live.open(subject, record)
+        if opened.sae.d_sae != record.d_sae:
+            raise ConfigError(
+                f"The SAE has {opened.sae.d_sae:,} features, the extraction {record.d_sae:,}.", where="d_sae",
+                hint="Extract the SAE again; labels are kept.",
+            )
+        device = str(opened.model.lm.device).partition(":")[0]
+        with torch.no_grad(), torch.autocast(device, enabled=False):
+            arrays = _computed(opened, _kept_in(record, context.job_id), context)
+        context.emit(Progress(record.d_sae, record.d_sae, "features", phase="writing"))
+        self._checked(extraction_id)  # it may have been deleted, or its SAE replaced, by another process
+        write_logits(record.folder, arrays, *_vocabulary(arrays, opened.model.text))
+        remove_checkpoints(_kept_in(record, context.job_id))
+        size = self._workspace.extractions.open(extraction_id).size_bytes
+        self._workspace.catalog.extractions.update(extraction_id, size_bytes=size)
+        self._changed(extraction_id)
+        return LogitsResult(record.d_sae, size)
+
+
+def _kept_in(record: ExtractionRecord, job_id: str) -> Path:
+    """The folder for what a job has computed until it is paused."""
+    return Path(record.folder) / f".logits-{job_id}"
+
+
+def _computed(opened: Opened, folder: Path, context: JobContext) -> dict[str, npt.NDArray[Any]]:
+    """The tables of all latents; asked to stop between a few of them.
+
+    What is done is kept in `folder` now and then, and when it is paused.
+    """
+    # Torch: seconds to import.
+    import numpy as np
+
+    from saewidgets.features.extraction.checkpoint import remove_checkpoints
+    from saewidgets.features.extraction.identity import sae_fingerprint
+    from saewidgets.features.logits import logit_tables
+    from saewidgets.features.store.layout import LOGIT_ARRAYS, LOGIT_TOKENS
+
+    total = opened.sae.d_sae
+    arrays = {name: np.empty((total, LOGIT_TOKENS), array.dtype) for name, array in LOGIT_ARRAYS.items()}
+    belongs = {"sae": sae_fingerprint(opened.sae), "model": opened.model.lm.fingerprint()}
+    done = first = _read(folder, belongs, arrays, context) if context.resumed else 0
+    begun = saved = time.monotonic()
+    try:
+        for part, found in logit_tables(opened.sae, opened.model.head, first):
+            for name, values in found.items():
+                arrays[name][part] = values
+            done = part.stop
+            rate = (done - first) / max(time.monotonic() - begun, 1e-6)
+            left = (total - done) / rate
+            context.emit(Progress(done, total, "features", rate=rate, eta_seconds=left, phase="computing"))
+            context.control.check()
+            if context.control.take_checkpoint_request() or time.monotonic() - saved > _SECONDS:
+                _write(folder, belongs, arrays, done)
+                saved = time.monotonic()
+    except Interruption as interruption:
+        if interruption.request is Request.PAUSE:
+            _write(folder, belongs, arrays, done)
+        else:
+            remove_checkpoints(folder)
+        raise
+    return arrays
+
+
+def _write(folder: Path, belongs: dict[str, str], arrays: dict[str, npt.NDArray[Any]], done: int) -> None:
+    # Torch: seconds to import.
+    import torch
+
+    from saewidgets.features.extraction.checkpoint import write_checkpoint
+
+    tensors = {name: torch.from_numpy(array[:done]) for name, array in arrays.items()}
+    write_checkpoint(folder, done, tensors, {"identity": belongs})
+
+
+def _read(folder: Path, belongs: dict[str, str], arrays: dict[str, npt.NDArray[Any]], context: JobContext) -> int:
+    """Put what was computed before into `arrays`; of how many latents that is."""
+    from saewidgets.features.extraction.checkpoint import read_checkpoint  # torch: seconds to import
+
+    try:
+        found = read_checkpoint(folder)
+    except FormatError as error:
+        context.emit(LogLine(f"{error.what} It starts over.", "warning"))
+        return 0
+    if found is None:
+        return 0
+    state, tensors = found
+    if state.get("identity") != belongs:
+        context.emit(LogLine("The model or the SAE is another one than before. It starts over.", "warning"))
+        return 0
+    done = int(state["done"])
+    for name, array in arrays.items():
+        array[:done] = tensors[name].numpy()
+    return done
+
+
+def _vocabulary(arrays: dict[str, npt.NDArray[Any]], text: TokenText) -> tuple[npt.NDArray[np.int64], bytes]:
+    """The tokens that the tables name, as `write_logits` takes them."""
+    import numpy as np  # a tenth of a second
+
+    tokens = np.unique(np.concatenate([arrays["top_tokens"].ravel(), arrays["bottom_tokens"].ravel()]))
+    tokens = tokens[tokens >= 0]
+    pieces = [text.bytes(int(token)) for token in tokens]
+    ends = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
+    return np.stack([tokens.astype(np.int64), ends[:-1], ends[1:]], axis=1), b"".join(pieces)

@@ -1,0 +1,471 @@
+"""`ws.extractions`: read what every latent of an SAE fires on, as a job."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.catalog import new_extraction_id
+from saewidgets.config.extraction import ExtractionConfig
+from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
+from saewidgets.events import JobStatus
+from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
+from saewidgets.jobs import Job, compute_lane
+from saewidgets.records import Records
+from saewidgets.settings import resolve_device
+from saewidgets.workspace.corpora import corpus_to_row
+from saewidgets.workspace.demo_sae import take_demo
+from saewidgets.workspace.extraction import Extraction
+from saewidgets.workspace.extraction_estimate import estimate, store_bytes, table_bytes
+from saewidgets.workspace.extraction_job import KIND, ExtractionRunners, remove_leftovers
+from saewidgets.workspace.extraction_logits import LogitJobs
+from saewidgets.workspace.files import remove_tree
+from saewidgets.workspace.held import Held, canonical, device_of, missing, take
+from saewidgets.workspace.listeners import Listeners
+from saewidgets.workspace.subjects import CONTEXT, Subject, files_of, find_subject, held_model
+from saewidgets.workspace.training_job import TOKENS
+
+if TYPE_CHECKING:
+    from saewidgets.features.store.read import Store
+    from saewidgets.workspace.workspace import Workspace
+
+FOLDER = "extractions"
+_MOST_POSITIONS = 2**31 - 1  # the layout's
+_OPEN = 4  # stores kept open; their arrays are memory-mapped
+_UNFINISHED = frozenset(status for status in JobStatus if not status.is_final)
+
+
+class Extractions:
+    """The extractions of a workspace. A training and the SAE imported from it have theirs in common."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._rows = workspace.catalog.extractions
+        self._runners = ExtractionRunners(workspace)
+        self._stores: OrderedDict[str, Store] = OrderedDict()
+        self._lock = threading.Lock()
+        self._by_job: dict[str, list[str]] = {}
+        self._changes = Listeners()
+        workspace.manager.register(KIND, self._runners.make, self._runners.ended)
+        self._logits = LogitJobs(workspace, self._reopen)
+
+    # ------------------------------------------------------------------------------------------------ start
+
+    def create(
+        self,
+        *,
+        sae_id: str | None = None,
+        training_id: str | None = None,
+        config: ExtractionConfig | Mapping[str, Any] | None = None,
+        model: Any = None,
+        tokenizer: Any = None,
+    ) -> Extraction:
+        """Queue an extraction and return at once.
+
+        Args:
+            sae_id: an SAE of the library; its id, or its name.
+            training_id: a training that has left an SAE, instead.
+            config: what to read and to keep; plain data works too, None takes the defaults.
+            model, tokenizer: a transformers model you have loaded, used as it is; `config.model` is then only its name.
+
+        Raises:
+            ConfigError: a setting cannot work, or it is not known which model or text to read; `where` names it.
+            NotFoundError: there is no such SAE or training, or its files are not here.
+            StateError: the training has left no SAE, or used a model that is no longer in memory.
+            StorageError: the disk is too full.
+        """
+        subject = self._subject(sae_id, training_id)
+        given = take(model, tokenizer)
+        held = given or held_model(self._workspace, subject)
+        wanted = _checked(config)
+        if held is None and subject.model_given and wanted.model is None:
+            raise missing(subject.id, "Give it: create(…, model=model, tokenizer=tokenizer).")
+        if given is None and wanted.model is not None:
+            held = None  # another one was asked for by its name
+        files_of(self._workspace, subject)
+        concrete = self._concrete(subject, wanted, held)
+        self._check_disk(subject, concrete)
+        return self._start(subject, concrete, held)
+
+    def _start(self, subject: Subject, config: ExtractionConfig, held: Held | None) -> Extraction:
+        extraction_id, folder = self._new_folder(subject.id)
+        lane = compute_lane(self._workspace.settings.host, config.device)
+        data = config.to_data()
+        ours = {"training_id": subject.id} if subject.of_training else {"sae_id": subject.id}
+
+        def insert(job_id: str) -> None:
+            self._rows.create(
+                id=extraction_id, config=data, model=str(config.model), hook_name=str(subject.hook_name),
+                d_sae=subject.d_sae, tokens_total=config.tokens, folder=folder, layer=subject.layer, job_id=job_id,
+                facts={"prepend_bos": subject.prepend_bos, "validation_share": subject.validation_share,
+                       "model_given": held is not None},
+                **ours,
+            )  # fmt: skip
+
+        payload = {"extraction_id": extraction_id, "model_given": held is not None, **ours}
+        try:
+            data["corpus"] = corpus_to_row(data["corpus"], folder)
+            if held is not None:
+                self._runners.hold(extraction_id, held)
+            self._workspace.catalog.models.upsert(str(config.model))
+            self._workspace.manager.submit(KIND, payload, lane, before_start=insert)
+        except BaseException:
+            self._runners.forget(extraction_id)
+            with contextlib.suppress(SAEWidgetsError):  # usually there is no row; the first error counts
+                self._rows.delete(extraction_id)
+            remove_leftovers(folder)
+            raise
+        return Extraction(self._workspace, extraction_id)
+
+    def _new_folder(self, origin_id: str) -> tuple[str, Path]:
+        """A new id and the folder of that name: who makes it has the id."""
+        while True:
+            extraction_id = new_extraction_id(origin_id)
+            folder = self._workspace.folder / FOLDER / extraction_id
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:  # within one microsecond
+                continue
+            except OSError as error:
+                raise StorageError(
+                    f"The folder of the extraction cannot be made: {error.strerror or error}.", where=str(folder),
+                    hint="Check that the workspace can be written and that its disk has space.",
+                ) from error
+            return extraction_id, folder
+
+    def _concrete(self, subject: Subject, config: ExtractionConfig, held: Held | None) -> ExtractionConfig:
+        """The configuration with what stands for something else replaced: it must mean the same elsewhere."""
+        changes: dict[str, Any] = {}
+        if subject.hook_name is None:
+            raise ConfigError(
+                f"It is not known where in a model {subject.name} belongs.", where="hook_name",
+                hint="Add it to the library again with hook_name=…, for example \"blocks.6.hook_resid_post\".",
+            )
+        if held is not None:
+            device = device_of(held)
+            if config.device != "auto" and canonical(config.device) != device:
+                raise ConfigError(
+                    f"The model you gave is on {device}, but the device is {config.device}.", where="device",
+                    hint='Move the model, or leave the device at "auto".',
+                )
+            changes["device"] = device
+            named = str(getattr(held.model, "name_or_path", "") or type(held.model).__name__)
+            changes["model"] = config.model or subject.model or named
+        else:
+            wanted = self._workspace.settings.device if config.device == "auto" else config.device
+            changes["device"] = resolve_device(wanted)
+            changes |= _model(subject, config)
+        changes["context_size"] = config.context_size or subject.context_size or CONTEXT
+        changes["corpus"] = self._corpus(subject, config)
+        if config.tokens > _MOST_POSITIONS:
+            raise ConfigError(
+                f"At most {_MOST_POSITIONS:,} tokens can be read.", where="tokens", hint="Lower Tokens."
+            )
+        return config.replace(**changes)
+
+    @staticmethod
+    def _corpus(subject: Subject, config: ExtractionConfig) -> Any:
+        if config.corpus is None:
+            if subject.corpus is None:
+                raise ConfigError(
+                    f"The text that {subject.name} was trained on is not here.", where="corpus",
+                    hint='Enter "demo", or the path of a text file or folder.',
+                )
+            return subject.corpus
+        corpus = config.corpus.to_data()
+        paths = [str(Path(name).expanduser().absolute()) for name in corpus.get("files") or ()]
+        for path in paths:
+            if not Path(path).exists():
+                raise NotFoundError(
+                    f"There is no file or folder {path!r}.", where="corpus",
+                    hint='Enter "demo", or the path of a text file or folder.',
+                )
+        return {**corpus, "files": paths} if paths else corpus
+
+    def _check_disk(self, subject: Subject, config: ExtractionConfig) -> None:
+        try:
+            free = shutil.disk_usage(self._workspace.folder).free
+        except OSError as error:
+            raise StorageError(
+                f"The workspace cannot be read: {error.strerror or error}.", where=str(self._workspace.folder),
+                hint="Was its folder moved or deleted? Open the workspace where it is now.",
+            ) from error
+        need = table_bytes(subject.d_sae, config) + store_bytes(subject.d_sae, config)
+        if free < need:
+            raise StorageError(
+                f"Not enough disk space: about {need / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free.",
+                where=str(self._workspace.folder),
+                hint="Keep fewer examples per feature, delete extractions you no longer need, or use another disk.",
+            )
+
+    def estimate(
+        self,
+        *,
+        sae_id: str | None = None,
+        training_id: str | None = None,
+        config: ExtractionConfig | Mapping[str, Any] | None = None,
+    ) -> ExtractionEstimate:
+        """What an extraction would take: time, disk, memory, and what speaks against it. Nothing is started.
+
+        Raises:
+            ConfigError, NotFoundError, StateError: as `create`.
+        """
+        subject = self._subject(sae_id, training_id)
+        held = held_model(self._workspace, subject)
+        return estimate(self._workspace, subject, self._concrete(subject, _checked(config), held))
+
+    def defaults(self, *, sae_id: str | None = None, training_id: str | None = None) -> ExtractionConfig:
+        """The default configuration for an SAE: its own model, context length and text, where they are known."""
+        subject = self._subject(sae_id, training_id)
+        return ExtractionConfig(
+            corpus=subject.corpus, context_size=subject.context_size, model=subject.model,
+            model_revision=subject.revision, model_dtype=subject.dtype,  # type: ignore[arg-type]
+        )
+
+    # ------------------------------------------------------------------------------------------------ find
+
+    def list(
+        self,
+        *,
+        status: JobStatus | str | Collection[JobStatus | str] | None = None,
+        source_type: str | None = None,
+        sae_id: str | None = None,
+        training_id: str | None = None,
+        search: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Records[ExtractionRecord]:
+        """Extractions, newest first.
+
+        Args:
+            status: one or several.
+            source_type: ``"training"`` or ``"sae"``: what it was started from.
+            sae_id, training_id: of one SAE or training; those of the one are those of the other.
+            search: words that all have to be in name, model, hook name or id.
+            limit, offset: page.
+
+        Raises:
+            ConfigError: there is no such status, source or page.
+            NotFoundError: there is no such SAE or training.
+        """
+        self._workspace.manager.sweep()
+        return self._rows.list(
+            origin=sae_id or training_id, status=status, source_type=source_type, search=search, limit=limit,
+            offset=offset,
+        )
+
+    def get(self, extraction_id: str) -> Extraction:
+        """The extraction with this id.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return Extraction(self._workspace, self._rows.get(extraction_id).id)
+
+    def for_sae(self, sae_id: str) -> Records[ExtractionRecord]:
+        """The extractions of an SAE (or a training), newest first."""
+        return self.list(sae_id=sae_id)
+
+    def latest(self, sae_id: str) -> ExtractionRecord | None:
+        """The newest extraction of an SAE (or a training) that can be read; None if there is none."""
+        return next(iter(self._rows.list(origin=sae_id, has_data=True, limit=1)), None)
+
+    def status(self, sae_id: str) -> JobStatus | None:
+        """How the newest extraction of an SAE (or a training) stands; None if there is none."""
+        return next((record.status for record in self.list(sae_id=sae_id, limit=1)), None)
+
+    def count(self) -> dict[JobStatus, int]:
+        """How many there are, by status."""
+        return self._rows.count()
+
+    def open(self, extraction_id: str) -> Store:
+        """What an extraction has found: arrays, memory-mapped, and the text around every example.
+
+        Raises:
+            NotFoundError: there is no such extraction, or its files are not here.
+            StateError: it has nothing to show yet.
+            FormatError: a file is damaged.
+        """
+        from saewidgets.features.store.read import open_store  # torch: seconds to import
+
+        with self._lock:
+            if (store := self._stores.get(extraction_id)) is not None:
+                self._stores.move_to_end(extraction_id)
+                return store
+        record = self._rows.get(extraction_id)
+        if not record.has_data:
+            raise StateError(
+                f"The extraction is {record.status.value} and has nothing to show yet.", where=extraction_id,
+                hint="Wait until it has completed, or stop it and keep what was read.",
+            )
+        if not Path(record.folder).is_dir():
+            raise NotFoundError(
+                "The files of the extraction are not here.", where=record.folder, hint=f"They are on {record.host}."
+            )
+        store = open_store(record.folder, self._workspace.folder / TOKENS)
+        with self._lock:
+            self._stores[extraction_id] = store
+            while len(self._stores) > _OPEN:
+                self._stores.popitem(last=False)
+        return store
+
+    def compute_logits(self, extraction_id: str) -> Job:
+        """Compute for all features of an extraction which next tokens they make most and least likely, as a job.
+
+        Opening a feature computes them for that one; tables of all can be read where the model is not. Returns at
+        once; one that is under way, paused or failed goes on. Tables are written whole at the end, and those that were
+        there before stay until then.
+
+        Raises:
+            StateError: the extraction has nothing to read yet, or was made with other weights than the SAE has now; or
+                its model was handed in as an object that is no longer in memory.
+            ConfigError: it is not known which model it is.
+            NotFoundError: there is no such extraction, or the files of its SAE are not here.
+        """
+        return self._logits.start(extraction_id)
+
+    def demo(self) -> str:
+        """The id of the demo SAE's extraction, ready to read: it is part of the package, and with its SAE and labels it
+        is put into the workspace when it is first asked for.
+
+        Raises:
+            NotFoundError, FormatError: this installation lacks it, or it is damaged.
+            StorageError: the workspace cannot be written.
+        """
+        return take_demo(self._workspace)
+
+    def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
+        """Be told that an extraction has changed or was deleted: its id, None when it may be any.
+
+        Called from a background thread, at most about ten times a second per extraction, or from the one that deletes.
+        Returns the function that ends it.
+        """
+
+        def on_update(job_id: str, updates: Any) -> None:
+            for extraction_id in self._of_job(job_id):
+                callback(extraction_id)
+
+        ends = (self._changes.add(callback), self._workspace.manager.subscribe(on_update))
+
+        def end() -> None:
+            for each in ends:
+                each()
+
+        return end
+
+    def _of_job(self, job_id: str) -> Iterable[str | None]:
+        """Ids of the extractions of a job; they never change, so each is looked up once. `[None]`: not known yet."""
+        if job_id not in self._by_job:
+            found = [record.id for record in self._rows.by_job(job_id)]
+            if not found:
+                job = self._workspace.catalog.jobs.list(ids=[job_id])
+                if not job or job[0].kind == KIND:
+                    return [None]
+            self._by_job[job_id] = found  # none: a job of another kind
+        return self._by_job[job_id]
+
+    # ------------------------------------------------------------------------------------------------ end
+
+    def cancel(self, sae_id: str) -> int:
+        """Cancel the extractions of an SAE (or a training) that have not ended; returns how many."""
+        asked = 0
+        for record in self.list(sae_id=sae_id, status=_UNFINISHED):
+            with contextlib.suppress(StateError):  # it ended in the meantime
+                Extraction(self._workspace, record.id).cancel()
+                asked += 1
+        return asked
+
+    def delete(self, extraction_id: str) -> int:
+        """Remove an extraction and its files; labels, stars and notes stay. Returns the bytes freed.
+
+        Raises:
+            StateError: it is running, or its logit effects are being computed; cancel that first.
+            NotFoundError: there is no such extraction.
+        """
+        record = Extraction(self._workspace, extraction_id).record
+        if record.status.is_active:
+            raise StateError(f"The extraction is {record.status}.", where=record.id, hint="Cancel it, then delete it.")
+        self._logits.end(extraction_id)
+        if record.status is JobStatus.QUEUED and record.job_id is not None:
+            self._workspace.manager.request(record.job_id, "cancel")
+        freed = remove_tree(self._workspace.folder, self._rows.delete(extraction_id))
+        self._forget(extraction_id)
+        return freed
+
+    def remove_files(self, folders: Mapping[str, Path]) -> int:
+        """Remove the folders of extractions that went with their SAE or training. Returns the bytes freed.
+
+        Args:
+            folders: id → folder of those that may have gone; what a row still names stays.
+        """
+        there = self._rows.existing(folders)
+        freed = 0
+        for extraction_id, folder in folders.items():
+            if extraction_id not in there:
+                self._forget(extraction_id)
+                freed += remove_tree(self._workspace.folder, folder)
+        return freed
+
+    def held(self, extraction_id: str) -> Held | None:
+        """The model that was handed in for an extraction, if that was in this process."""
+        return self._runners.held(extraction_id)
+
+    def _reopen(self, extraction_id: str) -> None:
+        """Its files have changed."""
+        with self._lock:
+            self._stores.pop(extraction_id, None)
+        self._changes.tell(extraction_id)
+
+    def _forget(self, extraction_id: str) -> None:
+        self._runners.forget(extraction_id)
+        self._logits.forget(extraction_id)
+        self._workspace.features.forget(extraction_id)
+        self._reopen(extraction_id)
+
+    def _subject(self, sae_id: str | None, training_id: str | None) -> Subject:
+        if (sae_id is None) == (training_id is None):
+            raise ConfigError(
+                "An extraction reads one SAE of the library, or what one training has left.", where="sae_id",
+                hint="Give either sae_id or training_id.",
+            )
+        if training_id is not None:
+            return find_subject(self._workspace, self._workspace.trainings.get(training_id).id)
+        return find_subject(self._workspace, self._workspace.saes.find(sae_id or "").id)
+
+
+def _checked(config: ExtractionConfig | Mapping[str, Any] | None) -> ExtractionConfig:
+    if isinstance(config, ExtractionConfig):
+        return config
+    if config is None:
+        return ExtractionConfig()
+    if not isinstance(config, Mapping):
+        raise ConfigError(
+            f"The configuration is a {type(config).__name__}.", where="config",
+            hint="Give an ExtractionConfig, or its settings as a dictionary.",
+        )
+    return ExtractionConfig.from_data(config)
+
+
+def _model(subject: Subject, config: ExtractionConfig) -> dict[str, Any]:
+    """Which model to load, and how: the one that was asked for, else the SAE's own."""
+    name = config.model or subject.model
+    if name is None:
+        raise ConfigError(
+            f"It is not known which model {subject.name} was trained on.", where="model",
+            hint='Name it: ExtractionConfig(model="gpt2"), a Hugging Face id or a folder.',
+        )
+    if name != "demo" and Path(name).expanduser().is_dir():
+        name = str(Path(name).expanduser().absolute())
+    if config.model is not None:
+        return {"model": name}
+    chosen: dict[str, Any] = {"model": name}
+    if "model_revision" not in config.model_fields_set:
+        chosen["model_revision"] = subject.revision
+    if "model_dtype" not in config.model_fields_set:
+        chosen["model_dtype"] = subject.dtype
+    return chosen

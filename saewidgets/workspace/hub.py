@@ -1,0 +1,288 @@
+"""`ws.hub`: the Hugging Face hub, looked at and downloaded from."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.events import JobStatus
+from saewidgets.hub_records import KnownRepo, Preview, RepoInfo, Variant
+from saewidgets.jobs import Job, compute_lane
+from saewidgets.records import JobRecord, Records
+from saewidgets.workspace.download_job import KIND, LANE, DownloadRunners
+from saewidgets.workspace.library.origin import MAX_NAME, checked_name
+
+if TYPE_CHECKING:
+    from saewidgets.hub import HubClient
+    from saewidgets.workspace.workspace import Workspace
+
+_CLIENTS = 4  # with typed tokens, of which each keeps what it has listed
+_BEGINNING = re.compile(r"job_.{4,}")
+_UNFINISHED = frozenset(status for status in JobStatus if not status.is_final)
+
+
+class Hub:
+    """The hub as a workspace sees it.
+
+    `text` is everywhere what a person types: ``owner/name``, ``owner/name@revision``, ``owner/name/folder``, a link, or
+    a SAELens release. A `token` is kept in the memory of this process only; None leaves it to huggingface_hub
+    (``HF_TOKEN``, a saved login).
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._clients: OrderedDict[str | None, HubClient] = OrderedDict()
+        self._lock = threading.Lock()
+        self._runners = DownloadRunners(workspace, self)
+        workspace.manager.register(KIND, self._runners.make, self._runners.ended)
+
+    def client(self, token: str | None = None) -> HubClient:
+        """The client for a token: what one look has listed, the next one need not ask for again.
+
+        Raises:
+            InvalidTokenError: the token cannot be one.
+        """
+        from saewidgets.hub import HubClient  # the hub's client: a second to import
+
+        token = token or None
+        with self._lock:
+            if token not in self._clients:
+                self._clients[token] = HubClient(token)
+            self._clients.move_to_end(token)
+            while len(self._clients) > _CLIENTS:
+                self._clients.popitem(last=False)
+            return self._clients[token]
+
+    def forget(self, token: str) -> None:
+        """Let go of the client of a token, with what it has listed."""
+        with self._lock:
+            self._clients.pop(token, None)
+
+    # ------------------------------------------------------------------------------------------------ look
+
+    def repo_info(self, text: str, token: str | None = None) -> RepoInfo:
+        """What a repository is: commit, licence, gate, base models, size.
+
+        Raises:
+            ConfigError: `text` names no repository.
+            HubError: missing, private, gated, unreachable, …: each a class of its own with the next step.
+        """
+        from saewidgets.hub import repo_info  # the hub's client: a second to import
+
+        return repo_info(text, client=self.client(token))
+
+    def variants(self, text: str, token: str | None = None) -> Records[Variant]:
+        """The SAEs of a repository, or of a folder of it.
+
+        Raises:
+            NoSAEError: there is none; the message says what is there instead.
+            ConfigError, HubError: as `repo_info`.
+        """
+        from saewidgets.hub import variants  # the hub's client: a second to import
+
+        return Records(variants(text, client=self.client(token)))
+
+    def facets(self, text: str, token: str | None = None, **chosen: Any) -> dict[str, dict[Any, int]]:
+        """Of the SAEs of a repository: ``site layer width l0`` → value → how many, each under the other choices.
+
+        Args:
+            text, token: as in `variants`.
+            chosen: ``site``, ``layer``, ``width``, ``l0``.
+        """
+        from saewidgets.hub import facets  # the hub's client: a second to import
+
+        return facets(self.variants(text, token), **chosen)
+
+    def preview(
+        self,
+        text: str,
+        path: str = "",
+        token: str | None = None,
+        device: str | None = None,
+        revision: str | None = None,
+    ) -> Preview:
+        """One SAE before it is downloaded: configuration, dimensions, sizes, warnings. No weights are read.
+
+        Args:
+            text, token: as in `variants`.
+            path: its folder in the repository (`Variant.path`); ``""``: the one that `text` names.
+            device: where it is to be used; warns if its memory does not suffice.
+            revision: branch, tag or commit, where `text` does not name it.
+
+        Raises:
+            ConfigError: several SAEs fit, the message lists them; or there is no such device.
+            NoSAEError, HubError, FormatError: as `variants`, and a damaged or unknown configuration.
+        """
+        from saewidgets.hub import preview  # the hub's client: a second to import
+
+        self.check_device(device)
+        return preview(self._place(text, path, revision), device=device, client=self.client(token))
+
+    def check_device(self, device: str | None, *, where: str = "device") -> None:
+        """Raise `ConfigError`, which lists this machine's devices, if `device` is none of them. None stands for any.
+
+        Args:
+            where: what the person calls the setting.
+        """
+        if device is None or device == "cpu":
+            return
+        known = [str(found["id"]) for found in self._workspace.devices()]
+        if device not in known and not (device == "cuda" and "cuda:0" in known):
+            raise ConfigError(
+                f"This machine has no device {device!r}.", where=where, hint=f"Use one of: {', '.join(known)}."
+            )
+
+    def known(self) -> Records[KnownRepo]:
+        """Public repositories with SAEs to start from, as they ship with this package."""
+        from saewidgets.hub import known_repos  # the hub's client: a second to import
+
+        return Records(known_repos())
+
+    def account(self, token: str | None = None) -> str | None:
+        """The name that the token (or the saved login) belongs to; None if there is none or the hub does not say."""
+        return self.client(token).account()
+
+    def refresh(self, text: str | None = None) -> None:
+        """Forget what was listed, so that the next look asks the hub again."""
+        with self._lock:
+            clients = list(self._clients.values())
+        for client in clients:
+            client.refresh()
+
+    # ------------------------------------------------------------------------------------------------ download
+
+    def download(
+        self, text: str, path: str = "", revision: str | None = None, token: str | None = None, name: str | None = None
+    ) -> Job:
+        """Bring one SAE into the library, as a job; returns once it is known what will be fetched.
+
+        Three downloads run at once, the rest queue. A paused, failed or interrupted one goes on where it stopped, in
+        whichever process resumes it. The job's result is the id of the SAE; an SAE that is in the library already is
+        the result at once. A download that has not ended is not started twice: its job is returned, resumed if it was
+        paused.
+
+        Args:
+            text, path, revision, token: as in `preview`.
+            name: what to call the SAE; None makes a name of repository and folder.
+
+        Raises:
+            ConfigError: several SAEs fit; the message lists them.
+            NoSAEError, HubError: as `variants`.
+        """
+        payload = {**self._plan(text, path, revision, token, name), "token_given": token is not None}
+        running = self._running(payload)
+        if running is not None:
+            if running.status is JobStatus.PAUSED:
+                return self.resume(running.id, token)
+            self._runners.hold(running.id, token)
+            return self._workspace.manager.handle(running.id)
+        lane = compute_lane(self._workspace.settings.host, LANE)
+        return self._workspace.manager.submit(
+            KIND, payload, lane, before_start=lambda job_id: self._runners.hold(job_id, token)
+        )
+
+    def resume(self, job_id: str, token: str | None = None) -> Job:
+        """Go on with a download that was paused or failed, with a token if it needs one again.
+
+        Raises:
+            NotFoundError: there is no such download.
+            StateError: it has completed.
+        """
+        record = self._workspace.manager.get(job_id)
+        if record.kind != KIND:
+            raise NotFoundError(f"{job_id!r} is no download.", hint="List them with ws.hub.downloads().")
+        self._runners.hold(job_id, token, ended_before=record.finished_at)
+        try:
+            self._workspace.manager.resume(job_id)
+        except BaseException:
+            if record.status.is_final:
+                self._runners.drop(job_id)
+            raise
+        return self._workspace.manager.handle(job_id)
+
+    def downloads(self, *, unfinished: bool = False) -> Records[JobRecord]:
+        """Downloads of all processes, newest first; `payload` says of what (see `hub_records`)."""
+        return self._workspace.manager.list(kind=KIND, status=_UNFINISHED if unfinished else None)
+
+    def find_download(self, wanted: str) -> Job:
+        """The download with this id, of this name, or whose id begins so: ``job_`` and at least four characters more.
+
+        Raises:
+            NotFoundError: there is none, or several fit; the message lists them.
+            ConfigError: `wanted` is empty.
+        """
+        if not wanted.strip():
+            raise ConfigError("The id of the download is empty.", where="job_id", hint="Give an id or a name.")
+        records = self.downloads()
+        begins = _BEGINNING.fullmatch(wanted) is not None
+        found = [one.id for one in records if one.id == wanted]
+        found = found or [
+            one.id for one in records if one.payload.get("name") == wanted or (begins and one.id.startswith(wanted))
+        ]
+        if len(found) == 1:
+            return self._workspace.manager.handle(found[0])
+        if found:
+            listed = ", ".join(found[:5])
+            raise NotFoundError(f"{len(found)} downloads match {wanted!r}: {listed}.", hint="Give the whole id.")
+        raise NotFoundError(
+            f"There is no download {wanted!r}.", hint="List them with ws.hub.downloads() or `saewidgets hub downloads`."
+        )
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _place(self, text: str, path: str, revision: str | None) -> Any:
+        from saewidgets.hub import HubReference, parse_reference  # the hub's client: a second to import
+
+        place = parse_reference(text)
+        if path := path.strip("/"):  # this one, whether or not the release that `text` may name has it
+            return HubReference(place.repo_id, revision or place.revision, path)
+        return replace(place, revision=revision or place.revision)
+
+    def _plan(
+        self, text: str, path: str, revision: str | None, token: str | None, name: str | None
+    ) -> Mapping[str, Any]:
+        # The hub's client: a second to import.
+        from saewidgets.hub import plan_download
+        from saewidgets.hub.known import hub_model, trained_on
+        from saewidgets.hub.recorded import to_rows
+
+        plan = plan_download(self._place(text, path, revision), client=self.client(token))
+        variant = plan.variant
+        model = trained_on(plan.repo_id, plan.base_models)
+        return {
+            "repo_id": plan.repo_id, "revision": plan.revision, "path": plan.path, "format": plan.format,
+            "name": checked_name(name) if name is not None else default_name(plan.repo_id, plan.path, variant),
+            "total_bytes": plan.total_bytes, "partials": list(plan.partials), "asked": plan.asked,
+            "files": to_rows(plan.listed),
+            "model": hub_model(model) or model,
+            "layer": variant.layer if variant else None, "facts": _facts(variant),
+        }  # fmt: skip
+
+    def _running(self, payload: Mapping[str, Any]) -> JobRecord | None:
+        keys = ("repo_id", "revision", "path")
+        for job in self.downloads(unfinished=True):
+            if all(job.payload.get(key) == payload[key] for key in keys):
+                return job
+        return None
+
+
+def default_name(repo_id: str, path: str, variant: Variant | None = None) -> str:
+    """``gemma-scope-2b-pt-res-l12-16k-l0-82``; else the repository's name and the folder's."""
+    repo = repo_id.partition("/")[2]
+    if variant is not None and variant.layer is not None and variant.width and variant.l0 is not None:
+        return f"{repo}-l{variant.layer}-{variant.width}-l0-{variant.l0:g}"[:MAX_NAME]
+    folder = re.sub(r"\.(pt|pth|npz|safetensors)$", "", path).replace("/", "-")
+    return (f"{repo}-{folder}" if folder else repo)[:MAX_NAME]
+
+
+def _facts(variant: Variant | None) -> dict[str, Any]:
+    """What the repository says of the SAE beyond its files."""
+    if variant is None:
+        return {}
+    found = {"site": variant.site, "width": variant.width, "l0": variant.l0, "canonical": variant.canonical or None}
+    return {key: value for key, value in found.items() if value is not None}

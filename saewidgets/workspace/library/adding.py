@@ -1,0 +1,133 @@
+"""SAEs from this machine: a folder, a file of one, a zip archive, or files that a page has sent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
+from saewidgets.records import SAERecord
+from saewidgets.workspace.files import draft_folder, plain_name
+from saewidgets.workspace.library.files import FOLDER
+from saewidgets.workspace.library.intake import take_in
+from saewidgets.workspace.library.origin import Origin, checked_name
+from saewidgets.workspace.library.room import no_room
+
+if TYPE_CHECKING:
+    from saewidgets.workspace.workspace import Workspace
+
+MAX_FILES = 1_000
+# Names that say nothing about an SAE: then its folder's does.
+_COMMON = frozenset({
+    "ae", "cfg", "checkpoint", "config", "params", "sae", "sae_weights", "sparsity", "model", "weights", "hyperparams",
+})  # fmt: skip
+
+
+def add_local(
+    workspace: Workspace,
+    path: Path,
+    *,
+    name: str | None = None,
+    model: str | None = None,
+    hook_name: str | None = None,
+    where: str | None = None,
+) -> SAERecord:
+    """See `SAEs.add_local`. `where` is what people read as the place it came from."""
+    path = Path(os.path.abspath(path.expanduser()))
+    if not path.exists():
+        raise NotFoundError("There is no such file or folder.", where=str(path), hint="Check the path of the SAE.")
+    origin = Origin(
+        source="local", where=where or str(path), name=checked_name(name) if name is not None else _name_of(path),
+        model=model or None, hook_name=hook_name or None,
+    )  # fmt: skip
+    if path.is_dir() or path.suffix.lower() != ".zip":
+        return take_in(workspace, path, origin)
+    from saewidgets.workspace.library.archive import unpack  # torch: seconds to import
+
+    with draft_folder(workspace.folder / FOLDER) as draft, _in_words_of(draft, str(path), f"{path}: "):
+        unpack(path, draft)
+        return take_in(workspace, draft, origin)
+
+
+def add_upload(
+    workspace: Workspace,
+    files: Mapping[str, bytes | str | Path],
+    *,
+    name: str | None = None,
+    model: str | None = None,
+    hook_name: str | None = None,
+) -> SAERecord:
+    """See `SAEs.add_upload`."""
+    if not files:
+        raise ConfigError("There are no files.", where="files", hint="Choose the files of an SAE, or a zip of them.")
+    if len(files) > MAX_FILES:
+        raise FormatError(f"These are {len(files):,} files; an SAE has a few.", hint="Choose the files of one SAE.")
+    names = [plain_name(each, "upload") for each in files]
+    if len({each.casefold() for each in names}) < len(names):  # the disk may not tell a from A
+        raise FormatError("Two of the files have the same name.", where=", ".join(names[:5]), hint="Rename one.")
+    with draft_folder(workspace.folder / FOLDER) as draft, _in_words_of(draft, "upload", ""):
+        for each, content in files.items():
+            _put(workspace, draft / each, content, each)
+        inner = draft / names[0] if len(names) == 1 else draft
+        wanted = name if name is not None else _name_of_upload(names)
+        return add_local(workspace, inner, name=wanted, model=model, hook_name=hook_name, where="upload")
+
+
+@contextmanager
+def _in_words_of(draft: Path, whole: str, before: str) -> Iterator[None]:
+    """Errors name what the person gave, not the draft folder that it was put into.
+
+    Args:
+        draft: the folder.
+        whole: what to call the folder itself.
+        before: what to put before the name of a file in it.
+    """
+    try:
+        yield
+    except SAEWidgetsError as error:
+        for path in {str(draft), str(draft.resolve())}:
+            for name in ("what", "where", "hint"):
+                text = getattr(error, name)
+                if text:
+                    setattr(error, name, text.replace(path + os.sep, before).replace(path, whole))
+        error.args = (error.what, error.where, error.hint)
+        raise
+
+
+def _put(workspace: Workspace, path: Path, content: bytes | str | Path, name: str) -> None:
+    size = 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes | bytearray | memoryview):
+            size = len(content)
+            path.write_bytes(content)
+            return
+        source = Path(content).expanduser().resolve(strict=True)
+        size = source.stat().st_size
+        try:
+            os.link(source, path)  # the library makes its own copy anyway
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(source, path)
+    except FileNotFoundError as error:
+        raise NotFoundError("There is no such file.", where=str(content)[:300]) from error
+    except OSError as error:
+        raise no_room(error, workspace.folder / FOLDER, name, size) from error
+
+
+def _name_of(path: Path) -> str:
+    if path.is_dir():
+        return path.name or "sae"
+    return path.parent.name if path.stem.lower() in _COMMON and path.parent.name else path.stem
+
+
+def _name_of_upload(names: list[str]) -> str:
+    tops = {name.split("/")[0] for name in names}
+    top = tops.pop() if len(tops) == 1 else ""
+    if "/" in names[0] and top:  # a folder was chosen
+        return top[:100]
+    stem = Path(sorted(names)[0]).stem
+    return "upload" if stem.lower() in _COMMON else stem[:100]

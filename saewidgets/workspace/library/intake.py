@@ -1,0 +1,238 @@
+"""Taking files into the library: looked at, loaded, converted, moved into place, and only then listed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.catalog import new_sae_id
+from saewidgets.config.names import storable
+from saewidgets.errors import ConfigError, FormatError
+from saewidgets.records import SAERecord
+from saewidgets.workspace.files import draft_folder, remove_tree
+from saewidgets.workspace.library.files import FOLDER, remove_files
+from saewidgets.workspace.library.origin import Origin, free_name, layer_of
+from saewidgets.workspace.library.room import no_room
+from saewidgets.workspace.library.unlisted import unlisted
+
+if TYPE_CHECKING:
+    from saewidgets.formats.base import Description
+    from saewidgets.formats.source import FolderSource
+    from saewidgets.workspace.workspace import Workspace
+
+ORIGIN_FILE = "origin.json"
+SPARSITY_FILE = "sparsity.safetensors"
+_LARGEST = 2**63  # whole numbers beyond it are in no file that means well, and few readers take them
+MAX_ORIGIN = 256 * 1024  # a source's configuration beyond this is left out
+_BESIDE = ("README.md", "LICENSE", "runner_cfg.json", SPARSITY_FILE)  # kept with files that come as they are
+_MAX_BESIDE = 64 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An SAE in a folder of the library, not listed yet."""
+
+    folder: Path
+    about: dict[str, Any]  # the columns of its row that go with its files
+    model: str | None
+    hook_name: str | None
+    metadata: dict[str, Any]
+
+
+def take_in(
+    workspace: Workspace, path: Path, origin: Origin, *, check: Callable[[], None] = lambda: None
+) -> SAERecord:
+    """Bring the SAE at `path` (a folder, or a file of one) into the library.
+
+    It is described, loaded (which checks every tensor), and written in SAELens' format where that can express it, else
+    copied as it is. `path` is not changed. What can be read is listed at the end, and nothing else.
+
+    Args:
+        workspace: whose library.
+        path: its files.
+        origin: where they come from.
+        check: called between the steps; may raise `Interruption`.
+
+    Raises:
+        NotFoundError, FormatError: there is no SAE, or it is damaged.
+        StorageError: the disk is full.
+    """
+    sae_id = new_sae_id()
+    target = workspace.folder / FOLDER / sae_id
+    with unlisted(workspace, target):
+        taken = bring(workspace, path, origin, target, check)
+        try:
+            record = _list(workspace, sae_id, taken, origin)
+        except BaseException:
+            remove_tree(workspace.folder, target)
+            raise
+        if record.id != sae_id:  # another process has brought the same download
+            remove_tree(workspace.folder, target)
+    return record
+
+
+def replace_files(
+    workspace: Workspace, record: SAERecord, path: Path, origin: Origin, *, check: Callable[[], None] = lambda: None
+) -> SAERecord:
+    """Bring the SAE at `path` in the place of the files of `record`, which keeps its id, name, notes and tags.
+
+    Arguments and errors as of `take_in`; the library is as it was when it fails.
+    """
+    target = workspace.folder / FOLDER / f"{record.id}-{uuid.uuid4().hex[:8]}"
+    with unlisted(workspace, target), unlisted(workspace, Path(record.path)):
+        taken = bring(workspace, path, origin, target, check)
+        try:
+            replaced, before = workspace.catalog.saes.replace(
+                record.id, path=target, metadata=taken.metadata, **taken.about
+            )
+        except BaseException:
+            remove_tree(workspace.folder, target)
+            raise
+        remove_files(workspace, Path(before))
+    return replaced
+
+
+def bring(workspace: Workspace, path: Path, origin: Origin, target: Path, check: Callable[[], None]) -> Taken:
+    """The files of an SAE in a new folder of the library, whole; no row names them yet. Arguments as in `take_in`."""
+    # Torch: seconds to import.
+    from saewidgets.formats import load_sae
+    from saewidgets.formats.detect import locate
+
+    found = locate(path)
+    source = found.source()
+    description = found.format.describe(source)
+    check()
+    sae = load_sae(found.path)
+    check()
+    model, hook_name = (
+        storable(name) if name else None
+        for name in (origin.model or description.model, origin.hook_name or description.hook_name)
+    )
+    for key, value in (("model_name", model), ("hook_name", hook_name)):
+        if value is not None:
+            sae.metadata[key] = value
+    with draft_folder(workspace.folder / FOLDER) as draft:
+        inner = draft / "sae"
+        try:
+            kept = _write(sae, source, description, inner, found.format.beside(source.only) if source.only else ())
+            check()
+            metadata = _metadata(sae, description, origin, kept)
+            if kept is None and description.format != "saelens":
+                _write_origin(inner, description)
+            inner.rename(target)
+        except OSError as error:  # also what a format says of a disk that is full
+            raise no_room(error, target.parent, origin.where, description.size_bytes) from error
+    about = {
+        "architecture": sae.cfg.architecture, "d_in": sae.d_in, "d_sae": sae.d_sae, "d_out": sae.d_out,
+        "dtype": str(sae.W_dec.dtype).removeprefix("torch."), "format": description.format if kept else "saelens",
+    }  # fmt: skip
+    return Taken(target, about, model[:512] if model else None, hook_name[:255] if hook_name else None, metadata)
+
+
+def _write(
+    sae: Any, source: FolderSource, description: Description, target: Path, beside: Iterable[str]
+) -> str | None:
+    """Write the SAE into `target`. Returns why it is kept as it came; None if it is in SAELens' format now.
+
+    Args:
+        sae, source, description: it.
+        target: the new folder.
+        beside: names of what lies beside its one file and goes along where that is kept as it came.
+    """
+    from saewidgets.formats import save_sae  # torch: seconds to import
+
+    if description.format == "saelens":  # as it is, byte by byte: whoever knows its hash finds it again
+        _copy(source, target, description.files)
+        return None
+    try:
+        save_sae(sae, target, format="saelens")
+    except (ConfigError, FormatError) as error:
+        _copy(source, target, description.files)
+        if (around := source.around()) is not None:
+            _copy_beside(around, target, beside)
+        return error.what
+    _copy_beside(source, target, (SPARSITY_FILE,))
+    return None
+
+
+def _copy(source: FolderSource, target: Path, names: Iterable[str]) -> None:
+    for name in names:
+        file = target / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _copy_file(source.path(name), file)
+    _copy_beside(source, target, _BESIDE)
+
+
+def _copy_beside(source: FolderSource, target: Path, names: Iterable[str]) -> None:
+    """What may lie beside the weights and is worth keeping, if it is there and no larger than it should be."""
+    for name in names:
+        size = source.files().get(name)
+        if size is None or size > _MAX_BESIDE or (target / name).exists():
+            continue
+        _copy_file(source.path(name), target / name)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    with target.open("rb+") as file:  # what is listed must survive a power cut
+        os.fsync(file.fileno())
+
+
+def _metadata(sae: Any, description: Description, origin: Origin, kept: str | None) -> dict[str, Any]:
+    settings = {key: value for key, value in description.settings.items() if key not in ("d_in", "d_sae", "d_out")}
+    found: dict[str, Any] = {
+        "origin": {"format": description.format, "where": storable(origin.where)},
+        "settings": plain(settings),
+        **plain(dict(origin.facts)),
+    }
+    if kept is not None:
+        found["origin"]["kept"] = kept
+    if description.notes:
+        found["origin"]["notes"] = list(description.notes)
+    for name in ("l0", "fvu", "ce_loss_score", "training_tokens", "neuronpedia_id", "context_size", "dataset_path"):
+        value = sae.metadata.get(name)
+        if isinstance(value, bool | int | float | str) and name not in found:
+            found[name] = plain(value)
+    return found
+
+
+def _write_origin(folder: Path, description: Description) -> None:
+    """The source's own configuration, which a conversion would lose. No path of this machine: it may be published."""
+    data = {"format": description.format, "config": plain(dict(description.config))}
+    text = json.dumps(data, indent=1, ensure_ascii=False)
+    if len(text) <= MAX_ORIGIN:
+        (folder / ORIGIN_FILE).write_text(text, encoding="utf-8")
+
+
+def plain(value: Any, depth: int = 8) -> Any:
+    """`value` as strict JSON data: what a stranger's file says may hold anything."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, int):
+        return value if abs(value) < _LARGEST else None
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if depth > 0 and isinstance(value, Mapping):
+        return {storable(str(key)): plain(item, depth - 1) for key, item in value.items()}
+    if depth > 0 and isinstance(value, list | tuple | set | frozenset):
+        return [plain(item, depth - 1) for item in value]
+    return str(value)[:200]
+
+
+def _list(workspace: Workspace, sae_id: str, taken: Taken, origin: Origin) -> SAERecord:
+    rows = workspace.catalog.saes
+    layer = layer_of(taken.hook_name)
+    return rows.add(
+        id=sae_id, name=free_name(origin.name, rows.names()), source=origin.source, path=taken.folder,
+        model=taken.model, hook_name=taken.hook_name, layer=layer if layer is not None else origin.layer,
+        repo_id=origin.repo_id, revision=origin.revision, repo_path=origin.repo_path, metadata=taken.metadata,
+        **taken.about,
+    )  # fmt: skip

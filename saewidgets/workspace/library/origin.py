@@ -1,0 +1,79 @@
+"""Where an SAE came from, and what it is called here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from saewidgets.config.names import one_line
+from saewidgets.errors import ConfigError
+
+MAX_NAME = 120
+_LAYER = re.compile(r"(?:^|[._/-])(?:blocks|layers?|h)[._-](\d{1,4})(?:[./_-]|$)|\.(\d{1,4})(?:\.|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an SAE came from.
+
+    Attributes:
+        source: as in `SAERecord`.
+        where: a path or a link, for people.
+        name: what to call it; a number is added if that is taken.
+        model, hook_name: what it was trained on, where that is known better than from the files.
+        layer: where a path says so and the hook name does not.
+        repo_id, revision, repo_path: of a download.
+        facts: what is known beyond the files: ``l0``, ``canonical``, ``site``, ``width``.
+    """
+
+    source: str
+    where: str
+    name: str
+    model: str | None = None
+    hook_name: str | None = None
+    layer: int | None = None
+    repo_id: str | None = None
+    revision: str | None = None
+    repo_path: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def layer_of(name: str | None) -> int | None:
+    """The layer in a hook name or a path: ``blocks.12.hook_resid_post``, ``layers.12``, ``layer_12/width_16k``."""
+    found = _LAYER.search(name or "")
+    return int(found[1] or found[2]) if found else None
+
+
+def checked_name(name: str) -> str:
+    """`name` without blanks around it. Raises `ConfigError` if it is empty or too long."""
+    name = one_line(name)
+    if not name or len(name) > MAX_NAME:
+        raise ConfigError(f"A name has 1 to {MAX_NAME} characters.", where="name", hint="Enter another name.")
+    return name
+
+
+def free_name(wanted: str, taken: Collection[str]) -> str:
+    """`wanted`, shortened if need be, with a number behind it if somebody else has it."""
+    wanted = (one_line(wanted) or "sae")[:MAX_NAME]
+    name, number = wanted, 2
+    while name in taken:
+        end = f"-{number}"
+        name, number = wanted[: MAX_NAME - len(end)] + end, number + 1
+    return name
+
+
+def checked_tags(tags: Collection[str]) -> tuple[str, ...]:
+    """Tags without blanks around them and without repetitions. Raises `ConfigError` for what cannot be one."""
+    if isinstance(tags, str):
+        raise ConfigError("Tags are a list of words.", where="tags", hint=f"Write tags=[{tags!r}].")
+    found: dict[str, str] = {}
+    for tag in tags:
+        clean = one_line(str(tag))
+        if not clean or len(clean) > 40:
+            raise ConfigError("A tag has 1 to 40 characters.", where="tags", hint="Shorten it, or leave it out.")
+        found.setdefault(clean.casefold(), clean)
+    if len(found) > 20:
+        raise ConfigError(f"These are {len(found)} tags; at most 20 are kept.", where="tags", hint="Leave some out.")
+    return tuple(found.values())

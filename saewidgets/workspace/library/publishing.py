@@ -1,0 +1,96 @@
+"""An SAE of the library as a repository of the hub: its files and a model card, and nothing else of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.errors import StorageError
+from saewidgets.formats.detect import locate
+from saewidgets.hub import HubClient, model_card
+from saewidgets.hub import push as upload
+from saewidgets.hub.known import hub_model
+from saewidgets.records import SAERecord
+from saewidgets.render.numbers import metric
+from saewidgets.workspace.files import draft_folder
+from saewidgets.workspace.library.files import FOLDER, folder_of
+from saewidgets.workspace.library.intake import SPARSITY_FILE
+
+if TYPE_CHECKING:
+    from saewidgets.workspace.workspace import Workspace
+
+
+# Key of a training's last evaluation, the metric that it is, how the card calls it.
+_MEASURED = (("val_l0", "l0", "L0"), ("val_fvu", "fvu", "FVU"), ("ce_loss_score", "ce_loss_score", "CE recovered"))
+
+
+def push(
+    workspace: Workspace,
+    record: SAERecord,
+    client: HubClient,
+    repo_id: str,
+    *,
+    private: bool,
+    path: str,
+    license: str,
+) -> str:
+    """See `SAEs.push_to_hub`."""
+    found = locate(folder_of(record))
+    source = found.source()
+    names = [*found.format.describe(source).files]
+    names += [SPARSITY_FILE] if SPARSITY_FILE in source.files() and SPARSITY_FILE not in names else []
+    with draft_folder(workspace.folder / FOLDER) as draft:
+        for name in names:
+            _link(source.path(name), draft / name)
+        pushed = upload(
+            draft, repo_id, client=client, path=path, private=private, message=f"Upload {record.name}",
+            card=card(record, repo_id, path, license),
+        )  # fmt: skip
+    return pushed.url
+
+
+def card(record: SAERecord, repo_id: str, path: str, license: str) -> str:
+    """The text of README.md."""
+    facts: dict[str, Any] = {
+        "Architecture": record.architecture,
+        "Dimensions": f"d_sae {record.d_sae:,} × d_in {record.d_in:,}",
+        "Model": record.model or "not known",
+        "Hook point": record.hook_name or "not known",
+        "Format": record.format,
+    }
+    latest = record.metadata.get("latest")
+    measured = latest if isinstance(latest, dict) else {}
+    for key, name, label in _MEASURED:
+        if isinstance(value := measured.get(key), int | float):
+            facts[label] = metric(name, value)
+    code = {"saewidgets": _ours(repo_id, path)}
+    if record.format == "saelens" and path:  # sae-lens names an SAE by repository and folder
+        place = f"{json.dumps(repo_id)}, {json.dumps(path)}"
+        code["sae-lens"] = f"from sae_lens import SAE\n\nsae = SAE.from_pretrained({place})"
+    return model_card(
+        title=record.name, model=hub_model(record.model), facts=facts, load_code=code, license=license,
+        description="A sparse autoencoder of a language model.",
+        tags=("sparse-autoencoder", "saelens") if record.format == "saelens" else ("sparse-autoencoder",),
+    )  # fmt: skip
+
+
+def _ours(repo_id: str, path: str) -> str:
+    where = json.dumps(repo_id) + (f", {json.dumps(path)}" if path else "")
+    return f"import saewidgets as sw\n\nws = sw.Workspace()\nsae = ws.saes.load(ws.hub.download({where}).result())"
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source.resolve(), target)
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(source, target)
+    except OSError as error:
+        raise StorageError(
+            f"The SAE cannot be prepared for its upload: {error.strerror or error}.", where=str(target),
+            hint="Free some space.",
+        ) from error

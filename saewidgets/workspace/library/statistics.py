@@ -1,0 +1,127 @@
+"""Numbers about an SAE that its files tell: norms, thresholds, densities. No text is read and no model is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saewidgets.errors import FormatError
+from saewidgets.formats.density import read_log_density
+from saewidgets.workspace.library.intake import SPARSITY_FILE
+from saewidgets.workspace.library.weights import Weights, open_weights
+
+BINS = 40
+VERSION = 1  # of what is kept in rows; another number is computed again
+_NEVER = -9.9  # SAELens stores log10(share + 1e-10): a latent that never fired has −10
+_DENSE = -1.0  # fires on more than a tenth of the tokens
+_MEASURED = ("l0", "fvu", "ce_loss_score", "dead", "mse")
+
+
+def compute(folder: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The statistics of the SAE in `folder` as plain JSON data; see `SAEs.statistics`.
+
+    Weights are read block by block: memory does not grow with the SAE (formats that lie the other way are loaded).
+
+    Raises:
+        FormatError: the files are damaged.
+    """
+    with open_weights(folder) as weights:
+        b_dec, threshold = weights.vector("b_dec"), weights.vector("threshold")
+        decoder = _row_norms(weights, "W_dec")
+        found: dict[str, Any] = {
+            "version": VERSION,
+            "decoder_norms": None if decoder is None else histogram(decoder),
+            "encoder_norms": _encoder(weights),
+            "threshold": None if threshold is None else histogram(threshold),
+            "b_dec_norm": None if b_dec is None else _number(b_dec.norm()),
+        }
+    d_sae = 0 if decoder is None else len(decoder)
+    try:
+        fired = density(folder, d_sae)
+    except FormatError as error:  # a file that nothing else needs: what the weights tell is worth having without it
+        fired, found["density_note"] = None, str(error)
+    found["density"] = fired
+    found["measured"] = measured = _measured(metadata)
+    found["l0"] = measured.get("l0")
+    found["dead"] = fired["zeros"] if fired else round(measured["dead"] * d_sae) if "dead" in measured else None
+    found["size_bytes"] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return found
+
+
+def histogram(values: Tensor, bins: int = BINS) -> dict[str, Any]:
+    """``edges`` (one more than ``counts``), and ``min max mean sd`` of the values that are finite."""
+    values = values[values.isfinite()].double()
+    if not len(values):
+        return {"edges": [], "counts": [], "min": None, "max": None, "mean": None, "sd": None}
+    low, high = float(values.min()), float(values.max())
+    margin = max(abs(low), 1.0) * 1e-3 if high - low < max(abs(low), abs(high)) * 1e-6 else 0.0
+    edges = torch.linspace(low - margin, high + margin, bins + 1, dtype=torch.float64)
+    counts = torch.histogram(values, edges).hist
+    return {
+        "edges": [float(f"{edge:.6g}") for edge in edges.tolist()], "counts": [int(n) for n in counts.tolist()],
+        "min": _number(values.min()), "max": _number(values.max()), "mean": _number(values.mean()),
+        "sd": _number(values.std(correction=0)),
+    }  # fmt: skip
+
+
+def density(folder: Path, d_sae: int) -> dict[str, Any] | None:
+    """How often latents fire, from the file that SAELens writes beside the weights; None where there is none.
+
+    A `histogram` of the share of tokens on which each latent fires, of those that fired at all, in bins of equal width
+    on a logarithmic axis; ``zeros`` (never) and ``dense`` (above a tenth of the tokens) count latents.
+
+    Raises:
+        FormatError: the file is damaged, or belongs to another SAE.
+    """
+    values = read_log_density(folder)
+    if values is None:
+        return None
+    if len(values) != d_sae:
+        raise FormatError(
+            f"It has the densities of {len(values):,} latents, not of {d_sae:,}.", where=str(folder / SPARSITY_FILE),
+            hint="Remove the file; it is optional.",
+        )
+    fired = values[values > _NEVER]
+    logs, shares = histogram(fired), histogram(10.0 ** fired.double())
+    return {
+        **shares, "edges": [float(f"{10.0 ** edge:.6g}") for edge in logs["edges"]], "counts": logs["counts"],
+        "zeros": int(len(values) - len(fired)), "dense": int((fired > _DENSE).sum()),
+    }  # fmt: skip
+
+
+def _row_norms(weights: Weights, name: str) -> Tensor | None:
+    if weights.shape(name) is None:
+        return None
+    return torch.cat([block.norm(dim=1) for _, block in weights.blocks(name)])
+
+
+def _encoder(weights: Weights) -> dict[str, Any] | None:
+    """Norms of the columns of W_enc [d_in, d_sae], which is read by rows."""
+    shape = weights.shape("W_enc")
+    if shape is None or len(shape) != 2:
+        return None
+    squares = torch.zeros(shape[1], dtype=torch.float64)
+    for _, block in weights.blocks("W_enc"):
+        squares += block.square().sum(dim=0).double()
+    return histogram(squares.sqrt())
+
+
+def _measured(metadata: Mapping[str, Any]) -> dict[str, float]:
+    """What was measured when it was trained: of our own trainings the last evaluation, else what its files say."""
+    latest = metadata.get("latest")
+    latest = latest if isinstance(latest, Mapping) else {}
+    found = {}
+    for name in _MEASURED:
+        for value in (latest.get(f"val_{name}"), latest.get(name), metadata.get(name)):
+            if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:  # nor NaN
+                found[name] = float(value)
+                break
+    return found
+
+
+def _number(value: Tensor) -> float:
+    return float(f"{float(value):.6g}")

@@ -1,0 +1,288 @@
+"""Models and SAEs that are read live: loaded once, kept while they are used, run between the batches of other work."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from saewidgets.errors import ConfigError
+from saewidgets.feature_records import ExtractionRecord
+from saewidgets.jobs import compute_lane
+from saewidgets.settings import resolve_device
+from saewidgets.workspace.held import Held, device_of, missing
+from saewidgets.workspace.subjects import Subject, device_here, files_of, held_model
+
+if TYPE_CHECKING:
+    from saewidgets.lm import LoadedModel, TokenText
+    from saewidgets.lm.unembedding import Unembedding
+    from saewidgets.sae import SAE
+    from saewidgets.workspace.workspace import Workspace
+
+T = TypeVar("T")
+MODELS, SAES = 1, 4
+"""How many are kept at once: the ones that were used last."""
+SAE_BYTES = 4 * 1024**3
+"""What SAEs may take together; the one that was used last stays, however large it is."""
+IDLE_SECONDS = 600.0
+"""After so long without use everything is let go."""
+
+log = logging.getLogger(__name__)
+
+
+class LiveModel:
+    """A language model with what reading it needs besides, made when it is first asked for."""
+
+    def __init__(self, lm: LoadedModel) -> None:
+        from saewidgets.lm import TokenText  # torch: seconds to import
+
+        self.lm = lm
+        self.text: TokenText = TokenText(lm.tokenizer)
+        self._encode: Callable[[list[str]], list[list[int]]] | None = None
+        self._head: Unembedding | None = None
+        self._lock = threading.Lock()
+
+    def ids(self, text: str) -> list[int]:
+        """The tokens of a text, none of them special."""
+        from saewidgets.activations.packing import text_encoder  # torch: seconds to import
+
+        with self._lock:  # a tokenizer refuses to be used by two threads
+            if self._encode is None:
+                self._encode = text_encoder(copy.deepcopy(self.lm.tokenizer))
+            return self._encode([text])[0]
+
+    @property
+    def head(self) -> Unembedding:
+        """The map from directions to logits. Raises `HookError` where the model has none that is known."""
+        from saewidgets.lm.unembedding import unembedding  # torch: seconds to import
+
+        with self._lock:
+            if self._head is None:
+                self._head = unembedding(self.lm.model)
+            return self._head
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An SAE together with its model, on one device."""
+
+    subject: Subject
+    sae: SAE
+    model: LiveModel
+    hook_name: str
+    lane: str
+
+
+class Live:
+    """What is loaded for live readings. Any thread may ask; one loads at a time."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._loading = threading.Lock()
+        self._lock = threading.Lock()
+        self._models: OrderedDict[Any, LiveModel] = OrderedDict()
+        self._saes: OrderedDict[tuple[str, str, str], SAE] = OrderedDict()
+        self._timer: threading.Timer | None = None
+
+    def open(
+        self, subject: Subject, extraction: ExtractionRecord | None = None, held: Held | None = None
+    ) -> Opened:
+        """The SAE with its model, loaded if they are not.
+
+        Args:
+            subject: whose SAE.
+            extraction: one of it, whose model is then taken.
+            held: a loaded model to take instead.
+
+        Raises:
+            StateError: its model was handed in as an object that is no longer in memory.
+            ConfigError: it is not known which model it is, or where in it the SAE belongs.
+            NotFoundError, FormatError: files are not here, or damaged.
+        """
+        model, hook_name = self._model(subject, extraction, held), subject.hook_name
+        if extraction is not None:
+            hook_name = extraction.hook_name
+        if hook_name is None:
+            raise ConfigError(
+                f"It is not known where in a model {subject.name} belongs.", where="hook_name",
+                hint="Add it to the library again with hook_name=….",
+            )
+        device = str(model.lm.device)
+        sae = self.sae(subject, device)
+        self._used()
+        return Opened(subject, sae, model, hook_name, compute_lane(self._workspace.settings.host, _named(device)))
+
+    def sae(self, subject: Subject, device: str | None = None) -> SAE:
+        """The SAE alone, on any device if None. Raises what `open` raises of its files."""
+        from saewidgets.formats import load_sae  # torch: seconds to import
+
+        path = files_of(self._workspace, subject)
+        with self._loading:
+            with self._lock:
+                for key, sae in self._saes.items():
+                    if key[:2] == (subject.id, str(path)) and device in (None, key[2]):
+                        self._saes.move_to_end(key)
+                        return sae
+            where = device or device_here(self._workspace, "auto")
+            loaded = load_sae(path, device=where)
+            with self._lock:
+                self._saes[subject.id, str(path), where] = loaded
+                self._make_room()
+        self._used()
+        return loaded
+
+    def named(self, name: str) -> LoadedModel:
+        """A model by its name, a Hugging Face id or a folder, on the workspace's device; kept like the others.
+
+        Raises:
+            NotFoundError: there is no such model.
+            ConfigError: the workspace's device is not there.
+        """
+        device = resolve_device(self._workspace.settings.device)
+        if name != "demo" and Path(name).expanduser().is_dir():
+            name = str(Path(name).expanduser().absolute())  # as records have it
+        found = self._load((name, None, "float32", device), None)
+        self._used()
+        return found.lm
+
+    def lane(self, subject: Subject, extraction: ExtractionRecord | None = None) -> str:
+        """The lane on which `open` would put them. Raises what `check` raises."""
+        self.check(subject, extraction)
+        given = self._given(subject, extraction)
+        device = device_of(given) if given is not None else self._named(subject, extraction)[3]
+        return compute_lane(self._workspace.settings.host, _named(device))
+
+    def run(self, opened: Opened, fn: Callable[[], T]) -> T:
+        """`fn` between two batches of whoever uses the device; without gradients and autocast."""
+        return self.between(opened.lane, fn)
+
+    def between(self, lane: str, fn: Callable[[], T]) -> T:
+        """The same on a lane."""
+        import torch  # seconds to import
+
+        def plain() -> T:  # it may run in a training's thread, under its settings
+            with torch.no_grad(), torch.autocast(lane.rpartition("/")[2].split(":")[0], enabled=False):
+                return fn()
+
+        return self._workspace.manager.run_between(lane, plain).result()
+
+    def forget(self, subject_id: str | None = None) -> None:
+        """Let go of the SAE of this id (of an SAE or a training); None: of everything."""
+        with self._lock:
+            if subject_id is None:
+                self._saes.clear()
+                self._models.clear()
+            else:
+                for key in [key for key in self._saes if key[0] == subject_id]:
+                    del self._saes[key]
+
+    def close(self) -> None:
+        """Let go of everything, for good."""
+        with self._lock:
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        self.forget()
+
+    @property
+    def loaded(self) -> tuple[int, int]:
+        """How many models and SAEs are in memory."""
+        with self._lock:
+            return len(self._models), len(self._saes)
+
+    def check(self, subject: Subject, extraction: ExtractionRecord | None = None) -> None:
+        """Raise what `open` would, as far as that can be told without loading."""
+        files_of(self._workspace, subject)
+        given = self._given(subject, extraction)
+        if given is None:
+            self._named(subject, extraction)
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _given(self, subject: Subject, extraction: ExtractionRecord | None) -> Held | None:
+        """The model that somebody handed in; None if it is one that is loaded by its name."""
+        given = self._workspace.extractions.held(extraction.id) if extraction is not None else None
+        needed = bool(extraction.facts.get("model_given")) if extraction is not None else subject.model_given
+        if given is None and (needed or extraction is None):
+            given = held_model(self._workspace, subject)
+        if given is None and needed:
+            where = extraction.id if extraction is not None else subject.id
+            raise missing(where, "Give it: model=model, tokenizer=tokenizer.")
+        return given
+
+    def _make_room(self) -> None:
+        """Let go of the SAEs that were used longest ago. With the lock."""
+        taken = {key: _bytes_of(sae) for key, sae in self._saes.items()}
+        while len(self._saes) > 1 and (len(self._saes) > SAES or sum(taken.values()) > SAE_BYTES):
+            del taken[self._saes.popitem(last=False)[0]]
+
+    def _model(self, subject: Subject, extraction: ExtractionRecord | None, held: Held | None) -> LiveModel:
+        given = held or self._given(subject, extraction)
+        return self._load(self._named(subject, extraction) if given is None else None, given)
+
+    def _load(self, named: tuple[str, str | None, str, str] | None, given: Held | None) -> LiveModel:
+        """The model of these settings, or the one that was handed in."""
+        # Torch: seconds to import.
+        from saewidgets.demo import resolve_model
+        from saewidgets.lm import load_model, wrap_model
+
+        key: Any = named if given is None else (id(given.model), id(given.tokenizer))
+        with self._loading:
+            with self._lock:
+                known = self._models.get(key)
+                if known is not None and (given is None or known.lm.model is given.model):
+                    self._models.move_to_end(key)
+                    return known
+                while len(self._models) >= MODELS:  # before the new one: both may be too much
+                    self._models.popitem(last=False)
+            if named is not None:
+                name, revision, dtype, device = named
+                shown = name if name == "demo" else None  # of a folder its last part: results go to other people
+                lm = load_model(resolve_model(name), revision=revision, dtype=dtype, device=device, name=shown)
+            else:
+                assert given is not None
+                lm = wrap_model(given.model, given.tokenizer)
+            found = LiveModel(lm)
+            with self._lock:
+                self._models[key] = found
+        return found
+
+    def _named(self, subject: Subject, extraction: ExtractionRecord | None) -> tuple[str, str | None, str, str]:
+        """Name, revision, number format and device of the model to load."""
+        if extraction is not None:
+            config = extraction.config
+            device = str(config.get("device") or "auto")
+            return (
+                extraction.model, config.get("model_revision"), str(config.get("model_dtype") or "float32"),
+                device_here(self._workspace, device),
+            )  # fmt: skip
+        if subject.model is None:
+            raise ConfigError(
+                f"It is not known which model {subject.name} was trained on.", where="model",
+                hint="Give it: model=model, tokenizer=tokenizer.",
+            )
+        return subject.model, subject.revision, subject.dtype, device_here(self._workspace, subject.device)
+
+    def _used(self) -> None:
+        """Start waiting for idleness anew."""
+        timer = threading.Timer(IDLE_SECONDS, self.forget)
+        timer.daemon = True
+        with self._lock:
+            before, self._timer = self._timer, timer
+        if before is not None:
+            before.cancel()
+        timer.start()
+
+
+def _bytes_of(sae: SAE) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in sae.state_dict().values())
+
+
+def _named(device: str) -> str:
+    """As lanes name devices."""
+    return "cuda:0" if device == "cuda" else device

@@ -1,0 +1,204 @@
+"""Steering settings with a name, each a JSON file in the workspace."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from saewidgets.config import SteeringConfig
+from saewidgets.config.names import storable
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError, StorageError
+from saewidgets.records import Records, SAERecord
+
+if TYPE_CHECKING:
+    from saewidgets.steering import PresetSAE, SteeringPreset
+    from saewidgets.workspace.workspace import Workspace
+
+FOLDER = "presets/steering"
+MAX_NAME = 120
+_MOST = 1000  # files that a list reads
+_HINT = "List them with ws.steering.presets.list()."
+
+
+@dataclass(frozen=True, slots=True)
+class PresetRecord:
+    """A preset as the list shows it.
+
+    Attributes:
+        name: what it is called.
+        features: how many it has.
+        saes: names of their SAEs.
+        prompt: its text.
+        saved_at: Unix time.
+        path: its file.
+        problem: why it cannot be loaded, as a sentence; ``""`` if it can. Then its file's name stands for its name.
+    """
+
+    name: str
+    features: int
+    saes: tuple[str, ...]
+    prompt: str
+    saved_at: float
+    path: str
+    problem: str = ""
+
+
+class Presets:
+    """The steering presets of a workspace. What is in their files is checked whenever it is read."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._folder = workspace.folder / FOLDER
+
+    def save(self, name: str, config: SteeringConfig, *, replace: bool = False) -> PresetRecord:
+        """Keep `config` under a name: settings and the ids of its SAEs, no weights and no paths.
+
+        Raises:
+            ConfigError: the name is empty or too long, or features name no SAE.
+            NotFoundError: there is no SAE that a feature names.
+            StateError: there is a preset of this name, and `replace` is not set.
+            StorageError: it cannot be written.
+        """
+        # Torch: seconds to import.
+        from saewidgets.steering import SteeringPreset, save_preset
+
+        name = _checked(name)
+        path = self._path(name)
+        if path.exists() and not replace:
+            raise StateError(f"There is a preset {name!r}.", where="name", hint="Choose another name, or replace it.")
+        if any(feature.sae is None for feature in config.features):
+            raise ConfigError("A feature does not say which SAE it belongs to.", where="features", hint="Set its sae.")
+        ids = dict.fromkeys(feature.sae for feature in config.features if feature.sae is not None)
+        saes = tuple(_preset_sae(self._workspace.saes.get(sae_id)) for sae_id in ids)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"The folder of the presets cannot be made: {error.strerror or error}.", where=str(self._folder),
+                hint="Check the permissions of the workspace.",
+            ) from error
+        save_preset(SteeringPreset(name=name, saes=saes, config=config), path)
+        return self._read(path)
+
+    def list(self) -> Records[PresetRecord]:
+        """All presets, newest first; damaged ones say so in `problem`."""
+        found = sorted(self._files(), key=lambda path: -_time(path))[:_MOST]
+        return Records([self._read(path) for path in found])
+
+    def count(self) -> int:
+        """How many there are; no file is read."""
+        return sum(1 for _ in self._files())
+
+    def load(self, name: str) -> SteeringConfig:
+        """The settings of a preset, with the ids that its SAEs have in this workspace.
+
+        An SAE with another id counts as the same if its name, hook point and width are.
+
+        Raises:
+            NotFoundError: there is no such preset, or one of its SAEs is not in the library.
+            FormatError: the file is damaged; the message names the field.
+        """
+        preset = self._preset(self._find(name))
+        ids = {sae.id: self._here(sae) for sae in preset.saes}
+        only = next(iter(ids.values())) if len(ids) == 1 else None
+        features = [
+            feature.model_dump() | {"sae": ids[feature.sae] if feature.sae is not None else only}
+            for feature in preset.config.features
+        ]
+        return preset.config.replace(features=features)
+
+    def delete(self, name: str) -> None:
+        """Remove a preset. Raises `NotFoundError` if there is none of this name."""
+        path = self._find(name)
+        try:
+            path.unlink()
+        except OSError as error:
+            raise StorageError(
+                f"The preset cannot be deleted: {error.strerror or error}.", where=str(path),
+                hint="Check the permissions of the workspace.",
+            ) from error
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _files(self) -> Iterable[Path]:
+        if not self._folder.is_dir():
+            return ()
+        return (path for path in self._folder.glob("*.json") if path.is_file() and not path.is_symlink())
+
+    def _path(self, name: str) -> Path:
+        """A name of any characters as the name of a file: readable, and unlike that of any other name."""
+        readable = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
+        digest = hashlib.sha256(name.encode()).hexdigest()[:10]
+        return self._folder / f"{readable or 'preset'}-{digest}.json"
+
+    def _find(self, name: str) -> Path:
+        name = _checked(name)
+        path = self._path(name)
+        if path.is_file() and not path.is_symlink():
+            return path
+        # A file that somebody put there goes by the name inside, a damaged one by its own.
+        for record in self.list():
+            if record.name == name:
+                return Path(record.path)
+        raise NotFoundError(f"There is no preset {name!r}.", where="name", hint=_HINT)
+
+    def _preset(self, path: Path) -> SteeringPreset:
+        from saewidgets.steering import load_preset  # torch: seconds to import
+
+        return load_preset(path)
+
+    def _read(self, path: Path) -> PresetRecord:
+        try:
+            preset = self._preset(path)
+        except (FormatError, NotFoundError) as error:
+            return PresetRecord(path.stem, 0, (), "", _time(path), str(path), problem=error.what)
+        config = preset.config
+        names = tuple(sae.name or sae.id for sae in preset.saes)
+        return PresetRecord(preset.name, len(config.features), names, config.prompt, _time(path), str(path))
+
+    def _here(self, sae: PresetSAE) -> str:
+        try:
+            return self._workspace.saes.get(sae.id).id
+        except NotFoundError:
+            same = [
+                record for record in self._workspace.saes.list()
+                if (record.name, record.hook_name, record.d_sae) == (sae.name, sae.hook_name, sae.d_sae)
+            ]  # fmt: skip
+        if len(same) == 1:
+            return same[0].id
+        place = " ".join(filter(None, [sae.model, sae.hook_name]))
+        raise NotFoundError(
+            f"The preset needs the SAE {sae.name or sae.id}{f' ({place})' if place else ''}, which is not in this "
+            "workspace.",
+            where=sae.id, hint="Add it to the library, then load the preset again.",
+        )
+
+
+def _preset_sae(record: SAERecord) -> PresetSAE:
+    from saewidgets.steering import PresetSAE  # torch: seconds to import
+
+    return PresetSAE(
+        id=record.id, name=record.name, model=record.model, hook_name=record.hook_name, d_sae=record.d_sae
+    )
+
+
+def _checked(name: str) -> str:
+    text = storable(name).strip() if isinstance(name, str) else ""
+    if not text or len(text) > MAX_NAME:
+        raise ConfigError(
+            "A preset needs a name." if not text else f"A name has at most {MAX_NAME} characters.", where="name",
+            hint="Enter a name such as ships and money.",
+        )
+    return text
+
+
+def _time(path: Path) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:  # deleted meanwhile
+        return 0.0

@@ -1,0 +1,350 @@
+"""`ws.steering` and what `ws.steer` does: ids become SAEs, the work shares the device with whoever runs there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from saewidgets.config import SteeringConfig, SteeringFeature
+from saewidgets.errors import ConfigError, StateError
+from saewidgets.jobs import compute_lane
+from saewidgets.records import SAERecord
+from saewidgets.workspace.held import canonical, take
+from saewidgets.workspace.steering.chosen import Named, named
+from saewidgets.workspace.steering.loading import Loader
+from saewidgets.workspace.steering.maxima import Maxima, Maximum, needed
+from saewidgets.workspace.steering.presets import Presets
+
+if TYPE_CHECKING:
+    from saewidgets.lm import LoadedModel
+    from saewidgets.steering import Steering as Attached
+    from saewidgets.steering import SteeringResult, SteeringSource, TokenEvent
+    from saewidgets.workspace.workspace import Workspace
+
+T = TypeVar("T")
+SLICE = 0.03
+"""Seconds of work between two batches of a job: one token where a token takes longer, a few where it is quick."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptToken:
+    """A token of a prompt: its text, and whether it is BOS, which is left alone unless it is chosen."""
+
+    id: int
+    piece: str
+    is_bos: bool
+
+
+class Steering:
+    """Steering in a workspace. Features name their SAE by its id, a beginning of it, or its name; a
+    training stands for the SAE that was imported from it.
+
+    Attributes:
+        presets: settings that were saved.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._loader = Loader(workspace)
+        self._maxima = Maxima(workspace)
+        self.presets = Presets(workspace)
+
+    # ------------------------------------------------------------------------------------------------ generate
+
+    def steer(
+        self, model: Any, features: Sequence[Any], prompt: str, *, sae: str | None = None, tokenizer: Any = None,
+        swept: int = 0, stop: Callable[[], bool] | None = None, on_token: Callable[[TokenEvent], None] | None = None,
+        **settings: Any,
+    ) -> SteeringResult:
+        """See `Workspace.steer`."""
+        if unknown := sorted(settings.keys() - SteeringConfig.model_fields.keys()):
+            raise ConfigError(
+                f"There is no setting {unknown[0]!r}.", where=unknown[0],
+                hint=f"There is {', '.join(sorted(SteeringConfig.model_fields.keys() - {'features', 'prompt'}))}.",
+            )
+        if not isinstance(prompt, str):
+            raise ConfigError(f"The prompt is a {type(prompt).__name__}.", where="prompt", hint="Give a text.")
+        config = SteeringConfig(prompt=prompt, **settings)
+        found = named(features, sae)
+        return self._run(
+            found, config, model=model, tokenizer=tokenizer, steered=True, swept=swept, stop=stop, on_token=on_token,
+            on_phase=None,
+        )
+
+    def run(
+        self,
+        config: SteeringConfig,
+        *,
+        model: Any = None,
+        tokenizer: Any = None,
+        steered: bool = True,
+        swept: int = 0,
+        stop: Callable[[], bool] | None = None,
+        on_token: Callable[[TokenEvent], None] | None = None,
+        on_phase: Callable[[str], None] | None = None,
+    ) -> SteeringResult:
+        """Baseline, steered text and sweep as `config` says; see `Workspace.steer`.
+
+        Args:
+            config: every feature names its SAE.
+            model, tokenizer: as in `Workspace.steer`.
+            steered: False writes the baseline and the sweep only.
+            swept: which feature ``config.strengths`` are for.
+            stop, on_token: see `saewidgets.steering.steer`. They are called from a background thread, between two
+                batches of a job: they must be quick.
+            on_phase: told what is being done: ``"loading"``, ``"measuring"``, ``"writing"``.
+        """
+        return self._run(
+            named(config.features, None), config, model=model, tokenizer=tokenizer, steered=steered, swept=swept,
+            stop=stop, on_token=on_token, on_phase=on_phase,
+        )
+
+    def _run(
+        self, found: Sequence[Named], config: SteeringConfig, *, model: Any, tokenizer: Any, steered: bool, swept: int,
+        stop: Callable[[], bool] | None, on_token: Callable[[TokenEvent], None] | None,
+        on_phase: Callable[[str], None] | None,
+    ) -> SteeringResult:
+        from saewidgets.steering import steps  # torch: seconds to import
+
+        records = self._records(found)
+        _tell(on_phase, "loading")
+        lm = self._model(records, model, tokenizer)
+        sources = self._sources(records, str(lm.device))
+        _tell(on_phase, "measuring")
+        features = self._complete(found, records, sources, lambda: lm)
+        settings = {name: getattr(config, name) for name in type(config).model_fields if name != "features"}
+        _tell(on_phase, "writing")
+        work = steps(
+            lm, sources, features, settings.pop("prompt"), steered=steered, swept=swept, stop=stop, on_token=on_token,
+            **settings,
+        )
+        while True:
+            done = self._between(lm, partial(_advance, work))
+            if done is not None:
+                return done[0]
+
+    def tokens(self, sae_id: str, prompt: str, *, prepend_bos: bool = True) -> list[PromptToken]:
+        """The tokens that positions count, of the model of an SAE.
+
+        Raises:
+            ConfigError: the prompt is empty.
+            StateError, NotFoundError: there is no such SAE, or its model cannot be loaded.
+        """
+        # Torch: seconds to import.
+        from saewidgets.lm import TokenText, special_tokens
+        from saewidgets.steering.prompt import prompt_ids
+
+        lm = self._loader.model_of(self.record(sae_id))
+        ids = prompt_ids(lm, prompt, prepend_bos)
+        bos = special_tokens(lm.tokenizer).bos
+        pieces = TokenText(lm.tokenizer).pieces(ids)
+        return [PromptToken(token, piece, token == bos) for token, piece in zip(ids, pieces, strict=True)]
+
+    def probe(self, config: SteeringConfig) -> float | None:
+        """Mean ‖Δ‖/‖h‖ over the tokens of the prompt that `config` steers: one forward.
+
+        None where it steers none, or where the answer would need work first: a model that is not in memory, a largest
+        activation that is not known.
+        """
+        # Torch: seconds to import.
+        from saewidgets.lm import evaluating
+        from saewidgets.steering import choose
+        from saewidgets.steering.decoder import Decoder
+        from saewidgets.steering.prompt import prompt_ids
+        from saewidgets.steering.steered import Steering as Attached
+
+        found = named(config.features, None)
+        records = self._records(found)
+        if not found or not config.prompt or config.positions == "generated":
+            return None
+        if not all(self._loader.has(record) for record in records.values()):
+            return None
+        for each in found:
+            record = records[each.sae]
+            if each.mode == "add_max" and each.a_max is None and not self._maxima.known(record, [each.index]):
+                return None
+        lm = self._loader.model_of(next(iter(records.values())))
+        ids = prompt_ids(lm, config.prompt, config.prepend_bos)
+        chosen = config.positions if isinstance(config.positions, tuple) else (0,)
+        if chosen[-1] >= len(ids) or (lm.context is not None and len(ids) > lm.context):
+            return None  # what is wrong is said when it is generated
+        sources = self._sources(records, str(lm.device))
+        features = self._complete(found, records, sources, lambda: lm)
+        steering = Attached(
+            lm, choose(features, sources), positions=config.positions, steer_bos=config.steer_bos,
+            prompt_tokens=len(ids),
+        )  # fmt: skip
+
+        def forward() -> float | None:
+            with evaluating(lm.model), steering.attached():
+                Decoder(lm)(ids)
+            return steering.change_ratio
+
+        return 0.0 if steering.changes_nothing else self._between(lm, forward)
+
+    def maximum(self, sae_id: str, index: int) -> Maximum:
+        """The largest activation of a feature, from the newest extraction of its SAE, else estimated (seconds).
+
+        Raises:
+            ConfigError: the SAE has no such feature.
+            NotFoundError, StateError: there is no such SAE, or its model cannot be loaded.
+        """
+        record = self.record(sae_id)
+        check_index(record, index)
+        measured = self._maxima.measured(record, [index])
+        if index in measured:
+            return measured[index]
+        lm = self._loader.model_of(record)
+        source = self._loader.source(record, str(lm.device))
+        return self._maxima.find(record, [index], source, lambda: lm, self._between)[index]
+
+    def resolve(self, features: Sequence[Any], sae: str | None = None) -> list[tuple[SAERecord, Named]]:
+        """Features as `Workspace.steer` takes them, each with its SAE; nothing is loaded.
+
+        Raises:
+            ConfigError, NotFoundError: a feature is not one, or its SAE is not there.
+        """
+        found = named(features, sae)
+        records = self._records(found)
+        return [(records[each.sae], each) for each in found]
+
+    def record(self, wanted: str) -> SAERecord:
+        """The SAE of an id, a beginning of one or a name; of a training the SAE that was imported from it.
+
+        Raises:
+            NotFoundError: there is none.
+            StateError: it is a training that is not in the library.
+        """
+        if not wanted.startswith("train_"):
+            return self._workspace.saes.find(wanted)
+        run = self._workspace.trainings.get(wanted)
+        sae_id = self._workspace.catalog.extractions.origin(run.id).sae_id
+        if sae_id is None:
+            raise StateError(
+                f"The SAE of {run.record.name} is not in the library.", where=run.id,
+                hint="Press Import to SAEs on its card, or call run.import_to_saes().",
+            )
+        return self._workspace.saes.get(sae_id)
+
+    def is_loaded(self, sae_id: str) -> bool:
+        """Whether the model of an SAE is in memory."""
+        return self._loader.has(self.record(sae_id))
+
+    def unload(self) -> None:
+        """Let go of the language model and the SAEs that were loaded, also those of live readings."""
+        self._loader.forget()
+
+    # ------------------------------------------------------------------------------------------------ attach
+
+    @contextmanager
+    def attached(
+        self, model: Any, features: Sequence[Any], *, sae: str | None = None, tokenizer: Any = None, **settings: Any
+    ) -> Iterator[Attached]:
+        """Steer `model` inside a ``with`` block; see `Workspace.steered`."""
+        # Torch: seconds to import.
+        from saewidgets.lm import LoadedModel, input_device, wrap_model
+        from saewidgets.steering import steered
+
+        found = named(features, sae)
+        records = self._records(found)
+        if model is None or isinstance(model, str | LoadedModel):
+            model = self._model(records, model, tokenizer)
+            device = model.device
+        else:
+            device = input_device(model)
+        sources = self._sources(records, str(device))
+
+        def read_with() -> LoadedModel:  # its text is only read where a largest activation has to be estimated
+            if isinstance(model, LoadedModel):
+                return model
+            return wrap_model(model, tokenizer or self._loader.tokenizer_of(next(iter(records.values()))))
+
+        complete = self._complete(found, records, sources, read_with)
+        with steered(model, complete, sae=sources, tokenizer=tokenizer, **settings) as steering:
+            yield steering
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _sources(self, records: Mapping[str, SAERecord], device: str) -> dict[str, SteeringSource]:
+        return {record.id: self._loader.source(record, device) for record in records.values()}
+
+    def _complete(
+        self, found: Sequence[Named], records: Mapping[str, SAERecord], sources: Mapping[str, SteeringSource],
+        model: Callable[[], LoadedModel],
+    ) -> list[SteeringFeature]:
+        """The features with the ids of their SAEs and their largest activations."""
+        largest: dict[tuple[str, int], float] = {}
+        for record in {each.id: each for each in records.values()}.values():
+            asked = [each.index for each in found if each.needs_maximum and records[each.sae].id == record.id]
+            known = self._maxima.find(record, asked, sources[record.id], model, self._between)
+            largest |= {(record.id, index): needed(known[index], record.name, index) for index in asked}
+        return [each.feature(records[each.sae].id, largest) for each in found]
+
+    def _records(self, found: Sequence[Named]) -> dict[str, SAERecord]:
+        """By what the features call them; every feature is there."""
+        records = {name: self.record(name) for name in dict.fromkeys(each.sae for each in found)}
+        for number, each in enumerate(found):
+            check_index(records[each.sae], each.index, f"features.{number}.index")
+        return records
+
+    def _model(self, records: dict[str, SAERecord], model: Any, tokenizer: Any) -> LoadedModel:
+        # Torch: seconds to import.
+        from saewidgets.lm import LoadedModel, wrap_model
+
+        if isinstance(model, LoadedModel):
+            return model
+        if isinstance(model, str):
+            return self._loader.named(model)
+        if model is not None:
+            held = take(model, tokenizer)
+            assert held is not None
+            return wrap_model(held.model, held.tokenizer)
+        if not records:
+            raise ConfigError(
+                "Without a feature the model is not known.", where="features",
+                hint="Give a feature such as (sae_id, 7451, 2.0), or the model.",
+            )
+        saes = list(records.values())
+        first = saes[0]
+        if not all(self._loader.shares_model(first, each) for each in saes[1:]):
+            names = ", ".join(f"{each.name} ({each.model or 'unknown'})" for each in saes)
+            raise ConfigError(
+                f"The SAEs were made for different models: {names}.", where="features",
+                hint="Choose features of SAEs of one model.",
+            )
+        return self._loader.model_of(first)
+
+    def _between(self, lm: LoadedModel, fn: Callable[[], T]) -> T:
+        """Run `fn` on the model's device between the batches of the job that runs there."""
+        lane = compute_lane(self._workspace.settings.host, canonical(str(lm.device)))
+        return self._workspace.manager.run_between(lane, fn).result()
+
+
+def _tell(on_phase: Callable[[str], None] | None, phase: str) -> None:
+    if on_phase is not None:
+        on_phase(phase)
+
+
+def _advance(work: Any) -> tuple[SteeringResult] | None:
+    """A slice of the work; the result once it is all done."""
+    end = time.perf_counter() + SLICE
+    while True:
+        try:
+            next(work)
+        except StopIteration as stopped:
+            return (stopped.value,)
+        if time.perf_counter() >= end:
+            return None
+
+
+def check_index(record: SAERecord, index: int, where: str = "index") -> None:
+    """Raise `ConfigError` unless the SAE has this feature."""
+    if not 0 <= index < record.d_sae:
+        raise ConfigError(
+            f"There is no feature {index}: {record.name} has {record.d_sae:,}.", where=where,
+            hint=f"Enter one from 0 to {record.d_sae - 1}.",
+        )

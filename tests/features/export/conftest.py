@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from transformers import AutoTokenizer
+
+from saewidgets.features.export import Effects, EffectsOf, TokenEffect
+from saewidgets.features.store.read import Store, open_store
+from saewidgets.sae import SAE, create_sae
+from tests.conftest import TINY_TEXT
+from tests.features.export.examples import EVIL, HOSTILE, D
+from tests.features.store.made import make_store, packed_text, sparse_latents
+
+
+@pytest.fixture
+def tokenizer(tiny_tokenizer_folder: Path) -> Any:
+    return AutoTokenizer.from_pretrained(tiny_tokenizer_folder)
+
+
+@pytest.fixture
+def store(tmp_path: Path, tokenizer: Any) -> Store:
+    """40 latents: 0 is dead, 1 fires everywhere."""
+    packed = packed_text(tokenizer, tmp_path / "tokens", TINY_TEXT)
+    latents = sparse_latents(packed.n_contexts * packed.context_size, D)
+    make_store(tmp_path / "ext", packed, tokenizer, latents, facts={"name": "tiny <b>SAE</b>"})
+    return open_store(tmp_path / "ext", tmp_path / "tokens")
+
+
+@pytest.fixture
+def hostile(store: Store) -> Store:
+    """The same text, but its commonest tokens are meant to break something."""
+    table = np.array(store["vocabulary"])
+    data = (store.folder / "vocabulary.bin").read_bytes()
+    pieces = {int(token): data[begin:end] for token, begin, end in table}
+    ids, counts = np.unique(store.packed.contexts(range(store.manifest.n_contexts)), return_counts=True)
+    common = [int(i) for i in ids[np.argsort(-counts)] if int(i) not in store.special_ids]
+    pieces |= {token: HOSTILE[place % len(HOSTILE)] for place, token in enumerate(common[:60])}
+    ends = np.cumsum([len(piece) for piece in pieces.values()])
+    starts = np.concatenate([[0], ends[:-1]])
+    np.save(store.folder / "vocabulary.npy", np.stack([list(pieces), starts, ends], axis=1).astype("<i8"))
+    (store.folder / "vocabulary.bin").write_bytes(b"".join(pieces.values()))
+    return open_store(store.folder, store.packed.folder.parent)
+
+
+@pytest.fixture
+def logits() -> EffectsOf:
+    def effects(index: int) -> Effects | None:
+        if index == 7:
+            return None
+        up = [TokenEffect(t, f" tok{t}", 2.0 - t / 10) for t in range(10)]
+        down = [TokenEffect(100, EVIL, -1.5), TokenEffect(101, "\0", -1.25)]
+        return Effects(up, down, [1, 5, 40, 10, 2], [-1.5, -0.75, 0.0, 0.75, 1.5, 2.25])
+
+    return effects
+
+
+@pytest.fixture
+def sae() -> SAE:
+    return create_sae("topk", d_in=8, d_sae=D, k=4)

@@ -1,0 +1,188 @@
+"""Files for Neuronpedia: held to the fields of its own tools, to a batch that the real converter wrote, and to what its
+importer does with the lines."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from saewidgets.errors import ConfigError, StorageError
+from saewidgets.features.export import EffectsOf, NeuronpediaTarget, export_neuronpedia, export_neuronpedia_batches
+from saewidgets.features.export import neuronpedia_schema as schema
+from saewidgets.features.store.page import feature_data
+from saewidgets.features.store.read import Store
+from saewidgets.sae import SAE
+from tests.features.export.examples import NOTES, D
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "sae_dashboard"
+NAMES = {"model_id": "gpt2-small", "sae_set": "res-tiny"}
+TARGET = NeuronpediaTarget("gpt2-small", "res-tiny", creator="A. Person", url="https://example.org", hf_path="a/b.pt")
+
+
+def strict(path: Path) -> Any:
+    """JSON without NaN, Infinity or doubled keys."""
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        assert len(dict(items)) == len(items)
+        return dict(items)
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    return json.loads(path.read_text("utf-8"), parse_constant=refuse, object_pairs_hook=pairs)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
+
+
+@pytest.mark.parametrize("name", ["jumprelu", "standard"])
+def test_the_schema_is_that_of_the_real_converter(name: str) -> None:
+    data = strict(GOLDEN / name / "batch-0.json")
+    for feature in data["features"]:
+        assert set(feature) == set(schema.BatchFeature.model_fields)
+        for activation in feature["activations"]:
+            activation["qualifying_token_index"] %= len(activation["tokens"])  # it is -1 for the token it leaves out
+            for key in ("dfa_values", "dfa_maxValue", "dfa_targetIndex"):
+                activation.pop(key, None)
+    batch = schema.Batch.model_validate(data)
+    assert set(data) == set(schema.Batch.model_fields)
+    assert [f.feature_index for f in batch.features] == [0, 3, 20]
+
+
+def test_batches(store: Store, logits: EffectsOf, sae: SAE, tmp_path: Path) -> None:
+    folder = export_neuronpedia_batches(
+        store, None, tmp_path / "np", **NAMES, logits=logits, sae=sae, dataset="tiny text", per_batch=16
+    )
+    assert sorted(p.name for p in folder.iterdir()) == ["batch-0.json", "batch-1.json", "batch-2.json"]
+    features = []
+    for number in range(3):
+        batch = schema.Batch.model_validate(strict(folder / f"batch-{number}.json"))
+        assert (batch.model_id, batch.layer, batch.sae_set, batch.sae_id_suffix) == ("gpt2-small", 1, "res-tiny", None)
+        features += batch.features
+    assert [f.feature_index for f in features] == list(range(D))
+    for feature in features:
+        data = feature_data(store, feature.feature_index)
+        assert feature.frac_nonzero == pytest.approx(data.density, rel=1e-4)
+        assert sum(feature.freq_hist_data_bar_heights) == data.fired
+        assert len(feature.activations) == sum(len(g.examples) for g in data.groups)
+        top = [a for a in feature.activations if a.bin_min == -1]
+        assert [a.values[a.qualifying_token_index] for a in top] == pytest.approx([e.value for e in data.top], rel=1e-4)
+        for activation, example in zip(top, data.top, strict=True):
+            assert "".join(activation.tokens) == "".join(example.pieces)
+            assert activation.bin_contains == -1
+        for activation in feature.activations[len(top) :]:
+            value = activation.values[activation.qualifying_token_index]
+            assert activation.bin_min < value <= activation.bin_max * 1.0001
+            assert 0 < activation.bin_contains <= 1
+        np.testing.assert_allclose(feature.vector, sae.W_dec.detach().numpy()[feature.feature_index], rtol=1e-6)
+        assert feature.neuron_alignment_indices[0] == int(np.argmax(feature.vector))
+    assert features[0].activations == []
+    assert features[0].frac_nonzero == 0
+    assert features[3].pos_values[0] == 2
+    assert features[3].neg_str[1] == "\ufffd"  # PostgreSQL has no null characters
+    assert features[7].pos_str == []
+
+
+def test_an_export_has_what_the_importer_reads(store: Store, logits: EffectsOf, sae: SAE, tmp_path: Path) -> None:
+    folder = export_neuronpedia(store, None, NOTES, tmp_path, TARGET, logits=logits, sae=sae, per_batch=25)
+    assert folder == tmp_path / "gpt2-small" / "1-res-tiny"
+    one = {"release": schema.Release, "model": schema.Model, "sourceset": schema.SourceSet, "source": schema.Source}
+    rows = {name: kind.model_validate(strict(folder / f"{name}.jsonl")) for name, kind in one.items()}
+    assert rows["source"].id == "1-res-tiny"  # type: ignore[attr-defined]
+    assert rows["sourceset"].releaseName == rows["release"].name  # type: ignore[attr-defined]
+    found: dict[str, list[dict[str, Any]]] = {}
+    kinds = {"features": schema.Neuron, "activations": schema.Activation, "explanations": schema.Explanation}
+    for name, kind in kinds.items():
+        files = sorted((folder / name).iterdir())
+        assert all(re.fullmatch(r"batch-\d+\.jsonl\.gz", file.name) for file in files)
+        for file in files:
+            batch = lines(file)
+            assert {tuple(row) for row in batch} == {tuple(batch[0])}  # columns are those of the first line
+            for row in batch:
+                kind.model_validate(row)
+                assert row["layer"] == "1-res-tiny"
+            found[name] = found.get(name, []) + batch
+    assert [row["index"] for row in found["features"]] == [str(i) for i in range(D)]
+    assert len({row["id"] for row in found["activations"]}) == len(found["activations"])
+    assert {row["index"]: row["description"] for row in found["explanations"]} == {
+        str(i): note.label for i, note in NOTES.items() if i < D
+    }
+    for row in found["activations"]:
+        assert row["maxValue"] == max(row["values"]) == row["values"][row["maxValueTokenIndex"]]
+    largest = {row["index"]: row["maxActApprox"] for row in found["features"]}
+    assert largest["5"] == pytest.approx(float(store.max[5]), rel=1e-4)
+    assert found["features"][5]["hookName"] == "blocks.1.hook_resid_post"
+    assert found["features"][5]["vectorDefaultSteerStrength"] == largest["5"]
+
+
+def test_exporting_again_gives_the_same_ids_and_keeps_other_sources(store: Store, tmp_path: Path) -> None:
+    first = export_neuronpedia(store, [3, 5], None, tmp_path, TARGET)
+    before = [row["id"] for row in lines(first / "activations" / "batch-0.jsonl.gz")]
+    other = export_neuronpedia(store, [3], None, tmp_path, NeuronpediaTarget("gpt2-small", "res-tiny", suffix="l0-9"))
+    assert other.name == "1-res-tiny__l0-9"
+    again = export_neuronpedia(store, [3, 5], NOTES, tmp_path, TARGET)
+    assert [row["id"] for row in lines(again / "activations" / "batch-0.jsonl.gz")] == before
+    assert sorted(p.name for p in again.parent.iterdir()) == ["1-res-tiny", "1-res-tiny__l0-9"]
+    assert not (first / "explanations" / "batch-1.jsonl.gz").exists()
+    assert "vector" in lines(first / "features" / "batch-0.jsonl.gz")[0]
+
+
+def test_hostile_tokens_reach_the_database_as_text(hostile: Store, tmp_path: Path) -> None:
+    target = replace(TARGET, creator="A\ud800\0", dataset="\udfff", set_description='"}\n{"id": 1}')
+    folder = export_neuronpedia(hostile, range(D), NOTES, tmp_path, target)
+    for file in folder.glob("*.jsonl"):
+        assert len(file.read_text("utf-8").splitlines()) == 1
+    for file in folder.rglob("*.gz"):
+        text = gzip.decompress(file.read_bytes()).decode("utf-8")
+        assert "\\u0000" not in text
+        assert not re.search(r"\\ud[89a-f]", text)
+    tokens = {t for row in lines(folder / "activations" / "batch-0.jsonl.gz") for t in row["tokens"]}
+    assert any("onerror" in token for token in tokens)
+
+
+def test_nan_is_never_written() -> None:
+    good: dict[str, Any] = {
+        "bin_min": 0.0, "bin_max": 1.0, "bin_contains": 0.1, "tokens": ["a"], "values": [1.0],
+        "qualifying_token_index": 0,
+    }  # fmt: skip
+    schema.BatchActivation.model_validate(good)
+    for wrong in ({"values": [math.nan]}, {"bin_max": math.inf}, {"tokens": ["a", "b"]}, {"more": 1},
+                  {"qualifying_token_index": 1}):  # fmt: skip
+        with pytest.raises(ValidationError):
+            schema.BatchActivation.model_validate(good | wrong)
+
+
+def test_names_that_neuronpedia_refuses(store: Store, tmp_path: Path) -> None:
+    for names in ({"model_id": "GPT 2"}, {"model_id": "../up"}, {"sae_set": "a__b"}, {"sae_set": ""}):
+        with pytest.raises(ConfigError, match="Neuronpedia"):
+            export_neuronpedia_batches(store, [1], tmp_path / "np", **(NAMES | names))
+    for suffix in ("../../up", "a/b", "a__b"):
+        with pytest.raises(ConfigError, match="Neuronpedia"):
+            export_neuronpedia(store, [1], None, tmp_path, NeuronpediaTarget("gpt2-small", "res", suffix=suffix))
+        with pytest.raises(ConfigError, match="Neuronpedia"):
+            export_neuronpedia_batches(store, [1], tmp_path / "np", **NAMES, sae_id_suffix=suffix)
+    assert [p.name for p in tmp_path.iterdir() if p.name not in ("tokens", "ext")] == []
+
+
+def test_another_sae_and_a_folder_of_something_else(store: Store, sae: SAE, tmp_path: Path) -> None:
+    from saewidgets.sae import create_sae
+
+    with pytest.raises(ConfigError, match="extraction is of one with 40"):
+        export_neuronpedia_batches(store, [1], tmp_path / "np", **NAMES, sae=create_sae("topk", d_in=8, d_sae=41, k=4))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("years of work")
+    with pytest.raises(StorageError, match=r"thesis\.tex"):
+        export_neuronpedia_batches(store, [1], tmp_path / "full", **NAMES)
+    export_neuronpedia_batches(store, None, tmp_path / "np", **NAMES, per_batch=20)
+    export_neuronpedia_batches(store, [1], tmp_path / "np", **NAMES)
+    assert [p.name for p in (tmp_path / "np").iterdir()] == ["batch-0.json"]

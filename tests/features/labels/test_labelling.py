@@ -1,0 +1,288 @@
+"""Many labels: planned exactly, asked at once, resumed, bounded, interrupted; errors stay with their latent."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saewidgets.errors import ConfigError
+from saewidgets.events import Interruption, NullControl, Progress, Request
+from saewidgets.features.labels import (
+    TOKENS,
+    Example,
+    FeatureEvidence,
+    Journal,
+    Label,
+    LabelOptions,
+    Message,
+    MissingKeyError,
+    Price,
+    Reply,
+    echo,
+    label_features,
+    offline,
+    plan,
+)
+from tests.features.labels.examples import Fixed
+
+WORDS = ("king", "queen", "", "whale", "ship")
+
+
+def named(messages: list[Message]) -> str:
+    """Answers with the marked word, as a good model would."""
+    word = re.search(r"<< (\w+)>>", messages[-1]["content"])
+    assert word is not None
+    return f"[EXPLANATION]: the word {word[1]}"
+
+
+def test_every_live_latent_gets_its_label() -> None:
+    seen: list[Progress] = []
+    run = label_features(range(5), named, Fixed(*WORDS), progress=seen.append)
+    assert [(x.index, x.text) for x in run.labels] == [(i, f"the word {w}") for i, w in enumerate(WORDS) if w]
+    assert run.dead == [2]
+    assert (run.failures, run.left, run.stopped, run.cost) == ([], [], None, None)
+    assert {(x.source, x.method, x.model) for x in run.labels} == {("auto", "examples, mixed", "named")}
+    assert [p.done for p in seen] == [1, 2, 3, 4, 5]
+    assert seen[-1].total == 5
+    assert str(run) == "4 labelled, 1 dead"
+
+
+def test_the_plan_is_what_is_asked() -> None:
+    llm = echo("[EXPLANATION]: a word")
+    dry = plan(range(5), llm, Fixed(*WORDS), price=Price(1.0, 2.0), first=10)
+    assert llm.seen == []
+    assert (dry.n_questions, dry.dead, dry.same, dict(dry.broken)) == (4, (2,), (), {})
+    assert dry.cost == pytest.approx((dry.tokens_in * 1.0 + 400 * 2.0) / 1e6)
+    run = label_features(range(5), llm, Fixed(*WORDS), concurrency=1)
+    assert [list(q.messages) for q in dry.first] == llm.seen
+    assert [q.prompt_hash for q in dry.first] == [x.prompt_hash for x in run.labels]
+    assert run.tokens_in == dry.tokens_in
+    assert "<< king>>" in str(dry)
+    again = plan(range(5), llm, Fixed(*WORDS), existing=run.labels)
+    assert (again.n_questions, again.same, again.tokens_in) == (0, (0, 1, 3, 4), 0)
+    other = plan(range(5), llm, Fixed(*WORDS), existing=run.labels, options=LabelOptions(n_examples=3))
+    assert other.n_questions == 4
+
+
+def test_a_user_label_is_no_reason_to_skip() -> None:
+    dry = plan([0], named, Fixed("king"), existing=[Label(0, "mine")])
+    assert dry.n_questions == 1
+
+
+@pytest.mark.parametrize("kind", ["coroutine function", "callable object", "function of a coroutine"])
+def test_coroutines_run_side_by_side(kind: str) -> None:
+    under_way, most = 0, 0
+
+    async def answer(messages: list[Message]) -> str:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.05)
+        under_way -= 1
+        return named(messages)
+
+    class Client:
+        async def __call__(self, messages: list[Message]) -> str:
+            return await answer(messages)
+
+    def later(messages: list[Message]) -> Any:
+        return answer(messages)
+
+    llm = {"coroutine function": answer, "callable object": Client(), "function of a coroutine": later}[kind]
+    run = label_features(range(8), llm, Fixed(*["king"] * 8), concurrency=4)
+    assert len(run.labels) == 8
+    assert 2 <= most <= 4
+
+
+def test_threads_are_as_many_as_asked_for() -> None:
+    barrier = threading.Barrier(3, timeout=10)
+
+    def answer(messages: list[Message]) -> str:
+        barrier.wait()
+        return named(messages)
+
+    assert len(label_features(range(6), answer, Fixed(*["king"] * 6), concurrency=3).labels) == 6
+
+
+def test_failures_stay_with_their_latent_and_are_asked_again(tmp_path: Path) -> None:
+    def answer(messages: list[Message]) -> str:
+        if "queen" in messages[-1]["content"]:
+            raise ValueError("bad Bearer abcdef123 \ud800")
+        return "no tag" if "whale" in messages[-1]["content"] else named(messages)
+
+    journal = Journal(tmp_path / "labels.jsonl")
+    run = label_features(range(5), answer, Fixed(*WORDS), journal=journal)
+    assert [x.index for x in run.labels] == [0, 4]
+    errors = {x.index: x.error for x in run.failures}
+    assert errors[1] == "ValueError: bad … ?"
+    assert "EXPLANATION" in errors[3]
+    fixed = label_features(range(5), named, Fixed(*WORDS), journal=journal, model="answer")
+    assert [x.index for x in fixed.labels] == [1, 3]
+    assert fixed.same == [0, 4]
+
+
+def test_broken_examples_are_a_failure_of_their_latent() -> None:
+    class Broken(Fixed):
+        def of(self, index: int) -> FeatureEvidence:
+            if index == 1:
+                Example((" a",), (float("inf"),), 0)
+            return super().of(index)
+
+    run = label_features(range(3), named, Broken("king", "queen", "ship"))
+    assert [x.index for x in run.labels] == [0, 2]
+    assert "finite" in run.failures[0].error
+    missing = label_features([0, 9], named, Fixed("king"))
+    assert "There is no latent 9." in missing.failures[0].error
+
+
+def test_an_interrupted_run_goes_on_where_it_ended(tmp_path: Path) -> None:
+    words = [f"word{i}" for i in range(30)]
+    journal = Journal(tmp_path / "folder" / "labels.jsonl")
+
+    class Later(NullControl):
+        def check(self) -> None:
+            if len(done) >= 10:
+                raise Interruption(Request.PAUSE)
+
+    done: list[Label] = []
+    with pytest.raises(Interruption):
+        label_features(range(30), named, Fixed(*words), journal=journal, control=Later(), on_label=done.append)
+    time.sleep(0.2)  # answers that were on their way
+    before = len(journal.labels())
+    assert 10 <= before < 30
+    llm = echo(named)
+    run = label_features(range(30), llm, Fixed(*words), journal=journal, model="named")
+    assert len(run.same) == before
+    assert len(llm.seen) == 30 - before
+    whole = {x.index: x.text for x in journal.labels()}
+    assert whole == {i: f"the word {w}" for i, w in enumerate(words)}
+
+
+def test_an_interruption_does_not_wait_for_a_slow_model() -> None:
+    release = threading.Event()
+
+    class Now(NullControl):
+        def check(self) -> None:
+            if begun.is_set():
+                raise Interruption(Request.CANCEL)
+
+    begun = threading.Event()
+
+    def slow(messages: list[Message]) -> str:
+        begun.set()
+        release.wait(20)
+        return named(messages)
+
+    async def sleeping(messages: list[Message]) -> str:
+        begun.set()
+        try:
+            await asyncio.sleep(20)
+        finally:
+            ended.set()
+        return ""
+
+    for llm, ended in ((slow, release), (sleeping, threading.Event())):
+        begun.clear()
+        start = time.monotonic()
+        with pytest.raises(Interruption):
+            label_features(range(5), llm, Fixed(*["king"] * 5), control=Now())
+        assert time.monotonic() - start < 5
+        if llm is sleeping:
+            assert ended.wait(5), "the coroutine was not cancelled"
+    release.set()
+
+
+def test_the_cost_stays_below_its_limit() -> None:
+    def costly(messages: list[Message]) -> str:
+        return Reply(named(messages), 1000, 100)
+
+    price = Price(10.0, 0.0)
+    run = label_features(range(20), costly, Fixed(*["king"] * 20), price=price, max_cost=0.05, concurrency=3)
+    assert run.stopped == "max_cost"
+    assert run.cost is not None
+    assert run.cost == pytest.approx(price.of(run.tokens_in, run.tokens_out))
+    assert run.tokens_in == 1000 * len(run.labels)
+    assert 1 <= len(run.labels) <= 7
+    assert len(run.labels) + len(run.left) == 20
+    nothing = label_features(range(3), costly, Fixed(*["king"] * 3), price=price, max_cost=0.0)
+    assert (nothing.labels, nothing.left) == ([], [0, 1, 2])
+    with pytest.raises(ConfigError, match="price"):
+        label_features([0], costly, Fixed("king"), max_cost=1.0)
+    with pytest.raises(ConfigError, match="not a price"):
+        Price(-1, 0)
+
+
+def test_estimates_hold_the_limit_where_usage_is_not_told() -> None:
+    llm, price = echo("[EXPLANATION]: " + "a" * 385), Price(1.0, 1.0)
+    one = plan([0], llm, Fixed("king"), price=price)
+    assert one.cost is not None
+    run = label_features(range(20), llm, Fixed(*["king"] * 20), price=price, max_cost=one.cost * 5.5, concurrency=8)
+    assert len(run.labels) == 5
+    assert run.cost is not None
+    assert run.cost <= one.cost * 5.5
+
+
+def test_a_key_that_is_missing_ends_it_at_once() -> None:
+    asked = []
+
+    def keyless(messages: list[Message]) -> str:
+        asked.append(1)
+        raise MissingKeyError("There is no key.", where="KEY")
+
+    with pytest.raises(MissingKeyError):
+        label_features(range(50), keyless, Fixed(*["king"] * 50), concurrency=2)
+    assert len(asked) <= 4
+
+
+def test_a_server_that_fails_all_the_time_ends_it() -> None:
+    def down(messages: list[Message]) -> str:
+        raise ConnectionError("down")
+
+    run = label_features(range(100), down, Fixed(*["king"] * 100), max_failures=5, concurrency=2)
+    assert run.stopped == "failures"
+    assert 5 <= len(run.failures) <= 8
+    assert len(run.failures) + len(run.left) == 100
+    assert run.failures[0].error == "ConnectionError: down"
+
+
+def test_something_that_is_no_text_is_a_failure() -> None:
+    run = label_features([0], lambda messages: 3, Fixed("king"))  # type: ignore[arg-type, return-value] # on purpose
+    assert "int instead of text" in run.failures[0].error
+
+
+def test_the_heuristic_needs_no_model(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "labels.jsonl")
+    run = label_features(range(5), offline(), Fixed(*WORDS), journal=journal, price=Price(1, 1), max_cost=0.0001)
+    assert [x.text for x in run.labels] == ["‘king’", "‘queen’", "‘whale’", "‘ship’"]
+    assert {x.model for x in run.labels} == {"offline heuristic"}
+    assert "without a language model" in run.labels[0].description
+    assert run.tokens_in == 0
+    assert plan(range(5), offline(), Fixed(*WORDS)).tokens_in == 0
+    assert label_features(range(5), offline(), Fixed(*WORDS), journal=journal).same == [0, 1, 3, 4]
+
+
+def test_a_template_of_tokens_needs_no_windows() -> None:
+    class Counts:
+        def of(self, index: int) -> FeatureEvidence:
+            return FeatureEvidence(index, max_activation=1.0, token_counts={" king": 3} if index else {})
+
+    llm = echo("[EXPLANATION]: kings")
+    run = label_features([0, 1], llm, Counts(), options=LabelOptions(template=TOKENS))
+    assert run.dead == [0]
+    assert [x.method for x in run.labels] == ["tokens, mixed"]
+    assert '" king"  3' in llm.seen[0][1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [({"n_examples": 0}, "n_examples"), ({"context": -1}, "context"), ({"sampling": "best"}, "sampling")],
+)
+def test_wrong_options(options: dict[str, Any], where: str) -> None:
+    with pytest.raises(ConfigError, match=where):
+        LabelOptions(**options)

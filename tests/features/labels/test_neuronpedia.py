@@ -1,0 +1,277 @@
+"""Neuronpedia's export files and API: fields, labels of another source, damage, bombs; a server on this machine."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
+from saewidgets.events import Interruption, NullControl, Progress, Request
+from saewidgets.features.labels import NeuronpediaClient, RequestError, packed, read_labels, read_neuronpedia
+from tests.features.labels.server import Answer, Asked, serving
+
+MODEL, SOURCE = "gemma-2-2b", "20-gemmascope-res-16k"
+
+
+def _line(index: int, description: Any = "words about kings", **more: Any) -> dict[str, Any]:
+    return {
+        "id": "clx", "modelId": MODEL, "layer": SOURCE, "index": str(index), "description": description,
+        "authorId": "np", "typeName": "oai_token-act-pair", "explanationModelName": "gpt-4o-mini",
+        "embedding": [0.25] * 4, "createdAt": "2024-07-30T18:21:10.500Z", **more,
+    }
+
+
+def _packed(*lines: dict[str, Any]) -> bytes:
+    return gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
+def _folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "explanations"
+    folder.mkdir()
+    for n in (0, 1, 2, 10):
+        (folder / f"batch-{n}.jsonl.gz").write_bytes(_packed(_line(2 * n), _line(2 * n + 1)))
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def test_a_label_has_what_the_line_says(tmp_path: Path) -> None:
+    path = tmp_path / "batch-0.jsonl"
+    scores = [{"value": 0.81, "explanationScoreTypeName": "eleuther_fuzz", "explanationScoreModelName": "gpt-4o"}]
+    path.write_text(json.dumps(_line(12, " kings\nand \0queens ", scores=scores)))
+    label = read_neuronpedia(path, 16_384).labels[0]
+    assert (label.index, label.text, label.source) == (12, "kings and queens", "imported")
+    assert (label.method, label.model, label.created_at) == ("oai_token-act-pair", "gpt-4o-mini", 1722363670.5)
+    score = label.scores[0]
+    assert (score.scorer, score.value, score.model, score.n_judged) == ("eleuther_fuzz", 0.81, "gpt-4o", None)
+    assert label.by == "gpt-4o-mini, eleuther_fuzz 0.81"
+
+
+def test_a_folder_in_the_order_of_its_batches(tmp_path: Path) -> None:
+    folder = _folder(tmp_path)
+    expected = [0, 1, 2, 3, 4, 5, 20, 21]
+    assert [x.index for x in read_neuronpedia(folder).labels] == expected
+    assert [x.index for x in read_labels(folder, 22).labels] == expected
+    assert [x.index for x in read_labels(folder / "batch-10.jsonl.gz").labels] == [20, 21]
+    assert [x.index for x in read_neuronpedia([folder / "batch-1.jsonl.gz"]).labels] == [2, 3]
+
+
+def test_lines_that_cannot_be_taken_are_listed(tmp_path: Path) -> None:
+    path = tmp_path / "batch-0.jsonl"
+    odd = [_line(2, ""), _line(3, None), _line(4) | {"index": "x"}, _line(5, scores={})]
+    lines = [_line(1), *odd, _line(6, "b" * 1500)]
+    path.write_text("\n".join(map(json.dumps, lines)) + "\nnonsense\n[]\n")
+    found = read_neuronpedia(path)
+    assert [x.index for x in found.labels] == [1, 6]
+    assert [(p.where, p.field) for p in found.problems] == [
+        (f"batch-0.jsonl, line {n}", field)
+        for n, field in [(2, "description"), (3, "description"), (4, "index"), (5, "scores"), (7, "line"), (8, "line")]
+    ]
+    assert (len(found.labels[1].text), found.labels[1].description) == (1000, "b" * 1500)
+    with pytest.raises(FormatError, match="line 2, description"):
+        read_neuronpedia(path, on_error="raise")
+
+
+def test_labels_of_another_sae_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "batch-0.jsonl"
+    path.write_text(json.dumps(_line(20_000)))
+    with pytest.raises(FormatError, match="20,000 is outside the SAE's 16,384"):
+        read_neuronpedia(path, 16_384)
+    with pytest.raises(FormatError, match="layer: This label is of '20-gemmascope-res-16k', not of '5-res-jb'"):
+        read_neuronpedia(path, source_id="5-res-jb")
+    path.write_text(json.dumps(_line(1)) + "\n" + json.dumps(_line(2) | {"modelId": "gpt2"}))
+    with pytest.raises(FormatError, match="line 2, modelId"):
+        read_neuronpedia(path)
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    path = tmp_path / "batch-0.jsonl.gz"
+    whole = _packed(*[_line(i, "word " * i) for i in range(50)])
+    for broken in (whole[:-9], whole[:100] + b"xxxx" + whole[104:]):
+        path.write_bytes(broken)
+        with pytest.raises(FormatError, match="damaged or cut off"):
+            read_neuronpedia(path)
+    with pytest.raises(NotFoundError):
+        read_neuronpedia(tmp_path / "none.jsonl")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NotFoundError, match="batch"):
+        read_neuronpedia(tmp_path / "empty")
+
+
+def test_a_bomb_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "batch-0.jsonl.gz"
+    path.write_bytes(gzip.compress(b"{}\n" * 20_000_000))
+    with pytest.raises(FormatError, match="200 times its size"):
+        read_neuronpedia(path)
+    path.write_bytes(gzip.compress(b"x" * 5_000_000, 0))
+    with pytest.raises(FormatError, match="line is longer"):
+        read_neuronpedia(path)
+    with pytest.raises(FormatError, match="more than 1,000 bytes"), path.open("rb") as file:
+        list(packed.lines(file, "f", 1000))
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    folder = _folder(tmp_path)
+    (tmp_path / "secret").write_text("x")
+    (folder / "batch-3.jsonl").symlink_to(tmp_path / "secret")
+    with pytest.raises(StorageError, match="leads out"):
+        read_neuronpedia(folder)
+
+
+# ------------------------------------------------------------------------------------------------------ the server
+
+
+def _bucket(files: dict[str, bytes], page: int = 2) -> Any:
+    """A site whose export moved, and a bucket with `files`, listed `page` at a time."""
+
+    def answer(asked: Asked) -> Answer:
+        parts = urlsplit(asked.path)
+        query = {k: v[0] for k, v in parse_qs(parts.query).items()}
+        if parts.path == "/api/explanation/export":
+            return Answer({"newUrl": "https://example.invalid/steal", "message": "This has been removed."}, 400)
+        if parts.path == "/":
+            names = sorted(name for name in files if name.startswith(query["prefix"]))
+            start = int(query.get("continuation-token", 0))
+            more = start + page < len(names)
+            listed = "".join(f"<Contents><Key>{name}</Key></Contents>" for name in names[start : start + page])
+            token = f"<NextContinuationToken>{start + page}</NextContinuationToken>" if more else ""
+            return Answer(f"<?xml version='1.0'?><ListBucketResult>{listed}{token}</ListBucketResult>".encode())
+        body = files.get(parts.path.removeprefix("/"))
+        return Answer(body) if body is not None else Answer(b"<Error/>", 404)
+
+    return answer
+
+
+FILES = {
+    f"v1/{MODEL}/{SOURCE}/explanations/batch-10.jsonl.gz": _packed(_line(4)),
+    f"v1/{MODEL}/{SOURCE}/explanations/batch-2.jsonl": json.dumps(_line(3)).encode(),
+    f"v1/{MODEL}/{SOURCE}/explanations/config.json": b"{}",
+    f"v1/{MODEL}/{SOURCE}/explanations-gpt/batch-0.jsonl.gz": _packed(_line(3, "kings", explanationModelName="gpt-5")),
+    f"v1/{MODEL}/{SOURCE}/features/batch-0.jsonl.gz": b"no",
+    f"v1/{MODEL}/{SOURCE}-more/explanations/batch-0.jsonl.gz": b"no",
+}
+
+
+def _client(url: str, **settings: Any) -> NeuronpediaClient:
+    return NeuronpediaClient(url, url, sleep=lambda seconds: None, **settings)
+
+
+def test_the_export_moved_to_files() -> None:
+    seen: list[Progress] = []
+    with serving(_bucket(FILES)) as server:
+        found = _client(server.url).export(MODEL, SOURCE, 16_384, progress=seen.append)
+    assert [(x.index, x.model) for x in found.labels] == [(3, "gpt-4o-mini"), (4, "gpt-4o-mini"), (3, "gpt-5")]
+    assert (seen[-1].done, seen[-1].total) == (3, 3)
+    assert all(asked.path.split("?")[0] in ("/", "/api/explanation/export") or "/explanations" in asked.path
+               for asked in server.seen)
+
+
+def test_an_older_site_exports_by_itself() -> None:
+    with serving(Answer([_line(1), _line(2, ""), _line(5)])) as server:
+        found = _client(server.url).export(MODEL, SOURCE, 16_384)
+    assert [x.index for x in found.labels] == [1, 5]
+    assert found.problems[0].where.endswith("explanation 2")
+    assert server.seen[0].path == f"/api/explanation/export?modelId={MODEL}&saeId={SOURCE}"
+
+
+def test_one_latent() -> None:
+    explanation = {
+        "id": "c", "description": "kings", "explanationModelName": "gpt-4o-mini", "typeName": "np_max-act",
+        "scores": [{"value": 0.5, "explanationScoreTypeName": "recall_alt", "explanationScoreModelName": "x"}],
+        "triggeredByUser": None,
+    }
+    with serving(Answer({"modelId": MODEL, "index": "7", "explanations": [explanation]})) as server:
+        labels = _client(server.url).feature(MODEL, SOURCE, 7)
+    assert [(x.index, x.text, x.scores[0].value) for x in labels] == [(7, "kings", 0.5)]
+    assert server.seen[0].path == f"/api/feature/{MODEL}/{SOURCE}/7"
+    assert "x-api-key" not in server.seen[0].headers
+
+
+def test_a_key_goes_to_the_site_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NP_KEY", "np-private-key")
+    with serving(_bucket(FILES)) as site, serving(_bucket(FILES)) as bucket:
+        client = NeuronpediaClient(site.url, bucket.url, api_key_env="NP_KEY")
+        client.export(MODEL, SOURCE)
+    assert [asked.headers.get("x-api-key") for asked in site.seen] == ["np-private-key"]
+    assert not any("x-api-key" in asked.headers for asked in bucket.seen)
+    assert "np-private-key" not in repr(client)
+    monkeypatch.delenv("NP_KEY")
+    with pytest.raises(ConfigError, match="NP_KEY"):
+        client.feature(MODEL, SOURCE, 1)
+
+
+def test_what_a_site_can_say() -> None:
+    limit = Answer({"error": "Rate limit exceeded for this endpoint."}, 429, {"Retry-After": "3600"})
+    with serving(Answer({"error": "not found"}, 404)) as server:
+        with pytest.raises(NotFoundError):
+            _client(server.url).feature(MODEL, SOURCE, 7)
+    with serving(limit) as server:
+        with pytest.raises(RequestError, match="Rate limit"):
+            _client(server.url).feature(MODEL, SOURCE, 7)
+    with serving(Answer({})) as server:
+        with pytest.raises(RequestError, match="no explanations"):
+            _client(server.url).feature(MODEL, SOURCE, 7)
+        with pytest.raises(RequestError, match="not a list"):
+            _client(server.url).export(MODEL, SOURCE)
+    with serving(_bucket({})) as server:
+        with pytest.raises(NotFoundError, match="no export files"):
+            _client(server.url).explanations(MODEL, SOURCE)
+
+
+def test_a_redirect_to_another_host_is_not_followed() -> None:
+    with serving(Answer([_line(1)])) as other:
+        away = Answer(b"", 302, {"Location": f"{other.url}/api"})
+        with serving(away) as server, pytest.raises(RequestError, match="302"):
+            _client(server.url).export(MODEL, SOURCE)
+        assert other.seen == []
+
+    def moved(asked: Asked) -> Answer:
+        return Answer([_line(1)]) if asked.path == "/new" else Answer(b"", 302, {"Location": "/new"})
+
+    with serving(moved) as server:
+        assert len(_client(server.url).export(MODEL, SOURCE).labels) == 1
+
+
+def test_a_bomb_from_a_bucket() -> None:
+    name = f"v1/{MODEL}/{SOURCE}/explanations/batch-0.jsonl.gz"
+    with serving(_bucket({name: gzip.compress(b"{}\n" * 10_000_000)})) as server:
+        with pytest.raises(FormatError, match="200 times its size"):
+            _client(server.url).explanations(MODEL, SOURCE)
+
+
+def test_a_download_that_breaks_is_an_error() -> None:
+    files = _bucket(FILES)
+
+    def broken(asked: Asked) -> Answer:
+        answer: Answer = files(asked)
+        if asked.path.startswith("/v1/"):
+            answer.cut = 5
+        return answer
+
+    with serving(broken) as server, pytest.raises(RequestError, match="cannot be reached"):
+        _client(server.url).explanations(MODEL, SOURCE)
+
+
+def test_names_cannot_lead_elsewhere() -> None:
+    client = _client("http://127.0.0.1:1")
+    for name in ("..", "a/b", "", "a b", "a?b", "é", "a" * 300):
+        with pytest.raises(ConfigError):
+            client.files(name, SOURCE)
+        with pytest.raises(ConfigError):
+            client.feature(MODEL, name, 1)
+    evil = {f"v1/{MODEL}/{SOURCE}/explanations/../../x/batch-0.jsonl": b""}
+    with serving(_bucket(evil)) as server:
+        assert _client(server.url).files(MODEL, SOURCE) == []
+
+
+def test_an_import_can_be_cancelled() -> None:
+    class Now(NullControl):
+        def check(self) -> None:
+            raise Interruption(Request.CANCEL)
+
+    with serving(_bucket(FILES)) as server, pytest.raises(Interruption):
+        _client(server.url).explanations(MODEL, SOURCE, control=Now())

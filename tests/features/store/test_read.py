@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from saewidgets.activations.packing import PackedTokens
+from saewidgets.errors import FormatError, NotFoundError, StorageError
+from saewidgets.features.store.layout import STORED
+from saewidgets.features.store.page import feature_data
+from saewidgets.features.store.read import Store, open_store, read_manifest
+from tests.features.store.made import make_store, packed_text
+
+Latents = npt.NDArray[np.float32]
+
+
+def test_arrays_and_columns(store: Store, latents: Latents, packed: PackedTokens) -> None:
+    kept = packed.kept(packed.contexts(range(packed.n_contexts))).ravel()
+    dense = latents * kept[:, None]
+    assert (store.fired == (dense > 0).sum(0)).all()
+    np.testing.assert_allclose(store.density, (dense > 0).sum(0) / kept.sum())
+    np.testing.assert_array_equal(store.max, dense.max(0))
+    assert set(STORED) == {file.stem for file in store.folder.glob("*.npy")}
+
+
+def test_text(store: Store, packed: PackedTokens, tokenizer: Any) -> None:
+    row = 2
+    ids = store.context(row)
+    assert (ids == packed.context(row)).all()
+    assert "".join(store.pieces(ids[1:])) == tokenizer.decode(ids[1:])
+    positions = np.array([[row * 24 + 5, -1]])
+    assert store.tokens_at(positions).tolist() == [[int(ids[5]), -1]]
+    assert store.bytes_of(299_999) == b"<299999>"
+
+
+def test_peak_tokens_are_the_commonest_of_the_top_examples(store: Store) -> None:
+    for index in range(store.d_sae):
+        tokens = store.tokens_at(store["top_positions"][index])
+        counts = Counter(t for t in tokens.tolist() if t >= 0)
+        first = {t: i for i, t in reversed(list(enumerate(tokens.tolist())))}
+        expected = sorted(counts, key=lambda t: (-counts[t], first[t]))[:3]
+        assert store.peak_tokens[index].tolist() == expected + [-1] * (3 - len(expected))
+    again = open_store(store.folder, store.folder.parent / "tokens")
+    assert (again.peak_tokens == store.peak_tokens).all()
+
+
+def test_a_broken_cache_of_peak_tokens_is_made_again(store: Store) -> None:
+    expected = store.peak_tokens
+    (store.folder / "peak_tokens.npy").write_bytes(b"\x93NUMPY broken")
+    assert (open_store(store.folder, store.folder.parent / "tokens").peak_tokens == expected).all()
+
+
+def test_no_extraction(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no extraction"):
+        open_store(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(STORED))
+@pytest.mark.parametrize("damage", ["cut", "missing", "shape", "type", "objects"])
+def test_damaged_arrays_are_named(store: Store, name: str, damage: str) -> None:
+    path = store.folder / f"{name}.npy"
+    array = np.load(path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[: max(10, path.stat().st_size // 2)])
+    elif damage == "missing":
+        path.unlink()
+    elif damage == "shape":
+        np.save(path, array[None])
+    elif damage == "type":
+        np.save(path, array.astype(np.complex64))
+    else:
+        np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(FormatError, match=name):
+        open_store(store.folder, store.folder.parent / "tokens")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"version": 99}, "newer version"),
+        ({"d_sae": 41}, "shape"),
+        ({"d_sae": -1}, "d_sae"),
+        ({"tokens": "../../etc"}, "tokens"),
+        ({"context_size": "x"}, "context_size"),
+    ],
+)
+def test_damaged_manifests(store: Store, change: dict[str, Any], says: str) -> None:
+    path = store.folder / "extraction.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(FormatError, match=says):
+        open_store(store.folder, store.folder.parent / "tokens")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "{", "null"])
+def test_manifests_that_are_none(store: Store, text: str) -> None:
+    (store.folder / "extraction.json").write_text(text)
+    with pytest.raises(FormatError, match="manifest is damaged"):
+        read_manifest(store.folder)
+
+
+def test_text_that_is_gone(store: Store, tmp_path: Path) -> None:
+    away = open_store(store.folder, tmp_path / "elsewhere")
+    assert away.fired.sum() > 0  # numbers do not need it
+    with pytest.raises(NotFoundError, match="no longer in the workspace"):
+        away.context(0)
+
+
+@pytest.mark.parametrize("name", ["top_windows_counts", "interval_windows_starts", "top_windows_offsets"])
+def test_windows_that_do_not_fit(store: Store, name: str) -> None:
+    array = np.load(store.folder / f"{name}.npy")
+    array[...] = 100
+    np.save(store.folder / f"{name}.npy", array)
+    with pytest.raises(FormatError, match="windows_counts"):
+        feature_data(open_store(store.folder, store.folder.parent / "tokens"), 5)
+
+
+def test_contexts_that_the_text_does_not_have(store: Store) -> None:
+    contexts = np.load(store.folder / "contexts.npy")
+    contexts[0] = 10**9
+    np.save(store.folder / "contexts.npy", contexts)
+    with pytest.raises(FormatError, match="contexts"):
+        open_store(store.folder, store.folder.parent / "tokens").context(0)
+
+
+def test_examples_outside_the_text(store: Store) -> None:
+    positions = np.load(store.folder / "top_positions.npy")
+    positions[5, 0] = 2**30
+    np.save(store.folder / "top_positions.npy", positions)
+    damaged = open_store(store.folder, store.folder.parent / "tokens")
+    for read in (lambda: feature_data(damaged, 5), lambda: damaged.peak_tokens):
+        with pytest.raises(FormatError, match="outside the text"):
+            read()
+
+
+def test_vocabularies_that_point_outside(store: Store) -> None:
+    table = np.load(store.folder / "vocabulary.npy")
+    table[-1, 2] = 10**9
+    np.save(store.folder / "vocabulary.npy", table)
+    with pytest.raises(FormatError, match=r"vocabulary\.bin"):
+        open_store(store.folder, store.folder.parent / "tokens").bytes_of(5)
+
+
+def test_writing_refuses_what_does_not_fit(tmp_path: Path, packed: PackedTokens, tokenizer: Any) -> None:
+    latents = np.ones((packed.n_contexts * packed.context_size, 3), dtype=np.float32)
+    with pytest.raises(ValueError, match="d"):
+        make_store(tmp_path / "bad", packed, tokenizer, latents, d_sae=4)
+    assert not (tmp_path / "bad" / "extraction.json").exists()
+
+
+def test_a_full_disk_leaves_no_drafts(
+    tmp_path: Path, packed: PackedTokens, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    latents = np.ones((packed.n_contexts * packed.context_size, 2), dtype=np.float32)
+    with pytest.raises(StorageError, match="No space left"):
+        make_store(tmp_path / "full", packed, tokenizer, latents)
+    assert [file.name for file in (tmp_path / "full").iterdir()] == []
+
+
+def test_hostile_text_stays_text(tmp_path: Path, tokenizer: Any) -> None:
+    text = ["<img src=x onerror=alert(1)> \u202e\x00 " * 30]
+    packed = packed_text(tokenizer, tmp_path / "t", text, context_size=60)
+    make_store(tmp_path / "e", packed, tokenizer, np.ones((packed.n_contexts * 60, 2), dtype=np.float32))
+    store = open_store(tmp_path / "e", tmp_path / "t")
+    assert "<img src=x onerror=alert(1)>" in "".join(store.pieces(store.context(0)))

@@ -1,0 +1,438 @@
+"""Extraction from model and text to the store: exact, the same however it is cut, and whole or not there at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from saewidgets.activations import PackedTokens
+from saewidgets.config import ExtractionConfig
+from saewidgets.errors import ConfigError, FormatError, StateError, StorageError
+from saewidgets.events import CheckpointSaved, Event, Interruption, LogLine, NullControl, Progress, Request
+from saewidgets.features.extraction import NotFiniteError, encoding, extract, run
+from saewidgets.features.store import write
+from saewidgets.features.store.layout import STORED, Manifest
+from saewidgets.features.store.read import Store
+from saewidgets.lm import HookError, LoadedModel, capture
+from saewidgets.sae import SAE
+from tests.features import extraction_oracle as oracle
+from tests.features.extraction_setup import D_SAE, EMBED, RESID, tiny_model, tiny_sae, tiny_text
+
+CONFIG = ExtractionConfig(examples=6, per_document=2, per_interval=2, batch_size=4, max_norm_ratio=6)
+ARCHITECTURES = ("standard", "jumprelu", "batchtopk", "topk", "abstopk")
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@pytest.fixture(scope="module")
+def lm(tiny_model_folder: Path) -> LoadedModel:
+    return tiny_model(tiny_model_folder)
+
+
+@pytest.fixture(scope="module")
+def exact_lm(tiny_model_folder: Path) -> LoadedModel:
+    return tiny_model(tiny_model_folder, exact=True)
+
+
+@pytest.fixture(scope="module")
+def packed(lm: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> PackedTokens:
+    return tiny_text(lm, tmp_path_factory.mktemp("tokens"))
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[Arrays]:
+    """The arrays that were handed to `write_store`."""
+    found: list[Arrays] = []
+
+    def recording(folder: Path, arrays: Arrays, manifest: Manifest, text: bytes) -> None:
+        found.append(arrays)
+        write.write_store(folder, arrays, manifest, text)
+
+    monkeypatch.setattr(run, "write_store", recording)
+    return found
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six contexts at a time."""
+    monkeypatch.setattr(encoding, "CHUNK_TOKENS", {"cpu": 6 * 24})
+
+
+class Asking(NullControl):
+    """Asks for something at the n-th check."""
+
+    def __init__(self, request: Request, after: int) -> None:
+        self._request, self.left = request, after
+
+    def check(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Interruption(self._request)
+
+
+class Saving(NullControl):
+    """Asks for a checkpoint whenever one can be written."""
+
+    def take_checkpoint_request(self) -> bool:
+        return True
+
+
+def _dense(
+    sae: SAE, lm: LoadedModel, packed: PackedTokens, contexts: npt.NDArray[np.int64], hook: str,
+    config: ExtractionConfig,
+) -> dict[str, Any]:
+    """All latents on all tokens, and what else the oracle wants."""
+    ids = packed.contexts(contexts)
+    x = capture(lm.model, [hook], torch.from_numpy(ids))[hook]
+    with torch.no_grad():
+        f = sae.encode(x).float().numpy()
+    norms = x.norm(dim=-1).double().numpy()
+    special = ~packed.kept(ids)
+    limit = config.max_norm_ratio * float(np.median(norms[~special])) if config.max_norm_ratio else np.inf
+    kept = packed.kept(ids, config.exclude_special_tokens)
+    return {
+        "f": f, "ids": ids, "counted": kept & (norms <= limit), "kept": kept, "limit": limit,
+        "documents": oracle.documents_of(ids, contexts, packed.facts.separator, packed.facts.prepend_bos),
+    }
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "extraction.json"}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("special", [True, False])
+def test_the_store_equals_the_dense_computation(
+    architecture: str, special: bool, exact_lm: LoadedModel, packed: PackedTokens, written: list[Arrays],
+    small_chunks: None, tmp_path: Path,
+) -> None:
+    sae, contexts = tiny_sae(architecture, exact=True), packed.train
+    config = CONFIG.replace(exclude_special_tokens=special)
+    manifest = extract(sae, exact_lm, packed, contexts, EMBED, config, tmp_path / "e", facts={"name": "tiny"})
+    dense = _dense(sae, exact_lm, packed, contexts, EMBED, config)
+    oracle.check(written[0], dense["f"], dense["ids"], dense["counted"], dense["documents"], config)
+    assert written[0]["contexts"].tolist() == contexts.tolist()
+    assert manifest.n_tokens == dense["counted"].sum()
+    assert manifest.n_excluded_special == (~dense["kept"]).sum()
+    assert (manifest.n_excluded_special > 0) == special
+    assert manifest.n_excluded_norm == (dense["kept"] & ~dense["counted"]).sum() > 0
+    assert manifest.norm_limit == pytest.approx(dense["limit"])
+    assert manifest.n_documents == dense["documents"].max() + 1
+    assert manifest.coactivation_rate == 1
+    counts = written[0]["firing_counts"]
+    assert counts[7] == 0
+    assert counts[11] == manifest.n_tokens
+    assert manifest.facts["name"] == "tiny"
+    assert manifest.facts["stopped"] is False
+    # what B reads is what was written
+    store = Store(tmp_path / "e", packed.folder.parent)
+    assert store.manifest == manifest
+    assert np.array_equal(store["top_positions"], written[0]["top_positions"])
+    assert store.packed.fingerprint == packed.fingerprint
+
+
+def test_every_token_that_occurs_is_in_the_vocabulary(
+    lm: LoadedModel, packed: PackedTokens, written: list[Arrays], tmp_path: Path
+) -> None:
+    extract(tiny_sae("topk"), lm, packed, packed.train[:9], RESID, CONFIG, tmp_path / "e")
+    vocabulary, text = written[0]["vocabulary"], (tmp_path / "e" / "vocabulary.bin").read_bytes()
+    ids = packed.contexts(packed.train[:9])
+    assert vocabulary[:, 0].tolist() == sorted(set(ids.ravel().tolist()))
+    words = {int(token): text[start:end] for token, start, end in vocabulary}
+    assert words[0] == b"<|bos|>"
+    row = ids[2].tolist()
+    assert b"".join(words[i] for i in row if i > 1).decode() == lm.tokenizer.decode([i for i in row if i > 1])
+
+
+def test_values_of_a_real_forward(
+    lm: LoadedModel, packed: PackedTokens, written: list[Arrays], small_chunks: None, tmp_path: Path
+) -> None:
+    sae = tiny_sae("jumprelu")
+    config = CONFIG.replace(max_norm_ratio=None)
+    extract(sae, lm, packed, packed.train, RESID, config, tmp_path / "e")
+    dense = _dense(sae, lm, packed, packed.train, RESID, config)
+    f = np.where(dense["counted"][..., None], dense["f"], 0).reshape(-1, D_SAE)
+    assert np.abs((f > 0).sum(0) - written[0]["firing_counts"]).max() <= 1  # at the threshold a last bit decides
+    np.testing.assert_allclose(written[0]["sums"], f.sum(0, dtype=np.float64), rtol=1e-3)
+    np.testing.assert_allclose(written[0]["max"], f.max(0), rtol=1e-4, atol=1e-5)
+
+
+def test_sizes_of_batches_and_chunks_change_nothing(
+    exact_lm: LoadedModel, packed: PackedTokens, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = []
+    for number, (batch, chunk) in enumerate([(4, 10**6), (1, 24), (5, 24 * 7), (64, 24 * 64)]):
+        monkeypatch.setattr(encoding, "CHUNK_TOKENS", {"cpu": chunk})
+        folder, config = tmp_path / str(number), CONFIG.replace(batch_size=batch)
+        extract(tiny_sae("topk", exact=True), exact_lm, packed, packed.train, EMBED, config, folder)
+        found.append(_files(folder))
+    assert found[0] == found[1] == found[2] == found[3]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_gpu_finds_the_same(
+    architecture: str, exact_lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Path
+) -> None:
+    sae = tiny_sae(architecture, exact=True)
+    extract(sae, exact_lm, packed, packed.train, EMBED, CONFIG, tmp_path / "cpu")
+    extract(sae.to("cuda"), exact_lm, packed, packed.train, EMBED, CONFIG, tmp_path / "cuda")
+    assert _files(tmp_path / "cuda") == _files(tmp_path / "cpu")
+
+
+@pytest.mark.parametrize("architecture", ["topk", "standard"])
+def test_paused_at_every_batch_and_resumed(
+    architecture: str, lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Path
+) -> None:
+    sae, contexts, straight = tiny_sae(architecture), packed.train[:32], tmp_path / "straight"
+    extract(sae, lm, packed, contexts, RESID, CONFIG, straight)
+    paused = 0
+    for after in range(1, 30):
+        folder = tmp_path / f"after-{after}"
+        try:
+            extract(sae, lm, packed, contexts, RESID, CONFIG, folder, control=Asking(Request.PAUSE, after))
+        except Interruption:
+            paused += 1
+            assert not (folder / "extraction.json").exists()
+            events: list[Event] = []
+            extract(sae, lm, packed, contexts, RESID, CONFIG, folder, resume=True, emit=events.append)
+            assert not [event for event in events if isinstance(event, LogLine)]
+        assert _files(folder) == _files(straight)
+    assert 10 < paused < 29
+
+
+def test_paused_again_and_again(lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Path) -> None:
+    sae, folder, config = tiny_sae("standard"), tmp_path / "paused", CONFIG.replace(max_norm_ratio=None)
+    extract(sae, lm, packed, packed.train, RESID, config, tmp_path / "straight")
+    breaks = 0
+    while not (folder / "extraction.json").exists():
+        try:
+            extract(sae, lm, packed, packed.train, RESID, config, folder, resume=True, control=Asking(Request.PAUSE, 3))
+        except Interruption:
+            breaks += 1
+            assert len(list((folder / "checkpoint").iterdir())) == 1
+    assert breaks > 5
+    assert _files(folder) == _files(tmp_path / "straight")
+    again = extract(sae, lm, packed, packed.train, RESID, config, folder, resume=True)
+    assert again.n_contexts == len(packed.train)  # it was done already
+
+
+def test_an_error_leaves_the_last_checkpoint(
+    lm: LoadedModel, packed: PackedTokens, small_chunks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sae, folder = tiny_sae("topk"), tmp_path / "e"
+    extract(sae, lm, packed, packed.train, RESID, CONFIG, tmp_path / "straight")
+    real, calls = run.make_chunk, 0
+
+    def failing(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise RuntimeError("the power is gone")
+        return real(*args)
+
+    monkeypatch.setattr(run, "make_chunk", failing)
+    with pytest.raises(RuntimeError, match="power"):
+        extract(sae, lm, packed, packed.train, RESID, CONFIG, folder, control=Saving())
+    assert [path.name for path in (folder / "checkpoint").iterdir()] == ["contexts_00000018"]
+    events: list[Event] = []
+    extract(sae, lm, packed, packed.train, RESID, CONFIG, folder, resume=True, emit=events.append)
+    assert _files(folder) == _files(tmp_path / "straight")
+    positions = [event.done for event in events if isinstance(event, Progress)]
+    assert positions[0] >= 18 * 24
+
+
+def test_stopped_keeps_what_was_read(
+    exact_lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Path
+) -> None:
+    sae, config = tiny_sae("topk", exact=True), CONFIG.replace(max_norm_ratio=None)
+    manifest = extract(
+        sae, exact_lm, packed, packed.train, EMBED, config, tmp_path / "stopped", control=Asking(Request.STOP, 5)
+    )
+    assert manifest.n_contexts == 16  # chunks of six in batches of four: 4 + 2, 4 + 2, 4
+    assert manifest.facts["stopped"] is True
+    extract(sae, exact_lm, packed, packed.train[:16], EMBED, config, tmp_path / "short")
+    assert _files(tmp_path / "stopped") == _files(tmp_path / "short")
+
+
+@pytest.mark.parametrize(("request_", "after"), [(Request.CANCEL, 0), (Request.CANCEL, 9), (Request.STOP, 0)])
+def test_nothing_is_left_behind(
+    request_: Request, after: int, lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Path
+) -> None:
+    with pytest.raises(Interruption):
+        extract(
+            tiny_sae("topk"), lm, packed, packed.train, RESID, CONFIG, tmp_path / "e", control=Asking(request_, after)
+        )
+    assert list(tmp_path.iterdir()) == [tmp_path / "saewidgets-home"] or not (tmp_path / "e").exists()
+
+
+def test_progress_and_checkpoints_are_told(
+    lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Path
+) -> None:
+    events: list[Event] = []
+    extract(
+        tiny_sae("topk"), lm, packed, packed.train, RESID, CONFIG, tmp_path / "e", control=Saving(), emit=events.append
+    )
+    told = [event for event in events if isinstance(event, Progress)]
+    assert {event.phase for event in told} == {"measuring", "reading", "saving", "writing"}
+    assert all(event.total == packed.train.size * 24 and event.unit == "tokens" for event in told)
+    done = [event.done for event in told]
+    assert done == sorted(done)
+    assert done[-1] == told[-1].total
+    saved = [event for event in events if isinstance(event, CheckpointSaved)]
+    assert [event.step for event in saved] == list(range(6, len(packed.train), 6))
+    assert saved[0].size_bytes > 10_000
+
+
+# --- what cannot work -------------------------------------------------------------------------------------------------
+
+
+def test_another_width(lm: LoadedModel, packed: PackedTokens, tmp_path: Path) -> None:
+    from saewidgets.sae import create_sae
+
+    sae = create_sae("topk", d_in=33, d_sae=8, k=2)
+    with pytest.raises(ConfigError, match=r"d_in is 33, but activations at .* have width 32"):
+        extract(sae, lm, packed, packed.train, RESID, CONFIG, tmp_path / "e")
+    with pytest.raises(HookError):
+        extract(tiny_sae("topk"), lm, packed, packed.train, "blocks.9.hook_resid_post", CONFIG, tmp_path / "e")
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize(
+    ("contexts", "message"),
+    [([], "no contexts"), ([3, 3], "different ones"), ([-1], "from 0 to"), ([10**6], "from 0 to")],
+)
+def test_contexts_that_do_not_exist(
+    contexts: list[int], message: str, lm: LoadedModel, packed: PackedTokens, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        extract(tiny_sae("topk"), lm, packed, np.array(contexts, np.int64), RESID, CONFIG, tmp_path / "e")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_weights_that_are_no_numbers(
+    architecture: str, lm: LoadedModel, packed: PackedTokens, tmp_path: Path
+) -> None:
+    sae = tiny_sae(architecture)
+    with torch.no_grad():
+        sae.b_enc[5] = float("nan")
+    with pytest.raises(NotFiniteError, match=rf"{RESID}: Latent 5 is nan on context {packed.train[0]} "):
+        extract(sae, lm, packed, packed.train, RESID, CONFIG, tmp_path / "e")
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("ratio", [None, 6])
+def test_a_model_that_gives_no_numbers(
+    ratio: float | None, tiny_model_folder: Path, packed: PackedTokens, tmp_path: Path
+) -> None:
+    lm = tiny_model(tiny_model_folder)
+    token = int(packed.contexts(packed.train[3:4])[0, 5])
+    first = next(int(n) for n in packed.train if token in packed.context(int(n)))
+    with torch.no_grad():
+        lm.model.get_input_embeddings().weight[token] = float("nan")  # type: ignore[operator]
+    with pytest.raises(NotFiniteError, match=rf"{EMBED}: .* NaN or infinite in context {first} "):
+        extract(tiny_sae("topk"), lm, packed, packed.train, EMBED, CONFIG.replace(max_norm_ratio=ratio), tmp_path / "e")
+
+
+def test_folders_that_are_in_use(lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Path) -> None:
+    def run_it(folder: str, config: ExtractionConfig = CONFIG, **options: Any) -> Manifest:
+        return extract(tiny_sae("topk"), lm, packed, packed.train[:20], RESID, config, tmp_path / folder, **options)
+
+    run_it("done")
+    with pytest.raises(StateError, match="already holds"):
+        run_it("done")
+    with pytest.raises(Interruption):
+        run_it("begun", control=Asking(Request.PAUSE, 12))
+    with pytest.raises(StateError, match="interrupted"):
+        run_it("begun")
+    with pytest.raises(ConfigError, match=r"examples: .* begun with 6, not 7"):
+        run_it("begun", CONFIG.replace(examples=7), resume=True)
+    events: list[Event] = []
+    run_it("begun", CONFIG.replace(batch_size=3), resume=True, emit=events.append)
+    (line,) = [event for event in events if isinstance(event, LogLine)]
+    assert "not be bit-identical: batch_size was 4 and is 3" in line.message
+
+
+@pytest.mark.parametrize("name", ["state.json", "tables.safetensors"])
+def test_a_damaged_checkpoint(
+    name: str, lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Path
+) -> None:
+    def run_it(**options: Any) -> Manifest:
+        return extract(tiny_sae("topk"), lm, packed, packed.train[:20], RESID, CONFIG, tmp_path / "e", **options)
+
+    with pytest.raises(Interruption):
+        run_it(control=Asking(Request.PAUSE, 12))
+    (checkpoint,) = (tmp_path / "e" / "checkpoint").iterdir()
+    data = bytearray((checkpoint / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (checkpoint / name).write_bytes(data)
+    with pytest.raises(FormatError, match=f"{name}: The checkpoint is damaged"):
+        run_it(resume=True)
+    assert not (tmp_path / "e" / "extraction.json").exists()
+
+
+def test_a_folder_that_cannot_be_written(lm: LoadedModel, packed: PackedTokens, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="folder cannot be made"):
+        extract(tiny_sae("topk"), lm, packed, packed.train, RESID, CONFIG, tmp_path / "file" / "e")
+
+
+@pytest.mark.parametrize("at", [1, 2, 9])
+def test_a_full_disk_at_the_end(
+    at: int, lm: LoadedModel, packed: PackedTokens, small_chunks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "e"
+    sae = tiny_sae("topk")
+    extract(sae, lm, packed, packed.train, RESID, CONFIG, tmp_path / "straight")
+    with pytest.raises(Interruption):
+        extract(sae, lm, packed, packed.train, RESID, CONFIG, folder, control=Asking(Request.PAUSE, 12))
+    real, calls = os.fsync, 0
+
+    def full(handle: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(StorageError, match="No space left"):
+            extract(sae, lm, packed, packed.train, RESID, CONFIG, folder, resume=True)
+    assert [path.name for path in folder.iterdir()] == ["checkpoint"]  # what was read is not lost
+    extract(sae, lm, packed, packed.train, RESID, CONFIG, folder, resume=True)
+    assert _files(folder) == _files(tmp_path / "straight")
+
+
+def test_a_full_disk_at_a_checkpoint(
+    lm: LoadedModel, packed: PackedTokens, small_chunks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from saewidgets.features.extraction import checkpoint
+
+    def full(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "sync", full)
+    with pytest.raises(StorageError, match=r"checkpoint cannot be written \(No space left"):
+        extract(tiny_sae("topk"), lm, packed, packed.train, RESID, CONFIG, tmp_path / "e", control=Saving())
+    assert not (tmp_path / "e").exists()
+
+
+def test_the_manifest_says_how_it_was_made(lm: LoadedModel, packed: PackedTokens, tmp_path: Path) -> None:
+    config = CONFIG.replace(corpus={"kind": "text", "strings": ["much text"]})
+    extract(tiny_sae("jumprelu"), lm, packed, packed.train[:5], RESID, config, tmp_path / "e")
+    data = json.loads((tmp_path / "e" / "extraction.json").read_text())
+    assert data["settings"]["examples"] == 6
+    assert "much text" not in json.dumps(data)
+    assert data["architecture"] == "jumprelu"
+    assert data["tokens"] == packed.fingerprint
+    assert {path.name for path in (tmp_path / "e").iterdir()} >= {"contexts.npy", "vocabulary.bin"}
+    assert {path.stem for path in (tmp_path / "e").glob("*.npy")} == set(STORED)

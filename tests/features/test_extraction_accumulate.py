@@ -1,0 +1,251 @@
+"""The accumulator against the dense matrix: exact in every array, however the text is cut into chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from saewidgets.config import ExtractionConfig
+from saewidgets.features.extraction import NotFiniteError, accumulate, encoding, ops
+from saewidgets.features.extraction.accumulate import Accumulator
+from saewidgets.features.extraction.chunk import Chunk, make_chunk
+from saewidgets.features.extraction.documents import Documents
+from saewidgets.features.extraction.encoding import Encoder, Firings
+from tests.features import extraction_oracle as oracle
+
+SEPARATOR, BOS = 1, 1
+CPU = torch.device("cpu")
+
+
+class Given(Encoder):
+    """Latents that are already known: the activations of a chunk are the latents themselves."""
+
+    def __init__(self, d_sae: int, block: int) -> None:
+        self._d_sae, self._step = d_sae, block
+
+    def firings(self, chunk: Chunk) -> Iterator[Firings]:
+        f = chunk.x.reshape(-1, self._d_sae).index_select(0, chunk.kept)
+        for first in range(0, self._d_sae, self._step):
+            part = f[:, first : first + self._step].T.contiguous()
+            latents, rows = (part <= 0).logical_not().nonzero().unbind(1)
+            yield Firings(first, first + len(part), latents + first, rows, part[latents, rows])
+
+
+class Case:
+    """Made to be awkward: ties, repeated passages, long and short documents, dead and dense latents."""
+
+    def __init__(
+        self, seed: int, *, contexts: int = 23, length: int = 9, bos: bool = False, dense: bool = False
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        self.bos = bos
+        self.ids = rng.integers(2, 5, (contexts, length))
+        self.ids[rng.random(self.ids.shape) < rng.choice([0, 0.02, 0.1, 0.4])] = SEPARATOR
+        for _ in range(4):  # whole contexts again
+            self.ids[rng.integers(contexts)] = self.ids[rng.integers(contexts)]
+        if bos:
+            self.ids[:, 0] = BOS
+        self.numbers = np.arange(contexts) + 5
+        for at in rng.integers(1, contexts, 3):
+            self.numbers[at:] += rng.integers(0, 3)
+        grid = rng.choice([3, 10, 1000])  # few different values make ties
+        self.f = np.ceil(rng.random((contexts, length, 7)) ** 4 * grid) / 8
+        self.f *= rng.random(self.f.shape) < (1 if dense else rng.choice([0.05, 0.3, 0.9]))
+        self.f[..., 1] = 0
+        self.f[..., 2] = 0.5  # fires everywhere, the same
+        self.f[..., 3] *= 2.0 ** rng.integers(-20, 20, (contexts, 1))  # grows out of its histogram
+        self.f = self.f.astype(np.float32)
+        self.counted = rng.random(self.ids.shape) < 0.9
+        self.counted[3] = False
+
+    @property
+    def documents(self) -> npt.NDArray[np.int64]:
+        return oracle.documents_of(self.ids, self.numbers, SEPARATOR, self.bos)
+
+    def accumulated(
+        self, config: ExtractionConfig, cuts: list[int], block: int = 3, reload: bool = False
+    ) -> dict[str, npt.NDArray[Any]]:
+        """All arrays, the contexts taken in in chunks that end at `cuts`; with `reload` through a checkpoint each."""
+        accumulator = Accumulator(7, config, CPU, "hook")
+        numbering = Documents(SEPARATOR, self.bos)
+        encoder = Given(7, block)
+        start = 0
+        for stop in sorted({*cuts, len(self.ids)}):
+            if stop <= start:
+                continue
+            part = slice(start, stop)
+            ids, numbers = torch.from_numpy(self.ids[part]), torch.from_numpy(self.numbers[part])
+            documents = numbering.number(ids, numbers)
+            assert documents.tolist() == self.documents[part].tolist()
+            x = torch.from_numpy(self.f[part])
+            counted = torch.from_numpy(self.counted[part])
+            accumulator.update(make_chunk(x, ids, numbers, counted, documents, start, config.seed), encoder)
+            if reload:
+                saved = {name: tensor.clone() for name, tensor in accumulator.tensors().items()}
+                accumulator = Accumulator(7, config, CPU, "hook")
+                accumulator.load(saved)
+            start = stop
+        return accumulator.finish()
+
+    def check(self, arrays: dict[str, npt.NDArray[Any]], config: ExtractionConfig) -> None:
+        oracle.check(arrays, self.f, self.ids, self.counted, self.documents, config)
+
+
+def same(a: dict[str, npt.NDArray[Any]], b: dict[str, npt.NDArray[Any]]) -> bool:
+    return a.keys() == b.keys() and all(a[name].tobytes() == b[name].tobytes() for name in a)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 10_000), cuts=st.lists(st.integers(1, 22), max_size=6), k=st.sampled_from([1, 2, 5, 40]),
+    per_document=st.sampled_from([1, 2, 3, 50]), per_interval=st.sampled_from([0, 1, 3]),
+    min_activation=st.sampled_from([0.0, 0.2]), bos=st.booleans(), block=st.sampled_from([1, 3, 7]),
+)
+def test_every_array_equals_the_dense_computation(
+    seed: int, cuts: list[int], k: int, per_document: int, per_interval: int, min_activation: float, bos: bool,
+    block: int,
+) -> None:
+    config = ExtractionConfig(
+        examples=k, per_document=per_document, per_interval=per_interval, min_activation=min_activation, seed=seed
+    )
+    case = Case(seed, bos=bos)
+    arrays = case.accumulated(config, cuts, block)
+    case.check(arrays, config)
+    assert same(arrays, case.accumulated(config, []))  # chunks and blocks change nothing
+    assert same(arrays, case.accumulated(config, cuts, block, reload=True))
+
+
+def test_windows_reach_as_far_as_the_layout_says() -> None:
+    config = ExtractionConfig(examples=6, per_document=9)
+    case = Case(3, contexts=5, length=60, dense=True)
+    case.check(case.accumulated(config, [2]), config)
+
+
+def test_one_document_for_all_of_the_text() -> None:
+    case = Case(8)
+    case.ids[case.ids == SEPARATOR] = 4
+    case.numbers = np.arange(len(case.ids))
+    config = ExtractionConfig(examples=5, per_document=3)
+    arrays = case.accumulated(config, list(range(1, 23)))
+    case.check(arrays, config)
+    assert arrays["document_counts"].max() == 1
+    assert (arrays["top_positions"] >= 0).sum(1).max() <= 3
+
+
+def test_a_repeated_passage_is_shown_once_where_it_is_largest() -> None:
+    case = Case(0)
+    case.ids[:] = np.arange(2, 2 + case.ids.size).reshape(case.ids.shape)  # all different …
+    case.ids[5] = case.ids[9] = case.ids[14]  # … but these
+    case.f[:] = 0
+    case.counted[:] = True
+    case.f[5, 4, 0], case.f[9, 4, 0], case.f[14, 4, 0], case.f[2, 1, 0] = 1, 3, 2, 0.5
+    arrays = case.accumulated(ExtractionConfig(per_document=9), [7, 12])
+    assert arrays["top_values"][0, :3].tolist() == [3, 0.5, 0]
+
+
+def test_small_merges_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, case = ExtractionConfig(examples=4), Case(11)
+    whole = case.accumulated(config, [6, 15])
+    monkeypatch.setattr("saewidgets.features.extraction.table.MERGED", 1)
+    monkeypatch.setattr(accumulate, "_ORDERED", 2)
+    assert same(whole, case.accumulated(config, [6, 15]))
+
+
+def test_the_way_of_other_devices_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, case = ExtractionConfig(examples=4, seed=7), Case(12)
+    by_numpy = case.accumulated(config, [6, 15])
+    monkeypatch.setattr(ops, "by_numpy", lambda tensor: False)
+    by_torch = case.accumulated(config, [6, 15])
+    np.testing.assert_allclose(by_torch.pop("sums"), by_numpy.pop("sums"), rtol=1e-12)  # per chunk, not in order
+    assert same(by_torch, by_numpy)
+
+
+def test_interval_samples_are_uniform() -> None:
+    """Over many seeds each of 40 equal firings is chosen equally often."""
+    case = Case(0, contexts=40, length=3)
+    case.f[:] = 0
+    case.counted[:] = True
+    case.f[:, 1, 0] = 1
+    hits = np.zeros(40)
+    for seed in range(400):
+        found = case.accumulated(ExtractionConfig(seed=seed, per_interval=4), [20])["interval_positions"][0, -1]
+        hits[found[found >= 0] // 3] += 1
+    assert hits.sum() == 1600
+    assert ((hits - 40) ** 2 / 40).sum() < 75  # chi-squared with 39 degrees of freedom: 0.0005 to be above
+
+
+@pytest.mark.parametrize("cuts", [[], [1, 2, 3], [10]])
+def test_the_token_sample_shrinks_to_its_limit(cuts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(5, dense=True)
+    config = ExtractionConfig(seed=4)
+    everything = case.accumulated(config, cuts)
+    pairs = len(everything["sample_latents"])
+    assert everything["sample_positions"].tolist() == np.flatnonzero(case.counted).tolist()
+    monkeypatch.setattr(accumulate, "COACTIVATION_ENTRIES", pairs // 3)
+    fewer = case.accumulated(config, cuts)
+    case.check(fewer, config)
+    assert 0 < len(fewer["sample_latents"]) <= pairs // 3
+    assert same(fewer, case.accumulated(config, [5, 17], block=1, reload=True))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_latents_that_are_no_numbers(bad: float) -> None:
+    case = Case(2)
+    case.counted[:] = True
+    case.f[6, 2, 4] = bad
+    with pytest.raises(NotFiniteError, match=rf"hook: Latent 4 is {bad} on context {case.numbers[6]} "):
+        case.accumulated(ExtractionConfig(), [4])
+
+
+def test_nothing_counts() -> None:
+    case = Case(1)
+    case.counted[:] = False
+    config = ExtractionConfig()
+    arrays = case.accumulated(config, [4])
+    case.check(arrays, config)
+    assert not arrays["firing_counts"].any()
+    assert arrays["sample_offsets"].tolist() == [0]
+
+
+def test_the_smallest_and_largest_numbers() -> None:
+    case = Case(1)
+    case.f[:] = 0
+    case.counted[:] = True
+    tiny, huge = np.float32(1e-45), np.float32(3.4e38)
+    case.f[0, 0, 0], case.f[1, 1, 0], case.f[4, 1, 5], case.f[4, 2, 6] = tiny, huge, tiny, 65519
+    config = ExtractionConfig(min_activation=0)
+    arrays = case.accumulated(config, [1])
+    assert arrays["scale"].tolist() == [128, 0, 0, 0, 0, -149, 16]
+    assert arrays["histogram"][0, [0, 63]].tolist() == [1, 1]
+    assert arrays["histogram"][5].nonzero()[0].tolist() == [63]
+    assert np.isfinite(arrays["top_windows"].astype(np.float32)).all()
+    assert arrays["top_windows"][0, 0, 16] == np.float16(65504)
+    assert arrays["top_values"][0, :2].tolist() == [float(huge), float(tiny)]
+
+
+def _encoded(f: Tensor, monkeypatch: pytest.MonkeyPatch, firings: int) -> list[Firings]:
+    monkeypatch.setattr(encoding, "FIRINGS", {"cpu": firings})
+    sae = encoding.Encoder.__new__(encoding.Encoder)
+    sae._kind = "cpu"
+    blocks = ((first, f[first : first + 2], f[first : first + 2] > 0) for first in range(0, len(f), 2))
+    return list(sae._collected(blocks, f.shape[1]))
+
+
+@pytest.mark.parametrize("firings", [1, 5, 10**6])
+def test_ranges_cover_all_latents(firings: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    f = torch.relu(torch.randn(7, 11, generator=torch.Generator().manual_seed(0)))
+    found = _encoded(f, monkeypatch, firings)
+    assert [part.first for part in found] == [0, *(part.last for part in found[:-1])]
+    assert found[-1].last == 7
+    assert [torch.cat([getattr(p, n) for p in found]).tolist() for n in ("latents", "rows")] == [
+        t.tolist() for t in (f > 0).nonzero().unbind(1)
+    ]
+    assert torch.equal(torch.cat([p.values for p in found]), f[f > 0])

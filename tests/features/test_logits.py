@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from saewidgets.errors import ConfigError
+from saewidgets.features import logits
+from saewidgets.features.logits import logit_effects, logit_tables
+from saewidgets.features.relations import similar
+from saewidgets.features.store.layout import LOGIT_ARRAYS
+from saewidgets.lm import load_model
+from saewidgets.lm.unembedding import Unembedding, unembedding
+from saewidgets.sae import SAE, create_sae
+
+
+@pytest.fixture
+def sae() -> SAE:
+    torch.manual_seed(0)
+    return create_sae("topk", d_in=32, d_sae=50, k=4)
+
+
+def test_effects_equal_a_plain_computation(sae: SAE, tiny_model_folder: Path) -> None:
+    lm = load_model(str(tiny_model_folder))
+    found = logit_effects(sae, unembedding(lm.model), 7, n=5)
+    d = sae.W_dec.detach().numpy()[7].astype(np.float64)
+    norm = lm.model.transformer.ln_f  # type: ignore[union-attr]
+    effects = lm.model.lm_head.weight.detach().numpy() @ ((d - d.mean()) * norm.weight.detach().numpy())  # type: ignore[union-attr,operator]
+    effects -= effects.mean()
+    order = np.argsort(effects)
+    assert [t for t, _ in found.raises] == order[::-1][:5].tolist()
+    assert [t for t, _ in found.lowers] == order[:5].tolist()
+    np.testing.assert_allclose([v for _, v in found.raises], np.sort(effects)[::-1][:5], atol=1e-5)
+    np.testing.assert_allclose([v for _, v in found.lowers], np.sort(effects)[:5], atol=1e-5)
+    assert found.counts.sum() == 300
+    assert len(found.edges) == len(found.counts) + 1
+
+
+def test_another_models_sae_is_refused(tiny_model_folder: Path) -> None:
+    lm = load_model(str(tiny_model_folder))
+    with pytest.raises(ConfigError, match="residual stream has 32"):
+        logit_effects(create_sae("topk", d_in=16, d_sae=8, k=2), unembedding(lm.model), 0)
+
+
+@pytest.mark.parametrize("elements", [1, 300 * 7, 1 << 23])
+def test_tables_of_all_latents_equal_a_plain_computation(
+    sae: SAE, tiny_model_folder: Path, elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logits, "_ELEMENTS", elements)
+    lm = load_model(str(tiny_model_folder))
+    parts = list(logit_tables(sae, unembedding(lm.model)))
+    rows = max(1, elements // 300)
+    assert [(part.start, part.stop) for part, _ in parts] == [(i, min(i + rows, 50)) for i in range(0, 50, rows)]
+    found = {name: np.concatenate([arrays[name] for _, arrays in parts]) for name in LOGIT_ARRAYS}
+    assert {name: array.dtype.str for name, array in found.items()} == {n: a.dtype for n, a in LOGIT_ARRAYS.items()}
+
+    W = sae.W_dec.detach().numpy().astype(np.float64)
+    norm = lm.model.transformer.ln_f  # type: ignore[union-attr]
+    directions = (W - W.mean(1, keepdims=True)) * norm.weight.detach().numpy()  # type: ignore[union-attr,operator]
+    effects = directions @ lm.model.lm_head.weight.detach().numpy().T  # type: ignore[union-attr,operator]
+    effects -= effects.mean(1, keepdims=True)
+    order = np.argsort(effects, axis=1)
+    np.testing.assert_array_equal(found["top_tokens"], order[:, ::-1][:, :10])
+    np.testing.assert_array_equal(found["bottom_tokens"], order[:, :10])
+    np.testing.assert_allclose(found["top_logits"], -np.sort(-effects, axis=1)[:, :10], atol=1e-5)
+    np.testing.assert_allclose(found["bottom_logits"], np.sort(effects, axis=1)[:, :10], atol=1e-5)
+
+
+def test_tables_of_a_small_vocabulary_have_blanks(sae: SAE) -> None:
+    (_, found), *rest = logit_tables(sae, Unembedding(torch.randn(4, 32), None, centred=False))
+    assert not rest
+    assert (found["top_tokens"][:, 4:] == -1).all()
+    assert (found["bottom_logits"][:, 4:] == 0).all()
+    assert (np.sort(found["top_tokens"][:, :4]) == np.arange(4)).all()
+    np.testing.assert_array_equal(found["top_tokens"][:, :4], found["bottom_tokens"][:, 3::-1])
+
+
+def test_tables_that_cannot_be_computed(sae: SAE, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logits, "_ELEMENTS", 4 * 20)
+    with torch.no_grad():
+        sae.W_dec[33, 2] = torch.inf
+    parts = logit_tables(sae, Unembedding(torch.randn(4, 32), None, centred=True))
+    assert next(parts)[0] == slice(0, 20)
+    with pytest.raises(ConfigError, match="latent 33 are NaN or infinite"):
+        next(parts)
+    with pytest.raises(ConfigError, match="residual stream has 16"):
+        next(logit_tables(sae, Unembedding(torch.randn(4, 16), None, centred=False)))
+
+
+def test_similar_latents_by_decoder_cosine(sae: SAE) -> None:
+    W = sae.W_dec.detach().numpy()
+    unit = W / np.linalg.norm(W, axis=1, keepdims=True)
+    cosines = unit @ unit[3]
+    cosines[3] = -2
+    order = np.argsort(-cosines)[:10]
+    found = similar(sae, 3)
+    assert [r.index for r in found] == order.tolist()
+    np.testing.assert_allclose([r.value for r in found], cosines[order], atol=1e-6)
+    assert len(similar(sae, 3, n=1000)) == 49

@@ -1,0 +1,368 @@
+"""Baseline and steered text side by side: the same random numbers, exact numbers, stopping, errors."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from saewidgets.errors import ConfigError
+from saewidgets.lm import HookError, LoadedModel, forward, wrap_model
+from saewidgets.sae import inference_sae
+from saewidgets.steering import SteeringError, SteeringSource, TokenEvent, steer, steered, sweep
+from saewidgets.steering.prompt import check_fits, prompt_ids
+from saewidgets.steering.result import first_difference, repetition
+from tests.lm.models import CONFIGS, build
+from tests.steering.toys import HOOK, feature, hook_count, toy_sae, weights
+
+PROMPT = "The king went down to the"
+PUSH = [feature(5, 8.0)]
+
+
+@pytest.fixture(scope="module")
+def demo_sae() -> Any:
+    sae = inference_sae("standard", 256, weights(d_in=256))
+    sae.metadata = {"hook_name": "blocks.2.hook_resid_post"}
+    return sae
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_tokenizer_folder: Path) -> Any:
+    return AutoTokenizer.from_pretrained(tiny_tokenizer_folder)
+
+
+def greedy(lm: LoadedModel, ids: list[int], new: int) -> list[int]:
+    """What transformers itself writes."""
+    given = torch.tensor([ids])
+    out = lm.model.generate(  # type: ignore[operator]
+        given, attention_mask=torch.ones_like(given), max_new_tokens=new, do_sample=False
+    )
+    return out[0, len(ids) :].tolist()
+
+
+def test_the_baseline_is_what_transformers_writes(demo: LoadedModel, demo_sae: Any) -> None:
+    for prompt in (PROMPT, "It was a dark night, and", "In 1815"):
+        result = steer(demo, demo_sae, PUSH, prompt, new_tokens=40, temperature=0)
+        assert result.baseline.ids == greedy(demo, list(result.prompt_ids), 40)
+        assert result.prompt_ids[0] == 0
+        assert "".join(result.prompt_pieces[1:]) == prompt
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_baseline_of_every_architecture(name: str, tokenizer: Any) -> None:
+    lm = wrap_model(build(name, vocab_size=300), tokenizer, name=name)
+    result = steer(lm, toy_sae(), PUSH, PROMPT[:20], new_tokens=12, temperature=0)
+    assert result.baseline.ids == greedy(lm, list(result.prompt_ids), 12)
+    assert result.steered is not None
+    with steered(lm, PUSH, sae=toy_sae()):
+        assert result.steered.ids == greedy(lm, list(result.prompt_ids), 12)
+    assert hook_count(lm.model) == 0
+
+
+@pytest.mark.parametrize("positions", ["prompt", "generated", [1, 3]])
+def test_positions_are_those_of_generate(tiny: LoadedModel, positions: Any) -> None:
+    sae = SteeringSource(toy_sae(), "blocks.0.hook_resid_post")
+    result = steer(tiny, sae, PUSH, PROMPT, new_tokens=15, temperature=0, positions=positions)
+    assert result.steered is not None
+    with steered(tiny, PUSH, sae=sae, positions=positions):
+        assert result.steered.ids == greedy(tiny, list(result.prompt_ids), 15)
+    expected = {"prompt": len(result.prompt_ids) - 1, "generated": 14}.get(str(positions), 2)
+    assert result.steered.steered_tokens == expected
+
+
+def test_strength_0_writes_the_same_text(demo: LoadedModel, demo_sae: Any) -> None:
+    result = steer(demo, demo_sae, [feature(5, 0.0)], PROMPT, new_tokens=30, temperature=1.0)
+    assert result.steered is not None
+    assert result.steered.ids == result.baseline.ids
+    assert result.steered.tokens == result.baseline.tokens
+    assert result.first_difference is None
+    assert result.steered.kl_first == 0
+    assert result.steered.change_ratio is None
+
+
+def test_the_same_seed_gives_the_same_texts_and_another_one_others(demo: LoadedModel, demo_sae: Any) -> None:
+    one, same = (steer(demo, demo_sae, PUSH, PROMPT, new_tokens=20, seed=3) for _ in range(2))
+    other = steer(demo, demo_sae, PUSH, PROMPT, new_tokens=20, seed=4)
+    assert one.to_data() | {"seconds": 0} == same.to_data() | {"seconds": 0}
+    assert one.baseline.ids != other.baseline.ids
+
+
+def test_a_small_change_leaves_most_of_a_sampled_text(demo: LoadedModel, demo_sae: Any) -> None:
+    """The runs share their random numbers: otherwise sampled texts part at once."""
+    where = [
+        steer(demo, demo_sae, [feature(5, 0.02)], PROMPT, new_tokens=25, temperature=1, top_p=1, seed=seed)
+        for seed in range(6)
+    ]
+    assert sum(result.first_difference is None or result.first_difference >= 10 for result in where) >= 5
+
+
+def test_sampling_follows_the_distribution() -> None:
+    from saewidgets.steering.sampling import Sampler
+
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0, -30.0])
+    draw = Sampler(temperature=0.8, top_p=1.0, seed=0)
+    counts = np.bincount([draw(logits) for _ in range(20_000)], minlength=5) / 20_000
+    np.testing.assert_allclose(counts, (logits / 0.8).softmax(0).numpy(), atol=0.012)
+    # 0.644 + 0.237 pass 0.8, so two tokens stay.
+    draw = Sampler(temperature=1.0, top_p=0.8, seed=0)
+    counts = np.bincount([draw(logits) for _ in range(20_000)], minlength=5) / 20_000
+    np.testing.assert_allclose(counts, [0.7311, 0.2689, 0, 0, 0], atol=0.012)
+    assert {Sampler(1.0, 1e-9, seed)(logits) for seed in range(50)} == {0}
+    assert Sampler(0.0, 0.5, 0)(logits) == 0
+
+
+def test_the_global_generators_are_not_touched(demo: LoadedModel, demo_sae: Any) -> None:
+    states = torch.get_rng_state(), random.getstate()
+    steer(demo, demo_sae, PUSH, PROMPT, new_tokens=5)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+
+
+def log_probabilities(lm: LoadedModel, prompt: tuple[int, ...], new: list[int]) -> Tensor:
+    """[new tokens, vocabulary], by one plain forward."""
+    logits = forward(lm.model, torch.tensor([[*prompt, *new]])).logits[0].double()
+    return logits.log_softmax(-1)[len(prompt) - 1 : -1]
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_the_numbers_are_those_of_plain_forwards(
+    demo: LoadedModel, demo_sae: Any, in_parts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if in_parts:  # seven tokens at once
+        monkeypatch.setattr("saewidgets.steering.scoring.LOGIT_BYTES", 4 * demo.vocab_size * 7)
+    result = steer(demo, demo_sae, PUSH, PROMPT, new_tokens=24, seed=5)
+    assert result.steered is not None
+    assert result.first_difference is not None
+    for text in (result.baseline, result.steered):
+        own = log_probabilities(demo, result.prompt_ids, text.ids)
+        with steered(demo, PUSH, sae=demo_sae):
+            changed = log_probabilities(demo, result.prompt_ids, text.ids)
+        chosen = own[range(len(text.ids)), text.ids]
+        assert text.perplexity == pytest.approx(math.exp(-chosen.mean()), rel=1e-3)
+        for at, token in enumerate(text.tokens):
+            assert token.baseline == pytest.approx(float(own[at, token.token].exp()), rel=1e-3)
+            assert token.steered == pytest.approx(float(changed[at, token.token].exp()), rel=1e-3)
+            assert token.kl == pytest.approx(float((changed[at].exp() * (changed[at] - own[at])).sum()), abs=1e-4)
+            likely = set(own[at].topk(5).indices.tolist()) | set(changed[at].topk(5).indices.tolist())
+            assert {each.token for each in token.candidates} == likely
+            for each in token.candidates:
+                assert each.baseline == pytest.approx(float(own[at, each.token].exp()), rel=1e-3)
+                assert each.steered == pytest.approx(float(changed[at, each.token].exp()), rel=1e-3)
+            larger = [max(each.baseline, each.steered) for each in token.candidates]
+            assert larger == sorted(larger, reverse=True)
+    assert result.steered.kl_first == result.steered.tokens[0].kl > 0
+    assert result.baseline.tokens[0].candidates == result.steered.tokens[0].candidates
+    h = _hidden(demo, [*result.prompt_ids, *result.steered.ids[:-1]])
+    ratio = float((8.0 * demo_sae.W_dec[5]).norm() / 1) * (1 / h.norm(dim=-1)[1:]).mean()
+    assert result.steered.change_ratio == pytest.approx(float(ratio), rel=1e-3)
+    assert result.steered.steered_tokens == len(h) - 1
+
+
+def _hidden(lm: LoadedModel, ids: list[int]) -> Tensor:
+    from saewidgets.lm import capture
+
+    return capture(lm.model, ["blocks.2.hook_resid_post"], torch.tensor([ids]))["blocks.2.hook_resid_post"][0]
+
+
+def test_a_sweep(demo: LoadedModel, demo_sae: Any) -> None:
+    features = [feature(5, 8.0), feature(7, 1.0)]
+    whole = steer(demo, demo_sae, features, PROMPT, new_tokens=12, strengths=[-8, 0, 8])
+    alone = sweep(demo, demo_sae, features, PROMPT, [-8, 0, 8], new_tokens=12)
+    assert [each.strength for each in whole.sweep] == [-8, 0, 8]
+    assert whole.steered is not None
+    assert whole.sweep[2].ids == whole.steered.ids
+    assert alone.steered is None
+    assert [each.ids for each in alone.sweep] == [each.ids for each in whole.sweep]
+    assert alone.baseline.ids == whole.baseline.ids
+    second = sweep(demo, demo_sae, [feature(7, 1.0), feature(5, 0.0)], PROMPT, [8.0], swept=1, new_tokens=12)
+    assert second.sweep[0].ids == whole.steered.ids
+    assert second.swept == 1
+    assert alone.sweep[0].change_ratio is not None
+    assert not whole.stopped
+
+
+def test_mistakes_in_sweeps(tiny: LoadedModel) -> None:
+    sae = SteeringSource(toy_sae(), "blocks.0.hook_resid_post")
+    with pytest.raises(ConfigError, match="no strength to try"):
+        sweep(tiny, sae, PUSH, PROMPT, [])
+    with pytest.raises(ConfigError, match="no feature number 1"):
+        sweep(tiny, sae, PUSH, PROMPT, [1.0], swept=1, new_tokens=5)
+    with pytest.raises(ConfigError, match="which has no strength"):
+        sweep(tiny, sae, [feature(5, 0, "ablate")], PROMPT, [1.0], new_tokens=5)
+    with pytest.raises(ConfigError, match="Strength is"):
+        sweep(tiny, sae, PUSH, PROMPT, [1e9], new_tokens=5)
+
+
+def test_tokens_arrive_in_turns(demo: LoadedModel, demo_sae: Any) -> None:
+    events: list[TokenEvent] = []
+    result = steer(demo, demo_sae, PUSH, PROMPT, new_tokens=6, strengths=[2.0], on_token=events.append)
+    assert result.steered is not None
+    assert [(e.run, e.step) for e in events[:12]] == [(run, n) for n in range(6) for run in ("baseline", "steered")]
+    assert [(e.run, e.step, e.strength) for e in events[12:]] == [("sweep", n, 2.0) for n in range(6)]
+    assert [e.token for e in events if e.run == "steered"] == result.steered.ids
+    assert events[10].text == result.baseline.text
+    assert events[11].text == result.steered.text
+
+
+def test_stopping_keeps_what_is_there(demo: LoadedModel, demo_sae: Any) -> None:
+    events: list[TokenEvent] = []
+    result = steer(
+        demo, demo_sae, PUSH, PROMPT, new_tokens=50, strengths=[1, 2], on_token=events.append,
+        stop=lambda: len(events) >= 7,
+    )
+    assert result.steered is not None
+    assert (len(result.baseline.ids), len(result.steered.ids), result.sweep) == (4, 3, ())
+    assert (result.baseline.finish, result.steered.finish) == ("stopped", "stopped")
+    assert result.stopped
+    assert result.steered.perplexity is not None
+    at_once = steer(demo, demo_sae, PUSH, PROMPT, stop=lambda: True)
+    assert at_once.steered is not None
+    assert (at_once.baseline.ids, at_once.steered.ids, at_once.baseline.perplexity) == ([], [], None)
+    assert at_once.baseline.repetition == 0
+    json.dumps(at_once.to_data(), allow_nan=False)
+    assert "stopped" in at_once._repr_html_()
+
+
+def test_what_a_callback_raises_comes_out_and_leaves_nothing(demo: LoadedModel, demo_sae: Any) -> None:
+    def boom(event: TokenEvent) -> None:
+        raise KeyError(event.step)
+
+    demo.model.train()
+    try:
+        with pytest.raises(KeyError):
+            steer(demo, demo_sae, PUSH, PROMPT, on_token=boom)
+        assert demo.model.training
+    finally:
+        demo.model.eval()
+    assert hook_count(demo.model) == 0
+
+
+def test_the_end_of_a_text_ends_it(tokenizer: Any) -> None:
+    lm = wrap_model(build("gpt2", vocab_size=300), tokenizer)
+    ids = steer(lm, toy_sae(), [feature(5, 0.0)], PROMPT, new_tokens=8, temperature=0).baseline.ids
+    lm.model.generation_config.eos_token_id = [299, ids[3]]  # type: ignore[union-attr]
+    end = ids.index(ids[3]) + 1
+    result = steer(lm, toy_sae(), [feature(5, 0.0)], PROMPT, new_tokens=8, temperature=0)
+    assert result.baseline.ids == ids[:end] == greedy(lm, list(result.prompt_ids), 8)
+    assert result.baseline.finish == "end"
+    assert result.baseline.text == "".join(result.baseline.pieces[:-1])
+    assert not result.stopped
+
+
+def test_a_model_without_a_cache_reads_everything_again(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = dataclasses.replace(tiny, model=copy.deepcopy(tiny.model))
+    sae = SteeringSource(toy_sae(), "blocks.0.hook_resid_post")
+    settings: dict[str, Any] = {"new_tokens": 10, "temperature": 0, "positions": "generated"}
+    cached = steer(tiny, sae, PUSH, PROMPT, **settings)
+    plain = tiny.model.forward
+
+    def forgetful(input_ids: Tensor, **kwargs: Any) -> Any:
+        assert kwargs.get("past_key_values") is None
+        out = plain(input_ids=input_ids, use_cache=False)
+        out.past_key_values = None
+        return out
+
+    monkeypatch.setattr(tiny.model, "forward", forgetful)
+    again = steer(tiny, sae, PUSH, PROMPT, **settings)
+    assert again.baseline.ids == cached.baseline.ids
+    assert again.steered is not None
+    assert cached.steered is not None
+    assert again.steered.ids == cached.steered.ids
+
+
+def test_a_prompt_that_does_not_fit_says_so_with_numbers(tiny: LoadedModel) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_fits(249, 60, 256)
+    assert str(caught.value) == (
+        "Nothing was generated: the prompt is 249 tokens and 60 new ones are asked, but the context is 256. "
+        "Shorten the prompt by 53 tokens or ask for 7."
+    )
+    with pytest.raises(ConfigError, match=r"1 new one is asked.*Shorten the prompt by 1 token\.$"):
+        check_fits(256, 1, 256)
+    check_fits(196, 60, 256)
+    check_fits(10**6, 60, None)
+    calls: list[int] = []
+    handle = tiny.model.register_forward_pre_hook(lambda *a: calls.append(1))
+    sae = SteeringSource(toy_sae(), "blocks.0.hook_resid_post")
+    try:
+        with pytest.raises(ConfigError, match="the context is 64"):
+            steer(tiny, sae, PUSH, PROMPT, new_tokens=60)
+        with pytest.raises(ConfigError, match="Token 90 is to be steered"):
+            steer(tiny, sae, PUSH, PROMPT, new_tokens=5, positions=[90])
+        with pytest.raises(ConfigError, match="New tokens is 0"):
+            steer(tiny, sae, PUSH, PROMPT, new_tokens=0)
+        with pytest.raises(HookError):
+            steer(tiny, SteeringSource(toy_sae(), HOOK.replace("1", "7")), PUSH, PROMPT, new_tokens=5)
+    finally:
+        handle.remove()
+    assert calls == []
+
+
+def test_prompts(tiny: LoadedModel) -> None:
+    assert prompt_ids(tiny, [5, 6], True) == [5, 6]
+    assert prompt_ids(tiny, torch.tensor([5, 6]), False) == [5, 6]  # type: ignore[arg-type]
+    with_bos, without = prompt_ids(tiny, "king", True), prompt_ids(tiny, "king", False)
+    assert with_bos == [0, *without]
+    assert 0 not in prompt_ids(tiny, "a <|bos|> b", False)
+    with pytest.raises(ConfigError, match="prompt is empty"):
+        prompt_ids(tiny, "", False)
+    with pytest.raises(ConfigError, match="no token 300"):
+        prompt_ids(tiny, [3, 300], False)
+
+
+def test_a_broken_model_is_an_error(tiny: LoadedModel) -> None:
+    lm = dataclasses.replace(tiny, model=copy.deepcopy(tiny.model))
+    lm.model.transformer.ln_f.bias.fill_(float("nan"))  # type: ignore[union-attr, operator]
+    sae = SteeringSource(toy_sae(), "blocks.0.hook_resid_post")
+    with pytest.raises(SteeringError, match="not a number"):
+        steer(lm, sae, PUSH, PROMPT, new_tokens=5)
+
+
+def test_text_is_never_markup(demo: LoadedModel, demo_sae: Any) -> None:
+    hostile = '<img src=x onerror=alert(1)> "&\u202e'
+    named = [feature(5, 8.0, label="<b>x</b>\x00")]
+    result = steer(demo, demo_sae, named, hostile, new_tokens=4, strengths=[1.0])
+    page = str(result._repr_html_())
+    assert "<img" not in page
+    assert "<b>x" not in page
+    assert "\x00" not in page
+    assert "&lt;img src=x" in page
+    data = json.loads(json.dumps(result.to_data(), allow_nan=False))
+    assert data["config"]["prompt"] == hostile
+    assert data["baseline"]["text"] == result.baseline.text
+
+
+def test_a_large_change_is_told(demo: LoadedModel, demo_sae: Any) -> None:
+    result = steer(demo, demo_sae, [feature(5, 400.0)], PROMPT, new_tokens=4)
+    assert result.steered is not None
+    ratio = result.steered.change_ratio or 0
+    assert ratio > 1
+    most = math.floor(10 * 400 / ratio) / 10
+    (note,) = result.notes
+    assert note == (
+        f"The change is large: ‖Δ‖ / ‖h‖ is {ratio:.2f}. Text usually breaks above 1. For feature 5, try strengths "
+        f"between −{most:g} and {most:g}."
+    )
+    assert steer(demo, demo_sae, [feature(5, 0.5)], PROMPT, new_tokens=4).notes == ()
+
+
+def test_small_definitions() -> None:
+    assert first_difference([1, 2, 3], [1, 2, 3]) is None
+    assert first_difference([1, 2, 3], [1, 9, 3]) == 1
+    assert first_difference([1, 2], [1, 2, 3]) == 2
+    assert repetition([1, 2, 3]) == 0
+    assert repetition([1, 2, 3, 4, 5]) == 0
+    assert repetition([1] * 10) == pytest.approx(6 / 7)
+    assert repetition([1, 2, 3, 4, 1, 2, 3, 4]) == pytest.approx(1 / 5)

@@ -1,0 +1,414 @@
+"""Extractions as jobs: started from an SAE or a training, paused, resumed, killed, listed and removed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from saewidgets.config.extraction import ExtractionConfig
+from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
+from saewidgets.events import JobStatus
+from saewidgets.features.store.layout import STORED
+from saewidgets.features.store.read import open_store
+from saewidgets.jobs import JobSettings
+from saewidgets.records import SAERecord
+from saewidgets.workspace import Workspace
+from saewidgets.workspace.extraction import Extraction
+from tests.conftest import TINY_TEXT
+from tests.workspace.conftest import PATIENCE, small_config
+from tests.workspace.features.conftest import CONFIG, HOOK, extract
+from tests.workspace.library.saes import gemma_scope, saelens
+
+Usage = namedtuple("Usage", "total used free")
+LONG = {"kind": "text", "strings": TINY_TEXT * 400}
+
+
+def same(first: Path, second: Path) -> bool:
+    """Whether two extractions hold the same, bit for bit."""
+    arrays = (np.load(folder / f"{name}.npy") for name in STORED for folder in (first, second))
+    return all(a.tobytes() == b.tobytes() for a, b in zip(arrays, arrays, strict=True))
+
+
+def wait_for_tokens(extraction: Extraction, tokens: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        progress = extraction.progress
+        if progress is not None and progress.phase == "reading" and progress.done >= tokens:
+            return
+        assert not extraction.status.is_final, extraction.error
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_of_an_sae_of_the_library(ws: Workspace, sae: SAERecord, extracted: Extraction) -> None:
+    record = extracted.record
+    assert (record.source_type, record.sae_id, record.training_id) == ("sae", sae.id, None)
+    assert (record.name, record.source, record.layer, record.d_sae) == (sae.name, "local", 0, 64)
+    assert record.id.startswith(f"ext_{sae.id}_")
+    assert record.id.rpartition("_")[2].isdigit()
+    assert (record.hook_name, record.model) == (HOOK, sae.model)
+    store = extracted.store()
+    assert store is ws.extractions.open(record.id)
+    assert (record.n_tokens, record.size_bytes) == (store.manifest.n_tokens, store.size_bytes)
+    seen = int((store.fired > 0).sum())
+    assert 0 < seen <= 64
+    assert (record.seen, record.dead, record.dense) == (seen, 64 - seen, int((store.density > 0.01).sum()))
+    assert record.has_data
+    assert extracted.result().n_tokens == record.n_tokens
+    assert ws.saes.get(sae.id).features_extracted == seen
+    assert store.manifest.settings["tokens"] == CONFIG["tokens"]
+    assert store.manifest.facts["sae_id"] == sae.id
+    # All of the text, each context once: no part of it is held out.
+    assert store["contexts"].tolist() == list(range(store.packed.n_contexts))
+    assert ws.extractions.status(sae.id) is JobStatus.COMPLETED
+    assert ws.extractions.latest(sae.id) == record
+    assert "latents fired" in repr(extracted)
+    assert record.name in extracted._repr_html_()
+    row = ws.extractions.list(sae_id=sae.id).to_df().iloc[0]
+    assert (row["id"], row["seen"]) == (record.id, seen)
+
+
+def test_it_equals_the_engine(ws: Workspace, sae: SAERecord, extracted: Extraction, tmp_path: Path) -> None:
+    from saewidgets.features.extraction import extract as engine
+    from saewidgets.lm import load_model
+
+    store = extracted.store()
+    lm = load_model(str(sae.model))
+    contexts = np.arange(store.packed.n_contexts)
+    engine(ws.saes.load(sae.id), lm, store.packed, contexts, HOOK, ExtractionConfig.from_data(CONFIG), tmp_path / "e")
+    assert same(extracted.folder, tmp_path / "e")
+
+
+def test_fewer_tokens_are_from_all_over_the_text(ws: Workspace, sae: SAERecord) -> None:
+    extraction = extract(ws, sae_id=sae.id, config={"tokens": 160})
+    store = extraction.store()
+    n = store.packed.n_contexts
+    assert store["contexts"].tolist() == [i * n // 10 for i in range(10)]
+    assert extraction.record.tokens_total == 160
+    extraction.delete()
+
+
+def test_of_a_training_and_the_sae_imported_from_it(
+    ws: Workspace, tiny_model_folder: Path
+) -> None:
+    run = ws.trainings.create(small_config(tiny_model_folder))
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED
+    # The text, the context length and the model are those of the training.
+    extraction = ws.extractions.create(training_id=run.id, config={"batch_size": 4})
+    assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
+    record = extraction.record
+    assert (record.source_type, record.training_id, record.sae_id) == ("training", run.id, None)
+    assert record.id.startswith(f"ext_{run.id}_")
+    assert (record.name, record.source, record.config["context_size"]) == (run.name, "trained", 16)
+    assert extraction.config.corpus == run.config.corpus
+    packings = list((ws.folder / "tokens").glob("*/pack.json"))
+
+    sae = run.import_to_saes()
+    assert sae.features_extracted == record.seen
+    assert [r.id for r in ws.extractions.for_sae(sae.id)] == [record.id]
+    assert ws.extractions.get(record.id).record.sae_id == sae.id
+    of_sae = extract(ws, sae_id=sae.id, config=dict.fromkeys(CONFIG) | {
+        "tokens": 1_000_000, "batch_size": 4, "device": "auto", "examples": 6, "per_interval": 2,
+        "max_norm_ratio": 10.0})  # fmt: skip
+    assert list((ws.folder / "tokens").glob("*/pack.json")) == packings  # packed once, as in the training
+    ids = [of_sae.id, record.id]
+    for origin in ({"sae_id": sae.id}, {"training_id": run.id}):
+        assert [r.id for r in ws.extractions.list(**origin)] == ids  # type: ignore[arg-type]
+    assert [r.id for r in ws.extractions.list(source_type="training", search=run.id)] == [record.id]
+
+    feature = ws.features.label(f"feat_{run.id}_3", "three")
+    assert feature.id == f"feat_{sae.id}_3"
+    assert ws.features.get(f"feat_{sae.id}_3").label == "three"
+
+    run.delete()
+    left = ws.extractions.for_sae(sae.id)
+    assert [(r.id, r.training_id) for r in left] == [(i, None) for i in ids]
+    assert ws.extractions.open(record.id).manifest.n_tokens == record.n_tokens
+    assert ws.features.get(f"feat_{sae.id}_3").label == "three"
+    # What is known of the training lives on in the SAE.
+    again = ws.extractions.create(sae_id=sae.id, config={**CONFIG, "model": None})
+    assert again.wait(PATIENCE) is JobStatus.COMPLETED
+    folders = [Path(r.folder) for r in ws.extractions.for_sae(sae.id)]
+    assert all(folder.is_dir() for folder in folders)
+    ws.saes.delete(sae.id)
+    assert not any(folder.exists() for folder in folders)
+    with pytest.raises(NotFoundError):
+        ws.extractions.for_sae(sae.id)
+    with pytest.raises(NotFoundError):
+        ws.features.get(f"feat_{sae.id}_3")
+
+
+def test_without_an_sae_they_go_with_the_training(ws: Workspace, tiny_model_folder: Path) -> None:
+    run = ws.trainings.create(small_config(tiny_model_folder))
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED
+    extraction = extract(ws, training_id=run.id)
+    folder = extraction.folder
+    run.delete()
+    assert not folder.exists()
+    with pytest.raises(NotFoundError):
+        ws.extractions.get(extraction.id)
+
+
+def test_of_gemma_scopes_files(ws: Workspace, tiny_model_folder: Path, tmp_path: Path) -> None:
+    folder = gemma_scope(tmp_path / "repo", 32)
+    sae = ws.saes.add_local(folder, model=str(tiny_model_folder), hook_name=HOOK)
+    assert sae.architecture == "jumprelu"
+    extraction = extract(ws, sae_id=sae.name)
+    assert extraction.record.seen
+    assert ws.features.run_on(sae.id, "The king").indices.size
+    assert ws.saes.delete(sae.id) > 0
+
+
+def test_a_model_that_was_handed_in(ws: Workspace, make_sae: Callable[..., SAERecord], sae: SAERecord) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(sae.model)
+    tokenizer = AutoTokenizer.from_pretrained(sae.model)
+    nameless = make_sae(7, model="nobody/knows")
+    extraction = ws.extractions.create(sae_id=nameless.id, config=CONFIG, model=model, tokenizer=tokenizer)
+    assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
+    assert extraction.record.facts["model_given"]
+    assert ws.features.run_on(extraction.id, "The king").indices.size  # with the same object
+    with pytest.raises(ConfigError, match="needs its tokenizer"):
+        ws.extractions.create(sae_id=nameless.id, config=CONFIG, model=model)
+    with pytest.raises(ConfigError, match="is on cpu"):
+        ws.extractions.create(
+            sae_id=nameless.id, config={**CONFIG, "device": "cuda:0"}, model=model, tokenizer=tokenizer
+        )
+    with Workspace(ws.folder) as other, pytest.raises(StateError, match="handed to it as an object"):
+        other.features.run_on(extraction.id, "The king")
+    ws.saes.delete(nameless.id)
+
+
+def test_what_cannot_be_started(ws: Workspace, make_sae: Callable[..., SAERecord], tmp_path: Path) -> None:
+    before = len(ws.extractions.list()), sorted((ws.folder / "extractions").iterdir())
+    sae = make_sae(1)
+    no_model = ws.saes.add_local(saelens(tmp_path / "plain", 32, 64, 5))
+    ws.catalog.saes.update(no_model.id, model=None, hook_name=HOOK)
+    text: dict[str, Any] = {**CONFIG, "corpus": None}
+
+    def refused(kind: type[Exception], where: str | None, match: str, **what: Any) -> None:
+        with pytest.raises(kind, match=match) as caught:
+            ws.extractions.create(**what)
+        assert caught.value.where == where  # type: ignore[attr-defined]
+
+    refused(ConfigError, "sae_id", "either", config=CONFIG)
+    refused(ConfigError, "sae_id", "either", sae_id=sae.id, training_id="train_1", config=CONFIG)
+    refused(NotFoundError, None, "no SAE", sae_id="sae_none", config=CONFIG)
+    refused(NotFoundError, None, "no training", training_id="train_none", config=CONFIG)
+    refused(ConfigError, "corpus", "not here", sae_id=sae.id, config=text)
+    refused(NotFoundError, "corpus", "no file", sae_id=sae.id, config={**CONFIG, "corpus": "/none.txt"})
+    refused(ConfigError, "device", "no device", sae_id=sae.id, config={**CONFIG, "device": "cuda:9"})
+    refused(ConfigError, "examples", "whole number", sae_id=sae.id, config={**CONFIG, "examples": 0})
+    refused(ConfigError, "config", "dictionary", sae_id=sae.id, config=3)
+    refused(ConfigError, "tokens", "At most", sae_id=sae.id, config={**CONFIG, "tokens": 2**40})
+    (Path(no_model.path) / "cfg.json").write_text(
+        (Path(no_model.path) / "cfg.json").read_text().replace('"model_name"', '"was_model"')
+    )
+    refused(ConfigError, "model", "ExtractionConfig", sae_id=no_model.id, config=CONFIG)
+    os.rename(sae.path, tmp_path / "elsewhere")
+    refused(NotFoundError, sae.path, "not here", sae_id=sae.id, config=CONFIG)
+    assert (len(ws.extractions.list()), sorted((ws.folder / "extractions").iterdir())) == before
+    for record in (sae, no_model):
+        ws.saes.delete(record.id)
+
+
+def test_a_full_disk(ws: Workspace, sae: SAERecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saewidgets.workspace.extractions.shutil.disk_usage", lambda _: Usage(1, 1, 1000))
+    with pytest.raises(StorageError, match="MB are needed"):
+        ws.extractions.create(sae_id=sae.id, config=CONFIG)
+
+
+def test_a_name_that_is_no_model_fails_as_a_job(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
+    sae = make_sae(2, model="/no/such/model")
+    extraction = ws.extractions.create(sae_id=sae.id, config=CONFIG)
+    assert extraction.wait(PATIENCE) is JobStatus.FAILED
+    assert extraction.error is not None
+    assert extraction.error.kind == "not_found"
+    with pytest.raises(StateError, match="nothing to show"):
+        extraction.store()
+    assert not ws.extractions.latest(sae.id)
+    ws.saes.delete(sae.id)
+    assert not extraction._workspace.jobs.list(status="failed", kind="extraction")
+
+
+def test_an_estimate(ws: Workspace, sae: SAERecord, extracted: Extraction) -> None:
+    found = ws.extractions.estimate(sae_id=sae.id, config={**CONFIG, "tokens": 50_000})
+    assert found.device == "cpu"
+    assert found.disk_bytes > (extracted.record.size_bytes or 0)
+    assert found.memory_bytes > 0
+    assert found.seconds
+    assert found.tokens_per_second
+    assert any("rarely" in warning for warning in found.warnings)
+    more = ws.extractions.estimate(sae_id=sae.id, config={**CONFIG, "examples": 1000, "tokens": 10_000_000})
+    assert more.disk_bytes > found.disk_bytes
+    assert more.memory_bytes > found.memory_bytes
+    assert len(ws.extractions.for_sae(sae.id)) == 1
+    defaults = ws.extractions.defaults(sae_id=sae.id)
+    assert (defaults.model, defaults.corpus) == (sae.model, None)
+
+
+def test_pause_resume_stop_and_cancel(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
+    sae = make_sae(3)
+    config = {**CONFIG, "corpus": LONG, "tokens": 10_000_000}
+    whole = ws.extractions.create(sae_id=sae.id, config=config)
+    assert whole.wait(PATIENCE) is JobStatus.COMPLETED, whole.error
+    assert (whole.folder / "corpus.jsonl").is_file()  # a long text is in no row
+    assert whole.config.corpus == ExtractionConfig.from_data(config).corpus
+
+    told: list[str | None] = []
+    end = ws.extractions.subscribe(told.append)
+    paused = ws.extractions.create(sae_id=sae.id, config=config)
+    wait_for_tokens(paused, 20_000)
+    with pytest.raises(StateError, match="in use"):
+        ws.saes.delete(sae.id)
+    with pytest.raises(StateError):
+        paused.delete()
+    paused.pause()
+    assert paused.wait(PATIENCE) is JobStatus.PAUSED
+    assert paused.record.seen
+    assert not paused.record.has_data
+    assert ws.extractions.status(sae.id) is JobStatus.PAUSED
+    assert ws.extractions.latest(sae.id) == whole.record
+    paused.resume()
+    assert paused.wait(PATIENCE) is JobStatus.COMPLETED, paused.error
+    assert same(whole.folder, paused.folder)
+    assert paused.id in told
+    end()
+
+    stopped = ws.extractions.create(sae_id=sae.id, config=config)
+    wait_for_tokens(stopped, 20_000)
+    stopped.stop()
+    assert stopped.wait(PATIENCE) is JobStatus.STOPPED
+    record = stopped.record
+    assert record.has_data
+    assert 0 < (record.n_tokens or 0) < (whole.record.n_tokens or 0)
+    assert stopped.store().manifest.facts["stopped"]
+
+    cancelled = ws.extractions.create(sae_id=sae.id, config=config)
+    queued = ws.extractions.create(sae_id=sae.id, config=config)
+    wait_for_tokens(cancelled, 20_000)
+    assert ws.extractions.cancel(sae.id) == 2
+    assert cancelled.wait(PATIENCE) is JobStatus.CANCELLED
+    assert queued.wait(PATIENCE) is JobStatus.CANCELLED
+    assert not cancelled.record.has_data
+    assert ws.extractions.cancel(sae.id) == 0
+    told.clear()
+    end = ws.extractions.subscribe(told.append)
+    assert ws.extractions.delete(stopped.id) > 0
+    assert stopped.id in told
+    end()
+    assert stopped.id not in {record.id for record in ws.extractions.list()}
+    assert len(ws.extractions.for_sae(sae.id)) == 4
+    ws.saes.delete(sae.id)
+    assert not [p for p in (ws.folder / "extractions").iterdir() if sae.id in p.name]
+
+
+WORKER = """
+import json, sys
+from saewidgets.workspace import Workspace
+ws = Workspace(sys.argv[1])
+extraction = ws.extractions.create(sae_id=sys.argv[2], config=json.loads(sys.argv[3]))
+print(extraction.id, flush=True)
+extraction.wait(600)
+"""
+
+
+def test_killed_and_resumed_elsewhere(tmp_path: Path, tiny_model_folder: Path) -> None:
+    """`kill -9`: it reads `interrupted`, and another process ends in the same bits."""
+    import json
+
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(TINY_TEXT * 400))
+    with Workspace(tmp_path / "ws", jobs=JobSettings(poll=0.05)) as ws:
+        sae = ws.saes.add_local(saelens(tmp_path / "files", 32, 64), model=str(tiny_model_folder), hook_name=HOOK)
+        config = {**CONFIG, "corpus": str(text), "tokens": 10_000_000}
+        process = subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(ws.folder), sae.id, json.dumps(config)], stdout=subprocess.PIPE,
+            text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert process.stdout is not None
+        extraction = ws.extractions.get(process.stdout.readline().strip())
+        wait_for_tokens(extraction, 40_000)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        deadline = time.monotonic() + 30
+        while extraction.status is not JobStatus.INTERRUPTED:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        extraction.resume()
+        assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
+        straight = ws.extractions.create(sae_id=sae.id, config=config)
+        assert straight.wait(PATIENCE) is JobStatus.COMPLETED
+        assert extraction.record.n_tokens == straight.record.n_tokens
+        assert np.array_equal(extraction.store().fired, straight.store().fired)
+
+
+def test_killed_after_the_last_array(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
+    """The folder is whole and the row is not: resuming writes down what is there."""
+    sae = make_sae(4)
+    extraction = extract(ws, sae_id=sae.id)
+    before = extraction.record
+    nothing = dict.fromkeys(("n_tokens", "seen", "dead", "dense", "size_bytes"))
+    ws.catalog.extractions.update(extraction.id, **nothing)
+    job = before.job_id
+    assert job is not None
+    ws.catalog.jobs.change(job, {"status": JobStatus.QUEUED}, when={JobStatus.COMPLETED})
+    ws.catalog.jobs.change(job, {"status": JobStatus.PAUSED}, when={JobStatus.QUEUED})
+    extraction.resume()
+    assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
+    after = extraction.record
+    assert (after.n_tokens, after.seen, after.dense) == (before.n_tokens, before.seen, before.dense)
+    ws.saes.delete(sae.id)
+
+
+def test_two_at_once_have_ids_of_their_own(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
+    sae = make_sae(6)
+    made: list[Extraction] = []
+    threads = [
+        threading.Thread(target=lambda: made.append(ws.extractions.create(sae_id=sae.id, config=CONFIG)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({extraction.id for extraction in made}) == 4
+    for extraction in made:
+        assert extraction.wait(PATIENCE) is JobStatus.COMPLETED
+    ws.saes.delete(sae.id)
+
+
+def test_another_process_reads_it(ws: Workspace, sae: SAERecord, extracted: Extraction) -> None:
+    with Workspace(ws.folder) as other:
+        assert other.extractions.get(extracted.id).record == extracted.record
+        first, second = other.extractions.open(extracted.id), extracted.store()
+        assert isinstance(first, type(open_store(extracted.folder, ws.folder / "tokens")))
+        assert np.array_equal(first.fired, second.fired)
+
+
+def test_files_that_are_gone(ws: Workspace, make_sae: Callable[..., SAERecord], tmp_path: Path) -> None:
+    sae = make_sae(8)
+    extraction = extract(ws, sae_id=sae.id)
+    folder = extraction.folder
+    folder.rename(tmp_path / "moved")
+    with pytest.raises(NotFoundError, match="not here"):
+        ws.extractions.open(extraction.id)
+    ws.features.label(f"feat_{sae.id}_3", "three")
+    (found,) = ws.features.list(sae_id=sae.id)  # what people said can still be looked at
+    assert (found.label, found.density) == ("three", None)
+    (tmp_path / "moved").rename(folder)
+    assert ws.extractions.open(extraction.id).d_sae == 64
+    ws.saes.delete(sae.id)
+

@@ -1,0 +1,246 @@
+"""Labels made, judged, taken in and written out through a workspace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
+from saewidgets.events import Interruption, NullControl, Request
+from saewidgets.features.labels import LLMAnswerError, MissingKeyError, held_out, read_table, shown_examples
+from saewidgets.records import SAERecord
+from saewidgets.workspace import Workspace
+from saewidgets.workspace.evidence import StoreExamples
+from saewidgets.workspace.extraction import Extraction
+from tests.workspace.features.conftest import extract
+
+
+@pytest.fixture
+def own(ws: Workspace, make_sae: Callable[..., SAERecord]) -> Iterator[Extraction]:
+    sae = make_sae(41)
+    yield extract(ws, sae_id=sae.id)
+    ws.saes.delete(sae.id)
+
+
+def live(extraction: Extraction) -> list[int]:
+    return [int(i) for i in np.flatnonzero(extraction.store().fired > 0)]
+
+
+def test_evidence_is_the_extractions(ws: Workspace, extracted: Extraction) -> None:
+    store = extracted.store()
+    examples = StoreExamples(store, negatives=10)
+    for index in live(extracted)[:10]:
+        evidence = examples.of(index)
+        data = ws.features.data(extracted.id, index)
+        assert [e.value for e in evidence.top] == [e.value for e in data.top]
+        assert (evidence.firing_count, evidence.max_activation) == (data.fired, data.max)
+        # All tokens are in the sample here, so windows without the latent can be checked against its firings.
+        assert store.manifest.coactivation_rate == 1.0
+        for window in evidence.negatives:
+            assert window.value == 0
+            assert 0 <= window.peak < len(window.tokens)
+        shown = {e.document for e in shown_examples(evidence, 20)}
+        others = {e.document for e in held_out(evidence, 20)}
+        assert not shown & others or len(shown | others) == 1
+    assert examples.of(live(extracted)[0]).negatives == StoreExamples(store, 10).of(live(extracted)[0]).negatives
+    with pytest.raises(ConfigError):
+        examples.of(64)
+
+
+def test_negatives_are_silent(ws: Workspace, sae: SAERecord, extracted: Extraction) -> None:
+    """Against the SAE itself, on whole contexts."""
+    store = extracted.store()
+    index = min(live(extracted), key=lambda i: int(store.fired[i]))
+    windows = StoreExamples(store, negatives=5).of(index).negatives
+    assert windows
+    size = store.manifest.context_size
+    contexts = [
+        (ws.features.context(extracted.id, index, row * size + 1), row) for row in range(store.manifest.n_contexts)
+    ]
+    for window in windows:
+        n = len(window.tokens)
+        places = [
+            found.activations[begin : begin + n] for found, _ in contexts for begin in range(len(found.pieces) - n + 1)
+            if found.pieces[begin : begin + n] == window.tokens
+        ]  # fmt: skip
+        assert any((place == 0).all() for place in places)
+
+
+def test_documents_are_told_apart(extracted: Extraction) -> None:
+    store = extracted.store()
+    examples, facts = StoreExamples(store), store.packed.facts
+    everything = store.packed.contexts(range(store.packed.n_contexts))
+    number, expected = 0, {}
+    for context, row in enumerate(everything.tolist()):
+        for offset, token in enumerate(row):
+            if token == facts.separator and not (offset == 0 and facts.prepend_bos):
+                number += 1
+            expected[context, offset] = number
+    names = {place: examples._document(*place) for place in expected if place[1]}
+    for number in set(expected.values()):
+        assert len({names[place] for place in names if expected[place] == number}) <= 1
+    assert len(set(names.values())) == len({expected[place] for place in names})
+
+
+def test_the_offline_labels(ws: Workspace, own: Extraction) -> None:
+    sae_id, told = str(own.record.sae_id), []
+    mine = f"feat_{sae_id}_{live(own)[0]}"
+    ws.features.label(mine, "mine")
+    run = ws.features.auto_label(sae_id, progress=told.append)
+    assert len(run.labels) + len(run.failures) == len(live(own)) - 1
+    assert told[-1].done == len(live(own)) - 1
+    assert ws.features.get(mine).label == "mine"
+    record = ws.features.feature(own.id, run.labels[0].index)
+    assert (record.label_source, record.label_by) == ("auto", "offline heuristic")
+    evidence = ws.features.evidence(record.labels[0])
+    assert 0 < len(evidence) <= 3
+    top = {round(e.value, 4) for e in ws.features.examples(record.id)}
+    assert all(round(e.value, 4) in top for e in evidence)
+    assert not ws.features.auto_label(sae_id).labels  # none is left without one
+    again = ws.features.auto_label(sae_id, again=True)
+    assert len(again.same) >= len(run.labels)  # the same question is not asked twice
+    one = ws.features.suggest(own.id, live(own)[0])
+    assert one.text
+    assert ws.features.get(mine).labels[0].text == "mine"
+
+
+def test_a_model_that_is_asked(ws: Workspace, own: Extraction) -> None:
+    asked: list[str] = []
+
+    def llm(messages: Any) -> str:
+        asked.append(str(messages))
+        return "They are of one kind.\n[EXPLANATION]: words of the sea"
+
+    wanted = live(own)[:3]
+    run = ws.features.auto_label(own.id, llm, indices=wanted, model="toy", concurrency=1)
+    assert [label.index for label in run.labels] == wanted, run
+    assert len(asked) == 3
+    record = ws.features.feature(own.id, wanted[0])
+    assert (record.labels[0].model, record.labels[0].source) == ("toy", "auto")
+    assert record.labels[0].prompt_hash
+    assert len(ws.features.auto_label(own.id, llm, indices=wanted, model="toy").same) == 3
+    for wrong in ([64], [-1]):
+        with pytest.raises(ConfigError):
+            ws.features.auto_label(own.id, indices=wrong)
+    with pytest.raises(ConfigError, match="no such setting"):
+        ws.features.auto_label(own.id, prices=3)
+
+
+def test_what_came_before_an_interruption_stays(ws: Workspace, own: Extraction) -> None:
+    class Stopping(NullControl):
+        left = 3
+
+        def check(self) -> None:
+            self.left -= 1
+            if self.left < 0:
+                raise Interruption(Request.STOP)
+
+    with pytest.raises(Interruption):
+        ws.features.auto_label(own.id, control=Stopping())
+    kept = ws.features.counts(own.id)[0]
+    assert 0 < kept < len(live(own))
+
+    def no_key(messages: Any) -> str:
+        raise MissingKeyError("There is no key.", where="TOY_KEY")
+
+    with pytest.raises(MissingKeyError):
+        ws.features.auto_label(own.id, no_key)
+    assert ws.features.counts(own.id)[0] == kept
+
+
+def test_a_dead_feature_has_no_suggestion(ws: Workspace, own: Extraction) -> None:
+    dead = [int(i) for i in np.flatnonzero(own.store().fired == 0)]
+    if dead:
+        with pytest.raises(LLMAnswerError, match="did not fire"):
+            ws.features.suggest(own.id, dead[0])
+    else:
+        pytest.skip("all of them fired")
+
+
+def test_nothing_was_extracted(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
+    sae = make_sae(43)
+    for ask in (ws.features.auto_label, ws.features.score):
+        with pytest.raises(StateError, match="not extracted"):
+            ask(sae.id)
+    with pytest.raises(StateError, match="not extracted"):
+        ws.features.suggest(sae.id, 0)
+    ws.saes.delete(sae.id)
+
+
+def test_scores(ws: Workspace, own: Extraction) -> None:
+    wanted = live(own)[:12]
+    ws.features.auto_label(own.id, indices=wanted)
+    run = ws.features.score(own.id, indices=wanted, n_pos=4, n_neg=4, scorer="fuzzing")
+    assert len(run.labels) + len(run.errors) == ws.features.counts(own.id)[0]
+    assert run.labels
+    label = run.labels[0]
+    assert label.score is None or 0 <= (label.score.value or 0) <= 1
+    kept = ws.features.feature(own.id, label.index).labels[0]
+    assert len(kept.scores) == 1
+    assert kept.text == label.text
+    assert len(ws.features.score(own.id, indices=wanted, n_pos=4, n_neg=4, scorer="fuzzing").same) == len(run.labels)
+    scored = [one.score for one in ws.features.list(extraction_id=own.id, sort="score", descending=True)]
+    known = [score for score in scored if score is not None]
+    assert scored[: len(known)] == sorted(known, reverse=True)
+    evidence = ws.features.evidence(kept)
+    assert evidence  # a score takes nothing from its label
+
+
+def test_out_and_in_again(ws: Workspace, own: Extraction, tmp_path: Path, make_sae: Callable[..., SAERecord]) -> None:
+    sae_id = str(own.record.sae_id)
+    ws.features.auto_label(own.id, indices=live(own)[:5])
+    ws.features.label(f"feat_{sae_id}_2", "=HYPERLINK(1)", "mine")
+    for name in ("labels.csv", "labels.jsonl"):
+        path = ws.features.export_labels(sae_id, tmp_path / name)
+        labels = ws.features.rows.labels(ws.features.view(sae_id).origin)
+        assert len(read_table(path).labels) == len(labels)
+        other = make_sae(42)
+        imported = ws.features.import_labels(other.id, path)
+        assert len(imported.labels) == len(labels)
+        copied = ws.features.rows.labels(ws.features.view(other.id).origin)
+        assert [(c.index, c.text, c.source, c.identity) for c in copied] == [
+            (c.index, c.text, c.source, c.identity) for c in labels
+        ]
+        assert ws.features.get(f"feat_{other.id}_2").label == "=HYPERLINK(1)"
+        # What a person wrote here is not replaced by what another person wrote.
+        ws.features.label(f"feat_{other.id}_2", "my own")
+        ws.features.import_labels(other.id, path)
+        record = ws.features.get(f"feat_{other.id}_2")
+        said = [(one.text, one.source) for one in record.labels]
+        assert said[:2] == [("my own", "user"), ("=HYPERLINK(1)", "imported")]
+        ws.saes.delete(other.id)
+    few = ws.features.export_labels(sae_id, tmp_path / "few.csv", indices=[2])
+    assert {label.index for label in read_table(few).labels} == {2}
+    with pytest.raises(ConfigError):
+        ws.features.export_labels(sae_id, tmp_path / "labels.xlsx")
+
+
+def test_files_that_are_refused(ws: Workspace, own: Extraction, tmp_path: Path) -> None:
+    sae_id, revision = str(own.record.sae_id), ws.features.revision(str(own.record.sae_id))
+    wrong = tmp_path / "wrong.csv"
+    for content, match in (
+        ("index,text\n3,ok\n64,outside\n", "another SAE"), ("index,text\nx,y\n", "line 2"), ("a,b\n1,2\n", "column"),
+        ("", "empty"), ("index,text\n", "no label"),
+    ):  # fmt: skip
+        wrong.write_text(content)
+        with pytest.raises(FormatError, match=match):
+            ws.features.import_labels(sae_id, wrong)
+    with pytest.raises(NotFoundError):
+        ws.features.import_labels(sae_id, tmp_path / "none.csv")
+    with pytest.raises(NotFoundError):
+        ws.features.import_labels("sae_none", wrong)
+    assert ws.features.revision(sae_id) == revision
+
+
+def test_interpretations(ws: Workspace, own: Extraction, tmp_path: Path) -> None:
+    ws.features.label(f"feat_{own.record.sae_id}_{live(own)[0]}", "named")
+    counts = ws.features.interpretations(own.id, tmp_path / "all.json")
+    assert counts == {"active": len(live(own)), "dead": 64 - len(live(own))}
+    data = json.loads((tmp_path / "all.json").read_text())
+    assert data[str(live(own)[0])]["label"] == "named"
+    assert len(data) == 64

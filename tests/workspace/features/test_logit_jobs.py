@@ -1,0 +1,329 @@
+"""Logit tables of all features as a job: what they hold, how it is asked for and ended, and where they are read."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
+from saewidgets.events import JobStatus
+from saewidgets.features import logits
+from saewidgets.jobs import Job, JobSettings
+from saewidgets.records import SAERecord
+from saewidgets.workspace import Workspace, extraction_logits
+from saewidgets.workspace.extraction import Extraction
+from tests.workspace.conftest import PATIENCE
+from tests.workspace.features.conftest import CONFIG, extract
+
+
+@pytest.fixture
+def own(ws: Workspace, make_sae: Callable[..., SAERecord]) -> Iterator[Extraction]:
+    """An extraction that a test may change."""
+    sae = make_sae(60)
+    extraction = extract(ws, sae_id=sae.id)
+    yield extraction
+    for job in ws.jobs.list(kind="logits"):
+        if not job.status.is_final:
+            ws.jobs.get(job.id).cancel()
+            ws.jobs.get(job.id).wait(PATIENCE)
+    ws.saes.delete(sae.id)
+
+
+class Gate:
+    """Lets the job compute one part and then waits."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached, self.go = threading.Event(), threading.Event()
+        self.begun: list[int] = []
+        real = logits.logit_tables
+        monkeypatch.setattr(logits, "_ELEMENTS", 300 * 8)
+
+        def tables(*args: Any) -> Iterator[Any]:
+            self.begun.append(args[2])
+            for part in real(*args):
+                yield part
+                self.reached.set()
+                assert self.go.wait(PATIENCE)
+
+        monkeypatch.setattr(logits, "logit_tables", tables)
+
+
+def test_they_equal_a_plain_computation(ws: Workspace, own: Extraction) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    before, told = own.record.size_bytes or 0, []
+    opened = own.store()
+    end = ws.extractions.subscribe(told.append)
+    job = ws.extractions.compute_logits(own.id)
+    assert job.wait(PATIENCE) is JobStatus.COMPLETED, job.error
+    end()
+    assert own.id in told
+    assert job.record.kind == "logits"
+    assert job.record.lane == own.job.record.lane
+    assert (job.progress.done, job.progress.total, job.progress.unit) == (64, 64, "features")  # type: ignore[union-attr]
+    assert own.record.size_bytes == job.result().size_bytes > before
+
+    model = AutoModelForCausalLM.from_pretrained(own.record.model)
+    tokenizer = AutoTokenizer.from_pretrained(own.record.model)
+    W = ws.saes.load(own.record.sae_id or "").W_dec
+    with torch.no_grad():
+        effects = ((W - W.mean(1, keepdim=True)) * model.transformer.ln_f.weight) @ model.lm_head.weight.T
+        effects = effects - effects.mean(1, keepdim=True)
+    found = own.store().logits
+    assert opened.logits is not None  # also in a store that was open before
+    for side, largest in (("top", True), ("bottom", False)):
+        best = effects.topk(10, largest=largest)
+        np.testing.assert_array_equal(found[f"{side}_tokens"], best.indices.numpy())
+        np.testing.assert_allclose(found[f"{side}_logits"], best.values.numpy(), rtol=1e-3, atol=1e-5)
+        for token in best.indices[:3].flatten().tolist():
+            assert own.store().logit_text(token) == tokenizer.decode([token])
+
+
+def test_one_at_a_time_paused_and_cancelled(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(monkeypatch)
+    job = ws.extractions.compute_logits(own.id)
+    assert gate.reached.wait(PATIENCE)
+    assert ws.extractions.compute_logits(own.id).id == job.id
+    with pytest.raises(StateError, match="being computed"):
+        own.delete()
+    with pytest.raises(StateError, match="in use"):
+        ws.saes.delete(own.record.sae_id or "")
+    job.pause()
+    gate.go.set()
+    assert job.wait(PATIENCE) is JobStatus.PAUSED
+    assert own.store().logits is None
+    assert [file.name for file in own.folder.glob("*logits*")] == [f".logits-{job.id}"]
+    gate.go.clear()
+    gate.reached.clear()
+    assert ws.extractions.compute_logits(own.id).id == job.id  # goes on
+    assert gate.reached.wait(PATIENCE)
+    job.cancel()
+    gate.go.set()
+    assert job.wait(PATIENCE) is JobStatus.CANCELLED
+    assert own.store().logits is None
+    assert not list(own.folder.glob("*logits*"))
+    job.resume()
+    assert job.wait(PATIENCE) is JobStatus.COMPLETED, job.error
+    assert gate.begun[0] == gate.begun[2] == 0  # after the pause with what was done, after the cancel from the start
+    assert gate.begun[1] in (8, 16)
+    kept = {name: array.copy() for name, array in own.store().logits.items()}
+
+    again = ws.extractions.compute_logits(own.id)
+    assert again.id != job.id
+    assert again.wait(PATIENCE) is JobStatus.COMPLETED
+    for name, array in own.store().logits.items():
+        np.testing.assert_array_equal(array, kept[name])
+    folder = own.folder
+    own.delete()
+    assert not folder.exists()
+    assert not ws.jobs.list(kind="logits")
+
+
+def paused(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> tuple[Gate, Job]:
+    """A job that has done a part."""
+    gate = Gate(monkeypatch)
+    job = ws.extractions.compute_logits(own.id)
+    assert gate.reached.wait(PATIENCE)
+    job.pause()
+    gate.go.set()
+    assert job.wait(PATIENCE) is JobStatus.PAUSED
+    return gate, job
+
+
+def test_a_paused_one_ends_with_its_extraction(
+    ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused(ws, own, monkeypatch)
+    own.delete()
+    assert not ws.jobs.list(kind="logits")
+
+
+def test_a_paused_one_that_is_cancelled_leaves_nothing(
+    ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, job = paused(ws, own, monkeypatch)
+    assert list(own.folder.glob(".logits*"))
+    job.cancel()
+    deadline = time.monotonic() + PATIENCE
+    while list(own.folder.glob(".logits*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_one_that_is_killed_has_lost_a_minute(
+    ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extraction_logits, "_SECONDS", 0)
+    gate = Gate(monkeypatch)
+    job = ws.extractions.compute_logits(own.id)
+    assert gate.reached.wait(PATIENCE)
+    assert [file.name for file in own.folder.glob(f".logits-{job.id}/*")] == ["contexts_00000008"]
+    gate.go.set()
+    assert job.wait(PATIENCE) is JobStatus.COMPLETED, job.error
+    assert [file.name for file in own.folder.glob("*logits*")] == ["logits"]
+
+
+WORKER = """
+import sys, time
+from saewidgets.features import logits
+from saewidgets.workspace import Workspace, extraction_logits
+real = logits.logit_tables
+def slow(*args):
+    for part in real(*args):
+        yield part
+        time.sleep(0.2)
+logits._ELEMENTS, logits.logit_tables, extraction_logits._SECONDS = 300 * 4, slow, 0
+ws = Workspace(sys.argv[1])
+print(ws.extractions.compute_logits(sys.argv[2]).id, flush=True)
+time.sleep(600)
+"""
+
+
+def test_killed_and_gone_on_with_elsewhere(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(ws.folder), own.id], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    job = ws.jobs.get(process.stdout.readline().strip())
+    deadline = time.monotonic() + PATIENCE
+    while not list(own.folder.glob(f".logits-{job.id}/contexts_*/state.json")):
+        assert time.monotonic() < deadline, job.error
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    while job.status is not JobStatus.INTERRUPTED:  # found out by the next sweep, not by the signal
+        assert time.monotonic() < deadline, job.status
+        time.sleep(0.02)
+    assert own.store().logits is None
+    gate = Gate(monkeypatch)
+    gate.go.set()
+    assert ws.extractions.compute_logits(own.id).id == job.id
+    assert job.wait(PATIENCE) is JobStatus.COMPLETED, job.error
+    assert 0 < gate.begun[0] < 64
+    kept = {name: array.copy() for name, array in own.store().logits.items()}
+    assert ws.extractions.compute_logits(own.id).wait(PATIENCE) is JobStatus.COMPLETED
+    assert gate.begun[1] == 0
+    for name, array in own.store().logits.items():
+        np.testing.assert_allclose(array, kept[name], rtol=1e-5, atol=1e-6)
+
+
+def test_one_that_failed_goes_on(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise StorageError("The disk is full.", where=str(own.folder))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("saewidgets.features.store.write.write_logits", full)
+        job = ws.extractions.compute_logits(own.id)
+        assert job.wait(PATIENCE) is JobStatus.FAILED
+        assert job.error is not None
+        assert (job.error.what, job.error.kind) == ("The disk is full.", "disk_full")
+    assert own.store().logits is None
+    assert ws.extractions.compute_logits(own.id).id == job.id
+    assert job.wait(PATIENCE) is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize("damage", ["tables.safetensors", "state.json", "identity"])
+def test_what_was_kept_is_not_trusted(
+    ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    gate, job = paused(ws, own, monkeypatch)
+    if damage == "identity":  # another SAE's
+        monkeypatch.setattr("saewidgets.features.extraction.identity.sae_fingerprint", lambda _: "another")
+    else:
+        [file] = own.folder.glob(f".logits-{job.id}/*/{damage}")
+        file.write_bytes(file.read_bytes()[:-2] + b"xx")
+    job.resume()
+    assert job.wait(PATIENCE) is JobStatus.COMPLETED, job.error
+    assert gate.begun == [0, 0]
+    log = ws.catalog.jobs.log(job.id)
+    assert any("It starts over." in line.message for line in log)
+
+
+def test_another_process_goes_on(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, job = paused(ws, own, monkeypatch)
+    with Workspace(ws.folder, jobs=JobSettings(poll=0.05)) as other:
+        other.jobs.get(job.id).resume()
+        assert other.jobs.get(job.id).wait(PATIENCE) is JobStatus.COMPLETED
+    assert gate.begun[1] in (8, 16)
+    parts = {name: array.copy() for name, array in own.store().logits.items()}
+    assert not list(own.folder.glob(".logits*"))
+    assert ws.extractions.compute_logits(own.id).wait(PATIENCE) is JobStatus.COMPLETED
+    for name, array in ws.extractions.open(own.id).logits.items():  # type: ignore[union-attr]
+        np.testing.assert_array_equal(array, parts[name])
+
+
+def test_read_where_the_model_is_not(
+    ws: Workspace, own: Extraction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = ws.features.logits(own.id, 5)
+
+    def gone(*_: Any, **__: Any) -> None:
+        raise NotFoundError("The model is gone.")
+
+    monkeypatch.setattr(ws.features.live, "open", gone)
+    with pytest.raises(NotFoundError):
+        ws.features.logits(own.id, 5)
+    monkeypatch.undo()
+    assert ws.extractions.compute_logits(own.id).wait(PATIENCE) is JobStatus.COMPLETED
+    assert ws.features.logits(own.id, 5) == now  # with the model, the histogram is there
+    monkeypatch.setattr(ws.features.live, "open", gone)
+    monkeypatch.setattr(ws.features.live, "check", gone)
+    for wanted in (own.id, own.record.sae_id or ""):
+        kept = ws.features.logits(wanted, 5, 4)
+        assert [text for text, _ in kept.raises] == [text for text, _ in now.raises[:4]]
+        np.testing.assert_allclose([v for _, v in kept.lowers], [v for _, v in now.lowers[:4]], rtol=1e-4)
+        assert (kept.counts, kept.edges) == ((), ())
+        assert "The model is gone." in kept.note
+    with pytest.raises(ConfigError):
+        ws.features.logits(own.id, 64)
+
+    index = int(own.store().fired.argmax())
+    page = ws.features.export(own.id, "html", tmp_path / "page.html", indices=[index])
+    assert "Raises" in page.read_text("utf-8")
+    bare = ws.features.export(own.id, "html", tmp_path / "bare.html", indices=[index], logits=False)
+    assert bare.stat().st_size < page.stat().st_size
+    shared = ws.features.export(own.id, "json", tmp_path / "data.json", indices=[index], logits=True)
+    data = json.loads(shared.read_text())["feature_data_dict"][str(index)]
+    assert data["logits_table_data"]["top_token_ids"] == own.store().logits["top_tokens"][index].tolist()
+
+
+def test_what_cannot_be_computed(ws: Workspace, own: Extraction, make_sae: Callable[..., SAERecord]) -> None:
+    with pytest.raises(NotFoundError):
+        ws.extractions.compute_logits("ext_none")
+    sae = make_sae(61)
+    waiting = ws.extractions.create(sae_id=sae.id, config={**CONFIG, "model": "/no/such/model"})
+    assert waiting.wait(PATIENCE) is JobStatus.FAILED
+    with pytest.raises(StateError, match="failed and has no features"):
+        ws.extractions.compute_logits(waiting.id)
+    ws.saes.delete(sae.id)
+    assert not ws.jobs.list(kind="logits")
+
+
+def test_a_model_that_was_handed_in(ws: Workspace, make_sae: Callable[..., SAERecord], tiny_model_folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_folder)
+    sae = make_sae(62, model="nobody/knows")
+    extraction = ws.extractions.create(sae_id=sae.id, config=CONFIG, model=model, tokenizer=tokenizer)
+    assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
+    with Workspace(ws.folder) as other, pytest.raises(StateError, match="handed to it as an object"):
+        other.extractions.compute_logits(extraction.id)
+    job = ws.extractions.compute_logits(extraction.id)
+    assert job.wait(PATIENCE) is JobStatus.COMPLETED, job.error
+    assert extraction.store().logits is not None
+    ws.saes.delete(sae.id)

@@ -1,0 +1,258 @@
+"""SAEs brought in from this machine, in every shape a person may have them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StorageError
+from saewidgets.workspace import Workspace
+from tests.workspace.library.saes import HOOK, MODEL, contents, gemma_scope, saelens, with_density, zipped
+
+
+def _left(ws: Workspace) -> list[str]:
+    """What lies in the library's folder."""
+    folder = ws.folder / "saes"
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def test_a_saelens_folder_is_kept_byte_by_byte(ws: Workspace, tmp_path: Path) -> None:
+    folder = with_density(saelens(tmp_path / "my-sae"), np.full(32, -3.0))
+    (folder / "something_else.bin").write_bytes(b"not part of it")
+    sae = ws.saes.add_local(folder)
+    assert (sae.name, sae.source, sae.format, sae.architecture) == ("my-sae", "local", "saelens", "topk")
+    assert (sae.d_in, sae.d_sae, sae.d_out, sae.dtype) == (8, 32, 8, "float32")
+    assert (sae.model, sae.hook_name, sae.layer, sae.state) == (MODEL, HOOK, 6, "ok")
+    assert sae.metadata["origin"] == {"format": "saelens", "where": str(folder)}
+    assert (sae.metadata["settings"]["k"], sae.metadata["l0"]) == (4, 4.0)
+    before = contents(folder)
+    del before["something_else.bin"]
+    assert contents(Path(sae.path)) == before
+    assert Path(sae.path).is_relative_to(ws.folder)
+    x = torch.randn(5, 8)
+    from saewidgets.formats import load_sae
+
+    assert torch.equal(ws.saes.load(sae.id).encode(x), load_sae(folder).encode(x))
+
+
+def test_another_format_is_converted(ws: Workspace, tmp_path: Path) -> None:
+    folder = gemma_scope(tmp_path / "repo")
+    sae = ws.saes.add_local(folder, name="scope", model="google/gemma-2-2b", hook_name="blocks.6.hook_mlp_out")
+    assert (sae.name, sae.format, sae.architecture, sae.d_sae) == ("scope", "saelens", "jumprelu", 16_384)
+    assert (sae.model, sae.hook_name) == ("google/gemma-2-2b", "blocks.6.hook_mlp_out")
+    assert sae.metadata["origin"]["format"] == "gemma_scope"
+    config = ws.saes.config(sae.id)
+    assert config["architecture"] == "jumprelu"
+    assert config["metadata"]["model_name"] == "google/gemma-2-2b"
+    assert config["origin"]["format"] == "gemma_scope"
+    x = torch.randn(5, 8)
+    from saewidgets.formats import load_sae
+
+    assert torch.equal(ws.saes.load(sae.id)(x), load_sae(folder)(x))
+
+
+def test_one_file_of_it(ws: Workspace, tmp_path: Path) -> None:
+    folder = saelens(tmp_path / "by-file")
+    assert ws.saes.add_local(folder / "sae_weights.safetensors").name == "by-file"
+    assert ws.saes.add_local(folder / "cfg.json").name == "by-file-2"
+    assert ws.saes.add_local(str(folder), name="  by \n hand ").name == "by hand"
+
+
+def test_a_folder_around_it(ws: Workspace, tmp_path: Path) -> None:
+    saelens(tmp_path / "outer" / "inner" / "sae")
+    assert ws.saes.add_local(tmp_path / "outer").d_sae == 32
+    saelens(tmp_path / "outer" / "other", seed=1)
+    with pytest.raises(FormatError, match="2 SAEs"):
+        ws.saes.add_local(tmp_path / "outer")
+
+
+def test_an_archive(ws: Workspace, tmp_path: Path) -> None:
+    files = contents(saelens(tmp_path / "sae"), "wrapped/")
+    sae = ws.saes.add_local(zipped(tmp_path / "shared.ZIP", files))
+    assert (sae.name, sae.d_sae) == ("shared", 32)
+    assert sae.metadata["origin"]["where"] == str(tmp_path / "shared.ZIP")
+    assert _left(ws) == [sae.id]
+
+
+def test_uploads(ws: Workspace, tmp_path: Path) -> None:
+    files = contents(saelens(tmp_path / "sae"))
+    sae = ws.saes.add_upload(files, name="sent")
+    assert (sae.name, sae.source, sae.metadata["origin"]["where"]) == ("sent", "local", "upload")
+    chosen = ws.saes.add_upload({f"a folder/{name}": data for name, data in files.items()})
+    assert chosen.name == "a folder"
+    mixed = {name: tmp_path / "sae" / name for name in files}
+    assert ws.saes.add_upload(mixed).name == "upload"
+    packed = zipped(tmp_path / "x.zip", files).read_bytes()
+    assert ws.saes.add_upload({"lab run.zip": packed}).name == "lab run"
+    assert len(_left(ws)) == len(ws.saes.list()) == 4
+    assert contents(tmp_path / "sae") == files, "what was sent as a path is still there"
+
+
+@pytest.mark.parametrize(
+    ("files", "error"),
+    [
+        ({}, ConfigError),
+        ({"../cfg.json": b"{}"}, FormatError),
+        ({"/etc/cfg.json": b"{}"}, FormatError),
+        ({"cfg.json": b"{}", "CFG.JSON": b"{}"}, FormatError),
+        ({"cfg.json": b"{}"}, FormatError),
+        ({"x.zip": b"no archive"}, FormatError),
+        ({"cfg.json": "/nowhere/cfg.json"}, NotFoundError),
+        ({f"f{i}": b"" for i in range(1001)}, FormatError),
+    ],
+)
+def test_uploads_that_are_refused_leave_nothing(ws: Workspace, files: dict[str, bytes], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        ws.saes.add_upload(files)
+    assert _left(ws) == []
+    assert not ws.saes.list()
+
+
+def test_what_is_damaged_is_never_listed(ws: Workspace, tmp_path: Path) -> None:
+    folder = saelens(tmp_path / "sae")
+    good = (folder / "sae_weights.safetensors").read_bytes()
+    config = json.loads((folder / "cfg.json").read_text())
+    nan = bytearray(good)
+    nan[-4:] = np.float32("nan").tobytes()
+    cases = {
+        "cut": (good[:-8], config),
+        "nan": (bytes(nan), config),
+        "wide": (good, {**config, "d_in": 9}),
+        "huge": (good, {**config, "d_sae": 2**40}),
+        "none": (b"", config),
+        "pickle": (b"\x80\x04cposix\nsystem\n.", config),
+    }
+    for data, settings in cases.values():
+        (folder / "sae_weights.safetensors").write_bytes(data)
+        (folder / "cfg.json").write_text(json.dumps(settings))
+        with pytest.raises(SAEWidgetsError):
+            ws.saes.add_local(folder)
+        assert not ws.saes.list()
+        assert _left(ws) == []
+
+
+def test_links_out_of_the_folder_are_not_followed(ws: Workspace, tmp_path: Path) -> None:
+    folder = saelens(tmp_path / "sae")
+    real = shutil.move(folder / "sae_weights.safetensors", tmp_path / "elsewhere.safetensors")
+    (folder / "sae_weights.safetensors").symlink_to(real)
+    with pytest.raises(SAEWidgetsError):
+        ws.saes.add_local(folder)
+    assert _left(ws) == []
+
+
+def test_nothing_there(ws: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no such file"):
+        ws.saes.add_local(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FormatError, match="it holds nothing"):
+        ws.saes.add_local(tmp_path / "empty")
+
+
+def test_a_full_disk_leaves_the_library_as_it_was(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saelens(tmp_path / "sae")
+
+    def full(source: object, target: object) -> None:
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(StorageError, match=r"No space left on device.*Free some space"):
+        ws.saes.add_local(folder)
+    assert _left(ws) == []
+    assert not ws.saes.list()
+
+
+def test_hostile_names_are_text(ws: Workspace, tmp_path: Path) -> None:
+    folder = saelens(tmp_path / "sae")
+    config = json.loads((folder / "cfg.json").read_text())
+    config["metadata"]["model_name"] = "<img src=x onerror=alert(1)>"
+    (folder / "cfg.json").write_text(json.dumps(config))
+    sae = ws.saes.add_local(folder, name="<b>bold</b>")
+    assert (sae.name, sae.model) == ("<b>bold</b>", "<img src=x onerror=alert(1)>")
+    assert "<b>" not in ws.saes.list()._repr_html_()
+    with pytest.raises(ConfigError, match="1 to 120"):
+        ws.saes.add_local(folder, name="x" * 121)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("hook_name", "blocks.99999999999999999999.hook_resid_pre"),
+        ("hook_name", "\ud800"),
+        ("model_name", "a\ud800b"),
+        ("dataset_path", "\udfff"),
+        ("l0", 10**400),
+    ],
+)
+def test_odd_values_of_a_configuration_stop_nothing(key: str, value: object, ws: Workspace, tmp_path: Path) -> None:
+    folder = saelens(tmp_path / "sae")
+    config = json.loads((folder / "cfg.json").read_text())
+    config["metadata"][key] = value
+    (folder / "cfg.json").write_text(json.dumps(config))
+    sae = ws.saes.add_local(folder)
+    assert ws.saes.statistics(sae.id)["decoder_norms"]["mean"] > 0
+    assert len(ws.saes.to_df(search=sae.name)) == 1
+
+
+def test_halves_of_characters_become_question_marks(ws: Workspace, tmp_path: Path) -> None:
+    sae = ws.saes.add_local(saelens(tmp_path / "sae"))
+    changed = ws.saes.update(sae.id, name="a\ud800", notes="\udfff", tags=["t\ud800"])
+    assert (changed.name, changed.notes, changed.tags) == ("a?", "?", ("t?",))
+    assert len(ws.saes.list(search="a\ud800")) == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"a/readme.txt": b"x", "b/x": b""}, "known format"),
+        ({"cfg.json": b"{", "sae_weights.safetensors": b"x"}, "cfg.json"),
+        ({"one/cfg.json": b"{}", "one/sae_weights.safetensors": b"", "two/cfg.json": b"{}",
+          "two/sae_weights.safetensors": b""}, "2 SAEs"),
+        ({"cfg.json": b"{}", "sae.safetensors": b"x" * 9}, "d_in"),
+    ],
+)  # fmt: skip
+def test_errors_name_what_was_given_and_no_draft(
+    ws: Workspace, tmp_path: Path, files: dict[str, bytes], said: str
+) -> None:
+    packed = zipped(tmp_path / "from lab.zip", files)
+    given: dict[str, Callable[[], object]] = {
+        str(packed): lambda: ws.saes.add_local(packed),
+        "upload|cfg.json": lambda: ws.saes.add_upload(files),
+        "from lab.zip": lambda: ws.saes.add_upload({"from lab.zip": packed.read_bytes()}),
+    }
+    for name, add in given.items():
+        with pytest.raises(FormatError, match=said) as caught:
+            add()
+        assert ".incoming-" not in str(caught.value)
+        assert str(ws.folder) not in str(caught.value)
+        assert any(word in str(caught.value.where) for word in name.split("|"))
+
+
+def test_a_full_disk_says_where_how_much_and_whose(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def full(file: int) -> None:
+        if ".unlisted" in os.readlink(f"/proc/self/fd/{file}"):
+            return real(file)
+        raise OSError(28, "No space left on device", "draft")
+
+    source, packed = gemma_scope(tmp_path / "repo"), zipped(tmp_path / "x.zip", contents(saelens(tmp_path / "sae")))
+    monkeypatch.setattr(os, "fsync", full)
+    for given in (tmp_path / "sae", source, packed):
+        with pytest.raises(StorageError, match=r"No space left on device. It needs .*B, and .*B is free") as caught:
+            ws.saes.add_local(given)
+        assert caught.value.where == str(ws.folder / "saes")
+        assert caught.value.what.startswith(f"{given} cannot be written into the library")
+    with pytest.raises(StorageError, match=r"^.*saes: upload cannot be written.*It needs"):
+        ws.saes.add_upload(contents(tmp_path / "sae"))
+    assert _left(ws) == []

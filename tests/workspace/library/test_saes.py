@@ -1,0 +1,204 @@
+"""`ws.saes`: finding, changing, deleting, and files that went away."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError, StorageError
+from saewidgets.records import SAERecord
+from saewidgets.workspace import Workspace
+from saewidgets.workspace.files import sweep_trash
+from tests.workspace.library.saes import contents, gemma_scope, saelens
+
+
+@pytest.fixture
+def sae(ws: Workspace, tmp_path: Path) -> SAERecord:
+    return ws.saes.add_local(saelens(tmp_path / "one"))
+
+
+def test_find(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
+    for wanted in (sae.id, "one", sae.id[:9]):
+        assert ws.saes.find(wanted) == sae
+    for wanted in ("sae_", sae.id[:6], "two", "o"):
+        with pytest.raises(NotFoundError, match="There is no SAE"):
+            ws.saes.find(wanted)
+    with pytest.raises(ConfigError, match="empty"):
+        ws.saes.find(" ")
+    ws.saes.update(ws.saes.add_local(tmp_path / "one").id, name="one")
+    with pytest.raises(NotFoundError, match="2 SAEs match"):
+        ws.saes.find("one")
+
+
+def test_list_filter_count_facets(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
+    other = ws.saes.add_local(gemma_scope(tmp_path / "scope"), name="two", model="google/gemma-2-2b")
+    assert [r.id for r in ws.saes.list()] == [other.id, sae.id]
+    assert [r.id for r in ws.saes.list(sort="oldest", limit=1)] == [sae.id]
+    assert [r.id for r in ws.saes.list(model="google/gemma-2-2b")] == [other.id]
+    assert ws.saes.count() == (2, sae.size_bytes + other.size_bytes)
+    assert ws.saes.facets()["architecture"] == {"jumprelu": 1, "topk": 1}
+    frame = ws.saes.list().to_df()
+    assert list(frame["name"]) == ["two", "one"]
+    with pytest.raises(ConfigError, match="sorted"):
+        ws.saes.list(sort="colour")
+
+
+def test_update(ws: Workspace, sae: SAERecord) -> None:
+    changed = ws.saes.update(sae.id, name=" new  name ", notes="seen\ntwice", tags=["Good", "good", " to  read "])
+    assert (changed.name, changed.notes, changed.tags) == ("new name", "seen\ntwice", ("Good", "to read"))
+    assert ws.saes.update(sae.id) == ws.saes.get(sae.id)
+    assert ws.saes.update(sae.id, tags=[], notes="").tags == ()
+    for wrong in ({"name": ""}, {"name": "x" * 121}, {"tags": [""]}, {"tags": ["x" * 41]}, {"tags": "word"},
+                  {"notes": "x" * 20_001}):  # fmt: skip
+        with pytest.raises(ConfigError):
+            ws.saes.update(sae.id, **wrong)  # type: ignore[arg-type]
+
+
+def test_missing_and_changed_files_are_shown(ws: Workspace, sae: SAERecord) -> None:
+    weights = Path(sae.path) / "sae_weights.safetensors"
+    data = weights.read_bytes()
+    weights.write_bytes(data + b"x")
+    (listed,) = ws.saes.list()
+    assert listed.state == "changed"
+    assert "sae_weights.safetensors has" in listed.state_note
+    weights.unlink()
+    (listed,) = ws.saes.list()
+    assert (listed.state, listed.state_note) == ("missing", "sae_weights.safetensors is no longer in its folder.")
+    for read in (ws.saes.load, ws.saes.config, ws.saes.statistics):
+        with pytest.raises(NotFoundError, match=r"no longer in its folder.*locate"):
+            read(sae.id)
+    assert "saewidgets" in ws.saes.load_code(sae.id)
+    shutil.rmtree(sae.path)
+    assert ws.saes.list()[0].state_note == "Its folder is gone."
+    with pytest.raises(NotFoundError, match=r"not here.*locate"):
+        ws.saes.load(sae.id)
+    assert ws.saes.delete(sae.id) == 0
+
+
+def test_locate(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
+    ws.saes.statistics(sae.id)
+    moved = shutil.move(sae.path, tmp_path / "moved")
+    assert ws.saes.get(sae.id).state == "missing"
+    with pytest.raises(FormatError, match=r"d_sae 16; one has 32"):
+        ws.saes.locate(sae.id, saelens(tmp_path / "narrow", d_sae=16))
+    with pytest.raises(NotFoundError):
+        ws.saes.locate(sae.id, tmp_path / "nowhere")
+    assert ws.saes.get(sae.id).state == "missing"
+    found = ws.saes.locate(sae.id, moved)
+    assert (found.state, found.path, found.id, found.name, found.statistics) == ("ok", str(moved), sae.id, "one", {})
+    assert ws.saes.load(sae.id).d_sae == 32
+    (Path(moved) / "notes of mine.txt").write_text("not the library's")
+    assert ws.saes.list()[0].state == "ok"
+    assert ws.saes.delete(sae.id) == 0
+    assert Path(moved).is_dir(), "not the library's own"
+
+
+def test_locate_takes_files_of_another_format(ws: Workspace, tmp_path: Path) -> None:
+    sae = ws.saes.add_local(gemma_scope(tmp_path / "repo"))
+    assert sae.format == "saelens"
+    found = ws.saes.locate(sae.id, tmp_path / "repo")
+    assert (found.format, found.architecture) == ("gemma_scope", "jumprelu")
+    assert not Path(sae.path).exists(), "the copy that it stood for is no longer named by a row"
+    assert ws.saes.load(sae.id).d_sae == 16_384
+
+
+def test_locate_replaces_nothing_whole_by_another_sae(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
+    before = contents(Path(sae.path))
+    for other in (saelens(tmp_path / "relu", architecture="standard"), saelens(tmp_path / "seed", seed=7)):
+        with pytest.raises(FormatError, match="another one"):
+            ws.saes.locate(sae.id, other)
+    assert contents(Path(sae.path)) == before
+    assert ws.saes.get(sae.id).state == "ok"
+
+
+def test_locate_takes_no_folder_of_another_sae(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
+    other = ws.saes.add_local(saelens(tmp_path / "other", seed=3))
+    with pytest.raises(ConfigError, match="belongs to the library"):
+        ws.saes.locate(sae.id, other.path)
+    shutil.rmtree(sae.path)
+    with pytest.raises(ConfigError, match="belongs to the library"):
+        ws.saes.locate(sae.id, other.path)
+    assert ws.saes.get(other.id).path == other.path
+
+
+def test_locate_waits_for_jobs(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
+    copy = shutil.copytree(sae.path, tmp_path / "copy")
+    ws.catalog.jobs.add("job_1", kind="extraction", lane="box/cpu", payload={"sae_id": sae.id}, owner="somebody@far")
+    with pytest.raises(StateError, match="in use"):
+        ws.saes.locate(sae.id, copy)
+    assert Path(sae.path).is_dir()
+    ws.catalog.jobs.delete("job_1")
+    assert ws.saes.locate(sae.id, copy).path == str(copy)
+
+
+def test_delete(ws: Workspace, sae: SAERecord) -> None:
+    ws.catalog.jobs.add("job_1", kind="extraction", lane="box/cpu", payload={"sae_id": sae.id}, owner="somebody@far")
+    with pytest.raises(StateError, match=r"one is in use.*Cancel that first"):
+        ws.saes.delete(sae.id)
+    assert Path(sae.path).is_dir()
+    ws.catalog.jobs.delete("job_1")
+    assert ws.saes.delete(sae.id) == sae.size_bytes
+    assert not Path(sae.path).exists()
+    with pytest.raises(NotFoundError):
+        ws.saes.delete(sae.id)
+
+
+def test_export(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
+    assert contents(ws.saes.export(sae.id, tmp_path / "out")) == contents(Path(sae.path))
+    ws.saes.convert(sae.id, "saelens", tmp_path / "out")  # again: it replaces what it wrote
+    (tmp_path / "out" / "mine.txt").write_text("x")
+    with pytest.raises(StorageError, match="holds"):
+        ws.saes.export(sae.id, tmp_path / "out")
+    with pytest.raises(StorageError, match="inside the workspace"):
+        ws.saes.export(sae.id, ws.folder / "saes" / "copy")
+    with pytest.raises(ConfigError, match="no format"):
+        ws.saes.export(sae.id, tmp_path / "other", "floppy")
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_is_damaged_is_not_exported(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
+    weights = Path(sae.path) / "sae_weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    with pytest.raises(FormatError, match="damaged and was not exported"):
+        ws.saes.export(sae.id, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_load_code_runs(ws: Workspace, sae: SAERecord) -> None:
+    code = ws.saes.load_code(sae.id)
+    space: dict[str, object] = {}
+    exec(code["saewidgets"], space)
+    assert space["sae"].d_sae == 32  # type: ignore[attr-defined]
+    assert f'load_from_disk("{sae.path}")' in code["sae_lens"]
+
+
+def test_everybody_is_told(ws: Workspace, tmp_path: Path) -> None:
+    told: list[str | None] = []
+
+    def broken(changed: str | None) -> None:
+        raise RuntimeError("a view with a bug")
+
+    ends = [ws.subscribe_saes(broken), ws.subscribe_saes(told.append)]
+    sae = ws.saes.add_local(saelens(tmp_path / "one"))
+    ws.saes.update(sae.id, notes="x")
+    ws.saes.delete(sae.id)
+    assert told == [sae.id] * 3
+    for end in ends:
+        end()
+    ws.saes.add_local(tmp_path / "one")
+    assert len(told) == 3
+
+
+def test_what_a_crash_left_is_swept(ws: Workspace) -> None:
+    import os
+    import time
+
+    folder = ws.folder / "saes"
+    old, young = folder / ".incoming-old", folder / ".incoming-young"
+    for each in (old, young):
+        each.mkdir(parents=True)
+    os.utime(old, (time.time() - 3 * 86_400,) * 2)
+    sweep_trash(ws.folder)
+    assert [path.name for path in folder.iterdir()] == [".incoming-young"]

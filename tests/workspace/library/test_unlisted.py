@@ -1,0 +1,171 @@
+"""Folders between the disk and the catalog: processes that are killed there leave nothing for ever."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from saewidgets.catalog import Catalog
+from saewidgets.errors import StateError
+from saewidgets.workspace import Workspace
+from saewidgets.workspace.files import remove_tree
+from saewidgets.workspace.library import unlisted as module
+from saewidgets.workspace.library.unlisted import NOTES, unlisted
+from tests.cli.conftest import child_environment
+from tests.workspace.library.saes import contents, saelens
+
+# Stops for good where the folder is in place and the row is not written yet, or no more there.
+_SCRIPT = """
+import sys, time
+from saewidgets.catalog.saes import SAEStore
+from saewidgets.workspace import Workspace, saes
+def stop(*_, **__):
+    print("there", flush=True)
+    time.sleep(600)
+with Workspace(sys.argv[1]) as ws:
+    what = sys.argv[2]
+    if what == "add":
+        SAEStore.add = stop
+        ws.saes.add_local(sys.argv[3])
+    elif what == "delete":
+        saes.remove_files = stop
+        ws.saes.delete(sys.argv[3])
+"""
+
+
+@contextmanager
+def _stopped(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that has come to the point and goes no further."""
+    command = [sys.executable, "-c", _SCRIPT, str(folder), *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=child_environment(folder))
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        yield process
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def _left(folder: Path) -> list[str]:
+    parents = [folder / name for name in ("saes", NOTES) if (folder / name).is_dir()]
+    return sorted(path.name for parent in parents for path in parent.iterdir())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "ws"
+
+
+def test_killed_before_its_row_is_written(folder: Path, tmp_path: Path) -> None:
+    source = saelens(tmp_path / "sae")
+    with _stopped(folder, "add", str(source)) as process:
+        before = _left(folder)
+        assert len(before) == 2, "the SAE's folder and its note"
+        with Workspace(folder) as ws:
+            assert _left(folder) == before, "its process lives"
+            assert not ws.saes.list()
+        process.send_signal(signal.SIGSTOP)
+        with Workspace(folder):
+            assert _left(folder) == before, "it sleeps, and may go on"
+    with Workspace(folder) as ws:
+        assert _left(folder) == []
+        again = ws.saes.add_local(source)
+        assert _left(folder) == [again.id]
+    with Workspace(folder) as ws:
+        assert ws.saes.get(again.id).state == "ok"
+
+
+def test_killed_after_its_row_was_deleted(folder: Path, tmp_path: Path) -> None:
+    with Workspace(folder) as ws:
+        kept, gone = (ws.saes.add_local(saelens(tmp_path / name)) for name in ("kept", "gone"))
+    with _stopped(folder, "delete", gone.id):
+        assert gone.id in _left(folder)
+    with Workspace(folder) as ws:
+        assert _left(folder) == [kept.id]
+        assert [sae.id for sae in ws.saes.list()] == [kept.id]
+
+
+def test_what_a_row_names_stays_whatever_a_note_says(folder: Path, tmp_path: Path) -> None:
+    with Workspace(folder) as ws:
+        sae = ws.saes.add_local(saelens(tmp_path / "sae"))
+        (folder / NOTES / sae.id).write_text(f'{{"catalog": "{ws.catalog.key}", "host": "{ws.settings.host}"}}')
+    with Workspace(folder) as ws:
+        assert _left(folder) == [sae.id]
+        assert ws.saes.load(sae.id).d_sae == 32
+
+
+def _orphan(folder: Path, name: str, note: str) -> None:
+    for parent in ("saes", NOTES):
+        (folder / parent).mkdir(parents=True, exist_ok=True)
+    (folder / "saes" / name).mkdir()
+    (folder / NOTES / name).write_text(note)
+
+
+@pytest.mark.parametrize("note", ['{"catalog": "another"}', "", "[1]", "no json"])
+def test_what_others_may_know_stays(folder: Path, note: str) -> None:
+    _orphan(folder, "sae_x", note)
+    with Workspace(folder):
+        assert _left(folder) == ["sae_x", "sae_x"]
+
+
+def test_a_note_from_another_machine_is_left_two_days(folder: Path) -> None:
+    with Catalog(folder) as catalog:
+        key = catalog.key
+    _orphan(folder, "sae_x", f'{{"catalog": "{key}", "host": "far away"}}')
+    with Workspace(folder):
+        assert _left(folder) == ["sae_x", "sae_x"]
+    os.utime(folder / NOTES / "sae_x", (0, time.time() - module.SECONDS - 1))
+    with Workspace(folder):
+        assert _left(folder) == []
+
+
+def test_notes_lead_nowhere_else(folder: Path, tmp_path: Path) -> None:
+    with Catalog(folder) as catalog:
+        note = f'{{"catalog": "{catalog.key}"}}'
+    (folder / "trainings" / "mine").mkdir(parents=True)
+    _orphan(folder, "sae_x", note)
+    (folder / "saes" / "sae_x").rmdir()
+    (folder / "saes" / "sae_x").symlink_to(folder / "trainings" / "mine")
+    (folder / NOTES / "sae_y").symlink_to(tmp_path / "elsewhere")
+    (folder / NOTES / "..sae").write_text(note)
+    with Workspace(folder):
+        assert (folder / "trainings" / "mine").is_dir()
+        assert _left(folder) == ["..sae", "sae_x", "sae_x", "sae_y"]
+
+
+def test_a_refused_deletion_leaves_no_note(ws: Workspace, tmp_path: Path) -> None:
+    sae = ws.saes.add_local(saelens(tmp_path / "sae"))
+    ws.catalog.jobs.add("job_1", kind="extraction", lane="box/cpu", payload={"sae_id": sae.id}, owner="me")
+    with pytest.raises(StateError, match="job_1"):
+        ws.saes.delete(sae.id)
+    assert _left(ws.folder) == [sae.id]
+
+
+def test_located_files_are_the_users_own(ws: Workspace, tmp_path: Path) -> None:
+    source = saelens(tmp_path / "mine")
+    sae = ws.saes.add_local(source)
+    ws.saes.locate(sae.id, source)
+    assert _left(ws.folder) == []
+    before = contents(source)
+    ws.saes.delete(sae.id)
+    assert contents(source) == before
+
+
+def test_two_look_after_one_folder(ws: Workspace) -> None:
+    folder = ws.folder / "saes" / "sae_x"
+    folder.mkdir(parents=True)
+    with unlisted(ws, folder):
+        with unlisted(ws, folder):
+            pass
+        assert _left(ws.folder) == ["sae_x", "sae_x"], "the first one's note is not the second's to remove"
+        remove_tree(ws.folder, folder)
+    assert _left(ws.folder) == []

@@ -1,0 +1,266 @@
+"""Steering by the ids of a workspace, on the demo model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import saewidgets
+from saewidgets.config import SteeringConfig, SteeringFeature
+from saewidgets.demo import resolve_model
+from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.jobs import JobContext, JobSettings, compute_lane
+from saewidgets.lm import LoadedModel, load_model
+from saewidgets.steering import SteeringSource, TokenEvent
+from saewidgets.steering import steer as kernel
+from saewidgets.workspace import Workspace, steered
+from tests.workspace.conftest import PATIENCE, small_config
+from tests.workspace.steering.saes import D_SAE, DEAD, HOOK, add_demo_sae
+
+PROMPT = "In the morning the old man walked down to the"
+SHORT = {"new_tokens": 6, "seed": 3}
+
+
+def test_it_is_what_the_kernel_writes(library: Workspace, sae: str) -> None:
+    seen: list[TokenEvent] = []
+    result = library.steer(None, [(sae, 7, 30.0, "add")], PROMPT, on_token=seen.append, **SHORT)
+    lm = load_model(resolve_model("demo"), name="demo")
+    source = SteeringSource(library.saes.load(sae), HOOK)
+    feature = SteeringFeature(index=7, strength=30.0, mode="add", sae=sae)
+    expected = kernel(lm, {sae: source}, [feature], PROMPT, **SHORT)  # type: ignore[arg-type]
+    assert result.to_data() | {"seconds": 0} == expected.to_data() | {"seconds": 0}
+    assert result.model == "demo"
+    assert [(event.run, event.step) for event in seen][:3] == [("baseline", 0), ("steered", 0), ("baseline", 1)]
+
+
+def test_a_feature_gets_its_largest_activation(library: Workspace, sae: str) -> None:
+    found = library.steering.maximum(sae, 7)
+    assert found.value > 0
+    assert not found.exact
+    assert "8,192 tokens of the demo corpus (an estimate)" in found.basis
+    result = library.steer(None, [(7, 2.0)], PROMPT, sae="demo-l1-topk", **SHORT)
+    [feature] = result.config.features
+    assert (feature.sae, feature.a_max, feature.mode) == (sae, found.value, "add_max")
+    given = library.steer(None, [{"index": 7, "strength": 2.0, "a_max": 5.0}], PROMPT, sae=sae, **SHORT)
+    assert given.config.features[0].a_max == 5.0
+
+
+def test_a_feature_that_never_fires_has_no_largest_activation(library: Workspace, sae: str) -> None:
+    with pytest.raises(StateError, match=rf"Feature {DEAD} of demo-l1-topk did not fire over 8,192 tokens"):
+        library.steer(None, [(sae, DEAD, 2.0)], PROMPT)
+    assert library.steer(None, [(sae, DEAD, 2.0, "add")], PROMPT, **SHORT).steered is not None
+
+
+def test_an_extraction_is_asked_first(library: Workspace, sae: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Manifest:
+        n_tokens = 65_536
+
+    class Store:
+        max = [0.5] * D_SAE
+        manifest = Manifest()
+
+    class Latest:
+        id, has_data, other_weights = "ext_1", True, False
+
+    class Extractions:
+        def latest(self, sae_id: str) -> Any:
+            return Latest() if sae_id == sae else None
+
+        def open(self, extraction_id: str) -> Store:
+            assert extraction_id == "ext_1"
+            return Store()
+
+    monkeypatch.setattr(library, "extractions", Extractions(), raising=False)
+    found = library.steering.maximum(sae, 9)
+    assert (found.value, found.exact, found.basis) == (0.5, True, "over 65,536 tokens (extraction)")
+
+
+def test_what_does_not_fit_is_said(library: Workspace, sae: str) -> None:
+    with pytest.raises(NotFoundError, match="no SAE 'sae_nothere'"):
+        library.steer(None, [("sae_nothere", 7, 2.0)], PROMPT)
+    with pytest.raises(ConfigError, match=r"features.1.index.*no feature 900: demo-l1-topk has 256"):
+        library.steer(None, [(sae, 7, 2.0), (sae, 900, 2.0)], PROMPT)
+    with pytest.raises(ConfigError, match=r"features.0.sae.*does not say which SAE"):
+        library.steer(None, [(7, 2.0)], PROMPT)
+    with pytest.raises(ConfigError, match=r"features.0.mode"):
+        library.steer(None, [(sae, 7, 2.0, "louder")], PROMPT)
+    with pytest.raises(ConfigError, match="no setting 'token'"):
+        library.steer(None, [(sae, 7, 2.0)], PROMPT, token="x")
+    with pytest.raises(ConfigError, match="Without a feature the model is not known"):
+        library.steer(None, [], PROMPT)
+    with pytest.raises(ConfigError, match="Nothing was generated: the prompt is 11 tokens and 300 new ones are asked"):
+        library.steer(None, [(sae, 7, 2.0, "add")], PROMPT, new_tokens=300)
+
+
+def test_saes_of_two_models_cannot_be_mixed(tmp_path: Path) -> None:
+    with Workspace(tmp_path / "ws") as ws:
+        one = add_demo_sae(ws, tmp_path / "one")
+        other = add_demo_sae(ws, tmp_path / "two", name="other", seed=1)
+        ws.catalog.saes.update(other, model="gpt2")
+        with pytest.raises(ConfigError, match=r"different models: demo-l1-topk \(demo\), other \(gpt2\)"):
+            ws.steer(None, [(one, 1, 2.0), (other, 1, 2.0)], PROMPT)
+
+
+def test_a_sweep_and_stopping(library: Workspace, sae: str) -> None:
+    config = SteeringConfig(
+        features=(SteeringFeature(index=7, strength=1.0, mode="add", sae=sae),), prompt=PROMPT, strengths=(-20.0, 0.0),
+        **SHORT,
+    )  # fmt: skip
+    phases: list[str] = []
+    result = library.steering.run(config, steered=False, on_phase=phases.append)
+    assert result.steered is None
+    assert [text.strength for text in result.sweep] == [-20.0, 0.0]
+    assert result.sweep[1].ids == result.baseline.ids
+    assert phases == ["loading", "measuring", "writing"]
+
+    count = iter(range(100))
+    stopped = library.steering.run(config, stop=lambda: next(count) >= 4)
+    assert stopped.stopped
+    assert len(stopped.baseline.tokens) == 2
+
+
+def test_a_job_on_the_device_goes_on_between_tokens(library: Workspace, sae: str) -> None:
+    """Its batches and the tokens take turns, and all model work happens in the job's thread."""
+    batches: list[float] = []
+    threads: set[str] = set()
+    started, end = threading.Event(), threading.Event()
+
+    def work(context: JobContext) -> None:
+        while not end.is_set():
+            time.sleep(0.005)
+            batches.append(time.monotonic())
+            started.set()
+            context.control.check()
+
+    lane = compute_lane(library.settings.host, "cpu")
+    job = library.manager.submit("test", {}, lane, work)
+    assert started.wait(20)
+    before = len(batches)
+
+    def note(event: TokenEvent) -> None:
+        threads.add(threading.current_thread().name)
+
+    try:
+        result = library.steer(None, [(sae, 7, 30.0, "add")], PROMPT, on_token=note, new_tokens=40)
+        after = len(batches)
+    finally:
+        end.set()
+    assert job.wait(20).value == "completed"
+    assert len(result.baseline.tokens) == 40
+    assert after - before >= 4, "the job stood still"
+    assert not any("interactive" in name for name in threads)
+
+
+def test_how_strong_it_is_can_be_asked_before(library: Workspace, sae: str) -> None:
+    def config(**changes: Any) -> SteeringConfig:
+        feature = SteeringFeature(index=7, strength=changes.pop("strength", 30.0), mode="add", sae=sae)
+        return SteeringConfig(features=(feature,), prompt=PROMPT, **changes)
+
+    library.steering.maximum(sae, 7)  # loads the model
+    assert library.steering.is_loaded(sae)
+    small, large = library.steering.probe(config()), library.steering.probe(config(strength=60.0))
+    assert small is not None
+    assert large is not None
+    assert large == pytest.approx(2 * small, rel=1e-5)
+    assert library.steering.probe(config(strength=0.0)) == 0.0
+    assert library.steering.probe(config(positions="generated")) is None
+    assert library.steering.probe(config(positions=[90])) is None
+    assert library.steering.probe(SteeringConfig(prompt=PROMPT)) is None
+    library.steering.unload()
+    assert not library.steering.is_loaded(sae)
+    assert library.steering.probe(config()) is None
+
+
+def test_models_are_in_memory_once(library: Workspace, sae: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    library.steering.unload()
+    library.features.run_on(sae, PROMPT)
+    live = library.features.live
+    feature = [(sae, 7, 30.0, "add")]
+
+    def load(*_: Any, **__: Any) -> None:
+        raise AssertionError("it is in memory already")
+
+    monkeypatch.setattr("saewidgets.lm.load_model", load)
+    first = library.steer(None, feature, PROMPT, **SHORT)
+    by_name = library.steer("demo", feature, PROMPT, **SHORT)
+    assert (first.steered.text, first.model) == (by_name.steered.text, by_name.model)  # type: ignore[union-attr]
+    assert live.loaded == (1, 1)
+
+
+def test_a_named_folder_is_called_by_its_last_part(
+    library: Workspace, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = library.features.live.named(str(tiny_model_folder))
+    assert lm.name == tiny_model_folder.name
+    monkeypatch.chdir(tiny_model_folder.parent)
+    assert library.features.live.named(tiny_model_folder.name) is lm
+    library.steering.unload()
+
+
+def test_a_training_stands_for_the_sae_imported_from_it(tmp_path: Path, tiny_model_folder: Path) -> None:
+    with Workspace(tmp_path / "ws", jobs=JobSettings(poll=0.05)) as ws:
+        run = ws.trainings.create(small_config(tiny_model_folder))
+        assert run.wait(PATIENCE).value == "completed", run.error
+        with pytest.raises(StateError, match="is not in the library"):
+            ws.steer(None, [(run.id, 1, 1.0, "add")], "The king", **SHORT)
+        imported = run.import_to_saes()
+        result = ws.steer(None, [(run.id, 1, 1.0, "add")], "The king", **SHORT)
+        assert result.config.features[0].sae == imported.id
+        assert not result.stopped
+
+
+def test_the_tokens_of_a_prompt(library: Workspace, sae: str) -> None:
+    tokens = library.steering.tokens(sae, "walked down <|bos|>")
+    assert tokens[0].is_bos
+    assert not any(token.is_bos for token in tokens[1:])
+    assert "".join(token.piece for token in tokens[1:]) == "walked down <|bos|>"
+    with pytest.raises(ConfigError, match="prompt is empty"):
+        library.steering.tokens(sae, "", prepend_bos=False)
+
+
+@pytest.fixture(scope="module")
+def demo() -> LoadedModel:
+    return load_model(resolve_model("demo"), name="demo")
+
+
+def _write(demo: LoadedModel) -> list[int]:
+    given = demo.tokenizer(PROMPT, return_tensors="pt")
+    ids: list[int] = demo.model.generate(**given, max_new_tokens=5, do_sample=False)[0].tolist()  # type: ignore[operator]
+    return ids
+
+
+def test_a_plain_model_is_steered_inside_a_block(library: Workspace, sae: str, demo: LoadedModel) -> None:
+    before = _write(demo)
+    with steered(demo.model, [(sae, 7, 60.0, "add")], ws=library) as steering:
+        inside = _write(demo)
+        assert steering.change_ratio is not None
+    assert inside != before
+    assert _write(demo) == before
+    with steered(demo.model, [(sae, 7, 0.0)], ws=library):  # its maximum is estimated without a tokenizer given
+        assert _write(demo) == before
+
+
+def test_the_block_finds_the_default_workspace(
+    home: Path, tmp_path: Path, demo: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws = saewidgets.default_workspace()
+    try:
+        assert ws.folder == home
+        sae = add_demo_sae(ws, tmp_path / "sae")
+        with saewidgets.steered(demo.model, [(sae, 7, 60.0, "add")]) as steering:
+            _write(demo)
+        assert steering.steered_tokens > 0
+        loaded = ws.saes.load(sae)
+        loaded.metadata["hook_name"] = HOOK
+        with saewidgets.steered(demo.model, [(7, 60.0, "add")], sae=loaded) as again:
+            _write(demo)
+        assert again.steered_tokens == steering.steered_tokens
+        with pytest.raises(ConfigError, match="An SAE and a workspace were given"):
+            with saewidgets.steered(demo.model, [(7, 1.0, "add")], sae=loaded, ws=ws):
+                pass
+    finally:
+        ws.close()

@@ -1,0 +1,120 @@
+"""`analyze_sae`: from an SAE and some text to what its latents fire on, in one call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from saewidgets import TextCorpus, analyze_sae, load_sae, print_feature_summary
+from saewidgets.activations import open_corpus, pack
+from saewidgets.demo import documents, resolve_model
+from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
+from saewidgets.features.labels import read_interpretations
+from saewidgets.lm import LoadedModel, capture, load_model
+from saewidgets.sae import SAE, create_sae
+from tests.workspace.steering.saes import D_SAE, DEAD, HOOK, demo_sae
+
+SMALL = {"tokens": 2_048, "context_size": 32}
+
+
+@pytest.fixture(scope="module")
+def lm() -> LoadedModel:
+    return load_model(resolve_model("demo"), name="demo")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return demo_sae(tmp_path_factory.mktemp("analyze") / "sae_layer_1_best")
+
+
+@pytest.fixture
+def texts() -> list[str]:
+    return [document.text[:1_500] for document, _ in zip(documents(), range(4), strict=False)]
+
+
+def test_the_steps_of_the_script_pipeline(
+    path: Path, texts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = analyze_sae(path, "demo", texts, save_dir=tmp_path / "results", config=SMALL)
+    assert list(found) == list(range(D_SAE))
+    assert found[DEAD]["dead"]
+    live = next(one for one in found.values() if one["active"])
+    assert live["num_activations"] > 0
+    assert live["common_tokens"]
+    assert [file.name for file in (tmp_path / "results").iterdir()] == ["layer_1_interpretations.json"]
+    assert read_interpretations(tmp_path / "results" / "layer_1_interpretations.json").keys() == found.keys()
+    print_feature_summary(live)
+    said = capsys.readouterr().out
+    assert f"Feature {live['feature_id']}" in said
+    assert "Common tokens:" in said
+
+
+def test_numbers_are_those_of_a_plain_computation(
+    lm: LoadedModel, path: Path, texts: list[str], tmp_path: Path
+) -> None:
+    sae = load_sae(path)
+    settings = {"tokens": 10**6, "context_size": 32, "max_norm_ratio": None, "exclude_special_tokens": False}
+    found = analyze_sae(sae, lm, texts, config=settings)
+    packed = pack(
+        open_corpus(TextCorpus(strings=tuple(texts))), lm.tokenizer, folder=tmp_path, context_size=32,
+        validation_share=0.0,
+    )  # fmt: skip
+    ids = torch.from_numpy(packed.contexts(range(packed.n_contexts)))
+    latents = sae.encode(capture(lm.model, [HOOK], ids)[HOOK]).detach().reshape(-1, D_SAE)
+    for index in range(0, D_SAE, 16):
+        assert found[index]["num_activations"] == int((latents[:, index] > 0).sum())
+        assert found[index]["top_activation"] == pytest.approx(float(latents[:, index].max()), rel=1e-4)
+
+
+def test_some_latents_and_a_loaded_model(lm: LoadedModel, path: Path, texts: list[str]) -> None:
+    found = analyze_sae(path, lm.model, texts, tokenizer=lm.tokenizer, features=[7, 3], config=SMALL)
+    assert list(found) == [7, 3]
+    assert found == analyze_sae(path, lm, texts, features=[7, 3], config=SMALL)
+    assert found == analyze_sae(str(path), None, texts, features=[7, 3], config=SMALL), "the SAE names its model"
+
+
+def test_a_corpus_and_a_name(lm: LoadedModel, path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "text.txt"
+    file.write_text("The old man walked down to the harbour and looked at the ships. " * 40)
+    analyze_sae(path, lm, corpus=file, save_dir=tmp_path, name="mine", features=[0], config=SMALL)
+    assert (tmp_path / "mine_interpretations.json").exists()
+
+
+def nowhere(**metadata: Any) -> SAE:
+    sae = create_sae("topk", d_in=256, d_sae=8, k=2)
+    sae.metadata = metadata
+    return sae
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"texts": None}, "texts"), ({"texts": []}, "texts"), ({"texts": ["", " "]}, "texts"),
+        ({"texts": "a b"}, "texts"), ({"texts": [3]}, "texts"), ({"corpus": "demo"}, "texts"),
+        ({"features": [D_SAE]}, "features"), ({"features": [-1]}, "features"), ({"name": "../up"}, "name"),
+        ({"name": ".hidden"}, "name"), ({"sae": nowhere(model_name="demo")}, "hook_name"),
+        ({"sae": nowhere(hook_name=HOOK), "model": None}, "model"), ({"tokenizer": print}, "tokenizer"),
+        ({"config": {"token": 3}}, "token"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(
+    lm: LoadedModel, path: Path, tmp_path: Path, changes: dict[str, Any], where: str
+) -> None:
+    arguments = {"sae": path, "model": "demo", "texts": ["a b c"], "save_dir": tmp_path, **changes}
+    with pytest.raises(ConfigError) as raised:
+        analyze_sae(arguments.pop("sae"), arguments.pop("model"), arguments.pop("texts"), **arguments)
+    assert where in str(raised.value.where)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_sae_that_is_not_there_or_does_not_fit(lm: LoadedModel, tmp_path: Path, texts: list[str]) -> None:
+    with pytest.raises(NotFoundError):
+        analyze_sae(tmp_path / "nothing", lm, texts)
+    with pytest.raises(ConfigError, match=r"d_in is 32, but activations at blocks\.1\.hook_resid_post have width 256"):
+        analyze_sae(demo_sae(tmp_path / "narrow", d_in=32), lm, texts, save_dir=tmp_path / "out", config=SMALL)
+    with pytest.raises(SAEWidgetsError, match="hook_nothing"):
+        analyze_sae(demo_sae(tmp_path / "sae"), lm, texts, hook_name="blocks.1.hook_nothing", config=SMALL)
+    assert not (tmp_path / "out").exists()

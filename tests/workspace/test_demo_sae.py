@@ -1,0 +1,181 @@
+"""The demo SAE in a workspace: there when it is asked for, once, whoever asks, and back when it was deleted."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from saewidgets.demo import sae as packaged
+from saewidgets.demo.sae import about_sae, sae_labels
+from saewidgets.errors import FormatError
+from saewidgets.events import JobStatus
+from saewidgets.feature_records import LabelRecord
+from saewidgets.features.labels import Label
+from saewidgets.workspace import Workspace
+from saewidgets.workspace.labels import newer, to_record
+
+ASK = """
+import sys
+from saewidgets.workspace import Workspace
+with Workspace(sys.argv[1]) as ws:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(ws.extractions.demo(), flush=True)
+sys.exit(bool({"torch"} & set(sys.modules)))
+"""
+
+
+def _labels(ws: Workspace) -> list[LabelRecord]:
+    return list(ws.catalog.features.labels(ws.catalog.features.origin(about_sae().sae_id)))
+
+
+def test_it_is_ready_at_once(ws: Workspace) -> None:
+    about = about_sae()
+    extraction = ws.extractions.get(ws.extractions.demo())
+    record = extraction.record
+    assert (record.id, record.status, record.sae_id) == (about.extraction_id, JobStatus.COMPLETED, about.sae_id)
+    assert (record.n_tokens, record.dead, record.dense) == tuple(
+        about.extraction[name] for name in ("n_tokens", "dead", "dense")
+    )
+    assert record.seconds_running == about.extraction["seconds"]
+    store = extraction.store()
+    assert record.size_bytes == store.size_bytes
+    (sae,) = ws.saes.list(source="local")
+    assert (sae.name, sae.state, sae.model, sae.hook_name) == (about.name, "ok", "demo", about.hook_name)
+    assert sae.tags == ("demo",)
+    assert "demo SAE of the saewidgets package" in sae.metadata["origin"]["where"]
+    assert ws.saes.load(sae.id).d_sae == store.d_sae == sae.d_sae
+    assert ws.extractions.latest(sae.id) == record
+    labels = _labels(ws)
+    assert len(labels) == len(sae_labels())
+    assert {label.source for label in labels} == {"auto"}
+    assert all(label.score is not None for label in labels)
+    origin = ws.catalog.features.origin(sae.id)
+    assert ws.catalog.features.list(origin, [labels[0].index])[0].label == labels[0].text
+
+
+def test_it_can_be_read_again_and_measured(ws: Workspace) -> None:
+    about = about_sae()
+    ws.extractions.demo()
+    defaults = ws.extractions.defaults(sae_id=about.sae_id)
+    assert (defaults.model, defaults.context_size) == ("demo", 256)
+    assert defaults.corpus is not None
+    assert defaults.corpus.label == "demo"
+    assert ws.evaluate(about.sae_id, tokens=2048)["l0"] == pytest.approx(about.figures["l0"], rel=0.05)
+
+
+def test_asking_again_changes_nothing(ws: Workspace) -> None:
+    first = ws.extractions.demo()
+    rows = ws.catalog.features
+    origin = rows.origin(about_sae().sae_id)
+    index = _labels(ws)[0].index
+    rows.put_labels(origin, [to_record(Label(index, "mine"))], newer)
+    before = (rows.revision(origin), list(ws.saes.list()), list(ws.extractions.list()))
+    assert ws.extractions.demo() == first
+    assert (rows.revision(origin), list(ws.saes.list()), list(ws.extractions.list())) == before
+    assert rows.list(origin, [index])[0].label == "mine"
+
+
+@pytest.mark.parametrize("what", ["extraction", "sae", "text", "files"])
+def test_what_was_deleted_comes_back(ws: Workspace, what: str) -> None:
+    about = about_sae()
+    first = ws.extractions.demo()
+    index = _labels(ws)[0].index
+    origin = ws.catalog.features.origin(about.sae_id)
+    ws.catalog.features.put_labels(origin, [to_record(Label(index, "mine"))], newer)
+    if what == "extraction":
+        ws.extractions.delete(first)
+        assert ws.extractions.latest(about.sae_id) is None
+    elif what == "sae":
+        ws.saes.delete(about.sae_id)
+        assert not ws.extractions.list()
+    elif what == "text":
+        shutil.rmtree(ws.folder / "tokens" / about.tokens)
+    else:
+        shutil.rmtree(ws.saes.folder_of(ws.saes.get(about.sae_id)))
+    assert ws.extractions.demo() == first
+    assert ws.saes.get(about.sae_id).state == "ok"
+    assert ws.extractions.open(first).context(0).shape == (256,)
+    labels = _labels(ws)
+    assert len(labels) == len(sae_labels()) + (what != "sae")  # what people have said goes with the SAE only
+    assert not (ws.folder / ".unlisted").exists() or not list((ws.folder / ".unlisted").iterdir())
+
+
+def test_a_name_that_was_given_stays(ws: Workspace) -> None:
+    ws.extractions.demo()
+    ws.saes.update(about_sae().sae_id, name="mine")
+    assert ws.extractions.demo() == about_sae().extraction_id
+    assert ws.saes.get(about_sae().sae_id).name == "mine"
+
+
+def test_two_processes_and_threads_at_once(tmp_path: Path) -> None:
+    home = tmp_path / "ws"
+    Workspace(home).close()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    asking = [subprocess.Popen([sys.executable, "-c", ASK, str(home)], **pipes) for _ in range(2)]
+    for process in asking:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    with Workspace(home) as ws:
+        told: list[str] = []
+        threads = [threading.Thread(target=lambda: told.append(ws.extractions.demo())) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for process in asking:
+            told.append(process.communicate("go\n", timeout=240)[0].strip())
+        for thread in threads:
+            thread.join()
+        assert told == [about_sae().extraction_id] * 5
+        assert [process.returncode for process in asking] == [0, 0]  # and torch was not needed
+        assert len(ws.saes.list()) == len(ws.extractions.list()) == 1
+        assert len(_labels(ws)) == len(sae_labels())
+        assert not list(ws.folder.glob("*/.incoming-*"))
+
+
+def test_without_locks_the_first_row_stays(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several at once on a file system that has no locks."""
+    monkeypatch.setattr("saewidgets.catalog.lock.try_lock", lambda descriptor: None)
+    told: list[str] = []
+    threads = [threading.Thread(target=lambda: told.append(ws.extractions.demo())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told == [about_sae().extraction_id] * 4
+    assert len(ws.saes.list()) == len(ws.extractions.list()) == 1
+    assert len(_labels(ws)) == len(sae_labels())
+
+
+def test_a_damaged_package_leaves_nothing(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "package"
+    shutil.copytree(packaged._FOLDER, broken)
+    (broken / "demo-sae.zip").write_bytes(b"PK")
+    monkeypatch.setattr(packaged, "_FOLDER", broken)
+    with pytest.raises(FormatError, match="Install saewidgets again"):
+        ws.extractions.demo()
+    assert not ws.saes.list()
+    assert not ws.extractions.list()
+    left = [file for name in ("tokens", "extractions", "saes") for file in (ws.folder / name).rglob("*")]
+    assert left == []
+
+
+def test_own_text_and_steering_work_with_it(ws: Workspace) -> None:
+    ws.extractions.demo()
+    sae_id = about_sae().sae_id
+    rows = ws.features.list(sae_id=sae_id, show="labelled", sort="score", descending=True, limit=200)
+    assert [row.score for row in rows] == sorted((row.score or 0.0 for row in rows), reverse=True)
+    common = [row for row in rows if (row.density or 0) > 1e-3]
+    row = next(row for row in common if len(row.top_tokens) == 1 and row.top_tokens[0].strip().isalpha())
+    reading = ws.features.run_on(sae_id, f"And there was{row.top_tokens[0]}, as they said.")
+    place = reading.indices.tolist().index(row.index)
+    assert reading.pieces[int(reading.activations[place].argmax())] == row.top_tokens[0]
+    assert reading.labels[row.index] == row.label
+    found = ws.steer(None, [(sae_id, row.index, 0.5)], "The economy of the country", new_tokens=8, seed=0)
+    same = ws.steer(None, [(sae_id, row.index, 0.0)], "The economy of the country", new_tokens=8, seed=0)
+    assert found.steered.text != found.baseline.text
+    assert same.steered.text == found.baseline.text

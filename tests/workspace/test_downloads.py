@@ -1,0 +1,417 @@
+"""Downloads as jobs, against a hub on this machine that also misbehaves."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saewidgets.errors import SAEWidgetsError, StateError
+from saewidgets.events import JobStatus, Progress
+from saewidgets.jobs import Job, JobSettings
+from saewidgets.records import JobRecord
+from saewidgets.workspace import Workspace
+from tests.cli.conftest import child_environment
+from tests.hub.conftest import switch_offline
+from tests.hub.repos import TRACER, circuit_tracer
+from tests.hub.server import Hub
+from tests.workspace.conftest import PATIENCE
+from tests.workspace.hub import LARGE, READER, SAELENS, WRITER, cache, repositories, server  # noqa: F401 - fixtures
+from tests.workspace.library.saes import contents
+
+pytestmark = pytest.mark.usefixtures("server")
+FIRST = "blocks.0.hook_resid_pre"
+SCOPE = "google/gemma-scope-2b-pt-res"
+
+
+def _wait_for(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _done(job: Job) -> int:
+    progress = job.progress
+    return progress.done if progress is not None and progress.phase == "downloading" else 0
+
+
+def _blobs(cache: Path, ending: str = "") -> list[str]:  # noqa: F811 - a path here
+    return [path.name for path in cache.glob(f"*/blobs/*{ending}")]
+
+
+def test_other_tools_find_a_download_under_its_branch(ws: Workspace, server: Hub, cache: Path) -> None:  # noqa: F811
+    ws.hub.download(SAELENS, FIRST).result(PATIENCE)
+    refs = list(cache.glob("*/refs/main"))
+    assert [path.read_text() for path in refs] == [server.state.repos[SAELENS].branches["main"]]
+
+
+def test_from_a_repository_to_the_library(ws: Workspace, server: Hub) -> None:  # noqa: F811 - the fixture
+    seen: list[Any] = []
+    end = ws.manager.subscribe(lambda job_id, updates: seen.extend(updates))
+    job = ws.hub.download(SAELENS, FIRST)
+    assert job.result(PATIENCE) == ws.saes.list()[0].id
+    # Subscribers are told by a thread of their own, at most ten times a second.
+    _wait_for(lambda: any(isinstance(event, Progress) and event.phase == "done" for event in seen))
+    end()
+    record, sae = job.record, ws.saes.list()[0]
+    assert (record.status, record.kind) == (JobStatus.COMPLETED, "download")
+    assert record.lane == f"{ws.settings.host}/download"
+    payload = dict(record.payload)
+    commit = server.state.repos[SAELENS].branches["main"]
+    assert (payload["repo_id"], payload["revision"], payload["path"]) == (SAELENS, commit, FIRST)
+    assert (payload["name"], payload["format"], payload["token_given"]) == (
+        f"GPT2-Small-SAEs-Reformatted-{FIRST}", "saelens", False,
+    )
+    assert payload["model"] == "openai-community/gpt2"
+    assert (sae.source, sae.repo_id, sae.revision, sae.repo_path) == ("huggingface", SAELENS, commit, FIRST)
+    assert (sae.name, sae.format, sae.layer, sae.state) == (payload["name"], "saelens", 0, "ok")
+    assert sae.hook_name == FIRST
+    files = server.state.repos[SAELENS].files
+    assert contents(Path(sae.path)) == {
+        name.removeprefix(FIRST + "/"): data for name, data in files.items() if name.startswith(FIRST)
+    }
+    assert ws.saes.statistics(sae.id)["density"]["mean"] == pytest.approx(0.001, rel=1e-4)
+    progress = [event for event in seen if isinstance(event, Progress)]
+    assert progress
+    assert {event.unit for event in progress} == {"bytes"}
+    assert progress[-1].done == progress[-1].total == payload["total_bytes"]
+    assert [job.id for job in ws.jobs.list(kind="download")] == [job.id] == [job.id for job in ws.hub.downloads()]
+
+
+def test_the_same_again_is_the_one_that_is_there(ws: Workspace, server: Hub) -> None:  # noqa: F811
+    first = ws.hub.download(SAELENS, FIRST).result(PATIENCE)
+    server.forget()
+    assert ws.hub.download(f"{SAELENS}/{FIRST}", name="other").result(PATIENCE) == first
+    assert server.requests("resolve|storage") == []
+    assert len(ws.saes.list()) == 1
+    ws.saes.update(first, name="mine", tags=["x"])
+    weights = Path(ws.saes.get(first).path) / "sae_weights.safetensors"
+    weights.unlink()
+    assert ws.hub.download(SAELENS, FIRST).result(PATIENCE) == first
+    sae = ws.saes.get(first)
+    assert (sae.state, sae.name, sae.tags) == ("ok", "mine", ("x",))
+    assert server.requests("storage") == [], "from the cache"
+    assert [path.name for path in (ws.folder / "saes").iterdir()] == [Path(sae.path).name]
+
+
+def test_formats_are_converted_where_that_is_possible(ws: Workspace) -> None:
+    scope = ws.saes.get(ws.hub.download(SCOPE, "layer_12/width_16k/average_l0_82").result(60))
+    assert (scope.source, scope.format, scope.architecture) == ("gemma_scope", "saelens", "jumprelu")
+    assert scope.name == "gemma-scope-2b-pt-res-l12-16k-l0-82"
+    assert (scope.layer, scope.model) == (12, "google/gemma-2-2b")
+    assert (scope.metadata["l0"], scope.metadata["canonical"], scope.metadata["site"]) == (82.0, True, "resid_post")
+    assert scope.metadata["origin"]["format"] == "gemma_scope"
+    one_file = ws.saes.get(ws.hub.download("Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_50", "layer14.sae.pt").result(60))
+    assert (one_file.architecture, one_file.d_sae, one_file.layer) == ("topk", 32_768, 14)
+    sparsify = ws.saes.get(ws.hub.download("EleutherAI/sae-pythia-70m-32k", "layers.2").result(60))
+    assert (sparsify.format, sparsify.hook_name, sparsify.layer) == ("saelens", "blocks.2.hook_resid_post", 2)
+    for sae in (scope, one_file, sparsify):
+        assert ws.saes.load(sae.id).d_sae == sae.d_sae
+
+
+def test_pause_keeps_and_resume_goes_on(ws: Workspace, server: Hub, cache: Path) -> None:  # noqa: F811
+    server.state.bandwidth = 2e6
+    job = ws.hub.download(LARGE)
+    _wait_for(lambda: _done(job) > 1_000_000)
+    began = time.monotonic()
+    job.pause()
+    assert job.wait(PATIENCE) is JobStatus.PAUSED
+    assert time.monotonic() - began < 3
+    assert _blobs(cache, ".incomplete")
+    assert not ws.saes.list()
+    assert ws.hub.downloads(unfinished=True)[0].id == job.id
+    server.state.bandwidth = 0
+    server.forget()
+    assert ws.hub.download(LARGE).id == job.id, "the paused one goes on"
+    assert ws.saes.get(job.result(PATIENCE)).d_sae == 16_384
+    ranges = [seen.headers.get("range", "") for seen in server.requests("storage.*sae_weights")]
+    assert any(text and not text.startswith("bytes=0-") for text in ranges), ranges
+    assert not _blobs(cache, ".incomplete")
+
+
+def test_cancel_removes_what_arrived(ws: Workspace, server: Hub, cache: Path) -> None:  # noqa: F811
+    server.state.bandwidth = 2e6
+    job = ws.hub.download(LARGE)
+    _wait_for(lambda: _done(job) > 1_000_000)
+    job.cancel()
+    assert job.wait(PATIENCE) is JobStatus.CANCELLED
+    _wait_for(lambda: not _blobs(cache, ".incomplete"))
+    assert not ws.saes.list()
+
+    job = ws.hub.download(LARGE)  # and one that nobody runs when it is cancelled
+    _wait_for(lambda: _done(job) > 1_000_000)
+    job.pause()
+    assert job.wait(PATIENCE) is JobStatus.PAUSED
+    assert _blobs(cache, ".incomplete")
+    job.cancel()
+    _wait_for(lambda: not _blobs(cache, ".incomplete"))
+
+
+def test_another_process_goes_on_from_the_row(ws: Workspace, server: Hub, tmp_path: Path) -> None:  # noqa: F811
+    server.state.bandwidth = 2e6
+    job = ws.hub.download(LARGE, name="from afar")
+    _wait_for(lambda: _done(job) > 1_000_000)
+    ws.close()  # pauses it
+    server.state.bandwidth = 0
+    with Workspace(ws.folder, jobs=JobSettings(poll=0.05)) as other:
+        (record,) = other.hub.downloads()
+        assert (record.id, record.status) == (job.id, JobStatus.PAUSED)
+        handle = other.hub.resume(record.id)
+        assert other.saes.get(handle.result(PATIENCE)).name == "from afar"
+
+
+def test_three_at_once_and_the_same_only_once(ws: Workspace, server: Hub) -> None:  # noqa: F811
+    server.state.bandwidth = 1e6
+    places = [(LARGE, ""), *((SCOPE, f"layer_12/width_16k/average_l0_{n}") for n in (22, 41, 82))]
+    jobs = [ws.hub.download(*place) for place in places]
+    assert ws.hub.download(LARGE).id == jobs[0].id
+    _wait_for(lambda: sum(job.status is JobStatus.RUNNING for job in jobs) == 3)
+    assert [job.record.queue_position for job in jobs] == [None, None, None, 1]
+    for job in jobs:
+        job.cancel()
+        assert job.wait(PATIENCE) is JobStatus.CANCELLED
+
+
+def _everything(ws: Workspace) -> str:
+    """All text that the workspace has on the disk."""
+    ws.manager.flush()
+    connection = sqlite3.connect(ws.folder / "catalog.sqlite")
+    text = "\n".join(connection.iterdump())
+    connection.close()
+    return text + "".join(data.decode("latin-1") for data in contents(ws.folder).values())
+
+
+def test_a_token_is_used_and_kept_nowhere(ws: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(SAEWidgetsError, match="not found"):
+        ws.hub.download("lab/private-saes")
+    job = ws.hub.download("lab/private-saes", token=READER)
+    assert ws.saes.get(job.result(PATIENCE)).repo_id == "lab/private-saes"
+    assert job.record.payload["token_given"] is True
+    assert READER not in _everything(ws)
+    assert READER not in caplog.text
+
+
+def test_a_token_that_is_needed_again_is_asked_for(ws: Workspace, server: Hub) -> None:  # noqa: F811
+    server.fail("storage", "status", 500)
+    job = ws.hub.download("lab/private-saes", token=READER)
+    assert job.wait(PATIENCE) is JobStatus.FAILED
+    ws.close()
+    server.heal()
+    with Workspace(ws.folder, jobs=JobSettings(poll=0.05)) as other:
+        again = other.hub.resume(job.id)
+        assert again.wait(PATIENCE) is JobStatus.FAILED
+        error = again.error
+        assert error is not None
+        assert "access token, which is never stored" in str(error.hint)
+        assert READER not in json.dumps(str(error))
+        assert other.hub.resume(job.id, READER).wait(PATIENCE) is JobStatus.COMPLETED
+        assert READER not in _everything(other)
+
+
+def _tokens(ws: Workspace) -> set[str]:
+    """Those that this process still has for downloads."""
+    held = {held.token for held in ws.hub._runners._held.values()}
+    return held | {token for token in ws.hub._clients if token is not None}
+
+
+def test_a_token_goes_when_its_download_has_ended(ws: Workspace, server: Hub) -> None:  # noqa: F811
+    ws.hub.download("lab/private-saes", token=READER).result(PATIENCE)
+    _wait_for(lambda: not _tokens(ws))
+
+    server.state.bandwidth = 2e6
+    job = ws.hub.download(LARGE, token=READER)
+    _wait_for(lambda: _done(job) > 500_000)
+    job.pause()
+    assert job.wait(PATIENCE) is JobStatus.PAUSED
+    assert _tokens(ws) == {READER}, "it may go on"
+    job.cancel()
+    _wait_for(lambda: not _tokens(ws))
+
+    server.state.bandwidth = 0
+    server.fail("storage", "corrupt")
+    job = ws.hub.download(LARGE, token=WRITER)
+    assert job.wait(PATIENCE) is JobStatus.FAILED
+    _wait_for(lambda: not _tokens(ws))
+    server.heal()
+    assert ws.hub.resume(job.id, READER).wait(PATIENCE) is JobStatus.COMPLETED
+    _wait_for(lambda: not _tokens(ws))
+    with pytest.raises(StateError):
+        ws.hub.resume(job.id, READER)
+    assert not _tokens(ws)
+
+
+def test_a_token_that_another_download_needs_stays(ws: Workspace, server: Hub) -> None:  # noqa: F811
+    server.state.bandwidth = 2e6
+    large = ws.hub.download(LARGE, token=READER)
+    _wait_for(lambda: _done(large) > 100_000)
+    ws.hub.download("lab/private-saes", token=READER).result(PATIENCE)
+    _wait_for(lambda: len(ws.hub._runners._held) == 1)
+    assert _tokens(ws) == {READER}
+    large.cancel()
+    _wait_for(lambda: not _tokens(ws))
+
+
+def test_resuming_asks_for_no_listing(ws: Workspace, server: Hub) -> None:  # noqa: F811
+    server.state.bandwidth = 2e6
+    job = ws.hub.download(LARGE)
+    _wait_for(lambda: _done(job) > 500_000)
+    job.pause()
+    assert job.wait(PATIENCE) is JobStatus.PAUSED
+    ws.close()
+    server.state.bandwidth = 0
+    server.forget()
+    server.fail("/api/", "status", 500)
+    with Workspace(ws.folder, jobs=JobSettings(poll=0.05)) as other:
+        assert other.saes.get(other.hub.resume(job.id).result(PATIENCE)).d_sae == 16_384
+    assert server.requests("/api/") == []
+
+
+def test_without_a_network_what_is_cached_comes_into_the_library(
+    ws: Workspace, server: Hub, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:
+    first = ws.hub.download(SAELENS, FIRST).result(PATIENCE)
+    other = ws.hub.download(LARGE)
+    other.wait(PATIENCE)
+    server.fail("/api/", "hang", 0)
+    ws.hub.client().retries = 0
+    ws.hub.refresh()
+    assert ws.hub.download(SAELENS, FIRST).result(PATIENCE) == first
+    ws.saes.delete(first)
+    record = ws.saes.get(ws.hub.download(SAELENS, FIRST).result(PATIENCE))
+    assert (record.repo_path, record.layer, record.model) == (FIRST, 0, "openai-community/gpt2")
+    server.forget()
+    switch_offline(monkeypatch, True)
+    ws.saes.delete(record.id)
+    assert ws.saes.get(ws.hub.download(SAELENS, FIRST).result(PATIENCE)).repo_path == FIRST
+    with pytest.raises(SAEWidgetsError, match="not in the cache of this machine either"):
+        ws.hub.download(SAELENS, "blocks.1.hook_resid_pre")
+    assert server.requests() == []
+
+
+def test_waiting_for_another_try_is_in_the_record(ws: Workspace, server: Hub) -> None:  # noqa: F811
+    server.fail("storage.*sae_weights", "status", 503, times=1)
+    job = ws.hub.download(SAELENS, FIRST)
+    _wait_for(lambda: (job.progress is not None and job.progress.phase == "retrying") or job.status.is_final)
+    progress = job.progress
+    assert progress is not None
+    assert (progress.phase, progress.attempt) == ("retrying", 1)
+    assert 0 <= (progress.wait_seconds or 0) < 1
+    assert job.wait(PATIENCE) is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "words"),
+    [
+        ("status", 500, "trouble"),
+        ("cut", 1000, "connection"),
+        ("corrupt", None, "hash"),
+        ("short", 10, "ended the file early"),
+        ("etag", None, "another version|changed|other"),
+    ],
+)
+def test_nothing_corrupt_is_ever_listed_and_a_retry_finishes(
+    ws: Workspace, server: Hub, kind: str, value: Any, words: str  # noqa: F811
+) -> None:
+    ws.hub.client().first_wait = 0.01
+    pattern = "sae_weights" if kind != "etag" else "resolve.*sae_weights"
+    server.fail(pattern, kind, value)
+    job = ws.hub.download(SAELENS, FIRST)
+    assert job.wait(PATIENCE) is JobStatus.FAILED
+    error = job.error
+    assert error is not None
+    assert re.search(words, error.what, re.IGNORECASE), error.what
+    assert not ws.saes.list()
+    assert not list((ws.folder / "saes").glob("*"))
+    server.heal()
+    job.resume()
+    assert ws.saes.get(job.result(PATIENCE)).state == "ok"
+
+
+def test_an_sae_with_nan_is_refused(ws: Workspace) -> None:
+    job = ws.hub.download("lab/nan")
+    assert job.wait(PATIENCE) is JobStatus.FAILED
+    assert "NaN" in str(job.error)
+    assert not ws.saes.list()
+    assert not list((ws.folder / "saes").glob("*"))
+
+
+def test_no_room_for_it(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from saewidgets.workspace import download_job
+
+    monkeypatch.setattr(download_job, "_ROOM", 10**18)
+    job = ws.hub.download(SAELENS, FIRST)
+    assert job.wait(PATIENCE) is JobStatus.FAILED
+    assert job.error is not None
+    assert (job.error.kind, job.error.what.split(".")[0]) == ("disk_full", "Not enough disk space")
+
+
+def test_subscribers_hear_of_downloads(ws: Workspace) -> None:
+    told: list[str | None] = []
+    trainings: list[str | None] = []
+    ends = [ws.subscribe_saes(told.append), ws.subscribe(trainings.append)]
+    job = ws.hub.download(SAELENS, FIRST)
+    sae_id = job.result(PATIENCE)
+    _wait_for(lambda: {job.id, sae_id} <= set(told))
+    for end in ends:
+        end()
+    assert set(told) == {job.id, sae_id}
+    assert trainings == [], "a download is no training"
+
+
+def test_records_of_downloads_are_plain(ws: Workspace) -> None:
+    job = ws.hub.download(SAELENS, FIRST)
+    job.wait(PATIENCE)
+    assert isinstance(job.record, JobRecord)
+    json.dumps(dict(job.record.payload))
+    assert job.record.result == ws.saes.list()[0].id
+
+
+def test_a_killed_process_leaves_a_download_that_goes_on(
+    ws: Workspace, server: Hub, cache: Path  # noqa: F811
+) -> None:
+    server.state.bandwidth = 2e6
+    code = (
+        "import sys, time\nfrom saewidgets.workspace import Workspace\n"
+        "ws = Workspace(sys.argv[1])\nprint(ws.hub.download(sys.argv[2]).id, flush=True)\ntime.sleep(600)\n"
+    )
+    settings = {
+        "HF_ENDPOINT": server.endpoint, "HF_HUB_OFFLINE": "0", "HF_HUB_CACHE": str(cache), "HF_HUB_DISABLE_XET": "1",
+    }  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(ws.folder), LARGE], stdout=subprocess.PIPE, text=True,
+        env={**child_environment(ws.folder), **settings},
+    )  # fmt: skip
+    assert process.stdout is not None
+    job_id = process.stdout.readline().strip()
+    job = ws.jobs.get(job_id)
+    _wait_for(lambda: _done(job) > 1_000_000)
+    process.kill()
+    process.wait()
+    server.state.bandwidth = 0
+    _wait_for(lambda: job.status is JobStatus.INTERRUPTED)  # its owner is looked for ten times a second at most
+    assert not ws.saes.list()
+    assert _blobs(cache, ".incomplete")
+    server.forget()
+    job.resume()
+    assert ws.saes.get(job.result(PATIENCE)).state == "ok"
+    ranges = [seen.headers.get("range", "") for seen in server.requests("storage.*sae_weights")]
+    assert any(text and not text.startswith("bytes=0-") for text in ranges), ranges
+
+
+def test_one_file_comes_with_what_says_its_model(ws: Workspace, server: Hub) -> None:  # noqa: F811 - the fixture
+    server.state.add([circuit_tracer()])
+    job = ws.hub.download(TRACER, "layer_3.safetensors")
+    record = ws.saes.get(job.result(PATIENCE))
+    assert (record.model, record.hook_name, record.layer) == ("meta-llama/Llama-3.2-1B", "blocks.3.mlp.hook_in", 3)
+    assert ws.saes.load(record.id).metadata["hook_name_out"] == "blocks.3.hook_mlp_out"
+    payload = ws.catalog.jobs.get(job.id).payload
+    assert {file["path"] for file in payload["files"]} == {"layer_3.safetensors", "config.yaml"}

@@ -1,0 +1,104 @@
+"""`ws.hub`: looking, publishing, names. The hub itself is tested in tests/hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
+from saewidgets.hub_records import Variant
+from saewidgets.workspace import Workspace
+from saewidgets.workspace.hub import default_name
+from tests.hub.server import Hub
+from tests.workspace.conftest import PATIENCE
+from tests.workspace.hub import READER, SAELENS, WRITER, cache, repositories, server  # noqa: F401 - fixtures
+from tests.workspace.library.saes import contents, saelens
+
+SCOPE = "google/gemma-scope-2b-pt-res"
+
+
+def test_looking(ws: Workspace, server: Hub) -> None:  # noqa: F811 - the fixture
+    info = ws.hub.repo_info(SAELENS)
+    assert (info.license, info.base_models) == ("mit", ("openai-community/gpt2",))
+    assert [variant.layer for variant in ws.hub.variants(SAELENS)] == [0, 1, 2]
+    assert ws.hub.facets(SCOPE)["layer"] == {0: 2, 5: 1, 12: 6}
+    assert ws.hub.facets(SCOPE, layer=12)["width"] == {"16k": 5, "65k": 1}
+    canonical = "gemma-scope-2b-pt-res-canonical"
+    assert [variant.l0 for variant in ws.hub.variants(canonical)] == [105, 68, 82, 72]
+    assert ws.hub.preview(canonical, "layer_12/width_16k/average_l0_41").path.endswith("_41"), "a folder is a folder"
+    server.forget()
+    found = ws.hub.preview(SCOPE, "layer_12/width_16k/average_l0_82")
+    assert (found.architecture, found.d_sae, found.cached, found.layer) == ("jumprelu", 16_384, False, 12)
+    assert len(server.requests()) <= 3, "the listing is kept"
+    ws.hub.refresh(SCOPE)
+    ws.hub.variants(SCOPE)
+    assert server.requests("/tree/")
+
+
+def test_a_path_is_one_of_the_repository(ws: Workspace, server: Hub) -> None:  # noqa: F811
+    for text, path in ((SAELENS, "blocks.1.hook_resid_pre"), (f"{SAELENS}/blocks.1.hook_resid_pre", ""),
+                       (f"{SAELENS}/blocks.1.hook_resid_pre", "blocks.1.hook_resid_pre")):  # fmt: skip
+        assert ws.hub.preview(text, path).layer == 1
+    with pytest.raises(ConfigError, match="3 SAEs"):
+        ws.hub.preview(SAELENS)
+    with pytest.raises(NotFoundError):
+        ws.hub.preview(SAELENS, "nowhere")
+    with pytest.raises(NotFoundError):
+        ws.hub.download("lab/none-such")
+    assert not ws.hub.downloads(), "what cannot be found is no job"
+
+
+def test_only_downloads_are_resumed_here(ws: Workspace) -> None:
+    ws.catalog.jobs.add("job_1", kind="training", lane="box/cpu", payload={}, owner="me@far")
+    for job_id in ("job_1", "job_2"):
+        with pytest.raises(NotFoundError, match=job_id):
+            ws.hub.resume(job_id)
+    assert not ws.hub.downloads()
+
+
+def test_known_and_account(ws: Workspace, server: Hub) -> None:  # noqa: F811
+    assert SCOPE in {known.repo_id for known in ws.hub.known()}
+    assert ws.hub.account() is None
+    assert ws.hub.account(READER) == "reader"
+    assert ws.hub.client(READER) is ws.hub.client(READER)
+    for i in range(6):
+        ws.hub.client(f"hf_{i}")
+    assert len(ws.hub._clients) == 4
+
+
+def test_publishing(ws: Workspace, server: Hub, tmp_path: Path) -> None:  # noqa: F811
+    sae = ws.saes.add_local(saelens(tmp_path / "mine"))
+    with pytest.raises(SAEWidgetsError, match="Nobody is signed in"):
+        ws.saes.push_to_hub(sae.id, "writer/saes")
+    with pytest.raises(SAEWidgetsError):
+        ws.saes.push_to_hub(sae.id, "writer/saes", token=READER)
+    url = ws.saes.push_to_hub(sae.id, "writer/saes", token=WRITER, path="layer_6", license="mit")
+    assert url.startswith(f"{server.endpoint}/writer/saes")
+    repo = server.state.repos["writer/saes"]
+    assert repo.private
+    mine = {name: data for name, data in contents(Path(sae.path)).items() if name != "origin.json"}
+    assert {name: data for name, data in repo.files.items() if name.startswith("layer_6/")} == {
+        f"layer_6/{name}": data for name, data in mine.items()
+    }
+    card = repo.files["README.md"].decode()
+    assert 'license: "mit"' in card
+    assert r"d\_sae 32" in card
+    assert 'base_model: "openai-community/gpt2"' in card
+    assert "from_pretrained" in card
+    assert str(ws.folder) not in card + "".join(repo.files)
+    assert str(tmp_path).encode() not in b"".join(repo.files.values())
+    job = ws.hub.download("writer/saes", token=WRITER)
+    assert contents(Path(ws.saes.get(job.result(PATIENCE)).path)) == mine
+
+
+def test_names() -> None:
+    def named(repo_id: str, path: str, **known: object) -> str:
+        values = {"repo_id": repo_id, "revision": "", "path": path, "format": "", "size_bytes": 0, **known}
+        return default_name(repo_id, path, Variant(**values))  # type: ignore[arg-type]
+
+    assert named(SCOPE, "x", layer=12, width="16k", l0=82.0) == "gemma-scope-2b-pt-res-l12-16k-l0-82"
+    assert named(SCOPE, "x/y", layer=12) == "gemma-scope-2b-pt-res-x-y"
+    assert named("a/b", "layer14.sae.pt") == "b-layer14.sae"
+    assert named("a/b", "") == "b"
+    assert len(named("a/b", "x" * 500)) == 120
