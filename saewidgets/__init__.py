@@ -17,9 +17,12 @@ if TYPE_CHECKING:
         CheckpointConfig,
         DemoCorpus,
         EvaluationConfig,
+        ExtractionConfig,
         JumpReLUConfig,
         OptimizerConfig,
         StandardConfig,
+        SteeringConfig,
+        SteeringFeature,
         TextCorpus,
         TopKConfig,
         TrainingConfig,
@@ -35,25 +38,32 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from saewidgets.events import JobStatus, Progress
-    from saewidgets.formats import detect_format, load_sae, save_sae
+    from saewidgets.features.labels import print_feature_summary
+    from saewidgets.formats import detect_format, save_sae
+    from saewidgets.hub.loading import load_sae
     from saewidgets.sae import SAE, create_sae
-    from saewidgets.widgets import TrainingPanel
-    from saewidgets.workspace import Run, Workspace, default_workspace
+    from saewidgets.widgets import DownloadFromHF, ExtractionViewer, SAEBrowser, Steering, TrainingPanel
+    from saewidgets.workspace import Run, Workspace, default_workspace, steered
+    from saewidgets.workspace.analyze import analyze_sae
 
 _HOMES = {
     "saewidgets.config": (
-        "ActivationsConfig", "BatchTopKConfig", "CheckpointConfig", "DemoCorpus", "EvaluationConfig", "JumpReLUConfig",
-        "OptimizerConfig", "StandardConfig", "TextCorpus", "TopKConfig", "TrainingConfig",
+        "ActivationsConfig", "BatchTopKConfig", "CheckpointConfig", "DemoCorpus", "EvaluationConfig",
+        "ExtractionConfig", "JumpReLUConfig", "OptimizerConfig", "StandardConfig", "SteeringConfig",
+        "SteeringFeature", "TextCorpus", "TopKConfig", "TrainingConfig",
     ),
     "saewidgets.errors": (
         "CatalogError", "ConfigError", "FormatError", "NotFoundError", "SAEWidgetsError", "StateError", "StorageError",
         "TrainingError",
     ),
     "saewidgets.events": ("JobStatus", "Progress"),
-    "saewidgets.formats": ("detect_format", "load_sae", "save_sae"),
+    "saewidgets.features.labels": ("print_feature_summary",),
+    "saewidgets.formats": ("detect_format", "save_sae"),
+    "saewidgets.hub.loading": ("load_sae",),
     "saewidgets.sae": ("SAE", "create_sae"),
-    "saewidgets.widgets": ("TrainingPanel",),
-    "saewidgets.workspace": ("Run", "Workspace", "default_workspace"),
+    "saewidgets.widgets": ("DownloadFromHF", "ExtractionViewer", "SAEBrowser", "Steering", "TrainingPanel"),
+    "saewidgets.workspace": ("Run", "Workspace", "default_workspace", "steered"),
+    "saewidgets.workspace.analyze": ("analyze_sae",),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -65,7 +75,10 @@ __all__ = [
     "CheckpointConfig",
     "ConfigError",
     "DemoCorpus",
+    "DownloadFromHF",
     "EvaluationConfig",
+    "ExtractionConfig",
+    "ExtractionViewer",
     "FormatError",
     "JobStatus",
     "JumpReLUConfig",
@@ -73,9 +86,13 @@ __all__ = [
     "OptimizerConfig",
     "Progress",
     "Run",
+    "SAEBrowser",
     "SAEWidgetsError",
     "StandardConfig",
     "StateError",
+    "Steering",
+    "SteeringConfig",
+    "SteeringFeature",
     "StorageError",
     "TextCorpus",
     "TopKConfig",
@@ -84,11 +101,14 @@ __all__ = [
     "TrainingPanel",
     "Workspace",
     "__version__",
+    "analyze_sae",
     "create_sae",
     "default_workspace",
     "detect_format",
     "load_sae",
+    "print_feature_summary",
     "save_sae",
+    "steered",
 ]
 
 

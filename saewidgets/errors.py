@@ -1,10 +1,21 @@
 """Errors a user can meet. Each says what was wrong, where, and what to do next.
 
-`str(error)` is one readable paragraph; the parts stay available as attributes so that a form can put the
-message under the field it belongs to and a command line can print the hint on its own line.
+`str(error)` is one readable paragraph, safe for a terminal; the parts stay available as attributes so that a form can
+put the message under the field it belongs to and a command line can print the hint on its own line.
 """
 
 from __future__ import annotations
+
+# Names of files, tensors and repositories stand in messages, and a terminal obeys control characters (escape sequences
+# begin with one) and marks of direction. They become visible; line breaks and tabs stay.
+_OBEYED = (*range(9), *range(11, 32), *range(127, 160), 0x061C, *range(0x200E, 0x2010), *range(0x202A, 0x202F),
+           *range(0x2066, 0x206A))  # fmt: skip
+_VISIBLE = {code: chr(code).encode("unicode_escape").decode("ascii") for code in _OBEYED}
+
+
+def visible(text: str) -> str:
+    """`text` without what a terminal would obey: ``\\x1b`` in words instead."""
+    return text.translate(_VISIBLE)
 
 
 class SAEWidgetsError(Exception):
@@ -25,7 +36,7 @@ class SAEWidgetsError(Exception):
     def __str__(self) -> str:
         prefix = f"{self.where}: " if self.where else ""
         suffix = f" {self.hint}" if self.hint else ""
-        return f"{prefix}{self.what}{suffix}"
+        return visible(f"{prefix}{self.what}{suffix}")
 
 
 class ConfigError(SAEWidgetsError, ValueError):

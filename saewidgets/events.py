@@ -90,7 +90,13 @@ class NullControl:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is. `done` and `total` are in `unit`; `rate` is units per second over the recent past."""
+    """How far a job is. `done` and `total` are in `unit`; `rate` is units per second over the recent past.
+
+    A training counts tokens. A download counts bytes (`unit` is ``"bytes"``, `rate` bytes per second); what it does is
+    in `phase`: ``"looking"``, ``"downloading"``, ``"checking"``, ``"converting"``; ``"retrying"`` after a failure that
+    may pass: `attempt` says which repetition comes (1 is the first) and `wait_seconds` how long until then (0: it is
+    under way).
+    """
 
     done: int
     total: int
@@ -99,6 +105,8 @@ class Progress:
     eta_seconds: float | None = None
     phase: str = "running"  # a short word for the reader: "loading model", "filling buffer", "training", "evaluating"
     step: int | None = None
+    attempt: int | None = None
+    wait_seconds: float | None = None
 
     @property
     def fraction(self) -> float:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from saewidgets.errors import visible
 from saewidgets.events import JobStatus, Progress
 
 if TYPE_CHECKING:
@@ -112,11 +113,26 @@ class TrainingRecord:
 
 @dataclass(frozen=True, slots=True)
 class SAERecord:
-    """One SAE in the library, trained here or brought in."""
+    """One SAE in the library, trained here or brought in.
+
+    Attributes:
+        source: ``"trained"``, ``"huggingface"``, ``"gemma_scope"`` or ``"local"``.
+        d_out: width of what it returns; None where that is not recorded (then it is `d_in`).
+        dtype: number format of the stored weights, ``"float32"``.
+        format: of the files at `path`; what they were before they were converted is in ``metadata["origin"]``.
+        repo_id, revision, repo_path: where it was downloaded from: ``owner/name``, the exact commit, the folder (``""``
+            is the root). None for all others.
+        statistics: as `ws.saes.statistics` returns them; empty until they were asked for. Lists leave it empty.
+        features_extracted: latents that fired in its newest extraction; 0 without one.
+        training_name: the name of the training it was imported from, while that is in the catalog.
+        state: whether its files are as they were when it was taken in, by their names and sizes: ``"ok"``,
+            ``"missing"`` or ``"changed"``. Files on another machine that are not visible here are missing.
+        state_note: what is missing or changed, as a sentence; ``""`` if nothing is.
+    """
 
     id: str
     name: str
-    source: str  # "trained", "huggingface", "gemma_scope", "local"
+    source: str
     model: str | None
     hook_name: str | None
     layer: int | None
@@ -130,6 +146,57 @@ class SAERecord:
     host: str
     created_at: float
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    d_out: int | None = None
+    dtype: str | None = None
+    repo_id: str | None = None
+    revision: str | None = None
+    repo_path: str | None = None
+    notes: str = ""
+    tags: tuple[str, ...] = ()
+    statistics: Mapping[str, Any] = field(default_factory=dict)
+    updated_at: float = 0.0
+    features_extracted: int = 0
+    training_name: str | None = None
+    state: Literal["ok", "missing", "changed"] = "ok"
+    state_note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LatentMatch:
+    """Latent `a` of one SAE, and the latent `b` of another whose decoder direction is nearest to its own."""
+
+    a: int
+    b: int
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two SAEs by the cosines of their decoder rows.
+
+    Attributes:
+        a, b: their ids.
+        matches: the latents of `a` with the best partners in `b`, best first. Two may have the same partner.
+        mean_max_cosine: mean over the latents of `a` of the largest cosine with any of `b`.
+        mean_max_cosine_back: the same from `b` to `a`.
+        above: bound → how many latents of `a` have a partner with at least that cosine.
+        histogram, histogram_back: those largest cosines: ``edges counts min max mean sd``.
+    """
+
+    a: str
+    b: str
+    matches: tuple[LatentMatch, ...]
+    mean_max_cosine: float
+    mean_max_cosine_back: float
+    above: Mapping[float, int]
+    histogram: Mapping[str, Any]
+    histogram_back: Mapping[str, Any]
+
+    def to_df(self) -> pd.DataFrame:
+        """The matches: columns ``a b cosine``."""
+        import pandas as pd  # costs half a second
+
+        return pd.DataFrame([asdict(match) for match in self.matches], columns=["a", "b", "cosine"])
 
 
 R = TypeVar("R")
@@ -154,7 +221,8 @@ class Records(Sequence[R]):
         return len(self._items)
 
     def __repr__(self) -> str:
-        return f"<{len(self)} records: {', '.join(str(getattr(r, 'name', getattr(r, 'id', r))) for r in self[:8])}>"
+        names = (str(getattr(r, "name", getattr(r, "id", r))) for r in self[:8])
+        return visible(f"<{len(self)} records: {', '.join(names)}{', …' if len(self) > 8 else ''}>").replace("\n", " ")
 
     def to_df(self) -> pd.DataFrame:
         """One row per record, one column per field."""

@@ -43,6 +43,14 @@ class Settings:
         return {**os.environ, "SAEWIDGETS_HOME": str(home)}
 
 
+def secret(name: str) -> str | None:
+    """The key in the environment variable `name` without blanks around it; None if it is not set or empty.
+
+    It is read where it is used, and neither kept nor shown.
+    """
+    return (os.environ.get(name) or "").strip() or None
+
+
 def resolve_device(name: str) -> str:
     """`name` as a concrete torch device string: ``"auto"`` becomes ``"cuda:0"`` or ``"cpu"``.
 

@@ -7,6 +7,7 @@ import functools
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ FORBIDDEN = {
     ("training", "catalog"),
     ("features", "jobs"),
     ("features", "catalog"),
+    ("steering", "jobs"),
+    ("steering", "catalog"),
 }
 NO_TORCH = {"errors", "events", "records", "settings", "config", "render", "catalog", "jobs", "cli", "widgets"}
 # Imports inside functions that would close a circle if they stood at the top, each with why it may stay.
@@ -192,6 +195,18 @@ def test_light_units_do_not_import_torch_at_the_top() -> None:
 def test_imports_in_functions_say_why() -> None:
     wrong = sorted({_show(edge) for edge in _edges() if edge.in_function and not edge.explained})
     assert wrong == [], "put the reason in a comment on the line or above it"
+
+
+# What a package is called at the index where it differs from what is imported.
+DISTRIBUTIONS = {"yaml": "pyyaml"}
+
+
+def test_what_is_imported_is_required() -> None:
+    """Nothing works only because another package happens to bring it along."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = {re.split(r"[^\w-]", line, maxsplit=1)[0].lower().replace("-", "_") for line in project["dependencies"]}
+    imported = {edge.target.split(".")[0] for edge in _edges()} - {"saewidgets"} - sys.stdlib_module_names
+    assert {DISTRIBUTIONS.get(name, name).lower() for name in imported} - required == set()
 
 
 def test_no_import_cycles() -> None:

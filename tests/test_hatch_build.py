@@ -21,9 +21,10 @@ def tree(tmp_path: Path) -> Path:
     (tmp_path / "js/src/lib").mkdir(parents=True)
     (tmp_path / "js/src/index.ts").write_text("export default 1")
     (tmp_path / "package.json").write_text("{}")
-    bundle = tmp_path / hatch_build.BUNDLE
-    bundle.parent.mkdir(parents=True)
-    bundle.write_text("bundle")
+    for name in hatch_build.BUNDLES:
+        bundle = tmp_path / name
+        bundle.parent.mkdir(parents=True, exist_ok=True)
+        bundle.write_text("bundle")
     (tmp_path / hatch_build.STAMP).write_text(json.dumps({"sources": hatch_build.fingerprint(tmp_path)}))
     return tmp_path
 
@@ -48,7 +49,7 @@ def test_touching_a_file_changes_nothing(tree: Path) -> None:
     assert hatch_build.is_current(tree)
 
 
-@pytest.mark.parametrize("missing", [hatch_build.BUNDLE, hatch_build.STAMP])
+@pytest.mark.parametrize("missing", [*hatch_build.BUNDLES, hatch_build.STAMP])
 def test_a_missing_file_means_building(tree: Path, missing: Path) -> None:
     (tree / missing).unlink()
     assert not hatch_build.is_current(tree)

@@ -53,10 +53,12 @@ def _python(installed: Path, script: str, cwd: Path) -> str:
 def test_the_wheel_is_complete(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         sizes = {info.filename: info.file_size for info in archive.infolist()}
-    assert 1_000 < sizes["saewidgets/widgets/static/saewidgets.js"] < 150_000
+    for bundle in ("saewidgets.js", "library.js", "features.js", "steering.js"):
+        assert 1_000 < sizes[f"saewidgets/widgets/static/{bundle}"] < 150_000
     assert sizes["saewidgets/widgets/static/saewidgets.css"] > 1_000
     assert "saewidgets/py.typed" in sizes
     assert "saewidgets/notebooks/01-train.ipynb" in sizes
+    assert "saewidgets/notebooks/02-library.ipynb" in sizes
     assert any(name.startswith("saewidgets/catalog/migrations/versions/") for name in sizes)
     weights = [
         n for name, n in sizes.items() if name.startswith("saewidgets/demo/data/") and name.endswith(".safetensors")
@@ -64,6 +66,8 @@ def test_the_wheel_is_complete(wheel: Path) -> None:
     assert 1 * MEGABYTE < sum(weights) <= 12 * MEGABYTE
     corpus = [n for name, n in sizes.items() if name.startswith("saewidgets/demo/data/corpus")]
     assert 1 * MEGABYTE < sum(corpus) <= 8 * MEGABYTE
+    sae = [n for name, n in sizes.items() if name.startswith("saewidgets/demo/data/sae/")]
+    assert 1 * MEGABYTE < sum(sae) <= 4 * MEGABYTE
     strangers = [name for name in sizes if not name.startswith(("saewidgets/", "saewidgets-"))]
     assert strangers == []
     assert not [name for name in sizes if "__pycache__" in name or name.endswith((".ts", ".tsx", ".map"))]

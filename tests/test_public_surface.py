@@ -14,12 +14,11 @@ import saewidgets
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = """
-SAE ActivationsConfig BatchTopKConfig CatalogError CheckpointConfig ConfigError DemoCorpus EvaluationConfig FormatError
-JobStatus JumpReLUConfig NotFoundError OptimizerConfig Progress Run SAEWidgetsError StandardConfig StateError
-StorageError TextCorpus TopKConfig TrainingConfig TrainingError TrainingPanel Workspace __version__ create_sae
-default_workspace
-detect_format load_sae
-save_sae
+ActivationsConfig BatchTopKConfig CatalogError CheckpointConfig ConfigError DemoCorpus DownloadFromHF EvaluationConfig
+ExtractionConfig ExtractionViewer FormatError JobStatus JumpReLUConfig NotFoundError OptimizerConfig Progress Run SAE
+SAEBrowser SAEWidgetsError StandardConfig StateError Steering SteeringConfig SteeringFeature StorageError TextCorpus
+TopKConfig TrainingConfig TrainingError TrainingPanel Workspace __version__ analyze_sae create_sae default_workspace
+detect_format load_sae print_feature_summary save_sae steered
 """.split()
 
 

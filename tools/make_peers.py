@@ -14,7 +14,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = {
     "saelens": ["sae-lens==6.54.12", "torch==2.13.0"],
+    "sparsify": ["eai-sparsify==1.3.3", "torch==2.13.0"],
+    "dictionary_learning": ["dictionary-learning==0.1.0", "torch==2.13.0"],
+    # It asks for numpy < 2, which newer releases of pyarrow no longer work with.
+    "sae_dashboard": ["sae-dashboard==0.8.0", "torch==2.13.0", "pyarrow<20"],
 }
+# What comes along, is not needed, and cannot be imported beside a torch of another build (CPU or CUDA).
+REMOVED = {"dictionary_learning": ["torchvision"], "sae_dashboard": ["torchvision", "torchaudio"]}
 
 
 def build(peer: str, force: bool) -> None:
@@ -29,6 +35,8 @@ def build(peer: str, force: bool) -> None:
     venv.create(folder, with_pip=True)
     scripts = folder / ("Scripts" if (folder / "Scripts").exists() else "bin")
     subprocess.run([scripts / "python", "-m", "pip", "install", "--quiet", *PEERS[peer]], check=True)
+    if peer in REMOVED:
+        subprocess.run([scripts / "python", "-m", "pip", "uninstall", "--quiet", "--yes", *REMOVED[peer]], check=True)
     stamp.write_text(wanted)  # last, so that an interrupted build is made again
     print(f"{peer}: ready in {folder}")
 

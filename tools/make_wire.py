@@ -14,6 +14,11 @@ import re
 import sys
 from pathlib import Path
 
+from wire_features import EXAMPLES as FEATURES
+from wire_hub import EXAMPLES as HUB
+from wire_saes import EXAMPLES as SAES
+from wire_steering import EXAMPLES as STEERING
+
 from saewidgets.widgets import messages as m
 
 FOLDER = Path(__file__).parent.parent / "tests" / "wire"
@@ -89,7 +94,7 @@ EXAMPLES: tuple[m.Wire, ...] = (
 def golden() -> dict[str, str]:
     """File name → text of every golden file."""
     files = {}
-    for example in EXAMPLES:
+    for example in (*EXAMPLES, *HUB, *SAES, *FEATURES, *STEERING):
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(example).__name__).lower()
         files[f"{name}.json"] = json.dumps(example.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
     return files

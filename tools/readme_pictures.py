@@ -1,8 +1,10 @@
-"""Take the pictures of the README in a real JupyterLab: a finished demo run and one that trains, light and dark.
+"""Take the pictures of the README in a real JupyterLab, light and dark.
 
-    python -m tools.readme_pictures DEMO_HOME docs/images
+    python -m tools.readme_pictures panel DEMO_HOME docs/images [SECONDS]
+    python -m tools.readme_pictures viewer HOME docs/images
 
-DEMO_HOME is a workspace in which ``saewidgets demo`` has run; another run is started in it and deleted again.
+``panel``: a finished demo run and one that trains; DEMO_HOME is a workspace in which ``saewidgets demo`` has run.
+Another run is started in it, trains for SECONDS and is deleted again. ``viewer``: the packaged SAE; any HOME will do.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
 from tests.browser.lab import Lab, Notebook
 
@@ -22,29 +25,56 @@ config = ws.trainings.demo_config().replace(
     sae={"architecture": "jumprelu", "d_sae": 4096, "l0_coefficient": 0.3}, log_every_steps=5, tokens=2_000_000)
 run = ws.trainings.create(config)
 """
+FEATURE = 397  # every, each
+LONG = 120_000  # ms: the first page loads torch and the model
+
+
+def take_panel(notebook: Notebook, page: Page, frame: Locator, take: Callable[[str], None]) -> None:
+    page.wait_for_timeout(1000 * int(sys.argv[4]) if len(sys.argv) > 4 else 40_000)
+    take("training-panel")
+    notebook.python("run.cancel(); run.wait(60); run.delete()")
+
+
+def take_viewer(notebook: Notebook, page: Page, frame: Locator, take: Callable[[str], None]) -> None:
+    feature = frame.get_by_role("region", name=f"Feature {FEATURE}", exact=True)
+    feature.get_by_role("list", name="Top activations").get_by_role("listitem").first.wait_for(timeout=LONG)
+    page.wait_for_timeout(10_000)  # logit effects and neighbours
+    take("extraction-viewer")
+
+
+PICTURES: dict[str, tuple[str, str, Callable[[Notebook, Page, Locator, Callable[[str], None]], None]]] = {
+    "panel": (START, "sw.TrainingPanel(ws)", take_panel),
+    "viewer": (
+        "demo = ws.extractions.demo()",
+        f'sw.ExtractionViewer(ws, view={{"extraction_id": demo, "feature": {FEATURE}}})',
+        take_viewer,
+    ),
+}
 
 
 def main() -> None:
-    home, images = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
+    opening, widget, take_pictures = PICTURES[sys.argv[1]]
+    home, images = Path(sys.argv[2]).resolve(), Path(sys.argv[3])
     chromium = shutil.which("chromium") or shutil.which("google-chrome") or sys.exit("Chromium is not installed.")
     images.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, Lab(Path(folder), {}) as lab, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 900}, device_scale_factor=2)
         page.set_default_timeout(60_000)
-        opening = f"import saewidgets as sw\nws = sw.Workspace({str(home)!r})\n{START}"
-        cells = [opening, "panel = sw.TrainingPanel(ws)\npanel"]
+        cells = [f"import saewidgets as sw\nws = sw.Workspace({str(home)!r})\n{opening}", widget]
         notebook = Notebook(lab, page, cells, "python3")
         notebook.run(0)
         notebook.run(1)
-        panel = page.locator(".sw-frame").first
-        panel.wait_for()
-        page.wait_for_timeout(1000 * int(sys.argv[3]) if len(sys.argv) > 3 else 40_000)
-        for theme, name in (("light", "Light"), ("dark", "Dark")):
-            notebook.theme(name)
-            page.wait_for_timeout(3000)
-            panel.screenshot(path=images / f"training-panel-{theme}.png")
-        notebook.python("run.cancel(); run.wait(60); run.delete()")
+        frame = page.locator(".sw-frame").first
+        frame.wait_for()
+
+        def take(name: str) -> None:
+            for theme in ("light", "dark"):
+                notebook.theme(theme.capitalize())
+                page.wait_for_timeout(3000)
+                frame.screenshot(path=images / f"{name}-{theme}.png")
+
+        take_pictures(notebook, page, frame, take)
         notebook.close()
         browser.close()
 

@@ -33,7 +33,7 @@ from saewidgets.activations.corpus import Corpus, Document, Split
 from saewidgets.errors import ConfigError, FormatError, StorageError
 from saewidgets.lm import SpecialTokens, special_tokens
 
-FORMAT = 1
+FORMAT = 2  # 1: special tokens spelled out in a text were taken for real ones
 _TOKENISE_CHARACTERS = 1 << 19  # characters per call of the tokenizer
 _STALE_SECONDS = 24 * 3600
 
@@ -114,6 +114,11 @@ class PackedTokens:
     def contexts(self, indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """The ids of several contexts, ``[n, context_size]`` as int64 (a copy)."""
         return self._tokens[np.asarray(indices, dtype=np.int64)].astype(np.int64)
+
+    def at(self, contexts: npt.ArrayLike, offsets: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The ids at single places: context numbers and offsets of one shape, which the answer has too."""
+        at = np.asarray(contexts, dtype=np.int64), np.asarray(offsets, dtype=np.int64)
+        return np.asarray(self._tokens[at], dtype=np.int64)
 
     def kept(self, tokens: Tokens, exclude_special_tokens: bool = True) -> npt.NDArray[np.bool_]:
         """Which positions take part in training and metrics: all, or those that hold no special token."""
@@ -274,7 +279,7 @@ def _tokenised(
     documents: Iterator[Document], tokenizer: Any, separator: int | None, dtype: np.dtype[Any]
 ) -> Iterator[tuple[Tokens, int]]:
     """(ids of a batch of documents joined by `separator`, documents begun in it)."""
-    encode = _encoder(tokenizer)
+    encode = text_encoder(tokenizer)
     for batch in _batched(documents):
         ids = encode([d.text for d in batch])
         parts: list[Tokens] = []
@@ -285,11 +290,16 @@ def _tokenised(
         yield np.concatenate(parts), sum(not d.continues for d in batch)
 
 
-def _encoder(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
-    """Texts → ids without added special tokens. Fast tokenizers are asked directly: without character offsets."""
+def text_encoder(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
+    """Texts → ids, no special token among them: one that is spelled out in a text is text, or anybody's words could
+    begin a document. Fast tokenizers are asked directly (without character offsets), and keep these settings: give a
+    copy of one that others use."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        return lambda texts: [tokenizer.encode(text, add_special_tokens=False, verbose=False) for text in texts]
+        return lambda texts: [
+            tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True, verbose=False) for text in texts
+        ]
+    backend.encode_special_tokens = True
     backend.no_truncation()
     backend.no_padding()
     return lambda texts: [e.ids for e in backend.encode_batch_fast(texts, add_special_tokens=False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from sqlalchemy.exc import DatabaseError
 from saewidgets.catalog.checkpoints import CheckpointStore
 from saewidgets.catalog.database import Database, catalog_error
 from saewidgets.catalog.engine import catalog_url, open_engine, set_journal, sqlite_path
+from saewidgets.catalog.extractions import ExtractionStore
+from saewidgets.catalog.features import FeatureStore
 from saewidgets.catalog.files import Files
 from saewidgets.catalog.jobs import JobStore
 from saewidgets.catalog.metrics import MetricStore
@@ -33,9 +36,10 @@ class Catalog:
     A SQLite catalog is created or migrated on open; a shared one must be at the right version (`upgrade_catalog`).
 
     Attributes:
-        trainings, metrics, checkpoints, saes, models, datasets, jobs: the stores.
+        trainings, metrics, checkpoints, saes, extractions, features, models, datasets, jobs: the stores.
         notice: a sentence for the user about how the catalog works here, or None.
         path: the SQLite file, or None.
+        key: tells this catalog from others that name files of the same folder; the same after a move.
 
     Raises:
         CatalogError: it cannot be opened: from a newer version, damaged, not a catalog, unreachable.
@@ -49,6 +53,7 @@ class Catalog:
         self.path = sqlite_path(database_url)
         self.notice: str | None = None
         name = str(self.path) if self.path is not None else database_url.render_as_string(hide_password=True)
+        self.key = hashlib.sha256((self.files.stored(self.path) if self.path else name).encode()).hexdigest()[:16]
         engine = open_engine(database_url)
         try:
             if self.path is not None:
@@ -68,6 +73,8 @@ class Catalog:
         self.metrics = MetricStore(self._database)
         self.checkpoints = CheckpointStore(self._database, self.files)
         self.saes = SAEStore(self._database, self.files, self.host)
+        self.extractions = ExtractionStore(self._database, self.files, self.host)
+        self.features = FeatureStore(self._database)
         self.models = UsedStore(self._database, ModelRow)
         self.datasets = UsedStore(self._database, DatasetRow)
         self.jobs = JobStore(self._database, Recorder(self.files))

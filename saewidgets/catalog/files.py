@@ -28,6 +28,8 @@ class Files:
         Raises:
             CatalogError: a relative path leads out of the workspace (the catalog was tampered with).
         """
+        if os.sep == "/" and ".." not in stored and not stored.startswith("/"):
+            return f"{self.folder}/{stored}"  # a list of thousands translates as many
         if Path(stored).is_absolute():
             return str(Path(stored))
         if ".." in PurePosixPath(stored).parts or ".." in Path(stored).parts:

@@ -1,4 +1,4 @@
-"""A lock between processes, held while the catalog is created or migrated."""
+"""Locks between processes: held while the catalog is created or migrated, or a folder is not listed yet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def file_lock(path: Path, timeout: float) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         deadline = time.monotonic() + timeout
-        while not _try_lock(descriptor):
+        # None: SQLite's own transaction still lets only one process migrate.
+        while try_lock(descriptor) is False:
             if time.monotonic() > deadline:
                 raise CatalogError(
                     f"Another process has been preparing the catalog for {timeout:.0f} seconds.", where=str(path),
@@ -36,7 +37,7 @@ def file_lock(path: Path, timeout: float) -> Iterator[None]:
         try:
             yield
         finally:
-            _unlock(descriptor)
+            unlock(descriptor)
     finally:
         os.close(descriptor)
 
@@ -44,7 +45,8 @@ def file_lock(path: Path, timeout: float) -> Iterator[None]:
 if sys.platform == "win32":
     import msvcrt
 
-    def _try_lock(descriptor: int) -> bool:
+    def try_lock(descriptor: int) -> bool | None:
+        """Whether an exclusive lock on the file was got at once."""
         try:
             os.lseek(descriptor, 0, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
@@ -52,7 +54,8 @@ if sys.platform == "win32":
             return False
         return True
 
-    def _unlock(descriptor: int) -> None:
+    def unlock(descriptor: int) -> None:
+        """Give it back. Closing the file, or the end of the process, does so too."""
         os.lseek(descriptor, 0, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
@@ -60,17 +63,18 @@ else:
     import errno
     import fcntl
 
-    def _try_lock(descriptor: int) -> bool:
+    def try_lock(descriptor: int) -> bool | None:
+        """Whether an exclusive lock on the file was got at once; None where the file system has no locks."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
-                # A file system without locks: SQLite's own transaction still lets only one process migrate.
-                return True
+                return None
             if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK):
                 raise
             return False
         return True
 
-    def _unlock(descriptor: int) -> None:
+    def unlock(descriptor: int) -> None:
+        """Give it back. Closing the file, or the end of the process, does so too."""
         fcntl.flock(descriptor, fcntl.LOCK_UN)

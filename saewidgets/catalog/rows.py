@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
+from itertools import repeat
 from typing import Any
 
 from saewidgets.catalog.files import Files
-from saewidgets.catalog.tables import CheckpointRow, JobRow, SAERow
+from saewidgets.catalog.filestate import FileStates
+from saewidgets.catalog.tables import CheckpointRow, JobRow
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import CheckpointRecord, ErrorInfo, JobRecord, SAERecord
 
@@ -70,23 +74,55 @@ def checkpoint_record(row: CheckpointRow, files: Files) -> CheckpointRecord:
     )
 
 
-def sae_record(row: SAERow, files: Files) -> SAERecord:
-    """With the absolute path."""
-    return SAERecord(
-        id=row.id,
-        name=row.name,
-        source=row.source,
-        model=row.model,
-        hook_name=row.hook_name,
-        layer=row.layer,
-        architecture=row.architecture,
-        d_in=row.d_in,
-        d_sae=row.d_sae,
-        format=row.format,
-        path=files.absolute(row.path),
-        training_id=row.training_id,
-        size_bytes=row.size_bytes,
-        host=row.host,
-        created_at=row.created_at,
-        metadata=row.details,
-    )
+# The columns of an SAE in the order of the record's fields.
+SAE_COLUMNS = (
+    "id", "name", "source", "model", "hook_name", "layer", "architecture", "d_in", "d_sae", "format", "path",
+    "training_id", "size_bytes", "host", "created_at", "details", "d_out", "dtype", "repo_id", "revision", "repo_path",
+    "notes", "tags", "statistics", "updated_at", "files",
+)  # fmt: skip
+# What `json.loads` does around it (white space, encodings) takes as long as the small data of most rows.
+_decode = json.JSONDecoder().raw_decode
+# A frozen record sets its fields one by one through a Python function, which takes as long as the query.
+_SETTERS = {field.name: getattr(SAERecord, field.name).__set__ for field in fields(SAERecord)}
+
+
+def sae_records(
+    rows: Sequence[Sequence[Any]], files: Files, states: FileStates, renewed: dict[str, str],
+    seen: Mapping[str, tuple[float, int]],
+) -> list[SAERecord]:
+    """With absolute paths, and the state of the files now. Column by column: lists are of thousands.
+
+    Args:
+        rows: the values of `SAE_COLUMNS`, those that are JSON as the text that is stored; and the name of the training.
+        files: translates paths.
+        states: looks at the files.
+        renewed: see `FileStates.look`.
+        seen: see `extractions.seen_latents`.
+    """
+    if not rows:
+        return []
+    columns: dict[str, Iterable[Any]] = dict(zip((*SAE_COLUMNS, "training_name"), zip(*rows, strict=True), strict=True))
+    folders = columns["path"] = [files.absolute(path) for path in columns["path"]]
+    looks = zip(folders, columns.pop("files"), columns["size_bytes"], columns["host"], strict=True)
+    found = [states.look(*look, renewed) for look in looks]
+    columns["state"], columns["state_note"] = zip(*found, strict=True)
+    columns["metadata"] = _decoded(columns.pop("details"))
+    columns["tags"] = [() if text == "[]" else tuple(_decode(text)[0]) for text in columns["tags"]]
+    columns["statistics"] = [{} if text is None else _decode(text)[0] for text in columns["statistics"]]
+    extracted: Iterable[int] = repeat(0)
+    if seen:
+        none = (0.0, 0)
+        pairs = zip(columns["id"], columns["training_id"], strict=True)
+        extracted = [max(seen.get(one, none), seen.get(other, none))[1] for one, other in pairs]
+    columns["features_extracted"] = extracted
+    records = [object.__new__(SAERecord) for _ in rows]
+    for name, put in _SETTERS.items():
+        deque(map(put, records, columns[name]), maxlen=0)
+    return records
+
+
+def _decoded(texts: Iterable[str]) -> list[Any]:
+    """The JSON values in `texts`, read as one: keys that many of them have are made once."""
+    texts = list(texts)
+    values: list[Any] = _decode(f"[{','.join(texts)}]")[0]
+    return values if len(values) == len(texts) else [_decode(text)[0] for text in texts]

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import builtins
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import Text, bindparam, func, select, type_coerce, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
+from saewidgets.catalog.extractions import remove_jobs, seen_latents
 from saewidgets.catalog.files import Files
+from saewidgets.catalog.filestate import FileStates, recorded
 from saewidgets.catalog.ids import new_sae_id
+from saewidgets.catalog.library import Filters, combinations, count_facets, listing, one
 from saewidgets.catalog.queue import now
-from saewidgets.catalog.rows import sae_record
-from saewidgets.catalog.tables import SOURCES, SAERow
-from saewidgets.errors import NotFoundError
+from saewidgets.catalog.rows import sae_records
+from saewidgets.catalog.tables import SOURCES, ExtractionRow, JobRow, SAERow
+from saewidgets.errors import CatalogError, NotFoundError, StateError
+from saewidgets.events import JobStatus
 from saewidgets.records import Records, SAERecord
+
+_UNFINISHED = tuple(status.value for status in JobStatus if not status.is_final)
+_CHANGEABLE = frozenset({"name", "notes", "tags", "model", "hook_name", "layer", "statistics"})
+_FILES = type_coerce(SAERow.files, Text)  # as the row holds it
+_ABOUT_FILES = frozenset({"format", "dtype", "architecture", "d_in", "d_sae", "d_out"})
+
+log = logging.getLogger(__name__)
 
 
 class SAEStore:
@@ -27,6 +40,9 @@ class SAEStore:
         self._database = database
         self._files = files
         self._host = host
+        self._states = FileStates(host)
+
+    # ------------------------------------------------------------------------------------------------ take in
 
     def add(
         self,
@@ -38,120 +54,279 @@ class SAEStore:
         d_sae: int,
         format: str,
         path: str | Path,
-        size_bytes: int,
+        size_bytes: int | None = None,
         model: str | None = None,
         hook_name: str | None = None,
         layer: int | None = None,
         training_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         id: str | None = None,
+        d_out: int | None = None,
+        dtype: str | None = None,
+        repo_id: str | None = None,
+        revision: str | None = None,
+        repo_path: str | None = None,
+        notes: str = "",
+        tags: Sequence[str] = (),
+        files: Iterable[str] | None = None,
     ) -> SAERecord:
         """Take an SAE into the library. `source` is trained, huggingface, gemma_scope or local.
 
-        A training has one SAE here. If `training_id` has one already (another process was quicker), nothing is
-        written and that one is returned: its `id` is not the one that was asked for.
+        Names, sizes and times of the files at `path` are recorded, with a sample of their content: of those in `files`,
+        else of all; `size_bytes` None takes their sum.
+
+        A training has one SAE here, and so has a place on the hub (repository, commit, folder). If there is one
+        already (another process was quicker), nothing is written and that one is returned: its `id` is not the one
+        that was asked for.
         """
         if source not in SOURCES:
             raise ValueError(f"The source of an SAE is one of {', '.join(SOURCES)}, not {source!r}.")
+        sizes = _files_at(self._files, path, files)
+        size = size_bytes if size_bytes is not None else _total(sizes)
 
         def write(session: Session) -> SAERecord:
+            moment = now(session)
             row = SAERow(
                 id=id or new_sae_id(), name=name, source=source, architecture=architecture, d_in=d_in, d_sae=d_sae,
-                format=format, path=self._files.stored(path), size_bytes=size_bytes, model=model, hook_name=hook_name,
+                format=format, path=self._files.stored(path), size_bytes=size, model=model, hook_name=hook_name,
                 layer=layer, training_id=training_id, details=dict(metadata or {}), host=self._host,
-                created_at=now(session),
+                created_at=moment, updated_at=moment, d_out=d_out, dtype=dtype, repo_id=repo_id, revision=revision,
+                repo_path=repo_path, notes=notes, tags=[*tags], files=sizes,
             )
             session.add(row)
             session.flush()
-            return sae_record(row, self._files)
+            return self._record(session, row.id)
 
         try:
             return self._database.write(write)
         except IntegrityError:
             existing = self.by_training(training_id) if training_id is not None else None
+            if existing is None and repo_id is not None and revision is not None:
+                existing = self.by_download(repo_id, revision, repo_path or "")
             if existing is None:  # another constraint
                 raise
             return existing
 
     def replace(
-        self, sae_id: str, *, path: str | Path, size_bytes: int, metadata: Mapping[str, Any]
+        self,
+        sae_id: str,
+        *,
+        path: str | Path,
+        metadata: Mapping[str, Any] | None = None,
+        size_bytes: int | None = None,
+        files: Iterable[str] | None = None,
+        unused: bool = False,
+        **about: Any,
     ) -> tuple[SAERecord, str]:
-        """Let an SAE stand for other files: its training has learned more. `metadata` replaces what was there.
+        """Let an SAE stand for other files: its training has learned more, they were moved, or downloaded again.
+
+        Args:
+            sae_id: the SAE.
+            path: the folder of the files; what `add` records of them is recorded, statistics forgotten.
+            metadata: replaces what was there; None keeps it.
+            size_bytes, files: as in `add`.
+            unused: refuse while a job uses it, as `delete` does.
+            about: what is different now: ``format dtype architecture d_in d_sae d_out``.
 
         Returns:
             The record, and the path it had before; the caller removes the files there.
+
+        Raises:
+            StateError: `unused`, and a job that has not ended names it in its payload, or fetches its files again.
         """
+        unknown = about.keys() - _ABOUT_FILES
+        if unknown:
+            raise ValueError(f"These fields of an SAE do not go with its files: {', '.join(sorted(unknown))}.")
+        sizes = _files_at(self._files, path, files)
+        size = size_bytes if size_bytes is not None else _total(sizes)
 
         def write(session: Session) -> tuple[SAERecord, str]:
             row = _find(session, sae_id)
+            if unused:
+                _refuse_used(session, row)
             before = self._files.absolute(row.path)
-            row.path, row.size_bytes, row.host = self._files.stored(path), size_bytes, self._host
-            row.details = dict(metadata)
-            return sae_record(row, self._files), before
+            row.path, row.size_bytes, row.host = self._files.stored(path), size, self._host
+            row.files, row.statistics = sizes, None
+            if metadata is not None:
+                row.details = dict(metadata)
+            for name, value in about.items():
+                setattr(row, name, value)
+            row.updated_at = now(session)
+            session.flush()
+            return self._record(session, sae_id), before
 
         return self._database.write(write)
+
+    # ------------------------------------------------------------------------------------------------ find
 
     def get(self, sae_id: str) -> SAERecord:
         """Raises `NotFoundError`."""
         with self._database.read() as session:
-            return sae_record(_find(session, sae_id), self._files)
+            return self._record(session, sae_id)
 
     def by_training(self, training_id: str) -> SAERecord | None:
         """The SAE imported from a run; None if there is none yet."""
-        query = select(SAERow).where(SAERow.training_id == training_id)
-        with self._database.read() as session:
-            row = session.scalars(query).one_or_none()
-            return None if row is None else sae_record(row, self._files)
+        return self._one(SAERow.training_id == training_id)
+
+    def by_download(self, repo_id: str, revision: str, repo_path: str) -> SAERecord | None:
+        """The SAE that was downloaded from this folder of this commit; None if there is none yet."""
+        return self._one(SAERow.repo_id == repo_id, SAERow.revision == revision, SAERow.repo_path == repo_path)
 
     def list(
-        self,
-        *,
-        source: str | None = None,
-        model: str | None = None,
-        layer: int | None = None,
-        architecture: str | None = None,
-        search: str | None = None,
-        limit: int | None = None,
-        offset: int = 0,
+        self, *, sort: str = "newest", limit: int | None = None, offset: int = 0, **filters: Any
     ) -> Records[SAERecord]:
-        """SAEs that fit all that is given, newest first. `search` looks in name, model, hook name and id."""
-        query = select(SAERow).order_by(SAERow.created_at.desc(), SAERow.id)
-        exact = {"source": source, "model": model, "layer": layer, "architecture": architecture}
-        for name, value in exact.items():
-            if value is not None:
-                query = query.where(getattr(SAERow, name) == value)
-        if search:
-            columns = (SAERow.name, SAERow.model, SAERow.hook_name, SAERow.architecture, SAERow.id)
-            matches: list[ColumnElement[bool]] = [c.icontains(search.strip(), autoescape=True) for c in columns]
-            query = query.where(or_(*matches))
-        with self._database.read() as session:
-            rows = session.scalars(query.limit(limit).offset(offset or None))
-            return Records(sae_record(row, self._files) for row in rows)
+        """SAEs that fit all that is given (the fields of `library.Filters`), in the order `sort`.
 
-    def rename(self, sae_id: str, name: str) -> SAERecord:
-        """Change what it is called."""
+        Their `statistics` are empty: `get` has them.
+
+        Raises:
+            ConfigError: there is no such order, page or value of a filter.
+        """
+        query = listing(Filters(**filters), sort, limit, offset)
+        renewed: dict[str, str] = {}
+        with self._database.read() as session:
+            rows = session.connection().execute(query).all()  # not through the ORM, which would make each row twice
+            found = Records(sae_records(rows, self._files, self._states, renewed, seen_latents(session)))
+        self._renew(renewed)
+        return found
+
+    def count(self, **filters: Any) -> tuple[int, int]:
+        """How many SAEs fit, and how many bytes they have together."""
+        query = select(func.count(), func.coalesce(func.sum(SAERow.size_bytes), 0))
+        with self._database.read() as session:
+            number, size = session.execute(query.where(*Filters(**filters).conditions())).one()
+        return int(number), int(size)
+
+    def names_folder(self, path: str | Path) -> bool:
+        """Whether an SAE's files are in the folder `path`."""
+        query = select(SAERow.id).where(SAERow.path == self._files.stored(path)).limit(1)
+        with self._database.read() as session:
+            return session.scalar(query) is not None
+
+    def names(self) -> set[str]:
+        """The names that are taken."""
+        with self._database.read() as session:
+            return set(session.scalars(select(SAERow.name)))
+
+    def facets(self, **filters: Any) -> dict[str, dict[Any, int]]:
+        """See `library.count_facets`."""
+        asked = Filters(**filters)
+        with self._database.read() as session:
+            return count_facets(asked, session.execute(combinations(asked)).all())
+
+    # ------------------------------------------------------------------------------------------------ change
+
+    def update(self, sae_id: str, **changes: Any) -> SAERecord:
+        """Change ``name notes tags model hook_name layer statistics``."""
+        unknown = changes.keys() - _CHANGEABLE
+        if unknown:
+            raise ValueError(f"These fields of an SAE cannot be changed: {', '.join(sorted(unknown))}.")
 
         def write(session: Session) -> SAERecord:
             row = _find(session, sae_id)
-            row.name = name
-            return sae_record(row, self._files)
+            for name, value in changes.items():
+                setattr(row, name, builtins.list(value) if name == "tags" else value)
+            if changes.keys() - {"statistics"}:  # those are computed, not changed
+                row.updated_at = now(session)
+            session.flush()
+            return self._record(session, sae_id)
 
         return self._database.write(write)
 
+    def rename(self, sae_id: str, name: str) -> SAERecord:
+        """Change what it is called."""
+        return self.update(sae_id, name=name)
+
     def delete(self, sae_id: str) -> SAERecord:
-        """Take it out of the library. The record's `path` says which files the caller removes, if they are its own."""
+        """Take it out of the library. The record's `path` says which files the caller removes, if they are its own.
+
+        Raises:
+            StateError: a job that has not ended names it in its payload, or fetches its files again.
+        """
 
         def write(session: Session) -> SAERecord:
             row = _find(session, sae_id)
-            record = sae_record(row, self._files)
+            _refuse_used(session, row)
+            record = self._record(session, sae_id)
+            remove_jobs(session, ExtractionRow.external_sae_id == sae_id)
             session.delete(row)
             return record
 
         return self._database.write(write)
 
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _one(self, *conditions: Any) -> SAERecord | None:
+        with self._database.read() as session:
+            rows = session.connection().execute(one(*conditions)).all()
+            return next(iter(sae_records(rows, self._files, self._states, {}, seen_latents(session))), None)
+
+    def _record(self, session: Session, sae_id: str) -> SAERecord:
+        rows = session.connection().execute(one(SAERow.id == sae_id)).all()
+        for record in sae_records(rows, self._files, self._states, {}, seen_latents(session)):
+            return record
+        raise _nothing(sae_id)
+
+    def _renew(self, renewed: Mapping[str, str]) -> None:
+        """Record the times of files whose content is as it was: a copied workspace is sampled once, not at every look.
+
+        Only a saving of time: it does not wait, and where it cannot be written (read-only, busy) the next process
+        samples again.
+        """
+        if not renewed:
+            return
+        old, new = bindparam("old", type_=Text()), bindparam("new", type_=Text())
+        change = update(SAERow.__table__).where(old == _FILES).values(files=type_coerce(new, Text))  # type: ignore[arg-type]
+        pairs = [{"old": before, "new": after} for before, after in renewed.items()]
+        try:
+            self._database.write(lambda session: session.connection().execute(change, pairs), patience=0)
+        except CatalogError as error:
+            log.debug("The times of files were not recorded: %s", error)
+
+
+def _files_at(files: Files, path: str | Path, names: Iterable[str] | None) -> dict[str, list[Any]] | None:
+    """The files in the folder `path` (relative to the workspace, or absolute); None if there is no such folder."""
+    folder = Path(files.absolute(files.stored(path)))
+    return recorded(folder, names) if folder.is_dir() else None
+
+
+def _total(files: Mapping[str, Sequence[Any]] | None) -> int:
+    return sum(int(facts[0]) for facts in (files or {}).values())
+
+
+def _refuse_used(session: Session, row: SAERow) -> None:
+    """Raises `StateError` while a job that has not ended uses the SAE."""
+    job = _using(session, row)
+    if job is not None:
+        doing = "fetches its files again" if _fetches(job, row) else "reads it"
+        raise StateError(
+            f"{row.name} is in use: a job of kind {job.kind} ({job.status}) {doing}, {job.id}.", where=row.id,
+            hint=f"Cancel that first, ws.jobs.get({job.id!r}).cancel(), or wait until it has ended.",
+        )
+
+
+def _using(session: Session, row: SAERow) -> JobRow | None:
+    """A job that has not ended and reads the SAE, or fetches its files again."""
+    payload = type_coerce(JobRow.payload, Text)
+    unfinished = select(JobRow).where(JobRow.status.in_(_UNFINISHED))
+    named = session.scalars(unfinished.where(payload.contains(f'"{row.id}"', autoescape=True)).limit(1)).first()
+    if named is not None or row.revision is None:
+        return named
+    same_commit = session.scalars(unfinished.where(payload.contains(f'"{row.revision}"', autoescape=True)))
+    return next((job for job in same_commit if _fetches(job, row)), None)
+
+
+def _fetches(job: JobRow, row: SAERow) -> bool:
+    place = (row.repo_id, row.revision, row.repo_path)
+    return row.repo_id is not None and tuple(job.payload.get(key) for key in ("repo_id", "revision", "path")) == place
+
 
 def _find(session: Session, sae_id: str) -> SAERow:
     row = session.get(SAERow, sae_id)
     if row is None:
-        raise NotFoundError(f"There is no SAE {sae_id!r}.", hint="It may have been deleted; list the SAEs to see them.")
+        raise _nothing(sae_id)
     return row
+
+
+def _nothing(sae_id: str) -> NotFoundError:
+    return NotFoundError(f"There is no SAE {sae_id!r}.", hint="It may have been deleted; list the SAEs to see them.")

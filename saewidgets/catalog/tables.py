@@ -17,10 +17,16 @@ from saewidgets.events import JobStatus
 SOURCES = ("trained", "huggingface", "gemma_scope", "local")
 COMMANDS = ("pause", "resume", "stop", "cancel")
 LEVELS = ("info", "warning", "error")
+LABEL_SOURCES = ("user", "auto", "imported")
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({', '.join(repr(v) for v in values)})", name=column)
+
+
+def _one_origin() -> CheckConstraint:
+    """A row belongs to a training or to an SAE of the library."""
+    return CheckConstraint("(training_id IS NULL) <> (external_sae_id IS NULL)", name="one_origin")
 
 
 class Base(DeclarativeBase):
@@ -211,7 +217,11 @@ class CheckpointRow(Base):
 
 
 class SAERow(Base):
-    """An SAE in the library, trained here or brought in. It outlives the training it came from."""
+    """An SAE in the library, trained here or brought in. It outlives the training it came from.
+
+    One place on the hub (repository, commit, folder) has one row. `files` are the names and sizes of its files when it
+    was taken in; null in rows from before they were recorded. `statistics` are null until they are computed.
+    """
 
     __tablename__ = "external_saes"
 
@@ -220,20 +230,158 @@ class SAERow(Base):
     source: Mapped[str] = mapped_column(String(32))
     model: Mapped[str | None] = mapped_column(String(512), index=True)
     hook_name: Mapped[str | None] = mapped_column(String(255))
-    layer: Mapped[int | None] = mapped_column(Integer)
-    architecture: Mapped[str] = mapped_column(String(64))
+    layer: Mapped[int | None] = mapped_column(Integer, index=True)
+    architecture: Mapped[str] = mapped_column(String(64), index=True)
     d_in: Mapped[int]
     d_sae: Mapped[int]
-    format: Mapped[str] = mapped_column(String(64))
+    format: Mapped[str] = mapped_column(String(64), index=True)
     path: Mapped[str]
     training_id: Mapped[str | None] = mapped_column(Key, ForeignKey("trainings.id", ondelete="SET NULL"), unique=True)
     size_bytes: Mapped[int]
     host: Mapped[str] = mapped_column(String(255))
     details: Mapped[dict[str, Any]]
     created_at: Mapped[float] = mapped_column(index=True)
+    d_out: Mapped[int | None]
+    dtype: Mapped[str | None] = mapped_column(String(32))
+    repo_id: Mapped[str | None] = mapped_column(String(255))
+    revision: Mapped[str | None] = mapped_column(String(64))
+    repo_path: Mapped[str | None] = mapped_column(String(512))
+    notes: Mapped[str] = mapped_column(server_default="")
+    tags: Mapped[list[str]] = mapped_column(server_default="[]")
+    statistics: Mapped[dict[str, Any] | None] = mapped_column(Json())
+    files: Mapped[dict[str, Any] | None] = mapped_column(Json())
+    updated_at: Mapped[float] = mapped_column(server_default="0")
 
     __table_args__ = (
         _one_of("source", SOURCES),
         CheckConstraint("d_in > 0 AND d_sae > 0 AND size_bytes >= 0", name="sizes"),
         CheckConstraint("training_id IS NULL OR source = 'trained'", name="training"),
+        Index("ix_external_saes_source_created_at", "source", "created_at"),
+        # Nulls are different from each other, so that this binds downloads only.
+        Index("uq_external_saes_repo_id_revision_repo_path", "repo_id", "revision", "repo_path", unique=True),
     )
+
+
+class ExtractionRow(Base):
+    """One reading of an SAE over a corpus. Its status and progress are its job's, its arrays lie in its folder.
+
+    It belongs to what it was started from: a training, or an SAE of the library. `n_tokens`, `dead` and `dense` are
+    null until it has an end; `seen` too, unless it is paused (all but the first count latents).
+    """
+
+    __tablename__ = "extraction_jobs"
+
+    id: Mapped[str] = mapped_column(Key, primary_key=True)
+    training_id: Mapped[str | None] = mapped_column(Key, ForeignKey("trainings.id", ondelete="CASCADE"))
+    external_sae_id: Mapped[str | None] = mapped_column(Key, ForeignKey("external_saes.id", ondelete="CASCADE"))
+    config: Mapped[dict[str, Any]]
+    model: Mapped[str] = mapped_column(String(512))
+    hook_name: Mapped[str] = mapped_column(String(255))
+    layer: Mapped[int | None] = mapped_column(Integer)
+    d_sae: Mapped[int]
+    tokens_total: Mapped[int]
+    n_tokens: Mapped[int | None]
+    seen: Mapped[int | None]
+    dead: Mapped[int | None]
+    dense: Mapped[int | None]
+    size_bytes: Mapped[int | None]
+    facts: Mapped[dict[str, Any]]
+    note: Mapped[str | None]
+    host: Mapped[str] = mapped_column(String(255))
+    folder: Mapped[str]
+    job_id: Mapped[str | None] = mapped_column(Key, ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
+    created_at: Mapped[float] = mapped_column(index=True)
+
+    __table_args__ = (
+        _one_origin(),
+        CheckConstraint("d_sae > 0 AND tokens_total > 0", name="sizes"),
+        Index("ix_extraction_jobs_training_id_created_at", "training_id", "created_at"),
+        Index("ix_extraction_jobs_external_sae_id_created_at", "external_sae_id", "created_at"),
+    )
+
+
+class FeatureRow(Base):
+    """What people know of one latent: it outlives every extraction. Rows exist for latents somebody said something of.
+
+    `label`, `label_source`, `label_by` and `score` repeat the label that counts, so that lists need no other table.
+    `updated_at` grows with every change of the row or its labels, within one SAE or training strictly.
+    """
+
+    __tablename__ = "features"
+
+    id: Mapped[str] = mapped_column(Key, primary_key=True)
+    training_id: Mapped[str | None] = mapped_column(Key, ForeignKey("trainings.id", ondelete="CASCADE"))
+    external_sae_id: Mapped[str | None] = mapped_column(Key, ForeignKey("external_saes.id", ondelete="CASCADE"))
+    neuron_index: Mapped[int]
+    label: Mapped[str] = mapped_column(default="")
+    label_source: Mapped[str | None] = mapped_column(String(16))
+    label_by: Mapped[str] = mapped_column(default="")
+    score: Mapped[float | None]
+    notes: Mapped[str] = mapped_column(default="")
+    starred: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[float]
+    updated_at: Mapped[float]
+
+    __table_args__ = (
+        _one_origin(),
+        CheckConstraint("neuron_index >= 0", name="neuron_index"),
+        CheckConstraint(
+            "label_source IS NULL OR " + str(_one_of("label_source", LABEL_SOURCES).sqltext), name="label_source"
+        ),
+        # Nulls are different from each other, so that each binds the features of its kind only.
+        Index("uq_features_training_id_neuron_index", "training_id", "neuron_index", unique=True),
+        Index("uq_features_external_sae_id_neuron_index", "external_sae_id", "neuron_index", unique=True),
+        Index("ix_features_training_id_updated_at", "training_id", "updated_at"),
+        Index("ix_features_external_sae_id_updated_at", "external_sae_id", "updated_at"),
+    )
+
+
+class LabelRow(Base):
+    """One thing that somebody, or something, says a latent stands for. `identity` tells versions of one from others.
+
+    `standing` orders the labels of a latent: the least counts, of equal ones the newest; `error`: why there is none.
+    """
+
+    __tablename__ = "feature_labels"
+
+    id: Mapped[str] = mapped_column(Key, primary_key=True)
+    feature_id: Mapped[str] = mapped_column(Key, ForeignKey("features.id", ondelete="CASCADE"))
+    identity: Mapped[str] = mapped_column(String(64))
+    source: Mapped[str] = mapped_column(String(16))
+    standing: Mapped[int] = mapped_column(Integer)
+    text: Mapped[str]
+    description: Mapped[str] = mapped_column(default="")
+    method: Mapped[str] = mapped_column(default="")
+    model: Mapped[str] = mapped_column(default="")
+    prompt_hash: Mapped[str] = mapped_column(String(128), default="")
+    scores: Mapped[list[Any]] = mapped_column(Json())
+    score: Mapped[float | None]
+    n_judged: Mapped[int | None]
+    n_asked: Mapped[int | None]
+    by: Mapped[str] = mapped_column("said_by", default="")
+    error: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[float]
+
+    __table_args__ = (
+        _one_of("source", LABEL_SOURCES),
+        Index("uq_feature_labels_feature_id_identity", "feature_id", "identity", unique=True),
+    )
+
+
+class FeatureActivationRow(Base):
+    """One of the few examples that a label was made from: a window of tokens with the latent's activations."""
+
+    __tablename__ = "feature_activations"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    feature_id: Mapped[str] = mapped_column(Key, ForeignKey("features.id", ondelete="CASCADE"), index=True)
+    label_id: Mapped[str] = mapped_column(Key, ForeignKey("feature_labels.id", ondelete="CASCADE"), index=True)
+    extraction_job_id: Mapped[str | None] = mapped_column(
+        Key, ForeignKey("extraction_jobs.id", ondelete="SET NULL"), index=True
+    )
+    tokens: Mapped[list[str]]
+    activations: Mapped[list[Any]] = mapped_column(Json())
+    peak: Mapped[int]
+    value: Mapped[float]
+
+    __table_args__ = (CheckConstraint("peak >= 0", name="peak"),)

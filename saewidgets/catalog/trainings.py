@@ -7,21 +7,24 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, Text, func, or_, select, type_coerce
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
+from saewidgets.catalog.extractions import remove_jobs
 from saewidgets.catalog.files import Files
 from saewidgets.catalog.ids import new_training_id
+from saewidgets.catalog.origins import hand_over
 from saewidgets.catalog.queue import now, queue_positions
 from saewidgets.catalog.rows import error_of, progress_of
 from saewidgets.catalog.statuses import statuses
-from saewidgets.catalog.tables import CheckpointRow, JobRow, SAERow, TrainingRow
+from saewidgets.catalog.tables import CheckpointRow, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import Records, TrainingRecord
 
 _WITHOUT_JOB = JobStatus.INTERRUPTED.value
+_UNFINISHED = tuple(status.value for status in JobStatus if not status.is_final)
 _SHOWN_STATUS = func.coalesce(JobRow.status, _WITHOUT_JOB)
 _ORDERS = {
     "created_at": TrainingRow.created_at,
@@ -169,11 +172,14 @@ class TrainingStore:
     def delete(self, training_id: str) -> Path:
         """Delete the run with its metrics, checkpoints and job; an SAE imported from it stays.
 
+        Its extractions and the labels of its latents go to that SAE, or are deleted with it where there is none.
+
         Returns:
             Its folder, really inside the workspace. The caller removes it, now that no row names it.
 
         Raises:
-            StateError: it is queued or running; or an SAE of the library keeps its files in that folder.
+            StateError: it is queued or running; a job that has not ended reads it; or an SAE of the library keeps its
+                files in that folder.
             NotFoundError: there is no such run.
         """
 
@@ -184,6 +190,13 @@ class TrainingStore:
                 raise StateError(
                     f"{row.name} is {job.status} and cannot be deleted.", where=training_id, hint="Stop it first."
                 )
+            reads = _reading(session, training_id, row.job_id)
+            if reads is not None:
+                raise StateError(
+                    f"{row.name} is in use: a job of kind {reads.kind} ({reads.status}) reads it, {reads.id}.",
+                    where=training_id,
+                    hint=f"Cancel that first, ws.jobs.get({reads.id!r}).cancel(), or wait until it has ended.",
+                )
             folder = self._files.owned(row.folder)
             for sae in session.scalars(select(SAERow).where(SAERow.training_id == training_id)):
                 if Path(self._files.absolute(sae.path)).is_relative_to(folder):
@@ -191,6 +204,8 @@ class TrainingStore:
                         f"The SAE {sae.name} has its files in the folder of this training.", where=sae.id,
                         hint="Delete that SAE first.",
                     )
+            hand_over(session, training_id)
+            remove_jobs(session, ExtractionRow.training_id == training_id)
             session.delete(row)
             session.flush()
             if job is not None and not session.scalar(select(TrainingRow.id).where(TrainingRow.job_id == job.id)):
@@ -316,6 +331,13 @@ def _record(
         facts=row.facts,
         note=" ".join(n for n in (row.note, job.note if job is not None else None) if n) or None,
     )
+
+
+def _reading(session: Session, training_id: str, own_job: str | None) -> JobRow | None:
+    """A job that has not ended and reads what the training has left."""
+    named = type_coerce(JobRow.payload, Text).contains(f'"{training_id}"', autoescape=True)
+    query = select(JobRow).where(JobRow.status.in_(_UNFINISHED), JobRow.id != (own_job or ""), named)
+    return session.scalars(query.limit(1)).first()
 
 
 def _find(session: Session, training_id: str) -> TrainingRow:

@@ -13,6 +13,9 @@ from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 _UNIX_EPOCH_AS_JULIAN_DAY = 2440587.5
+# What `json.loads` does around it (white space, encodings) takes as long as the small data of most rows, and a library
+# has thousands.
+_decode = json.JSONDecoder().raw_decode
 
 
 class Json(TypeDecorator[Any]):
@@ -29,7 +32,9 @@ class Json(TypeDecorator[Any]):
         return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else json.loads(value)
+        if value == "[]":
+            return []  # most lists are empty
+        return None if value is None else _decode(value)[0]
 
 
 class AnyFloat(TypeDecorator[float]):

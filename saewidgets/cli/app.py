@@ -8,7 +8,24 @@ from typing import Annotated
 import typer
 
 from saewidgets import __version__
-from saewidgets.cli import catalog, control, demo, doctor, lab, metrics, remove, runs, train
+from saewidgets.cli import (
+    catalog,
+    control,
+    demo,
+    doctor,
+    export,
+    extract,
+    features,
+    hub,
+    lab,
+    label,
+    metrics,
+    remove,
+    runs,
+    saes,
+    steer,
+    train,
+)  # fmt: skip
 from saewidgets.cli.output import write
 from saewidgets.cli.session import session
 
@@ -55,6 +72,14 @@ app.command("resume")(control.resume)
 app.command("stop")(control.stop)
 app.command("retry")(control.retry)
 app.command("delete")(remove.delete)
+app.command("steer")(steer.steer)
+app.command("extract")(extract.extract)
+app.command("export")(export.export)
 app.command("lab")(lab.lab)
 app.command("doctor")(doctor.doctor)
+app.add_typer(saes.saes, name="saes")
+app.add_typer(extract.extractions, name="extractions")
+app.add_typer(features.features, name="features")
+app.add_typer(label.label, name="label")
+app.add_typer(hub.hub, name="hub")
 app.add_typer(catalog.catalog, name="catalog")

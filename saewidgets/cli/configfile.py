@@ -83,6 +83,15 @@ def put(data: dict[str, Any], name: str, value: Any) -> None:
     data[last] = value
 
 
+def _odd(value: Any, name: str = "") -> str | None:
+    """The dotted name of the first value that JSON has no form for."""
+    if isinstance(value, Mapping | list):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        found = (_odd(item, f"{name}.{key}" if name else str(key)) for key, item in items)
+        return next(filter(None, found), None)
+    return None if value is None or isinstance(value, str | int | float) else name
+
+
 def build_config(base: Mapping[str, Any], changes: Iterable[tuple[str, Any]]) -> TrainingConfig:
     """The configuration `base` with dotted `changes` applied in order.
 
@@ -96,7 +105,10 @@ def build_config(base: Mapping[str, Any], changes: Iterable[tuple[str, Any]]) ->
     try:
         data = json.loads(json.dumps(dict(base)))  # a deep copy, and a check that it is plain data
     except TypeError as error:  # TOML and YAML have dates
-        raise ConfigError(f"A configuration holds texts, numbers and lists only ({error}).") from error
+        raise ConfigError(
+            f"A configuration holds texts, numbers and lists only ({error}).", where=_odd(base) or "configuration",
+            hint="Put dates and times in quotes.",
+        ) from error
     changes = list(changes)
     wanted = dict(changes).get("sae.architecture")
     if wanted and isinstance(data.get("sae"), dict) and data["sae"].get("architecture", "topk") != wanted:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from saewidgets.cli.display import wait_for
 from saewidgets.cli.follow import command_line, finish, follow
 from saewidgets.cli.options import Json, Quiet, RunId
 from saewidgets.cli.output import note, write, write_json
 from saewidgets.cli.session import command, open_workspace
-from saewidgets.errors import StateError
 from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
@@ -22,25 +21,11 @@ Wait = Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long
 
 
 def _await(run: Run, reached: set[JobStatus], seconds: float) -> TrainingRecord:
-    """Wait until the run's owner has done what was asked.
-
-    Raises:
-        StateError: it did not within `seconds`; the request stays and takes effect when the owner sees it.
-    """
-    end = time.monotonic() + seconds
+    """Wait until the run's owner has done what was asked; see `wait_for`."""
     record = run.record
-    while record.status not in reached and not record.status.is_final:
-        if time.monotonic() >= end:
-            if seconds <= 0:
-                return record
-            raise StateError(
-                f"{record.name} is still {record.status.value} after {seconds:g} seconds.",
-                where=record.id,
-                hint=f"The request stays. Look again with: {command_line('show', record.id)}",
-            )
-        time.sleep(0.1)
-        record = run.record
-    return record
+    return wait_for(
+        lambda: run.record, reached, seconds, name=record.name, look_again=command_line("show", record.id)
+    )
 
 
 def _report(record: TrainingRecord, json: bool) -> None:
@@ -73,7 +58,8 @@ def stop(
         record = _await(handle, set(), wait)
         _report(record, json)
         if record.status.is_final and record.sae_path is None and not discard:
-            note("It has left no SAE; its checkpoints are still there.")
+            kept = "its checkpoints are still there" if record.checkpoint_count else "it had no checkpoint yet"
+            note(f"It has left no SAE; {kept}.")
 
 
 @command

@@ -142,7 +142,8 @@ def hub() -> Iterator[Finding]:
     from huggingface_hub import constants, get_token  # a quarter of a second
 
     yield Finding("models cache", "ok", str(constants.HF_HUB_CACHE))
-    offline = "offline: only what is in the cache loads" if constants.HF_HUB_OFFLINE else "online"
+    allowed = "downloads are allowed (not tried here)"
+    offline = "offline: only what is in the cache loads" if constants.HF_HUB_OFFLINE else allowed
     yield Finding("hugging face", "info" if constants.HF_HUB_OFFLINE else "ok", offline)
     yield Finding("access token", "ok", "found" if get_token() else "none (public models need none)")
 

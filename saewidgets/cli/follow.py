@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
 
+from saewidgets.cli.display import display, settled
+from saewidgets.cli.interrupts import Interrupts
 from saewidgets.cli.output import count, duration, note
 from saewidgets.cli.session import FAILED, NOT_FOUND, PAUSED, USAGE, session
 from saewidgets.events import JobStatus
@@ -25,47 +23,7 @@ if TYPE_CHECKING:
 
 SHOWN = (("loss", "loss"), ("l0", "L0"), ("fvu", "FVU"))
 POLL = 0.2  # seconds between looks at the catalog
-LOG_INTERVAL = 10.0  # seconds between lines when the output is a file
 Show = Callable[["TrainingRecord"], None]
-
-
-def _settled(status: JobStatus) -> bool:
-    return status.is_final or status is JobStatus.PAUSED
-
-
-class _Interrupts:
-    """Counts Ctrl-C, and SIGTERM, which a batch system sends when the time is up.
-
-    Counted rather than raised: a KeyboardInterrupt that arrives within a destructor or a weak reference's callback is
-    printed and lost, and the run would go on.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._came = threading.Event()
-
-    def wait(self, seconds: float) -> None:
-        """Sleep, but not longer than until the next one."""
-        self._came.wait(seconds)
-        self._came.clear()
-
-    @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Within, the signals are counted. Other threads than the main one get none anyway."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def count_it(number: int, frame: FrameType | None) -> None:
-            self.count += 1
-            self._came.set()
-
-        before = {each: signal.signal(each, count_it) for each in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
 
 
 def _phase(record: TrainingRecord) -> str:
@@ -92,7 +50,7 @@ def _bar(record: TrainingRecord) -> Iterator[Show]:
             bar.set_description_str(_phase(record), refresh=False)
             bar.set_postfix(_values(record), refresh=False)
             bar.update(max(0, record.tokens_done - bar.n))
-            if _settled(record.status):
+            if settled(record.status):
                 bar.refresh()
 
         yield show
@@ -103,42 +61,18 @@ def _line(record: TrainingRecord) -> str:
     parts = [f"{_phase(record)}: {count(record.tokens_done)} of {count(record.tokens_total)} tokens"]
     if progress and progress.rate:
         parts.append(f"{count(progress.rate)} tokens/s")
-    if progress and progress.eta_seconds and not _settled(record.status):
+    if progress and progress.eta_seconds and not settled(record.status):
         parts.append(f"{duration(progress.eta_seconds)} left")
     return ", ".join([*parts, *(f"{label} {value}" for label, value in _values(record).items())])
 
 
-@contextmanager
-def _lines(record: TrainingRecord) -> Iterator[Show]:
-    """A line now and then, for a file."""
-    shown, last = -LOG_INTERVAL, ""
-
-    def show(record: TrainingRecord) -> None:
-        nonlocal shown, last
-        if time.monotonic() - shown < LOG_INTERVAL and not _settled(record.status):
-            return
-        shown = time.monotonic()
-        line = _line(record)
-        if line != last:
-            note(line)
-        last = line
-
-    yield show
-
-
-@contextmanager
-def _nothing(record: TrainingRecord) -> Iterator[Show]:
-    yield lambda record: None
-
-
-def _watch(run: Run, quiet: bool, interrupts: _Interrupts) -> TrainingRecord | None:
+def _watch(run: Run, quiet: bool, interrupts: Interrupts) -> TrainingRecord | None:
     """Show the run until it has settled, or until an interrupt: None."""
-    display = _nothing if quiet else _bar if sys.stderr.isatty() else _lines
-    with display(run.record) as show:
+    with display(run.record, bar=_bar, line_of=_line, quiet=quiet) as show:
         while not interrupts.count:
             record = run.record
             show(record)
-            if _settled(record.status):
+            if settled(record.status):
                 return record
             interrupts.wait(POLL)
     return None
@@ -153,7 +87,7 @@ def follow(run: Run, *, quiet: bool = False) -> TrainingRecord:
     Raises:
         typer.Exit: with status 130 when it was paused.
     """
-    interrupts = _Interrupts()
+    interrupts = Interrupts()
     with interrupts.caught():
         record = _watch(run, quiet, interrupts) or _pause(run, interrupts)
     if record.status is JobStatus.PAUSED:
@@ -164,12 +98,12 @@ def follow(run: Run, *, quiet: bool = False) -> TrainingRecord:
     return record
 
 
-def _pause(run: Run, interrupts: _Interrupts) -> TrainingRecord:
+def _pause(run: Run, interrupts: Interrupts) -> TrainingRecord:
     note("\nPausing: writing a checkpoint (Ctrl-C again to leave at once) …")
     before = interrupts.count
     if not run.record.status.is_final:
         run.pause()
-    while not _settled(run.record.status):
+    while not settled(run.record.status):
         if interrupts.count > before:
             note("Left without waiting; what is not in a checkpoint is lost.")
             note(f"Resume it with: {command_line('resume', run.id)}")

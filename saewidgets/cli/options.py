@@ -12,3 +12,6 @@ RunId = Annotated[
     str,
     typer.Argument(metavar="RUN", help="Id of the run, a unique beginning of it (4 characters or more), or its name."),
 ]
+TokenStdin = Annotated[
+    bool, typer.Option("--token-stdin", help="Read an access token from standard input, or ask for it at a terminal.")
+]

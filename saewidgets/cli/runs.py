@@ -63,7 +63,7 @@ def show(run: RunId, json: Json = False) -> None:
         write_json({**to_data(record), "checkpoints": to_data(checkpoints)})
         return
     for label, value in _facts(record):
-        write(f"{label:<12}{value}")
+        write(f"{label:<14}{value}")
     if record.error:
         write("\n" + " ".join(filter(None, [record.error.what, record.error.hint])))
     if checkpoints:

@@ -5,6 +5,7 @@ their JSON schema (titles, descriptions, bounds, defaults) is what the form show
 """
 
 from saewidgets.config.corpus import CorpusConfig, DemoCorpus, TextCorpus, as_corpus
+from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.sae import (
     BatchTopKConfig,
     JumpReLUConfig,
@@ -13,6 +14,7 @@ from saewidgets.config.sae import (
     TopKConfig,
     TrainableSAEConfig,
 )
+from saewidgets.config.steering import SteeringConfig, SteeringFeature
 from saewidgets.config.training import (
     ActivationsConfig,
     CheckpointConfig,
@@ -20,7 +22,7 @@ from saewidgets.config.training import (
     OptimizerConfig,
     TrainingConfig,
 )
-from saewidgets.config.validation import config_errors, validate
+from saewidgets.config.validation import validate
 
 __all__ = [
     "ActivationsConfig",
@@ -29,15 +31,17 @@ __all__ = [
     "CorpusConfig",
     "DemoCorpus",
     "EvaluationConfig",
+    "ExtractionConfig",
     "JumpReLUConfig",
     "OptimizerConfig",
     "SAEConfig",
     "StandardConfig",
+    "SteeringConfig",
+    "SteeringFeature",
     "TextCorpus",
     "TopKConfig",
     "TrainableSAEConfig",
     "TrainingConfig",
     "as_corpus",
-    "config_errors",
     "validate",
 ]

@@ -23,7 +23,7 @@ else:
             try:
                 return super().__call__(*args, **data)
             except ValidationError as error:
-                raise to_config_error(error) from error
+                raise to_config_error(error, cls) from error
 
 
 class Config(BaseModel, metaclass=Meta):
@@ -37,7 +37,7 @@ class Config(BaseModel, metaclass=Meta):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise to_config_error(error) from error
+            raise to_config_error(error, cls) from error
 
     def to_data(self) -> dict[str, Any]:
         """Plain JSON data; `from_data` of it is equal to this."""

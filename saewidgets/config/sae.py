@@ -5,13 +5,22 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from saewidgets.config.base import Config
 from saewidgets.errors import ConfigError
 
+Normalization = Literal["none", "layer_norm", "constant_norm_rescale"]
+Reshaping = Literal["none", "hook_z"]
+
 
 class SAEConfig(Config):
-    """Settings that every architecture has."""
+    """Settings that every architecture has.
+
+    `normalize_activations` and `reshape_activations` belong to SAEs that others trained: they decide what is computed
+    from a loaded SAE, training refuses any but the defaults, and the form of a training (which is the JSON schema) does
+    not have them.
+    """
 
     architecture: str
     d_sae: int = Field(
@@ -32,6 +41,16 @@ class SAEConfig(Config):
         le=10,
         title="Decoder norm at the start",
         description="Norm of every decoder row at initialisation; the encoder starts as its transpose.",
+    )
+    normalize_activations: SkipJsonSchema[Normalization] = Field(
+        default="none",
+        title="Normalisation",
+        description="What happens to every input vector before it is encoded, undone in the reconstruction.",
+    )
+    reshape_activations: SkipJsonSchema[Reshaping] = Field(
+        default="none",
+        title="Reshaping",
+        description="hook_z: the input may come as [..., heads, d_head], whose heads are laid side by side.",
     )
 
 

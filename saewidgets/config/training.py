@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from saewidgets.config.base import Config
 from saewidgets.config.corpus import CorpusConfig, DemoCorpus, as_corpus
+from saewidgets.config.names import one_line
 from saewidgets.config.sae import TopKConfig, TrainableSAEConfig
 from saewidgets.errors import ConfigError
 
@@ -201,6 +202,19 @@ class TrainingConfig(Config):
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
 
+    @field_validator("name", mode="before")
+    @classmethod
+    def _plain_name(cls, name: Any) -> Any:
+        """One line without blanks around it; nothing but blanks is no name."""
+        return (one_line(name) or None) if isinstance(name, str) else name
+
+    @field_validator("model")
+    @classmethod
+    def _model_is_named(cls, model: str) -> str:
+        if not model.strip():
+            raise ConfigError("The model is missing.", hint='Enter a Hugging Face id, a local folder, or "demo".')
+        return model.strip()
+
     @field_validator("corpus", mode="before")
     @classmethod
     def _corpus_from_text(cls, value: Any) -> Any:
@@ -230,6 +244,12 @@ class TrainingConfig(Config):
                 where="gradient_accumulation",
                 hint="Choose a divisor of Batch size.",
             )
+        for name in ("normalize_activations", "reshape_activations"):
+            if (value := getattr(self.sae, name)) != "none":
+                raise ConfigError(
+                    f"{value} is for SAEs that are loaded; training does without.", where=f"sae.{name}",
+                    hint="Leave it out.",
+                )
         return self
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -22,6 +22,7 @@ _WHOLE = frozenset({"int_type", "int_parsing", "int_parsing_size", "int_from_flo
 _NUMBER = frozenset({"float_type", "float_parsing", "finite_number"})
 _BOUND = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
 _TRUTH = frozenset({"bool_type", "bool_parsing"})
+_TABLE = frozenset({"model_attributes_type", "model_type", "dict_type", "dict_attributes_type"})
 _BRANCH = frozenset({"union_tag_invalid", "union_tag_not_found"})
 
 
@@ -51,6 +52,8 @@ def _sentence(item: Mapping[str, Any], field: FieldInfo | None) -> str:
             what = f"{subject} is too large"
         whole = kind in _WHOLE or (field is not None and int in _types(field))
         return f"{what}. {_enter('a whole number' if whole else 'a number', field)}"
+    if kind in _TABLE:
+        return f"{what}. Give its settings as a dictionary, or a configuration object."
     if kind in _TRUTH:
         return f"{what}. Enter yes or no."
     if kind == "literal_error":
@@ -131,23 +134,15 @@ def _types(field: FieldInfo) -> tuple[Any, ...]:
     return get_args(annotation) if is_union else (annotation,)
 
 
-def _models(name: str) -> Iterator[type[BaseModel]]:
-    """The classes of settings of that name. Found among all: their base class stands above this module."""
-    waiting: list[type[BaseModel]] = [BaseModel]
-    while waiting:
-        model = waiting.pop()
-        if model.__name__ == name and model.__module__.startswith("saewidgets."):
-            yield model
-        waiting.extend(model.__subclasses__())
-
-
-def _info(root: str, location: tuple[int | str, ...]) -> FieldInfo | None:
-    """The declaration of the field at `location` below the model named `root`."""
-    models = list(_models(root))
+def _info(root: type[BaseModel], location: tuple[int | str, ...]) -> FieldInfo | None:
+    """The declaration of the field at `location` below the model `root`."""
+    models = [root]
     found: FieldInfo | None = None
     for part in location:
         if isinstance(part, str) and part in _TAGS:
             models = [model for model in models if _tag(model) == part] or models
+            continue
+        if isinstance(part, int):  # an entry of a list: its model is the one that the list is of
             continue
         found = next((model.model_fields[str(part)] for model in models if str(part) in model.model_fields), None)
         if found is None:
@@ -163,11 +158,11 @@ def _tag(model: type[BaseModel]) -> Any:
     return None
 
 
-def config_errors(error: ValidationError) -> dict[str, str]:
-    """Dotted field name → one sentence. Errors that concern the whole model stand under ``""``."""
+def config_errors(error: ValidationError, model: type[BaseModel]) -> dict[str, str]:
+    """Dotted field name → one sentence, for `error` of building a `model`. What concerns it as a whole: ``""``."""
     found: dict[str, str] = {}
     for item in error.errors(include_url=False):
-        field, sentence = _field(tuple(item["loc"])), _sentence(item, _info(error.title, tuple(item["loc"])))
+        field, sentence = _field(tuple(item["loc"])), _sentence(item, _info(model, tuple(item["loc"])))
         context = item.get("ctx") or {}
         cause = context.get("error")
         if isinstance(cause, ConfigError) and cause.where:
@@ -179,9 +174,9 @@ def config_errors(error: ValidationError) -> dict[str, str]:
     return found
 
 
-def to_config_error(error: ValidationError) -> ConfigError:
+def to_config_error(error: ValidationError, model: type[BaseModel]) -> ConfigError:
     """The first problem as a `ConfigError`; the number of further ones is mentioned."""
-    found = config_errors(error)
+    found = config_errors(error, model)
     field, sentence = next(iter(found.items()))
     more = f"{len(found) - 1} more: {', '.join(list(found)[1:])}." if len(found) > 1 else None
     return ConfigError(sentence, where=field or None, hint=more)
@@ -194,4 +189,4 @@ def validate(data: Any) -> tuple[TrainingConfig | None, dict[str, str]]:
     try:
         return TrainingConfig.model_validate(data), {}
     except ValidationError as error:
-        return None, config_errors(error)
+        return None, config_errors(error, TrainingConfig)

@@ -64,6 +64,11 @@ def evaluate(
             f"The SAE's d_in is {sae.d_in:,}, but activations at {hook_name} have width {point.width:,}.", where="d_in",
             hint="Choose the SAE's own model and hook_name.",
         )
+    if sae.is_transcoder:
+        raise ConfigError(
+            "A transcoder reconstructs another place in the model than the one it reads.", where="sae",
+            hint="Evaluate an SAE that reconstructs its input.",
+        )
     device = next(sae.parameters()).device
     special = torch.tensor(special_tokens(lm.tokenizer).all if exclude_special_tokens else (), dtype=contexts.dtype)
     stats = ReconstructionStats(sae.d_in, sae.d_sae, device)
@@ -156,8 +161,9 @@ def _reconstruct(sae: SAE, rows: Tensor, scale: float, stats: ReconstructionStat
     step = max(1, LATENT_BYTES // (4 * sae.d_sae))
     parts = []
     for part in rows.split(step):
-        latents = sae.encode(part * scale)
-        hat = sae.decode(latents).float() / scale
+        scaled = part * scale
+        latents = sae.encode(scaled)
+        hat = sae.decode(latents, scaled).float() / scale
         stats.update(part, hat, latents)
         parts.append(hat)
     return torch.cat(parts) if parts else rows

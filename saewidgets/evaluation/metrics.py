@@ -6,8 +6,8 @@ tokens:
 ========  ==================================  ==================================================================
 fvu       Σ‖x − x̂‖² / Σ‖x − μ‖²               fraction of variance unexplained; 0 is perfect, 1 is predicting μ
 mse       Σ‖x − x̂‖² / n                       squared error per token, summed over d_in, in the units of x
-l0        Σ #{i : fᵢ > 0} / n                 active latents per token, a count
-l1        Σ Σᵢ fᵢ / n                         sum of the latents per token
+l0        Σ #{i : fᵢ ≠ 0} / n                 active latents per token, a count
+l1        Σ Σᵢ |fᵢ| / n                       sum of the latents per token (only AbsTopK's may be negative)
 cosine    Σ cos(x, x̂) / n                     tokens with x = 0 or x̂ = 0 count as 0
 l2_ratio  Σ (‖x̂‖ / ‖x‖) / n                   below 1: shrinkage
 dead      #{i : never fired} / d_sae          over the evaluated tokens; few tokens over-count it
@@ -79,8 +79,8 @@ class ReconstructionStats:
         self._sums["error"] += error
         self._sums["cosine"] += torch.where(product > 0, (x64 * hat).sum(1) / product.clamp_min(tiny), 0.0).sum()
         self._sums["l2_ratio"] += torch.where(norm > 0, hat_norm / norm.clamp_min(tiny), 0.0).sum()
-        self._sums["l1"] += latents.sum(dtype=torch.float64)
-        self.firing_counts += (latents > 0).sum(0)
+        self._sums["l1"] += torch.linalg.vector_norm(latents, 1, dtype=torch.float64)
+        self.firing_counts += (latents != 0).sum(0)
 
     def _add_spread(self, x: Tensor) -> None:
         """Merge mean and Σ‖x − μ‖² of a batch into the running ones (Chan, Golub & LeVeque 1983): unlike

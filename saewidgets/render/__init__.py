@@ -3,6 +3,7 @@
 from saewidgets.render.chart import Line, line_chart, sparkline
 from saewidgets.render.html import Html, escape, tag
 from saewidgets.render.runs import facts_card, runs_html, runs_page, runs_table
+from saewidgets.render.saes import saes_page, saes_table
 
 __all__ = [
     "Html",
@@ -13,6 +14,8 @@ __all__ = [
     "runs_html",
     "runs_page",
     "runs_table",
+    "saes_page",
+    "saes_table",
     "sparkline",
     "tag",
 ]

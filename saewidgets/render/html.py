@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import Any
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class Html(str):
@@ -19,8 +22,7 @@ def escape(value: Any) -> Html:
     """`value` as text inside HTML; `Html` passes unchanged, control characters (but tab and newline) become U+FFFD."""
     if isinstance(value, Html):
         return value
-    text = "".join(c if c in "\t\n" or (ord(c) >= 32 and ord(c) != 127) else "\ufffd" for c in str(value))
-    return Html(html.escape(text, quote=True))
+    return Html(html.escape(_CONTROL.sub("\ufffd", str(value)), quote=True))
 
 
 def tag(name: str, *children: Any, **attributes: Any) -> Html:

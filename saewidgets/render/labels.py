@@ -5,7 +5,82 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-ARCHITECTURES = {"standard": "Standard", "topk": "TopK", "batchtopk": "BatchTopK", "jumprelu": "JumpReLU"}
+ARCHITECTURES = {
+    "standard": "Standard",
+    "topk": "TopK",
+    "batchtopk": "BatchTopK",
+    "jumprelu": "JumpReLU",
+    "abstopk": "AbsTopK",
+    "groupmax": "GroupMax",
+    "jumprelu_transcoder": "JumpReLU transcoder",
+    "jumprelu_skip_transcoder": "JumpReLU skip transcoder",
+    "topk_transcoder": "TopK transcoder",
+    "topk_skip_transcoder": "TopK skip transcoder",
+    "groupmax_transcoder": "GroupMax transcoder",
+    "groupmax_skip_transcoder": "GroupMax skip transcoder",
+}
+SOURCES = {"trained": "Trained", "huggingface": "Hugging Face", "gemma_scope": "Gemma Scope", "local": "Local"}
+FORMATS = {
+    "saelens": "SAELens",
+    "saelens_legacy": "SAELens before version 6",
+    "mistudio": "miStudio",
+    "mistudio_community": "miStudio export",
+    "gemma_scope": "Gemma Scope",
+    "gemma_scope_2": "Gemma Scope 2",
+    "sparsify": "sparsify",
+    "dictionary_learning": "dictionary_learning",
+    "dictionary_learning_checkpoint": "dictionary_learning checkpoint",
+    "llama_scope": "Llama Scope",
+    "llama_scope_r1": "Llama Scope R1",
+    "llamascopium": "llamascopium",
+    "qwen_scope": "Qwen Scope",
+    "openai": "OpenAI sparse_autoencoder",
+    "ghosttrack": "GhostTrack",
+    "goodfire": "Goodfire",
+    "deepseek_r1": "DeepSeek R1 (qresearch)",
+    "connor_rob": "Attention SAEs (connor_rob)",
+    "circuit_tracer": "circuit-tracer transcoders",
+    "temporal": "Temporal SAEs",
+}
+WRITTEN_FORMATS = ("saelens", "gemma_scope", "sparsify", "dictionary_learning", "mistudio")
+"""Formats that SAEs can be exported to; all others are only read. (Asking `formats` would cost the import of torch.)"""
+
+_SITES = {
+    "hook_resid_post": "residual",
+    "hook_resid_pre": "residual before",
+    "hook_resid_mid": "residual after attention",
+    "hook_mlp_out": "MLP output",
+    "mlp.hook_in": "MLP input",
+    "hook_mlp_in": "MLP input",
+    "mlp.hook_post": "MLP latents",
+    "hook_attn_out": "attention output",
+    "attn.hook_z": "attention heads",
+    "ln1.hook_normalized": "normalised residual before attention",
+    "ln2.hook_normalized": "normalised residual before the MLP",
+    "hook_embed": "embedding",
+}
+
+
+def name_of(table: Mapping[str, str], value: str) -> str:
+    """What a reader calls `value`; an unknown one in its own words ("my_format" → "My format")."""
+    words = value.replace("_", " ")
+    return table.get(value) or words[:1].upper() + words[1:]
+
+
+def site_label(hook_name: str | None) -> str:
+    """ "residual" for ``blocks.12.hook_resid_post``; a hook point without a word for it is its own label."""
+    if not hook_name:
+        return ""
+    place = hook_name.split(".", 2)[2] if hook_name.startswith("blocks.") and hook_name.count(".") > 1 else hook_name
+    return _SITES.get(place, hook_name)
+
+
+def sae_label(architecture: str, k: int | None = None, l0: float | None = None) -> str:
+    """ "TopK, k 32", "JumpReLU, L0 82"."""
+    label = name_of(ARCHITECTURES, architecture)
+    if k is not None:
+        return f"{label}, k {k:,}"
+    return label if l0 is None else f"{label}, L0 {short_float(l0)}"
 
 
 def short_float(value: float) -> str:

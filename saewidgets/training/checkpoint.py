@@ -13,7 +13,6 @@ process left in `.tmp-…` is removed by `clean_leftovers`. Nothing is pickled.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -29,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from saewidgets.durable import sync
 from saewidgets.errors import FormatError, NotFoundError, StorageError
 
 FORMAT = 1
@@ -98,11 +98,11 @@ def write_checkpoint(
         }
         whole = _sealed({"format": FORMAT, **state, "step": step, "files": files})
         _write_json(temporary / STATE, whole)
-        _sync(temporary)
+        sync(temporary)
         if target.exists():  # only ever a damaged one: a whole checkpoint of this step would not be written again
             os.rename(target, folder / f"{_TMP}{uuid.uuid4().hex}")
         os.rename(temporary, target)
-        _sync(folder)
+        sync(folder)
     except (OSError, SafetensorError) as error:
         if isinstance(error, StorageError):
             raise
@@ -119,7 +119,7 @@ def update_state(checkpoint: Checkpoint, **changes: Any) -> Checkpoint:
     try:
         _write_json(temporary, state)
         os.replace(temporary, checkpoint.path / STATE)
-        _sync(checkpoint.path)
+        sync(checkpoint.path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise _storage_error(checkpoint.path, 2**16, error) from error
@@ -135,18 +135,22 @@ def read_checkpoint(path: Path, *, verify: bool = True) -> Checkpoint:
     """
     if not path.is_dir():
         raise NotFoundError("There is no checkpoint there.", where=str(path))
-    problem = _problem(path, verify)
-    if problem:
-        others = (c.path for c in list_checkpoints(path.parent) if c.path.name != path.name)
-        newest = next((p for p in others if not _problem(p, True)), None)
-        hint = f"The newest whole checkpoint is {newest}." if newest else "There is no other whole checkpoint."
-        raise FormatError(problem[1], where=str(path / problem[0]), hint=hint)
-    return Checkpoint(path, _read_state(path))
+    found = _examined(path, verify)
+    if isinstance(found, Checkpoint):
+        return found
+    others = (other for other in _step_folders(path.parent) if other.name != path.name)
+    newest = next((other for other in others if isinstance(_examined(other, verify=True), Checkpoint)), None)
+    if newest:
+        hint = f"The newest whole checkpoint is {newest}."
+    else:
+        hint = "There is no other whole checkpoint: retry the run, which starts it from the beginning."
+    raise FormatError(found.what, where=str(path / found.file), hint=hint)
 
 
 def list_checkpoints(folder: Path) -> list[Checkpoint]:
     """Checkpoints in `folder` with a readable state and files of the right size, newest first."""
-    return [Checkpoint(path, _read_state(path)) for path in _step_folders(folder) if not _problem(path, verify=False)]
+    examined = (_examined(path, verify=False) for path in _step_folders(folder))
+    return [found for found in examined if isinstance(found, Checkpoint)]
 
 
 def newest_whole(folder: Path) -> tuple[Checkpoint | None, list[FormatError]]:
@@ -184,25 +188,32 @@ def _step_folders(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def _problem(path: Path, verify: bool) -> tuple[str, str] | None:
-    """The first damaged file and what is wrong with it; None when the checkpoint is whole."""
+@dataclass(frozen=True, slots=True)
+class _Damage:
+    """The first file of a checkpoint that is not what was written."""
+
+    file: str
+    what: str
+
+
+def _examined(path: Path, verify: bool) -> Checkpoint | _Damage:
     try:
         state = _read_state(path)
     except FormatError as error:
-        return STATE, error.what
+        return _Damage(STATE, error.what)
     if path.name != _name(state["step"]):
-        return STATE, f"It is the state of step {state['step']:,}, not of {path.name}."
+        return _Damage(STATE, f"It is the state of step {state['step']:,}, not of {path.name}.")
     for name in (WEIGHTS, OPTIMIZER):
         recorded = state["files"][name]
         try:
             size = (path / name).stat().st_size
             if size != recorded["size"]:
-                return name, f"The file has {size:,} bytes, {recorded['size']:,} were written."
+                return _Damage(name, f"The file has {size:,} bytes, {recorded['size']:,} were written.")
             if verify and _sha256(path / name) != recorded["sha256"]:
-                return name, "The file was changed after it was written: its SHA-256 is not the recorded one."
+                return _Damage(name, "The file was changed after it was written: its SHA-256 is not the recorded one.")
         except OSError as error:
-            return name, f"The file cannot be read ({error.strerror})."
-    return None
+            return _Damage(name, f"The file cannot be read ({error.strerror}).")
+    return Checkpoint(path, state)
 
 
 def _read_state(path: Path) -> dict[str, Any]:
@@ -255,32 +266,18 @@ def _has_shape(state: Mapping[str, Any]) -> bool:
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     save_file({name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}, path)
-    _sync(path)
+    sync(path)
     return {"size": path.stat().st_size, "sha256": _sha256(path)}
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(data, indent=1, allow_nan=False), encoding="utf-8")
-    _sync(path)
+    sync(path)
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or folder to the disk; file systems that cannot sync a folder say so and are left alone."""
-    if os.name == "nt" and path.is_dir():  # Windows cannot open folders
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
-            raise
-    finally:
-        os.close(handle)
 
 
 def _require_space(folder: Path, need: int) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -28,7 +29,8 @@ from saewidgets.widgets.subshells import unpin
 logger = logging.getLogger("saewidgets.widgets")
 
 Theme = str  # "auto", "light", "dark"
-Handler = Callable[[Any], Any]
+Handler = Callable[..., Any]
+BUFFER_LIMIT = 1_000_000  # bytes of one binary buffer, in either direction
 
 
 @lru_cache(maxsize=1)
@@ -60,7 +62,9 @@ class BaseWidget(anywidget.AnyWidget):
     Args:
         view: which frontend of the shared bundle draws it (`"training_panel"`, …).
         commands: message class → the function that does it. It runs on a worker thread and returns plain JSON data,
-            a `Wire` value, a `Table`, or None.
+            a `Wire` value, a `Table`, or None; or a `Future` of one of these, where it has to wait for something (the
+            network): the worker thread is free then, and the answer follows when the future is done. The function of
+            a message that comes with binary buffers (`Command.buffers`) gets them as its second argument.
         theme: ``"auto"`` follows the notebook.
         height: largest inner height in pixels of what scrolls.
     """
@@ -81,7 +85,7 @@ class BaseWidget(anywidget.AnyWidget):
         theme: Theme = "auto",
         height: int = 640,
     ) -> None:
-        javascript, css = load_bundle()
+        javascript, css = load_bundle(view)
         self._commands = {
             cast(str, message.model_fields["kind"].default): (message, do) for message, do in commands.items()
         }
@@ -103,17 +107,15 @@ class BaseWidget(anywidget.AnyWidget):
 
     def drain(self, timeout: float | None = 10.0) -> None:
         """Wait until every command received so far is answered. For tests and for closing."""
-        with self._pending_lock:
-            pending = list(self._pending)
-        for future in pending:
-            future.result(timeout)
+        end = None if timeout is None else time.monotonic() + timeout
+        while pending := self._still_pending():  # what a worker began may be pending after it
+            for future in pending:
+                future.result(None if end is None else max(0.0, end - time.monotonic()))
 
     def close(self) -> None:
         """Remove the widget from the page and stop answering it."""
         if hasattr(self, "_pending"):  # ipywidgets also closes a widget whose construction failed
-            with self._pending_lock:
-                pending = list(self._pending)
-            for future in pending:
+            for future in self._still_pending():
                 future.cancel()
         super().close()
 
@@ -128,14 +130,13 @@ class BaseWidget(anywidget.AnyWidget):
                 self._reply(Ack(id=message_id).model_dump(mode="json"))
                 return
             command, do = self._parse(content)
+            arguments = self._take_buffers(command, buffers)
             self._reply(Ack(id=command.id).model_dump(mode="json"))
-            future = workers().submit(self._work, command, do)
+            future = workers().submit(self._work, command, do, *arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is, the page must hear of it
             self._reply(failure(message_id, error).model_dump(mode="json"))
             return
-        with self._pending_lock:
-            self._pending.add(future)
-        future.add_done_callback(self._forget)
+        self._track(future)
 
     def _parse(self, content: Any) -> tuple[Command, Handler]:
         kind = content.get("kind") if isinstance(content, dict) else None
@@ -150,24 +151,66 @@ class BaseWidget(anywidget.AnyWidget):
             place = ".".join(str(part) for part in first["loc"])
             raise MessageError(f"The command {kind!r} is malformed: {first['msg']}.", where=place or None) from None
 
-    def _work(self, command: Command, do: Handler) -> None:
+    def _take_buffers(self, command: Command, buffers: Sequence[Any] | None) -> tuple[list[memoryview], ...]:
+        """The binary data of a command as its handler's further arguments: none, or one list of views."""
+        views = [memoryview(buffer).cast("B") for buffer in buffers or ()]
+        if len(views) != command.buffers:
+            raise MessageError(f"The command {command.kind!r} came with {len(views)} buffers, not {command.buffers}.")
+        if any(view.nbytes > BUFFER_LIMIT for view in views):
+            raise MessageError(f"A buffer of the command {command.kind!r} is larger than {BUFFER_LIMIT:,} bytes.")
+        return (views,) if command.buffers else ()
+
+    def _work(self, command: Command, do: Handler, *arguments: Any) -> None:
         try:
-            value = do(command)
+            value = do(command, *arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the page must hear of it
+            self._fail(command, error)
+            return
+        if not isinstance(value, Future):
+            self._answer(command, value)
+            return
+        answered: Future[None] = Future()  # done when the page has the answer, which is a little after `value` is
+        self._track(answered)
+        value.add_done_callback(lambda done: self._answer_late(command, done, answered))
+
+    def _answer_late(self, command: Command, done: Future[Any], answered: Future[None]) -> None:
+        error = CancelledError() if done.cancelled() else done.exception()
+        if error is None:
+            self._answer(command, done.result())
+        else:
+            self._fail(command, error)
+        if answered.set_running_or_notify_cancel():
+            answered.set_result(None)
+
+    def _answer(self, command: Command, value: Any) -> None:
+        try:
             table = value if isinstance(value, Table) else Table(value, (), ())
             content = Result(id=command.id, value=plain(table.value), columns=table.columns).model_dump(mode="json")
             self._reply(content, table.buffers)
-        except Exception as error:  # whatever it is, the page must hear of it
-            if not isinstance(error, SAEWidgetsError):
-                logger.exception("The command %s failed", command.kind)
-            else:
-                logger.info("The command %s was refused: %s", command.kind, error)
-            self._reply(failure(command.id, error).model_dump(mode="json"))
+        except Exception as error:  # noqa: BLE001 - what is no JSON data, or cannot be sent
+            self._fail(command, error)
+
+    def _fail(self, command: Command, error: BaseException) -> None:
+        if not isinstance(error, SAEWidgetsError):
+            logger.error("The command %s failed", command.kind, exc_info=error)
+        else:
+            logger.info("The command %s was refused: %s", command.kind, error)
+        self._reply(failure(command.id, error).model_dump(mode="json"))
 
     def _reply(self, content: dict[str, Any], buffers: Sequence[Any] = ()) -> None:
         try:
             self.send(content, list(buffers))
         except Exception:  # no page to tell: the comm is closed or broken
             logger.exception("The answer to command %s could not be sent", content["id"])
+
+    def _still_pending(self) -> list[Future[None]]:
+        with self._pending_lock:
+            return list(self._pending)
+
+    def _track(self, future: Future[None]) -> None:
+        with self._pending_lock:
+            self._pending.add(future)
+        future.add_done_callback(self._forget)
 
     def _forget(self, future: Future[None]) -> None:
         with self._pending_lock:

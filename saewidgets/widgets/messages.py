@@ -5,14 +5,15 @@ Three channels, never mixed:
 * **state**: two small synced traits, `state` (`PanelState`) and `theme`;
 * **commands**: the page sends `Command` subclasses ``{"id", "kind", …}``; each is answered by an `Ack` in under 10 ms
   and later by a `Result` or a `Failure` with the same `id`;
-* **bulk numbers**: binary buffers behind a `Result` (`columns` names them), at most 1 MB each.
+* **bulk data**: binary buffers behind a `Result` (`columns` names them) or a command (`Command.buffers`), at most 1 MB
+  each.
 
 `tests/wire/*.json` holds one golden example of each; the Python and the TypeScript test suites both read them.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -122,7 +123,9 @@ class PanelState(Wire):
 
 
 class Command(Wire):
-    """Base of what the page asks for."""
+    """Base of what the page asks for. `buffers`: how many binary buffers of at most 1 MB come with it."""
+
+    buffers: ClassVar[int] = 0
 
     id: str
     kind: str
@@ -139,7 +142,7 @@ class Nudge(Command):
 
 
 class Refresh(Command):
-    """Pull: answered with `PanelState` when its revision is newer than `revision`, else with null."""
+    """Pull: answered with the widget's state when its revision is newer than `revision`, else with null."""
 
     kind: Literal["refresh"] = "refresh"
     revision: int = 0

@@ -20,6 +20,7 @@ from saewidgets.widgets.messages import Note, PanelState
 from saewidgets.widgets.panel_commands import PanelCommands
 from saewidgets.widgets.panel_state import PanelModel, WorkspaceLike, for_chart_bar, for_footer
 from saewidgets.widgets.publisher import Publisher
+from saewidgets.widgets.shown import check_look, error_note, page_at, with_static_copy, workspace_or_default
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -36,7 +37,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         theme: ``"auto"`` follows the notebook; ``"light"`` or ``"dark"`` overrides it.
 
     Raises:
-        ConfigError: `theme` or `height` has no such value.
+        ConfigError: `ws` is no workspace; `theme` or `height` has no such value.
         NotFoundError: the frontend is not built (source checkouts only).
     """
 
@@ -45,13 +46,8 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
     def __init__(
         self, ws: WorkspaceLike | None = None, *, height: int = 640, theme: Literal["auto", "light", "dark"] = "auto"
     ) -> None:
-        if theme not in ("auto", "light", "dark"):
-            raise ConfigError(f"There is no theme {theme!r}.", where="theme", hint='Use "auto", "light" or "dark".')
-        if not isinstance(height, int) or isinstance(height, bool) or height < 80:
-            raise ConfigError(
-                f"A height of {height!r} pixels cannot work.", where="height", hint="Use a whole number ≥ 80."
-            )
-        self._panel = PanelModel(ws if ws is not None else _default_workspace())
+        check_look(theme, height)
+        self._panel = PanelModel(workspace_or_default(ws, "trainings"))
         self._closing = threading.Lock()
         self._closed = False
         self._reset_zoom = threading.Event()
@@ -107,12 +103,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         Args:
             path: where to write it; None returns the text instead.
         """
-        document = html_document("Training", self._static())
-        if path is None:
-            return document
-        target = Path(path)
-        target.write_text(document, "utf-8")
-        return target
+        return page_at(html_document("Training", self._static()), path)
 
     def close(self) -> None:
         """Remove the panel from the page and stop following the workspace. Its runs go on."""
@@ -143,9 +134,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         return f"<TrainingPanel {state.workspace}: {state.total} training{'s' * (state.total != 1)}, {running} running>"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        return {**(data or {}), "text/html": str(self._static())}, metadata
+        return with_static_copy(super()._repr_mimebundle_(**kwargs), self._static())
 
     def _static(self) -> Html:
         state = self._panel.state().model_dump(mode="json")
@@ -215,18 +204,5 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         return self._panel.workspace.trainings.metric_columns(training_id, names, min_step, None, 0)
 
 
-def error_note(error: BaseException) -> Note:
-    """An error as the line at the top of the panel."""
-    if isinstance(error, SAEWidgetsError):
-        return Note(what=error.what, where=error.where, hint=error.hint)
-    return Note(what=f"{type(error).__name__}: {error}")
-
-
 def _whole(state: PanelState) -> PanelState:
     return state
-
-
-def _default_workspace() -> Any:
-    from saewidgets.workspace import default_workspace  # opens a catalog: only when no workspace was given
-
-    return default_workspace()

@@ -52,6 +52,15 @@ def test_special_positions_are_masked(lm: LoadedModel, tmp_path: Path) -> None:
     assert np.array_equal(packed.kept_counts(np.arange(packed.n_contexts)), kept.sum(axis=1))
 
 
+def test_a_special_token_spelled_out_in_a_text_is_text(lm: LoadedModel, tmp_path: Path) -> None:
+    mark = lm.tokenizer.eos_token
+    corpus = open_corpus(TextCorpus(strings=[f"hello {mark} world. " * 40, "a second document " * 40]))
+    packed = pack(corpus, lm.tokenizer, folder=tmp_path, context_size=32, prepend_bos=False)
+    ids = packed.contexts(range(packed.n_contexts)).reshape(-1)
+    assert int((ids == lm.tokenizer.eos_token_id).sum()) == 2, "one before each document"
+    assert lm.tokenizer.decode(ids[:60].tolist()).count(f"hello {mark} world") >= 1
+
+
 def test_a_long_document_gets_no_separator_inside(
     lm: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,7 +149,7 @@ class Notebook:
     def __init__(self, lab: Lab, page: Page, cells: list[str], kernel: str) -> None:
         self.page = page
         self.errors: list[str] = []
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", lambda error: self.errors.append(getattr(error, "stack", None) or str(error)))
         page.on("console", self._console)
         name = f"test-{secrets.token_hex(4)}.ipynb"
         lab.write_notebook(name, cells, kernel)
@@ -232,12 +232,17 @@ class Notebook:
         return self.page.get_by_role("region", name="Training panel").nth(index)
 
     def theme(self, name: str) -> None:
-        """Switch JupyterLab to "Light" or "Dark"."""
+        """Switch JupyterLab to "Light" or "Dark".
+
+        JupyterLab covers the page with its splash while a theme loads and takes it out 200 ms later; a second change
+        within them takes it out twice, which is an error of the page. Hence the waiting for its end.
+        """
         self.page.evaluate(
             "name => jupyterapp.commands.execute('apputils:change-theme', {theme: `JupyterLab ${name}`})", name
         )
         light = "true" if name == "Light" else "false"
         self.page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached")
 
     def close(self) -> None:
         """Stop the kernel."""

@@ -46,6 +46,7 @@ def test_every_state_is_drawn_in_light_and_dark(open_notebook: Open, page: Page,
     notebook.theme("Light")
     page.locator(".sw-frame").evaluate("frame => { frame.style.width = '420px'; }")
     wait_until(lambda: top(page.locator(".sw-chart").nth(1)) > top(page.locator(".sw-chart").first) + 100)
+    wait_until(lambda: (page.locator(".sw-chart .bqplot").first.bounding_box() or {"width": 0})["width"] > 350)
     snapshot("panel-narrow", page.locator(".sw-frame"))
 
 

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import os
+import time
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
 from saewidgets.catalog import Catalog
-from saewidgets.errors import NotFoundError
+from saewidgets.catalog.library import FACETS, SORTS
+from saewidgets.catalog.rows import SAE_COLUMNS
+from saewidgets.catalog.tables import SAERow
+from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.events import JobStatus
 from saewidgets.records import SAERecord
 
 
@@ -15,6 +23,7 @@ def _add(catalog: Catalog, name: str, **changes: Any) -> SAERecord:
         "source": "local", "architecture": "topk", "d_in": 8, "d_sae": 16, "format": "saelens",
         "path": f"saes/{name}", "size_bytes": 10, "model": "gpt2", "hook_name": "blocks.6.hook_resid_post", "layer": 6,
     }  # fmt: skip
+    time.sleep(0.002)  # the database's clock counts milliseconds, and lists are in order of time
     return catalog.saes.add(name=name, **{**values, **changes})
 
 
@@ -86,3 +95,195 @@ def test_nonsense_is_refused(catalog: Catalog, make_training: Any) -> None:
         _add(catalog, "a", d_in=0)
     with pytest.raises(IntegrityError):
         _add(catalog, "a", source="local", training_id=make_training().id)
+
+
+def _download(catalog: Catalog, name: str, **changes: Any) -> SAERecord:
+    place = {"source": "huggingface", "repo_id": "a/b", "revision": "0" * 40, "repo_path": "layer_6"}
+    return _add(catalog, name, **{**place, **changes})
+
+
+def test_a_record_is_made_of_the_columns_in_their_order() -> None:
+    names = [field.name for field in fields(SAERecord)]
+    assert [*SAE_COLUMNS[:-1], "features_extracted", "training_name", "state", "state_note"] == [
+        "details" if name == "metadata" else name for name in names
+    ]
+
+
+def test_a_place_on_the_hub_is_there_once(catalog: Catalog) -> None:
+    first = _download(catalog, "a")
+    assert _download(catalog, "b") == first
+    assert catalog.saes.by_download("a/b", "0" * 40, "layer_6") == first
+    assert catalog.saes.by_download("a/b", "1" * 40, "layer_6") is None
+    other = _download(catalog, "c", repo_path="")
+    assert {sae.id for sae in catalog.saes.list()} == {first.id, other.id}
+
+
+def test_what_is_kept_of_files(catalog: Catalog) -> None:
+    folder = catalog.files.folder / "saes" / "a"
+    folder.mkdir(parents=True)
+    (folder / "cfg.json").write_text("{}")
+    sae = _add(catalog, "a", size_bytes=None, dtype="float16", d_out=9, notes="n", tags=("x", "y"))
+    assert (sae.size_bytes, sae.state, sae.dtype, sae.d_out, sae.notes, sae.tags) == (
+        2, "ok", "float16", 9, "n", ("x", "y"),
+    )
+    assert catalog.saes.list()[0] == sae
+    (folder / "cfg.json").write_text("other")
+    (listed,) = catalog.saes.list()
+    assert (listed.state, listed.state_note) == ("changed", "cfg.json has 5 bytes; it had 2 when it was added.")
+    (folder / "cfg.json").unlink()
+    assert catalog.saes.get(sae.id).state == "missing"
+
+
+def test_replacing_files_forgets_statistics(catalog: Catalog, tmp_path: Path) -> None:
+    sae = catalog.saes.update(_add(catalog, "a").id, statistics={"version": 1})
+    assert sae.statistics == {"version": 1}
+    assert catalog.saes.list()[0].statistics == {}, "lists leave them out"
+    (tmp_path / "w").write_bytes(b"123")
+    after, _ = catalog.saes.replace(sae.id, path=tmp_path, files=["w"], format="gemma_scope", d_out=3)
+    assert (after.statistics, after.size_bytes, after.format, after.d_out, after.state) == (
+        {}, 3, "gemma_scope", 3, "ok",
+    )
+    with pytest.raises(ValueError, match="name"):
+        catalog.saes.replace(sae.id, path=tmp_path, name="x")
+
+
+def test_orders(catalog: Catalog) -> None:
+    for i, (name, layer, model) in enumerate([("b", 2, "x"), ("A", None, None), ("c", 1, "Y")]):
+        _add(catalog, name, layer=layer, model=model, d_sae=16 * (i + 1), size_bytes=100 - i)
+
+    def names(sort: str) -> str:
+        return "".join(sae.name for sae in catalog.saes.list(sort=sort))
+
+    found = {sort: names(sort) for sort in SORTS}
+    assert found == {
+        "newest": "cAb", "oldest": "bAc", "name": "Abc", "model": "bcA", "layer": "cbA", "d_sae": "cAb", "size": "bAc",
+    }  # fmt: skip
+    assert [sae.name for sae in catalog.saes.list(sort="name", limit=1, offset=1)] == ["b"]
+    with pytest.raises(ConfigError, match="newest, oldest"):
+        catalog.saes.list(sort="colour")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"source": "bogus"}, "source: .*trained, huggingface, gemma_scope, local"),
+        ({"layer": "6"}, "layer: A layer is a whole number, not '6'"),
+        ({"layer": True}, "layer: "),
+        ({"model": 3}, "model: "),
+        ({"search": ["a"]}, "search: "),
+        ({"limit": -1}, "limit: .*0 or more"),
+        ({"limit": "5"}, "limit: "),
+        ({"offset": -1}, "offset: "),
+        ({"offset": None}, "offset: "),
+    ],
+)
+def test_what_no_sae_can_have_is_an_error(catalog: Catalog, asked: dict[str, Any], message: str) -> None:
+    _add(catalog, "a")
+    with pytest.raises(ConfigError, match=message):
+        catalog.saes.list(**asked)
+    if not asked.keys() & {"limit", "offset"}:
+        for question in (catalog.saes.count, catalog.saes.facets):
+            with pytest.raises(ConfigError, match=message):
+                question(**asked)
+
+
+def test_search_and_tags(catalog: Catalog) -> None:
+    a = _add(catalog, "100% good_one", tags=("to read", "L6"))
+    b = _download(catalog, "b", repo_path="blocks.6.hook_z", model="google/gemma-2-2b")
+
+    def ids(**filters: Any) -> list[str]:
+        return [sae.id for sae in catalog.saes.list(**filters)]
+
+    assert ids(search="gemma hook_z") == [b.id]
+    assert ids(search="  GEMMA  ") == [b.id]
+    assert ids(search="100%") == [a.id]
+    assert ids(search="gemma gpt2") == []
+    assert ids(tag="to read") == ids(tag="l6") == ids(search="read") == [a.id]
+    assert ids(tag="read") == ids(tag="%") == ids(tag='"') == []
+    catalog.saes.update(b.id, notes="Grüße: the *clearest* so far")
+    assert ids(search="CLEAREST gemma") == ids(search="grüße") == [b.id]
+    assert catalog.saes.count(search="gemma") == (1, 10)
+    assert catalog.saes.count(tag="nothing") == (0, 0)
+    assert catalog.saes.names() == {"100% good_one", "b"}
+
+
+def test_facets_count_the_others_choices(catalog: Catalog) -> None:
+    rows = [("a", "local", 6, "topk"), ("b", "local", 7, "topk"), ("c", "huggingface", 7, "jumprelu")]
+    for name, source, layer, architecture in [*rows, ("d", "local", None, "topk")]:
+        _add(catalog, name, source=source, layer=layer, architecture=architecture)
+    found = catalog.saes.facets()
+    assert found["source"] == {"local": 3, "huggingface": 1}
+    assert found["layer"] == {6: 1, 7: 2}
+    assert found["architecture"] == {"topk": 3, "jumprelu": 1}
+    found = catalog.saes.facets(layer=7)
+    assert found["source"] == {"huggingface": 1, "local": 1}
+    assert found["layer"] == {6: 1, 7: 2}, "its own choice does not count"
+    found = catalog.saes.facets(layer=7, source="local")
+    assert found["architecture"] == {"topk": 1}
+    assert found["source"] == {"huggingface": 1, "local": 1}
+    assert catalog.saes.facets(search="nothing") == {name: {} for name in FACETS}
+
+
+def test_what_a_job_uses_stays(catalog: Catalog) -> None:
+    sae, other = _add(catalog, "a"), _add(catalog, "b")
+    catalog.jobs.add("job_1", kind="extraction", lane="box/cpu", payload={"config": {"sae_id": sae.id}}, owner="me")
+    with pytest.raises(StateError, match="a is in use: a job of kind extraction"):
+        catalog.saes.delete(sae.id)
+    catalog.saes.delete(other.id)
+    catalog.jobs.change("job_1", {"status": JobStatus.CANCELLED}, when={JobStatus.QUEUED})
+    catalog.saes.delete(sae.id)
+
+
+def test_what_is_fetched_again_stays(catalog: Catalog) -> None:
+    sae, other = _download(catalog, "a"), _download(catalog, "b", repo_path="")
+    place = {"repo_id": "a/b", "revision": "0" * 40, "path": "layer_6"}
+    catalog.jobs.add("job_1", kind="download", lane="box/download", payload=place, owner="me")
+    with pytest.raises(StateError, match=r"fetches its files again, job_1.*ws\.jobs\.get\('job_1'\)\.cancel"):
+        catalog.saes.delete(sae.id)
+    catalog.saes.delete(other.id)
+    catalog.jobs.change("job_1", {"status": JobStatus.FAILED}, when={JobStatus.QUEUED})
+    catalog.saes.delete(sae.id)
+
+
+def test_times_of_a_copied_workspace_are_recorded_anew(catalog: Catalog) -> None:
+    folder = catalog.files.folder / "saes" / "a"
+    folder.mkdir(parents=True)
+    (folder / "cfg.json").write_text("{}")
+    sae = _add(catalog, "a", size_bytes=None)
+    os.utime(folder / "cfg.json", ns=(0, 12345))
+    assert catalog.saes.list()[0].state == "ok"
+    assert _mtime(catalog, sae.id) == 12345
+    (folder / "cfg.json").write_text("[]")
+    os.utime(folder / "cfg.json", ns=(0, 99999))
+    assert [r.state for r in (catalog.saes.get(sae.id), *catalog.saes.list())] == ["changed", "changed"]
+    assert _mtime(catalog, sae.id) == 12345, "what was altered is not recorded as if it were right"
+
+
+def _mtime(catalog: Catalog, sae_id: str) -> int:
+    with catalog._database.read() as session:
+        row = session.get(SAERow, sae_id)
+        assert row is not None
+        assert row.files is not None
+        return int(row.files["cfg.json"][1])
+
+
+def test_only_some_columns_can_be_updated(catalog: Catalog) -> None:
+    sae = _add(catalog, "a")
+    changed = catalog.saes.update(sae.id, notes="seen", tags=["x"], name="b")
+    assert (changed.notes, changed.tags, changed.name) == ("seen", ("x",), "b")
+    assert changed.updated_at >= sae.updated_at
+    with pytest.raises(ValueError, match="d_in"):
+        catalog.saes.update(sae.id, d_in=3)
+
+
+@pytest.mark.parametrize(
+    ("filters", "where"),
+    [
+        ({"layer": 10**30}, "layer"), ({"limit": 10**30}, "limit"), ({"offset": 10**30}, "offset"),
+        ({"search": "word " * 51}, "search"), ({"search": "x" * 1_001}, "search"),
+    ],
+)  # fmt: skip
+def test_filters_that_no_database_takes(catalog: Catalog, filters: dict[str, Any], where: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        catalog.saes.list(**filters)
+    assert caught.value.where == where

@@ -75,7 +75,7 @@ def test_a_run_from_start_to_deletion(execute: Invoke, invoke: Invoke, small: li
     assert invoke("list", "--status", "running").out.startswith("No runs match.")
 
     shown = invoke("show", record["id"][:-3])
-    assert "status      completed" in shown.out
+    assert "status        completed" in shown.out
     assert "4,096 of 4,096 tokens (100%)" in shown.out
     as_data = invoke("show", "small", "--json").json()
     assert as_data["config"]["sae"]["k"] == 4
@@ -177,7 +177,7 @@ def test_settings_from_a_file(invoke: Invoke, small: list[str], tmp_path: Path, 
     [
         (["--hook-name", "blocks.7.hook_resid_post"], 3, "hook_name: There is no layer 7"),
         (["--model", "nobody/no-such-model"], 3, "nobody/no-such-model"),
-        (["--corpus", "missing.txt"], 2, "missing.txt"),
+        (["--corpus", "missing.txt"], 3, "missing.txt"),
         (["--device", "cuda:7"], 2, "cuda:7"),
     ],
 )

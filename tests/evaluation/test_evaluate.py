@@ -15,7 +15,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.evaluation import evaluate
 from saewidgets.events import Interruption, Request
 from saewidgets.lm import HookError, LoadedModel, load_model
-from saewidgets.sae import SAE, create_sae
+from saewidgets.sae import SAE, create_sae, inference_sae
 
 HOOK = "blocks.0.hook_resid_post"
 
@@ -58,7 +58,7 @@ def _expected(lm: LoadedModel, sae: SAE, contexts: Tensor, scale: float, exclude
             torch.isin(contexts, torch.tensor([0, 1])) if exclude else torch.zeros_like(contexts, dtype=torch.bool)
         )
         latents = sae.encode(hidden * scale)
-        hat = sae.decode(latents) / scale
+        hat = sae.decode(latents, hidden * scale) / scale
 
         def ce(states: Tensor) -> float:
             out = model.transformer.h[1](states)
@@ -74,14 +74,14 @@ def _expected(lm: LoadedModel, sae: SAE, contexts: Tensor, scale: float, exclude
     return {
         "fvu": ((x - h) ** 2).sum() / ((x - x.mean(0)) ** 2).sum(),
         "mse": ((x - h) ** 2).sum(1).mean(),
-        "l0": (f > 0).sum(1).mean(),
-        "l1": f.sum(1).mean(),
+        "l0": (f != 0).sum(1).mean(),
+        "l1": np.abs(f).sum(1).mean(),
         "cosine": ((x * h).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(h, axis=1)).mean(),
         "l2_ratio": (np.linalg.norm(h, axis=1) / np.linalg.norm(x, axis=1)).mean(),
-        "dead": float(((f > 0).sum(0) == 0).mean()),
-        "density_above_10pct": ((f > 0).mean(0) > 0.1).mean(),
-        "density_above_1pct": ((f > 0).mean(0) > 0.01).mean(),
-        "density_below_1e-5": ((f > 0).mean(0) < 1e-5).mean(),
+        "dead": float(((f != 0).sum(0) == 0).mean()),
+        "density_above_10pct": ((f != 0).mean(0) > 0.1).mean(),
+        "density_above_1pct": ((f != 0).mean(0) > 0.01).mean(),
+        "density_below_1e-5": ((f != 0).mean(0) < 1e-5).mean(),
         "n_tokens": len(x),
         "ce_loss_clean": clean,
         "ce_loss_sae": spliced,
@@ -99,6 +99,32 @@ def test_all_numbers(lm: LoadedModel, contexts: Tensor, exclude: bool, batch_siz
     expected = _expected(lm, sae, contexts, scale, exclude)
     assert found == pytest.approx(expected, rel=1e-4)
     assert abs(expected["ce_loss_zero"] - expected["ce_loss_clean"]) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("abstopk", {"k": 5}), ("standard", {"normalize_activations": "layer_norm"}), ("jumprelu", {"threshold": 0.2})],
+)
+def test_all_numbers_of_saes_of_others(lm: LoadedModel, contexts: Tensor, name: str, settings: dict[str, Any]) -> None:
+    tensors = dict(_sae("standard").inference_tensors())
+    if threshold := settings.pop("threshold", None):
+        tensors["threshold"] = torch.full((64,), threshold)
+    sae = inference_sae(name, 32, tensors, **settings)
+    assert evaluate(sae, lm, contexts, HOOK) == pytest.approx(_expected(lm, sae, contexts, 1.0, True), rel=1e-4)
+
+
+def test_an_sae_on_hook_z(lm: LoadedModel, contexts: Tensor) -> None:
+    tensors = _sae("standard").inference_tensors()
+    sae = inference_sae("standard", 32, tensors, reshape_activations="hook_z")
+    found = evaluate(sae, lm, contexts, "blocks.1.attn.hook_z")
+    assert found["n_tokens"] > 0
+    assert found["ce_loss_sae"] != found["ce_loss_clean"]
+
+
+def test_a_transcoder_is_refused(lm: LoadedModel, contexts: Tensor) -> None:
+    transcoder = inference_sae("transcoder", 32, _sae("standard").inference_tensors())
+    with pytest.raises(ConfigError, match="another place"):
+        evaluate(transcoder, lm, contexts, HOOK)
 
 
 def test_small_parts_give_the_same(lm: LoadedModel, contexts: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,8 +88,8 @@ def test_perfect_mean_and_zero_reconstructions() -> None:
 def test_density_and_dead() -> None:
     f = np.array([[1, 0, 0.5], [0, 0, 2], [0, 0, 1], [-1, 0, 3]])
     stats = _stats(np.ones((4, 2)), np.ones((4, 2)), f)
-    assert stats.density.tolist() == [0.25, 0, 1]
-    assert stats.firing_counts.tolist() == [1, 0, 4]
+    assert stats.density.tolist() == [0.5, 0, 1]  # a negative latent (AbsTopK's) is active
+    assert stats.firing_counts.tolist() == [2, 0, 4]
     assert stats.result()["dead"] == pytest.approx(1 / 3)
 
 

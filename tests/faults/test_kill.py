@@ -18,7 +18,7 @@ from saewidgets.events import JobStatus
 from saewidgets.workspace import Run, Workspace
 from tests.workspace.conftest import PATIENCE, small_config
 
-STEPS = 240
+STEPS_PER_KILL = 300  # about as many pass, at the rate of this small run, before a recorded step is seen and acted on
 WORKER = """
 import sys
 from saewidgets.config import TrainingConfig
@@ -43,15 +43,11 @@ def _start(folder: Path, what: str) -> tuple[subprocess.Popen[str], str]:
     return process, process.stdout.readline().strip()
 
 
-def _kill_later(process: subprocess.Popen[str], run: Run, after_step: int, delay: float) -> None:
-    """Wait until the run has passed a step, a little longer, then kill -9."""
+def _wait_for_step(process: subprocess.Popen[str], run: Run, step: int) -> None:
     deadline = time.monotonic() + PATIENCE
-    while run.record.step < after_step and process.poll() is None:
+    while run.record.step < step and process.poll() is None:
         assert time.monotonic() < deadline, run.record
-        time.sleep(0.02)
-    time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+        time.sleep(0.005)
 
 
 def _settled(run: Run) -> JobStatus:
@@ -66,40 +62,43 @@ def _settled(run: Run) -> JobStatus:
 @pytest.mark.timeout(1800)
 def test_killed_runs_resume_to_identical_weights(tmp_path: Path, tiny_model_folder: Path, kills: int) -> None:
     chance = random.Random(20_251)
+    steps = STEPS_PER_KILL * (kills + 1)
     config = small_config(
-        tiny_model_folder, tokens=64 * STEPS, log_every_steps=5,
+        tiny_model_folder, tokens=64 * steps, log_every_steps=5,
         **{"checkpoints.every_steps": 20, "evaluation.every_steps": 100},
     )  # fmt: skip
     settings = tmp_path / "config.json"
     settings.write_text(config.model_dump_json())
     straight, straight_id = _start(tmp_path / "straight", str(settings))
+    started = time.monotonic()
+    with Workspace(tmp_path / "straight") as ws:
+        _wait_for_step(straight, ws.trainings.get(straight_id), 1)
+    start_up = time.monotonic() - started
     assert straight.communicate(timeout=PATIENCE)[0].strip() == "completed"
 
     folder = tmp_path / "killed"
     process, run_id = _start(folder, str(settings))
-    done = 0
-    while done < kills:
+    for done in range(kills):
         with Workspace(folder) as ws:
             run = ws.trainings.get(run_id)
-            left = STEPS - run.record.step
-            goal = run.record.step + chance.randrange(max(1, min(left, 2 * STEPS // (kills + 1)) - 10))
-            _kill_later(process, run, goal, chance.random() * 0.1)
-            status = _settled(run)
-            if status is JobStatus.COMPLETED:
-                break
-            assert status is JobStatus.INTERRUPTED
-            done += 1
+            if chance.random() < 1 / 3:  # at any moment of the start: imports, loading, reading the checkpoint
+                time.sleep(chance.random() * start_up)
+            else:  # at a step of those that are left, so that each of the kills to come finds some
+                at = run.record.step
+                _wait_for_step(process, run, at + chance.randrange((steps - at) // (kills - done + 1)))
+            assert process.poll() is None, f"the run ended before kill {done + 1}"
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            assert _settled(run) is JobStatus.INTERRUPTED
         process, _ = _start(folder, run_id)
-    out, _ = process.communicate(timeout=PATIENCE)
-    assert done >= min(kills, 3) or out.strip() == "completed"
+    assert process.communicate(timeout=PATIENCE)[0].strip() == "completed"
     with Workspace(folder) as ws, Workspace(tmp_path / "straight") as other:
         run = ws.trainings.get(run_id)
         assert run.status is JobStatus.COMPLETED
-        assert done >= 1
         found, expected = run.sae().state_dict(), other.trainings.get(straight_id).sae().state_dict()
         assert found.keys() == expected.keys()
         for name, tensor in expected.items():
-            assert torch.equal(tensor, found[name]), f"{name} differs after {done} kills"
-        steps = run.metrics(["loss"])["step"].tolist()
-        assert steps == sorted(set(steps)), "a step was recorded twice"
+            assert torch.equal(tensor, found[name]), f"{name} differs after {kills} kills"
+        recorded = run.metrics(["loss"])["step"].tolist()
+        assert recorded == sorted(set(recorded)), "a step was recorded twice"
         assert not list((run.folder / "checkpoints").glob(".tmp*"))

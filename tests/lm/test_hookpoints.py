@@ -81,7 +81,7 @@ def test_a_site_the_block_does_not_have_is_refused() -> None:
             self.layers = nn.ModuleList([Block(), Block()])
 
     with pytest.raises(
-        HookError, match=r"hook_attn_out is not known for Block.*hook_resid_pre, hook_mlp_out, hook_resid_post"
+        HookError, match=r"hook_attn_out is not known for Block.*hook_resid_pre, mlp.hook_in, hook_mlp_out, hook_resid"
     ):
         resolve_hook(Model(), "blocks.0.hook_attn_out")
 

@@ -64,7 +64,7 @@ def test_another_layout_is_told_once():
     other = {**HERE, "threads": 3, "layout": {**HERE["layout"], "tokens": "xyz", "threads": 3}}
     now = {**HERE, "threads": 2, "layout": {**HERE["layout"], "threads": 2}}
     note = compare(_state(environment=other), CONFIG, now)
-    assert "tokens was xyz and is abc" in note
+    assert "the text is another one" in note
     assert note.count("threads") == 1
 
 

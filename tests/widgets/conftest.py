@@ -16,7 +16,7 @@ from tests.widgets.fake_workspace import FakeWorkspace, full_workspace
 @pytest.fixture(autouse=True)
 def small_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests need no frontend, so they do not wait for its build."""
-    monkeypatch.setattr(base, "load_bundle", lambda: ("export default {}", ""))
+    monkeypatch.setattr(base, "load_bundle", lambda view: ("export default {}", ""))
 
 
 class Sent(list[tuple[dict[str, Any], list[bytes]]]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -160,3 +161,36 @@ def test_reserved_names_are_left_alone() -> None:
     assert part.log.name  # traitlets' logger
     assert repr(part) == "<BaseWidget training_panel>"
     part.close()
+
+
+def test_a_future_is_answered_when_it_is_done(record_messages: Record) -> None:
+    waiting: Future[PanelState] = Future()
+    part = widget(lambda command: waiting)
+    sent = record_messages(part)
+    part._handle_custom_msg({"id": "a", "kind": "refresh"}, [])
+    time.sleep(0.05)
+    assert [reply["kind"] for reply in sent.of("a")] == ["ack"]
+    waiting.set_result(PanelState(revision=7))
+    part.drain()
+    assert sent.of("a")[-1]["value"]["revision"] == 7
+
+
+def test_a_future_that_fails_is_a_failure(record_messages: Record) -> None:
+    waiting: Future[None] = Future()
+    part = widget(lambda command: waiting)
+    sent = record_messages(part)
+    part._handle_custom_msg({"id": "a", "kind": "refresh"}, [])
+    waiting.set_exception(ConfigError("No such repository."))
+    part.drain()
+    assert (sent.of("a")[-1]["kind"], sent.of("a")[-1]["what"]) == ("failure", "No such repository.")
+
+
+def test_closing_gives_up_what_waits(record_messages: Record) -> None:
+    waiting: Future[PanelState] = Future()
+    part = widget(lambda command: waiting)
+    sent = record_messages(part)
+    part._handle_custom_msg({"id": "a", "kind": "refresh"}, [])
+    time.sleep(0.05)
+    part.close()
+    waiting.set_result(PanelState())
+    assert sent.of("a")[0]["kind"] == "ack"

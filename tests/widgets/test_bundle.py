@@ -1,4 +1,4 @@
-"""The shared bundle: read once, and a clear error when it was not built."""
+"""The bundles: read once, and a clear error when they were not built."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ def fresh() -> object:
     bundle.load_bundle.cache_clear()
 
 
-def test_both_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_view_gets_its_bundle_and_the_style_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "saewidgets.js").write_text("export default {}", "utf-8")
+    (tmp_path / "library.js").write_text("export default { library }", "utf-8")
+    (tmp_path / "features.js").write_text("export default { features }", "utf-8")
+    (tmp_path / "steering.js").write_text("export default { steering }", "utf-8")
     (tmp_path / "saewidgets.css").write_text(".sw{}", "utf-8")
     monkeypatch.setattr(bundle, "STATIC", tmp_path)
-    assert bundle.load_bundle() == ("export default {}", ".sw{}")
+    assert bundle.load_bundle("training_panel") == ("export default {}", ".sw{}")
+    for view in ("sae_browser", "download"):
+        assert bundle.load_bundle(view) == ("export default { library }", ".sw{}")
+    assert bundle.load_bundle("steering") == ("export default { steering }", ".sw{}")
+    assert bundle.load_bundle("extraction_viewer") == ("export default { features }", ".sw{}")
 
 
 def test_a_missing_bundle_says_how_to_build_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "STATIC", tmp_path)
     with pytest.raises(NotFoundError, match="npm run build") as caught:
-        bundle.load_bundle()
+        bundle.load_bundle("training_panel")
     assert caught.value.where == str(tmp_path / "saewidgets.js")

@@ -11,15 +11,20 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from saewidgets.widgets import messages
+from saewidgets.widgets import messages, messages_features, messages_hub, messages_saes, messages_steering
 from saewidgets.widgets.messages import Wire
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = sorted((ROOT / "tests" / "wire").glob("*.json"))
 
 
+MODULES = (messages, messages_features, messages_hub, messages_saes, messages_steering)
+
+
 def class_of(path: Path) -> type[Wire]:
-    return getattr(messages, "".join(part.capitalize() for part in path.stem.split("_")))
+    name = "".join(part.capitalize() for part in path.stem.split("_"))
+    (found,) = {getattr(module, name) for module in MODULES if hasattr(module, name)}
+    return found
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=[path.stem for path in GOLDEN])
@@ -46,6 +51,9 @@ def test_every_command_and_answer_has_a_golden_message() -> None:
         messages.CheckResult,
     ]
     tops += [messages.DetailsData, messages.TableData, *messages.Command.__subclasses__()]
+    tops += [getattr(messages_hub, name) for name in ("HubState", "HubKnownData", "HubListing", "HubRowsData")]
+    tops += [messages_hub.HubPreviewData, *messages_saes.ANSWERS, *messages_features.ANSWERS]
+    tops += messages_steering.ANSWERS
     assert {model.__name__ for model in tops} <= {model.__name__ for model in golden}
 
 

@@ -51,7 +51,8 @@ def commands(ws: FakeWorkspace, spy: Spy) -> PanelCommands:
 
 
 def test_every_command_of_the_page_has_a_handler(commands: PanelCommands) -> None:
-    assert set(commands.table(for_footer)) | {Nudge} == set(Command.__subclasses__())  # every widget answers a nudge
+    own = {command for command in Command.__subclasses__() if command.__module__ == Nudge.__module__}
+    assert set(commands.table(for_footer)) | {Nudge} == own  # every widget answers a nudge
 
 
 def test_start_waits_until_the_model_was_looked_up(

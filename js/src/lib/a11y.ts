@@ -1,5 +1,7 @@
 /** Keyboard and screen-reader helpers. */
-import { useMemo } from "preact/hooks";
+import type { Signal } from "@preact/signals";
+import type { RefObject } from "preact";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 
 const page = Math.random().toString(36).slice(2, 7); // every part of a panel loads its own copy of this module
 let counter = 0;
@@ -37,6 +39,48 @@ export function rove(event: KeyboardEvent, selector: string): number | null {
   event.preventDefault();
   items[next]?.focus();
   return next;
+}
+
+/** Moves focus to the button of this name inside `root`; false if there is none. */
+export function focusButton(root: HTMLElement | null, name: string): boolean {
+  const found = [...(root?.querySelectorAll<HTMLElement>("button") ?? [])].find(
+    (item) => (item.getAttribute("aria-label") ?? item.textContent) === name,
+  );
+  found?.focus();
+  return found !== undefined;
+}
+
+/** Gives focus to a card that the store calls for (`called` is its id then), once, and brings it into view. */
+export function useCalledFocus(root: RefObject<HTMLElement | null>, id: string, called: Signal<string | null>): void {
+  useLayoutEffect(() => {
+    if (called.value !== id) return;
+    called.value = null;
+    root.current?.focus();
+    root.current?.scrollIntoView?.({ block: "nearest" });
+  }, [called.value, id]);
+}
+
+/**
+ * For a card whose buttons a question replaces: what is returned gives focus to the button of a name inside `root`, as
+ * soon as the card is drawn with its buttons.
+ */
+export function useFocusReturn(root: RefObject<HTMLElement | null>, asks: boolean): (name: string) => void {
+  const [returnTo, setReturnTo] = useState<string | null>(null);
+  useLayoutEffect(() => {
+    if (returnTo === null || asks) return;
+    focusButton(root.current, returnTo);
+    setReturnTo(null);
+  }, [returnTo, asks]);
+  return setReturnTo;
+}
+
+/** For the box of a question: when it opens, focus goes to its last button, the answer that changes nothing. */
+export function useFocusLast(): RefObject<HTMLDivElement | null> {
+  const box = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    box.current?.querySelector<HTMLElement>("button:last-of-type")?.focus();
+  }, []);
+  return box;
 }
 
 /** Does this element take typed text? Single-letter keys are not shortcuts there. */

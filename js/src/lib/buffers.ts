@@ -16,6 +16,14 @@ export function toFloat64(buffer: Buffer): Float64Array {
   return new Float64Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 8);
 }
 
+/** Little-endian float32 values. Copies when the view does not start at a multiple of 4. */
+export function toFloat32(buffer: Buffer): Float32Array {
+  const bytes = bytesOf(buffer);
+  if (bytes.byteLength % 4 !== 0) throw new RangeError(`A float32 column has ${bytes.byteLength} bytes.`);
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
+  return new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4);
+}
+
 export function fromFloat64(values: ArrayLike<number>): DataView {
   return new DataView(Float64Array.from(values).buffer);
 }

@@ -10,12 +10,17 @@ export interface ButtonProps {
   small?: boolean;
   /** Accessible name where the visible word is not enough. */
   label?: string;
+  title?: string | undefined;
   disabled?: boolean;
+  /** Sends the form it stands in; a disabled one does not. */
+  submit?: boolean;
   expanded?: boolean;
   popup?: "menu";
+  tabIndex?: number | undefined;
   id?: string;
   class?: string;
-  onClick: (event: MouseEvent) => void;
+  /** May be left out where it sends a form. */
+  onClick?: (event: MouseEvent) => void;
 }
 
 const KINDS = { primary: "b p", quiet: "b q", danger: "b d", link: "lk", plain: "b" };
@@ -26,16 +31,17 @@ export function Button(props: ButtonProps) {
   const size = kind === "link" ? "" : `${small ? " s" : ""}${children ? "" : " ic"}`;
   return (
     <button
-      type="button"
+      type={props.submit && !disabled ? "submit" : "button"}
       id={props.id}
       class={`${KINDS[kind]}${size}${props.class ? ` ${props.class}` : ""}`}
       aria-label={label}
-      title={children ? undefined : label}
+      title={props.title ?? (children ? undefined : label)}
       aria-disabled={disabled ? "true" : undefined}
       aria-expanded={props.expanded}
       aria-haspopup={props.popup}
+      tabIndex={props.tabIndex}
       onClick={(event) => {
-        if (!disabled) props.onClick(event);
+        if (!disabled) props.onClick?.(event);
       }}
     >
       {icon && <Icon name={icon} />}
@@ -47,7 +53,7 @@ export function Button(props: ButtonProps) {
 export interface Tab {
   id: string;
   label: string;
-  count?: number;
+  count?: number | string;
 }
 
 interface TabsProps {

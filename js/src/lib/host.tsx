@@ -1,8 +1,16 @@
 /** Puts a widget part into the page: root element, theme, keyboard, live region. */
 import { type ComponentChild, render } from "preact";
 import { Announcer } from "./a11y";
+import { keepFocus } from "./keep-focus";
 import type { Theme } from "./protocol";
 import { followTheme } from "./theme";
+
+/** The trait `theme` of a widget. */
+export const asTheme = (value: unknown): Theme | "auto" => (value === "light" || value === "dark" ? value : "auto");
+
+/** The trait `height` of a widget, in pixels. */
+export const asHeight = (value: unknown): number | undefined =>
+  typeof value === "number" && value > 0 ? value : undefined;
 
 export interface RootOptions {
   label: string;
@@ -56,6 +64,7 @@ export function mountRoot(parent: HTMLElement, options: RootOptions): Root {
   });
   for (const type of ["keyup", "keypress"] as const) element.addEventListener(type, (event) => event.stopPropagation());
 
+  keepFocus(element, options.stop);
   options.stop.addEventListener("abort", () => {
     announcer.stop();
     render(null, content);

@@ -13,6 +13,10 @@ const PATHS = {
   close: <path d="m4 4 8 8M12 4l-8 8" />,
   search: <path d="M11.4 7a4.4 4.4 0 1 1-8.8 0 4.4 4.4 0 0 1 8.8 0m-1 3.4 3.4 3.4" />,
   right: <path d="m6 3 5 5-5 5" />,
+  left: <path d="m10 3-5 5 5 5" />,
+  up: <path d="m3 10 5-5 5 5" />,
+  down: <path d="m3 6 5 5 5-5" />,
+  folder: <path d="M1.8 12.8V3.4h4l1.4 1.8h7v7.6z" />,
   more: <path d="M3 8h.01M8 8h.01M13 8h.01" stroke-width="2.2" />,
   download: <path d="M8 2v8m-3.4-3L8 10.4 11.4 7M2.6 13.6h10.8" />,
   trash: <path d="M2.6 4.2h10.8M6 4V2.4h4V4M4 4.4l.7 9.2h6.6l.7-9.2" />,
@@ -21,6 +25,10 @@ const PATHS = {
   ),
   warn: <path d="M8 2.2 14.6 13.4H1.4zM8 6.4v3.2M8 11.5v.1" />,
   info: <path d="M14.2 8A6.2 6.2 0 1 1 1.8 8a6.2 6.2 0 0 1 12.4 0M8 7.4v3.6M8 5v.1" />,
+  star: <path d="m8 1.9 1.9 3.9 4.3.6-3.1 3 .7 4.3L8 11.7l-3.8 2 .7-4.3-3.1-3 4.3-.6z" />,
+  starred: <path class="fill" d="m8 1.9 1.9 3.9 4.3.6-3.1 3 .7 4.3L8 11.7l-3.8 2 .7-4.3-3.1-3 4.3-.6z" />,
+  shuffle: <path d="M1.8 4.4h2.4l6 7.2h4M1.8 11.6h2.4l1.6-2M8.4 6.4l1.8-2h4m-2-2 2 2-2 2m0 3.2 2 2-2 2" />,
+  link: <path d="M6.8 3H3v10h10V9.2M9.2 2.6h4.2v4.2M13 3 7.4 8.6" />,
   retry: <path d="M13.4 8a5.4 5.4 0 1 1-1.7-3.9M13.6 1.8v3.4h-3.4" />,
 } satisfies Record<string, JSX.Element>;
 

@@ -3,19 +3,25 @@
  * not show what a worker thread pushes, so a page that only listened would stand still there.
  */
 import type { Signal } from "@preact/signals";
-import { type PanelState, parseState } from "./protocol";
 import { isAbort, type Rpc } from "./rpc";
 
-export interface PullOptions {
+export interface PullOptions<S> {
+  /** An answer as a state; null when there is nothing new, or it is none. */
+  parse: (value: unknown) => S | null;
   /** ms between two questions while something runs, and while nothing does. */
   active?: number;
   idle?: number;
-  isActive: (state: PanelState) => boolean;
+  isActive: (state: S) => boolean;
   onHeard: () => void;
 }
 
 /** Starts the timer; it stops when `stop` aborts. One question at a time: a kernel that is busy is not sent more. */
-export function pull(rpc: Rpc, state: Signal<PanelState>, stop: AbortSignal, options: PullOptions): void {
+export function pull<S extends { revision: number }>(
+  rpc: Rpc,
+  state: Signal<S>,
+  stop: AbortSignal,
+  options: PullOptions<S>,
+): void {
   const { active = 1000, idle = 4000 } = options;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let lastChange = performance.now();
@@ -35,7 +41,7 @@ export function pull(rpc: Rpc, state: Signal<PanelState>, stop: AbortSignal, opt
     asked = state.value.revision;
     try {
       const answer = await rpc.send({ kind: "refresh", revision: asked }, { signal: stop });
-      const next = parseState(answer.value);
+      const next = options.parse(answer.value);
       // A push may have overtaken the answer.
       if (next !== null && next.revision > state.value.revision) state.value = next;
       options.onHeard();

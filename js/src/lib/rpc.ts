@@ -10,11 +10,12 @@
  * sent now and then, ever less often: a kernel busy for an hour finds some dozens of them, not thousands.
  */
 import type { Buffer } from "./buffers";
-import { type Command, type Failure, parseReply } from "./protocol";
+import { type Failure, parseReply } from "./protocol";
 
 export const ACK_AFTER = 500; // ms
 export const NUDGE_AFTER = 2000; // ms; doubles each time, up to a minute
 const NUDGE_AT_MOST_EVERY = 60_000; // ms
+export const BUFFER_LIMIT = 1_000_000; // bytes; what Python takes as one buffer (widgets/base.py)
 const DEFAULT_TIMEOUT = 10 * 60_000; // ms: a queued click waits for the user's cell, however long that runs
 
 /** What the page needs of an anywidget model. */
@@ -60,6 +61,8 @@ export interface Options {
   onAck?: () => void;
   signal?: AbortSignal;
   timeout?: number;
+  /** Binary data that travels with the command, at most `BUFFER_LIMIT` bytes each. */
+  buffers?: ArrayBuffer[];
 }
 
 interface Pending {
@@ -87,7 +90,8 @@ export class Rpc {
     model.on("msg:custom", this.receive);
   }
 
-  send(command: Command, options: Options = {}): Promise<Answer> {
+  /** `command`: one of this widget's, without its id. */
+  send<C extends { kind: string }>(command: C, options: Options = {}): Promise<Answer> {
     this.count += 1;
     const id = `${this.client}-${this.count}`;
     return new Promise((resolve, reject) => {
@@ -143,7 +147,8 @@ export class Rpc {
       this.pending.set(id, entry);
       this.wait(1);
       try {
-        this.model.send({ id, ...command });
+        if (options.buffers?.length) this.model.send({ id, ...command }, undefined, options.buffers);
+        else this.model.send({ id, ...command });
       } catch {
         // The comm is gone (kernel shut down, saved notebook): the front end throws instead of sending.
         fail(new NotConnected());

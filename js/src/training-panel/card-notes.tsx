@@ -1,8 +1,8 @@
 /** Below a card: what went wrong or stands still, with the button for it. */
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
+import { BusyNote, NoClipboardNote, ProblemNote, placed } from "../lib/notes";
 import type { Card } from "../lib/protocol";
-import { BusyNote, ProblemNote, placed } from "./notes";
 import { statusOf } from "./state";
 import type { Store } from "./store";
 
@@ -55,19 +55,7 @@ export function CardNotes(props: { store: Store; card: Card; copied: string | nu
     ),
     store.late.value.has(id) && <BusyNote key="busy" store={store} id={id} />,
     store.problems.value.has(id) && <ProblemNote key="problem" store={store} id={id} />,
-    copied && (
-      <NoteBox
-        key="copy"
-        title="This page may not use the clipboard."
-        actions={
-          <Button small onClick={onCopied}>
-            Dismiss
-          </Button>
-        }
-      >
-        The ID is <code>{copied}</code>.
-      </NoteBox>
-    ),
+    copied && <NoClipboardNote key="copy" id={copied} onDismiss={onCopied} />,
   ].filter(Boolean);
   return notes.length ? <div class="full notes">{notes}</div> : null;
 }

@@ -1,15 +1,17 @@
 /** One training in the list. */
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
+import { useCalledFocus, useFocusReturn } from "../lib/a11y";
 import { Button, Checkbox } from "../lib/controls";
 import { copyText } from "../lib/copy";
 import * as f from "../lib/format";
 import { Icon, SeriesKey } from "../lib/icons";
+import { Menu, type MenuItem } from "../lib/menu";
+import { Progress } from "../lib/progress";
 import type { Card } from "../lib/protocol";
+import { Rename } from "../lib/rename";
 import { CardNotes } from "./card-notes";
 import { Details } from "./details";
-import { Menu, type MenuItem } from "./menu";
 import { DeleteQuestion, StopQuestion } from "./question";
-import { Rename } from "./rename";
 import {
   buttonsFor,
   type CardAction,
@@ -33,24 +35,14 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
   const selected = store.charts().training_ids.includes(card.id);
   const more = `More actions: ${card.name}`;
 
-  useLayoutEffect(() => {
-    if (store.focusCard.value !== card.id) return;
-    store.focusCard.value = null;
-    root.current?.focus();
-    root.current?.scrollIntoView?.({ block: "nearest" });
-  }, [store.focusCard.value, card.id]);
+  useCalledFocus(root, card.id, store.focusCard);
 
   // While a question is open it takes the place of the buttons; they are back after the next drawing.
   const asks = open?.kind === "delete" || open?.kind === "stop";
-  const [returnTo, setReturnTo] = useState<string | null>(null);
-  useLayoutEffect(() => {
-    if (returnTo === null || asks) return;
-    focusButton(root.current, returnTo);
-    setReturnTo(null);
-  }, [returnTo, asks]);
+  const returnTo = useFocusReturn(root, asks);
   const close = (focus = more) => {
     store.openFor(card.id, undefined);
-    setReturnTo(focus);
+    returnTo(focus);
   };
   const press = (action: CardAction) => {
     if (action === "edit") store.form.value = { from: card };
@@ -58,6 +50,8 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
     else if (action === "stop" && stopAsks(card)) store.openFor(card.id, { kind: "stop" });
     else void store.act(card, action);
   };
+  const rename = (name: string) =>
+    void store.command(card.id, "Rename", { kind: "rename", training_id: card.id, name });
   const copyId = async () => {
     close();
     setCopied((await copyText(card.id)) ? "" : card.id);
@@ -91,7 +85,7 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
             {STATUS_WORDS[status]}
           </span>
           {open?.kind === "rename" ? (
-            <Rename store={store} card={card} onDone={() => close()} />
+            <Rename name={card.name} onSave={rename} onDone={() => close()} />
           ) : (
             <span class="nm el" title={card.name}>
               {card.name}
@@ -108,7 +102,9 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
           <span>{card.architecture}</span>
           <span>{`d_sae ${f.count(card.d_sae)}`}</span>
         </div>
-        {hasProgressBar(card) && <Progress card={card} />}
+        {hasProgressBar(card) && (
+          <Progress label={`Progress of ${card.name}`} fraction={card.fraction} status={statusOf(card)} />
+        )}
         <div class="meta">
           {progressLine(card, {
             live: store.link.value === "live",
@@ -172,31 +168,5 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
         </div>
       )}
     </li>
-  );
-}
-
-function focusButton(root: HTMLElement | null, name: string): void {
-  const found = [...(root?.querySelectorAll<HTMLElement>("button") ?? [])].find(
-    (item) => (item.getAttribute("aria-label") ?? item.textContent) === name,
-  );
-  found?.focus();
-}
-
-function Progress({ card }: { card: Card }) {
-  const percent = Math.floor(card.fraction * 100);
-  return (
-    <div class="prog">
-      <div
-        class={`bar ${statusOf(card)}`}
-        role="progressbar"
-        aria-label={`Progress of ${card.name}`}
-        aria-valuenow={percent}
-        aria-valuemin={0}
-        aria-valuemax={100}
-      >
-        <i style={{ width: `${card.fraction * 100}%` }} />
-      </div>
-      <span class="pc">{`${percent} %`}</span>
-    </div>
   );
 }

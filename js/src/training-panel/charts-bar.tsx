@@ -4,10 +4,10 @@ import { useUid } from "../lib/a11y";
 import { Button, Checkbox, Segments } from "../lib/controls";
 import { saveFile, toCsv } from "../lib/copy";
 import { SeriesKey } from "../lib/icons";
+import { BusyNote, ProblemNote } from "../lib/notes";
 import type { Card, XAxis } from "../lib/protocol";
 import { DataTable } from "./data-table";
 import { csvRows } from "./metric-table";
-import { BusyNote, ProblemNote } from "./notes";
 import type { Store } from "./store";
 
 const X_AXES: readonly { value: XAxis; label: string }[] = [

@@ -2,7 +2,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button, NoteBox, Tabs, tabId } from "../lib/controls";
-import { copyText } from "../lib/copy";
+import { CopyButton } from "../lib/copy-button";
 import * as f from "../lib/format";
 import type { Card, CheckpointRow, DetailsData } from "../lib/protocol";
 import { asFailure, isAbort } from "../lib/rpc";
@@ -121,31 +121,18 @@ function Checkpoints({ rows }: { rows: CheckpointRow[] }) {
 }
 
 function Log({ data }: { data: DetailsData }) {
-  const [state, setState] = useState("Copy log");
   const text = [...data.log, ...(data.traceback ? ["", data.traceback] : [])].join("\n");
   const box = useRef<HTMLPreElement>(null);
   const atEnd = useRef(true);
   useLayoutEffect(() => {
     if (box.current && atEnd.current) box.current.scrollTop = box.current.scrollHeight;
   }, [text]);
-  const copy = async () => {
-    setState((await copyText(text)) ? "Copied" : "Select and copy by hand");
-    setTimeout(() => setState("Copy log"), 2000);
-  };
   return (
     <div class="notes">
       <div class="row">
         <h4>Log</h4>
         <div class="sp" />
-        <Button
-          small
-          kind="quiet"
-          icon="copy"
-          label={state === "Copy log" ? undefined : state}
-          onClick={() => void copy()}
-        >
-          {state}
-        </Button>
+        <CopyButton text={text} word="Copy log" />
       </div>
       <pre
         ref={box}

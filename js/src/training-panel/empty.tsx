@@ -7,11 +7,11 @@ import type { Store } from "./store";
 export const DEMO_CODE = `run = ws.trainings.create(sw.TrainingConfig(
     model="demo",
     corpus="demo",
-    hook_name="blocks.1.hook_resid_post",
+    hook_name="blocks.0.hook_resid_post",
     sae=sw.TopKConfig(d_sae=4_096, k=32),
-    optimizer=sw.OptimizerConfig(lr=2e-3),
+    optimizer=sw.OptimizerConfig(lr=2.5e-3),
     batch_size=1_024,
-    tokens=1_900_000,
+    tokens=2_600_000,
 ))`;
 
 export function Empty({ store }: { store: Store }) {

@@ -1,6 +1,7 @@
 /** How fresh the panel is, and how much it holds. */
 import { useEffect, useState } from "preact/hooks";
 import * as f from "../lib/format";
+import { ageWords } from "../lib/notes";
 import type { Store } from "./store";
 
 export function Footer({ store }: { store: Store }) {
@@ -11,19 +12,11 @@ export function Footer({ store }: { store: Store }) {
   }, []);
   const { total, updated_at } = store.state.value;
   if (total === 0) return null;
-  const heard = store.heardAt.value;
   const selected = store.charts().training_ids.length;
-  const link = store.link.value;
-  const state = updated_at > 0 ? `State of ${f.clock(updated_at)}, ` : "";
-  const age =
-    link === "gone"
-      ? `${state}not connected`
-      : heard === null
-        ? `${state}${link === "silent" ? "no answer from the kernel yet" : "asking the kernel…"}`
-        : `Updated ${f.ago(Math.max(0, now - heard) / 1000)}${link === "silent" ? ", no answer since" : ""}`;
+  const age = ageWords({ link: store.link.value, heardAt: store.heardAt.value, updatedAt: updated_at }, now);
   return (
     <div class="ft">
-      <span>{age.replace(/^./, (letter) => letter.toUpperCase())}</span>
+      <span>{age}</span>
       <span class="t3">·</span>
       <span>{`${f.plural(total, "training")}, ${f.count(selected)} selected`}</span>
       <div class="sp" />

@@ -1,5 +1,5 @@
 /** The three parts of the TrainingPanel. Each is a widget of its own, because bqplot's figures stand between them. */
-import { mountRoot } from "../lib/host";
+import { asHeight, asTheme, mountRoot } from "../lib/host";
 import type { Theme } from "../lib/protocol";
 import type { Model } from "../lib/rpc";
 import { ChartsBar } from "./charts-bar";
@@ -7,16 +7,13 @@ import { Footer } from "./footer";
 import { Panel, panelKey } from "./panel";
 import { Store } from "./store";
 
-const asTheme = (value: unknown): Theme | "auto" => (value === "light" || value === "dark" ? value : "auto");
-
 export function renderPanel(model: Model, parent: HTMLElement, stop: AbortSignal): void {
   const store = new Store(model, parent, stop);
-  const height = model.get("height");
   const root = mountRoot(parent, {
     label: "Training panel",
     frame: "part",
     theme: asTheme(model.get("theme")),
-    height: typeof height === "number" && height > 0 ? height : undefined,
+    height: asHeight(model.get("height")),
     stop,
     onKey: (event) => panelKey(store, root.element, event),
   });

@@ -1,18 +1,9 @@
 /** Questions before something is lost; they open in the card and name what is lost. */
-import { useLayoutEffect, useRef } from "preact/hooks";
+import { useFocusLast } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import type { Card } from "../lib/protocol";
 import { unsavedTokens } from "./state";
-
-/** Focus goes to the answer that changes nothing. */
-function useFocusLast() {
-  const box = useRef<HTMLDivElement>(null);
-  useLayoutEffect(() => {
-    box.current?.querySelector<HTMLElement>("button:last-of-type")?.focus();
-  }, []);
-  return box;
-}
 
 export function DeleteQuestion({ card, onDelete, onKeep }: { card: Card; onDelete: () => void; onKeep: () => void }) {
   const box = useFocusLast();

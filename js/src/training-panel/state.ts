@@ -2,8 +2,9 @@
 import * as f from "../lib/format";
 import type { IconName } from "../lib/icons";
 import type { Action, Card, DeviceInfo, PanelState } from "../lib/protocol";
+import { STATUS_WORDS, type Status, statusOf } from "../lib/statuses";
 
-export type Status = "queued" | "running" | "paused" | "completed" | "failed" | "stopped" | "interrupted";
+export { STATUS_ICONS, STATUS_WORDS, type Status, statusOf } from "../lib/statuses";
 
 export const STATUSES: readonly Status[] = [
   "running",
@@ -14,40 +15,6 @@ export const STATUSES: readonly Status[] = [
   "stopped",
   "interrupted",
 ];
-
-export const STATUS_WORDS: Record<Status, string> = {
-  queued: "Queued",
-  running: "Running",
-  paused: "Paused",
-  completed: "Completed",
-  failed: "Failed",
-  stopped: "Stopped",
-  interrupted: "Interrupted",
-};
-
-export const STATUS_ICONS: Record<Status, IconName> = {
-  queued: "clock",
-  running: "play",
-  paused: "pause",
-  completed: "check",
-  failed: "fail",
-  stopped: "stop",
-  interrupted: "interrupted",
-};
-
-/** The seven words of the screen for the eleven states of a job. */
-export function statusOf(card: Pick<Card, "status">): Status {
-  switch (card.status) {
-    case "starting":
-    case "pausing":
-    case "stopping":
-      return "running";
-    case "cancelled":
-      return "stopped";
-    default:
-      return (STATUSES as readonly string[]).includes(card.status) ? (card.status as Status) : "stopped";
-  }
-}
 
 /** Something a button or menu item of a card does. "ask_…" and "edit", "log" happen on the page. */
 export type CardAction = Exclude<Action, "checkpoint" | "stop_without_saving"> | "edit" | "stop";

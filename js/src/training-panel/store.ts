@@ -1,22 +1,19 @@
 /** One part of the panel on the page: its state, what the user has open, and the commands it sends. */
-import { type Signal, signal } from "@preact/signals";
-import { type Link, LinkWatch } from "../lib/link";
+import { signal } from "@preact/signals";
 import {
   type Action,
   type Card,
   type ChartChange,
   type Command,
   EMPTY_STATE,
-  type Failure,
   type PanelState,
   parseState,
 } from "../lib/protocol";
-import { pull } from "../lib/pull";
-import { type Answer, asFailure, isAbort, type Model, Rpc } from "../lib/rpc";
-import { traitSignal } from "../lib/sync";
+import type { Answer, Model } from "../lib/rpc";
+import { BaseStore, withKey } from "../lib/store";
 import { anythingRuns, type Filter, type Sort, type Starts, starts, statusChanges } from "./state";
 
-export type Problem = Omit<Failure, "id" | "kind">;
+export type { Problem } from "../lib/store";
 export type DetailsTab = "checkpoints" | "log" | "settings";
 export type Open = { kind: "delete" | "stop" | "menu" | "rename" } | { kind: "details"; tab: DetailsTab };
 export interface FormRequest {
@@ -26,20 +23,7 @@ export interface FormRequest {
 
 const SETTLE = 2000; // ms in which the state that follows from an answer has surely arrived
 
-/** `key` with its value, or without it when the value is undefined: maps in signals are replaced, not changed. */
-export function withKey<V>(map: ReadonlyMap<string, V>, key: string, value: V | undefined): Map<string, V> {
-  const next = new Map(map);
-  if (value === undefined) next.delete(key);
-  else next.set(key, value);
-  return next;
-}
-
-export class Store {
-  readonly rpc: Rpc;
-  readonly state: Signal<PanelState>;
-  readonly link: Signal<Link>;
-  /** When the state was last known to be up to date, by `performance.now()`. */
-  readonly heardAt: Signal<number | null>;
+export class Store extends BaseStore<PanelState, Command, Open> {
   /** Since when each run works, as far as this page has seen it. */
   starts: Starts = new Map();
 
@@ -49,43 +33,19 @@ export class Store {
   readonly form = signal<FormRequest | null>(null);
   /** What was typed into a form that was closed without Cancel. */
   draft: Record<string, string | boolean> | null = null;
-  readonly keysShown = signal(false);
-  readonly open = signal<ReadonlyMap<string, Open>>(new Map());
   readonly pending = signal<ReadonlyMap<string, Action>>(new Map());
-  readonly late = signal<ReadonlyMap<string, string>>(new Map());
-  readonly problems = signal<ReadonlyMap<string, Problem>>(new Map());
   /** Chart settings the user just chose, until Python's state carries them. */
   readonly chosen = signal<ChartChange>({});
   /** A run to move the focus to once its card is there. */
   readonly focusCard = signal<string | null>(null);
 
-  announce: (text: string) => void = () => {};
-
-  constructor(
-    model: Model,
-    host: Element,
-    readonly stop: AbortSignal,
-  ) {
-    this.rpc = new Rpc(model);
-    const watch = new LinkWatch(model, this.rpc, host, stop);
-    this.link = watch.link;
-    this.heardAt = watch.heardAt;
-    this.state = traitSignal(model, "state", parseState, EMPTY_STATE, stop);
-    let first = true;
-    let before = this.state.value;
-    const unsubscribe = this.state.subscribe((next) => {
-      if (!first) watch.heard();
-      this.starts = starts(this.starts, next.cards, performance.now(), first);
-      first = false;
-      for (const line of statusChanges(before.cards, next.cards)) this.announce(line);
-      this.settle(before.cards, next.cards);
-      before = next;
-    });
-    pull(this.rpc, this.state, stop, { isActive: anythingRuns, onHeard: () => watch.heard() });
-    stop.addEventListener("abort", () => {
-      unsubscribe();
-      this.rpc.close();
-    });
+  constructor(model: Model, host: Element, stop: AbortSignal) {
+    super(model, host, stop, parseState, EMPTY_STATE);
+    this.follow((before, after, first) => {
+      this.starts = starts(this.starts, after.cards, performance.now(), first);
+      for (const line of statusChanges(before.cards, after.cards)) this.announce(line);
+      this.settle(before.cards, after.cards);
+    }, anythingRuns);
   }
 
   /** The chart settings as the user sees them: Python's, and on top what was chosen a moment ago. */
@@ -115,21 +75,6 @@ export class Store {
   select(id: string, checked: boolean): void {
     const ids = this.charts().training_ids.filter((other) => other !== id);
     void this.changeCharts({ training_ids: checked ? [...ids, id] : ids });
-  }
-
-  /** Sends a command for `key` (a run's id, or "panel"); failures and a busy kernel show up there. */
-  async command(key: string, word: string, command: Command): Promise<Answer | null> {
-    this.problems.value = withKey(this.problems.value, key, undefined);
-    try {
-      return await this.rpc.send(command, {
-        onLate: (late) => {
-          this.late.value = withKey(this.late.value, key, late ? word : undefined);
-        },
-      });
-    } catch (error) {
-      this.fail(key, error);
-      return null;
-    }
   }
 
   /** Does something to a run. It counts as under way until the run's state shows it, or nothing came of it. */
@@ -170,18 +115,6 @@ export class Store {
   focusAnswer(answer: Answer): void {
     const value = answer.value as { training_id?: unknown } | null;
     if (typeof value?.training_id === "string") this.focusCard.value = value.training_id;
-  }
-
-  openFor(id: string, what: Open | undefined): void {
-    this.open.value = withKey(this.open.value, id, what);
-  }
-
-  dismiss(key: string): void {
-    this.problems.value = withKey(this.problems.value, key, undefined);
-  }
-
-  fail(key: string, error: unknown): void {
-    if (!isAbort(error)) this.problems.value = withKey(this.problems.value, key, asFailure(error));
   }
 }
 

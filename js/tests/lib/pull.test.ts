@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { EMPTY_STATE, type PanelState } from "../../src/lib/protocol";
+import { EMPTY_STATE, type PanelState, parseState } from "../../src/lib/protocol";
 import { pull } from "../../src/lib/pull";
 import type { Answer, Rpc } from "../../src/lib/rpc";
 
@@ -18,7 +18,7 @@ function setup(answer: (revision: number) => Promise<unknown>) {
   } as unknown as Rpc;
   const stop = new AbortController();
   const heard = vi.fn();
-  pull(rpc, state, stop.signal, { active: 1000, idle: 4000, isActive: () => true, onHeard: heard });
+  pull(rpc, state, stop.signal, { parse: parseState, active: 1000, idle: 4000, isActive: () => true, onHeard: heard });
   return { state, asked, stop, heard };
 }
 

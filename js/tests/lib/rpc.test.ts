@@ -7,8 +7,10 @@ class Wire implements Model {
   sent: (Command & { id: string })[] = [];
   listeners = new Set<(...args: unknown[]) => void>();
   get = () => undefined;
-  send(content: unknown): void {
+  buffers: unknown[] = [];
+  send(content: unknown, _callbacks?: unknown, buffers?: unknown): void {
     this.sent.push(content as Command & { id: string });
+    this.buffers.push(buffers);
   }
   on(_name: string, callback: (...args: never[]) => void): void {
     this.listeners.add(callback as never);
@@ -44,6 +46,19 @@ it("answers each command by its id, in any order", async () => {
   wire.reply({ id: wire.id(0), kind: "result", value: "first" });
   expect((await first).value).toBe("first");
   expect((await second).value).toBe("second");
+});
+
+it("sends binary data beside a command, and none where there is none", async () => {
+  const data = new ArrayBuffer(4);
+  const answers = [
+    rpc.send({ kind: "upload_chunk" }, { buffers: [data] }),
+    rpc.send({ kind: "train_demo" }),
+    rpc.send({ kind: "train_demo" }, { buffers: [] }),
+  ];
+  expect(wire.buffers).toEqual([[data], undefined, undefined]);
+  expect(wire.sent[0]).not.toHaveProperty("buffers");
+  for (const i of [0, 1, 2]) wire.reply({ id: wire.id(i), kind: "result", value: null });
+  await Promise.all(answers);
 });
 
 it("ignores replies to other views and messages that are none", async () => {

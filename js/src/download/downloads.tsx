@@ -1,0 +1,139 @@
+/** The downloads of the workspace: how far each is, and what can be done with it. */
+import { useEffect, useState } from "preact/hooks";
+import { Button, NoteBox } from "../lib/controls";
+import * as f from "../lib/format";
+import { Icon } from "../lib/icons";
+import { BusyNote, ProblemNote } from "../lib/notes";
+import { Progress } from "../lib/progress";
+import { Linked } from "./problems";
+import type { DownloadCard } from "./protocol";
+import type { Store } from "./store";
+import { placeIn, type Target, useWayBack, WayBack } from "./way-back";
+import {
+  buttonsFor,
+  ended,
+  hasProgressBar,
+  isUnderWay,
+  progressLine,
+  STATUS_ICONS,
+  STATUS_WORDS,
+  statusOf,
+} from "./words";
+
+export function Downloads({ store }: { store: Store }) {
+  const { downloads } = store.state.value;
+  if (downloads.length === 0) return null;
+  const active = downloads.filter((card) => ["running", "queued", "paused"].includes(statusOf(card))).length;
+  const over = ended(downloads);
+  return (
+    <>
+      <div class="tb over">
+        <h3>Downloads</h3>
+        <span class="sm t2">{active > 0 ? `${f.count(active)} active` : "none active"}</span>
+        <div class="sp" />
+        {over.length > 0 && (
+          <WayBack to={nextCard}>
+            <Button small kind="quiet" onClick={() => void store.act("clear", over)}>
+              Clear finished
+            </Button>
+          </WayBack>
+        )}
+      </div>
+      <ul class="lst" aria-label="Downloads">
+        {downloads.map((card) => (
+          <Item key={card.id} store={store} card={card} />
+        ))}
+      </ul>
+    </>
+  );
+}
+
+/** After a card was cleared: the first button of the next one, else of the one before, else where downloads begin. */
+const nextCard: Target = (root, siblings) => {
+  const cards = siblings.filter((one) => one.isConnected && one.matches(".card"));
+  const card = cards[0] ?? root.querySelector('[aria-label="Downloads"] > .card');
+  return card?.querySelector<HTMLElement>("button") ?? placeIn(root, "tab");
+};
+
+function Item({ store, card }: { store: Store; card: DownloadCard }) {
+  const status = statusOf(card);
+  const box = useWayBack<HTMLLIElement>(nextCard);
+  const live = store.link.value === "live";
+  const wait = useCountdown(card.wait_seconds, card.attempt);
+  const pending = store.pending.value.get(card.id);
+  const press = (action: ReturnType<typeof buttonsFor>[number]["action"]) => {
+    if (action === "open") store.openSae(card);
+    else void store.act(action, [card]);
+  };
+  return (
+    <li ref={box} class="card nc" aria-label={card.name}>
+      <div class="c2">
+        <div class="row">
+          <span class={`st ${status}`}>
+            <Icon name={STATUS_ICONS[status]} />
+            {STATUS_WORDS[status]}
+          </span>
+          <span class="nm el" title={card.name}>
+            {card.name}
+          </span>
+        </div>
+        {hasProgressBar(card) && (
+          <Progress label={`Download of ${card.name}`} fraction={card.fraction} status={statusOf(card)} />
+        )}
+        <div class="meta">
+          {progressLine({ ...card, wait_seconds: wait }, live).map((part) => (
+            <span key={part}>{part}</span>
+          ))}
+        </div>
+      </div>
+      <div class="c3">
+        <div class="acts" aria-busy={isUnderWay(card, pending)}>
+          {buttonsFor(card, store.state.value.can_open, pending).map((item) => (
+            <Button
+              key={item.action}
+              small
+              icon={item.icon}
+              disabled={item.disabled}
+              onClick={() => press(item.action)}
+            >
+              {item.label}
+            </Button>
+          ))}
+        </div>
+      </div>
+      <Notes store={store} card={card} />
+    </li>
+  );
+}
+
+/** Seconds that are left of a wait; `attempt` tells one wait from the next of the same length. */
+function useCountdown(seconds: number | null, attempt: number | null): number | null {
+  const [left, setLeft] = useState(seconds);
+  useEffect(() => {
+    setLeft(seconds);
+    if (seconds === null || seconds <= 0) return;
+    const end = performance.now() + seconds * 1000;
+    const timer = setInterval(() => setLeft(Math.max(0, (end - performance.now()) / 1000)), 1000);
+    return () => clearInterval(timer);
+  }, [seconds, attempt]);
+  return left;
+}
+
+function Notes({ store, card }: { store: Store; card: DownloadCard }) {
+  const status = statusOf(card);
+  const { note } = card;
+  const said = note !== null && status !== "paused";
+  const some = store.late.value.has(card.id) || store.problems.value.has(card.id);
+  if (!said && !some) return null;
+  return (
+    <div class="full notes">
+      {said && note && (
+        <NoteBox tone={status === "failed" ? "err" : status === "interrupted" ? "int" : "plain"} title={note.what}>
+          <Linked text={note.hint ?? ""} />
+        </NoteBox>
+      )}
+      <BusyNote store={store} id={card.id} />
+      <ProblemNote store={store} id={card.id} />
+    </div>
+  );
+}

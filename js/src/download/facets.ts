@@ -1,0 +1,112 @@
+/**
+ * Site × layer × width × L0 of a Gemma Scope release.
+ *
+ * A facet without a choice is narrowed by all choices. One with a choice keeps the numbers it was chosen from: it is
+ * narrowed by what was chosen before it, so that its other options stay in reach. A choice that a change of an earlier one
+ * makes impossible is dropped.
+ */
+import type { VariantRow } from "./protocol";
+import { l0Words, siteWords } from "./words";
+
+export type Facet = "site" | "layer" | "width" | "l0";
+export const FACETS: readonly Facet[] = ["site", "layer", "width", "l0"];
+
+/** Choices in the order in which they were made. */
+export type Choices = readonly (readonly [Facet, string])[];
+
+export interface Option {
+  value: string;
+  label: string;
+  count: number;
+  canonical: boolean;
+}
+
+/** The value of a facet as a key; null where the row does not say. */
+export function keyIn(row: VariantRow, facet: Facet): string | null {
+  switch (facet) {
+    case "site":
+      return row.site;
+    case "layer":
+      return row.layer === null ? null : String(row.layer);
+    case "width":
+      return row.width ?? (row.d_sae === null ? null : String(row.d_sae));
+    case "l0":
+      return row.l0 === null ? null : String(row.l0);
+  }
+}
+
+export function matching(rows: readonly VariantRow[], choices: Choices): VariantRow[] {
+  return rows.filter((row) => choices.every(([facet, value]) => keyIn(row, facet) === value));
+}
+
+export const chosen = (choices: Choices, facet: Facet): string | null =>
+  choices.find(([name]) => name === facet)?.[1] ?? null;
+
+/** Options of a facet with how many SAEs each would leave. */
+export function optionsOf(rows: readonly VariantRow[], facet: Facet, choices: Choices): Option[] {
+  const place = choices.findIndex(([name]) => name === facet);
+  const pool = matching(rows, place < 0 ? choices : choices.slice(0, place));
+  const found = new Map<string, Option & { row: VariantRow }>();
+  for (const row of pool) {
+    const value = keyIn(row, facet);
+    if (value === null) continue;
+    const option = found.get(value) ?? { value, label: labelOf(row, facet), count: 0, canonical: false, row };
+    option.count += 1;
+    option.canonical ||= row.canonical;
+    found.set(value, option);
+  }
+  return [...found.values()]
+    .sort((a, b) => order(a.row, b.row, facet))
+    .map(({ value, label, count, canonical }) => ({ value, label, count, canonical }));
+}
+
+function labelOf(row: VariantRow, facet: Facet): string {
+  switch (facet) {
+    case "site":
+      return siteWords(row.site ?? "");
+    case "l0":
+      return l0Words(row.l0 ?? 0);
+    case "width":
+      return (keyIn(row, facet) ?? "").replace(/m$/, "M");
+    default:
+      return keyIn(row, facet) ?? "";
+  }
+}
+
+const SITE_ORDER = ["resid_pre", "resid_mid", "resid_post", "mlp_out", "attn_out", "transcoder"];
+
+function order(a: VariantRow, b: VariantRow, facet: Facet): number {
+  if (facet === "site") {
+    const place = (site: string | null) => (SITE_ORDER.indexOf(site ?? "") + 99) % 99;
+    return place(a.site) - place(b.site) || String(a.site).localeCompare(String(b.site));
+  }
+  if (facet === "layer") return (a.layer ?? 0) - (b.layer ?? 0);
+  if (facet === "l0") return (a.l0 ?? 0) - (b.l0 ?? 0);
+  return (a.d_sae ?? 0) - (b.d_sae ?? 0) || String(a.width).localeCompare(String(b.width));
+}
+
+/**
+ * `choices` after `value` was chosen, or after the choice of the facet was taken back (null). Where site, layer and width
+ * are settled and no L0 is, the canonical one is taken.
+ */
+export function choose(rows: readonly VariantRow[], choices: Choices, facet: Facet, value: string | null): Choices {
+  const next: [Facet, string][] =
+    value === null
+      ? choices.filter(([name]) => name !== facet).map(([name, v]) => [name, v])
+      : choices.some(([name]) => name === facet)
+        ? choices.map(([name, v]) => [name, name === facet ? value : v])
+        : [...choices.map(([name, v]): [Facet, string] => [name, v]), [facet, value]];
+  const kept: [Facet, string][] = [];
+  for (const choice of next) if (matching(rows, [...kept, choice]).length > 0) kept.push(choice);
+  if (facet === "l0") return kept;
+  return withCanonical(rows, kept);
+}
+
+function withCanonical(rows: readonly VariantRow[], choices: Choices): Choices {
+  if (chosen(choices, "l0") !== null) return choices;
+  const settled = (facet: Facet) => chosen(choices, facet) !== null || optionsOf(rows, facet, choices).length < 2;
+  if (!FACETS.every((facet) => facet === "l0" || settled(facet))) return choices;
+  const canonical = matching(rows, choices).filter((row) => row.canonical && row.l0 !== null);
+  const only = canonical.length === 1 ? keyIn(canonical[0] as VariantRow, "l0") : null;
+  return only === null ? choices : [...choices, ["l0", only]];
+}

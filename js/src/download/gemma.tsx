@@ -1,0 +1,239 @@
+/** Gemma Scope: which SAE, by site, layer, width and L0. */
+import { useEffect } from "preact/hooks";
+import { rove, useUid } from "../lib/a11y";
+import { Button } from "../lib/controls";
+import * as f from "../lib/format";
+import { DownloadBar } from "./bar";
+import { type Choices, choose, chosen, FACETS, type Facet, matching, type Option, optionsOf } from "./facets";
+import { MOST, toFetch } from "./listing";
+import { PreviewPane } from "./preview";
+import { FailedNote, Looking, Problems } from "./problems";
+import type { VariantRow } from "./protocol";
+import type { Store } from "./store";
+import { useWayBack } from "./way-back";
+
+export function GemmaScope({ store }: { store: Store }) {
+  const { gemma } = store;
+  const releases = store.known.value?.releases ?? [];
+  const again = () => void store.showRelease(store.release.value, true);
+
+  useEffect(() => void store.loadKnown(), [store]); // again, where there was no kernel to ask at first
+
+  // The first release is shown at once: an empty page would only ask for a press.
+  useEffect(() => {
+    const first = releases[0];
+    const idle = gemma.listing.value === null && gemma.looking.value === null && gemma.failed.value === null;
+    if (first && idle && store.release.value === "") void store.showRelease(first.id);
+  }, [releases, store, gemma]);
+
+  const rows = gemma.rows.value;
+  const matches = matching(rows, store.choices.value);
+  useEffect(() => {
+    gemma.show(matches.length === 1 ? (matches[0] ?? null) : null);
+  }, [rows, store.choices.value]);
+
+  if (store.known.value && releases.length === 0) {
+    return (
+      <div class="empty">
+        <h3>No Gemma Scope release is known</h3>
+        <p>Look into a repository by its name instead.</p>
+      </div>
+    );
+  }
+  return (
+    <>
+      <div class="tb">
+        <span class="sm t2 hw" aria-hidden="true">
+          Release
+        </span>
+        <span class="s24 release">
+          <select
+            aria-label="Release"
+            value={store.release.value}
+            onChange={(event) => void store.showRelease(event.currentTarget.value)}
+          >
+            {releases.map((release) => (
+              <option key={release.id} value={release.id}>
+                {release.label}
+              </option>
+            ))}
+          </select>
+        </span>
+        <div class="sp" />
+        {rows.length > 0 && (
+          <span class="sm" role="status">
+            <b>{f.count(gemma.listing.value?.total ?? rows.length)}</b>{" "}
+            <span class="t2">{`SAEs; ${f.count(matches.length)} match`}</span>
+          </span>
+        )}
+        <Button
+          small
+          kind="quiet"
+          disabled={store.choices.value.length === 0}
+          onClick={() => {
+            store.choices.value = [];
+          }}
+        >
+          Clear
+        </Button>
+      </div>
+      <Looking finding={gemma} />
+      <FailedNote failed={gemma.failed.value} again={again} />
+      <Problems store={store} finding={gemma} again={again} />
+      {rows.length > 0 && (
+        <>
+          <Facets store={store} rows={rows} />
+          <PreviewPane store={store} finding={gemma} rows={matches} />
+          <DownloadBar
+            store={store}
+            finding={gemma}
+            rows={store.choices.value.length === 0 ? [] : matches.length > MOST ? [] : matches}
+            words={barWords(store, matches)}
+          />
+        </>
+      )}
+    </>
+  );
+}
+
+function barWords(store: Store, matches: readonly VariantRow[]): string {
+  const first = matches[0];
+  if (matches.length === 1 && first) return store.gemma.repository(first)?.repo_id ?? "";
+  if (store.choices.value.length === 0) return "Choose a site, a layer, a width and an L0";
+  if (matches.length > MOST) return `${f.plural(matches.length, "SAE")} match: narrow them down to ${MOST} or fewer`;
+  const cached = matches.filter((row) => row.cached).length;
+  return `${f.plural(matches.length, "SAE")}, ${f.bytes(toFetch(matches))} to fetch${cached ? `, ${cached} cached` : ""}`;
+}
+
+const TITLES: Record<Facet, string> = { site: "Site", layer: "Layer", width: "Width", l0: "L0" };
+
+function Facets({ store, rows }: { store: Store; rows: readonly VariantRow[] }) {
+  const choices = store.choices.value;
+  const pick = (facet: Facet) => (value: string | null) => {
+    store.choices.value = choose(rows, choices, facet, value);
+  };
+  return (
+    <div class="fac">
+      {FACETS.map((facet) => (
+        <FacetBox
+          key={facet}
+          facet={facet}
+          options={optionsOf(rows, facet, choices)}
+          choices={choices}
+          onPick={pick(facet)}
+        />
+      ))}
+    </div>
+  );
+}
+
+interface FacetProps {
+  facet: Facet;
+  options: Option[];
+  choices: Choices;
+  /** Null takes the choice back. */
+  onPick: (value: string | null) => void;
+}
+
+/** What stands beside the title while nothing is chosen. */
+const REMARKS: Record<Facet, string> = { site: "", layer: "SAEs per layer", width: "by name", l0: "" };
+
+function FacetBox({ facet, options, choices, onPick }: FacetProps) {
+  const value = chosen(choices, facet);
+  // Before a layer is chosen there are hundreds of them, none of which says much.
+  const many = facet === "l0" && options.length > 40;
+  const Choice = facet === "layer" ? Layers : Radios;
+  return (
+    <div>
+      <h4>
+        <span>{TITLES[facet]}</span>
+        {value === null ? <span class="t3">{REMARKS[facet]}</span> : <Any facet={facet} onPick={onPick} />}
+      </h4>
+      {many ? (
+        <p class="sm t3">{`${f.count(options.length)} values: choose a layer and a width first`}</p>
+      ) : (
+        <Choice facet={facet} options={options} value={value} onPick={onPick} />
+      )}
+      {options.length === 0 && <p class="sm t3">–</p>}
+    </div>
+  );
+}
+
+/** Takes one choice back. The focus goes to the choices, of which none is made then. */
+function Any({ facet, onPick }: Pick<FacetProps, "facet" | "onPick">) {
+  const title = TITLES[facet];
+  const box = useWayBack<HTMLSpanElement>((root) =>
+    root.querySelector<HTMLElement>(`[role="radiogroup"][aria-label="${title}"] :is(input, [tabindex="0"])`),
+  );
+  return (
+    <span ref={box}>
+      <button type="button" class="lk" aria-label={`Any ${title}`} onClick={() => onPick(null)}>
+        any
+      </button>
+    </span>
+  );
+}
+
+interface RadiosProps {
+  facet: Facet;
+  options: Option[];
+  value: string | null;
+  onPick: (value: string) => void;
+}
+
+function Radios({ facet, options, value, onPick }: RadiosProps) {
+  const group = useUid(`sw-${facet}`);
+  return (
+    <div class="opts" role="radiogroup" aria-label={TITLES[facet]}>
+      {options.map((option) => (
+        <label key={option.value} class="opt">
+          <input type="radio" name={group} checked={option.value === value} onChange={() => onPick(option.value)} />
+          <span class="el" title={option.label}>
+            {option.label}
+          </span>
+          <span class="n">
+            {facet !== "l0" || option.count > 1 ? f.count(option.count) : option.canonical ? "canonical" : ""}
+          </span>
+        </label>
+      ))}
+    </div>
+  );
+}
+
+/** One cell per layer, with how many SAEs it has. */
+function Layers({ options, value, onPick }: RadiosProps) {
+  const at = Math.max(
+    0,
+    options.findIndex((option) => option.value === value),
+  );
+  return (
+    <div
+      class="lay"
+      role="radiogroup"
+      aria-label="Layer"
+      onKeyDown={(event) => {
+        const next = rove(event, "[role=radio]");
+        const option = next === null ? undefined : options[next];
+        if (option && option.value !== value) onPick(option.value);
+      }}
+    >
+      {options.map((option, i) => (
+        // biome-ignore lint/a11y/useSemanticElements: drawn as cells; arrows, roles and states are all here
+        <button
+          key={option.value}
+          type="button"
+          role="radio"
+          aria-checked={option.value === value}
+          aria-label={`Layer ${option.label}, ${f.plural(option.count, "SAE")}`}
+          tabIndex={i === at ? 0 : -1}
+          onClick={() => {
+            if (option.value !== value) onPick(option.value);
+          }}
+        >
+          {option.label}
+          <small>{f.count(option.count)}</small>
+        </button>
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,221 @@
+/** What one tab has found: a listing, what is chosen in it, and the preview of one SAE. */
+import { type Signal, signal } from "@preact/signals";
+import { asFailure, isAbort } from "../lib/rpc";
+import { type Problem as Failed, withKey } from "../lib/store";
+import type { Chosen, HubListing, HubPreviewData, HubRowsData, RepoData, VariantRow } from "./protocol";
+import { PAGE } from "./protocol";
+import type { Store } from "./store";
+import { defaultDevice, folderOf, formatWords, siteWords } from "./words";
+
+export const MOST = 200; // SAEs of one press on Download
+
+/** A key for a row: its repository and folder. */
+export const keyOf = (row: VariantRow): string => `${row.repo}/${row.path}`;
+
+export class Finding {
+  readonly listing: Signal<HubListing | null> = signal(null);
+  readonly rows: Signal<VariantRow[]> = signal([]);
+  /** What is being looked into, in words; null when nothing is. */
+  readonly looking: Signal<string | null> = signal(null);
+  readonly failed: Signal<Failed | null> = signal(null);
+  readonly preview: Signal<HubPreviewData | null> = signal(null);
+  readonly previewing = signal(false);
+  readonly previewFailed: Signal<Failed | null> = signal(null);
+  readonly device: Signal<string | null> = signal(null);
+  readonly configShown = signal(false);
+  /** d_sae of the SAEs that were previewed, by key: a listing has only what names say. */
+  readonly latents: Signal<ReadonlyMap<string, number>> = signal(new Map());
+  /** The SAE that the preview is about. */
+  readonly current: Signal<VariantRow | null> = signal(null);
+  /** Who asks, for Python: a newer question of this place on this page ends the one before. */
+  private readonly asker = Math.random().toString(36).slice(2, 12);
+  private asking: AbortController | null = null;
+  private looks: AbortController | null = null;
+
+  constructor(private readonly store: Store) {}
+
+  /**
+   * Lists a repository (`text`) or a release; a newer call ends an older one. True when something was found.
+   * `again`: ask the hub itself, also where the answer is known.
+   */
+  async list(text: string, release: string, label: string, again = false): Promise<boolean> {
+    this.asking?.abort();
+    const asking = new AbortController();
+    this.asking = asking;
+    this.clear();
+    this.looking.value = label;
+    try {
+      const answer = await this.store.send(
+        { kind: "hub_list", text, release, again, asker: this.asker },
+        "list",
+        asking.signal,
+      );
+      const listing = answer.value as HubListing;
+      if (this.asking !== asking) return false;
+      this.listing.value = listing;
+      this.rows.value = listing.rows;
+      while (this.rows.value.length < listing.total) {
+        const page = {
+          kind: "hub_rows",
+          listing: listing.listing,
+          offset: this.rows.value.length,
+          limit: PAGE,
+        } as const;
+        const more = (await this.store.send(page, "list", asking.signal)).value as HubRowsData;
+        if (this.asking !== asking || more.rows.length === 0) break;
+        this.rows.value = [...this.rows.value, ...more.rows];
+      }
+      return this.asking === asking && listing.total > 0;
+    } catch (error) {
+      if (!isAbort(error) && this.asking === asking) this.failed.value = asFailure(error);
+      return false;
+    } finally {
+      if (this.asking === asking) this.looking.value = null;
+    }
+  }
+
+  clear(): void {
+    this.looks?.abort();
+    this.listing.value = null;
+    this.rows.value = [];
+    this.latents.value = new Map();
+    this.failed.value = null;
+    this.show(null);
+  }
+
+  repository(row: VariantRow): RepoData | undefined {
+    return this.listing.value?.repositories[row.repo];
+  }
+
+  chosen(row: VariantRow): Chosen {
+    const repo = this.repository(row);
+    return { repo_id: repo?.repo_id ?? "", revision: repo?.revision ?? "", path: row.path };
+  }
+
+  /** The device the preview is for: the chosen one, else where an SAE would go by itself. */
+  deviceId(): string {
+    return this.device.value ?? defaultDevice(this.store.state.value.devices);
+  }
+
+  /** Previews a row; null shows none. */
+  show(row: VariantRow | null): void {
+    const same = row !== null && this.current.value !== null && keyOf(row) === keyOf(this.current.value);
+    if (same && (this.preview.value !== null || this.previewing.value)) return;
+    this.current.value = row;
+    this.preview.value = null;
+    this.previewFailed.value = null;
+    if (row === null) {
+      this.looks?.abort();
+      this.previewing.value = false;
+      this.configShown.value = false;
+    } else void this.look();
+  }
+
+  setDevice(id: string): void {
+    this.device.value = id;
+    void this.look();
+  }
+
+  /** Asks for the preview of the current row; `again`: of the hub itself, also where the answer is known. */
+  async look(again = false): Promise<void> {
+    const row = this.current.value;
+    this.looks?.abort();
+    if (row === null) return;
+    const looks = new AbortController();
+    this.looks = looks;
+    this.previewing.value = true;
+    try {
+      const { asker } = this;
+      const command = { kind: "hub_preview", sae: this.chosen(row), device: this.deviceId(), again, asker } as const;
+      const answer = await this.store.send(command, "preview", looks.signal);
+      if (this.looks === looks) this.previewed(row, answer.value as HubPreviewData);
+    } catch (error) {
+      if (!isAbort(error) && this.looks === looks) {
+        this.preview.value = null;
+        this.previewFailed.value = asFailure(error);
+      }
+    } finally {
+      if (this.looks === looks) this.previewing.value = false;
+    }
+  }
+
+  private previewed(row: VariantRow, preview: HubPreviewData): void {
+    this.preview.value = preview;
+    this.previewFailed.value = null;
+    const { d_sae, d_in } = preview;
+    if (d_sae !== null && d_in !== null) this.latents.value = withKey(this.latents.value, keyOf(row), d_sae);
+  }
+
+  /** Downloads of these ended: what is in the cache now is marked, and the preview of one of them is made anew. */
+  arrived(ended: readonly { sae: Chosen; cached: boolean }[]): void {
+    const cached = new Map(ended.map(({ sae, cached }) => [nameOf(sae), cached]));
+    const stateOf = (row: VariantRow) => cached.get(nameOf(this.chosen(row)));
+    if (this.rows.value.some((row) => stateOf(row) && !row.cached)) {
+      this.rows.value = this.rows.value.map((row) => (stateOf(row) && !row.cached ? { ...row, cached: true } : row));
+    }
+    const current = this.current.value;
+    if (current === null || stateOf(current) === undefined) return;
+    this.current.value = this.rows.value.find((row) => keyOf(row) === keyOf(current)) ?? current;
+    void this.look();
+  }
+}
+
+const nameOf = ({ repo_id, revision, path }: Chosen): string => `${repo_id}@${revision}/${path}`;
+
+/** Rows in which every word of the search occurs. */
+export function searched(rows: readonly VariantRow[], search: string): readonly VariantRow[] {
+  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
+  if (words.length === 0) return rows;
+  return rows.filter((row) => {
+    const text = textOf(row);
+    return words.every((word) => text.includes(word));
+  });
+}
+
+const texts = new WeakMap<VariantRow, string>(); // a search looks at thousands with every letter
+
+function textOf(row: VariantRow): string {
+  const known = texts.get(row);
+  if (known !== undefined) return known;
+  const parts = [
+    folderOf(row.path),
+    row.site ?? "",
+    row.site ? siteWords(row.site) : "",
+    row.layer === null ? "" : `layer ${row.layer}`,
+    row.width ?? "",
+    row.d_sae === null ? "" : `${row.d_sae} ${row.d_sae.toLocaleString("en-US")}`,
+    row.l0 === null ? "" : `l0 ${row.l0}`,
+    formatWords(row.format),
+    row.cached ? "cached" : "",
+    row.canonical ? "canonical" : "",
+  ];
+  const text = parts.join(" ").toLowerCase();
+  texts.set(row, text);
+  return text;
+}
+
+/** Which columns have anything to say. */
+export interface Columns {
+  layer: boolean;
+  site: boolean;
+  width: boolean;
+  l0: boolean;
+  format: boolean;
+  badges: boolean;
+}
+
+export function columnsOf(rows: readonly VariantRow[]): Columns {
+  return {
+    layer: rows.some((row) => row.layer !== null),
+    site: rows.some((row) => row.site !== null),
+    width: rows.some((row) => row.d_sae !== null || row.width !== null),
+    l0: rows.some((row) => row.l0 !== null),
+    format: new Set(rows.map((row) => row.format)).size > 1,
+    badges: rows.some((row) => row.cached || row.canonical),
+  };
+}
+
+/** What a download of these would fetch, as far as the listing tells: what is cached costs nothing. */
+export function toFetch(rows: readonly VariantRow[]): number {
+  return rows.reduce((sum, row) => sum + (row.cached ? 0 : row.size_bytes), 0);
+}

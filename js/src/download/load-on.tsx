@@ -1,0 +1,42 @@
+/** Where the SAE would be loaded: what the figures for memory are about. */
+import type { Finding } from "./listing";
+import type { HubPreviewData } from "./protocol";
+import type { Store } from "./store";
+import { toPlace, useWayBack } from "./way-back";
+import { deviceLabel } from "./words";
+
+interface LoadOnProps {
+  store: Store;
+  finding: Finding;
+  preview: HubPreviewData;
+}
+
+export function LoadOn(props: LoadOnProps) {
+  return props.store.state.value.devices.length > 0 ? <Devices {...props} /> : null;
+}
+
+/** It moves between the figures and the warning that memory does not suffice; the focus goes with it. */
+function Devices({ store, finding, preview }: LoadOnProps) {
+  const { devices } = store.state.value;
+  const box = useWayBack<HTMLLabelElement>(toPlace("device", "start"));
+  return (
+    <label ref={box} class="row on">
+      <span class="t2" aria-hidden="true">
+        Load on
+      </span>
+      <span class="s24">
+        <select
+          aria-label="Load on"
+          value={finding.deviceId()}
+          onChange={(event) => finding.setDevice(event.currentTarget.value)}
+        >
+          {devices.map((device) => (
+            <option key={device.id} value={device.id}>
+              {deviceLabel(preview, device.id)}
+            </option>
+          ))}
+        </select>
+      </span>
+    </label>
+  );
+}

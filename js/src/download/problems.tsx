@@ -1,0 +1,123 @@
+/** What is being looked up, and what went wrong with it. */
+import type { ComponentChildren } from "preact";
+import { Button, NoteBox } from "../lib/controls";
+import { placed } from "../lib/notes";
+import type { Problem as Failed } from "../lib/store";
+import type { Finding } from "./listing";
+import type { Problem } from "./protocol";
+import type { Store } from "./store";
+
+export function Looking({ finding }: { finding: Finding }) {
+  const label = finding.looking.value;
+  if (label === null || finding.rows.value.length > 0) return null;
+  return <p class="looking sm t2">{`Looking into ${label}…`}</p>;
+}
+
+interface FailedProps {
+  failed: Failed | null;
+  again: () => void;
+  /** It is being asked again; the note stays until there is an answer. */
+  busy?: boolean;
+}
+
+export function FailedNote({ failed, again, busy = false }: FailedProps) {
+  if (!failed) return null;
+  return (
+    <div class="panel-note notes" aria-busy={busy}>
+      <NoteBox
+        tone="err"
+        title={placed(failed)}
+        actions={
+          <Button small icon="retry" disabled={busy} onClick={again}>
+            {busy ? "Checking…" : "Check again"}
+          </Button>
+        }
+      >
+        <Linked text={failed.hint ?? ""} />
+      </NoteBox>
+    </div>
+  );
+}
+
+/** Trying the same again may help with these. */
+const PASSING = /gated|token|forbidden|rate|timeout|offline|server|connection|hub_error|^hub$|disk|truncated|changed/;
+
+interface ProblemsProps {
+  store: Store;
+  finding: Finding;
+  again: () => void;
+}
+
+/** Repositories that could not be listed, each with what to try instead. */
+export function Problems({ store, finding, again }: ProblemsProps) {
+  const problems = finding.listing.value?.problems ?? [];
+  if (problems.length === 0) return null;
+  return (
+    <div class="panel-note notes">
+      {problems.map((problem) => (
+        <NoteBox key={problem.what} tone="err" title={problem.what} actions={wayOut(store, problem, again)}>
+          <Linked text={problem.hint ?? ""} />
+          {problem.suggestions.length > 0 && (
+            <span>
+              {problem.kind === "no_sae" ? " SAEs trained on it: " : " Nearest name: "}
+              {problem.suggestions.map((name, i) => (
+                <span key={name}>
+                  {i > 0 && ", "}
+                  <Button kind="link" onClick={() => store.browse(name)}>
+                    {name}
+                  </Button>
+                </span>
+              ))}
+              .
+            </span>
+          )}
+        </NoteBox>
+      ))}
+    </div>
+  );
+}
+
+/** The button for what can be done about a problem, where there is something. */
+function wayOut(store: Store, { kind, suggestions }: Problem, again: () => void): ComponentChildren {
+  if (kind === "invalid_token" && store.state.value.has_token) {
+    return (
+      <Button small onClick={() => void store.forgetToken()}>
+        Forget token
+      </Button>
+    );
+  }
+  if (PASSING.test(kind)) {
+    return (
+      <Button small icon="retry" onClick={again}>
+        Check again
+      </Button>
+    );
+  }
+  if (kind !== "no_sae" || suggestions.length > 0) return undefined;
+  const showKnown = () => {
+    store.tab.value = "known";
+  };
+  return (
+    <Button small onClick={showKnown}>
+      Known repositories
+    </Button>
+  );
+}
+
+/** Text in which web addresses are links. Everything else, whatever it looks like, stays text. */
+export function Linked({ text }: { text: string }) {
+  const parts = text.split(/(https?:\/\/[^\s<>"')]*[^\s<>"').,;:])/);
+  return (
+    <>
+      {parts.map((part, i) =>
+        i % 2 === 1 ? (
+          <a key={i} href={part} target="_blank" rel="noopener noreferrer">
+            {part}
+          </a>
+        ) : (
+          part
+        ),
+      )}
+    </>
+  );
+}

@@ -1,0 +1,268 @@
+/** Any repository: where to look, what is there, what is chosen. */
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useUid } from "../lib/a11y";
+import { Button } from "../lib/controls";
+import * as f from "../lib/format";
+import { Icon } from "../lib/icons";
+import { DownloadBar } from "./bar";
+import { columnsOf, keyOf, searched } from "./listing";
+import { PreviewPane } from "./preview";
+import { FailedNote, Looking, Problems } from "./problems";
+import type { Store } from "./store";
+import { Variants } from "./variants";
+import { toPlace, useWayBack, WayBack } from "./way-back";
+import { formatWords } from "./words";
+
+export function AnyRepository({ store }: { store: Store }) {
+  const { any } = store;
+  const nothing = any.listing.value === null && any.looking.value === null && any.failed.value === null;
+  return (
+    <>
+      <Where store={store} />
+      <Looking finding={any} />
+      <FailedNote failed={any.failed.value} again={() => void store.preview()} />
+      <Problems store={store} finding={any} again={() => void store.preview()} />
+      {nothing && <Empty store={store} />}
+      {any.rows.value.length > 0 && <Found store={store} />}
+    </>
+  );
+}
+
+/** Enter in a box does what the button beside it does. */
+const onEnter = (store: Store) => (event: KeyboardEvent) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault();
+  void store.preview();
+};
+
+function Where({ store }: { store: Store }) {
+  return (
+    <div class="bd where">
+      <Repository store={store} />
+      <Token store={store} />
+      <div class="go">
+        <Button kind="primary" onClick={() => void store.preview()}>
+          Preview
+        </Button>
+      </div>
+    </div>
+  );
+}
+
+interface LabelProps {
+  id: string;
+  label: string;
+  help: string;
+}
+
+function Label({ id, label, help }: LabelProps) {
+  const [open, setOpen] = useState(false);
+  return (
+    <>
+      <div class="l">
+        <label for={id}>{label}</label>
+        <button
+          type="button"
+          class="help"
+          aria-label={`Help: ${label}`}
+          aria-expanded={open}
+          aria-controls={`${id}-help`}
+          onClick={() => setOpen(!open)}
+        >
+          ?
+        </button>
+      </div>
+      <p class="help-text" id={`${id}-help`} hidden={!open}>
+        {help}
+      </p>
+    </>
+  );
+}
+
+function Repository({ store }: { store: Store }) {
+  const id = useUid("sw-repository");
+  const input = useRef<HTMLInputElement>(null);
+  const unnamed = store.unnamed.value;
+  useLayoutEffect(() => {
+    if (unnamed) input.current?.focus();
+  }, [unnamed]);
+  return (
+    <div class="f wide">
+      <Label
+        id={id}
+        label="Repository"
+        help={
+          "A model repository of the hub. After the name may follow @ and a branch, tag or commit, or a folder. " +
+          "Links copied from the hub work, and so do SAELens names (release, or release/id)."
+        }
+      />
+      <input
+        id={id}
+        ref={input}
+        type="text"
+        aria-invalid={unnamed}
+        aria-describedby={`${id}-hint`}
+        autocomplete="off"
+        autocapitalize="off"
+        spellcheck={false}
+        value={store.repository.value}
+        onInput={(event) => {
+          store.repository.value = event.currentTarget.value;
+          store.unnamed.value = false;
+        }}
+        onKeyDown={onEnter(store)}
+      />
+      {unnamed ? (
+        <p class="err" id={`${id}-hint`} role="alert">
+          <Icon name="fail" />
+          <span>No repository is named. Enter owner/name, or choose one of the known repositories.</span>
+        </p>
+      ) : (
+        <p class="hint" id={`${id}-hint`}>
+          owner/name, owner/name@revision, a sub-folder, or a pasted link
+        </p>
+      )}
+    </div>
+  );
+}
+
+function Token({ store }: { store: Store }) {
+  const id = useUid("sw-token");
+  const input = useRef<HTMLInputElement>(null);
+  const kept = store.state.value.has_token;
+  useEffect(() => {
+    store.takeToken = () => {
+      const text = input.current?.value.trim() ?? "";
+      if (input.current) input.current.value = "";
+      return text;
+    };
+    return () => {
+      store.takeToken = () => "";
+    };
+  }, [store]);
+  return (
+    <div class="f">
+      <Label
+        id={id}
+        label="Access token"
+        help={
+          "For private and gated repositories. It goes to the kernel when you press Preview, stays in its memory until " +
+          "this widget is closed, and is written nowhere. Without one, the sign-in of huggingface_hub is used."
+        }
+      />
+      <input
+        id={id}
+        ref={input}
+        type="password"
+        aria-describedby={`${id}-hint`}
+        autocomplete="off"
+        spellcheck={false}
+        data-1p-ignore=""
+        data-lpignore="true"
+        data-bwignore="true"
+        onKeyDown={onEnter(store)}
+        placeholder={kept ? "one is kept in memory" : "from your sign-in"}
+      />
+      <p class="hint" id={`${id}-hint`}>
+        kept in memory only
+        {kept && (
+          <WayBack to={toPlace("token")}>
+            {" · "}
+            <Button kind="link" onClick={() => void store.forgetToken()}>
+              Forget token
+            </Button>
+          </WayBack>
+        )}
+      </p>
+    </div>
+  );
+}
+
+function Empty({ store }: { store: Store }) {
+  const box = useWayBack<HTMLDivElement>(toPlace("tab"));
+  return (
+    <div ref={box} class="empty">
+      <h3>Nothing chosen yet</h3>
+      <p>
+        Paste a repository to see which SAEs it holds, their size and whether they fit this machine. Weights are fetched
+        only when you press Download.
+      </p>
+      <div class="row w">
+        <Button
+          onClick={() => {
+            store.tab.value = "gemma";
+          }}
+        >
+          Browse Gemma Scope
+        </Button>
+        <Button
+          onClick={() => {
+            store.tab.value = "known";
+          }}
+        >
+          Known repositories
+        </Button>
+      </div>
+    </div>
+  );
+}
+
+function Found({ store }: { store: Store }) {
+  const { any } = store;
+  const rows = any.rows.value;
+  const shown = searched(rows, store.search.value);
+  const chosen = rows.filter((row) => store.checked.value.has(keyOf(row)));
+  const formats = [...new Set(rows.map((row) => row.format))];
+  const total = any.listing.value?.total ?? rows.length;
+  return (
+    <>
+      <div class="tb over">
+        <h3>{`${f.plural(total, "SAE")} found`}</h3>
+        {formats.length === 1 && <span class="bg">{`${formatWords(formats[0] as string)} format`}</span>}
+        <span class="sm t2 hw">
+          {rows.length < total
+            ? `${f.count(rows.length)} of them listed so far…`
+            : shown.length < rows.length
+              ? `${f.count(shown.length)} match`
+              : ""}
+        </span>
+        <div class="sp" />
+        <div class="srch">
+          <Icon name="search" />
+          <input
+            type="search"
+            aria-label="Search variants"
+            placeholder="Filter"
+            value={store.search.value}
+            onInput={(event) => {
+              store.search.value = event.currentTarget.value;
+            }}
+          />
+        </div>
+      </div>
+      {shown.length > 0 ? (
+        <Variants store={store} rows={shown} columns={columnsOf(rows)} />
+      ) : (
+        <div class="empty">
+          <h3>No SAE matches</h3>
+          <p>{`None of the ${f.plural(rows.length, "SAE")} matches “${store.search.value.trim()}”.`}</p>
+          <Button
+            onClick={() => {
+              store.search.value = "";
+            }}
+          >
+            Clear filters
+          </Button>
+        </div>
+      )}
+      <PreviewPane store={store} finding={any} rows={chosen} />
+      <DownloadBar
+        store={store}
+        finding={any}
+        rows={chosen}
+        words={chosen.length === 0 ? "Choose the SAEs to download" : `${f.plural(chosen.length, "SAE")} chosen`}
+        onStarted={() => store.check(chosen, false)}
+      />
+    </>
+  );
+}

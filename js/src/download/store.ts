@@ -1,0 +1,225 @@
+/** The download widget on the page: its state, what the user is looking at, and the commands it sends. */
+import { type Signal, signal } from "@preact/signals";
+import * as f from "../lib/format";
+import type { Answer, Model } from "../lib/rpc";
+import { BaseStore, withKey } from "../lib/store";
+import type { Choices } from "./facets";
+import { Finding } from "./listing";
+import {
+  type Chosen,
+  type DownloadAction,
+  type DownloadCard,
+  EMPTY_HUB,
+  type HubCommand,
+  type HubKnownData,
+  type HubState,
+  type KnownRow,
+  parseHub,
+} from "./protocol";
+import { anythingRuns, arrivals, statusChanges } from "./words";
+
+export type TabId = "repository" | "gemma" | "known";
+
+const SETTLE = 2000; // ms in which the state that follows from an answer has surely arrived
+
+export class Store extends BaseStore<HubState, HubCommand, never> {
+  readonly tab = signal<TabId>("repository");
+  readonly repository = signal("");
+  readonly any = new Finding(this);
+  readonly gemma = new Finding(this);
+  /** Rows of the table that are checked, by their keys. */
+  readonly checked: Signal<ReadonlySet<string>> = signal(new Set());
+  /** *Preview* was pressed without a name. */
+  readonly unnamed = signal(false);
+  readonly search = signal("");
+  readonly knownSearch = signal("");
+  readonly release = signal("");
+  readonly choices: Signal<Choices> = signal([]);
+  readonly known: Signal<HubKnownData | null> = signal(null);
+  readonly pending = signal<ReadonlyMap<string, DownloadAction>>(new Map());
+  private askingKnown = false;
+  /** What `preview` was last asked for. */
+  private looked = "";
+  /** Downloads are being started. */
+  readonly starting = signal(false);
+  /** Reads what stands in the masked field, and empties it. The text is nowhere else on the page. */
+  takeToken: () => string = () => "";
+
+  constructor(model: Model, host: Element, stop: AbortSignal) {
+    super(model, host, stop, parseHub, EMPTY_HUB);
+    this.repository.value = this.state.value.repository;
+    this.follow(
+      (before, after) => {
+        for (const line of statusChanges(before.downloads, after.downloads)) this.announce(line);
+        this.settle(before.downloads, after.downloads);
+        const ended = arrivals(before.downloads, after.downloads);
+        if (ended.length > 0) for (const finding of [this.any, this.gemma]) finding.arrived(ended);
+      },
+      (state) => anythingRuns(state.downloads),
+    );
+  }
+
+  /** Sends a command that may take long; `key` is where a busy kernel shows up. Throws what goes wrong. */
+  send(command: HubCommand, key: string, signal: AbortSignal): Promise<Answer> {
+    return this.rpc.send(command, {
+      signal,
+      onLate: (late) => {
+        this.late.value = withKey(this.late.value, key, late ? LATE[command.kind] : undefined);
+      },
+    });
+  }
+
+  async loadKnown(): Promise<void> {
+    if (this.known.value !== null || this.askingKnown) return;
+    this.askingKnown = true;
+    const answer = await this.command("known", "The list of repositories", { kind: "hub_known" });
+    this.askingKnown = false;
+    if (answer) this.known.value = answer.value as HubKnownData;
+  }
+
+  /** Sends the token that was typed, if any; false when that failed (its text is lost with the field then). */
+  async sendToken(): Promise<boolean> {
+    const token = this.takeToken();
+    if (token === "") return true;
+    return (await this.command("token", "The access token", { kind: "hub_token", token })) !== null;
+  }
+
+  async forgetToken(): Promise<void> {
+    await this.command("token", "Forgetting the token", { kind: "hub_token", token: null });
+  }
+
+  /** Looks into what stands in the box; a second time for the same asks the hub anew. */
+  async preview(): Promise<void> {
+    const text = this.repository.value.trim();
+    this.unnamed.value = text === "";
+    if (this.unnamed.value) {
+      if (this.any.rows.value.length === 0) this.any.clear(); // what was said of another name
+      await this.sendToken();
+      return;
+    }
+    const again = text === this.looked;
+    this.looked = text;
+    this.checked.value = new Set();
+    this.search.value = "";
+    if (!(await this.sendToken())) return;
+    if (!(await this.any.list(text, "", text, again))) return;
+    const { rows, listing } = this.any;
+    this.announce(`${f.plural(rows.value.length, "SAE")} found`);
+    const asked = listing.value?.path ?? "";
+    const named = rows.value.filter((row) => row.path === asked);
+    const only = rows.value.length === 1 ? rows.value[0] : named.length === 1 && asked ? named[0] : undefined;
+    if (only) this.check([only], true);
+  }
+
+  /** Something that a tab will show is being looked up. */
+  isLooking(tab: TabId): boolean {
+    if (tab === "known") return this.known.value === null && !this.problems.value.has("known");
+    return (tab === "gemma" ? this.gemma : this.any).looking.value !== null;
+  }
+
+  /** Looks into `text`, as if it had been typed. */
+  browse(text: string): void {
+    this.tab.value = "repository";
+    this.repository.value = text;
+    void this.preview();
+  }
+
+  /** Opens a known repository: one of Gemma Scope by its facets, any other as a table. */
+  async browseKnown(row: KnownRow): Promise<void> {
+    const release = this.known.value?.releases.find((one) => one.repo_ids.includes(row.repo_id));
+    if (!release) {
+      this.browse(row.repo_id);
+      return;
+    }
+    this.tab.value = "gemma";
+    await this.showRelease(release.id);
+    const { rows, listing } = this.gemma;
+    const place = listing.value?.repositories.findIndex((repo) => repo.repo_id === row.repo_id) ?? -1;
+    const sites = new Set(rows.value.filter((one) => one.repo === place).map((one) => one.site));
+    const [site] = sites;
+    if (sites.size === 1 && site) this.choices.value = [["site", site]];
+  }
+
+  async showRelease(id: string, again = false): Promise<void> {
+    this.release.value = id;
+    this.choices.value = [];
+    const label = this.known.value?.releases.find((release) => release.id === id)?.label ?? id;
+    if (await this.sendToken()) await this.gemma.list("", id, label, again);
+  }
+
+  /** Checks rows of the table; the last one checked is previewed. */
+  check(rows: readonly Parameters<Finding["chosen"]>[0][], on: boolean): void {
+    const next = new Set(this.checked.value);
+    for (const row of rows) {
+      if (on) next.add(this.keyOf(row));
+      else next.delete(this.keyOf(row));
+    }
+    this.checked.value = next;
+    const left = this.any.rows.value.filter((row) => next.has(this.keyOf(row)));
+    const last = on ? rows.at(-1) : undefined;
+    const current = this.any.current.value;
+    const stays = current && next.has(this.keyOf(current)) ? current : left.at(-1);
+    this.any.show(last ?? stays ?? null);
+  }
+
+  private keyOf(row: { repo: number; path: string }): string {
+    return `${row.repo}/${row.path}`;
+  }
+
+  async download(saes: Chosen[]): Promise<boolean> {
+    this.starting.value = true;
+    const answer = await this.command("download", "The download", { kind: "hub_download", saes });
+    this.starting.value = false;
+    if (answer === null) return false;
+    this.announce(saes.length === 1 ? "Download started" : `${saes.length} downloads started`);
+    return true;
+  }
+
+  /** Does something to downloads. It counts as under way until their state shows it, or nothing came of it. */
+  async act(action: DownloadAction, cards: readonly DownloadCard[]): Promise<void> {
+    const ids = cards.map((card) => card.id);
+    const key = ids.length === 1 ? (ids[0] as string) : "downloads";
+    this.mark(ids, action);
+    const answer = await this.command(key, ACTION_WORDS[action], { kind: "hub_action", action, job_ids: ids });
+    if (answer === null) this.mark(ids, undefined);
+    else setTimeout(() => this.mark(ids, undefined), SETTLE);
+  }
+
+  openSae(card: DownloadCard): void {
+    if (card.sae_id) void this.command(card.id, "Opening it", { kind: "hub_open", sae_id: card.sae_id });
+  }
+
+  /** Closes the innermost thing that is open; false when nothing is. */
+  closeInnermost(): boolean {
+    const shown = [this.keysShown, this.any.configShown, this.gemma.configShown].find((one) => one.value);
+    if (shown) shown.value = false;
+    return shown !== undefined;
+  }
+
+  private mark(ids: readonly string[], action: DownloadAction | undefined): void {
+    let next = this.pending.value;
+    for (const id of ids) next = withKey(next, id, action);
+    this.pending.value = next;
+  }
+
+  /** Ends what is under way for downloads whose state changed. */
+  private settle(before: readonly DownloadCard[], after: readonly DownloadCard[]): void {
+    if (this.pending.value.size === 0) return;
+    const now = new Map(after.map((card) => [card.id, card.status]));
+    this.mark(
+      before.filter((card) => now.get(card.id) !== card.status).map((card) => card.id),
+      undefined,
+    );
+  }
+}
+
+/** The word of the note "Kernel busy. WORD is queued …". */
+const ACTION_WORDS: Record<DownloadAction, string> = {
+  pause: "Pause",
+  resume: "Resume",
+  cancel: "Cancel",
+  retry: "Retry",
+  clear: "Clear",
+};
+
+const LATE: Partial<Record<HubCommand["kind"], string>> = { hub_list: "Preview", hub_preview: "Preview" };

@@ -1,0 +1,151 @@
+/** What to know before a download, each with the button for the next step. */
+import { Button, NoteBox } from "../lib/controls";
+import * as f from "../lib/format";
+import { type Finding, toFetch } from "./listing";
+import { LoadOn } from "./load-on";
+import { Linked } from "./problems";
+import type { HubPreviewData, VariantRow, WarningData } from "./protocol";
+import type { Store } from "./store";
+
+interface WarningsProps {
+  store: Store;
+  finding: Finding;
+  preview: HubPreviewData;
+  rows: readonly VariantRow[];
+}
+
+export function Warnings(props: WarningsProps) {
+  const warnings = warningsOf(props.preview, props.rows);
+  if (warnings.length === 0) return null;
+  return (
+    <div class="notes look-notes">
+      {warnings.map((warning) => (
+        <Warning key={`${warning.kind} ${warning.what}`} {...props} warning={warning} />
+      ))}
+    </div>
+  );
+}
+
+/** What Python said of the one that is shown; of several, whether the disk has room for all of them. */
+export function warningsOf(preview: HubPreviewData, rows: readonly VariantRow[]): WarningData[] {
+  const free = preview.disk_free_bytes;
+  const all = toFetch(rows);
+  if (rows.length < 2 || free === null || all <= free) return preview.warnings;
+  const hint = `The downloads need ${f.bytes(all)} and ${f.bytes(free)} is free. Free some space, or choose fewer.`;
+  return [
+    ...preview.warnings.filter((one) => one.kind !== "disk"),
+    { kind: "disk", what: "Not enough disk space.", hint },
+  ];
+}
+
+function Warning({ store, finding, preview, rows, warning }: WarningsProps & { warning: WarningData }) {
+  const again = (
+    <Button small icon="retry" disabled={finding.previewing.value} onClick={() => void finding.look(true)}>
+      {finding.previewing.value ? "Checking…" : "Check again"}
+    </Button>
+  );
+  const download = (label: string) => (
+    <Button
+      small
+      disabled={store.starting.value}
+      onClick={() => void store.download(rows.map((row) => finding.chosen(row)))}
+    >
+      {label}
+    </Button>
+  );
+  switch (warning.kind) {
+    case "gated_model":
+      return (
+        <NoteBox
+          tone="err"
+          title={warning.what}
+          actions={
+            <>
+              {again}
+              {download("Download SAE only")}
+            </>
+          }
+        >
+          {/* the rest of the sentence is said by the steps */}
+          <Linked text={(warning.hint ?? "").split(/ Sign in,/)[0] ?? ""} />
+          <Steps store={store} finding={finding} preview={preview} hint={warning.hint ?? ""} />
+        </NoteBox>
+      );
+    case "memory":
+      return (
+        <NoteBox
+          tone="warn"
+          title={warning.what}
+          actions={
+            <>
+              <LoadOn store={store} finding={finding} preview={preview} />
+              {download("Download anyway")}
+            </>
+          }
+        >
+          <Linked text={warning.hint ?? ""} />
+        </NoteBox>
+      );
+    case "disk":
+      return (
+        <NoteBox tone="err" title={warning.what} actions={again}>
+          <Linked text={warning.hint ?? ""} />
+        </NoteBox>
+      );
+    default:
+      return (
+        <NoteBox tone={warning.kind === "pickle" ? "info" : "plain"} title={warning.what}>
+          <Linked text={warning.hint ?? ""} />
+        </NoteBox>
+      );
+  }
+}
+
+/** How to get at a model that asks for a licence. */
+function Steps({ store, finding, preview, hint }: Omit<WarningsProps, "rows"> & { hint: string }) {
+  const page = modelPage(finding, preview, hint);
+  const { account, has_token } = store.state.value;
+  return (
+    <ol>
+      <li>
+        <span>
+          {account
+            ? `Sign in: done, as ${account}.`
+            : has_token
+              ? "Sign in: done, with the access token you typed."
+              : "Sign in: type an access token (tab Any repository), or run hf auth login in a terminal."}
+        </span>
+      </li>
+      <li>
+        <span>
+          <b>Accept the licence</b> on{" "}
+          {page ? (
+            <a href={page} target="_blank" rel="noopener noreferrer">
+              the model page
+            </a>
+          ) : (
+            "the model page"
+          )}{" "}
+          with that account.
+        </span>
+      </li>
+      <li>
+        <span>Press Check again. Approval is usually immediate.</span>
+      </li>
+    </ol>
+  );
+}
+
+/** The page of the base model: as the warning names it, else on the hub that the repository came from. */
+export function modelPage(finding: Finding, preview: HubPreviewData, hint: string): string | null {
+  const named = /https?:\/\/[^\s<>"')]*[^\s<>"').,;:]/.exec(hint)?.[0];
+  if (named) return named;
+  const row = finding.current.value;
+  const repo = row ? finding.repository(row) : undefined;
+  const { model } = preview;
+  if (!model || !/^[\w.-]+\/[\w.-]+$/.test(model)) return null;
+  const url = repo?.url ?? "";
+  const hub =
+    repo && /^https?:\/\//.test(url) && url.endsWith(`/${repo.repo_id}`) ? url.slice(0, -repo.repo_id.length) : "";
+  return `${hub || "https://huggingface.co/"}${model}`;
+}

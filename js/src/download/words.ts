@@ -1,0 +1,251 @@
+/** What the download widget says: words and buttons derived from the data. Pure functions. */
+import * as f from "../lib/format";
+import type { IconName } from "../lib/icons";
+import type { DeviceInfo } from "../lib/protocol";
+import { type Status, statusOf, STATUS_WORDS as WORDS } from "../lib/statuses";
+import type { Chosen, DownloadAction, DownloadCard, HubPreviewData, VariantRow } from "./protocol";
+
+export { STATUS_ICONS, statusOf } from "../lib/statuses";
+
+export const ROOT = "(root)"; // the folder of an SAE that lies at the top of its repository
+
+export const folderOf = (path: string): string => path || ROOT;
+
+const SITES: Record<string, string> = {
+  resid_pre: "Residual, before",
+  resid_mid: "Residual, middle",
+  resid_post: "Residual",
+  mlp_in: "MLP input",
+  mlp_out: "MLP output",
+  attn_out: "Attention",
+  attn_z: "Attention heads",
+  hook_z: "Attention heads",
+  transcoder: "Transcoder",
+  embed: "Embedding",
+  embedding: "Embedding",
+};
+
+/** A site as people call it; one that is not known here stays as it is. */
+export const siteWords = (site: string): string => SITES[site] ?? site;
+
+const FORMATS: Record<string, string> = {
+  saelens: "SAELens",
+  saelens_legacy: "SAELens, older",
+  mistudio: "miStudio",
+  mistudio_community: "miStudio community",
+  gemma_scope: "Gemma Scope",
+  gemma_scope_2: "Gemma Scope 2",
+  sparsify: "sparsify",
+  dictionary_learning: "dictionary_learning",
+  llama_scope: "Llama Scope",
+  llama_scope_r1: "Llama Scope R1",
+  llamascopium: "llamascopium",
+  qwen_scope: "Qwen Scope",
+  openai: "OpenAI",
+  ghosttrack: "GhostTrack",
+  goodfire: "Goodfire",
+  deepseek_r1: "DeepSeek R1 (qresearch)",
+  connor_rob: "Attention SAEs (connor_rob)",
+  circuit_tracer: "circuit-tracer transcoders",
+  temporal: "Temporal SAEs",
+};
+
+export const formatWords = (format: string): string => FORMATS[format] ?? format;
+
+/** "365 of 537 MB", "278 MB of 1.2 GB": the unit once where both have it. */
+export function bytesOf(done: number, total: number): string {
+  const [left, right] = [f.bytes(done), f.bytes(total)];
+  const unit = right.split(" ")[1] ?? "";
+  return `${left.endsWith(` ${unit}`) ? left.slice(0, -unit.length - 1) : left} of ${right}`;
+}
+
+/** "41 GB": without the decimal that says nothing. */
+export const whole = (n: number): string => f.bytes(n).replace(/\.0 /, " ");
+
+/** Bytes per second with three digits: "41.2 MB/s". */
+export function rateWords(rate: number): string {
+  const [size, unit] = rate >= 1e9 ? [1e9, "GB"] : rate >= 1e6 ? [1e6, "MB"] : [1e3, "kB"];
+  const n = rate / (size as number);
+  return `${n.toFixed(n >= 99.95 ? 0 : n >= 9.995 ? 1 : 2)} ${unit}/s`;
+}
+
+/** Mean active latents: 82, 8.5. */
+export const l0Words = (l0: number): string => (Number.isInteger(l0) ? f.count(l0) : String(Number(l0.toPrecision(3))));
+
+type Named = Pick<VariantRow, "d_sae" | "width" | "path">;
+
+/** The width of a listed SAE, of which only names are known: "about 16k", "about 24,576". */
+export function widthWords(row: Named): string {
+  const named = row.width?.replace(/m$/, "M") ?? (row.d_sae === null ? null : f.count(row.d_sae));
+  return named === null ? f.DASH : `about ${named}`;
+}
+
+/** Which name says so: "from the folder's name"; undefined where none does. */
+export function guessSource(row: Named): string | undefined {
+  const said = row.width ?? (row.d_sae === null ? null : String(row.d_sae));
+  if (said === null) return undefined;
+  return `from the ${row.path.toLowerCase().includes(said) ? "folder" : "repository"}'s name`;
+}
+
+// ------------------------------------------------------------------------------------------------ memory and disk
+
+/** The device an SAE would go to when nobody says otherwise: the first accelerator, else the CPU. */
+export const defaultDevice = (devices: readonly DeviceInfo[]): string =>
+  (devices.find((device) => device.id !== "cpu") ?? devices[0])?.id ?? "";
+
+/** Bytes and number format of the weights on a device. */
+export function memoryOn(preview: HubPreviewData, device: string): { bytes: number | null; dtype: string } {
+  if (device === "cpu" || device === "" || preview.gpu_bytes === null) {
+    return { bytes: preview.memory_bytes, dtype: "float32" };
+  }
+  return { bytes: preview.gpu_bytes, dtype: preview.dtype ?? "float32" };
+}
+
+export const deviceLabel = (preview: HubPreviewData, id: string): string => {
+  const name = id === "cpu" ? "CPU" : id;
+  return `${name}, ${memoryOn(preview, id).dtype}`;
+};
+
+/** "fits cuda:0 (6.1 GB free)". */
+export function fitWords(preview: HubPreviewData, device: DeviceInfo | undefined): string {
+  if (!device) return "";
+  const name = device.id === "cpu" ? "the CPU" : device.id;
+  const { bytes } = memoryOn(preview, device.id);
+  if (device.free_bytes === null) return `on ${name}`;
+  const free = `${f.bytes(device.free_bytes)} free`;
+  if (bytes === null) return `${name} has ${free}`;
+  return bytes <= device.free_bytes ? `fits ${name} (${free})` : `does not fit ${name} (${free})`;
+}
+
+/** "not cached; 41 GB of disk free". */
+export function cacheWords(preview: HubPreviewData): string {
+  const held = preview.total_bytes - preview.download_bytes;
+  const disk = preview.disk_free_bytes === null ? "" : `; ${whole(preview.disk_free_bytes)} of disk free`;
+  if (preview.cached) return `all of it is already cached${disk}`;
+  return `${held > 0 ? `${f.bytes(held)} already cached` : "not cached"}${disk}`;
+}
+
+// ------------------------------------------------------------------------------------------------ downloads
+
+/** A download that was ended is *Cancelled*. */
+export const STATUS_WORDS: Record<Status, string> = { ...WORDS, stopped: "Cancelled" };
+
+export interface CardButton {
+  action: DownloadAction | "open";
+  label: string;
+  icon?: IconName;
+  disabled?: boolean;
+}
+
+const button = (action: CardButton["action"], label: string, icon?: IconName): CardButton => ({ action, label, icon });
+const PAUSE = button("pause", "Pause", "pause");
+const RESUME = button("resume", "Resume", "play");
+const CANCEL = button("cancel", "Cancel", "close");
+const RETRY = button("retry", "Retry", "retry");
+const CLEAR = button("clear", "Clear");
+const OPEN = button("open", "Open in SAE browser");
+
+const BUTTONS: Record<Status, CardButton[]> = {
+  queued: [PAUSE, CANCEL],
+  running: [PAUSE, CANCEL],
+  paused: [RESUME, CANCEL],
+  interrupted: [RESUME, CANCEL],
+  failed: [RETRY, CANCEL],
+  stopped: [RETRY, CLEAR],
+  completed: [CLEAR],
+};
+
+const BUSY: Record<string, string> = {
+  pause: "Pausing…",
+  cancel: "Cancelling…",
+  resume: "Resuming…",
+  retry: "Retrying…",
+  clear: "Clearing…",
+};
+
+/** The buttons of a card; one that is under way, asked for here or by anybody, is disabled and says so. */
+export function buttonsFor(card: DownloadCard, canOpen: boolean, pending?: DownloadAction): CardButton[] {
+  const under = card.status === "pausing" ? "pause" : card.status === "stopping" ? "cancel" : pending;
+  const list = canOpen && card.sae_id !== null ? [OPEN, ...BUTTONS[statusOf(card)]] : BUTTONS[statusOf(card)];
+  if (under === "cancel") return [{ ...CANCEL, label: "Cancelling…", disabled: true }];
+  return list.map((item) => (item.action === under ? { ...item, label: BUSY[under] ?? "", disabled: true } : item));
+}
+
+/** Is it being paused, resumed, cancelled, … right now? */
+export const isUnderWay = (card: DownloadCard, pending?: DownloadAction): boolean =>
+  pending !== undefined || ["starting", "pausing", "stopping"].includes(card.status);
+
+/** Does it have something left to do? */
+export const hasProgressBar = (card: DownloadCard): boolean => !["completed", "stopped"].includes(statusOf(card));
+
+const PHASES: Record<string, string> = {
+  looking: "looking at the repository",
+  checking: "checking the hash",
+  converting: "converting to the SAELens format",
+};
+
+/** "trying again in 8 s (retry 2)"; without a wait it is under way. */
+export function retryWords(attempt: number | null, wait: number | null): string {
+  const when = wait === null || wait < 0.5 ? "trying again now" : `trying again in ${f.duration(Math.max(1, wait))}`;
+  return attempt === null ? when : `${when} (retry ${f.count(attempt)})`;
+}
+
+/** The line under the progress bar. */
+export function progressLine(card: DownloadCard, live: boolean): string[] {
+  const amount = card.bytes_total > 0 ? [bytesOf(card.bytes_done, card.bytes_total)] : [];
+  switch (statusOf(card)) {
+    case "queued":
+      return [card.queue_position === null ? "waits for its turn" : `number ${card.queue_position} in the queue`];
+    case "running": {
+      if (card.phase === "retrying" && live) return [...amount, retryWords(card.attempt, card.wait_seconds)];
+      const phase = card.phase === null ? undefined : PHASES[card.phase];
+      if (phase || !live) return phase ? [...amount, phase] : amount;
+      if (card.rate === null || card.rate <= 0) return amount;
+      const eta = card.eta_seconds === null ? [] : [`ETA ${f.duration(card.eta_seconds)}`];
+      return [...amount, rateWords(card.rate), ...eta, "hash checked at the end"];
+    }
+    case "paused":
+    case "interrupted":
+      return [...amount, "Resume continues where it stopped"];
+    case "failed":
+      return card.bytes_done > 0 ? amount : [];
+    case "completed":
+      return [...(card.bytes_total > 0 ? [f.bytes(card.bytes_total)] : []), "hash matches", "in your library"];
+    case "stopped":
+      return ["nothing was added to your library"];
+  }
+}
+
+export const anythingRuns = (cards: readonly DownloadCard[]): boolean =>
+  cards.some((card) => ["running", "queued"].includes(statusOf(card)));
+
+/** What `Clear finished` takes off the list. */
+export const ended = (cards: readonly DownloadCard[]): DownloadCard[] =>
+  cards.filter((card) => ["completed", "stopped"].includes(statusOf(card)));
+
+/** Sentences for a screen reader: which downloads changed their status between two states. */
+export function statusChanges(before: readonly DownloadCard[], after: readonly DownloadCard[]): string[] {
+  const said = (card: DownloadCard) =>
+    statusOf(card) === "running" && card.phase === "retrying" ? "trying again" : STATUS_WORDS[statusOf(card)];
+  const old = new Map(before.map((card) => [card.id, said(card)]));
+  return after
+    .filter((card) => old.has(card.id) && old.get(card.id) !== said(card))
+    .map((card) => `${card.name}: ${said(card)}`);
+}
+
+/**
+ * What of the cache may have changed between two states: the SAEs whose downloads stopped moving. `cached`: all of it is
+ * there now.
+ */
+export function arrivals(
+  before: readonly DownloadCard[],
+  after: readonly DownloadCard[],
+): { sae: Chosen; cached: boolean }[] {
+  const old = new Map(before.map((card) => [card.id, statusOf(card)]));
+  return after
+    .filter((card) => old.get(card.id) !== statusOf(card) && !["queued", "running"].includes(statusOf(card)))
+    .map((card) => ({
+      sae: { repo_id: card.repo_id, revision: card.revision ?? "", path: card.path },
+      cached: statusOf(card) === "completed",
+    }));
+}

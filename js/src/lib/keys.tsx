@@ -1,0 +1,65 @@
+/** The keys of a widget, shown by "?", and the handler behind them. */
+import { isTyping } from "./a11y";
+import { Button } from "./controls";
+
+/** Keys and what they do. */
+export type KeyRow = readonly [readonly string[], string];
+
+interface KeysProps {
+  rows: readonly KeyRow[];
+  /** What has to have the focus: "the panel". */
+  where: string;
+  onClose: () => void;
+}
+
+export function Keys({ rows, where, onClose }: KeysProps) {
+  return (
+    // biome-ignore lint/a11y/useSemanticElements: a group of help lines, not of form fields
+    <div class="bd panel-note" role="group" aria-label="Keys">
+      <div class="row">
+        <h3>Keys</h3>
+        <span class="sm t2">{`while the focus is in ${where}`}</span>
+        <div class="sp" />
+        <Button small kind="quiet" icon="close" label="Close keys" onClick={onClose} />
+      </div>
+      <dl class="keys">
+        {rows.map(([keys, what]) => (
+          <>
+            <dt key={`${what}-keys`}>
+              {keys.map((key) => (
+                <kbd key={key}>{key}</kbd>
+              ))}
+            </dt>
+            <dd key={what}>{what}</dd>
+          </>
+        ))}
+      </dl>
+    </div>
+  );
+}
+
+interface KeyActions {
+  /** Closes the innermost thing that is open; false when nothing is. */
+  close: () => boolean;
+  /** Single letters (lower case), used only while nothing is typed. */
+  letters: Record<string, () => void>;
+}
+
+/** Keys of a whole widget; true when one was used. `/` goes to its search box, Esc closes, then leaves. */
+export function widgetKey(root: HTMLElement, event: KeyboardEvent, { close, letters }: KeyActions): boolean {
+  if (event.ctrlKey || event.metaKey || event.altKey) return false;
+  if (event.key === "Escape") {
+    if (close()) return true;
+    if (!root.contains(document.activeElement)) return false;
+    (document.activeElement as HTMLElement).blur();
+    return true;
+  }
+  if (isTyping(event.target)) return false;
+  if (event.key === "/") {
+    root.querySelector<HTMLElement>("input[type=search]")?.focus();
+    return true;
+  }
+  const action = letters[event.key.toLowerCase()];
+  action?.();
+  return action !== undefined;
+}

@@ -1,0 +1,102 @@
+/** Notes below a card or on top of a widget: a failed command, a busy kernel, no kernel. */
+import { Button, NoteBox } from "./controls";
+import * as f from "./format";
+import type { Link } from "./link";
+import type { Problem } from "./store";
+
+interface Noted {
+  readonly problems: { readonly value: ReadonlyMap<string, Problem> };
+  readonly late: { readonly value: ReadonlyMap<string, string> };
+  dismiss(key: string): void;
+}
+
+/** What happened, and after it where, unless it says so itself. */
+export const placed = ({ what, where }: { what: string; where: string | null }): string =>
+  where && !what.includes(where) ? `${what} (${where})` : what;
+
+export function ProblemNote({ store, id }: { store: Noted; id: string }) {
+  const problem = store.problems.value.get(id);
+  if (!problem) return null;
+  return (
+    <NoteBox
+      tone="err"
+      title={placed(problem)}
+      actions={
+        <Button small onClick={() => store.dismiss(id)}>
+          Dismiss
+        </Button>
+      }
+    >
+      {problem.hint}
+    </NoteBox>
+  );
+}
+
+/** For a page that may not copy: the ID to select by hand. */
+export function NoClipboardNote({ id, onDismiss }: { id: string; onDismiss: () => void }) {
+  return (
+    <NoteBox
+      title="This page may not use the clipboard."
+      actions={
+        <Button small onClick={onDismiss}>
+          Dismiss
+        </Button>
+      }
+    >
+      The ID is <code>{id}</code>.
+    </NoteBox>
+  );
+}
+
+export function BusyNote({ store, id }: { store: Noted; id: string }) {
+  const word = store.late.value.get(id);
+  if (!word) return null;
+  return <NoteBox title="Kernel busy.">{`${word} is queued and takes effect when the running cell ends.`}</NoteBox>;
+}
+
+interface LinkState {
+  link: Link;
+  /** When the kernel was last heard, by `performance.now()`; null if never. */
+  heardAt: number | null;
+  /** Of when the state on the screen is, in Unix seconds; 0 if unknown. */
+  updatedAt: number;
+  /** What this is: "panel". */
+  noun: string;
+  /** Nothing shown can be wrong by being old: silence is not worth a word then. */
+  quiet: boolean;
+}
+
+/** What to know while nothing is heard from the kernel: title and sentences. */
+export function linkWords({ link, heardAt, updatedAt, noun, quiet }: LinkState): [string, string] | null {
+  const last = `This is the last known state${updatedAt > 0 ? `, of ${f.clock(updatedAt)}` : ""}`;
+  const gone = `Run the cell again for a live ${noun}.`;
+  switch (link) {
+    case "gone":
+      return ["Not connected.", `The kernel behind this ${noun} was restarted or has ended. ${last}. ${gone}`];
+    case "silent":
+      if (heardAt === null) {
+        return ["No answer from the kernel yet.", `It is busy with a cell, or it has ended. ${last}.`];
+      }
+      // Where nothing runs, the footer says how old it is.
+      if (quiet) return null;
+      return [
+        "No answer from the kernel.",
+        `It is busy with a cell, or it has ended. ${last}. It goes on by itself when the cell ends; otherwise, run the cell again.`,
+      ];
+    default:
+      return null;
+  }
+}
+
+/** How fresh a state is, for the footer. */
+export function ageWords(state: Pick<LinkState, "link" | "heardAt" | "updatedAt">, now: number): string {
+  const { link, heardAt, updatedAt } = state;
+  const of = updatedAt > 0 ? `State of ${f.clock(updatedAt)}, ` : "";
+  const words =
+    link === "gone"
+      ? `${of}not connected`
+      : heardAt === null
+        ? `${of}${link === "silent" ? "no answer from the kernel yet" : "asking the kernel…"}`
+        : `Updated ${f.ago(Math.max(0, now - heardAt) / 1000)}${link === "silent" ? ", no answer since" : ""}`;
+  return words.replace(/^./, (letter) => letter.toUpperCase());
+}

@@ -1,0 +1,28 @@
+/** A progress bar with its percentage. */
+
+interface Props {
+  label: string;
+  /** 0 to 1. */
+  fraction: number;
+  /** Its colour. */
+  status: string;
+}
+
+export function Progress({ label, fraction, status }: Props) {
+  const percent = Math.floor(fraction * 100);
+  return (
+    <div class="prog">
+      <div
+        class={`bar ${status}`}
+        role="progressbar"
+        aria-label={label}
+        aria-valuenow={percent}
+        aria-valuemin={0}
+        aria-valuemax={100}
+      >
+        <i style={{ width: `${fraction * 100}%` }} />
+      </div>
+      <span class="pc">{`${percent} %`}</span>
+    </div>
+  );
+}

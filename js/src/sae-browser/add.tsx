@@ -1,0 +1,232 @@
+/** "Add local files", opened in place: a path on the kernel's machine, or files from this one. */
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useUid } from "../lib/a11y";
+import { Button, Segments } from "../lib/controls";
+import * as f from "../lib/format";
+import { BusyNote, ProblemNote } from "../lib/notes";
+import type { About } from "../lib/protocol-saes";
+import { type FileToSend, filesOf } from "../lib/upload";
+import { ADDING, type Upload } from "./adding";
+import type { Store } from "./store";
+
+type Way = "path" | "upload";
+
+const WAYS: { value: Way; label: string }[] = [
+  { value: "path", label: "On the kernel's machine" },
+  { value: "upload", label: "From this computer" },
+];
+
+export function AddForm({ store }: { store: Store }) {
+  const { adding } = store;
+  const uid = useUid("sw-add");
+  const box = useRef<HTMLFormElement>(null);
+  const [way, setWay] = useState<Way>("path");
+  const [path, setPath] = useState("");
+  const [files, setFiles] = useState<FileToSend[]>([]);
+  const [about, setAbout] = useState<About>({});
+  const upload = adding.upload.value;
+  useLayoutEffect(() => {
+    box.current?.querySelector<HTMLElement>("input[type=text]")?.focus();
+    box.current?.scrollIntoView?.({ block: "nearest" });
+  }, []);
+  const choose = (next: Way) => {
+    if (next !== way) store.dismiss(ADDING); // what failed was about the other way
+    setWay(next);
+  };
+  const ready = way === "path" ? path.trim() !== "" : files.length > 0;
+  const submit = (event: Event) => {
+    event.preventDefault();
+    if (!ready || adding.busy) return;
+    void (way === "path" ? adding.addPath(path, about) : adding.send(files, about));
+  };
+  const close = () => {
+    adding.cancel();
+    adding.shown.value = false;
+  };
+  return (
+    <form ref={box} class="add" aria-label="Add local files" onSubmit={submit}>
+      <div class="row">
+        <h3>Add local files</h3>
+        <div class="sp" />
+        <Button small kind="quiet" icon="close" label="Close Add local files" onClick={close} />
+      </div>
+      <Segments label="Where the files are" options={WAYS} selected={way} onSelect={choose} />
+      {way === "path" ? (
+        <div class="f">
+          <label for={`${uid}-path`}>Folder, file or zip</label>
+          <input
+            id={`${uid}-path`}
+            type="text"
+            class="mono"
+            aria-describedby={`${uid}-hint`}
+            spellcheck={false}
+            autocomplete="off"
+            value={path}
+            onInput={(event) => setPath(event.currentTarget.value)}
+          />
+          <p class="hint" id={`${uid}-hint`}>
+            A path on the kernel's machine. Its files are checked and copied; the originals stay as they are.
+          </p>
+        </div>
+      ) : (
+        <ChooseFiles uid={uid} files={files} disabled={adding.busy} onChoose={setFiles} />
+      )}
+      <AboutFields uid={uid} about={about} onChange={setAbout} />
+      {upload && <Progress upload={upload} />}
+      <BusyNote store={store} id={ADDING} />
+      <ProblemNote store={store} id={ADDING} />
+      <div class="row end">
+        <span class="sm t2" role="status">
+          {adding.copying.value ? "Checking and copying…" : ""}
+        </span>
+        {upload?.phase === "sending" ? (
+          <Button onClick={() => adding.cancel()}>Cancel upload</Button>
+        ) : (
+          <Button disabled={adding.busy} onClick={close}>
+            Cancel
+          </Button>
+        )}
+        <Button kind="primary" submit disabled={!ready || adding.busy}>
+          {adding.busy ? "Adding…" : "Add to library"}
+        </Button>
+      </div>
+    </form>
+  );
+}
+
+interface ChooseProps {
+  uid: string;
+  files: readonly FileToSend[];
+  disabled: boolean;
+  onChoose: (files: FileToSend[]) => void;
+}
+
+function ChooseFiles({ uid, files, disabled, onChoose }: ChooseProps) {
+  const picker = useRef<HTMLInputElement>(null);
+  const folder = useRef<HTMLInputElement>(null);
+  const [over, setOver] = useState(false);
+  const size = files.reduce((sum, file) => sum + file.data.size, 0);
+  const names = files
+    .slice(0, 4)
+    .map((file) => file.name)
+    .join(", ");
+  const input = (folderOnly: boolean) => (
+    <input
+      ref={folderOnly ? folder : picker}
+      class="vh"
+      type="file"
+      tabIndex={-1}
+      aria-label={folderOnly ? "Folder of an SAE" : "Files of an SAE"}
+      multiple
+      {...(folderOnly && { webkitdirectory: true })}
+      onChange={(event) => onChoose(filesOf(event.currentTarget.files ?? []))}
+    />
+  );
+  return (
+    // biome-ignore lint/a11y/noStaticElementInteractions: dropping is a second way; the buttons inside are the first
+    <div
+      class={`drop${over ? " over" : ""}`}
+      onDragOver={(event) => {
+        event.preventDefault();
+        setOver(true);
+      }}
+      onDragLeave={() => setOver(false)}
+      onDrop={(event) => {
+        event.preventDefault();
+        setOver(false);
+        if (!disabled) onChoose(filesOf(event.dataTransfer?.files ?? []));
+      }}
+    >
+      {input(false)}
+      {input(true)}
+      <div class="row w">
+        <Button small disabled={disabled} onClick={() => picker.current?.click()}>
+          Choose files or a zip
+        </Button>
+        <Button small icon="folder" disabled={disabled} onClick={() => folder.current?.click()}>
+          Choose a folder
+        </Button>
+        <span class="sm t2">or drop files here</span>
+      </div>
+      <p class="sm" id={`${uid}-files`} role="status">
+        {files.length === 0
+          ? ""
+          : `${f.plural(files.length, "file")}, ${f.bytes(size)}: ${names}${files.length > 4 ? ", …" : ""}`}
+      </p>
+    </div>
+  );
+}
+
+const FIELDS: { field: keyof About; label: string; hint: string; code?: boolean }[] = [
+  { field: "name", label: "Name", hint: "Empty: from the files" },
+  { field: "model", label: "Model", hint: "If the files do not say: gpt2" },
+  { field: "hook_name", label: "Hook name", hint: "Like blocks.6.hook_resid_post", code: true },
+];
+
+interface AboutProps {
+  uid: string;
+  about: About;
+  onChange: (about: About) => void;
+}
+
+function AboutFields({ uid, about, onChange }: AboutProps) {
+  return (
+    <div class="about">
+      {FIELDS.map(({ field, label, hint, code }) => (
+        <div class="f" key={field}>
+          <label for={`${uid}-${field}`}>{label}</label>
+          <input
+            id={`${uid}-${field}`}
+            type="text"
+            class={code ? "mono" : undefined}
+            aria-describedby={`${uid}-${field}-hint`}
+            spellcheck={false}
+            autocomplete="off"
+            value={about[field] ?? ""}
+            onInput={(event) => onChange({ ...about, [field]: event.currentTarget.value || null })}
+          />
+          <p class="hint" id={`${uid}-${field}-hint`}>
+            {hint}
+          </p>
+        </div>
+      ))}
+    </div>
+  );
+}
+
+function Progress({ upload }: { upload: Upload }) {
+  const share = upload.total > 0 ? upload.received / upload.total : 1;
+  const seconds = (performance.now() - upload.since) / 1000;
+  const rate = seconds > 0.5 && upload.received > 0 ? upload.received / seconds : null;
+  const words =
+    upload.phase === "checking"
+      ? ["Checking and converting…"]
+      : [
+          `${f.bytes(upload.received)} of ${f.bytes(upload.total)}`,
+          ...(rate === null
+            ? []
+            : [`${f.bytes(rate)}/s`, `ETA ${f.duration((upload.total - upload.received) / rate)}`]),
+        ];
+  return (
+    <div class="notes">
+      <div class="prog">
+        <div
+          class="bar"
+          role="progressbar"
+          aria-label={`Upload of ${upload.name}`}
+          aria-valuenow={Math.floor(share * 100)}
+          aria-valuemin={0}
+          aria-valuemax={100}
+        >
+          <i style={{ width: `${share * 100}%` }} />
+        </div>
+        <span class="pc">{`${Math.floor(share * 100)} %`}</span>
+      </div>
+      <div class="meta">
+        {words.map((part) => (
+          <span key={part}>{part}</span>
+        ))}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,93 @@
+/** Adding local files: by a path on the kernel's machine, or sent from the browser's. */
+import { signal } from "@preact/signals";
+import * as f from "../lib/format";
+import type { About } from "../lib/protocol-saes";
+import { isAbort } from "../lib/rpc";
+import type { Problem } from "../lib/store";
+import { type FileToSend, sendFiles } from "../lib/upload";
+import type { Store } from "./store";
+
+/** Where failures of adding show up. */
+export const ADDING = "adding";
+
+export interface Upload {
+  /** What is sent: "sae.zip", "3 files". */
+  name: string;
+  received: number;
+  total: number;
+  /** By `performance.now()`. */
+  since: number;
+  /** "sending", then "checking": Python looks at what arrived and converts it. */
+  phase: "sending" | "checking";
+}
+
+export class Adding {
+  readonly shown = signal(false);
+  /** A path is being copied into the library. */
+  readonly copying = signal(false);
+  readonly upload = signal<Upload | null>(null);
+  private stop: AbortController | null = null;
+
+  constructor(private readonly store: Store) {}
+
+  get busy(): boolean {
+    return this.copying.value || this.upload.value !== null;
+  }
+
+  async addPath(path: string, about: About): Promise<boolean> {
+    this.copying.value = true;
+    const answer = await this.store.command(ADDING, "Add", { kind: "add_local", path, ...about });
+    this.copying.value = false;
+    if (answer) this.added(answer.value);
+    return answer !== null;
+  }
+
+  async send(files: FileToSend[], about: About): Promise<boolean> {
+    this.store.dismiss(ADDING);
+    const stop = new AbortController();
+    this.stop = stop;
+    const total = files.reduce((sum, file) => sum + file.data.size, 0);
+    const name = files.length === 1 ? (files[0]?.name ?? "") : `${f.count(files.length)} files`;
+    const show = (received: number, phase: Upload["phase"]) => {
+      if (!stop.signal.aborted) this.upload.value = { name, received, total, since, phase };
+    };
+    const since = performance.now();
+    show(0, "sending");
+    try {
+      const upload_id = await sendFiles(this.store.rpc, files, {
+        signal: stop.signal,
+        onProgress: (received) => show(received, "sending"),
+      });
+      show(total, "checking");
+      const answer = await this.store.rpc.send({ kind: "finish_upload", upload_id, ...about });
+      this.added(answer.value);
+      return true;
+    } catch (error) {
+      if (!isAbort(error)) this.store.fail(ADDING, error);
+      return false;
+    } finally {
+      if (this.stop === stop) {
+        this.stop = null;
+        this.upload.value = null;
+      }
+    }
+  }
+
+  /** Gives up an upload while it is sent; what is being taken in already cannot be stopped. */
+  cancel(): void {
+    if (this.upload.value?.phase !== "sending") return;
+    this.stop?.abort();
+    this.upload.value = null;
+  }
+
+  private added(value: unknown): void {
+    const { sae_id } = value as { sae_id: string };
+    this.shown.value = false;
+    this.store.focusCard.value = sae_id;
+    this.store.announce("Added to the library.");
+  }
+
+  problem(): Problem | undefined {
+    return this.store.problems.value.get(ADDING);
+  }
+}

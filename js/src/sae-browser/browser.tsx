@@ -1,0 +1,251 @@
+/** Header, filters, list and footer; or what is opened in the place of the list. */
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { focusButton } from "../lib/a11y";
+import { Button, NoteBox } from "../lib/controls";
+import * as f from "../lib/format";
+import { type KeyRow, Keys } from "../lib/keys";
+import { ageWords, BusyNote, linkWords, ProblemNote } from "../lib/notes";
+import type { SaeBrowserState } from "../lib/protocol-saes";
+import { AddForm } from "./add";
+import { Card } from "./card";
+import { Compare } from "./compare";
+import { filterWords, pageWords } from "./state";
+import { type Store, WIDGET } from "./store";
+import { Toolbar } from "./toolbar";
+
+const KEYS: readonly KeyRow[] = [
+  [["/"], "search"],
+  [["?"], "show or hide the keys"],
+  [["Esc"], "close the form, the question or the details; then leave"],
+  [["Space", "Enter"], "press, check, expand"],
+  [["←", "→"], "previous, next tab or choice"],
+  [["N", "P"], "next, previous page of a long list"],
+];
+
+export function Browser({ store }: { store: Store }) {
+  const state = store.state.value;
+  const pair = store.compared.value;
+  const empty = state.total === 0;
+  if (somethingBelow(state)) {
+    return (
+      <>
+        <Header store={store} />
+        <Notes store={store} />
+      </>
+    );
+  }
+  return (
+    <>
+      <Header store={store} />
+      <Notes store={store} />
+      {store.keysShown.value && (
+        <Keys
+          rows={KEYS}
+          where="the browser"
+          onClose={() => {
+            store.keysShown.value = false;
+          }}
+        />
+      )}
+      {store.adding.shown.value && <AddForm store={store} />}
+      {pair && <Compare key={`${pair[0].id} ${pair[1].id}`} store={store} pair={pair} />}
+      {!pair && empty && <Empty store={store} />}
+      {!pair && !empty && (
+        <>
+          <Toolbar store={store} />
+          {state.cards.length > 0 ? <List store={store} /> : <NothingMatches store={store} />}
+        </>
+      )}
+      {!empty && <Footer store={store} />}
+    </>
+  );
+}
+
+const somethingBelow = (state: SaeBrowserState) =>
+  state.download_shown || state.extractions_shown || state.steering_shown;
+
+function Header({ store }: { store: Store }) {
+  const { total, workspace } = store.state.value;
+  const away = somethingBelow(store.state.value);
+  const root = useRef<HTMLDivElement>(null);
+  const called = store.focusHeader.value;
+  useLayoutEffect(() => {
+    if (called !== null && focusButton(root.current, called)) store.focusHeader.value = null;
+  }, [called, away, store]);
+  const where = `in this workspace${workspace === "default workspace" ? "" : ` (${workspace})`}`;
+  return (
+    <div ref={root} class="hd saes">
+      <h2>SAEs</h2>
+      <span class="sm t2 sub">{`${f.count(total)} ${where}`}</span>
+      <div class="sp" />
+      {away ? (
+        <Button icon="left" onClick={() => void store.showList()}>
+          Back to SAEs
+        </Button>
+      ) : (
+        <>
+          <AddButton store={store} />
+          <DownloadButton store={store} />
+        </>
+      )}
+    </div>
+  );
+}
+
+function AddButton({ store }: { store: Store }) {
+  const { shown } = store.adding;
+  return (
+    <Button
+      icon="folder"
+      expanded={shown.value}
+      onClick={() => {
+        store.compared.value = null;
+        shown.value = !shown.value;
+      }}
+    >
+      Add local files
+    </Button>
+  );
+}
+
+function DownloadButton({ store }: { store: Store }) {
+  return (
+    <Button
+      kind={store.adding.shown.value ? "plain" : "primary"}
+      icon="download"
+      onClick={() => void store.showDownload(true)}
+    >
+      Download from Hugging Face
+    </Button>
+  );
+}
+
+function Notes({ store }: { store: Store }) {
+  const { notice, updated_at } = store.state.value;
+  const link = linkWords({
+    link: store.link.value,
+    heardAt: store.heardAt.value,
+    updatedAt: updated_at,
+    noun: "browser",
+    quiet: true,
+  });
+  if (!notice && !link && !store.late.value.has(WIDGET) && !store.problems.value.has(WIDGET)) return null;
+  return (
+    <div class="panel-note notes">
+      {link && <NoteBox title={link[0]}>{link[1]}</NoteBox>}
+      {notice && (
+        <NoteBox tone={notice.kind === "error" ? "err" : "warn"} title={notice.what}>
+          {notice.hint}
+        </NoteBox>
+      )}
+      <BusyNote store={store} id={WIDGET} />
+      <ProblemNote store={store} id={WIDGET} />
+    </div>
+  );
+}
+
+function List({ store }: { store: Store }) {
+  const { cards, matching, page_size, query } = store.state.value;
+  const list = useRef<HTMLUListElement>(null);
+  const page = query.offset;
+  useLayoutEffect(() => {
+    if (list.current) list.current.scrollTop = 0;
+  }, [page]);
+  return (
+    <>
+      <ul ref={list} class="lst" aria-label="SAEs" aria-busy={store.browsing}>
+        {cards.map((card) => (
+          <Card key={card.id} store={store} card={card} />
+        ))}
+      </ul>
+      {matching > page_size && <Pager store={store} />}
+    </>
+  );
+}
+
+function Pager({ store }: { store: Store }) {
+  const { matching, page_size } = store.state.value;
+  const { offset } = store.query();
+  const shown = Math.min(page_size, matching - offset);
+  return (
+    <nav class="tb pager" aria-label="Pages of SAEs">
+      <Button small icon="left" disabled={offset === 0} onClick={() => store.turnPage(-1)}>
+        Previous
+      </Button>
+      <span class="sm" role="status">
+        {pageWords(offset, shown, matching)}
+      </span>
+      <Button small icon="right" disabled={offset + page_size >= matching} onClick={() => store.turnPage(1)}>
+        Next
+      </Button>
+    </nav>
+  );
+}
+
+function NothingMatches({ store }: { store: Store }) {
+  const { facets } = store.state.value;
+  return (
+    <div class="empty">
+      <h3>No SAE matches</h3>
+      <p>{filterWords(facets, store.query())}</p>
+      <Button onClick={() => store.clearFilters()}>Clear filters</Button>
+    </div>
+  );
+}
+
+function Empty({ store }: { store: Store }) {
+  const [started, setStarted] = useState<string | null>(null);
+  const [starting, setStarting] = useState(false);
+  const train = async () => {
+    setStarting(true);
+    setStarted(await store.trainDemo());
+    setStarting(false);
+  };
+  return (
+    <div class="empty">
+      <h3>No SAEs yet</h3>
+      <p>An SAE you import from a training, download or add from disk appears here, ready to read and to steer with.</p>
+      <div class="row w">
+        <DownloadButton store={store} />
+        <AddButton store={store} />
+        <Button disabled={starting || started !== null} onClick={() => void train()}>
+          {starting ? "Starting…" : "Train the demo"}
+        </Button>
+      </div>
+      {started !== null && (
+        <NoteBox title={`${started} is training.`}>
+          {"It takes about 3 minutes on two CPU cores. Watch it in "}
+          <code>sw.TrainingPanel()</code>
+          {"; its Import to SAEs brings it here."}
+        </NoteBox>
+      )}
+    </div>
+  );
+}
+
+function Footer({ store }: { store: Store }) {
+  const [now, setNow] = useState(() => performance.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(performance.now()), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  const { cards, matching, total, updated_at } = store.state.value;
+  const bytes = cards.reduce((sum, card) => sum + card.size_bytes, 0);
+  const selected = store.selection().length;
+  const link = store.link.value;
+  const age = ageWords({ link, heardAt: store.heardAt.value, updatedAt: updated_at }, now);
+  return (
+    <div class="ft">
+      <span role="status">{`${f.count(cards.length)} of ${f.count(total)} shown, ${f.count(selected)} selected`}</span>
+      {cards.length > 0 && (
+        <>
+          <span class="t3">·</span>
+          <span>{`${f.bytes(bytes)}${matching > cards.length ? " on this page" : ""}`}</span>
+        </>
+      )}
+      <div class="sp" />
+      {link !== "live" && <span>{age}</span>}
+      <span class="hw t3">? shows the keys</span>
+    </div>
+  );
+}

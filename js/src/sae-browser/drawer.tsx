@@ -1,0 +1,173 @@
+/** Details of an SAE, opened in its card: statistics, configuration, how to load it, notes. */
+import { useUid } from "../lib/a11y";
+import { useAnswer } from "../lib/ask";
+import { Button, NoteBox, Tabs, tabId } from "../lib/controls";
+import { CopyButton } from "../lib/copy-button";
+import { Histogram } from "../lib/histogram";
+import { placed } from "../lib/notes";
+import type { SaeCard, SaeDetails, SaeFact, SaeStatistics, Snippet, TrainingFacts } from "../lib/protocol-saes";
+import type { Problem } from "../lib/store";
+import { Facts, Settings } from "./facts";
+import { Notes } from "./notes-tab";
+import type { DrawerTab, Store } from "./store";
+
+const TABS: { id: DrawerTab; label: string }[] = [
+  { id: "statistics", label: "Statistics" },
+  { id: "configuration", label: "Configuration" },
+  { id: "load", label: "Load" },
+  { id: "notes", label: "Notes" },
+];
+
+interface DrawerProps {
+  store: Store;
+  card: SaeCard;
+  tab: DrawerTab;
+}
+
+export function Drawer({ store, card, tab }: DrawerProps) {
+  const panel = useUid("sw-drawer");
+  const key = [card.id, card.name, card.state, card.size_bytes, card.tags].join("\n");
+  const asked = useAnswer<SaeDetails>(store.rpc, { kind: "describe_sae", sae_id: card.id }, key);
+  const { data, problem } = asked;
+  return (
+    <div class="details drawer">
+      <div class="tb dt">
+        <Tabs
+          label={`Details of ${card.name}`}
+          panel={panel}
+          selected={tab}
+          tabs={TABS}
+          onSelect={(id) => store.openFor(card.id, { kind: "details", tab: id as DrawerTab })}
+        />
+      </div>
+      <div class="bd" role="tabpanel" id={panel} aria-labelledby={tabId(panel, tab)} aria-busy={asked.busy}>
+        {problem && <Failed problem={problem} />}
+        {!data && !problem && <p class="sm t2">Asking the kernel…</p>}
+        {data && tab === "statistics" && <Statistics store={store} card={card} details={data} />}
+        {data && tab === "configuration" && (
+          <div class="notes">
+            {data.problem && (
+              <NoteBox tone="warn" title={placed(data.problem)}>
+                This is what the library knows of it.
+              </NoteBox>
+            )}
+            <Settings settings={data.settings} label={`Configuration of ${card.name}`} />
+          </div>
+        )}
+        {data && tab === "load" && <Load snippets={data.snippets} />}
+        {data && tab === "notes" && <Notes store={store} card={card} details={data} onSaved={asked.again} />}
+      </div>
+    </div>
+  );
+}
+
+export function Failed({ problem, onAgain }: { problem: Problem; onAgain?: () => void }) {
+  const again = onAgain && (
+    <Button small onClick={onAgain}>
+      Try again
+    </Button>
+  );
+  return (
+    <NoteBox tone="err" title={placed(problem)} actions={again}>
+      {problem.hint}
+    </NoteBox>
+  );
+}
+
+function Statistics({ store, card, details }: { store: Store; card: SaeCard; details: SaeDetails }) {
+  return (
+    <div class="stats">
+      {card.state === "missing" ? (
+        <>
+          <p class="sm t2">Statistics need the weights. Locate the files to see them.</p>
+          <AllFacts card={card} facts={details.facts} />
+        </>
+      ) : (
+        <Measured store={store} card={card} facts={details.facts} />
+      )}
+      {card.state !== "missing" && details.snippets[0] && <Code snippet={details.snippets[0]} title="Load this SAE" />}
+    </div>
+  );
+}
+
+/** Numbers and words on the left, identifiers on the right. */
+function AllFacts({ card, facts }: { card: SaeCard; facts: readonly SaeFact[] }) {
+  return (
+    <div class="hists">
+      <Facts facts={facts.filter((fact) => !fact.code)} label={`Facts about ${card.name}`} />
+      <Facts facts={facts.filter((fact) => fact.code)} label={`Identifiers of ${card.name}`} />
+    </div>
+  );
+}
+
+function Measured({ store, card, facts }: { store: Store; card: SaeCard; facts: readonly SaeFact[] }) {
+  const key = `${card.id}\n${card.state}\n${card.size_bytes}`;
+  const asked = useAnswer<SaeStatistics>(store.rpc, { kind: "measure_sae", sae_id: card.id }, key);
+  return (
+    <>
+      <div aria-busy={asked.busy}>
+        {asked.problem && <Failed problem={asked.problem} onAgain={asked.again} />}
+        {!asked.data && !asked.problem && (
+          <p class="sm t2 measuring" role="status">
+            Reading the weights…
+          </p>
+        )}
+        {asked.data && (
+          <div class="hists">
+            {asked.data.histograms.map((one) => (
+              <Histogram key={one.title} data={one} />
+            ))}
+          </div>
+        )}
+      </div>
+      <AllFacts card={card} facts={[...(asked.data?.facts ?? []), ...facts]} />
+    </>
+  );
+}
+
+function Load({ snippets }: { snippets: readonly Snippet[] }) {
+  if (snippets.length === 0) return <p class="sm t2">There is no code for this format.</p>;
+  return (
+    <div class="notes">
+      {snippets.map((snippet) => (
+        <Code key={snippet.label} snippet={snippet} title={snippet.label} />
+      ))}
+    </div>
+  );
+}
+
+function Code({ snippet, title }: { snippet: Snippet; title: string }) {
+  return (
+    <section class="code" aria-label={title}>
+      <div class="row">
+        <h4>{title}</h4>
+        <div class="sp" />
+        <CopyButton text={snippet.code} word="Copy code" />
+      </div>
+      <pre>{snippet.code}</pre>
+    </section>
+  );
+}
+
+/** The training an SAE came from, opened by the link in its card. */
+export function TrainingRecord({ store, card, onClose }: { store: Store; card: SaeCard; onClose: () => void }) {
+  const command = { kind: "show_training", training_id: card.training_id };
+  const { data, problem, busy } = useAnswer<TrainingFacts>(store.rpc, command, card.training_id ?? "");
+  return (
+    <section class="details drawer" aria-label={`Training record of ${card.name}`} aria-busy={busy}>
+      <div class="tb dt">
+        <h4 class="el" title={data?.name}>
+          {data ? `${data.name}, ${data.status}` : "Training record"}
+        </h4>
+        <div class="sp" />
+        <Button small kind="quiet" icon="close" label="Close training record" onClick={onClose} />
+      </div>
+      <div class="bd notes">
+        {problem && <Failed problem={problem} />}
+        {!data && !problem && <p class="sm t2">Asking the kernel…</p>}
+        {data && <Facts facts={data.facts} label="Training" />}
+        {data && <Settings settings={data.settings} label="Settings of the training" />}
+      </div>
+    </section>
+  );
+}

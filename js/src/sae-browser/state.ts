@@ -1,0 +1,168 @@
+/** What the browser says of SAEs: pure functions. */
+import * as f from "../lib/format";
+import type { Choice, SaeCard, SaeFacets, SaeQuery, SaeSort, SelectedSae } from "../lib/protocol-saes";
+import type { Outcome } from "./store";
+
+export const SORTS: readonly { value: SaeSort; label: string }[] = [
+  { value: "newest", label: "Newest" },
+  { value: "oldest", label: "Oldest" },
+  { value: "name", label: "Name" },
+  { value: "model", label: "Model" },
+  { value: "layer", label: "Layer" },
+  { value: "d_sae", label: "Latents (d_sae)" },
+  { value: "size", label: "Size" },
+];
+
+export type Facet = keyof SaeFacets;
+
+/** The filters in the order of the screen: field, accessible name, the choice that asks for nothing. */
+export const FILTERS: readonly { field: Facet; label: string; all: string }[] = [
+  { field: "source", label: "Source", all: "All sources" },
+  { field: "model", label: "Model", all: "All models" },
+  { field: "layer", label: "Layer", all: "All layers" },
+  { field: "architecture", label: "Architecture", all: "All architectures" },
+  { field: "format", label: "Format", all: "All formats" },
+];
+
+/** The choices of a filter; one that is chosen stays among them when nothing has it any more. */
+export function choicesOf(facets: SaeFacets, query: SaeQuery, field: Facet): Choice[] {
+  const choices = facets[field];
+  const chosen = query[field];
+  if (chosen === null || choices.some((choice) => choice.value === String(chosen))) return choices;
+  return [...choices, { value: String(chosen), label: String(chosen), count: 0 }];
+}
+
+/** What a filter's value is called. */
+export const labelOf = (facets: SaeFacets, query: SaeQuery, field: Facet): string =>
+  choicesOf(facets, query, field).find((choice) => choice.value === String(query[field]))?.label ??
+  String(query[field]);
+
+/** "Source is Trained and Model is google/gemma-2-2b." */
+export function filterWords(facets: SaeFacets, query: SaeQuery): string {
+  const parts = FILTERS.filter(({ field }) => query[field] !== null).map(
+    ({ field, label }) => `${label} is ${labelOf(facets, query, field)}`,
+  );
+  const search = query.search.trim();
+  if (search) parts.push(`${parts.length ? "the search" : "The search"} is “${search}”`);
+  return `${parts.join(" and ")}.`;
+}
+
+/** The place in the model: "layer 12, residual". A hook point without words is its own name. */
+export function placeWords(card: SaeCard): string {
+  const layer = card.layer === null ? "" : `layer ${card.layer}`;
+  const site = card.site === card.hook_name ? "" : card.site;
+  return [layer, site].filter(Boolean).join(", ");
+}
+
+const DAY = 86_400;
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/** "added 4 minutes ago", "added 2 days ago", "added 11 Nov", "added 11 Nov 2025". */
+export function ageWords(unix: number, now = Date.now()): string {
+  const seconds = Math.max(0, now / 1000 - unix);
+  if (seconds < 60) return "added just now";
+  if (seconds < 3600) return `added ${f.plural(Math.floor(seconds / 60), "minute")} ago`;
+  if (seconds < DAY) return `added ${f.plural(Math.floor(seconds / 3600), "hour")} ago`;
+  if (seconds < 7 * DAY) return `added ${f.plural(Math.floor(seconds / DAY), "day")} ago`;
+  const at = new Date(unix * 1000);
+  const year = at.getFullYear() === new Date(now).getFullYear() ? "" : ` ${at.getFullYear()}`;
+  return `added ${at.getDate()} ${MONTHS[at.getMonth()]}${year}`;
+}
+
+/** The last line of a card. */
+export function factsLine(card: SaeCard, now = Date.now()): string[] {
+  return [
+    ...(card.features_extracted > 0 ? [`${f.count(card.features_extracted)} features extracted`] : []),
+    card.format_label,
+    f.bytes(card.size_bytes),
+    ageWords(card.created_at, now),
+  ];
+}
+
+/** The line about the model; the training is told beside it. */
+export function modelLine(card: SaeCard): string[] {
+  const measured = [
+    card.fvu === null ? "" : `${card.fvu_label} ${f.fvu(card.fvu)}`,
+    card.ce_loss_score === null ? "" : `CE recovered ${f.ce(card.ce_loss_score)}`,
+  ].filter(Boolean);
+  return [card.model ?? "model unknown", placeWords(card), measured.join(", ")].filter(Boolean);
+}
+
+const NAMED = 4; // names in a sentence
+const NAME_LENGTH = 120;
+
+const cut = (name: string): string => (name.length > NAME_LENGTH ? `${name.slice(0, NAME_LENGTH - 1)}…` : name);
+
+/** "a", "a and b", "a, b and c", "a, b, c and 47 more". */
+export function namesOf(names: readonly string[]): string {
+  const shown = (names.length > NAMED ? names.slice(0, NAMED - 1) : names).map(cut);
+  const last = names.length > NAMED ? `${f.count(names.length - NAMED + 1)} more` : shown.pop();
+  return shown.length ? `${shown.join(", ")} and ${last}` : (last ?? "");
+}
+
+/** The names that `namesOf` only counts. */
+export const othersOf = (names: readonly string[]): readonly string[] =>
+  names.length > NAMED ? names.slice(NAMED - 1) : [];
+
+const DONE = { export: "exported", delete: "deleted" } as const;
+
+/** What came of it where not all worked: title, and a line for each that failed, with its reason. */
+export function outcomeWords(outcome: Outcome): { title: string; lines: string[] } {
+  const { what, asked, problems } = outcome;
+  const done = DONE[what];
+  const failed = problems.length;
+  const title =
+    failed === asked
+      ? `None of the ${f.count(asked)} SAEs was ${done}.`
+      : `${f.count(failed)} of ${f.count(asked)} SAEs ${failed === 1 ? "was" : "were"} not ${done}.`;
+  const line = ({ what, where, hint }: Outcome["problems"][number]) => {
+    const name = where ?? "";
+    return [what.startsWith(name) ? what : `${name}: ${what}`, hint].filter(Boolean).join(" ");
+  };
+  return { title, lines: problems.map(line) };
+}
+
+/** The question before SAEs are deleted: title, sentences, and the word of its button. */
+export function deleteWords(saes: readonly SelectedSae[]): { title: string; text: string; button: string } {
+  const [one] = saes;
+  const bytes = saes.reduce((sum, sae) => sum + sae.size_bytes, 0);
+  const features = saes.reduce((sum, sae) => sum + sae.features_extracted, 0);
+  const trained = saes.filter((sae) => sae.training_id !== null).length;
+  const lost = [`${f.bytes(bytes)} of weights`, ...(features > 0 ? [f.plural(features, "feature")] : [])];
+  const stays = trained === 0 ? "" : ` The training record${trained === 1 ? " stays" : "s stay"}.`;
+  const single = saes.length === 1 && one !== undefined;
+  return {
+    title: single
+      ? `Delete ${one.name}?`
+      : `Delete ${f.count(saes.length)} SAEs: ${namesOf(saes.map((sae) => sae.name))}?`,
+    text: `${lost.join(" and ")} go too.${stays} This cannot be undone.`,
+    button: single ? "Delete SAE" : `Delete ${f.count(saes.length)} SAEs`,
+  };
+}
+
+/** What is wrong with the files of an SAE; null when nothing is. */
+export function stateNote(card: SaeCard): { title: string; text: string } | null {
+  if (card.state === "ok") return null;
+  const kept = card.features_extracted > 0 ? "Features, labels and notes" : "Its notes and settings";
+  if (card.state === "missing") {
+    return { title: "Weights not found.", text: `${card.state_note} ${kept} are kept and can still be read.`.trim() };
+  }
+  return {
+    title: "Files changed.",
+    text: `${card.state_note} What is loaded from it may not be what was added.`.trim(),
+  };
+}
+
+/** A folder name for an export. */
+export const slug = (name: string): string =>
+  name
+    .replace(/[^\p{L}\p{N}_.-]+/gu, "-")
+    .replace(/^[-.]+|[-.]+$/g, "")
+    .slice(0, 100) || "sae";
+
+/** "1–50 of 5,000". */
+export const pageWords = (offset: number, shown: number, matching: number): string =>
+  `${f.count(offset + 1)}–${f.count(offset + shown)} of ${f.count(matching)}`;
+
+/** Is what failed only that something else uses it now? It is not an error then: one has to wait. */
+export const isInUse = (what: string): boolean => / is in use\b/.test(what);

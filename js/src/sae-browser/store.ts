@@ -1,0 +1,286 @@
+/** The browser on the page: its state, what the user has open, and the commands it sends. */
+import { signal } from "@preact/signals";
+import {
+  EMPTY_BROWSER,
+  parseBrowser,
+  type SaeBrowserState,
+  type SaeCard,
+  type SaeCommand,
+  type SaeQuery,
+  type SaesDone,
+  type SelectedSae,
+} from "../lib/protocol-saes";
+import type { Model } from "../lib/rpc";
+import { BaseStore, withKey } from "../lib/store";
+import { Adding } from "./adding";
+
+export type DrawerTab = "statistics" | "configuration" | "load" | "notes";
+export type Open =
+  | { kind: "menu" | "delete" | "rename" | "export" | "locate" | "training" }
+  | { kind: "details"; tab: DrawerTab };
+
+export interface Draft {
+  name: string;
+  notes: string;
+  tags: string;
+}
+
+/** What is asked about all that is checked. */
+export type Bulk = "export" | "delete";
+
+/** What several SAEs met when something was done to them. */
+export interface Outcome {
+  what: Bulk;
+  /** How many it was asked of. */
+  asked: number;
+  problems: SaesDone["problems"];
+}
+
+/** Where failures of the whole browser show up. */
+export const WIDGET = "browser";
+/** Where those of what is done to all checked SAEs do. */
+export const SELECTION = "selection";
+
+type Several = Extract<SaeCommand, { kind: "export_saes" | "delete_saes" }>;
+
+const SETTLE = 2000; // ms in which the state that follows from an answer has surely arrived
+const TYPING = 250; // ms after the last key of a search
+
+export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
+  readonly adding: Adding;
+  /** Filters the user just chose, until Python's state carries them. */
+  private readonly chosen = signal<Partial<SaeQuery>>({});
+  private readonly checked = signal<readonly string[] | null>(null);
+  readonly bulk = signal<Bulk | null>(null);
+  /** The two SAEs that are compared. */
+  readonly compared = signal<readonly [SelectedSae, SelectedSae] | null>(null);
+  /** What is under way, by SAE (or for all that are checked): the word on the disabled button. */
+  readonly pending = signal<ReadonlyMap<string, "export" | "delete" | "locate">>(new Map());
+  /** What was done, as a sentence, by SAE. */
+  readonly done = signal<ReadonlyMap<string, string>>(new Map());
+  /** Name, notes and tags that were typed and not saved, by SAE. */
+  readonly drafts = signal<ReadonlyMap<string, Draft>>(new Map());
+  readonly outcome = signal<Outcome | null>(null);
+  /** An SAE to move the focus to once its card is there. */
+  readonly focusCard = signal<string | null>(null);
+  /** A button of the header to move the focus to once it is there. */
+  readonly focusHeader = signal<string | null>(null);
+  /** The next page was asked for from within the list: the focus goes to its first card. */
+  private turning = false;
+  private typing: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(model: Model, host: Element, stop: AbortSignal) {
+    super(model, host, stop, parseBrowser, EMPTY_BROWSER);
+    this.adding = new Adding(this);
+    this.follow(
+      (before, after) => {
+        if (before.download_shown && !after.download_shown) {
+          const last = after.selected.at(-1);
+          if (last && !before.selected.some((sae) => sae.id === last.id)) this.focusCard.value = last.id;
+        }
+        if (this.turning && after.query.offset === this.query().offset) {
+          this.turning = false;
+          this.focusCard.value = after.cards[0]?.id ?? null;
+        }
+        if (before.matching !== after.matching) this.announce(`${after.matching} SAEs`);
+        this.forgetGone(before.cards, after.cards);
+      },
+      () => false,
+    );
+    stop.addEventListener("abort", () => {
+      clearTimeout(this.typing);
+      this.adding.cancel();
+    });
+  }
+
+  // -------------------------------------------------------------------------------------------- what is shown
+
+  /** The filters as the user sees them: Python's, and on top what was chosen a moment ago. */
+  query(): SaeQuery {
+    return { ...this.state.value.query, ...this.chosen.value };
+  }
+
+  /** What was chosen last is not what is shown yet. */
+  get browsing(): boolean {
+    const { query } = this.state.value;
+    return (Object.entries(this.chosen.value) as [keyof SaeQuery, unknown][]).some(([key, is]) => query[key] !== is);
+  }
+
+  /** One page on (1) or back (-1); false where there is none. `focus`: the focus goes along. */
+  turnPage(by: 1 | -1, focus = false): boolean {
+    const { matching, page_size } = this.state.value;
+    const offset = Math.max(0, this.query().offset + by * page_size);
+    if (offset === this.query().offset || offset >= matching) return false;
+    this.turning = focus;
+    void this.browse({ offset });
+    return true;
+  }
+
+  async browse(change: Partial<SaeQuery>): Promise<void> {
+    const whole = "offset" in change ? change : { ...change, offset: 0 };
+    this.chosen.value = { ...this.chosen.value, ...whole };
+    const answer = await this.command(WIDGET, "The filter", { kind: "browse_saes", ...whole });
+    // The answer may overtake the state that carries the change: until then the choice stands.
+    if (answer) setTimeout(() => this.forget(whole), SETTLE);
+    else this.forget(whole);
+  }
+
+  /** A search follows when the typing rests; what is typed shows at once. */
+  search(text: string): void {
+    this.chosen.value = { ...this.chosen.value, search: text };
+    clearTimeout(this.typing);
+    this.typing = setTimeout(() => void this.browse({ search: text }), TYPING);
+  }
+
+  clearFilters(): void {
+    clearTimeout(this.typing);
+    void this.browse({ source: null, model: null, layer: null, architecture: null, format: null, search: "" });
+  }
+
+  private forget(change: Partial<SaeQuery>): void {
+    const left = { ...this.chosen.value };
+    for (const key of Object.keys(change) as (keyof SaeQuery)[]) if (left[key] === change[key]) delete left[key];
+    this.chosen.value = left;
+  }
+
+  // -------------------------------------------------------------------------------------------- what is checked
+
+  checkedIds(): readonly string[] {
+    return this.checked.value ?? this.state.value.selected.map((sae) => sae.id);
+  }
+
+  /** The checked SAEs, also those whose card is on another page. */
+  selection(): SelectedSae[] {
+    const { selected, cards } = this.state.value;
+    return this.checkedIds().flatMap((id) => {
+      const found = selected.find((sae) => sae.id === id) ?? cards.find((card) => card.id === id);
+      return found ?? [];
+    });
+  }
+
+  async check(ids: readonly string[]): Promise<void> {
+    this.checked.value = ids;
+    if (ids.length === 0) this.bulk.value = null;
+    const answer = await this.command(WIDGET, "The selection", { kind: "select_saes", sae_ids: [...ids] });
+    const forget = () => {
+      if (this.checked.value === ids) this.checked.value = null;
+    };
+    if (answer) setTimeout(forget, SETTLE);
+    else forget();
+  }
+
+  // -------------------------------------------------------------------------------------------- what is done
+
+  /** `key`: the id of an SAE, or `SELECTION`. */
+  async delete(key: string, saes: readonly SelectedSae[]): Promise<void> {
+    const ids = saes.map((sae) => sae.id);
+    const after = this.neighbour(ids);
+    if (key === SELECTION) this.bulk.value = null;
+    else this.openFor(key, undefined);
+    const done = await this.under(key, "delete", { kind: "delete_saes", sae_ids: ids });
+    if (done?.done.length) {
+      this.focusCard.value = after;
+      if (after === null) this.focusHeader.value = "Add local files";
+      this.announce(done.done.length === 1 ? "Deleted." : `${done.done.length} SAEs deleted.`);
+    }
+  }
+
+  async export(key: string, saes: readonly SelectedSae[], folder: string, format: string): Promise<boolean> {
+    const sae_ids = saes.map((sae) => sae.id);
+    const done = await this.under(key, "export", { kind: "export_saes", sae_ids, folder, format });
+    if (!done) return false;
+    const [first] = done.paths;
+    const words = sae_ids.length === 1 ? `Its files are in ${first}.` : `${done.done.length} SAEs are in ${folder}.`;
+    if (done.done.length) this.done.value = withKey(this.done.value, key, words);
+    return true;
+  }
+
+  draft(id: string, draft: Draft | undefined): void {
+    if (draft === undefined && !this.drafts.value.has(id)) return;
+    this.drafts.value = withKey(this.drafts.value, id, draft);
+  }
+
+  /** Saves what changed of name, notes and tags; true when that worked. */
+  async edit(card: SaeCard, change: { name?: string; notes?: string; tags?: string[] }): Promise<boolean> {
+    const answer = await this.command(card.id, "Save", { kind: "edit_sae", sae_id: card.id, ...change });
+    return answer !== null;
+  }
+
+  async locate(card: SaeCard, path: string): Promise<boolean> {
+    this.pending.value = withKey(this.pending.value, card.id, "locate");
+    const answer = await this.command(card.id, "Locate files", { kind: "locate_sae", sae_id: card.id, path });
+    this.pending.value = withKey(this.pending.value, card.id, undefined);
+    return answer !== null;
+  }
+
+  private async under(key: string, what: Bulk, command: Several): Promise<SaesDone | null> {
+    const word = what === "export" ? "Export" : "Delete";
+    this.pending.value = withKey(this.pending.value, key, what);
+    this.done.value = withKey(this.done.value, key, undefined);
+    this.outcome.value = null;
+    const answer = await this.command(key, word, command);
+    this.pending.value = withKey(this.pending.value, key, undefined);
+    const done = (answer?.value as SaesDone | undefined) ?? null;
+    if (done?.problems.length) this.outcome.value = { what, asked: command.sae_ids.length, problems: done.problems };
+    return done;
+  }
+
+  /** The button that was pressed gives way to the one that leads back, which gets the focus. */
+  async showDownload(shown: boolean): Promise<void> {
+    const download = "Download from Hugging Face";
+    this.focusHeader.value = shown ? "Back to SAEs" : download;
+    if ((await this.command(WIDGET, download, { kind: "show_download", shown })) === null)
+      this.focusHeader.value = null;
+  }
+
+  /** Opens the extraction viewer below with this SAE chosen for an extraction; null closes it. */
+  showExtractions(sae: SaeCard | null): Promise<void> {
+    return this.showBelow("Extract", "show_extractions", sae);
+  }
+
+  /** Opens the steering widget below with this SAE to look features up in; null closes it. */
+  showSteering(sae: SaeCard | null): Promise<void> {
+    return this.showBelow("Steering", "show_steering", sae);
+  }
+
+  /** Closes whatever stands below. */
+  async showList(): Promise<void> {
+    const { download_shown, steering_shown } = this.state.value;
+    await (download_shown
+      ? this.showDownload(false)
+      : steering_shown
+        ? this.showSteering(null)
+        : this.showExtractions(null));
+  }
+
+  private async showBelow(
+    label: string,
+    kind: "show_extractions" | "show_steering",
+    sae: SaeCard | null,
+  ): Promise<void> {
+    this.focusHeader.value = sae ? "Back to SAEs" : "Add local files";
+    const command: SaeCommand = { kind, shown: sae !== null, sae_id: sae?.id ?? null };
+    if ((await this.command(sae?.id ?? WIDGET, label, command)) === null) this.focusHeader.value = null;
+  }
+
+  /** The name of the training that was started, or null. */
+  async trainDemo(): Promise<string | null> {
+    const answer = await this.command(WIDGET, "Train the demo", { kind: "train_demo" });
+    return (answer?.value as { name: string } | undefined)?.name ?? null;
+  }
+
+  /** The card that takes the place of those that go. */
+  private neighbour(ids: readonly string[]): string | null {
+    const { cards } = this.state.value;
+    const at = cards.findIndex((card) => ids.includes(card.id));
+    const left = (card: SaeCard) => !ids.includes(card.id);
+    return (cards.slice(Math.max(0, at)).find(left) ?? cards.slice(0, Math.max(0, at)).filter(left).at(-1))?.id ?? null;
+  }
+
+  /** Closes what was open in cards that are gone. */
+  private forgetGone(before: readonly SaeCard[], after: readonly SaeCard[]): void {
+    if (this.open.value.size === 0) return;
+    const left = new Set(after.map((card) => card.id));
+    for (const { id } of before) if (!left.has(id)) this.openFor(id, undefined);
+  }
+}

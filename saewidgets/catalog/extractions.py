@@ -1,0 +1,338 @@
+"""Extractions. What one *is* stands in its row; where it *stands* comes from its job."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, case, delete, func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from saewidgets.catalog.database import Database
+from saewidgets.catalog.files import Files
+from saewidgets.catalog.filestate import FileStates
+from saewidgets.catalog.origins import Origin, find_origin
+from saewidgets.catalog.queue import now, queue_positions
+from saewidgets.catalog.rows import error_of, progress_of
+from saewidgets.catalog.statuses import statuses
+from saewidgets.catalog.tables import ExtractionRow, JobRow, SAERow, TrainingRow
+from saewidgets.config.names import storable
+from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.events import JobStatus
+from saewidgets.feature_records import ExtractionRecord
+from saewidgets.records import Records
+
+SOURCE_TYPES = ("training", "sae")
+# Without a job (it came whole, or its job is gone) only what it has found tells how it stands.
+_WITHOUT_JOB: ColumnElement[str] = case(
+    (ExtractionRow.n_tokens.is_not(None), JobStatus.COMPLETED.value), else_=JobStatus.INTERRUPTED.value
+)
+_SHOWN_STATUS = func.coalesce(JobRow.status, _WITHOUT_JOB)
+_UPDATABLE = frozenset({"tokens_total", "n_tokens", "seen", "dead", "dense", "size_bytes", "facts", "note", "job_id"})
+_OWN = aliased(SAERow)  # the SAE that was read
+_IMPORTED = aliased(SAERow)  # the SAE that was imported from the training that was read
+_NAME = func.coalesce(_OWN.name, _IMPORTED.name, TrainingRow.name)
+_PATH = func.coalesce(_OWN.path, _IMPORTED.path, TrainingRow.sae_path)  # of the files that are read live
+_OTHER_WEIGHTS = "Made with other weights than the SAE has now."
+_ALL: Any = (
+    select(
+        ExtractionRow, JobRow, _OWN.source, func.coalesce(_OWN.id, _IMPORTED.id),
+        func.coalesce(_OWN.training_id, TrainingRow.id), _NAME, _PATH,
+    )
+    .outerjoin(JobRow, ExtractionRow.job_id == JobRow.id)
+    .outerjoin(_OWN, ExtractionRow.external_sae_id == _OWN.id)
+    .outerjoin(TrainingRow, ExtractionRow.training_id == TrainingRow.id)
+    .outerjoin(_IMPORTED, ExtractionRow.training_id == _IMPORTED.training_id)
+)  # fmt: skip
+
+
+def new_extraction_id(origin_id: str) -> str:
+    """``ext_{training or SAE}_{microseconds}``."""
+    return f"ext_{origin_id}_{time.time_ns() // 1000}"
+
+
+class ExtractionStore:
+    """`catalog.extractions`."""
+
+    def __init__(self, database: Database, files: Files, host: str) -> None:
+        self._database = database
+        self._files = files
+        self._host = host
+        self._states = FileStates(host)
+
+    def create(
+        self,
+        *,
+        id: str,
+        config: Mapping[str, Any],
+        model: str,
+        hook_name: str,
+        d_sae: int,
+        tokens_total: int,
+        folder: str | Path,
+        sae_id: str | None = None,
+        training_id: str | None = None,
+        layer: int | None = None,
+        job_id: str | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> ExtractionRecord:
+        """Insert an extraction, of an SAE of the library or of a training; `id` from `new_extraction_id`.
+
+        Raises:
+            sqlalchemy.exc.IntegrityError: not exactly one of the two, or it does not exist.
+        """
+
+        def write(session: Session) -> None:
+            session.add(
+                ExtractionRow(
+                    id=id, training_id=training_id, external_sae_id=sae_id, config=dict(config), model=model,
+                    hook_name=hook_name, layer=layer, d_sae=d_sae, tokens_total=tokens_total, facts=dict(facts or {}),
+                    host=self._host, folder=self._files.stored(folder), job_id=job_id, created_at=now(session),
+                )
+            )  # fmt: skip
+
+        self._database.write(write)
+        return self.get(id)
+
+    def get(self, extraction_id: str) -> ExtractionRecord:
+        """Raises `NotFoundError`."""
+        found = self._read(_ALL.where(ExtractionRow.id == extraction_id))
+        if not found:
+            raise _missing(extraction_id)
+        return found[0]
+
+    def by_job(self, job_id: str) -> Records[ExtractionRecord]:
+        """The extraction of a job."""
+        return self._read(_ALL.where(ExtractionRow.job_id == job_id))
+
+    def list(
+        self,
+        *,
+        origin: str | None = None,
+        status: JobStatus | str | Collection[JobStatus | str] | None = None,
+        source_type: str | None = None,
+        search: str | None = None,
+        has_data: bool = False,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Records[ExtractionRecord]:
+        """Extractions that fit all that is given, newest first.
+
+        Args:
+            origin: the id of an SAE or a training; those of the one are those of the other.
+            status: one or several.
+            source_type: ``"training"`` or ``"sae"``: what it was started from.
+            search: words that all have to be somewhere in name, model, hook name or id.
+            has_data: only those that can be read.
+            limit, offset: page.
+
+        Raises:
+            ConfigError: there is no such status, source or page.
+            NotFoundError: there is no such SAE or training.
+        """
+        for name, value in (("limit", limit), ("offset", offset)):
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+                raise ConfigError(f"This is a number of extractions, not {value!r}.", where=name, hint="Use 0 or more.")
+        with self._database.read() as session:
+            query = _ALL.where(*_conditions(session, origin, status, source_type, search, has_data))
+            query = query.order_by(ExtractionRow.created_at.desc(), ExtractionRow.id.desc())
+            return Records(self._records(session, query.limit(limit).offset(offset or None)))
+
+    def count(self) -> dict[JobStatus, int]:
+        """How many there are, by status."""
+        query = select(_SHOWN_STATUS, func.count()).select_from(ExtractionRow)
+        query = query.outerjoin(JobRow, ExtractionRow.job_id == JobRow.id).group_by(_SHOWN_STATUS)
+        with self._database.read() as session:
+            return {JobStatus(s): int(n) for s, n in session.execute(query)}
+
+    def update(self, extraction_id: str, **changes: Any) -> ExtractionRecord:
+        """Change ``tokens_total n_tokens seen dead dense size_bytes facts note job_id``."""
+        unknown = changes.keys() - _UPDATABLE
+        if unknown:
+            raise ValueError(f"These fields of an extraction cannot be changed: {', '.join(sorted(unknown))}.")
+
+        def write(session: Session) -> None:
+            row = _find(session, extraction_id)
+            for name, value in changes.items():
+                setattr(row, name, value)
+
+        self._database.write(write)
+        return self.get(extraction_id)
+
+    def delete(self, extraction_id: str) -> Path:
+        """Delete an extraction and its job; labels stay. Returns its folder, for the caller to remove.
+
+        Raises:
+            StateError: it is queued or running.
+            NotFoundError: there is no such extraction.
+        """
+
+        def write(session: Session) -> Path:
+            row = _find(session, extraction_id)
+            job = session.get(JobRow, row.job_id) if row.job_id else None
+            if job is not None and (job.status == JobStatus.QUEUED.value or JobStatus(job.status).is_active):
+                raise StateError(
+                    f"The extraction is {job.status} and cannot be deleted.", where=extraction_id,
+                    hint="Cancel it first.",
+                )
+            folder = self._files.owned(row.folder)
+            session.delete(row)
+            session.flush()
+            if job is not None:
+                session.delete(job)
+            return folder
+
+        return self._database.write(write)
+
+    def owned_by(self, sae_id: str | None = None, training_id: str | None = None) -> dict[str, Path]:
+        """Id → folder of those that go when this SAE, or this training, is deleted."""
+        owner = ExtractionRow.external_sae_id == sae_id if sae_id else ExtractionRow.training_id == training_id
+        with self._database.read() as session:
+            rows = session.execute(select(ExtractionRow.id, ExtractionRow.folder).where(owner)).all()
+            return {extraction_id: self._files.owned(folder) for extraction_id, folder in rows}
+
+    def existing(self, ids: Iterable[str]) -> set[str]:
+        """Which of these there are."""
+        with self._database.read() as session:
+            return set(session.scalars(select(ExtractionRow.id).where(ExtractionRow.id.in_(builtins.list(ids)))))
+
+    def origin(self, wanted: str) -> Origin:
+        """See `origins.find_origin`."""
+        with self._database.read() as session:
+            return find_origin(session, wanted)
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _read(self, query: Select[Any]) -> Records[ExtractionRecord]:
+        with self._database.read() as session:
+            return Records(self._records(session, query))
+
+    def _records(self, session: Session, query: Select[Any]) -> builtins.list[ExtractionRecord]:
+        rows = session.execute(query).all()
+        waiting = any(row[1] is not None and row[1].status == JobStatus.QUEUED.value for row in rows)
+        positions = queue_positions(session) if waiting else {}
+        moment = now(session) if rows else 0.0
+        return [_record(tuple(row), positions, moment, self._files, self._states) for row in rows]
+
+
+def seen_latents(session: Session) -> dict[str, tuple[float, int]]:
+    """Id of the SAE or training → (when, how many latents fired) of its newest extraction that has an end."""
+    query = select(
+        func.coalesce(ExtractionRow.external_sae_id, ExtractionRow.training_id), ExtractionRow.created_at,
+        ExtractionRow.seen,
+    ).where(ExtractionRow.n_tokens.is_not(None))
+    rows = session.execute(query.order_by(ExtractionRow.created_at))
+    return {origin: (when, int(seen or 0)) for origin, when, seen in rows}
+
+
+def remove_jobs(session: Session, owner: ColumnElement[bool]) -> None:
+    """Delete the jobs of the extractions for which `owner` holds: the extractions are about to be deleted."""
+    ids = session.scalars(select(ExtractionRow.job_id).where(owner, ExtractionRow.job_id.is_not(None))).all()
+    if ids:
+        session.execute(delete(JobRow).where(JobRow.id.in_(ids)))
+
+
+def _conditions(
+    session: Session,
+    origin: str | None,
+    status: JobStatus | str | Collection[JobStatus | str] | None,
+    source_type: str | None,
+    search: str | None,
+    has_data: bool,
+) -> builtins.list[ColumnElement[bool]]:
+    found: builtins.list[ColumnElement[bool]] = []
+    if origin is not None:
+        found.append(find_origin(session, origin).owns(ExtractionRow))
+    if status is not None:
+        found.append(_SHOWN_STATUS.in_(sorted(statuses(status))))
+    if source_type is not None:
+        if source_type not in SOURCE_TYPES:
+            raise ConfigError(
+                f"Extractions have no source {source_type!r}.", where="source_type",
+                hint=f"Use one of: {', '.join(SOURCE_TYPES)}.",
+            )
+        column = ExtractionRow.training_id if source_type == "training" else ExtractionRow.external_sae_id
+        found.append(column.is_not(None))
+    for word in storable(search or "").split():
+        columns = (_NAME, ExtractionRow.model, ExtractionRow.hook_name, ExtractionRow.id)
+        found.append(or_(*(column.icontains(word, autoescape=True) for column in columns)))
+    if has_data:
+        found.append(ExtractionRow.n_tokens.is_not(None))
+    return found
+
+
+def _record(
+    values: Sequence[Any], positions: Mapping[str, int], moment: float, files: Files, states: FileStates
+) -> ExtractionRecord:
+    row: ExtractionRow = values[0]
+    job: JobRow | None = values[1]
+    source, sae_id, training_id, name, path = values[2:]
+    other_weights = path is not None and _differ(row, files.absolute(path), states)
+    notes = (row.note, job.note if job is not None else None, _OTHER_WEIGHTS if other_weights else None)
+    running = 0.0
+    if job is not None and job.running_since is not None:
+        running = max(0.0, moment - job.running_since)
+    told = job.result if job is not None and isinstance(job.result, dict) else {}
+    return ExtractionRecord(
+        id=row.id,
+        source_type="training" if row.training_id is not None else "sae",
+        training_id=training_id,
+        sae_id=sae_id,
+        name=name,
+        source=source or "trained",
+        model=row.model,
+        hook_name=row.hook_name,
+        layer=row.layer,
+        d_sae=row.d_sae,
+        config=row.config,
+        status=JobStatus(job.status) if job is not None else _status_without_job(row),
+        progress=progress_of(job.progress) if job is not None else None,
+        error=error_of(job.error) if job is not None else None,
+        note=" ".join(note for note in notes if note) or None,
+        queue_position=positions.get(job.id) if job is not None else None,
+        tokens_total=row.tokens_total,
+        n_tokens=row.n_tokens,
+        seen=row.seen if row.n_tokens is not None else told.get("seen", row.seen),
+        dead=row.dead,
+        dense=row.dense,
+        size_bytes=row.size_bytes,
+        host=row.host,
+        folder=files.absolute(row.folder),
+        job_id=row.job_id,
+        created_at=row.created_at,
+        started_at=job.started_at if job is not None else None,
+        finished_at=job.finished_at if job is not None else None,
+        seconds_running=job.seconds_running + running if job is not None else float(row.facts.get("seconds", 0.0)),
+        facts=row.facts,
+        other_weights=other_weights,
+    )
+
+
+def _differ(row: ExtractionRow, folder: str, states: FileStates) -> bool:
+    """Whether the files of the SAE are other ones than when it was read; False where that cannot be told."""
+    read = row.facts.get("weights")
+    if not isinstance(read, Mapping) or not read or not Path(folder).is_dir():
+        return False
+    return states.look(folder, json.dumps(read), 0, row.host)[0] == "changed"
+
+
+def _status_without_job(row: ExtractionRow) -> JobStatus:
+    return JobStatus.COMPLETED if row.n_tokens is not None else JobStatus.INTERRUPTED
+
+
+def _find(session: Session, extraction_id: str) -> ExtractionRow:
+    row = session.get(ExtractionRow, extraction_id)
+    if row is None:
+        raise _missing(extraction_id)
+    return row
+
+
+def _missing(extraction_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"There is no extraction {extraction_id!r}.",
+        hint="It may have been deleted; list the extractions to see them.",
+    )

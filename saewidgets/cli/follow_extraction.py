@@ -1,0 +1,122 @@
+"""Watching an extraction from a terminal: tokens read, latents seen, and Ctrl-C as Pause."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from saewidgets.cli.display import display, settled
+from saewidgets.cli.follow import POLL, command_line
+from saewidgets.cli.interrupts import Interrupts
+from saewidgets.cli.output import count, duration, note
+from saewidgets.cli.session import FAILED, NOT_FOUND, PAUSED, USAGE, session
+from saewidgets.events import JobStatus
+
+if TYPE_CHECKING:
+    from saewidgets.feature_records import ExtractionRecord
+    from saewidgets.workspace import Extraction
+
+Show = Callable[["ExtractionRecord"], None]
+
+
+def phase(record: ExtractionRecord) -> str:
+    """What it does now, in a word or two."""
+    if record.progress is not None and record.status is JobStatus.RUNNING:
+        return record.progress.phase
+    return f"queued, number {record.queue_position}" if record.queue_position else record.status.value
+
+
+def _done(record: ExtractionRecord) -> int:
+    return record.progress.done if record.progress is not None else 0
+
+
+@contextmanager
+def _bar(record: ExtractionRecord) -> Iterator[Show]:
+    """A progress bar, for a terminal."""
+    from tqdm.auto import tqdm  # a tenth of a second: only where there is something to show
+
+    with tqdm(
+        total=record.tokens_total, initial=_done(record), unit=" tokens", unit_scale=True, mininterval=0.2,
+        dynamic_ncols=True, file=sys.stderr,
+    ) as bar:  # fmt: skip
+
+        def show(record: ExtractionRecord) -> None:
+            bar.total = record.tokens_total  # known when the text is tokenised
+            bar.set_description_str(phase(record), refresh=False)
+            if record.seen is not None:
+                bar.set_postfix({"features": count(record.seen)}, refresh=False)
+            bar.update(max(0, _done(record) - bar.n))
+            if settled(record.status):
+                bar.refresh()
+
+        yield show
+
+
+def _line(record: ExtractionRecord) -> str:
+    progress = record.progress
+    parts = [f"{phase(record)}: {count(_done(record))} of {count(record.tokens_total)} tokens"]
+    if progress and progress.rate and not settled(record.status):
+        parts.append(f"{count(progress.rate)} tokens/s")
+    if progress and progress.eta_seconds and not settled(record.status):
+        parts.append(f"{duration(progress.eta_seconds)} left")
+    if record.seen is not None:
+        parts.append(f"{count(record.seen)} features seen")
+    return ", ".join(parts)
+
+
+def follow(extraction: Extraction, *, quiet: bool = False) -> ExtractionRecord:
+    """Show an extraction until it ends or pauses. Ctrl-C pauses it with a checkpoint; a second one gives up waiting.
+
+    Returns:
+        the record it ended with.
+
+    Raises:
+        typer.Exit: with status 130 when it was paused; with the status of its error when it failed.
+    """
+    interrupts = Interrupts()
+    asked = False
+    with interrupts.caught(), display(extraction.record, bar=_bar, line_of=_line, quiet=quiet) as show:
+        while True:
+            record = extraction.record
+            show(record)
+            if settled(record.status):
+                break
+            if interrupts.count and not asked:
+                note("\nPausing: writing a checkpoint (Ctrl-C again to leave at once) …")
+                asked = True
+                extraction.pause()
+            if interrupts.count > 1:
+                note("Left without waiting; what is not in a checkpoint is lost.")
+                _say_resume(extraction.id)
+                raise typer.Exit(PAUSED)
+            interrupts.wait(POLL)
+    if record.status is JobStatus.PAUSED:
+        note(f"Paused at {count(_done(record))} of {count(record.tokens_total)} tokens.")
+        _say_resume(extraction.id)
+        raise typer.Exit(PAUSED)
+    _finish(record)
+    return record
+
+
+def _say_resume(extraction_id: str) -> None:
+    note(f"Resume it with: {command_line('extractions', 'resume', extraction_id)}")
+
+
+def _finish(record: ExtractionRecord) -> None:
+    if record.status in (JobStatus.COMPLETED, JobStatus.STOPPED):
+        word = "Completed" if record.status is JobStatus.COMPLETED else "Stopped"
+        note(f"{word}: {count(record.n_tokens)} tokens in {duration(record.seconds_running)}. {record.id}")
+        return
+    error = record.error
+    parts = [f"The extraction is {record.status.value}."]
+    if error is not None:
+        parts = [f"{error.where}: {error.what}" if error.where else error.what, error.hint or ""]
+    note(f"Error: {' '.join(filter(None, parts))}")
+    if error is not None and error.traceback and session.debug:
+        note(error.traceback)
+    kind = error.kind if error is not None else "error"
+    raise typer.Exit({"config": USAGE, "not_found": NOT_FOUND}.get(kind, FAILED))

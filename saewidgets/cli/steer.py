@@ -1,0 +1,99 @@
+"""``saewidgets steer``: a model writes with features turned up, down or off."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import typer
+
+from saewidgets.cli.extract import Source, source_of
+from saewidgets.cli.options import Json
+from saewidgets.cli.output import note, write, write_json
+from saewidgets.cli.session import command, open_workspace
+from saewidgets.errors import ConfigError
+
+_FEATURE = re.compile(r"(\d+)=([+-]?[\d.]+(?:[eE][+-]?\d+)?)?(?::([a-z_]+))?")
+_SHOW = "Write INDEX=STRENGTH, such as 7451=2.0, or INDEX=STRENGTH:MODE, such as 7451=0:clamp."
+Only = typer.Option
+
+
+def _feature(sae: str, text: str) -> tuple[str, int, float] | tuple[str, int, float, str]:
+    """"7451=2", "7451=0:clamp", "7451=:ablate" """
+    match = _FEATURE.fullmatch(text.strip().replace("−", "-"))
+    if match is None or (match[2] is None and match[3] != "ablate"):
+        raise ConfigError(f"{text!r} is not a feature.", where="--feature", hint=_SHOW)
+    try:
+        strength = float(match[2] or 0)
+    except ValueError:
+        raise ConfigError(f"{match[2]!r} is not a strength.", where="--feature", hint=_SHOW) from None
+    return (sae, int(match[1]), strength, match[3]) if match[3] else (sae, int(match[1]), strength)
+
+
+def _strengths(text: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(part) for part in text.replace("−", "-").replace(",", " ").split())
+    except ValueError as error:
+        raise ConfigError(
+            f"{text!r} are not strengths ({error}).", where="--strengths", hint='Write "-4 -2 0 2 4".'
+        ) from None
+    if not found:
+        raise ConfigError("There is no strength.", where="--strengths", hint='Write "-4 -2 0 2 4".')
+    return found
+
+
+def _positions(text: str) -> Any:
+    parts = text.replace(",", " ").split()
+    return [int(part) for part in parts] if parts and all(part.isdigit() for part in parts) else text
+
+
+@command
+def steer(
+    sae: Source,
+    feature: Annotated[
+        list[str], Only("--feature", "-f", metavar="INDEX=STRENGTH", help="A feature, repeatable; :MODE may follow.")
+    ],
+    prompt: Annotated[str, Only("--prompt", "-p", help="The text to continue.")],
+    sweep: Annotated[bool, Only("--sweep", help="Also one text per strength of the first feature.")] = False,
+    strengths: Annotated[str, Only("--strengths", help="Of the sweep.")] = "-4 -2 0 2 4",
+    new_tokens: Annotated[int, Only("--new-tokens", help="At most so many.")] = 60,
+    temperature: Annotated[float, Only("--temperature", help="0 always takes the likeliest token.")] = 0.7,
+    top_p: Annotated[float, Only("--top-p", help="Sample from the likeliest tokens with this share.")] = 0.95,
+    seed: Annotated[int, Only("--seed", help="Fixes the random choices.")] = 16,
+    positions: Annotated[
+        str, Only("--positions", help='all, generated, prompt, or numbers of prompt tokens such as "3 4".')
+    ] = "all",
+    model: Annotated[str | None, Only("--model", help="The language model, else the SAE's own.")] = None,
+    json: Json = False,
+) -> None:
+    """Write a text without and with features of an SAE, with the same random numbers."""
+    with open_workspace() as workspace:
+        (wanted,) = source_of(workspace, sae).values()
+        features = [_feature(wanted, text) for text in feature]
+        result = workspace.steer(
+            model, features, prompt, new_tokens=new_tokens, temperature=temperature, top_p=top_p, seed=seed,
+            positions=_positions(positions), strengths=_strengths(strengths) if sweep else (),
+        )
+    if json:
+        write_json(result.to_data())
+        return
+    for each in result.config.features:
+        where = "" if each.a_max is None else f" (largest activation {each.a_max:.4g})"
+        write(f"Feature {each.index}: {each.mode} {each.strength:g}{where}")
+    assert result.steered is not None
+    write(f"\nBaseline{_numbers(result.baseline)}\n{prompt}{result.baseline.text}")
+    write(f"\nSteered{_numbers(result.steered)}\n{prompt}{result.steered.text}")
+    if result.sweep:
+        write(f"\nStrength sweep of feature {result.config.features[0].index}")
+        for text in result.sweep:
+            write(f"\n{text.strength:g}{_numbers(text)}\n{prompt}{text.text}")
+    for text in result.notes:
+        note(text)
+
+
+def _numbers(text: Any) -> str:
+    parts = [] if text.perplexity is None else [f"perplexity {text.perplexity:,.1f}"]
+    parts.append(f"repetition {100 * text.repetition:.0f} %")
+    if text.change_ratio is not None:
+        parts.append(f"|Δ|/|h| {text.change_ratio:.2f}")
+    return f" ({', '.join(parts)})"

@@ -1,0 +1,19 @@
+"""Names that people and files give to things, as one line that says what it shows."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# They change the direction of what follows them, also of our own words behind a name.
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def one_line(text: str) -> str:
+    """`text` without line breaks, control characters, marks of direction, and blanks around it."""
+    kept = "".join(" " if unicodedata.category(c) == "Cc" else c for c in storable(text) if c not in _DIRECTIONS)
+    return " ".join(kept.split())
+
+
+def storable(text: str) -> str:
+    """`text` as UTF-8 can hold it: halves of surrogate pairs, which JSON may contain, become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")

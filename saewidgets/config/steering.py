@@ -1,0 +1,139 @@
+"""What a person sets to steer a model with features of an SAE."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, field_validator, model_validator
+
+from saewidgets.config.base import Config
+from saewidgets.errors import ConfigError
+
+SteeringMode = Literal["add_max", "add", "clamp", "conditional_clamp", "scale", "ablate"]
+MODES: tuple[SteeringMode, ...] = get_args(SteeringMode)
+ADDITIVE: tuple[SteeringMode, ...] = ("add_max", "add")
+
+PositionKind = Literal["all", "generated", "prompt"]
+Positions = PositionKind | tuple[Annotated[int, Field(ge=0)], ...]
+
+MAX_FEATURES = 256
+MAX_STRENGTH = 1e6
+_MAX_PROMPT = 1_000_000  # characters
+
+
+class SteeringFeature(Config):
+    """One latent and what is done with it. With f its activation at a token and d its decoder direction there:
+
+    | mode | what happens to the hidden state | unit of `strength` |
+    |---|---|---|
+    | ``add_max`` | + strength · a_max · d | share of the feature's largest activation |
+    | ``add`` | + strength · d | activation |
+    | ``clamp`` | + (strength − f) · d | activation |
+    | ``conditional_clamp`` | the same, only where f > 0 | activation |
+    | ``scale`` | + (strength − 1) · f · d | factor; 1 changes nothing |
+    | ``ablate`` | − f · d | none |
+    """
+
+    index: int = Field(ge=0, le=2**24, title="Feature", description="Number of the latent.")
+    strength: float = Field(
+        ge=-MAX_STRENGTH, le=MAX_STRENGTH, title="Strength", description="How strongly; 0 adds nothing."
+    )
+    mode: SteeringMode = Field(default="add_max", title="Mode", description="What is done with the feature.")
+    a_max: float | None = Field(
+        default=None, gt=0, le=1e30, title="Largest activation", description='Of the feature; "Add × max" needs it.'
+    )
+    sae: str | None = Field(
+        default=None, min_length=1, max_length=300, title="SAE", description="Its id; empty where there is only one."
+    )
+    label: str = Field(default="", max_length=10_000, title="Label", description="What the feature is about.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ablation_has_no_strength(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("mode") == "ablate":
+            return {**data, "strength": 0.0}
+        return data
+
+    @model_validator(mode="after")
+    def _has_its_maximum(self) -> SteeringFeature:
+        if self.mode == "add_max" and self.a_max is None:
+            raise ConfigError(
+                f"Feature {self.index} is to be added in units of its largest activation, which is not known.",
+                where="a_max", hint='Give a_max (estimate_max finds it), or use mode "add".',
+            )
+        return self
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the hidden state stays what it is, whatever it is."""
+        return (self.mode in ADDITIVE and self.strength == 0) or (self.mode == "scale" and self.strength == 1)
+
+    @property
+    def alpha(self) -> float | None:
+        """What is added along the decoder direction, in activation units; None where that depends on the token."""
+        if self.mode == "add_max":
+            return self.strength * (self.a_max or 0.0)
+        return self.strength if self.mode == "add" else None
+
+
+class SteeringConfig(Config):
+    """Everything that defines a steered generation besides the model and the SAEs' weights.
+
+    `positions` says which tokens are steered: ``"all"``, ``"prompt"``, ``"generated"``, or a list of numbers of prompt
+    tokens (0 is the first one, BOS included where the prompt has one, padding not counted). BOS is left alone unless
+    `steer_bos` is set or its number is chosen.
+    """
+
+    features: tuple[SteeringFeature, ...] = Field(default=(), max_length=MAX_FEATURES, title="Features")
+    positions: Positions = Field(default="all", title="Positions", description="Which tokens are steered.")
+    steer_bos: bool = Field(
+        default=False, title="Steer BOS", description="Also the beginning-of-sequence token, an attention sink."
+    )
+    prompt: str = Field(default="", max_length=_MAX_PROMPT, title="Prompt", description="The text to continue.")
+    prepend_bos: bool = Field(
+        default=True, title="Begin with BOS", description="Put BOS before the prompt, as SAEs are trained."
+    )
+    new_tokens: int = Field(default=60, ge=1, le=100_000, title="New tokens", description="At most so many.")
+    temperature: float = Field(
+        default=0.7, ge=0, le=100, title="Temperature", description="0 always takes the likeliest token."
+    )
+    top_p: float = Field(
+        default=0.95, gt=0, le=1, title="Top-p", description="Sample from the likeliest tokens with this share."
+    )
+    seed: int = Field(default=16, ge=0, le=2**63 - 1, title="Seed", description="Fixes the random choices.")
+    strengths: tuple[float, ...] = Field(
+        default=(), max_length=64, title="Strengths", description="For a sweep over one feature."
+    )
+
+    @field_validator("positions", mode="before")
+    @classmethod
+    def _plain_positions(cls, value: Any) -> Any:
+        try:
+            return as_positions(value)
+        except ConfigError as error:  # the field's name comes from where this stands
+            raise ConfigError(error.what, hint=error.hint) from error
+
+
+def as_positions(value: Any) -> Positions:
+    """One of the words, or ascending numbers of prompt tokens.
+
+    Raises:
+        ConfigError: it is neither, or an empty list (which would steer nothing).
+    """
+    if isinstance(value, str) and value in get_args(PositionKind):
+        return value  # type: ignore[return-value]  # just looked up
+    hint = f"Use {', '.join(map(repr, get_args(PositionKind)))}, or a list of numbers of prompt tokens such as [3, 4]."
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise ConfigError(f"Positions is {_short(value)}.", where="positions", hint=hint)
+    found = list(value)
+    if not found:
+        raise ConfigError("No position is chosen.", where="positions", hint=hint)
+    for each in found:
+        if isinstance(each, bool) or not hasattr(each, "__index__") or each.__index__() < 0:
+            raise ConfigError(f"A position is {_short(each)}.", where="positions", hint=hint)
+    return tuple(sorted({each.__index__() for each in found}))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,0 +1,137 @@
+"""The hub cache on this machine, in the layout that huggingface_hub and everything built on it share.
+
+    models--owner--name/
+        refs/main                      the commit that a branch stood for when it was last asked for
+        blobs/<etag>                   contents: SHA-256 for large files, git's SHA-1 for the others
+        blobs/<etag>.incomplete        what has arrived of one
+        snapshots/<commit>/<path>  →   ../../blobs/<etag>
+    .locks/models--owner--name/<etag>.lock
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined] # public, not declared
+
+from saewidgets.errors import StorageError
+from saewidgets.hub.listing import Listing, RepoFile
+from saewidgets.hub.reference import is_plain_path
+
+PARTIAL = ".incomplete"
+
+
+def repo_folder(cache_dir: Path, repo_id: str) -> Path:
+    """The folder of a model repository."""
+    return cache_dir / "--".join(["models", *repo_id.split("/")])
+
+
+def snapshot_file(cache_dir: Path, listing: Listing, file: RepoFile) -> Path:
+    """Where a file of the commit is found once it is there."""
+    return repo_folder(cache_dir, listing.repo_id) / "snapshots" / listing.revision / file.path
+
+
+def blob_file(cache_dir: Path, listing: Listing, file: RepoFile) -> Path:
+    """Where the content of a file is kept."""
+    return repo_folder(cache_dir, listing.repo_id) / "blobs" / file.etag
+
+
+def partial_file(cache_dir: Path, listing: Listing, file: RepoFile) -> Path:
+    """What has arrived so far. The name is the one huggingface_hub resumed from before version 1.2."""
+    blob = blob_file(cache_dir, listing, file)
+    return blob.with_name(blob.name + PARTIAL)
+
+
+def cached_file(cache_dir: Path, listing: Listing, file: RepoFile) -> Path | None:
+    """The file in the cache if it is there in full (by its size; a download also compares the hash)."""
+    for path in (snapshot_file(cache_dir, listing, file), blob_file(cache_dir, listing, file)):
+        try:
+            if path.stat().st_size == file.size:
+                return path
+        except OSError:
+            continue
+    return None
+
+
+def missing_bytes(cache_dir: Path, listing: Listing, files: Iterable[RepoFile]) -> int:
+    """What a download would have to fetch: neither whole nor, for partial files, the part that arrived."""
+    missing = 0
+    for file in files:
+        if cached_file(cache_dir, listing, file) is None:
+            missing += max(0, file.size - size_of(partial_file(cache_dir, listing, file)))
+    return missing
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def place(cache_dir: Path, listing: Listing, file: RepoFile) -> Path:
+    """Make the blob visible in its snapshot, by a link where the file system has them, else by a copy."""
+    blob, target = blob_file(cache_dir, listing, file), snapshot_file(cache_dir, listing, file)
+    if not blob.exists():  # a cache without links keeps the file itself in the snapshot
+        return target
+    with contextlib.suppress(OSError):
+        if target.samefile(blob):
+            return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{uuid.uuid4().hex[:12]}")
+        try:
+            draft.symlink_to(os.path.relpath(blob, target.parent))
+        except OSError:
+            shutil.copyfile(blob, draft)
+        os.replace(draft, target)
+    except OSError as error:
+        raise _not_writable(error, target) from error
+    return target
+
+
+def record_branch(cache_dir: Path, listing: Listing, asked: str | None) -> None:
+    """Note which commit the branch `asked` stands for, as huggingface_hub does: other tools then find it offline."""
+    if asked is None or not is_plain_path(asked):
+        return
+    path = repo_folder(cache_dir, listing.repo_id) / "refs" / asked
+    with contextlib.suppress(OSError):  # a cache that others own may not be writable; nothing here depends on it
+        if path.is_file() and path.read_text() == listing.revision:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        draft.write_text(listing.revision)
+        os.replace(draft, path)
+
+
+@contextlib.contextmanager
+def locked(cache_dir: Path, listing: Listing, file: RepoFile, check: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock under which huggingface_hub writes this file too; `check` is called twice a second meanwhile."""
+    path = cache_dir / ".locks" / repo_folder(cache_dir, listing.repo_id).name / f"{file.etag}.lock"
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(WeakFileLock(path, timeout=0.5))
+                break
+            except TimeoutError:  # filelock's is one
+                check()
+                time.sleep(0.01)
+            except OSError as error:
+                raise _not_writable(error, path) from error
+        yield
+
+
+def _not_writable(error: OSError, path: Path) -> StorageError:
+    return StorageError(
+        f"The hub cache cannot be written ({error.strerror or error}).",
+        where=str(path),
+        hint="Check the folder that HF_HUB_CACHE names.",
+    )

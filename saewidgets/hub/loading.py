@@ -1,0 +1,64 @@
+"""`load_sae` for a path on this machine or a repository on the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from saewidgets import formats
+from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.hub.reference import parse_reference
+
+if TYPE_CHECKING:
+    import torch
+
+    from saewidgets.sae import SAE
+
+
+def load_sae(
+    path_or_repo: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    token: str | None = None,
+) -> SAE:
+    """An SAE, frozen and ready for inference, from a path or from the Hugging Face hub.
+
+    Args:
+        path_or_repo: a folder or file on this machine; else ``owner/name``, ``owner/name@revision``,
+            ``owner/name/folder``, a pasted link, or a SAELens release and id (``gemma-scope-2b-pt-res-canonical/…``).
+            What exists on this machine is taken from there. A download goes to the hub cache that other tools share
+            and is made once; `Workspace.hub` keeps SAEs in a library.
+        device: where the weights go.
+        dtype: number format of the weights; None keeps what the file declares.
+        token: for private repositories; None leaves it to huggingface_hub (``HF_TOKEN``, a saved login).
+
+    Returns:
+        An SAE of the right class. `metadata` says what it was trained on as far as the files do; ``metadata["notes"]``
+        lists what a person should know (something was corrected, or is not known).
+
+    Raises:
+        NotFoundError: there is no such path, and it cannot name a repository.
+        FormatError: the format is unknown, or a file is not what its configuration says. Nothing is unpickled and
+            sizes are checked before memory is taken.
+        HubError: missing, private, gated, unreachable, …: each a class of its own with the next step.
+    """
+    if isinstance(path_or_repo, Path) or _means_a_path(path_or_repo):
+        return formats.load_sae(path_or_repo, device=device, dtype=dtype)
+    try:
+        reference = parse_reference(path_or_repo)
+    except ConfigError as error:
+        raise NotFoundError(
+            "There is no such file or folder.", where=path_or_repo,
+            hint="Check the path, or give a repository of the Hugging Face hub as owner/name.",
+        ) from error
+    # The client: half a second to import, and not needed for what is on this machine.
+    from saewidgets.hub.client import HubClient
+    from saewidgets.hub.download import download
+
+    found = download(reference, client=HubClient(token))
+    return formats.load_sae(found.location, device=device, dtype=dtype)
+
+
+def _means_a_path(text: str) -> bool:
+    return text.startswith((".", "/", "~", "\\")) or Path(text).expanduser().exists()

@@ -1,0 +1,166 @@
+"""What an SAE on the hub is, before its weights are fetched: configuration and headers, by a few ranged reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from saewidgets.formats import registry
+from saewidgets.formats.base import Description
+from saewidgets.hub import npz_preview, space
+from saewidgets.hub.cache import missing_bytes
+from saewidgets.hub.client import HubClient
+from saewidgets.hub.gate import gated
+from saewidgets.hub.known import hub_model, trained_on
+from saewidgets.hub.listing import Listing, RepoFile, list_repository
+from saewidgets.hub.reference import HubReference, parse_reference
+from saewidgets.hub.source import HubSource
+from saewidgets.hub.variants import choose, needed_files, variants
+from saewidgets.hub_records import HubWarning, Preview, Variant
+from saewidgets.render.numbers import size
+
+MOST_REQUESTS = 3  # after the listing; what would need more is left unknown
+PICKLES = (".pt", ".pth", ".bin")
+ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+
+
+def preview(
+    reference: str | HubReference, *, client: HubClient | None = None, device: str | None = None
+) -> Preview:
+    """Configuration, dimensions, format, size, memory and warnings of one SAE; no weight is read.
+
+    After the repository's listing (which the client keeps, with what the look at it has read) it takes at most three
+    requests and some ten kilobytes. Of pickled formats nothing but the size and a configuration beside them is known.
+
+    Args:
+        reference: as `parse_reference` takes it; its folder must hold exactly one SAE.
+        client: None: the default endpoint, token and cache.
+        device: where it is going to be loaded (``"cpu"``, ``"cuda:0"``), to warn if it does not fit; None: no warning.
+
+    Raises:
+        ConfigError: the reference cannot be read, or means several SAEs.
+        FormatError: the files contradict each other: the SAE is damaged.
+        NoSAEError, HubError: as `variants`.
+    """
+    client = client or HubClient()
+    place = parse_reference(reference)
+    listing = list_repository(place, client=client)
+    variant = choose(variants(place, client=client, listing=listing), place)
+    files = needed_files(listing, variant.path, variant.format)
+    before = client.sent()
+    description = describe(listing, variant, client)
+    named = description.model or trained_on(listing.repo_id, listing.info.base_models)
+    model = hub_model(named) or named
+    asks = gated(model, client, ask=client.sent() - before < MOST_REQUESTS)
+    weights = _weight_bytes(description, files)
+    memory = _as_float32(weights, description)
+    missing = missing_bytes(client.cache_dir, listing, list(files.values()))
+    total = sum(file.size for file in files.values())
+    return Preview(
+        repo_id=listing.repo_id,
+        revision=listing.revision,
+        path=variant.path,
+        format=description.format,
+        architecture=description.architecture,
+        d_in=description.d_in,
+        d_sae=description.d_sae or variant.d_sae,
+        d_out=description.d_out,
+        dtype=description.dtype,
+        model=model,
+        hook_name=description.hook_name,
+        layer=variant.layer if variant.layer is not None else _layer(description.hook_name),
+        total_bytes=total,
+        download_bytes=missing,
+        memory_bytes=memory,
+        gpu_bytes=weights if memory is not None else None,
+        cached=variant.cached,
+        gated_model=asks,
+        config=description.config,
+        settings=description.settings,
+        disk_free_bytes=space.free_bytes(client.cache_dir),
+        warnings=tuple(_warnings(description, client, model, asks, missing, weights, device, files)),
+        requests=client.sent() - before,
+    )
+
+
+def describe(listing: Listing, variant: Variant, client: HubClient) -> Description:
+    """What the files at the head of an SAE say. Kept by the client, since a commit does not change."""
+
+    def look() -> Description:
+        source = HubSource(listing, variant.path, client)
+        if variant.format == "gemma_scope" and npz_preview.NAME in source.files():
+            return npz_preview.describe(source)
+        return registry.get(variant.format).describe(source)
+
+    return client.once(("description", listing.repo_id, listing.revision, variant.path), look)
+
+
+def _weight_bytes(description: Description, files: Mapping[str, RepoFile]) -> int:
+    endings = (".safetensors", ".npz", *PICKLES)
+    used = [file.size for name, file in files.items() if name in description.files and name.endswith(endings)]
+    return sum(used) or sum(file.size for name, file in files.items() if name.endswith(endings))
+
+
+def _as_float32(weights: int, description: Description) -> int | None:
+    """Memory of the weights as float32; None where only the weights tell their number format."""
+    if description.dtype not in ITEM_BYTES:
+        return None
+    return math.ceil(weights / ITEM_BYTES[description.dtype] * 4)
+
+
+def _layer(hook_name: str | None) -> int | None:
+    numbers = [part for part in (hook_name or "").split(".") if part.isdigit()]
+    return int(numbers[0]) if numbers else None
+
+
+def _warnings(
+    description: Description,
+    client: HubClient,
+    model: str | None,
+    asks: bool | None,
+    missing: int,
+    weights: int,
+    device: str | None,
+    files: Mapping[str, RepoFile],
+) -> list[HubWarning]:
+    found = []
+    if asks:
+        found.append(
+            HubWarning(
+                "gated_model",
+                f"{model} is gated.",
+                "The SAE files are open and can be downloaded; extracting and steering need the base model. Sign in, "
+                f"accept the licence on {client.endpoint}/{model} with that account, then check again.",
+            )
+        )
+    memory = _as_float32(weights, description)
+    # as `Preview`: an accelerator holds the weights in their own number format, the CPU in float32
+    needed = memory if memory is not None and device == "cpu" else weights
+    free = None if device is None else space.free_memory(device)
+    if memory is not None and free is not None and needed > free:
+        held = "float32" if needed == memory else description.dtype
+        hint = f"It needs {size(needed)} in {held}; {size(free)} is free. In bfloat16 it needs {size(memory / 2)}."
+        cpu = None if device == "cpu" else space.free_memory("cpu")
+        if cpu is not None and cpu > memory:
+            hint += f" The CPU has {size(cpu)} free: it fits there, but is slower."
+        found.append(HubWarning("memory", f"Not enough memory on {device}.", hint))
+    disk = space.free_bytes(client.cache_dir)
+    if disk is not None and missing > disk:
+        found.append(
+            HubWarning(
+                "disk",
+                "Not enough disk space.",
+                f"The download needs {size(missing)} and {size(disk)} is free. Free some space, or choose a narrower "
+                "width.",
+            )
+        )
+    if any(name.endswith(PICKLES) for name in files):
+        found.append(
+            HubWarning(
+                "pickle",
+                "The weights are in a pickled file.",
+                "Only tensors and plain values are taken from it, and nothing in it can run; what it holds is known "
+                "after the download.",
+            )
+        )
+    return found + [HubWarning("note", note) for note in description.notes]

@@ -1,0 +1,176 @@
+"""Publishing an SAE: a folder, with a model card, into a repository of one's own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined] # public, not declared
+
+import saewidgets
+from saewidgets.errors import NotFoundError
+from saewidgets.hub.client import HubClient
+from saewidgets.hub.errors import InvalidTokenError
+from saewidgets.hub.reference import parse_reference
+from saewidgets.hub.refusals import explained
+
+IGNORED = ["*.incomplete", "*.tmp", ".*", "*/.*", "*.lock"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """A published SAE: where it is, at which commit, and the address of its page."""
+
+    repo_id: str
+    revision: str
+    path: str
+    url: str
+
+
+def push(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    client: HubClient | None = None,
+    path: str = "",
+    card: str | None = None,
+    private: bool = True,
+    message: str = "Upload SAE",
+) -> Pushed:
+    """Upload `folder` into the model repository `repo_id`, which is created if need be.
+
+    Files and card arrive in one commit or not at all. They are sent by plain requests, whether or not `hf_xet` is
+    installed.
+
+    Args:
+        folder: the SAE's files.
+        repo_id: ``owner/name``.
+        client: its token needs write access; None: the default endpoint and token.
+        path: where in the repository; ``""`` is the root.
+        card: text of README.md (see `model_card`), written at the root unless the repository has one already.
+        private: whether a new repository is private; an existing one stays as it is.
+        message: of the commit.
+
+    Raises:
+        NotFoundError: there is no such folder, or it is empty.
+        InvalidTokenError: nobody is signed in, or the hub does not know the token.
+        HubError: as one of its children, by the hub's status: the token may not write there (`ForbiddenError`), there
+            is no such account (`RepositoryNotFoundError`), somebody else changed the repository (`ConflictError`), the
+            hub has trouble (`HubServerError`), …; without a status: no connection, a connection that broke off.
+    """
+    client = client or HubClient()
+    place = parse_reference(f"{repo_id}/{path}".rstrip("/"))
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise NotFoundError("There is no such folder.", where=str(folder), hint="Check the path of the SAE.")
+    if not client.signed_in():
+        raise InvalidTokenError(
+            "Nobody is signed in.",
+            where="token",
+            hint="Give an access token with write permission, or run: hf auth login.",
+        )
+    found = _files(folder, place.path)
+    api = HfApi(
+        endpoint=client.endpoint,
+        token=client.secret(),
+        library_name="saewidgets",
+        library_version=saewidgets.__version__,
+    )
+    url = f"{client.endpoint}/{place.repo_id}"
+    try:
+        api.create_repo(place.repo_id, private=private, exist_ok=True)
+        with contextlib.ExitStack() as stack, _no_advice():
+            if card is not None and "README.md" not in found and not api.file_exists(place.repo_id, "README.md"):
+                found["README.md"] = card.encode()
+            commit = api.create_commit(
+                place.repo_id, [_addition(name, what, stack) for name, what in found.items()], commit_message=message
+            )
+    except Exception as error:  # noqa: BLE001 - of two network libraries; sorted out in `refusals`
+        raise explained(error, client, place.repo_id) from None
+    client.refresh()
+    shown = f"{url}/tree/main/{place.path}" if place.path else url
+    return Pushed(place.repo_id, str(commit.oid), place.path, shown)
+
+
+def _files(folder: Path, path: str) -> dict[str, Path | bytes]:
+    """Name in the repository → file of `folder`, in order. Raises `NotFoundError` where there is none."""
+    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    kept = filter_repo_objects(names, ignore_patterns=IGNORED)
+    found: dict[str, Path | bytes] = {f"{path}/{name}" if path else name: folder / name for name in kept}
+    if not found:
+        raise NotFoundError("The folder holds no files to publish.", where=str(folder), hint="Save the SAE first.")
+    return found
+
+
+def _addition(name: str, what: Path | bytes, stack: contextlib.ExitStack) -> CommitOperationAdd:
+    """One file of the commit, opened; it is closed with `stack`.
+
+    Open files are sent by plain requests, huggingface_hub knows no other way for them. Paths would go through Xet
+    wherever that is installed: in several commits, to hosts that a company's hub may not have, and with errors that do
+    not say the hub's status.
+    """
+    raw = io.BytesIO(what) if isinstance(what, bytes) else stack.enter_context(what.open("rb"))
+    return CommitOperationAdd(path_in_repo=name, path_or_fileobj=raw)
+
+
+@contextlib.contextmanager
+def _no_advice() -> Iterator[None]:
+    """Within, this thread hears nothing of huggingface_hub's surprise that open files do not go through Xet."""
+    mine, logger = threading.get_ident(), logging.getLogger("huggingface_hub._commit_api")
+
+    def keep(record: logging.LogRecord) -> bool:
+        return record.thread != mine or "Xet" not in record.getMessage()
+
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
+
+
+def model_card(
+    *,
+    title: str,
+    model: str | None = None,
+    description: str = "",
+    facts: Mapping[str, Any] | None = None,
+    load_code: Mapping[str, str] | None = None,
+    license: str = "mit",
+    tags: tuple[str, ...] = ("sparse-autoencoder", "saelens"),
+) -> str:
+    """README.md of a published SAE: front matter that the hub reads, a table of facts, and how to load it.
+
+    Args:
+        model: the base model's repository.
+        facts: name → value, one row each.
+        load_code: name of a library → lines of Python.
+    """
+    lines = ["---", "library_name: saelens", f"license: {_yaml(license)}"]
+    if model and re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        lines.append(f"base_model: {_yaml(model)}")
+    lines += ["tags:", *(f"- {_yaml(tag)}" for tag in tags), "---", "", f"# {_plain(title)}", ""]
+    if description:
+        lines += [_plain(description), ""]
+    if facts:
+        lines += ["| | |", "|---|---|", *(f"| {_plain(key)} | {_plain(value)} |" for key, value in facts.items()), ""]
+    for library, code in (load_code or {}).items():
+        lines += [f"## Load with {_plain(library)}", "", "```python", code.replace("```", "'''").strip(), "```", ""]
+    return "\n".join(lines)
+
+
+def _yaml(text: str) -> str:
+    return '"' + re.sub(r"[\x00-\x1f\"\\]", " ", str(text)) + '"'
+
+
+def _plain(value: Any) -> str:
+    """Text that Markdown leaves alone: no tags, no table columns, no links out of a name."""
+    text = re.sub(r"\s+", " ", str(value))
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text)

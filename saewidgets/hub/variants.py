@@ -1,0 +1,268 @@
+"""Which folders of a repository are SAEs, of which format: from the listing, and a look at one folder of each kind."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from saewidgets.errors import ConfigError, FormatError
+from saewidgets.formats import registry, unread
+from saewidgets.formats.base import Format
+from saewidgets.formats.source import ListedSource, Source
+from saewidgets.hub.cache import cached_file, repo_folder
+from saewidgets.hub.client import HubClient
+from saewidgets.hub.errors import NoSAEError
+from saewidgets.hub.gate import gated
+from saewidgets.hub.known import repos_for_model, trained_on
+from saewidgets.hub.listing import Listing, RepoFile, list_repository
+from saewidgets.hub.names import read_names
+from saewidgets.hub.reference import HubReference, parse_reference
+from saewidgets.hub.releases import find_release
+from saewidgets.hub.source import HubSource
+from saewidgets.hub_records import Variant
+from saewidgets.render.numbers import size
+
+WEIGHTS = (".safetensors", ".npz", ".pt", ".pth")
+CONFIGS = (".json", ".yaml", ".yml")
+MOST_LOOKS = 24  # kinds of folder of one repository that are looked into
+# What lies beside the weights without being needed to use them.
+NOT_NEEDED = re.compile(
+    r"(?:^|/)(?:trainer_state\.pt|state\.pt|optimizer\S*|lr_scheduler\S*|rank_\d+_state\.pt|activations_store_state\S*|"
+    r"activation_scaler\.json|activation_whitening\S*|examples\.safetensors|sae_layer_\d+_history\.json)$"
+)
+SMALL = 1_000_000  # bytes; configurations are kept, other things of any size are not
+
+
+def variants(
+    reference: str | HubReference, *, client: HubClient | None = None, listing: Listing | None = None
+) -> tuple[Variant, ...]:
+    """The SAEs of a repository, or of one of its folders, in the order of their paths (numbers by value).
+
+    Takes the listing and, for each kind of folder, one look into the first of that kind; what they hold is not read.
+    Whether the base model that the card names is gated is asked too where its name does not tell: previews need not.
+
+    Raises:
+        NoSAEError: there is none; the message says what is there instead.
+        HubError: as one of its children.
+        ConfigError: `reference` cannot be read.
+    """
+    client = client or HubClient()
+    place = parse_reference(reference)
+    listing = listing or list_repository(place, client=client)
+    found = [variant for variant in _all(listing, client) if _inside(variant, place.path)]
+    if found and place.release is not None:
+        found = _of_release(found, place)
+    if not found:
+        raise _none(listing, place)
+    return tuple(found)
+
+
+def choose(found: Sequence[Variant], reference: HubReference) -> Variant:
+    """The one SAE that a reference means. Raises `ConfigError` naming some where it means several."""
+    for variant in found:
+        if variant.path == reference.path:
+            return variant
+    if len(found) == 1:  # the only one there, or the one that has the named file
+        return found[0]
+    listed = ", ".join(variant.path for variant in found[:4])
+    raise ConfigError(
+        f"There are {len(found):,} SAEs here: {listed}{', …' if len(found) > 4 else ''}.",
+        where=str(reference),
+        hint="Name the folder of one of them.",
+    )
+
+
+def facets(
+    found: Iterable[Variant],
+    *,
+    site: str | None = None,
+    layer: int | None = None,
+    width: str | None = None,
+    l0: float | None = None,
+) -> dict[str, dict[Any, int]]:
+    """How many SAEs there are per site, layer, width and L0, each counted under the other choices.
+
+    Returns:
+        ``{"site": {value: count}, "layer": …, "width": …, "l0": …}``, values in their order, widths by number.
+    """
+    chosen = {"site": site, "layer": layer, "width": width, "l0": l0}
+    all_of_them = list(found)
+    result = {}
+    for name in chosen:
+        others = [(other, value) for other, value in chosen.items() if other != name and value is not None]
+        left = [one for one in all_of_them if all(getattr(one, other) == value for other, value in others)]
+        counts = Counter(getattr(one, name) for one in left)
+        values = [value for value in counts if value is not None]
+        if name == "width":
+            numbers = {one.width: one.d_sae or 0 for one in left}
+            values.sort(key=numbers.__getitem__)
+        else:
+            values.sort()
+        result[name] = {value: counts[value] for value in values}
+    return result
+
+
+def needed_files(listing: Listing, path: str, format_name: str) -> dict[str, RepoFile]:
+    """The files that make up the SAE at `path`: weights and configurations, not a training's state."""
+    if path in listing.files:
+        start, base = path[: path.rfind("/") + 1], path.rpartition("/")[2]
+        found = {name: listing.files.get(start + name) for name in registry.get(format_name).beside(base)}
+        small = {name: file for name, file in found.items() if file is not None and file.size <= SMALL}
+        return {base: listing.files[path], **small}
+    kept = {}
+    for name, file in listing.below(path).items():
+        folder, _, base = name.rpartition("/")
+        if folder not in ("", "checkpoints") or NOT_NEEDED.search(name):
+            continue
+        if folder == "checkpoints" and format_name != "llama_scope":
+            continue
+        weights = base.endswith(WEIGHTS)
+        if weights or (base.endswith(CONFIGS) and file.size <= SMALL):
+            kept[name] = file
+    return kept
+
+
+def _all(listing: Listing, client: HubClient) -> tuple[Variant, ...]:
+    if listing.complete:
+        made = client.once(("variants", listing.repo_id, listing.revision), lambda: _look(listing, client))
+    else:  # of this machine: nothing to keep, and nothing to ask
+        made = _with_files(listing, client)
+    # What is cached may have changed since, the rest not.
+    result = []
+    any_cached = repo_folder(client.cache_dir, listing.repo_id).is_dir()
+    for variant, files in made:
+        cached = any_cached and all(cached_file(client.cache_dir, listing, file) is not None for file in files)
+        result.append(variant if cached == variant.cached else _with_cached(variant, cached))
+    return tuple(result)
+
+
+def _with_cached(variant: Variant, cached: bool) -> Variant:
+    values = {name: getattr(variant, name) for name in Variant.__slots__}
+    return Variant(**{**values, "cached": cached})
+
+
+def _look(listing: Listing, client: HubClient) -> list[tuple[Variant, list[RepoFile]]]:
+    found = _with_files(listing, client)
+    if found:
+        gated(trained_on(listing.repo_id, listing.info.base_models), client)
+    return found
+
+
+def _with_files(listing: Listing, client: HubClient) -> list[tuple[Variant, list[RepoFile]]]:
+    formats: dict[frozenset[str], Format | None] = {}
+    found = []
+    for folder, names in sorted(_folders(listing).items(), key=lambda item: natural(item[0])):
+        kind = frozenset(re.sub(r"\d+", "#", name) for name in names if name.endswith((*WEIGHTS, *CONFIGS)))
+        if kind not in formats:
+            formats[kind] = _format(listing, folder, client, by_name=len(formats) >= MOST_LOOKS)
+        if (form := formats[kind]) is None:
+            continue
+        paths = [folder]
+        if form.single_file:  # which of several files are SAEs is told by their names alone
+            start = f"{folder}/" if folder else ""
+            weights = [start + name for name in sorted(names, key=natural) if name.endswith(WEIGHTS)]
+            paths = [path for path in weights if form.matches(HubSource(listing, path, client))]
+        for path in paths:
+            files = needed_files(listing, path, form.name)
+            found.append((_variant(listing, path, form.name, files), list(files.values())))
+    return found
+
+
+def _folders(listing: Listing) -> Mapping[str, list[str]]:
+    """Folders that hold weights themselves (or in ``checkpoints/``, as Llama Scope does) → their files' names."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for path in listing.files:
+        folder, _, base = path.rpartition("/")
+        names[folder].append(base)
+    found = {}
+    for folder, bases in names.items():
+        parent, _, last = folder.rpartition("/")
+        if not any(base.endswith(WEIGHTS) and not NOT_NEEDED.search(base) for base in bases):
+            continue
+        if last == "checkpoints" and {"hyperparams.json", "ae.pt"} & set(names.get(parent, ())):
+            if "hyperparams.json" in names[parent]:
+                found[parent] = [*names[parent], *(f"checkpoints/{base}" for base in bases)]
+            continue
+        found[folder] = bases
+    return found
+
+
+def _format(listing: Listing, folder: str, client: HubClient, *, by_name: bool) -> Format | None:
+    """The format of one folder; None if it is no SAE, or if its configuration cannot be read as one."""
+    source: Source = HubSource(listing, folder, client)
+    if by_name:  # a repository of many kinds of folder: what names do not decide stays undecided
+        source = ListedSource(source.label, source.files(), _not_read)
+    try:
+        return registry.match(source)
+    except (FormatError, ConfigError):
+        return None
+
+
+def _not_read(name: str, _start: int, _length: int | None) -> bytes:
+    raise FormatError("Not looked into.", where=name)
+
+
+def _variant(listing: Listing, path: str, format_name: str, files: Mapping[str, RepoFile]) -> Variant:
+    names = read_names(listing.repo_id, path)
+    return Variant(
+        repo_id=listing.repo_id,
+        revision=listing.revision,
+        path=path,
+        format=format_name,
+        size_bytes=sum(file.size for file in files.values()),
+        files=tuple(sorted(file.path for file in files.values())),
+        site=names.site,
+        layer=names.layer,
+        width=names.width,
+        d_sae=names.d_sae,
+        l0=names.l0,
+        canonical=names.canonical,
+    )
+
+
+def _of_release(found: Sequence[Variant], place: HubReference) -> list[Variant]:
+    """Those that the release of `place` has. Raises `NoSAEError` if it has none of them."""
+    release = find_release(place.release or "")
+    paths = set(release.ids.values()) if release is not None else set()
+    kept = [variant for variant in found if variant.path in paths]
+    if not kept:
+        raise NoSAEError(
+            f"The release {place.release} has no SAE at {place.path or 'the root'}.",
+            where=place.repo_id,
+            hint=f"The repository has: {place.repo_id}/{found[0].path}. Name it so for SAEs outside the release.",
+        )
+    return kept
+
+
+def _inside(variant: Variant, path: str) -> bool:
+    """Whether an SAE is at `path`, below it, or has it as one of its files."""
+    return not path or variant.path == path or variant.path.startswith(path + "/") or path in variant.files
+
+
+def _none(listing: Listing, place: HubReference) -> NoSAEError:
+    """What is there instead, and where SAEs of it are."""
+    where = str(place) if place.path else listing.repo_id
+    files = listing.below(place.path)
+    if not files:
+        return NoSAEError(f"There is nothing at {place.path} in {listing.repo_id}.", hint="Check the folder's name.")
+    if known := unread.reason(files):
+        return NoSAEError(f"No SAE found in {where}. {known[0]}", hint=known[1])
+    largest = max(files.values(), key=lambda file: file.size)
+    near = repos_for_model(listing.repo_id)
+    if any(name.endswith(("model.safetensors", "pytorch_model.bin", ".index.json")) for name in files):
+        what = f"No SAE found in {where}. It holds a language model ({largest.path}, {size(largest.size)})."
+    else:
+        what = f"No SAE found in {where}. Its largest file is {largest.path} ({size(largest.size)})."
+    hint = f"SAEs trained on it: {', '.join(near)}." if near else "Known repositories are listed under that name."
+    error = NoSAEError(what, hint=hint)
+    error.suggestions = near
+    return error
+
+
+def natural(text: str) -> tuple[tuple[int, int, str], ...]:
+    """A key that sorts layer_2 before layer_10."""
+    return tuple(
+        (0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part
+    )

@@ -1,0 +1,135 @@
+"""What a look at the Hugging Face hub finds, as plain frozen values: the API returns these, the widgets draw them.
+
+A download is a job (`records.JobRecord` of kind ``"download"``), whose `payload` has
+
+    repo_id, revision (the exact commit), path (folder in the repository, ``""`` for the root),
+    name (what the SAE will be called), total_bytes, model, format (each None where a look did not tell),
+    token_given (a token was typed; the token itself is nowhere),
+    files (path, size and hashes of each file, by which the download goes on without asking the hub for them again)
+
+and whose `progress` counts bytes (see `events.Progress`). Its `result` is the id of the SAE in the library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class RepoInfo:
+    """A repository at one revision.
+
+    Attributes:
+        repo_id: ``owner/name``.
+        revision: the commit (40 hexadecimal digits) that the asked revision stands for now.
+        gated: ``False``, ``"auto"`` or ``"manual"``.
+        base_models: models named by its card.
+        size_bytes: all files.
+    """
+
+    repo_id: str
+    revision: str
+    private: bool = False
+    gated: bool | str = False
+    library: str | None = None
+    license: str | None = None
+    base_models: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    downloads: int | None = None
+    likes: int | None = None
+    last_modified: float | None = None
+    files: int = 0
+    size_bytes: int = 0
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One SAE in a repository, found by the names of its files.
+
+    Attributes:
+        path: its folder in the repository, ``""`` for the root.
+        format: as `detect_format` names it.
+        site: ``"resid_post"``, ``"mlp_out"``, ``"attn_out"``, ``"transcoder"``, …, where the path or repository says.
+        width: ``"16k"`` as the path writes it; `d_sae` is the number.
+        l0: mean active latents where the path says.
+        canonical: SAELens' registry gives it as the one to take for its layer and width.
+        cached: all its files are in the hub cache of this machine.
+    """
+
+    repo_id: str
+    revision: str
+    path: str
+    format: str
+    size_bytes: int
+    files: tuple[str, ...] = ()
+    site: str | None = None
+    layer: int | None = None
+    width: str | None = None
+    d_sae: int | None = None
+    l0: float | None = None
+    canonical: bool = False
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HubWarning:
+    """Something to know before a download: `kind` is ``gated_model``, ``memory``, ``disk``, ``pickle`` or ``note``."""
+
+    kind: str
+    what: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """One SAE of a repository before it is downloaded: configuration and headers only, no weights.
+
+    Attributes:
+        download_bytes: what a download would fetch now; `total_bytes` less what the cache has.
+        memory_bytes: weights in memory as float32 on the CPU; `gpu_bytes` on an accelerator in their own number format.
+        disk_free_bytes: where the download would go; None if that could not be found out.
+        gated_model: whether the base model asks for a licence; None: not known (no model is named, or asking would have
+            cost more requests than a preview may).
+        requests: how many requests this preview took.
+    """
+
+    repo_id: str
+    revision: str
+    path: str
+    format: str
+    architecture: str | None
+    d_in: int | None
+    d_sae: int | None
+    d_out: int | None
+    dtype: str | None
+    model: str | None
+    hook_name: str | None
+    layer: int | None
+    total_bytes: int
+    download_bytes: int
+    memory_bytes: int | None
+    gpu_bytes: int | None
+    cached: bool
+    gated_model: bool | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[HubWarning, ...] = ()
+    requests: int = 0
+    disk_free_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRepo:
+    """A public repository with SAEs, from the table that ships with the package."""
+
+    repo_id: str
+    name: str
+    model: str
+    sites: tuple[str, ...] = ()
+    layers: str = ""
+    widths: tuple[str, ...] = ()
+    format: str = ""
+    gated_model: bool = False

@@ -1,0 +1,55 @@
+"""What every widget that a person makes does alike: its arguments checked, its workspace found, its static copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.render import Html
+from saewidgets.widgets.messages import Note
+
+LEAST_HEIGHT = 80  # pixels
+
+
+def check_look(theme: Any, height: Any) -> None:
+    """Raise `ConfigError` unless `theme` is auto, light or dark and `height` a whole number of pixels, 80 or more."""
+    if theme not in ("auto", "light", "dark"):
+        raise ConfigError(f"There is no theme {theme!r}.", where="theme", hint='Use "auto", "light" or "dark".')
+    if not isinstance(height, int) or isinstance(height, bool) or height < LEAST_HEIGHT:
+        raise ConfigError(
+            f"A height of {height!r} pixels cannot work.", where="height", hint=f"Use a whole number ≥ {LEAST_HEIGHT}."
+        )
+
+
+def workspace_or_default(ws: Any, part: str) -> Any:
+    """`ws`, or the default workspace for None. Raises `ConfigError` if it has no `part`, so is no workspace."""
+    if ws is not None:
+        if not hasattr(ws, part):
+            raise ConfigError(f"A {type(ws).__name__} is no workspace.", where="ws", hint="Give a `Workspace`.")
+        return ws
+    from saewidgets.workspace import default_workspace  # opens a catalog: only when no workspace was given
+
+    return default_workspace()
+
+
+def error_note(error: BaseException) -> Note:
+    """An error as the line at the top of a widget."""
+    if isinstance(error, SAEWidgetsError):
+        return Note(what=error.what, where=error.where, hint=error.hint)
+    return Note(what=f"{type(error).__name__}: {error}")
+
+
+def page_at(document: str, path: str | Path | None) -> Path | str:
+    """Write `document` to `path` and return that; None returns the document."""
+    if path is None:
+        return document
+    target = Path(path)
+    target.write_text(document, "utf-8")
+    return target
+
+
+def with_static_copy(bundle: Any, copy: Html, **more: str) -> Any:
+    """The mime bundle of a widget with `copy` for where no widget can be drawn (`more`: further types)."""
+    data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+    return {**(data or {}), **more, "text/html": str(copy)}, metadata

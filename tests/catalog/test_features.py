@@ -1,0 +1,304 @@
+"""Labels, stars and notes: which label counts, what survives, and two who write at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+
+from saewidgets.catalog import Catalog, Origin, split_feature_id
+from saewidgets.catalog.tables import FeatureActivationRow, FeatureRow, LabelRow
+from saewidgets.errors import NotFoundError
+from saewidgets.feature_records import ExampleRecord, LabelRecord
+from saewidgets.records import TrainingRecord
+
+EXAMPLE = ExampleRecord((" a", "\x1b[31m", "<b>"), (0.0, 2.5, 0.25), 1, 2.5)
+
+
+def newer(old: LabelRecord, new: LabelRecord) -> LabelRecord:
+    return old if new.error or new.created_at < old.created_at else new
+
+
+def label(index: int, text: str = "cats", **changes: Any) -> LabelRecord:
+    source = changes.get("source", "user")
+    known = {"user": 0, "imported": 1, "auto": 2}
+    values = {"identity": source, "standing": known[source], "created_at": 1000.0, **changes}
+    return LabelRecord(index, text, **values)
+
+
+@pytest.fixture
+def sae(catalog: Catalog) -> Origin:
+    record = catalog.saes.add(
+        name="sae", source="local", architecture="topk", d_in=8, d_sae=64, format="saelens", path="saes/one"
+    )
+    return catalog.features.origin(record.id)
+
+
+def rows(catalog: Catalog, table: Any) -> int:
+    with catalog._database.read() as session:
+        return int(session.scalar(select(func.count()).select_from(table)) or 0)
+
+
+def test_ids() -> None:
+    assert split_feature_id("feat_sae_1-2_17") == ("sae_1-2", 17)
+    assert split_feature_id(Origin(None, "train_X").feature_id(3)) == ("train_X", 3)
+    assert Origin("sae_1", "train_X").feature_id(0) == "feat_sae_1_0"
+    for wrong in ("", "feat_", "feat_sae_1", "feat_sae_1_-1", "feat_sae_1_99999999999", "sae_1_3"):
+        if wrong == "feat_sae_1":  # the SAE called "sae"
+            assert split_feature_id(wrong) == ("sae", 1)
+            continue
+        with pytest.raises(NotFoundError):
+            split_feature_id(wrong)
+
+
+def test_only_what_somebody_said_has_a_row(catalog: Catalog, sae: Origin) -> None:
+    features = catalog.features
+    assert not features.list(sae)
+    assert features.revision(sae) == 0.0
+    features.put_labels(sae, [label(7)], newer)
+    features.mark(sae, 9, starred=True)
+    features.mark(sae, 9, notes="odd")
+    first, second = features.list(sae)
+    assert (first.id, first.index, first.label, first.label_source, first.starred) == (
+        sae.feature_id(7), 7, "cats", "user", False,
+    )
+    assert (second.index, second.label, second.label_source, second.starred, second.notes) == (9, "", "", True, "odd")
+    assert [f.index for f in features.list(sae, [9, 8, 9])] == [9]
+    assert features.count(sae) == (1, 1)
+    features.mark(sae, 9, starred=False)
+    assert features.count(sae) == (1, 0)
+
+
+def test_the_users_label_wins_and_nothing_is_lost(catalog: Catalog, sae: Origin) -> None:
+    features = catalog.features
+    auto = label(7, "felines", source="auto", model="m", score=0.9, by="m, detection 0.90", created_at=5000.0)
+    imported = label(7, "pets", source="imported", score=0.2, created_at=4000.0)
+    features.put_labels(sae, [auto], newer)
+    assert features.list(sae)[0].label == "felines"
+    features.put_labels(sae, [imported, label(7, "my cats", created_at=1.0)], newer)
+    (found,) = features.list(sae)
+    assert (found.label, found.label_source, found.score, found.label_by) == ("my cats", "user", None, "")
+    assert [one.text for one in features.labels(sae, [7])] == ["my cats", "pets", "felines"]
+    features.remove_label(sae, 7, "user")
+    (found,) = features.list(sae)
+    assert (found.label, found.label_source, found.score) == ("pets", "imported", 0.2)
+    features.remove_label(sae, 7, "imported")
+    assert features.list(sae)[0].label_by == "m, detection 0.90"
+    features.remove_label(sae, 7, "auto")
+    assert features.list(sae)[0].label == ""
+
+
+def test_a_failure_is_kept_and_never_shown(catalog: Catalog, sae: Origin) -> None:
+    features = catalog.features
+    failure = label(7, "", source="auto", standing=3, error="The server does not answer.", created_at=9000.0)
+    features.put_labels(sae, [failure], newer)
+    (found,) = features.list(sae)
+    assert (found.label, found.label_source) == ("", "")
+    assert features.labels(sae)[0].error == "The server does not answer."
+    assert features.count(sae) == (0, 0)
+    good = label(7, "cats", source="auto", created_at=9500.0)
+    features.put_labels(sae, [good], newer)
+    features.put_labels(sae, [replace(failure, created_at=9900.0)], newer)
+    assert [one.text for one in features.labels(sae)] == ["cats"]
+    assert features.list(sae)[0].label == "cats"
+
+
+def test_versions_of_one_label_become_one(catalog: Catalog, sae: Origin) -> None:
+    features = catalog.features
+    for number in range(3):
+        features.put_labels(sae, [label(7, f"cats {number}", created_at=1000.0 + number)], newer)
+    assert [one.text for one in features.labels(sae)] == ["cats 2"]
+    features.put_labels(sae, [label(7, "older", created_at=1.0)], newer)
+    assert [one.text for one in features.labels(sae)] == ["cats 2"]
+    scores = ({"scorer": "detection", "value": 0.5},)
+    features.put_labels(sae, [label(7, "a", scores=scores, score=0.5, n_judged=9, n_asked=10, created_at=2e9)], newer)
+    (found,) = features.labels(sae)
+    assert (found.scores, found.score, found.n_judged, found.n_asked) == (scores, 0.5, 9, 10)
+
+
+def test_the_revision_grows_with_every_change(catalog: Catalog, sae: Origin) -> None:
+    features, seen = catalog.features, [0.0]
+    changes: list[Callable[[], object]] = [
+        lambda: features.put_labels(sae, [label(1)], newer), lambda: features.mark(sae, 2, starred=True),
+        lambda: features.mark(sae, 2, notes="x"), lambda: features.mark(sae, 1, starred=True),
+        lambda: features.remove_label(sae, 1, "user"),
+    ]  # fmt: skip
+    for change in changes * 3:
+        change()
+        seen.append(features.revision(sae))
+    assert seen == sorted(set(seen))
+
+
+def test_what_lists_need_is_read_once(catalog: Catalog, sae: Origin) -> None:
+    features = catalog.features
+    features.put_labels(sae, [label(i, f"label {i}", score=0.5) for i in range(5)], newer)
+    features.mark(sae, 3, starred=True)
+    everything = features.noted(sae)
+    assert sorted(row[:4] for row in everything) == [(i, f"label {i}", 0.5, i == 3) for i in range(5)]
+    assert max(row[-1] for row in everything) == features.revision(sae)
+    before = features.revision(sae)
+    assert features.noted(sae, before) == []
+    features.remove_label(sae, 2, "user")
+    assert [row[:4] for row in features.noted(sae, before)] == [(2, "", None, False)]
+
+
+def test_evidence_stays_with_its_label(catalog: Catalog, sae: Origin) -> None:
+    features = catalog.features
+    record = catalog.extractions.create(
+        id="ext_1", sae_id=sae.sae_id, config={}, model="gpt2", hook_name="h", d_sae=64, tokens_total=1,
+        folder="extractions/ext_1",
+    )  # fmt: skip
+    auto = label(7, source="auto")
+    features.put_labels(sae, [auto], newer, evidence={7: [EXAMPLE, EXAMPLE]}, extraction_id=record.id)
+    (kept,) = features.labels(sae)
+    examples = features.evidence(kept.id)
+    assert [(e.tokens, e.activations, e.peak, e.value, e.kind) for e in examples] == [
+        (EXAMPLE.tokens, EXAMPLE.activations, 1, 2.5, "evidence")
+    ] * 2
+    catalog.extractions.delete(record.id)
+    assert len(features.evidence(kept.id)) == 2
+    again = replace(auto, created_at=2000.0)
+    features.put_labels(sae, [again], newer, evidence={7: [EXAMPLE]}, extraction_id="ext_gone")
+    assert len(features.evidence(kept.id)) == 1
+    features.put_labels(sae, [auto], newer, evidence={7: [EXAMPLE] * 5})  # an older version changes nothing
+    assert len(features.evidence(kept.id)) == 1
+    features.remove_label(sae, 7, "auto")
+    assert rows(catalog, FeatureActivationRow) == 0
+
+
+def test_texts_come_back_as_they_were(catalog: Catalog, sae: Origin) -> None:
+    hostile = "<img src=x onerror=alert(1)>\x1b[31m'; DROP TABLE features; --\u202e %s {0}\n"
+    catalog.features.put_labels(sae, [label(3, hostile, description=hostile * 10)], newer)
+    catalog.features.mark(sae, 3, notes=hostile)
+    (found,) = catalog.features.list(sae)
+    assert (found.label, found.notes) == (hostile, hostile)
+    assert catalog.features.labels(sae)[0].description == hostile * 10
+
+
+def test_deleting_the_sae_deletes_all_of_it(catalog: Catalog, sae: Origin) -> None:
+    catalog.features.put_labels(sae, [label(7)], newer, evidence={7: [EXAMPLE]})
+    assert sae.sae_id is not None
+    catalog.saes.delete(sae.sae_id)
+    assert [rows(catalog, table) for table in (FeatureRow, LabelRow, FeatureActivationRow)] == [0, 0, 0]
+    with pytest.raises(NotFoundError):
+        catalog.features.origin(sae.sae_id)
+
+
+def _imported(catalog: Catalog, run: TrainingRecord) -> str:
+    return catalog.saes.add(
+        name="imported", source="trained", training_id=run.id, architecture="topk", d_in=8, d_sae=64,
+        format="saelens", path="saes/imported",
+    ).id  # fmt: skip
+
+
+def test_a_training_and_its_sae_have_one_set(catalog: Catalog, make_training: Callable[..., TrainingRecord]) -> None:
+    features, run = catalog.features, make_training("run")
+    before = features.origin(run.id)
+    features.put_labels(before, [label(1, "before"), label(2, "both")], newer)
+    sae_id = _imported(catalog, run)
+    both = features.origin(run.id)
+    assert both == features.origin(sae_id) == Origin(sae_id, run.id)
+    features.put_labels(both, [label(2, "renamed", created_at=2000.0), label(3, "after")], newer)
+    assert [(f.index, f.label, f.id) for f in features.list(both)] == [
+        (1, "before", f"feat_{run.id}_1"), (2, "renamed", f"feat_{run.id}_2"), (3, "after", f"feat_{sae_id}_3"),
+    ]  # fmt: skip
+    catalog.trainings.delete(run.id)
+    left = features.origin(sae_id)
+    assert left == Origin(sae_id, None)
+    assert [(f.index, f.label) for f in features.list(left)] == [(1, "before"), (2, "renamed"), (3, "after")]
+
+
+def test_without_an_sae_labels_go_with_the_training(
+    catalog: Catalog, make_training: Callable[..., TrainingRecord]
+) -> None:
+    run = make_training("run")
+    catalog.features.put_labels(catalog.features.origin(run.id), [label(1)], newer)
+    catalog.trainings.delete(run.id)
+    assert rows(catalog, FeatureRow) == rows(catalog, LabelRow) == 0
+
+
+def test_rows_of_both_for_one_latent_become_one(
+    catalog: Catalog, make_training: Callable[..., TrainingRecord]
+) -> None:
+    """Two processes: one labels the training's latent while the other imports and labels the SAE's."""
+    features, run = catalog.features, make_training("run")
+    of_training = features.origin(run.id)
+    auto = label(1, "auto's", source="auto")
+    features.put_labels(of_training, [label(1, "training's"), auto], newer, evidence={1: [EXAMPLE]})
+    features.mark(of_training, 1, starred=True, notes="one")
+    sae_id = _imported(catalog, run)
+    only_sae = Origin(sae_id, None)
+    features.put_labels(only_sae, [label(1, "SAE's")], newer)
+    features.mark(only_sae, 1, notes="two")
+    catalog.trainings.delete(run.id)
+    (found,) = features.list(only_sae)
+    assert (found.label, found.starred, found.notes) == ("SAE's", True, "two\none")
+    kept = features.labels(only_sae)
+    assert [one.text for one in kept] == ["SAE's", "auto's"]
+    assert len(features.evidence(kept[1].id)) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"training_id": "train_1", "external_sae_id": "sae_1"}, {}, {"external_sae_id": "sae_none"},
+        {"external_sae_id": "sae_1", "neuron_index": -1}, {"external_sae_id": "sae_1", "label_source": "me"},
+    ],
+)  # fmt: skip
+def test_constraints(catalog: Catalog, sae: Origin, changes: dict[str, Any]) -> None:
+    values = {"id": "feat_1", "neuron_index": 0, "label": "", "label_by": "", "notes": "", "starred": False,
+              "created_at": 0.0, "updated_at": 0.0, **changes}  # fmt: skip
+    if values.get("external_sae_id") == "sae_1":
+        values["external_sae_id"] = sae.sae_id
+    with pytest.raises(IntegrityError):
+        catalog._database.write(lambda session: session.add(FeatureRow(**values)))
+
+
+def test_one_row_per_latent(catalog: Catalog, sae: Origin) -> None:
+    catalog.features.mark(sae, 1, starred=True)
+    with pytest.raises(IntegrityError):
+        catalog._database.write(
+            lambda session: session.add(
+                FeatureRow(
+                    id="feat_x", external_sae_id=sae.sae_id, neuron_index=1, created_at=0.0, updated_at=0.0
+                )
+            )
+        )
+
+
+def test_two_processes_label_the_same_latents(folder: Path, catalog: Catalog, sae: Origin) -> None:
+    others = [Catalog(folder, host="box") for _ in range(2)]
+    failed: list[BaseException] = []
+
+    def work(number: int, own: Catalog) -> None:
+        try:
+            for index in range(20):
+                named = label(index, f"label {number}", source="auto", identity=f"auto {number}")
+                own.features.put_labels(sae, [named], newer)
+                own.features.mark(sae, index, starred=True)
+        except BaseException as error:  # noqa: BLE001 - told below
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=pair) for pair in enumerate(others)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for own in others:
+        own.close()
+    assert not failed
+    assert catalog.features.count(sae) == (20, 20)
+    assert len(catalog.features.labels(sae)) == 40
+
+
+def test_thousands_at_once(catalog: Catalog, sae: Origin) -> None:
+    made = [label(index, f"label {index}", source="auto") for index in range(2000)]
+    assert catalog.features.put_labels(sae, made, newer) == 2000
+    assert [f.label for f in catalog.features.list(sae, range(1990, 2010))] == [f"label {i}" for i in range(1990, 2000)]
+    assert len(catalog.features.labels(sae, range(600))) == 600

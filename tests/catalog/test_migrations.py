@@ -1,0 +1,102 @@
+"""Catalogs of earlier versions, migrated on open with all they hold."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
+
+from saewidgets.catalog import Catalog, schema
+
+_TRAINING = {
+    "id": "train_1", "name": "run", "config": '{"sae":{"k":32}}', "model": "gpt2", "corpus": "demo",
+    "hook_name": "blocks.6.hook_resid_post", "architecture": "topk", "d_sae": 64, "d_in": 8, "device": "cpu",
+    "lane": "box/cpu", "tokens_total": 100, "tokens_done": 100, "step": 10, "latest": "{}", "facts": "{}",
+    "host": "box", "folder": "trainings/train_1", "created_at": 1000.0,
+}  # fmt: skip
+_SAE = {
+    "name": "first", "source": "trained", "model": "gpt2", "hook_name": "blocks.6.hook_resid_post", "layer": 6,
+    "architecture": "topk", "d_in": 8, "d_sae": 64, "format": "saelens", "size_bytes": 7, "host": "box",
+    "details": '{"tokens":100,"latest":{"l0":32.0}}',
+}  # fmt: skip
+
+
+def _insert(connection: sqlite3.Connection, table: str, row: dict[str, object]) -> None:
+    marks = ", ".join("?" * len(row))
+    connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
+
+
+def _old_catalog(folder: Path, version: str) -> Path:
+    """A catalog as that version of the package left it."""
+    folder.mkdir()
+    path = folder / "catalog.sqlite"
+    engine = create_engine(f"sqlite:///{path}")
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    with schema._migrating(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, version)
+    engine.dispose()
+    return path
+
+
+def test_from_0001(folder: Path) -> None:
+    path = _old_catalog(folder, "0001")
+    (folder / "saes" / "one").mkdir(parents=True)
+    (folder / "saes" / "one" / "cfg.json").write_bytes(b"1234567")
+    connection = sqlite3.connect(path)
+    with connection:
+        _insert(connection, "trainings", _TRAINING)
+        one = {**_SAE, "id": "sae_1", "path": "saes/one", "training_id": "train_1", "created_at": 2000.0}
+        _insert(connection, "external_saes", one)
+        two = {**_SAE, "id": "sae_2", "path": "saes/two", "source": "local", "created_at": 3000.0}
+        _insert(connection, "external_saes", two)
+    connection.close()
+
+    with Catalog(folder, host="box") as catalog:
+        run = catalog.trainings.get("train_1")
+        assert (run.name, run.sae_id, run.config) == ("run", "sae_1", {"sae": {"k": 32}})
+        second, first = catalog.saes.list()
+        assert (first.id, first.name, first.training_name, first.metadata["latest"]) == (
+            "sae_1", "first", "run", {"l0": 32.0},
+        )
+        assert (first.updated_at, first.tags, first.notes, first.statistics) == (2000.0, (), "", {})
+        assert (first.state, second.state) == ("ok", "missing")
+        assert catalog.saes.update("sae_1", tags=["good"], notes="x").tags == ("good",)
+    (backup,) = (folder / "backups").iterdir()
+    assert backup.name.startswith("catalog-0001-")
+
+
+def test_from_0002(folder: Path) -> None:
+    """The SAE and the training keep all they have, and are ready for extractions and labels."""
+    path = _old_catalog(folder, "0002")
+    connection = sqlite3.connect(path)
+    with connection:
+        _insert(connection, "trainings", _TRAINING)
+        row = {**_SAE, "id": "sae_1", "path": "saes/one", "training_id": "train_1", "created_at": 2000.0,
+               "notes": "x", "tags": '["good"]', "updated_at": 2500.0}  # fmt: skip
+        _insert(connection, "external_saes", row)
+    connection.close()
+
+    with Catalog(folder, host="box") as catalog:
+        (sae,) = catalog.saes.list()
+        assert (sae.id, sae.notes, sae.tags, sae.training_name, sae.updated_at, sae.features_extracted) == (
+            "sae_1", "x", ("good",), "run", 2500.0, 0,
+        )
+        assert not catalog.extractions.list()
+        origin = catalog.features.origin("train_1")
+        assert (origin.sae_id, origin.training_id) == ("sae_1", "train_1")
+        catalog.features.mark(origin, 3, starred=True)
+        assert catalog.features.list(origin)[0].id == "feat_sae_1_3"
+    (backup,) = (folder / "backups").iterdir()
+    assert backup.name.startswith("catalog-0002-")
+
+
+def test_a_blank_one_of_each_version_migrates(tmp_path: Path) -> None:
+    for version in schema.known_versions():
+        _old_catalog(tmp_path / version, version)
+        with Catalog(tmp_path / version) as catalog:
+            assert not catalog.saes.list()

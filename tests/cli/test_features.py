@@ -1,0 +1,210 @@
+"""Extractions, features and labels from a terminal."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from saewidgets.cli.extract import source_of
+from saewidgets.errors import NotFoundError
+from saewidgets.workspace import Workspace
+from tests.cli.conftest import PATIENCE, Invoke
+from tests.conftest import TINY_TEXT
+from tests.workspace.library.saes import saelens
+
+HOOK = "blocks.0.hook_resid_post"
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    path = tmp_path / "text.txt"
+    path.write_text("\n".join(TINY_TEXT))
+    return str(path)
+
+
+@pytest.fixture
+def sae(invoke: Invoke, tmp_path: Path, tiny_model_folder: Path) -> str:
+    folder = saelens(tmp_path / "one", 32, 64)
+    done = invoke("saes", "add", str(folder), "--model", str(tiny_model_folder), "--hook-name", HOOK, "--json")
+    assert done.code == 0, done.err
+    return str(done.json()["id"])
+
+
+@pytest.fixture
+def extracted(invoke: Invoke, sae: str, text: str) -> str:
+    done = invoke("extract", sae, "--corpus", text, "--context-size", "16", "--examples", "4", "--json", "--quiet")
+    assert done.code == 0, done.err
+    assert done.json()["status"] == "completed"
+    return str(done.json()["id"])
+
+
+def test_extract_and_look(invoke: Invoke, sae: str, text: str, extracted: str) -> None:
+    done = invoke("extract", "one", "--corpus", text, "--tokens", "160", "--context-size", "16", "--device", "cpu",
+                  "--batch-size", "2")  # fmt: skip
+    assert done.code == 0, done.err
+    assert "features fired on" in done.out
+    assert f"features list {sae}" in done.err
+    newest = invoke("extractions", "list", "--json").json()[0]["id"]
+    header, *rows = invoke("extractions", "list").out.splitlines()
+    assert header.split()[:3] == ["id", "sae", "status"]
+    assert [row.split()[0] for row in rows] == [newest, extracted]
+    assert len(invoke("extractions", "list", "--sae", "one", "--status", "completed", "--json").json()) == 2
+    assert invoke("extractions", "list", "--search", "zebra").out.startswith("No extractions.")
+    assert invoke("extractions", "list", "--status", "done").code == 2
+    assert invoke("extractions", "delete", newest).code == 2  # nobody is there to confirm
+    assert invoke("extractions", "delete", newest, "--yes", "--json").json()["freed_bytes"] > 0
+
+    found = invoke("features", "list", sae, "--sort", "density", "--descending", "--limit", "3", "--json").json()
+    assert len(found) == 3
+    assert found[0]["density"] >= found[2]["density"]
+    index = str(found[0]["index"])
+    assert invoke("features", "list", "one", "--show", "live").out.splitlines()[0].split()[:2] == ["feature", "label"]
+    assert invoke("features", "list", sae, "--show", "blue").code == 2
+    assert len(invoke("features", "list", sae, "--offset", "60", "--extraction", extracted, "--json").json()) == 4
+    shown = invoke("features", "show", sae, index, "--examples", "2")
+    assert shown.out.count("«") == 2
+    data = invoke("features", "show", sae, index, "--extraction", extracted, "--json").json()
+    assert (data["extraction_id"], len(data["examples"])) == (extracted, 5)
+    assert invoke("features", "show", sae, "64").code == 2
+    token = data["top_tokens"][0]
+    assert index in [str(one["index"]) for one in invoke("features", "search", sae, token, "--json").json()]
+    assert invoke("features", "search", sae, "no such words").out == "No features match.\n"
+
+
+def test_run(invoke: Invoke, sae: str, extracted: str) -> None:
+    data = invoke("features", "run", sae, "The king", "--json").json()
+    assert "".join(data["tokens"]) == "The king"
+    assert data["firing"] >= len(data["features"]) > 0
+    best = data["features"][0]
+    assert max(best["activations"]) == best["max"]
+    assert "features fire on" in invoke("features", "run", sae, "The king", "--limit", "2").out
+    one = invoke("features", "run", sae, "The king", "--feature", str(best["index"]), "--json").json()
+    assert one["activations"] == pytest.approx(best["activations"])
+    assert invoke("features", "run", sae, "The king", "--feature", str(best["index"])).out.startswith("token")
+    assert invoke("features", "run", sae, "").code == 2
+
+
+def test_logits(invoke: Invoke, home: Path, sae: str, extracted: str) -> None:
+    done = invoke("extractions", "logits", extracted)
+    assert done.code == 0, done.err
+    assert done.out == f"Logit effects of 64 features are kept with {extracted}\n"
+    assert "64 of 64 features" in done.err
+    with Workspace(home) as ws:
+        size = ws.extractions.get(extracted).record.size_bytes
+        assert ws.extractions.open(extracted).logits is not None
+    again = invoke("extractions", "logits", extracted, "--json", "--quiet")
+    assert (again.json()["size_bytes"], again.err) == (size, "")
+    assert invoke("extractions", "logits", "ext_none").code == 3
+
+
+def test_labels(invoke: Invoke, sae: str, extracted: str, tmp_path: Path) -> None:
+    assert invoke("label", "set", sae, "3", "kings\x1b[31m", "--description", "d").out == "3: kings\\x1b[31m\n"
+    done = invoke("label", "auto", sae, "--json", "--quiet")
+    assert done.json()["labelled"] > 0
+    assert invoke("label", "auto", sae, "--again", "--extraction", extracted).out.strip()
+    scored = invoke("label", "score", sae, "--json", "--scorer", "fuzzing", "--quiet").json()
+    assert scored["judged"] + scored["errors"] > 0
+    assert invoke("label", "score", sae, "--scorer", "guess").code == 2
+    path = tmp_path / "labels.csv"
+    assert invoke("label", "export", sae, str(path), "--json").json()["size_bytes"] == path.stat().st_size
+    assert invoke("label", "export", sae, str(tmp_path / "labels.txt")).code == 2
+    assert invoke("label", "set", sae, "3", "").out.startswith("3: ")
+    done = invoke("label", "import", "one", str(path), "--json")
+    assert done.json()["imported"] > 1
+    assert invoke("label", "import", "one", str(tmp_path / "none.csv")).code == 3
+    path.write_text("index,text\n3,good\n900,other\n")
+    wrong = invoke("label", "import", "one", str(path))
+    assert wrong.code == 1
+    assert "another SAE" in wrong.err
+    path.write_text("index,text\n3,good\nx,bad\n")
+    assert invoke("label", "import", "one", str(path)).code == 1
+    done = invoke("label", "import", "one", str(path), "--skip-errors")
+    assert (done.out, done.code) == ("Imported 1 labels\n", 0)
+    assert "line 3" in done.err
+    assert invoke("extractions", "delete", extracted, "--yes").code == 0
+    assert invoke("label", "auto", sae).code == 1  # not extracted
+    # Your own label came back from the file, and counts before the one of the table.
+    assert [one["index"] for one in invoke("features", "search", sae, "kings", "--json").json()] == [3]
+
+
+def test_what_is_not_there(invoke: Invoke, sae: str, extracted: str) -> None:
+    for arguments in (
+        ("extract", "sae_none"), ("extract", "train_none"), ("features", "list", "nobody"),
+        ("features", "show", "nobody", "1"), ("extractions", "resume", "ext_none"), ("label", "auto", "nobody"),
+    ):  # fmt: skip
+        done = invoke(*arguments)
+        assert (done.code, "Error" in done.err) == (3, True), arguments
+    assert invoke("extract", sae).code == 2  # its text is not known
+    assert "corpus" in invoke("extract", sae).err
+    assert invoke("extract", sae, "--corpus", "demo", "--model", "/no/model", "--quiet").code == 3
+
+
+def test_ctrl_c_pauses_and_resume_goes_on(
+    invoke: Invoke, start: Callable[..., subprocess.Popen[str]], home: Path, sae: str, tmp_path: Path
+) -> None:
+    long = tmp_path / "long.txt"
+    long.write_text("\n".join(TINY_TEXT * 2000))
+    process = start("extract", sae, "--corpus", str(long), "--context-size", "16", "--tokens", "10000000")
+    with Workspace(home) as ws:
+        deadline = PATIENCE / 0.05
+        while not any(r.progress and r.progress.phase == "reading" and r.progress.done for r in ws.extractions.list()):
+            assert process.poll() is None, process.communicate()
+            deadline -= 1
+            assert deadline
+            process_wait(process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, err
+    (line,) = [line for line in err.splitlines() if line.startswith("Resume it with")]
+    extraction_id = line.split()[-1]
+    assert invoke("extractions", "list", "--status", "paused", "--json").json()[0]["id"] == extraction_id
+    assert invoke("extractions", "pause", extraction_id, "--wait", "1").code == 0
+    assert invoke("extractions", "stop", extraction_id, "--discard", "--json").json()["status"] == "cancelled"
+    assert json.loads(invoke("extractions", "list", "--json").out)[0]["n_tokens"] is None
+
+
+def process_wait(process: subprocess.Popen[str]) -> None:
+    """A moment, unless it ends."""
+    try:
+        process.wait(0.05)
+    except subprocess.TimeoutExpired:
+        return
+
+
+def test_export(invoke: Invoke, sae: str, extracted: str, tmp_path: Path) -> None:
+    done = invoke("export", "one", "csv", str(tmp_path / "t.csv"), "--show", "live", "--limit", "3", "--json")
+    assert done.code == 0, done.err
+    assert done.json()["features"] == 3
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 4
+    done = invoke("export", sae, "html", str(tmp_path / "page.html"), "--features", "3,5", "--extraction", extracted)
+    assert done.out.startswith("2 features written to")
+    assert invoke("export", sae, "html", str(tmp_path / "p.html"), "--features", "three").code == 2
+    assert invoke("export", sae, "pdf", str(tmp_path / "p.pdf")).code == 2
+
+
+def test_names_of_saes_and_runs() -> None:
+    class Known:
+        def __init__(self, *names: str) -> None:
+            self.names = names
+
+        def find(self, wanted: str) -> SimpleNamespace:
+            if wanted not in self.names:
+                raise NotFoundError(f"There is no SAE {wanted!r}.")
+            return SimpleNamespace(id=f"id of {wanted}")
+
+        get = find
+
+    ws: Any = SimpleNamespace(saes=Known("mine", "both"), trainings=Known("run", "both", "train_1"))
+    assert source_of(ws, "mine") == {"sae_id": "id of mine"}
+    assert source_of(ws, "both") == {"sae_id": "id of both"}
+    assert source_of(ws, "run") == {"training_id": "id of run"}
+    assert source_of(ws, "train_1") == {"training_id": "id of train_1"}
+    with pytest.raises(NotFoundError, match="no SAE 'neither'"):
+        source_of(ws, "neither")

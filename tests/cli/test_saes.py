@@ -1,0 +1,109 @@
+"""The library from a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from saewidgets.workspace import Workspace
+from tests.cli.conftest import Invoke
+from tests.workspace.library.saes import contents, gemma_scope, saelens
+
+
+@pytest.fixture
+def sae(invoke: Invoke, tmp_path: Path) -> str:
+    done = invoke("saes", "add", str(saelens(tmp_path / "one")), "--json")
+    assert done.code == 0, done.err
+    return str(done.json()["id"])
+
+
+def test_add_list_show(invoke: Invoke, sae: str, tmp_path: Path) -> None:
+    done = invoke("saes", "add", str(gemma_scope(tmp_path / "repo")), "--name", "scope", "--model", "google/gemma-2-2b",
+                  "--hook-name", "blocks.6.hook_mlp_out")  # fmt: skip
+    assert done.out.startswith("Added scope (sae_")
+    assert "jumprelu, 8 → 16,384" in done.out
+    header, *rows = invoke("saes", "list").out.splitlines()
+    assert header.split()[:4] == ["id", "name", "source", "model"]
+    assert [row.split()[1] for row in rows] == ["scope", "one"]
+    assert [r["name"] for r in invoke("saes", "list", "--json", "--sort", "oldest").json()] == ["one", "scope"]
+    assert [r["name"] for r in invoke("saes", "list", "--json", "--architecture", "topk").json()] == ["one"]
+    found = invoke("saes", "list", "--json", "--search", "gemma", "--layer", "6").json()
+    assert [record["name"] for record in found] == ["scope"]
+    assert invoke("saes", "list", "--tag", "none").out == "No SAEs match.\n"
+    shown = invoke("saes", "show", "scope", "--statistics").out
+    assert "came as       gemma_scope" in shown
+    assert "decoder_norms" in shown
+    assert f'.saes.load("{invoke("saes", "show", "scope", "--json").json()["id"]}")' in shown
+    data = invoke("saes", "show", sae[:9], "--json", "--statistics").json()
+    assert (data["d_sae"], data["state"]) == (32, "ok")
+    assert sum(data["statistics"]["decoder_norms"]["counts"]) == 32
+    assert "load_from_disk" in data["load"]["sae_lens"]
+
+
+def test_an_empty_library(invoke: Invoke) -> None:
+    assert invoke("saes", "list").out == "No SAEs yet.\n"
+    assert invoke("saes", "list", "--json").json() == []
+    assert invoke("saes", "list", "--sort", "colour").code == 2
+
+
+def test_convert(invoke: Invoke, sae: str, tmp_path: Path) -> None:
+    done = invoke("saes", "convert", "one", str(tmp_path / "out"))
+    assert done.out == f"Wrote one to {tmp_path / 'out'} (saelens)\n"
+    assert contents(tmp_path / "out") == contents(tmp_path / "one")
+    assert invoke("saes", "convert", "one", str(tmp_path / "x"), "--to", "floppy").code == 2
+    data = invoke("saes", "convert", sae, str(tmp_path / "y"), "--json").json()
+    assert data == {"id": sae, "format": "saelens", "path": str(tmp_path / "y")}
+
+
+def test_missing_files_are_marked(invoke: Invoke, sae: str) -> None:
+    with Workspace() as ws:
+        (Path(ws.saes.get(sae).path) / "cfg.json").unlink()
+    assert "one (files missing)" in invoke("saes", "list").out
+    assert "cfg.json is no longer in its folder." in invoke("saes", "show", "one").out
+    assert invoke("saes", "show", "one", "--statistics").code == 3
+
+
+def test_delete(invoke: Invoke, sae: str) -> None:
+    done = invoke("saes", "delete", "one")
+    assert (done.code, "--yes" in done.err) == (2, True)
+    done = invoke("saes", "delete", "one", "--yes", "--json")
+    assert done.json()["id"] == sae
+    assert done.json()["freed_bytes"] > 0
+    assert invoke("saes", "delete", sae, "--yes").code == 3
+
+
+@pytest.mark.parametrize("words", ["show x", "convert x y", "delete x --yes", "add /nowhere/x"])
+def test_what_is_not_there_is_status_3(invoke: Invoke, words: str) -> None:
+    done = invoke("saes", *words.split())
+    assert done.code == 3
+    assert "Traceback" not in done.err
+
+
+def test_what_is_no_sae_is_status_1(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    done = invoke("saes", "add", str(tmp_path / "x"))
+    assert done.code == 1
+    assert "known format" in done.err
+
+
+def test_hostile_names_are_shown_not_obeyed(invoke: Invoke, sae: str) -> None:
+    with Workspace() as ws:
+        ws.catalog.saes.update(sae, name="red\x1b[31m", notes="x\x1b[2J")
+    assert "\x1b" not in invoke("saes", "list").out + invoke("saes", "show", sae).out
+
+
+def test_hostile_names_in_errors_are_shown_not_obeyed(invoke: Invoke, sae: str, tmp_path: Path) -> None:
+    (tmp_path / "evil\x1b[31m").mkdir()
+    done = invoke("saes", "add", str(tmp_path / "evil\x1b[31m"))
+    assert (done.code, "\x1b" in done.err, r"evil\x1b[31m" in done.err) == (1, False, True)
+    assert "\x1b" not in invoke("saes", "show", "no\x1b[2J").err
+
+
+def test_notes_are_searched_and_a_wrong_source_lists_the_right_ones(invoke: Invoke, sae: str) -> None:
+    with Workspace() as ws:
+        ws.saes.update(sae, notes="fires on Zebras")
+    assert [record["id"] for record in invoke("saes", "list", "--search", "zebras", "--json").json()] == [sae]
+    done = invoke("saes", "list", "--source", "zzz")
+    assert done.code == 2
+    assert "trained, huggingface, gemma_scope, local" in done.err

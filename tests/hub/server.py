@@ -1,0 +1,433 @@
+"""A hub on the loopback interface that speaks the endpoints huggingface_hub uses, with faults on demand.
+
+    python -m tests.hub.server --port 8799 [--latency 0.2] [--bandwidth 5000000] [--large 300]
+    HF_ENDPOINT=http://127.0.0.1:8799 jupyter lab
+
+Faults of a server that runs in another process are set by POST /_faults with a JSON list of `Fault` fields; what it was
+asked is read from GET /_seen (`?forget=1` starts anew).
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from tests.hub.repos import Repo, git_sha, large, published
+
+TOKENS = {"hf_readeraaaaaaaaaaaaaaaaaaaaaaaaaaaa": "reader", "hf_writerbbbbbbbbbbbbbbbbbbbbbbbbbbbb": "writer"}
+BLOCK = 1 << 18
+
+
+@dataclass
+class Fault:
+    """Something that goes wrong with requests whose path matches `pattern`, `times` times (-1: always).
+
+    kind: ``status`` (value: code; `retry_after` seconds), ``hang`` (seconds of silence, then the connection closes),
+    ``latency`` (seconds before the answer), ``cut`` (bytes after which the connection closes), ``short`` (bytes that
+    are missing although the answer ends properly), ``corrupt`` (a flipped byte), ``etag`` (another version),
+    ``redirect`` (to value), ``html`` (a page instead of JSON), ``norange`` (ranges are ignored).
+    """
+
+    pattern: str
+    kind: str
+    value: Any = None
+    times: int = -1
+    retry_after: float | str | None = None
+    method: str = "GET|HEAD|POST|PUT"
+    message: str = ""
+
+
+@dataclass
+class Seen:
+    """One request: what was asked and how many bytes of body went out."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    status: int = 0
+    sent: int = 0
+
+
+@dataclass
+class State:
+    """Everything the server knows; tests change it while it runs."""
+
+    repos: dict[str, Repo] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    uploads: dict[str, bytes] = field(default_factory=dict)
+    page: int = 1000
+    latency: float = 0.0
+    bandwidth: float = 0.0  # bytes per second of one connection; 0: unlimited
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def add(self, repos: Iterable[Repo]) -> None:
+        self.repos.update({repo.repo_id: repo for repo in repos})
+
+    def fault(self, method: str, path: str, *kinds: str) -> Fault | None:
+        """The first fault of one of `kinds` that this request meets; it is used up."""
+        with self.lock:
+            for fault in self.faults:
+                meant = re.search(fault.pattern, path) and re.fullmatch(fault.method, method)
+                if meant and fault.kind in kinds and fault.times != 0:
+                    fault.times -= fault.times > 0
+                    return fault
+        return None
+
+
+class Hub:
+    """The server in a thread of this process. `endpoint` is its address."""
+
+    def __init__(self, repos: Iterable[Repo] | None = None, port: int = 0) -> None:
+        self.state = State()
+        self.state.add(published() if repos is None else repos)
+        state = self.state
+
+        class Bound(Handler):
+            hub = state
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Bound)
+        self._server.daemon_threads = True
+        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self) -> Hub:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def fail(self, pattern: str, kind: str, value: Any = None, times: int = -1, **more: Any) -> Fault:
+        fault = Fault(pattern, kind, value, times, **more)
+        self.state.faults.append(fault)
+        return fault
+
+    def heal(self) -> None:
+        self.state.faults.clear()
+
+    def requests(self, pattern: str = "") -> list[Seen]:
+        return [seen for seen in self.state.seen if re.search(pattern, seen.path)]
+
+    def forget(self) -> None:
+        self.state.seen.clear()
+
+
+class _HangUpError(Exception):
+    """The connection is closed without another byte."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    hub: State
+    protocol_version = "HTTP/1.1"
+    wbufsize = 0
+    seen: Seen
+
+    def log_message(self, *_: Any) -> None:
+        return None
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815 - the base class's names
+
+    def _serve(self) -> None:
+        self.seen = Seen(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
+        self.hub.seen.append(self.seen)
+        length = int(self.headers.get("content-length") or 0)
+        self.body = self.rfile.read(length) if length else self._chunked()
+        try:
+            self._answer()
+        except (_HangUpError, BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+            with suppress(OSError):
+                self.connection.shutdown(2)
+
+    def _chunked(self) -> bytes:
+        if self.headers.get("transfer-encoding") != "chunked":
+            return b""
+        parts = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
+    def _answer(self) -> None:
+        if self.hub.latency:
+            time.sleep(self.hub.latency)
+        path = urlsplit(self.path).path
+        if path == "/_faults":
+            self.hub.faults[:] = [Fault(**row) for row in json.loads(self.body)]
+            return self._json({})
+        if path == "/_seen":
+            rows = [asdict(seen) for seen in self.hub.seen if not seen.path.startswith("/_")]
+            if "forget" in self.path:
+                self.hub.seen.clear()
+            return self._json(rows)
+        if fault := self.hub.fault(self.command, path, "latency"):
+            time.sleep(fault.value)
+        fault = self.hub.fault(self.command, path, "status", "hang", "redirect", "html")
+        if fault is not None and fault.kind == "hang":
+            time.sleep(fault.value)
+            raise _HangUpError
+        if fault is not None and fault.kind == "redirect":
+            return self._send(302, b"", {"location": fault.value})
+        if fault is not None and fault.kind == "html":
+            return self._send(200, b"<html>Sign in to this network</html>", {"content-type": "text/html"})
+        if fault is not None:
+            headers = {} if fault.retry_after is None else {"retry-after": str(fault.retry_after)}
+            return self._error(fault.value, "", fault.message or "Something went wrong", headers)
+        if path == "/api/whoami-v2":
+            account = self._account()
+            return self._json({"name": account, "type": "user"}) if account else self._unknown_token()
+        if path.startswith("/storage/"):
+            return self._storage(path)
+        if path == "/api/validate-yaml":
+            return self._json({"errors": [], "warnings": []})
+        if path == "/api/repos/create":
+            return self._create()
+        return self._of_repo(path)
+
+    # ------------------------------------------------------------------------------------------------ accounts
+
+    def _account(self) -> str | None:
+        return TOKENS.get((self.headers.get("authorization") or "").removeprefix("Bearer "))
+
+    def _unknown_token(self) -> None:
+        self._error(401, "", "Invalid credentials in Authorization header")
+
+    def _allowed(self, repo: Repo | None) -> bool:
+        if self.headers.get("authorization") and not self._account():
+            self._unknown_token()
+            return False
+        if repo is None or (repo.private and not self._account()):
+            signed_in = bool(self._account())
+            self._error(404 if signed_in else 401, "RepoNotFound", "Repository not found")
+            return False
+        return True
+
+    # ------------------------------------------------------------------------------------------------ repositories
+
+    def _of_repo(self, path: str) -> None:
+        patterns = (
+            (r"/api/(models|datasets|spaces)/([^/]+/[^/]+?)(?:/revision/([^/]+))?", self._info),
+            (r"/api/(models)/([^/]+/[^/]+)/tree/([^/]+)", self._tree),
+            (r"/api/(models)/([^/]+/[^/]+)/preupload/([^/]+)", self._preupload),
+            (r"/api/(models)/([^/]+/[^/]+)/commit/([^/]+)", self._commit),
+            (r"/(?:(datasets|spaces)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self._resolve),
+            (r"/()([^/]+/[^/]+)\.git/info/lfs/objects/batch()", self._lfs_batch),
+        )
+        for pattern, answer in patterns:
+            if found := re.fullmatch(pattern, path):
+                kind, repo_id, *rest = (unquote(part or "") for part in found.groups())
+                repo = self.hub.repos.get(repo_id)
+                if repo is not None and repo.kind != (kind or "models"):
+                    repo = None
+                if self._allowed(repo):
+                    answer(repo, *rest)
+                return
+        self._error(404, "", "Not found")
+
+    def _info(self, repo: Repo, revision: str) -> None:
+        commit = repo.resolve(revision or "main")
+        if commit is None:
+            return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        files = [{"rfilename": path} for path in repo.commits[commit]]
+        self._json(
+            {"id": repo.repo_id, "modelId": repo.repo_id, "sha": commit, "private": repo.private, "gated": repo.gated,
+             "downloads": 1234, "likes": 5, "tags": ["saelens"], "lastModified": "2025-03-14T12:00:00.000Z",
+             "library_name": repo.card.get("library_name"), "cardData": repo.card, "siblings": files}
+        )  # fmt: skip
+
+    def _tree(self, repo: Repo, revision: str) -> None:
+        commit = repo.resolve(revision)
+        if commit is None:
+            return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        query = parse_qs(urlsplit(self.path).query)
+        start = int(query.get("cursor", ["0"])[0])
+        paths = sorted(repo.commits[commit])
+        entries = [repo.entry(commit, path) for path in paths[start : start + self.hub.page]]
+        folders = {path.rpartition("/")[0] for path in paths} - {""}
+        if start == 0:
+            entries += [{"type": "directory", "oid": "0" * 40, "size": 0, "path": folder} for folder in sorted(folders)]
+            entries += [{"type": "file", "oid": git_sha(b""), "size": 0, "path": path} for path in repo.raw_paths]
+        headers = {}
+        if start + self.hub.page < len(paths):
+            url = f"http://{self.headers['host']}{urlsplit(self.path).path}"
+            headers["link"] = f'<{url}?recursive=true&expand=false&cursor={start + self.hub.page}>; rel="next"'
+        self._json(entries, headers)
+
+    def _resolve(self, repo: Repo, revision: str, path: str) -> None:
+        commit = repo.resolve(revision)
+        if repo.gated and not self._account():
+            return self._error(401, "GatedRepo", f"Access to model {repo.repo_id} is restricted.")
+        if repo.gated and self._account() == "reader":
+            return self._error(403, "GatedRepo", f"Access to model {repo.repo_id} is restricted.")
+        if commit is None:
+            return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        if path not in repo.commits[commit]:
+            return self._error(404, "EntryNotFound", "Entry not found", {"x-repo-commit": commit})
+        data = repo.commits[commit][path]
+        etag = repo.sha256(commit, path) if repo.is_lfs(path) else git_sha(data)
+        if self.hub.fault(self.command, urlsplit(self.path).path, "etag"):
+            etag = etag[::-1]
+        headers = {"x-repo-commit": commit, "accept-ranges": "bytes"}
+        if repo.is_lfs(path):
+            headers |= {"x-linked-etag": f'"{etag}"', "x-linked-size": str(len(data))}
+            headers["location"] = f"/storage/{quote(repo.repo_id)}/{commit}/{quote(path)}?signature=secret"
+            return self._send(302, b"", headers)
+        self._content(data, {**headers, "etag": f'"{etag}"'})
+
+    def _storage(self, path: str) -> None:
+        found = re.fullmatch(r"/storage/([^/]+/[^/]+)/([0-9a-f]{40})/(.+)", unquote(path))
+        if found is None:
+            if self.command == "PUT":
+                self.hub.uploads[path.rpartition("/")[2]] = self.body
+                return self._send(200, b"", {})
+            return self._error(404, "", "Not found")
+        repo, commit, file = self.hub.repos[found[1]], found[2], found[3]
+        # The commit is repeated since this storage lies on the hub's own host, where huggingface_hub looks for it.
+        self._content(repo.commits[commit][file], {"etag": f'"{repo.sha256(commit, file)}"', "x-repo-commit": commit})
+
+    def _content(self, data: bytes, headers: dict[str, str]) -> None:
+        """A file or a range of it, at the pace and with the faults that were asked for."""
+        path, status, start, end = urlsplit(self.path).path, 200, 0, len(data)
+        span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range") or "")
+        if span and not self.hub.fault(self.command, path, "norange"):
+            start, end = int(span[1]), min(len(data), int(span[2] or len(data)) + 1) if span[2] else len(data)
+            if start >= len(data):
+                return self._send(416, b"", {"content-range": f"bytes */{len(data)}"})
+            status = 206
+            headers["content-range"] = f"bytes {start}-{end - 1}/{len(data)}"
+        body = memoryview(data)[start:end]
+        cut = self.hub.fault(self.command, path, "cut", "short", "corrupt")
+        if cut and cut.kind == "corrupt":
+            changed = bytearray(body)
+            changed[len(changed) // 2] ^= 1
+            body = memoryview(bytes(changed))
+        if cut and cut.kind == "short":
+            body = body[: max(0, len(body) - cut.value)]
+        self._head(status, {**headers, "content-length": str(len(body))})
+        if self.command == "HEAD":
+            return
+        limit = cut.value if cut and cut.kind == "cut" else len(body)
+        due = time.monotonic()
+        for place in range(0, min(limit, len(body)), BLOCK):
+            block = body[place : min(place + BLOCK, limit)]
+            self.wfile.write(block)
+            self.seen.sent += len(block)
+            if self.hub.bandwidth:
+                due += len(block) / self.hub.bandwidth
+                if (wait := due - time.monotonic()) > 0:
+                    time.sleep(wait)
+        if limit < len(body):
+            raise _HangUpError
+
+    # ------------------------------------------------------------------------------------------------ publishing
+
+    def _create(self) -> None:
+        if self._account() != "writer":
+            return self._error(403, "", "You don't have the rights to create a model under this namespace")
+        asked = json.loads(self.body)
+        owner = asked.get("organization") or "writer"
+        repo_id = asked["name"] if "/" in asked["name"] else f"{owner}/{asked['name']}"
+        if repo_id in self.hub.repos:
+            return self._error(409, "", "You already created this model repo", {}, {"url": f"/{repo_id}"})
+        private = bool(asked.get("private") or asked.get("visibility") == "private")
+        self.hub.repos[repo_id] = Repo(repo_id, {".gitattributes": b""}, private=private)
+        # https, although this is not: older clients take the name only out of such an address
+        self._json({"url": f"https://{self.headers['host']}/{repo_id}", "name": repo_id, "id": repo_id})
+
+    def _preupload(self, repo: Repo, _: str) -> None:
+        files = json.loads(self.body)["files"]
+        modes = [
+            {"path": file["path"], "uploadMode": "lfs" if repo.is_lfs(file["path"]) else "regular",
+             "shouldIgnore": False, "oid": None}
+            for file in files
+        ]  # fmt: skip
+        self._json({"files": modes})
+
+    def _lfs_batch(self, _repo: Repo, _: str) -> None:
+        objects = json.loads(self.body)["objects"]
+        host = self.headers["host"]
+        answers = [
+            {"oid": item["oid"], "size": item["size"],
+             "actions": {"upload": {"href": f"http://{host}/storage/upload/{item['oid']}", "header": {}}}}
+            for item in objects
+        ]  # fmt: skip
+        self._json({"transfer": "basic", "objects": answers})
+
+    def _commit(self, repo: Repo, branch: str) -> None:
+        if self._account() != "writer":
+            return self._error(403, "", "You don't have write access to this repository")
+        files = dict(repo.files)
+        for line in self.body.splitlines():
+            item = json.loads(line)
+            value = item["value"]
+            if item["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif item["key"] == "lfsFile":
+                files[value["path"]] = self.hub.uploads[value["oid"]]
+        sha = repo.commit(files, branch)
+        url = f"https://huggingface.co/{repo.repo_id}/commit/{sha}"  # what a mirror would pass on
+        self._json({"success": True, "commitOid": sha, "commitUrl": url, "hookOutput": ""})
+
+    # ------------------------------------------------------------------------------------------------ answers
+
+    def _error(
+        self, status: int, code: str, message: str, headers: dict[str, str] | None = None, body: Any = None
+    ) -> None:
+        named = {"x-error-code": code} if code else {}
+        self._json({"error": message, **(body or {})}, {**named, "x-error-message": message, **(headers or {})}, status)
+
+    def _json(self, data: Any, headers: dict[str, str] | None = None, status: int = 200) -> None:
+        self._send(status, json.dumps(data).encode(), {"content-type": "application/json", **(headers or {})})
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self._head(status, {**headers, "content-length": str(len(body))})
+        if self.command != "HEAD" and body:
+            self.wfile.write(body)
+            self.seen.sent += len(body)
+
+    def _head(self, status: int, headers: dict[str, str]) -> None:
+        self.seen.status = status
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value.encode("ascii", "replace").decode())
+        self.end_headers()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=8799)
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before every answer")
+    parser.add_argument("--bandwidth", type=float, default=0.0, help="bytes per second of one connection")
+    parser.add_argument("--large", type=int, default=0, help="also serve lab/large, an SAE of so many megabytes")
+    options = parser.parse_args()
+    with Hub(port=options.port) as hub:
+        if options.large:
+            hub.state.add([large(options.large)])
+        hub.state.latency, hub.state.bandwidth = options.latency, options.bandwidth
+        sys.stdout.write(f"HF_ENDPOINT={hub.endpoint}\n")
+        for repo in hub.state.repos.values():
+            sys.stdout.write(f"  {repo.repo_id}  {len(repo.files)} files\n")
+        sys.stdout.flush()
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

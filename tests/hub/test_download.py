@@ -1,0 +1,535 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+
+from saewidgets.errors import ConfigError, StorageError
+from saewidgets.events import Interruption, Progress, Request
+from saewidgets.hub import (
+    ConnectionLostError,
+    DiskFullError,
+    DownloadPlan,
+    FileChangedError,
+    GatedRepositoryError,
+    HubClient,
+    HubError,
+    TruncatedFileError,
+    WrongHashError,
+    discard,
+    download,
+    fetch,
+    plan_download,
+)
+from tests.hub.conftest import switch_offline
+from tests.hub.repos import Repo, below, large, saelens_files
+from tests.hub.server import TOKENS, Hub
+
+READER, WRITER = TOKENS
+SAELENS = "jbloom/GPT2-Small-SAEs-Reformatted"
+SAE = f"{SAELENS}/blocks.1.hook_resid_pre"
+WEIGHTS = "/storage/.*sae_weights"
+Make = Callable[..., HubClient]
+
+
+def big(hub: Hub, megabytes: int = 8) -> tuple[str, bytes]:
+    """A repository with one SAE of this size; its weights."""
+    repo = large(megabytes, "lab/big")
+    hub.state.add([repo])
+    return "lab/big/sae", repo.files["sae/sae_weights.safetensors"]
+
+
+def sha(content: bytes | Path) -> str:
+    """What is compared: a test that fails should not show megabytes."""
+    return hashlib.sha256(content if isinstance(content, bytes) else content.read_bytes()).hexdigest()
+
+
+class Stopper:
+    """A `check` that asks for something once `bytes` have arrived."""
+
+    def __init__(self, request: Request, after: int) -> None:
+        self.request, self.after, self.done = request, after, 0
+
+    def progress(self, progress: Progress) -> None:
+        self.done = progress.done
+
+    def check(self) -> None:
+        if self.done >= self.after:
+            raise Interruption(self.request)
+
+
+def partials(client: HubClient) -> list[Path]:
+    return sorted(client.cache_dir.rglob("*.incomplete"))
+
+
+def test_a_download_lies_where_other_tools_look(
+    hub: Hub, client: HubClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = download(SAE, client=client)
+    expected = hub.state.repos[SAELENS]
+    assert done.revision == expected.branches["main"]
+    assert done.path == "blocks.1.hook_resid_pre"
+    assert done.format == "saelens"
+    assert {path.name for path in done.files} == {"cfg.json", "sae_weights.safetensors", "sparsity.safetensors"}
+    for path in done.files:
+        assert sha(path) == sha(expected.files[f"{done.path}/{path.name}"])
+    assert done.location == done.folder
+    assert done.total_bytes == done.fetched_bytes == sum(path.stat().st_size for path in done.files)
+    # huggingface_hub finds every file without asking the hub, by branch and by commit
+    for revision in ("main", done.revision):
+        found = huggingface_hub.try_to_load_from_cache(
+            SAELENS, f"{done.path}/cfg.json", cache_dir=client.cache_dir, revision=revision
+        )
+        assert sha(Path(str(found))) == sha(done.folder / "cfg.json")
+    offline = huggingface_hub.hf_hub_download(
+        SAELENS, f"{done.path}/sae_weights.safetensors", cache_dir=client.cache_dir, local_files_only=True
+    )
+    assert Path(offline).resolve() == (done.folder / "sae_weights.safetensors").resolve()
+    [repo] = huggingface_hub.scan_cache_dir(client.cache_dir).repos
+    assert repo.repo_id == SAELENS
+    assert repo.size_on_disk == done.total_bytes
+
+
+def test_what_other_tools_fetched_is_not_fetched_again(hub: Hub, client: HubClient) -> None:
+    for name in ("cfg.json", "sae_weights.safetensors"):
+        huggingface_hub.hf_hub_download(
+            SAELENS, f"blocks.1.hook_resid_pre/{name}", cache_dir=client.cache_dir, endpoint=hub.endpoint
+        )
+    hub.forget()
+    done = download(SAE, client=client)
+    assert done.fetched_bytes == (done.folder / "sparsity.safetensors").stat().st_size
+    assert not hub.requests(WEIGHTS)
+    hub.forget()
+    again = download(SAE, client=client)
+    assert again.fetched_bytes == 0
+    assert not hub.requests("resolve|storage")
+
+
+def test_a_damaged_file_of_the_cache_is_replaced(client: HubClient) -> None:
+    done = download(SAE, client=client)
+    blob = (done.folder / "sae_weights.safetensors").resolve()
+    good = blob.read_bytes()
+    blob.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))  # of the right size
+    again = download(SAE, client=client)
+    assert again.fetched_bytes == len(good)
+    assert sha(blob) == sha(good)
+    blob.write_bytes(good[:100])
+    download(SAE, client=client)
+    assert sha(blob) == sha(good)
+
+
+def test_the_plan_says_what_will_be_fetched(hub: Hub, client: HubClient) -> None:
+    plans: list[DownloadPlan] = []
+    plan = plan_download(SAE, client=client)
+    assert plan.missing_bytes == plan.total_bytes > 0
+    assert not hub.requests("resolve.*sae_weights")
+    done = download(SAE, client=client, on_plan=plans.append)
+    assert plans == [plan]
+    assert done.total_bytes == plan.total_bytes
+    assert plan_download(SAE, client=client).missing_bytes == 0
+
+
+def test_progress_counts_bytes(hub: Hub, client: HubClient) -> None:
+    reference, _ = big(hub)
+    hub.state.bandwidth = 12e6
+    told: list[Progress] = []
+    done = download(reference, client=client, emit_progress=told.append)
+    assert {progress.unit for progress in told} == {"bytes"}
+    assert {progress.total for progress in told} == {done.total_bytes}
+    assert [p.done for p in told] == sorted(p.done for p in told)
+    assert told[-1].done == done.total_bytes
+    assert 3 <= len(told) <= 10 * done.seconds + 5
+    rates = [progress.rate for progress in told if progress.rate]
+    assert 6e6 < rates[-1] < 15e6
+    assert any(progress.eta_seconds for progress in told)
+
+
+def test_pause_keeps_what_arrived_and_resume_goes_on(hub: Hub, client: HubClient) -> None:
+    reference, weights = big(hub)
+    hub.state.bandwidth = 20e6
+    stopper = Stopper(Request.PAUSE, 3_000_000)
+    started = time.monotonic()
+    with pytest.raises(Interruption):
+        download(reference, client=client, emit_progress=stopper.progress, check=stopper.check)
+    assert time.monotonic() - started < 2
+    [partial] = partials(client)
+    held = partial.stat().st_size
+    assert 2_000_000 <= held < len(weights)
+    assert sha(partial) == sha(weights[:held])
+    hub.state.bandwidth = 0
+    hub.forget()
+    plan = plan_download(reference, client=client)
+    assert plan.missing_bytes == len(weights) - held + (plan.total_bytes - len(weights)) - _small_cached(client)
+    done = download(reference, client=client)
+    [seen] = hub.requests(WEIGHTS)
+    assert seen.headers["range"] == f"bytes={held}-"
+    assert sha(done.folder / "sae_weights.safetensors") == sha(weights)
+    assert not partials(client)
+
+
+def _small_cached(client: HubClient) -> int:
+    return sum(path.stat().st_size for path in client.cache_dir.rglob("blobs/*") if path.suffix != ".incomplete")
+
+
+def test_cancel_leaves_nothing(hub: Hub, client: HubClient) -> None:
+    reference, _ = big(hub)
+    hub.state.bandwidth = 20e6
+    stopper = Stopper(Request.CANCEL, 2_000_000)
+    with pytest.raises(Interruption):
+        download(reference, client=client, emit_progress=stopper.progress, check=stopper.check)
+    assert not partials(client)
+
+
+def test_a_paused_download_is_thrown_away_later(hub: Hub, client: HubClient) -> None:
+    reference, _ = big(hub)
+    hub.state.bandwidth = 20e6
+    stopper, plans = Stopper(Request.PAUSE, 2_000_000), []
+    with pytest.raises(Interruption):
+        download(reference, client=client, emit_progress=stopper.progress, check=stopper.check, on_plan=plans.append)
+    assert discard(plans[0].partials) > 1_000_000
+    assert not partials(client)
+    assert discard(plans[0].partials) == 0
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "blobs/x", "x.incomplete", "blobs/../y/blobs/x.incomplete"])
+def test_only_unfinished_downloads_are_thrown_away(tmp_path: Path, path: str) -> None:
+    target = tmp_path / path
+    with pytest.raises(StorageError):
+        discard([target])
+
+
+def test_pause_does_not_wait_for_a_silent_hub(hub: Hub, client_of: Make) -> None:
+    client = client_of(timeout=20)
+    reference, _ = big(hub)
+    plan_download(reference, client=client)
+    hub.fail(WEIGHTS, "hang", 5)
+    asked = threading.Event()
+    threading.Timer(0.5, asked.set).start()
+
+    def check() -> None:
+        if asked.is_set():
+            raise Interruption(Request.PAUSE)
+
+    started = time.monotonic()
+    with pytest.raises(Interruption):
+        download(reference, client=client, check=check)
+    assert time.monotonic() - started < 1.5
+
+
+def test_a_download_that_was_killed_goes_on(hub: Hub, client: HubClient) -> None:
+    """After a kill the partial file may end anywhere."""
+    reference, weights = big(hub, 4)
+    blobs = client.cache_dir / "models--lab--big" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / f"{sha(weights)}.incomplete").write_bytes(weights[:1_234_567])
+    done = download(reference, client=client)
+    assert sha(done.folder / "sae_weights.safetensors") == sha(weights)
+    assert hub.requests(WEIGHTS)[0].headers["range"] == "bytes=1234567-"
+
+
+def test_a_process_that_is_killed_leaves_what_it_had(hub: Hub, client: HubClient) -> None:
+    reference, weights = big(hub)
+    hub.state.bandwidth = 4e6
+    script = (
+        "import sys; from saewidgets.hub import HubClient, download;"
+        "download(sys.argv[1], client=HubClient(endpoint=sys.argv[2], cache_dir=sys.argv[3]))"
+    )
+    command = [sys.executable, "-c", script, reference, hub.endpoint, str(client.cache_dir)]
+    process = subprocess.Popen(command, env={**os.environ, "HF_HUB_OFFLINE": "0"})
+    end = time.monotonic() + 60
+    while not any(partial.stat().st_size > 2_000_000 for partial in partials(client)):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    [partial] = partials(client)
+    held = partial.stat().st_size
+    hub.state.bandwidth = 0
+    hub.forget()
+    done = download(reference, client=client)
+    assert hub.requests(WEIGHTS)[0].headers["range"] == f"bytes={held}-"
+    assert sha(done.folder / "sae_weights.safetensors") == sha(weights)
+
+
+@pytest.mark.parametrize("junk", ["longer", "whole", "whole but wrong"])
+def test_a_partial_file_that_cannot_be_right(hub: Hub, client: HubClient, junk: str) -> None:
+    reference, weights = big(hub, 4)
+    content = {"longer": weights + b"x", "whole": weights, "whole but wrong": b"x" * len(weights)}[junk]
+    blobs = client.cache_dir / "models--lab--big" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / f"{sha(weights)}.incomplete").write_bytes(content)
+    if junk == "whole but wrong":
+        with pytest.raises(WrongHashError):
+            download(reference, client=client)
+    done = download(reference, client=client)
+    assert sha(done.folder / "sae_weights.safetensors") == sha(weights)
+
+
+def test_a_file_with_a_wrong_hash_is_never_listed(hub: Hub, client: HubClient) -> None:
+    hub.fail(WEIGHTS, "corrupt", times=1)
+    with pytest.raises(WrongHashError, match="hash") as error:
+        download(SAE, client=client)
+    assert "Try again" in str(error.value)
+    assert not list(client.cache_dir.rglob("sae_weights.safetensors"))
+    assert not partials(client)
+    done = download(SAE, client=client)
+    assert (done.folder / "sae_weights.safetensors").is_file()
+
+
+def test_small_files_are_compared_too(hub: Hub, client: HubClient) -> None:
+    plan_download(SAE, client=client)
+    hub.fail("resolve/.*/cfg.json", "corrupt", times=1)
+    with pytest.raises(WrongHashError, match=r"cfg\.json"):
+        download(SAE, client=client)
+
+
+def test_a_connection_that_breaks_off_goes_on_where_it_stopped(hub: Hub, client: HubClient) -> None:
+    reference, weights = big(hub)
+    for cut in (1_000_000, 500_000, 1, 700_000):
+        hub.fail(WEIGHTS, "cut", cut, times=1)
+    done = download(reference, client=client)
+    assert sha(done.folder / "sae_weights.safetensors") == sha(weights)
+    total, size = sum(seen.sent for seen in hub.requests(WEIGHTS)), len(weights)
+    assert total < size + 4 * 400_000
+    assert len(hub.requests(WEIGHTS)) == 5
+
+
+def test_a_connection_that_never_holds_is_said_with_what_arrived(hub: Hub, client: HubClient) -> None:
+    reference, weights = big(hub)
+    hub.fail(WEIGHTS, "cut", 1_500_000, times=1)
+    hub.fail(WEIGHTS, "cut", 0)
+    with pytest.raises(ConnectionLostError, match=r"Lost the connection \d+ times at 1\.\d MB of 8\.\d MB") as error:
+        download(reference, client=client)
+    assert "What arrived is kept" in str(error.value)
+    [partial] = partials(client)
+    assert sha(partial) == sha(weights[: partial.stat().st_size])
+    hub.heal()
+    assert sha(download(reference, client=client).folder / "sae_weights.safetensors") == sha(weights)
+
+
+def test_an_answer_that_ends_early_is_said(hub: Hub, client: HubClient) -> None:
+    reference, weights = big(hub)
+    hub.fail(WEIGHTS, "short", 100_000, times=1)
+    assert sha(download(reference, client=client).folder / "sae_weights.safetensors") == sha(weights)
+
+
+def test_a_file_that_always_ends_early(hub: Hub, client: HubClient) -> None:
+    hub.fail(WEIGHTS, "short", 10_000_000)
+    with pytest.raises(TruncatedFileError, match="early"):
+        download(SAE, client=client)
+
+
+def test_a_server_without_ranges(hub: Hub, client: HubClient) -> None:
+    reference, weights = big(hub)
+    hub.fail(WEIGHTS, "cut", 2_000_000, times=1)
+    hub.fail(WEIGHTS, "norange")
+    assert sha(download(reference, client=client).folder / "sae_weights.safetensors") == sha(weights)
+
+
+def test_a_file_that_changes_mid_way(hub: Hub, client: HubClient) -> None:
+    reference, weights = big(hub)
+    plan_download(reference, client=client)
+    hub.fail("resolve/.*sae_weights", "etag")
+    with pytest.raises(FileChangedError, match="another version"):
+        download(reference, client=client)
+    hub.heal()
+    assert sha(download(reference, client=client).folder / "sae_weights.safetensors") == sha(weights)
+
+
+def test_the_commit_is_kept_when_the_branch_moves(hub: Hub, client_of: Make) -> None:
+    files = below("sae", saelens_files(0))
+    repo = Repo("lab/moving", files)
+    hub.state.add([repo])
+    first = plan_download("lab/moving/sae", client=client_of())
+    repo.commit(below("sae", saelens_files(5)))
+    old = download(f"lab/moving@{first.revision}/sae", client=client_of())
+    assert sha(old.folder / "sae_weights.safetensors") == sha(files["sae/sae_weights.safetensors"])
+    new = download("lab/moving/sae", client=client_of())
+    assert new.revision == repo.branches["main"] != old.revision
+    assert sha(new.folder / "sae_weights.safetensors") == sha(repo.files["sae/sae_weights.safetensors"])
+
+
+def test_the_disk_is_looked_at_first(hub: Hub, client: HubClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    plan = plan_download(SAE, client=client)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 100, 100))
+    hub.forget()
+    words = r"Not enough disk space\. The download needs .* and 100 B is free"
+    with pytest.raises(DiskFullError, match=words) as error:
+        download(SAE, client=client)
+    assert error.value.hint
+    assert not hub.requests("resolve|storage")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 0, plan.total_bytes))
+    download(SAE, client=client)
+
+
+def test_a_disk_that_fills_up_while_writing(hub: Hub, client: HubClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference, weights = big(hub, 4)
+    write, room = fetch._write, [2]
+
+    def full(target: Any, block: bytes) -> None:
+        if not room[0] and len(block) > 100_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        room[0] -= len(block) > 100_000
+        write(target, block)
+
+    monkeypatch.setattr(fetch, "_write", full)
+    with pytest.raises(DiskFullError, match="disk is full") as error:
+        download(reference, client=client)
+    assert "continues where it stopped" in str(error.value)
+    monkeypatch.undo()
+    switch_offline(monkeypatch, False)
+    done = download(reference, client=client)
+    assert sha(done.folder / "sae_weights.safetensors") == sha(weights)
+    assert done.fetched_bytes < len(weights)
+
+
+def test_a_partial_file_that_leads_elsewhere_is_not_followed(hub: Hub, client: HubClient, tmp_path: Path) -> None:
+    reference, weights = big(hub, 2)
+    (tmp_path / "mine").write_text("mine")
+    blobs = client.cache_dir / "models--lab--big" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / f"{sha(weights)}.incomplete").symlink_to(tmp_path / "mine")
+    done = download(reference, client=client)
+    assert sha(done.folder / "sae_weights.safetensors") == sha(weights)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_cache_that_cannot_be_written(client_of: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "sealed"
+    folder.mkdir(mode=0o500)
+    with pytest.raises(StorageError):
+        download(SAE, client=client_of(cache_dir=folder / "cache"))
+
+
+def test_a_cache_that_is_a_file(client_of: Make, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError):
+        download(SAE, client=client_of(cache_dir=tmp_path / "file"))
+
+
+def test_two_downloads_of_one_sae_fetch_it_once(hub: Hub, client_of: Make) -> None:
+    reference, weights = big(hub)
+    hub.state.bandwidth = 30e6
+    results: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(download(reference, client=client_of()))) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(results) == 3
+    assert len(hub.requests(WEIGHTS)) == 1
+    assert sum(done.fetched_bytes >= len(weights) for done in results) == 1
+
+
+def test_waiting_for_another_download_can_be_stopped(hub: Hub, client_of: Make) -> None:
+    reference, _ = big(hub)
+    hub.state.bandwidth = 3e6
+    plan_download(reference, client=client_of())
+    ends = threading.Event()
+
+    def first() -> None:
+        def check() -> None:
+            if ends.is_set():
+                raise Interruption(Request.CANCEL)
+
+        with pytest.raises(Interruption):
+            download(reference, client=client_of(), check=check)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    time.sleep(0.5)
+    begun = time.monotonic()
+
+    def second() -> None:
+        if time.monotonic() - begun > 0.3:
+            raise Interruption(Request.PAUSE)
+
+    with pytest.raises(Interruption):
+        download(reference, client=client_of(), check=second)
+    assert time.monotonic() - begun < 1.5
+    ends.set()
+    thread.join(5)
+
+
+def test_several_saes_have_to_be_chosen_from(client: HubClient) -> None:
+    with pytest.raises(ConfigError, match=r"3 SAEs here: blocks\.0"):
+        download(SAELENS, client=client)
+
+
+def test_an_sae_at_the_root_and_a_named_file(hub: Hub, client: HubClient) -> None:
+    root = download("lab/one-sae", client=client)
+    assert root.path == ""
+    assert (root.folder / "cfg.json").is_file()
+    by_file = download(f"{hub.endpoint}/{SAELENS}/blob/main/blocks.2.hook_resid_pre/cfg.json", client=client)
+    assert by_file.path == "blocks.2.hook_resid_pre"
+
+
+def test_a_gated_repository_says_so_before_and_works_with_access(client_of: Make) -> None:
+    for token in (None, READER):
+        with pytest.raises(GatedRepositoryError, match="lab/gated-saes is gated") as error:
+            download("lab/gated-saes/sae", client=client_of(token))
+        assert "licence" in str(error.value)
+    assert download("lab/gated-saes/sae", client=client_of(WRITER)).fetched_bytes > 0
+
+
+def test_nothing_is_written_outside_the_cache(hub: Hub, client: HubClient, tmp_path: Path) -> None:
+    name = next(path for path in hub.state.repos["lab/hostile"].files if path.startswith("<img")).split("/")[0]
+    before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(client.cache_dir)}
+    done = download(f"lab/hostile/{name}", client=client)
+    assert done.folder.name == name
+    assert (done.folder / "cfg.json").is_file()
+    assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(client.cache_dir)} == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("status", 500), ("status", 429), ("hang", 5), ("cut", 10_000), ("latency", 3), ("corrupt", None), ("etag", None),
+     ("short", 10_000_000)],
+)  # fmt: skip
+def test_whatever_fails_nothing_wrong_is_kept_and_a_retry_finishes(
+    hub: Hub, client_of: Make, kind: str, value: Any
+) -> None:
+    client = client_of(retries=1, timeout=0.5)
+    plan = plan_download(SAE, client=client)
+    expected = hub.state.repos[SAELENS].files
+    hub.fail("resolve/.*sae_weights|/storage/.*sae_weights", kind, value)
+    with pytest.raises((HubError, StorageError)):
+        download(SAE, client=client)
+    for path in client.cache_dir.rglob("snapshots/*/*/*"):
+        assert sha(path) == sha(expected[f"{plan.path}/{path.name}"])
+    hub.heal()
+    done = download(SAE, client=client)
+    for path in done.files:
+        assert sha(path) == sha(expected[f"{plan.path}/{path.name}"])
+
+
+def test_waiting_for_another_try_is_told(hub: Hub, client: HubClient) -> None:
+    text, _ = big(hub, 2)
+    client.first_wait = 0.3
+    hub.fail("/storage/.*sae_weights", "status", 503, times=2)
+    seen: list[Progress] = []
+    download(text, client=client, emit_progress=seen.append)
+    waiting = [progress for progress in seen if progress.phase == "retrying"]
+    assert {progress.attempt for progress in waiting} == {1, 2}
+    assert all(progress.wait_seconds is not None and 0 <= progress.wait_seconds < 1 for progress in waiting)
+    assert all(progress.rate is None and progress.eta_seconds is None for progress in waiting)
+    assert {progress.attempt for progress in seen if progress.phase != "retrying"} == {None}
+    assert seen[-1].phase == "checking"
+    assert seen[-1].done == seen[-1].total

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from saewidgets.hub import (
+    HubClient,
+    HubError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    WrongRepositoryTypeError,
+    repo_info,
+)
+from saewidgets.hub.listing import list_repository
+from tests.hub.repos import HOSTILE, Repo
+from tests.hub.server import TOKENS, Hub
+
+READER, _ = TOKENS
+SAELENS = "jbloom/GPT2-Small-SAEs-Reformatted"
+Make = Callable[..., HubClient]
+
+
+def test_a_repository_as_its_card_and_files_say(hub: Hub, client: HubClient) -> None:
+    info = repo_info(SAELENS, client=client)
+    repo = hub.state.repos[SAELENS]
+    assert (info.repo_id, info.revision, info.license) == (SAELENS, repo.branches["main"], "mit")
+    assert (info.private, info.gated, info.library) == (False, False, "saelens")
+    assert info.base_models == ("openai-community/gpt2",)
+    assert info.files == len(repo.files)
+    assert info.size_bytes == sum(map(len, repo.files.values()))
+    assert info.url == f"{hub.endpoint}/{SAELENS}"
+    assert info.last_modified == 1741953600.0
+    assert (info.downloads, info.likes) == (1234, 5)
+
+
+def test_hashes_and_sizes_of_files(hub: Hub, client: HubClient) -> None:
+    listing = list_repository(SAELENS, client=client)
+    repo = hub.state.repos[SAELENS]
+    for path, file in listing.files.items():
+        assert file.size == len(repo.files[path])
+        entry = repo.entry(listing.revision, path)
+        assert file.etag == entry.get("lfs", entry)["oid"]
+
+
+def test_pages_are_followed(hub: Hub, client: HubClient) -> None:
+    hub.state.page = 3
+    listing = list_repository(SAELENS, client=client)
+    assert set(listing.files) == set(hub.state.repos[SAELENS].files)
+    assert len(hub.requests("/tree/")) == -(-len(listing.files) // 3)
+
+
+def test_a_listing_is_asked_for_once(hub: Hub, client: HubClient) -> None:
+    for _ in range(3):
+        list_repository(SAELENS, client=client)
+    assert len(hub.requests()) == 2
+    client.refresh()
+    list_repository(SAELENS, client=client)
+    assert len(hub.requests()) == 4
+
+
+def test_a_branch_that_moved_is_seen_after_a_refresh(hub: Hub, client: HubClient) -> None:
+    repo = Repo("lab/moves", {"a.txt": b"1"})
+    hub.state.add([repo])
+    first = list_repository("lab/moves", client=client)
+    repo.commit({"a.txt": b"2", "b.txt": b"3"})
+    client.refresh()
+    second = list_repository("lab/moves", client=client)
+    assert first.revision != second.revision
+    assert set(second.files) == {"a.txt", "b.txt"}
+    old = list_repository(f"lab/moves@{first.revision}", client=client)
+    assert old.asked is None
+    assert set(old.files) == {"a.txt"}
+
+
+def test_a_revision_that_is_not_there(client: HubClient) -> None:
+    with pytest.raises(RevisionNotFoundError, match="no such revision"):
+        repo_info(f"{SAELENS}@nowhere", client=client)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("lab/texts", "dataset"), ("lab/app", "space")])
+def test_another_type_of_repository_is_named(client: HubClient, name: str, kind: str) -> None:
+    with pytest.raises(WrongRepositoryTypeError, match=kind):
+        repo_info(name, client=client)
+
+
+def test_the_nearest_known_name_is_suggested(client: HubClient) -> None:
+    with pytest.raises(RepositoryNotFoundError) as error:
+        repo_info("jbloom/GPT2-Small-SAE-Reformated", client=client)
+    assert error.value.suggestions[0] == SAELENS
+    assert SAELENS in str(error.value)
+
+
+def test_a_gated_repository_can_be_looked_at(hub: Hub, client_of: Make) -> None:
+    assert repo_info("lab/gated-saes", client=client_of()).gated == "auto"
+    hub.fail("/tree/", "status", 403, message="Access to this gated repo is restricted")
+    info = repo_info("lab/gated-saes", client=client_of())
+    assert (info.gated, info.files) == ("auto", 0)
+
+
+def test_names_that_lead_elsewhere_are_not_listed(hub: Hub, client: HubClient) -> None:
+    listing = list_repository("lab/hostile", client=client)
+    assert set(listing.files) == set(hub.state.repos["lab/hostile"].files)
+    assert f"{HOSTILE}/cfg.json" in listing.files  # odd, but a name
+    assert listing.info.license == HOSTILE
+
+
+@pytest.mark.parametrize("answer", [b"[]", b"{}", b'{"sha": "zz"}', b'"text"', b"[1, 2]", b"null", b'{"sha": 5}'])
+def test_answers_that_describe_no_repository(
+    hub: Hub, client: HubClient, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    monkeypatch.setattr("tests.hub.server.Handler._info", lambda self, *_: self._send(200, answer, {}))
+    with pytest.raises(HubError):
+        repo_info(SAELENS, client=client)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"{}", b"null", b"5", b'[{"type":"file"}]', b'[5, null, {"type": "file", "path": 5, "size": -1, "oid": []}]',
+     b'[{"type":"file","path":"a","size":"1","oid":"x"}]', b'[{"type":"file","path":"../a","size":1,"oid":"%s"}]',
+     b'[{"type":"file","path":"a","size":1,"oid":"0000000000000000000000000000000000000000","lfs":{"oid":1}}]'],
+)  # fmt: skip
+def test_listings_of_nonsense_list_nothing(
+    hub: Hub, client: HubClient, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    monkeypatch.setattr("tests.hub.server.Handler._tree", lambda self, *_: self._send(200, answer, {}))
+    try:
+        files = list_repository(SAELENS, client=client).files
+    except HubError:
+        files = {}
+    assert files == {}

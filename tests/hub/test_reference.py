@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import huggingface_hub.constants
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.hub import HubReference, WrongRepositoryTypeError, parse_reference
+from saewidgets.hub.reference import is_plain_path
+
+COMMIT = "fd571b47c1c64851e9b1989792367b9babb4af63"
+GEMMA = "google/gemma-scope-2b-pt-res"
+
+
+@pytest.fixture(autouse=True)
+def _endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links to the hub in use are understood besides those to the public one."""
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:8799")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("owner/name", HubReference("owner/name")),
+        (" owner/name ", HubReference("owner/name")),
+        ('"owner/name"', HubReference("owner/name")),
+        ("owner/name@main", HubReference("owner/name", "main")),
+        (f"owner/name@{COMMIT}", HubReference("owner/name", COMMIT)),
+        ("owner/name@refs/pr/3", HubReference("owner/name", "refs/pr/3")),
+        ("owner/name/sub/folder", HubReference("owner/name", None, "sub/folder")),
+        ("owner/name/sub/folder/", HubReference("owner/name", None, "sub/folder")),
+        ("owner/name@v1/sub/folder", HubReference("owner/name", "v1", "sub/folder")),
+        ("owner/name/sub/folder@v1", HubReference("owner/name", "v1", "sub/folder")),
+        ("owner/name/tree/main/sub", HubReference("owner/name", "main", "sub")),
+        ("neuronpedia/gpt2-small__res_sce-ajt", HubReference("neuronpedia/gpt2-small__res_sce-ajt")),
+        ("https://huggingface.co/owner/name", HubReference("owner/name")),
+        ("https://huggingface.co/owner/name/", HubReference("owner/name")),
+        ("huggingface.co/owner/name", HubReference("owner/name")),
+        ("https://hf.co/owner/name/tree/main", HubReference("owner/name", "main")),
+        ("https://huggingface.co/owner/name/tree/main/a/b", HubReference("owner/name", "main", "a/b")),
+        ("https://huggingface.co/owner/name/blob/v1/a/cfg.json", HubReference("owner/name", "v1", "a/cfg.json")),
+        (
+            f"https://huggingface.co/owner/name/resolve/{COMMIT}/a/b.npz?download=true",
+            HubReference("owner/name", COMMIT, "a/b.npz"),
+        ),
+        ("https://huggingface.co/owner/name/tree/refs%2Fpr%2F1/a", HubReference("owner/name", "refs/pr/1", "a")),
+        ("https://huggingface.co/owner/name/tree/main/a%20b", HubReference("owner/name", "main", "a b")),
+        ("https://huggingface.co/owner/name/discussions/4", HubReference("owner/name")),
+        ("http://127.0.0.1:8799/owner/name/tree/main/a", HubReference("owner/name", "main", "a")),
+        ("https://huggingface.co/api/models/owner/name", HubReference("owner/name")),
+        ("hf://owner/name/a/b", HubReference("owner/name", None, "a/b")),
+        ("hf://owner/name@v2/a/b", HubReference("owner/name", "v2", "a/b")),
+        ("hf://models/owner/name", HubReference("owner/name")),
+    ],
+)
+def test_what_people_type(text: str, expected: HubReference) -> None:
+    assert parse_reference(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "repo_id", "path"),
+    [
+        ("gpt2-small-res-jb", "jbloom/GPT2-Small-SAEs-Reformatted", ""),
+        ("gpt2-small-res-jb/blocks.6.hook_resid_pre", "jbloom/GPT2-Small-SAEs-Reformatted", "blocks.6.hook_resid_pre"),
+        ("gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_82", GEMMA, "layer_12/width_16k/average_l0_82"),
+        ("gemma-scope-2b-pt-res-canonical/layer_0/width_16k/canonical", GEMMA, "layer_0/width_16k/average_l0_105"),
+        (
+            "gemma-scope-2-270m-pt-res-all/layer_1_width_16k_l0_big",
+            "google/gemma-scope-2-270m-pt",
+            "resid_post_all/layer_1_width_16k_l0_big",
+        ),
+        ("llama_scope_lxr_8x/l16r_8x", "fnlp/Llama3_1-8B-Base-LXR-8x", "Llama3_1-8B-Base-L16R-8x"),
+        ("qwen-scope-3-8b-base-w64k-l50/layer18", "Qwen/SAE-Res-Qwen3-8B-Base-W64K-L0_50", "layer18.sae.pt"),
+        (
+            "sae_bench_gemma-2-2b_topk_width-2pow12_date-1109/blocks.19.hook_resid_post__trainer_3",
+            "canrager/saebench_gemma-2-2b_width-2pow12_date-1109",
+            "gemma-2-2b_topk_width-2pow12_date-1109/resid_post_layer_19/trainer_3",
+        ),
+    ],
+)
+def test_saelens_releases(text: str, repo_id: str, path: str) -> None:
+    assert parse_reference(text) == HubReference(repo_id, None, path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "  ", "name", "a/b/../c", "owner/na me", "owner/<img src=x onerror=alert(1)>", "../etc/passwd", "owner/..",
+     "/absolute/path", "owner/name@../x", "ftp://huggingface.co/a/b", "file:///etc/passwd", "own\0er/name", "a/-b",
+     "owner/na--me", "a/" + "b" * 200, "owner/name/a//b", "owner/name/a\\b", "owner/name/./b"],
+)  # fmt: skip
+def test_nonsense_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_reference(text)
+    assert refused.value.hint
+
+
+def test_a_canonical_release_is_kept_with_the_place() -> None:
+    assert parse_reference("gemma-scope-2b-pt-res-canonical") == HubReference(
+        GEMMA, None, "", "gemma-scope-2b-pt-res-canonical"
+    )
+    text = "gemma-scope-2b-pt-res-canonical/layer_12"
+    assert str(parse_reference(text)) == text
+    assert parse_reference("gpt2-small-res-jb").release is None
+
+
+def test_a_release_misspelt_is_suggested() -> None:
+    with pytest.raises(ConfigError, match="gpt2-small-res-jb"):
+        parse_reference("gpt2-small-res-jbb")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("https://huggingface.co/datasets/a/b", "dataset"), ("https://huggingface.co/spaces/a/b/tree/main", "space"),
+     ("hf://datasets/a/b/c", "dataset")],
+)  # fmt: skip
+def test_datasets_and_spaces_are_named_as_such(text: str, kind: str) -> None:
+    with pytest.raises(WrongRepositoryTypeError, match=kind):
+        parse_reference(text)
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        found = parse_reference(text)
+    except SAEWidgetsError:
+        return
+    assert found.repo_id.count("/") == 1
+    assert found.path == "" or is_plain_path(found.path)
+
+
+def test_a_reference_reads_as_it_is_written() -> None:
+    for text in ("owner/name", "owner/name@v1", "owner/name@v1/a/b", "owner/name/a"):
+        assert str(parse_reference(text)) == text
+        assert parse_reference(parse_reference(text)) == parse_reference(text)
+
+
+@pytest.mark.parametrize("link", ["https://evil.example/google/gemma-scope-2b-pt-res", "github.com/google/something"])
+def test_a_link_to_another_host_is_not_the_hub(link: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_reference(link if "://" in link else f"https://{link}")

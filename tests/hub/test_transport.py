@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from saewidgets.hub import (
+    ForbiddenError,
+    GatedRepositoryError,
+    HubClient,
+    HubError,
+    HubOfflineError,
+    HubServerError,
+    HubTimeoutError,
+    InvalidTokenError,
+    RateLimitError,
+    RepositoryNotFoundError,
+    UntrustedRedirectError,
+    repo_info,
+)
+from saewidgets.hub.retry_after import retry_after
+from tests.hub.conftest import switch_offline
+from tests.hub.server import TOKENS, Hub
+
+READER, WRITER = TOKENS
+REPO = "jbloom/GPT2-Small-SAEs-Reformatted"
+Make = Callable[..., HubClient]
+
+
+def ask(client: HubClient) -> Any:
+    return client.get_json(f"{client.endpoint}/api/models/{REPO}")[0]
+
+
+def test_errors_of_the_hub_that_pass_are_waited_out(hub: Hub, client: HubClient) -> None:
+    for status in (500, 502, 503, 504, 408):
+        hub.fail("/api/models", "status", status, times=2)
+        assert ask(client)["id"] == REPO
+        hub.heal()
+
+
+def test_a_hub_that_stays_in_trouble_is_said(hub: Hub, client: HubClient) -> None:
+    hub.fail("/api/models", "status", 503)
+    with pytest.raises(HubServerError, match="503") as error:
+        ask(client)
+    assert error.value.hint
+    assert len(hub.requests("/api/models")) == client.retries + 1
+
+
+@pytest.mark.parametrize("status", [400, 404, 418])
+def test_other_errors_are_not_tried_again(hub: Hub, client: HubClient, status: int) -> None:
+    hub.fail("/api/models", "status", status)
+    with pytest.raises(HubError):
+        ask(client)
+    assert len(hub.requests("/api/models")) == 1
+
+
+def test_a_rate_limit_is_waited_for_as_long_as_asked(hub: Hub, client: HubClient) -> None:
+    hub.fail("/api/models", "status", 429, times=1, retry_after=1)
+    started = time.monotonic()
+    assert ask(client)["id"] == REPO
+    assert 1.0 <= time.monotonic() - started < 3
+
+
+def test_a_long_rate_limit_is_told_at_once(hub: Hub, client: HubClient) -> None:
+    hub.fail("/api/models", "status", 429, retry_after=600)
+    with pytest.raises(RateLimitError, match="10 minutes") as error:
+        ask(client)
+    assert error.value.retry_after == 600
+    assert len(hub.requests("/api/models")) == 1
+
+
+def test_how_long_to_wait_is_read_from_seconds_dates_and_rate_limit_headers() -> None:
+    assert retry_after({"retry-after": "7"}) == 7
+    soon = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 30))
+    assert 25 < (retry_after({"retry-after": soon}) or 0) < 32
+    assert retry_after({"ratelimit": '"api";r=0;t=55'}) == 55
+    assert retry_after({"ratelimit": '"api";r=12;t=55'}) is None
+    assert retry_after({"retry-after": "soon"}) is None
+
+
+def test_silence_ends_with_a_time_out(hub: Hub, client_of: Make) -> None:
+    client = client_of(timeout=0.3)
+    hub.fail("/api/models", "hang", 3)
+    started = time.monotonic()
+    with pytest.raises(HubTimeoutError, match="in time"):
+        ask(client)
+    assert time.monotonic() - started < 2.5
+
+
+def test_a_slow_answer_is_waited_for(hub: Hub, client: HubClient) -> None:
+    hub.fail("/api/models", "latency", 1.0, times=1)
+    assert ask(client)["id"] == REPO
+
+
+def test_an_answer_that_is_no_json_is_an_error(hub: Hub, client: HubClient) -> None:
+    hub.fail("/api/models", "html")
+    with pytest.raises(HubError, match="not JSON"):
+        ask(client)
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"\xff\xfe", b'{"a":', b""])
+def test_bodies_that_are_broken(
+    hub: Hub, client: HubClient, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    monkeypatch.setattr("tests.hub.server.Handler._info", lambda self, *_: self._send(200, body, {}))
+    with pytest.raises(HubError, match="not JSON"):
+        ask(client)
+
+
+def test_the_page_of_an_error_may_be_long(
+    hub: Hub, client: HubClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.hub.server.Handler._info", lambda self, *_: self._send(502, b"<p>" * 500_000, {}))
+    with pytest.raises(HubServerError, match="502"):
+        ask(client)
+
+
+def test_a_password_in_the_endpoint_is_not_shown(hub: Hub) -> None:
+    client = HubClient(endpoint=hub.endpoint.replace("://", "://name:pass@"), retries=0)
+    hub.fail("/api/models", "status", 500)
+    with pytest.raises(HubServerError) as error:
+        ask(client)
+    assert "pass" not in str(error.value)
+
+
+def test_nobody_listens() -> None:
+    client = HubClient(endpoint="http://127.0.0.1:9", timeout=1)
+    with pytest.raises(HubOfflineError, match="cannot be reached") as error:
+        ask(client)
+    assert "HF_ENDPOINT" in str(error.value)
+
+
+def test_offline_mode_is_named(client: HubClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    switch_offline(monkeypatch, True)
+    with pytest.raises(HubOfflineError, match="HF_HUB_OFFLINE"):
+        ask(client)
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:9/x", "https://huggingface.co.evil.example/x", "file:///etc/passwd",
+                                    "https://evil-hf.co/x", "https://user@evil.example/x", ""])  # fmt: skip
+def test_redirects_to_strangers_are_refused(hub: Hub, client: HubClient, target: str) -> None:
+    hub.fail("/api/models", "redirect", target)
+    with pytest.raises((UntrustedRedirectError, HubError)):
+        ask(client)
+    assert all(seen.path.startswith("/api/models") for seen in hub.requests())
+
+
+def test_redirects_within_the_hub_are_followed(hub: Hub, client: HubClient) -> None:
+    hub.fail("/api/models/old/name", "redirect", f"/api/models/{REPO}")
+    assert client.get_json(f"{client.endpoint}/api/models/old/name")[0]["id"] == REPO
+
+
+def test_a_circle_of_redirects_ends(hub: Hub, client: HubClient) -> None:
+    hub.fail("/api/models", "redirect", f"/api/models/{REPO}")
+    with pytest.raises(UntrustedRedirectError, match="circle"):
+        ask(client)
+
+
+def test_the_token_goes_to_the_endpoint_and_nowhere_else(hub: Hub, client_of: Make) -> None:
+    with Hub([]) as storage:
+        client = client_of(READER, storage_hosts=("127.0.0.1",))
+        storage.fail("/elsewhere", "status", 500)
+        hub.fail("/api/models", "redirect", f"{storage.endpoint}/elsewhere", times=1)
+        with client.open(f"{client.endpoint}/api/models/{REPO}") as reply:
+            assert reply.status == 500
+        assert hub.requests()[0].headers["authorization"] == f"Bearer {READER}"
+        assert "authorization" not in storage.requests()[0].headers
+
+
+def test_requests_say_who_asks(hub: Hub, client: HubClient) -> None:
+    ask(client)
+    agent = hub.requests()[0].headers["user-agent"]
+    assert agent.startswith("saewidgets/")
+    assert "hf_hub/" in agent
+
+
+def test_the_account_of_a_token(client_of: Make) -> None:
+    assert client_of(READER).account() == "reader"
+    assert client_of().account() is None
+    assert client_of("hf_unknownunknownunknown").account() is None
+
+
+def test_a_token_that_the_hub_does_not_know(client_of: Make) -> None:
+    with pytest.raises(InvalidTokenError, match="does not know") as error:
+        ask(client_of("hf_unknownunknownunknown"))
+    assert "unknownunknown" not in str(error.value)
+
+
+@pytest.mark.parametrize("token", ["hf_with blank", "hf_line\nbreak", "hf_umläut", "x" * 600])
+def test_a_token_that_cannot_be_one_is_not_shown(token: str) -> None:
+    with pytest.raises(InvalidTokenError) as error:
+        HubClient(token)
+    assert token not in "".join(traceback.format_exception(error.value))
+
+
+def test_tokens_never_reach_texts(hub: Hub, client_of: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """A hub (or a proxy) that repeats the token in its errors does not get it into ours."""
+    secret = "hf_secretsecretsecretsecret"
+    client = client_of(secret, retries=0)
+    assert secret not in repr(client)
+    caplog.set_level(logging.DEBUG)
+    ask(client_of(READER))
+    assert READER not in caplog.text
+    caplog.set_level(logging.INFO)  # below that, httpcore repeats whatever the hub answers
+    for status in (400, 401, 403, 404, 418, 429, 500):
+        hub.fail("/api/models", "status", status, message=f"bad token {secret}, Authorization: Bearer {secret}")
+        with pytest.raises(HubError) as error:
+            ask(client)
+        shown = "".join(traceback.format_exception(error.value)) + repr(error.value)
+        assert secret not in shown, status
+        hub.heal()
+    assert secret not in caplog.text
+
+
+def test_what_is_private_or_missing_or_gated_has_its_own_error(hub: Hub, client_of: Make) -> None:
+    for repo in ("lab/private-saes", "lab/no-such-thing"):
+        with pytest.raises(RepositoryNotFoundError, match=f"Repository not found: {repo}") as error:
+            repo_info(repo, client=client_of())
+        assert "private" in str(error.value)
+    assert repo_info("lab/private-saes", client=client_of(READER)).private
+    url = f"{hub.endpoint}/lab/gated-saes/resolve/main/sae/cfg.json"
+    with pytest.raises(GatedRepositoryError, match="lab/gated-saes is gated") as gate:
+        client_of().get_json(url)
+    assert f"{hub.endpoint}/lab/gated-saes" in str(gate.value.hint)
+    hub.fail("/api/models", "status", 403, message="no")
+    with pytest.raises(ForbiddenError, match="no"):
+        ask(client_of(READER))

@@ -1,0 +1,39 @@
+"""Words for what configurations call in their own way."""
+
+from __future__ import annotations
+
+import pytest
+
+from saewidgets.formats import formats
+from saewidgets.render.labels import FORMATS, WRITTEN_FORMATS, name_of, sae_label, site_label
+
+
+def test_formats_are_called_as_the_registry_calls_them() -> None:
+    """The table is a copy, because asking the registry would import torch."""
+    assert {one.name: one.title for one in formats()} == FORMATS
+    assert {one.name for one in formats() if one.save is not None} == set(WRITTEN_FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("hook_name", "words"),
+    [
+        ("blocks.12.hook_resid_post", "residual"),
+        ("blocks.0.hook_mlp_out", "MLP output"),
+        ("blocks.3.attn.hook_z", "attention heads"),
+        ("blocks.3.ln2.hook_normalized", "normalised residual before the MLP"),
+        ("hook_embed", "embedding"),
+        ("model.layers.3", "model.layers.3"),
+        ("blocks.3", "blocks.3"),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_sites(hook_name: str | None, words: str) -> None:
+    assert site_label(hook_name) == words
+
+
+def test_architectures() -> None:
+    assert sae_label("topk", k=32) == "TopK, k 32"
+    assert sae_label("jumprelu", l0=82.0) == "JumpReLU, L0 82"
+    assert sae_label("my_new_one") == "My new one"
+    assert name_of({}, "") == ""

@@ -1,0 +1,35 @@
+"""What a terminal is given: names of strangers stand in errors and lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from saewidgets.errors import FormatError, visible
+from saewidgets.records import Records
+
+HOSTILE = "red\x1b[31m\x9b2J\x07\r\u202egnp.eas\u2066"
+
+
+@dataclass
+class _Named:
+    name: str
+
+
+@pytest.mark.parametrize("part", ["what", "where", "hint"])
+def test_errors_obey_nobody(part: str) -> None:
+    error = FormatError(**{"what": "It is broken.", part: HOSTILE})
+    assert r"red\x1b[31m\x9b2J\x07\r\u202egnp.eas\u2066" in str(error)
+    assert str(error).isprintable()
+    assert getattr(error, part) == HOSTILE, "a page shows it as text"
+
+
+def test_what_is_text_stays() -> None:
+    assert visible("Grüße,\n\tdas ist ein 漢字 👍🏽 – é") == "Grüße,\n\tdas ist ein 漢字 👍🏽 – é"
+
+
+def test_lists_obey_nobody() -> None:
+    records = Records([_Named(HOSTILE), _Named("two\nlines")])
+    assert repr(records) == r"<2 records: red\x1b[31m\x9b2J\x07\r\u202egnp.eas\u2066, two lines>"
+    assert repr(Records(_Named(str(i)) for i in range(9))) == "<9 records: 0, 1, 2, 3, 4, 5, 6, 7, …>"
