@@ -1,10 +1,17 @@
-"""What has to be on the disk before a name points to it."""
+"""What has to be on the disk before a name points to it, and how a reader sees that it is what was written."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from saewidgets.errors import StorageError
 
 
 def sync(path: Path) -> None:
@@ -19,3 +26,31 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def sealed(state: Mapping[str, Any]) -> dict[str, Any]:
+    """`state` as it will be read back from JSON, with its digest as ``sha256``."""
+    plain: dict[str, Any] = json.loads(json.dumps(state, allow_nan=False))
+    return {**plain, "sha256": seal_of(plain)}
+
+
+def seal_of(state: Mapping[str, Any]) -> str:
+    """SHA-256 of everything in a sealed state but the digest itself."""
+    rest = {key: value for key, value in state.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal. Raises `OSError` if it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_space(folder: Path, need: int, hint: str) -> None:
+    """Raise `StorageError` (with `hint`) unless `need` bytes and a tenth more are free where `folder` is."""
+    free = shutil.disk_usage(folder).free
+    if free < need * 1.1:
+        raise StorageError(
+            f"Not enough disk space for a checkpoint: {need:,} bytes are needed, {free:,} are free.",
+            where=str(folder), hint=hint,
+        )

@@ -13,7 +13,6 @@ process left in `.tmp-…` is removed by `clean_leftovers`. Nothing is pickled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -28,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from saewidgets.durable import sync
+from saewidgets.durable import require_space, seal_of, sealed, sha256_of, sync
 from saewidgets.errors import FormatError, NotFoundError, StorageError
 
 FORMAT = 1
@@ -90,13 +89,13 @@ def write_checkpoint(
     temporary = folder / f"{_TMP}{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _require_space(folder, need)
+        require_space(folder, need, "Free some space or delete checkpoints, then resume.")
         temporary.mkdir()
         files = {
             name: _write_tensors(temporary / name, tensors)
             for name, tensors in ((WEIGHTS, weights), (OPTIMIZER, optimizer))
         }
-        whole = _sealed({"format": FORMAT, **state, "step": step, "files": files})
+        whole = sealed({"format": FORMAT, **state, "step": step, "files": files})
         _write_json(temporary / STATE, whole)
         sync(temporary)
         if target.exists():  # only ever a damaged one: a whole checkpoint of this step would not be written again
@@ -114,7 +113,7 @@ def write_checkpoint(
 
 def update_state(checkpoint: Checkpoint, **changes: Any) -> Checkpoint:
     """Rewrite the state.json of a checkpoint with some values changed, atomically."""
-    state = _sealed({**checkpoint.state, **changes})
+    state = sealed({**checkpoint.state, **changes})
     temporary = checkpoint.path / f"{_TMP}{uuid.uuid4().hex}"
     try:
         _write_json(temporary, state)
@@ -209,7 +208,7 @@ def _examined(path: Path, verify: bool) -> Checkpoint | _Damage:
             size = (path / name).stat().st_size
             if size != recorded["size"]:
                 return _Damage(name, f"The file has {size:,} bytes, {recorded['size']:,} were written.")
-            if verify and _sha256(path / name) != recorded["sha256"]:
+            if verify and sha256_of(path / name) != recorded["sha256"]:
                 return _Damage(name, "The file was changed after it was written: its SHA-256 is not the recorded one.")
         except OSError as error:
             return _Damage(name, f"The file cannot be read ({error.strerror}).")
@@ -231,21 +230,9 @@ def _read_state(path: Path) -> dict[str, Any]:
         raise FormatError(f"Format {found!r} is not known, expected {FORMAT}.", where=str(file))
     if not _has_shape(state):
         raise FormatError("Required entries are missing or of the wrong type.", where=str(file))
-    if state.get("sha256") != _digest(state):
+    if state.get("sha256") != seal_of(state):
         raise FormatError("It was changed after it was written: its SHA-256 is not the recorded one.", where=str(file))
     return state
-
-
-def _sealed(state: Mapping[str, Any]) -> dict[str, Any]:
-    """`state` as it will be read back, with its digest."""
-    plain: dict[str, Any] = json.loads(json.dumps(state, allow_nan=False))
-    return {**plain, "sha256": _digest(plain)}
-
-
-def _digest(state: Mapping[str, Any]) -> str:
-    """SHA-256 of everything in a state.json but the digest itself."""
-    rest = {key: value for key, value in state.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _has_shape(state: Mapping[str, Any]) -> bool:
@@ -267,27 +254,12 @@ def _has_shape(state: Mapping[str, Any]) -> bool:
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     save_file({name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}, path)
     sync(path)
-    return {"size": path.stat().st_size, "sha256": _sha256(path)}
+    return {"size": path.stat().st_size, "sha256": sha256_of(path)}
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(data, indent=1, allow_nan=False), encoding="utf-8")
     sync(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _require_space(folder: Path, need: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < need * 1.1:
-        raise StorageError(
-            f"Not enough disk space for a checkpoint: {need:,} bytes are needed, {free:,} are free.",
-            where=str(folder),
-            hint="Free some space or delete checkpoints, then resume.",
-        )
 
 
 def _storage_error(folder: Path, need: int, error: Exception) -> StorageError:

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from saewidgets.durable import sync
+from saewidgets.durable import require_space, seal_of, sealed, sha256_of, sync
 from saewidgets.errors import FormatError, StorageError
 
 FORMAT = 1
@@ -50,10 +50,10 @@ def write_checkpoint(folder: Path, done: int, tensors: Mapping[str, Tensor], sta
     need = sum(t.numel() * t.element_size() for t in tensors.values()) + 2**16
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _require_space(folder, need)
+        require_space(folder, need, "Free some space, then resume.")
         draft.mkdir()
         file = _write_tables(draft / TABLES, tensors)
-        whole = _sealed({"format": FORMAT, **state, "done": done, "file": file})
+        whole = sealed({"format": FORMAT, **state, "done": done, "file": file})
         with (draft / STATE).open("w", encoding="utf-8") as stream:
             json.dump(whole, stream, indent=1, allow_nan=False)
             stream.flush()
@@ -121,13 +121,13 @@ def _read(path: Path, done: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise error if isinstance(error, FormatError) else damaged(str(error), STATE) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT or state.get("sha256") != _digest(state):
+    if not isinstance(state, dict) or state.get("format") != FORMAT or state.get("sha256") != seal_of(state):
         raise damaged("it is not what was written", STATE)
     if state["done"] != done:
         raise damaged(f"it is that of {state['done']:,} contexts", STATE)
     file = path / TABLES
     try:
-        if file.stat().st_size != state["file"]["size"] or _sha256(file) != state["file"]["sha256"]:
+        if file.stat().st_size != state["file"]["size"] or sha256_of(file) != state["file"]["sha256"]:
             raise damaged("it is not what was written", TABLES)
         return state, load_file(file)
     except (OSError, SafetensorError) as error:
@@ -162,27 +162,3 @@ def _write_tables(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         os.fsync(stream.fileno())
         size = stream.tell()
     return {"size": size, "sha256": digest.hexdigest()}
-
-
-def _sealed(state: Mapping[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(state, allow_nan=False))
-    return {**plain, "sha256": _digest(plain)}
-
-
-def _digest(state: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in state.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _require_space(folder: Path, need: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < need * 1.1:
-        raise StorageError(
-            f"Not enough disk space for a checkpoint: {need:,} bytes are needed, {free:,} are free.",
-            where=str(folder), hint="Free some space, then resume.",
-        )
