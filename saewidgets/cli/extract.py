@@ -9,8 +9,9 @@ import typer
 
 from saewidgets.cli.control import Wait
 from saewidgets.cli.display import wait_for
+from saewidgets.cli.ending import phase
 from saewidgets.cli.follow import command_line
-from saewidgets.cli.follow_extraction import follow, phase
+from saewidgets.cli.follow_extraction import follow
 from saewidgets.cli.follow_logits import follow as follow_logits
 from saewidgets.cli.options import Json, Quiet
 from saewidgets.cli.output import count, moment, note, size, table, write, write_json

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from saewidgets.cli.display import display, settled
+from saewidgets.cli.ending import failure, standing
 from saewidgets.cli.interrupts import Interrupts
 from saewidgets.cli.output import count, duration, note
-from saewidgets.cli.session import FAILED, NOT_FOUND, PAUSED, USAGE, session
+from saewidgets.cli.session import PAUSED, session
 from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ Show = Callable[["TrainingRecord"], None]
 def _phase(record: TrainingRecord) -> str:
     if record.progress is not None:
         return record.progress.phase
-    return f"queued, number {record.queue_position}" if record.queue_position else record.status.value
+    return standing(record)
 
 
 def _values(record: TrainingRecord) -> dict[str, str]:
@@ -137,12 +138,4 @@ def finish(record: TrainingRecord) -> None:
         if record.sae_path:
             note(f"SAE: {record.sae_path}")
         return
-    error = record.error
-    parts = [f"{record.id} {record.status.value}."]
-    if error:
-        parts += [f"{error.where}: {error.what}" if error.where else error.what, error.hint or ""]
-    note(f"Error: {' '.join(filter(None, parts))}")
-    if error and error.traceback and session.debug:
-        note(error.traceback)
-    kind = error.kind if error else "error"
-    raise typer.Exit({"config": USAGE, "not_found": NOT_FOUND}.get(kind, FAILED))
+    raise failure(record, first=f"{record.id} {record.status.value}.")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from saewidgets.cli.display import display, settled
+from saewidgets.cli.ending import failure, standing
 from saewidgets.cli.follow import POLL, command_line
 from saewidgets.cli.interrupts import Interrupts
 from saewidgets.cli.output import duration, note, size
-from saewidgets.cli.session import FAILED, NOT_FOUND, PAUSED, USAGE, session
+from saewidgets.cli.session import PAUSED
 from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def phase(record: JobRecord) -> str:
             return progress.phase
         when = f"in {math.ceil(progress.wait_seconds)} s" if progress.wait_seconds else "now"
         return f"retrying (attempt {progress.attempt or 1}, {when})"
-    return f"queued, number {record.queue_position}" if record.queue_position else record.status.value
+    return standing(record)
 
 
 def _retry(record: JobRecord) -> int | None:
@@ -114,14 +115,7 @@ def _say_resume(job_id: str) -> None:
 def _finish(record: JobRecord) -> None:
     if record.status is JobStatus.COMPLETED:
         return
-    error = record.error
-    parts = [f"The download is {record.status.value}."]
-    if error is not None:
-        parts = [f"{error.where}: {error.what}" if error.where else error.what, error.hint or ""]
-    note(f"Error: {' '.join(filter(None, parts))}")
-    if error is not None and error.traceback and session.debug:
-        note(error.traceback)
+    leave = failure(record, otherwise=f"The download is {record.status.value}.")
     if record.status is not JobStatus.CANCELLED:
         _say_resume(record.id)
-    kind = error.kind if error is not None else "error"
-    raise typer.Exit({"config": USAGE, "not_found": NOT_FOUND}.get(kind, FAILED))
+    raise leave

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from saewidgets.cli.display import display, settled
+from saewidgets.cli.ending import failure, phase
 from saewidgets.cli.follow import POLL, command_line
 from saewidgets.cli.interrupts import Interrupts
 from saewidgets.cli.output import count, duration, note
-from saewidgets.cli.session import FAILED, NOT_FOUND, PAUSED, USAGE, session
+from saewidgets.cli.session import PAUSED
 from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
     from saewidgets.workspace import Extraction
 
 Show = Callable[["ExtractionRecord"], None]
-
-
-def phase(record: ExtractionRecord) -> str:
-    """What it does now, in a word or two."""
-    if record.progress is not None and record.status is JobStatus.RUNNING:
-        return record.progress.phase
-    return f"queued, number {record.queue_position}" if record.queue_position else record.status.value
 
 
 def _done(record: ExtractionRecord) -> int:
@@ -111,12 +105,4 @@ def _finish(record: ExtractionRecord) -> None:
         word = "Completed" if record.status is JobStatus.COMPLETED else "Stopped"
         note(f"{word}: {count(record.n_tokens)} tokens in {duration(record.seconds_running)}. {record.id}")
         return
-    error = record.error
-    parts = [f"The extraction is {record.status.value}."]
-    if error is not None:
-        parts = [f"{error.where}: {error.what}" if error.where else error.what, error.hint or ""]
-    note(f"Error: {' '.join(filter(None, parts))}")
-    if error is not None and error.traceback and session.debug:
-        note(error.traceback)
-    kind = error.kind if error is not None else "error"
-    raise typer.Exit({"config": USAGE, "not_found": NOT_FOUND}.get(kind, FAILED))
+    raise failure(record, otherwise=f"The extraction is {record.status.value}.")

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from saewidgets.cli.display import display, settled
+from saewidgets.cli.ending import failure, phase
 from saewidgets.cli.follow import POLL, command_line
 from saewidgets.cli.interrupts import Interrupts
 from saewidgets.cli.output import count, duration, note
-from saewidgets.cli.session import FAILED, NOT_FOUND, PAUSED, USAGE, session
+from saewidgets.cli.session import PAUSED
 from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
     from saewidgets.workspace import Job
 
 Show = Callable[["JobRecord"], None]
-
-
-def _phase(record: JobRecord) -> str:
-    if record.progress is not None and record.status is JobStatus.RUNNING:
-        return record.progress.phase
-    return f"queued, number {record.queue_position}" if record.queue_position else record.status.value
 
 
 @contextmanager
@@ -37,7 +32,7 @@ def _bar(record: JobRecord) -> Iterator[Show]:
     with tqdm(total=0, unit=" features", unit_scale=True, mininterval=0.2, dynamic_ncols=True, file=sys.stderr) as bar:
 
         def show(record: JobRecord) -> None:
-            bar.set_description_str(_phase(record), refresh=False)
+            bar.set_description_str(phase(record), refresh=False)
             if record.progress is not None:
                 bar.total = record.progress.total
                 bar.update(max(0, record.progress.done - bar.n))
@@ -50,8 +45,8 @@ def _bar(record: JobRecord) -> Iterator[Show]:
 def _line(record: JobRecord) -> str:
     progress = record.progress
     if progress is None:
-        return _phase(record)
-    parts = [f"{_phase(record)}: {count(progress.done)} of {count(progress.total)} features"]
+        return phase(record)
+    parts = [f"{phase(record)}: {count(progress.done)} of {count(progress.total)} features"]
     if progress.eta_seconds and record.status.is_active:
         parts.append(f"{duration(progress.eta_seconds)} left")
     return ", ".join(parts)
@@ -83,17 +78,5 @@ def follow(job: Job, extraction_id: str, *, quiet: bool = False) -> JobRecord:
         note(f"Paused. Go on with: {command_line('extractions', 'logits', extraction_id)}")
         raise typer.Exit(PAUSED)
     if record.status is not JobStatus.COMPLETED:
-        _fail(record)
+        raise failure(record, otherwise=f"The job is {record.status.value}.")
     return record
-
-
-def _fail(record: JobRecord) -> None:
-    error = record.error
-    parts = [f"The job is {record.status.value}."]
-    if error is not None:
-        parts = [f"{error.where}: {error.what}" if error.where else error.what, error.hint or ""]
-    note(f"Error: {' '.join(filter(None, parts))}")
-    if error is not None and error.traceback and session.debug:
-        note(error.traceback)
-    kind = error.kind if error is not None else "error"
-    raise typer.Exit({"config": USAGE, "not_found": NOT_FOUND}.get(kind, FAILED))
