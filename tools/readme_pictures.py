@@ -46,7 +46,7 @@ PICTURES: dict[str, tuple[str, str, Callable[[Notebook, Page, Locator, Callable[
     "panel": (START, "sw.TrainingPanel(ws)", take_panel),
     "viewer": (
         "demo = ws.extractions.demo()",
-        f'sw.ExtractionViewer(ws, view={{"extraction_id": demo, "feature": {FEATURE}}})',
+        f'sw.ExtractionViewer(ws, view={{"extraction_id": demo.id, "feature": {FEATURE}}})',
         take_viewer,
     ),
 }

@@ -149,7 +149,7 @@ class ViewerCommands:
         self._changed()
 
     def try_demo(self, command: TryDemo) -> dict[str, str]:
-        extraction_id = self._workspace.extractions.demo()
+        extraction_id = self._workspace.extractions.demo().id
         self._model.change(extraction_id=extraction_id, feature=None, tab="features", dialog_sae=None)
         self._changed()
         return {"extraction_id": extraction_id}

@@ -38,6 +38,7 @@ class ViewerModel:
         self._said = 0  # changes of labels, stars and notes of what is open
         self._revision: tuple[str, float] | None = None  # of the workspace, when it was read last
         self._opened: tuple[Any, ...] = ()
+        self._was_empty = False  # there was no extraction at the last look
         self._read_at, self._cost = float("-inf"), 0.0
         self._state = ExtractionViewerState(workspace=workspace.label)
 
@@ -121,7 +122,10 @@ class ViewerModel:
                 self._read_at, self._cost = time.monotonic(), time.monotonic() - started
 
     def _read(self) -> None:
+        was_empty = self._was_empty
         records = self._read_list()
+        if was_empty:
+            self._open_first(records)
         opened, problem = self._open(records, self._existing(records))
         with self._lock:
             self._problem = problem
@@ -131,6 +135,7 @@ class ViewerModel:
         records = self.source.extractions()
         n_saes = sum(self.workspace.saes.facets().get("source", {}).values())
         with self._lock:
+            self._was_empty = not records
             self._put(
                 {
                     "cards": tuple(card_of(record) for record in records[:CARDS]),
@@ -140,6 +145,13 @@ class ViewerModel:
                 }
             )
         return records
+
+    def _open_first(self, records: Sequence[ExtractionRecord]) -> None:
+        """Into an empty viewer came what can be read at once (the demo, which a script has asked for): it is opened."""
+        first = next((record for record in records if record.has_data), None)
+        with self._lock:
+            if first is not None and self._view.extraction_id is None:
+                self._view = self._view.model_copy(update={"extraction_id": first.id})
 
     def _existing(self, records: Sequence[ExtractionRecord]) -> ViewerView:
         """The view, without an extraction that was deleted."""

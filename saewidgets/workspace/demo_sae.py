@@ -7,6 +7,7 @@ for. What of it was deleted comes back when it is asked for again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,16 @@ _LOCK = ".demo-sae.lock"
 _SECONDS = 60.0  # that another process may take
 
 
-def take_demo(workspace: Workspace) -> str:
-    """The id of the demo SAE's extraction; it is put into the workspace where it is not there yet.
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """The demo SAE's extraction; `taken`: it, or a part of it, was put into the workspace just now."""
+
+    extraction_id: str
+    taken: bool
+
+
+def take_demo(workspace: Workspace) -> Demo:
+    """The demo SAE's extraction; it is put into the workspace where it is not there yet.
 
     Raises:
         NotFoundError, FormatError: the installation lacks it, or it is damaged.
@@ -38,11 +47,11 @@ def take_demo(workspace: Workspace) -> str:
     """
     about = about_sae()
     if _is_there(workspace, about):
-        return about.extraction_id
+        return Demo(about.extraction_id, False)
     with file_lock(workspace.folder / _LOCK, _SECONDS):
-        if not _is_there(workspace, about):
+        if missing := not _is_there(workspace, about):
             _take(workspace, about)
-    return about.extraction_id
+    return Demo(about.extraction_id, missing)
 
 
 def _is_there(workspace: Workspace, about: AboutSAE) -> bool:

@@ -329,15 +329,18 @@ class Extractions:
         """
         return self._logits.start(extraction_id)
 
-    def demo(self) -> str:
-        """The id of the demo SAE's extraction, ready to read: it is part of the package, and with its SAE and labels it
-        is put into the workspace when it is first asked for.
+    def demo(self) -> Extraction:
+        """The demo SAE's extraction, ready to read: it is part of the package, and with its SAE and labels it is put
+        into the workspace when it is first asked for. Its SAE is ``.record.sae_id``.
 
         Raises:
             NotFoundError, FormatError: this installation lacks it, or it is damaged.
             StorageError: the workspace cannot be written.
         """
-        return take_demo(self._workspace)
+        found = take_demo(self._workspace)
+        if found.taken:
+            self._changes.tell(found.extraction_id)  # no job brings the news
+        return Extraction(self._workspace, found.extraction_id)
 
     def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
         """Be told that an extraction has changed or was deleted: its id, None when it may be any.

@@ -189,9 +189,9 @@ class FakeExtractions:
             callback(extraction_id)
         return 1
 
-    def demo(self) -> str:
+    def demo(self) -> FakeHandle:
         self.put(make_extraction("ext_demo", "sae_gemma", name="demo"))
-        return "ext_demo"
+        return FakeHandle(self, "ext_demo")
 
 
 class FakePrompt:

@@ -234,3 +234,15 @@ def test_deleting(
     wait_for(lambda: viewer._part.state["open"] is None)
     refused = ask(viewer._part, sent, kind="open_feature", extraction_id=extraction, index=0)
     assert refused["kind"] == "failure"
+
+
+def test_an_open_viewer_shows_the_demo_that_a_script_asks_for(tmp_path: Path) -> None:
+    with Workspace(tmp_path / "ws", jobs=JobSettings(poll=0.05)) as ws:
+        viewer = ExtractionViewer(ws)
+        try:
+            assert viewer.extraction is None
+            demo = ws.extractions.demo()
+            wait_for(lambda: (viewer.children[0].state["open"] or {}).get("id") == demo.id, PATIENCE)
+            assert [card["id"] for card in viewer.children[0].state["cards"]] == [demo.id]
+        finally:
+            viewer.close()

@@ -40,6 +40,30 @@ def test_opening_one(model: ViewerModel) -> None:
     assert [version.value for version in opened.versions] == ["ext_new", "ext_old"]
 
 
+def test_what_comes_into_an_empty_viewer_is_opened_if_it_can_be_read(ws: FakeFeatureWorkspace) -> None:
+    ws.extractions.records.clear()
+    model = ViewerModel(ws)
+    model.read()
+    assert model.state().total == 0
+    ws.extractions.put(make_extraction("ext_run", status=JobStatus.RUNNING))
+    model.mark_changed()
+    model.read()
+    assert model.state().open is None  # there is nothing to read yet, and its card is shown
+    del ws.extractions.records["ext_run"]
+    model.mark_changed()
+    model.read()
+    ws.extractions.demo()
+    model.mark_changed()
+    model.read()
+    state = model.state()
+    assert state.open is not None
+    assert (state.open.id, state.view.extraction_id, len(state.cards)) == ("ext_demo", "ext_demo", 1)
+    ws.extractions.put(make_extraction("ext_other", created_at=1_800_000_000.0))
+    model.mark_changed()
+    model.read()
+    assert model.view.extraction_id == "ext_demo"  # what is read stays
+
+
 def test_what_cannot_be_shown_is_refused_and_changes_nothing(model: ViewerModel) -> None:
     with pytest.raises(NotFoundError, match="no extraction"):
         model.show(ViewerView(extraction_id="ext_nobody"))

@@ -25,7 +25,7 @@ from saewidgets.workspace import Workspace
 with Workspace(sys.argv[1]) as ws:
     print("ready", flush=True)
     sys.stdin.readline()
-    print(ws.extractions.demo(), flush=True)
+    print(ws.extractions.demo().id, flush=True)
 sys.exit(bool({"torch"} & set(sys.modules)))
 """
 
@@ -36,7 +36,7 @@ def _labels(ws: Workspace) -> list[LabelRecord]:
 
 def test_it_is_ready_at_once(ws: Workspace) -> None:
     about = about_sae()
-    extraction = ws.extractions.get(ws.extractions.demo())
+    extraction = ws.extractions.demo()
     record = extraction.record
     assert (record.id, record.status, record.sae_id) == (about.extraction_id, JobStatus.COMPLETED, about.sae_id)
     assert (record.n_tokens, record.dead, record.dense) == tuple(
@@ -59,6 +59,16 @@ def test_it_is_ready_at_once(ws: Workspace) -> None:
     assert ws.catalog.features.list(origin, [labels[0].index])[0].label == labels[0].text
 
 
+def test_it_is_told_once(ws: Workspace) -> None:
+    told: list[str | None] = []
+    end = ws.extractions.subscribe(told.append)
+    extraction = ws.extractions.demo()
+    assert (type(extraction), extraction.id) == (type(ws.extractions.get(extraction.id)), about_sae().extraction_id)
+    ws.extractions.demo()
+    assert told == [about_sae().extraction_id]
+    end()
+
+
 def test_it_can_be_read_again_and_measured(ws: Workspace) -> None:
     about = about_sae()
     ws.extractions.demo()
@@ -70,13 +80,13 @@ def test_it_can_be_read_again_and_measured(ws: Workspace) -> None:
 
 
 def test_asking_again_changes_nothing(ws: Workspace) -> None:
-    first = ws.extractions.demo()
+    first = ws.extractions.demo().id
     rows = ws.catalog.features
     origin = rows.origin(about_sae().sae_id)
     index = _labels(ws)[0].index
     rows.put_labels(origin, [to_record(Label(index, "mine"))], newer)
     before = (rows.revision(origin), list(ws.saes.list()), list(ws.extractions.list()))
-    assert ws.extractions.demo() == first
+    assert ws.extractions.demo().id == first
     assert (rows.revision(origin), list(ws.saes.list()), list(ws.extractions.list())) == before
     assert rows.list(origin, [index])[0].label == "mine"
 
@@ -84,7 +94,7 @@ def test_asking_again_changes_nothing(ws: Workspace) -> None:
 @pytest.mark.parametrize("what", ["extraction", "sae", "text", "files"])
 def test_what_was_deleted_comes_back(ws: Workspace, what: str) -> None:
     about = about_sae()
-    first = ws.extractions.demo()
+    first = ws.extractions.demo().id
     index = _labels(ws)[0].index
     origin = ws.catalog.features.origin(about.sae_id)
     ws.catalog.features.put_labels(origin, [to_record(Label(index, "mine"))], newer)
@@ -98,7 +108,7 @@ def test_what_was_deleted_comes_back(ws: Workspace, what: str) -> None:
         shutil.rmtree(ws.folder / "tokens" / about.tokens)
     else:
         shutil.rmtree(ws.saes.folder_of(ws.saes.get(about.sae_id)))
-    assert ws.extractions.demo() == first
+    assert ws.extractions.demo().id == first
     assert ws.saes.get(about.sae_id).state == "ok"
     assert ws.extractions.open(first).context(0).shape == (256,)
     labels = _labels(ws)
@@ -109,7 +119,7 @@ def test_what_was_deleted_comes_back(ws: Workspace, what: str) -> None:
 def test_a_name_that_was_given_stays(ws: Workspace) -> None:
     ws.extractions.demo()
     ws.saes.update(about_sae().sae_id, name="mine")
-    assert ws.extractions.demo() == about_sae().extraction_id
+    assert ws.extractions.demo().id == about_sae().extraction_id
     assert ws.saes.get(about_sae().sae_id).name == "mine"
 
 
@@ -123,7 +133,7 @@ def test_two_processes_and_threads_at_once(tmp_path: Path) -> None:
         assert process.stdout.readline() == "ready\n"
     with Workspace(home) as ws:
         told: list[str] = []
-        threads = [threading.Thread(target=lambda: told.append(ws.extractions.demo())) for _ in range(3)]
+        threads = [threading.Thread(target=lambda: told.append(ws.extractions.demo().id)) for _ in range(3)]
         for thread in threads:
             thread.start()
         for process in asking:
@@ -141,7 +151,7 @@ def test_without_locks_the_first_row_stays(ws: Workspace, monkeypatch: pytest.Mo
     """Several at once on a file system that has no locks."""
     monkeypatch.setattr("saewidgets.catalog.lock.try_lock", lambda descriptor: None)
     told: list[str] = []
-    threads = [threading.Thread(target=lambda: told.append(ws.extractions.demo())) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: told.append(ws.extractions.demo().id)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
