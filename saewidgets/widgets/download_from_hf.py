@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -20,7 +19,7 @@ from saewidgets.widgets.download_state import DownloadModel, WorkspaceLike
 from saewidgets.widgets.lookups import Lookups
 from saewidgets.widgets.messages import Note
 from saewidgets.widgets.publisher import Publisher
-from saewidgets.widgets.shown import check_look, error_note, page_at, with_static_copy, workspace_or_default
+from saewidgets.widgets.shown import check_look, closes_now, error_note, page_at, with_static_copy, workspace_or_default
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -62,7 +61,6 @@ class DownloadFromHF(BaseWidget):
         self._model = DownloadModel(
             workspace, repository=repository, can_open=on_open is not None, embedded=embedded
         )
-        self._closing = threading.Lock()
         self._reading_devices: Future[None] | None = None
         self._lookups = Lookups()
         self._publisher: Publisher | None = None
@@ -96,12 +94,8 @@ class DownloadFromHF(BaseWidget):
 
     def close(self) -> None:
         """Remove the widget from the page, forget the access token, stop following the workspace. Downloads go on."""
-        if self._closed:
+        if not closes_now(self):
             return
-        with self._closing:
-            if self._closed:
-                return
-            self._closed = True
         self._unsubscribe()
         self._lookups.close()
         if self._publisher is not None:

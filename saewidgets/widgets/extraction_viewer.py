@@ -24,7 +24,7 @@ from saewidgets.widgets.extraction_viewer_state import ViewerModel, view_from
 from saewidgets.widgets.feature_source import FeatureWorkspace
 from saewidgets.widgets.messages import Note
 from saewidgets.widgets.publisher import Publisher
-from saewidgets.widgets.shown import check_look, error_note, page_at, with_static_copy, workspace_or_default
+from saewidgets.widgets.shown import check_look, closes_now, error_note, page_at, with_static_copy, workspace_or_default
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -87,7 +87,6 @@ class ExtractionViewer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets car
         self._steering: Any = None
         self._making = threading.Lock()
         self._following = threading.local()
-        self._closing = threading.Lock()
         self._model = ViewerModel(workspace_or_default(ws, "extractions"))
         self._begin(sae, extraction, view)
         self._first_read()
@@ -198,12 +197,8 @@ class ExtractionViewer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets car
 
     def close(self) -> None:
         """Remove the viewer from the page and stop following the workspace. Extractions go on."""
-        if self._closed:
+        if not closes_now(self):
             return
-        with self._closing:
-            if self._closed:
-                return
-            self._closed = True
         self._unsubscribe()
         self._publisher.close()
         self._part.close()

@@ -19,7 +19,7 @@ from saewidgets.widgets.messages import Note
 from saewidgets.widgets.publisher import Publisher
 from saewidgets.widgets.sae_browser_commands import BrowserCommands
 from saewidgets.widgets.sae_browser_state import BrowserModel, SaeWorkspace
-from saewidgets.widgets.shown import check_look, error_note, page_at, with_static_copy, workspace_or_default
+from saewidgets.widgets.shown import check_look, closes_now, error_note, page_at, with_static_copy, workspace_or_default
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -56,7 +56,6 @@ class SAEBrowser(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries n
         self._download: Any = None
         self._extractions: Any = None
         self._steering: Any = None
-        self._closing = threading.Lock()
         self._closed = False
         self._model = BrowserModel(workspace_or_default(ws, "saes"))
         self._first_read()
@@ -123,12 +122,8 @@ class SAEBrowser(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries n
 
     def close(self) -> None:
         """Remove the browser from the page and stop following the workspace. Uploads under way are thrown away."""
-        if self._closed:
+        if not closes_now(self):
             return
-        with self._closing:
-            if self._closed:
-                return
-            self._closed = True
         self._unsubscribe()
         self._unsubscribe_extractions()
         self._publisher.close()

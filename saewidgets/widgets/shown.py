@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from saewidgets.render import Html
 from saewidgets.widgets.messages import Note
 
 LEAST_HEIGHT = 80  # pixels
+_CLOSING = threading.Lock()  # held for a moment: one for all widgets is enough
 
 
 def check_look(theme: Any, height: Any) -> None:
@@ -31,6 +33,17 @@ def workspace_or_default(ws: Any, part: str) -> Any:
     from saewidgets.workspace import default_workspace  # opens a catalog: only when no workspace was given
 
     return default_workspace()
+
+
+def closes_now(widget: Any) -> bool:
+    """True for the one call of `close` that has to do the work: the page and a script may close a widget at once.
+
+    `widget._closed` is true as well while the widget is not built: ipywidgets closes what its constructor left.
+    """
+    with _CLOSING:
+        first = not widget._closed
+        widget._closed = True
+    return first
 
 
 def error_note(error: BaseException) -> Note:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from saewidgets.render.steering import steering_page
 from saewidgets.widgets.base import BaseWidget
 from saewidgets.widgets.messages import Note
 from saewidgets.widgets.publisher import Publisher
-from saewidgets.widgets.shown import check_look, error_note, page_at, with_static_copy, workspace_or_default
+from saewidgets.widgets.shown import check_look, closes_now, error_note, page_at, with_static_copy, workspace_or_default
 from saewidgets.widgets.steering_commands import SteeringCommands
 from saewidgets.widgets.steering_state import STRENGTH, SteeringModel, SteeringWorkspace, label_of
 
@@ -59,7 +58,6 @@ class Steering(BaseWidget):
         check_look(theme, height)
         workspace = workspace_or_default(ws, "steering")
         self._model = SteeringModel(workspace, can_browse=on_browse is not None, embedded=embedded)
-        self._closing = threading.Lock()
         self._publisher: Publisher | None = None
         self._first_read()
         if sae is not None:
@@ -135,12 +133,8 @@ class Steering(BaseWidget):
 
     def close(self) -> None:
         """Remove the widget from the page, stop writing, stop following the workspace."""
-        if self._closed:
+        if not closes_now(self):
             return
-        with self._closing:
-            if self._closed:
-                return
-            self._closed = True
         self._unsubscribe()
         self._commands_of.close()
         if self._publisher is not None:

@@ -20,7 +20,7 @@ from saewidgets.widgets.messages import Note, PanelState
 from saewidgets.widgets.panel_commands import PanelCommands
 from saewidgets.widgets.panel_state import PanelModel, WorkspaceLike, for_chart_bar, for_footer
 from saewidgets.widgets.publisher import Publisher
-from saewidgets.widgets.shown import check_look, error_note, page_at, with_static_copy, workspace_or_default
+from saewidgets.widgets.shown import check_look, closes_now, error_note, page_at, with_static_copy, workspace_or_default
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -48,7 +48,6 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
     ) -> None:
         check_look(theme, height)
         self._panel = PanelModel(workspace_or_default(ws, "trainings"))
-        self._closing = threading.Lock()
         self._closed = False
         self._reset_zoom = threading.Event()
         self._reading_devices: Future[None] | None = None
@@ -107,12 +106,8 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
 
     def close(self) -> None:
         """Remove the panel from the page and stop following the workspace. Its runs go on."""
-        if self._closed:
+        if not closes_now(self):
             return
-        with self._closing:
-            if self._closed:
-                return
-            self._closed = True
         self._unsubscribe()
         self._publisher.close()
         for part, _ in self._parts:
