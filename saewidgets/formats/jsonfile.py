@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from saewidgets.errors import FormatError
+from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats.source import Source
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
+_LONGEST = 80  # characters of a wrong value that are repeated
+_BRANCHES = frozenset({"int", "str"})  # what pydantic adds to the key of a value that may be either
+# Pydantic's kinds of errors → what was expected; others are said in its own words.
+_EXPECTED = {
+    "int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number",
+    "finite_number": "a finite number", "bool_type": "true or false", "string_type": "a text",
+    "dict_type": "an object", "model_type": "an object", "model_attributes_type": "an object",
+    "list_type": "a list", "greater_than": "more than {gt}", "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}", "less_than_equal": "at most {le}", "literal_error": "{expected}",
+    "string_too_long": "at most {max_length} characters",
+}  # fmt: skip
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -50,16 +62,48 @@ def parse_json(raw: bytes, where: str) -> dict[str, Any]:
 
 
 def checked(model: type[Model], data: Any, where: str) -> Model:
-    """`data` as `model`. Raises `FormatError` naming the first key that is wrong, and what was found."""
+    """`data` as `model`: the one place where the values of a configuration are read.
+
+    Strictly: ``true`` and ``"4"`` are no numbers, whoever wrote them. Raises `FormatError` naming the first key that is
+    wrong, what was found and what was expected.
+    """
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        shown = "" if first["type"] == "missing" else f" (found {str(first['input'])[:80]!r})"
-        raise FormatError(
-            f"{first['msg']}{shown}.", where=f"{where}: {key}", hint="This setting is not supported or was altered."
-        ) from error
+        items = error.errors(include_url=False)
+        first, key = items[0], _key(items[0])
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, ConfigError):  # values that do not fit together
+            key = ".".join(filter(None, [key, cause.where]))
+            what, hint = cause.what, cause.hint
+        else:
+            what = _sentence([item for item in items if _key(item) == key])
+            hint = "This setting is not supported or was altered."
+        raise FormatError(what, where=f"{where}: {key}" if key else where, hint=hint) from error
+
+
+def _key(item: Mapping[str, Any]) -> str:
+    return ".".join(str(part) for part in item["loc"] if part not in _BRANCHES)
+
+
+def _sentence(items: list[Any]) -> str:
+    """What is wrong with one key: `items` are the errors of all that it may be."""
+    if items[0]["type"] == "missing":
+        return "The value is missing."
+    if items[0]["type"] == "extra_forbidden":
+        return "There is no such setting."
+    return f"The value is {_shown(items[0]['input'])}, expected {' or '.join(_expected(item) for item in items)}."
+
+
+def _expected(item: Mapping[str, Any]) -> str:
+    known = _EXPECTED.get(item["type"])
+    return known.format(**item.get("ctx") or {}) if known else str(item["msg"]).removeprefix("Input should be ")
+
+
+def _shown(value: Any) -> str:
+    """`value` as the file has it: ``"4"`` is a text, ``4`` a number."""
+    text = json.dumps(value, ensure_ascii=False, default=str, skipkeys=True)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

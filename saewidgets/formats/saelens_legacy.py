@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, Field
 
 from saewidgets.errors import FormatError
 from saewidgets.formats import saelens, saelens_read
@@ -29,6 +30,14 @@ _KEPT = frozenset({  # what SAELens carries over into metadata, and the layer, w
     "exclude_special_tokens", "neuronpedia_id", "context_size", "seqpos_slice", "dataset_path", "sae_lens_version",
     "sae_lens_training_version", "hook_name_out", "hook_head_index_out", "hf_hook_name", "hf_hook_name_out",
 })
+
+
+class _Arguments(BaseModel):
+    k: int | None = Field(default=None, ge=1)
+
+
+class _Activation(BaseModel):
+    activation_fn_kwargs: _Arguments | None = None
 
 
 def _matches(source: Source) -> bool:
@@ -74,14 +83,13 @@ def _modernised(data: Mapping[str, Any], where: str) -> dict[str, Any]:
         new["normalize_activations"] = "expected_average_only_in" if normalize else "none"
     activation = new.get("activation_fn") or "relu"
     if activation == "topk":
-        arguments = new.get("activation_fn_kwargs")
-        k = arguments.get("k") if isinstance(arguments, dict) else None
-        if k is None:
+        arguments = checked(_Activation, new, where).activation_fn_kwargs
+        if arguments is None or arguments.k is None:
             raise FormatError(
                 "The activation function is topk, but k is missing.", where=f"{where}: activation_fn_kwargs.k",
                 hint="sae-lens would load a plain ReLU here. Add {\"k\": …} to activation_fn_kwargs.",
             )
-        new |= {"architecture": "topk", "k": k}
+        new |= {"architecture": "topk", "k": arguments.k}
     elif activation != "relu" and new["architecture"] == "standard":
         raise FormatError(
             f"The activation function is {str(activation)[:40]!r}; version 6 of SAELens silently takes ReLU instead.",

@@ -17,6 +17,7 @@ from saewidgets.config.sae import SAEConfig
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats.base import Description
 from saewidgets.formats.header import Header, read_header
+from saewidgets.formats.jsonfile import checked
 from saewidgets.formats.saelens_fold import Scaler, fold, fold_decoder_norm, read_scaler
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.tensors import check_finite, read_tensors
@@ -93,11 +94,7 @@ def known_architectures() -> list[str]:
 
 def to_config(reading: Reading) -> SAEConfig:
     """The configuration of the SAE. Raises `FormatError` naming a setting that cannot work."""
-    config_class = lookup_inference(reading.architecture)[1]
-    try:
-        config = config_class.from_data(reading.settings)
-    except ConfigError as error:
-        raise FormatError(error.what, where=f"{reading.where}: {error.where}", hint=error.hint) from error
+    config = checked(lookup_inference(reading.architecture)[1], reading.settings, reading.where)
     return _with_training_settings(config, reading)
 
 
@@ -175,7 +172,7 @@ def _stored_names(reading: Reading, header: Header, expected: Mapping[str, Any])
 
 def describe(source: Source, reading: Reading, format: str) -> Description:
     """The SAE as far as it is known without its weights."""
-    checked = check_files(source, reading)
+    known = check_files(source, reading)
     present = source.files()
     files = tuple(
         name for name in (*FILES, SPARSITY_FILE, "activation_scaler.json", "activation_whitening.safetensors")
@@ -188,7 +185,7 @@ def describe(source: Source, reading: Reading, format: str) -> Description:
         d_in=reading.d_in,
         d_sae=reading.d_sae,
         d_out=reading.settings.get("d_out", reading.d_in),
-        dtype=str(checked.header.tensors["W_dec"].torch_dtype).removeprefix("torch."),
+        dtype=str(known.header.tensors["W_dec"].torch_dtype).removeprefix("torch."),
         files=files,
         size_bytes=sum(present[name] for name in files),
         model=_text(reading.metadata.get("model_name")),

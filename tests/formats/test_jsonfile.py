@@ -1,0 +1,122 @@
+"""Values of configurations: a number is a number, in every format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel, Field
+
+from saewidgets.errors import FormatError
+from saewidgets.formats import describe
+from saewidgets.formats.base import Description
+from saewidgets.formats.jsonfile import checked
+from tests.formats.samples import D_IN, D_SAE, SAMPLES, saelens, weights, write
+
+# Read where they decide what is computed; what else a file says (how long the training's contexts were) is passed on.
+READ = {
+    "d_in", "d_sae", "k", "d_model", "act_size", "dict_size", "activation_dim", "expansion_factor", "num_latents", "in",
+    "out", "jump_relu_threshold", "top_k", "dimin", "exp_factor", "n_heads", "n_attn_layers", "bottleneck_factor",
+    "kval_topk", "scaling_factor", "residual_threshold", "max_iterations", "activation_normalization_factor", "d_out",
+    "top_k_sparsity", "hook_point_layer",
+}  # fmt: skip
+
+
+def _numbers(data: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, (*path, key))
+        elif type(value) in (int, float):
+            yield (*path, key), value
+
+
+def _with(data: Any, path: tuple[str, ...], value: Any) -> Any:
+    return {**data, path[0]: _with(data[path[0]], path[1:], value) if path[1:] else value}
+
+
+def _maths(found: Description) -> tuple[Any, ...]:
+    return found.architecture, found.d_in, found.d_sae, found.d_out, dict(found.settings), found.hook_name
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_what_is_no_number_is_refused_by_file_and_key(name: str, tmp_path: Path) -> None:
+    path = SAMPLES[name](tmp_path)
+    good = _maths(describe(path))
+    for file in [each for each in tmp_path.rglob("*") if each.suffix in (".json", ".yaml")]:
+        read, dump = (json.loads, json.dumps) if file.suffix == ".json" else (yaml.safe_load, yaml.safe_dump)
+        text = file.read_text()
+        for keys, value in _numbers(read(text)):
+            for bad in (True, str(value), *([value + 0.5] if keys[-1] in ("d_in", "d_sae", "k", "top_k") else [])):
+                file.write_text(dump(_with(read(text), keys, bad)))
+                if keys[-1] not in READ and (keys[-1] != "layer" or bad is not True):
+                    assert _maths(describe(path)) == good, keys
+                    continue
+                with pytest.raises(FormatError) as caught:
+                    describe(path)
+                said = str(caught.value)
+                assert said.startswith(f"{file}: {'.'.join(keys)}: The value is {json.dumps(bad)}, expected "), said
+        file.write_text(text)
+    assert _maths(describe(path)) == good
+
+
+OWN: list[tuple[str, str, Any]] = [
+    ("topk", "k", 4), ("abstopk", "k", 4), ("matching_pursuit", "residual_threshold", 0.1),
+    ("matching_pursuit", "max_iterations", 3), ("transcoder", "d_out", D_IN), ("temporal", "n_heads", 2),
+    ("temporal", "kval_topk", 4), ("temporal", "activation_normalization_factor", 1.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("architecture", "key", "good"), OWN)
+@pytest.mark.parametrize("kind", [bool, str])
+def test_settings_of_one_architecture_are_read_as_strictly(
+    architecture: str, key: str, good: Any, kind: type, tmp_path: Path
+) -> None:
+    path = saelens(tmp_path)
+    data = json.loads((path / "cfg.json").read_text()) | {"architecture": architecture, "k": 4, key: kind(good)}
+    write(path, data, "sae_weights.safetensors", weights(), config_file="cfg.json")
+    noun = "a number" if isinstance(good, float) else "a whole number"
+    with pytest.raises(FormatError) as caught:
+        describe(path)
+    said = str(caught.value)
+    assert said.startswith(f"{path / 'cfg.json'}: {key}: The value is {json.dumps(kind(good))}, expected {noun}."), said
+
+
+def test_values_that_do_not_fit_together_are_said_in_their_own_words(tmp_path: Path) -> None:
+    path = saelens(tmp_path)
+    data = json.loads((path / "cfg.json").read_text()) | {"architecture": "topk", "k": D_SAE + 1}
+    write(path, data, "sae_weights.safetensors", weights(), config_file="cfg.json")
+    with pytest.raises(FormatError) as caught:
+        describe(path)
+    assert caught.value.where == f"{path / 'cfg.json'}: k"
+    assert caught.value.what == f"k is {D_SAE + 1} but d_sae is {D_SAE}."
+
+
+class _Model(BaseModel):
+    width: int = Field(ge=1, le=9)
+    share: float = Field(default=0.5, gt=0)
+    name: str = Field(default="", max_length=5)
+    on: bool = False
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({}, "f: width: The value is missing."),
+        ({"width": 0}, "f: width: The value is 0, expected at least 1."),
+        ({"width": 10}, "f: width: The value is 10, expected at most 9."),
+        ({"width": 1, "share": 0}, "f: share: The value is 0, expected more than 0"),
+        ({"width": 1, "share": False}, "f: share: The value is false, expected a number."),
+        ({"width": 1, "on": 1}, "f: on: The value is 1, expected true or false."),
+        ({"width": 1, "name": 7}, "f: name: The value is 7, expected a text."),
+        ({"width": None}, "f: width: The value is null, expected a whole number."),
+        ({"width": "x" * 500}, 'f: width: The value is "' + "x" * 79 + "…, expected a whole number."),
+    ],
+)
+def test_errors_say_what_was_found_and_what_was_expected(data: dict[str, Any], said: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        checked(_Model, data, "f")
+    assert str(caught.value).startswith(said)
