@@ -87,6 +87,7 @@ def test_files_stay_inside(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (root / "trainings" / "link").symlink_to(outside)
+    (tmp_path / "mine").symlink_to(outside)
     for bad in (root / ".." / "outside", root / "trainings" / "link", outside):
         with pytest.raises(StorageError, match="out of the workspace"):
             inside(root, bad)
@@ -94,6 +95,10 @@ def test_files_stay_inside(tmp_path: Path) -> None:
         remove_tree(root, root)
     assert remove_tree(root, root / "trainings" / "a") == 5
     assert remove_tree(root, root / "trainings" / "a") == 0
+    assert remove_tree(root, root / "trainings" / "link") == 0
+    assert not (root / "trainings" / "link").is_symlink()
+    with pytest.raises(StorageError, match="out of the workspace"):
+        remove_tree(root, tmp_path / "mine")
     (root / "trainings" / ".deleted-b-1").mkdir()
     sweep_trash(root)
     assert not (root / "trainings" / ".deleted-b-1").exists()

@@ -36,8 +36,10 @@ def folder_of(record: SAERecord) -> Path:
 
 
 def remove_files(workspace: Workspace, path: Path | None) -> int:
-    """Remove them if they are the library's own. Returns the bytes freed."""
-    if path is None:
-        return 0
-    inside = (workspace.folder / FOLDER).resolve() in path.resolve().parents
-    return remove_tree(workspace.folder, path) if inside else 0
+    """Remove them if they are the library's own. Returns the bytes freed; see `remove_tree` for links."""
+    return remove_tree(workspace.folder, path) if path is not None and is_own(workspace, path) else 0
+
+
+def is_own(workspace: Workspace, path: Path) -> bool:
+    """Whether `path` is a place of the library, whatever is there: what a link leads to is somebody else's."""
+    return (workspace.folder / FOLDER).resolve() in (path.parent.resolve() / path.name).parents

@@ -102,7 +102,7 @@ def _sweep_one(workspace: Workspace, note: Path) -> None:
         if not here and note.stat().st_mtime > time.time() - SECONDS:
             return
         if not _settled(workspace, folder):
-            if not data or folder.is_symlink():  # not written by this package: nobody says that it may go
+            if not data:  # not written by this package: nobody says that it may go
                 return
             remove_tree(workspace.folder, folder)
             log.info("Removed %s, which a process left that was killed.", folder.name)

@@ -138,8 +138,8 @@ def test_notes_lead_nowhere_else(folder: Path, tmp_path: Path) -> None:
     (folder / NOTES / "sae_y").symlink_to(tmp_path / "elsewhere")
     (folder / NOTES / "..sae").write_text(note)
     with Workspace(folder):
-        assert (folder / "trainings" / "mine").is_dir()
-        assert _left(folder) == ["..sae", "sae_x", "sae_x", "sae_y"]
+        assert (folder / "trainings" / "mine").is_dir(), "the link goes, never what it leads to"
+        assert _left(folder) == ["..sae", "sae_y"]
 
 
 def test_a_refused_deletion_leaves_no_note(ws: Workspace, tmp_path: Path) -> None:
@@ -158,6 +158,32 @@ def test_located_files_are_the_users_own(ws: Workspace, tmp_path: Path) -> None:
     before = contents(source)
     ws.saes.delete(sae.id)
     assert contents(source) == before
+
+
+@pytest.mark.parametrize("to", ["outside", "another SAE", "the library", "nothing"])
+def test_of_a_folder_that_became_a_link_the_link_goes(to: str, ws: Workspace, tmp_path: Path) -> None:
+    sae = ws.saes.add_local(saelens(tmp_path / "sae"))
+    other = ws.saes.add_local(saelens(tmp_path / "other"))
+    places = {
+        "outside": tmp_path / "moved", "another SAE": Path(other.path), "the library": ws.folder / "saes",
+        "nothing": tmp_path / "nowhere",
+    }  # fmt: skip
+    Path(sae.path).rename(tmp_path / "moved")
+    before = contents(tmp_path / "moved")
+    Path(sae.path).symlink_to(places[to])
+    assert ws.saes.delete(sae.id) == 0
+    assert contents(tmp_path / "moved") == before
+    assert _left(ws.folder) == [other.id], "neither the link nor a note of it"
+    assert ws.saes.load(other.id).d_sae == other.d_sae
+
+
+def test_locating_what_a_link_leads_to_removes_the_link_alone(ws: Workspace, tmp_path: Path) -> None:
+    sae = ws.saes.add_local(saelens(tmp_path / "sae"))
+    moved = Path(sae.path).rename(tmp_path / "moved")
+    Path(sae.path).symlink_to(moved)
+    assert ws.saes.locate(sae.id, moved).state == "ok"
+    assert _left(ws.folder) == []
+    assert ws.saes.load(sae.id).d_sae == sae.d_sae
 
 
 def test_two_look_after_one_folder(ws: Workspace) -> None:
