@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, NotFoundError, StateError
-from saewidgets.events import JobStatus, Progress
-from saewidgets.jobs import Job
-from saewidgets.records import CheckpointRecord, ErrorInfo, Records, SAERecord, TrainingRecord
+from saewidgets.events import JobStatus
+from saewidgets.records import CheckpointRecord, Records, SAERecord, TrainingRecord
 from saewidgets.render.runs import facts_card
 from saewidgets.workspace.checkpoints import reconcile
 from saewidgets.workspace.corpora import from_row
+from saewidgets.workspace.handle import JobHandle
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,21 +38,21 @@ def _not_negative(value: int | None, name: str) -> None:
         raise ConfigError(f"{name} is {value}.", where=name, hint="Give 0 or more.")
 
 
-class Run:
+class Run(JobHandle):
     """One training. It holds no state of its own: every property reads the catalog."""
 
+    _what = "training"
+
     def __init__(self, workspace: Workspace, training_id: str) -> None:
-        self._workspace = workspace
-        self._trainings = workspace.catalog.trainings
-        self.id = training_id
+        super().__init__(workspace, workspace.catalog.trainings, training_id)
 
     # ------------------------------------------------------------------------------------------------ looking
 
     @property
     def record(self) -> TrainingRecord:
         """Everything the catalog knows of it now."""
-        self._workspace.manager.sweep()
-        return self._trainings.get(self.id)
+        record: TrainingRecord = super().record
+        return record
 
     @property
     def name(self) -> str:
@@ -67,23 +67,6 @@ class Run:
         """
         record = self.record
         return from_row(record.config, record.folder)
-
-    @property
-    def status(self) -> JobStatus:
-        return self.record.status
-
-    @property
-    def progress(self) -> Progress | None:
-        return self.record.progress
-
-    @property
-    def error(self) -> ErrorInfo | None:
-        return self.record.error
-
-    @property
-    def folder(self) -> Path:
-        """Where its checkpoints, its log and its SAE are."""
-        return Path(self.record.folder)
 
     def metrics(
         self,
@@ -133,30 +116,6 @@ class Run:
 
     # ------------------------------------------------------------------------------------------------ steering
 
-    @property
-    def job(self) -> Job:
-        """The background job that runs it."""
-        return self._workspace.manager.handle(self._job_id)
-
-    @property
-    def _job_id(self) -> str:
-        job_id = self._trainings.get(self.id).job_id
-        if job_id is None:
-            raise StateError("The job of this training is gone from the catalog.", where=self.id)
-        return job_id
-
-    def wait(self, timeout: float | None = None) -> JobStatus:
-        """Wait until it has ended or is paused, at most `timeout` seconds; returns the status then."""
-        return self.job.wait(timeout)
-
-    def pause(self) -> None:
-        """Write a checkpoint, free the device and the memory. Acknowledged at once."""
-        self.job.pause()
-
-    def resume(self) -> None:
-        """Queue it again; it continues exactly where it stopped, in this process."""
-        self.job.resume()
-
     def stop(self, save: bool = True) -> None:
         """End early and keep what was learned (`save=False`: keep nothing new).
 
@@ -173,15 +132,7 @@ class Run:
         reconcile(self._workspace.catalog, self.id, self.folder)  # it may have been killed
         found = export_checkpoint(self.config, self.folder)
         if found is not None:
-            self._trainings.update(self.id, sae_path=str(found[0]))
-
-    def cancel(self) -> None:
-        """End early and keep nothing new."""
-        self.job.cancel()
-
-    def result(self, timeout: float | None = None) -> Any:
-        """What the training returned; raises what made it fail."""
-        return self.job.result(timeout)
+            self._rows.update(self.id, sae_path=str(found[0]))
 
     def retry(self, *, model: Any = None, tokenizer: Any = None) -> Run:
         """Start over as a new run of the same configuration, with `retry_of` set to this one.
