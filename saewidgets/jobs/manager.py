@@ -137,7 +137,7 @@ class JobManager:
             StateError: its status does not allow it, or this process does not know how to run its kind.
         """
         self._check_open()
-        self.sweep()
+        self.sweep(fresh=True)
         while True:
             record = self._store.get(job_id)
             todo = plan("resume", record.status)
@@ -180,7 +180,7 @@ class JobManager:
         if command == "resume":
             self.resume(job_id)
             return self._store.get(job_id)
-        self.sweep()
+        self.sweep(fresh=True)
         while True:
             record = self._store.get(job_id)
             todo = plan(command, record.status)
@@ -269,13 +269,16 @@ class JobManager:
                 if news == self._news:
                     self._published.wait(left)
 
-    def sweep(self) -> None:
+    def sweep(self, *, fresh: bool = False) -> None:
         """Mark the jobs of vanished owners `interrupted` and free their lanes.
 
         At once where the owner's process ran on this machine and is gone; else when its heartbeat is too old.
+
+        Args:
+            fresh: do not use an answer of a moment ago again: what is decided now depends on who is there now.
         """
         with self._lock:
-            if time.monotonic() - self._swept < min(_SWEEP_REUSE, self.settings.poll):
+            if not fresh and time.monotonic() - self._swept < min(_SWEEP_REUSE, self.settings.poll):
                 return
             self._swept = time.monotonic()
         try:

@@ -59,6 +59,7 @@ class LogitJobs:
         record, subject = self._checked(extraction_id)
         lane = self._workspace.features.live.lane(subject, record)
         manager = self._workspace.manager
+        manager.sweep(fresh=True)  # one whose process was killed a moment ago still reads "running"
         with self._lock:
             for job in self._jobs(extraction_id):
                 if job.status in _GOES_ON:

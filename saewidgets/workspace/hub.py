@@ -175,6 +175,7 @@ class Hub:
             NoSAEError, HubError: as `variants`.
         """
         payload = {**self._plan(text, path, revision, token, name), "token_given": token is not None}
+        self._workspace.manager.sweep(fresh=True)  # one whose process was killed a moment ago still reads "running"
         running = self._running(payload)
         if running is not None:
             if running.status is JobStatus.PAUSED:

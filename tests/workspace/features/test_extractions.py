@@ -343,10 +343,8 @@ def test_killed_and_resumed_elsewhere(tmp_path: Path, tiny_model_folder: Path) -
         wait_for_tokens(extraction, 40_000)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        deadline = time.monotonic() + 30
-        while extraction.status is not JobStatus.INTERRUPTED:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        ws.manager._swept = time.monotonic() + 3600  # as if it had been there when somebody looked just now
+        assert extraction.status is JobStatus.RUNNING
         extraction.resume()
         assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
         straight = ws.extractions.create(sae_id=sae.id, config=config)
