@@ -70,6 +70,8 @@ class Format:
             and `load` are then given one file; `matches` answers for a folder too: whether such files are in it.
         beside: for single files: the name of one → the names of configurations that may lie beside it. Where they do
             they say model and hook point, and go wherever the file goes.
+        config_file: the file of a folder that holds `Description.config`, where there is one: it can be read though the
+            weights cannot.
     """
 
     name: str
@@ -80,3 +82,4 @@ class Format:
     save: Callable[[SAE, Path], Path] | None = None
     single_file: bool = False
     beside: Callable[[str], tuple[str, ...]] = lambda _: ()
+    config_file: str | None = None

@@ -46,4 +46,4 @@ def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None
     return load_file(describe(source), read_config(source), source, WEIGHTS_FILE, device=device, dtype=dtype)
 
 
-FORMAT = Format("dictionary_learning", "dictionary_learning", matches, describe, load, save)
+FORMAT = Format("dictionary_learning", "dictionary_learning", matches, describe, load, save, config_file=CONFIG_FILE)

@@ -184,4 +184,4 @@ def _names(header: Header) -> Mapping[str, str]:
     return names
 
 
-FORMAT = Format("gemma_scope", "Gemma Scope", matches, describe, load, save)
+FORMAT = Format("gemma_scope", "Gemma Scope", matches, describe, load, save, config_file=gemma_scope_kept.CONFIG_FILE)

@@ -154,4 +154,4 @@ def _model_of_path(label: str) -> str | None:
     return _model(f"gemma-3-{found[-1][0]}-{found[-1][1]}") if found else None
 
 
-FORMAT = Format("gemma_scope_2", "Gemma Scope 2", matches, describe, load)
+FORMAT = Format("gemma_scope_2", "Gemma Scope 2", matches, describe, load, config_file=CONFIG_FILE)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from saewidgets.errors import FormatError
+from saewidgets.errors import FormatError, SAEWidgetsError
 from saewidgets.formats import registry
 from saewidgets.formats.base import Description
 from saewidgets.formats.detect import locate
-from saewidgets.formats.source import Source
+from saewidgets.formats.jsonfile import read_json
+from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.tensors import check_writable
+from saewidgets.formats.yamlfile import read_yaml
 from saewidgets.sae import SAE
 
 
@@ -71,3 +75,22 @@ def describe(path: str | Path | Source) -> Description:
         found = locate(path)
         return found.format.describe(found.source())
     return registry.find(path).describe(path)
+
+
+def stored_config(folder: Path, format: str) -> Mapping[str, Any]:
+    """The configuration in the files of the SAE in `folder`, as JSON data: also where its weights are gone or damaged.
+
+    Args:
+        folder: its files.
+        format: the format that they were in when they were whole.
+
+    Raises:
+        FormatError: the configuration itself cannot be read; or, in a format that keeps it with the weights, these.
+    """
+    try:
+        return describe(folder).config
+    except SAEWidgetsError:
+        source, name = FolderSource(folder), registry.get(format).config_file
+        if name is None or not (folder / name).exists():
+            raise
+        return read_yaml(source, name) if name.endswith(".yaml") else read_json(source, name)

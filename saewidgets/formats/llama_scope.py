@@ -117,4 +117,4 @@ def require_linear(header: Header, d_in: int, d_sae: int, source: str, **more: t
     )
 
 
-FORMAT = Format("llama_scope", "Llama Scope", matches, describe, load)
+FORMAT = Format("llama_scope", "Llama Scope", matches, describe, load, config_file=CONFIG_FILE)

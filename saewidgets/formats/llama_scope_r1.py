@@ -135,4 +135,4 @@ def _read(source: Source) -> tuple[_File, dict[str, Any]]:
     return file, data
 
 
-FORMAT = Format("llama_scope_r1", "Llama Scope R1", matches, describe, load)
+FORMAT = Format("llama_scope_r1", "Llama Scope R1", matches, describe, load, config_file=CONFIG_FILE)

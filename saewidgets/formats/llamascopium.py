@@ -184,4 +184,4 @@ def _read(source: Source) -> tuple[_File, dict[str, Any]]:
     return file, data
 
 
-FORMAT = Format("llamascopium", "llamascopium", matches, describe, load)
+FORMAT = Format("llamascopium", "llamascopium", matches, describe, load, config_file=CONFIG_FILE)

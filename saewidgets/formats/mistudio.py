@@ -191,4 +191,6 @@ def _hook(header: Header, label: str) -> str | None:
     return f"blocks.{int(layer)}.{SITES.get(site or 'residual', 'hook_resid_post')}"
 
 
-FORMAT = Format("mistudio", "miStudio", matches, describe, load, mistudio_trio.save)
+FORMAT = Format(
+    "mistudio", "miStudio", matches, describe, load, mistudio_trio.save, config_file=mistudio_trio.CONFIG_FILE
+)  # fmt: skip

@@ -205,4 +205,4 @@ def _hook(file: _File, label: str) -> tuple[str | None, tuple[str, ...]]:
     return hook_name, ("miStudio writes hook_resid_post for SAEs of MLP and attention outputs too.",)
 
 
-FORMAT = Format("mistudio_community", "miStudio export", matches, describe, load)
+FORMAT = Format("mistudio_community", "miStudio export", matches, describe, load, config_file=CONFIG_FILE)

@@ -130,4 +130,4 @@ def _load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = Non
     return saelens_read.load(source, reading(source), device=device, dtype=dtype)
 
 
-FORMAT = Format(NAME, "SAELens", _matches, _describe, _load, saelens_write.save)
+FORMAT = Format(NAME, "SAELens", _matches, _describe, _load, saelens_write.save, config_file=CONFIG_FILE)

@@ -107,4 +107,4 @@ def _load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = Non
     return saelens_read.load(source, reading(source), device=device, dtype=dtype)
 
 
-FORMAT = Format(NAME, "SAELens before version 6", _matches, _describe, _load)
+FORMAT = Format(NAME, "SAELens before version 6", _matches, _describe, _load, config_file=CONFIG_FILE)

@@ -192,4 +192,4 @@ def _input_hook(hook_name: str | None) -> str | None:
     return None
 
 
-FORMAT = Format("sparsify", "sparsify", matches, describe, load, save)
+FORMAT = Format("sparsify", "sparsify", matches, describe, load, save, config_file=CONFIG_FILE)

@@ -117,4 +117,4 @@ def _check(header: Header, file: _File) -> None:
     header.require(expected, source=CONFIG_FILE)
 
 
-FORMAT = Format("temporal", "Temporal SAEs", matches, describe, load)
+FORMAT = Format("temporal", "Temporal SAEs", matches, describe, load, config_file=CONFIG_FILE)

@@ -180,10 +180,11 @@ class BrowserCommands:
         record = self._saes.get(command.sae_id)
         code = self._saes.load_code(command.sae_id)
         problem = None
+        config = known_settings(record)  # what is shown where its files are gone
         try:
             config = self._saes.config(command.sae_id)
-        except SAEWidgetsError as error:  # its files are gone or damaged: what the library knows is shown all the same
-            config = known_settings(record)
+            self._saes.folder_of(record)  # raises if the weights are gone, without which the configuration can be read
+        except SAEWidgetsError as error:
             problem = Note(what=error.what, where=error.where, hint=in_page_words(error).hint)
         return SaeDetails(
             sae_id=record.id,

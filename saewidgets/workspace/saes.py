@@ -133,8 +133,11 @@ class SAEs:
     def config(self, sae_id: str) -> dict[str, Any]:
         """The configuration in its files; ``"origin"`` has that of the format it was converted from.
 
+        It is read though the weights are gone or damaged.
+
         Raises:
-            NotFoundError, FormatError: as `load`.
+            NotFoundError: no such SAE, or its configuration is not on this machine.
+            FormatError: the configuration cannot be read (or the weights, in a format that keeps it with them).
         """
         return taking.config(self.get(sae_id))
 

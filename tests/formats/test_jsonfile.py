@@ -12,8 +12,9 @@ import yaml
 from pydantic import BaseModel, Field
 
 from saewidgets.errors import FormatError
-from saewidgets.formats import describe
+from saewidgets.formats import describe, formats
 from saewidgets.formats.base import Description
+from saewidgets.formats.io import stored_config
 from saewidgets.formats.jsonfile import checked
 from tests.formats.samples import D_IN, D_SAE, SAMPLES, saelens, weights, write
 
@@ -120,3 +121,26 @@ def test_errors_say_what_was_found_and_what_was_expected(data: dict[str, Any], s
     with pytest.raises(FormatError) as caught:
         checked(_Model, data, "f")
     assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize("name", [format.name for format in formats() if format.config_file is not None])
+def test_a_configuration_is_read_though_the_weights_are_gone(name: str, tmp_path: Path) -> None:
+    path = SAMPLES[name](tmp_path)
+    config_file = next(format.config_file for format in formats() if format.name == name)
+    whole = stored_config(path, name)
+    if not (path / str(config_file)).exists():  # these formats have folders without one too
+        assert name in ("gemma_scope", "mistudio")
+        return
+    for file in [each for each in path.rglob("*") if each.is_file() and each.name != config_file]:
+        file.write_bytes(b"")
+    found = stored_config(path, name)
+    if name == "mistudio":  # of a checkpoint the header says most, and what lies beside it the rest
+        assert found == json.loads((path / str(config_file)).read_text())
+    else:
+        assert {key: found[key] for key in whole} == whole
+    for file in [each for each in path.rglob("*") if each.is_file() and each.name != config_file]:
+        file.unlink()
+    assert stored_config(path, name) == found
+    (path / str(config_file)).write_text("{[")
+    with pytest.raises(FormatError, match=str(config_file)):
+        stored_config(path, name)

@@ -142,6 +142,7 @@ def test_missing_files_are_shown_and_found_again(
     wait_for(lambda: ask(part, sent, kind="refresh", revision=0)["value"]["cards"][0]["state"] == "missing")
     details = ask(part, sent, kind="describe_sae", sae_id=sae_id)
     assert details["kind"] == "result"
-    assert details["value"]["problem"] is not None
+    assert "no longer in its folder" in details["value"]["problem"]["what"]
+    assert details["value"]["settings"], "cfg.json can be read without the weights"
     ask(part, sent, kind="locate_sae", sae_id=sae_id, path=str(folder))
     wait_for(lambda: part.state["cards"][0]["state"] == "ok")

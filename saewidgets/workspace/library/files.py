@@ -15,18 +15,24 @@ if TYPE_CHECKING:
 FOLDER = "saes"  # of the library, in the workspace
 
 
-def folder_of(record: SAERecord) -> Path:
-    """Where its files are.
-
-    Raises:
-        NotFoundError: they are not on this machine, or some of them are gone.
-    """
+def place_of(record: SAERecord) -> Path:
+    """Where its files are, or what is left of them. Raises `NotFoundError` if this machine has no such folder."""
     path = Path(record.path)
     if not path.is_dir():
         raise NotFoundError(
             "The files of the SAE are not here.", where=record.path,
             hint=f"They were on {record.host}. If they were moved, say where to: ws.saes.locate(id, path).",
         )
+    return path
+
+
+def folder_of(record: SAERecord) -> Path:
+    """Where its files are.
+
+    Raises:
+        NotFoundError: they are not on this machine, or some of them are gone.
+    """
+    path = place_of(record)
     if record.state == "missing":
         raise NotFoundError(
             record.state_note, where=record.path,

@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.errors import FormatError, StorageError
+from saewidgets.errors import FormatError, SAEWidgetsError, StorageError
 from saewidgets.records import SAERecord
-from saewidgets.workspace.library.files import folder_of
+from saewidgets.workspace.library.files import folder_of, place_of
 from saewidgets.workspace.library.intake import ORIGIN_FILE
 
 if TYPE_CHECKING:
@@ -54,10 +54,14 @@ def export(workspace: Workspace, record: SAERecord, dest: Path, format: str) -> 
 
 def config(record: SAERecord) -> dict[str, Any]:
     """See `SAEs.config`."""
-    from saewidgets.formats import describe  # torch: seconds to import
+    from saewidgets.formats.io import stored_config  # torch: seconds to import
 
-    folder = folder_of(record)
-    found = dict(describe(folder).config)
+    folder = place_of(record)
+    try:
+        found = dict(stored_config(folder, record.format))
+    except SAEWidgetsError:
+        folder_of(record)  # raises if a file is gone, which says more
+        raise
     try:
         origin = json.loads((folder / ORIGIN_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # it came in the format it has, or from a training

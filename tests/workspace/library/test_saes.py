@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def test_missing_and_changed_files_are_shown(ws: Workspace, sae: SAERecord) -> N
     weights.unlink()
     (listed,) = ws.saes.list()
     assert (listed.state, listed.state_note) == ("missing", "sae_weights.safetensors is no longer in its folder.")
-    for read in (ws.saes.load, ws.saes.config, ws.saes.statistics):
+    for read in (ws.saes.load, ws.saes.statistics):
         with pytest.raises(NotFoundError, match=r"no longer in its folder.*locate"):
             read(sae.id)
     assert "saewidgets" in ws.saes.load_code(sae.id)
@@ -75,6 +76,35 @@ def test_missing_and_changed_files_are_shown(ws: Workspace, sae: SAERecord) -> N
     with pytest.raises(NotFoundError, match=r"not here.*locate"):
         ws.saes.load(sae.id)
     assert ws.saes.delete(sae.id) == 0
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut short", "not safetensors", "a value of the configuration"])
+def test_the_configuration_is_read_without_the_weights(damage: str, ws: Workspace, sae: SAERecord) -> None:
+    weights, config = Path(sae.path) / "sae_weights.safetensors", Path(sae.path) / "cfg.json"
+    whole = ws.saes.config(sae.id)
+    if damage == "gone":
+        weights.unlink()
+    elif damage == "a value of the configuration":
+        whole |= {"k": True}
+        config.write_text(json.dumps(whole))
+    else:
+        weights.write_bytes(weights.read_bytes()[:100] if damage == "cut short" else b"no weights")
+    with pytest.raises((NotFoundError, FormatError)):
+        ws.saes.load(sae.id)
+    assert ws.saes.config(sae.id) == whole
+
+
+def test_a_configuration_that_cannot_be_read_is_said(ws: Workspace, sae: SAERecord) -> None:
+    config = Path(sae.path) / "cfg.json"
+    config.write_text('{"k": ')
+    with pytest.raises(FormatError, match=r"cfg\.json: This is not JSON"):
+        ws.saes.config(sae.id)
+    config.unlink()
+    with pytest.raises(NotFoundError, match=r"cfg\.json is no longer in its folder"):
+        ws.saes.config(sae.id)
+    shutil.rmtree(sae.path)
+    with pytest.raises(NotFoundError, match=r"not here.*locate"):
+        ws.saes.config(sae.id)
 
 
 def test_locate(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
