@@ -1,9 +1,8 @@
 /** A stand-in for the download widget's Python half and the hub behind it. */
 import type { DownloadCard, HubCommand, HubListing, HubPreviewData, HubState } from "../src/download/protocol";
-import type { Model } from "../src/lib/rpc";
+import { FakeWidget } from "./fake-widget";
 import { gemmaListing, gemmaPreview, KNOWN, listing, preview } from "./hub-fixtures";
 
-type Listener = (...args: never[]) => void;
 type Sent = HubCommand & { id: string };
 
 export interface HubOptions {
@@ -22,42 +21,12 @@ const NEXT: Record<string, string> = {
   cancel: "cancelled",
 };
 
-export class FakeHub implements Model {
-  readonly sent: Sent[] = [];
-  private readonly listeners = new Map<string, Set<Listener>>();
-  private readonly traits: Record<string, unknown>;
-
+export class FakeHub extends FakeWidget<HubState, HubCommand> {
   constructor(
     state: HubState,
     private readonly options: HubOptions = {},
   ) {
-    this.traits = { _view: "download", state, theme: "auto", height: 640 };
-  }
-
-  get(name: string): unknown {
-    return this.traits[name];
-  }
-
-  on(name: string, callback: Listener): void {
-    this.listeners.set(name, (this.listeners.get(name) ?? new Set()).add(callback));
-  }
-
-  off(name: string, callback?: Listener | null): void {
-    if (callback) this.listeners.get(name)?.delete(callback);
-    else this.listeners.delete(name);
-  }
-
-  emit(name: string, ...args: unknown[]): void {
-    for (const listener of [...(this.listeners.get(name) ?? [])]) listener(...(args as never[]));
-  }
-
-  get state(): HubState {
-    return this.traits.state as HubState;
-  }
-
-  setState(change: Partial<HubState>): void {
-    this.traits.state = { ...this.state, ...change, revision: this.state.revision + 1 };
-    this.emit("change:state");
+    super("download", state);
   }
 
   send(content: unknown): void {

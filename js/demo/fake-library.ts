@@ -1,10 +1,9 @@
 /** A stand-in for the SAE browser's Python half and the library behind it. */
 import type { Note } from "../src/lib/protocol";
 import type { SaeBrowserState, SaeCard, SaeCommand, SaeComparison, SaeQuery } from "../src/lib/protocol-saes";
-import type { Model } from "../src/lib/rpc";
+import { FakeWidget } from "./fake-widget";
 import { details, HISTOGRAMS, histogram, library, sae } from "./sae-fixtures";
 
-type Listener = (...args: never[]) => void;
 type Sent = SaeCommand & { id: string };
 
 export interface LibraryOptions {
@@ -19,11 +18,8 @@ export interface LibraryOptions {
   failures?: Partial<Record<SaeCommand["kind"], Pick<Note, "what" | "hint">>>;
 }
 
-export class FakeLibrary implements Model {
-  readonly sent: Sent[] = [];
+export class FakeLibrary extends FakeWidget<SaeBrowserState, SaeCommand> {
   readonly buffers: ArrayBuffer[] = [];
-  private readonly listeners = new Map<string, Set<Listener>>();
-  private readonly traits: Record<string, unknown>;
   private all: SaeCard[];
   private received = 0;
 
@@ -32,34 +28,8 @@ export class FakeLibrary implements Model {
     readonly options: LibraryOptions = {},
     changes: Partial<SaeBrowserState> = {},
   ) {
+    super("sae_browser", library(cards, changes));
     this.all = [...cards];
-    this.traits = { _view: "sae_browser", state: library(cards, changes), theme: "auto", height: 640 };
-  }
-
-  get(name: string): unknown {
-    return this.traits[name];
-  }
-
-  on(name: string, callback: Listener): void {
-    this.listeners.set(name, (this.listeners.get(name) ?? new Set()).add(callback));
-  }
-
-  off(name: string, callback?: Listener | null): void {
-    if (callback) this.listeners.get(name)?.delete(callback);
-    else this.listeners.delete(name);
-  }
-
-  emit(name: string, ...args: unknown[]): void {
-    for (const listener of [...(this.listeners.get(name) ?? [])]) listener(...(args as never[]));
-  }
-
-  get state(): SaeBrowserState {
-    return this.traits.state as SaeBrowserState;
-  }
-
-  setState(change: Partial<SaeBrowserState>): void {
-    this.traits.state = { ...this.state, ...change, revision: this.state.revision + 1 };
-    this.emit("change:state");
   }
 
   send(content: unknown, _callbacks?: unknown, buffers: ArrayBuffer[] = []): void {

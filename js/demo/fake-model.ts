@@ -1,10 +1,9 @@
 /** A stand-in for the anywidget model and the Python half behind it. */
 import { fromFloat64 } from "../src/lib/buffers";
 import type { Card, ChartState, Command, DetailsData, PanelState } from "../src/lib/protocol";
-import type { Model } from "../src/lib/rpc";
+import { FakeWidget } from "./fake-widget";
 import { CHECK, card, FORM } from "./fixtures";
 
-type Listener = (...args: never[]) => void;
 type Sent = Command & { id: string };
 
 const NEXT_STATUS: Record<string, string> = {
@@ -14,18 +13,15 @@ const NEXT_STATUS: Record<string, string> = {
   stop_without_saving: "stopped",
 };
 
-export class FakeModel implements Model {
-  readonly sent: Sent[] = [];
-  private readonly listeners = new Map<string, Set<Listener>>();
+export class FakeModel extends FakeWidget<PanelState, Command> {
   private peers: FakeModel[] = [this];
-  private readonly traits: Record<string, unknown>;
 
   constructor(
     view: string,
     state: PanelState,
     private readonly options: { late?: boolean; silent?: boolean } = {},
   ) {
-    this.traits = { _view: view, state, theme: "auto" };
+    super(view, state);
   }
 
   /** Lets several parts share one state, as the parts of one panel do. */
@@ -33,24 +29,7 @@ export class FakeModel implements Model {
     for (const model of models) model.peers = models;
   }
 
-  get(name: string): unknown {
-    return this.traits[name];
-  }
-
-  on(name: string, callback: Listener): void {
-    this.listeners.set(name, (this.listeners.get(name) ?? new Set()).add(callback));
-  }
-
-  off(name: string, callback?: Listener | null): void {
-    if (callback) this.listeners.get(name)?.delete(callback);
-    else this.listeners.delete(name);
-  }
-
-  emit(name: string, ...args: unknown[]): void {
-    for (const listener of [...(this.listeners.get(name) ?? [])]) listener(...(args as never[]));
-  }
-
-  setState(change: Partial<PanelState>): void {
+  override setState(change: Partial<PanelState>): void {
     const before = this.traits.state as PanelState;
     for (const peer of this.peers) {
       peer.traits.state = { ...before, ...change, revision: before.revision + 1 };

@@ -6,10 +6,9 @@ import type {
   SteeringState,
   SteeringTexts,
 } from "../src/lib/protocol-steering";
-import type { Model } from "../src/lib/rpc";
+import { FakeWidget } from "./fake-widget";
 import { NEXT, row, swept, texts } from "./steering-fixtures";
 
-type Listener = (...args: never[]) => void;
 type Sent = SteeringCommand & { id: string };
 
 export interface SteeringOptions {
@@ -29,44 +28,15 @@ const LABELS: SteeringHit[] = [
   { index: 900, label: '<b>ship</b> <img src=x onerror="alert(1)">' },
 ];
 
-export class FakeSteering implements Model {
-  readonly sent: Sent[] = [];
-  private readonly listeners = new Map<string, Set<Listener>>();
-  private readonly traits: Record<string, unknown>;
+export class FakeSteering extends FakeWidget<SteeringState, SteeringCommand> {
   private presets: PresetRow[];
 
   constructor(
     state: SteeringState,
     private readonly options: SteeringOptions = {},
   ) {
-    this.traits = { _view: "steering", state, theme: "auto", height: 640 };
+    super("steering", state);
     this.presets = options.presets ?? [];
-  }
-
-  get(name: string): unknown {
-    return this.traits[name];
-  }
-
-  on(name: string, callback: Listener): void {
-    this.listeners.set(name, (this.listeners.get(name) ?? new Set()).add(callback));
-  }
-
-  off(name: string, callback?: Listener | null): void {
-    if (callback) this.listeners.get(name)?.delete(callback);
-    else this.listeners.delete(name);
-  }
-
-  emit(name: string, ...args: unknown[]): void {
-    for (const listener of [...(this.listeners.get(name) ?? [])]) listener(...(args as never[]));
-  }
-
-  get state(): SteeringState {
-    return this.traits.state as SteeringState;
-  }
-
-  setState(change: Partial<SteeringState>): void {
-    this.traits.state = { ...this.state, ...change, revision: this.state.revision + 1 };
-    this.emit("change:state");
   }
 
   send(content: unknown): void {

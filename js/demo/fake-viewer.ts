@@ -8,7 +8,7 @@ import type {
   ViewerCommand,
   ViewerState,
 } from "../src/lib/protocol-features";
-import type { Model } from "../src/lib/rpc";
+import { FakeWidget } from "./fake-widget";
 import {
   EXT,
   extraction,
@@ -23,7 +23,6 @@ import {
   viewer,
 } from "./feature-fixtures";
 
-type Listener = (...args: never[]) => void;
 type Sent = ViewerCommand & { id: string };
 type Failures = Partial<
   Record<ViewerCommand["kind"], { what: string; hint?: string; fields?: Record<string, string> }>
@@ -47,43 +46,14 @@ export interface ViewerOptions {
 
 const floats = (values: readonly number[]): DataView => new DataView(Float32Array.from(values).buffer);
 
-export class FakeViewer implements Model {
-  readonly sent: Sent[] = [];
-  private readonly listeners = new Map<string, Set<Listener>>();
-  private readonly traits: Record<string, unknown>;
+export class FakeViewer extends FakeWidget<ViewerState, ViewerCommand> {
   private readonly notes = new Map<number, FeatureNotes>();
 
   constructor(
     state: ViewerState = viewer(),
     readonly options: ViewerOptions = {},
   ) {
-    this.traits = { _view: "extraction_viewer", state, theme: "auto", height: 720 };
-  }
-
-  get(name: string): unknown {
-    return this.traits[name];
-  }
-
-  on(name: string, callback: Listener): void {
-    this.listeners.set(name, (this.listeners.get(name) ?? new Set()).add(callback));
-  }
-
-  off(name: string, callback?: Listener | null): void {
-    if (callback) this.listeners.get(name)?.delete(callback);
-    else this.listeners.delete(name);
-  }
-
-  emit(name: string, ...args: unknown[]): void {
-    for (const listener of [...(this.listeners.get(name) ?? [])]) listener(...(args as never[]));
-  }
-
-  get state(): ViewerState {
-    return this.traits.state as ViewerState;
-  }
-
-  setState(change: Partial<ViewerState>): void {
-    this.traits.state = { ...this.state, ...change, revision: this.state.revision + 1 };
-    this.emit("change:state");
+    super("extraction_viewer", state);
   }
 
   send(content: unknown): void {
