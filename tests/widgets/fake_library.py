@@ -111,6 +111,11 @@ class FakeLibrary:
     def find(self, wanted: str) -> SAERecord:
         return next((record for record in self.records.values() if record.name == wanted), None) or self.get(wanted)
 
+    def folder_of(self, record: SAERecord) -> Path:
+        if record.state == "missing":
+            raise NotFoundError("The files of the SAE are not here.", where=record.path)
+        return Path(record.path)
+
     def config(self, sae_id: str) -> Mapping[str, Any]:
         if self.get(sae_id).state == "missing":
             raise NotFoundError("The files of the SAE are not here.", where=sae_id)

@@ -4,7 +4,8 @@ import type { Histogram as Data } from "./protocol-saes";
 import { type Axis, linearAxis, niceCeiling, powerTicks, shortNumber, tickTexts } from "./ticks";
 
 const ZEROS = 8; // per cent of the width for the bar of the zeros and the gap beside it
-const EXACT = 7; // significant digits that tell nearly equal values apart
+const EXACT = 7; // significant digits that mostly tell nearly equal values apart
+const DOUBLE = 17; // significant digits that tell all numbers apart
 const APART = 9; // per cent of the width between the labels of the zeros and of a tick
 
 export function Histogram({ data }: { data: Data }) {
@@ -15,16 +16,12 @@ export function Histogram({ data }: { data: Data }) {
   const ticks = axis.ticks
     .map((at, i) => ({ at, text: axis.texts[i] }))
     .filter(({ at }) => data.zeros === 0 || place(at) > ZEROS / 6 + APART);
-  const close = data.edges.some((edge, i) => i > 0 && edge === data.edges[i - 1]);
-  const share = (100 - start(data)) / data.counts.length;
+  const edgeTexts = textsOf(data.edges, axis.from === null ? data.digits + (data.log ? 0 : 1) : EXACT);
   const bars = data.counts.flatMap((count, i) => {
     const [from, to] = [data.edges[i] ?? 0, data.edges[i + 1] ?? 0];
     if (count === 0) return [];
-    const digits = axis.from === null ? data.digits + (data.log ? 0 : 1) : EXACT;
-    const words = `${shortNumber(from, digits)} to ${shortNumber(to, digits)}: ${f.count(count)}`;
-    // edges that were rounded until some are the same say nothing of where a bin lies: the bins are equally wide
-    const [x, width] = close ? [start(data) + i * share, share] : [place(from), place(to) - place(from)];
-    return [{ x, width, height: (count / peak) * 100, words }];
+    const words = `${edgeTexts[i]} to ${edgeTexts[i + 1]}: ${f.count(count)}`;
+    return [{ x: place(from), width: place(to) - place(from), height: (count / peak) * 100, words }];
   });
   if (data.zeros > 0) {
     const words = `${data.zeros_label}: ${f.count(data.zeros)}`;
@@ -72,6 +69,17 @@ export function Histogram({ data }: { data: Data }) {
       </div>
     </figure>
   );
+}
+
+/** The edges in words, with as many digits as tell each from the next. */
+function textsOf(edges: readonly number[], digits: number): string[] {
+  for (let more = digits; more < DOUBLE; more += 1) {
+    const texts = edges.map((edge) =>
+      more === digits ? shortNumber(edge, more) : String(Number(edge.toPrecision(more))),
+    );
+    if (new Set(texts).size === edges.length) return texts;
+  }
+  return edges.map(String);
 }
 
 function logAxis(low: number, high: number): Axis {

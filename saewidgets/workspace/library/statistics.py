@@ -15,7 +15,8 @@ from saewidgets.workspace.library.intake import SPARSITY_FILE
 from saewidgets.workspace.library.weights import Weights, open_weights
 
 BINS = 40
-VERSION = 1  # of what is kept in rows; another number is computed again
+VERSION = 2  # of what is kept in rows; another number is computed again
+_SAME = 1e-6  # relative: a norm of weights in float32 is not known better
 _NEVER = -9.9  # SAELens stores log10(share + 1e-10): a latent that never fired has −10
 _DENSE = -1.0  # fires on more than a tenth of the tokens
 _MEASURED = ("l0", "fvu", "ce_loss_score", "dead", "mse")
@@ -53,16 +54,24 @@ def compute(folder: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def histogram(values: Tensor, bins: int = BINS) -> dict[str, Any]:
-    """``edges`` (one more than ``counts``), and ``min max mean sd`` of the values that are finite."""
+    """``edges`` (one more than ``counts``), and ``min max mean sd`` of the values that are finite.
+
+    Edges increase strictly, however near the values are to each other; values that differ by no more than rounding in
+    float32 are in one bin around them.
+    """
     values = values[values.isfinite()].double()
     if not len(values):
         return {"edges": [], "counts": [], "min": None, "max": None, "mean": None, "sd": None}
     low, high = float(values.min()), float(values.max())
-    margin = max(abs(low), 1.0) * 1e-3 if high - low < max(abs(low), abs(high)) * 1e-6 else 0.0
-    edges = torch.linspace(low - margin, high + margin, bins + 1, dtype=torch.float64)
+    if high - low <= max(abs(low), abs(high)) * _SAME:
+        margin = max(abs(low), abs(high)) * 1e-3 or 1e-3
+        edges = torch.tensor([low - margin, high + margin], dtype=torch.float64)
+    else:
+        edges = torch.linspace(low, high, bins + 1, dtype=torch.float64)
+        edges[-1] = high  # whatever the last step's rounding: the largest value is in the last bin
     counts = torch.histogram(values, edges).hist
     return {
-        "edges": [float(f"{edge:.6g}") for edge in edges.tolist()], "counts": [int(n) for n in counts.tolist()],
+        "edges": edges.tolist(), "counts": [int(n) for n in counts.tolist()],
         "min": _number(values.min()), "max": _number(values.max()), "mean": _number(values.mean()),
         "sd": _number(values.std(correction=0)),
     }  # fmt: skip
@@ -88,7 +97,7 @@ def density(folder: Path, d_sae: int) -> dict[str, Any] | None:
     fired = values[values > _NEVER]
     logs, shares = histogram(fired), histogram(10.0 ** fired.double())
     return {
-        **shares, "edges": [float(f"{10.0 ** edge:.6g}") for edge in logs["edges"]], "counts": logs["counts"],
+        **shares, "edges": [10.0**edge for edge in logs["edges"]], "counts": logs["counts"],
         "zeros": int(len(values) - len(fired)), "dense": int((fired > _DENSE).sum()),
     }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -77,10 +78,35 @@ def test_thresholds_and_other_formats(ws: Workspace, tmp_path: Path) -> None:
 def test_histograms_at_the_edges() -> None:
     same = histogram(torch.ones(5))
     assert (sum(same["counts"]), same["min"], same["max"], same["sd"]) == (5, 1.0, 1.0, 0.0)
+    assert same["counts"] == [5]
+    assert same["edges"] == pytest.approx([0.999, 1.001])
     assert histogram(torch.empty(0))["counts"] == []
     assert sum(histogram(torch.tensor([1.0, float("inf"), float("nan"), 2.0]))["counts"]) == 2
     assert sum(histogram(torch.tensor([0.0, 1.0]))["counts"]) == 2
-    assert sum(histogram(torch.zeros(3))["counts"]) == 3
+    assert histogram(torch.zeros(3))["counts"] == [3]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-9, 1.0, -1.0, 1e9])
+@pytest.mark.parametrize("spread", [1e-7, 2e-6, 1e-4, 0.5, 2.0])
+def test_edges_increase_however_near_the_values_are(scale: float, spread: float) -> None:
+    values = torch.linspace(1, 1 + spread, 1000, dtype=torch.float64) * scale
+    found = histogram(values)
+    edges, counts = found["edges"], found["counts"]
+    assert all(low < high for low, high in itertools.pairwise(edges))
+    assert len(edges) == len(counts) + 1
+    assert sum(counts) == 1000
+    assert len(counts) == (1 if spread < 1e-6 else 40)
+    assert edges[0] <= float(values.min())
+    assert edges[-1] >= float(values.max())
+    if spread > 1e-6:
+        assert all(20 <= count <= 30 for count in counts), "bins of equal width hold equally many"
+
+
+def test_edges_of_densities_increase(ws: Workspace, tmp_path: Path) -> None:
+    logs = np.linspace(-3, -3 - 2e-5, 32, dtype=np.float32)
+    found = ws.saes.statistics(ws.saes.add_local(with_density(saelens(tmp_path / "near"), logs)).id)["density"]
+    assert all(low < high for low, high in itertools.pairwise(found["edges"]))
+    assert sum(found["counts"]) == 32
 
 
 def test_comparison_is_that_of_the_whole_matrices(
