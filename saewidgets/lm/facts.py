@@ -12,6 +12,7 @@ import torch
 from saewidgets.errors import FormatError
 from saewidgets.lm.library import transformers
 from saewidgets.lm.loading import BUILDING, explained, is_local, local_folder
+from saewidgets.lm.reach import can_fetch
 from saewidgets.lm.shape import context_of
 
 _MAX_HEADER = 100_000_000  # the safetensors format's own limit for its header, in bytes
@@ -51,9 +52,10 @@ def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
         FormatError: the configuration or the header of a weight file is damaged.
     """
     folder = local_folder(name) if is_local(name) else None
+    fetch = folder is None and can_fetch(name, revision=revision)
     with explained(name):
         config = transformers().AutoConfig.from_pretrained(
-            str(folder or name), revision=revision, trust_remote_code=False, local_files_only=folder is not None
+            str(folder or name), revision=revision, trust_remote_code=False, local_files_only=not fetch
         )
     text = config.get_text_config()
     parameters, size = _counted(folder) if folder is not None else (_from_config(config), None)

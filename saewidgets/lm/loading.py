@@ -20,8 +20,11 @@ from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.lm.hookpoints import find_blocks
 from saewidgets.lm.hooks import input_device
 from saewidgets.lm.library import transformers
+from saewidgets.lm.reach import Tell, can_fetch
 from saewidgets.lm.shape import context_of, text_config
 
+LOADING = "loading model"
+"""The phase in which files are read, and fetched where they are not here."""
 DTYPES = ("float32", "bfloat16", "float16")
 
 # transformers swaps torch's initialisers and default dtype while it builds a model: two builds must not overlap.
@@ -80,7 +83,7 @@ class LoadedModel:
 
 def load_model(
     name_or_path: str, *, revision: str | None = None, dtype: str = "float32", device: str = "cpu",
-    name: str | None = None,
+    name: str | None = None, tell: Tell | None = None,
 ) -> LoadedModel:
     """Load a causal language model and its tokenizer, ready to read: evaluation mode, no gradients.
 
@@ -93,6 +96,7 @@ def load_model(
         device: a torch device string, such as "cpu" or "cuda:0".
         name: how to call it; None: by its id, or the last part of its folder (files that people share name the model,
             and where it lies on this machine is nobody's business).
+        tell: of a model of the hub told what is being done, in a few words for the reader.
 
     Raises:
         NotFoundError: no such model, or it needs a token, or the hub cannot be reached; the message says which.
@@ -103,10 +107,13 @@ def load_model(
         raise ConfigError(f"{dtype!r} is not a number format.", where="model_dtype", hint=f"Use {', '.join(DTYPES)}.")
     local = is_local(name_or_path)
     source = str(local_folder(name_or_path)) if local else name_or_path
-    common: dict[str, Any] = {"revision": revision, "trust_remote_code": False, "local_files_only": local}
+    fetch = not local and can_fetch(name_or_path, revision=revision, tell=tell)
+    if not local and tell is not None:
+        tell(LOADING)
+    common: dict[str, Any] = {"revision": revision, "trust_remote_code": False, "local_files_only": not fetch}
     if revision is None:
         del common["revision"]
-    with explained(name_or_path), BUILDING, _no_bars() if local else nullcontext():
+    with explained(name_or_path), BUILDING, nullcontext() if fetch else _no_bars():
         tokenizer = transformers().AutoTokenizer.from_pretrained(source, **common)
         model: Any = transformers().AutoModelForCausalLM.from_pretrained(
             source, dtype=getattr(torch, dtype), use_safetensors=True, **common
@@ -122,7 +129,8 @@ def load_tokenizer(name_or_path: str, *, revision: str | None = None) -> Any:
     """
     local = is_local(name_or_path)
     source = str(local_folder(name_or_path)) if local else name_or_path
-    common: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local}
+    fetch = not local and can_fetch(name_or_path, revision=revision)
+    common: dict[str, Any] = {"trust_remote_code": False, "local_files_only": not fetch}
     with explained(name_or_path):
         return transformers().AutoTokenizer.from_pretrained(
             source, **common, **({} if revision is None else {"revision": revision})
@@ -228,7 +236,8 @@ def explained(name: str) -> Iterator[None]:
         if any(isinstance(cause, hub.RepositoryNotFoundError | hub.HFValidationError) for cause in causes):
             raise NotFoundError(
                 "There is no such model on Hugging Face, or it is private.", where=name,
-                hint='Check the spelling (as in "openai-community/gpt2"); for a private model, `hf auth login` first.',
+                hint='Check the spelling (as in "openai-community/gpt2"); for a private model, `hf auth login` first; '
+                "or give another one, or its folder, as model=.",
             ) from error
         if "trust_remote_code" in text:
             raise FormatError(
@@ -243,7 +252,7 @@ def explained(name: str) -> Iterator[None]:
         offline = hub.LocalEntryNotFoundError | hub.OfflineModeIsEnabled | ConnectionError
         if any(isinstance(cause, offline) for cause in causes):
             raise NotFoundError(
-                "Hugging Face cannot be reached, and the model is not on this machine.", where=name,
+                "Hugging Face cannot be reached, and the model is not (or not all of it) on this machine.", where=name,
                 hint='Connect to the network, give the path of a local folder, or use "demo".',
             ) from error
         if isinstance(error, OSError):

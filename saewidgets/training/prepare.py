@@ -107,6 +107,6 @@ def _model(config: TrainingConfig, meter: ProgressMeter, model: Any, tokenizer: 
     device = resolve_device(config.device)
     lm = load_model(
         resolve_model(config.model), revision=config.model_revision, dtype=config.model_dtype, device=device,
-        name="demo" if config.model == "demo" else None,
+        name="demo" if config.model == "demo" else None, tell=meter.enter,
     )
     return lm, device

@@ -138,13 +138,18 @@ def run_extraction(
     if not context.resumed or "weights" not in facts:  # what is resumed goes on with the same, or not at all
         # Before they are loaded: files that are replaced meanwhile then count as other ones.
         rows.update(extraction_id, facts={**facts, "weights": weights_of(path)})
-    emit(Progress(0, total, phase="loading model"))
+
+    def phase(words: str) -> None:
+        check()
+        emit(Progress(0, total, phase=words))
+
+    phase("loading model")
     if held is not None:
         lm = wrap_model(held.model, held.tokenizer, name=record.model)
     else:
         lm = load_model(
             resolve_model(record.model), revision=config.model_revision, dtype=config.model_dtype,
-            device=config.device, name=record.model,
+            device=config.device, name=record.model, tell=phase,
         )
     check()
     sae = load_sae(path, device=str(lm.device))

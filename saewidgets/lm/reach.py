@@ -1,0 +1,137 @@
+"""Whether a model has to be, and can be, fetched: found out in seconds, before a library spends most of a minute on it.
+
+A loading library asks the hub for every file and repeats each question several times. Here one short question is asked
+first; a hub that does not answer it is not asked again.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import get_session, validate_repo_id  # type: ignore[attr-defined] # public, not declared
+
+from saewidgets.errors import NotFoundError
+
+LOOKING = "looking for the model on the hub"
+"""The phase in which the hub is asked."""
+TRIES = 3
+TRY_SECONDS = 4.0
+SECONDS = 6.0  # for all tries together: with imports, an answer within ten
+_WAIT = 0.5  # before the second try; twice as long before the third
+_FILE = "config.json"  # every model of transformers has it
+_PATIENT = 10.0  # huggingface_hub's own HF_HUB_ETAG_TIMEOUT: who raises it has a slow network
+
+_WAYS_OUT = (
+    'Or give a model that is here: model= takes a folder, or "demo". If it was downloaded to another place, set '
+    "HF_HOME to that; if it is gated or private, log in with `hf auth login` once the hub can be reached."
+)
+
+Tell = Callable[[str], None]
+
+
+def can_fetch(name: str, *, revision: str | None = None, tell: Tell | None = None) -> bool:
+    """Whether the hub is to be asked for the files of a model; False where only this machine can be.
+
+    A model that is in the cache is asked for once, so that a newer version is seen; another one up to three times,
+    six seconds in all (longer where HF_HUB_ETAG_TIMEOUT is above ten).
+
+    Args:
+        name: a Hugging Face id.
+        revision: branch, tag or commit.
+        tell: told the phase for the reader, before every try.
+
+    Raises:
+        NotFoundError: the model is not on this machine, and the hub is switched off or cannot be reached.
+    """
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return True  # the loading says what is wrong with the name
+    url = f"{constants.ENDPOINT.rstrip('/')}/{name}/resolve/{quote(revision or 'main', safe='')}/{_FILE}"
+    here = is_cached(name, revision)
+    if constants.HF_HUB_OFFLINE:
+        problem: str | None = "HF_HUB_OFFLINE is set"
+    else:
+        problem = _problem(url, 1 if here else TRIES, tell)
+    if problem is None:
+        return True
+    if here:
+        return False
+    raise NotFoundError(
+        f"Hugging Face cannot be reached ({problem}), and the model is not on this machine.", where=name,
+        hint=f"{'Unset it' if constants.HF_HUB_OFFLINE else 'Check the network'}. {_WAYS_OUT}",
+    )
+
+
+def is_cached(name: str, revision: str | None = None) -> bool:
+    """Whether the cache of this machine has the configuration of the model; its other files are not looked for."""
+    try:
+        return isinstance(try_to_load_from_cache(name, _FILE, revision=revision), str)
+    except (HFValidationError, ValueError):
+        return False
+
+
+def _problem(url: str, tries: int, tell: Tell | None) -> str | None:
+    """Why the hub does not answer; None as soon as it does, whatever it says."""
+    more = max(0.0, constants.HF_HUB_ETAG_TIMEOUT - _PATIENT)
+    end = time.monotonic() + SECONDS + more
+    problem: str | None = None
+    for number in range(1, tries + 1):
+        left = end - time.monotonic()
+        if number > 1:
+            wait = _WAIT * 2 ** (number - 2)
+            if left <= 2 * wait:
+                break
+            time.sleep(wait)
+            left -= wait
+        if tell is not None:
+            tell(LOOKING if number == 1 else f"{LOOKING} (try {number} of {tries})")
+        problem = _asked(url, min(TRY_SECONDS + more, left))
+        if problem is None:
+            return None
+    return problem
+
+
+def _asked(url: str, seconds: float) -> str | None:
+    """One question. In a thread of its own: looking up a host's name has no time-out that could be set."""
+    found: list[str | None] = []
+
+    def ask() -> None:
+        try:
+            found.append(_refused(_head(url, seconds)))
+        except Exception as error:  # noqa: BLE001 - of two network libraries; what it says is passed on
+            found.append(_said(error))
+
+    thread = threading.Thread(target=ask, name="saewidgets-reach", daemon=True)
+    thread.start()
+    thread.join(seconds + 0.1)
+    return found[0] if found else f"no answer from {_host(url)} within {seconds:.0f} s"
+
+
+def _head(url: str, seconds: float) -> int:
+    """The status of the answer. No token: whether the model may be read is found out when it is."""
+    session: Any = get_session()
+    if callable(getattr(session, "stream", None)):  # httpx
+        return int(session.head(url, timeout=seconds, follow_redirects=False).status_code)
+    return int(session.head(url, timeout=seconds, allow_redirects=False).status_code)  # before huggingface_hub 1.0
+
+
+def _refused(status: int) -> str | None:
+    return f"it answers with error {status}" if status >= 500 else None
+
+
+def _said(error: Exception) -> str:
+    """The network's own words, on one line; an exception without any by its name."""
+    text = re.sub(r"//[^\s/@]+@", "//…@", " ".join(str(error).split()))  # a proxy's address can have a password in it
+    return text[:200].rstrip(".") or type(error).__name__
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
