@@ -16,6 +16,10 @@ _LISTED = 5
 _CONFIGURATIONS = (".json", ".yaml")  # of an SAE that is another file beside or below it
 
 
+class SeveralSAEsError(FormatError):
+    """A folder holds several SAEs; the message lists them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Located:
     """An SAE on this machine: `path` is its folder, or its file where the format is of single files."""
@@ -66,7 +70,7 @@ def _of_folder(path: Path) -> Located:
         raise registry.unknown(source)
     listed = ", ".join(item.path for item in found[:_LISTED])
     listed += f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    raise FormatError(
+    raise SeveralSAEsError(
         f"This folder holds {len(found)} SAEs: {listed}.", where=str(path), hint="Give the path of one of them."
     )
 

@@ -38,7 +38,7 @@ class NoSAEError(HubError, NotFoundError):
 
 
 class WrongRepositoryTypeError(HubError):
-    """It is a dataset or a space; SAEs are looked for in model repositories."""
+    """It is a dataset or a Space; SAEs are looked for in model repositories."""
 
 
 class GatedRepositoryError(HubError):

@@ -141,8 +141,8 @@ def _model(place: HubReference, client: HubClient) -> Mapping[str, Any]:
 
 
 def _explained(error: RepositoryNotFoundError, place: HubReference, client: HubClient) -> HubError:
-    """A missing model repository may be a dataset or a space of that name, or a known one misspelt."""
-    for plural, kind in (("datasets", "dataset"), ("spaces", "space")):
+    """A missing model repository may be a dataset or a Space of that name, or a known one misspelt."""
+    for plural, kind in (("datasets", "dataset"), ("spaces", "Space")):
         try:
             client.get_json(f"{client.endpoint}/api/{plural}/{quote(place.repo_id)}")
         except NotFoundError:

@@ -23,7 +23,7 @@ _HINT = (
     "Write owner/name, owner/name@revision or owner/name/folder, paste a link to a model repository, "
     "or name a SAELens release."
 )
-_OTHER_TYPES = {"datasets": "dataset", "spaces": "space", "kernels": "kernel", "buckets": "bucket"}
+_OTHER_TYPES = {"datasets": "dataset", "spaces": "Space", "kernels": "kernel", "buckets": "bucket"}
 _WORDS = ("tree", "blob", "resolve", "raw")  # between the name and the revision in links
 
 
@@ -55,7 +55,7 @@ def parse_reference(text: str | HubReference) -> HubReference:
 
     Raises:
         ConfigError: it cannot be read as one; the hint says what can.
-        WrongRepositoryTypeError: it names a dataset or a space.
+        WrongRepositoryTypeError: it names a dataset or a Space.
     """
     if isinstance(text, HubReference):
         return text
@@ -82,6 +82,8 @@ def _from_release(text: str) -> HubReference | None:
 
 def _from_name(text: str) -> HubReference:
     parts = text.split("/")
+    if len(parts) > 2 and parts[0] in _OTHER_TYPES:  # a link without its host
+        raise wrong_type("/".join(parts[1:3]), _OTHER_TYPES[parts[0]])
     if len(parts) < 2:
         near = difflib.get_close_matches(text, release_names(), 3)
         hint = f"SAELens releases with a similar name: {', '.join(near)}." if near else _HINT
@@ -132,7 +134,7 @@ def _is_hub(host: str) -> bool:
 
 
 def wrong_type(repo_id: str, kind: str) -> WrongRepositoryTypeError:
-    """The error for a dataset or space."""
+    """The error for a dataset or Space."""
     return WrongRepositoryTypeError(
         f"This is a {kind}, not a model repository.", where=repo_id, hint="SAEs are kept in model repositories."
     )

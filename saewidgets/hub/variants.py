@@ -70,7 +70,8 @@ def choose(found: Sequence[Variant], reference: HubReference) -> Variant:
     raise ConfigError(
         f"There are {len(found):,} SAEs here: {listed}{', …' if len(found) > 4 else ''}.",
         where=str(reference),
-        hint="Name the folder of one of them.",
+        hint="Name the folder of one of them. All are listed by "
+        f"ws.hub.variants({reference.repo_id!r}) or `saewidgets hub variants {reference.repo_id}`.",
     )
 
 

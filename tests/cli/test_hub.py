@@ -63,6 +63,7 @@ def test_download(invoke: Invoke) -> None:
         (("download", "--resume", "job_x"), 3, "job_x"),
         (("variants", "no repository"), 2, "repository"),
         (("preview", SAELENS, "nowhere"), 3, "nowhere"),
+        (("preview", SAELENS), 2, f"`saewidgets hub variants {SAELENS}`"),
         (("info", "lab/private-saes"), 3, "private"),
         (("preview", f"{SAELENS}/{FIRST}", "--device", "nonsense"), 2, "--device: This machine has no"),
         (("preview", f"{SAELENS}/{FIRST}", "--device", "cuda:99"), 2, "Use one of: "),

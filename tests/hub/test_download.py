@@ -469,7 +469,7 @@ def test_waiting_for_another_download_can_be_stopped(hub: Hub, client_of: Make) 
 
 
 def test_several_saes_have_to_be_chosen_from(client: HubClient) -> None:
-    with pytest.raises(ConfigError, match=r"3 SAEs here: blocks\.0"):
+    with pytest.raises(ConfigError, match=rf"3 SAEs here: blocks\.0.*`saewidgets hub variants {SAELENS}`"):
         download(SAELENS, client=client)
 
 

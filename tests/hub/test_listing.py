@@ -78,7 +78,7 @@ def test_a_revision_that_is_not_there(client: HubClient) -> None:
         repo_info(f"{SAELENS}@nowhere", client=client)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("lab/texts", "dataset"), ("lab/app", "space")])
+@pytest.mark.parametrize(("name", "kind"), [("lab/texts", "dataset"), ("lab/app", "Space")])
 def test_another_type_of_repository_is_named(client: HubClient, name: str, kind: str) -> None:
     with pytest.raises(WrongRepositoryTypeError, match=kind):
         repo_info(name, client=client)

@@ -111,11 +111,12 @@ def test_a_release_misspelt_is_suggested() -> None:
 
 @pytest.mark.parametrize(
     ("text", "kind"),
-    [("https://huggingface.co/datasets/a/b", "dataset"), ("https://huggingface.co/spaces/a/b/tree/main", "space"),
-     ("hf://datasets/a/b/c", "dataset")],
+    [("https://huggingface.co/datasets/a/b", "dataset"), ("https://huggingface.co/spaces/a/b/tree/main", "Space"),
+     ("hf://datasets/a/b/c", "dataset"), ("spaces/a/b", "Space"), ("datasets/a/b/tree/main/c", "dataset"),
+     ("huggingface.co/spaces/a/b", "Space")],
 )  # fmt: skip
 def test_datasets_and_spaces_are_named_as_such(text: str, kind: str) -> None:
-    with pytest.raises(WrongRepositoryTypeError, match=kind):
+    with pytest.raises(WrongRepositoryTypeError, match=f"a/b: This is a {kind}, not a model repository"):
         parse_reference(text)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 MAX_FILES = 1_000
+_ARCHIVES = frozenset({".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar", ".lz4"})
 # Names that say nothing about an SAE: then its folder's does.
 _COMMON = frozenset({
     "ae", "cfg", "checkpoint", "config", "params", "sae", "sae_weights", "sparsity", "model", "weights", "hyperparams",
@@ -44,11 +45,16 @@ def add_local(
         source="local", where=where or str(path), name=checked_name(name) if name is not None else _name_of(path),
         model=model or None, hook_name=hook_name or None,
     )  # fmt: skip
+    if path.suffix.lower() in _ARCHIVES and not path.is_dir():
+        raise FormatError(
+            f"{path.suffix} archives are not opened.", where=str(path),
+            hint="Accepted are a folder of an SAE, a file of one, or a .zip of them: unpack it, and add the folder.",
+        )
     if path.is_dir() or path.suffix.lower() != ".zip":
         return take_in(workspace, path, origin)
     from saewidgets.workspace.library.archive import unpack  # torch: seconds to import
 
-    with draft_folder(workspace.folder / FOLDER) as draft, _in_words_of(draft, str(path), f"{path}: "):
+    with draft_folder(workspace.folder / FOLDER) as draft, _in_words_of(draft, str(path), f"{path}: ", "archive"):
         unpack(path, draft)
         return take_in(workspace, draft, origin)
 
@@ -69,7 +75,7 @@ def add_upload(
     names = [plain_name(each, "upload") for each in files]
     if len({each.casefold() for each in names}) < len(names):  # the disk may not tell a from A
         raise FormatError("Two of the files have the same name.", where=", ".join(names[:5]), hint="Rename one.")
-    with draft_folder(workspace.folder / FOLDER) as draft, _in_words_of(draft, "upload", ""):
+    with draft_folder(workspace.folder / FOLDER) as draft, _in_words_of(draft, "upload", "", "upload"):
         for each, content in files.items():
             _put(workspace, draft / each, content, each)
         inner = draft / names[0] if len(names) == 1 else draft
@@ -78,17 +84,20 @@ def add_upload(
 
 
 @contextmanager
-def _in_words_of(draft: Path, whole: str, before: str) -> Iterator[None]:
+def _in_words_of(draft: Path, whole: str, before: str, kind: str) -> Iterator[None]:
     """Errors name what the person gave, not the draft folder that it was put into.
 
     Args:
         draft: the folder.
         whole: what to call the folder itself.
         before: what to put before the name of a file in it.
+        kind: ``"archive"`` or ``"upload"``: of a folder inside either nobody can give the path.
     """
     try:
         yield
     except SAEWidgetsError as error:
+        if isinstance(error, FormatError):
+            _say_one_by_one(error, kind)
         for path in {str(draft), str(draft.resolve())}:
             for name in ("what", "where", "hint"):
                 text = getattr(error, name)
@@ -96,6 +105,16 @@ def _in_words_of(draft: Path, whole: str, before: str) -> Iterator[None]:
                     setattr(error, name, text.replace(path + os.sep, before).replace(path, whole))
         error.args = (error.what, error.where, error.hint)
         raise
+
+
+def _say_one_by_one(error: FormatError, kind: str) -> None:
+    """The way out if there are several SAEs."""
+    from saewidgets.formats.detect import SeveralSAEsError  # torch: seconds to import
+
+    if isinstance(error, SeveralSAEsError) and "This folder" in error.what:  # an archive that was sent is an archive
+        error.what = error.what.replace("This folder", f"This {kind}")
+        unpack = "Unpack it, and add" if kind == "archive" else "Add"
+        error.hint = f"{unpack} the folder of each of them by itself."
 
 
 def _put(workspace: Workspace, path: Path, content: bytes | str | Path, name: str) -> None:

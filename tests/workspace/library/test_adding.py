@@ -236,6 +236,30 @@ def test_errors_name_what_was_given_and_no_draft(
         assert any(word in str(caught.value.where) for word in name.split("|"))
 
 
+def test_several_in_an_archive_are_to_be_unpacked(ws: Workspace, tmp_path: Path) -> None:
+    files = contents(saelens(tmp_path / "sae"), "one/") | contents(saelens(tmp_path / "sae"), "two/")
+    packed = zipped(tmp_path / "both.zip", files)
+    said = r"This archive holds 2 SAEs: one, two\. Unpack it, and add the folder of each of them by itself\."
+    with pytest.raises(FormatError, match=rf"both\.zip: {said}"):
+        ws.saes.add_local(packed)
+    with pytest.raises(FormatError, match=said):
+        ws.saes.add_upload({"both.zip": packed.read_bytes()})
+    with pytest.raises(FormatError, match=r"upload: This upload holds 2 SAEs: one, two\. Add the folder of each"):
+        ws.saes.add_upload(files)
+    assert _left(ws) == []
+
+
+@pytest.mark.parametrize("name", ["sae.tar.gz", "sae.TGZ", "sae.tar", "sae.7z"])
+def test_other_archives_are_told_what_is_accepted(name: str, ws: Workspace, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\x1f\x8b")
+    said = r"archives are not opened\. Accepted are a folder of an SAE, a file of one, or a \.zip of them"
+    with pytest.raises(FormatError, match=said):
+        ws.saes.add_local(tmp_path / name)
+    with pytest.raises(FormatError, match=said):
+        ws.saes.add_upload({name: b"\x1f\x8b"})
+    assert _left(ws) == []
+
+
 def test_a_full_disk_says_where_how_much_and_whose(
     ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
