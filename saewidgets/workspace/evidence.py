@@ -15,9 +15,13 @@ from saewidgets.features.store.read import Store
 
 KEPT = 3
 """Examples kept with a label."""
+SURE = 0.75
+"""How likely a window of a sampled text has to be silent to count as that."""
 _AROUND = 8  # tokens of them on either side of the peak
-_TRIED = 8  # places that are looked at for one where the latent is silent
+_TRIED = 8  # places that are looked at first for one where the latent is silent
 _BACK = 64  # contexts that a document is followed back through
+
+Positions = npt.NDArray[np.int64]
 
 
 class StoreExamples:
@@ -26,13 +30,15 @@ class StoreExamples:
     Args:
         store: the extraction.
         negatives: windows in which the latent is silent, for judging; 0 leaves them out. They are from the
-            extraction's sample of tokens: no sampled token in one fires. Where less than every token was sampled, a
-            weak firing between them is not seen (`coactivation_rate` in the manifest).
+            extraction's sample of tokens: no sampled token in one fires. Where less than every token was sampled
+            (`coactivation_rate` in the manifest), a firing between them is not seen; a latent that fires so often that
+            a window would be silent with a chance below `SURE` has none, and `no_negatives` says so.
     """
 
     def __init__(self, store: Store, negatives: int = 0) -> None:
         self._store = store
         self._negatives = negatives
+        self._sampled: Positions = np.asarray(store["sample_positions"], dtype=np.int64)
         self._separators: dict[int, npt.NDArray[np.int64]] = {}
 
     def of(self, index: int) -> FeatureEvidence:
@@ -44,10 +50,11 @@ class StoreExamples:
             self._example(one, "interval")
             for group in data.groups[1:] for one in group.examples if one.position not in known
         ]
+        negatives, why_none = self._silent(index, [one.position for g in data.groups for one in g.examples])
         return FeatureEvidence(
             index=index, top=tuple(top), intervals=tuple(intervals), max_activation=data.max, density=data.density,
             firing_count=data.fired, mean_activation=data.mean,
-            negatives=tuple(self._silent(index, [one.position for g in data.groups for one in g.examples])),
+            negatives=tuple(negatives), no_negatives=why_none,
         )
 
     def _example(self, one: StoredExample, kind: str) -> Example:
@@ -76,30 +83,59 @@ class StoreExamples:
             self._separators[context] = found[found > 0] if facts.prepend_bos else found
         return self._separators[context]
 
-    def _silent(self, index: int, known: Sequence[int]) -> list[Example]:
-        store, size = self._store, self._store.manifest.context_size
-        positions = np.asarray(store["sample_positions"], dtype=np.int64)
+    def _silent(self, index: int, known: Sequence[int]) -> tuple[list[Example], str]:
+        """Windows in which the latent is silent, and why there are none where there are none."""
+        store = self._store
+        positions = self._sampled
         if not self._negatives or not len(positions):
-            return []
+            return [], "" if not self._negatives else "No token of the text was sampled."
+        density, rate = float(store.density[index]), store.manifest.coactivation_rate
+        if self._chance_of_silence(index) < SURE:
+            return [], (
+                f"It fires on {density:.1%} of the tokens, and one token in {1 / rate:,.0f} was sampled: no window is "
+                "known to be without it."
+            )
         at = np.flatnonzero(store["sample_latents"] == index)
         tokens = np.searchsorted(store["sample_offsets"], at, side="right") - 1
         fires = np.union1d(positions[tokens], np.asarray(known, dtype=np.int64))
-        rng = np.random.default_rng(index)
-        found: list[Example] = []
-        for position in rng.choice(positions, min(len(positions), _TRIED * self._negatives), replace=False).tolist():
-            row, offset = divmod(position, size)
-            begin, end = max(0, offset - WINDOW), min(size, offset + WINDOW + 1)
-            near = np.searchsorted(fires, [row * size + begin, row * size + end])
-            if near[0] != near[1]:
-                continue
-            ids = store.context(row)[begin:end]
-            first = int(begin == 0 and offset > 0 and int(ids[0]) in store.special_ids)
-            texts = pieces(store, ids[first:])
-            document = self._document(int(store["contexts"][row]), offset)
-            found.append(Example(tuple(texts), (0.0,) * len(texts), offset - begin - first, "random", document))
-            if len(found) == self._negatives:
-                break
-        return found
+        order = np.random.default_rng(index).permutation(positions)
+        first = _TRIED * self._negatives  # enough for almost all latents
+        quiet = self._without(fires, order[:first])
+        if len(quiet) < self._negatives:
+            quiet = np.concatenate([quiet, self._without(fires, order[first:])])
+        found = [self._window(int(position)) for position in quiet[: self._negatives]]
+        why = "" if found else f"It fires on {density:.1%} of the tokens, and in every window that was looked at."
+        return found, why
+
+    def _without(self, fires: Positions, positions: Positions) -> Positions:
+        """Those of `positions` around which there is none of `fires`, which ascend."""
+        size = self._store.manifest.context_size
+        offsets = positions % size
+        begins = positions - np.minimum(offsets, WINDOW)
+        ends = positions + np.minimum(size - offsets, WINDOW + 1)
+        return positions[np.searchsorted(fires, begins) == np.searchsorted(fires, ends)]
+
+    def _chance_of_silence(self, index: int) -> float:
+        """How likely a window is silent of whose tokens none that was sampled fires; at least this.
+
+        Firings come in clusters, so it is more likely than where each unsampled token fires by itself, and at least as
+        likely as that the latent fires nowhere in the context.
+        """
+        manifest = self._store.manifest
+        unseen = 2 * WINDOW * (1 - manifest.coactivation_rate)
+        elsewhere = 1 - int(self._store["context_counts"][index]) / max(1, manifest.n_contexts)
+        return max((1 - float(self._store.density[index])) ** unseen, elsewhere)
+
+    def _window(self, position: int) -> Example:
+        """The text around a place where the latent is silent."""
+        store, size = self._store, self._store.manifest.context_size
+        row, offset = divmod(position, size)
+        begin, end = max(0, offset - WINDOW), min(size, offset + WINDOW + 1)
+        ids = store.context(row)[begin:end]
+        first = int(begin == 0 and offset > 0 and int(ids[0]) in store.special_ids)
+        texts = pieces(store, ids[first:])
+        document = self._document(int(store["contexts"][row]), offset)
+        return Example(tuple(texts), (0.0,) * len(texts), offset - begin - first, "random", document)
 
 
 def kept_examples(examples: Sequence[Example]) -> tuple[ExampleRecord, ...]:

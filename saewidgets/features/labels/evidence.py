@@ -82,6 +82,7 @@ class FeatureEvidence:
         top: windows around its largest activations, descending.
         intervals: windows from all intervals of its activations.
         negatives: windows of the same text in which it is silent.
+        no_negatives: why there are none, where that is known.
         max_activation: its largest activation; 0 for a dead latent.
         density: share of the tokens on which it fires, if that is known.
         firing_count: how often it fired, if that is known.
@@ -101,6 +102,7 @@ class FeatureEvidence:
     raises: tuple[tuple[str, float], ...] = ()
     lowers: tuple[tuple[str, float], ...] = ()
     token_counts: Mapping[str, int] = field(default_factory=dict)
+    no_negatives: str = ""
 
     def __post_init__(self) -> None:
         for name in ("top", "intervals", "negatives", "raises", "lowers"):

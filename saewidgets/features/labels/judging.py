@@ -91,7 +91,8 @@ def samples(
         found += [Sample(e.tokens, drawn, False) for e in others if (drawn := _random_marks(e, count, rng))]
     if all(sample.positive for sample in found):
         raise ConfigError(
-            "There is no window in which the latent is silent.", where="evidence.negatives",
+            f"There is no window in which the latent is silent. {evidence.no_negatives}".rstrip(),
+            where="evidence.negatives",
             hint="Give negatives with the evidence, or use the fuzzing scorer.",
         )
     rng.shuffle(found)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 OPEN, CLOSE = "<<", ">>"
 THRESHOLD = 0.3
@@ -62,6 +63,7 @@ def unescaped(text: str) -> str:
     return _UNESCAPE.sub(r"\1", text)
 
 
+@lru_cache(1 << 16)  # a text has few different tokens, and each is shown many times
 def token_text(token: str) -> str:
     """One token as prompts show it."""
     return escaped(visible(shortened(token, MAX_TOKEN)))

@@ -195,5 +195,5 @@ def _example(store: Store, position: int, value: float, window: Values) -> Store
 
 def pieces(store: Store, tokens: npt.NDArray[np.int64]) -> list[str]:
     """One text per token; special tokens become a line end."""
-    texts = store.pieces(tokens)
-    return ["\n" if int(t) in store.special_ids else text for t, text in zip(tokens, texts, strict=True)]
+    texts, special = store.pieces(tokens), store.special_ids
+    return ["\n" if t in special else text for t, text in zip(tokens.tolist(), texts, strict=True)]

@@ -66,6 +66,7 @@ class Store:
         self._arrays = {name: self._open(name) for name in STORED}
         self._check(STORED, self._arrays)
         self._tokens_folder = Path(tokens_folder)
+        self._texts: dict[int, str | None] = {}
         self._logits: tuple[dict[str, npt.NDArray[Any]], _Words | None] | None = None
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
@@ -130,8 +131,7 @@ class Store:
         """The token ids of the `row`-th context that was read, ``[context_size]``."""
         if not 0 <= row < self.manifest.n_contexts:
             raise self._damaged(MANIFEST, "an example lies outside the text that was read")
-        found: npt.NDArray[np.int64] = self.packed.contexts([int(self._arrays["contexts"][row])])[0]
-        return found
+        return self.packed.context(int(self._arrays["contexts"][row])).astype(np.int64)
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
@@ -159,7 +159,20 @@ class Store:
 
     def pieces(self, tokens: npt.ArrayLike) -> list[str]:
         """One string per token; together they are the text (see `saewidgets.lm.tokens.pieces_of`)."""
-        return pieces_of(self.bytes_of(int(t)) for t in np.asarray(tokens).ravel())
+        ids = np.asarray(tokens).ravel().tolist()
+        texts = [self._texts[token] if token in self._texts else self._learned(token) for token in ids]
+        if None in texts:  # a character that several tokens share
+            return pieces_of(map(self.bytes_of, ids))
+        return texts  # type: ignore[return-value] # there is no None in it
+
+    def _learned(self, token: int) -> str | None:
+        """The text of a token that was not asked for before; None if its bytes are not whole characters."""
+        try:
+            text = self.bytes_of(token).decode("utf-8")
+        except UnicodeDecodeError:
+            text = None
+        self._texts[token] = text
+        return text
 
     def text_of(self, token: int) -> str:
         """One token by itself."""
@@ -254,7 +267,7 @@ class Store:
         expected = np.dtype(dtype or STORED[name].dtype)
         if array.dtype != expected:
             raise self._damaged(f"{name}.npy", f"its type is {array.dtype}, not {expected}")
-        return array
+        return np.asarray(array)  # still mapped; a plain view is sliced in a fraction of the time
 
     def _check(self, layout: Any, arrays: dict[str, npt.NDArray[Any]]) -> None:
         try:

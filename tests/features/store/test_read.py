@@ -38,6 +38,25 @@ def test_text(store: Store, packed: PackedTokens, tokenizer: Any) -> None:
     assert store.bytes_of(299_999) == b"<299999>"
 
 
+def test_texts_are_remembered_and_shared_characters_put_together(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = {1: b"caf", 2: "é".encode()[:1], 3: "é".encode()[1:], 4: b" au", 5: b"\xff"}
+    asked: list[int] = []
+
+    def bytes_of(token: int) -> bytes:
+        asked.append(token)
+        return words[token]
+
+    monkeypatch.setattr(store, "bytes_of", bytes_of)
+    for _ in range(2):
+        assert store.pieces([1, 4, 1]) == ["caf", " au", "caf"]
+    assert asked == [1, 4]
+    assert store.pieces(np.array([1, 2, 3, 4])) == ["caf", "é", "", " au"]
+    assert store.pieces([4, 5]) == [" au", "\ufffd"]
+    assert store.pieces([]) == []
+
+
 def test_peak_tokens_are_the_commonest_of_the_top_examples(store: Store) -> None:
     for index in range(store.d_sae):
         tokens = store.tokens_at(store["top_positions"][index])
