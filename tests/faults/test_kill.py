@@ -43,10 +43,13 @@ def _start(folder: Path, what: str) -> tuple[subprocess.Popen[str], str]:
     return process, process.stdout.readline().strip()
 
 
-def _wait_for_step(process: subprocess.Popen[str], run: Run, step: int) -> None:
-    deadline = time.monotonic() + PATIENCE
+def _wait_for_step(process: subprocess.Popen[str], run: Run, step: int, seconds: float | None = None) -> None:
+    """Until `step` is done, or so many seconds are over."""
+    end = time.monotonic() + (PATIENCE if seconds is None else seconds)
     while run.record.step < step and process.poll() is None:
-        assert time.monotonic() < deadline, run.record
+        if time.monotonic() >= end:
+            assert seconds is not None, run.record
+            return
         time.sleep(0.005)
 
 
@@ -81,11 +84,12 @@ def test_killed_runs_resume_to_identical_weights(tmp_path: Path, tiny_model_fold
     for done in range(kills):
         with Workspace(folder) as ws:
             run = ws.trainings.get(run_id)
+            at = run.record.step
+            share = (steps - at) // (kills - done + 1)  # of the steps that are left: each of the kills to come has one
             if chance.random() < 1 / 3:  # at any moment of the start: imports, loading, reading the checkpoint
-                time.sleep(chance.random() * start_up)
-            else:  # at a step of those that are left, so that each of the kills to come finds some
-                at = run.record.step
-                _wait_for_step(process, run, at + chance.randrange((steps - at) // (kills - done + 1)))
+                _wait_for_step(process, run, at + share, chance.random() * start_up)  # it may start faster this time
+            else:
+                _wait_for_step(process, run, at + chance.randrange(share))
             assert process.poll() is None, f"the run ended before kill {done + 1}"
             process.send_signal(signal.SIGKILL)
             process.wait()
