@@ -112,7 +112,7 @@ def listing(filters: Filters, sort: str, limit: int | None = None, offset: int =
     Raises:
         ConfigError: there is no such order, page or value of a filter.
     """
-    if sort not in SORTS:
+    if not isinstance(sort, str) or sort not in SORTS:
         raise ConfigError(f"SAEs cannot be sorted by {sort!r}.", where="sort", hint=f"Use one of: {', '.join(SORTS)}.")
     for name, value in (("limit", limit), ("offset", offset)):
         none = name == "limit" and value is None

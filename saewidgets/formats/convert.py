@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from saewidgets.config import arguments
 from saewidgets.errors import FormatError
 from saewidgets.formats import registry, saelens, saelens_write
 from saewidgets.formats.density import read_log_density
@@ -25,11 +26,11 @@ def convert(path: str | Path, dest: str | Path, format: str = saelens.NAME) -> P
     Raises:
         NotFoundError: `path` does not exist.
         FormatError: `path` holds no SAE in a known format, or `format` cannot express it; the reason is in the message.
-        ConfigError: there is no format of that name.
+        ConfigError: there is no format of that name; an argument is of another kind.
         StorageError: `dest` holds something else, or cannot be written.
     """
     registry.get(format)
-    found, dest = locate(path), Path(dest).expanduser()
+    found, dest = locate(path), arguments.path(dest, "dest", "where the SAE goes")
     if dest.resolve() == found.path.resolve() and found.format.name != format:
         raise FormatError("Source and destination are the same folder.", where=str(dest), hint="Choose another folder.")
     sae = load_sae(path)

@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from saewidgets.config import arguments
 from saewidgets.errors import FormatError, NotFoundError
 from saewidgets.formats import registry, unread
 from saewidgets.formats.base import Format
@@ -40,13 +41,10 @@ def locate(path: str | Path) -> Located:
     Raises:
         NotFoundError: the path does not exist.
         FormatError: no known format, or several SAEs; the message lists what was found.
+        ConfigError: `path` is no path.
     """
-    path = Path(path).expanduser()
-    try:
-        there = path.exists()
-    except (OSError, ValueError):  # a name too long, or with a zero byte
-        there = False
-    if not there:
+    path = arguments.path(path, "path", "where an SAE is")
+    if not path.exists():
         raise NotFoundError("There is no such file or folder.", where=str(path), hint="Check the path of the SAE.")
     return _of_folder(path) if path.is_dir() else _of_file(path)
 

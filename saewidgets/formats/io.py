@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from saewidgets.errors import FormatError, SAEWidgetsError
+from saewidgets.config import arguments
+from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError
 from saewidgets.formats import registry
 from saewidgets.formats.base import Description
 from saewidgets.formats.detect import locate
@@ -35,9 +36,28 @@ def load_sae(path: str | Path, *, device: str | torch.device = "cpu", dtype: tor
         NotFoundError: the path does not exist.
         FormatError: the format is unknown, or a file is not what its configuration says. Nothing is unpickled and
             sizes are checked before memory is taken.
+        ConfigError: there is no such device, or an argument is of another kind.
     """
+    where = checked_device(device)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        arguments.refuse(dtype, "dtype", "a floating-point number format", "Use torch.float32, for example, or None.")
     found = locate(path)
-    return found.format.load(found.path, device=torch.device(device), dtype=dtype)
+    return found.format.load(found.path, device=where, dtype=dtype)
+
+
+def checked_device(device: Any) -> torch.device:
+    """`device` as torch has it. Raises `ConfigError` if this machine has no such device."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        # torch's own reason begins its message, pages of advice follow
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise ConfigError(
+            f"There is no device {device!r} here ({reason.rstrip('.')}).", where="device",
+            hint='Use "cpu", or an accelerator of this machine: "cuda", "cuda:1", "mps".',
+        ) from error
+    return found
 
 
 def save_sae(sae: SAE, path: str | Path, format: str = "saelens") -> Path:
@@ -46,11 +66,14 @@ def save_sae(sae: SAE, path: str | Path, format: str = "saelens") -> Path:
     An SAE that is already there is replaced. `sae.metadata` (model_name, hook_name, …) goes into the file.
 
     Raises:
-        ConfigError: there is no such format.
+        ConfigError: there is no such format; an argument is of another kind.
         FormatError: the format cannot express this SAE, or is only read; or a tensor, which is named, contains NaN or
             infinity.
         StorageError: the folder holds something else, or cannot be written.
     """
+    if not isinstance(sae, SAE):
+        arguments.refuse(sae, "sae", "an SAE", "Load one with load_sae, or take one from create_sae.")
+    target = arguments.path(path, "path", "where the SAE goes")
     chosen = registry.get(format)
     if chosen.save is None:
         written = ", ".join(f.name for f in registry.formats() if f.save is not None)
@@ -58,7 +81,7 @@ def save_sae(sae: SAE, path: str | Path, format: str = "saelens") -> Path:
             f"The format {format!r} is only read.", where="format", hint=f"Written are {written}."
         )
     check_writable(sae.state_dict())
-    return chosen.save(sae, Path(path).expanduser())
+    return chosen.save(sae, target)
 
 
 def describe(path: str | Path | Source) -> Description:
@@ -71,10 +94,11 @@ def describe(path: str | Path | Source) -> Description:
         NotFoundError: the path does not exist.
         FormatError: the format is unknown, or the files contradict each other.
     """
-    if isinstance(path, str | Path):
-        found = locate(path)
-        return found.format.describe(found.source())
-    return registry.find(path).describe(path)
+    if hasattr(path, "files"):
+        source = cast(Source, path)
+        return registry.find(source).describe(source)
+    found = locate(path)
+    return found.format.describe(found.source())
 
 
 def stored_config(folder: Path, format: str) -> Mapping[str, Any]:

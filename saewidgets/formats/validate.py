@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from saewidgets.config import arguments
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.formats.detect import locate
 
@@ -19,7 +20,11 @@ def validate(path: str | Path) -> list[str]:
     Checked are the format, the configuration, the headers of all files against it, every weight (no NaN, no infinity),
     and that encoding and reconstructing two activations gives numbers. It reads all weights and takes their memory
     meanwhile.
+
+    Raises:
+        ConfigError: `path` is no path.
     """
+    arguments.path_text(path, "path", "where an SAE is")
     try:
         found = locate(path)
         found.format.describe(found.source())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saewidgets import formats
+from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.hub.reference import parse_reference
 
@@ -42,14 +43,17 @@ def load_sae(
         FormatError: the format is unknown, or a file is not what its configuration says. Nothing is unpickled and
             sizes are checked before memory is taken.
         HubError: missing, private, gated, unreachable, …: each a class of its own with the next step.
+        ConfigError: an argument is of another kind, or there is no such device.
     """
-    if isinstance(path_or_repo, Path) or _means_a_path(path_or_repo):
+    given = arguments.path_text(path_or_repo, "path_or_repo", "a repository of the hub or where an SAE is")
+    arguments.optional_text(token, "token", "an access token", secret=True)
+    if not isinstance(path_or_repo, str) or _means_a_path(given):
         return formats.load_sae(path_or_repo, device=device, dtype=dtype)
     try:
         reference = parse_reference(path_or_repo)
     except ConfigError as error:
         raise NotFoundError(
-            "There is no such file or folder.", where=path_or_repo,
+            "There is no such file or folder.", where=given[:200],
             hint="Check the path, or give a repository of the Hugging Face hub as owner/name.",
         ) from error
     # The client: half a second to import, and not needed for what is on this machine.
@@ -61,4 +65,9 @@ def load_sae(
 
 
 def _means_a_path(text: str) -> bool:
-    return text.startswith((".", "/", "~", "\\")) or Path(text).expanduser().exists()
+    if text.startswith((".", "/", "~", "\\")):
+        return True
+    try:
+        return Path(text).exists()
+    except OSError:  # a name that is too long for one of a file is no name of a repository either
+        return True

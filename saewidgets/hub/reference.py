@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from saewidgets.config import arguments
 from saewidgets.errors import ConfigError
 from saewidgets.hub.errors import WrongRepositoryTypeError
 from saewidgets.hub.releases import find_release, is_canonical, release_names, release_path
@@ -50,8 +51,8 @@ class HubReference:
         return self.repo_id + (f"@{self.revision}" if self.revision else "") + (f"/{self.path}" if self.path else "")
 
 
-def parse_reference(text: str | HubReference) -> HubReference:
-    """`text` as a place on the hub; no request is made.
+def parse_reference(text: str | HubReference, where: str = "reference") -> HubReference:
+    """`text` as a place on the hub; no request is made. `where` is what errors call the argument.
 
     Raises:
         ConfigError: it cannot be read as one; the hint says what can.
@@ -59,6 +60,7 @@ def parse_reference(text: str | HubReference) -> HubReference:
     """
     if isinstance(text, HubReference):
         return text
+    arguments.text(text, where, "a repository of the hub")
     text = text.strip().strip("\"'").strip()
     if not text:
         raise ConfigError("No repository is named.", where="repository", hint=_HINT)

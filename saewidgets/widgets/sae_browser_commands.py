@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, wraps
 from pathlib import Path
@@ -180,7 +180,7 @@ class BrowserCommands:
         record = self._saes.get(command.sae_id)
         code = self._saes.load_code(command.sae_id)
         problem = None
-        config = known_settings(record)  # what is shown where its files are gone
+        config: Mapping[str, Any] = known_settings(record)  # what is shown where its files are gone
         try:
             config = self._saes.config(command.sae_id)
             self._saes.folder_of(record)  # raises if the weights are gone, without which the configuration can be read

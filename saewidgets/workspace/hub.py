@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus
 from saewidgets.hub_records import KnownRepo, Preview, RepoInfo, Variant
@@ -46,10 +47,11 @@ class Hub:
 
         Raises:
             InvalidTokenError: the token cannot be one.
+            ConfigError: it is no text.
         """
         from saewidgets.hub import HubClient  # the hub's client: a second to import
 
-        token = token or None
+        token = arguments.optional_text(token, "token", "an access token", secret=True) or None
         with self._lock:
             if token not in self._clients:
                 self._clients[token] = HubClient(token)
@@ -60,6 +62,7 @@ class Hub:
 
     def forget(self, token: str) -> None:
         """Let go of the client of a token, with what it has listed."""
+        arguments.text(token, "token", "an access token", hint="Give the token that was used.", secret=True)
         with self._lock:
             self._clients.pop(token, None)
 
@@ -74,7 +77,7 @@ class Hub:
         """
         from saewidgets.hub import repo_info  # the hub's client: a second to import
 
-        return repo_info(text, client=self.client(token))
+        return repo_info(self._place(text), client=self.client(token))
 
     def variants(self, text: str, token: str | None = None) -> Records[Variant]:
         """The SAEs of a repository, or of a folder of it.
@@ -85,7 +88,7 @@ class Hub:
         """
         from saewidgets.hub import variants  # the hub's client: a second to import
 
-        return Records(variants(text, client=self.client(token)))
+        return Records(variants(self._place(text), client=self.client(token)))
 
     def facets(self, text: str, token: str | None = None, **chosen: Any) -> dict[str, dict[Any, int]]:
         """Of the SAEs of a repository: ``site layer width l0`` → value → how many, each under the other choices.
@@ -129,7 +132,8 @@ class Hub:
         Args:
             where: what the person calls the setting.
         """
-        if device is None or device == "cpu":
+        where = arguments.text(where, "where", "what to call the setting")
+        if arguments.optional_text(device, where, "a device") in (None, "cpu"):
             return
         known = [str(found["id"]) for found in self._workspace.devices()]
         if device not in known and not (device == "cuda" and "cuda:0" in known):
@@ -149,6 +153,7 @@ class Hub:
 
     def refresh(self, text: str | None = None) -> None:
         """Forget what was listed, so that the next look asks the hub again."""
+        arguments.optional_text(text, "text", "a repository of the hub")
         with self._lock:
             clients = list(self._clients.values())
         for client in clients:
@@ -194,7 +199,7 @@ class Hub:
             NotFoundError: there is no such download.
             StateError: it has completed.
         """
-        record = self._workspace.manager.get(job_id)
+        record = self._workspace.manager.get(arguments.text(job_id, "job_id", "the id of a download"))
         if record.kind != KIND:
             raise NotFoundError(f"{job_id!r} is no download.", hint="List them with ws.hub.downloads().")
         self._runners.hold(job_id, token, ended_before=record.finished_at)
@@ -208,6 +213,7 @@ class Hub:
 
     def downloads(self, *, unfinished: bool = False) -> Records[JobRecord]:
         """Downloads of all processes, newest first; `payload` says of what (see `hub_records`)."""
+        arguments.truth(unfinished, "unfinished", "whether ended downloads are left out")
         return self._workspace.manager.list(kind=KIND, status=_UNFINISHED if unfinished else None)
 
     def find_download(self, wanted: str) -> Job:
@@ -217,6 +223,7 @@ class Hub:
             NotFoundError: there is none, or several fit; the message lists them.
             ConfigError: `wanted` is empty.
         """
+        wanted = arguments.text(wanted, "wanted", "an id or a name of a download")
         if not wanted.strip():
             raise ConfigError("The id of the download is empty.", where="job_id", hint="Give an id or a name.")
         records = self.downloads()
@@ -236,10 +243,12 @@ class Hub:
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _place(self, text: str, path: str, revision: str | None) -> Any:
+    def _place(self, text: str, path: str = "", revision: str | None = None) -> Any:
         from saewidgets.hub import HubReference, parse_reference  # the hub's client: a second to import
 
-        place = parse_reference(text)
+        path = arguments.text(path, "path", "the folder of an SAE in its repository")
+        revision = arguments.optional_text(revision, "revision", "a branch, tag or commit")
+        place = parse_reference(text, "text")
         if path := path.strip("/"):  # this one, whether or not the release that `text` may name has it
             return HubReference(place.repo_id, revision or place.revision, path)
         return replace(place, revision=revision or place.revision)
@@ -252,12 +261,13 @@ class Hub:
         from saewidgets.hub.known import hub_model, trained_on
         from saewidgets.hub.recorded import to_rows
 
+        wanted = None if name is None else checked_name(name)
         plan = plan_download(self._place(text, path, revision), client=self.client(token))
         variant = plan.variant
         model = trained_on(plan.repo_id, plan.base_models)
         return {
             "repo_id": plan.repo_id, "revision": plan.revision, "path": plan.path, "format": plan.format,
-            "name": checked_name(name) if name is not None else default_name(plan.repo_id, plan.path, variant),
+            "name": wanted or default_name(plan.repo_id, plan.path, variant),
             "total_bytes": plan.total_bytes, "partials": list(plan.partials), "asked": plan.asked,
             "files": to_rows(plan.listed),
             "model": hub_model(model) or model,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.config.names import storable
+from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.records import Comparison, Records, SAERecord
 from saewidgets.workspace.library import adding, importing, locating, taking
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 MAX_NOTES = 20_000
+_ID, _FORMAT, _PLACE = "the id of an SAE", "the name of a format", "where an SAE is"
 _BEGINNING = re.compile(r"sae_.{4,}", re.DOTALL)  # of an id: shorter ones are typing errors, not intentions
 
 
@@ -87,7 +88,7 @@ class SAEs:
 
     def get(self, sae_id: str) -> SAERecord:
         """The SAE with this id, and its `statistics` if they were computed. Raises `NotFoundError`."""
-        return self._rows.get(sae_id)
+        return self._rows.get(arguments.text(sae_id, "sae_id", _ID))
 
     def find(self, wanted: str) -> SAERecord:
         """The SAE with this id, with this name, or whose id begins so: ``sae_`` and at least four characters more.
@@ -96,6 +97,7 @@ class SAEs:
             NotFoundError: there is none, or several fit; the message lists them.
             ConfigError: `wanted` is empty.
         """
+        wanted = arguments.text(wanted, "wanted", "an id or a name of an SAE")
         if not wanted.strip():
             raise ConfigError("The id of the SAE is empty.", where="sae_id", hint="Give an id or a name.")
         try:
@@ -117,13 +119,15 @@ class SAEs:
 
     def folder_of(self, record: SAERecord) -> Path:
         """Where its files are. Raises `NotFoundError` if they are not on this machine, or some are gone."""
-        return folder_of(record)
+        hint = "Take it from ws.saes.get(id)."
+        return folder_of(arguments.kind(record, SAERecord, "record", "the record of an SAE", hint))
 
     def load(self, sae_id: str, *, device: str = "cpu") -> Any:
         """The SAE as a torch module of the right class, frozen.
 
         Raises:
             NotFoundError: no such SAE, or its files are not on this machine.
+            ConfigError: this machine has no such device.
             FormatError: its files are damaged.
         """
         from saewidgets.formats import load_sae  # torch: seconds to import
@@ -175,11 +179,11 @@ class SAEs:
             ConfigError: they do not write to the same number of dimensions; `top` is no number of matches.
             NotFoundError, FormatError: as `load`.
         """
+        first, second = (self.get(arguments.text(one, name, _ID)) for name, one in (("a", a), ("b", b)))
         if not isinstance(top, int) or isinstance(top, bool) or top < 0:
             raise ConfigError(f"This is a number of matches, not {top!r}.", where="top", hint="Use 0 or more.")
         from saewidgets.workspace.library.compare import compare  # torch: seconds to import
 
-        first, second = self.get(a), self.get(b)
         return compare(first, second, (folder_of(first), folder_of(second)), top)
 
     def load_code(self, sae_id: str) -> dict[str, str]:
@@ -201,7 +205,8 @@ class SAEs:
             StateError: it has not ended, or has left no SAE.
             StorageError: the files cannot be copied; the library is as it was.
         """
-        return self._told(importing.import_training(self._workspace, training_id))
+        wanted = arguments.text(training_id, "training_id", "the id of a training")
+        return self._told(importing.import_training(self._workspace, wanted))
 
     def add_local(
         self, path: str | Path, *, name: str | None = None, model: str | None = None, hook_name: str | None = None
@@ -220,8 +225,10 @@ class SAEs:
             NotFoundError: there is nothing at `path`.
             FormatError: no known format, or damaged, or an archive that must not be unpacked.
             StorageError: the disk is full. The library is as it was.
+            ConfigError: an argument is of another kind; `where` names it.
         """
-        return self._told(adding.add_local(self._workspace, Path(path), name=name, model=model, hook_name=hook_name))
+        found = arguments.path(path, "path", _PLACE)
+        return self._told(adding.add_local(self._workspace, found, **_about(name, model, hook_name)))
 
     def add_upload(
         self,
@@ -238,7 +245,7 @@ class SAEs:
                 ``.zip`` is unpacked.
             name, model, hook_name: as in `add_local`.
         """
-        return self._told(adding.add_upload(self._workspace, files, name=name, model=model, hook_name=hook_name))
+        return self._told(adding.add_upload(self._workspace, files, **_about(name, model, hook_name)))
 
     # ------------------------------------------------------------------------------------------------ change
 
@@ -248,18 +255,18 @@ class SAEs:
         """Rename it, or replace its notes or tags. None leaves as it is.
 
         Raises:
-            ConfigError: a name or tag is empty or too long.
+            ConfigError: a name or tag is empty or too long, or an argument is of another kind.
         """
         changes: dict[str, Any] = {}
         if name is not None:
             changes["name"] = checked_name(name)
         if notes is not None:
+            changes["notes"] = arguments.text(notes, "notes", "what is noted of the SAE")
             if len(notes) > MAX_NOTES:
                 raise ConfigError(f"Notes have at most {MAX_NOTES:,} characters.", where="notes", hint="Shorten them.")
-            changes["notes"] = storable(notes)
         if tags is not None:
             changes["tags"] = checked_tags(tags)
-        return self._told(self._rows.update(sae_id, **changes))
+        return self._told(self._rows.update(arguments.text(sae_id, "sae_id", _ID), **changes))
 
     def locate(self, sae_id: str, path: str | Path) -> SAERecord:
         """Say where the files of an SAE are now. They stay there: the library does not copy them.
@@ -273,7 +280,8 @@ class SAEs:
             StateError: a job that has not ended reads it.
             NotFoundError: there is nothing at `path`.
         """
-        return self._told(locating.locate(self._workspace, self.get(sae_id), path))
+        record, place = self.get(sae_id), arguments.path(path, "path", _PLACE)
+        return self._told(locating.locate(self._workspace, record, place))
 
     def delete(self, sae_id: str) -> int:
         """Remove an SAE from the library, and its files if they are the library's own. Returns the bytes freed.
@@ -304,7 +312,8 @@ class SAEs:
             StorageError: `dest` holds something else, lies in the workspace, or cannot be written.
             NotFoundError: its files are not here.
         """
-        return taking.export(self._workspace, self.get(sae_id), Path(dest), format)
+        record, target = self.get(sae_id), arguments.path(dest, "dest", "the folder that the SAE is written into")
+        return taking.export(self._workspace, record, target, arguments.text(format, "format", _FORMAT))
 
     def convert(self, sae_id: str, format: str, dest: str | Path) -> Path:
         """`export`, with the format first."""
@@ -333,14 +342,29 @@ class SAEs:
         Raises:
             NotFoundError: no such SAE, or its files are not here.
             HubError: nobody is signed in, the token may not write there, unreachable, …
+            ConfigError: an argument is of another kind; `where` names it.
         """
+        record = self.get(sae_id)
+        arguments.text(repo_id, "repo_id", "a repository of the hub, owner/name")
+        arguments.text(path, "path", "a folder in the repository")
+        arguments.text(license, "license", "a licence")
+        arguments.truth(private, "private", "whether a new repository is private")
         from saewidgets.workspace.library.publishing import push  # the hub's client: a second to import
 
         client = self._workspace.hub.client(token)
-        return push(self._workspace, self.get(sae_id), client, repo_id, private=private, path=path, license=license)
+        return push(self._workspace, record, client, repo_id, private=private, path=path, license=license)
 
     # ------------------------------------------------------------------------------------------------ inside
 
     def _told(self, record: SAERecord) -> SAERecord:
         self.changes.tell(record.id)
         return record
+
+
+def _about(name: Any, model: Any, hook_name: Any) -> dict[str, str | None]:
+    """What is known of files beyond them, checked."""
+    return {
+        "name": arguments.optional_text(name, "name", "what to call the SAE"),
+        "model": arguments.optional_text(model, "model", "the model it was trained on"),
+        "hook_name": arguments.optional_text(hook_name, "hook_name", "the hook point it was trained at"),
+    }

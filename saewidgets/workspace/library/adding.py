@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
 from saewidgets.records import SAERecord
 from saewidgets.workspace.files import draft_folder, plain_name
@@ -68,6 +69,12 @@ def add_upload(
     hook_name: str | None = None,
 ) -> SAERecord:
     """See `SAEs.add_upload`."""
+    if not isinstance(files, Mapping):
+        arguments.refuse(files, "files", "a dictionary of names and contents", 'Write {"cfg.json": b"…"}, for example.')
+    for each, content in files.items():
+        arguments.text(each, "files", "the name of a file")
+        if not isinstance(content, bytes | bytearray | memoryview):
+            arguments.path_text(content, "files", "the content of a file, as bytes or")
     if not files:
         raise ConfigError("There are no files.", where="files", hint="Choose the files of an SAE, or a zip of them.")
     if len(files) > MAX_FILES:

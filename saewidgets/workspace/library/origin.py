@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from saewidgets.config import arguments
 from saewidgets.config.names import one_line
 from saewidgets.errors import ConfigError
 
@@ -48,7 +49,7 @@ def layer_of(name: str | None) -> int | None:
 
 def checked_name(name: str) -> str:
     """`name` without blanks around it. Raises `ConfigError` if it is empty or too long."""
-    name = one_line(name)
+    name = one_line(arguments.text(name, "name", "what to call the SAE"))
     if not name or len(name) > MAX_NAME:
         raise ConfigError(f"A name has 1 to {MAX_NAME} characters.", where="name", hint="Enter another name.")
     return name
@@ -67,10 +68,12 @@ def free_name(wanted: str, taken: Collection[str]) -> str:
 def checked_tags(tags: Collection[str]) -> tuple[str, ...]:
     """Tags without blanks around them and without repetitions. Raises `ConfigError` for what cannot be one."""
     if isinstance(tags, str):
-        raise ConfigError("Tags are a list of words.", where="tags", hint=f"Write tags=[{tags!r}].")
+        raise ConfigError("Tags are a list of words.", where="tags", hint=f"Write tags=[{tags[:40]!r}].")
+    if not isinstance(tags, Iterable) or isinstance(tags, bytes):
+        arguments.refuse(tags, "tags", "a list of words", 'Write tags=["a word"].')
     found: dict[str, str] = {}
     for tag in tags:
-        clean = one_line(str(tag))
+        clean = one_line(arguments.text(tag, "tags", "a list of words"))
         if not clean or len(clean) > 40:
             raise ConfigError("A tag has 1 to 40 characters.", where="tags", hint="Shorten it, or leave it out.")
         found.setdefault(clean.casefold(), clean)

@@ -1,0 +1,96 @@
+"""Arguments of public methods: what cannot be one is refused by its name, before Python stumbles over it inside."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from saewidgets.config.names import storable
+from saewidgets.errors import ConfigError, NotFoundError
+
+_LONGEST = 60  # characters of a wrong value that are repeated
+_PATH = "Give a path, as a text or a pathlib.Path."
+T = TypeVar("T")
+
+
+def text(value: Any, where: str, what: str, *, hint: str = "Write it in quotes.", secret: bool = False) -> str:
+    """`value`, which has to be a text.
+
+    Args:
+        value: what was given.
+        where: the argument.
+        what: what it takes: "the id of an SAE".
+        hint: the way out.
+        secret: the value is not repeated.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not isinstance(value, str):
+        refuse(value, where, f"{what}, a text", hint, secret=secret)
+    return storable(value)
+
+
+def optional_text(value: Any, where: str, what: str, *, secret: bool = False) -> str | None:
+    """As `text`, or None."""
+    if value is None:
+        return None
+    return text(value, where, what, hint="Write it in quotes, or None to leave it out.", secret=secret)
+
+
+def truth(value: Any, where: str, what: str) -> bool:
+    """`value`, which has to be True or False."""
+    if not isinstance(value, bool):
+        refuse(value, where, f"{what}, True or False", "Write True or False.")
+    return bool(value)
+
+
+def path_text(value: Any, where: str, what: str) -> str:
+    """`value`, which has to be a text that is not empty, or a path. Raises `ConfigError` if it is neither."""
+    given = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(given, str) or not given:
+        refuse(value, where, f"{what}, a path", _PATH)
+    return given
+
+
+def path(value: Any, where: str, what: str) -> Path:
+    """`value` as a path, with ``~`` for the home folder. Nothing need be there.
+
+    Raises:
+        ConfigError: it is no text and no path, or empty.
+        NotFoundError: nothing can be there: too long, with a zero byte, of a home folder that nobody has.
+    """
+    given = path_text(value, where, what)
+    try:
+        found = Path(given).expanduser()
+        os.lstat(found)
+    except (ValueError, RuntimeError) as error:  # a zero byte, half a surrogate pair; ~nobody
+        raise NotFoundError(
+            f"{_shown(given)} cannot be a path ({str(error).rstrip('.')}).", where=where, hint=_PATH
+        ) from error
+    except OSError as error:  # whether there is anything is for the caller to say
+        if error.errno == errno.ENAMETOOLONG:
+            raise NotFoundError(
+                f"This path has {len(given):,} characters, more than this machine takes.", where=where, hint=_PATH
+            ) from error
+    return found
+
+
+def kind(value: Any, of: type[T], where: str, what: str, hint: str) -> T:
+    """`value`, which has to be an `of`."""
+    if not isinstance(value, of):
+        refuse(value, where, what, hint)
+    return value
+
+
+def refuse(value: Any, where: str, what: str, hint: str, *, secret: bool = False) -> NoReturn:
+    """Raise `ConfigError`: the argument `where` takes `what`, and `value` is something else."""
+    shown = f"a value of type {type(value).__name__}" if secret else _shown(value)
+    raise ConfigError(f"This is {what}, not {shown}.", where=where, hint=hint)
+
+
+def _shown(value: Any) -> str:
+    said = repr(value)
+    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"

@@ -1,0 +1,150 @@
+"""Whatever a public method is given: an error of this package that names the argument, never one of Python's own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import saewidgets as sw
+from saewidgets import formats
+from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.records import SAERecord
+from saewidgets.workspace import Workspace
+from saewidgets.workspace.hub import Hub
+from saewidgets.workspace.saes import SAEs
+from tests.hub.server import Hub as Server
+from tests.workspace.hub import SAELENS, cache, repositories, server
+from tests.workspace.library.saes import saelens
+
+__all__ = ["cache", "repositories", "server"]  # fixtures
+
+FIRST = "blocks.0.hook_resid_pre"
+# What hardly any argument takes; `_taken` says which do.
+WRONG: tuple[Any, ...] = (5, 0.5, True, None, b"bytes", ["a list"], {"a": 1}, object(), "\ud800", "a\0b", "x" * 5_000, "")
+
+# method → good arguments: an id, a path and so on are put in by `_filled`
+SAES: dict[str, dict[str, Any]] = {
+    "list": dict.fromkeys(("source", "model", "layer", "architecture", "format", "tag", "search"))
+    | {"sort": "newest", "limit": None, "offset": 0},
+    "to_df": {"search": None, "limit": 5}, "count": {"search": None, "layer": 1}, "facets": {"tag": None},
+    "get": {"sae_id": "ID"}, "find": {"wanted": "ID"}, "folder_of": {"record": "RECORD"},
+    "load": {"sae_id": "ID", "device": "cpu"}, "config": {"sae_id": "ID"}, "statistics": {"sae_id": "ID"},
+    "compare": {"a": "ID", "b": "ID", "top": 3}, "load_code": {"sae_id": "ID"},
+    "import_training": {"training_id": "none"},
+    "add_local": {"path": "SAE", "name": "a", "model": None, "hook_name": None},
+    "add_upload": {"files": {"cfg.json": b"{}"}, "name": None, "model": None, "hook_name": None},
+    "update": {"sae_id": "ID", "name": "new", "notes": "", "tags": []}, "locate": {"sae_id": "ID", "path": "SAE"},
+    "delete": {"sae_id": "none"}, "export": {"sae_id": "ID", "dest": "DEST", "format": "saelens"},
+    "convert": {"sae_id": "ID", "format": "saelens", "dest": "DEST"},
+    "push_to_hub": {"sae_id": "ID", "repo_id": "a/b", "token": "", "private": True, "path": "", "license": "mit"},
+}  # fmt: skip
+HUB: dict[str, dict[str, Any]] = {
+    "client": {"token": None}, "forget": {"token": "hf_x"}, "repo_info": {"text": SAELENS, "token": None},
+    "variants": {"text": SAELENS, "token": None}, "facets": {"text": SAELENS, "token": None},
+    "preview": {"text": SAELENS, "path": FIRST, "token": None, "device": None, "revision": None},
+    "check_device": {"device": "cpu", "where": "device"}, "known": {}, "account": {"token": None},
+    "refresh": {"text": None},
+    "download": {"text": SAELENS, "path": FIRST, "revision": None, "token": None, "name": None},
+    "resume": {"job_id": "none"}, "downloads": {"unfinished": False}, "find_download": {"wanted": "none"},
+}  # fmt: skip
+FUNCTIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "load_sae": (sw.load_sae, {"path_or_repo": "SAE", "device": "cpu", "dtype": None, "token": None}),
+    "save_sae": (sw.save_sae, {"sae": "MODULE", "path": "DEST", "format": "saelens"}),
+    "convert": (formats.convert, {"path": "SAE", "dest": "DEST", "format": "saelens"}),
+    "validate": (formats.validate, {"path": "SAE"}), "detect_format": (sw.detect_format, {"path": "SAE"}),
+    "describe": (formats.describe, {"path": "SAE"}),
+}  # fmt: skip
+
+
+@pytest.fixture
+def sae(ws: Workspace, tmp_path: Path) -> SAERecord:
+    return ws.saes.add_local(saelens(tmp_path / "sae"))
+
+
+def _cases() -> Iterator[Any]:
+    for owner, methods in (("saes", SAES), ("hub", HUB)):
+        for name, good in methods.items():
+            yield from (pytest.param(owner, name, argument, id=f"{owner}.{name}-{argument}") for argument in good)
+    for name, (_, good) in FUNCTIONS.items():
+        yield from (pytest.param("", name, argument, id=f"{name}-{argument}") for argument in good)
+
+
+def test_every_public_method_is_here() -> None:
+    for of, here in ((SAEs, SAES), (Hub, HUB)):
+        public = {name: value for name, value in inspect.getmembers(of, inspect.isfunction) if not name.startswith("_")}
+        assert set(public) == set(here)
+        for name, value in public.items():
+            kinds = inspect.signature(value).parameters.values()
+            named = {one.name for one in kinds if one.kind is not one.VAR_KEYWORD} - {"self"}
+            assert named <= set(here[name]) | ({"token"} if name == "resume" else set()), name
+
+
+@pytest.mark.parametrize(("owner", "name", "argument"), _cases())
+def test_what_cannot_be_an_argument_is_refused_by_its_name(
+    owner: str, name: str, argument: str, ws: Workspace, sae: SAERecord, server: Server, tmp_path: Path
+) -> None:
+    good = (SAES if owner == "saes" else HUB)[name] if owner else FUNCTIONS[name][1]
+    puts = {
+        "ID": sae.id, "RECORD": sae, "SAE": str(tmp_path / "sae"), "DEST": str(tmp_path / "dest"),
+        "MODULE": formats.load_sae(tmp_path / "sae"),
+    }  # fmt: skip
+    filled = {key: puts.get(value, value) if isinstance(value, str) else value for key, value in good.items()}
+    call = getattr(getattr(ws, owner), name) if owner else FUNCTIONS[name][0]
+    for wrong in WRONG:
+        try:
+            call(**filled | {argument: wrong})
+        except SAEWidgetsError as error:
+            named = f"{error.where} {error.what}"
+            if not isinstance(wrong, str) and isinstance(error, ConfigError):
+                assert argument in named or (argument == "device" and "device" in named), f"{wrong!r}: {error}"
+            assert len(str(error)) < 7_000
+        else:
+            assert _taken(argument, wrong), f"{name}({argument}={wrong!r}) was taken"
+
+
+def _taken(argument: str, wrong: Any) -> bool:
+    """Whether the argument takes this after all."""
+    if wrong is None:  # left out
+        return True
+    if isinstance(wrong, str):  # any text may be searched for, and is the name of nothing
+        return argument in {"source", "model", "architecture", "format", "tag", "search", "name", "hook_name", "notes",
+                            "text", "token", "path", "where", "revision", "license", "device", "wanted"}  # fmt: skip
+    if argument == "tags":
+        return isinstance(wrong, list | dict)
+    if argument in ("layer", "limit", "offset", "top"):
+        return type(wrong) is int
+    return argument in ("private", "unfinished") and isinstance(wrong, bool)
+
+
+def test_examples(ws: Workspace, sae: SAERecord) -> None:
+    said: list[tuple[Callable[[], object], str]] = [
+        (lambda: ws.saes.add_local(5), "path: This is where an SAE is, a path, not 5. Give a path"),  # type: ignore[arg-type]
+        (lambda: ws.saes.add_local("x" * 5_000), "path: This path has 5,000 characters, more than this machine takes."),
+        (lambda: ws.saes.add_local("~nobody here/x"), "path: '~nobody here/x' cannot be a path"),
+        (lambda: ws.saes.update(sae.id, name=5), "name: This is what to call the SAE, a text, not 5."),  # type: ignore[arg-type]
+        (lambda: ws.saes.update(sae.id, tags="abc"), "tags: Tags are a list of words. Write tags=['abc']."),
+        (lambda: ws.saes.update(sae.id, tags=7), "tags: This is a list of words, not 7."),  # type: ignore[arg-type]
+        (lambda: ws.saes.load(sae.id, device="gpu"), "device: There is no device 'gpu' here"),
+        (lambda: ws.hub.variants(None), "text: This is a repository of the hub, a text, not None."),  # type: ignore[arg-type]
+        (lambda: ws.hub.preview(7), "text: This is a repository of the hub, a text, not 7."),  # type: ignore[arg-type]
+        (lambda: sw.load_sae(3), "path_or_repo: This is a repository of the hub or where an SAE is, a path, not 3."),  # type: ignore[arg-type]
+        (lambda: sw.load_sae("x" * 5_000), "path: This path has 5,000 characters"),
+        (lambda: sw.load_sae(sae.path, dtype=torch.int8), "dtype: This is a floating-point number format"),
+        (lambda: formats.validate(None), "path: This is where an SAE is, a path, not None."),  # type: ignore[arg-type]
+    ]
+    for call, words in said:
+        with pytest.raises(SAEWidgetsError) as caught:
+            call()
+        assert str(caught.value).startswith(words)
+
+
+def test_a_token_is_not_repeated(ws: Workspace) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ws.hub.variants(SAELENS, token=b"hf_secret")  # type: ignore[arg-type]
+    assert "secret" not in str(caught.value)
+    assert caught.value.where == "token"
