@@ -1,4 +1,4 @@
-"""A quick estimate of how strongly features can fire, where no extraction has measured it."""
+"""Quick estimates where no extraction has measured: how strongly features can fire, how long hidden states are."""
 
 from __future__ import annotations
 
@@ -75,3 +75,21 @@ def estimate_max(
                 f = module.encode(part)[..., chosen]
                 largest = torch.maximum(largest, (f * mask[..., None]).flatten(0, -2).amax(0))
     return dict(zip(indices, largest.tolist(), strict=True))
+
+
+def typical_norm(source: SAE | SteeringSource, lm: LoadedModel, contexts: Tensor) -> float:
+    """The median length of the hidden states that steering with an SAE changes; one forward.
+
+    Args:
+        source: the SAE; of a transcoder it is its output's place.
+        lm: the language model; left as it was.
+        contexts: ``[n, context]`` token ids, without padding; special tokens do not count.
+
+    Returns:
+        the median of ‖h‖; 0 where no token counts.
+    """
+    _, point = as_source(source).points(lm.model)
+    x = capture(lm.model, [point.name], contexts)[point.name]
+    special = torch.tensor(special_tokens(lm.tokenizer).all, dtype=contexts.dtype)
+    norms = x.float().norm(dim=-1)[~torch.isin(contexts, special).to(x.device)]
+    return float(norms.median()) if norms.numel() else 0.0

@@ -64,8 +64,8 @@ class Loader:
             )
         return load_tokenizer(resolve_model(subject.model), revision=subject.revision)
 
-    def source(self, record: SAERecord, device: str) -> SteeringSource:
-        """An SAE with its place in the model.
+    def source(self, record: SAERecord, device: str | None) -> SteeringSource:
+        """An SAE with its place in the model, on any device if None.
 
         Raises:
             NotFoundError, FormatError: as `ws.saes.load`.

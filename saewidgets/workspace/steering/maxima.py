@@ -68,6 +68,19 @@ class Maxima:
                     found[index] = old
         return found
 
+    def typical_norm(self, record: SAERecord) -> float | None:
+        """The median length of what the SAE reads, as the newest extraction found it; None if that is not known.
+
+        Raises:
+            FormatError: its files are damaged.
+        """
+        latest = self._workspace.extractions.latest(record.id)
+        if latest is None or not latest.has_data or latest.other_weights:
+            return None
+        limit = self._workspace.extractions.open(latest.id).manifest.norm_limit
+        ratio = latest.config.get("max_norm_ratio")
+        return float(limit) / float(ratio) if limit and ratio else None  # the limit is so many times the median
+
     def find(
         self, record: SAERecord, indices: Sequence[int], source: SteeringSource, model: Callable[[], LoadedModel],
         between: Between,
@@ -85,7 +98,7 @@ class Maxima:
         from saewidgets.steering import estimate_max  # torch: seconds to import
 
         lm = model()
-        contexts, label = self._contexts(record, lm)
+        contexts, label = self.contexts(record, lm)
         largest = dict.fromkeys(left, 0.0)
         for part in contexts.split(BATCH):
             def one(part: Any = part) -> dict[int, float]:
@@ -99,8 +112,12 @@ class Maxima:
             self._known.update({(record.id, record.updated_at, index): each for index, each in new.items()})
         return found | new
 
-    def _contexts(self, record: SAERecord, lm: LoadedModel) -> tuple[Any, str]:
-        """Token ids ``[n, length]`` and what to call the text."""
+    def contexts(self, record: SAERecord, lm: LoadedModel) -> tuple[Any, str]:
+        """Token ids ``[n, length]`` to measure on and what to call the text: what it was trained on, else the demo's.
+
+        Raises:
+            StateError: that text is too short.
+        """
         import torch  # seconds to import, and so are these
 
         from saewidgets.activations import open_corpus

@@ -18,6 +18,7 @@ from saewidgets.workspace.steering.chosen import Named, named
 from saewidgets.workspace.steering.loading import Loader
 from saewidgets.workspace.steering.maxima import Maxima, Maximum, needed
 from saewidgets.workspace.steering.presets import Presets
+from saewidgets.workspace.steering.strengths import Strengths, Suggestion
 
 if TYPE_CHECKING:
     from saewidgets.lm import LoadedModel
@@ -51,6 +52,7 @@ class Steering:
         self._workspace = workspace
         self._loader = Loader(workspace)
         self._maxima = Maxima(workspace)
+        self._strengths = Strengths(self._maxima)
         self.presets = Presets(workspace)
 
     # ------------------------------------------------------------------------------------------------ generate
@@ -201,6 +203,24 @@ class Steering:
         lm = self._loader.model_of(record)
         source = self._loader.source(record, str(lm.device))
         return self._maxima.find(record, [index], source, lambda: lm, self._between)[index]
+
+    def suggest(self, sae_id: str, index: int) -> Suggestion:
+        """A strength to begin with for mode ``add_max``: the change is a moderate part of the hidden state, so that
+        text changes and stays text. The rule is in `docs/steering.md`.
+
+        From the newest extraction of the SAE where there is one (which loads the SAE and not its model), else measured
+        on a little text (seconds).
+
+        Raises:
+            ConfigError: the SAE has no such feature.
+            NotFoundError, StateError, FormatError: there is no such SAE, or it cannot be loaded.
+        """
+        record = self.record(sae_id)
+        maximum = self.maximum(record.id, index)
+        return self._strengths.suggest(
+            record, index, maximum, lambda: self._loader.source(record, None), lambda: self._loader.model_of(record),
+            self._between,
+        )
 
     def resolve(self, features: Sequence[Any], sae: str | None = None) -> list[tuple[SAERecord, Named]]:
         """Features as `Workspace.steer` takes them, each with its SAE; nothing is loaded.

@@ -18,6 +18,7 @@ from saewidgets.lm import LoadedModel, load_model
 from saewidgets.steering import SteeringSource, TokenEvent
 from saewidgets.steering import steer as kernel
 from saewidgets.workspace import Workspace, steered
+from saewidgets.workspace.steering.strengths import LARGEST, MODERATE, strength_for
 from tests.workspace.conftest import PATIENCE, small_config
 from tests.workspace.steering.saes import D_SAE, DEAD, HOOK, add_demo_sae
 
@@ -47,6 +48,45 @@ def test_a_feature_gets_its_largest_activation(library: Workspace, sae: str) -> 
     assert (feature.sae, feature.a_max, feature.mode) == (sae, found.value, "add_max")
     given = library.steer(None, [{"index": 7, "strength": 2.0, "a_max": 5.0}], PROMPT, sae=sae, **SHORT)
     assert given.config.features[0].a_max == 5.0
+
+
+def test_the_strength_to_begin_with_is_a_moderate_part_of_the_hidden_state(library: Workspace, sae: str) -> None:
+    found = library.steering.suggest(sae, 7)
+    assert found.ratio is not None
+    # directions of length 1, so the ratio at strength 1 is a_max over the length of a typical hidden state
+    norm = found.maximum.value / found.ratio
+    assert 1 < norm < 1000
+    assert found.strength * found.ratio == pytest.approx(MODERATE, rel=0.1) or found.strength == LARGEST
+    result = library.steer(None, [(sae, 7, found.strength)], PROMPT, new_tokens=20, seed=3)
+    assert result.steered is not None
+    assert result.steered.change_ratio == pytest.approx(found.strength * found.ratio, rel=0.3)
+    silent = library.steering.suggest(sae, DEAD)
+    assert (silent.strength, silent.ratio) == (0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "strength"), [(0.225, 2.0), (0.74, 0.6), (0.01, LARGEST), (10.0, 0.04), (None, 1.0), (0.0, 1.0)]
+)
+def test_strengths_have_one_or_two_digits(ratio: float | None, strength: float) -> None:
+    assert strength_for(ratio) == strength
+
+
+def test_demo_features_steer_and_stay_text(tmp_path: Path) -> None:
+    with Workspace(tmp_path / "ws") as ws:
+        sae_id = ws.extractions.demo().record.sae_id or ""
+        for index in (397, 908, 2312, 117):
+            found = ws.steering.suggest(sae_id, index)
+            assert 0.3 <= found.strength <= 1.2
+            result = ws.steer(None, [(sae_id, index, found.strength)], "The old man looked at", new_tokens=30, seed=1)
+            assert result.steered is not None
+            assert result.first_difference is not None
+            assert result.first_difference < 10
+            ratio, perplexity = result.steered.change_ratio, result.steered.perplexity
+            assert ratio is not None
+            assert perplexity is not None
+            assert 0.3 < ratio < 0.6
+            assert perplexity < 60  # at strength 2 it is 90 to 1,000
+            assert result.steered.repetition < 0.2
 
 
 def test_a_feature_that_never_fires_has_no_largest_activation(library: Workspace, sae: str) -> None:
