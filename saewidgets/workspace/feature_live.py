@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.errors import SAEWidgetsError
+from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.feature_records import LogitsRecord, RelatedRecord
 from saewidgets.records import Records
 from saewidgets.workspace.feature_views import FeatureViews, View, checked, with_data
@@ -14,6 +14,7 @@ from saewidgets.workspace.live import Opened
 from saewidgets.workspace.subjects import Subject
 
 if TYPE_CHECKING:
+    from saewidgets.steering.loss_effect import LossEffect
     from saewidgets.workspace.live_text import PromptReading, TextReading
 
 _OLD = "The SAE has other weights now than those the extraction was made with."
@@ -75,6 +76,36 @@ class LiveFeatures(FeatureViews):
         checked(view, index)
         reading = context(self, view, index, position)
         return replace(reading, note=_noted(view, reading.note)) if reading.complete else reading
+
+    def loss_effect(
+        self, wanted: str, index: int, *, position: int | None = None, text: str | None = None, token: int | None = None
+    ) -> LossEffect:
+        """What a feature adds to the model's loss on the token after one: the loss as it is minus the loss with the
+        feature ablated at that one token (the rest of the hidden state stays). Negative: it helps. Loads the model.
+
+        Args:
+            wanted, index: the feature.
+            position: stream position of the token, in the text that its extraction has read; or
+            text, token: a text, and the number of one of its tokens, counted without BOS.
+
+        Returns:
+            ``.effect`` and ``.loss``, in nats.
+
+        Raises:
+            ConfigError: there is no such token, or nothing follows it that counts; and as `run_on`.
+        """
+        from saewidgets.workspace.loss_effects import at_position, in_text  # torch: seconds to import
+
+        view = self.view(wanted, open_store=position is not None)
+        checked(view, index)
+        if position is not None:
+            with_data(view)
+            return at_position(self, view, index, position)
+        if text is None or token is None:
+            raise ConfigError(
+                "It is not said at which token.", where="position", hint="Give position, or text and token."
+            )
+        return in_text(self, view, index, text, token, _prepend_bos(view, self._subject(view)))
 
     def logits(self, wanted: str, index: int, n: int = 10) -> LogitsRecord:
         """The `n` next tokens that a feature makes most and least likely; loads the model.

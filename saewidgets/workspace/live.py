@@ -19,6 +19,7 @@ from saewidgets.workspace.held import Held, device_of, missing
 from saewidgets.workspace.subjects import Subject, device_here, files_of, held_model
 
 if TYPE_CHECKING:
+    from saewidgets.evaluation.ce import CrossEntropy
     from saewidgets.lm import LoadedModel, TokenText
     from saewidgets.lm.unembedding import Unembedding
     from saewidgets.sae import SAE
@@ -45,6 +46,7 @@ class LiveModel:
         self.text: TokenText = TokenText(lm.tokenizer)
         self._encode: Callable[[list[str]], list[list[int]]] | None = None
         self._head: Unembedding | None = None
+        self._losses: CrossEntropy | None = None
         self._lock = threading.Lock()
 
     def ids(self, text: str) -> list[int]:
@@ -65,6 +67,17 @@ class LiveModel:
             if self._head is None:
                 self._head = unembedding(self.lm.model)
             return self._head
+
+
+    @property
+    def losses(self) -> CrossEntropy:
+        """Its next-token losses. To find out how they are computed takes two short forwards, the first time."""
+        from saewidgets.evaluation.ce import CrossEntropy  # torch: seconds to import
+
+        with self._lock:
+            if self._losses is None:
+                self._losses = CrossEntropy(self.lm)
+            return self._losses
 
 
 @dataclass(frozen=True, slots=True)
