@@ -33,7 +33,7 @@ _WAYS_OUT = (
     "HF_HOME to that; if it is gated or private, log in with `hf auth login` once the hub can be reached."
 )
 
-Tell = Callable[[str], None]
+Tell = Callable[[str], object]
 
 
 def can_fetch(name: str, *, revision: str | None = None, tell: Tell | None = None) -> bool:

@@ -113,7 +113,8 @@ class StoreExamples:
         offsets = positions % size
         begins = positions - np.minimum(offsets, WINDOW)
         ends = positions + np.minimum(size - offsets, WINDOW + 1)
-        return positions[np.searchsorted(fires, begins) == np.searchsorted(fires, ends)]
+        quiet: Positions = positions[np.searchsorted(fires, begins) == np.searchsorted(fires, ends)]
+        return quiet
 
     def _chance_of_silence(self, index: int) -> float:
         """How likely a window is silent of whose tokens none that was sampled fires; at least this.
@@ -124,7 +125,7 @@ class StoreExamples:
         manifest = self._store.manifest
         unseen = 2 * WINDOW * (1 - manifest.coactivation_rate)
         elsewhere = 1 - int(self._store["context_counts"][index]) / max(1, manifest.n_contexts)
-        return max((1 - float(self._store.density[index])) ** unseen, elsewhere)
+        return float(max((1 - float(self._store.density[index])) ** unseen, elsewhere))
 
     def _window(self, position: int) -> Example:
         """The text around a place where the latent is silent."""
