@@ -74,6 +74,7 @@ export function ExportForm({ store, place, extraction, name, what, scopes, index
       <div class="f grow">
         <label for={`${id}-path`}>Write to</label>
         <input
+          dir="auto"
           id={`${id}-path`}
           class="mono"
           aria-describedby={`${id}-hint`}

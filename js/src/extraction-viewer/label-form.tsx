@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";
+import { HiddenNote } from "../lib/hidden-note";
 import type { FeatureNotes, FeaturePage } from "../lib/protocol-features";
 import { line } from "../lib/tokens";
 import type { Draft } from "./feature";
@@ -66,6 +67,7 @@ export function LabelForm({ store, page }: { store: Store; page: FeaturePage }) 
             <label for={`${id}-label`}>Label</label>
           </div>
           <input
+            dir="auto"
             id={`${id}-label`}
             class="label-field"
             maxLength={1000}
@@ -96,6 +98,7 @@ export function LabelForm({ store, page }: { store: Store; page: FeaturePage }) 
           {more ? `Hide ${all}` : `Show ${n > 1 ? "all " : ""}${all}`}
         </button>
       </p>
+      <HiddenNote text={`${draft.label}${draft.description}${draft.notes}`} />
       {more && (
         <div id={`${id}-all`}>
           <AllNotes store={store} page={page} draft={draft} saved={saved} set={set} keep={keep} />
@@ -146,6 +149,7 @@ function AllNotes({ store, page, draft, saved, set, keep }: AllNotesProps) {
       <div class="f">
         <label for={`${id}-description`}>Description</label>
         <textarea
+          dir="auto"
           id={`${id}-description`}
           rows={2}
           maxLength={20_000}
@@ -159,6 +163,7 @@ function AllNotes({ store, page, draft, saved, set, keep }: AllNotesProps) {
       <div class="f">
         <label for={`${id}-notes`}>Notes</label>
         <textarea
+          dir="auto"
           id={`${id}-notes`}
           rows={3}
           maxLength={20_000}

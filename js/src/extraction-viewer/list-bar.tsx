@@ -56,6 +56,7 @@ function Bar({ store }: { store: Store }) {
       <div class="srch">
         <Icon name="search" />
         <input
+          dir="auto"
           type="search"
           aria-label="Search features"
           placeholder="Label or top token"

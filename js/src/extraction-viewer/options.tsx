@@ -6,6 +6,7 @@ import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
 import { placed } from "../lib/notes";
 import type { ExtractionField } from "../lib/protocol-features";
+import { line } from "../lib/tokens";
 import type { Starting } from "./start";
 
 const TEXT = ["corpus", "tokens", "context_size"];
@@ -27,7 +28,7 @@ export function Options({ starting }: { starting: Starting }) {
     <div role="dialog" aria-label="Start extraction">
       <div class="hd">
         <h2>Start extraction</h2>
-        <span class="sm t2 el">{`${form.name}, ${f.plural(form.d_sae, "feature")}`}</span>
+        <span class="sm t2 el">{`${line(form.name)}, ${f.plural(form.d_sae, "feature")}`}</span>
         <div class="sp" />
         <Button kind="quiet" icon="close" label="Close" onClick={() => starting.close()} />
       </div>

@@ -1,7 +1,9 @@
 /** *Test your text*: a feature on what somebody types. */
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
+import { HiddenNote } from "../lib/hidden-note";
 import { placed } from "../lib/notes";
+import { line } from "../lib/tokens";
 import type { Store } from "./store";
 import { roveTokens, Tokens } from "./token-row";
 import { activation } from "./words";
@@ -32,6 +34,7 @@ export function OwnText({ store, max }: { store: Store; max: number }) {
         }}
       >
         <textarea
+          dir="auto"
           rows={1}
           aria-label="Text to test"
           placeholder={live ? "Type a sentence" : "The model is not here"}
@@ -49,7 +52,8 @@ export function OwnText({ store, max }: { store: Store; max: number }) {
           Test
         </Button>
       </form>
-      {!live && open && <p class="xs t2">{open.live_note}</p>}
+      <HiddenNote text={feature.text.value} />
+      {!live && open && <p class="xs t2">{line(open.live_note)}</p>}
       {problem && (
         <NoteBox tone="err" title={placed(problem)}>
           {problem.hint}

@@ -142,6 +142,7 @@ function ImportForm({ store, open, onClose }: { store: Store; open: OpenExtracti
       <div class="f grow">
         <label for={`${id}-path`}>File with labels</label>
         <input
+          dir="auto"
           id={`${id}-path`}
           class="mono"
           aria-describedby={`${id}-hint`}

@@ -2,6 +2,7 @@
 import { useUid } from "../lib/a11y";
 import { Button, Checkbox, NoteBox, Segments } from "../lib/controls";
 import * as f from "../lib/format";
+import { HiddenNote } from "../lib/hidden-note";
 import { placed } from "../lib/notes";
 import type { OpenExtraction, RankBy } from "../lib/protocol-features";
 import { Heat } from "./heat";
@@ -35,6 +36,7 @@ export function Prompt({ store, open }: { store: Store; open: OpenExtraction }) 
             <label for={id}>Text</label>
           </div>
           <textarea
+            dir="auto"
             id={id}
             rows={1}
             maxLength={100_000}
@@ -55,6 +57,7 @@ export function Prompt({ store, open }: { store: Store; open: OpenExtraction }) 
           {busy ? "Reading…" : "Show features"}
         </Button>
       </form>
+      <HiddenNote text={text} />
       {!open.live && <NoteBox title="The text cannot be read here.">{open.live_note}</NoteBox>}
       <div class="row w">
         <span class="sm t2">Rank by</span>

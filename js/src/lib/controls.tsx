@@ -2,6 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { rove, useUid } from "./a11y";
 import { Icon, type IconName } from "./icons";
+import { visible } from "./tokens";
 
 export interface ButtonProps {
   children?: ComponentChildren;
@@ -177,13 +178,17 @@ export interface NoteProps {
 
 const TONE_ICONS = { err: "fail", warn: "warn", info: "info", int: "interrupted", plain: "info" } as const;
 
+/** Plain text names things that strangers have named. */
+const shown = (content: ComponentChildren): ComponentChildren =>
+  typeof content === "string" ? visible(content) : content;
+
 /** What happened, where, what to do, with the button for it. */
 export function NoteBox({ tone = "plain", title, children, actions }: NoteProps): JSX.Element {
   return (
     <div class={`note ${tone === "plain" ? "" : tone}`} role={tone === "err" ? "alert" : "status"}>
       <Icon name={TONE_ICONS[tone]} />
       <div class="txt">
-        <b>{title}</b> {children}
+        <b>{shown(title)}</b> {shown(children)}
       </div>
       {actions && <div class="acts">{actions}</div>}
     </div>

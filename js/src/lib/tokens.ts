@@ -50,6 +50,16 @@ export function visible(text: string): string {
   return from === 0 ? text : out + text.slice(from);
 }
 
+/** The pictures of the characters in a text that a text box does not draw, each once. */
+export function hiddenIn(text: string): string[] {
+  const found = new Set<string>();
+  for (const letter of text) {
+    const picture = letter === "\t" ? letter : visible(letter);
+    if (picture !== letter) found.add(picture);
+  }
+  return [...found];
+}
+
 /** The first `most` characters, with an ellipsis where that is not all. */
 export function cut(text: string, most: number): string {
   if (text.length <= most) return text;

@@ -57,6 +57,7 @@ export function Presets({ store }: { store: Store }) {
         </label>
         <span class="s24 f-name">
           <input
+            dir="auto"
             id={id}
             aria-label="Preset name"
             maxLength={120}

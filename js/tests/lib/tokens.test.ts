@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { chip, chipText, cut, draw, line, shadeClass, shadeStep, visible } from "../../src/lib/tokens";
+import { chip, chipText, cut, draw, hiddenIn, line, shadeClass, shadeStep, visible } from "../../src/lib/tokens";
+
+describe("what a text box does not draw", () => {
+  it("is named, each once; line ends and tabs are no such thing", () => {
+    expect(hiddenIn("a\u202Eb\u202E\x07\n\tc\u200B")).toEqual(["⟨202E⟩", "␇", "⟨200B⟩"]);
+    expect(hiddenIn("שלום, plain 😀")).toEqual([]);
+  });
+});
 
 describe("the shade of an activation", () => {
   it("follows step = ceil(8 · log10(1 + 9·a/max)) over the whole list", () => {
