@@ -10,7 +10,7 @@ SAE = s.SteeringSae(
 )
 ROW = s.SteeringRow(
     key="f1", sae_id="sae_1", sae="demo-l2-topk-16k", index=7451, label="ships and sailing vessels", mode="add_max",
-    strength=2.0, a_max=41.7, basis="over 65,536 tokens (extraction)", pending=False,
+    strength=2.0, a_max=41.7, usual=2.0, basis="over 65,536 tokens (extraction)", pending=False,
     problem=m.Note(what="Feature 7451 did not fire.", hint="Its strength is an activation.", kind="warn"),
 )
 SETTINGS = s.SteeringSettings(
@@ -35,7 +35,8 @@ EXAMPLES: tuple[m.Wire, ...] = (
             texts=(s.LiveText(run="baseline", strength=2.0, tokens=2, text=" village and"),), seconds=1.4,
             problem=PROBLEM,
         ),
-        generated=2, swept=1, presets=1, can_browse=True, notice=PROBLEM, updated_at=1_790_000_131.0,
+        generated=2, swept=1, presets=1, code="ws", can_browse=True, can_close=True,
+        notice=PROBLEM, updated_at=1_790_000_131.0,
     ),
     s.SteeringEdit(
         id="c-1", rows=(s.SteeringEditRow(key="f1", mode="clamp", strength=0.5),), settings=s.SteeringSettings()
@@ -53,6 +54,8 @@ EXAMPLES: tuple[m.Wire, ...] = (
     s.SteeringPresets(id="c-12"),
     s.SteeringPreset(id="c-13", action="save", name="ships", replace=True),
     s.SteeringBrowse(id="c-14"),
+    s.SteeringDemo(id="c-15"),
+    s.SteeringClose(id="c-16"),
     s.SteeringHits(sae_id="sae_1", text="ship", hits=(s.SteeringHit(index=7451, label="ships"),), note="No label."),
     s.SteeringTokensData(
         prompt="In the", tokens=(s.PromptPiece(piece="<|bos|>", bos=True), s.PromptPiece(piece="In"))

@@ -7,7 +7,7 @@ import type {
   SteeringTexts,
 } from "../src/lib/protocol-steering";
 import { FakeWidget } from "./fake-widget";
-import { NEXT, row, swept, texts } from "./steering-fixtures";
+import { NEXT, row, steeringState, swept, texts } from "./steering-fixtures";
 
 type Sent = SteeringCommand & { id: string };
 
@@ -72,6 +72,11 @@ export class FakeSteering extends FakeWidget<SteeringState, SteeringCommand> {
         this.setState({ rows: [...state.rows, row({ key, index, label, sae_id, strength: 2 })] });
         return { key };
       }
+      case "steering_demo":
+        this.setState({ saes: steeringState().saes, sae_id: "sae_1" });
+        return { sae_id: "sae_1" };
+      case "steering_close":
+        return null;
       case "steering_remove":
         this.setState({ rows: state.rows.filter((one) => one.key !== command.key) });
         return null;

@@ -19,6 +19,7 @@ export const row = (change: Partial<SteeringRow> = {}): SteeringRow => ({
   mode: "add_max",
   strength: 2,
   a_max: 41.7,
+  usual: 2,
   basis: "over 65,536 tokens (extraction)",
   pending: false,
   problem: null,

@@ -45,6 +45,7 @@ class SteeringRow(Wire):
     mode: Mode = "add_max"
     strength: float = 0.0
     a_max: float | None = None  # largest activation; None: not known (yet)
+    usual: float | None = None  # strength of "add_max" at which the change is moderate; None: not known (yet)
     basis: str = ""  # over which text: "over 8,192 tokens of the demo corpus (an estimate)"
     pending: bool = False  # the largest activation is being looked for
     problem: Note | None = None
@@ -107,7 +108,9 @@ class SteeringState(Wire):
     generated: int = 0  # number of the run whose texts can be asked for; 0: none
     swept: int = 0  # the same for the sweep
     presets: int = 0  # how many there are
+    code: str = ""  # what code calls the workspace: "ws"; "" for the default one
     can_browse: bool = False  # somebody shows the features browser when asked
+    can_close: bool = False  # somebody takes it away when asked
     embedded: bool = False  # it stands inside another widget, which draws the frame
     notice: Note | None = None
     updated_at: float = 0.0
@@ -139,6 +142,18 @@ class SteeringAdd(Command):
     sae_id: str
     index: int = Field(ge=0, le=2**24)
     label: str = Field(default="", max_length=10_000)
+
+
+class SteeringDemo(Command):
+    """Take the demo SAE into the library and look features up in it; answered with `{"sae_id"}`."""
+
+    kind: Literal["steering_demo"] = "steering_demo"
+
+
+class SteeringClose(Command):
+    """Take the widget away from where it stands; answered with null."""
+
+    kind: Literal["steering_close"] = "steering_close"
 
 
 class SteeringRemove(Command):

@@ -35,6 +35,19 @@ def workspace_or_default(ws: Any, part: str) -> Any:
     return default_workspace()
 
 
+def code_of(workspace: Any) -> str:
+    """What a widget over this workspace is given in code: ``sw.Workspace('/path')``; ``""`` for the default one."""
+    return "" if workspace.is_default else f"sw.Workspace({str(workspace.folder)!r})"
+
+
+def name_of_workspace(workspace: Any) -> str:
+    """What code in a widget's state calls its workspace: ``"ws"``, as the documentation does; ``""`` for the default.
+
+    The state is saved with the notebook, and no folder of this machine goes there.
+    """
+    return "" if workspace.is_default else "ws"
+
+
 def closes_now(widget: Any) -> bool:
     """True for the one call of `close` that has to do the work: the page and a script may close a widget at once.
 

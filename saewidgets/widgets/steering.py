@@ -16,7 +16,7 @@ from saewidgets.widgets.messages import Note
 from saewidgets.widgets.publisher import Publisher
 from saewidgets.widgets.shown import check_look, closes_now, error_note, page_at, with_static_copy, workspace_or_default
 from saewidgets.widgets.steering_commands import SteeringCommands
-from saewidgets.widgets.steering_state import STRENGTH, SteeringModel, SteeringWorkspace, label_of
+from saewidgets.widgets.steering_state import SteeringModel, SteeringWorkspace, label_of
 
 
 class Steering(BaseWidget):
@@ -32,6 +32,7 @@ class Steering(BaseWidget):
             mode at the end, or a `SteeringFeature`.
         prompt: to begin with.
         on_browse: called when *Open features browser* is pressed; without it the button shows the code that opens one.
+        on_close: called when *Close steering* is pressed; without it there is no such button.
         embedded: it stands in a box that draws the frame.
         height: largest inner height of lists in pixels; they scroll beyond that.
         theme: ``"auto"`` follows the notebook; ``"light"`` or ``"dark"`` overrides it.
@@ -51,20 +52,23 @@ class Steering(BaseWidget):
         features: Sequence[Any] = (),
         prompt: str = "",
         on_browse: Callable[[], object] | None = None,
+        on_close: Callable[[], object] | None = None,
         embedded: bool = False,
         height: int = 640,
         theme: Literal["auto", "light", "dark"] = "auto",
     ) -> None:
         check_look(theme, height)
         workspace = workspace_or_default(ws, "steering")
-        self._model = SteeringModel(workspace, can_browse=on_browse is not None, embedded=embedded)
+        self._model = SteeringModel(
+            workspace, can_browse=on_browse is not None, can_close=on_close is not None, embedded=embedded
+        )
         self._publisher: Publisher | None = None
         self._first_read()
         if sae is not None:
             self._model.choose(workspace.steering.record(sae).id)
         self._model.set_prompt(prompt)
         begin = workspace.steering.resolve(list(features), sae)
-        self._commands_of = SteeringCommands(self._model, self._wake, on_browse)
+        self._commands_of = SteeringCommands(self._model, self._wake, on_browse, on_close)
         for record, each in begin:
             label = each.label or label_of(workspace, record.id, each.index)
             self._commands_of.add_feature(record, each.index, each.strength, each.mode, each.a_max, label)
@@ -100,15 +104,24 @@ class Steering(BaseWidget):
         found = self._model.result("sweep")
         return None if found is None else found[1]
 
-    def add(self, sae: str, index: int, strength: float = STRENGTH, mode: str = "add_max") -> None:
+    def add(self, sae: str, index: int, strength: float | None = None, mode: str = "add_max") -> None:
         """Add a feature; one that is there already stays as it is.
+
+        Args:
+            sae: its SAE: an id, a beginning of it, or its name.
+            index: its number.
+            strength: None takes the one of `ws.steering.suggest`, at which text changes and stays text; with another
+                mode than ``"add_max"`` there is none, and it is 1.
+            mode: see `docs/steering.md`.
 
         Raises:
             NotFoundError, ConfigError, StateError: there is no such SAE or feature, or no room for more.
         """
-        [(record, each)] = self.workspace.steering.resolve([(sae, index, strength, mode)])
+        given = 1.0 if strength is None else strength
+        [(record, each)] = self.workspace.steering.resolve([(sae, index, given, mode)])
         label = label_of(self.workspace, record.id, each.index)
-        self._commands_of.add_feature(record, each.index, each.strength, each.mode, None, label)
+        chosen = None if strength is None and each.mode == "add_max" else each.strength
+        self._commands_of.add_feature(record, each.index, chosen, each.mode, None, label)
 
     def choose(self, sae: str) -> None:
         """Look features up in this SAE (its id, a beginning of it, or its name); those that were added stay.

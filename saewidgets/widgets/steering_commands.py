@@ -18,7 +18,9 @@ from saewidgets.widgets.messages_steering import (
     SteeringAdd,
     SteeringBrowse,
     SteeringChoose,
+    SteeringClose,
     SteeringCopy,
+    SteeringDemo,
     SteeringEdit,
     SteeringFind,
     SteeringGenerate,
@@ -38,7 +40,7 @@ from saewidgets.widgets.messages_steering import (
     SteeringTokensData,
 )
 from saewidgets.widgets.steering_gauge import GaugeFollower
-from saewidgets.widgets.steering_state import STRENGTH, SteeringModel, label_of, problem_note
+from saewidgets.widgets.steering_state import SteeringModel, label_of, problem_note
 from saewidgets.widgets.steering_words import copied, failed_note, next_of, texts_of
 
 logger = logging.getLogger("saewidgets.widgets")
@@ -67,16 +69,18 @@ class SteeringCommands:
         model: the widget's state.
         wake: asks the publisher thread to show what changed.
         browse: shows the features browser; None if nobody does.
+        close: takes the widget away from where it stands; None if nobody does.
     """
 
     def __init__(
-        self, model: SteeringModel, wake: Callable[[], None], browse: Callable[[], object] | None = None
+        self, model: SteeringModel, wake: Callable[[], None], browse: Callable[[], object] | None = None,
+        close: Callable[[], object] | None = None,
     ) -> None:
         self._model = model
         self._workspace = model.workspace
         self._steering = model.workspace.steering
         self._wake = wake
-        self._browse = browse
+        self._browse, self._take_away = browse, close
         self._closed = threading.Event()
         self.gauge = GaugeFollower(model, wake)
 
@@ -98,6 +102,8 @@ class SteeringCommands:
             SteeringPresets: _slow(self.presets),
             SteeringPreset: _slow(self.preset),
             SteeringBrowse: self.browse,
+            SteeringDemo: _slow(self.demo),
+            SteeringClose: self.take_away,
         }
 
     def close(self) -> None:
@@ -126,12 +132,12 @@ class SteeringCommands:
     def add(self, command: SteeringAdd) -> dict[str, str]:
         record = self._workspace.saes.get(command.sae_id)
         label = command.label or label_of(self._workspace, record.id, command.index)
-        return {"key": self.add_feature(record, command.index, STRENGTH, "add_max", None, label)}
+        return {"key": self.add_feature(record, command.index, None, "add_max", None, label)}
 
     def add_feature(
-        self, record: Any, index: int, strength: float, mode: str, a_max: float | None, label: str
+        self, record: Any, index: int, strength: float | None, mode: str, a_max: float | None, label: str
     ) -> str:
-        """Add a feature and look for its largest activation; the key of its row."""
+        """Add a feature and look for its largest activation and, if None was given, its strength; its row's key."""
         key = self._model.add(record, index, strength=strength, mode=mode, a_max=a_max, label=label)
         row = self._model.row(key)
         if row is not None and row.a_max is None and not row.pending:
@@ -150,7 +156,7 @@ class SteeringCommands:
         if row is None or self._closed.is_set():
             return
         try:
-            self._model.set_maximum(key, self._steering.maximum(row.sae_id, row.index))
+            self._model.set_suggestion(key, self._steering.suggest(row.sae_id, row.index))
         except SAEWidgetsError as error:
             self._model.update_row(key, pending=False, problem=problem_note(error))
         except Exception as error:
@@ -171,6 +177,13 @@ class SteeringCommands:
     def choose(self, command: SteeringChoose) -> None:
         self._model.choose(command.sae_id)
         self._wake()
+
+    def demo(self, command: SteeringDemo) -> dict[str, str]:
+        sae_id = str(self._workspace.extractions.demo().record.sae_id)
+        self._model.read()
+        self._model.choose(sae_id)
+        self._wake()
+        return {"sae_id": sae_id}
 
     def find(self, command: SteeringFind) -> SteeringHits:
         record = self._workspace.saes.get(command.sae_id)
@@ -236,7 +249,7 @@ class SteeringCommands:
                 if row.mode == "add_max" and row.a_max is None:
                     model.set_phase("measuring")
                     self._wake()
-                    model.set_maximum(row.key, self._steering.maximum(row.sae_id, row.index))
+                    model.set_suggestion(row.key, self._steering.suggest(row.sae_id, row.index))
             sweep = kind == "sweep"
             swept = model.swept()
             key = model.rows[swept].key if sweep and model.rows else ""
@@ -323,6 +336,12 @@ class SteeringCommands:
                 for each in self._steering.presets.list()
             )
         )
+
+    def take_away(self, command: SteeringClose) -> None:
+        if self._take_away is None:
+            raise StateError("It stands by itself here.", hint="Clear the cell's output, or call its close().")
+        self._model.ask_stop()  # nobody would see what it writes
+        self._take_away()
 
     def browse(self, command: SteeringBrowse) -> None:
         if self._browse is None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 from saewidgets.config import SteeringConfig, SteeringFeature
@@ -27,10 +28,13 @@ from saewidgets.widgets.messages_steering import (
     SteeringSettings,
     SteeringState,
 )
+from saewidgets.widgets.shown import name_of_workspace
 
 MOST_ROWS = 32
 MOST_SAES = 500
-STRENGTH = 2.0  # of a feature that is added, in units of its largest activation
+STRENGTH = 1.0  # of a feature that is added, until it is known which one to begin with
+_SWEEP = SteeringSettings().strengths
+_SHARES = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of the strength to begin with: what a sweep begins with
 
 
 class SteeringWorkspace(Protocol):
@@ -40,6 +44,12 @@ class SteeringWorkspace(Protocol):
     def label(self) -> str: ...
     @property
     def notice(self) -> str | None: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def is_default(self) -> bool: ...
+    @property
+    def extractions(self) -> Any: ...
     @property
     def saes(self) -> Any: ...
     @property
@@ -52,14 +62,18 @@ class SteeringModel:
 
     Args:
         can_browse: somebody shows the features browser when asked.
+        can_close: somebody takes it away when asked.
         embedded: it stands inside another widget.
     """
 
-    def __init__(self, workspace: SteeringWorkspace, *, can_browse: bool = False, embedded: bool = False) -> None:
+    def __init__(
+        self, workspace: SteeringWorkspace, *, can_browse: bool = False, can_close: bool = False, embedded: bool = False
+    ) -> None:
         self.workspace = workspace
         self._lock = threading.RLock()
         self._keys = itertools.count(1)
         self._rows: dict[str, SteeringRow] = {}
+        self._unset: set[str] = set()  # rows whose strength nobody has chosen: they get the one to begin with
         self._settings = SteeringSettings()
         self._saes: tuple[SteeringSae, ...] = ()
         self._sae_id = ""
@@ -68,7 +82,10 @@ class SteeringModel:
         self._results: dict[str, tuple[int, Any, str]] = {}  # kind → number of the run, result, key of the swept row
         self._presets = 0
         self._notice: Note | None = None
-        self._state = SteeringState(workspace=workspace.label, can_browse=can_browse, embedded=embedded)
+        self._state = SteeringState(
+            workspace=workspace.label, code=name_of_workspace(workspace), can_browse=can_browse, can_close=can_close,
+            embedded=embedded,
+        )  # fmt: skip
 
     # --------------------------------------------------------------------------------------------- reading
 
@@ -110,10 +127,13 @@ class SteeringModel:
             self._sae_id = record.id
 
     def add(
-        self, record: Any, index: int, *, strength: float = STRENGTH, mode: str = "add_max",
+        self, record: Any, index: int, *, strength: float | None = None, mode: str = "add_max",
         a_max: float | None = None, label: str = "",
     ) -> str:
         """Add a feature of an SAE (a record of the library); the key of its row, also where it was there before.
+
+        Args:
+            strength: None gives it the one to begin with as soon as that is known (`set_suggestion`).
 
         Raises:
             ConfigError: the SAE has no such feature.
@@ -133,14 +153,18 @@ class SteeringModel:
             key = f"f{next(self._keys)}"
             self._rows[key] = SteeringRow.model_validate(
                 {"key": key, "sae_id": record.id, "sae": record.name, "index": index, "label": label, "mode": mode,
-                 "strength": strength, "a_max": a_max, "basis": "as given" if a_max is not None else ""}
+                 "strength": STRENGTH if strength is None else strength, "a_max": a_max,
+                 "basis": "as given" if a_max is not None else ""}
             )  # fmt: skip
+            if strength is None:
+                self._unset.add(key)
             self._sae_id = record.id
         return key
 
     def remove(self, key: str) -> None:
         with self._lock:
             self._rows.pop(key, None)
+            self._unset.discard(key)
 
     def update_row(self, key: str, **changes: Any) -> None:
         """Change a row that may be gone."""
@@ -154,18 +178,30 @@ class SteeringModel:
             _checked(settings)
         with self._lock:
             for each in rows:
+                if (row := self._rows.get(each.key)) is not None and row.strength != each.strength:
+                    self._unset.discard(each.key)
                 self.update_row(each.key, mode=each.mode, strength=0.0 if each.mode == "ablate" else each.strength)
             if settings is not None:
                 self._settings = settings
 
-    def set_maximum(self, key: str, maximum: Any) -> None:
-        """The largest activation of a feature was found. One that never fired is added by activation instead."""
+    def set_suggestion(self, key: str, found: Any) -> None:
+        """The largest activation of a feature was found, and the strength to begin with (a `Suggestion`).
+
+        A row whose strength nobody has chosen gets it, and a sweep that is as it was goes around it. A feature that
+        never fired is added by activation instead.
+        """
+        maximum = found.maximum
         with self._lock:
             if (row := self._rows.get(key)) is None:
                 return
             changes: dict[str, Any] = {"pending": False, "problem": None, "basis": maximum.basis}
             if maximum.value > 0:
-                changes["a_max"] = maximum.value
+                changes |= {"a_max": maximum.value, "usual": found.strength}
+                if key in self._unset and row.mode == "add_max":
+                    changes["strength"] = found.strength
+                if len(self._rows) == 1 and self._settings.strengths == _SWEEP:
+                    strengths = tuple(round(share * found.strength, 6) for share in _SHARES)
+                    self._settings = self._settings.model_copy(update={"strengths": strengths})
             elif row.mode == "add_max":
                 changes |= {"mode": "add", "strength": 0.0}
             if maximum.value <= 0:
@@ -173,6 +209,7 @@ class SteeringModel:
                     what=f"Feature {row.index} did not fire {maximum.basis}.", kind="warn",
                     hint="Its largest activation is not known, so its strength is an activation.",
                 )
+            self._unset.discard(key)
             self._rows[key] = row.model_copy(update=changes)
 
     # --------------------------------------------------------------------------------------------- configuration
@@ -219,6 +256,7 @@ class SteeringModel:
         records = [self.workspace.saes.get(feature.sae) for feature in config.features]
         with self._lock:
             self._rows = {}
+            self._unset = set()
             for record, feature in zip(records, config.features, strict=True):
                 self.add(
                     record, feature.index, strength=feature.strength, mode=feature.mode, a_max=feature.a_max,

@@ -11,7 +11,9 @@ import pytest
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.jobs import JobSettings
+from saewidgets.widgets.messages_steering import SteeringEditRow
 from saewidgets.widgets.steering import Steering
+from saewidgets.widgets.steering_state import SteeringModel
 from saewidgets.workspace import Workspace
 from tests.widgets.conftest import Sent, ask, wait_for
 from tests.workspace.steering.saes import D_SAE, DEAD, add_demo_sae
@@ -62,6 +64,61 @@ def write(widget: Steering, sent: Sent, what: str = "generate", **changes: Any) 
     wait_for(lambda: (run_of(widget)["number"], run_of(widget)["status"]) == (number, "done"), LONG)
     texts: dict[str, Any] = ask(widget, sent, kind="steering_read", what=what)["value"]
     return texts
+
+
+def test_a_feature_begins_at_a_strength_that_keeps_text(ws: Workspace, sae: str) -> None:
+    widget = Steering(ws, prompt=PROMPT)
+    try:
+        widget.add(sae, 7)
+        wait_for(lambda: [row["usual"] for row in widget.state["rows"] if row["usual"]], LONG)
+        found = ws.steering.suggest(sae, 7)
+        [row] = widget.state["rows"]
+        assert (row["strength"], row["usual"], row["a_max"]) == (found.strength, found.strength, found.maximum.value)
+        shares = (-2, -1, 0, 1, 2)
+        assert widget.state["settings"]["strengths"] == pytest.approx([share * found.strength for share in shares])
+        widget.add(sae, 9, strength=3.0)
+        wait_for(lambda: len([row for row in widget.state["rows"] if row["usual"]]) == 2, LONG)
+        assert widget.state["rows"][1]["strength"] == 3.0
+        assert widget.state["settings"]["strengths"][4] == pytest.approx(2 * found.strength)  # that is of the first
+    finally:
+        widget.close()
+
+
+def test_what_was_set_meanwhile_stays(ws: Workspace, sae: str) -> None:
+    model = SteeringModel(ws)
+    key = model.add(ws.saes.get(sae), 7)
+    model.edit([SteeringEditRow(key=key, mode="add_max", strength=0.3)], None)
+    model.set_suggestion(key, ws.steering.suggest(sae, 7))
+    row = model.row(key)
+    assert row is not None
+    assert row.strength == 0.3
+
+
+def test_an_empty_library_has_a_way_on(tmp_path: Path, record_messages: Callable[[Any], Sent]) -> None:
+    with Workspace(tmp_path / "ws") as ws:
+        widget = Steering(ws)
+        try:
+            sent = record_messages(widget)
+            assert widget.state["saes"] == []
+            assert widget.state["code"] == "ws"
+            answer = ask(widget, sent, kind="steering_demo")
+            wait_for(lambda: widget.state["sae_id"] == answer["value"]["sae_id"], LONG)
+            assert [each["id"] for each in widget.state["saes"]] == [ws.extractions.demo().record.sae_id]
+        finally:
+            widget.close()
+
+
+def test_it_is_taken_away_by_whoever_opened_it(ws: Workspace, record_messages: Callable[[Any], Sent]) -> None:
+    closed: list[str] = []
+    widget = Steering(ws, on_close=lambda: closed.append("closed"))
+    assert widget.state["can_close"]
+    assert ask(widget, record_messages(widget), kind="steering_close")["kind"] == "result"
+    assert closed == ["closed"]
+    widget.close()
+    alone = Steering(ws)
+    assert not alone.state["can_close"]
+    assert "stands by itself" in ask(alone, record_messages(alone), kind="steering_close")["what"]
+    alone.close()
 
 
 def test_what_it_starts_with(widget: Steering, ws: Workspace, sae: str) -> None:

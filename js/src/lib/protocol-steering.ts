@@ -28,6 +28,7 @@ export interface SteeringRow {
   mode: Mode;
   strength: number;
   a_max: number | null;
+  usual: number | null;
   basis: string;
   pending: boolean;
   problem: Note | null;
@@ -80,7 +81,11 @@ export interface SteeringState {
   generated: number;
   swept: number;
   presets: number;
+  /** What code calls the workspace; "" for the default one. */
+  code: string;
   can_browse: boolean;
+  /** Somebody takes the widget away when asked. */
+  can_close: boolean;
   embedded: boolean;
   notice: Note | null;
   updated_at: number;
@@ -109,7 +114,9 @@ export const EMPTY_STEERING: SteeringState = {
   generated: 0,
   swept: 0,
   presets: 0,
+  code: "",
   can_browse: false,
+  can_close: false,
   embedded: false,
   notice: null,
   updated_at: 0,
@@ -131,6 +138,8 @@ export type SteeringCommand =
   | { kind: "steering_edit"; rows: SteeringEditRow[]; settings: SteeringSettings | null }
   | { kind: "steering_add"; sae_id: string; index: number; label: string }
   | { kind: "steering_remove"; key: string }
+  | { kind: "steering_demo" }
+  | { kind: "steering_close" }
   | { kind: "steering_choose"; sae_id: string }
   | { kind: "steering_find"; sae_id: string; text: string }
   | { kind: "steering_tokens"; prompt: string }

@@ -1,5 +1,5 @@
 /** Adding a feature: by its index, or by words of its label; of which SAE. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { NoteBox } from "../lib/controls";
 import { Icon } from "../lib/icons";
@@ -50,6 +50,12 @@ export function useSearch(store: Store): Search {
 export function AddBox({ store, search }: { store: Store; search: Search }) {
   const { saes, sae_id } = store.state.value;
   const input = useRef<HTMLInputElement>(null);
+  const called = store.focusSearch.value && sae_id !== "";
+  useLayoutEffect(() => {
+    if (!called) return;
+    store.focusSearch.value = false;
+    input.current?.focus();
+  }, [called, store]);
   return (
     <>
       {saes.length > 1 && (
@@ -57,7 +63,7 @@ export function AddBox({ store, search }: { store: Store; search: Search }) {
           <select aria-label="SAE" value={sae_id} onChange={(event) => store.choose(event.currentTarget.value)}>
             {saes.map((sae) => (
               <option key={sae.id} value={sae.id}>
-                {sae.name}
+                {visible(sae.name)}
               </option>
             ))}
           </select>
@@ -66,6 +72,7 @@ export function AddBox({ store, search }: { store: Store; search: Search }) {
       <div class="srch">
         <Icon name="search" />
         <input
+          dir="auto"
           ref={input}
           type="search"
           aria-label="Add a feature"

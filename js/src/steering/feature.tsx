@@ -25,13 +25,13 @@ export function Feature({ store, row, several }: Props) {
   }, [called, store]);
   const colour = ((Number(row.key.slice(1)) - 1) % 6) + 1;
   const label = visible(row.label);
-  const title = [`Feature ${index} of ${row.sae}`, row.label, row.a_max !== null && maximumWords(row)];
+  const title = [`Feature ${index} of ${visible(row.sae)}`, label, row.a_max !== null && maximumWords(row)];
   return (
     <li class="sf" aria-label={`Feature ${index}`} ref={root}>
       <i class={`sw8 s${colour}`} aria-hidden="true" />
       <span class="el sm" title={title.filter(Boolean).join("\n")}>
         <b>{index}</b> <bdi>{label}</bdi>
-        {several && <span class="t2">{` ${row.sae}`}</span>}
+        {several && <span class="t2">{` ${visible(row.sae)}`}</span>}
       </span>
       <span class="s24 sfm">
         <select

@@ -3,6 +3,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";
 import { parseInteger, parseNumber } from "../lib/format";
+import { HiddenNote } from "../lib/hidden-note";
 import { NEW_TOKENS, type SteeringSettings } from "../lib/protocol-steering";
 import type { Store } from "./store";
 
@@ -63,6 +64,7 @@ export function Prompt({ store }: { store: Store }) {
           <label for={id}>Prompt</label>
         </div>
         <textarea
+          dir="auto"
           id={id}
           rows={2}
           value={prompt}
@@ -75,6 +77,7 @@ export function Prompt({ store }: { store: Store }) {
           }}
         />
       </div>
+      <HiddenNote text={prompt} />
       <div class="row w settings">
         {FIELDS.map((field) => (
           <NumberField key={field.name} store={store} field={field} />
@@ -119,6 +122,7 @@ function NumberField({ store, field }: { store: Store; field: Field }) {
         <label for={id}>{label}</label>
       </div>
       <input
+        dir="auto"
         ref={input}
         id={id}
         inputMode={field.parse === parseInteger ? "numeric" : "decimal"}

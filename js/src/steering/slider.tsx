@@ -1,6 +1,6 @@
 /** A slider around zero: fine in the middle, coarse at the ends, with a place to rest at 0. */
 import { useRef } from "preact/hooks";
-import { placeOf, valueAt } from "./words";
+import { placeOf, stepOf, valueAt } from "./words";
 
 interface Props {
   label: string;
@@ -13,16 +13,15 @@ interface Props {
   onInput: (value: number) => void;
 }
 
+/** In steps of an arrow key: 0.1, on a slider that ends below 1 a tenth of that. */
 const STEPS: Record<string, number> = {
-  ArrowRight: 0.1,
-  ArrowUp: 0.1,
-  ArrowLeft: -0.1,
-  ArrowDown: -0.1,
-  PageUp: 1,
-  PageDown: -1,
+  ArrowRight: 1,
+  ArrowUp: 1,
+  ArrowLeft: -1,
+  ArrowDown: -1,
+  PageUp: 10,
+  PageDown: -10,
 };
-
-const round = (value: number): number => Number(value.toFixed(1));
 
 /**
  * The native slider keeps the value, the name and the focus; it is drawn and dragged here, because a native one is even
@@ -33,6 +32,8 @@ export function Slider({ label, spoken, value, end, disabled, id, onInput }: Pro
   const input = useRef<HTMLInputElement>(null);
   const place = placeOf(value, end);
   const at = 50 + 50 * place;
+  const unit = stepOf(end);
+  const round = (to: number): number => Number(to.toFixed(unit < 0.1 ? 2 : 1));
 
   const drag = (event: PointerEvent) => {
     const box = root.current?.getBoundingClientRect();
@@ -76,7 +77,7 @@ export function Slider({ label, spoken, value, end, disabled, id, onInput }: Pro
           if (disabled || event.ctrlKey || event.metaKey || event.altKey) return;
           const step = STEPS[event.key];
           let next: number;
-          if (step !== undefined) next = round(value + step);
+          if (step !== undefined) next = round(value + step * unit);
           else if (event.key === "0") next = 0;
           else if (event.key === "Home") next = -end;
           else if (event.key === "End") next = end;

@@ -52,6 +52,9 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
   readonly presetsShown = signal(false);
   readonly presets: Signal<readonly PresetRow[] | null> = signal(null);
   readonly browseShown = signal(false);
+  readonly demoComing = signal(false);
+  /** The box to add a feature with gets the focus once it can be used. */
+  readonly focusSearch = signal(false);
   /** What could not be copied, to be copied by hand. */
   readonly toCopy: Signal<string | null> = signal(null);
   /** A run was asked for and does not show in the state yet. */
@@ -171,6 +174,21 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
 
   choose(sae_id: string): void {
     void this.command(WIDGET, "The choice of the SAE", { kind: "steering_choose", sae_id });
+  }
+
+  /** Takes the demo SAE into the library; features are looked up in it then. */
+  async useDemo(): Promise<void> {
+    if (this.demoComing.value) return;
+    this.demoComing.value = true;
+    const answer = await this.command(WIDGET, "Use the demo SAE", { kind: "steering_demo" });
+    this.demoComing.value = false;
+    if (answer === null) return;
+    this.focusSearch.value = true;
+    this.announce("The demo SAE is in the library. Add a feature.");
+  }
+
+  close(): void {
+    void this.command(WIDGET, "Close steering", { kind: "steering_close" });
   }
 
   browse(): void {

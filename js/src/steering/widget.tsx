@@ -1,8 +1,8 @@
 /** Header, features, prompt, result, sweep, footer. */
 import { useState } from "preact/hooks";
+import { CodeLine } from "../lib/code-line";
 import { Button, NoteBox } from "../lib/controls";
 import { copyText } from "../lib/copy";
-import { CopyButton } from "../lib/copy-button";
 import { useHelp } from "../lib/help";
 import { type KeyRow, Keys } from "../lib/keys";
 import { ageWords, BusyNote, linkWords, ProblemNote } from "../lib/notes";
@@ -62,14 +62,14 @@ export function Widget({ store }: { store: Store }) {
 }
 
 function Header({ store }: { store: Store }) {
-  const { rows, saes, sae_id, embedded } = store.state.value;
+  const { rows, saes, sae_id, embedded, can_close } = store.state.value;
   const ids = [...new Set(rows.map((row) => row.sae_id))];
   const sae = saes.find((one) => one.id === (ids[0] ?? sae_id));
   const where = ids.length > 1 ? `${ids.length} SAEs` : sae ? [sae.model, sae.name].filter(Boolean).join(" / ") : "";
   return (
     <div class={`hd${embedded ? " in" : ""}`}>
       <h2>Steering</h2>
-      <span class="sm t2 el sub" title={where}>
+      <span class="sm t2 el sub" title={visible(where)}>
         {visible(where)}
       </span>
       <div class="sp" />
@@ -81,6 +81,7 @@ function Header({ store }: { store: Store }) {
         Presets
       </Button>
       <CopyAll store={store} />
+      {can_close && <Button kind="quiet" icon="close" label="Close steering" onClick={() => store.close()} />}
     </div>
   );
 }
@@ -155,8 +156,9 @@ function Notes({ store }: { store: Store }) {
 function FeaturesBar({ store, search }: { store: Store; search: Search }) {
   const [button, text] = useHelp(
     "Strength",
-    "Add × max adds the feature's decoder direction d, in units of the largest activation that was measured; −4 to 4 is " +
-      "usual, and 0 gives exactly the unsteered model. Add is the same in units of activation. Clamp to sets the " +
+    "Add × max adds the feature's decoder direction d, in units of the largest activation that was measured. A feature " +
+      "begins at a strength that changes the hidden state by a moderate part of its length (0.45), so that text changes " +
+      "and stays text; 0 gives exactly the unsteered model. Add is the same in units of activation. Clamp to sets the " +
       "activation at every token, or only where it is active; Scale by multiplies it; Ablate turns it off.",
   );
   return (
@@ -193,37 +195,49 @@ function Features({ store, search }: { store: Store; search: Search }) {
 }
 
 function Empty({ store, search }: { store: Store; search: Search }) {
-  const { saes, sae_id } = store.state.value;
+  const { saes, sae_id, code } = store.state.value;
   const sae = saes.find((one) => one.id === sae_id);
-  const code = `with sw.steered(model, [("${sae?.id ?? "sae_…"}", ${Math.min(7451, (sae?.d_sae ?? 7452) - 1)}, 2.0)]): ...`;
-  const open = "sw.ExtractionViewer()";
+  if (!sae) return <NoSae store={store} />;
+  const index = Math.min(7451, sae.d_sae - 1);
+  const where = code ? `, ws=${code}` : "";
   return (
     <>
-      {sae && (
-        <div class="bd feats">
-          <FeaturesBar store={store} search={search} />
-        </div>
-      )}
+      <div class="bd feats">
+        <FeaturesBar store={store} search={search} />
+      </div>
       <div class="empty">
         <h3>No feature chosen</h3>
         <p>Add a feature from the features browser, or type its index. Strength 0 gives exactly the unsteered model.</p>
-        {!sae && <p>The library has no SAE yet: train or download one first.</p>}
-        <pre>{code}</pre>
+        <pre>{`with sw.steered(model, [("${sae.id}", ${index}, 1.0)]${where}): ...`}</pre>
         <div class="row w">
           <Button kind="primary" onClick={() => store.browse()}>
             Open features browser
           </Button>
           <Button onClick={() => void store.showPresets(true)}>Load preset</Button>
         </div>
-        {store.browseShown.value && (
-          <div class="row w">
-            <span class="sm t2">Run this in a cell:</span>
-            <pre>{open}</pre>
-            <CopyButton text={open} word="Copy code" />
-          </div>
-        )}
+        {store.browseShown.value && <CodeLine words="Run this in a cell:" code={`sw.ExtractionViewer(${code})`} />}
       </div>
     </>
+  );
+}
+
+/** The library is empty: what to do about that. */
+function NoSae({ store }: { store: Store }) {
+  const { code } = store.state.value;
+  const coming = store.demoComing.value;
+  return (
+    <div class="empty">
+      <h3>No SAEs yet</h3>
+      <p>
+        Steering turns features of an SAE up or down, and the library has none. The package brings one for its own small
+        model; others are downloaded, added from files, or trained.
+      </p>
+      <Button kind="primary" disabled={coming} onClick={() => void store.useDemo()}>
+        {coming ? "Opening the demo…" : "Use the demo SAE"}
+      </Button>
+      <CodeLine words="To download one or add files, run in a cell:" code={`sw.SAEBrowser(${code})`} />
+      <CodeLine words="To train one:" code={`sw.TrainingPanel(${code})`} />
+    </div>
   );
 }
 

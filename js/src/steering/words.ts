@@ -49,11 +49,26 @@ function activation(value: number): string {
   return signed(text);
 }
 
-/** The end of a slider: strengths that are usual for the mode. */
-export function reach({ mode, a_max }: Pick<SteeringRow, "mode" | "a_max">): number {
-  if (mode === "add_max" || mode === "scale") return 8;
-  return a_max === null ? UNKNOWN : Number(((mode === "add" ? 8 : 2) * a_max).toPrecision(2));
+const ROUND = [1, 2, 3, 4, 6, 8, 10];
+const MODERATE = 4; // times the strength to begin with: there text breaks
+
+/** The next round number. */
+function roundUp(value: number): number {
+  const unit = 10 ** Math.floor(Math.log10(value));
+  const found = ROUND.find((one) => one * unit >= value * (1 - 1e-9)) ?? 10;
+  return Number((found * unit).toPrecision(2));
 }
+
+/** The end of a slider: strengths that are usual for the mode, up to where text breaks. */
+export function reach({ mode, a_max, usual }: Pick<SteeringRow, "mode" | "a_max" | "usual">): number {
+  if (mode === "scale") return 8;
+  const most = usual ? roundUp(MODERATE * usual) : 8;
+  if (mode === "add_max") return most;
+  return a_max === null ? UNKNOWN : Number(((mode === "add" ? most : 2) * a_max).toPrecision(2));
+}
+
+/** What an arrow key adds on a slider with this end. */
+export const stepOf = (end: number): number => (end < 1 ? 0.01 : 0.1);
 
 const BEND = 0.25; // of the reach: up to about there the slider is even, beyond it strengths come closer together
 
@@ -65,12 +80,13 @@ export function placeOf(value: number, end: number): number {
 
 const DETENT = 0.03;
 
-/** The strength at a place, with one decimal; close to the middle it is 0. */
+/** The strength at a place, in steps of the arrow keys; close to the middle it is 0. */
 export function valueAt(place: number, end: number): number {
   const at = Math.max(-1, Math.min(1, place));
   if (Math.abs(at) < DETENT) return 0;
   const share = BEND * ((1 + 1 / BEND) ** Math.abs(at) - 1);
-  return (Math.sign(at) * Math.round(share * end * 10)) / 10;
+  const steps = Math.round(1 / stepOf(end));
+  return (Math.sign(at) * Math.round(share * end * steps)) / steps;
 }
 
 /** What a strength does, beside the slider: "= 83.4 along d". */
@@ -93,7 +109,8 @@ export function effect({ mode, strength, a_max }: SteeringRow): string {
 
 /** What a screen reader says of a slider. */
 export function effectSpoken({ mode, strength, a_max }: SteeringRow): string {
-  const value = strength.toFixed(1);
+  const value =
+    strength !== 0 && Math.abs(strength) < 0.1 ? String(Number(strength.toPrecision(2))) : strength.toFixed(1);
   switch (mode) {
     case "add_max":
       return `${value} × max activation${a_max === null ? "" : ` = ${(strength * a_max).toFixed(1)}`}`;
@@ -117,7 +134,9 @@ export function converted(row: SteeringRow, mode: Mode): number {
   const inActivations = (of: Mode) => of === "add" || of === "clamp" || of === "conditional_clamp";
   if (mode === "ablate") return 0;
   if (mode === "scale") return 2;
-  if (row.mode === "ablate" || row.mode === "scale") return mode === "add_max" ? 2 : Number((a_max ?? 0).toFixed(1));
+  if (row.mode === "ablate" || row.mode === "scale") {
+    return mode === "add_max" ? (row.usual ?? 1) : Number((a_max ?? 0).toFixed(1));
+  }
   if (inActivations(mode)) return Number(alpha.toFixed(1));
   return a_max ? Number((alpha / a_max).toFixed(1)) : 0;
 }

@@ -23,6 +23,7 @@ const ROW: Shape<p.SteeringRow> = {
   mode: _,
   strength: _,
   a_max: _,
+  usual: _,
   basis: _,
   pending: _,
   problem: _,
@@ -85,6 +86,8 @@ type Commands = { [K in p.SteeringCommand["kind"]]: Required<Extract<p.SteeringC
 const COMMANDS: Omit<Commands, "refresh"> = {
   steering_edit: { kind: "steering_edit", rows: [], settings: p.EMPTY_STEERING.settings },
   steering_add: { kind: "steering_add", sae_id: "", index: 1, label: "" },
+  steering_demo: { kind: "steering_demo" },
+  steering_close: { kind: "steering_close" },
   steering_remove: { kind: "steering_remove", key: "" },
   steering_choose: { kind: "steering_choose", sae_id: "" },
   steering_find: { kind: "steering_find", sae_id: "", text: "" },

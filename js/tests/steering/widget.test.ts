@@ -106,13 +106,46 @@ describe("the empty state", () => {
   it("says what to do, with code", async () => {
     const { page, user, model } = show({ rows: [] });
     expect(page.getByText("No feature chosen")).toBeTruthy();
-    expect(page.getByText('with sw.steered(model, [("sae_1", 7451, 2.0)]): ...')).toBeTruthy();
+    expect(page.getByText('with sw.steered(model, [("sae_1", 7451, 1.0)]): ...')).toBeTruthy();
     await user.click(page.getByRole("button", { name: "Open features browser" }));
     expect(page.getByText("sw.ExtractionViewer()")).toBeTruthy();
     expect(sent(model, "steering_browse")).toEqual([]);
     await user.click(page.getByRole("button", { name: "Load preset" }));
     expect(await page.findByText("No presets yet")).toBeTruthy();
     expect(page.queryByRole("button", { name: "Generate" })).toBeNull();
+  });
+  it("shows code for the workspace it is bound to", async () => {
+    const { page, user } = show({ rows: [], code: "ws" });
+    expect(page.getByText(/^with sw.steered/).textContent).toBe(
+      `with sw.steered(model, [("sae_1", 7451, 1.0)], ws=ws): ...`,
+    );
+    await user.click(page.getByRole("button", { name: "Open features browser" }));
+    expect(page.getByText("sw.ExtractionViewer(ws)")).toBeTruthy();
+  });
+  it("offers the demo SAE where the library is empty, and says where others come from", async () => {
+    const { page, user, model } = show({ rows: [], saes: [], sae_id: "", code: "ws" });
+    expect(page.getByRole("heading", { name: "No SAEs yet" })).toBeTruthy();
+    expect(page.getByText("sw.SAEBrowser(ws)")).toBeTruthy();
+    expect(page.getByText("sw.TrainingPanel(ws)")).toBeTruthy();
+    await user.click(page.getByRole("button", { name: "Use the demo SAE" }));
+    expect(await page.findByText("No feature chosen")).toBeTruthy();
+    expect(sent(model, "steering_demo")).toHaveLength(1);
+    await waitFor(() => expect(document.activeElement).toBe(page.getByRole("searchbox", { name: "Add a feature" })));
+  });
+  it("says why the demo SAE cannot be had", async () => {
+    const failures = { steering_demo: { what: "No space left.", hint: "Free 12 MB." } };
+    const { page, user } = show({ rows: [], saes: [], sae_id: "" }, { failures });
+    await user.click(page.getByRole("button", { name: "Use the demo SAE" }));
+    expect((await page.findByRole("alert")).textContent).toContain("No space left. Free 12 MB.");
+    expect(page.getByRole("button", { name: "Use the demo SAE" }).getAttribute("aria-disabled")).toBeNull();
+  });
+  it("can be closed only where somebody takes it away", async () => {
+    const alone = show();
+    expect(alone.page.queryByRole("button", { name: "Close steering" })).toBeNull();
+    alone.close();
+    const { page, user, model } = show({ embedded: true, can_close: true });
+    await user.click(page.getByRole("button", { name: "Close steering" }));
+    await until(() => sent(model, "steering_close").length === 1);
   });
   it("opens the browser where there is one", async () => {
     const { page, user, model } = show({ rows: [], can_browse: true });

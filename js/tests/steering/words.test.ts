@@ -29,8 +29,20 @@ describe("strengths", () => {
       expect(w.valueAt(7, end)).toBe(end);
     }
   });
+  it("are fine on a slider that ends early", () => {
+    expect([w.stepOf(0.2), w.stepOf(3), w.stepOf(20)]).toEqual([0.01, 0.1, 0.1]);
+    expect(w.valueAt(1, 0.2)).toBe(0.2);
+    expect(w.valueAt(0.5, 0.2)).toBeCloseTo(0.06, 6);
+    expect(w.converted(row({ mode: "ablate", strength: 0, usual: 0.6 }), "add_max")).toBe(0.6);
+  });
   it("reach as far as is usual for the mode", () => {
     expect(w.reach(row())).toBe(8);
+    expect(w.reach(row({ usual: null }))).toBe(8);
+    expect(w.reach(row({ usual: 0.6 }))).toBe(3);
+    expect(w.reach(row({ usual: 0.8 }))).toBe(4);
+    expect(w.reach(row({ usual: 0.04 }))).toBe(0.2);
+    expect(w.reach(row({ usual: 4 }))).toBe(20);
+    expect(w.reach(row({ mode: "add", a_max: 10, usual: 0.6 }))).toBe(30);
     expect(w.reach(row({ mode: "scale" }))).toBe(8);
     expect(w.reach(row({ mode: "add", a_max: 41.7 }))).toBe(330);
     expect(w.reach(row({ mode: "clamp", a_max: 41.7 }))).toBe(83);
