@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from saewidgets.widgets import messages_effects as e
 from saewidgets.widgets import messages_features as x
 from saewidgets.widgets.messages import Note, Wire
 from saewidgets.widgets.messages_saes import Choice, Histogram, SaeFact
@@ -20,7 +21,11 @@ CARD = x.ExtractionCard(
     id=ID, sae_id=SAE, training_id="train_01J8", name=NAME, source="trained", source_label="Trained", model="demo",
     d_sae=16_384, status="running", tokens_total=1_000_000, tokens_done=410_000, fraction=0.41, rate=9020.0,
     eta_seconds=65.0, phase="reading", queue_position=1, seen=11_872, dead=412, dense=61, size_bytes=318_000_000,
-    seconds_running=372.0, created_at=AT, note=NOTE,
+    seconds_running=372.0, created_at=AT, note=NOTE, has_logits=True,
+    logits=e.LogitsJob(
+        status="running", fraction=0.25, done=4096, total=16_384, eta_seconds=12.0, phase="computing", queue_position=1,
+        note=NOTE,
+    ),
 )  # fmt: skip
 OPEN = x.OpenExtraction(
     id=ID, sae_id=SAE, name=NAME, model="demo", hook_name="blocks.2.hook_resid_post", d_sae=16_384,
@@ -57,7 +62,7 @@ TEXTS = (" the", " ship", " sailed")
 EXAMPLES: tuple[Wire, ...] = (
     x.ExtractionViewerState(
         revision=7, cards=(CARD,), total=3, active=1, open=OPEN, view=VIEW, n_saes=4, features_revision=2, notice=NOTE,
-        updated_at=AT,
+        updated_at=AT, code="ws", below="steering",
     ),
     x.ListSaes(id="c-1", source="trained", model="demo", search="topk"),
     x.ExtractionForm(id="c-2", sae_id=SAE, extraction_id=ID),
@@ -82,6 +87,9 @@ EXAMPLES: tuple[Wire, ...] = (
     x.ExportFeatures(id="c-19", extraction_id=ID, what="html", path="out.html", indices=(7451,), query=QUERY),
     x.ImportLabels(id="c-20", extraction_id=ID, path="labels.csv"),
     x.SteerFeature(id="c-21", extraction_id=ID, index=7451),
+    e.LogitsAction(id="c-22", extraction_id=ID, action="start"),
+    e.ReadLossEffect(id="c-23", extraction_id=ID, index=7451, position=40_212),
+    e.LossEffectData(index=7451, effect=-0.184, loss=2.31, problem=NOTE),
     x.SaeChoices(
         rows=(
             x.SaeChoice(

@@ -1,5 +1,5 @@
 /** A stand-in for the anywidget model of the extraction viewer, and for the Python half behind it. */
-import type { FeatureLogitsData } from "../src/lib/protocol-feature-page";
+import type { FeatureLogitsData, LossEffectData } from "../src/lib/protocol-feature-page";
 import type {
   FeatureNotes,
   FeatureQuery,
@@ -16,6 +16,7 @@ import {
   featurePage,
   featureRow,
   HOSTILE,
+  LOGITS_JOB,
   noise,
   opened,
   SAES,
@@ -40,6 +41,8 @@ export interface ViewerOptions {
   hostile?: boolean;
   /** The library has no SAE. */
   noSaes?: boolean;
+  /** What is different about loss effects. */
+  loss?: Partial<LossEffectData>;
   /** What is different about logit effects. */
   logits?: Partial<FeatureLogitsData>;
 }
@@ -112,6 +115,20 @@ export class FakeViewer extends FakeWidget<ViewerState, ViewerCommand> {
       case "extraction_action":
         this.act(command.extraction_id, command.action);
         return { value: null };
+      case "show_download":
+        this.setState({ below: command.shown ? "download" : "" });
+        return { value: null };
+      case "logits_action": {
+        const { extraction_id, action } = command;
+        const status = { start: "running", resume: "running", pause: "paused", cancel: "" }[action];
+        const cards = this.state.cards.map((card) =>
+          card.id === extraction_id ? { ...card, logits: status ? { ...LOGITS_JOB, status } : null } : card,
+        );
+        this.setState({ cards });
+        return { value: null };
+      }
+      case "read_loss_effect":
+        return { value: { index: command.index, effect: -0.184, loss: 2.31, problem: null, ...this.options.loss } };
       case "show_view": {
         const id = command.view.extraction_id;
         const named = this.state.cards.find((card) => card.id === id)?.name;

@@ -8,6 +8,7 @@ import {
   type FeaturePage,
   type FeatureRow,
   FIRST_VIEW,
+  type LogitsJob,
   type OpenExtraction,
   type SaeChoice,
   type ViewerState,
@@ -42,9 +43,22 @@ export function extraction(changes: Partial<ExtractionCard> = {}): ExtractionCar
     seconds_running: 372,
     created_at: now - 600,
     note: null,
+    has_logits: false,
+    logits: null,
     ...changes,
   };
 }
+
+export const LOGITS_JOB: LogitsJob = {
+  status: "running",
+  fraction: 0.25,
+  done: 4096,
+  total: 16_384,
+  eta_seconds: 12,
+  phase: "computing",
+  queue_position: null,
+  note: null,
+};
 
 export const RUNNING = extraction({
   name: "gpt2-l6-topk-k32",

@@ -7,10 +7,11 @@ from typing import Any
 
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionRecord
-from saewidgets.records import SAERecord
+from saewidgets.records import JobRecord, SAERecord
 from saewidgets.render.labels import SOURCES, name_of
 from saewidgets.widgets.cards import finite, note_of, shorten
 from saewidgets.widgets.feature_pages import version_label
+from saewidgets.widgets.messages_effects import LogitsJob
 from saewidgets.widgets.messages_features import ExtractionCard, OpenExtraction, SaeChoice
 from saewidgets.widgets.messages_saes import Choice
 from saewidgets.widgets.sae_cards import NAME_LENGTH
@@ -19,8 +20,16 @@ VERSIONS = 50
 _SHOWN = (JobStatus.QUEUED, JobStatus.STARTING, JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.PAUSED)
 
 
-def card_of(record: ExtractionRecord) -> ExtractionCard:
-    """One extraction as the list of jobs shows it."""
+def card_of(
+    record: ExtractionRecord, logits: JobRecord | None = None, *, has_logits: bool = False
+) -> ExtractionCard:
+    """One extraction as the list of jobs shows it.
+
+    Args:
+        record: the extraction.
+        logits: the newest job that computes the logit effects of all its features.
+        has_logits: they are stored.
+    """
     progress = record.progress
     running = record.status is JobStatus.RUNNING
     done = tokens_done(record)
@@ -48,6 +57,27 @@ def card_of(record: ExtractionRecord) -> ExtractionCard:
         seconds_running=record.seconds_running,
         created_at=record.created_at,
         note=note_of(record.error, record.note),
+        has_logits=has_logits,
+        logits=None if logits is None else logits_of(logits),
+    )
+
+
+def logits_of(job: JobRecord) -> LogitsJob | None:
+    """A job that computes logit effects; None when there is nothing to say of it any more."""
+    if job.status in (JobStatus.COMPLETED, JobStatus.CANCELLED, JobStatus.STOPPED):
+        return None
+    progress = job.progress
+    running = job.status is JobStatus.RUNNING
+    done, total = (progress.done, progress.total) if progress else (0, 0)
+    return LogitsJob(
+        status=job.status.value,
+        fraction=min(1.0, done / total) if total > 0 else 0.0,
+        done=done,
+        total=total,
+        eta_seconds=finite(progress.eta_seconds) if progress and running else None,
+        phase=progress.phase if progress and job.status.is_active else None,
+        queue_position=job.queue_position,
+        note=note_of(job.error, job.note),
     )
 
 

@@ -85,6 +85,7 @@ class ExtractionViewer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets car
         self._height, self._theme = height, theme
         self._on_steer = on_steer
         self._steering: Any = None
+        self._download: Any = None
         self._making = threading.Lock()
         self._following = threading.local()
         self._model = ViewerModel(workspace_or_default(ws, "extractions"))
@@ -203,8 +204,9 @@ class ExtractionViewer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets car
         self._publisher.close()
         self._part.close()
         with self._making:
-            if self._steering is not None:
-                self._steering.close()
+            for below in (self._steering, self._download):
+                if below is not None:
+                    below.close()
         super().close()
 
     def __repr__(self) -> str:
@@ -258,7 +260,8 @@ class ExtractionViewer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets car
         text = self._model.workspace.notice
         self._model.set_notice(Note(what=text, kind="info") if text else None)
         self._send_state()
-        parts = (self._part,) if self._steering is None else (self._part, self._steering)
+        below = self._shown_below()
+        parts = (self._part,) if below is None else (self._part, below)
         if self._parts != parts:
             self._parts = parts
             self.children = parts
@@ -281,6 +284,21 @@ class ExtractionViewer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets car
         self._model.set_notice(error_note(error))
         self._send_state()
 
+    def _shown_below(self) -> Any:
+        """What stands below the viewer; None if nothing does."""
+        with self._making:
+            wanted = self._model.below
+            if wanted == "steering":
+                return self._steering
+            if wanted == "download" and self._download is None and not self._closed:
+                # On first use: most libraries are not empty.
+                from saewidgets.widgets.download_from_hf import DownloadFromHF
+
+                self._download = DownloadFromHF(
+                    self.workspace, embedded=True, height=self._height, theme=self._theme
+                )
+            return self._download if wanted == "download" else None
+
     def _steer(self, sae_id: str, index: int) -> None:
         """*Steer* was pressed. Runs on a worker thread; the publisher shows what was made."""
         if self._on_steer is not None:
@@ -294,10 +312,16 @@ class ExtractionViewer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets car
                 from saewidgets.widgets.steering import Steering
 
                 self._steering = Steering(
-                    self.workspace, sae=sae_id, on_browse=self._browse, embedded=True, height=self._height,
-                    theme=self._theme,
+                    self.workspace, sae=sae_id, on_browse=self._browse, on_close=self._close_steering, embedded=True,
+                    height=self._height, theme=self._theme,
                 )  # fmt: skip
             self._steering.add(sae_id, index)
+            self._model.show_below("steering", True)
+        self._wake()
+
+    def _close_steering(self) -> None:
+        """*Close steering* was pressed: its features are there again when *Steer* is."""
+        self._model.show_below("steering", False)
         self._wake()
 
     def _browse(self) -> None:

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, wraps
 from typing import Any
 
-from saewidgets.errors import NotFoundError, SAEWidgetsError
+from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.widgets.base import Handler
@@ -20,6 +20,7 @@ from saewidgets.widgets.extraction_form import form_fields, read_values, refuse
 from saewidgets.widgets.extraction_viewer_state import ViewerModel
 from saewidgets.widgets.feature_commands import FeatureCommands
 from saewidgets.widgets.messages import Command, Note, Refresh
+from saewidgets.widgets.messages_effects import LogitsAction, ReadLossEffect
 from saewidgets.widgets.messages_features import (
     CheckExtraction,
     EditFeature,
@@ -47,6 +48,7 @@ from saewidgets.widgets.messages_features import (
     TestText,
     TryDemo,
 )
+from saewidgets.widgets.messages_saes import ShowDownload
 from saewidgets.widgets.sae_cards import NAME_LENGTH
 from saewidgets.widgets.sae_words import in_page_words
 
@@ -85,12 +87,15 @@ class ViewerCommands:
             CheckExtraction: slow(told(self.check_extraction)),
             StartExtraction: slow(told(self.start_extraction)),
             TryDemo: slow(told(self.try_demo)),
+            ShowDownload: told(self.show_download),
             ExtractionAction: slow(told(self.extraction_action)),
+            LogitsAction: slow(told(self.logits_action)),
             ShowView: told(self.show_view),
             QueryFeatures: told(features.query),
             StepFeature: told(features.step),
             OpenFeature: told(features.open),
             FeatureLogits: slow(told(features.logits)),
+            ReadLossEffect: slow(told(features.loss_effect)),
             FeatureRelations: slow(told(features.relations)),
             ExpandExample: slow(told(features.expand)),
             TestText: slow(told(features.test_text)),
@@ -148,11 +153,26 @@ class ViewerCommands:
             {"pause": handle.pause, "resume": handle.resume, "cancel": handle.cancel}[command.action]()
         self._changed()
 
+    def logits_action(self, command: LogitsAction) -> None:
+        extractions = self._workspace.extractions
+        if command.action in ("start", "resume"):
+            extractions.compute_logits(command.extraction_id)  # one that is paused or failed goes on
+        else:
+            job = extractions.logits_job(command.extraction_id)
+            if job is None:
+                raise StateError("Its logit effects are not being computed.", where=command.extraction_id)
+            job.pause() if command.action == "pause" else job.cancel()
+        self._changed()
+
     def try_demo(self, command: TryDemo) -> dict[str, str]:
         extraction_id = self._workspace.extractions.demo().id
         self._model.change(extraction_id=extraction_id, feature=None, tab="features", dialog_sae=None)
         self._changed()
         return {"extraction_id": extraction_id}
+
+    def show_download(self, command: ShowDownload) -> None:
+        self._model.show_below("download", command.shown)
+        self._wake()
 
     # --------------------------------------------------------------------------------------------- starting one
 

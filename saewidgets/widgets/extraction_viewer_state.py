@@ -17,7 +17,8 @@ from saewidgets.feature_records import ExtractionRecord
 from saewidgets.widgets.extraction_cards import card_of, is_active, open_of
 from saewidgets.widgets.feature_source import FeatureSource, FeatureWorkspace, check_index, owner_of
 from saewidgets.widgets.messages import Note
-from saewidgets.widgets.messages_features import ExtractionViewerState, OpenExtraction, ViewerView
+from saewidgets.widgets.messages_features import Below, ExtractionViewerState, OpenExtraction, ViewerView
+from saewidgets.widgets.shown import name_of_workspace
 
 CARDS = 100  # extractions in the state; a card is some 600 bytes
 _REST = 40  # a read that nobody asked for waits this many times as long as the last one took
@@ -32,6 +33,7 @@ class ViewerModel:
         self._lock = threading.RLock()
         self._reading = threading.Lock()
         self._view = ViewerView()
+        self._below: Below = ""
         self._notice: Note | None = None
         self._problem: Note | None = None
         self._changed = True
@@ -40,7 +42,7 @@ class ViewerModel:
         self._opened: tuple[Any, ...] = ()
         self._was_empty = False  # there was no extraction at the last look
         self._read_at, self._cost = float("-inf"), 0.0
-        self._state = ExtractionViewerState(workspace=workspace.label)
+        self._state = ExtractionViewerState(workspace=workspace.label, code=name_of_workspace(workspace))
 
     # --------------------------------------------------------------------------------------------- input
 
@@ -88,6 +90,20 @@ class ViewerModel:
                 return True
         return False
 
+    @property
+    def below(self) -> Below:
+        """What is to stand below the viewer."""
+        with self._lock:
+            return self._below
+
+    def show_below(self, what: Below, shown: bool) -> None:
+        """Let something stand below the viewer in place of what does, or nothing if it was that."""
+        with self._lock:
+            if shown:
+                self._below = what
+            elif self._below == what:
+                self._below = ""
+
     def set_notice(self, notice: Note | None) -> None:
         with self._lock:
             self._notice = notice
@@ -133,12 +149,18 @@ class ViewerModel:
 
     def _read_list(self) -> Sequence[ExtractionRecord]:
         records = self.source.extractions()
+        shown = records[:CARDS]
+        jobs = self.source.logit_jobs()
+        cards = tuple(
+            card_of(each, jobs.get(each.id), has_logits=each.has_data and self.source.has_logits(each))
+            for each in shown
+        )
         n_saes = sum(self.workspace.saes.facets().get("source", {}).values())
         with self._lock:
             self._was_empty = not records
             self._put(
                 {
-                    "cards": tuple(card_of(record) for record in records[:CARDS]),
+                    "cards": cards,
                     "total": len(records),
                     "active": sum(is_active(record) for record in records),
                     "n_saes": n_saes,
@@ -206,6 +228,7 @@ class ViewerModel:
             update={
                 "workspace": self.workspace.label,
                 "view": self._view,
+                "below": self._below,
                 "features_revision": self._said,
                 "notice": self._problem or self._notice,
                 **changes,

@@ -27,6 +27,7 @@ from saewidgets.widgets.feature_pages import (
 )
 from saewidgets.widgets.feature_source import Indices, check_index
 from saewidgets.widgets.messages import Note
+from saewidgets.widgets.messages_effects import LossEffectData, ReadLossEffect
 from saewidgets.widgets.messages_features import (
     EditFeature,
     ExpandExample,
@@ -53,6 +54,7 @@ from saewidgets.widgets.messages_features import (
 )
 from saewidgets.widgets.sae_browser_commands import path_from
 from saewidgets.widgets.sae_words import in_page_words
+from saewidgets.widgets.shown import code_of
 
 DENSE = 0.01  # share of the tokens: as in `features/store/query.py`
 NEAR = 16  # tokens on either side of an example whose activations are kept: as in `features/store/layout.py`
@@ -116,8 +118,8 @@ class FeatureCommands:
 
     def link(self, record: ExtractionRecord, index: int) -> str:
         """Code that shows this feature again."""
-        workspace = self._model.workspace
-        where = "" if workspace.is_default else f"sw.Workspace({str(workspace.folder)!r}), "
+        code = code_of(self._model.workspace)
+        where = f"{code}, " if code else ""
         view = {"extraction_id": record.id, "feature": index}
         return f"import saewidgets as sw\n\nsw.ExtractionViewer({where}view={view!r})"
 
@@ -137,6 +139,17 @@ class FeatureCommands:
             histogram=effect_histogram(found.counts, found.edges),
             problem=_noted(found),
         )  # fmt: skip
+
+    def loss_effect(self, command: ReadLossEffect) -> LossEffectData:
+        record = self._source.readable(command.extraction_id)
+        token = {"position": command.position} if command.text is None else {
+            "text": command.text, "token": command.token,
+        }  # fmt: skip
+        try:
+            effect, loss = self._source.loss_effect(record, command.index, **token)
+        except SAEWidgetsError as error:  # the model is not here, nothing follows the token: said on the card
+            return LossEffectData(index=command.index, problem=_note(error))
+        return LossEffectData(index=command.index, effect=finite(effect), loss=finite(loss))
 
     def relations(self, command: FeatureRelations) -> FeatureRelationsData:
         record = self._source.readable(command.extraction_id)

@@ -6,7 +6,7 @@ Methods may be called from any thread. Those that say so load the model the firs
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.feature_records import ExtractionRecord, FeatureRecord, LogitsRecord, RelatedRecord
+from saewidgets.records import JobRecord
 from saewidgets.widgets.messages_features import ExportKind, FeatureQuery
 
 Indices = npt.NDArray[np.integer[Any]]
@@ -90,6 +91,15 @@ class FeatureSource:
         """Its arrays, memory-mapped (`features/store/read.py`). Raises `NotFoundError`, `FormatError`."""
         return self.workspace.extractions.open(record.id)
 
+    def logit_jobs(self) -> Mapping[str, JobRecord]:
+        """The newest job that computes the logit effects of all features, by the extraction's id."""
+        found: Mapping[str, JobRecord] = self.workspace.extractions.logit_jobs()
+        return found
+
+    def has_logits(self, record: ExtractionRecord) -> bool:
+        """Whether the logit effects of all features of an extraction are stored here."""
+        return bool(self.workspace.extractions.has_logits(record))
+
     def counts(self, record: ExtractionRecord) -> tuple[int, int]:
         """How many features of its SAE have a label, and how many a star."""
         labelled, starred = self._features.counts(record.id)
@@ -135,6 +145,12 @@ class FeatureSource:
         check_index(record, index)
         found: LogitsRecord = self._features.logits(record.id, index)
         return found
+
+    def loss_effect(self, record: ExtractionRecord, index: int, **token: Any) -> tuple[float, float]:
+        """What it adds to the loss on the token after one, and that loss, in nats. Loads the model."""
+        check_index(record, index)
+        found = self._features.loss_effect(record.id, index, **token)
+        return float(found.effect), float(found.loss)
 
     def similar(self, record: ExtractionRecord, index: int) -> Sequence[RelatedRecord]:
         """Features with the nearest decoder directions. Loads the SAE."""

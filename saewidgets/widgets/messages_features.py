@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from saewidgets.widgets.messages import Command, Note, Wire
+from saewidgets.widgets.messages_effects import LogitsJob
 from saewidgets.widgets.messages_saes import Choice, Histogram, SaeFact
 
 Tab = Literal["features", "prompt", "jobs"]
@@ -19,6 +20,7 @@ SortFeatures = Literal["index", "density", "max", "label", "score"]
 Context = Literal["short", "snippet", "full"]
 Step = Literal["previous", "next", "random", "next_live", "here"]
 RankBy = Literal["max", "sum", "token"]
+Below = Literal["", "steering", "download"]
 ExtractionAct = Literal["pause", "resume", "cancel", "delete"]
 ExportKind = Literal["html", "json", "csv", "neuronpedia", "vectors", "labels_csv", "labels_jsonl", "interpretations"]
 
@@ -52,6 +54,8 @@ class ExtractionCard(Wire):
     seconds_running: float = 0.0
     created_at: float
     note: Note | None = None
+    has_logits: bool = False  # the logit effects of all its features are stored
+    logits: LogitsJob | None = None  # the job that computes them, while there is something to say of it
 
 
 class FeatureQuery(Wire):
@@ -103,6 +107,8 @@ class ExtractionViewerState(Wire):
 
     revision: int = 0
     workspace: str = "default workspace"
+    code: str = ""  # what code calls the workspace: "ws"; "" for the default one
+    below: Below = ""  # what stands below the viewer
     cards: tuple[ExtractionCard, ...] = ()
     total: int = 0
     active: int = 0  # queued or running: the count of the tab Jobs

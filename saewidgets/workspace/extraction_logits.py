@@ -82,6 +82,11 @@ class LogitJobs:
                 record = self._workspace.catalog.extractions.get(str(job.payload["extraction_id"]))
                 shutil.rmtree(_kept_in(record, job.id), ignore_errors=True)
 
+    def newest(self) -> dict[str, JobRecord]:
+        """The newest job of every extraction that has one, by the extraction's id."""
+        found = self._workspace.manager.list(kind=KIND)
+        return {str(job.payload.get("extraction_id")): job for job in reversed(found)}
+
     def end(self, extraction_id: str) -> None:
         """Before an extraction is deleted: what waits is cancelled.
 

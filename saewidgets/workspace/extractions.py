@@ -16,13 +16,14 @@ from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, State
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
 from saewidgets.jobs import Job, compute_lane
-from saewidgets.records import Records
+from saewidgets.records import JobRecord, Records
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.corpora import corpus_to_row
 from saewidgets.workspace.demo_sae import take_demo
 from saewidgets.workspace.extraction import Extraction
 from saewidgets.workspace.extraction_estimate import estimate, store_bytes, table_bytes
 from saewidgets.workspace.extraction_job import KIND, ExtractionRunners, remove_leftovers
+from saewidgets.workspace.extraction_logits import KIND as LOGITS_KIND
 from saewidgets.workspace.extraction_logits import LogitJobs
 from saewidgets.workspace.files import remove_tree
 from saewidgets.workspace.held import Held, canonical, device_of, missing, take
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 FOLDER = "extractions"
+LOGITS = "logits"  # the folder that `features.store` keeps the tables in
 _MOST_POSITIONS = 2**31 - 1  # the layout's
 _OPEN = 4  # stores kept open; their arrays are memory-mapped
 _UNFINISHED = frozenset(status for status in JobStatus if not status.is_final)
@@ -329,6 +331,20 @@ class Extractions:
         """
         return self._logits.start(extraction_id)
 
+    def logit_jobs(self) -> dict[str, JobRecord]:
+        """The newest job of `compute_logits` of every extraction that has one, by the extraction's id."""
+        return self._logits.newest()
+
+    def logits_job(self, extraction_id: str) -> Job | None:
+        """The newest job of `compute_logits` of an extraction, to pause, resume or cancel; None if there is none."""
+        job = self._logits.newest().get(extraction_id)
+        return None if job is None else self._workspace.manager.handle(job.id)
+
+    @staticmethod
+    def has_logits(record: ExtractionRecord) -> bool:
+        """Whether an extraction has the tables of `compute_logits`, in files that are here."""
+        return (Path(record.folder) / LOGITS).is_dir()
+
     def demo(self) -> Extraction:
         """The demo SAE's extraction, ready to read: it is part of the package, and with its SAE and labels it is put
         into the workspace when it is first asked for. Its SAE is ``.record.sae_id``.
@@ -369,6 +385,8 @@ class Extractions:
                 job = self._workspace.catalog.jobs.list(ids=[job_id])
                 if not job or job[0].kind == KIND:
                     return [None]
+                if job[0].kind == LOGITS_KIND:
+                    found = [str(job[0].payload["extraction_id"])]
             self._by_job[job_id] = found  # none: a job of another kind
         return self._by_job[job_id]
 

@@ -27,7 +27,7 @@ from saewidgets.feature_records import (
     RelatedRecord,
 )
 from saewidgets.features.store.page import FeatureData, Group, StoredExample
-from saewidgets.records import Records
+from saewidgets.records import JobRecord, Records
 from tests.widgets.fake_library import FakeSaeWorkspace, full_library
 
 D = 40
@@ -121,6 +121,8 @@ class FakeExtractions:
         self.broken: Exception | None = None  # raised by `list`
         self.gone: set[str] = set()  # whose files are not there
         self.estimate_error: Exception | None = None
+        self.logits: dict[str, JobRecord] = {}
+        self.with_logits: set[str] = set()
         self._ids = itertools.count(1)
         self._subscribers: list[Callable[..., None]] = []
 
@@ -188,6 +190,31 @@ class FakeExtractions:
         for callback in list(self._subscribers):
             callback(extraction_id)
         return 1
+
+    def logit_jobs(self) -> dict[str, JobRecord]:
+        return self.logits
+
+    def logits_job(self, extraction_id: str) -> Any:
+        if extraction_id not in self.logits:
+            return None
+        return SimpleNamespace(
+            pause=lambda: self._logits("pause", extraction_id, JobStatus.PAUSED),
+            cancel=lambda: self._logits("cancel", extraction_id, JobStatus.CANCELLED),
+        )
+
+    def compute_logits(self, extraction_id: str) -> None:
+        self._logits("compute", extraction_id, JobStatus.RUNNING)
+
+    def _logits(self, what: str, extraction_id: str, status: JobStatus) -> None:
+        self.calls.append((f"{what}_logits", extraction_id))
+        self.logits[extraction_id] = JobRecord(
+            id="job_logits", kind="logits", status=status, lane="test/cpu",
+            progress=Progress(done=10, total=40, unit="features", eta_seconds=3.0, phase="computing"),
+        )
+        self.put(self.records[extraction_id])
+
+    def has_logits(self, record: ExtractionRecord) -> bool:
+        return record.id in self.with_logits
 
     def demo(self) -> FakeHandle:
         self.put(make_extraction("ext_demo", "sae_gemma", name="demo"))
@@ -303,6 +330,11 @@ class FakeFeatures:
         self._needs_model()
         raises = ((" ship", 1.94), (HOSTILE, 1.0))
         return LogitsRecord(index, raises, ((" he", -0.52),), (1, 3, 2), (-1.0, 0.0, 1.0, 2.0))
+
+    def loss_effect(self, wanted: str, index: int, **token: Any) -> Any:
+        self._needs_model()
+        self.calls.append(("loss_effect", wanted, index, token))
+        return SimpleNamespace(effect=-0.184, loss=2.31)
 
     def similar(self, wanted: str, index: int) -> Sequence[RelatedRecord]:
         self._needs_model()

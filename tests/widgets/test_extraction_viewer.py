@@ -327,10 +327,17 @@ def test_steering_opens_below(
     for index in (7, 9):
         assert ask(viewer._part, sent, kind="steer_feature", extraction_id="ext_new", index=index)["kind"] == "result"
     wait_for(lambda: viewer.children == (viewer._part, made[0]))
-    assert made[0].added == [("sae_gpt2", 7), ("sae_gpt2", 9)]
+    assert made[0].added[:2] == [("sae_gpt2", 7), ("sae_gpt2", 9)]
     assert made[0].given["embedded"]
     answer = ask(viewer._part, sent, kind="steer_feature", extraction_id="ext_new", index=0)
     assert (answer["kind"], answer["what"]) == ("failure", "There is no room for more.")
+    wait_for(lambda: viewer._part.state["below"] == "steering")
+    made[0].given["on_close"]()
+    wait_for(lambda: viewer.children == (viewer._part,))
+    wait_for(lambda: viewer._part.state["below"] == "")
+    assert made[0].comm is not None  # its features are there again when Steer is pressed
+    ask(viewer._part, sent, kind="steer_feature", extraction_id="ext_new", index=11)
+    wait_for(lambda: viewer.children == (viewer._part, made[0]))
     viewer.view = {**viewer.view, "tab": "jobs"}
     made[0].given["on_browse"]()
     assert viewer.view["tab"] == "features"
@@ -340,6 +347,42 @@ def test_steering_opens_below(
     viewer.close()
     assert made[0].comm is None
     assert len(made) == 1
+
+
+def test_a_download_opens_below(
+    ws: FakeFeatureWorkspace, record_messages: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    class DownloadFromHF(ipywidgets.HTML):  # type: ignore[misc]
+        def __init__(self, workspace: Any, **given: Any) -> None:
+            super().__init__()
+            self.given = given
+            made.append(self)
+
+    monkeypatch.setattr("saewidgets.widgets.download_from_hf.DownloadFromHF", DownloadFromHF)
+    viewer = ExtractionViewer(ws)
+    sent = record_messages(viewer._part)
+    for _ in range(2):
+        ask(viewer._part, sent, kind="show_download", shown=True)
+        wait_for(lambda: len(viewer.children) == 2)
+        assert viewer.children[1] is made[0]
+        ask(viewer._part, sent, kind="show_download", shown=False)
+        wait_for(lambda: viewer.children == (viewer._part,))
+    assert made[0].given["embedded"]
+    viewer.close()
+    assert made[0].comm is None
+    assert len(made) == 1
+
+
+def test_code_names_the_workspace_it_is_bound_to(ws: FakeFeatureWorkspace) -> None:
+    viewer = ExtractionViewer(ws)
+    assert viewer._part.state["code"] == ""
+    viewer.close()
+    ws.is_default = False
+    viewer = ExtractionViewer(ws)
+    assert viewer._part.state["code"] == "ws"  # the folder is no part of what is saved with a notebook
+    viewer.close()
 
 
 # ------------------------------------------------------------------------------------------------ static, closing

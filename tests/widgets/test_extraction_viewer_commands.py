@@ -20,12 +20,14 @@ from saewidgets.widgets.base import BUFFER_LIMIT, FieldsError
 from saewidgets.widgets.extraction_viewer_commands import ViewerCommands
 from saewidgets.widgets.extraction_viewer_state import ViewerModel
 from saewidgets.widgets.messages import Command, Refresh
+from saewidgets.widgets.messages_effects import LogitsAction, ReadLossEffect
 from saewidgets.widgets.messages_features import (
     CheckExtraction,
     EditFeature,
     ExpandExample,
     ExportFeatures,
     ExtractionAction,
+    ExtractionCard,
     ExtractionForm,
     FeatureLogits,
     FeatureQuery,
@@ -45,6 +47,7 @@ from saewidgets.widgets.messages_features import (
     TryDemo,
     ViewerView,
 )
+from saewidgets.widgets.messages_saes import ShowDownload
 from tests.widgets.fake_features import HOSTILE, PIECES, FakeFeatureWorkspace, full_features
 
 EXT = "ext_new"
@@ -82,10 +85,11 @@ def run(commands: ViewerCommands, command: Command) -> Any:
 
 
 def test_every_command_of_the_contract_has_a_handler(commands: ViewerCommands) -> None:
-    from saewidgets.widgets import messages_features
+    from saewidgets.widgets import messages_effects, messages_features
 
-    contract = {m for m in Command.__subclasses__() if m.__module__ == messages_features.__name__}
-    assert set(commands.table()) == {*contract, Refresh}
+    modules = (messages_effects.__name__, messages_features.__name__)
+    contract = {m for m in Command.__subclasses__() if m.__module__ in modules}
+    assert set(commands.table()) == {*contract, Refresh, ShowDownload}
 
 
 # ---------------------------------------------------------------------------------------------- the list of jobs
@@ -113,6 +117,51 @@ def test_actions(commands: ViewerCommands, ws: FakeFeatureWorkspace, woken: thre
     with pytest.raises(NotFoundError, match="no extraction"):
         run(commands, ExtractionAction(id="7", extraction_id="ext_run", action="pause"))
     assert woken.is_set()  # it leaves the list of whoever still shows it
+
+
+def test_logit_effects_of_all_features(
+    commands: ViewerCommands, ws: FakeFeatureWorkspace, model: ViewerModel
+) -> None:
+    def card() -> ExtractionCard:
+        model.mark_changed()
+        model.read()
+        return next(each for each in model.state().cards if each.id == EXT)
+
+    def act(action: str) -> None:
+        run(commands, LogitsAction.model_validate({"id": "1", "extraction_id": EXT, "action": action}))
+
+    assert (card().logits, card().has_logits) == (None, False)
+    with pytest.raises(StateError, match="not being computed"):
+        act("pause")
+    act("start")
+    job = card().logits
+    assert job is not None
+    assert (job.status, job.fraction, job.done, job.total, job.eta_seconds) == ("running", 0.25, 10, 40, 3.0)
+    act("pause")
+    job = card().logits
+    assert job is not None
+    assert (job.status, job.eta_seconds) == ("paused", None)
+    act("resume")
+    act("cancel")
+    assert card().logits is None
+    assert [call[0] for call in ws.extractions.calls] == [
+        "compute_logits", "pause_logits", "compute_logits", "cancel_logits",
+    ]  # fmt: skip
+    ws.extractions.with_logits.add(EXT)
+    assert card().has_logits
+
+
+def test_the_loss_effect_of_a_token(commands: ViewerCommands, ws: FakeFeatureWorkspace) -> None:
+    found = run(commands, ReadLossEffect(id="1", extraction_id=EXT, index=7, position=40))
+    assert (found.index, found.effect, found.loss, found.problem) == (7, -0.184, 2.31, None)
+    run(commands, ReadLossEffect(id="2", extraction_id=EXT, index=7, text="a ship", token=1))
+    assert [call[3] for call in ws.features.calls if call[0] == "loss_effect"] == [
+        {"position": 40}, {"text": "a ship", "token": 1},
+    ]  # fmt: skip
+    ws.features.problem = ConfigError("No token follows this one.", where="position")
+    found = run(commands, ReadLossEffect(id="3", extraction_id=EXT, index=7, position=41))
+    assert found.effect is None
+    assert found.problem.what == "No token follows this one."
 
 
 def test_the_demo(commands: ViewerCommands, model: ViewerModel) -> None:

@@ -236,6 +236,24 @@ def test_deleting(
     assert refused["kind"] == "failure"
 
 
+def test_logit_effects_of_all_features_from_the_card(
+    workspace: Workspace, viewer: ExtractionViewer, extraction: str, record_messages: Record
+) -> None:
+    def card() -> dict[str, Any]:
+        return next(each for each in viewer.children[0].state["cards"] if each["id"] == extraction)
+
+    wait_for(lambda: viewer.children[0].state["cards"], PATIENCE)
+    assert (card()["has_logits"], card()["logits"]) == (False, None)
+    part = viewer.children[0]
+    answer = ask(part, record_messages(part), kind="logits_action", extraction_id=extraction, action="start")
+    assert answer["kind"] == "result"
+    job = workspace.extractions.logits_job(extraction)
+    assert job is not None
+    assert job.wait(PATIENCE) is JobStatus.COMPLETED
+    wait_for(lambda: (card()["has_logits"], card()["logits"]) == (True, None), PATIENCE)
+    assert workspace.extractions.open(extraction).logits is not None
+
+
 def test_an_open_viewer_shows_the_demo_that_a_script_asks_for(tmp_path: Path) -> None:
     with Workspace(tmp_path / "ws", jobs=JobSettings(poll=0.05)) as ws:
         viewer = ExtractionViewer(ws)

@@ -1,6 +1,7 @@
 /** Step 1 of *Start extraction*: which SAE. */
-import { useLayoutEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { rove, useUid } from "../lib/a11y";
+import { CodeLine } from "../lib/code-line";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
@@ -10,7 +11,16 @@ import type { Choice } from "../lib/protocol-saes";
 import { line } from "../lib/tokens";
 import type { Starting } from "./start";
 
-export function Choose({ starting, onDemo }: { starting: Starting; onDemo: () => void }) {
+export interface Ways {
+  onDemo: () => void;
+  /** *Download from Hugging Face* stands below. */
+  downloading: boolean;
+  onDownload: (shown: boolean) => void;
+  /** What code calls the workspace; "" for the default one. */
+  code: string;
+}
+
+export function Choose({ starting, ways }: { starting: Starting; ways: Ways }) {
   const box = useRef<HTMLDivElement>(null);
   const choices = starting.choices.value;
   const problem = starting.problem.value;
@@ -50,6 +60,7 @@ export function Choose({ starting, onDemo }: { starting: Starting; onDemo: () =>
         <div class="srch">
           <Icon name="search" />
           <input
+            dir="auto"
             type="search"
             aria-label="Search SAEs"
             placeholder="Search name, model"
@@ -66,7 +77,7 @@ export function Choose({ starting, onDemo }: { starting: Starting; onDemo: () =>
         </div>
       )}
       {choices && choices.rows.length > 0 && <Table starting={starting} rows={choices.rows} />}
-      {choices && choices.rows.length === 0 && <None starting={starting} total={choices.total} onDemo={onDemo} />}
+      {choices && choices.rows.length === 0 && <None starting={starting} total={choices.total} ways={ways} />}
       {!choices && !problem && <p class="bd sm t2">Asking the kernel…</p>}
       <div class="ft2">
         <span class="sm t2" role="status">
@@ -109,7 +120,7 @@ function Filter({ label, all, value, choices, onChange }: FilterProps) {
         <option value="">{all}</option>
         {choices.map((choice) => (
           <option key={choice.value} value={choice.value}>
-            {choice.count === null ? choice.label : `${choice.label} (${f.count(choice.count)})`}
+            {choice.count === null ? line(choice.label) : `${line(choice.label)} (${f.count(choice.count)})`}
           </option>
         ))}
       </select>
@@ -117,7 +128,8 @@ function Filter({ label, all, value, choices, onChange }: FilterProps) {
   );
 }
 
-function None({ starting, total, onDemo }: { starting: Starting; total: number; onDemo: () => void }) {
+function None({ starting, total, ways }: { starting: Starting; total: number; ways: Ways }) {
+  const [adding, setAdding] = useState(false);
   const filtered = starting.source.value !== null || starting.model.value !== null || starting.search.value !== "";
   return (
     <div class="empty">
@@ -125,7 +137,7 @@ function None({ starting, total, onDemo }: { starting: Starting; total: number; 
       <p>
         {filtered && total > 0
           ? "None has these words, this source and this model."
-          : "Import one from a training, or download one in the SAE browser."}
+          : "Try the one of the package, download one, add files from this machine, or import one from a training."}
       </p>
       {filtered && (
         <Button
@@ -138,7 +150,22 @@ function None({ starting, total, onDemo }: { starting: Starting; total: number; 
           Clear filters
         </Button>
       )}
-      {total === 0 && <Button onClick={onDemo}>Try the demo SAE</Button>}
+      {total === 0 && (
+        <div class="row w">
+          <Button kind="primary" onClick={ways.onDemo}>
+            Try the demo SAE
+          </Button>
+          <Button expanded={ways.downloading} onClick={() => ways.onDownload(!ways.downloading)}>
+            Download from Hugging Face
+          </Button>
+          <Button expanded={adding} onClick={() => setAdding(!adding)}>
+            Add local files
+          </Button>
+        </div>
+      )}
+      {total === 0 && adding && (
+        <CodeLine words="Run this in a cell, and press Add local files:" code={`sw.SAEBrowser(${ways.code})`} />
+      )}
     </div>
   );
 }
@@ -183,7 +210,7 @@ function Table({ starting, rows }: { starting: Starting; rows: readonly SaeChoic
                   <input
                     type="radio"
                     name={name}
-                    aria-label={row.name}
+                    aria-label={line(row.name)}
                     checked={chosen}
                     disabled={!ok}
                     onChange={choose}
@@ -194,12 +221,12 @@ function Table({ starting, rows }: { starting: Starting; rows: readonly SaeChoic
                     }}
                   />
                 </td>
-                <td class="nw el name" title={row.name}>
-                  <b>{row.name}</b>
+                <td class="nw el name" title={line(row.name)}>
+                  <b>{line(row.name)}</b>
                 </td>
                 <td class="nw">{row.source_label}</td>
-                <td class="nw el model" title={row.model ?? undefined}>
-                  {row.model ?? f.DASH}
+                <td class="nw el model" title={row.model === null ? undefined : line(row.model)}>
+                  {row.model === null ? f.DASH : line(row.model)}
                 </td>
                 <td class="num">{row.layer ?? f.DASH}</td>
                 <td class="num">{f.count(row.d_sae)}</td>

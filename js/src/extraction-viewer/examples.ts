@@ -17,6 +17,10 @@ export interface Passage {
   offset: number;
   context: number | null;
   document: number | null;
+  /** Place of the context's first token in the stream of all text that was read; null: it is none of that. */
+  start: number | null;
+  /** The text that was typed, of which these are the tokens. */
+  typed?: string;
 }
 
 export interface ShownExample {
@@ -53,6 +57,7 @@ export function groupsOf(page: FeaturePage, values: Float32Array): ShownGroup[] 
         offset: example.offset - example.peak,
         context: example.context,
         document: example.document,
+        start: example.position - example.offset,
       };
       return { key: `${g}.${i}`, example, passage };
     }),
@@ -73,9 +78,10 @@ export function passageOf(context: ExampleContext, values: Float32Array, example
     peak: context.peak,
     before: false,
     after: false,
-    offset: 0,
+    offset: example.offset - context.peak, // the token that begins every context may be left out
     context: example.context,
     document: example.document,
+    start: example.position - example.offset,
   };
 }
 
@@ -123,11 +129,21 @@ export interface TokenInfo {
   position: number;
   context: number | null;
   document: number | null;
+  /** How Python is asked about it; null: it cannot be. */
+  place: TokenPlace | null;
 }
+
+export type TokenPlace = { position: number } | { text: string; token: number };
 
 export function tokenInfo(passage: Passage, i: number): TokenInfo | null {
   if (i < 0 || i >= passage.tokens.length) return null;
   const { context, document } = passage;
   const value = passage.values[i] ?? Number.NaN;
-  return { text: textAt(passage, i), value, position: passage.offset + i, context, document };
+  const position = passage.offset + i;
+  return { text: textAt(passage, i), value, position, context, document, place: placeOf(passage, i) };
+}
+
+function placeOf({ start, offset, typed }: Passage, i: number): TokenPlace | null {
+  if (start !== null) return { position: start + offset + i };
+  return typed === undefined ? null : { text: typed, token: i };
 }

@@ -14,6 +14,7 @@ import type {
 import { type Answer, asFailure, isAbort, type Rpc } from "../lib/rpc";
 import { type Problem, withKey } from "../lib/store";
 import { groupsOf, type Passage, passageOf, type ShownGroup, type TokenInfo, tokenInfo } from "./examples";
+import { LossEffects } from "./loss-effect";
 
 const THEN = 150; // ms on a feature before what needs the model is asked for
 const TYPING = 450; // ms after the last key of a text to test
@@ -70,6 +71,8 @@ export class FeatureView {
   readonly marked = signal<number | null>(null);
   /** Label, description and notes that were typed and not saved, by feature. */
   readonly drafts = signal<ReadonlyMap<string, Partial<Draft>>>(new Map());
+  /** What the feature does to the loss at the token that is pointed at. */
+  readonly loss: LossEffects;
   extraction = "";
   index: number | null = null;
   private stop = new AbortController();
@@ -83,7 +86,9 @@ export class FeatureView {
     private readonly rpc: Rpc,
     private readonly isLive: () => boolean,
     private readonly onNotes: (notes: FeatureNotes) => void,
-  ) {}
+  ) {
+    this.loss = new LossEffects(rpc, isLive);
+  }
 
   /** Shows a feature; null: none. The one before stays on the screen, marked as busy, until the answer is there. */
   show(extraction: string, index: number | null): void {
@@ -98,6 +103,7 @@ export class FeatureView {
     this.wholes.value = new Map();
     this.opened.value = new Map();
     this.unpoint(true);
+    this.loss.forget();
     if (index === null) this.loaded.value = nothing();
     else void this.load(true);
   }
@@ -141,6 +147,12 @@ export class FeatureView {
 
   askLogits(): void {
     void this.fetch<FeatureLogitsData>(this.logits, "feature_logits");
+  }
+
+  /** The effects of all features are stored now: those that were not to be had are. */
+  logitsCame(): void {
+    const { data, problem, busy } = this.logits.value;
+    if (!busy && (problem || data?.problem)) this.askLogits();
   }
 
   askRelations(): void {
@@ -199,7 +211,7 @@ export class FeatureView {
         throw new RangeError(`${data.tokens.length} tokens came with ${values.length} activations.`);
       }
       const { texts, tokens } = data;
-      const place = { before: false, after: false, offset: 0, context: null, document: null };
+      const place = { before: false, after: false, offset: 0, context: null, document: null, start: null, typed: text };
       const passage: Passage = { texts, tokens, values, peak: strongest(values), ...place };
       this.tested.value = { data: { answer: data, passage }, problem: null, busy: false };
     } catch (error) {
@@ -272,6 +284,7 @@ export class FeatureView {
     if (info === null || element === null) this.unpoint();
     else {
       this.pointed.value = { info, element };
+      this.loss.ask(this.extraction, this.index ?? 0, info);
       this.marked.value = info.value > 0 ? info.value : null;
     }
   }
@@ -281,6 +294,7 @@ export class FeatureView {
     if (this.pinned.value) return;
     this.pointed.value = null;
     this.marked.value = null;
+    this.loss.leave();
   }
 
   // -------------------------------------------------------------------------------------------- what people say
@@ -311,6 +325,7 @@ export class FeatureView {
     this.stop.abort();
     this.stop = new AbortController();
     this.testing.abort();
+    this.loss.leave();
     clearTimeout(this.later);
     clearTimeout(this.typing);
     this.queue = [];

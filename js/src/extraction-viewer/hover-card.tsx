@@ -18,6 +18,7 @@ interface HoverProps {
 
 export function HoverCard({ feature, box, contextSize }: HoverProps) {
   const pointed = feature.pointed.value;
+  const loss = feature.loss.words.value;
   const card = useRef<HTMLDivElement>(null);
   const id = useUid("sw-token");
   const [place, setPlace] = useState({ left: 0, top: 0 });
@@ -35,7 +36,7 @@ export function HoverCard({ feature, box, contextSize }: HoverProps) {
     setPlace({ left, top: fits || above < 0 ? below : above });
     pointed.element.setAttribute("aria-describedby", id);
     return () => pointed.element.removeAttribute("aria-describedby");
-  }, [pointed, box, feature, id]);
+  }, [pointed, box, feature, id, loss]);
 
   if (!pointed) return null;
   const { info } = pointed;
@@ -62,6 +63,12 @@ export function HoverCard({ feature, box, contextSize }: HoverProps) {
       <dl class="kv">
         <dt>Position</dt>
         <dd>{placeWords(info, contextSize)}</dd>
+        {loss && (
+          <>
+            <dt>Loss effect</dt>
+            <dd>{loss}</dd>
+          </>
+        )}
       </dl>
       <div class="t2">{pinned ? "Pinned; leave with Esc" : "Pin with Enter, leave with Esc"}</div>
     </div>

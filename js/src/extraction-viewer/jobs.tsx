@@ -9,7 +9,9 @@ import { Menu, type MenuItem } from "../lib/menu";
 import { BusyNote, ProblemNote, placed } from "../lib/notes";
 import { Progress } from "../lib/progress";
 import type { ExtractionCard } from "../lib/protocol-features";
+import { line } from "../lib/tokens";
 import { ExportForm } from "./export-form";
+import { LogitsRow } from "./logits-job";
 import { DoneNote } from "./panels";
 import type { CardOpen, Store } from "./store";
 import {
@@ -17,6 +19,7 @@ import {
   type CardButton,
   hasProgressBar,
   isUnderWay,
+  mayComputeLogits,
   progressLine,
   STATUS_ICONS,
   statusOf,
@@ -50,7 +53,8 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
   const pending = store.pending.value.get(card.id);
   const status = statusOf(card);
   const live = store.link.value === "live";
-  const more = `More actions: ${card.name}`;
+  const name = line(card.name);
+  const more = `More actions: ${name}`;
   const asks = open === "delete";
   const returnTo = useFocusReturn(root, asks);
   useCalledFocus(root, card.id, store.focusCard);
@@ -72,10 +76,15 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
     if (await copyText(card.id)) store.announce("ID copied.");
     else store.say(card.id, `The page may not use the clipboard. The ID is ${card.id}.`);
   };
+  const computeLogits = () => {
+    close();
+    void store.logits(card, "start");
+  };
   const ended = !["running", "queued"].includes(status);
   const items: MenuItem[] = [
     ...(status === "completed" ? [{ label: "Open features", run: () => press("open") }] : []),
     ...(status === "completed" ? [{ label: "Export", run: () => press("export") }] : []),
+    ...(mayComputeLogits(card) ? [{ label: "Compute all logits", run: computeLogits }] : []),
     { label: "Copy ID", run: () => void copyId() },
     ...(ended ? [{ label: "Delete", danger: true, run: () => press("delete") }] : []),
   ];
@@ -83,7 +92,7 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
     <li
       ref={root}
       class="card nc"
-      aria-label={card.name}
+      aria-label={name}
       tabIndex={-1}
       onKeyDown={(event) => {
         if (event.key !== "Escape" || event.defaultPrevented || !open) return;
@@ -97,14 +106,12 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
             <Icon name={STATUS_ICONS[status]} />
             {statusWord(card)}
           </span>
-          <span class="nm el" title={card.name}>
-            {card.name}
+          <span class="nm el" title={name}>
+            {name}
           </span>
           <span class="bg">{card.source_label}</span>
         </div>
-        {hasProgressBar(card) && (
-          <Progress label={`Extraction of ${card.name}`} fraction={card.fraction} status={status} />
-        )}
+        {hasProgressBar(card) && <Progress label={`Extraction of ${name}`} fraction={card.fraction} status={status} />}
         <div class="meta">
           {progressLine(card, live).map((part) => (
             <span key={part}>{part}</span>
@@ -161,13 +168,14 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
             store={store}
             place={card.id}
             extraction={card.id}
-            name={card.name}
+            name={name}
             what="html"
             scopes={[{ value: "all", label: `All ${f.count(card.d_sae)} features` }]}
             onClose={() => close("Export")}
           />
         </div>
       )}
+      <LogitsRow store={store} card={card} />
       <Notes store={store} card={card} />
     </li>
   );
@@ -219,7 +227,7 @@ function DeleteQuestion({
     <div ref={box}>
       <NoteBox
         tone="err"
-        title={`Delete the extraction of ${card.name}?`}
+        title={`Delete the extraction of ${line(card.name)}?`}
         actions={
           <>
             <Button small kind="danger" onClick={onDelete}>

@@ -8,6 +8,7 @@ import {
   type FeatureNotes,
   type FeaturePlace,
   type FeatureQuery,
+  type LogitsAct,
   type OpenExtraction,
   parseViewer,
   type Step,
@@ -23,7 +24,7 @@ import { FeatureView } from "./feature";
 import { FeatureList } from "./list";
 import { PromptStore } from "./prompt-store";
 import { Starting } from "./start";
-import { anythingRuns, statusChanges } from "./words";
+import { anythingRuns, changedIn, NOWHERE, statusChanges, words } from "./view-words";
 
 export type CardOpen = "menu" | "delete" | "export";
 /** What is open below the tabs, or in the page of a feature. */
@@ -64,6 +65,8 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
   /** The next list is to be scrolled to the feature that is shown; after a search or in another order it begins at its top. */
   private seeking = true;
   private stepping = new AbortController();
+  /** What had the focus when *Steer* was pressed here. */
+  private steered: Element | null = null;
 
   constructor(model: Model, host: Element, stop: AbortSignal) {
     super(model, host, stop, parseViewer, EMPTY_VIEWER);
@@ -89,11 +92,15 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
         if (this.view.value.dialog_sae !== null) this.show({ dialog_sae: null });
       },
     );
+    const unsubscribe = this.starting.step.subscribe((step) => {
+      if (step !== "choose" && this.state.value.below === "download") this.showDownload(false);
+    });
     this.follow(
       (before, after, first) => this.onState(before, after, first),
       (state) => anythingRuns(state.cards),
     );
     stop.addEventListener("abort", () => {
+      unsubscribe();
       clearTimeout(this.timer);
       this.stepping.abort();
       this.starting.giveUp();
@@ -201,7 +208,19 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
       this.list.refresh();
       this.feature.refresh();
     }
+    const [had, has] = [before, after].map(({ cards }) => cards.find(({ id }) => id === after.open?.id)?.has_logits);
+    if (!first && had === false && has) this.feature.logitsCame();
+    if (before.n_saes !== after.n_saes && this.starting.step.value === "choose") void this.starting.list();
+    if (!first && before.below === "steering" && after.below === "") this.steeringClosed();
     this.use();
+  }
+
+  /** The focus goes back to what has opened *Steering* from here. */
+  private steeringClosed(): void {
+    const { steered } = this;
+    if (!(steered instanceof HTMLElement)) return;
+    // after the host has taken the other widget, and the focus with it, out of the page
+    for (const wait of [0, 150]) setTimeout(() => steered.isConnected && steered.focus(), wait);
   }
 
   /** Asks for what is shown and not there yet. */
@@ -299,6 +318,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
   async steer(index: number): Promise<void> {
     const extraction_id = this.opened?.id;
     if (extraction_id === undefined) return;
+    this.steered = document.activeElement;
     const answer = await this.command(PAGE, "Steer", { kind: "steer_feature", extraction_id, index });
     if (answer) this.announce(`Feature ${index} added to Steering.`);
   }
@@ -351,6 +371,17 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     this.pending.value = withKey(this.pending.value, card.id, undefined);
   }
 
+  /** The logit effects of all features of an extraction, as a job. */
+  async logits(card: ExtractionCard, action: LogitsAct): Promise<void> {
+    const word = action === "start" ? "Compute all logits" : "The logit effects";
+    const answer = await this.command(card.id, word, { kind: "logits_action", extraction_id: card.id, action });
+    if (answer && action === "start") this.announce(`${card.name}: computing logit effects of all features.`);
+  }
+
+  showDownload(shown: boolean): void {
+    void this.command(WIDGET, "Download from Hugging Face", { kind: "show_download", shown });
+  }
+
   async tryDemo(): Promise<void> {
     if (this.demoComing.value) return;
     this.demoComing.value = true;
@@ -361,27 +392,8 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
   }
 }
 
-/** The fields of a view that are other ones than before. */
-function changedIn(before: ViewerView, after: ViewerView): Partial<ViewerView> {
-  const names = Object.keys(after) as (keyof ViewerView)[];
-  const changed = names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
-  return Object.fromEntries(changed.map((name) => [name, after[name]]));
-}
-
-const NOWHERE: Record<Exclude<Step, "here">, string> = {
-  previous: "This is the first feature of the list.",
-  next: "This is the last feature of the list.",
-  random: "No feature matches.",
-  next_live: "No live feature follows.",
-};
-
 const rowOfNotes = ({ labels, starred }: FeatureNotes) => ({
   label: labels[0]?.text ?? "",
   auto: labels[0] !== undefined && labels[0].source !== "user",
   starred,
 });
-
-const words = (n: number | undefined, noun: string): string => {
-  const count = (n ?? 0).toLocaleString("en-US");
-  return noun ? `${count} ${noun}${n === 1 ? "" : "s"}` : count;
-};

@@ -5,6 +5,7 @@ import * as f from "../lib/format";
 import { type KeyRow, Keys } from "../lib/keys";
 import { BusyNote, linkWords, ProblemNote } from "../lib/notes";
 import type { OpenExtraction, Tab } from "../lib/protocol-features";
+import { line } from "../lib/tokens";
 import { Choose } from "./choose";
 import { Jobs } from "./jobs";
 import { List } from "./list-bar";
@@ -32,11 +33,17 @@ export function Viewer({ store }: { store: Store }) {
   const { cards, open, notice } = store.state.value;
   const { starting } = store;
   if (starting.step.value === "choose") {
-    const onDemo = () => {
-      starting.close();
-      void store.tryDemo();
+    const { below, code } = store.state.value;
+    const ways = {
+      onDemo: () => {
+        starting.close();
+        void store.tryDemo();
+      },
+      downloading: below === "download",
+      onDownload: (shown: boolean) => store.showDownload(shown),
+      code,
     };
-    return <Choose starting={starting} onDemo={onDemo} />;
+    return <Choose starting={starting} ways={ways} />;
   }
   if (starting.step.value === "options") return <Options starting={starting} />;
   const shown = store.opened;
@@ -82,12 +89,12 @@ function Header({ store }: { store: Store }) {
     <div class="hd viewer">
       <h2>Features</h2>
       {open ? (
-        <span class="sm t2 el sub" title={`${open.model} / ${open.name} / ${open.hook_name}`}>
-          {open.model}
+        <span class="sm t2 el sub" title={[open.model, open.name, open.hook_name].map(line).join(" / ")}>
+          <bdi>{line(open.model)}</bdi>
           <span class="t3"> / </span>
-          {open.name}
+          <bdi>{line(open.name)}</bdi>
           <span class="t3"> / </span>
-          <code>{open.hook_name}</code>
+          <code>{line(open.hook_name)}</code>
         </span>
       ) : (
         <span class="sm t2 hw">{total > 0 ? f.plural(total, "extraction") : ""}</span>
@@ -113,7 +120,7 @@ function Versions({ store, open }: { store: Store; open: OpenExtraction }) {
       >
         {open.versions.map((version) => (
           <option key={version.value} value={version.value}>
-            {version.label}
+            {line(version.label)}
           </option>
         ))}
       </select>

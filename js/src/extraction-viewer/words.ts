@@ -7,6 +7,7 @@ import type {
   ExtractionCard,
   FeatureLabel,
   FeatureQuery,
+  LogitsJob,
   Show,
   SortFeatures,
 } from "../lib/protocol-features";
@@ -132,6 +133,39 @@ const BUSY: Record<ExtractionAct, string> = {
   delete: "Deleting…",
 };
 
+const LOGITS: Record<Status, CardButton[]> = { ...BUTTONS, failed: [RESUME], interrupted: [RESUME], completed: [] };
+
+/** The buttons of the job that computes the logit effects of all features. */
+export function logitsButtons(job: LogitsJob): CardButton[] {
+  const under = job.status === "pausing" ? "pause" : job.status === "stopping" ? "cancel" : undefined;
+  if (under === "cancel") return [{ ...CANCEL, label: BUSY.cancel, disabled: true }];
+  return LOGITS[statusOf(job)].map((item) =>
+    item.action === under ? { ...item, label: BUSY[under], disabled: true } : item,
+  );
+}
+
+/** "Logit effects: 4,096 of 16,384 features, ETA 12 s". */
+export function logitsLine(job: LogitsJob, live: boolean): string[] {
+  const done = job.total > 0 ? [`${f.count(job.done)} of ${f.plural(job.total, "feature")}`] : [];
+  switch (statusOf(job)) {
+    case "queued":
+      return [
+        job.queue_position === null ? "waits for its turn" : `number ${f.count(job.queue_position)} in the queue`,
+      ];
+    case "running":
+      if (job.phase === "computing") {
+        return [...done, ...(live && job.eta_seconds !== null ? [`ETA ${f.duration(job.eta_seconds)}`] : [])];
+      }
+      return job.phase ? [job.phase] : done;
+    default:
+      return done;
+  }
+}
+
+/** Whether the tables of an extraction can be asked for: it is complete, has none, and nothing computes them. */
+export const mayComputeLogits = (card: ExtractionCard): boolean =>
+  statusOf(card) === "completed" && !card.has_logits && card.logits === null;
+
 /** The buttons of a card; one that is under way, asked for here or by anybody, is disabled and says so. */
 export function buttonsFor(card: ExtractionCard, pending?: ExtractionAct): CardButton[] {
   const under = card.status === "pausing" ? "pause" : card.status === "stopping" ? "cancel" : pending;
@@ -171,6 +205,7 @@ export function progressLine(card: ExtractionCard, live: boolean): string[] {
         ...(card.dead === null ? [] : [`${f.count(card.dead)} dead (${f.share(card.dead / Math.max(1, card.d_sae))})`]),
         ...(card.dense === null ? [] : [`${f.count(card.dense)} dense`]),
         ...(card.size_bytes === null ? [] : [f.bytes(card.size_bytes)]),
+        ...(card.has_logits ? ["all logit effects"] : []),
       ];
     case "paused":
       return [done];
@@ -181,14 +216,14 @@ export function progressLine(card: ExtractionCard, live: boolean): string[] {
 }
 
 export const anythingRuns = (cards: readonly ExtractionCard[]): boolean =>
-  cards.some((card) => ["running", "queued"].includes(statusOf(card)));
+  cards.some((card) => [card, card.logits ?? card].some((one) => ["running", "queued"].includes(statusOf(one))));
 
 /** Sentences for a screen reader: which extractions changed their status between two states. */
 export function statusChanges(before: readonly ExtractionCard[], after: readonly ExtractionCard[]): string[] {
   const old = new Map(before.map((card) => [card.id, statusWord(card)]));
   return after
     .filter((card) => old.has(card.id) && old.get(card.id) !== statusWord(card))
-    .map((card) => `${card.name}: ${statusWord(card)}`);
+    .map((card) => `${line(card.name)}: ${statusWord(card)}`);
 }
 
 // ------------------------------------------------------------------------------------------------ exports

@@ -122,6 +122,15 @@ export interface FeatureRelationsData {
   problem: Note | null;
 }
 
+/** What a feature adds to the loss on the token that follows, in nats; or why that is not known. */
+export interface LossEffectData {
+  index: number;
+  effect: number | null;
+  /** Of the model as it is. */
+  loss: number | null;
+  problem: Note | null;
+}
+
 export interface ExampleContext {
   position: number;
   peak: number;

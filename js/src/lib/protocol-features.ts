@@ -24,7 +24,22 @@ export type ExportKind =
   | "labels_jsonl"
   | "interpretations";
 
+export type LogitsAct = "start" | "pause" | "resume" | "cancel";
+
 // ------------------------------------------------------------------------------------------------ state
+
+/** The job that computes the logit effects of all features. */
+export interface LogitsJob {
+  status: string;
+  fraction: number;
+  /** Features. */
+  done: number;
+  total: number;
+  eta_seconds: number | null;
+  phase: string | null;
+  queue_position: number | null;
+  note: Note | null;
+}
 
 export interface ExtractionCard {
   id: string;
@@ -50,6 +65,9 @@ export interface ExtractionCard {
   seconds_running: number;
   created_at: number;
   note: Note | null;
+  /** The logit effects of all its features are stored. */
+  has_logits: boolean;
+  logits: LogitsJob | null;
 }
 
 export interface FeatureQuery {
@@ -96,6 +114,10 @@ export interface OpenExtraction {
 export interface ViewerState {
   revision: number;
   workspace: string;
+  /** What code calls the workspace; "" for the default one. */
+  code: string;
+  /** What stands below the viewer. */
+  below: "" | "steering" | "download";
   cards: ExtractionCard[];
   total: number;
   active: number;
@@ -124,6 +146,8 @@ export const FIRST_VIEW: ViewerView = {
 export const EMPTY_VIEWER: ViewerState = {
   revision: 0,
   workspace: "default workspace",
+  code: "",
+  below: "",
   cards: [],
   total: 0,
   active: 0,
@@ -151,6 +175,8 @@ export type ViewerCommand =
   | { kind: "start_extraction"; sae_id: string; values: Typed }
   | { kind: "try_demo" }
   | { kind: "extraction_action"; extraction_id: string; action: ExtractionAct }
+  | { kind: "show_download"; shown: boolean }
+  | { kind: "logits_action"; extraction_id: string; action: LogitsAct }
   | { kind: "show_view"; view: ViewerView }
   | { kind: "query_features"; extraction_id: string; query: FeatureQuery; offset: number; limit: number }
   | (OfFeature<"step_feature"> & { query: FeatureQuery; step: Step })
@@ -159,6 +185,7 @@ export type ViewerCommand =
   | OfFeature<"feature_relations">
   | (OfFeature<"expand_example"> & { position: number })
   | (OfFeature<"test_text"> & { text: string })
+  | (OfFeature<"read_loss_effect"> & { position?: number | null; text?: string | null; token?: number | null })
   | {
       kind: "read_prompt";
       extraction_id: string;

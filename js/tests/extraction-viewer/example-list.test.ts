@@ -126,6 +126,30 @@ describe("the card of a token", () => {
     expect(view.el.querySelector(".cur")).toBeNull();
   });
 
+  it("says what the feature does to the loss, once somebody stays", async () => {
+    const view = show();
+    await ready(view);
+    hover(rows(view)[0]?.querySelector(".pk"));
+    await waitFor(() => expect(card(view)?.textContent).toContain("Loss effect…"));
+    expect(sent(view.model, "read_loss_effect")).toEqual([]);
+    await waitFor(() => expect(card(view)?.textContent).toContain("Loss effect−0.184 nats (helps)"));
+    const { position } = sent(view.model, "read_loss_effect")[0] ?? {};
+    expect(position).toBe(40_254); // the stream position of the example
+    hover(view.el.querySelector("h3"));
+    await waitFor(() => expect(card(view)).toBeNull());
+    hover(rows(view)[0]?.querySelector(".pk"));
+    await waitFor(() => expect(card(view)?.textContent).toContain("−0.184 nats"));
+    hover(rows(view)[0]?.querySelector('[data-t="0"]'));
+    await waitFor(() => expect(card(view)?.textContent).toContain("none, it is silent here"));
+    expect(sent(view.model, "read_loss_effect")).toHaveLength(1); // known, or nothing to ask
+  });
+  it("says why the loss effect is not known", async () => {
+    const problem = { what: "No token follows this one.", where: null, hint: null, kind: "error" };
+    const view = show(undefined, { loss: { effect: null, problem } });
+    await ready(view);
+    hover(rows(view)[0]?.querySelector(".pk"));
+    await waitFor(() => expect(card(view)?.textContent).toContain("not known: No token follows this one."));
+  });
   it("follows the focus, which the arrows move from token to token", async () => {
     const view = show();
     await ready(view);

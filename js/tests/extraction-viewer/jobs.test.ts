@@ -1,6 +1,6 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
-import { CARDS, EXT, extraction, FAILED, RUNNING, viewer } from "../../demo/feature-fixtures";
+import { CARDS, EXT, extraction, FAILED, LOGITS_JOB, RUNNING, viewer } from "../../demo/feature-fixtures";
 import { FIRST_VIEW } from "../../src/lib/protocol-features";
 import { type Shown, sent, show } from "./harness";
 
@@ -107,7 +107,44 @@ describe("the list of extractions", () => {
     const items = card(view, GEMMA)
       .getAllByRole("menuitem")
       .map((one) => one.textContent);
-    expect(items).toEqual(["Open features", "Export", "Copy ID", "Delete"]);
+    expect(items).toEqual(["Open features", "Export", "Compute all logits", "Copy ID", "Delete"]);
+  });
+  it("computes the logit effects of all features, paused and cancelled on the card", async () => {
+    const view = jobs();
+    const one = card(view, GEMMA);
+    await view.user.click(one.getByRole("button", { name: `More actions: ${GEMMA}` }));
+    await view.user.click(one.getByRole("menuitem", { name: "Compute all logits" }));
+    const name = `Logit effects of ${GEMMA}`;
+    await waitFor(() => expect(one.getByRole("progressbar", { name }).getAttribute("aria-valuenow")).toBe("25"));
+    expect(document.activeElement?.getAttribute("aria-label")).toBe(`More actions: ${GEMMA}`);
+    const job = within(one.getByRole("group", { name }));
+    expect(job.getByText("4,096 of 16,384 features")).toBeTruthy();
+    await view.user.click(job.getByRole("button", { name: "Pause" }));
+    await waitFor(() => expect(job.getByText("Paused")).toBeTruthy());
+    await view.user.click(job.getByRole("button", { name: "Resume" }));
+    await waitFor(() => expect(job.getByText("Running")).toBeTruthy());
+    await view.user.click(job.getByRole("button", { name: "Cancel" }));
+    await waitFor(() => expect(one.queryByRole("group", { name })).toBeNull());
+    expect(sent(view.model, "logits_action").map((command) => command.action)).toEqual([
+      "start",
+      "pause",
+      "resume",
+      "cancel",
+    ]);
+    view.model.setState({
+      cards: CARDS.map((one) => (one.name === GEMMA ? { ...one, has_logits: true } : one)),
+    });
+    await waitFor(() => expect(card(view, GEMMA).getByText("all logit effects")).toBeTruthy());
+    await view.user.click(card(view, GEMMA).getByRole("button", { name: `More actions: ${GEMMA}` }));
+    expect(card(view, GEMMA).queryByRole("menuitem", { name: "Compute all logits" })).toBeNull();
+  });
+  it("says why logit effects failed", () => {
+    const note = { what: "The disk is full.", where: null, hint: "Free some.", kind: "error" };
+    const cards = [extraction({ name: GEMMA, logits: { ...LOGITS_JOB, status: "failed", note } })];
+    const view = show(viewer({ open: null, cards, total: 1 }));
+    const job = within(view.page.getByRole("group", { name: `Logit effects of ${GEMMA}` }));
+    expect(job.getByRole("alert").textContent).toContain("The disk is full. Free some.");
+    expect(job.getAllByRole("button").map((one) => one.textContent)).toEqual(["Resume"]);
   });
   it("is a tab with the number of those that run when features are open", async () => {
     const view = show(viewer());
@@ -142,6 +179,23 @@ describe("Start extraction", () => {
     await view.user.click(await dialog.findByRole("button", { name: "Try the demo SAE" }));
     expect(view.page.queryByRole("dialog")).toBeNull();
     expect(sent(view.model, "try_demo")).toHaveLength(1);
+  });
+  it("offers the ways to get one where the library has none", async () => {
+    const state = viewer({ open: null, cards: [], view: FIRST_VIEW, code: "ws" });
+    const view = show(state, { noSaes: true });
+    await view.user.click(view.page.getAllByRole("button", { name: "Start extraction" })[0] as HTMLElement);
+    const dialog = within(await view.page.findByRole("dialog", { name: "Choose an SAE" }));
+    const download = await dialog.findByRole("button", { name: "Download from Hugging Face" });
+    await view.user.click(download);
+    await waitFor(() => expect(download.getAttribute("aria-expanded")).toBe("true"));
+    await view.user.click(dialog.getByRole("button", { name: "Add local files" }));
+    expect(dialog.getByText("sw.SAEBrowser(ws)")).toBeTruthy();
+    const before = sent(view.model, "list_saes").length;
+    view.model.setState({ n_saes: 1 }); // it has arrived
+    await waitFor(() => expect(sent(view.model, "list_saes").length).toBe(before + 1));
+    await view.user.click(dialog.getByRole("button", { name: "Cancel" }));
+    await waitFor(() => expect(view.model.state.below).toBe(""));
+    expect(sent(view.model, "show_download").map((one) => one.shown)).toEqual([true, false]);
   });
   it("first asks for an SAE", async () => {
     const { view, dialog } = await begin();

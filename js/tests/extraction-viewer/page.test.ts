@@ -1,6 +1,6 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
-import { EXT, HOSTILE, opened, viewer } from "../../demo/feature-fixtures";
+import { EXT, extraction, HOSTILE, opened, viewer } from "../../demo/feature-fixtures";
 import { FIRST_VIEW } from "../../src/lib/protocol-features";
 import { feature, press, ready, selected, sent, show } from "./harness";
 
@@ -147,6 +147,32 @@ describe("the page of a feature", () => {
     expect(page.getByText("Copy it by hand: sw.ExtractionViewer", { exact: false })).toBeTruthy();
   });
 
+  it("gets the focus back to Steer when Steering is closed", async () => {
+    const view = show();
+    const page = await ready(view);
+    await view.user.click(page.getByRole("button", { name: "Steer" }));
+    view.model.setState({ below: "steering" });
+    (document.activeElement as HTMLElement).blur();
+    view.model.setState({ below: "" });
+    await waitFor(() => expect(document.activeElement?.textContent).toBe("Steer"));
+  });
+  it("draws names and labels so that they turn nothing around them", async () => {
+    const evil = "\u202Eevil\x07";
+    const open = opened({ name: evil, model: evil, versions: [{ value: EXT, label: evil, count: null }] });
+    const view = show(viewer({ open, cards: [extraction({ id: EXT, name: evil, sae_id: "s" })] }));
+    const page = await ready(view);
+    const label = page.getByRole("textbox", { name: "Label" }) as HTMLInputElement;
+    expect(label.dir).toBe("auto");
+    await view.user.clear(label);
+    await view.user.type(label, "\u202Eabc");
+    expect(label.value).toBe("\u202Eabc"); // what is typed stays as it is
+    expect(page.getByText("Not drawn in the box: ⟨202E⟩")).toBeTruthy();
+    await view.user.click(view.page.getByRole("tab", { name: /^Jobs/ }));
+    expect(view.page.getByRole("listitem", { name: "⟨202E⟩evil␇" })).toBeTruthy();
+    const drawn = document.body.innerHTML.replace(/value="[^"]*"/g, "");
+    for (const raw of ["\u202E", "\u0007"]) expect(drawn).not.toContain(raw);
+    expect(drawn).toContain("⟨202E⟩evil␇");
+  });
   it("is steered with", async () => {
     const view = show();
     const page = await ready(view);

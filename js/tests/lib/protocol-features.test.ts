@@ -22,6 +22,8 @@ import {
   type FeatureRow,
   type FeatureRows,
   FIRST_VIEW,
+  type LogitsJob,
+  type LossEffectData,
   type OpenExtraction,
   type PromptReading,
   type PromptRow,
@@ -69,6 +71,8 @@ const SHAPES: [string, Path, object][] = [
     shape<ViewerState>({
       revision: 0,
       workspace: 0,
+      code: 0,
+      below: 0,
       cards: 0,
       total: 0,
       active: 0,
@@ -106,6 +110,22 @@ const SHAPES: [string, Path, object][] = [
       size_bytes: 0,
       seconds_running: 0,
       created_at: 0,
+      note: 0,
+      has_logits: 0,
+      logits: 0,
+    }),
+  ],
+  [
+    "extraction_viewer_state",
+    ["cards", 0, "logits"],
+    shape<LogitsJob>({
+      status: 0,
+      fraction: 0,
+      done: 0,
+      total: 0,
+      eta_seconds: 0,
+      phase: 0,
+      queue_position: 0,
       note: 0,
     }),
   ],
@@ -252,6 +272,7 @@ const SHAPES: [string, Path, object][] = [
     shape<PromptRow>({ index: 0, label: 0, auto: 0, top_tokens: 0, density: 0, max: 0, own_max: 0 }),
   ],
   ["feature_notes", [], NOTES],
+  ["loss_effect_data", [], shape<LossEffectData>({ index: 0, effect: 0, loss: 0, problem: 0 })],
   ["suggestion", [], shape<Suggestion>({ index: 0, text: 0, by: 0, note: 0 })],
 ];
 
@@ -261,12 +282,15 @@ type Own = Exclude<ViewerCommand, { kind: "refresh" }>;
 
 /** Every command with every key it can have. */
 const COMMANDS: { [K in Own["kind"]]: Required<Extract<Own, { kind: K }>> } = {
+  read_loss_effect: { kind: "read_loss_effect", ...ONE, position: 40_212, text: null, token: null },
   list_saes: { kind: "list_saes", source: "trained", model: "demo", search: "" },
   extraction_form: { kind: "extraction_form", sae_id: "sae_1", extraction_id: "ext_1" },
   check_extraction: { kind: "check_extraction", sae_id: "sae_1", values: {} },
   start_extraction: { kind: "start_extraction", sae_id: "sae_1", values: {} },
   try_demo: { kind: "try_demo" },
   extraction_action: { kind: "extraction_action", ...EXTRACTION, action: "pause" },
+  show_download: { kind: "show_download", shown: true },
+  logits_action: { kind: "logits_action", ...EXTRACTION, action: "start" },
   show_view: { kind: "show_view", view: FIRST_VIEW },
   query_features: { kind: "query_features", ...EXTRACTION, query: ALL_FEATURES, offset: 100, limit: 100 },
   step_feature: { kind: "step_feature", ...ONE, query: ALL_FEATURES, step: "here" },

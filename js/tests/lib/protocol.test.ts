@@ -194,7 +194,7 @@ describe("golden messages", () => {
   it("leaves no golden file unread", () => {
     const read = new Set([...SHAPES.map(([name]) => name), ...Object.keys(COMMANDS)]);
     // The messages of other widgets are held to by their own tests.
-    const features = /extract|feature|example|prompt|label|suggest|^test|^try_demo$|^steering_/;
+    const features = /extract|feature|example|prompt|label|suggest|logits|loss|^test|^try_demo$|^steering_/;
     const files = readdirSync(FOLDER)
       .map((file) => file.replace(".json", ""))
       .filter((name) => !/^hub_|sae|upload|^add_local$|^show_|^training_facts$/.test(name) && !features.test(name));
