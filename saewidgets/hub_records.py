@@ -27,6 +27,8 @@ class RepoInfo:
         gated: ``False``, ``"auto"`` or ``"manual"``.
         base_models: models named by its card.
         size_bytes: all files.
+        from_cache: the hub was not asked (offline mode): commit, files and size are those that the cache of this
+            machine has; what the card says is not known.
     """
 
     repo_id: str
@@ -43,6 +45,7 @@ class RepoInfo:
     files: int = 0
     size_bytes: int = 0
     url: str = ""
+    from_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Variant:
         l0: mean active latents where the path says.
         canonical: SAELens' registry gives it as the one to take for its layer and width.
         cached: all its files are in the hub cache of this machine.
+        from_cache: the hub was not asked (offline mode): the repository may have others, and a newer commit.
     """
 
     repo_id: str
@@ -72,6 +76,7 @@ class Variant:
     l0: float | None = None
     canonical: bool = False
     cached: bool = False
+    from_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,7 @@ class Preview:
         gated_model: whether the base model asks for a licence; None: not known (no model is named, or asking would have
             cost more requests than a preview may).
         requests: how many requests this preview took.
+        from_cache: the hub was not asked (offline mode): the files in the cache of this machine were looked at.
     """
 
     repo_id: str
@@ -119,6 +125,7 @@ class Preview:
     warnings: tuple[HubWarning, ...] = ()
     requests: int = 0
     disk_free_bytes: int | None = None
+    from_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)

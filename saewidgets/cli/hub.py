@@ -43,9 +43,20 @@ def info(repo: Repo, token_stdin: TokenStdin = False, json: Json = False) -> Non
         return
     for label, value in _info(found):
         write(f"{label:<14}{value}")
+    _say_cached(found.from_cache)
+
+
+def _say_cached(from_cache: bool) -> None:
+    if from_cache:
+        note("Offline mode (HF_HUB_OFFLINE): this is what the cache of this machine has; the repository may hold more.")
 
 
 def _info(found: RepoInfo) -> list[tuple[str, str]]:
+    if found.from_cache:
+        return [
+            ("repository", found.repo_id), ("revision", found.revision),
+            ("cached", f"{count(found.files)} files, {size(found.size_bytes)}"),
+        ]  # fmt: skip
     access = ["private" if found.private else "public", f"gated ({found.gated})" if found.gated else ""]
     return [
         ("repository", found.repo_id),
@@ -82,6 +93,7 @@ def variants(
         write_json(found)
     elif found:
         write(table(COLUMNS, map(_row, found), right=(3, 4, 5, 6)))
+        _say_cached(found[0].from_cache)
     else:
         write("No SAEs match.")
 

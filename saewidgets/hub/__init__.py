@@ -29,7 +29,7 @@ from saewidgets.hub.errors import (
     WrongRepositoryTypeError,
 )
 from saewidgets.hub.known import known_repos
-from saewidgets.hub.listing import repo_info
+from saewidgets.hub.looking import repo_info
 from saewidgets.hub.preview import preview
 from saewidgets.hub.push import Pushed, model_card, push
 from saewidgets.hub.reference import HubReference, parse_reference

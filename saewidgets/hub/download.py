@@ -26,6 +26,7 @@ from saewidgets.hub.errors import (
 )
 from saewidgets.hub.fetch import fetch, has_right_hash
 from saewidgets.hub.listing import Listing, RepoFile, list_repository
+from saewidgets.hub.looking import NOT_HERE
 from saewidgets.hub.offline import cached_listing
 from saewidgets.hub.reference import HubReference, parse_reference
 from saewidgets.hub.variants import choose, needed_files, variants
@@ -221,9 +222,9 @@ def _find(reference: str | HubReference, client: HubClient) -> _Found:
         try:
             if listing is not None:
                 return _found(place, listing, client)
-        except NoSAEError:
+        except (NoSAEError, HubOfflineError):
             log.info("The cache has %s only in part.", place)
-        error.hint = f"{error.hint or ''} It is not in the cache of this machine either.".strip()
+        error.hint = f"{error.hint or ''} {NOT_HERE}".strip()
         raise
 
 

@@ -27,6 +27,7 @@ Redact = Callable[[str], str]
 # Names of exceptions of httpx and requests: both, and neither has to be imported for it.
 _TIMEOUTS = {"TimeoutException", "Timeout", "ReadTimeoutError", "TimeoutError"}
 _LOST = {"NetworkError", "ProtocolError", "RemoteProtocolError", "ChunkedEncodingError", "ConnectionError"}
+SWITCH = "HF_HUB_OFFLINE"
 _UNREACHABLE = {"ConnectError", "NewConnectionError", "ProxyError", "SSLError", "UnsupportedProtocol"}
 
 
@@ -87,17 +88,22 @@ def from_reply(status: int, headers: Mapping[str, str], body: bytes, url: str, r
     )
 
 
+def switched_off() -> HubOfflineError:
+    """The error for what needs the hub in offline mode."""
+    return HubOfflineError(
+        "Offline mode is switched on.",
+        where=SWITCH,
+        hint=f"Unset {SWITCH} and restart the kernel: huggingface_hub reads it when it is imported.",
+    )
+
+
 def from_exception(error: BaseException, url: str, redact: Redact) -> BaseException:
     """The error for an exception of the client's network library; anything else is returned as it is."""
     if isinstance(error, HubError) or not isinstance(error, Exception):
         return error
     names, host = {cls.__name__ for cls in type(error).__mro__}, _host(url)
     if "OfflineModeIsEnabled" in names:
-        found: HubError = HubOfflineError(
-            "Offline mode is switched on.",
-            where="HF_HUB_OFFLINE",
-            hint="Unset HF_HUB_OFFLINE and restart the kernel: huggingface_hub reads it when it is imported.",
-        )
+        found: HubError = switched_off()
     elif names & _UNREACHABLE or any(name in str(error) for name in _UNREACHABLE):  # requests wraps them in texts
         found = HubOfflineError(
             f"The hub cannot be reached at {host}.",

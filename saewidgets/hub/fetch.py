@@ -190,7 +190,7 @@ class _Stream:
                     raise
                 except Exception as error:  # noqa: BLE001 - of two network libraries; sorted out in `failures`
                     found = failures.from_exception(error, self._url, self._client.redact)
-                    offline = isinstance(found, HubOfflineError) and found.where != "HF_HUB_OFFLINE"
+                    offline = isinstance(found, HubOfflineError) and found.where != failures.SWITCH
                     attempts.failed(self._told(found, attempts.count + 1), again=offline or _cut(found))
         except _StoppedError:
             return
@@ -274,7 +274,7 @@ class _Stream:
         """A broken connection as the person reads it: how often, where, and that nothing is lost."""
         if not isinstance(error, ConnectionLostError | TruncatedFileError | HubOfflineError):
             return error
-        if isinstance(error, HubOfflineError) and error.where == "HF_HUB_OFFLINE":
+        if isinstance(error, HubOfflineError) and error.where == failures.SWITCH:
             return error
         arrived = f"{size(self._position)} of {size(self._file.size)}"
         times = "once" if count == 1 else f"{count} times"

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from saewidgets.errors import NotFoundError
 from saewidgets.hub.client import HubClient
-from saewidgets.hub.errors import GatedRepositoryError, HubError, RepositoryNotFoundError
+from saewidgets.hub.errors import HubError, RepositoryNotFoundError
 from saewidgets.hub.known import similar
 from saewidgets.hub.reference import HubReference, is_plain_path, parse_reference, wrong_type
 from saewidgets.hub_records import RepoInfo
@@ -83,19 +83,14 @@ class Listing:
         return found
 
 
-def repo_info(reference: str | HubReference, *, client: HubClient | None = None) -> RepoInfo:
-    """What a repository is: commit, licence, gate, base models, number and size of its files.
+def card(place: HubReference, client: HubClient) -> RepoInfo:
+    """What a repository says of itself, without its files. Raises `HubError`."""
+    return _info(_model(place, client), place, client, {})
 
-    Raises:
-        HubError: as one of its children (missing, private, gated, another type, unreachable, …).
-        ConfigError: `reference` cannot be read.
-    """
-    client = client or HubClient()
-    place = parse_reference(reference)
-    try:
-        return list_repository(place, client=client).info
-    except GatedRepositoryError:  # the files are behind the gate, the card is not
-        return _info(_model(place, client), place, client, {})
+
+def fresh_for() -> int:
+    """A number that changes when what a branch stands for is not believed any longer."""
+    return int(time.monotonic() / FRESH)
 
 
 def list_repository(reference: str | HubReference, *, client: HubClient | None = None) -> Listing:
@@ -109,7 +104,7 @@ def list_repository(reference: str | HubReference, *, client: HubClient | None =
     client = client or HubClient()
     place = parse_reference(reference)
     # What a branch stands for is believed for a minute, what a commit is does not change.
-    age = None if is_hash(place.revision, 40) else int(time.monotonic() / FRESH)
+    age = None if is_hash(place.revision, 40) else fresh_for()
     model = client.once(("model", place.repo_id, place.revision, age), lambda: _model(place, client))
     commit = _commit(model, place)
     client.once(("model", place.repo_id, commit, None), lambda: model)
@@ -123,7 +118,8 @@ def listing_of(
 ) -> Listing:
     """The listing of files that are known without asking the hub; the rest of the repository is not known."""
     found = {file.path: file for file in files}
-    info = RepoInfo(repo_id, revision, files=len(found), size_bytes=sum(file.size for file in files))
+    size = sum(file.size for file in files)
+    info = RepoInfo(repo_id, revision, files=len(found), size_bytes=size, from_cache=not complete)
     return Listing(info, asked, found, sorted(found), complete)
 
 

@@ -10,9 +10,11 @@ from saewidgets.formats.base import Description
 from saewidgets.hub import npz_preview, space
 from saewidgets.hub.cache import missing_bytes
 from saewidgets.hub.client import HubClient
+from saewidgets.hub.failures import SWITCH
 from saewidgets.hub.gate import gated
 from saewidgets.hub.known import hub_model, trained_on
-from saewidgets.hub.listing import Listing, RepoFile, list_repository
+from saewidgets.hub.listing import Listing, RepoFile
+from saewidgets.hub.looking import look
 from saewidgets.hub.reference import HubReference, parse_reference
 from saewidgets.hub.source import HubSource
 from saewidgets.hub.variants import choose, needed_files, variants
@@ -21,6 +23,10 @@ from saewidgets.render.numbers import size
 
 MOST_REQUESTS = 3  # after the listing; what would need more is left unknown
 PICKLES = (".pt", ".pth", ".bin")
+_OF_THE_CACHE = HubWarning(
+    "note", f"Offline mode ({SWITCH}): this is what the cache of this machine has.",
+    "What its repository holds now is not known.",
+)  # fmt: skip
 ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
@@ -31,6 +37,7 @@ def preview(
 
     After the repository's listing (which the client keeps, with what the look at it has read) it takes at most three
     requests and some ten kilobytes. Of pickled formats nothing but the size and a configuration beside them is known.
+    In offline mode the files in the cache are looked at (`from_cache`), if all of the SAE are there.
 
     Args:
         reference: as `parse_reference` takes it; its folder must hold exactly one SAE.
@@ -44,7 +51,7 @@ def preview(
     """
     client = client or HubClient()
     place = parse_reference(reference)
-    listing = list_repository(place, client=client)
+    listing = look(place, client)
     variant = choose(variants(place, client=client, listing=listing), place)
     files = needed_files(listing, variant.path, variant.format)
     before = client.sent()
@@ -78,7 +85,11 @@ def preview(
         config=description.config,
         settings=description.settings,
         disk_free_bytes=space.free_bytes(client.cache_dir),
-        warnings=tuple(_warnings(description, client, model, asks, missing, weights, device, files)),
+        warnings=(
+            *_warnings(description, client, model, asks, missing, weights, device, files),
+            *(() if listing.complete else (_OF_THE_CACHE,)),
+        ),
+        from_cache=not listing.complete,
         requests=client.sent() - before,
     )
 

@@ -14,9 +14,11 @@ from saewidgets.formats.source import ListedSource, Source
 from saewidgets.hub.cache import cached_file, repo_folder
 from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import NoSAEError
+from saewidgets.hub.failures import switched_off
 from saewidgets.hub.gate import gated
 from saewidgets.hub.known import repos_for_model, trained_on
-from saewidgets.hub.listing import Listing, RepoFile, list_repository
+from saewidgets.hub.listing import Listing, RepoFile
+from saewidgets.hub.looking import NOT_HERE, look
 from saewidgets.hub.names import read_names
 from saewidgets.hub.reference import HubReference, parse_reference
 from saewidgets.hub.releases import find_release
@@ -42,6 +44,7 @@ def variants(
 
     Takes the listing and, for each kind of folder, one look into the first of that kind; what they hold is not read.
     Whether the base model that the card names is gated is asked too where its name does not tell: previews need not.
+    In offline mode those that the cache on this machine has whole: `from_cache`.
 
     Raises:
         NoSAEError: there is none; the message says what is there instead.
@@ -50,10 +53,14 @@ def variants(
     """
     client = client or HubClient()
     place = parse_reference(reference)
-    listing = listing or list_repository(place, client=client)
+    listing = listing or look(place, client)
     found = [variant for variant in _all(listing, client) if _inside(variant, place.path)]
     if found and place.release is not None:
         found = _of_release(found, place)
+    if not found and not listing.complete:
+        error = switched_off()
+        error.hint = f"{error.hint} {NOT_HERE}"
+        raise error
     if not found:
         raise _none(listing, place)
     return tuple(found)
@@ -220,6 +227,7 @@ def _variant(listing: Listing, path: str, format_name: str, files: Mapping[str, 
         d_sae=names.d_sae,
         l0=names.l0,
         canonical=names.canonical,
+        from_cache=not listing.complete,
     )
 
 

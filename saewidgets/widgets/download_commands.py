@@ -13,6 +13,7 @@ from saewidgets.widgets.base import Handler
 from saewidgets.widgets.download_state import DownloadModel
 from saewidgets.widgets.download_words import (
     asked_path,
+    cached_only,
     download_name,
     known_row,
     nothing_found,
@@ -197,7 +198,7 @@ class DownloadCommands:
             total=len(rows),
             rows=rows[:PAGE],
             path=asked_path(text, variants) if text else "",
-            problems=tuple(problems),
+            problems=(*([cached_only()] if any(one.from_cache for one in variants) else []), *problems),
         )
 
     def rows(self, command: HubRows) -> HubRowsData:

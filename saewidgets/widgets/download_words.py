@@ -215,6 +215,14 @@ def release_label(model: str) -> str:
 _ELSEWHERE = frozenset({"not_found", "repository_not_found", "wrong_repository_type", "no_sae", "config"})
 
 
+def cached_only() -> Problem:
+    """What is said above a listing for which the hub was not asked."""
+    return Problem(
+        kind="cached", what="Offline mode is switched on: this is what the cache of this machine has.",
+        hint="The repository may hold more. To ask the hub, unset HF_HUB_OFFLINE and restart the kernel.",
+    )
+
+
 def problem_of(error: SAEWidgetsError, text: str, known: Iterable[KnownRepo]) -> Problem:
     """Why the repository `text` could not be listed, with others to try instead; `known` is empty where none help."""
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()

@@ -14,6 +14,7 @@ from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Workspace
 from tests.cli.conftest import PATIENCE, Invoke
+from tests.hub.conftest import switch_offline
 from tests.hub.repos import Repo, below, saelens_files
 from tests.hub.server import Hub
 from tests.workspace.hub import LARGE, READER, SAELENS, WRITER, cache, repositories, server  # noqa: F401 - fixtures
@@ -41,6 +42,20 @@ def test_looking(invoke: Invoke) -> None:
     assert "architecture  jumprelu, 8 → 16,384" in shown.out
     assert "(gated)" in shown.out
     assert invoke("hub", "preview", f"{SAELENS}/{FIRST}", "--json").json()["d_sae"] == 256
+
+
+def test_looking_offline(invoke: Invoke, server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    assert invoke("hub", "download", SAELENS, FIRST).code == 0
+    switch_offline(monkeypatch, True)
+    for words in (("info", SAELENS), ("variants", SAELENS), ("preview", SAELENS)):
+        done = invoke("hub", *words)
+        assert done.code == 0, done.err
+        assert FIRST in done.out or words[0] == "info"
+        assert "this is what the cache of this machine has" in done.err
+    (row,) = invoke("hub", "variants", SAELENS, "--json").json()
+    assert row["from_cache"] is True
+    done = invoke("hub", "preview", "lab/none-such")
+    assert (done.code != 0, "Offline mode is switched on" in done.err) == (True, True)
 
 
 def test_download(invoke: Invoke) -> None:

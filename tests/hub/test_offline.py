@@ -13,7 +13,16 @@ import pytest
 
 import saewidgets as sw
 from saewidgets.errors import ConfigError
-from saewidgets.hub import HubClient, HubOfflineError, WrongHashError, download, plan_download, variants
+from saewidgets.hub import (
+    HubClient,
+    HubOfflineError,
+    WrongHashError,
+    download,
+    plan_download,
+    preview,
+    repo_info,
+    variants,
+)
 from saewidgets.hub.offline import cached_listing
 from saewidgets.hub.recorded import from_rows, to_rows
 from saewidgets.hub.reference import HubReference
@@ -68,8 +77,53 @@ def test_a_cached_sae_is_there_without_a_network(
         assert (after.location, after.files, after.fetched_bytes) == (before.location, before.files, 0)
     assert download(SAELENS, client=client).location == before.location, "the only one that is here"
     assert not hub.requests()
-    with pytest.raises(HubOfflineError):
-        variants(SAELENS, client=client)  # a list of what happens to be here would pass for the repository's
+
+
+def test_in_offline_mode_what_is_cached_is_listed_and_previewed(
+    client_of: Make, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = download(SAE, client=client_of())
+    asked = preview(SAE, client=client_of())
+    hub.forget()
+    switch_offline(monkeypatch, True)
+    client = client_of()  # another process: nothing is listed
+    for text in (SAELENS, f"{SAELENS}@main", f"{SAELENS}@{before.revision}", SAE):
+        (found,) = variants(text, client=client)
+        assert (found.path, found.layer, found.cached, found.from_cache) == (before.path, 1, True, True)
+        info = repo_info(text, client=client)
+        assert (info.revision, info.files, info.size_bytes) == (before.revision, len(before.files), before.total_bytes)
+        assert info.from_cache
+        seen = preview(text, client=client)
+        for name in ("format", "architecture", "d_in", "d_sae", "dtype", "hook_name", "total_bytes", "config", "model"):
+            assert getattr(seen, name) == getattr(asked, name), name
+        assert (seen.requests, seen.download_bytes, seen.from_cache, asked.from_cache) == (0, 0, True, False)
+        assert [warning.what for warning in seen.warnings if "Offline mode" in warning.what]
+    assert not hub.requests()
+
+
+@pytest.mark.parametrize("look", [repo_info, variants, preview])
+def test_in_offline_mode_what_is_not_cached_is_said(
+    look: Callable[..., object], client_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download(SAE, client=client_of())
+    switch_offline(monkeypatch, True)
+    for text in ("lab/one-sae", f"{SAELENS}@0000000000000000000000000000000000000000"):
+        with pytest.raises(HubOfflineError, match=r"^HF_HUB_OFFLINE: Offline mode.*Unset.*not in the cache"):
+            look(text, client=client_of())
+    if look is not repo_info:
+        with pytest.raises(HubOfflineError, match="not in the cache of this machine either"):
+            look(f"{SAELENS}/blocks.0.hook_resid_pre", client=client_of())
+
+
+def test_a_lost_connection_is_no_offline_mode(client_of: Make, hub: Hub) -> None:
+    """A list of what happens to be here would pass for the repository's."""
+    download(SAE, client=client_of())
+    hub.__exit__()
+    hub.running = False  # type: ignore[attr-defined]
+    for name in ("close_session", "reset_sessions"):
+        getattr(huggingface_hub.utils, name, lambda: None)()
+    with pytest.raises(HubOfflineError, match="cannot be reached"):
+        variants(SAELENS, client=client_of(retries=0))
 
 
 def test_load_sae_of_a_cached_repository(

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -103,6 +104,15 @@ def test_problems_come_with_names_to_try(widget: DownloadFromHF, ws: FakeHubWork
     empty = ask(widget, sent, kind="hub_list", text="openai-community/gpt2")["value"]["problems"][0]
     assert empty["what"] == "No SAE found in openai-community/gpt2."
     assert empty["suggestions"] == ["jbloom/GPT2-Small-SAEs-Reformatted"]
+
+
+def test_a_listing_of_the_cache_says_so(widget: DownloadFromHF, ws: FakeHubWorkspace, sent: Sent) -> None:
+    ws.hub.variants_of[SPARSIFY] = [replace(one, from_cache=True) for one in ws.hub.variants_of[SPARSIFY][:1]]
+    value = ask(widget, sent, kind="hub_list", text=SPARSIFY)["value"]
+    assert value["total"] == 1
+    (problem,) = value["problems"]
+    assert problem["kind"] == "cached"
+    assert problem["what"] == "Offline mode is switched on: this is what the cache of this machine has."
 
 
 def test_check_again_asks_the_hub_again(widget: DownloadFromHF, ws: FakeHubWorkspace, sent: Sent) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
+from saewidgets.hub import HubOfflineError
 from saewidgets.hub_records import Variant
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.hub import default_name
+from tests.hub.conftest import switch_offline
 from tests.hub.server import Hub
 from tests.workspace.conftest import PATIENCE
 from tests.workspace.hub import READER, SAELENS, WRITER, cache, repositories, server  # noqa: F401 - fixtures
@@ -47,6 +49,24 @@ def test_a_path_is_one_of_the_repository(ws: Workspace, server: Hub) -> None:  #
     with pytest.raises(NotFoundError):
         ws.hub.download("lab/none-such")
     assert not ws.hub.downloads(), "what cannot be found is no job"
+
+
+def test_offline_the_cache_is_looked_at(
+    ws: Workspace, server: Hub, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:
+    path = "blocks.1.hook_resid_pre"
+    ws.hub.download(SAELENS, path).result(timeout=PATIENCE)
+    ws.hub.refresh()
+    server.forget()
+    switch_offline(monkeypatch, True)
+    (found,) = ws.hub.variants(SAELENS)
+    assert (found.path, found.from_cache) == (path, True)
+    assert ws.hub.preview(SAELENS).from_cache
+    assert ws.hub.repo_info(SAELENS).from_cache
+    assert ws.hub.facets(SAELENS)["layer"] == {1: 1}
+    assert not server.requests()
+    with pytest.raises(HubOfflineError, match="not in the cache"):
+        ws.hub.preview(SAELENS, "blocks.0.hook_resid_pre")
 
 
 def test_only_downloads_are_resumed_here(ws: Workspace) -> None:

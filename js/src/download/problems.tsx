@@ -48,14 +48,19 @@ interface ProblemsProps {
   again: () => void;
 }
 
-/** Repositories that could not be listed, each with what to try instead. */
+/** Repositories that could not be listed, each with what to try instead; and that the hub was not asked. */
 export function Problems({ store, finding, again }: ProblemsProps) {
   const problems = finding.listing.value?.problems ?? [];
   if (problems.length === 0) return null;
   return (
     <div class="panel-note notes">
       {problems.map((problem) => (
-        <NoteBox key={problem.what} tone="err" title={problem.what} actions={wayOut(store, problem, again)}>
+        <NoteBox
+          key={problem.what}
+          tone={problem.kind === "cached" ? "warn" : "err"}
+          title={problem.what}
+          actions={wayOut(store, problem, again)}
+        >
           <Linked text={problem.hint ?? ""} />
           {problem.suggestions.length > 0 && (
             <span>

@@ -211,6 +211,17 @@ describe("any repository", () => {
     expect((page.getByRole("textbox", { name: "Repository" }) as HTMLInputElement).value).toBe(PYTHIA);
   });
 
+  it("says when a listing is of the cache alone, as a note beside the rows", async () => {
+    const what = "Offline mode is switched on: this is what the cache of this machine has.";
+    const problem = { kind: "cached", what, hint: "The repository may hold more.", suggestions: [] };
+    const shown = show({}, { listings: { "a/a": listing({ rows: [row({ path: "here" })], problems: [problem] }) } });
+    await look(shown, "a/a");
+    const note = (await shown.page.findByText(what)).closest(".note");
+    expect(note?.classList.contains("err")).toBe(false);
+    expect(shown.page.getByText("1 SAE found")).toBeTruthy();
+    expect(shown.page.queryByRole("button", { name: "Check again" })).toBeNull();
+  });
+
   it("shows the newest answer only", async () => {
     const shown = show({}, { delay: 60, listings: { "a/a": listing({ rows: [row({ path: "old" })] }) } });
     const { page, user } = shown;
