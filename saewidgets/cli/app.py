@@ -26,6 +26,7 @@ from saewidgets.cli import (
     steer,
     train,
 )  # fmt: skip
+from saewidgets.cli.grouped import Grouped
 from saewidgets.cli.output import write
 from saewidgets.cli.session import session
 
@@ -73,7 +74,7 @@ app.command("stop")(control.stop)
 app.command("retry")(control.retry)
 app.command("delete")(remove.delete)
 app.command("steer")(steer.steer)
-app.command("extract")(extract.extract)
+app.command("extract", cls=Grouped)(extract.extract)
 app.command("export")(export.export)
 app.command("lab")(lab.lab)
 app.command("doctor")(doctor.doctor)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from saewidgets.cli.configfile import read_config
 from saewidgets.cli.control import Wait
 from saewidgets.cli.display import wait_for
 from saewidgets.cli.ending import phase
@@ -45,29 +47,91 @@ def source_of(workspace: Workspace, wanted: str) -> dict[str, str]:
             raise no_sae from None
 
 
+TEXT, KEEP, SKIP, MODEL = "What is read", "What is kept", "What does not count", "The language model"
+
+
 @command
 def extract(
     sae: Source,
-    tokens: Annotated[int | None, Option(help="How many tokens to read.")] = None,
-    corpus: Annotated[str | None, Option(help='A text file, a folder or "demo", else the text of the run.')] = None,
-    context_size: Annotated[int | None, Option("--context-size", help="Tokens per context.")] = None,
-    examples: Annotated[int | None, Option(help="Largest activations kept of each feature.")] = None,
-    model: Annotated[str | None, Option(help="A Hugging Face id or a folder, where the SAE does not name one.")] = None,
-    batch_size: Annotated[int | None, Option("--batch-size", help="Contexts the model reads at once.")] = None,
-    device: Annotated[str | None, Option(help="cpu, cuda:0, … or auto.")] = None,
+    config: Annotated[
+        Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file; flags win.")
+    ] = None,
+    corpus: Annotated[
+        str | None, Option(help='A text file, a folder or "demo", else the text of the run.', rich_help_panel=TEXT)
+    ] = None,
+    tokens: Annotated[int | None, Option(help="How many tokens to read.", rich_help_panel=TEXT)] = None,
+    context_size: Annotated[
+        int | None, Option("--context-size", help="Tokens per context.", rich_help_panel=TEXT)
+    ] = None,
+    examples: Annotated[
+        int | None, Option(help="Largest activations kept of each feature.", rich_help_panel=KEEP)
+    ] = None,
+    per_interval: Annotated[
+        int | None,
+        Option("--per-interval", help="Examples kept from each interval of activations.", rich_help_panel=KEEP),
+    ] = None,
+    per_document: Annotated[
+        int | None, Option("--per-document", help="Most top examples from one document.", rich_help_panel=KEEP)
+    ] = None,
+    min_activation: Annotated[
+        float | None,
+        Option("--min-activation", help="Share of the largest below which intervals keep none.", rich_help_panel=KEEP),
+    ] = None,
+    seed: Annotated[int | None, Option(help="Fixes which firings are sampled.", rich_help_panel=KEEP)] = None,
+    exclude_special_tokens: Annotated[
+        bool | None,
+        Option("--exclude-special-tokens/--include-special-tokens", help="BOS, EOS, padding.", rich_help_panel=SKIP),
+    ] = None,
+    max_norm_ratio: Annotated[
+        str | None,
+        Option(
+            "--max-norm-ratio", metavar="NUMBER|none", rich_help_panel=SKIP,
+            help="Tokens whose activation is so many times longer than the median; none counts all.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        Option(help="A Hugging Face id or a folder, where the SAE does not name one.", rich_help_panel=MODEL),
+    ] = None,
+    model_revision: Annotated[
+        str | None, Option("--model-revision", help="Branch, tag or commit.", rich_help_panel=MODEL)
+    ] = None,
+    model_dtype: Annotated[
+        str | None, Option("--model-dtype", help="float32, bfloat16 or float16.", rich_help_panel=MODEL)
+    ] = None,
+    batch_size: Annotated[
+        int | None, Option("--batch-size", help="Contexts the model reads at once.", rich_help_panel=MODEL)
+    ] = None,
+    device: Annotated[str | None, Option(help="cpu, cuda:0, … or auto.", rich_help_panel=MODEL)] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Read what every feature of an SAE fires on. Ctrl-C pauses it with a checkpoint."""
     flags = {
-        "tokens": tokens, "corpus": corpus, "context_size": context_size, "examples": examples, "model": model,
-        "batch_size": batch_size, "device": device,
+        "corpus": corpus, "tokens": tokens, "context_size": context_size, "examples": examples,
+        "per_interval": per_interval, "per_document": per_document, "min_activation": min_activation, "seed": seed,
+        "exclude_special_tokens": exclude_special_tokens, "model": model, "model_revision": model_revision,
+        "model_dtype": model_dtype, "batch_size": batch_size, "device": device,
     }  # fmt: skip
-    config = {name: value for name, value in flags.items() if value is not None}
+    wanted: dict[str, Any] = {} if config is None else read_config(config)
+    wanted |= {name: value for name, value in flags.items() if value is not None}
+    if max_norm_ratio is not None:
+        wanted["max_norm_ratio"] = _ratio(max_norm_ratio)
     with open_workspace() as workspace:
-        extraction = workspace.extractions.create(**source_of(workspace, sae), config=config)
+        extraction = workspace.extractions.create(**source_of(workspace, sae), config=wanted)
         note(f"Extracting {extraction.record.name} ({extraction.id})")
         _run_here(extraction, json=json, quiet=quiet)
+
+
+def _ratio(text: str) -> float | None:
+    """A number, or None for "none"."""
+    if text.strip().lower() == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        hint = "Write a number above 1, or none."
+        raise ConfigError(f"{text!r} is not a number.", where="--max-norm-ratio", hint=hint) from None
 
 
 def _run_here(extraction: Extraction, *, json: bool, quiet: bool) -> None:

@@ -9,16 +9,18 @@ import typer
 
 from saewidgets.cli.extract import Source
 from saewidgets.cli.features import Extracted, Index, wanted_of
+from saewidgets.cli.grouped import Grouped
 from saewidgets.cli.options import Json, Quiet
 from saewidgets.cli.output import count, note, number, write, write_json
-from saewidgets.cli.session import command, open_workspace
+from saewidgets.cli.session import FAILED, command, open_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from saewidgets.events import Progress
 
 Option = typer.Option
+_TOLD = 5  # reasons that are printed
 label = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -41,24 +43,120 @@ def _teller(quiet: bool) -> Callable[[Progress], None]:
     return tell
 
 
-@label.command("auto")
+ASKED, COST = "Who is asked", "What it may cost"
+
+
+@label.command("auto", cls=Grouped)
 @command
 def auto(
     sae: Source,
+    llm: Annotated[
+        str, Option("--llm", metavar="KIND", help="heuristic, openai or transformers.", rich_help_panel=ASKED)
+    ] = "heuristic",
+    model_name: Annotated[
+        str | None,
+        Option("--model-name", help="As the server calls it; else a Hugging Face id or folder.", rich_help_panel=ASKED),
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        Option("--base-url", help="Any server like OpenAI's: http://127.0.0.1:8000/v1.", rich_help_panel=ASKED),
+    ] = None,
+    key_env: Annotated[
+        str | None,
+        Option(
+            "--key-env", metavar="NAME", rich_help_panel=ASKED,
+            help="Environment variable with the key, else OPENAI_API_KEY for OpenAI and none for others.",
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int, Option(help="Questions under way at once.", min=1, max=256, rich_help_panel=ASKED)
+    ] = 4,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Print exact prompts and cost; send nothing.", rich_help_panel=COST)
+    ] = False,
+    limit: Annotated[int | None, Option(help="At most so many features.", min=1, rich_help_panel=COST)] = None,
+    price: Annotated[
+        tuple[float, float] | None,
+        Option(metavar="IN OUT", help="Per million tokens of prompts and of answers.", rich_help_panel=COST),
+    ] = None,
+    max_cost: Annotated[
+        float | None, Option("--max-cost", help="Stop before more is spent; needs --price.", rich_help_panel=COST)
+    ] = None,
     again: Annotated[bool, Option("--again", help="Also features that have a label.")] = False,
+    scored: Annotated[bool, Option("--score", help="Then have the new labels judged on other text.")] = False,
     extraction: Extracted = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Label every live feature by the words that its examples share: no language model is needed."""
+    """Label live features: by the words that their examples share, or by a language model. A key is never an option."""
+    from saewidgets.workspace.llms import language_model  # SQLAlchemy and more: not for the help
+
+    chosen: dict[str, Any] = {"again": again, "limit": limit, "price": price}
     with open_workspace() as workspace:
         wanted = wanted_of(workspace, sae, extraction)
-        run = workspace.features.auto_label(wanted, again=again, progress=_teller(quiet))
-    counts = {"labelled": len(run.labels), "failed": len(run.failures), "same": len(run.same), "dead": len(run.dead)}
+        who = language_model(
+            workspace, llm, model=model_name, base_url=base_url, key_env=key_env, load=not dry_run
+        )
+        if dry_run:
+            _preview(workspace.features.plan_labels(wanted, who, **chosen), json=json)
+            return
+        asked: dict[str, Any] = {"concurrency": concurrency, "progress": _teller(quiet)}
+        run = workspace.features.auto_label(wanted, who, **chosen, **asked, max_cost=max_cost)
+        judged = None
+        if scored and run.labels:
+            left = None if max_cost is None else max(0.0, max_cost - (run.cost or 0.0))
+            judged = workspace.features.score(
+                wanted, who, indices=[one.index for one in run.labels], price=price, max_cost=left, **asked
+            )
+    counts = {
+        "labelled": len(run.labels), "failed": len(run.failures), "same": len(run.same), "dead": len(run.dead),
+        "left": len(run.left), "tokens_in": run.tokens_in, "tokens_out": run.tokens_out, "cost": run.cost,
+        "stopped": run.stopped,
+    }  # fmt: skip
     if json:
-        write_json(counts)
+        write_json(counts if judged is None else {**counts, "score": _judged(judged)})
     else:
         write(str(run))
+        if judged is not None:
+            _say_judged(judged)
+    _say_why([(one.index, one.error) for one in run.failures], "Not labelled")
+    if run.failures and not run.labels:
+        raise typer.Exit(FAILED)
+
+
+def _preview(plan: Any, *, json: bool) -> None:
+    if not json:
+        write(str(plan))
+        return
+    write_json({
+        "model": plan.model, "features": plan.n_questions, "sent": plan.sent, "tokens_in": plan.tokens_in,
+        "tokens_out": plan.tokens_out, "cost": plan.cost, "same": len(plan.same), "dead": len(plan.dead),
+        "broken": len(plan.broken),
+        "prompts": [{"index": q.index, "tokens": q.tokens_in, "messages": list(q.messages)} for q in plan.first],
+    })  # fmt: skip
+
+
+def _judged(run: Any) -> dict[str, Any]:
+    scored = [one.score.value or 0.0 for one in run.labels if one.score is not None]
+    mean = sum(scored) / len(scored) if scored else None
+    return {
+        "judged": len(run.labels), "same": len(run.same), "errors": len(run.errors), "left": len(run.left), "mean": mean
+    }
+
+
+def _say_judged(run: Any) -> None:
+    found = _judged(run)
+    judged, errors = count(found["judged"]), count(found["errors"])
+    write(f"{judged} labels judged, {errors} could not be; mean {number(found['mean'])}")
+    _say_why([(one.index, error) for one, error in run.errors], "Not judged")
+
+
+def _say_why(problems: Sequence[tuple[int, str]], what: str) -> None:
+    """The reasons of the first few."""
+    for index, error in problems[:_TOLD]:
+        note(f"{what}: {index}: {error}")
+    if len(problems) > _TOLD:
+        note(f"{what}: {count(len(problems) - _TOLD)} more")
 
 
 @label.command("score")
@@ -74,13 +172,10 @@ def score(
     with open_workspace() as workspace:
         wanted = wanted_of(workspace, sae, extraction)
         run = workspace.features.score(wanted, scorer=scorer, progress=_teller(quiet))
-    scored = [one for one in run.labels if one.score is not None]
-    mean = sum(one.score.value or 0.0 for one in scored if one.score) / len(scored) if scored else None
-    found: dict[str, Any] = {"judged": len(run.labels), "same": len(run.same), "errors": len(run.errors), "mean": mean}
     if json:
-        write_json(found)
-        return
-    write(f"{count(found['judged'])} labels judged, {count(found['errors'])} could not be; mean {number(mean)}")
+        write_json(_judged(run))
+    else:
+        _say_judged(run)
 
 
 @label.command("set")

@@ -12,7 +12,7 @@ from saewidgets.feature_records import FeatureRecord, LabelSource
 from saewidgets.workspace.feature_views import FeatureViews, View, checked
 
 if TYPE_CHECKING:
-    from saewidgets.features.labels import Imported, LabelRun, ScoreRun
+    from saewidgets.features.labels import Imported, LabelRun, Plan, ScoreRun
     from saewidgets.features.labels.label import Label
 
 MAX_NOTES = 20_000
@@ -96,6 +96,7 @@ class LabelledFeatures(FeatureViews):
         *,
         indices: Iterable[int] | None = None,
         again: bool = False,
+        limit: int | None = None,
         **settings: Any,
     ) -> LabelRun:
         """Have every live feature without a label labelled, in this thread. Labels are saved as they come.
@@ -106,8 +107,9 @@ class LabelledFeatures(FeatureViews):
                 None takes the offline heuristic, which needs no model.
             indices: these features instead, labelled or not.
             again: also those that have a label.
+            limit: at most so many of them, in order of their numbers.
             settings: ``options concurrency price max_cost max_failures control progress model`` of
-                `saewidgets.features.labels.label_features`.
+                `saewidgets.features.labels.label_features`; the price may be two numbers, see `plan_labels`.
 
         Raises:
             StateError: it was not extracted.
@@ -115,7 +117,36 @@ class LabelledFeatures(FeatureViews):
         """
         from saewidgets.workspace import labelling  # torch: seconds to import
 
-        return labelling.auto_label(self, self.view(sae_id), llm, indices, again, settings)
+        return labelling.auto_label(self, self.view(sae_id), llm, indices, again, limit, settings)
+
+    def plan_labels(
+        self,
+        sae_id: str,
+        llm: Any = None,
+        *,
+        indices: Iterable[int] | None = None,
+        again: bool = False,
+        limit: int | None = None,
+        **settings: Any,
+    ) -> Plan:
+        """What `auto_label` with the same arguments would ask, and what that would cost. Nothing is sent or saved.
+
+        Args:
+            sae_id, llm, indices, again, limit: as of `auto_label`.
+            settings: ``options price first model`` of `saewidgets.features.labels.plan`: `price` per million tokens as
+                ``(in, out)`` or a `Price`; `first` prompts (3) are in the plan, word for word.
+
+        Returns:
+            A `Plan`: `.n_questions`, `.tokens_in`, `.tokens_out` and `.cost` (estimates), `.first` (the prompts); it
+            prints, and shows in a notebook.
+
+        Raises:
+            StateError: it was not extracted.
+            ConfigError: an argument cannot work.
+        """
+        from saewidgets.workspace import labelling  # torch: seconds to import
+
+        return labelling.plan_labels(self, self.view(sae_id), llm, indices, again, limit, settings)
 
     def score(
         self, sae_id: str, llm: Any = None, *, indices: Iterable[int] | None = None, **settings: Any

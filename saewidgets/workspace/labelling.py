@@ -19,11 +19,14 @@ from saewidgets.features.labels import (
     LabelRun,
     LLMAnswerError,
     NeuronpediaClient,
+    Plan,
+    Price,
     ScoreRun,
     by_feature,
     interpret_features,
     label_features,
     offline,
+    plan,
     read_labels,
     score_labels,
     shown,
@@ -121,25 +124,49 @@ def suggest(view: View, index: int, llm: Any) -> Label:
     raise LLMAnswerError(f"There is no label for feature {index:,}. {why}", where="index")
 
 
+def _wanted(
+    features: FeatureViews, view: View, indices: Iterable[int] | None, again: bool, limit: int | None
+) -> list[int]:
+    """The latents that are to be labelled."""
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise ConfigError(f"This is a number of features, not {limit!r}.", where="limit", hint="Use 1 or more.")
+    if indices is not None:
+        return _inside(indices, view.d_sae)[:limit]
+    live = set((_store(view).fired > 0).nonzero()[0].tolist())
+    if not again:
+        live -= {index for index, label, *_ in features.rows.noted(view.origin) if label}
+    return sorted(live)[:limit]
+
+
+def plan_labels(
+    features: FeatureViews, view: View, llm: Any, indices: Iterable[int] | None, again: bool, limit: int | None,
+    settings: dict[str, Any],
+) -> Plan:
+    """See `Features.plan_labels`."""
+    store = _store(view)
+    wanted = _wanted(features, view, indices, again, limit)
+    return plan(
+        wanted, llm or offline(), StoreExamples(store), existing=_labels(features, view, wanted),
+        **_priced(_known(settings, "options", "price", "first", "model")),
+    )
+
+
 def auto_label(
-    features: FeatureViews, view: View, llm: Any, indices: Iterable[int] | None, again: bool, settings: dict[str, Any]
+    features: FeatureViews, view: View, llm: Any, indices: Iterable[int] | None, again: bool, limit: int | None,
+    settings: dict[str, Any],
 ) -> LabelRun:
     """See `Features.auto_label`."""
     store = _store(view)
     llm, options = llm or offline(), settings.pop("options", None) or LabelOptions()
-    if indices is None:
-        live = set((store.fired > 0).nonzero()[0].tolist())
-        if not again:
-            live -= {index for index, label, *_ in features.rows.noted(view.origin) if label}
-        wanted = sorted(live)
-    else:
-        wanted = _inside(indices, view.d_sae)
+    wanted = _wanted(features, view, indices, again, limit)
     seen = _Seen(store, options)
     existing = _labels(features, view, wanted)
     with _saving(features, view, seen.kept) as saver:
         return label_features(
             wanted, llm, seen, options=options, existing=existing, on_label=saver.add,
-            **_known(settings, "concurrency", "price", "max_cost", "max_failures", "control", "progress", "model"),
+            **_priced(
+                _known(settings, "concurrency", "price", "max_cost", "max_failures", "control", "progress", "model")
+            ),
         )
 
 
@@ -150,10 +177,10 @@ def score(
     wanted = None if indices is None else _inside(indices, view.d_sae)
     counting = (shown(labels) for labels in by_feature(_labels(features, view, wanted)).values())
     labels = [label for label in counting if label is not None]
-    known = _known(
+    known = _priced(_known(
         settings, "scorer", "n_pos", "n_neg", "seed", "per_prompt", "context", "concurrency", "price", "max_cost",
         "max_failures", "control", "progress", "model",
-    )  # fmt: skip
+    ))  # fmt: skip
     negatives = max(_NEGATIVES, int(known.get("n_neg", 0)))
     with _saving(features, view, {}) as saver:
         return score_labels(
@@ -218,6 +245,18 @@ def _inside(indices: Iterable[int], d_sae: int) -> list[int]:
                 hint=f"Choose from 0 to {d_sae - 1:,}.",
             )
     return found
+
+
+def _priced(settings: dict[str, Any]) -> dict[str, Any]:
+    """The same, a pair of numbers as a price."""
+    price = settings.get("price")
+    if price is None or isinstance(price, Price):
+        return settings
+    if not isinstance(price, Sequence) or len(price) != 2 or not all(isinstance(one, int | float) for one in price):
+        raise ConfigError(
+            "A price is two numbers.", where="price", hint="Give (per million tokens in, per million tokens out)."
+        )
+    return {**settings, "price": Price(*price)}
 
 
 def _known(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:

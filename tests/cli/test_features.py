@@ -45,6 +45,48 @@ def extracted(invoke: Invoke, sae: str, text: str) -> str:
     return str(done.json()["id"])
 
 
+def test_every_setting_of_an_extraction_is_an_option(
+    invoke: Invoke, sae: str, text: str, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    from saewidgets.config import ExtractionConfig
+
+    shown = invoke("extract", "--help").out
+    for name in ExtractionConfig.model_fields:
+        assert f"--{name.replace('_', '-')}" in shown, name
+    for heading in ("What is read:", "What is kept:", "What does not count:", "The language model:", "Options:"):
+        assert heading in shown
+    file = tmp_path / "extraction.toml"
+    file.write_text(
+        f'corpus = "{text}"\ncontext_size = 16\nexamples = 9\nper_interval = 3\nmax_norm_ratio = 5.0\n'
+        f'model = "{tiny_model_folder}"\n'
+    )
+    done = invoke(
+        "extract", sae, "--config", str(file), "--examples", "4", "--per-document", "3", "--min-activation", "0.2",
+        "--include-special-tokens", "--max-norm-ratio", "none", "--model-dtype", "bfloat16", "--seed", "7", "--tokens",
+        "320", "--batch-size", "2", "--device", "cpu", "--json", "--quiet",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    used = done.json()["config"]
+    expected = {
+        "context_size": 16, "examples": 4, "per_interval": 3, "per_document": 3, "min_activation": 0.2,
+        "exclude_special_tokens": False, "max_norm_ratio": None, "model_dtype": "bfloat16", "seed": 7, "tokens": 320,
+        "batch_size": 2, "device": "cpu", "model": str(tiny_model_folder),
+    }  # fmt: skip
+    assert {name: used[name] for name in expected} == expected
+    file.write_text("per_intervall = 3\n")
+    for arguments, said in (
+        (["--config", str(file)], "per_intervall"),
+        (["--config", str(tmp_path / "no.json")], "There is no such configuration file."),
+        (["--max-norm-ratio", "much"], "'much' is not a number. Write a number above 1, or none."),
+        (["--max-norm-ratio", "0.5"], "max_norm_ratio"),
+        (["--min-activation", "2"], "min_activation"),
+        (["--model-dtype", "int8"], "model_dtype"),
+    ):
+        wrong = invoke("extract", sae, *arguments)
+        assert wrong.code in (2, 3), arguments
+        assert said in wrong.err
+
+
 def test_extract_and_look(invoke: Invoke, sae: str, text: str, extracted: str) -> None:
     done = invoke("extract", "one", "--corpus", text, "--tokens", "160", "--context-size", "16", "--device", "cpu",
                   "--batch-size", "2")  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -20,6 +20,7 @@ from saewidgets.features.labels.journal import Journal
 from saewidgets.features.labels.label import Label
 from saewidgets.features.labels.llm import LLM, Message, Reader, estimate_tokens, model_name
 from saewidgets.features.labels.prompts import EXAMPLES, Template, build, prompt_hash
+from saewidgets.render.label_plan import Prompt, plan_card
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +114,27 @@ class Plan:
             f"About {self.tokens_in:,} tokens in and {self.tokens_out:,} out{cost}." if self.sent
             else "Nothing would be sent: it reads the examples themselves, here shown as a prompt.",
         ]
-        counts = (
+        lines += [f"{len(found):,} are skipped: {why}." for why, found in self._skipped() if found]
+        return "\n\n".join(["\n".join(lines), *map(str, self.first)])
+
+    def _repr_html_(self) -> str:
+        facts = [("Features that would be asked about", f"{self.n_questions:,}")]
+        facts += [(f"Skipped: {why}", f"{len(found):,}") for why, found in self._skipped() if found]
+        if self.sent:
+            facts.append(("Tokens in (estimate)", f"{self.tokens_in:,}"))
+            facts.append(("Tokens out (estimate)", f"{self.tokens_out:,}"))
+            facts += [] if self.cost is None else [("Cost (estimate, in the price's currency)", f"{self.cost:.4g}")]
+        asked = [
+            Prompt(q.index, q.tokens_in, [(str(m["role"]), str(m["content"])) for m in q.messages]) for q in self.first
+        ]
+        what = "Nothing was sent." if self.sent else "Nothing would be sent: it reads the examples themselves."
+        return str(plan_card(f"Labels by {self.model}. {what}", facts, asked))
+
+    def _skipped(self) -> list[tuple[str, Sequence[int]]]:
+        return [
             ("labelled by the same question", self.same), ("dead", self.dead),
             ("without examples that can be read", tuple(self.broken)),
-        )
-        lines += [f"{len(found):,} are skipped: {why}." for why, found in counts if found]
-        return "\n\n".join(["\n".join(lines), *map(str, self.first)])
+        ]
 
 
 def plan(

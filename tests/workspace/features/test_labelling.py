@@ -286,3 +286,39 @@ def test_interpretations(ws: Workspace, own: Extraction, tmp_path: Path) -> None
     data = json.loads((tmp_path / "all.json").read_text())
     assert data[str(live(own)[0])]["label"] == "named"
     assert len(data) == 64
+
+
+def test_a_plan_sends_nothing_and_shows_the_prompts(ws: Workspace, own: Extraction) -> None:
+    def never(messages: Any) -> str:
+        raise AssertionError("it was asked")
+
+    never.model = "<b>judge</b>"  # type: ignore[attr-defined]
+    plan = ws.features.plan_labels(own.id, never, price=(3, 6), first=2, limit=3)
+    assert (plan.n_questions, len(plan.first), plan.tokens_out) == (3, 2, 300)
+    assert plan.tokens_in > 0
+    assert plan.cost == pytest.approx((3 * plan.tokens_in + 6 * 300) / 1e6)
+    html = plan._repr_html_()
+    assert "&lt;b&gt;judge&lt;/b&gt;" in html
+    assert "<b>" not in html
+    assert "&lt;&lt;" in html  # the marks of a prompt are text
+    assert f"Feature {plan.first[0].index}: the exact prompt" in html
+    assert f"{plan.tokens_in:,}" in html
+
+    sent: list[Any] = []
+
+    def llm(messages: Any) -> str:
+        sent.append(messages)
+        return "[EXPLANATION]: kings"
+
+    run = ws.features.auto_label(own.id, llm, limit=3, concurrency=1, price=(3, 6), model="<b>judge</b>")
+    assert [list(q.messages) for q in plan.first] == sent[:2]
+    assert len(run.labels) == len(sent) == 3
+    assert run.cost is not None
+    left = ws.features.plan_labels(own.id)  # those without a label; the heuristic
+    assert (left.n_questions, left.sent) == (len(live(own)) - 3, False)
+    assert "Nothing would be sent" in left._repr_html_()
+    same = ws.features.plan_labels(own.id, never, again=True)
+    assert len(same.same) == 3
+    for wrong in ({"limit": 0}, {"price": 3}, {"price": (1, "2")}, {"concurrency": 4}, {"indices": [64]}):
+        with pytest.raises(ConfigError):
+            ws.features.plan_labels(own.id, never, **wrong)

@@ -1,0 +1,132 @@
+"""`label auto` with a language model behind a loopback server: what is asked, what is shown, what is kept secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from saewidgets.cli.session import FAILED, NOT_FOUND, USAGE
+from saewidgets.workspace import Workspace
+from tests.cli.conftest import Invoke
+from tests.features.labels.server import Answer, Asked, Scripted, chat, serving
+
+KEY = "sk-0123456789abcdef"
+
+
+@pytest.fixture
+def demo(home: Path) -> str:
+    with Workspace(home) as ws:
+        ws.extractions.demo()
+        return str(ws.saes.list()[0].id)
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    with serving(_answer) as scripted:
+        yield scripted
+
+
+def _answer(asked: Asked) -> Answer:
+    question = asked.body["messages"][1]["content"]
+    if question.startswith("Label:"):
+        windows = question.count("\nWindow ")
+        return chat(str([1] * windows), usage={"prompt_tokens": 50, "completion_tokens": 5})
+    return chat("[EXPLANATION]: ships at sea", usage={"prompt_tokens": 100, "completion_tokens": 10})
+
+
+def test_a_dry_run_prints_the_very_prompts_that_are_then_sent(
+    invoke: Invoke, demo: str, server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    asked = ["label", "auto", demo, "--again", "--llm", "openai", "--base-url", f"{server.url}/v1", "--model-name",
+             "judge", "--key-env", "MY_KEY", "--limit", "2", "--price", "1", "2"]  # fmt: skip
+    dry = invoke(*asked, "--dry-run", "--json")
+    assert dry.code == 0, dry.err
+    plan = dry.json()
+    assert (plan["model"], plan["features"], plan["sent"], len(plan["prompts"])) == ("judge", 2, True, 2)
+    assert plan["cost"] == pytest.approx((plan["tokens_in"] + 2 * plan["tokens_out"]) / 1e6)
+    shown = invoke(*asked, "--dry-run")
+    assert "2 latents would be asked about; model: judge." in shown.out
+    assert "Example 1: " in shown.out
+    assert not server.seen
+
+    done = invoke(*asked, "--concurrency", "1", "--json", "--quiet")
+    assert done.code == 0, done.err
+    assert [one.body["messages"] for one in server.seen] == [prompt["messages"] for prompt in plan["prompts"]]
+    assert done.json() == {
+        "labelled": 2, "failed": 0, "same": 0, "dead": 0, "left": 0, "tokens_in": 200, "tokens_out": 20,
+        "cost": pytest.approx(240e-6), "stopped": None,
+    }  # fmt: skip
+    assert {one.headers["authorization"] for one in server.seen} == {f"Bearer {KEY}"}
+    assert not any(KEY in text for one in (dry, shown, done) for text in (one.out, one.err))
+    index = str(plan["prompts"][0]["index"])
+    assert any(one["text"] == "ships at sea" and one["model"] == "judge"
+               for one in invoke("features", "show", demo, index, "--json").json()["labels"])  # fmt: skip
+
+
+def test_new_labels_are_judged_too(invoke: Invoke, demo: str, server: Scripted) -> None:
+    done = invoke("label", "auto", demo, "--again", "--llm", "openai", "--base-url", server.url, "--model-name", "m",
+                  "--limit", "1", "--score", "--json", "--quiet")  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.json()["score"]["judged"] + done.json()["score"]["errors"] == 1
+    assert "authorization" not in server.seen[0].headers  # no key goes to a server that it was not named for
+
+
+def test_reasons_are_told(invoke: Invoke, demo: str) -> None:
+    with serving(chat("no tag")) as server:
+        done = invoke("label", "auto", demo, "--again", "--llm", "openai", "--base-url", server.url, "--model-name",
+                      "m", "--limit", "7", "--quiet")  # fmt: skip
+    assert done.code == FAILED
+    assert done.err.count("Not labelled: ") == 6
+    assert "The answer has no [EXPLANATION]: line" in done.err
+    assert "Not labelled: 2 more" in done.err
+
+
+def test_the_heuristic_sends_nothing_and_is_planned(invoke: Invoke, demo: str) -> None:
+    done = invoke("label", "auto", demo, "--again", "--limit", "3", "--dry-run")
+    assert done.code == 0, done.err
+    assert "offline heuristic" in done.out
+    assert "Nothing would be sent" in done.out
+
+
+def test_a_local_model_is_not_loaded_for_a_plan(invoke: Invoke, demo: str, tiny_model_folder: Path) -> None:
+    name = ["--llm", "transformers", "--model-name"]
+    done = invoke("label", "auto", demo, "--again", *name, "owner/not-here", "--limit", "1", "--dry-run", "--json")
+    assert (done.code, done.json()["model"]) == (0, "owner/not-here")
+    done = invoke("label", "auto", demo, "--again", *name, "owner/not-here", "--limit", "1")
+    assert done.code == NOT_FOUND
+    assert "owner/not-here: Hugging Face cannot be reached" in done.err
+    done = invoke("label", "auto", demo, "--again", *name, str(tiny_model_folder), "--limit", "1")
+    assert done.code == FAILED  # it is asked, and its context is too short for a prompt
+    assert "the model's context has 64" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--llm", "gpt"], "There is no language model 'gpt'. Use heuristic, openai, transformers."),
+        (["--llm", "openai"], "which model to ask"),
+        (["--model-name", "gpt-4o-mini"], "not for the language model 'heuristic'"),
+        (["--llm", "transformers", "--model-name", "m", "--base-url", "http://x"], "not for the language model"),
+        (["--llm", "openai", "--model-name", "m", "--key-env", KEY], "not the name of an environment variable"),
+        (["--llm", "openai", "--model-name", "m", "--base-url", "http://example.org", "--key-env", "K"], "open line"),
+        (["--llm", "openai", "--model-name", "m", "--max-cost", "1"], "A cost limit needs a price."),
+        (["--price", "-1", "2", "--dry-run"], "price.tokens_in: -1.0 is not a price."),
+        (["--limit", "0"], "--limit"),
+        (["--concurrency", "0"], "--concurrency"),
+    ],
+)
+def test_wrong_options(invoke: Invoke, demo: str, arguments: list[str], said: str) -> None:
+    done = invoke("label", "auto", demo, *arguments)
+    assert done.code == USAGE, done.err
+    assert said in done.err
+    assert KEY not in done.err
+
+
+def test_no_key(invoke: Invoke, demo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    done = invoke("label", "auto", demo, "--again", "--llm", "openai", "--model-name", "m", "--limit", "1")
+    assert done.code == FAILED
+    assert "The environment variable OPENAI_API_KEY is not set." in done.err
