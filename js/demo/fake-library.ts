@@ -144,6 +144,7 @@ export class FakeLibrary extends FakeWidget<SaeBrowserState, SaeCommand> {
       query,
       cards: found.slice(query.offset, query.offset + 50),
       matching: found.length,
+      matching_bytes: found.reduce((sum, card) => sum + card.size_bytes, 0),
       total: this.all.length,
       facets,
       selected: this.state.selected.filter((one) => ids.has(one.id)),

@@ -155,6 +155,7 @@ export function library(cards: readonly SaeCard[], changes: Partial<SaeBrowserSt
     revision: 1,
     cards: cards.slice(0, 50),
     matching: cards.length,
+    matching_bytes: cards.reduce((sum, card) => sum + card.size_bytes, 0),
     total: cards.length,
     query: ALL_SAES,
     facets: {

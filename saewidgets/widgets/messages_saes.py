@@ -95,6 +95,7 @@ class SaeBrowserState(Wire):
     workspace: str = "default workspace"
     cards: tuple[SaeCard, ...] = ()
     matching: int = 0  # SAEs that fit the query
+    matching_bytes: int = 0  # the size of their files, on whichever page they are
     total: int = 0  # SAEs in the workspace
     page_size: int = 50
     query: SaeQuery = SaeQuery()

@@ -30,6 +30,7 @@ class Library(Protocol):
     """What the browser asks of `Workspace.saes`."""
 
     def list(self, **query: Any) -> Sequence[SAERecord]: ...
+    def count(self, **filters: Any) -> tuple[int, int]: ...
     def facets(self, **filters: Any) -> Mapping[str, Mapping[Any, int]]: ...
     def get(self, sae_id: str) -> SAERecord: ...
     def config(self, sae_id: str) -> Mapping[str, Any]: ...
@@ -174,10 +175,8 @@ class BrowserModel:
         saes = self.workspace.saes
         filters = {name: value for name in _FILTERS if (value := getattr(query, name)) not in (None, "")}
         facets = saes.facets(**filters)
-        # Every SAE has a source; the counts of a facet ignore its own filter.
-        by_source = facets.get("source", {})
-        matching = by_source.get(query.source, 0) if query.source else sum(by_source.values())
-        total = sum(saes.facets().get("source", {}).values()) if filters else matching
+        matching, matching_bytes = saes.count(**filters)
+        total = saes.count()[0] if filters else matching
         offset = min(query.offset, (max(0, matching - 1) // PAGE) * PAGE)
         records = saes.list(**filters, sort=query.sort, limit=PAGE, offset=offset)
         found = self._still_there(records)
@@ -187,7 +186,15 @@ class BrowserModel:
             now = {i: found.get(i, chosen) for i, chosen in self._selected.items()}
             self._selected = {i: chosen for i, chosen in now.items() if chosen is not None}
             cards = tuple(card_of(record) for record in records)
-            self._put({"cards": cards, "matching": matching, "total": total, "facets": facets_of(facets, query)})
+            self._put(
+                {
+                    "cards": cards,
+                    "matching": matching,
+                    "matching_bytes": matching_bytes,
+                    "total": total,
+                    "facets": facets_of(facets, query),
+                }
+            )
 
     def _still_there(self, records: Sequence[SAERecord]) -> dict[str, SelectedSae | None]:
         """The checked SAEs as they are now; None for those that are gone."""

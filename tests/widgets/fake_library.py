@@ -94,6 +94,10 @@ class FakeLibrary:
         found = sorted(self._found(**filters), key=keys[sort])
         return Records(found[offset:][:limit])
 
+    def count(self, **filters: Any) -> tuple[int, int]:
+        found = self._found(**filters)
+        return len(found), sum(record.size_bytes for record in found)
+
     def facets(self, **filters: Any) -> dict[str, dict[Any, int]]:
         """As the real one: the counts of a facet ignore its own filter, unknown values are left out."""
         counts: dict[str, dict[Any, int]] = {}

@@ -276,6 +276,7 @@ def test_pages(ws: FakeSaeWorkspace, commands: BrowserCommands, model: BrowserMo
     model.read()
     state = model.state()
     assert (len(state.cards), state.matching, state.query.offset) == (34, 134, 100)
+    assert state.matching_bytes == sum(record.size_bytes for record in ws.saes.records.values()), "of all pages"
     assert ws.saes.calls[-1] == ("list", {}, "oldest", PAGE, 100)
     for i in range(60):
         del ws.saes.records[f"sae_{i}"]

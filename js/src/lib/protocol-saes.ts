@@ -78,6 +78,7 @@ export interface SaeBrowserState {
   workspace: string;
   cards: SaeCard[];
   matching: number;
+  matching_bytes: number;
   total: number;
   page_size: number;
   query: SaeQuery;
@@ -107,6 +108,7 @@ export const EMPTY_BROWSER: SaeBrowserState = {
   workspace: "default workspace",
   cards: [],
   matching: 0,
+  matching_bytes: 0,
   total: 0,
   page_size: 50,
   query: ALL_SAES,

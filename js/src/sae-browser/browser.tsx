@@ -229,8 +229,7 @@ function Footer({ store }: { store: Store }) {
     const timer = setInterval(() => setNow(performance.now()), 1000);
     return () => clearInterval(timer);
   }, []);
-  const { cards, matching, total, updated_at } = store.state.value;
-  const bytes = cards.reduce((sum, card) => sum + card.size_bytes, 0);
+  const { cards, matching, matching_bytes, total, updated_at } = store.state.value;
   const selected = store.selection().length;
   const link = store.link.value;
   const age = ageWords({ link, heardAt: store.heardAt.value, updatedAt: updated_at }, now);
@@ -240,7 +239,7 @@ function Footer({ store }: { store: Store }) {
       {cards.length > 0 && (
         <>
           <span class="t3">·</span>
-          <span>{`${f.bytes(bytes)}${matching > cards.length ? " on this page" : ""}`}</span>
+          <span>{`${f.bytes(matching_bytes)}${matching > cards.length ? ` in ${f.count(matching)} SAEs` : ""}`}</span>
         </>
       )}
       <div class="sp" />

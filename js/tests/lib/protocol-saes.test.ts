@@ -98,6 +98,7 @@ const STATE: Shape<SaeBrowserState> = {
   workspace: _,
   cards: _,
   matching: _,
+  matching_bytes: _,
   total: _,
   page_size: _,
   query: _,
