@@ -1,6 +1,6 @@
 /**
  * The extraction viewer without a notebook: `npm run demo`, then serve js/demo/dist and open index.html?widget=features.
- * &case=full|empty|jobs|many|busy|silent|hostile|dead|prompt|offline|error & theme=light|dark & height=720
+ * &case=full|empty|jobs|many|busy|silent|hostile|dead|prompt|offline|error & theme=light|dark & height=720 & noSaes=1
  */
 import widget from "../src/index";
 import { FIRST_VIEW } from "../src/lib/protocol-features";
@@ -30,6 +30,7 @@ const options: ViewerOptions = {
   silent: name === "silent",
   late: name === "busy",
   hostile: name === "hostile",
+  noSaes: query.has("noSaes"),
   failures:
     name === "error"
       ? { feature_logits: failure, feature_relations: failure, test_text: failure, expand_example: failure }
