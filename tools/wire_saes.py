@@ -33,7 +33,8 @@ ABOUT = {"name": "mine", "model": "gpt2", "hook_name": "blocks.6.hook_resid_post
 
 EXAMPLES: tuple[Wire, ...] = (
     s.SaeBrowserState(
-        revision=7, cards=(CARD,), matching=51, matching_bytes=9_000_000_000, total=120, page_size=50, query=s.SaeQuery.model_validate(QUERY),
+        revision=7, cards=(CARD,), matching=51, matching_bytes=9_000_000_000, total=120, page_size=50,
+        query=s.SaeQuery.model_validate(QUERY),
         facets=s.SaeFacets(source=(CHOICE,), layer=(s.Choice(value="12", label="12", count=3),)),
         selected=(SELECTED,), export_formats=(s.Choice(value="saelens", label="SAELens"),), download_shown=True,
         notice=NOTE, updated_at=1_790_000_131.0,
