@@ -21,7 +21,10 @@ Option = typer.Option
 def export(
     sae: Source,
     what: Annotated[str, typer.Argument(metavar="KIND", help="html, json, csv, neuronpedia or vectors.")],
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The file; of neuronpedia and vectors the folder.")],
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="A file, replaced if it is there; of neuronpedia and vectors a folder."),
+    ],
     features: Annotated[str | None, Option(help="Numbers of features, with commas; else those that match.")] = None,
     show: Annotated[str, Option(help="all, labelled, unlabelled, starred, dead, live or dense.")] = "all",
     search: Annotated[str, Option(help="Words in labels or top tokens.")] = "",

@@ -35,9 +35,20 @@ COLUMNS = ("id", "sae", "status", "tokens", "features", "dead", "size", "created
 
 
 def source_of(workspace: Workspace, wanted: str) -> dict[str, str]:
-    """``sae_id`` or ``training_id`` of what was named; an SAE goes before a run of its name. Raises `NotFoundError`."""
+    """``sae_id`` or ``training_id`` of what was named; an SAE goes before a run of its name.
+
+    Raises:
+        NotFoundError: there is neither.
+        ConfigError: it is an extraction.
+    """
     if wanted.startswith("train_"):
         return {"training_id": workspace.trainings.get(wanted).id}
+    if wanted.startswith("ext_"):
+        record = workspace.extractions.get(wanted).record
+        raise ConfigError(
+            "This is an extraction, not an SAE.", where=wanted,
+            hint=f"Name its SAE: {record.sae_id or record.training_id}. What reads an extraction takes --extraction.",
+        )
     try:
         return {"sae_id": workspace.saes.find(wanted).id}
     except NotFoundError as no_sae:

@@ -67,6 +67,8 @@ def steer(
     json: Json = False,
 ) -> None:
     """Write a text without and with features of an SAE, with the same random numbers."""
+    if model is not None and not model.strip():
+        raise ConfigError("The name of the model is empty.", where="--model", hint="Leave it out: the SAE names one.")
     with open_workspace() as workspace:
         (wanted,) = source_of(workspace, sae).values()
         features = [_feature(wanted, text) for text in feature]

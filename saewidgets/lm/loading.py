@@ -101,10 +101,12 @@ def load_model(
     Raises:
         NotFoundError: no such model, or it needs a token, or the hub cannot be reached; the message says which.
         FormatError: the files are damaged, pickled only, or need code of the repository.
-        ConfigError: unknown dtype.
+        ConfigError: unknown dtype, or no name.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"{dtype!r} is not a number format.", where="model_dtype", hint=f"Use {', '.join(DTYPES)}.")
+    if not name_or_path.strip():
+        raise ConfigError("The name of the model is empty.", where="model", hint="Give a Hugging Face id or a folder.")
     local = is_local(name_or_path)
     source = str(local_folder(name_or_path)) if local else name_or_path
     fetch = not local and can_fetch(name_or_path, revision=revision, tell=tell)

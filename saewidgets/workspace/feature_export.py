@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from saewidgets.errors import ConfigError
+from saewidgets.errors import ConfigError, StorageError
 from saewidgets.workspace.feature_live import LiveFeatures
 from saewidgets.workspace.feature_views import View, with_data
 
@@ -68,6 +68,8 @@ class SharedFeatures(LiveFeatures):
         store, notes = view.store, self._noted(view)
         assert store is not None
         target = Path(path).expanduser()
+        if what in ("html", "json", "csv") and target.is_dir():
+            raise StorageError("This is a folder.", where=str(target), hint=f"Name a file in it: features.{what}.")
         if what == "csv":
             return kinds.export_table(store, indices, notes, target)
         if what == "vectors":

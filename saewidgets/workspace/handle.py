@@ -60,9 +60,13 @@ class JobHandle:
 
     @property
     def _job_id(self) -> str:
-        job_id: str | None = self._rows.get(self.id).job_id
-        if job_id is None:
-            raise StateError(f"The job of this {self._what} is gone from the catalog.", where=self.id)
+        record = self._rows.get(self.id)
+        job_id: str | None = record.job_id
+        if job_id is None:  # the demo's extraction, say, which ran before it came here
+            raise StateError(
+                f"The {self._what} is {record.status.value}, and no job here runs it.", where=self.id,
+                hint="Start a new one.",
+            )
         return job_id
 
     def wait(self, timeout: float | None = None) -> JobStatus:

@@ -70,7 +70,7 @@ def collect(found: Iterable[Label | LineProblem], on_error: OnError, what: str) 
             + (f"; and {more:,} more." if more > 0 else "."),
             where=what,
             hint="These labels belong to another SAE: check its width." if wide
-            else 'Correct the lines, or pass on_error="skip" to leave them out.',
+            else 'Correct the lines, or leave them out with on_error="skip" (--skip-errors).',
         )
     return imported
 
