@@ -59,7 +59,29 @@ def test_the_demo_is_read_searched_labelled_and_tested(
     examples.get_by_role("listitem").first.focus()
     page.keyboard.press("ArrowRight")
     expect(feature.get_by_role("tooltip")).to_contain_text(re.compile(r"\d\.\d{4} *activation"))
+    expect(feature.get_by_role("tooltip")).to_contain_text(re.compile(r"\d\.\d{3} nats"), timeout=SLOW)
+    snapshot("features-token-light")
     page.keyboard.press("Escape")
+
+    # steering below, which gives the focus back when it is closed
+    steer = feature.get_by_role("button", name="Steer", exact=True)
+    steer.click()
+    steering = page.get_by_role("region", name="Steering", exact=True)
+    expect(steering.get_by_role("listitem", name=f"Feature {index}", exact=True)).to_be_visible(timeout=SLOW)
+    border = steering.locator(".hd").first.evaluate("head => getComputedStyle(head).borderTopWidth")
+    assert border == "1px"
+    snapshot("features-steering-light", page.locator(".sw-frame").first)
+    steering.get_by_role("button", name="Close steering").click()
+    expect(steering).to_have_count(0, timeout=SLOW)
+    expect(steer).to_be_focused(timeout=SLOW)
+
+    # the packaged extraction has the logit effects of all features: nothing is left to compute
+    viewer.get_by_role("tab", name=re.compile("^Jobs")).click()
+    card = viewer.get_by_role("list", name="Extractions").get_by_role("listitem").first
+    expect(card).to_contain_text("all logit effects", timeout=SLOW)
+    viewer.get_by_role("tab", name="Features").click()
+    expect(feature).to_be_visible(timeout=SLOW)
+    examples.get_by_role("listitem").first.focus()
 
     # what people say is in Python at once
     page.keyboard.press("l")
