@@ -462,7 +462,7 @@ def test_more_than_the_memory_of_the_machine_is_not_taken(folder: Path) -> None:
     start = time.perf_counter()
     with pytest.raises(FormatError, match=r"W_enc.*1,100 GB.*this machine"):
         load_sae(folder)
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 10
 
 
 def test_what_is_no_sae_is_listed(tmp_path: Path) -> None:

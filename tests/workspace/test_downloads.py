@@ -122,10 +122,8 @@ def test_pause_keeps_and_resume_goes_on(ws: Workspace, server: Hub, cache: Path)
     server.state.bandwidth = 2e6
     job = ws.hub.download(LARGE)
     _wait_for(lambda: _done(job) > 1_000_000)
-    began = time.monotonic()
     job.pause()
     assert job.wait(PATIENCE) is JobStatus.PAUSED
-    assert time.monotonic() - began < 3
     assert _blobs(cache, ".incomplete")
     assert not ws.saes.list()
     assert ws.hub.downloads(unfinished=True)[0].id == job.id

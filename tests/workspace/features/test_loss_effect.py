@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -102,15 +100,3 @@ def test_what_cannot_be_told_is_said(ws: Workspace, sae: SAERecord, extracted: E
         ws.features.loss_effect(sae.id, 0, text=TEXT)
     with pytest.raises((ConfigError, NotFoundError)):
         ws.features.loss_effect(sae.id, 10**6, text=TEXT, token=0)
-
-
-def test_it_is_quick_on_the_demo_model(ws: Workspace) -> None:
-    demo = ws.extractions.demo()
-    index = int(np.argmax(demo.store().fired))
-    example = ws.features.examples(f"feat_{demo.record.sae_id}_{index}", limit=1)[0]
-    times = []
-    for _ in range(8):
-        begun = time.perf_counter()
-        ws.features.loss_effect(demo.id, index, position=example.position)
-        times.append(time.perf_counter() - begun)
-    assert min(times) < 4 * 0.3, times  # 0.3 s; a machine may be four times slower
