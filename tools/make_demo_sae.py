@@ -41,9 +41,9 @@ from saewidgets.lm import LoadedModel, load_model
 from saewidgets.lm.unembedding import unembedding
 from saewidgets.sae import SAE
 from saewidgets.training import run_training
-from saewidgets.workspace.demo import demo_config
-from saewidgets.workspace.evidence import StoreExamples
-from saewidgets.workspace.labels import to_record
+from saewidgets.workspace.reading.evidence import StoreExamples
+from saewidgets.workspace.reading.label_rows import to_record
+from saewidgets.workspace.training.demo import demo_config
 
 NAME = "demo-blocks-0"
 STORED = torch.bfloat16  # of the weights; they are computed with in float32, as `cfg.json` says

@@ -27,8 +27,8 @@ from saewidgets.hub.loading import load_sae
 from saewidgets.lm import LoadedModel, load_model, wrap_model
 from saewidgets.sae import SAE
 from saewidgets.settings import resolve_device
-from saewidgets.workspace.evidence import StoreExamples
 from saewidgets.workspace.held import take
+from saewidgets.workspace.reading.evidence import StoreExamples
 from saewidgets.workspace.subjects import CONTEXT
 
 _LAYER = re.compile(r"(?:^|\.)(?:blocks|layers|h)\.(\d{1,4})\.")

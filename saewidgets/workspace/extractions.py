@@ -19,17 +19,17 @@ from saewidgets.jobs import Job, compute_lane
 from saewidgets.records import JobRecord, Records
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.corpora import corpus_to_row
-from saewidgets.workspace.demo_sae import take_demo
-from saewidgets.workspace.extraction import Extraction
-from saewidgets.workspace.extraction_estimate import estimate, store_bytes, table_bytes
-from saewidgets.workspace.extraction_job import KIND, ExtractionRunners, remove_leftovers
-from saewidgets.workspace.extraction_logits import KIND as LOGITS_KIND
-from saewidgets.workspace.extraction_logits import LogitJobs
+from saewidgets.workspace.extraction.demo import take_demo
+from saewidgets.workspace.extraction.estimate import estimate, store_bytes, table_bytes
+from saewidgets.workspace.extraction.extraction import Extraction
+from saewidgets.workspace.extraction.job import KIND, ExtractionRunners, remove_leftovers
+from saewidgets.workspace.extraction.logits import KIND as LOGITS_KIND
+from saewidgets.workspace.extraction.logits import LogitJobs
 from saewidgets.workspace.files import remove_tree
 from saewidgets.workspace.held import Held, canonical, device_of, missing, take
 from saewidgets.workspace.listeners import Listeners
 from saewidgets.workspace.subjects import CONTEXT, Subject, files_of, find_subject, held_model
-from saewidgets.workspace.training_job import TOKENS
+from saewidgets.workspace.training.job import TOKENS
 
 if TYPE_CHECKING:
     from saewidgets.features.store.read import Store

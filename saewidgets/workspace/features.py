@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from saewidgets.errors import ConfigError
 from saewidgets.feature_records import ExampleRecord, FeatureRecord, LabelRecord
 from saewidgets.records import Records
-from saewidgets.workspace.feature_export import SharedFeatures
-from saewidgets.workspace.feature_labels import LabelledFeatures
-from saewidgets.workspace.feature_views import checked, with_data
+from saewidgets.workspace.reading.export import SharedFeatures
+from saewidgets.workspace.reading.labels import LabelledFeatures
+from saewidgets.workspace.reading.views import checked, with_data
 
 if TYPE_CHECKING:
     import numpy as np

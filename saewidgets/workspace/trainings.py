@@ -17,14 +17,14 @@ from saewidgets.events import JobStatus
 from saewidgets.jobs import compute_lane
 from saewidgets.records import Records, TrainingRecord
 from saewidgets.settings import resolve_device
-from saewidgets.workspace import form
 from saewidgets.workspace.corpora import from_row, is_reference, to_row
-from saewidgets.workspace.demo import demo_config
 from saewidgets.workspace.files import remove_tree
 from saewidgets.workspace.held import Held, canonical, device_of, missing, take
-from saewidgets.workspace.metrics import wide
-from saewidgets.workspace.run import Run
-from saewidgets.workspace.training_job import KIND, TrainingRunners
+from saewidgets.workspace.training import form
+from saewidgets.workspace.training.demo import demo_config
+from saewidgets.workspace.training.job import KIND, TrainingRunners
+from saewidgets.workspace.training.metrics import wide
+from saewidgets.workspace.training.run import Run
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

@@ -11,7 +11,6 @@ from saewidgets.catalog import Catalog
 from saewidgets.jobs import JobManager, JobSettings
 from saewidgets.records import JobRecord
 from saewidgets.settings import Settings
-from saewidgets.workspace import reading
 from saewidgets.workspace.devices import devices
 from saewidgets.workspace.download_job import KIND as DOWNLOAD
 from saewidgets.workspace.extractions import Extractions
@@ -19,9 +18,10 @@ from saewidgets.workspace.features import Features
 from saewidgets.workspace.files import prepare_folder, sweep_trash
 from saewidgets.workspace.hub import Hub
 from saewidgets.workspace.jobs import Jobs
-from saewidgets.workspace.run import Run
+from saewidgets.workspace.reading import measuring
 from saewidgets.workspace.saes import SAEs
 from saewidgets.workspace.steering import Steering
+from saewidgets.workspace.training.run import Run
 from saewidgets.workspace.trainings import Trainings
 
 
@@ -147,7 +147,7 @@ class Workspace:
             StateError: it is not known what it was trained on, or it was trained on a model that is not here.
             NotFoundError: there is no such SAE or training, or its files are not here.
         """
-        return reading.evaluate(self, reading.Question(what, corpus, tokens, model, tokenizer))
+        return measuring.evaluate(self, measuring.Question(what, corpus, tokens, model, tokenizer))
 
     def read_features(
         self,
@@ -164,7 +164,7 @@ class Workspace:
         Returns:
             a reading with ``.to_text()``, ``.to_data()`` and an HTML representation.
         """
-        return reading.read_features(self, reading.Question(what, corpus, tokens, model, tokenizer), n)
+        return measuring.read_features(self, measuring.Question(what, corpus, tokens, model, tokenizer), n)
 
     def steer(
         self,

@@ -29,8 +29,8 @@ from saewidgets.formats import load_sae
 from saewidgets.lm import LoadedModel, capture, load_model
 from saewidgets.lm.unembedding import unembedding
 from saewidgets.sae import SAE
-from saewidgets.workspace.evidence import StoreExamples
-from saewidgets.workspace.labels import from_record, to_record
+from saewidgets.workspace.reading.evidence import StoreExamples
+from saewidgets.workspace.reading.label_rows import from_record, to_record
 
 DATA = Path(demo.__file__).parent / "data" / "sae"
 MOST_BYTES = 4_000_000

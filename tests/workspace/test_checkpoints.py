@@ -9,7 +9,7 @@ import pytest
 
 from saewidgets.events import JobStatus
 from saewidgets.workspace import Run, Workspace
-from saewidgets.workspace.checkpoints import reconcile
+from saewidgets.workspace.training.checkpoints import reconcile
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
 

@@ -12,8 +12,8 @@ from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import JobRecord, TrainingRecord
 from saewidgets.training.estimate import ModelSize, flops_per_token
-from saewidgets.workspace import estimates
-from saewidgets.workspace.demo import demo_config
+from saewidgets.workspace.training import estimates
+from saewidgets.workspace.training.demo import demo_config
 from tests.widgets.fake_workspace import make_record
 
 DEMO = ModelSize(parameters=3_672_320, d_model=256, n_layers=4, vocab_size=4096)

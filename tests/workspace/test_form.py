@@ -13,7 +13,8 @@ from saewidgets.config import TrainingConfig
 from saewidgets.errors import NotFoundError
 from saewidgets.lm import ModelFacts
 from saewidgets.widgets.messages import CheckResult
-from saewidgets.workspace import Workspace, form
+from saewidgets.workspace import Workspace
+from saewidgets.workspace.training import form
 
 
 def test_a_good_form_has_facts_and_an_estimate(ws: Workspace, config: TrainingConfig) -> None:

@@ -16,7 +16,7 @@ from saewidgets.workspace.library.intake import plain
 from saewidgets.workspace.library.origin import layer_of
 from saewidgets.workspace.library.room import no_room
 from saewidgets.workspace.library.unlisted import unlisted
-from saewidgets.workspace.reading import trained_with
+from saewidgets.workspace.reading.measuring import trained_with
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.extraction import Extraction
+from saewidgets.workspace.extraction.extraction import Extraction
 
 
 def live(ws: Workspace, extracted: Extraction, n: int = 4) -> list[int]:

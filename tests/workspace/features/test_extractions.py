@@ -24,7 +24,7 @@ from saewidgets.features.store.read import open_store
 from saewidgets.jobs import JobSettings
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.extraction import Extraction
+from saewidgets.workspace.extraction.extraction import Extraction
 from tests.conftest import TINY_TEXT
 from tests.workspace.conftest import PATIENCE, small_config
 from tests.workspace.features.conftest import CONFIG, HOOK, extract

@@ -14,8 +14,8 @@ from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.features.labels import Label, Score
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.extraction import Extraction
-from saewidgets.workspace.feature_views import View
+from saewidgets.workspace.extraction.extraction import Extraction
+from saewidgets.workspace.reading.views import View
 from tests.workspace.features.conftest import extract
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202e'; DROP TABLE features; -- {0} %s"

@@ -17,8 +17,8 @@ from saewidgets.features.labels import LLMAnswerError, MissingKeyError, held_out
 from saewidgets.features.store.layout import WINDOW
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.evidence import SURE, StoreExamples
-from saewidgets.workspace.extraction import Extraction
+from saewidgets.workspace.extraction.extraction import Extraction
+from saewidgets.workspace.reading.evidence import SURE, StoreExamples
 from tests.workspace.features.conftest import extract
 
 
@@ -76,7 +76,7 @@ def test_negatives_are_silent(ws: Workspace, sae: SAERecord, extracted: Extracti
 def test_every_silent_window_of_a_dense_latent_is_found(
     extracted: Extraction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("saewidgets.workspace.evidence._TRIED", 0)  # as if none was among the first
+    monkeypatch.setattr("saewidgets.workspace.reading.evidence._TRIED", 0)  # as if none was among the first
     store = extracted.store()
     size = store.manifest.context_size
     offsets, latents = np.asarray(store["sample_offsets"]), np.asarray(store["sample_latents"])

@@ -16,8 +16,8 @@ from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace, live
-from saewidgets.workspace.extraction import Extraction
-from saewidgets.workspace.live_text import PromptReading
+from saewidgets.workspace.extraction.extraction import Extraction
+from saewidgets.workspace.reading.text import PromptReading
 from tests.workspace.conftest import PATIENCE, small_config
 from tests.workspace.features.conftest import HOOK
 

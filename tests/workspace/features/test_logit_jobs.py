@@ -22,8 +22,9 @@ from saewidgets.events import JobStatus
 from saewidgets.features import logits
 from saewidgets.jobs import Job, JobSettings
 from saewidgets.records import SAERecord
-from saewidgets.workspace import Workspace, extraction_logits
-from saewidgets.workspace.extraction import Extraction
+from saewidgets.workspace import Workspace
+from saewidgets.workspace.extraction import logits as extraction_logits
+from saewidgets.workspace.extraction.extraction import Extraction
 from tests.workspace.conftest import PATIENCE
 from tests.workspace.features.conftest import CONFIG, extract
 
@@ -178,7 +179,8 @@ def test_one_that_is_killed_has_lost_a_minute(
 WORKER = """
 import sys, time
 from saewidgets.features import logits
-from saewidgets.workspace import Workspace, extraction_logits
+from saewidgets.workspace import Workspace
+from saewidgets.workspace.extraction import logits as extraction_logits
 real = logits.logit_tables
 def slow(*args):
     for part in real(*args):

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.feature_records import LogitsRecord, RelatedRecord
 from saewidgets.records import Records
-from saewidgets.workspace.feature_views import FeatureViews, View, checked, with_data
 from saewidgets.workspace.held import take
 from saewidgets.workspace.live import Opened
+from saewidgets.workspace.reading.views import FeatureViews, View, checked, with_data
 from saewidgets.workspace.subjects import Subject
 
 if TYPE_CHECKING:
     from saewidgets.steering.loss_effect import LossEffect
-    from saewidgets.workspace.live_text import PromptReading, TextReading
+    from saewidgets.workspace.reading.text import PromptReading, TextReading
 
 _OLD = "The SAE has other weights now than those the extraction was made with."
 
@@ -39,7 +39,7 @@ class LiveFeatures(FeatureViews):
             StateError: its model was handed in as an object that is no longer in memory.
             NotFoundError, FormatError: files are not here, or damaged.
         """
-        from saewidgets.workspace.live_text import read_all  # torch: seconds to import
+        from saewidgets.workspace.reading.text import read_all  # torch: seconds to import
 
         view = self.view(sae_id, open_store=False)
         opened = self.open_live(view, model, tokenizer)
@@ -52,7 +52,7 @@ class LiveFeatures(FeatureViews):
         self, wanted: str, index: int, text: str, *, model: Any = None, tokenizer: Any = None
     ) -> TextReading:
         """One feature on a text, token by token; arguments and errors as of `run_on`."""
-        from saewidgets.workspace.live_text import read_one  # torch: seconds to import
+        from saewidgets.workspace.reading.text import read_one  # torch: seconds to import
 
         view = self.view(wanted, open_store=False)
         checked(view, index)
@@ -70,7 +70,7 @@ class LiveFeatures(FeatureViews):
         Raises:
             ConfigError: there is no such feature or position.
         """
-        from saewidgets.workspace.live_context import context  # torch: seconds to import
+        from saewidgets.workspace.reading.context import context  # torch: seconds to import
 
         view = self.view(extraction_id)
         checked(view, index)
@@ -94,7 +94,7 @@ class LiveFeatures(FeatureViews):
         Raises:
             ConfigError: there is no such token, or nothing follows it that counts; and as `run_on`.
         """
-        from saewidgets.workspace.loss_effects import at_position, in_text  # torch: seconds to import
+        from saewidgets.workspace.reading.loss_effects import at_position, in_text  # torch: seconds to import
 
         view = self.view(wanted, open_store=position is not None)
         checked(view, index)

@@ -12,9 +12,9 @@ from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import CheckpointRecord, Records, SAERecord, TrainingRecord
 from saewidgets.render.runs import facts_card
-from saewidgets.workspace.checkpoints import reconcile
 from saewidgets.workspace.corpora import from_row
 from saewidgets.workspace.handle import JobHandle
+from saewidgets.workspace.training.checkpoints import reconcile
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -141,7 +141,7 @@ class FeatureViews:
         return revision, notes
 
     def _find(self, view: View, search: str, show: str, sort: str, descending: bool) -> npt.NDArray[np.int64]:
-        from saewidgets.workspace.listing import find  # torch: seconds to import
+        from saewidgets.workspace.reading.listing import find  # torch: seconds to import
 
         if not isinstance(search, str):
             raise ConfigError(f"This is text, not {search!r}.", where="search", hint="Write it in quotes.")
@@ -161,7 +161,7 @@ class FeatureViews:
 
     def _records(self, view: View, indices: Sequence[int]) -> Sequence[FeatureRecord]:
         """These features, with what is known of them."""
-        from saewidgets.workspace.listing import with_numbers  # torch: seconds to import
+        from saewidgets.workspace.reading.listing import with_numbers  # torch: seconds to import
 
         said = {row.index: row for row in self.rows.list(view.origin, indices)}
         blank = FeatureRecord("", 0, view.origin.sae_id, view.origin.training_id)

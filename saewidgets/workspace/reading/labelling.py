@@ -34,13 +34,13 @@ from saewidgets.features.labels import (
     write_interpretations,
     write_labels,
 )
-from saewidgets.workspace.evidence import StoreExamples, kept_examples
-from saewidgets.workspace.labels import from_records, newer, to_record
+from saewidgets.workspace.reading.evidence import StoreExamples, kept_examples
+from saewidgets.workspace.reading.label_rows import from_records, newer, to_record
 
 if TYPE_CHECKING:
     from saewidgets.features.labels import FeatureEvidence
     from saewidgets.features.store.read import Store
-    from saewidgets.workspace.feature_views import FeatureViews, View
+    from saewidgets.workspace.reading.views import FeatureViews, View
 
 _AT_ONCE = 200  # labels saved together,
 _SECONDS = 2.0  # or all that came in so long

@@ -13,8 +13,8 @@ from saewidgets.records import SAERecord, TrainingRecord
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.corpora import from_row
 from saewidgets.workspace.held import Held, missing, take
-from saewidgets.workspace.run import Run
-from saewidgets.workspace.training_job import TOKENS
+from saewidgets.workspace.training.job import TOKENS
+from saewidgets.workspace.training.run import Run
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

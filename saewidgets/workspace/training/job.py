@@ -10,9 +10,9 @@ from saewidgets.errors import NotFoundError
 from saewidgets.events import Emit, Event, Facts, JobStatus
 from saewidgets.jobs import JobContext
 from saewidgets.records import JobRecord
-from saewidgets.workspace.checkpoints import reconcile
 from saewidgets.workspace.corpora import from_row
 from saewidgets.workspace.held import Held, HeldModels, missing
+from saewidgets.workspace.training.checkpoints import reconcile
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

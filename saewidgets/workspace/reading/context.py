@@ -11,11 +11,11 @@ from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.features.store.layout import WINDOW
 from saewidgets.features.store.page import pieces
 from saewidgets.features.store.read import Store
-from saewidgets.workspace.live_text import Prompt, TextReading, latents
+from saewidgets.workspace.reading.text import Prompt, TextReading, latents
 
 if TYPE_CHECKING:
-    from saewidgets.workspace.feature_live import LiveFeatures
-    from saewidgets.workspace.feature_views import View
+    from saewidgets.workspace.reading.live import LiveFeatures
+    from saewidgets.workspace.reading.views import View
 
 
 def context(features: LiveFeatures, view: View, index: int, position: int) -> TextReading:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config.names import storable
 from saewidgets.errors import ConfigError
 from saewidgets.feature_records import FeatureRecord, LabelSource
-from saewidgets.workspace.feature_views import FeatureViews, View, checked
+from saewidgets.workspace.reading.views import FeatureViews, View, checked
 
 if TYPE_CHECKING:
     from saewidgets.features.labels import Imported, LabelRun, Plan, ScoreRun
@@ -84,7 +84,7 @@ class LabelledFeatures(FeatureViews):
         Raises:
             LLMError: there is no label; the message says why.
         """
-        from saewidgets.workspace import labelling  # torch: seconds to import
+        from saewidgets.workspace.reading import labelling  # torch: seconds to import
 
         view = self.view(wanted)
         return labelling.suggest(view, checked(view, index), llm)
@@ -115,7 +115,7 @@ class LabelledFeatures(FeatureViews):
             StateError: it was not extracted.
             LLMError, ConfigError, Interruption: as `label_features`; labels that came before stay.
         """
-        from saewidgets.workspace import labelling  # torch: seconds to import
+        from saewidgets.workspace.reading import labelling  # torch: seconds to import
 
         return labelling.auto_label(self, self.view(sae_id), llm, indices, again, limit, settings)
 
@@ -144,7 +144,7 @@ class LabelledFeatures(FeatureViews):
             StateError: it was not extracted.
             ConfigError: an argument cannot work.
         """
-        from saewidgets.workspace import labelling  # torch: seconds to import
+        from saewidgets.workspace.reading import labelling  # torch: seconds to import
 
         return labelling.plan_labels(self, self.view(sae_id), llm, indices, again, limit, settings)
 
@@ -159,7 +159,7 @@ class LabelledFeatures(FeatureViews):
             settings: ``scorer n_pos n_neg seed per_prompt context concurrency price max_cost control progress model``
                 of `saewidgets.features.labels.score_labels`.
         """
-        from saewidgets.workspace import labelling  # torch: seconds to import
+        from saewidgets.workspace.reading import labelling  # torch: seconds to import
 
         return labelling.score(self, self.view(sae_id), llm, indices, settings)
 
@@ -179,7 +179,7 @@ class LabelledFeatures(FeatureViews):
             NotFoundError: there is no such file.
             FormatError: it is no table of labels, or they are of another SAE; lines and fields are named.
         """
-        from saewidgets.workspace import labelling  # torch: seconds to import
+        from saewidgets.workspace.reading import labelling  # torch: seconds to import
 
         view = self.view(sae_id, open_store=False)
         imported = labelling.import_labels(self, view, source, on_error)
@@ -193,18 +193,18 @@ class LabelledFeatures(FeatureViews):
             ConfigError: the name ends in neither.
             StorageError: it cannot be written.
         """
-        from saewidgets.workspace import labelling  # torch: seconds to import
+        from saewidgets.workspace.reading import labelling  # torch: seconds to import
 
         return labelling.export_labels(self, self.view(sae_id, open_store=False), Path(path), indices)
 
     def interpretations(self, wanted: str, path: str | Path, *, indices: Iterable[int] | None = None) -> dict[str, int]:
         """Write what is known of every latent to one JSON file; returns how many are active and dead in it."""
-        from saewidgets.workspace import labelling  # torch: seconds to import
+        from saewidgets.workspace.reading import labelling  # torch: seconds to import
 
         return labelling.interpretations(self, self.view(wanted), Path(path), indices)
 
     def put_labels(self, view: View, labels: Sequence[Label], with_evidence: Sequence[int] = ()) -> None:
         """Save labels, those of `with_evidence` with the examples of the view's extraction."""
-        from saewidgets.workspace import labelling  # torch: seconds to import
+        from saewidgets.workspace.reading import labelling  # torch: seconds to import
 
         labelling.put(self, view, labels, labelling.evidence_of(view, with_evidence))

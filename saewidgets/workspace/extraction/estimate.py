@@ -11,9 +11,9 @@ from saewidgets.demo import resolve_model
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionEstimate
-from saewidgets.workspace import estimates
 from saewidgets.workspace.devices import devices
 from saewidgets.workspace.subjects import Subject
+from saewidgets.workspace.training import estimates
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.render.runs import facts_card
-from saewidgets.workspace.extraction_job import config_of
+from saewidgets.workspace.extraction.job import config_of
 from saewidgets.workspace.handle import JobHandle
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from saewidgets.errors import ConfigError, StorageError
-from saewidgets.workspace.feature_live import LiveFeatures
-from saewidgets.workspace.feature_views import View, with_data
+from saewidgets.workspace.reading.live import LiveFeatures
+from saewidgets.workspace.reading.views import View, with_data
 
 if TYPE_CHECKING:
     from saewidgets.features.export import EffectsOf

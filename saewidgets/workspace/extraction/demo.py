@@ -19,7 +19,7 @@ from saewidgets.workspace.files import draft_folder
 from saewidgets.workspace.library.files import FOLDER as SAES
 from saewidgets.workspace.library.origin import free_name
 from saewidgets.workspace.library.unlisted import unlisted
-from saewidgets.workspace.training_job import TOKENS
+from saewidgets.workspace.training.job import TOKENS
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -153,7 +153,7 @@ def _put_labels(workspace: Workspace, about: AboutSAE) -> None:
     rows = workspace.catalog.features
 
     def merge(there: LabelRecord, new: LabelRecord) -> LabelRecord:
-        from saewidgets.workspace.labels import newer  # torch: seconds to import
+        from saewidgets.workspace.reading.label_rows import newer  # torch: seconds to import
 
         return newer(there, new)
 

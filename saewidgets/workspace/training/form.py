@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import TrainingConfig, validate
 from saewidgets.demo import resolve_model
 from saewidgets.errors import SAEWidgetsError
-from saewidgets.workspace import estimates
 from saewidgets.workspace.devices import devices
+from saewidgets.workspace.training import estimates
 
 if TYPE_CHECKING:
     from saewidgets.lm import ModelFacts

@@ -12,11 +12,11 @@ from saewidgets.lm import special_tokens
 from saewidgets.steering import SteeringSource
 from saewidgets.steering.loss_effect import LossEffect, loss_effect
 from saewidgets.workspace.live import Opened
-from saewidgets.workspace.live_text import prepare
+from saewidgets.workspace.reading.text import prepare
 
 if TYPE_CHECKING:
-    from saewidgets.workspace.feature_live import LiveFeatures
-    from saewidgets.workspace.feature_views import View
+    from saewidgets.workspace.reading.live import LiveFeatures
+    from saewidgets.workspace.reading.views import View
 
 
 def at_position(features: LiveFeatures, view: View, index: int, position: int) -> LossEffect:

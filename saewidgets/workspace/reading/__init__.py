@@ -1,0 +1,1 @@
+"""What `ws.features` stands on: lists of features, labels, live text, exports."""
