@@ -4,6 +4,11 @@
 
 Writes saewidgets/demo/data/sae/: ``demo-sae.zip``, and ``demo-sae.json``, which says what is in it. A trained SAE that
 lies in `--work` from an earlier call is used again. See docs/demo-model.md.
+
+    python tools/make_demo_sae.py --rescore
+
+makes only the scores of the labels again, from the SAE and the extraction that are in the package; whatever else is in
+its files stays as it is, byte for byte.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from demo_sae_files import write_archive
+from demo_sae_scores import score_again, scored
 from safetensors.torch import load_file, save_file
 
 from saewidgets.activations import PackedTokens, open_corpus, pack
@@ -31,7 +38,7 @@ from saewidgets.events import Progress
 from saewidgets.features.extraction import extract
 from saewidgets.features.extraction.chunk import TOKEN_SAMPLE
 from saewidgets.features.extraction.hashing import LARGEST, combined, of_numbers
-from saewidgets.features.labels import Label, label_features, offline, score_labels
+from saewidgets.features.labels import Label, label_features, offline
 from saewidgets.features.store.layout import LOGIT_ARRAYS, Manifest
 from saewidgets.features.store.query import DENSE
 from saewidgets.features.store.read import LOGITS, Store, open_store
@@ -110,10 +117,8 @@ def pack_contexts(ids: np.ndarray, facts: PackFacts, tokens: Path) -> PackedToke
 
 
 def labelled(store: Store) -> list[Label]:
-    """Every latent that can be named by matching words, with a detection score."""
-    examples = StoreExamples(store, negatives=20)
-    run = label_features(np.flatnonzero(store.fired).tolist(), offline(), examples)
-    return score_labels(run.labels, examples, offline(), n_pos=20, n_neg=20).labels
+    """Every latent that can be named by matching words."""
+    return label_features(np.flatnonzero(store.fired).tolist(), offline(), StoreExamples(store)).labels
 
 
 def thin_sample(folder: Path, most: int) -> None:
@@ -171,7 +176,13 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=20)
     parser.add_argument("--per-interval", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "saewidgets/demo/data/sae")
+    parser.add_argument("--rescore", action="store_true", help="make the labels' scores again, and nothing else")
     arguments = parser.parse_args()
+    if arguments.rescore:
+        with tempfile.TemporaryDirectory() as folder:
+            store, labels, size = score_again(arguments.out, Path(folder))
+            print(f"{report(store, labels)}\n{size:,} bytes in {arguments.out}")
+        return
     work = arguments.work.absolute()
     config = training(arguments)
     lm = load_model(str(model_path()), name="demo")
@@ -201,6 +212,7 @@ def main() -> None:
     write_logits(sae, lm, folder)
     thin_sample(folder, SAMPLED)
     store = open_store(folder, work / "tokens")
+    labels = scored(store, labels)  # by what is kept, so that scoring again finds the same
     print(report(store, labels))
 
     seen = int((store.fired > 0).sum())
@@ -228,11 +240,15 @@ def _report(store: Store, labels: list[Label]) -> Iterable[str] | Iterator[str]:
     m: Manifest = store.manifest
     alive = int((store.fired > 0).sum())
     plain = [label for label in labels if not label.description.startswith("The tokens on which")]
-    scores = np.array([label.score.value for label in labels if label.score is not None])
+    scores: dict[str, list[float]] = {"detection": [], "fuzzing": []}
+    for score in (score for label in labels for score in label.scores if score.value is not None):
+        scores[score.scorer].append(score.value)
     yield f"{m.n_tokens:,} tokens of {m.n_documents:,} documents, {alive:,} of {store.d_sae:,} latents fired"
     yield f"{(store.density > DENSE).sum():,} dense, co-activation rate {m.coactivation_rate:g}"
-    yield f"{len(labels):,} labels, {len(plain):,} of one thing; {len(scores):,} with a detection score"
-    yield "detection: quartiles " + ", ".join(f"{q:.2f}" for q in np.quantile(scores, (0.25, 0.5, 0.75)))
+    yield f"{len(labels):,} labels, {len(plain):,} of one thing"
+    for scorer, values in scores.items():
+        quartiles = ", ".join(f"{q:.2f}" for q in np.quantile(values, (0.25, 0.5, 0.75)))
+        yield f"{scorer}: {len(values):,} labels, quartiles {quartiles}"
     best = sorted(labels, key=lambda label: -(label.score.value or 0) if label.score else 0)
     for label in best[:: max(1, len(best) // 24)]:
         yield f"  {label.index:5} {label.text:40} {label.score}, fires on {store.density[label.index]:.2%}"

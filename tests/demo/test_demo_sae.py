@@ -6,7 +6,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from saewidgets.demo.sae import PARTS, about_sae, sae_labels, unpack_sae
 from saewidgets.errors import FormatError, NotFoundError, StorageError
 from saewidgets.evaluation import evaluate
 from saewidgets.feature_records import LabelRecord
-from saewidgets.features.labels import shown_examples
+from saewidgets.features.labels import score_labels, shown_examples
 from saewidgets.features.labels.heuristic import offline
 from saewidgets.features.logits import logit_effects
 from saewidgets.features.store.layout import WINDOW
@@ -183,13 +183,30 @@ def test_labels_fit_their_features(store: Store, labels: list[LabelRecord]) -> N
         assert store.fired[label.index] > 0
         assert (label.source, label.model, label.error) == ("auto", "offline heuristic", "")
         assert to_record(from_record(label)) == label  # the same row that labelling here would write
-        (score,) = label.scores
-        recall, specificity = score["tp"] / (score["tp"] + score["fn"]), score["tn"] / (score["tn"] + score["fp"])
-        assert label.score == pytest.approx((recall + specificity) / 2)
+        for score in label.scores:
+            recall, specificity = score["tp"] / (score["tp"] + score["fn"]), score["tn"] / (score["tn"] + score["fp"])
+            assert score["value"] == pytest.approx((recall + specificity) / 2)
+        assert label.score == label.scores[-1]["value"]
     examples = StoreExamples(store)
     for label in labels[:: len(labels) // 40]:
         evidence = examples.of(label.index)
         assert offline().explain(evidence, shown_examples(evidence, 20)) == (label.text, label.description)
+
+
+def test_scoring_the_labels_again_finds_what_is_stored(store: Store, labels: list[LabelRecord]) -> None:
+    examples = StoreExamples(store, negatives=20)
+    often = next(label for label in labels if examples.of(label.index).no_negatives)
+    for label in [often, *labels[:: len(labels) // 40]]:
+        stored = {score["scorer"]: score for score in label.scores}
+        bare = replace(from_record(label), scores=())
+        for scorer in ("fuzzing", "detection"):
+            run = score_labels([bare], examples, offline(), scorer=scorer, n_pos=20, n_neg=20)
+            if scorer == "detection" and examples.of(label.index).no_negatives:
+                assert (run.labels, scorer in stored) == ([], False)
+                continue
+            ((score,),) = [one.scores for one in run.labels]
+            assert stored[scorer] == {**asdict(score), "created_at": stored[scorer]["created_at"]}
+        assert list(stored) == ["fuzzing", "detection"][: len(stored)]  # lists show the last of them
 
 
 @pytest.mark.parametrize("name", ["demo-sae.json", "demo-sae.zip"])
