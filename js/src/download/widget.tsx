@@ -22,12 +22,12 @@ const KEYS: readonly KeyRow[] = [
 export function Widget({ store }: { store: Store }) {
   const panel = useUid("sw-download");
   const known = store.known.value?.repositories.length ?? store.state.value.known;
-  const { account, has_token } = store.state.value;
+  const { account, has_token, embedded } = store.state.value;
   const who = account ? `signed in as ${account}` : has_token ? "access token in memory" : "";
   const tab = store.tab.value;
   return (
     <>
-      <div class="hd">
+      <div class={`hd${embedded ? " in" : ""}`}>
         <h2>Download from Hugging Face</h2>
         <div class="sp" />
         {who && (

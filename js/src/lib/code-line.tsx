@@ -5,8 +5,10 @@ export function CodeLine({ words, code }: { words: string; code: string }) {
   return (
     <div class="row w code-line">
       <span class="sm t2">{words}</span>
-      <pre>{code}</pre>
-      <CopyButton text={code} word="Copy code" />
+      <span class="row">
+        <pre>{code}</pre>
+        <CopyButton text={code} word="Copy code" />
+      </span>
     </div>
   );
 }

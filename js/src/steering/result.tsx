@@ -28,7 +28,7 @@ export function Result({ store }: { store: Store }) {
           <div class="row w rh">
             <h3>Result</h3>
             <span class="sm t2">
-              {writing ? progressWords(run, store.settings().new_tokens) : texts ? differenceWords(texts) : ""}
+              {writing ? progressWords(run, store.settings()) : texts ? differenceWords(texts) : ""}
             </span>
             <div class="sp" />
             <Checkbox

@@ -245,7 +245,7 @@ function Footer({ store }: { store: Store }) {
   const { run, updated_at } = store.state.value;
   const last =
     run.kind === "sweep" ? (store.sweep.value ?? store.texts.value) : (store.texts.value ?? store.sweep.value);
-  const words = progressWords(run, store.settings().new_tokens) || doneWords(last);
+  const words = progressWords(run, store.settings()) || doneWords(last);
   const age = ageWords(
     { link: store.link.value, heardAt: store.heardAt.value, updatedAt: updated_at },
     performance.now(),

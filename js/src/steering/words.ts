@@ -1,5 +1,5 @@
 /** Numbers and words of the steering widget, and where a strength stands on its slider. */
-import type { Mode, SteeringRow, SteeringRun, SteeringTexts } from "../lib/protocol-steering";
+import type { Mode, SteeringRow, SteeringRun, SteeringSettings, SteeringTexts } from "../lib/protocol-steering";
 
 export const MODES: readonly (readonly [Mode, string])[] = [
   ["add_max", "Add × max"],
@@ -185,15 +185,16 @@ export function differenceWords(texts: SteeringTexts): string {
 }
 
 /** What goes on, for the footer; "" while nothing does. */
-export function progressWords(run: SteeringRun, newTokens: number): string {
+export function progressWords(run: SteeringRun, settings: Pick<SteeringSettings, "new_tokens" | "strengths">): string {
   if (run.status === "stopping") return "Stopping…";
   if (run.status !== "running") return "";
   if (run.phase === "loading") return "Loading the model…";
   if (run.phase === "measuring") return "Measuring largest activations…";
   const done = Math.max(0, ...run.texts.map((text) => text.tokens));
-  if (run.kind === "generate") return `Writing, ${done} of ${newTokens} tokens`;
+  if (run.kind === "generate") return `Writing, ${done} of ${settings.new_tokens} tokens`;
   const swept = run.texts.filter((text) => text.run === "sweep");
-  return swept.length ? `Sweeping, strength ${swept.length}` : "Writing the baseline";
+  // as a place among all: "strength 2" alone reads like a value
+  return swept.length ? `Sweeping, strength ${swept.length} of ${settings.strengths.length}` : "Writing the baseline";
 }
 
 /** What was done last. */

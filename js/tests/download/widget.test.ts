@@ -18,6 +18,14 @@ describe("any repository", () => {
     expect(sent(hub, "hub_list")).toEqual([]);
   });
 
+  it("has a line above its header where it stands below another widget", () => {
+    const whole = show();
+    const head = ({ el }: typeof whole) => el.querySelector(".hd")?.classList.contains("in");
+    expect(head(whole)).toBe(false);
+    whole.close();
+    expect(head(show({ embedded: true }))).toBe(true);
+  });
+
   it("shows what is there, and previews what is chosen", async () => {
     const shown = show();
     const { page, user, hub } = shown;

@@ -92,15 +92,16 @@ describe("what was written", () => {
   it("is followed", () => {
     const { run } = EMPTY_STEERING;
     const live = { run: "baseline", strength: null, tokens: 12, text: "" } as const;
-    expect(w.progressWords(run, 60)).toBe("");
-    expect(w.progressWords({ ...run, status: "running", phase: "loading" }, 60)).toBe("Loading the model…");
-    expect(w.progressWords({ ...run, status: "running", phase: "writing", texts: [live] }, 60)).toBe(
+    const settings = { new_tokens: 60, strengths: [-4, -2, 0, 2, 4] };
+    expect(w.progressWords(run, settings)).toBe("");
+    expect(w.progressWords({ ...run, status: "running", phase: "loading" }, settings)).toBe("Loading the model…");
+    expect(w.progressWords({ ...run, status: "running", phase: "writing", texts: [live] }, settings)).toBe(
       "Writing, 12 of 60 tokens",
     );
-    expect(w.progressWords({ ...run, status: "stopping" }, 60)).toBe("Stopping…");
+    expect(w.progressWords({ ...run, status: "stopping" }, settings)).toBe("Stopping…");
     const sweep = { ...live, run: "sweep", strength: 2 } as const;
-    expect(w.progressWords({ ...run, status: "running", kind: "sweep", texts: [live, sweep] }, 60)).toBe(
-      "Sweeping, strength 1",
+    expect(w.progressWords({ ...run, status: "running", kind: "sweep", texts: [live, sweep] }, settings)).toBe(
+      "Sweeping, strength 1 of 5",
     );
   });
   it("has numbers in few digits", () => {
