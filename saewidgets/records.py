@@ -7,7 +7,7 @@ They carry no database session and no torch. Times are Unix seconds (UTC). Paths
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from saewidgets.errors import visible
@@ -203,10 +203,16 @@ R = TypeVar("R")
 
 
 class Records(Sequence[R]):
-    """An immutable list of records that also turns into a DataFrame."""
+    """An immutable list of records that also turns into a DataFrame.
 
-    def __init__(self, items: Iterable[R]) -> None:
+    Args:
+        items: the records.
+        of: their class, a dataclass: it names the columns of a list without any.
+    """
+
+    def __init__(self, items: Iterable[R], of: type[R]) -> None:
         self._items = tuple(items)
+        self._of = of
 
     @overload
     def __getitem__(self, index: int) -> R: ...
@@ -214,7 +220,7 @@ class Records(Sequence[R]):
     def __getitem__(self, index: slice) -> Records[R]: ...
     def __getitem__(self, index: int | slice) -> R | Records[R]:
         if isinstance(index, slice):
-            return Records(self._items[index])
+            return Records(self._items[index], self._of)
         return self._items[index]
 
     def __len__(self) -> int:
@@ -225,10 +231,11 @@ class Records(Sequence[R]):
         return visible(f"<{len(self)} records: {', '.join(names)}{', …' if len(self) > 8 else ''}>").replace("\n", " ")
 
     def to_df(self) -> pd.DataFrame:
-        """One row per record, one column per field."""
+        """One row per record, one column per field; the columns are there without any record too."""
         import pandas as pd  # costs half a second
 
-        return pd.DataFrame([asdict(r) for r in self._items])  # type: ignore[call-overload]
+        columns = [each.name for each in fields(self._of)]  # type: ignore[arg-type] # `R` cannot say that it is one
+        return pd.DataFrame([asdict(r) for r in self._items], columns=columns)  # type: ignore[call-overload]
 
     def _repr_html_(self) -> str:
         return str(self.to_df().to_html(escape=True, max_rows=60))

@@ -30,6 +30,6 @@ def test_what_is_text_stays() -> None:
 
 
 def test_lists_obey_nobody() -> None:
-    records = Records([_Named(HOSTILE), _Named("two\nlines")])
+    records = Records([_Named(HOSTILE), _Named("two\nlines")], _Named)
     assert repr(records) == r"<2 records: red\x1b[31m\x9b2J\x07\r\u202egnp.eas\u2066, two lines>"
-    assert repr(Records(_Named(str(i)) for i in range(9))) == "<9 records: 0, 1, 2, 3, 4, 5, 6, 7, …>"
+    assert repr(Records([_Named(str(i)) for i in range(9)], _Named)) == "<9 records: 0, 1, 2, 3, 4, 5, 6, 7, …>"

@@ -45,7 +45,7 @@ class CheckpointStore:
         query = select(CheckpointRow).where(CheckpointRow.training_id == training_id)
         with self._database.read() as session:
             rows = session.scalars(query.order_by(CheckpointRow.step, CheckpointRow.created_at))
-            return Records(checkpoint_record(row, self._files) for row in rows)
+            return Records([checkpoint_record(row, self._files) for row in rows], CheckpointRecord)
 
     def mark(self, checkpoint_id: str, kinds: Sequence[str]) -> CheckpointRecord:
         """Replace why it is kept. "latest" and "best" are taken from the training's others."""

@@ -140,7 +140,7 @@ class ExtractionStore:
         with self._database.read() as session:
             query = _ALL.where(*_conditions(session, origin, status, source_type, search, has_data))
             query = query.order_by(ExtractionRow.created_at.desc(), ExtractionRow.id.desc())
-            return Records(self._records(session, query.limit(limit).offset(offset or None)))
+            return Records(self._records(session, query.limit(limit).offset(offset or None)), ExtractionRecord)
 
     def count(self) -> dict[JobStatus, int]:
         """How many there are, by status."""
@@ -209,7 +209,7 @@ class ExtractionStore:
 
     def _read(self, query: Select[Any]) -> Records[ExtractionRecord]:
         with self._database.read() as session:
-            return Records(self._records(session, query))
+            return Records(self._records(session, query), ExtractionRecord)
 
     def _records(self, session: Session, query: Select[Any]) -> builtins.list[ExtractionRecord]:
         rows = session.execute(query).all()

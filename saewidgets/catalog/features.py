@@ -54,12 +54,12 @@ class FeatureStore:
         """
         with self._database.read() as session:
             if indices is None:
-                return Records(_feature(origin, row) for row in _rows(session, origin, None))
+                return Records([_feature(origin, row) for row in _rows(session, origin, None)], FeatureRecord)
             wanted = sorted(set(indices))
             found: builtins.list[FeatureRecord] = []
             for start in range(0, len(wanted), _CHUNK):
                 found += [_feature(origin, row) for row in _rows(session, origin, wanted[start : start + _CHUNK])]
-            return Records(found)
+            return Records(found, FeatureRecord)
 
     def noted(self, origin: Origin, since: float = 0.0) -> builtins.list[tuple[int, str, float | None, bool, float]]:
         """(number, label that counts, its score, star, when it changed) of the latents that changed after `since`.
@@ -93,12 +93,12 @@ class FeatureStore:
         found: builtins.list[LabelRecord] = []
         with self._database.read() as session:
             if indices is None:
-                return Records(_label(index, row) for index, row in session.execute(query))
+                return Records([_label(index, row) for index, row in session.execute(query)], LabelRecord)
             wanted = sorted(set(indices))
             for start in range(0, len(wanted), _CHUNK):
                 part = query.where(FeatureRow.neuron_index.in_(wanted[start : start + _CHUNK]))
                 found += [_label(index, row) for index, row in session.execute(part)]
-        return Records(found)
+        return Records(found, LabelRecord)
 
     def evidence(self, label_id: str) -> tuple[ExampleRecord, ...]:
         """The examples that a label was made from, in their order."""

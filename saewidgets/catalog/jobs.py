@@ -86,7 +86,7 @@ class JobStore:
             rows = session.execute(query).all()
             waiting = any(row.status == JobStatus.QUEUED.value for row, _ in rows)
             positions = queue_positions(session) if waiting else {}
-            return Records(job_record(row, moment, positions.get(row.id)) for row, moment in rows)
+            return Records([job_record(row, moment, positions.get(row.id)) for row, moment in rows], JobRecord)
 
     def change(
         self, job_id: str, changes: Mapping[str, Any], *, when: Collection[JobStatus], owner: str | None = None
@@ -172,7 +172,7 @@ class JobStore:
             JobRow.status.in_(_OWNED), JobRow.heartbeat_at < database_now() - timeout
         )
         with self._database.read() as session:
-            return Records(job_record(row, moment, None) for row, moment in session.execute(query))
+            return Records([job_record(row, moment, None) for row, moment in session.execute(query)], JobRecord)
 
     def interrupt(self, job_id: str, owner: str, *, note: str, older_than: float | None = None) -> JobRecord | None:
         def write(session: Session) -> JobRecord | None:

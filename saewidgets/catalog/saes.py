@@ -186,7 +186,7 @@ class SAEStore:
         renewed: dict[str, str] = {}
         with self._database.read() as session:
             rows = session.connection().execute(query).all()  # not through the ORM, which would make each row twice
-            found = Records(sae_records(rows, self._files, self._states, renewed, seen_latents(session)))
+            found = Records(sae_records(rows, self._files, self._states, renewed, seen_latents(session)), SAERecord)
         self._renew(renewed)
         return found
 

@@ -242,7 +242,7 @@ class TrainingStore:
     def _read(self, query: Select[str]) -> Records[TrainingRecord]:
         with self._database.read() as session:
             ids = list(session.scalars(query))
-            return Records(_records(session, self._files, ids))
+            return Records(_records(session, self._files, ids), TrainingRecord)
 
 
 def apply_facts(row: TrainingRow, facts: Mapping[str, Any], files: Files) -> None:

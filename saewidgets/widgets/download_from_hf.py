@@ -82,7 +82,7 @@ class DownloadFromHF(BaseWidget):
     @property
     def downloads(self) -> Records[JobRecord]:
         """The listed downloads, newest first; `ws.hub.downloads()` has all of them."""
-        return Records(self._model.downloads)
+        return Records(self._model.downloads, JobRecord)
 
     def export_html(self, path: str | Path | None = None) -> Path | str:
         """The list of downloads as one self-contained page without script.

@@ -58,7 +58,8 @@ class Features(SharedFeatures, LabelledFeatures):
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise ConfigError(f"This is a number of features, not {value!r}.", where=name, hint="Use 0 or more.")
         found = self._find(view, search, show, sort, descending)
-        return Records(self._records(view, found[offset : None if limit is None else offset + limit].tolist()))
+        page = found[offset : None if limit is None else offset + limit].tolist()
+        return Records(self._records(view, page), FeatureRecord)
 
     def indices(
         self, wanted: str, *, search: str = "", show: str = "all", sort: str = "index", descending: bool = False
@@ -73,7 +74,7 @@ class Features(SharedFeatures, LabelledFeatures):
             ConfigError: the SAE has no such feature.
         """
         view = self.view(wanted)
-        return Records(self._records(view, [checked(view, index) for index in indices]))
+        return Records(self._records(view, [checked(view, index) for index in indices]), FeatureRecord)
 
     def get(self, feature_id: str, *, extraction_id: str | None = None) -> FeatureRecord:
         """One feature with all its labels; numbers are those of the newest extraction, or of the one that is named.
@@ -117,11 +118,11 @@ class Features(SharedFeatures, LabelledFeatures):
             )
             for group in self.data(extraction.id, index).groups for one in group.examples
         ]  # fmt: skip
-        return Records(found[:limit])
+        return Records(found[:limit], ExampleRecord)
 
     def evidence(self, label: LabelRecord) -> Records[ExampleRecord]:
         """The few examples that a label was made from; they stay when the extraction is deleted."""
-        return Records(self.rows.evidence(label.id))
+        return Records(self.rows.evidence(label.id), ExampleRecord)
 
     def counts(self, wanted: str) -> tuple[int, int]:
         """How many features have a label, and how many a star."""

@@ -88,7 +88,7 @@ class Hub:
         """
         from saewidgets.hub import variants  # the hub's client: a second to import
 
-        return Records(variants(self._place(text), client=self.client(token)))
+        return Records(variants(self._place(text), client=self.client(token)), Variant)
 
     def facets(self, text: str, token: str | None = None, **chosen: Any) -> dict[str, dict[Any, int]]:
         """Of the SAEs of a repository: ``site layer width l0`` → value → how many, each under the other choices.
@@ -145,7 +145,7 @@ class Hub:
         """Public repositories with SAEs to start from, as they ship with this package."""
         from saewidgets.hub import known_repos  # the hub's client: a second to import
 
-        return Records(known_repos())
+        return Records(known_repos(), KnownRepo)
 
     def account(self, token: str | None = None) -> str | None:
         """The name that the token (or the saved login) belongs to; None if there is none or the hub does not say."""

@@ -71,7 +71,7 @@ class MemoryStore:
             and (ids is None or r.id in ids)
             and (updated_since is None or r.updated_at > updated_since)
         ]
-        return Records(rows[offset:][:limit])
+        return Records(rows[offset:][:limit], JobRecord)
 
     def change(
         self, job_id: str, changes: Mapping[str, Any], *, when: Collection[JobStatus], owner: str | None = None
@@ -137,7 +137,7 @@ class MemoryStore:
 
     def stale(self, timeout: float) -> Records[JobRecord]:
         limit = self.now() - timeout
-        return Records(r for r in self.list(status=OWNED) if (r.heartbeat_at or 0) < limit)
+        return Records([r for r in self.list(status=OWNED) if (r.heartbeat_at or 0) < limit], JobRecord)
 
     def interrupt(self, job_id: str, owner: str, *, note: str, older_than: float | None = None) -> JobRecord | None:
         with self._lock:

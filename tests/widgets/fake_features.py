@@ -147,7 +147,7 @@ class FakeExtractions:
     def list(self, **query: Any) -> Records[ExtractionRecord]:
         if self.broken is not None:
             raise self.broken
-        return Records(sorted(self.records.values(), key=lambda r: -r.created_at))
+        return Records(sorted(self.records.values(), key=lambda r: -r.created_at), ExtractionRecord)
 
     def get(self, extraction_id: str) -> FakeHandle:
         if extraction_id not in self.records:
@@ -309,7 +309,7 @@ class FakeFeatures:
 
     def records(self, wanted: str, indices: Sequence[int]) -> Records[FeatureRecord]:
         owner = self._owner(wanted)
-        return Records(self._with_numbers(self._record(owner, i), wanted) for i in indices)
+        return Records([self._with_numbers(self._record(owner, i), wanted) for i in indices], FeatureRecord)
 
     def list(self, *, extraction_id: str, **query: Any) -> Records[FeatureRecord]:
         return self.records(extraction_id, self.indices(extraction_id, **query).tolist())

@@ -156,7 +156,7 @@ class FakeHub:
         repo_id = self._enter("variants", text, token)
         found = self.variants_of[repo_id]
         below = text.partition(f"{repo_id}/")[2]
-        return Records([one for one in found if one.path.startswith(below)])
+        return Records([one for one in found if one.path.startswith(below)], Variant)
 
     def preview(
         self, text: str, path: str = "", token: str | None = None, device: str | None = None
@@ -168,7 +168,7 @@ class FakeHub:
         return make_preview(next(one for one in self.variants_of[repo_id] if one.path == path))
 
     def known(self) -> Records[KnownRepo]:
-        return Records(self.known_repos)
+        return Records(self.known_repos, KnownRepo)
 
     def account(self, token: str | None = None) -> str | None:
         self.tokens.append(token)
@@ -214,7 +214,7 @@ class FakeHub:
 
     def downloads(self) -> Records[JobRecord]:
         with self._lock:
-            return Records(self._records.values())
+            return Records(self._records.values(), JobRecord)
 
     def record(self, job_id: str) -> JobRecord:
         with self._lock:

@@ -92,7 +92,7 @@ class FakeLibrary:
             "size": lambda r: -r.size_bytes,
         }
         found = sorted(self._found(**filters), key=keys[sort])
-        return Records(found[offset:][:limit])
+        return Records(found[offset:][:limit], SAERecord)
 
     def count(self, **filters: Any) -> tuple[int, int]:
         found = self._found(**filters)

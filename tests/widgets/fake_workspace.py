@@ -105,7 +105,7 @@ class FakeRun:
     def checkpoints(self) -> Records[CheckpointRecord]:
         record = self.record
         if record.last_checkpoint_step is None:
-            return Records([])
+            return Records([], CheckpointRecord)
         row = CheckpointRecord(
             f"{self.id}-c",
             self.id,
@@ -117,7 +117,7 @@ class FakeRun:
             {"fvu": 0.119},
             time.time(),
         )
-        return Records([row])
+        return Records([row], CheckpointRecord)
 
     def log(self, n: int) -> list[str]:
         return [f"step {i} loss 0.28" for i in range(30)][-n:]
@@ -167,7 +167,7 @@ class FakeTrainings:
 
     def list(self) -> Records[TrainingRecord]:
         with self._lock:
-            return Records(self._records.values())
+            return Records(self._records.values(), TrainingRecord)
 
     def get(self, training_id: str) -> FakeRun:
         self.record(training_id)

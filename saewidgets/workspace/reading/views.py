@@ -177,7 +177,7 @@ class FeatureViews:
 
     def _related(self, view: View, found: Sequence[Any]) -> Records[RelatedRecord]:
         rows = self._records(view, [one.index for one in found])
-        return Records(RelatedRecord(row, one.value) for row, one in zip(rows, found, strict=True))
+        return Records([RelatedRecord(row, one.value) for row, one in zip(rows, found, strict=True)], RelatedRecord)
 
     def forget(self, wanted: str) -> None:
         """An SAE, training or extraction was deleted: nothing of it stays in memory."""

@@ -88,7 +88,7 @@ class Presets:
     def list(self) -> Records[PresetRecord]:
         """All presets, newest first; damaged ones say so in `problem`."""
         found = sorted(self._files(), key=lambda path: -_time(path))[:_MOST]
-        return Records([self._read(path) for path in found])
+        return Records([self._read(path) for path in found], PresetRecord)
 
     def count(self) -> int:
         """How many there are; no file is read."""

@@ -1,0 +1,80 @@
+"""Lists as DataFrames: the columns are there before there is a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saewidgets.config import TrainingConfig
+from saewidgets.feature_records import ExampleRecord, ExtractionRecord, FeatureRecord, LabelRecord
+from saewidgets.hub_records import KnownRepo
+from saewidgets.records import CheckpointRecord, JobRecord, Records, SAERecord, TrainingRecord
+from saewidgets.workspace import Workspace
+from saewidgets.workspace.steering.presets import PresetRecord
+from tests.workspace.library.saes import saelens
+
+_LISTS: dict[str, tuple[Callable[[Workspace], Records[Any]], type[Any]]] = {
+    "saes": (lambda ws: ws.saes.list(), SAERecord),
+    "trainings": (lambda ws: ws.trainings.list(), TrainingRecord),
+    "checkpoints": (lambda ws: ws.catalog.checkpoints.list("train_1"), CheckpointRecord),
+    "extractions": (lambda ws: ws.extractions.list(), ExtractionRecord),
+    "jobs": (lambda ws: ws.jobs.list(), JobRecord),
+    "vanished": (lambda ws: ws.catalog.jobs.stale(1.0), JobRecord),
+    "downloads": (lambda ws: ws.hub.downloads(), JobRecord),
+    "known": (lambda ws: ws.hub.known()[:0], KnownRepo),
+    "presets": (lambda ws: ws.steering.presets.list(), PresetRecord),
+}
+_OF_AN_SAE: dict[str, tuple[Callable[[Workspace, str], Records[Any]], type[Any]]] = {
+    "features": (lambda ws, sae_id: ws.features.list(sae_id=sae_id, limit=0), FeatureRecord),
+    "chosen": (lambda ws, sae_id: ws.features.records(sae_id, []), FeatureRecord),
+    "noted": (lambda ws, sae_id: ws.catalog.features.list(ws.catalog.features.origin(sae_id)), FeatureRecord),
+    "labels": (lambda ws, sae_id: ws.catalog.features.labels(ws.catalog.features.origin(sae_id)), LabelRecord),
+    "extractions": (lambda ws, sae_id: ws.extractions.for_sae(sae_id), ExtractionRecord),
+}
+
+
+def _check(found: Records[Any], of: type[Any]) -> None:
+    assert len(found) == 0
+    names = [each.name for each in fields(of)]
+    for records in (found, found[:3]):
+        frame = records.to_df()
+        assert list(frame.columns) == names
+        assert frame.empty
+        assert names[0] in records._repr_html_()
+
+
+@pytest.mark.parametrize("kind", _LISTS)
+def test_a_list_without_a_record_has_columns(ws: Workspace, kind: str) -> None:
+    look, of = _LISTS[kind]
+    _check(look(ws), of)
+
+
+@pytest.mark.parametrize("kind", _OF_AN_SAE)
+def test_so_have_the_lists_of_an_sae(ws: Workspace, tmp_path: Path, kind: str) -> None:
+    look, of = _OF_AN_SAE[kind]
+    _check(look(ws, ws.saes.add_local(saelens(tmp_path / "one")).id), of)
+
+
+def test_evidence_that_was_not_kept(ws: Workspace) -> None:
+    _check(ws.features.evidence(LabelRecord(0, "words", id="label_none")), ExampleRecord)
+
+
+def test_a_name_of_a_fresh_workspace(ws: Workspace, tmp_path: Path) -> None:
+    assert list(ws.saes.to_df()["name"]) == []
+    ws.saes.add_local(saelens(tmp_path / "one"))
+    assert list(ws.saes.to_df()["name"]) == ["one"]
+    assert list(ws.saes.to_df().columns) == [each.name for each in fields(SAERecord)]
+
+
+def test_metrics_before_the_first_step(ws: Workspace, config: TrainingConfig) -> None:
+    run = ws.trainings.create(config)
+    for frame in (run.metrics("no_such_metric"), run.metrics(min_step=10**9)):
+        assert list(frame.columns) == ["step", "tokens", "time", "name", "value"]
+        assert frame.empty
+        assert str(frame["time"].dt.tz) == "UTC"
+    run.cancel()
+    assert run.wait(240).is_final
