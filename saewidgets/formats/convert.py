@@ -16,7 +16,8 @@ def convert(path: str | Path, dest: str | Path, format: str = saelens.NAME) -> P
     """Write the SAE at `path` into the folder `dest` in another format; returns the folder.
 
     Model, hook point and the rest of what its files say about it come along, and so does the density of its latents
-    where both formats have it. The number format of the weights stays. `dest` is written whole or not at all.
+    where both formats have it. The number format of the weights stays, unless a shorter one than float32 would round
+    what the target needs. `dest` is written whole or not at all.
 
     Args:
         path: as for `load_sae`.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from saewidgets.errors import FormatError
 from saewidgets.formats.base import Description
-from saewidgets.formats.foreign import Settings, Width, build, dtype_name, fold_decoder_norm, read_pt, scaled
+from saewidgets.formats.foreign import Settings, Width, build, fold_decoder_norm, read_pt, scaled
 from saewidgets.formats.header import Header
 from saewidgets.formats.jsonfile import checked, read_json
 from saewidgets.formats.pickled import Pickled, load_pickled, read_pickled
@@ -117,7 +118,7 @@ def description(format: str, config: Config, source: Source, file: str, files: t
         state = _state(found)
         header = state.header()
         _check(header, kind, trainer)
-        dtype = dtype_name(header, kind.names["W_enc"])
+        dtype = str(_widest(header.tensors[name].torch_dtype for name in kind.names.values())).removeprefix("torch.")
         if state is not found:
             notes.append("This is the backup of a training that has not ended.")
     hook_name = _hook(trainer)
@@ -147,9 +148,14 @@ def load_file(
     if state is not found:
         _finish_backup(found, tensors)
     notes = []
-    if trainer.dict_class == "AutoEncoder" and fold_decoder_norm(tensors, above=1e-5):
-        notes.append("Decoder rows were scaled to norm one, and latents with them, as dictionary_learning does.")
-    sae = build(about, tensors, where=state.where, device=device, dtype=dtype)
+    if trainer.dict_class == "AutoEncoder":  # in float32, as the package does whatever is stored
+        wide = {name: tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for name, tensor in tensors.items()}
+        if fold_decoder_norm(wide, above=1e-5):
+            tensors = wide
+            notes.append("Decoder rows were scaled to norm one, and latents with them, as dictionary_learning does.")
+        del wide
+    widest = _widest(tensor.dtype for tensor in tensors.values())  # a bias beside shorter weights keeps its digits
+    sae = build(about, tensors, where=state.where, device=device, dtype=dtype or widest)
     sae.metadata["dict_class"] = trainer.dict_class
     if (context := config.context_size) is not None:
         sae.metadata["context_size"] = context
@@ -159,6 +165,11 @@ def load_file(
     if notes:
         sae.metadata["notes"] = [*sae.metadata.get("notes", []), *notes]
     return sae
+
+
+def _widest(dtypes: Iterable[torch.dtype]) -> torch.dtype:
+    """The number format that holds what all of `dtypes` hold."""
+    return functools.reduce(torch.promote_types, dtypes)
 
 
 def _state(found: Pickled) -> Pickled:
@@ -193,7 +204,9 @@ def _read_scalars(
             hint="Configuration and weights belong to different SAEs, or one of them was altered.",
         )
     if config.kind.architecture == "jumprelu":  # −1: a threshold that was never set, every positive latent passes
-        tensors["threshold"] = torch.full_like(tensors["b_enc"], max(float(found["threshold"]), 0.0))
+        threshold, bias = found["threshold"].clamp_min(0.0).to(tensors["b_enc"].device), tensors["b_enc"]
+        short = threshold.to(bias.dtype)
+        tensors["threshold"] = (short if short == threshold else threshold).expand(bias.shape).clone()
     return k
 
 
@@ -207,7 +220,8 @@ def _finish_backup(found: Pickled, tensors: dict[str, Tensor]) -> None:
         )
     for name in ("b_enc", "b_dec", "b_gate", "b_mag", "threshold"):
         if name in tensors:
-            tensors[name] = scaled(tensors[name], float(factor))
+            wide = torch.promote_types(tensors[name].dtype, torch.float32)
+            tensors[name] = scaled(tensors[name].to(wide), float(factor))
 
 
 def _hook(trainer: Trainer) -> str | None:

@@ -1,7 +1,8 @@
 """Writing dictionary_learning's ``config.json`` and ``ae.pt``, a table of plain tensors that `torch.save` pickles.
 
 The package's classes differ in whether they subtract b_dec. Where ours does the other thing, the encoder's bias takes
-b_dec · W_enc in, which is the same function:
+b_dec · W_enc in, which is the same function; weights in a format shorter than float32 are then all written in float32,
+since the sum is not a number of theirs:
 
 | ours | dict_class | |
 |---|---|---|
@@ -31,6 +32,7 @@ from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE
 
 _WRITTEN = ("standard", "gated", "topk", "jumprelu")
+_BLOCK = 1 << 21  # weights handled at once in float64: 16 MiB
 _SITES = {"hook_resid_post": "resid_post", "hook_mlp_out": "mlp_out", "hook_attn_out": "attention_out"}
 
 
@@ -50,8 +52,8 @@ def save(sae: SAE, folder: Path) -> Path:
     state = _state(name, tensors, centred=bool(frozen.cfg.apply_b_dec_to_input))
     if name in TRAINED_AS or name == "AutoEncoderTopK":
         k = k if name in TRAINED_AS else getattr(frozen.cfg, "k", None)
-        threshold = float(tensors["threshold"][0]) if name in TRAINED_AS else -1.0  # −1: never set
-        state |= {"k": torch.tensor(k, dtype=torch.int32), "threshold": torch.tensor(threshold)}
+        threshold = tensors["threshold"][0].clone() if name in TRAINED_AS else torch.tensor(-1.0)  # −1: never set
+        state |= {"k": torch.tensor(k, dtype=torch.int32), "threshold": threshold}
     config = json.dumps(_config(frozen, name, k), indent=4, allow_nan=False)
     with whole_folder(folder, replaceable=(CONFIG_FILE, WEIGHTS_FILE)) as draft:
         with (draft / WEIGHTS_FILE).open("wb") as file:  # a path instead hides why it failed
@@ -111,15 +113,16 @@ def _state(name: str, tensors: Mapping[str, Tensor], *, centred: bool) -> dict[s
 
 
 def _move_bias(tensors: dict[str, Tensor], sign: int) -> None:
-    """Add ``sign · b_dec · W_enc`` to the biases that follow the encoder's matrix. In at least float32, and kept so:
-    the package computes in float32 whatever is stored."""
-    wide = torch.promote_types(tensors["W_enc"].dtype, torch.float32)
-    shift = sign * (tensors["b_dec"].to(wide) @ tensors["W_enc"].to(wide))
-    for name in ("b_enc", "b_gate"):
-        if name in tensors:
-            tensors[name] = tensors[name].to(wide) + shift
+    """Add ``sign · b_dec · W_enc`` to the biases that follow the encoder's matrix, in float64. All tensors are of at
+    least float32 afterwards: a shorter format would round the sum, and one dtype is what every reader can take."""
+    encoder, bias = tensors["W_enc"], sign * tensors["b_dec"].double()
+    step = max(1, _BLOCK // encoder.shape[0])
+    shift = torch.cat([bias @ encoder[:, at : at + step].double() for at in range(0, encoder.shape[1], step)])
+    wide = torch.promote_types(encoder.dtype, torch.float32)
+    moved = {name: tensors[name].double() + shift for name in ("b_enc", "b_gate") if name in tensors}
     if "b_mag" in tensors:
-        tensors["b_mag"] = tensors["b_mag"].to(wide) + tensors["r_mag"].to(wide).exp() * shift
+        moved["b_mag"] = tensors["b_mag"].double() + tensors["r_mag"].double().exp() * shift
+    tensors |= {name: tensor.to(wide) for name, tensor in {**tensors, **moved}.items()}
 
 
 def _config(sae: SAE, name: str, k: int | None) -> dict[str, Any]:

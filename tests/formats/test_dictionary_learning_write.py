@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from saewidgets.errors import FormatError, StorageError
-from saewidgets.formats import convert, load_sae, save_sae, validate
+from saewidgets.formats import convert, describe, load_sae, save_sae, validate
 from saewidgets.formats.pickled import load_pickled, read_pickled
 from saewidgets.sae import SAE, create_sae, inference_sae
 from tests.formats.samples import SAMPLES
@@ -116,12 +116,55 @@ def test_the_function_stays_whichever_way_the_input_goes(architecture: str, cent
 def test_a_bias_is_not_rounded_to_a_short_format(tmp_path: Path) -> None:
     sae = made("standard").to(torch.bfloat16)
     state = torch.load(save_sae(sae, tmp_path / "sae", "dictionary_learning") / "ae.pt", weights_only=True)
-    assert {key: tensor.dtype for key, tensor in state.items()} == {
-        "encoder.weight": torch.bfloat16, "encoder.bias": torch.float32, "decoder.weight": torch.bfloat16,
-        "decoder.bias": torch.bfloat16,
-    }
+    assert {tensor.dtype for tensor in state.values()} == {torch.float32}
     shift = sae.b_dec.double() @ sae.W_enc.double()
-    assert torch.allclose(state["encoder.bias"].double(), sae.b_enc.double() - shift, atol=1e-5)
+    assert torch.allclose(state["encoder.bias"].double(), sae.b_enc.double() - shift, rtol=1e-7, atol=1e-7)
+
+
+def test_what_needs_no_sum_keeps_its_short_format(tmp_path: Path) -> None:
+    sae = made("topk", k=4).to(torch.bfloat16)
+    folder = save_sae(sae, tmp_path / "sae", "dictionary_learning")
+    state = torch.load(folder / "ae.pt", weights_only=True)
+    assert {state[name].dtype for name in ("encoder.weight", "encoder.bias", "b_dec")} == {torch.bfloat16}
+    assert load_sae(folder).W_dec.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["encoder.bias", "decoder.bias"])
+def test_a_longer_tensor_among_shorter_ones_is_not_rounded(name: str, tmp_path: Path) -> None:
+    folder = save_sae(made("standard", apply_b_dec_to_input=False), tmp_path / "sae", "dictionary_learning")
+    state = torch.load(folder / "ae.pt", weights_only=True)
+    torch.save({key: t if key == name else t.to(torch.bfloat16) for key, t in state.items()}, folder / "ae.pt")
+    again, ours = load_sae(folder), {"encoder.bias": "b_enc", "decoder.bias": "b_dec"}[name]
+    assert describe(folder).dtype == "float32"
+    assert torch.equal(again.get_parameter(ours), state[name])
+    assert torch.equal(again.W_dec, state["decoder.weight"].T.to(torch.bfloat16).float())
+
+
+@pytest.mark.parametrize(("threshold", "dtype"), [(0.3, torch.float32), (0.25, torch.bfloat16), (-1.0, torch.bfloat16)])
+def test_a_longer_threshold_is_not_rounded(threshold: float, dtype: torch.dtype, tmp_path: Path) -> None:
+    sae = made("jumprelu").to(torch.bfloat16)
+    sae.get_buffer("threshold").fill_(0.5)
+    sae.metadata = {"training_architecture": "batchtopk", "training_architecture_details": {"k": 3}}
+    folder = save_sae(sae, tmp_path / "sae", "dictionary_learning")
+    state = torch.load(folder / "ae.pt", weights_only=True)
+    torch.save(state | {"threshold": torch.tensor(threshold)}, folder / "ae.pt")
+    found = load_sae(folder).get_buffer("threshold")
+    assert (found.dtype, set(found.tolist())) == (dtype, {max(float(np.float32(threshold)), 0.0)})
+
+
+def test_decoder_rows_are_scaled_without_rounding(tmp_path: Path) -> None:
+    sae = made("standard", apply_b_dec_to_input=False).to(torch.bfloat16)
+    folder = save_sae(sae, tmp_path / "sae", "dictionary_learning")
+    config = json.loads((folder / "config.json").read_text())
+    config["trainer"]["dict_class"] = "AutoEncoder"  # of which the package scales the rows, in float32
+    (folder / "config.json").write_text(json.dumps(config))
+    state = torch.load(folder / "ae.pt", weights_only=True)
+    state["bias"] = state.pop("decoder.bias")
+    torch.save(state, folder / "ae.pt")
+    norms = sae.W_dec.double().norm(dim=1)
+    again = load_sae(folder)
+    assert torch.allclose(again.W_dec.double(), sae.W_dec.double() / norms[:, None], rtol=1e-6, atol=0)
+    assert torch.allclose(again.W_enc.double(), sae.W_enc.double() * norms, rtol=1e-6, atol=0)
 
 
 def test_tensors_are_saved_without_what_they_are_views_of(tmp_path: Path) -> None:
