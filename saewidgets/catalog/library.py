@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, Text, func, null, or_, select, typ
 
 from saewidgets.catalog.rows import SAE_COLUMNS
 from saewidgets.catalog.tables import SOURCES, SAERow, TrainingRow
+from saewidgets.config.model_names import names_of, one_name
 from saewidgets.config.names import storable
 from saewidgets.errors import ConfigError
 
@@ -51,7 +52,10 @@ _WORDS, _LETTERS = 50, 1_000  # of a search: each word is looked for in nine col
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What an SAE has to fit; None does not ask. `search` looks for every one of its words."""
+    """What an SAE has to fit; None does not ask.
+
+    `model` may be any name of the model, and `search` looks for every one of its words.
+    """
 
     source: str | None = None
     model: str | None = None
@@ -101,6 +105,8 @@ class Filters:
                     found.append(or_(*(c.icontains(word, autoescape=True) for c in _SEARCHED)))
             elif field.name == "tag":  # with its quotes a tag is found whole
                 found.append(_TAGS.icontains(json.dumps(value, ensure_ascii=False), autoescape=True))
+            elif field.name == "model":  # by any of its names, also in rows of earlier versions
+                found.append(SAERow.model.in_(names_of(str(value))))
             else:
                 found.append(getattr(SAERow, field.name) == value)
         return found
@@ -138,11 +144,14 @@ def count_facets(filters: Filters, rows: Iterable[Any]) -> dict[str, dict[Any, i
     """Facet → value → how many SAEs have it, from the rows of `combinations`.
 
     A facet's own filter does not count for it, so that its other values can be seen; all others do. Values that are
-    not known (None) are left out. In order of frequency; layers in their own.
+    not known (None) are left out. In order of frequency; layers in their own. A model has one name here.
     """
     wanted = [getattr(filters, name) for name in FACETS]
+    model = FACETS.index("model")
+    wanted[model] = one_name(wanted[model]) if wanted[model] else wanted[model]
     counts: dict[str, dict[Any, int]] = {name: {} for name in FACETS}
     for *values, number in rows:
+        values[model] = one_name(values[model]) if values[model] else values[model]
         misses = [i for i, value in enumerate(wanted) if value is not None and values[i] != value]
         if len(misses) > 1:
             continue

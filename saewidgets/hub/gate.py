@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from saewidgets.config.model_names import hub_model
 from saewidgets.errors import NotFoundError
 from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import HubError
-from saewidgets.hub.known import gated_by_name, hub_model
+from saewidgets.hub.known import gated_by_name
 
 
 def gated(model: str | None, client: HubClient, *, ask: bool = True) -> bool | None:

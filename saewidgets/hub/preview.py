@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from saewidgets.config.model_names import hub_model
 from saewidgets.formats import registry
 from saewidgets.formats.base import Description
 from saewidgets.hub import npz_preview, space
@@ -12,7 +13,7 @@ from saewidgets.hub.cache import missing_bytes
 from saewidgets.hub.client import HubClient
 from saewidgets.hub.failures import SWITCH
 from saewidgets.hub.gate import gated
-from saewidgets.hub.known import hub_model, trained_on
+from saewidgets.hub.known import trained_on
 from saewidgets.hub.listing import Listing, RepoFile
 from saewidgets.hub.looking import look
 from saewidgets.hub.reference import HubReference, parse_reference

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from saewidgets.config.model_names import hub_model
 from saewidgets.activations import open_corpus, pack
 from saewidgets.config.corpus import CorpusConfig, TextCorpus
 from saewidgets.config.extraction import ExtractionConfig
@@ -22,7 +23,6 @@ from saewidgets.errors import ConfigError
 from saewidgets.features.extraction import extract
 from saewidgets.features.labels import interpret_features, write_interpretations
 from saewidgets.features.store.read import open_store
-from saewidgets.hub.known import hub_model
 from saewidgets.hub.loading import load_sae
 from saewidgets.lm import LoadedModel, load_model, wrap_model
 from saewidgets.sae import SAE

@@ -179,12 +179,10 @@ class DownloadRunners:
         self, payload: Any, found: Downloaded, existing: SAERecord | None, check: Callable[[], None]
     ) -> SAERecord:
         """The SAE in the library; one whose files were lost gets them back and keeps its name, notes and tags."""
-        # The hub's client and torch: seconds to import.
-        from saewidgets.formats import describe
-        from saewidgets.hub.known import hub_model
+        from saewidgets.formats import describe  # torch: seconds to import
 
         named = describe(found.location).model or payload.get("model")
-        origin = origin_of(payload, found.format, hub_model(named) or named)
+        origin = origin_of(payload, found.format, named)
         if existing is None:
             return take_in(self._workspace, found.location, origin, check=check)
         return replace_files(self._workspace, existing, found.location, origin, check=check)

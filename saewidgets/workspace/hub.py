@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import arguments
+from saewidgets.config.model_names import one_name
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus
 from saewidgets.hub_records import KnownRepo, Preview, RepoInfo, Variant
@@ -258,7 +259,7 @@ class Hub:
     ) -> Mapping[str, Any]:
         # The hub's client: a second to import.
         from saewidgets.hub import plan_download
-        from saewidgets.hub.known import hub_model, trained_on
+        from saewidgets.hub.known import trained_on
         from saewidgets.hub.recorded import to_rows
 
         wanted = None if name is None else checked_name(name)
@@ -270,7 +271,7 @@ class Hub:
             "name": wanted or default_name(plan.repo_id, plan.path, variant),
             "total_bytes": plan.total_bytes, "partials": list(plan.partials), "asked": plan.asked,
             "files": to_rows(plan.listed),
-            "model": hub_model(model) or model,
+            "model": one_name(model) if model else model,
             "layer": variant.layer if variant else None, "facts": _facts(variant),
         }  # fmt: skip
 

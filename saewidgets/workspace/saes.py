@@ -57,7 +57,8 @@ class SAEs:
 
         Args:
             source: ``"trained"``, ``"huggingface"``, ``"gemma_scope"`` or ``"local"``.
-            model, layer, architecture, format, tag: as the records have them.
+            model: any of its names: ``"gpt2-small"`` finds those of ``"openai-community/gpt2"``, as records have it.
+            layer, architecture, format, tag: as the records have them.
             search: words that all have to be somewhere in name, model, hook name, repository, architecture, format,
                 tags, notes or id.
             sort: newest, oldest, name, model, layer, d_sae or size (the last two: largest first).
@@ -219,7 +220,8 @@ class SAEs:
         Args:
             path: a folder in any known format, a file of one, or a ``.zip`` of them.
             name: what to call it; None takes the name of the folder.
-            model, hook_name: what it was trained on, where the files do not say so.
+            model, hook_name: what it was trained on, where the files do not say so. A short name of a known model is
+                listed as its repository on the hub; `metadata["origin"]["model"]` keeps it.
 
         Raises:
             NotFoundError: there is nothing at `path`.

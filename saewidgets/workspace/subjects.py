@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import Origin
 from saewidgets.config import TrainingConfig
+from saewidgets.config.model_names import one_name
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.records import SAERecord
 from saewidgets.settings import resolve_device
@@ -168,10 +169,8 @@ def _said(workspace: Workspace, record: SAERecord) -> dict[str, Any]:
 
 def _model_of(record: SAERecord, said: Mapping[str, Any]) -> str | None:
     """The repository of its model, where its name is one that is known; else the name as it stands."""
-    from saewidgets.hub.known import hub_model  # the hub's client: a second to import
-
     name = record.model or _text(said.get("model_name"))
-    return hub_model(name) or name
+    return one_name(name) if name else name
 
 
 def _text(value: Any) -> str | None:

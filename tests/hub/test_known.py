@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from saewidgets.config.model_names import hub_model, names_of, one_name
 from saewidgets.formats import registry
 from saewidgets.hub import known_repos, parse_reference
-from saewidgets.hub.known import gated_by_name, hub_model, repos_for_model, similar, trained_on
+from saewidgets.hub.known import gated_by_name, repos_for_model, similar, trained_on
 from saewidgets.hub.names import WIDTHS
 from saewidgets.hub.releases import canonical_paths, find_release, published_l0, release_names, release_path
 
@@ -73,3 +74,13 @@ def test_suggestions() -> None:
     assert similar("eleutherai/sae-pythia-70m-32")[0] == "EleutherAI/sae-pythia-70m-32k"
     assert similar("nothing/like-it-at-all") == ()
     assert "jbloom/GPT2-Small-SAEs-Reformatted" in repos_for_model("openai-community/gpt2")
+
+
+def test_a_model_has_one_name() -> None:
+    assert one_name("gpt2-small") == one_name("GPT2") == one_name("openai-community/gpt2") == "openai-community/gpt2"
+    assert one_name("demo") == "demo"
+    assert hub_model("demo") is None
+    assert set(names_of("gpt2")) == set(names_of("openai-community/gpt2")) == {
+        "gpt2", "gpt2-small", "openai-community/gpt2",
+    }  # fmt: skip
+    assert names_of("my-model") == ("my-model",)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_sae_id
+from saewidgets.config.model_names import one_name
 from saewidgets.errors import StateError
 from saewidgets.records import SAERecord, TrainingRecord
 from saewidgets.workspace.files import draft_folder, folder_size, remove_tree
@@ -60,6 +61,8 @@ def _take(
         "settings": plain(dict(found.settings)),
         **trained_with(record, workspace.trainings.was_given_a_model(record)),
     }  # fmt: skip
+    if (model := one_name(record.model)) != record.model:
+        metadata["origin"] = {"model": record.model}
     about: dict[str, Any] = {
         "architecture": found.architecture or record.architecture, "d_in": found.d_in, "d_sae": found.d_sae,
         "d_out": found.d_out, "dtype": found.dtype, "format": found.format,
@@ -69,7 +72,7 @@ def _take(
         taken, before = rows.replace(existing.id, path=folder, metadata=metadata, **about)
         return taken, Path(before)
     taken = rows.add(
-        id=sae_id, name=record.name, source="trained", model=record.model, hook_name=record.hook_name,
+        id=sae_id, name=record.name, source="trained", model=model, hook_name=record.hook_name,
         layer=layer_of(record.hook_name), path=folder, training_id=record.id, metadata=metadata, **about,
     )  # fmt: skip
     return taken, None if taken.id == sae_id else folder

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_sae_id
+from saewidgets.config.model_names import one_name
 from saewidgets.config.names import storable
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.records import SAERecord
@@ -40,7 +41,7 @@ class Taken:
 
     folder: Path
     about: dict[str, Any]  # the columns of its row that go with its files
-    model: str | None
+    model: str | None  # its one name, see `one_name`; what the source called it is in the metadata
     hook_name: str | None
     metadata: dict[str, Any]
 
@@ -123,6 +124,9 @@ def bring(workspace: Workspace, path: Path, origin: Origin, target: Path, check:
             kept = _write(sae, source, description, inner, found.format.beside(source.only) if source.only else ())
             check()
             metadata = _metadata(sae, description, origin, kept)
+            listed = one_name(model) if model else None
+            if listed != model:
+                metadata["origin"]["model"] = model
             if kept is None and description.format != "saelens":
                 _write_origin(inner, description)
             inner.rename(target)
@@ -132,7 +136,7 @@ def bring(workspace: Workspace, path: Path, origin: Origin, target: Path, check:
         "architecture": sae.cfg.architecture, "d_in": sae.d_in, "d_sae": sae.d_sae, "d_out": sae.d_out,
         "dtype": str(sae.W_dec.dtype).removeprefix("torch."), "format": description.format if kept else "saelens",
     }  # fmt: skip
-    return Taken(target, about, model[:512] if model else None, hook_name[:255] if hook_name else None, metadata)
+    return Taken(target, about, listed[:512] if listed else None, hook_name[:255] if hook_name else None, metadata)
 
 
 def _write(

@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saewidgets.config.model_names import hub_model
 from saewidgets.errors import StorageError
 from saewidgets.formats.detect import locate
 from saewidgets.hub import HubClient, model_card
 from saewidgets.hub import push as upload
-from saewidgets.hub.known import hub_model
 from saewidgets.records import SAERecord
 from saewidgets.render.numbers import metric
 from saewidgets.workspace.files import draft_folder

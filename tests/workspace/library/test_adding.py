@@ -29,8 +29,8 @@ def test_a_saelens_folder_is_kept_byte_by_byte(ws: Workspace, tmp_path: Path) ->
     sae = ws.saes.add_local(folder)
     assert (sae.name, sae.source, sae.format, sae.architecture) == ("my-sae", "local", "saelens", "topk")
     assert (sae.d_in, sae.d_sae, sae.d_out, sae.dtype) == (8, 32, 8, "float32")
-    assert (sae.model, sae.hook_name, sae.layer, sae.state) == (MODEL, HOOK, 6, "ok")
-    assert sae.metadata["origin"] == {"format": "saelens", "where": str(folder)}
+    assert (sae.model, sae.hook_name, sae.layer, sae.state) == ("openai-community/gpt2", HOOK, 6, "ok")
+    assert sae.metadata["origin"] == {"format": "saelens", "where": str(folder), "model": MODEL}
     assert (sae.metadata["settings"]["k"], sae.metadata["l0"]) == (4, 4.0)
     before = contents(folder)
     del before["something_else.bin"]
@@ -280,3 +280,23 @@ def test_a_full_disk_says_where_how_much_and_whose(
     with pytest.raises(StorageError, match=r"^.*saes: upload cannot be written.*It needs"):
         ws.saes.add_upload(contents(tmp_path / "sae"))
     assert _left(ws) == []
+
+
+def test_a_model_has_one_name_whatever_the_files_say(ws: Workspace, tmp_path: Path) -> None:
+    folder = saelens(tmp_path / "one")
+    hub = "openai-community/gpt2"
+    added = ws.saes.add_local(folder, model="gpt2-small")
+    sent = ws.saes.add_upload({f"two/{name}": data for name, data in contents(folder).items()})
+    own = ws.saes.add_local(folder, model="lab/own", name="own")
+    assert [sae.model for sae in (added, sent, own)] == [hub, hub, "lab/own"]
+    assert added.metadata["origin"]["model"] == "gpt2-small"
+    assert sent.metadata["origin"]["model"] == MODEL
+    assert "model" not in own.metadata["origin"]
+    old = ws.saes.add_local(folder, name="old")
+    ws.catalog.saes.update(old.id, model="gpt2-small")  # a row of an earlier version
+    assert ws.saes.facets()["model"] == {hub: 3, "lab/own": 1}
+    for name in ("gpt2", "gpt2-small", hub):
+        assert {sae.id for sae in ws.saes.list(model=name)} == {added.id, sent.id, old.id}
+        assert ws.saes.count(model=name)[0] == 3
+        assert ws.saes.facets(model=name)["model"] == {hub: 3, "lab/own": 1}
+        assert ws.saes.facets(model=name)["architecture"] == {"topk": 3}
