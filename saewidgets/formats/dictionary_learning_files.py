@@ -14,7 +14,7 @@ from torch import Tensor
 
 from saewidgets.errors import FormatError
 from saewidgets.formats.base import Description
-from saewidgets.formats.foreign import Settings, Width, build, fold_decoder_norm, read_pt, scaled
+from saewidgets.formats.foreign import Settings, Width, add_notes, build, fold_decoder_norm, read_pt, scaled
 from saewidgets.formats.header import Header
 from saewidgets.formats.jsonfile import checked, read_json
 from saewidgets.formats.pickled import Pickled, load_pickled, read_pickled
@@ -23,6 +23,7 @@ from saewidgets.sae import SAE
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "ae.pt"
+OURS = "metadata"  # a key beside `trainer` and `buffer` that only what is written here has
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,12 @@ class Config:
         found = buffer.get("ctx_len") if isinstance(buffer, dict) else None
         return found if type(found) is int and 0 < found < 1 << 31 else None
 
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What was written here and has no place among the package's keys."""
+        found = self.data.get(OURS)
+        return found if isinstance(found, dict) else {}
+
 
 def read_config(source: Source) -> Config:
     """``config.json`` in `source`. Raises `FormatError` naming the key that is wrong."""
@@ -121,14 +128,15 @@ def description(format: str, config: Config, source: Source, file: str, files: t
         dtype = str(_widest(header.tensors[name].torch_dtype for name in kind.names.values())).removeprefix("torch.")
         if state is not found:
             notes.append("This is the backup of a training that has not ended.")
-    hook_name = _hook(trainer)
+    hook_name = _hook(trainer) or _text(config.metadata.get("hook_name"))
     if hook_name is None:
         notes.append("Where in the model the SAE reads is not clear from the configuration.")
     sizes = source.files()
     return Description(
         format=format, architecture=kind.architecture, d_in=trainer.activation_dim, d_sae=trainer.dict_size,
         d_out=trainer.activation_dim, dtype=dtype, files=files, size_bytes=sum(sizes.get(name, 0) for name in files),
-        model=trainer.lm_name or None, hook_name=hook_name, settings=settings, config=config.data, notes=tuple(notes),
+        model=trainer.lm_name or _text(config.metadata.get("model_name")),
+        hook_name=hook_name, settings=settings, config=config.data, notes=tuple(notes),
     )
 
 
@@ -155,15 +163,15 @@ def load_file(
             notes.append("Decoder rows were scaled to norm one, and latents with them, as dictionary_learning does.")
         del wide
     widest = _widest(tensor.dtype for tensor in tensors.values())  # a bias beside shorter weights keeps its digits
-    sae = build(about, tensors, where=state.where, device=device, dtype=dtype or widest)
+    own = {key: value for key, value in config.metadata.items() if key not in ("model_name", "hook_name")}
+    sae = build(about, tensors, where=state.where, device=device, dtype=dtype or widest, metadata=own)
     sae.metadata["dict_class"] = trainer.dict_class
     if (context := config.context_size) is not None:
         sae.metadata["context_size"] = context
-    if trainer.dict_class in TRAINED_AS:
+    if trainer.dict_class in TRAINED_AS and own.get("training_architecture") not in TRAINED_AS.values():
         sae.metadata["training_architecture"] = TRAINED_AS[trainer.dict_class]
         sae.metadata["training_architecture_details"] = {"k": k}
-    if notes:
-        sae.metadata["notes"] = [*sae.metadata.get("notes", []), *notes]
+    add_notes(sae, notes)
     return sae
 
 
@@ -232,3 +240,7 @@ def _hook(trainer: Trainer) -> str | None:
         return name
     site = re.match(r"(resid|mlp|attn|attention)(?:_post|_out)?(?:_layer_?\d+)?$", name)
     return f"blocks.{int(layer)}.{_SITES[site[1]]}" if layer.isdecimal() and len(layer) < 5 and site else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -16,7 +16,6 @@ since the sum is not a number of theirs:
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +25,8 @@ import torch
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.dictionary_learning_files import CONFIG_FILE, KINDS, TRAINED_AS, WEIGHTS_FILE
+from saewidgets.formats.dictionary_learning_files import CONFIG_FILE, KINDS, OURS, TRAINED_AS, WEIGHTS_FILE
+from saewidgets.formats.jsonfile import encoded, plain
 from saewidgets.formats.tensors import check_finite
 from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE
@@ -54,11 +54,11 @@ def save(sae: SAE, folder: Path) -> Path:
         k = k if name in TRAINED_AS else getattr(frozen.cfg, "k", None)
         threshold = tensors["threshold"][0].clone() if name in TRAINED_AS else torch.tensor(-1.0)  # −1: never set
         state |= {"k": torch.tensor(k, dtype=torch.int32), "threshold": threshold}
-    config = json.dumps(_config(frozen, name, k), indent=4, allow_nan=False)
+    config = encoded(_config(frozen, name, k), indent=4)
     with whole_folder(folder, replaceable=(CONFIG_FILE, WEIGHTS_FILE)) as draft:
         with (draft / WEIGHTS_FILE).open("wb") as file:  # a path instead hides why it failed
             torch.save(state, file)
-        (draft / CONFIG_FILE).write_text(config, encoding="utf-8")
+        (draft / CONFIG_FILE).write_bytes(config)
     return folder
 
 
@@ -126,7 +126,10 @@ def _move_bias(tensors: dict[str, Tensor], sign: int) -> None:
 
 
 def _config(sae: SAE, name: str, k: int | None) -> dict[str, Any]:
-    """Keys as the package's trainers write them, as far as they are known; `ctx_len` is what sae-lens asks for."""
+    """Keys as the package's trainers write them, as far as they are known; `ctx_len` is what sae-lens asks for.
+
+    The package keeps to those it knows, so `OURS` has what they have no place for.
+    """
     hook = sae.metadata.get("hook_name")
     place = re.fullmatch(r"blocks\.([0-9]{1,4})\.([\w.]+)", hook) if isinstance(hook, str) else None
     site = place and _SITES.get(place[2])
@@ -141,6 +144,7 @@ def _config(sae: SAE, name: str, k: int | None) -> dict[str, Any]:
     return {
         "trainer": trainer,
         "buffer": {"d_submodule": sae.d_in, "io": "out", "ctx_len": context if type(context) is int else None},
+        **({OURS: plain(sae.metadata)} if sae.metadata else {}),
     }
 
 

@@ -165,9 +165,15 @@ def build(
         "model_name": description.model, "hook_name": description.hook_name, "source_format": description.format,
         **(metadata or {}),
     }
-    if description.notes:
-        sae.metadata["notes"] = list(description.notes)
+    add_notes(sae, description.notes)
     return sae
+
+
+def add_notes(sae: SAE, notes: Iterable[str]) -> None:
+    """Say `notes` in its metadata, after those that are there, none of them twice."""
+    earlier = sae.metadata.get("notes")
+    if found := list(dict.fromkeys([*(earlier if isinstance(earlier, list) else []), *notes])):
+        sae.metadata["notes"] = found
 
 
 def scaled(tensor: Tensor, factor: float | Tensor) -> Tensor:

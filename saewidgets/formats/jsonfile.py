@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from saewidgets.config.base import Config
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats.source import Source
 
@@ -59,6 +61,33 @@ def parse_json(raw: bytes, where: str) -> dict[str, Any]:
         if not level:
             return data
     raise FormatError(f"The JSON is nested deeper than {MAX_DEPTH} levels.", where=where, hint="Export the SAE again.")
+
+
+def encoded(data: Mapping[str, Any], *, indent: int | None = None) -> bytes:
+    """A configuration as strict JSON that `read_json` takes. Raises `FormatError` where it would not."""
+    raw = json.dumps(data, indent=indent, allow_nan=False).encode()
+    if len(raw) > MAX_BYTES:
+        raise FormatError(
+            f"The configuration with its metadata has {len(raw):,} bytes; at most {MAX_BYTES:,} can be read back.",
+            where="metadata", hint="Shorten sae.metadata.",
+        )
+    parse_json(raw, "metadata")
+    return raw
+
+
+def plain(value: Any) -> Any:
+    """`value` as strict JSON: tuples become lists, numbers that JSON lacks become null, other objects their text."""
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Config):
+        return plain(value.to_data())
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return str(value)
 
 
 def checked(model: type[Model], data: Any, where: str) -> Model:

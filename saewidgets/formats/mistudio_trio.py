@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +13,8 @@ from saewidgets.errors import FormatError
 from saewidgets.formats.base import Description
 from saewidgets.formats.foreign import Settings, Width, build, dtype_name, read, total
 from saewidgets.formats.header import Header, read_header
-from saewidgets.formats.jsonfile import checked, read_json
+from saewidgets.formats.jsonfile import checked, encoded, plain, read_json
 from saewidgets.formats.mistudio_state import State, finish, read_state
-from saewidgets.formats.saelens_write import plain
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE, inference_architectures
@@ -115,10 +113,11 @@ def save(sae: SAE, folder: Path) -> Path:
     }
     config |= {key: getattr(cfg, key) for key in _KEPT if hasattr(cfg, key)}
     training = {"training_architecture": sae.cfg.architecture, "hyperparameters": sae.cfg.to_data()}
+    texts = {CONFIG_FILE: encoded(config, indent=2), TRAINING_FILE: encoded(training, indent=2)}
     with whole_folder(folder, replaceable=FILES) as draft:
         save_file(tensors, draft / WEIGHTS_FILE)
-        for name, data in ((CONFIG_FILE, config), (TRAINING_FILE, training)):
-            (draft / name).write_text(json.dumps(data, indent=2, allow_nan=False), encoding="utf-8")
+        for name, text in texts.items():
+            (draft / name).write_bytes(text)
     return folder
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,9 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from saewidgets.config.base import Config
 from saewidgets.config.sae import SAEConfig
 from saewidgets.errors import FormatError
-from saewidgets.formats.jsonfile import MAX_BYTES, parse_json
+from saewidgets.formats.jsonfile import encoded, plain
 from saewidgets.formats.saelens_read import CONFIG_FILE, DTYPES, FILES, SHIPPED, SPARSITY_FILE, WEIGHTS_FILE
 from saewidgets.formats.tensors import nbytes
 from saewidgets.formats.whole import whole_folder
@@ -41,13 +38,7 @@ def save(sae: SAE, folder: Path, *, log_sparsity: Tensor | None = None) -> Path:
     frozen = sae if trained_as is None and type(sae).to_inference is SAE.to_inference else sae.to_inference()
     _check(frozen)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in frozen.inference_tensors().items()}
-    config = json.dumps(_config_data(frozen, trained_as), allow_nan=False).encode()
-    if len(config) > MAX_BYTES:
-        raise FormatError(
-            f"The configuration with its metadata has {len(config):,} bytes; at most {MAX_BYTES:,} can be read back.",
-            where="metadata", hint="Shorten sae.metadata.",
-        )
-    parse_json(config, "metadata")
+    config = encoded(_config_data(frozen, trained_as))
     with whole_folder(folder, replaceable=(*FILES, SPARSITY_FILE), needed=nbytes(tensors.values())) as draft:
         save_file(tensors, draft / WEIGHTS_FILE)
         if log_sparsity is not None:
@@ -107,18 +98,3 @@ def _own_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if name in ("matching_pursuit", "temporal"):
         return {k: v for k, v in cfg.items() if k not in {"architecture", "decoder_init_norm", *_WRITTEN}}
     return {}
-
-
-def plain(value: Any) -> Any:
-    """`value` as strict JSON: tuples become lists, numbers that JSON lacks become null, other objects their text."""
-    if isinstance(value, bool | int | str) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Config):
-        return plain(value.to_data())
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    return str(value)

@@ -6,12 +6,12 @@
 
 W_dec is [d_sae, d_in], as here. ``num_latents`` 0 means ``expansion_factor · d_in``. Old configurations with ``signed``
 keep the k largest magnitudes with their signs. The folder is called as the module that was read: ``layers.10``,
-``h.3.attn``; what is written here also says under ``metadata`` which hook of which model that was.
+``h.3.attn``; what is written here also says under ``metadata`` which hook of which model that was, and
+whatever else is known of the SAE.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from saewidgets.errors import FormatError
 from saewidgets.formats.base import Description, Format
 from saewidgets.formats.foreign import Settings, Width, build, dtype_name, hook_of_module, read, total
 from saewidgets.formats.header import read_header
-from saewidgets.formats.jsonfile import checked, read_json
+from saewidgets.formats.jsonfile import checked, encoded, plain, read_json
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.tensors import nbytes
 from saewidgets.formats.whole import whole_folder
@@ -111,7 +111,8 @@ def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None
         metadata["hook_name_out"] = hook_name
     if "hook_name" in said:
         metadata["hook_name_out"] = said.get("hook_name_out")
-    metadata = {key: value for key, value in metadata.items() if value is not None}
+    kept = _others(description.config.get(_OURS))
+    metadata = kept | {key: value for key, value in metadata.items() if value is not None}
     return build(description, tensors, where=header.where, device=device, dtype=dtype, metadata=metadata)
 
 
@@ -119,6 +120,7 @@ def save(sae: SAE, folder: Path) -> Path:
     """Write ``cfg.json`` and ``sae.safetensors``, which sparsify opens. Top-k and groupmax SAEs can be expressed."""
     frozen = sae.to_inference()
     config, skip = _config(frozen, folder)
+    text = encoded(config)
     tensors = {}
     for name, tensor in frozen.inference_tensors().items():
         tensors[_NAMES.get(name, name)] = (tensor.T if name == "W_enc" else tensor).detach().cpu().contiguous()
@@ -126,7 +128,7 @@ def save(sae: SAE, folder: Path) -> Path:
         tensors.pop("W_skip", None)
     with whole_folder(folder, replaceable=FILES, needed=nbytes(tensors.values())) as draft:
         save_file(tensors, draft / WEIGHTS_FILE)
-        (draft / CONFIG_FILE).write_text(json.dumps(config), encoding="utf-8")
+        (draft / CONFIG_FILE).write_bytes(text)
     return folder
 
 
@@ -152,7 +154,7 @@ def _config(sae: SAE, folder: Path) -> tuple[dict[str, Any], bool | None]:
         "normalize_decoder": False, "num_latents": sae.d_sae, "k": getattr(cfg, "k", None), "multi_topk": False,
         "skip_connection": "skip" in rest, "transcode": not cfg.apply_b_dec_to_input, "d_in": sae.d_in,
     }
-    said = _said({_OURS: sae.metadata})
+    said = plain(_others(sae.metadata)) | _said({_OURS: sae.metadata})
     more = ({"signed": True} if kind == "abstopk" else {}) | ({_OURS: said} if said else {})
     return config | more, True if "skip" in rest else None
 
@@ -163,6 +165,11 @@ def _said(config: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(found, Mapping):
         return {}
     return {key: found[key] for key in _KEPT if isinstance(found.get(key), str) and found[key]}
+
+
+def _others(metadata: object) -> dict[str, Any]:
+    """What else is known of the SAE: it is kept, and decides nothing."""
+    return {key: value for key, value in metadata.items() if key not in _KEPT} if isinstance(metadata, Mapping) else {}
 
 
 def _read(source: Source) -> tuple[_File, dict[str, Any]]:
