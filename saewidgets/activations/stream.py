@@ -28,7 +28,7 @@ from torch import Tensor
 from saewidgets.activations.packing import PackedTokens
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
-from saewidgets.lm import LoadedModel, capture, resolve_hook
+from saewidgets.lm import LoadedModel, capture, check_context, resolve_hook
 
 Check = Callable[[], None]
 
@@ -75,11 +75,7 @@ class ActivationStream:
         self._model_batch = settings.model_batch_size
         self._norm_tokens = settings.norm_tokens
         self._exclude = settings.exclude_special_tokens
-        if lm.context is not None and packed.context_size > lm.context:
-            raise ConfigError(
-                f"{lm.name} reads at most {lm.context:,} tokens at once, not {packed.context_size:,}.",
-                where="context_size", hint=f"Enter {lm.context:,} or less.",
-            )
+        check_context(lm.name, lm.context, packed.context_size)
         if packed.facts.largest_id >= lm.vocab_size:
             raise ConfigError(
                 f"The text has token id {packed.facts.largest_id:,}, but {lm.name} knows {lm.vocab_size:,} tokens.",

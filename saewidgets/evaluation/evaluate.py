@@ -12,7 +12,7 @@ from torch import Tensor
 from saewidgets.errors import ConfigError
 from saewidgets.evaluation.ce import CrossEntropy, ce_loss_score
 from saewidgets.evaluation.metrics import ReconstructionStats
-from saewidgets.lm import LoadedModel, capture, evaluating, hooked, resolve_hook, special_tokens
+from saewidgets.lm import LoadedModel, capture, check_context, evaluating, hooked, resolve_hook, special_tokens
 from saewidgets.sae import SAE
 
 LATENT_BYTES = 1 << 28  # most memory for latents at once
@@ -56,7 +56,8 @@ def evaluate(
 
     Raises:
         HookError: the model has no such hook point.
-        ConfigError: the SAE has another width, or no token is left to evaluate on.
+        ConfigError: the SAE has another width, contexts are longer than the model reads, or no token is left to
+            evaluate on.
     """
     point = resolve_hook(lm.model, hook_name)
     if sae.d_in != point.width:
@@ -69,6 +70,7 @@ def evaluate(
             "A transcoder reconstructs another place in the model than the one it reads.", where="sae",
             hint="Evaluate an SAE that reconstructs its input.",
         )
+    check_context(lm.name, lm.context, contexts.shape[-1], "contexts")
     device = next(sae.parameters()).device
     special = torch.tensor(special_tokens(lm.tokenizer).all if exclude_special_tokens else (), dtype=contexts.dtype)
     stats = ReconstructionStats(sae.d_in, sae.d_sae, device)
@@ -131,6 +133,7 @@ def measure_baseline(
 ) -> Baseline:
     """The part of an evaluation that is the same for every SAE; arguments as in `evaluate`."""
     point = resolve_hook(lm.model, hook_name)
+    check_context(lm.name, lm.context, contexts.shape[-1], "contexts")
     special = torch.tensor(special_tokens(lm.tokenizer).all if exclude_special_tokens else (), dtype=contexts.dtype)
     loss = CrossEntropy(lm)
     batch_size = min(batch_size, loss.batch_limit(contexts.shape[1]))

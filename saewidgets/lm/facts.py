@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from saewidgets.errors import FormatError
+from saewidgets.errors import FormatError, SAEWidgetsError
 from saewidgets.lm.library import transformers
 from saewidgets.lm.loading import BUILDING, explained, is_local, local_folder
-from saewidgets.lm.reach import can_fetch
+from saewidgets.lm.reach import cached_config, can_fetch
 from saewidgets.lm.shape import context_of
 
 _MAX_HEADER = 100_000_000  # the safetensors format's own limit for its header, in bytes
@@ -69,6 +69,28 @@ def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
         parameters=parameters,
         weight_bytes=size,
     )
+
+
+def known_context(name: str, *, revision: str | None = None) -> int | None:
+    """The longest context in tokens of a model whose configuration is on this machine; the network is never touched.
+
+    None where it is not here or does not say.
+
+    Args:
+        name: a folder, or a Hugging Face id.
+        revision: branch, tag or commit of an id.
+    """
+    file = Path(name).expanduser() / "config.json" if is_local(name) else cached_config(name, revision)
+    if file is None:
+        return None
+    try:
+        with explained(name):
+            found = transformers().AutoConfig.from_pretrained(
+                str(file.parent), trust_remote_code=False, local_files_only=True
+            )
+    except SAEWidgetsError:  # loading the model says what is wrong with it
+        return None
+    return context_of(found.get_text_config())
 
 
 def _from_config(config: Any) -> int | None:

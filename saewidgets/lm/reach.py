@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -72,10 +73,16 @@ def can_fetch(name: str, *, revision: str | None = None, tell: Tell | None = Non
 
 def is_cached(name: str, revision: str | None = None) -> bool:
     """Whether the cache of this machine has the configuration of the model; its other files are not looked for."""
+    return cached_config(name, revision) is not None
+
+
+def cached_config(name: str, revision: str | None = None) -> Path | None:
+    """The configuration of the model in the cache of this machine; None if it is not there."""
     try:
-        return isinstance(try_to_load_from_cache(name, _FILE, revision=revision), str)
+        found = try_to_load_from_cache(name, _FILE, revision=revision)
     except (HFValidationError, ValueError):
-        return False
+        return None
+    return Path(found) if isinstance(found, str) else None
 
 
 def _problem(url: str, tries: int, tell: Tell | None) -> str | None:

@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from saewidgets.config.model_names import hub_model
 from saewidgets.activations import open_corpus, pack
 from saewidgets.config.corpus import CorpusConfig, TextCorpus
 from saewidgets.config.extraction import ExtractionConfig
+from saewidgets.config.model_names import hub_model
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError
 from saewidgets.features.extraction import extract
 from saewidgets.features.labels import interpret_features, write_interpretations
 from saewidgets.features.store.read import open_store
 from saewidgets.hub.loading import load_sae
-from saewidgets.lm import LoadedModel, load_model, wrap_model
+from saewidgets.lm import LoadedModel, check_context, load_model, wrap_model
 from saewidgets.sae import SAE
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.held import take
@@ -73,7 +73,8 @@ def analyze_sae(
         ``top_activation``, ``mean_activation``, ``density``, ``common_tokens``, ``top_examples``, …; less of dead ones.
 
     Raises:
-        ConfigError: there is no text, no model or no hook point; SAE and model do not fit; there is no such latent.
+        ConfigError: there is no text, no model or no hook point; SAE and model do not fit; there is no such latent;
+            contexts are longer than the model reads.
         NotFoundError, FormatError, HubError: as `load_sae`.
         HookError: the model has no such hook point.
         StorageError: the file cannot be written.
@@ -153,11 +154,13 @@ def _interpret(
 ) -> dict[int, dict[str, Any]]:
     """One pass in a folder of its own, which is removed; the interpretations."""
     said = _said(sae, "context_size", int)
+    context_size = settings.context_size or said or min(CONTEXT, lm.context or CONTEXT)
+    check_context(lm.name, lm.context, context_size)
     with tempfile.TemporaryDirectory(prefix="saewidgets-", ignore_cleanup_errors=True) as folder:
         tokens = Path(folder) / "tokens"
         packed = pack(
             open_corpus(corpus), lm.tokenizer, folder=tokens, validation_share=0.0,
-            context_size=settings.context_size or said or min(CONTEXT, lm.context or CONTEXT),
+            context_size=context_size,
             prepend_bos=_said(sae, "prepend_bos", bool) is not False,
         )  # fmt: skip
         count = min(packed.n_contexts, max(1, settings.tokens // packed.context_size))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_extraction_id
 from saewidgets.config.extraction import ExtractionConfig
+from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
@@ -76,7 +77,8 @@ class Extractions:
             model, tokenizer: a transformers model you have loaded, used as it is; `config.model` is then only its name.
 
         Raises:
-            ConfigError: a setting cannot work, or it is not known which model or text to read; `where` names it.
+            ConfigError: a setting cannot work (contexts longer than the model reads), or it is not known which model or
+                text to read; `where` names it.
             NotFoundError: there is no such SAE or training, or its files are not here.
             StateError: the training has left no SAE, or used a model that is no longer in memory.
             StorageError: the disk is too full.
@@ -142,6 +144,8 @@ class Extractions:
 
     def _concrete(self, subject: Subject, config: ExtractionConfig, held: Held | None) -> ExtractionConfig:
         """The configuration with what stands for something else replaced: it must mean the same elsewhere."""
+        from saewidgets.lm import check_context  # torch: seconds to import
+
         changes: dict[str, Any] = {}
         if subject.hook_name is None:
             raise ConfigError(
@@ -162,7 +166,11 @@ class Extractions:
             wanted = self._workspace.settings.device if config.device == "auto" else config.device
             changes["device"] = resolve_device(wanted)
             changes |= _model(subject, config)
-        changes["context_size"] = config.context_size or subject.context_size or CONTEXT
+        name = str(changes.get("model") or config.model)
+        reads = _reads(name, changes.get("model_revision", config.model_revision), held)
+        wanted_size = config.context_size or subject.context_size
+        changes["context_size"] = wanted_size or min(CONTEXT, reads or CONTEXT)
+        check_context(name, reads, changes["context_size"])
         changes["corpus"] = self._corpus(subject, config)
         if config.tokens > _MOST_POSITIONS:
             raise ConfigError(
@@ -490,3 +498,14 @@ def _model(subject: Subject, config: ExtractionConfig) -> dict[str, Any]:
     if "model_dtype" not in config.model_fields_set:
         chosen["model_dtype"] = subject.dtype
     return chosen
+
+
+def _reads(name: str, revision: str | None, held: Held | None) -> int | None:
+    """The longest context of the model in tokens, as far as that is known before it is loaded."""
+    # Torch: seconds to import.
+    from saewidgets.lm import known_context
+    from saewidgets.lm.shape import context_of, text_config
+
+    if held is not None:
+        return context_of(text_config(held.model))
+    return known_context(resolve_model(name), revision=revision)

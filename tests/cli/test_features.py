@@ -87,6 +87,13 @@ def test_every_setting_of_an_extraction_is_an_option(
         assert said in wrong.err
 
 
+def test_contexts_longer_than_the_model_reads(invoke: Invoke, sae: str, text: str) -> None:
+    wrong = invoke("extract", sae, "--corpus", text, "--context-size", "4096", "--device", "cpu")
+    assert wrong.code == 2
+    assert "context_size" in wrong.err.replace("--context-size", "context_size")
+    assert "tokens at once, not 4,096" in wrong.err
+
+
 def test_extract_and_look(invoke: Invoke, sae: str, text: str, extracted: str) -> None:
     done = invoke("extract", "one", "--corpus", text, "--tokens", "160", "--context-size", "16", "--device", "cpu",
                   "--batch-size", "2")  # fmt: skip

@@ -216,3 +216,11 @@ def test_a_hook_that_does_not_exist(lm: LoadedModel, contexts: Tensor) -> None:
 def test_nothing_but_special_tokens(lm: LoadedModel) -> None:
     with pytest.raises(ConfigError, match="no token to evaluate on"):
         evaluate(_sae(), lm, torch.zeros(2, 4, dtype=torch.long), HOOK)
+
+
+def test_contexts_longer_than_the_model_reads(lm: LoadedModel) -> None:
+    assert lm.context is not None
+    contexts = torch.full((1, lm.context + 1), 5)
+    with pytest.raises(ConfigError, match="at once, not") as caught:
+        evaluate(_sae(), lm, contexts, HOOK, cross_entropy=False)
+    assert caught.value.where == "contexts"

@@ -96,6 +96,10 @@ def test_from_the_dialog_to_the_features(
     assert check["disk_bytes"] > 0
     nothing = asked(viewer, sent, kind="check_extraction", sae_id=sae.id, values={**values, "corpus": ""})
     assert "is not here" in nothing["errors"]["corpus"]  # it is not known what it was trained on
+    too_long = asked(
+        viewer, sent, kind="check_extraction", sae_id=sae.id, values={**values, "context_size": "4,096"}
+    )
+    assert "at once, not 4,096" in too_long["errors"]["context_size"]
     extraction_id = asked(viewer, sent, kind="start_extraction", sae_id=sae.id, values=values)["extraction_id"]
     assert viewer.view["tab"] == "jobs"
     assert workspace.extractions.get(extraction_id).wait(PATIENCE) is JobStatus.COMPLETED

@@ -97,7 +97,7 @@ def nowhere(**metadata: Any) -> SAE:
         ({"features": [D_SAE]}, "features"), ({"features": [-1]}, "features"), ({"name": "../up"}, "name"),
         ({"name": ".hidden"}, "name"), ({"sae": nowhere(model_name="demo")}, "hook_name"),
         ({"sae": nowhere(hook_name=HOOK), "model": None}, "model"), ({"tokenizer": print}, "tokenizer"),
-        ({"config": {"token": 3}}, "token"),
+        ({"config": {"token": 3}}, "token"), ({"config": {"context_size": 4096}}, "context_size"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(

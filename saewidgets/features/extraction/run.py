@@ -42,7 +42,7 @@ from saewidgets.features.extraction.progress import ReadingProgress
 from saewidgets.features.store.layout import MAX_POSITION, STORED, VERSION, Manifest
 from saewidgets.features.store.read import read_manifest
 from saewidgets.features.store.write import MANIFEST, VOCABULARY, write_store
-from saewidgets.lm import LoadedModel, TokenText, capture, evaluating, resolve_hook
+from saewidgets.lm import LoadedModel, TokenText, capture, check_context, evaluating, resolve_hook
 from saewidgets.sae import SAE
 
 CHECKPOINT = "checkpoint"
@@ -92,7 +92,8 @@ def extract(
     Raises:
         Interruption: paused (a checkpoint was written, unless nothing was read yet), cancelled (nothing is left of it),
             or stopped before anything was read.
-        ConfigError: the SAE has another width, there is nothing to read, or the checkpoint is that of something else.
+        ConfigError: the SAE has another width, contexts are longer than the model reads, there is nothing to read, or
+            the checkpoint is that of something else.
         HookError: the model has no such hook point.
         NotFiniteError: activations or latents are NaN or infinite; it names hook point and context.
         StateError: the folder already holds an extraction, or a checkpoint and `resume` is False.
@@ -137,6 +138,7 @@ class _Extraction:
                 f"The SAE's d_in is {self.sae.d_in:,}, but activations at {self.hook_name} have width "
                 f"{point.width:,}.", where="d_in", hint="Choose the SAE's own model and hook_name.",
             )
+        check_context(self.lm.name, self.lm.context, self.packed.context_size)
         contexts = self.contexts
         if contexts.ndim != 1 or len(contexts) == 0:
             raise ConfigError("There are no contexts to read.", where="tokens", hint="Ask for at least one context.")

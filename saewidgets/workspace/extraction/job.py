@@ -124,7 +124,7 @@ def run_extraction(
     from saewidgets.demo import resolve_model
     from saewidgets.features.extraction import extract
     from saewidgets.formats import load_sae
-    from saewidgets.lm import load_model, wrap_model
+    from saewidgets.lm import check_context, load_model, wrap_model
 
     rows = workspace.catalog.extractions
     record = rows.get(extraction_id)
@@ -151,6 +151,8 @@ def run_extraction(
             resolve_model(record.model), revision=config.model_revision, dtype=config.model_dtype,
             device=config.device, name=record.model, tell=phase,
         )
+    # Where the model is known only now; before the whole text is tokenised.
+    check_context(lm.name, lm.context, int(config.context_size or 0))
     check()
     sae = load_sae(path, device=str(lm.device))
     check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from saewidgets.events import JobStatus
 from saewidgets.features.store.layout import STORED
 from saewidgets.features.store.read import open_store
 from saewidgets.jobs import JobSettings
+from saewidgets.lm import load_model
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extraction.extraction import Extraction
@@ -222,6 +224,40 @@ def test_what_cannot_be_started(ws: Workspace, make_sae: Callable[..., SAERecord
     assert (len(ws.extractions.list()), sorted((ws.folder / "extractions").iterdir())) == before
     for record in (sae, no_model):
         ws.saes.delete(record.id)
+
+
+def test_contexts_longer_than_the_model_reads(
+    ws: Workspace, sae: SAERecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = r"reads at most 64 tokens at once, not 65\."
+    too_long = {**CONFIG, "context_size": 65}
+    for ask in (ws.extractions.create, ws.extractions.estimate):
+        with pytest.raises(ConfigError, match=said) as caught:
+            ask(sae_id=sae.id, config=too_long)
+        assert (caught.value.where, caught.value.hint) == ("context_size", "Enter 64 or less.")
+    ws.extractions.estimate(sae_id=sae.id, config={**CONFIG, "context_size": 64})
+    lm = load_model(str(sae.model))
+    with pytest.raises(ConfigError, match="reads at most 64") as caught:
+        ws.extractions.create(sae_id=sae.id, config=too_long, model=lm.model, tokenizer=lm.tokenizer)
+    # A model that is not on this machine yet says it when it is loaded.
+    monkeypatch.setattr("saewidgets.workspace.extractions._reads", lambda *_: None)
+    extraction = ws.extractions.create(sae_id=sae.id, config=too_long)
+    assert extraction.wait(PATIENCE) is JobStatus.FAILED
+    assert extraction.error is not None
+    assert "reads at most 64 tokens at once, not 65" in extraction.error.what
+    ws.extractions.delete(extraction.id)
+
+
+def test_unknown_lengths_of_contexts_fit_the_model(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
+    sae = make_sae(8)
+    files = Path(sae.path) / "cfg.json"
+    said = json.loads(files.read_text())
+    said.get("metadata", said).pop("context_size", None)
+    files.write_text(json.dumps(said))
+    extraction = ws.extractions.create(sae_id=sae.id, config={**CONFIG, "context_size": None})
+    assert extraction.record.config["context_size"] == 64
+    assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
+    ws.saes.delete(sae.id)
 
 
 def test_a_full_disk(ws: Workspace, sae: SAERecord, monkeypatch: pytest.MonkeyPatch) -> None:
