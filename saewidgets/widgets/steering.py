@@ -89,7 +89,13 @@ class Steering(BaseWidget):
 
     @property
     def config(self) -> SteeringConfig:
-        """All that is set. Raises `ConfigError` while a largest activation is not known that a strength needs."""
+        """All that is set. It waits for the largest activations of features that were just added, which may load the
+        model.
+
+        Raises:
+            NotFoundError, StateError, FormatError: one of them cannot be found: its SAE or model cannot be loaded.
+        """
+        self._commands_of.find_maxima()
         return self._model.config(sweep=True)
 
     @property

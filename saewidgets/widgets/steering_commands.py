@@ -169,6 +169,23 @@ class SteeringCommands:
             self.gauge.possible()
         self._wake()
 
+    def find_maxima(self, on_phase: Callable[[str], None] | None = None) -> None:
+        """Look up, in this thread, the largest activations that strengths need and that nobody has found yet: of a
+        feature that was just added.
+
+        Args:
+            on_phase: told ``"measuring"`` where there is something to look up.
+
+        Raises:
+            SAEWidgetsError: the SAE or its model cannot be loaded.
+        """
+        for row in self._model.rows:
+            if row.mode == "add_max" and row.a_max is None:
+                if on_phase is not None:
+                    on_phase("measuring")
+                self._model.set_suggestion(row.key, self._steering.suggest(row.sae_id, row.index))
+        self._wake()
+
     def remove(self, command: SteeringRemove) -> None:
         self._model.remove(command.key)
         self.gauge.changed()
@@ -245,11 +262,7 @@ class SteeringCommands:
     def _write(self, kind: str) -> None:
         model = self._model
         try:
-            for row in model.rows:  # one that was just added may not have its largest activation yet
-                if row.mode == "add_max" and row.a_max is None:
-                    model.set_phase("measuring")
-                    self._wake()
-                    model.set_suggestion(row.key, self._steering.suggest(row.sae_id, row.index))
+            self.find_maxima(self._phase)
             sweep = kind == "sweep"
             swept = model.swept()
             key = model.rows[swept].key if sweep and model.rows else ""
@@ -314,6 +327,7 @@ class SteeringCommands:
     def preset(self, command: SteeringPreset) -> SteeringPresetsData:
         presets = self._steering.presets
         if command.action == "save":
+            self.find_maxima()
             presets.save(command.name, self._model.config(sweep=True), replace=command.replace)
         elif command.action == "delete":
             presets.delete(command.name)

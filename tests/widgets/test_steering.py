@@ -13,6 +13,7 @@ from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, State
 from saewidgets.jobs import JobSettings
 from saewidgets.widgets.messages_steering import SteeringEditRow
 from saewidgets.widgets.steering import Steering
+from saewidgets.widgets.steering_commands import SteeringCommands
 from saewidgets.widgets.steering_state import SteeringModel
 from saewidgets.workspace import Workspace
 from tests.widgets.conftest import Sent, ask, wait_for
@@ -80,6 +81,23 @@ def test_a_feature_begins_at_a_strength_that_keeps_text(ws: Workspace, sae: str)
         wait_for(lambda: len([row for row in widget.state["rows"] if row["usual"]]) == 2, LONG)
         assert widget.state["rows"][1]["strength"] == 3.0
         assert widget.state["settings"]["strengths"][4] == pytest.approx(2 * found.strength)  # that is of the first
+    finally:
+        widget.close()
+
+
+def test_the_configuration_waits_for_a_largest_activation(
+    ws: Workspace, sae: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SteeringCommands, "measure", lambda *_: None)  # one that has not begun yet
+    widget = Steering(ws, prompt=PROMPT)
+    try:
+        widget.add(sae, 7, 0.8)
+        widget.add(sae, 9)
+        first, second = widget.config.features
+        assert (first.strength, first.a_max) == (0.8, ws.steering.maximum(sae, 7).value)
+        assert (second.strength, second.a_max) == (
+            ws.steering.suggest(sae, 9).strength, ws.steering.maximum(sae, 9).value
+        )  # fmt: skip
     finally:
         widget.close()
 
