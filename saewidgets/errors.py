@@ -14,8 +14,13 @@ _VISIBLE = {code: chr(code).encode("unicode_escape").decode("ascii") for code in
 
 
 def visible(text: str) -> str:
-    """`text` without what a terminal would obey: ``\\x1b`` in words instead."""
-    return text.translate(_VISIBLE)
+    """`text` without what a terminal would obey or cannot print: ``\\x1b``, ``\\ud800`` in words instead."""
+    return encodable(text).translate(_VISIBLE)
+
+
+def encodable(text: str) -> str:
+    """`text` as UTF-8 can hold it: halves of surrogate pairs are written out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class SAEWidgetsError(Exception):
@@ -28,10 +33,11 @@ class SAEWidgetsError(Exception):
     """
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
-        self.what = what
-        self.where = where
-        self.hint = hint
-        super().__init__(what, where, hint)
+        # Its parts are printed and sent as they are, and may repeat what somebody has typed.
+        self.what = encodable(what)
+        self.where = None if where is None else encodable(where)
+        self.hint = None if hint is None else encodable(hint)
+        super().__init__(self.what, self.where, self.hint)
 
     def __str__(self) -> str:
         prefix = f"{self.where}: " if self.where else ""

@@ -25,6 +25,14 @@ def test_errors_obey_nobody(part: str) -> None:
     assert getattr(error, part) == HOSTILE, "a page shows it as text"
 
 
+@pytest.mark.parametrize("part", ["what", "where", "hint"])
+def test_errors_can_be_printed_and_sent(part: str) -> None:
+    error = FormatError(**{"what": "It is broken.", part: "a\ud800 b"})
+    for text in (str(error), getattr(error, part)):
+        assert "a\\ud800 b" in text
+        assert text.encode()
+
+
 def test_what_is_text_stays() -> None:
     assert visible("Grüße,\n\tdas ist ein 漢字 👍🏽 – é") == "Grüße,\n\tdas ist ein 漢字 👍🏽 – é"
 

@@ -33,6 +33,20 @@ def text(value: Any, where: str, what: str, *, hint: str = "Write it in quotes."
     return storable(value)
 
 
+def whole_text(value: str, where: str) -> str:
+    """`value`, which is kept or read as it is. Raises `ConfigError` if it holds what no file and no model can."""
+    if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+        raise ConfigError("This holds a null character or half a surrogate pair.", where=where, hint="Remove it.")
+    return value
+
+
+def readable(value: str, where: str) -> str:
+    """`value`, which a tokenizer is to read. Raises `ConfigError` if it holds half a surrogate pair."""
+    if any("\ud800" <= c <= "\udfff" for c in value):
+        raise ConfigError("This holds half a surrogate pair.", where=where, hint="Remove it.")
+    return value
+
+
 def optional_text(value: Any, where: str, what: str, *, secret: bool = False) -> str | None:
     """As `text`, or None."""
     if value is None:

@@ -59,6 +59,8 @@ def _sentence(item: Mapping[str, Any], field: FieldInfo | None) -> str:
     if kind == "literal_error":
         choices = [choice for each in _types(field) for choice in get_args(each)] if field else []
         return f"{what}. {_choose(choices or [str(context.get('expected'))])}"
+    if kind == "string_unicode":
+        return f"{subject} holds half a surrogate pair. Remove it."
     if kind == "string_too_long":
         return f"{subject} has {len(str(given)):,} characters. Enter at most {context['max_length']:,}."
     if kind in ("string_too_short", "string_type"):

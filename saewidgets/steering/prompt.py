@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+from saewidgets.config.arguments import readable
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, special_tokens
 
@@ -16,9 +17,10 @@ def prompt_ids(lm: LoadedModel, prompt: str | Sequence[int], prepend_bos: bool) 
     A special token that is spelled out in a text is text, as in the corpora that SAEs are trained on.
 
     Raises:
-        ConfigError: there is not a single token, or an id outside the vocabulary.
+        ConfigError: there is not a single token, an id outside the vocabulary, or half a surrogate pair in a text.
     """
     if isinstance(prompt, str):
+        readable(prompt, "prompt")
         ids = ([bos] if (bos := special_tokens(lm.tokenizer).bos) is not None and prepend_bos else []) + _encode(
             lm.tokenizer, prompt
         )

@@ -149,7 +149,8 @@ class BaseWidget(anywidget.AnyWidget):
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise MessageError(f"The command {kind!r} is malformed: {first['msg']}.", where=place or None) from None
+            what = "it holds half a surrogate pair" if first["type"] == "string_unicode" else first["msg"]
+            raise MessageError(f"The command {kind!r} is malformed: {what}.", where=place or None) from None
 
     def _take_buffers(self, command: Command, buffers: Sequence[Any] | None) -> tuple[list[memoryview], ...]:
         """The binary data of a command as its handler's further arguments: none, or one list of views."""

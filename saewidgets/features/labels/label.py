@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
+from saewidgets.config.arguments import whole_text
 from saewidgets.errors import ConfigError
 
 LabelSource = Literal["user", "auto", "imported"]
@@ -215,8 +216,7 @@ def _check_text(name: str, value: object, limit: int, *, empty: bool = True) -> 
         raise ConfigError("This is empty.", where=name)
     if len(value) > limit:
         raise ConfigError(f"This has {len(value):,} characters; at most {limit:,} are kept.", where=name)
-    if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
-        raise ConfigError("This holds a null character or half a surrogate pair.", where=name, hint="Remove it.")
+    whole_text(value, name)
 
 
 def _check_count(name: str, value: object) -> None:

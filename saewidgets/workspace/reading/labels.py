@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.config.names import storable
+from saewidgets.config.arguments import whole_text
 from saewidgets.errors import ConfigError
 from saewidgets.feature_records import FeatureRecord, LabelSource
 from saewidgets.workspace.reading.views import FeatureViews, View, checked
@@ -69,12 +69,13 @@ class LabelledFeatures(FeatureViews):
         """Replace the notes on a feature.
 
         Raises:
-            ConfigError: they are too long.
+            ConfigError: they are too long, or hold characters that no file can hold.
         """
         if not isinstance(text, str) or len(text) > MAX_NOTES:
             raise ConfigError(f"Notes are text of at most {MAX_NOTES:,} characters.", where="notes", hint="Shorten it.")
+        whole_text(text, "notes")
         view, index = self._place(feature_id, None)
-        self.rows.mark(view.origin, index, notes=storable(text).replace("\0", ""))
+        self.rows.mark(view.origin, index, notes=text)
         self.changes.tell(view.origin.id)
         return self.whole(view, index)
 

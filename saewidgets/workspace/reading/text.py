@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from saewidgets.config.arguments import readable
 from saewidgets.errors import ConfigError
 from saewidgets.lm import capture, evaluating, resolve_hook, special_tokens
 from saewidgets.workspace.live import Live, LiveModel, Opened
@@ -151,7 +152,7 @@ def prepare(model: LiveModel, text: str, d_sae: int, prepend_bos: bool) -> Promp
     """
     if not isinstance(text, str) or not text:
         raise ConfigError("There is no text.", where="text", hint="Enter some.")
-    ids = model.ids(text.encode("utf-8", "replace").decode())
+    ids = model.ids(readable(text, "text"))
     special = special_tokens(model.lm.tokenizer)
     bos = special.bos if prepend_bos else None
     most = min(model.lm.context or MOST_TOKENS, MOST_TOKENS, max(_LEAST, _LATENTS // d_sae)) - (bos is not None)

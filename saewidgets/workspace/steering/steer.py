@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from saewidgets.config import SteeringConfig, SteeringFeature
+from saewidgets.config.arguments import readable
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.jobs import compute_lane
 from saewidgets.records import SAERecord
@@ -70,7 +71,7 @@ class Steering:
             )
         if not isinstance(prompt, str):
             raise ConfigError(f"The prompt is a {type(prompt).__name__}.", where="prompt", hint="Give a text.")
-        config = SteeringConfig(prompt=prompt, **settings)
+        config = SteeringConfig(prompt=readable(prompt, "prompt"), **settings)
         found = named(features, sae)
         return self._run(
             found, config, model=model, tokenizer=tokenizer, steered=True, swept=swept, stop=stop, on_token=on_token,

@@ -132,13 +132,17 @@ def test_labels_that_are_refused(text: Any, where: str, ws: Workspace, own: Extr
         ws.features.label(feature, "x", source="me")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="at most"):
         ws.features.notes(feature, "x" * 20_001)
+    for refused in ("a\0b", "a\ud800"):  # nothing of what somebody wrote is left out
+        with pytest.raises(ConfigError, match="a null character or half a surrogate pair") as caught:
+            ws.features.notes(feature, refused)
+        assert (caught.value.where, caught.value.hint) == ("notes", "Remove it.")
     assert ws.features.get(feature).labels == ()
 
 
 def test_hostile_text_is_data(ws: Workspace, own: Extraction) -> None:
     feature = f"feat_{own.record.sae_id}_3"
     assert ws.features.label(feature, HOSTILE, HOSTILE).label == HOSTILE
-    assert ws.features.notes(feature, HOSTILE + "\ud800\0").notes == HOSTILE + "?"
+    assert ws.features.notes(feature, HOSTILE).notes == HOSTILE
     (found,) = ws.features.list(sae_id=own.record.sae_id, search="DROP TABLE")
     assert found.label == HOSTILE
     assert "<img" not in ws.features.list(sae_id=own.record.sae_id, limit=4)._repr_html_()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,26 @@ def test_what_does_not_fit_is_said(library: Workspace, sae: str) -> None:
         library.steer(None, [], PROMPT)
     with pytest.raises(ConfigError, match="Nothing was generated: the prompt is 11 tokens and 300 new ones are asked"):
         library.steer(None, [(sae, 7, 2.0, "add")], PROMPT, new_tokens=300)
+
+
+def test_half_a_surrogate_pair_is_refused_by_its_name(library: Workspace, sae: str, demo: LoadedModel) -> None:
+    source = SteeringSource(library.saes.load(sae), HOOK)
+    asked: list[tuple[str, Callable[[], object]]] = [
+        ("prompt", lambda: library.steer(None, [(sae, 7, 1.0, "add")], "\ud800 abc")),
+        ("prompt", lambda: library.steering.tokens(sae, "\ud800 abc")),
+        ("prompt", lambda: kernel(demo, source, [(7, 1.0, "add")], "\ud800 abc")),
+        ("prompt", lambda: SteeringConfig.from_data({"prompt": "\ud800 abc"})),
+        ("text", lambda: library.features.run_on(sae, "\ud800 abc")),
+        ("text", lambda: library.features.on_feature(sae, 7, "\ud800 abc")),
+    ]
+    for where, ask in asked:
+        with pytest.raises(ConfigError, match="half a surrogate pair") as caught:
+            ask()
+        assert caught.value.where == where
+        assert str(caught.value).encode()
+    with pytest.raises(ConfigError, match="half a surrogate pair") as caught:
+        library.steer(None, [("\ud800", 7, 1.0)], PROMPT)
+    assert str(caught.value).encode()
 
 
 def test_saes_of_two_models_cannot_be_mixed(tmp_path: Path) -> None:
