@@ -119,7 +119,10 @@ def _move_bias(tensors: dict[str, Tensor], sign: int) -> None:
     step = max(1, _BLOCK // encoder.shape[0])
     shift = torch.cat([bias @ encoder[:, at : at + step].double() for at in range(0, encoder.shape[1], step)])
     wide = torch.promote_types(encoder.dtype, torch.float32)
-    moved = {name: tensors[name].double() + shift for name in ("b_enc", "b_gate") if name in tensors}
+    moved: dict[str, Tensor] = {}
+    for name in ("b_enc", "b_gate"):
+        if name in tensors:
+            moved[name] = tensors[name].double() + shift
     if "b_mag" in tensors:
         moved["b_mag"] = tensors["b_mag"].double() + tensors["r_mag"].double().exp() * shift
     tensors |= {name: tensor.to(wide) for name, tensor in {**tensors, **moved}.items()}
