@@ -140,7 +140,7 @@ def add(
 @command
 def convert(
     sae: SAEId,
-    dest: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    dest: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder, or an SAE of that format.")],
     to: Annotated[str, Only("--to", metavar="FORMAT", help="The format to write.")] = "saelens",
     json: Json = False,
 ) -> None:

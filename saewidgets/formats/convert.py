@@ -10,6 +10,7 @@ from saewidgets.formats import registry, saelens, saelens_write
 from saewidgets.formats.density import read_log_density
 from saewidgets.formats.detect import locate
 from saewidgets.formats.io import load_sae, save_sae
+from saewidgets.formats.occupied import same_format
 
 
 def convert(path: str | Path, dest: str | Path, format: str = saelens.NAME) -> Path:
@@ -21,14 +22,14 @@ def convert(path: str | Path, dest: str | Path, format: str = saelens.NAME) -> P
 
     Args:
         path: as for `load_sae`.
-        dest: new, empty, or an SAE that is replaced.
+        dest: new, empty, or an SAE in the same format that is replaced.
         format: name of a format that is written.
 
     Raises:
         NotFoundError: `path` does not exist.
         FormatError: `path` holds no SAE in a known format, or `format` cannot express it; the reason is in the message.
         ConfigError: there is no format of that name; an argument is of another kind.
-        StorageError: `dest` holds something else, or cannot be written.
+        StorageError: `dest` holds something else (an SAE in another format, too), or cannot be written.
     """
     registry.get(format)
     found, dest = locate(path), arguments.path(dest, "dest", "where the SAE goes")
@@ -41,4 +42,5 @@ def convert(path: str | Path, dest: str | Path, format: str = saelens.NAME) -> P
     density = read_log_density(found.path)
     if density is not None and density.shape != (sae.d_sae,):
         density = None
-    return saelens_write.save(sae, dest, log_sparsity=density)
+    with same_format(dest, format):
+        return saelens_write.save(sae, dest, log_sparsity=density)

@@ -14,6 +14,7 @@ from saewidgets.formats import registry
 from saewidgets.formats.base import Description
 from saewidgets.formats.detect import locate
 from saewidgets.formats.jsonfile import read_json
+from saewidgets.formats.occupied import same_format
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.tensors import check_writable
 from saewidgets.formats.yamlfile import read_yaml
@@ -63,13 +64,14 @@ def checked_device(device: Any) -> torch.device:
 def save_sae(sae: SAE, path: str | Path, format: str = "saelens") -> Path:
     """Write `sae` as it is used for inference into the folder `path`, whole or not at all; returns the folder.
 
-    An SAE that is already there is replaced. `sae.metadata` (model_name, hook_name, …) goes into the file.
+    An SAE in the same format that is already there is replaced. `sae.metadata` (model_name, hook_name, …) goes into the
+    file.
 
     Raises:
         ConfigError: there is no such format; an argument is of another kind.
         FormatError: the format cannot express this SAE, or is only read; or a tensor, which is named, contains NaN or
             infinity.
-        StorageError: the folder holds something else, or cannot be written.
+        StorageError: the folder holds something else (an SAE in another format, too), or cannot be written.
     """
     if not isinstance(sae, SAE):
         arguments.refuse(sae, "sae", "an SAE", "Load one with load_sae, or take one from create_sae.")
@@ -81,7 +83,8 @@ def save_sae(sae: SAE, path: str | Path, format: str = "saelens") -> Path:
             f"The format {format!r} is only read.", where="format", hint=f"Written are {written}."
         )
     check_writable(sae.state_dict())
-    return chosen.save(sae, target)
+    with same_format(target, format):
+        return chosen.save(sae, target)
 
 
 def describe(path: str | Path | Source) -> Description:

@@ -27,7 +27,7 @@ def save(sae: SAE, folder: Path, *, log_sparsity: Tensor | None = None) -> Path:
 
     Args:
         sae: a trained or a loaded one.
-        folder: new, empty, or an SAE that is replaced.
+        folder: new, empty, or an SAE in the same format that is replaced.
         log_sparsity: log10 of how often each latent fires [d_sae], if it is known.
 
     Raises:

@@ -16,6 +16,10 @@ from saewidgets.errors import StorageError
 from saewidgets.render.numbers import size
 
 
+class OccupiedError(StorageError):
+    """The place of a folder is taken by something that is not replaced."""
+
+
 @contextmanager
 def whole_folder(path: Path, replaceable: Sequence[str], needed: int | None = None) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block ends well, and vanishes when it does not.
@@ -24,7 +28,8 @@ def whole_folder(path: Path, replaceable: Sequence[str], needed: int | None = No
     are written, for what is said when the disk is full.
 
     Raises:
-        StorageError: `path` holds something else, or the disk refuses; nothing half-written stays behind.
+        OccupiedError: `path` holds something else.
+        StorageError: the disk refuses; nothing half-written stays behind.
     """
     path = path.absolute()
     _refuse_foreign(path, replaceable)
@@ -71,7 +76,7 @@ def _refuse_foreign(path: Path, replaceable: Sequence[str]) -> None:
         found = "it is not a folder"
     else:
         return
-    raise StorageError(f"This cannot be replaced: {found}.", where=str(path), hint="Choose a new or empty folder.")
+    raise OccupiedError(f"This cannot be replaced: {found}.", where=str(path), hint="Choose a new or empty folder.")
 
 
 def _take_place(draft: Path, path: Path) -> None:

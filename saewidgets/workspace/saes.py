@@ -306,12 +306,14 @@ class SAEs:
     # ------------------------------------------------------------------------------------------------ take out
 
     def export(self, sae_id: str, dest: str | Path, format: str = "saelens") -> Path:
-        """Write it into the folder `dest`, whole or not at all; returns the folder.
+        """Write it into the folder `dest`, whole or not at all; returns the folder. An SAE in the same format that is
+        there already is replaced.
 
         Raises:
             FormatError: the format cannot express it; the message has the reason.
             ConfigError: there is no such format.
-            StorageError: `dest` holds something else, lies in the workspace, or cannot be written.
+            StorageError: `dest` holds something else (an SAE in another format, too), lies in the workspace, or cannot
+                be written.
             NotFoundError: its files are not here.
         """
         record, target = self.get(sae_id), arguments.path(dest, "dest", "the folder that the SAE is written into")

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from saewidgets.formats import load_sae
 from saewidgets.workspace import Workspace
 from tests.cli.conftest import Invoke
 from tests.workspace.library.saes import contents, gemma_scope, saelens
@@ -54,6 +57,30 @@ def test_convert(invoke: Invoke, sae: str, tmp_path: Path) -> None:
     assert invoke("saes", "convert", "one", str(tmp_path / "x"), "--to", "floppy").code == 2
     data = invoke("saes", "convert", sae, str(tmp_path / "y"), "--json").json()
     assert data == {"id": sae, "format": "saelens", "path": str(tmp_path / "y")}
+
+
+def test_only_an_sae_in_the_same_format_is_replaced(invoke: Invoke, sae: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    for format in ("mistudio", "mistudio"):
+        assert invoke("saes", "convert", sae, out, "--to", format).code == 0
+    before = contents(tmp_path / "out")
+    for format in ("saelens", "dictionary_learning"):
+        done = invoke("saes", "convert", sae, out, "--to", format)
+        assert done.code == 1
+        assert "holds an SAE in the format mistudio; only one in the same format is replaced" in done.err
+        assert "Choose a new or empty folder, or delete this one first." in done.err
+    assert contents(tmp_path / "out") == before
+
+
+def test_files_of_the_replaced_sae_go_with_it(invoke: Invoke, sae: str, tmp_path: Path) -> None:
+    assert invoke("saes", "convert", sae, str(tmp_path / "out")).code == 0
+    density = torch.full((load_sae(tmp_path / "out").d_sae,), -2.0)
+    save_file({"sparsity": density}, tmp_path / "out" / "sparsity.safetensors")
+    assert invoke("saes", "convert", sae, str(tmp_path / "out")).code == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "one")
+    (tmp_path / "out" / "mine.txt").touch()
+    done = invoke("saes", "convert", sae, str(tmp_path / "out"))
+    assert (done.code, "it holds mine.txt" in done.err) == (1, True)
 
 
 def test_missing_files_are_marked(invoke: Invoke, sae: str) -> None:

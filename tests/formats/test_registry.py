@@ -216,6 +216,23 @@ def test_an_sae_is_not_converted_over_other_files(tmp_path: Path) -> None:
         convert(path, tmp_path / "photos")
 
 
+@pytest.mark.parametrize("there", [f.name for f in formats() if f.save is not None and f.name != "gemma_scope"])
+@pytest.mark.parametrize("format", [f.name for f in formats() if f.save is not None and f.name != "gemma_scope"])
+def test_only_an_sae_in_the_same_format_is_replaced(there: str, format: str, tmp_path: Path) -> None:
+    first, second = (create_sae("topk", 8, d_sae=16, k=k) for k in (2, 3))
+    folder = save_sae(first, tmp_path / "sae", there)
+    new = save_sae(second, tmp_path / "new")
+    if there == format:
+        assert load_sae(convert(new, folder, format)).cfg.model_dump()["k"] == 3
+        return
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for write_it in (lambda: convert(new, folder, format), lambda: save_sae(second, folder, format)):
+        with pytest.raises(StorageError, match=f"an SAE in the format {there}; only one in the same.*{format}.*delete"):
+            write_it()
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "sae"]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("format", [f.name for f in formats() if f.save is not None])
 @pytest.mark.parametrize("name", ["W_dec", "b_enc"])

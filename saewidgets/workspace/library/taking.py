@@ -27,6 +27,7 @@ def export(workspace: Workspace, record: SAERecord, dest: Path, format: str) -> 
     """See `SAEs.export`."""
     # Torch: seconds to import.
     from saewidgets.formats.convert import convert
+    from saewidgets.formats.occupied import own_files, same_format
     from saewidgets.formats.validate import validate
     from saewidgets.formats.whole import whole_folder
 
@@ -45,7 +46,8 @@ def export(workspace: Workspace, record: SAERecord, dest: Path, format: str) -> 
             hint="Say where whole files are (locate), or download or import it again.",
         )
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    with whole_folder(target, [name.split("/")[0] for name in names]) as draft:
+    replaceable = [*(name.split("/")[0] for name in names), *own_files(target, format)]
+    with same_format(target, format), whole_folder(target, replaceable) as draft:
         for name in names:
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, draft / name)
