@@ -101,6 +101,7 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
     this.looked = text;
     this.checked.value = new Set();
     this.search.value = "";
+    this.announce(""); // what was found before is not what is looked for now
     if (!(await this.sendToken())) return;
     if (!(await this.any.list(text, "", text, again))) return;
     const { rows, listing } = this.any;

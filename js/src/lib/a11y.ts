@@ -104,7 +104,12 @@ export class Announcer {
     private readonly every = 5000,
   ) {}
 
+  /** Says `text` when it is its turn; `""` takes back what was said last, unless something is about to replace it. */
   announce(text: string): void {
+    if (text === "") {
+      if (this.waiting.length === 0) this.say("");
+      return;
+    }
     if (!this.waiting.includes(text)) this.waiting.push(text);
     if (this.timer !== undefined) return;
     const wait = Math.max(0, this.last + this.every - performance.now());

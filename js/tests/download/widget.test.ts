@@ -219,6 +219,19 @@ describe("any repository", () => {
     expect((page.getByRole("textbox", { name: "Repository" }) as HTMLInputElement).value).toBe(PYTHIA);
   });
 
+  it("takes back how many were found when the next repository cannot be listed", async () => {
+    const problem = { kind: "gated_repository", what: "lab/gated is gated.", hint: "Sign in.", suggestions: [] };
+    const listings = { "lab/gated": listing({ rows: [], repositories: [], problems: [problem] }) };
+    const shown = show({}, { listings });
+    await look(shown, PYTHIA);
+    await waitFor(() => expect(shown.page.getByText("4 SAEs found")).toBeTruthy());
+    const box = shown.page.getByRole("textbox", { name: "Repository" });
+    await shown.user.clear(box);
+    await shown.user.type(box, "lab/gated{Enter}");
+    await waitFor(() => expect(shown.page.getByText("lab/gated is gated.")).toBeTruthy());
+    expect(shown.page.queryByText(/SAEs? found/)).toBeNull();
+  });
+
   it("says when a listing is of the cache alone, as a note beside the rows", async () => {
     const what = "Offline mode is switched on: this is what the cache of this machine has.";
     const problem = { kind: "cached", what, hint: "The repository may hold more.", suggestions: [] };
