@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from saewidgets.widgets.messages import Command, Note, Setting, Wire
 
+Source = Literal["trained", "huggingface", "gemma_scope", "local"]
+Layer = Annotated[int, Field(ge=0, lt=2**31)]
 Sort = Literal["newest", "oldest", "name", "model", "layer", "d_sae", "size"]
 
 
@@ -68,9 +70,9 @@ class Choice(Wire):
 class SaeQuery(Wire):
     """Which SAEs are shown; None does not ask."""
 
-    source: str | None = None
+    source: Source | None = None
     model: str | None = None
-    layer: int | None = None
+    layer: Layer | None = None
     architecture: str | None = None
     format: str | None = None
     search: str = ""
@@ -120,9 +122,9 @@ class BrowseSaes(Command):
     """
 
     kind: Literal["browse_saes"] = "browse_saes"
-    source: str | None = None
+    source: Source | None = None
     model: str | None = None
-    layer: int | None = None
+    layer: Layer | None = None
     architecture: str | None = None
     format: str | None = None
     search: str = Field(default="", max_length=500)

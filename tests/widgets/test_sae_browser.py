@@ -97,6 +97,23 @@ def test_filters_come_back_as_state(browser: SAEBrowser, record_messages: Callab
     assert (state["matching"], state["total"], state["query"]["source"]) == (1, 4, "gemma_scope")
 
 
+@pytest.mark.parametrize("wrong", [{"source": "bogus"}, {"layer": -1}, {"layer": 2**70}, {"sort": "bogus"}])
+def test_filters_that_no_sae_can_have_are_refused(
+    browser: SAEBrowser,
+    record_messages: Callable[[Any], Sent],
+    caplog: pytest.LogCaptureFixture,
+    wrong: dict[str, Any],
+) -> None:
+    sent = record_messages(browser._part)
+    before = browser._part.state["query"]
+    answer = ask(browser._part, sent, kind="browse_saes", **wrong)
+    assert answer["kind"] == "failure"
+    assert next(iter(wrong)) in str(answer)
+    ask(browser._part, sent, kind="refresh", revision=0)
+    assert browser._part.state["query"] == before
+    assert "Traceback" not in caplog.text
+
+
 def test_an_upload_over_the_wire(
     browser: SAEBrowser, ws: FakeSaeWorkspace, record_messages: Callable[[Any], Sent]
 ) -> None:
