@@ -82,7 +82,9 @@ def count(value: float | None) -> str:
 
 
 def number(value: object) -> str:
-    """Four significant digits; a dash when it is not known."""
+    """Four significant digits; a dash when it is not known; yes or no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if not isinstance(value, int | float):
         return "–" if value is None else str(value)
     if isinstance(value, int):

@@ -137,7 +137,7 @@ def gated(repo_id: str, endpoint: str = "https://huggingface.co") -> GatedReposi
 
 
 def said(headers: Mapping[str, str], body: bytes, redact: Redact) -> str:
-    """The hub's own words, short and without tokens."""
+    """The hub's own words as a sentence, short and without tokens; empty if it said nothing."""
     text = headers.get("x-error-message") or ""
     if not text:
         try:
@@ -145,7 +145,8 @@ def said(headers: Mapping[str, str], body: bytes, redact: Redact) -> str:
         except ValueError:
             return ""
         text = str(data.get("error") or "") if isinstance(data, dict) else ""
-    return re.sub(r"\s+", " ", redact(text)).strip()[:300]
+    words = re.sub(r"\s+", " ", redact(text)).strip()[:300]
+    return f"{words}." if words and words[-1] not in ".!?" else words
 
 
 def _place(url: str) -> tuple[str, str]:

@@ -73,3 +73,8 @@ def test_records_become_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_has_no_json_form_is_an_error() -> None:
     with pytest.raises(TypeError, match="no JSON form"):
         output.to_data(object())
+
+
+def test_numbers() -> None:
+    shown = [output.number(value) for value in (None, True, False, 1_234, 0.123456, float("nan"), "text")]
+    assert shown == ["–", "yes", "no", "1,234", "0.1235", "nan", "text"]

@@ -136,6 +136,7 @@ def test_each_status_has_its_own_error(
         push(sae, "writer/x", client=client, card="# Card")
     assert type(raised.value) is error
     assert what in raised.value.what
+    assert raised.value.what.endswith("."), "the hint is a sentence of its own"
     assert hint in str(raised.value.hint)
     assert "connection" not in str(raised.value).lower()
     repo = hub.state.repos.get("writer/x")
