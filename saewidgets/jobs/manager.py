@@ -259,8 +259,11 @@ class JobManager:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             news = self._news
-            status = self.get(job_id).status  # outside the lock: the store may be slow
+            record = self.get(job_id)  # outside the lock: the store may be slow
+            status = record.status
             if status.is_final or status is JobStatus.PAUSED:
+                if (ended := self._ended.get(record.kind)) is not None and status.is_final:
+                    ended(record)  # whoever waited finds done what belongs to the end, whichever thread learned of it
                 return status
             left = self.settings.poll if deadline is None else min(self.settings.poll, deadline - time.monotonic())
             if left <= 0:

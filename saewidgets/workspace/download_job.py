@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 KIND = "download"
 LANE = "download"  # three wide, see `JobSettings.widths`
 _ROOM = 64 * 1024**2  # left free on the disk of the workspace
+_GOES_ON = frozenset({JobStatus.INTERRUPTED, *(status for status in JobStatus if not status.is_final)})
 log = logging.getLogger(__name__)
 
 
@@ -104,11 +105,19 @@ class DownloadRunners:
 
         try:
             if self._workspace.catalog.jobs.get(job.id).status is JobStatus.CANCELLED:  # not resumed since
-                discard(self._partials.pop(job.id, ()) or tuple(job.payload.get("partials") or ()))
+                discard(self._unneeded(job))
         except SAEWidgetsError as error:
             log.warning("What had arrived of a cancelled download could not be removed: %s", error)
 
     # ------------------------------------------------------------------------------------------------ inside
+
+    def _unneeded(self, job: JobRecord) -> set[str]:
+        """Unfinished files of a cancelled download that no other one goes on with."""
+        found = set(self._partials.get(job.id, ())) or set(job.payload.get("partials") or ())
+        for other in self._workspace.catalog.jobs.list(kind=KIND, status=_GOES_ON):
+            if other.id != job.id and found:
+                found -= {*self._partials.get(other.id, ()), *(other.payload.get("partials") or ())}
+        return found
 
     def _run(self, job_id: str, payload: Any, context: JobContext) -> str:
         context.control.check()
