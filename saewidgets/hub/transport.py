@@ -29,6 +29,7 @@ RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Where the public hub keeps large files; an address of S3's is only believed for the hub's own buckets.
 STORAGE = re.compile(r"(?:[\w-]+\.)*(?:huggingface\.co|hf\.co)|hf-hub-lfs-[\w-]+\.s3(?:[.-][\w-]+)*\.amazonaws\.com")
+LONGEST_TOKEN = 500  # characters
 LONGEST_WAIT = 60.0  # seconds that a request waits for a rate limit to pass before it says so instead
 LARGEST_ANSWER = 32_000_000  # bytes of JSON: one page of a listing has 1,000 files
 
@@ -262,9 +263,11 @@ def checked_token(token: str | None) -> str | None:
     token = (token or "").strip()
     if not token:
         return None
-    if not re.fullmatch(r"[\x21-\x7e]{1,500}", token):
+    long = len(token) > LONGEST_TOKEN
+    if long or not re.fullmatch(r"[\x21-\x7e]+", token):
+        wrong = "is longer than any token" if long else "has characters that no token has"
         raise InvalidTokenError(
-            "The access token has characters that no token has.",
+            f"The access token {wrong}.",
             where="token",
             hint="Copy it again from the token page of your account; it starts with hf_.",
         )

@@ -115,7 +115,10 @@ class DownloadCommands:
         return state if state.revision > command.revision else None
 
     def keep_token(self, command: HubToken) -> None:
-        self._model.keep_token(command.token.get_secret_value() if command.token is not None else None)
+        """What cannot be a token is refused here, not at the next look; the one that is kept stays."""
+        token = command.token.get_secret_value() if command.token is not None else None
+        self._hub.check_token(token)
+        self._model.keep_token(token)
         self._wake()
 
     def known(self, command: HubKnown) -> HubKnownData:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from saewidgets.hub import HubClient
     from saewidgets.workspace.workspace import Workspace
 
+_FACETS = ("site", "layer", "width", "l0")
 _CLIENTS = 4  # with typed tokens, of which each keeps what it has listed
 _BEGINNING = re.compile(r"job_.{4,}")
 _UNFINISHED = frozenset(status for status in JobStatus if not status.is_final)
@@ -61,6 +62,12 @@ class Hub:
                 self._clients.popitem(last=False)
             return self._clients[token]
 
+    def check_token(self, token: str | None) -> None:
+        """Raise `InvalidTokenError`, which does not show it, if no access token looks like this. Nobody is asked."""
+        from saewidgets.hub.transport import checked_token  # the hub's client: a second to import
+
+        checked_token(arguments.optional_text(token, "token", "an access token", secret=True))
+
     def forget(self, token: str) -> None:
         """Let go of the client of a token, with what it has listed."""
         arguments.text(token, "token", "an access token", hint="Give the token that was used.", secret=True)
@@ -97,7 +104,16 @@ class Hub:
         Args:
             text, token: as in `variants`.
             chosen: ``site``, ``layer``, ``width``, ``l0``.
+
+        Raises:
+            ConfigError: there is no such facet.
+            NoSAEError, HubError: as `variants`.
         """
+        if unknown := [name for name in chosen if name not in _FACETS]:
+            raise ConfigError(
+                f"SAEs of a repository have no facet {unknown[0]!r}.", where=unknown[0],
+                hint=f"Use one of: {', '.join(_FACETS)}.",
+            )
         from saewidgets.hub import facets  # the hub's client: a second to import
 
         return facets(self.variants(text, token), **chosen)
@@ -170,7 +186,7 @@ class Hub:
         Three downloads run at once, the rest queue. A paused, failed or interrupted one goes on where it stopped, in
         whichever process resumes it. The job's result is the id of the SAE; an SAE that is in the library already is
         the result at once. A download that has not ended is not started twice: its job is returned, resumed if it was
-        paused.
+        paused or its process has ended. Such a one whose process has ended is left alone where `name` is another.
 
         Args:
             text, path, revision, token: as in `preview`.
@@ -182,9 +198,9 @@ class Hub:
         """
         payload = {**self._plan(text, path, revision, token, name), "token_given": token is not None}
         self._workspace.manager.sweep(fresh=True)  # one whose process was killed a moment ago still reads "running"
-        running = self._running(payload)
+        running = self._begun(payload, name)
         if running is not None:
-            if running.status is JobStatus.PAUSED:
+            if running.status in (JobStatus.PAUSED, JobStatus.INTERRUPTED):
                 return self.resume(running.id, token)
             self._runners.hold(running.id, token)
             return self._workspace.manager.handle(running.id)
@@ -275,12 +291,15 @@ class Hub:
             "layer": variant.layer if variant else None, "facts": _facts(variant),
         }  # fmt: skip
 
-    def _running(self, payload: Mapping[str, Any]) -> JobRecord | None:
+    def _begun(self, payload: Mapping[str, Any], name: str | None) -> JobRecord | None:
+        """The job that brings the same already, or was about to when its process ended: the newest that has not."""
         keys = ("repo_id", "revision", "path")
-        for job in self.downloads(unfinished=True):
-            if all(job.payload.get(key) == payload[key] for key in keys):
+        begun = self._workspace.manager.list(kind=KIND, status=_UNFINISHED | {JobStatus.INTERRUPTED})
+        same = [job for job in begun if all(job.payload.get(key) == payload[key] for key in keys)]
+        for job in same:
+            if job.status is not JobStatus.INTERRUPTED:
                 return job
-        return None
+        return next((job for job in same if name is None or job.payload.get("name") == payload["name"]), None)
 
 
 def default_name(repo_id: str, path: str, variant: Variant | None = None) -> str:

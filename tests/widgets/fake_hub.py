@@ -14,6 +14,7 @@ from typing import Any
 
 from saewidgets.errors import NotFoundError, SAEWidgetsError
 from saewidgets.events import JobStatus, Progress
+from saewidgets.hub.transport import checked_token
 from saewidgets.hub_records import HubWarning, KnownRepo, Preview, RepoInfo, Variant
 from saewidgets.jobs.states import plan
 from saewidgets.records import ErrorInfo, JobRecord, Records
@@ -169,6 +170,9 @@ class FakeHub:
 
     def known(self) -> Records[KnownRepo]:
         return Records(self.known_repos, KnownRepo)
+
+    def check_token(self, token: str | None) -> None:
+        checked_token(token)
 
     def account(self, token: str | None = None) -> str | None:
         self.tokens.append(token)

@@ -217,6 +217,24 @@ def test_a_token_is_used_forgotten_and_never_shown(
     wait_for(lambda: not widget.state["has_token"])
 
 
+@pytest.mark.parametrize(
+    "wrong", ["hf_with blank", "hf_tab\tbed", "hf_zero\x00byte", "hf_gr\u00fc\u00dfe", "hf_" + "x" * 500]
+)
+def test_what_cannot_be_a_token_is_refused_where_it_is_typed(
+    widget: DownloadFromHF, sent: Sent, caplog: pytest.LogCaptureFixture, wrong: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    ask(widget, sent, kind="hub_token", token=TOKEN)
+    answer = ask(widget, sent, kind="hub_token", token=wrong)
+    assert answer["kind"] == "failure"
+    assert "access token" in answer["what"]
+    assert "Copy it again" in answer["hint"]
+    shown = (repr(sent), caplog.text, repr(widget.get_state()))
+    assert not [text for text in shown if wrong in text or repr(wrong)[1:-1] in text]
+    assert "Traceback" not in caplog.text
+    assert widget._model.token == TOKEN, "the one that is kept stays"
+
+
 def test_closing_forgets_the_token(widget: DownloadFromHF, sent: Sent) -> None:
     ask(widget, sent, kind="hub_token", token=TOKEN)
     widget.close()

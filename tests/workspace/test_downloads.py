@@ -142,7 +142,7 @@ def test_cancel_removes_what_arrived(ws: Workspace, server: Hub, cache: Path) ->
     _wait_for(lambda: _done(job) > 1_000_000)
     job.cancel()
     assert job.wait(PATIENCE) is JobStatus.CANCELLED
-    _wait_for(lambda: not _blobs(cache, ".incomplete"))
+    assert not _blobs(cache, ".incomplete"), "whoever has waited finds it done"
     assert not ws.saes.list()
 
     job = ws.hub.download(LARGE)  # and one that nobody runs when it is cancelled
@@ -152,6 +152,42 @@ def test_cancel_removes_what_arrived(ws: Workspace, server: Hub, cache: Path) ->
     assert _blobs(cache, ".incomplete")
     job.cancel()
     _wait_for(lambda: not _blobs(cache, ".incomplete"))
+
+
+def test_what_another_download_goes_on_with_stays(ws: Workspace, server: Hub, cache: Path) -> None:  # noqa: F811
+    server.state.bandwidth = 2e6
+    first = ws.hub.download(LARGE)
+    _wait_for(lambda: _done(first) > 500_000)
+    first.cancel()
+    assert first.wait(PATIENCE) is JobStatus.CANCELLED
+    second = ws.hub.download(LARGE)
+    assert second.id != first.id
+    _wait_for(lambda: _done(second) > 500_000)
+    assert first.wait(PATIENCE) is JobStatus.CANCELLED  # cleans up after itself only
+    assert _blobs(cache, ".incomplete")
+    server.state.bandwidth = 0
+    assert ws.saes.get(second.result(PATIENCE)).d_sae == 16_384
+
+
+def test_a_killed_download_is_taken_up_by_the_next_for_the_same(ws: Workspace, server: Hub) -> None:  # noqa: F811
+    server.state.bandwidth = 2e6
+    begun = ws.hub.download(LARGE, name="mine")
+    _wait_for(lambda: _done(begun) > 500_000)
+    begun.pause()
+    assert begun.wait(PATIENCE) is JobStatus.PAUSED
+    ws.catalog.jobs.change(  # as the row of a process that was killed reads
+        begun.id, {"status": JobStatus.QUEUED, "owner": "gone@nowhere"}, when={JobStatus.PAUSED}
+    )
+    assert ws.catalog.jobs.interrupt(begun.id, "gone@nowhere", note="The kernel that ran it ended.") is not None
+    server.state.bandwidth = 0
+    assert begun.record.status is JobStatus.INTERRUPTED
+    other = ws.hub.download(LARGE, name="another name")
+    assert other.id != begun.id
+    other.result(PATIENCE)
+    assert ws.hub.download(LARGE).id == begun.id
+    begun.result(PATIENCE)
+    assert {job.status for job in ws.hub.downloads()} == {JobStatus.COMPLETED}
+    assert len(ws.hub.downloads()) == 2
 
 
 def test_another_process_goes_on_from_the_row(ws: Workspace, server: Hub, tmp_path: Path) -> None:  # noqa: F811

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
-from saewidgets.hub import HubOfflineError
+from saewidgets.hub import HubOfflineError, InvalidTokenError
 from saewidgets.hub_records import Variant
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.hub import default_name
@@ -26,6 +26,11 @@ def test_looking(ws: Workspace, server: Hub) -> None:  # noqa: F811 - the fixtur
     assert [variant.layer for variant in ws.hub.variants(SAELENS)] == [0, 1, 2]
     assert ws.hub.facets(SCOPE)["layer"] == {0: 2, 5: 1, 12: 6}
     assert ws.hub.facets(SCOPE, layer=12)["width"] == {"16k": 5, "65k": 1}
+    server.forget()
+    with pytest.raises(ConfigError, match=r"no facet 'foo'.*site, layer, width, l0") as refused:
+        ws.hub.facets(SCOPE, foo=1)
+    assert refused.value.where == "foo"
+    assert not server.requests(), "a word that nobody knows asks nobody"
     canonical = "gemma-scope-2b-pt-res-canonical"
     assert [variant.l0 for variant in ws.hub.variants(canonical)] == [105, 68, 82, 72]
     assert ws.hub.preview(canonical, "layer_12/width_16k/average_l0_41").path.endswith("_41"), "a folder is a folder"
@@ -85,6 +90,15 @@ def test_known_and_account(ws: Workspace, server: Hub) -> None:  # noqa: F811
     for i in range(6):
         ws.hub.client(f"hf_{i}")
     assert len(ws.hub._clients) == 4
+
+
+@pytest.mark.parametrize("wrong", ["two words", "tab\tbed", "zero\x00byte", "gr\u00fc\u00dfe", "x" * 501])
+def test_an_impossible_token_is_refused_unseen(ws: Workspace, wrong: str) -> None:
+    with pytest.raises(InvalidTokenError) as refused:
+        ws.hub.check_token(wrong)
+    assert wrong not in str(refused.value)
+    for fine in (None, "", " hf_abc ", READER):
+        ws.hub.check_token(fine)
 
 
 def test_publishing(ws: Workspace, server: Hub, tmp_path: Path) -> None:  # noqa: F811
