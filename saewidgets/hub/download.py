@@ -49,7 +49,7 @@ class DownloadPlan:
         asked: the branch or tag by which the commit was found; None for a commit.
         listed: `files` with sizes and hashes; `recorded.to_rows` makes plain data of them.
         variant: what the repository's names say of the SAE; None where `download` was given a listing.
-        base_models: models that the repository's card names.
+        base_models, license: models and licence that the repository's card names.
     """
 
     repo_id: str
@@ -64,6 +64,7 @@ class DownloadPlan:
     listed: tuple[RepoFile, ...] = field(default=(), repr=False)
     variant: Variant | None = field(default=None, repr=False)
     base_models: tuple[str, ...] = ()
+    license: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +250,7 @@ def _plan(client: HubClient, found: _Found) -> DownloadPlan:
         listed=files,
         variant=found.variant,
         base_models=listing.info.base_models,
+        license=listing.info.license,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined] # public, not declared
@@ -22,6 +23,7 @@ from saewidgets.hub.errors import InvalidTokenError
 from saewidgets.hub.reference import parse_reference
 from saewidgets.hub.refusals import explained
 
+_WEIGHTS = (".safetensors", ".npz", ".pt", ".pth")
 IGNORED = ["*.incomplete", "*.tmp", ".*", "*/.*", "*.lock"]
 
 
@@ -136,6 +138,33 @@ def _no_advice() -> Iterator[None]:
         logger.removeFilter(keep)
 
 
+@dataclass(frozen=True, slots=True)
+class CardSource:
+    """Where a published SAE was downloaded from, for its card.
+
+    Attributes:
+        repo_id, revision, path: the repository, the exact commit, the folder or file in it (``""`` is the root).
+        url: the page of that folder at that commit.
+        converted_from: the format that it had there; None if the files are the same here.
+        license: that of the repository, where it is known.
+    """
+
+    repo_id: str
+    revision: str
+    path: str
+    url: str
+    converted_from: str | None = None
+    license: str | None = None
+
+
+def source_url(endpoint: str, repo_id: str, revision: str, path: str) -> str:
+    """The page of a folder, or of the one file that an SAE is, at a commit. No name or password of the endpoint."""
+    hub = urlsplit(endpoint)
+    kind = "blob" if path.endswith(_WEIGHTS) else "tree"
+    place = "/".join(quote(part, safe="/") for part in (repo_id, kind, revision, path) if part)
+    return f"{hub.scheme}://{hub.netloc.rpartition('@')[2]}{hub.path.rstrip('/')}/{place}"
+
+
 def model_card(
     *,
     title: str,
@@ -145,6 +174,7 @@ def model_card(
     load_code: Mapping[str, str] | None = None,
     license: str = "mit",
     tags: tuple[str, ...] = ("sparse-autoencoder", "saelens"),
+    source: CardSource | None = None,
 ) -> str:
     """README.md of a published SAE: front matter that the hub reads, a table of facts, and how to load it.
 
@@ -152,6 +182,7 @@ def model_card(
         model: the base model's repository.
         facts: name → value, one row each.
         load_code: name of a library → lines of Python.
+        source: where it was downloaded from; None: it is the publisher's own, as far as is known.
     """
     lines = ["---", "library_name: saelens", f"license: {_yaml(license)}"]
     if model and re.fullmatch(r"[\w.-]+/[\w.-]+", model):
@@ -161,9 +192,29 @@ def model_card(
         lines += [_plain(description), ""]
     if facts:
         lines += ["| | |", "|---|---|", *(f"| {_plain(key)} | {_plain(value)} |" for key, value in facts.items()), ""]
+    if source is not None:
+        lines += ["## Source", "", *_source_lines(source, license), ""]
     for library, code in (load_code or {}).items():
         lines += [f"## Load with {_plain(library)}", "", "```python", code.replace("```", "'''").strip(), "```", ""]
     return "\n".join(lines)
+
+
+def _source_lines(source: CardSource, license: str) -> Iterator[str]:
+    folder = f", {_plain(source.path)}" if source.path else ""
+    yield (
+        f"This SAE was published in [{_plain(source.repo_id)}]({source.url}){folder}, at commit "
+        f"{_plain(source.revision)}, and downloaded from there with saewidgets."
+    )
+    if source.converted_from is None:
+        yield "Its files are those of the source."
+    else:
+        yield f"It was converted from the format {_plain(source.converted_from)} with saewidgets."
+    if source.license is None:
+        yield "The licence of the source is not recorded; look at its page."
+    elif source.license.strip().lower() == license.strip().lower():
+        yield f"The licence of the source is {_plain(source.license)}, as here."
+    else:
+        yield f"The licence of the source is {_plain(source.license)}; this repository was given {_plain(license)}."
 
 
 def _yaml(text: str) -> str:

@@ -224,4 +224,5 @@ def origin_of(payload: Any, format: str, model: str | None) -> Origin:
         source="gemma_scope" if scope else "huggingface", where=place, name=str(payload["name"]),
         model=model, layer=payload.get("layer"), repo_id=repo_id,
         revision=str(payload["revision"]), repo_path=path, facts=payload.get("facts") or {},
+        license=payload.get("license"),
     )  # fmt: skip

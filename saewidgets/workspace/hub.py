@@ -288,7 +288,8 @@ class Hub:
             "total_bytes": plan.total_bytes, "partials": list(plan.partials), "asked": plan.asked,
             "files": to_rows(plan.listed),
             "model": one_name(model) if model else model,
-            "layer": variant.layer if variant else None, "facts": _facts(variant),
+            "layer": variant.layer if variant else None, "license": plan.license,
+            "facts": _facts(variant),
         }  # fmt: skip
 
     def _begun(self, payload: Mapping[str, Any], name: str | None) -> JobRecord | None:

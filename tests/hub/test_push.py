@@ -26,6 +26,7 @@ from saewidgets.hub import (
     repo_info,
     variants,
 )
+from saewidgets.hub.push import CardSource, source_url
 from tests.hub.repos import HOSTILE, saelens_files
 from tests.hub.server import TOKENS, Hub
 
@@ -196,6 +197,26 @@ def test_names_and_folders_are_checked(client_of: Make, sae: Path, tmp_path: Pat
         push(sae, "writer/x", client=client, path="../x")
     with pytest.raises(NotFoundError):
         push(tmp_path / "nothing", "writer/x", client=client)
+
+
+def test_a_card_names_the_source() -> None:
+    url = source_url("https://me:secret@hub.example/x/", "lab/saes", "a" * 40, "layer 1/(b)")
+    assert url == f"https://hub.example/x/lab/saes/tree/{'a' * 40}/layer%201/%28b%29"
+    assert source_url("https://huggingface.co", "a/b", "main", "layer.sae.pt").endswith("/a/b/blob/main/layer.sae.pt")
+    card = model_card(title="x", license="mit", source=CardSource("lab/saes", "a" * 40, "", url, "npz", "Apache-2.0"))
+    assert f"published in [lab/saes]({url}), at commit {'a' * 40}" in card
+    assert "converted from the format npz" in card
+    assert "licence of the source is Apache-2.0; this repository was given mit." in card
+    same = model_card(title="x", license="mit", source=CardSource("lab/saes", "main", "p", url, None, "MIT"))
+    assert "files are those of the source" in same
+    assert "licence of the source is MIT, as here" in same
+    assert "is not recorded" in model_card(title="x", source=CardSource("lab/saes", "main", "p", url))
+    link = source_url("https://h", "a/b", "c", HOSTILE)
+    hostile = CardSource(HOSTILE, HOSTILE, f"a|b]({HOSTILE})", link, HOSTILE, HOSTILE)
+    shown = model_card(title="x", source=hostile)
+    assert HOSTILE not in shown
+    assert r"a\|b\](" in shown
+    assert "(https://h/a/b/tree/c/%3Cimg%20src%3Dx%20onerror%3Dalert%281%29%3E)" in shown
 
 
 def test_a_card_is_data_not_markup() -> None:

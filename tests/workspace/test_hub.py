@@ -126,6 +126,25 @@ def test_publishing(ws: Workspace, server: Hub, tmp_path: Path) -> None:  # noqa
     assert contents(Path(ws.saes.get(job.result(PATIENCE)).path)) == mine
 
 
+def test_the_card_of_a_download_says_whose_it_is(ws: Workspace, server: Hub) -> None:  # noqa: F811
+    path = "blocks.1.hook_resid_pre"
+    sae = ws.saes.get(ws.hub.download(SAELENS, path).result(PATIENCE))
+    ws.saes.push_to_hub(sae.id, "writer/again", token=WRITER, license="apache-2.0")
+    card = server.state.repos["writer/again"].files["README.md"].decode()
+    assert 'base_model: "openai-community/gpt2"' in card
+    assert f"({server.endpoint}/{SAELENS}/tree/{sae.revision}/{path})" in card
+    assert "files are those of the source" in card
+    assert "licence of the source is mit; this repository was given apache-2.0." in card
+    place = "layer_12/width_16k/average_l0_82"
+    scope = ws.saes.get(ws.hub.download(SCOPE, place).result(PATIENCE))
+    ws.saes.push_to_hub(scope.id, "writer/scope", token=WRITER)
+    card = server.state.repos["writer/scope"].files["README.md"].decode()
+    assert f"({server.endpoint}/{SCOPE}/tree/{scope.revision}/{place})" in card
+    assert r"saelens, converted from gemma\_scope with saewidgets" in card
+    assert 'base_model: "google/gemma-2-2b"' in card
+    assert str(ws.folder) not in card
+
+
 def test_names() -> None:
     def named(repo_id: str, path: str, **known: object) -> str:
         values = {"repo_id": repo_id, "revision": "", "path": path, "format": "", "size_bytes": 0, **known}

@@ -197,6 +197,8 @@ def _metadata(sae: Any, description: Description, origin: Origin, kept: str | No
     }
     if kept is not None:
         found["origin"]["kept"] = kept
+    if origin.license:
+        found["origin"]["license"] = storable(origin.license)[:200]
     if description.notes:
         found["origin"]["notes"] = list(description.notes)
     for name in ("l0", "fvu", "ce_loss_score", "training_tokens", "neuronpedia_id", "context_size", "dataset_path"):

@@ -26,6 +26,7 @@ class Origin:
         model, hook_name: what it was trained on, where that is known better than from the files.
         layer: where a path says so and the hook name does not.
         repo_id, revision, repo_path: of a download.
+        license: of the repository of a download, where its card says.
         facts: what is known beyond the files: ``l0``, ``canonical``, ``site``, ``width``.
     """
 
@@ -38,6 +39,7 @@ class Origin:
     repo_id: str | None = None
     revision: str | None = None
     repo_path: str | None = None
+    license: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -8,11 +8,13 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saewidgets import __version__
 from saewidgets.config.model_names import hub_model
 from saewidgets.errors import StorageError
 from saewidgets.formats.detect import locate
 from saewidgets.hub import HubClient, model_card
 from saewidgets.hub import push as upload
+from saewidgets.hub.push import CardSource, source_url
 from saewidgets.records import SAERecord
 from saewidgets.render.numbers import metric
 from saewidgets.workspace.files import draft_folder
@@ -47,19 +49,27 @@ def push(
             _link(source.path(name), draft / name)
         pushed = upload(
             draft, repo_id, client=client, path=path, private=private, message=f"Upload {record.name}",
-            card=card(record, repo_id, path, license),
+            card=card(record, repo_id, path, license, client.endpoint),
         )  # fmt: skip
     return pushed.url
 
 
-def card(record: SAERecord, repo_id: str, path: str, license: str) -> str:
-    """The text of README.md."""
+def card(record: SAERecord, repo_id: str, path: str, license: str, endpoint: str) -> str:
+    """The text of README.md.
+
+    Args:
+        record: the SAE.
+        repo_id, path: where it goes.
+        license: that it is given there.
+        endpoint: the hub that it comes from, if it was downloaded, and goes to.
+    """
+    was = _converted_from(record)
     facts: dict[str, Any] = {
         "Architecture": record.architecture,
         "Dimensions": f"d_sae {record.d_sae:,} × d_in {record.d_in:,}",
         "Model": record.model or "not known",
         "Hook point": record.hook_name or "not known",
-        "Format": record.format,
+        "Format": record.format + (f", converted from {was} with saewidgets {__version__}" if was else ""),
     }
     latest = record.metadata.get("latest")
     measured = latest if isinstance(latest, dict) else {}
@@ -73,7 +83,28 @@ def card(record: SAERecord, repo_id: str, path: str, license: str) -> str:
     return model_card(
         title=record.name, model=hub_model(record.model), facts=facts, load_code=code, license=license,
         description="A sparse autoencoder of a language model.",
+        source=_source(record, endpoint, was),
         tags=("sparse-autoencoder", "saelens") if record.format == "saelens" else ("sparse-autoencoder",),
+    )  # fmt: skip
+
+
+def _converted_from(record: SAERecord) -> str | None:
+    """The format that it was brought in with, where it is kept in another."""
+    origin = record.metadata.get("origin")
+    was = origin.get("format") if isinstance(origin, dict) else None
+    return str(was) if was and was != record.format else None
+
+
+def _source(record: SAERecord, endpoint: str, was: str | None) -> CardSource | None:
+    """Whose it is, of one that was downloaded. What came from files of this machine or a training has no such place."""
+    if not record.repo_id:
+        return None
+    revision, place = record.revision or "main", record.repo_path or ""
+    origin = record.metadata.get("origin")
+    license = origin.get("license") if isinstance(origin, dict) else None
+    return CardSource(
+        record.repo_id, revision, place, source_url(endpoint, record.repo_id, revision, place), was,
+        str(license) if license else None,
     )  # fmt: skip
 
 
