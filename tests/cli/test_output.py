@@ -75,6 +75,6 @@ def test_what_has_no_json_form_is_an_error() -> None:
         output.to_data(object())
 
 
-def test_numbers() -> None:
+def test_values_of_settings() -> None:
     shown = [output.number(value) for value in (None, True, False, 1_234, 0.123456, float("nan"), "text")]
     assert shown == ["–", "yes", "no", "1,234", "0.1235", "nan", "text"]

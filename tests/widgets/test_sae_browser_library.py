@@ -58,7 +58,8 @@ def test_from_a_folder_to_the_bin(
     wait_for(lambda: names(browser) == ["second", "first"])
     first = part.state["cards"][1]
     assert (first["site"], first["layer"], first["d_sae"], first["architecture"]) == ("residual", 6, 32, "TopK, k 4")
-    assert part.state["facets"]["model"] == [{"value": "gpt2", "label": "gpt2", "count": 2}]
+    hub = "openai-community/gpt2"
+    assert part.state["facets"]["model"] == [{"value": hub, "label": hub, "count": 2}]
 
     details = ask(part, sent, kind="describe_sae", sae_id=ids[0])["value"]
     assert {"name": "d_sae", "value": "32"} in details["settings"]

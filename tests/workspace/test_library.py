@@ -41,6 +41,17 @@ def test_one_record_however_the_run_is_named(ws: Workspace, run: Run) -> None:
     assert _folders(ws) == [first.path]
 
 
+def test_a_model_is_listed_under_its_one_name(ws: Workspace, run: Run, tiny_model_folder: Path) -> None:
+    assert run.import_to_saes().model == str(tiny_model_folder), "a folder has no other name"
+    own = pytest.importorskip("transformers").AutoModelForCausalLM.from_pretrained(tiny_model_folder)
+    tokenizer = pytest.importorskip("transformers").AutoTokenizer.from_pretrained(tiny_model_folder)
+    named = ws.trainings.create(small_config("gpt2-small", name="named"), model=own, tokenizer=tokenizer)
+    assert named.wait(PATIENCE) is JobStatus.COMPLETED, named.error
+    sae = named.import_to_saes()
+    assert (sae.model, sae.metadata["origin"]) == ("openai-community/gpt2", {"model": "gpt2-small"})
+    assert [one.id for one in ws.saes.list(model="gpt2")] == [sae.id]
+
+
 def test_processes_that_import_at_once_make_one(ws: Workspace, run: Run) -> None:
     script = (
         "import sys; from saewidgets.workspace import Workspace\n"
