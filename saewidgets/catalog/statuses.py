@@ -15,7 +15,7 @@ def statuses(wanted: JobStatus | str | Collection[JobStatus | str]) -> frozenset
         ConfigError: one of them is not a status; the hint lists those that are.
     """
     found = set()
-    for each in [wanted] if isinstance(wanted, str) else wanted:
+    for each in wanted if isinstance(wanted, Collection) and not isinstance(wanted, str) else [wanted]:
         try:
             found.add(JobStatus(each))
         except ValueError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import math
+import operator
 import os
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -59,6 +61,24 @@ def truth(value: Any, where: str, what: str) -> bool:
     if not isinstance(value, bool):
         refuse(value, where, f"{what}, True or False", "Write True or False.")
     return bool(value)
+
+
+def count(value: Any, where: str, what: str, *, least: int = 0, most: int | None = None, hint: str = "") -> int:
+    """`value` as a whole number from `least` on, at most `most`; also one of numpy's. Raises `ConfigError`."""
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        refuse(value, where, f"{what}, a whole number", hint or f"Use {least:,} or more.")
+    number = operator.index(value)
+    if number < least or (most is not None and number > most):
+        bounds = f"{least:,} or more" if most is None else f"{least:,} to {most:,}"
+        refuse(number, where, f"{what}, {bounds}", hint or f"Use {bounds}.")
+    return number
+
+
+def number(value: Any, where: str, what: str, *, least: float = 0.0) -> float:
+    """`value` as a finite number, at least `least`. Raises `ConfigError`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
+        refuse(value, where, f"{what}, a number", f"Use {least:g} or more.")
+    return float(value)
 
 
 def path_text(value: Any, where: str, what: str) -> str:

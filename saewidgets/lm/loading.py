@@ -194,9 +194,8 @@ def _public_name(name: str) -> str:
 
 def is_local(name: str) -> bool:
     """Whether `name` means a folder here rather than a hub id: it exists, or it is written as a path."""
-    path = Path(name).expanduser()
     looks_like_path = name.startswith((".", "~", "/", os.sep)) or name.count("/") > 1 or "\\" in name
-    return looks_like_path or path.is_dir()
+    return looks_like_path or os.path.isdir(name)  # False where no folder can have such a name
 
 
 def local_folder(name: str) -> Path:

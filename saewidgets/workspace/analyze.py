@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from saewidgets.activations import open_corpus, pack
+from saewidgets.config.arguments import optional_text, refuse
+from saewidgets.config.arguments import path as take_path
 from saewidgets.config.corpus import CorpusConfig, TextCorpus
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.model_names import hub_model
@@ -27,6 +29,7 @@ from saewidgets.hub.loading import load_sae
 from saewidgets.lm import LoadedModel, check_context, load_model, wrap_model
 from saewidgets.sae import SAE
 from saewidgets.settings import resolve_device
+from saewidgets.workspace.checked import numbers
 from saewidgets.workspace.held import take
 from saewidgets.workspace.reading.evidence import StoreExamples
 from saewidgets.workspace.subjects import CONTEXT
@@ -79,6 +82,12 @@ def analyze_sae(
         HookError: the model has no such hook point.
         StorageError: the file cannot be written.
     """
+    if not isinstance(sae, SAE | str | Path) and not hasattr(sae, "metadata"):
+        refuse(sae, "sae", "an SAE, or where one is", "Give a loaded SAE, a path or a repository of the hub.")
+    optional_text(name, "name", "what to call the file")
+    optional_text(hook_name, "hook_name", "where the SAE reads")
+    if save_dir is not None:
+        save_dir = take_path(save_dir, "save_dir", "a folder")
     settings, text = _settings(texts, corpus, config)
     if name is not None and (not _PLAIN.fullmatch(name) or name.startswith(".")):
         raise ConfigError(f"{name!r} is no name for a file.", where="name", hint='Use one such as "layer_6".')
@@ -96,7 +105,7 @@ def analyze_sae(
     found = _interpret(loaded, lm, hook, settings, text, wanted)
     if save_dir is not None:
         stem = name or _default_name(hook, path)
-        write_interpretations(found.values(), Path(save_dir).expanduser() / f"{stem}_interpretations.json")
+        write_interpretations(found.values(), save_dir / f"{stem}_interpretations.json")
     return found
 
 
@@ -104,12 +113,16 @@ def _settings(texts: Any, corpus: Any, config: Any) -> tuple[ExtractionConfig, C
     if isinstance(config, ExtractionConfig):
         settings = config
     else:
+        if config is not None and not isinstance(config, Mapping):
+            refuse(config, "config", "how to read", "Give an ExtractionConfig, or its fields as a dictionary.")
         settings = ExtractionConfig.from_data(dict(config or {}))
     if texts is not None and corpus is not None:
         raise ConfigError("Both texts and a corpus were given.", where="texts", hint="Give one of them.")
     if texts is not None:
         if isinstance(texts, str):
             raise ConfigError("Texts are a list of strings.", where="texts", hint="Give [text], or corpus=path.")
+        if not isinstance(texts, Iterable):
+            refuse(texts, "texts", "what to read, a list of strings", "Give [text], or corpus=path.")
         strings = list(texts)
         for number, text in enumerate(strings, 1):
             if not isinstance(text, str):
@@ -177,7 +190,7 @@ def _interpret(
 def _inside(features: Iterable[int] | None, d_sae: int) -> Sequence[int]:
     if features is None:
         return range(d_sae)
-    found = [int(index) for index in features]
+    found = numbers(features, "features")
     for index in found:
         if not 0 <= index < d_sae:
             raise ConfigError(

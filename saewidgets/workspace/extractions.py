@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import threading
 from collections import OrderedDict
@@ -19,6 +20,7 @@ from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
 from saewidgets.jobs import Job, compute_lane
 from saewidgets.records import JobRecord, Records
 from saewidgets.settings import resolve_device
+from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import corpus_to_row
 from saewidgets.workspace.extraction.demo import take_demo
 from saewidgets.workspace.extraction.estimate import estimate, store_bytes, table_bytes
@@ -43,6 +45,7 @@ _OPEN = 4  # stores kept open; their arrays are memory-mapped
 _UNFINISHED = frozenset(status for status in JobStatus if not status.is_final)
 
 
+@checks_arguments
 class Extractions:
     """The extractions of a workspace. A training and the SAE imported from it have theirs in common."""
 
@@ -488,7 +491,7 @@ def _model(subject: Subject, config: ExtractionConfig) -> dict[str, Any]:
             f"It is not known which model {subject.name} was trained on.", where="model",
             hint='Name it: ExtractionConfig(model="gpt2"), a Hugging Face id or a folder.',
         )
-    if name != "demo" and Path(name).expanduser().is_dir():
+    if name != "demo" and os.path.isdir(os.path.expanduser(name)):  # whatever the name is
         name = str(Path(name).expanduser().absolute())
     if config.model is not None:
         return {"model": name}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from saewidgets.errors import ConfigError
 from saewidgets.feature_records import ExampleRecord, FeatureRecord, LabelRecord
 from saewidgets.records import Records
+from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.reading.export import SharedFeatures
 from saewidgets.workspace.reading.labels import LabelledFeatures
 from saewidgets.workspace.reading.views import checked, with_data
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from saewidgets.features.store.page import FeatureData
 
 
+@checks_arguments
 class Features(SharedFeatures, LabelledFeatures):
     """The features of a workspace.
 
@@ -54,9 +55,6 @@ class Features(SharedFeatures, LabelledFeatures):
             NotFoundError: there is no such SAE, training or extraction.
         """
         view = self.view(extraction_id or sae_id)
-        for name, value in (("offset", offset), ("limit", 0 if limit is None else limit)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise ConfigError(f"This is a number of features, not {value!r}.", where=name, hint="Use 0 or more.")
         found = self._find(view, search, show, sort, descending)
         page = found[offset : None if limit is None else offset + limit].tolist()
         return Records(self._records(view, page), FeatureRecord)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -157,7 +158,7 @@ class Live:
             ConfigError: the workspace's device is not there.
         """
         device = resolve_device(self._workspace.settings.device)
-        if name != "demo" and Path(name).expanduser().is_dir():
+        if name != "demo" and os.path.isdir(os.path.expanduser(name)):  # whatever the name is
             name = str(Path(name).expanduser().absolute())  # as records have it
         found = self._load((name, None, "float32", device), None)
         self._used()

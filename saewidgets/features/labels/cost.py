@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from saewidgets.config.arguments import number
 from saewidgets.errors import ConfigError
 from saewidgets.features.labels.llm import Reply
 
@@ -24,7 +25,7 @@ class Price:
     def __post_init__(self) -> None:
         for name in ("tokens_in", "tokens_out"):
             value = getattr(self, name)
-            if not math.isfinite(value) or value < 0:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
                 raise ConfigError(
                     f"{value!r} is not a price.", where=f"price.{name}", hint="Give it per million tokens."
                 )
@@ -51,12 +52,11 @@ class Budget:
 
     def __init__(self, price: Price | None, limit: float | None, tokens_out: int) -> None:
         if limit is not None:
+            number(limit, "max_cost", "the most that may be spent")
             if price is None:
                 raise ConfigError(
                     "A cost limit needs a price.", where="max_cost", hint="Pass price=Price(per million in, out)."
                 )
-            if not math.isfinite(limit) or limit < 0:
-                raise ConfigError(f"{limit!r} is not an amount.", where="max_cost")
         self.price, self.limit = price, limit
         self.tokens_in = self.tokens_out = 0
         self._answer = tokens_out

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from saewidgets.errors import FormatError, NotFoundError, StorageError
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.events import Control, NullControl
 from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence
 from saewidgets.features.labels.heuristic import top_tokens
@@ -181,7 +181,12 @@ def read_interpretations(path: str | os.PathLike[str]) -> dict[int, Interpretati
 
 
 def feature_summary(interpretation: Interpretation) -> str:
-    """A few readable lines; nothing in a token can change the terminal."""
+    """A few readable lines; nothing in a token can change the terminal. Raises `ConfigError`: it is of another kind."""
+    if not isinstance(interpretation, Mapping) or not {"feature_id", "active"} <= interpretation.keys():
+        raise ConfigError(
+            "This is not the interpretation of a feature.", where="interpretation",
+            hint="Give one of those that analyze_sae returns: interpretations[12].",
+        )
     number, label = interpretation["feature_id"], str(interpretation.get("label") or "")
     lines = [f"Feature {number}" + (f": {visible(label)}" if label else ""), "=" * 60]
     if not interpretation["active"]:

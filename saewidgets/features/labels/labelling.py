@@ -15,7 +15,7 @@ from saewidgets.features.labels.cost import Budget, Price, Usage, usage_of
 from saewidgets.features.labels.evidence import Examples
 from saewidgets.features.labels.journal import Journal
 from saewidgets.features.labels.label import MAX_DESCRIPTION, Label
-from saewidgets.features.labels.llm import LLM, Asker, LLMError, Reader, model_name
+from saewidgets.features.labels.llm import LLM, Asker, LLMError, Reader, check_asking, model_name
 from saewidgets.features.labels.planning import LabelOptions, Question, answered, question
 from saewidgets.features.labels.pool import each
 from saewidgets.features.labels.prompts import parse
@@ -109,6 +109,7 @@ def label_features(
         LLMError: no question can be answered (no key, say).
         ConfigError: an argument cannot work.
     """
+    check_asking(llm, concurrency, max_failures, model)
     options, control = options or LabelOptions(), control or NullControl()
     model = model or model_name(llm)
     numbers = list(dict.fromkeys(features))

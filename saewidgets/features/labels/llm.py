@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, Literal, Protocol, Self, TypedDict, cast, runtime_checkable
 
+from saewidgets.config import arguments
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.features.labels.evidence import Example, FeatureEvidence
 
@@ -104,6 +105,18 @@ class LLMServerError(LLMError):
 
 class LLMAnswerError(LLMError):
     """An answer came, but it cannot be used."""
+
+
+def check_asking(llm: object, concurrency: object = 1, max_failures: object = 1, model: object = None) -> None:
+    """Raise `ConfigError` unless `llm` can be asked in this way: see `label_features`."""
+    if not callable(llm) and not isinstance(llm, Reader):
+        arguments.refuse(
+            llm, "llm", "who is asked, a function of messages",
+            "Give openai_compatible(…), transformers_local(…), a function, or None for the offline heuristic.",
+        )
+    arguments.count(concurrency, "concurrency", "how many questions are under way at once", least=1, most=256)
+    arguments.count(max_failures, "max_failures", "after how many failures in a row to end", least=1)
+    arguments.optional_text(model, "model", "what to call who is asked")
 
 
 def model_name(llm: object) -> str:

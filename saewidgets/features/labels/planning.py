@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
+from saewidgets.config.arguments import count
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.features.labels.cost import Price
 from saewidgets.features.labels.evidence import (
@@ -18,7 +19,7 @@ from saewidgets.features.labels.evidence import (
 )
 from saewidgets.features.labels.journal import Journal
 from saewidgets.features.labels.label import Label
-from saewidgets.features.labels.llm import LLM, Message, Reader, estimate_tokens, model_name
+from saewidgets.features.labels.llm import LLM, Message, Reader, check_asking, estimate_tokens, model_name
 from saewidgets.features.labels.prompts import EXAMPLES, Template, build, prompt_hash
 from saewidgets.render.label_plan import Prompt, plan_card
 
@@ -92,7 +93,8 @@ class Plan:
         same, dead, broken: latents that are skipped, and why (`broken`: with the error of their examples).
         tokens_in, tokens_out: estimates.
         cost: estimate; None without a price.
-        first: the first questions, exactly as they would be asked.
+        first: the first questions, exactly as they would be asked; where nothing would be asked because all are
+            labelled already, the question of the first of these.
         sent: False: nothing would be sent, the heuristic reads the examples themselves.
     """
 
@@ -109,12 +111,18 @@ class Plan:
 
     def __str__(self) -> str:
         cost = "" if self.cost is None else f", about {self.cost:.4g} in the price's currency"
+        latents = f"{self.n_questions:,} latent{'' if self.n_questions == 1 else 's'}"
         lines = [
-            f"{self.n_questions:,} latents would be asked about; model: {self.model}.",
+            f"{latents} would be asked about; model: {self.model}.",
             f"About {self.tokens_in:,} tokens in and {self.tokens_out:,} out{cost}." if self.sent
             else "Nothing would be sent: it reads the examples themselves, here shown as a prompt.",
         ]
-        lines += [f"{len(found):,} are skipped: {why}." for why, found in self._skipped() if found]
+        lines += [
+            f"{len(found):,} {'is' if len(found) == 1 else 'are'} skipped: {why}."
+            for why, found in self._skipped() if found
+        ]  # fmt: skip
+        if self.first and not self.n_questions:
+            lines.append("An example, which would not be asked again:")
         return "\n\n".join(["\n".join(lines), *map(str, self.first)])
 
     def _repr_html_(self) -> str:
@@ -162,23 +170,31 @@ def plan(
         first: how many questions to show whole.
         model: what to call `llm`, if it does not say.
     """
+    check_asking(llm, model=model)
+    first = count(first, "first", "how many prompts to show")
     options = options or LabelOptions()
     model = model or model_name(llm)
-    count = tokens_in = 0
+    asked = tokens_in = 0
+    example: Question | None = None
     preview: list[Question] = []
     skipped: dict[str, list[Skipped]] = {"same": [], "dead": [], "broken": []}
     for item in questions(features, examples, options, answered(existing, journal, model, options.method)):
         if isinstance(item, Skipped):
             skipped[item.why].append(item)
+            if item.why == "same" and example is None and first:  # shown where nothing would be asked
+                again = question(item.index, examples, options, set())
+                example = again if isinstance(again, Question) else None
             continue
-        count += 1
+        asked += 1
         tokens_in += item.tokens_in
         if len(preview) < first:
             preview.append(item)
     free = isinstance(llm, Reader)  # it reads the examples, not the prompt
-    tokens_in, tokens_out = (0, 0) if free else (tokens_in, count * options.answer_tokens)
+    tokens_in, tokens_out = (0, 0) if free else (tokens_in, asked * options.answer_tokens)
+    if not preview and example is not None:
+        preview.append(example)
     return Plan(
-        model=model, n_questions=count, tokens_in=tokens_in, tokens_out=tokens_out, first=tuple(preview),
+        model=model, n_questions=asked, tokens_in=tokens_in, tokens_out=tokens_out, first=tuple(preview),
         sent=not free,
         cost=price.of(tokens_in, tokens_out) if price else None,
         same=tuple(s.index for s in skipped["same"]), dead=tuple(s.index for s in skipped["dead"]),

@@ -13,7 +13,8 @@ from concurrent.futures import CancelledError
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
-from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.config.arguments import count
+from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import Control, NullControl, Progress
 from saewidgets.features.labels import judging
 from saewidgets.features.labels.cost import Budget, Price, Usage, usage_of
@@ -22,7 +23,16 @@ from saewidgets.features.labels.journal import Journal
 from saewidgets.features.labels.judging import Sample, Scorer
 from saewidgets.features.labels.label import Label, Score
 from saewidgets.features.labels.labelling import Clock, Stopped, failure_text
-from saewidgets.features.labels.llm import LLM, Asker, LLMError, Message, Reader, estimate_tokens, model_name
+from saewidgets.features.labels.llm import (
+    LLM,
+    Asker,
+    LLMError,
+    Message,
+    Reader,
+    check_asking,
+    estimate_tokens,
+    model_name,
+)
 from saewidgets.features.labels.merge import identity, merge
 from saewidgets.features.labels.pool import each
 from saewidgets.features.labels.prompts import prompt_hash
@@ -107,13 +117,14 @@ def score_labels(
     Raises:
         Interruption, LLMError, ConfigError: as of `label_features`.
     """
+    check_asking(llm, concurrency, max_failures, model)
     judging.check_scorer(scorer)
     for name, value, least, most in (
         ("n_pos", n_pos, 1, 10_000), ("n_neg", n_neg, 1, 10_000), ("per_prompt", per_prompt, 1, 100),
         ("context", context, 0, 1000),
     ):
-        if not least <= value <= most:
-            raise ConfigError(f"{value} is not between {least} and {most:,}.", where=name)
+        count(value, name, "a number", least=least, most=most)
+    count(seed, "seed", "what fixes the choice")
     control, model = control or NullControl(), model or model_name(llm)
     todo = [label for label in labels if not label.error]
     run, clock = ScoreRun(), Clock(len(todo), "judging", progress)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saewidgets.config.arguments import count, kind, path, path_text, refuse
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StateError
 from saewidgets.feature_records import ExampleRecord
 from saewidgets.features.labels import (
@@ -34,6 +35,7 @@ from saewidgets.features.labels import (
     write_interpretations,
     write_labels,
 )
+from saewidgets.workspace.checked import numbers
 from saewidgets.workspace.reading.evidence import StoreExamples, kept_examples
 from saewidgets.workspace.reading.label_rows import from_records, newer, to_record
 
@@ -117,7 +119,7 @@ def evidence_of(view: View, indices: Iterable[int]) -> dict[int, tuple[ExampleRe
 
 def suggest(view: View, index: int, llm: Any) -> Label:
     """See `Features.suggest`."""
-    run = label_features([index], llm or offline(), StoreExamples(_store(view)))
+    run = label_features([index], _asked(llm), StoreExamples(_store(view)))
     if run.labels:
         return run.labels[0]
     why = run.failures[0].error if run.failures else "It did not fire on the text that was read."
@@ -146,7 +148,7 @@ def plan_labels(
     store = _store(view)
     wanted = _wanted(features, view, indices, again, limit)
     return plan(
-        wanted, llm or offline(), StoreExamples(store), existing=_labels(features, view, wanted),
+        wanted, _asked(llm), StoreExamples(store), existing=_labels(features, view, wanted),
         **_priced(_known(settings, "options", "price", "first", "model")),
     )
 
@@ -157,7 +159,7 @@ def auto_label(
 ) -> LabelRun:
     """See `Features.auto_label`."""
     store = _store(view)
-    llm, options = llm or offline(), settings.pop("options", None) or LabelOptions()
+    llm, options = _asked(llm), _options(settings.pop("options", None))
     wanted = _wanted(features, view, indices, again, limit)
     seen = _Seen(store, options)
     existing = _labels(features, view, wanted)
@@ -181,17 +183,18 @@ def score(
         settings, "scorer", "n_pos", "n_neg", "seed", "per_prompt", "context", "concurrency", "price", "max_cost",
         "max_failures", "control", "progress", "model",
     ))  # fmt: skip
-    negatives = max(_NEGATIVES, int(known.get("n_neg", 0)))
+    negatives = max(_NEGATIVES, count(known.get("n_neg", 0), "n_neg", "a number", most=10_000))
     with _saving(features, view, {}) as saver:
         return score_labels(
-            labels, StoreExamples(_store(view), negatives), llm or offline(), on_label=saver.add, **known
+            labels, StoreExamples(_store(view), negatives), _asked(llm), on_label=saver.add, **known
         )
 
 
 def import_labels(features: FeatureViews, view: View, source: str | Path, on_error: str | None) -> Imported:
     """See `Features.import_labels`."""
-    text = str(source)
-    if not Path(text).expanduser().exists() and _SITE.fullmatch(text) and not text.endswith((".csv", ".jsonl")):
+    text = path_text(source, "source", "a file of labels, or MODEL/SOURCE on Neuronpedia")
+    there = path(text, "source", "a file of labels").exists()
+    if not there and _SITE.fullmatch(text) and not text.endswith((".csv", ".jsonl")):
         model_id, source_id = text.split("/")
         imported = NeuronpediaClient().export(
             model_id, source_id, view.d_sae, on_error=on_error or "skip",  # type: ignore[arg-type]
@@ -227,6 +230,16 @@ def _labels(features: FeatureViews, view: View, indices: Iterable[int] | None) -
     return from_records(features.rows.labels(view.origin, indices))
 
 
+def _asked(llm: Any) -> Any:
+    return offline() if llm is None else llm
+
+
+def _options(options: Any) -> LabelOptions:
+    if options is None:
+        return LabelOptions()
+    return kind(options, LabelOptions, "options", "how labels are asked for", "Give LabelOptions(…).")
+
+
 def _store(view: View) -> Store:
     if view.store is None:
         raise StateError(
@@ -237,7 +250,7 @@ def _store(view: View) -> Store:
 
 
 def _inside(indices: Iterable[int], d_sae: int) -> list[int]:
-    found = [int(index) for index in indices]
+    found = numbers(indices, "indices")
     for index in found:
         if not 0 <= index < d_sae:
             raise ConfigError(
@@ -260,7 +273,13 @@ def _priced(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _known(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    for name in settings:
+    for name, value in settings.items():
         if name not in names:
             raise ConfigError("There is no such setting.", where=name, hint=f"Use {', '.join(names)}.")
+        if name == "progress" and value is not None and not callable(value):
+            refuse(value, name, "what is told how far it is, a function", "Give a function of a Progress.")
+        if name == "control" and value is not None and not callable(getattr(value, "check", None)):
+            refuse(value, name, "what may end the run, a Control", "Leave it out.")
+        if name == "options":
+            _options(value)
     return dict(settings)

@@ -48,8 +48,9 @@ class LabelledFeatures(FeatureViews):
         view, index = self._place(feature_id, extraction_id)
         if source not in SOURCES:
             raise ConfigError(f"{source!r} is no source of labels.", where="source", hint=f"Use {', '.join(SOURCES)}.")
-        if not isinstance(name, str) or not isinstance(description, str):
-            raise ConfigError("A label is text.", where="name", hint="Write it in quotes.")
+        for where, given in (("name", name), ("description", description)):
+            if not isinstance(given, str):
+                raise ConfigError("A label is text.", where=where, hint="Write it in quotes.")
         if not name.strip():
             self.rows.remove_label(view.origin, index, source)
         else:

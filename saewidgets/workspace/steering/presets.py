@@ -14,6 +14,7 @@ from saewidgets.config import SteeringConfig
 from saewidgets.config.names import storable
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError, StorageError
 from saewidgets.records import Records, SAERecord
+from saewidgets.workspace.checked import checks_arguments
 
 if TYPE_CHECKING:
     from saewidgets.steering import PresetSAE, SteeringPreset
@@ -48,6 +49,7 @@ class PresetRecord:
     problem: str = ""
 
 
+@checks_arguments
 class Presets:
     """The steering presets of a workspace. What is in their files is checked whenever it is read."""
 

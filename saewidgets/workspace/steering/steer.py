@@ -14,6 +14,7 @@ from saewidgets.config.arguments import readable
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.jobs import compute_lane
 from saewidgets.records import SAERecord
+from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.held import canonical, take
 from saewidgets.workspace.steering.chosen import Named, named
 from saewidgets.workspace.steering.loading import Loader
@@ -41,6 +42,7 @@ class PromptToken:
     is_bos: bool
 
 
+@checks_arguments
 class Steering:
     """Steering in a workspace. Features name their SAE by its id, a beginning of it, or its name; a
     training stands for the SAE that was imported from it.
