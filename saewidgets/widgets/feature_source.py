@@ -81,6 +81,11 @@ class FeatureSource:
         """The record of an extraction that can be read. Raises `NotFoundError`, `StateError`."""
         record = self.record(extraction_id)
         if not record.has_data:
+            if record.status.is_final:
+                raise StateError(
+                    f"The extraction of {record.name} is {record.status.value}: nothing was read.",
+                    hint="Start it again.",
+                )
             raise StateError(
                 f"The extraction of {record.name} is {record.status.value}: there is nothing to read yet.",
                 hint="Wait until it has completed.",

@@ -25,7 +25,7 @@ from saewidgets.workspace.corpora import corpus_to_row
 from saewidgets.workspace.extraction.demo import take_demo
 from saewidgets.workspace.extraction.estimate import estimate, store_bytes, table_bytes
 from saewidgets.workspace.extraction.extraction import Extraction
-from saewidgets.workspace.extraction.job import KIND, ExtractionRunners, remove_leftovers
+from saewidgets.workspace.extraction.job import KIND, ExtractionRunners, remove_if_empty, remove_leftovers
 from saewidgets.workspace.extraction.logits import KIND as LOGITS_KIND
 from saewidgets.workspace.extraction.logits import LogitJobs
 from saewidgets.workspace.files import remove_tree
@@ -312,10 +312,7 @@ class Extractions:
                 return store
         record = self._rows.get(extraction_id)
         if not record.has_data:
-            raise StateError(
-                f"The extraction is {record.status.value} and has nothing to show yet.", where=extraction_id,
-                hint="Wait until it has completed, or stop it and keep what was read.",
-            )
+            raise nothing_to_show(record)
         if not Path(record.folder).is_dir():
             raise NotFoundError(
                 "The files of the extraction are not here.", where=record.folder, hint=f"They are on {record.host}."
@@ -412,6 +409,19 @@ class Extractions:
                 asked += 1
         return asked
 
+    def tidy(self, extraction_id: str) -> None:
+        """Remove what one that was cancelled while nobody ran it has left, so that nothing of it is kept; its text
+        stays, with which it can be started again."""
+        from saewidgets.features.extraction.checkpoint import remove_checkpoints  # torch: seconds to import
+        from saewidgets.features.extraction.run import CHECKPOINT
+
+        record = self._rows.get(extraction_id)
+        if record.has_data or record.status not in (JobStatus.CANCELLED, JobStatus.STOPPED):
+            return  # there is something to read, or whoever runs it tidies up
+        if record.status is JobStatus.CANCELLED:
+            remove_checkpoints(Path(record.folder) / CHECKPOINT)
+        remove_if_empty(Path(record.folder))
+
     def delete(self, extraction_id: str) -> int:
         """Remove an extraction and its files; labels, stars and notes stay. Returns the bytes freed.
 
@@ -468,6 +478,20 @@ class Extractions:
         if training_id is not None:
             return find_subject(self._workspace, self._workspace.trainings.get(training_id).id)
         return find_subject(self._workspace, self._workspace.saes.find(sae_id or "").id)
+
+
+def nothing_to_show(record: ExtractionRecord) -> StateError:
+    """Why an extraction without data cannot be opened, and the way out."""
+    if record.status in (JobStatus.STOPPED, JobStatus.CANCELLED):
+        ended = "stopped before anything was read" if record.status is JobStatus.STOPPED else "cancelled"
+        what, hint = f"The extraction was {ended}.", "Start it again: resume it, or create a new one."
+    elif record.status is JobStatus.FAILED:
+        what = "The extraction has failed and has nothing to show."
+        hint = "See why in its error, then resume it, or create a new one."
+    else:
+        what = f"The extraction is {record.status.value} and has nothing to show yet."
+        hint = "Wait until it has completed, or stop it and keep what was read."
+    return StateError(what, where=record.id, hint=hint)
 
 
 def _checked(config: ExtractionConfig | Mapping[str, Any] | None) -> ExtractionConfig:

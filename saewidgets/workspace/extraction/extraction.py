@@ -50,6 +50,12 @@ class Extraction(JobHandle):
             StateError: it makes no sense in its status.
         """
         self.job.stop(save)
+        self._workspace.extractions.tidy(self.id)
+
+    def cancel(self) -> None:
+        """End early and keep nothing new: of a paused one the checkpoint goes, too."""
+        super().cancel()
+        self._workspace.extractions.tidy(self.id)
 
     def delete(self) -> int:
         """Remove it with its files; labels stay. Returns the bytes freed."""

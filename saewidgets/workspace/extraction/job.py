@@ -177,6 +177,8 @@ def run_extraction(
         return record_result(workspace, extraction_id, JobStatus.STOPPED if stopped else JobStatus.COMPLETED)
     except Interruption as interruption:
         rows.update(extraction_id, seen=emit.seen if interruption.request is Request.PAUSE else None)
+        if interruption.request is not Request.PAUSE:
+            remove_if_empty(Path(record.folder))
         raise
     finally:
         del sae, lm
@@ -261,4 +263,10 @@ def remove_leftovers(folder: Path) -> None:
     with contextlib.suppress(OSError):
         for file in folder.iterdir():
             file.unlink()
+        folder.rmdir()
+
+
+def remove_if_empty(folder: Path) -> None:
+    """The folder of an extraction that has left nothing; one that holds something stays."""
+    with contextlib.suppress(OSError):
         folder.rmdir()

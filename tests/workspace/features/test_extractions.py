@@ -339,6 +339,7 @@ def test_pause_resume_stop_and_cancel(ws: Workspace, make_sae: Callable[..., SAE
     assert cancelled.wait(PATIENCE) is JobStatus.CANCELLED
     assert queued.wait(PATIENCE) is JobStatus.CANCELLED
     assert not cancelled.record.has_data
+    assert not cancelled.folder.exists() or [file.name for file in cancelled.folder.iterdir()] == ["corpus.jsonl"]
     assert ws.extractions.cancel(sae.id) == 0
     told.clear()
     end = ws.extractions.subscribe(told.append)
@@ -349,6 +350,36 @@ def test_pause_resume_stop_and_cancel(ws: Workspace, make_sae: Callable[..., SAE
     assert len(ws.extractions.for_sae(sae.id)) == 4
     ws.saes.delete(sae.id)
     assert not [p for p in (ws.folder / "extractions").iterdir() if sae.id in p.name]
+
+
+def test_nothing_is_left_of_what_ends_before_it_has_read(ws: Workspace) -> None:
+    sae_id = str(ws.extractions.demo().record.sae_id)
+    config = {"corpus": "demo", "tokens": 2_000_000, "device": "cpu"}
+    paused = ws.extractions.create(sae_id=sae_id, config=config)
+    queued, dropped = (ws.extractions.create(sae_id=sae_id, config=config) for _ in range(2))
+    wait_for_tokens(paused, 4_096)
+    queued.stop()
+    dropped.cancel()
+    assert (queued.status, dropped.status) == (JobStatus.STOPPED, JobStatus.CANCELLED)
+    for extraction, said in ((queued, "was stopped before anything was read"), (dropped, "was cancelled")):
+        assert not extraction.folder.exists()
+        with pytest.raises(StateError, match=said) as caught:
+            ws.extractions.open(extraction.id)
+        assert caught.value.hint is not None
+        assert "again" in caught.value.hint
+    paused.pause()
+    assert paused.wait(PATIENCE) is JobStatus.PAUSED
+    assert (paused.folder / "checkpoint").is_dir()
+    paused.cancel()
+    assert paused.status is JobStatus.CANCELLED
+    assert not paused.folder.exists()
+    queued.resume()  # its folder is made again
+    wait_for_tokens(queued, 4_096)
+    queued.cancel()
+    assert queued.wait(PATIENCE) is JobStatus.CANCELLED
+    assert not queued.folder.exists()
+    for extraction in (paused, queued, dropped):
+        assert extraction.delete() == 0
 
 
 WORKER = """
