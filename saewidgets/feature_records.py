@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import ErrorInfo
@@ -206,6 +206,15 @@ class RelatedRecord:
 
     feature: FeatureRecord
     value: float
+
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "index", "label", "value", "density", "max", "mean", "top_tokens", "starred", "id",
+    )
+    """Of `Records.to_df`: what is flat, so that it can be sorted."""
+
+    def to_row(self) -> dict[str, Any]:
+        """The values of `COLUMNS`."""
+        return {name: self.value if name == "value" else getattr(self.feature, name) for name in self.COLUMNS}
 
     @property
     def index(self) -> int:

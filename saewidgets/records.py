@@ -231,9 +231,15 @@ class Records(Sequence[R]):
         return visible(f"<{len(self)} records: {', '.join(names)}{', …' if len(self) > 8 else ''}>").replace("\n", " ")
 
     def to_df(self) -> pd.DataFrame:
-        """One row per record, one column per field; the columns are there without any record too."""
+        """One row per record, one column per field; the columns are there without any record too.
+
+        A class of records that hold others names flat columns: ``COLUMNS``, with ``to_row()`` for their values.
+        """
         import pandas as pd  # costs half a second
 
+        flat: tuple[str, ...] | None = getattr(self._of, "COLUMNS", None)
+        if flat is not None:
+            return pd.DataFrame([r.to_row() for r in self._items], columns=list(flat))  # type: ignore[attr-defined]
         columns = [each.name for each in fields(self._of)]  # type: ignore[arg-type] # `R` cannot say that it is one
         return pd.DataFrame([asdict(r) for r in self._items], columns=columns)  # type: ignore[call-overload]
 

@@ -74,14 +74,13 @@ def test_a_text_token_by_token(ws: Workspace, sae: SAERecord, extracted: Extract
 
 
 def test_texts_that_cannot_be_read(ws: Workspace, sae: SAERecord, extracted: Extraction) -> None:
-    for wrong in ("", None, 3):
+    for wrong in ("", None, 3, "half \ud800"):
         with pytest.raises(ConfigError) as caught:
             ws.features.run_on(sae.id, wrong)  # type: ignore[arg-type]
         assert caught.value.where == "text"
     long = ws.features.run_on(sae.id, "The king and the whale. " * 200)
     assert len(long.pieces) == 63  # the model reads 64, one of them BOS
     assert "Cut to the first 63 of" in long.note
-    assert ws.features.run_on(sae.id, "half \ud800").pieces[-1:] != ()
     with pytest.raises(ConfigError):
         ws.features.on_feature(sae.id, 64, "The king")
     with pytest.raises(NotFoundError):
@@ -148,6 +147,11 @@ def test_logits_and_relations(ws: Workspace, sae: SAERecord, extracted: Extracti
     similar = ws.features.similar(sae.id, index, 3)
     assert [one.index for one in similar] == cosines.topk(3).indices.tolist()
     assert similar[0].feature.extraction_id == extracted.id
+    table = similar.to_df()
+    assert list(table["index"]) == [one.index for one in similar]
+    assert list(table.sort_values("value")["value"]) == sorted(one.value for one in similar)
+    assert list(table["id"]) == [one.feature.id for one in similar]
+    assert list(similar[:0].to_df().columns) == list(table.columns)
     together, sampled = ws.features.coactive(extracted.id, int(extracted.store().fired.argmax()), 5)
     assert sampled > 0
     assert all(0 < one.value <= 1 for one in together)
