@@ -27,6 +27,11 @@ def _feature(sae: str, text: str) -> tuple[str, int, float] | tuple[str, int, fl
         strength = float(match[2] or 0)
     except ValueError:
         raise ConfigError(f"{match[2]!r} is not a strength.", where="--feature", hint=_SHOW) from None
+    if match[3] == "ablate" and strength:
+        raise ConfigError(
+            f"{text!r} has a strength, but what is ablated has none.", where="--feature",
+            hint=f"Write {match[1]}=:ablate, or another mode.",
+        )
     return (sae, int(match[1]), strength, match[3]) if match[3] else (sae, int(match[1]), strength)
 
 

@@ -135,7 +135,11 @@ def _read(field: Field, typed: Any, before: Any) -> Any:
         if field.kind == "boolean":
             return typed
         return (before or _DEFAULTS.max_norm_ratio) if typed else None
-    if not isinstance(typed, str) or len(typed) > _LONGEST or "\0" in typed:
+    if isinstance(typed, str) and "\0" in typed:
+        raise ValueError(f"{info.title} is {_quoted(typed)}, which holds a null character. Remove it.")
+    if isinstance(typed, str) and len(typed) > _LONGEST:
+        raise ValueError(f"{info.title} has {len(typed):,} characters. Enter at most {_LONGEST:,}.")
+    if not isinstance(typed, str):
         raise ValueError(f"{info.title} is {_quoted(typed)}. Enter it as text.")
     text = typed.strip()
     if field.name == "corpus":

@@ -33,6 +33,8 @@ class _Whole(t.Int):  # type: ignore[type-arg]  # traitlets is generic for check
     """A whole number, numpy's as well: they come out of DataFrames."""
 
     def validate(self, obj: Any, value: Any) -> Any:
+        if isinstance(value, bool):  # which Python takes for 0 or 1
+            self.error(obj, value)
         if hasattr(value, "__index__"):
             value = operator.index(value)
         return super().validate(obj, value)

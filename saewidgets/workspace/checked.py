@@ -50,13 +50,19 @@ def _n(value: Any, where: str) -> int:
     return take.count(value, where, "how many to find", least=1)
 
 
+def _place(value: Any, where: str) -> int:
+    return take.count(value, where, "the number of a token", least=-(2**63), hint="Use 0 or more.")
+
+
 _IDS = ("sae_id", "training_id", "extraction_id", "feature_id", "wanted", "sae")
 _TEXTS = ("search", "text", "prompt", "title", "source_type", "show", "sort")
 _FLAGS = ("descending", "starred", "again", "replace", "steered", "prepend_bos", "logits")
-_COUNTS = ("limit", "offset", "swept", "position", "token")
+_COUNTS = ("limit", "offset", "swept")
+_PLACES = ("position", "token")  # which there are, the method says
 _CHECKS: dict[str, Check] = {
     **dict.fromkeys(_IDS, _id), **dict.fromkeys(_TEXTS, _text), **dict.fromkeys(_FLAGS, _flag),
-    **{name: lambda value, where: take.count(value, where, "a number") for name in _COUNTS},
+    **{name: lambda value, where: take.count(value, where, "a count") for name in _COUNTS},
+    **dict.fromkeys(_PLACES, _place),
     "index": lambda value, where: take.count(value, where, "the number of a feature"),
     "indices": numbers, "n": _n, "path": _path,
 }  # fmt: skip

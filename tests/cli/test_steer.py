@@ -49,6 +49,7 @@ def test_as_data(invoke: Invoke, sae: str) -> None:
         (("-f", "7="), "'7=' is not a feature"),
         (("-f", "7=1.2.3"), "is not a strength"),
         (("-f", "7=2:louder"), "mode"),
+        (("-f", "7=0.8:ablate"), "has a strength, but what is ablated has none"),
         (("-f", "900=2"), "no feature 900"),
         (("-f", "7=2", "--sweep", "--strengths", "a b"), "are not strengths"),
         (("-f", "7=2", "--positions", "some"), "positions"),

@@ -74,6 +74,9 @@ def test_what_was_typed_is_read(tmp_path: Path) -> None:
         ("min_activation", "much", "“much” is not a share. Enter one such as 1 % of max, or 0."),
         ("min_activation", "100 %", "Minimum activation is 1. Enter a number of at least 0, below 1; 0.01 is usual."),
         ("exclude_special_tokens", "yes", 'Skip special tokens is "yes". Choose yes or no.'),
+        ("corpus", "a\0b", 'Corpus is "a\\x00b", which holds a null character. Remove it.'),
+        ("corpus", "x" * 5000, "Corpus has 5,000 characters. Enter at most 4,096."),
+        ("model", "a\ud800", "Model holds half a surrogate pair. Remove it."),
         ("made_up", "1", "There is no such setting."),
     ],
 )

@@ -197,7 +197,7 @@ def test_selected_follows_the_page_and_can_be_assigned(viewer: ExtractionViewer,
     assert (viewer.selected, viewer.view["feature"]) == (9, 9)
     viewer.selected = viewer.to_df()["index"][11]  # a numpy number
     wait_for(lambda: state(viewer)["view"]["feature"] == 11)
-    for wrong in (7.5, "7"):
+    for wrong in (7.5, "7", True):
         with pytest.raises(TraitError):
             viewer.selected = wrong
     viewer.selected = None
@@ -272,6 +272,14 @@ def test_malformed_commands_are_refused(
 ) -> None:
     sent = record_messages(viewer._part)
     assert ask(viewer._part, sent, **command)["kind"] == "failure"
+
+
+def test_half_a_surrogate_pair_is_named(viewer: ExtractionViewer, record_messages: Record) -> None:
+    command = {"kind": "edit_feature", "extraction_id": "ext_new", "index": 1, "label": "\ud800"}
+    failed = ask(viewer._part, record_messages(viewer._part), **command)
+    assert (failed["where"], failed["what"]) == (
+        "label", "The command 'edit_feature' is malformed: it holds half a surrogate pair."
+    )  # fmt: skip
 
 
 def test_nothing_blocks_the_thread_that_receives(

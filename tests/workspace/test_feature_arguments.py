@@ -86,7 +86,7 @@ OWNERS: dict[str, tuple[type, dict[str, dict[str, Any]], set[str]]] = {
     # what it has besides: callables, records of its own, and what takes nothing
     "features": (Features, FEATURES, {"view", "whole", "open_live", "forget", "subscribe", "evidence", "put_labels"}),
     "extractions": (Extractions, EXTRACTIONS, {"count", "demo", "subscribe", "held", "has_logits", "logit_jobs",
-                                               "remove_files"}),
+                                               "remove_files", "tidy"}),
     "steering": (Steering, STEERING, {"unload", "attached"}),
     "presets": (Presets, PRESETS, {"list", "count"}),
 }  # fmt: skip

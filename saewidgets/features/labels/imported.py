@@ -66,7 +66,7 @@ def collect(found: Iterable[Label | LineProblem], on_error: OnError, what: str) 
         listed = "; ".join(map(str, [p for p in imported.problems if p.wide or not wide][:_SHOWN]))
         more = len(imported.problems) - _SHOWN
         raise FormatError(
-            f"{len(imported.problems):,} of the lines cannot be taken. {listed}"
+            f"{len(imported.problems):,} of the lines cannot be taken. {listed.rstrip('.')}"
             + (f"; and {more:,} more." if more > 0 else "."),
             where=what,
             hint="These labels belong to another SAE: check its width." if wide
