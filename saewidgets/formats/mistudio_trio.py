@@ -18,6 +18,7 @@ from saewidgets.formats.mistudio_state import State, finish, read_state
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE, inference_architectures
+from saewidgets.sae.registry import lookup_inference
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -155,6 +156,11 @@ def _settings(file: _File, state: State | None, source: Source) -> dict[str, Any
         )
     if state is not None and state.kind == "transcoder":
         centred = False
+    if file.k is None and "k" in lookup_inference(_SYNONYMS.get(file.architecture, file.architecture))[1].model_fields:
+        raise FormatError(
+            "The value is missing, and it decides how many latents are active.",
+            where=f"{source.label}/{CONFIG_FILE}: k", hint=f"Add the number; {TRAINING_FILE} may name it.",
+        )
     normalization = file.normalize_activations
     settings: dict[str, Any] = {
         "apply_b_dec_to_input": centred, "reshape_activations": file.reshape_activations,

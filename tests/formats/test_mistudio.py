@@ -181,6 +181,17 @@ def test_trained_saes_go_through_the_trio(tmp_path: Path, name: str) -> None:
     assert set(load_file(folder / "model.safetensors")) == set(frozen.inference_tensors())
 
 
+@pytest.mark.parametrize("k", [None, "nothing"])
+def test_a_trio_that_does_not_say_k(tmp_path: Path, k: str | None) -> None:
+    folder = save_sae(create_sae("topk", 8, d_sae=24, k=3), tmp_path / "sae", "mistudio")
+    config = json.loads((folder / "config.json").read_text())
+    del config["k"]
+    write_json(folder / "config.json", config if k else config | {"k": None})
+    with pytest.raises(FormatError, match="how many latents") as caught:
+        load_sae(folder)
+    assert caught.value.where.endswith("config.json: k")
+
+
 @pytest.mark.parametrize("name", [name for name in LOADED if name != "temporal"])
 def test_loaded_saes_go_through_the_trio(tmp_path: Path, name: str) -> None:
     sae = loaded(name, **({} if "transcoder" in name else {"normalize_activations": "constant_norm_rescale"}))

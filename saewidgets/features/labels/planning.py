@@ -115,7 +115,8 @@ class Plan:
         lines = [
             f"{latents} would be asked about; model: {self.model}.",
             f"About {self.tokens_in:,} tokens in and {self.tokens_out:,} out{cost}." if self.sent
-            else "Nothing would be sent: it reads the examples themselves, here shown as a prompt.",
+            else "Nothing would be sent: it reads the examples themselves"
+            + (", here shown as a prompt." if self.first else "."),
         ]
         lines += [
             f"{len(found):,} {'is' if len(found) == 1 else 'are'} skipped: {why}."

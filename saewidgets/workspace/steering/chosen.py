@@ -63,6 +63,8 @@ def _named(item: Any, sae: str | None, where: str) -> Named:
     own = fields.pop("sae", None) or sae
     if not isinstance(own, str):
         raise ConfigError("The feature does not say which SAE it belongs to.", where=f"{where}.sae", hint=_FORM)
+    if isinstance(fields.get("index"), bool):  # pydantic takes it for 1
+        raise ConfigError("index is a truth value.", where=f"{where}.index", hint=_FORM)
     # Checked as it will be used; the largest activation may be found later.
     given = fields.get("a_max") is not None
     stand_in = {} if given else {"a_max": 1.0}

@@ -129,6 +129,8 @@ def test_what_does_not_fit_is_said(library: Workspace, sae: str) -> None:
         library.steer(None, [(7, 2.0)], PROMPT)
     with pytest.raises(ConfigError, match=r"features.0.mode"):
         library.steer(None, [(sae, 7, 2.0, "louder")], PROMPT)
+    with pytest.raises(ConfigError, match=r"features.0.index.*truth value"):
+        library.steer(None, [(sae, True, 1.0)], PROMPT)
     with pytest.raises(ConfigError, match="no setting 'token'"):
         library.steer(None, [(sae, 7, 2.0)], PROMPT, token="x")
     with pytest.raises(ConfigError, match="Without a feature the model is not known"):
