@@ -265,6 +265,8 @@ class Hub:
 
         path = arguments.text(path, "path", "the folder of an SAE in its repository")
         revision = arguments.optional_text(revision, "revision", "a branch, tag or commit")
+        if revision is not None:
+            arguments.whole_text(revision, "revision")
         place = parse_reference(text, "text")
         if path := path.strip("/"):  # this one, whether or not the release that `text` may name has it
             return HubReference(place.repo_id, revision or place.revision, path)

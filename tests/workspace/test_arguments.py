@@ -48,8 +48,8 @@ HUB: dict[str, dict[str, Any]] = {
     "client": {"token": None}, "forget": {"token": "hf_x"}, "repo_info": {"text": SAELENS, "token": None},
     "variants": {"text": SAELENS, "token": None}, "facets": {"text": SAELENS, "token": None},
     "preview": {"text": SAELENS, "path": FIRST, "token": None, "device": None, "revision": None},
-    "check_device": {"device": "cpu", "where": "device"}, "known": {}, "account": {"token": None},
-    "refresh": {"text": None},
+    "check_device": {"device": "cpu", "where": "device"}, "check_token": {"token": "hf_x"}, "known": {},
+    "account": {"token": None}, "refresh": {"text": None},
     "download": {"text": SAELENS, "path": FIRST, "revision": None, "token": None, "name": None},
     "resume": {"job_id": "none"}, "downloads": {"unfinished": False}, "find_download": {"wanted": "none"},
 }  # fmt: skip
