@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Literal
 
-from saewidgets.errors import SAEWidgetsError
 from saewidgets.records import JobRecord, Records
 from saewidgets.render import Html
 from saewidgets.render.downloads import downloads_page
@@ -19,7 +18,15 @@ from saewidgets.widgets.download_state import DownloadModel, WorkspaceLike
 from saewidgets.widgets.lookups import Lookups
 from saewidgets.widgets.messages import Note
 from saewidgets.widgets.publisher import Publisher
-from saewidgets.widgets.shown import check_look, closes_now, error_note, page_at, with_static_copy, workspace_or_default
+from saewidgets.widgets.shown import (
+    check_look,
+    closes_now,
+    error_note,
+    first_read,
+    page_at,
+    with_static_copy,
+    workspace_or_default,
+)
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -64,7 +71,7 @@ class DownloadFromHF(BaseWidget):
         self._reading_devices: Future[None] | None = None
         self._lookups = Lookups()
         self._publisher: Publisher | None = None
-        self._first_read()
+        first_read(self._model.read, self._model.set_notice)
         commands = DownloadCommands(self._model, self._lookups, self._wake, on_open)
         super().__init__("download", commands.table(), state=self._model.state(), theme=theme, height=height)
         self._closed = False
@@ -125,12 +132,6 @@ class DownloadFromHF(BaseWidget):
     def _wake(self) -> None:
         if self._publisher is not None:
             self._publisher.wake(urgent=True)
-
-    def _first_read(self) -> None:
-        try:
-            self._model.read()
-        except SAEWidgetsError as error:  # the widget is drawn all the same, and says so; the publisher tries again
-            self._model.set_notice(error_note(error))
 
     def _publish(self) -> None:
         """Runs on the publisher thread, which alone writes the trait."""

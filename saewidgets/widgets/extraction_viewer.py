@@ -24,7 +24,15 @@ from saewidgets.widgets.extraction_viewer_state import ViewerModel, view_from
 from saewidgets.widgets.feature_source import FeatureWorkspace
 from saewidgets.widgets.messages import Note
 from saewidgets.widgets.publisher import Publisher
-from saewidgets.widgets.shown import check_look, closes_now, error_note, page_at, with_static_copy, workspace_or_default
+from saewidgets.widgets.shown import (
+    check_look,
+    closes_now,
+    error_note,
+    first_read,
+    page_at,
+    with_static_copy,
+    workspace_or_default,
+)
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -92,7 +100,7 @@ class ExtractionViewer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets car
         self._following = threading.local()
         self._model = ViewerModel(workspace_or_default(ws, "extractions"))
         self._begin(sae, extraction, view)
-        self._first_read()
+        first_read(self._model.read_list, self._model.set_notice)
         self._commands = ViewerCommands(self._model, self._wake, self._steer)
         self._part = BaseWidget(
             "extraction_viewer", self._commands.table(), state=self._model.state(), theme=theme, height=height
@@ -249,12 +257,6 @@ class ExtractionViewer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets car
         publisher = getattr(self, "_publisher", None)
         if publisher is not None:
             publisher.wake(urgent=True)
-
-    def _first_read(self) -> None:
-        try:
-            self._model.read_list()
-        except SAEWidgetsError as error:  # the viewer is drawn all the same, and says so; the publisher tries again
-            self._model.set_notice(error_note(error))
 
     def _publish(self) -> None:
         """Runs on the publisher thread, which alone writes the state."""

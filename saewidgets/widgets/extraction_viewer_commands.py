@@ -6,11 +6,10 @@ What is done with features is in `feature_commands.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache, wraps
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 
-from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
+from saewidgets.errors import SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.widgets.base import Handler
@@ -19,6 +18,7 @@ from saewidgets.widgets.extraction_cards import choice_of, choices_of, not_offer
 from saewidgets.widgets.extraction_form import form_fields, read_values, refuse
 from saewidgets.widgets.extraction_viewer_state import ViewerModel
 from saewidgets.widgets.feature_commands import FeatureCommands
+from saewidgets.widgets.list_commands import ListCommands, on_threads
 from saewidgets.widgets.messages import Command, Note, Refresh
 from saewidgets.widgets.messages_effects import LogitsAction, ReadLossEffect
 from saewidgets.widgets.messages_features import (
@@ -30,7 +30,6 @@ from saewidgets.widgets.messages_features import (
     ExtractionCheck,
     ExtractionForm,
     ExtractionFormData,
-    ExtractionViewerState,
     FeatureLogits,
     FeatureRelations,
     ImportLabels,
@@ -61,7 +60,10 @@ def thinkers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=3, thread_name_prefix="saewidgets-features")
 
 
-class ViewerCommands:
+slow = partial(on_threads, thinkers)
+
+
+class ViewerCommands(ListCommands):
     """Handlers of one viewer. They run on worker threads and write no trait.
 
     Args:
@@ -71,10 +73,10 @@ class ViewerCommands:
     """
 
     def __init__(self, model: ViewerModel, wake: Callable[[], None], steer: Callable[[str, int], object]) -> None:
+        super().__init__(model, wake)
         self._model = model
         self._source = model.source
         self._workspace = model.workspace
-        self._wake = wake
         self.features = FeatureCommands(model, wake, steer)
 
     def table(self) -> dict[type[Command], Handler]:
@@ -108,37 +110,7 @@ class ViewerCommands:
             SteerFeature: slow(told(features.steer)),
         }
 
-    def _changed(self) -> None:
-        self._model.mark_changed()
-        self._wake()
-
-    def _told(self, do: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """`do` with errors in the words of the page; an extraction that is not there any more leaves the list."""
-
-        @wraps(do)
-        def run(command: Any) -> Any:
-            try:
-                return do(command)
-            except SAEWidgetsError as error:
-                if isinstance(error, NotFoundError):
-                    self._changed()
-                in_page_words(error)
-                raise
-
-        return run
-
     # --------------------------------------------------------------------------------------------- the list
-
-    def refresh(self, command: Refresh) -> ExtractionViewerState | None:
-        """The page pulls: other processes and pages that miss updates are covered by this."""
-        if self._model.may_look_again:
-            self._model.mark_changed()
-        try:
-            self._model.read()
-        finally:
-            self._wake()  # what is new is published; what failed is met there again, and said
-        state = self._model.state()
-        return state if state.revision > command.revision else None
 
     def show_view(self, command: ShowView) -> None:
         self._model.show(command.view)
@@ -239,12 +211,3 @@ class ViewerCommands:
         self._model.change(tab="jobs", dialog_sae=None)
         self._changed()
         return {"extraction_id": handle.id}
-
-
-def slow(do: Callable[[Any], Any]) -> Handler:
-    """`do` on a thread for slow work; the command is answered when that is done."""
-
-    def submit(command: Command) -> Future[Any]:
-        return thinkers().submit(do, command)
-
-    return submit

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import ipywidgets
 import traitlets as t
 
-from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.errors import ConfigError
 from saewidgets.records import SAERecord
 from saewidgets.render import Html, saes_page
 from saewidgets.render.page import html_document
@@ -19,7 +19,15 @@ from saewidgets.widgets.messages import Note
 from saewidgets.widgets.publisher import Publisher
 from saewidgets.widgets.sae_browser_commands import BrowserCommands
 from saewidgets.widgets.sae_browser_state import BrowserModel, SaeWorkspace
-from saewidgets.widgets.shown import check_look, closes_now, error_note, page_at, with_static_copy, workspace_or_default
+from saewidgets.widgets.shown import (
+    check_look,
+    closes_now,
+    error_note,
+    first_read,
+    page_at,
+    with_static_copy,
+    workspace_or_default,
+)
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -58,7 +66,7 @@ class SAEBrowser(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries n
         self._steering: Any = None
         self._closed = False
         self._model = BrowserModel(workspace_or_default(ws, "saes"))
-        self._first_read()
+        first_read(self._model.read, self._model.set_notice)
         self._commands = BrowserCommands(self._model, self._wake)
         self._part = BaseWidget(
             "sae_browser", self._commands.table(), state=self._model.state(), theme=theme, height=height
@@ -159,12 +167,6 @@ class SAEBrowser(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries n
         publisher = getattr(self, "_publisher", None)
         if publisher is not None:
             publisher.wake(urgent=True)
-
-    def _first_read(self) -> None:
-        try:
-            self._model.read()
-        except SAEWidgetsError as error:  # the browser is drawn all the same, and says so; the publisher tries again
-            self._model.set_notice(error_note(error))
 
     def _publish(self) -> None:
         """Runs on the publisher thread, which alone writes traits."""

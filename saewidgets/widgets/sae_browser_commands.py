@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache, wraps
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.widgets.base import Handler
 from saewidgets.widgets.cards import shorten
+from saewidgets.widgets.list_commands import ListCommands, on_threads
 from saewidgets.widgets.messages import Command, Note, Refresh, TrainDemo
 from saewidgets.widgets.messages_saes import (
     AddLocal,
@@ -26,7 +27,6 @@ from saewidgets.widgets.messages_saes import (
     FinishUpload,
     LocateSae,
     MeasureSae,
-    SaeBrowserState,
     SaeComparison,
     SaeDetails,
     SaesDone,
@@ -63,7 +63,10 @@ def readers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=2, thread_name_prefix="saewidgets-library")
 
 
-class BrowserCommands:
+_slow = partial(on_threads, readers)
+
+
+class BrowserCommands(ListCommands):
     """Handlers of one browser. They run on worker threads and write no trait.
 
     Args:
@@ -73,10 +76,10 @@ class BrowserCommands:
     """
 
     def __init__(self, model: BrowserModel, wake: Callable[[], None], max_upload_bytes: int = MAX_BYTES) -> None:
+        super().__init__(model, wake)
         self._model = model
         self._workspace = model.workspace
         self._saes = model.workspace.saes
-        self._wake = wake
         self._asked: dict[Below, str] = {}
         self.uploads = Uploads(Path(model.workspace.folder), max_bytes=max_upload_bytes)
 
@@ -106,37 +109,7 @@ class BrowserCommands:
             ShowSteering: told(self.show_steering),
         }
 
-    def _changed(self) -> None:
-        self._model.mark_changed()
-        self._wake()
-
-    def _told(self, do: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """`do` with errors in the words of the page; an SAE that is not there any more leaves the list."""
-
-        @wraps(do)
-        def run(command: Any) -> Any:
-            try:
-                return do(command)
-            except SAEWidgetsError as error:
-                if isinstance(error, NotFoundError):
-                    self._changed()
-                in_page_words(error)
-                raise
-
-        return run
-
     # --------------------------------------------------------------------------------------------- the list
-
-    def refresh(self, command: Refresh) -> SaeBrowserState | None:
-        """The page pulls: other processes and pages that miss updates are covered by this."""
-        if self._model.may_look_again:
-            self._model.mark_changed()
-        try:
-            self._model.read()
-        finally:
-            self._wake()  # what is new is published; what failed is met there again, and said
-        state = self._model.state()
-        return state if state.revision > command.revision else None
 
     def browse(self, command: BrowseSaes) -> None:
         self._model.browse(command)
@@ -303,15 +276,6 @@ class BrowserCommands:
         self._model.reveal(sae_id)
         self._wake()
         return {"sae_id": sae_id}
-
-
-def _slow(do: Callable[[Any], Any]) -> Handler:
-    """`do` on a thread for slow work; the command is answered when that is done."""
-
-    def submit(command: Command) -> Future[Any]:
-        return readers().submit(do, command)
-
-    return submit
 
 
 def _about(name: str | None, model: str | None, hook_name: str | None) -> dict[str, str]:

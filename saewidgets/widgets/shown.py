@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,14 @@ def error_note(error: BaseException) -> Note:
     if isinstance(error, SAEWidgetsError):
         return Note(what=error.what, where=error.where, hint=error.hint)
     return Note(what=f"{type(error).__name__}: {error}")
+
+
+def first_read(read: Callable[[], object], say: Callable[[Note], object]) -> None:
+    """Read what a widget shows first. It is drawn all the same if it fails, says so, and its publisher tries again."""
+    try:
+        read()
+    except SAEWidgetsError as error:
+        say(error_note(error))
 
 
 def page_at(document: str, path: str | Path | None) -> Path | str:

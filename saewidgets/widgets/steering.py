@@ -7,14 +7,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from saewidgets.config import SteeringConfig
-from saewidgets.errors import SAEWidgetsError
 from saewidgets.render import Html
 from saewidgets.render.page import html_document
 from saewidgets.render.steering import steering_page
 from saewidgets.widgets.base import BaseWidget
 from saewidgets.widgets.messages import Note
 from saewidgets.widgets.publisher import Publisher
-from saewidgets.widgets.shown import check_look, closes_now, error_note, page_at, with_static_copy, workspace_or_default
+from saewidgets.widgets.shown import (
+    check_look,
+    closes_now,
+    error_note,
+    first_read,
+    page_at,
+    with_static_copy,
+    workspace_or_default,
+)
 from saewidgets.widgets.steering_commands import SteeringCommands
 from saewidgets.widgets.steering_state import SteeringModel, SteeringWorkspace, label_of
 
@@ -63,7 +70,7 @@ class Steering(BaseWidget):
             workspace, can_browse=on_browse is not None, can_close=on_close is not None, embedded=embedded
         )
         self._publisher: Publisher | None = None
-        self._first_read()
+        first_read(self._model.read, self._model.set_notice)
         if sae is not None:
             self._model.choose(workspace.steering.record(sae).id)
         self._model.set_prompt(prompt)
@@ -184,12 +191,6 @@ class Steering(BaseWidget):
     def _wake(self) -> None:
         if self._publisher is not None:
             self._publisher.wake(urgent=True)
-
-    def _first_read(self) -> None:
-        try:
-            self._model.read()
-        except SAEWidgetsError as error:  # the widget is drawn all the same, and says so; the publisher tries again
-            self._model.set_notice(error_note(error))
 
     def _publish(self) -> None:
         """Runs on the publisher thread, which alone writes the trait."""

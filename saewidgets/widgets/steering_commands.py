@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache, wraps
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from typing import Any
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.widgets.base import Handler
+from saewidgets.widgets.list_commands import on_threads
 from saewidgets.widgets.messages import Command, Refresh
 from saewidgets.widgets.messages_steering import (
     PresetRow,
@@ -54,12 +55,7 @@ def readers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=2, thread_name_prefix="saewidgets-steering")
 
 
-def _slow(do: Callable[..., Any]) -> Callable[..., Future[Any]]:
-    @wraps(do)
-    def later(*arguments: Any) -> Future[Any]:
-        return readers().submit(do, *arguments)
-
-    return later
+_slow = partial(on_threads, readers)
 
 
 class SteeringCommands:
