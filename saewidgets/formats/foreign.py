@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -23,7 +24,9 @@ from saewidgets.formats.tensors import allocate, check_block, read_tensor, reade
 from saewidgets.sae import SAE
 from saewidgets.sae.inference import inference_sae
 
-_BLOCK = 1 << 20
+# Of a block that is turned: rows enough to fill lines of the cache at once, and bytes not far above the cache.
+_ROWS, _BLOCK = 256, 1 << 22
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 Width = Annotated[int, Field(ge=1, le=2**24)]
 
 
@@ -94,16 +97,20 @@ def _read(
 
 def _read_transposed(info: TensorInfo, fill: Callable[[memoryview], None], where: str) -> Tensor:
     """The matrix that lies in the file with rows and columns swapped: a block of its rows at a time, so that it is
-    never there twice and each block is turned while it is in the processor's cache."""
+    never there twice and each block is turned while it is in the processor's cache. numpy turns it, in one thread:
+    torch's threads would wait for each other longer than they work wherever other programs run."""
     rows, columns = info.shape
-    result = allocate((columns, rows), info.torch_dtype, where)
-    step = max(1, _BLOCK // (columns * info.torch_dtype.itemsize))
+    result, touch = allocate((columns, rows), info.torch_dtype, where)
+    touch(0, result.nbytes)
+    bits = _BITS[info.torch_dtype.itemsize]  # numpy has no bfloat16, and turning takes no notice of what is turned
+    turned = result.view(bits).numpy()
+    step = max(1, min(_ROWS, _BLOCK // (columns * info.torch_dtype.itemsize)))
     scratch = torch.empty(min(step, rows), columns, dtype=info.torch_dtype)
     for start in range(0, rows, step):
         block = scratch[: min(step, rows - start)]
         fill(block.view(-1).view(torch.uint8).numpy().data)
         check_block(block, where)
-        result[:, start : start + len(block)].copy_(block.T)
+        np.copyto(turned[:, start : start + len(block)], block.view(bits).numpy().T)
     return result
 
 

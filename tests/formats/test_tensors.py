@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from saewidgets.errors import FormatError
+from saewidgets.formats import tensors
 from saewidgets.formats.header import read_header
 from saewidgets.formats.tensors import allocate, check_block, check_finite, read_tensors
 
@@ -85,3 +86,36 @@ def test_tensors_do_not_depend_on_the_file(tmp_path: Path) -> None:
 def test_more_than_there_is_is_not_allocated() -> None:
     with pytest.raises(FormatError, match="W: The tensor takes 4,503,600 GB"):
         allocate((1 << 50,), torch.float32, "W")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
+def test_memory_is_made_ready_block_by_block(dtype: torch.dtype) -> None:
+    tensor, touch = allocate((3, 200_001), dtype, "W")
+    touch(4_097, 100_000)
+    touch(tensor.nbytes - 5, 5)
+    assert tensor.shape == (3, 200_001) and tensor.dtype == dtype and tensor.is_contiguous()
+    tensor.copy_(torch.arange(tensor.numel()).view(tensor.shape) % 7)
+    assert torch.equal(tensor.view(-1)[:8].to(torch.int64), torch.arange(8) % 7)
+
+
+def test_a_system_that_cannot_make_memory_ready_still_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensors, "_POPULATE_WRITE", 9_999)  # an advice that no system knows
+    path = tmp_path / "a.safetensors"
+    weights = torch.rand(700, 601)
+    save_file({"W": weights}, path)
+    assert torch.equal(read_tensors(path, read_header(path))["W"], weights)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_one_bad_value_among_many_is_found(dtype: torch.dtype, bad: float) -> None:
+    block = torch.randn(5_000).to(dtype)
+    check_block(block, "W")
+    block[4_321] = bad
+    with pytest.raises(FormatError, match="W: It contains NaN or infinity"):
+        check_block(block, "W")
+    if bad != bad:
+        with pytest.raises(FormatError, match="W: It contains NaN"):
+            check_block(block, "W", True)
+    else:
+        check_block(block, "W", True)
