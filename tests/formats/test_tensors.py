@@ -93,7 +93,9 @@ def test_memory_is_made_ready_block_by_block(dtype: torch.dtype) -> None:
     tensor, touch = allocate((3, 200_001), dtype, "W")
     touch(4_097, 100_000)
     touch(tensor.nbytes - 5, 5)
-    assert tensor.shape == (3, 200_001) and tensor.dtype == dtype and tensor.is_contiguous()
+    assert tensor.shape == (3, 200_001)
+    assert tensor.dtype == dtype
+    assert tensor.is_contiguous()
     tensor.copy_(torch.arange(tensor.numel()).view(tensor.shape) % 7)
     assert torch.equal(tensor.view(-1)[:8].to(torch.int64), torch.arange(8) % 7)
 
