@@ -19,6 +19,7 @@ from saewidgets.catalog.queue import now, queue_positions
 from saewidgets.catalog.rows import error_of, progress_of
 from saewidgets.catalog.statuses import statuses
 from saewidgets.catalog.tables import CheckpointRow, ExtractionRow, JobRow, SAERow, TrainingRow
+from saewidgets.config.model_names import names_of
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import Records, TrainingRecord
@@ -112,7 +113,7 @@ class TrainingStore:
 
         Args:
             status: one or several. Raises `ConfigError` if there is no such status.
-            model: the exact name.
+            model: one of its names; `gpt2` also finds runs on `openai-community/gpt2`.
             search: text in name, model, dataset, hook name, architecture or id, upper or lower case alike.
             group_id: runs of one group.
             limit: at most so many.
@@ -228,7 +229,7 @@ class TrainingStore:
         if status is not None:
             found.append(_SHOWN_STATUS.in_(sorted(statuses(status))))
         if model is not None:
-            found.append(TrainingRow.model == model)
+            found.append(TrainingRow.model.in_(names_of(model)))
         if group_id is not None:
             found.append(TrainingRow.group_id == group_id)
         if search:

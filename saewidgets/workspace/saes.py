@@ -263,7 +263,9 @@ class SAEs:
         if name is not None:
             changes["name"] = checked_name(name)
         if notes is not None:
-            changes["notes"] = arguments.text(notes, "notes", "what is noted of the SAE")
+            changes["notes"] = arguments.whole_text(
+                arguments.text(notes, "notes", "what is noted of the SAE"), "notes"
+            )
             if len(notes) > MAX_NOTES:
                 raise ConfigError(f"Notes have at most {MAX_NOTES:,} characters.", where="notes", hint="Shorten them.")
         if tags is not None:

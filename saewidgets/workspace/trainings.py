@@ -222,7 +222,7 @@ class Trainings:
         limit: int | None = None,
         offset: int = 0,
     ) -> Records[TrainingRecord]:
-        """Runs, newest first. `search` looks in names, models and hook names.
+        """Runs, newest first. `search` looks in names, models and hook names; `model` is one of its names.
 
         Raises:
             ConfigError: there is no such status.

@@ -50,6 +50,8 @@ def test_update(ws: Workspace, sae: SAERecord) -> None:
     changed = ws.saes.update(sae.id, name=" new  name ", notes="seen\ntwice", tags=["Good", "good", " to  read "])
     assert (changed.name, changed.notes, changed.tags) == ("new name", "seen\ntwice", ("Good", "to read"))
     assert ws.saes.update(sae.id) == ws.saes.get(sae.id)
+    with pytest.raises(ConfigError, match="notes: This holds a null character"):
+        ws.saes.update(sae.id, notes="a\0b")
     assert ws.saes.update(sae.id, tags=[], notes="").tags == ()
     for wrong in ({"name": ""}, {"name": "x" * 121}, {"tags": [""]}, {"tags": ["x" * 41]}, {"tags": "word"},
                   {"notes": "x" * 20_001}):  # fmt: skip
