@@ -3,6 +3,7 @@
 #   PYTHON=python3.12 make demo        another interpreter (3.11 or newer)
 #   PYTEST_ARGS="-k topk" make test    pass options to pytest
 #   BROWSER=0 make test                leave the browser tests out
+#   WORKERS=0 make test                tests in one process (as many as cores otherwise, at most four)
 #
 # pip and npm are used as they are configured (PIP_*, npm_config_*, their configuration files).
 
@@ -19,6 +20,7 @@ STAMPS := $(VENV)/stamps
 NPM := $(PY) hatch_build.py npm
 BROWSER ?= 1
 KILLS ?= 20
+WORKERS ?= auto
 JS_SOURCES := $(wildcard package.json package-lock.json tsconfig*.json js/*.mjs) $(shell find js/src -type f 2>/dev/null)
 BROWSER_ARGS := $(if $(filter 0,$(BROWSER)),-m "not browser")
 
@@ -52,7 +54,7 @@ types: $(STAMPS)/dev ## mypy, strict
 	$(BIN)/mypy
 
 pytest: $(STAMPS)/dev
-	$(PY) -m pytest $(BROWSER_ARGS) $(PYTEST_ARGS)
+	$(PY) -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup $(BROWSER_ARGS) $(PYTEST_ARGS)
 
 browser-ready:
 	@$(if $(filter 0,$(BROWSER)),true,.ci/chromium)

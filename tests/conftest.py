@@ -19,11 +19,20 @@ for _name in ("HF_TOKEN", "HF_HUB_CACHE", "TRANSFORMERS_CACHE", "SAEWIDGETS_DEVI
     os.environ.pop(_name, None)
 
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: their threads would only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=3, help="how many times the fault tests kill a run (default 3)")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items if "PYTEST_XDIST_WORKER" in os.environ else ():
+        # One process has JupyterLab and the browser; what a file prepares once is prepared in one process only.
+        group = "browser" if item.get_closest_marker("browser") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
     needing = [item for item in items if item.get_closest_marker("gpu")]
     if needing:
         import torch  # only when there is something to decide
