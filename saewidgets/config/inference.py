@@ -135,6 +135,10 @@ class AnyTranscoderConfig(SAEConfig):
             raise ConfigError("A transcoder does not reshape heads.", where="reshape_activations", hint='Use "none".')
         return self
 
+    @property
+    def is_transcoder(self) -> bool:
+        return not self.apply_b_dec_to_input  # only SAEs with a skip path centre their input
+
     def _may_centre(self) -> bool:
         return False
 

@@ -53,6 +53,11 @@ class SAEConfig(Config):
         description="hook_z: the input may come as [..., heads, d_head], whose heads are laid side by side.",
     )
 
+    @property
+    def is_transcoder(self) -> bool:
+        """Whether it reconstructs another place in the model than the one it reads."""
+        return False
+
 
 class StandardConfig(SAEConfig):
     """ReLU with an L1 penalty (Bricken et al. 2023; Cunningham et al. 2023)."""

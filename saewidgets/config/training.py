@@ -16,7 +16,9 @@ from saewidgets.errors import ConfigError
 MAX_COUNT = 2**53
 """Largest number of steps or tokens: what a page, a database and a float64 hold exactly."""
 
-HOOK_NAME = re.compile(r"blocks\.(\d+)\.hook_(resid_pre|resid_post|mlp_out|attn_out)")
+HOOK_NAME = re.compile(
+    r"blocks\.(\d+)\.(hook_(resid_pre|resid_post|mlp_out|attn_out)|attn\.hook_z|ln2\.hook_normalized|mlp\.hook_in)"
+)
 
 
 class OptimizerConfig(Config):
@@ -162,6 +164,11 @@ class TrainingConfig(Config):
         title="Hook name",
         description="Where in the model the activations are read.",
     )
+    hook_name_out: str | None = Field(
+        default=None,
+        title="Output hook name",
+        description="What a transcoder reconstructs: where in the model its target is read. Only for transcoders.",
+    )
     context_size: int = Field(
         default=256, ge=2, le=1_048_576, title="Context length", description="Tokens per context the model reads."
     )
@@ -220,13 +227,14 @@ class TrainingConfig(Config):
     def _corpus_from_text(cls, value: Any) -> Any:
         return as_corpus(value)
 
-    @field_validator("hook_name")
+    @field_validator("hook_name", "hook_name_out")
     @classmethod
-    def _hook_name_has_the_form(cls, value: str) -> str:
-        if not HOOK_NAME.fullmatch(value):
+    def _hook_name_has_the_form(cls, value: str | None) -> str | None:
+        if value is not None and not HOOK_NAME.fullmatch(value):
             raise ConfigError(
                 f"{value!r} is not a hook name.",
-                hint="Use blocks.LAYER.hook_resid_pre, hook_resid_post, hook_mlp_out or hook_attn_out.",
+                hint="Use blocks.LAYER.hook_resid_pre, hook_resid_post, hook_mlp_out, hook_attn_out, attn.hook_z, "
+                "ln2.hook_normalized or mlp.hook_in.",
             )
         return value
 
@@ -244,6 +252,16 @@ class TrainingConfig(Config):
                 where="gradient_accumulation",
                 hint="Choose a divisor of Batch size.",
             )
+        if self.sae.is_transcoder and self.hook_name_out is None:
+            raise ConfigError(
+                f"{self.sae.architecture} reconstructs another place in the model, which is missing.",
+                where="hook_name_out", hint="Name it: blocks.5.hook_mlp_out for example.",
+            )
+        if not self.sae.is_transcoder and self.hook_name_out is not None:
+            raise ConfigError(
+                f"{self.sae.architecture} reconstructs what it reads; only transcoders have an output hook name.",
+                where="hook_name_out", hint="Leave it empty, or choose a transcoder.",
+            )
         for name in ("normalize_activations", "reshape_activations"):
             if (value := getattr(self.sae, name)) != "none":
                 raise ConfigError(
@@ -251,6 +269,11 @@ class TrainingConfig(Config):
                     hint="Leave it out.",
                 )
         return self
+
+    @property
+    def hook_names(self) -> tuple[str, ...]:
+        """The hook points that are read: `hook_name`, and for a transcoder `hook_name_out` behind it."""
+        return (self.hook_name,) if self.hook_name_out is None else (self.hook_name, self.hook_name_out)
 
     @property
     def layer(self) -> int:
