@@ -8,11 +8,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from saewidgets.durable import whole_file
 from saewidgets.features.export.effects import Effects, EffectsOf
 from saewidgets.features.export.neuronpedia_batch import checked_sae
 from saewidgets.features.export.selection import centres, rounded, selected
 from saewidgets.features.export.vectors import alignment, decoder_rows
-from saewidgets.features.labels.whole import whole_file
 from saewidgets.features.store.page import FeatureData, Group, StoredExample, feature_data
 from saewidgets.features.store.read import Store
 from saewidgets.sae import SAE

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from saewidgets.durable import whole_file
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.events import Control, NullControl
 from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence
@@ -24,7 +25,6 @@ from saewidgets.features.labels.heuristic import top_tokens
 from saewidgets.features.labels.label import Label
 from saewidgets.features.labels.merge import shown
 from saewidgets.features.labels.text import marked, shortened, visible
-from saewidgets.features.labels.whole import whole_file
 
 COMMON = 20
 TOP = 5

@@ -16,6 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TextIO
 
+from saewidgets.durable import whole_file
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.features.labels import packed
 from saewidgets.features.labels.imported import (
@@ -28,7 +29,6 @@ from saewidgets.features.labels.imported import (
     numbered,
 )
 from saewidgets.features.labels.label import Label, LabelSource
-from saewidgets.features.labels.whole import whole_file
 
 COLUMNS = tuple(field.name for field in fields(Label))
 MAX_FILE = 1 << 30  # bytes
