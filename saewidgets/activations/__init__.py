@@ -2,6 +2,16 @@
 
 from saewidgets.activations.corpus import Corpus, Document, open_corpus
 from saewidgets.activations.packing import PackedTokens, pack, tokenizer_fingerprint
-from saewidgets.activations.stream import ActivationStream
+from saewidgets.activations.stream import ActivationStream, Batch, Windows
 
-__all__ = ["ActivationStream", "Corpus", "Document", "PackedTokens", "open_corpus", "pack", "tokenizer_fingerprint"]
+__all__ = [
+    "ActivationStream",
+    "Batch",
+    "Corpus",
+    "Document",
+    "PackedTokens",
+    "Windows",
+    "open_corpus",
+    "pack",
+    "tokenizer_fingerprint",
+]

@@ -10,13 +10,18 @@ sees what it would have seen:
 - Window w is rows ``w·window … (w+1)·window - 1``, permuted by (seed, w). `window` is a multiple of the batch size, so
   every batch is full and lies in one window; what an epoch leaves over opens the next one's first window.
 
-Memory: one window plus one language-model batch.
+A forward can feed several hook points: `Windows` holds one window of each, `ActivationStream` takes what one run reads
+from them. Streams that share their windows and go on side by side cost one forward together, and each sees what it
+would have seen alone.
+
+Memory: one window per hook point plus one language-model batch.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +36,11 @@ from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, capture, check_context, resolve_hook
 
 Check = Callable[[], None]
+Batch = Tensor | tuple[Tensor, Tensor]
+"""Activations [batch_size, d_in]; for a transcoder with what it has to reconstruct, [batch_size, d_out]."""
 
 _CONTEXT_ORDER, _WINDOW_ORDER = 1, 2  # keep the two kinds of random order apart
+_SCALE_ROWS = 8192  # rows whose norms are taken at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +51,18 @@ class _Place:
     row: int
 
 
-class ActivationStream:
-    """Activations of one hook point as shuffled batches.
+class Windows:
+    """Windows of rows at one or several hook points of one forward.
 
     Args:
         lm: the language model.
         packed: contexts from `pack`.
-        config: `hook_name`, `batch_size` and `activations` are used.
-        seed: fixes the order.
+        config: `batch_size` and `activations` are used.
+        hook_names: which activations; the forward ends behind the deepest.
+        seed: fixes the order; the configuration's if left out.
 
     Attributes:
-        d_in: width of the activations.
+        widths: hook name → width of its activations.
         batch_size: rows per batch.
         window: rows shuffled together.
         tokens_per_epoch: kept rows in one pass over the training contexts.
@@ -64,11 +73,17 @@ class ActivationStream:
             smaller than one batch.
     """
 
-    def __init__(self, lm: LoadedModel, packed: PackedTokens, config: TrainingConfig, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        lm: LoadedModel,
+        packed: PackedTokens,
+        config: TrainingConfig,
+        hook_names: Sequence[str],
+        seed: int | None = None,
+    ) -> None:
         settings = config.activations
         self.lm, self.packed = lm, packed
-        self.hook_name = config.hook_name
-        self.d_in = resolve_hook(lm.model, config.hook_name).width
+        self.widths = {name: resolve_hook(lm.model, name).width for name in dict.fromkeys(hook_names)}
         self.batch_size = config.batch_size
         self.seed = config.seed if seed is None else seed
         self.window = self.batch_size * max(1, round(settings.shuffle_tokens / self.batch_size))
@@ -90,16 +105,20 @@ class ActivationStream:
                 where="corpus", hint="Give more text, or lower Batch size.",
             )
         self._epochs: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
+        self._scales: dict[str, float] = {}
+        self._readers = 0
+        self._held: int | None = None
+        self._rows: _Rows | None = None
+        self._buffers: dict[str, Tensor] = {}
 
     @property
     def layout(self) -> dict[str, Any]:
-        """All that bit-identity depends on; a resumed run compares it with what it had before."""
+        """All that bit-identity depends on, but which activations are read."""
         import transformers  # long loaded here; at the top it would slow the import of this package
 
         device = self.lm.device
         return {
             "seed": self.seed,
-            "hook_name": self.hook_name,
             "batch_size": self.batch_size,
             "window": self.window,
             "model_batch_size": self._model_batch,
@@ -119,7 +138,199 @@ class ActivationStream:
             "numpy": np.__version__,
         }
 
-    def batches(self, start: int = 0, check: Check | None = None) -> Iterator[Tensor]:
+    def batches(
+        self, hook_names: Sequence[str], start: int, check: Check | None
+    ) -> Generator[tuple[Tensor, ...]]:
+        """Batches from number `start` on, without end: a fresh float32 tensor per name, of the same rows.
+
+        Several iterations may go on at once. The window that one of them needs is kept until one needs another, so
+        they share their forwards as long as none is a window ahead.
+        """
+        per_window = self.window // self.batch_size
+        number, first = divmod(start, per_window)
+        self._readers += 1
+        try:
+            while True:
+                shuffled = self._generator(_WINDOW_ORDER, number).permutation(self.window)
+                order = torch.from_numpy(shuffled).to(self.lm.device)
+                for index in range(first, per_window):
+                    chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+                    rows = self._hold(number, check or _never)
+                    yield tuple(rows[name].index_select(0, chosen).float() for name in hook_names)
+                number, first = number + 1, 0
+        finally:
+            self._readers -= 1
+            if not self._readers:
+                self._release()
+
+    def scale(self, hook_name: str, check: Check | None = None) -> float:
+        """``sqrt(width) / mean ‖x‖`` at `hook_name`, see `ActivationStream.estimate_scale`; all names in one pass."""
+        if not self._scales:
+            self._scales = self._measure_scales(check or _never)
+        return self._scales[hook_name]
+
+    def _measure_scales(self, check: Check) -> dict[str, float]:
+        wanted = min(self._norm_tokens, self.tokens_per_epoch)
+        rows = _Rows(self, 0)
+        parts = self._empty(min(wanted, _SCALE_ROWS))
+        totals, done = dict.fromkeys(self.widths, 0.0), 0
+        while done < wanted:
+            count = rows.fill({name: part[: wanted - done] for name, part in parts.items()}, check)
+            for name, part in parts.items():
+                totals[name] += float(part[:count].float().norm(dim=-1).double().sum())
+            done += count
+        for name, total in totals.items():
+            if not 0 < total / done < float("inf"):
+                raise ConfigError(
+                    f"The mean norm of the activations at {name} is {total / done}.", where="hook_name",
+                    hint="The model produces no usable numbers there; try another precision (model_dtype) or hook "
+                    "point.",
+                )
+        return {name: float(width**0.5 / (totals[name] / done)) for name, width in self.widths.items()}
+
+    def _hold(self, number: int, check: Check) -> Mapping[str, Tensor]:
+        """Window `number`, hook name → [window, width] in the model's number format; the one before it is lost."""
+        if self._held != number:
+            if self._rows is None or self._held is None or number != self._held + 1:
+                self._rows = _Rows(self, number * self.window)
+            rows, self._held = self._rows, None
+            self._buffers = self._buffers or self._empty(self.window)
+            filled = 0
+            try:
+                while filled < self.window:
+                    filled += rows.fill({name: buffer[filled:] for name, buffer in self._buffers.items()}, check)
+            except BaseException:
+                self._rows = None  # half a window: whoever comes next starts anew
+                raise
+            self._held = number
+        return self._buffers
+
+    def _release(self) -> None:
+        """Nobody reads: the memory is free."""
+        self._held, self._rows, self._buffers = None, None, {}
+
+    def _empty(self, rows: int) -> dict[str, Tensor]:
+        lm = self.lm
+        return {name: torch.empty(rows, width, dtype=lm.dtype, device=lm.device) for name, width in self.widths.items()}
+
+    def _generator(self, kind: int, number: int) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, kind, number])))
+
+    def epoch(self, epoch: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """(context numbers in this epoch's order, kept rows before each of them)."""
+        if epoch not in self._epochs:
+            order = self._generator(_CONTEXT_ORDER, epoch).permutation(len(self.packed.train))
+            counts = self._counts[order]
+            self._epochs = {e: v for e, v in self._epochs.items() if e == epoch - 1}  # a batch can span two
+            self._epochs[epoch] = (self.packed.train[order], np.cumsum(counts) - counts)
+        return self._epochs[epoch]
+
+    def place(self, row: int) -> _Place:
+        """The context that row number `row` of the endless sequence is in."""
+        epoch, within = divmod(row, self.tokens_per_epoch)
+        _, before = self.epoch(epoch)
+        index = int(np.searchsorted(before, within, side="right")) - 1
+        return _Place(epoch * len(self.packed.train) + index, epoch * self.tokens_per_epoch + int(before[index]))
+
+    def rows_before(self, context: int) -> tuple[int, int]:
+        """The language-model batch that context number `context` is in, and the kept rows of it that lie before."""
+        batch, within = divmod(context, self._model_batch)
+        ahead = self._contexts(batch * self._model_batch, within)
+        return batch, int(self.packed.kept_counts(ahead, self._exclude).sum())
+
+    def _contexts(self, first: int, count: int) -> npt.NDArray[np.int64]:
+        """Context numbers `first` … `first + count - 1` of the endless sequence."""
+        n = len(self.packed.train)
+        return np.array([self.epoch(g // n)[0][g % n] for g in range(first, first + count)], dtype=np.int64)
+
+    def forward(self, batch: int) -> tuple[dict[str, Tensor], npt.NDArray[np.bool_]]:
+        """Language-model batch number `batch`: activations ``[contexts, context_size, width]``, and rows to keep."""
+        tokens = self.packed.contexts(self._contexts(batch * self._model_batch, self._model_batch))
+        found = capture(self.lm.model, list(self.widths), torch.from_numpy(tokens))
+        return found, self.packed.kept(tokens, self._exclude)
+
+
+class _Rows:
+    """Reads the endless sequence of rows forward from one place, a language-model batch at a time."""
+
+    def __init__(self, windows: Windows, row: int) -> None:
+        self._windows = windows
+        place = windows.place(row)
+        # The batch may start with contexts that lie before the wanted row: their kept rows are skipped.
+        self._batch, before = windows.rows_before(place.context)
+        self._skip = row - place.row + before
+        self._waiting: dict[str, Tensor] = {}  # rows computed and not handed out yet
+        self._left = 0
+
+    def fill(self, targets: Mapping[str, Tensor], check: Check) -> int:
+        """Write rows into the start of each target ``[n, width]``; returns how many (0 where a batch keeps none)."""
+        if not self._left:
+            check()
+            self._read()
+        count = min(self._left, *(len(target) for target in targets.values()))
+        for name, target in targets.items():
+            target[:count].copy_(self._waiting[name][:count])
+            self._waiting[name] = self._waiting[name][count:]
+        self._left -= count
+        return count
+
+    def _read(self) -> None:
+        found, kept = self._windows.forward(self._batch)
+        self._batch += 1
+        index = np.flatnonzero(kept)[self._skip :]
+        self._skip = max(0, self._skip - int(kept.sum()))
+        self._left = len(index)
+        self._waiting = {name: activation.reshape(-1, activation.shape[-1]) for name, activation in found.items()}
+        if len(index) < kept.size:
+            chosen = torch.from_numpy(index)
+            for name, flat in self._waiting.items():
+                self._waiting[name] = flat.index_select(0, chosen.to(flat.device))
+
+
+class ActivationStream:
+    """What one run reads, as shuffled batches.
+
+    Args:
+        lm: the language model.
+        packed: contexts from `pack`.
+        config: `hook_name`, `hook_name_out`, `batch_size` and `activations` are used.
+        seed: fixes the order; the configuration's if left out.
+        windows: made for the same text, batch size and seed; read in step with other streams it costs no forward of
+            its own. The model, text and seed are then those of `windows`.
+
+    Attributes:
+        d_in: width of the activations.
+        d_out: width of the target of a transcoder; None where the activations are their own target.
+        batch_size, window, tokens_per_epoch: see `Windows`.
+
+    Raises:
+        HookError, ConfigError: see `Windows`.
+    """
+
+    def __init__(
+        self,
+        lm: LoadedModel,
+        packed: PackedTokens,
+        config: TrainingConfig,
+        seed: int | None = None,
+        *,
+        windows: Windows | None = None,
+    ) -> None:
+        self.windows = windows or Windows(lm, packed, config, config.hook_names, seed)
+        self.hook_name, self.hook_name_out = config.hook_name, config.hook_name_out
+        self._names = config.hook_names
+        self.d_in = self.windows.widths[self.hook_name]
+        self.d_out = None if self.hook_name_out is None else self.windows.widths[self.hook_name_out]
+        self.batch_size, self.window = self.windows.batch_size, self.windows.window
+        self.tokens_per_epoch = self.windows.tokens_per_epoch
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """All that bit-identity depends on; a resumed run compares it with what it had before."""
+        out = {} if self.hook_name_out is None else {"hook_name_out": self.hook_name_out}
+        return {"hook_name": self.hook_name, **out, **self.windows.layout}
+
+    def batches(self, start: int = 0, check: Check | None = None) -> Iterator[Batch]:
         """Batches from number `start` on, without end.
 
         Args:
@@ -127,21 +338,12 @@ class ActivationStream:
             check: called before every language-model batch; what it raises ends the iteration.
 
         Yields:
-            ``[batch_size, d_in]`` float32 on the model's device, each a tensor of its own, without gradient.
+            ``[batch_size, d_in]`` float32 on the model's device, each a tensor of its own, without gradient; for a
+            transcoder a pair of it and of the same rows at `hook_name_out`, ``[batch_size, d_out]``.
         """
-        per_window = self.window // self.batch_size
-        number, first = divmod(start, per_window)
-        rows = self._rows(number * self.window, check or (lambda: None))
-        buffer = torch.empty(self.window, self.d_in, dtype=self.lm.dtype, device=self.lm.device)
-        while True:
-            filled = 0
-            while filled < self.window:
-                filled += rows.fill(buffer[filled:])
-            order = torch.from_numpy(self._generator(_WINDOW_ORDER, number).permutation(self.window)).to(buffer.device)
-            for index in range(first, per_window):
-                chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
-                yield buffer.index_select(0, chosen).float()
-            number, first = number + 1, 0
+        with closing(self.windows.batches(self._names, start, check)) as batches:
+            for found in batches:
+                yield found[0] if len(found) == 1 else (found[0], found[1])
 
     def estimate_scale(self, check: Check | None = None) -> float:
         """The factor that brings the mean norm of the activations to √d_in: ``sqrt(d_in) / mean ‖x‖``.
@@ -152,88 +354,19 @@ class ActivationStream:
         Raises:
             ConfigError: the activations are all zero or not finite.
         """
-        wanted = min(self._norm_tokens, self.tokens_per_epoch)
-        rows = self._rows(0, check or (lambda: None))
-        part = torch.empty(min(wanted, 8192), self.d_in, dtype=self.lm.dtype, device=self.lm.device)
-        total, done = 0.0, 0
-        while done < wanted:
-            count = rows.fill(part[: wanted - done])
-            total += float(part[:count].float().norm(dim=-1).double().sum())
-            done += count
-        mean = total / done
-        if not 0 < mean < float("inf"):
-            raise ConfigError(
-                f"The mean norm of the activations is {mean}.", where="hook_name",
-                hint="The model produces no usable numbers here; try another precision (model_dtype) or hook point.",
-            )
-        return float(self.d_in**0.5 / mean)
+        return self.windows.scale(self.hook_name, check)
+
+    def estimate_scale_out(self, check: Check | None = None) -> float | None:
+        """The same for the target of a transcoder; None where there is none."""
+        return None if self.hook_name_out is None else self.windows.scale(self.hook_name_out, check)
 
     def evaluation_contexts(self, n_tokens: int) -> Tensor:
         """Held-out contexts, ``[n, context_size]`` int64; see `PackedTokens.evaluation_contexts`."""
-        return torch.from_numpy(self.packed.evaluation_contexts(n_tokens))
-
-    def _generator(self, kind: int, number: int) -> np.random.Generator:
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, kind, number])))
-
-    def _epoch(self, epoch: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(context numbers in this epoch's order, kept rows before each of them)."""
-        if epoch not in self._epochs:
-            order = self._generator(_CONTEXT_ORDER, epoch).permutation(len(self.packed.train))
-            counts = self._counts[order]
-            self._epochs = {e: v for e, v in self._epochs.items() if e == epoch - 1}  # a batch can span two
-            self._epochs[epoch] = (self.packed.train[order], np.cumsum(counts) - counts)
-        return self._epochs[epoch]
-
-    def _place(self, row: int) -> _Place:
-        """The context that row number `row` of the endless sequence is in."""
-        epoch, within = divmod(row, self.tokens_per_epoch)
-        _, before = self._epoch(epoch)
-        index = int(np.searchsorted(before, within, side="right")) - 1
-        return _Place(epoch * len(self.packed.train) + index, epoch * self.tokens_per_epoch + int(before[index]))
-
-    def _contexts(self, first: int, count: int) -> npt.NDArray[np.int64]:
-        """Context numbers `first` … `first + count - 1` of the endless sequence."""
-        n = len(self.packed.train)
-        return np.array([self._epoch(g // n)[0][g % n] for g in range(first, first + count)], dtype=np.int64)
-
-    def _rows(self, row: int, check: Check) -> _Rows:
-        return _Rows(self, row, check)
-
-    def _forward(self, batch: int) -> tuple[Tensor, npt.NDArray[np.bool_]]:
-        """Language-model batch number `batch`: activations ``[contexts, context_size, d_in]`` and the rows to keep."""
-        tokens = self.packed.contexts(self._contexts(batch * self._model_batch, self._model_batch))
-        found = capture(self.lm.model, [self.hook_name], torch.from_numpy(tokens))[self.hook_name]
-        return found, self.packed.kept(tokens, self._exclude)
+        return torch.from_numpy(self.windows.packed.evaluation_contexts(n_tokens))
 
 
-class _Rows:
-    """Reads the endless sequence of rows forward from one place, a language-model batch at a time."""
-
-    def __init__(self, stream: ActivationStream, row: int, check: Check) -> None:
-        self._stream, self._check = stream, check
-        place = stream._place(row)
-        self._batch = place.context // stream._model_batch
-        # The batch may start with contexts that lie before the wanted row: their kept rows are skipped.
-        ahead = stream._contexts(self._batch * stream._model_batch, place.context % stream._model_batch)
-        self._skip = row - place.row + int(stream.packed.kept_counts(ahead, stream._exclude).sum())
-        self._waiting: Tensor | None = None  # rows computed and not handed out yet
-
-    def fill(self, target: Tensor) -> int:
-        """Write rows into the start of `target` ``[n, d_in]``; returns how many (0 where a batch keeps none)."""
-        if self._waiting is None or not len(self._waiting):
-            self._check()
-            found, kept = self._stream._forward(self._batch)
-            self._batch += 1
-            flat = found.reshape(-1, found.shape[-1])
-            index = np.flatnonzero(kept)[self._skip :]
-            self._skip = max(0, self._skip - int(kept.sum()))
-            if len(index) < kept.size:
-                flat = flat.index_select(0, torch.from_numpy(index).to(flat.device))
-            self._waiting = flat
-        count = min(len(target), len(self._waiting))
-        target[:count].copy_(self._waiting[:count])
-        self._waiting = self._waiting[count:]
-        return count
+def _never() -> None:
+    """Nobody asks for anything."""
 
 
 def _device_name(device: torch.device) -> str:

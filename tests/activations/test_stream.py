@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from saewidgets.activations import ActivationStream, PackedTokens, open_corpus, pack
+from saewidgets.activations import ActivationStream, PackedTokens, Windows, open_corpus, pack
 from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.events import Interruption, Request
@@ -86,10 +86,10 @@ def test_an_epoch_reads_every_training_token_once(lm: LoadedModel, packed: Packe
     stream = ActivationStream(lm, packed, _config(), 0)
     kept = packed.kept(packed.contexts(packed.train))
     assert stream.tokens_per_epoch == kept.sum() < kept.size
-    order, before = stream._epoch(5)
+    order, before = stream.windows.epoch(5)
     assert sorted(order) == sorted(packed.train)
-    assert not np.array_equal(order, stream._epoch(6)[0])
-    assert before[-1] + stream._counts[np.searchsorted(packed.train, order[-1])] == stream.tokens_per_epoch
+    assert not np.array_equal(order, stream.windows.epoch(6)[0])
+    assert before[-1] + stream.windows._counts[np.searchsorted(packed.train, order[-1])] == stream.tokens_per_epoch
 
 
 def test_seeds_differ_and_shuffle(lm: LoadedModel, packed: PackedTokens) -> None:
@@ -272,5 +272,65 @@ def test_activations_that_are_not_numbers_are_refused(lm: LoadedModel, packed: P
     broken = copy.deepcopy(lm.model)
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
-    with pytest.raises(ConfigError, match="mean norm of the activations is nan"):
+    with pytest.raises(ConfigError, match=r"at blocks\.0\.hook_resid_post is nan"):
         ActivationStream(replace(lm, model=broken), packed, _config(), 0).estimate_scale()
+
+
+SEVERAL = ("blocks.0.hook_mlp_out", "blocks.1.hook_resid_post", "blocks.0.hook_resid_post", "blocks.1.mlp.hook_in")
+
+
+def _counted(lm: LoadedModel) -> list[int]:
+    """The forwards of the model from now on, one entry each."""
+    forwards: list[int] = []
+    lm.model.get_input_embeddings().register_forward_hook(lambda *_: forwards.append(1))
+    return forwards
+
+
+def test_streams_that_share_windows_read_what_they_would_alone(lm: LoadedModel, packed: PackedTokens) -> None:
+    import copy
+    from dataclasses import replace
+
+    lm = replace(lm, model=copy.deepcopy(lm.model))
+    forwards = _counted(lm)
+    configs = [_config(hook_name=name) for name in SEVERAL]
+    alone = [ActivationStream(lm, packed, config, 5) for config in configs]
+    expected = [_take(stream, 3, 12) for stream in alone]
+    scales = [stream.estimate_scale() for stream in alone]
+    per_stream = len(forwards) // len(SEVERAL)
+    forwards.clear()
+
+    windows = Windows(lm, packed, configs[0], [*SEVERAL, SEVERAL[0]], 5)
+    shared = [ActivationStream(lm, packed, config, windows=windows) for config in configs]
+    assert [stream.estimate_scale() for stream in shared] == scales
+    readers = [stream.batches(3) for stream in shared]
+    for number in range(12):
+        for mine, reader in zip(expected, readers, strict=True):
+            assert torch.equal(next(reader), mine[number])
+    assert len(forwards) == per_stream
+    assert [stream.layout for stream in shared] == [stream.layout for stream in alone]
+    for reader in readers:
+        assert windows._buffers
+        reader.close()
+    assert not windows._buffers
+
+
+def test_a_reader_that_lags_behind_still_reads_its_own_rows(lm: LoadedModel, packed: PackedTokens) -> None:
+    expected = _take(ActivationStream(lm, packed, _config(), 5), 0, 20)
+    stream = ActivationStream(lm, packed, _config(), 5)
+    ahead, behind = stream.batches(9), stream.batches(2)
+    for number in range(9):  # window after window in turns, back and forth
+        assert torch.equal(next(ahead), expected[9 + number])
+        assert torch.equal(next(behind), expected[2 + number])
+
+
+def test_a_transcoder_reads_pairs_of_the_same_rows(lm: LoadedModel, packed: PackedTokens) -> None:
+    config = _config(hook_name="blocks.1.mlp.hook_in").model_copy(update={"hook_name_out": "blocks.1.hook_mlp_out"})
+    stream = ActivationStream(lm, packed, config, 5)
+    assert (stream.d_in, stream.d_out) == (32, 32)
+    pairs = _take(stream, 2, 6)
+    for at, name in enumerate(config.hook_names):
+        single = ActivationStream(lm, packed, _config(hook_name=name), 5)
+        assert all(torch.equal(pair[at], x) for pair, x in zip(pairs, _take(single, 2, 6), strict=True))
+        assert (stream.estimate_scale(), stream.estimate_scale_out())[at] == single.estimate_scale()
+    assert ActivationStream(lm, packed, _config(), 5).estimate_scale_out() is None
+    assert stream.layout["hook_name_out"] == "blocks.1.hook_mlp_out"
