@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from saewidgets.activations import Batch
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import FormatError, TrainingError
 from saewidgets.events import CheckpointSaved, Control, Emit, Metrics
@@ -41,8 +42,9 @@ _EVALUATED = {"fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_scor
 class Stream(Protocol):
     """Where batches come from (see `saewidgets.activations.ActivationStream`)."""
 
-    def batches(self, start: int, check: Callable[[], None] | None = None) -> Iterator[Tensor]:
-        """Batches [batch_size, d_in] from number `start` on: a pure function of configuration, seed and number."""
+    def batches(self, start: int, check: Callable[[], None] | None = None) -> Iterator[Batch]:
+        """Batches [batch_size, d_in], of a transcoder with their targets, from number `start` on: a pure function of
+        configuration, seed and number."""
 
 
 Evaluate = Callable[[], Mapping[str, float]]
@@ -57,6 +59,7 @@ class Trainer:
         stream: the activations, unscaled.
         folder: the run's folder; checkpoints go to `folder/checkpoints`.
         scale: factor on the activations while training.
+        scale_out: factor on the targets of a transcoder.
         evaluate: measures the SAE as it is now on held-out text, returning ``val_*`` values and ``ce_loss_score``; None
             where nothing was held out.
         environment: what bit-identity depends on, recorded in checkpoints.
@@ -81,9 +84,11 @@ class Trainer:
         evaluate: Evaluate | None = None,
         environment: Mapping[str, Any] | None = None,
         meter: ProgressMeter | None = None,
+        scale_out: float | None = None,
     ) -> None:
         require_float32(sae)
         self.config, self.sae, self.stream, self.scale = config, sae, stream, scale
+        self.scale_out = scale_out
         self.folder, self.emit, self.control, self.evaluate = folder / "checkpoints", emit, control, evaluate
         self.environment = dict(environment or {})
         self.device = sae.W_dec.device
@@ -95,7 +100,7 @@ class Trainer:
         self.adam = Adam(sae, config.optimizer)
         self.environment["fused"] = self.adam.fused
         self.dead = DeadLatents(sae.d_sae, config.dead_window_tokens, self.device)
-        self.window = MetricWindow(sae.d_in, self.device)
+        self.window = MetricWindow(sae.d_out, self.device)
         self.watch = health.LossWatch()
         self.meter = meter or ProgressMeter(emit, self.steps * config.batch_size)
         self.step = 0
@@ -117,16 +122,22 @@ class Trainer:
             Interruption: a pause, stop or cancel was requested; the state is that of the last finished step.
             TrainingError: the loss became NaN or diverged, or the stream ended early.
         """
+        for _ in self.each_step():
+            pass
+
+    def each_step(self) -> Generator[None]:
+        """`run`, paused after every step with what is due after it, so that others can make theirs."""
         self.sae.train()
         self.meter.enter("training")
         self.meter.at(self.tokens, self.step)
         if self.evaluate is not None and 0 < self.step < self.steps and self._evaluation_is_due():
             self._after_step()  # the run was left in the middle of this evaluation
         with closing(_generator(self.stream.batches(self.step, self.control.check))) as batches:
-            for x in itertools.islice(batches, max(0, self.steps - self.step)):
-                self._train_step(self._scaled(x))
+            for batch in itertools.islice(batches, max(0, self.steps - self.step)):
+                self._train_step(*self._scaled(batch))
                 self.meter.at(self.tokens, self.step)
                 self._after_step()
+                yield
         if self.step < self.steps:
             raise TrainingError(
                 f"The activation stream ended after {self.step:,} of {self.steps:,} steps.", where="corpus",
@@ -135,14 +146,14 @@ class Trainer:
 
     # --- one step ---------------------------------------------------------------------------------
 
-    def _train_step(self, x: Tensor) -> None:
+    def _train_step(self, x: Tensor, target: Tensor | None) -> None:
         """One optimiser step, or none at all: an interruption or an error before Adam's step leaves no trace."""
         self.adam.set_lr(self.schedules.lr(self.step))
         state = LossState(self.schedules.sparsity(self.step), self.dead.mask(self.tokens))
         buffers = {name: buffer.clone() for name, buffer in self.sae.named_buffers()}
         window = self.window.copy()
         try:
-            fired = self._accumulate(x, state)
+            fired = self._accumulate(x, target, state)
         except BaseException:  # whatever it was, it is raised again; only the half step is taken back
             self.adam.zero_grad()
             for name, buffer in self.sae.named_buffers():
@@ -160,22 +171,27 @@ class Trainer:
         self.saved = None
         self.step += 1
 
-    def _scaled(self, x: Tensor) -> Tensor:
+    def _scaled(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The batch as the SAE sees it; every batch is a tensor of its own, so it is scaled in place."""
-        x = x.to(self.device, torch.float32)
-        return x if self.scale == 1.0 else x.mul_(self.scale)
+        x, target = batch if isinstance(batch, tuple) else (batch, None)
+        return self._times(x, self.scale), None if target is None else self._times(target, self.scale_out or 1.0)
 
-    def _accumulate(self, x: Tensor, state: LossState) -> Tensor:
+    def _times(self, x: Tensor, scale: float) -> Tensor:
+        x = x.to(self.device, torch.float32)
+        return x if scale == 1.0 else x.mul_(scale)
+
+    def _accumulate(self, x: Tensor, target: Tensor | None, state: LossState) -> Tensor:
         """Gradients of the mean loss over the microbatches of `x`; returns which latents fired, bool [d_sae]."""
         parts = self.config.gradient_accumulation
         fired = torch.zeros(self.sae.d_sae, dtype=torch.bool, device=self.device)
-        for part in x.chunk(parts):
+        wanted = x if target is None else target
+        for part, aim in zip(x.chunk(parts), wanted.chunk(parts), strict=True):
             self.control.check()
             with torch.enable_grad(), self.precision.autocast():
-                loss = self.sae.loss(part, step=state)
+                loss = self.sae.loss(part, None if target is None else aim, step=state)
             self.precision.backward(loss.total / parts)
             fired |= loss.fired
-            self.window.add_batch(part, loss, self.step)
+            self.window.add_batch(aim, loss, self.step)
         return fired
 
     def _after_step(self) -> None:
@@ -327,6 +343,7 @@ class Trainer:
             "config": recorded(self.config),
             "d_in": self.sae.d_in,
             "scale": self.scale,
+            "scale_out": self.scale_out,
             "scaler": self.precision.state(),
             "best": self.best,
             "watch": self.watch.state(),
@@ -348,6 +365,6 @@ def _interval(configured: int | None, steps: int) -> int:
     return configured if configured is not None else max(1, steps // _PER_RUN)
 
 
-def _generator(batches: Iterator[Tensor]) -> Any:
+def _generator(batches: Iterator[Batch]) -> Any:
     """`batches` as something that can be closed, so that a stream frees its buffers the moment a run is left."""
     return batches if hasattr(batches, "close") else (x for x in batches)
