@@ -10,24 +10,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from saewidgets.config.sae import SAEConfig
+from saewidgets.config.sae import MAX_WIDTH, AnyTranscoderConfig, SAEConfig
 from saewidgets.errors import ConfigError
 
-_MAX_WIDTH = 2**20
 _TemporalNormalization = Literal["none", "layer_norm", "constant_norm_rescale", "constant_scalar_rescale"]
-
-
-class GatedConfig(SAEConfig):
-    """One path decides whether a latent is active, another how strongly (Rajamanoharan et al. 2024)."""
-
-    architecture: Literal["gated"] = "gated"
-
-
-class SkipConfig(SAEConfig):
-    """The input is added to the reconstruction, so that latents explain what it leaves over (miStudio)."""
-
-    architecture: Literal["skip"] = "skip"
-    skip_scale: float = Field(default=1.0, title="Skip coefficient", description="How much of the input is added.")
 
 
 class _Fixed(SAEConfig):
@@ -75,7 +61,7 @@ class MatchingPursuitConfig(SAEConfig):
     max_iterations: int | None = Field(
         default=None,
         ge=1,
-        le=_MAX_WIDTH,
+        le=MAX_WIDTH,
         title="Iterations",
         description="At most so many picks per token; empty means d_in.",
     )
@@ -94,10 +80,10 @@ class TemporalConfig(SAEConfig):
     activation_normalization_factor: float = Field(
         default=1.0, gt=0, title="Input scale", description="What constant_scalar_rescale multiplies the input by."
     )
-    n_heads: int = Field(default=8, ge=1, le=_MAX_WIDTH, title="Heads")
+    n_heads: int = Field(default=8, ge=1, le=MAX_WIDTH, title="Heads")
     n_attn_layers: int = Field(default=1, ge=1, le=64, title="Attention layers")
     bottleneck_factor: int = Field(
-        default=64, ge=1, le=_MAX_WIDTH, title="Bottleneck", description="d_sae over the width of queries and keys."
+        default=64, ge=1, le=MAX_WIDTH, title="Bottleneck", description="d_sae over the width of queries and keys."
     )
     sae_diff_type: Literal["relu", "topk"] = Field(default="topk", title="Novel latents")
     kval_topk: int | None = Field(default=None, ge=1, title="Active novel latents")
@@ -116,43 +102,6 @@ class TemporalConfig(SAEConfig):
         if self.reshape_activations != "none":
             raise ConfigError("A temporal SAE reads whole contexts, not heads.", where="reshape_activations")
         return self
-
-
-class AnyTranscoderConfig(SAEConfig):
-    """Latents of one place in the model reconstruct another, `d_out` wide. The input is not centred, and the output is
-    not brought back to the input's scale."""
-
-    d_out: int = Field(ge=1, le=_MAX_WIDTH, title="Output width (d_out)", description="Width of what is reconstructed.")
-    apply_b_dec_to_input: bool = False
-
-    @model_validator(mode="after")
-    def _input_and_output_are_apart(self) -> AnyTranscoderConfig:
-        if self.apply_b_dec_to_input and not self._may_centre():
-            raise ConfigError(
-                "A transcoder's decoder bias belongs to its output.", where="apply_b_dec_to_input", hint="Set it to no."
-            )
-        if self.reshape_activations != "none":
-            raise ConfigError("A transcoder does not reshape heads.", where="reshape_activations", hint='Use "none".')
-        return self
-
-    @property
-    def is_transcoder(self) -> bool:
-        return not self.apply_b_dec_to_input  # only SAEs with a skip path centre their input
-
-    def _may_centre(self) -> bool:
-        return False
-
-
-class TranscoderConfig(AnyTranscoderConfig):
-    """ReLU latents (Dunefsky et al. 2024, arXiv:2406.11944)."""
-
-    architecture: Literal["transcoder"] = "transcoder"
-
-
-class SkipTranscoderConfig(AnyTranscoderConfig):
-    """ReLU latents and a linear path from input to output beside them (Paulo et al. 2025, arXiv:2501.18823)."""
-
-    architecture: Literal["skip_transcoder"] = "skip_transcoder"
 
 
 class JumpReLUTranscoderConfig(AnyTranscoderConfig):

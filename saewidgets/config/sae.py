@@ -10,6 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 from saewidgets.config.base import Config
 from saewidgets.errors import ConfigError
 
+MAX_WIDTH = 2**20
 Normalization = Literal["none", "layer_norm", "constant_norm_rescale"]
 Reshaping = Literal["none", "hook_z"]
 
@@ -59,16 +60,19 @@ class SAEConfig(Config):
         return False
 
 
-class StandardConfig(SAEConfig):
-    """ReLU with an L1 penalty (Bricken et al. 2023; Cunningham et al. 2023)."""
-
-    architecture: Literal["standard"] = "standard"
+class _WithL1(SAEConfig):
     l1_coefficient: float = Field(
         default=5.0,
         ge=0,
         title="Sparsity coefficient",
         description="Weight of the L1 penalty. Higher: fewer active latents, worse reconstruction.",
     )
+
+
+class StandardConfig(_WithL1):
+    """ReLU with an L1 penalty (Bricken et al. 2023; Cunningham et al. 2023)."""
+
+    architecture: Literal["standard"] = "standard"
 
 
 class _TopKBase(SAEConfig):
@@ -145,6 +149,62 @@ class JumpReLUConfig(SAEConfig):
     )
 
 
+class GatedConfig(_WithL1):
+    """One path decides whether a latent is active, another how strongly (Rajamanoharan et al. 2024)."""
+
+    architecture: Literal["gated"] = "gated"
+
+
+class SkipConfig(_WithL1):
+    """The input is added to the reconstruction, so that latents explain what it leaves over (miStudio)."""
+
+    architecture: Literal["skip"] = "skip"
+    skip_scale: float = Field(default=1.0, title="Skip coefficient", description="How much of the input is added.")
+
+
+class AnyTranscoderConfig(SAEConfig):
+    """Latents of one place in the model reconstruct another, `d_out` wide. The input is not centred, and the output is
+    not brought back to the input's scale.
+
+    `d_out` is no setting of a training: it follows from the place that is reconstructed.
+    """
+
+    d_out: SkipJsonSchema[int | None] = Field(
+        default=None,
+        ge=1,
+        le=MAX_WIDTH,
+        title="Output width (d_out)",
+        description="Width of what is reconstructed; empty means that of the activations there.",
+    )
+    apply_b_dec_to_input: SkipJsonSchema[bool] = False
+
+    @model_validator(mode="after")
+    def _input_and_output_are_apart(self) -> AnyTranscoderConfig:
+        if self.apply_b_dec_to_input and not self._may_centre():
+            raise ConfigError(
+                "A transcoder's decoder bias belongs to its output.", where="apply_b_dec_to_input", hint="Set it to no."
+            )
+        if self.reshape_activations != "none":
+            raise ConfigError("A transcoder does not reshape heads.", where="reshape_activations", hint='Use "none".')
+        return self
+
+    def _may_centre(self) -> bool:
+        return False
+
+
+class TranscoderConfig(AnyTranscoderConfig, _WithL1):
+    """Latents of one place in the model reconstruct another (Dunefsky et al. 2024)."""
+
+    architecture: Literal["transcoder"] = "transcoder"
+
+
+class SkipTranscoderConfig(AnyTranscoderConfig, _WithL1):
+    """A transcoder with a linear path from input to output beside the latents (Paulo et al. 2025)."""
+
+    architecture: Literal["skip_transcoder"] = "skip_transcoder"
+
+
 TrainableSAEConfig = Annotated[
-    StandardConfig | TopKConfig | BatchTopKConfig | JumpReLUConfig, Field(discriminator="architecture")
+    StandardConfig | TopKConfig | BatchTopKConfig | JumpReLUConfig | TranscoderConfig | SkipTranscoderConfig,
+    Field(discriminator="architecture"),
 ]

@@ -1,7 +1,16 @@
 """Sparse autoencoders: the maths, one architecture per file. Knows neither models nor files."""
 
 from saewidgets.config import inference as configs
-from saewidgets.config.sae import BatchTopKConfig, JumpReLUConfig, StandardConfig, TopKConfig
+from saewidgets.config.sae import (
+    BatchTopKConfig,
+    GatedConfig,
+    JumpReLUConfig,
+    SkipConfig,
+    SkipTranscoderConfig,
+    StandardConfig,
+    TopKConfig,
+    TranscoderConfig,
+)
 from saewidgets.sae.abstopk import AbsTopKSAE
 from saewidgets.sae.base import SAE, Loss, LossState
 from saewidgets.sae.batchtopk import BatchTopKSAE
@@ -34,16 +43,18 @@ register("standard", StandardSAE, StandardConfig)
 register("topk", TopKSAE, TopKConfig)
 register("batchtopk", BatchTopKSAE, BatchTopKConfig)
 register("jumprelu", JumpReLUSAE, JumpReLUConfig)
+register("transcoder", TranscoderSAE, TranscoderConfig)
+register("skip_transcoder", SkipTranscoderSAE, SkipTranscoderConfig)
 
 register_inference("standard", StandardSAE, StandardConfig)
 register_inference("topk", TopKSAE, TopKConfig)
 register_inference("jumprelu", InferenceJumpReLU, JumpReLUConfig)
-register_inference("gated", GatedSAE, configs.GatedConfig)
+register_inference("gated", GatedSAE, GatedConfig)
 register_inference("abstopk", AbsTopKSAE, configs.AbsTopKConfig)
 register_inference("groupmax", GroupMaxSAE, configs.GroupMaxConfig)
-register_inference("skip", SkipSAE, configs.SkipConfig)
-register_inference("transcoder", TranscoderSAE, configs.TranscoderConfig)
-register_inference("skip_transcoder", SkipTranscoderSAE, configs.SkipTranscoderConfig)
+register_inference("skip", SkipSAE, SkipConfig)
+register_inference("transcoder", TranscoderSAE, TranscoderConfig)
+register_inference("skip_transcoder", SkipTranscoderSAE, SkipTranscoderConfig)
 register_inference("jumprelu_transcoder", JumpReLUTranscoderSAE, configs.JumpReLUTranscoderConfig)
 register_inference("jumprelu_skip_transcoder", JumpReLUSkipTranscoderSAE, configs.JumpReLUSkipTranscoderConfig)
 register_inference("topk_transcoder", TopKTranscoderSAE, configs.TopKTranscoderConfig)

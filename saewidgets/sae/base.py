@@ -1,8 +1,9 @@
 """What every autoencoder has: four weights, encode, decode, a loss, and the upkeep around an optimiser step.
 
-Shapes: `x` [..., d_in]; `f` [..., d_sae]; `W_enc` [d_in, d_sae]; `W_dec` [d_sae, d_in]. An architecture supplies the
-activation function and the terms of its loss; everything here is shared. Conventions follow SAELens: pre-activations
-are ``(x - b_dec) @ W_enc + b_enc`` and the reconstruction error is summed over d_in and averaged over the batch.
+Shapes: `x` [..., d_in]; `f` [..., d_sae]; `W_enc` [d_in, d_sae]; `W_dec` [d_sae, d_out], where d_out is d_in except for
+transcoders. An architecture supplies the activation function and the terms of its loss; everything here is shared.
+Conventions follow SAELens: pre-activations are ``(x - b_dec) @ W_enc + b_enc`` and the reconstruction error is summed
+over d_out and averaged over the batch.
 
 What only loaded SAEs do is `sae/loaded.py` (architectures) and `sae/inputs.py` (normalisation, heads).
 """
@@ -33,10 +34,13 @@ class LossState:
     Attributes:
         sparsity_scale: factor on the sparsity penalty (0 → 1 during its warm-up).
         dead: bool [d_sae], latents that count as dead now; None when that is unknown or of no interest.
+        progress: share of the run that is done, 0 to 1: finished optimiser steps / all steps, the same for all
+            microbatches of a step. Annealed penalties follow it.
     """
 
     sparsity_scale: float = 1.0
     dead: Tensor | None = None
+    progress: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,10 @@ class Loss:
 
     Attributes:
         total: scalar to call `backward` on; the sum of `terms`.
-        terms: weighted contributions by name: always ``"mse"``, then ``"l1"``, ``"l0_penalty"`` or ``"aux"``.
-        mse: mean over the batch of the squared error summed over d_in.
-        reconstruction: [batch, d_in], float32.
+        terms: weighted contributions by name: always ``"mse"``, then ``"l1"``, ``"l0_penalty"``, ``"aux"``, … as the
+            architecture has them.
+        mse: mean over the batch of the squared error summed over d_out.
+        reconstruction: [batch, d_out], float32.
         l0: mean number of active latents per row.
         fired: bool [d_sae], latents active at least once in the batch.
     """
@@ -83,6 +88,8 @@ class SAE(nn.Module, ABC):
     Args:
         cfg: the architecture's settings.
         d_in: width of the activations.
+        d_out: width of the reconstruction. Only transcoders may have another than d_in; theirs is d_in, too, where
+            neither this nor the configuration says otherwise.
         generator: source of the initial weights; None takes a private one with a fresh seed (the global generators
             are never touched).
         initialise: False leaves the weights unset, for a caller that fills them from a file.
@@ -95,12 +102,16 @@ class SAE(nn.Module, ABC):
     b_dec: nn.Parameter
 
     def __init__(
-        self, cfg: SAEConfig, d_in: int, *, generator: torch.Generator | None = None, initialise: bool = True
+        self, cfg: SAEConfig, d_in: int, *, d_out: int | None = None, generator: torch.Generator | None = None,
+        initialise: bool = True,
     ) -> None:
         super().__init__()
-        if not hasattr(d_in, "__index__") or d_in < 1:
-            raise ConfigError(f"d_in is {d_in!r}.", where="d_in", hint="Give the width of the activations, at least 1.")
-        self.cfg = cfg
+        for name, width in (("d_in", d_in), ("d_out", d_out if d_out is not None else d_in)):
+            if not hasattr(width, "__index__") or width < 1:
+                raise ConfigError(
+                    f"{name} is {width!r}.", where=name, hint="Give the width of the activations, at least 1."
+                )
+        self.cfg = self._resolved(cfg, d_in, d_out)
         self.d_in = d_in
         self.d_sae = cfg.d_sae
         self.metadata: dict[str, Any] = {}
@@ -108,6 +119,15 @@ class SAE(nn.Module, ABC):
         self._add_state()
         if initialise:
             self.reset_parameters(generator)
+
+    def _resolved(self, cfg: SAEConfig, d_in: int, d_out: int | None) -> SAEConfig:
+        """The configuration with what follows from the widths filled in."""
+        if d_out is not None and d_out != d_in:
+            raise ConfigError(
+                f"d_out is {d_out:,} but d_in is {d_in:,}: a {cfg.architecture} SAE reconstructs its input.",
+                where="d_out", hint="Leave d_out out, or choose a transcoder.",
+            )
+        return cfg
 
     @property
     def d_out(self) -> int:
@@ -136,16 +156,21 @@ class SAE(nn.Module, ABC):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Decoder rows of norm `decoder_init_norm` in random directions, encoder its transpose, biases zero."""
+        """Decoder rows of norm `decoder_init_norm` in random directions, encoder its transpose, biases zero. The
+        encoder of a transcoder has random directions of its own."""
         if generator is None:
             generator = torch.Generator()
             generator.seed()
-        rows = torch.randn(self.d_sae, self.d_in, generator=generator, device=generator.device)
-        rows *= self.cfg.decoder_init_norm / rows.norm(dim=1, keepdim=True).clamp_min(1e-8)
+        rows = self._directions(self.d_out, generator)
         self.W_dec.copy_(rows)
-        self.W_enc.copy_(rows.T)
+        self.W_enc.copy_((self._directions(self.d_in, generator) if self.is_transcoder else rows).T)
         self.b_enc.zero_()
         self.b_dec.zero_()
+
+    def _directions(self, width: int, generator: torch.Generator) -> Tensor:
+        """[d_sae, width]: random directions of norm `decoder_init_norm`."""
+        rows = torch.randn(self.d_sae, width, generator=generator, device=generator.device)
+        return rows.mul_(self.cfg.decoder_init_norm / rows.norm(dim=1, keepdim=True).clamp_min(1e-8))
 
     # --- inference ---------------------------------------------------------------------------------------------------
 
@@ -235,8 +260,9 @@ class SAE(nn.Module, ABC):
 
         Args:
             x: activations [..., d_in]; leading dimensions are flattened into the batch.
-            target: what to reconstruct, same shape; None means `x` itself.
-            step: sparsity scale and dead latents; None means scale 1 and none known dead.
+            target: what to reconstruct, [..., d_out] with the leading dimensions of `x`; None means `x` itself, which
+                a transcoder does not take.
+            step: sparsity scale, dead latents and progress; None means scale 1, none known dead, and the beginning.
 
         Raises:
             ConfigError: a width or the number of rows does not fit, or the SAE normalises or reshapes its input.
@@ -246,11 +272,17 @@ class SAE(nn.Module, ABC):
                 "SAEs that normalise or reshape their input can be loaded and used, not trained.", where="architecture"
             )
         self._check_width(x)
-        target = x if target is None else target
-        if target.shape != x.shape:
+        if target is None:
+            if self.is_transcoder:
+                raise ConfigError(
+                    "A transcoder reconstructs another place than it reads, and the target is missing.",
+                    where="target", hint="Call loss(x, target) with the activations to reconstruct.",
+                )
+            target = x
+        if target.shape != (*x.shape[:-1], self.d_out):
             raise ConfigError(
-                f"The target has shape {tuple(target.shape)}, but x has {tuple(x.shape)}.", where="target",
-                hint="Give one target row per input row.",
+                f"The target has shape {tuple(target.shape)}, expected {(*x.shape[:-1], self.d_out)}.", where="target",
+                hint="Give one target row of width d_out per input row.",
             )
         step = step or LossState()
         if step.dead is not None and step.dead.shape != (self.d_sae,):
@@ -260,17 +292,23 @@ class SAE(nn.Module, ABC):
         rows = x.detach().reshape(-1, self.d_in) if not x.requires_grad else x.reshape(-1, self.d_in)
         if rows.shape[0] == 0:
             raise ConfigError("The batch is empty.", where="x", hint="Pass at least one row of activations.")
-        return self._loss(rows.to(self.W_enc.dtype), target.reshape(-1, self.d_in).to(self.W_enc.dtype), step)
+        return self._loss(rows.to(self.W_enc.dtype), target.reshape(-1, self.d_out).to(self.W_enc.dtype), step)
 
     @abstractmethod
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
-        """The loss of `x` [batch, d_in] against `target` of the same shape, both in the dtype of the weights."""
+        """The loss of `x` [batch, d_in] against `target` [batch, d_out], both in the dtype of the weights."""
 
-    def _dense_loss(self, x: Tensor, target: Tensor, activation: Activation, name: str) -> Loss:
-        """The loss by `kernels.dense`; `name` is what the penalty is called in `terms`."""
+    def _dense_loss(
+        self, x: Tensor, target: Tensor, activation: Activation, name: str, linear: Tensor | None = None
+    ) -> Loss:
+        """The loss by `kernels.dense`; `name` is what the penalty is called in `terms`. `linear` [batch, d_out] is what
+        a path beside the latents reconstructs: they are left with the rest."""
         total, mse, penalty, reconstruction = dense_step(
-            x, target, self.W_enc, self.b_enc, self.W_dec, self.b_dec, activation, self.cfg.apply_b_dec_to_input
+            x, target if linear is None else target - linear, self.W_enc, self.b_enc, self.W_dec, self.b_dec,
+            activation, self.cfg.apply_b_dec_to_input,
         )
+        if linear is not None:
+            reconstruction += linear.detach()
         l0 = torch.tensor(activation.active / x.shape[0])
         return Loss(total, {"mse": mse, name: penalty}, mse, reconstruction, l0, activation.fired)
 
@@ -311,7 +349,6 @@ class SAE(nn.Module, ABC):
 
     # --- export ------------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def fold_scale(self, s: float) -> None:
         """Make an SAE trained on ``s * x`` take raw `x` and reconstruct in its units.
 
@@ -319,12 +356,36 @@ class SAE(nn.Module, ABC):
         Decoder rows have norm 1/s afterwards.
 
         Raises:
-            ConfigError: the scale makes no sense, or this SAE cannot take it up.
+            ConfigError: the scale makes no sense, or this SAE cannot take it up: a transcoder has two, see
+                `fold_scales`.
         """
         self._check_scale(s)
-        self.W_enc.mul_(s)
-        self.W_dec.div_(s)
-        self.b_dec.div_(s)
+        self._fold(s, s)
+
+    def fold_scales(self, scale_in: float, scale_out: float) -> None:
+        """Make a transcoder trained from ``scale_in * x`` to ``scale_out * y`` lead from raw `x` to raw `y`.
+
+        W_enc·scale_in, W_dec/scale_out, b_dec/scale_out. An SAE that reconstructs its input has one scale: there both
+        must be equal, and it is `fold_scale`.
+
+        Raises:
+            ConfigError: a scale makes no sense, or this SAE cannot take it up.
+        """
+        if scale_in != scale_out and not self.is_transcoder:
+            raise ConfigError(
+                f"The scales are {scale_in} and {scale_out}, but this SAE reconstructs its input.", where="scale_out",
+                hint="Give the same scale twice, or call fold_scale(s).",
+            )
+        self._check_scale(scale_in)
+        self._check_scale(scale_out)
+        self._fold(scale_in, scale_out)
+
+    @torch.no_grad()
+    def _fold(self, scale_in: float, scale_out: float) -> None:
+        """What the scales, which were checked, do to the weights."""
+        self.W_enc.mul_(scale_in)
+        self.W_dec.div_(scale_out)
+        self.b_dec.div_(scale_out)
 
     def _check_scale(self, s: float) -> None:
         if not (s > 0 and s < float("inf")):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from saewidgets.config.inference import GatedConfig
+from saewidgets.config.sae import GatedConfig
 from saewidgets.sae.loaded import LoadedSAE
 
 

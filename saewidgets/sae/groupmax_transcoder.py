@@ -6,11 +6,11 @@ from torch import Tensor
 
 from saewidgets.config.inference import GroupMaxSkipTranscoderConfig, GroupMaxTranscoderConfig
 from saewidgets.sae.groupmax import group_max
-from saewidgets.sae.skip_transcoder import SkipTranscoderSAE
-from saewidgets.sae.transcoder import TranscoderSAE
+from saewidgets.sae.skip_transcoder import AnySkipTranscoder
+from saewidgets.sae.transcoder import LoadedTranscoder
 
 
-class GroupMaxTranscoderSAE(TranscoderSAE):
+class GroupMaxTranscoderSAE(LoadedTranscoder):
     """The largest latent of each of k groups."""
 
     architecture = "groupmax_transcoder"
@@ -20,7 +20,7 @@ class GroupMaxTranscoderSAE(TranscoderSAE):
         return group_max(pre, self.cfg.k)
 
 
-class GroupMaxSkipTranscoderSAE(GroupMaxTranscoderSAE, SkipTranscoderSAE):
+class GroupMaxSkipTranscoderSAE(GroupMaxTranscoderSAE, AnySkipTranscoder):
     """The largest latent of each of k groups, and `W_skip` [d_out, d_in]."""
 
     architecture = "groupmax_skip_transcoder"

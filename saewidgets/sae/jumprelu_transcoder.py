@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from saewidgets.sae.jumprelu import jump_relu
-from saewidgets.sae.transcoder import TranscoderSAE
+from saewidgets.sae.transcoder import LoadedTranscoder
 
 
-class JumpReLUTranscoderSAE(TranscoderSAE):
+class JumpReLUTranscoderSAE(LoadedTranscoder):
     """JumpReLU transcoder; `threshold` [d_sae] is a plain buffer."""
 
     architecture = "jumprelu_transcoder"

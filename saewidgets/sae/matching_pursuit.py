@@ -76,7 +76,6 @@ class MatchingPursuitSAE(LoadedSAE):
         y = f @ self.W_dec
         return y + self.b_dec if self.cfg.apply_b_dec_to_input else y
 
-    def fold_scale(self, s: float) -> None:
+    def _fold(self, scale_in: float, scale_out: float) -> None:
         """Always raises `ConfigError`: encoder and decoder are one, so latents could not stay what they were."""
-        self._check_scale(s)
         self._refuse("encode with their decoder: a scale cannot be folded in without changing the latents")

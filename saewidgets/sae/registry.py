@@ -68,16 +68,29 @@ def lookup_inference(name: str) -> tuple[type[SAE], type[SAEConfig]]:
 
 
 def create_sae(name: str, d_in: int, **settings: Any) -> SAE:
-    """A new SAE: ``create_sae("topk", d_in=768, d_sae=16_384, k=32)``. Settings are checked by the configuration."""
+    """A new SAE: ``create_sae("topk", d_in=768, d_sae=16_384, k=32)``. Settings are checked by the configuration; of
+    transcoders `d_out` is one, d_in where it is left out."""
     return build_sae(lookup(name)[1](**settings), d_in)
 
 
-def build_sae(config: SAEConfig, d_in: int, generator: torch.Generator | None = None) -> SAE:
-    """A new SAE from its configuration, on the CPU in float32; `generator` fixes the initial weights."""
+def build_sae(
+    config: SAEConfig, d_in: int, *, d_out: int | None = None, generator: torch.Generator | None = None
+) -> SAE:
+    """A new SAE from its configuration, on the CPU in float32.
+
+    Args:
+        config: of an architecture that can be trained.
+        d_in: width of the activations that are read.
+        d_out: width of those that are reconstructed, for transcoders whose configuration leaves it open.
+        generator: fixes the initial weights.
+
+    Raises:
+        ConfigError: the architecture cannot be trained, or a width does not fit it.
+    """
     sae_class, config_class = lookup(config.architecture)
     if not isinstance(config, config_class):
         raise ConfigError(
             f"{type(config).__name__} is not a configuration of {config.architecture!r}.", where="architecture",
             hint=f"Use {config_class.__name__}.",
         )
-    return sae_class(config, d_in, generator=generator)
+    return sae_class(config, d_in, d_out=d_out, generator=generator)

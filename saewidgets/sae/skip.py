@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from saewidgets.config.inference import SkipConfig
+from saewidgets.config.sae import SkipConfig
 from saewidgets.sae.loaded import LoadedSAE
 
 

@@ -13,6 +13,26 @@ from saewidgets.sae.base import SAE, Loss, LossState, squared_error
 from saewidgets.sae.kernels.dense import ReLUActivation
 
 
+def relu_loss(sae: SAE, x: Tensor, target: Tensor, coefficient: float, linear: Tensor | None = None) -> Loss:
+    """``mse + coefficient · mean_batch Σ f_i ‖W_dec,i‖`` of any SAE with ReLU latents and the four weights.
+
+    `linear` [batch, d_out] is what a path beside the latents adds to the reconstruction, with its graph.
+    """
+    if sae._fast_path(x, target):
+        return sae._dense_loss(x, target, ReLUActivation(sae.W_dec.detach(), coefficient), "l1", linear)
+    f = sae.pre_activations(x).relu()
+    reconstruction = sae._decode(f).float()
+    if linear is not None:
+        reconstruction = reconstruction + linear
+    mse = squared_error(reconstruction, target)
+    l1 = coefficient * (f.float() * sae.W_dec.norm(dim=1)).sum(1).mean()
+    active = f.detach() > 0
+    return Loss(
+        mse + l1, {"mse": mse.detach(), "l1": l1.detach()}, mse.detach(), reconstruction.detach(),
+        active.sum() / x.shape[0], active.any(0),
+    )
+
+
 class StandardSAE(SAE):
     """ReLU autoencoder: ``mse + sparsity_scale · l1_coefficient · mean_batch Σ f_i ‖W_dec,i‖``."""
 
@@ -23,15 +43,4 @@ class StandardSAE(SAE):
         return pre.relu()
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
-        coefficient = self.cfg.l1_coefficient * step.sparsity_scale
-        if self._fast_path(x, target):
-            return self._dense_loss(x, target, ReLUActivation(self.W_dec.detach(), coefficient), "l1")
-        f = self.activate(self.pre_activations(x))
-        reconstruction = self.decode(f).float()
-        mse = squared_error(reconstruction, target)
-        l1 = coefficient * (f.float() * self.W_dec.norm(dim=1)).sum(1).mean()
-        active = f.detach() > 0
-        return Loss(
-            mse + l1, {"mse": mse.detach(), "l1": l1.detach()}, mse.detach(), reconstruction.detach(),
-            active.sum() / x.shape[0], active.any(0),
-        )
+        return relu_loss(self, x, target, self.cfg.l1_coefficient * step.sparsity_scale)

@@ -132,7 +132,6 @@ class TemporalSAE(LoadedSAE):
             return x * self.cfg.activation_normalization_factor
         return super()._normalise(x)
 
-    def fold_scale(self, s: float) -> None:
+    def _fold(self, scale_in: float, scale_out: float) -> None:
         """Always raises `ConfigError`: predictions do not scale with the input."""
-        self._check_scale(s)
         self._refuse("predict from activations of their own scale: none can be folded in")

@@ -9,12 +9,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from saewidgets.config.inference import TopKSkipTranscoderConfig, TopKTranscoderConfig
-from saewidgets.sae.skip_transcoder import SkipTranscoderSAE
+from saewidgets.sae.skip_transcoder import AnySkipTranscoder
 from saewidgets.sae.topk import top_k
-from saewidgets.sae.transcoder import TranscoderSAE
+from saewidgets.sae.transcoder import LoadedTranscoder
 
 
-class TopKTranscoderSAE(TranscoderSAE):
+class TopKTranscoderSAE(LoadedTranscoder):
     """The k largest latents."""
 
     architecture = "topk_transcoder"
@@ -24,7 +24,7 @@ class TopKTranscoderSAE(TranscoderSAE):
         return top_k(pre, self.cfg.k)
 
 
-class TopKSkipTranscoderSAE(TopKTranscoderSAE, SkipTranscoderSAE):
+class TopKSkipTranscoderSAE(TopKTranscoderSAE, AnySkipTranscoder):
     """The k largest latents, and `W_skip` [d_out, d_in]."""
 
     architecture = "topk_skip_transcoder"

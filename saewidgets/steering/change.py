@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from saewidgets.config.inference import TemporalConfig
+from saewidgets.config.sae import AnyTranscoderConfig
 from saewidgets.config.steering import ADDITIVE, SteeringFeature
 from saewidgets.errors import ConfigError
 from saewidgets.lm import evaluating
-from saewidgets.sae import SAE, TranscoderSAE
+from saewidgets.sae import SAE
 from saewidgets.sae.inputs import restore
 
 LATENT_BYTES = 1 << 27  # most memory for latents at once
@@ -99,7 +100,7 @@ def _slope(feature: SteeringFeature) -> float:
 def _is_scaled(sae: SAE) -> bool:
     """Whether what the decoder puts out is multiplied by something that depends on the token."""
     # The output of a transcoder is not brought back to the scale of its input.
-    return sae.cfg.normalize_activations != "none" and not isinstance(sae, TranscoderSAE)
+    return sae.cfg.normalize_activations != "none" and not isinstance(sae.cfg, AnyTranscoderConfig)
 
 
 def _in_raw_units(sae: SAE, y: Tensor, x: Tensor) -> Tensor:

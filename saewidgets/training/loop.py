@@ -21,7 +21,7 @@ from torch import Tensor
 from saewidgets.activations import Batch
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import FormatError, TrainingError
-from saewidgets.events import CheckpointSaved, Control, Emit, Metrics
+from saewidgets.events import CheckpointSaved, Control, Emit, LogLine, Metrics
 from saewidgets.sae import SAE, LossState
 from saewidgets.training import health
 from saewidgets.training.checkpoint import Checkpoint, list_checkpoints, update_state, write_checkpoint
@@ -31,8 +31,10 @@ from saewidgets.training.metrics import MetricWindow
 from saewidgets.training.optimizer import Adam
 from saewidgets.training.precision import Precision, require_float32
 from saewidgets.training.progress import ProgressMeter
+from saewidgets.training.resampling import Resampler
 from saewidgets.training.retention import is_better, rotate
 from saewidgets.training.schedules import Schedules
+from saewidgets.training.targets import Targets
 
 DEAD = "dead.tokens_since_fired"  # its name among the optimiser's tensors
 _PER_RUN = 10  # evaluations and checkpoints per run where the configuration leaves the interval empty
@@ -100,6 +102,8 @@ class Trainer:
         self.adam = Adam(sae, config.optimizer)
         self.environment["fused"] = self.adam.fused
         self.dead = DeadLatents(sae.d_sae, config.dead_window_tokens, self.device)
+        self.resampler = Resampler(config.resampling, sae, self.steps, config.seed)
+        self.targets = Targets(config.targets)
         self.window = MetricWindow(sae.d_out, self.device)
         self.watch = health.LossWatch()
         self.meter = meter or ProgressMeter(emit, self.steps * config.batch_size)
@@ -132,13 +136,16 @@ class Trainer:
         self.meter.at(self.tokens, self.step)
         if self.evaluate is not None and 0 < self.step < self.steps and self._evaluation_is_due():
             self._after_step()  # the run was left in the middle of this evaluation
+        left = 0 if self.targets.ends_the_run else max(0, self.steps - self.step)
         with closing(_generator(self.stream.batches(self.step, self.control.check))) as batches:
-            for batch in itertools.islice(batches, max(0, self.steps - self.step)):
+            for batch in itertools.islice(batches, left):
                 self._train_step(*self._scaled(batch))
                 self.meter.at(self.tokens, self.step)
                 self._after_step()
                 yield
-        if self.step < self.steps:
+                if self.targets.ends_the_run:
+                    return
+        if self.step < self.steps and not self.targets.ends_the_run:
             raise TrainingError(
                 f"The activation stream ended after {self.step:,} of {self.steps:,} steps.", where="corpus",
                 hint="Use more text or fewer tokens.",
@@ -149,7 +156,9 @@ class Trainer:
     def _train_step(self, x: Tensor, target: Tensor | None) -> None:
         """One optimiser step, or none at all: an interruption or an error before Adam's step leaves no trace."""
         self.adam.set_lr(self.schedules.lr(self.step))
-        state = LossState(self.schedules.sparsity(self.step), self.dead.mask(self.tokens))
+        state = LossState(
+            self.schedules.sparsity(self.step), self.dead.mask(self.tokens), progress=self.step / self.steps
+        )
         buffers = {name: buffer.clone() for name, buffer in self.sae.named_buffers()}
         window = self.window.copy()
         try:
@@ -161,15 +170,35 @@ class Trainer:
             self.window = window
             raise
         self.precision.unscale(self.adam.optimizer)
-        self.sae.before_step()
+        if self.config.optimizer.project_decoder_grad:
+            self.sae.before_step()
         norm = self.adam.clip()
         self.precision.step(self.adam.optimizer)
-        self.sae.after_step()
+        every = self.config.optimizer.normalize_decoder_every
+        if every is not None and (self.step + 1) % every == 0:
+            self.sae.after_step()
         self.adam.zero_grad()
         self.dead.update(fired, x.shape[0])
+        if self.resampler.is_due(self.step + 1):
+            self._resample(x, x if target is None else target)
         self.window.end_step(norm)
         self.saved = None
         self.step += 1
+
+    @torch.no_grad()
+    def _resample(self, x: Tensor, target: Tensor) -> None:
+        """Point the latents that are dead after this step at rows of its batch that are reconstructed badly."""
+        step, parts = self.step + 1, self.config.gradient_accumulation
+        dead = self.dead.mask(step * self.config.batch_size)
+        if dead is None or not bool(dead.any()):
+            return
+        errors = [
+            (self.sae.loss(part, aim).reconstruction - aim).square().sum(1)
+            for part, aim in zip(x.chunk(parts), target.chunk(parts), strict=True)
+        ]
+        changed = self.resampler.resample(step, x, target, torch.cat(errors), dead, self.adam)
+        self.dead.tokens_since_fired[changed] = 0
+        self.emit(LogLine(f"Step {step:,}: {len(changed):,} of {int(dead.sum()):,} dead latents were resampled."))
 
     def _scaled(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The batch as the SAE sees it; every batch is a tensor of its own, so it is scaled in place."""
@@ -206,6 +235,9 @@ class Trainer:
         if self.evaluate is not None and self._evaluation_is_due():
             self.measure(self.evaluate)
             improved = self._improved()
+            if self.step >= self.schedules.settled:
+                for level, sentence in self.targets.judge(self.step, self.latest):
+                    self.emit(LogLine(sentence, level))
         if self.step % _interval(self.config.checkpoints.every_steps, self.steps) == 0:
             self.save("latest", "every", *self._best_kind(improved))
         elif improved:
@@ -332,6 +364,7 @@ class Trainer:
         state = checkpoint.state
         self.precision.load(dict(state["scaler"]))
         self.watch.load(state["watch"])
+        self.targets.load(state.get("targets", {}))
         self.step, self.best, self.latest = checkpoint.step, state["best"], dict(state["metrics"])
         self._evaluated_at = state["evaluated_at"]
         self.saved = checkpoint
@@ -347,6 +380,7 @@ class Trainer:
             "scaler": self.precision.state(),
             "best": self.best,
             "watch": self.watch.state(),
+            "targets": self.targets.state(),
             "metrics": {name: value for name, value in self.latest.items() if math.isfinite(value)},
             "evaluated_at": self._evaluated_at,
             "environment": self.environment,

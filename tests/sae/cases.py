@@ -7,19 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saewidgets.sae import SAE, create_sae, inference_sae
+from saewidgets.sae import SAE, Loss, LossState, create_sae, inference_sae
 from tests.sae.reference import Weights
 
-D_IN, D_SAE = 12, 40
+D_IN, D_SAE, D_OUT = 12, 40, 9
 SETTINGS: dict[str, dict[str, Any]] = {
     "standard": {"l1_coefficient": 0.8},
     "topk": {"k": 4, "aux_coefficient": 0.5, "aux_k": 5},
     "batchtopk": {"k": 4, "aux_coefficient": 0.5, "aux_k": 5},
     "jumprelu": {"l0_coefficient": 0.6, "initial_threshold": 0.4, "bandwidth": 0.3},
+    "transcoder": {"l1_coefficient": 0.8, "d_out": D_OUT},
+    "skip_transcoder": {"l1_coefficient": 0.8, "d_out": D_OUT},
 }
 ALL = list(SETTINGS)
+CENTRED = [(name, centred) for name in ALL for centred in (True, False) if not (centred and "transcoder" in name)]
 
-D_OUT, HEADS, GROUPS = 9, 3, 5
+HEADS, GROUPS = 3, 5
 LOADED: dict[str, dict[str, Any]] = {
     "standard": {},
     "topk": {"k": 4},
@@ -43,9 +46,13 @@ TRANSCODERS = [name for name in LOADED if "transcoder" in name]
 AUTOENCODERS = [name for name in LOADED if name not in TRANSCODERS]
 
 
-def make(name: str, *, centred: bool = True, seed: int = 0, d_in: int = D_IN, d_sae: int = D_SAE, **more: Any) -> SAE:
+def make(
+    name: str, *, centred: bool | None = None, seed: int = 0, d_in: int = D_IN, d_sae: int = D_SAE, **more: Any
+) -> SAE:
     """An SAE whose biases, decoder norms and thresholds are all in general position."""
-    sae = create_sae(name, d_in, d_sae=d_sae, apply_b_dec_to_input=centred, **(SETTINGS[name] | more))
+    if centred is not None:
+        more["apply_b_dec_to_input"] = centred
+    sae = create_sae(name, d_in, d_sae=d_sae, **(SETTINGS[name] | more))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in sae.parameters():
@@ -59,6 +66,22 @@ def make(name: str, *, centred: bool = True, seed: int = 0, d_in: int = D_IN, d_
 
 def batch(rows: int = 30, *, seed: int = 1, d_in: int = D_IN) -> Tensor:
     return torch.randn(rows, d_in, generator=torch.Generator().manual_seed(seed))
+
+
+def aim(sae: SAE, x: Tensor) -> Tensor:
+    """What `sae` is to make of `x`: x itself, or for a transcoder a linear function of it with noise."""
+    if not sae.is_transcoder:
+        return x
+    generator = torch.Generator().manual_seed(7)
+    rows = x.detach().float().cpu().reshape(-1, sae.d_in)
+    y = rows @ (0.3 * torch.randn(sae.d_in, sae.d_out, generator=generator))
+    y += 0.5 * torch.randn(y.shape, generator=generator)
+    return y.view(*x.shape[:-1], sae.d_out).to(x.device)
+
+
+def loss_of(sae: SAE, x: Tensor, step: LossState | None = None) -> Loss:
+    """The loss of one batch, whatever the SAE reconstructs."""
+    return sae.loss(x, aim(sae, x) if sae.is_transcoder else None, step=step)
 
 
 def plain(sae: SAE) -> SAE:

@@ -13,8 +13,9 @@ from saewidgets.config.sae import SAEConfig
 from saewidgets.errors import ConfigError
 from saewidgets.formats import load_sae, save_sae
 from saewidgets.sae import SAE, LossState, architectures, build_sae, create_sae
-from tests.sae.cases import ALL, D_IN, D_SAE, SETTINGS, batch, gradients, make, plain, relative
+from tests.sae.cases import ALL, CENTRED, D_IN, D_OUT, D_SAE, SETTINGS, aim, batch, gradients, loss_of, make, plain, relative
 
+OWN_STATE = {"batchtopk": {"threshold"}, "jumprelu": {"log_threshold"}, "skip_transcoder": {"W_skip"}}
 every_architecture = pytest.mark.parametrize("name", ALL)
 
 
@@ -24,7 +25,7 @@ def trained(name: str, **settings: Any) -> SAE:
     optimizer = torch.optim.Adam(sae.param_groups(1e-2))
     for seed in range(3):
         optimizer.zero_grad()
-        sae.loss(batch(seed=seed)).total.backward()
+        loss_of(sae, batch(seed=seed)).total.backward()
         sae.before_step()
         optimizer.step()
         sae.after_step()
@@ -42,23 +43,24 @@ def test_any_leading_dimensions(name: str, leading: tuple[int, ...]) -> None:
     x = torch.randn(*leading, D_IN)
     f = sae.encode(x)
     assert f.shape == (*leading, D_SAE)
-    assert sae.decode(f).shape == x.shape
-    assert torch.equal(sae(x), sae.decode(f))
+    assert sae.decode(f, x).shape == (*leading, sae.d_out)
+    assert torch.equal(sae(x), sae.decode(f, x))
     rows = torch.stack([sae.encode(row) for row in x.reshape(-1, D_IN)])
     assert torch.allclose(f.reshape(-1, D_SAE), rows, atol=1e-5)
 
 
 @every_architecture
 def test_the_loss_flattens_leading_dimensions(name: str) -> None:
-    sae = make(name)
-    flat, shaped = sae.loss(batch(24)), sae.loss(batch(24).view(2, 3, 4, D_IN))
+    sae, x = make(name), batch(24)
+    flat = loss_of(sae, x)
+    shaped = sae.loss(x.view(2, 3, 4, D_IN), aim(sae, x).view(2, 3, 4, -1))
     assert shaped.total.item() == pytest.approx(flat.total.item(), rel=1e-6)
-    assert shaped.reconstruction.shape == (24, D_IN)
+    assert shaped.reconstruction.shape == (24, sae.d_out)
 
 
 @every_architecture
 def test_only_the_total_carries_a_graph_and_it_is_the_sum_of_the_terms(name: str) -> None:
-    loss = make(name).loss(batch(), step=LossState(0.5, torch.ones(D_SAE, dtype=torch.bool)))
+    loss = loss_of(make(name), batch(), LossState(0.5, torch.ones(D_SAE, dtype=torch.bool)))
     assert loss.total.requires_grad
     assert not any(t.requires_grad for t in (*loss.terms.values(), loss.mse, loss.reconstruction, loss.l0, loss.fired))
     assert loss.total.item() == pytest.approx(sum(term.item() for term in loss.terms.values()), rel=1e-6)
@@ -69,20 +71,20 @@ def test_only_the_total_carries_a_graph_and_it_is_the_sum_of_the_terms(name: str
 @pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain"])
 def test_l0_fired_mse_and_reconstruction_are_what_encode_says(name: str, kernels: bool) -> None:
     sae = make(name) if kernels else plain(make(name))
-    loss, x = sae.loss(batch(rows=3)), batch(rows=3)
+    loss, x = loss_of(sae, batch(rows=3)), batch(rows=3)
     f = sae.encode(x)
     assert loss.l0.item() == pytest.approx((f > 0).sum().item() / 3)
     assert torch.equal(loss.fired, (f > 0).any(0))
     assert loss.fired.any()
     assert not loss.fired.all()
-    assert torch.allclose(loss.reconstruction, sae.decode(f), atol=1e-5)
-    assert loss.mse.item() == pytest.approx((sae.decode(f) - x).pow(2).sum(1).mean().item(), rel=1e-5)
+    assert torch.allclose(loss.reconstruction, sae.decode(f, x), atol=1e-5)
+    assert loss.mse.item() == pytest.approx((sae.decode(f, x) - aim(sae, x)).pow(2).sum(1).mean().item(), rel=1e-5)
 
 
 @every_architecture
 def test_the_sparsity_scale_scales_only_the_penalty(name: str) -> None:
     sae = make(name)
-    full, none = sae.loss(batch(), step=LossState(1.0)), sae.loss(batch(), step=LossState(0.0))
+    full, none = loss_of(sae, batch(), LossState(1.0)), loss_of(sae, batch(), LossState(0.0))
     assert torch.equal(full.mse, none.mse)
     for term in ("l1", "l0_penalty"):
         if term in full.terms:
@@ -94,15 +96,15 @@ def test_the_sparsity_scale_scales_only_the_penalty(name: str) -> None:
 def test_without_gradients_the_loss_is_the_same(name: str) -> None:
     sae = make(name)
     with torch.no_grad():
-        quiet = sae.loss(batch())
+        quiet = loss_of(sae, batch())
     assert not quiet.total.requires_grad
-    assert quiet.total.item() == pytest.approx(sae.loss(batch()).total.item(), rel=1e-6)
+    assert quiet.total.item() == pytest.approx(loss_of(sae, batch()).total.item(), rel=1e-6)
 
 
 @every_architecture
 def test_decoder_rows_keep_norm_one_and_lose_the_parallel_gradient(name: str) -> None:
     sae = make(name)
-    sae.loss(batch()).total.backward()
+    loss_of(sae, batch()).total.backward()
     raw = gradients(sae)["W_dec"].clone()
     sae.before_step()
     left, unit = gradients(sae)["W_dec"], sae.W_dec.detach() / sae.W_dec.detach().norm(dim=1, keepdim=True)
@@ -119,7 +121,7 @@ def test_a_decoder_row_of_zeros_does_no_harm(name: str) -> None:
     sae = make(name)
     with torch.no_grad():
         sae.W_dec[3] = 0
-    sae.loss(batch()).total.backward()
+    loss_of(sae, batch()).total.backward()
     sae.before_step()
     assert all(grad.isfinite().all() for grad in gradients(sae).values())
     sae.after_step()
@@ -130,7 +132,11 @@ def test_a_decoder_row_of_zeros_does_no_harm(name: str) -> None:
 def test_initialisation(name: str) -> None:
     sae = create_sae(name, D_IN, d_sae=D_SAE, decoder_init_norm=0.25, **SETTINGS[name])
     assert torch.allclose(sae.W_dec.norm(dim=1), torch.full((D_SAE,), 0.25), atol=1e-6)
-    assert torch.equal(sae.W_enc, sae.W_dec.T)
+    if sae.is_transcoder:
+        assert torch.allclose(sae.W_enc.norm(dim=0), torch.full((D_SAE,), 0.25), atol=1e-6)
+        assert not torch.equal(sae.W_enc, sae.W_dec.T)
+    else:
+        assert torch.equal(sae.W_enc, sae.W_dec.T)
     assert not sae.b_enc.any()
     assert not sae.b_dec.any()
 
@@ -139,7 +145,7 @@ def test_initialisation(name: str) -> None:
 def test_a_generator_fixes_the_weights_and_global_randomness_is_left_alone(name: str) -> None:
     config = create_sae(name, D_IN, d_sae=D_SAE, **SETTINGS[name]).cfg
     before = torch.get_rng_state()
-    one, two, other = (build_sae(config, D_IN, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
+    one, two, other = (build_sae(config, D_IN, generator=torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
     assert torch.equal(one.W_dec, two.W_dec)
     assert not torch.equal(one.W_dec, other.W_dec)
     assert not torch.equal(build_sae(config, D_IN).W_dec, build_sae(config, D_IN).W_dec)
@@ -152,7 +158,7 @@ def test_the_same_batch_gives_the_same_bits(name: str) -> None:
     for _ in range(3):
         sae = make(name, d_in=64, d_sae=1024)
         x = batch(200, d_in=64)
-        loss = sae.loss(x, step=LossState(1.0, torch.arange(1024) % 3 == 0))
+        loss = loss_of(sae, x, LossState(1.0, torch.arange(1024) % 3 == 0))
         loss.total.backward()
         results.append([loss.total.detach(), loss.reconstruction, *gradients(sae).values(), *sae.buffers()])
     for again in results[1:]:
@@ -162,20 +168,18 @@ def test_the_same_batch_gives_the_same_bits(name: str) -> None:
 @every_architecture
 def test_state_dict_round_trip_and_its_names(name: str) -> None:
     sae = trained(name)
-    extra = {"batchtopk": {"threshold"}, "jumprelu": {"log_threshold"}}.get(name, set())
     state = sae.state_dict()
-    assert set(state) == {"W_enc", "b_enc", "W_dec", "b_dec"} | extra
+    assert set(state) == {"W_enc", "b_enc", "W_dec", "b_dec"} | OWN_STATE.get(name, set())
     assert all(tensor.is_contiguous() for tensor in state.values())
     assert state["W_enc"].shape == (D_IN, D_SAE)
-    assert state["W_dec"].shape == (D_SAE, D_IN)
+    assert state["W_dec"].shape == (D_SAE, sae.d_out)
     copy = make(name, seed=9)
     copy.load_state_dict(state)
     x = batch()
     assert torch.equal(copy.eval().encode(x), sae.eval().encode(x))
 
 
-@every_architecture
-@pytest.mark.parametrize("centred", [True, False], ids=["centred", "raw"])
+@pytest.mark.parametrize(("name", "centred"), CENTRED)
 def test_saved_and_loaded_it_computes_the_same(name: str, centred: bool, tmp_path: Path) -> None:
     sae = trained(name, centred=centred)
     sae.metadata = {"hook_name": "blocks.2.hook_resid_post"}
@@ -206,18 +210,25 @@ def test_the_inference_form_is_a_frozen_copy(name: str) -> None:
     assert all(parameter.grad is None for parameter in frozen.parameters())
 
 
-@every_architecture
-@pytest.mark.parametrize("centred", [True, False], ids=["centred", "raw"])
+@pytest.mark.parametrize(("name", "centred"), CENTRED)
 def test_folding_the_scale_moves_it_into_the_weights(name: str, centred: bool) -> None:
     sae, s = trained(name, centred=centred).eval(), 3.7
     x = batch(50)
+    out = 0.3 if sae.is_transcoder else s
     latents, scaled = sae.encode(s * x), sae(s * x)
-    sae.fold_scale(s)
+    if sae.is_transcoder:
+        with pytest.raises(ConfigError, match="scales of their own"):
+            sae.fold_scale(s)
+        sae.fold_scales(s, out)
+    else:
+        with pytest.raises(ConfigError, match="reconstructs its input"):
+            sae.fold_scales(s, 0.3)
+        sae.fold_scale(s)
     assert torch.equal(sae.encode(x) > 0, latents > 0)
     assert relative(sae.encode(x), latents) < 1e-5
-    assert relative(sae(x), scaled / s) < 1e-5
+    assert relative(sae(x), scaled / out) < 1e-5
     exported = sae.to_inference()
-    assert relative(exported(x), scaled / s) < 1e-5
+    assert relative(exported(x), scaled / out) < 1e-5
 
 
 @every_architecture
@@ -225,6 +236,8 @@ def test_folding_the_scale_moves_it_into_the_weights(name: str, centred: bool) -
 def test_a_senseless_scale_is_refused(name: str, s: float) -> None:
     with pytest.raises(ConfigError, match="scale"):
         make(name).fold_scale(s)
+    with pytest.raises(ConfigError, match="scale"):
+        make(name).fold_scales(2.0, s)
 
 
 @every_architecture
@@ -244,7 +257,7 @@ def test_other_input_dtypes(name: str, dtype: torch.dtype) -> None:
     assert sae.encode(x).dtype == torch.float32
     assert sae(x).dtype == dtype
     assert torch.equal(sae.encode(x), sae.encode(x.float()))
-    assert sae.train().loss(x).total.dtype == torch.float32
+    assert loss_of(sae.train(), x).total.dtype == torch.float32
 
 
 @every_architecture
@@ -253,10 +266,10 @@ def test_other_input_dtypes(name: str, dtype: torch.dtype) -> None:
 def test_autocast(name: str, kernels: bool, dtype: torch.dtype) -> None:
     exact, mixed = make(name, d_in=32), make(name, d_in=32) if kernels else plain(make(name, d_in=32))
     x = batch(64, d_in=32)
-    loss = exact.loss(x)
+    loss = loss_of(exact, x)
     loss.total.backward()
     with torch.autocast("cpu", dtype):
-        low = mixed.loss(x)
+        low = loss_of(mixed, x)
     (low.total * 1024).backward()
     assert low.total.dtype == torch.float32
     assert low.reconstruction.dtype == torch.float32
@@ -271,9 +284,9 @@ def test_autocast(name: str, kernels: bool, dtype: torch.dtype) -> None:
 def test_float16_does_not_overflow_in_a_batch_of_thousands(name: str, scale: float) -> None:
     exact, mixed = make(name, d_in=32), make(name, d_in=32)
     x = batch(8192, d_in=32)
-    exact.loss(x).total.backward()
+    loss_of(exact, x).total.backward()
     with torch.autocast("cpu", torch.float16):
-        low = mixed.loss(x)
+        low = loss_of(mixed, x)
     (low.total * scale).backward()
     for parameter, grad in gradients(mixed).items():
         assert grad.isfinite().all(), parameter
@@ -288,7 +301,7 @@ def test_gradients_flow_to_the_input_where_it_wants_them(name: str) -> None:
     assert x.grad is not None
     assert x.grad.abs().sum() > 0
     y = batch().requires_grad_()
-    sae.train().loss(y).total.backward()
+    loss_of(sae.train(), y).total.backward()
     assert y.grad is not None
     assert y.grad.abs().sum() > 0
 
@@ -299,7 +312,7 @@ def test_on_a_gpu(name: str) -> None:
     here, there = make(name), make(name).to("cuda")
     dead = torch.arange(D_SAE) % 5 == 0
     for sae, device in ((here, "cpu"), (there, "cuda")):
-        loss = sae.loss(batch().to(device), step=LossState(0.7, dead.to(device)))
+        loss = loss_of(sae, batch().to(device), LossState(0.7, dead.to(device)))
         loss.total.backward()
         assert loss.reconstruction.device.type == device
     for parameter, grad in gradients(here).items():
@@ -322,11 +335,11 @@ def test_other_bad_arguments_are_named(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"d_sae is {D_SAE}"):
         sae.decode(torch.zeros(2, D_SAE + 1))
     with pytest.raises(ConfigError, match="target"):
-        sae.loss(batch(4), batch(5))
+        sae.loss(batch(4), torch.zeros(5, sae.d_out))
     with pytest.raises(ConfigError, match="dead"):
-        sae.loss(batch(), step=LossState(1.0, torch.zeros(D_SAE + 1, dtype=torch.bool)))
+        loss_of(sae, batch(), LossState(1.0, torch.zeros(D_SAE + 1, dtype=torch.bool)))
     with pytest.raises(ConfigError, match="empty"):
-        sae.loss(torch.zeros(0, D_IN))
+        loss_of(sae, torch.zeros(0, D_IN))
     with pytest.raises(ConfigError, match="d_in"):
         create_sae(name, 0, d_sae=D_SAE, **SETTINGS[name])
 

@@ -19,6 +19,7 @@ from saewidgets.sae import SAE, create_sae, inference_architectures, inference_s
 from saewidgets.sae.registry import lookup_inference
 from tests.sae import reference
 from tests.sae.cases import (
+    ALL,
     AUTOENCODERS,
     D_IN,
     D_OUT,
@@ -306,7 +307,7 @@ def test_the_inference_form_is_a_frozen_copy(name: str) -> None:
 
 
 def test_trained_saes_pass_through_the_same_door() -> None:
-    for name in ("standard", "topk", "jumprelu", "batchtopk"):
+    for name in ALL:
         frozen = make(name).to_inference()
         again = inference_sae(frozen.cfg.architecture, D_IN, frozen.inference_tensors(), **settings_of(frozen))
         assert type(again) is type(frozen)
@@ -414,7 +415,7 @@ def test_other_mistakes() -> None:
         loaded("matching_pursuit").activate(torch.zeros(1, D_SAE))
 
 
-@pytest.mark.parametrize("name", [name for name in LOADED if name not in ("standard", "topk", "jumprelu")])
+@pytest.mark.parametrize("name", [name for name in LOADED if name not in ALL])
 def test_what_is_only_loaded_is_not_trained(name: str) -> None:
     with pytest.raises(ConfigError, match="can be loaded and used, not trained"):
         loaded(name).loss(inputs(name))

@@ -84,7 +84,7 @@ def l0_after_training(coefficient: float, steps: int = 200) -> float:
     pool = (present * (0.5 + 2 * torch.rand(8192, 64, generator=generator))) @ directions
     pool *= 4 / pool.norm(dim=1).mean()
     config = create_sae("jumprelu", 16, d_sae=64, l0_coefficient=coefficient).cfg
-    sae = build_sae(config, 16, generator)
+    sae = build_sae(config, 16, generator=generator)
     optimizer = torch.optim.Adam(sae.param_groups(2e-3))
     for step in range(steps):
         optimizer.zero_grad()

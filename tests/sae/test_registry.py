@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from saewidgets.config.sae import StandardConfig, TopKConfig
+from saewidgets.config.sae import StandardConfig, TopKConfig, TranscoderConfig
 from saewidgets.errors import ConfigError
 from saewidgets.sae import StandardSAE, TopKSAE, build_sae, create_sae, register
 
@@ -18,6 +18,24 @@ def test_create_by_name() -> None:
 
 def test_build_from_a_configuration() -> None:
     assert isinstance(build_sae(StandardConfig(d_sae=32), 8), StandardSAE)
+
+
+def test_the_width_of_the_reconstruction() -> None:
+    for sae in (
+        build_sae(TranscoderConfig(d_sae=32), 8, d_out=5), build_sae(TranscoderConfig(d_sae=32, d_out=5), 8),
+        create_sae("skip_transcoder", 8, d_sae=32, d_out=5),
+    ):  # fmt: skip
+        assert (sae.d_out, sae.cfg.d_out, sae.is_transcoder) == (5, 5, True)
+        assert sae.W_dec.shape == (32, 5)
+    assert create_sae("transcoder", 8, d_sae=32).d_out == 8
+    assert build_sae(StandardConfig(d_sae=32), 8, d_out=8).d_out == 8
+    with pytest.raises(ConfigError, match="standard SAE reconstructs its input") as error:
+        build_sae(StandardConfig(d_sae=32), 8, d_out=5)
+    assert error.value.where == "d_out"
+    with pytest.raises(ConfigError, match="5 here and 6 in the configuration"):
+        build_sae(TranscoderConfig(d_sae=32, d_out=6), 8, d_out=5)
+    with pytest.raises(ConfigError, match="d_out is 0"):
+        build_sae(TranscoderConfig(d_sae=32), 8, d_out=0)
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import load_file
 
 from saewidgets.sae import LossState, create_sae
-from tests.sae.cases import ALL, gradients, plain, relative
+from tests.sae.cases import gradients, plain, relative
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "saelens"
 SETTINGS = {
@@ -21,7 +21,7 @@ TERMS = {"mse_loss": "mse", "l1_loss": "l1", "auxiliary_reconstruction_loss": "a
 
 
 @pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain"])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_loss_and_gradients_are_those_of_sae_lens(name: str, kernels: bool) -> None:
     golden = load_file(GOLDEN / f"training_{name}.safetensors")
     sae = create_sae(name, golden["x"].shape[1], d_sae=golden["weight.b_enc"].numel(), **SETTINGS[name])

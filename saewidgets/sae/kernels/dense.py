@@ -148,11 +148,11 @@ def dense_step(
     x: Tensor, target: Tensor, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, b_dec: Tensor, activation: Activation,
     centred: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(total, mse, penalty, reconstruction [batch, d_in]) of one batch on the CPU in float32.
+    """(total, mse, penalty, reconstruction [batch, d_out]) of one batch on the CPU in float32.
 
-    Only `total` has a graph: to the weights and `activation.learned`, not to `x` or `target`. It can be differentiated
-    once. Under autocast the matrix products use its dtype and everything else float32. `centred` says that the encoder
-    reads ``x - b_dec``.
+    Only `total` has a graph: to the weights, `activation.learned` and, where it wants a gradient, `target`; not to
+    `x`. It can be differentiated once. Under autocast the matrix products use its dtype and everything else float32.
+    `centred` says that the encoder reads ``x - b_dec``.
     """
     result: tuple[Tensor, Tensor, Tensor, Tensor] = _DenseStep.apply(  # type: ignore[no-untyped-call]
         x, target, W_enc, b_enc, W_dec, b_dec, activation.learned, activation, centred, torch.is_grad_enabled()
@@ -206,6 +206,7 @@ class _DenseStep(torch.autograd.Function):
         if with_gradient:
             d_W_enc, d_W_dec = torch.zeros_like(W_enc), torch.zeros_like(W_dec)
             d_b_enc, d_b_dec = torch.zeros_like(b_enc), torch.zeros_like(b_dec)
+            d_target = torch.empty_like(target) if ctx.needs_input_grad[1] else None
             bias = None if activation.bias is None else activation.bias * activation.weight
         for start in range(0, batch, rows):
             block = slice(start, min(start + rows, batch))
@@ -218,6 +219,8 @@ class _DenseStep(torch.autograd.Function):
             if not with_gradient:
                 continue
             error *= 2 * activation.weight
+            if d_target is not None:
+                torch.neg(error, out=d_target[block])
             low_error = error.to(dtype)
             _accumulate(d_W_dec, low_f.T, low_error)
             d_pre = activation.backward(_product(low_error, dec.T, bias, buffers[1, :count]))
@@ -232,7 +235,8 @@ class _DenseStep(torch.autograd.Function):
                 d_W_dec += own
             if centred:  # b_dec also shifts every encoder input: Σ over the batch of d_pre @ W_encᵀ
                 d_b_dec -= W_enc @ d_b_enc
-            ctx.gradients = [d_W_enc, d_b_enc, d_W_dec, d_b_dec, None if learned is None else activation.d_learned]
+            own = None if learned is None else activation.d_learned
+            ctx.gradients = [d_target, d_W_enc, d_b_enc, d_W_dec, d_b_dec, own]
             ctx.scale = 1 / (batch * activation.weight)
         ctx.mark_non_differentiable(mse, penalty, reconstruction)
         return mse + penalty, mse, penalty, reconstruction
@@ -245,4 +249,4 @@ class _DenseStep(torch.autograd.Function):
         scale = float(grad) * ctx.scale
         if scale != 1.0:
             gradients = [g if g is None else g.mul_(scale) for g in gradients]
-        return None, None, *gradients, None, None, None
+        return None, *gradients, None, None, None
