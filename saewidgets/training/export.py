@@ -11,7 +11,7 @@ import torch
 from saewidgets.config.training import TrainingConfig
 from saewidgets.formats import save_sae
 from saewidgets.sae import SAE, build_sae
-from saewidgets.training.checkpoint import newest_whole
+from saewidgets.training.checkpoint import Checkpoint, newest_whole
 from saewidgets.training.environment import package_version
 
 
@@ -65,6 +65,15 @@ def export_checkpoint(config: TrainingConfig, folder: Path) -> tuple[Path, int] 
         if problems:
             raise problems[0]
         return None
+    return save_final(sae_of(config, checkpoint), folder), checkpoint.step
+
+
+def sae_of(config: TrainingConfig, checkpoint: Checkpoint) -> SAE:
+    """The SAE of one checkpoint, frozen and fed with raw activations; its metrics are those the checkpoint recorded.
+
+    Raises:
+        FormatError: its weights are damaged.
+    """
     state = checkpoint.state
     sae = build_sae(config.sae, int(state["d_in"]), generator=torch.Generator().manual_seed(config.seed))
     sae.load_state_dict(checkpoint.weights())
@@ -73,7 +82,7 @@ def export_checkpoint(config: TrainingConfig, folder: Path) -> tuple[Path, int] 
         config, model_name=config.model, model_class="AutoModelForCausalLM", tokens=int(state["tokens"]),
         metrics=state["metrics"],
     )
-    return save_final(frozen, folder), checkpoint.step
+    return frozen
 
 
 def save_final(sae: SAE, folder: Path) -> Path:

@@ -20,8 +20,9 @@ from saewidgets.settings import resolve_device
 from saewidgets.workspace.corpora import from_row, is_reference, to_row
 from saewidgets.workspace.files import remove_tree
 from saewidgets.workspace.held import Held, canonical, device_of, missing, take
-from saewidgets.workspace.training import form
+from saewidgets.workspace.training import continuing, form
 from saewidgets.workspace.training.demo import demo_config
+from saewidgets.workspace.training.exporting import export_run
 from saewidgets.workspace.training.job import KIND, TrainingRunners
 from saewidgets.workspace.training.metrics import wide
 from saewidgets.workspace.training.run import Run
@@ -88,6 +89,48 @@ class Trainings:
             raise missing(training_id, "Give it again: retry(model=model, tokenizer=tokenizer).")
         return self._start(from_row(record.config, record.folder), held, name=record.name, retry_of=training_id)
 
+    def continue_from(
+        self,
+        training_id: str,
+        checkpoint_id: str | None = None,
+        *,
+        tokens: int | None = None,
+        model: Any = None,
+        tokenizer: Any = None,
+    ) -> Run:
+        """A new run that goes on from a checkpoint of an earlier one, which stays as it is; `retry_of` names it.
+
+        Args:
+            training_id: the earlier run.
+            checkpoint_id: which of its checkpoints; None takes the newest.
+            tokens: where the new run ends, counted from the beginning of the earlier; None keeps its length.
+            model, tokenizer: as in `retry`.
+
+        Raises:
+            NotFoundError: there is no such checkpoint.
+            FormatError: it is damaged.
+            ConfigError: the checkpoint is already at the end.
+            StateError: it was given a model that is no longer in memory.
+        """
+        record = self._catalog.trainings.get(training_id)
+        source = continuing.checkpoint_of(self._workspace, record, checkpoint_id)
+        held = take(model, tokenizer) or self._runners.held(training_id)
+        if held is None and self.was_given_a_model(record):
+            raise missing(training_id, "Give it again: continue_from(..., model=model, tokenizer=tokenizer).")
+        name = self._free_name(f"{record.name}-{'longer' if tokens is not None else f'from-{source.step}'}")
+        config = continuing.longer(from_row(record.config, record.folder), tokens, source.tokens, name)
+        return self._start(
+            config, held, retry_of=training_id, prepare=continuing.taking(self._workspace, source),
+        )
+
+    def export(self, training_id: str, folder: str | Path) -> Path:
+        """Write configuration, metrics (CSV), log and SAE of a run into a new or empty folder; returns its path.
+
+        Raises:
+            StorageError: the folder holds something, or cannot be written; nothing is left behind.
+        """
+        return export_run(self._workspace, self.get(training_id), Path(folder).expanduser())
+
     def was_given_a_model(self, record: TrainingRecord) -> bool:
         """Whether a model was handed to this training as an object, in whichever process."""
         if record.job_id is None:
@@ -103,7 +146,13 @@ class Trainings:
         return self._runners.held(training_id)
 
     def _start(
-        self, config: TrainingConfig, held: Held | None, *, name: str | None = None, retry_of: str | None = None
+        self,
+        config: TrainingConfig,
+        held: Held | None,
+        *,
+        name: str | None = None,
+        retry_of: str | None = None,
+        prepare: continuing.Prepare | None = None,
     ) -> Run:
         config = self._concrete(config, held)
         training_id = new_training_id()
@@ -118,8 +167,10 @@ class Trainings:
                 architecture=config.sae.architecture, d_sae=config.sae.d_sae, device=config.device, lane=lane,
                 tokens_total=config.steps * config.batch_size, folder=folder, retry_of=retry_of,
             )  # fmt: skip
+            if prepare is not None:
+                prepare(training_id, folder)
 
-        payload = {"training_id": training_id, "model_given": held is not None}
+        payload = {"training_id": training_id, "model_given": held is not None, "continues": prepare is not None}
         try:
             data = to_row(config, folder)
             if held is not None:

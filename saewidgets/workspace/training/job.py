@@ -87,7 +87,8 @@ class TrainingRunners:
                 model=held.model if held else None,
                 tokenizer=held.tokenizer if held else None,
                 tokens_folder=self._workspace.folder / TOKENS,
-                resume=context.resumed,
+                # A run that goes on from another's checkpoint finds a copy of it in its folder.
+                resume=context.resumed or bool(job.payload.get("continues")),
             )
             if result.sae_path is not None:
                 # Before the status changes: whoever sees "completed" finds the SAE.

@@ -14,7 +14,9 @@ from saewidgets.records import CheckpointRecord, Records, SAERecord, TrainingRec
 from saewidgets.render.runs import facts_card
 from saewidgets.workspace.corpora import from_row
 from saewidgets.workspace.handle import JobHandle
+from saewidgets.workspace.training.advice import HISTORY, Advice, advise
 from saewidgets.workspace.training.checkpoints import reconcile
+from saewidgets.workspace.training.continuing import delete_checkpoint, sae_of_checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +105,30 @@ class Run(JobHandle):
         frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
         return frame
 
+    def history(self, names: str | Sequence[str] | None = None) -> pd.DataFrame:
+        """Recorded metrics in wide form: columns ``step tokens time`` and one per metric, one row per step.
+
+        NaN where a metric was not recorded at a step. `metrics` has the long form, with ranges and pages.
+
+        Args:
+            names: which metrics, in the order of the columns; None for all.
+        """
+        import pandas as pd  # costs half a second
+
+        self._workspace.manager.flush()
+        wanted = [names] if isinstance(names, str) else names
+        columns = self._workspace.catalog.metrics.names(self.id) if wanted is None else wanted
+        frame = pd.DataFrame(self._workspace.trainings.metric_columns(self.id, columns))
+        frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
+        return frame.astype({"step": "int64", "tokens": "int64"})
+
+    def advice(self) -> list[Advice]:
+        """What to change, the gravest first; empty when nothing stands out. See `saewidgets.workspace.training.advice`.
+
+        ``run.config.replace(**advice.changes)`` is the configuration with a piece of advice taken.
+        """
+        return advise(self.record, self._workspace.trainings.metric_columns(self.id, HISTORY))
+
     def checkpoints(self) -> Records[CheckpointRecord]:
         """Checkpoints on disk, oldest first."""
         self._workspace.manager.flush()
@@ -141,6 +167,34 @@ class Run(JobHandle):
             StateError: it was given a model that is no longer in memory; give `model` and `tokenizer` again.
         """
         return self._workspace.trainings.retry(self.id, model=model, tokenizer=tokenizer)
+
+    def train_longer(self, tokens: int | None = None) -> Run:
+        """A new run that goes on from this one's newest checkpoint until `tokens` in all (None: twice as many).
+
+        The schedules are those of a run of that length. This run stays as it is.
+
+        Raises:
+            StateError: it is still working.
+            ConfigError: it has already seen so many tokens.
+            NotFoundError: it has no checkpoint.
+        """
+        record = self.record
+        if record.status.is_active:
+            raise StateError(f"{record.name} is {record.status}.", where=self.id, hint="Wait until it has ended.")
+        return self.continue_from(tokens=2 * record.tokens_total if tokens is None else tokens)
+
+    def continue_from(self, checkpoint_id: str | None = None, *, tokens: int | None = None) -> Run:
+        """See `Trainings.continue_from`."""
+        return self._workspace.trainings.continue_from(self.id, checkpoint_id, tokens=tokens)
+
+    def delete_checkpoint(self, checkpoint_id: str) -> int:
+        """Delete one checkpoint with its files; returns the bytes freed.
+
+        Raises:
+            NotFoundError: it has no such checkpoint.
+            StateError: it is working and would go on from that one.
+        """
+        return delete_checkpoint(self._workspace, self.record, checkpoint_id)
 
     def checkpoint_now(self) -> None:
         """Write a checkpoint after the current step.
@@ -188,6 +242,18 @@ class Run(JobHandle):
     def import_to_saes(self) -> SAERecord:
         """Put its SAE into the library; a second call returns the same record, renewed if it has learned more."""
         return self._workspace.saes.import_training(self.id)
+
+    def import_checkpoint(self, checkpoint_id: str | None = None) -> SAERecord:
+        """Put the SAE of one checkpoint (None: the newest) into the library, as an SAE of its own.
+
+        Raises:
+            NotFoundError, FormatError: there is no such checkpoint, or it is damaged.
+        """
+        return sae_of_checkpoint(self._workspace, self, checkpoint_id)
+
+    def export(self, folder: str | Path) -> Path:
+        """See `Trainings.export`."""
+        return self._workspace.trainings.export(self.id, folder)
 
     def evaluate(
         self, corpus: Any = None, *, tokens: int = 65_536, model: Any = None, tokenizer: Any = None

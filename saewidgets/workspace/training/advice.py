@@ -1,0 +1,324 @@
+"""What to change in a run that does not go well, read off its configuration, newest metrics and loss curve.
+
+The limits are those of the training guide this package grew from: fewer than 10 % dead latents is the goal and more
+than half is a fault; 50 to 100 active latents per token are usual where the configuration names no number of its own;
+a loss that no longer falls while much variance is left unexplained needs another configuration, not more patience. Its
+absolute loss (0.01) is replaced by FVU, which does not depend on the scale of the activations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from saewidgets.events import JobStatus
+from saewidgets.records import TrainingRecord
+from saewidgets.render.numbers import metric, tokens
+
+Kind = Literal["dead", "flat", "l0", "longer", "nan", "memory"]
+
+DEAD_SHARE = 0.5
+"""From this share of dead latents on something is wrong."""
+DEAD_GOAL = 0.1
+"""A run that has ended should have fewer."""
+USUAL_L0 = (50.0, 100.0)
+"""Active latents per token where the configuration has no target."""
+FAR = 1.5
+"""L0 is far from a target when it is so many times larger or smaller."""
+UNEXPLAINED = 0.2
+"""A flat loss is worth a word while this share of the variance is left."""
+FLAT = 0.01
+"""A loss that fell by less than this share of itself over the last third of a run is flat."""
+FALLING = 0.03
+"""A loss that still fell by more than this over the last fifth of a run is worth more tokens."""
+POINTS = 20
+"""Fewer values say nothing about a curve."""
+
+HISTORY = ("loss", "fvu")
+"""What of the recorded metrics is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One thing to change.
+
+    Attributes:
+        kind: what it is about.
+        title: what was found, with its number.
+        text: what to change and to what.
+        why: why that helps.
+        severity: ``"warning"`` where something is wrong, ``"info"`` where it could be better.
+        changes: the same as settings, dotted name → value: `run.config.replace(**advice.changes)`. Empty where no
+            single value can be named.
+    """
+
+    kind: Kind
+    title: str
+    text: str
+    why: str
+    severity: Literal["warning", "info"] = "warning"
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.title} {self.text}"
+
+
+def advise(record: TrainingRecord, history: Mapping[str, Sequence[float]] | None = None) -> list[Advice]:
+    """What to change, the gravest first; empty when nothing stands out.
+
+    Args:
+        record: the run.
+        history: columns ``step``, ``loss``, ``fvu`` of its recorded metrics (NaN where one was not recorded), as
+            `Trainings.metric_columns` returns them. Without it only what the newest values show is said.
+    """
+    found = [*_failure(record), *_dead(record), *_sparsity(record)]
+    if history is not None and record.status is not JobStatus.FAILED:
+        found += _curve(record, history)
+    return sorted(found, key=lambda advice: advice.severity != "warning")
+
+
+# ------------------------------------------------------------------------------------------------ failures
+
+
+def _failure(record: TrainingRecord) -> Iterator[Advice]:
+    if record.status is not JobStatus.FAILED or record.error is None:
+        return
+    config = record.config
+    rate = _value(config, "optimizer.lr")
+    if record.error.kind in ("nan", "diverged") and rate:
+        changes: dict[str, Any] = {"optimizer.lr": _rounded(rate / 3)}
+        clip = ""
+        if _value(config, "optimizer.grad_clip") is None:
+            changes["optimizer.grad_clip"] = 1.0
+            clip = ", and set Gradient clip to 1"
+        yield Advice(
+            "nan", record.error.what, f"Lower Learning rate from {rate:g} to about {_rounded(rate / 3):g}{clip}.",
+            "Steps that are too large throw the weights to where the loss grows; smaller ones stay in the valley.",
+            changes=changes,
+        )
+    if record.error.kind == "out_of_memory":
+        contexts = int(_value(config, "activations.model_batch_size") or 1)
+        parts = int(_value(config, "gradient_accumulation") or 1)
+        changes = {"activations.model_batch_size": max(1, contexts // 2)}
+        words = f"Lower Contexts per forward from {contexts} to {max(1, contexts // 2)}"
+        batch = int(_value(config, "batch_size") or 0)
+        if batch and batch % (2 * parts) == 0:
+            changes["gradient_accumulation"] = 2 * parts
+            words += f", and raise Gradient accumulation from {parts} to {2 * parts}"
+        yield Advice(
+            "memory", record.error.what, f"{words}. Fewer latents (d_sae) or bf16 save more.",
+            "The model's forward and the matrix of latents are what fills the memory; both work in smaller pieces with"
+            " the same result.",
+            changes=changes,
+        )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ dead latents
+
+
+def _dead(record: TrainingRecord) -> Iterator[Advice]:
+    share = _latest(record, "dead")
+    window = int(_value(record.config, "dead_window_tokens") or 0)
+    if share is None or record.tokens_done < window:  # no latent can have been silent for a whole window yet
+        return
+    grave = share > DEAD_SHARE
+    if not grave and not (share > DEAD_GOAL and record.status.is_final):
+        return
+    changes, words = _for_dead(record)
+    title = f"Dead latents {100 * share:.0f} % after {tokens(record.tokens_done)} tokens."
+    yield Advice(
+        "dead", title, f"{words} More varied text helps, too.",
+        "A latent that does not fire gets no gradient, so it stays dead. What revives it is an auxiliary loss that"
+        " trains dead latents on what the others miss, less pressure to be sparse, a lower threshold, or smaller steps"
+        " that kill fewer.",
+        "warning" if grave else "info",
+        changes,
+    )  # fmt: skip
+
+
+def _for_dead(record: TrainingRecord) -> tuple[dict[str, Any], str]:
+    sae = _sae(record)
+    rate = _value(record.config, "optimizer.lr")
+    slower = f", or lower Learning rate (now {rate:g})." if rate else "."
+    if "aux_k" in sae:
+        usual = max(1, (record.d_in or 512) // 2)
+        now = sae["aux_k"]
+        if not sae.get("aux_coefficient"):
+            return (
+                {"sae.aux_coefficient": 1 / 32},
+                f"Set Auxiliary coefficient (now 0) to 1/32{slower}",
+            )
+        if now is not None and now < usual:
+            return {"sae.aux_k": usual}, f"Raise Auxiliary k (now {now:,}) to about {usual:,}{slower}"
+        stronger = 2 * sae["aux_coefficient"]
+        return (
+            {"sae.aux_coefficient": stronger},
+            f"Raise Auxiliary coefficient from {sae['aux_coefficient']:g} to about {stronger:g}{slower}",
+        )
+    changes: dict[str, Any] = {}
+    parts = []
+    if threshold := sae.get("initial_threshold"):
+        changes["sae.initial_threshold"] = _rounded(threshold / 2)
+        parts.append(f"Threshold at the start from {threshold:g} to about {_rounded(threshold / 2):g}")
+    name = _coefficient(sae)
+    if name is not None:
+        changes[f"sae.{name}"] = _rounded(sae[name] / 2)
+        parts.append(f"{_label(name)} from {sae[name]:g} to about {_rounded(sae[name] / 2):g}")
+    if not parts:
+        lower = f"Lower Learning rate from {rate:g} to about {_rounded(rate / 3):g}." if rate else ""
+        return {"optimizer.lr": _rounded(rate / 3)} if rate else {}, lower
+    return changes, f"Lower {' and '.join(parts)}{slower}"
+
+
+# ------------------------------------------------------------------------------------------------ L0
+
+
+def _sparsity(record: TrainingRecord) -> Iterator[Advice]:
+    found = _latest(record, "val_l0", "l0")
+    sae = _sae(record)
+    # Warm-ups make L0 large at first: nothing is said in the first fifth.
+    if found is None or found <= 0 or record.tokens_done < 0.2 * record.tokens_total:
+        return
+    low, high, words = _target(sae)
+    if low / FAR <= found <= high * FAR:
+        return
+    many = found > high
+    name = _coefficient(sae)
+    changes: dict[str, Any] = {}
+    if "k" in sae:
+        text = (
+            "The threshold lets more through than k: give it longer to settle, or lower Threshold momentum."
+            if many
+            else "Fewer latents are positive than may be kept. Revive dead latents (Auxiliary k), or lower k."
+        )
+    elif name is not None:
+        factor = 2.0 if many else 0.5
+        changes[f"sae.{name}"] = _rounded(sae[name] * factor)
+        verb = "Raise" if many else "Lower"
+        text = f"{verb} {_label(name)} from {sae[name]:g} to about {changes[f'sae.{name}']:g}."
+    else:
+        text = "Change the sparsity settings." if many else "Loosen the sparsity settings."
+    side = "above" if many else "below"
+    yield Advice(
+        "l0", f"L0 is {metric('l0', found)}, far {side} {words}.", text,
+        "The coefficient weighs sparsity against reconstruction: the larger it is, the fewer latents stay active."
+        if name is not None
+        else "With k fixed, L0 differs from it only through the threshold or through latents that are never positive.",
+        "warning" if many or name is None else "info",
+        changes,
+    )  # fmt: skip
+
+
+def _target(sae: Mapping[str, Any]) -> tuple[float, float, str]:
+    """The range that L0 should be in, and its words."""
+    if (wanted := sae.get("target_l0")) is not None:
+        return float(wanted), float(wanted), f"its target of {wanted:g}"
+    if (k := sae.get("k")) is not None:
+        return float(k), float(k), f"k = {int(k):,}"
+    # Without a target only what is an order of magnitude away is remarkable: the usual range is wide.
+    return USUAL_L0[0] / 3, USUAL_L0[1] * 2, f"the usual {USUAL_L0[0]:.0f} to {USUAL_L0[1]:.0f}"
+
+
+# ------------------------------------------------------------------------------------------------ the loss curve
+
+
+def _curve(record: TrainingRecord, history: Mapping[str, Sequence[float]]) -> Iterator[Advice]:
+    loss = _finite(history.get("loss", ()))
+    fvu = _latest(record, "val_fvu", "fvu")
+    if len(loss) < POINTS or fvu is None:
+        return
+    if record.tokens_done < 0.4 * record.tokens_total:
+        return
+    # Of a warm-up of the sparsity, or of the learning rate's decay at the end, the shape says nothing: a third and a
+    # fifth of the whole are longer than either usually is.
+    if fvu > UNEXPLAINED and abs(_fall(loss, 3)) < FLAT:
+        yield _flat(record, fvu)
+    elif record.status is JobStatus.COMPLETED and _fall(loss, 5) > FALLING:
+        share = 100 * _fall(loss, 5)
+        yield Advice(
+            "longer", f"The loss still fell by {share:.0f} % over the last fifth of the run.",
+            f"Train longer, to about {tokens(2 * record.tokens_total)} tokens.",
+            "A curve that has not levelled off has something left to learn.",
+            "info", {"tokens": 2 * record.tokens_total},
+        )  # fmt: skip
+
+
+def _flat(record: TrainingRecord, fvu: float) -> Advice:
+    sae = _sae(record)
+    changes: dict[str, Any] = {"sae.d_sae": 2 * record.d_sae}
+    parts = [f"raise Latents (d_sae) from {record.d_sae:,} to {2 * record.d_sae:,}"]
+    name = _coefficient(sae)
+    if "k" in sae:
+        changes["sae.k"] = min(2 * int(sae["k"]), 2 * record.d_sae)
+        parts.append(f"raise Active latents (k) from {sae['k']:,} to {changes['sae.k']:,}")
+    elif name is not None:
+        changes[f"sae.{name}"] = _rounded(sae[name] / 2)
+        parts.append(f"lower {_label(name)} from {sae[name]:g} to about {changes[f'sae.{name}']:g}")
+    rate = _value(record.config, "optimizer.lr")
+    slower = f" If it oscillates, lower Learning rate (now {rate:g})." if rate else ""
+    text = f"{' and '.join(parts)}, or train on more tokens.{slower}"
+    return Advice(
+        "flat", f"The loss is flat at FVU {metric('fvu', fvu)}.", text[0].upper() + text[1:],
+        "So many latents at this sparsity cannot express more: more of them, or more of them at once, can.",
+        changes=changes,
+    )  # fmt: skip
+
+
+def _fall(values: np.ndarray[Any, Any], part: int) -> float:
+    """By which share of itself a curve fell over its last 1/`part`, by the medians of that part's two halves.
+
+    The halves' middles lie half of that part apart, so their difference is doubled.
+    """
+    tail = values[-max(4, len(values) // part) :]
+    half = len(tail) // 2
+    first, second = float(np.median(tail[:half])), float(np.median(tail[half:]))
+    return 2 * (first - second) / abs(first) if first else 0.0
+
+
+def _finite(values: Sequence[float]) -> np.ndarray[Any, Any]:
+    array = np.asarray(values, dtype=np.float64)
+    return array[np.isfinite(array)]
+
+
+# ------------------------------------------------------------------------------------------------ configuration
+
+
+def _sae(record: TrainingRecord) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = record.config.get("sae", {})
+    return found
+
+
+def _value(config: Mapping[str, Any], name: str) -> Any:
+    found: Any = config
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _latest(record: TrainingRecord, *names: str) -> float | None:
+    for name in names:
+        value = record.latest.get(name)
+        if value is not None and math.isfinite(value):
+            return float(value)
+    return None
+
+
+_COEFFICIENTS = {"l1_coefficient": "Sparsity coefficient", "l0_coefficient": "Sparsity coefficient"}
+
+
+def _coefficient(sae: Mapping[str, Any]) -> str | None:
+    """The setting that weighs sparsity, where the architecture has one and it is not zero."""
+    return next((name for name in _COEFFICIENTS if sae.get(name)), None)
+
+
+def _label(name: str) -> str:
+    return _COEFFICIENTS[name]
+
+
+def _rounded(value: float) -> float:
+    """Two significant digits: nobody wants 0.00015000000000000001."""
+    return float(f"{value:.2g}")

@@ -1,0 +1,138 @@
+"""Checkpoints of a run put to use: a new run that goes on from one, an SAE made of one, one deleted.
+
+Going on makes a new run with a copy of the checkpoint in its folder. The earlier run stays as it is, so nothing is lost
+by trying; what the new one learns is what the earlier would have learned with the changed settings.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from saewidgets.config import TrainingConfig
+from saewidgets.durable import require_space
+from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
+from saewidgets.events import CheckpointSaved, Metrics
+from saewidgets.records import CheckpointRecord, SAERecord, TrainingRecord
+from saewidgets.workspace.files import draft_folder, remove_tree
+
+if TYPE_CHECKING:
+    from saewidgets.workspace.training.run import Run
+    from saewidgets.workspace.workspace import Workspace
+
+Prepare = Callable[[str, Path], None]
+"""Called with the new run's id and folder, before it can start."""
+
+
+def checkpoint_of(workspace: Workspace, record: TrainingRecord, checkpoint_id: str | None) -> CheckpointRecord:
+    """The checkpoint of this id, or the run's newest.
+
+    Raises:
+        NotFoundError: it has none, or not this one.
+    """
+    workspace.manager.flush()
+    rows = workspace.catalog.checkpoints.list(record.id)
+    if checkpoint_id is None and rows:
+        return rows[-1]
+    found = next((row for row in rows if row.id == checkpoint_id), None)
+    if found is None:
+        what = "has no checkpoint" if checkpoint_id is None else f"has no checkpoint {checkpoint_id!r}"
+        raise NotFoundError(
+            f"{record.name} {what}.", where=record.id, hint="run.checkpoints() lists them; it may have been replaced."
+        )
+    return found
+
+
+def longer(config: TrainingConfig, tokens: int | None, done: int, name: str) -> TrainingConfig:
+    """The configuration of a run that goes on until `tokens` in all; None keeps its length.
+
+    Raises:
+        ConfigError: so many were already trained on.
+    """
+    wanted = config.tokens if tokens is None else tokens
+    if wanted // config.batch_size * config.batch_size <= done:
+        raise ConfigError(
+            f"The checkpoint has seen {done:,} tokens, and the run ends at {wanted:,}.", where="tokens",
+            hint=f"Enter at least {done + config.batch_size:,}: the number counts from the beginning.",
+        )  # fmt: skip
+    return config.replace(tokens=wanted, name=name)
+
+
+def taking(workspace: Workspace, source: CheckpointRecord) -> Prepare:
+    """What puts a copy of a checkpoint into the folder of a new run, and says so in its row.
+
+    Raises (when it is called):
+        NotFoundError, FormatError: the checkpoint is gone, or damaged.
+        StorageError: the disk is full.
+    """
+
+    def take(training_id: str, folder: Path) -> None:
+        from saewidgets.training.checkpoint import read_checkpoint, update_state  # torch: seconds to import
+
+        whole = read_checkpoint(Path(source.path))
+        target = folder / "checkpoints"
+        require_space(folder, whole.size_bytes, "Free some space, then try again.")
+        try:
+            with draft_folder(target) as draft:
+                copy = draft / whole.path.name
+                shutil.copytree(whole.path, copy)
+                copy.rename(target / whole.path.name)
+        except StorageError:  # which is an OSError, too
+            raise
+        except OSError as error:
+            raise StorageError(
+                f"The checkpoint could not be copied: {error.strerror or error}.", where=str(target),
+                hint="Free some space, then try again.",
+            ) from error
+        kinds = ("latest", *(("best",) if "best" in whole.kinds else ()))
+        taken = update_state(read_checkpoint(target / whole.path.name, verify=False), kinds=list(kinds))
+        tokens, metrics = int(taken.state["tokens"]), dict(taken.state["metrics"])
+        workspace.catalog.trainings.update(training_id, step=taken.step, tokens_done=tokens)
+        workspace.catalog.metrics.append(training_id, [Metrics(taken.step, tokens, metrics)])
+        workspace.catalog.checkpoints.add(
+            training_id,
+            CheckpointSaved(
+                step=taken.step, tokens=tokens, path=str(taken.path.absolute()), kinds=kinds,
+                size_bytes=taken.size_bytes, metrics=metrics,
+            ),
+        )  # fmt: skip
+
+    return take
+
+
+def sae_of_checkpoint(workspace: Workspace, run: Run, checkpoint_id: str | None) -> SAERecord:
+    """Put the SAE of one checkpoint into the library, in inference form, as `stop` would have left it.
+
+    Raises:
+        NotFoundError, FormatError: the checkpoint is gone, or damaged.
+        StorageError: the disk is full.
+    """
+    from saewidgets.training.checkpoint import read_checkpoint  # torch: seconds to import
+    from saewidgets.training.export import sae_of, save_final
+
+    record = run.record
+    source = checkpoint_of(workspace, record, checkpoint_id)
+    frozen = sae_of(run.config, read_checkpoint(Path(source.path)))
+    with draft_folder(run.folder) as draft:
+        path = save_final(frozen, draft)
+        name = f"{record.name}-step-{source.step}"
+        return workspace.saes.add_local(path, name=name, model=record.model, hook_name=record.hook_name)
+
+
+def delete_checkpoint(workspace: Workspace, record: TrainingRecord, checkpoint_id: str) -> int:
+    """Delete one checkpoint and its files. Returns the bytes freed.
+
+    Raises:
+        NotFoundError: the run has no such checkpoint.
+        StateError: the run is working and would go on from it.
+    """
+    source = checkpoint_of(workspace, record, checkpoint_id)
+    if record.status.is_active and "latest" in source.kinds:
+        raise StateError(
+            f"{record.name} is {record.status} and would go on from this checkpoint.", where=checkpoint_id,
+            hint="Pause or stop the run first, or delete an older checkpoint.",
+        )
+    gone = workspace.catalog.checkpoints.delete(source.id)
+    return remove_tree(workspace.folder, Path(gone.path))

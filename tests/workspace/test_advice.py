@@ -1,0 +1,143 @@
+"""What to change in a run: each case from a record and a made-up curve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from saewidgets.config import JumpReLUConfig, StandardConfig, TopKConfig, TrainingConfig
+from saewidgets.events import JobStatus
+from saewidgets.records import ErrorInfo, TrainingRecord
+from saewidgets.workspace import Workspace
+from saewidgets.workspace.training.advice import Advice, advise
+from tests.widgets.fake_workspace import make_record
+
+GOOD = {"loss": 0.2, "fvu": 0.1, "l0": 32.0, "dead": 0.02}
+RUNNING, COMPLETED, FAILED = JobStatus.RUNNING, JobStatus.COMPLETED, JobStatus.FAILED
+
+
+def record(sae: Any = None, latest: dict[str, float] | None = None, **changes: Any) -> TrainingRecord:
+    config = TrainingConfig(sae=sae or TopKConfig(d_sae=4096, k=32))
+    values = {"status": RUNNING, "tokens_done": 6_000_000, "d_in": 768, "latest": {**GOOD, **(latest or {})}, **changes}
+    return make_record("train_1", config, **values)
+
+
+def curve(loss: Any) -> dict[str, Any]:
+    loss = np.asarray(loss, dtype=np.float64)
+    return {"step": np.arange(len(loss)), "loss": loss, "fvu": loss}
+
+
+def only(found: list[Advice]) -> Advice:
+    assert len(found) == 1, found
+    return found[0]
+
+
+FALLING = curve(np.exp(-np.linspace(0, 3, 100)))
+FLAT = curve(np.full(100, 0.5))
+
+
+def test_a_good_run_gets_none() -> None:
+    level = curve(0.2 + np.exp(-np.linspace(0, 12, 200)))
+    assert advise(record(), level) == []
+    assert advise(record(status=COMPLETED), level) == []
+
+
+def test_many_dead_latents_raise_the_auxiliary_k() -> None:
+    found = only(advise(record(TopKConfig(d_sae=4096, k=32, aux_k=64), {"dead": 0.52})))
+    assert found.title == "Dead latents 52 % after 6M tokens."
+    assert found.text.startswith("Raise Auxiliary k (now 64) to about 384, or lower Learning rate (now 0.0003).")
+    assert (found.severity, dict(found.changes)) == ("warning", {"sae.aux_k": 384})
+
+
+@pytest.mark.parametrize(
+    ("sae", "changes"),
+    [
+        (TopKConfig(d_sae=4096, k=32, aux_coefficient=0), {"sae.aux_coefficient": 1 / 32}),
+        (TopKConfig(d_sae=4096, k=32), {"sae.aux_coefficient": 1 / 16}),
+        (StandardConfig(d_sae=4096, l1_coefficient=5), {"sae.l1_coefficient": 2.5}),
+        (
+            JumpReLUConfig(d_sae=4096, l0_coefficient=2, initial_threshold=0.01),
+            {"sae.initial_threshold": 0.005, "sae.l0_coefficient": 1.0},
+        ),
+    ],
+)
+def test_what_revives_latents_depends_on_the_architecture(sae: Any, changes: dict[str, float]) -> None:
+    found = only(advise(record(sae, {"dead": 0.6})))
+    assert dict(found.changes) == changes
+    TrainingConfig(sae=sae).replace(**found.changes)  # they are settings of that architecture
+
+
+def test_latents_cannot_be_dead_before_a_whole_window() -> None:
+    assert advise(record(latest={"dead": 0.9}, tokens_done=900_000)) == []
+
+
+def test_the_goal_is_only_held_against_runs_that_ended() -> None:
+    assert advise(record(latest={"dead": 0.2})) == []
+    assert only(advise(record(latest={"dead": 0.2}, status=COMPLETED))).severity == "info"
+
+
+@pytest.mark.parametrize(
+    ("l0", "verb", "coefficient"),
+    [(900.0, "Raise", 10.0), (2.0, "Lower", 2.5), (70.0, None, None), (250.0, None, None)],
+)
+def test_l0_far_from_the_usual(l0: float, verb: str | None, coefficient: float | None) -> None:
+    found = advise(record(StandardConfig(d_sae=4096, l1_coefficient=5), {"l0": l0}))
+    if verb is None:
+        assert found == []
+    else:
+        assert only(found).text.startswith(f"{verb} Sparsity coefficient from 5 to about {coefficient:g}")
+        assert dict(only(found).changes) == {"sae.l1_coefficient": coefficient}
+
+
+def test_l0_on_held_out_text_counts_and_k_is_the_target() -> None:
+    found = only(advise(record(latest={"l0": 32.0, "val_l0": 64.0})))
+    assert found.title == "L0 is 64.0, far above k = 32."
+    assert advise(record(latest={"l0": 64.0, "val_l0": 32.0})) == []
+
+
+def test_l0_says_nothing_while_warming_up() -> None:
+    assert advise(record(StandardConfig(d_sae=4096), {"l0": 3000.0}, tokens_done=500_000)) == []
+
+
+def test_a_flat_loss_with_much_left_to_explain() -> None:
+    found = only(advise(record(latest={"fvu": 0.5}), FLAT))
+    assert found.title == "The loss is flat at FVU 0.500."
+    assert dict(found.changes) == {"sae.d_sae": 8192, "sae.k": 64}
+    assert advise(record(latest={"fvu": 0.05}), FLAT) == []  # flat because there is nothing left
+    assert advise(record(latest={"fvu": 0.5}), curve(np.full(5, 0.5))) == []  # five points are no curve
+    assert advise(record(latest={"fvu": 0.5}, tokens_done=1_000_000), FLAT) == []  # too early
+
+
+def test_a_loss_that_still_falls_wants_more_tokens() -> None:
+    found = only(advise(record(status=COMPLETED), FALLING))
+    assert (found.kind, found.severity, dict(found.changes)) == ("longer", "info", {"tokens": 20_000_000})
+    assert advise(record(status=RUNNING), FALLING) == []
+
+
+def test_values_that_are_no_numbers_are_passed_over() -> None:
+    noisy = curve([*np.exp(-np.linspace(0, 3, 100)), np.nan, np.inf])
+    assert [advice.kind for advice in advise(record(status=COMPLETED), noisy)] == ["longer"]
+    assert advise(record(latest={"dead": float("nan"), "l0": float("inf")})) == []
+
+
+def test_failures() -> None:
+    nan = ErrorInfo("Loss became NaN at step 449.", kind="nan", step=449)
+    found = only(advise(record(status=FAILED, error=nan), FLAT))
+    assert dict(found.changes) == {"optimizer.lr": 0.0001}
+    full = ErrorInfo("Out of memory on cuda:0 at 4,096 tokens.", kind="out_of_memory")
+    found = only(advise(record(status=FAILED, error=full)))
+    assert dict(found.changes) == {"activations.model_batch_size": 8, "gradient_accumulation": 2}
+
+
+def test_warnings_come_first() -> None:
+    found = advise(record(latest={"dead": 0.2, "val_l0": 90.0}, status=COMPLETED), FALLING)
+    told = [(advice.kind, advice.severity) for advice in found]
+    assert told == [("l0", "warning"), ("dead", "info"), ("longer", "info")]
+
+
+def test_a_real_run_can_be_asked(ws: Workspace, config: TrainingConfig) -> None:
+    run = ws.trainings.create(config)
+    run.wait(240)
+    assert all(isinstance(advice, Advice) for advice in run.advice())
