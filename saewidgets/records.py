@@ -112,6 +112,33 @@ class TrainingRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateRecord:
+    """A training configuration that is kept under a name.
+
+    Attributes:
+        name: no two have the same.
+        model, corpus, hook_name, architecture, d_sae: of `config`; `corpus` is its label. None or ``""`` where a
+            configuration of another version does not say.
+        config: `TrainingConfig` as JSON data, as it was kept. `ws.templates.load` checks it.
+        metadata: where it came from, if it was imported: ``file``, ``package`` (the version that wrote the file).
+    """
+
+    id: str
+    name: str
+    description: str
+    favorite: bool
+    model: str
+    corpus: str
+    hook_name: str
+    architecture: str
+    d_sae: int | None
+    config: Mapping[str, Any]
+    created_at: float
+    updated_at: float
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class SAERecord:
     """One SAE in the library, trained here or brought in.
 

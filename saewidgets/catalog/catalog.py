@@ -21,6 +21,7 @@ from saewidgets.catalog.recorder import Recorder
 from saewidgets.catalog.saes import SAEStore
 from saewidgets.catalog.schema import check_remote, current_version, prepare_file, upgrade
 from saewidgets.catalog.tables import DatasetRow, ModelRow
+from saewidgets.catalog.templates import TemplateStore
 from saewidgets.catalog.trainings import TrainingStore
 from saewidgets.catalog.used import UsedStore
 
@@ -75,6 +76,7 @@ class Catalog:
         self.saes = SAEStore(self._database, self.files, self.host)
         self.extractions = ExtractionStore(self._database, self.files, self.host)
         self.features = FeatureStore(self._database)
+        self.templates = TemplateStore(self._database)
         self.models = UsedStore(self._database, ModelRow)
         self.datasets = UsedStore(self._database, DatasetRow)
         self.jobs = JobStore(self._database, Recorder(self.files))

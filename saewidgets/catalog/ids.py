@@ -51,3 +51,8 @@ def new_sae_id() -> str:
 def new_checkpoint_id() -> str:
     """``ckpt_{ulid}``."""
     return f"ckpt_{ulid()}"
+
+
+def new_template_id() -> str:
+    """``tmpl_{uuid}``."""
+    return f"tmpl_{uuid.uuid4()}"

@@ -176,6 +176,34 @@ class TrainingRow(Base):
     )
 
 
+class TemplateRow(Base):
+    """A training configuration that is kept under a name, to start runs from.
+
+    `config` says everything; `model_id` and `dataset_id` are what forms suggest, and go when those are forgotten.
+    """
+
+    __tablename__ = "training_templates"
+
+    id: Mapped[str] = mapped_column(Key, primary_key=True)
+    name: Mapped[str] = mapped_column(String(160))
+    description: Mapped[str] = mapped_column(default="")
+    model_id: Mapped[str | None] = mapped_column(String(512), ForeignKey("models.name", ondelete="SET NULL"))
+    dataset_id: Mapped[str | None] = mapped_column(String(512), ForeignKey("datasets.name", ondelete="SET NULL"))
+    corpus: Mapped[str]
+    architecture: Mapped[str] = mapped_column(String(64))
+    config: Mapped[dict[str, Any]]
+    favorite: Mapped[bool] = mapped_column(default=False)
+    details: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+    updated_at: Mapped[float]
+
+    __table_args__ = (
+        Index("uq_training_templates_name", "name", unique=True),
+        Index("ix_training_templates_model_id", "model_id"),
+        Index("ix_training_templates_dataset_id", "dataset_id"),
+    )
+
+
 class MetricRow(Base):
     """One named value at one step. The key keeps a series together, so that reading it is one range scan."""
 

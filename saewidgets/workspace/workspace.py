@@ -21,6 +21,7 @@ from saewidgets.workspace.jobs import Jobs
 from saewidgets.workspace.reading import measuring
 from saewidgets.workspace.saes import SAEs
 from saewidgets.workspace.steering import Steering
+from saewidgets.workspace.templates import Templates
 from saewidgets.workspace.training.run import Run
 from saewidgets.workspace.trainings import Trainings
 
@@ -58,6 +59,7 @@ class Workspace:
         sweep_trash(self.folder)
         self.manager = JobManager(self.catalog.jobs, replace(jobs or JobSettings(), host=self.settings.host))
         self.trainings = Trainings(self)
+        self.templates = Templates(self)
         self.saes = SAEs(self)
         self.hub = Hub(self)
         self.extractions = Extractions(self)

@@ -10,6 +10,7 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 
 from saewidgets.catalog import Catalog, schema
+from saewidgets.catalog.templates import NewTemplate
 
 _TRAINING = {
     "id": "train_1", "name": "run", "config": '{"sae":{"k":32}}', "model": "gpt2", "corpus": "demo",
@@ -93,6 +94,31 @@ def test_from_0002(folder: Path) -> None:
         assert catalog.features.list(origin)[0].id == "feat_sae_1_3"
     (backup,) = (folder / "backups").iterdir()
     assert backup.name.startswith("catalog-0002-")
+
+
+def test_from_0003(folder: Path) -> None:
+    """What was said of a latent stays, and templates can be kept."""
+    path = _old_catalog(folder, "0003")
+    connection = sqlite3.connect(path)
+    with connection:
+        _insert(connection, "trainings", _TRAINING)
+        _insert(connection, "models", {"name": "gpt2", "facts": "{}", "uses": 3, "created_at": 1.0, "used_at": 2.0})
+        feature = {"id": "feat_train_1_3", "training_id": "train_1", "neuron_index": 3, "label": "ships",
+                   "label_by": "", "notes": "", "starred": True, "created_at": 1.0, "updated_at": 2.0}  # fmt: skip
+        _insert(connection, "features", feature)
+    connection.close()
+
+    with Catalog(folder, host="box") as catalog:
+        origin = catalog.features.origin("train_1")
+        assert [(one.index, one.label, one.starred) for one in catalog.features.list(origin)] == [(3, "ships", True)]
+        assert catalog.templates.list().to_df().empty
+        new = NewTemplate(
+            name="a", config={"model": "gpt2"}, model="gpt2", dataset="demo", corpus="demo", architecture="topk"
+        )
+        assert catalog.templates.put(new) == catalog.templates.list()[0]
+        assert catalog.models.names() == ["gpt2"]
+    (backup,) = (folder / "backups").iterdir()
+    assert backup.name.startswith("catalog-0003-")
 
 
 def test_a_blank_one_of_each_version_migrates(tmp_path: Path) -> None:

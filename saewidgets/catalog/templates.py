@@ -1,0 +1,178 @@
+"""Training templates: configurations that are kept under a name."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from saewidgets.catalog.database import Database
+from saewidgets.catalog.ids import new_template_id
+from saewidgets.catalog.queue import now
+from saewidgets.catalog.tables import DatasetRow, ModelRow, TemplateRow
+from saewidgets.errors import NotFoundError, StateError
+from saewidgets.records import Records, TemplateRecord
+
+T = TypeVar("T")
+_CHANGEABLE = frozenset({"name", "favorite"})
+
+
+@dataclass(frozen=True, slots=True)
+class NewTemplate:
+    """A template that is to be kept.
+
+    Attributes:
+        config: `TrainingConfig` data.
+        model, dataset: what forms suggest for it.
+        corpus: the label of its corpus.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    model: str
+    dataset: str
+    corpus: str
+    architecture: str
+    description: str = ""
+    favorite: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TemplateStore:
+    """`catalog.templates`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, template: NewTemplate, *, replace: bool = False) -> TemplateRecord:
+        """Keep a template.
+
+        Args:
+            template: what is kept.
+            replace: take the place of the one with this name, which keeps its id and stays a favourite.
+
+        Raises:
+            StateError: there is one of this name, and `replace` is not set.
+        """
+
+        def write(session: Session) -> TemplateRecord:
+            row = session.scalar(select(TemplateRow).where(TemplateRow.name == template.name))
+            if row is not None and not replace:
+                raise _taken(template.name)
+            if row is None:
+                row = _insert(session, template)
+            else:
+                _fill(session, row, template)
+            session.flush()
+            return _record(row)
+
+        return self._named(write, template.name)
+
+    def add(
+        self, templates: Sequence[NewTemplate], free_name: Callable[[str, Collection[str]], str]
+    ) -> Records[TemplateRecord]:
+        """Keep all of them, or none; `free_name` makes another name of one that is among those given."""
+
+        def write(session: Session) -> builtins.list[TemplateRecord]:
+            taken = set(session.scalars(select(TemplateRow.name)))
+            rows = []
+            for template in templates:
+                name = free_name(template.name, taken)
+                taken.add(name)
+                rows.append(_insert(session, template, name))
+            session.flush()
+            return [_record(row) for row in rows]
+
+        return Records(self._named(write, "one of these names"), TemplateRecord)
+
+    def get(self, template_id: str) -> TemplateRecord:
+        """Raises `NotFoundError`."""
+        with self._database.read() as session:
+            return _record(_find(session, template_id))
+
+    def list(self) -> Records[TemplateRecord]:
+        """All of them, by name."""
+        with self._database.read() as session:
+            found = [_record(row) for row in session.scalars(select(TemplateRow))]
+        return Records(sorted(found, key=lambda one: (one.name.casefold(), one.id)), TemplateRecord)
+
+    def update(self, template_id: str, **changes: Any) -> TemplateRecord:
+        """Change `name` or `favorite`. Raises `StateError` if another one has this name."""
+        unknown = changes.keys() - _CHANGEABLE
+        if unknown:
+            raise ValueError(f"These fields of a template cannot be changed: {', '.join(sorted(unknown))}.")
+
+        def write(session: Session) -> TemplateRecord:
+            row = _find(session, template_id)
+            for name, value in changes.items():
+                setattr(row, name, value)
+            row.updated_at = now(session)
+            session.flush()
+            return _record(row)
+
+        return self._named(write, str(changes.get("name", "")))
+
+    def delete(self, template_id: str) -> None:
+        """Raises `NotFoundError`."""
+        self._database.write(lambda session: session.delete(_find(session, template_id)))
+
+    def _named(self, write: Callable[[Session], T], name: str) -> T:
+        """Run a change that may meet a name which is taken, also by another process at the same moment."""
+        try:
+            return self._database.write(write)
+        except IntegrityError as error:
+            raise _taken(name) from error
+
+
+def _insert(session: Session, template: NewTemplate, name: str | None = None) -> TemplateRow:
+    row = TemplateRow(
+        id=new_template_id(), name=name or template.name, favorite=template.favorite, created_at=now(session)
+    )
+    _fill(session, row, template)
+    session.add(row)
+    return row
+
+
+def _fill(session: Session, row: TemplateRow, template: NewTemplate) -> None:
+    row.description, row.architecture = template.description, template.architecture
+    row.config, row.details, row.corpus = dict(template.config), dict(template.metadata), template.corpus
+    row.updated_at = now(session)
+    row.model_id, row.dataset_id = template.model, template.dataset
+    for table, wanted in ((ModelRow, template.model), (DatasetRow, template.dataset)):
+        if session.get(table, wanted) is None:  # not used yet: suggested after what was
+            session.add(table(name=wanted, facts={}, uses=0, created_at=row.updated_at, used_at=0.0))
+            session.flush()
+
+
+def _find(session: Session, template_id: str) -> TemplateRow:
+    row = session.get(TemplateRow, template_id)
+    if row is None:
+        raise NotFoundError(
+            f"There is no template {template_id!r}.", where="template",
+            hint="List them with ws.templates.list() or `saewidgets templates list`.",
+        )
+    return row
+
+
+def _taken(name: str) -> StateError:
+    return StateError(
+        f"There is a template {name!r}.", where="name", hint="Choose another name, or replace it with replace=True."
+    )
+
+
+def _record(row: TemplateRow) -> TemplateRecord:
+    config = row.config
+    sae = config.get("sae")
+    d_sae = sae.get("d_sae") if isinstance(sae, Mapping) else None
+    return TemplateRecord(
+        id=row.id, name=row.name, description=row.description, favorite=row.favorite,
+        model=str(config.get("model") or ""), corpus=row.corpus,
+        hook_name=str(config.get("hook_name") or ""), architecture=row.architecture,
+        d_sae=d_sae if isinstance(d_sae, int) else None, config=config, created_at=row.created_at,
+        updated_at=row.updated_at, metadata=row.details,
+    )  # fmt: skip

@@ -1,0 +1,176 @@
+"""Files of training templates: JSON with a version, read as what strangers wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+
+from saewidgets import __version__
+from saewidgets.config.arguments import whole_text
+from saewidgets.config.base import Config
+from saewidgets.config.names import one_line
+from saewidgets.config.training import TrainingConfig
+from saewidgets.config.validation import config_errors
+from saewidgets.errors import ConfigError, FormatError
+
+FORMAT = "saewidgets.training_templates"
+VERSION = 1
+MAX_BYTES = 8 << 20
+MAX_TEMPLATES = 1_000
+MAX_NAME = 120
+MAX_DESCRIPTION = 4_000
+MAX_TEXT = 65_536  # characters of a corpus that is held in memory
+_KEYS = frozenset({"format", "version", "package", "templates"})
+_RUNS_CODE = "trust_remote_code"
+
+
+class Template(Config):
+    """One template: a name, what it is good for, and the configuration it stands for, without the name of a run."""
+
+    name: str = Field(title="Name")
+    description: str = Field(default="", max_length=MAX_DESCRIPTION, title="Description")
+    favorite: bool = Field(default=False, strict=True, title="Favorite")
+    config: TrainingConfig = Field(title="Configuration")
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        """One line without blanks around it."""
+        name = one_line(name)
+        if not name or len(name) > MAX_NAME:
+            raise ConfigError(f"A template's name has 1 to {MAX_NAME} characters.", hint="Enter another name.")
+        return name
+
+    @field_validator("description")
+    @classmethod
+    def _is_storable(cls, description: str) -> str:
+        return whole_text(description.strip(), "")
+
+    @field_validator("config")
+    @classmethod
+    def _is_short_and_nameless(cls, config: TrainingConfig) -> TrainingConfig:
+        length = sum(map(len, getattr(config.corpus, "strings", ())))
+        if length > MAX_TEXT:
+            raise ConfigError(
+                f"This holds {length:,} characters of text in memory; a template keeps at most {MAX_TEXT:,}.",
+                where="corpus.strings", hint="Write the text into a file, and use TextCorpus(path).",
+            )
+        return config.replace(name=None) if config.name is not None else config
+
+
+def write_templates(templates: Sequence[Template]) -> str:
+    """The text of a file that `read_templates` reads."""
+    data = {
+        "format": FORMAT, "version": VERSION, "package": __version__,
+        "templates": [template.to_data() for template in templates],
+    }  # fmt: skip
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_templates(raw: bytes, where: str) -> tuple[list[Template], str]:
+    """The templates in a file, and the version of the package that wrote it (``""`` where it does not say).
+
+    Args:
+        raw: its content.
+        where: what errors call it.
+
+    Raises:
+        FormatError: it is no such file, too large, of a newer version, or one template of it cannot work: then the
+            message names the field, and none is returned.
+    """
+    if len(raw) > MAX_BYTES:
+        raise FormatError(f"The file has more than {MAX_BYTES:,} bytes, too many for templates.", where=where)
+    data = _json(raw, where)
+    if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+        raise FormatError(
+            "This is not a file of training templates.", where=where,
+            hint="Export one with ws.templates.export_json. A configuration file becomes a template with "
+            "`saewidgets templates save NAME --config FILE`.",
+        )
+    package = data.get("package", "")
+    package = one_line(package)[:40] if isinstance(package, str) else ""
+    version = data.get("version")
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise FormatError("This is not the number of a version.", where=f"{where}: version", hint=f"It is {VERSION}.")
+    if version > VERSION:
+        raise FormatError(
+            f"The file has version {version}{f', written by saewidgets {package}' if package else ''}; saewidgets "
+            f"{__version__} reads versions up to {VERSION}.",
+            where=where, hint="Update saewidgets (pip install -U saewidgets). Nothing was imported.",
+        )
+    if unknown := sorted(data.keys() - _KEYS):
+        raise FormatError(f"There is no such field: {unknown[0]!r:.80}.", where=where, hint=_hint(package))
+    entries = data.get("templates")
+    if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_TEMPLATES:
+        raise FormatError(f"This is not a list of 1 to {MAX_TEMPLATES:,} templates.", where=f"{where}: templates")
+    return [_template(entry, f"{where}: templates[{i}]", package) for i, entry in enumerate(entries)], package
+
+
+def _template(entry: Any, where: str, package: str) -> Template:
+    if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
+        where = f"{where} ({one_line(entry['name'])[:MAX_NAME]!r})"
+    try:
+        template = Template.model_validate(entry)
+    except ValidationError as error:
+        found = config_errors(error, Template)
+        wrong, sentence = next(iter(found.items()))
+        more = f"{len(found) - 1} more: {', '.join(list(found)[1:9])}." if len(found) > 1 else ""
+        raise FormatError(
+            sentence, where=f"{where}: {wrong[:200]}" if wrong else where,
+            hint=" ".join(filter(None, [more, _hint(package)])),
+        ) from error
+    except RecursionError as error:
+        raise FormatError("This is nested too deeply.", where=where) from error
+    if field := next(_set(template.config.to_data(), _RUNS_CODE, "config"), None):
+        raise FormatError(
+            "This would run code from the model's repository.", where=f"{where}: {field}",
+            hint="A template from elsewhere may not ask for that: set it to false in the file, and to true in the form "
+            "if you trust the model.",
+        )
+    return template
+
+
+def _set(data: Any, ending: str, at: str) -> Iterator[str]:
+    """Where below `data` a key that ends so has a true value."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            if str(key).endswith(ending) and value:
+                yield f"{at}.{key}"
+            yield from _set(value, ending, f"{at}.{key}")
+
+
+def _hint(package: str) -> str:
+    if _number(package) > _number(__version__):
+        return (
+            f"It was written by saewidgets {package}, which is newer than this one ({__version__}): update it "
+            "(pip install -U saewidgets). Nothing was imported."
+        )
+    return "Correct the file. Nothing was imported."
+
+
+def _number(version: str) -> tuple[int, ...]:
+    found = re.match(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", version)
+    return tuple(int(part or 0) for part in found.groups()) if found else ()
+
+
+def _json(raw: bytes, where: str) -> Any:
+    """Strict JSON: no key twice (two readers could take different ones), no NaN."""
+    try:
+        return json.loads(raw, object_pairs_hook=_unique, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:  # also covers broken UTF-8
+        raise FormatError(f"This is not JSON ({error}).", where=where, hint="Export the templates again.") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is repeated")
+    return found
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not a number of JSON")

@@ -1,0 +1,276 @@
+"""`ws.templates`: training configurations that are kept under a name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.catalog.templates import NewTemplate
+from saewidgets.config import TextCorpus, TrainingConfig
+from saewidgets.config import arguments as take
+from saewidgets.config.base import Config
+from saewidgets.config.names import one_line
+from saewidgets.config.templates import MAX_BYTES, MAX_NAME, Template, read_templates, write_templates
+from saewidgets.durable import whole_file
+from saewidgets.errors import ConfigError, NotFoundError, StorageError
+from saewidgets.records import Records, TemplateRecord
+from saewidgets.workspace.checked import checks_arguments
+from saewidgets.workspace.corpora import is_reference
+from saewidgets.workspace.listeners import Listeners
+
+if TYPE_CHECKING:
+    from saewidgets.workspace.workspace import Workspace
+
+_NUMBER = re.compile(r" \(\d{1,6}\)$")
+_WORDS, _LETTERS = 50, 1_000  # of a search
+_LIST = "List them with ws.templates.list() or `saewidgets templates list`."
+
+
+@checks_arguments
+class Templates:
+    """The training templates of a workspace.
+
+    A method that takes a template takes its id or its name. `changes` tells listeners the id of what has changed here,
+    None for several.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._rows = workspace.catalog.templates
+        self.changes = Listeners()
+
+    # ------------------------------------------------------------------------------------------------ find
+
+    def list(self, *, favorites_first: bool = True, search: str | None = None) -> Records[TemplateRecord]:
+        """Templates by name.
+
+        Args:
+            favorites_first: favourites before all others.
+            search: words that all have to be somewhere in name, description, model, dataset, hook name, architecture
+                or id.
+        """
+        take.truth(favorites_first, "favorites_first", "whether favourites come first")
+        if search is not None and (len(search) > _LETTERS or len(search.split()) > _WORDS):
+            raise ConfigError(
+                f"A search has at most {_WORDS} words and {_LETTERS} characters.", where="search", hint="Shorten it."
+            )
+        words = (search or "").casefold().split()
+        found = [record for record in self._rows.list() if all(word in _searched(record) for word in words)]
+        if favorites_first:
+            found.sort(key=lambda record: not record.favorite)
+        return Records(found, TemplateRecord)
+
+    def get(self, wanted: str) -> TemplateRecord:
+        """The template with this id or name. Raises `NotFoundError`."""
+        found = [record for record in self._rows.list() if wanted in (record.id, record.name)]
+        found.sort(key=lambda record: record.id != wanted)  # somebody may have given it another one's id as a name
+        if not found:
+            raise NotFoundError(f"There is no template {wanted!r}.", where="template", hint=_LIST)
+        return found[0]
+
+    def load(self, wanted: str) -> TrainingConfig:
+        """The configuration that a template stands for, ready for `ws.trainings.create`.
+
+        Raises:
+            NotFoundError: there is no such template.
+            ConfigError: another version of this package kept something that this one does not know; the message names
+                the template and the field.
+        """
+        record = self.get(wanted)
+        try:
+            return TrainingConfig.from_data(record.config)
+        except ConfigError as error:
+            raise ConfigError(
+                error.what, where=f"{record.name}: {error.where}" if error.where else record.name,
+                hint=" ".join(filter(None, [error.hint, "Another version of saewidgets kept this template."])),
+            ) from error
+
+    # ------------------------------------------------------------------------------------------------ change
+
+    def save(
+        self,
+        name: str,
+        config: TrainingConfig | Mapping[str, Any],
+        *,
+        description: str = "",
+        favorite: bool = False,
+        replace: bool = False,
+    ) -> TemplateRecord:
+        """Keep a configuration under a name, with every setting as it is now, also those at their defaults.
+
+        Args:
+            name: 1 to 120 characters.
+            config: a `TrainingConfig` (`run.config`), or its settings as plain data. The name of the run is left out.
+            description: what it is good for.
+            favorite: list it first.
+            replace: take the place of a template with this name.
+
+        Raises:
+            ConfigError: a setting cannot work, or the configuration holds long text in memory.
+            StateError: there is a template of this name, and `replace` is not set.
+        """
+        take.truth(favorite, "favorite", "whether it is a favourite")
+        description = take.text(description, "description", "what the template is good for")
+        template = Template(
+            name=take.text(name, "name", "what to call the template"), description=description, favorite=favorite,
+            config=_checked(config),
+        )  # fmt: skip
+        record = self._rows.put(_new(template), replace=replace)
+        self.changes.tell(record.id)
+        return record
+
+    def rename(self, wanted: str, name: str) -> TemplateRecord:
+        """Give a template another name.
+
+        Raises:
+            ConfigError: the name is empty or too long.
+            StateError: another template has it.
+        """
+        name = one_line(take.text(name, "name", "what to call the template"))
+        if not name or len(name) > MAX_NAME:
+            raise ConfigError(f"A name has 1 to {MAX_NAME} characters.", where="name", hint="Enter another name.")
+        return self._changed(wanted, name=name)
+
+    def favorite(self, wanted: str, on: bool = True) -> TemplateRecord:
+        """Make a template a favourite, or (`on` False) an ordinary one."""
+        return self._changed(wanted, favorite=take.truth(on, "on", "whether it is a favourite"))
+
+    def delete(self, wanted: str) -> None:
+        """Remove a template. Runs that were started from it stay. Raises `NotFoundError`."""
+        record = self.get(wanted)
+        self._rows.delete(record.id)
+        self.changes.tell(record.id)
+
+    def _changed(self, wanted: str, **changes: Any) -> TemplateRecord:
+        record = self._rows.update(self.get(wanted).id, **changes)
+        self.changes.tell(record.id)
+        return record
+
+    # ------------------------------------------------------------------------------------------------ files
+
+    def export_json(self, ids: str | Sequence[str] | None, path: str | Path) -> Path:
+        """Write templates into a JSON file, replacing it if it is there.
+
+        Args:
+            ids: ids or names; None takes all.
+            path: where to write it.
+
+        Returns:
+            The path.
+
+        Raises:
+            NotFoundError: there is no such template.
+            ConfigError: there is none to write, or one cannot be read by this version.
+            StorageError: the file cannot be written; nothing is left of it.
+        """
+        text = self.to_json(ids)
+        target = Path(path)
+        if target.is_dir():
+            raise StorageError("This is a folder.", where=str(target), hint="Name a file in it: templates.json.")
+        with whole_file(target) as file:
+            file.write(text)
+        return target
+
+    def to_json(self, ids: str | Sequence[str] | None = None) -> str:
+        """What `export_json` writes, as text."""
+        if ids is None:
+            records = [*self.list(favorites_first=False)]
+        else:
+            records = list({record.id: record for record in map(self.get, _ids(ids))}.values())
+        if not records:
+            raise ConfigError("There is no template to export.", where="ids", hint="Save one first.")
+        return write_templates([
+            Template(
+                name=record.name, description=record.description, favorite=record.favorite, config=self.load(record.id)
+            )
+            for record in records
+        ])  # fmt: skip
+
+    def import_json(self, path: str | Path) -> Records[TemplateRecord]:
+        """Take over all templates of a file that `export_json` wrote, or none.
+
+        A name that is taken gets a number: ``"my template (2)"``. What the file says is data: its configurations are
+        checked as those of the form, and none may ask to run code of a model's repository.
+
+        Returns:
+            The new templates, in the file's order.
+
+        Raises:
+            NotFoundError: there is no such file.
+            FormatError: it is no such file, or was written by a newer version, or a field cannot work; named.
+        """
+        source = Path(path)
+        return self._take_in(_read(source), source.name)
+
+    def import_text(self, raw: bytes, name: str = "templates.json") -> Records[TemplateRecord]:
+        """As `import_json`, from the content of a file that was uploaded; `name` is what errors call it."""
+        take.kind(raw, bytes, "raw", "the content of a file, bytes", "Read the file in binary mode.")
+        return self._take_in(raw, one_line(take.text(name, "name", "the name of the file"))[:MAX_NAME])
+
+    def _take_in(self, raw: bytes, file: str) -> Records[TemplateRecord]:
+        templates, package = read_templates(raw, file)
+        came = {"file": file, **({"package": package} if package else {})}
+        found = self._rows.add([_new(one, came) for one in templates], _free_name)
+        self.changes.tell(found[0].id if len(found) == 1 else None)
+        return found
+
+
+def _checked(config: Any) -> TrainingConfig:
+    """A configuration that can be kept."""
+    if isinstance(config, TrainingConfig):
+        return config
+    if isinstance(config, Config) or not isinstance(config, Mapping):
+        take.refuse(config, "config", "a configuration", "Give a TrainingConfig, or its settings as a dictionary.")
+    if is_reference(config):
+        raise ConfigError(
+            "This names the text of a training instead of holding it.", where="corpus.strings",
+            hint="Use run.config, which holds the text.",
+        )
+    return TrainingConfig.from_data(dict(config))
+
+
+def _new(template: Template, came: Mapping[str, Any] | None = None) -> NewTemplate:
+    config = template.config
+    corpus = config.corpus
+    dataset = corpus.files[0] if isinstance(corpus, TextCorpus) and len(corpus.files) == 1 else corpus.label
+    return NewTemplate(
+        name=template.name, description=template.description, favorite=template.favorite, config=config.to_data(),
+        model=config.model, dataset=dataset, corpus=corpus.label, architecture=config.sae.architecture,
+        metadata=came or {},
+    )  # fmt: skip
+
+
+def _free_name(wanted: str, taken: Collection[str]) -> str:
+    """`wanted`, with a number behind it (another one, if it has one) where somebody else has it."""
+    name, number = wanted, 2
+    base = _NUMBER.sub("", wanted) or wanted
+    while name in taken:
+        end = f" ({number})"
+        name, number = base[: MAX_NAME - len(end)].rstrip() + end, number + 1
+    return name
+
+
+def _searched(record: TemplateRecord) -> str:
+    parts = (record.name, record.description, record.model, record.corpus, record.hook_name, record.architecture)
+    return " ".join((*parts, record.id)).casefold()
+
+
+def _ids(ids: Any) -> Sequence[str]:
+    if isinstance(ids, str):
+        return [ids]
+    if isinstance(ids, bytes | Mapping) or not isinstance(ids, Collection):
+        take.refuse(ids, "ids", "ids of templates, a list", "Give a list, or None for all.")
+    return [take.text(one, "ids", "ids of templates") for one in ids]
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():  # a pipe may never end
+        raise NotFoundError("There is no such file.", where=str(path), hint="Check the path.")
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise StorageError(
+            f"The file cannot be read: {error.strerror or error}.", where=str(path), hint="Check its permissions."
+        ) from error
