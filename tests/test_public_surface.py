@@ -15,8 +15,9 @@ import saewidgets
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = """
 ActivationsConfig BatchTopKConfig CatalogError CheckpointConfig ConfigError DemoCorpus DownloadFromHF EvaluationConfig
-ExtractionConfig ExtractionViewer FormatError JobStatus JumpReLUConfig NotFoundError OptimizerConfig Progress Run SAE
-SAEBrowser SAEWidgetsError StandardConfig StateError Steering SteeringConfig SteeringFeature StorageError TextCorpus
+ExtractionConfig ExtractionViewer FormatError JobStatus JumpReLUConfig NotFoundError OptimizerConfig Progress
+ResamplingConfig Run SAE SAEBrowser SAEWidgetsError StandardConfig StateError Steering SteeringConfig SteeringFeature
+StorageError TargetsConfig TextCorpus
 TopKConfig TrainingConfig TrainingError TrainingPanel Workspace __version__ analyze_sae create_sae default_workspace
 detect_format load_sae print_feature_summary save_sae steered
 """.split()

@@ -34,9 +34,9 @@ _ORDERS = {
     "tokens_done": TrainingRow.tokens_done,
     "tokens_total": TrainingRow.tokens_total,
 }
-_FACT_COLUMNS = frozenset({"d_in", "sae_path", "note"})
+_FACT_COLUMNS = frozenset({"d_in", "sae_path", "note", "tokens_total"})
 _UPDATABLE = _FACT_COLUMNS | {
-    "name", "job_id", "tokens_done", "tokens_total", "step", "device", "lane", "host", "config",
+    "name", "job_id", "tokens_done", "step", "device", "lane", "host", "config",
 }  # fmt: skip
 
 
@@ -247,7 +247,7 @@ class TrainingStore:
 
 
 def apply_facts(row: TrainingRow, facts: Mapping[str, Any], files: Files) -> None:
-    """Merge what a run found out; ``d_in``, ``sae_path`` and ``note`` have columns of their own."""
+    """Merge what a run found out; ``d_in sae_path note tokens_total`` have columns of their own."""
     for name in _FACT_COLUMNS.intersection(facts):
         value = facts[name]
         setattr(row, name, files.stored(value) if name == "sae_path" and value is not None else value)

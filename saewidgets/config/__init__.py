@@ -4,8 +4,10 @@ The same models validate a call in a script, a configuration file of the command
 their JSON schema (titles, descriptions, bounds, defaults) is what the form shows.
 """
 
-from saewidgets.config.corpus import CorpusConfig, DemoCorpus, TextCorpus, as_corpus
+from saewidgets.config.corpus import CorpusConfig, DemoCorpus, HubCorpus, TextCorpus, TokensCorpus, as_corpus
 from saewidgets.config.extraction import ExtractionConfig
+from saewidgets.config.optimizer import OptimizerConfig
+from saewidgets.config.resampling import ResamplingConfig
 from saewidgets.config.sae import (
     BatchTopKConfig,
     JumpReLUConfig,
@@ -15,11 +17,11 @@ from saewidgets.config.sae import (
     TrainableSAEConfig,
 )
 from saewidgets.config.steering import SteeringConfig, SteeringFeature
+from saewidgets.config.targets import TargetsConfig
 from saewidgets.config.training import (
     ActivationsConfig,
     CheckpointConfig,
     EvaluationConfig,
-    OptimizerConfig,
     TrainingConfig,
 )
 from saewidgets.config.validation import validate
@@ -32,13 +34,17 @@ __all__ = [
     "DemoCorpus",
     "EvaluationConfig",
     "ExtractionConfig",
+    "HubCorpus",
     "JumpReLUConfig",
     "OptimizerConfig",
+    "ResamplingConfig",
     "SAEConfig",
     "StandardConfig",
     "SteeringConfig",
     "SteeringFeature",
+    "TargetsConfig",
     "TextCorpus",
+    "TokensCorpus",
     "TopKConfig",
     "TrainableSAEConfig",
     "TrainingConfig",

@@ -26,6 +26,10 @@ else:
                 raise to_config_error(error, cls) from error
 
 
+MAX_COUNT = 2**53
+"""Largest number of steps or tokens: what a page, a database and a float64 hold exactly."""
+
+
 class Config(BaseModel, metaclass=Meta):
     """A frozen set of values. Unknown names are refused, so that a misspelt option is never silently ignored."""
 

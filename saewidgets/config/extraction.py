@@ -6,9 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from saewidgets.config.base import Config
+from saewidgets.config.base import MAX_COUNT, Config
 from saewidgets.config.corpus import CorpusConfig, as_corpus
-from saewidgets.config.training import MAX_COUNT
 
 
 class ExtractionConfig(Config):

@@ -7,61 +7,18 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from saewidgets.config.base import Config
+from saewidgets.config.base import MAX_COUNT, Config
 from saewidgets.config.corpus import CorpusConfig, DemoCorpus, as_corpus
 from saewidgets.config.names import one_line
+from saewidgets.config.optimizer import OptimizerConfig
+from saewidgets.config.resampling import ResamplingConfig
 from saewidgets.config.sae import TopKConfig, TrainableSAEConfig
+from saewidgets.config.targets import TargetsConfig
 from saewidgets.errors import ConfigError
-
-MAX_COUNT = 2**53
-"""Largest number of steps or tokens: what a page, a database and a float64 hold exactly."""
 
 HOOK_NAME = re.compile(
     r"blocks\.(\d+)\.(hook_(resid_pre|resid_post|mlp_out|attn_out)|attn\.hook_z|ln2\.hook_normalized|mlp\.hook_in)"
 )
-
-
-class OptimizerConfig(Config):
-    """Adam and its schedules. Steps are optimiser steps (`batch_size` tokens each)."""
-
-    lr: float = Field(default=3e-4, gt=0, le=1, title="Learning rate", description="Adam's peak learning rate.")
-    beta1: float = Field(
-        default=0.9, ge=0, lt=1, title="Beta 1",
-        description="How slowly Adam's running mean of the gradient changes. 0.9 is usual.",
-    )
-    beta2: float = Field(
-        default=0.999, ge=0, lt=1, title="Beta 2",
-        description="How slowly Adam's running mean of the squared gradient changes. 0.999 is usual.",
-    )
-    eps: float = Field(
-        default=1e-8, gt=0, title="Epsilon",
-        description="Added to the divisor of Adam's step, so that tiny gradients make no large steps. 1e-8 is usual.",
-    )
-    weight_decay: float = Field(default=0.0, ge=0, title="Weight decay", description="Decoupled (AdamW) weight decay.")
-    grad_clip: float | None = Field(
-        default=1.0, gt=0, title="Gradient clip", description="Largest norm of the gradient; empty turns clipping off."
-    )
-    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
-        default="constant", title="Learning-rate schedule", description="Shape between warm-up and the final decay."
-    )
-    lr_warm_up_steps: int | None = Field(
-        default=None,
-        ge=0, le=MAX_COUNT,
-        title="Warm-up steps",
-        description="Linear warm-up; empty means 5 % of the run, at most 1,000.",
-    )
-    lr_decay_steps: int | None = Field(
-        default=None,
-        ge=0, le=MAX_COUNT,
-        title="Decay steps",
-        description="Linear decay to zero at the end; empty means 20 % of the run.",
-    )
-    sparsity_warm_up_steps: int | None = Field(
-        default=None,
-        ge=0, le=MAX_COUNT,
-        title="Sparsity warm-up steps",
-        description="The sparsity coefficient grows linearly over these steps; empty: 5 % of the run, at most 10,000.",
-    )
 
 
 class ActivationsConfig(Config):
@@ -179,6 +136,12 @@ class TrainingConfig(Config):
         title="Tokens",
         description="How many activations to train on; text repeats when it runs out.",
     )
+    epochs: float | None = Field(
+        default=None,
+        gt=0, le=1e6,
+        title="Epochs",
+        description="Passes over the training text, in place of Tokens; empty means that Tokens decides.",
+    )
     batch_size: int = Field(
         default=4096, ge=1, le=MAX_COUNT, title="Batch size", description="Tokens per optimiser step."
     )
@@ -205,6 +168,8 @@ class TrainingConfig(Config):
         default=10, ge=1, le=MAX_COUNT, title="Log every (steps)", description="How often metrics are recorded."
     )
     optimizer: OptimizerConfig = OptimizerConfig()
+    resampling: ResamplingConfig = ResamplingConfig()
+    targets: TargetsConfig = TargetsConfig()
     activations: ActivationsConfig = ActivationsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()

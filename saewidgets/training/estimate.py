@@ -96,7 +96,8 @@ def estimate(
         Segment("Activations", _window_bytes(config, d_in)),
         Segment("Working memory", _working_bytes(config, model, d_in) + runtime),
     )
-    seconds = config.steps * config.batch_size / rate if rate else None
+    # Epochs become tokens once the text is packed: before, nobody knows how many.
+    seconds = config.steps * config.batch_size / rate if rate and config.epochs is None else None
     return Estimate(device, memory, disk_bytes(config, d_in), seconds, rate or None, basis if rate else "")
 
 

@@ -236,8 +236,8 @@ class Trainer:
             self.measure(self.evaluate)
             improved = self._improved()
             if self.step >= self.schedules.settled:
-                for level, sentence in self.targets.judge(self.step, self.latest):
-                    self.emit(LogLine(sentence, level))
+                for line in self.targets.judge(self.step, self.latest):
+                    self.emit(line)
         if self.step % _interval(self.config.checkpoints.every_steps, self.steps) == 0:
             self.save("latest", "every", *self._best_kind(improved))
         elif improved:
@@ -375,6 +375,7 @@ class Trainer:
             "kinds": list(kinds),
             "config": recorded(self.config),
             "d_in": self.sae.d_in,
+            "d_out": self.sae.d_out,
             "scale": self.scale,
             "scale_out": self.scale_out,
             "scaler": self.precision.state(),

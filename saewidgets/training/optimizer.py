@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from saewidgets.config.training import OptimizerConfig
+from saewidgets.config.optimizer import OptimizerConfig
 from saewidgets.errors import FormatError
 
 _STATE = ("exp_avg", "exp_avg_sq", "step")
@@ -66,6 +66,16 @@ class Adam:
     def zero_grad(self) -> None:
         """Forget the gradients."""
         self.optimizer.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def forget(self, entries: Mapping[str, Any]) -> None:
+        """Zero the moments of some entries: parameter name → what indexes them. The count of steps goes on."""
+        for parameter in self.parameters:
+            state = self.optimizer.state.get(parameter)
+            index = entries.get(self._names[id(parameter)])
+            if state and index is not None:
+                for key in _STATE[:2]:
+                    state[key][index] = 0.0
 
     def tensors(self) -> dict[str, Tensor]:
         """The state by name: ``"W_enc.exp_avg"``, ``"W_enc.exp_avg_sq"``, ``"W_enc.step"``, …"""

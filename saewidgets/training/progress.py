@@ -33,6 +33,10 @@ class ProgressMeter:
         self._phase = "starting"
         self._done, self._step = 0, 0
 
+    def set_total(self, tokens: int) -> None:
+        """Take another length of the run: it is known only once its text is, where epochs decide."""
+        self._total = tokens
+
     @property
     def training_seconds(self) -> float:
         """Seconds spent in the phase "training" so far."""

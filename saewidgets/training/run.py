@@ -37,6 +37,7 @@ from saewidgets.training.checkpoint import (
 )
 from saewidgets.training.environment import compare, describe_environment, package_version, recorded
 from saewidgets.training.export import exported, metadata, save_final
+from saewidgets.training.length import with_epochs
 from saewidgets.training.loop import Trainer
 from saewidgets.training.prepare import Prepared, prepare
 from saewidgets.training.progress import ProgressMeter
@@ -193,6 +194,9 @@ class _Run:
             tokenizer=tokenizer, scale=None if checkpoint is None else float(checkpoint.state["scale"]),
         )
         self.device = prepared.device
+        self.config = with_epochs(self.config, prepared.stream.tokens_per_epoch)
+        total = self.config.steps * self.config.batch_size
+        self.meter.set_total(total)
         sae = build_sae(
             self.config.sae, prepared.stream.d_in, generator=torch.Generator().manual_seed(self.config.seed)
         ).to(prepared.device, torch.float32)  # whatever the user's default number format is
@@ -203,7 +207,7 @@ class _Run:
             meter=self.meter,
         )
         parameters = sum(p.numel() for p in sae.parameters())
-        self._learn({**prepared.facts(), "parameters": parameters, "steps": self.config.steps})
+        self._learn({**prepared.facts(), "parameters": parameters, "steps": self.config.steps, "tokens_total": total})
         if checkpoint is not None:
             note = compare(checkpoint.state, self.config, trainer.environment)
             trainer.load(checkpoint)
@@ -245,6 +249,8 @@ class _Run:
         sae = exported(trainer.sae, prepared.scale)
         trainer.measure(lambda: self._measured(sae, prepared, 1.0, self._check_unless_stopping))
         if status is JobStatus.COMPLETED:
+            for warning in trainer.targets.at_the_end(trainer.latest):
+                self.log.warning(warning)
             trainer.save_final()
         else:
             trainer.save("latest")

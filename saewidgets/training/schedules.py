@@ -10,12 +10,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from saewidgets.config.training import OptimizerConfig
+from saewidgets.config.optimizer import OptimizerConfig
 
-Shape = Literal["constant", "linear", "cosine"]
+Shape = Literal["constant", "linear", "cosine", "cosine_restarts"]
 
 SHAPE_END = 0.1
-"""Where "linear" and "cosine" arrive before the final decay starts, as a share of the peak (SAELens' lr_end)."""
+"""Where all shapes but "constant" arrive before the final decay, as a share of the peak, unless `lr_end` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class Schedules:
     lr_warm_up: int
     lr_decay: int
     sparsity_warm_up: int
+    shape_end: float = SHAPE_END
+    cycles: int = 1
 
     @classmethod
     def resolve(cls, config: OptimizerConfig, steps: int, *, has_coefficient: bool = True) -> Schedules:
@@ -44,11 +46,14 @@ class Schedules:
             sparsity_warm_up=(
                 _first(config.sparsity_warm_up_steps, min(steps // 20, 10_000)) if has_coefficient else 0
             ),
+            shape_end=SHAPE_END if config.lr_end is None else config.lr_end / config.lr,
+            cycles=config.lr_cycles if config.lr_schedule == "cosine_restarts" else 1,
         )
 
     def lr(self, step: int) -> float:
-        """Learning-rate multiplier of this step, in (0, 1]."""
-        middle = shape_factor(self.shape, step, self.lr_warm_up, self.steps - self.lr_decay)
+        """Learning-rate multiplier of this step, in [0, 1]."""
+        start, end = self.lr_warm_up, self.steps - self.lr_decay
+        middle = shape_factor(self.shape, step, start, end, self.shape_end, self.cycles)
         return middle * min(warm_up_factor(step, self.lr_warm_up), decay_factor(step, self.steps, self.lr_decay))
 
     def sparsity(self, step: int) -> float:
@@ -72,13 +77,20 @@ def decay_factor(step: int, steps: int, length: int) -> float:
     return 1.0 if left >= length else max(left, 0) / length
 
 
-def shape_factor(shape: Shape, step: int, start: int, end: int) -> float:
-    """The curve between warm-up and final decay: 1 until `start`, `SHAPE_END` from `end` on."""
+def shape_factor(shape: Shape, step: int, start: int, end: int, lowest: float = SHAPE_END, cycles: int = 1) -> float:
+    """The curve between warm-up and final decay: 1 until `start`, `lowest` from `end` on.
+
+    "cosine_restarts" falls `cycles` times, each time from 1 (Loshchilov and Hutter 2017, arXiv:1608.03983); a cycle has
+    ``(end - start) // cycles`` steps, and where that leaves a rest another one begins, as in SAELens.
+    """
     if shape == "constant" or step <= start:
         return 1.0
-    done = 1.0 if step >= end else (step - start) / (end - start)
+    if step >= end:
+        return lowest
+    length = max(1, (end - start) // cycles) if shape == "cosine_restarts" else end - start
+    done = (step - start) % length / length
     fall = done if shape == "linear" else (1 - math.cos(math.pi * done)) / 2
-    return 1 - (1 - SHAPE_END) * fall
+    return 1 - (1 - lowest) * fall
 
 
 def _first(value: int | None, default: int) -> int:

@@ -1,0 +1,30 @@
+"""How long a run is, once its text is known."""
+
+from __future__ import annotations
+
+from saewidgets.config.base import MAX_COUNT
+from saewidgets.config.training import TrainingConfig
+from saewidgets.errors import ConfigError
+
+
+def with_epochs(config: TrainingConfig, tokens_per_epoch: int) -> TrainingConfig:
+    """`config` with the tokens that its epochs stand for, rounded to whole tokens; unchanged where it has none.
+
+    Args:
+        config: the run.
+        tokens_per_epoch: training tokens in one pass over its text.
+
+    Raises:
+        ConfigError: they do not fill one batch, or are more than can be counted.
+    """
+    if config.epochs is None:
+        return config
+    tokens = round(config.epochs * tokens_per_epoch)
+    if not config.batch_size <= tokens <= MAX_COUNT:
+        raise ConfigError(
+            f"{config.epochs:g} epochs of {tokens_per_epoch:,} tokens are {tokens:,} tokens, with batches of "
+            f"{config.batch_size:,}.",
+            where="epochs", hint="Enter more epochs, give more text, or lower Batch size."
+            if tokens < config.batch_size else "Enter fewer epochs.",
+        )
+    return config.replace(tokens=tokens)

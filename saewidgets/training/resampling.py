@@ -1,0 +1,110 @@
+"""Resampling: dead latents start anew from inputs that are reconstructed badly (Bricken et al. 2023, "Neuron
+Resampling").
+
+Rows of the batch that was just trained on are drawn without replacement, each with a probability proportional to the
+square of its squared error. One row gives one dead latent
+
+- its decoder vector: the direction of what is to be reconstructed (less b_dec), with the mean norm of living latents;
+- its encoder vector: the direction of what the encoder sees, with `encoder_scale` times their mean norm;
+- zero as its bias, and in every other parameter that has one number per latent (a threshold, a gate) what it had when
+  training began.
+
+Adam's moments of all of these are zeroed, and the latent counts as having fired now. Where more latents are dead than
+the batch has usable rows, the rest wait for the next time. Everything is a function of step, seed, weights and batch,
+so a resumed run draws the same rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saewidgets.config.resampling import ResamplingConfig
+from saewidgets.sae import SAE
+from saewidgets.training.optimizer import Adam
+
+_KIND = 0x7E5A  # tells this use of the seed from the stream's
+_WEIGHTS = frozenset({"W_enc", "W_dec", "b_enc", "b_dec"})
+
+
+class Resampler:
+    """When and how the dead latents of one SAE start anew.
+
+    Args:
+        config: the settings.
+        sae: as it was initialised: what its thresholds and gates begin with is kept.
+        steps: optimiser steps of the whole run.
+        seed: of the run.
+    """
+
+    def __init__(self, config: ResamplingConfig, sae: SAE, steps: int, seed: int) -> None:
+        self._config, self._sae, self._seed = config, sae, seed
+        self._last = int(steps * config.until_share)
+        self._initial = {
+            name: parameter.detach().clone()
+            for name, parameter in sae.named_parameters()
+            if name not in _WEIGHTS and parameter.shape == (sae.d_sae,)
+        }
+
+    def is_due(self, step: int) -> bool:
+        """Whether dead latents start anew after `step` finished steps."""
+        every = self._config.every_steps
+        return every is not None and step % every == 0 and 0 < step <= self._last
+
+    @torch.no_grad()
+    def resample(self, step: int, x: Tensor, target: Tensor, errors: Tensor, dead: Tensor, adam: Adam) -> Tensor:
+        """Give dead latents new weights.
+
+        Args:
+            step: finished steps.
+            x, target: what the SAE reads and reconstructs, [rows, d_in] and [rows, d_out].
+            errors: squared error of every row, [rows].
+            dead: bool [d_sae].
+            adam: the optimiser, whose moments are zeroed.
+
+        Returns:
+            The latents that were given new weights, int64 on the device of the SAE; empty where none could be.
+        """
+        sae = self._sae
+        seen = sae.encoder_input(x)
+        wanted = target.to(sae.W_dec.dtype) - sae.b_dec
+        usable = (seen.norm(dim=1) > 0) & (wanted.norm(dim=1) > 0)
+        latents, rows = self._draw(step, torch.where(usable, errors, 0.0), dead)
+        if not len(latents):
+            return latents
+        living = ~dead if bool((~dead).any()) else torch.ones_like(dead)
+        decoder_norm = sae.W_dec[living].norm(dim=1).mean()
+        encoder_norm = sae.W_enc[:, living].norm(dim=0).mean() * self._config.encoder_scale
+        sae.W_dec[latents] = _unit(wanted[rows]) * decoder_norm
+        sae.W_enc[:, latents] = (_unit(seen[rows]) * encoder_norm).T
+        changed: dict[str, Any] = {"W_dec": latents, "W_enc": (slice(None), latents)}
+        if hasattr(sae, "b_enc"):
+            sae.b_enc[latents] = 0.0
+            changed["b_enc"] = latents
+        for name, initial in self._initial.items():
+            parameter = sae.get_parameter(name)
+            parameter[latents] = initial.to(parameter)[latents]
+            changed[name] = latents
+        adam.forget(changed)
+        return latents
+
+    def _draw(self, step: int, errors: Tensor, dead: Tensor) -> tuple[Tensor, Tensor]:
+        """Dead latents and the rows they take, of equal number. Drawn on the CPU: the same on every device."""
+        weights = errors.double().square().cpu().numpy()
+        candidates = dead.nonzero().view(-1).cpu().numpy()
+        total = float(weights.sum())
+        possible = int(np.count_nonzero(weights)) if 0 < total < float("inf") else 0
+        count = min(len(candidates), possible)
+        generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self._seed, _KIND, step])))
+        latents = np.sort(generator.permutation(candidates)[:count])
+        rows = generator.choice(len(weights), size=count, replace=False, p=weights / total) if count else latents
+        device = self._sae.W_dec.device
+        return torch.from_numpy(latents).to(device), torch.from_numpy(rows.astype(np.int64)).to(device)
+
+
+def _unit(rows: Tensor) -> Tensor:
+    unit: Tensor = rows / rows.norm(dim=1, keepdim=True)
+    return unit
