@@ -51,6 +51,13 @@ def secret(name: str) -> str | None:
     return (os.environ.get(name) or "").strip() or None
 
 
+def trusted_code() -> tuple[str, ...]:
+    """The models whose repositories' code may run, from ``$SAEWIDGETS_TRUST_REMOTE_CODE``: ``NAME`` or
+    ``NAME@REVISION``, separated by commas."""
+    given = os.environ.get("SAEWIDGETS_TRUST_REMOTE_CODE") or ""
+    return tuple(part.strip() for part in given.split(",") if part.strip())
+
+
 def resolve_device(name: str) -> str:
     """`name` as a concrete torch device string: ``"auto"`` becomes ``"cuda:0"`` or ``"cpu"``.
 

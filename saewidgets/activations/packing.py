@@ -166,7 +166,7 @@ def pack(
         folder: holds one subfolder per packing; may be shared by many runs and processes.
         context_size: tokens per context, the BOS included.
         prepend_bos: start every context with BOS (with EOS where the tokenizer has no BOS, as GPT-2; without either,
-            with nothing).
+            with nothing). For the tokenizer of an encoder: put every context between [CLS] and [SEP].
         validation_share: see `PackedTokens`.
         check: called between batches of documents; what it raises ends the packing and leaves nothing behind.
         on_progress: called with the number of tokens so far.
@@ -180,7 +180,9 @@ def pack(
     special = special_tokens(tokenizer)
     settings = {
         "format": FORMAT, "context_size": context_size, "prepend_bos": prepend_bos, "corpus": corpus.fingerprint(),
-        "tokenizer": tokenizer_fingerprint(tokenizer), "special": asdict(special),
+        "tokenizer": tokenizer_fingerprint(tokenizer),
+        # Only encoders have a closing token: what was packed for others before there was one stays good.
+        "special": {key: value for key, value in asdict(special).items() if (key, value) != ("closing", None)},
     }
     fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]
     target = folder / fingerprint
@@ -232,7 +234,13 @@ def _write(
     on_progress: Callable[[int], None] | None,
 ) -> PackFacts:
     bos = special.bos if prepend_bos else None
-    room = context_size - (bos is not None)
+    closing = special.closing if prepend_bos else None
+    room = context_size - (bos is not None) - (closing is not None)
+    if room < 1:
+        raise ConfigError(
+            f"A context of {context_size:,} tokens has no room for text between its special tokens.",
+            where="context_size", hint="Use longer contexts.",
+        )
     dtype = np.dtype("<u2" if len(tokenizer) <= 1 << 16 else "<u4")
     counts = {"train": 0, "validation": 0}
     documents = dropped = largest = 0
@@ -249,6 +257,8 @@ def _write(
                 rows = rest[: full * room].reshape(full, room)
                 if bos is not None:
                     rows = np.concatenate([np.full((full, 1), bos, dtype=dtype), rows], axis=1)
+                if closing is not None:
+                    rows = np.concatenate([rows, np.full((full, 1), closing, dtype=dtype)], axis=1)
                 stream.write(rows.tobytes())
                 rest = rest[full * room :]
                 counts[split] += full

@@ -6,6 +6,7 @@ from saewidgets.lm.hooks import before_head, capture, evaluating, forward, hooke
 from saewidgets.lm.loading import LoadedModel, load_model, load_tokenizer, wrap_model
 from saewidgets.lm.shape import check_context
 from saewidgets.lm.tokens import SpecialTokens, TokenText, special_tokens
+from saewidgets.lm.trust import allow_remote_code
 
 __all__ = [
     "HookError",
@@ -14,6 +15,7 @@ __all__ = [
     "ModelFacts",
     "SpecialTokens",
     "TokenText",
+    "allow_remote_code",
     "before_head",
     "capture",
     "check_context",

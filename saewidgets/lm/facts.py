@@ -11,9 +11,10 @@ import torch
 
 from saewidgets.errors import FormatError, SAEWidgetsError
 from saewidgets.lm.library import transformers
-from saewidgets.lm.loading import BUILDING, explained, is_local, local_folder
+from saewidgets.lm.loading import BUILDING, auto_class, explained, is_local, local_folder
 from saewidgets.lm.reach import cached_config, can_fetch
-from saewidgets.lm.shape import context_of
+from saewidgets.lm.shape import context_of, heads_width, is_encoder
+from saewidgets.lm.trust import may_run_code
 
 _MAX_HEADER = 100_000_000  # the safetensors format's own limit for its header, in bytes
 
@@ -29,6 +30,8 @@ class ModelFacts:
         d_model: width of the residual stream.
         vocab_size: rows of the embedding.
         context: longest context in tokens, if the configuration states one.
+        is_encoder: whether every token also sees those after it (BERT): there is no loss of the next token.
+        d_heads: width of all heads side by side (``attn.hook_z``), if the configuration says it.
         parameters: number of parameters, if it can be known without loading weights.
         weight_bytes: size of the weight files, for a local folder.
     """
@@ -41,6 +44,12 @@ class ModelFacts:
     context: int | None
     parameters: int | None
     weight_bytes: int | None = None
+    is_encoder: bool = False
+    d_heads: int | None = None
+
+    def d_in(self, hook_name: str) -> int:
+        """Width of the activations at `hook_name`."""
+        return self.d_heads or self.d_model if hook_name.endswith("attn.hook_z") else self.d_model
 
 
 def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
@@ -55,7 +64,8 @@ def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
     fetch = folder is None and can_fetch(name, revision=revision)
     with explained(name):
         config = transformers().AutoConfig.from_pretrained(
-            str(folder or name), revision=revision, trust_remote_code=False, local_files_only=not fetch
+            str(folder or name), revision=revision, trust_remote_code=may_run_code(name, revision),
+            local_files_only=not fetch,
         )
     text = config.get_text_config()
     parameters, size = _counted(folder) if folder is not None else (_from_config(config), None)
@@ -68,6 +78,8 @@ def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
         context=context_of(text),
         parameters=parameters,
         weight_bytes=size,
+        is_encoder=is_encoder(text),
+        d_heads=heads_width(text),
     )
 
 
@@ -86,7 +98,7 @@ def known_context(name: str, *, revision: str | None = None) -> int | None:
     try:
         with explained(name):
             found = transformers().AutoConfig.from_pretrained(
-                str(file.parent), trust_remote_code=False, local_files_only=True
+                str(file.parent), trust_remote_code=may_run_code(name, revision), local_files_only=True
             )
     except SAEWidgetsError:  # loading the model says what is wrong with it
         return None
@@ -95,11 +107,11 @@ def known_context(name: str, *, revision: str | None = None) -> int | None:
 
 def _from_config(config: Any) -> int | None:
     """Count on the meta device: shapes without storage."""
-    causal: Any = transformers().AutoModelForCausalLM
-    if type(config) not in causal._model_mapping:
+    kind: Any = auto_class(config)
+    if type(config) not in kind._model_mapping:
         return None
     with BUILDING, torch.device("meta"):
-        model = causal.from_config(config, dtype=torch.get_default_dtype())
+        model = kind.from_config(config, dtype=torch.get_default_dtype())
     return int(sum(p.numel() for p in model.parameters()))
 
 

@@ -19,8 +19,11 @@ Published SAEs also read elsewhere:
 - ``blocks.L.mlp.hook_in``: what enters the MLP: the same, except where there is no norm (OLMo 2) or where attention and
   MLP share one (GPT-J, Phi).
 
+Encoders (BERT, ModernBERT) have the same sites. Where a block normalises the sum, as BERT's and opt-350m's do, the
+output of an attention or MLP site is what is added before that norm, and the residual stream is what comes out of it.
+
 The block list is found by shape (the `ModuleList` with one entry per layer), so a new architecture needs an entry
-here only if one of its parts has an unusual name.
+here only if one of its parts has an unusual name. docs/models.md has the table of families and sites.
 """
 
 from __future__ import annotations
@@ -53,20 +56,38 @@ _NAME = re.compile(rf"blocks\.(\d+)\.({'|'.join(map(re.escape, _BY_NAME))})")
 _EMBED = "hook_embed"
 
 # Submodules of a block whose output is what is added to the residual stream; the first that exists is taken. Norms that
-# stand after the sublayer come first (Gemma 2 and 3, OLMo 2, GLM 4), since it is their output that is added.
-_ATTN_OUT = ("post_self_attn_layernorm", "attn", "self_attn", "attention", "self_attention")
-_MLP_OUT = ("post_mlp_layernorm", "post_feedforward_layernorm", "mlp", "feed_forward", "ffn", "block_sparse_moe", "fc2")
+# stand after the sublayer come first (Gemma 2 and 3, OLMo 2, GLM 4), since it is their output that is added. BERT's
+# `attention` and `output` add the residual and normalise themselves: the layer inside them is meant.
+_ATTN_OUT = (
+    "post_self_attn_layernorm", "attention.output.dense", "attention.attn.o", "attn", "self_attn", "attention",
+    "self_attention",
+)
+_MLP_OUT = (
+    "post_mlp_layernorm", "post_feedforward_layernorm", "output.dense", "mlp", "feed_forward", "ffn",
+    "block_sparse_moe", "fc2",
+)
 
 # Submodules whose input is read: the attention's output projection, and the MLP (of OPT: its first layer).
 _ATTENTION = ("attn", "self_attn", "attention", "self_attention")
-_PROJECTION = ("o_proj", "c_proj", "out_proj", "dense", "attention.out_proj", "wo")
-_MLP_IN = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "fc1")
+_PROJECTION = (
+    "o_proj", "c_proj", "out_proj", "dense", "attention.out_proj", "wo", "Wo", "out_lin", "output.dense", "attn.o",
+)
+_MLP_IN = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "fc1", "intermediate")
 # The norm before the MLP. Falcon may have one for each sublayer (`ln_mlp`).
-_LN2 = ("pre_feedforward_layernorm", "ln_2", "ln_mlp", "post_attention_layernorm", "final_layer_norm")
+_LN2 = ("pre_feedforward_layernorm", "ln_2", "ln_mlp", "mlp_norm", "post_attention_layernorm", "final_layer_norm")
 
-# Architectures whose attention and MLP modules add the residual themselves: look one level deeper.
-_BY_MODEL_TYPE: dict[str, dict[str, str]] = {
+# Architectures whose modules do more or less than their names say; None: this model has no such place.
+_NORMS_THE_SUM: dict[Site, str | None] = {"mlp_out": "mlp", "ln2_normalized": None}
+_BY_MODEL_TYPE: dict[str, dict[Site, str | None]] = {
+    # attention and MLP add the residual themselves: look one level deeper
     "bloom": {"attn_out": "self_attention.dense", "mlp_out": "mlp.dense_4h_to_h"},
+    # `post_mlp_layernorm` normalises the stream here, not what is added to it
+    "gte": _NORMS_THE_SUM,
+    "nomic_bert": _NORMS_THE_SUM,
+    # encoders with the norm in front of the MLP, under names of their own
+    "esm": {"ln2_normalized": "LayerNorm"},
+    "megatron-bert": {"ln2_normalized": "ln"},
+    "roberta-prelayernorm": {"ln2_normalized": "intermediate.LayerNorm", "mlp_in": "intermediate.dense"},
 }
 
 
@@ -122,7 +143,7 @@ def find_blocks(model: nn.Module) -> nn.ModuleList:
     if getattr(config, "is_encoder_decoder", False):
         raise HookError(
             f"{type(model).__name__} has an encoder and a decoder.", where="model",
-            hint="Use a decoder-only language model.",
+            hint="Use a model with one of them: decoder-only such as GPT-2, or encoder-only such as BERT.",
         )
     count = getattr(config, "num_hidden_layers", None)
     get_decoder: Any = getattr(model, "get_decoder", None)
@@ -137,7 +158,7 @@ def find_blocks(model: nn.Module) -> nn.ModuleList:
     raise HookError(
         f"No list of {count} transformer blocks was found in {type(model).__name__}.",
         where="model",
-        hint="Use a decoder-only transformers model such as GPT-2, Pythia, Llama, Qwen or Gemma.",
+        hint="Use a transformers model with a list of blocks, such as GPT-2, Pythia, Llama, Qwen, Gemma or BERT.",
     )
 
 
@@ -155,9 +176,10 @@ def _first(block: nn.Module, names: tuple[str, ...]) -> nn.Module | None:
 def _site_module(model: nn.Module, block: nn.Module, site: Site) -> nn.Module | None:
     if site in ("resid_pre", "resid_post"):
         return block
-    special = _BY_MODEL_TYPE.get(getattr(text_config(model), "model_type", ""), {}).get(site)
-    if special is not None:
-        return _submodule(block, special)
+    special = _BY_MODEL_TYPE.get(getattr(text_config(model), "model_type", ""), {})
+    if site in special:
+        path = special[site]
+        return None if path is None else _submodule(block, path)
     if site == "attn_z":
         attention = _first(block, _ATTENTION)
         return None if attention is None else _first(attention, _PROJECTION)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.lm.hookpoints import HookPoint, resolve_hook
+from saewidgets.lm.shape import encodes
 
 
 class _Done(BaseException):
@@ -122,7 +123,9 @@ def spliced(model: nn.Module, hook_name: str, fn: Callable[[Tensor], Tensor]) ->
 
 def forward(model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
     """One plain forward: no cache, dropout off, no gradients. `input_ids` is ``[batch, context]`` on any device."""
-    kwargs: dict[str, Any] = {"input_ids": input_ids.to(input_device(model)), "use_cache": False}
+    kwargs: dict[str, Any] = {"input_ids": input_ids.to(input_device(model))}
+    if not encodes(model):  # encoders have no cache, and some do not take the word
+        kwargs["use_cache"] = False
     if attention_mask is not None:
         kwargs["attention_mask"] = attention_mask.to(kwargs["input_ids"].device)
     # The model computes in its own number format even where the caller's code runs under autocast.
@@ -155,7 +158,11 @@ def input_device(model: nn.Module) -> torch.device:
     get: Any = getattr(model, "get_input_embeddings", None)
     embeddings = get() if get is not None else None
     source = embeddings if isinstance(embeddings, nn.Module) else model
-    return next(source.parameters()).device
+    found = next(source.parameters()).device
+    if found.type == "meta":  # accelerate keeps the weights elsewhere and brings them when the module runs
+        place = getattr(getattr(source, "_hf_hook", None), "execution_device", None)
+        found = torch.device("cpu" if place is None else place)
+    return found
 
 
 def capture(
@@ -168,15 +175,16 @@ def capture(
     """The activations at `hook_names` for one batch.
 
     Args:
-        model: a transformers causal language model; it runs in evaluation mode and is left as it was.
-        hook_names: which activations.
+        model: a transformers language model; it runs in evaluation mode and is left as it was.
+        hook_names: which activations, of any layers: one forward gives them all.
         input_ids: ``[batch, context]`` token ids.
         attention_mask: ``[batch, context]``, only needed when the batch is padded.
         stop_early: leave the forward at the last activation needed, so that later layers and the vocabulary are
             never computed.
 
     Returns:
-        hook name → ``[batch, context, d_model]`` in the model's number format, on the model's device, no gradient.
+        hook name → ``[batch, context, width]`` in the model's number format, no gradient, on the device of its layer (a
+        model may be spread over several).
 
     Raises:
         HookError: there is no such hook point.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-_NAMES = ("AutoConfig", "AutoModelForCausalLM", "AutoTokenizer")
+_NAMES = ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForMaskedLM", "AutoTokenizer")
 _lock = threading.Lock()
 
 

@@ -21,7 +21,8 @@ from saewidgets.lm.hookpoints import find_blocks
 from saewidgets.lm.hooks import input_device
 from saewidgets.lm.library import transformers
 from saewidgets.lm.reach import Tell, can_fetch
-from saewidgets.lm.shape import context_of, text_config
+from saewidgets.lm.shape import context_of, encodes, is_encoder, predicts_next, text_config
+from saewidgets.lm.trust import may_run_code
 
 LOADING = "loading model"
 """The phase in which files are read, and fetched where they are not here."""
@@ -33,7 +34,7 @@ BUILDING = threading.Lock()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedModel:
-    """A causal language model with its tokenizer.
+    """A language model with its tokenizer.
 
     Attributes:
         model: the transformers model.
@@ -57,6 +58,26 @@ class LoadedModel:
         return input_device(self.model)
 
     @property
+    def is_causal(self) -> bool:
+        """Whether it predicts the next token. An encoder (BERT) does not, nor does a model without its output layer:
+        for these there is no cross-entropy, no logit effect and no text to generate."""
+        return predicts_next(self.model)
+
+    def check_causal(self, what: str) -> None:
+        """Raise `ConfigError` where the model does not predict the next token.
+
+        Args:
+            what: what needs that, as the beginning of a sentence in the singular ("Steering").
+        """
+        if self.is_causal:
+            return
+        kind = "is an encoder" if encodes(self.model) else "has no output layer"
+        raise ConfigError(
+            f"{what} needs a model that predicts the next token; {self.name} {kind}.", where="model",
+            hint="Use a causal language model, such as GPT-2, Pythia or Gemma.",
+        )
+
+    @property
     def dtype(self) -> torch.dtype:
         """Number format of the weights."""
         return next(p.dtype for p in self.model.parameters() if p.is_floating_point())
@@ -74,7 +95,7 @@ class LoadedModel:
         digest = hashlib.sha256()
         for name, parameter in self.model.named_parameters():
             digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-            if parameter.numel():
+            if parameter.numel() and not parameter.is_meta:  # meta: offloaded, its values are not in memory
                 flat = parameter.detach().reshape(-1)
                 index = torch.linspace(0, flat.numel() - 1, min(128, flat.numel()), dtype=torch.float64).long()
                 digest.update(flat[index.to(flat.device)].float().cpu().numpy().tobytes())
@@ -83,56 +104,86 @@ class LoadedModel:
 
 def load_model(
     name_or_path: str, *, revision: str | None = None, dtype: str = "float32", device: str = "cpu",
-    name: str | None = None, tell: Tell | None = None,
+    name: str | None = None, tell: Tell | None = None, trust_remote_code: bool = False,
 ) -> LoadedModel:
-    """Load a causal language model and its tokenizer, ready to read: evaluation mode, no gradients.
+    """Load a language model and its tokenizer, ready to read: evaluation mode, no gradients.
 
-    Only safetensors weights are read (pickled ones can run code) and no code of the repository is executed.
+    A causal model comes with its output layer, an encoder (BERT) with its masked-LM head if its files have one.
+
+    Only safetensors weights are read (pickled ones can run code) and no code of the repository is executed unless that
+    was said.
 
     Args:
         name_or_path: a Hugging Face id or a local folder.
         revision: branch, tag or commit on the hub.
         dtype: "float32", "bfloat16" or "float16".
-        device: a torch device string, such as "cpu" or "cuda:0".
+        device: a torch device string, such as "cpu", "cuda:0" or "cuda:1".
         name: how to call it; None: by its id, or the last part of its folder (files that people share name the model,
             and where it lies on this machine is nobody's business).
         tell: of a model of the hub told what is being done, in a few words for the reader.
+        trust_remote_code: run the Python code in its repository, which can do whatever you can. `allow_remote_code`
+            says so for everything that loads the model in this process.
 
     Raises:
         NotFoundError: no such model, or it needs a token, or the hub cannot be reached; the message says which.
         FormatError: the files are damaged, pickled only, or need code of the repository.
-        ConfigError: unknown dtype, or no name.
+        ConfigError: unknown dtype, no such device, or no name.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"{dtype!r} is not a number format.", where="model_dtype", hint=f"Use {', '.join(DTYPES)}.")
     if not name_or_path.strip():
         raise ConfigError("The name of the model is empty.", where="model", hint="Give a Hugging Face id or a folder.")
+    place = _device(device)
     local = is_local(name_or_path)
     source = str(local_folder(name_or_path)) if local else name_or_path
     fetch = not local and can_fetch(name_or_path, revision=revision, tell=tell)
     if not local and tell is not None:
         tell(LOADING)
-    common: dict[str, Any] = {"revision": revision, "trust_remote_code": False, "local_files_only": not fetch}
-    if revision is None:
-        del common["revision"]
+    common: dict[str, Any] = {
+        "trust_remote_code": trust_remote_code or may_run_code(name_or_path, revision), "local_files_only": not fetch,
+        **({} if revision is None else {"revision": revision}),
+    }  # fmt: skip
     with explained(name_or_path), BUILDING, nullcontext() if fetch else _no_bars():
         tokenizer = transformers().AutoTokenizer.from_pretrained(source, **common)
-        model: Any = transformers().AutoModelForCausalLM.from_pretrained(
+        config = transformers().AutoConfig.from_pretrained(source, **common)
+        model: Any = auto_class(config).from_pretrained(
             source, dtype=getattr(torch, dtype), use_safetensors=True, **common
         )
-    model = model.to(device).eval().requires_grad_(False)
+    model = model.to(place).eval().requires_grad_(False)
     return wrap_model(model, tokenizer, name=name or _public_name(name_or_path))
 
 
+def auto_class(config: Any) -> Any:
+    """The loader of a model: an encoder's output layer only where its files have one (it would be random)."""
+    library = transformers()
+    if not is_encoder(config.get_text_config()):
+        return library.AutoModelForCausalLM
+    masked = any(str(name).endswith("ForMaskedLM") for name in config.architectures or ())
+    return library.AutoModelForMaskedLM if masked else library.AutoModel
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:  # unknown words, no such number, no CUDA in this torch
+        raise ConfigError(
+            f"There is no device {name!r} on this machine.", where="device", hint='Use "cpu", or "cuda:0" with a GPU.'
+        ) from error
+    return device
+
+
 def load_tokenizer(name_or_path: str, *, revision: str | None = None) -> Any:
-    """The tokenizer of a model alone; no code of the repository is executed.
+    """The tokenizer of a model alone; no code of the repository is executed unless `allow_remote_code` said so.
 
     Args, errors: as for `load_model`.
     """
     local = is_local(name_or_path)
     source = str(local_folder(name_or_path)) if local else name_or_path
     fetch = not local and can_fetch(name_or_path, revision=revision)
-    common: dict[str, Any] = {"trust_remote_code": False, "local_files_only": not fetch}
+    common: dict[str, Any] = {
+        "trust_remote_code": may_run_code(name_or_path, revision), "local_files_only": not fetch
+    }  # fmt: skip
     with explained(name_or_path):
         return transformers().AutoTokenizer.from_pretrained(
             source, **common, **({} if revision is None else {"revision": revision})
@@ -160,13 +211,13 @@ def wrap_model(model: Any, tokenizer: Any, name: str | None = None) -> LoadedMod
     """Take a model the user already holds: not copied, not moved, not changed.
 
     Args:
-        model: a transformers causal language model on any device, in any mode.
+        model: a transformers language model (causal or an encoder) in any mode, on any device or spread over several.
         tokenizer: its tokenizer.
         name: how to call it; its ``name_or_path`` if left out (of a folder the last part).
 
     Raises:
         ConfigError: no tokenizer was given.
-        HookError: it is not a decoder-only transformer.
+        HookError: it has no list of blocks, or an encoder and a decoder.
     """
     if tokenizer is None:
         raise ConfigError(
@@ -242,8 +293,9 @@ def explained(name: str) -> Iterator[None]:
             ) from error
         if "trust_remote_code" in text:
             raise FormatError(
-                "This model needs code from its repository, which is never executed.", where=name,
-                hint="Choose a model that transformers supports, or load it yourself and pass model=… and tokenizer=….",
+                "This model needs code from its repository, which is not executed unless you say so.", where=name,
+                hint="Choose a model that transformers supports. Or read that code, and if you trust it say "
+                f"saewidgets.allow_remote_code({name!r}) first, with revision= and a commit.",
             ) from error
         if ".safetensors" in text and isinstance(error, OSError):
             raise FormatError(

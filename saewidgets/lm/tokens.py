@@ -22,28 +22,51 @@ class SpecialTokens:
     """The special ids of a tokenizer.
 
     Attributes:
-        bos: put first in a context: the beginning-of-sequence token, else the end-of-sequence token (GPT-2 uses one
-            for both), else None.
-        separator: put between documents: the end-of-sequence token, else `bos`.
-        all: every id that is not text (bos, eos, padding, chat marks, …), without the unknown token where that is
-            separate, since it stands for text.
+        bos: put first in a context: the beginning-of-sequence token, else the classification token (BERT's [CLS]), else
+            the end-of-sequence token (GPT-2 uses one for both), else None.
+        separator: put between documents: the end-of-sequence token, else the separator token ([SEP]), else `bos`.
+        all: every id that is not text (bos, eos, [CLS], [SEP], [MASK], padding, chat marks, …), without the unknown
+            token where that is separate, since it stands for text.
+        closing: put last in a context, wherever `bos` is put first: [SEP] of a tokenizer that itself puts text between
+            [CLS] and [SEP], as those of encoders do; else None.
     """
 
     bos: int | None
     separator: int | None
     all: tuple[int, ...]
+    closing: int | None = None
 
 
 def special_tokens(tokenizer: Any) -> SpecialTokens:
     """Read the special ids off a transformers tokenizer."""
     bos = tokenizer.bos_token_id
     eos = tokenizer.eos_token_id
+    cls = getattr(tokenizer, "cls_token_id", None)
+    sep = getattr(tokenizer, "sep_token_id", None)
     unknown = tokenizer.unk_token_id
     ids = {int(i) for i in tokenizer.all_special_ids}
-    if unknown is not None and unknown not in (bos, eos, tokenizer.pad_token_id):
+    if unknown is not None and unknown not in (bos, eos, cls, sep, tokenizer.pad_token_id):
         ids.discard(unknown)
-    first = bos if bos is not None else eos
-    return SpecialTokens(bos=first, separator=eos if eos is not None else bos, all=tuple(sorted(ids)))
+    known = [int(i) for i in (bos, cls, eos) if i is not None]
+    between = [int(i) for i in (eos, sep, bos) if i is not None]
+    framed = cls is not None and sep is not None and _frame(tokenizer)[-1:] == [sep]
+    return SpecialTokens(
+        bos=known[0] if known else None, separator=between[0] if between else None, all=tuple(sorted(ids)),
+        closing=int(sep) if sep is not None and framed else None,
+    )
+
+
+def _frame(tokenizer: Any) -> list[int]:
+    """The special tokens that a tokenizer puts around a text by itself: those of an empty one."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        build = getattr(tokenizer, "build_inputs_with_special_tokens", None)
+        return [] if build is None else list(build([]))
+    if backend.post_processor is None:
+        return []
+    from tokenizers import Encoding  # part of transformers, as slow to import
+
+    return list(backend.post_processor.process(Encoding()).ids)
 
 
 def _bytes_of_characters() -> dict[str, int]:

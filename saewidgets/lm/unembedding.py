@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from saewidgets.lm.hookpoints import HookError
 from saewidgets.lm.hooks import forward, input_device
+from saewidgets.lm.shape import encodes
 
 _TOLERANCE = 1e-3
 
@@ -58,8 +59,14 @@ def unembedding(model: nn.Module) -> Unembedding:
     """Find the final norm and the unembedding of a transformers language model.
 
     Raises:
-        HookError: it has no output embeddings, or what precedes them is not a LayerNorm or RMSNorm.
+        HookError: it is an encoder, has no output embeddings, or what precedes them is not a LayerNorm or RMSNorm.
     """
+    if encodes(model):
+        raise HookError(
+            f"{type(model).__name__} is an encoder and predicts no next token: logit effects are not defined.",
+            where="model",
+            hint="Use a causal language model.",
+        )
     head = getattr(model, "get_output_embeddings", lambda: None)()
     weight = getattr(head, "weight", None)
     if not isinstance(head, nn.Module) or not isinstance(weight, Tensor) or weight.ndim != 2:

@@ -122,7 +122,7 @@ def test_an_impossible_name() -> None:
         ),
         (lambda: hub.RevisionNotFoundError("404", response=_response(404)), NotFoundError, "no such revision"),
         (lambda: hub.LocalEntryNotFoundError("offline"), NotFoundError, "cannot be reached"),
-        (lambda: ValueError("please pass trust_remote_code=True"), FormatError, "never executed"),
+        (lambda: ValueError("please pass trust_remote_code=True"), FormatError, "not executed unless you say"),
         (
             lambda: OSError("x does not appear to have a file named model.safetensors"),
             FormatError,
@@ -170,7 +170,7 @@ def test_code_of_the_repository_is_not_run(tiny_model_folder: Path, tmp_path: Pa
     config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(FormatError, match="never executed"):
+    with pytest.raises(FormatError, match=r"not executed unless.*allow_remote_code"):
         load_model(str(folder))
     assert not (tmp_path / "ran").exists()
 
@@ -183,3 +183,10 @@ def test_damaged_weights(tiny_model_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="cannot be read") as caught:
         load_model(str(folder))
     assert caught.value.where == str(folder)
+
+
+@pytest.mark.parametrize("device", ["cuda:97", "gpu", "", "cpu:x"])
+def test_a_device_that_is_not_here(tiny_model_folder: Path, device: str) -> None:
+    with pytest.raises(ConfigError, match="There is no device") as caught:
+        load_model(str(tiny_model_folder), device=device)
+    assert caught.value.where == "device"
