@@ -24,6 +24,7 @@ from saewidgets.cli import (
     runs,
     saes,
     steer,
+    templates,
     train,
 )  # fmt: skip
 from saewidgets.cli.grouped import Grouped
@@ -79,6 +80,7 @@ app.command("export")(export.export)
 app.command("lab")(lab.lab)
 app.command("doctor")(doctor.doctor)
 app.add_typer(saes.saes, name="saes")
+app.add_typer(templates.templates, name="templates")
 app.add_typer(extract.extractions, name="extractions")
 app.add_typer(features.features, name="features")
 app.add_typer(label.label, name="label")

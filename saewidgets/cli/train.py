@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from saewidgets.cli.configfile import assignment, build_config, read_config
+from saewidgets.cli.configfile import assignment, build_config
 from saewidgets.cli.follow import finish, follow
 from saewidgets.cli.options import Json, Quiet
 from saewidgets.cli.output import note, write_json
 from saewidgets.cli.session import command, open_workspace
+from saewidgets.cli.templates import base_of
 
 Option = typer.Option
 
@@ -21,6 +22,7 @@ def train(
     config: Annotated[
         Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file; flags win.")
     ] = None,
+    template: Annotated[str | None, Option("--template", help="Id or name of a template to start from.")] = None,
     name: Annotated[str | None, Option(help="Name of the run.")] = None,
     model: Annotated[str | None, Option(help='A Hugging Face id, a local folder, or "demo".')] = None,
     corpus: Annotated[str | None, Option(help='A text file, a folder, or "demo".')] = None,
@@ -51,7 +53,7 @@ def train(
     }  # fmt: skip
     changes = [(key, value) for key, value in flags.items() if value is not None]
     changes += [assignment(text) for text in set_ or []]
-    wanted = build_config(read_config(config) if config else {}, changes)
+    wanted = build_config(base_of(config, template), changes)
     with open_workspace() as workspace:
         run = workspace.trainings.create(wanted)
         note(f"Training {run.record.name} ({run.id})")

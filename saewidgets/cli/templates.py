@@ -1,0 +1,208 @@
+"""``saewidgets templates …``: training configurations that are kept under a name."""
+
+from __future__ import annotations
+
+import sys
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from saewidgets.cli.configfile import assignment, build_config, read_config
+from saewidgets.cli.options import Json
+from saewidgets.cli.output import count, moment, printable, table, write, write_json
+from saewidgets.cli.session import command, open_workspace
+from saewidgets.errors import ConfigError
+
+if TYPE_CHECKING:
+    from saewidgets.records import TemplateRecord
+
+Option = typer.Option
+templates = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+Template = Annotated[str, typer.Argument(metavar="TEMPLATE", help="Id or name of the template.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A .json file.")]
+COLUMNS = ("", "name", "model", "dataset", "hook", "architecture", "d_sae", "description")
+_LONGEST, _LONG_SETTING = 60, 200  # characters of a description in a table, and of a setting
+
+
+def base_of(config: Path | None, template: str | None) -> dict[str, Any]:
+    """The settings that flags are put on: of a file, of a template, or none."""
+    if template is None:
+        return read_config(config) if config else {}
+    if config:
+        raise ConfigError("Settings come from a file or from a template, not from both.", where="--template")
+    with open_workspace() as workspace:
+        return workspace.templates.load(template).to_data()
+
+
+@templates.callback()
+def group() -> None:
+    """Keep training configurations under names, and share them as files."""  # what the group's help begins with
+
+
+def _row(record: TemplateRecord) -> list[str]:
+    said = " ".join(record.description.split())
+    return [
+        "★" if record.favorite else "", record.name, record.model, record.corpus, record.hook_name, record.architecture,
+        count(record.d_sae), said if len(said) <= _LONGEST else f"{said[: _LONGEST - 1]}…",
+    ]  # fmt: skip
+
+
+@templates.command("list")
+@command
+def list_templates(
+    search: Annotated[str | None, Option(help="Words that are all in name, description, model, dataset, …")] = None,
+    json: Json = False,
+) -> None:
+    """List the templates, favourites first."""
+    with open_workspace() as workspace:
+        records = list(workspace.templates.list(search=search))
+    if json:
+        write_json(records)
+    elif records:
+        write(table(COLUMNS, map(_row, records), right=(6,)))
+    else:
+        write("No templates match." if search else "No templates yet.")
+
+
+@templates.command("show")
+@command
+def show(template: Template, json: Json = False) -> None:
+    """Show a template with all its settings."""
+    with open_workspace() as workspace:
+        record = workspace.templates.get(template)
+    if json:
+        write_json(record)
+        return
+    facts = [("id", record.id), ("name", record.name), ("favourite", "yes" if record.favorite else "no")]
+    facts += [("description", record.description)] if record.description else []
+    facts += [("saved", moment(record.updated_at))]
+    for label, value in facts:
+        write(f"{label:<14}{value}")
+    write()
+    for name, value in _settings(record.config):
+        write(f"{name:<36}{value}")
+
+
+def _settings(data: object, at: str = "") -> list[tuple[str, str]]:
+    """Every setting by its dotted name, as ``--set`` takes it."""
+    if isinstance(data, dict) and data:
+        return [pair for key, value in data.items() for pair in _settings(value, f"{at}.{key}" if at else str(key))]
+    shown = data if isinstance(data, str) else dumps(data, ensure_ascii=False)
+    return [(at, shown if len(shown) <= _LONG_SETTING else f"{shown[: _LONG_SETTING - 1]}…")]
+
+
+@templates.command("save")
+@command
+def save(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
+    config: Annotated[
+        Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file of settings.")
+    ] = None,
+    run: Annotated[str | None, Option("--run", metavar="RUN", help="The settings of this run.")] = None,
+    set_: Annotated[
+        list[str] | None, Option("--set", metavar="NAME=VALUE", help="Any setting by its dotted name; repeatable.")
+    ] = None,
+    description: Annotated[str, Option(help="What it is good for.")] = "",
+    favorite: Annotated[bool, Option("--favorite", help="List it first.")] = False,
+    replace: Annotated[bool, Option("--replace", help="Take the place of a template with this name.")] = False,
+    json: Json = False,
+) -> None:
+    """Keep settings from a file, a run or --set under a name."""
+    if config and run:
+        raise ConfigError("Settings come from a file or from a run, not from both.", where="--run")
+    if not (config or run or set_):
+        raise ConfigError("There are no settings to keep.", where="NAME", hint="Give --config, --run or --set.")
+    with open_workspace() as workspace:
+        base = workspace.trainings.get(run).config.to_data() if run else read_config(config) if config else {}
+        wanted = build_config(base, [assignment(text) for text in set_ or []])
+        record = workspace.templates.save(
+            name, wanted, description=description, favorite=favorite, replace=replace
+        )
+    _said(record, "Saved", json)
+
+
+@templates.command("rename")
+@command
+def rename(
+    template: Template,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its new name.")],
+    json: Json = False,
+) -> None:
+    """Give a template another name."""
+    with open_workspace() as workspace:
+        record = workspace.templates.rename(template, name)
+    _said(record, "Renamed to", json)
+
+
+@templates.command("favorite")
+@command
+def favorite(
+    template: Template,
+    off: Annotated[bool, Option("--off", help="Make it an ordinary one again.")] = False,
+    json: Json = False,
+) -> None:
+    """Make a template a favourite."""
+    with open_workspace() as workspace:
+        record = workspace.templates.favorite(template, not off)
+    _said(record, "Not a favourite any more:" if off else "Favourite:", json)
+
+
+@templates.command("delete")
+@command
+def delete(
+    template: Template,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Delete a template. Runs that were started from it stay."""
+    with open_workspace() as workspace:
+        record = workspace.templates.get(template)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise ConfigError("Nobody is there to confirm.", where=record.id, hint="Say --yes to delete it.")
+            typer.confirm(f"Delete the template {printable(record.name)}?", abort=True)
+        workspace.templates.delete(record.id)
+    if json:
+        write_json({"id": record.id, "name": record.name, "deleted": True})
+    else:
+        write(f"Deleted {record.name} ({record.id})")
+
+
+@templates.command("export")
+@command
+def export(
+    path: File,
+    template: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEMPLATE]...", help="Ids or names, else all.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write templates into a JSON file, replacing it if it is there."""
+    with open_workspace() as workspace:
+        written = workspace.templates.export_json(template or None, path)
+        number = len(dict.fromkeys(template)) if template else len(workspace.templates.list())
+    if json:
+        write_json({"path": written, "templates": number})
+    else:
+        write(f"{number:,} template{'' if number == 1 else 's'} written to {written}")
+
+
+@templates.command("import")
+@command
+def import_templates(path: File, json: Json = False) -> None:
+    """Take over all templates of a file, or none; names that are taken get a number."""
+    with open_workspace() as workspace:
+        records = list(workspace.templates.import_json(path))
+    if json:
+        write_json(records)
+    else:
+        write("Imported " + ", ".join(record.name for record in records))
+
+
+def _said(record: TemplateRecord, what: str, json: bool) -> None:
+    if json:
+        write_json(record)
+    else:
+        write(f"{what} {record.name} ({record.id})")

@@ -1,0 +1,100 @@
+"""Templates from a terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from saewidgets.cli import templates as module
+from saewidgets.cli.configfile import build_config
+from saewidgets.cli.session import FAILED, NOT_FOUND, USAGE
+from tests.cli.conftest import Invoke
+
+SETTINGS = {"model": "gpt2", "sae": {"architecture": "topk", "d_sae": 64, "k": 4}, "tokens": 5_000}
+
+
+@pytest.fixture
+def saved(invoke: Invoke, tmp_path: Path) -> str:
+    (tmp_path / "run.json").write_text(json.dumps(SETTINGS))
+    done = invoke("templates", "save", "layer two", "-c", str(tmp_path / "run.json"), "--set", "sae.k=8",
+                  "--description", "What we\nstart from.", "--json")  # fmt: skip
+    assert done.code == 0, done.err
+    return str(done.json()["id"])
+
+
+def test_save_list_show(invoke: Invoke, saved: str) -> None:
+    assert invoke("templates", "save", "Other", "--set", "model=pythia", "--favorite").out.startswith("Saved Other (tm")
+    header, first, second = invoke("templates", "list").out.splitlines()
+    assert header.split()[:3] == ["name", "model", "dataset"]
+    assert first.split()[:3] == ["★", "Other", "pythia"]
+    assert second.split()[:3] == ["layer", "two", "gpt2"]
+    assert second.endswith("What we start from.")
+    assert [one["name"] for one in invoke("templates", "list", "--search", "gpt2", "--json").json()] == ["layer two"]
+    assert invoke("templates", "list", "--search", "none").out == "No templates match.\n"
+    shown = invoke("templates", "show", "layer two").out.splitlines()
+    assert f"id            {saved}" in shown
+    assert "sae.k                               8" in shown
+    assert "optimizer.lr                        0.0003" in shown
+    assert "name                                null" in shown
+    assert invoke("templates", "show", saved, "--json").json()["config"]["sae"]["k"] == 8
+
+
+def test_change_and_delete(invoke: Invoke, saved: str) -> None:
+    assert invoke("templates", "rename", "layer two", "two").out == f"Renamed to two ({saved})\n"
+    assert invoke("templates", "favorite", "two", "--json").json()["favorite"]
+    assert invoke("templates", "favorite", "two", "--off").out == f"Not a favourite any more: two ({saved})\n"
+    assert invoke("templates", "delete", "two").code == USAGE
+    assert invoke("templates", "delete", "two", "--yes", "--json").json() == {
+        "id": saved, "name": "two", "deleted": True,
+    }  # fmt: skip
+    assert invoke("templates", "list").out == "No templates yet.\n"
+
+
+def test_files(invoke: Invoke, saved: str, tmp_path: Path) -> None:
+    path = tmp_path / "templates.json"
+    assert invoke("templates", "export", str(path)).out == f"1 template written to {path}\n"
+    assert invoke("templates", "export", str(path), "layer two", "--json").json() == {
+        "path": str(path), "templates": 1,
+    }  # fmt: skip
+    assert invoke("templates", "import", str(path)).out == "Imported layer two (2)\n"
+    path.write_text(path.read_text().replace('"k"', '"kk"'))
+    done = invoke("templates", "import", str(path))
+    assert done.code == FAILED
+    assert "templates[0] ('layer two'): config.sae.kk: There is no such setting." in done.err
+    assert len(invoke("templates", "list", "--json").json()) == 2
+
+
+def test_a_run_starts_from_one(invoke: Invoke, saved: str, tmp_path: Path) -> None:
+    config = build_config(module.base_of(None, "layer two"), [("sae.d_sae", 128), ("tokens", 9_000)])
+    assert (config.model, config.sae.d_sae, config.tokens) == ("gpt2", 128, 9_000)
+    assert config.sae.k == 8  # type: ignore[union-attr]
+    done = invoke("train", "--template", "layer two", "--config", str(tmp_path / "run.json"))
+    assert done.code == USAGE
+    assert "--template: Settings come from a file or from a template" in done.err
+    assert invoke("train", "--template", "none").code == NOT_FOUND
+    done = invoke("train", "--template", saved, "--tokens", "-1")
+    assert done.code == USAGE
+    assert "tokens" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ("save x", USAGE, "There are no settings to keep."),
+        ("save x --set modl=1", USAGE, "modl: There is no such setting."),
+        ("save x --run none", NOT_FOUND, "There is no training 'none'."),
+        ("save x --run a --config b", USAGE, "not from both"),
+        ("show none", NOT_FOUND, "There is no template 'none'."),
+        ("rename none x", NOT_FOUND, "There is no template 'none'."),
+        ("delete none --yes", NOT_FOUND, "There is no template 'none'."),
+        ("export TMP/a.json", USAGE, "There is no template to export."),
+        ("export TMP none", NOT_FOUND, "There is no template 'none'."),
+        ("import TMP/none.json", NOT_FOUND, "There is no such file."),
+    ],
+)
+def test_said_clearly(invoke: Invoke, tmp_path: Path, arguments: str, code: int, said: str) -> None:
+    done = invoke("templates", *arguments.replace("TMP", str(tmp_path)).split())
+    assert (done.code, said in done.err) == (code, True), done.err
+    assert "Traceback" not in done.err
