@@ -1,0 +1,222 @@
+"""Importing hidden states that a script has saved: ``layer_6_states.pt`` and the like → a store.
+
+A file holds one tensor of rows, ``[rows, d]`` or ``[sequences, length, d]``: a ``.pt`` of `torch.save` (a dict with the
+tensor under ``hidden_states``, or with one tensor only, and maybe ``layer_idx``), or a ``.safetensors``. Nothing is
+unpickled, and a file of any size is read a piece at a time. Such files hold no tokens: an SAE can be trained and
+measured on them, but what a latent fires on, and the cross-entropy, need text and model.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from saewidgets.activations.store_layout import DTYPES, StoredHook, StoreFacts, read_facts, rows_per_shard
+from saewidgets.activations.store_write import StorePlan, StoreWriter
+from saewidgets.durable import require_space
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
+from saewidgets.events import Control, Interruption, NullControl, Request
+from saewidgets.formats.header import FLOATS, TensorInfo, read_header
+from saewidgets.formats.pickled import PickledTensor, read_pickled
+
+BLOCK = 64
+"""Rows of an imported store that are read together: what stands for a context."""
+
+_KEY = "hidden_states"
+_LAYER = re.compile(r"layer_(\d{1,4})_states")
+_PIECE = 1 << 24  # about so many bytes at once
+_SECONDS = 20.0
+_STORED = {"F64": "float32", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+@dataclass(frozen=True, slots=True)
+class StatesFile:
+    """A file of hidden states, looked at but not read.
+
+    Attributes:
+        path: where it is.
+        rows, width: of its tensor, all but the last dimension taken together.
+        layer: the layer that the file or its name says, if any.
+        info: where in the file the numbers are.
+    """
+
+    path: Path
+    rows: int
+    width: int
+    layer: int | None
+    info: TensorInfo
+
+    @property
+    def dtype(self) -> str:
+        """The number format of a store that loses nothing (float64 becomes float32)."""
+        return _STORED[self.info.dtype]
+
+
+def look_at_states(path: Path | str) -> StatesFile:
+    """What a file of hidden states holds.
+
+    Raises:
+        NotFoundError: there is no such file.
+        FormatError: it is not one, or is damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NotFoundError(
+            "There is no such file.", where=str(path), hint="Give the path of a layer_…_states.pt, or several."
+        )
+    layer: int | None = None
+    if path.suffix == ".safetensors":
+        tensors = dict(read_header(path).tensors)
+    else:
+        found = read_pickled(path)
+        tensors = {
+            str(key): item.info for key, item in found.value.items()
+            if isinstance(item, PickledTensor) and not item.transposed
+        }
+        said = found.plain().get("layer_idx")
+        layer = said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < 10_000 else None
+    name = _KEY if _KEY in tensors else next(iter(tensors)) if len(tensors) == 1 else None
+    if name is None:
+        raise FormatError(
+            f"The file holds {len(tensors)} tensors, and none is called {_KEY}.", where=str(path),
+            hint="Save one tensor of rows per file.",
+        )
+    info = tensors[name]
+    if len(info.shape) not in (2, 3) or 0 in info.shape or info.dtype not in FLOATS:
+        raise FormatError(
+            f"{name} has the shape {list(info.shape)} and the dtype {info.dtype}; hidden states are floats of shape "
+            "[rows, d] or [sequences, length, d].",
+            where=f"{path}: {name}", hint="Choose a file of hidden states.",
+        )
+    width = info.shape[-1]
+    if layer is None and (match := _LAYER.search(path.name)):
+        layer = int(match[1])
+    return StatesFile(path, info.nbytes // info.torch_dtype.itemsize // width, width, layer, info)
+
+
+def import_states(
+    files: Sequence[tuple[str, StatesFile]],
+    folder: Path | str,
+    *,
+    dtype: str | None = None,
+    model: str | None = None,
+    corpus: str = "imported states",
+    control: Control | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    resume: bool = False,
+) -> StoreFacts:
+    """Copy hidden states into a store in `folder`.
+
+    Args:
+        files: (hook name, file) for every hook point; row r of all of them belongs to the same token.
+        folder: of the store.
+        dtype: number format of the store; None keeps that of the files.
+        model: the language model, for the record.
+        corpus: what to call the text.
+        control: asked between pieces. Stop ends the store with what there is.
+        on_progress: told (rows, rows in all).
+        resume: go on with what is there.
+
+    Raises:
+        Interruption: paused, cancelled, or stopped before anything was copied.
+        ConfigError: files have different numbers of rows, or the numbers do not fit the number format.
+        FormatError: a file ended early, or holds NaN or infinite numbers.
+        StorageError: the disk is full or not writable.
+    """
+    folder, control = Path(folder), control or NullControl()
+    plan = _plan(files, dtype, model, corpus)
+    total = plan.facts.n_rows
+    if resume:
+        try:
+            return read_facts(folder)
+        except SAEWidgetsError:
+            pass  # it is not whole yet
+    writer = StoreWriter(folder, plan, resume=resume)
+    with closing(writer):
+        row = sum(hook.width for hook in plan.facts.hooks.values()) * DTYPES[plan.facts.dtype].itemsize
+        require_space(folder, (total - writer.rows) * row, "Import fewer files, or free some space.")
+        step = BLOCK * max(1, _PIECE // (BLOCK * max(row, 1)))
+        saved = time.monotonic()
+        try:
+            while writer.rows < total:
+                control.check()
+                count = min(step, total - writer.rows)
+                rows, norms = {}, {}
+                for name, file in files:
+                    rows[name], norms[name] = _piece(file, writer.rows, count, plan.facts.dtype)
+                writer.append(rows, norms)
+                if on_progress is not None:
+                    on_progress(writer.rows, total)
+                if control.take_checkpoint_request() or time.monotonic() - saved > _SECONDS:
+                    writer.checkpoint()
+                    saved = time.monotonic()
+        except Interruption as interruption:
+            if interruption.request is Request.STOP and writer.rows:
+                return writer.finish()
+            if interruption.request is Request.PAUSE:
+                writer.checkpoint()
+            raise
+        return writer.finish()
+
+
+def _piece(file: StatesFile, first: int, count: int, dtype: str) -> tuple[Tensor, float]:
+    """Some rows as they are stored, and the sum of their norms."""
+    row = file.width * file.info.torch_dtype.itemsize
+    raw = bytearray(count * row)
+    try:
+        with file.path.open("rb") as stream:
+            stream.seek(file.info.start + first * row)
+            got = stream.readinto(raw)
+    except OSError as error:
+        raise FormatError(f"The file cannot be read ({error.strerror}).", where=str(file.path)) from error
+    if got != len(raw):
+        raise FormatError(
+            "The file ended early: it was cut off.", where=str(file.path), hint="Save or copy it again, then resume."
+        )
+    rows = torch.frombuffer(raw, dtype=file.info.torch_dtype).view(count, file.width)
+    if not bool(rows.isfinite().all()):
+        bad = int((~rows.isfinite()).any(dim=-1).nonzero()[0]) + first
+        raise FormatError(
+            f"Row {bad:,} holds a number that is NaN or infinite.", where=str(file.path),
+            hint="Extract the states again, in another precision perhaps.",
+        )
+    stored = rows.to(DTYPES[dtype])
+    if not bool(stored.isfinite().all()):
+        raise ConfigError(
+            f"{file.path.name} holds numbers up to {float(rows.abs().max()):,.0f}, which {dtype} cannot hold.",
+            where="dtype", hint='Use dtype="bfloat16" or "float32".',
+        )
+    return stored, float(rows.double().norm(dim=-1).sum())
+
+
+def _plan(files: Sequence[tuple[str, StatesFile]], dtype: str | None, model: str | None, corpus: str) -> StorePlan:
+    first = files[0][1]
+    for _, file in files:
+        if file.rows != first.rows:
+            raise ConfigError(
+                f"{file.path.name} has {file.rows:,} rows, {first.path.name} {first.rows:,}: they are of different "
+                "tokens.",
+                where="paths", hint="Import them one by one.",
+            )
+    dtype = dtype or ("float32" if len({file.dtype for _, file in files}) > 1 else first.dtype)
+    widths = {name: file.width for name, file in files}
+    facts = StoreFacts(
+        source="imported", model=model, model_revision=None, model_class=None, model_fingerprint=None, model_dtype=None,
+        tokenizer=None, tokenizer_fingerprint=None, corpus=corpus, corpus_fingerprint=None, context_size=BLOCK,
+        prepend_bos=None, special_ids=(), tokens=None, dtype=dtype, n_contexts=-(-first.rows // BLOCK),
+        n_rows=first.rows, n_held_out=0, n_special=0, rows_per_shard=rows_per_shard(BLOCK, max(widths.values()), dtype),
+        hooks={name: StoredHook(width, 0.0) for name, width in widths.items()}, files={},
+    )  # fmt: skip
+    identity = {
+        "dtype": dtype, "rows": first.rows, "hooks": widths,
+        "files": [[name, file.path.name, file.path.stat().st_size, file.path.stat().st_mtime_ns]
+                  for name, file in files],
+    }  # fmt: skip
+    return StorePlan(facts, identity)

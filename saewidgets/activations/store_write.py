@@ -1,0 +1,313 @@
+"""Writing a store so that it can be killed at any moment: resumed, it ends in the same bytes.
+
+Rows are appended in one fixed order. A checkpoint is: everything flushed to the disk, then `capture.json` replaced
+whole, which says how many rows count. Who resumes cuts every file off there and goes on. `store.json` appears last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from saewidgets.activations.store_layout import (
+    DTYPES,
+    PROGRESS,
+    SPECIAL,
+    TOKENS,
+    StoredHook,
+    StoreFacts,
+    read_json,
+    shard_name,
+    write_facts,
+    write_json,
+)
+from saewidgets.durable import sealed, sha256_of, sync
+from saewidgets.errors import StorageError
+
+FORMAT = 1
+_THREADS = 4
+_CHUNK = 1 << 24  # bytes hashed at once of what was written before
+Ids = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class StorePlan:
+    """What is going to be written.
+
+    Attributes:
+        facts: as `store.json` will say it; counts, norms and files are filled in.
+        identity: whatever decides the bits, as JSON data: a store that was begun with another identity starts over.
+    """
+
+    facts: StoreFacts
+    identity: Mapping[str, Any]
+
+
+class StoreWriter:
+    """Appends rows to a store.
+
+    Args:
+        folder: of the store; made if it is not there.
+        plan: what is written.
+        resume: go on with what is there, where it belongs to the plan.
+
+    Attributes:
+        rows: rows that are written.
+        restarted: there was something, but of another plan or damaged, and it starts over.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, plan: StorePlan, *, resume: bool) -> None:
+        self.folder, self._plan = folder, plan
+        self.rows = 0
+        self.restarted = False
+        self._special = 0
+        self._sums = dict.fromkeys(plan.facts.hooks, 0.0)
+        self._closed_files: dict[str, dict[str, Any]] = {}  # shards that are full
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            state = read_json(folder / PROGRESS) if resume else None
+            if state is None or not self._take_up(state):
+                self.restarted = resume and (folder / PROGRESS).exists()
+                self._clear()
+            self._hooks = {name: _Shards(self, name) for name in plan.facts.hooks}
+            self._small = {name: (folder / name).open("ab") for name in self._small_files()}
+        except OSError as error:
+            raise self._failed(error) from error
+        self._pool = ThreadPoolExecutor(min(_THREADS, len(self._hooks)), thread_name_prefix="saewidgets-store")
+        self._pending: list[Future[None]] = []
+
+    def append(
+        self, rows: Mapping[str, Tensor], norms: Mapping[str, float], tokens: Ids | None = None,
+        special: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Add rows of all hook points. Returns while they are still being written; the next call waits for that.
+
+        Args:
+            rows: hook name → ``[n, width]`` on the CPU in the store's number format; not to be changed afterwards.
+            norms: hook name → sum of the norms of the rows that are not special.
+            tokens: ids of the rows, where the store has tokens.
+            special: which of them are special, ``[n]``.
+
+        Raises:
+            StorageError: the disk is full or not writable.
+        """
+        self._settle()
+        count = len(next(iter(rows.values())))
+        try:
+            if tokens is not None and special is not None:
+                self._small[TOKENS].write(tokens.astype(np.dtype(self._plan.facts.tokens)).tobytes())
+                self._small[SPECIAL].write(special.astype(np.uint8).tobytes())
+                self._special += int(special.sum())
+        except OSError as error:
+            raise self._failed(error) from error
+        for name, shards in self._hooks.items():
+            self._sums[name] += norms[name]
+            self._pending.append(self._pool.submit(shards.append, rows[name]))
+        self.rows += count
+
+    def checkpoint(self) -> None:
+        """Make what was appended so far last. Raises `StorageError`."""
+        self._settle()
+        try:
+            for file in self._small.values():
+                file.flush()
+                sync(Path(file.name))
+            for shards in self._hooks.values():
+                shards.flush()
+            write_json(self.folder / PROGRESS, sealed({
+                "format": FORMAT, "identity": self._plan.identity, "rows": self.rows, "special": self._special,
+                "sums": self._sums, "files": dict(sorted(self._closed_files.items())),
+            }))  # fmt: skip
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def finish(self) -> StoreFacts:
+        """Close the files and write `store.json`: from now on it is whole.
+
+        Raises:
+            StorageError: the disk is full or not writable.
+        """
+        self._settle()
+        try:
+            for shards in self._hooks.values():
+                shards.close()
+            for name, file in self._small.items():
+                file.close()
+                sync(self.folder / name)
+                self._closed_files[name] = {
+                    "size": (self.folder / name).stat().st_size, "sha256": sha256_of(self.folder / name)
+                }
+            facts, counted = self._plan.facts, max(1, self.rows - self._special)
+            hooks = {name: StoredHook(hook.width, self._sums[name] / counted) for name, hook in facts.hooks.items()}
+            found = write_facts(self.folder, replace(
+                facts, n_rows=self.rows, n_contexts=-(-self.rows // facts.context_size), n_special=self._special,
+                n_held_out=min(facts.n_held_out, max(0, self.rows // facts.context_size - 1)), hooks=hooks,
+                files=dict(sorted(self._closed_files.items())),
+            ))  # fmt: skip
+            (self.folder / PROGRESS).unlink(missing_ok=True)
+            return found
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Close the files, whatever they hold; what came after the last checkpoint is cut off by who resumes."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for shards in self._hooks.values():
+            shards.abandon()
+        for file in self._small.values():
+            file.close()
+
+    def full(self, name: str, file: dict[str, Any]) -> None:
+        """A shard has all its rows."""
+        self._closed_files[name] = file
+
+    @property
+    def facts(self) -> StoreFacts:
+        """What is written."""
+        return self._plan.facts
+
+    def _settle(self) -> None:
+        pending, self._pending = self._pending, []
+        try:
+            for future in pending:
+                future.result()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _small_files(self) -> tuple[str, ...]:
+        return (TOKENS, SPECIAL) if self._plan.facts.tokens is not None else ()
+
+    # ------------------------------------------------------------------------------------------------ taking up
+
+    def _take_up(self, state: Mapping[str, Any]) -> bool:
+        """Cut every file off at the checkpoint; False where that is not possible."""
+        facts = self._plan.facts
+        identity = sealed(dict(self._plan.identity))
+        if state.get("format") != FORMAT or sealed(dict(state["identity"])) != identity:
+            return False
+        rows = int(state["rows"])
+        sizes = {TOKENS: int(facts.tokens[-1]), SPECIAL: 1} if facts.tokens is not None else {}
+        if not all(_cut(self.folder / name, rows * size) for name, size in sizes.items()):
+            return False
+        for name, hook in facts.hooks.items():
+            full, rest = divmod(rows, facts.rows_per_shard)
+            row = hook.width * DTYPES[facts.dtype].itemsize
+            for number in range(full):
+                shard = shard_name(name, number)
+                known = state["files"].get(shard)
+                if known is None or not _has_size(self.folder / shard, int(known["size"])):
+                    return False
+            if not _cut(self.folder / shard_name(name, full), rest * row):
+                return False
+            for later in (self.folder / name).glob("*.bin"):
+                if later.name > f"{full:05d}.bin":
+                    later.unlink()
+        self.rows, self._special = rows, int(state["special"])
+        self._sums = {name: float(state["sums"][name]) for name in facts.hooks}
+        self._closed_files = {str(name): dict(file) for name, file in state["files"].items()}
+        return True
+
+    def _clear(self) -> None:
+        """Remove what is there of a store; files of others stay."""
+        for name in self._plan.facts.hooks:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for name in (PROGRESS, TOKENS, SPECIAL):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _failed(self, error: OSError) -> StorageError:
+        if isinstance(error, StorageError):
+            return error
+        return StorageError(
+            f"The activations cannot be written: {error.strerror or error}.", where=str(self.folder),
+            hint="Free some disk space, then resume.",
+        )
+
+
+class _Shards:
+    """The files of one hook point. Used by one thread at a time."""
+
+    def __init__(self, writer: StoreWriter, hook_name: str) -> None:
+        self._writer, self._name = writer, hook_name
+        self._per_shard = writer.facts.rows_per_shard
+        self._number, self._rows = divmod(writer.rows, self._per_shard)
+        self._file: BinaryIO | None = None
+        self._hash = hashlib.sha256()
+        (writer.folder / hook_name).mkdir(exist_ok=True)
+        if self._rows:
+            self._open("ab")
+            with self._path.open("rb") as file:
+                while block := file.read(_CHUNK):
+                    self._hash.update(block)
+
+    @property
+    def _path(self) -> Path:
+        return self._writer.folder / shard_name(self._name, self._number)
+
+    def _open(self, mode: str = "wb") -> BinaryIO:
+        if self._file is None:
+            self._file = self._path.open(mode, buffering=0)  # type: ignore[assignment]
+        assert self._file is not None
+        return self._file
+
+    def append(self, rows: Tensor) -> None:
+        raw = rows.contiguous().view(torch.uint8).numpy()
+        while len(raw):
+            part = raw[: self._per_shard - self._rows]
+            data, file = memoryview(part).cast("B"), self._open()  # type: ignore[arg-type]
+            self._hash.update(data)
+            while len(data):
+                data = data[file.write(data) :]
+            self._rows += len(part)
+            raw = raw[len(part) :]
+            if self._rows == self._per_shard:
+                self.close()
+
+    def close(self) -> None:
+        """The file at hand is full, or the last one."""
+        if self._file is None:
+            return
+        self.flush()
+        size = self._file.tell()
+        self._file.close()
+        name = shard_name(self._name, self._number)
+        self._writer.full(name, {"size": size, "sha256": self._hash.hexdigest()})
+        self._file, self._hash, self._rows, self._number = None, hashlib.sha256(), 0, self._number + 1
+
+    def flush(self) -> None:
+        if self._file is not None:
+            sync(self._path)
+
+    def abandon(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _cut(path: Path, size: int) -> bool:
+    """Cut a file off at `size` bytes; False if it has fewer. One of no bytes is removed."""
+    there = path.stat().st_size if path.is_file() else 0
+    if there < size:
+        return False
+    if not size:
+        path.unlink(missing_ok=True)
+    elif there > size:
+        with path.open("rb+") as file:
+            file.truncate(size)
+    return True

@@ -1,0 +1,415 @@
+"""A store holds exactly the activations of the text, whole or not at all, and gives the batches that a model would."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from saewidgets.activations import ActivationStream, Document, PackedTokens, pack, store_capture
+from saewidgets.activations.store import StoredActivations
+from saewidgets.activations.store_capture import CaptureSettings, bytes_per_token, capture_store
+from saewidgets.activations.store_layout import StoreFacts
+from saewidgets.activations.store_stream import StoredStream
+from saewidgets.config import TrainingConfig
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
+from saewidgets.events import Interruption, NullControl, Request
+from saewidgets.lm import HookError, LoadedModel, capture
+
+RESID, MLP = "blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"
+ALL = 10**9
+
+
+def _config(**changes: Any) -> TrainingConfig:
+    settings = {
+        "hook_name": RESID, "context_size": 16, "batch_size": 20, "tokens": 1000,
+        "activations": {"model_batch_size": 3, "shuffle_tokens": 90, "norm_tokens": 256, "validation_share": 0.1},
+    }  # fmt: skip
+    return TrainingConfig.from_data({**settings, **changes})
+
+
+def _capture(lm: LoadedModel, packed: PackedTokens, folder: Path, tokens: int = ALL, **changes: Any) -> StoreFacts:
+    settings = CaptureSettings(hook_names=(RESID, MLP), tokens=tokens, model_batch_size=3, **changes)
+    return capture_store(lm, packed, settings, folder)
+
+
+@pytest.fixture(scope="module")
+def store(lm: LoadedModel, packed: PackedTokens, tmp_path_factory: pytest.TempPathFactory) -> StoredActivations:
+    folder = tmp_path_factory.mktemp("stores") / "one"
+    _capture(lm, packed, folder)
+    return StoredActivations(folder)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _take(stream: Any, start: int, count: int) -> list[Any]:
+    batches = stream.batches(start)
+    found = list(itertools.islice(batches, count))
+    batches.close()
+    return found
+
+
+class Asking(NullControl):
+    """Asks for something at the n-th pause point."""
+
+    def __init__(self, request: Request, at: int) -> None:
+        self._request, self._left = request, at
+
+    def check(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Interruption(self._request)
+
+
+# ------------------------------------------------------------------------------------------------ what it holds
+
+
+def test_every_row_is_the_activation_of_its_token(
+    lm: LoadedModel, packed: PackedTokens, store: StoredActivations
+) -> None:
+    facts = store.facts
+    assert (facts.n_contexts, facts.n_rows, facts.dtype) == (packed.n_contexts, packed.n_contexts * 16, "float32")
+    ids = packed.contexts(np.arange(packed.n_contexts))
+    assert np.array_equal(store.contexts(np.arange(packed.n_contexts)), ids)
+    special = np.isin(ids, lm.tokenizer.all_special_ids)
+    assert np.array_equal(~store.kept(np.arange(packed.n_contexts)), special)
+    for name in (RESID, MLP):
+        expected = capture(lm.model, [name], torch.from_numpy(ids))[name].numpy().reshape(-1, 32)
+        np.testing.assert_allclose(store.rows(name), expected, rtol=1e-5, atol=1e-6)
+        norms = np.linalg.norm(expected.astype(np.float64), axis=1)[~special.ravel()]
+        assert facts.hooks[name].mean_norm == pytest.approx(norms.mean(), rel=1e-6)
+    assert facts.n_special == special.sum()
+
+
+def test_the_manifest_says_what_it_is_from(lm: LoadedModel, packed: PackedTokens, store: StoredActivations) -> None:
+    facts = store.facts
+    assert (facts.source, facts.model, facts.corpus_fingerprint) == ("captured", lm.name, packed.fingerprint)
+    assert (facts.model_fingerprint, facts.prepend_bos, facts.context_size) == (lm.fingerprint(), True, 16)
+    for name, file in facts.files.items():
+        data = (store.folder / name).read_bytes()
+        assert file == {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    store.verify()
+    assert facts.size_bytes == facts.n_rows * bytes_per_token([32, 32], "float32", lm.vocab_size)
+    assert not (store.folder / "capture.json").exists()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_smaller_formats_round_once(
+    lm: LoadedModel, packed: PackedTokens, store: StoredActivations, dtype: str, tmp_path: Path
+) -> None:
+    facts = _capture(lm, packed, tmp_path / "s", dtype=dtype)
+    small = StoredActivations(tmp_path / "s")
+    assert facts.size_bytes < store.facts.size_bytes * 0.6
+    exact = torch.from_numpy(np.array(store.rows(MLP))).to(getattr(torch, dtype))
+    raw = np.array(small.rows(MLP))
+    assert torch.equal(torch.from_numpy(raw.view("<i2")).view(getattr(torch, dtype)), exact)
+
+
+def test_numbers_that_do_not_fit_name_the_way_out(lm: LoadedModel, packed: PackedTokens, tmp_path: Path) -> None:
+    import copy
+    from dataclasses import replace
+
+    large = copy.deepcopy(lm.model)
+    with torch.no_grad():
+        large.transformer.wte.weight.mul_(1e8)  # type: ignore[union-attr, operator]
+    with pytest.raises(ConfigError, match=r"reach [\d,]+, which float16 cannot hold.*bfloat16"):
+        _capture(replace(lm, model=large), packed, tmp_path / "s", dtype="float16")
+    with pytest.raises(NotFoundError, match="no store"):
+        StoredActivations(tmp_path / "s")
+
+
+def test_fewer_tokens_are_spread_over_the_text(lm: LoadedModel, packed: PackedTokens, tmp_path: Path) -> None:
+    facts = _capture(lm, packed, tmp_path / "s", tokens=5 * 16 - 3)
+    assert facts.n_contexts == 5
+    chosen = np.arange(5) * packed.n_contexts // 5
+    found = StoredActivations(tmp_path / "s").contexts(np.arange(5))
+    assert np.array_equal(found, packed.contexts(chosen))
+
+
+class WithHeldOut:
+    """A corpus that names its own validation documents."""
+
+    label, held_out = "own", True
+
+    def documents(self, split: Any = "train", **_: Any) -> Any:
+        for number in range(24 if split == "train" else 6):
+            yield Document(f"The king went down to the river and the people followed him {number}.", "x")
+
+    def fingerprint(self) -> str:
+        return "own"
+
+
+def test_held_out_documents_stay_held_out(lm: LoadedModel, tmp_path: Path) -> None:
+    whole = pack(WithHeldOut(), lm.tokenizer, folder=tmp_path / "t", context_size=16)
+    contexts, held = store_capture.chosen_contexts(whole, 20 * 16)
+    assert len(contexts) == 20
+    assert held == round(20 * whole.facts.n_held_out / whole.n_contexts) > 0
+    assert set(contexts[:held]) <= set(whole.validation)
+    assert set(contexts[held:]) <= set(whole.train)
+    facts = _capture(lm, whole, tmp_path / "s", tokens=20 * 16)
+    stream = StoredStream(StoredActivations(tmp_path / "s"), _config(), 0)
+    assert (facts.n_held_out, list(stream.validation)) == (held, list(range(held)))
+    held_ids = {tuple(row) for row in whole.contexts(whole.validation).tolist()}
+    assert {tuple(row) for row in stream.evaluation_contexts(ALL).tolist()} <= held_ids
+
+
+def test_unknown_hook_points_are_refused_before_anything_is_written(
+    lm: LoadedModel, packed: PackedTokens, tmp_path: Path
+) -> None:
+    settings = CaptureSettings(hook_names=("blocks.9.hook_resid_post",), tokens=ALL)
+    with pytest.raises(HookError):
+        capture_store(lm, packed, settings, tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_full_disk_is_seen_before_it_is_full(
+    lm: LoadedModel, packed: PackedTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    class Usage:
+        free = 1000
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage)
+    with pytest.raises(StorageError, match=r"bytes are needed.*Capture fewer tokens"):
+        _capture(lm, packed, tmp_path / "s")
+
+
+# ------------------------------------------------------------------------------------------------ interrupted
+
+
+@pytest.mark.parametrize("shard_bytes", [1 << 28, 4096])
+def test_paused_and_resumed_ends_in_the_same_bytes(
+    lm: LoadedModel, packed: PackedTokens, tmp_path: Path, shard_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saewidgets.activations.store_layout.SHARD_BYTES", shard_bytes)
+    settings = CaptureSettings(hook_names=(RESID, MLP), tokens=ALL, model_batch_size=3)
+    straight = capture_store(lm, packed, settings, tmp_path / "straight")
+    assert (len(straight.shards(RESID)) > 2) == (shard_bytes == 4096)
+    folder = tmp_path / "paused"
+    for at in itertools.count(1):
+        try:
+            capture_store(lm, packed, settings, folder, control=Asking(Request.PAUSE, 2), resume=True)
+            break
+        except Interruption:
+            with pytest.raises(FormatError, match="incomplete"):
+                StoredActivations(folder)
+            # As a kill leaves it: more was written than the checkpoint says.
+            for path in [*folder.glob("*.bin"), *folder.glob("*/*.bin")][: at % 3]:
+                with path.open("ab") as file:
+                    file.write(b"x" * 77)
+            (folder / RESID / "00077.bin").write_bytes(b"later")
+    assert at > 2
+    assert _files(folder) == _files(tmp_path / "straight")
+
+
+def test_what_was_begun_with_another_text_or_damaged_starts_over(
+    lm: LoadedModel, packed: PackedTokens, store: StoredActivations, tmp_path: Path
+) -> None:
+    told: list[int] = []
+    settings = CaptureSettings(hook_names=(RESID, MLP), tokens=ALL, model_batch_size=3)
+
+    def begun(folder: Path, **changes: Any) -> Path:
+        other = CaptureSettings(**{"hook_names": (RESID, MLP), "tokens": ALL, "model_batch_size": 3, **changes})
+        with pytest.raises(Interruption):
+            capture_store(lm, packed, other, folder, control=Asking(Request.PAUSE, 2))
+        return folder
+
+    other = begun(tmp_path / "other", tokens=100)
+    cut = begun(tmp_path / "cut")
+    (cut / "tokens.bin").write_bytes(b"short")
+    torn = begun(tmp_path / "torn")
+    (torn / "capture.json").write_text("{")
+    for folder in (other, cut, torn):
+        capture_store(lm, packed, settings, folder, on_restart=lambda: told.append(1), resume=True)
+        assert _files(folder) == _files(store.folder)
+    assert len(told) == 3
+
+
+def test_stop_keeps_a_whole_store_and_cancel_an_incomplete_one(
+    lm: LoadedModel, packed: PackedTokens, tmp_path: Path
+) -> None:
+    settings = CaptureSettings(hook_names=(RESID,), tokens=ALL, model_batch_size=3)
+    facts = capture_store(lm, packed, settings, tmp_path / "a", control=Asking(Request.STOP, 2))
+    assert (facts.n_contexts, facts.n_rows) == (6, 96)
+    StoredActivations(tmp_path / "a").verify()
+    with pytest.raises(Interruption):
+        capture_store(lm, packed, settings, tmp_path / "b", control=Asking(Request.STOP, 0))
+    with pytest.raises(NotFoundError):
+        StoredActivations(tmp_path / "b")
+
+
+# ------------------------------------------------------------------------------------------------ damaged
+
+
+@pytest.fixture
+def copy(store: StoredActivations, tmp_path: Path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(store.folder, tmp_path / "copy"))
+
+
+def test_missing_and_changed_files_are_named(copy: Path) -> None:
+    name = copy / RESID / "00000.bin"
+    data = name.read_bytes()
+    name.write_bytes(data[:-1])
+    with pytest.raises(FormatError, match=r"00000.bin: The file has .* were written"):
+        StoredActivations(copy)
+    name.write_bytes(data[:-1] + b"\x7f")
+    with pytest.raises(FormatError, match="was changed after it was written"):
+        StoredActivations(copy).verify()
+    name.unlink()
+    with pytest.raises(NotFoundError, match="missing"):
+        StoredActivations(copy)
+    with pytest.raises(NotFoundError, match="no store"):
+        StoredActivations(copy / "nothing")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_rows": 1 << 52}, {"n_rows": 0}, {"rows_per_shard": 7}, {"context_size": True}, {"dtype": "int8"},
+        {"tokens": "<f8"}, {"hooks": {}}, {"hooks": {"../../etc": {"width": 32, "mean_norm": 1.0}}}, {"files": {}},
+        {"hooks": 3}, {"n_held_out": 10**6}, {"surplus": 1}, {"special_ids": None}, {"format": 99},
+    ],
+)  # fmt: skip
+def test_a_manifest_that_lies_is_refused(copy: Path, changes: dict[str, Any]) -> None:
+    from saewidgets.durable import sealed
+
+    data = json.loads((copy / "store.json").read_text())
+    del data["sha256"]
+    (copy / "store.json").write_text(json.dumps(sealed({**data, **changes})))
+    with pytest.raises(FormatError, match=r"store\.json"):
+        StoredActivations(copy)
+
+
+def test_a_manifest_that_was_edited_is_refused(copy: Path) -> None:
+    text = (copy / "store.json").read_text()
+    for broken in (text.replace("float32", "bfloat16", 1), "", "[]", text[:100], "[" * 100_000):
+        (copy / "store.json").write_text(broken)
+        with pytest.raises(FormatError, match="damaged"):
+            StoredActivations(copy)
+
+
+def test_a_file_cut_off_while_it_is_read_is_an_error(copy: Path) -> None:
+    opened = StoredActivations(copy)
+    with (copy / RESID / "00000.bin").open("rb+") as file:
+        file.truncate(50)
+    with pytest.raises(FormatError, match="cut off while it was read"):
+        _take(StoredStream(opened, _config(), 0), 0, 1)
+    (copy / RESID / "00000.bin").unlink()
+    with pytest.raises(NotFoundError, match="missing"):
+        _take(StoredStream(opened, _config(), 0), 0, 1)
+
+
+# ------------------------------------------------------------------------------------------------ the stream
+
+
+def test_batches_are_those_of_the_model_itself(
+    lm: LoadedModel, packed: PackedTokens, store: StoredActivations
+) -> None:
+    """The same rows in the same order as `ActivationStream` reads them, but for the last bits."""
+    for seed in (0, 7):
+        live, stored = ActivationStream(lm, packed, _config(), seed), StoredStream(store, _config(), seed)
+        assert (stored.d_in, stored.d_out, stored.window) == (live.d_in, live.d_out, live.window)
+        assert stored.tokens_per_epoch == live.tokens_per_epoch
+        for mine, theirs in zip(_take(stored, 0, 60), _take(live, 0, 60), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+        assert stored.estimate_scale() == pytest.approx(live.estimate_scale(), rel=1e-6)
+        assert torch.equal(stored.evaluation_contexts(64), live.evaluation_contexts(64))
+        ids = live.evaluation_contexts(64)
+        rows = torch.cat([x for (x,) in stored.held_out(64)])
+        expected = capture(lm.model, [RESID], ids)[RESID][~torch.isin(ids, torch.tensor(lm.tokenizer.all_special_ids))]
+        torch.testing.assert_close(rows, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_any_start_gives_the_same_batches_bit_for_bit(store: StoredActivations) -> None:
+    whole = _take(StoredStream(store, _config(), 7), 0, 110)
+    assert 2 * StoredStream(store, _config(), 7).tokens_per_epoch < 110 * 20  # epochs end inside
+    for start in (*range(6), 23, 49, 50, 108):
+        for offset, batch in enumerate(_take(StoredStream(store, _config(), 7), start, min(3, 110 - start))):
+            assert torch.equal(batch, whole[start + offset]), (start, offset)
+    first = whole[0].clone()
+    whole[0].zero_()  # the consumer may do what it likes
+    assert torch.equal(_take(StoredStream(store, _config(), 7), 0, 1)[0], first)
+
+
+def test_shards_make_no_difference(
+    lm: LoadedModel, packed: PackedTokens, store: StoredActivations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saewidgets.activations.store_layout.SHARD_BYTES", 4096)
+    _capture(lm, packed, tmp_path / "s")
+    sharded = StoredActivations(tmp_path / "s")
+    assert len(sharded.facts.shards(RESID)) > 5
+    for one, other in zip(
+        _take(StoredStream(sharded, _config(), 1), 0, 30), _take(StoredStream(store, _config(), 1), 0, 30), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_transcoders_get_pairs_of_the_same_tokens(store: StoredActivations) -> None:
+    config = _config().model_copy(update={"hook_name_out": MLP})
+    stream = StoredStream(store, config, 5)
+    assert (stream.d_in, stream.d_out, stream.layout["hook_name_out"]) == (32, 32, MLP)
+    xs = _take(StoredStream(store, _config(), 5), 2, 9)
+    targets = _take(StoredStream(store, _config(hook_name=MLP), 5), 2, 9)
+    for (x, target), one, other in zip(_take(stream, 2, 9), xs, targets, strict=True):
+        assert torch.equal(x, one)
+        assert torch.equal(target, other)
+    assert stream.estimate_scale_out() == StoredStream(store, _config(hook_name=MLP), 5).estimate_scale()
+    assert StoredStream(store, _config(), 5).estimate_scale_out() is None
+
+
+def test_a_batch_mixes_contexts_from_all_over_the_store(store: StoredActivations) -> None:
+    """A window's rows are in an order that says nothing about where they were; its contexts are no neighbours."""
+    config = _config(activations={"shuffle_tokens": 400, "norm_tokens": 256, "validation_share": 0.0})
+    stream = StoredStream(store, config, 0)
+    place = {row.tobytes(): number for number, row in enumerate(np.array(store.rows(RESID)))}
+    window = torch.cat(_take(stream, 0, 20)).numpy()
+    places = np.array([place[row.tobytes()] for row in window])
+    assert np.ptp(places) > 0.9 * store.facts.n_rows
+    neighbours = np.abs(np.diff(places)) <= 1
+    assert neighbours.mean() < 0.05  # in order of the text all are
+    assert abs(np.corrcoef(places[:-1], places[1:])[0, 1]) < 0.2
+
+
+def test_the_stream_refuses_what_the_store_does_not_hold(store: StoredActivations) -> None:
+    with pytest.raises(ConfigError, match=r"does not hold blocks\.1\.hook_attn_out.*blocks\.0\.hook_resid_post"):
+        StoredStream(store, _config(hook_name="blocks.1.hook_attn_out"))
+    with pytest.raises(ConfigError, match="fewer than one batch"):
+        StoredStream(store, _config(batch_size=100_000, tokens=100_000))
+
+
+def test_check_can_end_it_and_the_thread_ends_too(store: StoredActivations) -> None:
+    def check() -> None:
+        raise Interruption(Request.PAUSE)
+
+    with pytest.raises(Interruption):
+        next(StoredStream(store, _config(), 0).batches(0, check))
+    assert not any(thread.name.startswith("saewidgets-store") for thread in threading.enumerate())
+
+
+def test_the_layout_tells_stores_apart(
+    lm: LoadedModel, packed: PackedTokens, store: StoredActivations, tmp_path: Path
+) -> None:
+    _capture(lm, packed, tmp_path / "s", dtype="bfloat16")
+    layout = StoredStream(store, _config(), 0).layout
+    assert layout == StoredStream(StoredActivations(store.folder), _config(), 0).layout
+    assert layout != StoredStream(StoredActivations(tmp_path / "s"), _config(), 0).layout
+    assert layout != StoredStream(store, _config(), 1).layout
+    json.dumps(layout)
+
+
+def test_batches_are_float32_of_their_own(store: StoredActivations) -> None:
+    batch: Tensor = _take(StoredStream(store, _config(), 0), 0, 1)[0]
+    assert (batch.dtype, batch.shape, batch.requires_grad) == (torch.float32, (20, 32), False)
