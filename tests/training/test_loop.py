@@ -346,3 +346,29 @@ def test_float16_resumes_with_its_loss_scale(tmp_path):
     resumed.run()
     _same(_everything(straight), _everything(resumed))
     assert resumed.precision.state() == straight.precision.state()
+
+
+@pytest.mark.parametrize(("every", "project"), [(None, True), (None, False), (3, False)])
+def test_decoder_norms_are_kept_as_often_as_asked(tmp_path, every, project):
+    changes = {"optimizer.normalize_decoder_every": every, "optimizer.project_decoder_grad": project}
+    trainer = make_trainer(make_config("standard", steps=10, **changes), tmp_path)
+    unit = []
+    for _ in trainer.each_step():
+        norms = trainer.sae.W_dec.detach().norm(dim=1)
+        unit.append(bool((norms - 1).abs().max() < 1e-6))
+    assert unit == [every is not None and step % every == 0 for step in range(1, 11)]
+
+
+def test_an_unconstrained_decoder_step_is_adam_on_the_whole_gradient(tmp_path):
+    config = make_config("standard", **{
+        "optimizer.normalize_decoder_every": None, "optimizer.project_decoder_grad": False,
+        "optimizer.grad_clip": None, "optimizer.lr_warm_up_steps": 0, "optimizer.sparsity_warm_up_steps": 0,
+        "sae.decoder_init_norm": 0.1,
+    })  # fmt: skip
+    trainer, reference = make_trainer(config, tmp_path), make_trainer(config, tmp_path / "reference")
+    next(trainer.each_step())
+    sae = reference.sae
+    reference.sae.loss(FakeStream(config.seed).batch_number(0) * 0.5).total.backward()
+    torch.optim.Adam(sae.parameters(), lr=config.optimizer.lr).step()
+    for name, tensor in sae.state_dict().items():
+        assert torch.allclose(tensor, trainer.sae.state_dict()[name], atol=1e-7), name

@@ -1,6 +1,8 @@
 """Schedules against an independent formulation: numpy interpolation over the corner points."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saewidgets.config import OptimizerConfig
+from saewidgets.errors import ConfigError
 from saewidgets.training.schedules import Schedules
+
+SAELENS = Path(__file__).parents[1] / "golden" / "saelens" / "schedules.json"
 
 
 def _reference_lr(config: OptimizerConfig, steps: int, warm: int, decay: int) -> np.ndarray:
@@ -99,3 +104,33 @@ def test_sparsity_grows_linearly_then_stays():
     schedules = Schedules.resolve(OptimizerConfig(sparsity_warm_up_steps=4), 10)
     assert [schedules.sparsity(step) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
     assert schedules.settled == 4
+
+
+@pytest.mark.parametrize("case", json.loads(SAELENS.read_text()), ids=lambda case: f"{case['name']}-{case['cycles']}")
+def test_schedules_equal_those_of_saelens(case):
+    names = {"cosineannealing": "cosine", "cosineannealingwarmrestarts": "cosine_restarts"}
+    config = OptimizerConfig(
+        lr=case["lr"], lr_end=case["lr_end"], lr_schedule=names.get(case["name"], case["name"]),
+        lr_cycles=case["cycles"], lr_warm_up_steps=case["warm_up"], lr_decay_steps=case["decay"],
+    )
+    schedules = Schedules.resolve(config, case["steps"])
+    np.testing.assert_allclose(
+        [schedules.lr(step) for step in range(case["steps"])], case["expected"], rtol=1e-6, atol=1e-9
+    )
+
+
+def test_restarts_begin_at_the_peak_again():
+    config = OptimizerConfig(lr_schedule="cosine_restarts", lr_cycles=4, lr_warm_up_steps=0, lr_decay_steps=0)
+    schedules = Schedules.resolve(config, 100)
+    assert [step for step in range(100) if schedules.lr(step) == 1.0] == [0, 25, 50, 75]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [({"lr_end": 1e-2}, "lr_end"), ({"lr_schedule": "cosine", "lr_end": 0.0}, "lr_end")],
+)
+def test_schedules_that_rise_or_waste_steps_are_refused(changes, field):
+    with pytest.raises(ConfigError) as caught:
+        OptimizerConfig(**changes)
+    assert caught.value.where == field
+    assert OptimizerConfig(lr_schedule="cosine", lr_end=0.0, lr_decay_steps=0).lr_end == 0

@@ -1,0 +1,163 @@
+"""Resampling of dead latents: against plain numpy, and as a function of step, seed, weights and batch."""
+
+import numpy as np
+import pytest
+import torch
+
+from saewidgets.config import ResamplingConfig
+from saewidgets.events import LogLine
+from saewidgets.sae import create_sae
+from saewidgets.training.optimizer import Adam
+from saewidgets.training.resampling import Resampler
+from tests.training.fakes import BATCH, make_config, make_trainer
+
+D_IN, D_SAE, ROWS = 6, 10, 20
+DEAD = [1, 4, 7]
+
+
+def _setup(architecture="standard", **settings):
+    generator = torch.Generator().manual_seed(0)
+    sae = create_sae(architecture, d_in=D_IN, d_sae=D_SAE, **settings)
+    with torch.no_grad():
+        for parameter in sae.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    adam = Adam(sae, make_config().optimizer)
+    x = torch.randn(ROWS, D_IN, generator=generator)
+    sae.loss(x).total.backward()
+    adam.optimizer.step()
+    dead = torch.zeros(D_SAE, dtype=torch.bool)
+    dead[DEAD] = True
+    return sae, adam, x, dead
+
+
+def _errors(sae, x):
+    with torch.no_grad():
+        return (sae(x) - x).square().sum(1)
+
+
+def test_new_weights_are_rows_of_the_batch_with_bricken_s_norms():
+    sae, adam, x, dead = _setup()
+    before = {name: tensor.clone() for name, tensor in sae.state_dict().items()}
+    resampler = Resampler(ResamplingConfig(every_steps=10, encoder_scale=0.2), sae, 100, seed=3)
+    changed = resampler.resample(10, x, x, _errors(sae, x), dead, adam)
+    assert changed.tolist() == DEAD
+
+    centred = (x - before["b_dec"]).numpy()
+    alive = ~dead.numpy()
+    encoder_norm = 0.2 * np.linalg.norm(before["W_enc"].numpy()[:, alive], axis=0).mean()
+    decoder_norm = np.linalg.norm(before["W_dec"].numpy()[alive], axis=1).mean()
+    units = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    taken = []
+    for latent in DEAD:
+        row = int(np.argmax(units @ sae.W_dec[latent].detach().numpy()))
+        taken.append(row)
+        np.testing.assert_allclose(sae.W_dec[latent].detach().numpy(), decoder_norm * units[row], rtol=1e-5)
+        np.testing.assert_allclose(sae.W_enc[:, latent].detach().numpy(), encoder_norm * units[row], rtol=1e-5)
+        assert sae.b_enc[latent] == 0
+    assert len(set(taken)) == len(DEAD)  # without replacement
+    assert torch.equal(sae.W_dec[~dead], before["W_dec"][~dead])
+    assert torch.equal(sae.W_enc[:, ~dead], before["W_enc"][:, ~dead])
+    assert torch.equal(sae.b_enc[~dead], before["b_enc"][~dead])
+    assert torch.equal(sae.b_dec, before["b_dec"])
+
+
+def test_adam_forgets_exactly_the_changed_entries():
+    sae, adam, x, dead = _setup()
+    before = adam.tensors()
+    before = {name: tensor.clone() for name, tensor in before.items()}
+    Resampler(ResamplingConfig(every_steps=10), sae, 100, seed=3).resample(10, x, x, _errors(sae, x), dead, adam)
+    after = adam.tensors()
+    for key in ("exp_avg", "exp_avg_sq"):
+        assert not after[f"W_dec.{key}"][dead].any()
+        assert not after[f"W_enc.{key}"][:, dead].any()
+        assert not after[f"b_enc.{key}"][dead].any()
+        assert torch.equal(after[f"W_dec.{key}"][~dead], before[f"W_dec.{key}"][~dead])
+        assert torch.equal(after[f"b_dec.{key}"], before[f"b_dec.{key}"])
+    assert torch.equal(after["W_dec.step"], before["W_dec.step"])
+
+
+def test_a_threshold_starts_where_it_started():
+    sae = create_sae("jumprelu", d_in=D_IN, d_sae=D_SAE, initial_threshold=0.25)
+    resampler = Resampler(ResamplingConfig(every_steps=1), sae, 100, seed=0)
+    adam = Adam(sae, make_config().optimizer)
+    with torch.no_grad():
+        sae.log_threshold.fill_(3.0)
+    x = torch.randn(ROWS, D_IN, generator=torch.Generator().manual_seed(1))
+    dead = torch.zeros(D_SAE, dtype=torch.bool)
+    dead[2] = True
+    resampler.resample(1, x, x, _errors(sae, x), dead, adam)
+    assert float(sae.threshold[2].detach()) == pytest.approx(0.25)
+    assert sae.log_threshold[3] == 3.0
+
+
+def test_badly_reconstructed_rows_are_drawn_by_the_square_of_their_error():
+    """With one dead latent, how often each row is drawn over many steps is p ∝ error²."""
+    resampler = Resampler(ResamplingConfig(every_steps=1), _setup()[0], 10_000, seed=0)
+    errors = torch.tensor([1.0, 2.0, 0.0, 3.0])
+    dead = torch.zeros(D_SAE, dtype=torch.bool)
+    dead[0] = True
+    drawn = [int(resampler._draw(step, errors, dead)[1]) for step in range(1, 3001)]
+    share = np.bincount(drawn, minlength=4) / len(drawn)
+    np.testing.assert_allclose(share, np.array([1, 4, 0, 9]) / 14, atol=0.03)
+
+
+def test_more_dead_latents_than_usable_rows():
+    sae, adam, x, _ = _setup()
+    resampler = Resampler(ResamplingConfig(every_steps=1), sae, 100, seed=0)
+    errors = torch.zeros(ROWS)
+    assert not len(resampler.resample(1, x, x, errors, torch.ones(D_SAE, dtype=torch.bool), adam))
+    errors[3] = errors[5] = 1.0
+    changed = resampler.resample(2, x, x, errors, torch.ones(D_SAE, dtype=torch.bool), adam)
+    assert len(changed) == 2
+    assert all(torch.isfinite(p).all() for p in sae.parameters())
+
+
+def test_when_it_is_due():
+    sae = create_sae("topk", d_in=D_IN, d_sae=D_SAE, k=2)
+    due = Resampler(ResamplingConfig(every_steps=10, until_share=0.5), sae, 60, seed=0)
+    assert [step for step in range(61) if due.is_due(step)] == [10, 20, 30]
+    never = Resampler(ResamplingConfig(), sae, 60, seed=0)
+    assert not any(never.is_due(step) for step in range(61))
+
+
+def _half_dead(trainer):
+    with torch.no_grad():
+        trainer.sae.b_enc[16:] = -5.0
+    return trainer
+
+
+@pytest.mark.parametrize("architecture", ["standard", "batchtopk", "jumprelu"])
+def test_a_run_that_is_resumed_around_a_resampling_is_bit_identical(tmp_path, architecture):
+    config = make_config(
+        architecture, **{"resampling.every_steps": 8, "resampling.until_share": 1.0, "dead_window_tokens": BATCH}
+    )
+    straight = _half_dead(make_trainer(config, tmp_path / "straight"))
+    straight.run()
+    lines = [event.message for event in straight.emit.of(LogLine) if "resampled" in event.message]
+    assert [line.split(":")[0] for line in lines][:2] == ["Step 8", "Step 16"]
+    resumed = _half_dead(make_trainer(config, tmp_path / "run"))
+    for finished, _ in enumerate(resumed.each_step(), start=1):
+        if finished == 12:
+            break
+    saved = resumed.save("latest")
+    again = make_trainer(config, tmp_path / "run")
+    again.load(saved)
+    again.run()
+    for name, tensor in straight.sae.state_dict().items():
+        assert torch.equal(tensor, again.sae.state_dict()[name]), name
+    for name, tensor in straight.adam.tensors().items():
+        assert torch.equal(tensor, again.adam.tensors()[name]), name
+    assert torch.equal(straight.dead.tokens_since_fired, again.dead.tokens_since_fired)
+
+
+def test_resampling_brings_dead_latents_back(tmp_path):
+    """A run in which most latents are dead from the start ends with fewer of them, and reconstructs better."""
+    shares = {}
+    for every in (None, 10):
+        changes = {"resampling.every_steps": every, "resampling.until_share": 0.5, "dead_window_tokens": BATCH * 5}
+        config = make_config("standard", steps=80, **changes)
+        trainer = _half_dead(make_trainer(config, tmp_path / str(every)))
+        trainer.run()
+        shares[every] = (trainer.latest["dead"], trainer.latest["fvu"])
+    assert shares[10][0] < shares[None][0]
+    assert shares[10][1] < shares[None][1]
