@@ -81,9 +81,11 @@ class EndlessOrder:
 
     def epoch(self, number: int) -> tuple[Numbers, Numbers]:
         """(context numbers in this epoch's order, kept rows before each of them)."""
-        if number not in self._epochs:
+        known = self._epochs.get(number)
+        if known is None:
             order = generator(self._seed, CONTEXT_ORDER, number).permutation(len(self._contexts))
             counts = self._counts[order]
-            self._epochs = {e: v for e, v in self._epochs.items() if e == number - 1}  # a window can span two
-            self._epochs[number] = (self._contexts[order], np.cumsum(counts) - counts)
-        return self._epochs[number]
+            known = self._contexts[order], np.cumsum(counts) - counts
+            before = {e: v for e, v in self._epochs.items() if e == number - 1}  # a window can span two
+            self._epochs = {**before, number: known}  # replaced whole: another thread may be reading
+        return known

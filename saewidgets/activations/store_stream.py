@@ -2,14 +2,14 @@
 
 Batch number b is a pure function of (store, configuration, seed, b). A window is made of contexts from all over the
 store, each read in one piece; its rows are then permuted. While one window is used, the next is read by a thread.
-Memory: two windows in the store's number format, and one batch.
+Memory: two windows per hook point in the store's number format, and one batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -26,69 +26,241 @@ _HELD_OUT_ROWS = 8192  # rows of held-out activations at once
 _PATIENCE = 0.05  # seconds between two looks at whether somebody wants something, while the disk is slow
 
 
-class StoredStream:
-    """Shuffled batches from a store.
+class StoredWindows:
+    """Windows of rows at one or several hook points of a store; see `saewidgets.activations.stream.Windows`.
 
     Args:
         store: an open store.
-        config: `hook_name`, `hook_name_out`, `batch_size` and `activations` are used.
-        seed: fixes the order; None takes the configuration's.
+        config: `batch_size` and `activations` are used.
+        hook_names: which activations.
+        seed: fixes the order; the configuration's if left out.
         device: where batches go.
 
     Attributes:
-        d_in: width of the activations.
-        d_out: width of the target of a transcoder; None where the activations are their own target.
+        widths: hook name → width of its activations.
         batch_size: rows per batch.
         window: rows shuffled together.
         tokens_per_epoch: kept rows in one pass over the training part.
         train, validation: context numbers.
 
     Raises:
-        ConfigError: the store does not hold the hook point, or is smaller than one batch.
+        ConfigError: the store does not hold a hook point, or is smaller than one batch.
     """
 
     def __init__(
-        self, store: StoredActivations, config: TrainingConfig, seed: int | None = None, device: str = "cpu"
+        self, store: StoredActivations, config: TrainingConfig, hook_names: Sequence[str], seed: int | None = None,
+        device: str = "cpu",
     ) -> None:
         settings = config.activations
         self.store, self.device = store, torch.device(device)
-        self.hook_name, self.hook_name_out = config.hook_name, config.hook_name_out
-        self._names = config.hook_names
-        self.d_in = store.width(self.hook_name)
-        self.d_out = None if self.hook_name_out is None else store.width(self.hook_name_out)
+        self.widths = {name: store.width(name) for name in dict.fromkeys(hook_names)}
         self.batch_size = config.batch_size
         self.seed = config.seed if seed is None else seed
         self.window = self.batch_size * max(1, round(settings.shuffle_tokens / self.batch_size))
         self._norm_tokens = settings.norm_tokens
-        self._exclude = settings.exclude_special_tokens
+        self.exclude = settings.exclude_special_tokens
         facts = store.facts
         self.train, self.validation = split(facts.n_contexts, facts.n_held_out, settings.validation_share)
-        self._order = EndlessOrder(self.train, store.kept_counts(self.train, self._exclude), self.seed)
+        self._order = EndlessOrder(self.train, store.kept_counts(self.train, self.exclude), self.seed)
         self.tokens_per_epoch = self._order.rows_per_epoch
         if self.tokens_per_epoch < self.batch_size:
             raise ConfigError(
                 f"The store has {self.tokens_per_epoch:,} training rows, fewer than one batch of {self.batch_size:,}.",
                 where="corpus", hint="Capture more tokens, or lower Batch size.",
             )
+        self._iterations = 0
+        self._ahead: _Ahead | None = None
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """All that bit-identity depends on, but which activations are read."""
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "window": self.window,
+            "exclude_special_tokens": self.exclude,
+            "tokens": self.store.fingerprint,
+            "train_contexts": len(self.train),
+            "tokens_per_epoch": self.tokens_per_epoch,
+            "stored_dtype": self.store.facts.dtype,
+            "device": self.device.type,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        }
+
+    def batches(self, hook_names: Sequence[str], start: int, check: Check | None) -> Generator[tuple[Tensor, ...]]:
+        """Batches from number `start` on, without end: a fresh float32 tensor per name, of the same rows.
+
+        Several iterations may go on at once, in one thread; those that go on side by side read every window once.
+
+        Raises:
+            NotFoundError, FormatError: files of the store went away or were cut off.
+        """
+        per_window = self.window // self.batch_size
+        number, first = divmod(start, per_window)
+        self._iterations += 1
+        try:
+            while True:
+                shuffled = generator(self.seed, WINDOW_ORDER, number).permutation(self.window)
+                order = torch.from_numpy(shuffled).to(self.device)
+                for index in range(first, per_window):
+                    chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+                    self._ahead = self._ahead or _Ahead(self)
+                    rows = self._ahead.window(number, check or _never)
+                    yield tuple(rows[name].index_select(0, chosen).float() for name in hook_names)
+                number, first = number + 1, 0
+        finally:
+            self._iterations -= 1
+            if not self._iterations and self._ahead is not None:
+                self._ahead.close()
+                self._ahead = None
+
+    def scale(self, hook_name: str, check: Check | None = None) -> float:
+        """``sqrt(width) / mean ‖x‖`` at `hook_name`, see `StoredStream.estimate_scale`."""
+        numbers = self.numbers(0, min(self._norm_tokens, self.tokens_per_epoch))
+        total = 0.0
+        with self.store.reader(hook_name) as reader:
+            for part in batched(numbers, _HELD_OUT_ROWS):
+                (check or _never)()
+                total += float(self.rows(reader, part).norm(dim=-1).double().sum())
+        mean = total / len(numbers)
+        if not 0 < mean < float("inf"):
+            raise ConfigError(
+                f"The mean norm of the stored activations at {hook_name} is {mean}.", where="hook_name",
+                hint="These are no usable numbers; capture them again, in another number format perhaps.",
+            )
+        return float(self.widths[hook_name] ** 0.5 / mean)
+
+    def held_out(self, hook_names: Sequence[str], n_tokens: int, check: Check | None) -> Iterator[tuple[Tensor, ...]]:
+        """See `StoredStream.held_out`."""
+        chosen = self.store.evaluation_contexts(self.validation, self.train, n_tokens)
+        numbers = self.store.row_numbers(chosen, self.exclude)
+        with ExitStack() as stack:
+            readers = [stack.enter_context(self.store.reader(name)) for name in hook_names]
+            for part in batched(numbers, _HELD_OUT_ROWS):
+                (check or _never)()
+                yield tuple(self.rows(reader, part) for reader in readers)
+
+    def rows(self, reader: RowReader, numbers: Numbers) -> Tensor:
+        """The rows of these numbers, ``[n, width]`` float32 on the device."""
+        target = torch.empty(len(numbers), reader.width, dtype=reader.dtype)
+        reader.read(numbers, target)
+        return target.to(self.device).float()
+
+    def numbers(self, row: int, rows: int) -> Numbers:
+        """Numbers in the store of `rows` rows of the endless sequence, from its row number `row` on."""
+        parts = [
+            self.store.row_numbers(each.contexts, self.exclude)[each.skip : each.skip + each.rows]
+            for each in self._order.stretches(row, rows)
+        ]
+        return np.concatenate(parts)
+
+
+class _Ahead:
+    """One window in use, and the next being read by a thread."""
+
+    def __init__(self, windows: StoredWindows) -> None:
+        self._windows = windows
+        self._readers = {name: windows.store.reader(name) for name in windows.widths}
+        self._buffers = [self._buffer(), self._buffer()]
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="saewidgets-store")
+        self._turn = 0  # the buffer that is read into
+        self._coming: tuple[int, Future[None]] | None = None
+        self._held: int | None = None
+        self._shown: dict[str, Tensor] = {}
+
+    def window(self, number: int, check: Check) -> dict[str, Tensor]:
+        """Window `number`, hook name → ``[window, width]``; the one before it is lost."""
+        if self._held == number:
+            return self._shown
+        self._held = None
+        if self._coming is not None and self._coming[0] != number:
+            self._settle(check)  # somebody lags behind, or has jumped
+        if self._coming is None:
+            self._submit(number)
+        self._settle(check, own=True)
+        device = self._windows.device
+        self._shown = {name: buffer.to(device) for name, buffer in self._buffers[self._turn].items()}
+        self._held, self._turn = number, 1 - self._turn
+        self._submit(number + 1)
+        return self._shown
+
+    def close(self) -> None:
+        """End the thread, close the files, free the memory."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        for reader in self._readers.values():
+            reader.close()
+        self._buffers, self._shown = [], {}
+
+    def _submit(self, number: int) -> None:
+        self._coming = number, self._thread.submit(self._read, number, self._buffers[self._turn])
+
+    def _settle(self, check: Check, *, own: bool = False) -> None:
+        """Until the thread is done; `check` may end it. With `own`, raises what the thread met."""
+        assert self._coming is not None
+        future = self._coming[1]
+        check()
+        while not future.done():
+            wait([future], _PATIENCE)
+            check()
+        self._coming = None
+        if own:
+            future.result()
+
+    def _read(self, number: int, targets: dict[str, Tensor]) -> None:
+        windows = self._windows
+        numbers = windows.numbers(number * windows.window, windows.window)
+        for name, reader in self._readers.items():
+            reader.read(numbers, targets[name])
+
+    def _buffer(self) -> dict[str, Tensor]:
+        windows = self._windows
+        pinned = windows.device.type == "cuda"  # so that the copy to the device needs no second one
+        dtype = windows.store.facts.torch_dtype
+        return {
+            name: torch.empty(windows.window, width, dtype=dtype, pin_memory=pinned)
+            for name, width in windows.widths.items()
+        }
+
+
+class StoredStream:
+    """What one run reads from a store, as shuffled batches; see `saewidgets.activations.stream.ActivationStream`.
+
+    Args:
+        store: an open store.
+        config: `hook_name`, `hook_name_out`, `batch_size` and `activations` are used.
+        seed: fixes the order; the configuration's if left out.
+        device: where batches go.
+        windows: made for the same store, batch size and seed: read in step with other streams, every window is read
+            once for all.
+
+    Attributes:
+        d_in: width of the activations.
+        d_out: width of the target of a transcoder; None where the activations are their own target.
+        batch_size, window, tokens_per_epoch: see `StoredWindows`.
+
+    Raises:
+        ConfigError: see `StoredWindows`.
+    """
+
+    def __init__(
+        self, store: StoredActivations, config: TrainingConfig, seed: int | None = None, device: str = "cpu", *,
+        windows: StoredWindows | None = None,
+    ) -> None:
+        self.windows = windows or StoredWindows(store, config, config.hook_names, seed, device)
+        self.store = store
+        self.hook_name, self.hook_name_out = config.hook_name, config.hook_name_out
+        self._names = config.hook_names
+        self.d_in = self.windows.widths[self.hook_name]
+        self.d_out = None if self.hook_name_out is None else self.windows.widths[self.hook_name_out]
+        self.batch_size, self.window = self.windows.batch_size, self.windows.window
+        self.tokens_per_epoch = self.windows.tokens_per_epoch
 
     @property
     def layout(self) -> dict[str, Any]:
         """All that bit-identity depends on; a resumed run compares it with what it had before."""
         out = {} if self.hook_name_out is None else {"hook_name_out": self.hook_name_out}
-        return {
-            "hook_name": self.hook_name,
-            **out,
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "window": self.window,
-            "exclude_special_tokens": self._exclude,
-            "tokens": self.store.fingerprint,
-            "train_contexts": len(self.train),
-            "tokens_per_epoch": self.tokens_per_epoch,
-            "stored_dtype": self.store.facts.dtype,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        }
+        return {"hook_name": self.hook_name, **out, **self.windows.layout}
 
     def batches(self, start: int = 0, check: Check | None = None) -> Iterator[Batch]:
         """Batches from number `start` on, without end.
@@ -98,33 +270,15 @@ class StoredStream:
             check: called before every window, and while one is waited for; what it raises ends the iteration.
 
         Yields:
-            ``[batch_size, d_in]`` float32 on `device`, each a tensor of its own; for a transcoder a pair of them,
-            ``(x, target)``.
+            ``[batch_size, d_in]`` float32 on the device, each a tensor of its own; for a transcoder a pair of it and of
+            the same rows at `hook_name_out`, ``[batch_size, d_out]``.
 
         Raises:
             NotFoundError, FormatError: files of the store went away or were cut off.
         """
-        check = check or (lambda: None)
-        per_window = self.window // self.batch_size
-        number, first = divmod(start, per_window)
-        with ExitStack() as stack:
-            readers = [stack.enter_context(self.store.reader(name)) for name in self._names]
-            buffers = [[self._buffer(reader) for reader in readers] for _ in range(2)]
-            thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="saewidgets-store"))
-            coming = thread.submit(self._read, readers, number, buffers[0])
-            turn = 0
-            while True:
-                _await(coming, check)
-                window = [buffer.to(self.device) for buffer in buffers[turn]]
-                turn = 1 - turn
-                coming = thread.submit(self._read, readers, number + 1, buffers[turn])
-                order = torch.from_numpy(generator(self.seed, WINDOW_ORDER, number).permutation(self.window))
-                order = order.to(self.device)
-                for index in range(first, per_window):
-                    chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
-                    found = [each.index_select(0, chosen).float() for each in window]
-                    yield found[0] if len(found) == 1 else (found[0], found[1])
-                number, first = number + 1, 0
+        with closing(self.windows.batches(self._names, start, check)) as batches:
+            for found in batches:
+                yield found[0] if len(found) == 1 else (found[0], found[1])
 
     def estimate_scale(self, check: Check | None = None) -> float:
         """The factor that brings the mean norm of the activations to √d_in: ``sqrt(d_in) / mean ‖x‖``.
@@ -135,11 +289,11 @@ class StoredStream:
         Raises:
             ConfigError: the activations are all zero or not finite.
         """
-        return self._scale(self.hook_name, check)
+        return self.windows.scale(self.hook_name, check)
 
     def estimate_scale_out(self, check: Check | None = None) -> float | None:
         """The same for the target of a transcoder; None where there is none."""
-        return None if self.hook_name_out is None else self._scale(self.hook_name_out, check)
+        return None if self.hook_name_out is None else self.windows.scale(self.hook_name_out, check)
 
     def evaluation_contexts(self, n_tokens: int) -> Tensor:
         """Token ids of held-out contexts, ``[n, context_size]`` int64: the same for every run and seed.
@@ -147,68 +301,17 @@ class StoredStream:
         Raises:
             ConfigError: the store holds no tokens.
         """
-        chosen = self.store.evaluation_contexts(self.validation, self.train, n_tokens)
+        chosen = self.store.evaluation_contexts(self.windows.validation, self.windows.train, n_tokens)
         return torch.from_numpy(self.store.contexts(chosen))
 
     def held_out(self, n_tokens: int, check: Check | None = None) -> Iterator[tuple[Tensor, ...]]:
         """The activations of those contexts, a few thousand rows at a time.
 
         Yields:
-            ``(x,)``, or ``(x, target)`` for a transcoder: ``[rows, width]`` float32 on `device`.
+            ``(x,)``, or ``(x, target)`` for a transcoder: ``[rows, width]`` float32 on the device.
         """
-        chosen = self.store.evaluation_contexts(self.validation, self.train, n_tokens)
-        numbers = self.store.row_numbers(chosen, self._exclude)
-        with ExitStack() as stack:
-            readers = [stack.enter_context(self.store.reader(name)) for name in self._names]
-            for part in batched(numbers, _HELD_OUT_ROWS):
-                if check is not None:
-                    check()
-                yield tuple(self._rows(reader, part) for reader in readers)
-
-    def _rows(self, reader: RowReader, numbers: Numbers) -> Tensor:
-        target = torch.empty(len(numbers), reader.width, dtype=reader.dtype)
-        reader.read(numbers, target)
-        return target.to(self.device).float()
-
-    def _scale(self, hook_name: str, check: Check | None) -> float:
-        numbers = self._numbers(0, min(self._norm_tokens, self.tokens_per_epoch))
-        total = 0.0
-        with self.store.reader(hook_name) as reader:
-            for part in batched(numbers, _HELD_OUT_ROWS):
-                if check is not None:
-                    check()
-                total += float(self._rows(reader, part).norm(dim=-1).double().sum())
-        mean = total / len(numbers)
-        if not 0 < mean < float("inf"):
-            raise ConfigError(
-                f"The mean norm of the stored activations is {mean}.", where="hook_name",
-                hint="These are no usable numbers; capture them again, in another number format perhaps.",
-            )
-        return float(self.store.width(hook_name) ** 0.5 / mean)
-
-    def _buffer(self, reader: RowReader) -> Tensor:
-        pinned = self.device.type == "cuda"  # so that the copy to the device needs no second one
-        return torch.empty(self.window, reader.width, dtype=reader.dtype, pin_memory=pinned)
-
-    def _read(self, readers: list[RowReader], number: int, targets: list[Tensor]) -> None:
-        """Read window `number` into `targets`, in the order of the sequence."""
-        numbers = self._numbers(number * self.window, self.window)
-        for reader, target in zip(readers, targets, strict=True):
-            reader.read(numbers, target)
-
-    def _numbers(self, row: int, rows: int) -> Numbers:
-        """Numbers in the store of `rows` rows of the endless sequence."""
-        parts = [
-            self.store.row_numbers(each.contexts, self._exclude)[each.skip : each.skip + each.rows]
-            for each in self._order.stretches(row, rows)
-        ]
-        return np.concatenate(parts)
+        return self.windows.held_out(self._names, n_tokens, check)
 
 
-def _await(coming: Future[None], check: Check) -> None:
-    """Until the thread has read its window; `check` may end it. Raises what the thread met."""
-    check()
-    while not coming.done():
-        wait([coming], _PATIENCE)
-        check()
-    coming.result()
+def _never() -> None:
+    """Nobody asks for anything."""

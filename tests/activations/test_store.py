@@ -18,7 +18,7 @@ from saewidgets.activations import ActivationStream, Document, PackedTokens, pac
 from saewidgets.activations.store import StoredActivations
 from saewidgets.activations.store_capture import CaptureSettings, bytes_per_token, capture_store
 from saewidgets.activations.store_layout import StoreFacts
-from saewidgets.activations.store_stream import StoredStream
+from saewidgets.activations.store_stream import StoredStream, StoredWindows
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.events import Interruption, NullControl, Request
@@ -158,7 +158,7 @@ def test_held_out_documents_stay_held_out(lm: LoadedModel, tmp_path: Path) -> No
     assert set(contexts[held:]) <= set(whole.train)
     facts = _capture(lm, whole, tmp_path / "s", tokens=20 * 16)
     stream = StoredStream(StoredActivations(tmp_path / "s"), _config(), 0)
-    assert (facts.n_held_out, list(stream.validation)) == (held, list(range(held)))
+    assert (facts.n_held_out, list(stream.windows.validation)) == (held, list(range(held)))
     held_ids = {tuple(row) for row in whole.contexts(whole.validation).tolist()}
     assert {tuple(row) for row in stream.evaluation_contexts(ALL).tolist()} <= held_ids
 
@@ -381,6 +381,34 @@ def test_a_batch_mixes_contexts_from_all_over_the_store(store: StoredActivations
     neighbours = np.abs(np.diff(places)) <= 1
     assert neighbours.mean() < 0.05  # in order of the text all are
     assert abs(np.corrcoef(places[:-1], places[1:])[0, 1]) < 0.2
+
+
+def test_streams_that_share_windows_read_each_once(
+    store: StoredActivations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = [_config(), _config(hook_name=MLP), _config()]
+    expected = [_take(StoredStream(store, config, 5), 3, 12) for config in configs]
+    read: list[int] = []
+    kept = StoredWindows.numbers
+    monkeypatch.setattr(StoredWindows, "numbers", lambda *a: (read.append(1), kept(*a))[1])
+    windows = StoredWindows(store, configs[0], [RESID, MLP], 5)
+    streams = [StoredStream(store, config, windows=windows) for config in configs]
+    readers: list[Any] = [stream.batches(3) for stream in streams]
+    for number in range(12):
+        for mine, reader in zip(expected, readers, strict=True):
+            assert torch.equal(next(reader), mine[number])
+    for reader in readers:
+        reader.close()
+    assert windows._ahead is None
+    assert len(read) <= 12 // 4 + 3  # windows of four batches: those that were used, and the next
+
+    ahead: Any = streams[0].batches(9)
+    behind: Any = streams[0].batches(3)
+    for number in range(6):  # window after window in turns, back and forth
+        assert torch.equal(next(behind), expected[0][number])
+        assert torch.equal(next(ahead), expected[0][6 + number])
+    ahead.close()
+    behind.close()
 
 
 def test_the_stream_refuses_what_the_store_does_not_hold(store: StoredActivations) -> None:
