@@ -12,21 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from saewidgets.training.checkpoint import Checkpoint, list_checkpoints, newest_whole
-    from saewidgets.training.run import TrainingResult, run_training
+    from saewidgets.training.member import Task, TrainingResult
+    from saewidgets.training.run import GroupResult, run_group, run_training
 
 _HOME = {
     "Checkpoint": "checkpoint",
     "list_checkpoints": "checkpoint",
     "newest_whole": "checkpoint",
-    "TrainingResult": "run",
+    "Task": "member",
+    "TrainingResult": "member",
+    "GroupResult": "run",
+    "run_group": "run",
     "run_training": "run",
 }
 
 __all__ = [
     "Checkpoint",
+    "GroupResult",
+    "Task",
     "TrainingResult",
     "list_checkpoints",
     "newest_whole",
+    "run_group",
     "run_training",
 ]
 

@@ -15,10 +15,13 @@ from saewidgets.training.checkpoint import Checkpoint, newest_whole
 from saewidgets.training.environment import package_version
 
 
-def exported(sae: SAE, scale: float) -> SAE:
-    """A frozen copy in inference form with the input scale folded in; `sae` itself is not changed."""
+def exported(sae: SAE, scale: float, scale_out: float | None = None) -> SAE:
+    """A frozen copy in inference form with the scales folded in; `sae` itself is not changed.
+
+    `scale_out` is that of a transcoder's target; None for all others.
+    """
     copy = sae.to_inference()
-    copy.fold_scale(scale)
+    copy.fold_scales(scale, scale if scale_out is None else scale_out)
     return copy
 
 
@@ -36,6 +39,7 @@ def metadata(
         "model_name": model_name,
         "model_class_name": model_class,
         "hook_name": config.hook_name,
+        **({} if config.hook_name_out is None else {"hook_name_out": config.hook_name_out}),
         "context_size": config.context_size,
         "prepend_bos": config.activations.prepend_bos,
         "exclude_special_tokens": config.activations.exclude_special_tokens,
@@ -75,9 +79,12 @@ def sae_of(config: TrainingConfig, checkpoint: Checkpoint) -> SAE:
         FormatError: its weights are damaged.
     """
     state = checkpoint.state
-    sae = build_sae(config.sae, int(state["d_in"]), generator=torch.Generator().manual_seed(config.seed))
+    d_in = int(state["d_in"])
+    d_out = int(state["d_out"]) if config.hook_name_out is not None else None
+    sae = build_sae(config.sae, d_in, d_out=d_out, generator=torch.Generator().manual_seed(config.seed))
     sae.load_state_dict(checkpoint.weights())
-    frozen = exported(sae, float(state["scale"]))
+    scale_out = state.get("scale_out")
+    frozen = exported(sae, float(state["scale"]), None if scale_out is None else float(scale_out))
     frozen.metadata = metadata(
         config, model_name=config.model, model_class="AutoModelForCausalLM", tokens=int(state["tokens"]),
         metrics=state["metrics"],

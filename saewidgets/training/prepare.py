@@ -1,30 +1,31 @@
-"""Everything between the configuration and the first step: model, text, activations, scale."""
+"""Everything between the configurations and the first step: model, text, activations, scales."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from saewidgets.activations import ActivationStream, PackedTokens, open_corpus, pack
+from saewidgets.activations import ActivationStream, PackedTokens, Windows, open_corpus, pack
 from saewidgets.config.training import TrainingConfig
 from saewidgets.demo import resolve_model
 from saewidgets.lm import LoadedModel, load_model, resolve_hook, wrap_model
 from saewidgets.settings import resolve_device
 from saewidgets.training.progress import ProgressMeter
-from saewidgets.training.runlog import RunLog
+from saewidgets.training.runlog import Log
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a run reads: the model, the packed text and the stream of activations.
+    """What one SAE's training reads: the model, the packed text and the stream of activations.
 
     Attributes:
         device: where the SAE trains, a concrete torch device string.
         scale: factor on the activations while training.
+        scale_out: factor on the target of a transcoder; None for all others.
     """
 
     lm: LoadedModel
@@ -32,10 +33,12 @@ class Prepared:
     stream: ActivationStream
     device: str
     scale: float
+    scale_out: float | None
 
     def facts(self) -> dict[str, Any]:
         """What was learned on the way, for the run's record."""
         lm, packed = self.lm, self.packed
+        out = {} if self.scale_out is None else {"d_out": self.stream.d_out, "scale_out": self.scale_out}
         return {
             "d_in": self.stream.d_in,
             "model_facts": {
@@ -47,6 +50,7 @@ class Prepared:
                 "parameters": sum(p.numel() for p in lm.model.parameters()),
             },
             "scale": self.scale,
+            **out,
             "n_contexts": packed.n_contexts,
             "packed_tokens": packed.n_contexts * packed.context_size,
             "tokens_per_epoch": self.stream.tokens_per_epoch,
@@ -56,25 +60,40 @@ class Prepared:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """The factors that a checkpoint recorded."""
+
+    x: float
+    target: float | None = None
+
+
 def prepare(
-    config: TrainingConfig,
+    configs: Sequence[TrainingConfig],
     tokens_folder: Path,
     *,
     meter: ProgressMeter,
-    log: RunLog,
+    log: Log,
     check: Callable[[], None],
     model: Any = None,
     tokenizer: Any = None,
-    scale: float | None = None,
-) -> Prepared:
-    """Load (or take) the model, pack the text, open the stream and measure the input scale unless it is given.
+    scales: Sequence[Scales | None] = (),
+) -> list[Prepared]:
+    """Load (or take) the model, pack the text, open the streams and measure the scales that are not given.
+
+    Args:
+        configs: trainings that read the same stream of text (see `saewidgets.config.group`): one forward feeds all.
+        scales: of each training; None has it measured.
 
     Raises:
         ConfigError, NotFoundError, FormatError, StorageError: what cannot work, by the field that says so.
         Interruption: from `check`.
     """
+    config = configs[0]
     lm, device = _model(config, meter, model, tokenizer)
-    resolve_hook(lm.model, config.hook_name)  # before minutes of packing
+    for each in configs:  # before minutes of packing
+        for name in each.hook_names:
+            resolve_hook(lm.model, name)
     log.info(f"Model {lm.name}: {lm.n_layers} layers of width {lm.d_model:,} on {lm.device}.")
     check()
     meter.enter("packing text")
@@ -82,20 +101,31 @@ def prepare(
         open_corpus(config.corpus), lm.tokenizer, folder=tokens_folder, context_size=config.context_size,
         prepend_bos=config.activations.prepend_bos, validation_share=config.activations.validation_share, check=check,
     )
-    stream = ActivationStream(lm, packed, config, config.seed)
+    windows = Windows(lm, packed, config, [name for each in configs for name in each.hook_names])
     log.info(
         f"Text {packed.facts.corpus}: {packed.n_contexts:,} contexts of {packed.context_size:,} tokens, "
         f"{len(packed.validation):,} held out."
     )
     if not len(packed.validation):
         log.warning("No text is held out: evaluations read training text.")
+    prepared = []
+    for each, known in zip(configs, scales or [None] * len(configs), strict=True):
+        stream = ActivationStream(lm, packed, each, windows=windows)
+        found = _scales(each, stream, known, meter, check)
+        prepared.append(Prepared(lm, packed, stream, device, found.x, found.target))
+    return prepared
+
+
+def _scales(
+    config: TrainingConfig, stream: ActivationStream, known: Scales | None, meter: ProgressMeter,
+    check: Callable[[], None],
+) -> Scales:
     if config.activations.normalize == "none":
-        scale = 1.0
-    elif scale is None:
+        return Scales(1.0, None if stream.d_out is None else 1.0)
+    if known is None:
         meter.enter("measuring scale")
-        scale = stream.estimate_scale(check)
-        log.info(f"Inputs are scaled by {scale:.6g} while training.")
-    return Prepared(lm, packed, stream, device, scale)
+        known = Scales(stream.estimate_scale(check), stream.estimate_scale_out(check))
+    return known
 
 
 def _model(config: TrainingConfig, meter: ProgressMeter, model: Any, tokenizer: Any) -> tuple[LoadedModel, str]:

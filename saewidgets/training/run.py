@@ -1,67 +1,43 @@
-"""A whole run: from the configuration to the exported SAE in its folder.
+"""A whole run: from configurations to exported SAEs, one folder each (see `member`).
 
-    <folder>/
-        run.json            configuration, facts, result
-        log.txt             what happened
-        checkpoints/        see `checkpoint`
-        sae/                the exported SAE, once the run completed or was stopped
+Trainings that read one stream of text run together: one forward of the language model feeds all of them, and each takes
+its steps as it would alone, so it ends in the same bits. A single training is a group of one.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import time
 import traceback
-import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from saewidgets.config.group import require_shared
 from saewidgets.config.training import TrainingConfig
-from saewidgets.errors import SAEWidgetsError, StateError, StorageError
-from saewidgets.evaluation import Baseline, evaluate, measure_baseline
-from saewidgets.events import Control, Emit, Facts, Interruption, JobStatus, NullControl, Request, ignore
-from saewidgets.sae import SAE, build_sae
+from saewidgets.errors import SAEWidgetsError, TrainingError
+from saewidgets.events import Control, Emit, Event, Interruption, JobStatus, NullControl, Progress, Request, ignore
 from saewidgets.training import health
-from saewidgets.training.checkpoint import (
-    Checkpoint,
-    clean_leftovers,
-    list_checkpoints,
-    newest_whole,
-    remove_checkpoint,
-)
-from saewidgets.training.environment import compare, describe_environment, package_version, recorded
-from saewidgets.training.export import exported, metadata, save_final
-from saewidgets.training.length import with_epochs
-from saewidgets.training.loop import Trainer
-from saewidgets.training.prepare import Prepared, prepare
+from saewidgets.training.member import Baselines, Member, Task, TrainingResult
+from saewidgets.training.prepare import prepare
 from saewidgets.training.progress import ProgressMeter
-from saewidgets.training.runlog import RunLog
+from saewidgets.training.runlog import Logs
 
-_STATUS = {Request.PAUSE: JobStatus.PAUSED, Request.STOP: JobStatus.STOPPED, Request.CANCEL: JobStatus.CANCELLED}
+Ended = Callable[[int, TrainingResult, SAEWidgetsError | None], None]
+"""Called with a training's number when it has ended by itself: completed, failed (with why), or stopped alone."""
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingResult:
-    """How a run ended.
+class GroupResult:
+    """How trainings that ran together ended.
 
     Attributes:
-        status: completed, stopped (ended early, what was learned is kept), paused or cancelled.
-        step, tokens: finished optimiser steps and the tokens in them.
-        sae_path: absolute path of the exported SAE; None when the run paused, was cancelled, or learned nothing.
-        metrics: the newest value of every metric; ``val_*`` are those of the exported SAE when there is one.
+        status: completed if at least one did; stopped, paused or cancelled where that was asked of all.
+        results: of each training, in their order.
     """
 
     status: JobStatus
-    step: int
-    tokens: int
-    sae_path: str | None
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    results: tuple[TrainingResult, ...]
 
 
 def run_training(
@@ -92,175 +68,150 @@ def run_training(
         TrainingError: NaN, divergence or out of memory.
         ConfigError, NotFoundError, FormatError, StorageError: what cannot work, where, and what to do.
     """
-    folder = Path(folder).absolute()
+    task = Task(config, Path(folder), emit, resume=resume)
+    packed = tokens_folder or Path(folder).absolute() / "tokens"
+    return run_group([task], tokens_folder=packed, control=control, model=model, tokenizer=tokenizer).results[0]
+
+
+def run_group(
+    tasks: Sequence[Task],
+    *,
+    tokens_folder: Path | str,
+    control: Control | None = None,
+    model: Any = None,
+    tokenizer: Any = None,
+    ended: Ended = lambda number, result, error: None,
+) -> GroupResult:
+    """Train several SAEs on one stream of activations: one forward of the language model feeds all.
+
+    A training that diverges ends alone. Whatever else goes wrong (a full disk or device) ends all, and all can be
+    resumed. Trainings may be at different steps when they are resumed: those behind catch up first.
+
+    Args:
+        tasks: what to train; their configurations read the same text (see `saewidgets.config.group`).
+        tokens_folder: where packed text is kept, shared between runs.
+        control: asked for pause, stop and cancel at every microbatch and language-model batch; they concern all.
+        model, tokenizer: see `run_training`.
+        ended: told of each training that ends by itself.
+
+    Raises:
+        ConfigError: the configurations would read different text.
+        TrainingError: all trainings failed (that of the first one), or out of memory.
+        StateError, ConfigError, NotFoundError, FormatError, StorageError: see `run_training`.
+    """
+    require_shared([task.config for task in tasks])
+    run = _Run([Member(task) for task in tasks], control or NullControl(), Path(tokens_folder), ended)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"The run's folder cannot be made ({error.strerror}).", where=str(folder),
-            hint="Choose a folder that can be written.",
-        ) from error
-    run = _Run(config, folder, emit, control or NullControl(), Path(tokens_folder or folder / "tokens"))
-    try:
-        return run.run(model, tokenizer, resume)
+        return run.run(model, tokenizer)
     except SAEWidgetsError as error:
-        run.log.error(str(error))
+        run.log(error)
         raise
     except (RuntimeError, MemoryError) as error:
         if not health.is_out_of_memory(error):
-            run.log.error(f"{type(error).__name__}: {error}")
+            run.log(f"{type(error).__name__}: {error}")
             raise
         traceback.clear_frames(error.__traceback__)  # their locals are the tensors that filled the memory
-        failure = health.out_of_memory_error(run.device, run.tokens, config, error)
-        run.log.error(str(failure))
+        failure = run.out_of_memory(error)
+        run.log(failure)
         raise failure from error
     finally:
-        run.release()
+        for member in run.members:
+            member.release()
 
 
 class _Run:
-    """One call of `run_training`: what its phases share."""
+    """One call of `run_group`: what its phases share."""
 
-    def __init__(self, config: TrainingConfig, folder: Path, emit: Emit, control: Control, tokens_folder: Path) -> None:
-        self.config, self.folder, self.emit, self.control = config, folder, emit, control
-        self.tokens_folder = tokens_folder
-        self.log = RunLog(folder, emit)
-        self.meter = ProgressMeter(emit, config.steps * config.batch_size)
-        self.facts: dict[str, Any] = {}
-        self.device = config.device
-        self.prepared: Prepared | None = None
-        self.trainer: Trainer | None = None
-        self.baseline: Baseline | None = None
+    def __init__(self, members: Sequence[Member], control: Control, tokens_folder: Path, ended: Ended) -> None:
+        self.members, self.tokens_folder, self._ended = members, tokens_folder, ended
+        self.control = _Shared(control, len(members))
+        self.meter = ProgressMeter(self._tell, members[0].config.steps * members[0].config.batch_size)
+        self.device = members[0].config.device
+        self.errors: dict[int, SAEWidgetsError] = {}
 
     @property
-    def tokens(self) -> int:
-        """Tokens trained on so far."""
-        return self.trainer.tokens if self.trainer else 0
+    def live(self) -> list[Member]:
+        """Those that have not ended."""
+        return [member for member in self.members if member.result is None]
 
-    def run(self, model: Any, tokenizer: Any, resume: bool) -> TrainingResult:
+    def run(self, model: Any, tokenizer: Any) -> GroupResult:
         """Prepare, train, finish; or what was asked for instead."""
-        checkpoint = self._checkpoint(resume)
-        self._write_record("running")
+        for member in self.members:
+            member.look()
+            member.write_record("running")
         try:
-            prepared, trainer = self._start(model, tokenizer, checkpoint)
+            self._start(model, tokenizer)
+            try:
+                self._train()
+            except Interruption as interruption:
+                if interruption.request is not Request.STOP:
+                    raise
+                for member in self.live:
+                    member.finish(JobStatus.STOPPED, self._check_unless_stopping)
+                return self._result(JobStatus.STOPPED)
         except Interruption as interruption:
-            return self._left(interruption.request, checkpoint)
-        status = JobStatus.COMPLETED
-        try:
-            trainer.run()
-        except Interruption as interruption:
-            if interruption.request is not Request.STOP:
-                return self._left(interruption.request, checkpoint)
-            status = JobStatus.STOPPED
-        if trainer.step == 0:
-            return self._left(Request.STOP, checkpoint)
-        try:
-            return self._finish(prepared, trainer, status)
-        except Interruption as interruption:
-            return self._left(interruption.request, checkpoint)
+            for member in self.live:
+                left = member.left(interruption.request)
+            return self._result(left.status)
+        if len(self.errors) == len(self.members):
+            raise next(iter(self.errors.values()))
+        ends = {member.result.status for member in self.members if member.result}
+        return self._result(next(each for each in _FIRST if each in ends))
 
-    # --- before the first step --------------------------------------------------------------------
+    def _result(self, status: JobStatus) -> GroupResult:
+        return GroupResult(status, tuple(member.result for member in self.members if member.result))
 
-    def _checkpoint(self, resume: bool) -> Checkpoint | None:
-        """The checkpoint to continue from. Damaged newer ones are removed, so that they cannot pass for the newest."""
-        folder = self.folder / "checkpoints"
-        clean_leftovers(folder)
-        if not resume:
-            if found := list_checkpoints(folder):
-                raise StateError(
-                    f"The folder already holds a run that is at step {found[0].step:,}.", where=str(self.folder),
-                    hint="Resume it, or choose another folder.",
-                )
-            return None
-        checkpoint, problems = newest_whole(folder)
-        if checkpoint is None:
-            if problems:
-                raise problems[0]
-            self.log.info("There is no checkpoint yet: starting from the beginning.")
-            return None
-        for problem in problems:
-            self.log.warning(f"A checkpoint is damaged and was removed. {problem}")
-            remove_checkpoint(Path(problem.where or "").parent)
-        return checkpoint
-
-    def _start(self, model: Any, tokenizer: Any, checkpoint: Checkpoint | None) -> tuple[Prepared, Trainer]:
-        """Everything up to a trainer at the right step."""
+    def _start(self, model: Any, tokenizer: Any) -> None:
+        """Everything up to trainers at the right steps."""
         # What a resumed run has learned can only be exported once it is loaded: Stop waits until then.
-        check = self.control.check if checkpoint is None else self._check_unless_stopping
-        if checkpoint is not None:  # or the bar would begin at zero while the model loads
-            self.meter.at(int(checkpoint.state["tokens"]), checkpoint.step)
-        prepared = self.prepared = prepare(
-            self.config, self.tokens_folder, meter=self.meter, log=self.log, check=check, model=model,
-            tokenizer=tokenizer, scale=None if checkpoint is None else float(checkpoint.state["scale"]),
+        resumed = any(member.checkpoint is not None for member in self.members)
+        check = self._check_unless_stopping if resumed else self.control.check
+        if resumed:  # or the bar would begin at zero while the model loads
+            self._at()
+        prepared = prepare(
+            [member.config for member in self.members], self.tokens_folder, meter=self.meter,
+            log=Logs([member.log for member in self.members]), check=check, model=model, tokenizer=tokenizer,
+            scales=[member.scales for member in self.members],
         )
-        self.device = prepared.device
-        self.config = with_epochs(self.config, prepared.stream.tokens_per_epoch)
-        total = self.config.steps * self.config.batch_size
-        self.meter.set_total(total)
-        sae = build_sae(
-            self.config.sae, prepared.stream.d_in, generator=torch.Generator().manual_seed(self.config.seed)
-        ).to(prepared.device, torch.float32)  # whatever the user's default number format is
-        environment = describe_environment(prepared.device, prepared.stream.layout)
-        trainer = self.trainer = Trainer(
-            self.config, sae, prepared.stream, self.folder, scale=prepared.scale, emit=self.emit, control=self.control,
-            evaluate=lambda: self._measured(sae, prepared, prepared.scale, self.control.check), environment=environment,
-            meter=self.meter,
-        )
-        parameters = sum(p.numel() for p in sae.parameters())
-        self._learn({**prepared.facts(), "parameters": parameters, "steps": self.config.steps, "tokens_total": total})
-        if checkpoint is not None:
-            note = compare(checkpoint.state, self.config, trainer.environment)
-            trainer.load(checkpoint)
-            self.log.info(f"Resuming from step {trainer.step:,} ({trainer.tokens:,} tokens).")
-            if note:
-                self.log.warning(note)
-            self._learn({"resume_note": note})
-        self._write_record("running")
-        return prepared, trainer
+        self.device = prepared[0].device
+        baselines: Baselines = {}
+        for number, (member, found) in enumerate(zip(self.members, prepared, strict=True)):
+            member.start(found, self.meter, self.control.of(number), baselines)
 
-    def _learn(self, facts: Mapping[str, Any]) -> None:
-        self.facts.update(facts)
-        self.emit(Facts(dict(facts)))
+    def _train(self) -> None:
+        """Let the trainings take their steps in turns, those that are behind first, until all have ended.
 
-    # --- evaluation and export --------------------------------------------------------------------
+        They read the same batch one after the other, so that the window of activations it is from is needed once.
+        """
+        going = {number: _steps(member) for number, member in enumerate(self.members)}
+        try:
+            while going:
+                number = min(going, key=lambda each: (self.members[each].step, each))
+                member = self.members[number]
+                try:
+                    if (asked := member.task.wanted()) is not Request.RUN:
+                        going.pop(number).close()
+                        self._end_alone(number, asked)
+                    elif next(going[number], _OVER) is _OVER:
+                        del going[number]
+                        self._ended(number, member.finish(JobStatus.COMPLETED, self._check_unless_stopping), None)
+                except TrainingError as error:
+                    going.pop(number, None)
+                    self.errors[number] = error
+                    result = member.failed(error)
+                    if len(self.errors) < len(self.members):
+                        self._ended(number, result, error)
+        finally:
+            for steps in going.values():
+                steps.close()
 
-    def _measured(
-        self, sae: SAE, prepared: Prepared, scale: float, check: Callable[[], None]
-    ) -> dict[str, float]:
-        """Evaluate on held-out text; names as they appear in charts."""
-        contexts = prepared.stream.evaluation_contexts(self.config.evaluation.tokens)
-        settings = self.config.activations
-        exclude, size = settings.exclude_special_tokens, settings.model_batch_size
-        if self.baseline is None:  # the same in every evaluation of a run
-            self.baseline = measure_baseline(
-                prepared.lm, contexts, self.config.hook_name, exclude_special_tokens=exclude, batch_size=size,
-                check=check,
-            )
-        found = evaluate(
-            sae, prepared.lm, contexts, self.config.hook_name, scale=scale, exclude_special_tokens=exclude,
-            batch_size=size, baseline=self.baseline, check=check,
-        )
-        named = {f"val_{name}": found[name] for name in ("fvu", "l0", "mse", "dead")}
-        named["ce_loss_score"] = found["ce_loss_score"]
-        return {name: value for name, value in named.items() if math.isfinite(value)}
-
-    def _finish(self, prepared: Prepared, trainer: Trainer, status: JobStatus) -> TrainingResult:
-        """Export what was learned, with the metrics of exactly what is exported; one more checkpoint."""
-        sae = exported(trainer.sae, prepared.scale)
-        trainer.measure(lambda: self._measured(sae, prepared, 1.0, self._check_unless_stopping))
-        if status is JobStatus.COMPLETED:
-            for warning in trainer.targets.at_the_end(trainer.latest):
-                self.log.warning(warning)
-            trainer.save_final()
+    def _end_alone(self, number: int, asked: Request) -> None:
+        member = self.members[number]
+        if asked is Request.STOP:
+            result = member.finish(JobStatus.STOPPED, self._check_unless_stopping)
         else:
-            trainer.save("latest")
-        sae.metadata = metadata(
-            self.config, model_name=prepared.lm.name, model_class=type(prepared.lm.model).__name__,
-            tokens=trainer.tokens, metrics=trainer.latest,
-        )
-        path = save_final(sae, self.folder)
-        self.log.info(f"{status.value.capitalize()} at step {trainer.step:,}: the SAE is in {path}.")
-        return self._result(status, str(path))
+            result = member.left(asked)
+        self._ended(number, result, None)
 
     def _check_unless_stopping(self) -> None:
         """Like `control.check`, but Stop does not interrupt the very work that it asked for."""
@@ -270,47 +221,70 @@ class _Run:
             if interruption.request is not Request.STOP:
                 raise
 
-    # --- the end ----------------------------------------------------------------------------------
+    def _at(self) -> None:
+        behind = min(self.members, key=lambda member: member.step)
+        self.meter.at(behind.tokens, behind.step)
 
-    def _left(self, request: Request, checkpoint: Checkpoint | None) -> TrainingResult:
-        """Leave without an SAE: checkpoint for a pause, nothing new for a cancel, nothing to keep for an early stop."""
-        if request is Request.PAUSE and self.trainer is not None and self.trainer.step > 0:
-            self.trainer.save("latest")
-        status = _STATUS[request]
-        self.log.info(f"{status.value.capitalize()} at step {self.trainer.step if self.trainer else 0:,}.")
-        return self._result(status, None, checkpoint)
+    def _tell(self, event: Event) -> None:
+        """Progress to all that go on; one that is ahead of the others after a resume keeps its own position."""
+        assert isinstance(event, Progress)
+        for member in self.live:
+            ahead = member.tokens > event.done
+            member.emit(replace(event, done=member.tokens, step=member.step) if ahead else event)
 
-    def _result(self, status: JobStatus, sae_path: str | None, checkpoint: Checkpoint | None = None) -> TrainingResult:
-        if self.trainer is not None:
-            step, tokens, metrics = self.trainer.step, self.trainer.tokens, dict(self.trainer.latest)
-        elif checkpoint is not None:  # left before its weights were loaded
-            step, tokens, metrics = checkpoint.step, int(checkpoint.state["tokens"]), dict(checkpoint.state["metrics"])
-        else:
-            step, tokens, metrics = 0, 0, {}
-        self._write_record(status.value, step=step, tokens=tokens, metrics=metrics)
-        return TrainingResult(status, step, tokens, sae_path, metrics)
+    def log(self, message: object) -> None:
+        """Why all of them ended."""
+        for member in self.live:
+            with suppress(SAEWidgetsError):  # the disk may be what is wrong, and the first error is the one that counts
+                member.log.error(str(message))
 
-    def _write_record(self, status: str, **result: Any) -> None:
-        """run.json: what a person or a script finds in the folder without the catalog."""
-        record = {
-            "status": status, "saewidgets": package_version(), "time": time.time(), "config": recorded(self.config),
-            "facts": self.facts, **result,
-        }
-        path = self.folder / "run.json"
-        temporary = path.with_name(f".tmp-{uuid.uuid4().hex}.json")
-        try:
-            temporary.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise StorageError(
-                f"The run's record cannot be written ({error.strerror}).", where=str(path),
-                hint="Free some space or check that the folder is writable.",
-            ) from error
+    def out_of_memory(self, error: BaseException) -> TrainingError:
+        """The error that a person sees."""
+        first = (self.live or self.members)[0]
+        failure = health.out_of_memory_error(self.device, first.tokens, first.config, error)
+        if len(self.members) > 1:
+            hint = f"Train fewer than {len(self.members)} at a time, or: {failure.hint}"
+            failure = TrainingError(failure.what, where=failure.where, hint=hint)
+        return failure
 
-    def release(self) -> None:
-        """Let go of model, weights and buffers, so that their memory is free when the call returns."""
-        on_gpu = self.trainer is not None and self.trainer.device.type == "cuda"
-        self.trainer = self.prepared = None
-        if on_gpu:
-            torch.cuda.empty_cache()
+
+_OVER = object()
+_FIRST = (JobStatus.COMPLETED, JobStatus.STOPPED, JobStatus.CANCELLED)  # what a group is called whose members differ
+
+
+def _steps(member: Member) -> Generator[None]:
+    assert member.trainer is not None  # all were started
+    return member.trainer.each_step()
+
+
+class _Shared:
+    """One control for several trainings: a checkpoint that is asked for is written by each of them."""
+
+    def __init__(self, control: Control, number: int) -> None:
+        self._control = control
+        self._due = [False] * number
+
+    def check(self) -> None:
+        self._control.check()
+
+    def request(self) -> Request:
+        return self._control.request()
+
+    def take(self, number: int) -> bool:
+        if self._control.take_checkpoint_request():
+            self._due = [True] * len(self._due)
+        due, self._due[number] = self._due[number], False
+        return due
+
+    def of(self, number: int) -> Control:
+        """The control of one training."""
+        return _Own(self, number)
+
+
+class _Own:
+    def __init__(self, shared: _Shared, number: int) -> None:
+        self._shared, self._number = shared, number
+        self.check, self.request = shared.check, shared.request
+
+    def take_checkpoint_request(self) -> bool:
+        return self._shared.take(self._number)

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from saewidgets.events import Emit, LogLine
 
 MAX_BYTES = 1_000_000  # per file; there are two at most
+
+
+class Log(Protocol):
+    """What can be written to: one run's log, or those of several at once."""
+
+    def info(self, message: str) -> None:
+        """What happened."""
+
+    def warning(self, message: str) -> None:
+        """What a person should know, though the run goes on."""
+
+    def error(self, message: str) -> None:
+        """Why the run ended."""
 
 
 class RunLog:
@@ -48,3 +62,22 @@ class RunLog:
             if not self._broken:
                 self._broken = True
                 self._emit(LogLine(f"{self.path} cannot be written: {error.strerror}.", "warning"))
+
+
+class Logs:
+    """What concerns all runs of a group is in the log of each."""
+
+    def __init__(self, logs: Sequence[RunLog]) -> None:
+        self._logs = logs
+
+    def info(self, message: str) -> None:
+        for log in self._logs:
+            log.info(message)
+
+    def warning(self, message: str) -> None:
+        for log in self._logs:
+            log.warning(message)
+
+    def error(self, message: str) -> None:
+        for log in self._logs:
+            log.error(message)

@@ -1,0 +1,140 @@
+"""Several trainings that differ in a few settings and read one stream of activations."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from saewidgets.config.base import Config
+from saewidgets.config.training import TrainingConfig
+from saewidgets.errors import ConfigError
+
+SHARED = (
+    "model", "model_revision", "model_dtype", "corpus", "context_size", "tokens", "epochs", "batch_size", "seed",
+    "device", "activations",
+)
+"""What decides which text is read, in which order, by which model: the same for all trainings of a group."""
+MOST = 256  # trainings of a group: far more than fit on a device, so more is a mistake
+
+Over = Mapping[str, Iterable[Any]]
+"""Dotted name → the values it takes. Names that change together are one key: ``"hook_name, hook_name_out"``, whose
+values are pairs."""
+
+
+def expand(base: TrainingConfig, over: Over) -> list[TrainingConfig]:
+    """One configuration for every combination of the values in `over`, the last name changing fastest.
+
+    A changed ``sae.architecture`` leaves ``sae.d_sae`` and drops the settings of the former one. Names are made from
+    what changes.
+
+    Raises:
+        ConfigError: a name decides the stream of text, is not known or has no values; a combination cannot work, or
+            occurs twice; there are too many.
+    """
+    if not isinstance(over, Mapping) or not over:
+        raise ConfigError(
+            "Nothing changes between the trainings.", where="over",
+            hint='Name settings with their values: over={"sae.k": [16, 32]}.',
+        )
+    axes = [_axis(key, values) for key, values in over.items()]
+    _once([name for names, _ in axes for name in names])
+    number = 1
+    for _, values in axes:
+        number *= len(values)
+    if number > MOST:
+        raise ConfigError(f"These are {number:,} trainings.", where="over", hint=f"At most {MOST} fit in one group.")
+    found: list[TrainingConfig] = []
+    for chosen in itertools.product(*(values for _, values in axes)):
+        changes = {name: value for (names, _), values in zip(axes, chosen, strict=True)
+                   for name, value in zip(names, values, strict=True)}  # fmt: skip
+        config = _changed(base, changes)
+        if "name" not in changes:
+            config = config.replace(name=_name(base, config, changes))
+        if any(config.replace(name=None) == other.replace(name=None) for other in found):
+            raise ConfigError(
+                f"{_spelled(changes)} occurs twice.", where="over", hint="Give every combination of values once."
+            )
+        found.append(config)
+    return found
+
+
+def require_shared(configs: Sequence[TrainingConfig]) -> None:
+    """Raises `ConfigError` where trainings that are to share their forwards would read different text."""
+    first = configs[0]
+    for config in configs[1:]:
+        for name in SHARED:
+            if getattr(config, name) != getattr(first, name):
+                raise ConfigError(
+                    "The trainings of a group read one stream of text, and this differs between them.", where=name,
+                    hint="Start one group for each value.",
+                )
+
+
+def _axis(key: Any, values: Any) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """The names that `key` has change together, and their values, one tuple each."""
+    names = tuple(part.strip() for part in key.split(",")) if isinstance(key, str) else ()
+    if not names or not all(names):
+        raise ConfigError(f"{key!r} is not the name of a setting.", where="over", hint='For example "sae.k".')
+    for name in names:
+        top = name.split(".")[0]
+        if top in SHARED:
+            raise ConfigError(
+                f"{name} decides what text is read, which is the same for all trainings of a group.", where="over",
+                hint=f"Set it in the base configuration; start one group for each value of {name}.",
+            )
+        if top not in TrainingConfig.model_fields:
+            raise ConfigError(f"There is no setting {name!r}.", where="over")
+    if isinstance(values, str | bytes | Mapping | Config) or not isinstance(values, Iterable):
+        raise ConfigError(f"{key} has no list of values.", where="over", hint=f'Give one: {{"{key}": [16, 32]}}.')
+    listed = list(values)
+    if not listed:
+        raise ConfigError(f"{key} has no values.", where="over", hint="Give at least one.")
+    if len(names) == 1:
+        return names, [(value,) for value in listed]
+    for value in listed:
+        if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != len(names):
+            raise ConfigError(
+                f"{value!r} is not a value for each of {', '.join(names)}.", where="over",
+                hint=f"Give lists of {len(names)}.",
+            )
+    return names, [tuple(value) for value in listed]
+
+
+def _once(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{name} is named twice.", where="over", hint="Give all its values in one list.")
+
+
+def _changed(base: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfig:
+    wanted = changes.get("sae.architecture")
+    data = {name: value.to_data() if isinstance(value, Config) else value for name, value in changes.items()}
+    if wanted is not None and wanted != base.sae.architecture and "sae" not in changes:
+        rest = {name: value for name, value in data.items() if not name.startswith("sae.")}
+        sae = {name.removeprefix("sae."): value for name, value in data.items() if name.startswith("sae.")}
+        return base.replace(sae={"d_sae": base.sae.d_sae, **sae}, **rest)
+    try:
+        return base.replace(**dict(sorted(data.items())))  # "sae" before "sae.k"
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"There is no setting {_spelled(changes)}.", where="over") from error
+
+
+def _spelled(changes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={_value(value)}" for name, value in changes.items())
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(getattr(value, "architecture", value))
+
+
+def _name(base: TrainingConfig, config: TrainingConfig, changes: Mapping[str, Any]) -> str:
+    """The name of the base (without one that of a single training) with what tells this training from the others."""
+    said = set() if base.name is not None else {"hook_name", "hook_name_out", "sae", "sae.architecture", "sae.k"}
+    parts = [f"{name.split('.')[-1]}{_value(value)}" for name, value in changes.items()
+             if name not in said and not name.startswith("hook_name")]  # fmt: skip
+    if any(name.startswith("hook_name") for name in changes):
+        parts.insert(0, "-".join(name.split(".")[-1].removeprefix("hook_") for name in config.hook_names))
+        if base.name is not None:
+            parts.insert(0, f"l{config.layer}")
+    return "-".join([base.name or config.default_name, *parts])[:120]

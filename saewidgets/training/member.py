@@ -1,0 +1,300 @@
+"""One of the trainings of a run: its folder, log, trainer, evaluation, and what it leaves.
+
+    <folder>/
+        run.json            configuration, facts, result
+        log.txt             what happened
+        checkpoints/        see `checkpoint`
+        sae/                the exported SAE, once the training completed or was stopped
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saewidgets.config.training import TrainingConfig
+from saewidgets.errors import StateError, StorageError
+from saewidgets.evaluation import Baseline, evaluate, measure_baseline
+from saewidgets.events import Control, Emit, Facts, JobStatus, Request, ignore
+from saewidgets.sae import SAE, build_sae
+from saewidgets.training.checkpoint import (
+    Checkpoint,
+    clean_leftovers,
+    list_checkpoints,
+    newest_whole,
+    remove_checkpoint,
+)
+from saewidgets.training.environment import compare, describe_environment, package_version, recorded
+from saewidgets.training.export import exported, metadata, save_final
+from saewidgets.training.length import with_epochs
+from saewidgets.training.loop import Trainer
+from saewidgets.training.prepare import Prepared, Scales
+from saewidgets.training.progress import ProgressMeter
+from saewidgets.training.runlog import RunLog
+
+_STATUS = {Request.PAUSE: JobStatus.PAUSED, Request.STOP: JobStatus.STOPPED, Request.CANCEL: JobStatus.CANCELLED}
+Baselines = dict[tuple[str, int], Baseline]
+"""By hook point and tokens: what the language model does by itself is the same for all that are evaluated there."""
+
+
+def _nothing() -> Request:
+    return Request.RUN
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one training of a run is to do.
+
+    Attributes:
+        config: the training.
+        folder: its folder; made if it does not exist.
+        emit: receives its events.
+        wanted: asked after each step: STOP or CANCEL ends this training alone, and the others go on.
+        resume: continue from the newest whole checkpoint in `folder` (from the beginning if there is none).
+    """
+
+    config: TrainingConfig
+    folder: Path
+    emit: Emit = ignore
+    wanted: Callable[[], Request] = _nothing
+    resume: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """How a training ended.
+
+    Attributes:
+        status: completed, stopped (ended early, what was learned is kept), paused, cancelled; failed only where others
+            of its group went on.
+        step, tokens: finished optimiser steps and the tokens in them.
+        sae_path: absolute path of the exported SAE; None when the run paused, was cancelled, or learned nothing.
+        metrics: the newest value of every metric; ``val_*`` are those of the exported SAE when there is one.
+    """
+
+    status: JobStatus
+    step: int
+    tokens: int
+    sae_path: str | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class Member:
+    """A training while it runs.
+
+    Attributes:
+        checkpoint: the one it continues from.
+        trainer: once it is made, and until its memory is freed.
+        result: once it has ended.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.config, self.emit = task, task.config, task.emit
+        self.folder = Path(task.folder).absolute()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"The run's folder cannot be made ({error.strerror}).", where=str(self.folder),
+                hint="Choose a folder that can be written.",
+            ) from error
+        self.log = RunLog(self.folder, self.emit)
+        self.facts: dict[str, Any] = {}
+        self.checkpoint: Checkpoint | None = None
+        self.prepared: Prepared | None = None
+        self.trainer: Trainer | None = None
+        self.result: TrainingResult | None = None
+
+    @property
+    def step(self) -> int:
+        """Finished optimiser steps, as far as that is known."""
+        if self.result is not None:
+            return self.result.step
+        if self.trainer is not None:
+            return self.trainer.step
+        return self.checkpoint.step if self.checkpoint is not None else 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained on so far."""
+        return self.step * self.config.batch_size
+
+    @property
+    def scales(self) -> Scales | None:
+        """What its checkpoint recorded."""
+        if self.checkpoint is None:
+            return None
+        scale_out = self.checkpoint.state.get("scale_out")
+        return Scales(float(self.checkpoint.state["scale"]), None if scale_out is None else float(scale_out))
+
+    # --- before the first step --------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Find the checkpoint to continue from. Damaged newer ones are removed: they cannot pass for the newest.
+
+        Raises:
+            StateError: the folder already holds checkpoints and this is not to continue.
+            FormatError: every checkpoint is damaged.
+        """
+        folder = self.folder / "checkpoints"
+        clean_leftovers(folder)
+        if not self.task.resume:
+            if found := list_checkpoints(folder):
+                raise StateError(
+                    f"The folder already holds a run that is at step {found[0].step:,}.", where=str(self.folder),
+                    hint="Resume it, or choose another folder.",
+                )
+            return
+        self.checkpoint, problems = newest_whole(folder)
+        if self.checkpoint is None:
+            if problems:
+                raise problems[0]
+            self.log.info("There is no checkpoint yet: starting from the beginning.")
+            return
+        for problem in problems:
+            self.log.warning(f"A checkpoint is damaged and was removed. {problem}")
+            remove_checkpoint(Path(problem.where or "").parent)
+
+    def start(self, prepared: Prepared, meter: ProgressMeter, control: Control, baselines: Baselines) -> None:
+        """Make the trainer, at the right step."""
+        self.prepared = prepared
+        self.config = with_epochs(self.config, prepared.stream.tokens_per_epoch)
+        total = self.config.steps * self.config.batch_size
+        meter.set_total(total)
+        sae = build_sae(
+            self.config.sae, prepared.stream.d_in, d_out=prepared.stream.d_out,
+            generator=torch.Generator().manual_seed(self.config.seed),
+        ).to(prepared.device, torch.float32)  # whatever the user's default number format is
+        self._baselines = baselines
+
+        def measured() -> dict[str, float]:
+            return self._measured(sae, prepared, prepared.scale, prepared.scale_out, control.check)
+
+        trainer = self.trainer = Trainer(
+            self.config, sae, prepared.stream, self.folder, scale=prepared.scale, scale_out=prepared.scale_out,
+            emit=self.emit, control=control, evaluate=measured,
+            environment=describe_environment(prepared.device, prepared.stream.layout), meter=meter,
+        )
+        parameters = sum(p.numel() for p in sae.parameters())
+        self._learn({**prepared.facts(), "parameters": parameters, "steps": self.config.steps, "tokens_total": total})
+        if self.config.activations.normalize != "none" and self.checkpoint is None:
+            targets = "" if prepared.scale_out is None else f", targets by {prepared.scale_out:.6g}"
+            self.log.info(f"Inputs are scaled by {prepared.scale:.6g}{targets} while training.")
+        if self.checkpoint is not None:
+            note = compare(self.checkpoint.state, self.config, trainer.environment)
+            trainer.load(self.checkpoint)
+            self.log.info(f"Resuming from step {trainer.step:,} ({trainer.tokens:,} tokens).")
+            if note:
+                self.log.warning(note)
+            self._learn({"resume_note": note})
+        self.write_record("running")
+
+    def _learn(self, facts: Mapping[str, Any]) -> None:
+        self.facts.update(facts)
+        self.emit(Facts(dict(facts)))
+
+    # --- evaluation and export --------------------------------------------------------------------
+
+    def _measured(
+        self, sae: SAE, prepared: Prepared, scale: float, scale_out: float | None, check: Callable[[], None]
+    ) -> dict[str, float]:
+        """Evaluate on held-out text; names as they appear in charts."""
+        contexts = prepared.stream.evaluation_contexts(self.config.evaluation.tokens)
+        settings = self.config.activations
+        exclude, size = settings.exclude_special_tokens, settings.model_batch_size
+        key = (self.config.hook_names[-1], self.config.evaluation.tokens)
+        if prepared.lm.is_causal and key not in self._baselines:  # the same in every evaluation of a run
+            self._baselines[key] = measure_baseline(
+                prepared.lm, contexts, self.config.hook_names[-1], exclude_special_tokens=exclude, batch_size=size,
+                check=check,
+            )
+        found = evaluate(
+            sae, prepared.lm, contexts, self.config.hook_name, scale=scale, exclude_special_tokens=exclude,
+            batch_size=size, baseline=self._baselines.get(key), check=check,
+        )
+        shown = {name: f"val_{name}" for name in ("fvu", "l0", "mse", "dead")} | {"ce_loss_score": "ce_loss_score"}
+        return {ours: found[name] for name, ours in shown.items() if math.isfinite(found.get(name, math.nan))}
+
+    def finish(self, status: JobStatus, check: Callable[[], None]) -> TrainingResult:
+        """Export what was learned, with the metrics of exactly what is exported; one more checkpoint; free the memory.
+
+        Without a single step there is nothing to export.
+        """
+        prepared, trainer = self.prepared, self.trainer
+        if prepared is None or trainer is None or trainer.step == 0:
+            return self.left(Request.STOP)
+        sae = exported(trainer.sae, prepared.scale, prepared.scale_out)
+        trainer.measure(lambda: self._measured(sae, prepared, 1.0, None, check))
+        if status is JobStatus.COMPLETED:
+            trainer.save_final()
+            for warning in trainer.targets.at_the_end(trainer.latest):
+                self.log.warning(warning)
+        else:
+            trainer.save("latest")
+        sae.metadata = metadata(
+            self.config, model_name=prepared.lm.name, model_class=type(prepared.lm.model).__name__,
+            tokens=trainer.tokens, metrics=trainer.latest,
+        )
+        path = save_final(sae, self.folder)
+        self.log.info(f"{status.value.capitalize()} at step {trainer.step:,}: the SAE is in {path}.")
+        return self._end(status, str(path))
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def left(self, request: Request) -> TrainingResult:
+        """Leave without an SAE: checkpoint for a pause, nothing new for a cancel, nothing to keep for an early stop."""
+        if request is Request.PAUSE and self.trainer is not None and self.trainer.step > 0:
+            self.trainer.save("latest")
+        status = _STATUS[request]
+        self.log.info(f"{status.value.capitalize()} at step {self.step:,}.")
+        return self._end(status, None)
+
+    def failed(self, error: Exception) -> TrainingResult:
+        """It cannot go on; others may."""
+        self.log.error(str(error))
+        return self._end(JobStatus.FAILED, None)
+
+    def _end(self, status: JobStatus, sae_path: str | None) -> TrainingResult:
+        metrics: dict[str, float] = {}
+        if self.trainer is not None:
+            metrics = dict(self.trainer.latest)
+        elif self.checkpoint is not None:  # left before its weights were loaded
+            metrics = dict(self.checkpoint.state["metrics"])
+        self.write_record(status.value, step=self.step, tokens=self.tokens, metrics=metrics)
+        self.result = TrainingResult(status, self.step, self.tokens, sae_path, metrics)
+        self.release()
+        return self.result
+
+    def write_record(self, status: str, **result: Any) -> None:
+        """run.json: what a person or a script finds in the folder without the catalog."""
+        record = {
+            "status": status, "saewidgets": package_version(), "time": time.time(), "config": recorded(self.config),
+            "facts": self.facts, **result,
+        }
+        path = self.folder / "run.json"
+        temporary = path.with_name(f".tmp-{uuid.uuid4().hex}.json")
+        try:
+            temporary.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise StorageError(
+                f"The run's record cannot be written ({error.strerror}).", where=str(path),
+                hint="Free some space or check that the folder is writable.",
+            ) from error
+
+    def release(self) -> None:
+        """Let go of model, weights and buffers, so that their memory is free at once."""
+        on_gpu = self.trainer is not None and self.trainer.device.type == "cuda"
+        self.trainer = self.prepared = None
+        if on_gpu:
+            torch.cuda.empty_cache()
