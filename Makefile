@@ -54,7 +54,7 @@ types: $(STAMPS)/dev ## mypy, strict
 	$(BIN)/mypy
 
 pytest: $(STAMPS)/dev
-	$(PY) -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup $(BROWSER_ARGS) $(PYTEST_ARGS)
+	$(PY) -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile $(BROWSER_ARGS) $(PYTEST_ARGS)
 
 browser-ready:
 	@$(if $(filter 0,$(BROWSER)),true,.ci/chromium)

@@ -27,13 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=3, help="how many times the fault tests kill a run (default 3)")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    browser = Path(__file__).parent / "browser"
-    for item in items if "PYTEST_XDIST_WORKER" in os.environ else ():
-        # One process has JupyterLab and the browser; what a file prepares once is prepared in one process only.
-        group = "browser" if browser in item.path.parents else str(item.path.relative_to(browser.parent))
-        item.add_marker(pytest.mark.xdist_group(group))
     needing = [item for item in items if item.get_closest_marker("gpu")]
     if needing:
         import torch  # only when there is something to decide
