@@ -44,7 +44,8 @@ def evaluate(
         exclude_special_tokens: leave special tokens out of every number (see `saewidgets.evaluation.ce` for what that
             means for the cross-entropy).
         batch_size: contexts per forward of the language model.
-        cross_entropy: False leaves the ``ce_…`` entries out, and with them two of three forwards.
+        cross_entropy: False leaves the ``ce_…`` entries out, and with them two of three forwards. They are absent in
+            any case for a model that does not predict the next token (`LoadedModel.is_causal`), such as BERT.
         baseline: what `measure_baseline` returned for the same model, contexts and hook point. It does not depend on
             the SAE; with it, one forward is enough instead of three.
         check: called before every forward; what it raises ends the evaluation.
@@ -74,6 +75,7 @@ def evaluate(
     device = next(sae.parameters()).device
     special = torch.tensor(special_tokens(lm.tokenizer).all if exclude_special_tokens else (), dtype=contexts.dtype)
     stats = ReconstructionStats(sae.d_in, sae.d_sae, device)
+    cross_entropy = cross_entropy and lm.is_causal
     if cross_entropy and baseline is None:
         baseline = measure_baseline(
             lm, contexts, hook_name, exclude_special_tokens=exclude_special_tokens, batch_size=batch_size, check=check
@@ -107,7 +109,7 @@ def evaluate(
         raise ConfigError(
             "There is no token to evaluate on.", where="contexts", hint="Give text with more than special tokens."
         )
-    if baseline is not None:
+    if cross_entropy and baseline is not None:
         spliced = total / predictions if predictions else math.nan
         result |= {"ce_loss_clean": baseline.clean, "ce_loss_sae": spliced, "ce_loss_zero": baseline.zero}
         result["ce_loss_score"] = ce_loss_score(baseline.clean, spliced, baseline.zero)

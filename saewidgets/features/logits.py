@@ -18,6 +18,7 @@ from saewidgets.sae import SAE
 
 BINS = 50
 
+_NOT_ADDED = ("attn.hook_z", "ln2.hook_normalized", "mlp.hook_in")  # places that are not in the residual stream
 _ELEMENTS = 1 << 23  # changes of logits at a time: 32 MiB in float32, of which there are up to three copies
 
 
@@ -40,8 +41,15 @@ def decoder_directions(sae: SAE, indices: Tensor | list[int]) -> Tensor:
     """What one unit of each latent adds to the output, ``[n, d_out]`` float32.
 
     Raises:
-        ConfigError: the output is not a vector of the residual stream (an SAE on attention heads' z).
+        ConfigError: the output is not a vector of the residual stream (an SAE on attention heads' z, or on what enters
+            an MLP).
     """
+    place = str(sae.metadata.get("hook_name_out") or sae.metadata.get("hook_name") or "")
+    if place.endswith(_NOT_ADDED):
+        raise ConfigError(
+            f"This SAE writes to {place[:80]}: its directions are not in the residual stream.", where="hook_name",
+            hint="Logit effects are not defined for it.",
+        )
     if sae.cfg.reshape_activations != "none":
         raise ConfigError(
             "This SAE reads the outputs of attention heads: its directions are not in the residual stream.",

@@ -132,6 +132,7 @@ def _finished(work: Steps) -> SteeringResult:
 def _prepare(
     lm: LoadedModel, sae: Sources | None, features: Sequence[Any], prompt: str | Sequence[int], **settings: Any
 ) -> tuple[list[Chosen], SteeringConfig, list[int]]:
+    lm.check_causal("Steering")
     chosen = choose(features, sae)
     text = prompt if isinstance(prompt, str) else ""
     config = SteeringConfig(features=tuple(feature for _, feature in chosen), prompt=text, **settings)

@@ -32,7 +32,7 @@ def context(features: LiveFeatures, view: View, index: int, position: int) -> Te
     note, complete = "", True
     try:
         opened = features.open_live(view)
-        prompt = Prompt(ids, None, tuple(pieces(store, ids)), counted, "")
+        prompt = Prompt(ids, None, None, tuple(pieces(store, ids)), counted, "")
         values = latents(features.live, opened, prompt, index)[1][0]
     except (SAEWidgetsError, OSError) as error:
         what = error.what if isinstance(error, SAEWidgetsError) else str(error)

@@ -30,6 +30,7 @@ class Prompt:
     Attributes:
         ids: int64 ``[n]``, without the BOS that goes before it.
         bos: that BOS, or None.
+        closing: the [SEP] that goes behind it for an encoder, or None.
         pieces: the texts of the tokens.
         counted: bool ``[n]``: false for special tokens, on which no feature counts.
         note: what was left out or cut, as a sentence; ``""`` if nothing was.
@@ -37,6 +38,7 @@ class Prompt:
 
     ids: npt.NDArray[np.int64]
     bos: int | None
+    closing: int | None
     pieces: tuple[str, ...]
     counted: npt.NDArray[np.bool_]
     note: str
@@ -155,7 +157,9 @@ def prepare(model: LiveModel, text: str, d_sae: int, prepend_bos: bool) -> Promp
     ids = model.ids(readable(text, "text"))
     special = special_tokens(model.lm.tokenizer)
     bos = special.bos if prepend_bos else None
-    most = min(model.lm.context or MOST_TOKENS, MOST_TOKENS, max(_LEAST, _LATENTS // d_sae)) - (bos is not None)
+    closing = special.closing if prepend_bos else None
+    most = min(model.lm.context or MOST_TOKENS, MOST_TOKENS, max(_LEAST, _LATENTS // d_sae))
+    most -= (bos is not None) + (closing is not None)
     notes = []
     if len(ids) > most:
         notes.append(f"Cut to the first {most:,} of {len(ids):,} tokens.")
@@ -163,22 +167,26 @@ def prepare(model: LiveModel, text: str, d_sae: int, prepend_bos: bool) -> Promp
     if not ids:
         raise ConfigError("The text has no token.", where="text", hint="Enter some more.")
     if bos is not None:
-        notes.append("The token that begins every context is left out.")
+        notes.append(
+            "The token that begins every context is left out." if closing is None
+            else "The tokens that begin and end every context are left out."
+        )
     found = np.asarray(ids, dtype=np.int64)
-    return Prompt(found, bos, tuple(model.text.pieces(ids)), ~np.isin(found, special.all), " ".join(notes))
+    return Prompt(found, bos, closing, tuple(model.text.pieces(ids)), ~np.isin(found, special.all), " ".join(notes))
 
 
 def latents(live: Live, opened: Opened, prompt: Prompt, index: int | None = None) -> tuple[Any, Any]:
     """(numbers of the latents that fire ``[m]``, their activations ``[m, n]``); of latent `index` alone if given."""
     skip = int(prompt.bos is not None)
-    whole = prompt.ids if prompt.bos is None else np.concatenate([[prompt.bos], prompt.ids])
+    ends = [[] if each is None else [each] for each in (prompt.bos, prompt.closing)]
+    whole = np.concatenate([ends[0], prompt.ids, ends[1]]).astype(np.int64)
 
     def compute() -> tuple[Any, Any]:
         sae = opened.sae
         ids = torch.from_numpy(whole)[None]
         x = capture(opened.model.lm.model, [opened.hook_name], ids)[opened.hook_name]
         with evaluating(sae):
-            f = sae.encode(x.to(sae.W_enc.device, torch.float32))[0, skip:]
+            f = sae.encode(x.to(sae.W_enc.device, torch.float32))[0, skip : skip + len(prompt.ids)]
         f = f.float() * torch.from_numpy(prompt.counted).to(f.device)[:, None]
         if index is not None:
             return np.asarray([index]), f[:, [index]].T.cpu().numpy()
