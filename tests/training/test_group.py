@@ -1,0 +1,308 @@
+"""Trainings that share one forward: each ends as it would alone, whatever happens to the others."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from saewidgets.config import TextCorpus, TrainingConfig
+from saewidgets.config.group import expand
+from saewidgets.errors import ConfigError, StorageError, TrainingError
+from saewidgets.events import CheckpointSaved, JobStatus, Metrics, Progress, Request
+from saewidgets.lm import load_model
+from saewidgets.training import Task, run_group, run_training
+from saewidgets.training.checkpoint import list_checkpoints
+from saewidgets.training.loop import Trainer
+from tests.conftest import TINY_TEXT
+from tests.training.fakes import SAES, Recorder, Scripted
+
+STEPS, BATCH = 12, 64
+
+
+@pytest.fixture(scope="session")
+def base(tiny_model_folder):
+    """Twelve steps on the tiny model."""
+    return TrainingConfig(
+        model=str(tiny_model_folder), corpus=TextCorpus(strings=TINY_TEXT * 4), hook_name="blocks.1.hook_resid_post",
+        context_size=32, sae=SAES["topk"], tokens=STEPS * BATCH, batch_size=BATCH,
+        activations={"model_batch_size": 4, "shuffle_tokens": 256, "norm_tokens": 256, "validation_share": 0.1},
+        evaluation={"tokens": 256, "every_steps": 6}, checkpoints={"every_steps": 5}, log_every_steps=3,
+        optimizer={"lr": 3e-3}, device="cpu", dead_window_tokens=BATCH * 4,
+    )
+
+
+@pytest.fixture(scope="session")
+def configs(base):
+    """Three hook points, three architectures, checkpoints and evaluations at different steps."""
+    return [
+        base,
+        base.replace(hook_name="blocks.0.hook_mlp_out", sae=SAES["jumprelu"], **{"checkpoints.every_steps": 4}),
+        base.replace(hook_name="blocks.0.hook_resid_post", sae=SAES["batchtopk"], **{"evaluation.every_steps": 5}),
+        base.replace(**{"sae.k": 8, "optimizer.lr": 1e-3}),  # on the same hook point as the first
+    ]
+
+
+@pytest.fixture(scope="session")
+def tokens_folder(tmp_path_factory):
+    """Packed text, shared by these tests."""
+    return tmp_path_factory.mktemp("tokens")
+
+
+@pytest.fixture(scope="session")
+def alone(configs, tokens_folder, tmp_path_factory):
+    """What each training leaves when it runs alone."""
+    folders = [tmp_path_factory.mktemp("alone") for _ in configs]
+    for config, folder in zip(configs, folders, strict=True):
+        run_training(config, folder, tokens_folder=tokens_folder)
+    return [_tensors(folder) for folder in folders]
+
+
+def _tensors(folder):
+    return load_file(folder / "sae" / "sae_weights.safetensors")
+
+
+def _same(found, expected):
+    assert found.keys() == expected.keys()
+    assert [name for name in found if not torch.equal(found[name], expected[name])] == []
+
+
+def _tasks(configs, folder, **changes):
+    return [Task(config, folder / str(number), **changes) for number, config in enumerate(configs)]
+
+
+def test_every_training_ends_in_the_bits_it_ends_in_alone(configs, alone, tokens_folder, tmp_path):
+    emits = [Recorder() for _ in configs]
+    tasks = [Task(c, tmp_path / str(n), emit) for n, (c, emit) in enumerate(zip(configs, emits, strict=True))]
+    told = []
+    result = run_group(tasks, tokens_folder=tokens_folder, ended=lambda *end: told.append(end))
+    assert result.status is JobStatus.COMPLETED
+    assert [(r.status, r.step) for r in result.results] == [(JobStatus.COMPLETED, STEPS)] * 4
+    assert [(number, error) for number, _, error in told] == [(n, None) for n in range(4)]
+    assert [r for _, r, _ in told] == list(result.results)
+    for number, expected in enumerate(alone):
+        _same(_tensors(tmp_path / str(number)), expected)
+    for emit, r in zip(emits, result.results, strict=True):
+        assert {"loss", "fvu", "val_fvu", "ce_loss_score"} <= {n for m in emit.of(Metrics) for n in m.values}
+        done = [p.done for p in emit.of(Progress)]
+        assert done == sorted(done)
+        assert done[-1] == STEPS * BATCH
+        assert r.sae_path is not None
+    evaluated = [[m.step for m in emit.of(Metrics) if "val_fvu" in m.values] for emit in emits]
+    assert evaluated == [[6, 12], [6, 12], [5, 10, 12], [6, 12]]
+
+
+def test_one_forward_feeds_all(base, configs, tokens_folder, tmp_path):
+    """As many forwards to train four as the deepest alone; the stream is read once."""
+    without = {"evaluation.every_steps": 10**6}
+    lm = load_model(base.model)
+    forwards = []
+    lm.model.transformer.h[0].register_forward_hook(lambda *_: forwards.append(1))
+
+    def forwards_of(some, folder):
+        marks = []
+
+        def emit(event):
+            if isinstance(event, Progress) and event.phase != "training" and event.step == STEPS and not marks:
+                marks.append(len(forwards))  # evaluations and saving come after
+
+        forwards.clear()
+        run_group(
+            [Task(c.replace(**without), folder / str(n), emit) for n, c in enumerate(some)],
+            tokens_folder=tokens_folder, model=lm,
+        )
+        return marks[0]
+
+    assert forwards_of(configs[::-1], tmp_path / "all") == forwards_of(configs[:1], tmp_path / "one") > 0
+
+
+@pytest.mark.parametrize("share", [0.15, 0.4, 0.55, 0.8, 0.97])
+def test_pause_anywhere_and_resume(share, configs, alone, tokens_folder, tmp_path, total_checks):
+    at = int(total_checks * share)
+    result = run_group(
+        _tasks(configs, tmp_path), tokens_folder=tokens_folder, control=Scripted(Request.PAUSE, at)
+    )
+    assert result.status is JobStatus.PAUSED
+    for folder, r in zip(sorted(tmp_path.iterdir()), result.results, strict=True):
+        found = list_checkpoints(folder / "checkpoints")
+        assert (found[0].step if found else 0) == r.step
+    result = run_group(_tasks(configs, tmp_path, resume=True), tokens_folder=tokens_folder)
+    assert result.status is JobStatus.COMPLETED
+    for number, expected in enumerate(alone):
+        _same(_tensors(tmp_path / str(number)), expected)
+
+
+@pytest.fixture(scope="session")
+def total_checks(configs, tokens_folder, tmp_path_factory):
+    """How often a whole run of the group asks its control."""
+    control = Scripted()
+    run_group(_tasks(configs, tmp_path_factory.mktemp("counted")), tokens_folder=tokens_folder, control=control)
+    return control.calls
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("share", [0.5, 0.75, 0.9])
+def test_a_kill_leaves_trainings_at_different_steps_that_catch_up(
+    share, configs, alone, tokens_folder, tmp_path, total_checks
+):
+    class Kill(Scripted):
+        def check(self):
+            super().check()
+            if self.calls >= total_checks * share:
+                raise Killed
+
+    with pytest.raises(Killed):
+        run_group(_tasks(configs, tmp_path), tokens_folder=tokens_folder, control=Kill())
+    newest = [list_checkpoints(tmp_path / str(n) / "checkpoints")[:1] for n in range(4)]
+    assert len({found[0].step if found else 0 for found in newest}) > 1  # 5, 4, 5, 5 …
+    emits = [Recorder() for _ in configs]
+    tasks = [Task(c, tmp_path / str(n), emits[n], resume=True) for n, c in enumerate(configs)]
+    assert run_group(tasks, tokens_folder=tokens_folder).status is JobStatus.COMPLETED
+    for number, expected in enumerate(alone):
+        _same(_tensors(tmp_path / str(number)), expected)
+    for found, emit in zip(newest, emits, strict=True):
+        training = [p.step for p in emit.of(Progress) if p.phase == "training"]
+        assert not found or min(training) >= found[0].step  # nobody is shown behind the checkpoint it has
+
+
+def test_one_that_diverges_fails_alone(configs, alone, tokens_folder, tmp_path, monkeypatch):
+    flush = Trainer.flush
+
+    def failing(self):
+        flush(self)
+        if self.config == configs[1] and self.step >= 6:
+            raise TrainingError("Loss became NaN at step 6.", where="loss")
+
+    monkeypatch.setattr(Trainer, "flush", failing)
+    told = {}
+    result = run_group(
+        _tasks(configs, tmp_path), tokens_folder=tokens_folder,
+        ended=lambda number, r, error: told.update({number: (r.status, error)}),
+    )
+    assert result.status is JobStatus.COMPLETED
+    assert [r.status.value for r in result.results] == ["completed", "failed", "completed", "completed"]
+    assert isinstance(told[1][1], TrainingError)
+    assert "became NaN" in (tmp_path / "1" / "log.txt").read_text()
+    assert "NaN" not in (tmp_path / "0" / "log.txt").read_text()
+    assert not (tmp_path / "1" / "sae").exists()
+    for number in (0, 2, 3):
+        _same(_tensors(tmp_path / str(number)), alone[number])
+
+
+def test_all_that_diverge_are_one_error(configs, tokens_folder, tmp_path, monkeypatch):
+    def failing(self):
+        raise TrainingError(f"Loss became NaN at {self.config.hook_name}.", where="loss")
+
+    monkeypatch.setattr(Trainer, "flush", failing)
+    with pytest.raises(TrainingError, match=r"blocks\.1\.hook_resid_post"):
+        run_group(_tasks(configs, tmp_path), tokens_folder=tokens_folder)
+
+
+def test_a_full_disk_ends_all_and_all_can_be_resumed(configs, alone, tokens_folder, tmp_path, monkeypatch):
+    save = Trainer.save
+
+    def full(self, *kinds):
+        if self.config == configs[2] and self.step >= 5:
+            raise StorageError("The disk is full.")
+        return save(self, *kinds)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "save", full)
+        with pytest.raises(StorageError, match="disk is full"):
+            run_group(_tasks(configs, tmp_path), tokens_folder=tokens_folder)
+    assert "disk is full" in (tmp_path / "0" / "log.txt").read_text()
+    assert run_group(_tasks(configs, tmp_path, resume=True), tokens_folder=tokens_folder).status is JobStatus.COMPLETED
+    for number, expected in enumerate(alone):
+        _same(_tensors(tmp_path / str(number)), expected)
+
+
+@pytest.mark.parametrize("asked", [Request.STOP, Request.CANCEL])
+def test_one_is_ended_alone(asked, configs, alone, tokens_folder, tmp_path):
+    emit = Recorder()
+    wanted = lambda: asked if any(m.step >= 6 for m in emit.of(Metrics)) else Request.RUN  # noqa: E731
+    tasks = _tasks(configs, tmp_path)
+    tasks[0] = Task(configs[0], tmp_path / "0", emit, wanted)
+    result = run_group(tasks, tokens_folder=tokens_folder)
+    assert result.status is JobStatus.COMPLETED
+    stopped = asked is Request.STOP
+    assert result.results[0].status is (JobStatus.STOPPED if stopped else JobStatus.CANCELLED)
+    assert result.results[0].step == 6
+    assert (tmp_path / "0" / "sae").exists() == stopped
+    for number in (1, 2, 3):
+        _same(_tensors(tmp_path / str(number)), alone[number])
+
+
+def test_stop_keeps_what_all_have_learned(configs, tokens_folder, tmp_path, total_checks):
+    control = Scripted(Request.STOP, total_checks // 2)
+    result = run_group(_tasks(configs, tmp_path), tokens_folder=tokens_folder, control=control)
+    assert result.status is JobStatus.STOPPED
+    assert {r.status for r in result.results} == {JobStatus.STOPPED}
+    assert all(r.sae_path and 0 < r.step < STEPS for r in result.results)
+
+
+def test_cancel_writes_nothing_new(configs, tokens_folder, tmp_path, total_checks):
+    control = Scripted(Request.CANCEL, total_checks // 2)
+    result = run_group(_tasks(configs, tmp_path), tokens_folder=tokens_folder, control=control)
+    assert result.status is JobStatus.CANCELLED
+    assert not list(tmp_path.glob("*/sae"))
+
+
+def test_a_checkpoint_that_is_asked_for_is_written_by_each(configs, tokens_folder, tmp_path, total_checks):
+    emits = [Recorder() for _ in configs]
+    tasks = [Task(c, tmp_path / str(n), emits[n]) for n, c in enumerate(configs)]
+    run_group(tasks, tokens_folder=tokens_folder, control=Scripted(checkpoint_at=total_checks // 3))
+    manual = [{e.step for e in emit.of(CheckpointSaved) if "manual" in e.kinds} for emit in emits]
+    assert [len(steps) for steps in manual] == [1] * 4
+
+
+def test_what_reads_different_text_is_refused(configs, tokens_folder, tmp_path):
+    with pytest.raises(ConfigError, match="one stream of text") as caught:
+        run_group(_tasks([configs[0], configs[1].replace(seed=1)], tmp_path), tokens_folder=tokens_folder)
+    assert caught.value.where == "seed"
+
+
+def test_combinations(base):
+    found = expand(base, {"hook_name": ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"], "sae.k": [2, 4]})
+    assert [(c.hook_name, c.sae.k) for c in found] == [
+        ("blocks.0.hook_resid_post", 2), ("blocks.0.hook_resid_post", 4), ("blocks.1.hook_mlp_out", 2),
+        ("blocks.1.hook_mlp_out", 4),
+    ]  # fmt: skip
+    assert len({c.name for c in found}) == 4
+    assert found[3].name.endswith("-l1-topk-k4-mlp_out")
+    named = expand(base.replace(name="sweep"), {"sae.k": [2, 4], "optimizer.lr": [1e-3, 3e-4]})
+    assert [c.name for c in named][:2] == ["sweep-k2-lr0.001", "sweep-k2-lr0.0003"]
+    mixed = expand(base, {"sae.architecture": ["topk", "standard"], "sae.d_sae": [128]})
+    assert [(c.sae.architecture, c.sae.d_sae) for c in mixed] == [("topk", 128), ("standard", 128)]
+    whole = expand(base, {"sae": [c.sae for c in mixed]})
+    assert [c.sae for c in whole] == [c.sae for c in mixed]
+    pairs = expand(base, {"name, sae.k": [["a", 2], ("b", 4)]})
+    assert [(c.name, c.sae.k) for c in pairs] == [("a", 2), ("b", 4)]
+
+
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [
+        ({}, "Nothing changes"),
+        (None, "Nothing changes"),
+        ({"seed": [1, 2]}, "seed decides what text is read"),
+        ({"activations.shuffle_tokens": [1, 2]}, "decides what text is read"),
+        ({"tokens": [100]}, "decides what text is read"),
+        ({"corpus": ["demo"]}, "decides what text is read"),
+        ({"nonsense": [1]}, "no setting 'nonsense'"),
+        ({"optimizer.nonsense": [1]}, "no such setting"),
+        ({"optimizer.lr.x": [1]}, "no setting optimizer.lr.x"),
+        ({"sae.k": 16}, "no list of values"),
+        ({"sae.k": "16"}, "no list of values"),
+        ({"sae.k": []}, "no values"),
+        ({"sae.k": [4, 4]}, "occurs twice"),
+        ({"sae.k": [4], "sae.d_sae, sae.k": [[64, 4]]}, "named twice"),
+        ({"sae.k, sae.d_sae": [4]}, "is not a value for each"),
+        ({"sae.k": range(1, 300)}, "299 trainings"),
+        ({1: [2]}, "is not the name"),
+        ({"sae.k": [4, 1000]}, "d_sae is 64"),
+    ],
+)
+def test_what_cannot_be_combined(base, over, words):
+    with pytest.raises(ConfigError, match=words):
+        expand(base, over)
