@@ -1,14 +1,11 @@
-"""Importing hidden states that a script has saved: ``layer_6_states.pt`` and the like → a store.
+"""Importing hidden states that a script has saved: numbers that lie in a file row by row → a store.
 
-A file holds one tensor of rows, ``[rows, d]`` or ``[sequences, length, d]``: a ``.pt`` of `torch.save` (a dict with the
-tensor under ``hidden_states``, or with one tensor only, and maybe ``layer_idx``), or a ``.safetensors``. Nothing is
-unpickled, and a file of any size is read a piece at a time. Such files hold no tokens: an SAE can be trained and
-measured on them, but what a latent fires on, and the cross-entropy, need text and model.
+A file of any size is read a piece at a time. Such files hold no tokens: an SAE can be trained and measured on them, but
+what a latent fires on, and the cross-entropy, need text and model.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -21,19 +18,14 @@ from torch import Tensor
 from saewidgets.activations.store_layout import DTYPES, StoredHook, StoreFacts, read_facts, rows_per_shard
 from saewidgets.activations.store_write import StorePlan, StoreWriter
 from saewidgets.durable import require_space
-from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
+from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError
 from saewidgets.events import Control, Interruption, NullControl, Request
-from saewidgets.formats.header import FLOATS, TensorInfo, read_header
-from saewidgets.formats.pickled import PickledTensor, read_pickled
 
 BLOCK = 64
 """Rows of an imported store that are read together: what stands for a context."""
 
-_KEY = "hidden_states"
-_LAYER = re.compile(r"layer_(\d{1,4})_states")
 _PIECE = 1 << 24  # about so many bytes at once
 _SECONDS = 20.0
-_STORED = {"F64": "float32", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,61 +36,21 @@ class StatesFile:
         path: where it is.
         rows, width: of its tensor, all but the last dimension taken together.
         layer: the layer that the file or its name says, if any.
-        info: where in the file the numbers are.
+        dtype: of its numbers, a float.
+        start: byte at which they begin.
     """
 
     path: Path
     rows: int
     width: int
     layer: int | None
-    info: TensorInfo
+    dtype: torch.dtype
+    start: int
 
     @property
-    def dtype(self) -> str:
+    def stored_dtype(self) -> str:
         """The number format of a store that loses nothing (float64 becomes float32)."""
-        return _STORED[self.info.dtype]
-
-
-def look_at_states(path: Path | str) -> StatesFile:
-    """What a file of hidden states holds.
-
-    Raises:
-        NotFoundError: there is no such file.
-        FormatError: it is not one, or is damaged.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise NotFoundError(
-            "There is no such file.", where=str(path), hint="Give the path of a layer_…_states.pt, or several."
-        )
-    layer: int | None = None
-    if path.suffix == ".safetensors":
-        tensors = dict(read_header(path).tensors)
-    else:
-        found = read_pickled(path)
-        tensors = {
-            str(key): item.info for key, item in found.value.items()
-            if isinstance(item, PickledTensor) and not item.transposed
-        }
-        said = found.plain().get("layer_idx")
-        layer = said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < 10_000 else None
-    name = _KEY if _KEY in tensors else next(iter(tensors)) if len(tensors) == 1 else None
-    if name is None:
-        raise FormatError(
-            f"The file holds {len(tensors)} tensors, and none is called {_KEY}.", where=str(path),
-            hint="Save one tensor of rows per file.",
-        )
-    info = tensors[name]
-    if len(info.shape) not in (2, 3) or 0 in info.shape or info.dtype not in FLOATS:
-        raise FormatError(
-            f"{name} has the shape {list(info.shape)} and the dtype {info.dtype}; hidden states are floats of shape "
-            "[rows, d] or [sequences, length, d].",
-            where=f"{path}: {name}", hint="Choose a file of hidden states.",
-        )
-    width = info.shape[-1]
-    if layer is None and (match := _LAYER.search(path.name)):
-        layer = int(match[1])
-    return StatesFile(path, info.nbytes // info.torch_dtype.itemsize // width, width, layer, info)
+        return "float32" if self.dtype is torch.float64 else str(self.dtype).removeprefix("torch.")
 
 
 def import_states(
@@ -168,11 +120,11 @@ def import_states(
 
 def _piece(file: StatesFile, first: int, count: int, dtype: str) -> tuple[Tensor, float]:
     """Some rows as they are stored, and the sum of their norms."""
-    row = file.width * file.info.torch_dtype.itemsize
+    row = file.width * file.dtype.itemsize
     raw = bytearray(count * row)
     try:
         with file.path.open("rb") as stream:
-            stream.seek(file.info.start + first * row)
+            stream.seek(file.start + first * row)
             got = stream.readinto(raw)
     except OSError as error:
         raise FormatError(f"The file cannot be read ({error.strerror}).", where=str(file.path)) from error
@@ -180,7 +132,7 @@ def _piece(file: StatesFile, first: int, count: int, dtype: str) -> tuple[Tensor
         raise FormatError(
             "The file ended early: it was cut off.", where=str(file.path), hint="Save or copy it again, then resume."
         )
-    rows = torch.frombuffer(raw, dtype=file.info.torch_dtype).view(count, file.width)
+    rows = torch.frombuffer(raw, dtype=file.dtype).view(count, file.width)
     if not bool(rows.isfinite().all()):
         bad = int((~rows.isfinite()).any(dim=-1).nonzero()[0]) + first
         raise FormatError(
@@ -205,7 +157,7 @@ def _plan(files: Sequence[tuple[str, StatesFile]], dtype: str | None, model: str
                 "tokens.",
                 where="paths", hint="Import them one by one.",
             )
-    dtype = dtype or ("float32" if len({file.dtype for _, file in files}) > 1 else first.dtype)
+    dtype = dtype or ("float32" if len({file.stored_dtype for _, file in files}) > 1 else first.stored_dtype)
     widths = {name: file.width for name, file in files}
     facts = StoreFacts(
         source="imported", model=model, model_revision=None, model_class=None, model_fingerprint=None, model_dtype=None,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
 
+from saewidgets.catalog.activation_stores import ActivationStoreStore
 from saewidgets.catalog.checkpoints import CheckpointStore
 from saewidgets.catalog.database import Database, catalog_error
 from saewidgets.catalog.engine import catalog_url, open_engine, set_journal, sqlite_path
@@ -37,7 +38,7 @@ class Catalog:
     A SQLite catalog is created or migrated on open; a shared one must be at the right version (`upgrade_catalog`).
 
     Attributes:
-        trainings, metrics, checkpoints, saes, extractions, features, models, datasets, jobs: the stores.
+        trainings, metrics, checkpoints, saes, extractions, activations, features, models, datasets, jobs: the stores.
         notice: a sentence for the user about how the catalog works here, or None.
         path: the SQLite file, or None.
         key: tells this catalog from others that name files of the same folder; the same after a move.
@@ -75,6 +76,7 @@ class Catalog:
         self.checkpoints = CheckpointStore(self._database, self.files)
         self.saes = SAEStore(self._database, self.files, self.host)
         self.extractions = ExtractionStore(self._database, self.files, self.host)
+        self.activations = ActivationStoreStore(self._database, self.files, self.host)
         self.features = FeatureStore(self._database)
         self.templates = TemplateStore(self._database)
         self.models = UsedStore(self._database, ModelRow)

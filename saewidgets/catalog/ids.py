@@ -56,3 +56,8 @@ def new_checkpoint_id() -> str:
 def new_template_id() -> str:
     """``tmpl_{uuid}``."""
     return f"tmpl_{uuid.uuid4()}"
+
+
+def new_store_id() -> str:
+    """``acts_{ulid}``, of a store of activations."""
+    return f"acts_{ulid()}"

@@ -413,3 +413,38 @@ class FeatureActivationRow(Base):
     value: Mapped[float]
 
     __table_args__ = (CheckConstraint("peak >= 0", name="peak"),)
+
+
+class ActivationStoreRow(Base):
+    """Activations on disk. Its status and progress are its job's, its arrays lie in its folder.
+
+    `n_tokens`, `size_bytes`, `fingerprint` and `files` are null until it is whole.
+    """
+
+    __tablename__ = "activation_stores"
+
+    id: Mapped[str] = mapped_column(Key, primary_key=True)
+    name: Mapped[str]
+    source: Mapped[str] = mapped_column(String(16))
+    model: Mapped[str | None] = mapped_column(String(512))
+    corpus: Mapped[str]
+    hook_names: Mapped[list[str]]
+    dtype: Mapped[str | None] = mapped_column(String(16))
+    context_size: Mapped[int | None]
+    config: Mapped[dict[str, Any]]
+    tokens_total: Mapped[int]
+    n_tokens: Mapped[int | None]
+    size_bytes: Mapped[int | None]
+    fingerprint: Mapped[str | None] = mapped_column(String(64))
+    facts: Mapped[dict[str, Any]]
+    files: Mapped[dict[str, Any] | None] = mapped_column(Json())
+    note: Mapped[str | None]
+    host: Mapped[str] = mapped_column(String(255))
+    folder: Mapped[str]
+    job_id: Mapped[str | None] = mapped_column(Key, ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
+    created_at: Mapped[float] = mapped_column(index=True)
+
+    __table_args__ = (
+        _one_of("source", ("captured", "imported")),
+        CheckConstraint("tokens_total > 0", name="tokens_total"),
+    )

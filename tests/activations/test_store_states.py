@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import save_file
 
 from saewidgets.activations.store import StoredActivations
-from saewidgets.activations.store_states import BLOCK, import_states, look_at_states
+from saewidgets.activations.store_states import BLOCK, import_states
 from saewidgets.activations.store_stream import StoredStream
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.events import Interruption, NullControl, Request
+from saewidgets.workspace.capture.states import look_at_states
 
 HOOK = "blocks.6.hook_resid_post"
 
@@ -37,7 +38,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_the_rows_are_those_of_the_file(file: Path, tmp_path: Path) -> None:
     found = look_at_states(file)
-    assert (found.rows, found.width, found.layer, found.dtype) == (300, 16, 6, "float32")
+    assert (found.rows, found.width, found.layer, found.stored_dtype) == (300, 16, 6, "float32")
     facts = import_states([(HOOK, found)], tmp_path / "s", model="gpt2", corpus="wiki")
     store = StoredActivations(tmp_path / "s")
     store.verify()
@@ -73,7 +74,7 @@ def test_number_formats_and_other_shapes_and_containers(dtype: torch.dtype, tmp_
     kept = {torch.float64: "float32"}.get(dtype, str(dtype).removeprefix("torch."))
     for name in ("x.safetensors", "x.pt"):
         found = look_at_states(tmp_path / name)
-        assert (found.rows, found.width, found.layer, found.dtype) == (240, 16, None, kept)
+        assert (found.rows, found.width, found.layer, found.stored_dtype) == (240, 16, None, kept)
         import_states([(HOOK, found)], tmp_path / f"s-{name}")
         raw = np.array(StoredActivations(tmp_path / f"s-{name}").rows(HOOK))
         expected = states.to(getattr(torch, kept))

@@ -121,6 +121,26 @@ def test_from_0003(folder: Path) -> None:
     assert backup.name.startswith("catalog-0003-")
 
 
+def test_from_0004(folder: Path) -> None:
+    """Trainings stay, and stores of activations can be kept."""
+    path = _old_catalog(folder, "0004")
+    connection = sqlite3.connect(path)
+    with connection:
+        _insert(connection, "trainings", _TRAINING)
+    connection.close()
+
+    with Catalog(folder, host="box") as catalog:
+        assert catalog.trainings.get("train_1").name == "run"
+        assert not catalog.activations.list()
+        store = catalog.activations.create(
+            id="acts_1", name="x", source="captured", model="gpt2", corpus="demo", config={"tokens": 5},
+            hook_names=["blocks.6.hook_resid_post"], tokens_total=5, folder=folder / "activations" / "acts_1",
+        )
+        assert (store.state, store.is_whole, store.hook_names) == ("incomplete", False, ("blocks.6.hook_resid_post",))
+    (backup,) = (folder / "backups").iterdir()
+    assert backup.name.startswith("catalog-0004-")
+
+
 def test_a_blank_one_of_each_version_migrates(tmp_path: Path) -> None:
     for version in schema.known_versions():
         _old_catalog(tmp_path / version, version)

@@ -1,0 +1,221 @@
+"""Rows of stores of activations. A store's status and progress are its job's, its arrays lie in its folder."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from saewidgets.activation_records import ActivationStoreRecord
+from saewidgets.catalog.database import Database
+from saewidgets.catalog.files import Files
+from saewidgets.catalog.filestate import FileStates
+from saewidgets.catalog.queue import now, queue_positions
+from saewidgets.catalog.rows import error_of, progress_of
+from saewidgets.catalog.statuses import statuses
+from saewidgets.catalog.tables import ActivationStoreRow, JobRow
+from saewidgets.config.names import storable
+from saewidgets.errors import NotFoundError, StateError
+from saewidgets.events import JobStatus
+from saewidgets.records import Records
+
+_UPDATABLE = frozenset(
+    {"name", "dtype", "tokens_total", "n_tokens", "size_bytes", "fingerprint", "facts", "files", "note", "job_id",
+     "corpus", "context_size", "model"}
+)  # fmt: skip
+_ALL: Any = select(ActivationStoreRow, JobRow).outerjoin(JobRow, ActivationStoreRow.job_id == JobRow.id)
+
+
+class ActivationStoreStore:
+    """`catalog.activations`."""
+
+    def __init__(self, database: Database, files: Files, host: str) -> None:
+        self._database, self._files, self._host = database, files, host
+        self._states = FileStates(host)
+
+    def create(
+        self,
+        *,
+        id: str,
+        name: str,
+        source: Literal["captured", "imported"],
+        model: str | None,
+        corpus: str,
+        hook_names: Sequence[str],
+        config: Mapping[str, Any],
+        tokens_total: int,
+        folder: str | Path,
+        dtype: str | None = None,
+        context_size: int | None = None,
+        job_id: str | None = None,
+    ) -> ActivationStoreRecord:
+        """Insert a store that is not whole yet; `id` from `new_store_id`."""
+
+        def write(session: Session) -> None:
+            session.add(
+                ActivationStoreRow(
+                    id=id, name=name, source=source, model=model, corpus=corpus, hook_names=list(hook_names),
+                    dtype=dtype, context_size=context_size, config=dict(config), tokens_total=tokens_total, facts={},
+                    host=self._host, folder=self._files.stored(folder), job_id=job_id, created_at=now(session),
+                )
+            )  # fmt: skip
+
+        self._database.write(write)
+        return self.get(id)
+
+    def get(self, store_id: str) -> ActivationStoreRecord:
+        """Raises `NotFoundError`."""
+        found = self._read(_ALL.where(ActivationStoreRow.id == store_id))
+        if not found:
+            raise _missing(store_id)
+        return found[0]
+
+    def by_job(self, job_id: str) -> builtins.list[ActivationStoreRecord]:
+        """The store of a job."""
+        return self._read(_ALL.where(ActivationStoreRow.job_id == job_id))
+
+    def list(
+        self,
+        *,
+        status: JobStatus | str | Collection[JobStatus | str] | None = None,
+        model: str | None = None,
+        hook_name: str | None = None,
+        search: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Records[ActivationStoreRecord]:
+        """Stores that fit all that is given, newest first.
+
+        Args:
+            status: one or several.
+            model: of this model only.
+            hook_name: only those that hold this hook point.
+            search: words that all have to be somewhere in name, model, corpus, hook names or id.
+            limit, offset: page.
+
+        Raises:
+            ConfigError: there is no such status.
+        """
+        wanted = None if status is None else statuses(status)
+        words = storable(search or "").casefold().split()
+        query = _ALL.order_by(ActivationStoreRow.created_at.desc(), ActivationStoreRow.id.desc())
+        found = [  # a workspace has few of them: each is gigabytes
+            record for record in self._read(query)
+            if (wanted is None or record.status in wanted)
+            and (model is None or record.model == model)
+            and (hook_name is None or hook_name in record.hook_names)
+            and all(word in _searched(record) for word in words)
+        ]
+        return Records(found[offset : None if limit is None else offset + limit], ActivationStoreRecord)
+
+    def update(self, store_id: str, **changes: Any) -> ActivationStoreRecord:
+        """Change what is in `_UPDATABLE`."""
+        unknown = changes.keys() - _UPDATABLE
+        if unknown:
+            raise ValueError(f"These fields of a store cannot be changed: {', '.join(sorted(unknown))}.")
+
+        def write(session: Session) -> None:
+            row = _find(session, store_id)
+            for name, value in changes.items():
+                setattr(row, name, value)
+
+        self._database.write(write)
+        return self.get(store_id)
+
+    def delete(self, store_id: str) -> Path:
+        """Delete a store and its job. Returns its folder, for the caller to remove.
+
+        Raises:
+            StateError: it is queued or being written.
+            NotFoundError: there is no such store.
+        """
+
+        def write(session: Session) -> Path:
+            row = _find(session, store_id)
+            job = session.get(JobRow, row.job_id) if row.job_id else None
+            if job is not None and (job.status == JobStatus.QUEUED.value or JobStatus(job.status).is_active):
+                raise StateError(
+                    f"The capture is {job.status} and cannot be deleted.", where=store_id, hint="Cancel it first."
+                )
+            folder = self._files.owned(row.folder)
+            session.delete(row)
+            session.flush()
+            if job is not None:
+                session.delete(job)
+            return folder
+
+        return self._database.write(write)
+
+    def _read(self, query: Select[Any]) -> builtins.list[ActivationStoreRecord]:
+        with self._database.read() as session:
+            rows = session.execute(query).all()
+            waiting = any(job is not None and job.status == JobStatus.QUEUED.value for _, job in rows)
+            positions = queue_positions(session) if waiting else {}
+            moment = now(session) if rows else 0.0
+            return [self._record(row, job, positions, moment) for row, job in rows]
+
+    def _record(
+        self, row: ActivationStoreRow, job: JobRow | None, positions: Mapping[str, int], moment: float
+    ) -> ActivationStoreRecord:
+        folder = self._files.absolute(row.folder)
+        state, note = ("incomplete", "") if row.files is None else self._states.look(
+            folder, json.dumps(row.files), 0, row.host
+        )
+        running = 0.0
+        if job is not None and job.running_since is not None:
+            running = max(0.0, moment - job.running_since)
+        whole = JobStatus.COMPLETED if row.n_tokens is not None else JobStatus.INTERRUPTED
+        return ActivationStoreRecord(
+            id=row.id,
+            name=row.name,
+            source=row.source,  # type: ignore[arg-type]  # a CHECK says so
+            model=row.model,
+            corpus=row.corpus,
+            hook_names=tuple(row.hook_names),
+            dtype=row.dtype,
+            context_size=row.context_size,
+            config=row.config,
+            status=JobStatus(job.status) if job is not None else whole,
+            progress=progress_of(job.progress) if job is not None else None,
+            error=error_of(job.error) if job is not None else None,
+            queue_position=positions.get(job.id) if job is not None else None,
+            tokens_total=row.tokens_total,
+            n_tokens=row.n_tokens,
+            size_bytes=row.size_bytes,
+            fingerprint=row.fingerprint,
+            host=row.host,
+            folder=folder,
+            job_id=row.job_id,
+            created_at=row.created_at,
+            started_at=job.started_at if job is not None else None,
+            finished_at=job.finished_at if job is not None else None,
+            seconds_running=job.seconds_running + running if job is not None else 0.0,
+            hooks=row.facts.get("hooks", {}),
+            facts=row.facts,
+            note=" ".join(filter(None, [row.note, job.note if job is not None else None])) or None,
+            state=state,  # type: ignore[arg-type]
+            state_note=note,
+        )
+
+
+def _searched(record: ActivationStoreRecord) -> str:
+    return " ".join([record.id, record.name, record.model or "", record.corpus, *record.hook_names]).casefold()
+
+
+def _find(session: Session, store_id: str) -> ActivationStoreRow:
+    row = session.get(ActivationStoreRow, store_id)
+    if row is None:
+        raise _missing(store_id)
+    return row
+
+
+def _missing(store_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"There is no store of activations {store_id!r}.",
+        hint="It may have been deleted; list them with ws.activations.list() or `saewidgets activations list`.",
+    )

@@ -1,0 +1,1 @@
+"""What `ws.activations` stands on: captures and imports as jobs."""

@@ -1,0 +1,62 @@
+"""Files of hidden states that scripts save: ``layer_6_states.pt`` and the like, looked at without reading them.
+
+A file holds one tensor of rows, ``[rows, d]`` or ``[sequences, length, d]``: a ``.pt`` of `torch.save` (a dict with the
+tensor under ``hidden_states``, or with one tensor only, and maybe ``layer_idx``), or a ``.safetensors``. Nothing is
+unpickled.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from saewidgets.activations.store_states import StatesFile
+from saewidgets.errors import FormatError, NotFoundError
+from saewidgets.formats.header import FLOATS, read_header
+from saewidgets.formats.pickled import PickledTensor, read_pickled
+
+_KEY = "hidden_states"
+_LAYER = re.compile(r"layer_(\d{1,4})_states")
+
+
+def look_at_states(path: Path | str) -> StatesFile:
+    """What a file of hidden states holds.
+
+    Raises:
+        NotFoundError: there is no such file.
+        FormatError: it is not one, or is damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NotFoundError(
+            "There is no such file.", where=str(path), hint="Give the path of a layer_…_states.pt, or several."
+        )
+    layer: int | None = None
+    if path.suffix == ".safetensors":
+        tensors = dict(read_header(path).tensors)
+    else:
+        found = read_pickled(path)
+        tensors = {
+            str(key): item.info for key, item in found.value.items()
+            if isinstance(item, PickledTensor) and not item.transposed
+        }
+        said = found.plain().get("layer_idx")
+        layer = said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < 10_000 else None
+    name = _KEY if _KEY in tensors else next(iter(tensors)) if len(tensors) == 1 else None
+    if name is None:
+        raise FormatError(
+            f"The file holds {len(tensors)} tensors, and none is called {_KEY}.", where=str(path),
+            hint="Save one tensor of rows per file.",
+        )
+    info = tensors[name]
+    if len(info.shape) not in (2, 3) or 0 in info.shape or info.dtype not in FLOATS:
+        raise FormatError(
+            f"{name} has the shape {list(info.shape)} and the dtype {info.dtype}; hidden states are floats of shape "
+            "[rows, d] or [sequences, length, d].",
+            where=f"{path}: {name}", hint="Choose a file of hidden states.",
+        )
+    width = info.shape[-1]
+    if layer is None and (match := _LAYER.search(path.name)):
+        layer = int(match[1])
+    rows = info.nbytes // info.torch_dtype.itemsize // width
+    return StatesFile(path, rows, width, layer, info.torch_dtype, info.start)
