@@ -1,7 +1,10 @@
-"""What an SAE preserves: reconstruction, sparsity and cross-entropy, each defined once."""
+"""What an SAE preserves: reconstruction, sparsity, cross-entropy and divergence, each defined once."""
 
-from saewidgets.evaluation.ce import CrossEntropy, ce_loss_score
-from saewidgets.evaluation.evaluate import Baseline, evaluate, measure_baseline
+from saewidgets.evaluation.ce import CrossEntropy, ce_loss_score, kl_div_score
+from saewidgets.evaluation.evaluate import Baseline, evaluate, evaluate_latents, measure_baseline
 from saewidgets.evaluation.metrics import ReconstructionStats
 
-__all__ = ["Baseline", "CrossEntropy", "ReconstructionStats", "ce_loss_score", "evaluate", "measure_baseline"]
+__all__ = [
+    "Baseline", "CrossEntropy", "ReconstructionStats", "ce_loss_score", "evaluate", "evaluate_latents", "kl_div_score",
+    "measure_baseline",
+]  # fmt: skip

@@ -1,11 +1,14 @@
-"""Cross-entropy of the language model with something else at a hook point.
+"""What the language model predicts with something else at a hook point: cross-entropy, and divergence from itself.
 
 ``ce_loss_score = (CE_zero - CE_sae) / (CE_zero - CE_clean)``: the share of the cross-entropy that is lost when the
 activation is set to zero and that the SAE's reconstruction wins back. 1: as good as the model itself; 0: as bad as
 zeros. CE is the mean, in nats, over the predicted tokens.
 
+``kl_div_score = (KL_zero - KL_sae) / KL_zero``: the same of KL(clean ‖ other), the divergence of the model's
+probabilities of the next token from what they are without a change: the mean, in nats, over the evaluated positions.
+
 Where special tokens are excluded, their positions keep their own activation in every case, and a prediction counts only
-if the token to be predicted is not special.
+if the token to be predicted is not special; a divergence, if the token at its position is not.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ LOGIT_BYTES = 1 << 28  # most memory for logits at once
 
 
 class CrossEntropy:
-    """Computes next-token losses without ever holding the logits of a whole batch.
+    """Computes next-token losses and divergences without ever holding the logits of a whole batch.
 
     The hidden states in front of the vocabulary are caught, and the output layer is applied to a few positions at a
     time. Whether that gives the model's own logits (some models do more after the output layer) is tried once on a few
@@ -31,9 +34,13 @@ class CrossEntropy:
 
     Args:
         lm: the language model.
+
+    Raises:
+        ConfigError: it does not predict the next token (an encoder, or a model without its output layer).
     """
 
     def __init__(self, lm: LoadedModel) -> None:
+        lm.check_causal("Cross-entropy")
         self._model: nn.Module = lm.model
         self._device = input_device(lm.model)
         self._vocabulary = lm.vocab_size
@@ -49,7 +56,7 @@ class CrossEntropy:
             self._head = None
 
     def batch_limit(self, context: int) -> int:
-        """Most contexts to give `sums` at once, so that every forward sees the batch that the caller sees."""
+        """Most contexts to give `outputs` at once; `sums` with no more sees the batch that the caller sees."""
         return 1 << 30 if self._head is not None else max(1, LOGIT_BYTES // (4 * self._vocabulary * context))
 
     def sums(self, input_ids: Tensor, counted: Tensor) -> tuple[float, int]:
@@ -59,32 +66,52 @@ class CrossEntropy:
             input_ids: ``[batch, context]``.
             counted: bool ``[batch, context]``; entry t says whether predicting token t counts. Entry 0 never does.
         """
+        rows = min(self.batch_limit(input_ids.shape[1]), len(input_ids)) or 1
+        total, number = 0.0, 0
+        for ids, wanted in zip(input_ids.split(rows), counted.split(rows), strict=True):
+            lost, found = self.loss(self.outputs(ids), ids, wanted)
+            total += lost
+            number += found
+        return total, number
+
+    def outputs(self, input_ids: Tensor) -> Tensor:
+        """One forward of ``[batch, context]`` token ids, for `loss` and `divergence`: ``[batch, context, …]``."""
         ids = input_ids.to(self._device)
-        counted = counted.to(self._device)
         if self._head is None:
-            return self._whole(ids, counted)
-        hidden = before_head(self._model, self._head, ids)
-        wanted = counted[:, 1:].to(hidden.device)
-        rows, targets = hidden[:, :-1][wanted], ids[:, 1:].to(hidden.device)[wanted]
-        step = max(1, LOGIT_BYTES // (4 * self._vocabulary))
-        total = torch.zeros((), dtype=torch.float64, device=hidden.device)
-        for at in range(0, len(rows), step):
-            total += _loss(self._logits(rows[at : at + step]), targets[at : at + step])
+            logits: Tensor = forward(self._model, ids).logits
+            return logits
+        return before_head(self._model, self._head, ids)
+
+    def loss(self, outputs: Tensor, input_ids: Tensor, counted: Tensor) -> tuple[float, int]:
+        """Sum of the losses of the counted predictions, and their number; arguments as in `sums`."""
+        wanted = counted[:, 1:].to(outputs.device)
+        rows, targets = outputs[:, :-1][wanted], input_ids[:, 1:].to(outputs.device)[wanted]
+        total = torch.zeros((), dtype=torch.float64, device=outputs.device)
+        for part, target in zip(self._parts(rows), self._parts(targets), strict=True):
+            total += _loss(self._logits(part), target)
         return float(total), len(rows)
 
-    def _whole(self, ids: Tensor, counted: Tensor) -> tuple[float, int]:
-        total, number = 0.0, 0
-        rows = self.batch_limit(ids.shape[1])
-        for part, wanted in zip(ids.split(rows), counted[:, 1:].split(rows), strict=True):
-            logits = forward(self._model, part).logits[:, :-1]
-            wanted = wanted.to(logits.device)
-            total += float(_loss(logits[wanted].float(), part[:, 1:].to(logits.device)[wanted]))
-            number += int(wanted.sum())
-        return total, number
+    def divergence(self, clean: Tensor, other: Tensor, kept: Tensor) -> float:
+        """Sum of KL(clean ‖ other) over positions, in nats.
+
+        Args:
+            clean, other: what `outputs` returned of the same token ids.
+            kept: bool ``[batch, context]``: which positions count.
+        """
+        mask = kept.to(clean.device)
+        total = torch.zeros((), dtype=torch.float64, device=clean.device)
+        for part, changed in zip(self._parts(clean[mask]), self._parts(other[mask]), strict=True):
+            p, q = (functional.log_softmax(self._logits(rows), dim=-1) for rows in (part, changed))
+            total += (p.exp() * (p - q)).sum(-1).double().sum()
+        return float(total)
+
+    def _parts(self, rows: Tensor) -> tuple[Tensor, ...]:
+        return rows.split(max(1, LOGIT_BYTES // (4 * self._vocabulary))) if len(rows) else ()
 
     @torch.no_grad()
     def _logits(self, rows: Tensor) -> Tensor:
-        assert self._head is not None
+        if self._head is None:  # they are the model's own
+            return rows.float()
         logits: Tensor = self._head(rows).float() * self._factor
         if self._softcap is not None:
             logits = torch.tanh(logits / self._softcap) * self._softcap
@@ -107,3 +134,8 @@ def _loss(logits: Tensor, targets: Tensor) -> Tensor:
 def ce_loss_score(clean: float, sae: float, zero: float) -> float:
     """Share of the cross-entropy recovered; nan where zeros cost nothing."""
     return (zero - sae) / (zero - clean) if zero != clean else float("nan")
+
+
+def kl_div_score(sae: float, zero: float) -> float:
+    """Share of the divergence recovered; nan where zeros change nothing."""
+    return (zero - sae) / zero if zero else float("nan")

@@ -1,21 +1,28 @@
 """How well an SAE reconstructs: one definition of each number, used while training, after it and in reports.
 
-With x the activations (n tokens × d_in), x̂ their reconstruction, f the latents and μ the mean of x over all evaluated
-tokens:
+With x what is reconstructed (n tokens × d_out: the activations that an SAE reads, for a transcoder those at its other
+place), x̂ the reconstruction, f the latents and μ the mean of x over all evaluated tokens:
 
-========  ==================================  ==================================================================
-fvu       Σ‖x − x̂‖² / Σ‖x − μ‖²               fraction of variance unexplained; 0 is perfect, 1 is predicting μ
-mse       Σ‖x − x̂‖² / n                       squared error per token, summed over d_in, in the units of x
-l0        Σ #{i : fᵢ ≠ 0} / n                 active latents per token, a count
-l1        Σ Σᵢ |fᵢ| / n                       sum of the latents per token (only AbsTopK's may be negative)
-cosine    Σ cos(x, x̂) / n                     tokens with x = 0 or x̂ = 0 count as 0
-l2_ratio  Σ (‖x̂‖ / ‖x‖) / n                   below 1: shrinkage
-dead      #{i : never fired} / d_sae          over the evaluated tokens; few tokens over-count it
-density   firings of latent i / n             per latent
-========  ==================================  ==================================================================
+============================  ==========================  ==============================================================
+fvu                           Σ‖x − x̂‖² / Σ‖x − μ‖²       fraction of variance unexplained; 0 is perfect, 1 predicts μ
+explained_variance            1 − fvu
+mse                           Σ‖x − x̂‖² / n               squared error per token, summed over d_out, in units of x²
+normalized_mse                Σ‖x − x̂‖² / Σ‖x‖²           about zero instead of about the mean: not fvu
+cosine                        Σ cos(x, x̂) / n             tokens with x = 0 or x̂ = 0 count as 0
+l2_norm_in, l2_norm_out       Σ‖x‖ / n,  Σ‖x̂‖ / n
+l2_ratio                      Σ (‖x̂‖ / ‖x‖) / n           below 1: shrinkage
+relative_reconstruction_bias  Σ‖x̂‖² / Σ x·x̂               1: no shrinkage (Rajamanoharan et al. 2024, equation 10)
+l0                            Σ #{i : fᵢ ≠ 0} / n         active latents per token, a count
+l1                            Σ Σᵢ |fᵢ| / n               sum of the latents per token (only AbsTopK's may be negative)
+dead                          #{i : never fired} / d_sae  over the evaluated tokens; few tokens over-count it
+density                       firings of latent i / n     per latent; its bands are shares of the latents
+firings_above_10pct, …_1pct   their firings / all firings  what the dense latents make up of all that fires
+============================  ==========================  ==============================================================
 
 Sums run over all batches in float64 and are divided once, so that the numbers do not depend on how tokens were grouped.
-(A mean of per-batch ratios, as some tools report, is a different and wrong number where batches differ.)
+(A mean of per-batch ratios, as some tools report, is a different and wrong number where batches differ.) The one
+exception is named after what it is: `explained_variance_legacy`, as earlier versions of SAELens reported it, is
+1 − the mean over tokens of ‖x − x̂‖² / ‖x − m‖², with m the mean of the tokens that one forward read.
 """
 
 from __future__ import annotations
@@ -27,33 +34,34 @@ from torch import Tensor
 
 from saewidgets.errors import ConfigError
 
+_SUMS = ("error", "square", "hat_square", "dot", "norm", "hat_norm", "l1", "cosine", "l2_ratio", "legacy")
+
 
 class ReconstructionStats:
     """Running sums of the above.
 
     Args:
-        d_in: width of x.
+        d_out: width of x.
         d_sae: number of latents.
         device: where the sums live (that of the tensors passed to `update`).
     """
 
-    def __init__(self, d_in: int, d_sae: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, d_out: int, d_sae: int, device: torch.device | str = "cpu") -> None:
         self.n_tokens = 0
         self.firing_counts = torch.zeros(d_sae, dtype=torch.int64, device=device)
-        self._mean = torch.zeros(d_in, dtype=torch.float64, device=device)
+        self._mean = torch.zeros(d_out, dtype=torch.float64, device=device)
         # Scalars stay on the device, so that an update does not wait for it.
         self._spread = torch.zeros((), dtype=torch.float64, device=device)
-        self._sums = {
-            name: torch.zeros((), dtype=torch.float64, device=device) for name in ("error", "l1", "cosine", "l2_ratio")
-        }
+        self._sums = {name: torch.zeros((), dtype=torch.float64, device=device) for name in _SUMS}
+        self._ratios = 0  # tokens in the sum "legacy"
 
     @torch.no_grad()
     def update(self, x: Tensor, reconstruction: Tensor, latents: Tensor) -> None:
         """Add tokens.
 
         Args:
-            x: ``[n, d_in]``.
-            reconstruction: ``[n, d_in]``, in the units of `x`.
+            x: ``[n, d_out]``.
+            reconstruction: ``[n, d_out]``, in the units of `x`.
             latents: ``[n, d_sae]``.
 
         Raises:
@@ -72,15 +80,31 @@ class ReconstructionStats:
         x64, hat = x.double(), reconstruction.double()
         self._add_spread(x64)
         self.n_tokens += n
-        error = (x64 - hat).square().sum()
-        norm, hat_norm = x64.norm(dim=1), hat.norm(dim=1)
+        norm, hat_norm, dot = x64.norm(dim=1), hat.norm(dim=1), (x64 * hat).sum(1)
         product = norm * hat_norm
         tiny = torch.finfo(torch.float64).tiny
-        self._sums["error"] += error
-        self._sums["cosine"] += torch.where(product > 0, (x64 * hat).sum(1) / product.clamp_min(tiny), 0.0).sum()
+        self._sums["error"] += (x64 - hat).square().sum()
+        self._sums["square"] += norm.square().sum()
+        self._sums["hat_square"] += hat_norm.square().sum()
+        self._sums["dot"] += dot.sum()
+        self._sums["norm"] += norm.sum()
+        self._sums["hat_norm"] += hat_norm.sum()
+        self._sums["cosine"] += torch.where(product > 0, dot / product.clamp_min(tiny), 0.0).sum()
         self._sums["l2_ratio"] += torch.where(norm > 0, hat_norm / norm.clamp_min(tiny), 0.0).sum()
         self._sums["l1"] += torch.linalg.vector_norm(latents, 1, dtype=torch.float64)
         self.firing_counts += (latents != 0).sum(0)
+
+    @torch.no_grad()
+    def update_legacy(self, x: Tensor, reconstruction: Tensor) -> None:
+        """Add the tokens of one forward to `explained_variance_legacy`, which depends on what is read together.
+
+        Tokens that equal their mean have no ratio and are left out. Arguments as in `update`.
+        """
+        x64 = x.double()
+        spread = (x64 - x64.mean(0)).square().sum(1)
+        ratio = (x64 - reconstruction.double()).square().sum(1)[spread > 0] / spread[spread > 0]
+        self._sums["legacy"] += ratio.sum()
+        self._ratios += len(ratio)
 
     def _add_spread(self, x: Tensor) -> None:
         """Merge mean and Σ‖x − μ‖² of a batch into the running ones (Chan, Golub & LeVeque 1983): unlike
@@ -99,21 +123,32 @@ class ReconstructionStats:
     def result(self) -> dict[str, float]:
         """All scalar numbers by name, with `n_tokens`. A ratio of which the denominator is zero is nan."""
         n = float(self.n_tokens)
-        spread, error = float(self._spread), float(self._sums["error"])
-        fired = self.firing_counts
-        return {
-            "fvu": _ratio(error, spread),
-            "mse": _ratio(error, n),
+        sums, fired = {name: float(value) for name, value in self._sums.items()}, self.firing_counts
+        fvu = _ratio(sums["error"], float(self._spread))
+        found = {
+            "fvu": fvu,
+            "explained_variance": 1 - fvu,
+            "mse": _ratio(sums["error"], n),
+            "normalized_mse": _ratio(sums["error"], sums["square"]),
+            "cosine": _ratio(sums["cosine"], n),
+            "l2_norm_in": _ratio(sums["norm"], n),
+            "l2_norm_out": _ratio(sums["hat_norm"], n),
+            "l2_ratio": _ratio(sums["l2_ratio"], n),
+            "relative_reconstruction_bias": _ratio(sums["hat_square"], sums["dot"]),
             "l0": _ratio(float(fired.sum()), n),
-            "l1": _ratio(float(self._sums["l1"]), n),
-            "cosine": _ratio(float(self._sums["cosine"]), n),
-            "l2_ratio": _ratio(float(self._sums["l2_ratio"]), n),
+            "l1": _ratio(sums["l1"], n),
             "dead": _ratio(float((fired == 0).sum()), len(fired)),
             "density_above_10pct": _ratio(float((fired > 0.1 * n).sum()), len(fired)),
             "density_above_1pct": _ratio(float((fired > 0.01 * n).sum()), len(fired)),
             "density_below_1e-5": _ratio(float((fired < 1e-5 * n).sum()), len(fired)),
+            "density_below_1e-6": _ratio(float((fired < 1e-6 * n).sum()), len(fired)),
+            "firings_above_10pct": _ratio(float(fired[fired > 0.1 * n].sum()), float(fired.sum())),
+            "firings_above_1pct": _ratio(float(fired[fired > 0.01 * n].sum()), float(fired.sum())),
             "n_tokens": n,
         }
+        if self._ratios:
+            found["explained_variance_legacy"] = 1 - sums["legacy"] / self._ratios
+        return found
 
 
 def _ratio(numerator: float, denominator: float) -> float:

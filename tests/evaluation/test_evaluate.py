@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from saewidgets.errors import ConfigError
-from saewidgets.evaluation import evaluate
+from saewidgets.evaluation import evaluate, measure_baseline
 from saewidgets.events import Interruption, Request
 from saewidgets.lm import HookError, LoadedModel, load_model
 from saewidgets.sae import SAE, create_sae, inference_sae
+from tests.evaluation.test_metrics import numbers
 
 HOOK = "blocks.0.hook_resid_post"
 
@@ -49,7 +49,9 @@ def _sae(name: str = "topk", **settings: Any) -> SAE:
     return sae
 
 
-def _expected(lm: LoadedModel, sae: SAE, contexts: Tensor, scale: float, exclude: bool) -> dict[str, float]:
+def _expected(
+    lm: LoadedModel, sae: SAE, contexts: Tensor, scale: float, exclude: bool, batch_size: int = 16
+) -> dict[str, float]:
     """Everything at once and in float64, with the second block run by hand."""
     model: Any = lm.model
     with torch.no_grad():
@@ -60,34 +62,43 @@ def _expected(lm: LoadedModel, sae: SAE, contexts: Tensor, scale: float, exclude
         latents = sae.encode(hidden * scale)
         hat = sae.decode(latents, hidden * scale) / scale
 
-        def ce(states: Tensor) -> float:
+        def ce(states: Tensor) -> tuple[float, Tensor]:
             out = model.transformer.h[1](states)
             out = out[0] if isinstance(out, tuple) else out
             logits = model.lm_head(model.transformer.ln_f(out)).double()
             losses = functional.cross_entropy(logits[:, :-1].transpose(1, 2), contexts[:, 1:], reduction="none")
-            return float(losses[~special[:, 1:]].mean())
+            return float(losses[~special[:, 1:]].mean()), logits.log_softmax(-1)
+
+        def kl(other: tuple[float, Tensor]) -> float:
+            each = (clean[1].exp() * (clean[1] - other[1])).sum(-1)
+            return float(each[~special].mean())
 
         clean = ce(hidden)
         spliced = ce(torch.where(special[..., None], hidden, hat))
         zero = ce(torch.where(special[..., None], hidden, torch.zeros_like(hidden)))
+        mean = ce(torch.where(special[..., None], hidden, hidden[~special].mean(0)))
     x, h, f = (a[~special].double().numpy() for a in (hidden, hat, latents))
-    return {
-        "fvu": ((x - h) ** 2).sum() / ((x - x.mean(0)) ** 2).sum(),
-        "mse": ((x - h) ** 2).sum(1).mean(),
-        "l0": (f != 0).sum(1).mean(),
-        "l1": np.abs(f).sum(1).mean(),
-        "cosine": ((x * h).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(h, axis=1)).mean(),
-        "l2_ratio": (np.linalg.norm(h, axis=1) / np.linalg.norm(x, axis=1)).mean(),
-        "dead": float(((f != 0).sum(0) == 0).mean()),
-        "density_above_10pct": ((f != 0).mean(0) > 0.1).mean(),
-        "density_above_1pct": ((f != 0).mean(0) > 0.01).mean(),
-        "density_below_1e-5": ((f != 0).mean(0) < 1e-5).mean(),
-        "n_tokens": len(x),
-        "ce_loss_clean": clean,
-        "ce_loss_sae": spliced,
-        "ce_loss_zero": zero,
-        "ce_loss_score": (zero - spliced) / (zero - clean),
+    return numbers(x, h, f) | {
+        "explained_variance_legacy": 1 - _legacy(hidden, hat, special, batch_size),
+        "ce_loss_clean": clean[0],
+        "ce_loss_sae": spliced[0],
+        "ce_loss_zero": zero[0],
+        "ce_loss_delta": spliced[0] - clean[0],
+        "ce_loss_score": (zero[0] - spliced[0]) / (zero[0] - clean[0]),
+        "ce_loss_mean": mean[0],
+        "ce_loss_score_mean_ablation": (mean[0] - spliced[0]) / (mean[0] - clean[0]),
+        "kl_div_sae": kl(spliced),
+        "kl_div_zero": kl(zero),
+        "kl_div_score": (kl(zero) - kl(spliced)) / kl(zero),
     }
+
+
+def _legacy(hidden: Tensor, hat: Tensor, special: Tensor, batch_size: int) -> float:
+    ratios = []
+    for x, h, no in zip(*(each.split(batch_size) for each in (hidden, hat, special)), strict=True):
+        x, h = x[~no].double(), h[~no].double()
+        ratios.append((x - h).square().sum(1) / (x - x.mean(0)).square().sum(1))
+    return float(torch.cat(ratios).mean())
 
 
 @pytest.mark.parametrize(
@@ -95,10 +106,19 @@ def _expected(lm: LoadedModel, sae: SAE, contexts: Tensor, scale: float, exclude
 )
 def test_all_numbers(lm: LoadedModel, contexts: Tensor, exclude: bool, batch_size: int, scale: float) -> None:
     sae = _sae()
-    found = evaluate(sae, lm, contexts, HOOK, scale=scale, exclude_special_tokens=exclude, batch_size=batch_size)
-    expected = _expected(lm, sae, contexts, scale, exclude)
+    settings: dict[str, Any] = {"scale": scale, "exclude_special_tokens": exclude, "batch_size": batch_size}
+    found = evaluate(sae, lm, contexts, HOOK, divergence=True, mean_ablation=True, **settings)
+    expected = _expected(lm, sae, contexts, scale, exclude, batch_size)
     assert found == pytest.approx(expected, rel=1e-4)
     assert abs(expected["ce_loss_zero"] - expected["ce_loss_clean"]) > 1e-3
+    assert abs(expected["ce_loss_score"] - expected["ce_loss_score_mean_ablation"]) > 1e-3
+    fewer = evaluate(sae, lm, contexts, HOOK, **settings)
+    assert not any(name.startswith("kl_") or "mean" in name for name in fewer)
+    assert fewer == pytest.approx({name: expected[name] for name in fewer}, rel=1e-4)
+    baseline = measure_baseline(
+        lm, contexts, HOOK, exclude_special_tokens=exclude, batch_size=batch_size
+    )
+    assert evaluate(sae, lm, contexts, HOOK, baseline=baseline, **settings) == pytest.approx(fewer, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +130,8 @@ def test_all_numbers_of_saes_of_others(lm: LoadedModel, contexts: Tensor, name: 
     if threshold := settings.pop("threshold", None):
         tensors["threshold"] = torch.full((64,), threshold)
     sae = inference_sae(name, 32, tensors, **settings)
-    assert evaluate(sae, lm, contexts, HOOK) == pytest.approx(_expected(lm, sae, contexts, 1.0, True), rel=1e-4)
+    found = evaluate(sae, lm, contexts, HOOK, divergence=True, mean_ablation=True)
+    assert found == pytest.approx(_expected(lm, sae, contexts, 1.0, True), rel=1e-4)
 
 
 def test_an_sae_on_hook_z(lm: LoadedModel, contexts: Tensor) -> None:
@@ -121,10 +142,63 @@ def test_an_sae_on_hook_z(lm: LoadedModel, contexts: Tensor) -> None:
     assert found["ce_loss_sae"] != found["ce_loss_clean"]
 
 
-def test_a_transcoder_is_refused(lm: LoadedModel, contexts: Tensor) -> None:
+def test_places_that_do_not_fit(lm: LoadedModel, contexts: Tensor) -> None:
     transcoder = inference_sae("transcoder", 32, _sae("standard").inference_tensors())
-    with pytest.raises(ConfigError, match="another place"):
+    with pytest.raises(ConfigError, match="another place") as caught:
         evaluate(transcoder, lm, contexts, HOOK)
+    assert caught.value.where == "hook_name_out"
+    with pytest.raises(ConfigError, match=r"computes blocks\.0\.hook_resid_pre before blocks\.1") as caught:
+        evaluate(transcoder, lm, contexts, "blocks.1.hook_resid_pre", hook_name_out="blocks.0.hook_resid_pre")
+    assert caught.value.where == "hook_name_out"
+    with pytest.raises(ConfigError, match="A topk SAE reconstructs what it reads"):
+        evaluate(_sae(), lm, contexts, HOOK, hook_name_out="blocks.1.hook_mlp_out")
+    assert evaluate(_sae(), lm, contexts, HOOK, hook_name_out=HOOK)["fvu"] >= 0
+
+
+@pytest.mark.parametrize("name", ["transcoder", "skip_transcoder"])
+def test_a_transcoder_is_compared_and_spliced_where_it_writes(lm: LoadedModel, contexts: Tensor, name: str) -> None:
+    """Reads what enters the MLP of block 1, and stands for that MLP."""
+    tensors = dict(_sae("standard").inference_tensors())
+    if name == "skip_transcoder":
+        tensors["W_skip"] = torch.eye(32) * 0.3
+    sae, model = inference_sae(name, 32, tensors), lm.model
+    block: Any = model.transformer.h[1]  # type: ignore[union-attr,index]
+    special = torch.isin(contexts, torch.tensor([0, 1]))
+    caught: dict[str, Tensor] = {}
+    handle = block.mlp.register_forward_hook(lambda m, a, out: caught.update(x=a[0], y=out))
+    with torch.no_grad():
+        clean = model(input_ids=contexts).logits
+    handle.remove()
+    x, y = caught["x"].detach(), caught["y"].detach()
+    with torch.no_grad():
+        latents = sae.encode(x)
+        hat = sae.decode(latents, x)
+
+        def ce(value: Tensor) -> float:
+            mixed = torch.where(special[..., None], y, value)
+            handle = block.mlp.register_forward_hook(lambda m, a, out: mixed)
+            logits = model(input_ids=contexts).logits.double()
+            handle.remove()
+            losses = functional.cross_entropy(logits[:, :-1].transpose(1, 2), contexts[:, 1:], reduction="none")
+            return float(losses[~special[:, 1:]].mean())
+
+        spliced, zero = ce(hat), ce(torch.zeros_like(y))
+    losses = functional.cross_entropy(clean.double()[:, :-1].transpose(1, 2), contexts[:, 1:], reduction="none")
+    before = float(losses[~special[:, 1:]].mean())
+    hooks: dict[str, str] = {"hook_name": "blocks.1.mlp.hook_in", "hook_name_out": "blocks.1.hook_mlp_out"}
+    found = evaluate(sae, lm, contexts, **hooks)
+    rows = (a[~special].double().numpy() for a in (y, hat, latents))
+    expected = numbers(*rows) | {
+        "ce_loss_clean": before, "ce_loss_sae": spliced, "ce_loss_zero": zero, "ce_loss_delta": spliced - before,
+        "ce_loss_score": (zero - spliced) / (zero - before),
+        "explained_variance_legacy": 1 - _legacy(y, hat, special, 16),
+    }  # fmt: skip
+    assert found == pytest.approx(expected, rel=1e-4)
+    without = evaluate(sae, lm, contexts, cross_entropy=False, **hooks)
+    assert without == pytest.approx({key: found[key] for key in without}, rel=1e-5)
+    sae.fold_scales(2.0, 0.5)
+    scaled = evaluate(sae, lm, contexts, scale=0.5, scale_out=2.0, **hooks)
+    assert scaled == pytest.approx(found | {"l1": scaled["l1"]}, rel=1e-4)
 
 
 def test_small_parts_give_the_same(lm: LoadedModel, contexts: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +257,7 @@ def test_without_cross_entropy_later_layers_are_not_run(lm: LoadedModel, context
     assert ran == []
     assert len(calls) == 3
     assert not any(name.startswith("ce_") for name in found)
-    full = evaluate(sae, lm, contexts, HOOK)
+    full = evaluate(sae, lm, contexts, HOOK, batch_size=3)
     assert {k: full[k] for k in found} == pytest.approx(found, rel=1e-5)
 
 

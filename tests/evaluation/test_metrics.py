@@ -29,23 +29,38 @@ def _stats(x: np.ndarray, hat: np.ndarray, f: np.ndarray, cuts: list[int] | None
     return stats
 
 
+def numbers(x: np.ndarray, hat: np.ndarray, f: np.ndarray) -> dict[str, float]:
+    """The definitions once more, all tokens at once."""
+    norm, hat_norm, fires = np.linalg.norm(x, axis=1), np.linalg.norm(hat, axis=1), f != 0
+    density = fires.mean(0)
+    fvu = ((x - hat) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
+    return {
+        "fvu": fvu,
+        "explained_variance": 1 - fvu,
+        "mse": ((x - hat) ** 2).sum(1).mean(),
+        "normalized_mse": ((x - hat) ** 2).sum(1).mean() / (x**2).sum(1).mean(),
+        "cosine": ((x * hat).sum(1) / norm / hat_norm).mean(),
+        "l2_norm_in": norm.mean(),
+        "l2_norm_out": hat_norm.mean(),
+        "l2_ratio": (hat_norm / norm).mean(),
+        "relative_reconstruction_bias": (hat_norm**2).mean() / (x * hat).sum(1).mean(),
+        "l0": fires.sum(1).mean(),
+        "l1": np.abs(f).sum(1).mean(),
+        "dead": float((density == 0).mean()),
+        "density_above_10pct": (density > 0.1).mean(),
+        "density_above_1pct": (density > 0.01).mean(),
+        "density_below_1e-5": (density < 1e-5).mean(),
+        "density_below_1e-6": (density < 1e-6).mean(),
+        "firings_above_10pct": fires[:, density > 0.1].sum() / fires.sum(),
+        "firings_above_1pct": fires[:, density > 0.01].sum() / fires.sum(),
+        "n_tokens": len(x),
+    }
+
+
 def test_every_number_against_numpy() -> None:
     x, hat, f = _data(50)
     found = _stats(x, hat, f, [7, 7, 30]).result()
-    norm, hat_norm = np.linalg.norm(x, axis=1), np.linalg.norm(hat, axis=1)
-    expected = {
-        "fvu": ((x - hat) ** 2).sum() / ((x - x.mean(0)) ** 2).sum(),
-        "mse": ((x - hat) ** 2).sum(1).mean(),
-        "l0": (f > 0).sum(1).mean(),
-        "l1": f.sum(1).mean(),
-        "cosine": ((x * hat).sum(1) / norm / hat_norm).mean(),
-        "l2_ratio": (hat_norm / norm).mean(),
-        "dead": 1 / 9,
-        "density_above_10pct": ((f > 0).mean(0) > 0.1).mean(),
-        "density_above_1pct": ((f > 0).mean(0) > 0.01).mean(),
-        "density_below_1e-5": ((f > 0).mean(0) < 1e-5).mean(),
-        "n_tokens": 50,
-    }
+    expected = numbers(x, hat, f) | {"dead": 1 / 9, "n_tokens": 50}
     assert found == pytest.approx(expected, rel=1e-12)
 
 
@@ -58,6 +73,29 @@ def test_explained_variance_is_right_whatever_mean_and_spread(mean: float, std: 
     hat = x + 0.5 * std * rng.normal(size=x.shape)
     found = _stats(x, hat, np.ones((4096, 1)), [512 * i for i in range(1, 8)]).result()
     assert 1 - found["fvu"] == pytest.approx(0.75, abs=0.003)
+
+
+def test_the_legacy_variant_stands_under_its_own_name_only() -> None:
+    """One ratio per token, about the mean of what was read together: another number, and one that depends on it."""
+    x, hat, f = _data(50)
+    parts = (slice(0, 20), slice(20, 50))
+
+    def ratios(part: slice) -> np.ndarray:
+        centred = x[part] - x[part].mean(0)
+        return ((x[part] - hat[part]) ** 2).sum(1) / (centred**2).sum(1)
+
+    stats = _stats(x, hat, f)
+    assert "explained_variance_legacy" not in stats.result()
+    for part in parts:
+        stats.update_legacy(torch.tensor(x[part]), torch.tensor(hat[part]))
+    found = stats.result()
+    expected = 1 - np.concatenate([ratios(part) for part in parts]).mean()
+    assert found["explained_variance_legacy"] == pytest.approx(expected, rel=1e-12)
+    assert found["explained_variance"] == 1 - found["fvu"]
+    assert abs(found["explained_variance_legacy"] - found["explained_variance"]) > 1e-3
+    one = _stats(x[:1], hat[:1], f[:1])
+    one.update_legacy(torch.tensor(x[:1]), torch.tensor(hat[:1]))  # equal to its mean
+    assert "explained_variance_legacy" not in one.result()
 
 
 @settings(max_examples=30, deadline=None)
