@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from saewidgets.widgets import DownloadFromHF, ExtractionViewer, SAEBrowser, Steering, TrainingPanel
     from saewidgets.workspace import Run, Workspace, default_workspace, steered
     from saewidgets.workspace.analyze import analyze_sae
+    from saewidgets.workspace.sinks.trackio_sink import TrackioSink
+    from saewidgets.workspace.sinks.wandb_sink import WandbSink
 
 _HOMES = {
     "saewidgets.config": (
@@ -69,6 +71,8 @@ _HOMES = {
     "saewidgets.widgets": ("DownloadFromHF", "ExtractionViewer", "SAEBrowser", "Steering", "TrainingPanel"),
     "saewidgets.workspace": ("Run", "Workspace", "default_workspace", "steered"),
     "saewidgets.workspace.analyze": ("analyze_sae",),
+    "saewidgets.workspace.sinks.trackio_sink": ("TrackioSink",),
+    "saewidgets.workspace.sinks.wandb_sink": ("WandbSink",),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -105,9 +109,11 @@ __all__ = [
     "TextCorpus",
     "TokensCorpus",
     "TopKConfig",
+    "TrackioSink",
     "TrainingConfig",
     "TrainingError",
     "TrainingPanel",
+    "WandbSink",
     "Workspace",
     "__version__",
     "analyze_sae",

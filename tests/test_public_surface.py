@@ -18,8 +18,8 @@ ActivationsConfig BatchTopKConfig CatalogError CheckpointConfig ConfigError Demo
 ExtractionConfig ExtractionViewer FormatError JobStatus JumpReLUConfig NotFoundError OptimizerConfig Progress
 ResamplingConfig Run SAE SAEBrowser SAEWidgetsError StandardConfig StateError Steering SteeringConfig SteeringFeature
 StorageError TargetsConfig TextCorpus
-TopKConfig TrainingConfig TrainingError TrainingPanel Workspace __version__ analyze_sae create_sae default_workspace
-detect_format load_sae print_feature_summary save_sae steered
+TopKConfig TrackioSink TrainingConfig TrainingError TrainingPanel WandbSink Workspace __version__ analyze_sae create_sae
+default_workspace detect_format load_sae print_feature_summary save_sae steered
 """.split()
 
 

@@ -20,6 +20,7 @@ from saewidgets.settings import resolve_device
 from saewidgets.workspace.corpora import from_row, is_reference, to_row
 from saewidgets.workspace.files import remove_tree
 from saewidgets.workspace.held import Held, canonical, device_of, missing, take
+from saewidgets.workspace.sinks import OnEvent, as_sinks
 from saewidgets.workspace.training import continuing, form
 from saewidgets.workspace.training.demo import demo_config
 from saewidgets.workspace.training.exporting import export_run
@@ -47,13 +48,23 @@ class Trainings:
 
     # ------------------------------------------------------------------------------------------------ create
 
-    def create(self, config: TrainingConfig | Mapping[str, Any], *, model: Any = None, tokenizer: Any = None) -> Run:
+    def create(
+        self,
+        config: TrainingConfig | Mapping[str, Any],
+        *,
+        model: Any = None,
+        tokenizer: Any = None,
+        on_event: OnEvent = None,
+    ) -> Run:
         """Queue a training and return at once.
 
         Args:
             config: the run; plain data works too.
             model, tokenizer: a transformers model you have loaded, used as it is (no second copy); `config.model` is
                 then only its name.
+            on_event: where its events go besides the catalog: a function of one event (see `saewidgets.events`), a
+                `WandbSink`, a `TrackioSink`, or several. Each has a thread of its own, in this process; what it raises
+                or how long it takes does not matter to the run.
 
         Raises:
             ConfigError: a setting cannot work; `where` names the field.
@@ -71,7 +82,7 @@ class Trainings:
                     hint="Use run.config, which holds the text, or run.retry().",
                 )
             config = TrainingConfig.from_data(config)
-        return self._start(config, take(model, tokenizer))
+        return self._start(config, take(model, tokenizer), on_event=on_event)
 
     def retry(self, training_id: str, *, model: Any = None, tokenizer: Any = None) -> Run:
         """A new run of the same configuration, with `retry_of` set.
@@ -153,7 +164,9 @@ class Trainings:
         name: str | None = None,
         retry_of: str | None = None,
         prepare: continuing.Prepare | None = None,
+        on_event: OnEvent = None,
     ) -> Run:
+        on_event = as_sinks(on_event)
         config = self._concrete(config, held)
         training_id = new_training_id()
         lane = compute_lane(self._workspace.settings.host, config.device)
@@ -175,6 +188,7 @@ class Trainings:
             data = to_row(config, folder)
             if held is not None:
                 self._runners.hold(training_id, held)
+            self._runners.sinks.keep(training_id, on_event)
             self._catalog.models.upsert(config.model)
             self._catalog.datasets.upsert(self._dataset(config))
             self._workspace.manager.submit(KIND, payload, lane, before_start=insert)
@@ -351,6 +365,10 @@ class Trainings:
         return form.check(self._workspace, data, self._free_name)
 
     # ------------------------------------------------------------------------------------------------ change
+
+    def close(self) -> None:
+        """Give the sinks of runs that have ended a moment to take what is left."""
+        self._runners.sinks.close()
 
     def rename(self, training_id: str, name: str) -> None:
         """Give a run another name. Raises `ConfigError` if it is empty or too long."""

@@ -217,6 +217,7 @@ class Workspace:
         self.closed = True
         self.features.live.close()
         self.manager.close()
+        self.trainings.close()
         self.catalog.close()
 
     def __enter__(self) -> Workspace:

@@ -12,6 +12,7 @@ from saewidgets.jobs import JobContext
 from saewidgets.records import JobRecord
 from saewidgets.workspace.corpora import from_row
 from saewidgets.workspace.held import Held, HeldModels, missing
+from saewidgets.workspace.sinks import Sinks
 from saewidgets.workspace.training.checkpoints import reconcile
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class TrainingRunners:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._models = HeldModels()
+        self.sinks = Sinks()
 
     def hold(self, training_id: str, held: Held) -> None:
         """Keep a user's model for this training while it may run."""
@@ -46,8 +48,9 @@ class TrainingRunners:
         return self._models.get(training_id)
 
     def forget(self, training_id: str) -> None:
-        """Let go of the user's model."""
+        """Let go of the user's model and sinks."""
         self._models.forget(training_id)
+        self.sinks.forget(training_id)
 
     def ended(self, job: JobRecord) -> None:
         """The run has ended: from now on its user decides how long the model stays in memory."""
@@ -79,17 +82,19 @@ class TrainingRunners:
             record = trainings.get(training_id)
             if context.resumed:
                 self._take_back(training_id, Path(record.folder))
-            result = run_training(
-                from_row(record.config, record.folder),
-                Path(record.folder),
-                emit=_with_note(context.emitter(training_id)),
-                control=context.control,
-                model=held.model if held else None,
-                tokenizer=held.tokenizer if held else None,
-                tokens_folder=self._workspace.folder / TOKENS,
-                # A run that goes on from another's checkpoint finds a copy of it in its folder.
-                resume=context.resumed or bool(job.payload.get("continues")),
-            )
+            with self.sinks.fed(record, _with_note(context.emitter(training_id))) as feeds:
+                result = run_training(
+                    from_row(record.config, record.folder),
+                    Path(record.folder),
+                    emit=feeds.emit,
+                    control=context.control,
+                    model=held.model if held else None,
+                    tokenizer=held.tokenizer if held else None,
+                    tokens_folder=self._workspace.folder / TOKENS,
+                    # A run that goes on from another's checkpoint finds a copy of it in its folder.
+                    resume=context.resumed or bool(job.payload.get("continues")),
+                )
+                feeds.status = result.status.value
             if result.sae_path is not None:
                 # Before the status changes: whoever sees "completed" finds the SAE.
                 trainings.update(training_id, sae_path=result.sae_path)

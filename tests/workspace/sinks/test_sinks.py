@@ -1,0 +1,136 @@
+"""`on_event=`: functions and the two trackers, on real runs of the demo model and against fakes of the libraries."""
+
+import sys
+import textwrap
+import threading
+
+import pytest
+
+import saewidgets as sw
+from saewidgets.errors import ConfigError
+from saewidgets.events import Facts, Metrics
+from saewidgets.workspace.sinks.feed import RunInfo
+
+WAIT = 120.0
+INFO = RunInfo("train_01J8ABCDEF", "my run", {"seed": 3}, "group_1")
+
+FAKE = {
+    "wandb": """
+        calls = []
+        class Settings:
+            def __init__(self, **settings): self.settings = settings
+        class Run:
+            def __init__(self): self.summary, self.config = {}, self
+            def define_metric(self, *a, **k): calls.append(("define_metric", a, k))
+            def log(self, values, **k): calls.append(("log", values, k))
+            def update(self, values, **k): calls.append(("config", values, k))
+            def finish(self, exit_code=None): calls.append(("finish", dict(self.summary), exit_code))
+        def init(**settings):
+            calls.append(("init", settings))
+            return Run()
+        """,
+    "trackio": """
+        calls = []
+        class Run:
+            def log(self, values, step=None): calls.append(("log", values, step))
+            def finish(self): calls.append(("finish",))
+        def init(**settings):
+            calls.append(("init", settings))
+            return Run()
+        """,
+}
+
+
+@pytest.fixture
+def library(request, tmp_path, monkeypatch):
+    """A module with the part of the library's API that is used; what was called is in `calls`."""
+    name = request.param
+    (tmp_path / f"{name}.py").write_text(textwrap.dedent(FAKE[name]))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    yield __import__(name)
+    sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("library", ["wandb"], indirect=True)
+def test_weights_and_biases_gets_metrics_against_tokens(library):
+    begun = sw.WandbSink("saes", tags=("demo",), mode="offline").open(INFO)
+    begun(Metrics(5, 160, {"loss": 0.5, "fvu": 0.2}))
+    begun(Facts({"d_in": 64, "model_facts": {"name": "demo"}}))
+    begun.close("paused")
+    (_, settings), *rest = library.calls
+    kept = {name: settings[name] for name in ("project", "id", "name", "group", "tags", "mode", "resume", "config")}
+    assert kept == {
+        "project": "saes", "id": INFO.id, "name": "my run", "group": "group_1", "tags": ["demo"], "mode": "offline",
+        "resume": "allow", "config": {"seed": 3},
+    }
+    assert settings["reinit"] == "create_new"
+    assert rest[2:] == [
+        ("log", {"loss": 0.5, "fvu": 0.2, "tokens": 160, "step": 5}, {}),
+        ("config", {"d_in": 64}, {"allow_val_change": True}),
+        ("finish", {"status": "paused"}, 0),
+    ]
+
+
+@pytest.mark.parametrize("library", ["wandb"], indirect=True)
+def test_a_failed_run_is_a_crashed_one_there(library):
+    sw.WandbSink().open(INFO).close("failed")
+    assert library.calls[-1] == ("finish", {"status": "failed"}, 1)
+
+
+@pytest.mark.parametrize("library", ["trackio"], indirect=True)
+def test_trackio_gets_metrics_by_step(library):
+    begun = sw.TrackioSink("saes", space_id="me/saes").open(INFO)
+    begun(Metrics(5, 160, {"loss": 0.5}))
+    begun.close("completed")
+    (_, settings), *rest = library.calls
+    assert settings == {
+        "project": "saes", "name": "my run ABCDEF", "group": "group_1", "space_id": "me/saes", "config": {"seed": 3},
+        "resume": "allow", "embed": False,
+    }
+    assert rest == [("log", {"loss": 0.5, "tokens": 160}, 5), ("finish",)]
+
+
+@pytest.mark.parametrize(("sink", "extra"), [(sw.WandbSink, "wandb"), (sw.TrackioSink, "trackio")])
+def test_a_library_that_is_missing_is_named_at_once(sink, extra, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError) as caught:
+        sink()
+    assert f"saewidgets[{extra}]" in caught.value.hint
+
+
+def test_on_event_hears_everything_and_a_broken_sink_only_costs_a_line(ws, config):
+    heard, closed = [], threading.Event()
+
+    class Opened:
+        def open(self, run):
+            heard.append(run)
+            return self
+
+        def __call__(self, event):
+            heard.append(event)
+
+        def close(self, status):
+            heard.append(status)
+            closed.set()
+
+    def broken(event):
+        raise ConnectionError("offline")
+
+    run = ws.trainings.create(config, on_event=[Opened(), broken])
+    run.wait(WAIT)
+    assert closed.wait(WAIT)
+    assert (heard[0].id, heard[0].name, heard[-1]) == (run.id, run.name, "completed")
+    assert heard[0].config["seed"] == run.config.seed
+    steps = [event.step for event in heard if isinstance(event, Metrics) and "loss" in event.values]
+    assert steps == sorted(steps)
+    assert steps[-1] == run.config.steps
+    assert run.status == "completed"
+    assert sum("broken failed (ConnectionError: offline)" in line for line in run.log()) == 1
+
+
+def test_what_cannot_take_events_is_refused_before_anything_is_made(ws, config):
+    with pytest.raises(ConfigError) as caught:
+        ws.trainings.create(config, on_event=[print, 3])
+    assert caught.value.where == "on_event"
+    assert not len(ws.trainings.list())
