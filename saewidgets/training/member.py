@@ -218,8 +218,9 @@ class Member:
                 check=check,
             )
         found = evaluate(
-            sae, prepared.lm, contexts, self.config.hook_name, scale=scale, exclude_special_tokens=exclude,
-            batch_size=size, baseline=self._baselines.get(key), check=check,
+            sae, prepared.lm, contexts, self.config.hook_name, hook_name_out=self.config.hook_name_out, scale=scale,
+            scale_out=scale_out, exclude_special_tokens=exclude, batch_size=size, baseline=self._baselines.get(key),
+            check=check,
         )
         shown = {name: f"val_{name}" for name in ("fvu", "l0", "mse", "dead")} | {"ce_loss_score": "ce_loss_score"}
         return {ours: found[name] for name, ours in shown.items() if math.isfinite(found.get(name, math.nan))}
