@@ -28,6 +28,11 @@ SETTINGS = {
     "topk": {"k": 8},
     "batchtopk": {"k": 8},
     "jumprelu": {"initial_threshold": 0.3},
+    "matryoshka": {"k": 8},
+    "gated": {"l1_coefficient": 2.0},
+    "skip": {"l1_coefficient": 2.0, "learn_skip": True},
+    "transcoder": {"l1_coefficient": 2.0, "d_out": 20},
+    "skip_transcoder": {"l1_coefficient": 2.0, "d_out": 20},
 }
 # name → architecture, more settings; tensors are random
 LOADED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -60,7 +65,7 @@ METADATA = {
     "model_name": "gpt2", "hook_name": "blocks.6.hook_resid_post", "context_size": 128, "prepend_bos": True,
     "dataset_path": "demo", "l0": float("nan"),
 }
-SCALE = 1.7
+SCALE, SCALE_OUT = 1.7, 0.6  # the second is for the outputs of transcoders
 D_IN, D_SAE, ROWS = 24, 96, 24
 LOADED_D_SAE = 32
 
@@ -75,19 +80,20 @@ def export(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     generator = torch.Generator().manual_seed(0)
     for name, settings in SETTINGS.items():
-        for centred in (True, False):
+        for centred in (True, False) if "transcoder" not in name else (False,):
             sae = create_sae(name, D_IN, d_sae=D_SAE, apply_b_dec_to_input=centred, **settings)
             optimizer = torch.optim.Adam(sae.param_groups(1e-2))
             for _ in range(20):
                 optimizer.zero_grad()
-                sae.loss(torch.randn(256, D_IN, generator=generator) + 0.3).total.backward()
+                x = torch.randn(256, D_IN, generator=generator) + 0.3
+                sae.loss(x, x[:, : sae.d_out].sin() if sae.is_transcoder else None).total.backward()
                 sae.before_step()
                 optimizer.step()
                 sae.after_step()
             trained = {key: tensor.detach().clone() for key, tensor in sae.state_dict().items()}
-            sae.fold_scale(SCALE)
+            sae.fold_scales(SCALE, SCALE_OUT if sae.is_transcoder else SCALE)
             sae.metadata = dict(METADATA)
-            target = save_sae(sae, folder / f"{name}{'' if centred else '_raw_input'}")
+            target = save_sae(sae, folder / f"{name}{'' if centred or sae.is_transcoder else '_raw_input'}", "saelens")
             settings_of = {"architecture": name, "d_sae": D_SAE, "apply_b_dec_to_input": centred, **settings}
             (target / "trained.json").write_text(json.dumps(settings_of, indent=2) + "\n")
             save_file(trained, target / "trained.safetensors")
@@ -95,7 +101,7 @@ def export(folder: Path) -> None:
             sae.eval()
             with torch.no_grad():
                 f = sae.encode(x)
-                save_file({"x": x, "f": f.contiguous(), "y": sae.decode(f).contiguous()}, target / OURS)
+                save_file({"x": x, "f": f.contiguous(), "y": sae(x).contiguous()}, target / OURS)
     export_loaded(folder, generator)
     print(f"exported to {folder}")
 
@@ -137,11 +143,9 @@ def check(folder: Path) -> None:
         with torch.no_grad():
             f = sae.encode(ours["x"])
             differences = {"encode": (f, "f"), "forward": (sae(ours["x"]), "y")}
-            if target.name.startswith("loaded_"):  # decode alone is not the whole of every architecture
-                y = differences["forward"][0]
-            else:
-                y = sae.decode(f)
-                differences["decode"] = (y, "y")
+            y = differences["forward"][0]
+            if "skip" not in target.name and not target.name.startswith("loaded_"):  # decode alone is not all of those
+                differences["decode"] = (sae.decode(f), "y")
             relative = {
                 what: float((found - ours[key]).norm() / ours[key].norm())
                 for what, (found, key) in differences.items()

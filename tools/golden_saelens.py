@@ -77,6 +77,13 @@ def record(folder: Path, sae: lens.SAE) -> None:
 
 def training() -> None:
     aux = {"aux_loss_coefficient": 0.25, "rescale_acts_by_decoder_norm": False}
+    anthropic = {
+        "jumprelu_sparsity_loss_mode": "tanh", "pre_act_loss_coefficient": 0.2, "jumprelu_ste_to_input": True
+    }
+    jumprelu = {"tanh": {"jumprelu_sparsity_loss_mode": "tanh"}, "anthropic": anthropic, "quadratic": {
+        "jumprelu_sparsity_loss_mode": "quadratic", "target_l0": 6, "jumprelu_ste_to_input": True
+    }}  # fmt: skip
+    nested = {**COMMON, "k": 5, **aux, "matryoshka_widths": [10, 30, D_SAE]}
     saes = {
         "standard": lens.StandardTrainingSAE(lens.StandardTrainingSAEConfig(**COMMON, l1_coefficient=0.7)),
         "topk": lens.TopKTrainingSAE(lens.TopKTrainingSAEConfig(**COMMON, k=5, **aux)),
@@ -84,6 +91,20 @@ def training() -> None:
         "jumprelu": lens.JumpReLUTrainingSAE(
             lens.JumpReLUTrainingSAEConfig(**COMMON, l0_coefficient=0.6, jumprelu_bandwidth=0.3)
         ),
+        "standard_lp": lens.StandardTrainingSAE(
+            lens.StandardTrainingSAEConfig(**COMMON, l1_coefficient=0.7, lp_norm=0.6)
+        ),
+        "gated": lens.GatedTrainingSAE(lens.GatedTrainingSAEConfig(**COMMON, l1_coefficient=0.7)),
+        "matryoshka": lens.MatryoshkaBatchTopKTrainingSAE(lens.MatryoshkaBatchTopKTrainingSAEConfig(**nested)),
+        "matryoshka_aux_per_width": lens.MatryoshkaBatchTopKTrainingSAE(
+            lens.MatryoshkaBatchTopKTrainingSAEConfig(**nested, use_matryoshka_aux_loss=True)
+        ),
+        **{
+            f"jumprelu_{name}": lens.JumpReLUTrainingSAE(
+                lens.JumpReLUTrainingSAEConfig(**COMMON, l0_coefficient=0.6, jumprelu_bandwidth=0.3, **settings)
+            )
+            for name, settings in jumprelu.items()
+        },
     }
     for seed, (name, sae) in enumerate(saes.items()):
         shake(sae, 20 + seed)
@@ -106,8 +127,12 @@ def training() -> None:
 
 def main() -> None:
     torch.manual_seed(0)
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
+    OUT.mkdir(parents=True, exist_ok=True)
+    for path in OUT.iterdir():  # other scripts keep files of their own beside these
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name.startswith("training_"):
+            path.unlink()
     inference()
     training()
     versions = {"sae_lens": sae_lens.__version__, "torch": torch.__version__}

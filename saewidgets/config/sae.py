@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from saewidgets.config.base import Config
@@ -70,9 +70,40 @@ class _WithL1(SAEConfig):
 
 
 class StandardConfig(_WithL1):
-    """ReLU with an L1 penalty (Bricken et al. 2023; Cunningham et al. 2023)."""
+    """ReLU with an L1 penalty (Bricken et al. 2023; Cunningham et al. 2023), or an Lp one whose p may fall during the
+    run (Karvonen et al. 2024)."""
 
     architecture: Literal["standard"] = "standard"
+    lp_norm: float = Field(
+        default=1.0,
+        gt=0,
+        le=2,
+        title="Norm (p)",
+        description="The penalty is the Lp norm of the latents. 1 is usual; below 1 punishes many weak latents more.",
+    )
+    p_end: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        title="p at the end",
+        description="Let p fall from 1 to this over the run (p-anneal); empty keeps it. 0.2 is usual.",
+    )
+    p_hold: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        title="Share of the run before p falls",
+        description="Where p falls, it stays 1 for this share of the run.",
+    )
+
+    @model_validator(mode="after")
+    def _one_p(self) -> StandardConfig:
+        if self.p_end is not None and self.lp_norm != 1:
+            raise ConfigError(
+                f"p falls from 1, but lp_norm is {self.lp_norm}.", where="lp_norm",
+                hint="Leave lp_norm at 1, or leave p_end empty.",
+            )
+        return self
 
 
 class _TopKBase(SAEConfig):
@@ -112,10 +143,7 @@ class TopKConfig(_TopKBase):
     architecture: Literal["topk"] = "topk"
 
 
-class BatchTopKConfig(_TopKBase):
-    """Keep the k · batch largest activations of the whole batch (Bussmann et al. 2024); JumpReLU at inference."""
-
-    architecture: Literal["batchtopk"] = "batchtopk"
+class _BatchTopKBase(_TopKBase):
     threshold_momentum: float = Field(
         default=0.99,
         ge=0,
@@ -123,6 +151,73 @@ class BatchTopKConfig(_TopKBase):
         title="Threshold momentum",
         description="How slowly the inference threshold follows the smallest kept activation of each batch.",
     )
+
+
+class BatchTopKConfig(_BatchTopKBase):
+    """Keep the k · batch largest activations of the whole batch (Bussmann et al. 2024); JumpReLU at inference."""
+
+    architecture: Literal["batchtopk"] = "batchtopk"
+
+
+def _as_widths(value: Any) -> Any:
+    """Numbers from text as a form has it: "64, 256"; nothing but blanks is none."""
+    if not isinstance(value, str):
+        return value
+    parts = value.replace(",", " ").split()
+    if not all(part.isascii() and part.isdecimal() and len(part) < 12 for part in parts):
+        raise ConfigError(
+            f"{value[:40]!r} is not a list of widths.", hint="Enter whole numbers: 512, 2048, 8192."
+        )
+    return [int(part) for part in parts] or None
+
+
+Widths = Annotated[
+    tuple[int, ...] | None,
+    BeforeValidator(_as_widths),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}]}, mode="validation"),
+]
+_GROUPS = (1 / 32, 3 / 32, 7 / 32, 15 / 32)  # of the paper: groups of 1/32, 1/16, 1/8, 1/4 and the rest
+
+
+class MatryoshkaConfig(_BatchTopKBase):
+    """BatchTopK whose first latents also reconstruct alone, at several nested widths (Bussmann et al. 2025)."""
+
+    architecture: Literal["matryoshka"] = "matryoshka"
+    widths: Widths = Field(
+        default=None,
+        max_length=64,
+        title="Nested widths",
+        description="How many of the first latents reconstruct alone: 512, 2048, 8192. All latents are always the last "
+        "width. Empty means 1/32, 3/32, 7/32, 15/32 and all of them.",
+    )
+    aux_per_width: bool = Field(
+        default=False,
+        title="Auxiliary loss per width",
+        description="Dead latents explain what is left over at their own width instead of at the last one.",
+    )
+
+    @model_validator(mode="after")
+    def _widths_grow(self) -> MatryoshkaConfig:
+        levels = self.levels
+        if any(wide <= narrow for narrow, wide in zip((0, *levels), levels, strict=False)):
+            raise ConfigError(
+                f"The widths are {', '.join(f'{w:,}' for w in levels)} with d_sae as the last.", where="widths",
+                hint=f"Each is larger than the one before, from 1 to {self.d_sae:,}.",
+            )
+        if len(levels) == 1:
+            raise ConfigError(
+                "There is only one width, that of all latents.", where="widths",
+                hint="Give a smaller one as well, or choose batchtopk.",
+            )
+        return self
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The nested widths, d_sae the last."""
+        if self.widths is None:
+            chosen = sorted({max(1, round(share * self.d_sae)) for share in _GROUPS} - {self.d_sae})
+            return (*chosen, self.d_sae)
+        return self.widths if self.widths[-1:] == (self.d_sae,) else (*self.widths, self.d_sae)
 
 
 class JumpReLUConfig(SAEConfig):
@@ -147,6 +242,50 @@ class JumpReLUConfig(SAEConfig):
         title="Threshold at the start",
         description="Every latent's threshold at initialisation.",
     )
+    sparsity_loss: Literal["step", "tanh", "quadratic"] = Field(
+        default="step",
+        title="Sparsity penalty",
+        description="step: the number of active latents. tanh: a smooth form of it. quadratic: how far that number is "
+        "from the target L0.",
+    )
+    target_l0: float | None = Field(
+        default=None,
+        gt=0,
+        title="Target L0",
+        description="Of the quadratic penalty: how many latents shall be active per token.",
+    )
+    tanh_scale: float = Field(
+        default=4.0,
+        gt=0,
+        title="Scale of tanh",
+        description="Of the tanh penalty: the larger, the weaker a latent that counts in full. 4 is usual.",
+    )
+    pre_act_coefficient: float | None = Field(
+        default=None,
+        ge=0,
+        title="Pre-activation coefficient",
+        description="Weight of a penalty that lifts the pre-activations of dead latents to their thresholds; empty "
+        "turns it off. 3e-6 is usual.",
+    )
+    ste_to_input: bool = Field(
+        default=False,
+        title="Estimate reaches the encoder",
+        description="The straight-through gradient moves the pre-activations as well as the thresholds.",
+    )
+
+    @model_validator(mode="after")
+    def _target_fits(self) -> JumpReLUConfig:
+        if self.sparsity_loss == "quadratic" and self.target_l0 is None:
+            raise ConfigError(
+                "The quadratic penalty needs the number of active latents to aim at.", where="target_l0",
+                hint="Enter a target L0; 32 to 100 is usual.",
+            )
+        if self.target_l0 is not None and self.target_l0 > self.d_sae:
+            raise ConfigError(
+                f"target_l0 is {self.target_l0:g} but d_sae is {self.d_sae:,}.", where="target_l0",
+                hint=f"Enter at most {self.d_sae:,}.",
+            )
+        return self
 
 
 class GatedConfig(_WithL1):
@@ -156,10 +295,34 @@ class GatedConfig(_WithL1):
 
 
 class SkipConfig(_WithL1):
-    """The input is added to the reconstruction, so that latents explain what it leaves over (miStudio)."""
+    """A part of the input is added to the reconstruction, so that latents explain what it leaves over (miStudio)."""
 
     architecture: Literal["skip"] = "skip"
-    skip_scale: float = Field(default=1.0, title="Skip coefficient", description="How much of the input is added.")
+    skip_scale: float = Field(
+        default=0.5,
+        title="Skip coefficient",
+        description="How much of the input is added to the reconstruction; where it is learned, at the start. At 1 "
+        "nothing is left for the latents.",
+    )
+    learn_skip: bool = Field(
+        default=False, title="Learn the skip coefficient", description="Let training move the skip coefficient."
+    )
+    skip_max: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        title="Largest skip coefficient",
+        description="What a learned coefficient cannot exceed: every penalty on latents pulls it towards 1.",
+    )
+
+    @model_validator(mode="after")
+    def _starts_in_range(self) -> SkipConfig:
+        if self.learn_skip and not 0 <= self.skip_scale <= self.skip_max:
+            raise ConfigError(
+                f"The skip coefficient starts at {self.skip_scale:g}.", where="skip_scale",
+                hint=f"Where it is learned it stays between 0 and skip_max, which is {self.skip_max:g}.",
+            )
+        return self
 
 
 class AnyTranscoderConfig(SAEConfig):
@@ -205,6 +368,14 @@ class SkipTranscoderConfig(AnyTranscoderConfig, _WithL1):
 
 
 TrainableSAEConfig = Annotated[
-    StandardConfig | TopKConfig | BatchTopKConfig | JumpReLUConfig | TranscoderConfig | SkipTranscoderConfig,
+    StandardConfig
+    | TopKConfig
+    | BatchTopKConfig
+    | MatryoshkaConfig
+    | JumpReLUConfig
+    | GatedConfig
+    | SkipConfig
+    | TranscoderConfig
+    | SkipTranscoderConfig,
     Field(discriminator="architecture"),
 ]

@@ -141,6 +141,8 @@ def _settings(kind: str, state: State, beside: _Beside, notes: list[str]) -> dic
             notes.append("Normalisation is only in miStudio's database; its default, constant_norm_rescale, was taken.")
         if normalization != "none":
             settings["normalize_activations"] = "constant_norm_rescale"
+            if kind == "skip":
+                settings["skip_scale"] = 1.0
         elif kind == "skip":  # a skip transcoder, whose encoder's bias does what is left of subtracting b_dec
             settings["apply_b_dec_to_input"] = False
     if kind == "topk":

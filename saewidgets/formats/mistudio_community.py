@@ -166,7 +166,7 @@ def _plan(file: _File, data: Any, where: str) -> _Plan:
     if kind == "skip":
         if file.normalized:
             refuse_normalized_skip(percent is not None, f"{where}: architecture")
-            return _Plan("skip", settings, tuple(notes), halved=not second)
+            return _Plan("skip", settings | {"skip_scale": 1.0}, tuple(notes), halved=not second)
         settings["apply_b_dec_to_input"] = False
         architecture = "skip_transcoder" if percent is None else "topk_skip_transcoder"
         return _Plan(architecture, settings, tuple(notes), halved=not second, skip=True, centred=second)

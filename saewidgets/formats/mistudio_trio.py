@@ -166,6 +166,8 @@ def _settings(file: _File, state: State | None, source: Source) -> dict[str, Any
         "apply_b_dec_to_input": centred, "reshape_activations": file.reshape_activations,
         "normalize_activations": "constant_norm_rescale" if normalization == "anthropic_rescale" else normalization,
     }
+    if file.architecture == "skip":
+        settings["skip_scale"] = 1.0  # where the file does not say: miStudio adds the whole input
     return settings | {key: value for key in _KEPT if (value := getattr(file, key)) is not None}
 
 

@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from saewidgets.config.sae import SAEConfig
+from saewidgets.config.sae import SAEConfig, SkipConfig
 from saewidgets.errors import FormatError
 from saewidgets.formats.jsonfile import encoded, plain
 from saewidgets.formats.saelens_read import CONFIG_FILE, DTYPES, FILES, SHIPPED, SPARSITY_FILE, WEIGHTS_FILE
 from saewidgets.formats.tensors import nbytes
 from saewidgets.formats.whole import whole_folder
-from saewidgets.sae import SAE
+from saewidgets.sae import SAE, inference_sae
 
 WRITTEN_VERSION = "6.54.12"  # the SAELens release whose format is written; from 6 on its modern loader is taken
 _DTYPE_NAMES = {value: key for key, value in DTYPES.items()}
@@ -36,6 +37,8 @@ def save(sae: SAE, folder: Path, *, log_sparsity: Tensor | None = None) -> Path:
     """
     trained_as = sae.cfg if sae.training or any(p.requires_grad for p in sae.parameters()) else None
     frozen = sae if trained_as is None and type(sae).to_inference is SAE.to_inference else sae.to_inference()
+    if frozen.cfg.architecture == "skip" and frozen.cfg.normalize_activations == "none":
+        frozen = _as_skip_transcoder(frozen)
     _check(frozen)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in frozen.inference_tensors().items()}
     config = encoded(_config_data(frozen, trained_as))
@@ -45,6 +48,21 @@ def save(sae: SAE, folder: Path, *, log_sparsity: Tensor | None = None) -> Path:
             save_file({"sparsity": log_sparsity.float().cpu().contiguous()}, draft / SPARSITY_FILE)
         (draft / CONFIG_FILE).write_bytes(config)
     return folder
+
+
+def _as_skip_transcoder(sae: SAE) -> SAE:
+    """SAELens has no skip autoencoders, but a skip transcoder from a place to itself computes the same: its linear path
+    is a multiple of the identity, and the encoder's bias does what subtracting b_dec did."""
+    tensors = dict(sae.inference_tensors())
+    if sae.cfg.apply_b_dec_to_input:
+        shift = tensors["b_dec"].double() @ tensors["W_enc"].double()
+        tensors["b_enc"] = (tensors["b_enc"].double() - shift).to(tensors["b_enc"].dtype)
+    assert isinstance(sae.cfg, SkipConfig)
+    tensors["W_skip"] = sae.cfg.skip_scale * torch.eye(sae.d_in).to(tensors["W_dec"])
+    found = inference_sae("skip_transcoder", sae.d_in, tensors)
+    hook = {"hook_name_out": sae.metadata["hook_name"]} if "hook_name" in sae.metadata else {}
+    found.metadata = {**hook, **sae.metadata}
+    return found
 
 
 def _check(sae: SAE) -> None:

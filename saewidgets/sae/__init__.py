@@ -5,6 +5,7 @@ from saewidgets.config.sae import (
     BatchTopKConfig,
     GatedConfig,
     JumpReLUConfig,
+    MatryoshkaConfig,
     SkipConfig,
     SkipTranscoderConfig,
     StandardConfig,
@@ -23,6 +24,7 @@ from saewidgets.sae.jumprelu_skip_transcoder import JumpReLUSkipTranscoderSAE
 from saewidgets.sae.jumprelu_transcoder import JumpReLUTranscoderSAE
 from saewidgets.sae.loaded import LoadedSAE
 from saewidgets.sae.matching_pursuit import MatchingPursuitSAE
+from saewidgets.sae.matryoshka import MatryoshkaSAE
 from saewidgets.sae.registry import (
     architectures,
     build_sae,
@@ -31,7 +33,7 @@ from saewidgets.sae.registry import (
     register,
     register_inference,
 )
-from saewidgets.sae.skip import SkipSAE
+from saewidgets.sae.skip import InferenceSkip, SkipSAE
 from saewidgets.sae.skip_transcoder import SkipTranscoderSAE
 from saewidgets.sae.standard import StandardSAE
 from saewidgets.sae.temporal import TemporalSAE
@@ -42,7 +44,10 @@ from saewidgets.sae.transcoder import TranscoderSAE
 register("standard", StandardSAE, StandardConfig)
 register("topk", TopKSAE, TopKConfig)
 register("batchtopk", BatchTopKSAE, BatchTopKConfig)
+register("matryoshka", MatryoshkaSAE, MatryoshkaConfig)
 register("jumprelu", JumpReLUSAE, JumpReLUConfig)
+register("gated", GatedSAE, GatedConfig)
+register("skip", SkipSAE, SkipConfig)
 register("transcoder", TranscoderSAE, TranscoderConfig)
 register("skip_transcoder", SkipTranscoderSAE, SkipTranscoderConfig)
 
@@ -52,7 +57,7 @@ register_inference("jumprelu", InferenceJumpReLU, JumpReLUConfig)
 register_inference("gated", GatedSAE, GatedConfig)
 register_inference("abstopk", AbsTopKSAE, configs.AbsTopKConfig)
 register_inference("groupmax", GroupMaxSAE, configs.GroupMaxConfig)
-register_inference("skip", SkipSAE, SkipConfig)
+register_inference("skip", InferenceSkip, SkipConfig)
 register_inference("transcoder", TranscoderSAE, TranscoderConfig)
 register_inference("skip_transcoder", SkipTranscoderSAE, SkipTranscoderConfig)
 register_inference("jumprelu_transcoder", JumpReLUTranscoderSAE, configs.JumpReLUTranscoderConfig)
@@ -73,6 +78,7 @@ __all__ = [
     "GroupMaxSkipTranscoderSAE",
     "GroupMaxTranscoderSAE",
     "InferenceJumpReLU",
+    "InferenceSkip",
     "JumpReLUSAE",
     "JumpReLUSkipTranscoderSAE",
     "JumpReLUTranscoderSAE",
@@ -80,6 +86,7 @@ __all__ = [
     "Loss",
     "LossState",
     "MatchingPursuitSAE",
+    "MatryoshkaSAE",
     "SkipSAE",
     "SkipTranscoderSAE",
     "StandardSAE",

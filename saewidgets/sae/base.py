@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from saewidgets.config.sae import SAEConfig
 from saewidgets.errors import ConfigError
 from saewidgets.sae.inputs import has_heads, normalise, restore
+from saewidgets.sae.kernels.blocked import RowLoss, blocked_batch, whole_batch
 from saewidgets.sae.kernels.dense import Activation, dense_step
 
 _BLOCK = 1 << 21  # decoder entries handled at once: 8 MiB, so that what is computed stays in cache
@@ -164,8 +165,11 @@ class SAE(nn.Module, ABC):
         rows = self._directions(self.d_out, generator)
         self.W_dec.copy_(rows)
         self.W_enc.copy_((self._directions(self.d_in, generator) if self.is_transcoder else rows).T)
-        self.b_enc.zero_()
+        self._reset_encoder_biases()
         self.b_dec.zero_()
+
+    def _reset_encoder_biases(self) -> None:
+        self.b_enc.zero_()
 
     def _directions(self, width: int, generator: torch.Generator) -> Tensor:
         """[d_sae, width]: random directions of norm `decoder_init_norm`."""
@@ -311,6 +315,14 @@ class SAE(nn.Module, ABC):
             reconstruction += linear.detach()
         l0 = torch.tensor(activation.active / x.shape[0])
         return Loss(total, {"mse": mse, name: penalty}, mse, reconstruction, l0, activation.fired)
+
+    def _row_loss(self, row_loss: RowLoss, x: Tensor, target: Tensor) -> Loss:
+        """The mean over the batch of a loss that is a sum over rows; one of its terms is ``"mse"``."""
+        if self._fast_path(x, target):
+            batch = blocked_batch(row_loss, x, target, list(self.parameters()), self.d_sae)
+        else:
+            batch = whole_batch(row_loss, x, target)
+        return Loss(batch.total, batch.terms, batch.terms["mse"], batch.reconstruction, batch.l0, batch.fired)
 
     def _fast_path(self, x: Tensor, target: Tensor) -> bool:
         """Whether the CPU kernels apply; otherwise plain torch operations do the same."""

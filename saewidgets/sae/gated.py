@@ -1,21 +1,30 @@
 """Gated: one path decides whether a latent is active, another how strongly (Rajamanoharan et al. 2024,
 arXiv:2404.16014).
 
-Both share the encoder; the magnitudes have their own scale exp(r_mag) and bias:
+Both share the encoder; the magnitudes have their own scale exp(r_mag) and bias. With z = (x - b_dec) W_enc:
 
-    f = (x̃ W_enc + b_gate > 0) ⊙ ReLU((x̃ W_enc) ⊙ exp(r_mag) + b_mag)
+    π = z + b_gate        f = (π > 0) ⊙ ReLU(z ⊙ exp(r_mag) + b_mag)
+    loss = mean ‖f W_dec + b_dec - x‖²
+         + sparsity_scale · l1_coefficient · mean Σ ReLU(π)_i ‖W_dec,i‖
+         + mean ‖ReLU(π) W_dec + b_dec - x‖²
+
+The gate is a step, so the first term tells it nothing: it learns from the other two. As in SAELens, the last one moves
+the decoder, too (the paper holds it fixed there).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from saewidgets.config.sae import GatedConfig
-from saewidgets.sae.loaded import LoadedSAE
+from saewidgets.sae.base import SAE, Loss, LossState
+from saewidgets.sae.kernels.blocked import Rows
 
 
-class GatedSAE(LoadedSAE):
+class GatedSAE(SAE):
     """Gated autoencoder. `b_gate`, `r_mag` and `b_mag` [d_sae] take the place of `b_enc`."""
 
     architecture = "gated"
@@ -32,9 +41,33 @@ class GatedSAE(LoadedSAE):
         self.r_mag = nn.Parameter(torch.empty(self.d_sae))
         self.b_mag = nn.Parameter(torch.empty(self.d_sae))
 
+    def _reset_encoder_biases(self) -> None:
+        for bias in (self.b_gate, self.r_mag, self.b_mag):
+            bias.zero_()
+
     def pre_activations(self, x: Tensor) -> Tensor:
         """The product both paths share, ``(x - b_dec) @ W_enc`` without any encoder bias: [..., d_sae]."""
         return self.encoder_input(x) @ self.W_enc
 
     def activate(self, pre: Tensor) -> Tensor:
         return (pre * self.r_mag.exp() + self.b_mag).relu() * (pre + self.b_gate > 0)
+
+    def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
+        coefficient = self.cfg.l1_coefficient * step.sparsity_scale
+
+        def row_loss(x: Tensor, target: Tensor) -> Rows:
+            pre = self.pre_activations(x)
+            gate = (pre + self.b_gate).relu()
+            f = self.activate(pre)
+            reconstruction, by_gate = self._decode(f).float(), self._decode(gate).float()
+            terms = {
+                "mse": (reconstruction - target).pow(2).sum(),
+                "l1": coefficient * (gate.float() * self.W_dec.norm(dim=1)).sum(),
+                "aux": (by_gate - target).pow(2).sum(),
+            }
+            return Rows(terms, reconstruction, f.detach() > 0)
+
+        return self._row_loss(row_loss, x, target)
+
+    def inference_tensors(self) -> Mapping[str, Tensor]:
+        return {name: tensor.detach() for name, tensor in self.state_dict().items()}

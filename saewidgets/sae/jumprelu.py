@@ -5,6 +5,16 @@ straight-through estimate: with bandwidth ε and K(u) = 1 for |u| < 1/2, else 0,
 
     ∂ JumpReLU(p) / ∂θ := -(θ/ε) K((p - θ)/ε)        ∂ H(p - θ) / ∂θ := -(1/ε) K((p - θ)/ε)
 
+and with `ste_to_input` the same with the opposite sign for p, as Anthropic trains (Conerly et al. 2025). The penalty of
+a token, times ``sparsity_scale · l0_coefficient``, is one of
+
+- ``step``: Σ H(p_i - θ_i), the number of active latents L0;
+- ``tanh``: Σ tanh(`tanh_scale` · f_i ‖W_dec,i‖), Anthropic's;
+- ``quadratic``: 2/L · (L0 - L)² with L the `target_l0`, Gemma Scope 2's (McDougall et al. 2025).
+
+`pre_act_coefficient` adds Σ over dead latents of ReLU(θ_i - p_i) ‖W_dec,i‖, which lifts them until they fire. All as in
+SAELens.
+
 Thresholds are learned as logarithms, so they stay positive. Adam moves every parameter by about its learning rate per
 step, and a logarithm by that little means a threshold that hardly changes and an L0 that never falls: thresholds
 therefore learn `THRESHOLD_LR` times as fast as the weights (docs/sae.md has the experiment).
@@ -20,7 +30,8 @@ import torch
 from torch import Tensor, nn
 
 from saewidgets.config.sae import JumpReLUConfig
-from saewidgets.sae.base import SAE, Loss, LossState, ParamGroup, squared_error
+from saewidgets.sae.base import SAE, Loss, LossState, ParamGroup
+from saewidgets.sae.kernels.blocked import Rows
 from saewidgets.sae.kernels.dense import JumpReLUActivation
 
 THRESHOLD_LR = 10.0
@@ -42,23 +53,46 @@ class _JumpReLU(SAE):
         return jump_relu(pre, self.threshold.to(pre.dtype))
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
-        """``mse + sparsity_scale · l0_coefficient · mean number of active latents``."""
-        coefficient = self.cfg.l0_coefficient * step.sparsity_scale
-        if self._fast_path(x, target):
-            activation = JumpReLUActivation(self.threshold, self.cfg.bandwidth, coefficient)
+        cfg, coefficient = self.cfg, self.cfg.l0_coefficient * step.sparsity_scale
+        simple = cfg.sparsity_loss == "step" and not cfg.ste_to_input and cfg.pre_act_coefficient is None
+        if simple and self._fast_path(x, target) and bool((self.threshold >= 0).all()):
+            activation = JumpReLUActivation(self.threshold, cfg.bandwidth, coefficient)
             return self._dense_loss(x, target, activation, "l0_penalty")
-        pre = self.pre_activations(x).float()
-        threshold = self.threshold.float()
-        f = _Jump.apply(pre, threshold, self.cfg.bandwidth)  # type: ignore[no-untyped-call]
-        counts = _Step.apply(pre, threshold, self.cfg.bandwidth)  # type: ignore[no-untyped-call]
-        reconstruction = self.decode(f).float()
-        mse = squared_error(reconstruction, target)
-        l0 = counts.sum(1).mean()
-        penalty = coefficient * l0
-        return Loss(
-            mse + penalty, {"mse": mse.detach(), "l0_penalty": penalty.detach()}, mse.detach(), reconstruction.detach(),
-            l0.detach(), counts.detach().bool().any(0),
+
+        def row_loss(x: Tensor, target: Tensor) -> Rows:
+            pre, threshold = self.pre_activations(x).float(), self.threshold.float()
+            f = _Jump.apply(pre, threshold, cfg.bandwidth, cfg.ste_to_input)  # type: ignore[no-untyped-call]
+            reconstruction = self._decode(f).float()
+            terms = {
+                "mse": (reconstruction - target).pow(2).sum(),
+                "l0_penalty": coefficient * self._penalty(pre, threshold, f).sum(),
+            }
+            if cfg.pre_act_coefficient is not None:
+                terms["pre_act"] = cfg.pre_act_coefficient * self._short_of(pre, threshold, step.dead).sum()
+            return Rows(terms, reconstruction, f.detach() > 0)
+
+        return self._row_loss(row_loss, x, target)
+
+    def _penalty(self, pre: Tensor, threshold: Tensor, f: Tensor) -> Tensor:
+        """The sparsity penalty of every row, before its coefficient: [rows]."""
+        cfg = self.cfg
+        if cfg.sparsity_loss == "tanh":
+            return torch.tanh(cfg.tanh_scale * f * self.W_dec.float().norm(dim=1)).sum(1)
+        counts: Tensor = _Step.apply(  # type: ignore[no-untyped-call]
+            pre, threshold, cfg.bandwidth, cfg.ste_to_input
         )
+        l0: Tensor = counts.sum(1)
+        if cfg.sparsity_loss == "quadratic":
+            assert cfg.target_l0 is not None  # the configuration asks for it
+            l0 = 2 / cfg.target_l0 * (l0 - cfg.target_l0).square()
+        return l0
+
+    def _short_of(self, pre: Tensor, threshold: Tensor, dead: Tensor | None) -> Tensor:
+        """How far dead latents stay below their thresholds, weighted by their decoder rows: [rows]."""
+        if dead is None:
+            return pre.new_zeros(pre.shape[0])
+        short: Tensor = (threshold - pre).relu() * dead * self.W_dec.float().norm(dim=1)
+        return short.sum(1)
 
     def inference_tensors(self) -> Mapping[str, Tensor]:
         return {**super().inference_tensors(), "threshold": self.threshold.detach()}
@@ -101,37 +135,34 @@ class JumpReLUSAE(_JumpReLU):
 class InferenceJumpReLU(_JumpReLU):
     """JumpReLU autoencoder as it is stored: `threshold` [d_sae] is a plain buffer, which may hold zeros."""
 
-    def _fast_path(self, x: Tensor, target: Tensor) -> bool:
-        return super()._fast_path(x, target) and bool((self.threshold >= 0).all())
-
     def _add_state(self) -> None:
         self.register_buffer("threshold", torch.full((self.d_sae,), self.cfg.initial_threshold))
 
 
 class _Jump(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float, to_input: bool) -> Tensor:
         ctx.save_for_backward(pre, threshold)
-        ctx.bandwidth = bandwidth
+        ctx.bandwidth, ctx.to_input = bandwidth, to_input
         return jump_relu(pre, threshold)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         pre, threshold = ctx.saved_tensors
-        window = (pre - threshold).abs() < ctx.bandwidth / 2
+        estimate = (threshold / ctx.bandwidth) * (((pre - threshold).abs() < ctx.bandwidth / 2) * grad)
         d_pre = grad * ((pre > threshold) & (pre > 0))
-        return d_pre, (-threshold / ctx.bandwidth) * (window * grad).sum(0), None
+        return d_pre + estimate if ctx.to_input else d_pre, -estimate.sum(0), None, None
 
 
 class _Step(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float, to_input: bool) -> Tensor:
         ctx.save_for_backward(pre, threshold)
-        ctx.bandwidth = bandwidth
+        ctx.bandwidth, ctx.to_input = bandwidth, to_input
         return ((pre > threshold) & (pre > 0)).to(pre.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         pre, threshold = ctx.saved_tensors
-        window = (pre - threshold).abs() < ctx.bandwidth / 2
-        return None, -(window * grad).sum(0) / ctx.bandwidth, None
+        estimate = ((pre - threshold).abs() < ctx.bandwidth / 2) * grad / ctx.bandwidth
+        return estimate if ctx.to_input else None, -estimate.sum(0), None, None

@@ -1,6 +1,10 @@
-"""Skip autoencoder, of miStudio: the input itself is added to what the latents explain.
+"""Skip autoencoder, of miStudio: a part of the input is added to what the latents explain.
 
     y = (f W_dec + b_dec, in the input's units) + s x        with s the setting `skip_scale` and x as it came
+    loss = mean ‖y - x‖² + sparsity_scale · l1_coefficient · mean Σ f_i ‖W_dec,i‖
+
+so the latents are left with (1 - s) x. A learned s stays between 0 and `skip_max`: nothing but the reconstruction
+speaks against s = 1, where the latents have nothing left to explain.
 
 Under a normalisation that only scales each token (``constant_norm_rescale``) it is the same whether the normalised or
 the raw input takes the side path.
@@ -8,17 +12,32 @@ the raw input takes the side path.
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from saewidgets.config.sae import SkipConfig
-from saewidgets.sae.loaded import LoadedSAE
+from saewidgets.sae.base import SAE, Loss, LossState, ParamGroup
+from saewidgets.sae.standard import relu_loss
 
 
-class SkipSAE(LoadedSAE):
-    """ReLU autoencoder with a path of fixed strength around the latents."""
+class SkipSAE(SAE):
+    """ReLU autoencoder with a path around the latents. `skip` is a 0-d parameter where it is learned, else None."""
 
     architecture = "skip"
     cfg: SkipConfig
+    skip: nn.Parameter | None
+
+    def _add_state(self) -> None:
+        self.skip = nn.Parameter(torch.empty(())) if self.cfg.learn_skip else None
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        super().reset_parameters(generator)
+        if self.skip is not None:
+            self.skip.fill_(self.cfg.skip_scale)
 
     @property
     def needs_input(self) -> bool:
@@ -28,4 +47,46 @@ class SkipSAE(LoadedSAE):
         return pre.relu()
 
     def _restore(self, y: Tensor, x: Tensor) -> Tensor:
-        return super()._restore(y, x) + self.cfg.skip_scale * x
+        return super()._restore(y, x) + self._beside(x)
+
+    def _beside(self, x: Tensor) -> Tensor:
+        """What the path around the latents gives."""
+        return (self.cfg.skip_scale if self.skip is None else self.skip) * x
+
+    def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
+        return relu_loss(self, x, target, self.cfg.l1_coefficient * step.sparsity_scale, self._beside(x))
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Everything at `lr`; a learned coefficient is never decayed."""
+        weights = [parameter for parameter in self.parameters() if parameter is not self.skip]
+        groups = [ParamGroup(weights, lr).as_dict()]
+        if self.skip is not None:
+            groups.append(ParamGroup([self.skip], lr, {"weight_decay": 0.0}).as_dict())
+        return groups
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        super().after_step()
+        if self.skip is not None:
+            self.skip.clamp_(0, self.cfg.skip_max)
+
+    def to_inference(self) -> SAE:
+        """The same SAE with the coefficient as a setting."""
+        settings = {} if self.skip is None else {"skip_scale": float(self.skip.detach()), "learn_skip": False}
+        frozen = InferenceSkip(self.cfg.replace(**settings), self.d_in, initialise=False)
+        frozen.to(self.W_enc.device, self.W_enc.dtype)
+        frozen.load_state_dict(dict(self.inference_tensors()))
+        frozen.metadata = dict(self.metadata)
+        return frozen.eval().requires_grad_(False)
+
+
+class InferenceSkip(SkipSAE):
+    """Skip autoencoder as it is stored: `skip_scale` is a setting."""
+
+    def _add_state(self) -> None:
+        self.skip = None
+
+    def inference_tensors(self) -> Mapping[str, Tensor]:
+        return super().inference_tensors()
+
+    to_inference = SAE.to_inference

@@ -1,16 +1,24 @@
 """Standard: ReLU with an L1 penalty (Bricken et al. 2023; Cunningham et al. 2023, arXiv:2309.08600).
 
 Activations are weighted by their decoder row's norm, so that the penalty cannot be escaped by moving scale into the
-decoder (Templeton et al. 2024); rows are kept at norm one besides.
+decoder (Templeton et al. 2024); rows are kept at norm one besides. With w_i = f_i ‖W_dec,i‖ the penalty of a token is
+
+- Σ w_i, or with `lp_norm` its Lp norm (Σ w_i^p)^(1/p), as in SAELens;
+- with `p_end`, c_p Σ w_i^p while p falls from 1 to `p_end` (p-anneal, Karvonen et al. 2024, arXiv:2408.00113). c_p,
+  which has no gradient, makes the penalty of every batch as large as its L1 would be, so that the coefficient means the
+  same at every p. (The paper rescales the coefficient once per change of p, for the same purpose.)
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from saewidgets.config.sae import StandardConfig
 from saewidgets.sae.base import SAE, Loss, LossState, squared_error
+from saewidgets.sae.kernels.blocked import Rows
 from saewidgets.sae.kernels.dense import ReLUActivation
+from saewidgets.sae.kernels.select import block_rows
 
 
 def relu_loss(sae: SAE, x: Tensor, target: Tensor, coefficient: float, linear: Tensor | None = None) -> Loss:
@@ -34,7 +42,7 @@ def relu_loss(sae: SAE, x: Tensor, target: Tensor, coefficient: float, linear: T
 
 
 class StandardSAE(SAE):
-    """ReLU autoencoder: ``mse + sparsity_scale · l1_coefficient · mean_batch Σ f_i ‖W_dec,i‖``."""
+    """ReLU autoencoder: ``mse + sparsity_scale · l1_coefficient · mean_batch penalty``."""
 
     architecture = "standard"
     cfg: StandardConfig
@@ -42,5 +50,41 @@ class StandardSAE(SAE):
     def activate(self, pre: Tensor) -> Tensor:
         return pre.relu()
 
+    def p(self, progress: float) -> float:
+        """The penalty's p when this share of the run is done."""
+        if self.cfg.p_end is None or progress <= self.cfg.p_hold:
+            return self.cfg.lp_norm
+        fallen = (progress - self.cfg.p_hold) / (1 - self.cfg.p_hold)
+        return 1 - (1 - self.cfg.p_end) * min(fallen, 1.0)
+
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
-        return relu_loss(self, x, target, self.cfg.l1_coefficient * step.sparsity_scale)
+        weight, p = self.cfg.l1_coefficient * step.sparsity_scale, self.p(step.progress)
+        if p == 1:
+            return relu_loss(self, x, target, weight)
+        coefficient = weight if self.cfg.p_end is None else weight * self._as_large_as_l1(x, p)
+
+        def row_loss(x: Tensor, target: Tensor) -> Rows:
+            f = self.pre_activations(x).relu()
+            reconstruction = self._decode(f).float()
+            weighted = f.float() * self.W_dec.norm(dim=1)
+            penalty = weighted.norm(p=p, dim=1) if self.cfg.p_end is None else _powers(weighted, p)
+            terms = {"mse": (reconstruction - target).pow(2).sum(), "l1": coefficient * penalty.sum()}
+            return Rows(terms, reconstruction, f.detach() > 0)
+
+        return self._row_loss(row_loss, x, target)
+
+    @torch.no_grad()
+    def _as_large_as_l1(self, x: Tensor, p: float) -> Tensor:
+        """Σ f_i ‖W_dec,i‖ / Σ (f_i ‖W_dec,i‖)^p over the batch: 0-d; 1 where nothing is active."""
+        inputs, norms = self.encoder_input(x), self.W_dec.norm(dim=1)
+        sums = torch.zeros(2, dtype=torch.float64, device=x.device)
+        for rows in inputs.split(block_rows(self.d_sae) if x.device.type == "cpu" else len(inputs)):
+            weighted = torch.addmm(self.b_enc, rows, self.W_enc).relu().float() * norms
+            sums += torch.stack([weighted.sum(dtype=torch.float64), _powers(weighted, p).sum(dtype=torch.float64)])
+        return torch.where(sums[1] > 0, sums[0] / sums[1].clamp_min(1e-30), 1.0).float()
+
+
+def _powers(f: Tensor, p: float) -> Tensor:
+    """[rows]: Σ f_i^p over the positive entries of `f` [rows, d_sae]; the others get no gradient."""
+    active = f > 0
+    return torch.where(active, torch.where(active, f, 1.0).pow(p), 0.0).sum(1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from saewidgets.config.sae import BatchTopKConfig, TopKConfig
+from saewidgets.config.sae import BatchTopKConfig, MatryoshkaConfig, TopKConfig
 from saewidgets.sae.base import SAE, Loss, LossState, squared_error
 from saewidgets.sae.kernels.select import SparseCode, topk_code
 from saewidgets.sae.kernels.sparse import reconstruct
@@ -24,7 +24,7 @@ def top_k(pre: Tensor, k: int) -> Tensor:
 class TopKBase(SAE):
     """What TopK and BatchTopK share: a loss on few active latents, and the auxiliary loss."""
 
-    cfg: TopKConfig | BatchTopKConfig
+    cfg: TopKConfig | BatchTopKConfig | MatryoshkaConfig
 
     def _select(self, x: Tensor) -> SparseCode:
         """Active latents of the centred input `x` [batch, d_in], on the CPU in float32."""
@@ -41,20 +41,37 @@ class TopKBase(SAE):
         if self._fast_path(x, target):
             centred = self.cfg.apply_b_dec_to_input
             code = self._select(x - self.b_dec.detach() if centred else x)
-            reconstruction = reconstruct(x, self.W_enc, self.b_enc, self.W_dec, self.b_dec, code, centred)
+            nested = self._nested_of_code(x, code)
             kept, l0, fired = code.values, code.l0(), code.fired(self.d_sae)
         else:
             f = self._activate_batch(self.pre_activations(x))
-            reconstruction = self.decode(f).float()
+            nested = self._nested_of(f)
             kept, active = f.detach(), f.detach() > 0
             l0, fired = active.sum() / x.shape[0], active.any(0)
         if self.training and torch.is_grad_enabled():
             self._observe(kept)
-        mse = squared_error(reconstruction, target)
-        aux = self._aux_loss(x, (target - reconstruction).detach(), step.dead)
-        total = mse if aux is None else mse + aux
-        terms = {"mse": mse.detach(), "aux": torch.zeros_like(mse) if aux is None else aux.detach()}
-        return Loss(total, terms, mse.detach(), reconstruction.detach(), l0, fired)
+        total = mse = squared_error(nested[-1], target)
+        terms = {"mse": mse.detach()}
+        if len(nested) > 1:
+            inner = torch.stack([squared_error(part, target) for part in nested[:-1]]).sum()
+            total, terms["inner_mse"] = total + inner, inner.detach()
+        aux = self._aux(x, target, nested, step.dead)
+        total = total if aux is None else total + aux
+        terms["aux"] = torch.zeros_like(terms["mse"]) if aux is None else aux.detach()
+        return Loss(total, terms, terms["mse"], nested[-1].detach(), l0, fired)
+
+    def _nested_of_code(self, x: Tensor, code: SparseCode) -> tuple[Tensor, ...]:
+        """What the first latents reconstruct, from the smallest nested width to all: here all of them alone."""
+        weights = (self.W_enc, self.b_enc, self.W_dec, self.b_dec)
+        return (reconstruct(x, *weights, code, self.cfg.apply_b_dec_to_input),)
+
+    def _nested_of(self, f: Tensor) -> tuple[Tensor, ...]:
+        """The same of dense latents [batch, d_sae]."""
+        return (self._decode(f).float(),)
+
+    def _aux(self, x: Tensor, target: Tensor, nested: tuple[Tensor, ...], dead: Tensor | None) -> Tensor | None:
+        """The auxiliary loss, None where nothing is dead."""
+        return self._aux_loss(x, (target - nested[-1]).detach(), dead)
 
     def _aux_loss(self, x: Tensor, residual: Tensor, dead: Tensor | None) -> Tensor | None:
         """aux_coefficient · min(n_dead / k_aux, 1) · mean ‖ê − residual‖², ê from the k_aux largest dead latents.

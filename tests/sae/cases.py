@@ -15,7 +15,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "standard": {"l1_coefficient": 0.8},
     "topk": {"k": 4, "aux_coefficient": 0.5, "aux_k": 5},
     "batchtopk": {"k": 4, "aux_coefficient": 0.5, "aux_k": 5},
+    "matryoshka": {"k": 4, "aux_coefficient": 0.5, "aux_k": 5, "widths": (7, 20)},
     "jumprelu": {"l0_coefficient": 0.6, "initial_threshold": 0.4, "bandwidth": 0.3},
+    "gated": {"l1_coefficient": 0.8},
+    "skip": {"l1_coefficient": 0.8, "skip_scale": 0.3},
     "transcoder": {"l1_coefficient": 0.8, "d_out": D_OUT},
     "skip_transcoder": {"l1_coefficient": 0.8, "d_out": D_OUT},
 }

@@ -13,9 +13,13 @@ from saewidgets.config.sae import SAEConfig
 from saewidgets.errors import ConfigError
 from saewidgets.formats import load_sae, save_sae
 from saewidgets.sae import SAE, LossState, architectures, build_sae, create_sae
-from tests.sae.cases import ALL, CENTRED, D_IN, D_OUT, D_SAE, SETTINGS, aim, batch, gradients, loss_of, make, plain, relative
+from tests.sae.cases import ALL, CENTRED, D_IN, D_SAE, SETTINGS, aim, batch, gradients, loss_of, make, plain, relative
 
-OWN_STATE = {"batchtopk": {"threshold"}, "jumprelu": {"log_threshold"}, "skip_transcoder": {"W_skip"}}
+OWN_STATE = {
+    "batchtopk": {"b_enc", "threshold"}, "matryoshka": {"b_enc", "threshold"}, "jumprelu": {"b_enc", "log_threshold"},
+    "gated": {"b_gate", "r_mag", "b_mag"}, "skip_transcoder": {"b_enc", "W_skip"},
+}  # fmt: skip
+FORMAT = {"skip": "mistudio"}  # the others in SAELens'
 every_architecture = pytest.mark.parametrize("name", ALL)
 
 
@@ -137,8 +141,7 @@ def test_initialisation(name: str) -> None:
         assert not torch.equal(sae.W_enc, sae.W_dec.T)
     else:
         assert torch.equal(sae.W_enc, sae.W_dec.T)
-    assert not sae.b_enc.any()
-    assert not sae.b_dec.any()
+    assert not any(parameter.any() for key, parameter in sae.named_parameters() if key.startswith(("b_", "r_", "W_s")))
 
 
 @every_architecture
@@ -169,7 +172,7 @@ def test_the_same_batch_gives_the_same_bits(name: str) -> None:
 def test_state_dict_round_trip_and_its_names(name: str) -> None:
     sae = trained(name)
     state = sae.state_dict()
-    assert set(state) == {"W_enc", "b_enc", "W_dec", "b_dec"} | OWN_STATE.get(name, set())
+    assert set(state) == {"W_enc", "W_dec", "b_dec"} | OWN_STATE.get(name, {"b_enc"})
     assert all(tensor.is_contiguous() for tensor in state.values())
     assert state["W_enc"].shape == (D_IN, D_SAE)
     assert state["W_dec"].shape == (D_SAE, sae.d_out)
@@ -183,7 +186,7 @@ def test_state_dict_round_trip_and_its_names(name: str) -> None:
 def test_saved_and_loaded_it_computes_the_same(name: str, centred: bool, tmp_path: Path) -> None:
     sae = trained(name, centred=centred)
     sae.metadata = {"hook_name": "blocks.2.hook_resid_post"}
-    loaded = load_sae(save_sae(sae, tmp_path / "sae"))
+    loaded = load_sae(save_sae(sae, tmp_path / "sae", FORMAT.get(name, "saelens")))
     sae.eval()
     x = batch(50)
     assert torch.equal(loaded.encode(x), sae.encode(x))
@@ -191,7 +194,9 @@ def test_saved_and_loaded_it_computes_the_same(name: str, centred: bool, tmp_pat
     assert loaded.metadata["hook_name"] == "blocks.2.hook_resid_post"
     assert loaded.cfg.apply_b_dec_to_input is centred
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
-    if name != "batchtopk":  # that one comes back as the JumpReLU it is at inference
+    if name == "skip":  # its file has no place for what only training used
+        assert loaded.cfg == sae.cfg.replace(l1_coefficient=5.0)
+    elif name not in ("batchtopk", "matryoshka"):  # those come back as the JumpReLU they are at inference
         assert loaded.cfg == sae.cfg
 
 
@@ -270,13 +275,13 @@ def test_autocast(name: str, kernels: bool, dtype: torch.dtype) -> None:
     loss.total.backward()
     with torch.autocast("cpu", dtype):
         low = loss_of(mixed, x)
-    (low.total * 1024).backward()
+    (low.total * 256).backward()
     assert low.total.dtype == torch.float32
     assert low.reconstruction.dtype == torch.float32
     assert low.total.item() == pytest.approx(loss.total.item(), rel=0.03)
     for parameter, grad in gradients(mixed).items():
         assert grad.dtype == torch.float32
-        assert relative(grad / 1024, gradients(exact)[parameter]) < 0.2, parameter
+        assert relative(grad / 256, gradients(exact)[parameter]) < 0.2, parameter
 
 
 @every_architecture

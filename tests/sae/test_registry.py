@@ -39,7 +39,7 @@ def test_the_width_of_the_reconstruction() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"'tokp'.*standard, topk, batchtopk, jumprelu"):
+    with pytest.raises(ConfigError, match=r"'tokp'.*standard, topk, batchtopk, matryoshka, jumprelu"):
         create_sae("tokp", 8)
 
 

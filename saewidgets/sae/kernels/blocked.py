@@ -1,0 +1,106 @@
+"""Losses that are sums over rows, differentiated block by block: only one block's latents exist at any time.
+
+For architectures whose latents are dense while training and that `dense.py` has no hand-written pass for. The formulas
+are plain torch operations, the same that run on the whole batch anywhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saewidgets.sae.kernels.select import autocast_dtype, block_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What some rows give.
+
+    Attributes:
+        terms: weighted contributions by name, each summed over the rows: 0-d, float32, with their graph.
+        reconstruction: [rows, d_out], float32.
+        active: bool [rows, d_sae].
+    """
+
+    terms: dict[str, Tensor]
+    reconstruction: Tensor
+    active: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a batch gives: `total` is the mean over its rows with a graph, `terms` its detached parts."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    reconstruction: Tensor
+    l0: Tensor
+    fired: Tensor
+
+
+RowLoss = Callable[[Tensor, Tensor], Rows]
+
+
+def whole_batch(row_loss: RowLoss, x: Tensor, target: Tensor) -> Batch:
+    """All rows at once, on any device; the graph is torch's own."""
+    rows, count = row_loss(x, target), x.shape[0]
+    terms = {name: term / count for name, term in rows.terms.items()}
+    return Batch(
+        torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()},
+        rows.reconstruction.detach(), rows.active.sum() / count, rows.active.any(0),
+    )
+
+
+def blocked_batch(row_loss: RowLoss, x: Tensor, target: Tensor, parameters: Sequence[Tensor], d_sae: int) -> Batch:
+    """The same on the CPU, block by block. `total` has a graph to those of `parameters` that want a gradient, and can
+    be differentiated once."""
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
+    count = x.shape[0]
+    step = min(block_rows(d_sae), count)
+    # float16 has no room for gradients divided by the batch, nor for sums over it that were not divided at all: there
+    # half of the division (in powers of two, so that nothing is rounded) comes last.
+    weight = 2.0 ** -round(math.log2(count) / 2) if autocast_dtype() == torch.float16 else 1 / count
+    with_gradient = torch.is_grad_enabled() and bool(parameters)
+    gradients = [torch.zeros_like(parameter) for parameter in parameters] if with_gradient else []
+    sums: dict[str, Tensor] = {}
+    reconstruction, active = torch.empty_like(target), 0
+    fired = torch.zeros(d_sae, dtype=torch.bool)
+    for start in range(0, count, step):
+        block = slice(start, min(start + step, count))
+        rows = row_loss(x[block], target[block])
+        for name, term in rows.terms.items():
+            sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + term.detach().double()
+        reconstruction[block] = rows.reconstruction.detach()
+        active += int(rows.active.sum())
+        fired |= rows.active.any(0)
+        if with_gradient:
+            total = torch.stack(list(rows.terms.values())).sum() * weight
+            for kept, found in zip(gradients, torch.autograd.grad(total, parameters), strict=True):
+                kept += found
+    terms = {name: (value / count).float() for name, value in sums.items()}
+    value = torch.stack(list(terms.values())).sum()
+    if with_gradient:
+        value = _Known.apply(value, gradients, 1 / (count * weight), *parameters)  # type: ignore[no-untyped-call]
+    return Batch(value, terms, reconstruction, torch.tensor(active / count), fired)
+
+
+class _Known(torch.autograd.Function):
+    """A value whose gradients are known already."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], scale: float, *parameters: Tensor) -> Tensor:
+        ctx.gradients, ctx.scale = gradients, scale
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None:
+            raise RuntimeError("This loss was already differentiated; compute it again for a second backward.")
+        factor = float(grad) * ctx.scale
+        return None, None, None, *(g if factor == 1.0 else g.mul_(factor) for g in gradients)

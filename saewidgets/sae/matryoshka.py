@@ -1,0 +1,51 @@
+"""Matryoshka: a BatchTopK whose first latents must also reconstruct alone (Bussmann et al. 2025, arXiv:2503.17547).
+
+With the nested widths m_1 < … < m_G = d_sae and the latents f of the whole batch's k · batch winners,
+
+    y_g = f[:, :m_g] W_dec[:m_g] + b_dec        loss = Σ_g mean ‖y_g - x‖² + auxiliary loss
+
+so what is frequent and general is learned by the first latents, and later ones do not absorb it. y_g is y_{g-1} and the
+share of the latents between: all widths together cost one decode. At inference it is the BatchTopK it is made of.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from saewidgets.config.sae import MatryoshkaConfig
+from saewidgets.sae.batchtopk import BatchTopKSAE
+from saewidgets.sae.kernels.select import SparseCode
+from saewidgets.sae.kernels.sparse import reconstruct_nested
+
+
+class MatryoshkaSAE(BatchTopKSAE):
+    """Matryoshka autoencoder. `loss` has the term ``inner_mse``, the sum over all widths but the last."""
+
+    architecture = "matryoshka"
+    cfg: MatryoshkaConfig  # type: ignore[assignment]
+
+    def _nested_of_code(self, x: Tensor, code: SparseCode) -> tuple[Tensor, ...]:
+        weights = (self.W_enc, self.b_enc, self.W_dec, self.b_dec)
+        return reconstruct_nested(x, *weights, code, self.cfg.apply_b_dec_to_input, self.cfg.levels).unbind(0)
+
+    def _nested_of(self, f: Tensor) -> tuple[Tensor, ...]:
+        found = [self.b_dec.float().expand(f.shape[0], -1)]
+        for start, end in pairwise((0, *self.cfg.levels)):
+            found.append(found[-1] + (f[:, start:end] @ self.W_dec[start:end]).float())
+        return tuple(found[1:])
+
+    def _aux(self, x: Tensor, target: Tensor, nested: tuple[Tensor, ...], dead: Tensor | None) -> Tensor | None:
+        """Of the whole SAE; with `aux_per_width`, the sum over the widths: dead latents that a width adds explain what
+        that width leaves over."""
+        if dead is None or not self.cfg.aux_per_width:
+            return super()._aux(x, target, nested, dead)
+        found = None
+        for (start, end), reconstruction in zip(pairwise((0, *self.cfg.levels)), nested, strict=True):
+            here = torch.zeros_like(dead)
+            here[start:end] = dead[start:end]
+            part = self._aux_loss(x, (target - reconstruction).detach(), here)
+            found = part if found is None or part is None else found + part
+        return found
