@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -190,9 +190,16 @@ class JobStore:
     def record(self, owner: str, batch: Sequence[tuple[str, str | None, Event]]) -> None:
         self._database.write(lambda session: self._recorder.record(session, owner, batch))
 
-    def log(self, job_id: str, *, limit: int | None = None, offset: int = 0) -> builtins.list[LogLine]:
-        """The last `limit` lines of the job's log, oldest first; `offset` leaves out so many of the newest."""
+    def log(
+        self, job_id: str, *, training_id: str | None = None, limit: int | None = None, offset: int = 0
+    ) -> builtins.list[LogLine]:
+        """The last `limit` lines of the job's log, oldest first; `offset` leaves out so many of the newest.
+
+        `training_id`: of several trainings of the job only this one's, and what concerns all.
+        """
         query = select(JobLogRow).where(JobLogRow.job_id == job_id).order_by(JobLogRow.id.desc()).limit(limit)
+        if training_id is not None:
+            query = query.where(or_(JobLogRow.training_id.is_(None), JobLogRow.training_id == training_id))
         with self._database.read() as session:
             rows = session.scalars(query.offset(offset or None)).all()
         return [LogLine(row.message, row.level, row.time) for row in reversed(rows)]  # type: ignore[arg-type]

@@ -60,6 +60,11 @@ class Recorder:
                     if not mine:
                         job.result = {**(job.result or {}), **event.values}
                 case LogLine():
-                    session.add(JobLogRow(job_id=job_id, time=event.time, level=event.level, message=event.message))
+                    session.add(
+                        JobLogRow(
+                            job_id=job_id, time=event.time, level=event.level, message=event.message,
+                            training_id=subject,
+                        )
+                    )
         for training_id, events in metrics.items():
             save_metrics(session, training_id, events)

@@ -23,7 +23,7 @@ from saewidgets.catalog.lock import file_lock
 from saewidgets.catalog.tables import Base
 from saewidgets.errors import CatalogError, StorageError
 
-HEAD = "0005"
+HEAD = "0006"
 """The schema this version of the package works with: the newest file in `migrations/versions`."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"

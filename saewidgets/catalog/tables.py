@@ -126,7 +126,7 @@ class LeaseRow(Base):
 
 
 class JobLogRow(Base):
-    """One line of a job's log."""
+    """One line of a job's log; of one of its trainings, where it has several."""
 
     __tablename__ = "job_logs"
 
@@ -135,12 +135,17 @@ class JobLogRow(Base):
     time: Mapped[float]
     level: Mapped[str] = mapped_column(String(16))
     message: Mapped[str]
+    training_id: Mapped[str | None] = mapped_column(Key)
 
     __table_args__ = (_one_of("level", LEVELS),)
 
 
 class TrainingRow(Base):
-    """One training run. Its status and progress are its job's; runs that share a job share a `group_id`."""
+    """One training run. Its status and progress are its job's; runs that share a job share a `group_id`.
+
+    One that ended before the others of its group has a status of its own, and the error or the time that belong to it;
+    `own_command` was asked of it alone and is not done yet.
+    """
 
     __tablename__ = "trainings"
 
@@ -168,6 +173,10 @@ class TrainingRow(Base):
     retry_of: Mapped[str | None] = mapped_column(Key, ForeignKey("trainings.id", ondelete="SET NULL"), index=True)
     group_id: Mapped[str | None] = mapped_column(Key, index=True)
     created_at: Mapped[float] = mapped_column(index=True)
+    own_status: Mapped[str | None] = mapped_column(String(16))
+    own_command: Mapped[str | None] = mapped_column(String(16))
+    own_error: Mapped[dict[str, Any] | None] = mapped_column(Json())
+    ended_at: Mapped[float | None]
 
     __table_args__ = (
         CheckConstraint("d_sae > 0", name="d_sae"),

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, func, or_, select, type_coerce
+from sqlalchemy import ColumnElement, Select, Text, and_, case, func, or_, select, type_coerce
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
@@ -26,7 +26,13 @@ from saewidgets.records import Records, TrainingRecord
 
 _WITHOUT_JOB = JobStatus.INTERRUPTED.value
 _UNFINISHED = tuple(status.value for status in JobStatus if not status.is_final)
-_SHOWN_STATUS = func.coalesce(JobRow.status, _WITHOUT_JOB)
+_ACTIVE = tuple(status.value for status in JobStatus if status.is_active)
+_SHOWN_STATUS = func.coalesce(
+    TrainingRow.own_status,
+    case((and_(TrainingRow.own_command.is_not(None), JobRow.status.in_(_ACTIVE)), JobStatus.STOPPING.value)),
+    JobRow.status,
+    _WITHOUT_JOB,
+)
 _ORDERS = {
     "created_at": TrainingRow.created_at,
     "name": func.lower(TrainingRow.name),
@@ -37,6 +43,7 @@ _ORDERS = {
 _FACT_COLUMNS = frozenset({"d_in", "sae_path", "note", "tokens_total"})
 _UPDATABLE = _FACT_COLUMNS | {
     "name", "job_id", "tokens_done", "step", "device", "lane", "host", "config",
+    "own_status", "own_command", "own_error", "ended_at",
 }  # fmt: skip
 
 
@@ -147,7 +154,8 @@ class TrainingStore:
     def update(
         self, training_id: str, *, facts: Mapping[str, Any] | None = None, **changes: Any
     ) -> TrainingRecord:
-        """Change columns (``name note d_in sae_path job_id tokens_done tokens_total step device lane host config``).
+        """Change columns (``name note d_in sae_path job_id tokens_done tokens_total step device lane host config``, and
+        ``own_status own_command own_error ended_at`` of one of a group).
 
         `facts` are merged into those that are there.
         """
@@ -166,6 +174,12 @@ class TrainingStore:
 
         self._database.write(write)
         return self.get(training_id)
+
+    def commands(self, job_id: str) -> dict[str, str]:
+        """What was asked of single trainings of a job: their ids, and "stop" or "cancel"."""
+        query = select(TrainingRow.id, TrainingRow.own_command).where(TrainingRow.job_id == job_id)
+        with self._database.read() as session:
+            return {i: command for i, command in session.execute(query) if command is not None}
 
     def rename(self, training_id: str, name: str) -> TrainingRecord:
         return self.update(training_id, name=name)
@@ -293,10 +307,11 @@ def _record(
     running = 0.0
     if job is not None and job.running_since is not None:
         running = max(0.0, moment - job.running_since)
+    own = row.own_status is not None
     return TrainingRecord(
         id=row.id,
         name=row.name,
-        status=JobStatus(job.status if job is not None else _WITHOUT_JOB),
+        status=_status(row, job),
         config=row.config,
         model=row.model,
         corpus=row.corpus,
@@ -309,10 +324,10 @@ def _record(
         tokens_total=row.tokens_total,
         tokens_done=row.tokens_done,
         step=row.step,
-        progress=progress_of(job.progress) if job is not None else None,
+        progress=progress_of(job.progress) if job is not None and not own else None,
         latest=row.latest,
-        error=error_of(job.error) if job is not None else None,
-        queue_position=positions.get(job.id) if job is not None else None,
+        error=error_of(row.own_error if own else job.error if job is not None else None),
+        queue_position=positions.get(job.id) if job is not None and not own else None,
         checkpoint_count=kept[0] if kept else 0,
         checkpoint_bytes=kept[1] if kept else 0,
         last_checkpoint_step=kept[2] if kept else None,
@@ -326,12 +341,20 @@ def _record(
         heartbeat_at=job.heartbeat_at if job is not None else None,
         created_at=row.created_at,
         started_at=job.started_at if job is not None else None,
-        finished_at=job.finished_at if job is not None else None,
+        finished_at=row.ended_at if own else job.finished_at if job is not None else None,
         seconds_running=(job.seconds_running + running) if job is not None else 0.0,
         job_id=row.job_id,
         facts=row.facts,
         note=" ".join(n for n in (row.note, job.note if job is not None else None) if n) or None,
     )
+
+
+def _status(row: TrainingRow, job: JobRow | None) -> JobStatus:
+    """That of `_SHOWN_STATUS`."""
+    if row.own_status is not None:
+        return JobStatus(row.own_status)
+    status = JobStatus(job.status if job is not None else _WITHOUT_JOB)
+    return JobStatus.STOPPING if row.own_command is not None and status.is_active else status
 
 
 def _reading(session: Session, training_id: str, own_job: str | None) -> JobRow | None:
