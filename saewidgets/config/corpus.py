@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from saewidgets.config.base import Config
+from saewidgets.config.corpus_text import PREFIX, REPOSITORY, REVISION, hub_text, parsed
 from saewidgets.errors import ConfigError
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class DemoCorpus(Config):
@@ -22,12 +26,20 @@ class DemoCorpus(Config):
 
 
 class TextCorpus(Config):
-    """Plain text: files, folders (searched for `*.txt` and `*.md`), or strings held in memory. One document each."""
+    """Text on this machine: files, folders, or strings held in memory.
+
+    ``.txt`` and ``.md`` files (and files of any other name) are one document each; ``.jsonl`` (also ``.gz``, ``.zst``)
+    and ``.parquet`` hold one document per row. Folders are searched for all of these.
+    """
 
     kind: Literal["text"] = "text"
     files: tuple[str, ...] = Field(default=(), title="Files and folders")
     strings: tuple[str, ...] = Field(default=(), title="Strings", repr=False)
     encoding: str = "utf-8"
+    text_field: str | None = Field(
+        default=None, min_length=1, title="Text column",
+        description="Column or key with the text in .jsonl and .parquet; empty: text, content, …",
+    )
 
     def __init__(self, source: Any = None, /, **data: Any) -> None:
         """`TextCorpus("notes.txt")`, `TextCorpus(["a.txt", "folder"])` or `TextCorpus(strings=[...])`."""
@@ -67,18 +79,147 @@ class TextCorpus(Config):
         return ", ".join(parts)
 
 
-CorpusConfig = Annotated[DemoCorpus | TextCorpus, Field(discriminator="kind")]
+class HubCorpus(Config):
+    """A dataset of the Hugging Face hub, streamed: no more of it is read than a run needs.
+
+    `HubCorpus("wikimedia/wikipedia", name="20231101.en")`. No code of a repository is executed.
+
+    Attributes:
+        path: ``owner/name``.
+        name: the configuration, where the dataset has several.
+        split: as the dataset calls it.
+        revision: branch, tag or commit; a run notes the commit that it stood for when it was started.
+        text_field: the column with the text; None: text, content, …, or the only column with text.
+    """
+
+    kind: Literal["hub"] = "hub"
+    path: str = Field(title="Dataset", description="owner/name on the Hugging Face hub.")
+    name: str | None = Field(
+        default=None, min_length=1, max_length=200, title="Configuration", description="For example 20231101.en."
+    )
+    split: str = Field(default="train", pattern=r"^\w[\w.-]{0,99}$", title="Split")
+    revision: str | None = Field(default=None, title="Revision", description="Branch, tag or commit.")
+    text_field: str | None = Field(
+        default=None, min_length=1, title="Text column", description="Empty: text, content, …"
+    )
+
+    def __init__(self, path: Any = None, /, **data: Any) -> None:
+        """`HubCorpus("owner/name", name=…, split=…, revision=…, text_field=…)`."""
+        if path is not None:
+            data["path"] = path
+        super().__init__(**data)
+
+    @classmethod
+    def wikipedia(cls, language: str = "en", date: str = "20231101", **more: Any) -> HubCorpus:
+        """Wikipedia's articles as plain text, from `wikimedia/wikipedia`.
+
+        Args:
+            language: code of the edition: ``"en"``, ``"de"``, ``"simple"``, …
+            date: of the dump, year month day. The hub has 20231101.
+            more: `split`, `revision`, `text_field`.
+
+        Raises:
+            ConfigError: this is no language code, or no date.
+        """
+        if not isinstance(language, str) or not re.fullmatch(r"[a-z][a-z0-9-]{1,30}", language):
+            raise ConfigError(
+                f"{language!r} is not the code of a language.", where="language", hint="Write en, de, simple, …"
+            )
+        if not isinstance(date, str) or not re.fullmatch(r"\d{8}", date):
+            raise ConfigError(f"{date!r} is not a date.", where="date", hint="Write year month day: 20231101.")
+        return cls("wikimedia/wikipedia", name=f"{date}.{language}", **more)
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_repository(cls, path: str) -> str:
+        plain = path.strip().removeprefix(PREFIX).strip("/")
+        if not REPOSITORY.fullmatch(plain) or "--" in plain or ".." in plain:
+            raise ConfigError(f"{path!r} is not the name of a dataset.", hint="Write owner/name, as on the hub.")
+        return plain
+
+    @field_validator("revision")
+    @classmethod
+    def _is_a_revision(cls, revision: str | None) -> str | None:
+        if revision is not None and (not REVISION.fullmatch(revision) or ".." in revision):
+            raise ConfigError(f"{revision!r} is not a branch, tag or commit.", hint="Leave it out for the newest.")
+        return revision
+
+    @property
+    def commit(self) -> str | None:
+        """The exact revision, where `revision` names one."""
+        return self.revision if self.revision is not None and _COMMIT.fullmatch(self.revision) else None
+
+    @property
+    def label(self) -> str:
+        return hub_text(self.path, self.name, self.split, None)
+
+
+class TokensCorpus(Config):
+    """Text that was tokenised before: a ``.npy``, ``.npz``, ``.safetensors`` or ``.parquet`` file, a folder that
+    `datasets` or SAELens' `PretokenizeRunner` saved, or a dataset of the hub.
+
+    Attributes:
+        source: path, or ``hf://datasets/owner/name``, or ``owner/name``.
+        column: array or column with the ids; None: input_ids, tokens, …
+        tokenizer: whose ids these are, where the files do not say it. A run with another tokenizer is refused.
+        name, split, revision: of a dataset of the hub, as in `HubCorpus`.
+    """
+
+    kind: Literal["tokens"] = "tokens"
+    source: str = Field(min_length=1, title="File, folder or dataset")
+    column: str | None = Field(default=None, min_length=1, title="Column", description="Empty: input_ids, tokens, …")
+    tokenizer: str | None = Field(default=None, min_length=1, title="Tokenizer")
+    name: str | None = Field(default=None, min_length=1, max_length=200, title="Configuration")
+    split: str = Field(default="train", pattern=r"^\w[\w.-]{0,99}$", title="Split")
+    revision: str | None = Field(default=None, title="Revision")
+
+    def __init__(self, source: Any = None, /, **data: Any) -> None:
+        """`TokensCorpus("tokens.npy")`, `TokensCorpus("owner/name", column="input_ids")`."""
+        if source is not None:
+            data["source"] = str(source) if isinstance(source, Path) else source
+        super().__init__(**data)
+
+    @model_validator(mode="after")
+    def _is_named(self) -> TokensCorpus:
+        if not self.source.strip():
+            raise ConfigError("The dataset is missing.", where="corpus.source", hint="Give a file, folder or dataset.")
+        if self.hub is None and (self.name or self.revision):
+            raise ConfigError(
+                "A file on this machine has no configuration and no revision.",
+                where="corpus.name" if self.name else "corpus.revision", hint="Leave it out.",
+            )
+        return self
+
+    @property
+    def hub(self) -> HubCorpus | None:
+        """The dataset of the hub that is meant; None where it is a file or folder."""
+        data = parsed(self.source)
+        if data["kind"] != "hub":
+            return None
+        own = {"name": self.name, "revision": self.revision, "text_field": self.column}
+        merged = {**data, **{key: value for key, value in own.items() if value is not None}}
+        return HubCorpus(**{"split": self.split, **merged})
+
+    @property
+    def commit(self) -> str | None:
+        """The exact revision of a dataset of the hub, where `revision` names one."""
+        return None if (hub := self.hub) is None else hub.commit
+
+    @property
+    def label(self) -> str:
+        return hub.label if (hub := self.hub) is not None else Path(self.source).name
+
+
+CorpusConfig = Annotated[DemoCorpus | TextCorpus | HubCorpus | TokensCorpus, Field(discriminator="kind")]
 
 
 def as_corpus(value: Any) -> Any:
-    """What a person may write for a corpus: ``"demo"``, a path, a list of paths, or one of the models above."""
-    if value == "demo":
-        return {"kind": "demo"}
-    if isinstance(value, str | Path):
-        text = str(value)
-        if text.strip() == "":
-            raise ConfigError("The dataset is missing.", hint='Enter "demo", or the path of a text file or folder.')
-        return {"kind": "text", "files": (text,)}
+    """What a person may write for a corpus: ``"demo"``, a path, a list of paths, a dataset of the hub
+    (``"owner/name"``, see `corpus_text`), or one of the models above."""
+    if isinstance(value, Path):
+        return {"kind": "text", "files": (str(value),)}
+    if isinstance(value, str):
+        return parsed(value)
     if isinstance(value, list | tuple):
         return {"kind": "text", "files": tuple(str(item) for item in value)}
     return value

@@ -21,7 +21,7 @@ from pathlib import Path
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined] # public, not declared
 
 from saewidgets.errors import StorageError
-from saewidgets.hub.listing import Listing, RepoFile
+from saewidgets.hub.listing import Listing, RepoFile, is_hash
 from saewidgets.hub.reference import is_plain_path
 
 PARTIAL = ".incomplete"
@@ -99,16 +99,34 @@ def place(cache_dir: Path, listing: Listing, file: RepoFile) -> Path:
 
 def record_branch(cache_dir: Path, listing: Listing, asked: str | None) -> None:
     """Note which commit the branch `asked` stands for, as huggingface_hub does: other tools then find it offline."""
+    record_reference(cache_dir, "models", listing.repo_id, asked, listing.revision)
+
+
+def record_reference(cache_dir: Path, kind: str, repo_id: str, asked: str | None, commit: str) -> None:
+    """The same for a repository of any `kind` (``models``, ``datasets``)."""
     if asked is None or not is_plain_path(asked):
         return
-    path = repo_folder(cache_dir, listing.repo_id) / "refs" / asked
+    path = cache_dir / "--".join([kind, *repo_id.split("/")]) / "refs" / asked
     with contextlib.suppress(OSError):  # a cache that others own may not be writable; nothing here depends on it
-        if path.is_file() and path.read_text() == listing.revision:
+        if path.is_file() and path.read_text() == commit:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        draft.write_text(listing.revision)
+        draft.write_text(commit)
         os.replace(draft, path)
+
+
+def reference_of(cache_dir: Path, kind: str, repo_id: str, asked: str) -> str | None:
+    """The commit that a branch or tag stood for when it was last asked for; None if nobody did here."""
+    if not is_plain_path(asked):
+        return None
+    path = cache_dir / "--".join([kind, *repo_id.split("/")]) / "refs" / asked
+    try:
+        with path.open(encoding="ascii") as text:
+            found = text.read(100).strip()
+    except (OSError, ValueError):
+        return None
+    return found if is_hash(found, 40) else None
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from saewidgets.hub.cache import repo_folder
+from saewidgets.hub.cache import reference_of, repo_folder
 from saewidgets.hub.listing import MAX_FILES, Listing, RepoFile, is_hash, listing_of
 from saewidgets.hub.reference import HubReference, is_plain_path
 
@@ -21,7 +21,7 @@ def cached_listing(cache_dir: Path, place: HubReference) -> Listing | None:
     has files without such a name, which are taken as they are.
     """
     folder = repo_folder(cache_dir, place.repo_id)
-    commit = _commit(folder, place.revision)
+    commit = _commit(cache_dir, place.repo_id, place.revision)
     if commit is None:
         return None
     files = list(_files(folder, commit))
@@ -29,18 +29,10 @@ def cached_listing(cache_dir: Path, place: HubReference) -> Listing | None:
     return listing_of(place.repo_id, commit, files, asked=asked, complete=False) if files else None
 
 
-def _commit(folder: Path, revision: str | None) -> str | None:
+def _commit(cache_dir: Path, repo_id: str, revision: str | None) -> str | None:
     if is_hash(revision, 40):
         return revision
-    name = revision or "main"
-    if not is_plain_path(name):
-        return None
-    try:
-        with (folder / "refs" / name).open(encoding="ascii") as text:
-            found = text.read(100).strip()
-    except (OSError, ValueError):
-        return None
-    return found if is_hash(found, 40) else None
+    return reference_of(cache_dir, "models", repo_id, revision or "main")
 
 
 def _files(folder: Path, commit: str) -> Iterator[RepoFile]:

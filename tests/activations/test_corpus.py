@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from saewidgets.activations import corpus as module
+from saewidgets.activations import documents as module
 from saewidgets.activations import open_corpus
 from saewidgets.config import TextCorpus
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
@@ -82,7 +82,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_folder_without_text(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("1,2")
-    with pytest.raises(NotFoundError, match=r"holds no text.*\.txt or \.md"):
+    with pytest.raises(NotFoundError, match=r"holds no text.*\.txt, \.md"):
         open_corpus(TextCorpus(tmp_path))
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saewidgets.activations import PackedTokens, open_corpus, pack, packing
-from saewidgets.activations.corpus import Document, Split
+from saewidgets.activations import PackedTokens, documents, open_corpus, pack, packed, packing, tokenising
+from saewidgets.activations.documents import Document, Split
 from saewidgets.config import TextCorpus
 from saewidgets.errors import ConfigError, FormatError, StorageError
 from saewidgets.lm import LoadedModel
@@ -64,10 +64,8 @@ def test_a_special_token_spelled_out_in_a_text_is_text(lm: LoadedModel, tmp_path
 def test_a_long_document_gets_no_separator_inside(
     lm: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from saewidgets.activations import corpus
-
-    monkeypatch.setattr(corpus, "PIECE_CHARACTERS", 40)
-    monkeypatch.setattr(packing, "_TOKENISE_CHARACTERS", 60)
+    monkeypatch.setattr(documents, "PIECE_CHARACTERS", 40)
+    monkeypatch.setattr(tokenising, "CHUNK_CHARACTERS", 60)
     text = "\n".join(TEXTS) * 5
     packed = pack(open_corpus(TextCorpus(strings=(text,))), lm.tokenizer, folder=tmp_path, context_size=8)
     tokens = packed.contexts(np.arange(packed.n_contexts))[:, 1:].reshape(-1)
@@ -104,7 +102,7 @@ def test_the_same_text_is_packed_once(lm: LoadedModel, tmp_path: Path, monkeypat
     ("n", "share", "expected"), [(1000, 0.02, 20), (10, 0.02, 1), (1, 0.02, 0), (10, 0.0, 0), (2, 0.4, 1)]
 )
 def test_the_split_is_even_disjoint_and_whole(n: int, share: float, expected: int) -> None:
-    train, validation = packing._split(n, 0, share)
+    train, validation = packed.split_evenly(n, 0, share)
     assert len(validation) == expected
     assert sorted([*train, *validation]) == list(range(n))
     if expected > 2:

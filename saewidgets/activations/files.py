@@ -1,0 +1,152 @@
+"""Files, folders and strings on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Document, Position, Split, pieces
+from saewidgets.activations.reading import read_chunks
+from saewidgets.activations.shards import Shard, kind_of
+from saewidgets.activations.textfiles import check_encoding, find_files, read_text
+from saewidgets.config import TextCorpus
+from saewidgets.errors import StorageError
+
+LONG = 1 << 28  # bytes of files from which on they are read as far as needed, not whole
+SUFFIXES = (
+    ".txt", ".md", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst", ".parquet",
+)  # fmt: skip
+
+
+def open_files(config: TextCorpus) -> TextFiles:
+    """The files, folders and strings of `config`: a `LongCorpus` where files have more than 256 MB."""
+    found = TextFiles(config)
+    return LongTextFiles(config) if sum(_size(file) for file in found.files) > LONG else found
+
+
+def local_shard(file: Path) -> Shard | None:
+    """`file` as a file of rows; None where it is plain text."""
+    kind = kind_of(file.name)
+    return None if kind is None else Shard(str(file), kind, partial(_open, file))
+
+
+class TextFiles:
+    """Files, folders and strings, in the order given (a folder's files sorted by path)."""
+
+    held_out = False
+
+    def __init__(self, config: TextCorpus) -> None:
+        self.label = config.label
+        self._config = config
+        check_encoding(config.encoding)
+        self.files = tuple(
+            file for name in config.files for file in find_files(Path(name).expanduser().absolute(), SUFFIXES)
+        )
+
+    def documents(self, split: Split = "train") -> Iterator[Document]:
+        if split == "validation":
+            return
+        for file in self.files:
+            yield from self._file(file)
+        for number, text in enumerate(self._config.strings, start=1):
+            yield from pieces(text, f"string {number}")
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for document in self.documents():
+            mark = "\1" if document.continues else "\0"  # one document of two pieces differs from two documents
+            digest.update((mark + document.text).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+    def _file(self, file: Path) -> Iterator[Document]:
+        shard = local_shard(file)
+        if shard is None:
+            yield from read_text(file, self._config.encoding)
+            return
+        with readable(file):
+            for chunk in read_chunks([shard], "text", self._config.text_field, None):
+                yield from chunk.documents
+
+
+class LongTextFiles(TextFiles):
+    """The same, too much to be read whole."""
+
+    whole_rows = False
+
+    def __init__(self, config: TextCorpus) -> None:
+        super().__init__(config)
+        self.facts: Mapping[str, Any] = {"kind": "text", "label": self.label, "files": len(self.files)}
+
+    def fingerprint(self) -> str:
+        """Of names, sizes and times of change: to read hundreds of megabytes at every start would take minutes. A copy
+        of the files counts as another text."""
+        files = [[file.name, _size(file), file.stat().st_mtime_ns] for file in self.files]
+        settings = [self._config.text_field, self._config.encoding, list(self._config.strings)]
+        return hashlib.sha256(json.dumps([files, settings]).encode()).hexdigest()
+
+    def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
+        """The text from `position` on.
+
+        Raises:
+            FormatError: a file is damaged, or is not the one where reading stopped.
+            StorageError: a file cannot be read.
+        """
+        start = dict(position or {"file": 0, "inside": None})
+        for number in range(int(start["file"]), len(self.files)):
+            file = self.files[number]
+            if (shard := local_shard(file)) is None:
+                chunks = self._plain(file, start["inside"])
+            else:
+                chunks = read_chunks([shard], "text", self._config.text_field, start["inside"])
+            with readable(file):
+                for chunk in chunks:
+                    yield Chunk(chunk.documents, {"file": number, "inside": dict(chunk.position)})
+            start["inside"] = None
+        strings = [piece for n, text in enumerate(self._config.strings, 1) for piece in pieces(text, f"string {n}")]
+        if strings and int(start["file"]) <= len(self.files):
+            yield Chunk(strings, {"file": len(self.files) + 1, "inside": None})
+
+    def _plain(self, file: Path, start: Position | None) -> Iterator[Chunk]:
+        """A text file, some pieces at a time; pieces before `start` are read again, but not handed out."""
+        waiting: list[Document] = []
+        size = done = 0
+        for number, piece in enumerate(read_text(file, self._config.encoding), start=1):
+            done = number
+            if start is not None and number <= int(start["pieces"]):
+                continue
+            waiting.append(piece)
+            size += len(piece.text)
+            if size >= CHUNK_CHARACTERS:
+                yield Chunk(waiting, {"pieces": number})
+                waiting, size = [], 0
+        if waiting:
+            yield Chunk(waiting, {"pieces": done})
+
+
+@contextmanager
+def readable(file: Path) -> Iterator[None]:
+    """Turns the system's complaint about a file into ours."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(
+            f"The file cannot be read: {error.strerror or error}.", where=str(file), hint="Check its permissions."
+        ) from error
+
+
+def _open(file: Path) -> Any:
+    return file.open("rb")
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0

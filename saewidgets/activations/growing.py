@@ -1,0 +1,237 @@
+"""Long text, packed as far as a run needs it and no further.
+
+Contexts are added to ``tokens.bin`` and counted in ``pack.json`` once they are on the disk, together with the place
+where reading goes on: whatever a process is killed at, the next one begins behind the last contexts that were counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined] # public, not declared
+
+from saewidgets.activations.ahead import read_ahead
+from saewidgets.activations.documents import LongCorpus
+from saewidgets.activations.packed import (
+    Growth,
+    PackedTokens,
+    PackFacts,
+    held_out_as_it_grows,
+    read_facts,
+)
+from saewidgets.activations.tokenising import Contexts, Tokens
+from saewidgets.durable import sync
+from saewidgets.errors import ConfigError, StorageError
+from saewidgets.lm import special_tokens
+
+COUNT_EVERY = 1 << 20  # tokens after which progress is put down
+
+Check = Callable[[], None]
+Progress = Callable[[int], None]
+
+
+def grow(
+    target: Path,
+    corpus: LongCorpus,
+    tokenizer: Any,
+    new: PackFacts,
+    *,
+    wanted: int | None,
+    validation_share: float,
+    check: Check,
+    on_progress: Progress | None,
+) -> None:
+    """Pack `corpus` into `target` until there is enough for a run.
+
+    Args:
+        target: the folder; made where it is not there.
+        corpus: what to read.
+        tokenizer: a copy of one's own.
+        new: what `pack.json` says before anything is read.
+        wanted: positions for training, see `PackedTokens`; None: all of the text.
+        validation_share: share of the contexts that is held out.
+        check: called between chunks, and while waiting; what it raises ends the packing. What was counted stays.
+        on_progress: called with the number of tokens so far.
+
+    Raises:
+        ConfigError: there is no text, or not enough for one context.
+        StorageError: the disk is full.
+        SAEWidgetsError: from reading the corpus.
+    """
+    with _alone(target, check):
+        begun = (target / "pack.json").is_file()
+        if begun and enough(target, wanted, validation_share):
+            return
+        target.mkdir(exist_ok=True)
+        try:
+            with _Writer(target, corpus, tokenizer, read_facts(target) if begun else new, validation_share) as writer:
+                writer.require_space(wanted)
+                _read(writer, corpus, wanted, check, on_progress)
+            _refuse_nothing(writer.facts)
+        except BaseException:
+            if not (target / "pack.json").is_file():
+                shutil.rmtree(target, ignore_errors=True)
+            raise
+
+
+def enough(target: Path, wanted: int | None, validation_share: float) -> bool:
+    """Whether what is packed suffices."""
+    packed = PackedTokens(target, validation_share)
+    growth = packed.facts.growth
+    if growth is None or growth.ended:
+        return True
+    return wanted is not None and packed.enough(wanted, validation_share)[1] >= wanted
+
+
+def _read(
+    writer: _Writer, corpus: LongCorpus, wanted: int | None, check: Check, on_progress: Progress | None
+) -> None:
+    growth = writer.facts.growth
+    chunks = corpus.chunks(growth.position if growth is not None else None)
+    with contextlib.closing(read_ahead(chunks, check)) as ahead:  # type: ignore[type-var] # a generator
+        for chunk in ahead:
+            writer.add(chunk.documents, dict(chunk.position))
+            if on_progress is not None:
+                on_progress(writer.n_contexts * writer.facts.context_size)
+            if wanted is not None and writer.found >= wanted:
+                writer.count()
+                return
+    writer.count(ended=True)
+
+
+def _refuse_nothing(facts: PackFacts) -> None:
+    if facts.n_contexts:
+        return
+    shape = f"{facts.n_dropped_tokens:,} tokens, less than one context of {facts.context_size:,}"
+    raise ConfigError(
+        f"The corpus has {shape}." if facts.n_dropped_tokens else "The corpus holds no text.", where="corpus",
+        hint="Give more text, or lower Context length." if facts.n_dropped_tokens else "Choose another one.",
+    )
+
+
+class _Writer:
+    """Adds contexts to ``tokens.bin`` and counts them."""
+
+    def __init__(
+        self, target: Path, corpus: LongCorpus, tokenizer: Any, facts: PackFacts, validation_share: float
+    ) -> None:
+        assert facts.growth is not None  # of long text
+        self._target, self._corpus, self._share = target, corpus, validation_share
+        self.facts = facts
+        self.n_contexts = facts.n_contexts
+        self.found = PackedTokens(target, validation_share).enough(1 << 62, validation_share)[1] if self._begun() else 0
+        self._position = facts.growth.position
+        self._special = np.array(facts.special_ids, dtype=np.int64)
+        self._contexts = Contexts(
+            tokenizer, special_tokens(tokenizer), facts.context_size, prepend_bos=facts.prepend_bos,
+            whole_rows=corpus.whole_rows, rest=facts.growth.rest,
+        )
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> _Writer:
+        path = self._target / "tokens.bin"
+        size = self.n_contexts * self.facts.context_size * self._contexts.dtype.itemsize
+        with path.open("ab"):
+            pass
+        self._file = path.open("r+b")
+        self._file.truncate(size)  # what was added and never counted
+        self._file.seek(size)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _begun(self) -> bool:
+        return (self._target / "pack.json").is_file()
+
+    def require_space(self, wanted: int | None) -> None:
+        """Raise `StorageError` where what is missing does not fit on the disk."""
+        if wanted is None:
+            return
+        need = max(0, wanted - self.found) * self._contexts.dtype.itemsize
+        free = shutil.disk_usage(self._target).free
+        if free < need * 1.1:
+            raise StorageError(
+                f"Not enough disk space for the tokens: {need:,} bytes are needed, {free:,} are free.",
+                where=str(self._target.parent), hint="Free some, choose another workspace folder, or lower Tokens.",
+            )
+
+    def add(self, documents: list[Any], position: dict[str, Any]) -> None:
+        """The contexts that these documents complete; counted from time to time."""
+        assert self._file is not None  # inside the block
+        rows = self._contexts.add(documents)
+        self._file.write(rows.tobytes())
+        self.found += self._useful(rows)
+        self.n_contexts += len(rows)
+        self._position = position
+        if (self.n_contexts - self.facts.n_contexts) * self.facts.context_size >= COUNT_EVERY:
+            self.count()
+
+    def _useful(self, rows: Tokens) -> int:
+        numbers = np.arange(self.n_contexts, self.n_contexts + len(rows), dtype=np.int64)
+        training = rows[~held_out_as_it_grows(numbers, self._share)]
+        return int(training.size - np.isin(training, self._special).sum())
+
+    def count(self, *, ended: bool = False) -> None:
+        """Put down how far it has come, once it is on the disk."""
+        assert self._file is not None  # inside the block
+        assert self.facts.growth is not None  # of long text
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        dropped = self._contexts.end() if ended else 0
+        growth = replace(
+            self.facts.growth, position=self._position, rest=tuple(int(i) for i in self._contexts.rest), ended=ended
+        )
+        before = self.facts
+        self.facts = replace(
+            before, n_contexts=self.n_contexts, n_documents=before.n_documents + self._contexts.documents,
+            largest_id=max(before.largest_id, self._contexts.largest), n_dropped_tokens=dropped, growth=growth,
+        )
+        self._contexts.documents = 0
+        if self.n_contexts:
+            put_facts(self._target, self.facts)
+
+
+def put_facts(target: Path, facts: PackFacts) -> None:
+    """Write `pack.json`, whole or not at all."""
+    draft = target / f".pack-{uuid.uuid4().hex[:8]}.json"
+    try:
+        with draft.open("w", encoding="utf-8") as stream:
+            json.dump(facts.to_data(), stream, indent=1)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(target / "pack.json")
+        sync(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def new_growth(corpus: LongCorpus) -> Growth:
+    """Nothing read yet."""
+    return Growth(position=None, rest=(), ended=False, source=dict(corpus.facts))
+
+
+@contextlib.contextmanager
+def _alone(target: Path, check: Check) -> Iterator[None]:
+    """One process and thread at a time adds to a packing; the others wait."""
+    path = target.with_name(f".lock-{target.name}")
+    with contextlib.ExitStack() as stack:
+        while True:
+            check()
+            try:
+                stack.enter_context(WeakFileLock(path, timeout=0.5))
+                break
+            except TimeoutError:  # filelock's is one
+                time.sleep(0.01)
+        yield

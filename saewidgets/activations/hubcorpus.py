@@ -1,0 +1,241 @@
+"""A dataset of the hub as a corpus, streamed.
+
+`datasets` finds out which files belong to a configuration and split. Parquet and JSON lines are then read from any row
+group or byte on; files of other kinds by `datasets` itself, whose own state says where to go on. No code of a
+repository is executed, and no file is read that is not in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+from saewidgets.activations.columns import text_column, token_column
+from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Document, Position, Split
+from saewidgets.activations.hubfiles import hub_shard, inside
+from saewidgets.activations.reading import documents_of, length, read_chunks
+from saewidgets.activations.shards import Place, Row, Shard, What
+from saewidgets.activations.tokenfiles import METADATA, equal_lengths, parse_metadata
+from saewidgets.config import HubCorpus, TokensCorpus
+from saewidgets.errors import FormatError
+from saewidgets.hub import HubClient
+from saewidgets.hub.dataset import dataset_commit, explained, no_split
+from saewidgets.hub.errors import EntryNotFoundError, TruncatedFileError
+from saewidgets.hub.transport import Attempts
+
+_READERS = frozenset({"parquet", "json", "csv", "text", "arrow"})
+"""Kinds of files that `datasets` is let read: of these none can run code."""
+_FINDING = threading.Lock()  # `datasets` keeps module-wide state while it looks for files
+
+
+def open_hub_corpus(
+    config: HubCorpus, *, tokens: TokensCorpus | None = None, client: HubClient | None = None
+) -> Dataset:
+    """The dataset, at one commit. Its files are looked for when they are first needed.
+
+    Args:
+        config: which dataset.
+        tokens: it holds token ids, as this says.
+        client: asks the hub; None: one that follows huggingface_hub's own rules.
+
+    Raises:
+        HubError: no such dataset or revision, private, gated, unreachable, …
+    """
+    client = client or HubClient()
+    return Dataset(config, dataset_commit(client, config.path, config.revision), client, tokens)
+
+
+def with_exact_revision(config: Any, client: HubClient | None = None) -> Any:
+    """The configuration of a corpus with the commit that its revision stands for now; what is not of the hub, and what
+    names a commit, as it is.
+
+    Raises:
+        HubError: as `open_hub_corpus`.
+    """
+    hub = config if isinstance(config, HubCorpus) else config.hub if isinstance(config, TokensCorpus) else None
+    if hub is None or hub.commit is not None:
+        return config
+    return config.replace(revision=dataset_commit(client or HubClient(), hub.path, hub.revision))
+
+
+class Dataset:
+    """A split of a dataset at one commit, a `LongCorpus`."""
+
+    held_out = False
+
+    def __init__(self, config: HubCorpus, commit: str, client: HubClient, tokens: TokensCorpus | None) -> None:
+        self.label = config.label
+        self.commit = commit
+        self._config, self._client, self._tokens = config, client, tokens
+        self._what: What = "text" if tokens is None else "tokens"
+        self._column = config.text_field
+
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """Dataset, configuration, split and exact revision; of tokens also whose they are."""
+        config = self._config
+        facts = {
+            "kind": "hub", "path": config.path, "name": config.name, "split": config.split, "revision": self.commit,
+        }  # fmt: skip
+        if self._tokens is None:
+            return facts
+        metadata = self._metadata()
+        made = self._tokens.tokenizer or metadata.get("tokenizer_name")
+        return {**facts, "tokenizer": made, **({"pretokenized": metadata} if metadata else {})}
+
+    @cached_property
+    def whole_rows(self) -> bool:
+        """Whether rows are contexts already."""
+        if self._tokens is None:
+            return False
+        with self._explained():
+            shards = self._shards
+            return shards is not None and equal_lengths(shards[0], self._column)
+
+    def documents(self, split: Split = "train") -> Iterator[Document]:
+        for chunk in self.chunks() if split == "train" else ():
+            yield from chunk.documents
+
+    def fingerprint(self) -> str:
+        """Of dataset, configuration, split, commit and column: nothing has to be read for it."""
+        config = self._config
+        settings = [self._what, config.path, config.name, config.split, self.commit, self._column]
+        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+
+    def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
+        """The text from `position` on. What breaks off is tried again from the last chunk on, as long as the client
+        tries.
+
+        Raises:
+            HubError: the hub refuses, or did not answer again and again.
+            ConfigError, NotFoundError: no such configuration, split or column.
+            FormatError: a file is damaged, or a row is malformed.
+        """
+        attempts = Attempts(self._client)
+        while True:
+            try:
+                for chunk in self._chunks(position):
+                    position = chunk.position
+                    attempts.succeeded()
+                    yield chunk
+                return
+            except Exception as error:  # noqa: BLE001 - of several libraries; sorted out in `explained`
+                found = explained(error, self._client, self._config.path, self._config.name)
+                attempts.failed(found, again=isinstance(found, TruncatedFileError))
+
+    def _chunks(self, position: Position | None) -> Iterator[Chunk]:
+        shards = self._shards
+        if shards is not None:
+            yield from read_chunks(shards, self._what, self._column, position)
+        else:
+            yield from self._streamed(position)
+
+    # ------------------------------------------------------------------------------------------------ which files
+
+    @cached_property
+    def _builder(self) -> Any:
+        """What `datasets` knows of the configuration: no data are read for it."""
+        import datasets  # seconds to import
+
+        with _FINDING:
+            builder = datasets.load_dataset_builder(self._config.path, name=self._config.name, revision=self.commit)
+        reader = type(builder).__module__.rpartition(".")[2]
+        if reader not in _READERS:
+            raise FormatError(
+                f"The dataset {self._config.path} holds {reader} files, not text.", where="corpus",
+                hint="Datasets of Parquet, JSON, CSV and text files can be read.",
+            )
+        return builder
+
+    @cached_property
+    def _files(self) -> list[str]:
+        """The addresses of the split's files, in the order in which they are read."""
+        files = {str(split): [str(file) for file in found] for split, found in self._builder.config.data_files.items()}
+        path, split = self._config.path, self._config.split
+        if split not in files:
+            raise no_split(path, split, list(files))
+        for file in files[split]:
+            if inside(path, self.commit, file) is None:
+                raise FormatError(
+                    f"The card of the dataset {path} names a file that is not in it: {file[:200]}.", where="corpus",
+                    hint="Such a file is not read. Choose another dataset.",
+                )
+        return files[split]
+
+    @cached_property
+    def _shards(self) -> list[Shard] | None:
+        """The files, where they are read here; None where `datasets` reads them."""
+        found = [hub_shard(self._client, self._config.path, self.commit, file) for file in self._files]
+        shards = [shard for shard in found if shard is not None]
+        return shards if len(shards) == len(found) else None
+
+    # ------------------------------------------------------------------------------------------------ by `datasets`
+
+    def _streamed(self, position: Position | None) -> Iterator[Chunk]:
+        """Rows of files that only `datasets` reads. Its state says where to go on; within a file it reads again what is
+        before that."""
+        self._files  # noqa: B018 - which ones they are is checked first
+        rows = self._builder.as_streaming_dataset(split=self._config.split)
+        column = self._column_of(rows)
+        rows = rows.select_columns([column])
+        number = 0
+        if position is not None:
+            rows.load_state_dict(position["state"])
+            number = int(position["rows"])
+        waiting: list[Document] = []
+        size = 0
+        for row in rows:
+            number += 1
+            found = documents_of(
+                Row(row[column], number, Place(), column), self._what, f"{self._config.path}: row {number:,}"
+            )
+            waiting += found
+            size += sum(length(document) for document in found)
+            if size >= CHUNK_CHARACTERS:
+                yield Chunk(waiting, {"state": rows.state_dict(), "rows": number})
+                waiting, size = [], 0
+        if waiting:
+            yield Chunk(waiting, {"state": rows.state_dict(), "rows": number})
+
+    def _column_of(self, rows: Any) -> str:
+        features = rows.features
+        if features is None:  # neither the card nor the first file says it
+            first: dict[str, Any] = next(iter(rows), {})
+            fits = str if self._what == "text" else list
+            columns = {name: isinstance(value, fits) for name, value in first.items()}
+        else:
+            columns = {name: _holds(self._what, feature) for name, feature in features.items()}
+        choose = text_column if self._what == "text" else token_column
+        return choose(columns, self._column, self._config.path)
+
+    # ------------------------------------------------------------------------------------------------ the rest
+
+    def _metadata(self) -> dict[str, Any]:
+        """What SAELens' PretokenizeRunner put beside the tokens."""
+        url = f"{self._client.endpoint}/datasets/{self._config.path}/resolve/{self.commit}/{METADATA}"
+        try:
+            data, _ = self._client.get_json(url)
+        except EntryNotFoundError:
+            return {}
+        return parse_metadata(json.dumps(data).encode(), f"{self._config.path}/{METADATA}")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Errors of other libraries in our words."""
+        try:
+            yield
+        except Exception as error:
+            raise explained(error, self._client, self._config.path, self._config.name) from error
+
+
+def _holds(what: What, feature: Any) -> bool:
+    kind = getattr(feature, "dtype", None)
+    if what == "text":
+        return kind in ("string", "large_string")
+    inner = getattr(getattr(feature, "feature", None), "dtype", "")
+    return str(inner).startswith(("int", "uint"))

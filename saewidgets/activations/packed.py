@@ -1,0 +1,244 @@
+"""Packed tokens on disk, opened: contexts of equal length in a memory-mapped file, and which are held out.
+
+    <folder>/<fingerprint>/tokens.bin    n_contexts × context_size ids, little endian; uint16, or uint32 where the
+                                         vocabulary has more than 65,536 entries
+    <folder>/<fingerprint>/pack.json     the settings and counts
+
+Text that is too long to be packed whole grows: contexts are added behind those that are there, which never change, and
+``pack.json`` says how far it has come and where reading goes on. A run sees the contexts it needs and no others,
+however many there are, so that its data depends on nothing but its configuration.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from saewidgets.activations.tokenising import Tokens
+from saewidgets.errors import FormatError
+
+_COUNTED = 4096  # contexts looked at together
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How far a long text has been packed.
+
+    Attributes:
+        position: where its corpus goes on; None: at its beginning.
+        rest: tokens read that do not fill a context yet.
+        ended: there is no more text.
+        source: what the corpus says of itself (dataset, revision, …).
+    """
+
+    position: dict[str, Any] | None
+    rest: tuple[int, ...]
+    ended: bool
+    source: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PackFacts:
+    """What `pack.json` says."""
+
+    format: int
+    fingerprint: str
+    context_size: int
+    prepend_bos: bool
+    dtype: str
+    n_contexts: int
+    n_held_out: int  # contexts at the end that the corpus itself holds out
+    n_documents: int
+    n_dropped_tokens: int
+    largest_id: int
+    special_ids: tuple[int, ...]
+    bos: int | None
+    separator: int | None
+    corpus: str
+    tokenizer: str
+    growth: Growth | None = None  # of long text; else all of it is here
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain JSON data; text that is whole says nothing of growth, as before there was any."""
+        data = asdict(self)
+        if self.growth is None:
+            del data["growth"]
+        return data
+
+
+class PackedTokens:
+    """Contexts on disk.
+
+    Args:
+        folder: one that `pack` wrote.
+        validation_share: share of the contexts to hold out, where the corpus has no held-out documents of its own.
+        wanted: of long text: how many positions for training are needed; contexts behind those that have them are not
+            there for this reader. None: all that are packed.
+
+    Attributes:
+        folder, facts: where it is and what `pack.json` says.
+        train, validation: context numbers of each split, ``int64``, ascending. Disjoint; every context is in one.
+    """
+
+    def __init__(self, folder: Path | str, validation_share: float = 0.02, *, wanted: int | None = None) -> None:
+        self.folder = Path(folder)
+        self.facts = facts = read_facts(self.folder)
+        try:
+            tokens: Tokens = np.memmap(
+                self.folder / "tokens.bin", dtype=np.dtype(facts.dtype), mode="r",
+                shape=(facts.n_contexts, facts.context_size),
+            )
+        except (OSError, ValueError) as error:
+            raise FormatError(
+                f"The packed tokens cannot be read: {error}.", where=str(self.folder),
+                hint="Delete this folder; it is rebuilt.",
+            ) from error
+        self._tokens = tokens
+        self._special = special_table(facts)
+        if facts.growth is not None and wanted is not None:
+            n, _ = self.enough(wanted, validation_share)
+            self.facts = facts = replace(facts, n_contexts=n)
+            self._tokens = self._tokens[:n]
+        if facts.growth is None:
+            self.train, self.validation = split_evenly(facts.n_contexts, facts.n_held_out, validation_share)
+        else:
+            self.train, self.validation = split_as_it_grows(facts.n_contexts, validation_share)
+
+    @property
+    def n_contexts(self) -> int:
+        """Contexts in both splits."""
+        return self.facts.n_contexts
+
+    @property
+    def context_size(self) -> int:
+        """Tokens per context."""
+        return self.facts.context_size
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of text, tokenizer and settings."""
+        return self.facts.fingerprint
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What a long corpus says of itself: dataset, exact revision, …; else nothing."""
+        return dict(self.facts.growth.source) if self.facts.growth is not None else {}
+
+    def context(self, index: int) -> Tokens:
+        """The ids of one context, ``[context_size]``."""
+        return np.asarray(self._tokens[index])
+
+    def contexts(self, indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The ids of several contexts, ``[n, context_size]`` as int64 (a copy)."""
+        return self._tokens[np.asarray(indices, dtype=np.int64)].astype(np.int64)
+
+    def at(self, contexts: npt.ArrayLike, offsets: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The ids at single places: context numbers and offsets of one shape, which the answer has too."""
+        at = np.asarray(contexts, dtype=np.int64), np.asarray(offsets, dtype=np.int64)
+        return np.asarray(self._tokens[at], dtype=np.int64)
+
+    def kept(self, tokens: Tokens, exclude_special_tokens: bool = True) -> npt.NDArray[np.bool_]:
+        """Which positions take part in training and metrics: all, or those that hold no special token."""
+        if not exclude_special_tokens:
+            return np.ones(tokens.shape, dtype=bool)
+        if self._special.size:
+            return ~self._special[tokens]
+        return ~np.isin(tokens, self.facts.special_ids)
+
+    def kept_counts(self, indices: npt.NDArray[np.int64], exclude_special_tokens: bool = True) -> npt.NDArray[np.int64]:
+        """Kept positions of each context, ``[n]``."""
+        counts = np.empty(len(indices), dtype=np.int64)
+        for start in range(0, len(indices), _COUNTED):
+            part = indices[start : start + _COUNTED]
+            counts[start : start + _COUNTED] = self.kept(self._tokens[part], exclude_special_tokens).sum(axis=1)
+        return counts
+
+    def evaluation_contexts(self, n_tokens: int) -> npt.NDArray[np.int64]:
+        """Held-out contexts with about `n_tokens` tokens, ``[n, context_size]``; the same for every run and seed.
+
+        They are drawn from all over the held-out text. Without held-out contexts they come from the training text.
+        """
+        pool = self.validation if len(self.validation) else self.train
+        count = min(len(pool), max(1, -(-n_tokens // self.context_size)))
+        chosen = np.random.default_rng(0).permutation(len(pool))[:count]
+        return self.contexts(pool[np.sort(chosen)])
+
+    def enough(self, wanted: int, validation_share: float) -> tuple[int, int]:
+        """(contexts, positions in them): the fewest first contexts that have `wanted` positions for training, special
+        tokens not counted; or all, where there are fewer."""
+        found = 0
+        for start in range(0, self.facts.n_contexts, _COUNTED):
+            numbers = np.arange(start, min(start + _COUNTED, self.facts.n_contexts), dtype=np.int64)
+            counts = np.where(held_out_as_it_grows(numbers, validation_share), 0, self.kept_counts(numbers))
+            after = found + np.cumsum(counts)
+            if after[-1] >= wanted:
+                place = int(np.searchsorted(after, wanted))
+                return start + place + 1, int(after[place])
+            found = int(after[-1])
+        return self.facts.n_contexts, found
+
+
+def special_table(facts: PackFacts) -> npt.NDArray[np.bool_]:
+    """Id → whether it is special, for ids of two bytes; empty for larger ones."""
+    table = np.zeros(int(np.iinfo(facts.dtype).max) + 1 if facts.dtype == "<u2" else 0, dtype=bool)
+    if table.size:
+        table[list(facts.special_ids)] = True
+    return table
+
+
+def read_facts(folder: Path) -> PackFacts:
+    """What `pack.json` says, compared with the size of the tokens.
+
+    Raises:
+        FormatError: these are no packed tokens, or they are damaged.
+    """
+    try:
+        data = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
+        growth = data.pop("growth", None)
+        if growth is not None:
+            growth = Growth(**{**growth, "rest": tuple(int(i) for i in growth["rest"])})
+        facts = PackFacts(**{**data, "special_ids": tuple(data["special_ids"])}, growth=growth)
+        if facts.dtype not in ("<u2", "<u4"):
+            raise ValueError(f"unknown number format {facts.dtype!r}")
+        size = (folder / "tokens.bin").stat().st_size
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FormatError(
+            f"These are not packed tokens: {error}.", where=str(folder), hint="Delete this folder; it is rebuilt."
+        ) from error
+    expected = facts.n_contexts * facts.context_size * np.dtype(facts.dtype).itemsize
+    # Long text may have more: what a killed process had added and not counted yet.
+    if size < expected or (size > expected and facts.growth is None):
+        raise FormatError(
+            f"tokens.bin has {size:,} bytes where {expected:,} are expected.", where=str(folder),
+            hint="Delete this folder; it is rebuilt.",
+        )
+    return facts
+
+
+def split_evenly(n: int, held_out: int, share: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(training, validation) context numbers. Held-out contexts are spread evenly over a corpus that names none."""
+    everything = np.arange(n, dtype=np.int64)
+    if held_out:
+        return everything[: n - held_out], everything[n - held_out :]
+    count = 0 if share <= 0 or n < 2 else min(n - 1, max(1, round(n * share)))
+    chosen = ((2 * np.arange(count, dtype=np.int64) + 1) * n) // (2 * max(count, 1))
+    return np.setdiff1d(everything, chosen), chosen
+
+
+def split_as_it_grows(n: int, share: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(training, validation) context numbers of the first `n` contexts of long text. What a short run holds out is held
+    out by a longer one too."""
+    numbers = np.arange(n, dtype=np.int64)
+    out = held_out_as_it_grows(numbers, share)
+    return numbers[~out], numbers[out]
+
+
+def held_out_as_it_grows(numbers: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.bool_]:
+    """Whether contexts of long text are held out: a `share` of them, evenly spread, whatever there is behind them."""
+    found: npt.NDArray[np.bool_] = np.floor((numbers + 1) * share + 0.5) > np.floor(numbers * share + 0.5)
+    return found

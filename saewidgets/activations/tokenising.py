@@ -1,0 +1,186 @@
+"""Documents → token ids → contexts of equal length."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from saewidgets.activations.documents import CHUNK_CHARACTERS, Document
+from saewidgets.errors import ConfigError, FormatError
+from saewidgets.lm import SpecialTokens
+
+Tokens = npt.NDArray[np.integer[Any]]
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """Hash of a tokenizer's vocabulary and rules."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        # Truncation and padding belong to the last call, not to the tokenizer.
+        data = json.loads(backend.to_str()) | {"truncation": None, "padding": None}
+    else:
+        data = {"class": type(tokenizer).__name__, "vocab": tokenizer.get_vocab()}
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def text_encoder(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
+    """Texts → ids, no special token among them: one that is spelled out in a text is text, or anybody's words could
+    begin a document. Fast tokenizers are asked directly (without character offsets), and keep these settings: give a
+    copy of one that others use."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return lambda texts: [
+            tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True, verbose=False) for text in texts
+        ]
+    backend.encode_special_tokens = True
+    backend.no_truncation()
+    backend.no_padding()
+    return lambda texts: [e.ids for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+class Contexts:
+    """Joins documents and cuts the stream of tokens into contexts.
+
+    Args:
+        tokenizer: the caller's own copy.
+        special: its special tokens.
+        context_size: tokens per context, special ones included.
+        prepend_bos: begin every context with BOS (and close it as encoders want it).
+        whole_rows: documents are contexts already: each gives its first `context_size` ids as they are.
+        rest: tokens that did not fill a context the last time.
+
+    Attributes:
+        dtype: of the ids: uint16, or uint32 where the vocabulary has more than 65,536 entries.
+        rest: tokens that wait for more.
+        documents, largest: documents begun, largest id seen.
+
+    Raises:
+        ConfigError: there is no room for text between the special tokens.
+    """
+
+    def __init__(
+        self, tokenizer: Any, special: SpecialTokens, context_size: int, *, prepend_bos: bool = True,
+        whole_rows: bool = False, rest: Iterable[int] = (),
+    ) -> None:
+        self._encode = text_encoder(tokenizer)
+        self._vocabulary = len(tokenizer)
+        self._size = context_size
+        self._separator = special.separator
+        self._marks = {special.bos, special.separator} - {None}
+        self._whole = whole_rows
+        self.bos = special.bos if prepend_bos and not whole_rows else None
+        self.closing = special.closing if prepend_bos and not whole_rows else None
+        self._room = context_size - (self.bos is not None) - (self.closing is not None)
+        if self._room < 1:
+            raise ConfigError(
+                f"A context of {context_size:,} tokens has no room for text between its special tokens.",
+                where="context_size", hint="Use longer contexts.",
+            )
+        self.dtype = np.dtype("<u2" if self._vocabulary <= 1 << 16 else "<u4")
+        self.rest: Tokens = np.array(list(rest), dtype=self.dtype)
+        self.documents = self.largest = 0
+
+    def add(self, documents: list[Document]) -> Tokens:
+        """The contexts that these documents complete, ``[n, context_size]``.
+
+        Raises:
+            ConfigError, FormatError: ids that were made before are none of this tokenizer's, or too few for a context.
+        """
+        parts = self._ids(documents)
+        if not parts:
+            return np.empty((0, self._size), dtype=self.dtype)
+        self.largest = max(self.largest, *(int(part.max()) for part in parts if len(part)), 0)
+        if self._whole:
+            return np.stack(parts)
+        stream = np.concatenate([self.rest, *parts])
+        full = len(stream) // self._room
+        rows = stream[: full * self._room].reshape(full, self._room)
+        self.rest = stream[full * self._room :]
+        ends = [np.full((full, 1), mark, dtype=self.dtype) for mark in (self.bos, self.closing) if mark is not None]
+        if self.bos is not None:
+            rows = np.concatenate([ends[0], rows], axis=1)
+        return np.concatenate([rows, ends[-1]], axis=1) if self.closing is not None else rows
+
+    def end(self) -> int:
+        """The text ends here: what fills no context is dropped. Returns how many tokens that were."""
+        dropped = len(self.rest)
+        self.rest = np.empty(0, dtype=self.dtype)
+        return dropped
+
+    def _ids(self, documents: list[Document]) -> list[Tokens]:
+        encoded = iter(self._encode([document.text for document in documents if document.ids is None]))
+        parts: list[Tokens] = []
+        for document in documents:
+            ids = next(encoded) if document.ids is None else self._checked(document)
+            if self._whole:
+                parts.append(self._row(document, ids))
+            else:
+                begun = document.ids is not None and len(ids) and int(ids[0]) in self._marks
+                if self._separator is not None and not document.continues and not begun:
+                    parts.append(np.array([self._separator], dtype=self.dtype))
+                parts.append(np.asarray(ids, dtype=self.dtype))
+            self.documents += not document.continues
+        return parts
+
+    def _checked(self, document: Document) -> npt.NDArray[np.int64]:
+        """Ids that were made before, which have to be in the vocabulary: a smaller number format would change them."""
+        ids = document.ids
+        assert ids is not None  # of a document with text
+        if len(ids) and not (ids.min() >= 0 and ids.max() < self._vocabulary):
+            wrong = int(ids.min()) if ids.min() < 0 else int(ids.max())
+            raise ConfigError(
+                f"{document.source} has token id {wrong:,}; the tokenizer knows 0 to {self._vocabulary - 1:,}.",
+                where="corpus", hint="Choose the model whose tokenizer made these ids.",
+            )
+        return ids
+
+    def _row(self, document: Document, ids: Any) -> Tokens:
+        if len(ids) < self._size:
+            raise FormatError(
+                f"The row has {len(ids):,} tokens, fewer than one context of {self._size:,}.", where=document.source,
+                hint=f"Set Context length to {len(ids):,} or less.",
+            )
+        return np.asarray(ids[: self._size], dtype=self.dtype)
+
+
+def batched(documents: Iterator[Document]) -> Iterator[list[Document]]:
+    """Documents in lists that are worth a call of the tokenizer; those without text are left out."""
+    batch: list[Document] = []
+    size = 0
+    for document in documents:
+        if not document.text:
+            continue
+        batch.append(document)
+        size += len(document.text)
+        if size >= CHUNK_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def check_tokenizer(facts: Mapping[str, Any], tokenizer: Any) -> None:
+    """Compare the tokenizer that made the ids, where it is known, with a run's.
+
+    Raises:
+        ConfigError: they differ. Names are compared by their last part, so that a local copy of a model passes.
+    """
+    made = facts.get("tokenizer")
+    used = str(getattr(tokenizer, "name_or_path", "") or "")
+    if not isinstance(made, str) or not made or not used:
+        return
+    if _last(made) != _last(used):
+        raise ConfigError(
+            f"The tokens were made with the tokenizer of {made}, not of {used}.", where="corpus",
+            hint=f"Choose a model with that tokenizer, or say TokensCorpus(…, tokenizer={_last(used)!r}) if they are "
+            "the same.",
+        )
+
+
+def _last(name: str) -> str:
+    return name.replace("\\", "/").rstrip("/").rpartition("/")[2].lower()
