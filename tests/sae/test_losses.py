@@ -1,0 +1,169 @@
+"""Losses of the architectures with more than one formula against numpy, their gradients against finite differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from saewidgets.sae import SAE, LossState, StandardSAE
+from tests.sae import losses
+from tests.sae.cases import D_SAE, aim, batch, gradients, make, plain
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "standard_lp": ("standard", {"lp_norm": 0.6}),
+    "standard_l2": ("standard", {"lp_norm": 2.0, "apply_b_dec_to_input": False}),
+    "standard_annealed": ("standard", {"p_end": 0.3}),
+    "matryoshka": ("matryoshka", {}),
+    "matryoshka_aux_per_width": ("matryoshka", {"aux_per_width": True}),
+    "gated": ("gated", {}),
+    "gated_raw": ("gated", {"apply_b_dec_to_input": False}),
+    "skip": ("skip", {}),
+    "skip_learned": ("skip", {"learn_skip": True, "apply_b_dec_to_input": False}),
+    "transcoder": ("transcoder", {}),
+    "skip_transcoder": ("skip_transcoder", {}),
+}
+JUMPRELU: dict[str, dict[str, Any]] = {
+    "step": {"ste_to_input": True},
+    "tanh": {"sparsity_loss": "tanh"},
+    "quadratic": {"sparsity_loss": "quadratic", "target_l0": 5.5, "ste_to_input": True},
+    "pre_act": {"pre_act_coefficient": 0.3, "apply_b_dec_to_input": False},
+    "anthropic": {"sparsity_loss": "tanh", "ste_to_input": True, "pre_act_coefficient": 0.3, "tanh_scale": 2.0},
+}
+SCALE, PROGRESS = 0.7, 0.55
+DEAD = torch.arange(D_SAE) % 3 == 0
+kernels_or_plain = pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain"])
+
+
+def arrays(sae: SAE) -> dict[str, np.ndarray]:
+    return {name: parameter.detach().double().numpy() for name, parameter in sae.named_parameters()}
+
+
+def formula(
+    sae: SAE, x: np.ndarray, target: np.ndarray
+) -> Callable[[dict[str, np.ndarray]], dict[str, float]]:
+    """The terms as a function of the weights, with what a loss holds constant taken at the weights of `sae`."""
+    cfg, w, dead = sae.cfg, arrays(sae), DEAD.numpy()
+    if isinstance(sae, StandardSAE):
+        p = sae.p(PROGRESS)
+        factor = losses.annealing_factor(w, x, cfg, p)
+        return lambda v: losses.standard(v, x, target, cfg, SCALE, p, {"factor": factor})
+    if cfg.architecture == "matryoshka":
+        held = losses.held_of_matryoshka(w, x, target, cfg)
+        return lambda v: losses.matryoshka(v, x, target, cfg, dead, held)
+    if cfg.architecture == "gated":
+        return lambda v: losses.gated(v, x, target, cfg, SCALE)
+    return lambda v: losses.relu_with_path(v, x, target, cfg, SCALE)
+
+
+@kernels_or_plain
+@pytest.mark.parametrize("name", VARIANTS)
+def test_loss_and_gradients_are_those_of_the_formulas(name: str, kernels: bool) -> None:
+    architecture, settings = VARIANTS[name]
+    sae = make(architecture, **settings) if kernels else plain(make(architecture, **settings))
+    x = batch()
+    target = aim(sae, x) if sae.is_transcoder else batch(seed=2)
+    loss = sae.loss(x, target, step=LossState(SCALE, DEAD, PROGRESS))
+    loss.total.backward()
+    terms_at = formula(sae, x.double().numpy(), target.double().numpy())
+    w = arrays(sae)
+    assert {key: term.item() for key, term in loss.terms.items()} == pytest.approx(terms_at(w), rel=1e-5)
+    assert loss.total.item() == pytest.approx(sum(terms_at(w).values()), rel=1e-5)
+    rng, h = np.random.default_rng(0), 1e-6
+    for parameter, grad in gradients(sae).items():
+        for _ in range(2):
+            direction = rng.standard_normal(w[parameter].shape)
+            above, below = (
+                sum(terms_at(w | {parameter: w[parameter] + sign * h * direction}).values()) for sign in (1, -1)
+            )
+            found = float((grad.double().numpy() * direction).sum())
+            assert found == pytest.approx((above - below) / (2 * h), rel=1e-4, abs=1e-4), parameter
+
+
+@kernels_or_plain
+@pytest.mark.parametrize("name", JUMPRELU)
+def test_straight_through_gradients_are_those_of_the_formulas(name: str, kernels: bool) -> None:
+    """∂f/∂θ := -(θ/ε) K, ∂H/∂θ := -K/ε within the window, and the negative of both for p with `ste_to_input`."""
+    sae = make("jumprelu", **JUMPRELU[name])
+    if not kernels:
+        plain(sae)
+    x, target = batch(), batch(seed=2)
+    loss = sae.loss(x, target, step=LossState(SCALE, DEAD))
+    loss.total.backward()
+
+    cfg, w, inputs = sae.cfg, arrays(sae), x.double().numpy()
+    p, theta = losses.pre_activations(w, inputs, cfg), np.exp(w["log_threshold"])
+    active = p > theta
+    parts = {"f": np.where(active, p, 0), "step": active.astype(float), "p": p}
+
+    def total(v: dict[str, np.ndarray], **changed: np.ndarray) -> float:
+        given = parts | changed
+        return sum(losses.jumprelu(v, **given, target=target.double().numpy(), cfg=cfg, scale=SCALE,
+                                   dead=DEAD.numpy()).values())  # fmt: skip
+
+    terms = losses.jumprelu(w, **parts, target=target.double().numpy(), cfg=cfg, scale=SCALE, dead=DEAD.numpy())
+    assert {key: term.item() for key, term in loss.terms.items()} == pytest.approx(terms, rel=1e-5)
+
+    h = 1e-6
+    slope = {}
+    for part, value in parts.items():  # rows are apart from each other: one latent of all rows would not do
+        slope[part] = np.zeros_like(value)
+        for place in np.ndindex(value.shape):
+            step = np.zeros_like(value)
+            step[place] = h
+            slope[part][place] = (total(w, **{part: value + step}) - total(w, **{part: value - step})) / (2 * h)
+    window = np.abs(p - theta) < cfg.bandwidth / 2
+    estimate = window * (theta * slope["f"] + slope["step"]) / cfg.bandwidth
+    d_p = slope["f"] * active + slope["p"] + (estimate if cfg.ste_to_input else 0.0)
+    direct = np.zeros_like(theta)
+    for i in range(len(theta)):
+        moved = w["log_threshold"].copy()
+        moved[i] += h
+        direct[i] = (total(w | {"log_threshold": moved}) - total(w)) / h
+    encoder_input = inputs - w["b_dec"] if cfg.apply_b_dec_to_input else inputs
+    expected = {
+        "W_enc": encoder_input.T @ d_p, "b_enc": d_p.sum(0), "log_threshold": direct - theta * estimate.sum(0),
+    }  # fmt: skip
+    found = {key: grad.double().numpy() for key, grad in gradients(sae).items()}
+    for key, value in expected.items():
+        assert np.linalg.norm(found[key] - value) < 1e-4 * np.linalg.norm(value), key
+    rng = np.random.default_rng(0)
+    for key in ("W_dec", "b_dec"):
+        direction = rng.standard_normal(w[key].shape)
+        slope_of = (total(w | {key: w[key] + h * direction}) - total(w | {key: w[key] - h * direction})) / (2 * h)
+        if key == "b_dec" and cfg.apply_b_dec_to_input:  # which also shifts every encoder input
+            slope_of -= float((d_p @ w["W_enc"].T).sum(0) @ direction)
+        assert float((found[key] * direction).sum()) == pytest.approx(slope_of, rel=1e-4), key
+
+
+@pytest.mark.parametrize("name", [*VARIANTS, *JUMPRELU])
+@pytest.mark.parametrize("rows_per_block", [1, 7])
+def test_blocks_do_not_change_the_result(name: str, rows_per_block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    architecture, settings = VARIANTS.get(name) or ("jumprelu", JUMPRELU[name])
+    whole, blocked = make(architecture, **settings), make(architecture, **settings)
+    state, x = LossState(SCALE, DEAD, PROGRESS), batch()
+    target = aim(whole, x)
+    expected = whole.loss(x, target, step=state)
+    expected.total.backward()
+    monkeypatch.setattr("saewidgets.sae.kernels.select.MIN_ROWS", 1)
+    monkeypatch.setattr("saewidgets.sae.kernels.select.BLOCK_ELEMENTS", rows_per_block * D_SAE)
+    loss = blocked.loss(x, target, step=state)
+    loss.total.backward()
+    assert loss.total.item() == pytest.approx(expected.total.item(), rel=1e-5)
+    assert loss.l0.item() == pytest.approx(expected.l0.item())
+    assert torch.equal(loss.fired, expected.fired)
+    for parameter, grad in gradients(whole).items():
+        assert torch.allclose(gradients(blocked)[parameter], grad, rtol=1e-4, atol=1e-5), parameter
+
+
+@pytest.mark.parametrize("name", ["gated", "standard_lp", "skip", "matryoshka"])
+def test_half_a_gradient_is_half(name: str) -> None:
+    architecture, settings = VARIANTS[name]
+    one, other = make(architecture, **settings), make(architecture, **settings)
+    one.loss(batch()).total.backward()
+    (other.loss(batch()).total / 4).backward()
+    for parameter, grad in gradients(one).items():
+        assert torch.allclose(4 * gradients(other)[parameter], grad, rtol=1e-5, atol=1e-7), parameter
