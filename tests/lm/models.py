@@ -67,14 +67,83 @@ CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
 }
 
+# Gemma 3 that also sees: the same language model inside another one.
+_SEEING: dict[str, Any] = {
+    "text_config": _GEMMA,
+    "vision_config": {
+        "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": LAYERS, "num_attention_heads": 2,
+        "image_size": 28, "patch_size": 14,
+    },
+    "image_token_index": 63, "boi_token_index": 61, "eoi_token_index": 62, "mm_tokens_per_image": 4,
+}  # fmt: skip
+_BERT: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "hidden_size": WIDTH,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 66,
+    "pad_token_id": 1,
+}
+_SPECIAL = {"bos_token_id": 0, "eos_token_id": 1, "mask_token_id": 2}
+
+ENCODERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "bert": (tf.BertConfig, _BERT),
+    "roberta": (tf.RobertaConfig, _BERT),
+    "distilbert": (
+        tf.DistilBertConfig,
+        {
+            "vocab_size": VOCAB, "dim": WIDTH, "n_layers": LAYERS, "n_heads": 4, "hidden_dim": 48,
+            "max_position_embeddings": 66, "pad_token_id": 1,
+        },
+    ),
+    "modernbert": (
+        tf.ModernBertConfig,
+        _BERT | _SPECIAL | {
+            "global_attn_every_n_layers": 2, "local_attention": 8, "cls_token_id": 0, "sep_token_id": 1,
+        },
+    ),
+    "electra": (tf.ElectraConfig, _BERT | {"embedding_size": WIDTH}),
+    "xlm-roberta": (tf.XLMRobertaConfig, _BERT),
+    "camembert": (tf.CamembertConfig, _BERT),
+    "deberta-v2": (tf.DebertaV2Config, _BERT),
+    "mpnet": (tf.MPNetConfig, _BERT),
+    "roberta-prelayernorm": (tf.RobertaPreLayerNormConfig, _BERT),
+    "megatron-bert": (tf.MegatronBertConfig, _BERT),
+    "esm": (tf.EsmConfig, _BERT | {"mask_token_id": 2}),
+}  # fmt: skip
+for _later in ("EuroBert", "NomicBert", "Gte"):  # not in the oldest transformers that is supported
+    if hasattr(tf, f"{_later}Config"):
+        _kind = getattr(tf, f"{_later}Config")
+        ENCODERS[_kind.model_type] = (_kind, _BERT | _SPECIAL)
+
+# Settings of an architecture that change how its blocks add up.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gpt_neox (use_parallel_residual=False)": ("gpt_neox", {"use_parallel_residual": False}),
+    "opt (do_layer_norm_before=False)": ("opt", {"do_layer_norm_before": False}),
+    "falcon (new_decoder_architecture=True)": ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "falcon (parallel_attn=False)": ("falcon", {"parallel_attn": False}),
+}
+FAMILIES = (*CONFIGS, "gemma3", *VARIANTS, *ENCODERS)
+"""Everything that `family` builds."""
+
+
+def family(name: str, seed: int = 0, **changes: Any) -> Any:
+    """A model of `FAMILIES`: an architecture or a variant of one."""
+    base, settings = VARIANTS.get(name, (name, {}))
+    return build(base, seed, **settings, **changes)
+
 
 def build(name: str, seed: int = 0, **changes: Any) -> Any:
     """A model of architecture `name` with random weights, large enough that layers matter."""
-    kind, settings = CONFIGS[name]
+    kind, settings = (tf.Gemma3Config, _SEEING) if name == "gemma3" else (CONFIGS | ENCODERS)[name]
+    if name == "gemma3":
+        changes = {"text_config": settings["text_config"] | changes}
+    auto = tf.AutoModelForMaskedLM if name in ENCODERS else tf.AutoModelForCausalLM
     state = torch.random.get_rng_state()
     try:
         torch.manual_seed(seed)  # transformers initialises from the global generator; it is put back below
-        model = tf.AutoModelForCausalLM.from_config(kind(**{**settings, **changes}))
+        model = auto.from_config(kind(**{**settings, **changes}))
         with torch.no_grad():
             for name_, parameter in model.named_parameters():
                 if parameter.dim() > 1:
@@ -84,6 +153,21 @@ def build(name: str, seed: int = 0, **changes: Any) -> Any:
     finally:
         torch.random.set_rng_state(state)
     return model.eval()
+
+
+def encoder_tokenizer(base: Any) -> Any:
+    """A copy of a fast tokenizer that puts texts between [CLS] and [SEP], as those of encoders do.
+
+    It has neither BOS nor EOS; [CLS] and [SEP] take their ids (0 and 1), [MASK] and [PAD] are added.
+    """
+    from tokenizers import Tokenizer, processors
+
+    inner = Tokenizer.from_str(base.backend_tokenizer.to_str().replace("<|bos|>", "[CLS]").replace("<|eos|>", "[SEP]"))
+    inner.post_processor = processors.BertProcessing(("[SEP]", 1), ("[CLS]", 0))
+    return tf.PreTrainedTokenizerFast(
+        tokenizer_object=inner, cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]", pad_token="[PAD]",
+        model_max_length=64,
+    )  # fmt: skip
 
 
 def token_ids(batch: int = 2, context: int = 9, seed: int = 1) -> torch.Tensor:

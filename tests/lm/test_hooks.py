@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.lm import HookError, capture, evaluating, forward, hooked, resolve_hook, spliced
-from tests.lm.models import CONFIGS, LAYERS, build, token_ids
+from tests.lm.models import FAMILIES, LAYERS, build, family, token_ids
 
 SITES = ("resid_pre", "attn_out", "mlp_out", "resid_post")
 
@@ -83,10 +83,9 @@ def test_padding_is_masked() -> None:
     torch.testing.assert_close(found[:, 3:], plain, rtol=1e-4, atol=1e-5)  # rotary positions are relative
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("site", SITES)
-def test_splicing_the_activation_itself_changes_nothing(name: str, site: str) -> None:
-    model, ids = build(name), token_ids()
+@pytest.mark.parametrize("name", FAMILIES)
+def test_splicing_the_activation_itself_changes_nothing(name: str) -> None:
+    model, ids = family(name), token_ids()
     expected = forward(model, ids).logits
     seen: list[torch.Size] = []
 
@@ -94,10 +93,10 @@ def test_splicing_the_activation_itself_changes_nothing(name: str, site: str) ->
         seen.append(x.shape)
         return x.clone()
 
-    with spliced(model, f"blocks.1.hook_{site}", same):
-        found = forward(model, ids).logits
-    torch.testing.assert_close(found, expected)
-    assert seen == [(2, 9, 32)]
+    for site in SITES:
+        with spliced(model, f"blocks.1.hook_{site}", same):
+            torch.testing.assert_close(forward(model, ids).logits, expected)
+    assert seen == [(2, 9, 32)] * len(SITES)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "llama", "gemma2", "opt"])
