@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from saewidgets.config.base import Config
+from saewidgets.config.corpus_store import ActivationCorpus
 from saewidgets.config.corpus_text import PREFIX, REPOSITORY, REVISION, hub_text, parsed
 from saewidgets.errors import ConfigError
 
@@ -210,7 +211,9 @@ class TokensCorpus(Config):
         return hub.label if (hub := self.hub) is not None else Path(self.source).name
 
 
-CorpusConfig = Annotated[DemoCorpus | TextCorpus | HubCorpus | TokensCorpus, Field(discriminator="kind")]
+CorpusConfig = Annotated[
+    DemoCorpus | TextCorpus | HubCorpus | TokensCorpus | ActivationCorpus, Field(discriminator="kind")
+]
 
 
 def as_corpus(value: Any) -> Any:

@@ -2,8 +2,9 @@
 
 ``demo``; a path; ``owner/name`` of a dataset on the hub, with ``@revision``, ``:configuration`` and ``:split`` behind
 it where they are needed (``wikimedia/wikipedia:20231101.en``, ``owner/name@v1.0:default:test``);
-``hf://datasets/owner/name`` for the same. ``owner/name`` means the hub where it has the form of a repository's name
-and nothing of that name lies on this machine; ``./owner/name`` is always a path.
+``hf://datasets/owner/name`` for the same; the id of a store of activations (``acts_…``). ``owner/name`` means the hub
+where it has the form of a repository's name and nothing of that name lies on this machine; ``./owner/name`` is always a
+path.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from saewidgets.config.corpus_store import STORE_ID
 from saewidgets.errors import ConfigError
 
 PREFIX = "hf://datasets/"
@@ -37,6 +39,8 @@ def parsed(text: str) -> dict[str, Any]:
         raise ConfigError("The dataset is missing.", hint=PATH_HINT)
     if plain == "demo":
         return {"kind": "demo"}
+    if STORE_ID.fullmatch(plain):
+        return {"kind": "activations", "store_id": plain}
     if plain.startswith("hf://"):
         found = _TYPED.fullmatch(plain.removeprefix(PREFIX)) if plain.startswith(PREFIX) else None
         if found is None:
@@ -57,6 +61,8 @@ def typed(corpus: Mapping[str, Any]) -> str | None:
     kind = corpus.get("kind")
     if kind == "demo":
         return "demo"
+    if kind == "activations" and not corpus.get("cross_entropy"):
+        return str(corpus.get("store_id"))
     if kind == "hub" and corpus.get("text_field") is None:
         return hub_text(corpus.get("path", ""), corpus.get("name"), corpus.get("split"), corpus.get("revision"))
     files = list(corpus.get("files") or [])
