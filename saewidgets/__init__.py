@@ -12,16 +12,21 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from saewidgets.config import (
+        ActivationCorpus,
         ActivationsConfig,
         BatchTopKConfig,
         CheckpointConfig,
         DemoCorpus,
         EvaluationConfig,
         ExtractionConfig,
+        GatedConfig,
         HubCorpus,
         JumpReLUConfig,
+        MatryoshkaConfig,
         OptimizerConfig,
         ResamplingConfig,
+        SkipConfig,
+        SkipTranscoderConfig,
         StandardConfig,
         SteeringConfig,
         SteeringFeature,
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
         TokensCorpus,
         TopKConfig,
         TrainingConfig,
+        TranscoderConfig,
     )
     from saewidgets.errors import (
         CatalogError,
@@ -54,10 +60,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "saewidgets.config": (
-        "ActivationsConfig", "BatchTopKConfig", "CheckpointConfig", "DemoCorpus", "EvaluationConfig",
-        "ExtractionConfig", "HubCorpus", "JumpReLUConfig", "OptimizerConfig", "ResamplingConfig", "StandardConfig",
-        "SteeringConfig", "SteeringFeature", "TargetsConfig", "TextCorpus", "TokensCorpus", "TopKConfig",
-        "TrainingConfig",
+        "ActivationCorpus", "ActivationsConfig", "BatchTopKConfig", "CheckpointConfig", "DemoCorpus",
+        "EvaluationConfig",
+        "ExtractionConfig", "GatedConfig", "HubCorpus", "JumpReLUConfig", "MatryoshkaConfig", "OptimizerConfig",
+        "ResamplingConfig", "SkipConfig", "SkipTranscoderConfig", "StandardConfig", "SteeringConfig", "SteeringFeature",
+        "TargetsConfig", "TextCorpus", "TokensCorpus", "TopKConfig", "TrainingConfig", "TranscoderConfig",
     ),
     "saewidgets.errors": (
         "CatalogError", "ConfigError", "FormatError", "NotFoundError", "SAEWidgetsError", "StateError", "StorageError",
@@ -78,6 +85,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "SAE",
+    "ActivationCorpus",
     "ActivationsConfig",
     "BatchTopKConfig",
     "CatalogError",
@@ -89,9 +97,11 @@ __all__ = [
     "ExtractionConfig",
     "ExtractionViewer",
     "FormatError",
+    "GatedConfig",
     "HubCorpus",
     "JobStatus",
     "JumpReLUConfig",
+    "MatryoshkaConfig",
     "NotFoundError",
     "OptimizerConfig",
     "Progress",
@@ -99,6 +109,8 @@ __all__ = [
     "Run",
     "SAEBrowser",
     "SAEWidgetsError",
+    "SkipConfig",
+    "SkipTranscoderConfig",
     "StandardConfig",
     "StateError",
     "Steering",
@@ -113,6 +125,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingError",
     "TrainingPanel",
+    "TranscoderConfig",
     "WandbSink",
     "Workspace",
     "__version__",

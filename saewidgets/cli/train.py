@@ -27,10 +27,15 @@ def train(
     model: Annotated[str | None, Option(help='A Hugging Face id, a local folder, or "demo".')] = None,
     corpus: Annotated[str | None, Option(help='A text file, a folder, or "demo".')] = None,
     hook_name: Annotated[str | None, Option("--hook-name", help="For example blocks.2.hook_resid_post.")] = None,
-    architecture: Annotated[str | None, Option(help="standard, topk, batchtopk or jumprelu.")] = None,
+    architecture: Annotated[
+        str | None,
+        Option(help="standard, topk, batchtopk, matryoshka, jumprelu, gated, skip, transcoder or skip_transcoder."),
+    ] = None,
     d_sae: Annotated[int | None, Option("--d-sae", help="How many latents.")] = None,
-    k: Annotated[int | None, Option("--k", help="Active latents per token (topk, batchtopk).")] = None,
-    l1_coefficient: Annotated[float | None, Option("--l1-coefficient", help="Sparsity (standard).")] = None,
+    k: Annotated[int | None, Option("--k", help="Active latents per token (topk, batchtopk, matryoshka).")] = None,
+    l1_coefficient: Annotated[
+        float | None, Option("--l1-coefficient", help="Sparsity (standard, gated, skip, transcoders).")
+    ] = None,
     l0_coefficient: Annotated[float | None, Option("--l0-coefficient", help="Sparsity (jumprelu).")] = None,
     tokens: Annotated[int | None, Option(help="How many activations to train on.")] = None,
     batch_size: Annotated[int | None, Option("--batch-size", help="Tokens per optimiser step.")] = None,

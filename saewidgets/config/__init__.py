@@ -4,17 +4,24 @@ The same models validate a call in a script, a configuration file of the command
 their JSON schema (titles, descriptions, bounds, defaults) is what the form shows.
 """
 
+from saewidgets.config.capture import CaptureConfig
 from saewidgets.config.corpus import CorpusConfig, DemoCorpus, HubCorpus, TextCorpus, TokensCorpus, as_corpus
+from saewidgets.config.corpus_store import ActivationCorpus
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.optimizer import OptimizerConfig
 from saewidgets.config.resampling import ResamplingConfig
 from saewidgets.config.sae import (
     BatchTopKConfig,
+    GatedConfig,
     JumpReLUConfig,
+    MatryoshkaConfig,
     SAEConfig,
+    SkipConfig,
+    SkipTranscoderConfig,
     StandardConfig,
     TopKConfig,
     TrainableSAEConfig,
+    TranscoderConfig,
 )
 from saewidgets.config.steering import SteeringConfig, SteeringFeature
 from saewidgets.config.targets import TargetsConfig
@@ -27,18 +34,24 @@ from saewidgets.config.training import (
 from saewidgets.config.validation import validate
 
 __all__ = [
+    "ActivationCorpus",
     "ActivationsConfig",
     "BatchTopKConfig",
+    "CaptureConfig",
     "CheckpointConfig",
     "CorpusConfig",
     "DemoCorpus",
     "EvaluationConfig",
     "ExtractionConfig",
+    "GatedConfig",
     "HubCorpus",
     "JumpReLUConfig",
+    "MatryoshkaConfig",
     "OptimizerConfig",
     "ResamplingConfig",
     "SAEConfig",
+    "SkipConfig",
+    "SkipTranscoderConfig",
     "StandardConfig",
     "SteeringConfig",
     "SteeringFeature",
@@ -48,6 +61,7 @@ __all__ = [
     "TopKConfig",
     "TrainableSAEConfig",
     "TrainingConfig",
+    "TranscoderConfig",
     "as_corpus",
     "validate",
 ]

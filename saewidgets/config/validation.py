@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from saewidgets.config.training import TrainingConfig
 
 # Discriminated unions put the chosen branch's tag into the location; a person never typed it.
-_TAGS = frozenset({"standard", "topk", "batchtopk", "jumprelu", "demo", "text", "model-instance"})
+_TAGS = frozenset({
+    "standard", "topk", "batchtopk", "matryoshka", "jumprelu", "gated", "skip", "transcoder", "skip_transcoder", "demo",
+    "text", "model-instance",
+})
 _MEANINGFUL = 2**53  # larger bounds only keep numbers exact on their way; nobody needs to hear of them
 _LONGEST = 60  # characters of a wrong text that are repeated
 

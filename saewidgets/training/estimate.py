@@ -17,7 +17,7 @@ _FLOAT = 4
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _RUNTIME_BYTES = {"cpu": 300 * 2**20, "cuda": 600 * 2**20}  # torch with its kernels loaded
 _EVALUATION_BLOCK = 2**28  # evaluation holds at most this much of logits, and of latents, at once
-_SPARSE = frozenset({"topk", "batchtopk"})
+_SPARSE = frozenset({"topk", "batchtopk", "matryoshka"})
 # Work that is bound by memory, as operations of a matrix product that takes as long (docs/training.md).
 _ADAM = 300  # per parameter: 28 bytes read and written; a core moves about one byte in the time of ten operations
 _GATHER = 4  # times slower than a product: rows of W_dec are read one by one
@@ -135,8 +135,9 @@ def sae_flops(config: TrainingConfig, d_in: int, *, sparse: bool = True) -> floa
         active = getattr(sae, "k", 0)
         # Encoding is dense, the four other products touch k latents only.
         return 2 * d_in * sae.d_sae + 8 * d_in * active * _GATHER + _SELECT * sae.d_sae + adam
-    # Encode, decode, and the gradients of the latents and of both matrices.
-    return 10 * d_in * sae.d_sae + _SELECT * sae.d_sae + adam
+    # Encode, decode, and the gradients of the latents and of both matrices; a gate is decoded, too.
+    products = 16 if sae.architecture == "gated" else 10
+    return products * d_in * sae.d_sae + _SELECT * sae.d_sae + adam
 
 
 def _block_parameters(model: ModelSize) -> float:
@@ -155,9 +156,13 @@ def _block_parameters(model: ModelSize) -> float:
 
 
 def sae_parameters(config: TrainingConfig, d_in: int) -> int:
-    """Trained numbers: W_enc, W_dec, b_enc, b_dec, and a threshold per latent for JumpReLU."""
-    d_sae = config.sae.d_sae
-    return 2 * d_in * d_sae + d_sae + d_in + (d_sae if config.sae.architecture == "jumprelu" else 0)
+    """Trained numbers: W_enc, W_dec, b_enc, b_dec, and what the architecture has besides. A transcoder's output counts
+    as as wide as its input where the configuration does not say."""
+    sae = config.sae
+    d_out = getattr(sae, "d_out", None) or d_in
+    own = {"jumprelu": sae.d_sae, "gated": 2 * sae.d_sae, "skip_transcoder": d_in * d_out}
+    learned = 1 if getattr(sae, "learn_skip", False) else 0
+    return (d_in + d_out) * sae.d_sae + sae.d_sae + d_out + own.get(sae.architecture, 0) + learned
 
 
 def disk_bytes(config: TrainingConfig, d_in: int) -> int:

@@ -29,6 +29,11 @@ SECTIONS: dict[str, Section] = {
     "sae.l1_coefficient": "sae",
     "sae.l0_coefficient": "sae",
     "sae.bandwidth": "sae",
+    "sae.sparsity_loss": "sae",
+    "sae.target_l0": "sae",
+    "sae.widths": "sae",
+    "sae.skip_scale": "sae",
+    "sae.learn_skip": "sae",
     "sae.aux_k": "sae",
     "name": "training",
     "tokens": "training",
@@ -140,6 +145,8 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             flat[name] = corpus_text(value)
         elif isinstance(value, Mapping):
             flat.update(flatten(value, f"{name}."))
+        elif isinstance(value, list | tuple):  # numbers, which a page has as text: "64, 256"
+            flat[name] = ", ".join(str(part) for part in value)
         else:
             flat[name] = value
     return flat

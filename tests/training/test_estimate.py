@@ -34,11 +34,18 @@ def test_parts_by_hand():
     assert result.total_bytes == sum(part.bytes for part in result.memory)
 
 
-@pytest.mark.parametrize("architecture", SAES)
-def test_parameter_count_is_that_of_the_real_thing(architecture):
+MORE = [
+    {"architecture": "matryoshka", "k": 4}, {"architecture": "gated"}, {"architecture": "skip", "learn_skip": True},
+    {"architecture": "transcoder"}, {"architecture": "skip_transcoder", "d_out": 7},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [*SAES.values(), *MORE], ids=lambda settings: settings["architecture"])
+def test_parameter_count_is_that_of_the_real_thing(settings):
     from saewidgets.sae import build_sae
 
-    config = CONFIG.replace(sae={**SAES[architecture], "d_sae": 48})
+    out = {"hook_name_out": "blocks.2.hook_mlp_out"} if "transcoder" in settings["architecture"] else {}
+    config = CONFIG.replace(sae={**settings, "d_sae": 48}, **out)
     assert sae_parameters(config, 10) == sum(p.numel() for p in build_sae(config.sae, 10).parameters())
 
 

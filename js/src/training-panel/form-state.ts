@@ -29,7 +29,18 @@ export function splitHook(name: string): { layer: string; site: string } | null 
 }
 
 const CHOICE_LABELS: Record<string, Record<string, string>> = {
-  [ARCHITECTURE]: { standard: "Standard", topk: "TopK", batchtopk: "BatchTopK", jumprelu: "JumpReLU" },
+  [ARCHITECTURE]: {
+    standard: "Standard",
+    topk: "TopK",
+    batchtopk: "BatchTopK",
+    matryoshka: "Matryoshka",
+    jumprelu: "JumpReLU",
+    gated: "Gated",
+    skip: "Skip",
+    transcoder: "Transcoder",
+    skip_transcoder: "Skip transcoder",
+  },
+  "sae.sparsity_loss": { step: "Step (L0)", tanh: "Tanh", quadratic: "Quadratic (target L0)" },
   precision: { float32: "fp32", bfloat16: "bf16", float16: "fp16" },
   model_dtype: { float32: "fp32", bfloat16: "bf16", float16: "fp16" },
   "activations.normalize": { expected_average_only_in: "E‖x‖ = √d_in", none: "None" },
@@ -41,7 +52,12 @@ const ARCHITECTURE_HINTS: Record<string, string> = {
   standard: "ReLU with an L1 penalty",
   topk: "k largest latents kept per token",
   batchtopk: "k × batch largest latents kept per batch",
+  matryoshka: "BatchTopK whose first latents also reconstruct alone",
   jumprelu: "ReLU with a learned threshold per latent",
+  gated: "One path decides what is active, another how strongly",
+  skip: "A part of the input passes around the latents",
+  transcoder: "Latents of one place reconstruct another",
+  skip_transcoder: "A transcoder with a linear path beside the latents",
 };
 
 /** The options of a choice field, as [value, label]. */

@@ -31,7 +31,12 @@ _ARCHITECTURES = {
     "standard": "ReLU with an L1 penalty",
     "topk": "k largest latents kept per token",
     "batchtopk": "k · batch largest latents kept per batch",
+    "matryoshka": "BatchTopK whose first latents also reconstruct alone",
     "jumprelu": "a learned threshold per latent, L0 penalty",
+    "gated": "one path decides what is active, another how strongly",
+    "skip": "a part of the input passes around the latents",
+    "transcoder": "latents of one place reconstruct another",
+    "skip_transcoder": "a transcoder with a linear path beside the latents",
 }
 # A rule about two fields says nothing while the other one has no value of its own.
 _DEPENDS_ON = {"tokens": "batch_size", "gradient_accumulation": "batch_size", "sae.k": "sae.d_sae"}
