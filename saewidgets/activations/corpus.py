@@ -14,20 +14,20 @@ from typing import Any
 from saewidgets import demo
 from saewidgets.activations.documents import Corpus, Document, Split, pieces
 from saewidgets.activations.files import open_files
-from saewidgets.config import DemoCorpus, HubCorpus, TextCorpus, TokensCorpus
+from saewidgets.config import CorpusConfig, DemoCorpus, HubCorpus, TextCorpus, TokensCorpus
 from saewidgets.errors import ConfigError
 
 __all__ = ["Corpus", "Document", "Split", "open_corpus"]
 
 
-def open_corpus(config: TextCorpus | DemoCorpus | HubCorpus | TokensCorpus) -> Corpus:
+def open_corpus(config: CorpusConfig) -> Corpus:
     """The corpus that `config` describes. Files are looked for at once, and the hub is asked; they are read when
     iterated.
 
     Raises:
         NotFoundError: a file, folder, dataset, configuration or split does not exist, or a folder holds no text.
         StorageError: a file in a folder is a link that leads out of it.
-        ConfigError: no such encoding or column.
+        ConfigError: no such encoding or column; or it is a store of activations, which holds no text to read.
         FormatError: a file is damaged.
         HubError: the hub refuses, or cannot be reached.
     """
