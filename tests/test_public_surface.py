@@ -14,12 +14,13 @@ import saewidgets
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = """
-ActivationsConfig BatchTopKConfig CatalogError CheckpointConfig ConfigError DemoCorpus DownloadFromHF EvaluationConfig
-ExtractionConfig ExtractionViewer FormatError GatedConfig JobStatus JumpReLUConfig MatryoshkaConfig NotFoundError
-OptimizerConfig Progress ResamplingConfig Run SAE SAEBrowser SAEWidgetsError SkipConfig SkipTranscoderConfig
-StandardConfig StateError Steering SteeringConfig SteeringFeature StorageError TargetsConfig TextCorpus TopKConfig
-TrackioSink TrainingConfig TrainingError TrainingPanel TranscoderConfig WandbSink Workspace __version__ analyze_sae
-create_sae default_workspace detect_format load_sae print_feature_summary save_sae steered
+ActivationCorpus ActivationsConfig BatchTopKConfig CatalogError CheckpointConfig ConfigError DemoCorpus DownloadFromHF
+EvaluationConfig ExtractionConfig ExtractionViewer FormatError GatedConfig HubCorpus JobStatus JumpReLUConfig
+MatryoshkaConfig NotFoundError OptimizerConfig Progress ResamplingConfig Run SAE SAEBrowser SAEWidgetsError SkipConfig
+SkipTranscoderConfig StandardConfig StateError Steering SteeringConfig SteeringFeature StorageError TargetsConfig
+TextCorpus TokensCorpus TopKConfig TrackioSink TrainingConfig TrainingError TrainingPanel TranscoderConfig WandbSink
+Workspace __version__ analyze_sae create_sae default_workspace detect_format load_sae print_feature_summary save_sae
+steered
 """.split()
 
 

@@ -341,6 +341,10 @@ class AnyTranscoderConfig(SAEConfig):
     )
     apply_b_dec_to_input: SkipJsonSchema[bool] = False
 
+    @property
+    def is_transcoder(self) -> bool:
+        return not self.apply_b_dec_to_input  # only sparsify's SAEs with a skip path centre their input
+
     @model_validator(mode="after")
     def _input_and_output_are_apart(self) -> AnyTranscoderConfig:
         if self.apply_b_dec_to_input and not self._may_centre():

@@ -45,7 +45,7 @@ class AnyTranscoder(SAE):
 
     @property
     def is_transcoder(self) -> bool:
-        return not self.cfg.apply_b_dec_to_input  # only sparsify's SAEs with a skip path centre their input
+        return self.cfg.is_transcoder
 
     @property
     def needs_input(self) -> bool:
