@@ -11,6 +11,7 @@ from saewidgets.catalog import Catalog
 from saewidgets.jobs import JobManager, JobSettings
 from saewidgets.records import JobRecord
 from saewidgets.settings import Settings
+from saewidgets.workspace.activations import Activations
 from saewidgets.workspace.devices import devices
 from saewidgets.workspace.download_job import KIND as DOWNLOAD
 from saewidgets.workspace.extractions import Extractions
@@ -58,6 +59,7 @@ class Workspace:
         self.catalog = Catalog(self.folder, catalog_url, host=self.settings.host)
         sweep_trash(self.folder)
         self.manager = JobManager(self.catalog.jobs, replace(jobs or JobSettings(), host=self.settings.host))
+        self.activations = Activations(self)
         self.trainings = Trainings(self)
         self.templates = Templates(self)
         self.saes = SAEs(self)

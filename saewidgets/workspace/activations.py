@@ -1,0 +1,511 @@
+"""`ws.activations`: activations captured once to disk, to train from many times."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.activation_records import ActivationStoreRecord, CaptureEstimate
+from saewidgets.catalog import new_store_id
+from saewidgets.config import arguments
+from saewidgets.config.capture import CaptureConfig
+from saewidgets.config.names import one_line
+from saewidgets.config.training import HOOK_NAME
+from saewidgets.demo import resolve_model
+from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
+from saewidgets.events import JobStatus
+from saewidgets.jobs import compute_lane
+from saewidgets.records import Records
+from saewidgets.render.numbers import size as bytes_text
+from saewidgets.settings import resolve_device
+from saewidgets.workspace.capture.capture import Capture
+from saewidgets.workspace.capture.job import IMPORT_LANE, KIND, CaptureRunners, discard
+from saewidgets.workspace.capture.using import FOLDER, require_files, users_of
+from saewidgets.workspace.corpora import corpus_to_row
+from saewidgets.workspace.files import remove_tree
+from saewidgets.workspace.held import Held, canonical, device_of, take
+from saewidgets.workspace.listeners import Listeners
+
+if TYPE_CHECKING:
+    from saewidgets.activations.store import StoredActivations
+    from saewidgets.workspace.workspace import Workspace
+
+_BEGINNING = re.compile(r"acts_.{4,}", re.DOTALL)  # of an id: shorter ones are typing errors, not intentions
+_DTYPES = ("float32", "bfloat16", "float16")
+_STATES = (".pt", ".pth", ".safetensors")
+
+
+class Activations:
+    """The stores of activations of a workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._rows = workspace.catalog.activations
+        self._runners = CaptureRunners(workspace)
+        self.changes = Listeners()
+        workspace.manager.register(KIND, self._runners.make, self._runners.ended)
+
+    # ------------------------------------------------------------------------------------------------ capture
+
+    def capture(
+        self,
+        model: Any,
+        corpus: Any,
+        hook_names: str | Sequence[str],
+        tokens: int,
+        *,
+        dtype: str | None = None,
+        name: str | None = None,
+        tokenizer: Any = None,
+        **settings: Any,
+    ) -> Capture:
+        """Queue a capture and return at once: one forward of the model feeds all hook points.
+
+        Args:
+            model: a hub id, a local folder, ``"demo"``, or a transformers model you have loaded, with its `tokenizer`.
+            corpus: the text, as in `TrainingConfig`.
+            hook_names: which activations, such as ``"blocks.6.hook_resid_post"`` or several of them.
+            tokens: how many to capture; all of a text that has fewer.
+            dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``: of the stored numbers; None takes the model's.
+            name: what to call it; None: from model and text.
+            tokenizer: of a model that is given as an object.
+            settings: ``context_size prepend_bos model_batch_size model_revision model_dtype device``, see
+                `CaptureConfig`.
+
+        Raises:
+            ConfigError: a setting cannot work; `where` names it.
+            NotFoundError: there is no such model, file or hook point, as far as that is known without loading anything.
+            StorageError: the store does not fit on the disk.
+        """
+        config, held = self._asked(model, corpus, hook_names, tokens, dtype, name, tokenizer, settings)
+        need = self._needed(config, held, ask=False)
+        if need is not None:
+            self._check_disk(need.size_bytes)
+        store_id, folder = self._new_folder()
+        data = config.to_data()
+        shown = config.name or self._free_name(f"{_short(config.model)} {config.corpus.label}"[:120])
+        lane = compute_lane(self._workspace.settings.host, config.device)
+
+        def insert(job_id: str) -> None:
+            self._rows.create(
+                id=store_id, name=shown, source="captured", model=config.model, corpus=config.corpus.label,
+                hook_names=config.hook_names, config=data, tokens_total=config.tokens, folder=folder,
+                dtype=config.dtype, context_size=config.context_size, job_id=job_id,
+            )
+
+        def ready() -> None:
+            data["corpus"] = corpus_to_row(data["corpus"], folder)
+            if held is not None:
+                self._runners.hold(store_id, held)
+            self._workspace.catalog.models.upsert(config.model)
+
+        return self._submit(store_id, folder, {"model_given": held is not None}, lane, insert, ready)
+
+    def estimate(
+        self,
+        model: Any,
+        corpus: Any,
+        hook_names: str | Sequence[str],
+        tokens: int,
+        *,
+        dtype: str | None = None,
+        tokenizer: Any = None,
+        **settings: Any,
+    ) -> CaptureEstimate:
+        """What a capture would take on the disk. Nothing is started; of a model on the hub the configuration is read.
+
+        Args: as in `capture`.
+
+        Raises:
+            ConfigError, NotFoundError: as `capture`.
+        """
+        config, held = self._asked(model, corpus, hook_names, tokens, dtype, None, tokenizer, settings)
+        found = self._needed(config, held, ask=True)
+        assert found is not None  # it was asked for
+        return found
+
+    def import_states(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        hook_names: str | Sequence[str] | None = None,
+        model: str | None = None,
+        corpus: str = "imported states",
+        dtype: str | None = None,
+        name: str | None = None,
+    ) -> Capture:
+        """Queue an import of hidden states that a script has saved (``layer_6_states.pt``), and return at once.
+
+        Several files become one store: of the same tokens at several layers.
+
+        Args:
+            paths: files of `torch.save` with the tensor under ``hidden_states`` (or with one tensor only), or
+                ``.safetensors``; or a folder of ``layer_…_states.pt``. Nothing in them is unpickled.
+            hook_names: of each file; None: ``blocks.L.hook_resid_post`` of the layer L that the file says.
+            model: the model that they are from; a training needs it then from its own configuration.
+            corpus: what to call the text they are of.
+            dtype: number format of the store; None keeps that of the files.
+            name: what to call it.
+
+        Raises:
+            NotFoundError: there is no such file.
+            FormatError: a file holds something else.
+            ConfigError: it is not known where in the model the states are from, or the files do not fit each other.
+            StorageError: the store does not fit on the disk.
+        """
+        from saewidgets.workspace.capture.states import look_at_states  # torch: seconds to import
+
+        found = [look_at_states(path) for path in _paths(paths)]
+        hooks = _hook_names(hook_names, [(file.path, file.layer) for file in found])
+        if dtype is not None and dtype not in _DTYPES:
+            arguments.refuse(dtype, "dtype", "a number format", f"Use {', '.join(_DTYPES)}, or None.")
+        rows = {file.rows for file in found}
+        if len(rows) > 1:
+            raise ConfigError(
+                "The files have different numbers of rows: " + ", ".join(f"{n:,}" for n in sorted(rows)) + ".",
+                where="paths", hint="Only files of the same tokens become one store; import them one by one.",
+            )
+        itemsize = {None: None, "float32": 4}.get(dtype, 2)
+        self._check_disk(sum(file.rows * file.width * (itemsize or min(4, file.dtype.itemsize)) for file in found))
+        label = arguments.text(corpus, "corpus", "what to call the text")
+        known = arguments.optional_text(model, "model", "the name of a model")
+        layers = " ".join(f"L{file.layer}" for file in found if file.layer is not None)
+        shown = self._named(name) or self._free_name(f"{_short(known or '')} {label} {layers}".strip()[:120])
+        store_id, folder = self._new_folder()
+        config = {
+            "paths": [str(file.path.absolute()) for file in found], "hook_names": list(hooks), "dtype": dtype,
+            "model": known,
+        }  # fmt: skip
+
+        def insert(job_id: str) -> None:
+            self._rows.create(
+                id=store_id, name=shown, source="imported", model=known, corpus=label, hook_names=hooks, config=config,
+                tokens_total=found[0].rows, folder=folder, dtype=dtype, job_id=job_id,
+            )
+
+        lane = compute_lane(self._workspace.settings.host, IMPORT_LANE)
+        return self._submit(store_id, folder, {}, lane, insert, lambda: None)
+
+    # ------------------------------------------------------------------------------------------------ find
+
+    def list(
+        self,
+        *,
+        status: JobStatus | str | Collection[JobStatus | str] | None = None,
+        model: str | None = None,
+        hook_name: str | None = None,
+        search: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Records[ActivationStoreRecord]:
+        """Stores, newest first.
+
+        Args:
+            status: one or several.
+            model: of this model only.
+            hook_name: only those that hold this hook point.
+            search: words that all have to be in name, model, corpus, hook names or id.
+            limit, offset: page.
+
+        Raises:
+            ConfigError: there is no such status or page.
+        """
+        self._workspace.manager.sweep()
+        if limit is not None:
+            limit = arguments.count(limit, "limit", "a number of stores")
+        return self._rows.list(
+            status=status, model=arguments.optional_text(model, "model", "the name of a model"),
+            hook_name=arguments.optional_text(hook_name, "hook_name", "a hook name"),
+            search=arguments.optional_text(search, "search", "words to look for"), limit=limit,
+            offset=arguments.count(offset, "offset", "a number of stores"),
+        )
+
+    def get(self, store_id: str) -> Capture:
+        """The store with this id, with this name, or whose id begins so: ``acts_`` and at least four characters more.
+
+        Raises:
+            NotFoundError: there is none, or several fit; the message lists them.
+        """
+        return Capture(self._workspace, self._find(store_id, beginnings=True))
+
+    def open(self, store_id: str) -> StoredActivations:
+        """A store, to look at: token ids, memory-mapped rows.
+
+        Raises:
+            StateError: it is incomplete.
+            NotFoundError, FormatError: its files are missing, or were changed.
+        """
+        from saewidgets.activations.store import StoredActivations  # torch: seconds to import
+
+        return StoredActivations(require_files(self.get(store_id).record))
+
+    def verify(self, store_id: str, on_file: Callable[[int], None] | None = None) -> None:
+        """Compare every file of a store with its SHA-256; `on_file` is told the bytes compared so far.
+
+        Raises:
+            FormatError: one was changed. Lists only look at sizes, times and a sample.
+        """
+        self.open(store_id).verify(on_file=on_file)
+
+    def used_by(self, store_id: str) -> Sequence[str]:
+        """Ids of the trainings that read a store now, or go on reading it when they are resumed."""
+        return [record.id for record in users_of(self._workspace, self._find(store_id))]
+
+    # ------------------------------------------------------------------------------------------------ change
+
+    def rename(self, store_id: str, name: str) -> ActivationStoreRecord:
+        """Give a store another name. Raises `ConfigError` if it is empty or too long."""
+        found = self._find(store_id)
+        plain = self._named(name)
+        if plain is None:
+            raise ConfigError("A name has 1 to 120 characters.", where="name", hint="Give another one.")
+        record = self._rows.update(found, name=plain)
+        self.changes.tell(found)
+        return record
+
+    def delete(self, store_id: str) -> int:
+        """Remove a store and its files. SAEs that were trained from it stay. Returns the bytes freed.
+
+        Args:
+            store_id: its whole id, or its name.
+
+        Raises:
+            StateError: it is being captured, or a training reads it.
+            NotFoundError: there is no such store.
+        """
+        record = Capture(self._workspace, self._find(store_id)).record
+        if record.status.is_active:
+            raise StateError(f"The capture is {record.status}.", where=record.id, hint="Cancel it, then delete it.")
+        if users := users_of(self._workspace, record.id):
+            raise StateError(
+                f"{len(users)} training{'s read' if len(users) > 1 else ' reads'} this store: "
+                f"{', '.join(user.name for user in users[:5])}.",
+                where=record.id, hint="Stop or delete them first.",
+            )
+        if record.status is JobStatus.QUEUED and record.job_id is not None:
+            self._workspace.manager.request(record.job_id, "cancel")
+        freed = remove_tree(self._workspace.folder, self._rows.delete(record.id))
+        self._runners.forget(record.id)
+        self.changes.tell(record.id)
+        return freed
+
+    def tidy(self, store_id: str) -> None:
+        """Remove what one that was cancelled while nobody ran it has left; its text stays, to start it again."""
+        record = self._rows.get(store_id)
+        if not record.is_whole and record.status in (JobStatus.CANCELLED, JobStatus.STOPPED):
+            discard(Path(record.folder))
+
+    def folder_of(self, store_id: str) -> Path:
+        """Where the files of a store are that a training is about to read. Raises what `open` raises."""
+        return require_files(self._rows.get(store_id))
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _asked(
+        self, model: Any, corpus: Any, hook_names: Any, tokens: Any, dtype: Any, name: Any, tokenizer: Any,
+        settings: Mapping[str, Any],
+    ) -> tuple[CaptureConfig, Held | None]:
+        """The configuration with what stands for something else replaced: it must mean the same elsewhere."""
+        held = None if isinstance(model, str | Path) and tokenizer is None else take(model, tokenizer)
+        called = str(model) if held is None else str(getattr(model, "name_or_path", "") or type(model).__name__)
+        config = CaptureConfig(
+            **{"model": called, "corpus": corpus, "hook_names": hook_names, "tokens": tokens, "dtype": dtype,
+               "name": name, **settings}
+        )  # fmt: skip
+        changes: dict[str, Any] = {}
+        if held is not None:
+            device = device_of(held)
+            if config.device != "auto" and canonical(config.device) != device:
+                raise ConfigError(
+                    f"The model you gave is on {device}, but the device is {config.device}.", where="device",
+                    hint='Move the model, or leave the device at "auto".',
+                )
+            changes["device"] = device
+        else:
+            wanted = self._workspace.settings.device if config.device == "auto" else config.device
+            changes["device"] = resolve_device(wanted)
+            if config.model != "demo" and os.path.isdir(os.path.expanduser(config.model)):
+                changes["model"] = str(Path(config.model).expanduser().absolute())
+        files = getattr(config.corpus, "files", ())
+        if files:
+            changes["corpus.files"] = [_existing(path) for path in files]
+        return config.replace(**changes), held
+
+    def _needed(self, config: CaptureConfig, held: Held | None, *, ask: bool) -> CaptureEstimate | None:
+        """The estimate; None where the model's sizes are not on this machine, unless the hub may be asked."""
+        # Torch: seconds to import.
+        from saewidgets.activations.store_capture import bytes_per_token
+        from saewidgets.lm import check_context, model_facts, resolve_hook, wrap_model
+        from saewidgets.lm.loading import is_local
+        from saewidgets.lm.reach import cached_config
+
+        own = config.model_dtype
+        if held is not None:
+            lm = wrap_model(held.model, held.tokenizer)
+            widths = {name: resolve_hook(lm.model, name).width for name in config.hook_names}
+            vocabulary, own = lm.vocab_size, str(lm.dtype).removeprefix("torch.")  # type: ignore[assignment]
+            check_context(lm.name, lm.context, config.context_size)
+        else:
+            place = resolve_model(config.model)
+            if not ask and not is_local(place) and cached_config(place, config.model_revision) is None:
+                return None
+            facts = model_facts(place, revision=config.model_revision)
+            for name in config.hook_names:
+                layer = int(match[1]) if (match := HOOK_NAME.fullmatch(name)) and match[1] else 0
+                if layer >= facts.n_layers:
+                    raise ConfigError(
+                        f"Layer {layer} does not exist: {config.model} has layers 0 to {facts.n_layers - 1}.",
+                        where="hook_names", hint="Choose a smaller layer.",
+                    )
+            check_context(config.model, facts.context, config.context_size)
+            widths, vocabulary = {name: facts.d_in(name) for name in config.hook_names}, facts.vocab_size
+        dtype = config.dtype or own
+        per_token = bytes_per_token(list(widths.values()), dtype, vocabulary)
+        total = per_token * -(-config.tokens // config.context_size) * config.context_size
+        free = self._free()
+        return CaptureEstimate(
+            tokens=config.tokens, bytes_per_token=per_token, size_bytes=total, disk_free_bytes=free,
+            fits=free >= total * 1.1, dtype=dtype, widths=widths,
+        )
+
+    def _submit(
+        self, store_id: str, folder: Path, payload: Mapping[str, Any], lane: str, insert: Callable[[str], None],
+        ready: Callable[[], None],
+    ) -> Capture:
+        try:
+            ready()
+            self._workspace.manager.submit(KIND, {"store_id": store_id, **payload}, lane, before_start=insert)
+        except BaseException:
+            self._runners.forget(store_id)
+            with contextlib.suppress(SAEWidgetsError):  # usually there is no row; the first error counts
+                self._rows.delete(store_id)
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self.changes.tell(store_id)
+        return Capture(self._workspace, store_id)
+
+    def _new_folder(self) -> tuple[str, Path]:
+        store_id = new_store_id()
+        folder = self._workspace.folder / FOLDER / store_id
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise StorageError(
+                f"The folder of the store cannot be made: {error.strerror or error}.", where=str(folder),
+                hint="Check that the workspace can be written and that its disk has space.",
+            ) from error
+        return store_id, folder
+
+    def _free(self) -> int:
+        try:
+            return shutil.disk_usage(self._workspace.folder).free
+        except OSError as error:
+            raise StorageError(
+                f"The workspace cannot be read: {error.strerror or error}.", where=str(self._workspace.folder),
+                hint="Was its folder moved or deleted? Open the workspace where it is now.",
+            ) from error
+
+    def _check_disk(self, need: int) -> None:
+        free = self._free()
+        if free < need * 1.1:
+            raise StorageError(
+                f"Not enough disk space: the store takes {bytes_text(need)}, {bytes_text(free)} is free.",
+                where=str(self._workspace.folder),
+                hint="Capture fewer tokens or hook points, choose dtype=\"bfloat16\", or free some space.",
+            )
+
+    def _named(self, name: Any) -> str | None:
+        plain = one_line(name) if isinstance(name, str) else name
+        if plain in (None, ""):
+            return None
+        if not isinstance(plain, str) or len(plain) > 120:
+            raise ConfigError("A name has 1 to 120 characters.", where="name", hint="Give another one.")
+        return plain
+
+    def _free_name(self, wanted: str) -> str:
+        taken = {record.name for record in self._rows.list()}
+        number, name = 2, wanted
+        while name in taken:
+            name, number = f"{wanted}-{number}", number + 1
+        return name
+
+    def _find(self, wanted: str, *, beginnings: bool = False) -> str:
+        """The id of the one store that `wanted` means. What destroys one takes no beginnings of ids."""
+        wanted = arguments.text(wanted, "store_id", "the id or the name of a store")
+        try:
+            return self._rows.get(wanted).id
+        except NotFoundError:
+            records = self._rows.list()
+            begins = beginnings and _BEGINNING.fullmatch(wanted) is not None
+            found = [r.id for r in records if r.name == wanted or (begins and r.id.startswith(wanted))]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                raise NotFoundError(
+                    f"{len(found)} stores match {wanted!r}: {', '.join(found[:5])}.", hint="Give the whole id."
+                ) from None
+            raise
+
+
+def _short(model: str) -> str:
+    return Path(model).name if model != "demo" else model
+
+
+def _existing(path: str) -> str:
+    found = Path(path).expanduser().absolute()
+    if not found.exists():
+        raise NotFoundError(
+            f"There is no file or folder {str(found)!r}.", where="corpus",
+            hint='Enter "demo", or the path of a text file or folder.',
+        )
+    return str(found)
+
+
+def _paths(given: str | Path | Sequence[str | Path]) -> Sequence[Path]:
+    """Files, those of a folder in the order of their layers."""
+    wanted = [given] if isinstance(given, str | Path) else given
+    if not isinstance(wanted, Sequence) or not wanted:
+        arguments.refuse(given, "paths", "the path of a file, or several", "Give at least one.")
+    found: Sequence[Path] = []
+    for each in wanted:
+        path = arguments.path(each, "paths", "a file of hidden states")
+        if not path.is_dir():
+            found = [*found, path]
+            continue
+        inside = [file for file in path.glob("layer_*_states.*") if file.suffix in _STATES and not file.is_symlink()]
+        if not inside:
+            raise NotFoundError(
+                "The folder holds no layer_…_states.pt.", where=str(path), hint="Give the paths of the files."
+            )
+        found = [*found, *sorted(inside, key=lambda file: (len(file.name), file.name))]
+    return found
+
+
+def _hook_names(given: str | Sequence[str] | None, files: Sequence[tuple[Path, int | None]]) -> tuple[str, ...]:
+    """The hook point of every file."""
+    if given is None:
+        for path, layer in files:
+            if layer is None:
+                raise ConfigError(
+                    f"{path.name} does not say of which layer it is.", where="hook_names",
+                    hint='Say it: hook_names="blocks.6.hook_resid_post".',
+                )
+        names = tuple(f"blocks.{layer}.hook_resid_post" for _, layer in files)
+    else:
+        names = (given,) if isinstance(given, str) else tuple(given)
+    if len(names) != len(files):
+        raise ConfigError(
+            f"There are {len(files):,} files and {len(names):,} hook names.", where="hook_names",
+            hint="Name one for each file, in their order.",
+        )
+    for name in names:
+        if not isinstance(name, str) or not HOOK_NAME.fullmatch(name):
+            arguments.refuse(name, "hook_names", "a hook name", "Use names such as blocks.6.hook_resid_post.")
+    if len(set(names)) < len(names):
+        raise ConfigError("Two files are of the same hook point.", where="hook_names", hint="Import each once.")
+    return names

@@ -1,0 +1,86 @@
+"""`Capture`: the handle of one store of activations, and of the job that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.activation_records import ActivationStoreRecord
+from saewidgets.config.corpus_store import ActivationCorpus
+from saewidgets.events import JobStatus
+from saewidgets.render.runs import facts_card
+from saewidgets.workspace.handle import JobHandle
+
+if TYPE_CHECKING:
+    from saewidgets.activations.store import StoredActivations
+    from saewidgets.workspace.workspace import Workspace
+
+
+class Capture(JobHandle):
+    """One store of activations. It holds no state of its own: every property reads the catalog."""
+
+    _what = "store"
+
+    def __init__(self, workspace: Workspace, store_id: str) -> None:
+        super().__init__(workspace, workspace.catalog.activations, store_id)
+
+    @property
+    def record(self) -> ActivationStoreRecord:
+        """Everything the catalog knows of it now."""
+        record: ActivationStoreRecord = super().record
+        return record
+
+    @property
+    def corpus(self) -> ActivationCorpus:
+        """What a `TrainingConfig` takes as its corpus to train from this store."""
+        return ActivationCorpus(self.id)
+
+    def open(self) -> StoredActivations:
+        """The store itself: token ids, rows as memory maps. Raises what `ws.activations.open` raises."""
+        return self._workspace.activations.open(self.id)
+
+    def verify(self, on_file: Callable[[int], None] | None = None) -> None:
+        """Compare every file with its SHA-256, see `ws.activations.verify`."""
+        self._workspace.activations.verify(self.id, on_file)
+
+    def stop(self, save: bool = True) -> None:
+        """End early; what was captured so far is a whole store (`save=False`: keep nothing).
+
+        Raises:
+            StateError: it makes no sense in its status.
+        """
+        self.job.stop(save)
+        self._workspace.activations.tidy(self.id)
+
+    def cancel(self) -> None:
+        """End early and keep nothing."""
+        super().cancel()
+        self._workspace.activations.tidy(self.id)
+
+    def delete(self) -> int:
+        """Remove it with its files. Returns the bytes freed."""
+        return self._workspace.activations.delete(self.id)
+
+    def __repr__(self) -> str:
+        record = self.record
+        parts = [record.name, record.status.value, ", ".join(record.hook_names)]
+        parts.append(f"{record.n_tokens or record.tokens_total:,} tokens")
+        if record.state_note:
+            parts.append(record.state_note)
+        if record.error:
+            parts.append(record.error.what)
+        return f"<Capture {self.id} · {' · '.join(parts)}>"
+
+    def _repr_html_(self) -> str:
+        record = self.record
+        facts: dict[str, Any] = {
+            "Status": record.status.value.capitalize(),
+            "Model": record.model or "not known",
+            "Hook names": ", ".join(record.hook_names),
+            "Tokens": f"{record.n_tokens or record.tokens_total:,}",
+        }
+        if record.size_bytes is not None:
+            facts["Size"] = f"{record.size_bytes / 1e6:,.1f} MB, {record.dtype}"
+        if record.status is JobStatus.FAILED and record.error:
+            facts["Error"] = " ".join(filter(None, [record.error.what, record.error.hint]))
+        return str(facts_card(record.name, facts))

@@ -1,0 +1,234 @@
+"""A capture or an import as a job: from its row to a runner, in whichever process resumes it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.activation_records import ActivationStoreRecord
+from saewidgets.catalog.filestate import recorded
+from saewidgets.config.capture import CaptureConfig
+from saewidgets.events import Emit, Interruption, JobStatus, LogLine, Progress, Request
+from saewidgets.jobs import JobContext
+from saewidgets.records import JobRecord
+from saewidgets.workspace.corpora import corpus_from_row
+from saewidgets.workspace.held import Held, HeldModels, missing
+from saewidgets.workspace.training.job import TOKENS
+
+if TYPE_CHECKING:
+    from saewidgets.activations.store_layout import StoreFacts
+    from saewidgets.workspace.workspace import Workspace
+
+KIND = "capture"
+IMPORT_LANE = "files"  # imports use no device
+_HINT = "Call capture(..., model, tokenizer=...) again, or resume it where it was started."
+_ENDED = frozenset({JobStatus.COMPLETED, JobStatus.STOPPED, JobStatus.CANCELLED})
+_ARRAYS = (".bin",)
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureResult:
+    """What there is now: the status, the id of the store, its tokens and bytes."""
+
+    status: JobStatus
+    store_id: str
+    n_tokens: int
+    size_bytes: int
+
+
+class CaptureRunners:
+    """Makes the runners of captures and imports, and keeps the models that users handed in."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._models = HeldModels()
+
+    def hold(self, store_id: str, held: Held) -> None:
+        """Keep a user's model for this capture while it may run."""
+        self._models.keep(store_id, held)
+
+    def forget(self, store_id: str) -> None:
+        """Let go of the user's model."""
+        self._models.forget(store_id)
+
+    def ended(self, job: JobRecord) -> None:
+        """It has ended: from now on its user decides how long the model stays in memory."""
+        if job.status in _ENDED:
+            self._models.let_go(str(job.payload["store_id"]))
+
+    def make(self, job: JobRecord) -> Callable[[JobContext], CaptureResult]:
+        """The runner of a job, from its row alone.
+
+        Raises:
+            StateError: it used a model that only the process that started it has.
+        """
+        store_id = str(job.payload["store_id"])
+        given = bool(job.payload.get("model_given"))
+        if (held := self._models.get(store_id)) is not None:
+            self._models.keep(store_id, held)
+        elif given:
+            raise missing(store_id, _HINT)
+        del held  # kept above, and only there: this function lives as long as the job is known here
+
+        def run(context: JobContext) -> CaptureResult:
+            record = self._workspace.catalog.activations.get(store_id)
+            held = self._models.get(store_id)
+            if held is None and given:
+                raise missing(store_id, _HINT)
+            work = run_import if record.source == "imported" else run_capture
+            try:
+                facts = work(self._workspace, record, held, context)
+            except Interruption as interruption:
+                if interruption.request is not Request.PAUSE:
+                    discard(Path(record.folder))
+                raise
+            return record_result(self._workspace, record, facts)
+
+        return run
+
+
+def config_of(record: ActivationStoreRecord) -> CaptureConfig:
+    """The configuration of a capture, with text that was given in memory.
+
+    Raises:
+        NotFoundError, FormatError: that text is on another machine, or was changed.
+    """
+    data = dict(record.config)
+    return CaptureConfig.from_data({**data, "corpus": corpus_from_row(data["corpus"], record.folder)})
+
+
+def run_capture(
+    workspace: Workspace, record: ActivationStoreRecord, held: Held | None, context: JobContext
+) -> StoreFacts:
+    """Load the model, pack the text, capture."""
+    # Torch: seconds to import.
+    import torch
+
+    from saewidgets.activations import open_corpus, pack
+    from saewidgets.activations.store_capture import CaptureSettings, capture_store, chosen_contexts
+    from saewidgets.demo import resolve_model
+    from saewidgets.lm import check_context, load_model, resolve_hook, wrap_model
+
+    config, rows = config_of(record), workspace.catalog.activations
+    shown = _Shown(context.emit, record.tokens_total)
+    check = context.control.check
+
+    def phase(words: str) -> None:
+        check()
+        shown.enter(words)
+
+    phase("loading model")
+    if held is not None:
+        lm = wrap_model(held.model, held.tokenizer, name=config.model)
+    else:
+        lm = load_model(
+            resolve_model(config.model), revision=config.model_revision, dtype=config.model_dtype,
+            device=config.device, name="demo" if config.model == "demo" else None, tell=phase,
+        )
+    try:
+        check_context(lm.name, lm.context, config.context_size)  # before the whole text is tokenised
+        for name in config.hook_names:
+            resolve_hook(lm.model, name)
+        phase("tokenising")
+        packed = pack(
+            open_corpus(config.corpus), lm.tokenizer, folder=workspace.folder / TOKENS,
+            context_size=config.context_size, prepend_bos=config.prepend_bos, validation_share=0.0,
+            wanted=config.tokens, check=check,
+            on_progress=lambda done: shown.enter("tokenising"),
+        )
+        shown.total = len(chosen_contexts(packed, config.tokens)[0]) * packed.context_size
+        changes: dict[str, Any] = {"tokens_total": shown.total}
+        if packed.n_contexts * packed.context_size < config.tokens:
+            whole = packed.n_contexts * packed.context_size
+            changes["note"] = f"The text has {whole:,} tokens, fewer than the {config.tokens:,} asked for."
+        rows.update(record.id, **changes)
+        shown.enter("capturing")
+        return capture_store(
+            lm, packed,
+            CaptureSettings(
+                hook_names=config.hook_names, tokens=config.tokens, dtype=config.dtype,
+                model_batch_size=config.model_batch_size, model_revision=config.model_revision,
+            ),
+            record.folder, control=context.control, on_progress=shown.at, resume=context.resumed,
+            on_restart=lambda: context.emit(
+                LogLine("What was captured before belongs to another model, text or version: it starts over.",
+                        "warning")
+            ),
+        )  # fmt: skip
+    finally:
+        del lm
+        if torch.cuda.is_available():  # what the pass took is free for whoever has the lane next
+            torch.cuda.empty_cache()
+
+
+def run_import(
+    workspace: Workspace, record: ActivationStoreRecord, held: Held | None, context: JobContext
+) -> StoreFacts:
+    """Copy hidden states from files."""
+    # Torch: seconds to import.
+    from saewidgets.activations.store_states import import_states
+    from saewidgets.workspace.capture.states import look_at_states
+
+    config = record.config
+    shown = _Shown(context.emit, record.tokens_total)
+    shown.enter("importing")
+    pairs = zip(config["hook_names"], config["paths"], strict=True)
+    files = [(str(name), look_at_states(path)) for name, path in pairs]
+    return import_states(
+        files, record.folder, dtype=config.get("dtype"), model=record.model, corpus=record.corpus,
+        control=context.control, on_progress=shown.at, resume=context.resumed,
+    )
+
+
+def record_result(workspace: Workspace, record: ActivationStoreRecord, facts: StoreFacts) -> CaptureResult:
+    """Write what is in the folder into the row, before the status changes: whoever sees "completed" can read it."""
+    folder = Path(record.folder)
+    stored = workspace.catalog.activations.get(record.id)
+    whole = facts.n_rows >= stored.tokens_total
+    about = {key: value for key, value in asdict(facts).items() if key not in ("files", "fingerprint", "special_ids")}
+    workspace.catalog.activations.update(
+        record.id, n_tokens=facts.n_rows, size_bytes=facts.size_bytes, fingerprint=facts.fingerprint,
+        dtype=facts.dtype, facts=about, files=recorded(folder, ["store.json", *facts.files]),
+    )  # fmt: skip
+    status = JobStatus.COMPLETED if whole else JobStatus.STOPPED
+    return CaptureResult(status, record.id, facts.n_rows, facts.size_bytes)
+
+
+def discard(folder: Path) -> None:
+    """Remove what a capture has written; the text it was given stays, so that it can be started again."""
+    from saewidgets.activations.store_layout import PROGRESS, SPECIAL, TOKENS  # torch: seconds to import
+
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink() and all(each.suffix in _ARRAYS for each in path.iterdir()):
+                shutil.rmtree(path, ignore_errors=True)
+    for name in (PROGRESS, TOKENS, SPECIAL):
+        (folder / name).unlink(missing_ok=True)
+
+
+class _Shown:
+    """Progress in tokens, with the rate over the job's own time."""
+
+    def __init__(self, emit: Emit, total: int) -> None:
+        self._emit, self.total = emit, total
+        self._phase, self._done = "starting", 0
+        self._began: tuple[float, int] | None = None
+
+    def enter(self, phase: str) -> None:
+        self._phase, self._began = phase, None
+        self._emit(Progress(self._done, self.total, phase=phase))
+
+    def at(self, done: int, total: int) -> None:
+        self._done, self.total = done, total
+        now = time.monotonic()
+        if self._began is None:  # what was there before it was resumed has taken no time now
+            self._began = now, done
+        seconds, count = now - self._began[0], done - self._began[1]
+        rate = count / seconds if seconds > 0 and count > 0 else None
+        left = (total - done) / rate if rate else None
+        self._emit(Progress(done, total, rate=rate, eta_seconds=left, phase=self._phase))
