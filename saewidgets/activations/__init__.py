@@ -1,6 +1,7 @@
 """Text → tokens → activations: corpora, packing, and the seekable activation stream."""
 
 from saewidgets.activations.corpus import Corpus, Document, open_corpus
+from saewidgets.activations.needed import positions_needed
 from saewidgets.activations.packing import PackedTokens, pack, tokenizer_fingerprint
 from saewidgets.activations.stream import ActivationStream, Batch, Windows
 
@@ -13,5 +14,6 @@ __all__ = [
     "Windows",
     "open_corpus",
     "pack",
+    "positions_needed",
     "tokenizer_fingerprint",
 ]

@@ -17,7 +17,7 @@ from typing import Any
 
 from saewidgets.activations.columns import text_column, token_column
 from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Document, Position, Split
-from saewidgets.activations.hubfiles import hub_shard, inside
+from saewidgets.activations.hubfiles import file_system, hub_shard, inside
 from saewidgets.activations.reading import documents_of, length, read_chunks
 from saewidgets.activations.shards import Place, Row, Shard, What
 from saewidgets.activations.tokenfiles import METADATA, equal_lengths, parse_metadata
@@ -48,19 +48,6 @@ def open_hub_corpus(
     """
     client = client or HubClient()
     return Dataset(config, dataset_commit(client, config.path, config.revision), client, tokens)
-
-
-def with_exact_revision(config: Any, client: HubClient | None = None) -> Any:
-    """The configuration of a corpus with the commit that its revision stands for now; what is not of the hub, and what
-    names a commit, as it is.
-
-    Raises:
-        HubError: as `open_hub_corpus`.
-    """
-    hub = config if isinstance(config, HubCorpus) else config.hub if isinstance(config, TokensCorpus) else None
-    if hub is None or hub.commit is not None:
-        return config
-    return config.replace(revision=dataset_commit(client or HubClient(), hub.path, hub.revision))
 
 
 class Dataset:
@@ -170,7 +157,8 @@ class Dataset:
     @cached_property
     def _shards(self) -> list[Shard] | None:
         """The files, where they are read here; None where `datasets` reads them."""
-        found = [hub_shard(self._client, self._config.path, self.commit, file) for file in self._files]
+        system = file_system(self._client)
+        found = [hub_shard(self._client, system, self._config.path, self.commit, file) for file in self._files]
         shards = [shard for shard in found if shard is not None]
         return shards if len(shards) == len(found) else None
 

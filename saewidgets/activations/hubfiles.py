@@ -14,7 +14,12 @@ from saewidgets.hub import HubClient
 from saewidgets.hub.errors import TruncatedFileError
 
 
-def hub_shard(client: HubClient, path: str, commit: str, address: str) -> Shard | None:
+def file_system(client: HubClient) -> HfFileSystem:
+    """Files of the hub by ranged reads, with the endpoint and token of `client`."""
+    return HfFileSystem(endpoint=client.endpoint, token=client.secret(), skip_instance_cache=True)
+
+
+def hub_shard(client: HubClient, system: HfFileSystem, path: str, commit: str, address: str) -> Shard | None:
     """The file at `address` (``hf://datasets/owner/name@commit/file``); None where it has no rows that are known here.
 
     `datasets` made the address from the repository's card, so it may lead anywhere: see `is_inside`.
@@ -23,7 +28,7 @@ def hub_shard(client: HubClient, path: str, commit: str, address: str) -> Shard 
     kind = None if file is None else kind_of(file)
     if file is None or kind is None:
         return None
-    return Shard(f"{path}/{file}", kind, partial(_open, client, path, commit, file))
+    return Shard(f"{path}/{file}", kind, partial(_open, client, system, path, commit, file))
 
 
 def inside(path: str, commit: str, address: str) -> str | None:
@@ -35,11 +40,10 @@ def inside(path: str, commit: str, address: str) -> str | None:
     return found.removeprefix(start)
 
 
-def _open(client: HubClient, path: str, commit: str, file: str) -> IO[bytes]:
+def _open(client: HubClient, system: HfFileSystem, path: str, commit: str, file: str) -> IO[bytes]:
     cached = try_to_load_from_cache(path, file, cache_dir=client.cache_dir, revision=commit, repo_type="dataset")
     if isinstance(cached, str):
         return open(cached, "rb")
-    system = HfFileSystem(endpoint=client.endpoint, token=client.secret(), skip_instance_cache=True)
     return io.BufferedReader(_Checked(system.open(f"datasets/{path}@{commit}/{file}", "rb"), f"{path}/{file}"), 1 << 16)
 
 

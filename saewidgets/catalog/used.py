@@ -35,6 +35,16 @@ class UsedStore:
 
         self._database.write(write)
 
+    def learn(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Merge `facts` into what is known about one that was used; not counted as a use."""
+
+        def write(session: Session) -> None:
+            row = self._find(session, name)
+            if row is not None:
+                row.facts = {**row.facts, **facts}
+
+        self._database.write(write)
+
     def names(self, *, limit: int | None = 50) -> list[str]:
         """Most recently used first."""
         query = select(self._table.name).order_by(self._table.used_at.desc(), self._table.name).limit(limit)

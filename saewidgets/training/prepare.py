@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from saewidgets.activations import ActivationStream, PackedTokens, Windows, open_corpus, pack
+from saewidgets.activations import ActivationStream, PackedTokens, Windows, open_corpus, pack, positions_needed
 from saewidgets.config.training import TrainingConfig
 from saewidgets.demo import resolve_model
+from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, load_model, resolve_hook, wrap_model
 from saewidgets.settings import resolve_device
 from saewidgets.training.progress import ProgressMeter
@@ -95,11 +96,14 @@ def prepare(
         for name in each.hook_names:
             resolve_hook(lm.model, name)
     log.info(f"Model {lm.name}: {lm.n_layers} layers of width {lm.d_model:,} on {lm.device}.")
+    if not lm.is_causal:
+        _without_cross_entropy(lm, configs, log)
     check()
     meter.enter("packing text")
     packed = pack(
         open_corpus(config.corpus), lm.tokenizer, folder=tokens_folder, context_size=config.context_size,
-        prepend_bos=config.activations.prepend_bos, validation_share=config.activations.validation_share, check=check,
+        prepend_bos=config.activations.prepend_bos, validation_share=config.activations.validation_share,
+        wanted=positions_needed(config), check=check, on_progress=_millions(meter),
     )
     windows = Windows(lm, packed, config, [name for each in configs for name in each.hook_names])
     log.info(
@@ -114,6 +118,29 @@ def prepare(
         found = _scales(each, stream, known, meter, check)
         prepared.append(Prepared(lm, packed, stream, device, found.x, found.target))
     return prepared
+
+
+def _millions(meter: ProgressMeter) -> Callable[[int], None]:
+    """Tells how far packing has come, once per million tokens: long text takes minutes."""
+    told = 0
+
+    def on_progress(tokens: int) -> None:
+        nonlocal told
+        if tokens // 1_000_000 > told:
+            told = tokens // 1_000_000
+            meter.enter(f"packing text ({told:,} M tokens)")
+
+    return on_progress
+
+
+def _without_cross_entropy(lm: LoadedModel, configs: Sequence[TrainingConfig], log: Log) -> None:
+    """Say that there is none, and refuse what cannot be without it."""
+    if any(config.checkpoints.best_metric == "ce_loss_score" for config in configs):
+        raise ConfigError(
+            f"{lm.name} is an encoder or has no output layer: no cross-entropy can choose the best checkpoint.",
+            where="checkpoints.best_metric", hint="Choose fvu.",
+        )
+    log.info(f"{lm.name} predicts no next token: there is no cross-entropy, and no CE recovered.")
 
 
 def _scales(

@@ -21,6 +21,7 @@ from saewidgets.training import health
 from saewidgets.training.member import Baselines, Member, Task, TrainingResult
 from saewidgets.training.prepare import prepare
 from saewidgets.training.progress import ProgressMeter
+from saewidgets.training.revision import with_exact_text
 from saewidgets.training.runlog import Logs
 
 Ended = Callable[[int, TrainingResult, SAEWidgetsError | None], None]
@@ -138,6 +139,7 @@ class _Run:
         """Prepare, train, finish; or what was asked for instead."""
         for member in self.members:
             member.look()
+            member.config = with_exact_text(member.config, member.folder, resume=member.task.resume)
             member.write_record("running")
         try:
             self._start(model, tokenizer)
@@ -226,11 +228,10 @@ class _Run:
         self.meter.at(behind.tokens, behind.step)
 
     def _tell(self, event: Event) -> None:
-        """Progress to all that go on; one that is ahead of the others after a resume keeps its own position."""
+        """Progress to all that go on, each with its own position: some are a step ahead, or more after a resume."""
         assert isinstance(event, Progress)
         for member in self.live:
-            ahead = member.tokens > event.done
-            member.emit(replace(event, done=member.tokens, step=member.step) if ahead else event)
+            member.emit(replace(event, done=member.tokens, step=member.step))
 
     def log(self, message: object) -> None:
         """Why all of them ended."""

@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from saewidgets.config.corpus_text import parsed
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.validation import config_errors
-from saewidgets.errors import visible
+from saewidgets.errors import ConfigError, visible
 from saewidgets.widgets.base import FieldsError
 from saewidgets.widgets.form import corpus_text
 from saewidgets.widgets.messages_features import ExtractionField
@@ -172,6 +173,11 @@ def _corpus(text: str, before: Any) -> Any:
         return before
     if not text or text == "demo":
         return text or None
+    try:
+        if parsed(text)["kind"] == "hub":
+            return text
+    except ConfigError as error:
+        raise ValueError(f"{error.what} {error.hint}") from error
     try:
         there = Path(text).expanduser().exists()
     except (OSError, RuntimeError):  # a name that no file can have; ~nobody

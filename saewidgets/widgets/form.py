@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from saewidgets.config import TrainingConfig
 from saewidgets.config.base import Config
+from saewidgets.config.corpus_text import typed
 from saewidgets.widgets.messages import DeviceInfo, FormData, FormField
 
 Section = Literal["model", "where", "sae", "training", "advanced"]
@@ -153,12 +154,9 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def corpus_text(corpus: Any) -> str:
-    """ "demo" or the first path. Several paths, and strings held in memory, have no text of their own."""
+    """ "demo", a path or a dataset of the hub. Several paths, and strings held in memory, have no text of their own."""
     if isinstance(corpus, Mapping):
-        if corpus.get("kind") == "demo":
-            return "demo"
-        files = list(corpus.get("files") or [])
-        return str(files[0]) if len(files) == 1 else ""
+        return typed(corpus) or ""
     return str(corpus)
 
 

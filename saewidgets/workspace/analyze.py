@@ -172,7 +172,7 @@ def _interpret(
     with tempfile.TemporaryDirectory(prefix="saewidgets-", ignore_cleanup_errors=True) as folder:
         tokens = Path(folder) / "tokens"
         packed = pack(
-            open_corpus(corpus), lm.tokenizer, folder=tokens, validation_share=0.0,
+            open_corpus(corpus), lm.tokenizer, folder=tokens, validation_share=0.0, wanted=settings.tokens,
             context_size=context_size,
             prepend_bos=_said(sae, "prepend_bos", bool) is not False,
         )  # fmt: skip

@@ -10,10 +10,15 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from saewidgets.config import TrainingConfig
+from saewidgets.config import TextCorpus, TokensCorpus, TrainingConfig
+from saewidgets.config.corpus_text import PATH_HINT, typed
 from saewidgets.errors import FormatError, NotFoundError, StorageError
+
+if TYPE_CHECKING:
+    from saewidgets.catalog import Catalog
+    from saewidgets.records import TrainingRecord
 
 FILE = "corpus.jsonl"
 LARGE = 64 * 1024  # characters of text, and what a list of many short ones needs around them
@@ -40,6 +45,59 @@ def from_row(data: Mapping[str, Any], folder: str | Path) -> TrainingConfig:
     if not is_reference(data):
         return TrainingConfig.from_data(data)
     return TrainingConfig.from_data({**data, "corpus": corpus_from_row(data["corpus"], folder)})
+
+
+def exact_config(catalog: Catalog, record: TrainingRecord) -> TrainingConfig:
+    """The configuration of a run that begins or goes on, with the commit of its dataset of the hub.
+
+    The commit is found out once and written into the run's row: resuming, retrying, evaluating and extracting then read
+    the same text, whatever its owner adds to it.
+
+    Raises:
+        HubError: there is no such dataset or revision, or the hub cannot be reached.
+        NotFoundError, StorageError, FormatError: as `from_row`.
+    """
+    from saewidgets.activations.exact import is_exact, with_exact_revision  # torch: seconds to import
+
+    config = from_row(record.config, record.folder)
+    if is_exact(config.corpus):
+        return config
+    used = dataset_name(config.corpus)
+    config = config.model_copy(update={"corpus": with_exact_revision(config.corpus)})
+    catalog.trainings.update(record.id, config={**record.config, "corpus": config.corpus.to_data()})
+    catalog.datasets.learn(used, dataset_facts(config.corpus))
+    return config
+
+
+def located(corpus: Any) -> dict[str, Any]:
+    """The fields of a corpus that name files, with absolute paths: they must mean the same elsewhere.
+
+    Raises:
+        NotFoundError: there is no such file or folder.
+    """
+    if isinstance(corpus, TextCorpus):
+        return {"files": [_absolute(name) for name in corpus.files]} if corpus.files else {}
+    if isinstance(corpus, TokensCorpus) and corpus.hub is None:
+        return {"source": _absolute(corpus.source)}
+    return {}
+
+
+def _absolute(name: str) -> str:
+    path = Path(name).expanduser().absolute()
+    if not path.exists():
+        raise NotFoundError(f"There is no file or folder {str(path)!r}.", where="corpus", hint=PATH_HINT)
+    return str(path)
+
+
+def dataset_name(corpus: Any) -> str:
+    """What the list of used datasets calls a corpus: where it can be, as a person would type it."""
+    return typed(corpus.to_data()) or str(corpus.label)
+
+
+def dataset_facts(corpus: Any) -> dict[str, Any]:
+    """What that list knows of a dataset of the hub: name, configuration, split, revision; of others their kind."""
+    data = corpus.to_data()
+    return {key: data[key] for key in ("kind", "path", "source", "name", "split", "revision") if data.get(key)}
 
 
 def corpus_to_row(corpus: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from saewidgets.jobs import Job, compute_lane
 from saewidgets.records import JobRecord, Records
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.checked import checks_arguments
-from saewidgets.workspace.corpora import corpus_to_row
+from saewidgets.workspace.corpora import corpus_to_row, located
 from saewidgets.workspace.extraction.demo import take_demo
 from saewidgets.workspace.extraction.estimate import estimate, store_bytes, table_bytes
 from saewidgets.workspace.extraction.extraction import Extraction
@@ -190,15 +190,7 @@ class Extractions:
                     hint='Enter "demo", or the path of a text file or folder.',
                 )
             return subject.corpus
-        corpus = config.corpus.to_data()
-        paths = [str(Path(name).expanduser().absolute()) for name in corpus.get("files") or ()]
-        for path in paths:
-            if not Path(path).exists():
-                raise NotFoundError(
-                    f"There is no file or folder {path!r}.", where="corpus",
-                    hint='Enter "demo", or the path of a text file or folder.',
-                )
-        return {**corpus, "files": paths} if paths else corpus
+        return {**config.corpus.to_data(), **located(config.corpus)}
 
     def _check_disk(self, subject: Subject, config: ExtractionConfig) -> None:
         try:

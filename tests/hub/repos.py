@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-LFS = (".safetensors", ".npz", ".pt", ".pth", ".bin")
+LFS = (".safetensors", ".npz", ".pt", ".pth", ".bin", ".parquet")
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 

@@ -224,7 +224,8 @@ class Handler(BaseHTTPRequestHandler):
     def _of_repo(self, path: str) -> None:
         patterns = (
             (r"/api/(models|datasets|spaces)/([^/]+/[^/]+?)(?:/revision/([^/]+))?", self._info),
-            (r"/api/(models)/([^/]+/[^/]+)/tree/([^/]+)", self._tree),
+            (r"/api/(models|datasets)/([^/]+/[^/]+)/tree/([^/]+)(?:/(.+))?", self._tree),
+            (r"/api/(models|datasets)/([^/]+/[^/]+)/paths-info/([^/]+)", self._paths_info),
             (r"/api/(models)/([^/]+/[^/]+)/preupload/([^/]+)", self._preupload),
             (r"/api/(models)/([^/]+/[^/]+)/commit/([^/]+)", self._commit),
             (r"/(?:(datasets|spaces)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self._resolve),
@@ -252,11 +253,25 @@ class Handler(BaseHTTPRequestHandler):
              "library_name": repo.card.get("library_name"), "cardData": repo.card, "siblings": files}
         )  # fmt: skip
 
-    def _tree(self, repo: Repo, revision: str) -> None:
+    def _paths_info(self, repo: Repo, revision: str) -> None:
+        commit = repo.resolve(revision)
+        if commit is None:
+            return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        text = self.body.decode()
+        asked = json.loads(text)["paths"] if text.startswith("{") else parse_qs(text).get("paths", [])
+        found = [repo.entry(commit, path) for path in asked if path in repo.commits[commit]]
+        for path in asked:
+            if any(name.startswith(f"{path}/") for name in repo.commits[commit]):
+                found.append({"type": "directory", "oid": "0" * 40, "size": 0, "path": path})
+        self._json(found)
+
+    def _tree(self, repo: Repo, revision: str, folder: str) -> None:
         commit = repo.resolve(revision)
         if commit is None:
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         query = parse_qs(urlsplit(self.path).query)
+        if folder or query.get("recursive", ["true"])[0].lower() == "false":
+            return self._folder(repo, commit, folder, query.get("recursive", ["false"])[0].lower() == "true")
         start = int(query.get("cursor", ["0"])[0])
         paths = sorted(repo.commits[commit])
         entries = [repo.entry(commit, path) for path in paths[start : start + self.hub.page]]
@@ -269,6 +284,22 @@ class Handler(BaseHTTPRequestHandler):
             url = f"http://{self.headers['host']}{urlsplit(self.path).path}"
             headers["link"] = f'<{url}?recursive=true&expand=false&cursor={start + self.hub.page}>; rel="next"'
         self._json(entries, headers)
+
+    def _folder(self, repo: Repo, commit: str, folder: str, recursive: bool) -> None:
+        """What lies in one folder, or anywhere below it."""
+        start = f"{folder}/" if folder else ""
+        below = [path for path in sorted(repo.commits[commit]) if path.startswith(start)]
+        if folder and not below:
+            return self._error(404, "EntryNotFound", f"{folder} does not exist on {commit}")
+        own = [path for path in below if recursive or "/" not in path.removeprefix(start)]
+        entries = [repo.entry(commit, path) for path in own]
+        folders = {path.rpartition("/")[0] for path in below} | {
+            start + path.removeprefix(start).split("/")[0] for path in below if "/" in path.removeprefix(start)
+        }
+        for name in sorted(folders - {folder, ""}):
+            if name.startswith(start) and (recursive or "/" not in name.removeprefix(start)):
+                entries.append({"type": "directory", "oid": "0" * 40, "size": 0, "path": name})
+        self._json(entries)
 
     def _resolve(self, repo: Repo, revision: str, path: str) -> None:
         commit = repo.resolve(revision)

@@ -121,6 +121,7 @@ def run_extraction(
     import torch
 
     from saewidgets.activations import open_corpus, pack
+    from saewidgets.activations.exact import exact_again, with_exact_revision
     from saewidgets.demo import resolve_model
     from saewidgets.features.extraction import extract
     from saewidgets.formats import load_sae
@@ -151,6 +152,9 @@ def run_extraction(
             resolve_model(record.model), revision=config.model_revision, dtype=config.model_dtype,
             device=config.device, name=record.model, tell=phase,
         )
+    text = with_exact_revision(exact_again(_corpus(config), facts.get("revision")))
+    if getattr(text, "commit", None):  # what is resumed reads the same, whatever was added since
+        rows.update(extraction_id, facts={**rows.get(extraction_id).facts, "revision": text.revision})
     # Where the model is known only now; before the whole text is tokenised.
     check_context(lm.name, lm.context, int(config.context_size or 0))
     check()
@@ -158,10 +162,10 @@ def run_extraction(
     check()
     try:
         packed = pack(
-            open_corpus(_corpus(config)), lm.tokenizer, folder=workspace.folder / TOKENS,
+            open_corpus(text), lm.tokenizer, folder=workspace.folder / TOKENS,
             context_size=int(config.context_size or 0), prepend_bos=bool(facts.get("prepend_bos", True)),
-            validation_share=float(facts.get("validation_share", 0.0)), check=check,
-            # The whole corpus is tokenised, once; of the tokens that were asked for none is read yet.
+            validation_share=float(facts.get("validation_share", 0.0)), wanted=config.tokens, check=check,
+            # The text is tokenised, once; of the tokens that were asked for none is read yet.
             on_progress=lambda done: emit(Progress(0, total, phase="tokenising")),
         )
         count = min(packed.n_contexts, max(1, config.tokens // packed.context_size))
