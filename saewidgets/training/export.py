@@ -15,13 +15,20 @@ from saewidgets.training.checkpoint import Checkpoint, newest_whole
 from saewidgets.training.environment import package_version
 
 
-def exported(sae: SAE, scale: float, scale_out: float | None = None) -> SAE:
+def exported(sae: SAE, scale: float, scale_out: float | None = None, *, hook_name: str = "") -> SAE:
     """A frozen copy in inference form with the scales folded in; `sae` itself is not changed.
 
-    `scale_out` is that of a transcoder's target; None for all others.
+    Args:
+        sae: as it was trained.
+        scale: factor on its input while training.
+        scale_out: that on a transcoder's target; None for all others.
+        hook_name: where it reads. One on ``attn.hook_z`` says, as SAELens has it, that its input may come with a
+            dimension of heads, as TransformerLens gives it.
     """
     copy = sae.to_inference()
     copy.fold_scales(scale, scale if scale_out is None else scale_out)
+    if hook_name.endswith("attn.hook_z") and not copy.is_transcoder:
+        copy.cfg = copy.cfg.model_copy(update={"reshape_activations": "hook_z"})
     return copy
 
 
@@ -39,6 +46,7 @@ def metadata(
         "model_name": model_name,
         "model_class_name": model_class,
         "hook_name": config.hook_name,
+        "hook_head_index": None,  # all heads together
         **({} if config.hook_name_out is None else {"hook_name_out": config.hook_name_out}),
         "context_size": config.context_size,
         "prepend_bos": config.activations.prepend_bos,
@@ -84,7 +92,9 @@ def sae_of(config: TrainingConfig, checkpoint: Checkpoint) -> SAE:
     sae = build_sae(config.sae, d_in, d_out=d_out, generator=torch.Generator().manual_seed(config.seed))
     sae.load_state_dict(checkpoint.weights())
     scale_out = state.get("scale_out")
-    frozen = exported(sae, float(state["scale"]), None if scale_out is None else float(scale_out))
+    frozen = exported(
+        sae, float(state["scale"]), None if scale_out is None else float(scale_out), hook_name=config.hook_name
+    )
     frozen.metadata = metadata(
         config, model_name=config.model, model_class="AutoModelForCausalLM", tokens=int(state["tokens"]),
         metrics=state["metrics"],

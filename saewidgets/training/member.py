@@ -233,7 +233,7 @@ class Member:
         prepared, trainer = self.prepared, self.trainer
         if prepared is None or trainer is None or trainer.step == 0:
             return self.left(Request.STOP)
-        sae = exported(trainer.sae, prepared.scale, prepared.scale_out)
+        sae = exported(trainer.sae, prepared.scale, prepared.scale_out, hook_name=self.config.hook_name)
         trainer.measure(lambda: self._measured(sae, prepared, 1.0, None, check))
         if status is JobStatus.COMPLETED:
             trainer.save_final()

@@ -1,0 +1,138 @@
+"""A short run on every family of models, at every kind of hook point: it ends with an SAE that loads and evaluates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from saewidgets.activations import PackedTokens
+from saewidgets.config import (
+    ActivationsConfig,
+    CheckpointConfig,
+    EvaluationConfig,
+    TextCorpus,
+    TopKConfig,
+    TrainingConfig,
+    TranscoderConfig,
+)
+from saewidgets.errors import ConfigError
+from saewidgets.evaluation import evaluate
+from saewidgets.events import JobStatus
+from saewidgets.formats import load_sae
+from saewidgets.lm import capture, resolve_hook, wrap_model
+from saewidgets.training.run import run_training
+from tests.conftest import TINY_TEXT
+from tests.lm.models import ENCODERS, FAMILIES, WIDTH, encoder_tokenizer, family
+
+SITES = ("hook_resid_pre", "hook_resid_post", "hook_attn_out", "hook_mlp_out", "attn.hook_z", "mlp.hook_in")
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tiny_tokenizer_folder: Path) -> tuple[Any, Any]:
+    """Of causal models, and of encoders."""
+    causal = AutoTokenizer.from_pretrained(tiny_tokenizer_folder)
+    return causal, encoder_tokenizer(causal)
+
+
+@pytest.fixture(scope="module")
+def tokens_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Packed once for all runs here."""
+    return tmp_path_factory.mktemp("tokens")
+
+
+def config(hook_name: str, **changes: Any) -> TrainingConfig:
+    settings: dict[str, Any] = {
+        "corpus": TextCorpus(strings=tuple(TINY_TEXT)), "hook_name": hook_name, "context_size": 16,
+        "sae": TopKConfig(d_sae=64, k=4), "tokens": 192, "batch_size": 64, "device": "cpu",
+        "activations": ActivationsConfig(shuffle_tokens=128, norm_tokens=256, model_batch_size=8),
+        "evaluation": EvaluationConfig(tokens=256),
+    }  # fmt: skip
+    return TrainingConfig(**settings | changes)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_run_ends_with_an_sae(
+    name: str, tmp_path: Path, tokens_folder: Path, tokenizers: tuple[Any, Any]
+) -> None:
+    causal = name not in ENCODERS
+    model, tokenizer = family(name, vocab_size=304), tokenizers[name in ENCODERS]
+    hook = f"blocks.1.{SITES[FAMILIES.index(name) % len(SITES)]}"  # each site on several families
+    result = run_training(config(hook), tmp_path, model=model, tokenizer=tokenizer, tokens_folder=tokens_folder)
+    assert (result.status, result.step) == (JobStatus.COMPLETED, 3)
+    assert {"val_fvu", "val_l0", "val_mse"} <= set(result.metrics)
+    assert ("ce_loss_score" in result.metrics) == causal
+    sae = load_sae(result.sae_path or "")
+    lm = wrap_model(model, tokenizer)
+    packed = PackedTokens(next(folder for folder in tokens_folder.iterdir() if _is_for(folder, causal)))
+    contexts = torch.from_numpy(packed.contexts(packed.validation))
+    found = evaluate(sae, lm, contexts, hook, batch_size=8)
+    assert found["l0"] == 4
+    assert ("ce_loss_score" in found) == causal
+    assert causal or not any(key.startswith(("ce_", "kl_")) for key in found)
+    if name in ENCODERS:
+        assert set(contexts[:, 0].tolist()) == {0}
+        assert set(contexts[:, -1].tolist()) == {1}
+
+
+def _is_for(folder: Path, causal: bool) -> bool:
+    return PackedTokens(folder).facts.special_ids == ((0, 1) if causal else (0, 1, 300, 301))
+
+
+@pytest.mark.parametrize("name", ["gemma2", "bert"])
+def test_a_run_on_the_heads(name: str, tmp_path: Path, tokens_folder: Path, tokenizers: tuple[Any, Any]) -> None:
+    hook = "blocks.1.attn.hook_z"
+    wider = {"head_dim": 12} if name == "gemma2" else {}  # 4 · 12: not d_model
+    model, tokenizer = family(name, vocab_size=304, **wider), tokenizers[name in ENCODERS]
+    result = run_training(config(hook), tmp_path, model=model, tokenizer=tokenizer, tokens_folder=tokens_folder)
+    sae = load_sae(result.sae_path or "")
+    assert sae.d_in == (48 if wider else WIDTH)
+    assert sae.cfg.reshape_activations == "hook_z"
+    assert sae.metadata["hook_name"] == hook
+    assert sae.metadata["hook_head_index"] is None
+    point = resolve_hook(model, hook)
+    z = capture(model, [hook], torch.randint(2, 300, (2, 9), generator=torch.Generator().manual_seed(0)))[hook]
+    heads = point.as_heads(z)
+    assert heads.shape == (2, 9, 4, sae.d_in // 4)
+    torch.testing.assert_close(sae.encode(heads), sae.encode(z))
+    torch.testing.assert_close(sae(heads), point.as_heads(sae(z)))
+
+
+@pytest.mark.parametrize("place", ["ln2.hook_normalized", "mlp.hook_in"])
+@pytest.mark.parametrize("name", ["gpt2", "gemma2", "modernbert"])
+def test_a_transcoder_of_an_mlp(
+    name: str, place: str, tmp_path: Path, tokens_folder: Path, tokenizers: tuple[Any, Any]
+) -> None:
+    model, tokenizer = family(name, vocab_size=304), tokenizers[name in ENCODERS]
+    settings = config(
+        f"blocks.1.{place}", hook_name_out="blocks.1.hook_mlp_out", sae=TranscoderConfig(d_sae=64),
+    )
+    result = run_training(settings, tmp_path, model=model, tokenizer=tokenizer, tokens_folder=tokens_folder)
+    sae = load_sae(result.sae_path or "")
+    assert sae.is_transcoder
+    assert (sae.metadata["hook_name"], sae.metadata["hook_name_out"]) == settings.hook_names
+
+
+def test_an_encoder_cannot_choose_its_best_checkpoint_by_the_cross_entropy(
+    tmp_path: Path, tokens_folder: Path, tokenizers: tuple[Any, Any]
+) -> None:
+    settings = config("blocks.1.hook_resid_post", checkpoints=CheckpointConfig(best_metric="ce_loss_score"))
+    with pytest.raises(ConfigError, match="encoder") as caught:
+        run_training(
+            settings, tmp_path, model=family("bert", vocab_size=304), tokenizer=tokenizers[1],
+            tokens_folder=tokens_folder,
+        )  # fmt: skip
+    assert caught.value.where == "checkpoints.best_metric"
+
+
+def test_the_log_says_what_an_encoder_does_not_have(
+    tmp_path: Path, tokens_folder: Path, tokenizers: tuple[Any, Any]
+) -> None:
+    run_training(
+        config("blocks.1.hook_resid_post"), tmp_path, model=family("bert", vocab_size=304), tokenizer=tokenizers[1],
+        tokens_folder=tokens_folder,
+    )  # fmt: skip
+    assert "no next token" in (tmp_path / "log.txt").read_text(encoding="utf-8")
