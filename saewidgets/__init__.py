@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from saewidgets.hub.loading import load_sae
     from saewidgets.sae import SAE, create_sae
     from saewidgets.widgets import DownloadFromHF, ExtractionViewer, SAEBrowser, Steering, TrainingPanel
-    from saewidgets.workspace import Run, Workspace, default_workspace, steered
+    from saewidgets.workspace import Run, TrainingGroup, Workspace, default_workspace, steered
     from saewidgets.workspace.analyze import analyze_sae
     from saewidgets.workspace.sinks.trackio_sink import TrackioSink
     from saewidgets.workspace.sinks.wandb_sink import WandbSink
@@ -76,7 +76,7 @@ _HOMES = {
     "saewidgets.hub.loading": ("load_sae",),
     "saewidgets.sae": ("SAE", "create_sae"),
     "saewidgets.widgets": ("DownloadFromHF", "ExtractionViewer", "SAEBrowser", "Steering", "TrainingPanel"),
-    "saewidgets.workspace": ("Run", "Workspace", "default_workspace", "steered"),
+    "saewidgets.workspace": ("Run", "TrainingGroup", "Workspace", "default_workspace", "steered"),
     "saewidgets.workspace.analyze": ("analyze_sae",),
     "saewidgets.workspace.sinks.trackio_sink": ("TrackioSink",),
     "saewidgets.workspace.sinks.wandb_sink": ("WandbSink",),
@@ -124,6 +124,7 @@ __all__ = [
     "TrackioSink",
     "TrainingConfig",
     "TrainingError",
+    "TrainingGroup",
     "TrainingPanel",
     "TranscoderConfig",
     "WandbSink",

@@ -109,6 +109,7 @@ class TrainingRecord:
     job_id: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     note: str | None = None  # e.g. why a resume will not be bit-identical
+    ended_alone: bool = False  # it has ended by itself, whatever its group does: `status`, `error` are its own
 
 
 @dataclass(frozen=True, slots=True)

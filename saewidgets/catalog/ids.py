@@ -43,6 +43,11 @@ def new_training_id() -> str:
     return f"train_{ulid()}"
 
 
+def new_group_id() -> str:
+    """``group_{ulid}``, of trainings that share a job."""
+    return f"group_{ulid()}"
+
+
 def new_sae_id() -> str:
     """``sae_{uuid}``."""
     return f"sae_{uuid.uuid4()}"

@@ -346,6 +346,7 @@ def _record(
         job_id=row.job_id,
         facts=row.facts,
         note=" ".join(n for n in (row.note, job.note if job is not None else None) if n) or None,
+        ended_alone=own,
     )
 
 

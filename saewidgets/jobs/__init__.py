@@ -9,6 +9,7 @@ from saewidgets.jobs.fanout import Subscriber, Update
 from saewidgets.jobs.job import Job
 from saewidgets.jobs.lanes import compute_lane
 from saewidgets.jobs.manager import JobManager
+from saewidgets.jobs.outcome import error_info
 from saewidgets.jobs.settings import JobSettings
 from saewidgets.jobs.states import Command
 from saewidgets.jobs.store import JobStore, Recorded
@@ -26,4 +27,5 @@ __all__ = [
     "Subscriber",
     "Update",
     "compute_lane",
+    "error_info",
 ]

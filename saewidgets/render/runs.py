@@ -62,6 +62,21 @@ def runs_table(cards: Sequence[Mapping[str, Any]]) -> Html:
     )
 
 
+def group_card(name: str, status: str, records: Iterable[TrainingRecord]) -> Html:
+    """Trainings of one job, in a frame."""
+    cards = [
+        {
+            "status": r.status.value, "name": r.name, "model": r.model, "hook_name": r.hook_name,
+            "architecture": r.architecture, "d_sae": r.d_sae, "tokens_done": r.tokens_done,
+            "tokens_total": r.tokens_total, "tiles": r.latest,
+            "note": {"what": r.error.what, "hint": r.error.hint} if r.error is not None else None,
+        }
+        for r in records
+    ]  # fmt: skip
+    title = tag("div", tag("strong", name), " ", status_words(status), style="margin-bottom:6px")
+    return tag("div", title, runs_table(cards), style=BOX)
+
+
 def runs_page(
     cards: Sequence[Mapping[str, Any]], *, workspace: str, taken_at: float, charts: Sequence[Html] = (), note: str = ""
 ) -> Html:

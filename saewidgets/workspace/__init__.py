@@ -9,7 +9,10 @@ from saewidgets.jobs import Job
 from saewidgets.workspace.default import default_workspace
 from saewidgets.workspace.extraction.extraction import Extraction
 from saewidgets.workspace.steered_model import steered
+from saewidgets.workspace.training.group import TrainingGroup
 from saewidgets.workspace.training.run import Run
 from saewidgets.workspace.workspace import Workspace
 
-__all__ = ["Extraction", "Job", "Run", "Workspace", "default_workspace", "steered", "upgrade_catalog"]
+__all__ = [
+    "Extraction", "Job", "Run", "TrainingGroup", "Workspace", "default_workspace", "steered", "upgrade_catalog",
+]  # fmt: skip

@@ -6,24 +6,27 @@ import contextlib
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.catalog import new_training_id
-from saewidgets.config import TextCorpus, TrainingConfig
+from saewidgets.catalog import new_group_id, new_training_id
+from saewidgets.config import TrainingConfig
+from saewidgets.config.group import Over, expand, require_shared
 from saewidgets.config.names import one_line
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import compute_lane
 from saewidgets.records import Records, TrainingRecord
 from saewidgets.settings import resolve_device
-from saewidgets.workspace.corpora import from_row, is_reference, to_row
+from saewidgets.workspace.corpora import dataset_facts, dataset_name, from_row, is_reference, located, to_row
 from saewidgets.workspace.files import remove_tree
 from saewidgets.workspace.held import Held, canonical, device_of, missing, take
 from saewidgets.workspace.sinks import OnEvent, as_sinks
 from saewidgets.workspace.training import continuing, form
 from saewidgets.workspace.training.demo import demo_config
 from saewidgets.workspace.training.exporting import export_run
+from saewidgets.workspace.training.group import TrainingGroup
 from saewidgets.workspace.training.job import KIND, TrainingRunners
 from saewidgets.workspace.training.metrics import wide
 from saewidgets.workspace.training.run import Run
@@ -34,6 +37,31 @@ if TYPE_CHECKING:
 FOLDER = "trainings"
 MIN_FREE_BYTES = 64 * 1024**2  # below this not even a small run's first checkpoint fits
 _BEGINNING = re.compile(r"train_.{4,}", re.DOTALL)  # of an id: shorter ones are typing errors, not intentions
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A run to be queued."""
+
+    config: TrainingConfig
+    name: str | None = None
+    retry_of: str | None = None
+
+
+def _checked(config: TrainingConfig | Mapping[str, Any]) -> TrainingConfig:
+    if not isinstance(config, TrainingConfig):
+        if not isinstance(config, Mapping):
+            raise ConfigError(
+                f"The configuration is a {type(config).__name__}.", where="config",
+                hint="Give a TrainingConfig, or its settings as a dictionary.",
+            )
+        if is_reference(config):
+            raise ConfigError(
+                "This names the text of a training instead of holding it.", where="corpus.strings",
+                hint="Use run.config, which holds the text, or run.retry().",
+            )
+        return TrainingConfig.from_data(config)
+    return config
 
 
 class Trainings:
@@ -70,19 +98,60 @@ class Trainings:
             ConfigError: a setting cannot work; `where` names the field.
             StorageError: the disk is full.
         """
-        if not isinstance(config, TrainingConfig):
-            if not isinstance(config, Mapping):
-                raise ConfigError(
-                    f"The configuration is a {type(config).__name__}.", where="config",
-                    hint="Give a TrainingConfig, or its settings as a dictionary.",
-                )
-            if is_reference(config):
-                raise ConfigError(
-                    "This names the text of a training instead of holding it.", where="corpus.strings",
-                    hint="Use run.config, which holds the text, or run.retry().",
-                )
-            config = TrainingConfig.from_data(config)
-        return self._start(config, take(model, tokenizer), on_event=on_event)
+        return self._start(_checked(config), take(model, tokenizer), on_event=on_event)
+
+    def create_many(
+        self,
+        base_config: TrainingConfig | Mapping[str, Any],
+        over: Over,
+        *,
+        model: Any = None,
+        tokenizer: Any = None,
+        on_event: OnEvent = None,
+    ) -> TrainingGroup:
+        """Queue one job that trains an SAE for every combination of settings, all fed by one language-model forward.
+
+        ``over={"hook_name": ["blocks.2.hook_resid_post", "blocks.6.hook_resid_post"], "sae.k": [16, 32]}`` are four
+        trainings. Each is a run of its own, with the result that it would have alone.
+
+        Args:
+            base_config: what is the same for all.
+            over: dotted name → values. What decides the stream of text cannot change (`config.group.SHARED`: model,
+                corpus, context_size, tokens, batch_size, seed, device, activations); names that change together are
+                one key, ``"hook_name, hook_name_out"``, whose values are pairs.
+            model, tokenizer, on_event: as in `create`.
+
+        Raises:
+            ConfigError: a name cannot change within a group, or a combination cannot work.
+            StorageError: the disk is full.
+        """
+        base = _checked(base_config)
+        configs = expand(base, over)
+        named = {str(config.name): config for config in configs}
+        names = [self._free_name(name) for name in named] if len(named) == len(configs) else [None] * len(configs)
+        tasks = [_New(config, name) for config, name in zip(configs, names, strict=True)]
+        return self._start_group(tasks, base.name or _group_name(configs), take(model, tokenizer), on_event)
+
+    def retry_group(self, group_id: str, *, model: Any = None, tokenizer: Any = None) -> TrainingGroup:
+        """A new group of the same configurations, each with `retry_of` set. Arguments and errors as in `retry`."""
+        group = self.group(group_id)
+        records = group.records
+        held = take(model, tokenizer) or self._runners.held(records[0].id)
+        if held is None and self.was_given_a_model(records[0]):
+            raise missing(records[0].id, "Give it again: retry(model=model, tokenizer=tokenizer).")
+        tasks = [_New(from_row(r.config, r.folder), r.name, r.id) for r in records]
+        return self._start_group(tasks, group.name, held, None)
+
+    def _start_group(self, tasks: Sequence[_New], name: str, held: Held | None, on_event: OnEvent) -> TrainingGroup:
+        group_id = new_group_id()
+        self._queue(tasks, held, group=(group_id, name), on_event=on_event)
+        return TrainingGroup(self._workspace, group_id)
+
+    def group(self, group_id: str) -> TrainingGroup:
+        """The runs of one job. Raises `NotFoundError` if there are none."""
+        group = TrainingGroup(self._workspace, group_id)
+        group.records  # noqa: B018 - raises
+        return group
 
     def retry(self, training_id: str, *, model: Any = None, tokenizer: Any = None) -> Run:
         """A new run of the same configuration, with `retry_of` set.
@@ -166,36 +235,60 @@ class Trainings:
         prepare: continuing.Prepare | None = None,
         on_event: OnEvent = None,
     ) -> Run:
+        task = _New(config, name, retry_of)
+        return Run(self._workspace, self._queue([task], held, prepare=prepare, on_event=on_event)[0])
+
+    def _queue(
+        self,
+        tasks: Sequence[_New],
+        held: Held | None,
+        *,
+        group: tuple[str, str] | None = None,
+        prepare: continuing.Prepare | None = None,
+        on_event: OnEvent = None,
+    ) -> Sequence[str]:
+        """One job for all `tasks`; returns their ids. `group` is the id and the name of what they belong to."""
         on_event = as_sinks(on_event)
-        config = self._concrete(config, held)
-        training_id = new_training_id()
-        lane = compute_lane(self._workspace.settings.host, config.device)
+        configs = [self._concrete(task.config, held) for task in tasks]
+        require_shared(configs)
+        ids = [new_training_id() for _ in tasks]
+        lane = compute_lane(self._workspace.settings.host, configs[0].device)
         self._check_disk()
-        folder = self._new_folder(training_id)
+        made: dict[str, Path] = {}
 
         def insert(job_id: str) -> None:
-            self._catalog.trainings.create(
-                id=training_id, job_id=job_id, name=name or config.name or self._free_name(config.default_name),
-                config=data, model=config.model, corpus=config.corpus.label, hook_name=config.hook_name,
-                architecture=config.sae.architecture, d_sae=config.sae.d_sae, device=config.device, lane=lane,
-                tokens_total=config.steps * config.batch_size, folder=folder, retry_of=retry_of,
-            )  # fmt: skip
-            if prepare is not None:
-                prepare(training_id, folder)
+            for training_id, task, config in zip(ids, tasks, configs, strict=True):
+                self._catalog.trainings.create(
+                    id=training_id, job_id=job_id, config=rows[training_id], model=config.model,
+                    name=task.name or config.name or self._free_name(config.default_name), corpus=config.corpus.label,
+                    hook_name=config.hook_name, architecture=config.sae.architecture, d_sae=config.sae.d_sae,
+                    device=config.device, lane=lane, tokens_total=config.steps * config.batch_size,
+                    folder=made[training_id], retry_of=task.retry_of, group_id=group[0] if group else None,
+                )
+                if prepare is not None:
+                    prepare(training_id, made[training_id])
 
-        payload = {"training_id": training_id, "model_given": held is not None, "continues": prepare is not None}
+        payload: dict[str, Any] = {"model_given": held is not None, "continues": prepare is not None}
+        if group is None:
+            payload["training_id"] = ids[0]
+        else:
+            payload |= {"training_ids": ids, "group_id": group[0], "group_name": group[1]}
+        rows: dict[str, dict[str, Any]] = {}
         try:
-            data = to_row(config, folder)
-            if held is not None:
-                self._runners.hold(training_id, held)
-            self._runners.sinks.keep(training_id, on_event)
-            self._catalog.models.upsert(config.model)
-            self._catalog.datasets.upsert(self._dataset(config))
+            for training_id, config in zip(ids, configs, strict=True):
+                made[training_id] = self._new_folder(training_id)
+                rows[training_id] = to_row(config, made[training_id])
+                if held is not None:
+                    self._runners.hold(training_id, held)
+                self._runners.sinks.keep(training_id, on_event)
+            self._catalog.models.upsert(configs[0].model)
+            self._catalog.datasets.upsert(dataset_name(configs[0].corpus), dataset_facts(configs[0].corpus))
             self._workspace.manager.submit(KIND, payload, lane, before_start=insert)
         except BaseException:
-            self._undo(training_id, folder)
+            for training_id, folder in made.items():
+                self._undo(training_id, folder)
             raise
-        return Run(self._workspace, training_id)
+        return ids
 
     def _new_folder(self, training_id: str) -> Path:
         folder = self._workspace.folder / FOLDER / training_id
@@ -234,17 +327,7 @@ class Trainings:
             changes["device"] = resolve_device(wanted)
             if config.model != "demo" and Path(config.model).expanduser().is_dir():
                 changes["model"] = str(Path(config.model).expanduser().absolute())
-        files = getattr(config.corpus, "files", ())
-        if files:
-            paths = [str(Path(name).expanduser().absolute()) for name in files]
-            missing = [path for path in paths if not Path(path).exists()]
-            if missing:
-                raise NotFoundError(
-                    f"There is no file or folder {missing[0]!r}.",
-                    where="corpus",
-                    hint='Enter "demo", or the path of a text file or folder.',
-                )
-            changes["corpus.files"] = paths
+        changes.update({f"corpus.{name}": value for name, value in located(config.corpus).items()})
         return config.replace(**changes)
 
     def _check_disk(self) -> None:
@@ -270,11 +353,6 @@ class Trainings:
         while f"{wanted}-{number}" in taken:
             number += 1
         return f"{wanted}-{number}"
-
-    @staticmethod
-    def _dataset(config: TrainingConfig) -> str:
-        corpus = config.corpus
-        return corpus.files[0] if isinstance(corpus, TextCorpus) and len(corpus.files) == 1 else corpus.label
 
     # ------------------------------------------------------------------------------------------------ find
 
@@ -370,6 +448,15 @@ class Trainings:
         """Give the sinks of runs that have ended a moment to take what is left."""
         self._runners.sinks.close()
 
+    def _require_rest(self, record: TrainingRecord) -> None:
+        """Raises `StateError` while the job of a group is queued or runs: its runs stay where they are."""
+        status = JobStatus.INTERRUPTED if record.job_id is None else self._workspace.manager.get(record.job_id).status
+        if status is JobStatus.QUEUED or status.is_active:
+            raise StateError(
+                f"The group of {record.name} is {status}.", where=record.id,
+                hint="Wait until it has ended, or pause or stop it; then delete the run.",
+            )
+
     def rename(self, training_id: str, name: str) -> None:
         """Give a run another name. Raises `ConfigError` if it is empty or too long."""
         name = one_line(name)
@@ -393,7 +480,9 @@ class Trainings:
         record = Run(self._workspace, self._find(training_id)).record
         if record.status.is_active:
             raise StateError(f"{record.name} is {record.status}.", where=record.id, hint="Stop it, then delete it.")
-        if record.status is JobStatus.QUEUED and record.job_id is not None:
+        if record.group_id is not None:
+            self._require_rest(record)
+        elif record.status is JobStatus.QUEUED and record.job_id is not None:
             self._workspace.manager.request(record.job_id, "cancel")
         extractions = self._catalog.extractions.owned_by(training_id=record.id)
         folder = self._catalog.trainings.delete(record.id)
@@ -401,3 +490,8 @@ class Trainings:
         freed = self._workspace.extractions.remove_files(extractions)
         self._workspace.features.forget(record.id)
         return freed + remove_tree(self._workspace.folder, folder)
+
+
+def _group_name(configs: Sequence[TrainingConfig]) -> str:
+    """``gpt2, 6 trainings``: the names of the runs say the rest."""
+    return f"{configs[0].model.rstrip('/').split('/')[-1]}, {len(configs)} training{'s' * (len(configs) != 1)}"

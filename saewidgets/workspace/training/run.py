@@ -17,10 +17,13 @@ from saewidgets.workspace.handle import JobHandle
 from saewidgets.workspace.training.advice import HISTORY, Advice, advise
 from saewidgets.workspace.training.checkpoints import reconcile
 from saewidgets.workspace.training.continuing import delete_checkpoint, sae_of_checkpoint
+from saewidgets.workspace.training.member import end_alone, result_of_one, wait_for_one
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from saewidgets.workspace.reading.report import EvaluationReport
+    from saewidgets.workspace.training.group import TrainingGroup
     from saewidgets.workspace.workspace import Workspace
 
 Time = float | datetime | None
@@ -41,7 +44,11 @@ def _not_negative(value: int | None, name: str) -> None:
 
 
 class Run(JobHandle):
-    """One training. It holds no state of its own: every property reads the catalog."""
+    """One training. It holds no state of its own: every property reads the catalog.
+
+    Of a group (see `TrainingGroup`) `pause` and `resume` concern all runs, whose job is one; `stop` and `cancel` end
+    this one alone.
+    """
 
     _what = "training"
 
@@ -137,7 +144,7 @@ class Run(JobHandle):
     def log(self, limit: int = 200) -> list[str]:
         """The last `limit` lines of its log, oldest first."""
         self._workspace.manager.flush()
-        lines = self._workspace.catalog.jobs.log(self._job_id, limit=limit)
+        lines = self._workspace.catalog.jobs.log(self._job_id, training_id=self.id, limit=limit)
         return [f"{datetime.fromtimestamp(line.time):%H:%M:%S} {_LEVELS[line.level]}{line.message}" for line in lines]
 
     # ------------------------------------------------------------------------------------------------ steering
@@ -148,17 +155,43 @@ class Run(JobHandle):
         A run that is paused or interrupted is not loaded again: the SAE is that of its last checkpoint.
         """
         asleep = self.status in (JobStatus.PAUSED, JobStatus.INTERRUPTED)
-        self.job.stop(save)
+        if not end_alone(self._workspace, self.id, save):
+            self.job.stop(save)
         if asleep and save:
-            self._export_checkpoint()
+            self.export_checkpoint()
 
-    def _export_checkpoint(self) -> None:
+    def cancel(self) -> None:
+        """End early and keep nothing new."""
+        if not end_alone(self._workspace, self.id, save=False):
+            self.job.cancel()
+
+    def wait(self, timeout: float | None = None) -> JobStatus:
+        """Wait until it has ended or is paused, at most `timeout` seconds; returns the status then."""
+        if self._rows.get(self.id).group_id is None:
+            return super().wait(timeout)
+        return wait_for_one(self._workspace, self.id, timeout)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """What its training returned (a `training.TrainingResult`); raises what made it fail."""
+        if self._rows.get(self.id).group_id is None:
+            return super().result(timeout)
+        self.wait(timeout)
+        return result_of_one(self.record)
+
+    def export_checkpoint(self) -> None:
+        """Make the SAE of its newest checkpoint, without loading the language model."""
         from saewidgets.training.export import export_checkpoint  # torch: seconds to import
 
         reconcile(self._workspace.catalog, self.id, self.folder)  # it may have been killed
         found = export_checkpoint(self.config, self.folder)
         if found is not None:
             self._rows.update(self.id, sae_path=str(found[0]))
+
+    @property
+    def group(self) -> TrainingGroup | None:
+        """The runs it shares a job with; None where it runs by itself."""
+        group_id = self._rows.get(self.id).group_id
+        return None if group_id is None else self._workspace.trainings.group(group_id)
 
     def retry(self, *, model: Any = None, tokenizer: Any = None) -> Run:
         """Start over as a new run of the same configuration, with `retry_of` set to this one.
@@ -256,10 +289,12 @@ class Run(JobHandle):
         return self._workspace.trainings.export(self.id, folder)
 
     def evaluate(
-        self, corpus: Any = None, *, tokens: int = 65_536, model: Any = None, tokenizer: Any = None
-    ) -> dict[str, float]:
+        self, corpus: Any = None, *, tokens: int = 65_536, model: Any = None, tokenizer: Any = None, **settings: Any
+    ) -> EvaluationReport:
         """See `Workspace.evaluate`."""
-        return self._workspace.evaluate(self, corpus, tokens=tokens, model=model, tokenizer=tokenizer)
+        return self._workspace.evaluate(
+            self, corpus, tokens=tokens, model=model, tokenizer=tokenizer, **settings
+        )
 
     def __repr__(self) -> str:
         record = self.record

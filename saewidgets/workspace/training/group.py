@@ -1,0 +1,175 @@
+"""`TrainingGroup`: the handle of trainings that run as one job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.errors import NotFoundError
+from saewidgets.events import JobStatus, Progress
+from saewidgets.jobs import Job
+from saewidgets.records import ErrorInfo, Records, TrainingRecord
+from saewidgets.render.runs import group_card
+from saewidgets.workspace.training.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from saewidgets.workspace.workspace import Workspace
+
+_LENGTHY = ("corpus.strings",)  # text, not a setting to compare
+
+
+class TrainingGroup:
+    """Trainings that one language-model forward feeds. It holds no state of its own: every property reads the catalog.
+
+    The verbs concern all of them, as do `pause` and `resume` of a single run; `stop` and `cancel` of a run end it
+    alone. A run that diverged, or reached its targets, has ended by itself and stays as it is.
+    """
+
+    def __init__(self, workspace: Workspace, group_id: str) -> None:
+        self._workspace = workspace
+        self.id = group_id
+
+    # ------------------------------------------------------------------------------------------------ looking
+
+    @property
+    def records(self) -> Records[TrainingRecord]:
+        """What the catalog knows of each run now, in the order in which they were made.
+
+        Raises:
+            NotFoundError: there are none, or they were deleted.
+        """
+        self._workspace.manager.sweep()
+        found = self._workspace.catalog.trainings.list(group_id=self.id)
+        if not found:
+            raise NotFoundError(f"There is no group {self.id!r}.", hint="Its runs may have been deleted.")
+        return Records(sorted(found, key=lambda record: record.id), TrainingRecord)
+
+    @property
+    def runs(self) -> list[Run]:
+        """The handles of the runs."""
+        return [Run(self._workspace, record.id) for record in self.records]
+
+    @property
+    def name(self) -> str:
+        return str(self.job.record.payload.get("group_name") or self.id)
+
+    @property
+    def job(self) -> Job:
+        """The background job that runs all of them."""
+        job_id = next((record.job_id for record in self.records if record.job_id is not None), None)
+        if job_id is None:
+            raise NotFoundError(f"The job of {self.id!r} is gone.", hint="Start the trainings again.")
+        return self._workspace.manager.handle(job_id)
+
+    @property
+    def status(self) -> JobStatus:
+        return self.job.status
+
+    @property
+    def progress(self) -> Progress | None:
+        return self.job.progress
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        """Why all of them failed; what made a single run fail is its own `error`."""
+        return self.job.error
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self.runs)
+
+    def __getitem__(self, index: int) -> Run:
+        return self.runs[index]
+
+    # ------------------------------------------------------------------------------------------------ steering
+
+    def wait(self, timeout: float | None = None) -> JobStatus:
+        """Wait until all have ended or are paused, at most `timeout` seconds; returns the status then."""
+        return self.job.wait(timeout)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """What the job returned (a `training.GroupResult`); raises what made all of them fail."""
+        return self.job.result(timeout)
+
+    def pause(self) -> None:
+        """Write a checkpoint of each, free the device and the memory. Acknowledged at once."""
+        self.job.pause()
+
+    def resume(self) -> None:
+        """Queue them again; each continues exactly where it stopped, in this process."""
+        self.job.resume()
+
+    def stop(self, save: bool = True) -> None:
+        """End early and keep what was learned (`save=False`: keep nothing new).
+
+        Runs that are paused or interrupted are not loaded again: their SAEs are those of their last checkpoints.
+        """
+        asleep = self.status in (JobStatus.PAUSED, JobStatus.INTERRUPTED)
+        self.job.stop(save)
+        if asleep and save:
+            for run, record in zip(self.runs, self.records, strict=True):
+                if not record.ended_alone:
+                    run.export_checkpoint()
+
+    def cancel(self) -> None:
+        """End early and keep nothing new."""
+        self.job.cancel()
+
+    def checkpoint_now(self) -> None:
+        """Write a checkpoint of each after the current step. Raises `StateError` if they do not run in this process."""
+        self._workspace.manager.ask_checkpoint(self.job.id)
+
+    def retry(self, *, model: Any = None, tokenizer: Any = None) -> TrainingGroup:
+        """See `Trainings.retry_group`."""
+        return self._workspace.trainings.retry_group(self.id, model=model, tokenizer=tokenizer)
+
+    def delete(self) -> int:
+        """Remove all runs with their files; returns the bytes freed. SAEs imported from them stay.
+
+        Raises:
+            StateError: they are queued or running.
+        """
+        return sum(self._workspace.trainings.delete(run.id) for run in self.runs)
+
+    # ------------------------------------------------------------------------------------------------ comparing
+
+    @property
+    def differences(self) -> dict[str, list[Any]]:
+        """The settings in which the runs differ, by dotted name: a value for each run, None where it has no such."""
+        flat = [dict(_flat(record.config)) for record in self.records]
+        names = dict.fromkeys(name for each in flat for name in each if name not in _LENGTHY and name != "name")
+        columns = {name: [each.get(name) for each in flat] for name in names}
+        return {name: values for name, values in columns.items() if any(value != values[0] for value in values)}
+
+    def to_df(self) -> pd.DataFrame:
+        """One row per run: id, name, status, the settings in which they differ, tokens, and the newest metrics."""
+        import pandas as pd  # costs half a second
+
+        records = self.records
+        columns: dict[str, Any] = {name: [getattr(r, name) for r in records] for name in ("id", "name")}
+        columns["status"] = [record.status.value for record in records]
+        columns |= self.differences
+        columns["tokens"] = [record.tokens_done for record in records]
+        metrics = dict.fromkeys(name for record in records for name in sorted(record.latest))
+        columns |= {name: [record.latest.get(name) for record in records] for name in metrics}
+        return pd.DataFrame(columns)
+
+    def __repr__(self) -> str:
+        records = self.records
+        states = ", ".join(f"{r.name} {r.status.value}" for r in records)
+        return f"<TrainingGroup {self.id} · {self.name} · {self.status.value} · {states}>"
+
+    def _repr_html_(self) -> str:
+        return str(group_card(self.name, self.status.value, self.records))
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

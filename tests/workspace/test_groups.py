@@ -1,0 +1,221 @@
+"""Groups of trainings: one job, rows of their own, verbs for all and for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from saewidgets.config import TrainingConfig
+from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
+from saewidgets.events import JobStatus
+from saewidgets.jobs import JobSettings
+from saewidgets.workspace import Run, TrainingGroup, Workspace
+from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
+
+LONG = {"tokens": 64 * 100_000, "checkpoints.every_steps": 1000, "evaluation.every_steps": 100_000}
+OVER = {"hook_name": ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"], "sae.k": [4, 8]}
+
+
+def _weights(run: Run) -> dict[str, Any]:
+    return dict(run.sae().state_dict())
+
+
+def _same(a: Run, b: Run) -> bool:
+    found, expected = _weights(a), _weights(b)
+    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
+
+
+def test_four_runs_of_one_job(ws: Workspace, config: TrainingConfig) -> None:
+    told: list[str | None] = []
+    end = ws.subscribe(told.append)
+    group = ws.trainings.create_many(config.replace(name="sweep"), OVER)
+    assert len(group) == 4
+    assert group.name == "sweep"
+    assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
+    records = group.records
+    assert {r.job_id for r in records} == {group.job.id}
+    assert {r.group_id for r in records} == {group.id}
+    assert [r.status for r in records] == [JobStatus.COMPLETED] * 4
+    assert [(r.hook_name, r.config["sae"]["k"]) for r in records] == [(h, k) for h in OVER["hook_name"] for k in (4, 8)]
+    assert [r.name for r in records][:2] == ["sweep-l0-resid_post-k4", "sweep-l0-resid_post-k8"]
+    assert [(r.step, r.tokens_done) for r in records] == [(12, 768)] * 4
+    assert len({r.folder for r in records}) == 4
+    for run in group:
+        assert {"loss", "val_fvu", "ce_loss_score"} <= set(run.metrics()["name"])
+        assert [c.step for c in run.checkpoints()][-1] == 12
+        assert run.wait(PATIENCE) is JobStatus.COMPLETED
+        assert run.result().sae_path == str(run.sae_path)
+        assert run.group is not None
+        assert run.group.id == group.id
+        assert any("Completed at step 12" in line for line in run.log())
+        assert sum("Completed" in line for line in run.log()) == 1  # its own, not the others'
+    assert group[1].import_to_saes().training_id == group[1].id
+    assert {run.id for run in group} <= set(told)
+    end()
+
+    alone = ws.trainings.create(group[2].config.replace(name=None))
+    alone.wait(PATIENCE)
+    assert alone.group is None
+    assert _same(alone, group[2])
+
+    frame = group.to_df()
+    assert frame["sae.k"].tolist() == [4, 8, 4, 8]
+    assert {"id", "name", "status", "hook_name", "tokens", "val_fvu"} <= set(frame.columns)
+    assert "optimizer.lr" not in frame.columns
+    assert "sweep-l1-mlp_out-k8" in group._repr_html_()
+    assert "sweep" in repr(group)
+    assert ws.trainings.group(group.id).id == group.id
+    assert [result.step for result in group.result().results] == [12] * 4
+
+    again = group.retry()
+    assert [r.retry_of for r in again.records] == [r.id for r in records]
+    assert [r.config for r in again.records] == [{**r.config} for r in records]
+    again.wait(PATIENCE)
+    assert group.delete() > 0
+    with pytest.raises(NotFoundError, match="no group"):
+        ws.trainings.group(group.id)
+
+
+def test_pause_and_resume_in_another_process_end_in_the_same_bits(tmp_path: Path, tiny_model_folder: Path) -> None:
+    config = small_config(tiny_model_folder, tokens=64 * 40, **{"evaluation.every_steps": 1000})
+    with Workspace(tmp_path / "ws", jobs=JobSettings(poll=0.05)) as ws:
+        straight = ws.trainings.create_many(config, OVER)
+        straight.wait(PATIENCE)
+        paused = ws.trainings.create_many(config, OVER)
+        wait_for_step(ws, paused[3], 3)
+        paused.pause()
+        assert paused.wait(PATIENCE) is JobStatus.PAUSED  # forty steps of four do not pass meanwhile
+        for run in paused:
+            record = run.record
+            assert record.status is JobStatus.PAUSED
+            assert record.last_checkpoint_step == record.step
+        ids = (straight.id, paused.id)
+    with Workspace(tmp_path / "ws", jobs=JobSettings(poll=0.05)) as ws:
+        straight, paused = (ws.trainings.group(each) for each in ids)
+        paused.resume()
+        assert paused.wait(PATIENCE) is JobStatus.COMPLETED, paused.error
+        assert all(_same(a, b) for a, b in zip(straight, paused, strict=True))
+
+
+def test_one_is_stopped_and_one_cancelled_alone(ws: Workspace, tiny_model_folder: Path) -> None:
+    group = ws.trainings.create_many(small_config(tiny_model_folder, **LONG), {"sae.k": [2, 4, 8]})
+    first, second, third = group
+    wait_for_step(ws, third, 2)
+    first.stop()
+    second.cancel()
+    assert first.wait(PATIENCE) is JobStatus.STOPPED
+    assert second.wait(PATIENCE) is JobStatus.CANCELLED
+    assert group.status is JobStatus.RUNNING
+    assert first.sae().d_sae == 64
+    assert first.result().status is JobStatus.STOPPED
+    with pytest.raises(StateError, match="no result"):
+        second.result()
+    with pytest.raises(StateError, match="pause or stop it"):
+        first.delete()
+    first.stop()  # it has
+    step = third.record.step
+    wait_for_step(ws, third, step + 2)
+
+    group.pause()
+    assert group.wait(PATIENCE) is JobStatus.PAUSED
+    assert [run.status.value for run in group] == ["stopped", "cancelled", "paused"]
+    assert first.record.step < third.record.step
+    group.resume()  # the two that have ended stay as they are
+    done = first.record.step
+    wait_for_step(ws, third, third.record.step + 2)
+    assert first.record.step == done
+    third.stop()  # the last one: the job ends with it
+    assert group.wait(PATIENCE) is JobStatus.STOPPED
+    assert [run.status.value for run in group] == ["stopped", "cancelled", "stopped"]
+    assert third.sae().d_sae == 64
+
+
+def test_one_of_a_paused_group_is_stopped_at_once(ws: Workspace, tiny_model_folder: Path) -> None:
+    group = ws.trainings.create_many(small_config(tiny_model_folder, **LONG), {"sae.k": [2, 4]})
+    first, second = group
+    wait_for_step(ws, second, 2)
+    group.pause()
+    assert group.wait(PATIENCE) is JobStatus.PAUSED
+    first.stop()
+    assert first.status is JobStatus.STOPPED
+    assert first.sae().d_sae == 64
+    assert (second.status, group.status) == (JobStatus.PAUSED, JobStatus.PAUSED)
+    group.stop()
+    assert (second.status, group.status) == (JobStatus.STOPPED, JobStatus.STOPPED)
+    assert second.sae().d_sae == 64
+    first.delete()
+    assert [run.id for run in group] == [second.id]
+
+
+def test_one_that_diverges_fails_alone(ws: Workspace, config: TrainingConfig) -> None:
+    over = {"optimizer.lr": [3e-4, 1.0], "optimizer.grad_clip": [None]}
+    hot = config.replace(
+        tokens=64 * 200, sae={"architecture": "standard", "d_sae": 64, "l1_coefficient": 1e6}, log_every_steps=1,
+    )  # fmt: skip
+    group = ws.trainings.create_many(hot.replace(**{"optimizer.lr_warm_up_steps": 0}), over)
+    assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
+    good, bad = group
+    assert [good.status, bad.status] == [JobStatus.COMPLETED, JobStatus.FAILED], [bad.record.latest]
+    assert good.error is None
+    assert bad.error is not None
+    assert "Loss" in bad.error.what
+    assert bad.record.finished_at is not None
+    with pytest.raises(SAEWidgetsError, match="Loss"):
+        bad.result()
+    assert {r.id for r in ws.trainings.list(status="failed")} == {bad.id}
+    assert bad.error.what in group._repr_html_()
+    again = bad.retry()
+    assert again.group is None
+    again.cancel()
+    again.wait(PATIENCE)
+
+
+def test_a_group_that_waits_can_be_cancelled(ws: Workspace, tiny_model_folder: Path) -> None:
+    first = ws.trainings.create(small_config(tiny_model_folder, **LONG))
+    group = ws.trainings.create_many(small_config(tiny_model_folder), {"sae.k": [2, 4]})
+    wait_for_step(ws, first, 1)
+    assert [r.queue_position for r in group.records] == [1, 1]
+    with pytest.raises(StateError, match="is queued"):
+        group[0].delete()
+    group[0].cancel()
+    assert [run.status.value for run in group] == ["cancelled", "queued"]
+    group.cancel()
+    assert group.wait(PATIENCE) is JobStatus.CANCELLED
+    first.cancel()
+    first.wait(PATIENCE)
+
+
+def test_a_model_of_the_user_feeds_all(ws: Workspace, tiny_model_folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_folder)
+    events: list[Any] = []
+    group = ws.trainings.create_many(
+        small_config("mine", device="auto"), {"sae.k": [2, 4]}, model=model, tokenizer=tokenizer, on_event=events.append
+    )
+    assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
+    assert {r.model for r in group.records} == {"mine"}
+    assert all(ws.trainings.held(run.id) is not None for run in group)
+
+
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [({"seed": [0, 1]}, "group for each value of seed"), ({"sae.nonsense": [1]}, "no such setting"), ({}, "Nothing")],
+)
+def test_what_cannot_be_a_group_leaves_nothing(
+    over: dict[str, Any], words: str, ws: Workspace, config: TrainingConfig
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        ws.trainings.create_many(config, over)
+    assert not ws.trainings.list()
+    assert not list((ws.folder / "trainings").glob("*"))
+
+
+def test_group_is_a_public_name() -> None:
+    import saewidgets
+
+    assert saewidgets.TrainingGroup is TrainingGroup
