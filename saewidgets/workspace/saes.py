@@ -15,6 +15,7 @@ from saewidgets.workspace.library.files import folder_of, remove_files
 from saewidgets.workspace.library.origin import checked_name, checked_tags
 from saewidgets.workspace.library.unlisted import sweep, unlisted
 from saewidgets.workspace.listeners import Listeners
+from saewidgets.workspace.reading.report import EvaluationReport
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,7 +156,8 @@ class SAEs:
             in logarithmic bins; its ``zeros`` (never) and ``dense`` (above 0.1) count latents; where its file cannot
             be used, it is None and ``density_note`` says why. ``b_dec_norm``,
             ``size_bytes``; ``l0`` and ``dead`` (how many latents), None where not known; and ``measured``: what was
-            measured when it was trained (``l0 fvu ce_loss_score mse``, and ``dead`` as a share).
+            measured when it was trained (``l0 fvu ce_loss_score mse``, and ``dead`` as a share). Where its files do not
+            say something of that, the last `ws.evaluate` does, which is in ``evaluated``.
 
         Raises:
             NotFoundError, FormatError: as `load`.
@@ -166,8 +168,19 @@ class SAEs:
         if record.statistics.get("version") == statistics.VERSION:
             return dict(record.statistics)
         found = statistics.compute(folder_of(record), record.metadata)
+        found = statistics.with_evaluation(found, record.statistics.get("evaluated"))
         self._rows.update(sae_id, statistics=found)
         return found
+
+    def keep_evaluation(self, sae_id: str, report: EvaluationReport) -> None:
+        """Let `statistics` know what was measured, until its files are replaced. Raises `NotFoundError`."""
+        arguments.kind(report, EvaluationReport, "report", "a report", "Give what ws.evaluate returned.")
+        data = report.to_dict()
+        kept = {name: data[name] for name in ("corpus", "held_out", "n_tokens", "context_size", "metrics", "density")}
+        record = self.get(sae_id)
+        # The rest is computed again when somebody looks at it: what it said may have come from an earlier evaluation.
+        self._rows.update(record.id, statistics={"evaluated": kept})
+        self.changes.tell(record.id)
 
     def compare(self, a: str, b: str, top: int = 50) -> Comparison:
         """Which latents of `b` write what latents of `a` write: cosines of decoder rows, block by block.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,8 @@ class Subject:
         corpus: the text it was trained on, as configuration data, where it is still here.
         device: where it was trained.
         model_given: it was trained on a model that somebody handed in as an object.
+        hook_name_out: what a transcoder reconstructs.
+        exclude_special_tokens, batch_size: how its text was read, contexts per forward.
     """
 
     origin: Origin
@@ -55,6 +57,9 @@ class Subject:
     corpus: Any
     device: str
     model_given: bool
+    hook_name_out: str | None = None
+    exclude_special_tokens: bool = True
+    batch_size: int = 16
 
     @property
     def id(self) -> str:
@@ -116,10 +121,7 @@ def _of_sae(workspace: Workspace, origin: Origin, record: SAERecord) -> Subject:
     }
     if origin.training_id is not None:
         training = _of_training(workspace, origin)
-        return Subject(**common, **{
-            name: getattr(training, name) for name in ("model", "revision", "dtype", "hook_name", "context_size",
-            "prepend_bos", "validation_share", "corpus", "device", "model_given")
-        })  # fmt: skip
+        return replace(training, **common)
     kept = record.metadata.get("config")
     if isinstance(kept, Mapping):  # of a training that was deleted
         config, corpus = _settings(kept, None)
@@ -133,7 +135,7 @@ def _of_sae(workspace: Workspace, origin: Origin, record: SAERecord) -> Subject:
         dtype="float32", hook_name=record.hook_name or _text(said.get("hook_name")),
         context_size=context if isinstance(context, int) and 2 <= context <= 1_048_576 else None,
         prepend_bos=said.get("prepend_bos") is not False, validation_share=0.0, corpus=None, device="auto",
-        model_given=False,
+        model_given=False, hook_name_out=_text(said.get("hook_name_out")),
     )  # fmt: skip
 
 
@@ -153,7 +155,9 @@ def _known(config: TrainingConfig) -> dict[str, Any]:
         "model": config.model, "revision": config.model_revision, "dtype": config.model_dtype,
         "hook_name": config.hook_name, "context_size": config.context_size,
         "prepend_bos": config.activations.prepend_bos, "validation_share": config.activations.validation_share,
-        "device": config.device,
+        "device": config.device, "hook_name_out": config.hook_name_out,
+        "exclude_special_tokens": config.activations.exclude_special_tokens,
+        "batch_size": config.activations.model_batch_size,
     }  # fmt: skip
 
 

@@ -19,7 +19,8 @@ from saewidgets.workspace.features import Features
 from saewidgets.workspace.files import prepare_folder, sweep_trash
 from saewidgets.workspace.hub import Hub
 from saewidgets.workspace.jobs import Jobs
-from saewidgets.workspace.reading import measuring
+from saewidgets.workspace.reading import evaluating, measuring
+from saewidgets.workspace.reading.report import EvaluationReport
 from saewidgets.workspace.saes import SAEs
 from saewidgets.workspace.steering import Steering
 from saewidgets.workspace.templates import Templates
@@ -126,32 +127,56 @@ class Workspace:
 
     def evaluate(
         self,
-        what: str | Run,
+        what: Any,
         corpus: Any = None,
         *,
         tokens: int = 65_536,
+        hook_name: str | None = None,
+        hook_name_out: str | None = None,
+        context_size: int | None = None,
+        batch_size: int | None = None,
+        exclude_special_tokens: bool | None = None,
+        cross_entropy: bool = True,
+        mean_ablation: bool = False,
         model: Any = None,
         tokenizer: Any = None,
-    ) -> dict[str, float]:
-        """Measure an SAE on text it was not trained on.
+        device: str | None = None,
+        progress: bool = True,
+    ) -> EvaluationReport:
+        """Measure an SAE on text it was not trained on. It returns when it is done; a progress bar shows how far it is.
+
+        What it finds of an SAE of the library is kept: `ws.saes.statistics` shows it where the files say nothing.
 
         Args:
-            what: the id of an SAE or a training, or a `Run`.
+            what: the id or name of an SAE or a training, a `Run`, a path or a repository of the hub, or a loaded SAE.
             corpus: other text than the one it was trained on (then all of it may be used); None takes the held-out
                 part of its own.
             tokens: about how many tokens to read.
-            model, tokenizer: a loaded model to measure it in; needed if it was trained on one that is no longer in
-                memory. Otherwise the model is loaded, on the run's device if this machine has it.
+            hook_name: where the SAE reads; None: where it was trained.
+            hook_name_out: what a transcoder reconstructs; None: what it was trained for.
+            context_size: tokens per context; None: as in its training, else 128.
+            batch_size: contexts per forward of the language model; None: as in its training, else 16.
+            exclude_special_tokens: leave them out of every number; None: as in its training, else yes.
+            cross_entropy: False leaves the language model's losses and divergences out, and two of three forwards.
+            mean_ablation: also the cross-entropy recovered against the mean activation instead of zeros.
+            model, tokenizer: a loaded model to measure it in, needed if it was trained on one that is no longer in
+                memory; or the name of a model. None: its own is loaded.
+            device: where the model is loaded; None: the run's device if this machine has it.
+            progress: show a progress bar where it takes more than a moment.
 
         Returns:
-            ``fvu mse l0 ce_loss_score ce_loss_clean ce_loss_sae ce_loss_zero dead n_tokens …``; defined in
-            `docs/evaluation.md`.
+            a report: a mapping of figures (``fvu explained_variance mse l0 ce_loss_score kl_div_score dead …``, defined
+            in docs/evaluation.md) with ``.to_dict()``, ``.to_df()``, ``.density`` and an HTML representation.
 
         Raises:
             StateError: it is not known what it was trained on, or it was trained on a model that is not here.
-            NotFoundError: there is no such SAE or training, or its files are not here.
+            NotFoundError: there is no such SAE, training or text, or its files are not here.
+            ConfigError, HookError: an argument does not fit; nothing was measured.
         """
-        return measuring.evaluate(self, measuring.Question(what, corpus, tokens, model, tokenizer))
+        return evaluating.evaluate(self, evaluating.Asked(
+            what, corpus, tokens, hook_name, hook_name_out, context_size, batch_size, exclude_special_tokens,
+            cross_entropy, mean_ablation, model, tokenizer, device, progress,
+        ))  # fmt: skip
 
     def read_features(
         self,

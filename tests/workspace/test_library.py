@@ -15,6 +15,7 @@ import pytest
 from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.errors import NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
+from saewidgets.formats import save_sae
 from saewidgets.workspace import Run, Workspace
 from tests.cli.conftest import child_environment
 from tests.conftest import TINY_TEXT
@@ -170,8 +171,14 @@ def test_an_sae_of_which_nothing_is_known(ws: Workspace, run: Run) -> None:
     sae = run.import_to_saes()
     ws.catalog.saes.replace(sae.id, path=sae.path, size_bytes=sae.size_bytes, metadata={})
     ws.trainings.delete(run.id)
+    assert ws.evaluate(sae.id, "demo", tokens=256)["fvu"] > 0  # its files say it
+    module = ws.saes.load(sae.id)
+    module.metadata = {}
+    shutil.rmtree(sae.path)
+    save_sae(module, sae.path)
+    ws.catalog.saes.update(sae.id, model=None)
     with pytest.raises(StateError, match="not known which model first was trained on"):
-        ws.evaluate(sae.id, "demo")
+        ws.evaluate(sae.id, "demo", tokens=256)
 
 
 def test_a_run_from_a_machine_with_other_devices_is_measured_here(ws: Workspace, run: Run) -> None:

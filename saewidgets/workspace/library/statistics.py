@@ -94,11 +94,35 @@ def density(folder: Path, d_sae: int) -> dict[str, Any] | None:
             f"It has the densities of {len(values):,} latents, not of {d_sae:,}.", where=str(folder / SPARSITY_FILE),
             hint="Remove the file; it is optional.",
         )
+    return _by_logarithm(values)
+
+
+def density_histogram(shares: Tensor) -> dict[str, Any]:
+    """What `density` returns, of the share of tokens on which each latent fires, ``[d_sae]``."""
+    return _by_logarithm(shares.double().clamp_min(1e-10).log10())
+
+
+def _by_logarithm(values: Tensor) -> dict[str, Any]:
     fired = values[values > _NEVER]
     logs, shares = histogram(fired), histogram(10.0 ** fired.double())
     return {
         **shares, "edges": [10.0**edge for edge in logs["edges"]], "counts": logs["counts"],
         "zeros": int(len(values) - len(fired)), "dense": int((fired > _DENSE).sum()),
+    }  # fmt: skip
+
+
+def with_evaluation(found: Mapping[str, Any], evaluated: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Statistics of files with what an evaluation measured: where the files do not say, that is what is known."""
+    if not evaluated:
+        return dict(found)
+    metrics = {name: evaluated["metrics"].get(name) for name in _MEASURED}
+    metrics = {name: value for name, value in metrics.items() if value is not None}
+    fired = found["density"] or evaluated["density"]
+    dead = found["dead"] if found["dead"] is not None else fired["zeros"]
+    l0 = found["l0"] if found["l0"] is not None else metrics.get("l0")
+    return {
+        **found, "density": fired, "dead": dead, "l0": l0, "measured": metrics | found["measured"],
+        "evaluated": dict(evaluated),
     }  # fmt: skip
 
 

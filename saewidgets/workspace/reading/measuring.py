@@ -106,7 +106,7 @@ class Opened:
 def _open(workspace: Workspace, question: Question, *, held_out: bool) -> Opened:
     import torch  # seconds to import, and so are these
 
-    from saewidgets.activations import open_corpus, pack
+    from saewidgets.activations import open_corpus, pack, positions_needed
     from saewidgets.formats import load_sae
 
     given = take(question.model, question.tokenizer)
@@ -121,6 +121,7 @@ def _open(workspace: Workspace, question: Question, *, held_out: bool) -> Opened
         context_size=config.context_size,
         prepend_bos=config.activations.prepend_bos,
         validation_share=config.activations.validation_share,
+        wanted=positions_needed(config) if question.corpus is None else tokens,
     )
     if held_out and question.corpus is None:
         contexts = packed.evaluation_contexts(tokens)
@@ -153,18 +154,6 @@ def _device(workspace: Workspace, wanted: str) -> str:
         return resolve_device(wanted)
     except ConfigError:
         return resolve_device(workspace.settings.device)
-
-
-def evaluate(workspace: Workspace, question: Question) -> dict[str, float]:
-    """See `Workspace.evaluate`."""
-    from saewidgets.evaluation import evaluate as measure  # torch: seconds to import
-
-    opened = _open(workspace, question, held_out=True)
-    settings = opened.config.activations
-    return measure(
-        opened.sae, opened.lm, opened.contexts, opened.config.hook_name,
-        exclude_special_tokens=settings.exclude_special_tokens, batch_size=settings.model_batch_size,
-    )  # fmt: skip
 
 
 def read_features(workspace: Workspace, question: Question, n: int) -> Any:
