@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         TrainingConfig,
         TranscoderConfig,
     )
+    from saewidgets.config.translate import from_mistudio, from_saelens
     from saewidgets.errors import (
         CatalogError,
         ConfigError,
@@ -66,6 +67,7 @@ _HOMES = {
         "ResamplingConfig", "SkipConfig", "SkipTranscoderConfig", "StandardConfig", "SteeringConfig", "SteeringFeature",
         "TargetsConfig", "TextCorpus", "TokensCorpus", "TopKConfig", "TrainingConfig", "TranscoderConfig",
     ),
+    "saewidgets.config.translate": ("from_mistudio", "from_saelens"),
     "saewidgets.errors": (
         "CatalogError", "ConfigError", "FormatError", "NotFoundError", "SAEWidgetsError", "StateError", "StorageError",
         "TrainingError",
@@ -134,6 +136,8 @@ __all__ = [
     "create_sae",
     "default_workspace",
     "detect_format",
+    "from_mistudio",
+    "from_saelens",
     "load_sae",
     "print_feature_summary",
     "save_sae",

@@ -18,9 +18,9 @@ ActivationCorpus ActivationsConfig BatchTopKConfig CatalogError CheckpointConfig
 EvaluationConfig ExtractionConfig ExtractionViewer FormatError GatedConfig HubCorpus JobStatus JumpReLUConfig
 MatryoshkaConfig NotFoundError OptimizerConfig Progress ResamplingConfig Run SAE SAEBrowser SAEWidgetsError SkipConfig
 SkipTranscoderConfig StandardConfig StateError Steering SteeringConfig SteeringFeature StorageError TargetsConfig
-TextCorpus TokensCorpus TopKConfig TrackioSink TrainingConfig TrainingError TrainingGroup TrainingPanel TranscoderConfig WandbSink
-Workspace __version__ analyze_sae create_sae default_workspace detect_format load_sae print_feature_summary save_sae
-steered
+TextCorpus TokensCorpus TopKConfig TrackioSink TrainingConfig TrainingError TrainingGroup TrainingPanel
+TranscoderConfig WandbSink Workspace __version__ analyze_sae create_sae default_workspace detect_format from_mistudio
+from_saelens load_sae print_feature_summary save_sae steered
 """.split()
 
 

@@ -1,0 +1,120 @@
+"""The `sae` part of a SAELens configuration: which loss, in whose units.
+
+SAELens sums the squared error over d_in and averages it over the batch, as we do, so coefficients keep their values.
+Its decoder rows have free norms: the L1 penalty is weighted by them, and TopK and its kin multiply pre-activations by
+them (`rescale_acts_by_decoder_norm`, the default).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from saewidgets.config.translate.source import Settings
+from saewidgets.errors import ConfigError
+
+_FREE = {"normalize_decoder_every": None, "project_decoder_grad": False}
+_NORMALIZE = {"none": "none", "expected_average_only_in": "expected_average_only_in"}
+
+
+def sae_of(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """The settings of our `sae`, those that belong to our `optimizer`, and the input scaling.
+
+    Raises:
+        ConfigError: an architecture that is not trained here, or a value that cannot be.
+    """
+    architecture = settings.text("architecture")
+    if architecture not in _ARCHITECTURES:
+        raise ConfigError(
+            f"SAELens' {architecture} is not trained here.", where="sae.architecture",
+            hint=f"What can be translated: {', '.join(_ARCHITECTURES)}.",
+        )
+    settings.ignore("d_in", "dtype", "device", "metadata", "use_sparse_activations", "reshape_activations")
+    sae: dict[str, Any] = {
+        "d_sae": settings.count("d_sae"),
+        "apply_b_dec_to_input": bool(settings.take("apply_b_dec_to_input", True)),
+    }
+    optimizer: dict[str, Any] = {}
+    if settings.has("decoder_init_norm"):
+        sae["decoder_init_norm"] = settings.number("decoder_init_norm")
+    else:
+        settings.remark("changed", "decoder_init_norm", None, "rows start at norm one, the encoder as their transpose.")
+    settings.take("decoder_init_norm")
+    _ARCHITECTURES[architecture](settings, sae, optimizer)
+    scaling = settings.take("normalize_activations", "none")
+    if scaling not in _NORMALIZE:
+        settings.remark(
+            "lost", "normalize_activations", scaling,
+            "inputs get one common scale (expected_average_only_in) in place of one per token.",
+        )
+        scaling = "expected_average_only_in"
+    settings.rest()
+    return sae, optimizer, scaling
+
+
+def _standard(settings: Settings, sae: dict[str, Any], optimizer: dict[str, Any]) -> None:
+    sae.update(architecture="standard", l1_coefficient=settings.number("l1_coefficient", 1.0))
+    sae["lp_norm"] = settings.number("lp_norm", 1.0)
+    optimizer.update(_FREE, sparsity_warm_up_steps=settings.count("l1_warm_up_steps", 0))
+
+
+def _gated(settings: Settings, sae: dict[str, Any], optimizer: dict[str, Any]) -> None:
+    sae.update(architecture="gated", l1_coefficient=settings.number("l1_coefficient", 1.0))
+    optimizer.update(_FREE, sparsity_warm_up_steps=settings.count("l1_warm_up_steps", 0))
+
+
+def _topk(settings: Settings, sae: dict[str, Any], optimizer: dict[str, Any]) -> None:
+    k = settings.number("k", 100)
+    sae.update(architecture="topk", k=round(k), aux_coefficient=settings.number("aux_loss_coefficient", 1.0))
+    if k != round(k):
+        settings.remark("changed", "k", k, f"rounded to {round(k)}.")
+    if settings.take("rescale_acts_by_decoder_norm", True):
+        settings.remark(
+            "changed", "rescale_acts_by_decoder_norm", True,
+            "decoder rows are kept at norm one instead, which computes the same latents and reconstructions.",
+        )
+    else:
+        optimizer.update(_FREE)
+
+
+def _batchtopk(settings: Settings, sae: dict[str, Any], optimizer: dict[str, Any]) -> None:
+    _topk(settings, sae, optimizer)
+    sae.update(architecture="batchtopk", threshold_momentum=1 - settings.number("topk_threshold_lr", 0.01))
+
+
+def _matryoshka(settings: Settings, sae: dict[str, Any], optimizer: dict[str, Any]) -> None:
+    _batchtopk(settings, sae, optimizer)
+    sae.update(architecture="matryoshka", aux_per_width=bool(settings.take("use_matryoshka_aux_loss", False)))
+    if widths := settings.take("matryoshka_widths"):
+        sae["widths"] = widths
+
+
+def _jumprelu(settings: Settings, sae: dict[str, Any], optimizer: dict[str, Any]) -> None:
+    sae.update(
+        architecture="jumprelu",
+        l0_coefficient=settings.number("l0_coefficient", 1.0),
+        bandwidth=settings.number("jumprelu_bandwidth", 0.05),
+        initial_threshold=settings.number("jumprelu_init_threshold", 0.01),
+        sparsity_loss=settings.choice(
+            "jumprelu_sparsity_loss_mode", {name: name for name in ("step", "tanh", "quadratic")}, "step"
+        ),
+        tanh_scale=settings.number("jumprelu_tanh_scale", 4.0),
+        pre_act_coefficient=settings.number("pre_act_loss_coefficient", None),
+        ste_to_input=bool(settings.take("jumprelu_ste_to_input", False)),
+        target_l0=settings.number("target_l0", None),
+    )
+    optimizer.update(_FREE, sparsity_warm_up_steps=settings.count("l0_warm_up_steps", 0))
+    settings.remark(
+        "changed", "jumprelu_init_threshold", sae["initial_threshold"],
+        "thresholds learn ten times as fast as the weights (docs/sae.md says why).",
+    )
+
+
+_ARCHITECTURES: dict[str, Callable[[Settings, dict[str, Any], dict[str, Any]], None]] = {
+    "standard": _standard,
+    "gated": _gated,
+    "topk": _topk,
+    "batchtopk": _batchtopk,
+    "matryoshka_batchtopk": _matryoshka,
+    "jumprelu": _jumprelu,
+}

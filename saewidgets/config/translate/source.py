@@ -1,0 +1,139 @@
+"""Reading what another package wrote: a file or a dictionary, every key of which is accounted for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from saewidgets.config.translate.result import Remark
+from saewidgets.errors import ConfigError, NotFoundError, StorageError
+
+MAX_BYTES = 4_000_000  # such a file is a page of text
+_MISSING = object()
+
+
+def read(source: str | Path | Mapping[str, Any], what: str) -> dict[str, Any]:
+    """The settings in a JSON file, or a copy of a dictionary; `what` names them in errors.
+
+    Raises:
+        NotFoundError: there is no such file.
+        StorageError: it cannot be read.
+        ConfigError: it is too large, is not JSON, or holds no table of settings.
+    """
+    if isinstance(source, Mapping):
+        return _table(dict(source), what, None)
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise NotFoundError(f"There is no file with {what} here.", where=str(path))
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise StorageError(f"The file cannot be read ({error.strerror}).", where=str(path)) from error
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"This file is too large for {what}.", where=str(path))
+    try:
+        data = json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"This file is not JSON ({error}).", where=str(path), hint=f"Give {what}.") from error
+    return _table(data, what, str(path))
+
+
+def _table(data: Any, what: str, where: str | None) -> dict[str, Any]:
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise ConfigError(f"This is a {type(data).__name__}, not {what}.", where=where, hint=f"Give {what}.")
+    return data
+
+
+class Settings:
+    """The settings of one table, taken one by one; what is left at the end is not known here.
+
+    Attributes:
+        remarks: what was said of them.
+    """
+
+    def __init__(self, data: Mapping[str, Any], prefix: str = "", remarks: list[Remark] | None = None) -> None:
+        self._data, self._prefix = dict(data), prefix
+        self._taken: set[str] = set()
+        self.remarks: list[Remark] = [] if remarks is None else remarks
+
+    def has(self, name: str) -> bool:
+        """Whether it is there and not null."""
+        return self._data.get(name) is not None
+
+    def take(self, name: str, default: Any = None) -> Any:
+        """The value; `default` where it is missing or null."""
+        self._taken.add(name)
+        value = self._data.get(name)
+        return default if value is None else value
+
+    def number(self, name: str, default: Any = _MISSING) -> Any:
+        """A finite number.
+
+        Raises:
+            ConfigError: it is something else, or missing without a default.
+        """
+        value = self.take(name)
+        if value is None and default is not _MISSING:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -1e300 < value < 1e300:
+            raise ConfigError(f"{self._name(name)} is {value!r}, not a number.", where=self._name(name))
+        return value
+
+    def count(self, name: str, default: Any = _MISSING) -> Any:
+        """A whole number, 0 or more. Raises as `number` does."""
+        value = self.number(name, default)
+        if value is None:
+            return None
+        if value != int(value) or value < 0:
+            raise ConfigError(f"{self._name(name)} is {value!r}, not a whole number.", where=self._name(name))
+        return int(value)
+
+    def text(self, name: str, default: Any = _MISSING) -> Any:
+        """Some text. Raises as `number` does."""
+        value = self.take(name)
+        if value is None and default is not _MISSING:
+            return default
+        if not isinstance(value, str) or not value.strip():
+            raise ConfigError(f"{self._name(name)} is {value!r}, not text.", where=self._name(name))
+        return value
+
+    def choice(self, name: str, choices: Mapping[str, Any], default: str) -> Any:
+        """What one of `choices` stands for.
+
+        Raises:
+            ConfigError: it is none of them.
+        """
+        value = self.take(name, default)
+        if not isinstance(value, str) or value not in choices:
+            raise ConfigError(
+                f"{self._name(name)} is {value!r}, which has no counterpart.", where=self._name(name),
+                hint=f"What can be translated: {', '.join(choices)}.",
+            )
+        return choices[value]
+
+    def ignore(self, *names: str) -> None:
+        """These say nothing about what is learned."""
+        self._taken.update(names)
+
+    def lost(self, name: str, text: str, *harmless: Any) -> None:
+        """Remark that a setting has no counterpart, unless it is missing, null or one of the `harmless` values."""
+        value = self.take(name)
+        if value is not None and value not in harmless:
+            self.remark("lost", name, value, text)
+
+    def remark(self, kind: Literal["lost", "changed"], name: str, value: Any, text: str) -> None:
+        """Add a remark."""
+        self.remarks.append(Remark(kind, self._name(name), value, text))
+
+    def rest(self) -> None:
+        """Remark on everything that nobody asked for."""
+        for name in self._data.keys() - self._taken:
+            if self._data[name] is not None:
+                self.remark("lost", name, self._data[name], "not known here.")
+        self.remarks.sort(key=lambda each: each.setting)
+
+    def _name(self, name: str) -> str:
+        return f"{self._prefix}{name}"

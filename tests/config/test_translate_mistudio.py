@@ -1,0 +1,152 @@
+"""miStudio's hyper-parameters: units of its loss, several layers, and where they may stand in a file."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from saewidgets.config.translate import from_mistudio
+from saewidgets.errors import ConfigError
+from saewidgets.sae import create_sae
+
+FIRST = {
+    "hidden_dim": 768, "latent_dim": 8192, "architecture_type": "standard", "training_layers": [6], "l1_alpha": 0.001,
+    "target_l0": 0.05, "normalize_activations": "none", "learning_rate": 0.0003, "batch_size": 4096,
+    "total_steps": 10_000, "warmup_steps": 1000, "weight_decay": 0.0, "grad_clip_norm": 1.0,
+    "checkpoint_interval": 5000, "log_interval": 100, "dead_neuron_threshold": 1000, "resample_dead_neurons": True,
+    "resample_interval": 5000,
+}  # fmt: skip
+NEEDED = {"model": "gpt2", "corpus": "demo"}
+
+
+def _from(changes=None, **arguments):
+    return from_mistudio({**FIRST, **(changes or {})}, **{**NEEDED, **arguments})
+
+
+def _remarks(found):
+    return {each.setting: each.text for each in found.remarks}
+
+
+def test_values_and_units():
+    found = _from()
+    config = found.config
+    assert (config.model, config.hook_name, config.corpus.kind) == ("gpt2", "blocks.6.hook_resid_post", "demo")
+    assert (config.tokens, config.batch_size, config.steps) == (40_960_000, 4096, 10_000)
+    assert (config.sae.architecture, config.sae.d_sae, config.sae.apply_b_dec_to_input) == ("standard", 8192, False)
+    assert config.sae.l1_coefficient == pytest.approx(0.768)
+    optimizer = config.optimizer
+    assert (optimizer.lr_warm_up_steps, optimizer.lr_decay_steps, optimizer.grad_clip) == (1000, 0, 1)
+    assert (config.resampling.every_steps, config.resampling.until_share) == (5000, 1.0)
+    assert config.dead_window_tokens == 1000 * 4096
+    assert config.targets.l0_max == pytest.approx(0.05 * 8192)
+    assert (config.checkpoints.every_steps, config.log_every_steps) == (5000, 100)
+    assert config.activations.normalize == "none"
+    assert found.over == {}
+    assert "not known" not in "".join(_remarks(found).values())
+
+
+def test_the_loss_is_miStudio_s_times_d_in():  # noqa: N802 - a name
+    """Elementwise mean and α against sum over d_in and d_in·α, on the same weights (rows of norm one) and batch."""
+    d_in, d_sae, alpha = 6, 10, 0.03
+    translated = _from({"hidden_dim": d_in, "latent_dim": d_sae, "l1_alpha": alpha}).config.sae
+    sae = create_sae("standard", d_in=d_in, **translated.model_dump(exclude={"architecture"}))
+    x = torch.randn(32, d_in, generator=torch.Generator().manual_seed(0))
+    weights = {name: tensor.detach().numpy().astype(float) for name, tensor in sae.state_dict().items()}
+    rows = x.numpy().astype(float)
+    z = np.maximum(rows @ weights["W_enc"] + weights["b_enc"], 0)
+    theirs = ((z @ weights["W_dec"] + weights["b_dec"] - rows) ** 2).mean() + alpha * np.abs(z).sum(1).mean()
+    assert float(sae.loss(x).total) == pytest.approx(d_in * theirs, rel=1e-5)
+
+
+def test_tokens_of_one_norm_make_coefficients_exact():
+    """x̂ and z of miStudio on tokens of norm n, error in raw units; ours on s·x with s = √d/n, error s² as large."""
+    d_in, d_sae, alpha, norm = 6, 10, 0.03, 17.0
+    changes = {"hidden_dim": d_in, "latent_dim": d_sae, "l1_alpha": alpha}
+    changes["normalize_activations"] = "constant_norm_rescale"
+    found = _from(changes, activation_norm=norm)
+    sae = create_sae("standard", d_in=d_in, **found.config.sae.model_dump(exclude={"architecture"}))
+    x = torch.randn(32, d_in, generator=torch.Generator().manual_seed(0))
+    x = norm * x / x.norm(dim=1, keepdim=True)
+    s = d_in**0.5 / norm
+    weights = {name: tensor.detach().numpy().astype(float) for name, tensor in sae.state_dict().items()}
+    rows = x.numpy().astype(float)
+    z = np.maximum(s * rows @ weights["W_enc"] + weights["b_enc"], 0)
+    raw = (z @ weights["W_dec"] + weights["b_dec"]) / s
+    theirs = ((raw - rows) ** 2).mean() + alpha * np.abs(z).sum(1).mean()
+    assert float(sae.loss(s * x).total) == pytest.approx(s**2 * d_in * theirs, rel=1e-5)
+    assert "hidden_dim" in _remarks(_from(changes))  # without the norm it says what is missing
+    assert "hidden_dim" not in _remarks(found)
+
+
+def test_architectures_of_both_generations():
+    topk = _from({"architecture_type": "topk", "top_k": 50, "aux_loss_alpha": 0.1, "adam_epsilon": 6.25e-10}).config
+    assert (topk.sae.architecture, topk.sae.k, topk.sae.aux_k, topk.sae.aux_coefficient) == ("topk", 50, 100, 0.1)
+    assert (topk.optimizer.eps, topk.sae.apply_b_dec_to_input) == (6.25e-10, True)
+    share = _from({"top_k_sparsity": 1.0})
+    assert (share.config.sae.architecture, share.config.sae.k) == ("topk", 81)
+    jump = _from({"architecture_type": "jumprelu", "sparsity_coeff": 1e-4, "bandwidth": 0.02}).config
+    assert (jump.sae.l0_coefficient, jump.sae.bandwidth) == (pytest.approx(0.0768), 0.02)
+    assert jump.optimizer.beta1 == 0
+    free = _from({"architecture_type": "jumprelu", "sparsity_coeff": 1e-4, "normalize_decoder": False}).config
+    assert free.optimizer.normalize_decoder_every is None
+    skip = _from({"architecture_type": "skip"})
+    assert (skip.config.sae.architecture, "architecture_type" in _remarks(skip)) == ("skip", True)
+    coder = _from({"architecture_type": "transcoder"})
+    assert (coder.config.sae.architecture, "architecture_type" in _remarks(coder)) == ("standard", True)
+    second = _from({"architecture_type": "standard_anthropic"}).config
+    assert (second.sae.apply_b_dec_to_input, second.optimizer.sparsity_warm_up_steps) == (True, 5000)
+
+
+def test_several_layers_and_places():
+    found = _from({"training_layers": [0, 6], "hook_types": ["residual", "mlp"]})
+    assert found.over == {
+        "hook_name": [
+            "blocks.0.hook_resid_post", "blocks.0.hook_mlp_out", "blocks.6.hook_resid_post", "blocks.6.hook_mlp_out",
+        ]
+    }
+    assert found.config.hook_name == "blocks.0.hook_resid_post"
+    assert _from({"training_layers": [0, 6]}, hook_name="blocks.3.hook_mlp_out").over == {}
+
+
+def test_where_the_hyper_parameters_may_stand(tmp_path):
+    direct = _from().config
+    training = {"id": "train_1", "model_id": "m_1", "hyperparameters": FIRST}
+    assert from_mistudio(training, **NEEDED).config == direct
+    template = {"name": "small", "encoder_type": "standard", "hyperparameters": FIRST}
+    export = tmp_path / "templates.json"
+    export.write_text(json.dumps({"version": "1.0", "templates": [template, {**template, "name": "large"}]}))
+    assert from_mistudio(export, template="large", **NEEDED).config == direct
+    with pytest.raises(ConfigError) as caught:
+        from_mistudio(export, **NEEDED)
+    assert caught.value.where == "template"
+    assert "small, large" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"l1_alpha": None}, "l1_alpha"), ({"hidden_dim": None}, "hidden_dim"),
+        ({"architecture_type": "x"}, "architecture_type"),
+        ({"training_layers": []}, "training_layers"), ({"hook_types": ["q"]}, "hook_types"),
+        ({"architecture_type": "topk"}, "top_k"), ({"learning_rate": "fast"}, "learning_rate"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_translated_names_its_setting(changes, where):
+    with pytest.raises(ConfigError) as caught:
+        _from(changes)
+    assert caught.value.where == where
+
+
+@pytest.mark.parametrize("missing", ["model", "corpus"])
+def test_model_and_text_must_be_given(missing):
+    with pytest.raises(ConfigError) as caught:
+        from_mistudio(FIRST, **{name: value for name, value in NEEDED.items() if name != missing})
+    assert caught.value.where == missing
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("ghost_gradient_penalty", 0.1), ("tied_weights", True), ("new", 1), ("weight_decay", 0.1)]
+)
+def test_what_does_not_come_over_is_said(setting, value):
+    assert setting in _remarks(_from({setting: value}))

@@ -1,0 +1,191 @@
+"""SAELens' configurations: what each setting becomes, and that nothing is left out in silence."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from saewidgets.config import HubCorpus, TokensCorpus
+from saewidgets.config.translate import from_saelens
+from saewidgets.errors import ConfigError, NotFoundError
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+RUNNER = GOLDEN / "saelens_runs" / "topk.json"  # written by the package itself
+
+
+def _runner(**changes):
+    """The recorded configuration with some settings changed; dotted names reach inside."""
+    data = json.loads(RUNNER.read_text())
+    for name, value in changes.items():
+        target, path = data, name.split(".")
+        for part in path[:-1]:
+            target = target[part]
+        target[path[-1]] = value
+    return data
+
+
+def _remarks(translation, kind=None):
+    return {each.setting: each.text for each in translation.remarks if kind in (None, each.kind)}
+
+
+def _sae(architecture, **settings):
+    return {"architecture": architecture, "d_in": 12, "d_sae": 64, **settings}
+
+
+@pytest.mark.parametrize("name", ["standard", "gated", "topk", "matryoshka"])
+def test_every_setting_of_a_real_configuration_is_accounted_for(name):
+    found = from_saelens(GOLDEN / "saelens_runs" / f"{name}.json")
+    assert [text for text in _remarks(found).values() if "not known" in text] == []
+    assert _remarks(found, "lost") == {}
+    assert found.config.sae.architecture == name
+    assert found.source == "SAELens"
+    assert json.loads(json.dumps(found.to_data()))["config"] == found.config.to_data()
+
+
+def test_values_and_units():
+    config = from_saelens(_runner(**{
+        "training_tokens": 4_096_000, "train_batch_size_tokens": 4096, "context_size": 256,
+        "store_batch_size_prompts": 16, "n_batches_in_buffer": 32, "dead_feature_window": 500,
+        "n_batches_for_norm_estimate": 100, "n_eval_batches": 4, "eval_batch_size_prompts": 8, "n_checkpoints": 3,
+        "adam_beta1": 0.5, "lr": 1e-3, "lr_end": 1e-4, "exclude_special_tokens": True, "device": "cuda",
+        "logger.wandb_log_frequency": 30, "logger.eval_every_n_wandb_logs": 20, "sae.aux_loss_coefficient": 0.25,
+        "sae.normalize_activations": "expected_average_only_in", "autocast": True, "seed": 7,
+    })).config  # fmt: skip
+    assert config.model == "openai-community/gpt2"
+    assert config.hook_name == "blocks.6.hook_resid_pre"
+    assert config.corpus == HubCorpus("Skylion007/openwebtext")
+    assert (config.tokens, config.batch_size, config.steps, config.seed) == (4_096_000, 4096, 1000, 7)
+    assert (config.activations.shuffle_tokens, config.activations.norm_tokens) == (32 * 16 * 256, 100 * 4096)
+    assert (config.activations.normalize, config.activations.exclude_special_tokens) == (
+        "expected_average_only_in", True,
+    )
+    assert config.dead_window_tokens == 500 * 4096
+    assert (config.evaluation.every_steps, config.evaluation.tokens) == (600, 4 * 8 * 256)
+    assert (config.log_every_steps, config.checkpoints.every_steps, config.checkpoints.keep_every) == (30, 250, True)
+    assert (config.precision, config.device) == ("bfloat16", "auto")
+    optimizer = config.optimizer
+    assert (optimizer.lr, optimizer.lr_end, optimizer.beta1, optimizer.grad_clip) == (1e-3, None, 0.5, 1.0)
+    assert (optimizer.lr_warm_up_steps, optimizer.lr_decay_steps, optimizer.lr_schedule) == (5, 8, "cosine")
+    assert (optimizer.normalize_decoder_every, optimizer.project_decoder_grad) == (None, False)
+    assert (config.sae.k, config.sae.aux_coefficient, config.sae.decoder_init_norm) == (4, 0.25, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("sae", "expected", "warm_up"),
+    [
+        (_sae("standard", l1_coefficient=3.0, lp_norm=0.5, l1_warm_up_steps=9),
+         {"l1_coefficient": 3.0, "lp_norm": 0.5}, 9),
+        (_sae("gated", l1_coefficient=2.0), {"l1_coefficient": 2.0}, 0),
+        (_sae("batchtopk", k=7.0, topk_threshold_lr=0.02), {"k": 7, "threshold_momentum": 0.98}, None),
+        (_sae("matryoshka_batchtopk", k=3, matryoshka_widths=[4, 16, 64], use_matryoshka_aux_loss=True),
+         {"widths": (4, 16, 64), "aux_per_width": True}, None),
+        (_sae("jumprelu", l0_coefficient=0.2, jumprelu_bandwidth=2.0, jumprelu_init_threshold=0.1, l0_warm_up_steps=5,
+              jumprelu_sparsity_loss_mode="tanh", jumprelu_tanh_scale=3.0, pre_act_loss_coefficient=3e-6,
+              jumprelu_ste_to_input=True),
+         {"l0_coefficient": 0.2, "bandwidth": 2.0, "initial_threshold": 0.1, "sparsity_loss": "tanh",
+          "tanh_scale": 3.0, "pre_act_coefficient": 3e-6, "ste_to_input": True}, 5),
+        (_sae("jumprelu", jumprelu_sparsity_loss_mode="quadratic", target_l0=20), {"target_l0": 20}, 0),
+    ],
+)  # fmt: skip
+def test_architectures(sae, expected, warm_up):
+    found = from_saelens({**_runner(), "sae": sae})
+    assert {name: pytest.approx(getattr(found.config.sae, name)) for name in expected} == expected
+    assert found.config.optimizer.sparsity_warm_up_steps == warm_up
+    assert _remarks(found, "lost") == {}
+
+
+def test_free_norms_but_for_rescaled_top_k():
+    free = from_saelens({**_runner(), "sae": _sae("standard")}).config.optimizer
+    assert (free.normalize_decoder_every, free.project_decoder_grad) == (None, False)
+    rescaled = from_saelens({**_runner(), "sae": _sae("topk", k=4)})
+    assert rescaled.config.optimizer.normalize_decoder_every == 1
+    assert "rescale_acts_by_decoder_norm" in "".join(_remarks(rescaled, "changed"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "kind"),
+    [
+        ("seqpos_slice", [5, -5], "lost"), ("hook_head_index", 3, "lost"), ("compile_llm", True, "lost"),
+        ("compile_sae", True, "lost"), ("use_cached_activations", True, "lost"),
+        ("feature_sampling_window", 77, "lost"),
+        ("from_pretrained_path", "some/sae", "lost"), ("resume_from_checkpoint", "x", "lost"),
+        ("prefetch_llm_batches", 2, "lost"), ("llm_device", "cuda:1", "lost"), ("use_chat_formatting", True, "lost"),
+        ("disable_concat_sequences", True, "lost"), ("sequence_separator_token", "sep", "lost"),
+        ("dtype", "bfloat16", "changed"), ("autocast_lm", True, "changed"), ("a_new_setting", 1, "lost"),
+        ("exclude_special_tokens", [1, 2], "changed"), ("sae.normalize_activations", "layer_norm", "lost"),
+        ("sae.k", 4.5, "changed"), ("sae.new", 1, "lost"), ("logger.log_to_wandb", True, "changed"),
+        ("model_kwargs", {"a": 1}, "lost"), ("model_name", "gelu-2l", "changed"),
+    ],
+)  # fmt: skip
+def test_what_does_not_come_over_is_said(setting, value, kind):
+    assert setting in _remarks(from_saelens(_runner(**{setting: value})), kind)
+
+
+def test_datasets():
+    tokens = from_saelens(_runner(is_dataset_tokenized=True)).config.corpus
+    assert tokens == TokensCorpus("Skylion007/openwebtext")
+    assert from_saelens(_runner(dataset_path=""), corpus="demo").config.corpus.kind == "demo"
+    with pytest.raises(ConfigError) as caught:
+        from_saelens(_runner(dataset_path=""))
+    assert caught.value.where == "dataset_path"
+
+
+@pytest.mark.parametrize(
+    ("module", "hook"),
+    [
+        ("transformer.h.3", "blocks.3.hook_resid_post"), ("model.layers.11.mlp", "blocks.11.hook_mlp_out"),
+        ("gpt_neox.layers.0.attention", "blocks.0.hook_attn_out"),
+        ("blocks.2.attn.hook_z", "blocks.2.attn.hook_z"),
+    ],
+)  # fmt: skip
+def test_hook_points(module, hook):
+    assert from_saelens(_runner(hook_name=module)).config.hook_name == hook
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"hook_name": "blocks.1.attn.hook_q"}, "hook_name"), ({"lr_scheduler_name": "magic"}, "lr_scheduler_name"),
+        ({"sae.architecture": "temporal"}, "sae.architecture"), ({"training_tokens": "many"}, "training_tokens"),
+        ({"lr": None, "adam_beta1": 2}, "optimizer.beta1"), ({"sae.d_sae": -3}, "sae.d_sae"), ({"saes": []}, "saes"),
+        ({"logger": {"wandb_log_frequency": 1.5}}, "logger.wandb_log_frequency"), ({"sae.k": 100}, "sae.k"),
+        ({"model_name": ""}, "model_name"), ({"context_size": True}, "context_size"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_translated_names_its_setting(changes, where):
+    with pytest.raises(ConfigError) as caught:
+        from_saelens(_runner(**changes))
+    assert caught.value.where == where
+
+
+def test_changes_win():
+    found = from_saelens(RUNNER, tokens=10_000, corpus="notes.txt", **{"optimizer.lr": 2e-3})
+    assert (found.config.tokens, found.config.corpus.files, found.config.optimizer.lr) == (10_000, ("notes.txt",), 2e-3)
+
+
+def test_the_configuration_of_a_saved_sae():
+    path = GOLDEN / "saelens" / "batchtopk_exported" / "cfg.json"
+    data = json.loads(path.read_text())
+    data["metadata"].update(model_name="gpt2", hook_name="blocks.1.hook_resid_post", context_size=64)
+    data["metadata"].update(training_architecture="batchtopk", training_architecture_details={"k": 5})
+    found = from_saelens(data, corpus="demo")
+    assert (found.config.sae.architecture, found.config.sae.k, found.config.context_size) == ("batchtopk", 5, 64)
+    assert "does not record learning rate" in _remarks(found, "lost")["metadata.lr"]
+    with pytest.raises(ConfigError) as caught:
+        from_saelens(data)
+    assert caught.value.where == "metadata.dataset_path"
+
+
+def test_files_that_are_none(tmp_path):
+    with pytest.raises(NotFoundError):
+        from_saelens(tmp_path / "missing.json")
+    for content in ("[1, 2]", "{not json", '{"a": 1}', "\xff"):
+        (tmp_path / "bad.json").write_bytes(content.encode("latin-1"))
+        with pytest.raises(ConfigError):
+            from_saelens(tmp_path / "bad.json")
+
+
+def test_the_report_names_both_kinds():
+    report = from_saelens(_runner(compile_llm=True)).report()
+    assert "No counterpart, left out:\n  compile_llm = True: nothing is compiled" in report
+    assert "Taken over, with another meaning:\n  n_batches_in_buffer = 20: " in report

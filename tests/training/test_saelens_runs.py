@@ -1,0 +1,49 @@
+"""A translated SAELens configuration trains as SAELens does: from the same weights, on the same batches, to the same end.
+
+The goldens are from the real `SAETrainer` (tools/golden_saelens_runs.py): loss, clipping, Adam, schedules, free norms.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from saewidgets.config.translate import from_saelens
+from saewidgets.events import Metrics
+from saewidgets.sae import build_sae
+from saewidgets.training.loop import Trainer
+from tests.training.fakes import Recorder, Scripted
+
+RUNS = Path(__file__).parents[1] / "golden" / "saelens_runs"
+OUR_NAMES = {"topk_threshold": "threshold"}
+
+
+class Given:
+    """A stream of recorded batches."""
+
+    def __init__(self, batches):
+        self._batches = batches
+
+    def batches(self, start, check=None):
+        for batch in self._batches[start:]:
+            yield batch.clone()
+
+
+@pytest.mark.parametrize("name", ["standard", "gated", "topk", "matryoshka"])
+def test_losses_and_weights_are_those_of_saelens(tmp_path, name):
+    golden = load_file(RUNS / f"{name}.safetensors")
+    config = from_saelens(RUNS / f"{name}.json", log_every_steps=1).config
+    d_in = golden["batches"].shape[-1]
+    sae = build_sae(config.sae, d_in, generator=torch.Generator().manual_seed(0))
+    sae.load_state_dict({
+        key: golden.get(f"before.{key}", golden.get("before.topk_threshold")) for key in sae.state_dict()
+    })
+    recorder = Recorder()
+    trainer = Trainer(config, sae, Given(golden["batches"]), tmp_path, scale=1.0, emit=recorder, control=Scripted())
+    trainer.run()
+    losses = [event.values["loss"] for event in recorder.of(Metrics)]
+    assert losses == pytest.approx(golden["losses"].tolist(), rel=1e-4)
+    for key, parameter in sae.named_parameters():
+        difference = (parameter.detach() - golden[f"after.{key}"]).norm() / golden[f"after.{key}"].norm()
+        assert difference < 1e-3, key
