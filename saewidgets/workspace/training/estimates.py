@@ -252,7 +252,7 @@ def estimate_run(workspace: Workspace, config: TrainingConfig, facts: ModelFacts
     """Data of `messages.Estimate` for a checked configuration."""
     size = ModelSize(facts.parameters, facts.d_model, facts.n_layers, facts.vocab_size)
     rate, basis = rate_of(workspace, config, size, device.id)
-    found = estimate(config, size, facts.d_model, rate=rate, basis=basis, device=device.id)
+    found = estimate(config, size, facts.d_in(config.hook_name), rate=rate, basis=basis, device=device.id)
     running, waiting = load_of(workspace, device.id)
     disk_free = shutil.disk_usage(workspace.folder).free
     warnings = []

@@ -121,7 +121,7 @@ def check(workspace: Workspace, data: Mapping[str, Any], free_name: Callable[[st
     if facts is not None:
         result["model"] = {
             "parameters": facts.parameters, "layers": facts.n_layers, "d_model": facts.d_model,
-            "context": facts.context, "d_in": facts.d_model,
+            "context": facts.context, "d_in": _d_in(config, wrong, facts),
         }  # fmt: skip
     if config is not None:
         if config.name and "name" not in wrong:
@@ -193,11 +193,20 @@ def _check_model(
     last = facts.n_layers - 1
     if "hook_name" not in wrong and config.layer > last:
         errors.setdefault("hook_name", f"Layer {config.layer} does not exist: {config.model} has layers 0 to {last}.")
+    if facts.is_encoder and config.checkpoints.best_metric == "ce_loss_score":
+        errors.setdefault(
+            "checkpoints.best_metric", f"{config.model} is an encoder and has no cross-entropy. Choose fvu."
+        )
     if "context_size" not in wrong and facts.context is not None and config.context_size > facts.context:
         errors.setdefault(
             "context_size",
             f"{config.context_size:,} tokens do not fit: {config.model} reads at most {facts.context:,}.",
         )
+
+
+def _d_in(config: TrainingConfig | None, wrong: frozenset[str], facts: ModelFacts) -> int:
+    """Width of the activations: that of the heads together at hook_z, which need not be d_model."""
+    return facts.d_model if config is None or "hook_name" in wrong else facts.d_in(config.hook_name)
 
 
 def _check_corpus(config: TrainingConfig, wrong: frozenset[str], errors: dict[str, str]) -> None:
@@ -240,13 +249,15 @@ def _hints(
         size = f"{facts.parameters / 1e6:,.0f}M parameters, " if facts.parameters else ""
         if facts.parameters and facts.parameters < 20e6:
             size = f"{facts.parameters / 1e6:.1f}M parameters, "
-        hints["model"] = f"{size}{facts.n_layers} layers, d_model {facts.d_model:,}"
+        encoder = ", an encoder: no CE recovered" if facts.is_encoder else ""
+        hints["model"] = f"{size}{facts.n_layers} layers, d_model {facts.d_model:,}{encoder}"
         hints["layer"] = f"0 to {facts.n_layers - 1}"
-        hints["hook_name"] = f"d_in {facts.d_model:,}"
+        d_in = _d_in(config, wrong, facts)
+        hints["hook_name"] = f"d_in {d_in:,}"
         if facts.context:
             hints["context_size"] = f"at most {facts.context:,}"
         if config is not None and not wrong.intersection({"sae", "sae.d_sae", "sae.architecture"}):
-            hints["sae.d_sae"] = f"{config.sae.d_sae / facts.d_model:.3g} × d_in"
+            hints["sae.d_sae"] = f"{config.sae.d_sae / d_in:.3g} × d_in"
     if config is not None:
         if not wrong.intersection({"tokens", "batch_size"}):
             hints["tokens"] = f"{config.steps:,} step{'s' * (config.steps != 1)}"
