@@ -30,6 +30,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from saewidgets.activations.order import WINDOW_ORDER, EndlessOrder, generator
 from saewidgets.activations.packing import PackedTokens
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
@@ -39,7 +40,6 @@ Check = Callable[[], None]
 Batch = Tensor | tuple[Tensor, Tensor]
 """Activations [batch_size, d_in]; for a transcoder with what it has to reconstruct, [batch_size, d_out]."""
 
-_CONTEXT_ORDER, _WINDOW_ORDER = 1, 2  # keep the two kinds of random order apart
 _SCALE_ROWS = 8192  # rows whose norms are taken at once
 
 
@@ -96,15 +96,14 @@ class Windows:
                 f"The text has token id {packed.facts.largest_id:,}, but {lm.name} knows {lm.vocab_size:,} tokens.",
                 where="tokenizer", hint="Pass the tokenizer that belongs to the model.",
             )
-        self._counts = packed.kept_counts(packed.train, self._exclude)
-        self.tokens_per_epoch = int(self._counts.sum())
+        self._order = EndlessOrder(packed.train, packed.kept_counts(packed.train, self._exclude), self.seed)
+        self.tokens_per_epoch = self._order.rows_per_epoch
         if self.tokens_per_epoch < self.batch_size:
             raise ConfigError(
                 f"The corpus has {self.tokens_per_epoch:,} training tokens, "
                 f"fewer than one batch of {self.batch_size:,}.",
                 where="corpus", hint="Give more text, or lower Batch size.",
             )
-        self._epochs: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
         self._scales: dict[str, float] = {}
         self._readers = 0
         self._held: int | None = None
@@ -151,7 +150,7 @@ class Windows:
         self._readers += 1
         try:
             while True:
-                shuffled = self._generator(_WINDOW_ORDER, number).permutation(self.window)
+                shuffled = generator(self.seed, WINDOW_ORDER, number).permutation(self.window)
                 order = torch.from_numpy(shuffled).to(self.lm.device)
                 for index in range(first, per_window):
                     chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
@@ -213,22 +212,10 @@ class Windows:
         lm = self.lm
         return {name: torch.empty(rows, width, dtype=lm.dtype, device=lm.device) for name, width in self.widths.items()}
 
-    def _generator(self, kind: int, number: int) -> np.random.Generator:
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, kind, number])))
-
-    def epoch(self, epoch: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(context numbers in this epoch's order, kept rows before each of them)."""
-        if epoch not in self._epochs:
-            order = self._generator(_CONTEXT_ORDER, epoch).permutation(len(self.packed.train))
-            counts = self._counts[order]
-            self._epochs = {e: v for e, v in self._epochs.items() if e == epoch - 1}  # a batch can span two
-            self._epochs[epoch] = (self.packed.train[order], np.cumsum(counts) - counts)
-        return self._epochs[epoch]
-
     def place(self, row: int) -> _Place:
         """The context that row number `row` of the endless sequence is in."""
         epoch, within = divmod(row, self.tokens_per_epoch)
-        _, before = self.epoch(epoch)
+        _, before = self._order.epoch(epoch)
         index = int(np.searchsorted(before, within, side="right")) - 1
         return _Place(epoch * len(self.packed.train) + index, epoch * self.tokens_per_epoch + int(before[index]))
 
@@ -241,7 +228,7 @@ class Windows:
     def _contexts(self, first: int, count: int) -> npt.NDArray[np.int64]:
         """Context numbers `first` … `first + count - 1` of the endless sequence."""
         n = len(self.packed.train)
-        return np.array([self.epoch(g // n)[0][g % n] for g in range(first, first + count)], dtype=np.int64)
+        return np.array([self._order.epoch(g // n)[0][g % n] for g in range(first, first + count)], dtype=np.int64)
 
     def forward(self, batch: int) -> tuple[dict[str, Tensor], npt.NDArray[np.bool_]]:
         """Language-model batch number `batch`: activations ``[contexts, context_size, width]``, and rows to keep."""

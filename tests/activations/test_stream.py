@@ -86,10 +86,11 @@ def test_an_epoch_reads_every_training_token_once(lm: LoadedModel, packed: Packe
     stream = ActivationStream(lm, packed, _config(), 0)
     kept = packed.kept(packed.contexts(packed.train))
     assert stream.tokens_per_epoch == kept.sum() < kept.size
-    order, before = stream.windows.epoch(5)
+    epochs = stream.windows._order
+    order, before = epochs.epoch(5)
     assert sorted(order) == sorted(packed.train)
-    assert not np.array_equal(order, stream.windows.epoch(6)[0])
-    assert before[-1] + stream.windows._counts[np.searchsorted(packed.train, order[-1])] == stream.tokens_per_epoch
+    assert not np.array_equal(order, epochs.epoch(6)[0])
+    assert before[-1] + epochs._counts[np.searchsorted(packed.train, order[-1])] == stream.tokens_per_epoch
 
 
 def test_seeds_differ_and_shuffle(lm: LoadedModel, packed: PackedTokens) -> None:
