@@ -33,11 +33,13 @@ def exported(sae: SAE, scale: float, scale_out: float | None = None, *, hook_nam
 
 
 def metadata(
-    config: TrainingConfig, *, model_name: str, model_class: str, tokens: int, metrics: Mapping[str, float]
+    config: TrainingConfig, *, model_name: str, model_class: str, tokens: int, metrics: Mapping[str, float],
+    dataset: str | None = None,
 ) -> dict[str, Any]:
     """What is written beside the weights: SAELens' keys, then ours.
 
-    `metrics` are those of the exported SAE on held-out text (``val_*`` and ``ce_loss_score``).
+    `metrics` are those of the exported SAE on held-out text (``val_*`` and ``ce_loss_score``); `dataset` is what the
+    text is called, if not as in the configuration.
     """
     known = {"l0": "val_l0", "fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score", "dead": "val_dead"}
     measured = {ours: float(metrics[name]) for ours, name in known.items() if name in metrics}
@@ -51,7 +53,7 @@ def metadata(
         "context_size": config.context_size,
         "prepend_bos": config.activations.prepend_bos,
         "exclude_special_tokens": config.activations.exclude_special_tokens,
-        "dataset_path": config.corpus.label,
+        "dataset_path": dataset or config.corpus.label,
         "training_architecture": config.sae.architecture,
         "training_architecture_details": config.sae.model_dump(mode="json"),
         "training_tokens": tokens,

@@ -21,9 +21,11 @@ from typing import Any
 
 import torch
 
+from saewidgets.activations.store_stream import StoredStream
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import StateError, StorageError
 from saewidgets.evaluation import Baseline, evaluate, measure_baseline
+from saewidgets.evaluation.rows import evaluate_rows
 from saewidgets.events import Control, Emit, Facts, JobStatus, Request, ignore
 from saewidgets.sae import SAE, build_sae
 from saewidgets.training.checkpoint import (
@@ -208,6 +210,12 @@ class Member:
         self, sae: SAE, prepared: Prepared, scale: float, scale_out: float | None, check: Callable[[], None]
     ) -> dict[str, float]:
         """Evaluate on held-out text; names as they appear in charts."""
+        shown = {name: f"val_{name}" for name in ("fvu", "l0", "mse", "dead")} | {"ce_loss_score": "ce_loss_score"}
+        if prepared.lm is None and isinstance(prepared.stream, StoredStream):
+            parts = prepared.stream.held_out(self.config.evaluation.tokens, check)
+            found = evaluate_rows(sae, parts, scale=scale, scale_out=scale_out)
+            return {ours: found[name] for name, ours in shown.items() if math.isfinite(found.get(name, math.nan))}
+        assert prepared.lm is not None
         contexts = prepared.stream.evaluation_contexts(self.config.evaluation.tokens)
         settings = self.config.activations
         exclude, size = settings.exclude_special_tokens, settings.model_batch_size
@@ -222,7 +230,6 @@ class Member:
             scale_out=scale_out, exclude_special_tokens=exclude, batch_size=size, baseline=self._baselines.get(key),
             check=check,
         )
-        shown = {name: f"val_{name}" for name in ("fvu", "l0", "mse", "dead")} | {"ce_loss_score": "ce_loss_score"}
         return {ours: found[name] for name, ours in shown.items() if math.isfinite(found.get(name, math.nan))}
 
     def finish(self, status: JobStatus, check: Callable[[], None]) -> TrainingResult:
@@ -241,9 +248,10 @@ class Member:
                 self.log.warning(warning)
         else:
             trainer.save("latest")
+        model_name, model_class = prepared.model_of(self.config)
         sae.metadata = metadata(
-            self.config, model_name=prepared.lm.name, model_class=type(prepared.lm.model).__name__,
-            tokens=trainer.tokens, metrics=trainer.latest,
+            self.config, model_name=model_name, model_class=model_class, tokens=trainer.tokens, metrics=trainer.latest,
+            dataset=prepared.dataset,
         )
         path = save_final(sae, self.folder)
         self.log.info(f"{status.value.capitalize()} at step {trainer.step:,}: the SAE is in {path}.")

@@ -10,11 +10,15 @@ from typing import Any
 import torch
 
 from saewidgets.activations import ActivationStream, PackedTokens, Windows, open_corpus, pack, positions_needed
+from saewidgets.activations.store import StoredActivations
+from saewidgets.activations.store_stream import StoredStream
+from saewidgets.config.corpus_store import ActivationCorpus
 from saewidgets.config.training import TrainingConfig
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, load_model, resolve_hook, wrap_model
 from saewidgets.settings import resolve_device
+from saewidgets.training import stored
 from saewidgets.training.progress import ProgressMeter
 from saewidgets.training.runlog import Log
 
@@ -24,24 +28,38 @@ class Prepared:
     """What one SAE's training reads: the model, the packed text and the stream of activations.
 
     Attributes:
+        lm: the language model; None where stored activations are read and no cross-entropy is measured.
+        packed: the text, or the store that takes its place.
         device: where the SAE trains, a concrete torch device string.
         scale: factor on the activations while training.
         scale_out: factor on the target of a transcoder; None for all others.
     """
 
-    lm: LoadedModel
-    packed: PackedTokens
-    stream: ActivationStream
+    lm: LoadedModel | None
+    packed: PackedTokens | StoredActivations
+    stream: ActivationStream | StoredStream
     device: str
     scale: float
     scale_out: float | None
+
+    def model_of(self, config: TrainingConfig) -> tuple[str, str]:
+        """Name and class of the language model, for the metadata of the SAE."""
+        if self.lm is not None:
+            return self.lm.name, type(self.lm.model).__name__
+        facts = self.packed.facts if isinstance(self.packed, StoredActivations) else None
+        known = (facts.model, facts.model_class) if facts is not None else (None, None)
+        return known[0] or config.model, known[1] or "AutoModelForCausalLM"
+
+    @property
+    def dataset(self) -> str | None:
+        """The text that a store was captured from; None where the configuration names the text itself."""
+        return self.packed.facts.corpus if isinstance(self.packed, StoredActivations) else None
 
     def facts(self) -> dict[str, Any]:
         """What was learned on the way, for the run's record."""
         lm, packed = self.lm, self.packed
         out = {} if self.scale_out is None else {"d_out": self.stream.d_out, "scale_out": self.scale_out}
-        return {
-            "d_in": self.stream.d_in,
+        model = {} if lm is None else {
             "model_facts": {
                 "name": lm.name,
                 "d_model": lm.d_model,
@@ -49,13 +67,21 @@ class Prepared:
                 "context": lm.context,
                 "vocab_size": lm.vocab_size,
                 "parameters": sum(p.numel() for p in lm.model.parameters()),
-            },
+            }
+        }
+        if isinstance(packed, StoredActivations):
+            text = {"n_contexts": packed.facts.n_contexts, "packed_tokens": packed.facts.n_rows}
+        else:
+            text = {"n_contexts": packed.n_contexts, "packed_tokens": packed.n_contexts * packed.context_size}
+        held = self.stream.windows if isinstance(self.stream, StoredStream) else self.stream.windows.packed
+        return {
+            "d_in": self.stream.d_in,
+            **model,
             "scale": self.scale,
             **out,
-            "n_contexts": packed.n_contexts,
-            "packed_tokens": packed.n_contexts * packed.context_size,
+            **text,
             "tokens_per_epoch": self.stream.tokens_per_epoch,
-            "validation_contexts": len(packed.validation),
+            "validation_contexts": len(held.validation),
             "device": self.device,
             "threads": torch.get_num_threads(),
         }
@@ -82,6 +108,8 @@ def prepare(
 ) -> list[Prepared]:
     """Load (or take) the model, pack the text, open the streams and measure the scales that are not given.
 
+    Of a store of activations no text is packed, and the model is loaded only to measure the cross-entropy.
+
     Args:
         configs: trainings that read the same stream of text (see `saewidgets.config.group`): one forward feeds all.
         scales: of each training; None has it measured.
@@ -91,6 +119,8 @@ def prepare(
         Interruption: from `check`.
     """
     config = configs[0]
+    if isinstance(config.corpus, ActivationCorpus):
+        return _prepare_stored(configs, config.corpus, tokens_folder, meter, log, check, model, tokenizer, scales)
     lm, device = _model(config, meter, model, tokenizer)
     for each in configs:  # before minutes of packing
         for name in each.hook_names:
@@ -120,6 +150,30 @@ def prepare(
     return prepared
 
 
+def _prepare_stored(
+    configs: Sequence[TrainingConfig], corpus: ActivationCorpus, tokens_folder: Path, meter: ProgressMeter, log: Log,
+    check: Callable[[], None], model: Any, tokenizer: Any, scales: Sequence[Scales | None],
+) -> list[Prepared]:
+    config = configs[0]
+    store = stored.open_store(corpus, tokens_folder)
+    lm, device = None, resolve_device(config.device)
+    if stored.wants_model(config, model is not None):
+        lm, device = _model(config, meter, model, tokenizer)
+        stored.check_model(store, lm, log)
+    if lm is None:
+        stored.without_cross_entropy(configs)
+    elif not lm.is_causal:
+        _without_cross_entropy(lm, configs, log)
+    meter.enter("opening store")
+    windows = stored.open_windows(store, configs, device, log, check)
+    prepared = []
+    for each, known in zip(configs, scales or [None] * len(configs), strict=True):
+        stream = StoredStream(store, each, windows=windows)
+        found = _scales(each, stream, known, meter, check)
+        prepared.append(Prepared(lm, store, stream, device, found.x, found.target))
+    return prepared
+
+
 def _millions(meter: ProgressMeter) -> Callable[[int], None]:
     """Tells how far packing has come, once per million tokens: long text takes minutes."""
     told = 0
@@ -144,7 +198,7 @@ def _without_cross_entropy(lm: LoadedModel, configs: Sequence[TrainingConfig], l
 
 
 def _scales(
-    config: TrainingConfig, stream: ActivationStream, known: Scales | None, meter: ProgressMeter,
+    config: TrainingConfig, stream: ActivationStream | StoredStream, known: Scales | None, meter: ProgressMeter,
     check: Callable[[], None],
 ) -> Scales:
     if config.activations.normalize == "none":

@@ -1,0 +1,56 @@
+"""How well an SAE reconstructs activations that are there already: no language model, no cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from saewidgets.errors import ConfigError
+from saewidgets.evaluation.evaluate import LATENT_BYTES
+from saewidgets.evaluation.metrics import ReconstructionStats
+from saewidgets.lm import evaluating
+from saewidgets.sae import SAE
+
+
+def evaluate_rows(
+    sae: SAE, parts: Iterable[tuple[Tensor, ...]], *, scale: float = 1.0, scale_out: float | None = None
+) -> dict[str, float]:
+    """Evaluate `sae` on rows of activations.
+
+    Args:
+        sae: the autoencoder; it runs in evaluation mode and is left as it was.
+        parts: ``(x,)`` with x ``[n, d_in]``; for a transcoder ``(x, target)``, target ``[n, d_out]``. Raw, unscaled.
+        scale, scale_out: as in `evaluate`.
+
+    Returns:
+        The numbers of `saewidgets.evaluation.metrics`.
+
+    Raises:
+        ConfigError: there are no rows, or they are not as wide as the SAE.
+    """
+    device = next(sae.parameters()).device
+    stats = ReconstructionStats(sae.d_out, sae.d_sae, device)
+    divisor = scale if scale_out is None else scale_out
+    step = max(1, LATENT_BYTES // (4 * sae.d_sae))
+    with evaluating(sae), torch.no_grad():
+        for found in parts:
+            rows, targets = (each.to(device, torch.float32) for each in (found[0], found[-1]))
+            if rows.shape[-1] != sae.d_in or targets.shape[-1] != sae.d_out:
+                raise ConfigError(
+                    f"The SAE maps {sae.d_in:,} numbers to {sae.d_out:,}, but the activations have "
+                    f"{rows.shape[-1]:,} and {targets.shape[-1]:,}.",
+                    where="hook_name", hint="Choose the SAE's own hook point.",
+                )
+            hats = []
+            for x, target in zip(rows.split(step), targets.split(step), strict=True):
+                scaled = x * scale
+                latents = sae.encode(scaled)
+                hats.append(sae.decode(latents, scaled).float() / divisor)
+                stats.update(target, hats[-1], latents)
+            if len(rows):
+                stats.update_legacy(targets, torch.cat(hats))
+    if not stats.n_tokens:
+        raise ConfigError("There is no row to evaluate on.", where="corpus", hint="Capture more tokens.")
+    return stats.result()

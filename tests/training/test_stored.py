@@ -1,0 +1,165 @@
+"""Trainings from a store: no language model is loaded for them, and they end in what they would from text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from saewidgets.activations import open_corpus, pack
+from saewidgets.activations.store import StoredActivations
+from saewidgets.activations.store_capture import CaptureSettings, capture_store
+from saewidgets.config import ActivationCorpus, TextCorpus, TrainingConfig
+from saewidgets.errors import ConfigError, FormatError, NotFoundError
+from saewidgets.evaluation import evaluate
+from saewidgets.evaluation.rows import evaluate_rows
+from saewidgets.events import Interruption, JobStatus, NullControl, Request
+from saewidgets.formats import load_sae
+from saewidgets.lm import LoadedModel, load_model
+from saewidgets.sae import build_sae
+from saewidgets.training import run_training
+from tests.conftest import TINY_TEXT
+
+RESID, MLP = "blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"
+
+
+@pytest.fixture(scope="module")
+def lm(tiny_model_folder: Path) -> LoadedModel:
+    return load_model(str(tiny_model_folder))
+
+
+@pytest.fixture(scope="module")
+def store(lm: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stores")
+    packed = pack(
+        open_corpus(TextCorpus(strings=TINY_TEXT)), lm.tokenizer, folder=folder / "tokens", context_size=16
+    )
+    settings = CaptureSettings((RESID, MLP), 10**9, model_batch_size=8)
+    capture_store(lm, packed, settings, folder / "store")
+    return folder / "store"
+
+
+def _config(corpus: Any, **changes: Any) -> TrainingConfig:
+    config = TrainingConfig(
+        corpus=corpus, hook_name=RESID, context_size=16,
+        sae={"architecture": "topk", "d_sae": 64, "k": 4}, tokens=12 * 64, batch_size=64, device="cpu",  # type: ignore[arg-type]
+        log_every_steps=2,
+        activations={"model_batch_size": 8, "shuffle_tokens": 256, "norm_tokens": 256, "validation_share": 0.1},  # type: ignore[arg-type]
+        evaluation={"tokens": 256, "every_steps": 6}, checkpoints={"every_steps": 4},  # type: ignore[arg-type]
+    )  # fmt: skip
+    return config.replace(**changes) if changes else config
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a language model was loaded")
+
+    monkeypatch.setattr("saewidgets.training.prepare.load_model", refuse)
+
+
+def test_it_ends_like_the_training_on_the_text(
+    store: Path, lm: LoadedModel, tmp_path: Path, no_model: None
+) -> None:
+    stored = run_training(_config(ActivationCorpus(str(store))), tmp_path / "stored")
+    text = _config(TextCorpus(strings=TINY_TEXT))
+    live = run_training(text, tmp_path / "live", model=lm)
+    assert stored.status is JobStatus.COMPLETED
+    one, other = load_sae(stored.sae_path or ""), load_sae(live.sae_path or "")
+    for name, tensor in one.state_dict().items():
+        torch.testing.assert_close(tensor, other.state_dict()[name], rtol=1e-3, atol=1e-4)
+    for name in ("val_fvu", "val_l0", "val_mse", "loss"):
+        assert stored.metrics[name] == pytest.approx(live.metrics[name], rel=1e-3)
+    assert "ce_loss_score" in live.metrics
+    assert "ce_loss_score" not in stored.metrics
+    about = json.loads((Path(stored.sae_path or "") / "cfg.json").read_text())["metadata"]
+    assert (about["model_name"], about["model_class_name"], about["dataset_path"]) == (
+        lm.name, "GPT2LMHeadModel", "32 strings",
+    )
+
+
+def test_the_cross_entropy_is_measured_where_it_is_asked_for(store: Path, lm: LoadedModel, tmp_path: Path) -> None:
+    result = run_training(_config(ActivationCorpus(str(store))), tmp_path / "a", model=lm)
+    assert result.metrics["ce_loss_score"] == result.metrics["ce_loss_score"]
+    asked = _config(ActivationCorpus(str(store), cross_entropy=True), model="/nowhere")
+    with pytest.raises(NotFoundError, match="no such folder"):  # it is loaded for that
+        run_training(asked, tmp_path / "b")
+    with pytest.raises(ConfigError, match="no cross-entropy can choose"):
+        run_training(
+            _config(ActivationCorpus(str(store)), **{"checkpoints.best_metric": "ce_loss_score"}), tmp_path / "c"
+        )
+
+
+class PauseAt(NullControl):
+    """Pauses at the n-th pause point."""
+
+    def __init__(self, at: int) -> None:
+        self._left = at
+
+    def check(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            raise Interruption(Request.PAUSE)
+
+
+def test_paused_and_resumed_it_is_the_same_bit_for_bit(store: Path, tmp_path: Path, no_model: None) -> None:
+    config = _config(ActivationCorpus(str(store)))
+    straight = run_training(config, tmp_path / "straight")
+    paused = run_training(config, tmp_path / "paused", control=PauseAt(17))
+    assert paused.status is JobStatus.PAUSED
+    assert 0 < paused.step < 12
+    resumed = run_training(config, tmp_path / "paused", resume=True)
+    assert resumed.status is JobStatus.COMPLETED
+    for name in ("sae_weights.safetensors",):
+        assert (Path(straight.sae_path or "") / name).read_bytes() == (Path(resumed.sae_path or "") / name).read_bytes()
+    log = (tmp_path / "paused" / "log.txt").read_text()
+    assert "not be bit-identical" not in log
+
+
+def test_a_transcoder_trains_from_two_hook_points(store: Path, tmp_path: Path, no_model: None) -> None:
+    config = _config(ActivationCorpus(str(store))).replace(
+        sae={"architecture": "transcoder", "d_sae": 64}, hook_name_out=MLP
+    )
+    result = run_training(config, tmp_path / "t")
+    assert result.status is JobStatus.COMPLETED
+    assert 0 < result.metrics["val_fvu"] < 10
+
+
+def test_rows_are_measured_like_text(store: Path, lm: LoadedModel) -> None:
+    """The same definitions and tokens as `evaluate` with a model."""
+    from saewidgets.activations.store_stream import StoredStream
+
+    config = _config(ActivationCorpus(str(store)))
+    stream = StoredStream(StoredActivations(store), config)
+    sae = build_sae(config.sae, 32, generator=torch.Generator().manual_seed(0))
+    for scale in (1.0, 0.37):
+        expected = evaluate(
+            sae, lm, stream.evaluation_contexts(128), RESID, scale=scale, cross_entropy=False, batch_size=64
+        )
+        found = evaluate_rows(sae, stream.held_out(128), scale=scale)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert found[name] == pytest.approx(value, rel=1e-4, abs=1e-7), name
+    with pytest.raises(ConfigError, match="no row"):
+        evaluate_rows(sae, [])
+    with pytest.raises(ConfigError, match="maps 32 numbers"):
+        evaluate_rows(sae, [(torch.zeros(3, 7),)])
+
+
+def test_a_store_that_is_missing_or_changed_is_named(store: Path, tmp_path: Path) -> None:
+    import shutil
+
+    with pytest.raises(NotFoundError, match="no store"):
+        run_training(_config(ActivationCorpus(str(tmp_path / "none"))), tmp_path / "a")
+    with pytest.raises(NotFoundError, match="no store"):  # beside the tokens, by its id
+        run_training(_config(ActivationCorpus("acts_01J8ZC3V5W6X7Y8Z9A0B1C2D3E")), tmp_path / "b")
+    copy = Path(shutil.copytree(store, tmp_path / "copy"))
+    with (copy / RESID / "00000.bin").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(FormatError, match=r"00000\.bin"):
+        run_training(_config(ActivationCorpus(str(copy))), tmp_path / "c")
+    with pytest.raises(ConfigError, match="does not hold"):
+        run_training(_config(ActivationCorpus(str(store)), hook_name="blocks.1.hook_attn_out"), tmp_path / "d")
