@@ -16,6 +16,8 @@ from pathlib import Path
 
 from wire_features import EXAMPLES as FEATURES
 from wire_hub import EXAMPLES as HUB
+from wire_runs import ADVICE, COMPARE
+from wire_runs import EXAMPLES as RUNS
 from wire_saes import EXAMPLES as SAES
 from wire_steering import EXAMPLES as STEERING
 
@@ -33,7 +35,7 @@ CARD = m.Card(
     tiles=m.Tile(loss="NaN", l0=32.0, fvu=0.118, ce_loss_score=0.957, dead=0.021), note=NOTE, checkpoint_count=3,
     checkpoint_bytes=906_000_000, last_checkpoint_step=1500, last_checkpoint_tokens=6_144_000, sae_id="sae_1",
     created_at=1_790_000_000.0, started_at=1_790_000_001.0, finished_at=None, heartbeat_at=1_790_000_130.0,
-    seconds_running=130.0, series=0,
+    seconds_running=130.0, series=0, group_id="group_1", advice="Dead latents 52 % after 3M tokens.",
 )
 DEVICE = m.DeviceInfo(id="cuda:0", label="cuda:0 (8.0 GB)", total_bytes=8_000_000_000, free_bytes=6_100_000_000)
 CHARTS = m.ChartState(training_ids=(CARD.id,), smoothing=40, summaries=("Loss against tokens, log scale.",))
@@ -51,11 +53,12 @@ CONFIG = {"model": "demo", "sae": {"architecture": "topk", "k": 32}}
 
 EXAMPLES: tuple[m.Wire, ...] = (
     m.PanelState(
-        revision=7, cards=(CARD,), total=1, charts=CHARTS, devices=(DEVICE,), notice=NOTE, updated_at=1_790_000_131.0
+        revision=7, cards=(CARD,), total=1, charts=CHARTS, devices=(DEVICE,), notice=NOTE, compare=COMPARE,
+        updated_at=1_790_000_131.0,
     ),
     m.Nudge(id="c-0"),
     m.Refresh(id="c-1", revision=6),
-    m.FormSchema(id="c-2", training_id=CARD.id),
+    m.FormSchema(id="c-2", training_id=CARD.id, template_id=None),
     m.Check(id="c-3", config=CONFIG),
     m.Create(id="c-4", config=CONFIG),
     m.TrainDemo(id="c-5"),
@@ -84,8 +87,8 @@ EXAMPLES: tuple[m.Wire, ...] = (
                 saved_at=1_790_000_120.0,
             ),
         ),
-        log=("step 1,500",), settings=(m.Setting(name="sae.k", value="32"),), folder="trainings/train_01J8",
-        traceback="Traceback (most recent call last): …",
+        log=("step 1,500",), settings=(m.Setting(name="sae.k", value="32"),), advice=(ADVICE,),
+        folder="trainings/train_01J8", traceback="Traceback (most recent call last): …",
     ),
     m.TableData(rows=2, total=2),
 )  # fmt: skip
@@ -94,7 +97,7 @@ EXAMPLES: tuple[m.Wire, ...] = (
 def golden() -> dict[str, str]:
     """File name → text of every golden file."""
     files = {}
-    for example in (*EXAMPLES, *HUB, *SAES, *FEATURES, *STEERING):
+    for example in (*EXAMPLES, *RUNS, *HUB, *SAES, *FEATURES, *STEERING):
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(example).__name__).lower()
         files[f"{name}.json"] = json.dumps(example.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
     return files

@@ -1,15 +1,15 @@
 /**
  * The panel without a notebook: `npm run demo`, then open js/demo/dist/index.html.
- * ?state=full|empty|failing|silent & theme=light|dark & part=all|panel
+ * ?state=full|crowded|empty|failing|silent & theme=light|dark & part=all|panel
  */
 import widget from "../src/index";
 import { FakeModel } from "./fake-model";
-import { emptyState, failingState, fullState } from "./fixtures";
+import { crowdedState, emptyState, failingState, fullState } from "./fixtures";
 
 const query = new URLSearchParams(location.search);
 if (query.get("theme") === "dark") document.body.classList.add("dark");
 
-const states = { full: fullState, empty: emptyState, failing: failingState };
+const states = { full: fullState, crowded: crowdedState, empty: emptyState, failing: failingState };
 const name = (query.get("state") ?? "full") as keyof typeof states;
 const state = (states[name] ?? fullState)();
 

@@ -1,10 +1,11 @@
 /** A stand-in for the anywidget model and the Python half behind it. */
 import { fromFloat64 } from "../src/lib/buffers";
-import type { Card, ChartState, Command, DetailsData, PanelState } from "../src/lib/protocol";
+import type { Card, ChartState, DetailsData, PanelState } from "../src/lib/protocol";
+import type { ComparisonData, PanelCommand, RunsDone, TemplateRow } from "../src/lib/protocol-runs";
 import { FakeWidget } from "./fake-widget";
-import { CHECK, card, FORM } from "./fixtures";
+import { CHECK, COMPARE, card, FORM, TEMPLATES } from "./fixtures";
 
-type Sent = Command & { id: string };
+type Sent = PanelCommand & { id: string };
 
 const NEXT_STATUS: Record<string, string> = {
   pause: "paused",
@@ -13,8 +14,11 @@ const NEXT_STATUS: Record<string, string> = {
   stop_without_saving: "stopped",
 };
 
-export class FakeModel extends FakeWidget<PanelState, Command> {
+export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
   private peers: FakeModel[] = [this];
+  templates: TemplateRow[] = TEMPLATES;
+  /** What some commands answer instead: a failure, by kind. */
+  readonly refused = new Map<string, { what: string; where?: string; hint?: string }>();
 
   constructor(
     view: string,
@@ -51,7 +55,67 @@ export class FakeModel extends FakeWidget<PanelState, Command> {
       setTimeout(() => this.emit("msg:custom", { id, kind: "result", value, columns }, buffers), 10);
     const state = this.traits.state as PanelState;
     const cards = state.cards;
+    const refusal = this.refused.get(command.kind);
+    if (refusal && !("replace" in command && command.replace)) {
+      this.emit("msg:custom", { id, kind: "failure", where: null, hint: null, fields: {}, ...refusal }, []);
+      return;
+    }
     switch (command.kind) {
+      case "run_actions":
+        return void reply(this.actOn(command.action, command.training_ids));
+      case "export_runs": {
+        const paths = command.training_ids.map((one) => `/work/${command.folder}/${one}`);
+        return void reply({ done: command.training_ids, paths, problems: [] } satisfies RunsDone);
+      }
+      case "checkpoint_action": {
+        if (command.action === "import") return void reply({ sae_id: "sae_new", name: "gpt2-l6-topk-k32-step-1500" });
+        if (command.action === "delete") return void reply({ training_id: command.training_id });
+        return void reply({ training_id: this.add("gpt2-l6-topk-k32-from-1000") });
+      }
+      case "train_longer":
+        return void reply({ training_id: this.add("demo-l2-topk-k24-longer") });
+      case "compare":
+        this.setState({ compare: this.compare(command.training_ids) });
+        return void reply(null);
+      case "comparison":
+        return void reply({ ...COMPARISON, training_ids: command.training_ids });
+      case "pareto":
+        if (state.compare) {
+          const { y_axis, scope } = state.compare;
+          const compare = { ...state.compare, y_axis: command.y_axis ?? y_axis, scope: command.scope ?? scope };
+          this.setState({ compare });
+        }
+        return void reply(null);
+      case "list_templates": {
+        const words = command.search.toLowerCase();
+        const templates = this.templates.filter((one) => `${one.name} ${one.model}`.toLowerCase().includes(words));
+        return void reply({ templates, total: this.templates.length });
+      }
+      case "save_template": {
+        const row = {
+          ...(TEMPLATES[0] as TemplateRow),
+          id: `tmpl_${command.name}`,
+          name: command.name,
+          favorite: false,
+        };
+        this.templates = [...this.templates.filter((one) => one.name !== command.name), row];
+        return void reply({ template_id: row.id });
+      }
+      case "template_action": {
+        const { action, template_id, name } = command;
+        this.templates = this.templates
+          .filter((one) => action !== "delete" || one.id !== template_id)
+          .map((one) => {
+            if (one.id !== template_id) return one;
+            if (action === "rename") return { ...one, name: name ?? one.name };
+            return { ...one, favorite: action === "favorite" };
+          });
+        return void reply({ template_id });
+      }
+      case "import_templates":
+        return void reply({ names: ["GPT-2 small, TopK (2)"] });
+      case "export_templates":
+        return void reply({ text: "{}" });
       case "form_schema":
         return void reply(FORM);
       case "check":
@@ -104,6 +168,39 @@ export class FakeModel extends FakeWidget<PanelState, Command> {
     }
   }
 
+  private add(name: string): string {
+    const { cards } = this.state;
+    const made = card({ name, status: "queued", queue_position: 1 });
+    this.setState({ cards: [...cards, made], total: cards.length + 1 });
+    return made.id;
+  }
+
+  private compare(ids: readonly string[]): PanelState["compare"] {
+    const cards = this.state.cards.filter((one) => ids.includes(one.id));
+    if (cards.length < 2) return null;
+    const results = COMPARE.results.map((row) => ({
+      ...row,
+      values: cards.map((_, i) => row.values[i] ?? "–"),
+      best: cards.map((_, i) => row.best[i] ?? false),
+    }));
+    return {
+      ...COMPARE,
+      results,
+      training_ids: cards.map((one) => one.id),
+      names: cards.map((one) => one.name),
+      series: cards.map((one) => one.series),
+    };
+  }
+
+  private actOn(action: string, ids: readonly string[]): RunsDone {
+    const done = ids.filter((one) => !one.includes("refused"));
+    for (const one of done) this.act(one, action, () => {});
+    const problems = ids
+      .filter((one) => one.includes("refused"))
+      .map((one) => ({ what: `${one} is completed.`, where: one, hint: null, kind: "error" }));
+    return { done, paths: [], problems };
+  }
+
   private update(id: string, change: Partial<Card>): void {
     const { cards } = this.traits.state as PanelState;
     this.setState({ cards: cards.map((one) => (one.id === id ? { ...one, ...change } : one)) });
@@ -151,6 +248,42 @@ const DETAILS: DetailsData = {
     { name: "sae.k", value: "32" },
     { name: "optimizer.lr", value: "0.0003" },
   ],
+  advice: [
+    {
+      kind: "dead",
+      severity: "warning",
+      title: "Dead latents 52 % after 3M tokens.",
+      text: "Raise Auxiliary k (now 64) to about 384, or lower Learning rate (now 0.0003).",
+      why: "A latent that does not fire gets no gradient, so it stays dead.",
+      changes: { "sae.k": 48 },
+    },
+  ],
   folder: "trainings/train_01",
   traceback: null,
+};
+
+const setting = (name: string, label: string, values: string[]) => ({
+  name,
+  label,
+  values,
+  differs: new Set(values).size > 1,
+});
+const COMPARISON: ComparisonData = {
+  training_ids: [],
+  names: ["gpt2-l6-topk-k32", "gpt2-l6-jumprelu", "demo-l2-topk-k24"],
+  rows: [
+    setting("model", "Model", ["gpt2", "gpt2", "demo"]),
+    setting("hook_name", "Hook name", [
+      "blocks.6.hook_resid_post",
+      "blocks.6.hook_resid_post",
+      "blocks.2.hook_resid_post",
+    ]),
+    setting("sae.architecture", "Architecture", ["TopK", "JumpReLU", "TopK"]),
+    setting("sae.d_sae", "Latents (d_sae)", ["16,384", "16,384", "4,096"]),
+    setting("sae.k", "Active latents (k)", ["32", "–", "24"]),
+    setting("sae.l0_coefficient", "Sparsity coefficient", ["–", "1.5e-3", "–"]),
+    setting("optimizer.lr", "Learning rate", ["3e-4", "2e-4", "5e-4"]),
+    setting("tokens", "Tokens", ["10,000,000", "10,000,000", "2,000,000"]),
+    setting("batch_size", "Batch size", ["4,096", "4,096", "4,096"]),
+  ],
 };

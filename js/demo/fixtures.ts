@@ -2,11 +2,13 @@
 import {
   type Card,
   type CheckResult,
+  type CompareState,
   EMPTY_STATE,
   type FormData,
   type FormField,
   type PanelState,
 } from "../src/lib/protocol";
+import type { TemplateRow } from "../src/lib/protocol-runs";
 
 const now = Date.now() / 1000;
 
@@ -42,6 +44,8 @@ export function card(changes: Partial<Card> = {}): Card {
     heartbeat_at: now,
     seconds_running: 130,
     series: null,
+    group_id: null,
+    advice: null,
     ...changes,
   };
 }
@@ -166,6 +170,96 @@ export const CARDS: Card[] = [
   }),
 ];
 
+const layer = (number: number, loss: number, fvu: number, ce_loss_score: number, dead: number): Card =>
+  card({
+    name: `gpt2-l${number}-batchtopk-k48`,
+    status: "completed",
+    hook_name: `blocks.${number}.hook_resid_post`,
+    architecture: "BatchTopK k 48",
+    tokens_done: 10_000_000,
+    step: 2441,
+    fraction: 1,
+    rate: null,
+    tiles: { loss, l0: 48.1, fvu, ce_loss_score, dead },
+    seconds_running: 302,
+    finished_at: now - 900,
+    last_checkpoint_step: 2441,
+    created_at: now - 1300,
+    group_id: "group_1",
+  });
+
+/** Three layers trained by one job. */
+export const LAYERS: Card[] = [
+  layer(8, 0.2994, 0.129, 0.951, 0.027),
+  layer(4, 0.1874, 0.091, 0.968, 0.012),
+  layer(6, 0.2362, 0.107, 0.961, 0.018),
+];
+
+export const TEMPLATES: TemplateRow[] = [
+  {
+    id: "tmpl_1",
+    name: "GPT-2 small, TopK",
+    description: "Layer 6, what most papers start from",
+    favorite: true,
+    model: "gpt2",
+    hook_name: "blocks.6.hook_resid_post",
+    corpus: "demo",
+    architecture: "TopK k 32",
+    d_sae: 16_384,
+    updated_at: now - 86_400,
+  },
+  {
+    id: "tmpl_2",
+    name: "Pythia-70M, JumpReLU",
+    description: "",
+    favorite: false,
+    model: "EleutherAI/pythia-70m",
+    hook_name: "blocks.3.hook_mlp_out",
+    corpus: "demo",
+    architecture: "JumpReLU λ 1",
+    d_sae: 8192,
+    updated_at: now - 3600,
+  },
+];
+
+const RESULTS: [string, string[], boolean[]][] = [
+  ["FVU", ["0.118", "0.131", "0.087"], [false, false, true]],
+  ["L0", ["32.0", "58.4", "24.0"], [false, false, false]],
+  ["CE recovered", ["0.957", "0.948", "0.971"], [false, false, true]],
+  ["Dead", ["2.1 %", "4.6 %", "0.8 %"], [false, false, true]],
+  ["Throughput", ["48,210 tok/s", "39,870 tok/s", "12,420 tok/s"], [true, false, false]],
+];
+const point = (name: string, architecture: string, label: string, l0: number, y: number, front: boolean) => ({
+  id: `train_${name}`,
+  name,
+  architecture,
+  label,
+  l0,
+  y,
+  front,
+});
+
+export const COMPARE: CompareState = {
+  training_ids: [],
+  names: [],
+  series: [],
+  results: RESULTS.map(([label, values, best]) => ({ label, values, best })),
+  y_axis: "fvu",
+  scope: "gpt2\nblocks.6.hook_resid_post",
+  scopes: [
+    { value: "gpt2\nblocks.6.hook_resid_post", label: "gpt2 · blocks.6.hook_resid_post", count: 4 },
+    { value: "", label: "All models and hooks", count: 9 },
+  ],
+  points: [
+    point("gpt2-l6-topk-k32", "TopK", "k 32", 32, 0.118, true),
+    point("gpt2-l6-batchtopk", "BatchTopK", "k 48", 48.1, 0.109, true),
+    point("gpt2-l6-jumprelu", "JumpReLU", "λ 1.5e-3", 58.4, 0.131, false),
+  ],
+  left_out: 1,
+  summary: "L0 against FVU, 3 runs. No other run is better at the same sparsity than gpt2-l6-topk-k32.",
+  zoomed: false,
+};
+
 const DEVICES = [
   { id: "cpu", label: "cpu (2 cores)", total_bytes: null, free_bytes: null },
   { id: "cuda:0", label: "cuda:0 (8.0 GB)", total_bytes: 8e9, free_bytes: 6.1e9 },
@@ -183,6 +277,14 @@ export function fullState(): PanelState {
     total: CARDS.length,
     charts: { ...EMPTY_STATE.charts, training_ids: ids, summaries: ["Loss against tokens, log scale."] },
   };
+}
+
+/** With a group, advice, and a job that trains two architectures. */
+export function crowdedState(): PanelState {
+  const state = fullState();
+  const advised = CARDS.map((one, i) => (i === 0 ? { ...one, advice: "Dead latents 52 % after 3M tokens." } : one));
+  const cards = [...advised.slice(0, 3), ...LAYERS, ...advised.slice(3)];
+  return { ...state, cards, total: cards.length };
 }
 
 export function failingState(): PanelState {

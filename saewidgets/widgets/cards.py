@@ -9,7 +9,8 @@ from typing import Any
 from saewidgets.events import JobStatus
 from saewidgets.records import CheckpointRecord, ErrorInfo, TrainingRecord
 from saewidgets.render.labels import architecture_label, short_float
-from saewidgets.widgets.messages import Card, CheckpointRow, Note, Setting, Tile
+from saewidgets.widgets.messages import AdviceRow, Card, CheckpointRow, Note, Setting, Tile
+from saewidgets.workspace.training.advice import Advice, advise
 
 
 def number(value: Any) -> float | str | None:
@@ -72,7 +73,17 @@ def card_of(record: TrainingRecord, series: int | None = None) -> Card:
         heartbeat_at=record.heartbeat_at,
         seconds_running=record.seconds_running,
         series=series,
+        group_id=record.group_id,
+        advice=next((advice.title for advice in advise(record)), None) if record.error is None else None,
     )
+
+
+def advice_row(advice: Advice) -> AdviceRow:
+    """One piece of advice as the details show it."""
+    return AdviceRow(
+        kind=advice.kind, severity=advice.severity, title=advice.title, text=advice.text, why=advice.why,
+        changes=dict(advice.changes),
+    )  # fmt: skip
 
 
 def checkpoint_row(record: CheckpointRecord, best_metric: str = "fvu") -> CheckpointRow:

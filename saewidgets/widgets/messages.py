@@ -46,6 +46,9 @@ class Note(Wire):
     kind: str = "error"
 
 
+YAxis = Literal["fvu", "ce_loss_score"]
+
+
 class Card(Wire):
     """One training as the list shows it."""
 
@@ -79,6 +82,8 @@ class Card(Wire):
     heartbeat_at: float | None = None
     seconds_running: float = 0.0
     series: int | None = None  # 0…5: colour, dash and marker of its line in the charts; None = not charted
+    group_id: str | None = None  # runs that one job trains at once
+    advice: str | None = None  # the gravest thing to change, in a few words; all of it is in the details
 
 
 class DeviceInfo(Wire):
@@ -103,6 +108,50 @@ class ChartState(Wire):
     summaries: tuple[str, ...] = ()  # one sentence per chart: loss, L0, FVU
 
 
+class ResultRow(Wire):
+    """One measured number of every compared run, ready to show; `best` says whose are the best."""
+
+    label: str
+    values: tuple[str, ...]
+    best: tuple[bool, ...]
+
+
+class ParetoPoint(Wire):
+    """One run of the Pareto view."""
+
+    id: str
+    name: str
+    architecture: str  # "TopK"
+    label: str  # what tells it apart: "k 32"
+    l0: float
+    y: float
+    front: bool  # no other run is at least as sparse and better
+
+
+class Scope(Wire):
+    """Runs whose numbers may be compared with each other: one model, one hook point."""
+
+    value: str  # "" is all runs
+    label: str  # "gpt2 · blocks.6.hook_resid_post"
+    count: int
+
+
+class CompareState(Wire):
+    """What the comparison shows: kept in Python, because its figure is drawn there."""
+
+    training_ids: tuple[str, ...]
+    names: tuple[str, ...]
+    series: tuple[int | None, ...]
+    results: tuple[ResultRow, ...] = ()
+    y_axis: YAxis = "fvu"
+    scope: str = ""
+    scopes: tuple[Scope, ...] = ()
+    points: tuple[ParetoPoint, ...] = ()
+    left_out: int = 0  # runs of the scope without both numbers
+    summary: str = ""  # one sentence for those who cannot see the figure
+    zoomed: bool = False
+
+
 class PanelState(Wire):
     """The synced trait `state` of the panel. `revision` grows with every change.
 
@@ -116,6 +165,7 @@ class PanelState(Wire):
     charts: ChartState = ChartState()
     devices: tuple[DeviceInfo, ...] = ()
     notice: Note | None = None  # concerns the whole workspace (catalog on a network drive, …)
+    compare: CompareState | None = None  # shown in place of the list
     updated_at: float = 0.0
 
 
@@ -151,11 +201,12 @@ class Refresh(Command):
 class FormSchema(Command):
     """Answered with `FormData`: what the New training form needs before it opens.
 
-    With `training_id` (Edit and retry) the defaults are that run's settings.
+    With `training_id` (Edit and retry) or `template_id` the defaults are the settings of that run or template.
     """
 
     kind: Literal["form_schema"] = "form_schema"
     training_id: str | None = None
+    template_id: str | None = None
 
 
 class Check(Command):
@@ -351,12 +402,24 @@ class Setting(Wire):
     value: str
 
 
+class AdviceRow(Wire):
+    """One thing to change in a run."""
+
+    kind: str
+    severity: Literal["warning", "info"]
+    title: str
+    text: str
+    why: str
+    changes: dict[str, Any] = {}  # dotted names → values, as the form takes them
+
+
 class DetailsData(Wire):
     """What a card shows when it is opened."""
 
     checkpoints: tuple[CheckpointRow, ...] = ()
     log: tuple[str, ...] = ()  # newest last, at most 200 lines
     settings: tuple[Setting, ...] = ()
+    advice: tuple[AdviceRow, ...] = ()  # the gravest first
     folder: str = ""
     traceback: str | None = None
 

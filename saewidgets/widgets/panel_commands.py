@@ -10,7 +10,7 @@ import numpy as np
 
 from saewidgets.config import TrainingConfig, validate
 from saewidgets.widgets.base import FieldsError, Handler, Table
-from saewidgets.widgets.cards import checkpoint_row, settings_of
+from saewidgets.widgets.cards import advice_row, checkpoint_row, settings_of
 from saewidgets.widgets.form import form_data
 from saewidgets.widgets.messages import (
     Chart,
@@ -85,7 +85,11 @@ class PanelCommands:
 
     def form_schema(self, command: FormSchema) -> FormData:
         workspace = self._model.workspace
-        config = self._trainings.get(command.training_id).record.config if command.training_id else None
+        config = None
+        if command.training_id:
+            config = self._trainings.get(command.training_id).record.config
+        elif command.template_id:
+            config = workspace.templates.load(command.template_id).to_data()
         return form_data(self._model.devices, workspace.suggestions(), config)
 
     def check(self, command: Check) -> CheckResult:
@@ -151,6 +155,7 @@ class PanelCommands:
             checkpoints=tuple(checkpoint_row(row, best) for row in checkpoints),
             log=tuple(str(line) for line in run.log(LOG_LINES)),
             settings=tuple(settings_of(record.config)),
+            advice=tuple(advice_row(advice) for advice in run.advice()),
             folder=record.folder,
             traceback=record.error.traceback if record.error else None,
         )

@@ -16,7 +16,8 @@ from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.widgets.cards import card_of
 from saewidgets.widgets.charts import slots_for
-from saewidgets.widgets.messages import Card, Chart, ChartState, DeviceInfo, Note, PanelState
+from saewidgets.widgets.messages import Card, Chart, ChartState, CompareState, DeviceInfo, Note, PanelState, YAxis
+from saewidgets.widgets.panel_compare import compare_state, scope_of
 
 DEVICES_MAX_AGE = 5.0  # seconds; free memory changes while runs come and go
 
@@ -27,7 +28,8 @@ class Trainings(Protocol):
     def list(self) -> Sequence[TrainingRecord]: ...
     def get(self, training_id: str) -> Any: ...
     def create(self, config: Any) -> Any: ...
-    def delete(self, training_id: str) -> None: ...
+    def delete(self, training_id: str) -> Any: ...
+    def export(self, training_id: str, folder: Any) -> Any: ...
     def validate(self, data: Mapping[str, Any]) -> Mapping[str, Any]: ...
     def demo_config(self) -> Any: ...
     def metric_columns(
@@ -44,6 +46,8 @@ class WorkspaceLike(Protocol):
     def notice(self) -> str | None: ...
     @property
     def trainings(self) -> Trainings: ...
+    @property
+    def templates(self) -> Any: ...
     def devices(self) -> Sequence[Mapping[str, Any]]: ...
     def suggestions(self) -> Mapping[str, Sequence[str]]: ...
     def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]: ...
@@ -66,6 +70,10 @@ class PanelModel:
         self._devices_at = 0.0
         self._devices_note: Note | None = None
         self._notice: Note | None = None
+        self._compared: tuple[str, ...] = ()
+        self._y_axis: YAxis = "fvu"
+        self._scope = ""
+        self._pareto_zoomed = False
         self._state = PanelState(workspace=workspace.label)
 
     # --------------------------------------------------------------------------------------------- input
@@ -107,6 +115,29 @@ class PanelModel:
         """What only the charts know."""
         with self._lock:
             self._chart = self._chart.model_copy(update={"zoomed": zoomed, "summaries": summaries})
+
+    def compare(self, training_ids: Sequence[str]) -> None:
+        """Show these runs side by side; fewer than two close the comparison. Unknown ones are ignored."""
+        with self._lock:
+            self._compared = tuple(i for i in dict.fromkeys(training_ids) if i in self._records)
+            if self._compared:
+                self._scope = scope_of(self._records[self._compared[0]])
+
+    def set_pareto(self, y_axis: YAxis | None = None, scope: str | None = None) -> None:
+        """None leaves a setting as it is."""
+        with self._lock:
+            self._y_axis = y_axis or self._y_axis
+            self._scope = self._scope if scope is None else scope
+
+    def set_pareto_drawn(self, zoomed: bool) -> None:
+        """What only the figure knows."""
+        with self._lock:
+            self._pareto_zoomed = zoomed
+
+    def records(self, training_ids: Iterable[str]) -> list[TrainingRecord]:
+        """The records of these runs as last read; those that are gone are left out."""
+        with self._lock:
+            return [self._records[i] for i in training_ids if i in self._records]
 
     def set_notice(self, notice: Note | None) -> None:
         with self._lock:
@@ -210,11 +241,21 @@ class PanelModel:
                     "charts": self._chart,
                     "devices": self._devices,
                     "notice": self._notice or self._devices_note,
+                    "compare": self._comparison(),
                 }
             )
             if new != self._state:
                 self._state = new.model_copy(update={"revision": self._state.revision + 1, "updated_at": time.time()})
             return self._state
+
+    def _comparison(self) -> CompareState | None:
+        compared = [self._records[i] for i in self._compared if i in self._records]
+        if len(compared) < 2:
+            return None
+        return compare_state(
+            self._records.values(), compared, self._slots, y_axis=self._y_axis, scope=self._scope,
+            zoomed=self._pareto_zoomed,
+        )  # fmt: skip
 
     def _card(self, record: TrainingRecord) -> Card:
         return card_of(record, self._slots.get(record.id))
@@ -222,9 +263,11 @@ class PanelModel:
 
 def for_chart_bar(state: PanelState) -> PanelState:
     """What the bar above the charts needs: only the runs that have a line."""
-    return state.model_copy(update={"cards": tuple(card for card in state.cards if card.series is not None)})
+    return state.model_copy(
+        update={"cards": tuple(card for card in state.cards if card.series is not None), "compare": None}
+    )
 
 
 def for_footer(state: PanelState) -> PanelState:
     """What the line at the bottom needs: no runs, only their number."""
-    return state.model_copy(update={"cards": (), "devices": ()})
+    return state.model_copy(update={"cards": (), "devices": (), "compare": None})

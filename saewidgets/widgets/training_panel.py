@@ -18,7 +18,10 @@ from saewidgets.widgets.base import BaseWidget, workers
 from saewidgets.widgets.charts import Charts
 from saewidgets.widgets.messages import Note, PanelState
 from saewidgets.widgets.panel_commands import PanelCommands
+from saewidgets.widgets.panel_runs import RunsCommands
 from saewidgets.widgets.panel_state import PanelModel, WorkspaceLike, for_chart_bar, for_footer
+from saewidgets.widgets.panel_templates import TemplateCommands
+from saewidgets.widgets.pareto import ParetoChart
 from saewidgets.widgets.publisher import Publisher
 from saewidgets.widgets.shown import check_look, closes_now, error_note, page_at, with_static_copy, workspace_or_default
 
@@ -56,17 +59,26 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         self._first_read()
         self._charts = Charts(self._read_metrics, self._wake)
         self._draw_charts()
+        self._reset_pareto = threading.Event()
+        self._pareto = ParetoChart(self._wake)
+        self._pareto_box = ipywidgets.HBox([], layout=ipywidgets.Layout(margin="0"))
+        self._pareto_box.add_class("sw-pareto")
         commands = PanelCommands(self._panel, self._wake, self._reset_zoom.set, self._charts.save_png)
+        several = RunsCommands(self._panel, self._wake, self._reset_pareto.set, self._pareto.save_png)
+        templates = TemplateCommands(self._panel)
         self._parts = tuple(
-            (BaseWidget(view, commands.table(cut), state=cut(self._panel.state()), theme=theme, height=height), cut)
-            for view, cut in (
-                ("training_panel", _whole),
-                ("chart_controls", for_chart_bar),
-                ("training_footer", for_footer),
+            (BaseWidget(view, table, state=cut(self._panel.state()), theme=theme, height=height), cut)
+            for view, table, cut in (
+                ("training_panel", {**commands.table(_whole), **several.table(), **templates.table()}, _whole),
+                ("chart_controls", commands.table(for_chart_bar), for_chart_bar),
+                ("training_footer", commands.table(for_footer), for_footer),
             )
         )
         top, bar, footer = (part for part, _ in self._parts)
-        super().__init__([top, bar, self._charts.box, footer], layout=ipywidgets.Layout(margin="0", overflow="visible"))
+        super().__init__(
+            [top, self._pareto_box, bar, self._charts.box, footer],
+            layout=ipywidgets.Layout(margin="0", overflow="visible"),
+        )
         self.add_class("sw-frame")
         self._charts.show()
         self._publisher = Publisher(self._publish, name="panel", on_error=self._show_error)
@@ -113,6 +125,8 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         for part, _ in self._parts:
             part.close()
         self._charts.close()
+        self._pareto.close()
+        self._pareto_box.close()
         super().close()
 
     def _warm_up(self) -> None:
@@ -164,8 +178,11 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
             self._charts.reset_zoom()
         self._draw_charts()
         self._panel.set_notice(self._workspace_notice())
+        comparison = self._draw_comparison()
         self._send_state()
         self._charts.show()
+        if comparison != bool(self._pareto_box.children):
+            self._pareto_box.children = (self._pareto.box,) if comparison else ()
 
     def _read_devices(self) -> None:
         try:
@@ -182,6 +199,17 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
     def _draw_charts(self) -> None:
         self._charts.update(self._panel.charted(), self._panel.chart)
         self._panel.set_charts_drawn(self._charts.zoomed, self._charts.summaries())
+
+    def _draw_comparison(self) -> bool:
+        """Draw the Pareto view; whether there is a comparison."""
+        if self._reset_pareto.is_set():
+            self._reset_pareto.clear()
+            self._pareto.reset_zoom()
+        comparison = self._panel.state().compare
+        if comparison is not None:
+            self._pareto.draw(comparison, self._panel.chart.theme)
+            self._panel.set_pareto_drawn(self._pareto.zoomed)
+        return comparison is not None
 
     def _send_state(self) -> None:
         state = self._panel.state()

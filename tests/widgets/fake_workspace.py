@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from saewidgets.config import TopKConfig, TrainingConfig, validate
+from saewidgets.config import BatchTopKConfig, JumpReLUConfig, TopKConfig, TrainingConfig, validate
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus, Progress
-from saewidgets.records import CheckpointRecord, ErrorInfo, Records, TrainingRecord
+from saewidgets.records import CheckpointRecord, ErrorInfo, Records, TemplateRecord, TrainingRecord
+from saewidgets.workspace.training.advice import HISTORY, Advice, advise
 
 
 def make_record(training_id: str, config: TrainingConfig, **changes: Any) -> TrainingRecord:
@@ -119,6 +123,32 @@ class FakeRun:
         )
         return Records([row], CheckpointRecord)
 
+    def advice(self) -> list[Advice]:
+        columns = self._trainings.metric_columns(self.id, HISTORY)
+        return advise(self.record, columns)
+
+    def continue_from(self, checkpoint_id: str | None = None, *, tokens: int | None = None) -> FakeRun:
+        self._trainings.calls.append(("continue", self.id, checkpoint_id, tokens))
+        suffix = "longer" if tokens else "from-checkpoint"
+        config = TrainingConfig.from_data(self.record.config).replace(name=f"{self.record.name}-{suffix}")
+        return self._trainings.create(config, retry_of=self.id)
+
+    def train_longer(self, tokens: int | None = None) -> FakeRun:
+        return self.continue_from(tokens=tokens)
+
+    def import_checkpoint(self, checkpoint_id: str | None = None) -> Any:
+        self._trainings.calls.append(("import_checkpoint", self.id, checkpoint_id))
+        return SimpleNamespace(id=f"sae_{checkpoint_id}", name=f"{self.record.name}-step-{self.record.step}")
+
+    def delete_checkpoint(self, checkpoint_id: str) -> int:
+        self._trainings.calls.append(("delete_checkpoint", self.id, checkpoint_id))
+        self._trainings.change(self.id, last_checkpoint_step=None)
+        return 302_000_000
+
+    @property
+    def config(self) -> TrainingConfig:
+        return TrainingConfig.from_data(self.record.config)
+
     def log(self, n: int) -> list[str]:
         return [f"step {i} loss 0.28" for i in range(30)][-n:]
 
@@ -186,6 +216,11 @@ class FakeTrainings:
         with self._lock:
             del self._records[training_id]
         self._workspace.tell(training_id)
+
+    def export(self, training_id: str, folder: Path) -> Path:
+        self.calls.append(("export", training_id, str(folder)))
+        self.record(training_id)
+        return folder
 
     def validate(self, data: Mapping[str, Any]) -> dict[str, Any]:
         config, fields = validate(data)
@@ -265,6 +300,54 @@ def metric_row(index: int, record: TrainingRecord) -> tuple[float, ...]:
     return (step, step * 4096, start + index * 0.1, 3 * decay * noise, 32 + 60 * decay * noise, decay * noise)
 
 
+class FakeTemplates:
+    """`ws.templates` in memory, with the errors of the real one that the panel cares about."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, TemplateRecord] = {}
+        self._ids = itertools.count(1)
+
+    def list(self, *, favorites_first: bool = True, search: str | None = None) -> list[TemplateRecord]:
+        found = [r for r in self._records.values() if (search or "").lower() in f"{r.name} {r.model}".lower()]
+        return sorted(found, key=lambda record: (not record.favorite, record.name.casefold()))
+
+    def get(self, wanted: str) -> TemplateRecord:
+        if wanted not in self._records:
+            raise NotFoundError(f"There is no template {wanted!r}.", where="template")
+        return self._records[wanted]
+
+    def load(self, wanted: str) -> TrainingConfig:
+        return TrainingConfig.from_data(self.get(wanted).config)
+
+    def save(self, name: str, config: Any, *, favorite: bool = False, replace: bool = False) -> TemplateRecord:
+        config = config if isinstance(config, TrainingConfig) else TrainingConfig.from_data(config)
+        old = next((record for record in self._records.values() if record.name == name), None)
+        if old is not None and not replace:
+            raise StateError(f"There is a template {name!r}.", where="name", hint="replace=True")
+        record = TemplateRecord(
+            old.id if old else f"tmpl_{next(self._ids)}", name, "", old.favorite if old else favorite, config.model,
+            config.corpus.label, config.hook_name, config.sae.architecture, config.sae.d_sae, config.to_data(),
+            time.time(), time.time(),
+        )  # fmt: skip
+        self._records[record.id] = record
+        return record
+
+    def rename(self, wanted: str, name: str) -> None:
+        self._records[wanted] = dataclasses.replace(self.get(wanted), name=name)
+
+    def favorite(self, wanted: str, on: bool = True) -> None:
+        self._records[wanted] = dataclasses.replace(self.get(wanted), favorite=on)
+
+    def delete(self, wanted: str) -> None:
+        del self._records[self.get(wanted).id]
+
+    def to_json(self, ids: Sequence[str] | None = None) -> str:
+        return json.dumps([self.get(one).name for one in ids or self._records])
+
+    def import_text(self, raw: bytes, name: str) -> list[TemplateRecord]:
+        return [self.save(f"{one} (2)", TrainingConfig()) for one in json.loads(raw)]
+
+
 class FakeWorkspace:
     """`advance_every`: seconds between steps of running runs; None leaves them as they are."""
 
@@ -273,6 +356,7 @@ class FakeWorkspace:
         self.folder = "/workspace"
         self.notice: str | None = None
         self.trainings = FakeTrainings(self)
+        self.templates = FakeTemplates()
         self._subscribers: list[Callable[[str | None], None]] = []
         self._stop = threading.Event()
         if advance_every is not None:
@@ -363,4 +447,38 @@ def full_workspace(**options: Any) -> FakeWorkspace:
         checkpoint_count=2,
         checkpoint_bytes=604_000_000,
     )
+    return ws
+
+
+def compared_workspace() -> FakeWorkspace:
+    """Runs to compare: a sweep, another architecture, one job of three layers; and two templates."""
+    ws = full_workspace()
+    now = time.time()
+    hook = "blocks.6.hook_resid_post"
+
+    def add(
+        training_id: str, sae: Any, l0: float, fvu: float, ce: float, hook_name: str = hook, **changes: Any
+    ) -> None:
+        config = TrainingConfig(model="gpt2", hook_name=hook_name, sae=sae)
+        latest = {"loss": 2 * fvu, "l0": l0, "fvu": fvu, "ce_loss_score": ce, "dead": 0.012}
+        record = make_record(
+            training_id, config, status=JobStatus.COMPLETED, created_at=now - 100, started_at=now - 400,
+            finished_at=now - 98, seconds_running=302.0, tokens_total=10_000_000, tokens_done=10_000_000, step=2441,
+            checkpoint_count=1, checkpoint_bytes=302_000_000, last_checkpoint_step=2441, **changes,
+        )  # fmt: skip
+        ws.trainings.add(record, 60)
+        ws.trainings.change(training_id, latest=latest)
+
+    for k, fvu, ce in ((16, 0.171, 0.93), (24, 0.139, 0.945), (64, 0.079, 0.974), (128, 0.051, 0.985)):
+        add(f"sweep_{k}", TopKConfig(d_sae=16_384, k=k), k, fvu, ce, name=f"gpt2-l6-topk-k{k}")
+    for weight, l0, fvu, ce in ((4.0, 31.0, 0.158, 0.936), (1.5, 58.4, 0.131, 0.948), (0.5, 112.0, 0.071, 0.976)):
+        sae = JumpReLUConfig(d_sae=16_384, l0_coefficient=weight)
+        add(f"jump_{weight:g}", sae, l0, fvu, ce, name=f"gpt2-l6-jumprelu-{weight:g}")
+    for layer, fvu, ce in ((4, 0.091, 0.968), (6, 0.107, 0.961), (8, 0.129, 0.951)):
+        add(
+            f"layer_{layer}", BatchTopKConfig(d_sae=16_384, k=48), 48.1, fvu, ce, f"blocks.{layer}.hook_resid_post",
+            name=f"gpt2-l{layer}-batchtopk-k48", group_id="group_1", job_id="job_1",
+        )  # fmt: skip
+    ws.templates.save("GPT-2 small, TopK", TrainingConfig(model="gpt2", hook_name=hook), favorite=True)
+    ws.templates.save("Pythia-70M, JumpReLU", TrainingConfig(model="EleutherAI/pythia-70m", sae=JumpReLUConfig()))
     return ws

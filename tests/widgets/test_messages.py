@@ -16,6 +16,7 @@ from saewidgets.widgets import (
     messages_effects,
     messages_features,
     messages_hub,
+    messages_runs,
     messages_saes,
     messages_steering,
 )
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = sorted((ROOT / "tests" / "wire").glob("*.json"))
 
 
-MODULES = (messages, messages_effects, messages_features, messages_hub, messages_saes, messages_steering)
+MODULES = (messages, messages_effects, messages_features, messages_hub, messages_runs, messages_saes, messages_steering)
 
 
 def class_of(path: Path) -> type[Wire]:
@@ -60,6 +61,7 @@ def test_every_command_and_answer_has_a_golden_message() -> None:
     tops += [messages.DetailsData, messages.TableData, *messages.Command.__subclasses__()]
     tops += [getattr(messages_hub, name) for name in ("HubState", "HubKnownData", "HubListing", "HubRowsData")]
     tops += [messages_hub.HubPreviewData, *messages_saes.ANSWERS, *messages_features.ANSWERS]
+    tops += messages_runs.ANSWERS
     tops += [messages_effects.LossEffectData]
     tops += messages_steering.ANSWERS
     assert {model.__name__ for model in tops} <= {model.__name__ for model in golden}

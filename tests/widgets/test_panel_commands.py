@@ -26,8 +26,11 @@ from saewidgets.widgets.messages import (
     SavePng,
     TrainDemo,
 )
+from saewidgets.widgets.messages_runs import RunActions
 from saewidgets.widgets.panel_commands import PanelCommands
+from saewidgets.widgets.panel_runs import RunsCommands
 from saewidgets.widgets.panel_state import PanelModel, for_footer
+from saewidgets.widgets.panel_templates import TemplateCommands
 from tests.widgets.fake_workspace import FakeWorkspace
 
 
@@ -50,9 +53,13 @@ def commands(ws: FakeWorkspace, spy: Spy) -> PanelCommands:
     return PanelCommands(model, spy.woken.set, spy.reset.set, spy.saved.set)
 
 
-def test_every_command_of_the_page_has_a_handler(commands: PanelCommands) -> None:
-    own = {command for command in Command.__subclasses__() if command.__module__ == Nudge.__module__}
-    assert set(commands.table(for_footer)) | {Nudge} == own  # every widget answers a nudge
+def test_every_command_of_the_page_has_a_handler(commands: PanelCommands, ws: FakeWorkspace) -> None:
+    modules = {Nudge.__module__, RunActions.__module__}
+    own = {command for command in Command.__subclasses__() if command.__module__ in modules}
+    model = PanelModel(ws)
+    several = RunsCommands(model, lambda: None, lambda: None, lambda: None).table()
+    tables = {*commands.table(for_footer), *several, *TemplateCommands(model).table()}
+    assert tables | {Nudge} == own  # every widget answers a nudge
 
 
 def test_start_waits_until_the_model_was_looked_up(

@@ -21,7 +21,7 @@ def cards(panel: TrainingPanel) -> dict[str, dict[str, Any]]:
 
 def test_it_is_a_box_of_parts(panel: TrainingPanel) -> None:
     assert [getattr(child, "_view", "charts") for child in panel.children] == [
-        "training_panel", "chart_controls", "charts", "training_footer",
+        "training_panel", "charts", "chart_controls", "charts", "training_footer",
     ]  # fmt: skip
     assert "sw-frame" in panel._dom_classes
 
@@ -147,3 +147,16 @@ def test_export(panel: TrainingPanel, ws: FakeWorkspace, tmp_path: Path) -> None
     assert "<img" not in document
     assert "<script" not in document
     assert panel.export_html() == document
+
+
+def test_the_pareto_view_is_there_while_runs_are_compared(panel: TrainingPanel) -> None:
+    box = panel.children[1]
+    assert box.children == ()
+    panel._panel.compare(["train_0", "train_1"])
+    panel._wake()
+    wait_for(lambda: len(box.children) == 1)
+    assert panel._parts[0][0].state["compare"]["names"] == ["gpt2-l6-topk-k32", "gpt2-l6-jumprelu"]
+    panel._panel.compare([])
+    panel._wake()
+    wait_for(lambda: box.children == ())
+    assert panel._parts[0][0].state["compare"] is None

@@ -146,10 +146,12 @@ interface CheckboxProps {
   label: string;
   children?: ComponentChildren;
   checked: boolean;
+  /** Some of what it stands for is checked. */
+  mixed?: boolean;
   onChange: (checked: boolean) => void;
 }
 
-export function Checkbox({ label, children, checked, onChange }: CheckboxProps) {
+export function Checkbox({ label, children, checked, mixed = false, onChange }: CheckboxProps) {
   const id = useUid("sw-check");
   const input = (
     <input
@@ -157,6 +159,9 @@ export function Checkbox({ label, children, checked, onChange }: CheckboxProps) 
       type="checkbox"
       aria-label={label}
       checked={checked}
+      ref={(box) => {
+        if (box) box.indeterminate = mixed;
+      }}
       onChange={(event) => onChange(event.currentTarget.checked)}
     />
   );

@@ -54,6 +54,8 @@ export interface Card {
   heartbeat_at: number | null;
   seconds_running: number;
   series: number | null;
+  group_id: string | null;
+  advice: string | null;
 }
 
 export interface DeviceInfo {
@@ -77,6 +79,44 @@ export interface ChartState {
   summaries: string[];
 }
 
+export type YAxis = "fvu" | "ce_loss_score";
+
+export interface ResultRow {
+  label: string;
+  values: string[];
+  best: boolean[];
+}
+
+export interface ParetoPoint {
+  id: string;
+  name: string;
+  architecture: string;
+  label: string;
+  l0: number;
+  y: number;
+  front: boolean;
+}
+
+export interface Scope {
+  value: string;
+  label: string;
+  count: number;
+}
+
+export interface CompareState {
+  training_ids: string[];
+  names: string[];
+  series: (number | null)[];
+  results: ResultRow[];
+  y_axis: YAxis;
+  scope: string;
+  scopes: Scope[];
+  points: ParetoPoint[];
+  left_out: number;
+  summary: string;
+  zoomed: boolean;
+}
+
 export interface PanelState {
   revision: number;
   workspace: string;
@@ -85,6 +125,7 @@ export interface PanelState {
   charts: ChartState;
   devices: DeviceInfo[];
   notice: Note | null;
+  compare: CompareState | null;
   updated_at: number;
 }
 
@@ -105,6 +146,7 @@ export const EMPTY_STATE: PanelState = {
   },
   devices: [],
   notice: null,
+  compare: null,
   updated_at: 0,
 };
 
@@ -118,7 +160,7 @@ export type ConfigData = { [name: string]: unknown };
 export type Command =
   | { kind: "nudge" }
   | { kind: "refresh"; revision: number }
-  | { kind: "form_schema"; training_id?: string | null }
+  | { kind: "form_schema"; training_id?: string | null; template_id?: string | null }
   | { kind: "check"; config: ConfigData }
   | { kind: "create"; config: ConfigData }
   | { kind: "train_demo" }
@@ -236,10 +278,20 @@ export interface Setting {
   value: string;
 }
 
+export interface AdviceRow {
+  kind: string;
+  severity: "warning" | "info";
+  title: string;
+  text: string;
+  why: string;
+  changes: Record<string, unknown>;
+}
+
 export interface DetailsData {
   checkpoints: CheckpointRow[];
   log: string[];
   settings: Setting[];
+  advice: AdviceRow[];
   folder: string;
   traceback: string | null;
 }

@@ -90,6 +90,11 @@ export abstract class BaseStore<S extends { revision: number }, C extends { kind
     this.problems.value = withKey(this.problems.value, key, undefined);
   }
 
+  /** What cannot be done, found without asking Python. */
+  refuse(key: string, what: string, hint: string): void {
+    this.problems.value = withKey(this.problems.value, key, { what, hint, where: null, fields: {} });
+  }
+
   fail(key: string, error: unknown): void {
     if (!isAbort(error)) this.problems.value = withKey(this.problems.value, key, asFailure(error));
   }

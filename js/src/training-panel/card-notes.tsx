@@ -3,6 +3,7 @@ import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { BusyNote, NoClipboardNote, ProblemNote, placed } from "../lib/notes";
 import type { Card } from "../lib/protocol";
+import { DoneNote } from "./bulk";
 import { statusOf } from "./state";
 import type { Store } from "./store";
 
@@ -55,6 +56,7 @@ export function CardNotes(props: { store: Store; card: Card; copied: string | nu
     ),
     store.late.value.has(id) && <BusyNote key="busy" store={store} id={id} />,
     store.problems.value.has(id) && <ProblemNote key="problem" store={store} id={id} />,
+    store.done.value.has(id) && <DoneNote key="done" store={store} id={id} />,
     copied && <NoClipboardNote key="copy" id={copied} onDismiss={onCopied} />,
   ].filter(Boolean);
   return notes.length ? <div class="full notes">{notes}</div> : null;

@@ -9,9 +9,12 @@ import { Menu, type MenuItem } from "../lib/menu";
 import { Progress } from "../lib/progress";
 import type { Card } from "../lib/protocol";
 import { Rename } from "../lib/rename";
+import { ExportForm } from "./bulk";
 import { CardNotes } from "./card-notes";
 import { Details } from "./details";
+import { LongerForm } from "./longer";
 import { DeleteQuestion, StopQuestion } from "./question";
+import { SaveTemplate } from "./save-template";
 import {
   buttonsFor,
   type CardAction,
@@ -46,6 +49,7 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
   };
   const press = (action: CardAction) => {
     if (action === "edit") store.form.value = { from: card };
+    else if (action === "longer") store.openFor(card.id, { kind: "longer" });
     else if (action === "delete") store.openFor(card.id, { kind: "delete" });
     else if (action === "stop" && stopAsks(card)) store.openFor(card.id, { kind: "stop" });
     else void store.act(card, action);
@@ -59,6 +63,8 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
   const menu: MenuItem[] = [
     { label: "Rename", run: () => store.openFor(card.id, { kind: "rename" }) },
     { label: "Details", run: () => store.openFor(card.id, { kind: "details", tab: "checkpoints" }) },
+    { label: "Save as template", run: () => store.openFor(card.id, { kind: "template" }) },
+    { label: "Export", run: () => store.openFor(card.id, { kind: "export" }) },
     { label: "Copy ID", run: () => void copyId() },
   ];
   if (canDelete(card)) menu.push({ label: "Delete", danger: true, run: () => press("delete") });
@@ -93,6 +99,17 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
           )}
           {card.series !== null && <SeriesKey series={card.series} />}
           {card.sae_id !== null && <span class="bg">In SAEs</span>}
+          {card.advice !== null && (
+            <Button
+              kind="link"
+              class="adv"
+              title={card.advice}
+              expanded={open?.kind === "details" && open.tab === "advice"}
+              onClick={() => store.openFor(card.id, { kind: "details", tab: "advice" })}
+            >
+              Advice
+            </Button>
+          )}
         </div>
         <div class="meta">
           <span>{card.model}</span>
@@ -161,10 +178,37 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
           />
         </div>
       )}
+      {open?.kind === "longer" && (
+        <div class="full">
+          <LongerForm store={store} card={card} onClose={() => close("Train longer")} />
+        </div>
+      )}
+      {open?.kind === "export" && (
+        <div class="full">
+          <ExportForm store={store} id={card.id} cards={[card]} onClose={() => close()} />
+        </div>
+      )}
+      {open?.kind === "template" && (
+        <div class="full">
+          <SaveTemplate
+            store={store}
+            name={card.name}
+            of={{ training_id: card.id }}
+            onSaved={(name) => store.say(card.id, `Saved as template “${name}”.`)}
+            onClose={() => close()}
+          />
+        </div>
+      )}
       <CardNotes store={store} card={card} copied={copied} onCopied={() => setCopied(null)} />
       {open?.kind === "details" && (
         <div class="full">
-          <Details store={store} card={card} tab={open.tab} onClose={() => close()} />
+          <Details
+            store={store}
+            card={card}
+            tab={open.tab}
+            onTab={(tab) => store.openFor(card.id, { kind: "details", tab })}
+            onClose={() => close()}
+          />
         </div>
       )}
     </li>

@@ -1,18 +1,23 @@
-/** Details of a run, opened in its card: checkpoints, log, settings. */
+/** Details of a run, opened in its card: checkpoints, log, settings, advice. */
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button, NoteBox, Tabs, tabId } from "../lib/controls";
 import { CopyButton } from "../lib/copy-button";
-import * as f from "../lib/format";
-import type { Card, CheckpointRow, DetailsData } from "../lib/protocol";
+import type { Card, DetailsData } from "../lib/protocol";
 import { asFailure, isAbort } from "../lib/rpc";
+import { AdviceList } from "./advice";
+import { Checkpoints } from "./checkpoints";
 import { statusOf } from "./state";
 import type { DetailsTab, Problem, Store } from "./store";
 
 /** The details, asked again every two seconds while the run works and whenever its state changes. */
-function useDetails(store: Store, card: Card): { data: DetailsData | null; problem: Problem | null } {
+function useDetails(
+  store: Store,
+  card: Card,
+): { data: DetailsData | null; problem: Problem | null; again: () => void } {
   const [data, setData] = useState<DetailsData | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
+  const [round, setRound] = useState(0);
   const runs = statusOf(card) === "running";
   useEffect(() => {
     const stop = new AbortController();
@@ -33,20 +38,21 @@ function useDetails(store: Store, card: Card): { data: DetailsData | null; probl
       stop.abort();
       clearTimeout(timer);
     };
-  }, [store, card.id, card.status, card.checkpoint_count, card.last_checkpoint_step]);
-  return { data, problem };
+  }, [store, card.id, card.status, card.checkpoint_count, card.last_checkpoint_step, round]);
+  return { data, problem, again: () => setRound((old) => old + 1) };
 }
 
 interface DetailsProps {
   store: Store;
   card: Card;
   tab: DetailsTab;
+  onTab: (tab: DetailsTab) => void;
   onClose: () => void;
 }
 
-export function Details({ store, card, tab, onClose }: DetailsProps) {
+export function Details({ store, card, tab, onTab, onClose }: DetailsProps) {
   const panel = useUid("sw-details");
-  const { data, problem } = useDetails(store, card);
+  const { data, problem, again } = useDetails(store, card);
   const saving = store.pending.value.get(card.id) === "checkpoint";
   const save = async () => {
     await store.act(card, "checkpoint");
@@ -62,8 +68,9 @@ export function Details({ store, card, tab, onClose }: DetailsProps) {
             { id: "checkpoints", label: "Checkpoints", count: data?.checkpoints.length ?? card.checkpoint_count },
             { id: "log", label: "Log" },
             { id: "settings", label: "Settings", count: data?.settings.length },
+            { id: "advice", label: "Advice", count: data?.advice.length },
           ]}
-          onSelect={(id) => store.openFor(card.id, { kind: "details", tab: id as DetailsTab })}
+          onSelect={(id) => onTab(id as DetailsTab)}
         />
         <div class="sp" />
         {statusOf(card) === "running" && (
@@ -80,42 +87,13 @@ export function Details({ store, card, tab, onClose }: DetailsProps) {
           </NoteBox>
         )}
         {!data && !problem && <p class="sm t2">Asking the kernel…</p>}
-        {data && tab === "checkpoints" && <Checkpoints rows={data.checkpoints} />}
+        {data && tab === "checkpoints" && (
+          <Checkpoints store={store} card={card} rows={data.checkpoints} onChange={again} />
+        )}
         {data && tab === "log" && <Log data={data} />}
         {data && tab === "settings" && <Settings data={data} />}
+        {data && tab === "advice" && <AdviceList store={store} card={card} rows={data.advice} />}
       </div>
-    </div>
-  );
-}
-
-function Checkpoints({ rows }: { rows: CheckpointRow[] }) {
-  if (rows.length === 0) return <p class="sm t2">No checkpoint yet.</p>;
-  return (
-    <div class="xs-scroll tall">
-      <table aria-label="Checkpoints">
-        <thead>
-          <tr>
-            <th>Checkpoint</th>
-            <th class="num">Step</th>
-            <th class="num">Tokens</th>
-            <th class="num">FVU</th>
-            <th class="num">Size</th>
-            <th class="num">Saved</th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row) => (
-            <tr key={row.id}>
-              <td class="nw">{row.label}</td>
-              <td class="num">{f.count(row.step)}</td>
-              <td class="num">{f.tokens(row.tokens)}</td>
-              <td class="num">{f.fvu(row.fvu)}</td>
-              <td class="num">{f.bytes(row.size_bytes)}</td>
-              <td class="num when">{f.clock(row.saved_at, Date.now(), true)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
     </div>
   );
 }

@@ -1,9 +1,9 @@
 /** The life of one opened form: asks for its fields, checks while the user types, starts the training. */
 import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
-import type { Card, CheckResult, FormData, FormField } from "../lib/protocol";
+import type { CheckResult, ConfigData, FormData, FormField } from "../lib/protocol";
 import { asFailure, isAbort } from "../lib/rpc";
 import * as form from "./form-state";
-import type { Problem, Store } from "./store";
+import type { FormRequest, Problem, Store } from "./store";
 
 const CHECK_AFTER = 300; // ms without typing
 const AGAIN_AFTER = 1500; // ms until Python is asked again about what it was still looking up
@@ -52,8 +52,13 @@ export class FormController {
 
   constructor(
     private readonly store: Store,
-    private readonly from: Card | undefined,
+    private readonly request: FormRequest,
   ) {}
+
+  /** Nothing but an ordinary new form has a draft. */
+  private get drafts(): boolean {
+    return !this.request.from && !this.request.template;
+  }
 
   private isField(name: string): boolean {
     return this.data.value?.fields.some((field) => field.name === name) ?? false;
@@ -62,12 +67,16 @@ export class FormController {
   async open(): Promise<void> {
     try {
       const answer = await this.store.rpc.send(
-        { kind: "form_schema", training_id: this.from?.id ?? null },
+        {
+          kind: "form_schema",
+          training_id: this.request.from?.id ?? null,
+          template_id: this.request.template?.id ?? null,
+        },
         { signal: this.closed.signal, onLate: (late) => this.setLate(late, "The form") },
       );
       const data = answer.value as FormData;
-      const draft = this.from ? null : this.store.draft;
-      this.values.value = { ...form.initialValues(data), ...draft };
+      const draft = this.drafts ? this.store.draft : null;
+      this.values.value = form.withChanges(data, { ...form.initialValues(data), ...draft }, this.request.changes);
       this.data.value = data;
       this.checking.value = true;
       this.runCheck();
@@ -85,12 +94,12 @@ export class FormController {
 
   /** Forgets what was typed; without this it is there when the form opens again. */
   dropDraft(): void {
-    if (!this.from) this.store.draft = null;
+    if (this.drafts) this.store.draft = null;
   }
 
   set(name: string, value: string | boolean): void {
     this.values.value = form.change(this.values.value, name, value);
-    if (!this.from) this.store.draft = this.values.value;
+    if (this.drafts) this.store.draft = this.values.value;
     const left = { ...this.reported.value };
     const touched = [form.LAYER, form.SITE, form.HOOK].includes(name) ? [form.LAYER, form.SITE, form.HOOK] : [name];
     for (const one of touched) delete left[one];
@@ -186,14 +195,27 @@ export class FormController {
     return tidy(a) === tidy(b);
   }
 
+  /** The form as configuration data. */
+  config(): ConfigData {
+    return this.parsed.value.config;
+  }
+
+  /** The name that the run would get. */
+  nameNow(): string {
+    return String(this.values.value.name || this.check.value?.name || "");
+  }
+
+  /** Moves the focus to the first field that needs attention; false if there is none. */
+  focusBad(): boolean {
+    const bad = form.firstBad(this.fields.value, this.errors.value);
+    if (bad !== null) this.focus.value = { name: bad };
+    return bad !== null;
+  }
+
   async start(): Promise<void> {
     if (this.starting.value || !this.data.value) return;
     this.problem.value = null;
-    const bad = form.firstBad(this.fields.value, this.errors.value);
-    if (bad !== null) {
-      this.focus.value = { name: bad };
-      return;
-    }
+    if (this.focusBad()) return;
     this.starting.value = true;
     clearTimeout(this.timer);
     this.timer = undefined;

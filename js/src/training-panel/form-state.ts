@@ -107,6 +107,15 @@ export function initialValues(data: FormData): Values {
   return values;
 }
 
+/** `values` with settings changed as advice names them; those that the form does not have are left out. */
+export function withChanges(data: FormData, values: Values, changes: Record<string, unknown> = {}): Values {
+  const next = { ...values };
+  for (const field of data.fields) {
+    if (field.name in changes) next[field.name] = display(field, changes[field.name]);
+  }
+  return next;
+}
+
 /** `values` after the user changed one field: layer, site and hook name follow each other. */
 export function change(values: Values, name: string, value: string | boolean): Values {
   const next = { ...values, [name]: value };

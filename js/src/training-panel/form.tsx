@@ -1,12 +1,15 @@
 /** New training: opens in place, above the list. */
-import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useAnswer } from "../lib/ask";
 import { Button, NoteBox } from "../lib/controls";
 import { Icon } from "../lib/icons";
 import type { FormField, Section } from "../lib/protocol";
+import type { TemplatesData } from "../lib/protocol-runs";
 import { Estimate } from "./estimate";
 import { Field, LAYER_FIELD, SITE_FIELD } from "./fields";
 import { FormController } from "./form-controller";
 import * as form from "./form-state";
+import { SaveTemplate } from "./save-template";
 import type { FormRequest, Store } from "./store";
 
 const GROUPS: [Section, string][] = [
@@ -17,9 +20,11 @@ const GROUPS: [Section, string][] = [
 ];
 
 export function Form({ store, request }: { store: Store; request: FormRequest }) {
-  const controller = useMemo(() => new FormController(store, request.from), [store, request]);
+  const controller = useMemo(() => new FormController(store, request), [store, request]);
   const root = useRef<HTMLFormElement>(null);
   const ready = controller.data.value !== null;
+  const [saving, setSaving] = useState(false);
+  const [saved, setSaved] = useState<string | null>(null);
 
   useEffect(() => {
     void controller.open();
@@ -54,8 +59,9 @@ export function Form({ store, request }: { store: Store; request: FormRequest })
     >
       <div class="hd">
         <h2>New training</h2>
-        {request.from && <span class="sm t2 sub">{`with the settings of ${request.from.name}`}</span>}
+        <span class="sm t2 sub">{startsFrom(request)}</span>
         <div class="sp" />
+        <LoadTemplate store={store} request={request} />
         <Button kind="quiet" icon="close" label="Close form" onClick={() => leave(true)} />
       </div>
       {ready && <Groups controller={controller} />}
@@ -74,8 +80,69 @@ export function Form({ store, request }: { store: Store; request: FormRequest })
         />
       )}
       <FormNotes controller={controller} />
-      <FormFooter controller={controller} onCancel={() => leave(false)} />
+      {saving && (
+        <div class="panel-note">
+          <SaveTemplate
+            nested
+            store={store}
+            name={request.template?.name ?? controller.nameNow()}
+            of={{ config: () => controller.config() }}
+            onSaved={(name) => setSaved(name)}
+            onClose={() => setSaving(false)}
+          />
+        </div>
+      )}
+      {saved && (
+        <div class="panel-note">
+          <NoteBox tone="info" title={`Saved as template “${saved}”.`} />
+        </div>
+      )}
+      <FormFooter
+        controller={controller}
+        onCancel={() => leave(false)}
+        saving={saving}
+        onSave={() => {
+          setSaved(null);
+          if (controller.focusBad()) return;
+          setSaving(!saving);
+        }}
+      />
     </form>
+  );
+}
+
+function startsFrom(request: FormRequest): string {
+  if (request.template) return `from the template ${request.template.name}`;
+  if (!request.from) return "";
+  return request.changes && Object.keys(request.changes).length > 0
+    ? `with the settings of ${request.from.name}, changed as advised`
+    : `with the settings of ${request.from.name}`;
+}
+
+/** The templates as a list to choose from; the form starts again from the chosen one. */
+function LoadTemplate({ store, request }: { store: Store; request: FormRequest }) {
+  const { data } = useAnswer<TemplatesData>(store.rpc, { kind: "list_templates", search: "" }, "");
+  const rows = data?.templates ?? [];
+  return (
+    <span class="s24 load">
+      <select
+        aria-label="Load template"
+        value={request.template?.id ?? ""}
+        disabled={rows.length === 0}
+        title={data && rows.length === 0 ? "There are no templates yet" : undefined}
+        onChange={(event) => {
+          const row = rows.find((one) => one.id === event.currentTarget.value);
+          if (row) store.form.value = { template: { id: row.id, name: row.name } };
+        }}
+      >
+        <option value="">Load template…</option>
+        {rows.map((row) => (
+          <option key={row.id} value={row.id}>
+            {row.favorite ? `★ ${row.name}` : row.name}
+          </option>
+        ))}
+      </select>
+    </span>
   );
 }
 
@@ -151,7 +218,14 @@ function FormNotes({ controller }: { controller: FormController }) {
   );
 }
 
-function FormFooter({ controller, onCancel }: { controller: FormController; onCancel: () => void }) {
+interface FooterProps {
+  controller: FormController;
+  onCancel: () => void;
+  saving: boolean;
+  onSave: () => void;
+}
+
+function FormFooter({ controller, onCancel, saving, onSave }: FooterProps) {
   const fields = controller.fields.value;
   const errors = controller.errors.value;
   const bad = form.fieldOrder(fields).filter((name) => name in errors);
@@ -182,6 +256,9 @@ function FormFooter({ controller, onCancel }: { controller: FormController; onCa
         </div>
       )}
       <div class="sp" />
+      <Button disabled={controller.data.value === null} expanded={saving} onClick={onSave}>
+        Save as template
+      </Button>
       <Button onClick={onCancel}>Cancel</Button>
       <Button kind="primary" icon="play" disabled={starting} onClick={() => void controller.start()}>
         {starting ? "Starting…" : "Start training"}

@@ -1,13 +1,14 @@
 /** The list of runs, or why it is empty. */
 import { useRef, useState } from "preact/hooks";
 import { Button, tabId } from "../lib/controls";
-import type { Card } from "../lib/protocol";
 import { TrainingCard } from "./card";
+import { GroupCard } from "./group-card";
+import { type ListCard, listCards } from "./groups";
 import { heldOrder, STATUS_WORDS, shownCards } from "./state";
 import type { Store } from "./store";
 
 export function List({ store, panel }: { store: Store; panel: string }) {
-  const { cards } = store.state.value;
+  const cards = listCards(store.state.value.cards);
   const filter = store.filter.value;
   const [search, sort] = [store.search.value, store.sort.value];
   const hold = useHold();
@@ -21,9 +22,13 @@ export function List({ store, panel }: { store: Store; panel: string }) {
     <div role="tabpanel" id={panel} aria-labelledby={tabId(panel, filter)} {...hold.handlers}>
       {shown.length > 0 ? (
         <ul class="lst" aria-label="Trainings">
-          {shown.map((card) => (
-            <TrainingCard key={card.id} store={store} card={card} />
-          ))}
+          {shown.map((card) =>
+            card.members ? (
+              <GroupCard key={card.id} store={store} group={card} members={card.members} />
+            ) : (
+              <TrainingCard key={card.id} store={store} card={card} />
+            ),
+          )}
         </ul>
       ) : (
         <NothingMatches store={store} />
@@ -49,7 +54,7 @@ function useHold() {
       onFocusOut: () => setFocus(false),
     },
     /** `release`: the user asked for a new run and is taken to it. Another `key` is another list. */
-    apply: (key: string, shown: Card[], cards: readonly Card[], release: boolean): Card[] => {
+    apply: (key: string, shown: ListCard[], cards: readonly ListCard[], release: boolean): ListCard[] => {
       const held = (pointer || focus) && !release && key === last.current.key;
       const result = held ? heldOrder(last.current.ids, cards, shown) : shown;
       last.current = { key, ids: result.map((card) => card.id) };

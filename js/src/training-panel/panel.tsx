@@ -3,31 +3,36 @@ import { useUid } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import { type KeyRow, Keys, widgetKey } from "../lib/keys";
 import { BusyNote, linkWords, ProblemNote } from "../lib/notes";
+import { Compare } from "./compare";
 import { Empty } from "./empty";
 import { Form } from "./form";
 import { List } from "./list";
-import { anythingRuns, deviceWords } from "./state";
+import { anythingRuns, deviceMeter, deviceWords } from "./state";
 import type { Store } from "./store";
+import { Templates } from "./templates";
 import { Toolbar } from "./toolbar";
 
 const KEYS: readonly KeyRow[] = [
   [["/"], "search"],
   [["N"], "new training"],
   [["?"], "show or hide the keys"],
-  [["Esc"], "close the form, the question or the details; then leave"],
+  [["Esc"], "close the form, the templates, the question, the details or the comparison; then leave"],
   [["Space", "Enter"], "press, check, expand"],
   [["←", "→"], "previous, next tab or choice"],
 ];
 
 export function Panel({ store }: { store: Store }) {
   const panel = useUid("sw-list");
-  const { cards } = store.state.value;
+  const { cards, compare } = store.state.value;
   const form = store.form.value;
+  const templates = store.templates.value && !form;
   const empty = cards.length === 0;
+  const key = form ? `${form.from?.id ?? ""} ${form.template?.id ?? ""} ${JSON.stringify(form.changes ?? null)}` : "";
   return (
     <>
-      {form && <Form key={form.from?.id ?? ""} store={store} request={form} />}
-      {!form && <Header store={store} />}
+      {form && <Form key={key} store={store} request={form} />}
+      {templates && <Templates store={store} />}
+      {!form && !templates && !compare && <Header store={store} />}
       <PanelNotes store={store} />
       {store.keysShown.value && (
         <Keys
@@ -38,8 +43,9 @@ export function Panel({ store }: { store: Store }) {
           }}
         />
       )}
-      {empty && !form && <Empty store={store} />}
-      {!empty && (
+      {empty && !form && !templates && <Empty store={store} />}
+      {compare && <Compare key={compare.training_ids.join(" ")} store={store} compare={compare} />}
+      {!empty && !compare && (
         <>
           <Toolbar store={store} panel={panel} />
           <List store={store} panel={panel} />
@@ -52,11 +58,34 @@ export function Panel({ store }: { store: Store }) {
 function Header({ store }: { store: Store }) {
   const { workspace, devices, cards } = store.state.value;
   const words = [workspace, deviceWords(devices)].filter(Boolean).join(" · ");
+  const meter = deviceMeter(devices);
   return (
     <div class="hd">
       <h2>Training</h2>
       <span class="sm t2 sub">{words}</span>
+      {meter && (
+        // biome-ignore lint/a11y/useSemanticElements: browsers draw <meter> in colours of their own
+        <span
+          class={`meter hw${meter.used > 0.9 ? " full" : ""}`}
+          role="meter"
+          aria-label={`Memory of ${meter.id}`}
+          aria-valuenow={Math.round(100 * meter.used)}
+          aria-valuemin={0}
+          aria-valuemax={100}
+          aria-valuetext={meter.text}
+          title={meter.text}
+        >
+          <i style={{ width: `${100 * meter.used}%` }} />
+        </span>
+      )}
       <div class="sp" />
+      <Button
+        onClick={() => {
+          store.templates.value = true;
+        }}
+      >
+        Templates
+      </Button>
       {cards.length > 0 && (
         <Button
           kind="primary"
@@ -116,7 +145,10 @@ export function panelKey(store: Store, root: HTMLElement, event: KeyboardEvent):
 function closeInnermost(store: Store): boolean {
   if (store.keysShown.value) store.keysShown.value = false;
   else if (store.form.value) store.form.value = null;
+  else if (store.templates.value) store.templates.value = false;
+  else if (store.bulk.value) store.bulk.value = null;
   else if (store.open.value.size) store.open.value = new Map();
+  else if (store.state.value.compare) void store.command("panel", "Back", { kind: "compare", training_ids: [] });
   else return false;
   return true;
 }

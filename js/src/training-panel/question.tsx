@@ -3,22 +3,31 @@ import { useFocusLast } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import type { Card } from "../lib/protocol";
+import { deleteWords } from "./bulk-state";
 import { unsavedTokens } from "./state";
 
 export function DeleteQuestion({ card, onDelete, onKeep }: { card: Card; onDelete: () => void; onKeep: () => void }) {
+  return <QuestionBox words={deleteWords([card], 1)} onYes={onDelete} onKeep={onKeep} />;
+}
+
+interface QuestionProps {
+  words: { title: string; text: string; button: string };
+  onYes: () => void;
+  onKeep: () => void;
+}
+
+/** A question about something that cannot be undone. */
+export function QuestionBox({ words, onYes, onKeep }: QuestionProps) {
   const box = useFocusLast();
-  const lost = card.checkpoint_count
-    ? `Its ${f.plural(card.checkpoint_count, "checkpoint")} (${f.bytes(card.checkpoint_bytes)}) and metrics go too.`
-    : "Its metrics go too.";
   return (
     <div ref={box}>
       <NoteBox
         tone="err"
-        title={`Delete ${card.name}?`}
+        title={words.title}
         actions={
           <>
-            <Button small kind="danger" onClick={onDelete}>
-              Delete training
+            <Button small kind="danger" onClick={onYes}>
+              {words.button}
             </Button>
             <Button small onClick={onKeep}>
               Keep
@@ -26,14 +35,22 @@ export function DeleteQuestion({ card, onDelete, onKeep }: { card: Card; onDelet
           </>
         }
       >
-        {`${lost} This cannot be undone.`}
+        {words.text}
       </NoteBox>
     </div>
   );
 }
 
-export function StopQuestion(props: { card: Card; onStop: (save: boolean) => void; onKeep: () => void }) {
-  const { card, onStop, onKeep } = props;
+interface StopProps {
+  card: Card;
+  /** Tokens that no checkpoint has, where it is not those of `card`. */
+  lost?: number;
+  onStop: (save: boolean) => void;
+  onKeep: () => void;
+}
+
+export function StopQuestion(props: StopProps) {
+  const { card, lost = unsavedTokens(card), onStop, onKeep } = props;
   const box = useFocusLast();
   return (
     <div ref={box}>
@@ -54,7 +71,7 @@ export function StopQuestion(props: { card: Card; onStop: (save: boolean) => voi
           </>
         }
       >
-        {`${f.count(unsavedTokens(card))} tokens are not in a checkpoint yet.`}
+        {`${f.count(lost)} tokens are not in a checkpoint yet.`}
       </NoteBox>
     </div>
   );

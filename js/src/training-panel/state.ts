@@ -3,6 +3,7 @@ import * as f from "../lib/format";
 import type { IconName } from "../lib/icons";
 import type { Action, Card, DeviceInfo, PanelState } from "../lib/protocol";
 import { STATUS_WORDS, type Status, statusOf } from "../lib/statuses";
+import type { ListCard } from "./groups";
 
 export { STATUS_ICONS, STATUS_WORDS, type Status, statusOf } from "../lib/statuses";
 
@@ -17,7 +18,7 @@ export const STATUSES: readonly Status[] = [
 ];
 
 /** Something a button or menu item of a card does. "ask_…" and "edit", "log" happen on the page. */
-export type CardAction = Exclude<Action, "checkpoint" | "stop_without_saving"> | "edit" | "stop";
+export type CardAction = Exclude<Action, "checkpoint" | "stop_without_saving"> | "edit" | "stop" | "longer";
 
 export interface CardButton {
   action: CardAction;
@@ -33,6 +34,7 @@ const STOP = button("stop", "Stop", "stop");
 const RETRY = button("retry", "Retry", "retry");
 const EDIT = button("edit", "Edit and retry");
 const IMPORT = button("import", "Import to SAEs");
+const LONGER = button("longer", "Train longer");
 const DELETE = button("delete", "Delete", "trash");
 
 /** What is under way for a card: asked here, or by anybody (the state says pausing, stopping). */
@@ -72,7 +74,7 @@ function baseButtons(card: Card): CardButton[] {
     case "paused":
       return [RESUME, STOP];
     case "completed":
-      return card.sae_id === null ? [IMPORT, DELETE] : [DELETE];
+      return card.sae_id === null ? [IMPORT, LONGER, DELETE] : [LONGER, DELETE];
     case "failed":
       return [RETRY, EDIT];
     case "stopped":
@@ -182,6 +184,15 @@ export function deviceWords(devices: readonly DeviceInfo[]): string | null {
   return `${device.id}, ${left} of ${total} free`;
 }
 
+/** How much of that device's memory is taken: a share for its meter, null where it is not known. */
+export function deviceMeter(devices: readonly DeviceInfo[]): { id: string; used: number; text: string } | null {
+  const device = devices.find((d) => d.id !== "cpu") ?? devices[0];
+  if (!device || device.free_bytes === null || !device.total_bytes) return null;
+  const taken = Math.max(0, device.total_bytes - device.free_bytes);
+  const text = `${f.bytes(taken)} of ${f.bytes(device.total_bytes)} used`;
+  return { id: device.id, used: Math.min(1, taken / device.total_bytes), text };
+}
+
 // ------------------------------------------------------------------------------------------------ list
 
 export type Filter = "all" | Status;
@@ -201,8 +212,9 @@ export function countByStatus(cards: readonly Card[]): Record<Filter, number> {
   return counts;
 }
 
-/** Every word of the search must occur in the name, the model, the hook name or the architecture. */
-export function matches(card: Card, search: string): boolean {
+/** Every word of the search must occur in the name, the model, the hook name or the architecture (of one of a group). */
+export function matches(card: ListCard, search: string): boolean {
+  if (card.members?.some((member) => matches(member, search))) return true;
   const text = `${card.name} ${card.model} ${card.hook_name} ${card.architecture}`.toLowerCase();
   return search
     .toLowerCase()
@@ -240,7 +252,7 @@ const COMPARE: Record<Sort, (a: Card, b: Card) => number> = {
   l0: (a, b) => ascending(measured(a.tiles.l0), measured(b.tiles.l0)),
 };
 
-export function shownCards(cards: readonly Card[], filter: Filter, search: string, sort: Sort): Card[] {
+export function shownCards<C extends ListCard>(cards: readonly C[], filter: Filter, search: string, sort: Sort): C[] {
   return cards
     .filter((card) => (filter === "all" || statusOf(card) === filter) && matches(card, search))
     .sort((a, b) => COMPARE[sort](a, b) || ascending(a.created_at, b.created_at));
@@ -250,7 +262,7 @@ export function shownCards(cards: readonly Card[], filter: Filter, search: strin
  * `shown` in the order that stands on the screen, so that nothing moves under a pointer: what stands there stays as long as
  * it exists, even where it no longer matches the filter, and what is new comes last.
  */
-export function heldOrder(held: readonly string[], cards: readonly Card[], shown: readonly Card[]): Card[] {
+export function heldOrder<C extends Card>(held: readonly string[], cards: readonly C[], shown: readonly C[]): C[] {
   const byId = new Map(cards.map((card) => [card.id, card]));
   const stay = held.flatMap((id) => byId.get(id) ?? []);
   return [...stay, ...shown.filter((card) => !held.includes(card.id))];

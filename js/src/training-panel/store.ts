@@ -1,29 +1,40 @@
 /** One part of the panel on the page: its state, what the user has open, and the commands it sends. */
 import { signal } from "@preact/signals";
-import {
-  type Action,
-  type Card,
-  type ChartChange,
-  type Command,
-  EMPTY_STATE,
-  type PanelState,
-  parseState,
-} from "../lib/protocol";
+import { type Action, type Card, type ChartChange, EMPTY_STATE, type PanelState, parseState } from "../lib/protocol";
+import type { BulkAction, PanelCommand, RunsDone } from "../lib/protocol-runs";
 import type { Answer, Model } from "../lib/rpc";
 import { BaseStore, withKey } from "../lib/store";
+import type { Bulk } from "./bulk-state";
 import { anythingRuns, type Filter, type Sort, type Starts, starts, statusChanges } from "./state";
 
 export type { Problem } from "../lib/store";
-export type DetailsTab = "checkpoints" | "log" | "settings";
-export type Open = { kind: "delete" | "stop" | "menu" | "rename" } | { kind: "details"; tab: DetailsTab };
+export type DetailsTab = "checkpoints" | "log" | "settings" | "advice";
+export type Open =
+  | { kind: "delete" | "stop" | "menu" | "rename" | "longer" | "export" | "template" }
+  | { kind: "details"; tab: DetailsTab }
+  /** The table of a group, with the details of one of its runs where they are open. */
+  | { kind: "layers"; details?: string; tab?: DetailsTab };
 export interface FormRequest {
   /** The run whose settings it starts from (Edit and retry). */
   from?: Card;
+  /** Settings that are changed then, as advice names them. */
+  changes?: Record<string, unknown>;
+  /** The template it starts from. */
+  template?: { id: string; name: string };
+}
+
+/** Where failures of what is done to all checked runs show up. */
+export const SELECTION = "selection";
+
+/** What came of something done to several runs. */
+export interface Outcome {
+  action: BulkAction | "export";
+  done: RunsDone;
 }
 
 const SETTLE = 2000; // ms in which the state that follows from an answer has surely arrived
 
-export class Store extends BaseStore<PanelState, Command, Open> {
+export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   /** Since when each run works, as far as this page has seen it. */
   starts: Starts = new Map();
 
@@ -31,6 +42,12 @@ export class Store extends BaseStore<PanelState, Command, Open> {
   readonly search = signal("");
   readonly sort = signal<Sort>("active");
   readonly form = signal<FormRequest | null>(null);
+  readonly templates = signal(false);
+  /** What is asked about all checked runs. */
+  readonly bulk = signal<Bulk | null>(null);
+  readonly outcome = signal<Outcome | null>(null);
+  /** What was done, as a sentence, by run (or for all that are checked). */
+  readonly done = signal<ReadonlyMap<string, string>>(new Map());
   /** What was typed into a form that was closed without Cancel. */
   draft: Record<string, string | boolean> | null = null;
   readonly pending = signal<ReadonlyMap<string, Action>>(new Map());
@@ -75,6 +92,63 @@ export class Store extends BaseStore<PanelState, Command, Open> {
   select(id: string, checked: boolean): void {
     const ids = this.charts().training_ids.filter((other) => other !== id);
     void this.changeCharts({ training_ids: checked ? [...ids, id] : ids });
+  }
+
+  selectAll(ids: readonly string[]): void {
+    void this.changeCharts({ training_ids: [...ids] });
+  }
+
+  /** The checked runs, as far as they are there. */
+  selection(): Card[] {
+    const chosen = new Set(this.charts().training_ids);
+    return this.state.value.cards.filter((card) => chosen.has(card.id));
+  }
+
+  /** Does something to several runs; what fails is told, the others are done all the same. */
+  async actOn(key: string, cards: readonly Card[], action: BulkAction): Promise<void> {
+    if (key === SELECTION) this.bulk.value = null;
+    else this.openFor(key, undefined);
+    this.outcome.value = null;
+    for (const card of cards) this.pending.value = withKey(this.pending.value, card.id, action as Action);
+    const training_ids = cards.map((card) => card.id);
+    const answer = await this.command(key, ACTION_WORDS[action as Action], {
+      kind: "run_actions",
+      action,
+      training_ids,
+    });
+    const done = answer?.value as RunsDone | undefined;
+    const forget = (ids: readonly string[]) => {
+      for (const id of ids) {
+        if (this.pending.value.get(id) === action) this.pending.value = withKey(this.pending.value, id, undefined);
+      }
+    };
+    forget(done ? training_ids.filter((id) => !done.done.includes(id)) : training_ids);
+    if (done) setTimeout(() => forget(done.done), SETTLE);
+    if (done?.problems.length) this.outcome.value = { action, done };
+    if (done?.done.length && action === "delete") {
+      this.announce(done.done.length === 1 ? "Deleted." : `${done.done.length} trainings deleted.`);
+    }
+  }
+
+  /** Writes runs into a folder; true when that worked for one at least. */
+  async export(key: string, cards: readonly Card[], folder: string): Promise<boolean> {
+    this.outcome.value = null;
+    this.say(key, undefined);
+    const training_ids = cards.map((card) => card.id);
+    const answer = await this.command(key, "Export", { kind: "export_runs", training_ids, folder });
+    const done = answer?.value as RunsDone | undefined;
+    if (!done) return false;
+    if (done.problems.length) this.outcome.value = { action: "export", done };
+    const [first] = done.paths;
+    if (done.done.length > 1) this.say(key, `${done.done.length} trainings are in ${folder}.`);
+    else if (first) this.say(key, `Its files are in ${first}.`);
+    return done.done.length > 0;
+  }
+
+  /** Notes below an item what was done there. */
+  say(key: string, text: string | undefined): void {
+    this.done.value = withKey(this.done.value, key, text);
+    if (text) this.announce(text);
   }
 
   /** Does something to a run. It counts as under way until the run's state shows it, or nothing came of it. */

@@ -1,15 +1,16 @@
-/** Filter by status, search, sort. */
-import { Tabs } from "../lib/controls";
+/** Filter by status, search; below them what is checked, what can be done with it, and the order. */
+import { Button, Tabs } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
-import { countByStatus, type Filter, SORTS, type Sort, STATUS_WORDS, STATUSES } from "./state";
-import type { Store } from "./store";
+import { BulkBox } from "./bulk";
+import { able, type Bulk, losesTokens, whyNot } from "./bulk-state";
+import { listCards } from "./groups";
+import { countByStatus, type Filter, SORTS, type Sort, STATUS_WORDS, STATUSES, shownCards } from "./state";
+import { SELECTION, type Store } from "./store";
 
 export function Toolbar({ store, panel }: { store: Store; panel: string }) {
   const { cards } = store.state.value;
   const counts = countByStatus(cards);
-  const known = new Set(cards.map((card) => card.id));
-  const selected = store.charts().training_ids.filter((id) => known.has(id)).length;
   const tabs = [
     { id: "all", label: "All", count: counts.all },
     ...STATUSES.map((status) => ({ id: status, label: STATUS_WORDS[status], count: counts[status] })),
@@ -45,10 +46,8 @@ export function Toolbar({ store, panel }: { store: Store; panel: string }) {
           />
         </div>
       </div>
-      <div class="tb">
-        <span class="sm t2">
-          {selected > 0 ? `${f.count(selected)} selected for the charts` : "Select runs to chart them"}
-        </span>
+      <div class="tb bulk">
+        <SelectionBar store={store} />
         <div class="sp" />
         <span class="sm t2 hw" aria-hidden="true">
           Sort
@@ -69,6 +68,83 @@ export function Toolbar({ store, panel }: { store: Store; panel: string }) {
           </select>
         </span>
       </div>
+      <BulkBox store={store} />
+    </>
+  );
+}
+
+const BULK: readonly { what: Bulk; word: string }[] = [
+  { what: "pause", word: "Pause" },
+  { what: "resume", word: "Resume" },
+  { what: "stop", word: "Stop" },
+  { what: "export", word: "Export" },
+  { what: "delete", word: "Delete" },
+];
+
+function SelectionBar({ store }: { store: Store }) {
+  const selection = store.selection();
+  const checked = new Set(selection.map((card) => card.id));
+  const shown = shownCards(
+    listCards(store.state.value.cards),
+    store.filter.value,
+    store.search.value,
+    store.sort.value,
+  ).flatMap((card) => (card.members ?? [card]).map((one) => one.id));
+  const all = shown.length > 0 && shown.every((id) => checked.has(id));
+  const none = selection.length === 0;
+  const others = [...checked].filter((id) => !shown.includes(id));
+  const press = (what: Bulk) => {
+    const cards = able(what, selection);
+    store.dismiss(SELECTION);
+    store.say(SELECTION, undefined);
+    store.outcome.value = null;
+    const asks = what === "export" || what === "delete" || (what === "stop" && losesTokens(cards) > 0);
+    if (asks) store.bulk.value = store.bulk.value === what ? null : what;
+    else void store.actOn(SELECTION, cards, what as "pause" | "resume" | "stop");
+  };
+  const charted = selection.length > 6 ? "The first six have lines in the charts" : "They have lines in the charts";
+  return (
+    <>
+      <label class="ck">
+        <input
+          type="checkbox"
+          aria-label="Select all shown"
+          checked={all}
+          ref={(box) => {
+            if (box) box.indeterminate = !all && !none;
+          }}
+          onChange={() => store.selectAll(all ? others : [...others, ...shown])}
+        />
+        <span class="t2" title={none ? undefined : charted}>
+          {none ? "Select all shown" : `${f.count(selection.length)} selected`}
+        </span>
+      </label>
+      <Button
+        small
+        title={selection.length > 1 ? undefined : "Select two or more trainings to compare them"}
+        disabled={selection.length < 2}
+        onClick={() =>
+          void store.command("panel", "Compare", { kind: "compare", training_ids: selection.map((card) => card.id) })
+        }
+      >
+        Compare
+      </Button>
+      {BULK.map(({ what, word }) => {
+        const disabled = able(what, selection).length === 0;
+        return (
+          <Button
+            key={what}
+            small
+            label={`${word} selected`}
+            title={disabled ? whyNot(what, selection.length) : undefined}
+            disabled={disabled}
+            expanded={["stop", "export", "delete"].includes(what) ? store.bulk.value === what : undefined}
+            onClick={() => press(what)}
+          >
+            {word}
+          </Button>
+        );
+      })}
     </>
   );
 }

@@ -8,11 +8,12 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type {
   Ack,
+  AdviceRow,
   Card,
   ChartState,
   CheckpointRow,
   CheckResult,
-  Command,
+  CompareState,
   DetailsData,
   DeviceInfo,
   Estimate,
@@ -22,13 +23,24 @@ import type {
   ModelFacts,
   Note,
   PanelState,
+  ParetoPoint,
   Result,
+  ResultRow,
+  Scope,
   Segment,
   Setting,
   TableData,
   Tile,
 } from "../../src/lib/protocol";
 import { parseReply, parseState } from "../../src/lib/protocol";
+import type {
+  ComparisonData,
+  PanelCommand,
+  RunsDone,
+  SettingRow,
+  TemplateRow,
+  TemplatesData,
+} from "../../src/lib/protocol-runs";
 
 const FOLDER = join(import.meta.dirname, "../../../tests/wire");
 const golden = (name: string): Record<string, unknown> =>
@@ -73,6 +85,8 @@ const CARD: Shape<Card> = {
   heartbeat_at: _,
   seconds_running: _,
   series: _,
+  group_id: _,
+  advice: _,
 };
 const CHARTS: Shape<ChartState> = {
   training_ids: _,
@@ -92,6 +106,34 @@ const STATE: Shape<PanelState> = {
   charts: _,
   devices: _,
   notice: _,
+  compare: _,
+  updated_at: _,
+};
+const COMPARE: Shape<CompareState> = {
+  training_ids: _,
+  names: _,
+  series: _,
+  results: _,
+  y_axis: _,
+  scope: _,
+  scopes: _,
+  points: _,
+  left_out: _,
+  summary: _,
+  zoomed: _,
+};
+const POINT: Shape<ParetoPoint> = { id: _, name: _, architecture: _, label: _, l0: _, y: _, front: _ };
+const ADVICE: Shape<AdviceRow> = { kind: _, severity: _, title: _, text: _, why: _, changes: _ };
+const TEMPLATE: Shape<TemplateRow> = {
+  id: _,
+  name: _,
+  description: _,
+  favorite: _,
+  model: _,
+  hook_name: _,
+  corpus: _,
+  architecture: _,
+  d_sae: _,
   updated_at: _,
 };
 const FIELD: Shape<FormField> = {
@@ -134,6 +176,15 @@ const SHAPES: [string, Path, object][] = [
   ["panel_state", ["cards", 0, "note"], NOTE],
   ["panel_state", ["charts"], CHARTS],
   ["panel_state", ["devices", 0], DEVICE],
+  ["panel_state", ["compare"], COMPARE],
+  ["panel_state", ["compare", "results", 0], { label: _, values: _, best: _ } satisfies Shape<ResultRow>],
+  ["panel_state", ["compare", "scopes", 0], { value: _, label: _, count: _ } satisfies Shape<Scope>],
+  ["panel_state", ["compare", "points", 0], POINT],
+  ["runs_done", [], { done: _, paths: _, problems: _ } satisfies Shape<RunsDone>],
+  ["comparison_data", [], { training_ids: _, names: _, rows: _ } satisfies Shape<ComparisonData>],
+  ["comparison_data", ["rows", 0], { name: _, label: _, values: _, differs: _ } satisfies Shape<SettingRow>],
+  ["templates_data", [], { templates: _, total: _ } satisfies Shape<TemplatesData>],
+  ["templates_data", ["templates", 0], TEMPLATE],
   ["ack", [], { id: _, kind: _ } satisfies Shape<Ack>],
   ["result", [], { id: _, kind: _, value: _, columns: _ } satisfies Shape<Result>],
   ["failure", [], { id: _, kind: _, what: _, where: _, hint: _, fields: _ } satisfies Shape<Failure>],
@@ -151,17 +202,22 @@ const SHAPES: [string, Path, object][] = [
   ],
   ["check_result", ["estimate"], ESTIMATE],
   ["check_result", ["estimate", "memory", 0], { label: _, bytes: _ } satisfies Shape<Segment>],
-  ["details_data", [], { checkpoints: _, log: _, settings: _, folder: _, traceback: _ } satisfies Shape<DetailsData>],
+  [
+    "details_data",
+    [],
+    { checkpoints: _, log: _, settings: _, advice: _, folder: _, traceback: _ } satisfies Shape<DetailsData>,
+  ],
+  ["details_data", ["advice", 0], ADVICE],
   ["details_data", ["checkpoints", 0], ROW],
   ["details_data", ["settings", 0], { name: _, value: _ } satisfies Shape<Setting>],
   ["table_data", [], { rows: _, total: _ } satisfies Shape<TableData>],
 ];
 
 /** Every command with every key it can have. */
-const COMMANDS: { [K in Command["kind"]]: Required<Extract<Command, { kind: K }>> } = {
+const COMMANDS: { [K in PanelCommand["kind"]]: Required<Extract<PanelCommand, { kind: K }>> } = {
   nudge: { kind: "nudge" },
   refresh: { kind: "refresh", revision: 6 },
-  form_schema: { kind: "form_schema", training_id: "train_01J8" },
+  form_schema: { kind: "form_schema", training_id: "train_01J8", template_id: null },
   check: { kind: "check", config: {} },
   create: { kind: "create", config: {} },
   train_demo: { kind: "train_demo" },
@@ -180,6 +236,23 @@ const COMMANDS: { [K in Command["kind"]]: Required<Extract<Command, { kind: K }>
   },
   save_png: { kind: "save_png" },
   metric_table: { kind: "metric_table", training_id: "train_01J8", names: ["loss"], limit: 5000, offset: 0 },
+  run_actions: { kind: "run_actions", action: "pause", training_ids: ["train_01J8"] },
+  export_runs: { kind: "export_runs", training_ids: ["train_01J8"], folder: "trainings" },
+  checkpoint_action: {
+    kind: "checkpoint_action",
+    action: "continue",
+    training_id: "train_01J8",
+    checkpoint_id: "ckpt_1",
+  },
+  train_longer: { kind: "train_longer", training_id: "train_01J8", tokens: 20_000_000 },
+  compare: { kind: "compare", training_ids: ["train_01J8"] },
+  comparison: { kind: "comparison", training_ids: ["train_01J8"] },
+  pareto: { kind: "pareto", y_axis: "ce_loss_score", scope: "", reset_zoom: true, save_png: false },
+  list_templates: { kind: "list_templates", search: "gpt2" },
+  save_template: { kind: "save_template", name: "mine", config: {}, training_id: null, replace: true },
+  template_action: { kind: "template_action", action: "rename", template_id: "tmpl_1", name: "better" },
+  import_templates: { kind: "import_templates", file: "templates.json" },
+  export_templates: { kind: "export_templates", template_ids: ["tmpl_1"] },
 };
 
 describe("golden messages", () => {

@@ -27,7 +27,7 @@ describe("list", () => {
 
   it("has no button of features that do not exist", () => {
     const { page } = show(fullState());
-    for (const name of [/template/i, /compare/i, /selected/i, /export/i, /train longer/i, /open sae/i, /layers/i]) {
+    for (const name of [/open sae/i, /layers/i]) {
       expect(page.queryByRole("button", { name })).toBeNull();
     }
   });
@@ -39,8 +39,8 @@ describe("list", () => {
       ["gpt2-l6-topk-k32", ["Pause", "Stop"]],
       ["gpt2-l6-jumprelu", ["Resume", "Stop"]],
       ["gpt2-l6-topk-k48", ["Stop"]],
-      ["gpt2-l6-batchtopk", ["Delete"]],
-      ["demo-l2-topk-k24", ["Import to SAEs", "Delete"]],
+      ["gpt2-l6-batchtopk", ["Train longer", "Delete"]],
+      ["demo-l2-topk-k24", ["Import to SAEs", "Train longer", "Delete"]],
       ["gpt2-l8-topk-k64", ["Resume", "Delete"]],
       ["gpt2-l6-standard-try", ["Resume", "Retry", "Delete"]],
     ] as const) {
@@ -122,7 +122,7 @@ describe("list", () => {
     expect(box.checked).toBe(true);
     const ids = [...fullState().charts.training_ids, "train_demo-l2-topk-k24"];
     expect(sent(model, "chart")).toMatchObject([{ training_ids: ids }]);
-    await waitFor(() => expect(page.getByText("3 selected for the charts")).toBeTruthy());
+    await waitFor(() => expect(page.getByText("3 selected")).toBeTruthy());
   });
 });
 
@@ -213,7 +213,7 @@ describe("actions", () => {
     const view = show(only({ status: "stopped" }));
     await view.user.click(view.page.getByRole("button", { name: "More actions: run" }));
     const items = view.page.getAllByRole("menuitem").map((item) => item.textContent);
-    expect(items).toEqual(["Rename", "Details", "Copy ID", "Delete"]);
+    expect(items).toEqual(["Rename", "Details", "Save as template", "Export", "Copy ID", "Delete"]);
     await view.user.keyboard("{ArrowLeft}");
     expect(document.activeElement?.textContent).toBe("Delete");
     await view.user.keyboard("r{Enter}");
@@ -270,6 +270,7 @@ describe("notes and keys", () => {
     const { page, model, user } = show(emptyState());
     expect(page.getByText("No trainings yet")).toBeTruthy();
     expect(page.getAllByRole("button").map((button) => button.textContent)).toEqual([
+      "Templates",
       "Train the demo",
       "New training",
       "Copy code",

@@ -41,7 +41,7 @@ describe("status and buttons", () => {
     ["queued", ["Stop"]],
     ["running", ["Pause", "Stop"]],
     ["paused", ["Resume", "Stop"]],
-    ["completed", ["Import to SAEs", "Delete"]],
+    ["completed", ["Import to SAEs", "Train longer", "Delete"]],
     ["failed", ["Retry", "Edit and retry"]],
     ["stopped", ["Resume", "Retry", "Delete"]],
     ["interrupted", ["Resume", "Delete"]],
@@ -49,7 +49,7 @@ describe("status and buttons", () => {
     ["stopping", ["Stopping… (disabled)"]],
   ])("offers on %s: %j", (status, expected) => expect(labels({ status })).toEqual(expected));
   it("does not offer to import twice", () =>
-    expect(labels({ status: "completed", sae_id: "sae_1" })).toEqual(["Delete"]));
+    expect(labels({ status: "completed", sae_id: "sae_1" })).toEqual(["Train longer", "Delete"]));
   it("shows what was just asked before the state does", () => {
     expect(labels({ status: "running" }, "pause")).toEqual(["Pausing… (disabled)", "Stop"]);
     expect(labels({ status: "running" }, "stop_without_saving")).toEqual(["Stopping… (disabled)"]);

@@ -1,0 +1,75 @@
+/** Messages about several trainings, comparisons and templates: the mirror of `saewidgets/widgets/messages_runs.py`. */
+import type { Command, ConfigData, Note, YAxis } from "./protocol";
+
+export type BulkAction = "pause" | "resume" | "stop" | "stop_without_saving" | "import" | "delete";
+
+/** A command without its id; `Rpc` adds that. */
+export type RunsCommand =
+  | { kind: "run_actions"; action: BulkAction; training_ids: string[] }
+  | { kind: "export_runs"; training_ids: string[]; folder: string }
+  | {
+      kind: "checkpoint_action";
+      action: "continue" | "import" | "delete";
+      training_id: string;
+      checkpoint_id: string;
+    }
+  | { kind: "train_longer"; training_id: string; tokens: number }
+  | { kind: "compare"; training_ids: string[] }
+  | { kind: "comparison"; training_ids: string[] }
+  | { kind: "pareto"; y_axis?: YAxis | null; scope?: string | null; reset_zoom?: boolean; save_png?: boolean }
+  | { kind: "list_templates"; search: string }
+  | {
+      kind: "save_template";
+      name: string;
+      config?: ConfigData | null;
+      training_id?: string | null;
+      replace?: boolean;
+    }
+  | {
+      kind: "template_action";
+      action: "rename" | "favorite" | "unfavorite" | "delete";
+      template_id: string;
+      name?: string | null;
+    }
+  | { kind: "import_templates"; file: string }
+  | { kind: "export_templates"; template_ids: string[] };
+
+/** All that the training panel sends. */
+export type PanelCommand = Command | RunsCommand;
+
+export interface RunsDone {
+  done: string[];
+  paths: string[];
+  problems: Note[];
+}
+
+export interface SettingRow {
+  name: string;
+  label: string;
+  values: string[];
+  differs: boolean;
+}
+
+export interface ComparisonData {
+  training_ids: string[];
+  names: string[];
+  rows: SettingRow[];
+}
+
+export interface TemplateRow {
+  id: string;
+  name: string;
+  description: string;
+  favorite: boolean;
+  model: string;
+  hook_name: string;
+  corpus: string;
+  architecture: string;
+  d_sae: number | null;
+  updated_at: number;
+}
+
+export interface TemplatesData {
+  templates: TemplateRow[];
+  total: number;
+}

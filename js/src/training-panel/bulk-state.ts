@@ -1,0 +1,87 @@
+/** What can be done to the checked runs, and the words for it. Pure functions. */
+import * as f from "../lib/format";
+import type { Card } from "../lib/protocol";
+import type { RunsDone } from "../lib/protocol-runs";
+import { canDelete, statusOf, unsavedTokens } from "./state";
+
+/** What the buttons above the list do. */
+export type Bulk = "pause" | "resume" | "stop" | "export" | "delete";
+
+const CAN: Record<Bulk, (card: Card) => boolean> = {
+  pause: (card) => statusOf(card) === "running" && card.status !== "pausing" && card.status !== "stopping",
+  resume: (card) => ["paused", "stopped", "interrupted"].includes(statusOf(card)),
+  stop: (card) => ["running", "queued", "paused"].includes(statusOf(card)) && card.status !== "stopping",
+  export: () => true,
+  delete: canDelete,
+};
+
+/** Those of the checked runs to which it can be done. */
+export const able = (what: Bulk, cards: readonly Card[]): Card[] => cards.filter(CAN[what]);
+
+const WHY: Record<Bulk, string> = {
+  pause: "None of the selected trainings is running",
+  resume: "None of the selected trainings is paused, stopped or interrupted",
+  stop: "None of the selected trainings is running, queued or paused",
+  export: "Select trainings to export them",
+  delete: "Running trainings must be stopped first",
+};
+
+/** Why a button is disabled. */
+export const whyNot = (what: Bulk, selected: number): string =>
+  selected === 0 ? "Select trainings in the list" : WHY[what];
+
+/** Have these runs something that stopping without a checkpoint would lose? */
+export const losesTokens = (cards: readonly Card[]): number =>
+  cards.filter((card) => statusOf(card) === "running").reduce((total, card) => total + unsavedTokens(card), 0);
+
+const named = (cards: readonly Card[]): string =>
+  cards.length === 1 ? (cards[0]?.name ?? "") : `${f.count(cards.length)} trainings`;
+
+export function stopWords(cards: readonly Card[]): { title: string; text: string } {
+  const lost = losesTokens(cards);
+  const text = `${f.count(lost)} tokens are not in a checkpoint yet.`;
+  return { title: `Stop ${named(cards)}?`, text };
+}
+
+export function deleteWords(cards: readonly Card[], selected: number): { title: string; text: string; button: string } {
+  const count = cards.reduce((total, card) => total + card.checkpoint_count, 0);
+  const bytes = cards.reduce((total, card) => total + card.checkpoint_bytes, 0);
+  const their = cards.length === 1 ? "Its" : "Their";
+  const kept = selected - cards.length;
+  const running = kept > 0 ? ` ${kept === 1 ? "One that is running stays." : `${kept} that are running stay.`}` : "";
+  const lost = count ? `${their} ${f.plural(count, "checkpoint")} (${f.bytes(bytes)}) and metrics go too.` : "";
+  return {
+    title: `Delete ${named(cards)}?`,
+    text: `${lost || `${their} metrics go too.`} This cannot be undone.${running}`,
+    button: cards.length === 1 ? "Delete training" : "Delete trainings",
+  };
+}
+
+const DONE: Record<string, string> = {
+  pause: "paused",
+  resume: "resumed",
+  stop: "stopped",
+  stop_without_saving: "stopped",
+  delete: "deleted",
+  import: "imported",
+  export: "exported",
+};
+
+/** What several runs met: a title, and a line for each that was not done. */
+export function outcomeWords(action: string, done: RunsDone): { title: string; lines: string[] } {
+  const asked = done.done.length + done.problems.length;
+  const title = `${f.count(done.problems.length)} of ${f.plural(asked, "training")} could not be ${DONE[action] ?? "done"}.`;
+  const lines = done.problems.map((problem) =>
+    [problem.where && !problem.what.includes(problem.where) ? `${problem.where}: ` : "", problem.what, problem.hint]
+      .filter(Boolean)
+      .join(" ")
+      .replace(/: {2}/, ": "),
+  );
+  return { title, lines };
+}
+
+/** A folder that says what is in it: "trainings", or the run's own name. */
+export const exportFolder = (cards: readonly Card[]): string =>
+  cards.length === 1
+    ? (cards[0]?.name ?? "").replace(/[^\w.-]+/g, "-").replace(/^[-.]+/, "") || "training"
+    : "trainings";

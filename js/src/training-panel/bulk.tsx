@@ -1,0 +1,200 @@
+/** What is asked about all checked runs, and what came of it. */
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useFocusLast, useUid } from "../lib/a11y";
+import { Button, NoteBox } from "../lib/controls";
+import { BusyNote, ProblemNote } from "../lib/notes";
+import type { Card } from "../lib/protocol";
+import { able, deleteWords, exportFolder, outcomeWords, stopWords } from "./bulk-state";
+import { SELECTION, type Store } from "./store";
+
+export function BulkBox({ store }: { store: Store }) {
+  const selection = store.selection();
+  const what = selection.length > 0 ? store.bulk.value : null;
+  const outcome = store.outcome.value;
+  const done = store.done.value.get(SELECTION);
+  const some = store.late.value.has(SELECTION) || store.problems.value.has(SELECTION) || done;
+  if (what === null && !some && outcome === null) return null;
+  const close = () => {
+    store.bulk.value = null;
+  };
+  return (
+    <div class="panel-note notes">
+      {what === "stop" && <StopSeveral store={store} cards={able("stop", selection)} onKeep={close} />}
+      {what === "delete" && (
+        <DeleteSeveral store={store} cards={able("delete", selection)} selected={selection.length} onKeep={close} />
+      )}
+      {what === "export" && <ExportForm store={store} id={SELECTION} cards={selection} onClose={close} />}
+      <BusyNote store={store} id={SELECTION} />
+      <ProblemNote store={store} id={SELECTION} />
+      <DoneNote store={store} id={SELECTION} />
+      {outcome && <OutcomeNote store={store} />}
+    </div>
+  );
+}
+
+function StopSeveral({ store, cards, onKeep }: { store: Store; cards: Card[]; onKeep: () => void }) {
+  const box = useFocusLast();
+  const words = stopWords(cards);
+  return (
+    <div ref={box}>
+      <NoteBox
+        tone="info"
+        title={words.title}
+        actions={
+          <>
+            <Button small onClick={() => void store.actOn(SELECTION, cards, "stop")}>
+              Stop and save checkpoint
+            </Button>
+            <Button small onClick={() => void store.actOn(SELECTION, cards, "stop_without_saving")}>
+              Stop without saving
+            </Button>
+            <Button small onClick={onKeep}>
+              Keep running
+            </Button>
+          </>
+        }
+      >
+        {words.text}
+      </NoteBox>
+    </div>
+  );
+}
+
+interface DeleteProps {
+  store: Store;
+  cards: Card[];
+  selected: number;
+  onKeep: () => void;
+}
+
+function DeleteSeveral({ store, cards, selected, onKeep }: DeleteProps) {
+  const box = useFocusLast();
+  const words = deleteWords(cards, selected);
+  return (
+    <div ref={box}>
+      <NoteBox
+        tone="err"
+        title={words.title}
+        actions={
+          <>
+            <Button small kind="danger" onClick={() => void store.actOn(SELECTION, cards, "delete")}>
+              {words.button}
+            </Button>
+            <Button small onClick={onKeep}>
+              Keep
+            </Button>
+          </>
+        }
+      >
+        {words.text}
+        {cards.length > 1 && <Lines lines={cards.map((card) => card.name)} label="What would be deleted" />}
+      </NoteBox>
+    </div>
+  );
+}
+
+/** A few lines; many of them scroll. */
+function Lines({ lines, label }: { lines: readonly string[]; label: string }) {
+  return (
+    <ul class="names" aria-label={label} tabIndex={lines.length > 4 ? 0 : undefined}>
+      {lines.map((line, i) => (
+        <li key={`${i} ${line}`}>{line}</li>
+      ))}
+    </ul>
+  );
+}
+
+function OutcomeNote({ store }: { store: Store }) {
+  const outcome = store.outcome.value;
+  if (!outcome) return null;
+  const { title, lines } = outcomeWords(outcome.action, outcome.done);
+  return (
+    <NoteBox
+      tone="err"
+      title={title}
+      actions={
+        <Button
+          small
+          onClick={() => {
+            store.outcome.value = null;
+          }}
+        >
+          Dismiss
+        </Button>
+      }
+    >
+      <Lines lines={lines} label="What was not done, and why" />
+    </NoteBox>
+  );
+}
+
+/** What was done, until it is dismissed. */
+export function DoneNote({ store, id }: { store: Store; id: string }) {
+  const text = store.done.value.get(id);
+  if (!text) return null;
+  return (
+    <NoteBox
+      tone="info"
+      title={text}
+      actions={
+        <Button small onClick={() => store.say(id, undefined)}>
+          Dismiss
+        </Button>
+      }
+    />
+  );
+}
+
+interface ExportProps {
+  store: Store;
+  /** The id of the run, or `SELECTION`. */
+  id: string;
+  cards: readonly Card[];
+  onClose: () => void;
+}
+
+export function ExportForm({ store, id, cards, onClose }: ExportProps) {
+  const uid = useUid("sw-export");
+  const box = useRef<HTMLFormElement>(null);
+  const [folder, setFolder] = useState(exportFolder(cards));
+  const [busy, setBusy] = useState(false);
+  useLayoutEffect(() => {
+    box.current?.querySelector<HTMLElement>("input")?.focus();
+    box.current?.scrollIntoView?.({ block: "nearest" });
+  }, []);
+  const single = cards.length === 1 ? cards[0] : undefined;
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    if (busy || folder.trim() === "") return;
+    setBusy(true);
+    if (await store.export(id, cards, folder)) onClose();
+    else setBusy(false);
+  };
+  return (
+    <form ref={box} class="inline" aria-label={single ? `Export ${single.name}` : "Export selected"} onSubmit={submit}>
+      <div class="f grow">
+        <label for={`${uid}-folder`}>Folder</label>
+        <input
+          id={`${uid}-folder`}
+          class="mono"
+          aria-describedby={`${uid}-hint`}
+          spellcheck={false}
+          autocomplete="off"
+          value={folder}
+          onInput={(event) => setFolder(event.currentTarget.value)}
+        />
+        <p class="hint" id={`${uid}-hint`}>
+          {`Configuration, metrics (CSV), log and SAE. On the kernel's machine; ${
+            single ? "counted from the notebook's folder" : "each training gets a folder in it"
+          }`}
+        </p>
+      </div>
+      <div class="acts">
+        <Button submit disabled={busy || folder.trim() === ""}>
+          {busy ? "Exporting…" : single ? "Write files" : `Write ${cards.length} trainings`}
+        </Button>
+        <Button onClick={onClose}>Cancel</Button>
+      </div>
+    </form>
+  );
+}

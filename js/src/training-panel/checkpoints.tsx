@@ -1,0 +1,206 @@
+/** The checkpoints of a run: go on from one, make an SAE of one, delete one. */
+import { useState } from "preact/hooks";
+import { useFocusLast } from "../lib/a11y";
+import { Button, NoteBox } from "../lib/controls";
+import * as f from "../lib/format";
+import type { Card, CheckpointRow } from "../lib/protocol";
+import { statusOf } from "./state";
+import type { Store } from "./store";
+
+interface CheckpointsProps {
+  store: Store;
+  card: Card;
+  rows: CheckpointRow[];
+  /** Asks for the details again. */
+  onChange: () => void;
+}
+
+type Asking = { what: "load" | "delete"; id: string } | null;
+
+export function Checkpoints({ store, card, rows, onChange }: CheckpointsProps) {
+  const [asking, setAsking] = useState<Asking>(null);
+  const [busy, setBusy] = useState<string | null>(null);
+  if (rows.length === 0) {
+    return (
+      <p class="sm t2">
+        {statusOf(card) === "running"
+          ? "No checkpoint yet. One is written at every tenth of the run, and when you save one."
+          : "It has no checkpoint."}
+      </p>
+    );
+  }
+  const asked = rows.find((row) => row.id === asking?.id);
+  const act = async (row: CheckpointRow, action: "continue" | "import" | "delete") => {
+    setBusy(action);
+    const words = { continue: "Load checkpoint", import: "Import", delete: "Delete checkpoint" };
+    const answer = await store.command(card.id, words[action], {
+      kind: "checkpoint_action",
+      action,
+      training_id: card.id,
+      checkpoint_id: row.id,
+    });
+    setBusy(null);
+    setAsking(null);
+    if (!answer) return;
+    onChange();
+    if (action === "continue") store.focusAnswer(answer);
+    if (action === "import") {
+      store.say(card.id, `${(answer.value as { name: string }).name} is in the library of SAEs.`);
+    }
+  };
+  const toggle = (what: "load" | "delete", id: string) =>
+    setAsking(asking?.what === what && asking.id === id ? null : { what, id });
+  return (
+    <div class="notes">
+      <div class="xs-scroll tall">
+        <table aria-label="Checkpoints">
+          <thead>
+            <tr>
+              <th>Checkpoint</th>
+              <th class="num">Step</th>
+              <th class="num">Tokens</th>
+              <th class="num">FVU</th>
+              <th class="num">Size</th>
+              <th class="num">Saved</th>
+              <th>
+                <span class="vh">Actions</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((row) => (
+              <tr key={row.id}>
+                <td class="nw">{row.label}</td>
+                <td class="num">{f.count(row.step)}</td>
+                <td class="num">{f.tokens(row.tokens)}</td>
+                <td class="num">{f.fvu(row.fvu)}</td>
+                <td class="num">{f.bytes(row.size_bytes)}</td>
+                <td class="num when">{f.clock(row.saved_at, Date.now(), true)}</td>
+                <td class="num nw links">
+                  <button
+                    type="button"
+                    class="lk"
+                    aria-label={`Load checkpoint ${row.label}`}
+                    aria-expanded={asking?.what === "load" && asking.id === row.id}
+                    onClick={() => toggle("load", row.id)}
+                  >
+                    Load
+                  </button>
+                  <button
+                    type="button"
+                    class="lk"
+                    aria-label={`Delete checkpoint ${row.label}`}
+                    aria-expanded={asking?.what === "delete" && asking.id === row.id}
+                    onClick={() => toggle("delete", row.id)}
+                  >
+                    Delete
+                  </button>
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {asked && asking?.what === "load" && (
+        <Load
+          row={asked}
+          done={asked.tokens >= card.tokens_total}
+          busy={busy}
+          onContinue={() => void act(asked, "continue")}
+          onImport={() => void act(asked, "import")}
+          onLonger={() => store.openFor(card.id, { kind: "longer" })}
+          onClose={() => setAsking(null)}
+        />
+      )}
+      {asked && asking?.what === "delete" && (
+        <Remove
+          row={asked}
+          last={rows.length === 1}
+          busy={busy !== null}
+          onDelete={() => void act(asked, "delete")}
+          onKeep={() => setAsking(null)}
+        />
+      )}
+    </div>
+  );
+}
+
+interface LoadProps {
+  row: CheckpointRow;
+  /** It is at the end of the run. */
+  done: boolean;
+  busy: string | null;
+  onContinue: () => void;
+  onImport: () => void;
+  onLonger: () => void;
+  onClose: () => void;
+}
+
+function Load({ row, done, busy, onContinue, onImport, onLonger, onClose }: LoadProps) {
+  const box = useFocusLast();
+  return (
+    <div ref={box}>
+      <NoteBox
+        tone="info"
+        title={`Load checkpoint ${row.label}?`}
+        actions={
+          <>
+            {done ? (
+              <Button small disabled={busy !== null} onClick={onLonger}>
+                Train longer
+              </Button>
+            ) : (
+              <Button small disabled={busy !== null} onClick={onContinue}>
+                {busy === "continue" ? "Starting…" : `Continue from step ${f.count(row.step)}`}
+              </Button>
+            )}
+            <Button small disabled={busy !== null} onClick={onImport}>
+              {busy === "import" ? "Importing…" : "Make an SAE of it"}
+            </Button>
+            <Button small onClick={onClose}>
+              Cancel
+            </Button>
+          </>
+        }
+      >
+        {done
+          ? "It is the end of this run. Train longer goes on from it in a new run; this one stays as it is."
+          : "A new run goes on from it; this one stays as it is."}
+      </NoteBox>
+    </div>
+  );
+}
+
+interface RemoveProps {
+  row: CheckpointRow;
+  last: boolean;
+  busy: boolean;
+  onDelete: () => void;
+  onKeep: () => void;
+}
+
+function Remove({ row, last, busy, onDelete, onKeep }: RemoveProps) {
+  const box = useFocusLast();
+  return (
+    <div ref={box}>
+      <NoteBox
+        tone="err"
+        title={`Delete checkpoint ${row.label}?`}
+        actions={
+          <>
+            <Button small kind="danger" disabled={busy} onClick={onDelete}>
+              {busy ? "Deleting…" : "Delete checkpoint"}
+            </Button>
+            <Button small onClick={onKeep}>
+              Keep
+            </Button>
+          </>
+        }
+      >
+        {`Its ${f.bytes(row.size_bytes)} at step ${f.count(row.step)} go. ${
+          last ? "It is the last one: the run could only start over. " : ""
+        }This cannot be undone.`}
+      </NoteBox>
+    </div>
+  );
+}

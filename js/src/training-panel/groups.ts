@@ -1,0 +1,123 @@
+/** Runs that one job trains at once, as one entry of the list. Pure functions. */
+import * as f from "../lib/format";
+import type { Card, Tile, Value } from "../lib/protocol";
+
+/** A card of the list: one run, or (`members`) several of one job, of which it shows the mean. */
+export type ListCard = Card & { members?: readonly Card[] };
+
+/** The cards of the list: runs of one group become one, in the place of its newest. */
+export function listCards(cards: readonly Card[]): ListCard[] {
+  const groups = new Map<string, Card[]>();
+  for (const card of cards) {
+    if (card.group_id !== null) groups.set(card.group_id, [...(groups.get(card.group_id) ?? []), card]);
+  }
+  const shown = new Set<string>();
+  return cards.flatMap((card) => {
+    const members = card.group_id === null ? undefined : groups.get(card.group_id);
+    if (card.group_id === null || !members || members.length < 2) return [card];
+    if (shown.has(card.group_id)) return [];
+    shown.add(card.group_id);
+    return [groupCard(card.group_id, inOrder(members))];
+  });
+}
+
+const layerOf = (card: Card): number => Number(/^blocks\.(\d+)\./.exec(card.hook_name)?.[1] ?? Number.NaN);
+
+/** By layer, then by name: the order of a table. */
+function inOrder(members: readonly Card[]): Card[] {
+  return [...members].sort(
+    (a, b) => (layerOf(a) || 0) - (layerOf(b) || 0) || a.name.localeCompare(b.name, "en", { numeric: true }),
+  );
+}
+
+function groupCard(id: string, members: readonly Card[]): ListCard {
+  const first = members[0] as Card;
+  const sum = (of: (card: Card) => number) => members.reduce((total, card) => total + of(card), 0);
+  const noted = members.find((card) => card.note !== null);
+  return {
+    ...first,
+    id,
+    name: groupName(members.map((card) => card.name)),
+    members,
+    tiles: meanTiles(members.map((card) => card.tiles)),
+    note: noted?.note ?? null,
+    advice: null,
+    checkpoint_count: sum((card) => card.checkpoint_count),
+    checkpoint_bytes: sum((card) => card.checkpoint_bytes),
+    sae_id: members.every((card) => card.sae_id !== null) ? first.sae_id : null,
+    series: null,
+  };
+}
+
+/** "gpt2-l4-6-8-batchtopk" of gpt2-l4-batchtopk, gpt2-l6-batchtopk and gpt2-l8-batchtopk. */
+export function groupName(names: readonly string[]): string {
+  const split = names.map((name) => name.split("-"));
+  const length = split[0]?.length ?? 0;
+  if (split.some((parts) => parts.length !== length)) return `${names[0]} and ${names.length - 1} more`;
+  const parts = Array.from({ length }, (_, i) => {
+    const values = [...new Set(split.map((one) => one[i] ?? ""))];
+    const word = /^\D*/.exec(values[0] ?? "")?.[0] ?? "";
+    const rest = values.slice(1).map((value) => (value.startsWith(word) ? value.slice(word.length) : value));
+    return [values[0], ...rest].join("-");
+  });
+  return parts.join("-");
+}
+
+function meanTiles(tiles: readonly Tile[]): Tile {
+  const mean = (name: keyof Tile): Value => {
+    const values = tiles.map((tile) => tile[name]);
+    if (values.some((value) => value === null)) return null;
+    return values.reduce((total: number, value) => total + Number(value), 0) / values.length;
+  };
+  const found: Tile = {
+    loss: mean("loss"),
+    l0: mean("l0"),
+    fvu: mean("fvu"),
+    ce_loss_score: mean("ce_loss_score"),
+    dead: mean("dead"),
+  };
+  // What is not finite travels as a word.
+  for (const name of Object.keys(found) as (keyof Tile)[]) {
+    if (typeof found[name] === "number" && !Number.isFinite(found[name])) found[name] = "NaN";
+  }
+  return found;
+}
+
+const one = <T>(members: readonly Card[], of: (card: Card) => T): T | null => {
+  const values = new Set(members.map(of));
+  return values.size === 1 ? (members[0] ? of(members[0]) : null) : null;
+};
+
+/** What the runs of a group differ in: "3 layers, one job". */
+export function groupBadge(members: readonly Card[]): string {
+  const hooks = new Set(members.map((card) => card.hook_name)).size;
+  const layers = new Set(members.map(layerOf)).size;
+  const what = layers === members.length ? "layer" : hooks === members.length ? "hook" : "run";
+  return `${f.plural(members.length, what)}, one job`;
+}
+
+/** The line below the name: what all have in common, and how many there are of what differs. */
+export function groupMeta(members: readonly Card[]): string[] {
+  const hook = one(members, (card) => card.hook_name);
+  const architecture = one(members, (card) => card.architecture);
+  const width = one(members, (card) => card.d_sae);
+  const hooks = new Set(members.map((card) => card.hook_name)).size;
+  const kinds = new Set(members.map((card) => card.architecture)).size;
+  return [
+    one(members, (card) => card.model) ?? "several models",
+    hook ?? f.plural(hooks, "hook"),
+    architecture ?? `${kinds} settings of the autoencoder`,
+    width === null ? "several widths" : `d_sae ${f.count(width)} each`,
+  ];
+}
+
+/** What tells a run of a group from the others: "layer 4", else its name. */
+export function memberWord(card: Card, members: readonly Card[]): string {
+  const layer = layerOf(card);
+  const alone = members.filter((other) => layerOf(other) === layer).length === 1;
+  return Number.isNaN(layer) || !alone ? card.name : `layer ${layer}`;
+}
+
+/** Do the runs of a group differ in their hook points? Otherwise their table names them by architecture. */
+export const byHook = (members: readonly Card[]): boolean =>
+  new Set(members.map((card) => card.hook_name)).size === members.length;

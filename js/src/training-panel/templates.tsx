@@ -1,0 +1,405 @@
+/** Templates: opens in place, above the list of runs. */
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useFocusLast } from "../lib/a11y";
+import { useAnswer } from "../lib/ask";
+import { Button, NoteBox } from "../lib/controls";
+import { saveFile } from "../lib/copy";
+import * as f from "../lib/format";
+import { Icon } from "../lib/icons";
+import { BusyNote, ProblemNote } from "../lib/notes";
+import type { RunsCommand, TemplateRow, TemplatesData } from "../lib/protocol-runs";
+import { Rename } from "../lib/rename";
+import { BUFFER_LIMIT } from "../lib/rpc";
+import { SaveTemplate } from "./save-template";
+import type { Store } from "./store";
+
+const KEY = "templates"; // where failures show up
+const TYPING = 250; // ms after the last key of a search
+
+type Asking = { what: "rename" | "delete"; id: string } | null;
+
+export function Templates({ store }: { store: Store }) {
+  const root = useRef<HTMLElement>(null);
+  const [search, setSearch] = useState("");
+  const [asked, setAsked] = useState("");
+  const [asking, setAsking] = useState<Asking>(null);
+  const [saving, setSaving] = useState(false);
+  const [said, setSaid] = useState<string | null>(null);
+  const { data, problem, again } = useAnswer<TemplatesData>(
+    store.rpc,
+    { kind: "list_templates", search: asked },
+    asked,
+  );
+
+  useEffect(() => {
+    const timer = setTimeout(() => setAsked(search.trim()), TYPING);
+    return () => clearTimeout(timer);
+  }, [search]);
+  useLayoutEffect(() => {
+    root.current?.querySelector<HTMLElement>("button")?.focus();
+    root.current?.scrollIntoView?.({ block: "nearest" });
+    return () => store.dismiss(KEY);
+  }, []);
+
+  const close = () => {
+    store.templates.value = false;
+  };
+  const tell = (text: string | null) => {
+    setSaid(text);
+    if (text) store.announce(text);
+  };
+  const act = async (word: string, command: RunsCommand): Promise<boolean> => {
+    tell(null);
+    const answer = await store.command(KEY, word, command);
+    setAsking(null);
+    if (answer) again();
+    return answer !== null;
+  };
+  const takeIn = async (file: File | undefined) => {
+    if (!file) return;
+    tell(null);
+    if (file.size > BUFFER_LIMIT) {
+      const limit = f.bytes(BUFFER_LIMIT);
+      store.refuse(KEY, `${file.name} has ${f.bytes(file.size)}.`, `A file of templates has at most ${limit} here.`);
+      return;
+    }
+    const answer = await store.command(
+      KEY,
+      "Import",
+      { kind: "import_templates", file: file.name },
+      { buffers: [await file.arrayBuffer()] },
+    );
+    if (!answer) return;
+    const { names } = answer.value as { names: string[] };
+    again();
+    tell(names.length === 1 ? `Imported ${names[0]}.` : `Imported ${names.length} templates.`);
+  };
+  const giveOut = async (rows: readonly TemplateRow[]) => {
+    tell(null);
+    const template_ids = rows.map((row) => row.id);
+    const answer = await store.command(KEY, "Export", { kind: "export_templates", template_ids });
+    if (!answer) return;
+    const name = rows.length === 1 ? `${(rows[0]?.name ?? "").replace(/[^\w.-]+/g, "-")}.json` : "templates.json";
+    saveFile(name, (answer.value as { text: string }).text, "application/json");
+  };
+  const rows = data?.templates ?? [];
+  return (
+    <section
+      ref={root}
+      class="templates"
+      aria-label="Templates"
+      onKeyDown={(event) => {
+        if (event.key !== "Escape" || event.defaultPrevented) return;
+        event.preventDefault();
+        if (asking) setAsking(null);
+        else close();
+      }}
+    >
+      <div class="hd">
+        <h2>Templates</h2>
+        <div class="sp" />
+        <Button expanded={saving} onClick={() => setSaving(!saving)}>
+          Save as template
+        </Button>
+        <ImportButton onFile={(file) => void takeIn(file)} />
+        <Button disabled={rows.length === 0} label="Export templates" onClick={() => void giveOut(asked ? rows : [])}>
+          Export
+        </Button>
+        <Button kind="quiet" icon="close" label="Close templates" onClick={close} />
+      </div>
+      {saving && (
+        <SaveFrom
+          store={store}
+          onSaved={(name) => {
+            again();
+            tell(`Saved ${name}.`);
+          }}
+          onClose={() => setSaving(false)}
+        />
+      )}
+      <Notes store={store} said={said} onDismiss={() => setSaid(null)} />
+      {problem && (
+        <div class="panel-note notes">
+          <NoteBox
+            tone="err"
+            title={problem.what}
+            actions={
+              <Button small onClick={again}>
+                Try again
+              </Button>
+            }
+          >
+            {problem.hint}
+          </NoteBox>
+        </div>
+      )}
+      {!data && !problem && <p class="bd sm t2">Asking the kernel…</p>}
+      {data && data.total > 0 && (
+        <div class="tb">
+          <span class="sm t2">{f.plural(data.total, "template")}</span>
+          <div class="sp" />
+          <div class="srch">
+            <Icon name="search" />
+            <input
+              type="search"
+              aria-label="Search templates"
+              placeholder="Name, model, hook"
+              value={search}
+              onInput={(event) => setSearch(event.currentTarget.value)}
+              onKeyDown={(event) => {
+                if (event.key !== "Escape" || search === "") return;
+                event.preventDefault();
+                setSearch("");
+              }}
+            />
+          </div>
+        </div>
+      )}
+      {data && data.total === 0 && (
+        <div class="empty">
+          <h3>No templates yet</h3>
+          <p>
+            A template keeps all settings of a training under a name. Save one from the form of a new training, or from
+            a training's More actions; or import a file that somebody gave you.
+          </p>
+          <Button
+            icon="plus"
+            onClick={() => {
+              close();
+              store.form.value = {};
+            }}
+          >
+            New training
+          </Button>
+        </div>
+      )}
+      {data && data.total > 0 && rows.length === 0 && (
+        <div class="empty">
+          <h3>No template matches</h3>
+          <p>{`None of the ${f.plural(data.total, "template")} matches “${asked}”.`}</p>
+          <Button onClick={() => setSearch("")}>Clear search</Button>
+        </div>
+      )}
+      {rows.length > 0 && (
+        <ul class="lst tmpl" aria-label="Templates">
+          {rows.map((row) => (
+            <Item
+              key={row.id}
+              row={row}
+              asking={asking?.id === row.id ? asking.what : null}
+              onAsk={(what) => setAsking(what && { what, id: row.id })}
+              onUse={() => {
+                close();
+                store.form.value = { template: { id: row.id, name: row.name } };
+              }}
+              onRename={(name) =>
+                void act("Rename", { kind: "template_action", action: "rename", template_id: row.id, name })
+              }
+              onFavorite={() => {
+                const action = row.favorite ? "unfavorite" : "favorite";
+                void act("Favourite", { kind: "template_action", action, template_id: row.id });
+              }}
+              onExport={() => void giveOut([row])}
+              onDelete={() => void act("Delete", { kind: "template_action", action: "delete", template_id: row.id })}
+            />
+          ))}
+        </ul>
+      )}
+    </section>
+  );
+}
+
+function Notes({ store, said, onDismiss }: { store: Store; said: string | null; onDismiss: () => void }) {
+  if (!said && !store.late.value.has(KEY) && !store.problems.value.has(KEY)) return null;
+  return (
+    <div class="panel-note notes">
+      <BusyNote store={store} id={KEY} />
+      <ProblemNote store={store} id={KEY} />
+      {said && (
+        <NoteBox
+          tone="info"
+          title={said}
+          actions={
+            <Button small onClick={onDismiss}>
+              Dismiss
+            </Button>
+          }
+        />
+      )}
+    </div>
+  );
+}
+
+/** What is saved: the settings of a run. (Those of the form are saved from the form.) */
+function SaveFrom({ store, onSaved, onClose }: { store: Store; onSaved: (name: string) => void; onClose: () => void }) {
+  const { cards } = store.state.value;
+  const first = store.selection()[0] ?? cards[0];
+  const [id, setId] = useState(first?.id ?? "");
+  const card = cards.find((one) => one.id === id) ?? first;
+  if (!card) {
+    return (
+      <div class="panel-note notes">
+        <NoteBox title="There is no training whose settings could be saved.">
+          Open the form of a new training: it has Save as template, too.
+        </NoteBox>
+      </div>
+    );
+  }
+  return (
+    <div class="panel-note notes">
+      <label class="row sm t2 pick">
+        <span class="nw">The settings of</span>
+        <span class="s24">
+          <select
+            aria-label="Training whose settings are saved"
+            value={card.id}
+            onChange={(e) => setId(e.currentTarget.value)}
+          >
+            {cards.map((one) => (
+              <option key={one.id} value={one.id}>
+                {one.name}
+              </option>
+            ))}
+          </select>
+        </span>
+      </label>
+      <SaveTemplate
+        key={card.id}
+        store={store}
+        name={card.name}
+        of={{ training_id: card.id }}
+        onSaved={onSaved}
+        onClose={onClose}
+      />
+    </div>
+  );
+}
+
+function ImportButton({ onFile }: { onFile: (file: File | undefined) => void }) {
+  const input = useRef<HTMLInputElement>(null);
+  return (
+    <>
+      <Button label="Import templates" onClick={() => input.current?.click()}>
+        Import
+      </Button>
+      <input
+        ref={input}
+        type="file"
+        class="vh"
+        tabIndex={-1}
+        aria-hidden="true"
+        accept=".json,application/json"
+        onChange={(event) => {
+          onFile(event.currentTarget.files?.[0]);
+          event.currentTarget.value = ""; // the same file may be chosen again
+        }}
+      />
+    </>
+  );
+}
+
+interface ItemProps {
+  row: TemplateRow;
+  asking: "rename" | "delete" | null;
+  onAsk: (what: "rename" | "delete" | null) => void;
+  onUse: () => void;
+  onRename: (name: string) => void;
+  onFavorite: () => void;
+  onExport: () => void;
+  onDelete: () => void;
+}
+
+function Item(props: ItemProps) {
+  const { row, asking, onAsk } = props;
+  return (
+    <li class="card" aria-label={row.name}>
+      <div class="c1">
+        <button
+          type="button"
+          class="b q s ic"
+          aria-label={`Favourite ${row.name}`}
+          title={row.favorite ? "No favourite any more" : "List it first"}
+          aria-pressed={row.favorite}
+          onClick={props.onFavorite}
+        >
+          <Icon name={row.favorite ? "starred" : "star"} />
+        </button>
+      </div>
+      <div class="c2">
+        <div class="row">
+          {asking === "rename" ? (
+            <Rename name={row.name} onSave={props.onRename} onDone={() => onAsk(null)} />
+          ) : (
+            <span class="nm el" title={row.name}>
+              {row.name}
+            </span>
+          )}
+        </div>
+        {row.description && <p class="sm t2">{row.description}</p>}
+        <div class="meta">
+          {[
+            row.model,
+            <code key="hook">{row.hook_name}</code>,
+            row.architecture,
+            row.d_sae && `d_sae ${f.count(row.d_sae)}`,
+            row.corpus,
+          ]
+            .filter(Boolean)
+            .map((part, i) => (
+              <span key={i}>{part}</span>
+            ))}
+        </div>
+      </div>
+      <div class="c3">
+        <div class="acts">
+          <Button small onClick={props.onUse}>
+            Use
+          </Button>
+          <Button small kind="quiet" expanded={asking === "rename"} onClick={() => onAsk("rename")}>
+            Rename
+          </Button>
+          <Button small kind="quiet" onClick={props.onExport}>
+            Export
+          </Button>
+          <Button
+            small
+            kind="quiet"
+            expanded={asking === "delete"}
+            onClick={() => onAsk(asking === "delete" ? null : "delete")}
+          >
+            Delete
+          </Button>
+        </div>
+      </div>
+      {asking === "delete" && (
+        <div class="full">
+          <DeleteTemplate row={row} onDelete={props.onDelete} onKeep={() => onAsk(null)} />
+        </div>
+      )}
+    </li>
+  );
+}
+
+function DeleteTemplate({ row, onDelete, onKeep }: { row: TemplateRow; onDelete: () => void; onKeep: () => void }) {
+  const box = useFocusLast();
+  return (
+    <div ref={box}>
+      <NoteBox
+        tone="err"
+        title={`Delete ${row.name}?`}
+        actions={
+          <>
+            <Button small kind="danger" onClick={onDelete}>
+              Delete template
+            </Button>
+            <Button small onClick={onKeep}>
+              Keep
+            </Button>
+          </>
+        }
+      >
+        Trainings that were started from it stay. This cannot be undone.
+      </NoteBox>
+    </div>
+  );
+}

@@ -1,0 +1,99 @@
+import { describe, expect, it } from "vitest";
+import { CARDS, card, LAYERS } from "../../demo/fixtures";
+import {
+  able,
+  deleteWords,
+  exportFolder,
+  losesTokens,
+  outcomeWords,
+  stopWords,
+} from "../../src/training-panel/bulk-state";
+import { groupBadge, groupMeta, groupName, listCards, memberWord } from "../../src/training-panel/groups";
+import { matches, shownCards } from "../../src/training-panel/state";
+
+describe("groups", () => {
+  const cards = [...CARDS.slice(0, 2), ...LAYERS];
+
+  it("stand in the list as one card with the mean of their numbers, in the order of the layers", () => {
+    const [, , group] = listCards(cards);
+    expect(listCards(cards)).toHaveLength(3);
+    expect(group?.members?.map((one) => one.hook_name)).toEqual([4, 6, 8].map((n) => `blocks.${n}.hook_resid_post`));
+    expect(group?.tiles.fvu).toBeCloseTo(0.109);
+    expect(group?.checkpoint_count).toBe(9);
+    expect(group?.name).toBe("gpt2-l4-6-8-batchtopk-k48");
+  });
+  it("of one run are that run", () => {
+    expect(listCards([card({ group_id: "g" })])[0]?.members).toBeUndefined();
+  });
+  it("have no mean where a number is missing or is none", () => {
+    const [a, b] = [card({ name: "a", group_id: "g" }), card({ name: "b", group_id: "g" })];
+    const none = { ...a, tiles: { ...a.tiles, loss: "NaN", fvu: null } };
+    expect(listCards([none, b])[0]?.tiles).toMatchObject({ loss: "NaN", fvu: null, l0: 32 });
+  });
+  it("say what they differ in", () => {
+    expect(groupBadge(LAYERS)).toBe("3 layers, one job");
+    expect(groupMeta(LAYERS)).toEqual(["gpt2", "3 hooks", "BatchTopK k 48", "d_sae 16,384 each"]);
+    const sweep = [card({ name: "k16", architecture: "TopK k 16" }), card({ name: "k32", d_sae: 8192 })];
+    expect(groupBadge(sweep)).toBe("2 runs, one job");
+    expect(groupMeta(sweep)).toEqual([
+      "gpt2",
+      "blocks.6.hook_resid_post",
+      "2 settings of the autoencoder",
+      "several widths",
+    ]);
+    expect(LAYERS.map((one) => memberWord(one, LAYERS))).toEqual(["layer 8", "layer 4", "layer 6"]);
+    expect(memberWord(sweep[0] as never, sweep)).toBe("k16");
+  });
+  it.each([
+    [["a-l4-x", "a-l6-x", "a-l8-x"], "a-l4-6-8-x"],
+    [["gpt2-l6-topk-k16", "gpt2-l6-topk-k32"], "gpt2-l6-topk-k16-32"],
+    [["one", "another-one", "x"], "one and 2 more"],
+  ])("%j are called %s", (names, expected) => expect(groupName(names)).toBe(expected));
+  it("are found by any of their runs", () => {
+    const list = listCards(cards);
+    expect(shownCards(list, "all", "blocks.8", "newest")).toHaveLength(1);
+    expect(matches(list[2] as never, "blocks.5")).toBe(false);
+  });
+});
+
+describe("several runs", () => {
+  const [running, paused, queued, , completed, failed, interrupted, stopped] = CARDS;
+  it("are asked only what each can do", () => {
+    const names = (what: "pause" | "resume" | "stop" | "delete") => able(what, CARDS).map((one) => one.status);
+    expect(names("pause")).toEqual(["running"]);
+    expect(names("resume")).toEqual(["paused", "interrupted", "stopped"]);
+    expect(names("stop")).toEqual(["running", "paused", "queued"]);
+    expect(names("delete")).not.toContain("running");
+    expect(able("export", CARDS)).toHaveLength(CARDS.length);
+    expect(able("pause", [{ ...(running as never as (typeof CARDS)[0]), status: "pausing" }])).toEqual([]);
+  });
+  it("lose what no checkpoint has", () => {
+    expect(losesTokens([running, paused, queued] as never)).toBe(57_344);
+    expect(stopWords([running, queued] as never)).toEqual({
+      title: "Stop 2 trainings?",
+      text: "57,344 tokens are not in a checkpoint yet.",
+    });
+    expect(stopWords([running] as never).title).toBe("Stop gpt2-l6-topk-k32?");
+  });
+  it("are named, with what goes, before they are deleted", () => {
+    expect(deleteWords([stopped, completed] as never, 3)).toEqual({
+      title: "Delete 2 trainings?",
+      text: "Their 5 checkpoints (1.5 GB) and metrics go too. This cannot be undone. One that is running stays.",
+      button: "Delete trainings",
+    });
+    expect(deleteWords([queued] as never, 1).text).toBe("Its metrics go too. This cannot be undone.");
+  });
+  it("tell what was not done, and why", () => {
+    const problem = { what: "It is completed.", where: "a", hint: "Do not.", kind: "error" };
+    const done = { done: ["b", "c"], paths: [], problems: [problem, { ...problem, what: "a is gone.", hint: null }] };
+    expect(outcomeWords("pause", done)).toEqual({
+      title: "2 of 4 trainings could not be paused.",
+      lines: ["a: It is completed. Do not.", "a is gone."],
+    });
+  });
+  it("are exported into a folder that can be one", () => {
+    expect(exportFolder([failed, interrupted] as never)).toBe("trainings");
+    expect(exportFolder([card({ name: "../a b/c" })])).toBe("a-b-c");
+    expect(exportFolder([card({ name: "…" })])).toBe("training");
+  });
+});

@@ -1,0 +1,255 @@
+/** Several runs at once, groups, checkpoints, advice, the comparison. */
+import { fireEvent, waitFor, within } from "@testing-library/preact";
+import { describe, expect, it, vi } from "vitest";
+import { CARDS, card, crowdedState, fullState } from "../../demo/fixtures";
+import type { Card, PanelState } from "../../src/lib/protocol";
+import { cardOf, sent, show } from "./harness";
+
+const ids = (...cards: (Card | undefined)[]) => cards.map((one) => one?.id);
+const with_ = (cards: Card[], selected: Card[] = []): PanelState => ({
+  ...fullState(),
+  cards,
+  total: cards.length,
+  charts: { ...fullState().charts, training_ids: selected.map((one) => one.id) },
+});
+const [running, paused, queued, , completed, , , stopped] = CARDS as Card[];
+
+describe("the selection", () => {
+  it("takes all that are shown, and only those", async () => {
+    const { page, model, user } = show(with_(CARDS));
+    await user.click(page.getByRole("tab", { name: "Completed 2" }));
+    const all = page.getByRole("checkbox", { name: "Select all shown" }) as HTMLInputElement;
+    await user.click(all);
+    expect(sent(model, "chart")).toMatchObject([{ training_ids: ids(completed, CARDS[3]).reverse() }]);
+    await waitFor(() => expect(all.checked).toBe(true));
+    await user.click(page.getByRole("tab", { name: "All 8" }));
+    expect(all.checked).toBe(false);
+    expect(all.indeterminate).toBe(true);
+    expect(page.getByText("2 selected")).toBeTruthy();
+  });
+
+  it("says why nothing can be done", () => {
+    const { page } = show(with_(CARDS));
+    for (const name of ["Pause", "Resume", "Stop", "Export", "Delete"]) {
+      const button = page.getByRole("button", { name: `${name} selected` });
+      expect(button.getAttribute("aria-disabled")).toBe("true");
+      expect(button.title).toBe("Select trainings in the list");
+    }
+    expect(page.getByRole("button", { name: "Compare" }).title).toBe("Select two or more trainings to compare them");
+  });
+
+  it("pauses those that run and says what failed", async () => {
+    const refused = card({ name: "refused" });
+    const { page, model, user } = show(with_([...CARDS, refused], [running, completed, refused] as Card[]));
+    await user.click(page.getByRole("button", { name: "Pause selected" }));
+    expect(sent(model, "run_actions")).toMatchObject([{ action: "pause", training_ids: ids(running, refused) }]);
+    const title = await waitFor(() => page.getByText("1 of 2 trainings could not be paused."));
+    const note = title.closest(".note") as HTMLElement;
+    expect(note.textContent).toContain("train_refused is completed.");
+    await user.click(within(note).getByRole("button", { name: "Dismiss" }));
+    expect(page.queryByText("1 of 2 trainings could not be paused.")).toBeNull();
+  });
+
+  it("asks before it stops what is not in a checkpoint, and before it deletes", async () => {
+    const { page, model, user } = show(with_(CARDS, [running, queued] as Card[]));
+    await user.click(page.getByRole("button", { name: "Stop selected" }));
+    expect(page.getByText("Stop 2 trainings?")).toBeTruthy();
+    expect(document.activeElement?.textContent).toBe("Keep running");
+    await user.keyboard("{Escape}");
+    expect(page.queryByText("Stop 2 trainings?")).toBeNull();
+    await user.click(page.getByRole("button", { name: "Stop selected" }));
+    await user.click(page.getByRole("button", { name: "Stop and save checkpoint" }));
+    expect(sent(model, "run_actions")).toMatchObject([{ action: "stop", training_ids: ids(running, queued) }]);
+  });
+
+  it("deletes what can be deleted", async () => {
+    const { page, model, user } = show(with_(CARDS, [running, completed, stopped] as Card[]));
+    await user.click(page.getByRole("button", { name: "Delete selected" }));
+    expect(page.getByText("Delete 2 trainings?").parentElement?.textContent).toContain("One that is running stays.");
+    expect(page.getByRole("list", { name: "What would be deleted" }).textContent).toContain("demo-l2-topk-k24");
+    await user.click(page.getByRole("button", { name: "Delete trainings" }));
+    expect(sent(model, "run_actions")).toMatchObject([{ action: "delete", training_ids: ids(completed, stopped) }]);
+    await waitFor(() => expect(page.queryByRole("listitem", { name: "demo-l2-topk-k24" })).toBeNull());
+  });
+
+  it("exports into a folder, and says where", async () => {
+    const { page, model, user } = show(with_(CARDS, [paused, completed] as Card[]));
+    await user.click(page.getByRole("button", { name: "Export selected" }));
+    const form = within(page.getByRole("form", { name: "Export selected" }));
+    expect(document.activeElement).toBe(form.getByRole("textbox", { name: "Folder" }));
+    await user.keyboard("{Enter}");
+    expect(sent(model, "export_runs")).toMatchObject([{ training_ids: ids(paused, completed), folder: "trainings" }]);
+    await waitFor(() => expect(page.getByText("2 trainings are in trainings.")).toBeTruthy());
+  });
+});
+
+describe("a group", () => {
+  const name = "gpt2-l4-6-8-batchtopk-k48";
+
+  it("is one card that opens into its layers", async () => {
+    const view = show(crowdedState());
+    const group = cardOf(view, name);
+    expect(group.getByText("3 layers, one job")).toBeTruthy();
+    await view.user.click(group.getByRole("button", { name: "Show layers" }));
+    const table = within(group.getByRole("table", { name: `Layers of ${name}` }));
+    expect(table.getAllByRole("row")).toHaveLength(4);
+    await view.user.click(table.getByRole("button", { name: "Import layer 6" }));
+    expect(sent(view.model, "run_actions")).toMatchObject([
+      { action: "import", training_ids: ["train_gpt2-l6-batchtopk-k48"] },
+    ]);
+    await view.user.click(table.getByRole("button", { name: "Details of gpt2-l8-batchtopk-k48" }));
+    await waitFor(() => expect(group.getByRole("table", { name: "Checkpoints" })).toBeTruthy());
+    await view.user.click(group.getByRole("button", { name: "Hide layers" }));
+    expect(group.queryByRole("table")).toBeNull();
+  });
+
+  it("is selected whole, or a layer at a time", async () => {
+    const view = show(crowdedState());
+    const group = cardOf(view, name);
+    const box = group.getByRole("checkbox", { name: `Select ${name}` }) as HTMLInputElement;
+    await view.user.click(box);
+    await waitFor(() => expect(view.model.state.charts.training_ids).toHaveLength(5));
+    await view.user.click(group.getByRole("button", { name: "Show layers" }));
+    await view.user.click(group.getByRole("checkbox", { name: "Select gpt2-l6-batchtopk-k48" }));
+    await waitFor(() => expect(box.indeterminate).toBe(true));
+  });
+
+  it("is imported and deleted as a whole", async () => {
+    const view = show(crowdedState());
+    const group = cardOf(view, name);
+    await view.user.click(group.getByRole("button", { name: "Import to SAEs" }));
+    expect(sent(view.model, "run_actions")[0]).toMatchObject({ action: "import", training_ids: { length: 3 } });
+    await view.user.click(group.getByRole("button", { name: "Delete" }));
+    expect(group.getByRole("alert").textContent).toContain("Delete 3 trainings? Their 9 checkpoints (2.7 GB)");
+    await view.user.click(group.getByRole("button", { name: "Delete trainings" }));
+    await waitFor(() => expect(view.page.queryByRole("listitem", { name })).toBeNull());
+  });
+});
+
+describe("checkpoints and advice", () => {
+  const details = async (changes: Partial<Card> = {}) => {
+    const view = show(with_([card({ name: "run", ...changes })]));
+    await view.user.click(view.page.getByRole("button", { name: "More actions: run" }));
+    await view.user.click(view.page.getByRole("menuitem", { name: "Details" }));
+    await waitFor(() => expect(view.page.getByRole("table", { name: "Checkpoints" })).toBeTruthy());
+    return view;
+  };
+
+  it("goes on from a checkpoint in a new run, which gets the focus", async () => {
+    const { page, model, user } = await details();
+    await user.click(page.getByRole("button", { name: "Load checkpoint step 1,000" }));
+    expect(page.getByText("Load checkpoint step 1,000?")).toBeTruthy();
+    await user.click(page.getByRole("button", { name: "Continue from step 1,000" }));
+    expect(sent(model, "checkpoint_action")).toMatchObject([{ action: "continue", checkpoint_id: "c" }]);
+    const name = "gpt2-l6-topk-k32-from-1000";
+    await waitFor(() => expect(document.activeElement?.getAttribute("aria-label")).toBe(name));
+  });
+
+  it("makes an SAE of a checkpoint, and deletes one only when asked twice", async () => {
+    const { page, model, user } = await details();
+    await user.click(page.getByRole("button", { name: "Load checkpoint best FVU" }));
+    await user.click(page.getByRole("button", { name: "Make an SAE of it" }));
+    await waitFor(() => expect(page.getByText("gpt2-l6-topk-k32-step-1500 is in the library of SAEs.")).toBeTruthy());
+    await user.click(page.getByRole("button", { name: "Delete checkpoint best FVU" }));
+    expect(sent(model, "checkpoint_action")).toHaveLength(1);
+    expect(document.activeElement?.textContent).toBe("Keep");
+    await user.click(page.getByRole("button", { name: "Delete checkpoint" }));
+    expect(sent(model, "checkpoint_action")[1]).toMatchObject({ action: "delete", checkpoint_id: "b" });
+  });
+
+  it("offers to train longer from the end of a run", async () => {
+    const { page, user } = await details({ status: "completed", tokens_total: 6_144_000, tokens_done: 6_144_000 });
+    await user.click(page.getByRole("button", { name: "Load checkpoint latest" }));
+    const note = within(page.getByText("Load checkpoint latest?").closest(".note") as HTMLElement);
+    expect(note.queryByRole("button", { name: /^Continue/ })).toBeNull();
+    await user.click(note.getByRole("button", { name: "Train longer" }));
+    expect((page.getByRole("textbox", { name: "Tokens in all" }) as HTMLInputElement).value).toBe("12,288,000");
+  });
+
+  it("trains longer, but not shorter", async () => {
+    const { page, model, user } = show(with_([completed as Card]));
+    await user.click(page.getByRole("button", { name: "Train longer" }));
+    const field = page.getByRole("textbox", { name: "Tokens in all" }) as HTMLInputElement;
+    expect(field.value).toBe("4,000,000");
+    await user.clear(field);
+    await user.type(field, "1M{Enter}");
+    expect(field.getAttribute("aria-invalid")).toBe("true");
+    expect(page.getByText("It has seen so many already. Enter more than 2,000,000.")).toBeTruthy();
+    await user.clear(field);
+    await user.type(field, "3M{Enter}");
+    expect(sent(model, "train_longer")).toMatchObject([{ tokens: 3_000_000 }]);
+    const name = "demo-l2-topk-k24-longer";
+    await waitFor(() => expect(document.activeElement?.getAttribute("aria-label")).toBe(name));
+  });
+
+  it("opens the form with what is advised", async () => {
+    const { page, user } = show(crowdedState());
+    const run = within(page.getByRole("listitem", { name: "gpt2-l6-topk-k32" }));
+    await user.click(run.getByRole("button", { name: "Advice" }));
+    await waitFor(() => expect(run.getByText("Dead latents 52 % after 3M tokens.")).toBeTruthy());
+    await user.click(run.getByRole("button", { name: "Why this helps" }));
+    expect(run.getByText(/gets no gradient/)).toBeTruthy();
+    await user.click(run.getByRole("button", { name: "Edit and retry" }));
+    const k = (await waitFor(() => page.getByRole("textbox", { name: "Active latents (k)" }))) as HTMLInputElement;
+    expect(k.value).toBe("48");
+    expect(page.getByText("with the settings of gpt2-l6-topk-k32, changed as advised")).toBeTruthy();
+  });
+});
+
+describe("the comparison", () => {
+  const compared = async () => {
+    const view = show(with_(CARDS, [running, paused, completed] as Card[]));
+    await view.user.click(view.page.getByRole("button", { name: "Compare" }));
+    await waitFor(() => expect(view.page.getByRole("table", { name: "Configuration differences" })).toBeTruthy());
+    return view;
+  };
+
+  it("shows settings that differ, results with the best, and all settings when asked", async () => {
+    const { page, user } = await compared();
+    expect(page.getByRole("heading", { name: "Compare 3 trainings" })).toBeTruthy();
+    expect(page.queryByRole("list", { name: "Trainings" })).toBeNull();
+    const table = page.getByRole("table", { name: "Configuration differences" });
+    const rows = () =>
+      within(table)
+        .getAllByRole("rowheader")
+        .map((head) => head.textContent);
+    expect(rows()).not.toContain("Batch size");
+    expect(within(table).getByText("0.971").tagName).toBe("B");
+    await user.click(page.getByRole("checkbox", { name: "Show all settings" }));
+    expect(rows()).toContain("Batch size");
+  });
+
+  it("changes the Pareto view and shows its data", async () => {
+    const { page, model, user } = await compared();
+    await user.click(page.getByRole("radio", { name: "CE recovered" }));
+    await user.selectOptions(page.getByRole("combobox", { name: "Runs in the Pareto view" }), "");
+    expect(sent(model, "pareto")).toMatchObject([{ y_axis: "ce_loss_score" }, { scope: "" }]);
+    await user.click(page.getByRole("button", { name: "View data of the Pareto view" }));
+    const table = within(await waitFor(() => page.getByRole("table", { name: "L0 against CE recovered" })));
+    expect(table.getAllByRole("row")).toHaveLength(4);
+    expect(page.getByText(/1 without both numbers left out/)).toBeTruthy();
+  });
+
+  it("is left by its button and by Esc", async () => {
+    const { page, user } = await compared();
+    expect(document.activeElement?.textContent).toBe("Back to trainings");
+    await user.keyboard("{Escape}");
+    await waitFor(() => expect(page.getByRole("list", { name: "Trainings" })).toBeTruthy());
+  });
+
+  it("can be saved as CSV", async () => {
+    const { page, user } = await compared();
+    const made: Blob[] = [];
+    vi.stubGlobal("URL", {
+      ...URL,
+      createObjectURL: (blob: Blob) => made.push(blob) && "blob:x",
+      revokeObjectURL() {},
+    });
+    fireEvent.click(page.getByRole("button", { name: "Download comparison as CSV" }));
+    vi.unstubAllGlobals();
+    const text = await (made[0] as Blob).text();
+    expect(text).toContain("sae.k,32,–,24");
+    expect(text).toContain("CE recovered,0.957,0.948,0.971");
+    await user.keyboard("{Escape}");
+  });
+});

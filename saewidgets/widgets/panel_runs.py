@@ -1,0 +1,149 @@
+"""What the training panel does with several runs at once, with their checkpoints, and in a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from saewidgets.errors import SAEWidgetsError
+from saewidgets.widgets.base import Handler
+from saewidgets.widgets.messages import Command, Note
+from saewidgets.widgets.messages_runs import (
+    CheckpointAction,
+    Compare,
+    Comparison,
+    ComparisonData,
+    ExportRuns,
+    Pareto,
+    RunActions,
+    RunsDone,
+    TrainLonger,
+)
+from saewidgets.widgets.panel_compare import comparison
+from saewidgets.widgets.panel_state import PanelModel
+from saewidgets.widgets.sae_browser_commands import folder_name, path_from
+
+
+class RunsCommands:
+    """Handlers of one panel. They run on worker threads and write no trait.
+
+    Args:
+        model: the panel's state.
+        wake: asks the publisher thread to show what changed.
+        reset_zoom: asks the Pareto view to show all points again.
+        save_png: makes the page download the Pareto view as a picture.
+    """
+
+    def __init__(
+        self, model: PanelModel, wake: Callable[[], None], reset_zoom: Callable[[], None], save_png: Callable[[], None]
+    ) -> None:
+        self._model = model
+        self._trainings = model.workspace.trainings
+        self._wake = wake
+        self._reset_zoom = reset_zoom
+        self._save_png = save_png
+
+    def table(self) -> dict[type[Command], Handler]:
+        """Message class → handler."""
+        return {
+            RunActions: self.actions,
+            ExportRuns: self.export,
+            CheckpointAction: self.checkpoint,
+            TrainLonger: self.train_longer,
+            Compare: self.compare,
+            Comparison: self.comparison,
+            Pareto: self.pareto,
+        }
+
+    def _changed(self, training_id: str | None = None) -> None:
+        self._model.mark_changed(training_id)
+        self._wake()
+
+    # --------------------------------------------------------------------------------------------- several runs
+
+    def actions(self, command: RunActions) -> RunsDone:
+        def do(training_id: str) -> None:
+            if command.action == "delete":
+                self._trainings.delete(training_id)
+                return
+            run = self._trainings.get(training_id)
+            actions: dict[str, Callable[[], Any]] = {
+                "pause": run.pause,
+                "resume": run.resume,
+                "stop": lambda: run.stop(save=True),
+                "stop_without_saving": lambda: run.stop(save=False),
+                "import": run.import_to_saes,
+            }
+            actions[command.action]()
+
+        try:
+            return self._each(command.training_ids, do)
+        finally:
+            self._changed()
+
+    def export(self, command: ExportRuns) -> RunsDone:
+        folder = path_from(command.folder)
+        if len(command.training_ids) == 1:
+            path = self._trainings.export(command.training_ids[0], folder)
+            return RunsDone(done=command.training_ids, paths=(str(path),))
+        taken: set[str] = set()
+        paths: list[str] = []
+
+        def do(training_id: str) -> None:
+            name = folder_name(self._trainings.get(training_id).record.name, taken)
+            paths.append(str(self._trainings.export(training_id, folder / name)))
+
+        return self._each(command.training_ids, do).model_copy(update={"paths": tuple(paths)})
+
+    def _each(self, training_ids: Sequence[str], do: Callable[[str], Any]) -> RunsDone:
+        """One after another; what fails is told and the others are done all the same."""
+        done, problems = [], []
+        for training_id in dict.fromkeys(training_ids):
+            try:
+                do(training_id)
+                done.append(training_id)
+            except SAEWidgetsError as error:
+                problems.append(Note(what=error.what, where=self._name(training_id), hint=error.hint))
+        return RunsDone(done=tuple(done), problems=tuple(problems))
+
+    def _name(self, training_id: str) -> str:
+        found = self._model.records([training_id])
+        return found[0].name if found else training_id
+
+    # --------------------------------------------------------------------------------------------- going on
+
+    def checkpoint(self, command: CheckpointAction) -> dict[str, str]:
+        run = self._trainings.get(command.training_id)
+        if command.action == "import":
+            sae = run.import_checkpoint(command.checkpoint_id)
+            return {"sae_id": sae.id, "name": sae.name}
+        training_id = command.training_id
+        if command.action == "continue":
+            training_id = run.continue_from(command.checkpoint_id).id
+        else:
+            run.delete_checkpoint(command.checkpoint_id)
+        self._changed(training_id)
+        return {"training_id": training_id}
+
+    def train_longer(self, command: TrainLonger) -> dict[str, str]:
+        run = self._trainings.get(command.training_id).train_longer(command.tokens)
+        self._changed(run.id)
+        return {"training_id": run.id}
+
+    # --------------------------------------------------------------------------------------------- comparison
+
+    def compare(self, command: Compare) -> None:
+        self._model.compare(command.training_ids)
+        self._reset_zoom()
+        self._wake()
+
+    def comparison(self, command: Comparison) -> ComparisonData:
+        return comparison(self._model.records(command.training_ids))
+
+    def pareto(self, command: Pareto) -> None:
+        self._model.set_pareto(command.y_axis, command.scope)
+        if command.save_png:
+            self._save_png()
+        if command.reset_zoom or command.y_axis is not None or command.scope is not None:
+            self._reset_zoom()
+        self._wake()

@@ -1,0 +1,57 @@
+"""Runs side by side: settings that differ, and which runs no other beats in sparsity and quality at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from saewidgets.records import TrainingRecord
+
+UNSET = None
+"""The value of a setting that a run's architecture does not have."""
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested configuration data as (dotted name, value), in its own order."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def settings(records: Sequence[TrainingRecord]) -> dict[str, list[Any]]:
+    """Dotted name → its value in every run (`UNSET` where it has none), in the order of the first that has it."""
+    configs = [dict(flat(record.config)) for record in records]
+    names = list(dict.fromkeys(name for config in configs for name in config))
+    return {name: [config.get(name, UNSET) for config in configs] for name in names}
+
+
+def differs(values: Sequence[Any]) -> bool:
+    """Whether not all values are the same. Tuples are lists, as they come back from JSON."""
+    first, *others = [list(value) if isinstance(value, tuple) else value for value in values]
+    return any(other != first for other in others)
+
+
+def measured(record: TrainingRecord, name: str) -> float | None:
+    """The newest finite value of a metric: on held-out text where it was measured there, else on the training batch."""
+    for key in (f"val_{name}", name):
+        value = record.latest.get(key)
+        if value is not None and math.isfinite(value):
+            return float(value)
+    return None
+
+
+def pareto_front(points: Sequence[tuple[float, float]], *, higher_is_better: bool) -> list[bool]:
+    """Which of these (L0, quality) points no other point beats: none is as sparse (or sparser) and better, or sparser
+    and as good. Of equal points all count.
+    """
+    sign = 1.0 if higher_is_better else -1.0
+    return [
+        not any(
+            other[0] <= l0 and sign * other[1] >= sign * y and (other[0] < l0 or sign * other[1] > sign * y)
+            for other in points
+        )
+        for l0, y in points
+    ]

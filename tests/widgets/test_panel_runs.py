@@ -1,0 +1,225 @@
+"""Several runs at once, checkpoints, comparisons and templates: each command against a workspace in memory."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from saewidgets.config import TrainingConfig
+from saewidgets.errors import NotFoundError, StateError
+from saewidgets.events import JobStatus
+from saewidgets.widgets.messages import FormSchema
+from saewidgets.widgets.messages_runs import (
+    CheckpointAction,
+    Compare,
+    Comparison,
+    ExportRuns,
+    ExportTemplates,
+    ImportTemplates,
+    ListTemplates,
+    Pareto,
+    RunActions,
+    SaveTemplate,
+    TemplateAction,
+    TrainLonger,
+)
+from saewidgets.widgets.panel_commands import PanelCommands
+from saewidgets.widgets.panel_runs import RunsCommands
+from saewidgets.widgets.panel_state import PanelModel, for_chart_bar, for_footer
+from saewidgets.widgets.panel_templates import TemplateCommands
+from tests.widgets.fake_workspace import FakeWorkspace, compared_workspace
+
+
+@pytest.fixture
+def ws() -> FakeWorkspace:
+    return compared_workspace()
+
+
+@pytest.fixture
+def model(ws: FakeWorkspace) -> PanelModel:
+    model = PanelModel(ws)
+    model.read()
+    return model
+
+
+@pytest.fixture
+def reset() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def runs(model: PanelModel, reset: threading.Event) -> RunsCommands:
+    return RunsCommands(model, lambda: None, reset.set, lambda: None)
+
+
+@pytest.fixture
+def templates(model: PanelModel) -> TemplateCommands:
+    return TemplateCommands(model)
+
+
+@pytest.mark.parametrize(
+    ("action", "ids", "call"),
+    [
+        ("pause", ("train_0",), ("pause", "train_0")),
+        ("resume", ("train_1", "train_5"), ("resume", "train_5")),
+        ("stop", ("train_0", "train_2"), ("stop", "train_2", True)),
+        ("stop_without_saving", ("train_0",), ("stop", "train_0", False)),
+        ("delete", ("train_3", "train_6"), ("delete", "train_6")),
+    ],
+)
+def test_something_done_to_several(runs: RunsCommands, ws: FakeWorkspace, action: str, ids: tuple, call: tuple) -> None:
+    done = runs.actions(RunActions(id="1", action=action, training_ids=ids))
+    assert (done.done, done.problems) == (ids, ())
+    assert ws.trainings.calls[-1] == call
+
+
+def test_what_fails_is_told_and_the_others_are_done(runs: RunsCommands, ws: FakeWorkspace) -> None:
+    ids = ("train_3", "train_0", "nobody", "train_0")
+    done = runs.actions(RunActions(id="1", action="pause", training_ids=ids))
+    assert done.done == ("train_0",)
+    assert [(note.where, note.what) for note in done.problems] == [
+        ("demo-l2-topk-k24", "demo-l2-topk-k24 is completed."),
+        ("nobody", "There is no training 'nobody'."),
+    ]
+    assert ws.trainings.record("train_0").status is JobStatus.PAUSED
+
+
+def test_export(runs: RunsCommands, tmp_path: Path) -> None:
+    one = runs.export(ExportRuns(id="1", training_ids=("train_3",), folder=str(tmp_path / "out")))
+    assert one.paths == (str(tmp_path / "out"),)
+    several = runs.export(ExportRuns(id="2", training_ids=("train_3", "nobody", "train_6"), folder=str(tmp_path)))
+    assert several.paths == (str(tmp_path / "demo-l2-topk-k24"), str(tmp_path / "gpt2-l6-gated-try"))
+    assert [note.where for note in several.problems] == ["nobody"]
+
+
+def test_checkpoints(runs: RunsCommands, ws: FakeWorkspace) -> None:
+    def act(action: str) -> dict[str, str]:
+        command = CheckpointAction(id="1", action=action, training_id="train_1", checkpoint_id="train_1-c")
+        return runs.checkpoint(command)
+
+    new = act("continue")["training_id"]
+    assert ws.trainings.record(new).retry_of == "train_1"
+    assert act("import") == {"sae_id": "sae_train_1-c", "name": "gpt2-l6-jumprelu-step-1000"}
+    assert act("delete") == {"training_id": "train_1"}
+    assert ws.trainings.calls[-1] == ("delete_checkpoint", "train_1", "train_1-c")
+    longer = runs.train_longer(TrainLonger(id="2", training_id="train_3", tokens=20_000_000))["training_id"]
+    assert ws.trainings.record(longer).name == "demo-l2-topk-k24-longer"
+    assert ("continue", "train_3", None, 20_000_000) in ws.trainings.calls
+
+
+def test_a_comparison_is_part_of_the_state(runs: RunsCommands, model: PanelModel, ws: FakeWorkspace) -> None:
+    assert model.state().compare is None
+    runs.compare(Compare(id="1", training_ids=("sweep_16", "jump_1.5", "gone")))
+    state = model.state()
+    assert state.compare is not None
+    assert state.compare.names == ("gpt2-l6-topk-k16", "gpt2-l6-jumprelu-1.5")
+    assert for_chart_bar(state).compare is None
+    assert for_footer(state).compare is None
+    rows = {row.label: row for row in state.compare.results}
+    assert (rows["FVU"].values, rows["FVU"].best) == (("0.171", "0.131"), (False, True))
+    assert (rows["L0"].values, rows["L0"].best) == (("16.0", "58.4"), (False, False))
+    assert rows["Throughput"].values[0] == "33,113 tok/s"
+    ws.trainings.delete("sweep_16")
+    model.mark_changed("sweep_16")
+    model.read()
+    assert model.state().compare is None  # one run is no comparison
+
+
+def test_the_pareto_view_holds_runs_that_can_be_compared(
+    runs: RunsCommands, model: PanelModel, reset: threading.Event
+) -> None:
+    runs.compare(Compare(id="1", training_ids=("sweep_16", "jump_1.5")))
+    shown = model.state().compare
+    assert shown is not None
+    assert (shown.points[0].id, shown.points[0].front) == ("sweep_16", True)  # nothing is sparser
+    assert {point.architecture for point in shown.points} == {"TopK", "JumpReLU", "BatchTopK"}
+    assert not any(point.id in ("layer_4", "layer_8") for point in shown.points)  # other layers
+    assert shown.left_out >= 1  # the queued run has no numbers yet
+    scopes = {scope.label: scope for scope in shown.scopes}
+    assert scopes["gpt2 · blocks.4.hook_resid_post"].count == 1
+    reset.clear()
+    runs.pareto(Pareto(id="2", y_axis="ce_loss_score", scope=""))
+    assert reset.is_set()
+    shown = model.state().compare
+    assert shown is not None
+    assert (shown.y_axis, shown.scope) == ("ce_loss_score", "")
+    assert any(point.id == "layer_4" for point in shown.points)
+    assert "CE recovered" in shown.summary
+    runs.pareto(Pareto(id="3", scope="nowhere"))
+    shown = model.state().compare
+    assert shown is not None
+    assert (shown.points, shown.summary) == ((), "No run has both numbers yet.")
+
+
+def test_settings_side_by_side(runs: RunsCommands) -> None:
+    found = runs.comparison(Comparison(id="1", training_ids=("sweep_16", "jump_1.5")))
+    rows = {row.label: row for row in found.rows}
+    assert rows["Architecture"].values == ("TopK", "JumpReLU")
+    assert rows["Active latents (k)"].values == ("16", "–")
+    assert rows["Model"].values == ("gpt2", "gpt2")
+    assert rows["Active latents (k)"].differs
+    assert not rows["Model"].differs
+    assert rows["Dataset"].values == ("demo", "demo")
+    assert [row.label for row in found.rows][:2] == ["Model", "Dataset"]  # the order of the form
+
+
+def test_groups_and_advice_are_on_the_cards(model: PanelModel, ws: FakeWorkspace) -> None:
+    cards = {card.id: card for card in model.state().cards}
+    assert [i for i, card in cards.items() if card.group_id == "group_1"] == ["layer_4", "layer_6", "layer_8"]
+    assert cards["train_0"].advice is None or "L0" in cards["train_0"].advice
+    latest = {**ws.trainings.record("sweep_16").latest, "dead": 0.61}
+    ws.trainings.change("sweep_16", latest=latest)
+    model.mark_changed("sweep_16")
+    model.read()
+    (card,) = [card for card in model.state().cards if card.id == "sweep_16"]
+    assert card.advice == "Dead latents 61 % after 10M tokens."
+
+
+# ------------------------------------------------------------------------------------------------ templates
+
+
+def test_templates(templates: TemplateCommands, ws: FakeWorkspace) -> None:
+    found = templates.list(ListTemplates(id="1"))
+    assert [row.name for row in found.templates] == ["GPT-2 small, TopK", "Pythia-70M, JumpReLU"]
+    assert (found.templates[0].favorite, found.templates[0].architecture, found.total) == (True, "TopK k 32", 2)
+    assert templates.list(ListTemplates(id="1", search="pythia")).total == 2
+    (first, second) = found.templates
+    templates.act(TemplateAction(id="2", action="favorite", template_id=second.id))
+    templates.act(TemplateAction(id="3", action="unfavorite", template_id=first.id))
+    templates.act(TemplateAction(id="4", action="rename", template_id=second.id, name="mine"))
+    found = templates.list(ListTemplates(id="5"))
+    assert [(row.name, row.favorite) for row in found.templates] == [("mine", True), ("GPT-2 small, TopK", False)]
+    templates.act(TemplateAction(id="6", action="delete", template_id=first.id))
+    with pytest.raises(NotFoundError):
+        templates.act(TemplateAction(id="7", action="delete", template_id=first.id))
+
+
+def test_saving_the_form_or_a_run(templates: TemplateCommands, ws: FakeWorkspace) -> None:
+    config = TrainingConfig(model="mine").to_data()
+    saved = templates.save(SaveTemplate(id="1", name="a", config=config))["template_id"]
+    assert ws.templates.get(saved).model == "mine"
+    of_run = templates.save(SaveTemplate(id="2", name="b", training_id="jump_1.5"))["template_id"]
+    assert ws.templates.get(of_run).architecture == "jumprelu"
+    with pytest.raises(StateError, match="There is a template 'a'") as caught:
+        templates.save(SaveTemplate(id="3", name="a", config=config))
+    assert (caught.value.where, caught.value.hint) == ("name", "Choose another name, or replace it.")
+    again = templates.save(SaveTemplate(id="4", name="a", config=config, replace=True))["template_id"]
+    assert again == saved
+
+
+def test_files_of_templates(templates: TemplateCommands) -> None:
+    text = templates.export(ExportTemplates(id="1"))["text"]
+    assert json.loads(text) == ["GPT-2 small, TopK", "Pythia-70M, JumpReLU"]
+    found = templates.take_in(ImportTemplates(id="2", file="t.json"), [memoryview(text.encode())])
+    assert found == {"names": ["GPT-2 small, TopK (2)", "Pythia-70M, JumpReLU (2)"]}
+
+
+def test_a_form_starts_from_a_template(model: PanelModel, ws: FakeWorkspace) -> None:
+    commands = PanelCommands(model, lambda: None, lambda: None, lambda: None)
+    (first, *_) = ws.templates.list()
+    assert commands.form_schema(FormSchema(id="1", template_id=first.id)).defaults["model"] == "gpt2"
+    with pytest.raises(NotFoundError):
+        commands.form_schema(FormSchema(id="2", template_id="nope"))

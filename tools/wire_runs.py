@@ -1,0 +1,61 @@
+"""Golden examples of messages about several trainings, comparisons and templates; see `make_wire.py`."""
+
+from __future__ import annotations
+
+from saewidgets.widgets import messages as m
+from saewidgets.widgets import messages_runs as r
+
+IDS = ("train_01J8", "train_01J9")
+COMPARE = m.CompareState(
+    training_ids=IDS, names=("gpt2-l6-topk-k32", "gpt2-l6-jumprelu"), series=(0, None),
+    results=(m.ResultRow(label="FVU", values=("0.118", "0.131"), best=(True, False)),), y_axis="fvu",
+    scope="gpt2\nblocks.6.hook_resid_post",
+    scopes=(
+        m.Scope(value="gpt2\nblocks.6.hook_resid_post", label="gpt2 · blocks.6.hook_resid_post", count=9),
+        m.Scope(value="", label="All models and hooks", count=12),
+    ),
+    points=(
+        m.ParetoPoint(
+            id=IDS[0], name="gpt2-l6-topk-k32", architecture="TopK", label="k 32", l0=32.0, y=0.118, front=True
+        ),
+    ),
+    left_out=1, summary="L0 against FVU, 1 run.", zoomed=False,
+)  # fmt: skip
+ADVICE = m.AdviceRow(
+    kind="dead", severity="warning", title="Dead latents 52 % after 3M tokens.", text="Raise Auxiliary k to about 384.",
+    why="A latent that does not fire gets no gradient.", changes={"sae.aux_k": 384},
+)  # fmt: skip
+CONFIG = {"model": "demo", "sae": {"architecture": "topk", "k": 32}}
+
+EXAMPLES: tuple[m.Wire, ...] = (
+    r.RunActions(id="r-1", action="pause", training_ids=IDS),
+    r.ExportRuns(id="r-2", training_ids=IDS, folder="trainings"),
+    r.CheckpointAction(id="r-3", action="continue", training_id=IDS[0], checkpoint_id="ckpt_1"),
+    r.TrainLonger(id="r-4", training_id=IDS[0], tokens=20_000_000),
+    r.Compare(id="r-5", training_ids=IDS),
+    r.Comparison(id="r-6", training_ids=IDS),
+    r.Pareto(id="r-7", y_axis="ce_loss_score", scope="", reset_zoom=True, save_png=False),
+    r.ListTemplates(id="r-8", search="gpt2"),
+    r.SaveTemplate(id="r-9", name="GPT-2 small, TopK", config=CONFIG, training_id=None, replace=True),
+    r.TemplateAction(id="r-10", action="rename", template_id="tmpl_1", name="better"),
+    r.ImportTemplates(id="r-11", file="templates.json"),
+    r.ExportTemplates(id="r-12", template_ids=("tmpl_1",)),
+    r.RunsDone(
+        done=(IDS[0],), paths=("/work/trainings/gpt2-l6-topk-k32",),
+        problems=(m.Note(what="gpt2-l6-jumprelu is paused.", where="gpt2-l6-jumprelu", hint="Resume it."),),
+    ),
+    r.ComparisonData(
+        training_ids=IDS, names=COMPARE.names,
+        rows=(r.SettingRow(name="sae.k", label="Active latents (k)", values=("32", "–"), differs=True),),
+    ),
+    r.TemplatesData(
+        templates=(
+            r.TemplateRow(
+                id="tmpl_1", name="GPT-2 small, TopK", description="Layer 6", favorite=True, model="gpt2",
+                hook_name="blocks.6.hook_resid_post", corpus="demo", architecture="TopK k 32", d_sae=16_384,
+                updated_at=1_790_000_000.0,
+            ),
+        ),
+        total=3,
+    ),
+)  # fmt: skip
