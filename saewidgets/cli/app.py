@@ -13,6 +13,7 @@ from saewidgets.cli import (
     control,
     demo,
     doctor,
+    evaluate,
     export,
     extract,
     features,
@@ -77,6 +78,7 @@ app.command("delete")(remove.delete)
 app.command("steer")(steer.steer)
 app.command("extract", cls=Grouped)(extract.extract)
 app.command("export")(export.export)
+app.command("evaluate")(evaluate.evaluate)
 app.command("lab")(lab.lab)
 app.command("doctor")(doctor.doctor)
 app.add_typer(saes.saes, name="saes")

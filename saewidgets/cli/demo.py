@@ -68,7 +68,7 @@ def demo(
                 write(f"\n{reading}")
         if json:
             write_json({
-                "run": to_data(run.record), "evaluation": to_data(evaluation),
+                "run": to_data(run.record), "evaluation": to_data(dict(evaluation)),
                 "features": to_data(list(reading)) if reading is not None else None,
             })  # fmt: skip
         note(f"\nOpen it in JupyterLab: {command_line('lab')}")

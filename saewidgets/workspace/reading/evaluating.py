@@ -104,8 +104,8 @@ def evaluate(workspace: Workspace, asked: Asked) -> EvaluationReport:
         hook_name=hook_name, hook_name_out=hook_name_out, architecture=sae.cfg.architecture, d_in=sae.d_in,
         d_out=sae.d_out, d_sae=sae.d_sae, corpus=corpus.label, held_out=held_out, n_tokens=int(metrics["n_tokens"]),
         context_size=context_size, special_tokens=not exclude,
-        metrics={name: value for name, value in metrics.items() if name != "n_tokens"},
-        density=density_histogram(density), notes=tuple(_notes(asked, found, lm, exclude, held_out, metrics)),
+        metrics=metrics, density=density_histogram(density),
+        notes=tuple(_notes(asked, found, lm, exclude, held_out, metrics)),
     )
     if sae_id is not None and known is not None and hook_name == known.hook_name and asked.model is None:
         workspace.saes.keep_evaluation(sae_id, report)

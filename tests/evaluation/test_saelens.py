@@ -1,0 +1,78 @@
+"""The numbers of SAELens' own evaluation (6.54) on the same tiny model, SAEs and tokens, made by
+`tools/golden_saelens_evals.py`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from saewidgets.evaluation.evaluate import evaluate_latents
+from saewidgets.formats import load_sae
+from saewidgets.lm import LoadedModel, wrap_model
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "saelens_evals"
+DATA: dict[str, Any] = json.loads((GOLDEN / "expected.json").read_text("utf-8"))
+# SAELens' name → ours
+ACTIVATIONS = {
+    "explained_variance": "explained_variance", "explained_variance_legacy": "explained_variance_legacy", "mse": "mse",
+    "cossim": "cosine", "l2_norm_in": "l2_norm_in", "l2_norm_out": "l2_norm_out", "l2_ratio": "l2_ratio",
+    "relative_reconstruction_bias": "relative_reconstruction_bias", "l0": "l0", "l1": "l1",
+}  # fmt: skip
+MODEL = {
+    "ce_loss_score": "ce_loss_score", "ce_loss_with_ablation": "ce_loss_zero", "ce_loss_with_sae": "ce_loss_sae",
+    "ce_loss_without_sae": "ce_loss_clean", "kl_div_score": "kl_div_score", "kl_div_with_ablation": "kl_div_zero",
+    "kl_div_with_sae": "kl_div_sae",
+}  # fmt: skip
+
+
+class Tokenizer:
+    """Knows which token is special."""
+
+    bos_token_id = eos_token_id = pad_token_id = unk_token_id = None
+    all_special_ids = (DATA["special"],)
+
+
+@pytest.fixture(scope="module")
+def lm() -> LoadedModel:
+    from safetensors.torch import load_file
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(**DATA["model"]))
+    model.load_state_dict(load_file(GOLDEN / "model.safetensors"), strict=False)
+    return wrap_model(model.eval(), Tokenizer())
+
+
+@pytest.mark.parametrize("name", DATA["cases"])
+def test_all_tokens(lm: LoadedModel, name: str) -> None:
+    case = DATA["cases"][name]
+    found, density = evaluate_latents(
+        load_sae(GOLDEN / name), lm, torch.tensor(DATA["tokens"]), case["hook_name"], exclude_special_tokens=False,
+        divergence=True,
+    )  # fmt: skip
+    expected = case["all"]
+    assert {theirs: found[ours] for theirs, ours in (ACTIVATIONS | MODEL).items()} == pytest.approx(
+        {theirs: expected[theirs] for theirs in ACTIVATIONS | MODEL}, rel=2e-4
+    )
+    assert density.tolist() == pytest.approx(expected["feature_density"], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", DATA["cases"])
+def test_without_special_tokens(lm: LoadedModel, name: str) -> None:
+    """What is measured at the activations is the same, and so is the divergence with the SAE. Ablation is not: SAELens
+    sets special positions to zero, too; nor is the cross-entropy: it leaves out what follows a special token."""
+    case = DATA["cases"][name]
+    found, density = evaluate_latents(
+        load_sae(GOLDEN / name), lm, torch.tensor(DATA["tokens"]), case["hook_name"], divergence=True
+    )
+    expected = case["without_special"]
+    same = ACTIVATIONS | {"kl_div_with_sae": "kl_div_sae"}
+    assert {theirs: found[ours] for theirs, ours in same.items()} == pytest.approx(
+        {theirs: expected[theirs] for theirs in same}, rel=2e-4
+    )
+    assert density.tolist() == pytest.approx(expected["feature_density"], abs=1e-6)
+    differs = found["kl_div_zero"] != pytest.approx(expected["kl_div_with_ablation"], rel=1e-3)
+    assert differs == (name != "hook_z")  # in the last layer no other position sees them
