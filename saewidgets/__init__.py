@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         TrainingConfig,
         TranscoderConfig,
     )
+    from saewidgets.config.presets import preset, presets
     from saewidgets.config.translate import from_mistudio, from_saelens
     from saewidgets.errors import (
         CatalogError,
@@ -67,6 +68,7 @@ _HOMES = {
         "ResamplingConfig", "SkipConfig", "SkipTranscoderConfig", "StandardConfig", "SteeringConfig", "SteeringFeature",
         "TargetsConfig", "TextCorpus", "TokensCorpus", "TopKConfig", "TrainingConfig", "TranscoderConfig",
     ),
+    "saewidgets.config.presets": ("preset", "presets"),
     "saewidgets.config.translate": ("from_mistudio", "from_saelens"),
     "saewidgets.errors": (
         "CatalogError", "ConfigError", "FormatError", "NotFoundError", "SAEWidgetsError", "StateError", "StorageError",
@@ -139,6 +141,8 @@ __all__ = [
     "from_mistudio",
     "from_saelens",
     "load_sae",
+    "preset",
+    "presets",
     "print_feature_summary",
     "save_sae",
     "steered",

@@ -20,7 +20,7 @@ MatryoshkaConfig NotFoundError OptimizerConfig Progress ResamplingConfig Run SAE
 SkipTranscoderConfig StandardConfig StateError Steering SteeringConfig SteeringFeature StorageError TargetsConfig
 TextCorpus TokensCorpus TopKConfig TrackioSink TrainingConfig TrainingError TrainingGroup TrainingPanel
 TranscoderConfig WandbSink Workspace __version__ analyze_sae create_sae default_workspace detect_format from_mistudio
-from_saelens load_sae print_feature_summary save_sae steered
+from_saelens load_sae preset presets print_feature_summary save_sae steered
 """.split()
 
 
