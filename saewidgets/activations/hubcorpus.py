@@ -24,7 +24,7 @@ from saewidgets.activations.tokenfiles import METADATA, equal_lengths, parse_met
 from saewidgets.config import HubCorpus, TokensCorpus
 from saewidgets.errors import FormatError
 from saewidgets.hub import HubClient
-from saewidgets.hub.dataset import dataset_commit, explained, no_split
+from saewidgets.hub.dataset import dataset_commit, explained, leads_out, no_split
 from saewidgets.hub.errors import EntryNotFoundError, TruncatedFileError
 from saewidgets.hub.transport import Attempts
 
@@ -148,10 +148,7 @@ class Dataset:
             raise no_split(path, split, list(files))
         for file in files[split]:
             if inside(path, self.commit, file) is None:
-                raise FormatError(
-                    f"The card of the dataset {path} names a file that is not in it: {file[:200]}.", where="corpus",
-                    hint="Such a file is not read. Choose another dataset.",
-                )
+                raise leads_out(path, file)
         return files[split]
 
     @cached_property

@@ -32,10 +32,11 @@ def read_chunks(shards: Sequence[Shard], what: What, column: str | None, positio
             size += sum(length(document) for document in found)
             documents += found
             if size >= CHUNK_CHARACTERS:
-                yield Chunk(documents, _position(index, shard, row.after))
+                yield Chunk(documents, _position(shards, index, row.after))
                 documents, size = [], 0
-    if documents:
-        yield Chunk(documents, {"shard": len(shards), "name": "", "place": [0, 0, 0]})
+        if documents:  # so that who goes on behind a file does not open it again
+            yield Chunk(documents, _position(shards, index + 1, Place()))
+            documents, size = [], 0
 
 
 def documents_of(row: Row, what: What, source: str) -> list[Document]:
@@ -92,5 +93,6 @@ def _begin(shards: Sequence[Shard], position: Position | None) -> tuple[int, Pla
     return number, Place(*position["place"])
 
 
-def _position(index: int, shard: Shard, place: Place) -> dict[str, Any]:
-    return {"shard": index, "name": shard.name, "place": list(astuple(place))}
+def _position(shards: Sequence[Shard], index: int, place: Place) -> dict[str, Any]:
+    name = shards[index].name if index < len(shards) else ""
+    return {"shard": index, "name": name, "place": list(astuple(place))}

@@ -183,7 +183,7 @@ def _parquet(shard: Shard, what: What, column: str | None, start: Place) -> Iter
                         row, in_group = row + 1, in_group + 1
                         yield Row(value, row, Place(row, group, in_group), chosen)
                 skip = 0
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
             raise _not_readable(shard, "Parquet", error) from error
 
 
@@ -205,7 +205,7 @@ def _arrow(shard: Shard, what: What, column: str | None, start: Place) -> Iterat
                     for number, value in enumerate(values.slice(begin, _ROWS).to_pylist(), start=row + begin + 1):
                         yield Row(value, number, Place(number), chosen)
                 row += len(batch)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
             raise _not_readable(shard, "Arrow", error) from error
 
 
@@ -253,15 +253,17 @@ def _kind(value: Any) -> str:
 
 
 def _is_arrow(error: OSError) -> bool:
-    """Whether pyarrow complains of what it unpacks (without a number of the system)."""
-    return error.errno is None
+    """Whether pyarrow complains of what it reads, not the system or the network of how it is read."""
+    return type(error) is OSError and error.errno is None
 
 
 def _damaged(shard: Shard, number: int, what: str, hint: str = "Correct or remove this row.") -> FormatError:
     return FormatError(f"Row {number:,} {what}.", where=f"{shard.name}:{number}", hint=hint)
 
 
-def _not_readable(shard: Shard, kind: str, error: Exception) -> FormatError:
+def _not_readable(shard: Shard, kind: str, error: Exception) -> Exception:
+    if isinstance(error, OSError) and not _is_arrow(error):
+        return error
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return FormatError(
         f"This is not a readable {kind} file ({first.rstrip('.')}).", where=shard.name,

@@ -85,6 +85,8 @@ def explained(error: BaseException, client: HubClient, path: str, name: str | No
     text = client.redact(" ".join(str(cause) for cause in chain))
     if "GatedRepoError" in names or ("DatasetNotFoundError" in names and "gated" in text.lower()):
         return failures.gated(f"datasets/{path}", client.endpoint)
+    if "data files don't belong to" in text.lower():
+        return leads_out(path)
     if "scripts are no longer supported" in text:
         return FormatError(
             "This dataset needs a program of its repository, which is never executed.", where=path,
@@ -104,7 +106,9 @@ def explained(error: BaseException, client: HubClient, path: str, name: str | No
             f"The dataset {path} has no files that can be read as text.", where="corpus",
             hint="Parquet, JSON, CSV and text are.",
         )
-    for cause in chain:
+    if "OfflineModeIsEnabled" in names or "(OfflineModeIsEnabled)" in text:  # `datasets` drops the cause
+        return failures.switched_off()
+    for cause in reversed(chain):  # what came first says most
         found_error = failures.from_exception(cause, f"{client.endpoint}/datasets/{path}", client.redact)
         if isinstance(found_error, HubError):
             return found_error
@@ -117,6 +121,14 @@ def explained(error: BaseException, client: HubClient, path: str, name: str | No
             hint="Look at its page on the hub, or choose another one.",
         )
     return error
+
+
+def leads_out(path: str, file: str = "") -> FormatError:
+    """The error for a card that names a file outside of its repository."""
+    return FormatError(
+        f"The card of the dataset {path} names a file that is not in it{f': {file[:200]}' if file else ''}.",
+        where="corpus", hint="Such a file is not read. Choose another dataset.",
+    )
 
 
 def no_split(path: str, split: str, splits: list[str]) -> ConfigError:

@@ -1,0 +1,286 @@
+"""Long text: packed as far as a run needs it, gone on with at the right document, whatever interrupts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from saewidgets.activations import PackedTokens, growing, pack, packed, positions_needed
+from saewidgets.activations.documents import Chunk, Document, Position, Split
+from saewidgets.config import TrainingConfig
+from saewidgets.errors import ConfigError, FormatError, StorageError
+from saewidgets.lm import LoadedModel
+
+WORDS = "the king went down to river and people followed him whale sea ship".split()
+
+
+class Long:
+    """Numbered documents, four to a chunk; notes which were handed out."""
+
+    label, held_out, whole_rows = "long", False, False
+    facts = {"kind": "test", "revision": "abc"}  # noqa: RUF012 - read only
+
+    def __init__(self, count: int = 400) -> None:
+        self.count = count
+        self.given: list[int] = []
+
+    def documents(self, split: Split = "train") -> Iterator[Document]:
+        for chunk in self.chunks():
+            yield from chunk.documents
+
+    def fingerprint(self) -> str:
+        return f"long {self.count}"
+
+    def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
+        start = position["next"] if position else 0
+        for first in range(start, self.count, 4):
+            numbers = list(range(first, min(first + 4, self.count)))
+            self.given += numbers
+            yield Chunk([document(n) for n in numbers], {"next": numbers[-1] + 1})
+
+
+def document(number: int) -> Document:
+    text = f"{number}: " + " ".join(WORDS[(number + i * i) % len(WORDS)] for i in range(12 + number % 9))
+    return Document(text, f"document {number}")
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growing, "COUNT_EVERY", 100)
+
+
+def _pack(corpus: Any, lm: LoadedModel, folder: Path, wanted: int | None, **more: Any) -> PackedTokens:
+    settings = {"context_size": 16, "validation_share": 0.1, **more}
+    return pack(corpus, lm.tokenizer, folder=folder, wanted=wanted, **settings)
+
+
+def _expected(lm: LoadedModel, corpus: Long, n: int) -> np.ndarray:
+    """The first `n` contexts, put together one token at a time."""
+    bos, eos = lm.tokenizer.bos_token_id, lm.tokenizer.eos_token_id
+    stream: list[int] = []
+    for number in range(corpus.count):
+        stream += [eos, *lm.tokenizer(document(number).text, add_special_tokens=False)["input_ids"]]
+    rows = [[bos, *stream[i * 15 : (i + 1) * 15]] for i in range(n)]
+    return np.array(rows)
+
+
+def test_no_more_is_read_than_is_needed(lm: LoadedModel, tmp_path: Path) -> None:
+    corpus = Long()
+    found = _pack(corpus, lm, tmp_path, 500)
+    tokens = found.contexts(np.arange(found.n_contexts))
+    assert np.array_equal(tokens, _expected(lm, corpus, found.n_contexts))
+    useful = found.kept_counts(found.train)
+    assert useful.sum() >= 500 > useful[:-1].sum(), "the fewest contexts that have as many"
+    assert max(corpus.given) < 60, "some chunks are read ahead, not all of it"
+    assert sorted([*found.train, *found.validation]) == list(range(found.n_contexts))
+    assert found.source == Long.facts
+    again = Long()
+    assert np.array_equal(_pack(again, lm, tmp_path, 500).contexts(found.train), found.contexts(found.train))
+    assert again.given == []
+
+
+def test_more_is_added_behind_and_less_stays_what_it_was(lm: LoadedModel, tmp_path: Path) -> None:
+    first = _pack(Long(), lm, tmp_path, 500)
+    corpus = Long()
+    more = _pack(corpus, lm, tmp_path, 2000)
+    at_once = _pack(Long(), lm, tmp_path / "other", 2000)
+    assert more.n_contexts == at_once.n_contexts > first.n_contexts
+    assert corpus.given[0] > 4, "what was packed is not read again"
+    everything = np.arange(more.n_contexts)
+    assert np.array_equal(more.contexts(everything), at_once.contexts(everything))
+    less = _pack(Long(), lm, tmp_path, 500)
+    assert (less.n_contexts, less.fingerprint) == (first.n_contexts, first.fingerprint)
+    assert np.array_equal(less.train, first.train)
+    assert set(less.validation) == {n for n in more.validation if n < less.n_contexts}, "held out stays held out"
+
+
+def test_the_whole_text_and_its_end(lm: LoadedModel, tmp_path: Path) -> None:
+    corpus = Long(30)
+    for wanted in (10**9, None):
+        found = _pack(corpus, lm, tmp_path, wanted)
+        assert corpus.given == list(range(30))
+        assert found.facts.n_documents == 30
+        assert found.facts.growth is not None
+        assert found.facts.growth.ended
+        stream = sum(len(lm.tokenizer(document(n).text, add_special_tokens=False)["input_ids"]) + 1 for n in range(30))
+        assert found.n_contexts == stream // 15
+        assert found.facts.n_dropped_tokens == stream % 15
+
+
+@pytest.mark.parametrize("stop", range(0, 14, 3))
+def test_interrupted_anywhere_it_ends_the_same(lm: LoadedModel, tmp_path: Path, stop: int) -> None:
+    calls = 0
+
+    class Asked(Exception):  # noqa: N818 - not an error
+        pass
+
+    def check() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > stop:
+            raise Asked
+
+    with pytest.raises(Asked):
+        _pack(Long(), lm, tmp_path, 3000, check=check)
+    corpus = Long()
+    found = _pack(corpus, lm, tmp_path, 3000)
+    assert np.array_equal(found.contexts(np.arange(found.n_contexts)), _expected(lm, corpus, found.n_contexts))
+    assert found.facts.n_documents >= 50
+
+
+def test_what_was_written_and_never_counted_is_dropped(lm: LoadedModel, tmp_path: Path) -> None:
+    found = _pack(Long(), lm, tmp_path, 300)
+    with (found.folder / "tokens.bin").open("ab") as file:
+        file.write(b"\xff" * 331)
+    corpus = Long()
+    more = _pack(corpus, lm, tmp_path, 900)
+    assert np.array_equal(more.contexts(np.arange(more.n_contexts)), _expected(lm, corpus, more.n_contexts))
+    facts = json.loads((more.folder / "pack.json").read_text())
+    assert (more.folder / "tokens.bin").stat().st_size == facts["n_contexts"] * 16 * 2
+
+
+def test_errors_of_the_text_leave_what_was_packed(lm: LoadedModel, tmp_path: Path) -> None:
+    class Breaks(Long):
+        def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
+            for number, chunk in enumerate(super().chunks(position)):
+                if number == 10:
+                    raise FormatError("Row 41 is not JSON.", where="x:41")
+                yield chunk
+
+    with pytest.raises(FormatError, match="Row 41"):
+        _pack(Breaks(), lm, tmp_path, 10**6)
+    corpus = Long()
+    found = _pack(corpus, lm, tmp_path, 4000)
+    assert corpus.given[0] >= 4
+    assert np.array_equal(found.contexts(np.arange(found.n_contexts)), _expected(lm, corpus, found.n_contexts))
+
+
+def test_nothing_and_too_little(lm: LoadedModel, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no text"):
+        _pack(Long(0), lm, tmp_path, 100)
+    with pytest.raises(ConfigError, match=r"has \d+ tokens, less than one context of 64"):
+        _pack(Long(1), lm, tmp_path, 100, context_size=64)
+    assert [p for p in tmp_path.iterdir() if p.is_dir()] == []
+
+
+def test_a_disk_that_is_too_small_is_told_before(lm: LoadedModel, tmp_path: Path) -> None:
+    corpus = Long()
+    with pytest.raises(StorageError, match="Not enough disk space for the tokens"):
+        _pack(corpus, lm, tmp_path, 10**17)
+    assert corpus.given == []
+
+
+def test_two_at_once_take_turns(lm: LoadedModel, tmp_path: Path) -> None:
+    found: dict[int, PackedTokens] = {}
+    corpora = {wanted: Long() for wanted in (800, 2500)}
+
+    def work(wanted: int) -> None:
+        found[wanted] = _pack(corpora[wanted], lm, tmp_path, wanted)
+
+    threads = [threading.Thread(target=work, args=(wanted,)) for wanted in corpora]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    more = found[2500]
+    everything = np.arange(more.n_contexts)
+    assert np.array_equal(more.contexts(everything), _expected(lm, Long(), more.n_contexts))
+    assert np.array_equal(found[800].contexts([0, 1, 2]), more.contexts([0, 1, 2]))
+
+
+def test_the_share_held_out_is_even_and_does_not_depend_on_the_end() -> None:
+    for share in (0.0, 0.02, 0.1, 0.333, 0.49):
+        train, held = packed.split_as_it_grows(10_000, share)
+        assert abs(len(held) - 10_000 * share) <= 1
+        assert sorted([*train, *held]) == list(range(10_000))
+        if len(held) > 1:
+            gaps = np.diff(held)
+            assert gaps.max() - gaps.min() <= 1
+        assert np.array_equal(packed.split_as_it_grows(137, share)[1], held[held < 137])
+
+
+def test_needed_is_whole_windows_and_the_scale() -> None:
+    base = TrainingConfig(tokens=10_000, batch_size=100).replace(
+        **{"activations.shuffle_tokens": 300, "activations.norm_tokens": 256}
+    )
+    assert positions_needed(base) == 10_200
+    assert positions_needed(base.replace(**{"activations.norm_tokens": 20_000})) == 20_000
+    assert positions_needed(base.replace(**{"activations.norm_tokens": 256, "activations.normalize": "none"})) == 10_200
+    assert positions_needed(base.replace(epochs=2)) is None
+
+
+def test_rows_that_are_contexts_stay_as_they_are(lm: LoadedModel, tmp_path: Path) -> None:
+    rows = np.arange(10 * 20).reshape(10, 20) % 290 + 2
+
+    class Rows(Long):
+        whole_rows = True
+
+        def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
+            yield Chunk([Document("", f"row {n}", ids=row) for n, row in enumerate(rows, 1)], {})
+
+    found = _pack(Rows(), lm, tmp_path, None)
+    assert np.array_equal(found.contexts(range(10)), rows[:, :16]), "the beginning of each row, nothing put before it"
+    with pytest.raises(FormatError, match="has 20 tokens, fewer than one context of 32") as caught:
+        _pack(Rows(), lm, tmp_path / "b", None, context_size=32)
+    assert caught.value.where == "row 1"
+    rows[3, 4] = 300
+    with pytest.raises(ConfigError, match=r"row 4 has token id 300; the tokenizer knows 0 to 299"):
+        _pack(Rows(), lm, tmp_path / "c", None)
+    rows[3, 4] = -1
+    with pytest.raises(ConfigError, match=r"row 4 has token id -1"):
+        _pack(Rows(), lm, tmp_path / "d", None)
+
+
+def test_facts_of_long_text_are_read_back(lm: LoadedModel, tmp_path: Path) -> None:
+    found = _pack(Long(), lm, tmp_path, 300)
+    facts = packed.read_facts(found.folder)
+    assert facts.n_contexts >= found.facts.n_contexts
+    assert replace(facts, n_contexts=found.n_contexts) == found.facts
+    (found.folder / "tokens.bin").write_bytes(b"")
+    with pytest.raises(FormatError, match=r"tokens\.bin has 0 bytes"):
+        PackedTokens(found.folder)
+
+
+_KILLED = """
+import os, sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from saewidgets.activations import growing, pack
+from saewidgets.lm import load_tokenizer
+from tests.activations.test_growing import Long
+growing.COUNT_EVERY = 100
+counted = 0
+put = growing.put_facts
+def killed(*args):
+    global counted
+    put(*args)
+    counted += 1
+    if counted == 4:
+        os.kill(os.getpid(), 9)
+growing.put_facts = killed
+pack(Long(), load_tokenizer({model!r}), folder=Path({folder!r}), context_size=16, validation_share=0.1, wanted=3000)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="processes are killed another way there")
+def test_a_killed_process_is_followed_by_one_that_goes_on(
+    lm: LoadedModel, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    root = str(Path(__file__).resolve().parents[2])
+    code = _KILLED.format(root=root, model=str(tiny_model_folder), folder=str(tmp_path))
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == -9, ended.stderr
+    corpus = Long()
+    found = _pack(corpus, lm, tmp_path, 3000)
+    assert corpus.given[0] >= 12, "what was counted is not read again"
+    assert np.array_equal(found.contexts(np.arange(found.n_contexts)), _expected(lm, corpus, found.n_contexts))

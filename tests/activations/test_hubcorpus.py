@@ -1,0 +1,349 @@
+"""Datasets of the hub through the real `datasets` and huggingface_hub, from a hub on the loopback interface."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets.config
+import huggingface_hub.constants
+import huggingface_hub.hf_file_system
+import numpy as np
+import pytest
+
+from saewidgets.activations import growing, open_corpus, pack, reading
+from saewidgets.activations.documents import Chunk
+from saewidgets.activations.exact import is_exact, with_exact_revision
+from saewidgets.activations.hubcorpus import Dataset, open_hub_corpus
+from saewidgets.config import HubCorpus, TokensCorpus
+from saewidgets.errors import ConfigError, FormatError, NotFoundError
+from saewidgets.hub import HubClient
+from saewidgets.hub.errors import (
+    ConnectionLostError,
+    GatedRepositoryError,
+    HubOfflineError,
+    HubServerError,
+    RateLimitError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    TruncatedFileError,
+)
+from saewidgets.lm import LoadedModel
+from tests.hub.conftest import switch_offline
+from tests.hub.datasets_made import article, lines, parquet, tables, tokens, wikipedia
+from tests.hub.repos import Repo
+from tests.hub.server import Hub
+
+ARTICLES = [article(n) for n in range(72)]
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub([wikipedia(), lines(), tables(), tokens()]) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _online(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests run offline; here the hub is on this machine, and waits between tries are short."""
+    switch_offline(monkeypatch, False)
+    for module in (huggingface_hub.constants, datasets.config):
+        monkeypatch.setattr(module, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True, raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.endpoint)
+    monkeypatch.setattr(
+        huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE",
+        hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+    )
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", hub.endpoint)
+    backoff = huggingface_hub.hf_file_system.http_backoff
+    quick = functools.partial(backoff, base_wait_time=0.01, max_wait_time=0.02, max_retries=1)
+    monkeypatch.setattr(huggingface_hub.hf_file_system, "http_backoff", quick)
+    monkeypatch.setattr(reading, "CHUNK_CHARACTERS", 1500)
+
+
+@pytest.fixture
+def client_of(hub: Hub, tmp_path: Path) -> Callable[..., HubClient]:
+    def make(token: str | None = None) -> HubClient:
+        client = HubClient(token, hub.endpoint, cache_dir=tmp_path / "cache", timeout=2.0)
+        client.first_wait = 0.01
+        return client
+
+    return make
+
+
+@pytest.fixture
+def opened(client_of: Callable[..., HubClient]) -> Callable[[HubCorpus], Dataset]:
+    return lambda config: open_hub_corpus(config, client=client_of())
+
+
+def _texts(corpus: Any) -> list[str]:
+    return [d.text for d in corpus.documents()]
+
+
+def _shards(hub: Hub) -> list[str]:
+    """Numbers of the Parquet files that were read, as often as they were."""
+    return [seen.path.split("train-")[1][:5] for seen in hub.requests(r"^/storage/.*parquet") if seen.method == "GET"]
+
+
+def test_wikipedia_by_language_and_date(hub: Hub, opened: Any) -> None:
+    corpus = opened(HubCorpus.wikipedia())
+    assert _texts(corpus) == ARTICLES
+    commit = hub.state.repos["wikimedia/wikipedia"].branches["main"]
+    assert corpus.facts == {
+        "kind": "hub", "path": "wikimedia/wikipedia", "name": "20231101.en", "split": "train", "revision": commit,
+    }  # fmt: skip
+    assert corpus.label == "wikimedia/wikipedia:20231101.en"
+    german = opened(HubCorpus.wikipedia("de"))
+    assert _texts(german)[0] == article(100_000)
+    assert german.fingerprint() != corpus.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (HubCorpus("lab/lines"), [article(n) for n in range(30)]),
+        (HubCorpus("lab/lines", split="test"), [article(1000 + n) for n in range(30)]),
+        (HubCorpus("lab/tables"), [article(n) for n in range(40)]),
+    ],
+)
+def test_other_kinds_of_files(opened: Any, config: HubCorpus, expected: list[str], monkeypatch: Any) -> None:
+    from saewidgets.activations import hubcorpus
+
+    monkeypatch.setattr(hubcorpus, "CHUNK_CHARACTERS", 1500)
+    corpus = opened(config)
+    chunks: list[Chunk] = list(corpus.chunks())
+    assert [d.text for c in chunks for d in c.documents] == expected
+    assert len(chunks) > 3
+    for number in (0, 2, len(chunks) - 1):
+        position = json.loads(json.dumps(chunks[number].position))
+        rest = [d.text for c in opened(config).chunks(position) for d in c.documents]
+        assert rest == [d.text for c in chunks[number + 1 :] for d in c.documents]
+
+
+def test_going_on_reads_neither_earlier_files_nor_earlier_articles(hub: Hub, opened: Any) -> None:
+    chunks = list(opened(HubCorpus.wikipedia()).chunks())
+    half = next(c for c in chunks if c.position["shard"] == 1)
+    hub.forget()
+    rest = [d.text for c in opened(HubCorpus.wikipedia()).chunks(half.position) for d in c.documents]
+    done = [d.text for c in chunks[: chunks.index(half) + 1] for d in c.documents]
+    assert done + rest == ARTICLES
+    assert _shards(hub) == ["00001", "00002"]
+
+
+def test_a_run_reads_only_what_it_needs(hub: Hub, opened: Any, lm: LoadedModel, tmp_path: Path) -> None:
+    corpus = opened(HubCorpus.wikipedia())
+    found = pack(corpus, lm.tokenizer, folder=tmp_path / "t", context_size=16, wanted=300)
+    assert found.source["revision"] == corpus.commit
+    assert "00002" not in _shards(hub), "one file, and what is read ahead"
+    hub.forget()
+    again = pack(opened(HubCorpus.wikipedia()), lm.tokenizer, folder=tmp_path / "t", context_size=16, wanted=300)
+    assert np.array_equal(again.contexts(again.train), found.contexts(found.train))
+    assert len(hub.requests()) == 1, "which commit it is; nothing else"
+
+
+def test_what_was_packed_needs_no_hub(
+    hub: Hub, opened: Any, lm: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = pack(opened(HubCorpus.wikipedia()), lm.tokenizer, folder=tmp_path / "t", context_size=16, wanted=300)
+    hub.forget()
+    switch_offline(monkeypatch, True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    corpus = opened(HubCorpus.wikipedia())
+    again = pack(corpus, lm.tokenizer, folder=tmp_path / "t", context_size=16, wanted=300)
+    assert np.array_equal(again.contexts(again.train), found.contexts(found.train))
+    with pytest.raises(HubOfflineError, match="Offline mode"):
+        pack(corpus, lm.tokenizer, folder=tmp_path / "t", context_size=16, wanted=10**6)
+    with pytest.raises(HubOfflineError):
+        opened(HubCorpus("lab/lines"))
+    assert hub.requests() == []
+
+
+def test_an_exact_revision_is_found_once_and_kept(hub: Hub, client_of: Callable[..., HubClient]) -> None:
+    first = with_exact_revision(HubCorpus("lab/lines"), client_of())
+    assert is_exact(first)
+    repo = hub.state.repos["lab/lines"]
+    assert first.revision == repo.branches["main"]
+    repo.commit({"train.jsonl": b'{"text": "new"}\n'})
+    assert with_exact_revision(first, client_of()) is first
+    assert _texts(open_hub_corpus(first, client=client_of()))[0] == article(0)
+    assert _texts(open_hub_corpus(HubCorpus("lab/lines"), client=client_of())) == ["new"]
+    exact = with_exact_revision(TokensCorpus("lab/tokens"), client_of())
+    assert exact.commit == hub.state.repos["lab/tokens"].branches["main"]
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "said"),
+    [
+        (HubCorpus("lab/none"), RepositoryNotFoundError, r"no dataset lab/none.*\./lab/none"),
+        (HubCorpus("lab/lines", revision="v9"), RevisionNotFoundError, "no such revision"),
+        (HubCorpus("lab/lines", split="dev"), ConfigError, r"no split 'dev'.*test"),
+        (HubCorpus("lab/lines", name="fr"), NotFoundError, r"no configuration 'fr'.*default"),
+        (HubCorpus("wikimedia/wikipedia"), NotFoundError, r"several configurations.*20231101\.en"),
+        (HubCorpus("wikimedia/wikipedia", name="2024.en"), NotFoundError, r"no configuration '2024.en'.*20231101\.de"),
+        (HubCorpus("lab/lines", text_field="body"), ConfigError, r"no column 'body'.*text"),
+        (HubCorpus("lab/tables", text_field="label"), ConfigError, r"'label' of lab/tables holds no text"),
+        (HubCorpus("lab/gated"), GatedRepositoryError, r"gated.*accept the licence"),
+        (HubCorpus("lab/script"), FormatError, r"program of its repository, which is never executed"),
+        (HubCorpus("lab/empty"), NotFoundError, "no files that can be read"),
+        (HubCorpus("lab/leads-out"), FormatError, "a file that is not in it"),
+        (HubCorpus("lab/broken"), FormatError, "not a readable Parquet file"),
+        (HubCorpus("lab/images"), FormatError, "not text"),
+    ],
+    ids=lambda value: value.label if isinstance(value, HubCorpus) else "",
+)
+def test_errors_in_words(
+    hub: Hub, opened: Any, config: HubCorpus, kind: type[Exception], said: str, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret.jsonl"
+    secret.write_text('{"text": "secret"}\n')
+    card = f"---\nconfigs:\n- config_name: default\n  data_files: {secret}\n---\n"
+    hub.state.add(
+        [
+            Repo("lab/gated", {"train.jsonl": b'{"text": "a"}', "README.md": b"# A"}, gated="manual", kind="datasets"),
+            Repo("lab/script", {"script.py": b"import os\nos.abort()\n"}, kind="datasets"),
+            Repo("lab/empty", {"README.md": b"# Nothing"}, kind="datasets"),
+            Repo("lab/leads-out", {"README.md": card.encode(), "train.jsonl": b"{}"}, kind="datasets"),
+            Repo("lab/broken", {"train.parquet": b"PAR1" + b"\0" * 100 + b"PAR1"}, kind="datasets"),
+            Repo("lab/images", {"train/a.png": b"\x89PNG", "train/b.png": b"\x89PNG"}, kind="datasets"),
+        ]
+    )
+    with pytest.raises(kind, match=rf"(?s){said}") as caught:
+        _texts(opened(config))
+    assert "secret" not in str(caught.value).replace(str(secret), "")
+
+
+def test_a_row_that_is_malformed_is_named(hub: Hub, opened: Any) -> None:
+    hub.state.add([Repo("lab/bad", {"train.jsonl": b'{"text": "a"}\n{"text": }\n'}, kind="datasets")])
+    with pytest.raises(FormatError, match="is not JSON") as caught:
+        _texts(opened(HubCorpus("lab/bad")))
+    assert caught.value.where == "lab/bad/train.jsonl:2"
+
+
+@pytest.mark.parametrize(("kind", "value"), [("status", 500), ("status", 503), ("cut", 300), ("short", 50)])
+def test_what_passes_is_tried_again(hub: Hub, opened: Any, kind: str, value: int) -> None:
+    hub.fail(r"train-0000[12].*parquet", kind, value, times=3)
+    hub.state.latency = 0.002
+    assert _texts(opened(HubCorpus.wikipedia())) == ARTICLES
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        ("status", 500, HubServerError), ("status", 429, RateLimitError), ("cut", 300, ConnectionLostError),
+        ("short", 50, TruncatedFileError),
+    ],
+)  # fmt: skip
+def test_what_does_not_pass_is_told_and_gone_on_with(
+    hub: Hub, client_of: Callable[..., HubClient], kind: str, value: int, expected: type[Exception], lm: LoadedModel,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(growing, "COUNT_EVERY", 64)
+    client = client_of()
+    client.retries = 1
+    hub.fail(r"storage.*train-00001.*parquet", kind, value)
+    settings: dict[str, Any] = {"folder": tmp_path / "t", "context_size": 16, "wanted": None}
+    with pytest.raises(expected):
+        pack(open_hub_corpus(HubCorpus.wikipedia(), client=client), lm.tokenizer, **settings)
+    hub.heal()
+    hub.forget()
+    found = pack(open_hub_corpus(HubCorpus.wikipedia(), client=client), lm.tokenizer, **settings)
+    assert "00000" not in _shards(hub)
+    assert found.facts.n_documents == 72
+
+
+def test_a_cached_copy_is_read_in_place_of_the_hub(hub: Hub, opened: Any, tmp_path: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    snapshot_download("wikimedia/wikipedia", repo_type="dataset", cache_dir=tmp_path / "cache", endpoint=hub.endpoint)
+    hub.forget()
+    assert _texts(opened(HubCorpus.wikipedia())) == ARTICLES
+    assert _shards(hub) == []
+
+
+def test_private_and_gated_with_a_token(hub: Hub, client_of: Callable[..., HubClient]) -> None:
+    repo = lines("lab/private", private=True)
+    hub.state.add([repo])
+    with pytest.raises(RepositoryNotFoundError):
+        open_hub_corpus(HubCorpus("lab/private"), client=client_of())
+
+
+def test_tokens_that_saelens_made(
+    hub: Hub, client_of: Callable[..., HubClient], lm: LoadedModel, tmp_path: Path
+) -> None:
+    def opened(**more: Any) -> Dataset:
+        config = TokensCorpus("lab/tokens", **more)
+        assert config.hub is not None
+        return open_hub_corpus(config.hub, tokens=config, client=client_of())
+
+    corpus = opened()
+    assert corpus.whole_rows
+    assert corpus.facts["tokenizer"] == "lab/other"
+    assert corpus.facts["pretokenized"]["sae_lens_version"] == "6.54.12"
+    with pytest.raises(ConfigError, match="tokenizer of lab/other, not of"):
+        pack(corpus, lm.tokenizer, folder=tmp_path, context_size=32)
+    name = str(lm.tokenizer.name_or_path)
+    found = pack(opened(tokenizer=name), lm.tokenizer, folder=tmp_path, context_size=32)
+    expected = [[(n * 31 + i) % 200 + 2 for i in range(32)] for n in range(20)]
+    assert np.array_equal(found.contexts(range(20)), expected)
+    hub.state.add([Repo("lab/floats", {"train.parquet": parquet({"input_ids": [[0.5]]})}, kind="datasets")])
+    with pytest.raises(ConfigError, match="no column with token ids"):
+        open_corpus_of_tokens("lab/floats", client_of())
+
+
+def open_corpus_of_tokens(path: str, client: HubClient) -> Any:
+    config = TokensCorpus(path)
+    assert config.hub is not None
+    return list(open_hub_corpus(config.hub, tokens=config, client=client).chunks())
+
+
+_KILLED = """
+import os, sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from saewidgets.activations import growing, open_corpus, pack, reading
+from saewidgets.config import HubCorpus
+from saewidgets.lm import load_tokenizer
+reading.CHUNK_CHARACTERS = 1500
+growing.COUNT_EVERY = 64
+put = growing.put_facts
+def killed(target, facts):
+    put(target, facts)
+    if facts.growth.position["shard"] >= 1:
+        os.kill(os.getpid(), 9)
+growing.put_facts = killed
+pack(open_corpus(HubCorpus.wikipedia()), load_tokenizer({model!r}), folder=Path({folder!r}), context_size=16)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="processes are killed another way there")
+def test_killed_while_it_streams_it_goes_on_at_the_right_article(
+    hub: Hub, opened: Any, lm: LoadedModel, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    root = str(Path(__file__).resolve().parents[2])
+    code = _KILLED.format(root=root, model=str(tiny_model_folder), folder=str(tmp_path / "t"))
+    environment = {
+        **os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_DISABLE_XET": "1",
+    }  # fmt: skip
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+    assert ended.returncode == -9, ended.stderr
+    hub.forget()
+    found = pack(opened(HubCorpus.wikipedia()), lm.tokenizer, folder=tmp_path / "t", context_size=16)
+    assert "00000" not in _shards(hub), "what was counted is not read again"
+    whole = pack(opened(HubCorpus.wikipedia()), lm.tokenizer, folder=tmp_path / "whole", context_size=16)
+    everything = np.arange(whole.n_contexts)
+    assert found.n_contexts == whole.n_contexts
+    assert np.array_equal(found.contexts(everything), whole.contexts(everything))
+
+
+def test_open_corpus_follows_the_rules_of_the_client(hub: Hub) -> None:
+    assert _texts(open_corpus(HubCorpus("lab/lines")))[:2] == [article(0), article(1)]

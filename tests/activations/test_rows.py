@@ -1,0 +1,242 @@
+"""Rows of JSON lines, Parquet and Arrow: any place can be gone on from, and what is malformed is named."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from saewidgets.activations import documents, open_corpus, reading, shards
+from saewidgets.activations.documents import Chunk
+from saewidgets.activations.files import local_shard
+from saewidgets.activations.shards import Row, Shard, read_rows
+from saewidgets.config import TextCorpus
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
+
+TEXTS = [f"Text number {n} of the whale." + " Ünïcödé 😀" * (n % 3) for n in range(23)]
+
+
+def _jsonl(path: Path) -> None:
+    path.write_text("".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate(TEXTS)))
+
+
+def _gz(path: Path) -> None:
+    with gzip.open(path, "wt") as file:
+        file.writelines(json.dumps({"content": text}, ensure_ascii=False) + "\n" for text in TEXTS)
+
+
+def _zst(path: Path) -> None:
+    data = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS).encode()
+    with pa.OSFile(str(path), "wb") as sink, pa.CompressedOutputStream(sink, "zstd") as out:
+        out.write(data)
+
+
+def _parquet(path: Path) -> None:
+    pq.write_table(pa.table({"id": range(23), "title": ["t"] * 23, "text": TEXTS}), path, row_group_size=5)
+
+
+def _arrow(path: Path) -> None:
+    batch = pa.record_batch({"text": TEXTS})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as out:
+        for start in range(0, 23, 6):
+            out.write_batch(batch.slice(start, 6))
+
+
+MADE: dict[str, Callable[[Path], None]] = {
+    "a.jsonl": _jsonl, "a.jsonl.gz": _gz, "a.jsonl.zst": _zst, "a.parquet": _parquet, "a.arrow": _arrow,
+}  # fmt: skip
+
+
+def _shard(folder: Path, name: str) -> Shard:
+    MADE[name](folder / name)
+    shard = local_shard(folder / name)
+    assert shard is not None
+    return shard
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_every_row_and_from_every_place(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "_ROWS", 4)
+    shard = _shard(tmp_path, name)
+    rows = list(read_rows(shard, "text", None))
+    assert [row.value for row in rows] == TEXTS
+    assert [row.number for row in rows] == list(range(1, 24))
+    for row in rows:
+        again = list(read_rows(shard, "text", None, row.after))
+        assert [r.value for r in again] == TEXTS[row.number :]
+        assert again == rows[row.number :], "and places are the same ones"
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_chunks_go_on_at_the_right_document(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "CHUNK_CHARACTERS", 90)
+    (tmp_path / "b").mkdir()
+    both = [_shard(tmp_path, name), _shard(tmp_path / "b", name)]
+    chunks = list(reading.read_chunks(both, "text", None, None))
+    assert [d.text for c in chunks for d in c.documents] == TEXTS * 2
+    assert len(chunks) > 10
+    for number, chunk in enumerate(chunks):
+        position = json.loads(json.dumps(chunk.position))
+        assert list(reading.read_chunks(both, "text", None, position)) == chunks[number + 1 :]
+
+
+def test_parquet_reads_only_the_row_groups_behind_a_place(tmp_path: Path) -> None:
+    shard = _shard(tmp_path, "a.parquet")
+    place = list(read_rows(shard, "text", None))[12].after
+    assert (place.row, place.at, place.skip) == (13, 2, 3)
+    with shard.open() as raw:
+        column = pq.ParquetFile(raw).metadata.row_group(2).column(2)
+    start = column.dictionary_page_offset or column.data_page_offset
+    seen: list[int] = []
+    counted = _Counted(tmp_path / "a.parquet", seen)
+    found = list(read_rows(Shard("x", "parquet", lambda: counted), "text", None, place))
+    assert [row.value for row in found] == TEXTS[13:]
+    assert min(at for at in seen if at) >= start, "at 0 the footer is looked for"
+
+
+class _Counted:
+    """A file that notes where it is read from."""
+
+    def __init__(self, path: Path, seen: list[int]) -> None:
+        self._file, self._seen = path.open("rb"), seen
+        self.closed = False
+
+    def __enter__(self) -> _Counted:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, count: int = -1) -> bytes:
+        self._seen.append(self._file.tell())
+        return self._file.read(count)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"text": "ok"', "is not JSON"), ("[1]", "is a list, not an object"), ("3", "is a number, not an object"),
+        ('{"txt": 1}', "has no 'text'"), ('{"text": ["a"]}', "holds list where text is expected"),
+        ("null", "is nothing, not an object"), ("\udcff", "is not UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_malformed_row_is_named_by_file_and_line(tmp_path: Path, line: str, said: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(f'{{"text": "one"}}\n\n{line}\n', errors="surrogateescape")
+    with pytest.raises(FormatError, match=said) as caught:
+        list(open_corpus(TextCorpus(path)).documents())
+    assert caught.value.where == f"{path}:3"
+
+
+def test_a_very_long_line_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "LONGEST_LINE", 1 << 20)
+    path = tmp_path / "long.jsonl"
+    path.write_text('{"text": "' + "x" * (1 << 20) + '"}\n')
+    with pytest.raises(FormatError, match="longer than 1 MB"):
+        list(open_corpus(TextCorpus(path)).documents())
+
+
+def test_a_row_group_that_unpacks_to_too_much_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "LARGEST_GROUP", 100)
+    _parquet(tmp_path / "a.parquet")
+    with pytest.raises(FormatError, match="unpacks to"):
+        list(open_corpus(TextCorpus(tmp_path / "a.parquet")).documents())
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.parquet", "a.arrow"])
+def test_a_truncated_or_damaged_file(tmp_path: Path, name: str) -> None:
+    MADE[name](tmp_path / name)
+    data = (tmp_path / name).read_bytes()
+    for damaged in (data[: len(data) // 2], b"\0" * len(data)):
+        (tmp_path / name).write_bytes(damaged)
+        shard = local_shard(tmp_path / name)
+        assert shard is not None
+        with pytest.raises(FormatError) as caught:
+            list(read_rows(shard, "text", None))
+        assert caught.value.where == str(tmp_path / name)
+        assert caught.value.hint
+
+
+def test_which_column(tmp_path: Path) -> None:
+    def corpus(columns: dict[str, Any], **more: Any) -> list[str]:
+        pq.write_table(pa.table(columns), tmp_path / "c.parquet")
+        return [d.text for d in open_corpus(TextCorpus(tmp_path / "c.parquet", **more)).documents()]
+
+    assert corpus({"title": ["t"], "content": ["c"], "text": ["x"]}) == ["x"]
+    assert corpus({"title": ["t"], "content": ["c"]}) == ["c"]
+    assert corpus({"n": [1], "anything": ["a"]}) == ["a"], "the only one with text"
+    assert corpus({"title": ["t"], "text": ["x"]}, text_field="title") == ["t"]
+    for columns, more, said in (
+        ({"n": [1]}, {}, "no column with text"),
+        ({"a": ["x"], "b": ["y"]}, {}, "several columns with text"),
+        ({"text": ["x"]}, {"text_field": "txt"}, "no column 'txt'"),
+        ({"text": ["x"], "n": [1]}, {"text_field": "n"}, "holds no text"),
+    ):
+        with pytest.raises(ConfigError, match=said) as caught:
+            corpus(columns, **more)
+        assert caught.value.where == "corpus.text_field"
+
+
+def test_nothing_and_half_characters_are_no_reason_to_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": null}\n{"text": ""}\n{"text": "a\\ud800b"}\n"bare"\n')
+    with pytest.raises(FormatError, match="a string"):
+        list(open_corpus(TextCorpus(path, text_field="text")).documents())
+    assert [d.text for d in open_corpus(TextCorpus(path)).documents()] == ["a\ufffdb", "bare"]
+
+
+def test_folders_hold_text_and_rows(tmp_path: Path) -> None:
+    (tmp_path / "plain.txt").write_text("plain")
+    _parquet(tmp_path / "a.parquet")
+    _jsonl(tmp_path / "b.jsonl")
+    found = [d.text for d in open_corpus(TextCorpus(tmp_path)).documents()]
+    assert found == [*TEXTS, *TEXTS, "plain"]
+    (tmp_path / "c.parquet").symlink_to("/etc/hostname")
+    with pytest.raises(StorageError, match="leads out"):
+        open_corpus(TextCorpus(tmp_path))
+    with pytest.raises(NotFoundError):
+        open_corpus(TextCorpus(tmp_path / "none.parquet"))
+
+
+def _chunks(corpus: Any, position: Any = None) -> list[Chunk]:
+    return list(corpus.chunks(position))
+
+
+def test_long_files_are_a_corpus_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from saewidgets.activations import files
+
+    monkeypatch.setattr(files, "LONG", 1000)
+    for module in (reading, files):
+        monkeypatch.setattr(module, "CHUNK_CHARACTERS", 120)
+    monkeypatch.setattr(documents, "PIECE_CHARACTERS", 50)
+    _parquet(tmp_path / "a.parquet")
+    (tmp_path / "b.txt").write_text("\n".join(TEXTS))
+    _jsonl(tmp_path / "c.jsonl")
+    config = TextCorpus(tmp_path, strings=["first string", "second string"])
+    corpus: Any = open_corpus(config)
+    whole = list(files.TextFiles(config).documents())
+    assert [d for c in _chunks(corpus) for d in c.documents] == whole == list(corpus.documents())
+    chunks = _chunks(corpus)
+    for number, chunk in enumerate(chunks):
+        position = json.loads(json.dumps(chunk.position))
+        assert _chunks(open_corpus(config), position) == chunks[number + 1 :]
+    before = corpus.fingerprint()
+    assert open_corpus(config).fingerprint() == before
+    (tmp_path / "c.jsonl").write_text("{}")
+    assert open_corpus(config).fingerprint() != before
+
+
+def test_a_row_is_a_document(tmp_path: Path) -> None:
+    found = reading.documents_of(Row("x" * 600_000, 1, shards.Place(), "text"), "text", "f:1")
+    assert "".join(d.text for d in found) == "x" * 600_000
+    assert [d.continues for d in found] == [False, True, True]
+    assert {d.source for d in found} == {"f:1"}
