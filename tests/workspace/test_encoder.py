@@ -97,7 +97,9 @@ def test_its_features_are_read_and_its_prompts_stand_between_cls_and_sep(
         np.testing.assert_allclose(reading.activations[place], expected[:, index].numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_what_needs_a_next_token_is_refused(ws: Workspace, run: Run, extracted: Extraction) -> None:
+def test_what_needs_a_next_token_is_refused(
+    ws: Workspace, run: Run, extracted: Extraction, tmp_path: Path
+) -> None:
     index = int(ws.features.run_on(run.id, TEXT).indices[0])
     with pytest.raises(HookError, match=r"encoder.*logit effects are not defined"):
         ws.features.logits(extracted.id, index)
@@ -105,6 +107,11 @@ def test_what_needs_a_next_token_is_refused(ws: Workspace, run: Run, extracted: 
         ws.steer(None, [(run.import_to_saes().id, index, 2.0)], TEXT)
     with pytest.raises(ConfigError, match="predicts the next token"):
         ws.features.loss_effect(extracted.id, index, text=TEXT, token=2)
+    with pytest.raises(HookError, match="encoder"):
+        ws.features.export(extracted.id, "html", tmp_path / "page.html", logits=True)
+    assert not list(tmp_path.glob("*.html"))
+    page = ws.features.export(extracted.id, "html", tmp_path / "page.html", indices=[index])
+    assert page.is_file()  # without them where nobody insists
     job = ws.extractions.compute_logits(extracted.id)
     job.wait(timeout=PATIENCE)
     assert (job.status, "encoder" in str(job.error)) == (JobStatus.FAILED, True)

@@ -42,8 +42,9 @@ class SharedFeatures(LiveFeatures):
             path: the file; of ``neuronpedia`` and ``vectors`` the folder.
             indices: the features, in order; None takes all.
             logits: effects on the next token, for which the model is loaded: None has them in pages and files of other
-                tools where the model can be loaded here or tables are stored (`ws.extractions.compute_logits`), True
-                insists, False leaves them out.
+                tools where the model can be loaded here or tables are stored (`ws.extractions.compute_logits`) and they
+                are defined (not for an encoder, nor for an SAE on attention heads), True insists, False leaves them
+                out.
             title: of the page; "" takes the SAE's name.
             **names: ``neuronpedia`` only: fields of `NeuronpediaTarget`, ``model_id`` and ``sae_set`` at least.
 
@@ -99,7 +100,10 @@ class SharedFeatures(LiveFeatures):
         return {row.index: Noted(row.label, row.score, row.starred) for row in self.rows.list(view.origin)}
 
     def _effects(self, view: View, logits: bool | None) -> EffectsOf | None:
-        from saewidgets.features.export import computed_effects, stored_effects  # torch: seconds to import
+        # Torch: seconds to import.
+        from saewidgets.features.export import computed_effects, stored_effects
+        from saewidgets.features.logits import decoder_directions
+        from saewidgets.lm import HookError
 
         if logits is False:
             return None
@@ -111,4 +115,10 @@ class SharedFeatures(LiveFeatures):
             if logits is None:
                 return None
         opened = self.open_live(view)
-        return computed_effects(opened.sae, opened.model.head, opened.model.text)
+        try:
+            decoder_directions(opened.sae, [0])
+            return computed_effects(opened.sae, opened.model.head, opened.model.text)
+        except (ConfigError, HookError):
+            if logits:
+                raise
+            return None  # not defined: heads, an encoder
