@@ -11,6 +11,7 @@ from saewidgets.cli.follow import command_line, finish, follow
 from saewidgets.cli.options import Json, Quiet, RunId
 from saewidgets.cli.output import note, write, write_json
 from saewidgets.cli.session import command, open_workspace
+from saewidgets.cli.together import follow_group
 from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ def resume(run: RunId, json: Json = False, quiet: Quiet = False) -> None:
     with open_workspace() as workspace:
         handle = workspace.trainings.get(run)
         handle.resume()
+        if (group := handle.group) is not None:
+            note(f"Resuming {group.name}: {len(group)} together ({group.id})")
+            follow_group(group, as_json=json, quiet=quiet)
+            return
         note(f"Resuming {handle.record.name} ({handle.id})")
         record = follow(handle, quiet=quiet)
         if json:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import typer
 
@@ -20,11 +20,22 @@ from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
     from saewidgets.records import TrainingRecord
-    from saewidgets.workspace import Run
 
 SHOWN = (("loss", "loss"), ("l0", "L0"), ("fvu", "FVU"))
 POLL = 0.2  # seconds between looks at the catalog
 Show = Callable[["TrainingRecord"], None]
+
+
+class Followable(Protocol):
+    """A run, or several that are watched as one."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def record(self) -> TrainingRecord: ...
+
+    def pause(self) -> None: ...
 
 
 def _phase(record: TrainingRecord) -> str:
@@ -67,7 +78,7 @@ def _line(record: TrainingRecord) -> str:
     return ", ".join([*parts, *(f"{label} {value}" for label, value in _values(record).items())])
 
 
-def _watch(run: Run, quiet: bool, interrupts: Interrupts) -> TrainingRecord | None:
+def _watch(run: Followable, quiet: bool, interrupts: Interrupts) -> TrainingRecord | None:
     """Show the run until it has settled, or until an interrupt: None."""
     with display(run.record, bar=_bar, line_of=_line, quiet=quiet) as show:
         while not interrupts.count:
@@ -79,7 +90,7 @@ def _watch(run: Run, quiet: bool, interrupts: Interrupts) -> TrainingRecord | No
     return None
 
 
-def follow(run: Run, *, quiet: bool = False) -> TrainingRecord:
+def follow(run: Followable, *, quiet: bool = False) -> TrainingRecord:
     """Show `run` until it ends or pauses. Ctrl-C pauses it with a checkpoint; a second Ctrl-C gives up waiting.
 
     Returns:
@@ -99,7 +110,7 @@ def follow(run: Run, *, quiet: bool = False) -> TrainingRecord:
     return record
 
 
-def _pause(run: Run, interrupts: Interrupts) -> TrainingRecord:
+def _pause(run: Followable, interrupts: Interrupts) -> TrainingRecord:
     note("\nPausing: writing a checkpoint (Ctrl-C again to leave at once) …")
     before = interrupts.count
     if not run.record.status.is_final:

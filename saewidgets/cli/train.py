@@ -12,7 +12,19 @@ from saewidgets.cli.follow import finish, follow
 from saewidgets.cli.options import Json, Quiet
 from saewidgets.cli.output import note, write_json
 from saewidgets.cli.session import command, open_workspace
-from saewidgets.cli.templates import base_of
+from saewidgets.cli.sources import (
+    DryRun,
+    FromMiStudio,
+    FromSAELens,
+    Preset,
+    Sources,
+    Trackio,
+    Wandb,
+    show,
+    sinks,
+    tell,
+)
+from saewidgets.cli.together import follow_group, taken_over
 
 Option = typer.Option
 
@@ -23,6 +35,9 @@ def train(
         Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file; flags win.")
     ] = None,
     template: Annotated[str | None, Option("--template", help="Id or name of a template to start from.")] = None,
+    preset: Preset = None,
+    from_saelens: FromSAELens = None,
+    from_mistudio: FromMiStudio = None,
     name: Annotated[str | None, Option(help="Name of the run.")] = None,
     model: Annotated[str | None, Option(help='A Hugging Face id, a local folder, or "demo".')] = None,
     corpus: Annotated[str | None, Option(help='A text file, a folder, or "demo".')] = None,
@@ -46,10 +61,20 @@ def train(
     set_: Annotated[
         list[str] | None, Option("--set", metavar="NAME=VALUE", help="Any setting by its dotted name; repeatable.")
     ] = None,
+    over: Annotated[
+        list[str] | None,
+        Option(
+            "--over", metavar="NAME=VALUE,VALUE",
+            help="Train one for each value, all fed by one forward of the model; repeatable: every combination.",
+        ),
+    ] = None,
+    wandb: Wandb = None,
+    trackio: Trackio = None,
+    dry_run: DryRun = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a sparse autoencoder. Ctrl-C pauses it with a checkpoint."""
+    """Train a sparse autoencoder, or with --over several at once. Ctrl-C pauses with a checkpoint."""
     flags = {
         "name": name, "model": model, "corpus": corpus, "hook_name": hook_name, "sae.architecture": architecture,
         "sae.d_sae": d_sae, "sae.k": k, "sae.l1_coefficient": l1_coefficient, "sae.l0_coefficient": l0_coefficient,
@@ -58,9 +83,21 @@ def train(
     }  # fmt: skip
     changes = [(key, value) for key, value in flags.items() if value is not None]
     changes += [assignment(text) for text in set_ or []]
-    wanted = build_config(base_of(config, template), changes)
+    base, translation = Sources(config, template, preset, from_saelens, from_mistudio).settings(changes)
+    several = taken_over(base, over or [])
+    wanted = build_config(base, changes)
+    tell(translation)
+    if dry_run:
+        show(wanted, several, translation, json)
+        return
+    on_event = sinks(wandb, trackio)
     with open_workspace() as workspace:
-        run = workspace.trainings.create(wanted)
+        if several:
+            group = workspace.trainings.create_many(wanted, several, on_event=on_event)
+            note(f"Training {len(group)} together: {group.name} ({group.id})")
+            follow_group(group, as_json=json, quiet=quiet)
+            return
+        run = workspace.trainings.create(wanted, on_event=on_event)
         note(f"Training {run.record.name} ({run.id})")
         record = follow(run, quiet=quiet)
         if json:

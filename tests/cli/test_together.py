@@ -1,0 +1,73 @@
+"""Several runs from one command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saewidgets.cli.together import taken_over
+from saewidgets.errors import ConfigError
+from tests.cli.conftest import Invoke
+from tests.conftest import TINY_TEXT
+
+pytestmark = pytest.mark.timeout(480)
+
+
+def test_what_changes_comes_from_a_file_and_from_flags() -> None:
+    data = {"model": "demo", "over": {"sae": {"k": [4, 8]}, "sae.d_sae": [64], "optimizer": {"lr": [1e-3]}}}
+    found = taken_over(data, ["sae.k=16,32", "hook_name=blocks.0.hook_resid_post, blocks.1.hook_mlp_out", "name=[1]"])
+    assert found == {
+        "sae.k": [16, 32], "sae.d_sae": [64], "optimizer.lr": [1e-3], "name": [1],
+        "hook_name": ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"],
+    }  # fmt: skip
+    assert data == {"model": "demo"}
+    assert taken_over({}, ["hook_name, hook_name_out=[[\"a\", \"b\"]]"]) == {"hook_name, hook_name_out": [["a", "b"]]}
+    assert taken_over({}, []) == {}
+
+
+@pytest.mark.parametrize("flag", ["sae.k", "=4", "sae.k=", " =1"])
+def test_flags_that_say_nothing(flag: str) -> None:
+    with pytest.raises(ConfigError, match="not NAME=VALUE,VALUE"):
+        taken_over({}, [flag])
+
+
+def test_a_table_is_needed() -> None:
+    with pytest.raises(ConfigError, match="not a table"):
+        taken_over({"over": [1]}, [])
+
+
+@pytest.fixture
+def settings(tiny_model_folder: Path, tmp_path: Path) -> Path:
+    """A file with a small run and what changes in it."""
+    data: dict[str, Any] = {
+        "model": str(tiny_model_folder), "corpus": {"kind": "text", "strings": TINY_TEXT}, "context_size": 16,
+        "hook_name": "blocks.0.hook_resid_post", "sae": {"d_sae": 64, "k": 4}, "tokens": 768, "batch_size": 64,
+        "device": "cpu", "evaluation": {"tokens": 256},
+        "activations": {"model_batch_size": 8, "shuffle_tokens": 256, "norm_tokens": 256, "validation_share": 0.1},
+        "over": {"sae.k": [2, 4]},
+    }  # fmt: skip
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_a_file_that_trains_two(settings: Path, invoke: Invoke) -> None:
+    done = invoke("train", "-c", str(settings), "--name", "pair", "--json")
+    assert done.code == 0, done.err
+    records = done.json()
+    assert [(r["name"], r["status"], r["config"]["sae"]["k"]) for r in records] == [
+        ("pair-k2", "completed", 2), ("pair-k4", "completed", 4)
+    ]  # fmt: skip
+    assert len({r["group_id"] for r in records}) == 1
+    assert "Training 2 together: pair" in done.err
+    assert done.err.count("SAE: ") == 2
+
+
+def test_what_cannot_change_is_said(settings: Path, invoke: Invoke) -> None:
+    done = invoke("train", "-c", str(settings), "--over", "seed=1,2")
+    assert done.code == 2
+    assert "over: seed decides what text is read" in done.err
+    assert invoke("list", "--json").json() == []
