@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,18 +97,31 @@ class TokenArray:
 
 def _of_archive(path: Path, column: str | None) -> Any:
     with zipfile.ZipFile(path) as archive:
-        sizes = {item.filename.removesuffix(".npy"): item.file_size for item in archive.infolist()}
-    with np.load(path, allow_pickle=False) as arrays:
-        names = list(arrays.files)
-        if column is None and len(names) == 1:
-            column = names[0]
-        name = token_column(dict.fromkeys(names, True), column, str(path))
-        if sizes.get(name, 0) > LARGEST:
+        members = {item.filename.removesuffix(".npy"): item for item in archive.infolist()}
+        if column is None and len(members) == 1:
+            column = next(iter(members))
+        name = token_column(dict.fromkeys(members, True), column, str(path))
+        size = members[name].file_size
+        if size > LARGEST:
             raise FormatError(
-                f"The array {name!r} unpacks to {sizes[name]:,} bytes.", where=str(path),
+                f"The array {name!r} unpacks to {size:,} bytes.", where=str(path),
                 hint="Write it with numpy.save: it is then not read whole.",
             )
-        return arrays[name]
+        with archive.open(members[name]) as file:
+            _check_header(file, size)
+        with archive.open(members[name]) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _check_header(file: IO[bytes], size: int) -> None:
+    """Raise `ValueError` where an array declares more than there is: numpy takes the memory first."""
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"version {version} of the format is not known")
+    shape, _, dtype = readers[version](file)
+    if math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"it declares the shape {list(shape)}, more than its {size:,} bytes hold")
 
 
 def _of_safetensors(path: Path, column: str | None) -> Any:
