@@ -1,0 +1,120 @@
+"""Where the settings of ``saewidgets train`` begin: a file, a template, a preset, or what another package wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from saewidgets.cli.options import Json
+from saewidgets.cli.output import note, table, write, write_json
+from saewidgets.cli.session import command
+from saewidgets.cli.templates import base_of
+from saewidgets.errors import ConfigError
+
+if TYPE_CHECKING:
+    from saewidgets.config import TrainingConfig
+    from saewidgets.config.translate import Translation
+
+_GIVEN = ("model", "corpus", "hook_name")  # what the files of others do not say, or say of several runs
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The options that say where settings begin; at most one is given."""
+
+    config: Path | None = None
+    template: str | None = None
+    preset: str | None = None
+    saelens: Path | None = None
+    mistudio: Path | None = None
+
+    def settings(self, changes: Iterable[tuple[str, Any]]) -> tuple[dict[str, Any], Translation | None]:
+        """The settings that flags are put on, and the translation where they are of another package.
+
+        Args:
+            changes: what flags say; a translation takes what its source lacks from them.
+
+        Raises:
+            ConfigError: more than one was given, or what was given makes no sense.
+        """
+        options = {
+            "--config": self.config, "--template": self.template, "--preset": self.preset,
+            "--from-saelens": self.saelens, "--from-mistudio": self.mistudio,
+        }  # fmt: skip
+        if len(given := [name for name, value in options.items() if value is not None]) > 1:
+            raise ConfigError(f"Settings come from one source, not from {' and '.join(given)}.", where=given[1])
+        if self.preset is not None:
+            from saewidgets.config.presets import preset  # pydantic: `saewidgets --help` does without
+
+            return preset(self.preset).to_data(), None
+        if self.saelens is None and self.mistudio is None:
+            return base_of(self.config, self.template), None
+        from saewidgets.config.translate import from_mistudio, from_saelens  # as above
+
+        wanted = {name: value for name, value in changes if name in _GIVEN}
+        found = from_mistudio(self.mistudio, **wanted) if self.mistudio else from_saelens(self.saelens or "", **wanted)
+        return {**found.config.to_data(), **({"over": dict(found.over)} if found.over else {})}, found
+
+
+def tell(translation: Translation | None) -> None:
+    """What was lost and what changed, beside the output."""
+    if translation is not None:
+        note(translation.report())
+
+
+def show(config: TrainingConfig, over: dict[str, Any], translation: Translation | None, as_json: bool) -> None:
+    """What would be trained: the configuration, as a file that ``--config`` takes; with ``--json`` the remarks, too."""
+    data = config.to_data()
+    if over:
+        data["over"] = over
+    if as_json and translation is not None:
+        write_json({"config": data, "source": translation.source, "remarks": translation.to_data()["remarks"]})
+    else:
+        write_json(data)
+
+
+@command
+def presets(json: Json = False) -> None:
+    """List the settings for well-known models, with their sources."""
+    from saewidgets.config.presets import presets as every  # pydantic: `saewidgets --help` does without
+
+    if json:
+        write_json([
+            {
+                "name": each.name, "description": each.description, "sources": each.sources, "ours": each.ours,
+                "config": each.config.to_data(),
+            }
+            for each in every()
+        ])
+        return
+    write(table(("preset", "model", "tokens", "what"), [
+        (each.name, each.config.model, f"{each.config.tokens:,}", each.description) for each in every()
+    ], right=(2,)))  # fmt: skip
+    note("Start one with saewidgets train --preset NAME; sources are in docs/presets.md and --json.")
+
+
+Preset = Annotated[str | None, typer.Option("--preset", metavar="NAME", help="See `saewidgets presets`.")]
+FromSAELens = Annotated[
+    Path | None, typer.Option("--from-saelens", metavar="FILE", help="A runner_cfg.json or cfg.json of SAELens.")
+]
+FromMiStudio = Annotated[
+    Path | None,
+    typer.Option("--from-mistudio", metavar="FILE", help="Hyper-parameters as JSON; give --model and --corpus, too."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the configuration instead of training.")]
+Wandb = Annotated[
+    str | None, typer.Option("--wandb", metavar="PROJECT", help="Send metrics to Weights & Biases as well.")
+]
+Trackio = Annotated[str | None, typer.Option("--trackio", metavar="PROJECT", help="Send metrics to Trackio as well.")]
+
+
+def sinks(wandb: str | None, trackio: str | None) -> list[Any]:
+    """What ``--wandb`` and ``--trackio`` stand for."""
+    from saewidgets.workspace.sinks.trackio_sink import TrackioSink  # imports little, but nobody else needs it
+    from saewidgets.workspace.sinks.wandb_sink import WandbSink
+
+    return [*([WandbSink(wandb)] if wandb else []), *([TrackioSink(trackio)] if trackio else [])]

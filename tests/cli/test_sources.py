@@ -1,0 +1,84 @@
+"""Where the settings of ``saewidgets train`` come from: presets and other packages' configurations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from saewidgets.cli.session import NOT_FOUND, USAGE
+from tests.cli.conftest import ROOT, Invoke
+
+SAELENS = str(ROOT / "tests" / "golden" / "saelens_runs" / "standard.json")
+
+
+def test_presets_are_listed_with_their_sources(invoke: Invoke) -> None:
+    listed = invoke("presets")
+    assert listed.code == 0
+    assert "gpt2-small" in listed.out
+    assert "--preset NAME" in listed.err
+    found = {each["name"]: each for each in invoke("presets", "--json").json()}
+    assert any("arXiv:2406.04093" in source for source in found["gpt2-small"]["sources"])
+    assert found["gpt2-small"]["config"]["sae"]["k"] == 32
+
+
+def test_a_preset_with_flags_on_it(invoke: Invoke) -> None:
+    shown = invoke("train", "--preset", "pythia-70m", "--tokens", "5000000", "--k", "20", "--dry-run").json()
+    assert (shown["tokens"], shown["sae"]["k"], shown["model"]) == (5_000_000, 20, "EleutherAI/pythia-70m-deduped")
+
+
+def test_a_saelens_configuration_is_translated_and_says_what_changed(invoke: Invoke) -> None:
+    done = invoke("train", "--from-saelens", SAELENS, "--corpus", "demo", "--dry-run")
+    assert done.json()["sae"]["l1_coefficient"] == 0.7
+    assert done.json()["corpus"]["kind"] == "demo"
+    assert "Taken over, with another meaning:\n  n_batches_in_buffer = 20" in done.err
+    data = invoke("train", "--from-saelens", SAELENS, "--dry-run", "--json").json()
+    assert [each["setting"] for each in data["remarks"]] == ["n_batches_in_buffer"]
+    assert data["source"] == "SAELens"
+
+
+def test_what_dry_run_prints_is_a_configuration_file(invoke: Invoke, tmp_path: Path) -> None:
+    printed = invoke("train", "--from-saelens", SAELENS, "--dry-run").out
+    (tmp_path / "run.json").write_text(printed)
+    again = invoke("train", "--config", str(tmp_path / "run.json"), "--dry-run")
+    assert again.out == printed
+
+
+def test_mistudio_needs_model_and_text_and_may_stand_for_several(invoke: Invoke, tmp_path: Path) -> None:
+    path = tmp_path / "hyperparameters.json"
+    path.write_text(json.dumps({
+        "hidden_dim": 256, "latent_dim": 512, "l1_alpha": 0.01, "training_layers": [0, 2], "learning_rate": 1e-3,
+        "batch_size": 64, "total_steps": 10,
+    }))  # fmt: skip
+    missing = invoke("train", "--from-mistudio", str(path), "--dry-run")
+    assert (missing.code, "--model" in missing.err) == (USAGE, True)
+    given = ["train", "--from-mistudio", str(path), "--model", "demo", "--corpus", "demo", "--dry-run"]
+    shown = invoke(*given).json()
+    assert shown["over"] == {"hook_name": ["blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]}
+    assert shown["sae"]["l1_coefficient"] == pytest.approx(2.56)
+    one = invoke(*given, "--hook-name", "blocks.1.hook_resid_post").json()
+    assert (one["hook_name"], "over" in one) == ("blocks.1.hook_resid_post", False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--preset", "gpt3"], NOT_FOUND, "There are gpt2-small"),
+        (["--preset", "gpt2-small", "--from-saelens", SAELENS], USAGE, "not from --preset and --from-saelens"),
+        (["--from-saelens", "missing.json"], NOT_FOUND, "missing.json"),
+    ],
+)
+def test_what_cannot_be(invoke: Invoke, arguments: list[str], code: int, words: str) -> None:
+    done = invoke("train", *arguments, "--dry-run")
+    assert done.code == code
+    assert words in done.err
+
+
+def test_a_tracker_that_is_not_installed_is_an_error_before_anything_starts(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    done = invoke("train", "--wandb", "saes")
+    assert done.code != 0
+    assert "saewidgets[wandb]" in done.err
