@@ -90,8 +90,11 @@ def estimate(
     """
     weights = sae_parameters(config, d_in) * _FLOAT
     runtime = _RUNTIME_BYTES.get(device.split(":")[0], _RUNTIME_BYTES["cuda"])
+    unloaded = config.corpus.kind == "activations" and not config.corpus.cross_entropy
     memory = (
-        Segment("Model", 0 if model_is_loaded else (model.parameters or 0) * _DTYPE_BYTES[config.model_dtype]),
+        Segment(
+            "Model", 0 if model_is_loaded or unloaded else (model.parameters or 0) * _DTYPE_BYTES[config.model_dtype]
+        ),
         Segment("SAE", 4 * weights),  # weights, gradients, Adam's two moments
         Segment("Activations", _window_bytes(config, d_in)),
         Segment("Working memory", _working_bytes(config, model, d_in) + runtime),
@@ -119,8 +122,11 @@ def flops_per_token(config: TrainingConfig, model: ModelSize, d_in: int, *, spar
 def model_flops(config: TrainingConfig, model: ModelSize) -> float:
     """Of the language model, per training token.
 
-    It stops at the hook. The first token of a context (BOS) is read but not trained on.
+    None where stored activations are read. It stops at the hook. The first token of a context (BOS) is read but not
+    trained on.
     """
+    if config.corpus.kind == "activations":
+        return 0.0
     blocks = config.layer + (0 if config.hook_name.endswith("resid_pre") else 1)
     attention = 4 * config.context_size * model.d_model  # scores, and values by scores
     lost = 1 / (config.context_size - 1) if config.activations.exclude_special_tokens else 0.0
@@ -171,7 +177,8 @@ def disk_bytes(config: TrainingConfig, d_in: int) -> int:
     checkpoint = 3 * weights + 8 * config.sae.d_sae
     every = config.checkpoints.every_steps or max(1, config.steps // 10)
     kept = 2 if not config.checkpoints.keep_every else max(2, config.steps // every + 1)
-    packed = 2 * config.tokens  # an upper bound: text that repeats is stored once
+    # An upper bound: text that repeats is stored once. Of stored activations nothing is packed.
+    packed = 0 if config.corpus.kind == "activations" else 2 * config.tokens
     return (kept + 1) * checkpoint + weights + packed
 
 
@@ -179,7 +186,8 @@ def _window_bytes(config: TrainingConfig, d_in: int) -> int:
     """The shuffle window in the model's number format, and the batch taken from it in float32."""
     batches = max(1, round(config.activations.shuffle_tokens / config.batch_size))
     window = batches * config.batch_size
-    return window * d_in * _DTYPE_BYTES[config.model_dtype] + config.batch_size * d_in * _FLOAT
+    held = 2 if config.corpus.kind == "activations" else 1  # of a store the next window is read meanwhile
+    return held * window * d_in * _DTYPE_BYTES[config.model_dtype] + config.batch_size * d_in * _FLOAT
 
 
 def _working_bytes(config: TrainingConfig, model: ModelSize, d_in: int) -> int:

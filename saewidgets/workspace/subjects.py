@@ -13,6 +13,7 @@ from saewidgets.config.model_names import one_name
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.records import SAERecord
 from saewidgets.settings import resolve_device
+from saewidgets.workspace.capture.using import as_text
 from saewidgets.workspace.corpora import from_row
 from saewidgets.workspace.library.origin import layer_of
 
@@ -109,6 +110,7 @@ def _of_training(workspace: Workspace, origin: Origin) -> Subject:
     run = workspace.trainings.get(origin.training_id or "")
     record = run.record
     config, corpus = _settings(record.config, record.folder)
+    corpus = as_text(workspace, corpus)
     return Subject(
         origin=origin, of_training=True, name=record.name, d_sae=record.d_sae, layer=layer_of(record.hook_name),
         corpus=corpus, model_given=workspace.trainings.was_given_a_model(record), **_known(config),
@@ -125,6 +127,7 @@ def _of_sae(workspace: Workspace, origin: Origin, record: SAERecord) -> Subject:
     kept = record.metadata.get("config")
     if isinstance(kept, Mapping):  # of a training that was deleted
         config, corpus = _settings(kept, None)
+        corpus = as_text(workspace, corpus)
         return Subject(**common, corpus=corpus, model_given=bool(record.metadata.get("model_given")), **_known(config))
     said = _said(workspace, record)
     context = said.get("context_size")

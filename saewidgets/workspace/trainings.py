@@ -19,6 +19,7 @@ from saewidgets.events import JobStatus
 from saewidgets.jobs import compute_lane
 from saewidgets.records import Records, TrainingRecord
 from saewidgets.settings import resolve_device
+from saewidgets.workspace.capture.using import settings_of_store
 from saewidgets.workspace.corpora import dataset_facts, dataset_name, from_row, is_reference, located, to_row
 from saewidgets.workspace.files import remove_tree
 from saewidgets.workspace.held import Held, canonical, device_of, missing, take
@@ -301,6 +302,15 @@ class Trainings:
             ) from error
         return folder
 
+    def concrete(self, config: TrainingConfig) -> TrainingConfig:
+        """The configuration as a run of it would be recorded: a device for "auto", absolute paths, what a store of
+        activations decides.
+
+        Raises:
+            ConfigError, NotFoundError: a setting cannot work here.
+        """
+        return self._concrete(config, None)
+
     def _undo(self, training_id: str, folder: Path) -> None:
         """Leave nothing of a run that could not be queued."""
         self._runners.forget(training_id)
@@ -328,6 +338,7 @@ class Trainings:
             if config.model != "demo" and Path(config.model).expanduser().is_dir():
                 changes["model"] = str(Path(config.model).expanduser().absolute())
         changes.update({f"corpus.{name}": value for name, value in located(config.corpus).items()})
+        changes |= settings_of_store(self._workspace, config)
         return config.replace(**changes)
 
     def _check_disk(self) -> None:

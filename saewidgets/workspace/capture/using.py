@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.activation_records import ActivationStoreRecord
-from saewidgets.config import TrainingConfig
+from saewidgets.config import TrainingConfig, as_corpus
 from saewidgets.config.corpus_store import ActivationCorpus
-from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
+from saewidgets.workspace.corpora import corpus_from_row
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -61,7 +63,6 @@ def settings_of_store(workspace: Workspace, config: TrainingConfig) -> dict[str,
                 hint=f"It holds {', '.join(record.hook_names)}.",
             )
     changes: dict[str, Any] = {"corpus": {**config.corpus.to_data(), "store_id": record.id}}
-    captured = record.config
     if record.model is None:
         if "model" not in config.model_fields_set:
             raise ConfigError(
@@ -69,20 +70,48 @@ def settings_of_store(workspace: Workspace, config: TrainingConfig) -> dict[str,
                 hint='Name it, for example TrainingConfig(model="gpt2", …).',
             )
         return changes
-    model = str(captured.get("model") or record.model)
-    if config.model not in ("demo", model, record.model):
+    said = _said(record)
+    if config.model not in ("demo", said["model"], record.model):
         raise ConfigError(
             f"The store {record.name} was captured from {record.model}, not from {config.model}.", where="model",
             hint="Leave the model out: the store says it.",
         )
-    changes["model"] = model
-    for ours, theirs in (
-        ("model_revision", "model_revision"), ("model_dtype", "model_dtype"), ("context_size", "context_size"),
-        ("activations.prepend_bos", "prepend_bos"),
-    ):
-        if theirs in captured:
-            changes[ours] = captured[theirs]
-    return changes
+    prepend = {"activations.prepend_bos": record.config["prepend_bos"]} if "prepend_bos" in record.config else {}
+    return {**changes, **said, **prepend}
+
+
+def form_of_store(workspace: Workspace, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """A form's data with what its store says, if it names one; and what is wrong with that, by field."""
+    try:
+        corpus = as_corpus(data.get("corpus"))
+        if not isinstance(corpus, Mapping) or corpus.get("kind") != "activations":
+            return dict(data), {}
+        record = workspace.activations.get(str(corpus.get("store_id"))).record
+        require_files(record)
+    except SAEWidgetsError as error:  # of text the form itself says what is wrong
+        names_store = isinstance(error, StateError | NotFoundError | FormatError)
+        return dict(data), {"corpus": " ".join(filter(None, [error.what, error.hint]))} if names_store else {}
+    errors = {
+        field: f"The store does not hold {data[field]}. It holds {', '.join(record.hook_names)}."
+        for field in ("hook_name", "hook_name_out") if data.get(field) and data[field] not in record.hook_names
+    }  # fmt: skip
+    return {**data, **(_said(record) if record.model is not None else {})}, errors
+
+
+def _said(record: ActivationStoreRecord) -> dict[str, Any]:
+    """What a store says of its model and its text, by the names of a training."""
+    known = ("model_revision", "model_dtype", "context_size")
+    captured = record.config
+    model = captured.get("model") or record.model
+    return {"model": str(model), **{name: captured[name] for name in known if name in captured}}
+
+
+def require_stores(workspace: Workspace, trainings: Iterable[TrainingRecord]) -> None:
+    """Raise what `require_files` raises, or `NotFoundError`, where a training's store cannot be read."""
+    for training in trainings:
+        corpus = training.config.get("corpus")
+        if isinstance(corpus, Mapping) and corpus.get("kind") == "activations":
+            require_files(workspace.catalog.activations.get(str(corpus["store_id"])))
 
 
 def users_of(workspace: Workspace, store_id: str) -> list[TrainingRecord]:
@@ -91,17 +120,17 @@ def users_of(workspace: Workspace, store_id: str) -> list[TrainingRecord]:
     return [record for record in found if _reads(record, store_id)]
 
 
-def text_of(workspace: Workspace, store_id: str) -> Any:
-    """The text that a store was captured from, as configuration data; None where that is not known or not here."""
-    from saewidgets.workspace.capture.job import config_of
-
+def as_text(workspace: Workspace, corpus: Any) -> Any:
+    """The data of a corpus; in place of a store the text it was captured from, None where that is not known or here."""
+    if not isinstance(corpus, Mapping) or corpus.get("kind") != "activations":
+        return corpus
     try:
-        record = workspace.catalog.activations.get(store_id)
-        return None if record.source == "imported" else config_of(record).corpus.to_data()
+        record = workspace.catalog.activations.get(str(corpus.get("store_id")))
+        return None if record.source == "imported" else corpus_from_row(record.config["corpus"], record.folder)
     except (NotFoundError, FormatError, ConfigError):
         return None
 
 
 def _reads(record: TrainingRecord, store_id: str) -> bool:
     corpus = record.config.get("corpus")
-    return isinstance(corpus, dict) and corpus.get("kind") == "activations" and corpus.get("store_id") == store_id
+    return isinstance(corpus, Mapping) and corpus.get("kind") == "activations" and corpus.get("store_id") == store_id

@@ -145,6 +145,7 @@ def _same_work(then: TrainingConfig, config: TrainingConfig) -> bool:
     keys = ("hook_name", "context_size", "batch_size", "precision", "model_dtype", "gradient_accumulation")
     return (
         _same_model(then, config)
+        and (then.corpus.kind == "activations") == (config.corpus.kind == "activations")
         and all(getattr(then, key) == getattr(config, key) for key in keys)
         and then.sae.architecture == config.sae.architecture
         and then.sae.d_sae == config.sae.d_sae

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import TrainingConfig, validate
 from saewidgets.demo import resolve_model
 from saewidgets.errors import SAEWidgetsError
+from saewidgets.workspace.capture.using import form_of_store
 from saewidgets.workspace.devices import devices
 from saewidgets.workspace.training import estimates
 
@@ -104,8 +105,9 @@ _facts = _FactsCache()
 
 def check(workspace: Workspace, data: Mapping[str, Any], free_name: Callable[[str], str]) -> dict[str, Any]:
     """See `Trainings.validate`. Never raises for bad values."""
+    data, of_store = form_of_store(workspace, data)
     checked, errors = validate(dict(data))
-    errors = dict(errors)
+    errors = {**errors, **of_store}
     # With defaults in place of what is wrong, the rest can still be looked at.
     config, wrong = (checked, frozenset[str]()) if checked is not None else _completed(data, errors)
     facts, pending = _model(data, errors)

@@ -15,6 +15,7 @@ from saewidgets.errors import CatalogError, NotFoundError, SAEWidgetsError
 from saewidgets.events import Emit, Event, Facts, JobStatus, Request
 from saewidgets.jobs import JobContext, error_info
 from saewidgets.records import JobRecord, TrainingRecord
+from saewidgets.workspace.capture.using import require_stores
 from saewidgets.workspace.corpora import exact_config
 from saewidgets.workspace.held import Held, HeldModels, missing
 from saewidgets.workspace.sinks import Sinks
@@ -92,6 +93,7 @@ class TrainingRunners:
             if held is None and given:
                 raise missing(ids[0], hint)
             records = self._taking_part(ids)
+            require_stores(self._workspace, records)
             if context.resumed:
                 for record in records:
                     self._take_back(record.id, Path(record.folder))

@@ -1,0 +1,168 @@
+"""Trainings that read a store: what they take from it, what they refuse, and what keeps it from being deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from saewidgets.config import ActivationCorpus, TrainingConfig
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
+from saewidgets.events import JobStatus
+from saewidgets.jobs import JobSettings
+from saewidgets.workspace import Workspace
+from saewidgets.workspace.capture.capture import Capture
+from tests.conftest import TINY_TEXT
+from tests.workspace.conftest import PATIENCE, small_config
+
+RESID, MLP = "blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> Iterator[tuple[Workspace, Capture]]:
+    with Workspace(tmp_path_factory.mktemp("ws") / "w", jobs=JobSettings(poll=0.05)) as ws:
+        text = {"kind": "text", "strings": TINY_TEXT}
+        store = ws.activations.capture(
+            str(tiny_model_folder), text, [RESID, MLP], 10_000, context_size=16, name="store", model_batch_size=8
+        )
+        assert store.wait(PATIENCE) is JobStatus.COMPLETED, store.error
+        yield ws, store
+
+
+def _config(corpus: Any, **changes: Any) -> TrainingConfig:
+    data = small_config("demo").to_data()
+    del data["model"]  # the store says it
+    return TrainingConfig.from_data({**data, "corpus": corpus}).replace(**changes)
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a language model was loaded")
+
+    monkeypatch.setattr("saewidgets.training.prepare.load_model", refuse)
+
+
+def test_a_run_takes_model_and_context_from_its_store(
+    filled: tuple[Workspace, Capture], tiny_model_folder: Path, no_model: None
+) -> None:
+    ws, store = filled
+    run = ws.trainings.create(_config(ActivationCorpus("store"), context_size=999))
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    config = run.config
+    assert config.corpus == ActivationCorpus(store.id)  # the name stood for it
+    assert (config.model, config.context_size) == (str(tiny_model_folder), 16)
+    assert run.record.corpus == store.id
+    assert "val_fvu" in run.record.latest
+    assert "ce_loss_score" not in run.record.latest
+    again = run.retry()
+    assert again.wait(PATIENCE) is JobStatus.COMPLETED, again.error
+    one, other = run.sae().state_dict(), again.sae().state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_sae_is_read_on_the_text_of_its_store(filled: tuple[Workspace, Capture]) -> None:
+    ws, store = filled
+    run = ws.trainings.create(_config(store.corpus))
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    sae = run.import_to_saes()
+    wanted = ws.extractions.defaults(sae_id=sae.id)
+    assert wanted.corpus is not None
+    assert (wanted.corpus.kind, wanted.context_size) == ("text", 16)
+    found = ws.evaluate(sae.id, tokens=256)
+    assert 0 < found["fvu"] < 2
+
+
+def test_several_trainings_read_one_store_together(filled: tuple[Workspace, Capture], no_model: None) -> None:
+    ws, store = filled
+    group = ws.trainings.create_many(_config(store.corpus), over={"hook_name": [RESID, MLP]})
+    assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
+    alone = ws.trainings.create(_config(store.corpus, hook_name=MLP))
+    assert alone.wait(PATIENCE) is JobStatus.COMPLETED, alone.error
+    member = next(run for run in group.runs if run.record.hook_name == MLP)
+    one, other = alone.sae().state_dict(), member.sae().state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_does_not_fit_is_refused_before_it_starts(filled: tuple[Workspace, Capture]) -> None:
+    ws, store = filled
+    before = len(ws.trainings.list())
+    cases: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"hook_name": "blocks.1.hook_attn_out"}, ConfigError, "hook_name: The store store does not hold"),
+        ({"model": "gpt2"}, ConfigError, "not from gpt2"),
+        ({"corpus": {"kind": "activations", "store_id": "nothing"}}, NotFoundError, "no store of activations"),
+    ]
+    for changes, kind, message in cases:
+        with pytest.raises(kind, match=message):
+            ws.trainings.create(_config(changes.pop("corpus", store.corpus), **changes))
+    assert len(ws.trainings.list()) == before
+
+
+def test_the_form_shows_what_the_store_says(filled: tuple[Workspace, Capture], tiny_model_folder: Path) -> None:
+    ws, store = filled
+    data = {**small_config("demo").to_data(), "corpus": store.id}
+    found = ws.trainings.validate(data)
+    assert found["fields"] == {}
+    assert found["model"]["d_model"] == 32  # of the store's model, not of the one in the form
+    model = next(part for part in found["estimate"]["memory"] if part["label"] == "Model")
+    assert model["bytes"] == 0
+    wrong = ws.trainings.validate({**data, "hook_name": "blocks.1.hook_attn_out"})
+    assert "does not hold blocks.1.hook_attn_out" in wrong["fields"]["hook_name"]
+    missing = ws.trainings.validate({**data, "corpus": "acts_01J8ZC3V5W6X7Y8Z9A0B1C2D3E"})
+    assert "no store of activations" in missing["fields"]["corpus"]
+
+
+def test_a_store_in_use_is_not_deleted_and_a_changed_one_not_trained_from(
+    filled: tuple[Workspace, Capture],
+) -> None:
+    ws, store = filled
+    run = ws.trainings.create(_config(store.corpus, tokens=64 * 100_000))
+    try:
+        with pytest.raises(StateError, match=rf"1 training reads this store: {run.name}"):
+            ws.activations.delete(store.id)
+        assert ws.activations.used_by(store.id) == [run.id]
+        run.pause()
+        assert run.wait(PATIENCE) is JobStatus.PAUSED
+        file = Path(store.record.folder) / RESID / "00000.bin"
+        data = file.read_bytes()
+        file.write_bytes(b"\x01" + data[1:])
+        try:
+            with pytest.raises(FormatError, match="was written to"):
+                ws.trainings.create(_config(store.corpus))
+            run.resume()
+            assert run.wait(PATIENCE) is JobStatus.FAILED
+            assert run.error is not None
+            assert "was written to" in run.error.what
+        finally:
+            file.write_bytes(data)
+    finally:
+        if run.status is not JobStatus.FAILED:
+            run.cancel()
+            run.wait(PATIENCE)
+        run.delete()
+    assert store.record.state == "ok"
+    assert not ws.activations.used_by(store.id)
+
+
+def test_imported_states_need_a_name_for_their_model(filled: tuple[Workspace, Capture], tmp_path: Path) -> None:
+    ws, _ = filled
+    states = torch.randn(400, 16, generator=torch.Generator().manual_seed(0))
+    torch.save({"hidden_states": states, "layer_idx": 0}, tmp_path / "layer_0_states.pt")
+    store = ws.activations.import_states(tmp_path / "layer_0_states.pt")
+    assert store.wait(PATIENCE) is JobStatus.COMPLETED, store.error
+    data = _config(store.corpus).to_data()
+    del data["model"]
+    with pytest.raises(ConfigError, match="do not say which model"):
+        ws.trainings.create(data)
+    run = ws.trainings.create({**data, "model": "gpt2"})
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    assert run.record.latest["val_fvu"] > 0
+    assert ws.extractions.defaults(training_id=run.id).corpus is None
+    freed = ws.activations.delete(store.id)
+    assert freed >= 400 * 16 * 4
+    with pytest.raises(NotFoundError):
+        ws.activations.get(store.id)
+    assert not (ws.folder / "activations" / store.id).exists()
