@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from saewidgets.features.labels import print_feature_summary
     from saewidgets.formats import detect_format, save_sae
     from saewidgets.hub.loading import load_sae
+    from saewidgets.lm.trust import allow_remote_code
     from saewidgets.sae import SAE, create_sae
     from saewidgets.widgets import DownloadFromHF, ExtractionViewer, SAEBrowser, Steering, TrainingPanel
     from saewidgets.workspace import Run, TrainingGroup, Workspace, default_workspace, steered
@@ -78,6 +79,7 @@ _HOMES = {
     "saewidgets.features.labels": ("print_feature_summary",),
     "saewidgets.formats": ("detect_format", "save_sae"),
     "saewidgets.hub.loading": ("load_sae",),
+    "saewidgets.lm.trust": ("allow_remote_code",),
     "saewidgets.sae": ("SAE", "create_sae"),
     "saewidgets.widgets": ("DownloadFromHF", "ExtractionViewer", "SAEBrowser", "Steering", "TrainingPanel"),
     "saewidgets.workspace": ("Run", "TrainingGroup", "Workspace", "default_workspace", "steered"),
@@ -134,6 +136,7 @@ __all__ = [
     "WandbSink",
     "Workspace",
     "__version__",
+    "allow_remote_code",
     "analyze_sae",
     "create_sae",
     "default_workspace",

@@ -19,8 +19,8 @@ EvaluationConfig ExtractionConfig ExtractionViewer FormatError GatedConfig HubCo
 MatryoshkaConfig NotFoundError OptimizerConfig Progress ResamplingConfig Run SAE SAEBrowser SAEWidgetsError SkipConfig
 SkipTranscoderConfig StandardConfig StateError Steering SteeringConfig SteeringFeature StorageError TargetsConfig
 TextCorpus TokensCorpus TopKConfig TrackioSink TrainingConfig TrainingError TrainingGroup TrainingPanel
-TranscoderConfig WandbSink Workspace __version__ analyze_sae create_sae default_workspace detect_format from_mistudio
-from_saelens load_sae preset presets print_feature_summary save_sae steered
+TranscoderConfig WandbSink Workspace __version__ allow_remote_code analyze_sae create_sae default_workspace
+detect_format from_mistudio from_saelens load_sae preset presets print_feature_summary save_sae steered
 """.split()
 
 

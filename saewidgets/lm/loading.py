@@ -295,7 +295,8 @@ def explained(name: str) -> Iterator[None]:
             raise FormatError(
                 "This model needs code from its repository, which is not executed unless you say so.", where=name,
                 hint="Choose a model that transformers supports. Or read that code, and if you trust it say "
-                f"saewidgets.allow_remote_code({name!r}) first, with revision= and a commit.",
+                f"saewidgets.allow_remote_code({name!r}, revision=COMMIT) first, or in a terminal set "
+                f"SAEWIDGETS_TRUST_REMOTE_CODE={name}@COMMIT.",
             ) from error
         if ".safetensors" in text and isinstance(error, OSError):
             raise FormatError(

@@ -165,6 +165,11 @@ def _model(settings: Settings, config: dict[str, Any]) -> None:
             "lost", "model_from_pretrained_kwargs.center_writing_weights", True,
             "weights are those of the model; activations keep their mean.",
         )
+    if loading.pop("trust_remote_code", False):
+        settings.remark(
+            "lost", "model_from_pretrained_kwargs.trust_remote_code", True,
+            "a repository's code runs only where you say so yourself: saewidgets.allow_remote_code(model).",
+        )
     for key, value in loading.items():
         settings.remark("lost", f"model_from_pretrained_kwargs.{key}", value, "the model is loaded as it is.")
 
