@@ -24,6 +24,7 @@ from saewidgets.cli import (
     remove,
     runs,
     saes,
+    sources,
     steer,
     templates,
     train,
@@ -67,6 +68,7 @@ def options(
 
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("presets")(sources.presets)
 app.command("list")(runs.list_runs)
 app.command("show")(runs.show)
 app.command("metrics")(metrics.metrics)
