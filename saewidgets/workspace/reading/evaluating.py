@@ -126,6 +126,8 @@ def _find(workspace: Workspace, what: Any) -> _Found:
 
     if isinstance(what, Run):
         what = what.id
+    if isinstance(what, str):
+        what = take.whole_text(what, "what")
     if isinstance(what, str) and not what.strip():
         raise ConfigError("The id of the SAE is empty.", where="what", hint="Give an id or a name.")
     wanted = _known_id(workspace, what) if isinstance(what, str) else None
@@ -192,7 +194,9 @@ def _model(workspace: Workspace, found: _Found, asked: Asked) -> Any:
     known = found.subject
     if isinstance(asked.model, LoadedModel) and asked.tokenizer is None:
         return asked.model
-    named = str(asked.model) if isinstance(asked.model, str | Path) and asked.tokenizer is None else None
+    named = None
+    if isinstance(asked.model, str | Path) and asked.tokenizer is None:
+        named = take.path_text(asked.model, "model", "the name of a model")
     if named is None:
         held: Held | None = take_model(asked.model, asked.tokenizer)
         held = held or (held_model(workspace, known) if known is not None else None)
@@ -233,6 +237,8 @@ def _corpus(found: _Found, asked: Asked) -> tuple[Any, bool]:
     corpus = ExtractionConfig.from_data({"corpus": data}).corpus
     if corpus is None:
         raise ConfigError("There is no text.", where="corpus", hint='Give "demo", a path, or a dataset.')
+    for name in getattr(corpus, "files", ()):
+        take.path(name, "corpus", "a file or folder")  # before the disk is asked
     return corpus, held_out
 
 
