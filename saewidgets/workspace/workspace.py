@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from saewidgets.catalog import Catalog
+from saewidgets.config import TrainingConfig
+from saewidgets.config.pipeline import PipelineConfig
 from saewidgets.jobs import JobManager, JobSettings
 from saewidgets.records import JobRecord
 from saewidgets.settings import Settings
@@ -19,6 +21,7 @@ from saewidgets.workspace.features import Features
 from saewidgets.workspace.files import prepare_folder, sweep_trash
 from saewidgets.workspace.hub import Hub
 from saewidgets.workspace.jobs import Jobs
+from saewidgets.workspace.pipeline import Pipeline
 from saewidgets.workspace.reading import evaluating, measuring
 from saewidgets.workspace.reading.report import EvaluationReport
 from saewidgets.workspace.saes import SAEs
@@ -177,6 +180,20 @@ class Workspace:
             what, corpus, tokens, hook_name, hook_name_out, context_size, batch_size, exclude_special_tokens,
             cross_entropy, mean_ablation, model, tokenizer, device, progress,
         ))  # fmt: skip
+
+    def pipeline(self, training: TrainingConfig | Mapping[str, Any] | None = None, **settings: Any) -> Pipeline:
+        """Activations of several layers from one forward, and an SAE of each: a `Pipeline`. Nothing is started.
+
+        Args:
+            training: how each layer is trained (`TrainingConfig` or plain data); the layer of its hook name is not
+                looked at.
+            settings: ``layers num_tokens batch_size_extract dtype``, see `PipelineConfig`.
+
+        Raises:
+            ConfigError: a setting cannot work; `where` names it.
+        """
+        given = {} if training is None else {"training": training}
+        return Pipeline(self, PipelineConfig.from_data({**given, **settings}))
 
     def read_features(
         self,

@@ -1,0 +1,118 @@
+"""Is a layer's SAE good enough to go on with? Four questions, each answered with a number and a goal.
+
+The goals are those of the training itself where it has targets, else those of the guide that this package grew from:
+50 to 100 active latents per token (for SAEs that keep k: k), fewer than 10 % dead, and a loss that has settled. Its
+absolute reconstruction loss is replaced by FVU, which does not depend on the scale of the activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from saewidgets.events import JobStatus
+from saewidgets.records import TrainingRecord
+from saewidgets.workspace.training.advice import DEAD_GOAL, UNEXPLAINED, USUAL_L0, advise
+from saewidgets.workspace.training.comparing import measured
+
+_NEAR_K = 1.5  # L0 of an SAE that keeps k may be so many times more or less (its threshold decides at inference)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question.
+
+    Attributes:
+        name: ``"reconstruction"``, ``"active per token"``, ``"dead share"`` or ``"convergence"``.
+        value: what was measured, in words; ``"not measured"`` where nothing was.
+        goal: what it should be, in words.
+        passed: whether it is.
+    """
+
+    name: str
+    value: str
+    goal: str
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """What a pipeline has to say of one layer.
+
+    Attributes:
+        layer: its number.
+        training_id: the run.
+        status: of the run.
+        checks: the four questions.
+        advice: what to change, the gravest first.
+    """
+
+    layer: int
+    training_id: str
+    status: JobStatus
+    checks: tuple[Check, ...]
+    advice: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all are answered well."""
+        return all(check.passed for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A flat row: layer, status, a value and whether it passed for each check, advice."""
+        row: dict[str, Any] = {"layer": self.layer, "training_id": self.training_id, "status": self.status.value}
+        for check in self.checks:
+            row[check.name], row[f"{check.name}: passed"] = check.value, check.passed
+        return {**row, "passed": self.passed, "advice": list(self.advice)}
+
+
+def report(layer: int, record: TrainingRecord, history: Mapping[str, Sequence[float]]) -> LayerReport:
+    """Judge one run by its newest metrics (on held-out activations where they were measured there) and its curve."""
+    advice = advise(record, history)
+    checks = (_reconstruction(record), _active(record), _dead(record), _convergence(record, [a.kind for a in advice]))
+    said = tuple(str(piece) for piece in advice)
+    return LayerReport(layer, record.id, record.status, checks, said if not all(c.passed for c in checks) else ())
+
+
+def _reconstruction(record: TrainingRecord) -> Check:
+    goal = _target(record, "fvu") or UNEXPLAINED
+    value = measured(record, "fvu")
+    return _check("reconstruction", value, "FVU {:.3f}", f"FVU at most {goal:g}", value is not None and value <= goal)
+
+
+def _active(record: TrainingRecord) -> Check:
+    low, high = _target(record, "l0_min"), _target(record, "l0_max")
+    sae = record.config.get("sae", {})
+    if low is None and high is None:
+        k = sae.get("k") if isinstance(sae, Mapping) else None
+        low, high = (k / _NEAR_K, k * _NEAR_K) if k else USUAL_L0
+    value = measured(record, "l0")
+    fits = value is not None and (low is None or value >= low) and (high is None or value <= high)
+    words = f"{low or 0:.0f} to {high:.0f}" if high is not None else f"at least {low:.0f}"
+    return _check("active per token", value, "L0 {:.1f}", f"L0 {words}", fits)
+
+
+def _dead(record: TrainingRecord) -> Check:
+    value = record.latest.get("dead")
+    return _check(
+        "dead share", value, "{:.1%}", f"less than {DEAD_GOAL:.0%}", value is not None and value < DEAD_GOAL
+    )
+
+
+def _convergence(record: TrainingRecord, kinds: Sequence[str]) -> Check:
+    ended = record.status in (JobStatus.COMPLETED, JobStatus.STOPPED)
+    words = {"longer": "still falling", "flat": "flat, much unexplained", "nan": "diverged"}
+    found = next((words[kind] for kind in words if kind in kinds), None)
+    value = found or ("settled" if ended else record.status.value)
+    return Check("convergence", value, "settled", ended and found is None)
+
+
+def _check(name: str, value: float | None, form: str, goal: str, passed: bool) -> Check:
+    return Check(name, "not measured" if value is None else form.format(value), goal, passed)
+
+
+def _target(record: TrainingRecord, name: str) -> float | None:
+    targets = record.config.get("targets")
+    value = targets.get(name) if isinstance(targets, Mapping) else None
+    return float(value) if isinstance(value, int | float) else None

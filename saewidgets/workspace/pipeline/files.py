@@ -1,0 +1,135 @@
+"""What a pipeline leaves in a folder, for people and programs without a workspace.
+
+    sae_layer_6_best/           the SAE of the best checkpoint, in SAELens' format
+    sae_layer_6_final/          the SAE at the end
+    sae_layer_6_history.json    the run's configuration and every metric: name → steps and values
+
+Of another site than the residual stream after the layer the name says so: ``sae_layer_6_mlp_out_best``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.errors import FormatError, NotFoundError, StorageError
+from saewidgets.workspace.files import draft_folder
+
+if TYPE_CHECKING:
+    from saewidgets.records import CheckpointRecord
+    from saewidgets.workspace.training.run import Run
+    from saewidgets.workspace.workspace import Workspace
+
+MADE_BY = "saewidgets pipeline"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFiles:
+    """Where one layer's files are."""
+
+    layer: int
+    best: Path
+    final: Path
+    history: Path
+
+
+def places(folder: Path, layer: int, site: str) -> LayerFiles:
+    """The names of one layer's files in `folder`; `site` is what follows ``blocks.6.`` in the hook name."""
+    plain = site.removeprefix("hook_").replace(".", "_")
+    stem = f"sae_layer_{layer}" + ("" if plain == "resid_post" else f"_{plain}")
+    return LayerFiles(layer, folder / f"{stem}_best", folder / f"{stem}_final", folder / f"{stem}_history.json")
+
+
+def write_layer(workspace: Workspace, run: Run, target: LayerFiles) -> None:
+    """Write the files of one run; earlier ones of a pipeline are replaced, anything else is left alone.
+
+    Raises:
+        StorageError: something else is there, or the folder cannot be written; nothing is half-written.
+        StateError: the run has no SAE yet.
+    """
+    sae = run.sae_path
+    _refuse_others(target)
+    try:
+        with draft_folder(target.history.parent) as draft:
+            shutil.copytree(sae, draft / "final")
+            best_step = _write_best(run, draft)
+            history = _history(workspace, run, target.layer, best_step)
+            (draft / "history.json").write_text(json.dumps(history, indent=1, ensure_ascii=False) + "\n", "utf-8")
+            target.history.unlink(missing_ok=True)  # it vouches for the folders: first away, last there
+            for name, place in (("best", target.best), ("final", target.final)):
+                if place.exists():
+                    shutil.rmtree(place)
+                (draft / name).rename(place)
+            os.replace(draft / "history.json", target.history)
+    except StorageError:  # which is an OSError, too
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"The files of layer {target.layer} cannot be written: {error.strerror or error}.",
+            where=str(target.history.parent), hint="Choose another folder, or free some space.",
+        ) from error
+
+
+def _refuse_others(target: LayerFiles) -> None:
+    """Whether what is there was written by a pipeline, as the history beside it says."""
+    if not any(path.exists() or path.is_symlink() for path in (target.best, target.final, target.history)):
+        return
+    try:
+        found = json.loads(target.history.read_text("utf-8"))
+        if isinstance(found, dict) and found.get("made_by") == MADE_BY and not _links(target):
+            return
+    except (OSError, ValueError):
+        pass  # it is not ours, which is what the error says
+    raise StorageError(
+        f"There is something else under the names of layer {target.layer}.", where=str(target.history.parent),
+        hint="Choose another folder.",
+    )
+
+
+def _links(target: LayerFiles) -> bool:
+    return any(path.is_symlink() for path in (target.best, target.final, target.history))
+
+
+def _write_best(run: Run, draft: Path) -> int | None:
+    """The best checkpoint's SAE as ``best``; the final one where that is the best, or nothing was judged."""
+    from saewidgets.training.checkpoint import read_checkpoint  # torch: seconds to import
+    from saewidgets.training.export import sae_of, save_final
+
+    checkpoint = _best(run)
+    if checkpoint is None or "final" in checkpoint.kinds:
+        shutil.copytree(draft / "final", draft / "best")
+        return None if checkpoint is None else checkpoint.step
+    made = save_final(sae_of(run.config, read_checkpoint(Path(checkpoint.path))), draft / "made")
+    made.rename(draft / "best")
+    return checkpoint.step
+
+
+def _best(run: Run) -> CheckpointRecord | None:
+    return next((c for c in reversed(run.checkpoints()) if "best" in c.kinds and Path(c.path).is_dir()), None)
+
+
+def _history(workspace: Workspace, run: Run, layer: int, best_step: int | None) -> Mapping[str, Any]:
+    record = run.record
+    try:
+        config: Mapping[str, Any] = run.config.to_data()
+    except (NotFoundError, FormatError):  # its text is on another machine: the row says which text it was
+        config = record.config
+    workspace.manager.flush()
+    names = workspace.catalog.metrics.names(record.id)
+    columns = workspace.trainings.metric_columns(record.id, names)
+    steps = [int(step) for step in columns["step"]]
+    metrics = {}
+    for name in names:
+        pairs = [(s, float(v)) for s, v in zip(steps, columns[name], strict=True) if math.isfinite(v)]
+        metrics[name] = {"step": [s for s, _ in pairs], "value": [v for _, v in pairs]}
+    return {
+        "made_by": MADE_BY, "layer": layer, "hook_name": record.hook_name, "training_id": record.id,
+        "status": record.status.value, "step": record.step, "tokens": record.tokens_done, "best_step": best_step,
+        "final": dict(record.latest), "config": dict(config), "metrics": metrics,
+    }  # fmt: skip

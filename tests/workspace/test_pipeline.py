@@ -1,0 +1,219 @@
+"""Pipelines: captured once, trained layer by layer, taken up again, checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from saewidgets.config import TrainingConfig
+from saewidgets.config.pipeline import PipelineConfig
+from saewidgets.errors import ConfigError, NotFoundError, StorageError
+from saewidgets.events import JobStatus
+from saewidgets.formats import load_sae
+from saewidgets.workspace import Workspace
+from saewidgets.workspace.pipeline import Pipeline
+from saewidgets.workspace.pipeline.checks import report
+from tests.workspace.conftest import PATIENCE
+
+TOKENS = 1024
+
+
+def made(ws: Workspace, config: TrainingConfig, **settings: Any) -> Pipeline:
+    return ws.pipeline(config, **{"num_tokens": TOKENS, **settings})
+
+
+def finished(pipeline: Pipeline) -> Pipeline:
+    """Everything captured and trained."""
+    assert pipeline.extract().wait(PATIENCE) is JobStatus.COMPLETED
+    for run in pipeline.train().values():
+        assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    return pipeline
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("all", "all"), (" All ", "all"), ("0,6, 11", (0, 6, 11)), (3, (3,)), ([1, 2], (1, 2))]
+)
+def test_layers_as_they_are_typed(typed: Any, meant: Any) -> None:
+    assert PipelineConfig(layers=typed).layers == meant
+
+
+@pytest.mark.parametrize("typed", ["", "a", "1;2", "-1", [-1], [], "1,1", "0.5", True])
+def test_what_is_no_list_of_layers(typed: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        PipelineConfig(layers=typed)
+    assert "layers" in str(caught.value)
+
+
+def test_all_layers_from_one_capture(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
+    pipeline = finished(made(ws, config.replace(hook_name="blocks.0.hook_mlp_out")))
+    layers = pipeline.layers
+    assert layers == tuple(range(len(layers)))
+    store = pipeline.store()
+    assert store is not None
+    assert store.record.hook_names == tuple(f"blocks.{layer}.hook_mlp_out" for layer in layers)
+    runs = pipeline.runs()
+    assert list(runs) == list(layers)
+    assert len({run.record.group_id for run in runs.values()}) == 1
+    assert len({run.record.job_id for run in runs.values()}) == 1
+
+    written = pipeline.save(tmp_path / "out")
+    assert [files.layer for files in written] == list(layers)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    wanted = [f"sae_layer_{layer}_mlp_out_{what}" for layer in layers for what in ("best", "final", "history.json")]
+    assert names == sorted(wanted)
+    for files in written:
+        final, best = load_sae(files.final), load_sae(files.best)
+        assert torch.equal(final.W_dec, runs[files.layer].sae().W_dec)
+        assert best.W_dec.shape == final.W_dec.shape
+        history = json.loads(files.history.read_text())
+        assert history["layer"] == files.layer
+        assert history["training_id"] == runs[files.layer].id
+        assert history["metrics"]["loss"]["step"][-1] == 12
+        assert len(history["metrics"]["loss"]["value"]) == len(history["metrics"]["loss"]["step"])
+        checkpoint = next(c for c in runs[files.layer].checkpoints() if "best" in c.kinds)
+        assert history["best_step"] == checkpoint.step
+
+    reports = pipeline.validate()
+    assert [report.layer for report in reports] == list(layers)
+    assert [check.name for check in reports[0].checks] == [
+        "reconstruction", "active per token", "dead share", "convergence",
+    ]  # fmt: skip
+    assert reports[0].to_dict()["training_id"] == runs[0].id
+
+
+def test_the_best_is_an_earlier_checkpoint(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
+    """A rate that grows without end makes the last weights worse than those of the first evaluation."""
+    worse = config.replace(**{
+        "optimizer": {"lr": 0.5, "lr_warm_up_steps": 8, "lr_decay_steps": 0, "grad_clip": None,
+                      "sparsity_warm_up_steps": 0},
+        "evaluation.every_steps": 1, "checkpoints.every_steps": 4,
+    })  # fmt: skip
+    pipeline = finished(made(ws, worse, layers=[0]))
+    (files,) = pipeline.save(tmp_path)
+    best_step = json.loads(files.history.read_text())["best_step"]
+    if best_step == 12:
+        pytest.skip("the last step was the best after all")
+    assert not torch.equal(load_sae(files.best).W_dec, load_sae(files.final).W_dec)
+
+
+def test_what_was_done_is_not_done_again(ws: Workspace, config: TrainingConfig) -> None:
+    first = finished(made(ws, config, layers=[0]))
+    again = made(ws, config, layers="0")
+    store = first.store()
+    assert store is not None
+    assert again.extract().id == store.id
+    assert [run.id for run in again.train().values()] == [run.id for run in first.runs().values()]
+    assert len(ws.activations.list()) == len(ws.trainings.list()) == 1
+    other = made(ws, config.replace(**{"sae.k": 5}), layers=[0])
+    assert other.extract().id == store.id  # the activations are the same
+    assert other.runs() == {}
+    assert made(ws, config, layers=[0], num_tokens=512).store() is None
+    assert made(ws, config.replace(context_size=8), layers=[0]).store() is None
+
+
+def test_a_layer_more_is_trained_alone(ws: Workspace, config: TrainingConfig) -> None:
+    both = finished(made(ws, config, layers=[0, 1]))
+    ws.trainings.delete(both.runs()[1].id)
+    assert list(both.runs()) == [0]
+    runs = both.train()
+    assert runs[1].wait(PATIENCE) is JobStatus.COMPLETED
+    assert runs[1].record.group_id is None
+    assert len(ws.trainings.list()) == 2
+
+
+def test_paused_ones_go_on(ws: Workspace, config: TrainingConfig) -> None:
+    pipeline = made(ws, config.replace(tokens=400 * 64), layers=[0, 1])
+    assert pipeline.extract().wait(PATIENCE) is JobStatus.COMPLETED
+    runs = pipeline.train()
+    runs[0].pause()
+    if runs[0].wait(PATIENCE) is not JobStatus.PAUSED:
+        pytest.skip("it was done before it could pause")
+    assert [run.id for run in pipeline.train().values()] == [run.id for run in runs.values()]
+    assert [run.wait(PATIENCE) for run in runs.values()] == [JobStatus.COMPLETED] * 2
+
+
+def test_states_that_a_script_has_saved(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
+    pipeline = made(ws, config, layers=[0, 1])
+    assert pipeline.import_states(tmp_path) is None
+    folder = tmp_path / "hidden_states"
+    folder.mkdir()
+    width = int(load_width(pipeline))
+    generator = torch.Generator().manual_seed(0)
+    for layer in (0, 1):
+        states = torch.randn(1200, width, generator=generator)
+        torch.save({"hidden_states": states, "layer_idx": layer}, folder / f"layer_{layer}_states.pt")
+        if layer == 0:
+            with pytest.raises(NotFoundError, match="layer_1_states"):
+                pipeline.import_states(tmp_path)
+    imported = pipeline.import_states(tmp_path)
+    assert imported is not None
+    assert imported.wait(PATIENCE) is JobStatus.COMPLETED, imported.error
+    found = pipeline.store()
+    assert found is not None
+    assert found.id == imported.id
+    for run in pipeline.train().values():
+        assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+
+
+def load_width(pipeline: Pipeline) -> int:
+    from saewidgets.lm import model_facts
+
+    return model_facts(pipeline.config.training.model).d_model
+
+
+def test_other_files_stay(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
+    pipeline = finished(made(ws, config, layers=[0]))
+    out = tmp_path / "out"
+    (out / "sae_layer_0_final").mkdir(parents=True)
+    (out / "sae_layer_0_final" / "mine.txt").write_text("mine")
+    with pytest.raises(StorageError, match="something else under the names of layer 0"):
+        pipeline.save(out)
+    assert (out / "sae_layer_0_final" / "mine.txt").read_text() == "mine"
+    assert not (out / "sae_layer_0_history.json").exists()
+    other = tmp_path / "other"
+    pipeline.save(other)
+    pipeline.save(other)  # its own files are replaced
+    assert sorted(path.name for path in other.iterdir()) == [
+        "sae_layer_0_best", "sae_layer_0_final", "sae_layer_0_history.json",
+    ]  # fmt: skip
+
+
+def test_what_cannot_work(ws: Workspace, config: TrainingConfig) -> None:
+    with pytest.raises(ConfigError, match="Layer 99 does not exist"):
+        made(ws, config, layers=[99]).extract()
+    with pytest.raises(NotFoundError, match="no activations of these layers"):
+        made(ws, config, layers=[0]).train()
+    with pytest.raises(ConfigError, match="captures its own"):
+        made(ws, config.replace(corpus={"kind": "activations", "store_id": "acts_" + "0" * 26}))
+    with pytest.raises(ConfigError, match="num_tokens"):
+        made(ws, config, num_tokens=0)
+
+
+def test_goals(ws: Workspace, config: TrainingConfig) -> None:
+    pipeline = finished(made(ws, config, layers=[0]))
+    record = pipeline.runs()[0].record
+    good = {"val_fvu": 0.05, "val_l0": 4.0, "dead": 0.01, "fvu": 0.9, "l0": 900.0}
+    curve: dict[str, list[float]] = {"step": [], "loss": [], "fvu": []}
+
+    def judged(**latest: float) -> dict[str, bool]:
+        found = report(0, replace(record, latest={**good, **latest}), curve)
+        return {check.name: check.passed for check in found.checks}
+
+    assert all(judged().values())
+    assert not judged(val_fvu=0.3)["reconstruction"]
+    assert not judged(val_l0=7.0)["active per token"]  # k is 4
+    assert not judged(dead=0.1)["dead share"]
+    config_with_goals = {**record.config, "targets": {"fvu": 0.01, "l0_min": 5.0, "l0_max": None}}
+    strict = report(0, replace(record, latest=good, config=config_with_goals), curve)
+    assert [check.passed for check in strict.checks] == [False, False, True, True]
+    assert [check.goal for check in strict.checks][:2] == ["FVU at most 0.01", "L0 at least 5"]
+    unmeasured = report(0, replace(record, latest={}), curve)
+    assert [check.value for check in unmeasured.checks][:3] == ["not measured"] * 3
+    assert not unmeasured.passed
+
+
