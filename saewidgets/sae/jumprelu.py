@@ -5,12 +5,12 @@ straight-through estimate: with bandwidth ε and K(u) = 1 for |u| < 1/2, else 0,
 
     ∂ JumpReLU(p) / ∂θ := -(θ/ε) K((p - θ)/ε)        ∂ H(p - θ) / ∂θ := -(1/ε) K((p - θ)/ε)
 
-and with `ste_to_input` the same with the opposite sign for p, as Anthropic trains (Conerly et al. 2025). The penalty of
+and with `ste_to_input` the same with the opposite sign for p, as Anthropic trains (Circuits Updates, January 2025). The penalty of
 a token, times ``sparsity_scale · l0_coefficient``, is one of
 
 - ``step``: Σ H(p_i - θ_i), the number of active latents L0;
 - ``tanh``: Σ tanh(`tanh_scale` · f_i ‖W_dec,i‖), Anthropic's;
-- ``quadratic``: 2/L · (L0 - L)² with L the `target_l0`, Gemma Scope 2's (McDougall et al. 2025).
+- ``quadratic``: 2/L · (L0 - L)² with L the `target_l0`, Gemma Scope 2's.
 
 `pre_act_coefficient` adds Σ over dead latents of ReLU(θ_i - p_i) ‖W_dec,i‖, which lifts them until they fire. All as in
 SAELens.

@@ -47,5 +47,6 @@ class MatryoshkaSAE(BatchTopKSAE):
             here = torch.zeros_like(dead)
             here[start:end] = dead[start:end]
             part = self._aux_loss(x, (target - reconstruction).detach(), here)
-            found = part if found is None or part is None else found + part
+            if part is not None:
+                found = part if found is None else found + part
         return found

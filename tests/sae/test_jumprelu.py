@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
-from saewidgets.sae import InferenceJumpReLU, JumpReLUSAE, build_sae, create_sae
+from saewidgets.errors import ConfigError
+from saewidgets.sae import InferenceJumpReLU, JumpReLUSAE, LossState, build_sae, create_sae
 from saewidgets.sae.jumprelu import THRESHOLD_LR
-from tests.sae.cases import batch, gradients, make, relative
+from tests.sae.cases import D_SAE, batch, gradients, make, relative
 
 
 @pytest.mark.parametrize("form", ["trained", "exported"])
@@ -76,14 +78,14 @@ def test_the_loaded_form_trains_its_weights_with_fixed_thresholds() -> None:
     assert "log_threshold" not in gradients(loaded)
 
 
-def l0_after_training(coefficient: float, steps: int = 200) -> float:
+def l0_after_training(coefficient: float, steps: int = 200, **settings: Any) -> float:
     """L0 on fresh data of a small SAE: 64 sparse directions in 16 dimensions, inputs of mean norm √d_in."""
     generator = torch.Generator().manual_seed(0)
     directions = torch.nn.functional.normalize(torch.randn(64, 16, generator=generator), dim=1)
     present = torch.rand(8192, 64, generator=generator) < 0.06
     pool = (present * (0.5 + 2 * torch.rand(8192, 64, generator=generator))) @ directions
     pool *= 4 / pool.norm(dim=1).mean()
-    config = create_sae("jumprelu", 16, d_sae=64, l0_coefficient=coefficient).cfg
+    config = create_sae("jumprelu", 16, d_sae=64, l0_coefficient=coefficient, **settings).cfg
     sae = build_sae(config, 16, generator=generator)
     optimizer = torch.optim.Adam(sae.param_groups(2e-3))
     for step in range(steps):
@@ -108,3 +110,36 @@ def test_the_coefficient_controls_l0_over_a_decade() -> None:
 def test_without_the_faster_thresholds_it_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("saewidgets.sae.jumprelu.THRESHOLD_LR", 0.1)
     assert l0_after_training(3.0) > 0.5 * l0_after_training(0.03)
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"sparsity_loss": "quadratic"}, "needs the number of active latents"),
+        ({"sparsity_loss": "quadratic", "target_l0": 41}, "target_l0 is 41 but d_sae is 40"),
+    ],
+)
+def test_a_target_that_cannot_be_reached_is_named(settings: dict[str, Any], what: str) -> None:
+    with pytest.raises(ConfigError, match=what) as error:
+        create_sae("jumprelu", 8, d_sae=40, **settings)
+    assert error.value.where == "target_l0"
+
+
+def test_the_quadratic_penalty_reaches_its_target() -> None:
+    """From either side: L0 is 18 with the weakest step penalty and 5 with a strong one."""
+    settings = {"sparsity_loss": "quadratic"}
+    low, high = (l0_after_training(1.0, target_l0=target, **settings) for target in (3.0, 12.0))
+    assert low == pytest.approx(3, abs=1)
+    assert high == pytest.approx(12, abs=2)
+
+
+def test_only_dead_latents_are_lifted() -> None:
+    dead = torch.arange(D_SAE) % 2 == 0
+    sae, without = make("jumprelu", pre_act_coefficient=0.5), make("jumprelu")
+    for each in (sae, without):
+        loss = each.loss(batch(), step=LossState(1.0, dead))
+        loss.total.backward()
+    found = gradients(sae)["b_enc"] - gradients(without)["b_enc"]
+    assert (found[dead] < -1e-3).any()
+    assert found[~dead].abs().max() < 1e-5
+    assert sae.loss(batch()).terms["pre_act"] == 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from saewidgets.config.sae import StandardConfig, TopKConfig, TranscoderConfig
 from saewidgets.errors import ConfigError
-from saewidgets.sae import StandardSAE, TopKSAE, build_sae, create_sae, register
+from saewidgets.sae import StandardSAE, TopKSAE, architectures, build_sae, create_sae, register
+from saewidgets.sae.registry import lookup
 
 
 def test_create_by_name() -> None:
@@ -47,6 +50,21 @@ def test_a_wrong_setting_is_named() -> None:
     with pytest.raises(ConfigError, match="no such setting") as error:
         create_sae("topk", 8, d_sae=32, top_k=3)
     assert error.value.where == "top_k"
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.mark.parametrize("name", architectures())
+def test_every_architecture_has_a_page_that_names_its_parameters(name: str) -> None:
+    page = (DOCS / "architectures" / f"{name}.md").read_text()
+    shared = {"architecture", "d_sae", "decoder_init_norm", "apply_b_dec_to_input", "normalize_activations",
+              "reshape_activations"}  # fmt: skip
+    for setting in set(lookup(name)[1].model_fields) - shared:
+        assert f"| `{setting}`" in page or f", `{setting}` |" in page, setting
+    assert all(word in page for word in ("**When.**", "**Source.**", f"Code: `sae/{name}.py`"))
+    for listing in (DOCS / "architectures" / "index.md", DOCS / "sae.md"):
+        assert f"{name}.md)" in listing.read_text()
 
 
 def test_a_name_is_taken_once() -> None:
