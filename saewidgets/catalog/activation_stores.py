@@ -26,7 +26,7 @@ from saewidgets.records import Records
 
 _UPDATABLE = frozenset(
     {"name", "dtype", "tokens_total", "n_tokens", "size_bytes", "fingerprint", "facts", "files", "note", "job_id",
-     "corpus", "context_size", "model"}
+     "config"}
 )  # fmt: skip
 _ALL: Any = select(ActivationStoreRow, JobRow).outerjoin(JobRow, ActivationStoreRow.job_id == JobRow.id)
 

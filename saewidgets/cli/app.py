@@ -9,6 +9,7 @@ import typer
 
 from saewidgets import __version__
 from saewidgets.cli import (
+    activations,
     catalog,
     control,
     demo,
@@ -88,5 +89,6 @@ app.add_typer(templates.templates, name="templates")
 app.add_typer(extract.extractions, name="extractions")
 app.add_typer(features.features, name="features")
 app.add_typer(label.label, name="label")
+app.add_typer(activations.activations, name="activations")
 app.add_typer(hub.hub, name="hub")
 app.add_typer(catalog.catalog, name="catalog")

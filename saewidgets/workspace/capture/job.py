@@ -114,7 +114,8 @@ def run_capture(
     from saewidgets.demo import resolve_model
     from saewidgets.lm import check_context, load_model, resolve_hook, wrap_model
 
-    config, rows = config_of(record), workspace.catalog.activations
+    rows = workspace.catalog.activations
+    config = _exact(workspace, record)
     shown = _Shown(context.emit, record.tokens_total)
     check = context.control.check
 
@@ -164,6 +165,18 @@ def run_capture(
         del lm
         if torch.cuda.is_available():  # what the pass took is free for whoever has the lane next
             torch.cuda.empty_cache()
+
+
+def _exact(workspace: Workspace, record: ActivationStoreRecord) -> CaptureConfig:
+    """The configuration with the commit of its dataset of the hub, found out once: resumed it reads the same text."""
+    from saewidgets.activations.exact import is_exact, with_exact_revision  # the hub's client: a second to import
+
+    config = config_of(record)
+    if is_exact(config.corpus):
+        return config
+    corpus = with_exact_revision(config.corpus)
+    workspace.catalog.activations.update(record.id, config={**record.config, "corpus": corpus.to_data()})
+    return config.model_copy(update={"corpus": corpus})
 
 
 def run_import(
