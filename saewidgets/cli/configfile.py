@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saewidgets.config.corpus_text import parsed
 from saewidgets.errors import ConfigError, NotFoundError
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def put(data: dict[str, Any], name: str, value: Any) -> None:
     *parents, last = name.split(".")
     for parent in parents:
         inner = data.setdefault(parent, {})
+        if parent == "corpus" and isinstance(inner, str):  # --corpus owner/name --set corpus.text_field=body
+            inner = data[parent] = parsed(inner)
         if not isinstance(inner, dict):
             raise ConfigError(f"{parent!r} holds a value, so nothing can be set inside it.", where=name)
         data = inner

@@ -68,7 +68,8 @@ def extract(
         Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file; flags win.")
     ] = None,
     corpus: Annotated[
-        str | None, Option(help='A text file, a folder or "demo", else the text of the run.', rich_help_panel=TEXT)
+        str | None,
+        Option(help='Files or folder, owner/name of the hub, "demo"; else the text of the run.', rich_help_panel=TEXT),
     ] = None,
     tokens: Annotated[int | None, Option(help="How many tokens to read.", rich_help_panel=TEXT)] = None,
     context_size: Annotated[

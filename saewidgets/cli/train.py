@@ -40,7 +40,7 @@ def train(
     from_mistudio: FromMiStudio = None,
     name: Annotated[str | None, Option(help="Name of the run.")] = None,
     model: Annotated[str | None, Option(help='A Hugging Face id, a local folder, or "demo".')] = None,
-    corpus: Annotated[str | None, Option(help='A text file, a folder, or "demo".')] = None,
+    corpus: Annotated[str | None, Option(help='Files or folder, owner/name of the hub, or "demo".')] = None,
     hook_name: Annotated[str | None, Option("--hook-name", help="For example blocks.2.hook_resid_post.")] = None,
     architecture: Annotated[
         str | None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import subprocess
@@ -11,9 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import datasets.config
-import huggingface_hub.constants
-import huggingface_hub.hf_file_system
 import numpy as np
 import pytest
 
@@ -35,8 +31,8 @@ from saewidgets.hub.errors import (
     TruncatedFileError,
 )
 from saewidgets.lm import LoadedModel
-from tests.hub.conftest import switch_offline
 from tests.hub.datasets_made import article, lines, parquet, tables, tokens, wikipedia
+from tests.hub.loopback import ask_loopback
 from tests.hub.repos import Repo
 from tests.hub.server import Hub
 
@@ -51,20 +47,7 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture(autouse=True)
 def _online(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests run offline; here the hub is on this machine, and waits between tries are short."""
-    switch_offline(monkeypatch, False)
-    for module in (huggingface_hub.constants, datasets.config):
-        monkeypatch.setattr(module, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True, raising=False)
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.endpoint)
-    monkeypatch.setattr(
-        huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE",
-        hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
-    )
-    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", hub.endpoint)
-    backoff = huggingface_hub.hf_file_system.http_backoff
-    quick = functools.partial(backoff, base_wait_time=0.01, max_wait_time=0.02, max_retries=1)
-    monkeypatch.setattr(huggingface_hub.hf_file_system, "http_backoff", quick)
+    ask_loopback(hub, monkeypatch)
     monkeypatch.setattr(reading, "CHUNK_CHARACTERS", 1500)
 
 
@@ -153,8 +136,7 @@ def test_what_was_packed_needs_no_hub(
 ) -> None:
     found = pack(opened(HubCorpus.wikipedia()), lm.tokenizer, folder=tmp_path / "t", context_size=16, wanted=300)
     hub.forget()
-    switch_offline(monkeypatch, True)
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    ask_loopback(hub, monkeypatch, offline=True)
     corpus = opened(HubCorpus.wikipedia())
     again = pack(corpus, lm.tokenizer, folder=tmp_path / "t", context_size=16, wanted=300)
     assert np.array_equal(again.contexts(again.train), found.contexts(found.train))
