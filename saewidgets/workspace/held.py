@@ -24,7 +24,7 @@ def take(model: Any, tokenizer: Any) -> Held | None:
 
     Raises:
         ConfigError: one of the two is missing, or they are not a language model and its tokenizer.
-        HookError: the model is not a decoder-only transformer.
+        HookError: the model has no list of blocks, or an encoder and a decoder.
     """
     if model is None and tokenizer is None:
         return None
