@@ -54,6 +54,7 @@ class SkipSAE(SAE):
         return (self.cfg.skip_scale if self.skip is None else self.skip) * x
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
+        self._into_range()
         return relu_loss(self, x, target, self.cfg.l1_coefficient * step.sparsity_scale, self._beside(x))
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
@@ -65,13 +66,14 @@ class SkipSAE(SAE):
         return groups
 
     @torch.no_grad()
-    def after_step(self) -> None:
-        super().after_step()
+    def _into_range(self) -> None:
+        """A learned coefficient back to where it may be. A clamp in the graph would hold it at the bound for good."""
         if self.skip is not None:
             self.skip.clamp_(0, self.cfg.skip_max)
 
     def to_inference(self) -> SAE:
         """The same SAE with the coefficient as a setting."""
+        self._into_range()
         settings = {} if self.skip is None else {"skip_scale": float(self.skip.detach()), "learn_skip": False}
         frozen = InferenceSkip(self.cfg.replace(**settings), self.d_in, initialise=False)
         frozen.to(self.W_enc.device, self.W_enc.dtype)

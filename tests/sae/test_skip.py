@@ -31,13 +31,13 @@ def test_a_learned_coefficient_starts_where_it_is_told_and_stays_in_range() -> N
     optimizer = torch.optim.Adam(sae.param_groups(0.1))
     sae.loss(batch()).total.backward()
     optimizer.step()
-    sae.after_step()
     assert 0 < sae.skip < 0.6
     assert sae.skip != 0.25
     for outside, kept in ((3.0, 0.6), (-3.0, 0.0)):
         with torch.no_grad():
             sae.skip.fill_(outside)
-        sae.after_step()
+        assert sae.to_inference().cfg.skip_scale == pytest.approx(kept)
+        sae.loss(batch())
         assert float(sae.skip.detach()) == pytest.approx(kept)
 
 

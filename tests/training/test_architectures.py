@@ -1,0 +1,45 @@
+"""Every architecture in the loop: its loss falls, and a run that was left half-way ends in the same bits."""
+
+import pytest
+import torch
+
+from saewidgets.config import TrainingConfig
+from saewidgets.training.checkpoint import list_checkpoints
+from tests.training.fakes import BATCH, D_SAE, FakeStream, make_trainer
+
+VARIANTS = {
+    "standard, p-anneal": {"architecture": "standard", "l1_coefficient": 0.1, "p_end": 0.3},
+    "matryoshka": {"architecture": "matryoshka", "k": 4, "widths": "8, 16", "aux_per_width": True},
+    "jumprelu, Anthropic's": {
+        "architecture": "jumprelu", "sparsity_loss": "tanh", "l0_coefficient": 0.1, "ste_to_input": True,
+        "pre_act_coefficient": 3e-6,
+    },
+    "jumprelu, quadratic": {
+        "architecture": "jumprelu", "sparsity_loss": "quadratic", "target_l0": 6, "l0_coefficient": 0.1
+    },
+    "gated": {"architecture": "gated", "l1_coefficient": 0.1},
+    "skip": {"architecture": "skip", "l1_coefficient": 0.1, "learn_skip": True},
+}  # fmt: skip
+
+
+def config_of(name, steps=40):
+    return TrainingConfig(
+        sae=VARIANTS[name] | {"d_sae": D_SAE}, batch_size=BATCH, tokens=BATCH * steps, gradient_accumulation=2,
+        dead_window_tokens=BATCH * 4, log_every_steps=5, optimizer={"lr": 3e-3}, checkpoints={"every_steps": 20},
+    )
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_loss_falls_and_resuming_is_exact(name, tmp_path):
+    config = config_of(name)
+    whole = make_trainer(config, tmp_path)
+    first = float(whole.sae.loss(FakeStream(0).batch_number(0) * 0.5).mse)
+    whole.run()
+    last = float(whole.sae.loss(FakeStream(0).batch_number(99) * 0.5).mse)
+    assert last < 0.8 * first
+    half = next(checkpoint for checkpoint in list_checkpoints(tmp_path / "checkpoints") if checkpoint.step == 20)
+    again = make_trainer(config, tmp_path / "again")
+    again.load(half)
+    again.run()
+    for key, tensor in whole.sae.state_dict().items():
+        assert torch.equal(again.sae.state_dict()[key], tensor), key
