@@ -29,14 +29,18 @@ def config_of(name, steps=40):
     )
 
 
+@torch.no_grad()
+def mse(trainer, batch):
+    return float(trainer.sae.loss(FakeStream(0).batch_number(batch) * trainer.scale).mse)
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_loss_falls_and_resuming_is_exact(name, tmp_path):
     config = config_of(name)
     whole = make_trainer(config, tmp_path)
-    first = float(whole.sae.loss(FakeStream(0).batch_number(0) * 0.5).mse)
+    first = mse(whole, 0)
     whole.run()
-    last = float(whole.sae.loss(FakeStream(0).batch_number(99) * 0.5).mse)
-    assert last < 0.8 * first
+    assert mse(whole, 99) < 0.8 * first
     half = next(checkpoint for checkpoint in list_checkpoints(tmp_path / "checkpoints") if checkpoint.step == 20)
     again = make_trainer(config, tmp_path / "again")
     again.load(half)
