@@ -45,6 +45,7 @@ export function card(changes: Partial<Card> = {}): Card {
     seconds_running: 130,
     series: null,
     group_id: null,
+    group_name: null,
     advice: null,
     ...changes,
   };
@@ -186,6 +187,7 @@ const layer = (number: number, loss: number, fvu: number, ce_loss_score: number,
     last_checkpoint_step: 2441,
     created_at: now - 1300,
     group_id: "group_1",
+    group_name: "gpt2-l4-6-8-batchtopk",
   });
 
 /** Three layers trained by one job. */
@@ -313,6 +315,7 @@ function field(name: string, label: string, changes: Partial<FormField> = {}): F
     maximum: null,
     optional: false,
     section: "training",
+    group: "",
     architectures: [],
     ...changes,
   };
@@ -385,19 +388,28 @@ export const FORM: FormData = {
       default: null,
       optional: true,
       section: "advanced",
+      group: "Autoencoder",
       architectures: K,
     }),
-    field("optimizer.grad_clip", "Gradient clip", { type: "number", default: 1, optional: true, section: "advanced" }),
-    field("activations.prepend_bos", "Start contexts with BOS", {
-      type: "boolean",
-      default: true,
+    field("optimizer.grad_clip", "Gradient clip", {
+      type: "number",
+      default: 1,
+      optional: true,
       section: "advanced",
+      group: "Optimiser and schedules",
     }),
     field("optimizer.lr_schedule", "Learning-rate schedule", {
       type: "choice",
       choices: ["constant", "linear", "cosine"],
       default: "constant",
       section: "advanced",
+      group: "Optimiser and schedules",
+    }),
+    field("activations.prepend_bos", "Start contexts with BOS", {
+      type: "boolean",
+      default: true,
+      section: "advanced",
+      group: "Activations",
     }),
   ],
   defaults: { model: "gpt2", corpus: "demo", hook_name: "blocks.6.hook_resid_post" },

@@ -43,6 +43,12 @@ SECTIONS: dict[str, Section] = {
     "device": "training",
     "seed": "training",
 }
+# Headings of the advanced settings, in their order: by name, else by what stands before the dot.
+GROUPS = {
+    "sae": "Autoencoder", "dead_window_tokens": "Dead latents", "resampling": "Dead latents",
+    "": "Run", "optimizer": "Optimiser and schedules", "targets": "Targets", "activations": "Activations",
+    "evaluation": "Evaluation", "checkpoints": "Checkpoints",
+}  # fmt: skip
 TYPES: dict[str, Literal["text", "integer", "number", "boolean"]] = {
     "string": "text",
     "integer": "integer",
@@ -86,8 +92,9 @@ def form_fields() -> tuple[FormField, ...]:
         if len(field.architectures) == len(known):
             sae[name] = field.model_copy(update={"architectures": ()})
     by_name = {field.name: field for field in (*found, *sae.values())}
-    order = [name for name in SECTIONS if name in by_name] + [name for name in by_name if name not in SECTIONS]
-    return tuple(by_name[name] for name in order)
+    headings = list(dict.fromkeys(GROUPS.values()))
+    rest = sorted((name for name in by_name if name not in SECTIONS), key=lambda n: headings.index(by_name[n].group))
+    return tuple(by_name[name] for name in (*(name for name in SECTIONS if name in by_name), *rest))
 
 
 def _fields_of(model: type[Config], prefix: str) -> list[FormField]:
@@ -134,6 +141,7 @@ def _field(name: str, schema: Mapping[str, Any]) -> FormField:
         maximum=maximum if maximum is None or abs(maximum) <= LARGEST_SAFE else None,
         optional=bool(schema.get("optional", False)),
         section=section,
+        group=GROUPS.get(name) or GROUPS[name.rpartition(".")[0]] if section == "advanced" else "",
     )
 
 

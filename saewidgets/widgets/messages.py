@@ -83,6 +83,7 @@ class Card(Wire):
     seconds_running: float = 0.0
     series: int | None = None  # 0…5: colour, dash and marker of its line in the charts; None = not charted
     group_id: str | None = None  # runs that one job trains at once
+    group_name: str | None = None
     advice: str | None = None  # the gravest thing to change, in a few words; all of it is in the details
 
 
@@ -325,6 +326,7 @@ class FormField(Wire):
     maximum: float | None = None
     optional: bool = False
     section: Literal["model", "where", "sae", "training", "advanced"]
+    group: str = ""  # heading among the advanced ones
     architectures: tuple[str, ...] = ()  # empty: for all
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from saewidgets.config import TextCorpus, TrainingConfig, validate
-from saewidgets.widgets.form import SECTIONS, architectures, corpus_text, flatten, form_data, form_fields
+from saewidgets.widgets.form import GROUPS, SECTIONS, architectures, corpus_text, flatten, form_data, form_fields
 from saewidgets.widgets.messages import DeviceInfo
 
 # The wording of the specification: tests and screen readers find fields by it.
@@ -99,3 +99,15 @@ def test_a_corpus_as_text() -> None:
     assert corpus_text({"kind": "demo"}) == "demo"
     assert corpus_text(TextCorpus(["a.txt"]).model_dump()) == "a.txt"
     assert corpus_text(TextCorpus(strings=["x"]).model_dump()) == ""
+
+
+def test_advanced_settings_stand_under_headings_one_after_another() -> None:
+    advanced = [field for field in form_fields() if field.section == "advanced"]
+    headings = [field.group for field in advanced]
+    assert list(dict.fromkeys(headings)) == [
+        heading for heading in dict.fromkeys(GROUPS.values()) if heading in headings
+    ]
+    assert sorted(headings, key=list(dict.fromkeys(GROUPS.values())).index) == headings
+    found = by_name()
+    assert found["dead_window_tokens"].group == found["resampling.every_steps"].group == "Dead latents"
+    assert all(not field.group for field in form_fields() if field.section != "advanced")

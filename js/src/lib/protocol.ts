@@ -55,6 +55,7 @@ export interface Card {
   seconds_running: number;
   series: number | null;
   group_id: string | null;
+  group_name: string | null;
   advice: string | null;
 }
 
@@ -215,6 +216,7 @@ export interface FormField {
   maximum: number | null;
   optional: boolean;
   section: Section;
+  group: string;
   architectures: string[];
 }
 

@@ -190,6 +190,7 @@ const own = (name: string, label: string, help: string, type: FormField["type"])
   maximum: null,
   optional: false,
   section: "where",
+  group: "",
   architectures: [],
 });
 

@@ -17,15 +17,20 @@ export const SITES: readonly { value: string; label: string }[] = [
   { value: "hook_resid_post", label: "Residual, after block" },
   { value: "hook_mlp_out", label: "MLP output" },
   { value: "hook_attn_out", label: "Attention output" },
+  { value: "attn.hook_z", label: "Attention heads" },
+  { value: "mlp.hook_in", label: "MLP input" },
+  { value: "ln2.hook_normalized", label: "MLP input, after its norm" },
 ];
 
-const HOOK_NAME = /^blocks\.(\d+)\.(hook_resid_pre|hook_resid_post|hook_mlp_out|hook_attn_out)$/;
+const HOOK_NAME = /^blocks\.(\d+)\.([\w.]+)$/;
 
 export const composeHook = (layer: string, site: string): string => `blocks.${layer.trim()}.${site}`;
 
 export function splitHook(name: string): { layer: string; site: string } | null {
   const match = HOOK_NAME.exec(name.trim());
-  return match ? { layer: match[1] ?? "", site: match[2] ?? "" } : null;
+  return match && SITES.some(({ value }) => value === match[2])
+    ? { layer: match[1] ?? "", site: match[2] ?? "" }
+    : null;
 }
 
 const CHOICE_LABELS: Record<string, Record<string, string>> = {
@@ -240,6 +245,13 @@ export function labelOf(fields: readonly FormField[], name: string): string {
   if (name === LAYER) return "Layer";
   if (name === SITE) return "Site";
   return fields.find((field) => field.name === name)?.label ?? name;
+}
+
+/** Fields under their headings, in their order. */
+export function byGroup(fields: readonly FormField[]): [string, FormField[]][] {
+  const groups = new Map<string, FormField[]>();
+  for (const field of fields) groups.set(field.group, [...(groups.get(field.group) ?? []), field]);
+  return [...groups];
 }
 
 /** How many advanced settings differ from their defaults. */

@@ -169,7 +169,12 @@ function Groups({ controller }: { controller: FormController }) {
                     <Icon name="right" />
                     {`Advanced: ${advanced.length} settings${changed ? `, ${changed} changed` : ""}`}
                   </summary>
-                  <div class="g">{draw(advanced)}</div>
+                  {form.byGroup(advanced).map(([title, list]) => (
+                    <section key={title} aria-label={title || undefined}>
+                      {title && <h3 class="sm t2">{title}</h3>}
+                      <div class="g">{draw(list)}</div>
+                    </section>
+                  ))}
                 </details>
               </div>
             )}

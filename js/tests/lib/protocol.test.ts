@@ -86,6 +86,7 @@ const CARD: Shape<Card> = {
   seconds_running: _,
   series: _,
   group_id: _,
+  group_name: _,
   advice: _,
 };
 const CHARTS: Shape<ChartState> = {
@@ -147,6 +148,7 @@ const FIELD: Shape<FormField> = {
   maximum: _,
   optional: _,
   section: _,
+  group: _,
   architectures: _,
 };
 const ESTIMATE: Shape<Estimate> = {
@@ -237,6 +239,7 @@ const COMMANDS: { [K in PanelCommand["kind"]]: Required<Extract<PanelCommand, { 
   save_png: { kind: "save_png" },
   metric_table: { kind: "metric_table", training_id: "train_01J8", names: ["loss"], limit: 5000, offset: 0 },
   run_actions: { kind: "run_actions", action: "pause", training_ids: ["train_01J8"] },
+  group_action: { kind: "group_action", action: "stop", group_id: "group_1" },
   export_runs: { kind: "export_runs", training_ids: ["train_01J8"], folder: "trainings" },
   checkpoint_action: {
     kind: "checkpoint_action",

@@ -172,6 +172,14 @@ describe("hints and choices", () => {
       "MSE",
     ]);
   });
+  it("stand under their headings", () => {
+    const groups = form.byGroup(form.inSection(fields(start()), "advanced"));
+    expect(groups.map(([title, list]) => [title, list.map((field) => field.name)])).toEqual([
+      ["Autoencoder", ["sae.aux_k"]],
+      ["Optimiser and schedules", ["optimizer.grad_clip", "optimizer.lr_schedule"]],
+      ["Activations", ["activations.prepend_bos"]],
+    ]);
+  });
   it("count changed settings", () => {
     const advanced = form.inSection(fields(start()), "advanced");
     expect(form.changedCount(advanced, start())).toBe(0);
