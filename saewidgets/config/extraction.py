@@ -18,7 +18,8 @@ class ExtractionConfig(Config):
     """
 
     corpus: CorpusConfig | None = Field(
-        default=None, title="Corpus", description='"demo", or the path of a text file or folder; empty: as in training.'
+        default=None, title="Corpus",
+        description='"demo", a file or folder, or owner/name of the hub; empty: as in training.',
     )
     tokens: int = Field(
         default=1_000_000, ge=1, le=MAX_COUNT, title="Tokens",

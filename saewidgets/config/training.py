@@ -21,6 +21,13 @@ HOOK_NAME = re.compile(
 )
 
 
+def layer_of(hook_name: str) -> int:
+    """The layer in a hook name that was checked."""
+    match = HOOK_NAME.fullmatch(hook_name)
+    assert match  # checked by the configuration it is from
+    return int(match[1])
+
+
 class ActivationsConfig(Config):
     """How text becomes activations."""
 
@@ -114,7 +121,8 @@ class TrainingConfig(Config):
         default="float32", title="Model precision", description="Number format of the language model's weights."
     )
     corpus: CorpusConfig = Field(
-        default=DemoCorpus(), title="Dataset", description='"demo", or the path of a text file or folder.'
+        default=DemoCorpus(), title="Dataset",
+        description='"demo", a file or folder, or a dataset of the hub: owner/name or owner/name:configuration.',
     )
     hook_name: str = Field(
         default="blocks.2.hook_resid_post",
@@ -243,9 +251,7 @@ class TrainingConfig(Config):
     @property
     def layer(self) -> int:
         """The layer in `hook_name`."""
-        match = HOOK_NAME.fullmatch(self.hook_name)
-        assert match  # checked above
-        return int(match[1])
+        return layer_of(self.hook_name)
 
     @property
     def steps(self) -> int:

@@ -185,7 +185,7 @@ def _corpus(text: str, before: Any) -> Any:
     if not there:
         raise ValueError(
             f"There is no file or folder {_quoted(text)}. "
-            'Enter "demo", or the path of a text file or folder; leave it empty for the text of the training.'
+            'Enter "demo", a file or folder, or owner/name of the hub; leave it empty for the text of the training.'
         )
     return text
 

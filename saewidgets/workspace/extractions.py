@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_extraction_id
+from saewidgets.config.corpus_text import PATH_HINT
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
@@ -187,7 +188,7 @@ class Extractions:
             if subject.corpus is None:
                 raise ConfigError(
                     f"The text that {subject.name} was trained on is not here.", where="corpus",
-                    hint='Enter "demo", or the path of a text file or folder.',
+                    hint=PATH_HINT,
                 )
             return subject.corpus
         return {**config.corpus.to_data(), **located(config.corpus)}

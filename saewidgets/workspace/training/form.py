@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig, validate
+from saewidgets.config.corpus_text import PATH_HINT
+from saewidgets.config.group import Over, expand
+from saewidgets.config.training import layer_of
 from saewidgets.demo import resolve_model
-from saewidgets.errors import SAEWidgetsError
+from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.workspace.capture.using import form_of_store
 from saewidgets.workspace.devices import devices
 from saewidgets.workspace.training import estimates
@@ -38,6 +41,10 @@ _ARCHITECTURES = {
     "skip": "a part of the input passes around the latents",
     "transcoder": "latents of one place reconstruct another",
     "skip_transcoder": "a transcoder with a linear path beside the latents",
+}
+_CORPUS_HINTS = {
+    "demo": "public-domain English, in the package",
+    "hub": "from the Hugging Face hub; no more of it is read than the run needs",
 }
 # A rule about two fields says nothing while the other one has no value of its own.
 _DEPENDS_ON = {"tokens": "batch_size", "gradient_accumulation": "batch_size", "sae.k": "sae.d_sae"}
@@ -103,7 +110,9 @@ class _FactsCache:
 _facts = _FactsCache()
 
 
-def check(workspace: Workspace, data: Mapping[str, Any], free_name: Callable[[str], str]) -> dict[str, Any]:
+def check(
+    workspace: Workspace, data: Mapping[str, Any], free_name: Callable[[str], str], over: Over | None = None
+) -> dict[str, Any]:
     """See `Trainings.validate`. Never raises for bad values."""
     data, of_store = form_of_store(workspace, data)
     checked, errors = validate(dict(data))
@@ -130,8 +139,17 @@ def check(workspace: Workspace, data: Mapping[str, Any], free_name: Callable[[st
             result["name"] = config.name
         elif not wrong.intersection(_IN_THE_NAME):
             result["name"] = free_name(config.default_name)
-    if checked is not None and facts is not None and device is not None and not errors:
-        result["estimate"] = estimates.estimate_run(workspace, checked, facts, device)
+    together = [] if checked is None else [checked]
+    if checked is not None and over:
+        try:
+            together = expand(checked, over)
+        except ConfigError as error:
+            errors["over"] = " ".join(filter(None, [error.what, error.hint]))
+        result["trainings"] = tuple(str(each.name) for each in together)
+    for each in together[1:]:
+        _check_model(each, frozenset(), facts, errors)
+    if together and facts is not None and device is not None and not errors:
+        result["estimate"] = estimates.estimate_runs(workspace, together, facts, device)
     return result
 
 
@@ -193,8 +211,9 @@ def _check_model(
     if facts is None:
         return
     last = facts.n_layers - 1
-    if "hook_name" not in wrong and config.layer > last:
-        errors.setdefault("hook_name", f"Layer {config.layer} does not exist: {config.model} has layers 0 to {last}.")
+    for field, name in zip(("hook_name", "hook_name_out"), config.hook_names, strict=False):
+        if field not in wrong and (layer := layer_of(name)) > last:
+            errors.setdefault(field, f"Layer {layer} does not exist: {config.model} has layers 0 to {last}.")
     if facts.is_encoder and config.checkpoints.best_metric == "ce_loss_score":
         errors.setdefault(
             "checkpoints.best_metric", f"{config.model} is an encoder and has no cross-entropy. Choose fvu."
@@ -217,7 +236,7 @@ def _check_corpus(config: TrainingConfig, wrong: frozenset[str], errors: dict[st
     for name in getattr(config.corpus, "files", ()):
         if not Path(name).expanduser().exists():
             errors.setdefault(
-                "corpus", f'There is no file or folder {name!r}. Enter "demo", or the path of a text file or folder.'
+                "corpus", f"There is no file or folder {name!r}. {PATH_HINT}"
             )
 
 
@@ -263,8 +282,8 @@ def _hints(
     if config is not None:
         if not wrong.intersection({"tokens", "batch_size"}):
             hints["tokens"] = f"{config.steps:,} step{'s' * (config.steps != 1)}"
-        if config.corpus.kind == "demo" and not any(name.split(".")[0] == "corpus" for name in wrong):
-            hints["corpus"] = "public-domain English, in the package"
+        if config.corpus.kind in _CORPUS_HINTS and not any(name.split(".")[0] == "corpus" for name in wrong):
+            hints["corpus"] = _CORPUS_HINTS[config.corpus.kind]
     if device is not None:
         hints["device"] = _queue_hint(workspace, device.id)
     return hints
