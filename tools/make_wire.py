@@ -35,7 +35,8 @@ CARD = m.Card(
     tiles=m.Tile(loss="NaN", l0=32.0, fvu=0.118, ce_loss_score=0.957, dead=0.021), note=NOTE, checkpoint_count=3,
     checkpoint_bytes=906_000_000, last_checkpoint_step=1500, last_checkpoint_tokens=6_144_000, sae_id="sae_1",
     created_at=1_790_000_000.0, started_at=1_790_000_001.0, finished_at=None, heartbeat_at=1_790_000_130.0,
-    seconds_running=130.0, series=0, group_id="group_1", advice="Dead latents 52 % after 3M tokens.",
+    seconds_running=130.0, series=0, group_id="group_1", group_name="gpt2-l4-6-8-batchtopk",
+    advice="Dead latents 52 % after 3M tokens.",
 )
 DEVICE = m.DeviceInfo(id="cuda:0", label="cuda:0 (8.0 GB)", total_bytes=8_000_000_000, free_bytes=6_100_000_000)
 CHARTS = m.ChartState(training_ids=(CARD.id,), smoothing=40, summaries=("Loss against tokens, log scale.",))

@@ -63,6 +63,11 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
     switch (command.kind) {
       case "run_actions":
         return void reply(this.actOn(command.action, command.training_ids));
+      case "group_action":
+        for (const one of cards.filter((each) => each.group_id === command.group_id)) {
+          this.act(one.id, command.action, () => {});
+        }
+        return void reply({ group_id: command.group_id });
       case "export_runs": {
         const paths = command.training_ids.map((one) => `/work/${command.folder}/${one}`);
         return void reply({ done: command.training_ids, paths, problems: [] } satisfies RunsDone);

@@ -37,7 +37,7 @@ def note_of(error: ErrorInfo | None, note: str | None = None) -> Note | None:
     return Note(what=note, kind="info") if note else None
 
 
-def card_of(record: TrainingRecord, series: int | None = None) -> Card:
+def card_of(record: TrainingRecord, series: int | None = None, group_name: str | None = None) -> Card:
     """One training as the list shows it."""
     progress, latest = record.progress, record.latest
     running = record.status is JobStatus.RUNNING
@@ -74,6 +74,7 @@ def card_of(record: TrainingRecord, series: int | None = None) -> Card:
         seconds_running=record.seconds_running,
         series=series,
         group_id=record.group_id,
+        group_name=group_name,
         advice=next((advice.title for advice in advise(record)), None) if record.error is None else None,
     )
 

@@ -22,6 +22,14 @@ class RunActions(Command):
     training_ids: Ids
 
 
+class GroupAction(Command):
+    """Something done to all runs of a job at once; answered with `{"group_id"}` (`retry`: of the new group)."""
+
+    kind: Literal["group_action"] = "group_action"
+    action: Literal["pause", "resume", "stop", "stop_without_saving", "retry", "delete"]
+    group_id: str
+
+
 class ExportRuns(Command):
     """Write runs into a folder on the kernel's machine; several get a folder each in it. `RunsDone` with `paths`."""
 

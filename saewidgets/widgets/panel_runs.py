@@ -14,6 +14,7 @@ from saewidgets.widgets.messages_runs import (
     Comparison,
     ComparisonData,
     ExportRuns,
+    GroupAction,
     Pareto,
     RunActions,
     RunsDone,
@@ -47,6 +48,7 @@ class RunsCommands:
         """Message class → handler."""
         return {
             RunActions: self.actions,
+            GroupAction: self.group,
             ExportRuns: self.export,
             CheckpointAction: self.checkpoint,
             TrainLonger: self.train_longer,
@@ -80,6 +82,22 @@ class RunsCommands:
             return self._each(command.training_ids, do)
         finally:
             self._changed()
+
+    def group(self, command: GroupAction) -> dict[str, str]:
+        group = self._trainings.group(command.group_id)
+        actions: dict[str, Callable[[], Any]] = {
+            "pause": group.pause,
+            "resume": group.resume,
+            "stop": lambda: group.stop(save=True),
+            "stop_without_saving": lambda: group.stop(save=False),
+            "retry": group.retry,
+            "delete": group.delete,
+        }
+        try:
+            done = actions[command.action]()
+        finally:
+            self._changed()
+        return {"group_id": done.id if command.action == "retry" else command.group_id}
 
     def export(self, command: ExportRuns) -> RunsDone:
         folder = path_from(command.folder)

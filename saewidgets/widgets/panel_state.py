@@ -6,6 +6,7 @@ panels agree as well. Methods may be called from any thread.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +20,8 @@ from saewidgets.widgets.charts import slots_for
 from saewidgets.widgets.messages import Card, Chart, ChartState, CompareState, DeviceInfo, Note, PanelState, YAxis
 from saewidgets.widgets.panel_compare import compare_state, scope_of
 
+logger = logging.getLogger("saewidgets.widgets")
+
 DEVICES_MAX_AGE = 5.0  # seconds; free memory changes while runs come and go
 
 
@@ -27,6 +30,7 @@ class Trainings(Protocol):
 
     def list(self) -> Sequence[TrainingRecord]: ...
     def get(self, training_id: str) -> Any: ...
+    def group(self, group_id: str) -> Any: ...
     def create(self, config: Any) -> Any: ...
     def delete(self, training_id: str) -> Any: ...
     def export(self, training_id: str, folder: Any) -> Any: ...
@@ -70,6 +74,7 @@ class PanelModel:
         self._devices_at = 0.0
         self._devices_note: Note | None = None
         self._notice: Note | None = None
+        self._group_names: dict[str, str] = {}  # they never change, so each is looked up once
         self._compared: tuple[str, ...] = ()
         self._y_axis: YAxis = "fvu"
         self._scope = ""
@@ -180,7 +185,15 @@ class PanelModel:
     def _status(records: Mapping[str, TrainingRecord], training_id: str) -> JobStatus | None:
         return records[training_id].status if training_id in records else None
 
+    def _name_groups(self, records: Iterable[TrainingRecord]) -> None:
+        for group_id in {record.group_id for record in records} - self._group_names.keys() - {None}:
+            try:
+                self._group_names[str(group_id)] = self.workspace.trainings.group(str(group_id)).name
+            except NotFoundError:  # its job is gone: the page makes a name of those of its runs
+                logger.info("The group %s has no name", group_id)
+
     def _take(self, records: dict[str, TrainingRecord]) -> None:
+        self._name_groups(records.values())
         with self._lock:
             fresh = [i for i in records if i not in self._records]
             self._records = dict(sorted(records.items(), key=lambda item: item[1].created_at, reverse=True))
@@ -258,7 +271,7 @@ class PanelModel:
         )  # fmt: skip
 
     def _card(self, record: TrainingRecord) -> Card:
-        return card_of(record, self._slots.get(record.id))
+        return card_of(record, self._slots.get(record.id), self._group_names.get(record.group_id or ""))
 
 
 def for_chart_bar(state: PanelState) -> PanelState:

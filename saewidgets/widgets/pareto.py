@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -89,13 +89,14 @@ class ParetoChart:
         self._fit(state)
         self._draw_front(state, palette.axis)
         self._draw_rings(state, palette.text)
+        labelled = readable(state)
         kinds = list(dict.fromkeys(point.architecture for point in sorted(state.points, key=lambda p: p.architecture)))
         for gone in self._kinds.keys() - set(kinds):
             for mark in self._kinds[gone].all():
                 mark.visible = False
         for number, kind in enumerate(kinds):
             points = [point for point in state.points if point.architecture == kind]
-            self._draw_kind(kind, number, points, palette.series[number % SLOTS], palette.text)
+            self._draw_kind(kind, number, points, labelled, palette.series[number % SLOTS], palette.text)
         for axis in self._figure.axes:
             axis.visible = bool(state.points)
         self._write_legend(kinds, state, theme)
@@ -119,10 +120,12 @@ class ParetoChart:
                 self._rings.x, self._rings.y = x, y
             self._rings.visible = bool(found)
 
-    def _draw_kind(self, kind: str, number: int, points: Sequence[ParetoPoint], color: str, text: str) -> None:
+    def _draw_kind(
+        self, kind: str, number: int, points: Sequence[ParetoPoint], labelled: Collection[str], color: str, text: str
+    ) -> None:
         marks = self._kind(kind, number)
         x, y = np.array([p.l0 for p in points]), np.array([p.y for p in points])
-        labels = np.array([p.label for p in points])
+        labels = np.array([p.label if p.id in labelled else "" for p in points])
         with marks.points.hold_sync():
             marks.points.colors = [color]
             if not (same(marks.points.x, x) and same(marks.points.y, y)):
@@ -207,6 +210,23 @@ class ParetoChart:
         marks = [mark for kind in self._kinds.values() for mark in kind.all()]
         for widget in (*self._own, *marks):
             widget.close()
+
+
+def readable(state: CompareState) -> set[str]:
+    """Ids of the points whose labels fit beside each other: those compared first, then those on the line."""
+    points = state.points
+    if not points:
+        return set()
+    wide = max(math.log(max(p.l0 for p in points) / min(p.l0 for p in points)), 1e-9)
+    high = max(max(p.y for p in points) - min(p.y for p in points), 1e-9)
+    shown: list[tuple[float, float]] = []
+    found = set()
+    for point in sorted(points, key=lambda p: (p.id not in state.training_ids, not p.front)):
+        at = (math.log(point.l0) / wide, point.y / high)
+        if all(abs(at[0] - x) > 0.07 or abs(at[1] - y) > 0.08 for x, y in shown):
+            shown.append(at)
+            found.add(point.id)
+    return found
 
 
 def doubling_ticks(low: float, high: float, most: int = 8) -> list[float]:

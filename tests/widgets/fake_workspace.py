@@ -217,6 +217,11 @@ class FakeTrainings:
             del self._records[training_id]
         self._workspace.tell(training_id)
 
+    def group(self, group_id: str) -> FakeGroup:
+        if not any(record.group_id == group_id for record in self.list()):
+            raise NotFoundError(f"There is no group {group_id!r}.")
+        return FakeGroup(self, group_id)
+
     def export(self, training_id: str, folder: Path) -> Path:
         self.calls.append(("export", training_id, str(folder)))
         self.record(training_id)
@@ -298,6 +303,39 @@ def metric_row(index: int, record: TrainingRecord) -> tuple[float, ...]:
     step = (index + 1) * 10
     start = record.started_at or record.created_at
     return (step, step * 4096, start + index * 0.1, 3 * decay * noise, 32 + 60 * decay * noise, decay * noise)
+
+
+class FakeGroup:
+    """Runs of one job: the verbs concern all of them."""
+
+    name = "three-layers"
+
+    def __init__(self, trainings: FakeTrainings, group_id: str) -> None:
+        self._trainings = trainings
+        self.id = group_id
+
+    def _each(self, verb: str, *arguments: Any) -> None:
+        self._trainings.calls.append((f"group.{verb}", self.id, *arguments))
+        for record in self._trainings.list():
+            if record.group_id == self.id:
+                run = self._trainings.get(record.id)
+                self._trainings.delete(record.id) if verb == "delete" else getattr(run, verb)(*arguments)
+
+    def pause(self) -> None:
+        self._each("pause")
+
+    def resume(self) -> None:
+        self._each("resume")
+
+    def stop(self, save: bool = True) -> None:
+        self._each("stop", save)
+
+    def delete(self) -> None:
+        self._each("delete")
+
+    def retry(self) -> FakeGroup:
+        self._each("retry")
+        return FakeGroup(self._trainings, "group_2")
 
 
 class FakeTemplates:

@@ -18,6 +18,7 @@ from saewidgets.widgets.messages_runs import (
     Comparison,
     ExportRuns,
     ExportTemplates,
+    GroupAction,
     ImportTemplates,
     ListTemplates,
     Pareto,
@@ -85,6 +86,27 @@ def test_what_fails_is_told_and_the_others_are_done(runs: RunsCommands, ws: Fake
         ("nobody", "There is no training 'nobody'."),
     ]
     assert ws.trainings.record("train_0").status is JobStatus.PAUSED
+
+
+def test_a_group_is_steered_as_one(runs: RunsCommands, ws: FakeWorkspace, model: PanelModel) -> None:
+    def act(action: str) -> dict[str, str]:
+        return runs.group(GroupAction(id="1", action=action, group_id="group_1"))
+
+    def change(status: JobStatus) -> None:
+        for layer in (4, 6, 8):
+            ws.trainings.change(f"layer_{layer}", status=status)
+
+    assert {card.group_name for card in model.state().cards if card.group_id} == {"three-layers"}
+    change(JobStatus.RUNNING)
+    assert act("pause") == {"group_id": "group_1"}
+    assert {ws.trainings.record(f"layer_{layer}").status for layer in (4, 6, 8)} == {JobStatus.PAUSED}
+    act("stop")
+    assert ("group.stop", "group_1", True) in ws.trainings.calls
+    assert act("retry") == {"group_id": "group_2"}
+    act("delete")
+    assert not any(record.group_id == "group_1" for record in ws.trainings.list())
+    with pytest.raises(NotFoundError):
+        act("pause")
 
 
 def test_export(runs: RunsCommands, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from saewidgets.widgets.messages import CompareState
 from saewidgets.widgets.panel_state import PanelModel
-from saewidgets.widgets.pareto import ParetoChart, doubling_ticks
+from saewidgets.widgets.pareto import ParetoChart, doubling_ticks, readable
 from tests.widgets.fake_workspace import compared_workspace
 
 
@@ -73,6 +73,16 @@ def test_a_readers_zoom_stays_until_it_is_reset(chart: ParetoChart, state: Compa
     chart.draw(state, "light")
     assert chart._x.max == whole
     assert not chart.zoomed
+
+
+def test_labels_do_not_lie_over_each_other(state: CompareState) -> None:
+    (first, *_) = state.points
+    near = first.model_copy(update={"id": "near", "l0": first.l0 * 1.001})
+    shown = readable(state.model_copy(update={"points": (*state.points, near), "training_ids": ("near",)}))
+    assert "near" in shown
+    assert first.id not in shown
+    assert readable(state.model_copy(update={"points": (first,)})) == {first.id}
+    assert readable(state.model_copy(update={"points": ()})) == set()
 
 
 def test_ticks_are_powers_of_two() -> None:

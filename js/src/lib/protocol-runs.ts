@@ -3,9 +3,12 @@ import type { Command, ConfigData, Note, YAxis } from "./protocol";
 
 export type BulkAction = "pause" | "resume" | "stop" | "stop_without_saving" | "import" | "delete";
 
+export type GroupActionName = "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete";
+
 /** A command without its id; `Rpc` adds that. */
 export type RunsCommand =
   | { kind: "run_actions"; action: BulkAction; training_ids: string[] }
+  | { kind: "group_action"; action: GroupActionName; group_id: string }
   | { kind: "export_runs"; training_ids: string[]; folder: string }
   | {
       kind: "checkpoint_action";

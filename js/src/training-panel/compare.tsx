@@ -81,7 +81,7 @@ function Table({ data, compare }: { data: ComparisonData; compare: CompareState 
         </Checkbox>
       </div>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard */}
-      <div class="xs-scroll wide" tabIndex={0}>
+      <div class={`xs-scroll wide${all ? " all" : ""}`} tabIndex={0}>
         <table aria-label="Configuration differences">
           <thead>
             <tr>

@@ -1,6 +1,6 @@
 /** Runs of one job as one card; it opens into a table with a row for each. */
 import { useRef } from "preact/hooks";
-import { useFocusReturn } from "../lib/a11y";
+import { useCalledFocus, useFocusReturn } from "../lib/a11y";
 import { Button, Checkbox } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon, SeriesKey } from "../lib/icons";
@@ -8,11 +8,12 @@ import { Menu, type MenuItem } from "../lib/menu";
 import { BusyNote, ProblemNote } from "../lib/notes";
 import { Progress } from "../lib/progress";
 import type { Card } from "../lib/protocol";
+import type { GroupActionName } from "../lib/protocol-runs";
 import { DoneNote, ExportForm } from "./bulk";
 import { deleteWords } from "./bulk-state";
 import { CardNotes } from "./card-notes";
 import { Details } from "./details";
-import { byHook, groupBadge, groupMeta, type ListCard, memberWord } from "./groups";
+import { byHook, groupBadge, groupMeta, type ListCard, leadOf, memberWord } from "./groups";
 import { LongerForm } from "./longer";
 import { QuestionBox, StopQuestion } from "./question";
 import {
@@ -43,7 +44,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
   const chosen = store.charts().training_ids;
   const checked = members.filter((card) => chosen.includes(card.id));
   const more = `More actions: ${group.name}`;
-  const first = members[0] as Card;
+  const first = leadOf(members);
   const asks = open?.kind === "delete" || open?.kind === "stop";
   const returnTo = useFocusReturn(root, asks);
   const close = (focus = more) => {
@@ -52,24 +53,20 @@ export function GroupCard({ store, group, members }: GroupProps) {
   };
   const layers = open?.kind === "layers";
   const what = byHook(members) ? "layers" : "runs";
-  // One job trains them all: what is asked of one is asked of all.
-  const steer = (action: "pause" | "resume" | "stop" | "stop_without_saving") => {
-    store.openFor(group.id, undefined);
-    void store.act(first, action);
-  };
+  useCalledFocus(root, group.id, store.focusCard);
+  const steer = (action: GroupActionName) => void store.actOnGroup(group.id, members, action);
   const press = (action: string) => {
     if (action === "import") {
       const left = members.filter((card) => card.sae_id === null);
       void store.actOn(group.id, left, "import");
     } else if (action === "delete") store.openFor(group.id, { kind: "delete" });
     else if (action === "stop" && stopAsks(group)) store.openFor(group.id, { kind: "stop" });
-    else steer(action as "pause" | "resume" | "stop");
+    else steer(action as GroupActionName);
   };
-  // A group is started again and edited run by run.
+  // Its runs are edited and trained longer one by one.
   const buttons = buttonsFor(group, store.pending.value.get(first.id)).filter(
-    (button) => !["retry", "edit", "longer"].includes(button.action),
+    (button) => !["edit", "longer"].includes(button.action),
   );
-  if (status === "failed") buttons.push(...buttonsFor({ ...group, status: "interrupted" }));
   const menu: MenuItem[] = [{ label: "Export", run: () => store.openFor(group.id, { kind: "export" }) }];
   if (canDelete(group)) menu.push({ label: "Delete", danger: true, run: () => press("delete") });
   const toggle = (on: boolean) => {
@@ -173,7 +170,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
         <div class="full">
           <QuestionBox
             words={deleteWords(members, members.length)}
-            onYes={() => void store.actOn(group.id, members, "delete")}
+            onYes={() => steer("delete")}
             onKeep={() => close()}
           />
         </div>
@@ -194,11 +191,6 @@ export function GroupCard({ store, group, members }: GroupProps) {
         </div>
       )}
       <CardNotes store={store} card={group} copied={null} onCopied={() => {}} />
-      {store.problems.value.has(first.id) && (
-        <div class="full notes">
-          <ProblemNote store={store} id={first.id} />
-        </div>
-      )}
       {layers && <Layers store={store} group={group} members={members} open={open} />}
     </li>
   );
@@ -248,6 +240,12 @@ function Layers({ store, group, members, open }: LayersProps) {
                 <td>
                   {hooks ? <code>{card.hook_name}</code> : card.name}{" "}
                   {card.series !== null && <SeriesKey series={card.series} />}
+                  {statusOf(card) !== statusOf(group) && (
+                    <span class={`st ${statusOf(card)}`}>
+                      <Icon name={STATUS_ICONS[statusOf(card)]} />
+                      {STATUS_WORDS[statusOf(card)]}
+                    </span>
+                  )}
                 </td>
                 <td class="num">{f.loss(card.tiles.loss)}</td>
                 <td class="num">{f.l0(card.tiles.l0)}</td>
@@ -264,6 +262,16 @@ function Layers({ store, group, members, open }: LayersProps) {
                     </button>
                   )}
                   {card.sae_id !== null && <span class="t2">In SAEs</span>}
+                  {statusOf(card) === "running" && (
+                    <button
+                      type="button"
+                      class="lk"
+                      aria-disabled={store.pending.value.has(card.id) || undefined}
+                      onClick={() => void store.actOn(group.id, [card], "stop")}
+                    >
+                      {`Stop ${memberWord(card, members)}`}
+                    </button>
+                  )}
                   <button
                     type="button"
                     class="lk"
@@ -282,7 +290,7 @@ function Layers({ store, group, members, open }: LayersProps) {
       {shown && (
         <>
           <BusyNote store={store} id={shown.id} />
-          {shown.id !== members[0]?.id && <ProblemNote store={store} id={shown.id} />}
+          <ProblemNote store={store} id={shown.id} />
           <DoneNote store={store} id={shown.id} />
           <Details
             key={shown.id}

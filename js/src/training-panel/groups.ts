@@ -1,6 +1,7 @@
 /** Runs that one job trains at once, as one entry of the list. Pure functions. */
 import * as f from "../lib/format";
 import type { Card, Tile, Value } from "../lib/protocol";
+import { type Status, statusOf } from "../lib/statuses";
 
 /** A card of the list: one run, or (`members`) several of one job, of which it shows the mean. */
 export type ListCard = Card & { members?: readonly Card[] };
@@ -30,17 +31,25 @@ function inOrder(members: readonly Card[]): Card[] {
   );
 }
 
+/** A run that diverged, or was stopped alone, has ended while the others go on: these say where the job stands. */
+const ORDER: readonly Status[] = ["running", "paused", "queued", "interrupted", "completed", "stopped", "failed"];
+
+/** The run of a group that stands for its job. */
+export const leadOf = (members: readonly Card[]): Card =>
+  [...members].sort((a, b) => ORDER.indexOf(statusOf(a)) - ORDER.indexOf(statusOf(b)))[0] as Card;
+
 function groupCard(id: string, members: readonly Card[]): ListCard {
-  const first = members[0] as Card;
+  const first = leadOf(members);
   const sum = (of: (card: Card) => number) => members.reduce((total, card) => total + of(card), 0);
   const noted = members.find((card) => card.note !== null);
+  const note = noted?.note ? { ...noted.note, where: noted.note.where ?? noted.name } : null;
   return {
     ...first,
     id,
-    name: groupName(members.map((card) => card.name)),
+    name: first.group_name ?? groupName(members.map((card) => card.name)),
     members,
     tiles: meanTiles(members.map((card) => card.tiles)),
-    note: noted?.note ?? null,
+    note,
     advice: null,
     checkpoint_count: sum((card) => card.checkpoint_count),
     checkpoint_bytes: sum((card) => card.checkpoint_bytes),

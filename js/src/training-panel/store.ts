@@ -1,7 +1,7 @@
 /** One part of the panel on the page: its state, what the user has open, and the commands it sends. */
 import { signal } from "@preact/signals";
 import { type Action, type Card, type ChartChange, EMPTY_STATE, type PanelState, parseState } from "../lib/protocol";
-import type { BulkAction, PanelCommand, RunsDone } from "../lib/protocol-runs";
+import type { BulkAction, GroupActionName, PanelCommand, RunsDone } from "../lib/protocol-runs";
 import type { Answer, Model } from "../lib/rpc";
 import { BaseStore, withKey } from "../lib/store";
 import type { Bulk } from "./bulk-state";
@@ -107,7 +107,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   /** Does something to several runs; what fails is told, the others are done all the same. */
   async actOn(key: string, cards: readonly Card[], action: BulkAction): Promise<void> {
     if (key === SELECTION) this.bulk.value = null;
-    else this.openFor(key, undefined);
+    else if (this.open.value.get(key)?.kind !== "layers") this.openFor(key, undefined);
     this.outcome.value = null;
     for (const card of cards) this.pending.value = withKey(this.pending.value, card.id, action as Action);
     const training_ids = cards.map((card) => card.id);
@@ -130,6 +130,23 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     }
   }
 
+  /** Does something to the job of a group, and so to all of its runs. */
+  async actOnGroup(group: string, cards: readonly Card[], action: GroupActionName): Promise<void> {
+    this.openFor(group, undefined);
+    for (const card of cards) this.pending.value = withKey(this.pending.value, card.id, action);
+    const answer = await this.command(group, ACTION_WORDS[action], { kind: "group_action", action, group_id: group });
+    const done = () => {
+      for (const card of cards) {
+        if (this.pending.value.get(card.id) === action)
+          this.pending.value = withKey(this.pending.value, card.id, undefined);
+      }
+    };
+    if (answer === null || action === "retry") done();
+    else setTimeout(done, SETTLE);
+    const made = (answer?.value as { group_id?: string } | null)?.group_id;
+    if (action === "retry" && made) this.focusCard.value = made;
+  }
+
   /** Writes runs into a folder; true when that worked for one at least. */
   async export(key: string, cards: readonly Card[], folder: string): Promise<boolean> {
     this.outcome.value = null;
@@ -145,10 +162,9 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     return done.done.length > 0;
   }
 
-  /** Notes below an item what was done there. */
+  /** Notes below an item what was done there (the note is a status: readers hear of it). */
   say(key: string, text: string | undefined): void {
     this.done.value = withKey(this.done.value, key, text);
-    if (text) this.announce(text);
   }
 
   /** Does something to a run. It counts as under way until the run's state shows it, or nothing came of it. */

@@ -44,10 +44,7 @@ export function Templates({ store }: { store: Store }) {
   const close = () => {
     store.templates.value = false;
   };
-  const tell = (text: string | null) => {
-    setSaid(text);
-    if (text) store.announce(text);
-  };
+  const tell = setSaid;
   const act = async (word: string, command: RunsCommand): Promise<boolean> => {
     tell(null);
     const answer = await store.command(KEY, word, command);

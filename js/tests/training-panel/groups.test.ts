@@ -20,7 +20,16 @@ describe("groups", () => {
     expect(group?.members?.map((one) => one.hook_name)).toEqual([4, 6, 8].map((n) => `blocks.${n}.hook_resid_post`));
     expect(group?.tiles.fvu).toBeCloseTo(0.109);
     expect(group?.checkpoint_count).toBe(9);
-    expect(group?.name).toBe("gpt2-l4-6-8-batchtopk-k48");
+    expect(group?.name).toBe("gpt2-l4-6-8-batchtopk");
+    const nameless = listCards(LAYERS.map((one) => ({ ...one, group_name: null })));
+    expect(nameless[0]?.name).toBe("gpt2-l4-6-8-batchtopk-k48");
+  });
+  it("stand where those of their runs stand that go on", () => {
+    const note = { what: "Loss became NaN.", where: null, hint: null, kind: "nan" };
+    const [a, b, c] = LAYERS.map((one) => ({ ...one, status: "running" }));
+    const [group] = listCards([{ ...(a as (typeof CARDS)[0]), status: "failed", note }, b, c] as never);
+    expect(group?.status).toBe("running");
+    expect(group?.note).toMatchObject({ what: "Loss became NaN.", where: "gpt2-l8-batchtopk-k48" });
   });
   it("of one run are that run", () => {
     expect(listCards([card({ group_id: "g" })])[0]?.members).toBeUndefined();

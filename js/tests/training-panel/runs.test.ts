@@ -84,7 +84,7 @@ describe("the selection", () => {
 });
 
 describe("a group", () => {
-  const name = "gpt2-l4-6-8-batchtopk-k48";
+  const name = "gpt2-l4-6-8-batchtopk";
 
   it("is one card that opens into its layers", async () => {
     const view = show(crowdedState());
@@ -122,7 +122,25 @@ describe("a group", () => {
     await view.user.click(group.getByRole("button", { name: "Delete" }));
     expect(group.getByRole("alert").textContent).toContain("Delete 3 trainings? Their 9 checkpoints (2.7 GB)");
     await view.user.click(group.getByRole("button", { name: "Delete trainings" }));
+    expect(sent(view.model, "group_action")).toMatchObject([{ action: "delete", group_id: "group_1" }]);
     await waitFor(() => expect(view.page.queryByRole("listitem", { name })).toBeNull());
+  });
+});
+
+describe("a group that runs", () => {
+  it("is paused as one job, and one of its runs can be stopped alone", async () => {
+    const state = crowdedState();
+    const cards = state.cards.map((one) => (one.group_id ? { ...one, status: "running" } : one));
+    const view = show({ ...state, cards });
+    const group = cardOf(view, "gpt2-l4-6-8-batchtopk");
+    await view.user.click(group.getByRole("button", { name: "Show layers" }));
+    await view.user.click(group.getByRole("button", { name: "Stop layer 6" }));
+    expect(sent(view.model, "run_actions")).toMatchObject([
+      { action: "stop", training_ids: ["train_gpt2-l6-batchtopk-k48"] },
+    ]);
+    await waitFor(() => expect(group.getByText("Stopped")).toBeTruthy(), { timeout: 3000 });
+    await view.user.click(group.getByRole("button", { name: "Pause" }));
+    expect(sent(view.model, "group_action")).toMatchObject([{ action: "pause", group_id: "group_1" }]);
   });
 });
 

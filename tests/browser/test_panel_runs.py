@@ -1,0 +1,182 @@
+"""Several runs at once, comparison, groups and templates of the panel, over a workspace in memory."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Open, Snapshot
+from tests.browser.lab import Notebook
+from tests.browser.waiting import wait_until
+
+SETUP = """
+from saewidgets.widgets import TrainingPanel
+from tests.widgets.fake_workspace import compared_workspace
+ws = compared_workspace()
+panel = TrainingPanel(ws)
+panel.selected = ["train_0", "train_1"]
+"""
+
+
+def opened(open_notebook: Open) -> Notebook:
+    notebook = open_notebook([SETUP, "panel"])
+    notebook.run(0)
+    notebook.run(1)
+    return notebook
+
+
+def pictures(notebook: Notebook, page: Page, snapshot: Snapshot, name: str) -> None:
+    """Wide in both themes, and narrow."""
+    frame = page.locator(".sw-frame")
+    snapshot(f"{name}-light", frame)
+    notebook.theme("Dark")
+    expect(frame).to_have_attribute("data-sw-theme", "dark")
+    wait_until(lambda: notebook.python("print(panel._panel.chart.theme)").strip() == "dark")
+    snapshot(f"{name}-dark", frame)
+    notebook.theme("Light")
+    expect(frame).to_have_attribute("data-sw-theme", "light")
+    frame.evaluate("frame => { frame.style.width = '420px'; }")
+    figures = page.locator(".sw-frame .bqplot")
+
+    def are_narrow() -> bool:
+        boxes = [figure.bounding_box() for figure in figures.all()]
+        return all(box is not None and 350 < box["width"] < 425 for box in boxes)
+
+    wait_until(are_narrow)
+    snapshot(f"{name}-narrow", frame)
+    frame.evaluate("frame => { frame.style.width = ''; }")
+
+
+def test_bulk_actions(open_notebook: Open, page: Page, snapshot: Snapshot) -> None:
+    notebook = opened(open_notebook)
+    panel = notebook.panel()
+    # by keyboard: filter, take all that are shown, pause them
+    panel.get_by_role("tab", name=re.compile("^Running")).focus()
+    page.keyboard.press("Enter")
+    expect(panel.get_by_role("list", name="Trainings").get_by_role("listitem")).to_have_count(1)
+    panel.get_by_role("tab", name=re.compile("^All")).click()
+    everything = panel.get_by_role("checkbox", name="Select all shown")
+    everything.focus()
+    page.keyboard.press("Space")
+    expect(panel.get_by_text("17 selected")).to_be_visible()
+    panel.get_by_role("button", name="Pause selected").press("Enter")
+    expect(panel.get_by_role("listitem", name="gpt2-l6-topk-k32", exact=True)).to_contain_text("Paused")
+    assert notebook.python("print(ws.trainings.calls[-1])").strip() == "('pause', 'train_0')"
+    # deleting names what is lost, and what the list shows is what there is
+    panel.get_by_role("tab", name=re.compile("^Stopped")).click()
+    everything.click()
+    panel.get_by_role("tab", name=re.compile("^All")).click()
+    everything.click()
+    everything.click()
+    expect(panel.get_by_text("Select all shown")).to_be_visible()
+    for name in ("demo-l2-topk-k24", "gpt2-l6-gated-try"):
+        panel.get_by_role("checkbox", name=f"Select {name}").check()
+    panel.get_by_role("button", name="Delete selected").click()
+    expect(panel.get_by_text("Delete 2 trainings?")).to_be_visible()
+    expect(panel.get_by_role("button", name="Keep")).to_be_focused()
+    pictures(notebook, page, snapshot, "panel-bulk")
+    panel.get_by_role("button", name="Delete trainings").click()
+    expect(panel.get_by_role("listitem", name="demo-l2-topk-k24")).to_have_count(0)
+    assert notebook.python("print(len(ws.trainings.list()))").strip() == "15"
+    # what fails is told, by name
+    panel.get_by_role("checkbox", name="Select gpt2-l6-jumprelu", exact=True).check()
+    notebook.python("ws.trainings.get('train_1').resume(); ws.trainings.get('train_1').stop()")
+    expect(panel.get_by_role("listitem", name="gpt2-l6-jumprelu", exact=True)).to_contain_text("Stopped")
+    panel.get_by_role("button", name="Export selected").click()
+    panel.get_by_role("textbox", name="Folder").fill("out")
+    page.keyboard.press("Enter")
+    expect(panel.get_by_text(re.compile("Its files are in .*out"))).to_be_visible()
+
+
+def test_comparison(open_notebook: Open, page: Page, snapshot: Snapshot) -> None:
+    notebook = opened(open_notebook)
+    panel = notebook.panel()
+    panel.get_by_role("checkbox", name="Select gpt2-l6-jumprelu-1.5").check()
+    panel.get_by_role("button", name="Compare").click()
+    expect(panel.get_by_role("heading", name="Compare 3 trainings")).to_be_visible()
+    table = panel.get_by_role("table", name="Configuration differences")
+    expect(table.get_by_role("rowheader", name="Sparsity coefficient")).to_be_visible()
+    expect(table.get_by_role("rowheader", name="Batch size")).to_have_count(0)
+    panel.get_by_role("checkbox", name="Show all settings").check()
+    expect(table.get_by_role("rowheader", name="Batch size")).to_be_visible()
+    panel.get_by_role("checkbox", name="Show all settings").uncheck()
+    pareto = page.locator(".sw-pareto")
+    expect(pareto.locator(".bqplot")).to_be_visible()
+    expect(pareto.get_by_text("k 16", exact=True)).to_be_visible()
+    # the runs' curves lie over each other below
+    wait_until(lambda: page.locator(".sw-charts path.line").count() >= 3)
+    pictures(notebook, page, snapshot, "panel-compare")
+    panel.get_by_role("radio", name="CE recovered").click()
+    expect(panel.get_by_role("heading", name="L0 against CE recovered")).to_be_visible()
+    wait_until(lambda: notebook.python("print(panel._pareto._figure.axes[1].label)").strip() == "CE recovered")
+    box = pareto.locator(".bqplot").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
+    page.mouse.wheel(0, -300)
+    wait_until(lambda: notebook.python("print(panel._pareto.zoomed)").strip() == "True")
+    panel.get_by_role("button", name="Reset zoom of the Pareto view").click()
+    wait_until(lambda: notebook.python("print(panel._pareto.zoomed)").strip() == "False")
+    with page.expect_download() as download:
+        panel.get_by_role("button", name="Download comparison as CSV").click()
+    assert "sae.l0_coefficient" in download.value.path().read_text("utf-8")
+    page.keyboard.press("Escape")
+    expect(panel.get_by_role("list", name="Trainings")).to_be_visible()
+    expect(pareto).to_be_hidden()
+
+
+def test_groups_checkpoints_and_advice(open_notebook: Open, page: Page, snapshot: Snapshot) -> None:
+    notebook = opened(open_notebook)
+    panel = notebook.panel()
+    notebook.python(
+        "r = ws.trainings.record('sweep_16'); ws.trainings.change('sweep_16', latest={**r.latest, 'dead': 0.61})"
+    )
+    group = panel.get_by_role("listitem", name="three-layers")
+    group.get_by_role("button", name="Show layers").click()
+    expect(group.get_by_role("table", name="Layers of three-layers").get_by_role("row")).to_have_count(4)
+    group.get_by_role("button", name="Import layer 6").click()
+    expect(group.get_by_text("In SAEs")).to_be_visible()
+    run = panel.get_by_role("listitem", name="gpt2-l6-topk-k16")
+    run.get_by_role("button", name="Advice").click()
+    expect(run.get_by_text("Dead latents 61 % after 10M tokens.")).to_be_visible()
+    pictures(notebook, page, snapshot, "panel-advice")
+    run.get_by_role("tab", name=re.compile("^Checkpoints")).click()
+    run.get_by_role("button", name="Load checkpoint latest, best FVU").click()
+    snapshot("panel-checkpoints-light", run)
+    run.get_by_role("button", name="Train longer").last.click()
+    run.get_by_role("textbox", name="Tokens in all").fill("30M")
+    snapshot("panel-longer-light", run)
+    page.keyboard.press("Enter")
+    expect(panel.get_by_role("listitem", name="gpt2-l6-topk-k16-longer")).to_be_focused()
+
+
+def test_templates(open_notebook: Open, page: Page, snapshot: Snapshot) -> None:
+    notebook = opened(open_notebook)
+    panel = notebook.panel()
+    panel.get_by_role("button", name="New training").click()
+    panel.get_by_role("textbox", name="Active latents (k)", exact=True).fill("48")
+    panel.get_by_role("button", name="Save as template").click()
+    panel.get_by_role("textbox", name="Name of the template").fill("my <b>template</b>")
+    snapshot("panel-form-template-light", page.locator(".sw-frame"))
+    page.keyboard.press("Enter")
+    expect(panel.get_by_text("Saved as template “my <b>template</b>”.")).to_be_visible()
+    panel.get_by_role("button", name="Cancel", exact=True).click()
+    panel.get_by_role("button", name="Templates", exact=True).click()
+    templates = panel.get_by_role("list", name="Templates")
+    expect(templates.get_by_role("listitem")).to_have_count(3)
+    mine = templates.get_by_role("listitem", name="my <b>template</b>")
+    mine.get_by_role("button", name="Favourite my <b>template</b>").click()
+    expect(mine.get_by_role("button", name="Favourite my <b>template</b>")).to_have_attribute("aria-pressed", "true")
+    pictures(notebook, page, snapshot, "panel-templates")
+    with page.expect_download() as download:
+        panel.get_by_role("button", name="Export templates").click()
+    exported = download.value.path()
+    mine.get_by_role("button", name="Delete").click()
+    expect(panel.get_by_text("Delete my <b>template</b>?")).to_be_visible()
+    panel.get_by_role("button", name="Delete template").click()
+    expect(templates.get_by_role("listitem")).to_have_count(2)
+    panel.locator("input[type=file]").set_input_files(exported)
+    expect(panel.get_by_text("Imported 3 templates.")).to_be_visible()
+    templates.get_by_role("listitem", name="Pythia-70M, JumpReLU", exact=True).get_by_role("button", name="Use").click()
+    expect(panel.get_by_role("textbox", name="Model", exact=True)).to_have_value("EleutherAI/pythia-70m")
+    expect(panel.get_by_role("combobox", name="Architecture")).to_have_value("jumprelu")
