@@ -49,7 +49,8 @@ def special_tokens(tokenizer: Any) -> SpecialTokens:
         ids.discard(unknown)
     known = [int(i) for i in (bos, cls, eos) if i is not None]
     between = [int(i) for i in (eos, sep, bos) if i is not None]
-    framed = cls is not None and sep is not None and _frame(tokenizer)[-1:] == [sep]
+    # One token alone stands in front: XGLM's, a decoder's, begins every text with [SEP].
+    framed = cls is not None and sep is not None and _frame(tokenizer)[1:][-1:] == [sep]
     return SpecialTokens(
         bos=known[0] if known else None, separator=between[0] if between else None, all=tuple(sorted(ids)),
         closing=int(sep) if sep is not None and framed else None,

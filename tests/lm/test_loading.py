@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from huggingface_hub import errors as hub
 from safetensors import SafetensorError
 
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
-from saewidgets.lm import HookError, hook_points, load_model, loading, wrap_model
-from tests.lm.models import build
+from saewidgets.lm import HookError, capture, forward, hook_points, load_model, loading, model_facts, wrap_model
+from tests.lm.models import FAMILIES, build, family, token_ids
 
 
 def _response(status: int) -> object:
@@ -33,8 +34,25 @@ def test_a_local_folder(tiny_model_folder: Path) -> None:
     assert len(hook_points(lm.model)) == 8
 
 
-def test_the_number_format(tiny_model_folder: Path) -> None:
-    assert load_model(str(tiny_model_folder), dtype="bfloat16").dtype == torch.bfloat16
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_loads_from_its_folder(name: str, tiny_tokenizer_folder: Path, tmp_path: Path) -> None:
+    model = family(name)
+    model.save_pretrained(tmp_path)
+    shutil.copytree(tiny_tokenizer_folder, tmp_path, dirs_exist_ok=True)
+    lm, facts = load_model(str(tmp_path)), model_facts(str(tmp_path))
+    assert type(lm.model) is type(model)
+    assert lm.is_causal != facts.is_encoder
+    assert (facts.n_layers, facts.d_model, facts.context) == (lm.n_layers, lm.d_model, lm.context)
+    assert facts.parameters == sum(p.numel() for p in lm.model.parameters())
+    torch.testing.assert_close(forward(lm.model, token_ids()).logits, forward(model, token_ids()).logits)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_the_number_format(tiny_model_folder: Path, dtype: str) -> None:
+    lm = load_model(str(tiny_model_folder), dtype=dtype)
+    assert lm.dtype == getattr(torch, dtype)
+    found = capture(lm.model, ["blocks.1.attn.hook_z"], token_ids())["blocks.1.attn.hook_z"]
+    assert (found.dtype, bool(found.isfinite().all())) == (lm.dtype, True)
     assert torch.get_default_dtype() == torch.float32
     with pytest.raises(ConfigError, match="'float8' is not a number format"):
         load_model(str(tiny_model_folder), dtype="float8")
@@ -190,3 +208,27 @@ def test_a_device_that_is_not_here(tiny_model_folder: Path, device: str) -> None
     with pytest.raises(ConfigError, match="There is no device") as caught:
         load_model(str(tiny_model_folder), device=device)
     assert caught.value.where == "device"
+
+
+def test_a_revision_is_that_one(tiny_model_folder: Path) -> None:
+    """Two commits in Hugging Face's cache, one of them also a branch: nobody is asked, and each is what it is."""
+    place = Path(constants.HF_HUB_CACHE) / "models--tests--two-revisions"
+    commits = {"main": "a" * 40, "later": "b" * 40}
+    try:
+        for number, (branch, commit) in enumerate(commits.items()):
+            folder = place / "snapshots" / commit
+            shutil.copytree(tiny_model_folder, folder)
+            model = load_model(str(folder)).model
+            with torch.no_grad():
+                next(model.parameters()).fill_(number)
+            model.save_pretrained(folder)
+            (place / "refs").mkdir(exist_ok=True)
+            (place / "refs" / branch).write_text(commit)
+        for revision, value in ((None, 0), ("main", 0), ("later", 1), ("a" * 40, 0), ("b" * 40, 1)):
+            lm = load_model("tests/two-revisions", revision=revision)
+            assert float(next(lm.model.parameters()).flatten()[0]) == value
+            assert lm.name == "tests/two-revisions"
+        with pytest.raises(NotFoundError, match="not on this machine"):
+            load_model("tests/two-revisions", revision="other")
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
