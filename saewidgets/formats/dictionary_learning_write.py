@@ -32,6 +32,7 @@ from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE
 
 _WRITTEN = ("standard", "gated", "topk", "jumprelu")
+_BATCH_TOPK = frozenset({*TRAINED_AS.values(), "matryoshka"})
 _BLOCK = 1 << 21  # weights handled at once in float64: 16 MiB
 _SITES = {"hook_resid_post": "resid_post", "hook_mlp_out": "mlp_out", "hook_attn_out": "attention_out"}
 
@@ -76,11 +77,11 @@ def _check(sae: SAE, folder: Path) -> None:
 
 def _trained_k(sae: SAE) -> int | None:
     """k of the batch top-k training that `sae` is in, or came from."""
-    if sae.cfg.architecture in TRAINED_AS.values():
+    if sae.cfg.architecture in _BATCH_TOPK:
         found = getattr(sae.cfg, "k", None)
     else:
         details = sae.metadata.get("training_architecture_details")
-        known = sae.metadata.get("training_architecture") in TRAINED_AS.values() and isinstance(details, Mapping)
+        known = sae.metadata.get("training_architecture") in _BATCH_TOPK and isinstance(details, Mapping)
         found = details.get("k") if known and isinstance(details, Mapping) else None
     if isinstance(found, bool) or not isinstance(found, int | float) or not 1 <= found < 1 << 31:
         return None
