@@ -161,3 +161,17 @@ def test_malformed_rows_are_named(tmp_path: Path, lm: LoadedModel) -> None:
     path.write_text(f'{good}\n{json.dumps({"input_ids": [*ROWS[0].tolist()[:-1], 4000]})}\n')
     with pytest.raises(ConfigError, match=r"a\.jsonl:2 has token id 4,000"):
         _packed(path, lm)
+
+
+def test_what_saelens_pretokenize_runner_saves(tmp_path: Path, lm: LoadedModel) -> None:
+    """The folder was written by the real package: `tools/golden_pretokenized.py`."""
+    golden = Path(__file__).parents[1] / "golden" / "pretokenized"
+    expected = np.array(json.loads((golden / "expected.json").read_text()))
+    corpus: Any = open_corpus(TokensCorpus(golden))
+    assert corpus.whole_rows
+    assert corpus.facts["tokenizer"] == "lab/tiny-tokenizer"
+    assert corpus.facts["pretokenized"]["context_size"] == expected.shape[1]
+    assert np.array_equal([d.ids for d in corpus.documents()], expected)
+    config = TokensCorpus(golden, tokenizer=str(lm.tokenizer.name_or_path))
+    found = pack(open_corpus(config), lm.tokenizer, folder=tmp_path, context_size=expected.shape[1])
+    assert np.array_equal(found.contexts(np.arange(found.n_contexts)), expected)

@@ -1,0 +1,110 @@
+"""What a person may write for a corpus, and what is refused before anything is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saewidgets.cli.configfile import build_config
+from saewidgets.config import DemoCorpus, HubCorpus, TextCorpus, TokensCorpus, TrainingConfig
+from saewidgets.config.corpus_text import parsed, typed
+from saewidgets.errors import ConfigError
+
+
+def _corpus(value: Any) -> Any:
+    return TrainingConfig(corpus=value).corpus
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("demo", DemoCorpus()),
+        (" demo ", DemoCorpus()),
+        ("notes.txt", TextCorpus("notes.txt")),
+        ("data/notes.txt", TextCorpus("data/notes.txt")),
+        ("data/train.jsonl", TextCorpus("data/train.jsonl")),
+        ("./owner/name", TextCorpus("./owner/name")),
+        ("/owner/name", TextCorpus("/owner/name")),
+        ("~/name", TextCorpus("~/name")),
+        ("a/b/c", TextCorpus("a/b/c")),
+        ("notes", TextCorpus("notes")),
+        ("owner/name", HubCorpus("owner/name")),
+        ("wikimedia/wikipedia:20231101.en", HubCorpus.wikipedia()),
+        ("owner/name@v1.0", HubCorpus("owner/name", revision="v1.0")),
+        ("owner/name@refs/convert/parquet", HubCorpus("owner/name", revision="refs/convert/parquet")),
+        ("owner/name:de:test", HubCorpus("owner/name", name="de", split="test")),
+        ("owner/name::test", HubCorpus("owner/name", split="test")),
+        ("hf://datasets/owner/name", HubCorpus("owner/name")),
+        ("hf://datasets/owner/name@main:de", HubCorpus("owner/name", revision="main", name="de")),
+    ],
+)
+def test_what_is_typed(text: str, expected: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = _corpus(text)
+    assert found == expected
+    again = typed(found.to_data())
+    assert again is not None
+    assert _corpus(again) == found
+    assert type(found).from_data(found.to_data()) == found
+
+
+def test_what_lies_here_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _corpus("owner/name") == HubCorpus("owner/name")
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    assert _corpus("owner/name") == TextCorpus("owner/name")
+    assert _corpus("hf://datasets/owner/name") == HubCorpus("owner/name")
+
+
+def test_paths_and_lists() -> None:
+    assert _corpus(Path("owner/name")) == TextCorpus("owner/name")
+    assert _corpus(["a.txt", Path("b")]) == TextCorpus(["a.txt", "b"])
+    assert typed(TextCorpus(["a", "b"]).to_data()) is None
+    assert typed(TextCorpus("a", text_field="body").to_data()) is None
+    assert typed(HubCorpus("a/b", text_field="body").to_data()) is None
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: _corpus(""), "dataset is missing"),
+        (lambda: _corpus("hf://owner/name"), "not the address of a dataset"),
+        (lambda: _corpus("hf://datasets/owner/name/file.parquet"), "not the address of a dataset"),
+        (lambda: HubCorpus("name"), "not the name of a dataset"),
+        (lambda: HubCorpus("../../etc"), "not the name of a dataset"),
+        (lambda: HubCorpus("a--b/c"), "not the name of a dataset"),
+        (lambda: HubCorpus("a/b", revision="a b"), "not a branch, tag or commit"),
+        (lambda: HubCorpus("a/b", revision="../x"), "not a branch, tag or commit"),
+        (lambda: HubCorpus("a/b", split="train[:10]"), "split"),
+        (lambda: HubCorpus("a/b", trust_remote_code=True), "trust_remote_code"),
+        (lambda: HubCorpus.wikipedia("English"), "not the code of a language"),
+        (lambda: HubCorpus.wikipedia(date="2023"), "not a date"),
+        (lambda: TokensCorpus(" "), "dataset is missing"),
+        (lambda: TokensCorpus("a.npy", name="x"), "has no configuration"),
+    ],
+)
+def test_what_is_refused(make: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        make()
+
+
+def test_wikipedia_in_other_languages() -> None:
+    corpus = HubCorpus.wikipedia("simple", "20220301", revision="a" * 40)
+    assert (corpus.path, corpus.name, corpus.commit) == ("wikimedia/wikipedia", "20220301.simple", "a" * 40)
+    assert HubCorpus("a/b", revision="main").commit is None
+
+
+def test_tokens_of_the_hub_and_of_this_machine(tmp_path: Path) -> None:
+    corpus = TokensCorpus("owner/name:small", column="ids", revision="v2", split="test")
+    assert corpus.hub == HubCorpus("owner/name", name="small", split="test", revision="v2", text_field="ids")
+    assert corpus.label == "owner/name:small:test"
+    assert TokensCorpus(tmp_path / "a.npy").hub is None
+    assert TokensCorpus(tmp_path / "a.npy").label == "a.npy"
+    assert parsed("a.npy")["kind"] == "text"
+
+
+def test_settings_inside_a_corpus_that_was_typed() -> None:
+    made = build_config({}, [("corpus", "owner/name:de"), ("corpus.text_field", "body")])
+    assert made.corpus == HubCorpus("owner/name", name="de", text_field="body")
