@@ -62,7 +62,7 @@ class _JumpReLU(SAE):
         def row_loss(x: Tensor, target: Tensor) -> Rows:
             pre, threshold = self.pre_activations(x).float(), self.threshold.float()
             f = _Jump.apply(pre, threshold, cfg.bandwidth, cfg.ste_to_input)  # type: ignore[no-untyped-call]
-            reconstruction = self._decode(f).float()
+            reconstruction = self._decode(f.to(self.W_dec.dtype)).float()
             terms = {
                 "mse": (reconstruction - target).pow(2).sum(),
                 "l0_penalty": coefficient * self._penalty(pre, threshold, f).sum(),

@@ -266,6 +266,20 @@ def test_other_input_dtypes(name: str, dtype: torch.dtype) -> None:
 
 
 @every_architecture
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_weights_of_another_dtype(name: str, dtype: torch.dtype) -> None:
+    exact, other = make(name), make(name).to(dtype)
+    expected, loss = loss_of(exact, batch()), loss_of(other, batch())
+    expected.total.backward()
+    loss.total.backward()
+    near = 0.05 if dtype == torch.bfloat16 else 1e-5
+    assert loss.total.item() == pytest.approx(expected.total.item(), rel=near)
+    for parameter, grad in gradients(other).items():
+        assert grad.dtype == dtype
+        assert relative(grad, gradients(exact)[parameter]) < (0.25 if dtype == torch.bfloat16 else 1e-4), parameter
+
+
+@every_architecture
 @pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast(name: str, kernels: bool, dtype: torch.dtype) -> None:
