@@ -22,6 +22,7 @@ from saewidgets.cli import (
     lab,
     label,
     metrics,
+    pipeline,
     remove,
     runs,
     saes,
@@ -70,6 +71,7 @@ def options(
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("presets")(sources.presets)
+app.command("pipeline")(pipeline.pipeline)
 app.command("list")(runs.list_runs)
 app.command("show")(runs.show)
 app.command("metrics")(metrics.metrics)

@@ -83,7 +83,10 @@ def test_all_layers_from_one_capture(ws: Workspace, config: TrainingConfig, tmp_
     assert [check.name for check in reports[0].checks] == [
         "reconstruction", "active per token", "dead share", "convergence",
     ]  # fmt: skip
-    assert reports[0].to_dict()["training_id"] == runs[0].id
+    row = reports[0].to_dict()
+    assert row["training_id"] == runs[0].id
+    assert row["active_per_token"] == pytest.approx(runs[0].record.latest["val_l0"])
+    assert reports[0].passed == (not reports[0].advice)
 
 
 def test_the_best_is_an_earlier_checkpoint(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
@@ -208,6 +211,9 @@ def test_goals(ws: Workspace, config: TrainingConfig) -> None:
     assert not judged(val_fvu=0.3)["reconstruction"]
     assert not judged(val_l0=7.0)["active per token"]  # k is 4
     assert not judged(dead=0.1)["dead share"]
+    missed = report(0, replace(record, latest={**good, "val_fvu": 0.3}), curve)
+    assert any("raise Latents" in piece for piece in missed.advice)
+    assert report(0, replace(record, latest=good), curve).advice == ()
     config_with_goals = {**record.config, "targets": {"fvu": 0.01, "l0_min": 5.0, "l0_max": None}}
     strict = report(0, replace(record, latest=good, config=config_with_goals), curve)
     assert [check.passed for check in strict.checks] == [False, False, True, True]

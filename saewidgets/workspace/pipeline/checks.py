@@ -16,6 +16,18 @@ from saewidgets.records import TrainingRecord
 from saewidgets.workspace.training.advice import DEAD_GOAL, UNEXPLAINED, USUAL_L0, advise
 from saewidgets.workspace.training.comparing import measured
 
+_KINDS = {
+    "reconstruction": {"flat", "longer", "nan"}, "active per token": {"l0"}, "dead share": {"dead"},
+    "convergence": {"flat", "longer", "nan"},
+}  # the advice that a run gives by itself on each question
+_OTHERWISE = {
+    "reconstruction": "More variance is left than wanted. Train on more tokens (or epochs), raise Latents (d_sae), or "
+    "allow more active latents: a larger k, or a smaller sparsity coefficient.",
+    "active per token": "Raise the sparsity coefficient for fewer active latents, lower it for more; of an SAE that "
+    "keeps k, set k.",
+    "dead share": "Lower the sparsity coefficient, use more diverse text, or turn on resampling of dead latents.",
+    "convergence": "Let it train to its end.",
+}
 _NEAR_K = 1.5  # L0 of an SAE that keeps k may be so many times more or less (its threshold decides at inference)
 
 
@@ -28,12 +40,14 @@ class Check:
         value: what was measured, in words; ``"not measured"`` where nothing was.
         goal: what it should be, in words.
         passed: whether it is.
+        number: what was measured; None where nothing was, and for convergence.
     """
 
     name: str
     value: str
     goal: str
     passed: bool
+    number: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +74,12 @@ class LayerReport:
         return all(check.passed for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
-        """A flat row: layer, status, a value and whether it passed for each check, advice."""
+        """A flat row: layer, run, status; value, goal and whether it was reached for each check; advice."""
         row: dict[str, Any] = {"layer": self.layer, "training_id": self.training_id, "status": self.status.value}
         for check in self.checks:
-            row[check.name], row[f"{check.name}: passed"] = check.value, check.passed
+            key = check.name.replace(" ", "_")
+            row[key] = check.value if check.number is None else check.number
+            row[f"{key}_goal"], row[f"{key}_passed"] = check.goal, check.passed
         return {**row, "passed": self.passed, "advice": list(self.advice)}
 
 
@@ -71,8 +87,13 @@ def report(layer: int, record: TrainingRecord, history: Mapping[str, Sequence[fl
     """Judge one run by its newest metrics (on held-out activations where they were measured there) and its curve."""
     advice = advise(record, history)
     checks = (_reconstruction(record), _active(record), _dead(record), _convergence(record, [a.kind for a in advice]))
-    said = tuple(str(piece) for piece in advice)
-    return LayerReport(layer, record.id, record.status, checks, said if not all(c.passed for c in checks) else ())
+    said: list[str] = []
+    for check in checks:
+        if not check.passed:
+            own = [str(piece) for piece in advice if piece.kind in _KINDS[check.name]]
+            said += own or [_OTHERWISE[check.name]]
+    said += [str(piece) for piece in advice if piece.kind == "memory"]
+    return LayerReport(layer, record.id, record.status, checks, tuple(dict.fromkeys(said)))
 
 
 def _reconstruction(record: TrainingRecord) -> Check:
@@ -109,7 +130,7 @@ def _convergence(record: TrainingRecord, kinds: Sequence[str]) -> Check:
 
 
 def _check(name: str, value: float | None, form: str, goal: str, passed: bool) -> Check:
-    return Check(name, "not measured" if value is None else form.format(value), goal, passed)
+    return Check(name, "not measured" if value is None else form.format(value), goal, passed, value)
 
 
 def _target(record: TrainingRecord, name: str) -> float | None:

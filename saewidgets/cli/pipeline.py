@@ -1,0 +1,144 @@
+"""``saewidgets pipeline``: activations of many layers from one forward, an SAE of each, and whether they are good."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from saewidgets.cli.configfile import assignment, build_config
+from saewidgets.cli.follow import finish, follow
+from saewidgets.cli.follow_capture import follow_capture
+from saewidgets.cli.options import Json, Quiet
+from saewidgets.cli.output import note, table, write, write_json
+from saewidgets.cli.session import FAILED, command, open_workspace, session
+from saewidgets.cli.templates import base_of
+from saewidgets.errors import ConfigError, NotFoundError
+
+if TYPE_CHECKING:
+    from saewidgets.workspace.pipeline import LayerReport, Pipeline
+
+Option = typer.Option
+
+
+@command
+def pipeline(
+    layers: Annotated[str, Option(help='"all", or numbers such as 0,6,11.')] = "all",
+    extract_only: Annotated[bool, Option("--extract-only", help="Capture the activations, train nothing.")] = False,
+    train_only: Annotated[bool, Option("--train-only", help="Train on what was captured before.")] = False,
+    num_tokens: Annotated[int, Option("--num-tokens", help="How many tokens to capture.")] = 10_000_000,
+    batch_size_extract: Annotated[
+        int, Option("--batch-size-extract", help="Contexts per forward while capturing.")
+    ] = 16,
+    config: Annotated[
+        Path | None, Option("--config", "-c", metavar="FILE", help="How each layer is trained; flags win.")
+    ] = None,
+    template: Annotated[str | None, Option("--template", help="Id or name of a template to start from.")] = None,
+    model: Annotated[str | None, Option(help='A Hugging Face id, a local folder, or "demo".')] = None,
+    corpus: Annotated[str | None, Option(help='A text file, a folder, a dataset of the hub, or "demo".')] = None,
+    tokens: Annotated[int | None, Option(help="How many activations each SAE is trained on.")] = None,
+    epochs: Annotated[float | None, Option(help="Instead: how often the captured ones are read.")] = None,
+    device: Annotated[str | None, Option(help="cpu, cuda:0, … or auto.")] = None,
+    cache_dir: Annotated[
+        Path | None,
+        Option("--cache-dir", metavar="DIR", file_okay=False, help="Workspace with activations and runs (--home)."),
+    ] = None,
+    save_dir: Annotated[
+        Path | None,
+        Option("--save-dir", metavar="DIR", file_okay=False, help="Where SAEs and histories go, else pipeline/ there."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, Option("--set", metavar="NAME=VALUE", help="Any setting by its dotted name; repeatable.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Capture several layers, train an SAE of each, check them. The same command again goes on where it was left."""
+    if extract_only and train_only:
+        raise ConfigError(
+            "With --extract-only and --train-only nothing is left to do.", where="--train-only", hint="Give one."
+        )
+    if cache_dir is not None:
+        session.home = cache_dir.expanduser().absolute()
+    flags = {"model": model, "corpus": corpus, "tokens": tokens, "epochs": epochs, "device": device}
+    changes = [(key, value) for key, value in flags.items() if value is not None]
+    changes += [assignment(text) for text in set_ or []]
+    with open_workspace() as workspace:
+        asked = workspace.pipeline(
+            build_config(base_of(config, template), changes), layers=layers, num_tokens=num_tokens,
+            batch_size_extract=batch_size_extract,
+        )
+        _extract(asked, workspace.folder, train_only, quiet)
+        if extract_only:
+            store = asked.store()
+            if json and store is not None:
+                write_json(store.record)
+            return
+        failed = _train(asked, quiet)
+        folder = save_dir or workspace.folder / "pipeline"
+        written = asked.save(folder)
+        if written:
+            note(f"Best and final SAEs and histories of {_layers(len(written))}: {folder.expanduser().absolute()}")
+        reports = asked.validate()
+        if json:
+            write_json([report.to_dict() for report in reports])
+        else:
+            _show(reports)
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _extract(asked: Pipeline, home: Path, train_only: bool, quiet: bool) -> None:
+    """Capture, or find what was captured; with `train_only` only the latter, or the states that a script has saved."""
+    before = asked.store()
+    if before is not None and before.record.is_whole:
+        note(f"Activations: {before.record.name} ({before.id}), captured before.")
+        return
+    if not train_only:
+        store = asked.extract()
+        note(f"Capturing {_layers(len(asked.layers))} from one forward ({store.id})")
+    else:
+        imported = before or asked.import_states(home)
+        if imported is None:
+            raise NotFoundError(
+                "No activations of these layers were captured with these settings.", where="--train-only",
+                hint="Run it without --train-only first, or with the same --cache-dir and --num-tokens as then.",
+            )
+        store = imported
+        if before is None:
+            note(f"Taking over the states in {home / 'hidden_states'} ({store.id})")
+    follow_capture(store, quiet=quiet)
+
+
+def _train(asked: Pipeline, quiet: bool) -> list[int]:
+    """Train every layer; the layers whose run failed."""
+    runs = asked.train()
+    note(f"Training {_layers(len(runs))}: {', '.join(run.id for run in runs.values())}")
+    failed = []
+    for layer, run in runs.items():
+        record = follow(run, quiet=quiet)
+        try:
+            finish(record)
+        except typer.Exit:  # the other layers are worth having
+            failed.append(layer)
+    return failed
+
+
+def _show(reports: Sequence[LayerReport]) -> None:
+    names = [check.name for check in reports[0].checks] if reports else []
+    rows = []
+    for report in reports:
+        cells = [f"{'✓' if check.passed else '✗'} {check.value}" for check in report.checks]
+        rows.append([report.layer, *cells, "pass" if report.passed else "see below"])
+    write(table(["Layer", *(name.capitalize() for name in names), "Result"], rows, right=[0]))
+    for check in reports[0].checks if reports else ():
+        note(f"{check.name.capitalize()}: {check.goal}.")
+    for report in reports:
+        for piece in report.advice:
+            write(f"Layer {report.layer}: {piece}")
+
+
+def _layers(count: int) -> str:
+    return "1 layer" if count == 1 else f"{count} layers"
