@@ -146,8 +146,8 @@ def check(
         except ConfigError as error:
             errors["over"] = " ".join(filter(None, [error.what, error.hint]))
         result["trainings"] = tuple(str(each.name) for each in together)
-    for each in together[1:]:
-        _check_model(each, frozenset(), facts, errors)
+        for each in together:
+            _check_model(each, frozenset(), facts, errors)
     if together and facts is not None and device is not None and not errors:
         result["estimate"] = estimates.estimate_runs(workspace, together, facts, device)
     return result
@@ -281,7 +281,8 @@ def _hints(
             hints["sae.d_sae"] = f"{config.sae.d_sae / d_in:.3g} × d_in"
     if config is not None:
         if not wrong.intersection({"tokens", "batch_size"}):
-            hints["tokens"] = f"{config.steps:,} step{'s' * (config.steps != 1)}"
+            steps = f"{config.steps:,} step{'s' * (config.steps != 1)}"
+            hints["tokens"] = steps if config.epochs is None else "Epochs decide"
         if config.corpus.kind in _CORPUS_HINTS and not any(name.split(".")[0] == "corpus" for name in wrong):
             hints["corpus"] = _CORPUS_HINTS[config.corpus.kind]
     if device is not None:

@@ -1,0 +1,45 @@
+"""Options that decide how long a run is, from the form's data to the row: epochs, and targets that end it."""
+
+from __future__ import annotations
+
+from saewidgets.config import TrainingConfig
+from saewidgets.workspace import Workspace
+from tests.workspace.conftest import PATIENCE
+
+
+def test_epochs_decide_how_many_tokens(ws: Workspace, config: TrainingConfig) -> None:
+    run = ws.trainings.create(config.replace(epochs=1.5, tokens=10**9))
+    run.wait(PATIENCE)
+    record = run.record
+    assert record.status == "completed", record.error
+    per_epoch = record.facts["tokens_per_epoch"]
+    steps = round(1.5 * per_epoch) // config.batch_size
+    assert (record.step, record.tokens_total, record.tokens_done) == (steps, steps * 64, steps * 64)
+    assert run.config.epochs == 1.5
+    assert ws.trainings.validate(config.replace(epochs=1.5).to_data())["hints"]["tokens"] == "Epochs decide"
+
+
+def test_too_few_epochs_fail_with_the_fields_name(ws: Workspace, config: TrainingConfig) -> None:
+    run = ws.trainings.create(config.replace(epochs=1e-6))
+    run.wait(PATIENCE)
+    assert run.record.status == "failed"
+    assert run.error is not None
+    assert run.error.where == "epochs"
+
+
+def test_a_run_that_reaches_its_targets_ends_with_its_sae(ws: Workspace, config: TrainingConfig) -> None:
+    changes = {"targets.l0_max": 64.0, "targets.action": "stop", "evaluation.every_steps": 3}
+    run = ws.trainings.create(config.replace(**changes))
+    run.wait(PATIENCE)
+    record = run.record
+    assert (record.status, record.step) == ("completed", 3)
+    assert run.sae().d_sae == 64
+    assert any("The targets are reached at step 3: " in line for line in run.log())
+
+
+def test_dead_latents_are_resampled(ws: Workspace, config: TrainingConfig) -> None:
+    changes = {"resampling.every_steps": 5, "dead_window_tokens": 64, "sae.k": 1}
+    run = ws.trainings.create(config.replace(**changes))
+    run.wait(PATIENCE)
+    assert run.record.status == "completed"
+    assert any(line.endswith("dead latents were resampled.") for line in run.log())
