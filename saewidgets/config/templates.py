@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
@@ -25,7 +25,6 @@ MAX_NAME = 120
 MAX_DESCRIPTION = 4_000
 MAX_TEXT = 65_536  # characters of a corpus that is held in memory
 _KEYS = frozenset({"format", "version", "package", "templates"})
-_RUNS_CODE = "trust_remote_code"
 
 
 class Template(Config):
@@ -125,22 +124,7 @@ def _template(entry: Any, where: str, package: str) -> Template:
         ) from error
     except RecursionError as error:
         raise FormatError("This is nested too deeply.", where=where) from error
-    if field := next(_set(template.config.to_data(), _RUNS_CODE, "config"), None):
-        raise FormatError(
-            "This would run code from the model's repository.", where=f"{where}: {field}",
-            hint="A template from elsewhere may not ask for that: set it to false in the file, and to true in the form "
-            "if you trust the model.",
-        )
     return template
-
-
-def _set(data: Any, ending: str, at: str) -> Iterator[str]:
-    """Where below `data` a key that ends so has a true value."""
-    if isinstance(data, Mapping):
-        for key, value in data.items():
-            if str(key).endswith(ending) and value:
-                yield f"{at}.{key}"
-            yield from _set(value, ending, f"{at}.{key}")
 
 
 def _hint(package: str) -> str:

@@ -191,7 +191,7 @@ class Templates:
         """Take over all templates of a file that `export_json` wrote, or none.
 
         A name that is taken gets a number: ``"my template (2)"``. What the file says is data: its configurations are
-        checked as those of the form, and none may ask to run code of a model's repository.
+        checked as those of the form.
 
         Returns:
             The new templates, in the file's order.

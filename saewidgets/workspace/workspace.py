@@ -11,7 +11,7 @@ from saewidgets.catalog import Catalog
 from saewidgets.config import TrainingConfig
 from saewidgets.config.pipeline import PipelineConfig
 from saewidgets.jobs import JobManager, JobSettings
-from saewidgets.records import JobRecord
+from saewidgets.records import JobRecord, Records
 from saewidgets.settings import Settings
 from saewidgets.workspace.activations import Activations
 from saewidgets.workspace.devices import devices
@@ -194,6 +194,21 @@ class Workspace:
         """
         given = {} if training is None else {"training": training}
         return Pipeline(self, PipelineConfig.from_data({**given, **settings}))
+
+    def evaluate_many(self, what: Any, corpus: Any = None, **settings: Any) -> Records[EvaluationReport]:
+        """Measure several SAEs one after the other, each as `evaluate` does; a model that they share is loaded once.
+
+        Args:
+            what: a list of what `evaluate` takes, or a `TrainingGroup`.
+            corpus, settings: as in `evaluate`, for all of them.
+
+        Returns:
+            the reports; ``.to_df()`` and the HTML representation have one row per SAE.
+
+        Raises:
+            what `evaluate` raises: reports of those before it are lost, what the library keeps of them is not.
+        """
+        return evaluating.evaluate_many(self, what, evaluating.asking(None, corpus, **settings))
 
     def read_features(
         self,

@@ -100,6 +100,31 @@ def test_whatever_names_it(ws: Workspace, run: Run, sae: SAERecord, tiny_model_f
     assert run.evaluate(TEXT, tokens=256, cross_entropy=False)["fvu"] == pytest.approx(expected["fvu"])
 
 
+def test_several_in_one_table(ws: Workspace, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import saewidgets.lm
+
+    group = ws.trainings.create_many(small_config(tiny_model_folder), over={"sae.k": [2, 8]})
+    group.wait(timeout=PATIENCE)
+    loads: list[str] = []
+    load = saewidgets.lm.load_model
+    monkeypatch.setattr(saewidgets.lm, "load_model", lambda *a, **b: loads.append(a[0]) or load(*a, **b))
+    reports = ws.evaluate_many(group, tokens=256, progress=False)
+    assert loads == [str(tiny_model_folder)]
+    frame = reports.to_df()
+    assert frame["l0"].tolist() == pytest.approx([2, 8], abs=0.1)
+    assert frame["ce_loss_score_mean_ablation"].isna().all()
+    assert list(frame.columns)[:3] == ["name", "architecture", "d_sae"]
+    again = ws.evaluate_many([run.id for run in group.runs], tokens=256, progress=False)
+    assert [dict(one) for one in again] == [dict(one) for one in reports]
+    assert "<table" in reports._repr_html_()
+    for wrong in (group.runs[0].id, [], {}, 5, None):
+        with pytest.raises(ConfigError, match="a list of SAEs") as caught:
+            ws.evaluate_many(wrong)
+        assert caught.value.where == "what"
+    with pytest.raises(ConfigError, match="There is no such argument: 'token'"):
+        ws.evaluate_many(group, token=5)
+
+
 def test_other_settings(ws: Workspace, run: Run, tiny_model_folder: Path) -> None:
     own = ws.evaluate(run, tokens=256)
     assert ws.evaluate(run, tokens=256, batch_size=1)["fvu"] == pytest.approx(own["fvu"], rel=1e-6)

@@ -12,7 +12,7 @@ import pytest
 from saewidgets.config import TrainingConfig
 from saewidgets.feature_records import ExampleRecord, ExtractionRecord, FeatureRecord, LabelRecord
 from saewidgets.hub_records import KnownRepo
-from saewidgets.records import CheckpointRecord, JobRecord, Records, SAERecord, TrainingRecord
+from saewidgets.records import CheckpointRecord, JobRecord, Records, SAERecord, TemplateRecord, TrainingRecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.steering.presets import PresetRecord
 from tests.workspace.library.saes import saelens
@@ -26,6 +26,7 @@ _LISTS: dict[str, tuple[Callable[[Workspace], Records[Any]], type[Any]]] = {
     "vanished": (lambda ws: ws.catalog.jobs.stale(1.0), JobRecord),
     "downloads": (lambda ws: ws.hub.downloads(), JobRecord),
     "known": (lambda ws: ws.hub.known()[:0], KnownRepo),
+    "templates": (lambda ws: ws.templates.list(), TemplateRecord),
     "presets": (lambda ws: ws.steering.presets.list(), PresetRecord),
 }
 _OF_AN_SAE: dict[str, tuple[Callable[[Workspace, str], Records[Any]], type[Any]]] = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,13 @@ from saewidgets.config import ExtractionConfig
 from saewidgets.config import arguments as take
 from saewidgets.config.model_names import hub_model
 from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.records import Records
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.held import Held, missing
 from saewidgets.workspace.held import take as take_model
 from saewidgets.workspace.reading.report import EvaluationReport
 from saewidgets.workspace.subjects import CONTEXT, Subject, device_here, files_of, find_subject, held_model
+from saewidgets.workspace.training.group import TrainingGroup
 from saewidgets.workspace.training.job import TOKENS
 from saewidgets.workspace.training.run import Run
 
@@ -64,6 +66,16 @@ class Asked:
         return replace(self, **names, **counts)  # type: ignore[arg-type]
 
 
+def asking(what: Any, corpus: Any, **settings: Any) -> Asked:
+    """The arguments by their names. Raises `ConfigError`: there is no such one."""
+    known = {field.name for field in fields(Asked)} - {"what", "corpus"}
+    if unknown := sorted(settings.keys() - known):
+        raise ConfigError(
+            f"There is no such argument: {unknown[0]!r}.", where=unknown[0], hint=f"Use {', '.join(sorted(known))}."
+        )
+    return Asked(what, corpus, **settings)
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     """An SAE with all that is known of what it belongs to."""
@@ -74,15 +86,25 @@ class _Found:
     said: Mapping[str, Any]  # of one that is not in the workspace: what its files say
 
 
-def evaluate(workspace: Workspace, asked: Asked) -> EvaluationReport:
-    """See `Workspace.evaluate`."""
+def evaluate_many(workspace: Workspace, what: Any, asked: Asked) -> Records[EvaluationReport]:
+    """See `Workspace.evaluate_many`."""
+    if isinstance(what, TrainingGroup):
+        what = what.runs
+    if isinstance(what, str | bytes | Mapping) or not isinstance(what, Sequence) or not what:
+        take.refuse(what, "what", "a list of SAEs, or a group of trainings", "Give a list of ids.")
+    models: dict[Any, Any] = {}
+    return Records([evaluate(workspace, replace(asked, what=one), models) for one in what], EvaluationReport)
+
+
+def evaluate(workspace: Workspace, asked: Asked, models: dict[Any, Any] | None = None) -> EvaluationReport:
+    """See `Workspace.evaluate`. `models` keeps the model that was loaded last, for the next one."""
     from saewidgets.evaluation import evaluate_latents  # torch: seconds to import
 
     asked = asked.checked()
     found = _find(workspace, asked.what)
     known, sae_id = found.subject, found.subject.origin.sae_id if found.subject is not None else None
     corpus, held_out = _corpus(found, asked)
-    lm = _model(workspace, found, asked)
+    lm = _model(workspace, found, asked, {} if models is None else models)
     sae = found.load(str(lm.device))
     hook_name, hook_name_out = _hooks(found, sae, asked)
     own = asked.context_size or (known.context_size if known else _whole(found.said.get("context_size")))
@@ -185,7 +207,7 @@ def _hooks(found: _Found, sae: Any, asked: Asked) -> tuple[str, str | None]:
 # ---------------------------------------------------------------------------------------------------- with what
 
 
-def _model(workspace: Workspace, found: _Found, asked: Asked) -> Any:
+def _model(workspace: Workspace, found: _Found, asked: Asked, models: dict[Any, Any]) -> Any:
     """The language model: the one that was given, the user's own if it was trained on that, else loaded."""
     # Torch: seconds to import.
     from saewidgets.demo import resolve_model
@@ -216,10 +238,15 @@ def _model(workspace: Workspace, found: _Found, asked: Asked) -> Any:
     else:
         device = device_here(workspace, known.device if known else "auto")
     own = known if known is not None and named is None else None
-    return load_model(
-        resolve_model(wanted), revision=own.revision if own else None, dtype=own.dtype if own else "float32",
-        device=device, name="demo" if wanted == "demo" else None,
-    )  # fmt: skip
+    revision, dtype = (own.revision, own.dtype) if own is not None else (None, "float32")
+    key = wanted, revision, dtype, device
+    if key not in models:
+        models.clear()  # before the next one: both may be too much
+        models[key] = load_model(
+            resolve_model(wanted), revision=revision, dtype=dtype, device=device,
+            name="demo" if wanted == "demo" else None,
+        )  # fmt: skip
+    return models[key]
 
 
 def _corpus(found: _Found, asked: Asked) -> tuple[Any, bool]:

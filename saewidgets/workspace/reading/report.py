@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from saewidgets.render.evaluation import FIGURES, evaluation_card, shown
 
@@ -51,6 +51,16 @@ class EvaluationReport(Mapping[str, float]):
     metrics: Mapping[str, float]
     density: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "name", "architecture", "d_sae", "model", "hook_name", "corpus", "n_tokens",
+        *(figure.name for figure in FIGURES),
+    )  # fmt: skip
+
+    def to_row(self) -> dict[str, Any]:
+        """One row of a table of several reports; what was not measured is nan."""
+        about = {name: getattr(self, name) for name in self.COLUMNS[:7]}
+        return about | {figure.name: self.metrics.get(figure.name, math.nan) for figure in FIGURES}
 
     def __getitem__(self, name: str) -> float:
         return self.metrics[name]
