@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,20 +79,29 @@ class TrainingStore:
     ) -> TrainingRecord:
         """Insert a run. `config` is `TrainingConfig` data; `corpus` its label; `id` from `new_training_id()`."""
         training_id = id or new_training_id()
+        self.create_all([
+            {
+                "id": training_id, "name": name, "config": config, "model": model, "corpus": corpus,
+                "hook_name": hook_name, "architecture": architecture, "d_sae": d_sae, "d_in": d_in, "device": device,
+                "lane": lane, "tokens_total": tokens_total, "facts": facts, "note": note, "folder": folder,
+                "job_id": job_id, "retry_of": retry_of, "group_id": group_id,
+            }
+        ])  # fmt: skip
+        return self.get(training_id)
+
+    def create_all(self, runs: Sequence[Mapping[str, Any]]) -> None:
+        """Insert the runs of one job, all or none; each as the arguments of `create`, with an `id`."""
 
         def write(session: Session) -> None:
-            session.add(
-                TrainingRow(
-                    id=training_id, name=name, config=dict(config), model=model, corpus=corpus, hook_name=hook_name,
-                    architecture=architecture, d_sae=d_sae, d_in=d_in, device=device, lane=lane,
-                    tokens_total=tokens_total, tokens_done=0, step=0, latest={}, facts=dict(facts or {}), note=note,
-                    host=self._host, folder=self._files.stored(folder), job_id=job_id, retry_of=retry_of,
-                    group_id=group_id, created_at=now(session),
-                )
-            )  # fmt: skip
+            for run in runs:
+                values = {
+                    "tokens_done": 0, "step": 0, "latest": {}, "host": self._host, "created_at": now(session), **run,
+                    "config": dict(run["config"]), "facts": dict(run.get("facts") or {}),
+                    "folder": self._files.stored(run["folder"]),
+                }  # fmt: skip
+                session.add(TrainingRow(**values))
 
         self._database.write(write)
-        return self.get(training_id)
 
     def get(self, training_id: str) -> TrainingRecord:
         """Raises `NotFoundError`."""

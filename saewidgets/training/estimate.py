@@ -8,10 +8,11 @@ product) tells something about another.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from saewidgets.config.training import TrainingConfig
+from saewidgets.config.training import TrainingConfig, layer_of
 
 _FLOAT = 4
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -96,12 +97,42 @@ def estimate(
             "Model", 0 if model_is_loaded or unloaded else (model.parameters or 0) * _DTYPE_BYTES[config.model_dtype]
         ),
         Segment("SAE", 4 * weights),  # weights, gradients, Adam's two moments
-        Segment("Activations", _window_bytes(config, d_in)),
+        Segment("Activations", len(config.hook_names) * _window_bytes(config, d_in) + _batch_bytes(config, d_in)),
         Segment("Working memory", _working_bytes(config, model, d_in) + runtime),
     )
     # Epochs become tokens once the text is packed: before, nobody knows how many.
     seconds = config.steps * config.batch_size / rate if rate and config.epochs is None else None
     return Estimate(device, memory, disk_bytes(config, d_in), seconds, rate or None, basis if rate else "")
+
+
+def estimate_together(
+    configs: Sequence[TrainingConfig],
+    model: ModelSize,
+    widths: Mapping[str, int],
+    *,
+    rate: float | None = None,
+    basis: str = "",
+    device: str = "cpu",
+    model_is_loaded: bool = False,
+) -> Estimate:
+    """Estimate trainings that share one forward; arguments as in `estimate`, `widths` by hook point.
+
+    One model; all autoencoders; a window of activations per hook point, whoever reads it; a batch and the working
+    memory of one at a time, since they take turns.
+    """
+    parts = [estimate(each, model, widths[each.hook_name], device=device) for each in configs]
+    first, hooks = configs[0], dict.fromkeys(name for each in configs for name in each.hook_names)
+    windows = sum(_window_bytes(first, widths[name]) for name in hooks)
+    batches = max(_batch_bytes(each, widths[each.hook_name]) for each in configs)
+    memory = (
+        Segment("Model", 0 if model_is_loaded else max(part.memory[0].bytes for part in parts)),
+        Segment("SAE", sum(part.memory[1].bytes for part in parts)),
+        Segment("Activations", windows + batches),
+        Segment("Working memory", max(part.memory[3].bytes for part in parts)),
+    )
+    disk = sum(part.disk_bytes for part in parts) - (len(parts) - 1) * _packed_bytes(first)
+    seconds = first.steps * first.batch_size / rate if rate else None
+    return Estimate(device, memory, disk, seconds, rate or None, basis if rate else "")
 
 
 def flops_per_token(config: TrainingConfig, model: ModelSize, d_in: int, *, sparse: bool = True) -> float:
@@ -122,12 +153,12 @@ def flops_per_token(config: TrainingConfig, model: ModelSize, d_in: int, *, spar
 def model_flops(config: TrainingConfig, model: ModelSize) -> float:
     """Of the language model, per training token.
 
-    None where stored activations are read. It stops at the hook. The first token of a context (BOS) is read but not
-    trained on.
+    None where stored activations are read. It stops at the (deeper) hook. The first token of a context (BOS) is read
+    but not trained on.
     """
     if config.corpus.kind == "activations":
         return 0.0
-    blocks = config.layer + (0 if config.hook_name.endswith("resid_pre") else 1)
+    blocks = max(layer_of(name) + (0 if name.endswith("resid_pre") else 1) for name in config.hook_names)
     attention = 4 * config.context_size * model.d_model  # scores, and values by scores
     lost = 1 / (config.context_size - 1) if config.activations.exclude_special_tokens else 0.0
     return blocks * (2 * _block_parameters(model) + attention) * (1 + lost)
@@ -177,17 +208,25 @@ def disk_bytes(config: TrainingConfig, d_in: int) -> int:
     checkpoint = 3 * weights + 8 * config.sae.d_sae
     every = config.checkpoints.every_steps or max(1, config.steps // 10)
     kept = 2 if not config.checkpoints.keep_every else max(2, config.steps // every + 1)
-    # An upper bound: text that repeats is stored once. Of stored activations nothing is packed.
-    packed = 0 if config.corpus.kind == "activations" else 2 * config.tokens
-    return (kept + 1) * checkpoint + weights + packed
+    return (kept + 1) * checkpoint + weights + _packed_bytes(config)
 
 
 def _window_bytes(config: TrainingConfig, d_in: int) -> int:
-    """The shuffle window in the model's number format, and the batch taken from it in float32."""
+    """The shuffle window of one hook point, in the model's number format."""
     batches = max(1, round(config.activations.shuffle_tokens / config.batch_size))
     window = batches * config.batch_size
     held = 2 if config.corpus.kind == "activations" else 1  # of a store the next window is read meanwhile
-    return held * window * d_in * _DTYPE_BYTES[config.model_dtype] + config.batch_size * d_in * _FLOAT
+    return held * window * d_in * _DTYPE_BYTES[config.model_dtype]
+
+
+def _batch_bytes(config: TrainingConfig, d_in: int) -> int:
+    """What is taken from the window, in float32; of a transcoder with its targets."""
+    return len(config.hook_names) * config.batch_size * d_in * _FLOAT
+
+
+def _packed_bytes(config: TrainingConfig) -> int:
+    """An upper bound: text that repeats is stored once. Of stored activations nothing is packed."""
+    return 0 if config.corpus.kind == "activations" else 2 * config.tokens
 
 
 def _working_bytes(config: TrainingConfig, model: ModelSize, d_in: int) -> int:

@@ -258,16 +258,20 @@ class Trainings:
         made: dict[str, Path] = {}
 
         def insert(job_id: str) -> None:
-            for training_id, task, config in zip(ids, tasks, configs, strict=True):
-                self._catalog.trainings.create(
-                    id=training_id, job_id=job_id, config=rows[training_id], model=config.model,
-                    name=task.name or config.name or self._free_name(config.default_name), corpus=config.corpus.label,
-                    hook_name=config.hook_name, architecture=config.sae.architecture, d_sae=config.sae.d_sae,
-                    device=config.device, lane=lane, tokens_total=config.steps * config.batch_size,
-                    folder=made[training_id], retry_of=task.retry_of, group_id=group[0] if group else None,
-                )
-                if prepare is not None:
-                    prepare(training_id, made[training_id])
+            self._catalog.trainings.create_all([
+                {
+                    "id": training_id, "job_id": job_id, "config": rows[training_id], "model": config.model,
+                    "name": task.name or config.name or self._free_name(config.default_name),
+                    "corpus": config.corpus.label, "hook_name": config.hook_name, "d_sae": config.sae.d_sae,
+                    "architecture": config.sae.architecture, "device": config.device, "lane": lane,
+                    "tokens_total": config.steps * config.batch_size, "folder": made[training_id],
+                    "retry_of": task.retry_of, "group_id": group[0] if group else None,
+                }
+                for training_id, task, config in zip(ids, tasks, configs, strict=True)
+            ])  # fmt: skip
+            if prepare is not None:
+                for training_id, folder in made.items():
+                    prepare(training_id, folder)
 
         payload: dict[str, Any] = {"model_given": held is not None, "continues": prepare is not None}
         if group is None:
@@ -449,9 +453,13 @@ class Trainings:
             self._by_job[job_id] = found  # none: a job of another kind
         return self._by_job[job_id]
 
-    def validate(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Check a form without starting anything: errors by field, hints, facts of the model, an estimate."""
-        return form.check(self._workspace, data, self._free_name)
+    def validate(self, data: Mapping[str, Any], over: Over | None = None) -> dict[str, Any]:
+        """Check a form without starting anything: errors by field, hints, facts of the model, an estimate.
+
+        With `over` (see `create_many`) the estimate is that of all trainings together, their names are in
+        ``trainings``, and what is wrong with it is the error of the field ``over``.
+        """
+        return form.check(self._workspace, data, self._free_name, over)
 
     # ------------------------------------------------------------------------------------------------ change
 

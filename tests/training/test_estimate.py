@@ -10,6 +10,7 @@ from saewidgets.training.estimate import (
     ModelSize,
     disk_bytes,
     estimate,
+    estimate_together,
     flops_per_token,
     model_flops,
     sae_flops,
@@ -105,3 +106,24 @@ def test_disk_counts_what_is_kept():
 def test_no_torch_is_needed():
     code = "import sys, saewidgets.training.estimate; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_transcoder_needs_a_window_and_a_batch_of_its_target_too():
+    out = {"sae": {"architecture": "transcoder", "d_sae": 16_384}, "hook_name_out": "blocks.7.hook_mlp_out"}
+    config = CONFIG.replace(**out)
+    assert _part(estimate(config, GPT2, 768), "Activations") == 2 * _part(estimate(CONFIG, GPT2, 768), "Activations")
+    assert model_flops(config, GPT2) == model_flops(CONFIG.replace(hook_name="blocks.7.hook_mlp_out"), GPT2)
+
+
+def test_together_by_hand():
+    hooks = ["blocks.2.hook_resid_post", "blocks.6.hook_resid_post"]
+    configs = [CONFIG.replace(hook_name=name, **{"sae.k": k}) for name in hooks for k in (16, 32)]
+    found, one = estimate_together(configs, GPT2, dict.fromkeys(hooks, 768), rate=1000.0), estimate(CONFIG, GPT2, 768)
+    assert _part(found, "Model") == _part(one, "Model")
+    assert _part(found, "SAE") == 4 * _part(one, "SAE")
+    assert _part(found, "Activations") == (2 * 65_536 + 4_096) * 768 * 4  # two hook points, one batch at a time
+    assert _part(found, "Working memory") == _part(one, "Working memory")
+    assert found.disk_bytes == 4 * one.disk_bytes - 3 * 2 * CONFIG.tokens  # the packed text is shared
+    assert found.seconds == pytest.approx(10_000, rel=1e-3)
+    alone = estimate_together([CONFIG], GPT2, {CONFIG.hook_name: 768})
+    assert (alone.memory, alone.disk_bytes) == (one.memory, one.disk_bytes)

@@ -16,6 +16,7 @@ from saewidgets.workspace import Run, TrainingGroup, Workspace
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
 LONG = {"tokens": 64 * 100_000, "checkpoints.every_steps": 1000, "evaluation.every_steps": 100_000}
+HOOK = "blocks.0.hook_resid_post"
 OVER = {"hook_name": ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"], "sae.k": [4, 8]}
 
 
@@ -213,6 +214,21 @@ def test_what_cannot_be_a_group_leaves_nothing(
         ws.trainings.create_many(config, over)
     assert not ws.trainings.list()
     assert not list((ws.folder / "trainings").glob("*"))
+
+
+def test_a_form_is_checked_for_all_of_them(ws: Workspace, config: TrainingConfig) -> None:
+    data = {**config.to_data(), "name": "sweep"}
+    alone, four = ws.trainings.validate(data), ws.trainings.validate(data, over=OVER)
+    assert not alone["fields"]
+    assert "trainings" not in alone
+    assert four["trainings"][0] == "sweep-l0-resid_post-k4"
+    sizes = [{part["label"]: part["bytes"] for part in each["estimate"]["memory"]} for each in (alone, four)]
+    assert sizes[1]["SAE"] == 4 * sizes[0]["SAE"]
+    assert sizes[0]["Activations"] < sizes[1]["Activations"] < 2 * sizes[0]["Activations"]  # two hook points
+    for over, field in (({"seed": [1]}, "over"), ({"hook_name": ["blocks.7.hook_resid_post", HOOK]}, "hook_name")):
+        found = ws.trainings.validate(data, over=over)
+        assert field in found["fields"]
+        assert "estimate" not in found
 
 
 def test_group_is_a_public_name() -> None:

@@ -256,13 +256,13 @@ def test_a_run_whose_row_cannot_be_read_leaves_nothing(
     ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The row is written, and then something goes wrong."""
-    insert = ws.catalog.trainings.create
+    insert = ws.catalog.trainings.create_all
 
-    def failing(**values: Any) -> Any:
-        insert(**values)
+    def failing(runs: Any) -> None:
+        insert(runs)
         raise CatalogError("The catalog is busy.")
 
-    monkeypatch.setattr(ws.catalog.trainings, "create", failing)
+    monkeypatch.setattr(ws.catalog.trainings, "create_all", failing)
     with pytest.raises(CatalogError, match="busy"):
         ws.trainings.create(config)
     assert not ws.trainings.list()

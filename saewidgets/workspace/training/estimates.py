@@ -6,7 +6,7 @@ import math
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import compute_lane
 from saewidgets.records import JobRecord, TrainingRecord
-from saewidgets.training.estimate import ModelSize, estimate, flops_per_token, model_flops
+from saewidgets.training.estimate import ModelSize, estimate_together, flops_per_token, model_flops
 
 if TYPE_CHECKING:
     from saewidgets.lm import ModelFacts
@@ -117,11 +117,28 @@ def rate_of(
     return (_from_products(workspace, config, model, device, flops), "estimated") if probe else (None, "")
 
 
+def rate_together(
+    workspace: Workspace, configs: Sequence[TrainingConfig], model: ModelSize, device: str
+) -> tuple[float | None, str]:
+    """The same for trainings that share one forward: that of the deepest, and every autoencoder's own work."""
+    if len(configs) == 1:
+        return rate_of(workspace, configs[0], model, device)
+    of_model, of_saes, basis = 0.0, 0.0, ""
+    for config in configs:
+        rate, basis = rate_of(workspace, config, model, device)
+        if rate is None:
+            return None, ""
+        share = model_flops(config, model) / flops_per_token(config, model, model.d_model, sparse=device == "cpu")
+        of_model, of_saes = max(of_model, share / rate), of_saes + (1 - share) / rate
+    return 1 / (of_model + of_saes), basis.replace("measured on this device", "estimated from single runs")
+
+
 def _runs(workspace: Workspace, device: str) -> Iterator[tuple[TrainingRecord, TrainingConfig]]:
     """Runs of this device that went on long enough to be a measurement, newest first."""
     lane = compute_lane(workspace.settings.host, device)
     for record in workspace.catalog.trainings.list(limit=_LOOK_BACK):
-        if record.lane == lane and record.seconds_running > _IDENTICAL_SECONDS and record.tokens_done > 0:
+        alone = record.group_id is None  # the seconds of a group are those of all its runs
+        if alone and record.lane == lane and record.seconds_running > _IDENTICAL_SECONDS and record.tokens_done > 0:
             config = _config_of(record)
             if config is not None:
                 yield record, config
@@ -229,12 +246,15 @@ def _seconds_left(
     progress = job.progress
     if progress is not None and progress.eta_seconds is not None and job.status is not JobStatus.QUEUED:
         return progress.eta_seconds if math.isfinite(progress.eta_seconds) else None
-    record = next(iter(workspace.catalog.trainings.by_job(job.id)), None)
-    if record is None:
+    records = [each for each in workspace.catalog.trainings.by_job(job.id) if not each.ended_alone]
+    if not records:
         return None
-    config = _config_of(record)
+    record = min(records, key=lambda each: each.tokens_done)
+    configs = [_config_of(each) for each in records]
     size = known.get(record.model) or _size_of_queued(workspace, record)
-    rate = rate_of(workspace, config, size, device)[0] if config is not None and size is not None else None
+    if size is None or None in configs:
+        return None
+    rate = rate_together(workspace, [each for each in configs if each is not None], size, device)[0]
     return (record.tokens_total - record.tokens_done) / rate if rate else None
 
 
@@ -249,17 +269,23 @@ def _size_of_queued(workspace: Workspace, record: TrainingRecord) -> ModelSize |
 # ------------------------------------------------------------------------------------------------ all of it
 
 
-def estimate_run(workspace: Workspace, config: TrainingConfig, facts: ModelFacts, device: Device) -> dict[str, Any]:
-    """Data of `messages.Estimate` for a checked configuration."""
+def estimate_runs(
+    workspace: Workspace, configs: Sequence[TrainingConfig], facts: ModelFacts, device: Device
+) -> dict[str, Any]:
+    """Data of `messages.Estimate` for a checked configuration, or for several that are trained together."""
+    config = configs[0]
     size = ModelSize(facts.parameters, facts.d_model, facts.n_layers, facts.vocab_size)
-    rate, basis = rate_of(workspace, config, size, device.id)
-    found = estimate(config, size, facts.d_in(config.hook_name), rate=rate, basis=basis, device=device.id)
+    rate, basis = rate_together(workspace, configs, size, device.id)
+    widths = {name: facts.d_in(name) for each in configs for name in each.hook_names}
+    found = estimate_together(configs, size, widths, rate=rate, basis=basis, device=device.id)
     running, waiting = load_of(workspace, device.id)
     disk_free = shutil.disk_usage(workspace.folder).free
     warnings = []
     if device.free_bytes is not None and found.total_bytes > device.free_bytes:
+        fewer = "" if len(configs) == 1 else "Train fewer at a time, or lower"
         warnings.append(
-            f"This needs more memory than is free on {device.id}. Lower Latents (d_sae) or Shuffle window (tokens)."
+            f"This needs more memory than is free on {device.id}. {fewer or 'Lower'} Latents (d_sae) or Shuffle window "
+            "(tokens)."
         )
     if found.disk_bytes > disk_free:
         warnings.append("The checkpoints do not fit on the disk.")
