@@ -18,6 +18,7 @@ from tests.cli.conftest import Invoke
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = ["demo", "train", "list", "show", "metrics", "pause", "resume", "stop", "retry", "delete", "lab", "doctor"]
 VERBS += ["catalog", "saes", "hub", "steer", "export", "extract", "extractions", "features", "label", "templates", "evaluate"]
+VERBS += ["activations"]
 VERBS += ["activations", "pipeline", "presets"]
 
 
