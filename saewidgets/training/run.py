@@ -25,7 +25,8 @@ from saewidgets.training.revision import with_exact_text
 from saewidgets.training.runlog import Logs
 
 Ended = Callable[[int, TrainingResult, SAEWidgetsError | None], None]
-"""Called with a training's number when it has ended by itself: completed, failed (with why), or stopped alone."""
+"""Called with a training's number when it has ended by itself: completed, failed (one of several, with why), or stopped
+alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,7 @@ class _Run:
                     going.pop(number, None)
                     self.errors[number] = error
                     result = member.failed(error)
-                    if len(self.errors) < len(self.members):
+                    if len(self.members) > 1:  # the error of a single training is that of the run
                         self._ended(number, result, error)
         finally:
             for steps in going.values():

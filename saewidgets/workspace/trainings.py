@@ -506,6 +506,7 @@ class Trainings:
         extractions = self._catalog.extractions.owned_by(training_id=record.id)
         folder = self._catalog.trainings.delete(record.id)
         self._runners.forget(record.id)
+        self._by_job.pop(record.job_id or "", None)
         freed = self._workspace.extractions.remove_files(extractions)
         self._workspace.features.forget(record.id)
         return freed + remove_tree(self._workspace.folder, folder)

@@ -195,8 +195,11 @@ def test_all_that_diverge_are_one_error(configs, tokens_folder, tmp_path, monkey
         raise TrainingError(f"Loss became NaN at {self.config.hook_name}.", where="loss")
 
     monkeypatch.setattr(Trainer, "flush", failing)
+    told = []
     with pytest.raises(TrainingError, match=r"blocks\.1\.hook_resid_post"):
-        run_group(_tasks(configs, tmp_path), tokens_folder=tokens_folder)
+        run_group(_tasks(configs, tmp_path), tokens_folder=tokens_folder, ended=lambda *end: told.append(end))
+    assert [(number, result.status, config.hook_name in str(error)) for (number, result, error), config
+            in zip(told, configs, strict=True)] == [(n, JobStatus.FAILED, True) for n in range(4)]  # fmt: skip
 
 
 def test_a_full_disk_ends_all_and_all_can_be_resumed(configs, alone, tokens_folder, tmp_path, monkeypatch):
