@@ -43,3 +43,13 @@ def test_dead_latents_are_resampled(ws: Workspace, config: TrainingConfig) -> No
     run.wait(PATIENCE)
     assert run.record.status == "completed"
     assert any(line.endswith("dead latents were resampled.") for line in run.log())
+
+
+def test_training_longer_goes_past_epochs_and_targets(ws: Workspace, config: TrainingConfig) -> None:
+    changes = {"targets.l0_max": 64.0, "targets.action": "stop", "evaluation.every_steps": 3}
+    run = ws.trainings.create(config.replace(epochs=1.0, **changes))
+    run.wait(PATIENCE)
+    assert (run.record.status, run.record.step) == ("completed", 3)
+    more = run.train_longer(tokens=10 * config.batch_size)
+    more.wait(PATIENCE)
+    assert (more.record.status, more.record.step) == ("completed", 10), more.error

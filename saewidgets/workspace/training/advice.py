@@ -243,7 +243,7 @@ def _curve(record: TrainingRecord, history: Mapping[str, Sequence[float]]) -> It
             "longer", f"The loss still fell by {share:.0f} % over the last fifth of the run.",
             f"Train longer, to about {tokens(2 * record.tokens_total)} tokens.",
             "A curve that has not levelled off has something left to learn.",
-            "info", {"tokens": 2 * record.tokens_total},
+            "info", {"tokens": 2 * record.tokens_total, **({"epochs": None} if record.config.get("epochs") else {})},
         )  # fmt: skip
 
 

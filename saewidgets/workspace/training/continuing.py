@@ -51,13 +51,18 @@ def longer(config: TrainingConfig, tokens: int | None, done: int, name: str) -> 
     Raises:
         ConfigError: so many were already trained on.
     """
+    if tokens is None and config.epochs is not None:  # what they are in tokens is known once the text is packed
+        return config.replace(name=name)
     wanted = config.tokens if tokens is None else tokens
     if wanted // config.batch_size * config.batch_size <= done:
         raise ConfigError(
             f"The checkpoint has seen {done:,} tokens, and the run ends at {wanted:,}.", where="tokens",
             hint=f"Enter at least {done + config.batch_size:,}: the number counts from the beginning.",
         )  # fmt: skip
-    return config.replace(tokens=wanted, name=name)
+    if tokens is None:
+        return config.replace(name=name)
+    # Who says how far to go does not want to end at targets that may be reached already.
+    return config.replace(**{"tokens": wanted, "epochs": None, "name": name, "targets.action": "warn"})
 
 
 def taking(workspace: Workspace, source: CheckpointRecord) -> Prepare:
