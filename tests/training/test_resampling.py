@@ -161,3 +161,34 @@ def test_resampling_brings_dead_latents_back(tmp_path):
         shares[every] = (trainer.latest["dead"], trainer.latest["fvu"])
     assert shares[10][0] < shares[None][0]
     assert shares[10][1] < shares[None][1]
+
+
+@pytest.mark.parametrize("architecture", ["gated", "matryoshka", "skip", "transcoder", "skip_transcoder"])
+def test_every_architecture_takes_new_latents(architecture):
+    """Directions are those of rows; what has one number per latent is as it was at the start; the rest stays."""
+    settings = {"k": 2} if architecture == "matryoshka" else {}
+    if architecture.endswith("transcoder"):
+        settings["d_out"] = D_IN + 2
+    sae = create_sae(architecture, d_in=D_IN, d_sae=D_SAE, **settings)
+    resampler = Resampler(ResamplingConfig(every_steps=1), sae, 100, seed=0)
+    first = {name: tensor.clone() for name, tensor in sae.state_dict().items()}
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in sae.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    x = torch.randn(ROWS, D_IN, generator=generator)
+    target = torch.randn(ROWS, sae.d_out, generator=generator) if sae.is_transcoder else x
+    before = {name: tensor.clone() for name, tensor in sae.state_dict().items()}
+    dead = torch.zeros(D_SAE, dtype=torch.bool)
+    dead[DEAD] = True
+    resampler.resample(1, x, target, torch.ones(ROWS), dead, Adam(sae, make_config().optimizer))
+    rows = torch.nn.functional.normalize(target - before["b_dec"], dim=1)
+    found = torch.nn.functional.normalize(sae.W_dec.detach()[dead], dim=1)
+    assert torch.allclose((found @ rows.T).amax(1), torch.ones(len(DEAD)), atol=1e-5)
+    for name, tensor in sae.state_dict().items():
+        assert torch.isfinite(tensor).all(), name
+        if tensor.shape == (D_SAE,) and tensor.is_floating_point():
+            assert torch.equal(tensor[dead], torch.zeros(3) if name == "b_enc" else first[name][dead]), name
+            assert torch.equal(tensor[~dead], before[name][~dead]), name
+        elif name not in ("W_enc", "W_dec"):
+            assert torch.equal(tensor, before[name]), name
