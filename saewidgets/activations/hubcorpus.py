@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
+from huggingface_hub import constants
+
 from saewidgets.activations.columns import text_column, token_column
 from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Document, Position, Split
-from saewidgets.activations.hubfiles import file_system, hub_shard, inside
+from saewidgets.activations.hubfiles import address, file_system, hub_shard, inside, require_all, snapshot
 from saewidgets.activations.reading import documents_of, length, read_chunks
 from saewidgets.activations.shards import Place, Row, Shard, What
 from saewidgets.activations.tokenfiles import METADATA, equal_lengths, parse_metadata
@@ -129,8 +131,14 @@ class Dataset:
         """What `datasets` knows of the configuration: no data are read for it."""
         import datasets  # seconds to import
 
+        config = self._config
+        # Without the hub, `datasets` finds the files of a copy of the repository as it would those of the hub.
+        copy = snapshot(self._client, config.path, self.commit) if constants.HF_HUB_OFFLINE else None
         with _FINDING:
-            builder = datasets.load_dataset_builder(self._config.path, name=self._config.name, revision=self.commit)
+            if copy is not None:
+                builder = datasets.load_dataset_builder(str(copy), name=config.name)
+            else:
+                builder = datasets.load_dataset_builder(config.path, name=config.name, revision=self.commit)
         reader = type(builder).__module__.rpartition(".")[2]
         if reader not in _READERS:
             raise FormatError(
@@ -142,10 +150,13 @@ class Dataset:
     @cached_property
     def _files(self) -> list[str]:
         """The addresses of the split's files, in the order in which they are read."""
-        files = {str(split): [str(file) for file in found] for split, found in self._builder.config.data_files.items()}
+        found = self._builder.config.data_files
         path, split = self._config.path, self._config.split
+        copy = snapshot(self._client, path, self.commit)
+        files = {str(each): [address(copy, path, self.commit, str(file)) for file in found[each]] for each in found}
         if split not in files:
             raise no_split(path, split, list(files))
+        require_all(path, files[split])
         for file in files[split]:
             if inside(path, self.commit, file) is None:
                 raise leads_out(path, file)

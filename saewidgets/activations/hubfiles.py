@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote
 
@@ -11,7 +14,7 @@ from huggingface_hub import HfFileSystem, try_to_load_from_cache
 
 from saewidgets.activations.shards import Shard, kind_of
 from saewidgets.hub import HubClient
-from saewidgets.hub.errors import TruncatedFileError
+from saewidgets.hub.errors import HubOfflineError, TruncatedFileError
 
 
 def file_system(client: HubClient) -> HfFileSystem:
@@ -29,6 +32,30 @@ def hub_shard(client: HubClient, system: HfFileSystem, path: str, commit: str, a
     if file is None or kind is None:
         return None
     return Shard(f"{path}/{file}", kind, partial(_open, client, system, path, commit, file))
+
+
+def snapshot(client: HubClient, path: str, commit: str) -> Path | None:
+    """The copy of the repository at this commit in the cache of this machine, which may lack files; None without."""
+    folder = client.cache_dir / "--".join(["datasets", *path.split("/")]) / "snapshots" / commit
+    return folder if folder.is_dir() else None
+
+
+def address(copy: Path | None, path: str, commit: str, file: str) -> str:
+    """The address on the hub of a file that was found in a copy; other addresses as they are."""
+    if copy is None or "://" in file or not Path(file).is_relative_to(copy):
+        return file
+    return f"hf://datasets/{path}@{commit}/{Path(file).relative_to(copy).as_posix()}"
+
+
+def require_all(path: str, files: Sequence[str]) -> None:
+    """Raise `HubOfflineError` where a copy lacks some of the files of a split, by what their names count."""
+    counted = [found for file in files if (found := re.search(r"-(\d{5})-of-(\d{5})\.", file))]
+    total = sum({file[: found.start()]: int(found[2]) for file, found in zip(files, counted, strict=False)}.values())
+    if len(counted) == len(files) and len(files) < total:
+        raise HubOfflineError(
+            f"Of the {total:,} files of this split of {path} the cache has {len(files):,}; the hub cannot be asked.",
+            where="corpus", hint=f"Fetch the others while there is a network: hf download {path} --repo-type dataset.",
+        )
 
 
 def inside(path: str, commit: str, address: str) -> str | None:

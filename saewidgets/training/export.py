@@ -53,7 +53,7 @@ def metadata(
         "context_size": config.context_size,
         "prepend_bos": config.activations.prepend_bos,
         "exclude_special_tokens": config.activations.exclude_special_tokens,
-        "dataset_path": dataset or config.corpus.label,
+        "dataset_path": dataset or getattr(config.corpus, "path", config.corpus.label),  # the hub's name of a dataset
         "training_architecture": config.sae.architecture,
         "training_architecture_details": config.sae.model_dump(mode="json"),
         "training_tokens": tokens,

@@ -240,13 +240,27 @@ def test_what_does_not_pass_is_told_and_gone_on_with(
     assert found.facts.n_documents == 72
 
 
-def test_a_cached_copy_is_read_in_place_of_the_hub(hub: Hub, opened: Any, tmp_path: Path) -> None:
+def test_a_cached_copy_is_read_in_place_of_the_hub(
+    hub: Hub, opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from huggingface_hub import snapshot_download
 
     snapshot_download("wikimedia/wikipedia", repo_type="dataset", cache_dir=tmp_path / "cache", endpoint=hub.endpoint)
     hub.forget()
     assert _texts(opened(HubCorpus.wikipedia())) == ARTICLES
     assert _shards(hub) == []
+    hub.forget()
+    ask_loopback(hub, monkeypatch, offline=True)
+    corpus = opened(HubCorpus.wikipedia())
+    assert _texts(corpus) == ARTICLES
+    for name, said in (("20231101.xx", "no configuration '20231101.xx'"), (None, "several configurations")):
+        with pytest.raises(NotFoundError, match=said):
+            _texts(opened(HubCorpus("wikimedia/wikipedia", name=name)))
+    assert hub.requests() == []
+    copy = tmp_path / "cache" / "datasets--wikimedia--wikipedia" / "snapshots" / corpus.commit
+    (copy / "20231101.en" / "train-00001-of-00003.parquet").unlink()
+    with pytest.raises(HubOfflineError, match="Of the 3 files of this split of wikimedia/wikipedia the cache has 2"):
+        _texts(opened(HubCorpus.wikipedia()))
 
 
 def test_private_and_gated_with_a_token(hub: Hub, client_of: Callable[..., HubClient]) -> None:
