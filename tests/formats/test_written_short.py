@@ -20,7 +20,7 @@ TOLERANCE = 1e-5
 EXPECTED = {
     "saelens": {
         "standard", "gated", "topk", "abstopk", "jumprelu", "transcoder", "skip_transcoder", "jumprelu_transcoder",
-        "jumprelu_skip_transcoder", "matching_pursuit",
+        "jumprelu_skip_transcoder", "matching_pursuit", "skip",
     },
     "dictionary_learning": {"standard", "gated", "topk", "jumprelu"},
     "gemma_scope": {"jumprelu", "jumprelu_transcoder"},
