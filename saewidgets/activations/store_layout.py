@@ -33,6 +33,7 @@ SHARD_BYTES = 1 << 28  # about; a shard holds whole contexts
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOKEN_DTYPES = ("<u2", "<u4")
 HOOK_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,200}")
+TMP = ".tmp-"
 _JSON_BYTES = 64 * 2**20
 _COUNT = 1 << 53
 _AGAIN = "Capture or import it again."
@@ -170,7 +171,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write `data` under this name, whole or not at all, and flush it to the disk."""
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+    temporary = path.with_name(f"{TMP}{uuid.uuid4().hex}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
             json.dump(data, file, indent=1, allow_nan=False)

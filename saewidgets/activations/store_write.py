@@ -23,6 +23,7 @@ from saewidgets.activations.store_layout import (
     DTYPES,
     PROGRESS,
     SPECIAL,
+    TMP,
     TOKENS,
     StoredHook,
     StoreFacts,
@@ -78,6 +79,8 @@ class StoreWriter:
         self._closed_files: dict[str, dict[str, Any]] = {}  # shards that are full
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            for leftover in folder.glob(f"{TMP}*"):  # of a kill while `capture.json` was replaced
+                leftover.unlink()
             state = read_json(folder / PROGRESS) if resume else None
             if state is None or not self._take_up(state):
                 self.restarted = resume and (folder / PROGRESS).exists()
