@@ -52,8 +52,8 @@ def save(sae: SAE, folder: Path, *, log_sparsity: Tensor | None = None) -> Path:
 
 def _as_skip_transcoder(sae: SAE) -> SAE:
     """SAELens has no skip autoencoders, but a skip transcoder from a place to itself computes the same: its linear path
-    is a multiple of the identity, and the encoder's bias does what subtracting b_dec did. Weights in a format shorter than
-    float32 are written in float32, since neither the sum nor the multiple is a number of theirs."""
+    is a multiple of the identity, and the encoder's bias does what subtracting b_dec did. Weights in a format shorter
+    than float32 are written in float32, since neither the sum nor the multiple is a number of theirs."""
     wide = torch.promote_types(sae.W_dec.dtype, torch.float32)
     tensors = {name: tensor.to(wide) for name, tensor in sae.inference_tensors().items()}
     if sae.cfg.apply_b_dec_to_input:
