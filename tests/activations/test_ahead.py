@@ -12,7 +12,7 @@ from saewidgets.activations.ahead import read_ahead
 
 def _take(items: Iterator[int], found: list[int]) -> None:
     for item in items:
-        found.append(item)  # noqa: PERF402 - what came before an error is looked at
+        found.append(item)
 
 
 def test_items_come_in_order_and_errors_behind_them() -> None:
