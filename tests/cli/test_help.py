@@ -17,9 +17,8 @@ from tests.cli.conftest import Invoke
 
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = ["demo", "train", "list", "show", "metrics", "pause", "resume", "stop", "retry", "delete", "lab", "doctor"]
-VERBS += ["catalog", "saes", "hub", "steer", "export", "extract", "extractions", "features", "label", "templates", "evaluate"]
-VERBS += ["activations"]
-VERBS += ["activations", "pipeline", "presets"]
+VERBS += ["catalog", "saes", "hub", "steer", "export", "extract", "extractions", "features", "label", "templates"]
+VERBS += ["evaluate", "activations", "pipeline", "presets"]
 
 
 def _commands() -> dict[str, Any]:
