@@ -14,6 +14,7 @@ from saewidgets.render.runs import BOX, CELL, NUMBER
 SHARE = "share"
 """The unit of what is shown in per cent."""
 _WIDTH, _HEIGHT = 280, 64
+_LINE = f"{CELL};white-space:nowrap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +95,14 @@ def evaluation_card(
             rows.append(tag("tr", tag("th", group, colspan=4, scope="rowgroup", style=f"{CELL};padding-top:8px")))
         unit = "" if figure.unit == SHARE else figure.unit
         rows.append(tag(
-            "tr", tag("td", figure.title, style=CELL), tag("td", shown(figure, metrics[figure.name]), style=NUMBER),
-            tag("td", unit, style=CELL), tag("td", figure.says, style=f"{CELL};opacity:.75"),
+            "tr", tag("td", figure.title, style=_LINE),
+            tag("td", shown(figure, metrics[figure.name]), style=f"{NUMBER};white-space:nowrap"),
+            tag("td", unit, style=_LINE), tag("td", figure.says, style=f"{CELL};opacity:.75"),
         ))  # fmt: skip
     said = [tag("p", note, style="margin:4px 0") for note in notes]
     return tag(
-        "div", tag("strong", title), tag("table", *head, style="margin:4px 0"), tag("table", *rows),
+        "div", tag("strong", title), tag("table", *head, style="margin:4px 0;font-size:13px"),
+        tag("table", *rows, style="font-size:13px"),
         density_bars(density), *said, style=BOX,
     )  # fmt: skip
 
