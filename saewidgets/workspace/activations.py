@@ -26,7 +26,7 @@ from saewidgets.settings import resolve_device
 from saewidgets.workspace.capture.capture import Capture
 from saewidgets.workspace.capture.job import IMPORT_LANE, KIND, CaptureRunners, discard
 from saewidgets.workspace.capture.using import FOLDER, require_files, users_of
-from saewidgets.workspace.corpora import corpus_to_row
+from saewidgets.workspace.corpora import corpus_to_row, located
 from saewidgets.workspace.files import remove_tree
 from saewidgets.workspace.held import Held, canonical, device_of, take
 from saewidgets.workspace.listeners import Listeners
@@ -290,6 +290,7 @@ class Activations:
         if record.status is JobStatus.QUEUED and record.job_id is not None:
             self._workspace.manager.request(record.job_id, "cancel")
         freed = remove_tree(self._workspace.folder, self._rows.delete(record.id))
+        self._workspace.catalog.datasets.delete(record.id)  # forms no longer suggest it
         self._runners.forget(record.id)
         self.changes.tell(record.id)
         return freed
@@ -331,9 +332,7 @@ class Activations:
             changes["device"] = resolve_device(wanted)
             if config.model != "demo" and os.path.isdir(os.path.expanduser(config.model)):
                 changes["model"] = str(Path(config.model).expanduser().absolute())
-        files = getattr(config.corpus, "files", ())
-        if files:
-            changes["corpus.files"] = [_existing(path) for path in files]
+        changes.update({f"corpus.{name}": value for name, value in located(config.corpus).items()})
         return config.replace(**changes), held
 
     def _needed(self, config: CaptureConfig, held: Held | None, *, ask: bool) -> CaptureEstimate | None:
@@ -454,16 +453,6 @@ class Activations:
 
 def _short(model: str) -> str:
     return Path(model).name if model != "demo" else model
-
-
-def _existing(path: str) -> str:
-    found = Path(path).expanduser().absolute()
-    if not found.exists():
-        raise NotFoundError(
-            f"There is no file or folder {str(found)!r}.", where="corpus",
-            hint='Enter "demo", or the path of a text file or folder.',
-        )
-    return str(found)
 
 
 def _paths(given: str | Path | Sequence[str | Path]) -> Sequence[Path]:

@@ -21,6 +21,7 @@ from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
 from saewidgets.jobs import Job, compute_lane
 from saewidgets.records import JobRecord, Records
 from saewidgets.settings import resolve_device
+from saewidgets.workspace.capture.using import as_text
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import corpus_to_row, located
 from saewidgets.workspace.extraction.demo import take_demo
@@ -182,8 +183,7 @@ class Extractions:
             )
         return config.replace(**changes)
 
-    @staticmethod
-    def _corpus(subject: Subject, config: ExtractionConfig) -> Any:
+    def _corpus(self, subject: Subject, config: ExtractionConfig) -> Any:
         if config.corpus is None:
             if subject.corpus is None:
                 raise ConfigError(
@@ -191,7 +191,12 @@ class Extractions:
                     hint=PATH_HINT,
                 )
             return subject.corpus
-        return {**config.corpus.to_data(), **located(config.corpus)}
+        text = as_text(self._workspace, {**config.corpus.to_data(), **located(config.corpus)})
+        if text is None:
+            raise ConfigError(
+                "The text of these stored activations is not known, or not here.", where="corpus", hint=PATH_HINT
+            )
+        return text
 
     def _check_disk(self, subject: Subject, config: ExtractionConfig) -> None:
         try:

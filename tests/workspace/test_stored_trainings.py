@@ -72,6 +72,9 @@ def test_the_sae_is_read_on_the_text_of_its_store(filled: tuple[Workspace, Captu
     wanted = ws.extractions.defaults(sae_id=sae.id)
     assert wanted.corpus is not None
     assert (wanted.corpus.kind, wanted.context_size) == ("text", 16)
+    asked = ws.extractions.create(sae_id=sae.id, config={"corpus": store.id, "tokens": 64})
+    assert asked.config.corpus == wanted.corpus
+    ws.read_features(run, n=1, tokens=64)  # reads the text of the store too
     found = ws.evaluate(sae.id, tokens=256)
     assert 0 < found["fvu"] < 2
 
@@ -161,7 +164,9 @@ def test_imported_states_need_a_name_for_their_model(filled: tuple[Workspace, Ca
     assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
     assert run.record.latest["val_fvu"] > 0
     assert ws.extractions.defaults(training_id=run.id).corpus is None
+    assert store.id in ws.suggestions()["corpus"]
     freed = ws.activations.delete(store.id)
+    assert store.id not in ws.suggestions()["corpus"]
     assert freed >= 400 * 16 * 4
     with pytest.raises(NotFoundError):
         ws.activations.get(store.id)

@@ -11,6 +11,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.records import SAERecord, TrainingRecord
 from saewidgets.settings import resolve_device
+from saewidgets.workspace.capture.using import with_text
 from saewidgets.workspace.corpora import from_row
 from saewidgets.workspace.held import Held, missing, take
 from saewidgets.workspace.training.job import TOKENS
@@ -111,7 +112,7 @@ def _open(workspace: Workspace, question: Question, *, held_out: bool) -> Opened
 
     given = take(question.model, question.tokenizer)
     subject = find(workspace, question.what, question.corpus)
-    config, tokens = subject.config, question.tokens
+    config, tokens = with_text(workspace, subject.config), question.tokens
     lm = _model(workspace, subject, given or workspace.trainings.held(subject.id))
     sae = load_sae(subject.sae_path).to(lm.device)
     packed = pack(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import DemoCorpus, TextCorpus
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.records import SAERecord
+from saewidgets.workspace.capture.using import as_text
 
 if TYPE_CHECKING:
     from saewidgets.lm import LoadedModel
@@ -149,6 +150,7 @@ class Maxima:
         try:
             run = self._workspace.trainings.get(record.training_id) if record.training_id else None
             data = run.record.config.get("corpus") if run is not None else record.metadata["config"]["corpus"]
+            data = as_text(self._workspace, data)
             if isinstance(data, dict) and data.get("kind") == "text" and data.get("files"):
                 corpus = TextCorpus.from_data(data)
                 return corpus, f"the corpus {corpus.label}"
