@@ -161,12 +161,12 @@ class BatchTopKConfig(_BatchTopKBase):
 
 def _as_widths(value: Any) -> Any:
     """Numbers from text as a form has it: "64, 256"; nothing but blanks is none."""
-    if not isinstance(value, str):
+    if value is None or isinstance(value, list | tuple):
         return value
-    parts = value.replace(",", " ").split()
+    parts = value.replace(",", " ").split() if isinstance(value, str) else ["?"]
     if not all(part.isascii() and part.isdecimal() and len(part) < 12 for part in parts):
         raise ConfigError(
-            f"{value[:40]!r} is not a list of widths.", hint="Enter whole numbers: 512, 2048, 8192."
+            f"{str(value)[:40]!r} is not a list of widths.", hint="Enter whole numbers: 512, 2048, 8192."
         )
     return [int(part) for part in parts] or None
 

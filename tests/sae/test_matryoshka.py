@@ -34,7 +34,7 @@ def test_no_widths_as_a_form_has_them() -> None:
     [
         ("64, many", "not a list of widths"), ((64, 64), "The widths are 64, 64"), ((256, 64), "larger than"),
         ((0, 64), "The widths are 0"), ((1024,), "only one width"), ((64, 2048), "larger than"),
-        ("1" * 30, "not a list of widths"), ((1.5,), "widths"),
+        ("1" * 30, "not a list of widths"), ((1.5,), "widths"), ({}, "not a list of widths"), (64, "not a list"),
     ],
 )  # fmt: skip
 def test_widths_that_cannot_be_are_named(widths: Any, what: str) -> None:

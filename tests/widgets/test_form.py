@@ -89,6 +89,17 @@ def test_the_form_starts_with_a_valid_configuration() -> None:
     assert data.suggestions["model"] == ("demo", "gpt2")
 
 
+def test_lists_of_numbers_are_text_on_the_page() -> None:
+    field = by_name()["sae.widths"]
+    assert (field.type, field.optional, field.architectures) == ("text", True, ("matryoshka",))
+    config = TrainingConfig(sae={"architecture": "matryoshka", "d_sae": 1024, "widths": [64, 256]})
+    shown = form_data((), {}, config.to_data()).defaults["sae.widths"]
+    assert shown == "64, 256"
+    assert config.replace(**{"sae.widths": shown}) == config
+    _, errors = validate({"sae": {"architecture": "matryoshka", "widths": "64, many"}})
+    assert list(errors) == ["sae.widths"]
+
+
 def test_edit_and_retry_starts_with_the_runs_values() -> None:
     config = TrainingConfig(seed=7, corpus="notes.txt").replace(**{"sae.k": 5})
     defaults = form_data((), {}, config.to_data()).defaults
