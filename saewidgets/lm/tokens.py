@@ -65,9 +65,11 @@ def _frame(tokenizer: Any) -> list[int]:
         return [] if build is None else list(build([]))
     if backend.post_processor is None:
         return []
-    from tokenizers import Encoding  # part of transformers, as slow to import
+    from transformers import tokenization_utils_base  # loaded with the tokenizer
 
-    return list(backend.post_processor.process(Encoding()).ids)
+    base: Any = tokenization_utils_base
+    # The post-processor by itself: what the last call asked for (padding, truncation) says nothing here.
+    return list(backend.post_processor.process(base.EncodingFast()).ids)
 
 
 def _bytes_of_characters() -> dict[str, int]:

@@ -99,3 +99,21 @@ def test_similar_latents_by_decoder_cosine(sae: SAE) -> None:
     assert [r.index for r in found] == order.tolist()
     np.testing.assert_allclose([r.value for r in found], cosines[order], atol=1e-6)
     assert len(similar(sae, 3, n=1000)) == 49
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"hook_name": "blocks.1.attn.hook_z"}, {"hook_name": "blocks.1.mlp.hook_in"},
+        {"hook_name": "blocks.1.hook_resid_post", "hook_name_out": "blocks.1.ln2.hook_normalized"},
+    ],
+)  # fmt: skip
+def test_an_output_that_is_not_added_to_the_stream_has_none(place: dict[str, str], tiny_model_folder: Path) -> None:
+    sae = create_sae("topk", d_in=32, d_sae=64, k=4)
+    head = unembedding(load_model(str(tiny_model_folder)).model)
+    sae.metadata = place
+    with pytest.raises(ConfigError, match="not in the residual stream") as caught:
+        logit_effects(sae, head, 0)
+    assert caught.value.where == "hook_name"
+    sae.metadata = {"hook_name": "blocks.1.mlp.hook_in", "hook_name_out": "blocks.1.hook_mlp_out"}  # a transcoder
+    assert len(logit_effects(sae, head, 0).raises) == 10
