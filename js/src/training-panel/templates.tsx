@@ -1,6 +1,5 @@
 /** Templates: opens in place, above the list of runs. */
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { useFocusLast } from "../lib/a11y";
 import { useAnswer } from "../lib/ask";
 import { Button, NoteBox } from "../lib/controls";
 import { saveFile } from "../lib/copy";
@@ -8,10 +7,10 @@ import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
 import { BusyNote, ProblemNote } from "../lib/notes";
 import type { RunsCommand, TemplateRow, TemplatesData } from "../lib/protocol-runs";
-import { Rename } from "../lib/rename";
 import { BUFFER_LIMIT } from "../lib/rpc";
 import { SaveTemplate } from "./save-template";
 import type { Store } from "./store";
+import { TemplateItem } from "./template-item";
 
 const KEY = "templates"; // where failures show up
 const TYPING = 250; // ms after the last key of a search
@@ -44,9 +43,8 @@ export function Templates({ store }: { store: Store }) {
   const close = () => {
     store.templates.value = false;
   };
-  const tell = setSaid;
   const act = async (word: string, command: RunsCommand): Promise<boolean> => {
-    tell(null);
+    setSaid(null);
     const answer = await store.command(KEY, word, command);
     setAsking(null);
     if (answer) again();
@@ -54,7 +52,7 @@ export function Templates({ store }: { store: Store }) {
   };
   const takeIn = async (file: File | undefined) => {
     if (!file) return;
-    tell(null);
+    setSaid(null);
     if (file.size > BUFFER_LIMIT) {
       const limit = f.bytes(BUFFER_LIMIT);
       store.refuse(KEY, `${file.name} has ${f.bytes(file.size)}.`, `A file of templates has at most ${limit} here.`);
@@ -69,10 +67,10 @@ export function Templates({ store }: { store: Store }) {
     if (!answer) return;
     const { names } = answer.value as { names: string[] };
     again();
-    tell(names.length === 1 ? `Imported ${names[0]}.` : `Imported ${names.length} templates.`);
+    setSaid(names.length === 1 ? `Imported ${names[0]}.` : `Imported ${names.length} templates.`);
   };
   const giveOut = async (rows: readonly TemplateRow[]) => {
-    tell(null);
+    setSaid(null);
     const template_ids = rows.map((row) => row.id);
     const answer = await store.command(KEY, "Export", { kind: "export_templates", template_ids });
     if (!answer) return;
@@ -109,7 +107,7 @@ export function Templates({ store }: { store: Store }) {
           store={store}
           onSaved={(name) => {
             again();
-            tell(`Saved ${name}.`);
+            setSaid(`Saved ${name}.`);
           }}
           onClose={() => setSaving(false)}
         />
@@ -180,7 +178,7 @@ export function Templates({ store }: { store: Store }) {
       {rows.length > 0 && (
         <ul class="lst tmpl" aria-label="Templates">
           {rows.map((row) => (
-            <Item
+            <TemplateItem
               key={row.id}
               row={row}
               asking={asking?.id === row.id ? asking.what : null}
@@ -292,111 +290,5 @@ function ImportButton({ onFile }: { onFile: (file: File | undefined) => void }) 
         }}
       />
     </>
-  );
-}
-
-interface ItemProps {
-  row: TemplateRow;
-  asking: "rename" | "delete" | null;
-  onAsk: (what: "rename" | "delete" | null) => void;
-  onUse: () => void;
-  onRename: (name: string) => void;
-  onFavorite: () => void;
-  onExport: () => void;
-  onDelete: () => void;
-}
-
-function Item(props: ItemProps) {
-  const { row, asking, onAsk } = props;
-  return (
-    <li class="card" aria-label={row.name}>
-      <div class="c1">
-        <button
-          type="button"
-          class="b q s ic"
-          aria-label={`Favourite ${row.name}`}
-          title={row.favorite ? "No favourite any more" : "List it first"}
-          aria-pressed={row.favorite}
-          onClick={props.onFavorite}
-        >
-          <Icon name={row.favorite ? "starred" : "star"} />
-        </button>
-      </div>
-      <div class="c2">
-        <div class="row">
-          {asking === "rename" ? (
-            <Rename name={row.name} onSave={props.onRename} onDone={() => onAsk(null)} />
-          ) : (
-            <span class="nm el" title={row.name}>
-              {row.name}
-            </span>
-          )}
-        </div>
-        {row.description && <p class="sm t2">{row.description}</p>}
-        <div class="meta">
-          {[
-            row.model,
-            <code key="hook">{row.hook_name}</code>,
-            row.architecture,
-            row.d_sae && `d_sae ${f.count(row.d_sae)}`,
-            row.corpus,
-          ]
-            .filter(Boolean)
-            .map((part, i) => (
-              <span key={i}>{part}</span>
-            ))}
-        </div>
-      </div>
-      <div class="c3">
-        <div class="acts">
-          <Button small onClick={props.onUse}>
-            Use
-          </Button>
-          <Button small kind="quiet" expanded={asking === "rename"} onClick={() => onAsk("rename")}>
-            Rename
-          </Button>
-          <Button small kind="quiet" onClick={props.onExport}>
-            Export
-          </Button>
-          <Button
-            small
-            kind="quiet"
-            expanded={asking === "delete"}
-            onClick={() => onAsk(asking === "delete" ? null : "delete")}
-          >
-            Delete
-          </Button>
-        </div>
-      </div>
-      {asking === "delete" && (
-        <div class="full">
-          <DeleteTemplate row={row} onDelete={props.onDelete} onKeep={() => onAsk(null)} />
-        </div>
-      )}
-    </li>
-  );
-}
-
-function DeleteTemplate({ row, onDelete, onKeep }: { row: TemplateRow; onDelete: () => void; onKeep: () => void }) {
-  const box = useFocusLast();
-  return (
-    <div ref={box}>
-      <NoteBox
-        tone="err"
-        title={`Delete ${row.name}?`}
-        actions={
-          <>
-            <Button small kind="danger" onClick={onDelete}>
-              Delete template
-            </Button>
-            <Button small onClick={onKeep}>
-              Keep
-            </Button>
-          </>
-        }
-      >
-        Trainings that were started from it stay. This cannot be undone.
-      </NoteBox>
-    </div>
   );
 }
