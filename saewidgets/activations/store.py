@@ -56,8 +56,7 @@ class StoredActivations:
                 ) from error
             if size != file["size"]:
                 raise _changed(self.folder / name, f"The file has {size:,} bytes, {file['size']:,} were written.")
-        self._tokens = self._mapped(TOKENS, self.facts.tokens)
-        self._special = self._mapped(SPECIAL, "u1" if self.facts.tokens is not None else None)
+        self._special = self._marks() if self.facts.tokens is not None else None
 
     @property
     def fingerprint(self) -> str:
@@ -101,18 +100,31 @@ class StoredActivations:
         Raises:
             ConfigError: the store holds no tokens.
         """
-        if self._tokens is None:
+        dtype = self.facts.tokens
+        if dtype is None:
             raise ConfigError(
                 "This store holds imported states without their tokens.", where="corpus",
                 hint="Capture the activations with ws.activations.capture to have tokens, too.",
             )
-        return self._tokens[np.asarray(numbers, dtype=np.int64)].astype(np.int64)
+        wanted = np.asarray(numbers, dtype=np.int64)
+        found = np.empty((len(wanted), self.facts.context_size), dtype=np.dtype(dtype))
+        path = self.folder / TOKENS
+        try:
+            with path.open("rb") as file:
+                for row, number in zip(found, wanted.tolist(), strict=True):
+                    file.seek(number * row.nbytes)
+                    if file.readinto(row.view(np.uint8)) != row.nbytes:
+                        raise _changed(path, "The file ended early: it was cut off while it was read.")
+        except OSError as error:
+            raise NotFoundError(f"The file cannot be read ({error.strerror}).", where=str(path)) from error
+        return found.astype(np.int64)
 
     def kept(self, contexts: Numbers, exclude_special_tokens: bool = True) -> npt.NDArray[np.bool_]:
         """Which rows of these contexts count, ``[n, context_size]``: none behind the end of a short last block."""
         shape = len(contexts), self.facts.context_size
         if exclude_special_tokens and self._special is not None:
-            return np.asarray(self._special[contexts] == 0)
+            marks = np.unpackbits(self._special[contexts], axis=1, count=self.facts.context_size)
+            return np.asarray(marks == 0)
         kept = np.ones(shape, dtype=bool)
         missing = self.facts.n_contexts * self.facts.context_size - self.facts.n_rows
         if missing:
@@ -155,13 +167,18 @@ class StoredActivations:
         count = min(len(pool), max(1, -(-n_tokens // self.facts.context_size)))
         return pool[np.sort(np.random.default_rng(0).permutation(len(pool))[:count])]
 
-    def _mapped(self, name: str, dtype: str | None) -> npt.NDArray[Any] | None:
-        if dtype is None:
-            return None
-        mapped: npt.NDArray[Any] = np.memmap(self.folder / name, dtype=np.dtype(dtype), mode="r").reshape(
-            -1, self.facts.context_size
-        )
-        return mapped
+    def _marks(self) -> npt.NDArray[np.uint8]:
+        """Which tokens are special, eight in a byte, ``[n_contexts, …]``: in memory, whatever becomes of the file."""
+        size, path = self.facts.context_size, self.folder / SPECIAL
+        found = np.empty((self.facts.n_contexts, -(-size // 8)), dtype=np.uint8)
+        with path.open("rb") as file:
+            for start in range(0, len(found), _COUNTED):
+                part = found[start : start + _COUNTED]
+                raw = np.frombuffer(file.read(len(part) * size), dtype=np.uint8)
+                if len(raw) != len(part) * size:
+                    raise _changed(path, "The file ended early: it was cut off while it was read.")
+                part[:] = np.packbits(raw.reshape(len(part), size) != 0, axis=1)
+        return found
 
     def __repr__(self) -> str:
         facts = self.facts

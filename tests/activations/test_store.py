@@ -311,6 +311,12 @@ def test_a_file_cut_off_while_it_is_read_is_an_error(copy: Path) -> None:
     (copy / RESID / "00000.bin").unlink()
     with pytest.raises(NotFoundError, match="missing"):
         _take(StoredStream(opened, _config(), 0), 0, 1)
+    for name in ("tokens.bin", "special.bin"):
+        with (copy / name).open("rb+") as file:
+            file.truncate(3)
+    assert opened.kept(np.arange(opened.facts.n_contexts)).any()
+    with pytest.raises(FormatError, match="cut off while it was read"):
+        opened.contexts([5])
 
 
 # ------------------------------------------------------------------------------------------------ the stream

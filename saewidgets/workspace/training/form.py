@@ -44,6 +44,7 @@ _ARCHITECTURES = {
 }
 _CORPUS_HINTS = {
     "demo": "public-domain English, in the package",
+    "activations": "captured before; no language model runs",
     "hub": "from the Hugging Face hub; no more of it is read than the run needs",
 }
 # A rule about two fields says nothing while the other one has no value of its own.
