@@ -41,6 +41,12 @@ describe("layer, site and hook name", () => {
     const hook = form.change(site, "hook_name", "blocks.11.hook_attn_out");
     expect(hook).toMatchObject({ layer: "11", site: "hook_attn_out" });
   });
+  it("know heads and inputs of MLPs, and no other place", () => {
+    for (const { value } of form.SITES) {
+      expect(form.splitHook(form.composeHook("3", value))).toEqual({ layer: "3", site: value });
+    }
+    expect(form.splitHook("blocks.3.attn.hook_q")).toBeNull();
+  });
   it("leave layer and site alone while the hook name is none", () => {
     expect(form.change(start(), "hook_name", "blocks.")).toMatchObject({ layer: "6", site: "hook_resid_post" });
   });
