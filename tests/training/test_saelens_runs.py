@@ -1,4 +1,4 @@
-"""A translated SAELens configuration trains as SAELens does: from the same weights, on the same batches, to the same end.
+"""A translated SAELens configuration trains as SAELens does: the same batches, the same losses, the same last weights.
 
 The goldens are from the real `SAETrainer` (tools/golden_saelens_runs.py): loss, clipping, Adam, schedules, free norms.
 """
