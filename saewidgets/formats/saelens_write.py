@@ -62,8 +62,9 @@ def _as_skip_transcoder(sae: SAE) -> SAE:
     assert isinstance(sae.cfg, SkipConfig)
     tensors["W_skip"] = sae.cfg.skip_scale * torch.eye(sae.d_in).to(tensors["W_dec"])
     found = inference_sae("skip_transcoder", sae.d_in, tensors)
-    hook = {"hook_name_out": sae.metadata["hook_name"]} if "hook_name" in sae.metadata else {}
-    found.metadata = {**hook, **sae.metadata}
+    found.metadata = dict(sae.metadata)
+    if sae.metadata.get("hook_name") is not None:
+        found.metadata["hook_name_out"] = sae.metadata["hook_name"]
     return found
 
 
