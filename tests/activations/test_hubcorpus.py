@@ -208,8 +208,11 @@ def test_a_row_that_is_malformed_is_named(hub: Hub, opened: Any) -> None:
     assert caught.value.where == "lab/bad/train.jsonl:2"
 
 
-@pytest.mark.parametrize(("kind", "value"), [("status", 500), ("status", 503), ("cut", 300), ("short", 50)])
-def test_what_passes_is_tried_again(hub: Hub, opened: Any, kind: str, value: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("status", 500), ("status", 503), ("cut", 300), ("short", 50), ("hang", 0.05), ("latency", 0.05)],
+)
+def test_what_passes_is_tried_again(hub: Hub, opened: Any, kind: str, value: float) -> None:
     hub.fail(r"train-0000[12].*parquet", kind, value, times=3)
     hub.state.latency = 0.002
     assert _texts(opened(HubCorpus.wikipedia())) == ARTICLES
