@@ -44,8 +44,10 @@ def _hook_count(lm: LoadedModel) -> int:
 
 def _sae(name: str = "topk", **settings: Any) -> SAE:
     sae = create_sae(name, d_in=32, d_sae=64, **({"k": 5} if "topk" in name else {}), **settings)
+    generator = torch.Generator().manual_seed(0)
+    sae.reset_parameters(generator)
     with torch.no_grad():
-        sae.b_dec.normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
+        sae.b_dec.normal_(0, 0.3, generator=generator)
     return sae
 
 
