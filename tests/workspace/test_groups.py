@@ -81,14 +81,14 @@ def test_four_runs_of_one_job(ws: Workspace, config: TrainingConfig) -> None:
 
 
 def test_pause_and_resume_in_another_process_end_in_the_same_bits(tmp_path: Path, tiny_model_folder: Path) -> None:
-    config = small_config(tiny_model_folder, tokens=64 * 40, **{"evaluation.every_steps": 1000})
+    config = small_config(tiny_model_folder, tokens=64 * 30, **{"evaluation.every_steps": 1000})
     with Workspace(tmp_path / "ws", jobs=JobSettings(poll=0.05)) as ws:
         straight = ws.trainings.create_many(config, OVER)
         straight.wait(PATIENCE)
         paused = ws.trainings.create_many(config, OVER)
         wait_for_step(ws, paused[3], 3)
         paused.pause()
-        assert paused.wait(PATIENCE) is JobStatus.PAUSED  # forty steps of four do not pass meanwhile
+        assert paused.wait(PATIENCE) is JobStatus.PAUSED  # thirty steps of four do not pass meanwhile
         for run in paused:
             record = run.record
             assert record.status is JobStatus.PAUSED
@@ -154,7 +154,7 @@ def test_one_of_a_paused_group_is_stopped_at_once(ws: Workspace, tiny_model_fold
 def test_one_that_diverges_fails_alone(ws: Workspace, config: TrainingConfig) -> None:
     over = {"optimizer.lr": [3e-4, 1.0], "optimizer.grad_clip": [None]}
     hot = config.replace(
-        tokens=64 * 200, sae={"architecture": "standard", "d_sae": 64, "l1_coefficient": 1e6}, log_every_steps=1,
+        tokens=64 * 60, sae={"architecture": "standard", "d_sae": 64, "l1_coefficient": 1e6}, log_every_steps=1,
     )  # fmt: skip
     group = ws.trainings.create_many(hot.replace(**{"optimizer.lr_warm_up_steps": 0}), over)
     assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
