@@ -5,8 +5,8 @@ straight-through estimate: with bandwidth ε and K(u) = 1 for |u| < 1/2, else 0,
 
     ∂ JumpReLU(p) / ∂θ := -(θ/ε) K((p - θ)/ε)        ∂ H(p - θ) / ∂θ := -(1/ε) K((p - θ)/ε)
 
-and with `ste_to_input` the same with the opposite sign for p, as Anthropic trains (Circuits Updates, January 2025). The penalty of
-a token, times ``sparsity_scale · l0_coefficient``, is one of
+and with `ste_to_input` the same with the opposite sign for p, as Anthropic trains (Circuits Updates, January 2025).
+The penalty of a token, times ``sparsity_scale · l0_coefficient``, is one of
 
 - ``step``: Σ H(p_i - θ_i), the number of active latents L0;
 - ``tanh``: Σ tanh(`tanh_scale` · f_i ‖W_dec,i‖), Anthropic's;
