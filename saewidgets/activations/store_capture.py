@@ -16,8 +16,7 @@ from torch import Tensor
 from saewidgets.activations.order import Numbers, spread
 from saewidgets.activations.packing import PackedTokens, tokenizer_fingerprint
 from saewidgets.activations.store_layout import DTYPES, StoredHook, StoreFacts, read_facts, rows_per_shard
-from saewidgets.activations.store_write import StorePlan, StoreWriter
-from saewidgets.durable import require_space
+from saewidgets.activations.store_write import StorePlan, StoreWriter, require_room
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.events import Control, Interruption, NullControl, Request
 from saewidgets.lm import LoadedModel, capture, check_context, resolve_hook
@@ -110,7 +109,7 @@ def capture_store(
         on_restart()
     with closing(writer):
         widths = [hook.width for hook in plan.facts.hooks.values()]
-        require_space(
+        require_room(
             folder, (total - writer.rows) * bytes_per_token(widths, plan.facts.dtype, lm.vocab_size),
             "Capture fewer tokens or hook points, choose a smaller dtype, or free some space.",
         )

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from saewidgets.activations.store_layout import DTYPES, StoredHook, StoreFacts, read_facts, rows_per_shard
-from saewidgets.activations.store_write import StorePlan, StoreWriter
-from saewidgets.durable import require_space
+from saewidgets.activations.store_write import StorePlan, StoreWriter, require_room
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError
 from saewidgets.events import Control, Interruption, NullControl, Request
 
@@ -93,7 +92,7 @@ def import_states(
     writer = StoreWriter(folder, plan, resume=resume)
     with closing(writer):
         row = sum(hook.width for hook in plan.facts.hooks.values()) * DTYPES[plan.facts.dtype].itemsize
-        require_space(folder, (total - writer.rows) * row, "Import fewer files, or free some space.")
+        require_room(folder, (total - writer.rows) * row, "Import fewer files, or free some space.")
         step = BLOCK * max(1, _PIECE // (BLOCK * max(row, 1)))
         saved = time.monotonic()
         try:

@@ -239,6 +239,16 @@ class StoreWriter:
         )
 
 
+def require_room(folder: Path, need: int, hint: str) -> None:
+    """Raise `StorageError` (with `hint`) unless `need` bytes and a tenth more are free where `folder` is."""
+    free = shutil.disk_usage(folder).free
+    if free < need * 1.1:
+        raise StorageError(
+            f"Not enough disk space for the store: {need:,} bytes are needed, {free:,} are free.", where=str(folder),
+            hint=hint,
+        )
+
+
 class _Shards:
     """The files of one hook point. Used by one thread at a time."""
 
