@@ -48,7 +48,7 @@ def test_the_base_is_left_alone() -> None:
         ([("sae.k", 100), ("sae.d_sae", 10)], "sae.k"),
         ([("tokkens", 5)], "tokkens"),
         ([("hook_name", "layer 3")], "hook_name"),
-        ([("sae.architecture", "gated")], "sae.architecture"),
+        ([("sae.architecture", "temporal")], "sae.architecture"),
         ([("optimizer.lr", "fast")], "optimizer.lr"),
     ],
 )
