@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.cli.ending import failure
 from saewidgets.cli.follow import follow
 from saewidgets.cli.output import count, duration, note, write_json
+from saewidgets.config.dotted import dotted
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 
@@ -22,6 +23,7 @@ _GOOD = (JobStatus.COMPLETED, JobStatus.STOPPED)
 
 def taken_over(data: dict[str, Any], flags: Iterable[str]) -> dict[str, Any]:
     """Dotted name → values: the table ``over`` of a configuration file, which is taken out of `data`, and ``--over``.
+    Tables inside that table are dotted names.
 
     A flag replaces what the file says of the same name.
 
@@ -31,16 +33,7 @@ def taken_over(data: dict[str, Any], flags: Iterable[str]) -> dict[str, Any]:
     table = data.pop("over", {})
     if not isinstance(table, Mapping):
         raise ConfigError("This is not a table of settings with their values.", where="over")
-    return {**dict(_dotted(table)), **dict(_values(flag) for flag in flags)}
-
-
-def _dotted(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Tables inside a table are dotted names, as in the rest of a configuration."""
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _dotted(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+    return {**dict(dotted(table)), **dict(_values(flag) for flag in flags)}
 
 
 def _values(text: str) -> tuple[str, list[Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from saewidgets.config.dotted import dotted
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError
 
@@ -99,12 +100,6 @@ def _within(name: str, fields: tuple[str, ...]) -> bool:
     return any(name == field or name.startswith(f"{field}.") for field in fields)
 
 
-def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one with dotted names; tuples as lists, as they come back from JSON."""
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat
+def _flat(data: Mapping[str, Any]) -> dict[str, Any]:
+    """By dotted names; tuples as lists, as they come back from JSON."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in dotted(data)}

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from saewidgets.config.dotted import dotted
 from saewidgets.records import TrainingRecord
 
 UNSET = None
 """The value of a setting that a run's architecture does not have."""
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested configuration data as (dotted name, value), in its own order."""
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def settings(records: Sequence[TrainingRecord]) -> dict[str, list[Any]]:
     """Dotted name → its value in every run (`UNSET` where it has none), in the order of the first that has it."""
-    configs = [dict(flat(record.config)) for record in records]
+    configs = [dict(dotted(record.config)) for record in records]
     names = list(dict.fromkeys(name for config in configs for name in config))
     return {name: [config.get(name, UNSET) for config in configs] for name in names}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.errors import NotFoundError
@@ -10,6 +10,7 @@ from saewidgets.events import JobStatus, Progress
 from saewidgets.jobs import Job
 from saewidgets.records import ErrorInfo, Records, TrainingRecord
 from saewidgets.render.runs import group_card
+from saewidgets.workspace.training.comparing import differs, settings
 from saewidgets.workspace.training.run import Run
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from saewidgets.workspace.workspace import Workspace
 
-_LENGTHY = ("corpus.strings",)  # text, not a setting to compare
+_NOT_COMPARED = ("corpus.strings", "name")  # text, and what is told anyway
 
 
 class TrainingGroup:
@@ -140,10 +141,10 @@ class TrainingGroup:
     @property
     def differences(self) -> dict[str, list[Any]]:
         """The settings in which the runs differ, by dotted name: a value for each run, None where it has no such."""
-        flat = [dict(_flat(record.config)) for record in self.records]
-        names = dict.fromkeys(name for each in flat for name in each if name not in _LENGTHY and name != "name")
-        columns = {name: [each.get(name) for each in flat] for name in names}
-        return {name: values for name, values in columns.items() if any(value != values[0] for value in values)}
+        return {
+            name: values for name, values in settings(self.records).items()
+            if name not in _NOT_COMPARED and differs(values)
+        }  # fmt: skip
 
     def to_df(self) -> pd.DataFrame:
         """One row per run: id, name, status, the settings in which they differ, tokens, and the newest metrics."""
@@ -165,11 +166,3 @@ class TrainingGroup:
 
     def _repr_html_(self) -> str:
         return str(group_card(self.name, self.status.value, self.records))
-
-
-def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
