@@ -16,6 +16,7 @@ from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.hub import Hub
+from saewidgets.workspace.reading.report import EvaluationReport
 from saewidgets.workspace.saes import SAEs
 from tests.hub.server import Hub as Server
 from tests.workspace.hub import SAELENS, cache, repositories, server
@@ -24,6 +25,9 @@ from tests.workspace.library.saes import saelens
 __all__ = ["cache", "repositories", "server"]  # fixtures
 
 FIRST = "blocks.0.hook_resid_pre"
+REPORT = EvaluationReport(
+    "a", None, None, "gpt2", FIRST, None, "topk", 4, 4, 8, "text", False, 100, 10, False, {"fvu": 0.5}, {}
+)
 # What hardly any argument takes; `_taken` says which do.
 TEXTS = ("\ud800", "a\0b", "x" * 5_000, "")
 WRONG: tuple[Any, ...] = (5, 0.5, True, None, b"bytes", ["a list"], {"a": 1}, object(), *TEXTS)
@@ -36,6 +40,7 @@ SAES: dict[str, dict[str, Any]] = {
     "get": {"sae_id": "ID"}, "find": {"wanted": "ID"}, "folder_of": {"record": "RECORD"},
     "load": {"sae_id": "ID", "device": "cpu"}, "config": {"sae_id": "ID"}, "statistics": {"sae_id": "ID"},
     "compare": {"a": "ID", "b": "ID", "top": 3}, "load_code": {"sae_id": "ID"},
+    "keep_evaluation": {"sae_id": "ID", "report": "REPORT"},
     "import_training": {"training_id": "none"},
     "add_local": {"path": "SAE", "name": "a", "model": None, "hook_name": None},
     "add_upload": {"files": {"cfg.json": b"{}"}, "name": None, "model": None, "hook_name": None},
@@ -92,7 +97,7 @@ def test_what_cannot_be_an_argument_is_refused_by_its_name(
     good = (SAES if owner == "saes" else HUB)[name] if owner else FUNCTIONS[name][1]
     puts = {
         "ID": sae.id, "RECORD": sae, "SAE": str(tmp_path / "sae"), "DEST": str(tmp_path / "dest"),
-        "MODULE": formats.load_sae(tmp_path / "sae"),
+        "MODULE": formats.load_sae(tmp_path / "sae"), "REPORT": REPORT,
     }  # fmt: skip
     filled = {key: puts.get(value, value) if isinstance(value, str) else value for key, value in good.items()}
     call = getattr(getattr(ws, owner), name) if owner else FUNCTIONS[name][0]

@@ -44,7 +44,11 @@ def sentence(name: str, value: Any) -> str:
         ("context_size", 1, "Context length is 1. Enter a whole number from 2 to 1,048,576; 256 is usual."),
         ("sae.k", 0, "Active latents (k) is 0. Enter a whole number of at least 1; 32 is usual."),
         ("precision", "foo", 'Precision is "foo". Choose float32, bfloat16 or float16.'),
-        ("sae.architecture", "foo", 'Architecture is "foo". Choose standard, topk, batchtopk or jumprelu.'),
+        (
+            "sae.architecture", "foo",
+            'Architecture is "foo". Choose standard, topk, batchtopk, matryoshka, jumprelu, gated, skip, transcoder or '
+            "skip_transcoder.",
+        ),
         ("activations.prepend_bos", "maybe", 'Start contexts with BOS is "maybe". Enter yes or no.'),
         ("name", "x" * 200, "Name has 200 characters. Enter at most 120."),
         ("model", "", 'Model is empty. Enter some text; "demo" is usual.'),
