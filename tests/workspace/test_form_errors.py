@@ -46,8 +46,10 @@ def sentence(name: str, value: Any) -> str:
         ("precision", "foo", 'Precision is "foo". Choose float32, bfloat16 or float16.'),
         (
             "sae.architecture", "foo",
-            'Architecture is "foo". Choose standard, topk, batchtopk, matryoshka, jumprelu, gated, skip, transcoder or '
-            "skip_transcoder.",
+            (
+                'Architecture is "foo". Choose standard, topk, batchtopk, matryoshka, jumprelu, gated, skip, '
+                "transcoder or skip_transcoder."
+            ),
         ),
         ("activations.prepend_bos", "maybe", 'Start contexts with BOS is "maybe". Enter yes or no.'),
         ("name", "x" * 200, "Name has 200 characters. Enter at most 120."),
