@@ -110,11 +110,17 @@ def test_comparison(open_notebook: Open, page: Page, snapshot: Snapshot) -> None
     panel.get_by_role("radio", name="CE recovered").click()
     expect(panel.get_by_role("heading", name="L0 against CE recovered")).to_be_visible()
     wait_until(lambda: notebook.python("print(panel._pareto._figure.axes[1].label)").strip() == "CE recovered")
-    box = pareto.locator(".bqplot").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
-    page.mouse.wheel(0, -300)
-    wait_until(lambda: notebook.python("print(panel._pareto.zoomed)").strip() == "True")
+
+    def zoomed() -> bool:
+        """Turn the wheel over the figure: it moves while what is above it is still drawn, and misses a turn then."""
+        pareto.locator(".bqplot").scroll_into_view_if_needed()
+        box = pareto.locator(".bqplot").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
+        page.mouse.wheel(0, -300)
+        return bool(notebook.python("print(panel._pareto.zoomed)").strip() == "True")
+
+    wait_until(zoomed)
     panel.get_by_role("button", name="Reset zoom of the Pareto view").click()
     wait_until(lambda: notebook.python("print(panel._pareto.zoomed)").strip() == "False")
     with page.expect_download() as download:
