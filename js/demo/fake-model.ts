@@ -69,7 +69,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
         }
         return void reply({ group_id: command.group_id });
       case "export_runs": {
-        const paths = command.training_ids.map((one) => `/work/${command.folder}/${one}`);
+        const paths = command.training_ids.map((one) => `/home/me/${command.folder}/${one}`);
         return void reply({ done: command.training_ids, paths, problems: [] } satisfies RunsDone);
       }
       case "checkpoint_action": {
