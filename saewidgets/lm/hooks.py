@@ -19,7 +19,7 @@ from saewidgets.lm.hookpoints import HookPoint, resolve_hook
 from saewidgets.lm.shape import encodes
 
 
-class _Done(BaseException):
+class Done(BaseException):
     """Unwinds a forward once everything asked for was seen. A BaseException: no handler in a model may catch it."""
 
 
@@ -36,7 +36,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             m.training = True
 
 
-def _first_tensor(value: Any) -> Tensor:
+def first_tensor(value: Any) -> Tensor:
     """The hidden states in what a module returned: a tensor, or the first entry of a tuple."""
     found = value[0] if isinstance(value, tuple | list) else value
     if not isinstance(found, Tensor):
@@ -48,7 +48,8 @@ def _first_tensor(value: Any) -> Tensor:
     return found
 
 
-def _with_first(value: Any, new: Tensor) -> Any:
+def with_first(value: Any, new: Tensor) -> Any:
+    """What a module returned, with other hidden states in it."""
     if isinstance(value, tuple):
         return (new, *value[1:])
     if isinstance(value, list):
@@ -57,7 +58,7 @@ def _with_first(value: Any, new: Tensor) -> Any:
 
 
 def _input_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    return _first_tensor(args[0] if args else kwargs.get("hidden_states"))
+    return first_tensor(args[0] if args else kwargs.get("hidden_states"))
 
 
 @contextmanager
@@ -90,9 +91,9 @@ def hooked(point: HookPoint, fn: Callable[[Tensor], Tensor | None]) -> Iterator[
     def on_output(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if threading.get_ident() != owner:
             return None
-        found = _first_tensor(output)
+        found = first_tensor(output)
         new = fn(seen(found))
-        return None if new is None else _with_first(output, new.view(found.shape))
+        return None if new is None else with_first(output, new.view(found.shape))
 
     handles = []
     try:
@@ -140,13 +141,13 @@ def before_head(model: nn.Module, head: nn.Module, input_ids: Tensor) -> Tensor:
 
     def catch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if threading.get_ident() == owner:
-            found.append(_first_tensor(args[0] if args else next(iter(kwargs.values()))).detach())
-            raise _Done
+            found.append(first_tensor(args[0] if args else next(iter(kwargs.values()))).detach())
+            raise Done
 
     handle = head.register_forward_pre_hook(catch, with_kwargs=True)
     try:
         forward(model, input_ids)
-    except _Done:
+    except Done:
         pass
     finally:
         handle.remove()
@@ -198,7 +199,7 @@ def capture(
             # What the model computes next may overwrite this tensor in place (Falcon's parallel residual does).
             found[name] = activation.detach() if last else activation.detach().clone()
             if last:
-                raise _Done
+                raise Done
 
         return record
 
@@ -206,7 +207,7 @@ def capture(
     with _all_hooked([(point, recorder(point.name)) for point in points]):
         try:
             forward(model, input_ids, attention_mask)
-        except _Done:
+        except Done:
             pass
     return found
 

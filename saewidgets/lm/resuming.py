@@ -1,0 +1,191 @@
+"""Several forwards over one batch that differ from a hook point on: the blocks before it run once.
+
+`reach` notes what the last block before each hook point returned. While `resumed` is open, the blocks before the point
+return that instead of computing, so that a forward costs what comes behind the point. Everything outside the blocks
+(embeddings, masks, the final norm) is the model's own code and runs as ever, which keeps this independent of the
+architecture, and the numbers the same to the last bit. Models whose blocks hand on more than their output (keys and
+values of an earlier layer, say) cannot be resumed: `resumable` tries it.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from saewidgets.lm.hookpoints import HookPoint, find_blocks
+from saewidgets.lm.hooks import Done, first_tensor, forward, hooked, input_device, with_first
+from saewidgets.lm.shape import text_config
+
+log = logging.getLogger(__name__)
+
+_TRIED = 8  # tokens with which it is tried whether a model can be resumed
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What one forward came upon.
+
+    Attributes:
+        found: hook name → activation ``[batch, context, width]``, in the order in which they were computed.
+        returned: block → what it returned, of those behind which a forward may go on.
+    """
+
+    found: dict[str, Tensor]
+    returned: dict[nn.Module, Any]
+
+
+def reach(model: nn.Module, points: Sequence[HookPoint], run: Callable[[], object], *, whole: bool) -> Reached:
+    """Run the model and note what `resumed` needs at each of `points`, and the activations there.
+
+    Args:
+        model: a transformers language model.
+        points: hook points of it.
+        run: runs the model once, in this thread.
+        whole: run it to its end; else it is left behind the last of the points.
+    """
+    reached = Reached({}, {})
+    wanted = {point.name: point for point in points}
+    owner = threading.get_ident()
+
+    def note(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if threading.get_ident() == owner:
+            reached.returned[module] = _copied(output)
+
+    def record(name: str, activation: Tensor) -> None:
+        reached.found[name] = activation.detach().clone()  # what comes next may overwrite it in place
+        if not whole and len(reached.found) == len(wanted):
+            raise Done
+
+    with ExitStack() as stack:
+        last = {before[-1] for point in wanted.values() if (before := _before(model, point))}
+        for block in last:  # ahead of the hooks that may leave the forward
+            stack.callback(block.register_forward_hook(note).remove)
+        for name, point in wanted.items():
+            stack.enter_context(hooked(point, functools.partial(record, name)))
+        try:
+            run()
+        except Done:
+            pass
+    return reached
+
+
+@contextmanager
+def resumed(model: nn.Module, point: HookPoint, reached: Reached) -> Iterator[None]:
+    """Forwards of this thread inside the block skip the blocks before `point`, of which they see what was `reached`.
+
+    They have to read the same tokens. What is hooked at `point` (`hooked`) sees the activation as ever.
+    """
+    before = _before(model, point)
+    if not before:
+        yield
+        return
+    outer = getattr(_here, "skipped", {})
+    with ExitStack() as stack:
+        for block in before:
+            stack.enter_context(_skippable(block))
+        # Only what the last one returns is read by what follows; those before it have to return something of its kind.
+        _here.skipped = {**outer, **dict.fromkeys(before, reached.returned[before[-1]])}
+        try:
+            yield
+        finally:
+            _here.skipped = outer
+
+
+def resumable(model: nn.Module, point: HookPoint) -> bool:
+    """Whether a forward that is resumed at `point` gives the bits of a whole one: tried on a few tokens."""
+    if not _before(model, point):
+        return True
+    ids = torch.arange(min(_TRIED, int(text_config(model).vocab_size)), device=input_device(model))[None]
+
+    def run() -> Any:
+        return forward(model, ids).logits
+
+    def changed(x: Tensor) -> Tensor:
+        return 0.5 * x.roll(1, -1)
+
+    with hooked(point, changed):
+        expected = run()
+    reached = reach(model, [point], run, whole=False)
+    forward(model, ids.flip(1))  # so that nothing a model remembers of these tokens can help
+    try:
+        with resumed(model, point, reached), hooked(point, changed):
+            found = run()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a model does without its blocks, it is run as a whole then
+        log.info("%s cannot be resumed at %s (%s): it is run as a whole.", type(model).__name__, point.name, error)
+        return False
+    return bool(torch.equal(expected, found))
+
+
+def _before(model: nn.Module, point: HookPoint) -> list[nn.Module]:
+    """The blocks that are over when the activation at `point` is there."""
+    blocks = list(find_blocks(model))
+    number = next(n for n, block in enumerate(blocks) if block is point.block)
+    own = point.module is point.block and point.kind == "output"
+    return blocks[: number + own]
+
+
+def _copied(returned: Any) -> Any:
+    """What a block returned, with hidden states of its own: the next block may write into them."""
+    return with_first(returned, first_tensor(returned).detach().clone())
+
+
+# --- skipping ---------------------------------------------------------------------------------------
+#
+# A module can only be kept from computing by another `forward`. It is put on the block while somebody needs it, and
+# computes as ever for all threads but those that skip the block: the user's cells may run the same model.
+
+
+@dataclass(slots=True)
+class _Installed:
+    own: Any  # the block's own `forward`, where it had one beside that of its class (accelerate sets one)
+    ours: Any
+    users: int = 0
+
+
+_here = threading.local()  # .skipped: block → what it returns in this thread
+_installed: dict[nn.Module, _Installed] = {}
+_lock = threading.Lock()
+
+
+@contextmanager
+def _skippable(block: nn.Module) -> Iterator[None]:
+    with _lock:
+        entry = _installed.get(block)
+        if entry is None:
+            entry = _installed[block] = _Installed(block.__dict__.get("forward"), _skipping(block))
+            block.forward = entry.ours
+        entry.users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            entry.users -= 1
+            if not entry.users:
+                del _installed[block]
+                # Where somebody has wrapped ours meanwhile it stays, and computes as ever.
+                if block.__dict__.get("forward") is entry.ours:
+                    if entry.own is None:
+                        del block.forward
+                    else:
+                        block.forward = entry.own
+
+
+def _skipping(block: nn.Module) -> Callable[..., Any]:
+    inner = block.forward
+
+    @functools.wraps(inner)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        skipped = getattr(_here, "skipped", {})
+        return _copied(skipped[block]) if block in skipped else inner(*args, **kwargs)
+
+    return run
