@@ -36,6 +36,7 @@ EXAMPLES: tuple[m.Wire, ...] = (
     r.Compare(id="r-5", training_ids=IDS),
     r.Comparison(id="r-6", training_ids=IDS),
     r.Pareto(id="r-7", y_axis="ce_loss_score", scope="", reset_zoom=True, save_png=False),
+    r.OpenSae(id="r-14", sae_id="sae_1"),
     r.ListTemplates(id="r-8", search="gpt2"),
     r.SaveTemplate(id="r-9", name="GPT-2 small, TopK", config=CONFIG, training_id=None, replace=True),
     r.TemplateAction(id="r-10", action="rename", template_id="tmpl_1", name="better"),

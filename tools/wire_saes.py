@@ -37,7 +37,7 @@ EXAMPLES: tuple[Wire, ...] = (
         query=s.SaeQuery.model_validate(QUERY),
         facets=s.SaeFacets(source=(CHOICE,), layer=(s.Choice(value="12", label="12", count=3),)),
         selected=(SELECTED,), export_formats=(s.Choice(value="saelens", label="SAELens"),), download_shown=True,
-        notice=NOTE, updated_at=1_790_000_131.0,
+        revealed="sae_1", notice=NOTE, updated_at=1_790_000_131.0,
     ),
     s.BrowseSaes.model_validate({"id": "c-1", **QUERY}),
     s.SelectSaes(id="c-2", sae_ids=(CARD.id,)),

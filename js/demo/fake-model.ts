@@ -82,6 +82,9 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
       case "compare":
         this.setState({ compare: this.compare(command.training_ids) });
         return void reply(null);
+      case "open_sae":
+        this.setState({ sae_shown: command.sae_id });
+        return void reply({ sae_id: command.sae_id });
       case "comparison":
         return void reply({ ...COMPARISON, training_ids: command.training_ids });
       case "pareto":

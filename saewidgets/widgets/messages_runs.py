@@ -80,6 +80,13 @@ class Pareto(Command):
     save_png: bool = False
 
 
+class OpenSae(Command):
+    """Show an SAE in the place of the runs (None: show the runs again); answered with `{"sae_id"}`."""
+
+    kind: Literal["open_sae"] = "open_sae"
+    sae_id: str | None = None
+
+
 class ListTemplates(Command):
     """Answered with `TemplatesData`."""
 

@@ -107,6 +107,7 @@ class SaeBrowserState(Wire):
     download_shown: bool = False
     extractions_shown: bool = False  # the extraction viewer stands below, in place of the list
     steering_shown: bool = False  # the steering widget does
+    revealed: str | None = None  # the SAE that was asked for elsewhere: its details are to be open
     notice: Note | None = None
     updated_at: float = 0.0
 

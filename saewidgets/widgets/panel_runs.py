@@ -15,6 +15,7 @@ from saewidgets.widgets.messages_runs import (
     ComparisonData,
     ExportRuns,
     GroupAction,
+    OpenSae,
     Pareto,
     RunActions,
     RunsDone,
@@ -33,16 +34,23 @@ class RunsCommands:
         wake: asks the publisher thread to show what changed.
         reset_zoom: asks the Pareto view to show all points again.
         save_png: makes the page download the Pareto view as a picture.
+        open_sae: shows an SAE of the library, or (None) the runs again.
     """
 
     def __init__(
-        self, model: PanelModel, wake: Callable[[], None], reset_zoom: Callable[[], None], save_png: Callable[[], None]
+        self,
+        model: PanelModel,
+        wake: Callable[[], None],
+        reset_zoom: Callable[[], None],
+        save_png: Callable[[], None],
+        open_sae: Callable[[str | None], None],
     ) -> None:
         self._model = model
         self._trainings = model.workspace.trainings
         self._wake = wake
         self._reset_zoom = reset_zoom
         self._save_png = save_png
+        self._open_sae = open_sae
 
     def table(self) -> dict[type[Command], Handler]:
         """Message class → handler."""
@@ -55,6 +63,7 @@ class RunsCommands:
             Compare: self.compare,
             Comparison: self.comparison,
             Pareto: self.pareto,
+            OpenSae: self.open_sae,
         }
 
     def _changed(self, training_id: str | None = None) -> None:
@@ -147,6 +156,13 @@ class RunsCommands:
         run = self._trainings.get(command.training_id).train_longer(command.tokens)
         self._changed(run.id)
         return {"training_id": run.id}
+
+    def open_sae(self, command: OpenSae) -> dict[str, str | None]:
+        if command.sae_id is not None:
+            self._model.workspace.saes.get(command.sae_id)  # it may have been deleted a moment ago
+        self._open_sae(command.sae_id)
+        self._wake()
+        return {"sae_id": command.sae_id}
 
     # --------------------------------------------------------------------------------------------- comparison
 

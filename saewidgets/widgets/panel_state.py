@@ -52,9 +52,12 @@ class WorkspaceLike(Protocol):
     def trainings(self) -> Trainings: ...
     @property
     def templates(self) -> Any: ...
+    @property
+    def saes(self) -> Any: ...
     def devices(self) -> Sequence[Mapping[str, Any]]: ...
     def suggestions(self) -> Mapping[str, Sequence[str]]: ...
     def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]: ...
+    def subscribe_saes(self, callback: Callable[..., None]) -> Callable[[], None]: ...
 
 
 class PanelModel:
@@ -79,6 +82,7 @@ class PanelModel:
         self._y_axis: YAxis = "fvu"
         self._scope = ""
         self._pareto_zoomed = False
+        self._sae_shown: str | None = None
         self._state = PanelState(workspace=workspace.label)
 
     # --------------------------------------------------------------------------------------------- input
@@ -87,6 +91,12 @@ class PanelModel:
         """A run changed (None: anything may have). Nothing is read yet."""
         with self._lock:
             self._changed.add(training_id)
+
+    def mark_sae_changed(self, sae_id: str | None) -> None:
+        """The library changed: runs whose SAE it is, or that may have got one, are to be read again."""
+        with self._lock:
+            owners = {i for i, record in self._records.items() if sae_id and record.sae_id == sae_id}
+            self._changed |= owners or {None}
 
     def select(self, training_ids: Iterable[str]) -> None:
         """Select exactly these runs; unknown ids are ignored."""
@@ -138,6 +148,16 @@ class PanelModel:
         """What only the figure knows."""
         with self._lock:
             self._pareto_zoomed = zoomed
+
+    def show_sae(self, sae_id: str | None) -> None:
+        """Let this SAE stand in the place of the runs; None: the runs again."""
+        with self._lock:
+            self._sae_shown = sae_id
+
+    @property
+    def sae_shown(self) -> str | None:
+        with self._lock:
+            return self._sae_shown
 
     def records(self, training_ids: Iterable[str]) -> list[TrainingRecord]:
         """The records of these runs as last read; those that are gone are left out."""
@@ -255,6 +275,7 @@ class PanelModel:
                     "devices": self._devices,
                     "notice": self._notice or self._devices_note,
                     "compare": self._comparison(),
+                    "sae_shown": self._sae_shown,
                 }
             )
             if new != self._state:

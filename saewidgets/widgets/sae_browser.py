@@ -41,6 +41,7 @@ class SAEBrowser(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries n
         ws: a `Workspace`; None takes the default one (`$SAEWIDGETS_HOME`, else ``~/.saewidgets``).
         height: largest inner height of the list in pixels; it scrolls beyond that.
         theme: ``"auto"`` follows the notebook; ``"light"`` or ``"dark"`` overrides it.
+        embedded: it stands in a box that draws the frame.
 
     Attributes:
         selected: id of the checked SAE (of several: the one checked last), or None. Assign to check another one;
@@ -56,7 +57,12 @@ class SAEBrowser(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries n
     selected = t.Unicode(None, allow_none=True, help="id of the checked SAE, or None")
 
     def __init__(
-        self, ws: SaeWorkspace | None = None, *, height: int = 640, theme: Literal["auto", "light", "dark"] = "auto"
+        self,
+        ws: SaeWorkspace | None = None,
+        *,
+        height: int = 640,
+        theme: Literal["auto", "light", "dark"] = "auto",
+        embedded: bool = False,
     ) -> None:
         check_look(theme, height)
         self._height, self._theme = height, theme
@@ -73,7 +79,8 @@ class SAEBrowser(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries n
         )
         self._parts: tuple[Any, ...] = (self._part,)
         super().__init__(self._parts, layout=ipywidgets.Layout(margin="0", overflow="visible"))
-        self.add_class("sw-frame")
+        if not embedded:
+            self.add_class("sw-frame")
         self._publisher = Publisher(self._publish, name="browser", on_error=self._show_error)
         workspace = self._model.workspace
         self._unsubscribe = workspace.subscribe_saes(self._library_changed)
@@ -119,6 +126,15 @@ class SAEBrowser(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries n
         if not getattr(self._following, "model", False):
             self._model.select([] if change["new"] is None else [change["new"]])
             self._wake()
+
+    def show(self, sae_id: str) -> None:
+        """Check this SAE alone, open its details and bring it into view, whatever the filters are.
+
+        Raises:
+            NotFoundError: there is no such SAE.
+        """
+        self._model.show(self._model.workspace.saes.get(sae_id).id)
+        self._wake()
 
     def export_html(self, path: str | Path | None = None) -> Path | str:
         """The list as it was last shown, as one self-contained page without script.

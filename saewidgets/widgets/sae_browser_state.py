@@ -74,6 +74,7 @@ class BrowserModel:
         self._query = SaeQuery()
         self._selected: dict[str, SelectedSae] = {}
         self._shown: Below | None = None
+        self._revealed: str | None = None
         self._notice: Note | None = None
         self._changed = True
         self._read_at, self._cost = float("-inf"), 0.0
@@ -94,6 +95,7 @@ class BrowserModel:
             changes.setdefault("offset", 0)
         with self._lock:
             self._query = self._query.model_copy(update=changes)
+            self._revealed = None
             self._changed = True
 
     @property
@@ -125,9 +127,29 @@ class BrowserModel:
         self.mark_changed()
         self.read()
         with self._lock:
-            if all(card.id != sae_id for card in self._state.cards):
-                self._query = SaeQuery()
-                self._changed = True
+            if any(card.id == sae_id for card in self._state.cards):
+                return
+        offset = self._page_of(sae_id)
+        with self._lock:
+            self._query = SaeQuery(offset=offset)
+            self._changed = True
+
+    def _page_of(self, sae_id: str) -> int:
+        """Where the page begins on which an SAE is when nothing is filtered; 0 if it is gone."""
+        offset = 0
+        while page := self.workspace.saes.list(sort=SaeQuery().sort, limit=PAGE, offset=offset):
+            if any(record.id == sae_id for record in page):
+                return offset
+            offset += PAGE
+        return 0
+
+    def show(self, sae_id: str) -> None:
+        """Check it alone, bring it into view and open its details, in place of whatever is below the list."""
+        self.select([sae_id])
+        with self._lock:
+            self._shown = None
+            self._revealed = sae_id
+        self.reveal(sae_id)
 
     def show_below(self, what: Below, shown: bool) -> None:
         """Open or close one of the widgets below the list; opening one closes the others."""
@@ -219,6 +241,7 @@ class BrowserModel:
                 "download_shown": self._shown == "download",
                 "extractions_shown": self._shown == "extractions",
                 "steering_shown": self._shown == "steering",
+                "revealed": self._revealed,
                 "notice": self._notice,
                 **changes,
             }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Literal
 
 import ipywidgets
+import traitlets as t
 
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.render import Html, runs_page
@@ -38,6 +39,12 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         ws: a `Workspace`; None takes the default one (`$SAEWIDGETS_HOME`, else ``~/.saewidgets``).
         height: largest inner height of the list of runs in pixels; it scrolls beyond that.
         theme: ``"auto"`` follows the notebook; ``"light"`` or ``"dark"`` overrides it.
+        on_open: called with the id of an SAE when *Open SAE* is pressed; without it the SAE browser opens in the place
+            of the runs.
+
+    Attributes:
+        opened_sae: id of the SAE for which *Open SAE* was pressed last, None before that and after *Back to trainings*;
+            ``panel.observe(f, "opened_sae")`` follows it. Read only.
 
     Raises:
         ConfigError: `ws` is no workspace; `theme` or `height` has no such value.
@@ -46,10 +53,23 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
 
     _closed = True  # until it is built: ipywidgets closes a widget whose constructor raised
 
+    opened_sae = t.Unicode(None, allow_none=True, read_only=True, help="id of the SAE that was opened last, or None")
+
     def __init__(
-        self, ws: WorkspaceLike | None = None, *, height: int = 640, theme: Literal["auto", "light", "dark"] = "auto"
+        self,
+        ws: WorkspaceLike | None = None,
+        *,
+        height: int = 640,
+        theme: Literal["auto", "light", "dark"] = "auto",
+        on_open: Callable[[str], object] | None = None,
     ) -> None:
         check_look(theme, height)
+        self._height = height
+        self._theme: Literal["auto", "light", "dark"] = theme
+        self._on_open = on_open
+        self._opened: str | None = None
+        self._browser: Any = None
+        self._to_show: str | None = None
         self._panel = PanelModel(workspace_or_default(ws, "trainings"))
         self._closed = False
         self._reset_zoom = threading.Event()
@@ -64,7 +84,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         self._pareto_box = ipywidgets.HBox([], layout=ipywidgets.Layout(margin="0"))
         self._pareto_box.add_class("sw-pareto")
         commands = PanelCommands(self._panel, self._wake, self._reset_zoom.set, self._charts.save_png)
-        several = RunsCommands(self._panel, self._wake, self._reset_pareto.set, self._pareto.save_png)
+        several = RunsCommands(self._panel, self._wake, self._reset_pareto.set, self._pareto.save_png, self._open_sae)
         templates = TemplateCommands(self._panel)
         self._parts = tuple(
             (BaseWidget(view, table, state=cut(self._panel.state()), theme=theme, height=height), cut)
@@ -75,14 +95,17 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
             )
         )
         top, bar, footer = (part for part, _ in self._parts)
+        self._runs_view: tuple[Any, ...] = (top, self._pareto_box, bar, self._charts.box, footer)
+        self._shown_parts = self._runs_view
         super().__init__(
-            [top, self._pareto_box, bar, self._charts.box, footer],
+            self._runs_view,
             layout=ipywidgets.Layout(margin="0", overflow="visible"),
         )
         self.add_class("sw-frame")
         self._charts.show()
         self._publisher = Publisher(self._publish, name="panel", on_error=self._show_error)
         self._unsubscribe = self._panel.workspace.subscribe(self._workspace_changed)
+        self._unsubscribe_saes = self._panel.workspace.subscribe_saes(self._library_changed)
         self._publisher.wake()
         workers().submit(self._warm_up)
 
@@ -121,7 +144,10 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         if not closes_now(self):
             return
         self._unsubscribe()
+        self._unsubscribe_saes()
         self._publisher.close()
+        if self._browser is not None:
+            self._browser.close()
         for part, _ in self._parts:
             part.close()
         self._charts.close()
@@ -157,6 +183,21 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         self._panel.mark_changed(training_id)
         self._publisher.wake()
 
+    def _library_changed(self, changed_id: str | None = None) -> None:
+        # A download tells its job ten times a second, and no run has its SAE from there.
+        if changed_id is None or changed_id.startswith("sae_"):
+            self._panel.mark_sae_changed(changed_id)
+            self._publisher.wake()
+
+    def _open_sae(self, sae_id: str | None) -> None:
+        """*Open SAE* was pressed, or (None) *Back to trainings*."""
+        self._opened = sae_id
+        if sae_id is not None and self._on_open is not None:
+            self._on_open(sae_id)
+            return
+        self._to_show = sae_id
+        self._panel.show_sae(sae_id)
+
     def _wake(self) -> None:
         publisher = getattr(self, "_publisher", None)  # the charts exist a moment before it
         if publisher is not None:
@@ -183,6 +224,28 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         self._charts.show()
         if comparison != bool(self._pareto_box.children):
             self._pareto_box.children = (self._pareto.box,) if comparison else ()
+        self._show_parts()
+        self.set_trait("opened_sae", self._opened)
+
+    def _show_parts(self) -> None:
+        """The runs with their charts, or the SAE browser in their place."""
+        if self._panel.sae_shown is None:
+            wanted = self._runs_view
+        else:
+            self._browser = self._browser or self._make_browser()
+            sae_id, self._to_show = self._to_show, None
+            if sae_id is not None:
+                self._browser.show(sae_id)
+            wanted = (self._runs_view[0], self._browser)
+        if self._shown_parts != wanted:
+            self._shown_parts = wanted
+            self.children = wanted
+
+    def _make_browser(self) -> Any:
+        # On first use: most panels never show it.
+        from saewidgets.widgets.sae_browser import SAEBrowser
+
+        return SAEBrowser(self.workspace, embedded=True, height=self._height, theme=self._theme)
 
     def _read_devices(self) -> None:
         try:

@@ -153,7 +153,7 @@ class FakeRun:
         return [f"step {i} loss 0.28" for i in range(30)][-n:]
 
     def import_to_saes(self) -> Any:
-        self._trainings.change(self.id, sae_id=f"sae_{self.id}")
+        self._trainings.import_one(self.record)
 
     def rename(self, name: str) -> None:
         self._trainings.change(self.id, name=name)
@@ -183,6 +183,14 @@ class FakeTrainings:
                 )
                 self._records[record.id] = record
         self._workspace.tell(record.id)
+
+    def import_one(self, record: TrainingRecord) -> None:
+        from tests.widgets.fake_library import make_sae  # it stands on this module
+
+        sae_id = f"sae_{record.id}"
+        self.change(record.id, sae_id=sae_id)
+        sae = make_sae(sae_id, record.name, source="trained", training_id=record.id, training_name=record.name)
+        self._workspace.saes.add(sae)
 
     def record(self, training_id: str) -> TrainingRecord:
         with self._lock:
@@ -391,10 +399,15 @@ class FakeWorkspace:
 
     def __init__(self, label: str = "test workspace", advance_every: float | None = None) -> None:
         self.label = label
-        self.folder = "/workspace"
+        self.folder = Path("/workspace")
         self.notice: str | None = None
         self.trainings = FakeTrainings(self)
         self.templates = FakeTemplates()
+        from tests.widgets.fake_library import FakeLibrary  # it stands on this module
+
+        self.saes = FakeLibrary()
+        self.extractions: Any = SimpleNamespace(subscribe=lambda callback: lambda: None)
+        self.subscribe_saes = self.saes.subscribe
         self._subscribers: list[Callable[[str | None], None]] = []
         self._stop = threading.Event()
         if advance_every is not None:

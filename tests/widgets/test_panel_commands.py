@@ -57,7 +57,7 @@ def test_every_command_of_the_page_has_a_handler(commands: PanelCommands, ws: Fa
     modules = {Nudge.__module__, RunActions.__module__}
     own = {command for command in Command.__subclasses__() if command.__module__ in modules}
     model = PanelModel(ws)
-    several = RunsCommands(model, lambda: None, lambda: None, lambda: None).table()
+    several = RunsCommands(model, lambda: None, lambda: None, lambda: None, lambda sae_id: None).table()
     tables = {*commands.table(for_footer), *several, *TemplateCommands(model).table()}
     assert tables | {Nudge} == own  # every widget answers a nudge
 

@@ -53,7 +53,7 @@ def reset() -> threading.Event:
 
 @pytest.fixture
 def runs(model: PanelModel, reset: threading.Event) -> RunsCommands:
-    return RunsCommands(model, lambda: None, reset.set, lambda: None)
+    return RunsCommands(model, lambda: None, reset.set, lambda: None, lambda sae_id: None)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 import ipywidgets
 import pytest
 
-from saewidgets.errors import CatalogError, ConfigError
+from saewidgets.errors import CatalogError, ConfigError, NotFoundError
 from saewidgets.widgets.extraction_viewer import ExtractionViewer
 from saewidgets.widgets.sae_browser import SAEBrowser
 from tests.widgets.conftest import Sent, ask, wait_for
@@ -300,3 +300,22 @@ def test_the_count_of_features_follows_an_extraction(features: FakeFeatureWorksp
     wait_for(lambda: count() == 16_300)
     browser.close()
     assert features.extractions.subscribers == 0
+
+
+def test_show_opens_an_sae_whatever_is_filtered(
+    browser: SAEBrowser, ws: FakeSaeWorkspace, record_messages: Callable[[Any], Sent]
+) -> None:
+    sent = record_messages(browser._part)
+    for number in range(120):
+        ws.saes.add(make_sae(f"sae_{number}", f"newer {number}"))
+    ask(browser._part, sent, kind="browse_saes", search="newer")
+    browser.show("sae_gpt2")
+    wait_for(lambda: browser._part.state["revealed"] == "sae_gpt2")
+    state = browser._part.state
+    assert "sae_gpt2" in cards(browser)
+    assert (state["query"]["search"], state["query"]["offset"]) == ("", 100)
+    assert browser.selected == "sae_gpt2"
+    ask(browser._part, sent, kind="browse_saes", search="x")
+    wait_for(lambda: browser._part.state["revealed"] is None)
+    with pytest.raises(NotFoundError):
+        browser.show("sae_nobody")

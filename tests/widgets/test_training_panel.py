@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from saewidgets.errors import CatalogError, ConfigError
+from saewidgets.widgets.sae_browser import SAEBrowser
 from saewidgets.widgets.training_panel import TrainingPanel
 from tests.widgets.conftest import Sent, ask, wait_for
 from tests.widgets.fake_workspace import FakeWorkspace
@@ -160,3 +162,67 @@ def test_the_pareto_view_is_there_while_runs_are_compared(panel: TrainingPanel) 
     panel._wake()
     wait_for(lambda: box.children == ())
     assert panel._parts[0][0].state["compare"] is None
+
+
+def test_open_sae_puts_the_browser_in_the_place_of_the_runs(
+    panel: TrainingPanel, ws: FakeWorkspace, record_messages: Callable[[Any], Sent]
+) -> None:
+    part = panel._parts[0][0]
+    sent = record_messages(part)
+    followed: list[str | None] = []
+    panel.observe(lambda change: followed.append(change["new"]), "opened_sae")
+    ask(part, sent, kind="run_action", action="import", training_id="train_3")
+    wait_for(lambda: cards(panel)["train_3"]["sae_id"] == "sae_train_3")
+    assert ask(part, sent, kind="open_sae", sae_id="sae_train_3")["value"] == {"sae_id": "sae_train_3"}
+    wait_for(lambda: len(panel.children) == 2)
+    top, browser = panel.children
+    assert top is part
+    assert isinstance(browser, SAEBrowser)
+    assert "sw-frame" not in browser._dom_classes
+    wait_for(lambda: browser.selected == "sae_train_3")
+    assert browser._part.state["revealed"] == "sae_train_3"
+    assert part.state["sae_shown"] == panel.opened_sae == "sae_train_3"
+    # a second panel, and this one after a reload of the page, know the SAE of the run; what stands below is this one's
+    other = TrainingPanel(ws)
+    assert cards(other)["train_3"]["sae_id"] == "sae_train_3"
+    assert len(other.children) == 5
+    other.close()
+    ask(part, sent, kind="open_sae", sae_id=None)
+    wait_for(lambda: len(panel.children) == 5)
+    wait_for(lambda: panel.opened_sae is None)
+    assert followed == ["sae_train_3", None]
+    # it is made once, and shows again what is asked for
+    ask(part, sent, kind="open_sae", sae_id="sae_train_3")
+    wait_for(lambda: len(panel.children) == 2)
+    assert panel.children[1] is browser
+
+
+def test_an_sae_that_is_gone_is_not_opened(
+    panel: TrainingPanel, ws: FakeWorkspace, record_messages: Callable[[Any], Sent]
+) -> None:
+    part = panel._parts[0][0]
+    sent = record_messages(part)
+    ws.trainings.get("train_3").import_to_saes()
+    wait_for(lambda: cards(panel)["train_3"]["sae_id"] == "sae_train_3")
+    # deleted in an SAE browser: the run is told of it, and offers the import again
+    ws.trainings._records["train_3"] = dataclasses.replace(ws.trainings.record("train_3"), sae_id=None)
+    ws.saes.delete("sae_train_3")
+    wait_for(lambda: cards(panel)["train_3"]["sae_id"] is None)
+    answer = ask(part, sent, kind="open_sae", sae_id="sae_train_3")
+    assert answer["kind"] == "failure"
+    assert "There is no SAE" in answer["what"]
+    assert panel.opened_sae is None
+    assert len(panel.children) == 5
+
+
+def test_whoever_shows_saes_elsewhere_is_told(ws: FakeWorkspace, record_messages: Callable[[Any], Sent]) -> None:
+    opened: list[str] = []
+    panel = TrainingPanel(ws, on_open=opened.append)
+    part = panel._parts[0][0]
+    ws.trainings.get("train_3").import_to_saes()
+    ask(part, record_messages(part), kind="open_sae", sae_id="sae_train_3")
+    wait_for(lambda: panel.opened_sae == "sae_train_3")
+    assert opened == ["sae_train_3"]
+    assert len(panel.children) == 5
+    assert part.state["sae_shown"] is None
+    panel.close()

@@ -20,6 +20,7 @@ export type RunsCommand =
   | { kind: "compare"; training_ids: string[] }
   | { kind: "comparison"; training_ids: string[] }
   | { kind: "pareto"; y_axis?: YAxis | null; scope?: string | null; reset_zoom?: boolean; save_png?: boolean }
+  | { kind: "open_sae"; sae_id: string | null }
   | { kind: "list_templates"; search: string }
   | {
       kind: "save_template";

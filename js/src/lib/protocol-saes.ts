@@ -88,6 +88,7 @@ export interface SaeBrowserState {
   download_shown: boolean;
   extractions_shown: boolean;
   steering_shown: boolean;
+  revealed: string | null;
   notice: Note | null;
   updated_at: number;
 }
@@ -118,6 +119,7 @@ export const EMPTY_BROWSER: SaeBrowserState = {
   download_shown: false,
   extractions_shown: false,
   steering_shown: false,
+  revealed: null,
   notice: null,
   updated_at: 0,
 };

@@ -127,6 +127,7 @@ export interface PanelState {
   devices: DeviceInfo[];
   notice: Note | null;
   compare: CompareState | null;
+  sae_shown: string | null;
   updated_at: number;
 }
 
@@ -148,6 +149,7 @@ export const EMPTY_STATE: PanelState = {
   devices: [],
   notice: null,
   compare: null,
+  sae_shown: null,
   updated_at: 0,
 };
 

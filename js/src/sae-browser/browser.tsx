@@ -151,6 +151,14 @@ function List({ store }: { store: Store }) {
   useLayoutEffect(() => {
     if (list.current) list.current.scrollTop = 0;
   }, [page]);
+  const called = store.inView.value;
+  const place = cards.findIndex((card) => card.id === called);
+  useLayoutEffect(() => {
+    const card = list.current?.children[place] as HTMLElement | undefined;
+    if (!list.current || !card) return;
+    list.current.scrollTop = card.offsetTop - list.current.offsetTop; // the list only: the notebook stays where it is
+    store.inView.value = null;
+  }, [called, place, store]);
   return (
     <>
       <ul ref={list} class="lst" aria-label="SAEs" aria-busy={store.browsing}>

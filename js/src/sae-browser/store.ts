@@ -63,6 +63,8 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
   readonly outcome = signal<Outcome | null>(null);
   /** An SAE to move the focus to once its card is there. */
   readonly focusCard = signal<string | null>(null);
+  /** An SAE to bring to the top of the list once its card is there. */
+  readonly inView = signal<string | null>(null);
   /** A button of the header to move the focus to once it is there. */
   readonly focusHeader = signal<string | null>(null);
   /** The next page was asked for from within the list: the focus goes to its first card. */
@@ -73,7 +75,11 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
     super(model, host, stop, parseBrowser, EMPTY_BROWSER);
     this.adding = new Adding(this);
     this.follow(
-      (before, after) => {
+      (before, after, first) => {
+        if (after.revealed && (first || before.revealed !== after.revealed)) {
+          this.open.value = withKey(this.open.value, after.revealed, { kind: "details", tab: "statistics" });
+          this.inView.value = after.revealed;
+        }
         if (before.download_shown && !after.download_shown) {
           const last = after.selected.at(-1);
           if (last && !before.selected.some((sae) => sae.id === last.id)) this.focusCard.value = last.id;

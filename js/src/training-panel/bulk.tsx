@@ -130,16 +130,24 @@ function OutcomeNote({ store }: { store: Store }) {
 
 /** What was done, until it is dismissed. */
 export function DoneNote({ store, id }: { store: Store; id: string }) {
-  const text = store.done.value.get(id);
-  if (!text) return null;
+  const done = store.done.value.get(id);
+  if (!done) return null;
+  const { text, sae } = done;
   return (
     <NoteBox
       tone="info"
       title={text}
       actions={
-        <Button small onClick={() => store.say(id, undefined)}>
-          Dismiss
-        </Button>
+        <>
+          {sae !== undefined && (
+            <Button small onClick={() => void store.openSae(id, sae)}>
+              Open SAE
+            </Button>
+          )}
+          <Button small onClick={() => store.say(id, undefined)}>
+            Dismiss
+          </Button>
+        </>
       }
     />
   );

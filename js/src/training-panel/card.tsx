@@ -49,6 +49,7 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
   };
   const press = (action: CardAction) => {
     if (action === "edit") store.form.value = { from: card };
+    else if (action === "open") void store.openSae(card.id, card.sae_id);
     else if (action === "longer") store.openFor(card.id, { kind: "longer" });
     else if (action === "delete") store.openFor(card.id, { kind: "delete" });
     else if (action === "stop" && stopAsks(card)) store.openFor(card.id, { kind: "stop" });
@@ -67,6 +68,8 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
     { label: "Export", run: () => store.openFor(card.id, { kind: "export" }) },
     { label: "Copy ID", run: () => void copyId() },
   ];
+  // What has ended early keeps its SAE, too.
+  if (card.sae_id !== null && status !== "completed") menu.unshift({ label: "Open SAE", run: () => press("open") });
   if (canDelete(card)) menu.push({ label: "Delete", danger: true, run: () => press("delete") });
 
   return (

@@ -45,7 +45,8 @@ export function Checkpoints({ store, card, rows, onChange }: CheckpointsProps) {
     onChange();
     if (action === "continue") store.focusAnswer(answer);
     if (action === "import") {
-      store.say(card.id, `${(answer.value as { name: string }).name} is in the library of SAEs.`);
+      const made = answer.value as { sae_id: string; name: string };
+      store.say(card.id, `${made.name} is in the library of SAEs.`, made.sae_id);
     }
   };
   const toggle = (what: "load" | "delete", id: string) =>

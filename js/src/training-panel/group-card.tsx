@@ -63,9 +63,9 @@ export function GroupCard({ store, group, members }: GroupProps) {
     else if (action === "stop" && stopAsks(group)) store.openFor(group.id, { kind: "stop" });
     else steer(action as GroupActionName);
   };
-  // Its runs are edited and trained longer one by one.
+  // Its runs are edited, trained longer and opened one by one.
   const buttons = buttonsFor(group, store.pending.value.get(first.id)).filter(
-    (button) => !["edit", "longer"].includes(button.action),
+    (button) => !["edit", "longer", "open"].includes(button.action),
   );
   const menu: MenuItem[] = [{ label: "Export", run: () => store.openFor(group.id, { kind: "export" }) }];
   if (canDelete(group)) menu.push({ label: "Delete", danger: true, run: () => press("delete") });
@@ -261,7 +261,11 @@ function Layers({ store, group, members, open }: LayersProps) {
                       {`Import ${memberWord(card, members)}`}
                     </button>
                   )}
-                  {card.sae_id !== null && <span class="t2">In SAEs</span>}
+                  {card.sae_id !== null && (
+                    <button type="button" class="lk" onClick={() => void store.openSae(group.id, card.sae_id)}>
+                      {`Open ${memberWord(card, members)}`}
+                    </button>
+                  )}
                   {statusOf(card) === "running" && (
                     <button
                       type="button"

@@ -1,5 +1,6 @@
 /** Header, toolbar and list; or the form in their place above the list. */
-import { useUid } from "../lib/a11y";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { focusButton, useUid } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import { type KeyRow, Keys, widgetKey } from "../lib/keys";
 import { BusyNote, linkWords, ProblemNote } from "../lib/notes";
@@ -23,7 +24,8 @@ const KEYS: readonly KeyRow[] = [
 
 export function Panel({ store }: { store: Store }) {
   const panel = useUid("sw-list");
-  const { cards, compare } = store.state.value;
+  const { cards, compare, sae_shown } = store.state.value;
+  if (sae_shown !== null) return <AtTheSae store={store} />;
   const form = store.form.value;
   const templates = store.templates.value && !form;
   const empty = cards.length === 0;
@@ -51,6 +53,30 @@ export function Panel({ store }: { store: Store }) {
           <List store={store} panel={panel} />
         </>
       )}
+    </>
+  );
+}
+
+/** The SAE browser stands below, in the place of the runs. */
+function AtTheSae({ store }: { store: Store }) {
+  const root = useRef<HTMLDivElement>(null);
+  const called = store.focusBack.value;
+  useLayoutEffect(() => {
+    if (!called) return;
+    store.focusBack.value = false;
+    focusButton(root.current, "Back to trainings");
+  }, [called, store]);
+  return (
+    <>
+      <div ref={root} class="hd">
+        <h2>Training</h2>
+        <span class="sm t2 sub">{store.state.value.workspace}</span>
+        <div class="sp" />
+        <Button icon="left" onClick={() => void store.closeSae()}>
+          Back to trainings
+        </Button>
+      </div>
+      <PanelNotes store={store} />
     </>
   );
 }
@@ -136,7 +162,7 @@ export function panelKey(store: Store, root: HTMLElement, event: KeyboardEvent):
         store.keysShown.value = !store.keysShown.value;
       },
       n: () => {
-        if (store.form.value === null) store.form.value = {};
+        if (store.form.value === null && store.state.value.sae_shown === null) store.form.value = {};
       },
     },
   });
@@ -144,6 +170,7 @@ export function panelKey(store: Store, root: HTMLElement, event: KeyboardEvent):
 
 function closeInnermost(store: Store): boolean {
   if (store.keysShown.value) store.keysShown.value = false;
+  else if (store.state.value.sae_shown !== null) void store.closeSae();
   else if (store.form.value) store.form.value = null;
   else if (store.templates.value) store.templates.value = false;
   else if (store.bulk.value) store.bulk.value = null;

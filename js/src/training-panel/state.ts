@@ -18,7 +18,7 @@ export const STATUSES: readonly Status[] = [
 ];
 
 /** Something a button or menu item of a card does. "ask_…" and "edit", "log" happen on the page. */
-export type CardAction = Exclude<Action, "checkpoint" | "stop_without_saving"> | "edit" | "stop" | "longer";
+export type CardAction = Exclude<Action, "checkpoint" | "stop_without_saving"> | "edit" | "stop" | "longer" | "open";
 
 export interface CardButton {
   action: CardAction;
@@ -34,6 +34,7 @@ const STOP = button("stop", "Stop", "stop");
 const RETRY = button("retry", "Retry", "retry");
 const EDIT = button("edit", "Edit and retry");
 const IMPORT = button("import", "Import to SAEs");
+const OPEN = button("open", "Open SAE");
 const LONGER = button("longer", "Train longer");
 const DELETE = button("delete", "Delete", "trash");
 
@@ -74,7 +75,7 @@ function baseButtons(card: Card): CardButton[] {
     case "paused":
       return [RESUME, STOP];
     case "completed":
-      return card.sae_id === null ? [IMPORT, LONGER, DELETE] : [LONGER, DELETE];
+      return [card.sae_id === null ? IMPORT : OPEN, LONGER, DELETE];
     case "failed":
       return [RETRY, EDIT];
     case "stopped":

@@ -46,13 +46,17 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   /** What is asked about all checked runs. */
   readonly bulk = signal<Bulk | null>(null);
   readonly outcome = signal<Outcome | null>(null);
-  /** What was done, as a sentence, by run (or for all that are checked). */
-  readonly done = signal<ReadonlyMap<string, string>>(new Map());
+  /** What was done, as a sentence, by run (or for all that are checked), with the SAE that came of it. */
+  readonly done = signal<ReadonlyMap<string, { text: string; sae?: string }>>(new Map());
   /** What was typed into a form that was closed without Cancel. */
   draft: Record<string, string | boolean> | null = null;
   readonly pending = signal<ReadonlyMap<string, Action>>(new Map());
   /** Chart settings the user just chose, until Python's state carries them. */
   readonly chosen = signal<ChartChange>({});
+  /** The card on which an SAE was opened. */
+  private cameFrom: string | null = null;
+  /** The way back to the runs is to get the focus once it is there. */
+  readonly focusBack = signal(false);
   /** A run to move the focus to once its card is there. */
   readonly focusCard = signal<string | null>(null);
 
@@ -163,8 +167,27 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   }
 
   /** Notes below an item what was done there (the note is a status: readers hear of it). */
-  say(key: string, text: string | undefined): void {
-    this.done.value = withKey(this.done.value, key, text);
+  say(key: string, text: string | undefined, sae?: string): void {
+    this.done.value = withKey(this.done.value, key, text === undefined ? undefined : { text, sae });
+  }
+
+  /** Shows an SAE in the place of the runs. `key`: the card where that was asked, which gets the focus on the way back. */
+  async openSae(key: string, sae: string | null): Promise<void> {
+    if (sae === null) return;
+    if (this.open.value.get(key)?.kind === "menu") this.openFor(key, undefined);
+    this.cameFrom = key;
+    this.focusBack.value = true;
+    const answer = await this.command(key, "Open SAE", { kind: "open_sae", sae_id: sae });
+    const forget = () => {
+      this.focusBack.value = false; // it failed, or something outside of the panel shows it
+    };
+    if (answer === null) forget();
+    else setTimeout(forget, SETTLE);
+  }
+
+  async closeSae(): Promise<void> {
+    this.focusCard.value = this.cameFrom;
+    await this.command("panel", "Back to trainings", { kind: "open_sae", sae_id: null });
   }
 
   /** Does something to a run. It counts as under way until the run's state shows it, or nothing came of it. */

@@ -108,6 +108,7 @@ const STATE: Shape<SaeBrowserState> = {
   download_shown: _,
   extractions_shown: _,
   steering_shown: _,
+  revealed: _,
   notice: _,
   updated_at: _,
 };

@@ -108,6 +108,7 @@ const STATE: Shape<PanelState> = {
   devices: _,
   notice: _,
   compare: _,
+  sae_shown: _,
   updated_at: _,
 };
 const COMPARE: Shape<CompareState> = {
@@ -251,6 +252,7 @@ const COMMANDS: { [K in PanelCommand["kind"]]: Required<Extract<PanelCommand, { 
   compare: { kind: "compare", training_ids: ["train_01J8"] },
   comparison: { kind: "comparison", training_ids: ["train_01J8"] },
   pareto: { kind: "pareto", y_axis: "ce_loss_score", scope: "", reset_zoom: true, save_png: false },
+  open_sae: { kind: "open_sae", sae_id: "sae_1" },
   list_templates: { kind: "list_templates", search: "gpt2" },
   save_template: { kind: "save_template", name: "mine", config: {}, training_id: null, replace: true },
   template_action: { kind: "template_action", action: "rename", template_id: "tmpl_1", name: "better" },

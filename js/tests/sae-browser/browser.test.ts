@@ -214,3 +214,13 @@ it("leaves nothing behind when the view is closed", () => {
   close();
   expect(el.innerHTML).toBe("");
 });
+
+it("opens the details of the SAE that was asked for elsewhere", async () => {
+  const last = SAES.at(-1)?.id ?? "";
+  const view = show(SAES, {}, { revealed: last, total: SAES.length });
+  await waitFor(() => expect(view.page.getByRole("tab", { name: "Statistics" })).toBeTruthy());
+  const card = view.page.getByRole("listitem", { name: SAES.at(-1)?.name ?? "" });
+  expect(within(card).getByRole("tab", { name: "Statistics" })).toBeTruthy();
+  view.model.setState({ revealed: SAES[0]?.id ?? "" });
+  await waitFor(() => expect(view.page.getAllByRole("tab", { name: "Statistics" }).length).toBe(2));
+});

@@ -271,3 +271,62 @@ describe("the comparison", () => {
     await user.keyboard("{Escape}");
   });
 });
+
+describe("the SAE of a run", () => {
+  const done = card({ name: "done", status: "completed" });
+
+  it("is imported, then opened in the place of the runs, and left again", async () => {
+    const view = show(with_([done, ...CARDS]));
+    const { page, model, user } = view;
+    await user.click(cardOf(view, "done").getByRole("button", { name: "Import to SAEs" }));
+    const open = await waitFor(() => cardOf(view, "done").getByRole("button", { name: "Open SAE" }));
+    expect(cardOf(view, "done").queryByRole("button", { name: "Import to SAEs" })).toBeNull();
+    await user.click(open);
+    expect(sent(model, "open_sae")).toMatchObject([{ sae_id: "sae_new" }]);
+    const back = await waitFor(() => page.getByRole("button", { name: "Back to trainings" }));
+    await waitFor(() => expect(document.activeElement).toBe(back));
+    expect(page.queryByRole("list", { name: "Trainings" })).toBeNull();
+    await user.keyboard("n");
+    expect(page.queryByRole("form", { name: "New training" })).toBeNull();
+    await user.keyboard("{Escape}");
+    expect(sent(model, "open_sae").at(-1)).toMatchObject({ sae_id: null });
+    await waitFor(() => expect(document.activeElement).toBe(page.getByRole("listitem", { name: "done" })));
+  });
+
+  it("is opened from the menu where the run was stopped, and from the note about a checkpoint", async () => {
+    const early = card({ name: "early", status: "stopped", sae_id: "sae_early" });
+    const view = show(with_([early, ...CARDS]));
+    const { page, model, user } = view;
+    await user.click(cardOf(view, "early").getByRole("button", { name: "More actions: early" }));
+    await user.click(page.getByRole("menuitem", { name: "Open SAE" }));
+    expect(sent(model, "open_sae")).toMatchObject([{ sae_id: "sae_early" }]);
+    await user.click(await waitFor(() => page.getByRole("button", { name: "Back to trainings" })));
+    await waitFor(() => expect(page.getByRole("list", { name: "Trainings" })).toBeTruthy());
+    await user.click(cardOf(view, "early").getByRole("button", { name: "More actions: early" }));
+    await user.click(page.getByRole("menuitem", { name: "Details" }));
+    await user.click(await waitFor(() => page.getByRole("button", { name: "Load checkpoint best FVU" })));
+    await user.click(page.getByRole("button", { name: "Make an SAE of it" }));
+    const note = (await waitFor(() => page.getByText(/is in the library of SAEs/))).closest(".note") as HTMLElement;
+    await user.click(within(note).getByRole("button", { name: "Open SAE" }));
+    expect(sent(model, "open_sae").at(-1)).toMatchObject({ sae_id: "sae_new" });
+  });
+
+  it("that cannot be opened says so on the card", async () => {
+    const view = show(with_([{ ...done, sae_id: "sae_gone" }]));
+    view.model.refused.set("open_sae", { what: "There is no SAE 'sae_gone'.", hint: "It may have been deleted." });
+    await view.user.click(cardOf(view, "done").getByRole("button", { name: "Open SAE" }));
+    await waitFor(() => expect(cardOf(view, "done").getByText(/There is no SAE/)).toBeTruthy());
+    expect(view.page.getByRole("list", { name: "Trainings" })).toBeTruthy();
+  });
+
+  it("of one run of a job is opened from the table", async () => {
+    const members = [4, 6].map((layer) =>
+      card({ name: `l${layer}`, status: "completed", hook_name: `blocks.${layer}.hook_resid_post`, group_id: "g" }),
+    );
+    const view = show(with_([{ ...(members[0] as Card), sae_id: "sae_4" }, members[1] as Card]));
+    await view.user.click(view.page.getByRole("button", { name: "Show layers" }));
+    expect(view.page.queryByRole("button", { name: "Open SAE" })).toBeNull();
+    await view.user.click(view.page.getByRole("button", { name: "Open layer 4" }));
+    expect(sent(view.model, "open_sae")).toMatchObject([{ sae_id: "sae_4" }]);
+  });
+});

@@ -49,7 +49,7 @@ describe("status and buttons", () => {
     ["stopping", ["Stopping… (disabled)"]],
   ])("offers on %s: %j", (status, expected) => expect(labels({ status })).toEqual(expected));
   it("does not offer to import twice", () =>
-    expect(labels({ status: "completed", sae_id: "sae_1" })).toEqual(["Train longer", "Delete"]));
+    expect(labels({ status: "completed", sae_id: "sae_1" })).toEqual(["Open SAE", "Train longer", "Delete"]));
   it("shows what was just asked before the state does", () => {
     expect(labels({ status: "running" }, "pause")).toEqual(["Pausing… (disabled)", "Stop"]);
     expect(labels({ status: "running" }, "stop_without_saving")).toEqual(["Stopping… (disabled)"]);
