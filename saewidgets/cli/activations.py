@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from saewidgets.cli.follow import command_line
 from saewidgets.cli.follow_capture import follow_capture
 from saewidgets.cli.options import Json, Quiet
 from saewidgets.cli.output import count, moment, note, number, printable, size, table, write, write_json
-from saewidgets.cli.session import command, open_workspace
+from saewidgets.cli.session import command, command_line, open_workspace
 from saewidgets.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saewidgets.cli.display import wait_for
-from saewidgets.cli.follow import command_line, finish, follow
+from saewidgets.cli.follow import finish, follow
 from saewidgets.cli.options import Json, Quiet, RunId
 from saewidgets.cli.output import note, write, write_json
-from saewidgets.cli.session import command, open_workspace
+from saewidgets.cli.session import command, command_line, open_workspace
 from saewidgets.cli.together import follow_group
+from saewidgets.cli.watch import wait_for
 from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:

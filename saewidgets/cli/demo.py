@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from saewidgets.cli.configfile import build_config
-from saewidgets.cli.follow import command_line, finish, follow
+from saewidgets.cli.follow import finish, follow
 from saewidgets.cli.options import Json, Quiet
 from saewidgets.cli.output import count, note, number, table, to_data, write, write_json
-from saewidgets.cli.session import command, open_workspace
+from saewidgets.cli.session import command, command_line, open_workspace
 
 # key of the evaluation, its name on the screen, what it says
 ROWS = (

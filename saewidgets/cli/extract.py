@@ -10,14 +10,13 @@ import typer
 
 from saewidgets.cli.configfile import read_config
 from saewidgets.cli.control import Wait
-from saewidgets.cli.display import wait_for
 from saewidgets.cli.ending import phase
-from saewidgets.cli.follow import command_line
-from saewidgets.cli.follow_extraction import follow
-from saewidgets.cli.follow_logits import follow as follow_logits
+from saewidgets.cli.follow_extraction import follow_extraction
+from saewidgets.cli.follow_logits import follow_logits
 from saewidgets.cli.options import Json, Quiet
 from saewidgets.cli.output import count, moment, note, size, table, write, write_json
-from saewidgets.cli.session import command, open_workspace
+from saewidgets.cli.session import command, command_line, open_workspace
+from saewidgets.cli.watch import wait_for
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus
 
@@ -147,7 +146,7 @@ def _ratio(text: str) -> float | None:
 
 
 def _run_here(extraction: Extraction, *, json: bool, quiet: bool) -> None:
-    record = follow(extraction, quiet=quiet)
+    record = follow_extraction(extraction, quiet=quiet)
     if json:
         write_json(record)
         return

@@ -1,68 +1,35 @@
-"""Watching an extraction from a terminal: tokens read, latents seen, and Ctrl-C as Pause."""
+"""Watching an extraction from a terminal: tokens read, latents seen."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import typer
-
-from saewidgets.cli.display import display, settled
-from saewidgets.cli.ending import failure, phase
-from saewidgets.cli.follow import POLL, command_line
-from saewidgets.cli.interrupts import Interrupts
+from saewidgets.cli.display import Look
+from saewidgets.cli.ending import failure
 from saewidgets.cli.output import count, duration, note
-from saewidgets.cli.session import PAUSED
+from saewidgets.cli.watch import CHECKPOINT, watch
 from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
     from saewidgets.feature_records import ExtractionRecord
     from saewidgets.workspace import Extraction
 
-Show = Callable[["ExtractionRecord"], None]
+
+def _counted(record: ExtractionRecord) -> tuple[int, int | None]:
+    return record.progress.done if record.progress is not None else 0, record.tokens_total
 
 
-def _done(record: ExtractionRecord) -> int:
-    return record.progress.done if record.progress is not None else 0
+def _values(record: ExtractionRecord) -> Mapping[str, str]:
+    return {} if record.seen is None else {"features": count(record.seen)}
 
 
-@contextmanager
-def _bar(record: ExtractionRecord) -> Iterator[Show]:
-    """A progress bar, for a terminal."""
-    from tqdm.auto import tqdm  # a tenth of a second: only where there is something to show
-
-    with tqdm(
-        total=record.tokens_total, initial=_done(record), unit=" tokens", unit_scale=True, mininterval=0.2,
-        dynamic_ncols=True, file=sys.stderr,
-    ) as bar:  # fmt: skip
-
-        def show(record: ExtractionRecord) -> None:
-            bar.total = record.tokens_total  # known when the text is tokenised
-            bar.set_description_str(phase(record), refresh=False)
-            if record.seen is not None:
-                bar.set_postfix({"features": count(record.seen)}, refresh=False)
-            bar.update(max(0, _done(record) - bar.n))
-            if settled(record.status):
-                bar.refresh()
-
-        yield show
+def _paused(record: ExtractionRecord) -> str:
+    done, total = _counted(record)
+    return f"Paused at {count(done)} of {count(total)} tokens."
 
 
-def _line(record: ExtractionRecord) -> str:
-    progress = record.progress
-    parts = [f"{phase(record)}: {count(_done(record))} of {count(record.tokens_total)} tokens"]
-    if progress and progress.rate and not settled(record.status):
-        parts.append(f"{count(progress.rate)} tokens/s")
-    if progress and progress.eta_seconds and not settled(record.status):
-        parts.append(f"{duration(progress.eta_seconds)} left")
-    if record.seen is not None:
-        parts.append(f"{count(record.seen)} features seen")
-    return ", ".join(parts)
-
-
-def follow(extraction: Extraction, *, quiet: bool = False) -> ExtractionRecord:
+def follow_extraction(extraction: Extraction, *, quiet: bool = False) -> ExtractionRecord:
     """Show an extraction until it ends or pauses. Ctrl-C pauses it with a checkpoint; a second one gives up waiting.
 
     Returns:
@@ -71,38 +38,13 @@ def follow(extraction: Extraction, *, quiet: bool = False) -> ExtractionRecord:
     Raises:
         typer.Exit: with status 130 when it was paused; with the status of its error when it failed.
     """
-    interrupts = Interrupts()
-    asked = False
-    with interrupts.caught(), display(extraction.record, bar=_bar, line_of=_line, quiet=quiet) as show:
-        while True:
-            record = extraction.record
-            show(record)
-            if settled(record.status):
-                break
-            if interrupts.count and not asked:
-                note("\nPausing: writing a checkpoint (Ctrl-C again to leave at once) …")
-                asked = True
-                extraction.pause()
-            if interrupts.count > 1:
-                note("Left without waiting; what is not in a checkpoint is lost.")
-                _say_resume(extraction.id)
-                raise typer.Exit(PAUSED)
-            interrupts.wait(POLL)
-    if record.status is JobStatus.PAUSED:
-        note(f"Paused at {count(_done(record))} of {count(record.tokens_total)} tokens.")
-        _say_resume(extraction.id)
-        raise typer.Exit(PAUSED)
-    _finish(record)
+    record = watch(
+        extraction, Look(_counted, values=_values), quiet=quiet, pausing=CHECKPOINT, paused=_paused,
+        left="Left without waiting; what is not in a checkpoint is lost.",
+        resume=("extractions", "resume", extraction.id),
+    )
+    if record.status not in (JobStatus.COMPLETED, JobStatus.STOPPED):
+        raise failure(record, otherwise=f"The extraction is {record.status.value}.")
+    word = "Completed" if record.status is JobStatus.COMPLETED else "Stopped"
+    note(f"{word}: {count(record.n_tokens)} tokens in {duration(record.seconds_running)}. {record.id}")
     return record
-
-
-def _say_resume(extraction_id: str) -> None:
-    note(f"Resume it with: {command_line('extractions', 'resume', extraction_id)}")
-
-
-def _finish(record: ExtractionRecord) -> None:
-    if record.status in (JobStatus.COMPLETED, JobStatus.STOPPED):
-        word = "Completed" if record.status is JobStatus.COMPLETED else "Stopped"
-        note(f"{word}: {count(record.n_tokens)} tokens in {duration(record.seconds_running)}. {record.id}")
-        return
-    raise failure(record, otherwise=f"The extraction is {record.status.value}.")

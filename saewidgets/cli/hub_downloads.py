@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saewidgets.cli.control import Wait
-from saewidgets.cli.display import wait_for
-from saewidgets.cli.follow import command_line
-from saewidgets.cli.follow_download import follow, phase
+from saewidgets.cli.follow_download import follow_download, phase
 from saewidgets.cli.options import Json, Quiet, TokenStdin
 from saewidgets.cli.output import count, moment, note, size, table, to_data, write, write_json
-from saewidgets.cli.session import command, open_workspace
+from saewidgets.cli.session import command, command_line, open_workspace
 from saewidgets.cli.tokens import ask_token
+from saewidgets.cli.watch import wait_for
 from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def run_here(workspace: Workspace, job: Job, *, json: bool, quiet: bool) -> None
     """Show a download until it ends, then what it brought into the library."""
     payload = job.record.payload
     note(f"Downloading {payload['repo_id']} {payload['path']}, {size(payload.get('total_bytes'))} ({job.id})")
-    record = follow(job, quiet=quiet)
+    record = follow_download(job, quiet=quiet)
     sae = workspace.saes.get(str(record.result))
     if json:
         write_json({**to_data(sae), "job_id": record.id})

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saewidgets.cli.follow import command_line
 from saewidgets.cli.options import Json, RunId
 from saewidgets.cli.output import count, duration, moment, number, size, table, to_data, write, write_json
-from saewidgets.cli.session import command, open_workspace
+from saewidgets.cli.session import command, command_line, open_workspace
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 

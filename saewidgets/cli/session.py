@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,6 +47,19 @@ def open_workspace() -> Iterator[Workspace]:
         yield workspace
     finally:
         workspace.close()
+
+
+def command_line(*words: str) -> str:
+    """A command to type that acts on the same workspace."""
+    home = ["--home", str(session.home)] if session.home else []
+    # As it was called where it is not on the path: `make demo` leaves it in .venv/bin.
+    program = "saewidgets" if shutil.which("saewidgets") else _called_as()
+    return " ".join([program, *home, *words])
+
+
+def _called_as() -> str:
+    name = Path(sys.argv[0])
+    return str(name) if name.name.startswith("saewidgets") else "python -m saewidgets"
 
 
 def exit_code(error: BaseException) -> int:

@@ -223,10 +223,10 @@ def test_the_demo(execute: Invoke) -> None:
 
 
 def test_commands_to_type_are_those_that_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from saewidgets.cli import follow
+    from saewidgets.cli import session
 
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr("sys.argv", [".venv/bin/saewidgets", "demo"])
-    assert follow.command_line("lab") == ".venv/bin/saewidgets lab"
+    assert session.command_line("lab") == ".venv/bin/saewidgets lab"
     monkeypatch.setattr("sys.argv", ["/somewhere/__main__.py"])
-    assert follow.command_line("lab") == "python -m saewidgets lab"
+    assert session.command_line("lab") == "python -m saewidgets lab"
