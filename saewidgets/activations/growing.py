@@ -22,7 +22,9 @@ from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined] # p
 
 from saewidgets.activations.ahead import read_ahead
 from saewidgets.activations.documents import LongCorpus
+from saewidgets.activations.kept import Kept
 from saewidgets.activations.packed import (
+    EVERY_TOKEN,
     Growth,
     PackedTokens,
     PackFacts,
@@ -35,6 +37,7 @@ from saewidgets.errors import ConfigError, StorageError
 from saewidgets.lm import special_tokens
 
 COUNT_EVERY = 1 << 20  # tokens after which progress is put down
+_HOPELESS = 1000  # contexts without a single position to train on: more will not have any
 
 Check = Callable[[], None]
 Progress = Callable[[int], None]
@@ -50,6 +53,7 @@ def grow(
     validation_share: float,
     check: Check,
     on_progress: Progress | None,
+    rule: Kept = EVERY_TOKEN,
 ) -> None:
     """Pack `corpus` into `target` until there is enough for a run.
 
@@ -62,19 +66,21 @@ def grow(
         validation_share: share of the contexts that is held out.
         check: called between chunks, and while waiting; what it raises ends the packing. What was counted stays.
         on_progress: called with the number of tokens so far.
+        rule: which positions count as wanted.
 
     Raises:
-        ConfigError: there is no text, or not enough for one context.
+        ConfigError: there is no text, not enough for one context, or no position of it counts.
         StorageError: the disk is full.
         SAEWidgetsError: from reading the corpus.
     """
     with _alone(target, check):
         begun = (target / "pack.json").is_file()
-        if begun and enough(target, wanted, validation_share):
+        if begun and enough(target, wanted, validation_share, rule):
             return
         target.mkdir(exist_ok=True)
         try:
-            with _Writer(target, corpus, tokenizer, read_facts(target) if begun else new, validation_share) as writer:
+            facts = read_facts(target) if begun else new
+            with _Writer(target, corpus, tokenizer, facts, validation_share, rule) as writer:
                 writer.require_space(wanted)
                 _read(writer, corpus, wanted, check, on_progress)
             _refuse_nothing(writer.facts)
@@ -84,13 +90,13 @@ def grow(
             raise
 
 
-def enough(target: Path, wanted: int | None, validation_share: float) -> bool:
+def enough(target: Path, wanted: int | None, validation_share: float, rule: Kept = EVERY_TOKEN) -> bool:
     """Whether what is packed suffices."""
     packed = PackedTokens(target, validation_share)
     growth = packed.facts.growth
     if growth is None or growth.ended:
         return True
-    return wanted is not None and packed.enough(wanted, validation_share)[1] >= wanted
+    return wanted is not None and packed.enough(wanted, validation_share, rule)[1] >= wanted
 
 
 def _read(
@@ -106,6 +112,11 @@ def _read(
             if wanted is not None and writer.found >= wanted:
                 writer.count()
                 return
+            if wanted is not None and not writer.found and writer.n_contexts >= _HOPELESS:
+                raise ConfigError(
+                    f"None of the first {writer.n_contexts:,} contexts has a position to train on.",
+                    where="activations.seqpos_slice", hint="Choose other positions, or leave fewer tokens out.",
+                )
     writer.count(ended=True)
 
 
@@ -123,13 +134,15 @@ class _Writer:
     """Adds contexts to ``tokens.bin`` and counts them."""
 
     def __init__(
-        self, target: Path, corpus: LongCorpus, tokenizer: Any, facts: PackFacts, validation_share: float
+        self, target: Path, corpus: LongCorpus, tokenizer: Any, facts: PackFacts, validation_share: float, rule: Kept
     ) -> None:
         assert facts.growth is not None  # of long text
-        self._target, self._corpus, self._share = target, corpus, validation_share
+        self._target, self._corpus, self._share, self._rule = target, corpus, validation_share, rule
         self.facts = facts
         self.n_contexts = facts.n_contexts
-        self.found = PackedTokens(target, validation_share).enough(1 << 62, validation_share)[1] if self._begun() else 0
+        self.found = 0
+        if self._begun():
+            self.found = PackedTokens(target, validation_share).enough(1 << 62, validation_share, rule)[1]
         self._position = facts.growth.position
         self._special = np.array(facts.special_ids, dtype=np.int64)
         self._contexts = Contexts(
@@ -181,7 +194,7 @@ class _Writer:
     def _useful(self, rows: Tokens) -> int:
         numbers = np.arange(self.n_contexts, self.n_contexts + len(rows), dtype=np.int64)
         training = rows[~held_out_as_it_grows(numbers, self._share)]
-        return int(training.size - np.isin(training, self._special).sum())
+        return int(self._rule.mask(training, np.isin(training, self._special)).sum())
 
     def count(self, *, ended: bool = False) -> None:
         """Put down how far it has come, once it is on the disk."""

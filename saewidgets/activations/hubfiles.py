@@ -25,7 +25,7 @@ def file_system(client: HubClient) -> HfFileSystem:
 def hub_shard(client: HubClient, system: HfFileSystem, path: str, commit: str, address: str) -> Shard | None:
     """The file at `address` (``hf://datasets/owner/name@commit/file``); None where it has no rows that are known here.
 
-    `datasets` made the address from the repository's card, so it may lead anywhere: see `is_inside`.
+    `datasets` made the address from the repository's card, so it may lead anywhere: see `inside`.
     """
     file = inside(path, commit, address)
     kind = None if file is None else kind_of(file)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from saewidgets.activations.kept import Kept
 from saewidgets.config import TrainingConfig
 
 
@@ -17,3 +20,9 @@ def positions_needed(config: TrainingConfig) -> int | None:
     windows = -(-config.steps * config.batch_size // window)
     scale = settings.norm_tokens if settings.normalize != "none" else 0
     return max(windows * window, scale)
+
+
+def counted_positions(config: TrainingConfig) -> Kept:
+    """Which positions of a text count as needed: never special tokens, so that it does not decide how much is read
+    whether they are trained on."""
+    return replace(Kept.of(config.activations), exclude_special=True)

@@ -19,10 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from saewidgets.activations.kept import Kept
 from saewidgets.activations.tokenising import Tokens
 from saewidgets.errors import FormatError
 
 _COUNTED = 4096  # contexts looked at together
+EVERY_TOKEN = Kept()
+"""Everything but special tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,17 @@ class PackedTokens:
         validation_share: share of the contexts to hold out, where the corpus has no held-out documents of its own.
         wanted: of long text: how many positions for training are needed; contexts behind those that have them are not
             there for this reader. None: all that are packed.
+        rule: which positions count as wanted.
 
     Attributes:
         folder, facts: where it is and what `pack.json` says.
         train, validation: context numbers of each split, ``int64``, ascending. Disjoint; every context is in one.
     """
 
-    def __init__(self, folder: Path | str, validation_share: float = 0.02, *, wanted: int | None = None) -> None:
+    def __init__(
+        self, folder: Path | str, validation_share: float = 0.02, *, wanted: int | None = None,
+        rule: Kept = EVERY_TOKEN,
+    ) -> None:
         self.folder = Path(folder)
         self.facts = facts = read_facts(self.folder)
         try:
@@ -101,7 +108,7 @@ class PackedTokens:
         self._tokens = tokens
         self._special = special_table(facts)
         if facts.growth is not None and wanted is not None:
-            n, _ = self.enough(wanted, validation_share)
+            n, _ = self.enough(wanted, validation_share, rule)
             self.facts = facts = replace(facts, n_contexts=n)
             self._tokens = self._tokens[:n]
         if facts.growth is None:
@@ -142,20 +149,19 @@ class PackedTokens:
         at = np.asarray(contexts, dtype=np.int64), np.asarray(offsets, dtype=np.int64)
         return np.asarray(self._tokens[at], dtype=np.int64)
 
-    def kept(self, tokens: Tokens, exclude_special_tokens: bool = True) -> npt.NDArray[np.bool_]:
-        """Which positions take part in training and metrics: all, or those that hold no special token."""
-        if not exclude_special_tokens:
-            return np.ones(tokens.shape, dtype=bool)
-        if self._special.size:
-            return ~self._special[tokens]
-        return ~np.isin(tokens, self.facts.special_ids)
+    def kept(self, tokens: Tokens, rule: Kept = EVERY_TOKEN) -> npt.NDArray[np.bool_]:
+        """Which positions of contexts ``[..., context_size]`` take part in training and metrics."""
+        special = None
+        if rule.exclude_special:
+            special = self._special[tokens] if self._special.size else np.isin(tokens, self.facts.special_ids)
+        return rule.mask(tokens, special)
 
-    def kept_counts(self, indices: npt.NDArray[np.int64], exclude_special_tokens: bool = True) -> npt.NDArray[np.int64]:
+    def kept_counts(self, indices: npt.NDArray[np.int64], rule: Kept = EVERY_TOKEN) -> npt.NDArray[np.int64]:
         """Kept positions of each context, ``[n]``."""
         counts = np.empty(len(indices), dtype=np.int64)
         for start in range(0, len(indices), _COUNTED):
             part = indices[start : start + _COUNTED]
-            counts[start : start + _COUNTED] = self.kept(self._tokens[part], exclude_special_tokens).sum(axis=1)
+            counts[start : start + _COUNTED] = self.kept(self._tokens[part], rule).sum(axis=1)
         return counts
 
     def evaluation_contexts(self, n_tokens: int) -> npt.NDArray[np.int64]:
@@ -168,13 +174,13 @@ class PackedTokens:
         chosen = np.random.default_rng(0).permutation(len(pool))[:count]
         return self.contexts(pool[np.sort(chosen)])
 
-    def enough(self, wanted: int, validation_share: float) -> tuple[int, int]:
-        """(contexts, positions in them): the fewest first contexts that have `wanted` positions for training, special
-        tokens not counted; or all, where there are fewer."""
+    def enough(self, wanted: int, validation_share: float, rule: Kept = EVERY_TOKEN) -> tuple[int, int]:
+        """(contexts, positions in them): the fewest first contexts that have `wanted` positions for training of those
+        that `rule` keeps; or all, where there are fewer."""
         found = 0
         for start in range(0, self.facts.n_contexts, _COUNTED):
             numbers = np.arange(start, min(start + _COUNTED, self.facts.n_contexts), dtype=np.int64)
-            counts = np.where(held_out_as_it_grows(numbers, validation_share), 0, self.kept_counts(numbers))
+            counts = np.where(held_out_as_it_grows(numbers, validation_share), 0, self.kept_counts(numbers, rule))
             after = found + np.cumsum(counts)
             if after[-1] >= wanted:
                 place = int(np.searchsorted(after, wanted))

@@ -26,7 +26,8 @@ from typing import Any, cast
 
 from saewidgets.activations.documents import Corpus, LongCorpus, Split, is_long
 from saewidgets.activations.growing import enough, grow, new_growth
-from saewidgets.activations.packed import PackedTokens, PackFacts
+from saewidgets.activations.kept import Kept
+from saewidgets.activations.packed import EVERY_TOKEN, PackedTokens, PackFacts
 from saewidgets.activations.tokenising import (
     Contexts,
     Tokens,
@@ -53,6 +54,7 @@ def pack(
     prepend_bos: bool = True,
     validation_share: float = 0.02,
     wanted: int | None = None,
+    rule: Kept = EVERY_TOKEN,
     check: Callable[[], None] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> PackedTokens:
@@ -66,8 +68,9 @@ def pack(
         prepend_bos: start every context with BOS (with EOS where the tokenizer has no BOS, as GPT-2; without either,
             with nothing). For the tokenizer of an encoder: put every context between [CLS] and [SEP].
         validation_share: see `PackedTokens`.
-        wanted: of long text: positions for training that are needed (special tokens are not counted); no more is read
-            than holds them. None: all of it. Text that is packed whole is not affected.
+        wanted: of long text: positions for training that are needed; no more is read than holds them. None: all of it.
+            Text that is packed whole is not affected.
+        rule: which positions count as wanted.
         check: called between batches of documents; what it raises ends the packing. Text that is packed whole leaves
             nothing behind then; of long text what was packed stays, and the next call goes on from there.
         on_progress: called with the number of tokens so far.
@@ -96,10 +99,10 @@ def pack(
         folder.mkdir(parents=True, exist_ok=True)
         if is_long(corpus):
             _grow(
-                target, cast(LongCorpus, corpus), tokenizer, special, context_size, prepend_bos, wanted,
+                target, cast(LongCorpus, corpus), tokenizer, special, context_size, prepend_bos, wanted, rule,
                 validation_share, check, on_progress,
             )
-            return PackedTokens(target, validation_share, wanted=wanted)
+            return PackedTokens(target, validation_share, wanted=wanted, rule=rule)
         _remove_stale(folder)
         partial.mkdir()
         facts = _write(
@@ -120,9 +123,10 @@ def pack(
 
 def _grow(
     target: Path, corpus: LongCorpus, tokenizer: Any, special: SpecialTokens, context_size: int, prepend_bos: bool,
-    wanted: int | None, validation_share: float, check: Callable[[], None], on_progress: Callable[[int], None] | None,
+    wanted: int | None, rule: Kept, validation_share: float, check: Callable[[], None],
+    on_progress: Callable[[int], None] | None,
 ) -> None:
-    if (target / "pack.json").is_file() and enough(target, wanted, validation_share):
+    if (target / "pack.json").is_file() and enough(target, wanted, validation_share, rule):
         return  # not even the hub has to be asked
     check_tokenizer(corpus.facts, tokenizer)
     contexts = Contexts(tokenizer, special, context_size, prepend_bos=prepend_bos, whole_rows=corpus.whole_rows)
@@ -131,7 +135,7 @@ def _grow(
     )
     grow(
         target, corpus, tokenizer, new, wanted=wanted, validation_share=validation_share,
-        check=check, on_progress=on_progress,
+        check=check, on_progress=on_progress, rule=rule,
     )
 
 

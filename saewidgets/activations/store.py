@@ -18,7 +18,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from saewidgets.activations.kept import Kept
 from saewidgets.activations.order import Numbers
+from saewidgets.activations.packed import EVERY_TOKEN
 from saewidgets.activations.store_layout import SPECIAL, TOKENS, StoreFacts, read_facts, shard_name
 from saewidgets.durable import sha256_of
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
@@ -119,31 +121,36 @@ class StoredActivations:
             raise NotFoundError(f"The file cannot be read ({error.strerror}).", where=str(path)) from error
         return found.astype(np.int64)
 
-    def kept(self, contexts: Numbers, exclude_special_tokens: bool = True) -> npt.NDArray[np.bool_]:
-        """Which rows of these contexts count, ``[n, context_size]``: none behind the end of a short last block."""
+    def kept(self, contexts: Numbers, rule: Kept = EVERY_TOKEN) -> npt.NDArray[np.bool_]:
+        """Which rows of these contexts count, ``[n, context_size]``: none behind the end of a short last block.
+
+        Raises:
+            ConfigError: ids of tokens are left out, and the store holds none.
+        """
         shape = len(contexts), self.facts.context_size
-        if exclude_special_tokens and self._special is not None:
-            marks = np.unpackbits(self._special[contexts], axis=1, count=self.facts.context_size)
-            return np.asarray(marks == 0)
-        kept = np.ones(shape, dtype=bool)
+        special = None
+        if rule.exclude_special and self._special is not None:
+            special = np.unpackbits(self._special[contexts], axis=1, count=self.facts.context_size) != 0
+        tokens = self.contexts(contexts) if rule.exclude_ids else np.zeros(shape, dtype=np.int64)
+        kept = rule.mask(tokens, special)
         missing = self.facts.n_contexts * self.facts.context_size - self.facts.n_rows
         if missing:
             kept[contexts == self.facts.n_contexts - 1, -missing:] = False
         return kept
 
-    def kept_counts(self, contexts: Numbers, exclude_special_tokens: bool = True) -> Numbers:
+    def kept_counts(self, contexts: Numbers, rule: Kept = EVERY_TOKEN) -> Numbers:
         """Kept rows of each context, ``[n]``."""
         counts = np.empty(len(contexts), dtype=np.int64)
         for start in range(0, len(contexts), _COUNTED):
             part = contexts[start : start + _COUNTED]
-            counts[start : start + _COUNTED] = self.kept(part, exclude_special_tokens).sum(axis=1)
+            counts[start : start + _COUNTED] = self.kept(part, rule).sum(axis=1)
         return counts
 
-    def row_numbers(self, contexts: Numbers, exclude_special_tokens: bool = True) -> Numbers:
+    def row_numbers(self, contexts: Numbers, rule: Kept = EVERY_TOKEN) -> Numbers:
         """Numbers of the kept rows of these contexts, one context after the other."""
         size = self.facts.context_size
         numbers = contexts[:, None] * size + np.arange(size, dtype=np.int64)
-        return np.asarray(numbers[self.kept(contexts, exclude_special_tokens)])
+        return np.asarray(numbers[self.kept(contexts, rule)])
 
     def rows(self, hook_name: str, shard: int = 0) -> npt.NDArray[Any]:
         """One file of a hook point as a read-only memory map, ``[rows, width]``.

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from saewidgets.activations.kept import Kept
 from saewidgets.activations.order import WINDOW_ORDER, EndlessOrder, Numbers, generator, split
 from saewidgets.activations.store import RowReader, StoredActivations, batched
 from saewidgets.activations.stream import Batch, Check
@@ -58,15 +59,16 @@ class StoredWindows:
         self.seed = config.seed if seed is None else seed
         self.window = self.batch_size * max(1, round(settings.shuffle_tokens / self.batch_size))
         self._norm_tokens = settings.norm_tokens
-        self.exclude = settings.exclude_special_tokens
+        self.rule = Kept.of(settings)
         facts = store.facts
+        _check_rule(self.rule, facts.tokens is not None)
         self.train, self.validation = split(facts.n_contexts, facts.n_held_out, settings.validation_share)
-        self._order = EndlessOrder(self.train, store.kept_counts(self.train, self.exclude), self.seed)
+        self._order = EndlessOrder(self.train, store.kept_counts(self.train, self.rule), self.seed)
         self.tokens_per_epoch = self._order.rows_per_epoch
         if self.tokens_per_epoch < self.batch_size:
             raise ConfigError(
                 f"The store has {self.tokens_per_epoch:,} training rows, fewer than one batch of {self.batch_size:,}.",
-                where="corpus", hint="Capture more tokens, or lower Batch size.",
+                where="corpus", hint=f"Capture more tokens, or lower Batch size{self.rule.advice}.",
             )
         self._iterations = 0
         self._ahead: _Ahead | None = None
@@ -78,7 +80,7 @@ class StoredWindows:
             "seed": self.seed,
             "batch_size": self.batch_size,
             "window": self.window,
-            "exclude_special_tokens": self.exclude,
+            **self.rule.layout,
             "tokens": self.store.fingerprint,
             "train_contexts": len(self.train),
             "tokens_per_epoch": self.tokens_per_epoch,
@@ -134,7 +136,7 @@ class StoredWindows:
     def held_out(self, hook_names: Sequence[str], n_tokens: int, check: Check | None) -> Iterator[tuple[Tensor, ...]]:
         """See `StoredStream.held_out`."""
         chosen = self.store.evaluation_contexts(self.validation, self.train, n_tokens)
-        numbers = self.store.row_numbers(chosen, self.exclude)
+        numbers = self.store.row_numbers(chosen, self.rule)
         with ExitStack() as stack:
             readers = [stack.enter_context(self.store.reader(name)) for name in hook_names]
             for part in batched(numbers, _HELD_OUT_ROWS):
@@ -150,10 +152,21 @@ class StoredWindows:
     def numbers(self, row: int, rows: int) -> Numbers:
         """Numbers in the store of `rows` rows of the endless sequence, from its row number `row` on."""
         parts = [
-            self.store.row_numbers(each.contexts, self.exclude)[each.skip : each.skip + each.rows]
+            self.store.row_numbers(each.contexts, self.rule)[each.skip : each.skip + each.rows]
             for each in self._order.stretches(row, rows)
         ]
         return np.concatenate(parts)
+
+
+def _check_rule(rule: Kept, has_tokens: bool) -> None:
+    """Raises `ConfigError` where imported states are asked for what only tokens can tell."""
+    if has_tokens:
+        return
+    for name, used in (("seqpos_slice", rule.seqpos_slice), ("exclude_token_ids", rule.exclude_ids)):
+        if used:
+            raise ConfigError(
+                "Imported states have neither tokens nor contexts.", where=f"activations.{name}", hint="Leave it empty."
+            )
 
 
 class _Ahead:

@@ -4,7 +4,7 @@ Batch number b is a pure function of (model, packed tokens, configuration, seed,
 sees what it would have seen:
 
 - Epoch e reads the training contexts in an order drawn from (seed, e). One epoch after the other they make an endless
-  sequence of contexts, and of rows: one per position that is kept (special tokens may be left out).
+  sequence of contexts, and of rows: one per position that is kept (special tokens may be left out, and positions).
 - The language model always reads contexts ``m·model_batch_size … (m+1)·model_batch_size - 1`` of that sequence
   together, wherever reading starts: a row can depend on its neighbours in the last bits.
 - Window w is rows ``w·window … (w+1)·window - 1``, permuted by (seed, w). `window` is a multiple of the batch size, so
@@ -30,6 +30,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from saewidgets.activations.kept import Kept
 from saewidgets.activations.order import WINDOW_ORDER, EndlessOrder, generator
 from saewidgets.activations.packing import PackedTokens
 from saewidgets.config import TrainingConfig
@@ -89,20 +90,20 @@ class Windows:
         self.window = self.batch_size * max(1, round(settings.shuffle_tokens / self.batch_size))
         self._model_batch = settings.model_batch_size
         self._norm_tokens = settings.norm_tokens
-        self._exclude = settings.exclude_special_tokens
+        self._rule = Kept.of(settings)
         check_context(lm.name, lm.context, packed.context_size)
         if packed.facts.largest_id >= lm.vocab_size:
             raise ConfigError(
                 f"The text has token id {packed.facts.largest_id:,}, but {lm.name} knows {lm.vocab_size:,} tokens.",
                 where="tokenizer", hint="Pass the tokenizer that belongs to the model.",
             )
-        self._order = EndlessOrder(packed.train, packed.kept_counts(packed.train, self._exclude), self.seed)
+        self._order = EndlessOrder(packed.train, packed.kept_counts(packed.train, self._rule), self.seed)
         self.tokens_per_epoch = self._order.rows_per_epoch
         if self.tokens_per_epoch < self.batch_size:
             raise ConfigError(
                 f"The corpus has {self.tokens_per_epoch:,} training tokens, "
                 f"fewer than one batch of {self.batch_size:,}.",
-                where="corpus", hint="Give more text, or lower Batch size.",
+                where="corpus", hint=f"Give more text, or lower Batch size{self._rule.advice}.",
             )
         self._scales: dict[str, float] = {}
         self._readers = 0
@@ -122,7 +123,7 @@ class Windows:
             "window": self.window,
             "model_batch_size": self._model_batch,
             "context_size": self.packed.context_size,
-            "exclude_special_tokens": self._exclude,
+            **self._rule.layout,
             "tokens": self.packed.fingerprint,
             "train_contexts": len(self.packed.train),
             "tokens_per_epoch": self.tokens_per_epoch,
@@ -223,7 +224,7 @@ class Windows:
         """The language-model batch that context number `context` is in, and the kept rows of it that lie before."""
         batch, within = divmod(context, self._model_batch)
         ahead = self._contexts(batch * self._model_batch, within)
-        return batch, int(self.packed.kept_counts(ahead, self._exclude).sum())
+        return batch, int(self.packed.kept_counts(ahead, self._rule).sum())
 
     def _contexts(self, first: int, count: int) -> npt.NDArray[np.int64]:
         """Context numbers `first` … `first + count - 1` of the endless sequence."""
@@ -234,7 +235,7 @@ class Windows:
         """Language-model batch number `batch`: activations ``[contexts, context_size, width]``, and rows to keep."""
         tokens = self.packed.contexts(self._contexts(batch * self._model_batch, self._model_batch))
         found = capture(self.lm.model, list(self.widths), torch.from_numpy(tokens))
-        return found, self.packed.kept(tokens, self._exclude)
+        return found, self.packed.kept(tokens, self._rule)
 
 
 class _Rows:

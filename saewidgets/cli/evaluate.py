@@ -35,6 +35,9 @@ def evaluate(
         bool | None,
         Option("--include-special-tokens/--exclude-special-tokens", help="Let them count or not, else as trained."),
     ] = None,
+    seqpos_slice: Annotated[
+        str | None, Option("--seqpos-slice", help='Only these positions: 5:-5; ":" is all. Else as trained.')
+    ] = None,
     cross_entropy: Annotated[
         bool, Option("--cross-entropy/--no-cross-entropy", help="Also what the language model loses.")
     ] = True,
@@ -51,7 +54,8 @@ def evaluate(
         report = workspace.evaluate(
             sae, corpus, tokens=tokens, hook_name=hook_name, hook_name_out=hook_name_out, context_size=context_size,
             batch_size=batch_size, exclude_special_tokens=None if special_tokens is None else not special_tokens,
-            cross_entropy=cross_entropy, mean_ablation=mean_ablation, model=model, device=device, progress=not quiet,
+            seqpos_slice=seqpos_slice, cross_entropy=cross_entropy, mean_ablation=mean_ablation, model=model,
+            device=device, progress=not quiet,
         )  # fmt: skip
     if json:
         write_json(report.to_dict())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -11,6 +12,7 @@ from saewidgets.config.base import MAX_COUNT, Config
 from saewidgets.config.corpus import CorpusConfig, DemoCorpus, as_corpus
 from saewidgets.config.names import one_line
 from saewidgets.config.optimizer import OptimizerConfig
+from saewidgets.config.positions import Positions, TokenIds, positions
 from saewidgets.config.resampling import ResamplingConfig
 from saewidgets.config.sae import TopKConfig, TrainableSAEConfig
 from saewidgets.config.targets import TargetsConfig
@@ -40,6 +42,17 @@ class ActivationsConfig(Config):
         default=True,
         title="Skip special tokens",
         description="Leave BOS, EOS and padding positions out of training and metrics: their activations are outliers.",
+    )
+    exclude_token_ids: TokenIds = Field(
+        default=None,
+        title="Skip token ids",
+        description="Leave positions with these tokens out of training and metrics as well: 198, 50256. Empty: none.",
+    )
+    seqpos_slice: Positions = Field(
+        default=None,
+        title="Positions",
+        description="Only these positions of every context take part in training and metrics, as a slice: 5:-5 or "
+        "0:64:2. Empty means all.",
     )
     model_batch_size: int = Field(
         default=16,
@@ -72,6 +85,26 @@ class ActivationsConfig(Config):
         title="Validation share",
         description="Share of the contexts that is only evaluated on.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ids_of_saelens(cls, data: Any) -> Any:
+        """`exclude_special_tokens` may be a list of ids, as in SAELens: those are left out in place of special ones."""
+        if not isinstance(data, Mapping) or isinstance(data.get("exclude_special_tokens", True), bool | str):
+            return data
+        if data.get("exclude_token_ids"):
+            raise ConfigError(
+                "Token ids are listed twice.", where="exclude_special_tokens",
+                hint="Say yes or no here, and list the ids in exclude_token_ids.",
+            )
+        ids = data["exclude_special_tokens"]
+        if not isinstance(ids, list | tuple):
+            return data
+        return {**data, "exclude_special_tokens": False, "exclude_token_ids": ids}
+
+    def positions(self, context_size: int) -> range:
+        """The positions of a context that `seqpos_slice` takes."""
+        return positions(self.seqpos_slice, context_size)
 
 
 class EvaluationConfig(Config):
@@ -224,6 +257,11 @@ class TrainingConfig(Config):
                 f"A batch of {self.batch_size:,} cannot be split into {self.gradient_accumulation} equal parts.",
                 where="gradient_accumulation",
                 hint="Choose a divisor of Batch size.",
+            )
+        if not len(self.activations.positions(self.context_size)):
+            raise ConfigError(
+                f"A context of {self.context_size:,} tokens has no such position.", where="activations.seqpos_slice",
+                hint="Choose other positions, or raise Context length.",
             )
         if self.sae.is_transcoder and self.hook_name_out is None:
             raise ConfigError(

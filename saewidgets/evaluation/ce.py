@@ -8,7 +8,8 @@ zeros. CE is the mean, in nats, over the predicted tokens.
 probabilities of the next token from what they are without a change: the mean, in nats, over the evaluated positions.
 
 Where special tokens are excluded, their positions keep their own activation in every case, and a prediction counts only
-if the token to be predicted is not special; a divergence, if the token at its position is not.
+if the token to be predicted is not special; a divergence, if the token at its position is not. Of a slice of positions
+the predictions made there count.
 """
 
 from __future__ import annotations

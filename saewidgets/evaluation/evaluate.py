@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from saewidgets.activations.kept import Kept
+from saewidgets.config.positions import SeqposSlice
 from saewidgets.errors import ConfigError
 from saewidgets.evaluation.ce import CrossEntropy, ce_loss_score, kl_div_score
 from saewidgets.evaluation.metrics import ReconstructionStats
@@ -48,6 +50,8 @@ def evaluate(
     scale: float = 1.0,
     scale_out: float | None = None,
     exclude_special_tokens: bool = True,
+    exclude_token_ids: Sequence[int] = (),
+    seqpos_slice: SeqposSlice | None = None,
     batch_size: int = 16,
     cross_entropy: bool = True,
     divergence: bool = False,
@@ -70,6 +74,9 @@ def evaluate(
         scale_out: what a transcoder's output is divided by, if that is another factor.
         exclude_special_tokens: leave special tokens out of every number (see `saewidgets.evaluation.ce` for what that
             means for the cross-entropy).
+        exclude_token_ids: leave these tokens out in the same way.
+        seqpos_slice: only these positions of every context count, and are replaced: start, stop and maybe step, as
+            Python slices.
         batch_size: contexts per forward of the language model.
         cross_entropy: False leaves the ``ce_…`` entries out, and with them two of three forwards. They are absent in
             any case for a model that does not predict the next token (`LoadedModel.is_causal`), such as BERT.
@@ -92,8 +99,9 @@ def evaluate(
     """
     return evaluate_latents(
         sae, lm, contexts, hook_name, hook_name_out=hook_name_out, scale=scale, scale_out=scale_out,
-        exclude_special_tokens=exclude_special_tokens, batch_size=batch_size, cross_entropy=cross_entropy,
-        divergence=divergence, mean_ablation=mean_ablation, baseline=baseline, check=check,
+        exclude_special_tokens=exclude_special_tokens, exclude_token_ids=exclude_token_ids, seqpos_slice=seqpos_slice,
+        batch_size=batch_size, cross_entropy=cross_entropy, divergence=divergence, mean_ablation=mean_ablation,
+        baseline=baseline, check=check,
     )[0]  # fmt: skip
 
 
@@ -107,6 +115,8 @@ def evaluate_latents(
     scale: float = 1.0,
     scale_out: float | None = None,
     exclude_special_tokens: bool = True,
+    exclude_token_ids: Sequence[int] = (),
+    seqpos_slice: SeqposSlice | None = None,
     batch_size: int = 16,
     cross_entropy: bool = True,
     divergence: bool = False,
@@ -121,44 +131,46 @@ def evaluate_latents(
     divergence, mean_ablation = divergence and losses is not None, mean_ablation and losses is not None
     if divergence:
         baseline = None  # what the model puts out by itself is needed, not only its loss
-    batches = _Batches(lm, contexts, exclude_special_tokens, batch_size, losses, check)
+    rule = Kept(exclude_special_tokens, tuple(exclude_token_ids), seqpos_slice)
+    batches = _Batches(lm, contexts, rule, batch_size, losses, check)
     measured = _Measured(sae, read, written, scale, scale if scale_out is None else scale_out)
     mean = _mean_at(batches, written) if mean_ablation else None
     totals = dict.fromkeys(("clean", "sae", "zero", "mean", "kl_sae", "kl_zero"), 0.0)
     predictions = 0
     with evaluating(sae), torch.no_grad():
-        for ids, kept in batches:
+        for ids, kept, counted in batches:
             batches.run_check()
             if losses is None:
                 measured.read_only(lm, ids, kept)
                 continue
             with measured.spliced(kept):
                 outputs = losses.outputs(ids)
-            lost, number = losses.loss(outputs, ids, kept)
+            lost, number = losses.loss(outputs, ids, counted)
             totals["sae"] += lost
             predictions += number
             if mean is not None:
                 batches.run_check()
                 with hooked(written, _filled(kept, mean)):
-                    totals["mean"] += losses.sums(ids, kept)[0]
+                    totals["mean"] += losses.sums(ids, counted)[0]
             if baseline is not None:
                 continue
             batches.run_check()
             clean = losses.outputs(ids)
-            totals["clean"] += losses.loss(clean, ids, kept)[0]
+            totals["clean"] += losses.loss(clean, ids, counted)[0]
             if divergence:
                 totals["kl_sae"] += losses.divergence(clean, outputs, kept)
             batches.run_check()
             with hooked(written, _filled(kept, 0.0)):
                 outputs = losses.outputs(ids)
-            totals["zero"] += losses.loss(outputs, ids, kept)[0]
+            totals["zero"] += losses.loss(outputs, ids, counted)[0]
             if divergence:
                 totals["kl_zero"] += losses.divergence(clean, outputs, kept)
     stats = measured.stats
     result = stats.result()
     if not stats.n_tokens:
         raise ConfigError(
-            "There is no token to evaluate on.", where="contexts", hint="Give text with more than special tokens."
+            "There is no token to evaluate on.", where="contexts",
+            hint="Give text with more than special tokens, or choose other positions.",
         )
     if losses is not None:
         means = {name: total / predictions if predictions else math.nan for name, total in totals.items()}
@@ -183,6 +195,8 @@ def measure_baseline(
     hook_name: str,
     *,
     exclude_special_tokens: bool = True,
+    exclude_token_ids: Sequence[int] = (),
+    seqpos_slice: SeqposSlice | None = None,
     batch_size: int = 16,
     check: Check = None,
 ) -> Baseline:
@@ -193,18 +207,19 @@ def measure_baseline(
     point = resolve_hook(lm.model, hook_name)
     check_context(lm.name, lm.context, contexts.shape[-1], "contexts")
     losses = CrossEntropy(lm)
-    batches = _Batches(lm, contexts, exclude_special_tokens, batch_size, losses, check)
+    rule = Kept(exclude_special_tokens, tuple(exclude_token_ids), seqpos_slice)
+    batches = _Batches(lm, contexts, rule, batch_size, losses, check)
     clean = zero = 0.0
     predictions = 0
     with torch.no_grad():
-        for ids, kept in batches:
+        for ids, kept, counted in batches:
             batches.run_check()
-            lost, number = losses.sums(ids, kept)
+            lost, number = losses.sums(ids, counted)
             clean += lost
             predictions += number
             batches.run_check()
             with hooked(point, _filled(kept, 0.0)):
-                zero += losses.sums(ids, kept)[0]
+                zero += losses.sums(ids, counted)[0]
     if not predictions:
         return Baseline(math.nan, math.nan)
     return Baseline(clean / predictions, zero / predictions)
@@ -233,19 +248,25 @@ def _points(sae: SAE, lm: LoadedModel, hook_name: str, hook_name_out: str | None
 
 
 class _Batches:
-    """The contexts in parts that one forward reads, each with the mask of the tokens that count."""
+    """The contexts in parts that one forward reads, each with two masks: the positions that count, and the tokens
+    whose prediction does."""
 
     def __init__(
-        self, lm: LoadedModel, contexts: Tensor, exclude: bool, batch_size: int, losses: CrossEntropy | None,
+        self, lm: LoadedModel, contexts: Tensor, rule: Kept, batch_size: int, losses: CrossEntropy | None,
         check: Check,
     ) -> None:  # fmt: skip
         self.lm, self._contexts, self._check = lm, contexts, check
-        self._special = torch.tensor(special_tokens(lm.tokenizer).all if exclude else (), dtype=contexts.dtype)
+        special = special_tokens(lm.tokenizer).all if rule.exclude_special else ()
+        self._excluded = torch.tensor(sorted({*special, *rule.exclude_ids}), dtype=contexts.dtype)
+        self._in_slice = torch.from_numpy(rule.in_slice(contexts.shape[1])).to(contexts.device)
         self._size = batch_size if losses is None else min(batch_size, losses.batch_limit(contexts.shape[1]))
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        # Token t is predicted at position t - 1; the first, where this wraps around, is never predicted.
+        predicted = self._in_slice.roll(1)
         for ids in self._contexts.split(self._size):
-            yield ids, ~torch.isin(ids, self._special)
+            usual = ~torch.isin(ids, self._excluded)
+            yield ids, usual & self._in_slice, usual & predicted
 
     def run_check(self) -> None:
         """Before every forward."""
@@ -332,7 +353,7 @@ def _mean_at(batches: _Batches, point: HookPoint) -> Tensor:
     total = torch.zeros(point.width, dtype=torch.float64)
     number = 0
     with torch.no_grad():
-        for ids, kept in batches:
+        for ids, kept, _ in batches:
             batches.run_check()
             rows = capture(batches.lm.model, [point.name], ids)[point.name]
             rows = rows[kept.to(rows.device)]

@@ -19,9 +19,9 @@ _FREE = ("name", "device", "log_every_steps", "evaluation", "checkpoints", "targ
 # Configuration that cannot change: a step would no longer be the same place in the same data, or weights would not fit.
 _FIXED = (
     "model", "model_revision", "corpus", "hook_name", "hook_name_out", "context_size", "batch_size", "seed",
-    "activations.prepend_bos", "activations.exclude_special_tokens", "activations.shuffle_tokens",
-    "activations.normalize", "activations.norm_tokens", "activations.validation_share", "sae.architecture", "sae.d_sae",
-    "sae.apply_b_dec_to_input",
+    "activations.prepend_bos", "activations.exclude_special_tokens", "activations.exclude_token_ids",
+    "activations.seqpos_slice", "activations.shuffle_tokens", "activations.normalize", "activations.norm_tokens",
+    "activations.validation_share", "sae.architecture", "sae.d_sae", "sae.apply_b_dec_to_input",
 )
 _UNCOMPARED = frozenset({"python"})  # recorded for the reader; it computes nothing
 

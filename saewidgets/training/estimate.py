@@ -154,14 +154,16 @@ def model_flops(config: TrainingConfig, model: ModelSize) -> float:
     """Of the language model, per training token.
 
     None where stored activations are read. It stops at the (deeper) hook. The first token of a context (BOS) is read
-    but not trained on.
+    but not trained on, nor are positions outside `seqpos_slice`.
     """
     if config.corpus.kind == "activations":
         return 0.0
     blocks = max(layer_of(name) + (0 if name.endswith("resid_pre") else 1) for name in config.hook_names)
     attention = 4 * config.context_size * model.d_model  # scores, and values by scores
-    lost = 1 / (config.context_size - 1) if config.activations.exclude_special_tokens else 0.0
-    return blocks * (2 * _block_parameters(model) + attention) * (1 + lost)
+    settings = config.activations
+    used = len(settings.positions(config.context_size))
+    used -= used > 1 and settings.exclude_special_tokens and 0 in settings.positions(config.context_size)
+    return blocks * (2 * _block_parameters(model) + attention) * config.context_size / used
 
 
 def sae_flops(config: TrainingConfig, d_in: int, *, sparse: bool = True) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from saewidgets.config.training import TrainingConfig
+from saewidgets.config.training import ActivationsConfig, TrainingConfig
 from saewidgets.formats import save_sae
 from saewidgets.sae import SAE, build_sae
 from saewidgets.training.checkpoint import Checkpoint, newest_whole
@@ -52,7 +52,7 @@ def metadata(
         **({} if config.hook_name_out is None else {"hook_name_out": config.hook_name_out}),
         "context_size": config.context_size,
         "prepend_bos": config.activations.prepend_bos,
-        "exclude_special_tokens": config.activations.exclude_special_tokens,
+        **_counted(config.activations),
         "dataset_path": dataset or getattr(config.corpus, "path", config.corpus.label),  # the hub's name of a dataset
         "training_architecture": config.sae.architecture,
         "training_architecture_details": config.sae.model_dump(mode="json"),
@@ -62,6 +62,17 @@ def metadata(
         **measured,
         **dead,
     }
+
+
+def _counted(settings: ActivationsConfig) -> dict[str, Any]:
+    """Which positions it was trained on, as SAELens has it: a list of ids takes the place of special tokens."""
+    ids = list(settings.exclude_token_ids or ())
+    found: dict[str, Any] = {"exclude_special_tokens": settings.exclude_special_tokens or ids or False}
+    if ids and settings.exclude_special_tokens:
+        found["exclude_token_ids"] = ids  # SAELens has either
+    if settings.seqpos_slice is not None:
+        found["seqpos_slice"] = list(settings.seqpos_slice)
+    return found
 
 
 def export_checkpoint(config: TrainingConfig, folder: Path) -> tuple[Path, int] | None:

@@ -218,17 +218,18 @@ class Member:
         assert prepared.lm is not None
         contexts = prepared.stream.evaluation_contexts(self.config.evaluation.tokens)
         settings = self.config.activations
-        exclude, size = settings.exclude_special_tokens, settings.model_batch_size
+        read: dict[str, Any] = {
+            "exclude_special_tokens": settings.exclude_special_tokens, "seqpos_slice": settings.seqpos_slice,
+            "exclude_token_ids": settings.exclude_token_ids or (), "batch_size": settings.model_batch_size,
+        }  # fmt: skip
         key = (self.config.hook_names[-1], self.config.evaluation.tokens)
         if prepared.lm.is_causal and key not in self._baselines:  # the same in every evaluation of a run
             self._baselines[key] = measure_baseline(
-                prepared.lm, contexts, self.config.hook_names[-1], exclude_special_tokens=exclude, batch_size=size,
-                check=check,
+                prepared.lm, contexts, self.config.hook_names[-1], check=check, **read
             )
         found = evaluate(
             sae, prepared.lm, contexts, self.config.hook_name, hook_name_out=self.config.hook_name_out, scale=scale,
-            scale_out=scale_out, exclude_special_tokens=exclude, batch_size=size, baseline=self._baselines.get(key),
-            check=check,
+            scale_out=scale_out, baseline=self._baselines.get(key), check=check, **read,
         )
         return {ours: found[name] for name, ours in shown.items() if math.isfinite(found.get(name, math.nan))}
 

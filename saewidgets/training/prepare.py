@@ -9,7 +9,15 @@ from typing import Any
 
 import torch
 
-from saewidgets.activations import ActivationStream, PackedTokens, Windows, open_corpus, pack, positions_needed
+from saewidgets.activations import (
+    ActivationStream,
+    PackedTokens,
+    Windows,
+    counted_positions,
+    open_corpus,
+    pack,
+    positions_needed,
+)
 from saewidgets.activations.store import StoredActivations
 from saewidgets.activations.store_stream import StoredStream
 from saewidgets.config.corpus_store import ActivationCorpus
@@ -133,7 +141,7 @@ def prepare(
     packed = pack(
         open_corpus(config.corpus), lm.tokenizer, folder=tokens_folder, context_size=config.context_size,
         prepend_bos=config.activations.prepend_bos, validation_share=config.activations.validation_share,
-        wanted=positions_needed(config), check=check, on_progress=_millions(meter),
+        wanted=positions_needed(config), rule=counted_positions(config), check=check, on_progress=_millions(meter),
     )
     windows = Windows(lm, packed, config, [name for each in configs for name in each.hook_names])
     log.info(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.catalog import Origin
 from saewidgets.config import TrainingConfig
 from saewidgets.config.model_names import one_name
+from saewidgets.config.positions import SeqposSlice, as_ids, as_slice
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.records import SAERecord
 from saewidgets.settings import resolve_device
@@ -41,6 +43,7 @@ class Subject:
         model_given: it was trained on a model that somebody handed in as an object.
         hook_name_out: what a transcoder reconstructs.
         exclude_special_tokens, batch_size: how its text was read, contexts per forward.
+        exclude_token_ids, seqpos_slice: further tokens that it was not trained on; the positions that it was.
     """
 
     origin: Origin
@@ -61,6 +64,8 @@ class Subject:
     hook_name_out: str | None = None
     exclude_special_tokens: bool = True
     batch_size: int = 16
+    exclude_token_ids: tuple[int, ...] = ()
+    seqpos_slice: SeqposSlice | None = None
 
     @property
     def id(self) -> str:
@@ -138,7 +143,7 @@ def _of_sae(workspace: Workspace, origin: Origin, record: SAERecord) -> Subject:
         dtype="float32", hook_name=record.hook_name or _text(said.get("hook_name")),
         context_size=context if isinstance(context, int) and 2 <= context <= 1_048_576 else None,
         prepend_bos=said.get("prepend_bos") is not False, validation_share=0.0, corpus=None, device="auto",
-        model_given=False, hook_name_out=_text(said.get("hook_name_out")),
+        model_given=False, hook_name_out=_text(said.get("hook_name_out")), **counted_as_said(said),
     )  # fmt: skip
 
 
@@ -160,8 +165,24 @@ def _known(config: TrainingConfig) -> dict[str, Any]:
         "prepend_bos": config.activations.prepend_bos, "validation_share": config.activations.validation_share,
         "device": config.device, "hook_name_out": config.hook_name_out,
         "exclude_special_tokens": config.activations.exclude_special_tokens,
-        "batch_size": config.activations.model_batch_size,
+        "exclude_token_ids": config.activations.exclude_token_ids or (),
+        "seqpos_slice": config.activations.seqpos_slice, "batch_size": config.activations.model_batch_size,
     }  # fmt: skip
+
+
+def counted_as_said(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Tokens that an SAE was not trained on, and positions that it was, as SAELens writes them; what makes no sense
+    there is as good as not said."""
+    found: dict[str, Any] = {}
+    ids = said.get("exclude_special_tokens")
+    listed = isinstance(ids, list)
+    for name, read, value in (
+        ("exclude_token_ids", as_ids, ids if listed else said.get("exclude_token_ids")),
+        ("seqpos_slice", as_slice, said.get("seqpos_slice")),
+    ):
+        with contextlib.suppress(ConfigError):
+            found[name] = read(value)
+    return {"exclude_special_tokens": not listed, **{name: value for name, value in found.items() if value}}
 
 
 def _said(workspace: Workspace, record: SAERecord) -> dict[str, Any]:

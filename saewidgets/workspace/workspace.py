@@ -138,7 +138,8 @@ class Workspace:
         hook_name_out: str | None = None,
         context_size: int | None = None,
         batch_size: int | None = None,
-        exclude_special_tokens: bool | None = None,
+        exclude_special_tokens: bool | Sequence[int] | None = None,
+        seqpos_slice: str | Sequence[int | None] | None = None,
         cross_entropy: bool = True,
         mean_ablation: bool = False,
         model: Any = None,
@@ -159,7 +160,10 @@ class Workspace:
             hook_name_out: what a transcoder reconstructs; None: what it was trained for.
             context_size: tokens per context; None: as in its training, else 128.
             batch_size: contexts per forward of the language model; None: as in its training, else 16.
-            exclude_special_tokens: leave them out of every number; None: as in its training, else yes.
+            exclude_special_tokens: leave them out of every number, or in their place the tokens with these ids; None:
+                as in its training, else yes.
+            seqpos_slice: only these positions of every context count: "5:-5", or start, stop and maybe step; ":" is all
+                of them. None: as in its training.
             cross_entropy: False leaves the language model's losses and divergences out, and two of three forwards.
             mean_ablation: also the cross-entropy recovered against the mean activation instead of zeros.
             model, tokenizer: a loaded model to measure it in, needed if it was trained on one that is no longer in
@@ -178,7 +182,7 @@ class Workspace:
         """
         return evaluating.evaluate(self, evaluating.Asked(
             what, corpus, tokens, hook_name, hook_name_out, context_size, batch_size, exclude_special_tokens,
-            cross_entropy, mean_ablation, model, tokenizer, device, progress,
+            cross_entropy, mean_ablation, model, tokenizer, device, progress, seqpos_slice,
         ))  # fmt: skip
 
     def pipeline(self, training: TrainingConfig | Mapping[str, Any] | None = None, **settings: Any) -> Pipeline:

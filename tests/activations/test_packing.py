@@ -13,6 +13,7 @@ import pytest
 
 from saewidgets.activations import PackedTokens, documents, open_corpus, pack, packed, packing, tokenising
 from saewidgets.activations.documents import Document, Split
+from saewidgets.activations.kept import Kept
 from saewidgets.config import TextCorpus
 from saewidgets.errors import ConfigError, FormatError, StorageError
 from saewidgets.lm import LoadedModel
@@ -48,7 +49,7 @@ def test_special_positions_are_masked(lm: LoadedModel, tmp_path: Path) -> None:
     tokens = packed.contexts(np.arange(packed.n_contexts))
     kept = packed.kept(tokens)
     assert np.array_equal(kept, ~np.isin(tokens, [lm.tokenizer.bos_token_id, lm.tokenizer.eos_token_id]))
-    assert packed.kept(tokens, exclude_special_tokens=False).all()
+    assert packed.kept(tokens, Kept(exclude_special=False)).all()
     assert np.array_equal(packed.kept_counts(np.arange(packed.n_contexts)), kept.sum(axis=1))
 
 

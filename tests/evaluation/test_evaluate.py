@@ -52,15 +52,18 @@ def _sae(name: str = "topk", **settings: Any) -> SAE:
 
 
 def _expected(
-    lm: LoadedModel, sae: SAE, contexts: Tensor, scale: float, exclude: bool, batch_size: int = 16
+    lm: LoadedModel, sae: SAE, contexts: Tensor, scale: float, exclude: bool, batch_size: int = 16,
+    ids: tuple[int, ...] = (), chosen: slice = slice(None),
 ) -> dict[str, float]:
     """Everything at once and in float64, with the second block run by hand."""
     model: Any = lm.model
     with torch.no_grad():
         hidden = model(input_ids=contexts, output_hidden_states=True).hidden_states[1]
-        special = (
-            torch.isin(contexts, torch.tensor([0, 1])) if exclude else torch.zeros_like(contexts, dtype=torch.bool)
-        )
+        unwanted = torch.isin(contexts, torch.tensor([*((0, 1) if exclude else ()), *ids]))
+        outside = torch.ones_like(unwanted)
+        outside[:, chosen] = False
+        special = unwanted | outside  # what is left alone
+        uncounted = unwanted[:, 1:] | outside[:, :-1]  # predictions of what is left out, or made elsewhere
         latents = sae.encode(hidden * scale)
         hat = sae.decode(latents, hidden * scale) / scale
 
@@ -69,7 +72,7 @@ def _expected(
             out = out[0] if isinstance(out, tuple) else out
             logits = model.lm_head(model.transformer.ln_f(out)).double()
             losses = functional.cross_entropy(logits[:, :-1].transpose(1, 2), contexts[:, 1:], reduction="none")
-            return float(losses[~special[:, 1:]].mean()), logits.log_softmax(-1)
+            return float(losses[~uncounted].mean()), logits.log_softmax(-1)
 
         def kl(other: tuple[float, Tensor]) -> float:
             each = (clean[1].exp() * (clean[1] - other[1])).sum(-1)
@@ -121,6 +124,24 @@ def test_all_numbers(lm: LoadedModel, contexts: Tensor, exclude: bool, batch_siz
         lm, contexts, HOOK, exclude_special_tokens=exclude, batch_size=batch_size
     )
     assert evaluate(sae, lm, contexts, HOOK, baseline=baseline, **settings) == pytest.approx(fewer, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ids", "chosen"),
+    [((), slice(2, -2)), ((), slice(None, None, 3)), ((7, 9, 30), slice(None)), ((7, 9, 30), slice(4, None, 2))],
+)
+def test_all_numbers_of_some_positions_and_without_some_tokens(
+    lm: LoadedModel, contexts: Tensor, ids: tuple[int, ...], chosen: slice
+) -> None:
+    sae = _sae()
+    expected = _expected(lm, sae, contexts, 1.0, True, 3, ids, chosen)
+    rule: dict[str, Any] = {"exclude_token_ids": ids, "batch_size": 3}
+    rule["seqpos_slice"] = None if chosen == slice(None) else (chosen.start, chosen.stop, chosen.step or 1)
+    found = evaluate(sae, lm, contexts, HOOK, divergence=True, mean_ablation=True, **rule)
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert found["n_tokens"] < evaluate(sae, lm, contexts, HOOK, cross_entropy=False)["n_tokens"]
+    fewer = evaluate(sae, lm, contexts, HOOK, baseline=measure_baseline(lm, contexts, HOOK, **rule), **rule)
+    assert fewer == pytest.approx({name: expected[name] for name in fewer}, rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from saewidgets.activations import PackedTokens
+from saewidgets.activations.kept import Kept
 from saewidgets.config import ExtractionConfig
 from saewidgets.errors import ConfigError, FormatError, StateError, StorageError
 from saewidgets.events import CheckpointSaved, Event, Interruption, LogLine, NullControl, Progress, Request
@@ -97,7 +98,7 @@ def _dense(
     norms = x.norm(dim=-1).double().numpy()
     special = ~packed.kept(ids)
     limit = config.max_norm_ratio * float(np.median(norms[~special])) if config.max_norm_ratio else np.inf
-    kept = packed.kept(ids, config.exclude_special_tokens)
+    kept = packed.kept(ids, Kept(config.exclude_special_tokens))
     return {
         "f": f, "ids": ids, "counted": kept & (norms <= limit), "kept": kept, "limit": limit,
         "documents": oracle.documents_of(ids, contexts, packed.facts.separator, packed.facts.prepend_bos),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from saewidgets.activations import PackedTokens
+from saewidgets.activations.kept import Kept
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.errors import ConfigError, FormatError, StateError, StorageError
 from saewidgets.events import (
@@ -304,7 +305,7 @@ class _Extraction:
 
     def _counted(self, ids: Tensor, x: Tensor, numbers: Tensor) -> Tensor:
         """bool ``[contexts, length]`` on the CPU: which positions count."""
-        kept = torch.from_numpy(self.packed.kept(ids.numpy(), self.config.exclude_special_tokens))
+        kept = torch.from_numpy(self.packed.kept(ids.numpy(), Kept(self.config.exclude_special_tokens)))
         norms = torch.linalg.vector_norm(x, dim=-1).cpu().double()
         high = norms > self.norm_limit if self.norm_limit is not None else torch.zeros_like(kept)
         counted = kept & high.logical_not()

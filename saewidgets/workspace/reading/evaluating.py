@@ -13,13 +13,22 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import ExtractionConfig
 from saewidgets.config import arguments as take
 from saewidgets.config.model_names import hub_model
+from saewidgets.config.positions import as_ids, as_slice, positions, spelled
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.records import Records
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.held import Held, missing
 from saewidgets.workspace.held import take as take_model
 from saewidgets.workspace.reading.report import EvaluationReport
-from saewidgets.workspace.subjects import CONTEXT, Subject, device_here, files_of, find_subject, held_model
+from saewidgets.workspace.subjects import (
+    CONTEXT,
+    Subject,
+    counted_as_said,
+    device_here,
+    files_of,
+    find_subject,
+    held_model,
+)
 from saewidgets.workspace.training.group import TrainingGroup
 from saewidgets.workspace.training.job import TOKENS
 from saewidgets.workspace.training.run import Run
@@ -41,13 +50,14 @@ class Asked:
     hook_name_out: str | None = None
     context_size: int | None = None
     batch_size: int | None = None
-    exclude_special_tokens: bool | None = None
+    exclude_special_tokens: bool | Sequence[int] | None = None
     cross_entropy: bool = True
     mean_ablation: bool = False
     model: Any = None
     tokenizer: Any = None
     device: str | None = None
     progress: bool = True
+    seqpos_slice: str | Sequence[int | None] | None = None
 
     def checked(self) -> Asked:
         """With plain values. Raises `ConfigError` naming the argument that cannot be one."""
@@ -61,8 +71,11 @@ class Asked:
         ) if (value := getattr(self, name)) is not None}  # fmt: skip
         for name in ("cross_entropy", "mean_ablation", "progress"):
             take.truth(getattr(self, name), name, "a choice")
-        if self.exclude_special_tokens is not None:
-            take.truth(self.exclude_special_tokens, "exclude_special_tokens", "a choice")
+        if isinstance(ids := self.exclude_special_tokens, list | tuple):
+            _named("exclude_special_tokens", as_ids, ids)
+        elif ids is not None:
+            take.truth(ids, "exclude_special_tokens", "a choice or a list of token ids")
+        _named("seqpos_slice", as_slice, self.seqpos_slice)
         return replace(self, **names, **counts)  # type: ignore[arg-type]
 
 
@@ -110,13 +123,12 @@ def evaluate(workspace: Workspace, asked: Asked, models: dict[Any, Any] | None =
     own = asked.context_size or (known.context_size if known else _whole(found.said.get("context_size")))
     context_size = own or min(CONTEXT, lm.context or CONTEXT)
     contexts = _contexts(workspace, found, corpus, held_out, lm, context_size, asked)
-    exclude = asked.exclude_special_tokens
-    exclude = exclude if exclude is not None else known.exclude_special_tokens if known else True
+    rule = _rule(found, asked, context_size)
     batch_size = asked.batch_size or (known.batch_size if known else 16)
     with _bar(asked, len(contexts), batch_size, lm.is_causal) as check:
         metrics, density = evaluate_latents(
-            sae, lm, contexts, hook_name, hook_name_out=hook_name_out, exclude_special_tokens=exclude,
-            batch_size=batch_size, cross_entropy=asked.cross_entropy, divergence=asked.cross_entropy,
+            sae, lm, contexts, hook_name, hook_name_out=hook_name_out, **rule, batch_size=batch_size,
+            cross_entropy=asked.cross_entropy, divergence=asked.cross_entropy,
             mean_ablation=asked.mean_ablation, check=check,
         )  # fmt: skip
     from saewidgets.workspace.library.statistics import density_histogram  # torch: seconds to import
@@ -125,13 +137,42 @@ def evaluate(workspace: Workspace, asked: Asked, models: dict[Any, Any] | None =
         name=found.name, sae_id=sae_id, training_id=known.origin.training_id if known else None, model=lm.name,
         hook_name=hook_name, hook_name_out=hook_name_out, architecture=sae.cfg.architecture, d_in=sae.d_in,
         d_out=sae.d_out, d_sae=sae.d_sae, corpus=corpus.label, held_out=held_out, n_tokens=int(metrics["n_tokens"]),
-        context_size=context_size, special_tokens=not exclude,
+        context_size=context_size, special_tokens=not rule["exclude_special_tokens"],
         metrics=metrics, density=density_histogram(density),
-        notes=tuple(_notes(asked, found, lm, exclude, held_out, metrics)),
+        notes=tuple(_notes(asked, found, lm, rule, held_out, metrics)),
     )
     if sae_id is not None and known is not None and hook_name == known.hook_name and asked.model is None:
         workspace.saes.keep_evaluation(sae_id, report)
     return report
+
+
+def _rule(found: _Found, asked: Asked, context_size: int) -> dict[str, Any]:
+    """Which positions count: what was asked for, else as in its training."""
+    known = found.subject
+    if known is not None:
+        rule = {name: getattr(known, name) for name in ("exclude_special_tokens", "exclude_token_ids", "seqpos_slice")}
+    else:
+        rule = {"exclude_token_ids": (), "seqpos_slice": None, **counted_as_said(found.said)}
+    if isinstance(wanted := asked.exclude_special_tokens, bool):
+        rule |= {"exclude_special_tokens": wanted, "exclude_token_ids": ()}
+    elif wanted is not None:
+        rule |= {"exclude_special_tokens": False, "exclude_token_ids": as_ids(wanted) or ()}
+    if asked.seqpos_slice is not None:
+        rule["seqpos_slice"] = as_slice(asked.seqpos_slice)
+    if not len(positions(rule["seqpos_slice"], context_size)):
+        raise ConfigError(
+            f"A context of {context_size:,} tokens has none of the positions {spelled(rule['seqpos_slice'])}.",
+            where="seqpos_slice", hint='Give others, ":" for all, or a longer context_size.',
+        )
+    return rule
+
+
+def _named(where: str, read: Callable[[Any], Any], value: Any) -> None:
+    """Raises the error of `read` with the name of the argument."""
+    try:
+        read(value)
+    except ConfigError as error:
+        raise ConfigError(error.what, where=where, hint=error.hint) from error
 
 
 # ---------------------------------------------------------------------------------------------------- what
@@ -318,14 +359,18 @@ def _bar(asked: Asked, contexts: int, batch_size: int, causal: bool) -> Iterator
 
 
 def _notes(
-    asked: Asked, found: _Found, lm: Any, exclude: bool, held_out: bool, metrics: Mapping[str, float]
+    asked: Asked, found: _Found, lm: Any, rule: Mapping[str, Any], held_out: bool, metrics: Mapping[str, float]
 ) -> Iterator[str]:
     if not lm.is_causal:
         yield f"{lm.name} does not predict the next token: there is no cross-entropy and no divergence."
     elif not asked.cross_entropy:
         yield "Cross-entropy and divergence were not asked for."
-    if exclude:
+    if rule["exclude_special_tokens"]:
         yield "Special tokens (BOS, EOS, padding) are left out."
+    if ids := rule["exclude_token_ids"]:
+        yield f"Tokens of {len(ids):,} id{'s' * (len(ids) != 1)} are left out."
+    if rule["seqpos_slice"] is not None:
+        yield f"Only the positions {spelled(rule['seqpos_slice'])} of every context count."
     if held_out and found.subject is not None and not found.subject.validation_share:
         yield "No text was held out: this is text it was trained on."
     if metrics["n_tokens"] < 1e5 and metrics["dead"] > 0:

@@ -107,7 +107,7 @@ class Opened:
 def _open(workspace: Workspace, question: Question, *, held_out: bool) -> Opened:
     import torch  # seconds to import, and so are these
 
-    from saewidgets.activations import open_corpus, pack, positions_needed
+    from saewidgets.activations import counted_positions, open_corpus, pack, positions_needed
     from saewidgets.formats import load_sae
 
     given = take(question.model, question.tokenizer)
@@ -123,6 +123,7 @@ def _open(workspace: Workspace, question: Question, *, held_out: bool) -> Opened
         prepend_bos=config.activations.prepend_bos,
         validation_share=config.activations.validation_share,
         wanted=positions_needed(config) if question.corpus is None else tokens,
+        rule=counted_positions(config),
     )
     if held_out and question.corpus is None:
         contexts = packed.evaluation_contexts(tokens)
