@@ -34,7 +34,7 @@ class JobRecord:
     """One background job, whoever owns it."""
 
     id: str
-    kind: str  # "training", later "extraction", "download", …
+    kind: str  # "training", "extraction", "download", …
     status: JobStatus
     lane: str  # "<host>/<device>", e.g. "box/cuda:0"
     progress: Progress | None = None
