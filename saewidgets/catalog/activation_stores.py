@@ -15,14 +15,14 @@ from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.catalog.database import Database
 from saewidgets.catalog.files import Files
 from saewidgets.catalog.filestate import FileStates
-from saewidgets.catalog.queue import now, queue_positions
-from saewidgets.catalog.rows import error_of, progress_of
+from saewidgets.catalog.queue import now
+from saewidgets.catalog.standing import NO_JOB, delete_with_job, jobs_now
 from saewidgets.catalog.statuses import statuses
 from saewidgets.catalog.tables import ActivationStoreRow, JobRow
 from saewidgets.config.names import storable
-from saewidgets.errors import NotFoundError, StateError
+from saewidgets.errors import NotFoundError
 from saewidgets.events import JobStatus
-from saewidgets.records import Records
+from saewidgets.records import JobRecord, Records
 
 _UPDATABLE = frozenset(
     {"name", "dtype", "tokens_total", "n_tokens", "size_bytes", "fingerprint", "facts", "files", "note", "job_id",
@@ -137,16 +137,8 @@ class ActivationStoreStore:
 
         def write(session: Session) -> Path:
             row = _find(session, store_id)
-            job = session.get(JobRow, row.job_id) if row.job_id else None
-            if job is not None and (job.status == JobStatus.QUEUED.value or JobStatus(job.status).is_active):
-                raise StateError(
-                    f"The capture is {job.status} and cannot be deleted.", where=store_id, hint="Cancel it first."
-                )
             folder = self._files.owned(row.folder)
-            session.delete(row)
-            session.flush()
-            if job is not None:
-                session.delete(job)
+            delete_with_job(session, row, "capture")
             return folder
 
         return self._database.write(write)
@@ -154,22 +146,16 @@ class ActivationStoreStore:
     def _read(self, query: Select[Any]) -> builtins.list[ActivationStoreRecord]:
         with self._database.read() as session:
             rows = session.execute(query).all()
-            waiting = any(job is not None and job.status == JobStatus.QUEUED.value for _, job in rows)
-            positions = queue_positions(session) if waiting else {}
-            moment = now(session) if rows else 0.0
-            return [self._record(row, job, positions, moment) for row, job in rows]
+            jobs = jobs_now(session, (job for _, job in rows))
+            return [self._record(row, jobs.get(row.job_id)) for row, _ in rows]
 
-    def _record(
-        self, row: ActivationStoreRow, job: JobRow | None, positions: Mapping[str, int], moment: float
-    ) -> ActivationStoreRecord:
+    def _record(self, row: ActivationStoreRow, own_job: JobRecord | None) -> ActivationStoreRecord:
+        job = own_job or NO_JOB
         folder = self._files.absolute(row.folder)
         state, note = ("incomplete", "") if row.files is None else self._states.look(
             folder, json.dumps(row.files), 0, row.host
         )
-        running = 0.0
-        if job is not None and job.running_since is not None:
-            running = max(0.0, moment - job.running_since)
-        whole = JobStatus.COMPLETED if row.n_tokens is not None else JobStatus.INTERRUPTED
+        whole = own_job is None and row.n_tokens is not None
         return ActivationStoreRecord(
             id=row.id,
             name=row.name,
@@ -180,10 +166,10 @@ class ActivationStoreStore:
             dtype=row.dtype,
             context_size=row.context_size,
             config=row.config,
-            status=JobStatus(job.status) if job is not None else whole,
-            progress=progress_of(job.progress) if job is not None else None,
-            error=error_of(job.error) if job is not None else None,
-            queue_position=positions.get(job.id) if job is not None else None,
+            status=JobStatus.COMPLETED if whole else job.status,
+            progress=job.progress,
+            error=job.error,
+            queue_position=job.queue_position,
             tokens_total=row.tokens_total,
             n_tokens=row.n_tokens,
             size_bytes=row.size_bytes,
@@ -192,12 +178,12 @@ class ActivationStoreStore:
             folder=folder,
             job_id=row.job_id,
             created_at=row.created_at,
-            started_at=job.started_at if job is not None else None,
-            finished_at=job.finished_at if job is not None else None,
-            seconds_running=job.seconds_running + running if job is not None else 0.0,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            seconds_running=job.seconds_running,
             hooks=row.facts.get("hooks", {}),
             facts=row.facts,
-            note=" ".join(filter(None, [row.note, job.note if job is not None else None])) or None,
+            note=" ".join(filter(None, [row.note, job.note])) or None,
             state=state,  # type: ignore[arg-type]
             state_note=note,
         )

@@ -16,15 +16,15 @@ from saewidgets.catalog.database import Database
 from saewidgets.catalog.files import Files
 from saewidgets.catalog.filestate import FileStates
 from saewidgets.catalog.origins import Origin, find_origin
-from saewidgets.catalog.queue import now, queue_positions
-from saewidgets.catalog.rows import error_of, progress_of
+from saewidgets.catalog.queue import now
+from saewidgets.catalog.standing import NO_JOB, delete_with_job, jobs_now
 from saewidgets.catalog.statuses import statuses
 from saewidgets.catalog.tables import ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.names import storable
-from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionRecord
-from saewidgets.records import Records
+from saewidgets.records import JobRecord, Records
 
 SOURCE_TYPES = ("training", "sae")
 # Without a job (it came whole, or its job is gone) only what it has found tells how it stands.
@@ -173,17 +173,8 @@ class ExtractionStore:
 
         def write(session: Session) -> Path:
             row = _find(session, extraction_id)
-            job = session.get(JobRow, row.job_id) if row.job_id else None
-            if job is not None and (job.status == JobStatus.QUEUED.value or JobStatus(job.status).is_active):
-                raise StateError(
-                    f"The extraction is {job.status} and cannot be deleted.", where=extraction_id,
-                    hint="Cancel it first.",
-                )
             folder = self._files.owned(row.folder)
-            session.delete(row)
-            session.flush()
-            if job is not None:
-                session.delete(job)
+            delete_with_job(session, row, "extraction")
             return folder
 
         return self._database.write(write)
@@ -213,10 +204,8 @@ class ExtractionStore:
 
     def _records(self, session: Session, query: Select[Any]) -> builtins.list[ExtractionRecord]:
         rows = session.execute(query).all()
-        waiting = any(row[1] is not None and row[1].status == JobStatus.QUEUED.value for row in rows)
-        positions = queue_positions(session) if waiting else {}
-        moment = now(session) if rows else 0.0
-        return [_record(tuple(row), positions, moment, self._files, self._states) for row in rows]
+        jobs = jobs_now(session, (row[1] for row in rows))
+        return [_record(tuple(row), jobs.get(row[0].job_id), self._files, self._states) for row in rows]
 
 
 def seen_latents(session: Session) -> dict[str, tuple[float, int]]:
@@ -266,17 +255,14 @@ def _conditions(
 
 
 def _record(
-    values: Sequence[Any], positions: Mapping[str, int], moment: float, files: Files, states: FileStates
+    values: Sequence[Any], own_job: JobRecord | None, files: Files, states: FileStates
 ) -> ExtractionRecord:
     row: ExtractionRow = values[0]
-    job: JobRow | None = values[1]
+    job = own_job or NO_JOB
     source, sae_id, training_id, name, path = values[2:]
     other_weights = path is not None and _differ(row, files.absolute(path), states)
-    notes = (row.note, job.note if job is not None else None, _OTHER_WEIGHTS if other_weights else None)
-    running = 0.0
-    if job is not None and job.running_since is not None:
-        running = max(0.0, moment - job.running_since)
-    told = job.result if job is not None and isinstance(job.result, dict) else {}
+    notes = (row.note, job.note, _OTHER_WEIGHTS if other_weights else None)
+    told = job.result if isinstance(job.result, dict) else {}
     return ExtractionRecord(
         id=row.id,
         source_type="training" if row.training_id is not None else "sae",
@@ -289,11 +275,11 @@ def _record(
         layer=row.layer,
         d_sae=row.d_sae,
         config=row.config,
-        status=JobStatus(job.status) if job is not None else _status_without_job(row),
-        progress=progress_of(job.progress) if job is not None else None,
-        error=error_of(job.error) if job is not None else None,
+        status=_status_without_job(row) if own_job is None else job.status,
+        progress=job.progress,
+        error=job.error,
         note=" ".join(note for note in notes if note) or None,
-        queue_position=positions.get(job.id) if job is not None else None,
+        queue_position=job.queue_position,
         tokens_total=row.tokens_total,
         n_tokens=row.n_tokens,
         seen=row.seen if row.n_tokens is not None else told.get("seen", row.seen),
@@ -304,9 +290,9 @@ def _record(
         folder=files.absolute(row.folder),
         job_id=row.job_id,
         created_at=row.created_at,
-        started_at=job.started_at if job is not None else None,
-        finished_at=job.finished_at if job is not None else None,
-        seconds_running=job.seconds_running + running if job is not None else float(row.facts.get("seconds", 0.0)),
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        seconds_running=float(row.facts.get("seconds", 0.0)) if own_job is None else job.seconds_running,
         facts=row.facts,
         other_weights=other_weights,
     )

@@ -15,16 +15,17 @@ from saewidgets.catalog.extractions import remove_jobs
 from saewidgets.catalog.files import Files
 from saewidgets.catalog.ids import new_training_id
 from saewidgets.catalog.origins import hand_over
-from saewidgets.catalog.queue import now, queue_positions
-from saewidgets.catalog.rows import error_of, progress_of
+from saewidgets.catalog.queue import now
+from saewidgets.catalog.rows import error_of
+from saewidgets.catalog.standing import NO_JOB, jobs_now
 from saewidgets.catalog.statuses import statuses
 from saewidgets.catalog.tables import CheckpointRow, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.model_names import names_of
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.records import Records, TrainingRecord
+from saewidgets.records import JobRecord, Records, TrainingRecord
 
-_WITHOUT_JOB = JobStatus.INTERRUPTED.value
+_WITHOUT_JOB = NO_JOB.status.value
 _UNFINISHED = tuple(status.value for status in JobStatus if not status.is_final)
 _ACTIVE = tuple(status.value for status in JobStatus if status.is_active)
 _SHOWN_STATUS = func.coalesce(
@@ -282,7 +283,7 @@ def apply_facts(row: TrainingRow, facts: Mapping[str, Any], files: Files) -> Non
 def _records(session: Session, files: Files, ids: builtins.list[str]) -> builtins.list[TrainingRecord]:
     rows = {row.id: row for row in session.scalars(select(TrainingRow).where(TrainingRow.id.in_(ids)))}
     job_ids = [row.job_id for row in rows.values() if row.job_id]
-    jobs = {row.id: row for row in session.scalars(select(JobRow).where(JobRow.id.in_(job_ids)))}
+    jobs = jobs_now(session, session.scalars(select(JobRow).where(JobRow.id.in_(job_ids))))
     imported = select(SAERow.training_id, func.min(SAERow.id)).where(SAERow.training_id.in_(ids))
     saes = dict(session.execute(imported.group_by(SAERow.training_id)).all())
     kept = {
@@ -296,26 +297,20 @@ def _records(session: Session, files: Files, ids: builtins.list[str]) -> builtin
             .group_by(CheckpointRow.training_id)
         )
     }  # fmt: skip
-    positions = queue_positions(session) if any(j.status == JobStatus.QUEUED.value for j in jobs.values()) else {}
-    moment = now(session)
     return [
-        _record(row, jobs.get(row.job_id or ""), kept.get(row.id), saes.get(row.id), positions, moment, files)
+        _record(row, jobs.get(row.job_id), kept.get(row.id), saes.get(row.id), files)
         for row in (rows[i] for i in ids)
     ]
 
 
 def _record(
     row: TrainingRow,
-    job: JobRow | None,
+    own_job: JobRecord | None,
     kept: tuple[int, int, int, int] | None,
     sae_id: str | None,
-    positions: Mapping[str, int],
-    moment: float,
     files: Files,
 ) -> TrainingRecord:
-    running = 0.0
-    if job is not None and job.running_since is not None:
-        running = max(0.0, moment - job.running_since)
+    job = own_job or NO_JOB
     own = row.own_status is not None
     return TrainingRecord(
         id=row.id,
@@ -329,14 +324,14 @@ def _record(
         d_sae=row.d_sae,
         d_in=row.d_in,
         device=row.device,
-        lane=job.lane if job is not None else row.lane,
+        lane=row.lane if own_job is None else job.lane,
         tokens_total=row.tokens_total,
         tokens_done=row.tokens_done,
         step=row.step,
-        progress=progress_of(job.progress) if job is not None and not own else None,
+        progress=None if own else job.progress,
         latest=row.latest,
-        error=error_of(row.own_error if own else job.error if job is not None else None),
-        queue_position=positions.get(job.id) if job is not None and not own else None,
+        error=error_of(row.own_error) if own else job.error,
+        queue_position=None if own else job.queue_position,
         checkpoint_count=kept[0] if kept else 0,
         checkpoint_bytes=kept[1] if kept else 0,
         last_checkpoint_step=kept[2] if kept else None,
@@ -347,24 +342,23 @@ def _record(
         group_id=row.group_id,
         host=row.host,
         folder=files.absolute(row.folder),
-        heartbeat_at=job.heartbeat_at if job is not None else None,
+        heartbeat_at=job.heartbeat_at,
         created_at=row.created_at,
-        started_at=job.started_at if job is not None else None,
-        finished_at=row.ended_at if own else job.finished_at if job is not None else None,
-        seconds_running=(job.seconds_running + running) if job is not None else 0.0,
+        started_at=job.started_at,
+        finished_at=row.ended_at if own else job.finished_at,
+        seconds_running=job.seconds_running,
         job_id=row.job_id,
         facts=row.facts,
-        note=" ".join(n for n in (row.note, job.note if job is not None else None) if n) or None,
+        note=" ".join(n for n in (row.note, job.note) if n) or None,
         ended_alone=own,
     )
 
 
-def _status(row: TrainingRow, job: JobRow | None) -> JobStatus:
+def _status(row: TrainingRow, job: JobRecord) -> JobStatus:
     """That of `_SHOWN_STATUS`."""
     if row.own_status is not None:
         return JobStatus(row.own_status)
-    status = JobStatus(job.status if job is not None else _WITHOUT_JOB)
-    return JobStatus.STOPPING if row.own_command is not None and status.is_active else status
+    return JobStatus.STOPPING if row.own_command is not None and job.status.is_active else job.status
 
 
 def _reading(session: Session, training_id: str, own_job: str | None) -> JobRow | None:
