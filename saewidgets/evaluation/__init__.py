@@ -1,10 +1,11 @@
 """What an SAE preserves: reconstruction, sparsity, cross-entropy and divergence, each defined once."""
 
 from saewidgets.evaluation.ce import CrossEntropy, ce_loss_score, kl_div_score
-from saewidgets.evaluation.evaluate import Baseline, evaluate, evaluate_latents, measure_baseline
+from saewidgets.evaluation.evaluate import evaluate, evaluate_latents
 from saewidgets.evaluation.metrics import ReconstructionStats
+from saewidgets.evaluation.together import Baseline, Evaluator, Subject
 
 __all__ = [
-    "Baseline", "CrossEntropy", "ReconstructionStats", "ce_loss_score", "evaluate", "evaluate_latents", "kl_div_score",
-    "measure_baseline",
+    "Baseline", "CrossEntropy", "Evaluator", "ReconstructionStats", "Subject", "ce_loss_score", "evaluate",
+    "evaluate_latents", "kl_div_score",
 ]  # fmt: skip

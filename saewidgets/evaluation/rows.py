@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from saewidgets.errors import ConfigError
-from saewidgets.evaluation.evaluate import LATENT_BYTES
 from saewidgets.evaluation.metrics import ReconstructionStats
+from saewidgets.evaluation.place import LATENT_BYTES
 from saewidgets.lm import evaluating
 from saewidgets.sae import SAE
 

@@ -71,6 +71,7 @@ class Trainer:
     Attributes:
         step: finished optimiser steps.
         latest: the newest value of every metric.
+        waits: for its evaluation, with everything else of the step done.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Trainer:
         self.window = MetricWindow(sae.d_out, self.device)
         self.watch = health.LossWatch()
         self.meter = meter or ProgressMeter(emit, self.steps * config.batch_size)
-        self.step = 0
+        self.step, self.waits = 0, False
         self.latest: dict[str, float] = {}
         self.best: float | None = None
         self.saved: Checkpoint | None = None  # the checkpoint of the current weights, once there is one
@@ -129,23 +130,31 @@ class Trainer:
         for _ in self.each_step():
             pass
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has taken its last step."""
+        return self.step >= self.steps or self.targets.ends_the_run
+
     def each_step(self) -> Generator[None]:
-        """`run`, paused after every step with what is due after it, so that others can make theirs."""
+        """`run`, paused after every step with what is due after it, so that others can make theirs.
+
+        Where an evaluation is due it also pauses ahead of that (`waits`): others that are due are measured with it.
+        """
         self.sae.train()
         self.meter.enter("training")
         self.meter.at(self.tokens, self.step)
         if self.evaluate is not None and 0 < self.step < self.steps and self._evaluation_is_due():
-            self._after_step()  # the run was left in the middle of this evaluation
-        left = 0 if self.targets.ends_the_run else max(0, self.steps - self.step)
+            yield from self._after_step()  # the run was left in the middle of this evaluation
+        left = 0 if self.is_over else self.steps - self.step
         with closing(_generator(self.stream.batches(self.step, self.control.check))) as batches:
             for batch in itertools.islice(batches, left):
                 self._train_step(*self._scaled(batch))
                 self.meter.at(self.tokens, self.step)
-                self._after_step()
+                yield from self._after_step()
                 yield
                 if self.targets.ends_the_run:
                     return
-        if self.step < self.steps and not self.targets.ends_the_run:
+        if not self.is_over:
             raise TrainingError(
                 f"The activation stream ended after {self.step:,} of {self.steps:,} steps.", where="corpus",
                 hint="Use more text or fewer tokens.",
@@ -223,7 +232,7 @@ class Trainer:
             self.window.add_batch(aim, loss, self.step)
         return fired
 
-    def _after_step(self) -> None:
+    def _after_step(self) -> Generator[None]:
         last = self.step == self.steps  # the caller evaluates and saves what is exported then
         if self.step == 1 or last or self.step % self.config.log_every_steps == 0:
             self.flush()
@@ -233,7 +242,10 @@ class Trainer:
             self.save("latest", "manual")
         improved = False
         if self.evaluate is not None and self._evaluation_is_due():
+            self.waits = True
+            yield
             self.measure(self.evaluate)
+            self.waits = False
             improved = self._improved()
             if self.step >= self.schedules.settled:
                 for line in self.targets.judge(self.step, self.latest):

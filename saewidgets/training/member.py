@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 import uuid
@@ -21,13 +20,10 @@ from typing import Any
 
 import torch
 
-from saewidgets.activations.store_stream import StoredStream
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import StateError, StorageError
-from saewidgets.evaluation import Baseline, evaluate, measure_baseline
-from saewidgets.evaluation.rows import evaluate_rows
 from saewidgets.events import Control, Emit, Facts, JobStatus, Request, ignore
-from saewidgets.sae import SAE, build_sae
+from saewidgets.sae import build_sae
 from saewidgets.training.checkpoint import (
     Checkpoint,
     clean_leftovers,
@@ -36,6 +32,7 @@ from saewidgets.training.checkpoint import (
     remove_checkpoint,
 )
 from saewidgets.training.environment import compare, describe_environment, package_version, recorded
+from saewidgets.training.evaluations import Due, Evaluations
 from saewidgets.training.export import exported, metadata, save_final
 from saewidgets.training.length import with_epochs
 from saewidgets.training.loop import Trainer
@@ -44,8 +41,6 @@ from saewidgets.training.progress import ProgressMeter
 from saewidgets.training.runlog import RunLog
 
 _STATUS = {Request.PAUSE: JobStatus.PAUSED, Request.STOP: JobStatus.STOPPED, Request.CANCEL: JobStatus.CANCELLED}
-Baselines = dict[tuple[str, int], Baseline]
-"""By hook point and tokens: what the language model does by itself is the same for all that are evaluated there."""
 
 
 def _nothing() -> Request:
@@ -115,6 +110,9 @@ class Member:
         self.prepared: Prepared | None = None
         self.trainer: Trainer | None = None
         self.result: TrainingResult | None = None
+        self._training: Due | None = None
+        self._leaving: Due | None = None
+        self._evaluations: Evaluations | None = None
 
     @property
     def step(self) -> int:
@@ -129,6 +127,11 @@ class Member:
     def tokens(self) -> int:
         """Tokens trained on so far."""
         return self.step * self.config.batch_size
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has taken its last step."""
+        return self.trainer is not None and self.trainer.is_over
 
     @property
     def scales(self) -> Scales | None:
@@ -166,7 +169,7 @@ class Member:
             self.log.warning(f"A checkpoint is damaged and was removed. {problem}")
             remove_checkpoint(Path(problem.where or "").parent)
 
-    def start(self, prepared: Prepared, meter: ProgressMeter, control: Control, baselines: Baselines) -> None:
+    def start(self, prepared: Prepared, meter: ProgressMeter, control: Control, evaluations: Evaluations) -> None:
         """Make the trainer, at the right step."""
         self.prepared = prepared
         self.config = with_epochs(self.config, prepared.stream.tokens_per_epoch)
@@ -176,14 +179,11 @@ class Member:
             self.config.sae, prepared.stream.d_in, d_out=prepared.stream.d_out,
             generator=torch.Generator().manual_seed(self.config.seed),
         ).to(prepared.device, torch.float32)  # whatever the user's default number format is
-        self._baselines = baselines
-
-        def measured() -> dict[str, float]:
-            return self._measured(sae, prepared, prepared.scale, prepared.scale_out, control.check)
-
+        self._evaluations = evaluations
+        self._training = Due(sae, prepared.scale, prepared.scale_out)
         trainer = self.trainer = Trainer(
             self.config, sae, prepared.stream, self.folder, scale=prepared.scale, scale_out=prepared.scale_out,
-            emit=self.emit, control=control, evaluate=measured,
+            emit=self.emit, control=control, evaluate=lambda: evaluations.of(self, control.check),
             environment=describe_environment(prepared.device, prepared.stream.layout), meter=meter,
         )
         parameters = sum(p.numel() for p in sae.parameters())
@@ -206,43 +206,32 @@ class Member:
 
     # --- evaluation and export --------------------------------------------------------------------
 
-    def _measured(
-        self, sae: SAE, prepared: Prepared, scale: float, scale_out: float | None, check: Callable[[], None]
-    ) -> dict[str, float]:
-        """Evaluate on held-out text; names as they appear in charts."""
-        shown = {name: f"val_{name}" for name in ("fvu", "l0", "mse", "dead")} | {"ce_loss_score": "ce_loss_score"}
-        if prepared.lm is None and isinstance(prepared.stream, StoredStream):
-            parts = prepared.stream.held_out(self.config.evaluation.tokens, check)
-            found = evaluate_rows(sae, parts, scale=scale, scale_out=scale_out)
-            return {ours: found[name] for name, ours in shown.items() if math.isfinite(found.get(name, math.nan))}
-        assert prepared.lm is not None
-        contexts = prepared.stream.evaluation_contexts(self.config.evaluation.tokens)
-        settings = self.config.activations
-        read: dict[str, Any] = {
-            "exclude_special_tokens": settings.exclude_special_tokens, "seqpos_slice": settings.seqpos_slice,
-            "exclude_token_ids": settings.exclude_token_ids or (), "batch_size": settings.model_batch_size,
-        }  # fmt: skip
-        key = (self.config.hook_names[-1], self.config.evaluation.tokens)
-        if prepared.lm.is_causal and key not in self._baselines:  # the same in every evaluation of a run
-            self._baselines[key] = measure_baseline(
-                prepared.lm, contexts, self.config.hook_names[-1], check=check, **read
+    @property
+    def due(self) -> Due | None:
+        """What it waits to have evaluated: the SAE as it is, in the end as it is exported; None while it trains."""
+        if self._leaving is not None:
+            return self._leaving
+        return self._training if self.trainer is not None and self.trainer.waits else None
+
+    def leave(self) -> None:
+        """From now on the SAE to be exported is what is evaluated. Without a single step there is none."""
+        prepared, trainer = self.prepared, self.trainer
+        if self._leaving is None and prepared is not None and trainer is not None and trainer.step:
+            self._leaving = Due(
+                exported(trainer.sae, prepared.scale, prepared.scale_out, hook_name=self.config.hook_name)
             )
-        found = evaluate(
-            sae, prepared.lm, contexts, self.config.hook_name, hook_name_out=self.config.hook_name_out, scale=scale,
-            scale_out=scale_out, baseline=self._baselines.get(key), check=check, **read,
-        )
-        return {ours: found[name] for name, ours in shown.items() if math.isfinite(found.get(name, math.nan))}
 
     def finish(self, status: JobStatus, check: Callable[[], None]) -> TrainingResult:
         """Export what was learned, with the metrics of exactly what is exported; one more checkpoint; free the memory.
 
         Without a single step there is nothing to export.
         """
-        prepared, trainer = self.prepared, self.trainer
-        if prepared is None or trainer is None or trainer.step == 0:
+        self.leave()
+        prepared, trainer, evaluations = self.prepared, self.trainer, self._evaluations
+        if prepared is None or trainer is None or evaluations is None or self._leaving is None:
             return self.left(Request.STOP)
-        sae = exported(trainer.sae, prepared.scale, prepared.scale_out, hook_name=self.config.hook_name)
-        trainer.measure(lambda: self._measured(sae, prepared, 1.0, None, check))
+        sae = self._leaving.sae
+        trainer.measure(lambda: evaluations.of(self, check))
         if status is JobStatus.COMPLETED:
             trainer.save_final()
             for warning in trainer.targets.at_the_end(trainer.latest):
@@ -305,6 +294,8 @@ class Member:
     def release(self) -> None:
         """Let go of model, weights and buffers, so that their memory is free at once."""
         on_gpu = self.trainer is not None and self.trainer.device.type == "cuda"
-        self.trainer = self.prepared = None
+        self.trainer = self.prepared = self._training = self._leaving = None
+        if self._evaluations is not None:
+            self._evaluations.forget(self)
         if on_gpu:
             torch.cuda.empty_cache()

@@ -18,7 +18,8 @@ from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import SAEWidgetsError, TrainingError
 from saewidgets.events import Control, Emit, Event, Interruption, JobStatus, NullControl, Progress, Request, ignore
 from saewidgets.training import health
-from saewidgets.training.member import Baselines, Member, Task, TrainingResult
+from saewidgets.training.evaluations import Evaluations
+from saewidgets.training.member import Member, Task, TrainingResult
 from saewidgets.training.prepare import prepare
 from saewidgets.training.progress import ProgressMeter
 from saewidgets.training.revision import with_exact_text
@@ -150,6 +151,8 @@ class _Run:
                 if interruption.request is not Request.STOP:
                     raise
                 for member in self.live:
+                    member.leave()  # all before the first is finished: they are evaluated together
+                for member in self.live:
                     member.finish(JobStatus.STOPPED, self._check_unless_stopping)
                 return self._result(JobStatus.STOPPED)
         except Interruption as interruption:
@@ -177,9 +180,9 @@ class _Run:
             scales=[member.scales for member in self.members],
         )
         self.device = prepared[0].device
-        baselines: Baselines = {}
+        evaluations = Evaluations(self.members)
         for number, (member, found) in enumerate(zip(self.members, prepared, strict=True)):
-            member.start(found, self.meter, self.control.of(number), baselines)
+            member.start(found, self.meter, self.control.of(number), evaluations)
 
     def _train(self) -> None:
         """Let the trainings take their steps in turns, those that are behind first, until all have ended.
@@ -196,6 +199,9 @@ class _Run:
                         going.pop(number).close()
                         self._end_alone(number, asked)
                     elif next(going[number], _OVER) is _OVER:
+                        for other in going:  # those that are over, too, are evaluated with it
+                            if self.members[other].is_over:
+                                self.members[other].leave()
                         del going[number]
                         self._ended(number, member.finish(JobStatus.COMPLETED, self._check_unless_stopping), None)
                 except TrainingError as error:

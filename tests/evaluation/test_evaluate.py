@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from saewidgets.errors import ConfigError
-from saewidgets.evaluation import evaluate, measure_baseline
+from saewidgets.evaluation import Baseline, evaluate, place
 from saewidgets.events import Interruption, Request
 from saewidgets.lm import HookError, LoadedModel, load_model
 from saewidgets.sae import SAE, create_sae, inference_sae
@@ -120,10 +120,7 @@ def test_all_numbers(lm: LoadedModel, contexts: Tensor, exclude: bool, batch_siz
     fewer = evaluate(sae, lm, contexts, HOOK, **settings)
     assert not any(name.startswith("kl_") or "mean" in name for name in fewer)
     assert fewer == pytest.approx({name: expected[name] for name in fewer}, rel=1e-4)
-    baseline = measure_baseline(
-        lm, contexts, HOOK, exclude_special_tokens=exclude, batch_size=batch_size
-    )
-    assert evaluate(sae, lm, contexts, HOOK, baseline=baseline, **settings) == pytest.approx(fewer, rel=1e-6)
+    assert evaluate(sae, lm, contexts, HOOK, baseline=Baseline.of(found), **settings) == fewer
 
 
 @pytest.mark.parametrize(
@@ -140,7 +137,7 @@ def test_all_numbers_of_some_positions_and_without_some_tokens(
     found = evaluate(sae, lm, contexts, HOOK, divergence=True, mean_ablation=True, **rule)
     assert found == pytest.approx(expected, rel=1e-4)
     assert found["n_tokens"] < evaluate(sae, lm, contexts, HOOK, cross_entropy=False)["n_tokens"]
-    fewer = evaluate(sae, lm, contexts, HOOK, baseline=measure_baseline(lm, contexts, HOOK, **rule), **rule)
+    fewer = evaluate(sae, lm, contexts, HOOK, baseline=Baseline.of(found), **rule)
     assert fewer == pytest.approx({name: expected[name] for name in fewer}, rel=1e-4)
 
 
@@ -225,12 +222,9 @@ def test_a_transcoder_is_compared_and_spliced_where_it_writes(lm: LoadedModel, c
 
 
 def test_small_parts_give_the_same(lm: LoadedModel, contexts: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     sae = _sae()
     expected = evaluate(sae, lm, contexts, HOOK)
-    # The function shadows its module's name in the package.
-    monkeypatch.setattr(sys.modules["saewidgets.evaluation.evaluate"], "LATENT_BYTES", 4 * 64 * 5)
+    monkeypatch.setattr(place, "LATENT_BYTES", 4 * 64 * 5)
     assert evaluate(sae, lm, contexts, HOOK) == pytest.approx(expected, rel=1e-5)
 
 

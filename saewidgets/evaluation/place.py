@@ -1,0 +1,136 @@
+"""An SAE at its place in a model: what it makes of the activations there, and its reconstruction in their stead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor
+
+from saewidgets.errors import ConfigError
+from saewidgets.evaluation.metrics import ReconstructionStats
+from saewidgets.lm import HookPoint, LoadedModel, hooked, resolve_hook
+from saewidgets.sae import SAE
+
+LATENT_BYTES = 1 << 28  # most memory for latents at once
+
+
+class Placed:
+    """An SAE where it reads and writes, and the running sums of how well it reconstructs.
+
+    Args:
+        sae: the autoencoder.
+        lm: the language model.
+        hook_name, hook_name_out, scale, scale_out: see `evaluate`.
+
+    Attributes:
+        read: where the SAE reads.
+        written: what it reconstructs; the same place but for transcoders.
+        stats: of all tokens so far.
+
+    Raises:
+        HookError: the model has no such hook point.
+        ConfigError: the SAE has another width, or the hook points are not those of a transcoder (or of an SAE that is
+            none).
+    """
+
+    def __init__(
+        self, sae: SAE, lm: LoadedModel, hook_name: str, hook_name_out: str | None, scale: float,
+        scale_out: float | None,
+    ) -> None:  # fmt: skip
+        self.sae = sae
+        self.read, self.written = _points(sae, lm, hook_name, hook_name_out)
+        self._scale, self._scale_out = scale, scale if scale_out is None else scale_out
+        self._device = next(sae.parameters()).device
+        self.stats = ReconstructionStats(sae.d_out, sae.d_sae, self._device)
+
+    def take(self, found: Mapping[str, Tensor], kept: Tensor) -> Tensor:
+        """Measure one batch; returns what takes the place of the activations at `written`.
+
+        Args:
+            found: hook name → ``[batch, context, width]``, in the order in which the model computed them.
+            kept: bool ``[batch, context]``: which tokens count. The others keep their own activation.
+        """
+        names = list(found)
+        if names.index(self.written.name) < names.index(self.read.name):
+            raise self._too_late()
+        x, target = found[self.read.name], found[self.written.name]
+        return self._mixed(self._rows(x, kept), target, kept)
+
+    @contextmanager
+    def spliced(self, kept: Tensor) -> Iterator[None]:
+        """The same within one forward inside."""
+        seen: list[Tensor] = []
+
+        def record(x: Tensor) -> None:
+            seen[:] = [self._rows(x, kept)]
+
+        def replace(x: Tensor) -> Tensor:
+            if self.written is self.read:
+                record(x)
+            if not seen:
+                raise self._too_late()
+            return self._mixed(seen[0], x, kept)
+
+        with ExitStack() as stack:
+            if self.written is not self.read:
+                stack.enter_context(hooked(self.read, record))
+            stack.enter_context(hooked(self.written, replace))
+            yield
+
+    def _mixed(self, rows: Tensor, x: Tensor, kept: Tensor) -> Tensor:
+        """The activations `x` ``[batch, context, d_out]`` with the reconstruction from `rows` where they are kept."""
+        hat = self._reconstruct(rows, self._rows(x, kept))
+        mixed = x.clone()
+        mixed[kept.to(x.device)] = hat.to(x.device, x.dtype)
+        return mixed
+
+    def _rows(self, x: Tensor, kept: Tensor) -> Tensor:
+        """``[batch, context, width]`` → the rows that count, ``[n, width]`` float32 on the SAE's device."""
+        return x[kept.to(x.device)].to(self._device, torch.float32)
+
+    def _reconstruct(self, rows: Tensor, target: Tensor) -> Tensor:
+        """Reconstruct ``[n, d_in]`` in parts that bound the latents' memory, adding to the sums: ``[n, d_out]``."""
+        step = max(1, LATENT_BYTES // (4 * self.sae.d_sae))
+        parts = []
+        # As within a forward of the model, whatever the caller's code runs under.
+        with torch.autocast(self._device.type, enabled=False):
+            for part, wanted in zip(rows.split(step), target.split(step), strict=True):
+                scaled = part * self._scale
+                latents = self.sae.encode(scaled)
+                hat = self.sae.decode(latents, scaled).float() / self._scale_out
+                self.stats.update(wanted, hat, latents)
+                parts.append(hat)
+        found = torch.cat(parts) if parts else target
+        if len(found):
+            self.stats.update_legacy(target, found)
+        return found
+
+    def _too_late(self) -> ConfigError:
+        return ConfigError(
+            f"The model computes {self.written.name} before {self.read.name}.", where="hook_name_out",
+            hint="A transcoder reads at hook_name and reconstructs what comes later.",
+        )
+
+
+def _points(sae: SAE, lm: LoadedModel, hook_name: str, hook_name_out: str | None) -> tuple[HookPoint, HookPoint]:
+    """Where the SAE reads and where its output belongs."""
+    if sae.is_transcoder and hook_name_out is None:
+        raise ConfigError(
+            "A transcoder reconstructs another place in the model than the one it reads.", where="hook_name_out",
+            hint='Say which: hook_name_out="blocks.6.hook_mlp_out".',
+        )
+    if not sae.is_transcoder and hook_name_out not in (None, hook_name):
+        raise ConfigError(
+            f"A {sae.cfg.architecture} SAE reconstructs what it reads.", where="hook_name_out", hint="Leave it out."
+        )
+    read = resolve_hook(lm.model, hook_name)
+    written = read if hook_name_out in (None, hook_name) else resolve_hook(lm.model, hook_name_out)
+    for name, width, point in (("d_in", sae.d_in, read), ("d_out", sae.d_out, written)):
+        if width != point.width:
+            raise ConfigError(
+                f"The SAE's {name} is {width:,}, but activations at {point.name} have width {point.width:,}.",
+                where=name, hint="Choose the SAE's own model and hook_name.",
+            )
+    return read, written
