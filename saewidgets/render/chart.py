@@ -20,6 +20,7 @@ class Line:
     y: Sequence[float]
     color: str = "#1f5fae"
     dash: str | None = None
+    joints: Sequence[float] = ()  # where it goes on from another run: upright dotted lines
 
 
 def _path(x: Sequence[float], y: Sequence[float], fx: Callable[[float], float], fy: Callable[[float], float]) -> str:
@@ -107,6 +108,10 @@ def line_chart(title: str, lines: Sequence[Line], *, width: int = 280, height: i
             )
         )
     for line in lines:
+        for joint in line.joints:
+            place = f"M{fx(joint):.1f} 22V{height - 24}"
+            name = tag("title", f"{line.name} goes on from another run")
+            parts.append(tag("path", name, d=place, stroke=line.color, stroke_dasharray="2 2", opacity=0.8))
         parts.append(
             tag(
                 "path",

@@ -37,8 +37,14 @@ def note_of(error: ErrorInfo | None, note: str | None = None) -> Note | None:
     return Note(what=note, kind="info") if note else None
 
 
-def card_of(record: TrainingRecord, series: int | None = None, group_name: str | None = None) -> Card:
-    """One training as the list shows it."""
+def card_of(
+    record: TrainingRecord,
+    series: int | None = None,
+    group_name: str | None = None,
+    continues: str | None = None,
+) -> Card:
+    """One training as the list shows it; `continues` is the name of the run that it goes on from."""
+    source = record.facts.get("continued_from")
     progress, latest = record.progress, record.latest
     running = record.status is JobStatus.RUNNING
     done = max(record.tokens_done, 0)
@@ -75,6 +81,8 @@ def card_of(record: TrainingRecord, series: int | None = None, group_name: str |
         series=series,
         group_id=record.group_id,
         group_name=group_name,
+        continued_from=continues,
+        continued_step=int(source["step"]) if source else None,
         advice=next((advice.title for advice in advise(record)), None) if record.error is None else None,
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from saewidgets.render import Html, tag
 from saewidgets.render.ticks import linear_ticks, log_ticks, tick_text, widened
+from saewidgets.widgets.chart_joints import Joints
 from saewidgets.widgets.chart_style import (
     DASHES,
     MARKERS,
@@ -75,6 +76,7 @@ class Chart:
     _caption: ipywidgets.HTML = None
     _slots: dict[int, Slot] = field(default_factory=dict)
     _zoom: bqplot.PanZoom = None
+    _joints: Joints = None  # type: ignore[assignment]  # made with the figure
     _fitted: tuple[float | None, float | None] = (None, None)  # the y range as it was set here, not by a reader
 
     def __post_init__(self) -> None:
@@ -90,6 +92,7 @@ class Chart:
             layout=ipywidgets.Layout(height=f"{HEIGHT}px", width="100%", min_width="0", margin="0"),
         )
         self._figure.add_class("sw-figure")
+        self._joints = Joints(self._figure, self.x)
         self.box = ipywidgets.VBox(
             [self._caption, self._figure], layout=ipywidgets.Layout(min_width="0", flex="1 1 0%")
         )
@@ -163,8 +166,9 @@ class Chart:
 
     # --------------------------------------------------------------------------------------------- data
 
-    def draw(self, curves: Mapping[int, Curve]) -> None:
-        """Show exactly these lines (slot number → curve)."""
+    def draw(self, curves: Mapping[int, Curve], joints: Mapping[int, Sequence[float]] | None = None) -> None:
+        """Show exactly these lines (slot number → curve), and where they go on from others."""
+        self._joints.draw(joints or {}, PALETTES[self.look.theme])
         for number in self._slots.keys() - curves.keys():
             for mark in self._slots[number].all():
                 mark.visible = False
@@ -248,6 +252,7 @@ class Chart:
 
     def close(self) -> None:
         """Remove all widgets of this chart from the page."""
+        self._joints.close()
         marks = [mark for slot in self._slots.values() for mark in slot.all()]
         for widget in (self.box, self._caption, *marks, *self._figure.axes, self._zoom, self._figure, self.y):
             widget.close()

@@ -16,6 +16,7 @@ from saewidgets.render.numbers import metric, tokens
 from saewidgets.render.ticks import linear_ticks, tick_text
 from saewidgets.widgets.chart import Chart, Look, Newest, extent
 from saewidgets.widgets.chart_style import PALETTES, SLOTS, SVG_DASHES
+from saewidgets.widgets.lineage import NO_PAST, Earlier, Past, past_of, started
 from saewidgets.widgets.messages import ChartState
 from saewidgets.widgets.series import Columns, Curve, History
 from saewidgets.widgets.subshells import unpin
@@ -47,6 +48,8 @@ class Charts:
         self._read = read
         self._histories: dict[str, History] = {}
         self._seen: dict[str, Any] = {}
+        self._pasts: dict[str, tuple[Any, Past]] = {}
+        self._earlier: Mapping[str, Sequence[Earlier]] = {}
         self._state = ChartState()
         self._runs: list[tuple[TrainingRecord, int]] = []
         self._x = bqplot.LinearScale(min=0.0)
@@ -69,8 +72,20 @@ class Charts:
 
     # --------------------------------------------------------------------------------------------- drawing
 
-    def update(self, runs: Sequence[tuple[TrainingRecord, int]], state: ChartState) -> None:
-        """Read what is new of these `(record, slot)` and draw it."""
+    def update(
+        self,
+        runs: Sequence[tuple[TrainingRecord, int]],
+        state: ChartState,
+        earlier: Mapping[str, Sequence[Earlier]] | None = None,
+    ) -> None:
+        """Read what is new of these `(record, slot)` and draw it.
+
+        Args:
+            runs: those that have a line.
+            state: how they are drawn.
+            earlier: the runs that they go on from, by their ids, oldest first.
+        """
+        self._earlier = earlier or {}
         if state.x_axis != self._state.x_axis:
             self.reset_zoom()
         self._state, self._runs = state, list(runs)
@@ -82,10 +97,13 @@ class Charts:
         for gone in self._histories.keys() - {record.id for record, _ in runs}:
             del self._histories[gone]
             self._seen.pop(gone, None)
+            self._pasts.pop(gone, None)
         for record, _ in runs:
             self._fetch(record)
+            self._recall(record)
+        joints = {slot: places for record, slot in runs if (places := self._joints(record, state.x_axis))}
         for chart, spec in zip(self.charts, CHARTS, strict=True):
-            chart.draw(self._curves(spec, state.log_y))
+            chart.draw(self._curves(spec, state.log_y), joints)
             newest = [self._newest(record, slot, spec) for record, slot in runs]
             shown = [value for value in newest if value is not None]
             chart.write_caption(shown, keyed=len(runs) > 1, instead=self._instead())
@@ -115,11 +133,35 @@ class Charts:
         history.update()
         self._seen[record.id] = mark
 
+    def _recall(self, record: TrainingRecord) -> None:
+        """Put the curves of the runs before it in front of those of the run; read once, they have ended there."""
+        earlier = self._earlier.get(record.id, ())
+        mark = (started(record), *((one.record.id, one.step, started(one.record)) for one in earlier))
+        known = self._pasts.get(record.id)
+        if known is not None and known[0] == mark:
+            return
+        past = past_of(record, earlier, NAMES, self._read) if earlier else NO_PAST
+        self._histories[record.id].go_on_from(past.columns)
+        self._pasts[record.id] = (mark, past)
+
+    def _past(self, record: TrainingRecord) -> Past:
+        return self._pasts[record.id][1]
+
+    def _origin(self, record: TrainingRecord) -> float:
+        """Where the time axis begins for a run (Unix seconds)."""
+        return started(record) - self._past(record).seconds
+
+    def _joints(self, record: TrainingRecord, x_axis: str) -> tuple[float, ...]:
+        """Where a run, or one before it, took over from another one."""
+        past = self._past(record)
+        which = {"steps": 0, "tokens": 1, "time": 2}[x_axis]
+        return tuple(joint[which] + (past.seconds if x_axis == "time" else 0.0) for joint in past.joints)
+
     def _curves(self, spec: Spec, positive: bool) -> dict[int, Curve]:
         state = self._state
         return {
             slot: self._histories[record.id].curve(
-                spec.names, state.x_axis, positive=positive, smoothing=state.smoothing, start=started(record)
+                spec.names, state.x_axis, positive=positive, smoothing=state.smoothing, start=self._origin(record)
             )
             for record, slot in self._runs
         }
@@ -138,7 +180,7 @@ class Charts:
             columns = {"tokens": "tokens", "steps": "step", "time": "time"}
             parts = [self._histories[r.id].column(columns[self._state.x_axis]) for r, _ in self._runs]
             if self._state.x_axis == "time":
-                parts = [part - started(r) for part, (r, _) in zip(parts, self._runs, strict=True)]
+                parts = [part - self._origin(r) for part, (r, _) in zip(parts, self._runs, strict=True)]
             high = extent(parts)[1]
         ticks, labels, label = x_ticks(self._state.x_axis, low, high)
         for chart in self.charts:
@@ -179,8 +221,12 @@ class Charts:
             else:
                 verb = "fell" if curve.y[-1] < curve.y[0] else "went"
                 first, last = (metric(spec.names[0], float(curve.y[i])) for i in (0, -1))
-                parts.append(f"{record.name} {verb} from {first} to {last}")
+                parts.append(f"{record.name} {verb} from {first} to {last}{self._origin_words(record)}")
         return f"{spec.title} against {self._state.x_axis}, {scale} scale. {'; '.join(parts)}."
+
+    def _origin_words(self, record: TrainingRecord) -> str:
+        earlier = self._earlier.get(record.id, ())
+        return f", and went on from {earlier[-1].record.name} at step {earlier[-1].step:,}" if earlier else ""
 
     def static(self) -> list[Html]:
         """The charts as inline SVG, for a saved notebook."""
@@ -194,6 +240,7 @@ class Charts:
                     curve.y.tolist(),
                     palette.series[slot % SLOTS],
                     SVG_DASHES[slot % SLOTS],
+                    self._joints(record, "tokens"),
                 )
                 for record, slot in self._runs
                 if len((curve := self._static_curve(record, spec)).x)
@@ -212,11 +259,6 @@ class Charts:
             chart.close()
         self.box.close()
         self._x.close()
-
-
-def started(record: TrainingRecord) -> float:
-    """When the run's clock began (Unix seconds)."""
-    return record.started_at if record.started_at is not None else record.created_at
 
 
 def x_ticks(axis: str, low: float, high: float) -> tuple[list[float], list[str], str]:

@@ -84,6 +84,8 @@ class Card(Wire):
     series: int | None = None  # 0…5: colour, dash and marker of its line in the charts; None = not charted
     group_id: str | None = None  # runs that one job trains at once
     group_name: str | None = None
+    continued_from: str | None = None  # name of the run that it goes on from; None where that was deleted, too
+    continued_step: int | None = None  # the step of the checkpoint that it began with
     advice: str | None = None  # the gravest thing to change, in a few words; all of it is in the details
 
 

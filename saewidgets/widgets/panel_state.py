@@ -17,6 +17,7 @@ from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.widgets.cards import card_of
 from saewidgets.widgets.charts import slots_for
+from saewidgets.widgets.lineage import Earlier, earlier_runs
 from saewidgets.widgets.messages import Card, Chart, ChartState, CompareState, DeviceInfo, Note, PanelState, YAxis
 from saewidgets.widgets.panel_compare import compare_state, scope_of
 
@@ -257,6 +258,12 @@ class PanelModel:
             found = [(self._records[i], slot) for i, slot in self._slots.items() if i in self._records]
         return sorted(found, key=lambda item: item[1])
 
+    def earlier(self) -> dict[str, tuple[Earlier, ...]]:
+        """The runs that those with a line go on from, by the ids of these."""
+        with self._lock:
+            found = {i: earlier_runs(self._records[i], self._records) for i in self._slots if i in self._records}
+        return {i: chain for i, chain in found.items() if chain}
+
     @property
     def chart(self) -> ChartState:
         with self._lock:
@@ -292,7 +299,12 @@ class PanelModel:
         )  # fmt: skip
 
     def _card(self, record: TrainingRecord) -> Card:
-        return card_of(record, self._slots.get(record.id), self._group_names.get(record.group_id or ""))
+        source = record.facts.get("continued_from") or {}
+        parent = self._records.get(str(source.get("training_id")))
+        return card_of(
+            record, self._slots.get(record.id), self._group_names.get(record.group_id or ""),
+            parent.name if parent is not None else None,
+        )  # fmt: skip
 
 
 def for_chart_bar(state: PanelState) -> PanelState:

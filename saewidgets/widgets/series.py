@@ -44,6 +44,11 @@ class History:
         self._names = names
         self._read = read
         self._columns: dict[str, Floats] = {name: np.empty(0) for name in (*KEYS, *names)}
+        self._earlier: Columns = {}
+
+    def go_on_from(self, earlier: Columns) -> None:
+        """Let the curves begin with these columns, those of the runs before it."""
+        self._earlier = earlier
 
     def __len__(self) -> int:
         return len(self._columns["step"])
@@ -70,7 +75,13 @@ class History:
 
     def column(self, name: str) -> Floats:
         """One column, NaN where there is no value."""
-        return self._columns[name]
+        own = self._columns[name]
+        if name not in self._earlier:
+            return own
+        steps, own_steps = self._earlier["step"], self._columns["step"]
+        # A run that goes on from a checkpoint begins with a point for it, which the run before it may have as well.
+        twice = len(steps) > 0 and len(own_steps) > 0 and own_steps[0] == steps[-1]
+        return np.concatenate([np.asarray(self._earlier[name], dtype=np.float64), own[1:] if twice else own])
 
     def curve(
         self, names: tuple[str, ...], x_axis: str, *, positive: bool, smoothing: int, start: float = 0.0
@@ -84,10 +95,12 @@ class History:
             smoothing: 0 … 100, see `smooth`.
         """
         for name in names:
-            y = self._columns[name]
+            y = self.column(name)
             valid = np.isfinite(y) & (y > 0) if positive else np.isfinite(y)
             if valid.any():
-                x = self._columns[AXES[x_axis]][valid] - (start if x_axis == "time" else 0.0)
+                x = self.column(AXES[x_axis])[valid]
+                if x_axis == "time":  # the point of a checkpoint is written before the clock begins
+                    x = np.maximum(x - start, 0.0)
                 return make_curve(x, y[valid], smoothing)
         return EMPTY
 

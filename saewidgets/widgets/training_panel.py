@@ -260,7 +260,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         return Note(what=text, kind="info") if text else None
 
     def _draw_charts(self) -> None:
-        self._charts.update(self._panel.charted(), self._panel.chart)
+        self._charts.update(self._panel.charted(), self._panel.chart, self._panel.earlier())
         self._panel.set_charts_drawn(self._charts.zoomed, self._charts.summaries())
 
     def _draw_comparison(self) -> bool:

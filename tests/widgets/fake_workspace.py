@@ -131,7 +131,13 @@ class FakeRun:
         self._trainings.calls.append(("continue", self.id, checkpoint_id, tokens))
         suffix = "longer" if tokens else "from-checkpoint"
         config = TrainingConfig.from_data(self.record.config).replace(name=f"{self.record.name}-{suffix}")
-        return self._trainings.create(config, retry_of=self.id)
+        record = self.record
+        step, done = record.last_checkpoint_step or record.step, record.last_checkpoint_tokens or record.step * 4096
+        origin = {"training_id": self.id, "step": step, "tokens": done}
+        return self._trainings.create(
+            config, retry_of=self.id, step=step, tokens_done=done, tokens_total=tokens or record.tokens_total,
+            facts={"continued_from": origin},
+        )  # fmt: skip
 
     def train_longer(self, tokens: int | None = None) -> FakeRun:
         return self.continue_from(tokens=tokens)
@@ -308,7 +314,8 @@ def metric_row(index: int, record: TrainingRecord) -> tuple[float, ...]:
     kind = sum(record.name.encode()) % 5
     decay = math.exp(-index / (12 + 9 * kind)) + 0.06 + 0.03 * kind
     noise = 1 + 0.04 * rng.standard_normal()
-    step = (index + 1) * 10
+    begins = (record.facts.get("continued_from") or {}).get("step", 10)  # the first point is that of the checkpoint
+    step = begins + index * 10
     start = record.started_at or record.created_at
     return (step, step * 4096, start + index * 0.1, 3 * decay * noise, 32 + 60 * decay * noise, decay * noise)
 

@@ -35,6 +35,7 @@ def test_going_on_from_a_checkpoint_ends_where_the_run_ended(run: Run) -> None:
     assert again.wait(PATIENCE) is JobStatus.COMPLETED, again.error
     record = again.record
     assert (record.name, record.retry_of, record.step, record.note) == ("first-from-8", run.id, 12, None)
+    assert record.facts["continued_from"] == {"training_id": run.id, "step": 8, "tokens": middle.tokens}
     before, after = weights(run), weights(again)
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert again.history("loss")["step"].min() == 8  # it measured nothing before

@@ -53,3 +53,12 @@ export function SeriesKey({ series }: { series: number }) {
     </svg>
   );
 }
+
+/** A piece of the upright line in the charts, where a run goes on from another one. */
+export function JointKey() {
+  return (
+    <svg class="key" viewBox="0 0 18 12" aria-hidden="true">
+      <path d="M9 0V12" stroke="currentColor" stroke-dasharray="2 2" />
+    </svg>
+  );
+}

@@ -56,6 +56,8 @@ export interface Card {
   series: number | null;
   group_id: string | null;
   group_name: string | null;
+  continued_from: string | null;
+  continued_step: number | null;
   advice: string | null;
 }
 

@@ -21,6 +21,7 @@ import {
   canDelete,
   hasProgressBar,
   isWarm,
+  originWords,
   progressLine,
   STATUS_ICONS,
   STATUS_WORDS,
@@ -36,6 +37,7 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
   const open = store.open.value.get(card.id);
   const status = statusOf(card);
   const selected = store.charts().training_ids.includes(card.id);
+  const origin = originWords(card);
   const more = `More actions: ${card.name}`;
 
   useCalledFocus(root, card.id, store.focusCard);
@@ -121,6 +123,7 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
           </span>
           <span>{card.architecture}</span>
           <span>{`d_sae ${f.count(card.d_sae)}`}</span>
+          {origin && <span title={origin}>{origin}</span>}
         </div>
         {hasProgressBar(card) && (
           <Progress label={`Progress of ${card.name}`} fraction={card.fraction} status={statusOf(card)} />

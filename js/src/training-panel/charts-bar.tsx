@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button, Checkbox, Segments } from "../lib/controls";
 import { saveFile, toCsv } from "../lib/copy";
-import { SeriesKey } from "../lib/icons";
+import { JointKey, SeriesKey } from "../lib/icons";
 import { BusyNote, ProblemNote } from "../lib/notes";
 import type { Card, XAxis } from "../lib/protocol";
 import { DataTable } from "./data-table";
@@ -42,6 +42,11 @@ export function ChartsBar({ store }: { store: Store }) {
               </span>
             </span>
           ))}
+          {cards.some((card) => card.continued_from !== null) && (
+            <span class="t2">
+              <JointKey /> goes on from an earlier run
+            </span>
+          )}
           {cards.length === 0 && <span>Select runs in the list to chart them</span>}
         </span>
         <div class="sp" />

@@ -166,6 +166,12 @@ export function progressLine(card: Card, options: LineOptions = {}): string[] {
   }
 }
 
+/** "goes on from gpt2-l6 at step 1,500"; null for a run that began by itself. */
+export function originWords(card: Card): string | null {
+  if (card.continued_step === null) return null;
+  return `goes on from ${card.continued_from ?? "a deleted run"} at step ${f.count(card.continued_step)}`;
+}
+
 const ORDINALS = ["", "first", "second", "third"];
 
 function queueWords(card: Card): string {

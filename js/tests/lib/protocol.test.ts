@@ -87,6 +87,8 @@ const CARD: Shape<Card> = {
   series: _,
   group_id: _,
   group_name: _,
+  continued_from: _,
+  continued_step: _,
   advice: _,
 };
 const CHARTS: Shape<ChartState> = {
@@ -275,7 +277,7 @@ describe("golden messages", () => {
     const features = /extract|feature|example|prompt|label|suggest|logits|loss|^test|^try_demo$|^steering_/;
     const files = readdirSync(FOLDER)
       .map((file) => file.replace(".json", ""))
-      .filter((name) => !/^hub_|sae|upload|^add_local$|^show_|^training_facts$/.test(name) && !features.test(name));
+      .filter((name) => !/^hub_|(?<!^open_)sae|upload|^add_local$|^show_|^training_facts$/.test(name) && !features.test(name));
     expect(files.filter((name) => !read.has(name))).toEqual([]);
     expect([...read].filter((name) => !files.includes(name))).toEqual([]);
   });

@@ -1,4 +1,4 @@
-import { fireEvent, waitFor } from "@testing-library/preact";
+import { act, fireEvent, waitFor } from "@testing-library/preact";
 import { expect, it } from "vitest";
 import { FakeModel } from "../../demo/fake-model";
 import { emptyState, fullState } from "../../demo/fixtures";
@@ -66,4 +66,13 @@ it("says in the footer how fresh and how full the panel is", async () => {
   const { page } = show(fullState(), "training_footer");
   await waitFor(() => expect(page.getByText(/^Updated \d\.\d s ago$/)).toBeTruthy(), { timeout: 3000 });
   expect(page.getByText("8 trainings, 2 selected")).toBeTruthy();
+});
+
+it("explains the upright line of a run that goes on from another one", () => {
+  const state = fullState();
+  const { page, model } = show(state, "chart_controls");
+  expect(page.queryByText("goes on from an earlier run")).toBeNull();
+  const cards = state.cards.map((one) => ({ ...one, continued_from: "first", continued_step: 1000 }));
+  act(() => model.setState({ cards }));
+  expect(page.getByText("goes on from an earlier run")).toBeTruthy();
 });

@@ -8,6 +8,7 @@ import {
   hasProgressBar,
   heldOrder,
   isWarm,
+  originWords,
   progressLine,
   shownCards,
   starts,
@@ -152,4 +153,10 @@ it("says what is free on the device runs go to", () => {
   expect(deviceWords([cpu, { ...gpu, free_bytes: 6e8 }])).toBe("cuda:0, 600 MB of 8.0 GB free");
   expect(deviceWords([cpu])).toBe("cpu (2 cores)");
   expect(deviceWords([])).toBeNull();
+});
+
+it("says what a run goes on from", () => {
+  expect(originWords(card())).toBeNull();
+  expect(originWords(card({ continued_from: "first", continued_step: 1500 }))).toBe("goes on from first at step 1,500");
+  expect(originWords(card({ continued_step: 8 }))).toBe("goes on from a deleted run at step 8");
 });

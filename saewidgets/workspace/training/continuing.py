@@ -94,7 +94,9 @@ def taking(workspace: Workspace, source: CheckpointRecord) -> Prepare:
         kinds = ("latest", *(("best",) if "best" in whole.kinds else ()))
         taken = update_state(read_checkpoint(target / whole.path.name, verify=False), kinds=list(kinds))
         tokens, metrics = int(taken.state["tokens"]), dict(taken.state["metrics"])
-        workspace.catalog.trainings.update(training_id, step=taken.step, tokens_done=tokens)
+        origin = {"training_id": source.training_id, "step": taken.step, "tokens": tokens}
+        facts = {"continued_from": origin}
+        workspace.catalog.trainings.update(training_id, step=taken.step, tokens_done=tokens, facts=facts)
         workspace.catalog.metrics.append(training_id, [Metrics(taken.step, tokens, metrics)])
         workspace.catalog.checkpoints.add(
             training_id,
