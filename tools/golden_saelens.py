@@ -105,11 +105,14 @@ def training() -> None:
             )
             for name, settings in jumprelu.items()
         },
+        **normalised(aux),
     }
     for seed, (name, sae) in enumerate(saes.items()):
         shake(sae, 20 + seed)
         x = batch(200 + seed)
         dead = torch.arange(D_SAE) % 4 == 0
+        if sae.cfg.normalize_activations != "none":
+            x, dead = 3 * x + 1, torch.zeros(D_SAE, dtype=torch.bool)  # their auxiliary loss refuses to be normalised
         coefficients = {key: getattr(value, "value", value) for key, value in sae.get_coefficients().items()}
         out = sae.training_forward_pass(
             lens.sae.TrainStepInput(
@@ -123,6 +126,23 @@ def training() -> None:
             tensors[f"weight.{key}"] = parameter.detach()
             tensors[f"grad.{key}"] = parameter.grad
         save_file({k: v.contiguous().clone() for k, v in tensors.items()}, OUT / f"training_{name}.safetensors")
+
+
+def normalised(aux: dict) -> dict[str, lens.TrainingSAE]:
+    """Architectures that sae-lens can train with a normalisation at run time."""
+    layer_norm, rescale = (
+        {**COMMON, "normalize_activations": kind} for kind in ("layer_norm", "constant_norm_rescale")
+    )
+    standard, topk = lens.StandardTrainingSAEConfig, lens.TopKTrainingSAEConfig
+    jumprelu = {"l0_coefficient": 0.6, "jumprelu_bandwidth": 0.3}
+    return {
+        "standard_layer_norm": lens.StandardTrainingSAE(standard(**layer_norm, l1_coefficient=0.7)),
+        "standard_rescaled": lens.StandardTrainingSAE(standard(**rescale, l1_coefficient=0.7)),
+        "jumprelu_layer_norm": lens.JumpReLUTrainingSAE(lens.JumpReLUTrainingSAEConfig(**layer_norm, **jumprelu)),
+        "jumprelu_rescaled": lens.JumpReLUTrainingSAE(lens.JumpReLUTrainingSAEConfig(**rescale, **jumprelu)),
+        "topk_layer_norm": lens.TopKTrainingSAE(topk(**layer_norm, k=5, **aux)),
+        "batchtopk_rescaled": lens.BatchTopKTrainingSAE(lens.BatchTopKTrainingSAEConfig(**rescale, k=5, **aux)),
+    }
 
 
 def main() -> None:

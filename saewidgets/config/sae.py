@@ -18,9 +18,9 @@ Reshaping = Literal["none", "hook_z"]
 class SAEConfig(Config):
     """Settings that every architecture has.
 
-    `normalize_activations` and `reshape_activations` belong to SAEs that others trained: they decide what is computed
-    from a loaded SAE, training refuses any but the defaults, and the form of a training (which is the JSON schema) does
-    not have them.
+    `normalize_activations` and `reshape_activations` decide what is computed from an SAE. A training sets the former
+    from its `activations.normalize` and has no use for the latter, so the form of a training (which is the JSON schema)
+    does not have them.
     """
 
     architecture: str

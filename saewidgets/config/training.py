@@ -67,10 +67,11 @@ class ActivationsConfig(Config):
         title="Shuffle window (tokens)",
         description="Activations are shuffled within windows of about this many tokens; memory grows with it.",
     )
-    normalize: Literal["expected_average_only_in", "none"] = Field(
+    normalize: Literal["expected_average_only_in", "none", "layer_norm", "constant_norm_rescale"] = Field(
         default="expected_average_only_in",
         title="Input scaling",
-        description="Scale inputs so that their mean norm is √d_in while training; folded into the weights at export.",
+        description="expected_average_only_in: one scale, so that the mean norm is √d_in; folded into the weights at "
+        "export. layer_norm, constant_norm_rescale: every token by itself, whenever the SAE is used.",
     )
     norm_tokens: int = Field(
         default=65_536,
@@ -273,13 +274,29 @@ class TrainingConfig(Config):
                 f"{self.sae.architecture} reconstructs what it reads; only transcoders have an output hook name.",
                 where="hook_name_out", hint="Leave it empty, or choose a transcoder.",
             )
-        for name in ("normalize_activations", "reshape_activations"):
-            if (value := getattr(self.sae, name)) != "none":
-                raise ConfigError(
-                    f"{value} is for SAEs that are loaded; training does without.", where=f"sae.{name}",
-                    hint="Leave it out.",
-                )
+        if self.sae.reshape_activations != "none":
+            raise ConfigError(
+                f"{self.sae.reshape_activations} is for SAEs that are loaded; training does without.",
+                where="sae.reshape_activations", hint="Leave it out.",
+            )
+        if (value := self.sae.normalize_activations) not in ("none", self.activations.normalize):
+            raise ConfigError(
+                f"The inputs are {value} here and {self.activations.normalize} in activations.normalize.",
+                where="sae.normalize_activations", hint=f'Leave it out, and set activations.normalize to "{value}".',
+            )
         return self
+
+    @property
+    def normalizes_tokens(self) -> bool:
+        """Whether every token is normalised by itself, whenever the SAE is used."""
+        return self.activations.normalize in ("layer_norm", "constant_norm_rescale")
+
+    @property
+    def autoencoder(self) -> TrainableSAEConfig:
+        """What is trained: `sae` with the normalisation of `activations.normalize`, where that is part of an SAE."""
+        if not self.normalizes_tokens:
+            return self.sae
+        return self.sae.model_copy(update={"normalize_activations": self.activations.normalize})
 
     @property
     def hook_names(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ transcoders. An architecture supplies the activation function and the terms of i
 Conventions follow SAELens: pre-activations are ``(x - b_dec) @ W_enc + b_enc`` and the reconstruction error is summed
 over d_out and averaged over the batch.
 
-What only loaded SAEs do is `sae/loaded.py` (architectures) and `sae/inputs.py` (normalisation, heads).
+What only loaded SAEs do is `sae/loaded.py`; normalisation per token, and heads, are `sae/inputs.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from saewidgets.config.sae import SAEConfig
 from saewidgets.errors import ConfigError
-from saewidgets.sae.inputs import has_heads, normalise, restore
+from saewidgets.sae.inputs import Units, has_heads, normalise, restore
 from saewidgets.sae.kernels.blocked import RowLoss, blocked_batch, whole_batch
 from saewidgets.sae.kernels.dense import Activation, dense_step
 
@@ -37,11 +37,18 @@ class LossState:
         dead: bool [d_sae], latents that count as dead now; None when that is unknown or of no interest.
         progress: share of the run that is done, 0 to 1: finished optimiser steps / all steps, the same for all
             microbatches of a step. Annealed penalties follow it.
+        units: set by `loss` itself where the SAE normalises its input.
     """
 
     sparsity_scale: float = 1.0
     dead: Tensor | None = None
     progress: float = 0.0
+    units: Units | None = None
+
+    @property
+    def weights(self) -> Tensor | None:
+        """[rows]: how often each row's squared error counts; None: once."""
+        return None if self.units is None else self.units.weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +85,10 @@ class ParamGroup:
         return {"params": self.params, "lr": self.lr, **self.settings}
 
 
-def squared_error(reconstruction: Tensor, target: Tensor) -> Tensor:
-    """Mean over rows of the squared error summed over the row, in float32."""
-    return (reconstruction.float() - target.float()).pow(2).sum(-1).mean()
+def squared_error(reconstruction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean over rows of the squared error summed over the row, in float32; `weights` [rows]: how often each counts."""
+    errors = (reconstruction.float() - target.float()).pow(2).sum(-1)
+    return (errors if weights is None else errors * weights).mean()
 
 
 class SAE(nn.Module, ABC):
@@ -184,13 +192,18 @@ class SAE(nn.Module, ABC):
         x = self._flat(x).to(self.W_dec.dtype)
         if self.cfg.normalize_activations != "none":
             x = self._normalise(x)
-        if self.cfg.apply_b_dec_to_input:
-            x = x - self.b_dec
-        return x
+        return self._centred(x)
+
+    def _centred(self, x: Tensor) -> Tensor:
+        """`x` [..., d_in] in the SAE's own units, without b_dec where the configuration says so."""
+        return x - self.b_dec if self.cfg.apply_b_dec_to_input else x
 
     def pre_activations(self, x: Tensor) -> Tensor:
         """``(x - b_dec) @ W_enc + b_enc`` (without b_dec where the configuration says so): [..., d_sae]."""
-        x = self.encoder_input(x)
+        return self._encoded(self.encoder_input(x))
+
+    def _encoded(self, x: Tensor) -> Tensor:
+        """Pre-activations of `x` [..., d_in] as `encoder_input` gives it."""
         return torch.addmm(self.b_enc, x.reshape(-1, self.d_in), self.W_enc).view(*x.shape[:-1], self.d_sae)
 
     @abstractmethod
@@ -269,11 +282,11 @@ class SAE(nn.Module, ABC):
             step: sparsity scale, dead latents and progress; None means scale 1, none known dead, and the beginning.
 
         Raises:
-            ConfigError: a width or the number of rows does not fit, or the SAE normalises or reshapes its input.
+            ConfigError: a width or the number of rows does not fit, or the SAE reshapes its input.
         """
-        if self.cfg.normalize_activations != "none" or self.cfg.reshape_activations != "none":
+        if self.cfg.reshape_activations != "none":
             raise ConfigError(
-                "SAEs that normalise or reshape their input can be loaded and used, not trained.", where="architecture"
+                "SAEs that reshape their input can be loaded and used, not trained.", where="architecture"
             )
         self._check_width(x)
         if target is None:
@@ -296,32 +309,51 @@ class SAE(nn.Module, ABC):
         rows = x.detach().reshape(-1, self.d_in) if not x.requires_grad else x.reshape(-1, self.d_in)
         if rows.shape[0] == 0:
             raise ConfigError("The batch is empty.", where="x", hint="Pass at least one row of activations.")
-        return self._loss(rows.to(self.W_enc.dtype), target.reshape(-1, self.d_out).to(self.W_enc.dtype), step)
+        rows, target = rows.to(self.W_enc.dtype), target.reshape(-1, self.d_out).to(self.W_enc.dtype)
+        kind = self.cfg.normalize_activations
+        if kind == "none":
+            return self._loss(rows, target, step)
+        units = self._units(rows)
+        loss = self._loss(normalise(kind, rows), units.own(target), replace(step, units=units))
+        return replace(loss, reconstruction=units.activations(loss.reconstruction))
+
+    def _units(self, x: Tensor) -> Units:
+        """How `x` [rows, d_in], and what is to be reconstructed of it, look to encoder and decoder."""
+        return Units(x) if self.is_transcoder else Units.of(self.cfg.normalize_activations, x)
+
+    def decoder_target(self, x: Tensor, target: Tensor) -> Tensor:
+        """What the decoder has to put out for `target` [rows, d_out] where the SAE reads `x` [rows, d_in]."""
+        target = target.to(self.W_dec.dtype)
+        if self.cfg.normalize_activations == "none":
+            return target
+        return self._units(x.to(self.W_dec.dtype)).own(target)
 
     @abstractmethod
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
-        """The loss of `x` [batch, d_in] against `target` [batch, d_out], both in the dtype of the weights."""
+        """The loss of `x` [batch, d_in] against `target` [batch, d_out], both in the dtype of the weights and in the
+        SAE's own units; the squared error of every row counts `step.weights` times."""
 
     def _dense_loss(
-        self, x: Tensor, target: Tensor, activation: Activation, name: str, linear: Tensor | None = None
+        self, x: Tensor, target: Tensor, activation: Activation, name: str, linear: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> Loss:
         """The loss by `kernels.dense`; `name` is what the penalty is called in `terms`. `linear` [batch, d_out] is what
         a path beside the latents reconstructs: they are left with the rest."""
         total, mse, penalty, reconstruction = dense_step(
             x, target if linear is None else target - linear, self.W_enc, self.b_enc, self.W_dec, self.b_dec,
-            activation, self.cfg.apply_b_dec_to_input,
+            activation, self.cfg.apply_b_dec_to_input, weights,
         )
         if linear is not None:
             reconstruction += linear.detach()
         l0 = torch.tensor(activation.active / x.shape[0])
         return Loss(total, {"mse": mse, name: penalty}, mse, reconstruction, l0, activation.fired)
 
-    def _row_loss(self, row_loss: RowLoss, x: Tensor, target: Tensor) -> Loss:
+    def _row_loss(self, row_loss: RowLoss, x: Tensor, target: Tensor, weights: Tensor | None) -> Loss:
         """The mean over the batch of a loss that is a sum over rows; one of its terms is ``"mse"``."""
         if self._fast_path(x, target):
-            batch = blocked_batch(row_loss, x, target, list(self.parameters()), self.d_sae)
+            batch = blocked_batch(row_loss, x, target, weights, list(self.parameters()), self.d_sae)
         else:
-            batch = whole_batch(row_loss, x, target)
+            batch = whole_batch(row_loss, x, target, weights)
         return Loss(batch.total, batch.terms, batch.terms["mse"], batch.reconstruction, batch.l0, batch.fired)
 
     def _fast_path(self, x: Tensor, target: Tensor) -> bool:

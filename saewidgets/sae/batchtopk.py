@@ -15,6 +15,8 @@ from saewidgets.sae.jumprelu import InferenceJumpReLU
 from saewidgets.sae.kernels.select import SparseCode, batch_topk_code
 from saewidgets.sae.topk import TopKBase
 
+_KEPT = {"d_sae", "apply_b_dec_to_input", "decoder_init_norm", "normalize_activations"}
+
 
 class BatchTopKSAE(TopKBase):
     """BatchTopK autoencoder. In training mode latents compete over the batch; in evaluation mode `threshold` decides.
@@ -59,7 +61,7 @@ class BatchTopKSAE(TopKBase):
 
     def to_inference(self) -> SAE:
         """The JumpReLU with `threshold` on every latent."""
-        settings = self.cfg.model_dump(include={"d_sae", "apply_b_dec_to_input", "decoder_init_norm"})
+        settings = self.cfg.model_dump(include=_KEPT)
         frozen = InferenceJumpReLU(JumpReLUConfig(**settings), self.d_in, initialise=False).to(self.W_enc)
         frozen.load_state_dict({
             **{name: tensor.clone() for name, tensor in self.inference_tensors().items()},

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from saewidgets.config.sae import GatedConfig
 from saewidgets.sae.base import SAE, Loss, LossState
-from saewidgets.sae.kernels.blocked import Rows
+from saewidgets.sae.kernels.blocked import Rows, squares
 
 
 class GatedSAE(SAE):
@@ -47,7 +47,10 @@ class GatedSAE(SAE):
 
     def pre_activations(self, x: Tensor) -> Tensor:
         """The product both paths share, ``(x - b_dec) @ W_enc`` without any encoder bias: [..., d_sae]."""
-        return self.encoder_input(x) @ self.W_enc
+        return self._encoded(self.encoder_input(x))
+
+    def _encoded(self, x: Tensor) -> Tensor:
+        return x @ self.W_enc
 
     def activate(self, pre: Tensor) -> Tensor:
         return (pre * self.r_mag.exp() + self.b_mag).relu() * (pre + self.b_gate > 0)
@@ -55,19 +58,19 @@ class GatedSAE(SAE):
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
         coefficient = self.cfg.l1_coefficient * step.sparsity_scale
 
-        def row_loss(x: Tensor, target: Tensor) -> Rows:
-            pre = self.pre_activations(x)
+        def row_loss(x: Tensor, target: Tensor, weights: Tensor | None) -> Rows:
+            pre = self._encoded(self._centred(x))
             gate = (pre + self.b_gate).relu()
             f = self.activate(pre)
             reconstruction, by_gate = self._decode(f).float(), self._decode(gate).float()
             terms = {
-                "mse": (reconstruction - target).pow(2).sum(),
+                "mse": squares(reconstruction - target, weights),
                 "l1": coefficient * (gate.float() * self.W_dec.norm(dim=1)).sum(),
-                "aux": (by_gate - target).pow(2).sum(),
+                "aux": squares(by_gate - target, weights),
             }
             return Rows(terms, reconstruction, f.detach() > 0)
 
-        return self._row_loss(row_loss, x, target)
+        return self._row_loss(row_loss, x, target, step.weights)
 
     def inference_tensors(self) -> Mapping[str, Tensor]:
         return {name: tensor.detach() for name, tensor in self.state_dict().items()}

@@ -1,4 +1,4 @@
-"""What loaded SAEs do to their input before encoding it: normalisation per token, heads laid side by side.
+"""What SAEs do to their input before encoding it: normalisation per token, heads laid side by side.
 
 Formulas are SAELens' (6.54), computed in the dtype of the weights. Per token, with μ and σ the mean and the standard
 deviation (Bessel's correction) over d_in:
@@ -6,13 +6,63 @@ deviation (Bessel's correction) over d_in:
 - ``layer_norm``: ``(x - μ) / (σ + 1e-5)``; the reconstruction becomes ``y σ + μ`` (σ alone);
 - ``constant_norm_rescale``: ``x c`` with ``c = √d_in / ‖x‖``; the reconstruction becomes ``y / c``. A token of zeros
   has no such c; it gets that of norm one.
+
+The loss of such an SAE is that of its reconstruction in the units of the activations, as in SAELens. With y the output
+of the decoder, s = σ or 1/c, and m = μ or 0, the error of a token is
+
+    ‖(s y + m) - target‖² = s² ‖y - (target - m) / s‖²
+
+so architectures compute in the SAE's own units, and every row's squared error counts s² times (`Units`).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 
 _EPS = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Rows of a batch as they came, and what makes activations of the SAE's own units: ``scale · y + shift``.
+
+    Attributes:
+        raw: [rows, d_in].
+        scale: [rows, 1], not negative; None where the output is not brought back (a transcoder's).
+        shift: [rows, 1], with `scale`.
+    """
+
+    raw: Tensor
+    scale: Tensor | None = None
+    shift: Tensor | None = None
+
+    @classmethod
+    def of(cls, kind: str, x: Tensor) -> Units:
+        """Those of an SAE that reconstructs its input `x` [rows, d_in]; `kind` is as in `normalise`."""
+        if kind == "layer_norm":
+            mean = x.mean(-1, keepdim=True)
+            return cls(x, (x - mean).std(-1, keepdim=True), mean)
+        return cls(x, 1 / _coefficient(x), torch.zeros_like(x[:, :1]))
+
+    @property
+    def weights(self) -> Tensor | None:
+        """[rows] float32: how often the squared error of each row counts; None: once."""
+        return None if self.scale is None else self.scale.float().square().view(-1)
+
+    def own(self, target: Tensor) -> Tensor:
+        """What the decoder has to put out for `target` [rows, d_out]."""
+        return target if self.shift is None else self.per_scale(target - self.shift)
+
+    def per_scale(self, x: Tensor) -> Tensor:
+        """`x` over the scale; where that is zero the error counts nothing, and neither does this."""
+        return x if self.scale is None else x / self.scale.masked_fill(self.scale == 0, 1)
+
+    def activations(self, y: Tensor) -> Tensor:
+        """The decoder's output `y` [rows, d_out] in the units of the activations."""
+        return y if self.scale is None or self.shift is None else y * self.scale + self.shift
 
 
 def normalise(kind: str, x: Tensor) -> Tensor:

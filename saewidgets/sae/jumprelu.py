@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from saewidgets.config.sae import JumpReLUConfig
 from saewidgets.sae.base import SAE, Loss, LossState, ParamGroup
-from saewidgets.sae.kernels.blocked import Rows
+from saewidgets.sae.kernels.blocked import Rows, squares
 from saewidgets.sae.kernels.dense import JumpReLUActivation
 
 THRESHOLD_LR = 10.0
@@ -57,21 +57,21 @@ class _JumpReLU(SAE):
         simple = cfg.sparsity_loss == "step" and not cfg.ste_to_input and cfg.pre_act_coefficient is None
         if simple and self._fast_path(x, target) and bool((self.threshold >= 0).all()):
             activation = JumpReLUActivation(self.threshold, cfg.bandwidth, coefficient)
-            return self._dense_loss(x, target, activation, "l0_penalty")
+            return self._dense_loss(x, target, activation, "l0_penalty", weights=step.weights)
 
-        def row_loss(x: Tensor, target: Tensor) -> Rows:
-            pre, threshold = self.pre_activations(x).float(), self.threshold.float()
+        def row_loss(x: Tensor, target: Tensor, weights: Tensor | None) -> Rows:
+            pre, threshold = self._encoded(self._centred(x)).float(), self.threshold.float()
             f = _Jump.apply(pre, threshold, cfg.bandwidth, cfg.ste_to_input)  # type: ignore[no-untyped-call]
             reconstruction = self._decode(f.to(self.W_dec.dtype)).float()
             terms = {
-                "mse": (reconstruction - target).pow(2).sum(),
+                "mse": squares(reconstruction - target, weights),
                 "l0_penalty": coefficient * self._penalty(pre, threshold, f).sum(),
             }
             if cfg.pre_act_coefficient is not None:
                 terms["pre_act"] = cfg.pre_act_coefficient * self._short_of(pre, threshold, step.dead).sum()
             return Rows(terms, reconstruction, f.detach() > 0)
 
-        return self._row_loss(row_loss, x, target)
+        return self._row_loss(row_loss, x, target, step.weights)
 
     def _penalty(self, pre: Tensor, threshold: Tensor, f: Tensor) -> Tensor:
         """The sparsity penalty of every row, before its coefficient: [rows]."""

@@ -37,16 +37,18 @@ class MatryoshkaSAE(BatchTopKSAE):
             found.append(found[-1] + (f[:, start:end] @ self.W_dec[start:end]).float())
         return tuple(found[1:])
 
-    def _aux(self, x: Tensor, target: Tensor, nested: tuple[Tensor, ...], dead: Tensor | None) -> Tensor | None:
+    def _aux(
+        self, x: Tensor, target: Tensor, nested: tuple[Tensor, ...], dead: Tensor | None, weights: Tensor | None
+    ) -> Tensor | None:
         """Of the whole SAE; with `aux_per_width`, the sum over the widths: dead latents that a width adds explain what
         that width leaves over."""
         if dead is None or not self.cfg.aux_per_width:
-            return super()._aux(x, target, nested, dead)
+            return super()._aux(x, target, nested, dead, weights)
         found = None
         for (start, end), reconstruction in zip(pairwise((0, *self.cfg.levels)), nested, strict=True):
             here = torch.zeros_like(dead)
             here[start:end] = dead[start:end]
-            part = self._aux_loss(x, (target - reconstruction).detach(), here)
+            part = self._aux_loss(x, (target - reconstruction).detach(), here, weights)
             if part is not None:
                 found = part if found is None else found + part
         return found

@@ -56,5 +56,5 @@ class SkipTranscoderSAE(AnySkipTranscoder):
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
         with torch.autocast(x.device.type, enabled=False):  # small beside the latents, and its error would not be
-            linear = x @ self.W_skip.T
-        return relu_loss(self, x, target, self.cfg.l1_coefficient * step.sparsity_scale, linear)
+            linear = (x if step.units is None else step.units.raw) @ self.W_skip.T
+        return relu_loss(self, x, target, self.cfg.l1_coefficient * step.sparsity_scale, step.weights, linear)

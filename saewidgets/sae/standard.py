@@ -16,23 +16,25 @@ from torch import Tensor
 
 from saewidgets.config.sae import StandardConfig
 from saewidgets.sae.base import SAE, Loss, LossState, squared_error
-from saewidgets.sae.kernels.blocked import Rows
+from saewidgets.sae.kernels.blocked import Rows, squares
 from saewidgets.sae.kernels.dense import ReLUActivation
 from saewidgets.sae.kernels.select import block_rows
 
 
-def relu_loss(sae: SAE, x: Tensor, target: Tensor, coefficient: float, linear: Tensor | None = None) -> Loss:
+def relu_loss(
+    sae: SAE, x: Tensor, target: Tensor, coefficient: float, weights: Tensor | None, linear: Tensor | None = None
+) -> Loss:
     """``mse + coefficient · mean_batch Σ f_i ‖W_dec,i‖`` of any SAE with ReLU latents and the four weights.
 
     `linear` [batch, d_out] is what a path beside the latents adds to the reconstruction, with its graph.
     """
     if sae._fast_path(x, target):
-        return sae._dense_loss(x, target, ReLUActivation(sae.W_dec.detach(), coefficient), "l1", linear)
-    f = sae.pre_activations(x).relu()
+        return sae._dense_loss(x, target, ReLUActivation(sae.W_dec.detach(), coefficient), "l1", linear, weights)
+    f = sae._encoded(sae._centred(x)).relu()
     reconstruction = sae._decode(f).float()
     if linear is not None:
         reconstruction = reconstruction + linear
-    mse = squared_error(reconstruction, target)
+    mse = squared_error(reconstruction, target, weights)
     l1 = coefficient * (f.float() * sae.W_dec.norm(dim=1)).sum(1).mean()
     active = f.detach() > 0
     return Loss(
@@ -60,23 +62,23 @@ class StandardSAE(SAE):
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
         weight, p = self.cfg.l1_coefficient * step.sparsity_scale, self.p(step.progress)
         if p == 1:
-            return relu_loss(self, x, target, weight)
+            return relu_loss(self, x, target, weight, step.weights)
         coefficient = weight if self.cfg.p_end is None else weight * self._as_large_as_l1(x, p)
 
-        def row_loss(x: Tensor, target: Tensor) -> Rows:
-            f = self.pre_activations(x).relu()
+        def row_loss(x: Tensor, target: Tensor, weights: Tensor | None) -> Rows:
+            f = self._encoded(self._centred(x)).relu()
             reconstruction = self._decode(f).float()
             weighted = f.float() * self.W_dec.norm(dim=1)
             penalty = weighted.norm(p=p, dim=1) if self.cfg.p_end is None else _powers(weighted, p)
-            terms = {"mse": (reconstruction - target).pow(2).sum(), "l1": coefficient * penalty.sum()}
+            terms = {"mse": squares(reconstruction - target, weights), "l1": coefficient * penalty.sum()}
             return Rows(terms, reconstruction, f.detach() > 0)
 
-        return self._row_loss(row_loss, x, target)
+        return self._row_loss(row_loss, x, target, step.weights)
 
     @torch.no_grad()
     def _as_large_as_l1(self, x: Tensor, p: float) -> Tensor:
         """Σ f_i ‖W_dec,i‖ / Σ (f_i ‖W_dec,i‖)^p over the batch: 0-d; 1 where nothing is active."""
-        inputs, norms = self.encoder_input(x), self.W_dec.norm(dim=1)
+        inputs, norms = self._centred(x), self.W_dec.norm(dim=1)
         sums = torch.zeros(2, dtype=torch.float64, device=x.device)
         for rows in inputs.split(block_rows(self.d_sae) if x.device.type == "cpu" else len(inputs)):
             weighted = torch.addmm(self.b_enc, rows, self.W_enc).relu().float() * norms

@@ -39,23 +39,23 @@ class TopKBase(SAE):
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
         if self._fast_path(x, target):
-            centred = self.cfg.apply_b_dec_to_input
-            code = self._select(x - self.b_dec.detach() if centred else x)
+            code = self._select(self._centred(x).detach())
             nested = self._nested_of_code(x, code)
             kept, l0, fired = code.values, code.l0(), code.fired(self.d_sae)
         else:
-            f = self._activate_batch(self.pre_activations(x))
+            f = self._activate_batch(self._encoded(self._centred(x)))
             nested = self._nested_of(f)
             kept, active = f.detach(), f.detach() > 0
             l0, fired = active.sum() / x.shape[0], active.any(0)
         if self.training and torch.is_grad_enabled():
             self._observe(kept)
-        total = mse = squared_error(nested[-1], target)
+        weights = step.weights
+        total = mse = squared_error(nested[-1], target, weights)
         terms = {"mse": mse.detach()}
         if len(nested) > 1:
-            inner = torch.stack([squared_error(part, target) for part in nested[:-1]]).sum()
+            inner = torch.stack([squared_error(part, target, weights) for part in nested[:-1]]).sum()
             total, terms["inner_mse"] = total + inner, inner.detach()
-        aux = self._aux(x, target, nested, step.dead)
+        aux = self._aux(x, target, nested, step.dead, weights)
         total = total if aux is None else total + aux
         terms["aux"] = torch.zeros_like(terms["mse"]) if aux is None else aux.detach()
         return Loss(total, terms, terms["mse"], nested[-1].detach(), l0, fired)
@@ -69,11 +69,15 @@ class TopKBase(SAE):
         """The same of dense latents [batch, d_sae]."""
         return (self._decode(f).float(),)
 
-    def _aux(self, x: Tensor, target: Tensor, nested: tuple[Tensor, ...], dead: Tensor | None) -> Tensor | None:
+    def _aux(
+        self, x: Tensor, target: Tensor, nested: tuple[Tensor, ...], dead: Tensor | None, weights: Tensor | None
+    ) -> Tensor | None:
         """The auxiliary loss, None where nothing is dead."""
-        return self._aux_loss(x, (target - nested[-1]).detach(), dead)
+        return self._aux_loss(x, (target - nested[-1]).detach(), dead, weights)
 
-    def _aux_loss(self, x: Tensor, residual: Tensor, dead: Tensor | None) -> Tensor | None:
+    def _aux_loss(
+        self, x: Tensor, residual: Tensor, dead: Tensor | None, weights: Tensor | None
+    ) -> Tensor | None:
         """aux_coefficient · min(n_dead / k_aux, 1) · mean ‖ê − residual‖², ê from the k_aux largest dead latents.
 
         Pre-activations are taken as they are (no ReLU), as in SAELens; None where nothing is dead.
@@ -86,12 +90,11 @@ class TopKBase(SAE):
             return None
         wanted = self.cfg.aux_k or max(1, self.d_in // 2)
         k = min(wanted, n_dead)
-        inputs = x - self.b_dec if self.cfg.apply_b_dec_to_input else x
-        pre = inputs @ self.W_enc[:, latents] + self.b_enc[latents]  # [batch, n_dead]: the dead columns alone
+        pre = self._centred(x) @ self.W_enc[:, latents] + self.b_enc[latents]  # [batch, n_dead]: the dead columns alone
         if k < n_dead:
             best = pre.topk(k, dim=1, sorted=False)
             pre = torch.zeros_like(pre).scatter(1, best.indices, best.values)
-        error = squared_error(pre @ self.W_dec[latents], residual)
+        error = squared_error(pre @ self.W_dec[latents], residual, weights)
         return self.cfg.aux_coefficient * min(n_dead / wanted, 1.0) * error
 
 

@@ -71,7 +71,7 @@ class TranscoderSAE(AnyTranscoder):
     cfg: TranscoderConfig
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
-        return relu_loss(self, x, target, self.cfg.l1_coefficient * step.sparsity_scale)
+        return relu_loss(self, x, target, self.cfg.l1_coefficient * step.sparsity_scale, step.weights)
 
 
 class LoadedTranscoder(LoadedSAE, AnyTranscoder):

@@ -26,7 +26,8 @@ def exported(sae: SAE, scale: float, scale_out: float | None = None, *, hook_nam
             dimension of heads, as TransformerLens gives it.
     """
     copy = sae.to_inference()
-    copy.fold_scales(scale, scale if scale_out is None else scale_out)
+    if copy.cfg.normalize_activations == "none":  # else it scales every token by itself
+        copy.fold_scales(scale, scale if scale_out is None else scale_out)
     if hook_name.endswith("attn.hook_z") and not copy.is_transcoder:
         copy.cfg = copy.cfg.model_copy(update={"reshape_activations": "hook_z"})
     return copy
@@ -55,7 +56,7 @@ def metadata(
         **_counted(config.activations),
         "dataset_path": dataset or getattr(config.corpus, "path", config.corpus.label),  # the hub's name of a dataset
         "training_architecture": config.sae.architecture,
-        "training_architecture_details": config.sae.model_dump(mode="json"),
+        "training_architecture_details": config.autoencoder.model_dump(mode="json"),
         "training_tokens": tokens,
         "seed": config.seed,
         "saewidgets_version": package_version(),
@@ -102,7 +103,7 @@ def sae_of(config: TrainingConfig, checkpoint: Checkpoint) -> SAE:
     state = checkpoint.state
     d_in = int(state["d_in"])
     d_out = int(state["d_out"]) if config.hook_name_out is not None else None
-    sae = build_sae(config.sae, d_in, d_out=d_out, generator=torch.Generator().manual_seed(config.seed))
+    sae = build_sae(config.autoencoder, d_in, d_out=d_out, generator=torch.Generator().manual_seed(config.seed))
     sae.load_state_dict(checkpoint.weights())
     scale_out = state.get("scale_out")
     frozen = exported(

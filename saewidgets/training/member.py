@@ -176,7 +176,7 @@ class Member:
         total = self.config.steps * self.config.batch_size
         meter.set_total(total)
         sae = build_sae(
-            self.config.sae, prepared.stream.d_in, d_out=prepared.stream.d_out,
+            self.config.autoencoder, prepared.stream.d_in, d_out=prepared.stream.d_out,
             generator=torch.Generator().manual_seed(self.config.seed),
         ).to(prepared.device, torch.float32)  # whatever the user's default number format is
         self._evaluations = evaluations
@@ -188,7 +188,7 @@ class Member:
         )
         parameters = sum(p.numel() for p in sae.parameters())
         self._learn({**prepared.facts(), "parameters": parameters, "steps": self.config.steps, "tokens_total": total})
-        if self.config.activations.normalize != "none" and self.checkpoint is None:
+        if self.config.activations.normalize == "expected_average_only_in" and self.checkpoint is None:
             targets = "" if prepared.scale_out is None else f", targets by {prepared.scale_out:.6g}"
             self.log.info(f"Inputs are scaled by {prepared.scale:.6g}{targets} while training.")
         if self.checkpoint is not None:

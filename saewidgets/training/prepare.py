@@ -209,7 +209,7 @@ def _scales(
     config: TrainingConfig, stream: ActivationStream | StoredStream, known: Scales | None, meter: ProgressMeter,
     check: Callable[[], None],
 ) -> Scales:
-    if config.activations.normalize == "none":
+    if config.activations.normalize != "expected_average_only_in":
         return Scales(1.0, None if stream.d_out is None else 1.0)
     if known is None:
         meter.enter("measuring scale")

@@ -70,7 +70,7 @@ class Resampler:
         """
         sae = self._sae
         seen = sae.encoder_input(x)
-        wanted = target.to(sae.W_dec.dtype) - sae.b_dec
+        wanted = sae.decoder_target(x, target) - sae.b_dec
         usable = (seen.norm(dim=1) > 0) & (wanted.norm(dim=1) > 0)
         latents, rows = self._draw(step, torch.where(usable, errors, 0.0), dead)
         if not len(latents):

@@ -28,6 +28,12 @@ SETTINGS = {
     "jumprelu_quadratic": {
         "l0_coefficient": 0.6, "bandwidth": 0.3, "sparsity_loss": "quadratic", "target_l0": 6, "ste_to_input": True
     },
+    "standard_layer_norm": {"l1_coefficient": 0.7, "normalize_activations": "layer_norm"},
+    "standard_rescaled": {"l1_coefficient": 0.7, "normalize_activations": "constant_norm_rescale"},
+    "jumprelu_layer_norm": {"l0_coefficient": 0.6, "bandwidth": 0.3, "normalize_activations": "layer_norm"},
+    "jumprelu_rescaled": {"l0_coefficient": 0.6, "bandwidth": 0.3, "normalize_activations": "constant_norm_rescale"},
+    "topk_layer_norm": {"k": 5, "aux_coefficient": 0.25, "normalize_activations": "layer_norm"},
+    "batchtopk_rescaled": {"k": 5, "aux_coefficient": 0.25, "normalize_activations": "constant_norm_rescale"},
 }  # fmt: skip
 TERMS = {
     "mse_loss": "mse", "l1_loss": "l1", "auxiliary_reconstruction_loss": "aux", "l0_loss": "l0_penalty",

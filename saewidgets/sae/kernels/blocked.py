@@ -43,12 +43,18 @@ class Batch:
     fired: Tensor
 
 
-RowLoss = Callable[[Tensor, Tensor], Rows]
+RowLoss = Callable[[Tensor, Tensor, Tensor | None], Rows]
+"""Of inputs, targets and, if they do not all count once, how often the squared error of each row counts."""
 
 
-def whole_batch(row_loss: RowLoss, x: Tensor, target: Tensor) -> Batch:
+def squares(error: Tensor, weights: Tensor | None) -> Tensor:
+    """Sum over all rows of the squared `error` [rows, d_out], each counting `weights` [rows] times: 0-d."""
+    return error.pow(2).sum() if weights is None else (error.pow(2).sum(1) * weights).sum()
+
+
+def whole_batch(row_loss: RowLoss, x: Tensor, target: Tensor, weights: Tensor | None) -> Batch:
     """All rows at once, on any device; the graph is torch's own."""
-    rows, count = row_loss(x, target), x.shape[0]
+    rows, count = row_loss(x, target, weights), x.shape[0]
     terms = {name: term / count for name, term in rows.terms.items()}
     return Batch(
         torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()},
@@ -56,7 +62,9 @@ def whole_batch(row_loss: RowLoss, x: Tensor, target: Tensor) -> Batch:
     )
 
 
-def blocked_batch(row_loss: RowLoss, x: Tensor, target: Tensor, parameters: Sequence[Tensor], d_sae: int) -> Batch:
+def blocked_batch(
+    row_loss: RowLoss, x: Tensor, target: Tensor, weights: Tensor | None, parameters: Sequence[Tensor], d_sae: int
+) -> Batch:
     """The same on the CPU, block by block. `total` has a graph to those of `parameters` that want a gradient, and can
     be differentiated once."""
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
@@ -72,7 +80,7 @@ def blocked_batch(row_loss: RowLoss, x: Tensor, target: Tensor, parameters: Sequ
     fired = torch.zeros(d_sae, dtype=torch.bool)
     for start in range(0, count, step):
         block = slice(start, min(start + step, count))
-        rows = row_loss(x[block], target[block])
+        rows = row_loss(x[block], target[block], None if weights is None else weights[block])
         for name, term in rows.terms.items():
             sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + term.detach().double()
         reconstruction[block] = rows.reconstruction.detach()

@@ -146,16 +146,17 @@ class JumpReLUActivation:
 
 def dense_step(
     x: Tensor, target: Tensor, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, b_dec: Tensor, activation: Activation,
-    centred: bool,
+    centred: bool, weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(total, mse, penalty, reconstruction [batch, d_out]) of one batch on the CPU in float32.
 
     Only `total` has a graph: to the weights, `activation.learned` and, where it wants a gradient, `target`; not to
     `x`. It can be differentiated once. Under autocast the matrix products use its dtype and everything else float32.
-    `centred` says that the encoder reads ``x - b_dec``.
+    `centred` says that the encoder reads ``x - b_dec``; `weights` [batch] how often each row's squared error counts.
     """
     result: tuple[Tensor, Tensor, Tensor, Tensor] = _DenseStep.apply(  # type: ignore[no-untyped-call]
-        x, target, W_enc, b_enc, W_dec, b_dec, activation.learned, activation, centred, torch.is_grad_enabled()
+        x, target, W_enc, b_enc, W_dec, b_dec, activation.learned, activation, centred, weights,
+        torch.is_grad_enabled(),
     )
     return result
 
@@ -180,18 +181,19 @@ class _DenseStep(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, target: Tensor, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, b_dec: Tensor,
-        learned: Tensor | None, activation: Activation, centred: bool, with_gradient: bool,
+        learned: Tensor | None, activation: Activation, centred: bool, weights: Tensor | None, with_gradient: bool,
     ) -> tuple[Tensor, ...]:
         dtype = autocast_dtype()
         with torch.autocast("cpu", enabled=False):  # which products run in `dtype` is decided here, one by one
             return _DenseStep._forward(
-                ctx, x, target, W_enc, b_enc, W_dec, b_dec, learned, activation, centred, with_gradient, dtype
+                ctx, x, target, W_enc, b_enc, W_dec, b_dec, learned, activation, centred, weights, with_gradient, dtype
             )
 
     @staticmethod
     def _forward(
         ctx: Any, x: Tensor, target: Tensor, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, b_dec: Tensor,
-        learned: Tensor | None, activation: Activation, centred: bool, with_gradient: bool, dtype: torch.dtype,
+        learned: Tensor | None, activation: Activation, centred: bool, weights: Tensor | None, with_gradient: bool,
+        dtype: torch.dtype,
     ) -> tuple[Tensor, ...]:
         batch, d_sae = x.shape[0], W_enc.shape[1]
         # float16 has no room for gradients divided by the batch, nor for sums over it that were not divided at all:
@@ -215,10 +217,15 @@ class _DenseStep(torch.autograd.Function):
             low_f = f.to(dtype)
             _product(low_f, dec, b_dec, reconstruction[block])
             error = reconstruction[block] - target[block]
-            squared += error.pow(2).sum(dtype=torch.float64)
+            squares = error.pow(2)
+            if weights is not None:
+                squares *= weights[block, None]
+            squared += squares.sum(dtype=torch.float64)
             if not with_gradient:
                 continue
             error *= 2 * activation.weight
+            if weights is not None:
+                error *= weights[block, None]
             if d_target is not None:
                 torch.neg(error, out=d_target[block])
             low_error = error.to(dtype)
@@ -249,4 +256,4 @@ class _DenseStep(torch.autograd.Function):
         scale = float(grad) * ctx.scale
         if scale != 1.0:
             gradients = [g if g is None else g.mul_(scale) for g in gradients]
-        return None, *gradients, None, None, None
+        return None, *gradients, None, None, None, None
