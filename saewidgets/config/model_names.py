@@ -1,8 +1,11 @@
-"""What language models are called: TransformerLens' and SAELens' short names, and the repositories they stand for."""
+"""What language models are called: short names, the repositories that they stand for, and folders."""
 
 from __future__ import annotations
 
+import os
 import re
+
+from saewidgets.errors import ConfigError
 
 # What TransformerLens and SAELens call models → their repositories on the hub.
 MODELS = {
@@ -49,3 +52,21 @@ def names_of(name: str) -> tuple[str, ...]:
     """All names of a model: `name`, that of its repository, and the short ones that stand for it."""
     repo = one_name(name)
     return tuple(dict.fromkeys((name, repo, *(short for short, full in MODELS.items() if full == repo))))
+
+
+def is_local(name: str) -> bool:
+    """Whether `name` means a folder here rather than a hub id: it exists, or it is written as a path."""
+    looks_like_path = name.startswith((".", "~", "/", os.sep)) or name.count("/") > 1 or "\\" in name
+    return looks_like_path or os.path.isdir(name)  # False where no folder can have such a name
+
+
+def check_revision(model: str, revision: str | None) -> None:
+    """Raise `ConfigError` where a revision is named of what has none: it would be ignored."""
+    if revision is None:
+        return
+    if model == "demo" or is_local(model):
+        what = "The embedded model" if model == "demo" else f"{model} is a folder, which"
+        raise ConfigError(
+            f"{what} has no revisions.", where="model_revision",
+            hint="Leave Model revision empty, or name the model of the hub.",
+        )

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from saewidgets.config.model_names import is_local
 from saewidgets.errors import FormatError, SAEWidgetsError
 from saewidgets.lm.library import transformers
-from saewidgets.lm.loading import BUILDING, auto_class, explained, is_local, local_folder
+from saewidgets.lm.loading import BUILDING, auto_class, explained, local_folder
 from saewidgets.lm.reach import cached_config, can_fetch
 from saewidgets.lm.shape import context_of, heads_width, is_encoder
 from saewidgets.lm.trust import may_run_code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -16,6 +15,7 @@ from huggingface_hub import errors as hub
 from safetensors import SafetensorError
 from torch import nn
 
+from saewidgets.config.model_names import is_local
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.lm.hookpoints import find_blocks
 from saewidgets.lm.hooks import input_device
@@ -241,12 +241,6 @@ def wrap_model(model: Any, tokenizer: Any, name: str | None = None) -> LoadedMod
 
 def _public_name(name: str) -> str:
     return Path(name).expanduser().absolute().name if is_local(name) else name
-
-
-def is_local(name: str) -> bool:
-    """Whether `name` means a folder here rather than a hub id: it exists, or it is written as a path."""
-    looks_like_path = name.startswith((".", "~", "/", os.sep)) or name.count("/") > 1 or "\\" in name
-    return looks_like_path or os.path.isdir(name)  # False where no folder can have such a name
 
 
 def local_folder(name: str) -> Path:

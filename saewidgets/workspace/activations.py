@@ -14,6 +14,7 @@ from saewidgets.activation_records import ActivationStoreRecord, CaptureEstimate
 from saewidgets.catalog import new_store_id
 from saewidgets.config import arguments
 from saewidgets.config.capture import CaptureConfig
+from saewidgets.config.model_names import check_revision, is_local
 from saewidgets.config.names import one_line
 from saewidgets.config.training import HOOK_NAME
 from saewidgets.demo import resolve_model
@@ -25,7 +26,7 @@ from saewidgets.render.numbers import size as bytes_text
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.capture.capture import Capture
 from saewidgets.workspace.capture.job import IMPORT_LANE, KIND, CaptureRunners, discard
-from saewidgets.workspace.capture.using import FOLDER, require_files, users_of
+from saewidgets.workspace.capture.using import FOLDER, require_files, settings_said, users_of
 from saewidgets.workspace.corpora import corpus_to_row, located
 from saewidgets.workspace.files import remove_tree
 from saewidgets.workspace.held import Held, canonical, device_of, take
@@ -252,6 +253,15 @@ class Activations:
         """
         self.open(store_id).verify(on_file=on_file)
 
+    def training_settings(self, store_id: str) -> dict[str, Any]:
+        """What a training that reads a store takes from it, by dotted name: model, revision, precision, context length,
+        BOS. Of imported states nothing but the model is known, and that only if it was named.
+
+        Raises:
+            NotFoundError: there is no such store.
+        """
+        return settings_said(self._rows.get(self._find(store_id)))
+
     def used_by(self, store_id: str) -> Sequence[str]:
         """Ids of the trainings that read a store now, or go on reading it when they are resumed."""
         return [record.id for record in users_of(self._workspace, self._find(store_id))]
@@ -328,6 +338,7 @@ class Activations:
                 )
             changes["device"] = device
         else:
+            check_revision(config.model, config.model_revision)
             wanted = self._workspace.settings.device if config.device == "auto" else config.device
             changes["device"] = resolve_device(wanted)
             if config.model != "demo" and os.path.isdir(os.path.expanduser(config.model)):
@@ -340,7 +351,6 @@ class Activations:
         # Torch: seconds to import.
         from saewidgets.activations.store_capture import bytes_per_token
         from saewidgets.lm import check_context, model_facts, resolve_hook, wrap_model
-        from saewidgets.lm.loading import is_local
         from saewidgets.lm.reach import cached_config
 
         own = config.model_dtype

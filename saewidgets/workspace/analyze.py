@@ -19,7 +19,7 @@ from saewidgets.config.arguments import optional_text, refuse
 from saewidgets.config.arguments import path as take_path
 from saewidgets.config.corpus import CorpusConfig, TextCorpus
 from saewidgets.config.extraction import ExtractionConfig
-from saewidgets.config.model_names import hub_model
+from saewidgets.config.model_names import check_revision, hub_model
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError
 from saewidgets.features.extraction import extract
@@ -156,6 +156,7 @@ def _named_model(sae: Any, settings: ExtractionConfig, model: str | Path | None)
         raise ConfigError(
             "It is not known which model the SAE was made for.", where="model", hint='Give it: model="gpt2".'
         )
+    check_revision(wanted, settings.model_revision)
     return load_model(
         resolve_model(wanted), revision=settings.model_revision, dtype=settings.model_dtype,
         device=resolve_device(settings.device), name=wanted if wanted == "demo" else None,

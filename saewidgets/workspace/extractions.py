@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.catalog import new_extraction_id
 from saewidgets.config.corpus_text import PATH_HINT
 from saewidgets.config.extraction import ExtractionConfig
+from saewidgets.config.model_names import check_revision
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus
@@ -516,6 +517,7 @@ def _model(subject: Subject, config: ExtractionConfig) -> dict[str, Any]:
     if name != "demo" and os.path.isdir(os.path.expanduser(name)):  # whatever the name is
         name = str(Path(name).expanduser().absolute())
     if config.model is not None:
+        check_revision(name, config.model_revision)
         return {"model": name}
     chosen: dict[str, Any] = {"model": name}
     if "model_revision" not in config.model_fields_set:

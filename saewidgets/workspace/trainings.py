@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.catalog import new_group_id, new_training_id
 from saewidgets.config import TrainingConfig
 from saewidgets.config.group import Over, expand, require_shared
+from saewidgets.config.model_names import check_revision
 from saewidgets.config.names import one_line
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus
@@ -49,7 +50,8 @@ class _New:
     retry_of: str | None = None
 
 
-def _checked(config: TrainingConfig | Mapping[str, Any]) -> TrainingConfig:
+def _checked(config: TrainingConfig | Mapping[str, Any], held: Held | None) -> TrainingConfig:
+    """The configuration that was given, with a model that is `held` or has to be loaded."""
     if not isinstance(config, TrainingConfig):
         if not isinstance(config, Mapping):
             raise ConfigError(
@@ -61,7 +63,9 @@ def _checked(config: TrainingConfig | Mapping[str, Any]) -> TrainingConfig:
                 "This names the text of a training instead of holding it.", where="corpus.strings",
                 hint="Use run.config, which holds the text, or run.retry().",
             )
-        return TrainingConfig.from_data(config)
+        config = TrainingConfig.from_data(config)
+    if held is None:
+        check_revision(config.model, config.model_revision)
     return config
 
 
@@ -99,7 +103,8 @@ class Trainings:
             ConfigError: a setting cannot work; `where` names the field.
             StorageError: the disk is full.
         """
-        return self._start(_checked(config), take(model, tokenizer), on_event=on_event)
+        held = take(model, tokenizer)
+        return self._start(_checked(config, held), held, on_event=on_event)
 
     def create_many(
         self,
@@ -126,12 +131,13 @@ class Trainings:
             ConfigError: a name cannot change within a group, or a combination cannot work.
             StorageError: the disk is full.
         """
-        base = _checked(base_config)
+        held = take(model, tokenizer)
+        base = _checked(base_config, held)
         configs = expand(base, over)
         named = {str(config.name): config for config in configs}
         names = [self._free_name(name) for name in named] if len(named) == len(configs) else [None] * len(configs)
         tasks = [_New(config, name) for config, name in zip(configs, names, strict=True)]
-        return self._start_group(tasks, base.name or _group_name(configs), take(model, tokenizer), on_event)
+        return self._start_group(tasks, base.name or _group_name(configs), held, on_event)
 
     def retry_group(self, group_id: str, *, model: Any = None, tokenizer: Any = None) -> TrainingGroup:
         """A new group of the same configurations, each with `retry_of` set. Arguments and errors as in `retry`."""

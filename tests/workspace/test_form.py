@@ -56,6 +56,10 @@ def test_every_wrong_field_is_named_at_once(ws: Workspace, config: TrainingConfi
     assert result["hints"]["tokens"] == "12 steps"
     assert result["hints"]["sae.d_sae"] == "2 × d_in"
     assert "name" not in result  # k stands in it
+    fields = ws.trainings.validate(config.to_data() | {"model_revision": "main"})["fields"]
+    hint = "Leave Model revision empty, or name the model of the hub."
+    assert fields == {"model_revision": f"{config.model} is a folder, which has no revisions. {hint}"}
+    assert "embedded" in ws.trainings.validate({"model_revision": "main"})["fields"]["model_revision"]
 
 
 @pytest.mark.parametrize("wrong", [{"optimizer": {"lr": 1e30}}, {"optimizer": 5}, {"seed": -1}, {"unknown": 1}])

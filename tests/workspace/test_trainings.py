@@ -298,6 +298,8 @@ def test_bad_input_is_refused_before_anything_is_made(ws: Workspace, config: Tra
         ws.trainings.create({**config.to_data(), "sae": {"architecture": "topk", "d_sae": 64, "k": 100}})
     with pytest.raises(ConfigError, match="device"):
         ws.trainings.create(config.replace(device="cuda:9"))
+    with pytest.raises(ConfigError, match="is a folder, which has no revisions"):
+        ws.trainings.create(config.replace(model_revision="main"))
     assert not ws.trainings.list()
     assert not list(ws.folder.glob("trainings/*"))
 

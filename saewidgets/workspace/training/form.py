@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import TrainingConfig, validate
 from saewidgets.config.corpus_text import PATH_HINT
 from saewidgets.config.group import Over, expand
+from saewidgets.config.model_names import check_revision, is_local
 from saewidgets.config.training import layer_of
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, SAEWidgetsError
@@ -189,13 +190,15 @@ def _without(data: Any, path: list[str]) -> Any:
 
 def _model(data: Mapping[str, Any], errors: dict[str, str]) -> tuple[ModelFacts | None, bool]:
     """The facts of the model, if they are known, and whether they are still being looked up."""
-    from saewidgets.lm.loading import is_local  # torch: seconds to import
-
     name = data.get("model", "demo")
     revision = data.get("model_revision") or None
     if not isinstance(name, str) or not name.strip() or not isinstance(revision, str | None):
         return None, False
     name = name.strip()
+    try:
+        check_revision(name, revision)
+    except ConfigError as error:
+        errors.setdefault("model_revision", f"{error.what} {error.hint}")
     try:
         # What lies on this machine is there in milliseconds, but for the first import of transformers.
         found = _facts.get(name, revision, None if is_local(resolve_model(name)) else _PATIENCE)
