@@ -30,6 +30,10 @@ SAES = {
     "matryoshka": lens.MatryoshkaBatchTopKTrainingSAEConfig(
         k=4, matryoshka_widths=[8, 32], rescale_acts_by_decoder_norm=False, **COMMON
     ),
+    "layer_norm": lens.StandardTrainingSAEConfig(l1_coefficient=0.7, normalize_activations="layer_norm", **COMMON),
+    "rescaled": lens.TopKTrainingSAEConfig(
+        k=4, rescale_acts_by_decoder_norm=False, normalize_activations="constant_norm_rescale", **COMMON
+    ),
 }
 
 

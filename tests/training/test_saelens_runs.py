@@ -30,12 +30,12 @@ class Given:
             yield batch.clone()
 
 
-@pytest.mark.parametrize("name", ["standard", "gated", "topk", "matryoshka"])
+@pytest.mark.parametrize("name", ["standard", "gated", "topk", "matryoshka", "layer_norm", "rescaled"])
 def test_losses_and_weights_are_those_of_saelens(tmp_path, name):
     golden = load_file(RUNS / f"{name}.safetensors")
     config = from_saelens(RUNS / f"{name}.json", log_every_steps=1).config
     d_in = golden["batches"].shape[-1]
-    sae = build_sae(config.sae, d_in, generator=torch.Generator().manual_seed(0))
+    sae = build_sae(config.autoencoder, d_in, generator=torch.Generator().manual_seed(0))
     sae.load_state_dict({
         key: golden.get(f"before.{key}", golden.get("before.topk_threshold")) for key in sae.state_dict()
     })

@@ -114,11 +114,7 @@ def _optimizer(settings: Settings) -> dict[str, Any]:
 
 
 def _activations(settings: Settings, prompts: int, context: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"prepend_bos": bool(settings.take("prepend_bos", True))}
-    special = settings.take("exclude_special_tokens", False)
-    found["exclude_special_tokens"] = bool(special)
-    if isinstance(special, list) and special:
-        settings.remark("changed", "exclude_special_tokens", special, "the tokenizer's special tokens are left out.")
+    found = _positions(settings)
     batches, mixing = settings.count("n_batches_in_buffer", 20), settings.number("activations_mixing_fraction", 0.5)
     if mixing == 0:
         found["shuffle_tokens"] = 1
@@ -129,14 +125,20 @@ def _activations(settings: Settings, prompts: int, context: int) -> dict[str, An
             f"activations are shuffled within windows of {found['shuffle_tokens']:,} tokens, one after another, in "
             f"place of a buffer that keeps a share of {mixing:g}.",
         )
-    if settings.take("seqpos_slice", [None]) not in ([None], (None,), [None, None]):
-        settings.remark("lost", "seqpos_slice", settings.take("seqpos_slice"), "all positions of a context are used.")
     settings.lost("disable_concat_sequences", "documents follow one another in a context.", False)
     settings.lost(
         "sequence_separator_token", "documents are separated by the tokenizer's end-of-sequence token.", "bos", "eos"
     )
     settings.lost("prefetch_llm_batches", "the language model and the SAE take turns.", False, 0)
     return found
+
+
+def _positions(settings: Settings) -> dict[str, Any]:
+    """Which positions of the contexts are read."""
+    return {
+        "prepend_bos": bool(settings.take("prepend_bos", True)), "seqpos_slice": settings.take("seqpos_slice"),
+        "exclude_special_tokens": settings.take("exclude_special_tokens", False),
+    }  # fmt: skip
 
 
 def _model(settings: Settings, config: dict[str, Any]) -> None:
@@ -272,7 +274,7 @@ def _sae_only(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Sett
     settings = Settings(meta, "metadata.", remarks)
     config: dict[str, Any] = {
         "sae": sae, "optimizer": optimizer,
-        "activations": {"normalize": scaling, "prepend_bos": bool(settings.take("prepend_bos", True))},
+        "activations": {"normalize": scaling, **_positions(settings)},
     }
     if settings.has("context_size"):
         config["context_size"] = settings.count("context_size")

@@ -14,7 +14,8 @@ from saewidgets.config.translate.source import Settings
 from saewidgets.errors import ConfigError
 
 _FREE = {"normalize_decoder_every": None, "project_decoder_grad": False}
-_NORMALIZE = {"none": "none", "expected_average_only_in": "expected_average_only_in"}
+_NORMALIZE = ("none", "expected_average_only_in", "layer_norm", "constant_norm_rescale")
+_BY_TOKEN = ("layer_norm", "constant_norm_rescale")
 
 
 def sae_of(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], str]:
@@ -45,9 +46,11 @@ def sae_of(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], str]:
     if scaling not in _NORMALIZE:
         settings.remark(
             "lost", "normalize_activations", scaling,
-            "inputs get one common scale (expected_average_only_in) in place of one per token.",
+            "inputs get one common scale (expected_average_only_in).",
         )
         scaling = "expected_average_only_in"
+    if scaling in _BY_TOKEN and architecture in _UNSOUND:
+        settings.remark("changed", "normalize_activations", scaling, _UNSOUND[architecture])
     settings.rest()
     return sae, optimizer, scaling
 
@@ -110,6 +113,15 @@ def _jumprelu(settings: Settings, sae: dict[str, Any], optimizer: dict[str, Any]
     )
 
 
+# What sae-lens does not do, or does with the input as it came.
+_UNSOUND = {
+    "gated": "the gate reads normalised activations in all terms of the loss; SAELens' auxiliary loss reads raw ones.",
+    **dict.fromkeys(
+        ("topk", "batchtopk"),
+        "the auxiliary loss is in the units of the activations; SAELens stops once a latent is dead.",
+    ),
+    "matryoshka_batchtopk": "every width is brought back to the units of the activations; SAELens cannot train it.",
+}
 _ARCHITECTURES: dict[str, Callable[[Settings, dict[str, Any], dict[str, Any]], None]] = {
     "standard": _standard,
     "gated": _gated,
