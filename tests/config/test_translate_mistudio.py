@@ -56,7 +56,7 @@ def test_the_loss_is_miStudio_s_times_d_in():  # noqa: N802 - a name
     rows = x.numpy().astype(float)
     z = np.maximum(rows @ weights["W_enc"] + weights["b_enc"], 0)
     theirs = ((z @ weights["W_dec"] + weights["b_dec"] - rows) ** 2).mean() + alpha * np.abs(z).sum(1).mean()
-    assert float(sae.loss(x).total) == pytest.approx(d_in * theirs, rel=1e-5)
+    assert float(sae.loss(x).total.detach()) == pytest.approx(d_in * theirs, rel=1e-5)
 
 
 def test_tokens_of_one_norm_make_coefficients_exact():
@@ -74,7 +74,7 @@ def test_tokens_of_one_norm_make_coefficients_exact():
     z = np.maximum(s * rows @ weights["W_enc"] + weights["b_enc"], 0)
     raw = (z @ weights["W_dec"] + weights["b_dec"]) / s
     theirs = ((raw - rows) ** 2).mean() + alpha * np.abs(z).sum(1).mean()
-    assert float(sae.loss(s * x).total) == pytest.approx(s**2 * d_in * theirs, rel=1e-5)
+    assert float(sae.loss(s * x).total.detach()) == pytest.approx(s**2 * d_in * theirs, rel=1e-5)
     assert "hidden_dim" in _remarks(_from(changes))  # without the norm it says what is missing
     assert "hidden_dim" not in _remarks(found)
 

@@ -116,6 +116,7 @@ def test_what_cannot_work_is_refused_at_once(
         ({"dtype": "int8"}, ConfigError, "dtype"),
         ({"context_size": 1000}, ConfigError, "at most 64|64 tokens|reads"),
         ({"surplus": 1}, ConfigError, "surplus"),
+        ({"model_revision": "main"}, ConfigError, "is a folder, which has no revisions"),
         ({"called": "/nowhere/at/all"}, NotFoundError, "no such folder"),
         ({"device": "cuda:99"}, SAEWidgetsError, "cuda:99"),
     ]

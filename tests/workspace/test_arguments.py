@@ -90,7 +90,7 @@ def test_every_public_method_is_here() -> None:
             assert named <= set(here[name]) | ({"token"} if name == "resume" else set()), name
 
 
-@pytest.mark.parametrize(("owner", "name", "argument"), _cases())
+@pytest.mark.parametrize(("owner", "name", "argument"), list(_cases()))
 def test_what_cannot_be_an_argument_is_refused_by_its_name(
     owner: str, name: str, argument: str, ws: Workspace, sae: SAERecord, server: Server, tmp_path: Path
 ) -> None:

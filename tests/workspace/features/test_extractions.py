@@ -226,6 +226,11 @@ def test_what_cannot_be_started(ws: Workspace, make_sae: Callable[..., SAERecord
         ws.saes.delete(record.id)
 
 
+def test_a_folder_has_no_revisions(ws: Workspace, sae: SAERecord) -> None:
+    with pytest.raises(ConfigError, match="is a folder, which has no revisions"):
+        ws.extractions.create(sae_id=sae.id, config={**CONFIG, "model": str(sae.model), "model_revision": "main"})
+
+
 def test_contexts_longer_than_the_model_reads(
     ws: Workspace, sae: SAERecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
