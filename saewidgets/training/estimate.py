@@ -131,7 +131,7 @@ def estimate_together(
         Segment("Working memory", max(part.memory[3].bytes for part in parts)),
     )
     disk = sum(part.disk_bytes for part in parts) - (len(parts) - 1) * _packed_bytes(first)
-    seconds = first.steps * first.batch_size / rate if rate else None
+    seconds = first.steps * first.batch_size / rate if rate and first.epochs is None else None
     return Estimate(device, memory, disk, seconds, rate or None, basis if rate else "")
 
 
@@ -148,6 +148,14 @@ def flops_per_token(config: TrainingConfig, model: ModelSize, d_in: int, *, spar
         sparse: k-sparse latents are decoded as such (the CPU's kernels), not as a dense matrix (everywhere else).
     """
     return model_flops(config, model) + sae_flops(config, d_in, sparse=sparse)
+
+
+def flops_together(configs: Sequence[TrainingConfig], model: ModelSize, *, sparse: bool = True) -> float:
+    """Of trainings that share one forward, per token that each of them trains on: the language model up to the deepest
+    hook, and the step of every autoencoder. Arguments as in `flops_per_token`."""
+    return max(model_flops(each, model) for each in configs) + sum(
+        sae_flops(each, model.d_model, sparse=sparse) for each in configs
+    )
 
 
 def model_flops(config: TrainingConfig, model: ModelSize) -> float:

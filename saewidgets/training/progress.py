@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from saewidgets.events import Emit, Progress
 
@@ -84,3 +84,29 @@ class ProgressMeter:
                 step=self._step,
             )
         )
+
+
+class SharedMeter(ProgressMeter):
+    """Of trainings that take turns: the position is the mean of all that go on, whoever reports his own.
+
+    So the rate is that of every one of them while all go on (the forward and all their steps), from the first step of
+    the first, and the time left that of all.
+
+    Args:
+        going: the tokens that each of those that go on has trained on.
+        emit, total, clock: see `ProgressMeter`.
+    """
+
+    def __init__(
+        self, emit: Emit, total: int, going: Callable[[], Sequence[int]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(emit, total, clock)
+        self._going, self._number = going, 0
+
+    def at(self, tokens: int, step: int) -> None:
+        """Report that one of them has come further."""
+        done = self._going()
+        if len(done) != self._number:  # the mean jumps, and fewer are faster
+            self._number = len(done)
+            self._recent.clear()
+        super().at(sum(done) // len(done) if done else tokens, step)

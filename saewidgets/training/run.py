@@ -21,7 +21,7 @@ from saewidgets.training import health
 from saewidgets.training.evaluations import Evaluations
 from saewidgets.training.member import Member, Task, TrainingResult
 from saewidgets.training.prepare import prepare
-from saewidgets.training.progress import ProgressMeter
+from saewidgets.training.progress import SharedMeter
 from saewidgets.training.revision import with_exact_text
 from saewidgets.training.runlog import Logs
 
@@ -128,7 +128,8 @@ class _Run:
     def __init__(self, members: Sequence[Member], control: Control, tokens_folder: Path, ended: Ended) -> None:
         self.members, self.tokens_folder, self._ended = members, tokens_folder, ended
         self.control = _Shared(control, len(members))
-        self.meter = ProgressMeter(self._tell, members[0].config.steps * members[0].config.batch_size)
+        total = members[0].config.steps * members[0].config.batch_size
+        self.meter = SharedMeter(self._tell, total, lambda: [member.tokens for member in self.live])
         self.device = members[0].config.device
         self.errors: dict[int, SAEWidgetsError] = {}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from saewidgets.training.progress import ProgressMeter
+from saewidgets.training.progress import ProgressMeter, SharedMeter
 from tests.training.fakes import Recorder
 
 
@@ -79,3 +79,39 @@ def test_phases_before_training_have_no_rate(clock):
         clock.now += 5
     assert [event.phase for event in recorder.events] == ["loading model", "packing text", "measuring scale"]
     assert all(event.rate is None and event.eta_seconds is None for event in recorder.events)
+
+
+def test_of_several_that_take_turns_the_rate_is_that_of_all(clock):
+    """Steps of 100 tokens; one forward of 2 s for all, 4 s for each of five: 22 s, longer than the rate looks back."""
+    recorder, done = Recorder(), [0] * 5
+    meter = SharedMeter(recorder, 10_000, lambda: done, clock)
+    meter.enter("training")
+    for step in range(1, 11):
+        clock.now += 2
+        for number in range(5):
+            clock.now += 4
+            done[number] += 100
+            meter.at(done[number], step)
+            if step > 1:
+                assert meter.rate == pytest.approx(100 / 22, rel=0.2)
+    last = recorder.events[-1]
+    assert last.eta_seconds == pytest.approx((10_000 - 1000) / 100 * 22, rel=0.2)
+    done.pop()  # one has ended: the others are faster from now on
+    for step in range(11, 14):
+        clock.now += 2
+        for number in range(4):
+            clock.now += 4
+            done[number] += 100
+            meter.at(done[number], step)
+    assert meter.rate == pytest.approx(100 / 18, rel=0.2)
+
+
+def test_one_that_catches_up_does_not_make_the_others_seem_done(clock):
+    recorder, done = Recorder(), [1000, 5000]
+    meter = SharedMeter(recorder, 10_000, lambda: done, clock)
+    meter.enter("training")
+    for step in range(11, 31):
+        clock.now += 1
+        done[0] += 100
+        meter.at(done[0], step)
+    assert recorder.events[-1].eta_seconds == pytest.approx((7000 + 5000) / 100, rel=0.1)  # steps that are left

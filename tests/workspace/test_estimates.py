@@ -11,7 +11,7 @@ import pytest
 from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import JobRecord, TrainingRecord
-from saewidgets.training.estimate import ModelSize, flops_per_token
+from saewidgets.training.estimate import ModelSize, flops_per_token, flops_together, model_flops
 from saewidgets.workspace.training import estimates
 from saewidgets.workspace.training.demo import demo_config
 from tests.widgets.fake_workspace import make_record
@@ -97,6 +97,63 @@ def test_a_run_of_another_model_is_scaled_by_the_sizes_it_found() -> None:
     assert 4_000 < rate < 10_000
     unknown = done("unknown", CONFIG.replace(model="small"), 20_000, facts={})
     assert estimates.rate_of(workspace(unknown), CONFIG, DEMO, "cpu")[1] == "estimated"
+
+
+def _group(rate: float, configs: list[TrainingConfig], seconds: float = 100.0, **changes: Any) -> list[TrainingRecord]:
+    more = {"group_id": "group_1", "job_id": "job_group", **changes}
+    return [done(f"member{n}", config, rate, seconds, **more) for n, config in enumerate(configs)]
+
+
+def _layers(*layers: int, **changes: Any) -> list[TrainingConfig]:
+    return [CONFIG.replace(hook_name=f"blocks.{layer}.hook_resid_post", **changes) for layer in layers]
+
+
+def test_of_several_together_the_forward_counts_once() -> None:
+    """Measured alone: the deepest one's forward, and the step of each."""
+    alone = [done(f"alone{n}", config, 5_000) for n, config in enumerate(_layers(1, 2, 3))]
+    rate, basis = estimates.rate_together(workspace(*alone), _layers(1, 2, 3), DEMO, "cpu")
+    assert basis == "estimated from single runs"
+    assert rate is not None
+    of_model = [model_flops(c, DEMO) / flops_per_token(c, DEMO, 256) / 5_000 for c in _layers(1, 2, 3)]
+    assert rate == pytest.approx(1 / (max(of_model) + sum(1 / 5_000 - each for each in of_model)))
+    assert 5_000 / 3 < rate < 5_000
+
+
+def test_a_group_of_the_same_settings_is_the_answer(measured: list[tuple[str, str]]) -> None:
+    ws = workspace(*_group(2_000, _layers(1, 2, 3)), *(done(f"a{n}", c, 9_000) for n, c in enumerate(_layers(1, 2, 3))))
+    found = estimates.rate_together(ws, _layers(3, 1, 2), DEMO, "cpu")
+    assert found == (2_000, "measured on this device")
+    assert measured == []
+    alone = estimates.rate_of(workspace(*_group(2_000, _layers(1, 2, 3))), _layers(3)[0], DEMO, "cpu")
+    assert alone[1] == "estimated from member0 and 2 others"
+    assert alone[0] is not None
+    assert alone[0] > 2_000
+
+
+def test_the_nearest_group_is_scaled() -> None:
+    group, wanted = _layers(1, 2, 3), _layers(1, 2, 3, **{"sae.d_sae": 4096})
+    rate, basis = estimates.rate_together(workspace(*_group(2_000, group)), wanted, DEMO, "cpu")
+    assert basis == "estimated from member0 and 2 others"
+    assert rate == pytest.approx(2_000 * flops_together(group, DEMO) / flops_together(wanted, DEMO))
+    more = estimates.rate_together(workspace(*_group(2_000, group)), _layers(0, 1, 2, 3), DEMO, "cpu")[0]
+    assert more is not None
+    assert 2_000 * 0.6 < more < 2_000
+
+
+def test_a_group_of_which_some_ended_early_measures_nothing() -> None:
+    members = _group(2_000, _layers(1, 2, 3))
+    members[1] = dataclasses.replace(members[1], tokens_done=10_000, status=JobStatus.STOPPED, ended_alone=True)
+    assert estimates.rate_together(workspace(*members), _layers(1, 2, 3), DEMO, "cpu")[1] == "estimated"
+    progress = Progress(50_000, 2_000_000, "tokens", 3_000.0, 325.0, "training")
+    going = [members[1], *(dataclasses.replace(m, status=JobStatus.RUNNING, progress=progress) for m in members[::2])]
+    assert estimates.rate_together(workspace(*going), _layers(1, 3), DEMO, "cpu") == (3_000, "measured on this device")
+
+
+def test_a_run_on_stored_activations_says_nothing_of_one_with_a_model() -> None:
+    stored = CONFIG.replace(corpus={"kind": "activations", "store_id": "store_1"})
+    same = done("stored", stored, 50_000)
+    assert estimates.rate_of(workspace(same), CONFIG, DEMO, "cpu")[1] != "measured on this device"
+    assert estimates.rate_of(workspace(same), stored, DEMO, "cpu") == (50_000, "measured on this device")
 
 
 def test_a_run_that_is_under_way_counts_with_its_recent_rate() -> None:

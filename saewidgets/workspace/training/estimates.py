@@ -6,27 +6,23 @@ import math
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig
-from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import compute_lane
 from saewidgets.records import JobRecord, TrainingRecord
 from saewidgets.training.estimate import ModelSize, estimate_together, flops_per_token, model_flops
+from saewidgets.workspace.training.measurements import LOOK_BACK, Measurement, config_of, measurements, size_of
 
 if TYPE_CHECKING:
     from saewidgets.lm import ModelFacts
     from saewidgets.workspace.devices import Device
     from saewidgets.workspace.workspace import Workspace
 
-_LOOK_BACK = 50  # runs among which a comparable one is looked for
-_IDENTICAL_SECONDS = 1.0  # how long a run must have run to stand for another of the same settings
-_SCALED_SECONDS = 5.0  # and for one of other settings: starting up is no small part of less
-_FARTHEST = 100.0  # times more or fewer operations per token: a run farther away says less than a matrix product
 _PROBE_SECONDS = 0.2
 _PROBE_SIZE = {"cpu": 1024, "cuda": 4096}
 # Share of the speed of a product that a whole run reaches, with the operations counted as `flops_per_token` does. Short
@@ -91,105 +87,43 @@ def matrix_rate(device: str, dtype: str, seconds: float = _PROBE_SECONDS) -> flo
 
 
 def rate_of(
-    workspace: Workspace, config: TrainingConfig, model: ModelSize, device: str, *, probe: bool = True
+    workspace: Workspace, config: TrainingConfig, model: ModelSize, device: str
 ) -> tuple[float | None, str]:
-    """Tokens per second that `config` will reach on a device, and in words where that is from.
-
-    In order: a run of the same settings here; the run here that is nearest in operations per token, scaled; a matrix
-    product measured now, with `probe`.
-    """
-    sparse = device == "cpu"
-    flops = flops_per_token(config, model, model.d_model, sparse=sparse)
-    nearest: tuple[float, float, str] | None = None
-    for record, then in _runs(workspace, device):
-        rate = _rate(record)
-        if _same_work(then, config):
-            return rate, "measured on this device"
-        size = _size_of(record, then, config, model)
-        if size is None or record.seconds_running < _SCALED_SECONDS or then.precision != config.precision:
-            continue
-        ratio = flops_per_token(then, size, size.d_model, sparse=sparse) / flops
-        distance = abs(math.log(ratio)) + 0.5 * (then.sae.architecture != config.sae.architecture)
-        if distance < math.log(_FARTHEST) and (nearest is None or distance < nearest[0]):
-            nearest = (distance, rate * ratio, record.name)
-    if nearest is not None:
-        return nearest[1], f"estimated from {nearest[2]}"
-    return (_from_products(workspace, config, model, device, flops), "estimated") if probe else (None, "")
+    """Tokens per second that `config` will reach on a device, and in words where that is from; see `rate_together`."""
+    return rate_together(workspace, [config], model, device)
 
 
 def rate_together(
     workspace: Workspace, configs: Sequence[TrainingConfig], model: ModelSize, device: str
 ) -> tuple[float | None, str]:
-    """The same for trainings that share one forward: that of the deepest, and every autoencoder's own work."""
+    """Tokens per second that trainings which share one forward will reach on a device, each of them, and in words
+    where that is from.
+
+    In order: the same that were measured here; those here that are nearest in operations per token, scaled. Where the
+    nearest is a single run and these are several, or nothing was measured: each by itself, of which the forward counts
+    once. For a single one a matrix product is measured then.
+    """
+    sparse = device == "cpu"
+    nearest: tuple[float, float, Measurement] | None = None
+    for measurement in measurements(workspace, device):
+        if measurement.is_of(configs):
+            return measurement.rate, "measured on this device"
+        found = measurement.scaled(configs, model, sparse)
+        if found is not None and (nearest is None or found[0] < nearest[0]):
+            nearest = (*found, measurement)
+    if nearest is not None and (len(configs) == 1 or len(nearest[2].configs) > 1):
+        return nearest[1], f"estimated from {nearest[2].name}"
     if len(configs) == 1:
-        return rate_of(workspace, configs[0], model, device)
+        flops = flops_per_token(configs[0], model, model.d_model, sparse=sparse)
+        return _from_products(workspace, configs[0], model, device, flops), "estimated"
     of_model, of_saes, basis = 0.0, 0.0, ""
     for config in configs:
         rate, basis = rate_of(workspace, config, model, device)
         if rate is None:
             return None, ""
-        share = model_flops(config, model) / flops_per_token(config, model, model.d_model, sparse=device == "cpu")
+        share = model_flops(config, model) / flops_per_token(config, model, model.d_model, sparse=sparse)
         of_model, of_saes = max(of_model, share / rate), of_saes + (1 - share) / rate
     return 1 / (of_model + of_saes), basis.replace("measured on this device", "estimated from single runs")
-
-
-def _runs(workspace: Workspace, device: str) -> Iterator[tuple[TrainingRecord, TrainingConfig]]:
-    """Runs of this device that went on long enough to be a measurement, newest first."""
-    lane = compute_lane(workspace.settings.host, device)
-    for record in workspace.catalog.trainings.list(limit=_LOOK_BACK):
-        alone = record.group_id is None  # the seconds of a group are those of all its runs
-        if alone and record.lane == lane and record.seconds_running > _IDENTICAL_SECONDS and record.tokens_done > 0:
-            config = _config_of(record)
-            if config is not None:
-                yield record, config
-
-
-def _rate(record: TrainingRecord) -> float:
-    """Tokens per second over the whole run; of one that runs now the recent rate, since it has only just begun."""
-    recent = record.progress.rate if record.progress is not None and record.status is JobStatus.RUNNING else None
-    return recent if recent and math.isfinite(recent) else record.tokens_done / record.seconds_running
-
-
-def _config_of(record: TrainingRecord) -> TrainingConfig | None:
-    """The settings of a run, less its text, which may lie elsewhere; None if another version wrote them."""
-    try:
-        return TrainingConfig.from_data({**record.config, "corpus": "demo"})
-    except ConfigError:
-        return None
-
-
-def _same_work(then: TrainingConfig, config: TrainingConfig) -> bool:
-    keys = ("hook_name", "context_size", "batch_size", "precision", "model_dtype", "gradient_accumulation")
-    return (
-        _same_model(then, config)
-        and (then.corpus.kind == "activations") == (config.corpus.kind == "activations")
-        and all(getattr(then, key) == getattr(config, key) for key in keys)
-        and then.sae.architecture == config.sae.architecture
-        and then.sae.d_sae == config.sae.d_sae
-        and getattr(then.sae, "k", None) == getattr(config.sae, "k", None)
-    )
-
-
-def _same_model(then: TrainingConfig, config: TrainingConfig) -> bool:
-    """A folder may be written in several ways; runs keep its absolute path."""
-    return then.model == config.model or then.model == str(Path(config.model).expanduser().absolute())
-
-
-def _size_of(
-    record: TrainingRecord, then: TrainingConfig, config: TrainingConfig, model: ModelSize
-) -> ModelSize | None:
-    """Sizes of the model of an earlier run, if they are known."""
-    if _same_model(then, config):
-        return model
-    facts = record.facts.get("model_facts") or {}
-    try:
-        return _size(facts)
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _size(facts: Mapping[str, Any]) -> ModelSize:
-    return ModelSize(facts.get("parameters"), int(facts["d_model"]), int(facts["n_layers"]), facts.get("vocab_size"))
 
 
 def _from_products(
@@ -250,7 +184,7 @@ def _seconds_left(
     if not records:
         return None
     record = min(records, key=lambda each: each.tokens_done)
-    configs = [_config_of(each) for each in records]
+    configs = [config_of(each) for each in records]
     size = known.get(record.model) or _size_of_queued(workspace, record)
     if size is None or None in configs:
         return None
@@ -260,9 +194,9 @@ def _seconds_left(
 
 def _size_of_queued(workspace: Workspace, record: TrainingRecord) -> ModelSize | None:
     """Sizes of the model of a run that has not begun: as an earlier run of the same model found them."""
-    for earlier in (record, *workspace.catalog.trainings.list(limit=_LOOK_BACK)):
-        if earlier.model == record.model and (earlier.facts.get("model_facts") or {}).get("d_model"):
-            return _size(earlier.facts["model_facts"])
+    for earlier in (record, *workspace.catalog.trainings.list(limit=LOOK_BACK)):
+        if earlier.model == record.model and (size := size_of(earlier.facts.get("model_facts") or {})) is not None:
+            return size
     return None
 
 
