@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.config.group import expand
 from saewidgets.errors import ConfigError, StorageError, TrainingError
-from saewidgets.events import CheckpointSaved, JobStatus, Metrics, Progress, Request
+from saewidgets.events import CheckpointSaved, Interruption, JobStatus, Metrics, Progress, Request
 from saewidgets.lm import load_model
 from saewidgets.training import Task, run_group, run_training
 from saewidgets.training.checkpoint import list_checkpoints
@@ -48,12 +48,26 @@ def tokens_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def alone(configs, tokens_folder, tmp_path_factory):
-    """What each training leaves when it runs alone."""
-    folders = [tmp_path_factory.mktemp("alone") for _ in configs]
-    for config, folder in zip(configs, folders, strict=True):
-        run_training(config, folder, tokens_folder=tokens_folder)
-    return [_tensors(folder) for folder in folders]
+def runs_alone(configs, tokens_folder, tmp_path_factory):
+    """What each training leaves when it runs alone: its SAE, and what its evaluations found."""
+    found = []
+    for config in configs:
+        folder, emit = tmp_path_factory.mktemp("alone"), Recorder()
+        run_training(config, folder, tokens_folder=tokens_folder, emit=emit)
+        found.append((_tensors(folder), _measured(emit)))
+    return found
+
+
+@pytest.fixture(scope="session")
+def alone(runs_alone):
+    """The SAEs."""
+    return [tensors for tensors, _ in runs_alone]
+
+
+def _measured(*emits):
+    """Step → what was found on held-out text, of a training that was left and resumed in several parts."""
+    of = [m for emit in emits for m in emit.of(Metrics) if "val_fvu" in m.values]
+    return {m.step: dict(m.values) for m in of}
 
 
 def _tensors(folder):
@@ -69,7 +83,7 @@ def _tasks(configs, folder, **changes):
     return [Task(config, folder / str(number), **changes) for number, config in enumerate(configs)]
 
 
-def test_every_training_ends_in_the_bits_it_ends_in_alone(configs, alone, tokens_folder, tmp_path):
+def test_every_training_ends_in_the_bits_it_ends_in_alone(configs, runs_alone, tokens_folder, tmp_path):
     emits = [Recorder() for _ in configs]
     tasks = [Task(c, tmp_path / str(n), emit) for n, (c, emit) in enumerate(zip(configs, emits, strict=True))]
     told = []
@@ -78,16 +92,17 @@ def test_every_training_ends_in_the_bits_it_ends_in_alone(configs, alone, tokens
     assert [(r.status, r.step) for r in result.results] == [(JobStatus.COMPLETED, STEPS)] * 4
     assert [(number, error) for number, _, error in told] == [(n, None) for n in range(4)]
     assert [r for _, r, _ in told] == list(result.results)
-    for number, expected in enumerate(alone):
+    for number, (expected, measured) in enumerate(runs_alone):
         _same(_tensors(tmp_path / str(number)), expected)
+        assert _measured(emits[number]) == measured  # every number of every evaluation, too
+        assert {"val_fvu", "val_l0", "val_mse", "val_dead", "ce_loss_score"} == set(measured[STEPS])
     for emit, r in zip(emits, result.results, strict=True):
         assert {"loss", "fvu", "val_fvu", "ce_loss_score"} <= {n for m in emit.of(Metrics) for n in m.values}
         done = [p.done for p in emit.of(Progress)]
         assert done == sorted(done)
         assert done[-1] == STEPS * BATCH
         assert r.sae_path is not None
-    evaluated = [[m.step for m in emit.of(Metrics) if "val_fvu" in m.values] for emit in emits]
-    assert evaluated == [[6, 12], [6, 12], [5, 10, 12], [6, 12]]
+    assert [list(_measured(emit)) for emit in emits] == [[6, 12], [6, 12], [5, 10, 12], [6, 12]]
 
 
 def test_one_forward_feeds_all(base, configs, tokens_folder, tmp_path):
@@ -112,6 +127,36 @@ def test_one_forward_feeds_all(base, configs, tokens_folder, tmp_path):
         return marks[0]
 
     assert forwards_of(configs[::-1], tmp_path / "all") == forwards_of(configs[:1], tmp_path / "one") > 0
+
+
+def test_one_pass_evaluates_all_that_are_due(base, tokens_folder, tmp_path):
+    """How often a block of the two runs on held-out text: two batches, at step 6 and at the end."""
+    lm = load_model(base.model)
+    ran, phase = [], [""]
+
+    def count(attention, args, kwargs):
+        if phase[0] == "evaluating" and args[0].shape[1] == base.context_size:  # else the model is tried on few tokens
+            ran.append(1)
+
+    for block in lm.model.transformer.h:
+        block.ln_1.register_forward_pre_hook(count, with_kwargs=True)
+
+    def emit(event):
+        phase[0] = getattr(event, "phase", phase[0])
+
+    def blocks_of(layers, folder):
+        configs = [base.replace(hook_name=f"blocks.{n}.hook_resid_post", **{"sae.k": k}) for n, k in layers]
+        ran.clear()
+        tasks = [Task(c, folder / str(n), emit) for n, c in enumerate(configs)]
+        assert run_group(tasks, tokens_folder=tokens_folder, model=lm).status is JobStatus.COMPLETED
+        return len(ran)
+
+    # The model by itself, which also gives the activations, and behind the last block nothing is left to run.
+    assert blocks_of([(1, 4)], tmp_path / "deepest") == 2 * (2 + 2)
+    # First the model by itself, zeros and the SAE behind block 0; then the SAE's own forward.
+    assert blocks_of([(0, 4)], tmp_path / "first") == 2 * (2 + 1 + 1 + 2)
+    # Zeros once for the two on block 0, each of which has its own forward behind it.
+    assert blocks_of([(1, 4), (0, 4), (0, 8)], tmp_path / "all") == 2 * ((2 + 1 + 2) + (2 + 2))
 
 
 @pytest.mark.parametrize("share", [0.15, 0.4, 0.55, 0.8, 0.97])
@@ -164,6 +209,93 @@ def test_a_kill_leaves_trainings_at_different_steps_that_catch_up(
     for found, emit in zip(newest, emits, strict=True):
         training = [p.step for p in emit.of(Progress) if p.phase == "training"]
         assert not found or min(training) >= found[0].step  # nobody is shown behind the checkpoint it has
+
+
+class Evaluating(Scripted):
+    """Asks for something, or is killed, at the n-th forward of evaluations."""
+
+    def __init__(self, at, request=None):
+        super().__init__()
+        self.phase, self.forwards, self.last, self.asked = "", 0, at, request
+        self.done = False
+
+    def emit(self, event):
+        self.phase = getattr(event, "phase", self.phase)
+
+    def check(self):
+        self.forwards += self.phase == "evaluating"
+        if self.forwards >= self.last and (self.asked is not Request.STOP or not self.done):
+            self.done = True
+            raise Killed if self.asked is None else Interruption(self.asked)
+
+
+@pytest.fixture(scope="session")
+def evaluation_forwards(configs, tokens_folder, tmp_path_factory):
+    """How many forwards a whole run of the group takes to evaluate."""
+    control = Evaluating(10**9)
+    tasks = _tasks(configs, tmp_path_factory.mktemp("evaluating"), emit=control.emit)
+    run_group(tasks, tokens_folder=tokens_folder, control=control)
+    return control.forwards
+
+
+@pytest.mark.parametrize("asked", [None, Request.PAUSE])
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.7, 1])
+def test_left_in_the_middle_of_an_evaluation(
+    share, asked, configs, runs_alone, tokens_folder, tmp_path, evaluation_forwards
+):
+    """Paused or killed: each evaluation is there once, with the numbers it has alone."""
+    control = Evaluating(max(1, round(evaluation_forwards * share)), asked)
+    emits = [Recorder() for _ in configs]
+
+    def tell(number):
+        return lambda event: (emits[number](event), control.emit(event))
+
+    tasks = [Task(c, tmp_path / str(n), tell(n)) for n, c in enumerate(configs)]
+    if asked is None:
+        with pytest.raises(Killed):
+            run_group(tasks, tokens_folder=tokens_folder, control=control)
+    else:
+        assert run_group(tasks, tokens_folder=tokens_folder, control=control).status is JobStatus.PAUSED
+    again = [Recorder() for _ in configs]
+    tasks = [Task(c, tmp_path / str(n), again[n], resume=True) for n, c in enumerate(configs)]
+    assert run_group(tasks, tokens_folder=tokens_folder).status is JobStatus.COMPLETED
+    for number, (expected, measured) in enumerate(runs_alone):
+        _same(_tensors(tmp_path / str(number)), expected)
+        assert _measured(emits[number], again[number]) == measured
+
+
+@pytest.mark.parametrize("asked", [Request.STOP, Request.CANCEL])
+def test_all_are_ended_in_the_middle_of_an_evaluation(
+    asked, configs, tokens_folder, tmp_path, evaluation_forwards
+):
+    control = Evaluating(evaluation_forwards // 2, asked)
+    tasks = _tasks(configs, tmp_path, emit=control.emit)
+    result = run_group(tasks, tokens_folder=tokens_folder, control=control)
+    stopped = asked is Request.STOP
+    assert result.status is (JobStatus.STOPPED if stopped else JobStatus.CANCELLED)
+    assert [bool(r.sae_path) for r in result.results] == [stopped] * 4
+    assert not stopped or all("ce_loss_score" in r.metrics for r in result.results)
+
+
+@pytest.mark.parametrize("asked", [Request.STOP, Request.CANCEL])
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_one_is_ended_alone_while_it_waits_for_an_evaluation(
+    number, asked, configs, runs_alone, tokens_folder, tmp_path
+):
+    """It has taken its sixth step; the first one has all evaluated, or the third itself, when this one ends."""
+    emits = [Recorder() for _ in configs]
+    evaluates = lambda: any((p.phase, p.step) == ("evaluating", 6) for p in emits[number].of(Progress))  # noqa: E731
+    wanted = lambda: asked if evaluates() else Request.RUN  # noqa: E731
+    tasks = [
+        Task(c, tmp_path / str(n), emits[n], *([wanted] if n == number else [])) for n, c in enumerate(configs)
+    ]
+    result = run_group(tasks, tokens_folder=tokens_folder)
+    ended = JobStatus.STOPPED if asked is Request.STOP else JobStatus.CANCELLED
+    assert [r.status for r in result.results] == [ended if n == number else JobStatus.COMPLETED for n in range(4)]
+    assert result.results[number].step == 6
+    for other in {0, 1, 2, 3} - {number}:
+        _same(_tensors(tmp_path / str(other)), runs_alone[other][0])
+        assert _measured(emits[other]) == runs_alone[other][1]
 
 
 def test_one_that_diverges_fails_alone(configs, alone, tokens_folder, tmp_path, monkeypatch):
