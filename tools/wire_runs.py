@@ -38,6 +38,7 @@ EXAMPLES: tuple[m.Wire, ...] = (
     r.Pareto(id="r-7", y_axis="ce_loss_score", scope="", reset_zoom=True, save_png=False),
     r.OpenSae(id="r-14", sae_id="sae_1"),
     r.ListTemplates(id="r-8", search="gpt2"),
+    r.ListStores(id="r-15", architecture="topk"),
     r.SaveTemplate(id="r-9", name="GPT-2 small, TopK", config=CONFIG, training_id=None, replace=True),
     r.TemplateAction(id="r-10", action="rename", template_id="tmpl_1", name="better"),
     r.ImportTemplates(id="r-11", file="templates.json"),
@@ -59,5 +60,14 @@ EXAMPLES: tuple[m.Wire, ...] = (
             ),
         ),
         total=3,
+    ),
+    r.StoresData(
+        stores=(
+            r.StoreRow(
+                id="acts_01J8", name="gpt2 wikipedia", model="gpt2", corpus="wikimedia/wikipedia",
+                hook_names=("blocks.6.hook_resid_post", "blocks.6.hook_mlp_out"), tokens=10_000_000,
+                size_bytes=30_720_000_000, problem="1 file is missing.", values={"model": "gpt2", "context_size": 256},
+            ),
+        ),
     ),
 )  # fmt: skip

@@ -1,9 +1,9 @@
 /** A stand-in for the anywidget model and the Python half behind it. */
 import { fromFloat64 } from "../src/lib/buffers";
 import type { Card, ChartState, DetailsData, PanelState } from "../src/lib/protocol";
-import type { ComparisonData, PanelCommand, RunsDone, TemplateRow } from "../src/lib/protocol-runs";
+import type { ComparisonData, PanelCommand, RunsDone, StoreRow, TemplateRow } from "../src/lib/protocol-runs";
 import { FakeWidget } from "./fake-widget";
-import { CHECK, COMPARE, card, FORM, TEMPLATES } from "./fixtures";
+import { CHECK, COMPARE, card, FORM, STORES, TEMPLATES } from "./fixtures";
 
 type Sent = PanelCommand & { id: string };
 
@@ -17,6 +17,7 @@ const NEXT_STATUS: Record<string, string> = {
 export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
   private peers: FakeModel[] = [this];
   templates: TemplateRow[] = TEMPLATES;
+  stores: StoreRow[] = STORES;
   /** What some commands answer instead: a failure, by kind. */
   readonly refused = new Map<string, { what: string; where?: string; hint?: string }>();
 
@@ -99,6 +100,8 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
         const templates = this.templates.filter((one) => `${one.name} ${one.model}`.toLowerCase().includes(words));
         return void reply({ templates, total: this.templates.length });
       }
+      case "list_stores":
+        return void reply({ stores: this.stores });
       case "save_template": {
         const row = {
           ...(TEMPLATES[0] as TemplateRow),

@@ -8,7 +8,7 @@ import {
   type FormField,
   type PanelState,
 } from "../src/lib/protocol";
-import type { TemplateRow } from "../src/lib/protocol-runs";
+import type { StoreRow, TemplateRow } from "../src/lib/protocol-runs";
 
 const now = Date.now() / 1000;
 
@@ -445,3 +445,33 @@ export const CHECK: CheckResult = {
     warnings: [],
   },
 };
+
+const store = (changes: Partial<StoreRow>): StoreRow => ({
+  id: "acts_01J8ZQ3V5W7X9Y1A2B3C4D5E6F",
+  name: "gpt2 wikipedia",
+  model: "gpt2",
+  corpus: "wikimedia/wikipedia",
+  hook_names: ["blocks.6.mlp.hook_in", "blocks.6.hook_mlp_out"],
+  tokens: 2_000_000,
+  size_bytes: 6.1e9,
+  problem: "",
+  values: { corpus: "acts_01J8ZQ3V5W7X9Y1A2B3C4D5E6F", model: "gpt2", context_size: 256 },
+  ...changes,
+});
+
+export const STORES: StoreRow[] = [
+  store({}),
+  store({
+    id: "acts_2",
+    name: "<b>states</b> of a script",
+    model: "",
+    hook_names: ["blocks.3.hook_resid_post"],
+    values: { corpus: "acts_2" },
+  }),
+  store({
+    id: "acts_3",
+    name: "being captured",
+    size_bytes: null,
+    problem: "Its capture is running. Wait until it has completed.",
+  }),
+];

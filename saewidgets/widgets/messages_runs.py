@@ -94,6 +94,13 @@ class ListTemplates(Command):
     search: str = Field(default="", max_length=1000)
 
 
+class ListStores(Command):
+    """Answered with `StoresData`: what has been captured, and whether an SAE of this architecture can train from it."""
+
+    kind: Literal["list_stores"] = "list_stores"
+    architecture: str = ""
+
+
 class SaveTemplate(Command):
     """Keep what the form holds, or (`training_id`) the settings of a run; answered with `{"template_id"}`.
 
@@ -182,4 +189,24 @@ class TemplatesData(Wire):
     total: int = 0
 
 
-ANSWERS = (RunsDone, ComparisonData, TemplatesData)
+class StoreRow(Wire):
+    """One store of activations as the form lists it."""
+
+    id: str
+    name: str
+    model: str = ""
+    corpus: str = ""
+    hook_names: tuple[str, ...] = ()
+    tokens: int = 0
+    size_bytes: int | None = None
+    problem: str = ""  # why a training cannot read it
+    values: dict[str, Any] = Field(default_factory=dict)  # dotted field names → values that the form takes from it
+
+
+class StoresData(Wire):
+    """Newest first."""
+
+    stores: tuple[StoreRow, ...] = ()
+
+
+ANSWERS = (RunsDone, ComparisonData, TemplatesData, StoresData)

@@ -21,6 +21,7 @@ from saewidgets.widgets.messages import Note, PanelState
 from saewidgets.widgets.panel_commands import PanelCommands
 from saewidgets.widgets.panel_runs import RunsCommands
 from saewidgets.widgets.panel_state import PanelModel, WorkspaceLike, for_chart_bar, for_footer
+from saewidgets.widgets.panel_stores import StoreCommands
 from saewidgets.widgets.panel_templates import TemplateCommands
 from saewidgets.widgets.pareto import ParetoChart
 from saewidgets.widgets.publisher import Publisher
@@ -85,11 +86,15 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         self._pareto_box.add_class("sw-pareto")
         commands = PanelCommands(self._panel, self._wake, self._reset_zoom.set, self._charts.save_png)
         several = RunsCommands(self._panel, self._wake, self._reset_pareto.set, self._pareto.save_png, self._open_sae)
-        templates = TemplateCommands(self._panel)
+        templates, stores = TemplateCommands(self._panel), StoreCommands(self._panel)
         self._parts = tuple(
             (BaseWidget(view, table, state=cut(self._panel.state()), theme=theme, height=height), cut)
             for view, table, cut in (
-                ("training_panel", {**commands.table(_whole), **several.table(), **templates.table()}, _whole),
+                (
+                    "training_panel",
+                    {**commands.table(_whole), **several.table(), **templates.table(), **stores.table()},
+                    _whole,
+                ),
                 ("chart_controls", commands.table(for_chart_bar), for_chart_bar),
                 ("training_footer", commands.table(for_footer), for_footer),
             )

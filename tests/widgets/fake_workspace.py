@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.config import BatchTopKConfig, JumpReLUConfig, TopKConfig, TrainingConfig, validate
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import CheckpointRecord, ErrorInfo, Records, TemplateRecord, TrainingRecord
+from saewidgets.workspace.capture.using import settings_said
 from saewidgets.workspace.training.advice import HISTORY, Advice, advise
 
 
@@ -401,6 +403,30 @@ class FakeTemplates:
         return [self.save(f"{one} (2)", TrainingConfig()) for one in json.loads(raw)]
 
 
+class FakeActivations:
+    """`ws.activations` in memory: what the form asks of it."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, ActivationStoreRecord] = {}
+
+    def add(self, store_id: str, name: str, **changes: Any) -> None:
+        values: dict[str, Any] = {
+            "id": store_id, "name": name, "source": "captured", "model": "gpt2", "corpus": "demo",
+            "hook_names": ("blocks.6.hook_resid_post",), "dtype": "bfloat16", "context_size": 128,
+            "config": {"model": "gpt2", "context_size": 128, "prepend_bos": True}, "status": JobStatus.COMPLETED,
+            "progress": None, "error": None, "queue_position": None, "tokens_total": 2_000_000, "n_tokens": 2_000_000,
+            "size_bytes": 3_072_000_000, "fingerprint": "f", "host": "test", "folder": "/workspace", "job_id": None,
+            "created_at": time.time(), "started_at": None, "finished_at": None, "seconds_running": 0.0,
+        }  # fmt: skip
+        self.records[store_id] = ActivationStoreRecord(**{**values, **changes})
+
+    def list(self) -> list[ActivationStoreRecord]:
+        return sorted(self.records.values(), key=lambda record: -record.created_at)
+
+    def training_settings(self, store_id: str) -> dict[str, Any]:
+        return settings_said(self.records[store_id])
+
+
 class FakeWorkspace:
     """`advance_every`: seconds between steps of running runs; None leaves them as they are."""
 
@@ -413,6 +439,7 @@ class FakeWorkspace:
         from tests.widgets.fake_library import FakeLibrary  # it stands on this module
 
         self.saes = FakeLibrary()
+        self.activations = FakeActivations()
         self.extractions: Any = SimpleNamespace(subscribe=lambda callback: lambda: None)
         self.subscribe_saes = self.saes.subscribe
         self._subscribers: list[Callable[[str | None], None]] = []

@@ -30,6 +30,7 @@ from saewidgets.widgets.messages_runs import RunActions
 from saewidgets.widgets.panel_commands import PanelCommands
 from saewidgets.widgets.panel_runs import RunsCommands
 from saewidgets.widgets.panel_state import PanelModel, for_footer
+from saewidgets.widgets.panel_stores import StoreCommands
 from saewidgets.widgets.panel_templates import TemplateCommands
 from tests.widgets.fake_workspace import FakeWorkspace
 
@@ -58,7 +59,7 @@ def test_every_command_of_the_page_has_a_handler(commands: PanelCommands, ws: Fa
     own = {command for command in Command.__subclasses__() if command.__module__ in modules}
     model = PanelModel(ws)
     several = RunsCommands(model, lambda: None, lambda: None, lambda: None, lambda sae_id: None).table()
-    tables = {*commands.table(for_footer), *several, *TemplateCommands(model).table()}
+    tables = {*commands.table(for_footer), *several, *TemplateCommands(model).table(), *StoreCommands(model).table()}
     assert tables | {Nudge} == own  # every widget answers a nudge
 
 

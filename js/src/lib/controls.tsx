@@ -16,6 +16,10 @@ export interface ButtonProps {
   /** Sends the form it stands in; a disabled one does not. */
   submit?: boolean;
   expanded?: boolean;
+  /** id of what it opens. */
+  controls?: string;
+  /** id of what says why it is disabled. */
+  describedBy?: string | undefined;
   popup?: "menu";
   tabIndex?: number | undefined;
   id?: string;
@@ -39,6 +43,8 @@ export function Button(props: ButtonProps) {
       title={props.title ?? (children ? undefined : label)}
       aria-disabled={disabled ? "true" : undefined}
       aria-expanded={props.expanded}
+      aria-controls={props.controls}
+      aria-describedby={props.describedBy}
       aria-haspopup={props.popup}
       tabIndex={props.tabIndex}
       onClick={(event) => {

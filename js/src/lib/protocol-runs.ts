@@ -21,6 +21,7 @@ export type RunsCommand =
   | { kind: "comparison"; training_ids: string[] }
   | { kind: "pareto"; y_axis?: YAxis | null; scope?: string | null; reset_zoom?: boolean; save_png?: boolean }
   | { kind: "open_sae"; sae_id: string | null }
+  | { kind: "list_stores"; architecture: string }
   | { kind: "list_templates"; search: string }
   | {
       kind: "save_template";
@@ -76,4 +77,20 @@ export interface TemplateRow {
 export interface TemplatesData {
   templates: TemplateRow[];
   total: number;
+}
+
+export interface StoreRow {
+  id: string;
+  name: string;
+  model: string;
+  corpus: string;
+  hook_names: string[];
+  tokens: number;
+  size_bytes: number | null;
+  problem: string;
+  values: ConfigData;
+}
+
+export interface StoresData {
+  stores: StoreRow[];
 }

@@ -112,6 +112,13 @@ export class FormController {
     this.checkAfter(CHECK_AFTER);
   }
 
+  /** Puts several values into the form, as Python has them; what the form has no field for is left out. */
+  fill(values: Record<string, unknown>): void {
+    for (const field of this.data.value?.fields ?? []) {
+      if (field.name in values) this.set(field.name, form.display(field, values[field.name]));
+    }
+  }
+
   private checkAfter(delay: number): void {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {

@@ -11,6 +11,7 @@ import { FormController } from "./form-controller";
 import * as form from "./form-state";
 import { SaveTemplate } from "./save-template";
 import type { FormRequest, Store } from "./store";
+import { Stores } from "./stores";
 
 const GROUPS: [Section, string][] = [
   ["model", "Model & data"],
@@ -64,7 +65,7 @@ export function Form({ store, request }: { store: Store; request: FormRequest })
         <LoadTemplate store={store} request={request} />
         <Button kind="quiet" icon="close" label="Close form" onClick={() => leave(true)} />
       </div>
-      {ready && <Groups controller={controller} />}
+      {ready && <Groups store={store} controller={controller} />}
       {!ready && !controller.problem.value && (
         <p class="bd sm t2" role="status">
           {controller.late.value
@@ -146,7 +147,7 @@ function LoadTemplate({ store, request }: { store: Store; request: FormRequest }
   );
 }
 
-function Groups({ controller }: { controller: FormController }) {
+function Groups({ store, controller }: { store: Store; controller: FormController }) {
   const fields = controller.fields.value;
   const draw = (list: FormField[]) =>
     list.flatMap((field) => {
@@ -162,6 +163,7 @@ function Groups({ controller }: { controller: FormController }) {
           <legend>{title}</legend>
           <div class={`g g-${section}`}>
             {draw(form.inSection(fields, section))}
+            {section === "model" && <Stores store={store} controller={controller} />}
             {section === "training" && advanced.length > 0 && (
               <div class="c6s">
                 <details>

@@ -38,6 +38,8 @@ import type {
   PanelCommand,
   RunsDone,
   SettingRow,
+  StoreRow,
+  StoresData,
   TemplateRow,
   TemplatesData,
 } from "../../src/lib/protocol-runs";
@@ -140,6 +142,17 @@ const TEMPLATE: Shape<TemplateRow> = {
   d_sae: _,
   updated_at: _,
 };
+const STORE: Shape<StoreRow> = {
+  id: _,
+  name: _,
+  model: _,
+  corpus: _,
+  hook_names: _,
+  tokens: _,
+  size_bytes: _,
+  problem: _,
+  values: _,
+};
 const FIELD: Shape<FormField> = {
   name: _,
   label: _,
@@ -190,6 +203,8 @@ const SHAPES: [string, Path, object][] = [
   ["comparison_data", ["rows", 0], { name: _, label: _, values: _, differs: _ } satisfies Shape<SettingRow>],
   ["templates_data", [], { templates: _, total: _ } satisfies Shape<TemplatesData>],
   ["templates_data", ["templates", 0], TEMPLATE],
+  ["stores_data", [], { stores: _ } satisfies Shape<StoresData>],
+  ["stores_data", ["stores", 0], STORE],
   ["ack", [], { id: _, kind: _ } satisfies Shape<Ack>],
   ["result", [], { id: _, kind: _, value: _, columns: _ } satisfies Shape<Result>],
   ["failure", [], { id: _, kind: _, what: _, where: _, hint: _, fields: _ } satisfies Shape<Failure>],
@@ -255,6 +270,7 @@ const COMMANDS: { [K in PanelCommand["kind"]]: Required<Extract<PanelCommand, { 
   comparison: { kind: "comparison", training_ids: ["train_01J8"] },
   pareto: { kind: "pareto", y_axis: "ce_loss_score", scope: "", reset_zoom: true, save_png: false },
   open_sae: { kind: "open_sae", sae_id: "sae_1" },
+  list_stores: { kind: "list_stores", architecture: "topk" },
   list_templates: { kind: "list_templates", search: "gpt2" },
   save_template: { kind: "save_template", name: "mine", config: {}, training_id: null, replace: true },
   template_action: { kind: "template_action", action: "rename", template_id: "tmpl_1", name: "better" },
@@ -277,7 +293,9 @@ describe("golden messages", () => {
     const features = /extract|feature|example|prompt|label|suggest|logits|loss|^test|^try_demo$|^steering_/;
     const files = readdirSync(FOLDER)
       .map((file) => file.replace(".json", ""))
-      .filter((name) => !/^hub_|(?<!^open_)sae|upload|^add_local$|^show_|^training_facts$/.test(name) && !features.test(name));
+      .filter(
+        (name) => !/^hub_|(?<!^open_)sae|upload|^add_local$|^show_|^training_facts$/.test(name) && !features.test(name),
+      );
     expect(files.filter((name) => !read.has(name))).toEqual([]);
     expect([...read].filter((name) => !files.includes(name))).toEqual([]);
   });

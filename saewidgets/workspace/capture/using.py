@@ -76,8 +76,15 @@ def settings_of_store(workspace: Workspace, config: TrainingConfig) -> dict[str,
             f"The store {record.name} was captured from {record.model}, not from {config.model}.", where="model",
             hint="Leave the model out: the store says it.",
         )
+    return {**changes, **settings_said(record)}
+
+
+def settings_said(record: ActivationStoreRecord) -> dict[str, Any]:
+    """What a training that reads this store takes from it, by dotted name; nothing where no model is known."""
+    if record.model is None:
+        return {}
     prepend = {"activations.prepend_bos": record.config["prepend_bos"]} if "prepend_bos" in record.config else {}
-    return {**changes, **said, **prepend}
+    return {**_said(record), **prepend}
 
 
 def form_of_store(workspace: Workspace, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
