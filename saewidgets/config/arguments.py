@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from saewidgets.config.names import storable
+from saewidgets.config.names import MAX_NAME, one_line, storable
 from saewidgets.errors import ConfigError, NotFoundError
 
 _LONGEST = 60  # characters of a wrong value that are repeated
@@ -33,6 +33,22 @@ def text(value: Any, where: str, what: str, *, hint: str = "Write it in quotes."
     if not isinstance(value, str):
         refuse(value, where, f"{what}, a text", hint, secret=secret)
     return storable(value)
+
+
+def name(value: Any, what: str) -> str:
+    """`value` as a name: one line without blanks around it.
+
+    Args:
+        value: the argument `name`.
+        what: what it takes: "what to call the SAE".
+
+    Raises:
+        ConfigError: it is no text, empty or too long.
+    """
+    found = one_line(text(value, "name", what))
+    if not found or len(found) > MAX_NAME:
+        raise ConfigError(f"A name has 1 to {MAX_NAME} characters.", where="name", hint="Enter another name.")
+    return found
 
 
 def whole_text(value: str, where: str) -> str:

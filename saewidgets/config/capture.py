@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from saewidgets.config.base import MAX_COUNT, Config
 from saewidgets.config.corpus import CorpusConfig, DemoCorpus, as_corpus
-from saewidgets.config.names import one_line
+from saewidgets.config.names import MAX_NAME, one_line
 from saewidgets.config.training import HOOK_NAME
 from saewidgets.errors import ConfigError
 
@@ -16,7 +16,7 @@ from saewidgets.errors import ConfigError
 class CaptureConfig(Config):
     """Everything that defines a store of activations. `corpus` also takes what `TrainingConfig.corpus` takes."""
 
-    name: str | None = Field(default=None, max_length=120, title="Name", description="Empty: from model and text.")
+    name: str | None = Field(default=None, max_length=MAX_NAME, title="Name", description="Empty: from model and text.")
     model: str = Field(default="demo", min_length=1, title="Model", description="A Hugging Face id or a local folder.")
     model_revision: str | None = Field(default=None, title="Model revision", description="Branch, tag or commit.")
     model_dtype: Literal["float32", "bfloat16", "float16"] = Field(

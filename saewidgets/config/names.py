@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection
+
+MAX_NAME = 120
+"""Characters of the name of a run, a template, a store or an SAE."""
 
 # They change the direction of what follows them, also of our own words behind a name.
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -17,3 +21,13 @@ def one_line(text: str) -> str:
 def storable(text: str) -> str:
     """`text` as UTF-8 can hold it: halves of surrogate pairs, which JSON may contain, become question marks."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def free_name(wanted: str, taken: Collection[str]) -> str:
+    """`wanted`, shortened if need be, with a number behind it if somebody else has it."""
+    wanted = one_line(wanted)[:MAX_NAME]
+    name, number = wanted, 2
+    while name in taken:
+        end = f"-{number}"
+        name, number = wanted[: MAX_NAME - len(end)] + end, number + 1
+    return name

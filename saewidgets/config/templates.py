@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 from saewidgets import __version__
 from saewidgets.config.arguments import whole_text
 from saewidgets.config.base import Config
-from saewidgets.config.names import one_line
+from saewidgets.config.names import MAX_NAME, one_line
 from saewidgets.config.training import TrainingConfig
 from saewidgets.config.validation import config_errors
 from saewidgets.errors import ConfigError, FormatError
@@ -21,7 +21,6 @@ FORMAT = "saewidgets.training_templates"
 VERSION = 1
 MAX_BYTES = 8 << 20
 MAX_TEMPLATES = 1_000
-MAX_NAME = 120
 MAX_DESCRIPTION = 4_000
 MAX_TEXT = 65_536  # characters of a corpus that is held in memory
 _KEYS = frozenset({"format", "version", "package", "templates"})

@@ -15,7 +15,7 @@ from saewidgets.catalog import new_store_id
 from saewidgets.config import arguments
 from saewidgets.config.capture import CaptureConfig
 from saewidgets.config.model_names import check_revision, is_local
-from saewidgets.config.names import one_line
+from saewidgets.config.names import free_name
 from saewidgets.config.training import HOOK_NAME
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
@@ -89,7 +89,7 @@ class Activations:
             self._check_disk(need.size_bytes)
         store_id, folder = self._new_folder()
         data = config.to_data()
-        shown = config.name or self._free_name(f"{_short(config.model)} {config.corpus.label}"[:120])
+        shown = config.name or self._free_name(f"{_short(config.model)} {config.corpus.label}")
         lane = compute_lane(self._workspace.settings.host, config.device)
 
         def insert(job_id: str) -> None:
@@ -176,7 +176,9 @@ class Activations:
         label = arguments.text(corpus, "corpus", "what to call the text")
         known = arguments.optional_text(model, "model", "the name of a model")
         layers = " ".join(f"L{file.layer}" for file in found if file.layer is not None)
-        shown = self._named(name) or self._free_name(f"{_short(known or '')} {label} {layers}".strip()[:120])
+        shown = arguments.name(name, "what to call the store") if name else self._free_name(
+            f"{_short(known or '')} {label} {layers}"
+        )
         store_id, folder = self._new_folder()
         config = {
             "paths": [str(file.path.absolute()) for file in found], "hook_names": list(hooks), "dtype": dtype,
@@ -271,10 +273,7 @@ class Activations:
     def rename(self, store_id: str, name: str) -> ActivationStoreRecord:
         """Give a store another name. Raises `ConfigError` if it is empty or too long."""
         found = self._find(store_id)
-        plain = self._named(name)
-        if plain is None:
-            raise ConfigError("A name has 1 to 120 characters.", where="name", hint="Give another one.")
-        record = self._rows.update(found, name=plain)
+        record = self._rows.update(found, name=arguments.name(name, "what to call the store"))
         self.changes.tell(found)
         return record
 
@@ -428,20 +427,8 @@ class Activations:
                 hint="Capture fewer tokens or hook points, choose dtype=\"bfloat16\", or free some space.",
             )
 
-    def _named(self, name: Any) -> str | None:
-        plain = one_line(name) if isinstance(name, str) else name
-        if plain in (None, ""):
-            return None
-        if not isinstance(plain, str) or len(plain) > 120:
-            raise ConfigError("A name has 1 to 120 characters.", where="name", hint="Give another one.")
-        return plain
-
     def _free_name(self, wanted: str) -> str:
-        taken = {record.name for record in self._rows.list()}
-        number, name = 2, wanted
-        while name in taken:
-            name, number = f"{wanted}-{number}", number + 1
-        return name
+        return free_name(wanted, {record.name for record in self._rows.list()})
 
     def _find(self, wanted: str, *, beginnings: bool = False) -> str:
         """The id of the one store that `wanted` means. What destroys one takes no beginnings of ids."""

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import arguments
 from saewidgets.config.model_names import one_name
+from saewidgets.config.names import MAX_NAME
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus
 from saewidgets.hub_records import KnownRepo, Preview, RepoInfo, Variant
 from saewidgets.jobs import Job, compute_lane
 from saewidgets.records import JobRecord, Records
 from saewidgets.workspace.download_job import KIND, LANE, DownloadRunners
-from saewidgets.workspace.library.origin import MAX_NAME, checked_name
 
 if TYPE_CHECKING:
     from saewidgets.hub import HubClient
@@ -280,7 +280,7 @@ class Hub:
         from saewidgets.hub.known import trained_on
         from saewidgets.hub.recorded import to_rows
 
-        wanted = None if name is None else checked_name(name)
+        wanted = None if name is None else arguments.name(name, "what to call the SAE")
         plan = plan_download(self._place(text, path, revision), client=self.client(token))
         variant = plan.variant
         model = trained_on(plan.repo_id, plan.base_models)

@@ -12,7 +12,7 @@ from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.records import Comparison, Records, SAERecord
 from saewidgets.workspace.library import adding, importing, locating, taking
 from saewidgets.workspace.library.files import folder_of, remove_files
-from saewidgets.workspace.library.origin import checked_name, checked_tags
+from saewidgets.workspace.library.origin import checked_tags
 from saewidgets.workspace.library.unlisted import sweep, unlisted
 from saewidgets.workspace.listeners import Listeners
 from saewidgets.workspace.reading.report import EvaluationReport
@@ -274,7 +274,7 @@ class SAEs:
         """
         changes: dict[str, Any] = {}
         if name is not None:
-            changes["name"] = checked_name(name)
+            changes["name"] = arguments.name(name, "what to call the SAE")
         if notes is not None:
             changes["notes"] = arguments.whole_text(
                 arguments.text(notes, "notes", "what is noted of the SAE"), "notes"

@@ -11,8 +11,8 @@ from saewidgets.catalog.templates import NewTemplate
 from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.config import arguments as take
 from saewidgets.config.base import Config
-from saewidgets.config.names import one_line
-from saewidgets.config.templates import MAX_BYTES, MAX_NAME, Template, read_templates, write_templates
+from saewidgets.config.names import MAX_NAME, one_line
+from saewidgets.config.templates import MAX_BYTES, Template, read_templates, write_templates
 from saewidgets.durable import whole_file
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 from saewidgets.records import Records, TemplateRecord
@@ -127,10 +127,7 @@ class Templates:
             ConfigError: the name is empty or too long.
             StateError: another template has it.
         """
-        name = one_line(take.text(name, "name", "what to call the template"))
-        if not name or len(name) > MAX_NAME:
-            raise ConfigError(f"A name has 1 to {MAX_NAME} characters.", where="name", hint="Enter another name.")
-        return self._changed(wanted, name=name)
+        return self._changed(wanted, name=take.name(name, "what to call the template"))
 
     def favorite(self, wanted: str, on: bool = True) -> TemplateRecord:
         """Make a template a favourite, or (`on` False) an ordinary one."""

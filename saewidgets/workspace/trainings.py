@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_group_id, new_training_id
-from saewidgets.config import TrainingConfig
+from saewidgets.config import TrainingConfig, arguments
 from saewidgets.config.group import Over, expand, require_shared
 from saewidgets.config.model_names import check_revision
-from saewidgets.config.names import one_line
+from saewidgets.config.names import MAX_NAME, free_name
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import compute_lane
@@ -25,7 +25,7 @@ from saewidgets.workspace.corpora import dataset_facts, dataset_name, from_row, 
 from saewidgets.workspace.files import remove_tree
 from saewidgets.workspace.held import Held, canonical, device_of, missing, take
 from saewidgets.workspace.sinks import OnEvent, as_sinks
-from saewidgets.workspace.training import continuing, form
+from saewidgets.workspace.training import continuing, form, starting
 from saewidgets.workspace.training.demo import demo_config
 from saewidgets.workspace.training.exporting import export_run
 from saewidgets.workspace.training.group import TrainingGroup
@@ -256,7 +256,7 @@ class Trainings:
     ) -> Sequence[str]:
         """One job for all `tasks`; returns their ids. `group` is the id and the name of what they belong to."""
         on_event = as_sinks(on_event)
-        configs = [self._concrete(task.config, held) for task in tasks]
+        configs = [self._concrete(task.config, held, begins=prepare is None) for task in tasks]
         require_shared(configs)
         ids = [new_training_id() for _ in tasks]
         lane = compute_lane(self._workspace.settings.host, configs[0].device)
@@ -328,8 +328,9 @@ class Trainings:
             self._catalog.trainings.delete(training_id)
         shutil.rmtree(folder, ignore_errors=True)
 
-    def _concrete(self, config: TrainingConfig, held: Held | None) -> TrainingConfig:
-        """The configuration with what "auto" stands for and absolute paths: it must mean the same elsewhere."""
+    def _concrete(self, config: TrainingConfig, held: Held | None, *, begins: bool = True) -> TrainingConfig:
+        """The configuration with what "auto" stands for and absolute paths: it must mean the same elsewhere. A run that
+        does not begin, but goes on from a checkpoint, needs nothing to start from."""
         changes: dict[str, Any] = {}
         if held is not None:
             device = device_of(held)
@@ -349,7 +350,8 @@ class Trainings:
                 changes["model"] = str(Path(config.model).expanduser().absolute())
         changes.update({f"corpus.{name}": value for name, value in located(config.corpus).items()})
         changes |= settings_of_store(self._workspace, config)
-        return config.replace(**changes)
+        config = config.replace(**changes)
+        return starting.checked(self._workspace, config) if begins else config
 
     def _check_disk(self) -> None:
         try:
@@ -367,13 +369,8 @@ class Trainings:
             )
 
     def _free_name(self, wanted: str) -> str:
-        taken = {record.name for record in self._catalog.trainings.list(search=wanted)}
-        if wanted not in taken:
-            return wanted
-        number = 2
-        while f"{wanted}-{number}" in taken:
-            number += 1
-        return f"{wanted}-{number}"
+        likely = wanted[: MAX_NAME // 2]  # of what may be shortened to make room for a number
+        return free_name(wanted, {record.name for record in self._catalog.trainings.list(search=likely)})
 
     # ------------------------------------------------------------------------------------------------ find
 
@@ -484,10 +481,7 @@ class Trainings:
 
     def rename(self, training_id: str, name: str) -> None:
         """Give a run another name. Raises `ConfigError` if it is empty or too long."""
-        name = one_line(name)
-        if not name or len(name) > 120:
-            raise ConfigError("A name has 1 to 120 characters.", where="name")
-        self._catalog.trainings.rename(training_id, name)
+        self._catalog.trainings.rename(training_id, arguments.name(name, "what to call the run"))
 
     def delete(self, training_id: str) -> int:
         """Remove a run with its metrics, checkpoints and files. An SAE imported from it stays. Returns the bytes freed.

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog.lock import file_lock
+from saewidgets.config.names import free_name
 from saewidgets.demo.sae import AboutSAE, Part, about_sae, sae_labels, unpack_sae
 from saewidgets.errors import NotFoundError, StorageError
 from saewidgets.feature_records import LabelRecord
 from saewidgets.workspace.files import draft_folder
 from saewidgets.workspace.library.files import FOLDER as SAES
-from saewidgets.workspace.library.origin import free_name
 from saewidgets.workspace.library.unlisted import unlisted
 from saewidgets.workspace.training.job import TOKENS
 

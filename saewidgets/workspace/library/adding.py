@@ -15,7 +15,7 @@ from saewidgets.records import SAERecord
 from saewidgets.workspace.files import draft_folder, plain_name
 from saewidgets.workspace.library.files import FOLDER
 from saewidgets.workspace.library.intake import take_in
-from saewidgets.workspace.library.origin import Origin, checked_name
+from saewidgets.workspace.library.origin import Origin
 from saewidgets.workspace.library.room import no_room
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ def add_local(
     path = Path(os.path.abspath(path.expanduser()))
     if not path.exists():
         raise NotFoundError("There is no such file or folder.", where=str(path), hint="Check the path of the SAE.")
+    called = arguments.name(name, "what to call the SAE") if name is not None else _name_of(path)
     origin = Origin(
-        source="local", where=where or str(path), name=checked_name(name) if name is not None else _name_of(path),
-        model=model or None, hook_name=hook_name or None,
-    )  # fmt: skip
+        source="local", where=where or str(path), name=called, model=model or None, hook_name=hook_name or None
+    )
     if path.suffix.lower() in _ARCHIVES and not path.is_dir():
         raise FormatError(
             f"{path.suffix} archives are not opened.", where=str(path),

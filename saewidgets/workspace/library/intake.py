@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_sae_id
 from saewidgets.config.model_names import one_name
-from saewidgets.config.names import storable
+from saewidgets.config.names import free_name, storable
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.records import SAERecord
 from saewidgets.workspace.files import draft_folder, remove_tree
 from saewidgets.workspace.library.files import FOLDER, remove_files
-from saewidgets.workspace.library.origin import Origin, free_name, layer_of
+from saewidgets.workspace.library.origin import Origin, layer_of
 from saewidgets.workspace.library.room import no_room
 from saewidgets.workspace.library.unlisted import unlisted
 
@@ -237,7 +237,7 @@ def _list(workspace: Workspace, sae_id: str, taken: Taken, origin: Origin) -> SA
     rows = workspace.catalog.saes
     layer = layer_of(taken.hook_name)
     return rows.add(
-        id=sae_id, name=free_name(origin.name, rows.names()), source=origin.source, path=taken.folder,
+        id=sae_id, name=free_name(origin.name or "sae", rows.names()), source=origin.source, path=taken.folder,
         model=taken.model, hook_name=taken.hook_name, layer=layer if layer is not None else origin.layer,
         repo_id=origin.repo_id, revision=origin.revision, repo_path=origin.repo_path, metadata=taken.metadata,
         **taken.about,

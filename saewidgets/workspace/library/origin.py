@@ -11,7 +11,6 @@ from saewidgets.config import arguments
 from saewidgets.config.names import one_line
 from saewidgets.errors import ConfigError
 
-MAX_NAME = 120
 _LAYER = re.compile(r"(?:^|[._/-])(?:blocks|layers?|h)[._-](\d{1,4})(?:[./_-]|$)|\.(\d{1,4})(?:\.|$)")
 
 
@@ -47,24 +46,6 @@ def layer_of(name: str | None) -> int | None:
     """The layer in a hook name or a path: ``blocks.12.hook_resid_post``, ``layers.12``, ``layer_12/width_16k``."""
     found = _LAYER.search(name or "")
     return int(found[1] or found[2]) if found else None
-
-
-def checked_name(name: str) -> str:
-    """`name` without blanks around it. Raises `ConfigError` if it is empty or too long."""
-    name = one_line(arguments.text(name, "name", "what to call the SAE"))
-    if not name or len(name) > MAX_NAME:
-        raise ConfigError(f"A name has 1 to {MAX_NAME} characters.", where="name", hint="Enter another name.")
-    return name
-
-
-def free_name(wanted: str, taken: Collection[str]) -> str:
-    """`wanted`, shortened if need be, with a number behind it if somebody else has it."""
-    wanted = (one_line(wanted) or "sae")[:MAX_NAME]
-    name, number = wanted, 2
-    while name in taken:
-        end = f"-{number}"
-        name, number = wanted[: MAX_NAME - len(end)] + end, number + 1
-    return name
 
 
 def checked_tags(tags: Collection[str]) -> tuple[str, ...]:
