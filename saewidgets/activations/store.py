@@ -27,6 +27,7 @@ from saewidgets.errors import ConfigError, FormatError, NotFoundError
 
 Check = Callable[[], None]
 
+_AGAIN = "Restore the file, or capture the activations again."
 _OPEN = 32  # files of one reader that stay open
 _COUNTED = 4096  # contexts whose special tokens are counted at once
 
@@ -52,10 +53,7 @@ class StoredActivations:
             try:
                 size = (self.folder / name).stat().st_size
             except OSError as error:
-                raise NotFoundError(
-                    f"A file of this store is missing ({error.strerror}).", where=str(self.folder / name),
-                    hint="Restore it, or capture the activations again.",
-                ) from error
+                raise _unreadable(self.folder / name, error) from error
             if size != file["size"]:
                 raise _changed(self.folder / name, f"The file has {size:,} bytes, {file['size']:,} were written.")
         self._special = self._marks() if self.facts.tokens is not None else None
@@ -87,9 +85,7 @@ class StoredActivations:
             try:
                 found = sha256_of(self.folder / name)
             except OSError as error:
-                raise NotFoundError(
-                    f"The file cannot be read ({error.strerror}).", where=str(self.folder / name)
-                ) from error
+                raise _unreadable(self.folder / name, error) from error
             if found != file["sha256"]:
                 raise _changed(self.folder / name, "The file was changed after it was written.")
             done += int(file["size"])
@@ -118,7 +114,7 @@ class StoredActivations:
                     if file.readinto(row.view(np.uint8)) != row.nbytes:
                         raise _changed(path, "The file ended early: it was cut off while it was read.")
         except OSError as error:
-            raise NotFoundError(f"The file cannot be read ({error.strerror}).", where=str(path)) from error
+            raise _unreadable(path, error) from error
         return found.astype(np.int64)
 
     def kept(self, contexts: Numbers, rule: Kept = EVERY_TOKEN) -> npt.NDArray[np.bool_]:
@@ -236,9 +232,7 @@ class RowReader:
                     raise _changed(path, "The file ended early: it was cut off while it was read.")
                 done += count
         except OSError as error:
-            if isinstance(error, FileNotFoundError):
-                raise NotFoundError("A file of this store is missing.", where=str(path)) from error
-            raise FormatError(f"The file cannot be read ({error.strerror}).", where=str(path)) from error
+            raise _unreadable(path, error) from error
 
     def _file(self, shard: int, path: Path) -> FileIO:
         if shard not in self._files:
@@ -267,6 +261,12 @@ def batched(numbers: Numbers, size: int) -> Iterator[Numbers]:
 
 
 def _changed(path: Path, what: str) -> FormatError:
-    return FormatError(what, where=str(path), hint="Restore the file, or capture the activations again.")
+    return FormatError(what, where=str(path), hint=_AGAIN)
+
+
+def _unreadable(path: Path, error: OSError) -> NotFoundError | FormatError:
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError("A file of this store is missing.", where=str(path), hint=_AGAIN)
+    return FormatError(f"The file cannot be read ({error.strerror}).", where=str(path), hint=_AGAIN)
 
 

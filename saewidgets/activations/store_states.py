@@ -126,7 +126,10 @@ def _piece(file: StatesFile, first: int, count: int, dtype: str) -> tuple[Tensor
             stream.seek(file.start + first * row)
             got = stream.readinto(raw)
     except OSError as error:
-        raise FormatError(f"The file cannot be read ({error.strerror}).", where=str(file.path)) from error
+        raise FormatError(
+            f"The file cannot be read ({error.strerror}).", where=str(file.path),
+            hint="Put it back where it was and make it readable, then resume.",
+        ) from error
     if got != len(raw):
         raise FormatError(
             "The file ended early: it was cut off.", where=str(file.path), hint="Save or copy it again, then resume."

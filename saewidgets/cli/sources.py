@@ -46,7 +46,10 @@ class Sources:
             "--from-saelens": self.saelens, "--from-mistudio": self.mistudio,
         }  # fmt: skip
         if len(given := [name for name, value in options.items() if value is not None]) > 1:
-            raise ConfigError(f"Settings come from one source, not from {' and '.join(given)}.", where=given[1])
+            raise ConfigError(
+                f"Settings come from one source, not from {' and '.join(given)}.", where=given[1],
+                hint="Name one; single settings of another go behind --set.",
+            )
         if self.preset is not None:
             from saewidgets.config.presets import preset  # pydantic: `saewidgets --help` does without
 

@@ -31,7 +31,9 @@ def base_of(config: Path | None, template: str | None) -> dict[str, Any]:
     if template is None:
         return read_config(config) if config else {}
     if config:
-        raise ConfigError("Settings come from a file or from a template, not from both.", where="--template")
+        raise ConfigError(
+            "Settings come from a file or from a template, not from both.", where="--template", hint="Name one of them."
+        )
     with open_workspace() as workspace:
         return workspace.templates.load(template).to_data()
 
@@ -111,7 +113,9 @@ def save(
 ) -> None:
     """Keep settings from a file, a run or --set under a name."""
     if config and run:
-        raise ConfigError("Settings come from a file or from a run, not from both.", where="--run")
+        raise ConfigError(
+            "Settings come from a file or from a run, not from both.", where="--run", hint="Name one of them."
+        )
     if not (config or run or set_):
         raise ConfigError("There are no settings to keep.", where="NAME", hint="Give --config, --run or --set.")
     with open_workspace() as workspace:

@@ -32,7 +32,9 @@ def taken_over(data: dict[str, Any], flags: Iterable[str]) -> dict[str, Any]:
     """
     table = data.pop("over", {})
     if not isinstance(table, Mapping):
-        raise ConfigError("This is not a table of settings with their values.", where="over")
+        raise ConfigError(
+            "This is not a table of settings with their values.", where="over", hint='For example {"sae.k": [16, 32]}.'
+        )
     return {**dict(dotted(table)), **dict(_values(flag) for flag in flags)}
 
 

@@ -10,6 +10,7 @@ from saewidgets.config.base import Config
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError
 
+_NAMES = 'Dotted names are those of TrainingConfig: "sae.k", "optimizer.lr".'
 SHARED = (
     "model", "model_revision", "model_dtype", "corpus", "context_size", "tokens", "epochs", "batch_size", "seed",
     "device", "activations",
@@ -84,7 +85,7 @@ def _axis(key: Any, values: Any) -> tuple[tuple[str, ...], list[tuple[Any, ...]]
                 hint=f"Set it in the base configuration; start one group for each value of {name}.",
             )
         if top not in TrainingConfig.model_fields:
-            raise ConfigError(f"There is no setting {name!r}.", where="over")
+            raise ConfigError(f"There is no setting {name!r}.", where="over", hint=_NAMES)
     if isinstance(values, str | bytes | Mapping | Config) or not isinstance(values, Iterable):
         raise ConfigError(f"{key} has no list of values.", where="over", hint=f'Give one: {{"{key}": [16, 32]}}.')
     listed = list(values)
@@ -117,7 +118,7 @@ def _changed(base: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfig
     try:
         return base.replace(**dict(sorted(data.items())))  # "sae" before "sae.k"
     except (KeyError, TypeError) as error:
-        raise ConfigError(f"There is no setting {_spelled(changes)}.", where="over") from error
+        raise ConfigError(f"There is no setting {_spelled(changes)}.", where="over", hint=_NAMES) from error
 
 
 def _spelled(changes: Mapping[str, Any]) -> str:

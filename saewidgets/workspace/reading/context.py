@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.errors import SAEWidgetsError
 from saewidgets.features.store.layout import WINDOW
 from saewidgets.features.store.page import pieces
 from saewidgets.features.store.read import Store
 from saewidgets.workspace.reading.text import Prompt, TextReading, latents
+from saewidgets.workspace.reading.views import place_in
 
 if TYPE_CHECKING:
     from saewidgets.workspace.reading.live import LiveFeatures
@@ -23,9 +24,7 @@ def context(features: LiveFeatures, view: View, index: int, position: int) -> Te
     store = view.store
     assert store is not None  # the view of an extraction has one
     size = store.manifest.context_size
-    if not isinstance(position, int) or not 0 <= position < store.manifest.n_contexts * size:
-        raise ConfigError(f"There is no position {position!r} in the text.", where="position")
-    row, offset = divmod(position, size)
+    row, offset = place_in(store, position)
     ids = store.context(row)
     begun = time.perf_counter()
     counted = store.packed.kept(ids)

@@ -13,6 +13,7 @@ from saewidgets.steering import SteeringSource
 from saewidgets.steering.loss_effect import LossEffect, loss_effect
 from saewidgets.workspace.live import Opened
 from saewidgets.workspace.reading.text import prepare
+from saewidgets.workspace.reading.views import place_in
 
 if TYPE_CHECKING:
     from saewidgets.workspace.reading.live import LiveFeatures
@@ -23,10 +24,7 @@ def at_position(features: LiveFeatures, view: View, index: int, position: int) -
     """At a stream position of the text that an extraction has read."""
     store = view.store
     assert store is not None  # the view of an extraction has one
-    size = store.manifest.context_size
-    if not isinstance(position, int) or not 0 <= position < store.manifest.n_contexts * size:
-        raise ConfigError(f"There is no position {position!r} in the text.", where="position")
-    row, at = divmod(position, size)
+    row, at = place_in(store, position)
     return _effect(features, features.open_live(view), index, np.asarray(store.context(row)), at)
 
 

@@ -199,6 +199,17 @@ def checked(view: View, index: int) -> int:
     return index
 
 
+def place_in(store: Store, position: int) -> tuple[int, int]:
+    """(context, offset in it) of a position of the text that an extraction has read. Raises `ConfigError`."""
+    size = store.manifest.context_size
+    end = store.manifest.n_contexts * size
+    if not isinstance(position, int) or not 0 <= position < end:
+        raise ConfigError(
+            f"There is no position {position!r} in the text.", where="position", hint=f"Use 0 to {end - 1:,}."
+        )
+    return divmod(position, size)
+
+
 def with_data(view: View) -> ExtractionRecord:
     """The extraction of a view. Raises `StateError` if there is none to read."""
     if view.extraction is None or view.store is None:

@@ -53,7 +53,9 @@ def wait_for_one(workspace: Workspace, training_id: str, timeout: float | None) 
         if record.status.is_final or record.status is JobStatus.PAUSED or left <= 0:
             return record.status
         if record.job_id is None:
-            raise NotFoundError(f"The job of {record.name} is gone.", where=training_id)
+            raise NotFoundError(
+                f"The job of {record.name} is gone.", where=training_id, hint="Start it again: ws.trainings.retry(id)."
+            )
         workspace.manager.wait(record.job_id, min(left, workspace.manager.settings.poll))
 
 
