@@ -1,14 +1,16 @@
 """Text held in memory: short in the run's row, long once in a file of the run's folder.
 
 Rows are read at every look at a list. So a long text stands there as its SHA-256, in the form that checkpoints use, and
-is read from ``corpus.jsonl`` (one JSON string per line) when a run is started, resumed, retried or measured.
+is read from ``corpus.jsonl`` (one JSON string per line) when a run is started, resumed, retried or measured. Of runs
+that start together it is one file with a name in the folder of each: it is gone with the last of them.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,36 @@ def to_row(config: TrainingConfig, folder: Path) -> dict[str, Any]:
     return {**data, "corpus": corpus_to_row(data["corpus"], folder)}
 
 
+def to_rows(configs: Sequence[TrainingConfig], folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """`to_row` of configurations with one corpus: long text is written once, and linked from each of the folders.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    first = to_row(configs[0], folders[0])
+    rows = [first]
+    for config, folder in zip(configs[1:], folders[1:], strict=True):
+        if is_reference(first):
+            _link(folders[0] / FILE, folder / FILE)
+        rows.append({**config.to_data(), "corpus": first["corpus"]})
+    return rows
+
+
+def from_rows(rows: Iterable[tuple[Mapping[str, Any], str | Path]]) -> list[TrainingConfig]:
+    """`from_row` of several (data, folder): a text that they share is read, and held, once. Raises what that raises."""
+    known: dict[str, Any] = {}
+    found = []
+    for data, folder in rows:
+        named = data["corpus"]["strings"] if is_reference(data) else None
+        if named in known:
+            found.append(TrainingConfig.from_data({**data, "corpus": known[named]}))
+            continue
+        found.append(from_row(data, folder))
+        if named is not None:
+            known[named] = found[-1].corpus
+    return found
+
+
 def from_row(data: Mapping[str, Any], folder: str | Path) -> TrainingConfig:
     """The configuration that `to_row` was given.
 
@@ -47,8 +79,8 @@ def from_row(data: Mapping[str, Any], folder: str | Path) -> TrainingConfig:
     return TrainingConfig.from_data({**data, "corpus": corpus_from_row(data["corpus"], folder)})
 
 
-def exact_config(catalog: Catalog, record: TrainingRecord) -> TrainingConfig:
-    """The configuration of a run that begins or goes on, with the commit of its dataset of the hub.
+def exact_configs(catalog: Catalog, records: Sequence[TrainingRecord]) -> list[TrainingConfig]:
+    """The configurations of runs that begin or go on, with the commit of their dataset of the hub.
 
     The commit is found out once and written into the run's row: resuming, retrying, evaluating and extracting then read
     the same text, whatever its owner adds to it.
@@ -57,9 +89,13 @@ def exact_config(catalog: Catalog, record: TrainingRecord) -> TrainingConfig:
         HubError: there is no such dataset or revision, or the hub cannot be reached.
         NotFoundError, StorageError, FormatError: as `from_row`.
     """
+    configs = from_rows((record.config, record.folder) for record in records)
+    return [_exact(catalog, record, config) for record, config in zip(records, configs, strict=True)]
+
+
+def _exact(catalog: Catalog, record: TrainingRecord, config: TrainingConfig) -> TrainingConfig:
     from saewidgets.activations.exact import is_exact, with_exact_revision  # torch: seconds to import
 
-    config = from_row(record.config, record.folder)
     if is_exact(config.corpus):
         return config
     used = dataset_name(config.corpus)
@@ -113,6 +149,7 @@ def corpus_to_row(corpus: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     path = folder / FILE
     try:
+        path.unlink(missing_ok=True)  # never written into: other folders may have it, too
         with path.open("w", encoding="utf-8", newline="\n") as file:
             for text in strings:
                 file.write(json.dumps(text, ensure_ascii=False) + "\n")
@@ -123,6 +160,19 @@ def corpus_to_row(corpus: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             f"The text cannot be kept: {error.strerror or error}.", where=str(path), hint="Free some space."
         ) from error
     return {**corpus, "strings": text_digest(strings)}
+
+
+def _link(source: Path, path: Path) -> None:
+    """A second name for a text that was written; a copy where the file system has none."""
+    try:
+        try:
+            os.link(source, path)
+        except OSError:
+            shutil.copyfile(source, path)
+    except OSError as error:
+        raise StorageError(
+            f"The text cannot be kept: {error.strerror or error}.", where=str(path), hint="Free some space."
+        ) from error
 
 
 def corpus_from_row(corpus: Mapping[str, Any], folder: str | Path) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def remove_tree(root: Path, folder: Path) -> int:
         raise StorageError("Refusing to delete the workspace itself.", where=str(folder))
     if not target.exists():
         return 0
-    freed = folder_size(target)
+    freed = folder_size(target, linked=False)
     # Renamed first: a reader never meets half a folder, and a crash leaves a name that the next opening sweeps away.
     trash = target.with_name(f".deleted-{target.name}-{os.getpid()}")
     target.rename(trash)
@@ -123,13 +123,17 @@ def sweep_trash(root: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def folder_size(folder: Path) -> int:
-    """Bytes of all files below `folder`; files that vanish meanwhile count as nothing."""
+def folder_size(folder: Path, *, linked: bool = True) -> int:
+    """Bytes of all files below `folder`; files that vanish meanwhile count as nothing.
+
+    `linked` False leaves out those that have a name elsewhere, too: deleting the folder does not free them.
+    """
     total = 0
     for path in folder.rglob("*"):
         try:
             if path.is_file() and not path.is_symlink():
-                total += path.stat().st_size
+                found = path.stat()
+                total += found.st_size if linked or found.st_nlink == 1 else 0
         except FileNotFoundError:
             continue
     return total

@@ -21,7 +21,15 @@ from saewidgets.jobs import compute_lane
 from saewidgets.records import Records, TrainingRecord
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.capture.using import settings_of_store
-from saewidgets.workspace.corpora import dataset_facts, dataset_name, from_row, is_reference, located, to_row
+from saewidgets.workspace.corpora import (
+    dataset_facts,
+    dataset_name,
+    from_row,
+    from_rows,
+    is_reference,
+    located,
+    to_rows,
+)
 from saewidgets.workspace.files import remove_tree
 from saewidgets.workspace.held import Held, canonical, device_of, missing, take
 from saewidgets.workspace.sinks import OnEvent, as_sinks
@@ -146,7 +154,8 @@ class Trainings:
         held = take(model, tokenizer) or self._runners.held(records[0].id)
         if held is None and self.was_given_a_model(records[0]):
             raise missing(records[0].id, "Give it again: retry(model=model, tokenizer=tokenizer).")
-        tasks = [_New(from_row(r.config, r.folder), r.name, r.id) for r in records]
+        configs = from_rows((record.config, record.folder) for record in records)
+        tasks = [_New(config, r.name, r.id) for config, r in zip(configs, records, strict=True)]
         return self._start_group(tasks, group.name, held, None)
 
     def _start_group(self, tasks: Sequence[_New], name: str, held: Held | None, on_event: OnEvent) -> TrainingGroup:
@@ -286,12 +295,12 @@ class Trainings:
             payload |= {"training_ids": ids, "group_id": group[0], "group_name": group[1]}
         rows: dict[str, dict[str, Any]] = {}
         try:
-            for training_id, config in zip(ids, configs, strict=True):
+            for training_id in ids:
                 made[training_id] = self._new_folder(training_id)
-                rows[training_id] = to_row(config, made[training_id])
                 if held is not None:
                     self._runners.hold(training_id, held)
                 self._runners.sinks.keep(training_id, on_event)
+            rows.update(zip(ids, to_rows(configs, list(made.values())), strict=True))
             self._catalog.models.upsert(configs[0].model)
             self._catalog.datasets.upsert(dataset_name(configs[0].corpus), dataset_facts(configs[0].corpus))
             self._workspace.manager.submit(KIND, payload, lane, before_start=insert)

@@ -16,7 +16,7 @@ from saewidgets.events import Emit, Event, Facts, JobStatus, Request
 from saewidgets.jobs import JobContext, error_info
 from saewidgets.records import JobRecord, TrainingRecord
 from saewidgets.workspace.capture.using import require_stores
-from saewidgets.workspace.corpora import exact_config
+from saewidgets.workspace.corpora import exact_configs
 from saewidgets.workspace.held import Held, HeldModels, missing
 from saewidgets.workspace.sinks import Sinks
 from saewidgets.workspace.training.checkpoints import reconcile
@@ -105,12 +105,10 @@ class TrainingRunners:
                 ]
                 # A run that goes on from another's checkpoint finds a copy of it in its folder.
                 resume = context.resumed or bool(job.payload.get("continues"))
+                configs = exact_configs(self._workspace.catalog, records)
                 tasks = [
-                    Task(
-                        exact_config(self._workspace.catalog, record), Path(record.folder), feed.emit,
-                        partial(wishes.of, record.id), resume,
-                    )
-                    for record, feed in zip(records, feeds, strict=True)
+                    Task(config, Path(record.folder), feed.emit, partial(wishes.of, record.id), resume)
+                    for config, record, feed in zip(configs, records, feeds, strict=True)
                 ]
 
                 def ended(number: int, result: TrainingResult, error: SAEWidgetsError | None) -> None:
