@@ -111,6 +111,13 @@ class TrainingRecord:
     note: str | None = None  # e.g. why a resume will not be bit-identical
     ended_alone: bool = False  # it has ended by itself, whatever its group does: `status`, `error` are its own
 
+    @property
+    def started_from(self) -> str | None:
+        """The SAE whose weights training started from, as a person calls it; None where they were random."""
+        known = self.facts.get("started_from")
+        name = known.get("name") if isinstance(known, Mapping) else None
+        return name or self.config.get("from_pretrained")
+
 
 @dataclass(frozen=True, slots=True)
 class TemplateRecord:

@@ -88,7 +88,7 @@ def _facts(record: TrainingRecord) -> list[tuple[str, str]]:
         ("folder", record.folder),
         ("SAE", record.sae_path or "–"),
     ]
-    optional = (("retry of", record.retry_of), ("note", record.note))
+    optional = (("started from", record.started_from), ("retry of", record.retry_of), ("note", record.note))
     return facts + [(label, value) for label, value in optional if value]
 
 

@@ -172,6 +172,13 @@ class TrainingConfig(Config):
         default=256, ge=2, le=1_048_576, title="Context length", description="Tokens per context the model reads."
     )
     sae: TrainableSAEConfig = Field(default=TopKConfig(), title="Autoencoder")
+    from_pretrained: str | None = Field(
+        default=None,
+        max_length=4096,
+        title="Start from SAE",
+        description="An SAE of the library (its id or name), a training, or a folder with an SAE: training starts from "
+        "its weights. Empty: random weights.",
+    )
     tokens: int = Field(
         default=10_000_000,
         ge=1, le=MAX_COUNT,
@@ -229,6 +236,11 @@ class TrainingConfig(Config):
             raise ConfigError("The model is missing.", hint='Enter a Hugging Face id, a local folder, or "demo".')
         return model.strip()
 
+    @field_validator("from_pretrained")
+    @classmethod
+    def _pretrained_is_named(cls, value: str | None) -> str | None:
+        return (value or "").strip() or None
+
     @field_validator("corpus", mode="before")
     @classmethod
     def _corpus_from_text(cls, value: Any) -> Any:
@@ -278,6 +290,11 @@ class TrainingConfig(Config):
             raise ConfigError(
                 f"{self.sae.reshape_activations} is for SAEs that are loaded; training does without.",
                 where="sae.reshape_activations", hint="Leave it out.",
+            )
+        if self.normalizes_tokens and self.sae.architecture == "skip":
+            raise ConfigError(
+                "A skip autoencoder that normalises every token by itself cannot be written for others to read.",
+                where="activations.normalize", hint="Choose expected_average_only_in or none.",
             )
         if (value := self.sae.normalize_activations) not in ("none", self.activations.normalize):
             raise ConfigError(

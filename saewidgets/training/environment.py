@@ -15,7 +15,10 @@ from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError
 
 # Configuration that a resumed run may change at will: it decides what is shown and kept, not what is learned.
-_FREE = ("name", "device", "log_every_steps", "evaluation", "checkpoints", "targets", "epochs")
+_FREE = (
+    "name", "device", "log_every_steps", "evaluation", "checkpoints", "targets", "epochs",
+    "from_pretrained",  # its weights are those of the checkpoint by now
+)  # fmt: skip
 # Configuration that cannot change: a step would no longer be the same place in the same data, or weights would not fit.
 _FIXED = (
     "model", "model_revision", "corpus", "hook_name", "hook_name_out", "context_size", "batch_size", "seed",

@@ -57,6 +57,7 @@ def metadata(
         "dataset_path": dataset or getattr(config.corpus, "path", config.corpus.label),  # the hub's name of a dataset
         "training_architecture": config.sae.architecture,
         "training_architecture_details": config.autoencoder.model_dump(mode="json"),
+        **({} if config.from_pretrained is None else {"started_from": config.from_pretrained}),
         "training_tokens": tokens,
         "seed": config.seed,
         "saewidgets_version": package_version(),

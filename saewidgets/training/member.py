@@ -20,10 +20,12 @@ from typing import Any
 
 import torch
 
+from saewidgets.config.sparsity import warning_of
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import StateError, StorageError
 from saewidgets.events import Control, Emit, Facts, JobStatus, Request, ignore
-from saewidgets.sae import build_sae
+from saewidgets.sae import SAE, build_sae
+from saewidgets.training import pretrained
 from saewidgets.training.checkpoint import (
     Checkpoint,
     clean_leftovers,
@@ -57,6 +59,7 @@ class Task:
         emit: receives its events.
         wanted: asked after each step: STOP or CANCEL ends this training alone, and the others go on.
         resume: continue from the newest whole checkpoint in `folder` (from the beginning if there is none).
+        find_pretrained: where the SAE is that the configuration starts from.
     """
 
     config: TrainingConfig
@@ -64,6 +67,7 @@ class Task:
     emit: Emit = ignore
     wanted: Callable[[], Request] = _nothing
     resume: bool = False
+    find_pretrained: pretrained.Find = pretrained.as_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +162,13 @@ class Member:
                     f"The folder already holds a run that is at step {found[0].step:,}.", where=str(self.folder),
                     hint="Resume it, or choose another folder.",
                 )
+            pretrained.check(self.config, self.task.find_pretrained)  # before minutes of packing
             return
         self.checkpoint, problems = newest_whole(folder)
         if self.checkpoint is None:
             if problems:
                 raise problems[0]
+            pretrained.check(self.config, self.task.find_pretrained)
             self.log.info("There is no checkpoint yet: starting from the beginning.")
             return
         for problem in problems:
@@ -191,6 +197,8 @@ class Member:
         if self.config.activations.normalize == "expected_average_only_in" and self.checkpoint is None:
             targets = "" if prepared.scale_out is None else f", targets by {prepared.scale_out:.6g}"
             self.log.info(f"Inputs are scaled by {prepared.scale:.6g}{targets} while training.")
+            if (said := warning_of(self.config, prepared.stream.d_out or prepared.stream.d_in)) is not None:
+                self.log.warning(f"sae.{said[0]}: {said[1]}")
         if self.checkpoint is not None:
             note = compare(self.checkpoint.state, self.config, trainer.environment)
             trainer.load(self.checkpoint)
@@ -198,7 +206,19 @@ class Member:
             if note:
                 self.log.warning(note)
             self._learn({"resume_note": note})
+        elif self.config.from_pretrained is not None:
+            self._start_from(self.config.from_pretrained, sae, prepared)
         self.write_record("running")
+
+    def _start_from(self, named: str, sae: SAE, prepared: Prepared) -> None:
+        """After the trainer is made, as a checkpoint is loaded: latents that start anew do so as in any other run."""
+        with pretrained.naming():
+            found = self.task.find_pretrained(named)
+        notes = pretrained.start_from(sae, found.path, self.config, prepared.scale, prepared.scale_out)
+        self.log.info(f"Starting from the SAE {found.label}.")
+        for note in notes:
+            self.log.warning(note)
+        self._learn({"started_from": {"sae": named, "name": found.label}})
 
     def _learn(self, facts: Mapping[str, Any]) -> None:
         self.facts.update(facts)

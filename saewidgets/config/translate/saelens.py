@@ -246,8 +246,14 @@ def _checkpoints(settings: Settings, config: dict[str, Any], steps: int) -> None
     wanted = settings.count("n_checkpoints", 0)
     if wanted:
         config["checkpoints"] = {"every_steps": max(1, math.ceil(steps / (wanted + 1))), "keep_every": True}
-    settings.lost("resume_from_checkpoint", "the run starts from the beginning.")
-    settings.lost("from_pretrained_path", "the SAE is initialised anew.")
+    begun, pretrained = settings.take("resume_from_checkpoint"), settings.take("from_pretrained_path")
+    if begun is not None:
+        settings.remark(
+            "changed", "resume_from_checkpoint", begun,
+            "the run starts from the weights of the checkpoint; the optimiser and the text begin anew.",
+        )
+    if begun is not None or pretrained is not None:
+        config["from_pretrained"] = begun if begun is not None else pretrained
 
 
 def _hardware(settings: Settings, config: dict[str, Any]) -> None:

@@ -16,12 +16,13 @@ from saewidgets.config import TrainingConfig, validate
 from saewidgets.config.corpus_text import PATH_HINT
 from saewidgets.config.group import Over, expand
 from saewidgets.config.model_names import check_revision, is_local
+from saewidgets.config.sparsity import warning_of
 from saewidgets.config.training import layer_of
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.workspace.capture.using import form_of_store
 from saewidgets.workspace.devices import devices
-from saewidgets.workspace.training import estimates
+from saewidgets.workspace.training import estimates, starting
 
 if TYPE_CHECKING:
     from saewidgets.lm import ModelFacts
@@ -125,6 +126,7 @@ def check(
     if config is not None:
         _check_model(config, wrong, facts, errors)
         _check_corpus(config, wrong, errors)
+        _check_pretrained(workspace, config, wrong, errors)
     device = _device(workspace, config if "device" not in wrong else None, data, errors)
     hints = _hints(data, config, wrong, facts, workspace, device)
     result: dict[str, Any] = {"fields": errors, "hints": hints}
@@ -244,6 +246,17 @@ def _check_corpus(config: TrainingConfig, wrong: frozenset[str], errors: dict[st
             )
 
 
+def _check_pretrained(
+    workspace: Workspace, config: TrainingConfig, wrong: frozenset[str], errors: dict[str, str]
+) -> None:
+    if config.from_pretrained is None or any(name.split(".")[0] in ("sae", "from_pretrained") for name in wrong):
+        return
+    try:
+        starting.checked(workspace, config)
+    except SAEWidgetsError as error:
+        errors.setdefault("from_pretrained", " ".join(filter(None, [error.what, error.hint])))
+
+
 def _device(
     workspace: Workspace, config: TrainingConfig | None, data: Mapping[str, Any], errors: dict[str, str]
 ) -> Any | None:
@@ -283,6 +296,10 @@ def _hints(
             hints["context_size"] = f"at most {facts.context:,}"
         if config is not None and not wrong.intersection({"sae", "sae.d_sae", "sae.architecture"}):
             hints["sae.d_sae"] = f"{config.sae.d_sae / d_in:.3g} × d_in"
+        if config is not None and not any(name.split(".")[0] in ("sae", "activations") for name in wrong):
+            hook = "hook_name" if config.hook_name_out is None else "hook_name_out"
+            if hook not in wrong and (said := warning_of(config, facts.d_in(getattr(config, hook)))) is not None:
+                hints[f"sae.{said[0]}"] = said[1]
     if config is not None:
         if not wrong.intersection({"tokens", "batch_size"}):
             steps = f"{config.steps:,} step{'s' * (config.steps != 1)}"

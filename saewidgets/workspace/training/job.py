@@ -20,6 +20,7 @@ from saewidgets.workspace.corpora import exact_configs
 from saewidgets.workspace.held import Held, HeldModels, missing
 from saewidgets.workspace.sinks import Sinks
 from saewidgets.workspace.training.checkpoints import reconcile
+from saewidgets.workspace.training.starting import find_pretrained
 
 if TYPE_CHECKING:
     from saewidgets.catalog import Catalog
@@ -107,7 +108,10 @@ class TrainingRunners:
                 resume = context.resumed or bool(job.payload.get("continues"))
                 configs = exact_configs(self._workspace.catalog, records)
                 tasks = [
-                    Task(config, Path(record.folder), feed.emit, partial(wishes.of, record.id), resume)
+                    Task(
+                        config, Path(record.folder), feed.emit,
+                        partial(wishes.of, record.id), resume, partial(find_pretrained, self._workspace),
+                    )
                     for config, record, feed in zip(configs, records, feeds, strict=True)
                 ]
 
