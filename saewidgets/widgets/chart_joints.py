@@ -27,11 +27,12 @@ class Joints:
             self._marks[number].visible = False
         for number, at in places.items():
             mark = self._mark(number)
-            x = np.repeat(np.asarray(at, dtype=np.float64), 3)  # up, down, and a gap to the next
+            # Up, down, and a gap to the next; bqplot labels the last point, so that one has to be a point.
+            x = np.repeat(np.asarray(at, dtype=np.float64), 3)[:-1]
             colors = [palette.series[number % SLOTS]]
             with mark.hold_sync():
                 if np.shape(mark.x) != x.shape or not np.array_equal(mark.x, x):
-                    mark.x, mark.y = x, np.tile([0.0, 1.0, np.nan], len(at))
+                    mark.x, mark.y = x, np.tile([0.0, 1.0, np.nan], len(at))[:-1]
                 if mark.colors != colors:
                     mark.colors = colors
                 if not mark.visible:

@@ -97,13 +97,13 @@ function List({ store, controller, onPick }: ListProps) {
       <table aria-label="Activation stores">
         <thead>
           <tr>
+            <th>
+              <span class="vh">Actions</span>
+            </th>
             <th>Store</th>
             <th>Hook point</th>
             <th class="num">Tokens</th>
             <th class="num">Size</th>
-            <th>
-              <span class="vh">Actions</span>
-            </th>
           </tr>
         </thead>
         <tbody>
@@ -125,6 +125,21 @@ function Row({ row, controller, onPick }: { row: StoreRow } & Omit<ListProps, "s
   const used = values.corpus === row.id && (hook === now || hook === values[HOOK_OUT]);
   return (
     <tr class={row.problem ? "off" : undefined}>
+      <td class="nw">
+        {used ? (
+          <span class="sm t2">in use</span>
+        ) : (
+          <Button
+            small
+            label={`Use ${row.name}`}
+            disabled={row.problem !== ""}
+            describedBy={row.problem ? `${uid}-why` : undefined}
+            onClick={() => onPick(row, hook)}
+          >
+            Use
+          </Button>
+        )}
+      </td>
       <td class="store">
         <span class="el" title={row.name}>
           {row.name}
@@ -158,21 +173,6 @@ function Row({ row, controller, onPick }: { row: StoreRow } & Omit<ListProps, "s
       </td>
       <td class="num">{f.tokens(row.tokens)}</td>
       <td class="num">{row.size_bytes === null ? f.DASH : f.bytes(row.size_bytes)}</td>
-      <td class="num nw">
-        {used ? (
-          <span class="sm t2">in use</span>
-        ) : (
-          <Button
-            small
-            label={`Use ${row.name}`}
-            disabled={row.problem !== ""}
-            describedBy={row.problem ? `${uid}-why` : undefined}
-            onClick={() => onPick(row, hook)}
-          >
-            Use
-          </Button>
-        )}
-      </td>
     </tr>
   );
 }
