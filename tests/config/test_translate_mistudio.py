@@ -8,7 +8,7 @@ import torch
 
 from saewidgets.config.translate import from_mistudio
 from saewidgets.errors import ConfigError
-from saewidgets.sae import create_sae
+from saewidgets.sae import build_sae, create_sae
 
 FIRST = {
     "hidden_dim": 768, "latent_dim": 8192, "architecture_type": "standard", "training_layers": [6], "l1_alpha": 0.001,
@@ -26,6 +26,12 @@ def _from(changes=None, **arguments):
 
 def _remarks(found):
     return {each.setting: each.text for each in found.remarks}
+
+
+def _unit_rows(sae):
+    """As training keeps them."""
+    sae.after_step()
+    return sae
 
 
 def test_values_and_units():
@@ -50,7 +56,7 @@ def test_the_loss_is_miStudio_s_times_d_in():  # noqa: N802 - a name
     """Elementwise mean and α against sum over d_in and d_in·α, on the same weights (rows of norm one) and batch."""
     d_in, d_sae, alpha = 6, 10, 0.03
     translated = _from({"hidden_dim": d_in, "latent_dim": d_sae, "l1_alpha": alpha}).config.sae
-    sae = create_sae("standard", d_in=d_in, **translated.model_dump(exclude={"architecture"}))
+    sae = _unit_rows(create_sae("standard", d_in=d_in, **translated.model_dump(exclude={"architecture"})))
     x = torch.randn(32, d_in, generator=torch.Generator().manual_seed(0))
     weights = {name: tensor.detach().numpy().astype(float) for name, tensor in sae.state_dict().items()}
     rows = x.numpy().astype(float)
@@ -59,22 +65,43 @@ def test_the_loss_is_miStudio_s_times_d_in():  # noqa: N802 - a name
     assert float(sae.loss(x).total.detach()) == pytest.approx(d_in * theirs, rel=1e-5)
 
 
-def test_tokens_of_one_norm_make_coefficients_exact():
-    """x̂ and z of miStudio on tokens of norm n, error in raw units; ours on s·x with s = √d/n, error s² as large."""
-    d_in, d_sae, alpha, norm = 6, 10, 0.03, 17.0
-    changes = {"hidden_dim": d_in, "latent_dim": d_sae, "l1_alpha": alpha}
+def _theirs(x, w, alpha, share=0.0):
+    """miStudio's loss: every token to norm √d before encoding, the error after undoing that, both averaged over d."""
+    c = x.shape[1] ** 0.5 / np.linalg.norm(x, axis=1, keepdims=True)
+    z = np.maximum(c * x @ w["W_enc"] + w["b_enc"], 0)
+    return (((z @ w["W_dec"] + w["b_dec"]) / c + share * x - x) ** 2).mean() + alpha * np.abs(z).sum(1).mean()
+
+
+def _weights(sae):
+    return {name: tensor.detach().numpy().astype(float) for name, tensor in sae.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", ["constant_norm_rescale", "anthropic_rescale", None])
+def test_tokens_of_any_norm(name):
+    d_in, alpha = 6, 0.03
+    found = _from({"hidden_dim": d_in, "latent_dim": 10, "l1_alpha": alpha, "normalize_activations": name})
+    assert found.config.activations.normalize == "constant_norm_rescale"
+    assert not {"normalize_activations", "hidden_dim"} & _remarks(found).keys()
+    sae = _unit_rows(build_sae(found.config.autoencoder, d_in))
+    x = torch.randn(32, d_in, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.3, 9, 32)[:, None]
+    expected = d_in * _theirs(x.numpy().astype(float), _weights(sae), alpha)
+    assert float(sae.loss(x).total.detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_skip_autoencoder_has_one_scale_and_is_exact_for_tokens_of_one_norm():
+    """Error s² as large as in raw units, with s = √d/n."""
+    d_in, alpha, norm = 6, 0.03, 17.0
+    changes = {"hidden_dim": d_in, "latent_dim": 10, "l1_alpha": alpha, "architecture_type": "skip"}
     changes["normalize_activations"] = "constant_norm_rescale"
     found = _from(changes, activation_norm=norm)
-    sae = create_sae("standard", d_in=d_in, **found.config.sae.model_dump(exclude={"architecture"}))
+    assert found.config.activations.normalize == "expected_average_only_in"
+    assert "normalize_activations" in _remarks(found)
+    sae = _unit_rows(build_sae(found.config.autoencoder, d_in))
     x = torch.randn(32, d_in, generator=torch.Generator().manual_seed(0))
     x = norm * x / x.norm(dim=1, keepdim=True)
     s = d_in**0.5 / norm
-    weights = {name: tensor.detach().numpy().astype(float) for name, tensor in sae.state_dict().items()}
-    rows = x.numpy().astype(float)
-    z = np.maximum(s * rows @ weights["W_enc"] + weights["b_enc"], 0)
-    raw = (z @ weights["W_dec"] + weights["b_dec"]) / s
-    theirs = ((raw - rows) ** 2).mean() + alpha * np.abs(z).sum(1).mean()
-    assert float(sae.loss(s * x).total.detach()) == pytest.approx(s**2 * d_in * theirs, rel=1e-5)
+    expected = s**2 * d_in * _theirs(x.numpy().astype(float), _weights(sae), alpha, share=0.5)
+    assert float(sae.loss(s * x).total.detach()) == pytest.approx(expected, rel=1e-5)
     assert "hidden_dim" in _remarks(_from(changes))  # without the norm it says what is missing
     assert "hidden_dim" not in _remarks(found)
 

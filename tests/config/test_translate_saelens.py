@@ -105,20 +105,35 @@ def test_free_norms_but_for_rescaled_top_k():
 @pytest.mark.parametrize(
     ("setting", "value", "kind"),
     [
-        ("seqpos_slice", [5, -5], "lost"), ("hook_head_index", 3, "lost"), ("compile_llm", True, "lost"),
+        ("hook_head_index", 3, "lost"), ("compile_llm", True, "lost"),
         ("compile_sae", True, "lost"), ("use_cached_activations", True, "lost"),
         ("feature_sampling_window", 77, "lost"),
-        ("from_pretrained_path", "some/sae", "lost"), ("resume_from_checkpoint", "x", "lost"),
+        ("resume_from_checkpoint", "x", "changed"),
         ("prefetch_llm_batches", 2, "lost"), ("llm_device", "cuda:1", "lost"), ("use_chat_formatting", True, "lost"),
         ("disable_concat_sequences", True, "lost"), ("sequence_separator_token", "sep", "lost"),
         ("dtype", "bfloat16", "changed"), ("autocast_lm", True, "changed"), ("a_new_setting", 1, "lost"),
-        ("exclude_special_tokens", [1, 2], "changed"), ("sae.normalize_activations", "layer_norm", "lost"),
+        ("sae.normalize_activations", "layer_norm", "changed"),
         ("sae.k", 4.5, "changed"), ("sae.new", 1, "lost"), ("logger.log_to_wandb", True, "changed"),
         ("model_kwargs", {"a": 1}, "lost"), ("model_name", "gelu-2l", "changed"),
     ],
 )  # fmt: skip
 def test_what_does_not_come_over_is_said(setting, value, kind):
     assert setting in _remarks(from_saelens(_runner(**{setting: value})), kind)
+
+
+def test_what_is_read_of_a_context_and_what_training_starts_from():
+    found = from_saelens(_runner(
+        seqpos_slice=[5, -5], exclude_special_tokens=[7, 3], from_pretrained_path="some/sae",
+        **{"sae.architecture": "standard", "sae.normalize_activations": "layer_norm"},
+    ))  # fmt: skip
+    settings = found.config.activations
+    assert (settings.seqpos_slice, settings.exclude_token_ids) == ((5, -5), (3, 7))
+    assert (settings.exclude_special_tokens, settings.normalize) == (False, "layer_norm")
+    assert found.config.from_pretrained == "some/sae"
+    assert not {"seqpos_slice", "exclude_special_tokens", "from_pretrained_path"} & {r.setting for r in found.remarks}
+    assert "sae.normalize_activations" not in _remarks(found, "changed")
+    assert from_saelens(_runner(resume_from_checkpoint="ckpt/1000")).config.from_pretrained == "ckpt/1000"
+    assert from_saelens(_runner(exclude_special_tokens=True)).config.activations.exclude_special_tokens is True
 
 
 def test_datasets():

@@ -5,9 +5,10 @@ by d_in (`hidden_dim`): with the mean over tokens on both sides,
 
     d_in · (mean_elements (x̂ − x)² + α Σ|z|) = Σ_d (x̂ − x)² + (d_in · α) Σ|z|.
 
-It brings every token to norm √d_in before encoding and measures the error after undoing that, while our inputs share
-one scale s = √d_in / mean ‖x‖ and the error is measured in scaled units, s² times as large: where the mean norm of the
-activations is known, coefficients are multiplied by s² as well.
+It brings every token to norm √d_in before encoding and measures the error after undoing that, as our
+``constant_norm_rescale`` does. Only a skip autoencoder cannot be trained so: its inputs share one scale
+s = √d_in / mean ‖x‖ and the error is measured in scaled units, s² times as large. Where the mean norm of the
+activations is known, its coefficient is multiplied by s² as well.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ _ARCHITECTURES = {
     "standard": "standard", "standard_saelens": "standard", "standard_anthropic": "standard", "skip": "skip",
     "transcoder": "transcoder", "jumprelu": "jumprelu", "topk": "topk",
 }  # fmt: skip
+_SCALINGS = {
+    "none": "none", "constant_norm_rescale": "constant_norm_rescale", "layer_norm": "layer_norm",
+    "anthropic_rescale": "constant_norm_rescale",
+}
 _SECOND = frozenset({"top_k", "aux_k", "aux_loss_alpha", "adam_epsilon", "sparsity_warmup_steps"})
 _SECOND_NAMES = frozenset({"standard_saelens", "standard_anthropic", "topk"})
 
@@ -45,7 +50,8 @@ def from_mistudio(
         source: the hyper-parameters as JSON: by themselves, or in a training, a training template, an export of
             templates or a ``training_metadata.json``; a file or a dictionary.
         template: which template of an export that holds several.
-        activation_norm: mean norm of the activations at the hook point; coefficients are exact with it (see above).
+        activation_norm: mean norm of the activations at the hook point; the coefficient of a skip autoencoder is exact
+            with it (see above).
         changes: settings of `TrainingConfig` by dotted name. `model` and `corpus` are always needed: miStudio's files
             name both by ids of its database.
 
@@ -100,8 +106,8 @@ def _translated(settings: Settings, norm: float | None) -> tuple[dict[str, Any],
     named = settings.take("architecture_type", "standard")
     second = named in _SECOND_NAMES or any(settings.has(name) for name in _SECOND)
     batch, steps = settings.count("batch_size"), settings.count("total_steps")
-    scaling = _scaling(settings)
-    factor = _factor(settings, d_in, norm, scaling, architecture)
+    scaling = _scaling(settings, architecture)
+    factor = _factor(settings, d_in, norm, scaling)
     sae: dict[str, Any] = {"architecture": architecture, "d_sae": d_sae, "apply_b_dec_to_input": second}
     optimizer: dict[str, Any] = {
         "lr": settings.number("learning_rate"), "lr_warm_up_steps": settings.count("warmup_steps", 0),
@@ -143,10 +149,10 @@ def _translated(settings: Settings, norm: float | None) -> tuple[dict[str, Any],
     return config, hooks
 
 
-def _scaling(settings: Settings) -> str:
-    scaling = settings.take("normalize_activations", "constant_norm_rescale")
-    if scaling == "none":
-        return "none"
+def _scaling(settings: Settings, architecture: str) -> str:
+    scaling: str = settings.choice("normalize_activations", _SCALINGS, "constant_norm_rescale")
+    if scaling == "none" or architecture != "skip":
+        return scaling
     settings.remark(
         "changed", "normalize_activations", scaling,
         "inputs get one common scale (expected_average_only_in) in place of one per token.",
@@ -154,14 +160,16 @@ def _scaling(settings: Settings) -> str:
     return "expected_average_only_in"
 
 
-def _factor(settings: Settings, d_in: int, norm: float | None, scaling: str, architecture: str) -> float:
+def _factor(settings: Settings, d_in: int, norm: float | None, scaling: str) -> float:
     """What a sparsity coefficient is multiplied by (see the module)."""
     if norm is not None and not 0 < norm < math.inf:
         raise ConfigError(f"The mean norm is {norm}.", where="activation_norm", hint="Give a positive number.")
     factor = float(d_in)
-    if scaling != "none" and norm is not None:
+    if scaling != "expected_average_only_in":
+        return factor
+    if norm is not None:
         return factor * d_in / norm**2
-    if scaling != "none" and architecture not in ("topk",):
+    if settings.number("top_k_sparsity", None) is None:
         settings.remark(
             "changed", "hidden_dim", d_in,
             "coefficients are multiplied by d_in, as if the activations had norm √d_in; the exact factor is d_in · s² "
