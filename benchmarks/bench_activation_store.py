@@ -25,7 +25,7 @@ from saewidgets.activations.store import StoredActivations
 from saewidgets.activations.store_capture import CaptureSettings, capture_store, chosen_contexts
 from saewidgets.activations.store_layout import StoredHook, StoreFacts, rows_per_shard
 from saewidgets.activations.store_stream import StoredStream
-from saewidgets.activations.store_write import StorePlan, StoreWriter
+from saewidgets.activations.store_write import Piece, StorePlan, StoreWriter
 from saewidgets.config import DemoCorpus, TrainingConfig
 from saewidgets.demo import model_path
 from saewidgets.lm import LoadedModel, capture, load_model
@@ -50,7 +50,7 @@ def fill(folder: Path, dtype: str, width: int, megabytes: int) -> StoredActivati
     special = np.arange(CONTEXT) == 0  # BOS, as in real stores
     for _ in range(contexts):
         rows = torch.randn(CONTEXT, width, generator=generator).to(getattr(torch, dtype))
-        writer.append({HOOK: rows}, {HOOK: 1.0}, np.zeros(CONTEXT, dtype=np.int64), special)
+        writer.append(Piece({HOOK: rows}, {HOOK: 1.0}, np.zeros(CONTEXT, dtype=np.int64), special))
     writer.finish()
     writer.close()
     return StoredActivations(folder)

@@ -48,12 +48,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def require_space(folder: Path, need: int, hint: str) -> None:
-    """Raise `StorageError` (with `hint`) unless `need` bytes and a tenth more are free where `folder` is."""
+def require_space(folder: Path, need: int, what: str, hint: str) -> None:
+    """Raise `StorageError` (with `hint`) unless `need` bytes for `what` and a tenth more are free where `folder` is."""
     free = shutil.disk_usage(folder).free
     if free < need * 1.1:
         raise StorageError(
-            f"Not enough disk space for a checkpoint: {need:,} bytes are needed, {free:,} are free.",
+            f"Not enough disk space for {what}: {need:,} bytes are needed, {free:,} are free.",
             where=str(folder), hint=hint,
         )
 

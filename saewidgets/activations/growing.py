@@ -32,8 +32,8 @@ from saewidgets.activations.packed import (
     read_facts,
 )
 from saewidgets.activations.tokenising import Contexts, Tokens
-from saewidgets.durable import sync
-from saewidgets.errors import ConfigError, StorageError
+from saewidgets.durable import require_space, sync
+from saewidgets.errors import ConfigError
 from saewidgets.lm import special_tokens
 
 COUNT_EVERY = 1 << 20  # tokens after which progress is put down
@@ -173,12 +173,9 @@ class _Writer:
         if wanted is None:
             return
         need = max(0, wanted - self.found) * self._contexts.dtype.itemsize
-        free = shutil.disk_usage(self._target).free
-        if free < need * 1.1:
-            raise StorageError(
-                f"Not enough disk space for the tokens: {need:,} bytes are needed, {free:,} are free.",
-                where=str(self._target.parent), hint="Free some, choose another workspace folder, or lower Tokens.",
-            )
+        require_space(
+            self._target.parent, need, "the tokens", "Free some, choose another workspace folder, or lower Tokens."
+        )
 
     def add(self, documents: list[Any], position: dict[str, Any]) -> None:
         """The contexts that these documents complete; counted from time to time."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +13,12 @@ from torch import Tensor
 
 from saewidgets.activations.order import Numbers, spread
 from saewidgets.activations.packing import PackedTokens, tokenizer_fingerprint
-from saewidgets.activations.store_layout import DTYPES, StoredHook, StoreFacts, read_facts, rows_per_shard
-from saewidgets.activations.store_write import StorePlan, StoreWriter, require_room
-from saewidgets.errors import ConfigError, SAEWidgetsError
-from saewidgets.events import Control, Interruption, NullControl, Request
+from saewidgets.activations.store_layout import DTYPES, StoredHook, StoreFacts, facts_if_whole, rows_per_shard
+from saewidgets.activations.store_write import Piece, StorePlan, StoreWriter
+from saewidgets.durable import require_space
+from saewidgets.errors import ConfigError
+from saewidgets.events import Control, NullControl
 from saewidgets.lm import LoadedModel, capture, check_context, resolve_hook
-
-CHECKPOINT_SECONDS = 20.0
-"""Of work between two checkpoints: what a kill costs at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,50 +95,25 @@ def capture_store(
     contexts, held = chosen_contexts(packed, settings.tokens)
     plan = _plan(lm, packed, settings, contexts, held)
     total = len(contexts) * packed.context_size
-    if resume:
-        try:
-            return read_facts(folder)  # it was killed behind the last step
-        except SAEWidgetsError:
-            pass  # it is not whole yet
+    if resume and (whole := facts_if_whole(folder)) is not None:
+        return whole  # it was killed behind the last step
     writer = StoreWriter(folder, plan, resume=resume)
     if writer.restarted and on_restart is not None:
         on_restart()
     with closing(writer):
         widths = [hook.width for hook in plan.facts.hooks.values()]
-        require_room(
-            folder, (total - writer.rows) * bytes_per_token(widths, plan.facts.dtype, lm.vocab_size),
+        require_space(
+            folder, (total - writer.rows) * bytes_per_token(widths, plan.facts.dtype, lm.vocab_size), "the store",
             "Capture fewer tokens or hook points, choose a smaller dtype, or free some space.",
         )
-        saved = time.monotonic()
-        try:
-            for found in _forwards(lm, packed, plan, contexts, writer.rows // packed.context_size, settings, control):
-                writer.append(found.rows, found.norms, found.tokens, found.special)
-                if on_progress is not None:
-                    on_progress(writer.rows, total)
-                if control.take_checkpoint_request() or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    writer.checkpoint()
-                    saved = time.monotonic()
-        except Interruption as interruption:
-            if interruption.request is Request.STOP and writer.rows:
-                return writer.finish()
-            if interruption.request is Request.PAUSE:
-                writer.checkpoint()
-            raise
-        return writer.finish()
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    rows: dict[str, Tensor]
-    norms: dict[str, float]
-    tokens: Any
-    special: Any
+        pieces = _forwards(lm, packed, plan, contexts, writer.rows // packed.context_size, settings, control)
+        return writer.fill(pieces, total, control=control, on_progress=on_progress)
 
 
 def _forwards(
     lm: LoadedModel, packed: PackedTokens, plan: StorePlan, contexts: Numbers, first: int, settings: CaptureSettings,
     control: Control,
-) -> Iterator[_Found]:
+) -> Iterator[Piece]:
     """One language-model batch after the other, from context number `first` of the chosen ones on."""
     size = settings.model_batch_size
     # A checkpoint is always between two batches, or at the end.
@@ -157,7 +128,7 @@ def _forwards(
             kept = torch.from_numpy(~special.reshape(-1)).to(flat.device)
             norms[name] = float(flat.float().norm(dim=-1).double()[kept].sum())
             rows[name] = _stored(flat, plan.facts.dtype, name)
-        yield _Found(rows, norms, tokens, special.reshape(-1))
+        yield Piece(rows, norms, tokens, special.reshape(-1))
 
 
 def _stored(flat: Tensor, dtype: str, name: str) -> Tensor:

@@ -25,7 +25,7 @@ from typing import Any, Literal
 import torch
 
 from saewidgets.durable import seal_of, sealed, sync
-from saewidgets.errors import FormatError, NotFoundError
+from saewidgets.errors import FormatError, NotFoundError, SAEWidgetsError
 
 FORMAT = 1
 STORE, PROGRESS, TOKENS, SPECIAL = "store.json", "capture.json", "tokens.bin", "special.bin"
@@ -125,6 +125,14 @@ def write_facts(folder: Path, facts: StoreFacts) -> StoreFacts:
     whole = sealed(data)
     write_json(folder / STORE, whole)
     return _facts(whole)
+
+
+def facts_if_whole(folder: Path) -> StoreFacts | None:
+    """What `store.json` in `folder` says; None where there is no store that is whole."""
+    try:
+        return read_facts(folder)
+    except SAEWidgetsError:
+        return None
 
 
 def read_facts(folder: Path) -> StoreFacts:

@@ -6,8 +6,7 @@ what a latent fires on, and the cross-entropy, need text and model.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +14,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from saewidgets.activations.store_layout import DTYPES, StoredHook, StoreFacts, read_facts, rows_per_shard
-from saewidgets.activations.store_write import StorePlan, StoreWriter, require_room
-from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError
-from saewidgets.events import Control, Interruption, NullControl, Request
+from saewidgets.activations.store_layout import DTYPES, StoredHook, StoreFacts, facts_if_whole, rows_per_shard
+from saewidgets.activations.store_write import Piece, StorePlan, StoreWriter
+from saewidgets.durable import require_space
+from saewidgets.errors import ConfigError, FormatError
+from saewidgets.events import Control, NullControl
 
 BLOCK = 64
 """Rows of an imported store that are read together: what stands for a context."""
 
 _PIECE = 1 << 24  # about so many bytes at once
-_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,37 +83,26 @@ def import_states(
     folder, control = Path(folder), control or NullControl()
     plan = _plan(files, dtype, model, corpus)
     total = plan.facts.n_rows
-    if resume:
-        try:
-            return read_facts(folder)
-        except SAEWidgetsError:
-            pass  # it is not whole yet
+    if resume and (whole := facts_if_whole(folder)) is not None:
+        return whole
     writer = StoreWriter(folder, plan, resume=resume)
     with closing(writer):
         row = sum(hook.width for hook in plan.facts.hooks.values()) * DTYPES[plan.facts.dtype].itemsize
-        require_room(folder, (total - writer.rows) * row, "Import fewer files, or free some space.")
+        require_space(folder, (total - writer.rows) * row, "the store", "Import fewer files, or free some space.")
         step = BLOCK * max(1, _PIECE // (BLOCK * max(row, 1)))
-        saved = time.monotonic()
-        try:
-            while writer.rows < total:
-                control.check()
-                count = min(step, total - writer.rows)
-                rows, norms = {}, {}
-                for name, file in files:
-                    rows[name], norms[name] = _piece(file, writer.rows, count, plan.facts.dtype)
-                writer.append(rows, norms)
-                if on_progress is not None:
-                    on_progress(writer.rows, total)
-                if control.take_checkpoint_request() or time.monotonic() - saved > _SECONDS:
-                    writer.checkpoint()
-                    saved = time.monotonic()
-        except Interruption as interruption:
-            if interruption.request is Request.STOP and writer.rows:
-                return writer.finish()
-            if interruption.request is Request.PAUSE:
-                writer.checkpoint()
-            raise
-        return writer.finish()
+        pieces = _pieces(files, range(writer.rows, total, step), total, plan.facts.dtype, control)
+        return writer.fill(pieces, total, control=control, on_progress=on_progress)
+
+
+def _pieces(
+    files: Sequence[tuple[str, StatesFile]], starts: range, total: int, dtype: str, control: Control
+) -> Iterator[Piece]:
+    for first in starts:
+        control.check()
+        rows, norms = {}, {}
+        for name, file in files:
+            rows[name], norms[name] = _piece(file, first, min(starts.step, total - first), dtype)
+        yield Piece(rows, norms)
 
 
 def _piece(file: StatesFile, first: int, count: int, dtype: str) -> tuple[Tensor, float]:

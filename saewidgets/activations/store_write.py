@@ -6,17 +6,16 @@ whole, which says how many rows count. Who resumes cuts every file off there and
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from saewidgets.activations.store_layout import (
@@ -32,12 +31,15 @@ from saewidgets.activations.store_layout import (
     write_facts,
     write_json,
 )
+from saewidgets.activations.store_shards import ShardWriter, cut, has_size
 from saewidgets.durable import sealed, sha256_of, sync
 from saewidgets.errors import StorageError
+from saewidgets.events import Control, Interruption, Request
 
 FORMAT = 1
+CHECKPOINT_SECONDS = 20.0
+"""Of work between two checkpoints: what a kill costs at most."""
 _THREADS = 4
-_CHUNK = 1 << 24  # bytes hashed at once of what was written before
 Ids = npt.NDArray[np.integer[Any]]
 
 
@@ -52,6 +54,23 @@ class StorePlan:
 
     facts: StoreFacts
     identity: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some rows of all hook points.
+
+    Attributes:
+        rows: hook name → ``[n, width]`` on the CPU in the store's number format; not changed afterwards.
+        norms: hook name → sum of the norms of the rows that are not special.
+        tokens: ids of the rows, ``[n]``, where the store has tokens.
+        special: which of them are special, ``[n]``.
+    """
+
+    rows: Mapping[str, Tensor]
+    norms: Mapping[str, float]
+    tokens: Ids | None = None
+    special: npt.NDArray[np.bool_] | None = None
 
 
 class StoreWriter:
@@ -85,28 +104,54 @@ class StoreWriter:
             if state is None or not self._take_up(state):
                 self.restarted = resume and (folder / PROGRESS).exists()
                 self._clear()
-            self._hooks = {name: _Shards(self, name) for name in plan.facts.hooks}
+            self._hooks = {
+                name: ShardWriter(folder, name, self.rows, plan.facts.rows_per_shard, self._closed_files.__setitem__)
+                for name in plan.facts.hooks
+            }
             self._small = {name: (folder / name).open("ab") for name in self._small_files()}
         except OSError as error:
             raise self._failed(error) from error
         self._pool = ThreadPoolExecutor(min(_THREADS, len(self._hooks)), thread_name_prefix="saewidgets-store")
         self._pending: list[Future[None]] = []
 
-    def append(
-        self, rows: Mapping[str, Tensor], norms: Mapping[str, float], tokens: Ids | None = None,
-        special: npt.NDArray[np.bool_] | None = None,
-    ) -> None:
-        """Add rows of all hook points. Returns while they are still being written; the next call waits for that.
+    def fill(
+        self, pieces: Iterable[Piece], total: int, *, control: Control, on_progress: Callable[[int, int], None] | None
+    ) -> StoreFacts:
+        """Write what `pieces` yields, with a checkpoint now and then, and end the store.
 
         Args:
-            rows: hook name → ``[n, width]`` on the CPU in the store's number format; not to be changed afterwards.
-            norms: hook name → sum of the norms of the rows that are not special.
-            tokens: ids of the rows, where the store has tokens.
-            special: which of them are special, ``[n]``.
+            total: rows in all.
+            control: Pause writes a checkpoint; Stop ends the store with what there is.
+            on_progress: told (rows, rows in all).
+
+        Raises:
+            Interruption: paused, cancelled, or stopped before anything was written; raised by `pieces`.
+            StorageError: the disk is full or not writable.
+        """
+        saved = time.monotonic()
+        try:
+            for piece in pieces:
+                self.append(piece)
+                if on_progress is not None:
+                    on_progress(self.rows, total)
+                if control.take_checkpoint_request() or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self.checkpoint()
+                    saved = time.monotonic()
+        except Interruption as interruption:
+            if interruption.request is Request.STOP and self.rows:
+                return self.finish()
+            if interruption.request is Request.PAUSE:
+                self.checkpoint()
+            raise
+        return self.finish()
+
+    def append(self, piece: Piece) -> None:
+        """Add rows of all hook points. Returns while they are still being written; the next call waits for that.
 
         Raises:
             StorageError: the disk is full or not writable.
         """
+        rows, tokens, special = piece.rows, piece.tokens, piece.special
         self._settle()
         count = len(next(iter(rows.values())))
         try:
@@ -117,7 +162,7 @@ class StoreWriter:
         except OSError as error:
             raise self._failed(error) from error
         for name, shards in self._hooks.items():
-            self._sums[name] += norms[name]
+            self._sums[name] += piece.norms[name]
             self._pending.append(self._pool.submit(shards.append, rows[name]))
         self.rows += count
 
@@ -173,15 +218,6 @@ class StoreWriter:
         for file in self._small.values():
             file.close()
 
-    def full(self, name: str, file: dict[str, Any]) -> None:
-        """A shard has all its rows."""
-        self._closed_files[name] = file
-
-    @property
-    def facts(self) -> StoreFacts:
-        """What is written."""
-        return self._plan.facts
-
     def _settle(self) -> None:
         pending, self._pending = self._pending, []
         try:
@@ -203,7 +239,7 @@ class StoreWriter:
             return False
         rows = int(state["rows"])
         sizes = {TOKENS: int(facts.tokens[-1]), SPECIAL: 1} if facts.tokens is not None else {}
-        if not all(_cut(self.folder / name, rows * size) for name, size in sizes.items()):
+        if not all(cut(self.folder / name, rows * size) for name, size in sizes.items()):
             return False
         for name, hook in facts.hooks.items():
             full, rest = divmod(rows, facts.rows_per_shard)
@@ -211,9 +247,9 @@ class StoreWriter:
             for number in range(full):
                 shard = shard_name(name, number)
                 known = state["files"].get(shard)
-                if known is None or not _has_size(self.folder / shard, int(known["size"])):
+                if known is None or not has_size(self.folder / shard, int(known["size"])):
                     return False
-            if not _cut(self.folder / shard_name(name, full), rest * row):
+            if not cut(self.folder / shard_name(name, full), rest * row):
                 return False
             for later in (self.folder / name).glob("*.bin"):
                 if later.name > f"{full:05d}.bin":
@@ -237,90 +273,3 @@ class StoreWriter:
             f"The activations cannot be written: {error.strerror or error}.", where=str(self.folder),
             hint="Free some disk space, then resume.",
         )
-
-
-def require_room(folder: Path, need: int, hint: str) -> None:
-    """Raise `StorageError` (with `hint`) unless `need` bytes and a tenth more are free where `folder` is."""
-    free = shutil.disk_usage(folder).free
-    if free < need * 1.1:
-        raise StorageError(
-            f"Not enough disk space for the store: {need:,} bytes are needed, {free:,} are free.", where=str(folder),
-            hint=hint,
-        )
-
-
-class _Shards:
-    """The files of one hook point. Used by one thread at a time."""
-
-    def __init__(self, writer: StoreWriter, hook_name: str) -> None:
-        self._writer, self._name = writer, hook_name
-        self._per_shard = writer.facts.rows_per_shard
-        self._number, self._rows = divmod(writer.rows, self._per_shard)
-        self._file: BinaryIO | None = None
-        self._hash = hashlib.sha256()
-        (writer.folder / hook_name).mkdir(exist_ok=True)
-        if self._rows:
-            self._open("ab")
-            with self._path.open("rb") as file:
-                while block := file.read(_CHUNK):
-                    self._hash.update(block)
-
-    @property
-    def _path(self) -> Path:
-        return self._writer.folder / shard_name(self._name, self._number)
-
-    def _open(self, mode: str = "wb") -> BinaryIO:
-        if self._file is None:
-            self._file = self._path.open(mode, buffering=0)  # type: ignore[assignment]
-        assert self._file is not None
-        return self._file
-
-    def append(self, rows: Tensor) -> None:
-        raw = rows.contiguous().view(torch.uint8).numpy()
-        while len(raw):
-            part = raw[: self._per_shard - self._rows]
-            data, file = memoryview(part).cast("B"), self._open()  # type: ignore[arg-type]
-            self._hash.update(data)
-            while len(data):
-                data = data[file.write(data) :]
-            self._rows += len(part)
-            raw = raw[len(part) :]
-            if self._rows == self._per_shard:
-                self.close()
-
-    def close(self) -> None:
-        """The file at hand is full, or the last one."""
-        if self._file is None:
-            return
-        self.flush()
-        size = self._file.tell()
-        self._file.close()
-        name = shard_name(self._name, self._number)
-        self._writer.full(name, {"size": size, "sha256": self._hash.hexdigest()})
-        self._file, self._hash, self._rows, self._number = None, hashlib.sha256(), 0, self._number + 1
-
-    def flush(self) -> None:
-        if self._file is not None:
-            sync(self._path)
-
-    def abandon(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
-
-
-def _cut(path: Path, size: int) -> bool:
-    """Cut a file off at `size` bytes; False if it has fewer. One of no bytes is removed."""
-    there = path.stat().st_size if path.is_file() else 0
-    if there < size:
-        return False
-    if not size:
-        path.unlink(missing_ok=True)
-    elif there > size:
-        with path.open("rb+") as file:
-            file.truncate(size)
-    return True

@@ -89,7 +89,7 @@ def write_checkpoint(
     temporary = folder / f"{_TMP}{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        require_space(folder, need, "Free some space or delete checkpoints, then resume.")
+        require_space(folder, need, "a checkpoint", "Free some space or delete checkpoints, then resume.")
         temporary.mkdir()
         files = {
             name: _write_tensors(temporary / name, tensors)

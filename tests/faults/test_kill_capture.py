@@ -17,10 +17,10 @@ WORKER = """
 import sys
 from pathlib import Path
 import torch
-from saewidgets.activations import PackedTokens, store_capture, store_layout
+from saewidgets.activations import PackedTokens, store_capture, store_layout, store_write
 from saewidgets.lm import load_model
 torch.set_num_threads(1)
-store_capture.CHECKPOINT_SECONDS = 0  # a checkpoint after every forward
+store_write.CHECKPOINT_SECONDS = 0  # a checkpoint after every forward
 store_layout.SHARD_BYTES = 1 << 16
 lm, packed = load_model(sys.argv[1]), PackedTokens(Path(sys.argv[2]))
 hooks = ("blocks.0.hook_resid_post", "blocks.1.hook_mlp_out")

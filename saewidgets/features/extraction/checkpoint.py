@@ -50,7 +50,7 @@ def write_checkpoint(folder: Path, done: int, tensors: Mapping[str, Tensor], sta
     need = sum(t.numel() * t.element_size() for t in tensors.values()) + 2**16
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        require_space(folder, need, "Free some space, then resume.")
+        require_space(folder, need, "a checkpoint", "Free some space, then resume.")
         draft.mkdir()
         file = _write_tables(draft / TABLES, tensors)
         whole = sealed({"format": FORMAT, **state, "done": done, "file": file})

@@ -78,7 +78,7 @@ def taking(workspace: Workspace, source: CheckpointRecord) -> Prepare:
 
         whole = read_checkpoint(Path(source.path))
         target = folder / "checkpoints"
-        require_space(folder, whole.size_bytes, "Free some space, then try again.")
+        require_space(folder, whole.size_bytes, "a checkpoint", "Free some space, then try again.")
         try:
             with draft_folder(target) as draft:
                 copy = draft / whole.path.name
