@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def test_the_goal_is_only_held_against_runs_that_ended() -> None:
 
 @pytest.mark.parametrize(
     ("l0", "verb", "coefficient"),
-    [(900.0, "Raise", 10.0), (2.0, "Lower", 2.5), (70.0, None, None), (250.0, None, None)],
+    [(900.0, "Raise", 36.0), (5.0, "Lower", 0.87), (0.01, "Lower", 0.5), (70.0, None, None), (250.0, None, None)],
 )
 def test_l0_far_from_the_usual(l0: float, verb: str | None, coefficient: float | None) -> None:
     found = advise(record(StandardConfig(d_sae=4096, l1_coefficient=5), {"l0": l0}))
@@ -95,6 +96,26 @@ def test_l0_on_held_out_text_counts_and_k_is_the_target() -> None:
     found = only(advise(record(latest={"l0": 32.0, "val_l0": 64.0})))
     assert found.title == "L0 is 64.0, far above k = 32."
     assert advise(record(latest={"l0": 64.0, "val_l0": 32.0})) == []
+
+
+def test_a_penalty_with_a_target_is_to_weigh_more_on_both_sides_of_it() -> None:
+    sae = JumpReLUConfig(d_sae=4096, sparsity_loss="quadratic", target_l0=32, l0_coefficient=0.5)
+    for l0, side in ((90.0, "above"), (9.0, "below")):
+        found = only(advise(record(sae, {"l0": l0})))
+        assert found.title == f"L0 is {l0}, far {side} its target of 32."
+        assert dict(found.changes) == {"sae.l0_coefficient": 1.0}
+
+
+def test_the_range_that_the_run_should_reach_counts() -> None:
+    run = record(StandardConfig(d_sae=4096, l1_coefficient=2), {"l0": 60.0})
+    run = replace(run, config={**run.config, "targets": {"l0_min": 10, "l0_max": 20}})
+    found = only(advise(run))
+    assert found.title == "L0 is 60.0, far above the 10 to 20 that it should be."
+    assert dict(found.changes) == {"sae.l1_coefficient": 5.6}  # 2 (60 / √200)^(1 / 1.4)
+    run = replace(run, config={**run.config, "targets": {"l0_max": 50}})
+    assert advise(run) == []
+    run = replace(run, config={**run.config, "targets": {"l0_min": 500}})
+    assert only(advise(run)).title == "L0 is 60.0, far below the 500 that it should be."
 
 
 def test_l0_says_nothing_while_warming_up() -> None:

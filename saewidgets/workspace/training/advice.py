@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from saewidgets.config.sparsity import coefficient_name, factor_for
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.render.numbers import metric, tokens
@@ -164,10 +165,10 @@ def _for_dead(record: TrainingRecord) -> tuple[dict[str, Any], str]:
     if threshold := sae.get("initial_threshold"):
         changes["sae.initial_threshold"] = _rounded(threshold / 2)
         parts.append(f"Threshold at the start from {threshold:g} to about {_rounded(threshold / 2):g}")
-    name = _coefficient(sae)
+    name = coefficient_name(sae)
     if name is not None:
         changes[f"sae.{name}"] = _rounded(sae[name] / 2)
-        parts.append(f"{_label(name)} from {sae[name]:g} to about {_rounded(sae[name] / 2):g}")
+        parts.append(f"Sparsity coefficient from {sae[name]:g} to about {_rounded(sae[name] / 2):g}")
     if not parts:
         lower = f"Lower Learning rate from {rate:g} to about {_rounded(rate / 3):g}." if rate else ""
         return {"optimizer.lr": _rounded(rate / 3)} if rate else {}, lower
@@ -183,11 +184,11 @@ def _sparsity(record: TrainingRecord) -> Iterator[Advice]:
     # Warm-ups make L0 large at first: nothing is said in the first fifth.
     if found is None or found <= 0 or record.tokens_done < 0.2 * record.tokens_total:
         return
-    low, high, words = _target(sae)
+    low, high, words = _target(record, sae)
     if low / FAR <= found <= high * FAR:
         return
     many = found > high
-    name = _coefficient(sae)
+    name = coefficient_name(sae)
     changes: dict[str, Any] = {}
     if "k" in sae:
         text = (
@@ -196,10 +197,12 @@ def _sparsity(record: TrainingRecord) -> Iterator[Advice]:
             else "Fewer latents are positive than may be kept. Revive dead latents (Auxiliary k), or lower k."
         )
     elif name is not None:
-        factor = 2.0 if many else 0.5
-        changes[f"sae.{name}"] = _rounded(sae[name] * factor)
-        verb = "Raise" if many else "Lower"
-        text = f"{verb} {_label(name)} from {sae[name]:g} to about {changes[f'sae.{name}']:g}."
+        # A penalty with a target of its own holds L0 there the better the more it weighs, from both sides.
+        own = sae.get("sparsity_loss") == "quadratic"
+        wanted = _rounded(sae[name] * (2.0 if own else factor_for(sae, found, math.sqrt(low * high))))
+        changes[f"sae.{name}"] = wanted
+        verb = "Raise" if wanted > sae[name] else "Lower"
+        text = f"{verb} Sparsity coefficient from {sae[name]:g} to about {wanted:g}."
     else:
         text = "Change the sparsity settings." if many else "Loosen the sparsity settings."
     side = "above" if many else "below"
@@ -213,8 +216,12 @@ def _sparsity(record: TrainingRecord) -> Iterator[Advice]:
     )  # fmt: skip
 
 
-def _target(sae: Mapping[str, Any]) -> tuple[float, float, str]:
+def _target(record: TrainingRecord, sae: Mapping[str, Any]) -> tuple[float, float, str]:
     """The range that L0 should be in, and its words."""
+    low, high = (_value(record.config, f"targets.{name}") for name in ("l0_min", "l0_max"))
+    if low or high:
+        words = " to ".join(f"{bound:g}" for bound in (low, high) if bound)
+        return float(low or high / 2), float(high or low * 2), f"the {words} that it should be"
     if (wanted := sae.get("target_l0")) is not None:
         return float(wanted), float(wanted), f"its target of {wanted:g}"
     if (k := sae.get("k")) is not None:
@@ -251,13 +258,13 @@ def _flat(record: TrainingRecord, fvu: float) -> Advice:
     sae = _sae(record)
     changes: dict[str, Any] = {"sae.d_sae": 2 * record.d_sae}
     parts = [f"raise Latents (d_sae) from {record.d_sae:,} to {2 * record.d_sae:,}"]
-    name = _coefficient(sae)
+    name = coefficient_name(sae)
     if "k" in sae:
         changes["sae.k"] = min(2 * int(sae["k"]), 2 * record.d_sae)
         parts.append(f"raise Active latents (k) from {sae['k']:,} to {changes['sae.k']:,}")
     elif name is not None:
         changes[f"sae.{name}"] = _rounded(sae[name] / 2)
-        parts.append(f"lower {_label(name)} from {sae[name]:g} to about {changes[f'sae.{name}']:g}")
+        parts.append(f"lower Sparsity coefficient from {sae[name]:g} to about {changes[f'sae.{name}']:g}")
     rate = _value(record.config, "optimizer.lr")
     slower = f" If it oscillates, lower Learning rate (now {rate:g})." if rate else ""
     text = f"{' and '.join(parts)}, or train on more tokens.{slower}"
@@ -305,18 +312,6 @@ def _latest(record: TrainingRecord, *names: str) -> float | None:
         if value is not None and math.isfinite(value):
             return float(value)
     return None
-
-
-_COEFFICIENTS = {"l1_coefficient": "Sparsity coefficient", "l0_coefficient": "Sparsity coefficient"}
-
-
-def _coefficient(sae: Mapping[str, Any]) -> str | None:
-    """The setting that weighs sparsity, where the architecture has one and it is not zero."""
-    return next((name for name in _COEFFICIENTS if sae.get(name)), None)
-
-
-def _label(name: str) -> str:
-    return _COEFFICIENTS[name]
 
 
 def _rounded(value: float) -> float:

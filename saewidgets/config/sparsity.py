@@ -1,0 +1,108 @@
+"""What a sparsity coefficient leads to: how many latents stay active, before a run and after one.
+
+Inputs are scaled to a mean norm of √d while training, so what a coefficient λ means depends on the width d. A part of
+length a of an input is worth an active latent, because it lowers the squared error by more than it costs, where
+
+- a > λ/2 with an L1 penalty, so that the same λ/√d is the same trade-off at every width;
+- a² > λ with an L0 penalty, so that the same λ/d is.
+
+L0 falls with a power of the coefficient. The laws below were measured on the embedded model (docs/architectures); other
+models differ by some factor, so only what is far off is worth a word before a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from saewidgets.config.sae import TrainableSAEConfig
+from saewidgets.config.training import TrainingConfig
+
+USABLE_L0 = (8.0, 400.0)
+"""Fewer active latents reconstruct little, more are not worth reading: a coefficient that leads there is warned of."""
+_USUAL_L0 = (100.0, 20.0)  # what coefficients lead to that are called usual
+_LARGEST_FACTOR = 10.0  # a power law holds only so far
+_WIDTH = 256  # of the embedded model
+
+
+@dataclass(frozen=True, slots=True)
+class _Law:
+    """L0 = `l0` · λ^−`power` at width 256; at others λ goes with the width to the power of `width`."""
+
+    l0: float
+    power: float
+    width: float
+
+    def expected(self, coefficient: float, d: int) -> float:
+        if coefficient == 0:  # latents cost nothing
+            return float("inf")
+        return float(self.l0 * (coefficient * (_WIDTH / d) ** self.width) ** -self.power)
+
+    def coefficient(self, l0: float, d: int) -> float:
+        return float((d / _WIDTH) ** self.width * (l0 / self.l0) ** (-1 / self.power))
+
+
+_LAWS = {
+    "standard": _Law(66, 1.40, 0.5),
+    "gated": _Law(93, 1.26, 0.5),
+    "skip": _Law(66, 1.40, 0.5),
+    "transcoder": _Law(66, 1.40, 0.5),
+    "skip_transcoder": _Law(66, 1.40, 0.5),
+    "jumprelu": _Law(21, 1.06, 1.0),
+}
+COEFFICIENTS = ("l1_coefficient", "l0_coefficient")
+"""The settings that weigh sparsity; an architecture has one of them, or none."""
+
+
+def coefficient_name(sae: Mapping[str, Any]) -> str | None:
+    """The setting of an autoencoder, as plain data, that weighs sparsity, where it is not zero."""
+    return next((name for name in COEFFICIENTS if sae.get(name)), None)
+
+
+def factor_for(sae: Mapping[str, Any], found: float, wanted: float) -> float:
+    """By how much to change the coefficient of an autoencoder, as plain data, whose L0 is not the one wanted."""
+    law = _LAWS.get(str(sae.get("architecture")))
+    factor = (found / wanted) ** (1 / law.power if law is not None else 1.0)
+    return float(min(_LARGEST_FACTOR, max(1 / _LARGEST_FACTOR, factor)))
+
+
+def warning_of(config: TrainingConfig, d: int) -> tuple[str, str] | None:
+    """The setting whose value leads to an L0 that nobody can use, and what to say; None where nothing stands out.
+
+    Args:
+        config: the run.
+        d: width of what is reconstructed.
+    """
+    sae = config.autoencoder
+    name = coefficient_name(sae.to_data())
+    law = _LAWS.get(sae.architecture)
+    if name is None or law is None or not _is_known(config):
+        return None
+    share = _share_of_the_latents(sae)
+    if share <= 0:
+        return None
+    value = getattr(sae, name)
+    expected = min(law.expected(value / share, d), float(sae.d_sae))
+    if USABLE_L0[0] <= expected <= USABLE_L0[1]:
+        return None
+    few = expected < USABLE_L0[0]
+    low, high = (law.coefficient(l0, d) * share for l0 in _USUAL_L0)
+    return name, (
+        f"{value:g} is {'large' if few else 'small'} for a width of {d:,}: "
+        f"expect an L0 of about {float(f'{expected:.2g}'):,g}. {low:.2g} to {high:.2g} leave some 100 to 20 active."
+    )
+
+
+def _is_known(config: TrainingConfig) -> bool:
+    """Whether the laws are about such a run: their penalty, and inputs in their scale."""
+    sae = config.autoencoder
+    usual = {"lp_norm": 1.0, "p_end": None, "sparsity_loss": "step", "learn_skip": False}
+    return config.activations.normalize == "expected_average_only_in" and all(
+        getattr(sae, name, value) == value for name, value in usual.items()
+    )
+
+
+def _share_of_the_latents(sae: TrainableSAEConfig) -> float:
+    """How much of its target is left to the latents: with s x beside them, λ is as much as λ / (1 − s) without."""
+    return 1 - float(getattr(sae, "skip_scale", 0.0))

@@ -1,0 +1,104 @@
+"""What is said of a coefficient before a run, and by how much it is to change after one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from saewidgets.config import (
+    GatedConfig,
+    JumpReLUConfig,
+    SkipConfig,
+    StandardConfig,
+    TopKConfig,
+    TrainingConfig,
+    TranscoderConfig,
+)
+from saewidgets.config.sparsity import coefficient_name, factor_for, warning_of
+
+# L0 of the embedded model (256 wide) at coefficients: the tables of docs/architectures.
+MEASURED = {
+    "standard": {0.5: 174.6, 1: 67.8, 2: 24.3, 5: 7.1},
+    "gated": {0.5: 214.7, 1: 98.5, 2: 38.2, 5: 12.1},
+    "jumprelu": {0.1: 213.4, 0.3: 87.7, 1: 18.9, 3: 6.4},
+}
+
+
+def config(sae: Any, **changes: Any) -> TrainingConfig:
+    hooks = {"hook_name_out": "blocks.2.hook_mlp_out"} if sae.is_transcoder else {}
+    return TrainingConfig(sae=sae, **{**hooks, **changes})
+
+
+@pytest.mark.parametrize("architecture", MEASURED)
+def test_the_factor_leads_from_one_measured_l0_to_the_other(architecture: str) -> None:
+    """Within a factor of 1.5 of the coefficient that really gives it."""
+    table = MEASURED[architecture]
+    for start, l0 in table.items():
+        for wanted_coefficient, wanted in table.items():
+            told = start * factor_for({"architecture": architecture}, l0, wanted)
+            true_factor = wanted_coefficient / start
+            if 0.1 < true_factor < 10:
+                assert abs(math.log(told / wanted_coefficient)) < math.log(1.5), (start, wanted_coefficient, told)
+
+
+def test_no_coefficient_changes_by_more_than_ten_times() -> None:
+    assert factor_for({"architecture": "standard"}, 1e6, 1) == 10
+    assert factor_for({"architecture": "standard"}, 0.001, 50) == 0.1
+    assert factor_for({"architecture": "new"}, 30, 10) == 3  # nothing is known of it: in proportion
+
+
+@pytest.mark.parametrize(
+    ("sae", "found"),
+    [
+        (StandardConfig(l1_coefficient=5), "5 is large for a width of 256: expect an L0 of about 6.9. 0.74 to 2.3"),
+        (StandardConfig(d_sae=1024, l1_coefficient=0.01),
+         "0.01 is small for a width of 256: expect an L0 of about 1,000. 0.74 to 2.3"),
+        (JumpReLUConfig(l0_coefficient=10), "10 is large for a width of 256: expect an L0 of about 1.8. 0.23 to 1"),
+    ],
+)  # fmt: skip
+def test_what_nobody_can_use_is_warned_of(sae: Any, found: str) -> None:
+    assert warning_of(config(sae), 256) == (
+        coefficient_name(sae.to_data()), f"{found} leave some 100 to 20 active."
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "sae", [StandardConfig(), GatedConfig(), SkipConfig(), TranscoderConfig(), JumpReLUConfig(), TopKConfig()]
+)
+@pytest.mark.parametrize("width", [256, 768, 2304])
+def test_defaults_are_usable(sae: Any, width: int) -> None:
+    assert warning_of(config(sae), width) is None
+
+
+def test_a_wider_model_takes_more() -> None:
+    """λ/√d is what counts with an L1 penalty, λ/d with an L0 penalty."""
+    for sae, name, power in ((StandardConfig, "l1_coefficient", 0.5), (JumpReLUConfig, "l0_coefficient", 1.0)):
+        too_much = next(c for c in (1.01**n for n in range(900)) if warning_of(config(sae(**{name: c})), 256))
+        times = 4**power
+        assert warning_of(config(sae(**{name: too_much * times * 0.98})), 1024) is None
+        assert warning_of(config(sae(**{name: too_much * times * 1.001})), 1024) is not None
+
+
+def test_what_goes_around_the_latents_needs_less() -> None:
+    assert warning_of(config(SkipConfig(l1_coefficient=3, skip_scale=0)), 256) is None
+    said = warning_of(config(SkipConfig(l1_coefficient=3, skip_scale=0.5)), 256)
+    assert said is not None
+    assert "expect an L0 of about 5.4. 0.37 to 1.2" in said[1]
+    assert warning_of(config(SkipConfig(skip_scale=1)), 256) is None  # nothing is left to latents: nothing is known
+
+
+@pytest.mark.parametrize(
+    ("sae", "changes"),
+    [
+        (StandardConfig(l1_coefficient=0), {}),
+        (StandardConfig(l1_coefficient=50, lp_norm=0.5), {}),
+        (StandardConfig(l1_coefficient=50, p_end=0.2), {}),
+        (JumpReLUConfig(l0_coefficient=50, sparsity_loss="tanh"), {}),
+        (JumpReLUConfig(l0_coefficient=50, sparsity_loss="quadratic", target_l0=32), {}),
+        (StandardConfig(l1_coefficient=50), {"activations": {"normalize": "none"}}),
+    ],
+)
+def test_where_nothing_is_known_nothing_is_said(sae: Any, changes: dict[str, Any]) -> None:
+    assert warning_of(config(sae, **changes), 256) is None
