@@ -62,10 +62,11 @@ class SAEConfig(Config):
 
 class _WithL1(SAEConfig):
     l1_coefficient: float = Field(
-        default=5.0,
+        default=1.0,
         ge=0,
         title="Sparsity coefficient",
-        description="Weight of the L1 penalty. Higher: fewer active latents, worse reconstruction.",
+        description="Weight of the L1 penalty. Higher: fewer active latents, worse reconstruction. The same trade-off "
+        "needs more of it in a wider model, by the square root of the width.",
     )
 
 
@@ -228,7 +229,8 @@ class JumpReLUConfig(SAEConfig):
         default=1.0,
         ge=0,
         title="Sparsity coefficient",
-        description="Weight of the L0 penalty. Higher: fewer active latents, worse reconstruction.",
+        description="Weight of the L0 penalty. Higher: fewer active latents, worse reconstruction. The same trade-off "
+        "needs more of it in a wider model, in proportion to the width.",
     )
     bandwidth: float = Field(
         default=0.05,
