@@ -25,6 +25,7 @@ from saewidgets.widgets.chart_style import (
     SVG_DASHES,
     Palette,
 )
+from saewidgets.widgets.marks import clear, put, set_ticks
 from saewidgets.widgets.series import Curve, Floats
 from saewidgets.widgets.subshells import unpin
 
@@ -171,7 +172,7 @@ class Chart:
         self._joints.draw(joints or {}, PALETTES[self.look.theme])
         for number in self._slots.keys() - curves.keys():
             for mark in self._slots[number].all():
-                mark.visible = False
+                clear(mark)
         for number, curve in curves.items():
             slot = self._slot(number)
             put(slot.raw, curve.raw_x, curve.raw_y, visible=self.look.show_raw)
@@ -258,21 +259,6 @@ class Chart:
             widget.close()
 
 
-def put(mark: Any, x: Floats, y: Floats, *, visible: bool = True) -> None:
-    """Give a mark new points, if they are new; both arrays travel in one message."""
-    visible = visible and len(x) > 0
-    with mark.hold_sync():
-        if visible and not (same(mark.x, x) and same(mark.y, y)):
-            mark.x, mark.y = x, y
-        if mark.visible != visible:
-            mark.visible = visible
-
-
-def same(old: Any, new: Floats) -> bool:
-    """The arrays are equal (what bqplot holds may be a list or nothing)."""
-    return old is not None and np.shape(old) == np.shape(new) and bool(np.array_equal(old, new))
-
-
 def extent(parts: Sequence[Floats]) -> tuple[float, float]:
     """Smallest and largest finite value of several arrays; (nan, nan) when there is none."""
     finite = [part[np.isfinite(part)] for part in parts]
@@ -286,13 +272,3 @@ def spread(n: int, count: int, shift: int) -> Any:
         return np.empty(0, dtype=np.intp)
     positions = (np.arange(count) + 0.15 + 0.7 * shift / SLOTS) / count * n
     return np.unique(np.minimum(positions.astype(np.intp), n - 1))
-
-
-def set_ticks(axis: bqplot.Axis, ticks: Sequence[float], labels: Sequence[str]) -> None:
-    """Replace an axis' ticks, if they changed."""
-    values = np.asarray(ticks, dtype=np.float64)
-    names = {repr(value).removesuffix(".0"): label for value, label in zip(values.tolist(), labels, strict=True)}
-    if same(axis.tick_values, values) and axis.tick_labels == names:
-        return
-    axis.tick_labels = names  # first, and in a message of its own: bqplot looks labels up only when values change
-    axis.tick_values = values

@@ -9,6 +9,7 @@ import bqplot
 import numpy as np
 
 from saewidgets.widgets.chart_style import SLOTS, Palette
+from saewidgets.widgets.marks import clear, put
 from saewidgets.widgets.subshells import unpin
 
 
@@ -24,19 +25,15 @@ class Joints:
     def draw(self, places: Mapping[int, Sequence[float]], palette: Palette) -> None:
         """Show exactly these (slot number → places on the x axis)."""
         for number in self._marks.keys() - places.keys():
-            self._marks[number].visible = False
+            clear(self._marks[number])
         for number, at in places.items():
             mark = self._mark(number)
             # Up, down, and a gap to the next; bqplot labels the last point, so that one has to be a point.
             x = np.repeat(np.asarray(at, dtype=np.float64), 3)[:-1]
             colors = [palette.series[number % SLOTS]]
-            with mark.hold_sync():
-                if np.shape(mark.x) != x.shape or not np.array_equal(mark.x, x):
-                    mark.x, mark.y = x, np.tile([0.0, 1.0, np.nan], len(at))[:-1]
-                if mark.colors != colors:
-                    mark.colors = colors
-                if not mark.visible:
-                    mark.visible = True
+            put(mark, x, np.tile([0.0, 1.0, np.nan], len(at))[:-1])
+            if mark.colors != colors:
+                mark.colors = colors
         shown = [mark for mark in self._marks.values() if mark not in self._figure.marks]
         if shown:  # a figure that changed its scale type has lost them
             self._figure.marks = [*self._figure.marks, *shown]

@@ -13,8 +13,8 @@ import numpy as np
 
 from saewidgets.render import Html, tag
 from saewidgets.render.ticks import linear_ticks, tick_text, widened
-from saewidgets.widgets.chart import same, set_ticks
 from saewidgets.widgets.chart_style import MARKERS, PALETTES, SLOTS
+from saewidgets.widgets.marks import same, set_ticks
 from saewidgets.widgets.messages import CompareState, ParetoPoint
 from saewidgets.widgets.panel_compare import HIGHER_IS_BETTER, Y_NAMES
 from saewidgets.widgets.subshells import unpin

@@ -65,6 +65,31 @@ def test_two_views_and_two_panels_agree(open_notebook: Open, page: Page) -> None
     assert notebook.python("print(sorted(panel.selected))").strip() == "['train_0', 'train_1', 'train_5']"
 
 
+def test_the_x_axis_ends_where_the_shown_runs_end(open_notebook: Open, page: Page) -> None:
+    notebook = open_notebook([SETUP, "panel"])
+    notebook.run(0)
+    notebook.run(1)
+    chart = page.locator(".sw-chart .bqplot").first
+    chart.scroll_into_view_if_needed()
+
+    def share() -> float:
+        """How much of the figure's width the widest line takes."""
+        return float(
+            chart.evaluate("""figure => {
+              const whole = figure.getBoundingClientRect().width;
+              const lines = [...figure.querySelectorAll("path.line")].filter(path => path.getAttribute("d"));
+              return Math.max(0, ...lines.map(path => path.getBoundingClientRect().width)) / whole;
+            }""")
+        )
+
+    wait_until(lambda: share() > 0.6)
+    for wanted in ("['train_6']", "['train_3', 'train_6']", "['train_6']"):  # 22 points; with one of 244; 22 again
+        notebook.python(f"panel.selected = {wanted}")
+        wait_until(lambda wanted=wanted: notebook.python("print(list(panel._panel._slots))").strip() == wanted)
+        page.wait_for_timeout(1000)
+        assert 0.6 < share() <= 1
+
+
 def test_zoom_pan_and_reset(open_notebook: Open, page: Page) -> None:
     notebook = open_notebook([SETUP, "panel"])
     notebook.run(0)

@@ -60,6 +60,7 @@ def test_a_run_that_is_unchecked_loses_its_line(charts: Charts, ws: FakeWorkspac
     charts.update([(ws.trainings.record("train_1"), 1)], ChartState())
     assert not lines(charts)[0].smooth.visible
     assert lines(charts)[1].smooth.visible
+    assert [len(mark.x) for mark in lines(charts)[0].all()] == [0, 0, 0]  # bqplot fits the axis to hidden points, too
     charts.show()
     assert len(charts.box.children) == 3
     charts.update([], ChartState())
@@ -96,8 +97,10 @@ def test_x_axes(charts: Charts, ws: FakeWorkspace, axis: str, last: float) -> No
 
 
 def test_raw_off_and_smoothing_off(charts: Charts, ws: FakeWorkspace) -> None:
+    charts.update(runs(ws, "train_0"), ChartState())
     charts.update(runs(ws, "train_0"), ChartState(show_raw=False))
     assert not lines(charts)[0].raw.visible
+    assert len(lines(charts)[0].raw.y) == 0
     charts.update(runs(ws, "train_0"), ChartState(smoothing=0))
     assert np.allclose(lines(charts)[0].smooth.y, lines(charts)[0].raw.y)
 
