@@ -36,7 +36,7 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
   const [copied, setCopied] = useState<string | null>(null);
   const open = store.open.value.get(card.id);
   const status = statusOf(card);
-  const selected = store.charts().training_ids.includes(card.id);
+  const selected = store.checked.value.has(card.id);
   const origin = originWords(card);
   const more = `More actions: ${card.name}`;
 

@@ -41,8 +41,8 @@ export function GroupCard({ store, group, members }: GroupProps) {
   const root = useRef<HTMLLIElement>(null);
   const open = store.open.value.get(group.id);
   const status = statusOf(group);
-  const chosen = store.charts().training_ids;
-  const checked = members.filter((card) => chosen.includes(card.id));
+  const chosen = store.checked.value;
+  const checked = members.filter((card) => chosen.has(card.id));
   const more = `More actions: ${group.name}`;
   const first = leadOf(members);
   const asks = open?.kind === "delete" || open?.kind === "stop";
@@ -70,7 +70,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
   const menu: MenuItem[] = [{ label: "Export", run: () => store.openFor(group.id, { kind: "export" }) }];
   if (canDelete(group)) menu.push({ label: "Delete", danger: true, run: () => press("delete") });
   const toggle = (on: boolean) => {
-    const others = chosen.filter((id) => !members.some((card) => card.id === id));
+    const others = [...chosen].filter((id) => !members.some((card) => card.id === id));
     store.selectAll(on ? [...others, ...members.map((card) => card.id)] : others);
   };
   return (
@@ -203,7 +203,7 @@ interface LayersProps extends GroupProps {
 function Layers({ store, group, members, open }: LayersProps) {
   const hooks = byHook(members);
   const shown = members.find((card) => card.id === open.details);
-  const chosen = store.charts().training_ids;
+  const chosen = store.checked.value;
   const show = (details?: string, tab: DetailsTab = "checkpoints") =>
     store.openFor(group.id, details ? { kind: "layers", details, tab } : { kind: "layers" });
   return (
@@ -233,7 +233,7 @@ function Layers({ store, group, members, open }: LayersProps) {
                 <td>
                   <Checkbox
                     label={`Select ${card.name}`}
-                    checked={chosen.includes(card.id)}
+                    checked={chosen.has(card.id)}
                     onChange={(on) => store.select(card.id, on)}
                   />
                 </td>

@@ -1,6 +1,8 @@
 /** The list of runs, or why it is empty. */
+import type { VNode } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { Button, tabId } from "../lib/controls";
+import type { Card } from "../lib/protocol";
 import { TrainingCard } from "./card";
 import { GroupCard } from "./group-card";
 import { type ListCard, listCards } from "./groups";
@@ -18,23 +20,35 @@ export function List({ store, panel }: { store: Store; panel: string }) {
     cards,
     store.focusCard.value !== null,
   );
+  const drawn = useDrawn(store);
   return (
     <div role="tabpanel" id={panel} aria-labelledby={tabId(panel, filter)} {...hold.handlers}>
       {shown.length > 0 ? (
         <ul class="lst" aria-label="Trainings">
-          {shown.map((card) =>
-            card.members ? (
-              <GroupCard key={card.id} store={store} group={card} members={card.members} />
-            ) : (
-              <TrainingCard key={card.id} store={store} card={card} />
-            ),
-          )}
+          {shown.map(drawn)}
         </ul>
       ) : (
         <NothingMatches store={store} />
       )}
     </div>
   );
+}
+
+/** Draws an entry; one whose runs did not change is the same as before, which Preact then leaves alone. */
+function useDrawn(store: Store): (card: ListCard) => VNode {
+  const known = useRef(new Map<string, { runs: readonly Card[]; drawn: VNode }>());
+  return (card) => {
+    const runs = card.members ?? [card];
+    const before = known.current.get(card.id);
+    if (before?.runs.length === runs.length && runs.every((run, i) => run === before.runs[i])) return before.drawn;
+    const drawn = card.members ? (
+      <GroupCard key={card.id} store={store} group={card} members={card.members} />
+    ) : (
+      <TrainingCard key={card.id} store={store} card={card} />
+    );
+    known.current.set(card.id, { runs, drawn });
+    return drawn;
+  };
 }
 
 /**

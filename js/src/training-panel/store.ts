@@ -1,10 +1,11 @@
 /** One part of the panel on the page: its state, what the user has open, and the commands it sends. */
-import { signal } from "@preact/signals";
-import { type Action, type Card, type ChartChange, EMPTY_STATE, type PanelState, parseState } from "../lib/protocol";
+import { computed, type ReadonlySignal, signal } from "@preact/signals";
+import { type Action, type Card, type ChartChange, EMPTY_STATE, type PanelState } from "../lib/protocol";
 import type { BulkAction, GroupActionName, PanelCommand, RunsDone } from "../lib/protocol-runs";
 import type { Answer, Model } from "../lib/rpc";
 import { BaseStore, withKey } from "../lib/store";
 import type { Bulk } from "./bulk-state";
+import { parserThatKeeps } from "./same-cards";
 import { anythingRuns, type Filter, type Sort, type Starts, starts, statusChanges } from "./state";
 
 export type { Problem } from "../lib/store";
@@ -61,13 +62,22 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   readonly focusCard = signal<string | null>(null);
 
   constructor(model: Model, host: Element, stop: AbortSignal) {
-    super(model, host, stop, parseState, EMPTY_STATE);
+    super(model, host, stop, parserThatKeeps(), EMPTY_STATE);
     this.follow((before, after, first) => {
       this.starts = starts(this.starts, after.cards, performance.now(), first);
       for (const line of statusChanges(before.cards, after.cards)) this.announce(line);
       this.settle(before.cards, after.cards);
     }, anythingRuns);
   }
+
+  /** Ids of the checked runs. A set that stays the same one until another run is checked. */
+  readonly checked: ReadonlySignal<ReadonlySet<string>> = computed(() => {
+    const ids = this.charts().training_ids;
+    const same = ids.length === this.last.size && ids.every((id) => this.last.has(id));
+    if (!same) this.last = new Set(ids);
+    return this.last;
+  });
+  private last: ReadonlySet<string> = new Set();
 
   /** The chart settings as the user sees them: Python's, and on top what was chosen a moment ago. */
   charts(): PanelState["charts"] {
