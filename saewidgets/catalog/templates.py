@@ -95,6 +95,14 @@ class TemplateStore:
         with self._database.read() as session:
             return _record(_find(session, template_id))
 
+    def find(self, wanted: str) -> TemplateRecord | None:
+        """The one with this id, or else with this name; None if there is none."""
+        with self._database.read() as session:
+            row = session.get(TemplateRow, wanted) or session.scalar(
+                select(TemplateRow).where(TemplateRow.name == wanted)
+            )
+            return None if row is None else _record(row)
+
     def list(self) -> Records[TemplateRecord]:
         """All of them, by name."""
         with self._database.read() as session:

@@ -23,6 +23,7 @@ MAX_BYTES = 8 << 20
 MAX_TEMPLATES = 1_000
 MAX_DESCRIPTION = 4_000
 MAX_TEXT = 65_536  # characters of a corpus that is held in memory
+_PARTS = "Export them in parts: name some of them, or search for some in the list."
 _KEYS = frozenset({"format", "version", "package", "templates"})
 
 
@@ -61,12 +62,25 @@ class Template(Config):
 
 
 def write_templates(templates: Sequence[Template]) -> str:
-    """The text of a file that `read_templates` reads."""
+    """The text of a file that `read_templates` reads.
+
+    Raises:
+        ConfigError: these are more than it takes.
+    """
+    if len(templates) > MAX_TEMPLATES:
+        raise ConfigError(
+            f"These are {len(templates):,} templates; a file holds at most {MAX_TEMPLATES:,}.", where="ids", hint=_PARTS
+        )
     data = {
         "format": FORMAT, "version": VERSION, "package": __version__,
         "templates": [template.to_data() for template in templates],
     }  # fmt: skip
-    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if (size := len(text.encode())) > MAX_BYTES:
+        raise ConfigError(
+            f"These templates have {size:,} bytes; a file holds at most {MAX_BYTES:,}.", where="ids", hint=_PARTS
+        )
+    return text
 
 
 def read_templates(raw: bytes, where: str) -> tuple[list[Template], str]:

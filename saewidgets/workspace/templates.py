@@ -63,11 +63,10 @@ class Templates:
 
     def get(self, wanted: str) -> TemplateRecord:
         """The template with this id or name. Raises `NotFoundError`."""
-        found = [record for record in self._rows.list() if wanted in (record.id, record.name)]
-        found.sort(key=lambda record: record.id != wanted)  # somebody may have given it another one's id as a name
-        if not found:
-            raise NotFoundError(f"There is no template {wanted!r}.", where="template", hint=_LIST)
-        return found[0]
+        found = self._rows.find(wanted)
+        if found is None:
+            raise _unknown(wanted)
+        return found
 
     def load(self, wanted: str) -> TrainingConfig:
         """The configuration that a template stands for, ready for `ws.trainings.create`.
@@ -77,14 +76,7 @@ class Templates:
             ConfigError: another version of this package kept something that this one does not know; the message names
                 the template and the field.
         """
-        record = self.get(wanted)
-        try:
-            return TrainingConfig.from_data(record.config)
-        except ConfigError as error:
-            raise ConfigError(
-                error.what, where=f"{record.name}: {error.where}" if error.where else record.name,
-                hint=" ".join(filter(None, [error.hint, "Another version of saewidgets kept this template."])),
-            ) from error
+        return _config_of(self.get(wanted))
 
     # ------------------------------------------------------------------------------------------------ change
 
@@ -158,7 +150,8 @@ class Templates:
 
         Raises:
             NotFoundError: there is no such template.
-            ConfigError: there is none to write, or one cannot be read by this version.
+            ConfigError: there is none to write, more than a file of templates holds, or one cannot be read by this
+                version.
             StorageError: the file cannot be written; nothing is left of it.
         """
         text = self.to_json(ids)
@@ -171,15 +164,14 @@ class Templates:
 
     def to_json(self, ids: str | Sequence[str] | None = None) -> str:
         """What `export_json` writes, as text."""
-        if ids is None:
-            records = [*self.list(favorites_first=False)]
-        else:
-            records = list({record.id: record for record in map(self.get, _ids(ids))}.values())
+        records = list(self._rows.list())
+        if ids is not None:
+            records = _those(_ids(ids), records)
         if not records:
             raise ConfigError("There is no template to export.", where="ids", hint="Save one first.")
         return write_templates([
             Template(
-                name=record.name, description=record.description, favorite=record.favorite, config=self.load(record.id)
+                name=record.name, description=record.description, favorite=record.favorite, config=_config_of(record)
             )
             for record in records
         ])  # fmt: skip
@@ -211,6 +203,29 @@ class Templates:
         found = self._rows.add([_new(one, came) for one in templates], _free_name)
         self.changes.tell(found[0].id if len(found) == 1 else None)
         return found
+
+
+def _those(wanted: Sequence[str], records: Sequence[TemplateRecord]) -> list[TemplateRecord]:
+    """The records with these ids or names, each once, in the order asked for."""
+    # Somebody may have given one another one's id as a name: the id counts.
+    known = {record.name: record for record in records} | {record.id: record for record in records}
+    if missing := [one for one in wanted if one not in known]:
+        raise _unknown(missing[0])
+    return list({known[one].id: known[one] for one in wanted}.values())
+
+
+def _config_of(record: TemplateRecord) -> TrainingConfig:
+    try:
+        return TrainingConfig.from_data(record.config)
+    except ConfigError as error:
+        raise ConfigError(
+            error.what, where=f"{record.name}: {error.where}" if error.where else record.name,
+            hint=" ".join(filter(None, [error.hint, "Another version of saewidgets kept this template."])),
+        ) from error
+
+
+def _unknown(wanted: str) -> NotFoundError:
+    return NotFoundError(f"There is no template {wanted!r}.", where="template", hint=_LIST)
 
 
 def _checked(config: Any) -> TrainingConfig:
