@@ -8,8 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from saewidgets.config.base import MAX_COUNT, Config
 from saewidgets.config.corpus import CorpusConfig, DemoCorpus, as_corpus
+from saewidgets.config.hook_names import HOOK_NAME
 from saewidgets.config.names import MAX_NAME, one_line
-from saewidgets.config.training import HOOK_NAME
 from saewidgets.errors import ConfigError
 
 

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from saewidgets.config.base import MAX_COUNT, Config
 from saewidgets.config.corpus import CorpusConfig, DemoCorpus, as_corpus
+from saewidgets.config.hook_names import HOOK_NAME, computed_before, layer_of
 from saewidgets.config.names import one_line
 from saewidgets.config.optimizer import OptimizerConfig
 from saewidgets.config.positions import Positions, TokenIds, positions
@@ -17,17 +18,6 @@ from saewidgets.config.resampling import ResamplingConfig
 from saewidgets.config.sae import TopKConfig, TrainableSAEConfig
 from saewidgets.config.targets import TargetsConfig
 from saewidgets.errors import ConfigError
-
-HOOK_NAME = re.compile(
-    r"blocks\.(\d+)\.(hook_(resid_pre|resid_post|mlp_out|attn_out)|attn\.hook_z|ln2\.hook_normalized|mlp\.hook_in)"
-)
-
-
-def layer_of(hook_name: str) -> int:
-    """The layer in a hook name that was checked."""
-    match = HOOK_NAME.fullmatch(hook_name)
-    assert match  # checked by the configuration it is from
-    return int(match[1])
 
 
 class ActivationsConfig(Config):
@@ -279,12 +269,17 @@ class TrainingConfig(Config):
         if self.sae.is_transcoder and self.hook_name_out is None:
             raise ConfigError(
                 f"{self.sae.architecture} reconstructs another place in the model, which is missing.",
-                where="hook_name_out", hint="Name it: blocks.5.hook_mlp_out for example.",
+                where="hook_name_out", hint=f"Name it. {self._usual_pair}",
             )
         if not self.sae.is_transcoder and self.hook_name_out is not None:
             raise ConfigError(
                 f"{self.sae.architecture} reconstructs what it reads; only transcoders have an output hook name.",
                 where="hook_name_out", hint="Leave it empty, or choose a transcoder.",
+            )
+        if self.hook_name_out is not None and computed_before(self.hook_name_out, self.hook_name):
+            raise ConfigError(
+                f"The model computes {self.hook_name_out} before {self.hook_name}.", where="hook_name_out",
+                hint=f"A transcoder reconstructs what comes after the place it reads. {self._usual_pair}",
             )
         if self.sae.reshape_activations != "none":
             raise ConfigError(
@@ -302,6 +297,11 @@ class TrainingConfig(Config):
                 where="sae.normalize_activations", hint=f'Leave it out, and set activations.normalize to "{value}".',
             )
         return self
+
+    @property
+    def _usual_pair(self) -> str:
+        """For the hint of an error."""
+        return f"The usual pair is blocks.{self.layer}.mlp.hook_in and blocks.{self.layer}.hook_mlp_out."
 
     @property
     def normalizes_tokens(self) -> bool:

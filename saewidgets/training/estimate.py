@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from saewidgets.config.training import TrainingConfig, layer_of
+from saewidgets.config.hook_names import layer_of
+from saewidgets.config.training import TrainingConfig
 
 _FLOAT = 4
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

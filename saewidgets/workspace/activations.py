@@ -14,9 +14,9 @@ from saewidgets.activation_records import ActivationStoreRecord, CaptureEstimate
 from saewidgets.catalog import new_store_id
 from saewidgets.config import arguments
 from saewidgets.config.capture import CaptureConfig
+from saewidgets.config.hook_names import HOOK_NAME
 from saewidgets.config.model_names import check_revision, is_local
 from saewidgets.config.names import free_name
-from saewidgets.config.training import HOOK_NAME
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus

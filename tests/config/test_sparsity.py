@@ -27,7 +27,7 @@ MEASURED = {
 
 
 def config(sae: Any, **changes: Any) -> TrainingConfig:
-    hooks = {"hook_name_out": "blocks.2.hook_mlp_out"} if sae.is_transcoder else {}
+    hooks = {"hook_name_out": "blocks.3.hook_mlp_out"} if sae.is_transcoder else {}
     return TrainingConfig(sae=sae, **{**hooks, **changes})
 
 

@@ -45,7 +45,7 @@ MORE = [
 def test_parameter_count_is_that_of_the_real_thing(settings):
     from saewidgets.sae import build_sae
 
-    out = {"hook_name_out": "blocks.2.hook_mlp_out"} if "transcoder" in settings["architecture"] else {}
+    out = {"hook_name_out": "blocks.9.hook_mlp_out"} if "transcoder" in settings["architecture"] else {}
     config = CONFIG.replace(sae={**settings, "d_sae": 48}, **out)
     assert sae_parameters(config, 10) == sum(p.numel() for p in build_sae(config.sae, 10).parameters())
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from saewidgets.config.corpus import as_corpus
+from saewidgets.config.hook_names import HOOK_NAME
 from saewidgets.config.model_names import hub_model
-from saewidgets.config.training import HOOK_NAME, TrainingConfig
+from saewidgets.config.training import TrainingConfig
 from saewidgets.config.translate.result import Translation
 from saewidgets.config.translate.saelens_sae import sae_of
 from saewidgets.config.translate.source import Settings, read

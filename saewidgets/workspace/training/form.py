@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import TrainingConfig, validate
 from saewidgets.config.corpus_text import PATH_HINT
 from saewidgets.config.group import Over, expand
+from saewidgets.config.hook_names import layer_of
 from saewidgets.config.model_names import check_revision, is_local
 from saewidgets.config.sparsity import warning_of
-from saewidgets.config.training import layer_of
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.workspace.capture.using import form_of_store
