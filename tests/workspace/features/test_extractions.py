@@ -33,7 +33,7 @@ from tests.workspace.features.conftest import CONFIG, HOOK, extract
 from tests.workspace.library.saes import gemma_scope, saelens
 
 Usage = namedtuple("Usage", "total used free")
-LONG = {"kind": "text", "strings": TINY_TEXT * 400}
+LONG = {"kind": "text", "strings": TINY_TEXT * 80}  # half a dozen chunks: enough to be interrupted after the first
 
 
 def same(first: Path, second: Path) -> bool:
@@ -311,7 +311,7 @@ def test_pause_resume_stop_and_cancel(ws: Workspace, make_sae: Callable[..., SAE
     told: list[str | None] = []
     end = ws.extractions.subscribe(told.append)
     paused = ws.extractions.create(sae_id=sae.id, config=config)
-    wait_for_tokens(paused, 20_000)
+    wait_for_tokens(paused, 8_000)
     with pytest.raises(StateError, match="in use"):
         ws.saes.delete(sae.id)
     with pytest.raises(StateError):
@@ -329,7 +329,7 @@ def test_pause_resume_stop_and_cancel(ws: Workspace, make_sae: Callable[..., SAE
     end()
 
     stopped = ws.extractions.create(sae_id=sae.id, config=config)
-    wait_for_tokens(stopped, 20_000)
+    wait_for_tokens(stopped, 8_000)
     stopped.stop()
     assert stopped.wait(PATIENCE) is JobStatus.STOPPED
     record = stopped.record
@@ -339,7 +339,7 @@ def test_pause_resume_stop_and_cancel(ws: Workspace, make_sae: Callable[..., SAE
 
     cancelled = ws.extractions.create(sae_id=sae.id, config=config)
     queued = ws.extractions.create(sae_id=sae.id, config=config)
-    wait_for_tokens(cancelled, 20_000)
+    wait_for_tokens(cancelled, 8_000)
     assert ws.extractions.cancel(sae.id) == 2
     assert cancelled.wait(PATIENCE) is JobStatus.CANCELLED
     assert queued.wait(PATIENCE) is JobStatus.CANCELLED
@@ -357,12 +357,15 @@ def test_pause_resume_stop_and_cancel(ws: Workspace, make_sae: Callable[..., SAE
     assert not [p for p in (ws.folder / "extractions").iterdir() if sae.id in p.name]
 
 
-def test_nothing_is_left_of_what_ends_before_it_has_read(ws: Workspace) -> None:
-    sae_id = str(ws.extractions.demo().record.sae_id)
-    config = {"corpus": "demo", "tokens": 2_000_000, "device": "cpu"}
-    paused = ws.extractions.create(sae_id=sae_id, config=config)
-    queued, dropped = (ws.extractions.create(sae_id=sae_id, config=config) for _ in range(2))
-    wait_for_tokens(paused, 4_096)
+def test_nothing_is_left_of_what_ends_before_it_has_read(
+    ws: Workspace, make_sae: Callable[..., SAERecord], tmp_path: Path
+) -> None:
+    sae = make_sae(8)
+    (tmp_path / "text.txt").write_text("\n".join(LONG["strings"]))
+    config = {**CONFIG, "corpus": str(tmp_path / "text.txt"), "tokens": 10_000_000}
+    paused = ws.extractions.create(sae_id=sae.id, config=config)
+    queued, dropped = (ws.extractions.create(sae_id=sae.id, config=config) for _ in range(2))
+    wait_for_tokens(paused, 8_000)
     queued.stop()
     dropped.cancel()
     assert (queued.status, dropped.status) == (JobStatus.STOPPED, JobStatus.CANCELLED)
@@ -379,12 +382,13 @@ def test_nothing_is_left_of_what_ends_before_it_has_read(ws: Workspace) -> None:
     assert paused.status is JobStatus.CANCELLED
     assert not paused.folder.exists()
     queued.resume()  # its folder is made again
-    wait_for_tokens(queued, 4_096)
+    wait_for_tokens(queued, 8_000)
     queued.cancel()
     assert queued.wait(PATIENCE) is JobStatus.CANCELLED
     assert not queued.folder.exists()
     for extraction in (paused, queued, dropped):
         assert extraction.delete() == 0
+    ws.saes.delete(sae.id)
 
 
 WORKER = """
@@ -402,7 +406,7 @@ def test_killed_and_resumed_elsewhere(tmp_path: Path, tiny_model_folder: Path) -
     import json
 
     text = tmp_path / "text.txt"
-    text.write_text("\n".join(TINY_TEXT * 400))
+    text.write_text("\n".join(LONG["strings"]))
     with Workspace(tmp_path / "ws", jobs=JobSettings(poll=0.05)) as ws:
         sae = ws.saes.add_local(saelens(tmp_path / "files", 32, 64), model=str(tiny_model_folder), hook_name=HOOK)
         config = {**CONFIG, "corpus": str(text), "tokens": 10_000_000}
@@ -412,7 +416,7 @@ def test_killed_and_resumed_elsewhere(tmp_path: Path, tiny_model_folder: Path) -
         )  # fmt: skip
         assert process.stdout is not None
         extraction = ws.extractions.get(process.stdout.readline().strip())
-        wait_for_tokens(extraction, 40_000)
+        wait_for_tokens(extraction, 8_000)
         process.send_signal(signal.SIGKILL)
         process.wait()
         ws.manager._swept = time.monotonic() + 3600  # as if it had been there when somebody looked just now
