@@ -22,7 +22,6 @@ from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined] # p
 
 from saewidgets.activations.ahead import read_ahead
 from saewidgets.activations.documents import LongCorpus
-from saewidgets.activations.kept import Kept
 from saewidgets.activations.packed import (
     EVERY_TOKEN,
     Growth,
@@ -35,6 +34,7 @@ from saewidgets.activations.tokenising import Contexts, Tokens
 from saewidgets.durable import require_space, sync
 from saewidgets.errors import ConfigError
 from saewidgets.lm import special_tokens
+from saewidgets.lm.kept import Kept
 
 COUNT_EVERY = 1 << 20  # tokens after which progress is put down
 _HOPELESS = 1000  # contexts without a single position to train on: more will not have any

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from saewidgets.activations.kept import Kept
 from saewidgets.config import TrainingConfig
+from saewidgets.lm.kept import Kept
 
 
 def positions_needed(config: TrainingConfig) -> int | None:

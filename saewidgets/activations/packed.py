@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from saewidgets.activations.kept import Kept
 from saewidgets.activations.tokenising import Tokens
 from saewidgets.errors import FormatError
+from saewidgets.lm.kept import Kept
 
 _COUNTED = 4096  # contexts looked at together
 EVERY_TOKEN = Kept()

@@ -26,7 +26,6 @@ from typing import Any, cast
 
 from saewidgets.activations.documents import Corpus, LongCorpus, Split, is_long
 from saewidgets.activations.growing import enough, grow, new_growth
-from saewidgets.activations.kept import Kept
 from saewidgets.activations.packed import EVERY_TOKEN, PackedTokens, PackFacts
 from saewidgets.activations.tokenising import (
     Contexts,
@@ -38,6 +37,7 @@ from saewidgets.activations.tokenising import (
 )
 from saewidgets.errors import ConfigError, StorageError
 from saewidgets.lm import SpecialTokens, special_tokens
+from saewidgets.lm.kept import Kept
 
 __all__ = ["PackFacts", "PackedTokens", "Tokens", "pack", "text_encoder", "tokenizer_fingerprint"]
 

@@ -18,12 +18,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from saewidgets.activations.kept import Kept
 from saewidgets.activations.order import Numbers
 from saewidgets.activations.packed import EVERY_TOKEN
 from saewidgets.activations.store_layout import SPECIAL, TOKENS, StoreFacts, read_facts, shard_name
 from saewidgets.durable import sha256_of
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
+from saewidgets.lm.kept import Kept
 
 Check = Callable[[], None]
 

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saewidgets.activations.kept import Kept
 from saewidgets.activations.order import WINDOW_ORDER, EndlessOrder, Numbers, generator, split
 from saewidgets.activations.store import RowReader, StoredActivations, batched
 from saewidgets.activations.stream import Batch, Check
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
+from saewidgets.lm.kept import Kept
 
 _HELD_OUT_ROWS = 8192  # rows of held-out activations at once
 _PATIENCE = 0.05  # seconds between two looks at whether somebody wants something, while the disk is slow

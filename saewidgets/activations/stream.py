@@ -30,12 +30,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from saewidgets.activations.kept import Kept
 from saewidgets.activations.order import WINDOW_ORDER, EndlessOrder, generator
 from saewidgets.activations.packing import PackedTokens
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, capture, check_context, resolve_hook
+from saewidgets.lm.kept import Kept
 
 Check = Callable[[], None]
 Batch = Tensor | tuple[Tensor, Tensor]

@@ -56,6 +56,12 @@ def train(
     batch_size: Annotated[int | None, Option("--batch-size", help="Tokens per optimiser step.")] = None,
     lr: Annotated[float | None, Option("--lr", help="Learning rate.")] = None,
     context_size: Annotated[int | None, Option("--context-size", help="Tokens per context.")] = None,
+    seqpos_slice: Annotated[
+        str | None, Option("--seqpos-slice", help="Train on these positions of every context only: 5:-5 or 0:64:2.")
+    ] = None,
+    from_pretrained: Annotated[
+        str | None, Option("--from-pretrained", help="Start from an SAE: id or name in the library, or a folder.")
+    ] = None,
     seed: Annotated[int | None, Option(help="Fixes initialisation and shuffling.")] = None,
     device: Annotated[str | None, Option(help="cpu, cuda:0, … or auto.")] = None,
     set_: Annotated[
@@ -79,7 +85,7 @@ def train(
         "name": name, "model": model, "corpus": corpus, "hook_name": hook_name, "sae.architecture": architecture,
         "sae.d_sae": d_sae, "sae.k": k, "sae.l1_coefficient": l1_coefficient, "sae.l0_coefficient": l0_coefficient,
         "tokens": tokens, "batch_size": batch_size, "optimizer.lr": lr, "context_size": context_size, "seed": seed,
-        "device": device,
+        "device": device, "activations.seqpos_slice": seqpos_slice, "from_pretrained": from_pretrained,
     }  # fmt: skip
     changes = [(key, value) for key, value in flags.items() if value is not None]
     changes += [assignment(text) for text in set_ or []]

@@ -14,7 +14,7 @@ from saewidgets.errors import ConfigError
 
 _MOST = 2**31  # of a position or an id; a context has a million positions at most
 _LONGEST = 40  # characters of a wrong text that are repeated
-_SLICE = "Write it as Python does: 5:-5, 1:, or 0:64:2."
+_SLICE = 'Write it as Python does, as text: "5:-5", "1:" or "0:64:2".'
 
 SeqposSlice = tuple[int | None, int | None] | tuple[int | None, int | None, int | None]
 """Start, stop and, where it is not 1, step: as Python slices, so negative ones count from the end."""
@@ -80,7 +80,7 @@ def as_ids(value: Any) -> tuple[int, ...] | None:
     """
     if value is None:
         return None
-    ids = value
+    ids = [value] if _is_whole(value, 0) else value
     if isinstance(value, str):
         ids = [_whole(part) for part in value.strip().strip("[]()").replace(",", " ").split()]
     if not isinstance(ids, list | tuple | set | frozenset) or not all(_is_whole(each, 0) for each in ids):

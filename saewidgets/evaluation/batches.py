@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from saewidgets.activations.kept import Kept
 from saewidgets.evaluation.ce import CrossEntropy
 from saewidgets.lm import LoadedModel, special_tokens
+from saewidgets.lm.kept import Kept
 
 Check = Callable[[], None] | None
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from saewidgets.activations.kept import Kept
 from saewidgets.config.positions import SeqposSlice
 from saewidgets.evaluation.batches import Check
 from saewidgets.evaluation.together import Baseline, Evaluator, Subject
 from saewidgets.lm import LoadedModel
+from saewidgets.lm.kept import Kept
 from saewidgets.sae import SAE
 
 

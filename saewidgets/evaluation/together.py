@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saewidgets.activations.kept import Kept
 from saewidgets.errors import ConfigError
 from saewidgets.evaluation.batches import Batches, Check
 from saewidgets.evaluation.ce import CrossEntropy, ce_loss_score, kl_div_score
@@ -35,6 +34,7 @@ from saewidgets.lm import (
     resumable,
     resumed,
 )
+from saewidgets.lm.kept import Kept
 from saewidgets.sae import SAE
 
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from saewidgets.activations.kept import Kept
 from saewidgets.activations.store_stream import StoredStream
 from saewidgets.config.training import TrainingConfig
 from saewidgets.evaluation import Baseline, Evaluator, Subject
 from saewidgets.evaluation.rows import evaluate_rows
+from saewidgets.lm.kept import Kept
 from saewidgets.sae import SAE
 from saewidgets.training.prepare import Prepared
 

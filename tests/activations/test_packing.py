@@ -13,10 +13,10 @@ import pytest
 
 from saewidgets.activations import PackedTokens, documents, open_corpus, pack, packed, packing, tokenising
 from saewidgets.activations.documents import Document, Split
-from saewidgets.activations.kept import Kept
 from saewidgets.config import TextCorpus
 from saewidgets.errors import ConfigError, FormatError, StorageError
 from saewidgets.lm import LoadedModel
+from saewidgets.lm.kept import Kept
 
 TEXTS = ("The king went down to the river.", "Call me Ishmael.", "", "The people followed him to the sea.")
 

@@ -1,12 +1,13 @@
 """SAELens' configurations: what each setting becomes, and that nothing is left out in silence."""
 
+import inspect
 import json
 from pathlib import Path
 
 import pytest
 
 from saewidgets.config import HubCorpus, TokensCorpus
-from saewidgets.config.translate import from_saelens
+from saewidgets.config.translate import from_saelens, saelens_sae
 from saewidgets.errors import ConfigError, NotFoundError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -134,6 +135,17 @@ def test_what_is_read_of_a_context_and_what_training_starts_from():
     assert "sae.normalize_activations" not in _remarks(found, "changed")
     assert from_saelens(_runner(resume_from_checkpoint="ckpt/1000")).config.from_pretrained == "ckpt/1000"
     assert from_saelens(_runner(exclude_special_tokens=True)).config.activations.exclude_special_tokens is True
+
+
+def test_the_documentation_tells_what_becomes_of_every_setting():
+    table = (GOLDEN.parents[1] / "docs" / "translation.md").read_text(encoding="utf-8")
+    files = [path for path in (GOLDEN / "saelens_runs").glob("*.json") if path.stem != "schedules"]
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    settings = {name for run in runs for part in (run, run["sae"], run["logger"]) for name in part}
+    quoted = inspect.getsource(saelens_sae).split('"')
+    settings |= {name for name in quoted if name.startswith(("jumprelu_", "pre_act_"))}
+    missing = {name for name in settings - {"sae", "logger"} if f"`{name}`" not in table}
+    assert missing == set()
 
 
 def test_datasets():

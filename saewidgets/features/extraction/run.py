@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from saewidgets.activations import PackedTokens
-from saewidgets.activations.kept import Kept
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.errors import ConfigError, FormatError, StateError, StorageError
 from saewidgets.events import (
@@ -44,6 +43,7 @@ from saewidgets.features.store.layout import MAX_POSITION, STORED, VERSION, Mani
 from saewidgets.features.store.read import read_manifest
 from saewidgets.features.store.write import MANIFEST, VOCABULARY, write_store
 from saewidgets.lm import LoadedModel, TokenText, capture, check_context, evaluating, resolve_hook
+from saewidgets.lm.kept import Kept
 from saewidgets.sae import SAE
 
 CHECKPOINT = "checkpoint"

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from saewidgets.activations import ActivationStream, PackedTokens, counted_positions, growing, pack, positions_needed
-from saewidgets.activations.kept import Kept
 from saewidgets.activations.store import StoredActivations
 from saewidgets.activations.store_capture import CaptureSettings, capture_store
 from saewidgets.activations.store_stream import StoredStream
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, capture
+from saewidgets.lm.kept import Kept
 from tests.activations.test_growing import Long
 
 HOOK = "blocks.0.hook_resid_post"
