@@ -25,6 +25,7 @@ import {
   progressLine,
   STATUS_ICONS,
   STATUS_WORDS,
+  startsIn,
   statusOf,
   stopAsks,
 } from "./state";
@@ -132,6 +133,7 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
           {progressLine(card, {
             live: store.link.value === "live",
             warm: isWarm(card, store.starts, performance.now()),
+            startsIn: status === "queued" ? startsIn(card, store.state.value.cards) : null,
           }).map((part) => (
             <span key={part}>{part}</span>
           ))}

@@ -13,7 +13,7 @@ import { DoneNote, ExportForm } from "./bulk";
 import { deleteWords } from "./bulk-state";
 import { CardNotes } from "./card-notes";
 import { Details } from "./details";
-import { byHook, groupBadge, groupMeta, type ListCard, leadOf, memberWord } from "./groups";
+import { byHook, forwardWords, groupBadge, groupMeta, type ListCard, leadOf, memberWord } from "./groups";
 import { LongerForm } from "./longer";
 import { QuestionBox, StopQuestion } from "./question";
 import {
@@ -120,6 +120,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
           }).map((part) => (
             <span key={part}>{part}</span>
           ))}
+          <span>{forwardWords(status, members.length)}</span>
           <span>{`tiles: mean of ${members.length}`}</span>
         </div>
       </div>

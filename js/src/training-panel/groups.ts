@@ -130,3 +130,11 @@ export function memberWord(card: Card, members: readonly Card[]): string {
 /** Do the runs of a group differ in their hook points? Otherwise their table names them by architecture. */
 export const byHook = (members: readonly Card[]): boolean =>
   new Set(members.map((card) => card.hook_name)).size === members.length;
+
+const NUMBERS = ["", "", "both", "all three", "all four", "all five", "all six"];
+
+/** What the runs of a job share: "one LM forward fed all three". */
+export const forwardWords = (status: Status, count: number): string =>
+  `one LM forward ${status === "running" ? "feeds" : status === "completed" ? "fed" : "for"} ${
+    NUMBERS[count] ?? `all ${count}`
+  }`;

@@ -128,15 +128,21 @@ export interface LineOptions {
   live?: boolean;
   /** False while the rate says little. */
   warm?: boolean;
+  /** Seconds until one that waits begins. */
+  startsIn?: number | null;
 }
 
 /** The line under the progress bar. */
 export function progressLine(card: Card, options: LineOptions = {}): string[] {
-  const { now = Date.now(), live = true, warm = true } = options;
+  const { now = Date.now(), live = true, warm = true, startsIn = null } = options;
   const done = f.tokensOf(card.tokens_done, card.tokens_total);
   switch (statusOf(card)) {
     case "queued":
-      return [queueWords(card), ...(card.tokens_done > 0 ? [done] : [])];
+      return [
+        queueWords(card),
+        ...(live && startsIn !== null ? [`starts in about ${f.duration(startsIn)}`] : []),
+        ...(card.tokens_done > 0 ? [done] : []),
+      ];
     case "running": {
       const parts = [done];
       if (live && card.rate !== null && card.rate > 0) {
@@ -170,6 +176,14 @@ export function progressLine(card: Card, options: LineOptions = {}): string[] {
 export function originWords(card: Card): string | null {
   if (card.continued_step === null) return null;
   return `goes on from ${card.continued_from ?? "a deleted run"} at step ${f.count(card.continued_step)}`;
+}
+
+/** When the first in a queue begins (s): when all that runs on its device has ended. Null where that cannot be told. */
+export function startsIn(card: Card, cards: readonly Card[]): number | null {
+  if (statusOf(card) !== "queued" || card.queue_position !== 1) return null;
+  const ahead = cards.filter((one) => one.device === card.device && statusOf(one) === "running");
+  if (ahead.length === 0 || ahead.some((one) => one.eta_seconds === null)) return null;
+  return Math.max(...ahead.map((one) => one.eta_seconds ?? 0)); // the runs of one job end together
 }
 
 const ORDINALS = ["", "first", "second", "third"];

@@ -8,7 +8,7 @@ import {
   outcomeWords,
   stopWords,
 } from "../../src/training-panel/bulk-state";
-import { groupBadge, groupMeta, groupName, listCards, memberWord } from "../../src/training-panel/groups";
+import { forwardWords, groupBadge, groupMeta, groupName, listCards, memberWord } from "../../src/training-panel/groups";
 import { matches, shownCards } from "../../src/training-panel/state";
 
 describe("groups", () => {
@@ -105,4 +105,10 @@ describe("several runs", () => {
     expect(exportFolder([card({ name: "../a b/c" })])).toBe("a-b-c");
     expect(exportFolder([card({ name: "…" })])).toBe("training");
   });
+});
+
+it("says what the runs of a job share", () => {
+  expect(forwardWords("completed", 3)).toBe("one LM forward fed all three");
+  expect(forwardWords("running", 2)).toBe("one LM forward feeds both");
+  expect(forwardWords("paused", 12)).toBe("one LM forward for all 12");
 });

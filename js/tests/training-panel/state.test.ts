@@ -12,6 +12,7 @@ import {
   progressLine,
   shownCards,
   starts,
+  startsIn,
   statusChanges,
   statusOf,
   stopAsks,
@@ -159,4 +160,19 @@ it("says what a run goes on from", () => {
   expect(originWords(card())).toBeNull();
   expect(originWords(card({ continued_from: "first", continued_step: 1500 }))).toBe("goes on from first at step 1,500");
   expect(originWords(card({ continued_step: 8 }))).toBe("goes on from a deleted run at step 8");
+});
+
+it("says when the first that waits begins, where that can be told", () => {
+  const first = card({ status: "queued", queue_position: 1, tokens_done: 0, device: "cuda:0" });
+  const running = card({ eta_seconds: 79 });
+  expect(startsIn(first, [first, running])).toBe(79);
+  expect(startsIn(first, [first, running, card({ eta_seconds: 90 }), card({ eta_seconds: 5, device: "cpu" })])).toBe(
+    90,
+  );
+  expect(startsIn(first, [first])).toBeNull();
+  expect(startsIn(first, [first, card({ eta_seconds: null })])).toBeNull();
+  expect(startsIn(card({ status: "queued", queue_position: 2 }), [running])).toBeNull();
+  expect(startsIn(running, [running])).toBeNull();
+  expect(progressLine(first, { startsIn: 79 })).toEqual(["first in the queue of cuda:0", "starts in about 1 min 19 s"]);
+  expect(progressLine(first, { startsIn: 79, live: false })).toEqual(["first in the queue of cuda:0"]);
 });
