@@ -3,10 +3,13 @@
     python benchmarks/bench_quality.py [--tokens 1000000] [--seeds 0 1 2] [--archs topk batchtopk jumprelu standard]
 
 Activations of the embedded model are captured once; both trainers then read the same batches in the same order, with
-the same width, learning rate, warm-up, decay and number of steps, and everything else at their own defaults. What they
-leave is saved in inference form, loaded by this package and measured on the same held-out activations. Where a
-coefficient decides the sparsity, each side looks for the one that gives the wanted L0 (at most `--tries` runs), and its
-FVU is read off at exactly that L0 along the line through its two nearest runs in log-log space. Needs `make peers`.
+the same width, warm-up, decay and number of steps, and everything else at their own defaults. Each side takes the
+learning rate of `--lrs` with which its first seed ends best. What they leave is saved in inference form, loaded by this
+package and measured on the same held-out activations. Where a coefficient decides the sparsity, each side looks for the
+one that gives the wanted L0 (at most `--tries` runs), and its FVU is read off at exactly that L0 along the line through
+its two nearest runs in log-log space. sae-lens's JumpReLU thresholds hardly move in a run this short, so it also
+chooses where they start; "not reached" is said of what ends far from the wanted L0. `--ours NAME=VALUE` changes a
+setting of ours. Needs `make peers`.
 """
 
 from __future__ import annotations
@@ -20,15 +23,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from saelens_peer import ROOT, required_python, training_config
 
 LAYER, HELD_OUT = 1, 65_536
 COEFFICIENTS = {"standard": "l1_coefficient", "jumprelu": "l0_coefficient"}
 NEAR = 0.02  # this close to the wanted L0 no further run is made
+FAR = 0.15  # and a line through runs none of which came this close says nothing
+PEER_STARTS = {"jumprelu": (0.01, 0.1, 0.3)}  # initial thresholds that sae-lens chooses from, the first its default
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class Job:
     lr: float
     data: str
     out: str
+    changes: tuple[str, ...]  # to our configuration, as ``--set`` of the command line takes them
+    threshold: float | None  # where sae-lens's thresholds start
 
     @property
     def warm_up(self) -> int:
@@ -53,6 +60,18 @@ class Job:
     @property
     def decay(self) -> int:
         return self.steps // 5
+
+
+class Found(NamedTuple):
+    """What a training left at the wanted L0."""
+
+    fvu: float  # at exactly that L0
+    l0: float  # of the nearest run
+    coefficient: float | None
+
+    def reached(self, wanted: float) -> bool:
+        """Whether a run came near the wanted L0."""
+        return abs(self.l0 / wanted - 1) < FAR
 
 
 def batches(job: Job) -> Iterator[Any]:
@@ -71,7 +90,7 @@ def ours(job: Job) -> None:
     sys.path.insert(0, str(ROOT))
     import torch
 
-    from saewidgets.config import TrainingConfig
+    from saewidgets.cli.configfile import assignment, build_config
     from saewidgets.events import NullControl, ignore
     from saewidgets.formats import save_sae
     from saewidgets.sae import build_sae
@@ -81,12 +100,12 @@ def ours(job: Job) -> None:
     settings: dict[str, Any] = {"k": job.k} if "topk" in job.arch else {}
     if job.coefficient is not None:
         settings[COEFFICIENTS[job.arch]] = job.coefficient
-    config = TrainingConfig.model_validate({
+    config = build_config({
         "tokens": job.steps * job.batch, "batch_size": job.batch, "seed": job.seed,
         "sae": {"architecture": job.arch, "d_sae": job.d_sae, **settings},
         "optimizer": {"lr": job.lr, "lr_warm_up_steps": job.warm_up, "lr_decay_steps": job.decay},
         "checkpoints": {"every_steps": 10**9},
-    })  # fmt: skip
+    }, map(assignment, job.changes))  # fmt: skip
 
     class Stream:
         def batches(self, start: int, check: Any = None) -> Iterator[Any]:
@@ -115,6 +134,8 @@ def peer(job: Job) -> None:
     config = training_config(job.arch, sample.shape[1], job.d_sae, job.k)
     if job.coefficient is not None:
         setattr(config, COEFFICIENTS[job.arch], job.coefficient)
+    if job.threshold is not None:
+        config.jumprelu_init_threshold = job.threshold
     if job.arch == "standard":
         config.l1_warm_up_steps = job.warm_up
     if job.arch == "jumprelu":
@@ -198,18 +219,19 @@ def train(side: str, job: Job) -> tuple[float, float]:
     return measure(Path(job.out), Path(job.data))
 
 
-def at_l0(side: str, base: Job, start: float | None, wanted: float, tries: int) -> tuple[float, float, float | None]:
-    """(FVU at the wanted L0, L0 reached, the coefficient to begin with next time)."""
+def at_l0(side: str, base: Job, start: float | None, wanted: float, tries: int) -> Found:
+    """What training leaves at the wanted L0; the coefficient is looked for from `start` on (None: there is none)."""
     if start is None:
-        return (*train(side, base), None)
+        fvu, l0 = train(side, base)
+        print(f"  {side} {base.arch} seed {base.seed} lr {base.lr:g}: FVU {fvu:.4f}", file=sys.stderr, flush=True)
+        return Found(fvu, l0, None)
     found: list[tuple[float, float, float]] = []  # log coefficient, log L0, log FVU
     coefficient = start
     for number in range(tries):
-        job = Job(**{**asdict(base), "coefficient": coefficient, "out": f"{base.out}-{number}"})
-        fvu, l0 = train(side, job)
+        fvu, l0 = train(side, replace(base, coefficient=coefficient, out=f"{base.out}-{number}"))
         found.append((math.log(coefficient), math.log(max(l0, 1e-3)), math.log(fvu)))
-        print(f"  {side} {base.arch} seed {base.seed}: coefficient {coefficient:.4g} → L0 {l0:.1f}, FVU {fvu:.4f}",
-              file=sys.stderr, flush=True)  # fmt: skip
+        print(f"  {side} {base.arch} seed {base.seed} lr {base.lr:g}: coefficient {coefficient:.4g} → L0 {l0:.1f}, "
+              f"FVU {fvu:.4f}", file=sys.stderr, flush=True)  # fmt: skip
         if len(found) > 1 and abs(l0 / wanted - 1) < NEAR:
             break
         found.sort(key=lambda run: abs(run[1] - math.log(wanted)))
@@ -217,24 +239,49 @@ def at_l0(side: str, base: Job, start: float | None, wanted: float, tries: int) 
         if len(found) > 1 and found[0][1] != found[1][1]:
             slope = (found[0][0] - found[1][0]) / (found[0][1] - found[1][1])
         slope = min(-0.2, max(-3.0, slope))
-        step = slope * (math.log(wanted) - found[0][1])
+        step = max(-2.0, min(2.0, slope * (math.log(wanted) - found[0][1])))  # one run may lie on a plateau
         coefficient = math.exp(found[0][0] + (step if abs(step) > 0.02 else math.copysign(0.05, step)))
     found.sort(key=lambda run: abs(run[1] - math.log(wanted)))
     a, b = found[0], found[1]
     along = (math.log(wanted) - a[1]) / (b[1] - a[1]) if b[1] != a[1] else 0.0
-    return math.exp(a[2] + along * (b[2] - a[2])), math.exp(a[1]), math.exp(a[0])
+    return Found(math.exp(a[2] + along * (b[2] - a[2])), math.exp(a[1]), math.exp(a[0]))
+
+
+def side_by_seed(side: str, arch: str, arguments: argparse.Namespace, folder: Path) -> tuple[str, list[Found]]:
+    """The learning rate (and threshold) with which the first seed ends best, and what each seed leaves with it."""
+    first, *others = arguments.seeds
+    start = {"standard": 2.0, "jumprelu": 0.7}.get(arch)
+    thresholds = PEER_STARTS.get(arch, (None,)) if side == "sae-lens" else (None,)
+
+    def run(seed: int, lr: float, threshold: float | None, start: float | None) -> Found:
+        steps = arguments.tokens // arguments.batch
+        out = folder / f"{arch}-{seed}-{side}-{lr:g}-{threshold}"
+        job = Job(arch, seed, None, arguments.k, arguments.d_sae, arguments.batch, steps, lr, str(folder), str(out),
+                  tuple(arguments.ours), threshold)  # fmt: skip
+        return at_l0(side, job, start, float(arguments.k), arguments.tries)
+
+    tried: dict[tuple[float, float | None], Found] = {}
+    for threshold in thresholds:
+        for lr in arguments.lrs:
+            found = tried[lr, threshold] = run(first, lr, threshold, start)
+            if found.coefficient is not None and found.reached(arguments.k):
+                start = found.coefficient
+    best = min(tried, key=lambda settings: (not tried[settings].reached(arguments.k), tried[settings].fvu))
+    said = f"{best[0]:g}" if best[1] is None else f"{best[0]:g} (threshold {best[1]:g})"
+    return said, [tried[best], *(run(seed, *best, tried[best].coefficient) for seed in others)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archs", nargs="+", default=["topk", "batchtopk", "jumprelu", "standard"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--lrs", nargs="+", type=float, default=[2e-3, 4e-3, 8e-3], help="to choose from")
     parser.add_argument("--tokens", type=int, default=1_000_000)
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--d-sae", type=int, default=2048)
     parser.add_argument("--k", type=int, default=32, help="active latents, and the L0 at which the others are compared")
-    parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--tries", type=int, default=4)
+    parser.add_argument("--ours", nargs="*", default=[], metavar="NAME=VALUE", help="changes to our settings")
     parser.add_argument("--worker", choices=("ours", "sae-lens"), help=argparse.SUPPRESS)
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -244,28 +291,23 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     required_python()
     steps = arguments.tokens // arguments.batch
-    print(f"embedded model, layer {LAYER}, 256 → {arguments.d_sae:,}, batch {arguments.batch:,}, {steps:,} steps,")
-    print(f"learning rate {arguments.lr:g}; FVU at L0 {arguments.k} on {HELD_OUT:,} held-out activations\n")
-    print("| architecture | seed | ours | sae-lens | ours / sae-lens | L0 ours, sae-lens |\n|---|---|---|---|---|---|")
+    print(f"embedded model, layer {LAYER}, 256 → {arguments.d_sae:,}, batch {arguments.batch:,}, {steps:,} steps;")
+    print(f"FVU at L0 {arguments.k} on {HELD_OUT:,} held-out activations {' '.join(arguments.ours)}\n")
+    print("| architecture | seed | ours | sae-lens | ratio | learning rates | L0 |\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
         capture(arguments, folder)
         for arch in arguments.archs:
-            starts: dict[str, float | None] = {"ours": None, "sae-lens": None}
-            if arch in COEFFICIENTS:
-                starts = dict.fromkeys(starts, 5.0 if arch == "standard" else 1.0)
-            ratios = []
-            for seed in arguments.seeds:
-                row: dict[str, tuple[float, float]] = {}
-                for side in starts:
-                    job = Job(arch, seed, None, arguments.k, arguments.d_sae, arguments.batch, steps, arguments.lr,
-                              str(folder), str(folder / f"{arch}-{seed}-{side}"))  # fmt: skip
-                    fvu, l0, found = at_l0(side, job, starts[side], float(arguments.k), arguments.tries)
-                    starts[side], row[side] = found, (fvu, l0)
-                (a, l0_a), (b, l0_b) = row["ours"], row["sae-lens"]
-                ratios.append(a / b)
-                print(f"| {arch} | {seed} | {a:.4f} | {b:.4f} | {a / b:.3f} | {l0_a:.1f}, {l0_b:.1f} |", flush=True)
-            print(f"| {arch} | median | | | **{statistics.median(ratios):.3f}** | |", flush=True)
+            lr, found = side_by_seed("ours", arch, arguments, folder)
+            peer_lr, peers = side_by_seed("sae-lens", arch, arguments, folder)
+            for seed, a, b in zip(arguments.seeds, found, peers, strict=True):
+                print(f"| {arch} | {seed} | {a.fvu:.4f} | {b.fvu:.4f} | {a.fvu / b.fvu:.3f} | {lr}, {peer_lr} | "
+                      f"{a.l0:.1f}, {b.l0:.1f} |", flush=True)  # fmt: skip
+            if not all(each.reached(arguments.k) for each in (*found, *peers)):
+                print(f"| {arch} | | not reached: see L0 | | | | |", flush=True)
+                continue
+            ratio = statistics.median(a.fvu / b.fvu for a, b in zip(found, peers, strict=True))
+            print(f"| {arch} | median | | | **{ratio:.3f}** | | |", flush=True)
 
 
 if __name__ == "__main__":

@@ -37,11 +37,12 @@ class SAEConfig(Config):
         description="Centre the input with the decoder bias before encoding.",
     )
     decoder_init_norm: float = Field(
-        default=1.0,
+        default=0.1,
         gt=0,
         le=10,
         title="Decoder norm at the start",
-        description="Norm of every decoder row at initialisation; the encoder starts as its transpose.",
+        description="Norm of every decoder row at initialisation; the encoder starts as its transpose, and one that "
+        "starts small learns faster.",
     )
     normalize_activations: SkipJsonSchema[Normalization] = Field(
         default="none",

@@ -14,6 +14,7 @@ from saewidgets.config.translate.source import Settings
 from saewidgets.errors import ConfigError
 
 _FREE = {"normalize_decoder_every": None, "project_decoder_grad": False}
+_KAIMING_NORM = 2**0.5  # of a row of Kaiming's uniform numbers: their variance is 2 / d_in
 _NORMALIZE = ("none", "expected_average_only_in", "layer_norm", "constant_norm_rescale")
 _BY_TOKEN = ("layer_norm", "constant_norm_rescale")
 
@@ -39,7 +40,10 @@ def sae_of(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], str]:
     if settings.has("decoder_init_norm"):
         sae["decoder_init_norm"] = settings.number("decoder_init_norm")
     else:
-        settings.remark("changed", "decoder_init_norm", None, "rows start at norm one, the encoder as their transpose.")
+        sae["decoder_init_norm"] = _KAIMING_NORM
+        settings.remark(
+            "changed", "decoder_init_norm", None, "rows start at √2, the mean norm of SAELens' random ones."
+        )
     settings.take("decoder_init_norm")
     _ARCHITECTURES[architecture](settings, sae, optimizer)
     scaling = settings.take("normalize_activations", "none")
