@@ -167,18 +167,19 @@ def test_it_remembers_files_it_was_trained_on(ws: Workspace, config: TrainingCon
     assert ws.evaluate(sae.id, tokens=256) == before
 
 
-def test_an_sae_of_which_nothing_is_known(ws: Workspace, run: Run) -> None:
+def test_an_sae_of_which_nothing_is_known(ws: Workspace, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("\n".join(TINY_TEXT))
     sae = run.import_to_saes()
     ws.catalog.saes.replace(sae.id, path=sae.path, size_bytes=sae.size_bytes, metadata={})
     ws.trainings.delete(run.id)
-    assert ws.evaluate(sae.id, "demo", tokens=256)["fvu"] > 0  # its files say it
+    assert ws.evaluate(sae.id, str(tmp_path / "text.txt"), tokens=256)["fvu"] > 0  # its files say it
     module = ws.saes.load(sae.id)
     module.metadata = {}
     shutil.rmtree(sae.path)
     save_sae(module, sae.path)
     ws.catalog.saes.update(sae.id, model=None)
     with pytest.raises(StateError, match="not known which model first was trained on"):
-        ws.evaluate(sae.id, "demo", tokens=256)
+        ws.evaluate(sae.id, str(tmp_path / "text.txt"), tokens=256)
 
 
 def test_a_run_from_a_machine_with_other_devices_is_measured_here(ws: Workspace, run: Run) -> None:
