@@ -33,9 +33,10 @@ class DeadLatents:
         """Which latents are dead, bool [d_sae]; None while fewer than `window` tokens were seen (so none can be)."""
         return self.tokens_since_fired >= self.window if tokens_seen >= self.window else None
 
-    def share(self) -> Tensor:
-        """Dead latents / all latents, as a 0-d float32 tensor on the counter's device."""
-        return (self.tokens_since_fired >= self.window).float().mean()
+    def share(self, tokens_seen: int) -> Tensor | None:
+        """Dead latents / all latents, as a 0-d float32 tensor on the counter's device; None where `mask` is."""
+        dead = self.mask(tokens_seen)
+        return None if dead is None else dead.float().mean()
 
     def load(self, tokens_since_fired: Tensor) -> None:
         """Take over the counter of a checkpoint, int64 [d_sae]."""

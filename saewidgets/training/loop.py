@@ -260,7 +260,8 @@ class Trainer:
     def flush(self) -> None:
         """Read the log window, emit it as `Metrics` and start the next. Raises `TrainingError` on NaN or divergence."""
         started = self.step - self.window.steps
-        values, bad = self.window.read({"dead": self.dead.share()})
+        dead = self.dead.share(self.tokens)  # no number while nobody can know: 0 would read as "none is dead"
+        values, bad = self.window.read({} if dead is None else {"dead": dead})
         if bad is not None:
             raise health.nan_error(bad + 1, (bad + 1) * self.config.batch_size, self.config, self._last_good())
         if not values:

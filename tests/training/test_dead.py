@@ -27,7 +27,10 @@ def test_dead_means_silent_in_the_last_window_tokens(fired, tokens, window):
         tokens * (len(fired) - 1 - max((s for s, row in enumerate(fired) if row[i]), default=-1)) >= window
         for i in range(5)
     )
-    assert latents.share().item() == torch.tensor(expected / 5, dtype=torch.float32).item()
+    share = latents.share(seen)
+    assert (share is None) == (seen < window)
+    if share is not None:
+        assert share.item() == torch.tensor(expected / 5, dtype=torch.float32).item()
 
 
 def test_nothing_is_dead_before_the_window_is_full():
@@ -35,10 +38,10 @@ def test_nothing_is_dead_before_the_window_is_full():
     for _ in range(9):
         latents.update(torch.zeros(3, dtype=torch.bool), 11)
     assert latents.mask(99) is None
-    assert latents.share().item() == 0.0
+    assert latents.share(99) is None
     latents.update(torch.zeros(3, dtype=torch.bool), 11)
     assert latents.mask(110).all()
-    assert latents.share().item() == 1.0
+    assert latents.share(110).item() == 1.0
 
 
 def test_a_revived_latent_is_alive_again():

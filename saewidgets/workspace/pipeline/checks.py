@@ -91,7 +91,8 @@ def report(layer: int, record: TrainingRecord, history: Mapping[str, Sequence[fl
     for check in checks:
         if not check.passed:
             own = [str(piece) for piece in advice if piece.kind in _KINDS[check.name]]
-            said += own or [_OTHERWISE[check.name]]
+            unknown = check.name == "dead share" and check.number is None
+            said += own or [_unknown_dead(record) if unknown else _OTHERWISE[check.name]]
     said += [str(piece) for piece in advice if piece.kind == "memory"]
     return LayerReport(layer, record.id, record.status, checks, tuple(dict.fromkeys(said)))
 
@@ -118,6 +119,14 @@ def _dead(record: TrainingRecord) -> Check:
     value = record.latest.get("dead")
     return _check(
         "dead share", value, "{:.1%}", f"less than {DEAD_GOAL:.0%}", value is not None and value < DEAD_GOAL
+    )
+
+
+def _unknown_dead(record: TrainingRecord) -> str:
+    window = int(record.config.get("dead_window_tokens") or 0)
+    return (
+        f"Dead latents are not known before {window:,} tokens (dead_window_tokens): train on more, or shorten the "
+        "window."
     )
 
 

@@ -1,0 +1,24 @@
+/** The five numbers of a card: a dash says why there is no number. */
+import { expect, it } from "vitest";
+import { card, fullState } from "../../demo/fixtures";
+import type { Card } from "../../src/lib/protocol";
+import { cardOf, show } from "./harness";
+
+const tile = (changes: Partial<Card>) => {
+  const one = card({ name: "a", dead_window_tokens: 1_000_000, ...changes });
+  const view = show({ ...fullState(), cards: [one], total: 1 });
+  return cardOf(view, "a").getByText("Dead").closest(".tile") as HTMLElement;
+};
+const tiles = (dead: number | null) => ({ ...card().tiles, dead });
+
+it("dead latents have no share before a whole window has passed, and say so", () => {
+  const early = tile({ tokens_done: 200_000, tiles: tiles(null) });
+  expect(early.querySelector("dd")?.textContent).toBe("– not known before 1,000,000 tokens");
+  expect(early.title).toBe("not known before 1,000,000 tokens: latents that did not fire in the last 1,000,000 tokens");
+});
+
+it("dead latents have a share afterwards, with its window", () => {
+  const late = tile({ tokens_done: 2_000_000, tiles: tiles(0) });
+  expect(late.querySelector("dd")?.textContent).toBe("0.0 %");
+  expect(late.title).toBe("0.0 %: latents that did not fire in the last 1,000,000 tokens");
+});
