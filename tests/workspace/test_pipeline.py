@@ -90,17 +90,15 @@ def test_all_layers_from_one_capture(ws: Workspace, config: TrainingConfig, tmp_
 
 
 def test_the_best_is_an_earlier_checkpoint(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
-    """A rate that grows without end makes the last weights worse than those of the first evaluation."""
+    """With far too high a rate the last weights are worse than those half-way."""
     worse = config.replace(**{
-        "optimizer": {"lr": 0.5, "lr_warm_up_steps": 8, "lr_decay_steps": 0, "grad_clip": None,
+        "optimizer": {"lr": 1.0, "lr_warm_up_steps": 0, "lr_decay_steps": 0, "grad_clip": None,
                       "sparsity_warm_up_steps": 0},
         "evaluation.every_steps": 1, "checkpoints.every_steps": 4,
     })  # fmt: skip
     pipeline = finished(made(ws, worse, layers=[0]))
     (files,) = pipeline.save(tmp_path)
-    best_step = json.loads(files.history.read_text())["best_step"]
-    if best_step == 12:
-        pytest.skip("the last step was the best after all")
+    assert json.loads(files.history.read_text())["best_step"] < 12
     assert not torch.equal(load_sae(files.best).W_dec, load_sae(files.final).W_dec)
 
 
