@@ -38,6 +38,7 @@ from saewidgets.training.evaluations import Due, Evaluations
 from saewidgets.training.export import exported, metadata, save_final
 from saewidgets.training.length import with_epochs
 from saewidgets.training.loop import Trainer
+from saewidgets.training.narration import Narrator
 from saewidgets.training.prepare import Prepared, Scales
 from saewidgets.training.progress import ProgressMeter
 from saewidgets.training.runlog import RunLog
@@ -189,7 +190,7 @@ class Member:
         self._training = Due(sae, prepared.scale, prepared.scale_out)
         trainer = self.trainer = Trainer(
             self.config, sae, prepared.stream, self.folder, scale=prepared.scale, scale_out=prepared.scale_out,
-            emit=self.emit, control=control, evaluate=lambda: evaluations.of(self, control.check),
+            emit=Narrator(self.emit, self.log), control=control, evaluate=lambda: evaluations.of(self, control.check),
             environment=describe_environment(prepared.device, prepared.stream.layout), meter=meter,
         )
         parameters = sum(p.numel() for p in sae.parameters())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from saewidgets.events import Emit, LogLine
 
@@ -39,25 +39,25 @@ class RunLog:
 
     def info(self, message: str) -> None:
         """What happened."""
-        self._write(message, "info")
+        self.write(LogLine(message))
 
     def warning(self, message: str) -> None:
         """What a person should know, though the run goes on."""
-        self._write(message, "warning")
+        self.write(LogLine(message, "warning"))
 
     def error(self, message: str) -> None:
         """Why the run ended."""
-        self._write(message, "error")
+        self.write(LogLine(message, "error"))
 
-    def _write(self, message: str, level: Literal["info", "warning", "error"]) -> None:
-        line = LogLine(message, level)
+    def write(self, line: LogLine) -> None:
+        """Emit the line, and append it to the file."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(line.time))
         self._emit(line)
         try:
             if self.path.exists() and self.path.stat().st_size > MAX_BYTES:
                 self.path.replace(self.path.with_name("log.old.txt"))
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(f"{stamp} {level.upper():7} {message}\n")
+                file.write(f"{stamp} {line.level.upper():7} {line.message}\n")
         except OSError as error:
             if not self._broken:
                 self._broken = True

@@ -1,0 +1,62 @@
+"""What a run's log tells of its course: numbers now and then, all evaluations and checkpoints."""
+
+from saewidgets.events import CheckpointSaved, LogLine, Metrics, Progress
+from saewidgets.training.narration import EVERY, Narrator
+from saewidgets.training.runlog import RunLog
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def said(recorder):
+    return [line.message for line in recorder.of(LogLine)]
+
+
+def metrics(step, **values):
+    return Metrics(step, step * 4096, values)
+
+
+def test_the_course_of_a_run(tmp_path, recorder):
+    clock = Clock()
+    tell = Narrator(recorder, RunLog(tmp_path, recorder), clock)
+    tell(metrics(1, loss=0.5, l0=31.96, fvu=0.4))
+    clock.now = EVERY / 2
+    tell(metrics(10, loss=0.4, l0=32.0, fvu=0.3))  # too soon for another line
+    tell(metrics(10, val_fvu=0.31, val_l0=32.0, ce_loss_score=0.912))
+    clock.now = EVERY
+    tell(metrics(20, loss=0.285, l0=32.0, fvu=0.119, dead=0.021))
+    tell(CheckpointSaved(20, 81_920, str(tmp_path / "c"), ("latest", "every"), 302_000_000))
+    tell(CheckpointSaved(30, 122_880, str(tmp_path / "d"), ("latest", "best"), 302_000_000))
+    assert said(recorder) == [
+        "Step 1 (4.1K tokens): loss 0.5000, L0 32.0, FVU 0.400.",
+        "Step 10 (41K tokens), held-out text: FVU 0.310, L0 32.0, CE recovered 0.912.",
+        "Step 20 (81.9K tokens): loss 0.2850, L0 32.0, FVU 0.119, dead 2.1 %.",
+        "Step 20: checkpoint saved (302 MB).",
+        "Step 30: checkpoint saved (302 MB, best).",
+    ]
+    assert [line.split(maxsplit=2)[2] for line in (tmp_path / "log.txt").read_text().splitlines()] == said(recorder)
+
+
+def test_long_runs_say_less_often(tmp_path, recorder):
+    clock = Clock()
+    tell = Narrator(recorder, RunLog(tmp_path, recorder), clock)
+    for second in range(0, 24 * 3600, 5):
+        clock.now = float(second)
+        tell(metrics(second + 1, loss=1.0))
+    assert 400 < len(said(recorder)) < 1200  # every ten seconds would be 8,640
+    assert len(recorder.of(Metrics)) == 24 * 720  # what the charts draw is whole
+
+
+def test_other_events_pass_and_lines_are_written_once(tmp_path, recorder):
+    tell = Narrator(recorder, RunLog(tmp_path, recorder), Clock())
+    progress = Progress(1, 2)
+    tell(progress)
+    tell(LogLine("3 latents were resampled.", "warning"))
+    tell(metrics(5, tokens_per_second=1.0))
+    assert recorder.of(Progress) == [progress]
+    assert said(recorder) == ["3 latents were resampled."]
+    assert "WARNING 3 latents were resampled." in (tmp_path / "log.txt").read_text()
