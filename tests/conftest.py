@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -124,8 +125,6 @@ def tiny_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model_folder(tiny_tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer GPT-2 (d_model 32, context 64) with its tokenizer, loadable by `from_pretrained`."""
-    import shutil
-
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -141,3 +140,22 @@ def tiny_model_folder(tiny_tokenizer_folder: Path, tmp_path_factory: pytest.Temp
     finally:
         torch.random.set_rng_state(state)
     return folder
+
+
+@pytest.fixture(scope="session")
+def demo_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded corpus in contexts of 256, packed once (that takes a quarter of a minute): see `link_tokens`."""
+    from saewidgets.activations import open_corpus, pack
+    from saewidgets.config import DemoCorpus
+    from saewidgets.demo import resolve_model
+    from saewidgets.lm import load_tokenizer
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo-tokens"  # one for all processes
+    pack(open_corpus(DemoCorpus()), load_tokenizer(resolve_model("demo")), folder=folder, context_size=256)
+    return folder
+
+
+def link_tokens(tokens: Path, workspace: Path) -> None:
+    """Give a workspace tokens that were packed before."""
+    shutil.copytree(tokens, workspace / "tokens", copy_function=os.link, dirs_exist_ok=True)

@@ -72,6 +72,11 @@ def require_shared(configs: Sequence[TrainingConfig]) -> None:
                 )
 
 
+def group_name(configs: Sequence[TrainingConfig]) -> str:
+    """``gpt2, 6 trainings``: the names of the runs say the rest."""
+    return f"{configs[0].model.rstrip('/').split('/')[-1]}, {len(configs)} training{'s' * (len(configs) != 1)}"
+
+
 def _axis(key: Any, values: Any) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     """The names that `key` has change together, and their values, one tuple each."""
     names = tuple(part.strip() for part in key.split(",")) if isinstance(key, str) else ()

@@ -30,7 +30,7 @@ from saewidgets.lm import (
     evaluating,
     forward,
     hooked,
-    reach,
+    note_points,
     resumable,
     resumed,
 )
@@ -213,7 +213,7 @@ class _Pass:
         if not self._unknown:
             run = lambda: forward(model, ids)  # noqa: E731
         self._batches.run_check()
-        reached = reach(model, list(self._points.values()), run, whole=bool(self._unknown))
+        reached = note_points(model, list(self._points.values()), run, whole=bool(self._unknown))
         if clean:
             self._clean.loss += losses.loss(clean[0], ids, counted)[0]
 

@@ -4,7 +4,7 @@ from saewidgets.lm.facts import ModelFacts, known_context, model_facts
 from saewidgets.lm.hookpoints import HookError, HookPoint, find_blocks, hook_points, resolve_hook
 from saewidgets.lm.hooks import before_head, capture, evaluating, forward, hooked, input_device, spliced
 from saewidgets.lm.loading import LoadedModel, load_model, load_tokenizer, wrap_model
-from saewidgets.lm.resuming import Reached, reach, resumable, resumed
+from saewidgets.lm.resuming import Reached, note_points, resumable, resumed
 from saewidgets.lm.shape import check_context
 from saewidgets.lm.tokens import SpecialTokens, TokenText, special_tokens
 from saewidgets.lm.trust import allow_remote_code
@@ -31,7 +31,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "model_facts",
-    "reach",
+    "note_points",
     "resolve_hook",
     "resumable",
     "resumed",

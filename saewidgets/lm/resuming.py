@@ -1,10 +1,10 @@
 """Several forwards over one batch that differ from a hook point on: the blocks before it run once.
 
-`reach` notes what the last block before each hook point returned. While `resumed` is open, the blocks before the point
-return that instead of computing, so that a forward costs what comes behind the point. Everything outside the blocks
-(embeddings, masks, the final norm) is the model's own code and runs as ever, which keeps this independent of the
-architecture, and the numbers the same to the last bit. Models whose blocks hand on more than their output (keys and
-values of an earlier layer, say) cannot be resumed: `resumable` tries it.
+`note_points` keeps what the last block before each hook point returned. While `resumed` is open, the blocks before the
+point return that instead of computing, so that a forward costs what comes behind the point. Everything outside the
+blocks (embeddings, masks, the final norm) is the model's own code and runs as ever, which keeps this independent of
+the architecture, and the numbers the same to the last bit. Models whose blocks hand on more than their output (keys
+and values of an earlier layer, say) cannot be resumed: `resumable` tries it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Reached:
     returned: dict[nn.Module, Any]
 
 
-def reach(model: nn.Module, points: Sequence[HookPoint], run: Callable[[], object], *, whole: bool) -> Reached:
+def note_points(model: nn.Module, points: Sequence[HookPoint], run: Callable[[], object], *, whole: bool) -> Reached:
     """Run the model and note what `resumed` needs at each of `points`, and the activations there.
 
     Args:
@@ -113,7 +113,7 @@ def resumable(model: nn.Module, point: HookPoint) -> bool:
 
     with hooked(point, changed):
         expected = run()
-    reached = reach(model, [point], run, whole=False)
+    reached = note_points(model, [point], run, whole=False)
     forward(model, ids.flip(1))  # so that nothing a model remembers of these tokens can help
     try:
         with resumed(model, point, reached), hooked(point, changed):

@@ -18,6 +18,7 @@ from saewidgets.errors import ConfigError
 _FREE = (
     "name", "device", "log_every_steps", "evaluation", "checkpoints", "targets", "epochs",
     "from_pretrained",  # its weights are those of the checkpoint by now
+    "tokens",  # who trains longer has asked for it
 )  # fmt: skip
 # Configuration that cannot change: a step would no longer be the same place in the same data, or weights would not fit.
 _FIXED = (
@@ -80,7 +81,7 @@ def compare(state: Mapping[str, Any], config: TrainingConfig, environment: Mappi
                 hint="Start a new training instead of resuming this one.",
             )
     told = [name for name in changed if not _within(name, _FREE)]
-    reasons = [f"{name} was {before.get(name)!r} and is {now.get(name)!r}" for name in told]
+    reasons = [f"{name} was {_shown(before.get(name))} and is {_shown(now.get(name))}" for name in told]
     reasons += _differences(state.get("environment", {}), environment)
     return f"The continuation will not be bit-identical: {'; '.join(reasons)}." if reasons else None
 
@@ -88,10 +89,15 @@ def compare(state: Mapping[str, Any], config: TrainingConfig, environment: Mappi
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old, new = _by_last_part(before), _by_last_part(now)
     return [
-        "the text is another one" if name == "tokens" else f"{name} was {old[name]} and is {new[name]}"
+        "the text is another one" if name == "tokens" else f"{name} was {_shown(old[name])} and is {_shown(new[name])}"
         for name in sorted(old.keys() & new.keys() - _UNCOMPARED)
         if old[name] != new[name]
     ]
+
+
+def _shown(value: Any) -> str:
+    """For a sentence: counts with separators."""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def _by_last_part(environment: Mapping[str, Any]) -> dict[str, Any]:

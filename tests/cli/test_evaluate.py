@@ -9,12 +9,14 @@ import pytest
 from saewidgets.cli.session import NOT_FOUND, USAGE
 from saewidgets.workspace import Workspace
 from tests.cli.conftest import Invoke
+from tests.conftest import link_tokens
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+def demo(tmp_path_factory: pytest.TempPathFactory, demo_tokens: Path) -> tuple[str, str]:
     """A workspace with the SAE of the demo: its folder and the SAE's id."""
     folder = tmp_path_factory.mktemp("demo")
+    link_tokens(demo_tokens, folder)
     with Workspace(folder) as ws:
         ws.extractions.demo()
         return str(folder), str(ws.saes.list()[0].id)

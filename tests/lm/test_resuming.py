@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from saewidgets.lm import forward, hook_points, hooked, reach, resolve_hook, resumable, resumed
+from saewidgets.lm import forward, hook_points, hooked, note_points, resolve_hook, resumable, resumed
 from tests.lm.models import ENCODERS, FAMILIES, LAYERS, build, family, token_ids
 
 CAUSAL = [name for name in FAMILIES if name not in ENCODERS]
@@ -36,7 +36,7 @@ def test_a_resumed_forward_gives_the_bits_of_a_whole_one(name: str) -> None:
     before = _state(model)
     points = [resolve_hook(model, each) for each in hook_points(model, published=True)]
     clean = _logits(model, ids)
-    reached = reach(model, points, lambda: _logits(model, ids), whole=name in CAUSAL[::2])
+    reached = note_points(model, points, lambda: _logits(model, ids), whole=name in CAUSAL[::2])
     assert set(reached.found) == {point.name for point in points}
     for point in points:
         with hooked(point, _changed):
@@ -56,7 +56,7 @@ def test_a_resumed_forward_gives_the_bits_of_a_whole_one(name: str) -> None:
 def test_blocks_before_the_point_do_not_run(site: str, ran: list[int]) -> None:
     model, ids = build("gpt2"), token_ids()
     point = resolve_hook(model, f"blocks.1.hook_{site}")
-    reached = reach(model, [point], lambda: _logits(model, ids), whole=False)
+    reached = note_points(model, [point], lambda: _logits(model, ids), whole=False)
     calls: list[int] = []
     blocks: Any = model.transformer.h
     for number, block in enumerate(blocks):
@@ -65,10 +65,10 @@ def test_blocks_before_the_point_do_not_run(site: str, ran: list[int]) -> None:
         _logits(model, ids)
     assert calls == ran
     calls.clear()
-    reach(model, [point], lambda: _logits(model, ids), whole=False)
+    note_points(model, [point], lambda: _logits(model, ids), whole=False)
     assert calls == ([0] if site == "resid_pre" else [0, 1])
     calls.clear()
-    reach(model, [point], lambda: _logits(model, ids), whole=True)
+    note_points(model, [point], lambda: _logits(model, ids), whole=True)
     assert calls == list(range(LAYERS))
 
 
@@ -77,7 +77,7 @@ def test_other_threads_run_the_whole_model_meanwhile() -> None:
     points = [resolve_hook(model, f"blocks.{layer}.hook_resid_post") for layer in (0, 1)]
     other = ids.flip(1)
     clean, expected = _logits(model, other), _logits(model, ids)
-    reached = reach(model, points, lambda: _logits(model, ids), whole=False)
+    reached = note_points(model, points, lambda: _logits(model, ids), whole=False)
     inside, leave, found = threading.Event(), threading.Event(), {}
 
     def resume() -> None:
@@ -112,7 +112,7 @@ def test_a_forward_that_was_put_on_a_block_is_kept() -> None:
 
     block.forward = own
     point = resolve_hook(model, "blocks.0.hook_resid_post")
-    reached = reach(model, [point], lambda: _logits(model, ids), whole=False)
+    reached = note_points(model, [point], lambda: _logits(model, ids), whole=False)
     calls.clear()
     with resumed(model, point, reached):
         _logits(model, ids)

@@ -10,6 +10,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.conftest import link_tokens
+
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIALS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # What each tutorial shows, and the words of its fallback where no page is.
@@ -51,8 +53,11 @@ def test_tutorials_are_kept_without_output(path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("path", TUTORIALS, ids=[path.stem for path in TUTORIALS])
-def test_tutorials_run_as_they_are(path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tutorials_run_as_they_are(
+    path: Path, home: Path, demo_tokens: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert STATIC.exists(), "the frontend is not built: npm run build"
+    link_tokens(demo_tokens, home)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     notebook = nbformat.reads(_shorter(path), as_version=4)
     NotebookClient(

@@ -22,7 +22,10 @@ def test_the_same_run_has_no_note():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"name": "other"}, {"log_every_steps": 3}, {"evaluation.tokens": 512}, {"checkpoints.keep_every": True}],
+    [
+        {"name": "other"}, {"tokens": 20_000_000}, {"log_every_steps": 3}, {"evaluation.tokens": 512},
+        {"checkpoints.keep_every": True},
+    ],
 )
 def test_what_only_decides_about_showing_and_keeping_may_change(changes):
     assert compare(_state(), CONFIG.replace(**changes), HERE) is None
@@ -45,11 +48,17 @@ def test_what_would_make_it_another_run_is_refused(field, value):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("optimizer.lr", 1e-4), ("tokens", 20_000_000), ("precision", "bfloat16"), ("sae.k", 16)]
+    ("field", "value"),
+    [("optimizer.lr", 1e-4), ("dead_window_tokens", 5_000), ("precision", "bfloat16"), ("sae.k", 16)],
 )
 def test_what_changes_the_bits_is_told(field, value):
     note = compare(_state(), CONFIG.replace(**{field: value}), HERE)
     assert note.startswith(f"The continuation will not be bit-identical: {field} was ")
+
+
+def test_counts_in_the_note_have_separators():
+    note = compare(_state(), CONFIG.replace(dead_window_tokens=20_000), HERE)
+    assert note.endswith(": dead_window_tokens was 1,000,000 and is 20,000.")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from saewidgets.feature_records import LabelRecord
 from saewidgets.features.labels import Label
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.reading.label_rows import newer, to_record
+from tests.conftest import link_tokens
 
 ASK = """
 import sys
@@ -69,7 +70,8 @@ def test_it_is_told_once(ws: Workspace) -> None:
     end()
 
 
-def test_it_can_be_read_again_and_measured(ws: Workspace) -> None:
+def test_it_can_be_read_again_and_measured(ws: Workspace, demo_tokens: Path) -> None:
+    link_tokens(demo_tokens, ws.folder)
     about = about_sae()
     ws.extractions.demo()
     defaults = ws.extractions.defaults(sae_id=about.sae_id)

@@ -18,9 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from saewidgets.config.training import TrainingConfig
 from saewidgets.config.translate.result import Translation
-from saewidgets.config.translate.source import Settings, read
+from saewidgets.config.translate.source import Settings, read, with_changes
 from saewidgets.errors import ConfigError
 
 WHAT = "miStudio's training hyper-parameters"
@@ -65,19 +64,14 @@ def from_mistudio(
     """
     settings = Settings(_hyperparameters(read(source, WHAT), template))
     for name in ("model", "corpus"):
-        if name not in changes:
+        if name not in changes and f"{name}.kind" not in changes:
             raise ConfigError(
                 f"miStudio's hyper-parameters do not say which {'model' if name == 'model' else 'text'} was used.",
                 where=name, hint=f"Give it: from_mistudio(..., {name}=...), or --{name}.",
             )
     config, hooks = _translated(settings, activation_norm)
-    for name, value in changes.items():
-        target, path = config, name.split(".")
-        for part in path[:-1]:
-            target = target.setdefault(part, {})
-        target[path[-1]] = value
     over = {"hook_name": hooks} if len(hooks) > 1 and "hook_name" not in changes else {}
-    return Translation(TrainingConfig.from_data(config), tuple(settings.remarks), "miStudio", over)
+    return Translation(with_changes(config, changes), tuple(settings.remarks), "miStudio", over)
 
 
 def _hyperparameters(data: dict[str, Any], template: str | None) -> dict[str, Any]:
@@ -128,8 +122,8 @@ def _translated(settings: Settings, norm: float | None) -> tuple[dict[str, Any],
         "log_every_steps": max(1, settings.count("log_interval", 100)),
         "checkpoints": {"every_steps": max(1, settings.count("checkpoint_interval", 1000))},
     }
-    if settings.take("resample_dead_neurons", True):
-        config["resampling"] = {"every_steps": max(1, interval), "until_share": 1.0}
+    if settings.take("resample_dead_neurons", True) and interval:
+        config["resampling"] = {"every_steps": interval, "until_share": 1.0}
         settings.remark(
             "changed", "resample_interval", interval,
             f"latents are dead that did not fire in {config['dead_window_tokens']:,} tokens, in place of one batch.",
@@ -241,7 +235,8 @@ def _hooks(settings: Settings) -> list[str]:
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if not isinstance(layers, list) or not layers or not all(type(each) is int and each >= 0 for each in layers):
         raise ConfigError(f"training_layers is {layers!r}.", where="training_layers", hint="It lists layers: [0, 6].")
-    if not isinstance(kinds, list) or not kinds or not all(each in _HOOKS for each in kinds):
+    known = isinstance(kinds, list) and all(isinstance(each, str) and each in _HOOKS for each in kinds)
+    if not kinds or not known:
         raise ConfigError(f"hook_types is {kinds!r}.", where="hook_types", hint=f"It lists {', '.join(_HOOKS)}.")
     hooks = [f"blocks.{layer}.{_HOOKS[kind]}" for layer in layers for kind in kinds]
     if len(hooks) > 1:

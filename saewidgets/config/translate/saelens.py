@@ -11,10 +11,9 @@ from typing import Any
 from saewidgets.config.corpus import as_corpus
 from saewidgets.config.hook_names import HOOK_NAME
 from saewidgets.config.model_names import hub_model
-from saewidgets.config.training import TrainingConfig
 from saewidgets.config.translate.result import Translation
 from saewidgets.config.translate.saelens_sae import sae_of
-from saewidgets.config.translate.source import Settings, read
+from saewidgets.config.translate.source import Settings, read, with_changes
 from saewidgets.errors import ConfigError
 
 WHAT = "a SAELens configuration (runner_cfg.json or cfg.json)"
@@ -31,6 +30,12 @@ _OUTPUTS = (
     "verbose", "sae_lens_version", "sae_lens_training_version", "dead_feature_threshold", "tokens_per_buffer",
     "cached_activations_path", "llm_compilation_mode", "sae_compilation_mode",
 )  # they say where files go and how much is printed, or do nothing in version 6
+
+_RECORDED = (
+    "sae_lens_version", "sae_lens_training_version", "saewidgets_version", "training_architecture",
+    "training_architecture_details", "training_tokens", "started_from", "neuronpedia_id", "hf_hook_name", "l0", "fvu",
+    "mse", "ce_loss_score", "dead", "num_dead_features",
+)  # of an SAE's metadata: what became of the run, and other names
 
 
 def from_saelens(source: str | Path | Mapping[str, Any], **changes: Any) -> Translation:
@@ -59,17 +64,7 @@ def from_saelens(source: str | Path | Mapping[str, Any], **changes: Any) -> Tran
         )
     found = _runner(data, changes) if isinstance(data.get("sae"), Mapping) else _sae_only(data, changes)
     settings, config = found
-    return Translation(_with(config, changes), tuple(settings.remarks), "SAELens")
-
-
-def _with(config: dict[str, Any], changes: Mapping[str, Any]) -> TrainingConfig:
-    """The configuration with dotted `changes`."""
-    for name, value in changes.items():
-        target, path = config, name.split(".")
-        for part in path[:-1]:
-            target = target.setdefault(part, {})
-        target[path[-1]] = value
-    return TrainingConfig.from_data(config)
+    return Translation(with_changes(config, changes), tuple(settings.remarks), "SAELens")
 
 
 def _runner(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
@@ -126,16 +121,16 @@ def _activations(settings: Settings, prompts: int, context: int) -> dict[str, An
             f"activations are shuffled within windows of {found['shuffle_tokens']:,} tokens, one after another, in "
             f"place of a buffer that keeps a share of {mixing:g}.",
         )
-    settings.lost("disable_concat_sequences", "documents follow one another in a context.", False)
-    settings.lost(
-        "sequence_separator_token", "documents are separated by the tokenizer's end-of-sequence token.", "bos", "eos"
-    )
     settings.lost("prefetch_llm_batches", "the language model and the SAE take turns.", False, 0)
     return found
 
 
 def _positions(settings: Settings) -> dict[str, Any]:
-    """Which positions of the contexts are read."""
+    """How documents fill the contexts, and which positions of these are read."""
+    settings.lost("disable_concat_sequences", "documents follow one another in a context.", False)
+    settings.lost(
+        "sequence_separator_token", "documents are separated by the tokenizer's end-of-sequence token.", "bos", "eos"
+    )
     return {
         "prepend_bos": bool(settings.take("prepend_bos", True)), "seqpos_slice": settings.take("seqpos_slice"),
         "exclude_special_tokens": settings.take("exclude_special_tokens", False),
@@ -156,8 +151,7 @@ def _model(settings: Settings, config: dict[str, Any]) -> None:
     config["hook_name"] = _hook(settings.text("hook_name"))
     settings.lost("hook_head_index", "activations of all heads are read together.")
     settings.lost("model_kwargs", "transformers' defaults are used.", {})
-    loading = settings.take("model_from_pretrained_kwargs", {})
-    loading = dict(loading) if isinstance(loading, Mapping) else {}
+    loading = settings.table("model_from_pretrained_kwargs")
     dtype = str(loading.pop("torch_dtype", loading.pop("dtype", "float32"))).removeprefix("torch.")
     if dtype in _DTYPES:
         config["model_dtype"] = dtype
@@ -192,7 +186,7 @@ def _corpus(settings: Settings, config: dict[str, Any], changes: Mapping[str, An
     path, tokenized = settings.take("dataset_path", ""), settings.take("is_dataset_tokenized", True)
     settings.lost("use_chat_formatting", "conversations are read as plain text.", False)
     settings.lost("use_cached_activations", "activations are computed again; see docs/activation-store.md.", False)
-    if any(name == "corpus" or name.startswith("corpus.") for name in changes):
+    if _replaced(changes):
         return
     if not isinstance(path, str) or not path.strip():
         raise ConfigError(
@@ -200,6 +194,11 @@ def _corpus(settings: Settings, config: dict[str, Any], changes: Mapping[str, An
             hint="Give one: from_saelens(..., corpus=...), or --corpus.",
         )
     config["corpus"] = {"kind": "tokens", "source": path} if tokenized else as_corpus(path)
+
+
+def _replaced(changes: Mapping[str, Any]) -> bool:
+    """Whether `changes` say which text it is; ``corpus.text_field`` and the like only say more of it."""
+    return "corpus" in changes or "corpus.kind" in changes
 
 
 def _precision(settings: Settings, config: dict[str, Any]) -> None:
@@ -218,7 +217,7 @@ def _precision(settings: Settings, config: dict[str, Any]) -> None:
 
 
 def _logging(settings: Settings, config: dict[str, Any], prompts: int, context: int) -> None:
-    logger = Settings(settings.take("logger", {}) or {}, "logger.", settings.remarks)
+    logger = Settings(settings.table("logger"), "logger.", settings.remarks)
     every = max(1, logger.count("wandb_log_frequency", 10))
     config["log_every_steps"] = every
     evaluated = settings.count("n_eval_batches", 10) * settings.count("eval_batch_size_prompts", prompts) * context
@@ -283,20 +282,26 @@ def _sae_only(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Sett
         "sae": sae, "optimizer": optimizer,
         "activations": {"normalize": scaling, **_positions(settings)},
     }
+    if settings.has("exclude_token_ids"):  # ours, where special tokens are left out as well
+        config["activations"]["exclude_token_ids"] = settings.take("exclude_token_ids")
+    if settings.has("seed"):
+        config["seed"] = settings.count("seed")
     if settings.has("context_size"):
         config["context_size"] = settings.count("context_size")
     _model(settings, config)
     path = settings.take("dataset_path")
-    if isinstance(path, str) and "corpus" not in changes:
-        config["corpus"] = as_corpus(path)
-    elif "corpus" not in changes:
-        raise ConfigError(
-            "An SAE's cfg.json does not say which text it was trained on.", where="metadata.dataset_path",
-            hint="Give it: from_saelens(..., corpus=...), or --corpus.",
-        )
+    if not _replaced(changes):
+        if isinstance(path, str) and path.strip():
+            config["corpus"] = as_corpus(path)
+        else:
+            raise ConfigError(
+                "This cfg.json does not say which text the SAE was trained on.", where="metadata.dataset_path",
+                hint="Give it: from_saelens(..., corpus=...), or --corpus.",
+            )
     settings.remark(
         "lost", "lr", None, "an SAE's cfg.json does not record learning rate, batch size, tokens and schedules: they "
         "have this package's defaults.",
     )
-    settings.remarks.sort(key=lambda each: each.setting)
+    settings.ignore(*_RECORDED)
+    settings.rest()
     return settings, config

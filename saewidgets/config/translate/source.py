@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from saewidgets.config.base import Config
+from saewidgets.config.corpus import as_corpus
+from saewidgets.config.training import TrainingConfig
 from saewidgets.config.translate.result import Remark
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 
@@ -45,6 +48,32 @@ def _table(data: Any, what: str, where: str | None) -> dict[str, Any]:
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise ConfigError(f"This is a {type(data).__name__}, not {what}.", where=where, hint=f"Give {what}.")
     return data
+
+
+def with_changes(config: Mapping[str, Any], changes: Mapping[str, Any]) -> TrainingConfig:
+    """The configuration with settings replaced by dotted name.
+
+    Raises:
+        ConfigError: it cannot work, or a name is none of a setting.
+    """
+    data = dict(config)
+    for name, value in changes.items():
+        target, path = data, name.split(".")
+        for part in path[:-1]:
+            inner = target.get(part, {})
+            if isinstance(inner, Config):
+                inner = inner.to_data()
+            elif part == "corpus":
+                inner = as_corpus(inner)
+            if not isinstance(inner, Mapping):
+                raise ConfigError(
+                    f"{part} holds a value, so nothing can be set inside it.", where=name,
+                    hint='Dotted names are those of TrainingConfig: "sae.k", "optimizer.lr".',
+                )
+            target[part] = dict(inner)
+            target = target[part]
+        target[path[-1]] = value
+    return TrainingConfig.from_data(data)
 
 
 class Settings:
@@ -113,6 +142,17 @@ class Settings:
                 hint=f"What can be translated: {', '.join(choices)}.",
             )
         return choices[value]
+
+    def table(self, name: str) -> dict[str, Any]:
+        """A table of settings; an empty one where it is missing or null.
+
+        Raises:
+            ConfigError: it is something else.
+        """
+        value = self.take(name, {})
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise ConfigError(f"{self._name(name)} is {value!r}, not a table of settings.", where=self._name(name))
+        return dict(value)
 
     def ignore(self, *names: str) -> None:
         """These say nothing about what is learned."""
