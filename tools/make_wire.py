@@ -60,14 +60,14 @@ EXAMPLES: tuple[m.Wire, ...] = (
     m.Nudge(id="c-0"),
     m.Refresh(id="c-1", revision=6),
     m.FormSchema(id="c-2", training_id=CARD.id, template_id=None),
-    m.Check(id="c-3", config=CONFIG),
-    m.Create(id="c-4", config=CONFIG),
+    m.Check(id="c-3", config=CONFIG, over={"hook_name": ["blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]}),
+    m.Create(id="c-4", config=CONFIG, over={"hook_name": ["blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]}),
     m.TrainDemo(id="c-5"),
     m.RunAction(id="c-6", action="pause", training_id=CARD.id),
     m.Rename(id="c-7", training_id=CARD.id, name="better"),
     m.Details(id="c-8", training_id=CARD.id),
     m.Chart(id="c-9", training_ids=(CARD.id,), x_axis="steps", log_y=False, show_raw=True, smoothing=0, theme="dark"),
-    m.SavePng(id="c-10"),
+    m.Pictures(id="c-10", figure="charts"),
     m.MetricTable(id="c-11", training_id=CARD.id, limit=5000),
     m.Ack(id="c-1"),
     m.Result(id="c-11", value={"rows": 2, "total": 2}, columns=("step", "loss")),
@@ -92,6 +92,7 @@ EXAMPLES: tuple[m.Wire, ...] = (
         folder="trainings/train_01J8", traceback="Traceback (most recent call last): …",
     ),
     m.TableData(rows=2, total=2),
+    m.PicturesData(pictures=(m.Picture(name="loss", width=640, height=400, svg="<svg></svg>"),)),
 )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ COMPARE = m.CompareState(
     ),
     points=(
         m.ParetoPoint(
-            id=IDS[0], name="gpt2-l6-topk-k32", architecture="TopK", label="k 32", l0=32.0, y=0.118, front=True
+            id=IDS[0], name="gpt2-l6-topk-k32", architecture="topk", kind="TopK", label="k 32", l0=32.0, y=0.118,
+            front=False, preliminary="running",
         ),
     ),
     left_out=1, summary="L0 against FVU, 1 run.", zoomed=False,
@@ -35,7 +36,8 @@ EXAMPLES: tuple[m.Wire, ...] = (
     r.TrainLonger(id="r-4", training_id=IDS[0], tokens=20_000_000),
     r.Compare(id="r-5", training_ids=IDS),
     r.Comparison(id="r-6", training_ids=IDS),
-    r.Pareto(id="r-7", y_axis="ce_loss_score", scope="", reset_zoom=True, save_png=False),
+    r.ComparisonTable(id="r-16", training_ids=IDS),
+    r.Pareto(id="r-7", y_axis="ce_loss_score", scope="", reset_zoom=True),
     r.OpenSae(id="r-14", sae_id="sae_1"),
     r.ListTemplates(id="r-8", search="gpt2"),
     r.ListStores(id="r-15", architecture="topk"),
@@ -50,6 +52,10 @@ EXAMPLES: tuple[m.Wire, ...] = (
     r.ComparisonData(
         training_ids=IDS, names=COMPARE.names,
         rows=(r.SettingRow(name="sae.k", label="Active latents (k)", values=("32", "–"), differs=True),),
+    ),
+    r.ComparisonTableData(
+        columns=("training_id", "sae.k", "optimizer.amsgrad", "latest.val_fvu"),
+        rows=((IDS[0], 32, False, 0.118), (IDS[1], None, True, None)),
     ),
     r.TemplatesData(
         templates=(

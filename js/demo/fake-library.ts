@@ -92,7 +92,7 @@ export class FakeLibrary extends FakeWidget<SaeBrowserState, SaeCommand> {
           name: "gpt2-l6-topk-k32",
           status: "completed",
           facts: FACTS,
-          settings: [{ name: "sae.k", value: "32" }],
+          settings: [{ name: "sae.k", value: "32", label: "" }],
         });
       case "add_local":
       case "finish_upload": {

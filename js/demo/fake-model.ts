@@ -1,6 +1,6 @@
 /** A stand-in for the anywidget model and the Python half behind it. */
 import { fromFloat64 } from "../src/lib/buffers";
-import type { Card, ChartState, DetailsData, PanelState } from "../src/lib/protocol";
+import type { Card, ChartState, DetailsData, Over, PanelState } from "../src/lib/protocol";
 import type { ComparisonData, PanelCommand, RunsDone, StoreRow, TemplateRow } from "../src/lib/protocol-runs";
 import { FakeWidget } from "./fake-widget";
 import { CHECK, COMPARE, card, FORM, STORES, TEMPLATES } from "./fixtures";
@@ -88,6 +88,16 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
         return void reply({ sae_id: command.sae_id });
       case "comparison":
         return void reply({ ...COMPARISON, training_ids: command.training_ids });
+      case "comparison_table": {
+        const columns = ["training_id", "status", "sae.k", "activations.prepend_bos", "latest.val_fvu"];
+        const rows = command.training_ids.map((id, i) => [id, "completed", i === 1 ? null : 32, true, 0.118]);
+        return void reply({ columns, rows });
+      }
+      case "pictures": {
+        const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="640" height="400"/>';
+        const names = command.figure === "charts" ? ["loss", "l0", "fvu"] : ["pareto"];
+        return void reply({ pictures: names.map((name) => ({ name, width: 640, height: 400, svg })) });
+      }
       case "pareto":
         if (state.compare) {
           const { y_axis, scope } = state.compare;
@@ -130,12 +140,19 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
       case "form_schema":
         return void reply(FORM);
       case "check":
-        return void reply(this.check(command.config));
+        return void reply(this.check(command.config, command.over));
       case "create": {
         const fields = this.check(command.config).fields;
         if (Object.keys(fields).length) {
           this.emit("msg:custom", { id, kind: "failure", what: "The configuration is not valid.", fields }, []);
           return;
+        }
+        const hooks = command.over?.hook_name;
+        if (hooks) {
+          const group = { group_id: "group_new", group_name: "gpt2, several", status: "queued" };
+          const all = hooks.map((hook, i) => card({ ...group, name: `gpt2-new-${i}`, hook_name: String(hook) }));
+          this.setState({ cards: [...cards, ...all], total: cards.length + all.length });
+          return void reply({ training_id: all[0]?.id, group_id: "group_new" });
         }
         const made = card({ name: String(command.config.name ?? "new-run"), status: "queued", queue_position: 2 });
         this.setState({ cards: [...cards, made], total: cards.length + 1 });
@@ -230,14 +247,16 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
     reply();
   }
 
-  private check(config: Record<string, unknown>) {
+  private check(config: Record<string, unknown>, over: Over | null = null) {
     const sae = config.sae as { k?: number; d_sae?: number } | undefined;
     const fields: Record<string, string> = {};
     if (sae?.k && sae.d_sae && sae.k > sae.d_sae) {
       const [k, d_sae] = [sae.k.toLocaleString("en-US"), sae.d_sae.toLocaleString("en-US")];
       fields["sae.k"] = `k is ${k} but d_sae is ${d_sae}. Enter 1 to ${d_sae}; 32 is usual.`;
     }
-    return { ...CHECK, fields };
+    const hooks = over?.hook_name ?? [];
+    const trainings = hooks.map((hook) => `gpt2-l${/\d+/.exec(String(hook))}-topk-k32-resid_post`);
+    return { ...CHECK, fields, trainings };
   }
 }
 
@@ -255,9 +274,9 @@ const DETAILS: DetailsData = {
     "14:11:52 checkpoint saved (302 MB)",
   ],
   settings: [
-    { name: "model", value: "gpt2" },
-    { name: "sae.k", value: "32" },
-    { name: "optimizer.lr", value: "0.0003" },
+    { name: "model", value: "gpt2", label: "Model" },
+    { name: "sae.k", value: "32", label: "Active latents (k)" },
+    { name: "optimizer.lr", value: "0.0003", label: "Learning rate" },
   ],
   advice: [
     {

@@ -233,14 +233,16 @@ const RESULTS: [string, string[], boolean[]][] = [
   ["Dead", ["2.1 %", "4.6 %", "0.8 %"], [false, false, true]],
   ["Throughput", ["48,210 tok/s", "39,870 tok/s", "12,420 tok/s"], [true, false, false]],
 ];
-const point = (name: string, architecture: string, label: string, l0: number, y: number, front: boolean) => ({
+const point = (name: string, kind: string, label: string, l0: number, y: number, front: boolean) => ({
   id: `train_${name}`,
   name,
-  architecture,
+  architecture: kind.toLowerCase(),
+  kind,
   label,
   l0,
   y,
   front,
+  preliminary: front ? "" : "running",
 });
 
 export const COMPARE: CompareState = {
@@ -316,6 +318,7 @@ function field(name: string, label: string, changes: Partial<FormField> = {}): F
     minimum: null,
     maximum: null,
     optional: false,
+    empty: "",
     section: "training",
     group: "",
     architectures: [],
@@ -381,7 +384,13 @@ export const FORM: FormData = {
     field("name", "Name", { default: null, optional: true }),
     field("tokens", "Tokens", { help: "How many activations to train on.", type: "integer", default: 10_000_000 }),
     field("batch_size", "Batch size", { type: "integer", default: 4096 }),
-    field("optimizer.lr", "Learning rate", { help: "Adam's peak learning rate.", type: "number", default: 3e-4 }),
+    field("optimizer.lr", "Learning rate", {
+      help: "Adam's peak learning rate.",
+      type: "number",
+      default: 3e-4,
+      minimum: 0,
+      maximum: 1,
+    }),
     field("device", "Device", { default: "auto" }),
     field("seed", "Seed", { type: "integer", default: 0 }),
     field("sae.aux_k", "Auxiliary k", {
@@ -389,6 +398,7 @@ export const FORM: FormData = {
       type: "integer",
       default: null,
       optional: true,
+      empty: "half of d_in",
       section: "advanced",
       group: "Autoencoder",
       architectures: K,
@@ -397,12 +407,13 @@ export const FORM: FormData = {
       type: "number",
       default: 1,
       optional: true,
+      empty: "off",
       section: "advanced",
       group: "Optimiser and schedules",
     }),
     field("optimizer.lr_schedule", "Learning-rate schedule", {
       type: "choice",
-      choices: ["constant", "linear", "cosine"],
+      choices: ["constant", "linear", "cosine", "cosine_restarts"],
       default: "constant",
       section: "advanced",
       group: "Optimiser and schedules",
@@ -425,6 +436,7 @@ export const CHECK: CheckResult = {
   pending: [],
   model: { parameters: 124_000_000, layers: 12, d_model: 768, context: 1024, d_in: 768 },
   name: "gpt2-l6-topk-k32",
+  trainings: [],
   estimate: {
     device: "cuda:0",
     memory: [

@@ -227,11 +227,11 @@ export function details(card: SaeCard): SaeDetails {
       { label: "ID", value: card.id, code: true },
     ],
     settings: [
-      { name: "architecture", value: "jumprelu" },
-      { name: "d_in", value: "2,304" },
-      { name: "d_sae", value: "16,384" },
-      { name: "metadata.model_name", value: "google/gemma-2-2b" },
-      { name: "metadata.description", value: HOSTILE },
+      { name: "architecture", value: "jumprelu", label: "" },
+      { name: "d_in", value: "2,304", label: "" },
+      { name: "d_sae", value: "16,384", label: "" },
+      { name: "metadata.model_name", value: "google/gemma-2-2b", label: "" },
+      { name: "metadata.description", value: HOSTILE, label: "" },
     ],
     problem:
       card.state === "missing"

@@ -23,7 +23,8 @@ class Line:
     joints: Sequence[float] = ()  # where it goes on from another run: upright dotted lines
 
 
-def _path(x: Sequence[float], y: Sequence[float], fx: Callable[[float], float], fy: Callable[[float], float]) -> str:
+def path_of(x: Sequence[float], y: Sequence[float], fx: Callable[[float], float], fy: Callable[[float], float]) -> str:
+    """The `d` of an SVG path through points, with a gap where one is not on the scales."""
     parts: list[str] = []
     pen = "M"
     for a, b in zip(x, y, strict=True):
@@ -36,7 +37,8 @@ def _path(x: Sequence[float], y: Sequence[float], fx: Callable[[float], float], 
     return "".join(parts)
 
 
-def _scale(low: float, high: float, start: float, end: float, log: bool) -> Callable[[float], float]:
+def scale_of(low: float, high: float, start: float, end: float, log: bool) -> Callable[[float], float]:
+    """Value → place between `start` and `end` (pixels); NaN for what the scale does not have."""
     if log:
         low, high = math.log(low), math.log(high)
     span = (high - low) or 1.0
@@ -55,10 +57,12 @@ def sparkline(values: Sequence[float], *, width: int = 96, height: int = 20, col
     if len(good) < 2:
         return Html("")
     low, high = min(good), max(good)
-    fy = _scale(low, high, height - 2, 2, False) if high > low else (lambda value: height / 2)
-    fx = _scale(0, len(values) - 1, 1, width - 1, False)
+    fy = scale_of(low, high, height - 2, 2, False) if high > low else (lambda value: height / 2)
+    fx = scale_of(0, len(values) - 1, 1, width - 1, False)
     label = f"from {good[0]:.4g} to {good[-1]:.4g}"
-    path = tag("path", d=_path(list(range(len(values))), values, fx, fy), fill="none", stroke=color, stroke_width="1.5")
+    path = tag(
+        "path", d=path_of(list(range(len(values))), values, fx, fy), fill="none", stroke=color, stroke_width="1.5"
+    )
     return tag("svg", path, role="img", aria_label=label, width=width, height=height, viewBox=f"0 0 {width} {height}")
 
 
@@ -76,8 +80,8 @@ def line_chart(title: str, lines: Sequence[Line], *, width: int = 280, height: i
         return tag("svg", caption, nothing, aria_label=f"{title}: no data yet", **box)
     low, high = widened(min(ys), max(ys))
     start = min(0.0, *xs)
-    fx = _scale(start, max(xs), 44, width - 8, False)
-    fy = _scale(low, high, height - 24, 22, log_y)
+    fx = scale_of(start, max(xs), 44, width - 8, False)
+    fy = scale_of(low, high, height - 24, 22, log_y)
     parts = [caption]
     for value in log_ticks(low, high) if log_y else linear_ticks(low, high, 4):
         y = round(fy(value), 1)
@@ -116,7 +120,7 @@ def line_chart(title: str, lines: Sequence[Line], *, width: int = 280, height: i
             tag(
                 "path",
                 tag("title", line.name),
-                d=_path(line.x, line.y, fx, fy),
+                d=path_of(line.x, line.y, fx, fy),
                 fill="none",
                 stroke=line.color,
                 stroke_width="1.75",

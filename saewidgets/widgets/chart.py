@@ -31,6 +31,7 @@ from saewidgets.widgets.subshells import unpin
 
 HEIGHT = 132
 MARKS_PER_LINE = 6
+NOTHING = (0.1, 1.0)  # the range of a y axis, linear or logarithmic, on which there are no points
 
 
 @dataclass(slots=True)
@@ -170,6 +171,12 @@ class Chart:
     def draw(self, curves: Mapping[int, Curve], joints: Mapping[int, Sequence[float]] | None = None) -> None:
         """Show exactly these lines (slot number → curve), and where they go on from others."""
         self._joints.draw(joints or {}, PALETTES[self.look.theme])
+        parts = [curve.y for curve in curves.values()]
+        if self.look.show_raw:
+            parts += [curve.raw_y for curve in curves.values()]
+        low, high = extent(parts)
+        if not math.isfinite(high):
+            self._fit(low, high)  # first: while it goes, the last point has no place on an axis that fits no points
         for number in self._slots.keys() - curves.keys():
             for mark in self._slots[number].all():
                 clear(mark)
@@ -179,10 +186,6 @@ class Chart:
             put(slot.smooth, curve.x, curve.y)
             at = spread(len(curve.x), MARKS_PER_LINE, number) if len(curves) > 1 else np.empty(0, dtype=np.intp)
             put(slot.marker, curve.x[at], curve.y[at])
-        parts = [curve.y for curve in curves.values()]
-        if self.look.show_raw:
-            parts += [curve.raw_y for curve in curves.values()]
-        low, high = extent(parts)
         self._fit(low, high)
         for axis in self._figure.axes:  # without data bqplot would label a scale that means nothing
             if axis.visible != math.isfinite(high):
@@ -190,11 +193,12 @@ class Chart:
         self._draw_y_ticks(low, high)
 
     def _fit(self, low: float, high: float) -> None:
-        """Keep a line that hardly moves from filling the whole height; everything else bqplot fits to the data."""
+        """Keep a line that hardly moves from filling the whole height, and give an axis without points some range;
+        everything else bqplot fits to the data."""
         if self.zoomed:
             return
-        wider = widened(low, high) if math.isfinite(high) else (low, high)
-        wanted = (None, None) if not math.isfinite(high) or wider == (low, high) else wider
+        wider = widened(low, high) if math.isfinite(high) else NOTHING
+        wanted = (None, None) if wider == (low, high) else wider
         if wanted != self._fitted:
             self._fitted = wanted  # first: whoever observes the scale asks `zoomed`
             with self.y.hold_sync():
@@ -235,10 +239,6 @@ class Chart:
         style = "display:inline-block;vertical-align:middle;margin-left:4px"
         label = {"role": "img", "aria_label": value.name}
         return tag("svg", tag("title", value.name), line, width=18, height=8, viewBox="0 0 18 8", style=style, **label)
-
-    def save_png(self) -> None:
-        """Let the page download this chart as a picture."""
-        self._figure.save_png(f"{self.title.lower()}.png")
 
     @property
     def zoomed(self) -> bool:

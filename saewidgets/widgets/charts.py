@@ -12,12 +12,14 @@ import ipywidgets
 
 from saewidgets.records import TrainingRecord
 from saewidgets.render import Html, Line, line_chart
+from saewidgets.render.figure import Axis
 from saewidgets.render.numbers import metric, tokens
 from saewidgets.render.ticks import linear_ticks, tick_text
 from saewidgets.widgets.chart import Chart, Look, Newest, extent
+from saewidgets.widgets.chart_pictures import Drawn, chart_picture
 from saewidgets.widgets.chart_style import PALETTES, SLOTS, SVG_DASHES
 from saewidgets.widgets.lineage import NO_PAST, Earlier, Past, past_of, started
-from saewidgets.widgets.messages import ChartState
+from saewidgets.widgets.messages import ChartState, Picture
 from saewidgets.widgets.series import Columns, Curve, History
 from saewidgets.widgets.subshells import unpin
 
@@ -33,6 +35,7 @@ class Spec:
 
 CHARTS = (Spec("Loss", ("loss",)), Spec("L0", ("l0",), "per token"), Spec("FVU", ("fvu",)))
 NAMES = tuple(name for spec in CHARTS for name in spec.names)
+NO_POINTS = 1.0  # where an x axis ends on which there are no points
 X_LABELS = {"tokens": "tokens", "steps": "steps"}
 
 
@@ -53,6 +56,7 @@ class Charts:
         self._state = ChartState()
         self._runs: list[tuple[TrainingRecord, int]] = []
         self._x = bqplot.LinearScale(min=0.0)
+        self._right: float | None = None  # where the x axis ends unless somebody zoomed; None: where the points do
         unpin(self._x)
         self._on_zoom = on_zoom
         self.charts = tuple(Chart(spec.title, spec.unit, self._x) for spec in CHARTS)
@@ -102,11 +106,17 @@ class Charts:
             self._fetch(record)
             self._recall(record)
         joints = {slot: places for record, slot in runs if (places := self._joints(record, state.x_axis))}
-        for chart, spec in zip(self.charts, CHARTS, strict=True):
-            chart.draw(self._curves(spec, state.log_y), joints)
+        curves = [self._curves(spec, state.log_y) for spec in CHARTS]
+        points = any(len(curve.x) for found in curves for curve in found.values())
+        if not points:
+            self._end_x(NO_POINTS)  # first: while it goes, the last point has no place on an axis that fits no points
+        for chart, spec, found in zip(self.charts, CHARTS, curves, strict=True):
+            chart.draw(found, joints)
             newest = [self._newest(record, slot, spec) for record, slot in runs]
             shown = [value for value in newest if value is not None]
             chart.write_caption(shown, keyed=len(runs) > 1, instead=self._instead())
+        if points:
+            self._end_x(None)
         self._draw_x_axis()
 
     def show(self) -> None:
@@ -174,7 +184,8 @@ class Charts:
         """What a chart says that has no value to show."""
         return "No values" if all(record.status.is_final for record, _ in self._runs) else "Waiting for the first step"
 
-    def _draw_x_axis(self) -> None:
+    def _x_range(self) -> tuple[float, float]:
+        """Both ends of the x axis; NaN at its right before there are points."""
         low, high = self._x.min or 0.0, self._x.max
         if high is None:
             columns = {"tokens": "tokens", "steps": "step", "time": "time"}
@@ -182,6 +193,16 @@ class Charts:
             if self._state.x_axis == "time":
                 parts = [part - self._origin(r) for part, (r, _) in zip(parts, self._runs, strict=True)]
             high = extent(parts)[1]
+        return low, high
+
+    def _end_x(self, right: float | None) -> None:
+        """Move the end of the x axis, unless somebody zoomed."""
+        if self._x.max == self._right != right:
+            self._right = right  # first: whoever observes the scale asks `zoomed`
+            self._x.max = right
+
+    def _draw_x_axis(self) -> None:
+        low, high = self._x_range()
         ticks, labels, label = x_ticks(self._state.x_axis, low, high)
         for chart in self.charts:
             chart.draw_x_ticks(ticks, labels, label)
@@ -191,21 +212,35 @@ class Charts:
     @property
     def zoomed(self) -> bool:
         """Somebody zoomed or panned, so the charts no longer follow the data."""
-        return self._x.max is not None or any(chart.zoomed for chart in self.charts)
+        return self._x.max != self._right or any(chart.zoomed for chart in self.charts)
 
     def reset_zoom(self) -> None:
         """Follow the data again."""
         with self._x.hold_sync():
+            self._right = None
             self._x.min, self._x.max = 0.0, None
         for chart in self.charts:
             chart.reset_zoom()
 
     # --------------------------------------------------------------------------------------------- words and copies
 
-    def save_png(self) -> None:
-        """Let the page download each chart as a picture. Any thread may call it: it only sends messages."""
-        for chart in self.charts:
-            chart.save_png()
+    def pictures(self) -> list[Picture]:
+        """Each chart that has values, as it stands now."""
+        low, high = self._x_range()
+        ticks, labels, label = x_ticks(self._state.x_axis, low, high)
+        name = f"time ({label})" if self._state.x_axis == "time" else label
+        x = Axis(name, low, high, list(zip(ticks, labels, strict=True)))
+        found = []
+        for chart, spec in zip(self.charts, CHARTS, strict=True):
+            curves = self._curves(spec, self._state.log_y)
+            drawn = [
+                Drawn(record.name, slot, curves[slot], self._joints(record, self._state.x_axis))
+                for record, slot in self._runs
+                if len(curves[slot].x)
+            ]
+            if drawn:
+                found.append(chart_picture(chart, self._state.x_axis, x, drawn))
+        return found
 
     def summaries(self) -> tuple[str, ...]:
         """One sentence per chart for those who cannot see it."""

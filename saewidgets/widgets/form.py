@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from saewidgets.config import TrainingConfig
 from saewidgets.config.base import Config
 from saewidgets.config.corpus_text import typed
+from saewidgets.config.sae import SAEConfig
 from saewidgets.widgets.messages import DeviceInfo, FormData, FormField
 
 Section = Literal["model", "where", "sae", "training", "advanced"]
@@ -25,6 +26,7 @@ SECTIONS: dict[str, Section] = {
     "precision": "model",
     "hook_name": "where",
     "sae.architecture": "sae",
+    "hook_name_out": "sae",
     "sae.d_sae": "sae",
     "sae.k": "sae",
     "sae.l1_coefficient": "sae",
@@ -49,6 +51,19 @@ GROUPS = {
     "": "Run", "optimizer": "Optimiser and schedules", "targets": "Targets", "activations": "Activations",
     "evaluation": "Evaluation", "checkpoints": "Checkpoints",
 }  # fmt: skip
+# What an optional setting that is left empty stands for.
+EMPTY = {
+    "name": "",  # the page shows the name that it will get
+    "model_revision": "the newest", "hook_name_out": "", "from_pretrained": "random weights",
+    "epochs": "as Tokens says", "sae.target_l0": "none", "sae.widths": "1/32, 3/32, 7/32, 15/32, all",
+    "sae.aux_k": "half of d_in", "sae.p_end": "p stays", "sae.pre_act_coefficient": "off",
+    "resampling.every_steps": "never", "optimizer.grad_clip": "off", "optimizer.normalize_decoder_every": "never",
+    "optimizer.lr_end": "a tenth of the peak", "optimizer.lr_warm_up_steps": "5 %, at most 1,000",
+    "optimizer.lr_decay_steps": "20 %", "optimizer.sparsity_warm_up_steps": "5 %, at most 10,000",
+    "targets.fvu": "no target", "targets.mse": "no target", "targets.l0_min": "no bound", "targets.l0_max": "no bound",
+    "activations.exclude_token_ids": "none", "activations.seqpos_slice": "all",
+    "evaluation.every_steps": "ten times per run", "checkpoints.every_steps": "ten times per run",
+}  # fmt: skip
 TYPES: dict[str, Literal["text", "integer", "number", "boolean"]] = {
     "string": "text",
     "integer": "integer",
@@ -58,10 +73,15 @@ TYPES: dict[str, Literal["text", "integer", "number", "boolean"]] = {
 LARGEST_SAFE = 2**53 - 1  # a page's numbers are doubles: larger bounds mean nothing there
 
 
-def architectures() -> dict[str, type[Config]]:
+def architectures() -> dict[str, type[SAEConfig]]:
     """Name → configuration class of every architecture that can be trained, in the order of the union."""
     union = get_args(TrainingConfig.model_fields["sae"].annotation)
     return {model.model_fields["architecture"].default: model for model in union}
+
+
+def transcoders() -> tuple[str, ...]:
+    """Names of the architectures that read one hook point and reconstruct another."""
+    return tuple(name for name, model in architectures().items() if model(architecture=name).is_transcoder)
 
 
 @lru_cache(maxsize=1)
@@ -92,6 +112,7 @@ def form_fields() -> tuple[FormField, ...]:
         if len(field.architectures) == len(known):
             sae[name] = field.model_copy(update={"architectures": ()})
     by_name = {field.name: field for field in (*found, *sae.values())}
+    by_name["hook_name_out"] = by_name["hook_name_out"].model_copy(update={"architectures": transcoders()})
     headings = list(dict.fromkeys(GROUPS.values()))
     rest = sorted((name for name in by_name if name not in SECTIONS), key=lambda n: headings.index(by_name[n].group))
     return tuple(by_name[name] for name in (*(name for name in SECTIONS if name in by_name), *rest))
@@ -140,6 +161,7 @@ def _field(name: str, schema: Mapping[str, Any]) -> FormField:
         minimum=minimum if minimum is None or abs(minimum) <= LARGEST_SAFE else None,
         maximum=maximum if maximum is None or abs(maximum) <= LARGEST_SAFE else None,
         optional=bool(schema.get("optional", False)),
+        empty=EMPTY[name] if schema.get("optional") else "",
         section=section,
         group=GROUPS.get(name) or GROUPS[name.rpartition(".")[0]] if section == "advanced" else "",
     )

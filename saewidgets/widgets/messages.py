@@ -124,15 +124,17 @@ class ParetoPoint(Wire):
 
     id: str
     name: str
-    architecture: str  # "TopK"
+    architecture: str  # "topk"
+    kind: str  # "TopK"
     label: str  # what tells it apart: "k 32"
     l0: float
     y: float
     front: bool  # no other run is at least as sparse and better
+    preliminary: str = ""  # why it cannot be on the line: "failed", "training batches only"
 
 
 class Scope(Wire):
-    """Runs whose numbers may be compared with each other: one model, one hook point."""
+    """Runs whose numbers may be compared with each other: of one model, what they read and what they reconstruct."""
 
     value: str  # "" is all runs
     label: str  # "gpt2 · blocks.6.hook_resid_post"
@@ -214,17 +216,23 @@ class FormSchema(Command):
 
 
 class Check(Command):
-    """Validate the form and estimate; answered with `CheckResult`. `config`: TrainingConfig data, maybe incomplete."""
+    """Validate the form and estimate; answered with `CheckResult`. `config`: TrainingConfig data, maybe incomplete.
+
+    `over`: dotted names → the values that they take in several trainings of one job (`ws.trainings.create_many`).
+    """
 
     kind: Literal["check"] = "check"
     config: dict[str, Any]
+    over: dict[str, list[Any]] | None = None
 
 
 class Create(Command):
-    """Start a training; answered with `{"training_id"}` or a `Failure` of kind "config" with `fields`."""
+    """Start a training, or with `over` several in one job; answered with `{"training_id"}` (of several the first, and
+    `{"group_id"}`) or a `Failure` of kind "config" with `fields`."""
 
     kind: Literal["create"] = "create"
     config: dict[str, Any]
+    over: dict[str, list[Any]] | None = None
 
 
 class TrainDemo(Command):
@@ -270,10 +278,11 @@ class Chart(Command):
     theme: Literal["light", "dark"] | None = None
 
 
-class SavePng(Command):
-    """The charts as PNG files, drawn and downloaded by bqplot's own views; answered with null."""
+class Pictures(Command):
+    """The figures as they stand, for files; answered with `PicturesData`, of which the page makes PNG."""
 
-    kind: Literal["save_png"] = "save_png"
+    kind: Literal["pictures"] = "pictures"
+    figure: Literal["charts", "pareto"] = "charts"
 
 
 class MetricTable(Command):
@@ -281,7 +290,7 @@ class MetricTable(Command):
 
     kind: Literal["metric_table"] = "metric_table"
     training_id: str
-    names: tuple[str, ...] = ("loss", "l0", "fvu")
+    names: tuple[str, ...] | None = None  # None: all that the run recorded
     limit: int = Field(default=5000, ge=1, le=20_000)
     offset: int = 0
 
@@ -328,6 +337,7 @@ class FormField(Wire):
     minimum: float | None = None
     maximum: float | None = None
     optional: bool = False
+    empty: str = ""  # what an empty field stands for: "off", "ten times per run"
     section: Literal["model", "where", "sae", "training", "advanced"]
     group: str = ""  # heading among the advanced ones
     architectures: tuple[str, ...] = ()  # empty: for all
@@ -384,7 +394,8 @@ class CheckResult(Wire):
     hints: dict[str, str] = {}  # dotted field name → a line of facts below the field
     pending: tuple[str, ...] = ()  # fields still being looked up ("model"): check again in a second or two
     model: ModelFacts | None = None
-    name: str = ""  # the name the run would get
+    name: str = ""  # the name the run (of several: their job) would get
+    trainings: tuple[str, ...] = ()  # the names of several
     estimate: Estimate | None = None
 
 
@@ -403,8 +414,9 @@ class CheckpointRow(Wire):
 class Setting(Wire):
     """One line of the table of settings."""
 
-    name: str
+    name: str  # dotted
     value: str
+    label: str = ""  # what the form calls it
 
 
 class AdviceRow(Wire):
@@ -427,6 +439,21 @@ class DetailsData(Wire):
     advice: tuple[AdviceRow, ...] = ()  # the gravest first
     folder: str = ""
     traceback: str | None = None
+
+
+class Picture(Wire):
+    """One figure as SVG text, with its size in pixels."""
+
+    name: str  # "loss": what its file is called
+    width: int
+    height: int
+    svg: str
+
+
+class PicturesData(Wire):
+    """One per figure that has something in it."""
+
+    pictures: tuple[Picture, ...] = ()
 
 
 class TableData(Wire):

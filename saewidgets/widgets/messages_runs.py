@@ -70,6 +70,13 @@ class Comparison(Command):
     training_ids: Ids
 
 
+class ComparisonTable(Command):
+    """Answered with `ComparisonTableData`: the same for a program that reads it."""
+
+    kind: Literal["comparison_table"] = "comparison_table"
+    training_ids: Ids
+
+
 class Pareto(Command):
     """Change the Pareto view; None leaves a setting as it is. Answered with null."""
 
@@ -77,7 +84,6 @@ class Pareto(Command):
     y_axis: YAxis | None = None
     scope: str | None = None
     reset_zoom: bool = False
-    save_png: bool = False
 
 
 class OpenSae(Command):
@@ -167,6 +173,13 @@ class ComparisonData(Wire):
     rows: tuple[SettingRow, ...] = ()
 
 
+class ComparisonTableData(Wire):
+    """Raw values, one row per run: where it stands, its settings by their dotted names, its newest metrics."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | bool | int | float | None, ...], ...] = ()
+
+
 class TemplateRow(Wire):
     """One template as the list shows it."""
 
@@ -209,4 +222,4 @@ class StoresData(Wire):
     stores: tuple[StoreRow, ...] = ()
 
 
-ANSWERS = (RunsDone, ComparisonData, TemplatesData, StoresData)
+ANSWERS = (RunsDone, ComparisonData, ComparisonTableData, TemplatesData, StoresData)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from saewidgets.config import TrainingConfig, validate
 from saewidgets.widgets.base import FieldsError, Handler, Table
-from saewidgets.widgets.cards import advice_row, checkpoint_row, settings_of
+from saewidgets.widgets.cards import advice_row, checkpoint_row
 from saewidgets.widgets.form import form_data
 from saewidgets.widgets.messages import (
     Chart,
@@ -24,13 +24,16 @@ from saewidgets.widgets.messages import (
     FormSchema,
     MetricTable,
     PanelState,
+    Picture,
+    Pictures,
+    PicturesData,
     Refresh,
     Rename,
     RunAction,
-    SavePng,
     TableData,
     TrainDemo,
 )
+from saewidgets.widgets.panel_compare import settings_of_run
 from saewidgets.widgets.panel_state import PanelModel
 
 LOG_LINES = 200
@@ -43,17 +46,21 @@ class PanelCommands:
         model: the panel's state.
         wake: asks the publisher thread to show what changed.
         reset_zoom: asks the charts to follow the data again.
-        save_png: makes the page download the charts as pictures.
+        pictures: the figures as they stand, "charts" or "pareto".
     """
 
     def __init__(
-        self, model: PanelModel, wake: Callable[[], None], reset_zoom: Callable[[], None], save_png: Callable[[], None]
+        self,
+        model: PanelModel,
+        wake: Callable[[], None],
+        reset_zoom: Callable[[], None],
+        pictures: Callable[[str], Sequence[Picture]],
     ) -> None:
         self._model = model
         self._trainings = model.workspace.trainings
         self._wake = wake
         self._reset_zoom = reset_zoom
-        self._save_png = save_png
+        self._pictures = pictures
 
     def table(self, view: Callable[[PanelState], PanelState]) -> dict[type[Command], Handler]:
         """Message class → handler; `view` cuts the state down to what the part that asks draws."""
@@ -68,7 +75,7 @@ class PanelCommands:
             Details: self.details,
             Chart: self.chart,
             MetricTable: self.metric_table,
-            SavePng: self.save_png,
+            Pictures: self.pictures,
         }
 
     def _changed(self, training_id: str | None = None) -> None:
@@ -93,21 +100,26 @@ class PanelCommands:
         return form_data(self._model.devices, workspace.suggestions(), config)
 
     def check(self, command: Check) -> CheckResult:
-        return CheckResult.model_validate(dict(self._trainings.validate(command.config)))
+        return CheckResult.model_validate(dict(self._trainings.validate(command.config, command.over)))
 
     def create(self, command: Create) -> dict[str, str]:
         config, fields = validate(command.config)
         if config is not None:
-            fields = self._settled(command.config)
+            fields = self._settled(command)
         if config is None or fields:
             count = len(fields)
             raise FieldsError(f"{count} field{'s need' if count != 1 else ' needs'} attention.", fields)
-        return self._start(config)
+        if not command.over:
+            return self._start(config)
+        group = self._trainings.create_many(config, command.over)
+        self._changed()
+        return {"training_id": group.runs[0].id, "group_id": group.id}
 
-    def _settled(self, config: dict[str, Any]) -> dict[str, str]:
+    def _settled(self, command: Create) -> dict[str, str]:
         """What is wrong with a form, once everything was looked up (for a minute at most: the run itself looks too)."""
         end = time.monotonic() + 60
-        while (found := self.check(Check(id="", config=config))).pending and time.monotonic() < end:
+        question = Check(id="", config=command.config, over=command.over)
+        while (found := self.check(question)).pending and time.monotonic() < end:
             time.sleep(0.1)
         return found.fields
 
@@ -154,7 +166,7 @@ class PanelCommands:
         return DetailsData(
             checkpoints=tuple(checkpoint_row(row, best) for row in checkpoints),
             log=tuple(str(line) for line in run.log(LOG_LINES)),
-            settings=tuple(settings_of(record.config)),
+            settings=settings_of_run(record),
             advice=tuple(advice_row(advice) for advice in run.advice()),
             folder=record.folder,
             traceback=record.error.traceback if record.error else None,
@@ -166,12 +178,12 @@ class PanelCommands:
             self._reset_zoom()
         self._wake()
 
-    def save_png(self, command: SavePng) -> None:
-        self._save_png()
+    def pictures(self, command: Pictures) -> PicturesData:
+        return PicturesData(pictures=tuple(self._pictures(command.figure)))
 
     def metric_table(self, command: MetricTable) -> Table:
         columns = self._trainings.metric_columns(command.training_id, command.names, None, None, 0)
-        names = ("step", "tokens", "time", *command.names)
+        names = tuple(columns)
         page = slice(command.offset, command.offset + command.limit)
         cut = [np.ascontiguousarray(np.asarray(columns[name], dtype="<f8")[page]) for name in names]
         value = TableData(rows=len(cut[0]), total=len(columns["step"]))

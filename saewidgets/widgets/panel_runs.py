@@ -13,6 +13,8 @@ from saewidgets.widgets.messages_runs import (
     Compare,
     Comparison,
     ComparisonData,
+    ComparisonTable,
+    ComparisonTableData,
     ExportRuns,
     GroupAction,
     OpenSae,
@@ -24,6 +26,7 @@ from saewidgets.widgets.messages_runs import (
 from saewidgets.widgets.panel_compare import comparison
 from saewidgets.widgets.panel_state import PanelModel
 from saewidgets.widgets.sae_browser_commands import folder_name, path_from
+from saewidgets.workspace.training.comparing import table
 
 
 class RunsCommands:
@@ -33,7 +36,6 @@ class RunsCommands:
         model: the panel's state.
         wake: asks the publisher thread to show what changed.
         reset_zoom: asks the Pareto view to show all points again.
-        save_png: makes the page download the Pareto view as a picture.
         open_sae: shows an SAE of the library, or (None) the runs again.
     """
 
@@ -42,14 +44,12 @@ class RunsCommands:
         model: PanelModel,
         wake: Callable[[], None],
         reset_zoom: Callable[[], None],
-        save_png: Callable[[], None],
         open_sae: Callable[[str | None], None],
     ) -> None:
         self._model = model
         self._trainings = model.workspace.trainings
         self._wake = wake
         self._reset_zoom = reset_zoom
-        self._save_png = save_png
         self._open_sae = open_sae
 
     def table(self) -> dict[type[Command], Handler]:
@@ -62,6 +62,7 @@ class RunsCommands:
             TrainLonger: self.train_longer,
             Compare: self.compare,
             Comparison: self.comparison,
+            ComparisonTable: self.comparison_table,
             Pareto: self.pareto,
             OpenSae: self.open_sae,
         }
@@ -174,10 +175,12 @@ class RunsCommands:
     def comparison(self, command: Comparison) -> ComparisonData:
         return comparison(self._model.records(command.training_ids))
 
+    def comparison_table(self, command: ComparisonTable) -> ComparisonTableData:
+        columns, rows = table(self._model.records(command.training_ids))
+        return ComparisonTableData(columns=tuple(columns), rows=tuple(tuple(row) for row in rows))
+
     def pareto(self, command: Pareto) -> None:
         self._model.set_pareto(command.y_axis, command.scope)
-        if command.save_png:
-            self._save_png()
         if command.reset_zoom or command.y_axis is not None or command.scope is not None:
             self._reset_zoom()
         self._wake()

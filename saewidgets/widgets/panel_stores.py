@@ -7,7 +7,7 @@ from typing import Any
 from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.events import JobStatus
 from saewidgets.widgets.base import Handler
-from saewidgets.widgets.form import architectures
+from saewidgets.widgets.form import transcoders
 from saewidgets.widgets.messages import Command
 from saewidgets.widgets.messages_runs import ListStores, StoreRow, StoresData
 from saewidgets.widgets.panel_state import PanelModel
@@ -25,8 +25,7 @@ class StoreCommands:
 
     def list(self, command: ListStores) -> StoresData:
         activations = self._workspace.activations
-        known = architectures().get(command.architecture)
-        two = known is not None and known().is_transcoder  # type: ignore[attr-defined]  # of every architecture
+        two = command.architecture in transcoders()
         return StoresData(
             stores=tuple(
                 store_row(record, activations.training_settings(record.id), two_hooks=two)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,28 +12,30 @@ import ipywidgets
 import numpy as np
 
 from saewidgets.render import Html, tag
+from saewidgets.render.figure import LEFT, PLOT_HEIGHT, RIGHT, WIDTH, Axis
 from saewidgets.render.ticks import linear_ticks, tick_text, widened
-from saewidgets.widgets.chart_style import MARKERS, PALETTES, SLOTS
-from saewidgets.widgets.marks import same, set_ticks
-from saewidgets.widgets.messages import CompareState, ParetoPoint
-from saewidgets.widgets.panel_compare import HIGHER_IS_BETTER, Y_NAMES
+from saewidgets.widgets.chart_pictures import as_message
+from saewidgets.widgets.chart_style import PALETTES, SHAPES, Palette, symbol_of
+from saewidgets.widgets.marks import clear, put, set_ticks
+from saewidgets.widgets.messages import CompareState, ParetoPoint, Picture
+from saewidgets.widgets.pareto_labels import PLACES, Place, place
+from saewidgets.widgets.pareto_picture import pareto_picture
+from saewidgets.widgets.pareto_points import HIGHER_IS_BETTER, Y_NAMES
 from saewidgets.widgets.subshells import unpin
 
+X_NAME = "L0, active latents per token"
 HEIGHT = 240
-# The outlines of the markers above, as SVG in a box of 10 by 10: what the legend shows.
-_SHAPES = ("M5 1a4 4 0 1 0 0 8a4 4 0 1 0 0-8Z", "M1.5 1.5H8.5V8.5H1.5Z", "M5 1 9 8.5H1Z", "M5 .5 9.5 5 5 9.5 .5 5Z",
-           "M3.5 1H6.5V3.5H9V6.5H6.5V9H3.5V6.5H1V3.5H3.5Z", "M5 9 1 1.5H9Z")  # fmt: skip
+MARGIN = {"top": 8, "bottom": 36, "left": 48, "right": 16}
+# Labels have to fit in a narrow panel and in a wide one; in between they then do as well.
+WIDTHS = (250.0, 1200.0)
 
 
 @dataclass(slots=True)
 class _Kind:
-    """The marks of one architecture."""
+    """The marks of one architecture: runs whose numbers stand, and (hollow) those that are preliminary."""
 
-    points: bqplot.Scatter
-    names: bqplot.Label
-
-    def all(self) -> tuple[Any, ...]:
-        return (self.points, self.names)
+    firm: bqplot.Scatter
+    hollow: bqplot.Scatter
 
 
 class ParetoChart:
@@ -43,9 +45,10 @@ class ParetoChart:
         self._on_zoom = on_zoom
         self._kinds: dict[str, _Kind] = {}
         self._fitted: tuple[Any, ...] = (None, None, None, None)
+        self._shown: CompareState | None = None
         self._x, self._y = bqplot.LogScale(), bqplot.LinearScale()
         axes = [
-            bqplot.Axis(scale=self._x, grid_lines="none", label="L0, active latents per token", label_offset="26px"),
+            bqplot.Axis(scale=self._x, grid_lines="none", label=X_NAME, label_offset="26px"),
             bqplot.Axis(scale=self._y, side="left", grid_lines="solid"),
         ]
         self._front = bqplot.Lines(scales={"x": self._x, "y": self._y}, stroke_width=1.25, visible=False)
@@ -54,9 +57,9 @@ class ParetoChart:
         )
         self._zoom = bqplot.PanZoom(scales={"x": [self._x], "y": [self._y]})
         self._figure = bqplot.Figure(
-            marks=[self._front, self._rings], axes=axes, interaction=self._zoom, animation_duration=0,
+            axes=axes, interaction=self._zoom, animation_duration=0,
             display_toolbar=False, padding_x=0.0, padding_y=0.0,
-            fig_margin={"top": 8, "bottom": 36, "left": 48, "right": 16},
+            fig_margin=MARGIN,
             layout=ipywidgets.Layout(height=f"{HEIGHT}px", width="100%", min_width="0", margin="0"),
         )  # fmt: skip
         self._figure.add_class("sw-figure")
@@ -66,7 +69,16 @@ class ParetoChart:
             [self._legend, self._figure], layout=ipywidgets.Layout(margin="0", min_width="0", flex="1 1 0%")
         )
         self.box.add_class("sw-chart")
-        marks = (self._front, self._rings)
+        self._names = {
+            where: bqplot.Label(
+                scales={"x": self._x, "y": self._y}, x=[], y=[], text=[], default_size=11, font_weight="normal",
+                align=where.align, x_offset=where.dx, y_offset=where.dy, visible=False,
+            )
+            for where in PLACES
+        }  # fmt: skip
+        self._placed: Any = None  # what the labels were placed for last
+        marks = (self._front, self._rings, *self._names.values())
+        self._figure.marks = list(marks)
         self._own = (self.box, self._legend, self._figure, *axes, *marks, self._zoom, self._x, self._y)
         for widget in self._own:
             unpin(widget)
@@ -82,6 +94,7 @@ class ParetoChart:
     def draw(self, state: CompareState, theme: Literal["light", "dark"]) -> None:
         """Show exactly these points."""
         palette = PALETTES[theme]
+        self._shown = state
         for axis in self._figure.axes:
             axis.color, axis.label_color, axis.grid_color = palette.axis, palette.text, palette.grid
             axis.tick_style = {"fill": palette.tick, "font-size": "11px"}
@@ -89,67 +102,90 @@ class ParetoChart:
         self._fit(state)
         self._draw_front(state, palette.axis)
         self._draw_rings(state, palette.text)
-        labelled = readable(state)
-        kinds = list(dict.fromkeys(point.architecture for point in sorted(state.points, key=lambda p: p.architecture)))
-        for gone in self._kinds.keys() - set(kinds):
-            for mark in self._kinds[gone].all():
-                mark.visible = False
-        for number, kind in enumerate(kinds):
-            points = [point for point in state.points if point.architecture == kind]
-            self._draw_kind(kind, number, points, labelled, palette.series[number % SLOTS], palette.text)
+        kinds = {point.architecture: point.kind for point in sorted(state.points, key=lambda p: p.kind)}
+        for gone in self._kinds.keys() - kinds.keys():
+            clear(self._kinds[gone].firm)
+            clear(self._kinds[gone].hollow)
+        for architecture in kinds:
+            self._draw_kind(architecture, [p for p in state.points if p.architecture == architecture], palette)
+        self._draw_names(state, palette.text)
         for axis in self._figure.axes:
             axis.visible = bool(state.points)
-        self._write_legend(kinds, state, theme)
+        self._write_legend(kinds, state, palette)
 
     def _draw_front(self, state: CompareState, color: str) -> None:
         front = sorted({(point.l0, point.y) for point in state.points if point.front})
         self._front.colors = [color]
-        with self._front.hold_sync():
-            x, y = np.array([p[0] for p in front]), np.array([p[1] for p in front])
-            if not (same(self._front.x, x) and same(self._front.y, y)):
-                self._front.x, self._front.y = x, y
-            self._front.visible = len(front) > 1
+        shown = front if len(front) > 1 else []
+        put(self._front, np.array([p[0] for p in shown]), np.array([p[1] for p in shown]))
 
     def _draw_rings(self, state: CompareState, color: str) -> None:
         """A ring around every run that is compared."""
         found = [point for point in state.points if point.id in state.training_ids]
         self._rings.colors = [color]
-        with self._rings.hold_sync():
-            x, y = np.array([p.l0 for p in found]), np.array([p.y for p in found])
-            if not (same(self._rings.x, x) and same(self._rings.y, y)):
-                self._rings.x, self._rings.y = x, y
-            self._rings.visible = bool(found)
+        put(self._rings, np.array([p.l0 for p in found]), np.array([p.y for p in found]))
 
-    def _draw_kind(
-        self, kind: str, number: int, points: Sequence[ParetoPoint], labelled: Collection[str], color: str, text: str
-    ) -> None:
-        marks = self._kind(kind, number)
-        x, y = np.array([p.l0 for p in points]), np.array([p.y for p in points])
-        labels = np.array([p.label if p.id in labelled else "" for p in points])
-        with marks.points.hold_sync():
-            marks.points.colors = [color]
-            if not (same(marks.points.x, x) and same(marks.points.y, y)):
-                marks.points.x, marks.points.y = x, y
-            marks.points.visible = True
-        with marks.names.hold_sync():
-            marks.names.colors = [text]
-            if not (same(marks.names.x, x) and same(marks.names.y, y) and same(marks.names.text, labels)):
-                marks.names.x, marks.names.y, marks.names.text = x, y, labels
-            marks.names.visible = True
+    def _draw_kind(self, architecture: str, points: Sequence[ParetoPoint], palette: Palette) -> None:
+        marks = self._kind(architecture)
+        symbol = symbol_of(architecture)
+        for mark, chosen in (
+            (marks.firm, [p for p in points if not p.preliminary]),
+            (marks.hollow, [p for p in points if p.preliminary]),
+        ):
+            if mark.marker != symbol.marker:
+                mark.marker = symbol.marker
+            if mark.colors != [symbol.color_in(palette)]:
+                mark.colors = [symbol.color_in(palette)]
+            put(mark, np.array([p.l0 for p in chosen]), np.array([p.y for p in chosen]))
 
-    def _kind(self, kind: str, number: int) -> _Kind:
-        if kind not in self._kinds:
+    def _kind(self, architecture: str) -> _Kind:
+        if architecture not in self._kinds:
             scales = {"x": self._x, "y": self._y}
-            points = bqplot.Scatter(scales=scales, marker=MARKERS[number % SLOTS], default_size=48, x=[], y=[])
-            names = bqplot.Label(
-                scales=scales, x=[], y=[], text=[], default_size=11, font_weight="normal", align="start",
-                x_offset=7, y_offset=-3,
-            )  # fmt: skip
-            for mark in (points, names):
+            firm, hollow = (
+                bqplot.Scatter(
+                    scales=scales, default_size=48, x=[], y=[], fill=fill, stroke_width=1.5, default_skew=0.5
+                )
+                for fill in (True, False)
+            )
+            for mark in (firm, hollow):
                 unpin(mark)
-            self._kinds[kind] = _Kind(points, names)
-            self._figure.marks = [*self._figure.marks, points, names]
-        return self._kinds[kind]
+            self._kinds[architecture] = _Kind(firm, hollow)
+            self._figure.marks = [*self._figure.marks, firm, hollow]
+        return self._kinds[architecture]
+
+    def _draw_names(self, state: CompareState, color: str) -> None:
+        bounds = (self._x.min, self._x.max, self._y.min, self._y.max)
+        wanted = (state.points, state.training_ids, bounds)
+        if self._placed != wanted and state.points:
+            self._placed = wanted
+            chosen = self.places(state, WIDTHS, HEIGHT - MARGIN["top"] - MARGIN["bottom"])
+            for where, mark in self._names.items():
+                points = [point for point, at in zip(state.points, chosen, strict=True) if at == where]
+                with mark.hold_sync():
+                    mark.text = np.array([point.label for point in points])
+                    put(mark, np.array([p.l0 for p in points]), np.array([p.y for p in points]))
+        for mark in self._names.values():
+            if not state.points:
+                clear(mark)
+            if mark.colors != [color]:
+                mark.colors = [color]
+
+    def places(self, state: CompareState, widths: Sequence[float], height: float) -> list[Place | None]:
+        """Where the label of each point stands in a figure of these inner sizes; None: it has no room for it.
+
+        Those compared choose first, then those on the line.
+        """
+        low, high, bottom, top = self._x.min, self._x.max, self._y.min, self._y.max
+        if not low or not high or bottom is None or top is None:
+            return [None] * len(state.points)
+        wide, tall = math.log(high / low), top - bottom
+        at = [(math.log(p.l0 / low) / wide, (p.y - bottom) / tall) for p in state.points]
+        numbers = range(len(at))
+        order = sorted(numbers, key=lambda i: (state.points[i].id not in state.training_ids, not state.points[i].front))
+        line = sorted(at[i] for i in numbers if state.points[i].front)
+        labels = [p.label for p in state.points]
+        found = place(at, labels, order, line, [(width, height) for width in widths])
+        return [found.get(i) for i in numbers]
 
     def _fit(self, state: CompareState) -> None:
         """Room around the points for their labels; a reader's zoom stays."""
@@ -175,20 +211,32 @@ class ParetoChart:
         if y_axis.label != Y_NAMES[state.y_axis]:
             y_axis.label, y_axis.label_offset = Y_NAMES[state.y_axis], "36px"
 
-    def _write_legend(self, kinds: Sequence[str], state: CompareState, theme: Literal["light", "dark"]) -> None:
+    def _write_legend(self, kinds: Mapping[str, str], state: CompareState, palette: Palette) -> None:
         parts: list[Html | str] = []
-        for number, kind in enumerate(kinds):
-            shape = tag("path", d=_SHAPES[number % SLOTS], fill=PALETTES[theme].series[number % SLOTS])
+        for architecture, kind in kinds.items():
+            symbol = symbol_of(architecture)
+            shape = tag("path", d=SHAPES[symbol.marker], fill=symbol.color_in(palette))
             style = "display:inline-block;vertical-align:-1px;margin-right:4px"
             icon = tag("svg", shape, width=10, height=10, viewBox="0 0 10 10", style=style, aria_hidden="true")
             parts.append(tag("span", icon, kind, style="white-space:nowrap;margin-right:12px"))
-        best = "highest" if HIGHER_IS_BETTER[state.y_axis] else "lowest"
-        words = f"line: {best} {Y_NAMES[state.y_axis]} at each L0; ring: compared here"
-        text = tag("div", *parts, words if kinds else state.summary, style="line-height:18px", class_="t2")
+        words = "; ".join(legend_words(state)) if kinds else state.summary
+        text = tag("div", *parts, words, style="line-height:18px", class_="t2")
         if self._legend.value != text:
             self._legend.value = text
 
     # --------------------------------------------------------------------------------------------- zoom and copies
+
+    def picture(self) -> Picture | None:
+        """The view as it stands; None while there is nothing in it."""
+        state = self._shown
+        if state is None or not state.points or not self._x.min or not self._x.max:
+            return None
+        x_ticks = doubling_ticks(self._x.min, self._x.max)
+        y_ticks = linear_ticks(self._y.min, self._y.max, 5)
+        x = Axis(f"{X_NAME} (log)", self._x.min, self._x.max, [(v, tick_text(v)) for v in x_ticks], log=True)
+        y = Axis(Y_NAMES[state.y_axis], self._y.min, self._y.max, [(v, tick_text(v)) for v in y_ticks])
+        places = self.places(state, [WIDTH - LEFT - RIGHT], PLOT_HEIGHT)
+        return as_message("pareto", pareto_picture(state, x, y, places, legend_words(state)))
 
     @property
     def zoomed(self) -> bool:
@@ -199,34 +247,22 @@ class ParetoChart:
         """Show all points again, at the next `draw`."""
         self._fitted = (self._x.min, self._x.max, self._y.min, self._y.max)
 
-    def save_png(self) -> None:
-        """Let the page download the figure. Any thread may call it: it only sends a message."""
-        self._figure.save_png("pareto.png")
-
     def close(self) -> None:
         """Remove all widgets of this figure from the page."""
         for scale in (self._x, self._y):
             scale.unobserve_all()
-        marks = [mark for kind in self._kinds.values() for mark in kind.all()]
+        marks = [mark for kind in self._kinds.values() for mark in (kind.firm, kind.hollow)]
         for widget in (*self._own, *marks):
             widget.close()
 
 
-def readable(state: CompareState) -> set[str]:
-    """Ids of the points whose labels fit beside each other: those compared first, then those on the line."""
-    points = state.points
-    if not points:
-        return set()
-    wide = max(math.log(max(p.l0 for p in points) / min(p.l0 for p in points)), 1e-9)
-    high = max(max(p.y for p in points) - min(p.y for p in points), 1e-9)
-    shown: list[tuple[float, float]] = []
-    found = set()
-    for point in sorted(points, key=lambda p: (p.id not in state.training_ids, not p.front)):
-        at = (math.log(point.l0) / wide, point.y / high)
-        if all(abs(at[0] - x) > 0.07 or abs(at[1] - y) > 0.08 for x, y in shown):
-            shown.append(at)
-            found.add(point.id)
-    return found
+def legend_words(state: CompareState) -> list[str]:
+    """What the line, the rings and the hollow symbols mean."""
+    best = "highest" if HIGHER_IS_BETTER[state.y_axis] else "lowest"
+    parts = [f"line: {best} {Y_NAMES[state.y_axis]} at each L0", "ring: compared here"]
+    if any(point.preliminary for point in state.points):
+        parts.append("hollow: not finished, or of training batches only; not on the line")
+    return parts
 
 
 def doubling_ticks(low: float, high: float, most: int = 8) -> list[float]:

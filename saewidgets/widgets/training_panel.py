@@ -17,7 +17,7 @@ from saewidgets.render import Html, runs_page
 from saewidgets.render.page import html_document
 from saewidgets.widgets.base import BaseWidget, workers
 from saewidgets.widgets.charts import Charts
-from saewidgets.widgets.messages import Note, PanelState
+from saewidgets.widgets.messages import Note, PanelState, Picture
 from saewidgets.widgets.panel_commands import PanelCommands
 from saewidgets.widgets.panel_runs import RunsCommands
 from saewidgets.widgets.panel_state import PanelModel, WorkspaceLike, for_chart_bar, for_footer
@@ -78,14 +78,15 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         if theme != "auto":
             self._panel.set_theme(theme)
         self._first_read()
+        self._drawing = threading.Lock()
         self._charts = Charts(self._read_metrics, self._wake)
         self._draw_charts()
         self._reset_pareto = threading.Event()
         self._pareto = ParetoChart(self._wake)
         self._pareto_box = ipywidgets.HBox([], layout=ipywidgets.Layout(margin="0"))
         self._pareto_box.add_class("sw-pareto")
-        commands = PanelCommands(self._panel, self._wake, self._reset_zoom.set, self._charts.save_png)
-        several = RunsCommands(self._panel, self._wake, self._reset_pareto.set, self._pareto.save_png, self._open_sae)
+        commands = PanelCommands(self._panel, self._wake, self._reset_zoom.set, self._pictures)
+        several = RunsCommands(self._panel, self._wake, self._reset_pareto.set, self._open_sae)
         templates, stores = TemplateCommands(self._panel), StoreCommands(self._panel)
         self._parts = tuple(
             (BaseWidget(view, table, state=cut(self._panel.state()), theme=theme, height=height), cut)
@@ -264,8 +265,17 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         text = self._panel.workspace.notice
         return Note(what=text, kind="info") if text else None
 
+    def _pictures(self, figure: str) -> list[Picture]:
+        """The figures for files; called from worker threads."""
+        with self._drawing:
+            if figure == "charts":
+                return self._charts.pictures()
+            picture = self._pareto.picture()
+            return [picture] if picture is not None else []
+
     def _draw_charts(self) -> None:
-        self._charts.update(self._panel.charted(), self._panel.chart, self._panel.earlier())
+        with self._drawing:
+            self._charts.update(self._panel.charted(), self._panel.chart, self._panel.earlier())
         self._panel.set_charts_drawn(self._charts.zoomed, self._charts.summaries())
 
     def _draw_comparison(self) -> bool:
@@ -275,7 +285,8 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
             self._pareto.reset_zoom()
         comparison = self._panel.state().compare
         if comparison is not None:
-            self._pareto.draw(comparison, self._panel.chart.theme)
+            with self._drawing:
+                self._pareto.draw(comparison, self._panel.chart.theme)
             self._panel.set_pareto_drawn(self._pareto.zoomed)
         return comparison is not None
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_group_id, new_training_id
 from saewidgets.config import TrainingConfig, arguments
-from saewidgets.config.group import Over, expand, require_shared
+from saewidgets.config.group import Over, expand, group_name, require_shared
 from saewidgets.config.model_names import check_revision
 from saewidgets.config.names import MAX_NAME, free_name
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
@@ -145,7 +145,7 @@ class Trainings:
         named = {str(config.name): config for config in configs}
         names = [self._free_name(name) for name in named] if len(named) == len(configs) else [None] * len(configs)
         tasks = [_New(config, name) for config, name in zip(configs, names, strict=True)]
-        return self._start_group(tasks, base.name or _group_name(configs), held, on_event)
+        return self._start_group(tasks, base.name or group_name(configs), held, on_event)
 
     def retry_group(self, group_id: str, *, model: Any = None, tokenizer: Any = None) -> TrainingGroup:
         """A new group of the same configurations, each with `retry_of` set. Arguments and errors as in `retry`."""
@@ -433,16 +433,17 @@ class Trainings:
     def metric_columns(
         self,
         training_id: str,
-        names: Sequence[str],
+        names: Sequence[str] | None = None,
         min_step: int | None = None,
         limit: int | None = None,
         offset: int = 0,
     ) -> dict[str, Any]:
-        """Metrics in wide form for charts and tables: numpy arrays ``step tokens time`` and one per name.
+        """Metrics in wide form for charts and tables: numpy arrays ``step tokens time`` and one per name (None: all).
 
         Rows are the steps at which any of them was recorded; where one was not, it is NaN.
         """
         self._workspace.manager.flush()
+        names = self._catalog.metrics.names(training_id) if names is None else names
         return wide(self._catalog.metrics.query(training_id, names, min_step=min_step), names, limit, offset)
 
     def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
@@ -519,8 +520,3 @@ class Trainings:
         freed = self._workspace.extractions.remove_files(extractions)
         self._workspace.features.forget(record.id)
         return freed + remove_tree(self._workspace.folder, folder)
-
-
-def _group_name(configs: Sequence[TrainingConfig]) -> str:
-    """``gpt2, 6 trainings``: the names of the runs say the rest."""
-    return f"{configs[0].model.rstrip('/').split('/')[-1]}, {len(configs)} training{'s' * (len(configs) != 1)}"

@@ -141,7 +141,7 @@ def test_groups_checkpoints_and_advice(open_notebook: Open, page: Page, snapshot
     group.get_by_role("button", name="Show layers").click()
     expect(group.get_by_role("table", name="Layers of three-layers").get_by_role("row")).to_have_count(4)
     group.get_by_role("button", name="Import layer 6").click()
-    expect(group.get_by_text("In SAEs")).to_be_visible()
+    expect(group.get_by_role("button", name="Open layer 6")).to_be_visible()
     run = panel.get_by_role("listitem", name="gpt2-l6-topk-k16")
     run.get_by_role("button", name="Advice").click()
     expect(run.get_by_text("Dead latents 61 % after 10M tokens.")).to_be_visible()

@@ -243,7 +243,7 @@ class FakeTrainings:
         self.record(training_id)
         return folder
 
-    def validate(self, data: Mapping[str, Any]) -> dict[str, Any]:
+    def validate(self, data: Mapping[str, Any], over: Mapping[str, Any] | None = None) -> dict[str, Any]:
         config, fields = validate(data)
         estimate = {
             "device": "cpu",
@@ -273,7 +273,7 @@ class FakeTrainings:
     def metric_columns(
         self,
         training_id: str,
-        names: Sequence[str],
+        names: Sequence[str] | None = None,
         min_step: int | None = None,
         limit: int | None = None,
         offset: int = 0,
@@ -283,7 +283,10 @@ class FakeTrainings:
             rows = [row for row in self._metrics[training_id] if min_step is None or row[0] >= min_step]
         table = np.array(rows, dtype=np.float64).reshape(len(rows), 6)[offset:][:limit]
         columns = dict(zip(("step", "tokens", "time", "loss", "l0", "fvu"), table.T, strict=True))
-        return {name: columns[name] for name in ("step", "tokens", "time", *names)}
+        return {
+            name: columns[name]
+            for name in ("step", "tokens", "time", *(("fvu", "l0", "loss") if names is None else names))
+        }
 
     def advance(self) -> None:
         """One step of every running run."""
@@ -545,7 +548,7 @@ def compared_workspace() -> FakeWorkspace:
         training_id: str, sae: Any, l0: float, fvu: float, ce: float, hook_name: str = hook, **changes: Any
     ) -> None:
         config = TrainingConfig(model="gpt2", hook_name=hook_name, sae=sae)
-        latest = {"loss": 2 * fvu, "l0": l0, "fvu": fvu, "ce_loss_score": ce, "dead": 0.012}
+        latest = {"loss": 2 * fvu, "l0": l0, "val_l0": l0, "val_fvu": fvu, "ce_loss_score": ce, "dead": 0.012}
         record = make_record(
             training_id, config, status=JobStatus.COMPLETED, created_at=now - 100, started_at=now - 400,
             finished_at=now - 98, seconds_running=302.0, tokens_total=10_000_000, tokens_done=10_000_000, step=2441,

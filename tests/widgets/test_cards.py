@@ -22,7 +22,7 @@ from tests.widgets.fake_workspace import make_record
         (TopKConfig(), "TopK k 32"),
         (BatchTopKConfig(k=48), "BatchTopK k 48"),
         (JumpReLUConfig(l0_coefficient=1.5e-3), "JumpReLU λ 1.5e-3"),
-        (StandardConfig(), "Standard L1 5"),
+        (StandardConfig(l1_coefficient=5), "Standard L1 5"),
     ],
 )
 def test_architecture_in_a_few_words(sae: TopKConfig, label: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from xml.etree import ElementTree
 
 import bqplot
 import numpy as np
@@ -13,6 +14,8 @@ from saewidgets.widgets.chart_style import DASHES, MARKERS, PALETTES, SVG_DASHES
 from saewidgets.widgets.charts import Charts, x_ticks
 from saewidgets.widgets.messages import ChartState
 from tests.widgets.fake_workspace import FakeWorkspace, metric_row
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture
@@ -130,6 +133,39 @@ def test_zooming_wakes_the_panel(ws: FakeWorkspace) -> None:
     charts.charts[2].y.max = 3.0
     assert woken
     charts.close()
+
+
+def test_pictures_stand_alone(charts: Charts, ws: FakeWorkspace) -> None:
+    ws.trainings.change("train_1", name="<b>two</b> & more")
+    charts.update(runs(ws, "train_0", "train_1", "train_2"), ChartState(theme="dark", x_axis="time"))
+    pictures = charts.pictures()
+    assert [picture.name for picture in pictures] == ["loss", "l0", "fvu"]
+    for picture, y_name in zip(pictures, ("Loss (log)", "L0, per token (log)", "FVU (log)"), strict=True):
+        root = ElementTree.fromstring(picture.svg)
+        assert (root.get("width"), root.get("height")) == (str(picture.width), str(picture.height))
+        words = [element.text for element in root.iter(f"{SVG}text")]
+        assert f"{y_name.split(',')[0].removesuffix(' (log)')} against time" in words
+        assert {y_name, "time (seconds)", "gpt2-l6-topk-k32", "<b>two</b> & more"} <= set(words)
+        assert "gpt2-l6-topk-k48" not in words  # it has no values yet
+        traces = [path for path in root.iter(f"{SVG}path") if path.get("stroke-width") == "1.75" and path.get("d")]
+        dashes = [trace.get("stroke-dasharray") for trace in traces]
+        assert dashes == [None, "6 3"] * 2  # in the plot and in the legend
+
+
+def test_a_picture_shows_the_zoom_of_the_page(charts: Charts, ws: FakeWorkspace) -> None:
+    charts.update(runs(ws, "train_0"), ChartState(log_y=False))
+    whole = words_of(charts.pictures()[0].svg)
+    charts._x.min, charts._x.max = 1e6, 2e6
+    charts.charts[0].y.min, charts.charts[0].y.max = 1.0, 1.2
+    near = words_of(charts.pictures()[0].svg)
+    assert {"1.05", "1.1", "1.2"} <= near - whole
+    assert "4M" not in near
+    charts.update(runs(ws, "train_2"), ChartState())
+    assert charts.pictures() == []
+
+
+def words_of(svg: str) -> set[str | None]:
+    return {element.text for element in ElementTree.fromstring(svg).iter(f"{SVG}text")}
 
 
 def test_captions_and_summaries(charts: Charts, ws: FakeWorkspace) -> None:

@@ -31,7 +31,9 @@ def test_every_setting_of_the_configuration_is_in_the_form_once() -> None:
     wanted = set()
     for name, model in architectures().items():
         sae = model(architecture=name)
-        config = TrainingConfig(sae=sae, hook_name_out="blocks.2.hook_mlp_out" if sae.is_transcoder else None)
+        read, written = "blocks.2.mlp.hook_in", "blocks.2.hook_mlp_out"
+        hooks = (read, written) if sae.is_transcoder else (read, None)
+        config = TrainingConfig(sae=sae, hook_name=hooks[0], hook_name_out=hooks[1])
         wanted |= set(flatten(config.to_data()))
     never_asked = {"sae.normalize_activations", "sae.reshape_activations", "sae.d_out"}
     assert set(names) == wanted - never_asked

@@ -20,10 +20,11 @@ from saewidgets.widgets.messages import (
     FormSchema,
     MetricTable,
     Nudge,
+    Picture,
+    Pictures,
     Refresh,
     Rename,
     RunAction,
-    SavePng,
     TrainDemo,
 )
 from saewidgets.widgets.messages_runs import RunActions
@@ -39,7 +40,10 @@ class Spy:
     """What the commands asked the panel for."""
 
     def __init__(self) -> None:
-        self.woken, self.reset, self.saved = threading.Event(), threading.Event(), threading.Event()
+        self.woken, self.reset = threading.Event(), threading.Event()
+
+    def pictures(self, figure: str) -> list[Picture]:
+        return [Picture(name=figure, width=640, height=400, svg="<svg></svg>")]
 
 
 @pytest.fixture
@@ -51,14 +55,14 @@ def spy() -> Spy:
 def commands(ws: FakeWorkspace, spy: Spy) -> PanelCommands:
     model = PanelModel(ws)
     model.read()
-    return PanelCommands(model, spy.woken.set, spy.reset.set, spy.saved.set)
+    return PanelCommands(model, spy.woken.set, spy.reset.set, spy.pictures)
 
 
 def test_every_command_of_the_page_has_a_handler(commands: PanelCommands, ws: FakeWorkspace) -> None:
     modules = {Nudge.__module__, RunActions.__module__}
     own = {command for command in Command.__subclasses__() if command.__module__ in modules}
     model = PanelModel(ws)
-    several = RunsCommands(model, lambda: None, lambda: None, lambda: None, lambda sae_id: None).table()
+    several = RunsCommands(model, lambda: None, lambda: None, lambda sae_id: None).table()
     tables = {*commands.table(for_footer), *several, *TemplateCommands(model).table(), *StoreCommands(model).table()}
     assert tables | {Nudge} == own  # every widget answers a nudge
 
@@ -67,7 +71,7 @@ def test_start_waits_until_the_model_was_looked_up(
     commands: PanelCommands, ws: FakeWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = [{"pending": ("model",)}, {"pending": ("model",)}, {"fields": {"model": "There is no such model."}}]
-    monkeypatch.setattr(ws.trainings, "validate", lambda data: answers.pop(0))
+    monkeypatch.setattr(ws.trainings, "validate", lambda data, over=None: answers.pop(0))
     with pytest.raises(FieldsError) as caught:
         commands.create(Create(id="1", config={}))
     assert caught.value.fields == {"model": "There is no such model."}
@@ -132,7 +136,8 @@ def test_create_names_every_bad_field_and_starts_nothing(commands: PanelCommands
 def test_create_asks_the_workspace_too(
     commands: PanelCommands, ws: FakeWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ws.trainings, "validate", lambda data: {"fields": {"model": "There is no model 'x'."}})
+    found = {"fields": {"model": "There is no model 'x'."}}
+    monkeypatch.setattr(ws.trainings, "validate", lambda data, over=None: found)
     with pytest.raises(FieldsError, match="1 field needs attention"):
         commands.create(Create(id="1", config=TrainingConfig().to_data()))
     assert len(ws.trainings.list()) == 7
@@ -169,7 +174,7 @@ def test_details(commands: PanelCommands) -> None:
     assert details.checkpoints[0].label == "latest, best FVU"
     assert details.traceback == "Traceback …"
     assert details.log[-1] == "step 29 loss 0.28"
-    assert any(row.name == "sae.k" for row in details.settings)
+    assert {row.name: row.label for row in details.settings}["sae.k"] == "Active latents (k)"
 
 
 def test_chart_settings_reset_and_pictures(commands: PanelCommands, spy: Spy) -> None:
@@ -177,8 +182,8 @@ def test_chart_settings_reset_and_pictures(commands: PanelCommands, spy: Spy) ->
     assert not spy.reset.is_set()
     commands.chart(Chart(id="2", reset_zoom=True))
     assert spy.reset.is_set()
-    commands.save_png(SavePng(id="3"))
-    assert spy.saved.is_set()
+    found = commands.pictures(Pictures(id="3", figure="pareto"))
+    assert [picture.name for picture in found.pictures] == ["pareto"]
 
 
 def test_the_table_is_paged_and_binary(commands: PanelCommands) -> None:
@@ -189,3 +194,5 @@ def test_the_table_is_paged_and_binary(commands: PanelCommands) -> None:
     assert (table.value.rows, table.value.total) == (30, 150)
     steps = np.frombuffer(table.buffers[0], dtype="<f8")
     assert steps.tolist() == [float(10 * i) for i in range(121, 151)]
+    whole = commands.metric_table(MetricTable(id="2", training_id="train_0"))
+    assert whole.columns == ("step", "tokens", "time", "fvu", "l0", "loss")

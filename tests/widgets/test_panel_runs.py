@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from pathlib import Path
 
 import pytest
 
-from saewidgets.config import TrainingConfig
+from saewidgets.config import StandardConfig, TrainingConfig
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.widgets.messages import FormSchema
@@ -16,6 +17,7 @@ from saewidgets.widgets.messages_runs import (
     CheckpointAction,
     Compare,
     Comparison,
+    ComparisonTable,
     ExportRuns,
     ExportTemplates,
     GroupAction,
@@ -28,6 +30,7 @@ from saewidgets.widgets.messages_runs import (
     TrainLonger,
 )
 from saewidgets.widgets.panel_commands import PanelCommands
+from saewidgets.widgets.panel_compare import settings_of_run
 from saewidgets.widgets.panel_runs import RunsCommands
 from saewidgets.widgets.panel_state import PanelModel, for_chart_bar, for_footer
 from saewidgets.widgets.panel_templates import TemplateCommands
@@ -53,7 +56,7 @@ def reset() -> threading.Event:
 
 @pytest.fixture
 def runs(model: PanelModel, reset: threading.Event) -> RunsCommands:
-    return RunsCommands(model, lambda: None, reset.set, lambda: None, lambda sae_id: None)
+    return RunsCommands(model, lambda: None, reset.set, lambda sae_id: None)
 
 
 @pytest.fixture
@@ -157,7 +160,7 @@ def test_the_pareto_view_holds_runs_that_can_be_compared(
     shown = model.state().compare
     assert shown is not None
     assert (shown.points[0].id, shown.points[0].front) == ("sweep_16", True)  # nothing is sparser
-    assert {point.architecture for point in shown.points} == {"TopK", "JumpReLU", "BatchTopK"}
+    assert {point.architecture for point in shown.points} == {"topk", "jumprelu", "batchtopk"}
     assert not any(point.id in ("layer_4", "layer_8") for point in shown.points)  # other layers
     assert shown.left_out >= 1  # the queued run has no numbers yet
     scopes = {scope.label: scope for scope in shown.scopes}
@@ -186,6 +189,85 @@ def test_settings_side_by_side(runs: RunsCommands) -> None:
     assert not rows["Model"].differs
     assert rows["Dataset"].values == ("demo", "demo")
     assert [row.label for row in found.rows][:2] == ["Model", "Dataset"]  # the order of the form
+
+
+def test_transcoders_stand_apart_by_what_they_reconstruct(
+    runs: RunsCommands, model: PanelModel, ws: FakeWorkspace
+) -> None:
+    read = ws.trainings.record("sweep_16").hook_name
+    for training_id, written in (("sweep_24", "blocks.6.hook_mlp_out"), ("sweep_64", "blocks.7.hook_mlp_out")):
+        ws.trainings.change(
+            training_id, config={**ws.trainings.record(training_id).config, "hook_name_out": written}
+        )
+    model.mark_changed(None)
+    model.read()
+    runs.compare(Compare(id="1", training_ids=("sweep_24", "sweep_16")))
+    shown = model.state().compare
+    assert shown is not None
+    assert [point.id for point in shown.points] == ["sweep_24"]
+    labels = {scope.label: scope.count for scope in shown.scopes}
+    assert labels[f"gpt2 · {read} → blocks.6.hook_mlp_out"] == 1
+    assert labels[f"gpt2 · {read} → blocks.7.hook_mlp_out"] == 1
+
+
+def test_what_has_not_ended_well_or_was_not_held_out_is_preliminary(
+    runs: RunsCommands, model: PanelModel, ws: FakeWorkspace
+) -> None:
+    latest = ws.trainings.record("sweep_16").latest
+    good = {**latest, "val_l0": 10.0, "val_fvu": 0.01}  # better than all
+    ws.trainings.change("sweep_16", latest=good, status=JobStatus.FAILED)
+    ws.trainings.change("sweep_24", latest={"l0": 12.0, "fvu": 0.02})
+    model.mark_changed(None)
+    model.read()
+    runs.compare(Compare(id="1", training_ids=("sweep_16", "jump_1.5")))
+    shown = model.state().compare
+    assert shown is not None
+    points = {point.id: point for point in shown.points}
+    assert (points["sweep_16"].preliminary, points["sweep_16"].front) == ("failed", False)
+    assert (points["sweep_24"].preliminary, points["sweep_24"].front) == ("training batches only", False)
+    assert points["jump_4"].front  # what is preliminary beats no other
+    assert not any(point.preliminary and point.front for point in shown.points)
+    running = sum(bool(point.preliminary) for point in shown.points)
+    assert f"{running} of them preliminary" in shown.summary
+    assert "gpt2-l6-topk-k16" not in shown.summary
+
+
+def test_the_comparison_for_a_program(runs: RunsCommands, ws: FakeWorkspace) -> None:
+    ws.trainings.change("sweep_16", latest={**ws.trainings.record("sweep_16").latest, "loss": math.nan})
+    runs._model.mark_changed("sweep_16")
+    runs._model.read()
+    found = runs.comparison_table(ComparisonTable(id="1", training_ids=("sweep_16", "jump_1.5")))
+    first, second = (dict(zip(found.columns, row, strict=True)) for row in found.rows)
+    assert (first["training_id"], first["status"], first["step"]) == ("sweep_16", "completed", 2441)
+    assert (first["sae.architecture"], first["sae.d_sae"], first["sae.k"]) == ("topk", 16_384, 16)
+    assert second["sae.k"] is None
+    assert second["latest.val_fvu"] == 0.131
+    assert first["latest.loss"] is None  # JSON has no NaN
+    assert first["tokens_per_second"] == pytest.approx(10_000_000 / 302)
+    assert first["checkpoints.keep_every"] is False
+    assert runs.comparison_table(ComparisonTable(id="2", training_ids=())).rows == ()
+
+
+def test_settings_with_one_label_are_told_apart(runs: RunsCommands, ws: FakeWorkspace) -> None:
+    standard = TrainingConfig(model="gpt2", sae=StandardConfig(d_sae=16_384)).to_data()
+    ws.trainings.change("sweep_16", config=standard)
+    runs._model.mark_changed(None)
+    runs._model.read()
+    found = runs.comparison(Comparison(id="1", training_ids=("sweep_16", "jump_1.5")))
+    labels = [row.label for row in found.rows]
+    assert len(set(labels)) == len(labels)
+    assert "Sparsity coefficient (l1_coefficient)" in labels
+    assert "Sparsity coefficient (l0_coefficient)" in labels
+    alone = runs.comparison(Comparison(id="2", training_ids=("jump_1.5",)))
+    assert "Sparsity coefficient" in [row.label for row in alone.rows]
+
+
+def test_details_and_comparison_list_the_same_settings(model: PanelModel, runs: RunsCommands) -> None:
+    found = runs.comparison(Comparison(id="1", training_ids=("sweep_16", "sweep_24")))
+    rows = settings_of_run(model.records(["sweep_16"])[0])
+    assert [(row.name, row.label, row.value) for row in rows] == [
+        (row.name, row.label, row.values[0]) for row in found.rows
+    ]
 
 
 def test_groups_and_advice_are_on_the_cards(model: PanelModel, ws: FakeWorkspace) -> None:

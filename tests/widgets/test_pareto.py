@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
+from saewidgets.widgets.chart_style import PALETTES, SHAPES, SYMBOLS, symbol_of
+from saewidgets.widgets.form import architectures
 from saewidgets.widgets.messages import CompareState
 from saewidgets.widgets.panel_state import PanelModel
-from saewidgets.widgets.pareto import ParetoChart, doubling_ticks, readable
+from saewidgets.widgets.pareto import ParetoChart, doubling_ticks
+from saewidgets.widgets.pareto_labels import place
 from tests.widgets.fake_workspace import compared_workspace
 
 
@@ -39,7 +44,11 @@ def test_points_labels_front_and_rings(chart: ParetoChart, state: CompareState) 
     rings, *points = marks(chart, "Scatter")
     assert sorted(rings.x.tolist()) == [16.0, 58.4]
     assert sum(len(mark.x) for mark in points) == len(state.points)
-    assert len({mark.marker for mark in points}) == len(points) == 3
+    symbols = [symbol_of(name) for name in ("topk", "jumprelu", "batchtopk")]
+    assert {(mark.marker, mark.colors[0]) for mark in points} == {
+        (symbol.marker, symbol.color_in(PALETTES["light"])) for symbol in symbols
+    }
+    assert {mark.fill for mark in points} == {True, False}  # the runs that have not ended are hollow
     assert "k 16" in [text for mark in marks(chart, "Label") for text in mark.text]
     (front,) = marks(chart, "Lines")
     assert front.x.tolist() == sorted(front.x.tolist())
@@ -56,9 +65,13 @@ def test_nothing_to_draw(chart: ParetoChart, state: CompareState) -> None:
 
 
 def test_names_are_text(chart: ParetoChart, state: CompareState) -> None:
-    points = tuple(point.model_copy(update={"architecture": "<img src=x>"}) for point in state.points)
+    points = tuple(point.model_copy(update={"kind": "<img src=x>", "label": "</svg><b>"}) for point in state.points)
     chart.draw(state.model_copy(update={"points": points}), "light")
     assert "<img" not in chart._legend.value
+    picture = chart.picture()
+    assert picture is not None
+    assert "<img" not in picture.svg
+    assert "<b>" not in picture.svg
 
 
 def test_a_readers_zoom_stays_until_it_is_reset(chart: ParetoChart, state: CompareState) -> None:
@@ -75,14 +88,103 @@ def test_a_readers_zoom_stays_until_it_is_reset(chart: ParetoChart, state: Compa
     assert not chart.zoomed
 
 
-def test_labels_do_not_lie_over_each_other(state: CompareState) -> None:
-    (first, *_) = state.points
-    near = first.model_copy(update={"id": "near", "l0": first.l0 * 1.001})
-    shown = readable(state.model_copy(update={"points": (*state.points, near), "training_ids": ("near",)}))
-    assert "near" in shown
-    assert first.id not in shown
-    assert readable(state.model_copy(update={"points": (first,)})) == {first.id}
-    assert readable(state.model_copy(update={"points": ()})) == set()
+def test_every_architecture_has_a_symbol_of_its_own() -> None:
+    assert set(SYMBOLS) == set(architectures())
+    assert len({symbol.marker for symbol in SYMBOLS.values()}) == len(SYMBOLS)
+    assert {symbol.marker for symbol in SYMBOLS.values()} <= set(SHAPES)
+    assert symbol_of("of a later version").color is None
+
+
+def test_the_symbol_of_an_architecture_stays(chart: ParetoChart, state: CompareState) -> None:
+    """Whatever else is in the view, in any order and in both themes: mark, legend and picture agree."""
+    only = [point for point in state.points if point.architecture == "topk" and not point.preliminary]
+    for shown in (state.points, tuple(only), state.points):
+        for theme in ("light", "dark"):
+            chart.draw(state.model_copy(update={"points": shown}), theme)
+            mark = chart._kinds["topk"].firm
+            color = PALETTES[theme].series[SYMBOLS["topk"].color]
+            assert (mark.marker, mark.colors, mark.visible) == ("circle", [color], True)
+            icon = chart._legend.value.split("TopK")[0].rsplit("<svg", 1)[1] if len(shown) == len(only) else ""
+            assert not icon or (SHAPES["circle"] in icon and color in icon)
+            assert chart._kinds["jumprelu"].firm.visible == (len(shown) > len(only))
+
+
+def test_the_picture_stands_alone(chart: ParetoChart, state: CompareState) -> None:
+    assert chart.picture() is None
+    chart.draw(state, "dark")
+    picture = chart.picture()
+    assert picture is not None
+    assert (picture.name, picture.width) == ("pareto", 640)
+    root = ElementTree.fromstring(picture.svg)
+    assert root.get("height") == str(picture.height)
+    words = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    for wanted in (
+        "L0 against FVU: gpt2 · blocks.6.hook_resid_post", "L0, active latents per token (log)", "FVU",
+        "TopK", "JumpReLU", "BatchTopK", "k 16", "ring: compared here",
+    ):  # fmt: skip
+        assert wanted in words
+    assert PALETTES["light"].series[0] in picture.svg  # on white, whatever the theme of the page
+    assert PALETTES["dark"].series[0] not in picture.svg
+
+
+SIZES = [(250.0, 196.0), (1200.0, 196.0)]
+
+
+def boxes(points: list, texts: list, found: dict, width: float, height: float) -> list[tuple[float, ...]]:
+    """Left, top, right, bottom of every label."""
+    shift = {"start": 0.0, "middle": 0.5, "end": 1.0}
+    result = []
+    for index, where in found.items():
+        x, y = points[index][0] * width + where.dx, (1 - points[index][1]) * height + where.dy
+        wide = 6.2 * len(texts[index])
+        left = x - shift[where.align] * wide
+        result.append((left, y - 6, left + wide, y + 6))
+    return result
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_labels_lie_on_no_marker_and_on_no_other_label(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    points = [(float(x), float(y)) for x, y in rng.uniform(0.02, 0.98, (30, 2))]
+    texts = [f"k {int(n)}" for n in rng.integers(8, 4096, 30)]
+    found = place(points, texts, range(30), sorted(points[:3]), SIZES)
+    assert len(found) >= 8
+    for width, height in SIZES:
+        labels = boxes(points, texts, found, width, height)
+        for number, (left, top, right, bottom) in enumerate(labels):
+            assert min(left, top) >= 0
+            assert right <= width
+            assert bottom <= height
+            for x, y in points:
+                px, py = x * width, (1 - y) * height
+                assert not (left - 4 < px < right + 4 and top - 4 < py < bottom + 4)
+            for other in labels[number + 1 :]:
+                assert other[0] >= right or other[2] <= left or other[1] >= bottom or other[3] <= top
+
+
+def test_a_label_at_the_edge_turns_inwards_and_keeps_off_the_line() -> None:
+    found = place([(0.99, 0.5)], ["k 1,024"], [0], [], SIZES)
+    assert found[0].align == "end"
+    line = [(0.2, 0.9), (0.5, 0.5), (0.8, 0.1)]
+    found = place(line, ["", "k 32", ""], [1], line, SIZES)
+    assert set(found) == {1}
+    assert (found[1].dx, found[1].dy) == (6.0, -12.0)  # the line falls: above and to the right of it is room
+    rising = [(0.2, 0.1), (0.5, 0.5), (0.8, 0.9)]
+    assert place(rising, ["", "k 32", ""], [1], rising, [(300.0, 196.0)])[1].align == "end"
+
+
+def test_those_compared_keep_their_labels(chart: ParetoChart, state: CompareState) -> None:
+    crowd = tuple(
+        point.model_copy(update={"id": f"{point.id}-{i}", "l0": point.l0 * (1 + i / 500)})
+        for point in state.points
+        for i in range(40)
+    )
+    wanted = crowd[25].id
+    crowded = state.model_copy(update={"points": crowd, "training_ids": (wanted,)})
+    chart.draw(crowded, "light")
+    shown = [x for mark in marks(chart, "Label") for x in mark.x.tolist()]
+    assert len(shown) < len(crowd)
+    assert crowd[25].l0 in shown
 
 
 def test_ticks_are_powers_of_two() -> None:

@@ -62,7 +62,7 @@ def test_from_a_folder_to_the_bin(
     assert part.state["facets"]["model"] == [{"value": hub, "label": hub, "count": 2}]
 
     details = ask(part, sent, kind="describe_sae", sae_id=ids[0])["value"]
-    assert {"name": "d_sae", "value": "32"} in details["settings"]
+    assert {"name": "d_sae", "value": "32", "label": ""} in details["settings"]
     assert ids[0] in details["snippets"][0]["code"]
     measured = ask(part, sent, kind="measure_sae", sae_id=ids[0])["value"]
     titles = [one["title"] for one in measured["histograms"]]

@@ -1,4 +1,5 @@
 /** Messages about several trainings, comparisons and templates: the mirror of `saewidgets/widgets/messages_runs.py`. */
+import type { Cell } from "./copy";
 import type { Command, ConfigData, Note, YAxis } from "./protocol";
 
 export type BulkAction = "pause" | "resume" | "stop" | "stop_without_saving" | "import" | "delete";
@@ -19,7 +20,8 @@ export type RunsCommand =
   | { kind: "train_longer"; training_id: string; tokens: number }
   | { kind: "compare"; training_ids: string[] }
   | { kind: "comparison"; training_ids: string[] }
-  | { kind: "pareto"; y_axis?: YAxis | null; scope?: string | null; reset_zoom?: boolean; save_png?: boolean }
+  | { kind: "comparison_table"; training_ids: string[] }
+  | { kind: "pareto"; y_axis?: YAxis | null; scope?: string | null; reset_zoom?: boolean }
   | { kind: "open_sae"; sae_id: string | null }
   | { kind: "list_stores"; architecture: string }
   | { kind: "list_templates"; search: string }
@@ -59,6 +61,11 @@ export interface ComparisonData {
   training_ids: string[];
   names: string[];
   rows: SettingRow[];
+}
+
+export interface ComparisonTableData {
+  columns: string[];
+  rows: Cell[][];
 }
 
 export interface TemplateRow {

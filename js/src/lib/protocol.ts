@@ -94,10 +94,12 @@ export interface ParetoPoint {
   id: string;
   name: string;
   architecture: string;
+  kind: string;
   label: string;
   l0: number;
   y: number;
   front: boolean;
+  preliminary: string;
 }
 
 export interface Scope {
@@ -161,20 +163,23 @@ export type Action = "pause" | "resume" | "stop" | "stop_without_saving" | "retr
 
 export type ConfigData = { [name: string]: unknown };
 
+/** Dotted name → the values that it takes in several trainings of one job; names with a comma change together. */
+export type Over = { [name: string]: unknown[] };
+
 /** A command without its id; `Rpc` adds that. */
 export type Command =
   | { kind: "nudge" }
   | { kind: "refresh"; revision: number }
   | { kind: "form_schema"; training_id?: string | null; template_id?: string | null }
-  | { kind: "check"; config: ConfigData }
-  | { kind: "create"; config: ConfigData }
+  | { kind: "check"; config: ConfigData; over: Over | null }
+  | { kind: "create"; config: ConfigData; over: Over | null }
   | { kind: "train_demo" }
   | { kind: "run_action"; action: Action; training_id: string }
   | { kind: "rename"; training_id: string; name: string }
   | { kind: "details"; training_id: string }
   | ({ kind: "chart"; reset_zoom?: boolean } & ChartChange)
-  | { kind: "save_png" }
-  | { kind: "metric_table"; training_id: string; names: string[]; limit: number; offset: number };
+  | { kind: "pictures"; figure: "charts" | "pareto" }
+  | { kind: "metric_table"; training_id: string; names: string[] | null; limit: number; offset: number };
 
 /** Settings left out stay as they are. */
 export type ChartChange = Partial<Omit<ChartState, "zoomed" | "summaries">>;
@@ -219,6 +224,7 @@ export interface FormField {
   minimum: number | null;
   maximum: number | null;
   optional: boolean;
+  empty: string;
   section: Section;
   group: string;
   architectures: string[];
@@ -266,6 +272,7 @@ export interface CheckResult {
   pending: string[];
   model: ModelFacts | null;
   name: string;
+  trainings: string[];
   estimate: Estimate | null;
 }
 
@@ -282,6 +289,18 @@ export interface CheckpointRow {
 export interface Setting {
   name: string;
   value: string;
+  label: string;
+}
+
+export interface Picture {
+  name: string;
+  width: number;
+  height: number;
+  svg: string;
+}
+
+export interface PicturesData {
+  pictures: Picture[];
 }
 
 export interface AdviceRow {

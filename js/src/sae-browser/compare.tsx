@@ -1,12 +1,13 @@
 /** Two SAEs side by side: which latents of one have a near twin in the other. */
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { useAnswer } from "../lib/ask";
+import { Breakable } from "../lib/breakable";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { Histogram } from "../lib/histogram";
 import type { SaeComparison, SaeMatch, SelectedSae } from "../lib/protocol-saes";
 import { Failed } from "./drawer";
-import { Breakable, Facts } from "./facts";
+import { Facts } from "./facts";
 import type { Store } from "./store";
 
 export function Compare({ store, pair }: { store: Store; pair: readonly [SelectedSae, SelectedSae] }) {

@@ -1,5 +1,5 @@
 /** Names and values, side by side. */
-import { Fragment } from "preact";
+import { Breakable } from "../lib/breakable";
 import type { Setting } from "../lib/protocol";
 import type { SaeFact } from "../lib/protocol-saes";
 
@@ -13,20 +13,6 @@ export function Facts({ facts, label }: { facts: readonly SaeFact[]; label: stri
         </>
       ))}
     </dl>
-  );
-}
-
-/** A dotted name that may go on in the next line after a dot or an underscore. */
-export function Breakable({ text }: { text: string }) {
-  return (
-    <>
-      {text.split(/(?<=[._/])/).map((part, i) => (
-        <Fragment key={`${i} ${part}`}>
-          {part}
-          <wbr />
-        </Fragment>
-      ))}
-    </>
   );
 }
 

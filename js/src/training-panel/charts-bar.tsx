@@ -5,6 +5,7 @@ import { Button, Checkbox, Segments } from "../lib/controls";
 import { saveFile, toCsv } from "../lib/copy";
 import { JointKey, SeriesKey } from "../lib/icons";
 import { BusyNote, ProblemNote } from "../lib/notes";
+import { savePictures } from "../lib/picture";
 import type { Card, XAxis } from "../lib/protocol";
 import { DataTable } from "./data-table";
 import { csvRows } from "./metric-table";
@@ -82,17 +83,13 @@ export function ChartsBar({ store }: { store: Store }) {
         >
           Reset zoom
         </Button>
-        <CsvButton store={store} cards={cards} />
-        <Button
-          small
-          kind="quiet"
-          icon="download"
-          label="Download PNG"
-          disabled={cards.length === 0}
-          onClick={() => void store.command("charts", "Download", { kind: "save_png" })}
-        >
-          PNG
-        </Button>
+        <SaveButton
+          store={store}
+          cards={cards}
+          word="CSV"
+          save={async () => saveFile("trainings.csv", toCsv(await csvRows(store.rpc, cards, store.stop)), "text/csv")}
+        />
+        <SaveButton store={store} cards={cards} word="PNG" save={() => savePictures(store.rpc, "charts", store.stop)} />
         <Button small kind="quiet" expanded={dataShown} onClick={() => setDataShown(!dataShown)}>
           View data
         </Button>
@@ -131,13 +128,19 @@ function Smoothing({ value, onChange }: { value: number; onChange: (value: numbe
   );
 }
 
-function CsvButton({ store, cards }: { store: Store; cards: Card[] }) {
+interface SaveProps {
+  store: Store;
+  cards: Card[];
+  word: string;
+  save: () => Promise<void>;
+}
+
+function SaveButton({ store, cards, word, save }: SaveProps) {
   const [busy, setBusy] = useState(false);
-  const save = async () => {
+  const press = async () => {
     setBusy(true);
     try {
-      const rows = await csvRows(store.rpc, cards, store.stop);
-      saveFile("trainings.csv", toCsv(rows), "text/csv");
+      await save();
     } catch (error) {
       store.fail("charts", error);
     } finally {
@@ -149,11 +152,11 @@ function CsvButton({ store, cards }: { store: Store; cards: Card[] }) {
       small
       kind="quiet"
       icon="download"
-      label="Download CSV"
+      label={`Download ${word}`}
       disabled={busy || cards.length === 0}
-      onClick={() => void save()}
+      onClick={() => void press()}
     >
-      {busy ? "Reading…" : "CSV"}
+      {busy ? "Reading…" : word}
     </Button>
   );
 }

@@ -1,13 +1,15 @@
 /** Several runs side by side: settings that differ, results, and the Pareto view (its figure stands below this part). */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useAnswer } from "../lib/ask";
+import { Breakable } from "../lib/breakable";
 import { Button, Checkbox, NoteBox, Segments } from "../lib/controls";
 import { saveFile, toCsv } from "../lib/copy";
 import * as f from "../lib/format";
 import { useHelp } from "../lib/help";
 import { SeriesKey } from "../lib/icons";
+import { savePictures } from "../lib/picture";
 import type { CompareState, YAxis } from "../lib/protocol";
-import type { ComparisonData, SettingRow } from "../lib/protocol-runs";
+import type { ComparisonData, ComparisonTableData, SettingRow } from "../lib/protocol-runs";
 import type { Store } from "./store";
 
 export function Compare({ store, compare }: { store: Store; compare: CompareState }) {
@@ -15,6 +17,15 @@ export function Compare({ store, compare }: { store: Store; compare: CompareStat
   const command = { kind: "comparison", training_ids: compare.training_ids };
   const asked = useAnswer<ComparisonData>(store.rpc, command, compare.training_ids.join("\n"));
   const { data, problem } = asked;
+  const save = async () => {
+    try {
+      const answer = await store.rpc.send({ ...command, kind: "comparison_table" }, { signal: store.stop });
+      const { columns, rows } = answer.value as ComparisonTableData;
+      saveFile("comparison.csv", toCsv([columns, ...rows]), "text/csv");
+    } catch (error) {
+      store.fail("panel", error);
+    }
+  };
   useLayoutEffect(() => {
     root.current?.querySelector<HTMLElement>("button:last-of-type")?.focus();
     root.current?.scrollIntoView?.({ block: "nearest" });
@@ -24,12 +35,7 @@ export function Compare({ store, compare }: { store: Store; compare: CompareStat
       <div class="hd">
         <h2>{`Compare ${f.plural(compare.training_ids.length, "training")}`}</h2>
         <div class="sp" />
-        <Button
-          icon="download"
-          label="Download comparison as CSV"
-          disabled={data === null}
-          onClick={() => data && saveFile("comparison.csv", toCsv(csvOf(data, compare)), "text/csv")}
-        >
+        <Button icon="download" label="Download comparison as CSV" disabled={data === null} onClick={() => void save()}>
           CSV
         </Button>
         <Button onClick={() => void store.command("panel", "Back", { kind: "compare", training_ids: [] })}>
@@ -56,16 +62,6 @@ export function Compare({ store, compare }: { store: Store; compare: CompareStat
       <Pareto store={store} compare={compare} />
     </section>
   );
-}
-
-/** Settings and results as rows of a CSV file. */
-export function csvOf(data: ComparisonData, compare: CompareState): string[][] {
-  return [
-    ["", ...data.names],
-    ["training_id", ...data.training_ids],
-    ...data.rows.map((row) => [row.name, ...row.values]),
-    ...compare.results.map((row) => [row.label, ...row.values]),
-  ];
 }
 
 function Table({ data, compare }: { data: ComparisonData; compare: CompareState }) {
@@ -144,7 +140,15 @@ function SettingLine({ row }: { row: SettingRow }) {
         {row.label}
       </th>
       {row.values.map((value, i) => (
-        <td key={`${i} ${value}`}>{isCode ? <code>{value}</code> : value}</td>
+        <td key={`${i} ${value}`} class={isCode ? "place" : undefined}>
+          {isCode ? (
+            <code>
+              <Breakable text={value} />
+            </code>
+          ) : (
+            value
+          )}
+        </td>
       ))}
     </tr>
   );
@@ -156,12 +160,12 @@ const Y_AXES: readonly { value: YAxis; label: string }[] = [
 ];
 
 const HELP =
-  "Every run of the chosen model and hook point: how sparse it is against how much it loses. Runs on the line are beaten by no other: none is as sparse and better. FVU is the share of variance that is not explained, lower is better; CE recovered is the share of the language model's loss that the reconstruction keeps, higher is better. Numbers of other models or hook points are not comparable.";
+  "Every run of the chosen model and hook point: how sparse it is against how much it loses. Runs on the line are beaten by no other: none is as sparse and better. Hollow ones are not compared: they have not ended well, or were measured on training batches only. FVU is the share of variance that is not explained, lower is better; CE recovered is the share of the language model's loss that the reconstruction keeps, higher is better. Numbers of other models or hook points are not comparable.";
 
 function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
   const [shown, setShown] = useState(false);
   const [helpButton, helpText] = useHelp("Pareto view", HELP);
-  const change = (command: { y_axis?: YAxis; scope?: string; reset_zoom?: boolean; save_png?: boolean }) =>
+  const change = (command: { y_axis?: YAxis; scope?: string; reset_zoom?: boolean }) =>
     void store.command("panel", "The change", { kind: "pareto", ...command });
   const word = Y_AXES.find((axis) => axis.value === compare.y_axis)?.label ?? "";
   return (
@@ -173,6 +177,7 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
           <select
             aria-label="Runs in the Pareto view"
             value={compare.scope}
+            title={compare.scopes.find((scope) => scope.value === compare.scope)?.label}
             onChange={(event) => change({ scope: event.currentTarget.value })}
           >
             {compare.scopes.map((scope) => (
@@ -215,7 +220,9 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
           icon="download"
           label="Download Pareto view as PNG"
           disabled={compare.points.length === 0}
-          onClick={() => change({ save_png: true })}
+          onClick={() =>
+            void savePictures(store.rpc, "pareto", store.stop).catch((error) => store.fail("panel", error))
+          }
         >
           PNG
         </Button>
@@ -249,17 +256,17 @@ function Points({ compare, word }: { compare: CompareState; word: string }) {
               <th>Architecture</th>
               <th class="num">L0</th>
               <th class="num">{word}</th>
-              <th>On the line</th>
+              <th>Standing</th>
             </tr>
           </thead>
           <tbody>
             {compare.points.map((point) => (
               <tr key={point.id}>
                 <td>{point.name}</td>
-                <td>{`${point.architecture} ${point.label}`}</td>
+                <td>{`${point.kind} ${point.label}`}</td>
                 <td class="num">{f.l0(point.l0)}</td>
                 <td class="num">{text(point.y)}</td>
-                <td>{point.front ? "yes" : ""}</td>
+                <td>{point.front ? "on the line" : point.preliminary}</td>
               </tr>
             ))}
           </tbody>

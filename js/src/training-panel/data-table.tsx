@@ -5,7 +5,7 @@ import * as f from "../lib/format";
 import { SeriesKey } from "../lib/icons";
 import type { Card } from "../lib/protocol";
 import { asFailure, isAbort } from "../lib/rpc";
-import { readPage, type Table } from "./metric-table";
+import { METRICS, readPage, type Table } from "./metric-table";
 import type { Problem, Store } from "./store";
 
 const SHOWN = 200; // rows; all of them are in the CSV file
@@ -41,9 +41,9 @@ function RunTable({ store, card }: { store: Store; card: Card }) {
     const stop = new AbortController();
     const load = async () => {
       try {
-        let page = await readPage(store.rpc, card.id, 0, SHOWN, stop.signal);
+        let page = await readPage(store.rpc, card.id, METRICS, 0, SHOWN, stop.signal);
         if (page.total > page.rows) {
-          page = await readPage(store.rpc, card.id, page.total - SHOWN, SHOWN, stop.signal);
+          page = await readPage(store.rpc, card.id, METRICS, page.total - SHOWN, SHOWN, stop.signal);
         }
         setTable(page);
         setProblem(null);

@@ -134,7 +134,9 @@ function Settings({ data }: { data: DetailsData }) {
         <tbody>
           {data.settings.map((setting) => (
             <tr key={setting.name}>
-              <th scope="row">{setting.name}</th>
+              <th scope="row" title={setting.name}>
+                {setting.label}
+              </th>
               <td>
                 <code>{setting.value}</code>
               </td>
@@ -142,7 +144,7 @@ function Settings({ data }: { data: DetailsData }) {
           ))}
           {data.folder && (
             <tr>
-              <th scope="row">folder</th>
+              <th scope="row">Folder</th>
               <td>
                 <code>{data.folder}</code>
               </td>

@@ -8,14 +8,17 @@ interface EstimateProps {
   checking: boolean;
   /** Does a field need attention? */
   bad: boolean;
+  /** Of how many trainings together? */
+  count: number;
 }
 
-export function Estimate({ estimate, checking, bad }: EstimateProps) {
+export function Estimate({ estimate, checking, bad, count }: EstimateProps) {
   return (
     // biome-ignore lint/a11y/useSemanticElements: a group of results, not of form fields
     <div class="est" role="group" aria-label="Estimate" aria-busy={checking}>
       {estimate ? (
         <>
+          {count > 1 && <p class="all sm t2">{`Of all ${count} trainings together:`}</p>}
           <Memory estimate={estimate} />
           <Time estimate={estimate} />
           <Disk estimate={estimate} />

@@ -13,6 +13,7 @@ const SPANS: Record<string, string> = {
   context_size: "c1s",
   precision: "c1s",
   [form.HOOK]: "c2s wide",
+  [form.HOOK_OUT]: "c2s wide",
   "sae.k": "c2s wide",
   name: "c2s wide",
 };
@@ -66,7 +67,7 @@ export function Field({ controller, field }: FieldProps) {
         {...common}
         ref={control as never}
         type="text"
-        class={field.name === form.HOOK ? "mono" : undefined}
+        class={[form.HOOK, form.HOOK_OUT].includes(field.name) ? "mono" : undefined}
         inputMode={field.type === "text" ? undefined : "decimal"}
         autocomplete="off"
         autocapitalize="off"
@@ -129,7 +130,7 @@ export function Field({ controller, field }: FieldProps) {
 
 function placeholder(field: FormField, controller: FormController): string {
   if (field.name === "name") return controller.check.value?.name ?? "";
-  return field.optional && field.type !== "text" ? "automatic" : "";
+  return field.empty;
 }
 
 interface ChoiceProps extends FieldProps {
@@ -148,7 +149,7 @@ function Choice({ controller, field, value, control, common }: ChoiceProps) {
       value={value}
       onChange={(event) => controller.set(field.name, event.currentTarget.value)}
     >
-      {field.optional && <option value="">automatic</option>}
+      {field.optional && <option value="">{field.empty}</option>}
       {options.map(([option, label]) => (
         <option key={option} value={option}>
           {label}
@@ -189,6 +190,7 @@ const own = (name: string, label: string, help: string, type: FormField["type"])
   minimum: null,
   maximum: null,
   optional: false,
+  empty: "",
   section: "where",
   group: "",
   architectures: [],
@@ -197,7 +199,8 @@ const own = (name: string, label: string, help: string, type: FormField["type"])
 export const LAYER_FIELD = own(
   form.LAYER,
   "Layer",
-  "Which transformer block, counted from 0. Together with Site it makes the hook name.",
+  "Which transformer block, counted from 0. Together with Site it makes the hook name. Several, as in 4, 6, 8 or 0-3, " +
+    "start one training each in one job: the model runs once for all of them.",
   "text",
 );
 export const SITE_FIELD = own(

@@ -7,6 +7,7 @@ import type { FormRequest, Problem, Store } from "./store";
 
 const CHECK_AFTER = 300; // ms without typing
 const AGAIN_AFTER = 1500; // ms until Python is asked again about what it was still looking up
+const PATIENCE = 3000; // ms that Start waits for what is still looked up, before it leads to a field further down
 
 /** A check that was sent: `heard` once Python has it, `stale` once a field was edited. */
 interface Asking {
@@ -101,8 +102,7 @@ export class FormController {
     this.values.value = form.change(this.values.value, name, value);
     if (this.drafts) this.store.draft = this.values.value;
     const left = { ...this.reported.value };
-    const touched = [form.LAYER, form.SITE, form.HOOK].includes(name) ? [form.LAYER, form.SITE, form.HOOK] : [name];
-    for (const one of touched) delete left[one];
+    for (const one of form.HOOK_FIELDS.includes(name) ? form.HOOK_FIELDS : [name]) delete left[one];
     this.reported.value = left;
     // What is shown about the old value must not stand beside the new one.
     if (this.check.value) this.check.value = form.stillKnown(this.check.value, name);
@@ -159,7 +159,8 @@ export class FormController {
       if (asking.stale && this.timer === undefined) this.runCheck();
     };
     try {
-      const command = { kind: "check" as const, config: this.parsed.value.config };
+      const { config, over } = this.parsed.value;
+      const command = { kind: "check" as const, config, over };
       const answer = await this.store.rpc.send(command, { signal: asking.stop.signal, onAck });
       if (asking.stale) return;
       const check = answer.value as CheckResult;
@@ -191,7 +192,10 @@ export class FormController {
     const unread = this.parsed.value.errors;
     const now = this.values.value;
     return Object.fromEntries(
-      Object.entries(errors).filter(([name]) => !(name in unread) && this.same(name, asked[name], now[name])),
+      Object.entries(errors).filter(([name]) => {
+        const typed = form.HOOK_FIELDS.includes(name) ? form.HOOK : name;
+        return !(name in unread) && this.same(typed, asked[typed], now[typed]);
+      }),
     );
   }
 
@@ -212,6 +216,12 @@ export class FormController {
     return String(this.values.value.name || this.check.value?.name || "");
   }
 
+  /** How many trainings Start begins: one for each hook name. */
+  readonly count: ReadonlySignal<number> = computed(() => {
+    const { over } = this.parsed.value;
+    return over ? (Object.values(over)[0]?.length ?? 1) : 1;
+  });
+
   /** Moves the focus to the first field that needs attention; false if there is none. */
   focusBad(): boolean {
     const bad = form.firstBad(this.fields.value, this.errors.value);
@@ -219,22 +229,42 @@ export class FormController {
     return bad !== null;
   }
 
+  /** Waits while a field above the first bad one is still looked up: it may turn out to be the first. */
+  private async lookedUp(): Promise<void> {
+    const order = form.fieldOrder(this.fields.value);
+    const end = performance.now() + PATIENCE;
+    const above = () => {
+      const bad = form.firstBad(this.fields.value, this.errors.value);
+      const found = (name: string) => order.indexOf(name) < order.indexOf(bad ?? "");
+      return bad !== null && this.lookingUp.value.some((name) => !(name in this.errors.value) && found(name));
+    };
+    while (above() && performance.now() < end && !this.closed.signal.aborted) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
   async start(): Promise<void> {
     if (this.starting.value || !this.data.value) return;
     this.problem.value = null;
-    if (this.focusBad()) return;
     this.starting.value = true;
+    await this.lookedUp();
+    if (this.closed.signal.aborted || this.focusBad()) {
+      this.starting.value = false;
+      return;
+    }
     clearTimeout(this.timer);
     this.timer = undefined;
     const asked = this.values.value;
     try {
       const answer = await this.store.rpc.send(
-        { kind: "create", config: this.parsed.value.config },
+        { kind: "create", config: this.parsed.value.config, over: this.parsed.value.over },
         { signal: this.closed.signal, onLate: (late) => this.setLate(late, "Start") },
       );
       this.dropDraft();
-      this.store.focusAnswer(answer);
-      this.store.announce("Training started");
+      const { group_id: group } = (answer.value ?? {}) as { group_id?: string };
+      if (group) this.store.focusCard.value = group;
+      else this.store.focusAnswer(answer);
+      this.store.announce(group ? `${this.count.value} trainings started` : "Training started");
       this.store.form.value = null;
     } catch (error) {
       if (isAbort(error)) return;

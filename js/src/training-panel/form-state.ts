@@ -1,6 +1,7 @@
 /** The New training form without the page: what is shown, what is sent, which fields are at fault. Pure functions. */
 import * as f from "../lib/format";
-import type { CheckResult, ConfigData, FormData, FormField, ModelFacts, Section } from "../lib/protocol";
+import type { CheckResult, ConfigData, FormData, FormField, ModelFacts, Over, Section } from "../lib/protocol";
+import { hookList, layersHint, overOf, parseLayers } from "./form-layers";
 
 /** What stands in the fields, by dotted name. */
 export type Values = Record<string, string | boolean>;
@@ -8,6 +9,9 @@ export type Errors = Record<string, string>;
 
 export const ARCHITECTURE = "sae.architecture";
 export const HOOK = "hook_name";
+export const HOOK_OUT = "hook_name_out";
+/** Where Python says what is wrong with several trainings together. */
+const OVER = "over";
 /** Two fields of the page only: together they make the hook name. */
 export const LAYER = "layer";
 export const SITE = "site";
@@ -24,12 +28,16 @@ export const SITES: readonly { value: string; label: string }[] = [
 
 const HOOK_NAME = /^blocks\.(\d+)\.([\w.]+)$/;
 
-export const composeHook = (layer: string, site: string): string => `blocks.${layer.trim()}.${site}`;
+/** Hook names of one site, one for each layer; of what names no layer, what stands there. */
+export const composeHook = (layer: string, site: string): string =>
+  (parseLayers(layer) ?? [layer.trim()]).map((one) => `blocks.${one}.${site}`).join(", ");
 
-export function splitHook(name: string): { layer: string; site: string } | null {
-  const match = HOOK_NAME.exec(name.trim());
-  return match && SITES.some(({ value }) => value === match[2])
-    ? { layer: match[1] ?? "", site: match[2] ?? "" }
+/** The layers, as text, and the one site of all of these hook names. */
+export function splitHook(names: string): { layer: string; site: string } | null {
+  const found = hookList(names).map((name) => HOOK_NAME.exec(name));
+  const site = found[0]?.[2] ?? "";
+  return found.every((match) => match?.[2] === site) && SITES.some(({ value }) => value === site)
+    ? { layer: found.map((match) => match?.[1]).join(", "), site }
     : null;
 }
 
@@ -48,7 +56,12 @@ const CHOICE_LABELS: Record<string, Record<string, string>> = {
   "sae.sparsity_loss": { step: "Step (L0)", tanh: "Tanh", quadratic: "Quadratic (target L0)" },
   precision: { float32: "fp32", bfloat16: "bf16", float16: "fp16" },
   model_dtype: { float32: "fp32", bfloat16: "bf16", float16: "fp16" },
-  "activations.normalize": { expected_average_only_in: "E‖x‖ = √d_in", none: "None" },
+  "activations.normalize": {
+    expected_average_only_in: "E‖x‖ = √d_in",
+    none: "None",
+    layer_norm: "Layer norm of every token",
+    constant_norm_rescale: "Norm √d_in for every token",
+  },
   "checkpoints.best_metric": { fvu: "FVU", loss: "Loss", ce_loss_score: "CE recovered", mse: "MSE" },
   "optimizer.lr_schedule": { constant: "Constant", linear: "Linear", cosine: "Cosine" },
 };
@@ -72,8 +85,11 @@ export function optionsOf(field: FormField, data: FormData): [string, string][] 
     return [["auto", `Automatic (${devices.find(([id]) => id !== "cpu")?.[0] ?? "cpu"})`], ...devices];
   }
   const labels = CHOICE_LABELS[field.name] ?? {};
-  return field.choices.map((value) => [value, labels[value] ?? value.replaceAll("_", " ")]);
+  return field.choices.map((value) => [value, labels[value] ?? words(value)]);
 }
+
+/** "cosine_restarts" → "Cosine restarts". */
+const words = (value: string): string => value.charAt(0).toUpperCase() + value.slice(1).replaceAll("_", " ");
 
 /** Is it drawn as a list to choose from? The device always is: the form knows all there are. */
 export const isChoice = (field: FormField): boolean => field.type === "choice" || field.name === "device";
@@ -159,21 +175,44 @@ function parse(field: FormField, text: string): { value: unknown } | { error: st
   }
   if (field.type === "integer") {
     const n = f.parseInteger(trimmed);
-    return n === null ? { error: `“${trimmed}” is not a whole number.` } : { value: n };
+    return n === null ? { error: `“${trimmed}” is not a whole number. ${enter(field)}` } : { value: n };
   }
   if (field.type === "number") {
     const n = f.parseNumber(trimmed);
-    return n === null ? { error: `“${trimmed}” is not a number.` } : { value: n };
+    return n === null ? { error: `“${trimmed}” is not a number. ${enter(field)}` } : { value: n };
   }
   return { value: trimmed };
 }
 
+/** "Enter one from 0 to 1; 3e-4 is usual." */
+function enter(field: FormField): string {
+  const shown = (n: number) => (field.type === "integer" && !isIdentifier(field) ? f.count(n) : f.formNumber(n));
+  const { minimum: low, maximum: high } = field;
+  const bounds =
+    low !== null && high !== null
+      ? ` from ${shown(low)} to ${shown(high)}`
+      : low !== null
+        ? ` of at least ${shown(low)}`
+        : high !== null
+          ? ` of at most ${shown(high)}`
+          : "";
+  const usual = typeof field.default === "number" ? `; ${shown(field.default)} is usual` : "";
+  return `Enter one${bounds}${field.optional ? ", or leave it empty" : ""}${usual}.`;
+}
+
+export interface Parsed {
+  config: ConfigData;
+  /** What differs between several trainings, of which `config` is the first; null for a single one. */
+  over: Over | null;
+  errors: Errors;
+}
+
 /** The form as TrainingConfig data (nested), and what cannot even be read. Fields that cannot be read are left out. */
-export function toConfig(fields: readonly FormField[], values: Values): { config: ConfigData; errors: Errors } {
+export function toConfig(fields: readonly FormField[], values: Values): Parsed {
   const config: ConfigData = {};
   const errors: Errors = {};
-  if (!/^\s*\d+\s*$/.test(String(values[LAYER])) && splitHook(String(values[HOOK])) === null) {
-    errors[LAYER] = "Enter the number of a layer.";
+  if (parseLayers(String(values[LAYER])) === null && splitHook(String(values[HOOK])) === null) {
+    errors[LAYER] = "Enter the number of a layer, or several: 4, 6, 8 or 0-3.";
   }
   for (const field of fields) {
     const value = values[field.name];
@@ -184,7 +223,13 @@ export function toConfig(fields: readonly FormField[], values: Values): { config
       else errors[field.name] = parsed.error;
     }
   }
-  return { config, errors };
+  const hooks = hookList(String(values[HOOK] ?? ""));
+  const outputs = fields.some(({ name }) => name === HOOK_OUT) ? hookList(String(values[HOOK_OUT] ?? "")) : [];
+  const several = overOf(hooks, outputs);
+  if (several.error) errors[several.error.field] ??= several.error.text;
+  if (hooks[0] !== undefined) config[HOOK] = hooks[0];
+  if (several.outputs[0] !== undefined) config[HOOK_OUT] = several.outputs[0];
+  return { config, over: several.over, errors };
 }
 
 function put(target: ConfigData, dotted: string, value: unknown): void {
@@ -220,18 +265,21 @@ export function firstBad(fields: readonly FormField[], errors: Errors): string |
  * its own.
  */
 export function placeHookError(errors: Errors, values: Values): Errors {
-  const { [HOOK]: text, ...rest } = errors;
-  if (text === undefined || values[HOOK] !== composeHook(String(values[LAYER]), String(values[SITE]))) return errors;
+  const { [OVER]: together, ...others } = errors;
+  const { [HOOK]: text = together, ...rest } = others;
+  if (text === undefined || values[HOOK] !== composeHook(String(values[LAYER]), String(values[SITE]))) {
+    return text === undefined ? errors : { ...rest, [HOOK]: text };
+  }
   return LAYER in rest ? rest : { ...rest, [LAYER]: text };
 }
 
-const HOOK_FIELDS = [HOOK, LAYER, SITE];
+export const HOOK_FIELDS: readonly string[] = [HOOK, LAYER, SITE, OVER];
 const IRRELEVANT = ["name", "seed"]; // nothing that is shown depends on them
 
 /** What of a check still holds after the field `name` was edited. */
 export function stillKnown(check: CheckResult, name: string): CheckResult {
   if (IRRELEVANT.includes(name)) return check;
-  const known = { ...check, estimate: null };
+  const known = { ...check, estimate: null, trainings: [] };
   const inName = name === "model" || name.startsWith("sae.") || HOOK_FIELDS.includes(name);
   if (inName) known.name = "";
   if (name === "model") return { ...known, model: null, hints: {} };
@@ -272,7 +320,7 @@ export function hintFor(name: string, values: Values, check: CheckResult | null)
     case "model":
       return model && modelWords(model);
     case LAYER:
-      return model?.layers ? `0 to ${model.layers - 1}` : null;
+      return model?.layers ? layersHint(model.layers) : null;
     case HOOK:
       return model?.d_in ? `d_in ${f.count(model.d_in)}` : null;
     case "sae.d_sae": {

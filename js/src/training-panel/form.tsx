@@ -78,11 +78,19 @@ export function Form({ store, request }: { store: Store; request: FormRequest })
           estimate={controller.check.value?.estimate ?? null}
           checking={controller.checking.value}
           bad={Object.keys(controller.errors.value).length > 0}
+          count={controller.count.value}
         />
       )}
+      {ready && <Several controller={controller} />}
       <FormNotes controller={controller} />
       {saving && (
         <div class="panel-note">
+          {controller.count.value > 1 && (
+            <p class="sm t2">
+              A template keeps one hook name: <code>{String(controller.config()[form.HOOK])}</code>. Enter the other
+              layers again where you use it.
+            </p>
+          )}
           <SaveTemplate
             nested
             store={store}
@@ -187,6 +195,24 @@ function Groups({ store, controller }: { store: Store; controller: FormControlle
   );
 }
 
+const NAMED = 8;
+
+/** What Start begins, where that is more than one training. */
+function Several({ controller }: { controller: FormController }) {
+  const count = controller.count.value;
+  const names = controller.check.value?.trainings ?? [];
+  if (count < 2) return null;
+  const more = names.length - NAMED;
+  return (
+    <div class="bd several">
+      <NoteBox tone="info" title={`Start begins ${count} trainings in one job.`}>
+        {names.length > 0 && `${names.slice(0, NAMED).join(", ")}${more > 0 ? ` and ${more} more` : ""}. `}
+        The language model runs once for all of them, and each leaves an SAE of its own.
+      </NoteBox>
+    </div>
+  );
+}
+
 function FormNotes({ controller }: { controller: FormController }) {
   const loose = form.looseErrors(controller.fields.value, controller.errors.value);
   const problem = controller.problem.value;
@@ -237,6 +263,7 @@ function FormFooter({ controller, onCancel, saving, onSave }: FooterProps) {
   const errors = controller.errors.value;
   const bad = form.fieldOrder(fields).filter((name) => name in errors);
   const starting = controller.starting.value;
+  const count = controller.count.value;
   return (
     <div class="ft2">
       {bad.length > 0 && (
@@ -268,7 +295,7 @@ function FormFooter({ controller, onCancel, saving, onSave }: FooterProps) {
       </Button>
       <Button onClick={onCancel}>Cancel</Button>
       <Button kind="primary" icon="play" disabled={starting} onClick={() => void controller.start()}>
-        {starting ? "Starting…" : "Start training"}
+        {starting ? "Starting…" : count > 1 ? `Start ${count} trainings` : "Start training"}
       </Button>
     </div>
   );

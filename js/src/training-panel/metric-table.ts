@@ -1,10 +1,11 @@
 /** The numbers behind the charts, page by page as binary columns. */
 import { columnsOf } from "../lib/buffers";
+import type { Cell } from "../lib/copy";
 import type { Card, TableData } from "../lib/protocol";
 import type { Rpc } from "../lib/rpc";
 
 export const METRICS = ["loss", "l0", "fvu"];
-const PAGE = 5000; // rows: six float64 columns of it are 240 kB, far below the 1 MB a message may have
+const PAGE = 2500; // rows: the 18 float64 columns of a usual run are 360 kB of it, below the 1 MB a message may have
 
 export interface Table {
   total: number;
@@ -12,42 +13,48 @@ export interface Table {
   columns: Map<string, Float64Array>;
 }
 
+/** `names`: which metrics; null are all that the run recorded. */
 export async function readPage(
   rpc: Rpc,
   id: string,
+  names: string[] | null,
   offset: number,
   limit: number,
   signal?: AbortSignal,
 ): Promise<Table> {
-  const answer = await rpc.send({ kind: "metric_table", training_id: id, names: METRICS, limit, offset }, { signal });
+  const answer = await rpc.send({ kind: "metric_table", training_id: id, names, limit, offset }, { signal });
   const { rows, total } = answer.value as TableData;
   return { rows, total, columns: columnsOf(answer.columns, answer.buffers) };
 }
 
-/** Rows of all pages of one run: the values of `columns`, in that order; a metric not measured at a step is NaN. */
-export async function readAll(
-  rpc: Rpc,
-  card: Card,
-  columns: readonly string[],
-  signal?: AbortSignal,
-): Promise<number[][]> {
-  const rows: number[][] = [];
+/** Everything that one run recorded. */
+async function readAll(rpc: Rpc, id: string, signal?: AbortSignal): Promise<Table[]> {
+  const pages: Table[] = [];
   for (let offset = 0; ; ) {
-    const page = await readPage(rpc, card.id, offset, PAGE, signal);
-    for (let i = 0; i < page.rows; i += 1) rows.push(columns.map((name) => page.columns.get(name)?.[i] ?? Number.NaN));
+    const page = await readPage(rpc, id, null, offset, PAGE, signal);
+    pages.push(page);
     offset += page.rows;
-    if (page.rows === 0 || offset >= page.total) return rows;
+    if (page.rows === 0 || offset >= page.total) return pages;
   }
 }
 
-export const COLUMNS = ["step", "tokens", "time", ...METRICS];
-
-/** The charted runs as rows of a CSV file: one row per run and step, empty where nothing was measured. */
-export async function csvRows(rpc: Rpc, cards: readonly Card[], signal?: AbortSignal): Promise<(string | number)[][]> {
-  const rows: (string | number)[][] = [["training_id", "name", ...COLUMNS]];
-  for (const card of cards) {
-    for (const row of await readAll(rpc, card, COLUMNS, signal)) {
-      rows.push([card.id, card.name, ...row.map((value) => (Number.isNaN(value) ? "" : value))]);
+/** The charted runs as rows of a CSV file, as `run.history()` has them: a row per run and step, empty where nothing was
+ * measured, time in UTC. */
+export async function csvRows(rpc: Rpc, cards: readonly Card[], signal?: AbortSignal): Promise<Cell[][]> {
+  const runs: { card: Card; pages: Table[] }[] = [];
+  for (const card of cards) runs.push({ card, pages: await readAll(rpc, card.id, signal) });
+  const names = new Set(["step", "tokens", "time"]);
+  for (const { pages } of runs) for (const page of pages) for (const name of page.columns.keys()) names.add(name);
+  const cell = (name: string, value = Number.NaN): Cell => {
+    if (!Number.isFinite(value)) return null;
+    return name === "time" ? new Date(value * 1000).toISOString() : value;
+  };
+  const rows: Cell[][] = [["training_id", "name", ...names]];
+  for (const { card, pages } of runs) {
+    for (const page of pages) {
+      for (let i = 0; i < page.rows; i += 1) {
+        rows.push([card.id, card.name, ...[...names].map((name) => cell(name, page.columns.get(name)?.[i]))]);
+      }
     }
   }
   return rows;

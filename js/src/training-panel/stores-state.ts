@@ -1,9 +1,7 @@
 /** What the form takes from a store of activations. Pure functions. */
 import * as f from "../lib/format";
 import type { StoreRow } from "../lib/protocol-runs";
-import { HOOK, type Values } from "./form-state";
-
-export const HOOK_OUT = "hook_name_out";
+import { HOOK, HOOK_OUT, type Values } from "./form-state";
 
 /**
  * The values of the form when a training reads `hook` of this store: what the store decides, another of its hook points

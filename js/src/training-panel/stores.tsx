@@ -7,9 +7,9 @@ import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import type { StoreRow, StoresData } from "../lib/protocol-runs";
 import type { FormController } from "./form-controller";
-import { ARCHITECTURE, HOOK } from "./form-state";
+import { ARCHITECTURE, HOOK, HOOK_OUT } from "./form-state";
 import type { Store } from "./store";
-import { HOOK_OUT, takenFrom } from "./stores-state";
+import { takenFrom } from "./stores-state";
 
 const PYTHON = 'ws.activations.capture("gpt2", "demo", "blocks.6.hook_resid_post", tokens=1_000_000)';
 const SHELL = "saewidgets activations capture gpt2 --corpus demo --hook-name blocks.6.hook_resid_post --tokens 1000000";

@@ -24,6 +24,8 @@ import type {
   Note,
   PanelState,
   ParetoPoint,
+  Picture,
+  PicturesData,
   Result,
   ResultRow,
   Scope,
@@ -35,6 +37,7 @@ import type {
 import { parseReply, parseState } from "../../src/lib/protocol";
 import type {
   ComparisonData,
+  ComparisonTableData,
   PanelCommand,
   RunsDone,
   SettingRow,
@@ -128,7 +131,17 @@ const COMPARE: Shape<CompareState> = {
   summary: _,
   zoomed: _,
 };
-const POINT: Shape<ParetoPoint> = { id: _, name: _, architecture: _, label: _, l0: _, y: _, front: _ };
+const POINT: Shape<ParetoPoint> = {
+  id: _,
+  name: _,
+  architecture: _,
+  kind: _,
+  label: _,
+  preliminary: _,
+  l0: _,
+  y: _,
+  front: _,
+};
 const ADVICE: Shape<AdviceRow> = { kind: _, severity: _, title: _, text: _, why: _, changes: _ };
 const TEMPLATE: Shape<TemplateRow> = {
   id: _,
@@ -163,6 +176,7 @@ const FIELD: Shape<FormField> = {
   minimum: _,
   maximum: _,
   optional: _,
+  empty: _,
   section: _,
   group: _,
   architectures: _,
@@ -200,6 +214,9 @@ const SHAPES: [string, Path, object][] = [
   ["panel_state", ["compare", "points", 0], POINT],
   ["runs_done", [], { done: _, paths: _, problems: _ } satisfies Shape<RunsDone>],
   ["comparison_data", [], { training_ids: _, names: _, rows: _ } satisfies Shape<ComparisonData>],
+  ["comparison_table_data", [], { columns: _, rows: _ } satisfies Shape<ComparisonTableData>],
+  ["pictures_data", [], { pictures: _ } satisfies Shape<PicturesData>],
+  ["pictures_data", ["pictures", 0], { name: _, width: _, height: _, svg: _ } satisfies Shape<Picture>],
   ["comparison_data", ["rows", 0], { name: _, label: _, values: _, differs: _ } satisfies Shape<SettingRow>],
   ["templates_data", [], { templates: _, total: _ } satisfies Shape<TemplatesData>],
   ["templates_data", ["templates", 0], TEMPLATE],
@@ -213,7 +230,7 @@ const SHAPES: [string, Path, object][] = [
   [
     "check_result",
     [],
-    { fields: _, hints: _, pending: _, model: _, name: _, estimate: _ } satisfies Shape<CheckResult>,
+    { fields: _, hints: _, pending: _, model: _, name: _, trainings: _, estimate: _ } satisfies Shape<CheckResult>,
   ],
   [
     "check_result",
@@ -229,7 +246,7 @@ const SHAPES: [string, Path, object][] = [
   ],
   ["details_data", ["advice", 0], ADVICE],
   ["details_data", ["checkpoints", 0], ROW],
-  ["details_data", ["settings", 0], { name: _, value: _ } satisfies Shape<Setting>],
+  ["details_data", ["settings", 0], { name: _, value: _, label: _ } satisfies Shape<Setting>],
   ["table_data", [], { rows: _, total: _ } satisfies Shape<TableData>],
 ];
 
@@ -238,8 +255,8 @@ const COMMANDS: { [K in PanelCommand["kind"]]: Required<Extract<PanelCommand, { 
   nudge: { kind: "nudge" },
   refresh: { kind: "refresh", revision: 6 },
   form_schema: { kind: "form_schema", training_id: "train_01J8", template_id: null },
-  check: { kind: "check", config: {} },
-  create: { kind: "create", config: {} },
+  check: { kind: "check", config: {}, over: null },
+  create: { kind: "create", config: {}, over: null },
   train_demo: { kind: "train_demo" },
   run_action: { kind: "run_action", action: "pause", training_id: "train_01J8" },
   rename: { kind: "rename", training_id: "train_01J8", name: "better" },
@@ -254,7 +271,7 @@ const COMMANDS: { [K in PanelCommand["kind"]]: Required<Extract<PanelCommand, { 
     theme: "dark",
     reset_zoom: false,
   },
-  save_png: { kind: "save_png" },
+  pictures: { kind: "pictures", figure: "charts" },
   metric_table: { kind: "metric_table", training_id: "train_01J8", names: ["loss"], limit: 5000, offset: 0 },
   run_actions: { kind: "run_actions", action: "pause", training_ids: ["train_01J8"] },
   group_action: { kind: "group_action", action: "stop", group_id: "group_1" },
@@ -268,7 +285,8 @@ const COMMANDS: { [K in PanelCommand["kind"]]: Required<Extract<PanelCommand, { 
   train_longer: { kind: "train_longer", training_id: "train_01J8", tokens: 20_000_000 },
   compare: { kind: "compare", training_ids: ["train_01J8"] },
   comparison: { kind: "comparison", training_ids: ["train_01J8"] },
-  pareto: { kind: "pareto", y_axis: "ce_loss_score", scope: "", reset_zoom: true, save_png: false },
+  comparison_table: { kind: "comparison_table", training_ids: ["train_01J8"] },
+  pareto: { kind: "pareto", y_axis: "ce_loss_score", scope: "", reset_zoom: true },
   open_sae: { kind: "open_sae", sae_id: "sae_1" },
   list_stores: { kind: "list_stores", architecture: "topk" },
   list_templates: { kind: "list_templates", search: "gpt2" },

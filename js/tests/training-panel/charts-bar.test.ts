@@ -45,15 +45,17 @@ it("shows the data behind the charts, newest first", async () => {
   expect(rows[2]).toMatch(/–$/); // not measured at that step
 });
 
-it("writes one CSV row per run and step, empty where nothing was measured", async () => {
+it("writes one CSV row per run and step, all that was recorded, empty where nothing was measured", async () => {
   const model = new FakeModel("chart_controls", fullState());
   const rpc: Rpc = new RealRpc(model);
   const cards = fullState().cards.slice(0, 2);
   const rows = await csvRows(rpc, cards);
+  expect(sent(model, "metric_table").map((command) => "names" in command && command.names)).toEqual([null, null]);
   expect(rows).toHaveLength(7);
   expect(rows[0]).toEqual(["training_id", "name", "step", "tokens", "time", "loss", "l0", "fvu"]);
-  expect(rows[2]?.[7]).toBe("");
+  expect(rows[2]?.[7]).toBeNull();
   expect(rows[6]?.slice(0, 4)).toEqual(["train_gpt2-l6-jumprelu", "gpt2-l6-jumprelu", 30, 122_880]);
+  expect(rows[1]?.[4]).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
   rpc.close();
 });
 

@@ -82,10 +82,10 @@ describe("the configuration", () => {
       hook_name: "blocks.x.y",
     };
     expect(form.toConfig(fields(values), values).errors).toEqual({
-      layer: "Enter the number of a layer.",
-      tokens: "“many” is not a whole number.",
+      layer: "Enter the number of a layer, or several: 4, 6, 8 or 0-3.",
+      tokens: "“many” is not a whole number. Enter one; 10,000,000 is usual.",
       "sae.k": "Active latents (k) is missing.",
-      "optimizer.lr": "“fast” is not a number.",
+      "optimizer.lr": "“fast” is not a number. Enter one from 0 to 1; 3e-4 is usual.",
     });
   });
 });
@@ -117,8 +117,10 @@ describe("errors of the hook name", () => {
   it("stand at Layer when Layer and Site made it, once", () => {
     const values = form.change(start(), "layer", "99");
     expect(form.placeHookError(hook, values)).toEqual({ layer: "There is no layer 99." });
-    expect(form.placeHookError({ ...hook, layer: "Enter the number of a layer." }, values)).toEqual({
-      layer: "Enter the number of a layer.",
+    expect(
+      form.placeHookError({ ...hook, layer: "Enter the number of a layer, or several: 4, 6, 8 or 0-3." }, values),
+    ).toEqual({
+      layer: "Enter the number of a layer, or several: 4, 6, 8 or 0-3.",
     });
   });
   it("stay where the name was typed", () => {
@@ -147,7 +149,7 @@ describe("hints and choices", () => {
   it("say what is known of the model", () => {
     const hint = (name: string) => form.hintFor(name, start(), CHECK);
     expect(hint("model")).toBe("124M parameters, 12 layers, d_model 768");
-    expect(hint("layer")).toBe("0 to 11");
+    expect(hint("layer")).toBe("0 to 11; several: 4, 6, 8");
     expect(hint("hook_name")).toBe("d_in 768");
     expect(hint("sae.d_sae")).toBe("21.3 × d_in");
     expect(hint("corpus")).toBe("2.1M tokens, ships with the package");

@@ -232,7 +232,7 @@ describe("actions", () => {
     await view.user.click(run.getByRole("tab", { name: "Log" }));
     expect(run.getByRole("tabpanel", { name: "Log" }).textContent).toContain("checkpoint saved (302 MB)");
     await view.user.click(run.getByRole("tab", { name: "Settings 3" }));
-    expect(run.getByRole("table", { name: "Settings" }).textContent).toContain("sae.k32");
+    expect(run.getByRole("table", { name: "Settings" }).textContent).toContain("Active latents (k)32");
     await view.user.click(run.getByRole("button", { name: "Save checkpoint now" }));
     expect(sent(view.model, "run_action")).toMatchObject([{ action: "checkpoint" }]);
     expect(run.getByRole("tab", { name: "Log" })).toBeTruthy();

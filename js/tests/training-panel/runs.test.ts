@@ -255,7 +255,7 @@ describe("the comparison", () => {
     await waitFor(() => expect(page.getByRole("list", { name: "Trainings" })).toBeTruthy());
   });
 
-  it("can be saved as CSV", async () => {
+  it("can be saved as CSV that a program reads", async () => {
     const { page, user } = await compared();
     const made: Blob[] = [];
     vi.stubGlobal("URL", {
@@ -264,11 +264,31 @@ describe("the comparison", () => {
       revokeObjectURL() {},
     });
     fireEvent.click(page.getByRole("button", { name: "Download comparison as CSV" }));
+    await waitFor(() => expect(made).toHaveLength(1));
     vi.unstubAllGlobals();
-    const text = await (made[0] as Blob).text();
-    expect(text).toContain("sae.k,32,–,24");
-    expect(text).toContain("CE recovered,0.957,0.948,0.971");
+    const lines = (await (made[0] as Blob).text()).split("\r\n");
+    expect(lines[0]).toBe("training_id,status,sae.k,activations.prepend_bos,latest.val_fvu");
+    expect(lines[1]).toMatch(/,completed,32,true,0\.118$/);
+    expect(lines[2]).toMatch(/,completed,,true,0\.118$/); // no k: an empty cell
     await user.keyboard("{Escape}");
+  });
+
+  it("says of every point where it stands", async () => {
+    const { page, user } = await compared();
+    await user.click(page.getByRole("button", { name: "View data of the Pareto view" }));
+    const table = within(await waitFor(() => page.getByRole("table", { name: "L0 against FVU" })));
+    const rows = table.getAllByRole("row").map((row) => row.textContent ?? "");
+    expect(rows[1]).toMatch(/TopK k 32.*on the line$/);
+    expect(rows[3]).toMatch(/JumpReLU λ 1\.5e-3.*running$/);
+  });
+
+  it("says why a picture could not be saved", async () => {
+    const { page, model, user } = await compared();
+    vi.spyOn(HTMLImageElement.prototype, "decode").mockRejectedValue(new Error("The source image cannot be decoded."));
+    await user.click(page.getByRole("button", { name: "Download Pareto view as PNG" }));
+    await waitFor(() => expect(sent(model, "pictures")).toMatchObject([{ figure: "pareto" }]));
+    await waitFor(() => expect(page.getByText(/cannot be decoded/)).toBeTruthy());
+    vi.restoreAllMocks();
   });
 });
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,45 @@ def settings(records: Sequence[TrainingRecord]) -> dict[str, list[Any]]:
     configs = [dict(dotted(record.config)) for record in records]
     names = list(dict.fromkeys(name for config in configs for name in config))
     return {name: [config.get(name, UNSET) for config in configs] for name in names}
+
+
+def table(records: Sequence[TrainingRecord]) -> tuple[list[str], list[list[Any]]]:
+    """`(columns, rows)`, one row per run, for a program that reads it: numbers, booleans, text, None for nothing.
+
+    Columns: where the run stands, then its settings under their dotted names, then the newest value of every metric
+    as ``latest.NAME`` (``val_…`` are measured on held-out text). A list is written as JSON.
+    """
+    facts = [
+        {
+            "training_id": record.id,
+            "name": record.name,
+            "status": record.status.value,
+            "step": record.step,
+            "tokens_done": record.tokens_done,
+            "seconds_running": record.seconds_running,
+            "tokens_per_second": throughput(record),
+        }
+        for record in records
+    ]
+    if not facts:
+        return [], []
+    columns = {name: [row[name] for row in facts] for name in facts[0]}
+    columns |= {name: values for name, values in settings(records).items() if name != "name"}
+    for metric in sorted({name for record in records for name in record.latest}):
+        columns[f"latest.{metric}"] = [record.latest.get(metric) for record in records]
+    rows = zip(*columns.values(), strict=True)
+    return list(columns), [[_cell(value) for value in row] for row in rows]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else json.dumps(value)
+
+
+def throughput(record: TrainingRecord) -> float | None:
+    """Mean tokens per second over all the time it ran."""
+    return record.tokens_done / record.seconds_running if record.seconds_running > 0 else None
 
 
 def differs(values: Sequence[Any]) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig, validate
 from saewidgets.config.corpus_text import PATH_HINT
-from saewidgets.config.group import Over, expand
+from saewidgets.config.group import Over, expand, group_name
 from saewidgets.config.hook_names import layer_of
 from saewidgets.config.model_names import check_revision, is_local
 from saewidgets.config.sparsity import warning_of
@@ -145,16 +145,29 @@ def check(
             result["name"] = free_name(config.default_name)
     together = [] if checked is None else [checked]
     if checked is not None and over:
-        try:
-            together = expand(checked, over)
-        except ConfigError as error:
-            errors["over"] = " ".join(filter(None, [error.what, error.hint]))
-        result["trainings"] = tuple(str(each.name) for each in together)
-        for each in together:
-            _check_model(each, frozenset(), facts, errors)
+        together = _together(workspace, checked, over, facts, errors)
+        result["name"] = checked.name or group_name(together)
+        result["trainings"] = tuple(free_name(str(each.name)) for each in together)
     if together and facts is not None and device is not None and not errors:
         result["estimate"] = estimates.estimate_runs(workspace, together, facts, device)
     return result
+
+
+def _together(
+    workspace: Workspace, base: TrainingConfig, over: Over, facts: ModelFacts | None, errors: dict[str, str]
+) -> list[TrainingConfig]:
+    """The trainings that start together; what is wrong with any of them is added to `errors`."""
+    try:
+        together = expand(base, over)
+    except ConfigError as error:
+        where = error.where if error.where in ("hook_name", "hook_name_out") else "over"
+        errors[where] = " ".join(filter(None, [error.what, error.hint]))
+        return [base]
+    for each in together:
+        _check_model(each, frozenset(), facts, errors)
+        for field, sentence in form_of_store(workspace, each.to_data())[1].items():
+            errors.setdefault(field, sentence)
+    return together
 
 
 def _completed(data: Mapping[str, Any], errors: dict[str, str]) -> tuple[TrainingConfig | None, frozenset[str]]:
@@ -289,9 +302,11 @@ def _hints(
             size = f"{facts.parameters / 1e6:.1f}M parameters, "
         encoder = ", an encoder: no CE recovered" if facts.is_encoder else ""
         hints["model"] = f"{size}{facts.n_layers} layers, d_model {facts.d_model:,}{encoder}"
-        hints["layer"] = f"0 to {facts.n_layers - 1}"
+        hints["layer"] = _layers(facts.n_layers)
         d_in = _d_in(config, wrong, facts)
         hints["hook_name"] = f"d_in {d_in:,}"
+        if config is not None and config.hook_name_out is not None and "hook_name_out" not in wrong:
+            hints["hook_name_out"] = f"d_out {facts.d_in(config.hook_name_out):,}"
         if facts.context:
             hints["context_size"] = f"at most {facts.context:,}"
         if config is not None and not wrong.intersection({"sae", "sae.d_sae", "sae.architecture"}):
@@ -309,6 +324,12 @@ def _hints(
     if device is not None:
         hints["device"] = _queue_hint(workspace, device.id)
     return hints
+
+
+def _layers(count: int) -> str:
+    """ "0 to 11; several: 4, 6, 8": that a field takes several is seen nowhere else."""
+    some = dict.fromkeys((count // 3, count // 2, 2 * count // 3))
+    return f"0 to {count - 1}" + (f"; several: {', '.join(map(str, some))}" if len(some) > 1 else "")
 
 
 def _queue_hint(workspace: Workspace, device: str) -> str:

@@ -122,10 +122,8 @@ class Run(JobHandle):
         """
         import pandas as pd  # costs half a second
 
-        self._workspace.manager.flush()
         wanted = [names] if isinstance(names, str) else names
-        columns = self._workspace.catalog.metrics.names(self.id) if wanted is None else wanted
-        frame = pd.DataFrame(self._workspace.trainings.metric_columns(self.id, columns))
+        frame = pd.DataFrame(self._workspace.trainings.metric_columns(self.id, wanted))
         frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
         return frame.astype({"step": "int64", "tokens": "int64"})
 
