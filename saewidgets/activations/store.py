@@ -8,7 +8,8 @@ a memory map for looking around.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,32 @@ class StoredActivations:
         """Reads rows of one hook point; for one thread."""
         return RowReader(self, hook_name)
 
+    def parts(
+        self, hook_names: Sequence[str], numbers: Iterable[Numbers], device: torch.device | str = "cpu",
+        check: Check | None = None,
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Rows of several hook points, part by part.
+
+        Args:
+            hook_names: which activations.
+            numbers: of the rows of each part.
+            device: where they go.
+            check: called before each part; what it raises ends the iteration.
+
+        Yields:
+            for each part one ``[n, width]`` float32 per hook point, of the same rows.
+
+        Raises:
+            ConfigError: the store does not hold a hook point.
+            NotFoundError, FormatError: files went away or were cut off.
+        """
+        with ExitStack() as stack:
+            readers = [stack.enter_context(self.reader(name)) for name in hook_names]
+            for part in numbers:
+                if check is not None:
+                    check()
+                yield tuple(reader.floats(part, device) for reader in readers)
+
     def evaluation_contexts(self, validation: Numbers, train: Numbers, n_tokens: int) -> Numbers:
         """Numbers of contexts with about `n_tokens` tokens, from all over the held-out ones: the same for every run."""
         pool = validation if len(validation) else train
@@ -219,6 +246,12 @@ class RowReader:
         for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
             shard, row = divmod(int(numbers[start]), per_shard)
             self._fill(shard, row, raw[start * self._row_bytes : stop * self._row_bytes])
+
+    def floats(self, numbers: Numbers, device: torch.device | str = "cpu") -> Tensor:
+        """The rows of these numbers, ``[n, width]`` float32 on a device. Raises what `read` raises."""
+        target = torch.empty(len(numbers), self.width, dtype=self.dtype)
+        self.read(numbers, target)
+        return target.to(device).float()
 
     def _fill(self, shard: int, row: int, target: memoryview) -> None:
         path = self._store.folder / shard_name(self.hook_name, shard)

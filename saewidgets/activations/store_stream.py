@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from saewidgets.activations.order import WINDOW_ORDER, EndlessOrder, Numbers, generator, split
-from saewidgets.activations.store import RowReader, StoredActivations, batched
+from saewidgets.activations.store import StoredActivations, batched
 from saewidgets.activations.stream import Batch, Check
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
@@ -124,7 +124,7 @@ class StoredWindows:
         with self.store.reader(hook_name) as reader:
             for part in batched(numbers, _HELD_OUT_ROWS):
                 (check or _never)()
-                total += float(self.rows(reader, part).norm(dim=-1).double().sum())
+                total += float(reader.floats(part, self.device).norm(dim=-1).double().sum())
         mean = total / len(numbers)
         if not 0 < mean < float("inf"):
             raise ConfigError(
@@ -137,17 +137,7 @@ class StoredWindows:
         """See `StoredStream.held_out`."""
         chosen = self.store.evaluation_contexts(self.validation, self.train, n_tokens)
         numbers = self.store.row_numbers(chosen, self.rule)
-        with ExitStack() as stack:
-            readers = [stack.enter_context(self.store.reader(name)) for name in hook_names]
-            for part in batched(numbers, _HELD_OUT_ROWS):
-                (check or _never)()
-                yield tuple(self.rows(reader, part) for reader in readers)
-
-    def rows(self, reader: RowReader, numbers: Numbers) -> Tensor:
-        """The rows of these numbers, ``[n, width]`` float32 on the device."""
-        target = torch.empty(len(numbers), reader.width, dtype=reader.dtype)
-        reader.read(numbers, target)
-        return target.to(self.device).float()
+        return self.store.parts(hook_names, batched(numbers, _HELD_OUT_ROWS), self.device, check)
 
     def numbers(self, row: int, rows: int) -> Numbers:
         """Numbers in the store of `rows` rows of the endless sequence, from its row number `row` on."""

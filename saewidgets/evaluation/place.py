@@ -114,8 +114,8 @@ class Placed:
         )
 
 
-def _points(sae: SAE, lm: LoadedModel, hook_name: str, hook_name_out: str | None) -> tuple[HookPoint, HookPoint]:
-    """Where the SAE reads and where its output belongs."""
+def check_places(sae: SAE, hook_name: str, hook_name_out: str | None) -> None:
+    """Raise `ConfigError` where these are not the hook points of such an SAE: one is missing, or one too many."""
     if sae.is_transcoder and hook_name_out is None:
         raise ConfigError(
             "A transcoder reconstructs another place in the model than the one it reads.", where="hook_name_out",
@@ -125,6 +125,11 @@ def _points(sae: SAE, lm: LoadedModel, hook_name: str, hook_name_out: str | None
         raise ConfigError(
             f"A {sae.cfg.architecture} SAE reconstructs what it reads.", where="hook_name_out", hint="Leave it out."
         )
+
+
+def _points(sae: SAE, lm: LoadedModel, hook_name: str, hook_name_out: str | None) -> tuple[HookPoint, HookPoint]:
+    """Where the SAE reads and where its output belongs."""
+    check_places(sae, hook_name, hook_name_out)
     read = resolve_hook(lm.model, hook_name)
     written = read if hook_name_out in (None, hook_name) else resolve_hook(lm.model, hook_name_out)
     for name, width, point in (("d_in", sae.d_in, read), ("d_out", sae.d_out, written)):

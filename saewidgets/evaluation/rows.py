@@ -22,6 +22,7 @@ def evaluate_rows(
     Args:
         sae: the autoencoder; it runs in evaluation mode and is left as it was.
         parts: ``(x,)`` with x ``[n, d_in]``; for a transcoder ``(x, target)``, target ``[n, d_out]``. Raw, unscaled.
+            Only `explained_variance_legacy` depends on how they are cut.
         scale, scale_out: as in `evaluate`.
 
     Returns:
@@ -30,11 +31,19 @@ def evaluate_rows(
     Raises:
         ConfigError: there are no rows, or they are not as wide as the SAE.
     """
+    return evaluate_row_latents(sae, parts, scale=scale, scale_out=scale_out)[0]
+
+
+def evaluate_row_latents(
+    sae: SAE, parts: Iterable[tuple[Tensor, ...]], *, scale: float = 1.0, scale_out: float | None = None
+) -> tuple[dict[str, float], Tensor]:
+    """`evaluate_rows`, and the density of every latent: ``[d_sae]`` float64 on the CPU."""
     device = next(sae.parameters()).device
     stats = ReconstructionStats(sae.d_out, sae.d_sae, device)
     divisor = scale if scale_out is None else scale_out
     step = max(1, LATENT_BYTES // (4 * sae.d_sae))
-    with evaluating(sae), torch.no_grad():
+    # Whatever the caller's code runs under: as within a forward of the model.
+    with evaluating(sae), torch.no_grad(), torch.autocast(device.type, enabled=False):
         for found in parts:
             rows, targets = (each.to(device, torch.float32) for each in (found[0], found[-1]))
             if rows.shape[-1] != sae.d_in or targets.shape[-1] != sae.d_out:
@@ -53,4 +62,4 @@ def evaluate_rows(
                 stats.update_legacy(targets, torch.cat(hats))
     if not stats.n_tokens:
         raise ConfigError("There is no row to evaluate on.", where="corpus", hint="Capture more tokens.")
-    return stats.result()
+    return stats.result(), stats.density.cpu()
