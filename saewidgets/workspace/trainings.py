@@ -36,6 +36,7 @@ from saewidgets.workspace.sinks import OnEvent, as_sinks
 from saewidgets.workspace.training import continuing, form, starting
 from saewidgets.workspace.training.demo import demo_config
 from saewidgets.workspace.training.exporting import export_run
+from saewidgets.workspace.training.fitting import require_fit
 from saewidgets.workspace.training.group import TrainingGroup
 from saewidgets.workspace.training.job import KIND, TrainingRunners
 from saewidgets.workspace.training.metrics import wide
@@ -108,7 +109,9 @@ class Trainings:
                 or how long it takes does not matter to the run.
 
         Raises:
-            ConfigError: a setting cannot work; `where` names the field.
+            ConfigError: a setting cannot work, or the model has no such layer or reads no contexts of this length;
+                `where` names the field. Of a model of the hub that was never loaded here the run itself finds out.
+            NotFoundError: the model or the text is a path with nothing there.
             StorageError: the disk is full.
         """
         held = take(model, tokenizer)
@@ -136,7 +139,8 @@ class Trainings:
             model, tokenizer, on_event: as in `create`.
 
         Raises:
-            ConfigError: a name cannot change within a group, or a combination cannot work.
+            ConfigError: a name cannot change within a group, or one of the combinations cannot work: none is started.
+            NotFoundError: as in `create`.
             StorageError: the disk is full.
         """
         held = take(model, tokenizer)
@@ -267,6 +271,7 @@ class Trainings:
         on_event = as_sinks(on_event)
         configs = [self._concrete(task.config, held, begins=prepare is None) for task in tasks]
         require_shared(configs)
+        require_fit(configs, held)
         ids = [new_training_id() for _ in tasks]
         lane = compute_lane(self._workspace.settings.host, configs[0].device)
         self._check_disk()

@@ -175,7 +175,9 @@ def test_settings_from_a_file(invoke: Invoke, small: list[str], tmp_path: Path, 
 @pytest.mark.parametrize(
     ("flags", "code", "named"),
     [
-        (["--hook-name", "blocks.7.hook_resid_post"], 3, "hook_name: There is no layer 7"),
+        (["--hook-name", "blocks.7.hook_resid_post"], 2, "hook_name: Layer 7 does not exist"),
+        (["--context-size", "4096"], 2, "context_size: 4,096 tokens do not fit"),
+        (["--model", "./nothing-here"], 3, "model: ./nothing-here: There is no such folder"),
         (["--model", "nobody/no-such-model"], 3, "nobody/no-such-model"),
         (["--corpus", "missing.txt"], 3, "missing.txt"),
         (["--device", "cuda:7"], 2, "cuda:7"),

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import TrainingConfig, validate
 from saewidgets.config.corpus_text import PATH_HINT
 from saewidgets.config.group import Over, expand, group_name
-from saewidgets.config.hook_names import layer_of
 from saewidgets.config.model_names import check_revision, is_local
 from saewidgets.config.sparsity import warning_of
 from saewidgets.demo import resolve_model
@@ -23,6 +22,7 @@ from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.workspace.capture.using import form_of_store
 from saewidgets.workspace.devices import devices
 from saewidgets.workspace.training import estimates, starting
+from saewidgets.workspace.training.fitting import misfits
 
 if TYPE_CHECKING:
     from saewidgets.lm import ModelFacts
@@ -229,18 +229,12 @@ def _check_model(
 ) -> None:
     if facts is None:
         return
-    last = facts.n_layers - 1
-    for field, name in zip(("hook_name", "hook_name_out"), config.hook_names, strict=False):
-        if field not in wrong and (layer := layer_of(name)) > last:
-            errors.setdefault(field, f"Layer {layer} does not exist: {config.model} has layers 0 to {last}.")
+    for field, sentence in misfits(config, facts.n_layers, facts.context).items():
+        if field not in wrong:
+            errors.setdefault(field, sentence)
     if facts.is_encoder and config.checkpoints.best_metric == "ce_loss_score":
         errors.setdefault(
             "checkpoints.best_metric", f"{config.model} is an encoder and has no cross-entropy. Choose fvu."
-        )
-    if "context_size" not in wrong and facts.context is not None and config.context_size > facts.context:
-        errors.setdefault(
-            "context_size",
-            f"{config.context_size:,} tokens do not fit: {config.model} reads at most {facts.context:,}.",
         )
 
 

@@ -1,0 +1,64 @@
+"""What a config.json states: the same as the loaded configuration says, without transformers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from saewidgets.errors import NotFoundError
+from saewidgets.lm import model_facts, reach
+from saewidgets.lm.stated import StatedSizes, stated_sizes
+from tests.lm.models import CONFIGS, LAYERS
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_family_states_its_layers_and_no_other_context(name: str, tmp_path: Path) -> None:
+    kind, settings = CONFIGS[name]
+    kind(**settings).save_pretrained(tmp_path)
+    stated, facts = stated_sizes(str(tmp_path)), model_facts(str(tmp_path))
+    assert stated.n_layers == facts.n_layers == LAYERS
+    assert stated.context in (facts.context, None)
+
+
+def test_a_model_that_also_sees(tmp_path: Path) -> None:
+    found = {"num_hidden_layers": 99, "text_config": {"num_hidden_layers": 4, "max_position_embeddings": 64}}
+    (tmp_path / "config.json").write_text(json.dumps(found))
+    assert stated_sizes(str(tmp_path)) == StatedSizes(4, 64)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"n_layer": "two"}', '{"n_layer": 2, "num_layers": 3}', "[" * 100_000])
+def test_what_says_nothing_clear_is_left_to_the_loading(content: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(content)
+    assert stated_sizes(str(tmp_path)) == StatedSizes()
+
+
+def test_folders_that_are_not_there_or_hold_no_model(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no such folder"):
+        stated_sizes(str(tmp_path / "none"))
+    with pytest.raises(NotFoundError, match=r"no config\.json"):
+        stated_sizes(str(tmp_path))
+
+
+def test_a_model_of_the_hub_is_known_once_it_is_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = reach.try_to_load_from_cache
+    monkeypatch.setattr(reach, "try_to_load_from_cache", lambda *a, **k: real(*a, cache_dir=tmp_path, **k))
+    assert stated_sizes("someone/some-model") == StatedSizes()
+    at = tmp_path / "models--someone--some-model"
+    (at / "refs").mkdir(parents=True)
+    (at / "refs" / "main").write_text("a" * 40)
+    (at / "snapshots" / ("a" * 40)).mkdir(parents=True)
+    (at / "snapshots" / ("a" * 40) / "config.json").write_text('{"n_layer": 12, "n_positions": 1024}')
+    assert stated_sizes("someone/some-model") == StatedSizes(12, 1024)
+    assert stated_sizes("someone/some-model", revision="other") == StatedSizes()
+
+
+def test_transformers_is_not_imported(tiny_model_folder: Path) -> None:
+    code = (
+        "import sys\nfrom saewidgets.lm.stated import stated_sizes\n"
+        f"assert stated_sizes({str(tiny_model_folder)!r}).n_layers == 2\nassert 'transformers' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
