@@ -39,7 +39,9 @@ CARD = m.Card(
     continued_from="gpt2-l6-topk-k32-first", continued_step=1000, advice="Dead latents 52 % after 3M tokens.",
 )
 DEVICE = m.DeviceInfo(id="cuda:0", label="cuda:0 (8.0 GB)", total_bytes=8_000_000_000, free_bytes=6_100_000_000)
-CHARTS = m.ChartState(training_ids=(CARD.id,), smoothing=40, summaries=("Loss against tokens, log scale.",))
+CHARTS = m.ChartState(
+    training_ids=(CARD.id,), followed=("train_01J9",), smoothing=40, summaries=("Loss against tokens, log scale.",)
+)
 FIELD = m.FormField(
     name="sae.k", label="Active latents (k)", help="Latents that stay active.", type="integer", default=32,
     minimum=1, maximum=16_384, section="sae", architectures=("topk", "batchtopk"),
@@ -66,7 +68,10 @@ EXAMPLES: tuple[m.Wire, ...] = (
     m.RunAction(id="c-6", action="pause", training_id=CARD.id),
     m.Rename(id="c-7", training_id=CARD.id, name="better"),
     m.Details(id="c-8", training_id=CARD.id),
-    m.Chart(id="c-9", training_ids=(CARD.id,), x_axis="steps", log_y=False, show_raw=True, smoothing=0, theme="dark"),
+    m.Chart(
+        id="c-9", training_ids=(CARD.id,), followed=(), x_axis="steps", log_y=False, show_raw=True, smoothing=0,
+        theme="dark",
+    ),
     m.Pictures(id="c-10", figure="charts"),
     m.MetricTable(id="c-11", training_id=CARD.id, limit=5000),
     m.Ack(id="c-1"),

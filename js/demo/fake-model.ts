@@ -170,7 +170,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
         this.setState({
           charts,
           cards: cards.map((one) => {
-            const place = charts.training_ids.indexOf(one.id);
+            const place = [...charts.training_ids, ...charts.followed].indexOf(one.id);
             return { ...one, series: place >= 0 && place < 6 ? place : null };
           }),
         });

@@ -101,7 +101,8 @@ class DeviceInfo(Wire):
 class ChartState(Wire):
     """What is selected and how the charts draw it; kept in Python so that all views of a panel agree."""
 
-    training_ids: tuple[str, ...] = ()  # selected runs; the first six have a line (their card's `series` says which)
+    training_ids: tuple[str, ...] = ()  # what somebody selected; the first six have a line (`series` of their card)
+    followed: tuple[str, ...] = ()  # what has a line by itself, as it has just begun; buttons leave it alone
     x_axis: Literal["tokens", "steps", "time"] = "tokens"
     log_y: bool = True
     show_raw: bool = True
@@ -270,6 +271,7 @@ class Chart(Command):
 
     kind: Literal["chart"] = "chart"
     training_ids: tuple[str, ...] | None = None
+    followed: tuple[str, ...] | None = None
     x_axis: Literal["tokens", "steps", "time"] | None = None
     log_y: bool | None = None
     show_raw: bool | None = None

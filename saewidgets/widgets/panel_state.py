@@ -16,6 +16,7 @@ from saewidgets.errors import NotFoundError
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.widgets.cards import card_of
+from saewidgets.widgets.chart_style import SLOTS
 from saewidgets.widgets.charts import slots_for
 from saewidgets.widgets.lineage import Earlier, earlier_runs
 from saewidgets.widgets.messages import Card, Chart, ChartState, CompareState, DeviceInfo, Note, PanelState, YAxis
@@ -104,14 +105,19 @@ class PanelModel:
             self._changed |= owners or {None}
 
     def select(self, training_ids: Iterable[str]) -> None:
-        """Select exactly these runs; unknown ids are ignored."""
+        """Select exactly these runs, and draw no others; unknown ids are ignored."""
         with self._lock:
-            known = [i for i in dict.fromkeys(training_ids) if i in self._records or not self._loaded]
-            self._choose(known)
+            self._choose(self._known(training_ids), ())
 
-    def _choose(self, training_ids: Sequence[str]) -> None:
-        self._slots = slots_for(training_ids, self._slots)
-        self._chart = self._chart.model_copy(update={"training_ids": tuple(training_ids)})
+    def _known(self, training_ids: Iterable[str]) -> list[str]:
+        return [i for i in dict.fromkeys(training_ids) if i in self._records or not self._loaded]
+
+    def _choose(self, selected: Sequence[str], followed: Iterable[str]) -> None:
+        """What was selected, and what has a line by itself; the former go first where six are too few for both."""
+        rest = [i for i in followed if i not in selected]
+        room = 0 if len(self._compared) > 1 else max(0, SLOTS - len(selected))  # a comparison draws what it compares
+        self._slots = slots_for([*selected, *rest[:room]], self._slots)
+        self._chart = self._chart.model_copy(update={"training_ids": tuple(selected), "followed": tuple(rest)})
 
     @property
     def selected(self) -> tuple[str, ...]:
@@ -121,8 +127,12 @@ class PanelModel:
     def set_chart(self, command: Chart) -> None:
         """Apply what the page changed; None means as it is."""
         with self._lock:
-            if command.training_ids is not None:
-                self.select(command.training_ids)
+            chosen, followed = command.training_ids, command.followed
+            if chosen is not None or followed is not None:
+                self._choose(
+                    self._known(self._chart.training_ids if chosen is None else chosen),
+                    self._known(self._chart.followed if followed is None else followed),
+                )
             fields = ("x_axis", "log_y", "show_raw", "smoothing", "theme")
             changes = {name: getattr(command, name) for name in fields if getattr(command, name) is not None}
             self._chart = self._chart.model_copy(update=changes)
@@ -142,6 +152,7 @@ class PanelModel:
             self._compared = tuple(i for i in dict.fromkeys(training_ids) if i in self._records)
             if self._compared:
                 self._scope = scope_of(self._records[self._compared[0]])
+            self._choose(self._chart.training_ids, self._chart.followed)
 
     def set_pareto(self, y_axis: YAxis | None = None, scope: str | None = None) -> None:
         """None leaves a setting as it is."""
@@ -223,12 +234,22 @@ class PanelModel:
             fresh = [i for i in records if i not in self._records]
             self._records = dict(sorted(records.items(), key=lambda item: item[1].created_at, reverse=True))
             selected = [i for i in self._chart.training_ids if i in records]
+            followed = [i for i in self._chart.followed if i in records]
             if not self._loaded:
-                fresh = [i for i in self._records if self._records[i].status.is_active] or list(self._records)[:1]
-            # A run that appears gets a line, so that whoever pressed Start sees it; what the user unchecked stays so.
-            selected += [i for i in fresh if i not in selected][: max(0, 6 - len(selected))]
+                running = [i for i in self._records if self._is_active(i)]
+                fresh = [] if selected else running or list(self._records)[:1]
+            # A run that appears gets a line, so that whoever pressed Start sees it. It is not selected: what is stopped
+            # or deleted is what somebody chose. What has ended makes room; what was taken off the charts stays so.
+            room = max(0, SLOTS - len(selected))
+            ended = [i for i in followed if not self._is_active(i)]
+            for i in ended[: max(0, len(followed) + len(fresh) - room)]:
+                followed.remove(i)
+            followed += fresh[: max(0, room - len(followed))]
             self._loaded = True
-            self._choose(selected)
+            self._choose(selected, followed)
+
+    def _is_active(self, training_id: str) -> bool:
+        return self._records[training_id].status.is_active
 
     @property
     def devices_are_old(self) -> bool:

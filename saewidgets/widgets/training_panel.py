@@ -124,7 +124,11 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
 
     @property
     def selected(self) -> tuple[str, ...]:
-        """Ids of the runs whose box is checked; the first six have lines in the charts. Assign to change it."""
+        """Ids of the runs whose box is checked; the first six have lines in the charts. Assign to change it.
+
+        A run that begins while the panel is there has a line as well, without being selected; it loses that line when
+        you assign here.
+        """
         return self._panel.selected
 
     @selected.setter

@@ -21,19 +21,24 @@ def model(ws: FakeWorkspace) -> PanelModel:
     return found
 
 
-def test_the_first_read_selects_what_runs(model: PanelModel) -> None:
-    assert model.selected == ("train_0",)
+def lines(model: PanelModel) -> list[str]:
+    return [record.id for record, _ in model.charted()]
+
+
+def test_the_first_read_draws_what_runs_and_selects_nothing(model: PanelModel) -> None:
+    assert lines(model) == ["train_0"]
+    assert model.selected == ()
     assert len(model.state().cards) == 7
 
 
-def test_without_a_running_run_the_newest_is_selected() -> None:
+def test_without_a_running_run_the_newest_is_drawn() -> None:
     ws = FakeWorkspace()
     for index in range(3):
         record = make_record(f"t{index}", TrainingConfig(), status=JobStatus.COMPLETED, created_at=float(index))
         ws.trainings.add(record)
     model = PanelModel(ws)
     model.read()
-    assert model.selected == ("t2",)
+    assert lines(model) == ["t2"]
     assert [card.id for card in model.state().cards] == ["t2", "t1", "t0"]
 
 
@@ -82,19 +87,64 @@ def test_who_waits_is_read_again_when_a_status_changes(ws: FakeWorkspace) -> Non
 
 
 def test_a_deleted_run_vanishes_with_its_selection(model: PanelModel, ws: FakeWorkspace) -> None:
+    model.select(["train_0", "train_1"])
     ws.trainings.delete("train_0")
     model.mark_changed("train_0")
     model.read()
-    assert model.selected == ()
+    assert model.selected == ("train_1",)
     assert model.state().total == 6
 
 
-def test_a_new_run_is_selected_and_what_was_unchecked_stays_so(model: PanelModel, ws: FakeWorkspace) -> None:
-    model.select([])
+def begin(model: PanelModel, ws: FakeWorkspace) -> str:
     run = ws.trainings.create(TrainingConfig())
     model.mark_changed(run.id)
     model.read()
-    assert model.selected == (run.id,)
+    return str(run.id)
+
+
+def test_a_new_run_is_drawn_but_not_selected(model: PanelModel, ws: FakeWorkspace) -> None:
+    model.select(["train_1"])
+    run = begin(model, ws)
+    assert model.selected == ("train_1",)
+    assert model.chart.followed == (run,)
+    assert lines(model) == ["train_1", run]
+    # The page selects another one: the run that has just begun stays; unchecked, or taken off, it does not come back.
+    model.set_chart(Chart(id="1", training_ids=("train_1", "train_2")))
+    assert lines(model) == ["train_1", run, "train_2"]
+    model.set_chart(Chart(id="2", training_ids=("train_1", run)))
+    model.set_chart(Chart(id="3", training_ids=("train_1",)))
+    assert lines(model) == ["train_1"]
+    second = begin(model, ws)
+    model.set_chart(Chart(id="4", followed=()))
+    third = begin(model, ws)
+    assert second not in lines(model)
+    assert lines(model) == ["train_1", third]
+    model.select(["train_2"])  # Python names what is drawn
+    assert lines(model) == ["train_2"]
+
+
+def test_six_lines_go_first_to_what_was_selected_then_to_what_runs(model: PanelModel, ws: FakeWorkspace) -> None:
+    model.set_chart(Chart(id="1", training_ids=(), followed=()))
+    runs = [begin(model, ws) for _ in range(7)]
+    assert lines(model) == runs[:6]
+    ws.trainings.change(runs[2], status=JobStatus.COMPLETED)
+    model.mark_changed(runs[2])
+    newest = begin(model, ws)
+    assert set(lines(model)) == {*runs[:2], *runs[3:6], newest}
+    model.set_chart(Chart(id="2", training_ids=tuple(f"train_{i}" for i in range(5))))
+    assert len(lines(model)) == 6
+    assert {f"train_{i}" for i in range(5)} < set(lines(model))
+    model.set_chart(Chart(id="3", training_ids=()))
+    assert newest in lines(model)
+
+
+def test_a_comparison_draws_only_what_it_compares(model: PanelModel, ws: FakeWorkspace) -> None:
+    model.set_chart(Chart(id="1", training_ids=("train_1", "train_3")))
+    assert "train_0" in lines(model)
+    model.compare(("train_1", "train_3"))
+    assert set(lines(model)) == {"train_1", "train_3"}
+    model.compare(())
+    assert "train_0" in lines(model)
 
 
 def test_after_a_failed_read_everything_is_read_again(
@@ -129,7 +179,7 @@ def test_chart_settings_change_one_by_one(model: PanelModel) -> None:
     assert (chart.x_axis, chart.log_y, chart.smoothing, chart.theme, chart.show_raw) == ("time", False, 0, "dark", True)
     model.set_chart(Chart(id="3", training_ids=("train_1", "gone", "train_1")))
     assert model.selected == ("train_1",)
-    assert [record.id for record, _ in model.charted()] == ["train_1"]
+    assert set(lines(model)) == {"train_0", "train_1"}
 
 
 def test_parts_get_what_they_draw(model: PanelModel) -> None:

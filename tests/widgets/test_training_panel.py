@@ -67,7 +67,7 @@ def test_selected(panel: TrainingPanel) -> None:
     panel.selected = ["train_3", "train_1"]
     assert panel.selected == ("train_3", "train_1")
     wait_for(lambda: cards(panel)["train_3"]["series"] is not None)
-    assert len(panel._parts[1][0].state["cards"]) == 2
+    wait_for(lambda: {card["id"] for card in panel._parts[1][0].state["cards"]} == {"train_1", "train_3"})
     panel.selected = "train_0"
     assert panel.selected == ("train_0",)
     with pytest.raises(ConfigError, match="no training 'nobody'"):

@@ -73,6 +73,7 @@ export type Theme = "light" | "dark";
 
 export interface ChartState {
   training_ids: string[];
+  followed: string[];
   x_axis: XAxis;
   log_y: boolean;
   show_raw: boolean;
@@ -142,6 +143,7 @@ export const EMPTY_STATE: PanelState = {
   total: 0,
   charts: {
     training_ids: [],
+    followed: [],
     x_axis: "tokens",
     log_y: true,
     show_raw: true,

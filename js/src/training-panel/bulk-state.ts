@@ -39,8 +39,26 @@ const named = (cards: readonly Card[]): string =>
 
 export function stopWords(cards: readonly Card[]): { title: string; text: string } {
   const lost = losesTokens(cards);
-  const text = `${f.count(lost)} tokens are not in a checkpoint yet.`;
+  const text = lost > 0 ? `${f.count(lost)} tokens are not in a checkpoint yet.` : "";
   return { title: `Stop ${named(cards)}?`, text };
+}
+
+/** The names of these runs, and which of them the list hides; none where the title says it all. */
+export function nameLines(cards: readonly Card[], shown: ReadonlySet<string>): string[] {
+  if (cards.length < 2 && hiddenWords(cards, shown) === null) return [];
+  return cards.map((card) => (shown.has(card.id) ? card.name : `${card.name} (hidden by the filter)`));
+}
+
+/** "6 hidden by the filter"; null where all can be seen. */
+export function hiddenWords(cards: readonly Card[], shown: ReadonlySet<string>): string | null {
+  const hidden = cards.filter((card) => !shown.has(card.id)).length;
+  return hidden === 0 ? null : `${f.count(hidden)} hidden by the filter`;
+}
+
+/** What a button would do it to: "Stop 3 trainings, 2 hidden by the filter". */
+export function bulkTitle(word: string, cards: readonly Card[], shown: ReadonlySet<string>): string {
+  const hidden = hiddenWords(cards, shown);
+  return `${word} ${named(cards)}${hidden === null ? "" : `, ${hidden}`}`;
 }
 
 export function deleteWords(cards: readonly Card[], selected: number): { title: string; text: string; button: string } {

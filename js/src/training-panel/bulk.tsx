@@ -4,7 +4,7 @@ import { useFocusLast, useUid } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import { BusyNote, ProblemNote } from "../lib/notes";
 import type { Card } from "../lib/protocol";
-import { able, deleteWords, exportFolder, outcomeWords, stopWords } from "./bulk-state";
+import { able, deleteWords, exportFolder, nameLines, outcomeWords, stopWords } from "./bulk-state";
 import { SELECTION, type Store } from "./store";
 
 export function BulkBox({ store }: { store: Store }) {
@@ -55,6 +55,7 @@ function StopSeveral({ store, cards, onKeep }: { store: Store; cards: Card[]; on
         }
       >
         {words.text}
+        <Lines lines={nameLines(cards, store.shown.value)} label="What would be stopped" />
       </NoteBox>
     </div>
   );
@@ -87,7 +88,7 @@ function DeleteSeveral({ store, cards, selected, onKeep }: DeleteProps) {
         }
       >
         {words.text}
-        {cards.length > 1 && <Lines lines={cards.map((card) => card.name)} label="What would be deleted" />}
+        <Lines lines={nameLines(cards, store.shown.value)} label="What would be deleted" />
       </NoteBox>
     </div>
   );
@@ -95,6 +96,7 @@ function DeleteSeveral({ store, cards, selected, onKeep }: DeleteProps) {
 
 /** A few lines; many of them scroll. */
 function Lines({ lines, label }: { lines: readonly string[]; label: string }) {
+  if (lines.length === 0) return null;
   return (
     <ul class="names" aria-label={label} tabIndex={lines.length > 4 ? 0 : undefined}>
       {lines.map((line, i) => (

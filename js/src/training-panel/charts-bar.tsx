@@ -41,6 +41,13 @@ export function ChartsBar({ store }: { store: Store }) {
               <span class="el" title={card.name}>
                 {card.name}
               </span>
+              <Button
+                small
+                kind="quiet"
+                icon="close"
+                label={`Take ${card.name} off the charts`}
+                onClick={() => store.undraw(card.id)}
+              />
             </span>
           ))}
           {cards.some((card) => card.continued_from !== null) && (

@@ -5,8 +5,9 @@ import type { BulkAction, GroupActionName, PanelCommand, RunsDone } from "../lib
 import type { Answer, Model } from "../lib/rpc";
 import { BaseStore, withKey } from "../lib/store";
 import type { Bulk } from "./bulk-state";
+import { listCards } from "./groups";
 import { parserThatKeeps } from "./same-cards";
-import { anythingRuns, type Filter, type Sort, type Starts, starts, statusChanges } from "./state";
+import { anythingRuns, type Filter, type Sort, type Starts, shownCards, starts, statusChanges } from "./state";
 
 export type { Problem } from "../lib/store";
 export type DetailsTab = "checkpoints" | "log" | "settings" | "advice";
@@ -102,6 +103,19 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     for (const key of Object.keys(change) as (keyof ChartChange)[]) if (left[key] === change[key]) delete left[key];
     this.chosen.value = left;
   }
+
+  /** Takes a run off the charts: one that is selected is so no more. */
+  undraw(id: string): void {
+    if (this.checked.value.has(id)) this.select(id, false);
+    else void this.changeCharts({ followed: this.charts().followed.filter((other) => other !== id) });
+  }
+
+  /** Ids of the runs that filter and search leave in the list. */
+  readonly shown: ReadonlySignal<ReadonlySet<string>> = computed(() => {
+    const cards = listCards(this.state.value.cards);
+    const shown = shownCards(cards, this.filter.value, this.search.value, this.sort.value);
+    return new Set(shown.flatMap((card) => (card.members ?? [card]).map((one) => one.id)));
+  });
 
   select(id: string, checked: boolean): void {
     const ids = this.charts().training_ids.filter((other) => other !== id);

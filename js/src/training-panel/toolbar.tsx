@@ -3,9 +3,8 @@ import { Button, Tabs } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
 import { BulkBox } from "./bulk";
-import { able, type Bulk, losesTokens, whyNot } from "./bulk-state";
-import { listCards } from "./groups";
-import { countByStatus, type Filter, SORTS, type Sort, STATUS_WORDS, STATUSES, shownCards } from "./state";
+import { able, type Bulk, bulkTitle, hiddenWords, losesTokens, whyNot } from "./bulk-state";
+import { countByStatus, type Filter, SORTS, type Sort, STATUS_WORDS, STATUSES } from "./state";
 import { SELECTION, type Store } from "./store";
 
 export function Toolbar({ store, panel }: { store: Store; panel: string }) {
@@ -84,21 +83,18 @@ const BULK: readonly { what: Bulk; word: string }[] = [
 function SelectionBar({ store }: { store: Store }) {
   const selection = store.selection();
   const checked = new Set(selection.map((card) => card.id));
-  const shown = shownCards(
-    listCards(store.state.value.cards),
-    store.filter.value,
-    store.search.value,
-    store.sort.value,
-  ).flatMap((card) => (card.members ?? [card]).map((one) => one.id));
-  const all = shown.length > 0 && shown.every((id) => checked.has(id));
+  const shown = store.shown.value;
+  const all = shown.size > 0 && [...shown].every((id) => checked.has(id));
   const none = selection.length === 0;
-  const others = [...checked].filter((id) => !shown.includes(id));
+  const others = [...checked].filter((id) => !shown.has(id));
+  const hidden = hiddenWords(selection, shown);
   const press = (what: Bulk) => {
     const cards = able(what, selection);
     store.dismiss(SELECTION);
     store.say(SELECTION, undefined);
     store.outcome.value = null;
-    const asks = what === "export" || what === "delete" || (what === "stop" && losesTokens(cards) > 0);
+    const unseen = hiddenWords(cards, shown) !== null;
+    const asks = what === "export" || what === "delete" || (what === "stop" && (unseen || losesTokens(cards) > 0));
     if (asks) store.bulk.value = store.bulk.value === what ? null : what;
     else void store.actOn(SELECTION, cards, what as "pause" | "resume" | "stop");
   };
@@ -119,6 +115,17 @@ function SelectionBar({ store }: { store: Store }) {
           {none ? "Select all shown" : `${f.count(selection.length)} selected`}
         </span>
       </label>
+      {hidden !== null && (
+        <span class="sm t2 unseen">
+          {hidden}{" "}
+          <Button
+            kind="link"
+            onClick={() => store.selectAll(selection.map((card) => card.id).filter((id) => shown.has(id)))}
+          >
+            Deselect hidden
+          </Button>
+        </span>
+      )}
       <Button
         small
         title={selection.length > 1 ? undefined : "Select two or more trainings to compare them"}
@@ -130,13 +137,14 @@ function SelectionBar({ store }: { store: Store }) {
         Compare
       </Button>
       {BULK.map(({ what, word }) => {
-        const disabled = able(what, selection).length === 0;
+        const cards = able(what, selection);
+        const disabled = cards.length === 0;
         return (
           <Button
             key={what}
             small
             label={`${word} selected`}
-            title={disabled ? whyNot(what, selection.length) : undefined}
+            title={disabled ? whyNot(what, selection.length) : bulkTitle(word, cards, shown)}
             disabled={disabled}
             expanded={["stop", "export", "delete"].includes(what) ? store.bulk.value === what : undefined}
             onClick={() => press(what)}

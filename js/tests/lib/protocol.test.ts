@@ -98,6 +98,7 @@ const CARD: Shape<Card> = {
 };
 const CHARTS: Shape<ChartState> = {
   training_ids: _,
+  followed: _,
   x_axis: _,
   log_y: _,
   show_raw: _,
@@ -264,6 +265,7 @@ const COMMANDS: { [K in PanelCommand["kind"]]: Required<Extract<PanelCommand, { 
   chart: {
     kind: "chart",
     training_ids: ["train_01J8"],
+    followed: [],
     x_axis: "steps",
     log_y: false,
     show_raw: true,

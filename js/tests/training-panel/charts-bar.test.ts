@@ -27,6 +27,17 @@ it("shows the charted runs and changes only what was changed", async () => {
   expect(page.getByRole("radio", { name: "Steps" }).getAttribute("aria-checked")).toBe("true");
 });
 
+it("takes a run off the charts, whether it is selected or has a line by itself", async () => {
+  const state = fullState();
+  const [first, second] = state.charts.training_ids;
+  const charts = { ...state.charts, training_ids: [first as string], followed: [second as string] };
+  const { page, model, user } = show({ ...state, charts }, "chart_controls");
+  await user.click(page.getByRole("button", { name: "Take gpt2-l6-jumprelu off the charts" }));
+  await user.click(page.getByRole("button", { name: "Take gpt2-l6-topk-k32 off the charts" }));
+  expect(sent(model, "chart")).toMatchObject([{ followed: [] }, { training_ids: [] }]);
+  await waitFor(() => expect(page.getByText("Select runs in the list to chart them")).toBeTruthy());
+});
+
 it("moves the x axis with arrows", async () => {
   const { page, model, user } = show(fullState(), "chart_controls");
   page.getByRole("radio", { name: "Tokens" }).focus();

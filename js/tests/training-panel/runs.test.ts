@@ -72,6 +72,40 @@ describe("the selection", () => {
     await waitFor(() => expect(page.queryByRole("listitem", { name: "demo-l2-topk-k24" })).toBeNull());
   });
 
+  it("says which of the selected runs the filter hides, and names them before it acts", async () => {
+    const { page, model, user } = show(with_(CARDS, [running, paused, queued] as Card[]));
+    expect(page.queryByText(/hidden by the filter/)).toBeNull();
+    await user.click(page.getByRole("tab", { name: "Paused 1" }));
+    expect(page.getByText("3 selected")).toBeTruthy();
+    expect(page.getByText("2 hidden by the filter")).toBeTruthy();
+    const stop = page.getByRole("button", { name: "Stop selected" });
+    expect(stop.title).toBe("Stop 3 trainings, 2 hidden by the filter");
+    await user.click(stop);
+    const names = within(page.getByRole("list", { name: "What would be stopped" })).getAllByRole("listitem");
+    expect(names.map((one) => one.textContent)).toEqual([
+      `${running?.name} (hidden by the filter)`,
+      paused?.name,
+      `${queued?.name} (hidden by the filter)`,
+    ]);
+    await user.click(page.getByRole("button", { name: "Keep running" }));
+    await user.click(page.getByRole("button", { name: "Deselect hidden" }));
+    expect(sent(model, "chart")).toMatchObject([{ training_ids: ids(paused) }]);
+    await waitFor(() => expect(page.queryByText(/hidden by the filter/)).toBeNull());
+    expect(stop.title).toBe(`Stop ${paused?.name}`);
+    // One that is seen, and has nothing to lose, needs no question.
+    await user.click(stop);
+    expect(sent(model, "run_actions")).toMatchObject([{ action: "stop", training_ids: ids(paused) }]);
+  });
+
+  it("asks before it stops a run that cannot be seen, whatever would be lost", async () => {
+    const { page, model, user } = show(with_(CARDS, [queued] as Card[]));
+    fireEvent.input(page.getByRole("searchbox", { name: "Search trainings" }), { target: { value: "no such run" } });
+    await user.click(page.getByRole("button", { name: "Stop selected" }));
+    expect(page.getByText(`Stop ${queued?.name}?`)).toBeTruthy();
+    expect(page.getByRole("list", { name: "What would be stopped" }).textContent).toContain("hidden by the filter");
+    expect(sent(model, "run_actions")).toEqual([]);
+  });
+
   it("exports into a folder, and says where", async () => {
     const { page, model, user } = show(with_(CARDS, [paused, completed] as Card[]));
     await user.click(page.getByRole("button", { name: "Export selected" }));
