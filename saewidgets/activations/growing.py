@@ -124,6 +124,8 @@ def _refuse_nothing(facts: PackFacts) -> None:
     if facts.n_contexts:
         return
     shape = f"{facts.n_dropped_tokens:,} tokens, less than one context of {facts.context_size:,}"
+    if not facts.joined:
+        shape = f"no document with the {facts.context_size:,} tokens of a context"
     raise ConfigError(
         f"The corpus has {shape}." if facts.n_dropped_tokens else "The corpus holds no text.", where="corpus",
         hint="Give more text, or lower Context length." if facts.n_dropped_tokens else "Choose another one.",
@@ -146,8 +148,8 @@ class _Writer:
         self._position = facts.growth.position
         self._special = np.array(facts.special_ids, dtype=np.int64)
         self._contexts = Contexts(
-            tokenizer, special_tokens(tokenizer), facts.context_size, prepend_bos=facts.prepend_bos,
-            whole_rows=corpus.whole_rows, rest=facts.growth.rest,
+            tokenizer, replace(special_tokens(tokenizer), separator=facts.separator), facts.context_size,
+            prepend_bos=facts.prepend_bos, join=facts.joined, whole_rows=corpus.whole_rows, rest=facts.growth.rest,
         )
         self._file: IO[bytes] | None = None
 

@@ -65,12 +65,15 @@ class PackFacts:
     corpus: str
     tokenizer: str
     growth: Growth | None = None  # of long text; else all of it is here
+    joined: bool = True  # documents follow one another; else every context is the beginning of one
 
     def to_data(self) -> dict[str, Any]:
-        """Plain JSON data; text that is whole says nothing of growth, as before there was any."""
+        """Plain JSON data; what is as before there was anything else is not said."""
         data = asdict(self)
         if self.growth is None:
             del data["growth"]
+        if self.joined:
+            del data["joined"]
         return data
 
 

@@ -1,9 +1,9 @@
 """Packing: documents → contexts of equal length in a memory-mapped file.
 
 Documents are tokenised one after another and joined with a separator (the end-of-sequence token); the stream is cut
-into contexts. With `prepend_bos` every context starts with the beginning-of-sequence token, so that the position whose
-activation is an outlier holds the same special token everywhere and can be left out. Nothing is padded: what does not
-fill the last context is dropped.
+into contexts. Or each gives one context alone; see `Packing`. With `prepend_bos` every context starts with the
+beginning-of-sequence token, so that the position whose activation is an outlier holds the same special token
+everywhere and can be left out. Nothing is padded: what does not fill the last context is dropped.
 
 The file is shared: the same text, tokenizer and settings are packed once. Text of a usual size is packed whole, and
 its folder appears whole or not at all. Long text (datasets of the hub, files of hundreds of megabytes) is packed as far
@@ -20,7 +20,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,12 +35,14 @@ from saewidgets.activations.tokenising import (
     text_encoder,
     tokenizer_fingerprint,
 )
+from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError, StorageError
-from saewidgets.lm import SpecialTokens, special_tokens
+from saewidgets.lm import SpecialTokens, separator_id, special_tokens
 from saewidgets.lm.kept import Kept
 
 __all__ = ["PackFacts", "PackedTokens", "Tokens", "pack", "text_encoder", "tokenizer_fingerprint"]
 
+AS_USUAL = Packing()
 FORMAT = 2  # 1: special tokens spelled out in a text were taken for real ones
 _STALE_SECONDS = 24 * 3600
 
@@ -51,7 +53,7 @@ def pack(
     *,
     folder: Path | str,
     context_size: int,
-    prepend_bos: bool = True,
+    packing: Packing = AS_USUAL,
     validation_share: float = 0.02,
     wanted: int | None = None,
     rule: Kept = EVERY_TOKEN,
@@ -65,8 +67,7 @@ def pack(
         tokenizer: a transformers tokenizer.
         folder: holds one subfolder per packing; may be shared by many runs and processes.
         context_size: tokens per context, the BOS included.
-        prepend_bos: start every context with BOS (with EOS where the tokenizer has no BOS, as GPT-2; without either,
-            with nothing). For the tokenizer of an encoder: put every context between [CLS] and [SEP].
+        packing: how documents fill the contexts.
         validation_share: see `PackedTokens`.
         wanted: of long text: positions for training that are needed; no more is read than holds them. None: all of it.
             Text that is packed whole is not affected.
@@ -76,18 +77,22 @@ def pack(
         on_progress: called with the number of tokens so far.
 
     Raises:
-        ConfigError: the corpus is empty, or too small for one context.
+        ConfigError: the corpus is empty, or too small for one context; the tokenizer has no such separator.
         StorageError: the folder cannot be written.
         FormatError, NotFoundError: from reading the corpus.
     """
     folder = Path(folder)
     special = special_tokens(tokenizer)
+    if packing.separator != "eos":
+        special = replace(special, separator=separator_id(tokenizer, packing.separator))
     settings = {
-        "format": FORMAT, "context_size": context_size, "prepend_bos": prepend_bos, "corpus": corpus.fingerprint(),
+        "format": FORMAT, "context_size": context_size, "prepend_bos": packing.prepend_bos, "corpus": corpus.fingerprint(),
         "tokenizer": tokenizer_fingerprint(tokenizer),
         # Only encoders have a closing token: what was packed for others before there was one stays good.
         "special": {key: value for key, value in asdict(special).items() if (key, value) != ("closing", None)},
     }
+    if not packing.join:
+        settings["joined"] = False
     fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]
     target = folder / fingerprint
     if (target / "pack.json").is_file() and not is_long(corpus):
@@ -99,14 +104,14 @@ def pack(
         folder.mkdir(parents=True, exist_ok=True)
         if is_long(corpus):
             _grow(
-                target, cast(LongCorpus, corpus), tokenizer, special, context_size, prepend_bos, wanted, rule,
+                target, cast(LongCorpus, corpus), tokenizer, special, context_size, packing, wanted, rule,
                 validation_share, check, on_progress,
             )
             return PackedTokens(target, validation_share, wanted=wanted, rule=rule)
         _remove_stale(folder)
         partial.mkdir()
         facts = _write(
-            partial, corpus, tokenizer, special, fingerprint, context_size, prepend_bos, check, on_progress
+            partial, corpus, tokenizer, special, fingerprint, context_size, packing, check, on_progress
         )
         _publish(partial, target, facts)
     except OSError as error:
@@ -122,14 +127,17 @@ def pack(
 
 
 def _grow(
-    target: Path, corpus: LongCorpus, tokenizer: Any, special: SpecialTokens, context_size: int, prepend_bos: bool,
+    target: Path, corpus: LongCorpus, tokenizer: Any, special: SpecialTokens, context_size: int, packing: Packing,
     wanted: int | None, rule: Kept, validation_share: float, check: Callable[[], None],
     on_progress: Callable[[int], None] | None,
 ) -> None:
     if (target / "pack.json").is_file() and enough(target, wanted, validation_share, rule):
         return  # not even the hub has to be asked
     check_tokenizer(corpus.facts, tokenizer)
-    contexts = Contexts(tokenizer, special, context_size, prepend_bos=prepend_bos, whole_rows=corpus.whole_rows)
+    contexts = Contexts(
+        tokenizer, special, context_size, prepend_bos=packing.prepend_bos, join=packing.join,
+        whole_rows=corpus.whole_rows,
+    )
     new = _facts(
         corpus, tokenizer, special, contexts, target.name, context_size, n_contexts=0, n_held_out=0, dropped=0
     )
@@ -146,11 +154,11 @@ def _write(
     special: SpecialTokens,
     fingerprint: str,
     context_size: int,
-    prepend_bos: bool,
+    packing: Packing,
     check: Callable[[], None],
     on_progress: Callable[[int], None] | None,
 ) -> PackFacts:
-    contexts = Contexts(tokenizer, special, context_size, prepend_bos=prepend_bos)
+    contexts = Contexts(tokenizer, special, context_size, prepend_bos=packing.prepend_bos, join=packing.join)
     counts = {"train": 0, "validation": 0}
     dropped = 0
     splits: tuple[Split, ...] = ("train", "validation") if corpus.held_out else ("train",)
@@ -172,8 +180,9 @@ def _write(
         )
     if counts["train"] == 0:
         raise ConfigError(
-            f"The corpus has {dropped:,} tokens, less than one context of {context_size:,}.", where="corpus",
-            hint="Give more text, or lower Context length.",
+            f"The corpus has {dropped:,} tokens, less than one context of {context_size:,}." if packing.join
+            else f"No document of the corpus has the {context_size:,} tokens of a context.", where="corpus",
+            hint=f"Give {'more text' if packing.join else 'longer documents'}, or lower Context length.",
         )
     return _facts(
         corpus, tokenizer, special, contexts, fingerprint, context_size, n_contexts=sum(counts.values()),
@@ -189,7 +198,7 @@ def _facts(
         format=FORMAT, fingerprint=fingerprint, context_size=context_size, prepend_bos=contexts.bos is not None,
         dtype=contexts.dtype.str, n_contexts=n_contexts, n_held_out=n_held_out, n_documents=contexts.documents,
         n_dropped_tokens=dropped, largest_id=contexts.largest, special_ids=special.all, bos=special.bos,
-        separator=special.separator, corpus=corpus.label,
+        separator=special.separator, joined=contexts.join, corpus=corpus.label,
         tokenizer=str(getattr(tokenizer, "name_or_path", "")).replace("\\", "/").rstrip("/").split("/")[-1],
         growth=new_growth(cast(LongCorpus, corpus)) if is_long(corpus) else None,
     )

@@ -51,8 +51,9 @@ class Contexts:
         special: its special tokens.
         context_size: tokens per context, special ones included.
         prepend_bos: begin every context with BOS (and close it as encoders want it).
+        join: documents follow one another; else each that is long enough gives one context, its beginning.
         whole_rows: documents are contexts already: each gives its first `context_size` ids as they are.
-        rest: tokens that did not fill a context the last time.
+        rest: tokens that did not fill a context the last time; the document they are of goes on.
 
     Attributes:
         dtype: of the ids: uint16, or uint32 where the vocabulary has more than 65,536 entries.
@@ -65,14 +66,15 @@ class Contexts:
 
     def __init__(
         self, tokenizer: Any, special: SpecialTokens, context_size: int, *, prepend_bos: bool = True,
-        whole_rows: bool = False, rest: Iterable[int] = (),
+        join: bool = True, whole_rows: bool = False, rest: Iterable[int] = (),
     ) -> None:
         self._encode = text_encoder(tokenizer)
         self._vocabulary = len(tokenizer)
         self._size = context_size
         self._separator = special.separator
         self._marks = {special.bos, special.separator} - {None}
-        self._whole = whole_rows
+        self._whole, self.join = whole_rows, join or whole_rows
+        self._left_out = 0
         self.bos = special.bos if prepend_bos and not whole_rows else None
         self.closing = special.closing if prepend_bos and not whole_rows else None
         self._room = context_size - (self.bos is not None) - (self.closing is not None)
@@ -97,10 +99,14 @@ class Contexts:
         self.largest = max(self.largest, *(int(part.max()) for part in parts if len(part)), 0)
         if self._whole:
             return np.stack(parts)
-        stream = np.concatenate([self.rest, *parts])
-        full = len(stream) // self._room
+        if self.join:
+            stream = np.concatenate([self.rest, *parts])
+            full = len(stream) // self._room
+            self.rest = stream[full * self._room :]
+        else:
+            stream = np.concatenate([np.empty(0, dtype=self.dtype), *self._beginnings(documents, parts)])
+            full = len(stream) // self._room
         rows = stream[: full * self._room].reshape(full, self._room)
-        self.rest = stream[full * self._room :]
         ends = [np.full((full, 1), mark, dtype=self.dtype) for mark in (self.bos, self.closing) if mark is not None]
         if self.bos is not None:
             rows = np.concatenate([ends[0], rows], axis=1)
@@ -108,9 +114,25 @@ class Contexts:
 
     def end(self) -> int:
         """The text ends here: what fills no context is dropped. Returns how many tokens that were."""
-        dropped = len(self.rest)
+        dropped = len(self.rest) + self._left_out
+        self._left_out = 0
         self.rest = np.empty(0, dtype=self.dtype)
         return dropped
+
+    def _beginnings(self, documents: list[Document], parts: list[Tokens]) -> Iterator[Tokens]:
+        """Of every document that is long enough the tokens of one context. While the beginning of one is not complete
+        it waits in `rest`, which is empty while the pieces behind it are passed over."""
+        for document, ids in zip(documents, parts, strict=True):
+            if document.continues and not len(self.rest):
+                continue
+            if not document.continues:
+                self._left_out += len(self.rest)
+                self.rest = ids[:0]
+            self.rest = np.concatenate([self.rest, ids])
+            begin = int(len(self.rest) > 0 and int(self.rest[0]) == self.bos)  # ids that were made with one
+            if len(self.rest) >= begin + self._room:
+                yield self.rest[begin : begin + self._room]
+                self.rest = ids[:0]
 
     def _ids(self, documents: list[Document]) -> list[Tokens]:
         encoded = iter(self._encode([document.text for document in documents if document.ids is None]))
@@ -121,7 +143,7 @@ class Contexts:
                 parts.append(self._row(document, ids))
             else:
                 begun = document.ids is not None and len(ids) and int(ids[0]) in self._marks
-                if self._separator is not None and not document.continues and not begun:
+                if self.join and self._separator is not None and not document.continues and not begun:
                     parts.append(np.array([self._separator], dtype=self.dtype))
                 parts.append(np.asarray(ids, dtype=self.dtype))
             self.documents += not document.continues

@@ -48,6 +48,8 @@ def capture(
     context_size: Annotated[int, Only("--context-size", help="Tokens per context.")] = 256,
     batch_size: Annotated[int, Only("--batch-size", help="Contexts the model reads at once.")] = 16,
     prepend_bos: Annotated[bool, Only("--prepend-bos/--no-prepend-bos", help="Start contexts with BOS.")] = True,
+    join: Annotated[bool, Only("--join/--no-join", help="Off: every context is the beginning of a document.")] = True,
+    separator: Annotated[str, Only(help="Between documents: eos, bos, sep, none, or a token id.")] = "eos",
     model_revision: Annotated[str | None, Only("--model-revision", help="Branch, tag or commit.")] = None,
     model_dtype: Annotated[str, Only("--model-dtype", help="Of the model: float32, bfloat16 or float16.")] = "float32",
     device: Annotated[str, Only(help="cpu, cuda:0, … or auto.")] = "auto",
@@ -58,6 +60,7 @@ def capture(
     """Capture activations of a model on a text. Ctrl-C pauses it with a checkpoint."""
     settings: dict[str, Any] = {
         "dtype": dtype, "context_size": context_size, "model_batch_size": batch_size, "prepend_bos": prepend_bos,
+        "join_documents": join, "separator": separator,
         "model_revision": model_revision, "model_dtype": model_dtype, "device": device,
     }  # fmt: skip
     with open_workspace() as workspace:

@@ -13,6 +13,7 @@ from saewidgets.config.corpus import CorpusConfig, DemoCorpus, as_corpus
 from saewidgets.config.hook_names import HOOK_NAME, computed_before, layer_of
 from saewidgets.config.names import one_line
 from saewidgets.config.optimizer import OptimizerConfig
+from saewidgets.config.packing import Packing, Separator
 from saewidgets.config.positions import Positions, TokenIds, positions
 from saewidgets.config.resampling import ResamplingConfig
 from saewidgets.config.sae import TopKConfig, TrainableSAEConfig
@@ -27,6 +28,17 @@ class ActivationsConfig(Config):
         default=True,
         title="Start contexts with BOS",
         description="Put the beginning-of-sequence token first in every context.",
+    )
+    join_documents: bool = Field(
+        default=True,
+        title="Join documents",
+        description="Documents follow one another, and are cut into contexts. Off: every context is the beginning of "
+        "one document; documents shorter than a context are left out.",
+    )
+    separator: Separator = Field(
+        default="eos",
+        title="Between documents",
+        description='What stands between joined documents: "eos", "bos", "sep", "none", or the id of a token.',
     )
     exclude_special_tokens: bool = Field(
         default=True,
@@ -92,6 +104,11 @@ class ActivationsConfig(Config):
         if not isinstance(ids, list | tuple):
             return data
         return {**data, "exclude_special_tokens": False, "exclude_token_ids": ids}
+
+    @property
+    def packing(self) -> Packing:
+        """How documents fill the contexts."""
+        return Packing(self.prepend_bos, self.join_documents, self.separator)
 
     def positions(self, context_size: int) -> range:
         """The positions of a context that `seqpos_slice` takes."""

@@ -6,7 +6,7 @@ from saewidgets.lm.hooks import before_head, capture, evaluating, forward, hooke
 from saewidgets.lm.loading import LoadedModel, load_model, load_tokenizer, wrap_model
 from saewidgets.lm.resuming import Reached, note_points, resumable, resumed
 from saewidgets.lm.shape import check_context
-from saewidgets.lm.tokens import SpecialTokens, TokenText, special_tokens
+from saewidgets.lm.tokens import SpecialTokens, TokenText, separator_id, special_tokens
 from saewidgets.lm.trust import allow_remote_code
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "resolve_hook",
     "resumable",
     "resumed",
+    "separator_id",
     "special_tokens",
     "spliced",
     "wrap_model",

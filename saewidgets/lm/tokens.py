@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from saewidgets.errors import ConfigError
+
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -55,6 +57,30 @@ def special_tokens(tokenizer: Any) -> SpecialTokens:
         bos=known[0] if known else None, separator=between[0] if between else None, all=tuple(sorted(ids)),
         closing=int(sep) if sep is not None and framed else None,
     )
+
+
+def separator_id(tokenizer: Any, name: str) -> int | None:
+    """The token that stands between documents.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        name: "bos" (where there is none, what stands for it in `special_tokens`), "sep", "none", or a token id.
+
+    Raises:
+        ConfigError: the tokenizer has no such token.
+    """
+    if name == "none":
+        return None
+    found = special_tokens(tokenizer).bos if name == "bos" else getattr(tokenizer, "sep_token_id", None)
+    if name.isdigit():
+        found = int(name) if int(name) < len(tokenizer) else None
+    if found is None:
+        raise ConfigError(
+            f"The tokenizer has no token {name}." if name.isdigit() else f"The tokenizer has no {name.upper()} token.",
+            where="activations.separator",
+            hint=f"It knows ids up to {len(tokenizer) - 1:,}." if name.isdigit() else 'Choose "eos", or "none".',
+        )
+    return int(found)
 
 
 def _frame(tokenizer: Any) -> list[int]:

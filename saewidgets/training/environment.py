@@ -23,7 +23,8 @@ _FREE = (
 # Configuration that cannot change: a step would no longer be the same place in the same data, or weights would not fit.
 _FIXED = (
     "model", "model_revision", "corpus", "hook_name", "hook_name_out", "context_size", "batch_size", "seed",
-    "activations.prepend_bos", "activations.exclude_special_tokens", "activations.exclude_token_ids",
+    "activations.prepend_bos", "activations.join_documents", "activations.separator",
+    "activations.exclude_special_tokens", "activations.exclude_token_ids",
     "activations.seqpos_slice", "activations.shuffle_tokens", "activations.normalize", "activations.norm_tokens",
     "activations.validation_share", "sae.architecture", "sae.d_sae", "sae.apply_b_dec_to_input",
 )

@@ -52,7 +52,7 @@ def metadata(
         "hook_head_index": None,  # all heads together
         **({} if config.hook_name_out is None else {"hook_name_out": config.hook_name_out}),
         "context_size": config.context_size,
-        "prepend_bos": config.activations.prepend_bos,
+        **config.activations.packing.to_data(),
         **_counted(config.activations),
         "dataset_path": dataset or getattr(config.corpus, "path", config.corpus.label),  # the hub's name of a dataset
         "training_architecture": config.sae.architecture,

@@ -140,7 +140,7 @@ def prepare(
     meter.enter("packing text")
     packed = pack(
         open_corpus(config.corpus), lm.tokenizer, folder=tokens_folder, context_size=config.context_size,
-        prepend_bos=config.activations.prepend_bos, validation_share=config.activations.validation_share,
+        packing=config.activations.packing, validation_share=config.activations.validation_share,
         wanted=positions_needed(config), rule=counted_positions(config), check=check, on_progress=_millions(meter),
     )
     windows = Windows(lm, packed, config, [name for each in configs for name in each.hook_names])

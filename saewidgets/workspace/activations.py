@@ -75,8 +75,8 @@ class Activations:
             dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``: of the stored numbers; None takes the model's.
             name: what to call it; None: from model and text.
             tokenizer: of a model that is given as an object.
-            settings: ``context_size prepend_bos model_batch_size model_revision model_dtype device``, see
-                `CaptureConfig`.
+            settings: ``context_size prepend_bos join_documents separator model_batch_size model_revision model_dtype
+                device``, see `CaptureConfig`.
 
         Raises:
             ConfigError: a setting cannot work; `where` names it.

@@ -20,6 +20,7 @@ from saewidgets.config.arguments import path as take_path
 from saewidgets.config.corpus import CorpusConfig, TextCorpus
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.model_names import check_revision, hub_model
+from saewidgets.config.packing import Packing
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError
 from saewidgets.features.extraction import extract
@@ -175,7 +176,7 @@ def _interpret(
         packed = pack(
             open_corpus(corpus), lm.tokenizer, folder=tokens, validation_share=0.0, wanted=settings.tokens,
             context_size=context_size,
-            prepend_bos=_said(sae, "prepend_bos", bool) is not False,
+            packing=Packing.from_data(dict(sae.metadata)),
         )  # fmt: skip
         count = min(packed.n_contexts, max(1, settings.tokens // packed.context_size))
         contexts = np.arange(count, dtype=np.int64) * packed.n_contexts // count

@@ -112,7 +112,7 @@ class Extractions:
             self._rows.create(
                 id=extraction_id, config=data, model=str(config.model), hook_name=str(subject.hook_name),
                 d_sae=subject.d_sae, tokens_total=config.tokens, folder=folder, layer=subject.layer, job_id=job_id,
-                facts={"prepend_bos": subject.prepend_bos, "validation_share": subject.validation_share,
+                facts={**subject.packing.to_data(), "validation_share": subject.validation_share,
                        "model_given": held is not None},
                 **ours,
             )  # fmt: skip

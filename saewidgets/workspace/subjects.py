@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.catalog import Origin
 from saewidgets.config import TrainingConfig
 from saewidgets.config.model_names import one_name
+from saewidgets.config.packing import Packing
 from saewidgets.config.positions import SeqposSlice, as_ids, as_slice
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.records import SAERecord
@@ -37,13 +38,14 @@ class Subject:
         name, d_sae, layer: for the reader.
         model, revision, dtype: the language model; `model` is None where neither record nor files name one.
         hook_name: where it reads.
-        context_size, prepend_bos, validation_share: how its text was packed.
+        context_size, packing, validation_share: how its text was packed.
         corpus: the text it was trained on, as configuration data, where it is still here.
         device: where it was trained.
         model_given: it was trained on a model that somebody handed in as an object.
         hook_name_out: what a transcoder reconstructs.
         exclude_special_tokens, batch_size: how its text was read, contexts per forward.
         exclude_token_ids, seqpos_slice: further tokens that it was not trained on; the positions that it was.
+        store_id: of the stored activations it was trained from, whether they are still here or not.
     """
 
     origin: Origin
@@ -56,7 +58,7 @@ class Subject:
     dtype: str
     hook_name: str | None
     context_size: int | None
-    prepend_bos: bool
+    packing: Packing
     validation_share: float
     corpus: Any
     device: str
@@ -66,6 +68,7 @@ class Subject:
     batch_size: int = 16
     exclude_token_ids: tuple[int, ...] = ()
     seqpos_slice: SeqposSlice | None = None
+    store_id: str | None = None
 
     @property
     def id(self) -> str:
@@ -118,7 +121,8 @@ def _of_training(workspace: Workspace, origin: Origin) -> Subject:
     corpus = as_text(workspace, corpus)
     return Subject(
         origin=origin, of_training=True, name=record.name, d_sae=record.d_sae, layer=layer_of(record.hook_name),
-        corpus=corpus, model_given=workspace.trainings.was_given_a_model(record), **_known(config),
+        corpus=corpus, model_given=workspace.trainings.was_given_a_model(record), store_id=_store_of(record.config),
+        **_known(config),
     )
 
 
@@ -133,7 +137,10 @@ def _of_sae(workspace: Workspace, origin: Origin, record: SAERecord) -> Subject:
     if isinstance(kept, Mapping):  # of a training that was deleted
         config, corpus = _settings(kept, None)
         corpus = as_text(workspace, corpus)
-        return Subject(**common, corpus=corpus, model_given=bool(record.metadata.get("model_given")), **_known(config))
+        return Subject(
+            **common, corpus=corpus, model_given=bool(record.metadata.get("model_given")), store_id=_store_of(kept),
+            **_known(config),
+        )  # fmt: skip
     said = _said(workspace, record)
     context = said.get("context_size")
     revision = said.get("model_from_pretrained_kwargs")
@@ -142,7 +149,7 @@ def _of_sae(workspace: Workspace, origin: Origin, record: SAERecord) -> Subject:
         **common, model=_model_of(record, said), revision=revision if isinstance(revision, str) else None,
         dtype="float32", hook_name=record.hook_name or _text(said.get("hook_name")),
         context_size=context if isinstance(context, int) and 2 <= context <= 1_048_576 else None,
-        prepend_bos=said.get("prepend_bos") is not False, validation_share=0.0, corpus=None, device="auto",
+        packing=Packing.from_data(said), validation_share=0.0, corpus=None, device="auto",
         model_given=False, hook_name_out=_text(said.get("hook_name_out")), **counted_as_said(said),
     )  # fmt: skip
 
@@ -158,11 +165,19 @@ def _settings(data: Mapping[str, Any], folder: str | None) -> tuple[TrainingConf
     return TrainingConfig.from_data({**data, "corpus": "demo"}), None
 
 
+def _store_of(data: Mapping[str, Any]) -> str | None:
+    """The id of the stored activations that a training read; None for one that read text."""
+    corpus = data.get("corpus")
+    if not isinstance(corpus, Mapping) or corpus.get("kind") != "activations":
+        return None
+    return _text(corpus.get("store_id"))
+
+
 def _known(config: TrainingConfig) -> dict[str, Any]:
     return {
         "model": config.model, "revision": config.model_revision, "dtype": config.model_dtype,
         "hook_name": config.hook_name, "context_size": config.context_size,
-        "prepend_bos": config.activations.prepend_bos, "validation_share": config.activations.validation_share,
+        "packing": config.activations.packing, "validation_share": config.activations.validation_share,
         "device": config.device, "hook_name_out": config.hook_name_out,
         "exclude_special_tokens": config.activations.exclude_special_tokens,
         "exclude_token_ids": config.activations.exclude_token_ids or (),

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 
 from saewidgets.activations import open_corpus, pack
 from saewidgets.config import TextCorpus
+from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError
 from tests.conftest import TINY_TEXT
 from tests.lm.models import encoder_tokenizer
@@ -39,7 +40,7 @@ def test_every_context_is_framed_and_nothing_is_lost(tokenizer: Any, tmp_path: P
 
 def test_without_bos_there_is_no_frame(tokenizer: Any, tmp_path: Path) -> None:
     corpus = open_corpus(TextCorpus(strings=tuple(TINY_TEXT)))
-    packed = pack(corpus, tokenizer, folder=tmp_path, context_size=16, prepend_bos=False)
+    packed = pack(corpus, tokenizer, folder=tmp_path, context_size=16, packing=Packing(prepend_bos=False))
     inner = packed.contexts(np.arange(packed.n_contexts)).reshape(-1)
     assert inner.tolist() == _stream(tokenizer)[: len(inner)]
 

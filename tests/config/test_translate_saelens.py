@@ -111,7 +111,6 @@ def test_free_norms_but_for_rescaled_top_k():
         ("feature_sampling_window", 77, "lost"),
         ("resume_from_checkpoint", "x", "changed"),
         ("prefetch_llm_batches", 2, "lost"), ("llm_device", "cuda:1", "lost"), ("use_chat_formatting", True, "lost"),
-        ("disable_concat_sequences", True, "lost"), ("sequence_separator_token", "sep", "lost"),
         ("dtype", "bfloat16", "changed"), ("autocast_lm", True, "changed"), ("a_new_setting", 1, "lost"),
         ("sae.normalize_activations", "layer_norm", "changed"),
         ("sae.k", 4.5, "changed"), ("sae.new", 1, "lost"), ("logger.log_to_wandb", True, "changed"),
@@ -216,3 +215,11 @@ def test_the_report_names_both_kinds():
     report = from_saelens(_runner(compile_llm=True)).report()
     assert "No counterpart, left out:\n  compile_llm = True: nothing is compiled" in report
     assert "Taken over, with another meaning:\n  n_batches_in_buffer = 20: " in report
+
+
+def test_how_documents_fill_the_contexts_comes_over():
+    found = from_saelens(_runner(disable_concat_sequences=True, sequence_separator_token=7))
+    assert (found.config.activations.join_documents, found.config.activations.separator) == (False, "7")
+    assert not _remarks(found, "lost") and "disable_concat_sequences" not in _remarks(found, "changed")
+    assert from_saelens(_runner()).config.activations.separator == "bos"  # SAELens' default
+    assert from_saelens(_runner(sequence_separator_token=None)).config.activations.separator == "none"

@@ -22,7 +22,7 @@ def test_a_good_form_has_facts_and_an_estimate(ws: Workspace, config: TrainingCo
     assert result.fields == {}
     assert result.model is not None
     assert (result.model.layers, result.model.d_model, result.model.context) == (2, 32, 64)
-    assert result.hints["layer"] == "0 to 1"
+    assert result.hints["layer"] == "0 to 1; several: 0, 1"
     assert result.hints["hook_name"] == "d_in 32"
     assert result.hints["sae.d_sae"] == "2 × d_in"
     assert result.estimate is not None

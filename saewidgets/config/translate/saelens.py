@@ -127,11 +127,10 @@ def _activations(settings: Settings, prompts: int, context: int) -> dict[str, An
 
 def _positions(settings: Settings) -> dict[str, Any]:
     """How documents fill the contexts, and which positions of these are read."""
-    settings.lost("disable_concat_sequences", "documents follow one another in a context.", False)
-    settings.lost(
-        "sequence_separator_token", "documents are separated by the tokenizer's end-of-sequence token.", "bos", "eos"
-    )
+    unseparated = settings.null("sequence_separator_token")
     return {
+        "join_documents": not settings.take("disable_concat_sequences", False),
+        "separator": settings.take("sequence_separator_token", "none" if unseparated else "bos"),
         "prepend_bos": bool(settings.take("prepend_bos", True)), "seqpos_slice": settings.take("seqpos_slice"),
         "exclude_special_tokens": settings.take("exclude_special_tokens", False),
     }  # fmt: skip

@@ -92,6 +92,10 @@ class Settings:
         """Whether it is there and not null."""
         return self._data.get(name) is not None
 
+    def null(self, name: str) -> bool:
+        """Whether it is there and null, where that means something."""
+        return name in self._data and self._data[name] is None
+
     def take(self, name: str, default: Any = None) -> Any:
         """The value; `default` where it is missing or null."""
         self._taken.add(name)

@@ -17,14 +17,15 @@ class Documents:
     Args:
         separator: token id that begins a document; None: nothing is known but which contexts follow each other.
         prepend_bos: whether the first token of every context is BOS.
+        joined: documents follow one another; else each context is one.
 
     Attributes:
         count: documents begun so far.
         previous: number of the context read last; -2 before the first.
     """
 
-    def __init__(self, separator: int | None, prepend_bos: bool) -> None:
-        self._separator, self._prepend_bos = separator, prepend_bos
+    def __init__(self, separator: int | None, prepend_bos: bool, joined: bool = True) -> None:
+        self._separator, self._prepend_bos, self._joined = separator if joined else None, prepend_bos, joined
         self.count = 0
         self.previous = -2
 
@@ -33,7 +34,7 @@ class Documents:
         contexts `numbers` of the packed tokens."""
         before = numbers.roll(1)
         before[0] = self.previous
-        jump = numbers != before + 1
+        jump = (numbers != before + 1) | (not self._joined)
         starts = ids == self._separator if self._separator is not None else torch.zeros_like(ids, dtype=torch.bool)
         if self._prepend_bos:
             starts[:, 0] = False

@@ -122,7 +122,7 @@ class _Extraction:
         self.device = sae.W_enc.device
         self.encoder = Encoder(sae, packed.context_size)
         self.accumulator = Accumulator(sae.d_sae, config, self.device, hook_name)
-        self.documents = Documents(packed.facts.separator, packed.facts.prepend_bos)
+        self.documents = Documents(packed.facts.separator, packed.facts.prepend_bos, packed.facts.joined)
         self.progress = ReadingProgress(emit, len(contexts) * packed.context_size)
         self.done = 0  # contexts that are accumulated
         self.saved = 0  # of them in the checkpoint

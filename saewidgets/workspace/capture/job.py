@@ -138,7 +138,7 @@ def run_capture(
         phase("tokenising")
         packed = pack(
             open_corpus(config.corpus), lm.tokenizer, folder=workspace.folder / TOKENS,
-            context_size=config.context_size, prepend_bos=config.prepend_bos, validation_share=0.0,
+            context_size=config.context_size, packing=config.packing, validation_share=0.0,
             wanted=config.tokens, check=check,
             on_progress=lambda done: shown.enter("tokenising"),
         )

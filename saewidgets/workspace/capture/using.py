@@ -83,8 +83,8 @@ def settings_said(record: ActivationStoreRecord) -> dict[str, Any]:
     """What a training that reads this store takes from it, by dotted name; nothing where no model is known."""
     if record.model is None:
         return {}
-    prepend = {"activations.prepend_bos": record.config["prepend_bos"]} if "prepend_bos" in record.config else {}
-    return {**_said(record), **prepend}
+    known = ("prepend_bos", "join_documents", "separator")
+    return {**_said(record), **{f"activations.{name}": record.config[name] for name in known if name in record.config}}
 
 
 def form_of_store(workspace: Workspace, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog.filestate import recorded
 from saewidgets.config.extraction import ExtractionConfig
+from saewidgets.config.packing import Packing
 from saewidgets.errors import NotFoundError
 from saewidgets.events import Emit, Event, Facts, Interruption, JobStatus, LogLine, Metrics, Progress, Request
 from saewidgets.feature_records import ExtractionRecord
@@ -163,7 +164,7 @@ def run_extraction(
     try:
         packed = pack(
             open_corpus(text), lm.tokenizer, folder=workspace.folder / TOKENS,
-            context_size=int(config.context_size or 0), prepend_bos=bool(facts.get("prepend_bos", True)),
+            context_size=int(config.context_size or 0), packing=Packing.from_data(facts),
             validation_share=float(facts.get("validation_share", 0.0)), wanted=config.tokens, check=check,
             # The text is tokenised, once; of the tokens that were asked for none is read yet.
             on_progress=lambda done: emit(Progress(0, total, phase="tokenising")),

@@ -124,7 +124,7 @@ class Pipeline:
         training, config = self.config.training, self.config
         return self._workspace.activations.capture(
             training.model, training.corpus, list(self.hook_names.values()), config.num_tokens, dtype=config.dtype,
-            context_size=training.context_size, prepend_bos=training.activations.prepend_bos,
+            context_size=training.context_size, **self._packing(),
             model_batch_size=config.batch_size_extract, model_revision=training.model_revision,
             model_dtype=training.model_dtype, device=training.device,
         )
@@ -204,9 +204,14 @@ class Pipeline:
         return {
             "model": training.model, "model_revision": training.model_revision, "model_dtype": training.model_dtype,
             "corpus": training.corpus.model_dump(mode="json"), "tokens": self.config.num_tokens,
-            "context_size": training.context_size, "prepend_bos": training.activations.prepend_bos,
+            "context_size": training.context_size, **self._packing(),
             "dtype": self.config.dtype,
         }  # fmt: skip
+
+    def _packing(self) -> dict[str, Any]:
+        """How documents fill the contexts, by the names of a capture."""
+        said = self.config.training.activations
+        return {name: getattr(said, name) for name in ("prepend_bos", "join_documents", "separator")}
 
     def _training(self, store: Capture, hook_name: str) -> TrainingConfig:
         return self.config.training.replace(corpus=store.corpus.to_data(), hook_name=hook_name)

@@ -65,6 +65,8 @@ class StoreExamples:
 
     def _document(self, context: int, offset: int) -> str:
         """A name for the document at a place of the packed text: where its first separator is."""
+        if not self._store.packed.facts.joined:
+            return f"{context}:"
         for back in range(_BACK):
             before = self._at(context)
             before = before[before <= offset] if back == 0 else before

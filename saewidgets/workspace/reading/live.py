@@ -194,7 +194,7 @@ class LiveFeatures(FeatureViews):
 def _prepend_bos(view: View, subject: Subject) -> bool:
     if view.extraction is not None:
         return bool(view.extraction.facts.get("prepend_bos", True))
-    return subject.prepend_bos
+    return subject.packing.prepend_bos
 
 
 def _is_old(view: View) -> bool:

@@ -120,7 +120,7 @@ def _open(workspace: Workspace, question: Question, *, held_out: bool) -> Opened
         lm.tokenizer,
         folder=workspace.folder / TOKENS,
         context_size=config.context_size,
-        prepend_bos=config.activations.prepend_bos,
+        packing=config.activations.packing,
         validation_share=config.activations.validation_share,
         wanted=positions_needed(config) if question.corpus is None else tokens,
         rule=counted_positions(config),

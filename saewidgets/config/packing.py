@@ -1,0 +1,74 @@
+"""How documents fill the contexts that a model reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from saewidgets.errors import ConfigError
+
+SEPARATORS = ("eos", "bos", "sep", "none")
+_MOST = 1 << 31
+
+
+def as_separator(value: Any) -> str:
+    """`value` as one of `SEPARATORS` or the digits of a token id; None is "none".
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if value is None:
+        return "none"
+    if type(value) is int and 0 <= value < _MOST:
+        return str(value)
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if text in SEPARATORS:
+        return text
+    if text.isascii() and text.isdigit() and int(text[:12]) < _MOST:
+        return str(int(text))
+    raise ConfigError(
+        f"{str(value)[:40]!r} is no token between documents.", hint='Enter "eos", "bos", "sep", "none", or a token id.'
+    )
+
+
+Separator = Annotated[str, BeforeValidator(as_separator, json_schema_input_type=str)]
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How documents fill contexts.
+
+    Attributes:
+        prepend_bos: start every context with BOS (with EOS where the tokenizer has no BOS, as GPT-2; without either,
+            with nothing). For the tokenizer of an encoder: put every context between [CLS] and [SEP].
+        join: documents follow one another and are cut into contexts; else every context is the beginning of one
+            document, and documents shorter than a context are left out (SAELens' `disable_concat_sequences`).
+        separator: what stands between joined documents: "eos" (else [SEP], else BOS, where a tokenizer has none),
+            "bos", "sep", "none", or the digits of a token id.
+    """
+
+    prepend_bos: bool = True
+    join: bool = True
+    separator: str = "eos"
+
+    def to_data(self) -> dict[str, Any]:
+        """As SAELens writes it into the metadata of an SAE; how documents are joined only where it is not as usual."""
+        found: dict[str, Any] = {"prepend_bos": self.prepend_bos}
+        if not self.join:
+            found["disable_concat_sequences"] = True
+        if self.separator != "eos":
+            digits, none = self.separator.isdigit(), self.separator == "none"
+            found["sequence_separator_token"] = int(self.separator) if digits else None if none else self.separator
+        return found
+
+    @classmethod
+    def from_data(cls, data: Any) -> Packing:
+        """Of what `to_data` or SAELens wrote; what makes no sense there is as good as not said."""
+        said = data if isinstance(data, dict) else {}
+        try:
+            separator = as_separator(said.get("sequence_separator_token", "eos"))
+        except ConfigError:
+            separator = "eos"
+        return cls(said.get("prepend_bos") is not False, said.get("disable_concat_sequences") is not True, separator)
