@@ -75,6 +75,13 @@ export function deleteWords(cards: readonly Card[], selected: number): { title: 
   };
 }
 
+/** The question about a whole job, under its own name. */
+export function groupDeleteWords(name: string, members: readonly Card[]): ReturnType<typeof deleteWords> {
+  const words = deleteWords(members, members.length);
+  const runs = `Its ${f.plural(members.length, "training")}`;
+  return { ...words, title: `Delete ${name}?`, text: `${runs} go, and ${words.text.replace(/^Their/, "their")}` };
+}
+
 const DONE: Record<string, string> = {
   pause: "paused",
   resume: "resumed",

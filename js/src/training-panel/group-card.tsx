@@ -2,19 +2,16 @@
 import { useRef } from "preact/hooks";
 import { useCalledFocus, useFocusReturn } from "../lib/a11y";
 import { Button, Checkbox } from "../lib/controls";
-import * as f from "../lib/format";
-import { Icon, SeriesKey } from "../lib/icons";
+import { Icon } from "../lib/icons";
 import { Menu, type MenuItem } from "../lib/menu";
-import { BusyNote, ProblemNote } from "../lib/notes";
 import { Progress } from "../lib/progress";
 import type { Card } from "../lib/protocol";
 import type { GroupActionName } from "../lib/protocol-runs";
-import { DoneNote, ExportForm } from "./bulk";
-import { deleteWords } from "./bulk-state";
+import { ExportForm } from "./bulk";
+import { groupDeleteWords } from "./bulk-state";
 import { CardNotes } from "./card-notes";
-import { Details } from "./details";
-import { byHook, forwardWords, groupBadge, groupMeta, type ListCard, leadOf, memberWord } from "./groups";
-import { LongerForm } from "./longer";
+import { byHook, forwardWords, groupBadge, groupMeta, groupPending, type ListCard, leadOf } from "./groups";
+import { Layers } from "./layers";
 import { QuestionBox, StopQuestion } from "./question";
 import {
   buttonsFor,
@@ -28,10 +25,10 @@ import {
   stopAsks,
   unsavedTokens,
 } from "./state";
-import type { DetailsTab, Store } from "./store";
+import type { Store } from "./store";
 import { Tiles } from "./tiles";
 
-interface GroupProps {
+export interface GroupProps {
   store: Store;
   group: ListCard;
   members: readonly Card[];
@@ -64,7 +61,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
     else steer(action as GroupActionName);
   };
   // Its runs are edited, trained longer and opened one by one.
-  const buttons = buttonsFor(group, store.pending.value.get(first.id)).filter(
+  const buttons = buttonsFor(group, groupPending(members, store.pending.value)).filter(
     (button) => !["edit", "longer", "open"].includes(button.action),
   );
   const menu: MenuItem[] = [{ label: "Export", run: () => store.openFor(group.id, { kind: "export" }) }];
@@ -82,7 +79,12 @@ export function GroupCard({ store, group, members }: GroupProps) {
       onKeyDown={(event) => {
         if (event.key !== "Escape" || event.defaultPrevented || !open) return;
         event.preventDefault();
-        close();
+        if (open.kind === "layers" && open.details) {
+          const shown = members.find((card) => card.id === open.details);
+          store.closeInner();
+          returnTo(`Details of ${shown?.name}`);
+        } else if (open.kind === "layers" && open.stop) store.closeInner();
+        else close(layers ? `Show ${what}` : more);
       }}
     >
       <div class="c1">
@@ -170,7 +172,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
       {open?.kind === "delete" && (
         <div class="full">
           <QuestionBox
-            words={deleteWords(members, members.length)}
+            words={groupDeleteWords(group.name, members)}
             onYes={() => steer("delete")}
             onKeep={() => close()}
           />
@@ -194,122 +196,5 @@ export function GroupCard({ store, group, members }: GroupProps) {
       <CardNotes store={store} card={group} copied={null} onCopied={() => {}} />
       {layers && <Layers store={store} group={group} members={members} open={open} />}
     </li>
-  );
-}
-
-interface LayersProps extends GroupProps {
-  open: { details?: string; tab?: DetailsTab };
-}
-
-function Layers({ store, group, members, open }: LayersProps) {
-  const hooks = byHook(members);
-  const shown = members.find((card) => card.id === open.details);
-  const chosen = store.checked.value;
-  const show = (details?: string, tab: DetailsTab = "checkpoints") =>
-    store.openFor(group.id, details ? { kind: "layers", details, tab } : { kind: "layers" });
-  return (
-    <div class="full notes">
-      <div class="xs-scroll">
-        <table aria-label={`${hooks ? "Layers" : "Runs"} of ${group.name}`} class="layers">
-          <thead>
-            <tr>
-              <th>
-                <span class="vh">Selected</span>
-              </th>
-              <th>{hooks ? "Hook" : "Run"}</th>
-              <th class="num">Loss</th>
-              <th class="num">L0</th>
-              <th class="num">FVU</th>
-              <th class="num">CE rec.</th>
-              <th class="num">Dead</th>
-              <th class="num">Checkpoint</th>
-              <th>
-                <span class="vh">Actions</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {members.map((card) => (
-              <tr key={card.id}>
-                <td>
-                  <Checkbox
-                    label={`Select ${card.name}`}
-                    checked={chosen.has(card.id)}
-                    onChange={(on) => store.select(card.id, on)}
-                  />
-                </td>
-                <td>
-                  {hooks ? <code>{card.hook_name}</code> : card.name}{" "}
-                  {card.series !== null && <SeriesKey series={card.series} />}
-                  {statusOf(card) !== statusOf(group) && (
-                    <span class={`st ${statusOf(card)}`}>
-                      <Icon name={STATUS_ICONS[statusOf(card)]} />
-                      {STATUS_WORDS[statusOf(card)]}
-                    </span>
-                  )}
-                </td>
-                <td class="num">{f.loss(card.tiles.loss)}</td>
-                <td class="num">{f.l0(card.tiles.l0)}</td>
-                <td class="num">{f.fvu(card.tiles.fvu)}</td>
-                <td class="num">{f.ce(card.tiles.ce_loss_score)}</td>
-                <td class="num">{f.share(card.tiles.dead)}</td>
-                <td class="num">
-                  {card.last_checkpoint_step === null ? f.DASH : `step ${f.count(card.last_checkpoint_step)}`}
-                </td>
-                <td class="num nw links">
-                  {statusOf(card) === "completed" && card.sae_id === null && (
-                    <button type="button" class="lk" onClick={() => void store.actOn(group.id, [card], "import")}>
-                      {`Import ${memberWord(card, members)}`}
-                    </button>
-                  )}
-                  {card.sae_id !== null && (
-                    <button type="button" class="lk" onClick={() => void store.openSae(group.id, card.sae_id)}>
-                      {`Open ${memberWord(card, members)}`}
-                    </button>
-                  )}
-                  {statusOf(card) === "running" && (
-                    <button
-                      type="button"
-                      class="lk"
-                      aria-disabled={store.pending.value.has(card.id) || undefined}
-                      onClick={() => void store.actOn(group.id, [card], "stop")}
-                    >
-                      {`Stop ${memberWord(card, members)}`}
-                    </button>
-                  )}
-                  <button
-                    type="button"
-                    class="lk"
-                    aria-label={`Details of ${card.name}`}
-                    aria-expanded={shown === card}
-                    onClick={() => show(shown === card ? undefined : card.id)}
-                  >
-                    Details
-                  </button>
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-      {shown && (
-        <>
-          <BusyNote store={store} id={shown.id} />
-          <ProblemNote store={store} id={shown.id} />
-          <DoneNote store={store} id={shown.id} />
-          <Details
-            key={shown.id}
-            store={store}
-            card={shown}
-            tab={open.tab ?? "checkpoints"}
-            onTab={(tab) => show(shown.id, tab)}
-            onClose={() => show()}
-          />
-          {store.open.value.get(shown.id)?.kind === "longer" && (
-            <LongerForm store={store} card={shown} onClose={() => store.openFor(shown.id, undefined)} />
-          )}
-        </>
-      )}
-    </div>
   );
 }

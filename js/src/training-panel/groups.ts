@@ -1,6 +1,6 @@
 /** Runs that one job trains at once, as one entry of the list. Pure functions. */
 import * as f from "../lib/format";
-import type { Card, Tile, Value } from "../lib/protocol";
+import type { Action, Card, Tile, Value } from "../lib/protocol";
 import { type Status, statusOf } from "../lib/statuses";
 
 /** A card of the list: one run, or (`members`) several of one job, of which it shows the mean. */
@@ -34,9 +34,22 @@ function inOrder(members: readonly Card[]): Card[] {
 /** A run that diverged, or was stopped alone, has ended while the others go on: these say where the job stands. */
 const ORDER: readonly Status[] = ["running", "paused", "queued", "interrupted", "completed", "stopped", "failed"];
 
-/** The run of a group that stands for its job. */
+/** The run of a group that stands for its job: one that is being stopped alone does not. */
 export const leadOf = (members: readonly Card[]): Card =>
-  [...members].sort((a, b) => ORDER.indexOf(statusOf(a)) - ORDER.indexOf(statusOf(b)))[0] as Card;
+  [...members].sort(
+    (a, b) =>
+      ORDER.indexOf(statusOf(a)) - ORDER.indexOf(statusOf(b)) ||
+      Number(a.status === "stopping") - Number(b.status === "stopping"),
+  )[0] as Card;
+
+/** What is under way for the whole job: something that was asked of every run that stands where the job stands. */
+export function groupPending(members: readonly Card[], pending: ReadonlyMap<string, Action>): Action | undefined {
+  const status = statusOf(leadOf(members));
+  const asked = members
+    .filter((card) => statusOf(card) === status && (status !== "completed" || card.sae_id === null))
+    .map((card) => pending.get(card.id));
+  return asked.every((action) => action === asked[0]) ? asked[0] : undefined;
+}
 
 function groupCard(id: string, members: readonly Card[]): ListCard {
   const first = leadOf(members);

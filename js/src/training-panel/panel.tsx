@@ -174,7 +174,7 @@ function closeInnermost(store: Store): boolean {
   else if (store.form.value) store.form.value = null;
   else if (store.templates.value) store.templates.value = false;
   else if (store.bulk.value) store.bulk.value = null;
-  else if (store.open.value.size) store.open.value = new Map();
+  else if (store.open.value.size) store.closeInner();
   else if (store.state.value.compare) void store.command("panel", "Back", { kind: "compare", training_ids: [] });
   else return false;
   return true;

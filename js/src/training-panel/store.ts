@@ -14,8 +14,8 @@ export type DetailsTab = "checkpoints" | "log" | "settings" | "advice";
 export type Open =
   | { kind: "delete" | "stop" | "menu" | "rename" | "longer" | "export" | "template" }
   | { kind: "details"; tab: DetailsTab }
-  /** The table of a group, with the details of one of its runs where they are open. */
-  | { kind: "layers"; details?: string; tab?: DetailsTab };
+  /** The table of a group, with the details of one of its runs, or the question whether to stop it. */
+  | { kind: "layers"; details?: string; tab?: DetailsTab; stop?: string };
 export interface FormRequest {
   /** The run whose settings it starts from (Edit and retry). */
   from?: Card;
@@ -108,6 +108,14 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   undraw(id: string): void {
     if (this.checked.value.has(id)) this.select(id, false);
     else void this.changeCharts({ followed: this.charts().followed.filter((other) => other !== id) });
+  }
+
+  /** Closes what is open in the cards; where something is open inside of a table of layers, only that. */
+  closeInner(): void {
+    const open = [...this.open.value];
+    const inner = open.some(([, what]) => what.kind === "layers" && (what.details || what.stop));
+    const left = open.map(([id, what]) => [id, what.kind === "layers" ? { kind: "layers" } : what] as [string, Open]);
+    this.open.value = new Map(inner ? left : []);
   }
 
   /** Ids of the runs that filter and search leave in the list. */

@@ -133,8 +133,18 @@ describe("a group", () => {
     ]);
     await view.user.click(table.getByRole("button", { name: "Details of gpt2-l8-batchtopk-k48" }));
     await waitFor(() => expect(group.getByRole("table", { name: "Checkpoints" })).toBeTruthy());
-    await view.user.click(group.getByRole("button", { name: "Hide layers" }));
+    // Whose details they are stands above them, and its row is marked; Esc closes them before the table.
+    const heading = group.getByRole("heading", { name: /^Details of/ });
+    expect(heading.textContent).toBe("Details of blocks.8.hook_resid_post");
+    const marked = table.getAllByRole("row").filter((row) => row.classList.contains("sel"));
+    expect(marked.map((row) => row.textContent)).toEqual([expect.stringContaining("blocks.8.hook_resid_post")]);
+    await view.user.keyboard("{Escape}");
+    expect(group.queryByRole("table", { name: "Checkpoints" })).toBeNull();
+    expect(group.getByRole("table", { name: `Layers of ${name}` })).toBeTruthy();
+    expect(document.activeElement?.getAttribute("aria-label")).toBe("Details of gpt2-l8-batchtopk-k48");
+    await view.user.keyboard("{Escape}");
     expect(group.queryByRole("table")).toBeNull();
+    await waitFor(() => expect(document.activeElement?.textContent).toBe("Show layers"));
   });
 
   it("is selected whole, or a layer at a time", async () => {
@@ -154,7 +164,9 @@ describe("a group", () => {
     await view.user.click(group.getByRole("button", { name: "Import to SAEs" }));
     expect(sent(view.model, "run_actions")[0]).toMatchObject({ action: "import", training_ids: { length: 3 } });
     await view.user.click(group.getByRole("button", { name: "Delete" }));
-    expect(group.getByRole("alert").textContent).toContain("Delete 3 trainings? Their 9 checkpoints (2.7 GB)");
+    expect(group.getByRole("alert").textContent).toContain(
+      `Delete ${name}? Its 3 trainings go, and their 9 checkpoints (2.7 GB) and metrics go too.`,
+    );
     await view.user.click(group.getByRole("button", { name: "Delete trainings" }));
     expect(sent(view.model, "group_action")).toMatchObject([{ action: "delete", group_id: "group_1" }]);
     await waitFor(() => expect(view.page.queryByRole("listitem", { name })).toBeNull());
@@ -168,13 +180,42 @@ describe("a group that runs", () => {
     const view = show({ ...state, cards });
     const group = cardOf(view, "gpt2-l4-6-8-batchtopk");
     await view.user.click(group.getByRole("button", { name: "Show layers" }));
-    await view.user.click(group.getByRole("button", { name: "Stop layer 6" }));
+    const layer = within(group.getByRole("button", { name: "Stop layer 6" }).closest("tr") as HTMLElement);
+    await view.user.click(layer.getByRole("button", { name: "Stop layer 6" }));
+    expect(group.getByText("Stop gpt2-l6-batchtopk-k48?").parentElement?.textContent).toMatch(
+      /tokens are not in a checkpoint yet/,
+    );
+    await view.user.keyboard("{Escape}");
+    expect(group.queryByText("Stop gpt2-l6-batchtopk-k48?")).toBeNull();
+    expect(sent(view.model, "run_actions")).toEqual([]);
+    await view.user.click(layer.getByRole("button", { name: "Stop layer 6" }));
+    await view.user.click(group.getByRole("button", { name: "Stop and save checkpoint" }));
     expect(sent(view.model, "run_actions")).toMatchObject([
       { action: "stop", training_ids: ["train_gpt2-l6-batchtopk-k48"] },
     ]);
+    // The row says so; the job goes on, whoever of its runs comes first.
+    expect(layer.getByRole("button", { name: "Stopping layer 6…" }).getAttribute("aria-disabled")).toBe("true");
+    expect(group.getByRole("button", { name: "Pause" }).getAttribute("aria-disabled")).toBeNull();
     await waitFor(() => expect(group.getByText("Stopped")).toBeTruthy(), { timeout: 3000 });
     await view.user.click(group.getByRole("button", { name: "Pause" }));
     expect(sent(view.model, "group_action")).toMatchObject([{ action: "pause", group_id: "group_1" }]);
+  });
+
+  it("says Stopping in the row as long as the workspace says so", async () => {
+    const state = crowdedState();
+    let first = true;
+    const cards = state.cards.map((one) => {
+      if (!one.group_id) return one;
+      const status = first ? "stopping" : "running";
+      first = false;
+      return { ...one, status };
+    });
+    const group = cardOf(show({ ...state, cards }), "gpt2-l4-6-8-batchtopk");
+    expect(group.getByRole("button", { name: "Stop" }).getAttribute("aria-disabled")).toBeNull();
+    fireEvent.click(group.getByRole("button", { name: "Show layers" }));
+    const word = /^Stopping layer \d…$/;
+    await waitFor(() => expect(group.getAllByRole("button", { name: word })).toHaveLength(1));
+    expect(group.getAllByRole("button", { name: /^Stop layer/ })).toHaveLength(2);
   });
 });
 
