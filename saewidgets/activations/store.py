@@ -64,11 +64,11 @@ class StoredActivations:
         """Changes with every bit of the store."""
         return self.facts.fingerprint
 
-    def width(self, hook_name: str) -> int:
-        """Numbers per row at a hook point. Raises `ConfigError` if the store does not have it."""
+    def width(self, hook_name: str, where: str = "hook_name") -> int:
+        """Numbers per row at a hook point. Raises `ConfigError`, with this `where`, if the store does not have it."""
         if (hook := self.facts.hooks.get(hook_name)) is None:
             raise ConfigError(
-                f"This store does not hold {hook_name}.", where="hook_name",
+                f"This store does not hold {hook_name}.", where=where,
                 hint=f"It holds {', '.join(self.facts.hooks)}.",
             )
         return hook.width

@@ -22,9 +22,10 @@ def evaluate(
         ),
     ],
     corpus: Annotated[
-        str | None, Option(help='A text file, a folder, a dataset or "demo", else the held-out text of the run.')
+        str | None,
+        Option(help='A text file, a folder, a dataset, "demo" or a store (acts_…), else the held-out text of the run.'),
     ] = None,
-    tokens: Annotated[int, Option(help="About how many tokens to read.", min=1)] = 65_536,
+    tokens: Annotated[int, Option(help="About how many tokens, or stored rows, to read.", min=1)] = 65_536,
     hook_name: Annotated[str | None, Option("--hook-name", help="Where it reads, else where it was trained.")] = None,
     hook_name_out: Annotated[
         str | None, Option("--hook-name-out", help="What a transcoder reconstructs, else what it was trained for.")
@@ -39,8 +40,9 @@ def evaluate(
         str | None, Option("--seqpos-slice", help='Only these positions: 5:-5; ":" is all. Else as trained.')
     ] = None,
     cross_entropy: Annotated[
-        bool, Option("--cross-entropy/--no-cross-entropy", help="Also what the language model loses.")
-    ] = True,
+        bool | None,
+        Option("--cross-entropy/--no-cross-entropy", help="Also what the language model loses; usual on text."),
+    ] = None,
     mean_ablation: Annotated[
         bool, Option("--mean-ablation", help="Also CE recovered against the mean activation.")
     ] = False,
@@ -49,7 +51,10 @@ def evaluate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure an SAE on text: reconstruction, sparsity, and what the language model loses by it."""
+    """Measure an SAE on text: reconstruction, sparsity, and what the language model loses by it.
+
+    On stored activations everything but the last is measured, and no language model is run.
+    """
     with open_workspace() as workspace:
         report = workspace.evaluate(
             sae, corpus, tokens=tokens, hook_name=hook_name, hook_name_out=hook_name_out, context_size=context_size,

@@ -23,6 +23,7 @@ from saewidgets.workspace.hub import Hub
 from saewidgets.workspace.jobs import Jobs
 from saewidgets.workspace.pipeline import Pipeline
 from saewidgets.workspace.reading import evaluating, measuring
+from saewidgets.workspace.reading.asked import Asked, asking
 from saewidgets.workspace.reading.report import EvaluationReport
 from saewidgets.workspace.saes import SAEs
 from saewidgets.workspace.steering import Steering
@@ -140,22 +141,26 @@ class Workspace:
         batch_size: int | None = None,
         exclude_special_tokens: bool | Sequence[int] | None = None,
         seqpos_slice: str | Sequence[int | None] | None = None,
-        cross_entropy: bool = True,
+        cross_entropy: bool | None = None,
         mean_ablation: bool = False,
         model: Any = None,
         tokenizer: Any = None,
         device: str | None = None,
         progress: bool = True,
     ) -> EvaluationReport:
-        """Measure an SAE on text it was not trained on. It returns when it is done; a progress bar shows how far it is.
+        """Measure an SAE on text it was not trained on, or on stored activations.
+
+        It returns when it is done; a progress bar shows how far it is.
 
         What it finds of an SAE of the library is kept: `ws.saes.statistics` shows it where the files say nothing.
 
         Args:
             what: the id or name of an SAE or a training, a `Run`, a path or a repository of the hub, or a loaded SAE.
             corpus: other text than the one it was trained on (then all of it may be used); None takes the held-out
-                part of its own.
-            tokens: about how many tokens to read.
+                part of its own. Or a store of activations (`store.corpus`, its id): then everything that takes no text
+                is measured on its rows, on the held-out ones if it was trained from that store, and no language model
+                is run.
+            tokens: about how many tokens, or rows of a store, to read.
             hook_name: where the SAE reads; None: where it was trained.
             hook_name_out: what a transcoder reconstructs; None: what it was trained for.
             context_size: tokens per context; None: as in its training, else 128.
@@ -164,7 +169,8 @@ class Workspace:
                 as in its training, else yes.
             seqpos_slice: only these positions of every context count: "5:-5", or start, stop and maybe step; ":" is all
                 of them. None: as in its training.
-            cross_entropy: False leaves the language model's losses and divergences out, and two of three forwards.
+            cross_entropy: False leaves the language model's losses and divergences out, and two of three forwards;
+                None measures them on text. True refuses stored activations, on which they cannot be measured.
             mean_ablation: also the cross-entropy recovered against the mean activation instead of zeros.
             model, tokenizer: a loaded model to measure it in, needed if it was trained on one that is no longer in
                 memory; or the name of a model. None: its own is loaded.
@@ -180,7 +186,7 @@ class Workspace:
             NotFoundError: there is no such SAE, training or text, or its files are not here.
             ConfigError, HookError: an argument does not fit; nothing was measured.
         """
-        return evaluating.evaluate(self, evaluating.Asked(
+        return evaluating.evaluate(self, Asked(
             what, corpus, tokens, hook_name, hook_name_out, context_size, batch_size, exclude_special_tokens,
             cross_entropy, mean_ablation, model, tokenizer, device, progress, seqpos_slice,
         ))  # fmt: skip
@@ -212,7 +218,7 @@ class Workspace:
         Raises:
             what `evaluate` raises: reports of those before it are lost, what the library keeps of them is not.
         """
-        return evaluating.evaluate_many(self, what, evaluating.asking(None, corpus, **settings))
+        return evaluating.evaluate_many(self, what, asking(None, corpus, **settings))
 
     def read_features(
         self,

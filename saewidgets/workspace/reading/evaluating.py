@@ -5,21 +5,26 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import ExtractionConfig
 from saewidgets.config import arguments as take
+from saewidgets.config.corpus_store import ActivationCorpus
 from saewidgets.config.model_names import hub_model
+from saewidgets.config.packing import Packing
 from saewidgets.config.positions import as_ids, as_slice, positions, spelled
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.records import Records
 from saewidgets.settings import resolve_device
+from saewidgets.workspace.capture.capture import Capture
 from saewidgets.workspace.held import Held, missing
 from saewidgets.workspace.held import take as take_model
+from saewidgets.workspace.reading.asked import Asked
 from saewidgets.workspace.reading.report import EvaluationReport
+from saewidgets.workspace.reading.stored import EVERY_ROW, StoredRows, stored_of
 from saewidgets.workspace.subjects import (
     CONTEXT,
     Subject,
@@ -37,56 +42,6 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 _WHAT = "an SAE: an id, a name, a path, a run or a loaded SAE"
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is asked for: the arguments of `Workspace.evaluate`."""
-
-    what: Any
-    corpus: Any = None
-    tokens: int = 65_536
-    hook_name: str | None = None
-    hook_name_out: str | None = None
-    context_size: int | None = None
-    batch_size: int | None = None
-    exclude_special_tokens: bool | Sequence[int] | None = None
-    cross_entropy: bool = True
-    mean_ablation: bool = False
-    model: Any = None
-    tokenizer: Any = None
-    device: str | None = None
-    progress: bool = True
-    seqpos_slice: str | Sequence[int | None] | None = None
-
-    def checked(self) -> Asked:
-        """With plain values. Raises `ConfigError` naming the argument that cannot be one."""
-        names = {name: take.optional_text(getattr(self, name), name, said) for name, said in (
-            ("hook_name", "where the SAE reads"), ("hook_name_out", "what a transcoder reconstructs"),
-            ("device", "where to compute"),
-        )}  # fmt: skip
-        counts = {name: take.count(value, name, said, least=least) for name, said, least in (
-            ("tokens", "how many tokens to read", 1), ("context_size", "tokens per context", 2),
-            ("batch_size", "contexts per forward", 1),
-        ) if (value := getattr(self, name)) is not None}  # fmt: skip
-        for name in ("cross_entropy", "mean_ablation", "progress"):
-            take.truth(getattr(self, name), name, "a choice")
-        if isinstance(ids := self.exclude_special_tokens, list | tuple):
-            _named("exclude_special_tokens", as_ids, ids)
-        elif ids is not None:
-            take.truth(ids, "exclude_special_tokens", "a choice or a list of token ids")
-        _named("seqpos_slice", as_slice, self.seqpos_slice)
-        return replace(self, **names, **counts)  # type: ignore[arg-type]
-
-
-def asking(what: Any, corpus: Any, **settings: Any) -> Asked:
-    """The arguments by their names. Raises `ConfigError`: there is no such one."""
-    known = {field.name for field in fields(Asked)} - {"what", "corpus"}
-    if unknown := sorted(settings.keys() - known):
-        raise ConfigError(
-            f"There is no such argument: {unknown[0]!r}.", where=unknown[0], hint=f"Use {', '.join(sorted(known))}."
-        )
-    return Asked(what, corpus, **settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,39 +66,87 @@ def evaluate_many(workspace: Workspace, what: Any, asked: Asked) -> Records[Eval
 
 def evaluate(workspace: Workspace, asked: Asked, models: dict[Any, Any] | None = None) -> EvaluationReport:
     """See `Workspace.evaluate`. `models` keeps the model that was loaded last, for the next one."""
-    from saewidgets.evaluation import evaluate_latents  # torch: seconds to import
-
     asked = asked.checked()
     found = _find(workspace, asked.what)
-    known, sae_id = found.subject, found.subject.origin.sae_id if found.subject is not None else None
-    corpus, held_out = _corpus(found, asked)
-    lm = _model(workspace, found, asked, {} if models is None else models)
+    corpus, own = _corpus(workspace, found, asked)
+    if isinstance(corpus, ActivationCorpus):
+        report = _on_store(workspace, found, asked, corpus)
+    else:
+        report = _on_text(workspace, found, asked, corpus, own, {} if models is None else models)
+    known = found.subject
+    if report.sae_id is not None and known and report.hook_name == known.hook_name and asked.model is None:
+        workspace.saes.keep_evaluation(report.sae_id, report)
+    return report
+
+
+def _on_text(
+    workspace: Workspace, found: _Found, asked: Asked, corpus: Any, held_out: bool, models: dict[Any, Any]
+) -> EvaluationReport:
+    from saewidgets.evaluation import evaluate_latents  # torch: seconds to import
+
+    known, losses = found.subject, asked.cross_entropy is not False
+    lm = _model(workspace, found, asked, models)
     sae = found.load(str(lm.device))
     hook_name, hook_name_out = _hooks(found, sae, asked)
     own = asked.context_size or (known.context_size if known else _whole(found.said.get("context_size")))
     context_size = own or min(CONTEXT, lm.context or CONTEXT)
     contexts = _contexts(workspace, found, corpus, held_out, lm, context_size, asked)
     rule = _rule(found, asked, context_size)
-    batch_size = asked.batch_size or (known.batch_size if known else 16)
-    with _bar(asked, len(contexts), batch_size, lm.is_causal) as check:
+    batch_size = _batch_size(found, asked)
+    passes = 1 + (2 + 2 * asked.mean_ablation if losses and lm.is_causal else 0)
+    with _bar(asked, math.ceil(len(contexts) / batch_size) * passes, "forwards") as check:
         metrics, density = evaluate_latents(
             sae, lm, contexts, hook_name, hook_name_out=hook_name_out, **rule, batch_size=batch_size,
-            cross_entropy=asked.cross_entropy, divergence=asked.cross_entropy,
-            mean_ablation=asked.mean_ablation, check=check,
+            cross_entropy=losses, divergence=losses, mean_ablation=asked.mean_ablation, check=check,
         )  # fmt: skip
+    return _report(
+        found, sae, metrics, density, model=lm.name, hook_name=hook_name, hook_name_out=hook_name_out,
+        corpus=corpus.label, held_out=held_out, context_size=context_size,
+        special_tokens=not rule["exclude_special_tokens"],
+        notes=(*_text_notes(asked, found, lm, held_out), *_notes(rule, metrics)),
+    )
+
+
+def _on_store(workspace: Workspace, found: _Found, asked: Asked, corpus: ActivationCorpus) -> EvaluationReport:
+    from saewidgets.evaluation.rows import evaluate_row_latents  # torch: seconds to import
+
+    known = found.subject
+    rows = StoredRows.of(workspace, corpus, asked, known)
+    said = take.path_text(asked.model, "model", "the name of a model") if asked.model is not None else None
+    said = said or (known.model if known is not None else _text(found.said.get("model_name")))
+    rows.check_model(said, found.name)
+    sae = found.load(_device(workspace, found, asked))
+    hook_name, hook_name_out = _hooks(found, sae, asked)
+    rows.check_place(sae, hook_name, hook_name_out)
+    rule = _rule(found, asked, rows.context_size) if rows.context_size is not None else EVERY_ROW
+    batch_size = _batch_size(found, asked)
+    with _bar(asked, math.ceil(len(rows.contexts) / batch_size), "batches") as check:
+        metrics, density = evaluate_row_latents(
+            sae, rows.parts(hook_name, hook_name_out, rule, batch_size, str(sae.W_dec.device), check)
+        )
+    return _report(
+        found, sae, metrics, density, model=rows.model or said, hook_name=hook_name, hook_name_out=hook_name_out,
+        corpus=rows.record.name, held_out=rows.held_out, context_size=rows.context_size,
+        special_tokens=not rule["exclude_special_tokens"], store_id=rows.record.id,
+        notes=(*rows.notes(asked, said), *_notes(rule, metrics)),
+    )
+
+
+def _report(
+    found: _Found, sae: Any, metrics: Mapping[str, float], density: Any, **measured: Any
+) -> EvaluationReport:
     from saewidgets.workspace.library.statistics import density_histogram  # torch: seconds to import
 
-    report = EvaluationReport(
-        name=found.name, sae_id=sae_id, training_id=known.origin.training_id if known else None, model=lm.name,
-        hook_name=hook_name, hook_name_out=hook_name_out, architecture=sae.cfg.architecture, d_in=sae.d_in,
-        d_out=sae.d_out, d_sae=sae.d_sae, corpus=corpus.label, held_out=held_out, n_tokens=int(metrics["n_tokens"]),
-        context_size=context_size, special_tokens=not rule["exclude_special_tokens"],
-        metrics=metrics, density=density_histogram(density),
-        notes=tuple(_notes(asked, found, lm, rule, held_out, metrics)),
+    origin = found.subject.origin if found.subject is not None else None
+    return EvaluationReport(
+        name=found.name, sae_id=origin.sae_id if origin else None, training_id=origin.training_id if origin else None,
+        architecture=sae.cfg.architecture, d_in=sae.d_in, d_out=sae.d_out, d_sae=sae.d_sae,
+        n_tokens=int(metrics["n_tokens"]), metrics=metrics, density=density_histogram(density), **measured,
     )
-    if sae_id is not None and known is not None and hook_name == known.hook_name and asked.model is None:
-        workspace.saes.keep_evaluation(sae_id, report)
-    return report
+
+
+def _batch_size(found: _Found, asked: Asked) -> int:
+    return asked.batch_size or (found.subject.batch_size if found.subject else 16)
 
 
 def _rule(found: _Found, asked: Asked, context_size: int) -> dict[str, Any]:
@@ -167,14 +170,6 @@ def _rule(found: _Found, asked: Asked, context_size: int) -> dict[str, Any]:
     return rule
 
 
-def _named(where: str, read: Callable[[Any], Any], value: Any) -> None:
-    """Raises the error of `read` with the name of the argument."""
-    try:
-        read(value)
-    except ConfigError as error:
-        raise ConfigError(error.what, where=where, hint=error.hint) from error
-
-
 # ---------------------------------------------------------------------------------------------------- what
 
 
@@ -189,6 +184,8 @@ def _find(workspace: Workspace, what: Any) -> _Found:
 
     if isinstance(what, Run):
         what = what.id
+    if isinstance(what, Capture):
+        raise _is_a_store(what)
     if isinstance(what, str):
         what = take.whole_text(what, "what")
     if isinstance(what, str) and not what.strip():
@@ -223,7 +220,16 @@ def _known_id(workspace: Workspace, wanted: str) -> str | None:
         except NotFoundError:
             if "/" in wanted or "\\" in wanted or os.path.lexists(wanted):
                 return None
+            with suppress(NotFoundError):
+                raise _is_a_store(workspace.activations.get(wanted)) from None
             raise no_sae from None
+
+
+def _is_a_store(store: Capture) -> ConfigError:
+    return ConfigError(
+        f"{store.record.name} is a store of activations, not an SAE.", where="what",
+        hint=f"Name an SAE or a run, and the store as its corpus: {store.id}.",
+    )
 
 
 def _metadata(sae: Any) -> Mapping[str, Any]:
@@ -274,10 +280,7 @@ def _model(workspace: Workspace, found: _Found, asked: Asked, models: dict[Any, 
             f"It is not known which model {found.name} was trained on.", where=found.name,
             hint='Give it: evaluate(…, model="gpt2").',
         )
-    if asked.device is not None:
-        device = resolve_device(asked.device)
-    else:
-        device = device_here(workspace, known.device if known else "auto")
+    device = _device(workspace, found, asked)
     own = known if known is not None and named is None else None
     revision, dtype = (own.revision, own.dtype) if own is not None else (None, "float32")
     key = wanted, revision, dtype, device
@@ -290,24 +293,35 @@ def _model(workspace: Workspace, found: _Found, asked: Asked, models: dict[Any, 
     return models[key]
 
 
-def _corpus(found: _Found, asked: Asked) -> tuple[Any, bool]:
-    """The text to read, and whether it is the held-out part of the training's own."""
-    data = asked.corpus
-    held_out = data is None
+def _device(workspace: Workspace, found: _Found, asked: Asked) -> str:
+    """The one that was asked for, else that of the training if this machine has it."""
+    if asked.device is not None:
+        return resolve_device(asked.device)
+    return device_here(workspace, found.subject.device if found.subject else "auto")
+
+
+def _corpus(workspace: Workspace, found: _Found, asked: Asked) -> tuple[Any, bool]:
+    """The text or the stored activations to read, and whether they are the training's own."""
+    known, data = found.subject, asked.corpus
+    if isinstance(data, Capture):
+        data = data.corpus
+    own = data is None
+    if data is None and known is not None:
+        data = known.corpus if known.corpus is not None else stored_of(workspace, known)
     if data is None:
-        data = found.subject.corpus if found.subject is not None else None
-        if data is None or data.get("kind") == "activations":
-            gone = "was stored as activations" if data is not None else "is not known or went with its training"
-            raise StateError(
-                f"The text {found.name} was trained on {gone}.", where=found.name,
-                hint='Give a corpus: "demo", a path, or a dataset.',
-            )
+        gone = "is not known or went with its training"
+        if known is not None and known.store_id is not None:
+            gone = f"is not known, and its stored activations ({known.store_id}) are not here any more"
+        raise StateError(
+            f"The text {found.name} was trained on {gone}.", where=found.name,
+            hint='Give a corpus: "demo", a path, a dataset, or the id of stored activations (acts_…).',
+        )
     corpus = ExtractionConfig.from_data({"corpus": data}).corpus
     if corpus is None:
         raise ConfigError("There is no text.", where="corpus", hint='Give "demo", a path, or a dataset.')
     for name in getattr(corpus, "files", ()):
         take.path(name, "corpus", "a file or folder")  # before the disk is asked
-    return corpus, held_out
+    return corpus, own
 
 
 def _contexts(
@@ -327,7 +341,7 @@ def _contexts(
     wanted = math.ceil(asked.tokens / share) if held_out and share else 2 * asked.tokens
     packed = pack(
         open_corpus(corpus), lm.tokenizer, folder=workspace.folder / TOKENS, context_size=context_size,
-        prepend_bos=known.prepend_bos if known else found.said.get("prepend_bos") is not False,
+        packing=known.packing if known else Packing.from_data(found.said),
         validation_share=share, wanted=wanted,
     )
     if held_out:
@@ -339,16 +353,14 @@ def _contexts(
 
 
 @contextmanager
-def _bar(asked: Asked, contexts: int, batch_size: int, causal: bool) -> Iterator[Callable[[], None] | None]:
+def _bar(asked: Asked, total: int, unit: str) -> Iterator[Callable[[], None] | None]:
     """A progress bar over the forwards, where it takes more than a moment."""
     if not asked.progress:
         yield None
         return
     from tqdm.auto import tqdm  # a tenth of a second: only where there is something to show
 
-    passes = 1 + (2 + 2 * asked.mean_ablation if asked.cross_entropy and causal else 0)
-    total = math.ceil(contexts / batch_size) * passes
-    with tqdm(total=total, desc="evaluating", unit=" forwards", delay=2.0, leave=False) as bar:
+    with tqdm(total=total, desc="evaluating", unit=f" {unit}", delay=2.0, leave=False) as bar:
 
         def count() -> None:
             if bar.n >= total:  # a large vocabulary is read in smaller parts
@@ -358,21 +370,23 @@ def _bar(asked: Asked, contexts: int, batch_size: int, causal: bool) -> Iterator
         yield count
 
 
-def _notes(
-    asked: Asked, found: _Found, lm: Any, rule: Mapping[str, Any], held_out: bool, metrics: Mapping[str, float]
-) -> Iterator[str]:
+def _text_notes(asked: Asked, found: _Found, lm: Any, held_out: bool) -> Iterator[str]:
     if not lm.is_causal:
         yield f"{lm.name} does not predict the next token: there is no cross-entropy and no divergence."
-    elif not asked.cross_entropy:
+    elif asked.cross_entropy is False:
         yield "Cross-entropy and divergence were not asked for."
+    if held_out and found.subject is not None and not found.subject.validation_share:
+        yield "No text was held out: this is text it was trained on."
+
+
+def _notes(rule: Mapping[str, Any], metrics: Mapping[str, float]) -> Iterator[str]:
+    """What counted, and whether it was much."""
     if rule["exclude_special_tokens"]:
         yield "Special tokens (BOS, EOS, padding) are left out."
     if ids := rule["exclude_token_ids"]:
         yield f"Tokens of {len(ids):,} id{'s' * (len(ids) != 1)} are left out."
     if rule["seqpos_slice"] is not None:
         yield f"Only the positions {spelled(rule['seqpos_slice'])} of every context count."
-    if held_out and found.subject is not None and not found.subject.validation_share:
-        yield "No text was held out: this is text it was trained on."
     if metrics["n_tokens"] < 1e5 and metrics["dead"] > 0:
         yield f"{int(metrics['n_tokens']):,} tokens are few: latents that fire rarely count as dead."
 

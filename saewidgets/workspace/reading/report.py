@@ -22,10 +22,12 @@ class EvaluationReport(Mapping[str, float]):
     Attributes:
         name: of the SAE.
         sae_id, training_id: in the workspace, where it is there.
-        model, hook_name: where it was measured; `hook_name_out` is what a transcoder reconstructs, else None.
+        model, hook_name: where it was measured; `hook_name_out` is what a transcoder reconstructs, else None. The model
+            is None where neither the SAE nor the stored activations say it.
         architecture, d_in, d_out, d_sae: of the SAE.
-        corpus: label of the text; `held_out`: it is the part of the training's text that was not trained on.
-        n_tokens: tokens that count; `context_size`: tokens per context.
+        corpus: label of the text, or name of the store of activations, whose id is `store_id`; `held_out`: it is the
+            part of the training's own that was not trained on.
+        n_tokens: tokens that count; `context_size`: tokens per context, None for imported states.
         special_tokens: whether special tokens count.
         metrics: the figures; one that is not defined (no latent fired, say) is nan.
         density: histogram of the shares of tokens on which latents fire, of those that fired, in logarithmic bins:
@@ -36,7 +38,7 @@ class EvaluationReport(Mapping[str, float]):
     name: str
     sae_id: str | None
     training_id: str | None
-    model: str
+    model: str | None
     hook_name: str
     hook_name_out: str | None
     architecture: str
@@ -46,11 +48,12 @@ class EvaluationReport(Mapping[str, float]):
     corpus: str
     held_out: bool
     n_tokens: int
-    context_size: int
+    context_size: int | None
     special_tokens: bool
     metrics: Mapping[str, float]
     density: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    store_id: str | None = None
 
     COLUMNS: ClassVar[tuple[str, ...]] = (
         "name", "architecture", "d_sae", "model", "hook_name", "corpus", "n_tokens",
@@ -91,10 +94,13 @@ class EvaluationReport(Mapping[str, float]):
         """What it was measured on, for a reader."""
         hook = self.hook_name if self.hook_name_out is None else f"{self.hook_name} → {self.hook_name_out}"
         text = f"{self.corpus}, held-out part" if self.held_out else self.corpus
+        read = ("Text", f"{text}: {self.n_tokens:,} tokens in contexts of {self.context_size or 0:,}")
+        if self.store_id is not None:
+            read = ("Rows", f"{text}: {self.n_tokens:,} stored activations of {self.store_id}")
         return [
             ("SAE", f"{self.architecture}, {self.d_in:,} → {self.d_sae:,}"),
-            ("Model", f"{self.model}, {hook}"),
-            ("Text", f"{text}: {self.n_tokens:,} tokens in contexts of {self.context_size:,}"),
+            ("Model", f"{self.model or 'not known'}, {hook}"),
+            read,
         ]
 
     def rows(self) -> list[tuple[str, str, str]]:

@@ -1,0 +1,284 @@
+"""`ws.evaluate` on stored activations: the numbers that take no text, on rows that are there already."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from saewidgets.config import ActivationCorpus, TrainingConfig
+from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.events import JobStatus
+from saewidgets.lm import load_model
+from saewidgets.sae import SAE, create_sae, inference_sae
+from saewidgets.workspace import Run, Workspace
+from saewidgets.workspace.capture.capture import Capture
+from tests.conftest import TINY_TEXT
+from tests.workspace.conftest import PATIENCE, small_config
+
+RESID, MLP = "blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"
+LEFT_OUT = "CE recovered and KL recovered are left out"
+
+
+@pytest.fixture(scope="module")
+def ws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    with Workspace(tmp_path_factory.mktemp("ws") / "w") as workspace:
+        yield workspace
+
+
+@pytest.fixture(scope="module")
+def store(ws: Workspace, tiny_model_folder: Path) -> Capture:
+    text = {"kind": "text", "strings": TINY_TEXT}
+    found = ws.activations.capture(str(tiny_model_folder), text, [RESID, MLP], 4_000, context_size=16, name="rows")
+    assert found.wait(PATIENCE) is JobStatus.COMPLETED, found.error
+    return found
+
+
+@pytest.fixture(scope="module")
+def imported(
+    ws: Workspace, store: Capture, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Capture:
+    path = tmp_path_factory.mktemp("states") / "layer_0_states.pt"
+    torch.save({"hidden_states": torch.from_numpy(np.array(store.open().rows(RESID))), "layer_idx": 0}, path)
+    found = ws.activations.import_states(path, model=str(tiny_model_folder), name="states")
+    assert found.wait(PATIENCE) is JobStatus.COMPLETED, found.error
+    return found
+
+
+def _run(ws: Workspace, corpus: Any, **changes: Any) -> Run:
+    data = small_config("demo").to_data()
+    if isinstance(corpus, ActivationCorpus):
+        del data["model"]  # the store says it
+    run = ws.trainings.create(TrainingConfig.from_data({**data, "corpus": corpus}).replace(**changes))
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(ws: Workspace, store: Capture) -> Run:
+    return _run(ws, store.corpus)
+
+
+@pytest.fixture(scope="module")
+def of_states(ws: Workspace, imported: Capture, tiny_model_folder: Path) -> Run:
+    return _run(ws, imported.corpus, model=str(tiny_model_folder))
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a language model was loaded")
+
+    monkeypatch.setattr("saewidgets.lm.load_model", refuse)
+
+
+def _sae(**said: Any) -> SAE:
+    made = torch.Generator().manual_seed(0)
+    tensors = {
+        "W_enc": torch.randn(32, 64, generator=made) * 0.3, "b_enc": torch.randn(64, generator=made) - 1.5,
+        "W_dec": torch.randn(64, 32, generator=made) * 0.2, "b_dec": torch.randn(32, generator=made) * 0.1,
+    }  # fmt: skip
+    sae = inference_sae("standard", 32, tensors, apply_b_dec_to_input=False)
+    sae.metadata = {"hook_name": RESID, **said}
+    return sae
+
+
+def _by_hand(sae: SAE, x: Any) -> dict[str, float]:
+    """The definitions of docs/evaluation.md once more, in numpy."""
+    weights = {name: value.detach().double().numpy() for name, value in sae.state_dict().items()}
+    f = np.maximum(x @ weights["W_enc"] + weights["b_enc"], 0)
+    hat = f @ weights["W_dec"] + weights["b_dec"]
+    norm, hat_norm = np.linalg.norm(x, axis=1), np.linalg.norm(hat, axis=1)
+    fired = (f > 0).sum(0)
+    fvu = ((x - hat) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
+    return {
+        "fvu": fvu, "explained_variance": 1 - fvu, "mse": ((x - hat) ** 2).sum(1).mean(),
+        "normalized_mse": ((x - hat) ** 2).sum() / (x**2).sum(), "cosine": ((x * hat).sum(1) / norm / hat_norm).mean(),
+        "l2_norm_in": norm.mean(), "l2_norm_out": hat_norm.mean(), "l2_ratio": (hat_norm / norm).mean(),
+        "relative_reconstruction_bias": (hat**2).sum() / (x * hat).sum(), "l0": (f > 0).sum(1).mean(),
+        "l1": f.sum(1).mean(), "dead": (fired == 0).mean(), "density_above_10pct": (fired > 0.1 * len(x)).mean(),
+        "density_above_1pct": (fired > 0.01 * len(x)).mean(), "density_below_1e-5": (fired < 1e-5 * len(x)).mean(),
+        "density_below_1e-6": (fired < 1e-6 * len(x)).mean(),
+        "firings_above_10pct": fired[fired > 0.1 * len(x)].sum() / fired.sum(),
+        "firings_above_1pct": fired[fired > 0.01 * len(x)].sum() / fired.sum(), "n_tokens": len(x),
+    }  # fmt: skip
+
+
+def test_the_numbers_are_those_of_their_definitions(
+    ws: Workspace, store: Capture, imported: Capture, no_model: None
+) -> None:
+    sae, opened = _sae(), store.open()
+    rows = np.array(opened.rows(RESID), dtype=np.float64)
+    usual = np.fromfile(Path(store.record.folder) / "special.bin", dtype=np.uint8) == 0
+    position = np.arange(len(rows)) % 16
+    cases: list[tuple[Capture, dict[str, Any], Any]] = [
+        (store, {}, rows[usual]),
+        (store, {"exclude_special_tokens": False}, rows),
+        (store, {"seqpos_slice": "5:-2"}, rows[usual & (position >= 5) & (position < 14)]),
+        (imported, {}, rows),
+    ]
+    for where, asked, chosen in cases:
+        report = ws.evaluate(sae, where.corpus, tokens=10**6, progress=False, **asked)
+        expected = _by_hand(sae, chosen)
+        assert set(report) == {*expected, "explained_variance_legacy"}
+        for name, value in expected.items():
+            assert report[name] == pytest.approx(value, rel=1e-4, abs=1e-9), (where.record.name, asked, name)
+        assert sum(report.density["counts"]) + report.density["zeros"] == 64
+        assert (report.store_id, report.corpus, report.held_out) == (where.id, where.record.name, False)
+        assert report.context_size == (16 if where is store else None)
+        assert any(note.startswith(LEFT_OUT) for note in report.notes)
+        assert any("from all over the store" in note for note in report.notes)
+        assert dict(report.facts())["Rows"] == f"{where.record.name}: {len(chosen):,} stored activations of {where.id}"
+        assert not any(name.startswith(("ce_", "kl_")) for name in report.to_dict()["metrics"])
+    assert "Of which model the SAE is, is not known: it was not compared." in report.notes
+    assert "Imported states have neither tokens nor positions: every row counts, special tokens too." in report.notes
+
+
+def test_a_run_is_measured_on_what_it_was_not_trained_on(
+    ws: Workspace, store: Capture, run: Run, tiny_model_folder: Path
+) -> None:
+    report = ws.evaluate(run, store.corpus, tokens=10**6, batch_size=4)
+    opened = store.open()
+    n = opened.facts.n_contexts
+    count = round(n * 0.1)
+    held = [(2 * i + 1) * n // (2 * count) for i in range(count)]  # one from the middle of each tenth
+    assert report.held_out
+    read = f"{count} of {count} contexts of this store that were held out from its training."
+    assert f"The rows are of {read}" in report.notes
+    from saewidgets.evaluation import evaluate  # the same text through the model
+
+    lm = load_model(str(tiny_model_folder))
+    expected = evaluate(
+        run.sae(), lm, torch.from_numpy(opened.contexts(held)), RESID, cross_entropy=False, batch_size=4
+    )
+    assert dict(report) == pytest.approx(expected, rel=1e-4, abs=1e-7)
+    by_id = ws.evaluate(run.id, store.id, tokens=10**6, batch_size=4)
+    assert (by_id, by_id.held_out) == (report, True)
+    assert ws.evaluate(run, store, tokens=10**6, batch_size=4) == report  # type: ignore[arg-type]
+    fewer = ws.evaluate(run, store.corpus, tokens=32)
+    assert fewer["n_tokens"] <= 32
+    assert any(note.startswith(f"The rows are of 2 of {count} contexts") for note in fewer.notes)
+    unasked = ws.evaluate(run, store.corpus, cross_entropy=False)
+    assert "Cross-entropy and divergence were not asked for." in unasked.notes
+    # An SAE of the library remembers its store when its training is gone.
+    again = _run(ws, store.corpus)
+    sae = again.import_to_saes()
+    again.delete()
+    assert ws.evaluate(sae.id, store.id, tokens=64).held_out
+    assert ws.saes.statistics(sae.id)["evaluated"]["corpus"] == "rows"
+
+
+def test_a_training_that_held_nothing_out(ws: Workspace, store: Capture) -> None:
+    everything = _run(ws, store.corpus, **{"activations.validation_share": 0.0})
+    report = ws.evaluate(everything, store.corpus, tokens=64)
+    assert not report.held_out
+    assert "No rows were held out: these are rows it was trained on." in report.notes
+
+
+def test_another_run_on_the_same_text_is_told_so(ws: Workspace, store: Capture, tiny_model_folder: Path) -> None:
+    elsewhere = ws.trainings.create(small_config(tiny_model_folder))
+    assert elsewhere.wait(PATIENCE) is JobStatus.COMPLETED
+    report = ws.evaluate(elsewhere, store.corpus, tokens=64)
+    assert not report.held_out
+    assert any("may have been trained on" in note for note in report.notes)
+
+
+def test_a_run_from_imported_states(ws: Workspace, imported: Capture, of_states: Run, no_model: None) -> None:
+    report = ws.evaluate(of_states)
+    assert (report.store_id, report.held_out) == (imported.id, True)
+    assert report == ws.evaluate(of_states, imported.corpus)
+    assert report["fvu"] == pytest.approx(of_states.record.latest["val_fvu"], rel=1e-4)
+    assert any(note.startswith(LEFT_OUT) for note in report.notes)
+    with pytest.raises(ConfigError, match=r"cross_entropy: .*take text and the language model"):
+        ws.evaluate(of_states, cross_entropy=True)
+
+
+def test_text_for_a_run_from_imported_states(ws: Workspace, of_states: Run) -> None:
+    report = ws.evaluate(of_states, "demo", tokens=256)
+    assert (report.store_id, math.isfinite(report["ce_loss_score"])) == (None, True)
+
+
+def test_its_states_were_deleted(
+    ws: Workspace, imported: Capture, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "layer_0_states.pt"
+    shutil.copyfile(imported.record.config["paths"][0], copy)
+    handle = ws.activations.import_states(copy, model=str(tiny_model_folder))
+    assert handle.wait(PATIENCE) is JobStatus.COMPLETED
+    run = _run(ws, handle.corpus, model=str(tiny_model_folder))
+    handle.delete()
+    with pytest.raises(StateError) as caught:
+        ws.evaluate(run)
+    assert f"is not known, and its stored activations ({handle.id}) are not here any more" in str(caught.value)
+    assert "Give a corpus" in str(caught.value)
+
+
+def test_a_transcoder(ws: Workspace, store: Capture) -> None:
+    made = create_sae("transcoder", 32, d_sae=48, d_out=32)
+    made.metadata = {"hook_name": RESID, "hook_name_out": MLP}
+    report = ws.evaluate(made, store.corpus, tokens=10**6, exclude_special_tokens=False)
+    x, target = (torch.from_numpy(np.array(store.open().rows(name))) for name in (RESID, MLP))
+    with torch.no_grad():
+        hat = made(x).double().numpy()
+    y = target.double().numpy()
+    assert report["fvu"] == pytest.approx(((y - hat) ** 2).sum() / ((y - y.mean(0)) ** 2).sum(), rel=1e-4)
+    assert (report.hook_name, report.hook_name_out) == (RESID, MLP)
+
+
+def test_what_cannot_be_measured_is_refused(
+    ws: Workspace, store: Capture, imported: Capture, run: Run, tiny_model_folder: Path
+) -> None:
+    narrow = create_sae("standard", 16, d_sae=8)
+    narrow.metadata = {"hook_name": RESID}
+    coder = create_sae("transcoder", 32, d_sae=48, d_out=32)
+    coder.metadata = {"hook_name": RESID}
+    lm = load_model(str(tiny_model_folder))
+    cases: list[tuple[Any, Any, dict[str, Any], str]] = [
+        (run, store, {"cross_entropy": True}, "cross_entropy: Cross-entropy and divergence take text"),
+        (run, ActivationCorpus(store.id, cross_entropy=True), {}, "cross_entropy: Cross-entropy"),
+        (run, store, {"mean_ablation": True}, "mean_ablation: "),
+        (narrow, store, {}, "d_in: The SAE's d_in is 16, but the store rows holds 32 numbers per row at blocks.0"),
+        (coder, store, {}, "hook_name_out: A transcoder reconstructs another place"),
+        (coder, store, {"hook_name_out": "blocks.0.hook_mlp_out"}, "hook_name_out: This store does not hold"),
+        (run, store, {"hook_name_out": MLP}, "hook_name_out: A topk SAE reconstructs what it reads"),
+        (run, store, {"hook_name": "blocks.0.hook_mlp_out"}, "hook_name: This store does not hold blocks.0.hook_mlp"),
+        (_sae(model_name="gpt2-small"), store, {}, "belongs to gpt2-small"),
+        (run, imported, {"model": "gpt2"}, "belongs to gpt2"),
+        (run, store, {"model": lm}, "model: No language model is run"),
+        (run, store, {"tokenizer": lm.tokenizer}, "tokenizer: No language model is run"),
+        (run, store, {"context_size": 8}, "context_size: The store rows has contexts of 16"),
+        (run, store, {"seqpos_slice": "40:"}, "seqpos_slice: A context of 16 tokens has none"),
+        (run, imported, {"seqpos_slice": "1:"}, "seqpos_slice: Imported states have neither"),
+        (run, imported, {"exclude_special_tokens": True}, "exclude_special_tokens: Imported states"),
+        (run, imported, {"context_size": 16}, "context_size: Imported states"),
+        (store.id, store, {}, "what: rows is a store of activations, not an SAE."),
+        (store, store, {}, "what: rows is a store of activations, not an SAE."),
+        ("rows", None, {}, f"the store as its corpus: {store.id}"),
+    ]
+    for what, corpus, asked, said in cases:
+        with pytest.raises(ConfigError) as caught:
+            ws.evaluate(what, corpus.corpus if isinstance(corpus, Capture) else corpus, **asked)
+        assert said in str(caught.value), (said, str(caught.value))
+    with pytest.raises(NotFoundError, match="no store of activations"):
+        ws.evaluate(run, "acts_01J8ZC3V5W6X7Y8Z9A0B1C2D3E")
+
+
+def test_a_model_has_several_names(ws: Workspace, store: Capture, tiny_model_folder: Path) -> None:
+    # Files name a local model by the last part of its folder.
+    for name in (tiny_model_folder.name, str(tiny_model_folder), f"{tiny_model_folder}/"):
+        assert ws.evaluate(_sae(model_name=name), store.corpus, tokens=64)["n_tokens"] > 0
+    said = ws.evaluate(_sae(model_name="other"), store.corpus, tokens=64, model=str(tiny_model_folder))
+    assert said.model == str(tiny_model_folder)
+
+
+def test_several_on_one_store(ws: Workspace, store: Capture, run: Run, of_states: Run, no_model: None) -> None:
+    frame = ws.evaluate_many([run, of_states], store.corpus, tokens=256, progress=False).to_df()
+    assert frame["corpus"].tolist() == ["rows", "rows"]
+    assert frame["fvu"].notna().all()
+    assert frame["ce_loss_score"].isna().all()
