@@ -86,7 +86,8 @@ def pack(
     if packing.separator != "eos":
         special = replace(special, separator=separator_id(tokenizer, packing.separator))
     settings = {
-        "format": FORMAT, "context_size": context_size, "prepend_bos": packing.prepend_bos, "corpus": corpus.fingerprint(),
+        "format": FORMAT, "context_size": context_size, "prepend_bos": packing.prepend_bos,
+        "corpus": corpus.fingerprint(),
         "tokenizer": tokenizer_fingerprint(tokenizer),
         # Only encoders have a closing token: what was packed for others before there was one stays good.
         "special": {key: value for key, value in asdict(special).items() if (key, value) != ("closing", None)},

@@ -31,7 +31,8 @@ def _stream(tokenizer: Any, texts: tuple[str, ...] = TEXTS) -> list[int]:
 @pytest.mark.parametrize("prepend_bos", [True, False])
 def test_contexts_are_the_documents_one_after_another(lm: LoadedModel, tmp_path: Path, prepend_bos: bool) -> None:
     packed = pack(
-        open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10, packing=Packing(prepend_bos=prepend_bos)
+        open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10,
+        packing=Packing(prepend_bos=prepend_bos),
     )
     found = packed.contexts(np.arange(packed.n_contexts))
     expected = _stream(lm.tokenizer)

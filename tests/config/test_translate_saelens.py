@@ -220,6 +220,7 @@ def test_the_report_names_both_kinds():
 def test_how_documents_fill_the_contexts_comes_over():
     found = from_saelens(_runner(disable_concat_sequences=True, sequence_separator_token=7))
     assert (found.config.activations.join_documents, found.config.activations.separator) == (False, "7")
-    assert not _remarks(found, "lost") and "disable_concat_sequences" not in _remarks(found, "changed")
+    assert not _remarks(found, "lost")
+    assert "disable_concat_sequences" not in _remarks(found, "changed")
     assert from_saelens(_runner()).config.activations.separator == "bos"  # SAELens' default
     assert from_saelens(_runner(sequence_separator_token=None)).config.activations.separator == "none"
