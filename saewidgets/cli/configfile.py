@@ -13,6 +13,7 @@ from saewidgets.errors import ConfigError, NotFoundError
 
 if TYPE_CHECKING:
     from saewidgets.config import TrainingConfig
+    from saewidgets.config.group import Over
 
 MAX_BYTES = 1_000_000  # a configuration is a page of text; anything larger is the wrong file
 
@@ -95,15 +96,18 @@ def _odd(value: Any, name: str = "") -> str | None:
     return None if value is None or isinstance(value, str | int | float) else name
 
 
-def build_config(base: Mapping[str, Any], changes: Iterable[tuple[str, Any]]) -> TrainingConfig:
+def build_config(
+    base: Mapping[str, Any], changes: Iterable[tuple[str, Any]], over: Over | None = None
+) -> TrainingConfig:
     """The configuration `base` with dotted `changes` applied in order.
 
-    A change of ``sae.architecture`` drops settings of the former architecture that the new one does not have.
+    A change of ``sae.architecture`` drops settings of the former architecture that the new one does not have. What is
+    missing alone may be among the values of `over` (see `create_many`).
 
     Raises:
         ConfigError: a setting does not exist or has a value that cannot work.
     """
-    from saewidgets.config import TrainingConfig  # pydantic: `saewidgets --help` does without
+    from saewidgets.config.group import base_of  # pydantic: `saewidgets --help` does without
 
     try:
         data = json.loads(json.dumps(dict(base)))  # a deep copy, and a check that it is plain data
@@ -120,4 +124,4 @@ def build_config(base: Mapping[str, Any], changes: Iterable[tuple[str, Any]]) ->
         put(data, name, value)
     if isinstance(data.get("sae"), dict):
         data["sae"].setdefault("architecture", "topk")
-    return TrainingConfig(**data)
+    return base_of(data, over or {})

@@ -91,7 +91,7 @@ def train(
     changes += [assignment(text) for text in set_ or []]
     base, translation = Sources(config, template, preset, from_saelens, from_mistudio).settings(changes)
     several = taken_over(base, over or [])
-    wanted = build_config(base, changes)
+    wanted = build_config(base, changes, several)
     tell(translation)
     if dry_run:
         show(wanted, several, translation, json)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from saewidgets.config.base import Config
+from saewidgets.config.changed import with_changes
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError
 
@@ -58,6 +59,29 @@ def expand(base: TrainingConfig, over: Over) -> list[TrainingConfig]:
             )
         found.append(config)
     return found
+
+
+def base_of(data: Mapping[str, Any], over: Over) -> TrainingConfig:
+    """The configuration that `over` changes, from plain data.
+
+    Where the data cannot work alone (a transcoder needs its output hook name, which may be one of the settings that
+    change), the first combination completes it.
+
+    Raises:
+        ConfigError: a setting cannot work, or `over` is none.
+    """
+    try:
+        return TrainingConfig.from_data(data)
+    except ConfigError:
+        if not isinstance(over, Mapping) or not over:
+            raise
+    axes = [_axis(key, values) for key, values in over.items()]
+    first = {name: value for names, values in axes for name, value in zip(names, values[0], strict=True)}
+    sae = data.get("sae")
+    wanted = first.get("sae.architecture")
+    if wanted is not None and isinstance(sae, Mapping) and sae.get("architecture", "topk") != wanted:
+        data = {**data, "sae": {name: value for name, value in sae.items() if name == "d_sae"}}
+    return with_changes(data, dict(sorted(first.items())))  # "sae" before "sae.k"
 
 
 def require_shared(configs: Sequence[TrainingConfig]) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_group_id, new_training_id
 from saewidgets.config import TrainingConfig, arguments
-from saewidgets.config.group import Over, expand, group_name, require_shared
+from saewidgets.config.group import Over, base_of, expand, group_name, require_shared
 from saewidgets.config.model_names import check_revision
 from saewidgets.config.names import MAX_NAME, free_name
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
@@ -59,8 +59,10 @@ class _New:
     retry_of: str | None = None
 
 
-def _checked(config: TrainingConfig | Mapping[str, Any], held: Held | None) -> TrainingConfig:
-    """The configuration that was given, with a model that is `held` or has to be loaded."""
+def _checked(
+    config: TrainingConfig | Mapping[str, Any], held: Held | None, over: Over | None = None
+) -> TrainingConfig:
+    """The configuration that was given, with a model that is `held` or has to be loaded; of a group the base."""
     if not isinstance(config, TrainingConfig):
         if not isinstance(config, Mapping):
             raise ConfigError(
@@ -72,7 +74,7 @@ def _checked(config: TrainingConfig | Mapping[str, Any], held: Held | None) -> T
                 "This names the text of a training instead of holding it.", where="corpus.strings",
                 hint="Use run.config, which holds the text, or run.retry().",
             )
-        config = TrainingConfig.from_data(config)
+        config = base_of(config, over or {})
     if held is None:
         check_revision(config.model, config.model_revision)
     return config
@@ -132,7 +134,8 @@ class Trainings:
         trainings. Each is a run of its own, with the result that it would have alone.
 
         Args:
-            base_config: what is the same for all.
+            base_config: what is the same for all. As plain data it may lack what `over` gives (a transcoder's
+                ``hook_name_out``).
             over: dotted name → values. What decides the stream of text cannot change (`config.group.SHARED`: model,
                 corpus, context_size, tokens, batch_size, seed, device, activations); names that change together are
                 one key, ``"hook_name, hook_name_out"``, whose values are pairs.
@@ -144,7 +147,9 @@ class Trainings:
             StorageError: the disk is full.
         """
         held = take(model, tokenizer)
-        base = _checked(base_config, held)
+        if isinstance(over, Mapping):  # it is read twice
+            over = {name: list(v) if isinstance(v, Iterator) else v for name, v in over.items()}
+        base = _checked(base_config, held, over)
         configs = expand(base, over)
         named = {str(config.name): config for config in configs}
         names = [self._free_name(name) for name in named] if len(named) == len(configs) else [None] * len(configs)

@@ -71,3 +71,15 @@ def test_what_cannot_change_is_said(settings: Path, invoke: Invoke) -> None:
     assert done.code == 2
     assert "over: seed decides what text is read" in done.err
     assert invoke("list", "--json").json() == []
+
+
+def test_transcoders_of_several_layers_as_the_page_says(invoke: Invoke) -> None:
+    pairs = [[f"blocks.{layer}.mlp.hook_in", f"blocks.{layer}.hook_mlp_out"] for layer in (0, 3)]
+    done = invoke(
+        "train", "--model", "demo", "--architecture", "transcoder", "--d-sae", "64", "--dry-run",
+        "--over", f"hook_name, hook_name_out={json.dumps(pairs)}",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["over"] == {"hook_name, hook_name_out": pairs}
+    assert [found["hook_name"], found["hook_name_out"]] == pairs[0]

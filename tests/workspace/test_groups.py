@@ -235,3 +235,15 @@ def test_group_is_a_public_name() -> None:
     import saewidgets
 
     assert saewidgets.TrainingGroup is TrainingGroup
+
+
+def test_transcoders_of_pairs_from_plain_data(ws: Workspace, config: TrainingConfig) -> None:
+    """The base has no output hook name; the pairs may come one by one."""
+    data = {**config.to_data(), "sae": {"architecture": "transcoder", "d_sae": 32}}
+    pairs = [[f"blocks.{layer}.mlp.hook_in", f"blocks.{layer}.hook_mlp_out"] for layer in (0, 1)]
+    form = ws.trainings.validate(data, {"hook_name, hook_name_out": pairs})
+    assert form["fields"] == {}
+    assert len(form["trainings"]) == 2
+    group = ws.trainings.create_many(data, {"hook_name, hook_name_out": iter(pairs)})
+    assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
+    assert [[r.config["hook_name"], r.config["hook_name_out"]] for r in group.records] == pairs

@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from saewidgets.config.changed import with_changes
 from saewidgets.config.translate.result import Translation
-from saewidgets.config.translate.source import Settings, read, with_changes
+from saewidgets.config.translate.source import Settings, read
 from saewidgets.errors import ConfigError
 
 WHAT = "miStudio's training hyper-parameters"

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from saewidgets.config.changed import with_changes
 from saewidgets.config.corpus import as_corpus
 from saewidgets.config.hook_names import HOOK_NAME
 from saewidgets.config.model_names import hub_model
 from saewidgets.config.translate.result import Translation
 from saewidgets.config.translate.saelens_sae import sae_of
-from saewidgets.config.translate.source import Settings, read, with_changes
+from saewidgets.config.translate.source import Settings, read
 from saewidgets.errors import ConfigError
 
 WHAT = "a SAELens configuration (runner_cfg.json or cfg.json)"

@@ -6,6 +6,7 @@ answer waits longer than `_PATIENCE` for the network, and one that is still wait
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig, validate
 from saewidgets.config.corpus_text import PATH_HINT
-from saewidgets.config.group import Over, expand, group_name
+from saewidgets.config.group import Over, base_of, expand, group_name
 from saewidgets.config.model_names import check_revision, is_local
 from saewidgets.config.sparsity import warning_of
 from saewidgets.demo import resolve_model
@@ -119,6 +120,9 @@ def check(
     """See `Trainings.validate`. Never raises for bad values."""
     data, of_store = form_of_store(workspace, data)
     checked, errors = validate(dict(data))
+    if checked is None and over:
+        with contextlib.suppress(ConfigError):  # what is wrong with the base alone is in `errors`
+            checked, errors = base_of(data, over), {}
     errors = {**errors, **of_store}
     # With defaults in place of what is wrong, the rest can still be looked at.
     config, wrong = (checked, frozenset[str]()) if checked is not None else _completed(data, errors)

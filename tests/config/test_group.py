@@ -1,0 +1,57 @@
+"""What the trainings of a group have in common, where that is no whole configuration by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from saewidgets.config.group import base_of, expand
+from saewidgets.errors import ConfigError
+
+PAIRS = [[f"blocks.{layer}.mlp.hook_in", f"blocks.{layer}.hook_mlp_out"] for layer in (1, 3)]
+OVER = {"hook_name, hook_name_out": PAIRS}
+TRANSCODER: dict[str, Any] = {"sae": {"architecture": "transcoder", "d_sae": 64}}
+
+
+def test_transcoders_need_no_output_besides_those_that_change() -> None:
+    configs = expand(base_of(TRANSCODER, OVER), OVER)
+    assert [list(config.hook_names) for config in configs] == PAIRS
+    assert all(config.sae.d_sae == 64 for config in configs)
+    assert TRANSCODER == {"sae": {"architecture": "transcoder", "d_sae": 64}}
+
+
+def test_a_base_that_works_alone_stays_as_it_is() -> None:
+    base = base_of({"sae": {"architecture": "standard", "l1_coefficient": 7.0}}, {"sae.architecture": ["topk"]})
+    assert (base.sae.architecture, base.sae.l1_coefficient) == ("standard", 7.0)  # type: ignore[union-attr]
+
+
+def test_architectures_that_change_complete_a_base_of_an_output_too() -> None:
+    over = {"sae.architecture": ["transcoder", "skip_transcoder"]}
+    data = {
+        "hook_name": PAIRS[0][0],
+        "hook_name_out": PAIRS[0][1],
+        "sae": {"architecture": "topk", "d_sae": 32, "k": 4},
+    }
+    configs = expand(base_of(data, over), over)
+    assert [(each.sae.architecture, each.sae.d_sae) for each in configs] == [
+        ("transcoder", 32), ("skip_transcoder", 32),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("data", "over", "where"),
+    [
+        (TRANSCODER, {}, "hook_name_out"),
+        (TRANSCODER, {"sae.d_sae": [8, 16]}, "hook_name_out"),
+        ({**TRANSCODER, "optimizer": {"lr": 0}}, OVER, "optimizer.lr"),
+        (TRANSCODER, {"hook_name, hook_name_out": [["x", "blocks.1.hook_mlp_out"]]}, "hook_name"),
+        (TRANSCODER, {"nothing": [1]}, "over"),
+        (TRANSCODER, {"hook_name_out": []}, "over"),
+        ({"sae": {"architecture": "transcoder"}, "hook_name": "x"}, {"hook_name.y": [1]}, "hook_name.y"),
+    ],
+)
+def test_what_is_still_wrong_is_named(data: dict[str, Any], over: dict[str, Any], where: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        base_of(data, over)
+    assert caught.value.where == where
