@@ -44,8 +44,13 @@ def _paused(record: TrainingRecord) -> str:
     return f"Paused at {count(record.tokens_done)} of {count(record.tokens_total)} tokens, step {count(record.step)}."
 
 
-def follow(run: Followable, *, quiet: bool = False) -> TrainingRecord:
+def follow(run: Followable, *, quiet: bool = False, resume: tuple[str, ...] | None = None) -> TrainingRecord:
     """Show `run` until it ends or pauses. Ctrl-C pauses it with a checkpoint; a second one gives up waiting.
+
+    Args:
+        run: what is shown.
+        quiet: show nothing on the way.
+        resume: the words of the command that goes on where it paused; None: those that resume the run.
 
     Returns:
         the record it ended with.
@@ -55,7 +60,7 @@ def follow(run: Followable, *, quiet: bool = False) -> TrainingRecord:
     """
     return watch(
         run, Look(_counted, phase=_phase, values=_values), quiet=quiet, pausing=CHECKPOINT, paused=_paused,
-        left="Left without waiting; what is not in a checkpoint is lost.", resume=("resume", run.id),
+        left="Left without waiting; what is not in a checkpoint is lost.", resume=resume or ("resume", run.id),
     )
 
 

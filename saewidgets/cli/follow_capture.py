@@ -24,8 +24,15 @@ def _paused(record: ActivationStoreRecord) -> str:
     return f"Paused at {count(done)} of {count(total)} tokens."
 
 
-def follow_capture(capture: Capture, *, quiet: bool = False) -> ActivationStoreRecord:
+def follow_capture(
+    capture: Capture, *, quiet: bool = False, resume: tuple[str, ...] | None = None
+) -> ActivationStoreRecord:
     """Show a capture until it ends or pauses. Ctrl-C pauses it with a checkpoint; a second one gives up waiting.
+
+    Args:
+        capture: what is shown.
+        quiet: show nothing on the way.
+        resume: the words of the command that goes on where it paused; None: those that resume the capture.
 
     Returns:
         the record it ended with.
@@ -36,7 +43,7 @@ def follow_capture(capture: Capture, *, quiet: bool = False) -> ActivationStoreR
     record = watch(
         capture, Look(_counted), quiet=quiet, pausing=CHECKPOINT, paused=_paused,
         left="Left without waiting; what is not in a checkpoint is captured again.",
-        resume=("activations", "resume", capture.id),
+        resume=resume or ("activations", "resume", capture.id),
     )
     if record.status not in (JobStatus.COMPLETED, JobStatus.STOPPED):
         raise failure(record, otherwise=f"The capture is {record.status.value}.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from saewidgets.cli.again import this_command
 from saewidgets.cli.configfile import assignment, build_config
 from saewidgets.cli.follow import finish, follow
 from saewidgets.cli.follow_capture import follow_capture
@@ -25,6 +26,7 @@ Option = typer.Option
 
 @command
 def pipeline(
+    context: typer.Context,
     layers: Annotated[str, Option(help='"all", or numbers such as 0,6,11.')] = "all",
     extract_only: Annotated[bool, Option("--extract-only", help="Capture the activations, train nothing.")] = False,
     train_only: Annotated[bool, Option("--train-only", help="Train on what was captured before.")] = False,
@@ -62,6 +64,7 @@ def pipeline(
         )
     if cache_dir is not None:
         session.home = cache_dir.expanduser().absolute()
+    again = this_command(context, without=["cache_dir"])  # which is --home now
     flags = {"model": model, "corpus": corpus, "tokens": tokens, "epochs": epochs, "device": device}
     changes = [(key, value) for key, value in flags.items() if value is not None]
     changes += [assignment(text) for text in set_ or []]
@@ -70,13 +73,13 @@ def pipeline(
             build_config(base_of(config, template), changes), layers=layers, num_tokens=num_tokens,
             batch_size_extract=batch_size_extract,
         )
-        _extract(asked, workspace.folder, train_only, quiet)
+        _extract(asked, workspace.folder, train_only, quiet, again)
         if extract_only:
             store = asked.store()
             if json and store is not None:
                 write_json(store.record)
             return
-        failed = _train(asked, quiet)
+        failed = _train(asked, quiet, again)
         folder = save_dir or workspace.folder / "pipeline"
         written = asked.save(folder)
         if written:
@@ -90,35 +93,34 @@ def pipeline(
         raise typer.Exit(FAILED)
 
 
-def _extract(asked: Pipeline, home: Path, train_only: bool, quiet: bool) -> None:
+def _extract(asked: Pipeline, home: Path, train_only: bool, quiet: bool, again: tuple[str, ...]) -> None:
     """Capture, or find what was captured; with `train_only` only the latter, or the states that a script has saved."""
     before = asked.store()
     if before is not None and before.record.is_whole:
         note(f"Activations: {before.record.name} ({before.id}), captured before.")
         return
-    if not train_only:
+    if before is not None or not train_only:
         store = asked.extract()
         note(f"Capturing {_layers(len(asked.layers))} from one forward ({store.id})")
     else:
-        imported = before or asked.import_states(home)
+        imported = asked.import_states(home)
         if imported is None:
             raise NotFoundError(
                 "No activations of these layers were captured with these settings.", where="--train-only",
                 hint="Run it without --train-only first, or with the same --cache-dir and --num-tokens as then.",
             )
         store = imported
-        if before is None:
-            note(f"Taking over the states in {home / 'hidden_states'} ({store.id})")
-    follow_capture(store, quiet=quiet)
+        note(f"Taking over the states in {home / 'hidden_states'} ({store.id})")
+    follow_capture(store, quiet=quiet, resume=again)
 
 
-def _train(asked: Pipeline, quiet: bool) -> list[int]:
+def _train(asked: Pipeline, quiet: bool, again: tuple[str, ...]) -> list[int]:
     """Train every layer; the layers whose run failed."""
     runs = asked.train()
     note(f"Training {_layers(len(runs))}: {', '.join(run.id for run in runs.values())}")
     failed = []
     for layer, run in runs.items():
-        record = follow(run, quiet=quiet)
+        record = follow(run, quiet=quiet, resume=again)
         try:
             finish(record)
         except typer.Exit:  # the other layers are worth having

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
-from saewidgets.cli.session import NOT_FOUND, USAGE
-from tests.cli.conftest import Invoke
+from saewidgets.cli.session import NOT_FOUND, PAUSED, USAGE
+from saewidgets.workspace import Workspace
+from tests.cli.conftest import PATIENCE, Invoke
 from tests.conftest import TINY_TEXT
 
 
@@ -64,3 +72,76 @@ def test_cache_dir_is_the_workspace(invoke: Invoke, base: list[str], tmp_path: P
     assert done.code == 0, done.err
     assert (cache / "catalog.sqlite").is_file()
     assert (cache / "pipeline" / "sae_layer_0_final" / "cfg.json").is_file()
+
+
+def test_ctrl_c_names_the_pipeline_itself(
+    invoke: Invoke, base: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, ...]] = []
+
+    def paused(job: Any, *_: Any, resume: tuple[str, ...], **__: Any) -> Any:
+        told.append(resume)
+        raise typer.Exit(PAUSED)
+
+    out, home = str(tmp_path / "my saes"), str(tmp_path / "w")
+    asked = [*base, "--layers", "0,1", "--set", "sae.k=8", "--set", "seed=3", "--save-dir", out, "--cache-dir", home]
+    same = tuple(shlex.quote(word) for word in asked[:-2])  # the folder of the workspace is --home then
+    for where in ("follow_capture", "follow"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"saewidgets.cli.{where}.watch", paused)
+            ended = invoke(*asked, "--json", "-q")
+        assert (ended.code, Path(out).exists()) == (PAUSED, False), ended.err
+    assert len(told) == 2
+    for words in told:
+        assert set(shlex.split(" ".join(words))) == {*asked[:-2], "--json", "--quiet"}
+        assert words[0] == "pipeline"
+        assert f"--save-dir {shlex.quote(out)}" in " ".join(words)
+        assert "--set sae.k=8 --set seed=3" in " ".join(words)
+        assert len(words) == len(same) + 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(4 * PATIENCE)
+def test_what_it_names_goes_on_to_the_files(
+    start: Callable[..., subprocess.Popen[str]], execute: Invoke, invoke: Invoke, base: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    process = start(*base, "--layers", "0,1", "--tokens", "300000", "--save-dir", str(out))
+    deadline = time.monotonic() + PATIENCE
+    while not any(run["tokens_done"] for run in invoke("list", "--json").json()):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == PAUSED, err
+    assert not out.exists()
+    (said,) = [line for line in err.splitlines() if line.startswith("Resume it with: ")]
+    words = shlex.split(said.removeprefix("Resume it with: "))
+    done = execute(*words[words.index("pipeline") :])
+    assert done.code == 0, done.err
+    assert [line.split()[0] for line in done.out.splitlines()[1:3]] == ["0", "1"]
+    assert {path.name for path in out.iterdir()} == {
+        f"sae_layer_{layer}_{what}" for layer in (0, 1) for what in ("best", "final", "history.json")
+    }
+    assert len(invoke("list", "--json").json()) == 2  # the same runs
+
+
+def test_train_only_goes_on_with_a_capture_that_was_paused(
+    invoke: Invoke, base: list[str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pause(capture: Any, *_: Any, **__: Any) -> Any:
+        capture.pause()
+        capture.wait(PATIENCE)
+        raise typer.Exit(PAUSED)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("saewidgets.cli.follow_capture.watch", pause)
+        assert invoke(*base, "--layers", "0", "--extract-only").code == PAUSED
+    with Workspace(home) as ws:
+        before = ws.activations.list()[0]
+    assert not before.is_whole
+    done = invoke(*base, "--layers", "0", "--train-only")
+    assert done.code == 0, done.err
+    with Workspace(home) as ws:
+        assert [record.id for record in ws.activations.list()] == [before.id]
