@@ -57,7 +57,7 @@ CONFIG = {"model": "demo", "sae": {"architecture": "topk", "k": 32}}
 EXAMPLES: tuple[m.Wire, ...] = (
     m.PanelState(
         revision=7, cards=(CARD,), total=1, charts=CHARTS, devices=(DEVICE,), notice=NOTE, compare=COMPARE,
-        sae_shown="sae_1", updated_at=1_790_000_131.0,
+        templates_revision=2, sae_shown="sae_1", updated_at=1_790_000_131.0,
     ),
     m.Nudge(id="c-0"),
     m.Refresh(id="c-1", revision=6),

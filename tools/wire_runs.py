@@ -43,7 +43,7 @@ EXAMPLES: tuple[m.Wire, ...] = (
     r.ListStores(id="r-15", architecture="topk"),
     r.SaveTemplate(id="r-9", name="GPT-2 small, TopK", config=CONFIG, training_id=None, replace=True),
     r.TemplateAction(id="r-10", action="rename", template_id="tmpl_1", name="better"),
-    r.ImportTemplates(id="r-11", file="templates.json"),
+    r.ImportTemplates(id="r-11", upload_id="u-1"),
     r.ExportTemplates(id="r-12", template_ids=("tmpl_1",)),
     r.RunsDone(
         done=(IDS[0],), paths=("/home/me/trainings/gpt2-l6-topk-k32",),

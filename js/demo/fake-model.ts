@@ -17,6 +17,8 @@ const NEXT_STATUS: Record<string, string> = {
 export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
   private peers: FakeModel[] = [this];
   templates: TemplateRow[] = TEMPLATES;
+  /** Bytes of the file that was sent last. */
+  uploaded = 0;
   stores: StoreRow[] = STORES;
   /** What some commands answer instead: a failure, by kind. */
   readonly refused = new Map<string, { what: string; where?: string; hint?: string }>();
@@ -42,14 +44,14 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
     }
   }
 
-  send(content: unknown): void {
+  send(content: unknown, _callbacks?: unknown, buffers: ArrayBuffer[] = []): void {
     const command = content as Sent;
     this.sent.push(command);
     if (this.options.silent) return;
-    setTimeout(() => this.answer(command), this.options.late ? 2500 : 5);
+    setTimeout(() => this.answer(command, buffers), this.options.late ? 2500 : 5);
   }
 
-  private answer(command: Sent): void {
+  private answer(command: Sent, buffers: ArrayBuffer[]): void {
     const { id } = command;
     this.emit("msg:custom", { id, kind: "ack" }, []);
     const reply = (value: unknown, columns: string[] = [], buffers: DataView[] = []) =>
@@ -133,6 +135,14 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
           });
         return void reply({ template_id });
       }
+      case "begin_upload":
+        this.uploaded = 0;
+        return void reply({ upload_id: "u1" });
+      case "upload_chunk":
+        for (const buffer of buffers) this.uploaded += buffer.byteLength;
+        return void reply({ received: this.uploaded });
+      case "cancel_upload":
+        return void reply(null);
       case "import_templates":
         return void reply({ names: ["GPT-2 small, TopK (2)"] });
       case "export_templates":

@@ -172,6 +172,7 @@ class PanelState(Wire):
     devices: tuple[DeviceInfo, ...] = ()
     notice: Note | None = None  # concerns the whole workspace (catalog on a network drive, …)
     compare: CompareState | None = None  # shown in place of the list
+    templates_revision: int = 0  # grows when templates changed, whoever changed them; the page asks for the list
     sae_shown: str | None = None  # the SAE for which the SAE browser stands below, in place of all else
     updated_at: float = 0.0
 

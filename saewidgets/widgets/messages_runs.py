@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -130,12 +130,10 @@ class TemplateAction(Command):
 
 
 class ImportTemplates(Command):
-    """Take over the templates of a file; its content comes as one binary buffer. Answered with `{"names"}`."""
-
-    buffers: ClassVar[int] = 1
+    """Take over the templates of a file that was uploaded (`BeginUpload`, `UploadChunk`). Answered with `{"names"}`."""
 
     kind: Literal["import_templates"] = "import_templates"
-    file: str
+    upload_id: str
 
 
 class ExportTemplates(Command):

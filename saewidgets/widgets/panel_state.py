@@ -51,6 +51,8 @@ class WorkspaceLike(Protocol):
     @property
     def label(self) -> str: ...
     @property
+    def folder(self) -> Any: ...
+    @property
     def notice(self) -> str | None: ...
     @property
     def trainings(self) -> Trainings: ...
@@ -89,6 +91,7 @@ class PanelModel:
         self._scope = ""
         self._pareto_zoomed = False
         self._sae_shown: str | None = None
+        self._templates_revision = 0
         self._state = PanelState(workspace=workspace.label)
 
     # --------------------------------------------------------------------------------------------- input
@@ -103,6 +106,11 @@ class PanelModel:
         with self._lock:
             owners = {i for i, record in self._records.items() if sae_id and record.sae_id == sae_id}
             self._changed |= owners or {None}
+
+    def mark_templates_changed(self) -> None:
+        """The page is to ask for the templates again."""
+        with self._lock:
+            self._templates_revision += 1
 
     def select(self, training_ids: Iterable[str]) -> None:
         """Select exactly these runs, and draw no others; unknown ids are ignored."""
@@ -307,6 +315,7 @@ class PanelModel:
                     "devices": self._devices,
                     "notice": self._notice or self._devices_note,
                     "compare": self._comparison(),
+                    "templates_revision": self._templates_revision,
                     "sae_shown": self._sae_shown,
                 }
             )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from saewidgets.errors import StateError
+from saewidgets.config.templates import MAX_BYTES
+from saewidgets.errors import ConfigError, StateError
 from saewidgets.records import TemplateRecord
 from saewidgets.render.labels import architecture_label
 from saewidgets.widgets.base import Handler
@@ -18,7 +21,9 @@ from saewidgets.widgets.messages_runs import (
     TemplateRow,
     TemplatesData,
 )
+from saewidgets.widgets.messages_saes import BeginUpload, CancelUpload, UploadChunk
 from saewidgets.widgets.panel_state import PanelModel
+from saewidgets.widgets.uploads import Announced, Uploads
 
 
 class TemplateCommands:
@@ -26,6 +31,11 @@ class TemplateCommands:
 
     def __init__(self, model: PanelModel) -> None:
         self._workspace = model.workspace
+        self._uploads = Uploads(Path(model.workspace.folder), max_bytes=MAX_BYTES)
+
+    def close(self) -> None:
+        """Throw away what was on its way."""
+        self._uploads.close()
 
     @property
     def _templates(self) -> Any:
@@ -37,6 +47,9 @@ class TemplateCommands:
             ListTemplates: self.list,
             SaveTemplate: self.save,
             TemplateAction: self.act,
+            BeginUpload: self.begin_upload,
+            UploadChunk: self.upload_chunk,
+            CancelUpload: self.cancel_upload,
             ImportTemplates: self.take_in,
             ExportTemplates: self.export,
         }
@@ -69,8 +82,27 @@ class TemplateCommands:
             self._templates.favorite(wanted, command.action == "favorite")
         return {"template_id": wanted}
 
-    def take_in(self, command: ImportTemplates, buffers: Any) -> dict[str, Any]:
-        found = self._templates.import_text(bytes(buffers[0]), command.file)
+    def begin_upload(self, command: BeginUpload) -> dict[str, str]:
+        for file in command.files:
+            if file.size > MAX_BYTES:
+                raise ConfigError(
+                    f"{file.name} has {file.size:,} bytes; a file of templates has at most {MAX_BYTES:,}.",
+                    where=file.name, hint="Export the templates in parts.",
+                )  # fmt: skip
+        return {"upload_id": self._uploads.begin([Announced(file.name, file.size) for file in command.files])}
+
+    def upload_chunk(self, command: UploadChunk, buffers: Sequence[memoryview]) -> dict[str, int]:
+        return {"received": self._uploads.write(command.upload_id, command.file, command.offset, buffers[0])}
+
+    def cancel_upload(self, command: CancelUpload) -> None:
+        self._uploads.discard(command.upload_id)
+
+    def take_in(self, command: ImportTemplates) -> dict[str, Any]:
+        try:
+            ((name, path),) = self._uploads.finish(command.upload_id).items()
+            found = self._templates.import_text(path.read_bytes(), name)
+        finally:
+            self._uploads.discard(command.upload_id)
         return {"names": [record.name for record in found]}
 
     def export(self, command: ExportTemplates) -> dict[str, str]:

@@ -88,6 +88,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         commands = PanelCommands(self._panel, self._wake, self._reset_zoom.set, self._pictures)
         several = RunsCommands(self._panel, self._wake, self._reset_pareto.set, self._open_sae)
         templates, stores = TemplateCommands(self._panel), StoreCommands(self._panel)
+        self._close_templates = templates.close
         self._parts = tuple(
             (BaseWidget(view, table, state=cut(self._panel.state()), theme=theme, height=height), cut)
             for view, table, cut in (
@@ -112,6 +113,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         self._publisher = Publisher(self._publish, name="panel", on_error=self._show_error)
         self._unsubscribe = self._panel.workspace.subscribe(self._workspace_changed)
         self._unsubscribe_saes = self._panel.workspace.subscribe_saes(self._library_changed)
+        self._unsubscribe_templates = self._panel.workspace.templates.changes.add(self._templates_changed)
         self._publisher.wake()
         workers().submit(self._warm_up)
 
@@ -155,6 +157,8 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
             return
         self._unsubscribe()
         self._unsubscribe_saes()
+        self._unsubscribe_templates()
+        self._close_templates()
         self._publisher.close()
         if self._browser is not None:
             self._browser.close()
@@ -198,6 +202,10 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         if changed_id is None or changed_id.startswith("sae_"):
             self._panel.mark_sae_changed(changed_id)
             self._publisher.wake()
+
+    def _templates_changed(self, template_id: str | None) -> None:
+        self._panel.mark_templates_changed()
+        self._publisher.wake()
 
     def _open_sae(self, sae_id: str | None) -> None:
         """*Open SAE* was pressed, or (None) *Back to trainings*."""

@@ -24,6 +24,7 @@ from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import CheckpointRecord, ErrorInfo, Records, TemplateRecord, TrainingRecord
 from saewidgets.workspace.capture.using import settings_said
+from saewidgets.workspace.listeners import Listeners
 from saewidgets.workspace.training.advice import HISTORY, Advice, advise
 
 
@@ -364,6 +365,7 @@ class FakeTemplates:
     def __init__(self) -> None:
         self._records: dict[str, TemplateRecord] = {}
         self._ids = itertools.count(1)
+        self.changes = Listeners()
 
     def list(self, *, favorites_first: bool = True, search: str | None = None) -> list[TemplateRecord]:
         found = [r for r in self._records.values() if (search or "").lower() in f"{r.name} {r.model}".lower()]
@@ -388,6 +390,7 @@ class FakeTemplates:
             time.time(), time.time(),
         )  # fmt: skip
         self._records[record.id] = record
+        self.changes.tell(record.id)
         return record
 
     def rename(self, wanted: str, name: str) -> None:

@@ -28,6 +28,7 @@ from saewidgets.widgets.messages import (
     TrainDemo,
 )
 from saewidgets.widgets.messages_runs import RunActions
+from saewidgets.widgets.messages_saes import BeginUpload, CancelUpload, UploadChunk
 from saewidgets.widgets.panel_commands import PanelCommands
 from saewidgets.widgets.panel_runs import RunsCommands
 from saewidgets.widgets.panel_state import PanelModel, for_footer
@@ -64,7 +65,8 @@ def test_every_command_of_the_page_has_a_handler(commands: PanelCommands, ws: Fa
     model = PanelModel(ws)
     several = RunsCommands(model, lambda: None, lambda: None, lambda sae_id: None).table()
     tables = {*commands.table(for_footer), *several, *TemplateCommands(model).table(), *StoreCommands(model).table()}
-    assert tables | {Nudge} == own  # every widget answers a nudge
+    uploads = {BeginUpload, UploadChunk, CancelUpload}  # of files of templates; the SAE browser has them, too
+    assert tables | {Nudge} == own | uploads  # every widget answers a nudge
 
 
 def test_start_waits_until_the_model_was_looked_up(

@@ -6,11 +6,12 @@ import json
 import math
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from saewidgets.config import StandardConfig, TrainingConfig
-from saewidgets.errors import NotFoundError, StateError
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.widgets.messages import FormSchema
 from saewidgets.widgets.messages_runs import (
@@ -29,17 +30,21 @@ from saewidgets.widgets.messages_runs import (
     TemplateAction,
     TrainLonger,
 )
+from saewidgets.widgets.messages_saes import BeginUpload, UploadChunk, UploadFile
 from saewidgets.widgets.panel_commands import PanelCommands
 from saewidgets.widgets.panel_compare import settings_of_run
 from saewidgets.widgets.panel_runs import RunsCommands
 from saewidgets.widgets.panel_state import PanelModel, for_chart_bar, for_footer
 from saewidgets.widgets.panel_templates import TemplateCommands
+from saewidgets.workspace import Workspace
 from tests.widgets.fake_workspace import FakeWorkspace, compared_workspace
 
 
 @pytest.fixture
-def ws() -> FakeWorkspace:
-    return compared_workspace()
+def ws(tmp_path: Path) -> FakeWorkspace:
+    found = compared_workspace()
+    found.folder = tmp_path / "workspace"
+    return found
 
 
 @pytest.fixture
@@ -314,11 +319,37 @@ def test_saving_the_form_or_a_run(templates: TemplateCommands, ws: FakeWorkspace
     assert again == saved
 
 
-def test_files_of_templates(templates: TemplateCommands) -> None:
+def test_files_of_templates(templates: TemplateCommands, ws: FakeWorkspace) -> None:
     text = templates.export(ExportTemplates(id="1"))["text"]
     assert json.loads(text) == ["GPT-2 small, TopK", "Pythia-70M, JumpReLU"]
-    found = templates.take_in(ImportTemplates(id="2", file="t.json"), [memoryview(text.encode())])
+    found = send(templates, text.encode())
     assert found == {"names": ["GPT-2 small, TopK (2)", "Pythia-70M, JumpReLU (2)"]}
+    assert not list((ws.folder / "uploads").iterdir())
+
+
+def send(templates: TemplateCommands, raw: bytes, piece: int = 1_000_000) -> Any:
+    begun = templates.begin_upload(BeginUpload(id="1", files=(UploadFile(name="t.json", size=len(raw)),)))
+    for offset in range(0, len(raw), piece):
+        chunk = UploadChunk(id="2", upload_id=begun["upload_id"], file=0, offset=offset)
+        templates.upload_chunk(chunk, [memoryview(raw[offset : offset + piece])])
+    return templates.take_in(ImportTemplates(id="3", upload_id=begun["upload_id"]))
+
+
+def test_a_large_file_of_templates_comes_in_pieces(tmp_path: Path) -> None:
+    ws: Any = Workspace(tmp_path / "ws")
+    for i in range(400):
+        ws.templates.save(f"template {i}", TrainingConfig(), description="d" * 2000)
+    templates = TemplateCommands(PanelModel(ws))
+    text = templates.export(ExportTemplates(id="1"))["text"].encode()
+    assert len(text) > 1_000_000
+    assert len(send(templates, text)["names"]) == 400
+    assert len(ws.templates.list()) == 800
+    with pytest.raises(FormatError, match=r"t\.json"):
+        send(templates, text[:-10])
+    assert not list((tmp_path / "ws" / "uploads").iterdir())
+    with pytest.raises(ConfigError, match="at most 8,388,608"):
+        templates.begin_upload(BeginUpload(id="1", files=(UploadFile(name="t.json", size=9_000_000),)))
+    ws.close()
 
 
 def test_a_form_starts_from_a_template(model: PanelModel, ws: FakeWorkspace) -> None:

@@ -1,6 +1,7 @@
 /** Messages about several trainings, comparisons and templates: the mirror of `saewidgets/widgets/messages_runs.py`. */
 import type { Cell } from "./copy";
 import type { Command, ConfigData, Note, YAxis } from "./protocol";
+import type { SaeCommand } from "./protocol-saes";
 
 export type BulkAction = "pause" | "resume" | "stop" | "stop_without_saving" | "import" | "delete";
 
@@ -38,11 +39,14 @@ export type RunsCommand =
       template_id: string;
       name?: string | null;
     }
-  | { kind: "import_templates"; file: string }
+  | { kind: "import_templates"; upload_id: string }
   | { kind: "export_templates"; template_ids: string[] };
 
+/** What sends a file, here one of templates. */
+type UploadCommand = Extract<SaeCommand, { kind: "begin_upload" | "upload_chunk" | "cancel_upload" }>;
+
 /** All that the training panel sends. */
-export type PanelCommand = Command | RunsCommand;
+export type PanelCommand = Command | RunsCommand | UploadCommand;
 
 export interface RunsDone {
   done: string[];

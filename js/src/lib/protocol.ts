@@ -132,6 +132,7 @@ export interface PanelState {
   devices: DeviceInfo[];
   notice: Note | null;
   compare: CompareState | null;
+  templates_revision: number;
   sae_shown: string | null;
   updated_at: number;
 }
@@ -155,6 +156,7 @@ export const EMPTY_STATE: PanelState = {
   devices: [],
   notice: null,
   compare: null,
+  templates_revision: 0,
   sae_shown: null,
   updated_at: 0,
 };

@@ -130,7 +130,8 @@ function startsFrom(request: FormRequest): string {
 
 /** The templates as a list to choose from; the form starts again from the chosen one. */
 function LoadTemplate({ store, request }: { store: Store; request: FormRequest }) {
-  const { data } = useAnswer<TemplatesData>(store.rpc, { kind: "list_templates", search: "" }, "");
+  const changed = store.state.value.templates_revision;
+  const { data } = useAnswer<TemplatesData>(store.rpc, { kind: "list_templates", search: "" }, `${changed}`);
   const rows = data?.templates ?? [];
   return (
     <span class="s24 load">

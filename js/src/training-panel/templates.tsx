@@ -7,7 +7,8 @@ import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
 import { BusyNote, ProblemNote } from "../lib/notes";
 import type { RunsCommand, TemplateRow, TemplatesData } from "../lib/protocol-runs";
-import { BUFFER_LIMIT } from "../lib/rpc";
+import { isAbort } from "../lib/rpc";
+import { sendFiles } from "../lib/upload";
 import { SaveTemplate } from "./save-template";
 import type { Store } from "./store";
 import { TemplateItem } from "./template-item";
@@ -27,7 +28,7 @@ export function Templates({ store }: { store: Store }) {
   const { data, problem, again } = useAnswer<TemplatesData>(
     store.rpc,
     { kind: "list_templates", search: asked },
-    asked,
+    `${store.state.value.templates_revision} ${asked}`, // somebody else may change them, too
   );
 
   useEffect(() => {
@@ -53,17 +54,18 @@ export function Templates({ store }: { store: Store }) {
   const takeIn = async (file: File | undefined) => {
     if (!file) return;
     setSaid(null);
-    if (file.size > BUFFER_LIMIT) {
-      const limit = f.bytes(BUFFER_LIMIT);
-      store.refuse(KEY, `${file.name} has ${f.bytes(file.size)}.`, `A file of templates has at most ${limit} here.`);
+    store.dismiss(KEY);
+    let upload_id: string;
+    try {
+      upload_id = await sendFiles(store.rpc, [{ name: file.name, data: file }], {
+        signal: store.stop,
+        onProgress() {},
+      });
+    } catch (error) {
+      if (!isAbort(error)) store.fail(KEY, error);
       return;
     }
-    const answer = await store.command(
-      KEY,
-      "Import",
-      { kind: "import_templates", file: file.name },
-      { buffers: [await file.arrayBuffer()] },
-    );
+    const answer = await store.command(KEY, "Import", { kind: "import_templates", upload_id });
     if (!answer) return;
     const { names } = answer.value as { names: string[] };
     again();

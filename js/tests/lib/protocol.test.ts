@@ -116,6 +116,7 @@ const STATE: Shape<PanelState> = {
   devices: _,
   notice: _,
   compare: _,
+  templates_revision: _,
   sae_shown: _,
   updated_at: _,
 };
@@ -251,8 +252,11 @@ const SHAPES: [string, Path, object][] = [
   ["table_data", [], { rows: _, total: _ } satisfies Shape<TableData>],
 ];
 
+/** Those of the panel alone; the messages of uploads are held to Python with those of the SAE browser. */
+type Own = Exclude<PanelCommand, { kind: "begin_upload" | "upload_chunk" | "cancel_upload" }>;
+
 /** Every command with every key it can have. */
-const COMMANDS: { [K in PanelCommand["kind"]]: Required<Extract<PanelCommand, { kind: K }>> } = {
+const COMMANDS: { [K in Own["kind"]]: Required<Extract<Own, { kind: K }>> } = {
   nudge: { kind: "nudge" },
   refresh: { kind: "refresh", revision: 6 },
   form_schema: { kind: "form_schema", training_id: "train_01J8", template_id: null },
@@ -294,7 +298,7 @@ const COMMANDS: { [K in PanelCommand["kind"]]: Required<Extract<PanelCommand, { 
   list_templates: { kind: "list_templates", search: "gpt2" },
   save_template: { kind: "save_template", name: "mine", config: {}, training_id: null, replace: true },
   template_action: { kind: "template_action", action: "rename", template_id: "tmpl_1", name: "better" },
-  import_templates: { kind: "import_templates", file: "templates.json" },
+  import_templates: { kind: "import_templates", upload_id: "u-1" },
   export_templates: { kind: "export_templates", template_ids: ["tmpl_1"] },
 };
 

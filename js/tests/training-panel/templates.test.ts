@@ -57,13 +57,32 @@ describe("the list of templates", () => {
     const input = el.querySelector("input[type=file]") as HTMLInputElement;
     await user.upload(input, new File(["{}"], "templates.json", { type: "application/json" }));
     await waitFor(() => expect(page.getByText("Imported GPT-2 small, TopK (2).")).toBeTruthy());
-    expect(sent(model, "import_templates")).toMatchObject([{ file: "templates.json" }]);
+    expect(sent(model, "begin_upload")).toMatchObject([{ files: [{ name: "templates.json", size: 2 }] }]);
+    expect(sent(model, "import_templates")).toMatchObject([{ upload_id: "u1" }]);
     model.refused.set("import_templates", { what: "This file was written by a newer version.", hint: "Update." });
     await user.upload(input, new File(["{}"], "newer.json", { type: "application/json" }));
     await waitFor(() => expect(page.getByText("This file was written by a newer version.")).toBeTruthy());
-    await user.upload(input, new File(["x".repeat(1_000_001)], "large.json", { type: "application/json" }));
-    await waitFor(() => expect(page.getByText("large.json has 1.0 MB.")).toBeTruthy());
-    expect(sent(model, "import_templates")).toHaveLength(2);
+    // A large one comes in pieces; one that is too large is refused before it is sent.
+    model.refused.clear();
+    await user.upload(input, new File(["x".repeat(1_500_000)], "large.json", { type: "application/json" }));
+    await waitFor(() => expect(sent(model, "import_templates")).toHaveLength(3));
+    expect(model.uploaded).toBe(1_500_000);
+    expect(
+      sent(model, "upload_chunk")
+        .map((one) => "offset" in one && one.offset)
+        .slice(-2),
+    ).toEqual([0, 1_000_000]);
+    model.refused.set("begin_upload", { what: "large.json has 9,000,000 bytes.", hint: "Export in parts." });
+    await user.upload(input, new File(["x"], "large.json", { type: "application/json" }));
+    await waitFor(() => expect(page.getByText("large.json has 9,000,000 bytes.")).toBeTruthy());
+    expect(sent(model, "import_templates")).toHaveLength(3);
+  });
+
+  it("follows what Python does with templates", async () => {
+    const { page, model } = await open();
+    model.templates = model.templates.filter((one) => one.name !== TOPK);
+    model.setState({ templates_revision: 1 });
+    await waitFor(() => expect(page.queryByRole("listitem", { name: TOPK })).toBeNull());
   });
 
   it("gives files out", async () => {
