@@ -3,17 +3,20 @@
 Sizes come from the shapes alone. What the allocator keeps back, and what a library needs at its peak, is only a
 rough addition ("Working memory"), so the estimate is to be read as "about this much".
 `flops_per_token` counts the work of a run, so that a rate measured with one run (or with one matrix
-product) tells something about another.
+product) tells something about another. Evaluations are counted by themselves: of a short run they are most of the
+time, of a long one next to nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from saewidgets.config.hook_names import layer_of
 from saewidgets.config.training import TrainingConfig
+from saewidgets.training.length import interval
 
 _FLOAT = 4
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -159,6 +162,26 @@ def flops_together(configs: Sequence[TrainingConfig], model: ModelSize, *, spars
     )
 
 
+def evaluation_share(configs: Sequence[TrainingConfig], model: ModelSize, *, sparse: bool = True) -> float:
+    """Operations of all evaluations of trainings that share one forward, as a share of those of their training.
+
+    An evaluation takes one forward to the deepest hook, and for every autoencoder its own forward, what of the model
+    comes behind its hook, and the loss (`saewidgets.evaluation.together`). Arguments as in `flops_per_token`.
+    """
+    first = configs[0]
+    alone = first.corpus.kind == "activations" and not first.corpus.cross_entropy  # the autoencoder without the model
+    block = 2 * _block_parameters(model) + 4 * first.context_size * model.d_model
+    vocabulary = model.vocab_size or 0
+    per_token = 0.0 if alone else block * max(_blocks(each) for each in configs)
+    for each in configs:
+        per_token += _reconstruction_flops(each, model.d_model, sparse)
+        if not alone:
+            per_token += block * max(0, model.n_layers - _blocks(each)) + (2 * model.d_model + _SELECT) * vocabulary
+    number = math.ceil(first.steps / interval(first.evaluation.every_steps, first.steps))
+    training = flops_together(configs, model, sparse=sparse) * first.steps * first.batch_size
+    return number * first.evaluation.tokens * per_token / training
+
+
 def model_flops(config: TrainingConfig, model: ModelSize) -> float:
     """Of the language model, per training token.
 
@@ -167,12 +190,11 @@ def model_flops(config: TrainingConfig, model: ModelSize) -> float:
     """
     if config.corpus.kind == "activations":
         return 0.0
-    blocks = max(layer_of(name) + (0 if name.endswith("resid_pre") else 1) for name in config.hook_names)
     attention = 4 * config.context_size * model.d_model  # scores, and values by scores
     settings = config.activations
     used = len(settings.positions(config.context_size))
     used -= used > 1 and settings.exclude_special_tokens and 0 in settings.positions(config.context_size)
-    return blocks * (2 * _block_parameters(model) + attention) * config.context_size / used
+    return _blocks(config) * (2 * _block_parameters(model) + attention) * config.context_size / used
 
 
 def sae_flops(config: TrainingConfig, d_in: int, *, sparse: bool = True) -> float:
@@ -186,6 +208,19 @@ def sae_flops(config: TrainingConfig, d_in: int, *, sparse: bool = True) -> floa
     # Encode, decode, and the gradients of the latents and of both matrices; a gate is decoded, too.
     products = 16 if sae.architecture == "gated" else 10
     return products * d_in * sae.d_sae + _SELECT * sae.d_sae + adam
+
+
+def _reconstruction_flops(config: TrainingConfig, d_in: int, sparse: bool) -> float:
+    """Of the autoencoder's forward, per token."""
+    sae = config.sae
+    chosen = sae.architecture in _SPARSE and sparse
+    decoding = 2 * d_in * (getattr(sae, "k", 0) * _GATHER if chosen else sae.d_sae)
+    return (2 * d_in + _SELECT) * sae.d_sae + decoding
+
+
+def _blocks(config: TrainingConfig) -> int:
+    """How many blocks of the model run before its (deeper) hook."""
+    return max(layer_of(name) + (0 if name.endswith("resid_pre") else 1) for name in config.hook_names)
 
 
 def _block_parameters(model: ModelSize) -> float:
@@ -217,7 +252,7 @@ def disk_bytes(config: TrainingConfig, d_in: int) -> int:
     """Bytes on disk at the peak: kept checkpoints, one more while it is written, the exported SAE, the packed text."""
     weights = sae_parameters(config, d_in) * _FLOAT
     checkpoint = 3 * weights + 8 * config.sae.d_sae
-    every = config.checkpoints.every_steps or max(1, config.steps // 10)
+    every = interval(config.checkpoints.every_steps, config.steps)
     kept = 2 if not config.checkpoints.keep_every else max(2, config.steps // every + 1)
     return (kept + 1) * checkpoint + weights + _packed_bytes(config)
 

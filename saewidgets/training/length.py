@@ -1,10 +1,12 @@
-"""How long a run is, once its text is known."""
+"""How long a run is, once its text is known, and how often it evaluates and saves."""
 
 from __future__ import annotations
 
 from saewidgets.config.base import MAX_COUNT
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError
+
+_PER_RUN = 10  # evaluations and checkpoints per run where the configuration leaves the interval empty
 
 
 def with_epochs(config: TrainingConfig, tokens_per_epoch: int) -> TrainingConfig:
@@ -24,7 +26,19 @@ def with_epochs(config: TrainingConfig, tokens_per_epoch: int) -> TrainingConfig
         raise ConfigError(
             f"{config.epochs:g} epochs of {tokens_per_epoch:,} tokens are {tokens:,} tokens, with batches of "
             f"{config.batch_size:,}.",
-            where="epochs", hint="Enter more epochs, give more text, or lower Batch size."
-            if tokens < config.batch_size else "Enter fewer epochs.",
+            where="epochs",
+            hint="Enter more epochs, give more text, or lower Batch size."
+            if tokens < config.batch_size
+            else "Enter fewer epochs.",
         )
     return config.replace(tokens=tokens)
+
+
+def interval(configured: int | None, steps: int) -> int:
+    """Steps from one evaluation or checkpoint to the next.
+
+    Args:
+        configured: as the configuration has it; None where it is left empty.
+        steps: of the whole run.
+    """
+    return configured if configured is not None else max(1, steps // _PER_RUN)

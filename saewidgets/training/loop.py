@@ -27,6 +27,7 @@ from saewidgets.training import health
 from saewidgets.training.checkpoint import Checkpoint, list_checkpoints, update_state, write_checkpoint
 from saewidgets.training.dead import DeadLatents
 from saewidgets.training.environment import recorded
+from saewidgets.training.length import interval
 from saewidgets.training.metrics import MetricWindow
 from saewidgets.training.optimizer import Adam
 from saewidgets.training.precision import Precision, require_float32
@@ -37,7 +38,6 @@ from saewidgets.training.schedules import Schedules
 from saewidgets.training.targets import Targets
 
 DEAD = "dead.tokens_since_fired"  # its name among the optimiser's tensors
-_PER_RUN = 10  # evaluations and checkpoints per run where the configuration leaves the interval empty
 _EVALUATED = {"fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score", "loss": "loss"}
 
 
@@ -156,7 +156,8 @@ class Trainer:
                     return
         if not self.is_over:
             raise TrainingError(
-                f"The activation stream ended after {self.step:,} of {self.steps:,} steps.", where="corpus",
+                f"The activation stream ended after {self.step:,} of {self.steps:,} steps.",
+                where="corpus",
                 hint="Use more text or fewer tokens.",
             )
 
@@ -250,7 +251,7 @@ class Trainer:
             if self.step >= self.schedules.settled:
                 for line in self.targets.judge(self.step, self.latest):
                     self.emit(line)
-        if self.step % _interval(self.config.checkpoints.every_steps, self.steps) == 0:
+        if self.step % interval(self.config.checkpoints.every_steps, self.steps) == 0:
             self.save("latest", "every", *self._best_kind(improved))
         elif improved:
             self.save("latest", "best")
@@ -299,7 +300,7 @@ class Trainer:
         self.meter.enter(left)
 
     def _evaluation_is_due(self) -> bool:
-        every = _interval(self.config.evaluation.every_steps, self.steps)
+        every = interval(self.config.evaluation.every_steps, self.steps)
         return self.step % every == 0 and self._evaluated_at != self.step
 
     def _record(self, values: Mapping[str, float]) -> None:
@@ -407,10 +408,6 @@ class Trainer:
 def _coefficient(config: TrainingConfig) -> float | None:
     """The sparsity coefficient; None where the architecture has none."""
     return getattr(config.sae, "l1_coefficient", getattr(config.sae, "l0_coefficient", None))
-
-
-def _interval(configured: int | None, steps: int) -> int:
-    return configured if configured is not None else max(1, steps // _PER_RUN)
 
 
 def _generator(batches: Iterator[Batch]) -> Any:

@@ -80,7 +80,12 @@ class ProgressMeter:
         self._last_emit = now
         self._emit(
             Progress(
-                done=self._done, total=self._total, unit="tokens", rate=rate, eta_seconds=eta, phase=self._phase,
+                done=self._done,
+                total=self._total,
+                unit="tokens",
+                rate=rate,
+                eta_seconds=eta,
+                phase=self._phase,
                 step=self._step,
             )
         )
@@ -102,11 +107,18 @@ class SharedMeter(ProgressMeter):
     ) -> None:
         super().__init__(emit, total, clock)
         self._going, self._number = going, 0
+        self._before: float | None = None
+
+    @property
+    def rate(self) -> float | None:
+        """As of any meter; after one of them has ended that of before until there is another, so that what is kept
+        of a group whose trainings all end is how fast they were."""
+        return super().rate or self._before
 
     def at(self, tokens: int, step: int) -> None:
         """Report that one of them has come further."""
         done = self._going()
         if len(done) != self._number:  # the mean jumps, and fewer are faster
-            self._number = len(done)
+            self._number, self._before = len(done), self.rate
             self._recent.clear()
         super().at(sum(done) // len(done) if done else tokens, step)

@@ -11,6 +11,7 @@ from saewidgets.training.estimate import (
     disk_bytes,
     estimate,
     estimate_together,
+    evaluation_share,
     flops_per_token,
     model_flops,
     sae_flops,
@@ -24,6 +25,9 @@ CONFIG = TrainingConfig(model="gpt2", sae={"architecture": "topk", "d_sae": 16_3
 
 def _part(result, label):
     return next(part.bytes for part in result.memory if part.label == label)
+
+
+STANDARD = {"architecture": "standard", "d_sae": 512}
 
 
 def test_parts_by_hand():
@@ -127,3 +131,18 @@ def test_together_by_hand():
     assert found.seconds == pytest.approx(10_000, rel=1e-3)
     alone = estimate_together([CONFIG], GPT2, {CONFIG.hook_name: 768})
     assert (alone.memory, alone.disk_bytes) == (one.memory, one.disk_bytes)
+
+
+def test_evaluations_by_hand():
+    """Ten of 16,384 tokens and no other length: one forward of all blocks, the output layer, the SAE's forward."""
+    model = ModelSize(parameters=None, d_model=256, n_layers=4, vocab_size=1000)
+    config = CONFIG.replace(
+        hook_name="blocks.1.hook_resid_post", context_size=64, batch_size=1000, tokens=100_000, sae=STANDARD
+    )
+    block = 2 * 12 * 256**2 + 4 * 64 * 256
+    forward = 4 * block + (2 * 256 + 60) * 1000 + (4 * 256 + 60) * 512
+    share = 10 * 16_384 * forward / (100_000 * flops_per_token(config, model, 256))
+    assert evaluation_share([config], model) == pytest.approx(share)
+    assert evaluation_share([config.replace(tokens=10_000_000)], model) == pytest.approx(share / 100)
+    several = [config.replace(hook_name=f"blocks.{layer}.hook_resid_post") for layer in (0, 1)]
+    assert evaluation_share(several, model) > 1.2 * share  # what is before the hooks runs once, each step by itself

@@ -115,3 +115,19 @@ def test_one_that_catches_up_does_not_make_the_others_seem_done(clock):
         done[0] += 100
         meter.at(done[0], step)
     assert recorder.events[-1].eta_seconds == pytest.approx((7000 + 5000) / 100, rel=0.1)  # steps that are left
+
+
+def test_of_a_group_that_has_ended_the_rate_is_that_of_all(clock):
+    done = [0] * 3
+    meter = SharedMeter(Recorder(), 1000, lambda: done, clock)
+    meter.enter("training")
+    for step in range(1, 11):
+        for number in range(3):
+            clock.now += 1
+            done[number] += 100
+            meter.at(done[number], step)
+    while done:
+        done.pop()
+        meter.at(1000, 10)
+    meter.enter("done")
+    assert meter.rate == pytest.approx(100 / 3, rel=0.2)

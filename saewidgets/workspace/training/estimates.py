@@ -15,7 +15,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus
 from saewidgets.jobs import compute_lane
 from saewidgets.records import JobRecord, TrainingRecord
-from saewidgets.training.estimate import ModelSize, estimate_together, flops_per_token, model_flops
+from saewidgets.training.estimate import ModelSize, estimate_together, evaluation_share, flops_per_token, model_flops
 from saewidgets.workspace.training.measurements import LOOK_BACK, Measurement, config_of, measurements, size_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _PROBE_SIZE = {"cpu": 1024, "cuda": 4096}
 # Share of the speed of a product that a whole run reaches, with the operations counted as `flops_per_token` does. Short
 # runs of the demo model (120,000 tokens, one core of a shared 2-core machine, 100 GFLOP/s in float32, in seconds of
 # that core) reached while training: TopK 0.67, with 8,192 latents 0.73, in batches of 256 0.59, BatchTopK 0.51,
-# JumpReLU 0.72, standard 0.78. Evaluations and checkpoints take about a tenth of a run. Not yet compared on CUDA.
+# JumpReLU 0.72, standard 0.78. Checkpoints take a little, too. Not yet compared on CUDA.
 EFFICIENCY = 0.6
 
 
@@ -86,9 +86,7 @@ def matrix_rate(device: str, dtype: str, seconds: float = _PROBE_SECONDS) -> flo
 # ------------------------------------------------------------------------------------------------ rates
 
 
-def rate_of(
-    workspace: Workspace, config: TrainingConfig, model: ModelSize, device: str
-) -> tuple[float | None, str]:
+def rate_of(workspace: Workspace, config: TrainingConfig, model: ModelSize, device: str) -> tuple[float | None, str]:
     """Tokens per second that `config` will reach on a device, and in words where that is from; see `rate_together`."""
     return rate_together(workspace, [config], model, device)
 
@@ -96,8 +94,19 @@ def rate_of(
 def rate_together(
     workspace: Workspace, configs: Sequence[TrainingConfig], model: ModelSize, device: str
 ) -> tuple[float | None, str]:
-    """Tokens per second that trainings which share one forward will reach on a device, each of them, and in words
-    where that is from.
+    """Tokens per second that trainings which share one forward will reach on a device, each of them and over the whole
+    run with its evaluations, and in words where that is from.
+    """
+    rate, basis = _while_training(workspace, configs, model, device)
+    if rate is None:
+        return None, ""
+    return rate / (1 + evaluation_share(configs, model, sparse=device == "cpu")), basis
+
+
+def _while_training(
+    workspace: Workspace, configs: Sequence[TrainingConfig], model: ModelSize, device: str
+) -> tuple[float | None, str]:
+    """`rate_together` without evaluations.
 
     In order: the same that were measured here; those here that are nearest in operations per token, scaled. Where the
     nearest is a single run and these are several, or nothing was measured: each by itself, of which the forward counts
@@ -118,7 +127,7 @@ def rate_together(
         return _from_products(workspace, configs[0], model, device, flops), "estimated"
     of_model, of_saes, basis = 0.0, 0.0, ""
     for config in configs:
-        rate, basis = rate_of(workspace, config, model, device)
+        rate, basis = _while_training(workspace, [config], model, device)
         if rate is None:
             return None, ""
         share = model_flops(config, model) / flops_per_token(config, model, model.d_model, sparse=sparse)
@@ -172,9 +181,7 @@ def queue_seconds(workspace: Workspace, device: str, known: Mapping[str, ModelSi
     return total
 
 
-def _seconds_left(
-    workspace: Workspace, job: JobRecord, device: str, known: Mapping[str, ModelSize]
-) -> float | None:
+def _seconds_left(workspace: Workspace, job: JobRecord, device: str, known: Mapping[str, ModelSize]) -> float | None:
     if job.status in (JobStatus.PAUSING, JobStatus.STOPPING):
         return 0.0
     progress = job.progress

@@ -33,7 +33,7 @@ class Measurement:
     Attributes:
         records: of the runs.
         configs: their settings, less their text, which may lie elsewhere.
-        rate: tokens per second that each of them made.
+        rate: tokens per second that each of them made while training, that is without evaluations.
     """
 
     records: tuple[TrainingRecord, ...]
@@ -58,9 +58,7 @@ class Measurement:
             left.remove(match)
         return True
 
-    def scaled(
-        self, configs: Sequence[TrainingConfig], model: ModelSize, sparse: bool
-    ) -> tuple[float, float] | None:
+    def scaled(self, configs: Sequence[TrainingConfig], model: ModelSize, sparse: bool) -> tuple[float, float] | None:
         """(How far those are from these, the rate that they will have); None where this says nothing of them."""
         then, first = self.configs[0], self.records[0]
         size = model if same_model(then, configs[0]) else size_of(first.facts.get("model_facts") or {})
@@ -103,8 +101,11 @@ def _side_by_side(records: Sequence[TrainingRecord]) -> tuple[TrainingRecord, ..
 
 
 def _rate(record: TrainingRecord) -> float:
-    """Tokens per second over the whole run; of one that runs now the recent rate, since it has only just begun."""
-    recent = record.progress.rate if record.progress is not None and record.status is JobStatus.RUNNING else None
+    """Tokens per second of training, as the run reported it last; where it did not, over the whole run.
+
+    The whole run has more: loading the model, packing the text, evaluations. Of a short one that is most of the time.
+    """
+    recent = record.progress.rate if record.progress is not None else None
     return recent if recent and math.isfinite(recent) else record.tokens_done / record.seconds_running
 
 
@@ -120,7 +121,13 @@ def config_of(record: TrainingRecord) -> TrainingConfig | None:
 
 def _same_work(then: TrainingConfig, config: TrainingConfig) -> bool:
     keys = (
-        "hook_name", "hook_name_out", "context_size", "batch_size", "precision", "model_dtype", "gradient_accumulation",
+        "hook_name",
+        "hook_name_out",
+        "context_size",
+        "batch_size",
+        "precision",
+        "model_dtype",
+        "gradient_accumulation",
     )
     return (
         same_model(then, config)
