@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from saewidgets.errors import ConfigError
 
 TEXT = ("text", "content", "document", "raw_content", "body", "article", "story", "passage", "sentence", "code")
+CHAT = ("conversation", "conversations", "messages", "chat", "text")
 TOKENS = ("input_ids", "tokens", "token_ids", "ids")
 
 
@@ -27,6 +28,11 @@ def text_column(columns: Mapping[str, bool], wanted: str | None, where: str) -> 
 def token_column(columns: Mapping[str, bool], wanted: str | None, where: str) -> str:
     """As `text_column`, for columns with lists of whole numbers."""
     return _chosen(columns, wanted, where, TOKENS, "token ids", "column")
+
+
+def chat_column(columns: Mapping[str, bool], wanted: str | None, where: str) -> str:
+    """As `text_column`, for columns with conversations, or with strings that count as what a user says."""
+    return _chosen(columns, wanted, where, CHAT, "conversations", "text_field")
 
 
 def _chosen(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,15 @@ Position = Mapping[str, Any]
 """Where a corpus goes on reading: plain JSON data, kept beside the packed tokens."""
 
 PIECE_CHARACTERS = 1 << 18  # longest piece handed to the tokenizer
+CHARACTERS_PER_TOKEN = 4  # so that chunks of ids are as large as chunks of text
 CHUNK_CHARACTERS = 1 << 19  # characters per call of the tokenizer
+
+
+class Turn(NamedTuple):
+    """What one side says in a conversation."""
+
+    role: str  # "system", "user", "assistant", … as the chat template of a tokenizer wants it
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +34,21 @@ class Document:
         source: where it is from (a file, a row, "string 3"), for messages.
         continues: this piece follows the previous one without a break.
         ids: token ids of text that was tokenised before, one-dimensional.
+        turns: of a conversation: who says what, in place of a text.
     """
 
     text: str
     source: str
     continues: bool = False
     ids: npt.NDArray[np.int64] | None = None
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Characters, or about as many as its ids stand for."""
+        if self.ids is not None:
+            return len(self.ids) * CHARACTERS_PER_TOKEN
+        return len(self.text) + sum(len(turn.content) for turn in self.turns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Document, Position, Split, pieces
+from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Document, Position, Split, Turn, pieces
 from saewidgets.activations.reading import read_chunks
-from saewidgets.activations.shards import Shard, kind_of
+from saewidgets.activations.shards import Shard, What, kind_of
 from saewidgets.activations.textfiles import check_encoding, find_files, read_text
 from saewidgets.config import TextCorpus
 from saewidgets.errors import StorageError
@@ -43,6 +44,8 @@ class TextFiles:
     def __init__(self, config: TextCorpus) -> None:
         self.label = config.label
         self._config = config
+        self.chat = config.chat
+        self._what: What = "chat" if config.chat else "text"
         check_encoding(config.encoding)
         self.files = tuple(
             file for name in config.files for file in find_files(Path(name).expanduser().absolute(), SUFFIXES)
@@ -53,23 +56,33 @@ class TextFiles:
             return
         for file in self.files:
             yield from self._file(file)
-        for number, text in enumerate(self._config.strings, start=1):
-            yield from pieces(text, f"string {number}")
+        yield from self._strings()
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
         for document in self.documents():
             mark = "\1" if document.continues else "\0"  # one document of two pieces differs from two documents
             digest.update((mark + document.text).encode("utf-8", "surrogatepass"))
+            for turn in document.turns:
+                digest.update(f"\2{turn.role}\3{turn.content}".encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
+
+    def _strings(self) -> Iterator[Document]:
+        for number, text in enumerate(self._config.strings, start=1):
+            yield from self._said(pieces(text, f"string {number}"))
+
+    def _said(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """Plain text, where conversations are read, is what a user says."""
+        for document in documents:
+            yield replace(document, text="", turns=(Turn("user", document.text),)) if self.chat else document
 
     def _file(self, file: Path) -> Iterator[Document]:
         shard = local_shard(file)
         if shard is None:
-            yield from read_text(file, self._config.encoding)
+            yield from self._said(read_text(file, self._config.encoding))
             return
         with readable(file):
-            for chunk in read_chunks([shard], "text", self._config.text_field, None):
+            for chunk in read_chunks([shard], self._what, self._config.text_field, None):
                 yield from chunk.documents
 
 
@@ -86,7 +99,7 @@ class LongTextFiles(TextFiles):
         """Of names, sizes and times of change: to read hundreds of megabytes at every start would take minutes. A copy
         of the files counts as another text."""
         files = [[file.name, _size(file), file.stat().st_mtime_ns] for file in self.files]
-        settings = [self._config.text_field, self._config.encoding, list(self._config.strings)]
+        settings = [self._config.text_field, self._config.encoding, list(self._config.strings), *["chat"][: self.chat]]
         return hashlib.sha256(json.dumps([files, settings]).encode()).hexdigest()
 
     def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
@@ -102,12 +115,12 @@ class LongTextFiles(TextFiles):
             if (shard := local_shard(file)) is None:
                 chunks = self._plain(file, start["inside"])
             else:
-                chunks = read_chunks([shard], "text", self._config.text_field, start["inside"])
+                chunks = read_chunks([shard], self._what, self._config.text_field, start["inside"])
             with readable(file):
                 for chunk in chunks:
                     yield Chunk(chunk.documents, {"file": number, "inside": dict(chunk.position)})
             start["inside"] = None
-        strings = [piece for n, text in enumerate(self._config.strings, 1) for piece in pieces(text, f"string {n}")]
+        strings = list(self._strings())
         if strings and int(start["file"]) <= len(self.files):
             yield Chunk(strings, {"file": len(self.files) + 1, "inside": None})
 
@@ -115,7 +128,7 @@ class LongTextFiles(TextFiles):
         """A text file, some pieces at a time; pieces before `start` are read again, but not handed out."""
         waiting: list[Document] = []
         size = done = 0
-        for number, piece in enumerate(read_text(file, self._config.encoding), start=1):
+        for number, piece in enumerate(self._said(read_text(file, self._config.encoding)), start=1):
             done = number
             if start is not None and number <= int(start["pieces"]):
                 continue

@@ -17,11 +17,10 @@ from typing import Any
 
 from huggingface_hub import constants
 
-from saewidgets.activations.columns import text_column, token_column
 from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Document, Position, Split
 from saewidgets.activations.hubfiles import address, file_system, hub_shard, inside, require_all, snapshot
-from saewidgets.activations.reading import documents_of, length, read_chunks
-from saewidgets.activations.shards import Place, Row, Shard, What
+from saewidgets.activations.reading import documents_of, read_chunks
+from saewidgets.activations.shards import Place, Row, Shard, What, choose_column, fits
 from saewidgets.activations.tokenfiles import METADATA, equal_lengths, parse_metadata
 from saewidgets.config import HubCorpus, TokensCorpus
 from saewidgets.errors import FormatError
@@ -61,7 +60,8 @@ class Dataset:
         self.label = config.label
         self.commit = commit
         self._config, self._client, self._tokens = config, client, tokens
-        self._what: What = "text" if tokens is None else "tokens"
+        self.chat = tokens is None and config.chat
+        self._what: What = "tokens" if tokens is not None else "chat" if config.chat else "text"
         self._column = config.text_field
 
     @cached_property
@@ -191,7 +191,7 @@ class Dataset:
                 Row(row[column], number, Place(), column), self._what, f"{self._config.path}: row {number:,}"
             )
             waiting += found
-            size += sum(length(document) for document in found)
+            size += sum(document.size for document in found)
             if size >= CHUNK_CHARACTERS:
                 yield Chunk(waiting, {"state": rows.state_dict(), "rows": number})
                 waiting, size = [], 0
@@ -202,12 +202,10 @@ class Dataset:
         features = rows.features
         if features is None:  # neither the card nor the first file says it
             first: dict[str, Any] = next(iter(rows), {})
-            fits = str if self._what == "text" else list
-            columns = {name: isinstance(value, fits) for name, value in first.items()}
+            columns = {name: fits(self._what, value) for name, value in first.items()}
         else:
             columns = {name: _holds(self._what, feature) for name, feature in features.items()}
-        choose = text_column if self._what == "text" else token_column
-        return choose(columns, self._column, self._config.path)
+        return choose_column(self._what, columns, self._column, self._config.path)
 
     # ------------------------------------------------------------------------------------------------ the rest
 
@@ -231,7 +229,12 @@ class Dataset:
 
 def _holds(what: What, feature: Any) -> bool:
     kind = getattr(feature, "dtype", None)
+    if what != "tokens" and kind in ("string", "large_string"):
+        return True
     if what == "text":
-        return kind in ("string", "large_string")
+        return False
+    if what == "chat":
+        said = getattr(feature, "feature", feature[0] if isinstance(feature, list) and feature else None)
+        return isinstance(said, dict)
     inner = getattr(getattr(feature, "feature", None), "dtype", "")
     return str(inner).startswith(("int", "uint"))

@@ -94,6 +94,8 @@ def pack(
     }
     if not packing.join:
         settings["joined"] = False
+    if getattr(corpus, "chat", False):
+        settings["chat_template"] = tokenizer.chat_template
     fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]
     target = folder / fingerprint
     if (target / "pack.json").is_file() and not is_long(corpus):

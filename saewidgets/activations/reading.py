@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Document, Position, pieces
+from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Document, Position, Turn, pieces
 from saewidgets.activations.shards import Place, Row, Shard, What, read_rows
 from saewidgets.errors import FormatError
 
-_CHARACTERS_PER_TOKEN = 4  # so that chunks of ids are as large as chunks of text
+# What datasets in the form of ShareGPT call the sides of a conversation.
+_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "chatgpt": "assistant"}
 
 
 def read_chunks(shards: Sequence[Shard], what: What, column: str | None, position: Position | None) -> Iterator[Chunk]:
@@ -29,7 +30,7 @@ def read_chunks(shards: Sequence[Shard], what: What, column: str | None, positio
         shard = shards[index]
         for row in read_rows(shard, what, column, start if index == number else None):
             found = documents_of(row, what, f"{shard.name}:{row.number}")
-            size += sum(length(document) for document in found)
+            size += sum(document.size for document in found)
             documents += found
             if size >= CHUNK_CHARACTERS:
                 yield Chunk(documents, _position(shards, index, row.after))
@@ -49,6 +50,9 @@ def documents_of(row: Row, what: What, source: str) -> list[Document]:
         return []
     if what == "tokens":
         return [Document("", source, ids=_ids(row, source))]
+    if what == "chat":
+        turns = _turns(row, source)
+        return [Document("", source, turns=turns)] if turns else []
     if not isinstance(row.value, str):
         raise FormatError(
             f"Row {row.number:,} holds {type(row.value).__name__} where text is expected.", where=source,
@@ -66,9 +70,21 @@ def readable(text: str) -> str:
     return text
 
 
-def length(document: Document) -> int:
-    """Characters of a document, or about as many as its ids stand for."""
-    return len(document.text) if document.ids is None else len(document.ids) * _CHARACTERS_PER_TOKEN
+def _turns(row: Row, source: str) -> tuple[Turn, ...]:
+    """The sides of a conversation; a string is what a user says."""
+    if isinstance(row.value, str):
+        return (Turn("user", readable(row.value)),) if row.value else ()
+    turns = []
+    for turn in row.value if isinstance(row.value, list) else [None]:
+        said = turn if isinstance(turn, dict) else {}
+        role, content = said.get("role", said.get("from")), said.get("content", said.get("value"))
+        if not isinstance(role, str) or not isinstance(content, str):
+            raise FormatError(
+                f"Row {row.number:,} is no conversation.", where=source,
+                hint='One is a list of {"role": …, "content": …}, with text in both.',
+            )
+        turns.append(Turn(_ROLES.get(role, role), readable(content)))
+    return tuple(turns)
 
 
 def _ids(row: Row, source: str) -> Any:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Literal
 
-from saewidgets.activations.columns import text_column, token_column
+from saewidgets.activations.columns import chat_column, text_column, token_column
 from saewidgets.errors import FormatError
 
 Kind = Literal["jsonl", "parquet", "arrow"]
-What = Literal["text", "tokens"]
+What = Literal["text", "tokens", "chat"]
 
 LONGEST_LINE = 1 << 28  # bytes of one JSON line
 LARGEST_GROUP = 1 << 33  # bytes of one column in one row group of a Parquet file, unpacked
@@ -80,7 +80,7 @@ def read_rows(shard: Shard, what: What, column: str | None, start: Place | None 
 
     Args:
         shard: the file.
-        what: text, or lists of token ids.
+        what: text, lists of token ids, or conversations.
         column: which column; None: found by its name (`columns`).
         start: where to begin.
 
@@ -113,13 +113,13 @@ def _jsonl(shard: Shard, what: What, column: str | None, start: Place) -> Iterat
                 if not line.strip():
                     continue
                 row = _object(shard, number, line)
-                if isinstance(row, str) and what == "text" and column is None:
+                if isinstance(row, str) and what != "tokens" and column is None:
                     yield Row(row, number, Place(number, at), None)
                     continue
                 if not isinstance(row, dict):
                     raise _damaged(shard, number, f"is {_kind(row)}, not an object with a {what} column")
                 if chosen is None or (number == 1 and chosen not in row):
-                    chosen = _column(what, {name: _fits(what, value) for name, value in row.items()}, column, shard)
+                    chosen = _column(what, {name: fits(what, value) for name, value in row.items()}, column, shard)
                 if chosen not in row:
                     raise _damaged(shard, number, f"has no {chosen!r}", hint=f"It has {', '.join(row)[:200]}.")
                 yield Row(row[chosen], number, Place(number, at), chosen)
@@ -213,9 +213,12 @@ def _arrow_columns(schema: Any, what: What) -> dict[str, bool]:
     import pyarrow.types as kinds  # loaded here for long
 
     def fits(kind: Any) -> bool:
+        string = bool(kinds.is_string(kind) or kinds.is_large_string(kind))
         if what == "text":
-            return bool(kinds.is_string(kind) or kinds.is_large_string(kind))
+            return string
         listed = kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind)
+        if what == "chat":
+            return string or bool(listed and kinds.is_struct(kind.value_type))
         return bool(listed and kinds.is_integer(kind.value_type))
 
     return {field.name: fits(field.type) for field in schema}
@@ -237,12 +240,22 @@ def _check_group(shard: Shard, group: Any, column: str) -> None:
 
 
 def _column(what: What, columns: dict[str, bool], wanted: str | None, shard: Shard) -> str:
-    return (text_column if what == "text" else token_column)(columns, wanted, shard.name)
+    return choose_column(what, columns, wanted, shard.name)
 
 
-def _fits(what: What, value: Any) -> bool:
+def choose_column(what: What, columns: dict[str, bool], wanted: str | None, where: str) -> str:
+    """Which column to read; see `columns`."""
+    return {"text": text_column, "tokens": token_column, "chat": chat_column}[what](columns, wanted, where)
+
+
+def fits(what: What, value: Any) -> bool:
+    """Whether the column of this value may hold what is looked for."""
+    if what != "tokens" and (isinstance(value, str) or value is None):
+        return True
     if what == "text":
-        return isinstance(value, str) or value is None
+        return False
+    if what == "chat":
+        return isinstance(value, list) and all(isinstance(item, dict) for item in value)
     return isinstance(value, list) and all(type(item) is int for item in value)
 
 

@@ -29,9 +29,9 @@ def find_files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
         NotFoundError: it does not exist, or holds no such file.
         StorageError: a link in it leads out of it.
     """
-    if path.is_file():
+    if os.path.isfile(path):  # False where no file can have such a name
         return [path]
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise NotFoundError("There is no such file or folder.", where=str(path), hint="Check the path of the dataset.")
     home = path.resolve()
     files: list[Path] = []

@@ -43,6 +43,40 @@ def text_encoder(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
     return lambda texts: [e.ids for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
 
+def conversation_encoder(tokenizer: Any) -> Callable[[Document], list[int]]:
+    """Conversations → ids, as the tokenizer's own chat template writes them out: with its special tokens, and with
+    those that are spelled out in what somebody says.
+
+    Raises (what is returned):
+        ConfigError: the tokenizer has no chat template.
+        FormatError: the template refuses the conversation.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+
+    def encode(document: Document) -> list[int]:
+        if not getattr(tokenizer, "chat_template", None):
+            raise ConfigError(
+                "The tokenizer of this model has no chat template.", where="corpus.chat",
+                hint="Choose a chat model, or switch Conversations off.",
+            )
+        turns = [turn._asdict() for turn in document.turns]
+        try:
+            written = tokenizer.apply_chat_template(turns, tokenize=False)
+        except Exception as error:  # whatever a template raises, it is of the model's repository
+            raise FormatError(
+                f"The chat template of the model refuses this conversation: {str(error)[:200]}", where=document.source,
+                hint="Correct or remove this row.",
+            ) from error
+        try:
+            ids: list[int] = tokenizer(written, add_special_tokens=False, verbose=False)["input_ids"]
+            return ids
+        finally:
+            if backend is not None:
+                backend.encode_special_tokens = True  # as `text_encoder` has it
+
+    return encode
+
+
 class Contexts:
     """Joins documents and cuts the stream of tokens into contexts.
 
@@ -69,6 +103,7 @@ class Contexts:
         join: bool = True, whole_rows: bool = False, rest: Iterable[int] = (),
     ) -> None:
         self._encode = text_encoder(tokenizer)
+        self._converse = conversation_encoder(tokenizer)
         self._vocabulary = len(tokenizer)
         self._size = context_size
         self._separator = special.separator
@@ -135,14 +170,18 @@ class Contexts:
                 self.rest = ids[:0]
 
     def _ids(self, documents: list[Document]) -> list[Tokens]:
-        encoded = iter(self._encode([document.text for document in documents if document.ids is None]))
+        plain = [document.text for document in documents if document.ids is None and not document.turns]
+        encoded = iter(self._encode(plain) if plain else ())
         parts: list[Tokens] = []
         for document in documents:
-            ids = next(encoded) if document.ids is None else self._checked(document)
+            if document.turns:
+                ids = self._converse(document)
+            else:
+                ids = next(encoded) if document.ids is None else self._checked(document)
             if self._whole:
                 parts.append(self._row(document, ids))
             else:
-                begun = document.ids is not None and len(ids) and int(ids[0]) in self._marks
+                begun = (document.ids is not None or document.turns) and len(ids) and int(ids[0]) in self._marks
                 if self.join and self._separator is not None and not document.continues and not begun:
                     parts.append(np.array([self._separator], dtype=self.dtype))
                 parts.append(np.asarray(ids, dtype=self.dtype))
@@ -175,10 +214,10 @@ def batched(documents: Iterator[Document]) -> Iterator[list[Document]]:
     batch: list[Document] = []
     size = 0
     for document in documents:
-        if not document.text:
+        if not document.size:
             continue
         batch.append(document)
-        size += len(document.text)
+        size += document.size
         if size >= CHUNK_CHARACTERS:
             yield batch
             batch, size = [], 0

@@ -41,6 +41,10 @@ class TextCorpus(Config):
         default=None, min_length=1, title="Text column",
         description="Column or key with the text in .jsonl and .parquet; empty: text, content, …",
     )
+    chat: bool = Field(
+        default=False, title="Conversations",
+        description="Rows are conversations, which the chat template of the model's tokenizer writes out.",
+    )
 
     def __init__(self, source: Any = None, /, **data: Any) -> None:
         """`TextCorpus("notes.txt")`, `TextCorpus(["a.txt", "folder"])` or `TextCorpus(strings=[...])`."""
@@ -91,6 +95,8 @@ class HubCorpus(Config):
         split: as the dataset calls it.
         revision: branch, tag or commit; a run notes the commit that it stood for when it was started.
         text_field: the column with the text; None: text, content, …, or the only column with text.
+        chat: rows are conversations (in a column messages, conversation or conversations), which the chat template of
+            the model's tokenizer writes out.
     """
 
     kind: Literal["hub"] = "hub"
@@ -103,9 +109,13 @@ class HubCorpus(Config):
     text_field: str | None = Field(
         default=None, min_length=1, title="Text column", description="Empty: text, content, …"
     )
+    chat: bool = Field(
+        default=False, title="Conversations",
+        description="Rows are conversations, which the chat template of the model's tokenizer writes out.",
+    )
 
     def __init__(self, path: Any = None, /, **data: Any) -> None:
-        """`HubCorpus("owner/name", name=…, split=…, revision=…, text_field=…)`."""
+        """`HubCorpus("owner/name", name=…, split=…, revision=…, text_field=…, chat=…)`."""
         if path is not None:
             data["path"] = path
         super().__init__(**data)

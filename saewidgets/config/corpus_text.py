@@ -63,6 +63,8 @@ def typed(corpus: Mapping[str, Any]) -> str | None:
         return "demo"
     if kind == "activations" and not corpus.get("cross_entropy"):
         return str(corpus.get("store_id"))
+    if corpus.get("chat"):
+        return None
     if kind == "hub" and corpus.get("text_field") is None:
         return hub_text(corpus.get("path", ""), corpus.get("name"), corpus.get("split"), corpus.get("revision"))
     files = list(corpus.get("files") or [])

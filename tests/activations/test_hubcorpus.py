@@ -32,7 +32,7 @@ from saewidgets.hub.errors import (
     TruncatedFileError,
 )
 from saewidgets.lm import LoadedModel
-from tests.hub.datasets_made import article, lines, parquet, tables, tokens, wikipedia
+from tests.hub.datasets_made import article, conversations, lines, parquet, tables, tokens, wikipedia
 from tests.hub.loopback import ask_loopback
 from tests.hub.repos import Repo
 from tests.hub.server import Hub
@@ -42,7 +42,8 @@ ARTICLES = [article(n) for n in range(72)]
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    with Hub([wikipedia(), lines(), tables(), tokens()]) as server:
+    talks = conversations("lab/talks", tables=False)
+    with Hub([wikipedia(), lines(), tables(), tokens(), conversations(), talks]) as server:
         yield server
 
 
@@ -355,3 +356,11 @@ def test_killed_while_it_streams_it_goes_on_at_the_right_article(
 
 def test_open_corpus_follows_the_rules_of_the_client(hub: Hub) -> None:
     assert _texts(open_corpus(HubCorpus("lab/lines")))[:2] == [article(0), article(1)]
+
+
+@pytest.mark.parametrize("path", ["lab/chats", "lab/talks"])
+def test_conversations(opened: Any, path: str) -> None:
+    found = list(opened(HubCorpus(path, chat=True)).documents())
+    assert [turn.role for turn in found[3].turns] == ["user", "assistant"]
+    assert [turn.content for document in found for turn in document.turns[:1]] == [article(n) for n in range(20)]
+    assert opened(HubCorpus("lab/lines", chat=True)).fingerprint() != opened(HubCorpus("lab/lines")).fingerprint()

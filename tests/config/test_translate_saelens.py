@@ -110,7 +110,7 @@ def test_free_norms_but_for_rescaled_top_k():
         ("compile_sae", True, "lost"), ("use_cached_activations", True, "lost"),
         ("feature_sampling_window", 77, "lost"),
         ("resume_from_checkpoint", "x", "changed"),
-        ("prefetch_llm_batches", 2, "lost"), ("llm_device", "cuda:1", "lost"), ("use_chat_formatting", True, "lost"),
+        ("prefetch_llm_batches", 2, "lost"), ("llm_device", "cuda:1", "lost"),
         ("dtype", "bfloat16", "changed"), ("autocast_lm", True, "changed"), ("a_new_setting", 1, "lost"),
         ("sae.normalize_activations", "layer_norm", "changed"),
         ("sae.k", 4.5, "changed"), ("sae.new", 1, "lost"), ("logger.log_to_wandb", True, "changed"),
@@ -224,3 +224,11 @@ def test_how_documents_fill_the_contexts_comes_over():
     assert "disable_concat_sequences" not in _remarks(found, "changed")
     assert from_saelens(_runner()).config.activations.separator == "bos"  # SAELens' default
     assert from_saelens(_runner(sequence_separator_token=None)).config.activations.separator == "none"
+
+
+def test_conversations_come_over():
+    found = from_saelens(_runner(use_chat_formatting=True, is_dataset_tokenized=False, dataset_path="lab/chats"))
+    assert (found.config.corpus.path, found.config.corpus.chat) == ("lab/chats", True)
+    assert not _remarks(found, "lost")
+    given = from_saelens(_runner(use_chat_formatting=True), corpus="demo")
+    assert "chat=True" in _remarks(given, "lost")["use_chat_formatting"]

@@ -67,3 +67,15 @@ def tokens(repo_id: str = "lab/tokens", rows: int = 20, size: int = 32) -> Repo:
     data = parquet({"input_ids": ids})
     files = {"data/train-00000-of-00001.parquet": data, "sae_lens.json": json.dumps(metadata).encode()}
     return Repo(repo_id, files, kind="datasets")
+
+
+def conversations(repo_id: str = "lab/chats", rows: int = 20, *, tables: bool = True) -> Repo:
+    """Conversations in Parquet, or in JSON that only `datasets` reads."""
+    def talk(n: int) -> list[dict[str, str]]:
+        return [{"role": "user", "content": article(n)}, {"role": "assistant", "content": article(n + 500)}]
+
+    if tables:
+        data = parquet({"id": list(range(rows)), "messages": [talk(n) for n in range(rows)]})
+        return Repo(repo_id, {"train.parquet": data}, kind="datasets")
+    talks = [{"id": n, "messages": talk(n)} for n in range(rows)]
+    return Repo(repo_id, {"train.json": json.dumps(talks).encode()}, kind="datasets")

@@ -184,16 +184,20 @@ def _hook(name: str) -> str:
 
 def _corpus(settings: Settings, config: dict[str, Any], changes: Mapping[str, Any]) -> None:
     path, tokenized = settings.take("dataset_path", ""), settings.take("is_dataset_tokenized", True)
-    settings.lost("use_chat_formatting", "conversations are read as plain text.", False)
+    chat = settings.take("use_chat_formatting", False) is True
     settings.lost("use_cached_activations", "activations are computed again; see docs/activation-store.md.", False)
     if _replaced(changes):
+        if chat:
+            settings.remark("lost", "use_chat_formatting", True, "say chat=True of the text that you give.")
         return
     if not isinstance(path, str) or not path.strip():
         raise ConfigError(
             "The configuration names no dataset.", where="dataset_path",
             hint="Give one: from_saelens(..., corpus=...), or --corpus.",
         )
-    config["corpus"] = {"kind": "tokens", "source": path} if tokenized else as_corpus(path)
+    config["corpus"] = {"kind": "tokens", "source": path} if tokenized and not chat else as_corpus(path)
+    if chat and isinstance(config["corpus"], dict):
+        config["corpus"]["chat"] = True
 
 
 def _replaced(changes: Mapping[str, Any]) -> bool:
