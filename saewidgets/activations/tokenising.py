@@ -174,6 +174,7 @@ class Contexts:
         encoded = iter(self._encode(plain) if plain else ())
         parts: list[Tokens] = []
         for document in documents:
+            ids: Any
             if document.turns:
                 ids = self._converse(document)
             else:
