@@ -13,7 +13,7 @@ from saewidgets.cli.configfile import assignment, build_config
 from saewidgets.cli.follow import finish, follow
 from saewidgets.cli.follow_capture import follow_capture
 from saewidgets.cli.options import Json, Quiet
-from saewidgets.cli.output import note, table, write, write_json
+from saewidgets.cli.output import count, note, table, write, write_json
 from saewidgets.cli.session import FAILED, command, open_workspace, session
 from saewidgets.cli.templates import base_of
 from saewidgets.errors import ConfigError, NotFoundError
@@ -30,7 +30,10 @@ def pipeline(
     layers: Annotated[str, Option(help='"all", or numbers such as 0,6,11.')] = "all",
     extract_only: Annotated[bool, Option("--extract-only", help="Capture the activations, train nothing.")] = False,
     train_only: Annotated[bool, Option("--train-only", help="Train on what was captured before.")] = False,
-    num_tokens: Annotated[int, Option("--num-tokens", help="How many tokens to capture.")] = 10_000_000,
+    num_tokens: Annotated[
+        int | None,
+        Option("--num-tokens", help="How many tokens to capture, 10,000,000; with --train-only as many as were."),
+    ] = None,
     batch_size_extract: Annotated[
         int, Option("--batch-size-extract", help="Contexts per forward while capturing.")
     ] = 16,
@@ -70,9 +73,11 @@ def pipeline(
     changes += [assignment(text) for text in set_ or []]
     with open_workspace() as workspace:
         asked = workspace.pipeline(
-            build_config(base_of(config, template), changes), layers=layers, num_tokens=num_tokens,
-            batch_size_extract=batch_size_extract,
+            build_config(base_of(config, template), changes), layers=layers, batch_size_extract=batch_size_extract,
+            **({} if num_tokens is None else {"num_tokens": num_tokens}),
         )
+        if train_only:
+            asked = asked.as_captured()
         _extract(asked, workspace.folder, train_only, quiet, again)
         if extract_only:
             store = asked.store()
@@ -97,7 +102,8 @@ def _extract(asked: Pipeline, home: Path, train_only: bool, quiet: bool, again: 
     """Capture, or find what was captured; with `train_only` only the latter, or the states that a script has saved."""
     before = asked.store()
     if before is not None and before.record.is_whole:
-        note(f"Activations: {before.record.name} ({before.id}), captured before.")
+        record = before.record
+        note(f"Activations: {record.name} ({record.id}), {count(record.n_tokens)} tokens, captured before.")
         return
     if before is not None or not train_only:
         store = asked.extract()
@@ -107,7 +113,7 @@ def _extract(asked: Pipeline, home: Path, train_only: bool, quiet: bool, again: 
         if imported is None:
             raise NotFoundError(
                 "No activations of these layers were captured with these settings.", where="--train-only",
-                hint="Run it without --train-only first, or with the same --cache-dir and --num-tokens as then.",
+                hint="Run it without --train-only first, or with the same --cache-dir and settings as then.",
             )
         store = imported
         note(f"Taking over the states in {home / 'hidden_states'} ({store.id})")

@@ -39,14 +39,15 @@ def test_both_halves_then_everything_again(invoke: Invoke, base: list[str], tmp_
     assert captured.code == 0, captured.err
     assert captured.json()["hook_names"] == ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
     out = tmp_path / "out"
-    done = invoke(*base, "--layers", "0,1", "--train-only", "--save-dir", str(out))
+    silent = base[: base.index("--num-tokens")]  # how many were captured need not be said again
+    done = invoke(*silent, "--layers", "0,1", "--train-only", "--save-dir", str(out))
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     assert lines[0].split() == [
         "Layer", "Reconstruction", "Active", "per", "token", "Dead", "share", "Convergence", "Result",
     ]  # fmt: skip
     assert [line.split()[0] for line in lines[1:3]] == ["0", "1"]
-    assert "captured before" in done.err
+    assert f"({captured.json()['id']}), 1,024 tokens, captured before." in done.err
     assert {path.name for path in out.iterdir()} == {
         f"sae_layer_{layer}_{what}" for layer in (0, 1) for what in ("best", "final", "history.json")
     }

@@ -117,6 +117,32 @@ def test_what_was_done_is_not_done_again(ws: Workspace, config: TrainingConfig) 
     assert made(ws, config.replace(context_size=8), layers=[0]).store() is None
 
 
+def test_what_was_captured_says_how_many_tokens(ws: Workspace, config: TrainingConfig) -> None:
+    silent = ws.pipeline(config, layers=[0])
+    assert silent.as_captured() is silent  # there is nothing
+    store = made(ws, config, layers=[0, 1], num_tokens=512).extract()
+    assert store.wait(PATIENCE) is JobStatus.COMPLETED
+    found = silent.as_captured()
+    assert (silent.store(), found.config.num_tokens) == (None, 512)
+    assert found.extract().id == store.id
+    for other in (
+        made(ws, config, layers=[0], num_tokens=256), ws.pipeline(config.replace(context_size=8), layers=[0]),
+        ws.pipeline(config.replace(hook_name="blocks.0.hook_mlp_out"), layers=[0]),
+    ):  # fmt: skip
+        assert other.as_captured().store() is None
+    again = made(ws, config, layers=[0], num_tokens=256).extract()
+    assert again.wait(PATIENCE) is JobStatus.COMPLETED
+    with pytest.raises(ConfigError, match=r"num_tokens: Captures of 256, 512 tokens have these settings\. Say which"):
+        silent.as_captured()
+    assert made(ws, config, layers=[0], num_tokens=256).as_captured().store() is not None
+    usual = made(ws, config, layers=[0], num_tokens=PipelineConfig().num_tokens).extract()
+    assert usual.wait(PATIENCE) is JobStatus.COMPLETED  # all of a text that has fewer
+    assert silent.as_captured() is silent
+    silent_store = silent.store()
+    assert silent_store is not None
+    assert silent_store.id == usual.id
+
+
 def test_a_layer_more_is_trained_alone(ws: Workspace, config: TrainingConfig) -> None:
     both = finished(made(ws, config, layers=[0, 1]))
     ws.trainings.delete(both.runs()[1].id)

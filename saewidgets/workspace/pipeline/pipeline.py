@@ -6,7 +6,7 @@ with the same settings is used again, a run of the same configuration is not tra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,14 +74,34 @@ class Pipeline:
 
     def store(self) -> Capture | None:
         """The newest store that holds what this pipeline captures, whole or on its way; None while there is none."""
-        wanted = self._capture_settings()
+        return next((Capture(self._workspace, record.id) for record in self._stores(self._capture_settings())), None)
+
+    def as_captured(self) -> Pipeline:
+        """This pipeline with as many tokens as were captured, where nobody has said how many: those of the store that
+        fits in everything else. One of the usual length comes first. Without any it is this pipeline.
+
+        Raises:
+            ConfigError: stores of several lengths fit.
+        """
+        if "num_tokens" in self.config.model_fields_set or self.store() is not None:
+            return self
+        wanted = {name: value for name, value in self._capture_settings().items() if name != "tokens"}
+        found = sorted({int(record.config["tokens"]) for record in self._stores(wanted)})
+        if len(found) > 1:
+            raise ConfigError(
+                f"Captures of {', '.join(f'{n:,}' for n in found)} tokens have these settings.", where="num_tokens",
+                hint=f"Say which: --num-tokens {found[-1]}.",
+            )
+        return Pipeline(self._workspace, self.config.replace(num_tokens=found[0])) if found else self
+
+    def _stores(self, wanted: Mapping[str, Any]) -> Iterator[ActivationStoreRecord]:
+        """Those that hold the layers and were captured as wanted, newest first."""
         hooks = set(self.hook_names.values())
         for record in self._workspace.activations.list():
             if record.status in (JobStatus.FAILED, JobStatus.CANCELLED) or record.state not in ("ok", "incomplete"):
                 continue
             if hooks <= set(record.hook_names) and self._fits(record, wanted):
-                return Capture(self._workspace, record.id)
-        return None
+                yield record
 
     def _fits(self, record: ActivationStoreRecord, wanted: Mapping[str, Any]) -> bool:
         """Whether it was captured as wanted. Of imported states nothing is known but the model."""
