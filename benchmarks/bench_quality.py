@@ -168,7 +168,7 @@ def capture(arguments: argparse.Namespace, folder: Path) -> None:
         "context_size": 256, "activations": {"model_batch_size": 32, "shuffle_tokens": 65_536},
     })  # fmt: skip
     lm = load_model(resolve_model("demo"), name="demo")
-    packed = pack(open_corpus(config.corpus), lm.tokenizer, folder=folder, context_size=256, prepend_bos=True,
+    packed = pack(open_corpus(config.corpus), lm.tokenizer, folder=folder, context_size=256,
                   validation_share=0.02)  # fmt: skip
     stream = ActivationStream(lm, packed, config, 0)
     held = HELD_OUT // arguments.batch
