@@ -193,7 +193,9 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     if (!done) return false;
     if (done.problems.length) this.outcome.value = { action: "export", done };
     const [first] = done.paths;
-    if (done.done.length > 1) this.say(key, `${done.done.length} trainings are in ${folder}.`);
+    // Each has a folder of its own in the one that was asked for, of which Python says where it is.
+    const where = first?.replace(/[\\/][^\\/]*$/, "") ?? folder;
+    if (done.done.length > 1) this.say(key, `${done.done.length} trainings are in ${where}.`);
     else if (first) this.say(key, `Its files are in ${first}.`);
     return done.done.length > 0;
   }

@@ -4,12 +4,13 @@ import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
 import { BulkBox } from "./bulk";
 import { able, type Bulk, bulkTitle, hiddenWords, losesTokens, whyNot } from "./bulk-state";
+import { listCards } from "./groups";
 import { countByStatus, type Filter, SORTS, type Sort, STATUS_WORDS, STATUSES } from "./state";
 import { SELECTION, type Store } from "./store";
 
 export function Toolbar({ store, panel }: { store: Store; panel: string }) {
   const { cards } = store.state.value;
-  const counts = countByStatus(cards);
+  const counts = countByStatus(listCards(cards)); // what the list shows: runs of one job are one entry
   const tabs = [
     { id: "all", label: "All", count: counts.all },
     ...STATUSES.map((status) => ({ id: status, label: STATUS_WORDS[status], count: counts[status] })),

@@ -113,7 +113,7 @@ describe("the selection", () => {
     expect(document.activeElement).toBe(form.getByRole("textbox", { name: "Folder" }));
     await user.keyboard("{Enter}");
     expect(sent(model, "export_runs")).toMatchObject([{ training_ids: ids(paused, completed), folder: "trainings" }]);
-    await waitFor(() => expect(page.getByText("2 trainings are in trainings.")).toBeTruthy());
+    await waitFor(() => expect(page.getByText("2 trainings are in /home/me/trainings.")).toBeTruthy());
   });
 });
 
@@ -145,6 +145,15 @@ describe("a group", () => {
     await view.user.keyboard("{Escape}");
     expect(group.queryByRole("table")).toBeNull();
     await waitFor(() => expect(document.activeElement?.textContent).toBe("Show layers"));
+  });
+
+  it("counts as one in the filters, as it is one in the list", async () => {
+    const { page, user } = show(crowdedState());
+    const list = page.getByRole("list", { name: "Trainings" });
+    expect(list.children).toHaveLength(9);
+    expect(page.getByRole("tab", { name: "All 9" })).toBeTruthy();
+    await user.click(page.getByRole("tab", { name: "Completed 3" }));
+    expect(list.children).toHaveLength(3);
   });
 
   it("is selected whole, or a layer at a time", async () => {
