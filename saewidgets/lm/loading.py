@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -250,7 +251,7 @@ def local_folder(name: str) -> Path:
         NotFoundError: it does not exist or holds no model.
     """
     folder = Path(name).expanduser().absolute()
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # False where no folder can have such a name
         raise NotFoundError("There is no such folder.", where=name, hint="Check the path of the model.")
     if not (folder / "config.json").is_file():
         raise NotFoundError(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FILE = "corpus.jsonl"
 LARGE = 64 * 1024  # characters of text, and what a list of many short ones needs around them
 _AROUND = 4
+_SHOWN = 120  # characters of a name that is not there
 
 
 def to_row(config: TrainingConfig, folder: Path) -> dict[str, Any]:
@@ -111,18 +112,40 @@ def located(corpus: Any) -> dict[str, Any]:
     Raises:
         NotFoundError: there is no such file or folder.
     """
+    named = [_absolute(name) for name in paths_of(corpus)]
+    if isinstance(corpus, TokensCorpus):
+        return {"source": named[0]} if named else {}
+    return {"files": named} if named else {}
+
+
+def paths_of(corpus: Any) -> Sequence[str]:
+    """The files and folders on this machine that a corpus names."""
     if isinstance(corpus, TextCorpus):
-        return {"files": [_absolute(name) for name in corpus.files]} if corpus.files else {}
-    if isinstance(corpus, TokensCorpus) and corpus.hub is None:
-        return {"source": _absolute(corpus.source)}
-    return {}
+        return corpus.files
+    return [corpus.source] if isinstance(corpus, TokensCorpus) and corpus.hub is None else []
 
 
 def _absolute(name: str) -> str:
-    path = Path(name).expanduser().absolute()
-    if not path.exists():
-        raise NotFoundError(f"There is no file or folder {str(path)!r}.", where="corpus", hint=PATH_HINT)
-    return str(path)
+    if not is_there(name):
+        raise not_there(name)
+    return str(Path(name).expanduser().absolute())
+
+
+def is_there(name: str) -> bool:
+    """Whether a file or folder has this name; a text that cannot be a name is none."""
+    return os.path.exists(os.path.expanduser(name))
+
+
+def not_there(name: str) -> NotFoundError:
+    """The error where a corpus names a file or folder that is not there: what else may have been meant."""
+    hint = PATH_HINT
+    if name.startswith("acts_"):
+        hint = "A store of activations is named by its whole id: see ws.activations.list() or "
+        hint += "`saewidgets activations list`."
+    elif len(name.split()) > 1:  # a sentence rather than a path
+        hint += " Text itself goes into TextCorpus(strings=[...])."
+    shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
+    return NotFoundError(f"There is no file or folder {shown!r}.", where="corpus", hint=hint)
 
 
 def dataset_name(corpus: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -64,11 +65,7 @@ def _checked(
 ) -> TrainingConfig:
     """The configuration that was given, with a model that is `held` or has to be loaded; of a group the base."""
     if not isinstance(config, TrainingConfig):
-        if not isinstance(config, Mapping):
-            raise ConfigError(
-                f"The configuration is a {type(config).__name__}.", where="config",
-                hint="Give a TrainingConfig, or its settings as a dictionary.",
-            )
+        _require_settings(config)
         if is_reference(config):
             raise ConfigError(
                 "This names the text of a training instead of holding it.", where="corpus.strings",
@@ -78,6 +75,14 @@ def _checked(
     if held is None:
         check_revision(config.model, config.model_revision)
     return config
+
+
+def _require_settings(config: Any) -> None:
+    if not isinstance(config, Mapping):
+        raise ConfigError(
+            f"The configuration is a {type(config).__name__}.", where="config",
+            hint="Give a TrainingConfig, or its settings as a dictionary.",
+        )
 
 
 class Trainings:
@@ -365,7 +370,7 @@ class Trainings:
         else:
             wanted = self._workspace.settings.device if config.device == "auto" else config.device
             changes["device"] = resolve_device(wanted)
-            if config.model != "demo" and Path(config.model).expanduser().is_dir():
+            if config.model != "demo" and os.path.isdir(os.path.expanduser(config.model)):
                 changes["model"] = str(Path(config.model).expanduser().absolute())
         changes.update({f"corpus.{name}": value for name, value in located(config.corpus).items()})
         changes |= settings_of_store(self._workspace, config)
@@ -476,13 +481,23 @@ class Trainings:
             self._by_job[job_id] = found  # none: a job of another kind
         return self._by_job[job_id]
 
-    def validate(self, data: Mapping[str, Any], over: Over | None = None) -> dict[str, Any]:
+    def validate(self, config: TrainingConfig | Mapping[str, Any], over: Over | None = None) -> dict[str, Any]:
         """Check a form without starting anything: errors by field, hints, facts of the model, an estimate.
 
         With `over` (see `create_many`) the estimate is that of all trainings together, their names are in
         ``trainings``, and what is wrong with it is the error of the field ``over``.
+
+        Args:
+            config: what `create` takes: a configuration, or plain data, any of which may be wrong.
+            over: what changes between the trainings of a group.
+
+        Raises:
+            ConfigError: it is neither.
         """
-        return form.check(self._workspace, data, self._free_name, over)
+        if isinstance(config, TrainingConfig):
+            config = config.to_data()
+        _require_settings(config)
+        return form.check(self._workspace, config, self._free_name, over)
 
     # ------------------------------------------------------------------------------------------------ change
 

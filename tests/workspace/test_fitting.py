@@ -94,3 +94,45 @@ def test_looking_costs_next_to_nothing(ws: Workspace, config: TrainingConfig) ->
             ws.trainings.create(config.replace(hook_name="blocks.7.hook_resid_post"))
         best = min(best, time.perf_counter() - begun)
     assert best < 0.1
+
+
+LONG = "some text of a few words " * 40  # no file system takes it for a name
+
+
+@pytest.mark.parametrize(
+    ("corpus", "words"),
+    [
+        ([LONG, "more"], r"some text .*…'\. .* goes into TextCorpus\(strings=\[\.\.\.\]\)"),
+        (LONG, r"TextCorpus\(strings"),
+        (["two words"], r"no file or folder 'two words'.*TextCorpus\(strings"),
+        ("a\0b", "no file or folder"),
+        ({"kind": "tokens", "source": LONG}, "no file or folder"),
+        ("./acts_nope", "no file or folder"),
+        ("acts_nope", r"named by its whole id: see ws\.activations\.list\(\)"),
+    ],
+)
+def test_a_text_in_place_of_its_path(ws: Workspace, config: TrainingConfig, corpus: Any, words: str) -> None:
+    data = {**config.to_data(), "corpus": corpus}
+    with pytest.raises(NotFoundError, match=words) as caught:
+        ws.trainings.create(data)
+    assert caught.value.where == "corpus"
+    assert len(str(caught.value)) < 400
+    assert ws.trainings.validate(data)["fields"] == {"corpus": f"{caught.value.what} {caught.value.hint}"}
+    with pytest.raises(NotFoundError, match=words):
+        ws.activations.capture(config.model, TrainingConfig(corpus=corpus).corpus, [config.hook_name], 512)
+    assert untouched(ws)
+
+
+def test_a_model_whose_name_no_folder_can_have(ws: Workspace, config: TrainingConfig) -> None:
+    with pytest.raises(NotFoundError, match="There is no such folder"):
+        ws.trainings.create(config.replace(model="/" + LONG))
+
+
+def test_the_form_takes_what_create_takes(ws: Workspace, config: TrainingConfig) -> None:
+    own, of_data = ws.trainings.validate(config), ws.trainings.validate(config.to_data())
+    assert own.pop("estimate") and of_data.pop("estimate")  # memory that is free changes from one to the other
+    assert own == of_data
+    assert own["fields"] == {}
+    for wrong in (None, "demo", [config]):
+        with pytest.raises(ConfigError, match="Give a TrainingConfig"):
+            ws.trainings.validate(wrong)  # type: ignore[arg-type]

@@ -10,17 +10,16 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig, validate
-from saewidgets.config.corpus_text import PATH_HINT
 from saewidgets.config.group import Over, base_of, expand, group_name
 from saewidgets.config.model_names import check_revision, is_local
 from saewidgets.config.sparsity import warning_of
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.workspace.capture.using import form_of_store
+from saewidgets.workspace.corpora import is_there, not_there, paths_of
 from saewidgets.workspace.devices import devices
 from saewidgets.workspace.training import estimates, starting
 from saewidgets.workspace.training.fitting import misfits
@@ -222,8 +221,7 @@ def _model(data: Mapping[str, Any], errors: dict[str, str]) -> tuple[ModelFacts 
         # What lies on this machine is there in milliseconds, but for the first import of transformers.
         found = _facts.get(name, revision, None if is_local(resolve_model(name)) else _PATIENCE)
     except SAEWidgetsError as error:
-        what = error.what if name in error.what else f"{name}: {error.what}"
-        errors.setdefault("model", " ".join(filter(None, [what, error.hint])))
+        errors.setdefault("model", " ".join(filter(None, [error.what, error.hint])))  # the name is above it
         return None, False
     return found, found is None
 
@@ -250,11 +248,10 @@ def _d_in(config: TrainingConfig | None, wrong: frozenset[str], facts: ModelFact
 def _check_corpus(config: TrainingConfig, wrong: frozenset[str], errors: dict[str, str]) -> None:
     if any(name.split(".")[0] == "corpus" for name in wrong):
         return
-    for name in getattr(config.corpus, "files", ()):
-        if not Path(name).expanduser().exists():
-            errors.setdefault(
-                "corpus", f"There is no file or folder {name!r}. {PATH_HINT}"
-            )
+    for name in paths_of(config.corpus):
+        if not is_there(name):
+            error = not_there(name)
+            errors.setdefault("corpus", f"{error.what} {error.hint}")
 
 
 def _check_pretrained(
