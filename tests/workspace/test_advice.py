@@ -143,6 +143,26 @@ def test_values_that_are_no_numbers_are_passed_over() -> None:
     assert advise(record(latest={"dead": float("nan"), "l0": float("inf")})) == []
 
 
+def test_worse_than_the_mean_is_the_learning_rate_and_nothing_else() -> None:
+    def slowed(latest: dict[str, float], lr: float, clip: float | None = None, **changes: Any) -> list[Advice]:
+        found = record(latest=latest, **changes)
+        config = {**found.config, "optimizer": {**found.config["optimizer"], "lr": lr, "grad_clip": clip}}
+        return advise(replace(found, config=config), FLAT)
+
+    wild = {"fvu": 1.25, "l0": 0.1, "dead": 0.99}
+    found = only(slowed(wild, 1.0))
+    assert found.title == "FVU is 1.250: the mean of the activations would explain more."
+    assert found.text == "Lower Learning rate from 1 to about 0.0003, and set Gradient clip to 1."
+    assert dict(found.changes) == {"optimizer.lr": 3e-4, "optimizer.grad_clip": 1.0}
+    assert found.severity == "warning"
+    # One near the usual goes down to a third; held-out text counts before batches of training.
+    near = only(slowed({**wild, "fvu": 0.9, "val_fvu": 1.1}, 1e-3, clip=0.5))
+    assert (near.kind, dict(near.changes)) == ("worse", {"optimizer.lr": 3.3e-4})
+    # Without any latent FVU is 1: that is the sparsity, and early it says nothing.
+    assert "worse" not in {advice.kind for advice in slowed({**wild, "fvu": 1.001}, 1.0)}
+    assert "worse" not in {advice.kind for advice in slowed(wild, 1.0, tokens_done=100_000)}
+
+
 def test_failures() -> None:
     nan = ErrorInfo("Loss became NaN at step 449.", kind="nan", step=449)
     found = only(advise(record(status=FAILED, error=nan), FLAT))

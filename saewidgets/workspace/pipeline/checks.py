@@ -17,8 +17,9 @@ from saewidgets.workspace.training.advice import DEAD_GOAL, UNEXPLAINED, USUAL_L
 from saewidgets.workspace.training.comparing import measured
 
 _KINDS = {
-    "reconstruction": {"flat", "longer", "nan"}, "active per token": {"l0"}, "dead share": {"dead"},
-    "convergence": {"flat", "longer", "nan"},
+    "reconstruction": {"flat", "longer", "nan", "worse"}, "active per token": {"l0", "worse"},
+    "dead share": {"dead", "worse"},
+    "convergence": {"flat", "longer", "nan", "worse"},
 }  # the advice that a run gives by itself on each question
 _OTHERWISE = {
     "reconstruction": "More variance is left than wanted. Train on more tokens (or epochs), raise Latents (d_sae), or "
@@ -132,7 +133,9 @@ def _unknown_dead(record: TrainingRecord) -> str:
 
 def _convergence(record: TrainingRecord, kinds: Sequence[str]) -> Check:
     ended = record.status in (JobStatus.COMPLETED, JobStatus.STOPPED)
-    words = {"longer": "still falling", "flat": "flat, much unexplained", "nan": "diverged"}
+    words = {
+        "longer": "still falling", "flat": "flat, much unexplained", "nan": "diverged", "worse": "worse than the mean",
+    }  # fmt: skip
     found = next((words[kind] for kind in words if kind in kinds), None)
     value = found or ("settled" if ended else record.status.value)
     return Check("convergence", value, "settled", ended and found is None)

@@ -15,17 +15,20 @@ from typing import Any, Literal
 
 import numpy as np
 
+from saewidgets.config.optimizer import OptimizerConfig
 from saewidgets.config.sparsity import coefficient_name, factor_for
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.render.numbers import metric, tokens
 
-Kind = Literal["dead", "flat", "l0", "longer", "nan", "memory"]
+Kind = Literal["dead", "flat", "l0", "longer", "nan", "memory", "worse"]
 
 DEAD_SHARE = 0.5
 """From this share of dead latents on something is wrong."""
 DEAD_GOAL = 0.1
 """A run that has ended should have fewer."""
+WORSE = 1.02
+"""An SAE without any latent reaches an FVU of 1 (its bias is the mean). What lies above comes of wild steps."""
 USUAL_L0 = (50.0, 100.0)
 """Active latents per token where the configuration has no target."""
 FAR = 1.5
@@ -38,6 +41,9 @@ FALLING = 0.03
 """A loss that still fell by more than this over the last fifth of a run is worth more tokens."""
 POINTS = 20
 """Fewer values say nothing about a curve."""
+
+USUAL_RATE = float(OptimizerConfig.model_fields["lr"].default)
+"""What a rate far above is lowered to; one that is near it goes down to a third."""
 
 HISTORY = ("loss", "fvu")
 """What of the recorded metrics is looked at."""
@@ -76,8 +82,10 @@ def advise(record: TrainingRecord, history: Mapping[str, Sequence[float]] | None
         history: columns ``step``, ``loss``, ``fvu`` of its recorded metrics (NaN where one was not recorded), as
             `Trainings.metric_columns` returns them. Without it only what the newest values show is said.
     """
-    found = [*_failure(record), *_dead(record), *_sparsity(record)]
-    if history is not None and record.status is not JobStatus.FAILED:
+    # Dead latents and a wrong L0 follow from steps that are too large: where these are, nothing else is said.
+    worse = list(_worse(record))
+    found = [*_failure(record), *(worse or [*_dead(record), *_sparsity(record)])]
+    if history is not None and record.status is not JobStatus.FAILED and not worse:
         found += _curve(record, history)
     return sorted(found, key=lambda advice: advice.severity != "warning")
 
@@ -89,18 +97,14 @@ def _failure(record: TrainingRecord) -> Iterator[Advice]:
     if record.status is not JobStatus.FAILED or record.error is None:
         return
     config = record.config
-    rate = _value(config, "optimizer.lr")
-    if record.error.kind in ("nan", "diverged") and rate:
-        changes: dict[str, Any] = {"optimizer.lr": _rounded(rate / 3)}
-        clip = ""
-        if _value(config, "optimizer.grad_clip") is None:
-            changes["optimizer.grad_clip"] = 1.0
-            clip = ", and set Gradient clip to 1"
-        yield Advice(
-            "nan", record.error.what, f"Lower Learning rate from {rate:g} to about {_rounded(rate / 3):g}{clip}.",
-            "Steps that are too large throw the weights to where the loss grows; smaller ones stay in the valley.",
-            changes=changes,
-        )
+    if record.error.kind in ("nan", "diverged"):
+        changes, words = _smaller_steps(config)
+        if changes:
+            yield Advice(
+                "nan", record.error.what, words,
+                "Steps that are too large throw the weights to where the loss grows; smaller ones stay in the valley.",
+                changes=changes,
+            )  # fmt: skip
     if record.error.kind == "out_of_memory":
         contexts = int(_value(config, "activations.model_batch_size") or 1)
         parts = int(_value(config, "gradient_accumulation") or 1)
@@ -116,6 +120,37 @@ def _failure(record: TrainingRecord) -> Iterator[Advice]:
             " the same result.",
             changes=changes,
         )  # fmt: skip
+
+
+def _smaller_steps(config: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """A lower learning rate, and a clip where there is none; nothing where the configuration names no rate."""
+    rate = _value(config, "optimizer.lr")
+    if not rate:
+        return {}, ""
+    wanted = USUAL_RATE if rate > 10 * USUAL_RATE else _rounded(rate / 3)
+    changes: dict[str, Any] = {"optimizer.lr": wanted}
+    words = f"Lower Learning rate from {rate:g} to about {wanted:g}"
+    if _value(config, "optimizer.grad_clip") is None:
+        changes["optimizer.grad_clip"] = 1.0
+        words += ", and set Gradient clip to 1"
+    return changes, f"{words}."
+
+
+def _worse(record: TrainingRecord) -> Iterator[Advice]:
+    fvu = _latest(record, "val_fvu", "fvu")
+    if fvu is None or fvu < WORSE or record.status is JobStatus.FAILED:
+        return
+    if record.tokens_done < 0.2 * record.tokens_total:  # it begins above 1 and has to come down first
+        return
+    changes, words = _smaller_steps(record.config)
+    if not changes:
+        return
+    yield Advice(
+        "worse", f"FVU is {metric('fvu', fvu)}: the mean of the activations would explain more.", words,
+        "An FVU above 1 is worse than no latent at all. Steps that are too large throw the weights about; latents that"
+        " die and an L0 far from its target follow from that.",
+        changes=changes,
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ dead latents
