@@ -283,6 +283,11 @@ class JumpReLUConfig(SAEConfig):
                 "The quadratic penalty needs the number of active latents to aim at.", where="target_l0",
                 hint="Enter a target L0; 32 to 100 is usual.",
             )
+        if self.sparsity_loss != "quadratic" and self.target_l0 is not None:
+            raise ConfigError(
+                f"Only the quadratic penalty aims at a number of active latents, not {self.sparsity_loss}.",
+                where="target_l0", hint='Leave it empty, or choose "quadratic" as sparsity_loss.',
+            )
         if self.target_l0 is not None and self.target_l0 > self.d_sae:
             raise ConfigError(
                 f"target_l0 is {self.target_l0:g} but d_sae is {self.d_sae:,}.", where="target_l0",

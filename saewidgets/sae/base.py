@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from saewidgets.config.sae import SAEConfig
 from saewidgets.errors import ConfigError
-from saewidgets.sae.inputs import Units, has_heads, normalise, restore
+from saewidgets.sae.inputs import Units, has_heads, normalise, require_tensor, restore
 from saewidgets.sae.kernels.blocked import RowLoss, blocked_batch, whole_batch
 from saewidgets.sae.kernels.dense import Activation, dense_step
 
@@ -228,6 +228,7 @@ class SAE(nn.Module, ABC):
         Raises:
             ConfigError: a width does not fit, or `x` is missing.
         """
+        require_tensor(f, "f")
         if f.shape[-1:] != (self.d_sae,):
             found = "are a scalar" if f.dim() == 0 else f"have width {f.shape[-1]:,}"
             raise ConfigError(
@@ -288,6 +289,7 @@ class SAE(nn.Module, ABC):
             raise ConfigError(
                 "SAEs that reshape their input can be loaded and used, not trained.", where="architecture"
             )
+        require_tensor(x, "x")
         self._check_width(x)
         if target is None:
             if self.is_transcoder:
@@ -296,6 +298,7 @@ class SAE(nn.Module, ABC):
                     where="target", hint="Call loss(x, target) with the activations to reconstruct.",
                 )
             target = x
+        require_tensor(target, "target")
         if target.shape != (*x.shape[:-1], self.d_out):
             raise ConfigError(
                 f"The target has shape {tuple(target.shape)}, expected {(*x.shape[:-1], self.d_out)}.", where="target",
@@ -457,6 +460,7 @@ class SAE(nn.Module, ABC):
 
     def _flat(self, x: Tensor) -> Tensor:
         """`x` [..., d_in], the heads of an SAE on hook_z laid side by side."""
+        require_tensor(x, "x")
         if self.cfg.reshape_activations == "hook_z" and has_heads(x, self.d_in):
             x = x.flatten(-2)
         self._check_width(x)

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from saewidgets.errors import ConfigError
+
 _EPS = 1e-5
 
 
@@ -89,6 +91,15 @@ def _coefficient(x: Tensor) -> Tensor:
     norm: Tensor = x.norm(dim=-1, keepdim=True)
     coefficient: Tensor = x.shape[-1] ** 0.5 / norm.masked_fill(norm == 0, 1)
     return coefficient
+
+
+def require_tensor(value: object, where: str) -> None:
+    """Raise `ConfigError` where activations or latents came as something else than a tensor."""
+    if not isinstance(value, Tensor):
+        raise ConfigError(
+            f"This is a {type(value).__name__}, not a tensor.", where=where,
+            hint="Make one of it: torch.as_tensor(values, dtype=torch.float32).",
+        )
 
 
 def has_heads(x: Tensor, d_in: int) -> bool:

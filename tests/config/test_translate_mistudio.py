@@ -81,7 +81,8 @@ def test_tokens_of_any_norm(name):
     d_in, alpha = 6, 0.03
     found = _from({"hidden_dim": d_in, "latent_dim": 10, "l1_alpha": alpha, "normalize_activations": name})
     assert found.config.activations.normalize == "constant_norm_rescale"
-    assert not {"normalize_activations", "hidden_dim"} & _remarks(found).keys()
+    assert "normalize_activations" not in _remarks(found)
+    assert "norm √d_in" not in _remarks(found)["hidden_dim"]  # the factor is exact
     sae = _unit_rows(build_sae(found.config.autoencoder, d_in))
     x = torch.randn(32, d_in, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.3, 9, 32)[:, None]
     expected = d_in * _theirs(x.numpy().astype(float), _weights(sae), alpha)
@@ -177,3 +178,28 @@ def test_model_and_text_must_be_given(missing):
 )
 def test_what_does_not_come_over_is_said(setting, value):
     assert setting in _remarks(_from({setting: value}))
+
+
+@pytest.mark.parametrize("hooks", [[["residual"]], [], 3, [None], "nothing"])
+def test_places_that_are_none(hooks):
+    with pytest.raises(ConfigError, match="It lists residual, mlp, attention") as caught:
+        _from({"hook_types": hooks})
+    assert caught.value.where == "hook_types"
+
+
+def test_an_interval_of_zero_turns_resampling_off():
+    found = _from({"resample_interval": 0})
+    assert found.config.resampling.every_steps is None
+    assert "resample_interval" not in _remarks(found)
+
+
+def test_a_width_that_nobody_compares_is_said():
+    assert "not looked up" in _remarks(_from())["hidden_dim"]
+    assert "hidden_dim" not in _remarks(_from({"architecture_type": "topk", "top_k": 4}))
+
+
+def test_names_of_changes_that_are_none():
+    with pytest.raises(ConfigError, match="tokens holds a value") as caught:
+        _from(**{"tokens.x": 3})
+    assert caught.value.where == "tokens.x"
+    assert from_mistudio(FIRST, model="gpt2", **{"corpus.kind": "demo"}).config.corpus.kind == "demo"

@@ -232,3 +232,39 @@ def test_conversations_come_over():
     assert not _remarks(found, "lost")
     given = from_saelens(_runner(use_chat_formatting=True), corpus="demo")
     assert "chat=True" in _remarks(given, "lost")["use_chat_formatting"]
+
+
+def test_changes_say_more_of_the_text_that_is_named():
+    found = from_saelens({**_runner(), "is_dataset_tokenized": False}, **{"corpus.text_field": "body"})
+    assert found.config.corpus == HubCorpus("Skylion007/openwebtext", text_field="body")
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "where"),
+    [
+        ({"logger": "x"}, {}, "logger"),
+        ({"model_from_pretrained_kwargs": "x"}, {}, "model_from_pretrained_kwargs"),
+        ({}, {"tokens.x": 3}, "tokens.x"),
+        ({}, {"nothing": 3}, "nothing"),
+    ],
+)
+def test_what_is_no_table_or_no_setting_is_named(settings, changes, where):
+    with pytest.raises(ConfigError) as caught:
+        from_saelens({**_runner(), **settings}, **changes)
+    assert caught.value.where == where
+
+
+def test_a_cfg_says_which_positions_were_read():
+    cfg = {**_sae("topk", k=2), "metadata": {
+        "model_name": "gpt2", "hook_name": "blocks.1.hook_resid_post", "dataset_path": "owner/name",
+        "exclude_special_tokens": False, "seqpos_slice": [5, None], "something": 1,
+    }}  # fmt: skip
+    found = from_saelens(cfg)
+    assert found.config.activations.exclude_special_tokens is False
+    assert list(found.config.activations.positions(8)) == [5, 6, 7]
+    assert "not known" in _remarks(found)["metadata.something"]
+
+
+def test_a_target_is_that_of_the_quadratic_penalty_alone():
+    found = from_saelens({**_runner(), "sae": _sae("jumprelu", jumprelu_sparsity_loss_mode="step", target_l0=20)})
+    assert found.config.sae.target_l0 is None

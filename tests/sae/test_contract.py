@@ -372,3 +372,16 @@ def test_k_beyond_d_sae_is_refused(name: str) -> None:
 
 def test_configurations_are_plain_values() -> None:
     assert all(isinstance(make(name).cfg, SAEConfig) for name in ALL)
+
+
+@pytest.mark.parametrize("value", [[1.0, 2.0], None, "x", 3])
+def test_what_is_no_tensor_is_named(value: Any) -> None:
+    sae = create_sae("topk", d_in=2, d_sae=4, k=1)
+    for call, where in ((sae.encode, "x"), (sae, "x"), (sae.decode, "f"), (sae.loss, "x")):
+        with pytest.raises(ConfigError, match="not a tensor") as caught:
+            call(value)
+        assert caught.value.where == where
+    if value is not None:
+        with pytest.raises(ConfigError, match="not a tensor") as caught:
+            sae.loss(torch.zeros(3, 2), value)
+        assert caught.value.where == "target"

@@ -117,6 +117,8 @@ def test_without_the_faster_thresholds_it_would_not(monkeypatch: pytest.MonkeyPa
     [
         ({"sparsity_loss": "quadratic"}, "needs the number of active latents"),
         ({"sparsity_loss": "quadratic", "target_l0": 41}, "target_l0 is 41 but d_sae is 40"),
+        ({"target_l0": 3}, "Only the quadratic penalty aims at a number of active latents, not step"),
+        ({"sparsity_loss": "tanh", "target_l0": 3}, "not tanh"),
     ],
 )
 def test_a_target_that_cannot_be_reached_is_named(settings: dict[str, Any], what: str) -> None:

@@ -116,6 +116,12 @@ def _translated(settings: Settings, norm: float | None) -> tuple[dict[str, Any],
             "decoupled from the gradient (AdamW) in place of added to it.",
         )
     _sae(settings, sae, optimizer, factor, d_sae, second)
+    if "k" not in sae and scaling != "expected_average_only_in":  # of that `_factor` says more
+        settings.remark(
+            "changed", "hidden_dim", d_in,
+            "the sparsity coefficient is multiplied by it: right where the activations of the model have this width, "
+            "which is not looked up.",
+        )
     interval, threshold = settings.count("resample_interval", 5000), settings.count("dead_neuron_threshold", 1000)
     config = {
         "sae": sae, "optimizer": optimizer, "batch_size": batch, "tokens": steps * batch,

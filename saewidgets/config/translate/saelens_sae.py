@@ -108,8 +108,10 @@ def _jumprelu(settings: Settings, sae: dict[str, Any], optimizer: dict[str, Any]
         tanh_scale=settings.number("jumprelu_tanh_scale", 4.0),
         pre_act_coefficient=settings.number("pre_act_loss_coefficient", None),
         ste_to_input=bool(settings.take("jumprelu_ste_to_input", False)),
-        target_l0=settings.number("target_l0", None),
     )
+    if sae["sparsity_loss"] == "quadratic":
+        sae["target_l0"] = settings.number("target_l0", None)
+    settings.ignore("target_l0")  # of the other penalties
     optimizer.update(_FREE, sparsity_warm_up_steps=settings.count("l0_warm_up_steps", 0))
     settings.remark(
         "changed", "jumprelu_init_threshold", sae["initial_threshold"],
