@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.checkpoints import save_checkpoint
@@ -27,9 +27,13 @@ class Recorder:
         self._files = files
 
     def record(self, session: Session, owner: str, batch: Sequence[tuple[str, str | None, Event]]) -> None:
-        """Write `batch`. Events of jobs that are not `owner`'s, or whose training is deleted, are dropped."""
+        """Write `batch`. Events of jobs that are not `owner`'s, or whose training is deleted, are dropped.
+
+        What there is to say of a job that has ended, and so is nobody's, still goes into its log.
+        """
         ids = {job_id for job_id, _, _ in batch}
-        jobs = {row.id: row for row in session.scalars(select(JobRow).where(JobRow.id.in_(ids), JobRow.owner == owner))}
+        near = select(JobRow).where(JobRow.id.in_(ids), or_(JobRow.owner == owner, JobRow.owner.is_(None)))
+        jobs = {row.id: row for row in session.scalars(near)}
         trainings: dict[str, list[TrainingRow]] = {}
         for training in session.scalars(select(TrainingRow).where(TrainingRow.job_id.in_(jobs))):
             trainings.setdefault(str(training.job_id), []).append(training)
@@ -37,7 +41,7 @@ class Recorder:
         metrics: dict[str, list[Metrics]] = {}
         for job_id, subject, event in batch:
             job = jobs.get(job_id)
-            if job is None:
+            if job is None or (job.owner is None and not isinstance(event, LogLine)):
                 continue
             job.updated_at = moment
             mine = [t for t in trainings.get(job_id, ()) if subject is None or t.id == subject]

@@ -329,11 +329,14 @@ class JobManager:
 
     # ------------------------------------------------------------------------------------------------ ending
 
-    def close(self, wait: float | None = None) -> builtins.list[str]:
+    def close(
+        self, wait: float | None = None, at_rest: Callable[[], None] | None = None
+    ) -> builtins.list[str]:
         """Pause what runs here (a checkpoint first) and what is queued here, and end the threads. May be called twice.
 
         Args:
             wait: seconds to wait for running jobs; None takes `settings.close_wait`.
+            at_rest: called when none runs any more; what is emitted then is still written.
 
         Returns:
             The ids of jobs that did not reach a pause point in time; they will read `interrupted`.
@@ -349,6 +352,8 @@ class JobManager:
             # The threads end all the same; without its owner's heartbeat what still runs reads `interrupted`.
             log.warning("Running jobs could not be asked to pause: %s", error)
         late = self._own.join(self.settings.close_wait if wait is None else wait)
+        if at_rest is not None:
+            at_rest()
         self._keeper.close()
         self._writer.close()
         self._fanout.close()

@@ -95,4 +95,7 @@ class JobStore(Protocol):
         """
 
     def record(self, owner: str, batch: Sequence[Recorded]) -> None:
-        """Write what running jobs emitted, in order. Events of jobs that are not `owner`'s (any more) are dropped."""
+        """Write what running jobs emitted, in order. Events of jobs that are not `owner`'s (any more) are dropped.
+
+        Log lines are not where the job is nobody's, as it has ended.
+        """

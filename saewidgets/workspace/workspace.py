@@ -285,8 +285,7 @@ class Workspace:
             return
         self.closed = True
         self.features.live.close()
-        self.manager.close()
-        self.trainings.close()
+        self.manager.close(at_rest=self.trainings.close)
         self.catalog.close()
 
     def __enter__(self) -> Workspace:

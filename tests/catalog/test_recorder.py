@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from saewidgets.catalog import Catalog
-from saewidgets.events import CheckpointSaved, Facts, LogLine, Metrics, Progress
+from saewidgets.events import CheckpointSaved, Facts, JobStatus, LogLine, Metrics, Progress
 from saewidgets.records import TrainingRecord
 
 Make = Callable[..., TrainingRecord]
@@ -47,6 +47,17 @@ def test_a_process_that_lost_the_job_writes_nothing(catalog: Catalog, make_train
     catalog.jobs.record("you", [("job_1", None, Metrics(1, 1, {"loss": 1.0})), ("job_1", None, LogLine("x"))])
     assert catalog.metrics.count(run.id) == 0
     assert catalog.jobs.log("job_1") == []
+
+
+def test_what_is_said_after_the_end_is_in_the_log_and_nothing_else_is(catalog: Catalog, make_training: Make) -> None:
+    run = make_training(job="job_1")
+    changed = catalog.jobs.change("job_1", {"status": JobStatus.CANCELLED.value}, when=[JobStatus.QUEUED])
+    assert changed is not None
+    late = [LogLine("a sink was slow", level="warning"), Metrics(1, 1, {"loss": 1.0}), Progress(1, 2)]
+    catalog.jobs.record("me", [("job_1", run.id, event) for event in late])
+    assert [line.message for line in catalog.jobs.log("job_1", training_id=run.id)] == ["a sink was slow"]
+    assert catalog.metrics.count(run.id) == 0
+    assert catalog.trainings.get(run.id).tokens_done == 0
 
 
 def test_a_job_without_a_training_keeps_its_facts(catalog: Catalog) -> None:

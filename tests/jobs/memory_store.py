@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from saewidgets.errors import NotFoundError
-from saewidgets.events import Event, JobStatus, Progress
+from saewidgets.events import Event, JobStatus, LogLine, Progress
 from saewidgets.jobs.states import OWNED
 from saewidgets.records import JobRecord, Records
 
@@ -154,7 +154,7 @@ class MemoryStore:
                 raise self.fail
             for job_id, subject, event in batch:
                 row = self._rows.get(job_id)
-                if row is None or row.owner != owner:
+                if row is None or not (row.owner == owner or (row.owner is None and isinstance(event, LogLine))):
                     continue
                 self.events.append((job_id, subject, event))
                 if isinstance(event, Progress):

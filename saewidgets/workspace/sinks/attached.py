@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from saewidgets.errors import ConfigError
-from saewidgets.events import Emit, Event, LogLine
+from saewidgets.events import Emit, Event
 from saewidgets.records import TrainingRecord
+from saewidgets.training.runlog import RunLog
 from saewidgets.workspace.sinks.feed import Feed, OpenSink, RunInfo, Sink, join_all
 
+CLOSING = 5.0
+"""Seconds that a workspace that is closed waits for what its sinks have not taken."""
 OnEvent = Callable[[Event], None] | Sink | Sequence[Any] | None
 """What `on_event` takes: a function of an event, an object with ``open(run)`` such as `WandbSink`, or several."""
 
@@ -80,11 +84,13 @@ class Sinks:
             self._feeds += feeds.all
         return feeds
 
-    def close(self, seconds: float = 5.0) -> None:
-        """Wait at most so long until what was emitted is handed over."""
+    def close(self) -> None:
+        """Wait a moment until what was emitted is handed over; the logs of the runs name what was not done by then."""
+        seconds = CLOSING
         with self._lock:
             feeds, self._feeds = self._feeds, []
-        join_all(feeds, seconds)
+        for feed in join_all(feeds, seconds):
+            feed.give_up(seconds)
 
 
 class Feeds:
@@ -97,17 +103,15 @@ class Feeds:
     def __init__(self, record: TrainingRecord, emit: Emit, given: list[Any]) -> None:
         self.status = "completed"
         self._emit = emit
+        self._log = RunLog(Path(record.folder), emit)
         info = RunInfo(record.id, record.name, record.config, record.group_id)
-        self.all = [Feed(_opener(each, info), _name_of(each), self._warn) for each in given]
+        self.all = [Feed(_opener(each, info), _name_of(each), self._log.warning) for each in given]
 
     def emit(self, event: Event) -> None:
         """Pass an event on."""
         self._emit(event)
         for feed in self.all:
             feed.put(event)
-
-    def _warn(self, message: str) -> None:
-        self._emit(LogLine(message, "warning"))
 
     def __enter__(self) -> Feeds:
         return self

@@ -1,7 +1,7 @@
 """Hands the events of one run to one sink, in a thread of its own.
 
 The run only puts events into a bounded queue and never waits: a sink that raises is named in the log once, one that is
-slow or hangs loses events (`Progress` first), and both leave the run as it is.
+slow loses events (`Progress` first), one that hangs is named, too, and all leave the run as it is.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +24,8 @@ CAPACITY = 2_000
 """Events that wait for a sink; when there are more, the oldest `Progress` goes, then the oldest of all."""
 PATIENCE = 20
 """Errors in a row after which a sink gets no more events."""
+HANGS = 30.0
+"""Seconds that a sink may take over one event, to open or to close, before the log names it."""
 _SECRET = re.compile(r"[A-Za-z0-9_-]{32,}")
 
 
@@ -76,11 +79,14 @@ class Feed:
         self._errors = 0
         self._lost = 0
         self._warned = False
+        self._began: float | None = None  # when the sink was called, while it is at work
+        self._hangs = False
         self._thread = threading.Thread(target=self._work, name=f"saewidgets-sink-{name}", daemon=True)
         self._thread.start()
 
     def put(self, event: Event) -> None:
         """Queue an event. Never waits for the sink, never raises."""
+        self._name_if_it_hangs()
         with self._changed:
             if self._status is not None or self._errors >= PATIENCE:
                 return
@@ -104,9 +110,40 @@ class Feed:
     def end(self, status: str) -> None:
         """No more events come. What is queued is still handed over; nobody waits for it."""
         with self._changed:
-            if self._status is None:
-                self._status = status
-                self._changed.notify()
+            if self._status is not None:
+                return
+            self._status = status
+            self._changed.notify()
+        threading.Thread(target=self._watch, name=f"saewidgets-sink-{self._name}-end", daemon=True).start()
+
+    def give_up(self, seconds: float) -> None:
+        """The process goes on, or ends, without it: say so, `seconds` after the end. Nothing is said of one at rest."""
+        with self._changed:
+            waiting, busy = len(self._waiting), self._began is not None
+        if waiting or busy:
+            self._say(f"{self._name} was not done after {seconds:g} s: {waiting:,} events were not handed over.")
+
+    def _watch(self) -> None:
+        """Nobody puts events any more that would show that it hangs."""
+        while not self._hangs and not self.join(HANGS / 4):
+            self._name_if_it_hangs()
+
+    def _name_if_it_hangs(self) -> None:
+        with self._changed:
+            late = self._began is not None and time.monotonic() - self._began >= HANGS
+            if not late or self._hangs:
+                return
+            self._hangs = True
+        self._say(f"{self._name} has not answered for {HANGS:g} s. The run goes on without waiting for it.")
+
+    @contextmanager
+    def _called(self) -> Iterator[None]:
+        """Around a call of the sink."""
+        self._began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._began = None
 
     def join(self, seconds: float) -> bool:
         """Wait at most so long until everything is handed over; whether it is."""
@@ -116,8 +153,9 @@ class Feed:
     def _work(self) -> None:
         sink: OpenSink | None = None
         try:
-            sink = self._open()
-        except Exception as error:  # noqa: BLE001 - whatever a sink raises is its own affair
+            with self._called():
+                sink = self._open()
+        except BaseException as error:  # noqa: BLE001 - whatever a sink raises is its own affair, an exit too
             self._failed("could not be opened", error, PATIENCE)
         while sink is not None:
             with self._changed:
@@ -127,9 +165,10 @@ class Feed:
                     break
                 event = self._waiting.popleft()
             try:
-                sink(event)
+                with self._called():
+                    sink(event)
                 self._errors = 0
-            except Exception as error:  # noqa: BLE001
+            except BaseException as error:  # noqa: BLE001
                 self._failed("failed", error, 1)
                 if self._errors >= PATIENCE:
                     break
@@ -144,11 +183,12 @@ class Feed:
             self._warn(f"{self._name} is slower than the run: {self._lost:,} of its events were left out.")
         try:
             if sink is not None:
-                sink.close(self._status)
-        except Exception as error:  # noqa: BLE001
+                with self._called():
+                    sink.close(self._status)
+        except BaseException as error:  # noqa: BLE001
             self._failed("could not be closed", error, 1)
 
-    def _failed(self, what: str, error: Exception, weight: int) -> None:
+    def _failed(self, what: str, error: BaseException, weight: int) -> None:
         with self._changed:
             self._errors += weight
         if self._warned:
@@ -156,8 +196,11 @@ class Feed:
         self._warned = True
         text = _SECRET.sub("…", (str(error).splitlines() or [""])[0])[:200]  # a message may quote a key
         detail = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        log.warning("The sink %s %s (%s).", self._name, what, detail)
-        self._warn(f"{self._name} {what} ({detail}). The run goes on.")
+        self._say(f"{self._name} {what} ({detail}). The run goes on.")
+
+    def _say(self, message: str) -> None:
+        log.warning("%s", message)
+        self._warn(message)
 
 
 def join_all(feeds: list[Feed], seconds: float) -> list[Feed]:

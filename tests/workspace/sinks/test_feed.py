@@ -2,7 +2,10 @@
 
 import threading
 
+import pytest
+
 from saewidgets.events import LogLine, Metrics, Progress
+from saewidgets.workspace.sinks import feed as module
 from saewidgets.workspace.sinks.feed import CAPACITY, PATIENCE, Feed
 
 WAIT = 10.0
@@ -96,3 +99,99 @@ def test_a_sink_that_hangs_loses_progress_first_and_never_blocks_the_run():
     assert feed.join(WAIT)
     assert [event.step for event in seen[1:]] == list(range(2, CAPACITY + 2))
     assert warned == ["mine is slower than the run: 2 of its events were left out."]
+
+
+@pytest.mark.parametrize("leaves", [SystemExit(3), KeyboardInterrupt("stop"), GeneratorExit()])
+def test_a_sink_that_wants_to_leave_is_named_like_any_other(leaves):
+    sink, warned = Collecting(leaves), []
+    feed = Feed(lambda: sink, "mine", warned.append)
+    for step in range(3):
+        feed.put(_metrics(step))
+    feed.end("completed")
+    assert feed.join(WAIT)
+    assert (len(sink.events), sink.status) == (3, "completed")
+    assert warned == [f"mine failed ({_shown(leaves)}). The run goes on."]
+
+
+def _shown(error):
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+@pytest.mark.parametrize("where", ["open", "close"])
+def test_leaving_while_it_is_opened_or_closed_is_named(where):
+    class Leaving(Collecting):
+        def close(self, status):
+            raise SystemExit("no key")
+
+    def opened():
+        if where == "open":
+            raise SystemExit("no key")
+        return Leaving()
+
+    warned = []
+    feed = Feed(opened, "mine", warned.append)
+    feed.put(_metrics(1))
+    feed.end("completed")
+    assert feed.join(WAIT)
+    said = "could not be opened" if where == "open" else "could not be closed"
+    assert warned == [f"mine {said} (SystemExit: no key). The run goes on."]
+
+
+class Stuck:
+    """Waits to be released where it is told to."""
+
+    def __init__(self, where):
+        self.where, self.entered, self.release = where, threading.Event(), threading.Event()
+
+    def open(self):
+        self._wait("open")
+        return self
+
+    def __call__(self, event):
+        self._wait("event")
+
+    def close(self, status):
+        self._wait("close")
+
+    def _wait(self, where):
+        if where == self.where:
+            self.entered.set()
+            self.release.wait(WAIT)
+
+
+@pytest.mark.parametrize("where", ["open", "event", "close"])
+def test_a_sink_that_hangs_is_named_although_nothing_was_lost(where, monkeypatch):
+    monkeypatch.setattr(module, "HANGS", 0.2)
+    sink, told = Stuck(where), threading.Event()
+    warned = []
+    feed = Feed(sink.open, "mine", lambda message: (warned.append(message), told.set()))
+    feed.put(_metrics(1))
+    feed.end("completed")  # a short run: no event comes that would show it
+    assert sink.entered.wait(WAIT)
+    assert told.wait(WAIT)
+    feed.give_up(5)
+    sink.release.set()
+    assert feed.join(WAIT)
+    waiting = 1 if where == "open" else 0
+    assert warned == [
+        "mine has not answered for 0.2 s. The run goes on without waiting for it.",
+        f"mine was not done after 5 s: {waiting} events were not handed over.",
+    ]
+    feed.give_up(5)
+    assert len(warned) == 2  # at rest
+
+
+def test_a_sink_that_hangs_is_named_while_the_run_goes_on(monkeypatch):
+    sink, warned = Stuck("event"), []
+    feed = Feed(sink.open, "mine", warned.append)
+    feed.put(_metrics(1))
+    assert sink.entered.wait(WAIT)
+    feed.put(_metrics(2))
+    assert warned == []
+    monkeypatch.setattr(module, "HANGS", 0.0)
+    feed.put(_metrics(3))
+    feed.put(_metrics(4))
+    assert warned == ["mine has not answered for 0 s. The run goes on without waiting for it."]
+    sink.release.set()
+    feed.end("completed")
+    assert feed.join(WAIT)

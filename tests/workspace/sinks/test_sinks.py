@@ -126,7 +126,33 @@ def test_on_event_hears_everything_and_a_broken_sink_only_costs_a_line(ws, confi
     assert steps == sorted(steps)
     assert steps[-1] == run.config.steps
     assert run.status == "completed"
-    assert sum("broken failed (ConnectionError: offline)" in line for line in run.log()) == 1
+    said = "broken failed (ConnectionError: offline)"
+    assert sum(said in line for line in run.log()) == 1
+    assert (run.folder / "log.txt").read_text().count(f"WARNING {said}") == 1
+
+
+def test_what_a_short_run_leaves_behind_is_named_when_the_workspace_closes(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("saewidgets.workspace.sinks.attached.CLOSING", 0.1)
+    release = threading.Event()
+
+    def hanging(event):
+        release.wait(WAIT)
+
+    def leaving(event):
+        raise SystemExit("no key")
+
+    with sw.Workspace(tmp_path / "home") as ws:
+        run = ws.trainings.create(config, on_event=[hanging, leaving])
+        assert run.wait(WAIT) == "completed"
+        folder = run.folder
+    written = (folder / "log.txt").read_text()
+    assert written.count("WARNING hanging was not done after 0.1 s: ") == 1
+    assert written.count("WARNING leaving failed (SystemExit: no key). The run goes on.") == 1
+    release.set()
+    with sw.Workspace(tmp_path / "home") as ws:
+        log = ws.trainings.get(run.id).log()
+    assert any("Warning: hanging was not done after 0.1 s: " in line for line in log)
+    assert any("Warning: leaving failed (SystemExit: no key)" in line for line in log)
 
 
 def test_what_cannot_take_events_is_refused_before_anything_is_made(ws, config):
