@@ -30,8 +30,8 @@ _FILE = "config.json"  # every model of transformers has it
 _PATIENT = 10.0  # huggingface_hub's own HF_HUB_ETAG_TIMEOUT: who raises it has a slow network
 
 _WAYS_OUT = (
-    'Or give a model that is here: model= takes a folder, or "demo". If it was downloaded to another place, set '
-    "HF_HOME to that; if it is gated or private, log in with `hf auth login` once the hub can be reached."
+    'Or give "demo", or the folder of a model that is here; HF_HOME says where downloads are. A gated or private model '
+    "needs `hf auth login`, too."
 )
 
 Tell = Callable[[str], object]
@@ -137,6 +137,7 @@ def _refused(status: int) -> str | None:
 def _said(error: Exception) -> str:
     """The network's own words, on one line; an exception without any by its name."""
     text = re.sub(r"//[^\s/@]+@", "//…@", " ".join(str(error).split()))  # a proxy's address can have a password in it
+    text = re.sub(r"\[Errno -?\d+\] ", "", text)  # its words follow
     return text[:200].rstrip(".") or type(error).__name__
 
 

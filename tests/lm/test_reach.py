@@ -98,7 +98,8 @@ def test_nobody_at_that_address(monkeypatch: pytest.MonkeyPatch, load: Callable[
             load(NAME)
     assert time.monotonic() - begun < LONGEST
     assert caught.value.where == NAME
-    for way in ("model=", "HF_HOME", "network", "hf auth login"):
+    assert "Errno" not in caught.value.what
+    for way in ("folder", "HF_HOME", "network", "hf auth login"):
         assert way in (caught.value.hint or "")
 
 

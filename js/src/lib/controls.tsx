@@ -1,6 +1,7 @@
 /** Small controls that every widget uses. */
 import type { ComponentChildren, JSX } from "preact";
 import { rove, useUid } from "./a11y";
+import { Breakable } from "./breakable";
 import { Icon, type IconName } from "./icons";
 import { visible } from "./tokens";
 
@@ -184,6 +185,8 @@ export interface NoteProps {
   tone?: "err" | "warn" | "info" | "int" | "plain";
   title: ComponentChildren;
   children?: ComponentChildren;
+  /** The object, setting or file it is about: last, since it is a name and no sentence. */
+  where?: string | null;
   actions?: ComponentChildren;
 }
 
@@ -194,12 +197,20 @@ const shown = (content: ComponentChildren): ComponentChildren =>
   typeof content === "string" ? visible(content) : content;
 
 /** What happened, where, what to do, with the button for it. */
-export function NoteBox({ tone = "plain", title, children, actions }: NoteProps): JSX.Element {
+export function NoteBox({ tone = "plain", title, children, where, actions }: NoteProps): JSX.Element {
   return (
     <div class={`note ${tone === "plain" ? "" : tone}`} role={tone === "err" ? "alert" : "status"}>
       <Icon name={TONE_ICONS[tone]} />
       <div class="txt">
         <b>{shown(title)}</b> {shown(children)}
+        {where && (
+          <>
+            {" "}
+            <code class="t2">
+              <Breakable text={visible(where)} />
+            </code>
+          </>
+        )}
       </div>
       {actions && <div class="acts">{actions}</div>}
     </div>

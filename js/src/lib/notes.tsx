@@ -10,7 +10,17 @@ interface Noted {
   dismiss(key: string): void;
 }
 
-/** What happened, and after it where, unless it says so itself. */
+/** For a note: what happened, and where unless it says so itself. */
+export const placing = ({
+  what,
+  where,
+  hint,
+}: Pick<Problem, "what" | "where" | "hint">): { title: string; where: string | null } => ({
+  title: what,
+  where: where && !`${what} ${hint ?? ""}`.includes(where) ? where : null,
+});
+
+/** The same in one sentence. */
 export const placed = ({ what, where }: { what: string; where: string | null }): string =>
   where && !what.includes(where) ? `${what} (${where})` : what;
 
@@ -20,7 +30,7 @@ export function ProblemNote({ store, id }: { store: Noted; id: string }) {
   return (
     <NoteBox
       tone="err"
-      title={placed(problem)}
+      {...placing(problem)}
       actions={
         <Button small onClick={() => store.dismiss(id)}>
           Dismiss

@@ -1,7 +1,7 @@
 /** Below a card: what went wrong or stands still, with the button for it. */
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
-import { BusyNote, NoClipboardNote, ProblemNote, placed } from "../lib/notes";
+import { BusyNote, NoClipboardNote, ProblemNote, placing } from "../lib/notes";
 import type { Card } from "../lib/protocol";
 import { DoneNote } from "./bulk";
 import { statusOf } from "./state";
@@ -19,7 +19,7 @@ export function CardNotes(props: { store: Store; card: Card; copied: string | nu
       <NoteBox
         key="failed"
         tone="err"
-        title={card.note ? placed(card.note) : "The training failed."}
+        {...(card.note ? placing(card.note) : { title: "The training failed." })}
         actions={
           <>
             {step !== null && (
@@ -50,7 +50,7 @@ export function CardNotes(props: { store: Store; card: Card; copied: string | nu
       </NoteBox>
     ),
     card.note && status !== "failed" && status !== "interrupted" && (
-      <NoteBox key="note" tone={card.note.kind === "error" ? "err" : "warn"} title={placed(card.note)}>
+      <NoteBox key="note" tone={card.note.kind === "error" ? "err" : "warn"} {...placing(card.note)}>
         {card.note.hint}
       </NoteBox>
     ),

@@ -137,7 +137,7 @@ function SettingLine({ row }: { row: SettingRow }) {
   return (
     <tr>
       <th scope="row" title={row.name}>
-        {row.label}
+        <Breakable text={row.label} />
       </th>
       {row.values.map((value, i) => (
         <td key={`${i} ${value}`} class={isCode ? "place" : undefined}>

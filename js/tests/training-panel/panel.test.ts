@@ -243,7 +243,8 @@ describe("notes and keys", () => {
   it("says where it happened, as text", () => {
     const note = { what: "There is no such file.", where: "/data/<b>.txt", hint: "Check the path.", kind: "other" };
     const { page, el } = show(only({ status: "failed", note }));
-    expect(page.getByRole("alert").textContent).toContain("There is no such file. (/data/<b>.txt) Check the path.");
+    expect(page.getByRole("alert").textContent).toContain("There is no such file. Check the path. /data/<b>.txt");
+    expect(el.querySelector("[role=alert] b")?.textContent).toBe("There is no such file.");
     expect(el.querySelector("[role=alert] b b")).toBeNull();
   });
 
