@@ -22,8 +22,10 @@ CONFIG = demo_config().replace(**{"sae.d_sae": 2048})
 
 
 def done(name: str, config: TrainingConfig, rate: float, seconds: float = 100.0, **changes: Any) -> TrainingRecord:
+    tokens = int(rate * seconds)
+    progress = Progress(tokens, tokens, "tokens", rate, 0.0, "done")
     values = {
-        "name": name, "status": JobStatus.COMPLETED, "tokens_done": int(rate * seconds), "facts": FACTS,
+        "name": name, "status": JobStatus.COMPLETED, "tokens_done": tokens, "progress": progress, "facts": FACTS,
         "seconds_running": seconds, "job_id": f"job_{name}", **changes,
     }  # fmt: skip
     return make_record(name, config, **values)
@@ -182,6 +184,15 @@ def test_a_short_run_stands_for_a_long_one_by_how_fast_it_trained() -> None:
     again = estimates.rate_of(workspace(ended), short, DEMO, "cpu")
     assert again == (overall(6_000, short), "measured on this device")
     assert evaluation_share([short], DEMO) > 1 > 0.05 > evaluation_share([wide], DEMO) > 0
+
+
+def test_of_a_run_that_reported_no_rate_the_evaluations_are_taken_out() -> None:
+    silent = done("silent", CONFIG, 7_000, progress=None)
+    rate, basis = estimates.rate_of(workspace(silent), CONFIG, DEMO, "cpu")
+    assert (rate, basis) == (pytest.approx(7_000), "measured on this device")
+    longer = estimates.rate_of(workspace(silent), CONFIG.replace(tokens=50_000_000), DEMO, "cpu")[0]
+    assert longer is not None
+    assert longer > 7_500
 
 
 def test_text_that_is_not_in_the_catalog_does_not_matter() -> None:

@@ -17,7 +17,7 @@ export const placing = ({
   hint,
 }: Pick<Problem, "what" | "where" | "hint">): { title: string; where: string | null } => ({
   title: what,
-  where: where && !`${what} ${hint ?? ""}`.includes(where) ? where : null,
+  where: where && !`${what} ${hint ?? ""}`.toLowerCase().includes(where.toLowerCase()) ? where : null,
 });
 
 /** The same in one sentence. */

@@ -11,8 +11,18 @@ import { ARCHITECTURE, HOOK, HOOK_OUT } from "./form-state";
 import type { Store } from "./store";
 import { takenFrom } from "./stores-state";
 
-const PYTHON = 'ws.activations.capture("gpt2", "demo", "blocks.6.hook_resid_post", tokens=1_000_000)';
-const SHELL = "saewidgets activations capture gpt2 --corpus demo --hook-name blocks.6.hook_resid_post --tokens 1000000";
+/** How to capture what the form has now, in a cell and in a terminal. */
+function captures(values: FormController["values"]["value"]): { python: string; shell: string } {
+  const [model, corpus] = [String(values.model || "demo"), String(values.corpus || "demo")];
+  const hooks = String(values[HOOK] || "blocks.0.hook_resid_post").split(/\s*,\s*/);
+  const listed = hooks.map((hook) => JSON.stringify(hook)).join(", ");
+  const quoted = (text: string) => (/^[\w./:@-]+$/.test(text) ? text : `'${text.replace(/'/g, "'\\''")}'`);
+  const named = hooks.map((hook) => `--hook-name ${quoted(hook)}`).join(" ");
+  return {
+    python: `ws.activations.capture(${JSON.stringify(model)}, ${JSON.stringify(corpus)}, ${hooks.length > 1 ? `[${listed}]` : listed}, tokens=1_000_000)`,
+    shell: `saewidgets activations capture ${quoted(model)} --corpus ${quoted(corpus)} ${named} --tokens 1000000`,
+  };
+}
 
 export function Stores({ store, controller }: { store: Store; controller: FormController }) {
   const [shown, setShown] = useState(false);
@@ -91,7 +101,7 @@ function List({ store, controller, onPick }: ListProps) {
       </p>
     );
   }
-  if (data.stores.length === 0) return <NoStores />;
+  if (data.stores.length === 0) return <NoStores controller={controller} />;
   return (
     <div class="xs-scroll tall">
       <table aria-label="Activation stores">
@@ -177,15 +187,16 @@ function Row({ row, controller, onPick }: { row: StoreRow } & Omit<ListProps, "s
   );
 }
 
-function NoStores() {
+function NoStores({ controller }: { controller: FormController }) {
+  const { python, shell } = captures(controller.values.value);
   return (
     <div class="notes none">
       <p class="sm t2">
         No stored activations yet. Captured once, they feed any number of trainings without running the language model
         again.
       </p>
-      <CodeLine words="In a cell:" code={PYTHON} />
-      <CodeLine words="In a terminal:" code={SHELL} />
+      <CodeLine words="In a cell:" code={python} />
+      <CodeLine words="In a terminal:" code={shell} />
     </div>
   );
 }

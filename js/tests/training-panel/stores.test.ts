@@ -66,8 +66,12 @@ it("names are text, and a store whose model is not known leaves that field alone
 it("says how to make one where there is none, and Esc closes the list before the form", async () => {
   const { page, user, button } = await opened([]);
   await waitFor(() => expect(page.getByText(/No stored activations yet/)).toBeTruthy());
-  expect(page.getByText(/ws\.activations\.capture\(/)).toBeTruthy();
-  expect(page.getByText(/saewidgets activations capture/)).toBeTruthy();
+  const text = (name: string) => (page.getByRole("textbox", { name }) as HTMLInputElement).value;
+  const [model, corpus, hook] = [text("Model"), text("Dataset"), text("Hook name")];
+  const python = `ws.activations.capture("${model}", "${corpus}", "${hook}", tokens=1_000_000)`;
+  expect(page.getByText(python)).toBeTruthy();
+  const shell = `saewidgets activations capture ${model} --corpus ${corpus} --hook-name ${hook} --tokens 1000000`;
+  expect(page.getByText(shell)).toBeTruthy();
   await user.keyboard("{Escape}");
   expect(page.queryByText(/No stored activations yet/)).toBeNull();
   expect(document.activeElement).toBe(button);

@@ -116,7 +116,7 @@ def _while_training(
     nearest: tuple[float, float, Measurement] | None = None
     for measurement in measurements(workspace, device):
         if measurement.is_of(configs):
-            return measurement.rate, "measured on this device"
+            return measurement.rate_of_training(model, sparse), "measured on this device"
         found = measurement.scaled(configs, model, sparse)
         if found is not None and (nearest is None or found[0] < nearest[0]):
             nearest = (*found, measurement)

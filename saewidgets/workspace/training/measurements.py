@@ -13,7 +13,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import compute_lane
 from saewidgets.records import TrainingRecord
-from saewidgets.training.estimate import ModelSize, flops_together
+from saewidgets.training.estimate import ModelSize, evaluation_share, flops_together
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -33,12 +33,18 @@ class Measurement:
     Attributes:
         records: of the runs.
         configs: their settings, less their text, which may lie elsewhere.
-        rate: tokens per second that each of them made while training, that is without evaluations.
+        rate: tokens per second that each of them made, as it was reported while training, that is without evaluations;
+            over the whole run where `whole`.
     """
 
     records: tuple[TrainingRecord, ...]
     configs: tuple[TrainingConfig, ...]
     rate: float
+    whole: bool = False
+
+    def rate_of_training(self, model: ModelSize, sparse: bool) -> float:
+        """The rate without evaluations, of which a `whole` one has its share."""
+        return self.rate * (1 + evaluation_share(self.configs, model, sparse=sparse)) if self.whole else self.rate
 
     @property
     def name(self) -> str:
@@ -67,7 +73,7 @@ class Measurement:
         ratio = flops_together(self.configs, size, sparse=sparse) / flops_together(configs, model, sparse=sparse)
         distance = abs(math.log(ratio)) + _OTHER_NUMBER * abs(math.log(len(self.configs) / len(configs)))
         distance += _OTHER_ARCHITECTURE * (_architectures(self.configs) != _architectures(configs))
-        return (distance, self.rate * ratio) if distance < math.log(_FARTHEST) else None
+        return (distance, self.rate_of_training(size, sparse) * ratio) if distance < math.log(_FARTHEST) else None
 
 
 def measurements(workspace: Workspace, device: str) -> Iterator[Measurement]:
@@ -86,7 +92,7 @@ def measurements(workspace: Workspace, device: str) -> Iterator[Measurement]:
         configs = [config_of(each) for each in together]
         if together and None not in configs:
             known = tuple(config for config in configs if config is not None)
-            yield Measurement(together, known, _rate(together[0]))
+            yield Measurement(together, known, *_rate(together[0]))
 
 
 def _side_by_side(records: Sequence[TrainingRecord]) -> tuple[TrainingRecord, ...]:
@@ -100,13 +106,15 @@ def _side_by_side(records: Sequence[TrainingRecord]) -> tuple[TrainingRecord, ..
     return tuple(records)
 
 
-def _rate(record: TrainingRecord) -> float:
-    """Tokens per second of training, as the run reported it last; where it did not, over the whole run.
+def _rate(record: TrainingRecord) -> tuple[float, bool]:
+    """Tokens per second of training, as the run reported it last; where it did not, over the whole run, and True.
 
     The whole run has more: loading the model, packing the text, evaluations. Of a short one that is most of the time.
     """
     recent = record.progress.rate if record.progress is not None else None
-    return recent if recent and math.isfinite(recent) else record.tokens_done / record.seconds_running
+    if recent and math.isfinite(recent):
+        return recent, False
+    return record.tokens_done / record.seconds_running, True
 
 
 def config_of(record: TrainingRecord) -> TrainingConfig | None:
