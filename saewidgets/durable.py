@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -46,6 +47,15 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal. Raises `OSError` if it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused something, in its own words. Of shutil's lists of files, one reason each, the first."""
+    found = error.args[0] if isinstance(error, shutil.Error) and error.args else None
+    if isinstance(found, list) and found:
+        text = str(found[0][-1])  # "[Errno 28] No space left on device: '…'"
+        return re.sub(r"^\[Errno \d+\] ([^:]+).*", r"\1", text, flags=re.DOTALL)
+    return error.strerror or str(error)
 
 
 def require_space(folder: Path, need: int, what: str, hint: str) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,20 @@ def test_file_systems_without_synced_folders_are_left_alone(tmp_path: Path, monk
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         durable.sync(tmp_path)
+
+
+def test_a_copy_that_fails_has_one_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "from").mkdir(exist_ok=True)
+        (tmp_path / "from" / name).write_text("x")
+
+    def full(source: str, target: str, **more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", target)
+
+    monkeypatch.setattr(shutil, "copystat", lambda *a, **k: None)
+    with pytest.raises(shutil.Error) as caught:
+        shutil.copytree(tmp_path / "from", tmp_path / "to", copy_function=full)
+    assert len(caught.value.args[0]) == 2
+    assert durable.reason(caught.value) == "No space left on device"
+    assert durable.reason(OSError(errno.EACCES, "Permission denied", "file")) == "Permission denied"
+    assert durable.reason(OSError("of a library")) == "of a library"

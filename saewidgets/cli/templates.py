@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +15,7 @@ from saewidgets.cli.configfile import assignment, build_config, read_config
 from saewidgets.cli.options import Json
 from saewidgets.cli.output import count, moment, printable, table, write, write_json
 from saewidgets.cli.session import command, open_workspace
-from saewidgets.errors import ConfigError
+from saewidgets.errors import ConfigError, FormatError, StateError
 
 if TYPE_CHECKING:
     from saewidgets.records import TemplateRecord
@@ -106,7 +108,7 @@ def save(
     set_: Annotated[
         list[str] | None, Option("--set", metavar="NAME=VALUE", help="Any setting by its dotted name; repeatable.")
     ] = None,
-    description: Annotated[str, Option(help="What it is good for.")] = "",
+    description: Annotated[str | None, Option(help="What it is good for; --replace keeps the former one.")] = None,
     favorite: Annotated[bool, Option("--favorite", help="List it first.")] = False,
     replace: Annotated[bool, Option("--replace", help="Take the place of a template with this name.")] = False,
     json: Json = False,
@@ -121,9 +123,10 @@ def save(
     with open_workspace() as workspace:
         base = workspace.trainings.get(run).config.to_data() if run else read_config(config) if config else {}
         wanted = build_config(base, [assignment(text) for text in set_ or []])
-        record = workspace.templates.save(
-            name, wanted, description=description, favorite=favorite, replace=replace
-        )
+        with _taken_is_usage(" or say --replace"):
+            record = workspace.templates.save(
+                name, wanted, description=description, favorite=favorite, replace=replace
+            )
     _said(record, "Saved", json)
 
 
@@ -136,7 +139,8 @@ def rename(
 ) -> None:
     """Give a template another name."""
     with open_workspace() as workspace:
-        record = workspace.templates.rename(template, name)
+        with _taken_is_usage():
+            record = workspace.templates.rename(template, name)
     _said(record, "Renamed to", json)
 
 
@@ -183,7 +187,7 @@ def export(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write templates into a JSON file, replacing it if it is there."""
+    """Write templates into a JSON file, replacing it if it is there and making folders that are missing."""
     with open_workspace() as workspace:
         written = workspace.templates.export_json(template or None, path)
         number = len(dict.fromkeys(template)) if template else len(workspace.templates.list())
@@ -198,11 +202,23 @@ def export(
 def import_templates(path: File, json: Json = False) -> None:
     """Take over all templates of a file, or none; names that are taken get a number."""
     with open_workspace() as workspace:
-        records = list(workspace.templates.import_json(path))
+        try:
+            records = list(workspace.templates.import_json(path))
+        except FormatError as error:  # as a file that --config cannot take
+            raise ConfigError(error.what, where=error.where, hint=error.hint) from error
     if json:
         write_json(records)
     else:
         write("Imported " + ", ".join(record.name for record in records))
+
+
+@contextmanager
+def _taken_is_usage(otherwise: str = "") -> Iterator[None]:
+    """A name that another template has, as the command's own mistake."""
+    try:
+        yield
+    except StateError as error:
+        raise ConfigError(error.what, where="NAME", hint=f"Choose another name{otherwise}.") from error
 
 
 def _said(record: TemplateRecord, what: str, json: bool) -> None:

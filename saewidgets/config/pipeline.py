@@ -46,7 +46,7 @@ class PipelineConfig(Config):
             return value if not isinstance(value, str) else "all"
         parts = [part.strip() for part in value.split(",")]
         if not all(part.isascii() and part.isdigit() for part in parts):
-            raise ConfigError(f"{value!r} is no list of layers.", where="layers", hint="Write all, or 0,6,11.")
+            raise ConfigError(f"{value!r} is no list of layers.", hint="Write all, or 0,6,11.")
         return tuple(int(part) for part in parts)
 
     @model_validator(mode="after")

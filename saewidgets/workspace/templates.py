@@ -85,7 +85,7 @@ class Templates:
         name: str,
         config: TrainingConfig | Mapping[str, Any],
         *,
-        description: str = "",
+        description: str | None = None,
         favorite: bool = False,
         replace: bool = False,
     ) -> TemplateRecord:
@@ -94,20 +94,24 @@ class Templates:
         Args:
             name: 1 to 120 characters.
             config: a `TrainingConfig` (`run.config`), or its settings as plain data. The name of the run is left out.
-            description: what it is good for.
+            description: what it is good for; None keeps that of the template whose place it takes.
             favorite: list it first.
-            replace: take the place of a template with this name.
+            replace: take the place of a template with this name, which stays a favourite.
 
         Raises:
             ConfigError: a setting cannot work, or the configuration holds long text in memory.
             StateError: there is a template of this name, and `replace` is not set.
         """
         take.truth(favorite, "favorite", "whether it is a favourite")
-        description = take.text(description, "description", "what the template is good for")
+        if description is not None:
+            description = take.text(description, "description", "what the template is good for")
         template = Template(
-            name=take.text(name, "name", "what to call the template"), description=description, favorite=favorite,
-            config=_checked(config),
+            name=take.text(name, "name", "what to call the template"), description=description or "",
+            favorite=favorite, config=_checked(config),
         )  # fmt: skip
+        if replace and description is None:
+            old = next((one for one in self._rows.list() if one.name == template.name), None)
+            template = template.replace(description=old.description) if old else template
         record = self._rows.put(_new(template), replace=replace)
         self.changes.tell(record.id)
         return record
@@ -143,7 +147,7 @@ class Templates:
 
         Args:
             ids: ids or names; None takes all.
-            path: where to write it.
+            path: where to write it; folders that are missing are made.
 
         Returns:
             The path.

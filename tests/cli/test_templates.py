@@ -9,7 +9,7 @@ import pytest
 
 from saewidgets.cli import templates as module
 from saewidgets.cli.configfile import build_config
-from saewidgets.cli.session import FAILED, NOT_FOUND, USAGE
+from saewidgets.cli.session import NOT_FOUND, USAGE
 from tests.cli.conftest import Invoke
 
 SETTINGS = {"model": "gpt2", "sae": {"architecture": "topk", "d_sae": 64, "k": 4}, "tokens": 5_000}
@@ -61,9 +61,22 @@ def test_files(invoke: Invoke, saved: str, tmp_path: Path) -> None:
     assert invoke("templates", "import", str(path)).out == "Imported layer two (2)\n"
     path.write_text(path.read_text().replace('"k"', '"kk"'))
     done = invoke("templates", "import", str(path))
-    assert done.code == FAILED
+    assert done.code == USAGE
     assert "templates[0] ('layer two'): config.sae.kk: There is no such setting." in done.err
     assert len(invoke("templates", "list", "--json").json()) == 2
+
+
+def test_a_name_that_is_taken(invoke: Invoke, saved: str) -> None:
+    done = invoke("templates", "save", "layer two", "--set", "tokens=9000")
+    assert done.code == USAGE
+    assert "NAME: There is a template 'layer two'. Choose another name or say --replace." in done.err
+    assert invoke("templates", "save", "other", "--set", "tokens=9000").code == 0
+    done = invoke("templates", "rename", "other", "layer two")
+    assert (done.code, "replace" in done.err) == (USAGE, False)
+    description = invoke("templates", "show", "layer two", "--json").json()["description"]
+    again = invoke("templates", "save", "layer two", "--set", "tokens=9000", "--replace", "--json").json()
+    assert (again["id"], again["description"], again["config"]["tokens"]) == (saved, description, 9000)
+    assert description
 
 
 def test_a_run_starts_from_one(invoke: Invoke, saved: str, tmp_path: Path) -> None:

@@ -47,8 +47,7 @@ def test_training_longer(ws: Workspace, run: Run) -> None:
     assert more.wait(PATIENCE) is JobStatus.COMPLETED, more.error
     record = more.record
     assert (record.name, record.step, record.tokens_done) == ("first-longer", 24, 2 * 768)
-    assert record.note is not None  # tokens differ: another schedule than the first run's
-    assert "tokens was 768 and is 1536" in record.note
+    assert record.note is None  # who trains longer has asked for another number of tokens
     assert len(ws.trainings.list()) == 2
 
 

@@ -49,6 +49,12 @@ def test_what_is_no_list_of_layers(typed: Any) -> None:
     assert "layers" in str(caught.value)
 
 
+def test_a_word_that_is_no_layer_is_named_once() -> None:
+    with pytest.raises(ConfigError, match=r"^layers: 'foo' is no list of layers") as caught:
+        PipelineConfig(layers="foo")  # type: ignore[arg-type]
+    assert caught.value.where == "layers"
+
+
 def test_all_layers_from_one_capture(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
     pipeline = finished(made(ws, config.replace(hook_name="blocks.0.hook_mlp_out")))
     layers = pipeline.layers

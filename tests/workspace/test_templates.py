@@ -75,12 +75,14 @@ def test_order_search_rename_favorite_delete(ws: Workspace) -> None:
 
 
 def test_a_name_that_is_taken(ws: Workspace) -> None:
-    first = ws.templates.save("a", CONFIG)
+    first = ws.templates.save("a", CONFIG, description="Layer two.", favorite=True)
     with pytest.raises(StateError, match="replace"):
         ws.templates.save("a", CONFIG.replace(tokens=6_000))
     assert ws.templates.load("a").tokens == 5_000
     again = ws.templates.save("a", CONFIG.replace(tokens=6_000), replace=True)
     assert (again.id, ws.templates.load("a").tokens) == (first.id, 6_000)
+    assert (again.description, again.favorite) == ("Layer two.", True)
+    assert ws.templates.save("a", CONFIG, description="", replace=True).description == ""
 
 
 def test_files_round_trip_and_names_get_numbers(ws: Workspace, tmp_path: Path) -> None:

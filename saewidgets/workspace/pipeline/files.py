@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saewidgets.durable import reason
 from saewidgets.errors import FormatError, NotFoundError, StorageError
 from saewidgets.workspace.files import draft_folder
 
@@ -71,7 +72,7 @@ def write_layer(workspace: Workspace, run: Run, target: LayerFiles) -> None:
         raise
     except OSError as error:
         raise StorageError(
-            f"The files of layer {target.layer} cannot be written: {error.strerror or error}.",
+            f"The files of layer {target.layer} cannot be written: {reason(error)}.",
             where=str(target.history.parent), hint="Choose another folder, or free some space.",
         ) from error
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saewidgets.config import TrainingConfig
-from saewidgets.durable import require_space
+from saewidgets.durable import reason, require_space
 from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
 from saewidgets.events import CheckpointSaved, Metrics
 from saewidgets.records import CheckpointRecord, SAERecord, TrainingRecord
@@ -88,7 +88,7 @@ def taking(workspace: Workspace, source: CheckpointRecord) -> Prepare:
             raise
         except OSError as error:
             raise StorageError(
-                f"The checkpoint could not be copied: {error.strerror or error}.", where=str(target),
+                f"The checkpoint could not be copied: {reason(error)}.", where=str(target),
                 hint="Free some space, then try again.",
             ) from error
         kinds = ("latest", *(("best",) if "best" in whole.kinds else ()))

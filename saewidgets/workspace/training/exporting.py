@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saewidgets.durable import reason
 from saewidgets.errors import NotFoundError, StorageError
 from saewidgets.workspace.files import draft_folder
 from saewidgets.workspace.training.metrics import wide
@@ -48,7 +49,7 @@ def export_run(workspace: Workspace, run: Run, folder: Path) -> Path:
         raise
     except OSError as error:
         raise StorageError(
-            f"The folder cannot be written: {error.strerror or error}.", where=str(folder),
+            f"The folder cannot be written: {reason(error)}.", where=str(folder),
             hint="Choose another folder, or free some space.",
         ) from error
     return folder
