@@ -36,7 +36,8 @@ CARD = m.Card(
     checkpoint_bytes=906_000_000, last_checkpoint_step=1500, last_checkpoint_tokens=6_144_000, sae_id="sae_1",
     created_at=1_790_000_000.0, started_at=1_790_000_001.0, finished_at=None, heartbeat_at=1_790_000_130.0,
     seconds_running=130.0, series=0, group_id="group_1", group_name="gpt2-l4-6-8-batchtopk",
-    continued_from="gpt2-l6-topk-k32-first", continued_step=1000, advice="Dead latents 52 % after 3M tokens.",
+    retry_of=None, continued_from="gpt2-l6-topk-k32-first", continued_step=1000,
+    advice="Dead latents 52 % after 3M tokens.",
 )
 DEVICE = m.DeviceInfo(id="cuda:0", label="cuda:0 (8.0 GB)", total_bytes=8_000_000_000, free_bytes=6_100_000_000)
 CHARTS = m.ChartState(
@@ -63,7 +64,10 @@ EXAMPLES: tuple[m.Wire, ...] = (
     m.Refresh(id="c-1", revision=6),
     m.FormSchema(id="c-2", training_id=CARD.id, template_id=None),
     m.Check(id="c-3", config=CONFIG, over={"hook_name": ["blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]}),
-    m.Create(id="c-4", config=CONFIG, over={"hook_name": ["blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]}),
+    m.Create(
+        id="c-4", config=CONFIG, over={"hook_name": ["blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]},
+        retry_of="train_01J7",
+    ),
     m.TrainDemo(id="c-5"),
     m.RunAction(id="c-6", action="pause", training_id=CARD.id),
     m.Rename(id="c-7", training_id=CARD.id, name="better"),

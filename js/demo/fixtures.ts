@@ -46,6 +46,7 @@ export function card(changes: Partial<Card> = {}): Card {
     series: null,
     group_id: null,
     group_name: null,
+    retry_of: null,
     continued_from: null,
     continued_step: null,
     advice: null,

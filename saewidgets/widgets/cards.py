@@ -41,9 +41,9 @@ def card_of(
     record: TrainingRecord,
     series: int | None = None,
     group_name: str | None = None,
-    continues: str | None = None,
+    earlier: str | None = None,
 ) -> Card:
-    """One training as the list shows it; `continues` is the name of the run that it goes on from."""
+    """One training as the list shows it; `earlier` is the name of the run that it goes on from, or repeats."""
     source = record.facts.get("continued_from")
     progress, latest = record.progress, record.latest
     running = record.status is JobStatus.RUNNING
@@ -81,7 +81,8 @@ def card_of(
         series=series,
         group_id=record.group_id,
         group_name=group_name,
-        continued_from=continues,
+        retry_of=earlier if source is None else None,
+        continued_from=earlier if source is not None else None,
         continued_step=int(source["step"]) if source else None,
         advice=next((advice.title for advice in advise(record)), None) if record.error is None else None,
     )

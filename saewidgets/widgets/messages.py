@@ -84,6 +84,7 @@ class Card(Wire):
     series: int | None = None  # 0…5: colour, dash and marker of its line in the charts; None = not charted
     group_id: str | None = None  # runs that one job trains at once
     group_name: str | None = None
+    retry_of: str | None = None  # the name of the run that it repeats, with or without other settings
     continued_from: str | None = None  # name of the run that it goes on from; None where that was deleted, too
     continued_step: int | None = None  # the step of the checkpoint that it began with
     advice: str | None = None  # the gravest thing to change, in a few words; all of it is in the details
@@ -235,6 +236,7 @@ class Create(Command):
     kind: Literal["create"] = "create"
     config: dict[str, Any]
     over: dict[str, list[Any]] | None = None
+    retry_of: str | None = None  # the run whose settings were edited
 
 
 class TrainDemo(Command):

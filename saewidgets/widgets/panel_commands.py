@@ -94,7 +94,9 @@ class PanelCommands:
         workspace = self._model.workspace
         config = None
         if command.training_id:
-            config = self._trainings.get(command.training_id).record.config
+            config = dict(self._trainings.get(command.training_id).record.config)
+            if config.get("name"):
+                config["name"] = self._trainings.retry_name(command.training_id)
         elif command.template_id:
             config = workspace.templates.load(command.template_id).to_data()
         return form_data(self._model.devices, workspace.suggestions(), config)
@@ -109,6 +111,8 @@ class PanelCommands:
         if config is None or fields:
             count = len(fields)
             raise FieldsError(f"{count} field{'s need' if count != 1 else ' needs'} attention.", fields)
+        if command.retry_of is not None and not command.over:
+            return self._started(self._trainings.retry(command.retry_of, config))
         if not command.over:
             return self._start(config)
         group = self._trainings.create_many(config, command.over)
@@ -127,7 +131,9 @@ class PanelCommands:
         return self._start(self._trainings.demo_config())
 
     def _start(self, config: TrainingConfig) -> dict[str, str]:
-        run = self._trainings.create(config)
+        return self._started(self._trainings.create(config))
+
+    def _started(self, run: Any) -> dict[str, str]:
         self._changed()
         return {"training_id": run.id}
 

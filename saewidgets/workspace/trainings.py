@@ -41,6 +41,7 @@ from saewidgets.workspace.training.fitting import require_fit
 from saewidgets.workspace.training.group import TrainingGroup
 from saewidgets.workspace.training.job import KIND, TrainingRunners
 from saewidgets.workspace.training.metrics import wide
+from saewidgets.workspace.training.naming import retry_name
 from saewidgets.workspace.training.run import Run
 
 if TYPE_CHECKING:
@@ -169,8 +170,10 @@ class Trainings:
         if held is None and self.was_given_a_model(records[0]):
             raise missing(records[0].id, "Give it again: retry(model=model, tokenizer=tokenizer).")
         configs = from_rows((record.config, record.folder) for record in records)
-        tasks = [_New(config, r.name, r.id) for config, r in zip(configs, records, strict=True)]
-        return self._start_group(tasks, group.name, held, None)
+        tasks = [_New(config, self.retry_name(r.id), r.id) for config, r in zip(configs, records, strict=True)]
+        groups = {r.group_id for r in self._catalog.trainings.list() if r.group_id is not None}
+        name = free_name(group.name, {self.group(each).name for each in groups})
+        return self._start_group(tasks, name, held, None)
 
     def _start_group(self, tasks: Sequence[_New], name: str, held: Held | None, on_event: OnEvent) -> TrainingGroup:
         group_id = new_group_id()
@@ -183,21 +186,38 @@ class Trainings:
         group.records  # noqa: B018 - raises
         return group
 
-    def retry(self, training_id: str, *, model: Any = None, tokenizer: Any = None) -> Run:
-        """A new run of the same configuration, with `retry_of` set.
+    def retry(
+        self,
+        training_id: str,
+        config: TrainingConfig | Mapping[str, Any] | None = None,
+        *,
+        model: Any = None,
+        tokenizer: Any = None,
+    ) -> Run:
+        """A new run of the same configuration, with `retry_of` set, under the same name with a number.
 
         Args:
             training_id: the earlier run.
+            config: what it should have been instead, as of `create`; its own name counts then.
             model, tokenizer: as in `create`; needed again if that run was given a model that is no longer in memory.
 
         Raises:
+            ConfigError, NotFoundError, StorageError: as of `create`.
             StateError: the model that it was given is no longer in memory.
         """
         record = self._catalog.trainings.get(training_id)
-        held = take(model, tokenizer) or self._runners.held(training_id)
+        held = take(model, tokenizer)
+        if config is not None:
+            return self._start(_checked(config, held), held, retry_of=training_id)
+        held = held or self._runners.held(training_id)
         if held is None and self.was_given_a_model(record):
             raise missing(training_id, "Give it again: retry(model=model, tokenizer=tokenizer).")
-        return self._start(from_row(record.config, record.folder), held, name=record.name, retry_of=training_id)
+        name = self.retry_name(training_id)
+        return self._start(from_row(record.config, record.folder), held, name=name, retry_of=training_id)
+
+    def retry_name(self, training_id: str) -> str:
+        """What a retry of this run is called."""
+        return retry_name(self._catalog, self._catalog.trainings.get(training_id), self._free_name)
 
     def continue_from(
         self,

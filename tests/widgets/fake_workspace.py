@@ -227,6 +227,12 @@ class FakeTrainings:
         self.add(make_record(training_id, config, status=JobStatus.RUNNING, started_at=now, **changes))
         return FakeRun(self, training_id)
 
+    def retry(self, training_id: str, config: TrainingConfig) -> FakeRun:
+        return self.create(config, retry_of=self.record(training_id).id)
+
+    def retry_name(self, training_id: str) -> str:
+        return f"{self.record(training_id).name}-2"
+
     def delete(self, training_id: str) -> None:
         self.calls.append(("delete", training_id))
         self.record(training_id)

@@ -105,6 +105,22 @@ def test_retry_answers_with_the_new_run(commands: PanelCommands, ws: FakeWorkspa
     assert ws.trainings.record(found["training_id"]).retry_of == "train_4"
 
 
+def test_edit_and_retry_keeps_where_it_comes_from_under_a_name_of_its_own(
+    commands: PanelCommands, ws: FakeWorkspace
+) -> None:
+    name = ws.trainings.record("train_4").name
+    ws.trainings.change("train_4", config={**ws.trainings.record("train_4").config, "name": name})
+    assert commands.form_schema(FormSchema(id="1", training_id="train_4")).defaults["name"] == f"{name}-2"
+    config = {**TrainingConfig.from_data(ws.trainings.record("train_4").config).to_data(), "name": f"{name}-2"}
+    found = commands.create(Create(id="2", config=config, retry_of="train_4"))
+    record = ws.trainings.record(found["training_id"])
+    assert (record.retry_of, record.name) == ("train_4", f"{name}-2")
+    model = PanelModel(ws)
+    model.read()
+    card = next(card for card in model.state().cards if card.id == record.id)
+    assert (card.retry_of, card.continued_from) == (name, None)
+
+
 def test_import_and_rename(commands: PanelCommands, ws: FakeWorkspace) -> None:
     commands.run_action(RunAction(id="1", action="import", training_id="train_3"))
     assert ws.trainings.record("train_3").sae_id == "sae_train_3"

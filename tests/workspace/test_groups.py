@@ -74,6 +74,8 @@ def test_four_runs_of_one_job(ws: Workspace, config: TrainingConfig) -> None:
     again = group.retry()
     assert [r.retry_of for r in again.records] == [r.id for r in records]
     assert [r.config for r in again.records] == [{**r.config} for r in records]
+    assert [r.name for r in again.records] == [f"{r.name}-2" for r in records]
+    assert (group.name, again.name) == ("sweep", "sweep-2")
     again.wait(PATIENCE)
     assert group.delete() > 0
     with pytest.raises(NotFoundError, match="no group"):

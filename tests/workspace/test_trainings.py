@@ -165,9 +165,29 @@ def test_retry_is_a_new_run_of_the_same_configuration(ws: Workspace, config: Tra
     again = run.retry()
     assert again.record.retry_of == run.id
     assert again.config == run.config
+    assert again.record.name == f"{run.record.name}-2"
     assert again.wait(PATIENCE) is JobStatus.COMPLETED
     for name, tensor in run.sae().state_dict().items():
         assert torch.equal(tensor, again.sae().state_dict()[name])
+
+
+def test_a_retry_can_have_other_settings_and_each_has_a_name_of_its_own(
+    ws: Workspace, config: TrainingConfig
+) -> None:
+    first = ws.trainings.create(config.replace(name="layer-4"))
+    second = first.retry()
+    third = second.retry()
+    edited = ws.trainings.retry(first.id, config.replace(seed=5, name=ws.trainings.retry_name(third.id)))
+    runs = [first, second, third, edited]
+    assert [run.record.name for run in runs] == ["layer-4", "layer-4-2", "layer-4-3", "layer-4-4"]
+    assert [run.record.retry_of for run in runs] == [None, first.id, second.id, first.id]
+    assert (edited.config.seed, first.config.seed) == (5, config.seed)
+    second.rename("other-7")
+    assert ws.trainings.retry_name(second.id) == "other-7-2"  # its number is no longer one of retries
+    with pytest.raises(ConfigError, match="seed"):
+        ws.trainings.retry(first.id, {"seed": -1})
+    for run in runs:
+        run.wait(PATIENCE)
 
 
 def test_a_model_of_the_user_is_used_as_it_is(ws: Workspace, tiny_model_folder: Path) -> None:

@@ -56,6 +56,7 @@ export interface Card {
   series: number | null;
   group_id: string | null;
   group_name: string | null;
+  retry_of: string | null;
   continued_from: string | null;
   continued_step: number | null;
   advice: string | null;
@@ -176,7 +177,7 @@ export type Command =
   | { kind: "refresh"; revision: number }
   | { kind: "form_schema"; training_id?: string | null; template_id?: string | null }
   | { kind: "check"; config: ConfigData; over: Over | null }
-  | { kind: "create"; config: ConfigData; over: Over | null }
+  | { kind: "create"; config: ConfigData; over: Over | null; retry_of: string | null }
   | { kind: "train_demo" }
   | { kind: "run_action"; action: Action; training_id: string }
   | { kind: "rename"; training_id: string; name: string }

@@ -257,7 +257,12 @@ export class FormController {
     const asked = this.values.value;
     try {
       const answer = await this.store.rpc.send(
-        { kind: "create", config: this.parsed.value.config, over: this.parsed.value.over },
+        {
+          kind: "create",
+          config: this.parsed.value.config,
+          over: this.parsed.value.over,
+          retry_of: this.request.from?.id ?? null,
+        },
         { signal: this.closed.signal, onLate: (late) => this.setLate(late, "Start") },
       );
       this.dropDraft();

@@ -172,9 +172,9 @@ export function progressLine(card: Card, options: LineOptions = {}): string[] {
   }
 }
 
-/** "goes on from gpt2-l6 at step 1,500"; null for a run that began by itself. */
+/** "goes on from gpt2-l6 at step 1,500", "retry of gpt2-l6"; null for a run that began by itself. */
 export function originWords(card: Card): string | null {
-  if (card.continued_step === null) return null;
+  if (card.continued_step === null) return card.retry_of === null ? null : `retry of ${card.retry_of}`;
   return `goes on from ${card.continued_from ?? "a deleted run"} at step ${f.count(card.continued_step)}`;
 }
 

@@ -76,7 +76,7 @@ describe("New training", () => {
     expect(k.getAttribute("aria-invalid")).toBeNull();
     await user.click(start);
     await waitFor(() => expect(sent(model, "create")).toHaveLength(1));
-    expect(sent(model, "create")[0]).toMatchObject({ config: { sae: { k: 16 } } });
+    expect(sent(model, "create")[0]).toMatchObject({ config: { sae: { k: 16 } }, retry_of: null });
     await waitFor(() => expect(view.page.queryByRole("form")).toBeNull());
     await waitFor(() => expect(document.activeElement?.getAttribute("aria-label")).toBe("new-run"));
   });
@@ -249,6 +249,9 @@ describe("New training", () => {
     await waitFor(() => expect(view.page.getByText("with the settings of pythia-70m-l3-standard")).toBeTruthy());
     await waitFor(() => expect(sent(view.model, "form_schema")).toHaveLength(1));
     expect(sent(view.model, "form_schema")).toMatchObject([{ training_id: "train_pythia-70m-l3-standard" }]);
+    await view.user.click(await waitFor(() => view.page.getByRole("button", { name: "Start training" })));
+    await waitFor(() => expect(sent(view.model, "create")).toHaveLength(1));
+    expect(sent(view.model, "create")).toMatchObject([{ retry_of: "train_pythia-70m-l3-standard" }]);
   });
 
   it("opens from the empty state too", async () => {

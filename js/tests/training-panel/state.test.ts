@@ -159,6 +159,7 @@ it("says what is free on the device runs go to", () => {
 it("says what a run goes on from", () => {
   expect(originWords(card())).toBeNull();
   expect(originWords(card({ continued_from: "first", continued_step: 1500 }))).toBe("goes on from first at step 1,500");
+  expect(originWords(card({ retry_of: "first" }))).toBe("retry of first");
   expect(originWords(card({ continued_step: 8 }))).toBe("goes on from a deleted run at step 8");
 });
 
