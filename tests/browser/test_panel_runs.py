@@ -11,9 +11,11 @@ from tests.browser.lab import Notebook
 from tests.browser.waiting import wait_until
 
 SETUP = """
+import pathlib
 from saewidgets.widgets import TrainingPanel
 from tests.widgets.fake_workspace import compared_workspace
 ws = compared_workspace()
+ws.folder = pathlib.Path.cwd() / "workspace"
 panel = TrainingPanel(ws)
 panel.selected = ["train_0", "train_1"]
 """
@@ -72,6 +74,15 @@ def test_bulk_actions(open_notebook: Open, page: Page, snapshot: Snapshot) -> No
     expect(panel.get_by_text("Select all shown")).to_be_visible()
     for name in ("demo-l2-topk-k24", "gpt2-l6-gated-try"):
         panel.get_by_role("checkbox", name=f"Select {name}").check()
+    panel.get_by_role("tab", name=re.compile("^Stopped")).click()
+    expect(panel.get_by_text("1 hidden by the filter")).to_be_visible()
+    panel.get_by_role("button", name="Delete selected").click()
+    expect(panel.get_by_role("list", name="What would be deleted")).to_contain_text(
+        "demo-l2-topk-k24 (hidden by the filter)"
+    )
+    snapshot("panel-hidden-light", page.locator(".sw-frame"))
+    panel.get_by_role("button", name="Keep").click()
+    panel.get_by_role("tab", name=re.compile("^All")).click()
     panel.get_by_role("button", name="Delete selected").click()
     expect(panel.get_by_text("Delete 2 trainings?")).to_be_visible()
     expect(panel.get_by_role("button", name="Keep")).to_be_focused()
@@ -142,6 +153,14 @@ def test_groups_checkpoints_and_advice(open_notebook: Open, page: Page, snapshot
     expect(group.get_by_role("table", name="Layers of three-layers").get_by_role("row")).to_have_count(4)
     group.get_by_role("button", name="Import layer 6").click()
     expect(group.get_by_role("button", name="Open layer 6")).to_be_visible()
+    group.get_by_role("button", name=re.compile("^Details of")).nth(1).click()
+    expect(group.get_by_role("heading", name="Details of blocks.6.hook_resid_post")).to_be_visible()
+    snapshot("panel-layers-light", group)
+    page.keyboard.press("Escape")
+    expect(group.get_by_role("tablist")).to_have_count(0)
+    expect(group.get_by_role("table", name="Layers of three-layers")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(group.get_by_role("button", name="Show layers")).to_be_focused()
     run = panel.get_by_role("listitem", name="gpt2-l6-topk-k16")
     run.get_by_role("button", name="Advice").click()
     expect(run.get_by_text("Dead latents 61 % after 10M tokens.")).to_be_visible()
