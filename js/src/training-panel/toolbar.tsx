@@ -49,23 +49,25 @@ export function Toolbar({ store, panel }: { store: Store; panel: string }) {
       <div class="tb bulk">
         <SelectionBar store={store} />
         <div class="sp" />
-        <span class="sm t2 hw" aria-hidden="true">
-          Sort
-        </span>
-        <span class="s24 sort">
-          <select
-            aria-label="Sort trainings"
-            value={store.sort.value}
-            onChange={(event) => {
-              store.sort.value = event.currentTarget.value as Sort;
-            }}
-          >
-            {SORTS.map((sort) => (
-              <option key={sort.value} value={sort.value}>
-                {sort.label}
-              </option>
-            ))}
-          </select>
+        <span class="row">
+          <span class="sm t2 hw" aria-hidden="true">
+            Sort
+          </span>
+          <span class="s24 sort">
+            <select
+              aria-label="Sort trainings"
+              value={store.sort.value}
+              onChange={(event) => {
+                store.sort.value = event.currentTarget.value as Sort;
+              }}
+            >
+              {SORTS.map((sort) => (
+                <option key={sort.value} value={sort.value}>
+                  {sort.label}
+                </option>
+              ))}
+            </select>
+          </span>
         </span>
       </div>
       <BulkBox store={store} />
