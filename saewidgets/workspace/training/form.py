@@ -221,7 +221,8 @@ def _model(data: Mapping[str, Any], errors: dict[str, str]) -> tuple[ModelFacts 
         # What lies on this machine is there in milliseconds, but for the first import of transformers.
         found = _facts.get(name, revision, None if is_local(resolve_model(name)) else _PATIENCE)
     except SAEWidgetsError as error:
-        errors.setdefault("model", " ".join(filter(None, [error.what, error.hint])))  # the name is above it
+        what = error.what if name in error.what else f"{name}: {error.what}"
+        errors.setdefault("model", " ".join(filter(None, [what, error.hint])))
         return None, False
     return found, found is None
 
