@@ -29,7 +29,8 @@ def metric(name: str, value: float | str | None) -> str:
 
 
 def decimal(value: float, digits: int) -> str:
-    """A finite value with `digits` decimals below 100, one from there (219.7), none from 1,000, 3.3e5 from 1e5 on.
+    """A finite value with `digits` decimals, at most three from 10, one from 100 (219.7), none from 1,000, 3.3e5 from
+    1e5 on.
 
     The same rule as `decimal` of `js/src/lib/format.ts`.
     """
@@ -39,7 +40,11 @@ def decimal(value: float, digits: int) -> str:
         return f"{mantissa}e{int(exponent)}"
     if size >= 999.95:
         return f"{value:,.0f}"
-    return f"{value:.{digits if round(size, digits) < 100 else 1}f}"
+    if round(size, digits) >= 100:
+        digits = min(1, digits)
+    elif round(size, digits) >= 10:
+        digits = min(3, digits)
+    return f"{value:.{digits}f}"
 
 
 def duration(seconds: float) -> str:

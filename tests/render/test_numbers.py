@@ -30,7 +30,7 @@ def test_tokens(value: float, text: str) -> None:
         ("loss", math.nan, "NaN"),
         ("loss", "NaN", "NaN"),
         ("loss", math.inf, "∞"),
-        ("loss", 99.99, "99.9900"),
+        ("loss", 99.99, "99.990"),
         ("loss", 99.99996, "100.0"),
         ("loss", 219.6512, "219.7"),
         ("l0", 219.65, "219.7"),

@@ -39,8 +39,8 @@ export function tokensOf(done: number, total: number): string {
 }
 
 /**
- * A measured value with fixed decimals, fewer of them the larger it is, so that it keeps its width: 0.2841, 219.7, 1,234,
- * 3.3e5. Strings ("NaN", "Infinity") become words.
+ * A measured value with fixed decimals, fewer of them the larger it is, so that it keeps its width: 0.2841, 54.051, 219.7,
+ * 1,234, 3.3e5. Strings ("NaN", "Infinity") become words.
  */
 export function decimal(value: Value | undefined, digits: number): string {
   if (value === null || value === undefined) return DASH;
@@ -54,7 +54,8 @@ function magnitude(n: number, digits: number): string {
   // by what it rounds to: 999.97 is 1,000, not 1000.0
   if (Math.round(n) >= 1e5) return n.toExponential(1).replace("e+", "e");
   if (Number(n.toFixed(1)) >= 1000) return count(n);
-  return n.toFixed(Number(n.toFixed(digits)) >= 100 ? Math.min(1, digits) : digits);
+  const rounded = Number(n.toFixed(digits));
+  return n.toFixed(Math.min(digits, rounded >= 100 ? 1 : rounded >= 10 ? 3 : digits));
 }
 
 export const loss = (value: Value | undefined) => decimal(value, 4);
