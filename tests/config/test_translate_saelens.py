@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from saewidgets.config import HubCorpus, TokensCorpus
+from saewidgets.config import HubCorpus, TokensCorpus, TrainingConfig
 from saewidgets.config.translate import from_saelens, saelens_sae
 from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.training.export import metadata
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RUNNER = GOLDEN / "saelens_runs" / "topk.json"  # written by the package itself
@@ -200,6 +201,31 @@ def test_the_configuration_of_a_saved_sae():
     with pytest.raises(ConfigError) as caught:
         from_saelens(data)
     assert caught.value.where == "metadata.dataset_path"
+
+
+@pytest.mark.parametrize(
+    ("sae", "normalize"),
+    [
+        ({"architecture": "standard", "l1_coefficient": 2.0, "p_end": 0.2}, "layer_norm"),
+        (
+            {"architecture": "matryoshka", "k": 4, "widths": [8, 16], "aux_coefficient": 0.5},
+            "constant_norm_rescale",
+        ),
+        ({"architecture": "jumprelu", "sparsity_loss": "tanh", "bandwidth": 0.5}, "expected_average_only_in"),
+        ({"architecture": "skip", "skip_scale": 0.25, "learn_skip": True}, "expected_average_only_in"),
+        ({"architecture": "transcoder", "l1_coefficient": 3.0}, "expected_average_only_in"),
+    ],
+)
+def test_what_this_package_wrote_beside_an_sae_comes_over_in_its_own_names(sae, normalize):
+    out = {"hook_name_out": "blocks.1.hook_mlp_out"} if sae["architecture"] == "transcoder" else {}
+    wanted = TrainingConfig(
+        model="demo", hook_name="blocks.1.mlp.hook_in", sae={"d_sae": 64, **sae}, tokens=50_000, seed=3, **out,
+        activations={"normalize": normalize, "seqpos_slice": "1:", "exclude_token_ids": [7]},
+    )  # fmt: skip
+    data = metadata(wanted, model_name="demo", model_class="LlamaForCausalLM", tokens=50_000, metrics={})
+    found = from_saelens({"architecture": "jumprelu", "d_in": 256, "d_sae": 64, "metadata": data})
+    assert found.config == wanted
+    assert list(_remarks(found)) == ["metadata.lr"]
 
 
 def test_files_that_are_none(tmp_path):

@@ -13,7 +13,7 @@ from saewidgets.config.corpus import as_corpus
 from saewidgets.config.hook_names import HOOK_NAME
 from saewidgets.config.model_names import hub_model
 from saewidgets.config.translate.result import Translation
-from saewidgets.config.translate.saelens_sae import sae_of
+from saewidgets.config.translate.saelens_sae import own_sae, sae_of
 from saewidgets.config.translate.source import Settings, read
 from saewidgets.errors import ConfigError
 
@@ -140,7 +140,7 @@ def _positions(settings: Settings) -> dict[str, Any]:
 def _model(settings: Settings, config: dict[str, Any]) -> None:
     name = settings.text("model_name")
     config["model"] = hub_model(name) or name
-    if hub_model(name) is None and not Path(name).exists():
+    if name != "demo" and hub_model(name) is None and not Path(name).exists():
         settings.remark(
             "changed", "model_name", name,
             "not a short name that is known here; it is taken as the name of a hub repository or folder.",
@@ -276,16 +276,26 @@ def _sae_only(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Sett
         raise ConfigError(
             "There is neither an `sae` nor an `architecture` with `metadata` in it.", where="sae", hint=f"Give {WHAT}."
         )
-    details = meta.get("training_architecture_details")
-    merged = {**data, **(details if isinstance(details, Mapping) else {})}
-    merged["architecture"] = meta.get("training_architecture") or data["architecture"]
     remarks = Settings({}).remarks
-    sae, optimizer, scaling = sae_of(Settings(merged, "", remarks))
+    own = own_sae(meta)
+    if own is not None:  # the class is transformers' here, as it will be
+        meta = {name: value for name, value in meta.items() if name != "model_class_name"}
     settings = Settings(meta, "metadata.", remarks)
-    config: dict[str, Any] = {
-        "sae": sae, "optimizer": optimizer,
-        "activations": {"normalize": scaling, **_positions(settings)},
-    }
+    config: dict[str, Any] = {"activations": _positions(settings)}
+    if own is not None:
+        config["sae"], scaling = own
+        if "sequence_separator_token" not in meta:  # this package's own, which it does not write
+            del config["activations"]["separator"]
+        if settings.has("training_tokens"):
+            config["tokens"] = settings.count("training_tokens")
+        config["hook_name_out"] = settings.take("hook_name_out")
+    else:
+        details = meta.get("training_architecture_details")
+        merged = {**data, **(details if isinstance(details, Mapping) else {})}
+        merged["architecture"] = meta.get("training_architecture") or data["architecture"]
+        config["sae"], config["optimizer"], scaling = sae_of(Settings(merged, "", remarks))
+    if scaling is not None:
+        config["activations"]["normalize"] = scaling
     if settings.has("exclude_token_ids"):  # ours, where special tokens are left out as well
         config["activations"]["exclude_token_ids"] = settings.take("exclude_token_ids")
     if settings.has("seed"):
@@ -303,7 +313,8 @@ def _sae_only(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Sett
                 hint="Give it: from_saelens(..., corpus=...), or --corpus.",
             )
     settings.remark(
-        "lost", "lr", None, "an SAE's cfg.json does not record learning rate, batch size, tokens and schedules: they "
+        "lost", "lr", None,
+        f"an SAE's cfg.json does not record learning rate, batch size{'' if own else ', tokens'} and schedules: they "
         "have this package's defaults.",
     )
     settings.ignore(*_RECORDED)
