@@ -163,6 +163,16 @@ def test_worse_than_the_mean_is_the_learning_rate_and_nothing_else() -> None:
     assert "worse" not in {advice.kind for advice in slowed(wild, 1.0, tokens_done=100_000)}
 
 
+def test_a_run_of_few_steps_is_told_to_train_longer() -> None:
+    short = record(latest={"fvu": 1.2, "l0": 0.1}, status=COMPLETED, tokens_done=20_480, tokens_total=20_480)
+    found = only(advise(short, curve([1.3, 1.2])))
+    assert (found.kind, found.title) == ("longer", "FVU is 1.200 after 5 steps.")
+    assert found.text == "Train longer, to about 4.1M tokens (1,000 steps)."
+    assert dict(found.changes) == {"tokens": 4_096_000}
+    # What lies far above where an SAE begins comes of wild steps, however few.
+    assert only(advise(replace(short, latest={"fvu": 7.0}), curve([1.3, 7.0]))).kind == "worse"
+
+
 def test_failures() -> None:
     nan = ErrorInfo("Loss became NaN at step 449.", kind="nan", step=449)
     found = only(advise(record(status=FAILED, error=nan), FLAT))

@@ -31,6 +31,8 @@ WORSE = 1.02
 """An SAE without any latent reaches an FVU of 1 (its bias is the mean). What lies above comes of wild steps."""
 USUAL_L0 = (50.0, 100.0)
 """Active latents per token where the configuration has no target."""
+BEGINS_BELOW, FEW_STEPS = 2.0, 200
+"""An SAE begins with an FVU between 1 and this; fewer steps than these hardly move it."""
 FAR = 1.5
 """L0 is far from a target when it is so many times larger or smaller."""
 UNEXPLAINED = 0.2
@@ -142,6 +144,10 @@ def _worse(record: TrainingRecord) -> Iterator[Advice]:
         return
     if record.tokens_done < 0.2 * record.tokens_total:  # it begins above 1 and has to come down first
         return
+    steps = record.tokens_done // max(1, int(_value(record.config, "batch_size") or 1))
+    if fvu < BEGINS_BELOW and steps < FEW_STEPS:
+        yield _begun(record, fvu, steps)
+        return
     changes, words = _smaller_steps(record.config)
     if not changes:
         return
@@ -151,6 +157,21 @@ def _worse(record: TrainingRecord) -> Iterator[Advice]:
         " die and an L0 far from its target follow from that.",
         changes=changes,
     )  # fmt: skip
+
+
+def _begun(record: TrainingRecord, fvu: float, steps: int) -> Advice:
+    batch = int(_value(record.config, "batch_size") or 1)
+    wanted = max(2 * record.tokens_total, 5 * FEW_STEPS * batch)
+    return Advice(
+        "longer", f"FVU is {metric('fvu', fvu)} after {steps:,} steps.",
+        f"Train longer, to about {tokens(wanted)} tokens ({wanted // batch:,} steps).",
+        "That is where an SAE begins: so few steps hardly move it, and say nothing of the other settings.",
+        changes=_for_longer(record, wanted),
+    )  # fmt: skip
+
+
+def _for_longer(record: TrainingRecord, wanted: int) -> dict[str, Any]:
+    return {"tokens": wanted, **({"epochs": None} if record.config.get("epochs") else {})}
 
 
 # ------------------------------------------------------------------------------------------------ dead latents
@@ -285,7 +306,7 @@ def _curve(record: TrainingRecord, history: Mapping[str, Sequence[float]]) -> It
             "longer", f"The loss still fell by {share:.0f} % over the last fifth of the run.",
             f"Train longer, to about {tokens(2 * record.tokens_total)} tokens.",
             "A curve that has not levelled off has something left to learn.",
-            "info", {"tokens": 2 * record.tokens_total, **({"epochs": None} if record.config.get("epochs") else {})},
+            "info", _for_longer(record, 2 * record.tokens_total),
         )  # fmt: skip
 
 
