@@ -358,8 +358,12 @@ class Trainer:
 
     def save_final(self) -> Checkpoint:
         """The checkpoint at the end of the run, also marked best if it is."""
+        return self.save_end("final")
+
+    def save_end(self, *kinds: str) -> Checkpoint:
+        """The checkpoint where the run ends, early or not; "best" too if what was measured there is the best."""
         improved = self._evaluated_at == self.step and self._improved()
-        return self.save("latest", "final", *self._best_kind(improved))
+        return self.save("latest", *kinds, *self._best_kind(improved))
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint of the same configuration.

@@ -258,7 +258,7 @@ class Member:
             for warning in trainer.targets.at_the_end(trainer.latest):
                 self.log.warning(warning)
         else:
-            trainer.save("latest")
+            trainer.save_end()
         model_name, model_class = prepared.model_of(self.config)
         sae.metadata = metadata(
             self.config, model_name=model_name, model_class=model_class, tokens=trainer.tokens, metrics=trainer.latest,

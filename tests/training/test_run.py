@@ -183,6 +183,10 @@ def test_stop_keeps_what_was_learned_and_can_be_resumed(config, tmp_path, tokens
     metadata = load_sae(stopped.sae_path).metadata
     assert metadata["training_tokens"] == stopped.tokens == stopped.step * BATCH
     assert "val_fvu" in stopped.metrics
+    # what is measured at the stop counts too: the last checkpoint is the best one if it is
+    saved = recorder.of(CheckpointSaved)
+    best = min(saved, key=lambda event: event.metrics.get("val_fvu", float("inf")))
+    assert ("best" in saved[-1].kinds) == (best.step == stopped.step)
     run_training(config, tmp_path / "run", tokens_folder=tokens_folder, resume=True)
     _same(_final_tensors(tmp_path / "run"), straight().tensors)
 
