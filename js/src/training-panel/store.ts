@@ -118,6 +118,12 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     this.open.value = new Map(inner ? left : []);
   }
 
+  /** Closes the question, form or menu that led to an action; what is looked at, layers or details, stays open. */
+  private closeAsked(key: string): void {
+    const kind = this.open.value.get(key)?.kind;
+    if (kind !== "layers" && kind !== "details") this.openFor(key, undefined);
+  }
+
   /** Ids of the runs that filter and search leave in the list. */
   readonly shown: ReadonlySignal<ReadonlySet<string>> = computed(() => {
     const cards = listCards(this.state.value.cards);
@@ -143,7 +149,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   /** Does something to several runs; what fails is told, the others are done all the same. */
   async actOn(key: string, cards: readonly Card[], action: BulkAction): Promise<void> {
     if (key === SELECTION) this.bulk.value = null;
-    else if (this.open.value.get(key)?.kind !== "layers") this.openFor(key, undefined);
+    else this.closeAsked(key);
     this.outcome.value = null;
     for (const card of cards) this.pending.value = withKey(this.pending.value, card.id, action as Action);
     const training_ids = cards.map((card) => card.id);
@@ -168,7 +174,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
 
   /** Does something to the job of a group, and so to all of its runs. */
   async actOnGroup(group: string, cards: readonly Card[], action: GroupActionName): Promise<void> {
-    this.openFor(group, undefined);
+    this.closeAsked(group);
     for (const card of cards) this.pending.value = withKey(this.pending.value, card.id, action);
     const answer = await this.command(group, ACTION_WORDS[action], { kind: "group_action", action, group_id: group });
     const done = () => {
@@ -226,7 +232,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
 
   /** Does something to a run. It counts as under way until the run's state shows it, or nothing came of it. */
   async act(card: Card, action: Action): Promise<void> {
-    if (action !== "checkpoint") this.openFor(card.id, undefined); // that button stands in the details
+    this.closeAsked(card.id);
     this.pending.value = withKey(this.pending.value, card.id, action);
     const answer = await this.command(card.id, ACTION_WORDS[action], {
       kind: "run_action",

@@ -208,6 +208,7 @@ describe("a group that runs", () => {
     await waitFor(() => expect(group.getByText("Stopped")).toBeTruthy(), { timeout: 3000 });
     await view.user.click(group.getByRole("button", { name: "Pause" }));
     expect(sent(view.model, "group_action")).toMatchObject([{ action: "pause", group_id: "group_1" }]);
+    expect(group.getByRole("button", { name: "Hide layers" })).toBeTruthy(); // what one looks at stays open
   });
 
   it("says Stopping in the row as long as the workspace says so", async () => {
@@ -236,6 +237,14 @@ describe("checkpoints and advice", () => {
     await waitFor(() => expect(view.page.getByRole("table", { name: "Checkpoints" })).toBeTruthy());
     return view;
   };
+
+  it("stay open while the run is paused", async () => {
+    const view = await details();
+    await view.user.click(view.page.getByRole("tab", { name: "Log" }));
+    await view.user.click(cardOf(view, "run").getByRole("button", { name: "Pause" }));
+    expect(sent(view.model, "run_action")).toMatchObject([{ action: "pause" }]);
+    expect(view.page.getByRole("tab", { name: "Log" }).getAttribute("aria-selected")).toBe("true");
+  });
 
   it("goes on from a checkpoint in a new run, which gets the focus", async () => {
     const { page, model, user } = await details();
