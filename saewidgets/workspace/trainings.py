@@ -171,11 +171,11 @@ class Trainings:
             raise missing(records[0].id, "Give it again: retry(model=model, tokenizer=tokenizer).")
         configs = from_rows((record.config, record.folder) for record in records)
         tasks = [_New(config, self.retry_name(r.id), r.id) for config, r in zip(configs, records, strict=True)]
-        groups = {r.group_id for r in self._catalog.trainings.list() if r.group_id is not None}
-        name = free_name(group.name, {self.group(each).name for each in groups})
-        return self._start_group(tasks, name, held, None)
+        return self._start_group(tasks, group.name, held, None)
 
-    def _start_group(self, tasks: Sequence[_New], name: str, held: Held | None, on_event: OnEvent) -> TrainingGroup:
+    def _start_group(self, tasks: Sequence[_New], wanted: str, held: Held | None, on_event: OnEvent) -> TrainingGroup:
+        groups = {r.group_id for r in self._catalog.trainings.list() if r.group_id is not None}
+        name = free_name(wanted, {self.group(each).name for each in groups})
         group_id = new_group_id()
         self._queue(tasks, held, group=(group_id, name), on_event=on_event)
         return TrainingGroup(self._workspace, group_id)

@@ -179,6 +179,9 @@ def test_one_that_diverges_fails_alone(ws: Workspace, config: TrainingConfig) ->
 def test_a_group_that_waits_can_be_cancelled(ws: Workspace, tiny_model_folder: Path) -> None:
     first = ws.trainings.create(small_config(tiny_model_folder, **LONG))
     group = ws.trainings.create_many(small_config(tiny_model_folder), {"sae.k": [2, 4]})
+    second = ws.trainings.create_many(small_config(tiny_model_folder), {"sae.k": [2, 4]})
+    assert second.name == f"{group.name}-2"  # two cards of one name could not be told apart
+    second.cancel()
     wait_for_step(ws, first, 1)
     assert [r.queue_position for r in group.records] == [1, 1]
     with pytest.raises(StateError, match="is queued"):

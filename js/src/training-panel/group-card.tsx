@@ -18,6 +18,7 @@ import {
   canDelete,
   hasProgressBar,
   isWarm,
+  originWords,
   progressLine,
   STATUS_ICONS,
   STATUS_WORDS,
@@ -42,6 +43,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
   const checked = members.filter((card) => chosen.has(card.id));
   const more = `More actions: ${group.name}`;
   const first = leadOf(members);
+  const origin = originWords(group);
   const asks = open?.kind === "delete" || open?.kind === "stop";
   const returnTo = useFocusReturn(root, asks);
   const close = (focus = more) => {
@@ -111,6 +113,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
           {groupMeta(members).map((part) => (
             <span key={part}>{part}</span>
           ))}
+          {origin && <span title={origin}>{origin}</span>}
         </div>
         {hasProgressBar(group) && (
           <Progress label={`Progress of ${group.name}`} fraction={group.fraction} status={status} />

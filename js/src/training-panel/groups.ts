@@ -13,12 +13,13 @@ export function listCards(cards: readonly Card[]): ListCard[] {
     if (card.group_id !== null) groups.set(card.group_id, [...(groups.get(card.group_id) ?? []), card]);
   }
   const shown = new Set<string>();
+  const named = new Map(cards.map((card) => [card.name, card]));
   return cards.flatMap((card) => {
     const members = card.group_id === null ? undefined : groups.get(card.group_id);
     if (card.group_id === null || !members || members.length < 2) return [card];
     if (shown.has(card.group_id)) return [];
     shown.add(card.group_id);
-    return [groupCard(card.group_id, inOrder(members))];
+    return [groupCard(card.group_id, inOrder(members), named)];
   });
 }
 
@@ -34,12 +35,13 @@ function inOrder(members: readonly Card[]): Card[] {
 /** A run that diverged, or was stopped alone, has ended while the others go on: these say where the job stands. */
 const ORDER: readonly Status[] = ["running", "paused", "queued", "interrupted", "completed", "stopped", "failed"];
 
-/** The run of a group that stands for its job: one that is being stopped alone does not. */
+/** The run of a group that stands for its job: not one that is being stopped alone, nor one that was stopped earlier. */
 export const leadOf = (members: readonly Card[]): Card =>
   [...members].sort(
     (a, b) =>
       ORDER.indexOf(statusOf(a)) - ORDER.indexOf(statusOf(b)) ||
-      Number(a.status === "stopping") - Number(b.status === "stopping"),
+      Number(a.status === "stopping") - Number(b.status === "stopping") ||
+      b.tokens_done - a.tokens_done,
   )[0] as Card;
 
 /** What is under way for the whole job: something that was asked of every run that stands where the job stands. */
@@ -51,11 +53,19 @@ export function groupPending(members: readonly Card[], pending: ReadonlyMap<stri
   return asked.every((action) => action === asked[0]) ? asked[0] : undefined;
 }
 
-function groupCard(id: string, members: readonly Card[]): ListCard {
+/** The name of the group that this one repeats; null where its runs repeat none. */
+function repeatedGroup(members: readonly Card[], named: ReadonlyMap<string, Card>): string | null {
+  const earlier = members.flatMap((card) => card.retry_of ?? []);
+  if (earlier.length < members.length) return null;
+  return one(earlier, (name) => named.get(name)?.group_name ?? null) ?? groupName(earlier);
+}
+
+function groupCard(id: string, members: readonly Card[], named: ReadonlyMap<string, Card>): ListCard {
   const first = leadOf(members);
   const sum = (of: (card: Card) => number) => members.reduce((total, card) => total + of(card), 0);
   const noted = members.find((card) => card.note !== null);
-  const note = noted?.note ? { ...noted.note, where: noted.note.where ?? noted.name } : null;
+  const ofAll = one(members, (card) => card.note?.what ?? null) !== null;
+  const note = noted?.note ? { ...noted.note, where: noted.note.where ?? (ofAll ? null : noted.name) } : null;
   return {
     ...first,
     id,
@@ -68,6 +78,9 @@ function groupCard(id: string, members: readonly Card[]): ListCard {
     checkpoint_bytes: sum((card) => card.checkpoint_bytes),
     sae_id: members.every((card) => card.sae_id !== null) ? first.sae_id : null,
     series: null,
+    retry_of: repeatedGroup(members, named),
+    continued_from: null,
+    continued_step: null,
   };
 }
 
@@ -105,10 +118,11 @@ function meanTiles(tiles: readonly Tile[]): Tile {
   return found;
 }
 
-const one = <T>(members: readonly Card[], of: (card: Card) => T): T | null => {
-  const values = new Set(members.map(of));
-  return values.size === 1 ? (members[0] ? of(members[0]) : null) : null;
-};
+/** What is the same of all, else null. */
+function one<From, T>(all: readonly From[], of: (each: From) => T): T | null {
+  const values = [...new Set(all.map(of))];
+  return values.length === 1 ? (values[0] as T) : null;
+}
 
 /** What the runs of a group differ in: "3 layers, one job". */
 export function groupBadge(members: readonly Card[]): string {

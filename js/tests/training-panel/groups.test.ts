@@ -9,7 +9,7 @@ import {
   stopWords,
 } from "../../src/training-panel/bulk-state";
 import { forwardWords, groupBadge, groupMeta, groupName, listCards, memberWord } from "../../src/training-panel/groups";
-import { matches, shownCards } from "../../src/training-panel/state";
+import { matches, originWords, shownCards } from "../../src/training-panel/state";
 
 describe("groups", () => {
   const cards = [...CARDS.slice(0, 2), ...LAYERS];
@@ -30,6 +30,37 @@ describe("groups", () => {
     const [group] = listCards([{ ...(a as (typeof CARDS)[0]), status: "failed", note }, b, c] as never);
     expect(group?.status).toBe("running");
     expect(group?.note).toMatchObject({ what: "Loss became NaN.", where: "gpt2-l8-batchtopk-k48" });
+    const all = listCards([a, b, c].map((one) => ({ ...one, note: { ...note, what: "The kernel ended." } })) as never);
+    expect(all[0]?.note).toMatchObject({ what: "The kernel ended.", where: null });
+  });
+  it("that were stopped say how far the last of their runs came", () => {
+    const [a, b] = LAYERS.map((one) => ({ ...one, status: "stopped" }) as (typeof CARDS)[0]);
+    const list = listCards([
+      { ...a, tokens_done: 200_000 },
+      { ...b, tokens_done: 500_000 },
+    ] as never);
+    expect(list[0]?.tokens_done).toBe(500_000);
+    expect(
+      listCards([
+        { ...a, tokens_done: 500_000 },
+        { ...b, tokens_done: 200_000 },
+      ] as never)[0]?.tokens_done,
+    ).toBe(500_000);
+  });
+  it("say which group they repeat", () => {
+    const again = LAYERS.map((one) => ({
+      ...one,
+      id: `${one.id}-2`,
+      name: `${one.name}-2`,
+      group_id: "group_2",
+      group_name: "gpt2-l4-6-8-batchtopk-2",
+      retry_of: one.name,
+    }));
+    const [second, first] = listCards([...again, ...LAYERS]);
+    expect(originWords(second as never)).toBe("retry of gpt2-l4-6-8-batchtopk");
+    expect(originWords(first as never)).toBeNull();
+    // those runs may be deleted by now
+    expect(originWords(listCards(again)[0] as never)).toBe("retry of gpt2-l4-6-8-batchtopk-k48");
   });
   it("of one run are that run", () => {
     expect(listCards([card({ group_id: "g" })])[0]?.members).toBeUndefined();
