@@ -231,6 +231,18 @@ def test_a_line_that_hardly_moves_does_not_fill_the_chart(ws: FakeWorkspace, log
     charts.close()
 
 
+@pytest.mark.parametrize("log_y", [True, False])
+def test_ticks_of_a_huge_loss_fit_left_of_the_axis(ws: FakeWorkspace, log_y: bool) -> None:
+    step = np.arange(1.0, 101)
+    columns = {"step": step, "tokens": step * 4096, "time": step, "loss": 5e5 / step, "l0": step, "fvu": 1 / step}
+    charts = Charts(lambda training_id, names, start: {k: v[step >= start] for k, v in columns.items()}, lambda: None)
+    charts.update(runs(ws, "train_0"), ChartState(log_y=log_y))
+    words = list(charts.charts[0]._figure.axes[1].tick_labels.values())
+    assert ("1e5" if log_y else "2e5") in words
+    assert max(map(len, words)) <= 6
+    charts.close()
+
+
 def test_names_are_text_in_the_static_copy(charts: Charts, ws: FakeWorkspace) -> None:
     ws.trainings.change("train_0", name="<script>alert(1)</script>")
     charts.update(runs(ws, "train_0"), ChartState())
