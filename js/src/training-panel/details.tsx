@@ -7,7 +7,7 @@ import type { Card, DetailsData } from "../lib/protocol";
 import { asFailure, isAbort } from "../lib/rpc";
 import { AdviceList } from "./advice";
 import { Checkpoints } from "./checkpoints";
-import { statusOf } from "./state";
+import { canDelete, statusOf } from "./state";
 import type { DetailsTab, Problem, Store } from "./store";
 
 /** The details, asked again every two seconds while the run works and whenever its state changes. */
@@ -57,6 +57,9 @@ export function Details({ store, card, tab, onTab, onClose }: DetailsProps) {
   const save = async () => {
     await store.act(card, "checkpoint");
   };
+  const edit = () => {
+    store.form.value = { from: card };
+  };
   return (
     <div class="details">
       <div class="tb dt">
@@ -76,6 +79,11 @@ export function Details({ store, card, tab, onTab, onClose }: DetailsProps) {
         {statusOf(card) === "running" && (
           <Button small class="save" disabled={saving} onClick={() => void save()}>
             {saving ? "Saving…" : "Save checkpoint now"}
+          </Button>
+        )}
+        {tab === "settings" && canDelete(card) && (
+          <Button small class="save" onClick={edit}>
+            Edit and retry
           </Button>
         )}
         <Button small kind="quiet" icon="close" label="Close details" onClick={onClose} />

@@ -239,6 +239,19 @@ describe("actions", () => {
   });
 });
 
+describe("settings of a run that has ended", () => {
+  it("can be edited and tried again, whatever came of it", async () => {
+    const view = show(only({ status: "completed" }));
+    await view.user.click(view.page.getByRole("button", { name: "More actions: run" }));
+    await view.user.click(view.page.getByRole("menuitem", { name: "Details" }));
+    const run = cardOf(view, "run");
+    expect(run.queryByRole("button", { name: "Edit and retry" })).toBeNull();
+    await view.user.click(run.getByRole("tab", { name: /^Settings/ }));
+    await view.user.click(run.getByRole("button", { name: "Edit and retry" }));
+    expect(view.page.getByText("with the settings of run")).toBeTruthy();
+  });
+});
+
 describe("notes and keys", () => {
   it("says where it happened, as text", () => {
     const note = { what: "There is no such file.", where: "/data/<b>.txt", hint: "Check the path.", kind: "other" };
