@@ -249,7 +249,8 @@ def test_what_cannot_be_measured_is_refused(
         (run, store, {"hook_name_out": MLP}, "hook_name_out: A topk SAE reconstructs what it reads"),
         (run, store, {"hook_name": "blocks.0.hook_mlp_out"}, "hook_name: This store does not hold blocks.0.hook_mlp"),
         (_sae(model_name="gpt2-small"), store, {}, "belongs to gpt2-small"),
-        (run, imported, {"model": "gpt2"}, "belongs to gpt2"),
+        (run, imported, {"model": "gpt2"}, "model: The store states was captured from "),
+        (run, store, {"model": "gpt2"}, "model: The store rows was captured from "),  # its own store, too
         (run, store, {"model": lm}, "model: No language model is run"),
         (run, store, {"tokenizer": lm.tokenizer}, "tokenizer: No language model is run"),
         (run, store, {"context_size": 8}, "context_size: The store rows has contexts of 16"),

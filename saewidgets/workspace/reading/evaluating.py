@@ -114,7 +114,7 @@ def _on_store(workspace: Workspace, found: _Found, asked: Asked, corpus: Activat
     rows = StoredRows.of(workspace, corpus, asked, known)
     said = take.path_text(asked.model, "model", "the name of a model") if asked.model is not None else None
     said = said or (known.model if known is not None else _text(found.said.get("model_name")))
-    rows.check_model(said, found.name)
+    rows.check_model(said, found.name, asked=asked.model is not None)
     sae = found.load(_device(workspace, found, asked))
     hook_name, hook_name_out = _hooks(found, sae, asked)
     rows.check_place(sae, hook_name, hook_name_out)

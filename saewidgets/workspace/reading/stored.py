@@ -116,10 +116,19 @@ class StoredRows:
     def _models(self) -> list[str]:
         return [str(name) for name in (self.record.config.get("model"), self.record.model) if name]
 
-    def check_model(self, said: str | None, name: str) -> None:
-        """Raise `ConfigError` if the SAE called `name` is known to be of another model, `said`, than the store."""
+    def check_model(self, said: str | None, name: str, *, asked: bool = False) -> None:
+        """Raise `ConfigError` if the store is of another model than the one that was `asked` for, or than `said` of the
+        SAE called `name`.
+        """
         known = self._models()
-        if self.own or said is None or not known or any(_same_model(said, each) for each in known):
+        if said is None or not known or any(_same_model(said, each) for each in known):
+            return
+        if asked:
+            raise ConfigError(
+                f"The store {self.record.name} was captured from {known[0]}, not from {said}.", where="model",
+                hint="Leave the model out: no model is run on stored activations.",
+            )
+        if self.own:
             return
         raise ConfigError(
             f"The store {self.record.name} was captured from {known[0]}, but {name} belongs to {said}.", where="model",
