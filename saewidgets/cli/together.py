@@ -28,14 +28,20 @@ def taken_over(data: dict[str, Any], flags: Iterable[str]) -> dict[str, Any]:
     A flag replaces what the file says of the same name.
 
     Raises:
-        ConfigError: it is no table, or a flag is not ``NAME=VALUE,VALUE``.
+        ConfigError: it is no table, a flag is not ``NAME=VALUE,VALUE``, or two have the same name.
     """
     table = data.pop("over", {})
     if not isinstance(table, Mapping):
         raise ConfigError(
             "This is not a table of settings with their values.", where="over", hint='For example {"sae.k": [16, 32]}.'
         )
-    return {**dict(dotted(table)), **dict(_values(flag) for flag in flags)}
+    given = [_values(flag) for flag in flags]
+    for name, _ in given:
+        if [other for other, _ in given].count(name) > 1:
+            raise ConfigError(
+                f"{name} is given twice.", where="--over", hint=f"Name all its values at once: --over {name}=16,32."
+            )
+    return {**dict(dotted(table)), **dict(given)}
 
 
 def _values(text: str) -> tuple[str, list[Any]]:

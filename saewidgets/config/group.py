@@ -8,6 +8,7 @@ from typing import Any
 
 from saewidgets.config.base import Config
 from saewidgets.config.changed import with_changes
+from saewidgets.config.hook_names import layer_of
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError
 
@@ -158,13 +159,19 @@ def _value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(getattr(value, "architecture", value))
 
 
+def _site(hook_name: str, layer: int) -> str:
+    """``mlp_out``, and ``l6-mlp_out`` where it is of another layer than the name says already."""
+    site = hook_name.split(".")[-1].removeprefix("hook_")
+    return site if layer_of(hook_name) == layer else f"l{layer_of(hook_name)}-{site}"
+
+
 def _name(base: TrainingConfig, config: TrainingConfig, changes: Mapping[str, Any]) -> str:
     """The name of the base (without one that of a single training) with what tells this training from the others."""
     said = set() if base.name is not None else {"hook_name", "hook_name_out", "sae", "sae.architecture", "sae.k"}
     parts = [f"{name.split('.')[-1]}{_value(value)}" for name, value in changes.items()
              if name not in said and not name.startswith("hook_name")]  # fmt: skip
     if any(name.startswith("hook_name") for name in changes):
-        parts.insert(0, "-".join(name.split(".")[-1].removeprefix("hook_") for name in config.hook_names))
+        parts.insert(0, "-".join(_site(name, config.layer) for name in config.hook_names))
         if base.name is not None:
             parts.insert(0, f"l{config.layer}")
     return "-".join([base.name or config.default_name, *parts])[:120]

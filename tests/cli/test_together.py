@@ -34,6 +34,11 @@ def test_flags_that_say_nothing(flag: str) -> None:
         taken_over({}, [flag])
 
 
+def test_a_setting_is_named_once() -> None:
+    with pytest.raises(ConfigError, match=r"--over: sae\.k is given twice\."):
+        taken_over({}, ["sae.k=4", "sae.k=8"])
+
+
 def test_a_table_is_needed() -> None:
     with pytest.raises(ConfigError, match="not a table"):
         taken_over({"over": [1]}, [])

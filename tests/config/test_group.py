@@ -21,6 +21,14 @@ def test_transcoders_need_no_output_besides_those_that_change() -> None:
     assert TRANSCODER == {"sae": {"architecture": "transcoder", "d_sae": 64}}
 
 
+def test_outputs_in_several_layers_are_told_apart_by_name() -> None:
+    over = {"hook_name_out": [f"blocks.{layer}.hook_mlp_out" for layer in (1, 2)]}
+    configs = expand(base_of({**TRANSCODER, "hook_name": "blocks.1.mlp.hook_in"}, over), over)
+    assert [config.name for config in configs] == [
+        "demo-l1-transcoder-in-mlp_out", "demo-l1-transcoder-in-l2-mlp_out",
+    ]  # fmt: skip
+
+
 def test_a_base_that_works_alone_stays_as_it_is() -> None:
     base = base_of({"sae": {"architecture": "standard", "l1_coefficient": 7.0}}, {"sae.architecture": ["topk"]})
     assert (base.sae.architecture, base.sae.l1_coefficient) == ("standard", 7.0)  # type: ignore[union-attr]
