@@ -64,7 +64,8 @@ def conversation_encoder(tokenizer: Any) -> Callable[[Document], list[int]]:
             written = tokenizer.apply_chat_template(turns, tokenize=False)
         except Exception as error:  # whatever a template raises, it is of the model's repository
             raise FormatError(
-                f"The chat template of the model refuses this conversation: {str(error)[:200]}", where=document.source,
+                f"The chat template of the model refuses this conversation ({str(error)[:200]}).",
+                where=document.source,
                 hint="Correct or remove this row.",
             ) from error
         try:

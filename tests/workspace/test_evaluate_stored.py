@@ -268,6 +268,8 @@ def test_what_cannot_be_measured_is_refused(
         assert said in str(caught.value), (said, str(caught.value))
     with pytest.raises(NotFoundError, match="no store of activations"):
         ws.evaluate(run, "acts_01J8ZC3V5W6X7Y8Z9A0B1C2D3E")
+    with pytest.raises(NotFoundError, match=r"corpus: .* A store of activations is named by its whole id"):
+        ws.evaluate(run, "acts_01J8")
 
 
 def test_a_model_has_several_names(ws: Workspace, store: Capture, tiny_model_folder: Path) -> None:

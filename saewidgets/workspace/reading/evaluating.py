@@ -20,6 +20,7 @@ from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.records import Records
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.capture.capture import Capture
+from saewidgets.workspace.corpora import located
 from saewidgets.workspace.held import Held, missing
 from saewidgets.workspace.held import take as take_model
 from saewidgets.workspace.reading.asked import Asked
@@ -321,6 +322,8 @@ def _corpus(workspace: Workspace, found: _Found, asked: Asked) -> tuple[Any, boo
         raise ConfigError("There is no text.", where="corpus", hint='Give "demo", a path, or a dataset.')
     for name in getattr(corpus, "files", ()):
         take.path(name, "corpus", "a file or folder")  # before the disk is asked
+    if not own:
+        located(corpus)  # before a model is loaded
     return corpus, own
 
 
