@@ -4,12 +4,12 @@
 
 Activations of the embedded model are captured once; both trainers then read the same batches in the same order, with
 the same width, warm-up, decay and number of steps, and everything else at their own defaults. Each side takes the
-learning rate of `--lrs` with which its first seed ends best. What they leave is saved in inference form, loaded by this
-package and measured on the same held-out activations. Where a coefficient decides the sparsity, each side looks for the
-one that gives the wanted L0 (at most `--tries` runs), and its FVU is read off at exactly that L0 along the line through
-its two nearest runs in log-log space. sae-lens's JumpReLU thresholds hardly move in a run this short, so it also
-chooses where they start; "not reached" is said of what ends far from the wanted L0. `--ours NAME=VALUE` changes a
-setting of ours. Needs `make peers`.
+learning rate of `--lrs` with which its first seed ends best. What they leave is saved in inference form, loaded by
+this package and measured on the same held-out activations. Where a coefficient decides the sparsity, each side looks
+for the one that gives the wanted L0 (at most `--tries` runs), and its FVU is read off at exactly that L0 along the
+line through the nearest runs on both sides of it in log-log space. sae-lens's JumpReLU thresholds hardly move in a run
+this short, so it also chooses where they start; "not reached" is said of what ends far from the wanted L0. `--ours
+NAME=VALUE` changes a setting of ours. Needs `make peers`.
 """
 
 from __future__ import annotations
@@ -232,9 +232,9 @@ def at_l0(side: str, base: Job, start: float | None, wanted: float, tries: int) 
         found.append((math.log(coefficient), math.log(max(l0, 1e-3)), math.log(fvu)))
         print(f"  {side} {base.arch} seed {base.seed} lr {base.lr:g}: coefficient {coefficient:.4g} → L0 {l0:.1f}, "
               f"FVU {fvu:.4f}", file=sys.stderr, flush=True)  # fmt: skip
-        if len(found) > 1 and abs(l0 / wanted - 1) < NEAR:
-            break
         found.sort(key=lambda run: abs(run[1] - math.log(wanted)))
+        if len(found) > 1 and abs(math.exp(found[0][1]) / wanted - 1) < NEAR:
+            break
         slope = -1.0
         if len(found) > 1 and found[0][1] != found[1][1]:
             slope = (found[0][0] - found[1][0]) / (found[0][1] - found[1][1])
@@ -242,7 +242,9 @@ def at_l0(side: str, base: Job, start: float | None, wanted: float, tries: int) 
         step = max(-2.0, min(2.0, slope * (math.log(wanted) - found[0][1])))  # one run may lie on a plateau
         coefficient = math.exp(found[0][0] + (step if abs(step) > 0.02 else math.copysign(0.05, step)))
     found.sort(key=lambda run: abs(run[1] - math.log(wanted)))
-    a, b = found[0], found[1]
+    a = found[0]
+    # The nearest run on its other side, if there is one: two runs close to each other make a line of noise.
+    b = next((run for run in found if (run[1] > math.log(wanted)) != (a[1] > math.log(wanted))), found[1])
     along = (math.log(wanted) - a[1]) / (b[1] - a[1]) if b[1] != a[1] else 0.0
     return Found(math.exp(a[2] + along * (b[2] - a[2])), math.exp(a[1]), math.exp(a[0]))
 
