@@ -146,12 +146,13 @@ class TopKConfig(_TopKBase):
 
 
 class _BatchTopKBase(_TopKBase):
-    threshold_momentum: float = Field(
-        default=0.99,
+    threshold_momentum: float | None = Field(
+        default=None,
         ge=0,
         lt=1,
         title="Threshold momentum",
-        description="How slowly the inference threshold follows the smallest kept activation of each batch.",
+        description="How slowly the inference threshold follows the smallest kept activation of each batch. Empty: "
+        "0.99, and less in runs of under 1,000 steps.",
     )
 
 

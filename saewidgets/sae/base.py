@@ -37,12 +37,14 @@ class LossState:
         dead: bool [d_sae], latents that count as dead now; None when that is unknown or of no interest.
         progress: share of the run that is done, 0 to 1: finished optimiser steps / all steps, the same for all
             microbatches of a step. Annealed penalties follow it.
+        steps: optimiser steps of the whole run; None: not known. Averages over a part of the run go by it.
         units: set by `loss` itself where the SAE normalises its input.
     """
 
     sparsity_scale: float = 1.0
     dead: Tensor | None = None
     progress: float = 0.0
+    steps: int | None = None
     units: Units | None = None
 
     @property

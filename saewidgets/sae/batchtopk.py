@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from saewidgets.config.sae import BatchTopKConfig, JumpReLUConfig
-from saewidgets.sae.base import SAE
+from saewidgets.sae.base import SAE, LossState
 from saewidgets.sae.jumprelu import InferenceJumpReLU
 from saewidgets.sae.kernels.select import SparseCode, batch_topk_code
 from saewidgets.sae.topk import TopKBase
 
+MOMENTUM = 0.99  # of the threshold, in runs of 1,000 steps and more
 _KEPT = {"d_sae", "apply_b_dec_to_input", "decoder_init_norm", "normalize_activations"}
 
 
@@ -50,14 +51,20 @@ class BatchTopKSAE(TopKBase):
         return self.training and super()._fast_path(x, target)
 
     @torch.no_grad()
-    def _observe(self, kept: Tensor) -> None:
+    def _observe(self, kept: Tensor, step: LossState) -> None:
         """Move the threshold towards the smallest positive activation that was kept; the first batch sets it."""
         if kept.numel() == 0:
             return
         smallest = torch.where(kept > 0, kept, torch.inf).amin().to(self.threshold.dtype)
-        averaged = self.threshold.lerp(smallest, 1 - self.cfg.threshold_momentum)
+        averaged = self.threshold.lerp(smallest, 1 - self._momentum(step))
         moved = torch.where(self.threshold > 0, averaged, smallest)
         self.threshold.copy_(torch.where(smallest.isfinite(), moved, self.threshold))
+
+    def _momentum(self, step: LossState) -> float:
+        """Latents grow while a run begins: the mean must not remember more than about its last tenth."""
+        if self.cfg.threshold_momentum is not None:
+            return self.cfg.threshold_momentum
+        return MOMENTUM if step.steps is None else max(0.0, min(MOMENTUM, 1 - 10 / max(step.steps, 1)))
 
     def to_inference(self) -> SAE:
         """The JumpReLU with `threshold` on every latent."""

@@ -34,7 +34,7 @@ class TopKBase(SAE):
         """Pre-activations [batch, d_sae] → latents, as in training."""
         raise NotImplementedError
 
-    def _observe(self, kept: Tensor) -> None:
+    def _observe(self, kept: Tensor, step: LossState) -> None:
         """Learn from the activations that one training batch kept (values of any shape; zeros do not count)."""
 
     def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
@@ -48,7 +48,7 @@ class TopKBase(SAE):
             kept, active = f.detach(), f.detach() > 0
             l0, fired = active.sum() / x.shape[0], active.any(0)
         if self.training and torch.is_grad_enabled():
-            self._observe(kept)
+            self._observe(kept, step)
         weights = step.weights
         total = mse = squared_error(nested[-1], target, weights)
         terms = {"mse": mse.detach()}

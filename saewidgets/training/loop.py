@@ -167,7 +167,8 @@ class Trainer:
         """One optimiser step, or none at all: an interruption or an error before Adam's step leaves no trace."""
         self.adam.set_lr(self.schedules.lr(self.step))
         state = LossState(
-            self.schedules.sparsity(self.step), self.dead.mask(self.tokens), progress=self.step / self.steps
+            self.schedules.sparsity(self.step), self.dead.mask(self.tokens), progress=self.step / self.steps,
+            steps=self.steps,
         )
         buffers = {name: buffer.clone() for name, buffer in self.sae.named_buffers()}
         window = self.window.copy()

@@ -56,7 +56,8 @@ EMPTY = {
     "name": "",  # the page shows the name that it will get
     "model_revision": "the newest", "hook_name_out": "", "from_pretrained": "random weights",
     "epochs": "as Tokens says", "sae.target_l0": "none", "sae.widths": "1/32, 3/32, 7/32, 15/32, all",
-    "sae.aux_k": "half of d_in", "sae.p_end": "p stays", "sae.pre_act_coefficient": "off",
+    "sae.aux_k": "half of d_in", "sae.threshold_momentum": "0.99, less in short runs",
+    "sae.p_end": "p stays", "sae.pre_act_coefficient": "off",
     "resampling.every_steps": "never", "optimizer.grad_clip": "off", "optimizer.normalize_decoder_every": "never",
     "optimizer.lr_end": "a tenth of the peak", "optimizer.lr_warm_up_steps": "5 %, at most 1,000",
     "optimizer.lr_decay_steps": "20 %", "optimizer.sparsity_warm_up_steps": "5 %, at most 10,000",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from saewidgets.sae import SAE, InferenceJumpReLU
+from saewidgets.sae import SAE, InferenceJumpReLU, LossState
 from tests.sae.cases import D_SAE, batch, make, plain
 
 
@@ -25,6 +25,15 @@ def test_the_threshold_follows_the_smallest_kept_activation(kernels: bool) -> No
     assert float(sae.threshold) == pytest.approx(first, rel=1e-5)
     sae.loss(batch(seed=2))
     assert float(sae.threshold) == pytest.approx(0.75 * first + 0.25 * second, rel=1e-5)
+
+
+@pytest.mark.parametrize(("steps", "momentum"), [(None, 0.99), (5_000, 0.99), (1_000, 0.99), (50, 0.8), (8, 0.0)])
+def test_in_a_short_run_the_threshold_does_not_remember_the_beginning(steps: int | None, momentum: float) -> None:
+    sae = make("batchtopk")
+    first, second = smallest_kept(sae, batch(seed=1)), smallest_kept(sae, batch(seed=2))
+    for seed in (1, 2):
+        sae.loss(batch(seed=seed), step=LossState(steps=steps))
+    assert float(sae.threshold) == pytest.approx(momentum * first + (1 - momentum) * second, rel=1e-5)
 
 
 def test_only_training_moves_the_threshold() -> None:
