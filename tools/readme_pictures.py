@@ -32,7 +32,7 @@ ENDED = """
 from collections import Counter
 ended = [run for run in ws.trainings.list() if run.status == "completed"]
 place = Counter(run.config["hook_name"] for run in ended).most_common(1)[0][0]
-ids = [run.id for run in ended if run.config["hook_name"] == place and run.group_id is None][:3]
+ids = [run.id for run in ended if run.config["hook_name"] == place][:3]
 """
 Take = Callable[..., None]
 FEATURE = 397  # every, each
