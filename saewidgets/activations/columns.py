@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from saewidgets.errors import ConfigError
 
 TEXT = ("text", "content", "document", "raw_content", "body", "article", "story", "passage", "sentence", "code")
-CHAT = ("conversation", "conversations", "messages", "chat", "text")
+_TALKS = ("conversation", "conversations", "messages", "chat")
+CHAT = (*_TALKS, "text")
 TOKENS = ("input_ids", "tokens", "token_ids", "ids")
 
 
@@ -20,8 +21,15 @@ def text_column(columns: Mapping[str, bool], wanted: str | None, where: str) -> 
         where: file or dataset, for messages.
 
     Raises:
-        ConfigError: there is no such column, it holds no text, or none was named and several could be meant.
+        ConfigError: there is no such column, it holds no text, or none was named and several or conversations could be
+            meant.
     """
+    talks = [name for name in _TALKS if columns.get(name) is False]
+    if wanted is None and talks and not any(columns.get(name) for name in TEXT):
+        raise ConfigError(
+            f"{where} has no column that is known for text, but one that is known for conversations, {talks[0]!r}.",
+            where="corpus.chat", hint="Read these with chat=True, or name a column with text: text_field=….",
+        )
     return _chosen(columns, wanted, where, TEXT, "text", "text_field")
 
 

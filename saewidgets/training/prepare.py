@@ -136,6 +136,7 @@ def prepare(
     log.info(f"Model {lm.name}: {lm.n_layers} layers of width {lm.d_model:,} on {lm.device}.")
     if not lm.is_causal:
         _without_cross_entropy(lm, configs, log)
+    _warn_of_unknown_ids(lm, configs, log)
     check()
     meter.enter("packing text")
     packed = pack(
@@ -193,6 +194,15 @@ def _millions(meter: ProgressMeter) -> Callable[[int], None]:
             meter.enter(f"packing text ({told:,} M tokens)")
 
     return on_progress
+
+
+def _warn_of_unknown_ids(lm: LoadedModel, configs: Sequence[TrainingConfig], log: Log) -> None:
+    """Ids of another tokenizer leave nothing out."""
+    known = max(len(lm.tokenizer), lm.vocab_size)
+    unknown = sorted({i for each in configs for i in each.activations.exclude_token_ids or () if i >= known})
+    if unknown:
+        listed = ", ".join(f"{i}" for i in unknown[:5]) + (", …" if len(unknown) > 5 else "")
+        log.warning(f"exclude_token_ids: {lm.name} has no token {listed}; its ids end at {known - 1}.")
 
 
 def _without_cross_entropy(lm: LoadedModel, configs: Sequence[TrainingConfig], log: Log) -> None:

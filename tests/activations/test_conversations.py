@@ -131,3 +131,11 @@ def test_rows_that_are_none(packed_ids: Any, tmp_path: Path, value: Any, said: s
     with pytest.raises(FormatError, match=said) as caught:
         packed_ids(TextCorpus(path, chat=True))
     assert "t.jsonl:2" in str(caught.value)
+
+
+def test_conversations_are_not_mistaken_for_text(packed_ids: Any, tmp_path: Path) -> None:
+    path = _lines(tmp_path / "t.jsonl", [{"source": "somewhere", "messages": talk} for talk in TALKS])
+    with pytest.raises(ConfigError, match="known for conversations, 'messages'") as caught:
+        packed_ids(TextCorpus(path))
+    assert caught.value.where == "corpus.chat"
+    assert packed_ids(TextCorpus(path, text_field="source"))

@@ -330,3 +330,10 @@ def test_out_of_memory_names_the_settings(config, tmp_path, tokens_folder, monke
     monkeypatch.undo()
     resumed = run_training(config, tmp_path / "run", tokens_folder=tokens_folder, resume=True)
     assert resumed.status is JobStatus.COMPLETED
+
+
+def test_token_ids_of_another_tokenizer_are_named(config, tmp_path, tokens_folder, recorder):
+    config = config.replace(**{"activations.exclude_token_ids": [3, 50_256, 99_999]})
+    run_training(config, tmp_path / "run", emit=recorder, tokens_folder=tokens_folder)
+    warnings = [line.message for line in recorder.of(LogLine) if line.level == "warning"]
+    assert any("has no token 50256, 99999; its ids end at" in line for line in warnings)

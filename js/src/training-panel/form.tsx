@@ -202,7 +202,7 @@ const NAMED = 8;
 function Several({ controller }: { controller: FormController }) {
   const count = controller.count.value;
   const names = controller.check.value?.trainings ?? [];
-  if (count < 2) return null;
+  if (count < 2 || form.LAYER in controller.errors.value) return null;
   const more = names.length - NAMED;
   return (
     <div class="bd several">
