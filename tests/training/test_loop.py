@@ -74,6 +74,7 @@ def test_resume_after_a_crash_continues_from_the_last_periodic_checkpoint(tmp_pa
 
 def test_interruption_between_microbatches_takes_the_half_step_back(tmp_path):
     config = make_config("batchtopk", gradient_accumulation=4)
+    config = config.replace(**{"sae.threshold_momentum": 0.9})  # of its own, it goes by the steps of the run
     whole, interrupted = make_trainer(config, tmp_path / "a"), make_trainer(config, tmp_path / "b")
     interrupted.control = Scripted(Request.STOP, at=5 * 5 + 4)
     whole.config, whole.steps = config, 5  # stop after five whole steps
