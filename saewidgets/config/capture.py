@@ -67,7 +67,7 @@ class CaptureConfig(Config):
     @property
     def packing(self) -> Packing:
         """How documents fill the contexts."""
-        return Packing(self.prepend_bos, self.join_documents, self.separator)
+        return Packing.of(self)
 
     @model_validator(mode="after")
     def _fits_together(self) -> CaptureConfig:

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator
 
 from saewidgets.errors import ConfigError
 
+FIELDS = ("prepend_bos", "join_documents", "separator")  # of every configuration that packs text
 SEPARATORS = ("eos", "bos", "sep", "none")
 _MOST = 1 << 31
 
@@ -52,6 +53,11 @@ class Packing:
     prepend_bos: bool = True
     join: bool = True
     separator: str = "eos"
+
+    @classmethod
+    def of(cls, settings: Any) -> Packing:
+        """What the `FIELDS` of a configuration say."""
+        return cls(*(getattr(settings, name) for name in FIELDS))
 
     def to_data(self) -> dict[str, Any]:
         """As SAELens writes it into the metadata of an SAE; how documents are joined only where it is not as usual."""

@@ -108,7 +108,7 @@ class ActivationsConfig(Config):
     @property
     def packing(self) -> Packing:
         """How documents fill the contexts."""
-        return Packing(self.prepend_bos, self.join_documents, self.separator)
+        return Packing.of(self)
 
     def positions(self, context_size: int) -> range:
         """The positions of a context that `seqpos_slice` takes."""

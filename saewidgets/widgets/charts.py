@@ -184,8 +184,8 @@ class Charts:
         """What a chart says that has no value to show."""
         return "No values" if all(record.status.is_final for record, _ in self._runs) else "Waiting for the first step"
 
-    def _x_range(self) -> tuple[float, float]:
-        """Both ends of the x axis; NaN at its right before there are points."""
+    def _x_scale(self) -> tuple[float, float, Sequence[float], Sequence[str], str]:
+        """Both ends of the x axis (NaN at its right before there are points), its ticks, their words, its unit."""
         low, high = self._x.min or 0.0, self._x.max
         if high is None:
             columns = {"tokens": "tokens", "steps": "step", "time": "time"}
@@ -193,7 +193,7 @@ class Charts:
             if self._state.x_axis == "time":
                 parts = [part - self._origin(r) for part, (r, _) in zip(parts, self._runs, strict=True)]
             high = extent(parts)[1]
-        return low, high
+        return low, high, *x_ticks(self._state.x_axis, low, high)
 
     def _end_x(self, right: float | None) -> None:
         """Move the end of the x axis, unless somebody zoomed."""
@@ -202,8 +202,7 @@ class Charts:
             self._x.max = right
 
     def _draw_x_axis(self) -> None:
-        low, high = self._x_range()
-        ticks, labels, label = x_ticks(self._state.x_axis, low, high)
+        _, _, ticks, labels, label = self._x_scale()
         for chart in self.charts:
             chart.draw_x_ticks(ticks, labels, label)
 
@@ -226,8 +225,7 @@ class Charts:
 
     def pictures(self) -> list[Picture]:
         """Each chart that has values, as it stands now."""
-        low, high = self._x_range()
-        ticks, labels, label = x_ticks(self._state.x_axis, low, high)
+        low, high, ticks, labels, label = self._x_scale()
         name = f"time ({label})" if self._state.x_axis == "time" else label
         x = Axis(name, low, high, list(zip(ticks, labels, strict=True)))
         found = []

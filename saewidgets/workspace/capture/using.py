@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.config import TrainingConfig, as_corpus
 from saewidgets.config.corpus_store import ActivationCorpus
+from saewidgets.config.packing import FIELDS
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
@@ -83,8 +84,7 @@ def settings_said(record: ActivationStoreRecord) -> dict[str, Any]:
     """What a training that reads this store takes from it, by dotted name; nothing where no model is known."""
     if record.model is None:
         return {}
-    known = ("prepend_bos", "join_documents", "separator")
-    return {**_said(record), **{f"activations.{name}": record.config[name] for name in known if name in record.config}}
+    return {**_said(record), **{f"activations.{name}": record.config[name] for name in FIELDS if name in record.config}}
 
 
 def form_of_store(workspace: Workspace, data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.config import TrainingConfig
+from saewidgets.config.packing import FIELDS
 from saewidgets.config.pipeline import PipelineConfig
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus
@@ -231,7 +232,7 @@ class Pipeline:
     def _packing(self) -> dict[str, Any]:
         """How documents fill the contexts, by the names of a capture."""
         said = self.config.training.activations
-        return {name: getattr(said, name) for name in ("prepend_bos", "join_documents", "separator")}
+        return {name: getattr(said, name) for name in FIELDS}
 
     def _training(self, store: Capture, hook_name: str) -> TrainingConfig:
         return self.config.training.replace(corpus=store.corpus.to_data(), hook_name=hook_name)
