@@ -1,8 +1,8 @@
 /** The list of features. Of a long one only the rows in sight are drawn, and one more: the row with the tab stop. */
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { Button, NoteBox } from "../lib/controls";
+import { Button } from "../lib/controls";
 import * as f from "../lib/format";
-import { placed } from "../lib/notes";
+import { Failed } from "../lib/notes";
 import type { OpenExtraction } from "../lib/protocol-features";
 import { Row } from "./row";
 import type { Store } from "./store";
@@ -77,7 +77,7 @@ export function Grid({ store, open }: { store: Store; open: OpenExtraction }) {
     event.preventDefault();
   };
 
-  if (list.problem.value) return <Failed store={store} />;
+  if (list.problem.value) return <ListFailed store={store} />;
   if (key !== "" && matching === 0) return <NothingMatches store={store} open={open} />;
   const rows = [];
   for (let at = shown.first; at < shown.last; at += 1) rows.push(at);
@@ -118,22 +118,12 @@ export function Grid({ store, open }: { store: Store; open: OpenExtraction }) {
   );
 }
 
-function Failed({ store }: { store: Store }) {
+function ListFailed({ store }: { store: Store }) {
   const problem = store.list.problem.value;
   return (
     problem && (
       <div class="bd">
-        <NoteBox
-          tone="err"
-          title={placed(problem)}
-          actions={
-            <Button small onClick={() => store.list.again()}>
-              Try again
-            </Button>
-          }
-        >
-          {problem.hint}
-        </NoteBox>
+        <Failed problem={problem} onAgain={() => store.list.again()} />
       </div>
     )
   );

@@ -1,9 +1,9 @@
 /** The page of one feature. */
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { Button, NoteBox } from "../lib/controls";
+import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { useHelp } from "../lib/help";
-import { BusyNote, ProblemNote, placed } from "../lib/notes";
+import { BusyNote, Failed, ProblemNote } from "../lib/notes";
 import type { FeaturePage, OpenExtraction } from "../lib/protocol-features";
 import { Facts } from "../sae-browser/facts";
 import { Examples } from "./example-list";
@@ -33,19 +33,7 @@ export function Page({ store, open }: { store: Store; open: OpenExtraction }) {
           <ProblemNote store={store} id={PAGE} />
         </div>
       )}
-      {problem && (
-        <NoteBox
-          tone="err"
-          title={placed(problem)}
-          actions={
-            <Button small onClick={() => feature.again()}>
-              Try again
-            </Button>
-          }
-        >
-          {problem.hint}
-        </NoteBox>
-      )}
+      {problem && <Failed problem={problem} onAgain={() => feature.again()} />}
       {!data && !problem && (
         <p class="sm t2" role="status">
           {`Reading feature ${index}…`}

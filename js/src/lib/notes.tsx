@@ -24,6 +24,27 @@ export const placing = ({
 export const placed = ({ what, where }: { what: string; where: string | null }): string =>
   where && !what.includes(where) ? `${what} (${where})` : what;
 
+interface FailedProps {
+  problem: Problem;
+  /** What happened, and where, unless this says it in other words. */
+  title?: string;
+  onAgain?: () => void;
+}
+
+/** In the place of something that was asked for and did not come. */
+export function Failed({ problem, title = placed(problem), onAgain }: FailedProps) {
+  const again = onAgain && (
+    <Button small onClick={onAgain}>
+      Try again
+    </Button>
+  );
+  return (
+    <NoteBox tone="err" title={title} actions={again}>
+      {problem.hint}
+    </NoteBox>
+  );
+}
+
 export function ProblemNote({ store, id }: { store: Noted; id: string }) {
   const problem = store.problems.value.get(id);
   if (!problem) return null;

@@ -5,8 +5,8 @@ import { Breakable } from "../lib/breakable";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { Histogram } from "../lib/histogram";
+import { Failed } from "../lib/notes";
 import type { SaeComparison, SaeMatch, SelectedSae } from "../lib/protocol-saes";
-import { Failed } from "./drawer";
 import { Facts } from "./facts";
 import type { Store } from "./store";
 

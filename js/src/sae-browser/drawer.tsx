@@ -4,9 +4,8 @@ import { useAnswer } from "../lib/ask";
 import { Button, NoteBox, Tabs, tabId } from "../lib/controls";
 import { CopyButton } from "../lib/copy-button";
 import { Histogram } from "../lib/histogram";
-import { placed } from "../lib/notes";
+import { Failed, placed } from "../lib/notes";
 import type { SaeCard, SaeDetails, SaeFact, SaeStatistics, Snippet, TrainingFacts } from "../lib/protocol-saes";
-import type { Problem } from "../lib/store";
 import { Facts, Settings } from "./facts";
 import { Notes } from "./notes-tab";
 import type { DrawerTab, Store } from "./store";
@@ -58,19 +57,6 @@ export function Drawer({ store, card, tab }: DrawerProps) {
         {data && tab === "notes" && <Notes store={store} card={card} details={data} onSaved={asked.again} />}
       </div>
     </div>
-  );
-}
-
-export function Failed({ problem, onAgain }: { problem: Problem; onAgain?: () => void }) {
-  const again = onAgain && (
-    <Button small onClick={onAgain}>
-      Try again
-    </Button>
-  );
-  return (
-    <NoteBox tone="err" title={placed(problem)} actions={again}>
-      {problem.hint}
-    </NoteBox>
   );
 }
 

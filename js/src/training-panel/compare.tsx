@@ -2,11 +2,12 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useAnswer } from "../lib/ask";
 import { Breakable } from "../lib/breakable";
-import { Button, Checkbox, NoteBox, Segments } from "../lib/controls";
+import { Button, Checkbox, Segments } from "../lib/controls";
 import { saveFile, toCsv } from "../lib/copy";
 import * as f from "../lib/format";
 import { useHelp } from "../lib/help";
 import { SeriesKey } from "../lib/icons";
+import { Failed } from "../lib/notes";
 import { savePictures } from "../lib/picture";
 import type { CompareState, YAxis } from "../lib/protocol";
 import type { ComparisonData, ComparisonTableData, SettingRow } from "../lib/protocol-runs";
@@ -43,19 +44,7 @@ export function Compare({ store, compare }: { store: Store; compare: CompareStat
         </Button>
       </div>
       <div class="bd notes">
-        {problem && (
-          <NoteBox
-            tone="err"
-            title={problem.what}
-            actions={
-              <Button small onClick={asked.again}>
-                Try again
-              </Button>
-            }
-          >
-            {problem.hint}
-          </NoteBox>
-        )}
+        {problem && <Failed problem={problem} title={problem.what} onAgain={asked.again} />}
         {!data && !problem && <p class="sm t2">Asking the kernel…</p>}
         {data && <Table data={data} compare={compare} />}
       </div>

@@ -3,8 +3,9 @@ import { useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { useAnswer } from "../lib/ask";
 import { CodeLine } from "../lib/code-line";
-import { Button, NoteBox } from "../lib/controls";
+import { Button } from "../lib/controls";
 import * as f from "../lib/format";
+import { Failed } from "../lib/notes";
 import type { StoreRow, StoresData } from "../lib/protocol-runs";
 import type { FormController } from "./form-controller";
 import { ARCHITECTURE, HOOK, HOOK_OUT } from "./form-state";
@@ -80,19 +81,7 @@ function List({ store, controller, onPick }: ListProps) {
     architecture,
   );
   if (problem) {
-    return (
-      <NoteBox
-        tone="err"
-        title={problem.what}
-        actions={
-          <Button small onClick={again}>
-            Try again
-          </Button>
-        }
-      >
-        {problem.hint}
-      </NoteBox>
-    );
+    return <Failed problem={problem} title={problem.what} onAgain={again} />;
   }
   if (!data) {
     return (

@@ -5,7 +5,7 @@ import { Button, NoteBox } from "../lib/controls";
 import { saveFile } from "../lib/copy";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
-import { BusyNote, ProblemNote } from "../lib/notes";
+import { BusyNote, Failed, ProblemNote } from "../lib/notes";
 import type { RunsCommand, TemplateRow, TemplatesData } from "../lib/protocol-runs";
 import { isAbort } from "../lib/rpc";
 import { sendFiles } from "../lib/upload";
@@ -117,17 +117,7 @@ export function Templates({ store }: { store: Store }) {
       <Notes store={store} said={said} onDismiss={() => setSaid(null)} />
       {problem && (
         <div class="panel-note notes">
-          <NoteBox
-            tone="err"
-            title={problem.what}
-            actions={
-              <Button small onClick={again}>
-                Try again
-              </Button>
-            }
-          >
-            {problem.hint}
-          </NoteBox>
+          <Failed problem={problem} title={problem.what} onAgain={again} />
         </div>
       )}
       {!data && !problem && <p class="bd sm t2">Asking the kernel…</p>}
