@@ -39,7 +39,7 @@ def fill(panel: Locator, text: Path) -> None:
     panel.get_by_role("button", name="New training").first.click()
     values = {
         "Model": "demo", "Dataset": str(text), "Context length": "64", "Layer": "1", "Latents (d_sae)": "512",
-        "Active latents (k)": "8", "Name": NAME, "Tokens": "20000000", "Batch size": "256", "Learning rate": "1e-3",
+        "Active latents (k)": "8", "Name": NAME, "Tokens": "200000000", "Batch size": "256", "Learning rate": "1e-3",
         "Seed": "3",
     }  # fmt: skip
     panel.get_by_role("textbox", name="Model", exact=True).wait_for()
@@ -57,8 +57,8 @@ def press(where: Locator, name: str) -> None:
 
 
 def _tokens_shown(run: Locator) -> int:
-    """The tokens that the card says were read: "14K of 20M tokens"."""
-    found = re.search(r"([\d.,]+)([KM]?) of 20M tokens", run.inner_text())
+    """The tokens that the card says were read: "14K of 200M tokens"."""
+    found = re.search(r"([\d.,]+)([KM]?) of 200M tokens", run.inner_text())
     return int(float(found[1].replace(",", "")) * {"": 1, "K": 1_000, "M": 1_000_000}[found[2]]) if found else 0
 
 
