@@ -315,6 +315,7 @@ function field(name: string, label: string, changes: Partial<FormField> = {}): F
     help: "",
     type: "text",
     choices: [],
+    words: [],
     default: "",
     minimum: null,
     maximum: null,
@@ -328,7 +329,7 @@ function field(name: string, label: string, changes: Partial<FormField> = {}): F
 }
 
 const K = ["topk", "batchtopk"];
-const DTYPES = ["float32", "bfloat16", "float16"];
+const DTYPES = { choices: ["float32", "bfloat16", "float16"], words: ["fp32", "bf16", "fp16"] };
 
 export const FORM: FormData = {
   fields: [
@@ -343,7 +344,7 @@ export const FORM: FormData = {
       section: "model",
     }),
     field("context_size", "Context length", { type: "integer", default: 256, section: "model" }),
-    field("precision", "Precision", { type: "choice", choices: DTYPES, default: "float32", section: "model" }),
+    field("precision", "Precision", { type: "choice", ...DTYPES, default: "float32", section: "model" }),
     field("hook_name", "Hook name", {
       help: "Where in the model the activations are read.",
       default: "blocks.2.hook_resid_post",
@@ -353,6 +354,7 @@ export const FORM: FormData = {
       help: "How the autoencoder keeps few latents active.",
       type: "choice",
       choices: ["standard", "topk", "batchtopk", "jumprelu"],
+      words: ["Standard", "TopK", "BatchTopK", "JumpReLU"],
       default: "topk",
       section: "sae",
     }),
@@ -415,6 +417,7 @@ export const FORM: FormData = {
     field("optimizer.lr_schedule", "Learning-rate schedule", {
       type: "choice",
       choices: ["constant", "linear", "cosine", "cosine_restarts"],
+      words: ["Constant", "Linear", "Cosine", "Cosine restarts"],
       default: "constant",
       section: "advanced",
       group: "Optimiser and schedules",

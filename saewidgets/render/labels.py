@@ -50,6 +50,21 @@ FORMATS = {
 WRITTEN_FORMATS = ("saelens", "gemma_scope", "sparsify", "dictionary_learning", "mistudio")
 """Formats that SAEs can be exported to; all others are only read. (Asking `formats` would cost the import of torch.)"""
 
+_DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+CHOICES: dict[str, Mapping[str, str]] = {
+    "sae.architecture": ARCHITECTURES,
+    "sae.sparsity_loss": {"step": "Step (L0)", "quadratic": "Quadratic (target L0)"},
+    "precision": _DTYPES,
+    "model_dtype": _DTYPES,
+    "activations.normalize": {
+        "expected_average_only_in": "E‖x‖ = √d_in",
+        "layer_norm": "Layer norm of every token",
+        "constant_norm_rescale": "Norm √d_in for every token",
+    },
+    "checkpoints.best_metric": {"fvu": "FVU", "ce_loss_score": "CE recovered", "mse": "MSE"},
+}
+"""Dotted name of a setting → what its choices are called, where that is not the choice itself (see `name_of`)."""
+
 _SITES = {
     "hook_resid_post": "residual",
     "hook_resid_pre": "residual before",
@@ -70,6 +85,11 @@ def name_of(table: Mapping[str, str], value: str) -> str:
     """What a reader calls `value`; an unknown one in its own words ("my_format" → "My format")."""
     words = value.replace("_", " ")
     return table.get(value) or words[:1].upper() + words[1:]
+
+
+def choice_label(setting: str, value: str) -> str:
+    """What a reader calls one choice of a setting: "Step (L0)" for ``step`` of ``sae.sparsity_loss``."""
+    return name_of(CHOICES.get(setting, {}), value)
 
 
 def site_label(hook_name: str | None) -> str:

@@ -14,6 +14,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.config.base import Config
 from saewidgets.config.corpus_text import typed
 from saewidgets.config.sae import SAEConfig
+from saewidgets.render.labels import choice_label
 from saewidgets.widgets.messages import DeviceInfo, FormData, FormField
 
 Section = Literal["model", "where", "sae", "training", "advanced"]
@@ -96,6 +97,7 @@ def form_fields() -> tuple[FormField, ...]:
             label="Architecture",
             type="choice",
             choices=tuple(known),
+            words=tuple(choice_label("sae.architecture", name) for name in known),
             section="sae",
             default=TrainingConfig.model_fields["sae"].default.architecture,
             help="How the few active latents are chosen, and what keeps them few.",
@@ -158,6 +160,7 @@ def _field(name: str, schema: Mapping[str, Any]) -> FormField:
         help=str(schema.get("description", "")),
         type="choice" if choices else TYPES[str(schema.get("type", "string"))],
         choices=choices,
+        words=tuple(choice_label(name, choice) for choice in choices),
         default=schema.get("default"),
         minimum=minimum if minimum is None or abs(minimum) <= LARGEST_SAFE else None,
         maximum=maximum if maximum is None or abs(maximum) <= LARGEST_SAFE else None,

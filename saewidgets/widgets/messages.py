@@ -338,6 +338,7 @@ class FormField(Wire):
     help: str = ""
     type: Literal["text", "integer", "number", "boolean", "choice"]
     choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()  # what the choices are called, in their order
     default: Any = None
     minimum: float | None = None
     maximum: float | None = None

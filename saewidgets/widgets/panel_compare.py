@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from saewidgets.records import TrainingRecord
-from saewidgets.render.labels import ARCHITECTURES, name_of
+from saewidgets.render.labels import choice_label
 from saewidgets.render.numbers import NONE, metric
 from saewidgets.widgets.cards import show_value
 from saewidgets.widgets.form import corpus_text, form_fields
@@ -63,7 +63,9 @@ def settings_of_run(record: TrainingRecord) -> tuple[Setting, ...]:
 
 def setting_rows(records: Sequence[TrainingRecord]) -> list[SettingRow]:
     """A row for every setting that any of the runs has, in the order of the form."""
-    labels = {field.name: field.label for field in form_fields()}
+    fields = form_fields()
+    labels = {field.name: field.label for field in fields}
+    chosen = {field.name for field in fields if field.choices}
     order = {name: index for index, name in enumerate(labels)}
     # Runs may take their text from different kinds of corpora: one row says what the form would.
     whole = settings(
@@ -81,7 +83,7 @@ def setting_rows(records: Sequence[TrainingRecord]) -> list[SettingRow]:
             name=name,
             # "Sparsity coefficient" is one field in the form of each architecture, but two settings.
             label=f"{label} ({name.rsplit('.', 1)[-1]})" if shared[label] > 1 else label,
-            values=tuple(_shown(name, value) for value in values),
+            values=tuple(_shown(name, value, name in chosen) for value in values),
             differs=differs(values),
         )
         for name, values in whole.items()
@@ -90,9 +92,11 @@ def setting_rows(records: Sequence[TrainingRecord]) -> list[SettingRow]:
     return sorted(rows, key=lambda row: order.get(row.name, len(order)))
 
 
-def _shown(name: str, value: object) -> str:
-    if name == "sae.architecture" and isinstance(value, str):
-        return name_of(ARCHITECTURES, value)
+def _shown(name: str, value: object, is_choice: bool) -> str:
+    if is_choice and isinstance(value, str):
+        return choice_label(name, value)
+    if (name, value) == ("device", "auto"):
+        return "Automatic"  # the form also says which one that is
     if name == "seed" and isinstance(value, int):
         return str(value)  # identifiers have no separators
     return show_value(value)

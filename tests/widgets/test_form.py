@@ -68,6 +68,10 @@ def test_types_bounds_choices_and_optional_values() -> None:
     assert (found["tokens"].type, found["tokens"].minimum) == ("integer", 1)
     assert (found["optimizer.lr"].type, found["optimizer.lr"].maximum) == ("number", 1)
     assert found["precision"].choices == ("float32", "bfloat16", "float16")
+    assert found["precision"].words == ("fp32", "bf16", "fp16")
+    assert found["sae.sparsity_loss"].words == ("Step (L0)", "Tanh", "Quadratic (target L0)")
+    assert found["checkpoints.best_metric"].words == ("FVU", "Loss", "CE recovered", "MSE")
+    assert all(len(field.words) == len(field.choices) for field in form_fields())
     assert found["optimizer.grad_clip"].optional is True
     assert found["activations.prepend_bos"].type == "boolean"
     assert found["seed"].maximum is None  # 2**63 - 1 is not a number the page can hold

@@ -13,6 +13,7 @@ import pytest
 from saewidgets.config import StandardConfig, TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
 from saewidgets.events import JobStatus
+from saewidgets.widgets.form import form_fields
 from saewidgets.widgets.messages import FormSchema
 from saewidgets.widgets.messages_runs import (
     CheckpointAction,
@@ -265,6 +266,18 @@ def test_settings_with_one_label_are_told_apart(runs: RunsCommands, ws: FakeWork
     assert "Sparsity coefficient (l0_coefficient)" in labels
     alone = runs.comparison(Comparison(id="2", training_ids=("jump_1.5",)))
     assert "Sparsity coefficient" in [row.label for row in alone.rows]
+
+
+def test_choices_have_the_words_of_the_form(runs: RunsCommands) -> None:
+    found = runs.comparison(Comparison(id="1", training_ids=("sweep_16", "jump_1.5")))
+    shown = {row.name: row.values for row in found.rows}
+    assert shown["sae.architecture"] == ("TopK", "JumpReLU")
+    assert shown["sae.sparsity_loss"] == ("–", "Step (L0)")
+    assert shown["device"] == ("Automatic", "Automatic")
+    assert shown["model"] == ("gpt2", "gpt2")  # no choice: as it was typed
+    for field in form_fields():
+        if field.choices and field.name in shown:
+            assert set(shown[field.name]) <= {*field.words, "–"}, field.name
 
 
 def test_details_and_comparison_list_the_same_settings(model: PanelModel, runs: RunsCommands) -> None:

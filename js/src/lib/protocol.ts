@@ -225,6 +225,8 @@ export interface FormField {
   help: string;
   type: FieldType;
   choices: string[];
+  /** What the choices are called, in their order. */
+  words: string[];
   default: unknown;
   minimum: number | null;
   maximum: number | null;

@@ -186,6 +186,7 @@ const own = (name: string, label: string, help: string, type: FormField["type"])
   help,
   type,
   choices: [],
+  words: [],
   default: null,
   minimum: null,
   maximum: null,

@@ -41,31 +41,6 @@ export function splitHook(names: string): { layer: string; site: string } | null
     : null;
 }
 
-const CHOICE_LABELS: Record<string, Record<string, string>> = {
-  [ARCHITECTURE]: {
-    standard: "Standard",
-    topk: "TopK",
-    batchtopk: "BatchTopK",
-    matryoshka: "Matryoshka",
-    jumprelu: "JumpReLU",
-    gated: "Gated",
-    skip: "Skip",
-    transcoder: "Transcoder",
-    skip_transcoder: "Skip transcoder",
-  },
-  "sae.sparsity_loss": { step: "Step (L0)", tanh: "Tanh", quadratic: "Quadratic (target L0)" },
-  precision: { float32: "fp32", bfloat16: "bf16", float16: "fp16" },
-  model_dtype: { float32: "fp32", bfloat16: "bf16", float16: "fp16" },
-  "activations.normalize": {
-    expected_average_only_in: "E‖x‖ = √d_in",
-    none: "None",
-    layer_norm: "Layer norm of every token",
-    constant_norm_rescale: "Norm √d_in for every token",
-  },
-  "checkpoints.best_metric": { fvu: "FVU", loss: "Loss", ce_loss_score: "CE recovered", mse: "MSE" },
-  "optimizer.lr_schedule": { constant: "Constant", linear: "Linear", cosine: "Cosine" },
-};
-
 const ARCHITECTURE_HINTS: Record<string, string> = {
   standard: "ReLU with an L1 penalty",
   topk: "k largest latents kept per token",
@@ -84,12 +59,8 @@ export function optionsOf(field: FormField, data: FormData): [string, string][] 
     const devices = data.devices.map((device): [string, string] => [device.id, device.label || device.id]);
     return [["auto", `Automatic (${devices.find(([id]) => id !== "cpu")?.[0] ?? "cpu"})`], ...devices];
   }
-  const labels = CHOICE_LABELS[field.name] ?? {};
-  return field.choices.map((value) => [value, labels[value] ?? words(value)]);
+  return field.choices.map((value, i) => [value, field.words[i] ?? value]);
 }
-
-/** "cosine_restarts" → "Cosine restarts". */
-const words = (value: string): string => value.charAt(0).toUpperCase() + value.slice(1).replaceAll("_", " ");
 
 /** Is it drawn as a list to choose from? The device always is: the form knows all there are. */
 export const isChoice = (field: FormField): boolean => field.type === "choice" || field.name === "device";

@@ -175,6 +175,7 @@ const FIELD: Shape<FormField> = {
   help: _,
   type: _,
   choices: _,
+  words: _,
   default: _,
   minimum: _,
   maximum: _,

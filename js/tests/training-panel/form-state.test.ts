@@ -169,17 +169,6 @@ describe("hints and choices", () => {
       ["cuda:0", "cuda:0 (8.0 GB)"],
     ]);
   });
-  it("have words for every choice of the configuration", () => {
-    const words = (name: string, choices: string[]) =>
-      form.optionsOf({ ...(FORM.fields[0] as FormField), name, type: "choice", choices }, FORM).map(([, word]) => word);
-    expect(words("activations.normalize", ["expected_average_only_in", "none"])).toEqual(["E‖x‖ = √d_in", "None"]);
-    expect(words("checkpoints.best_metric", ["fvu", "loss", "ce_loss_score", "mse"])).toEqual([
-      "FVU",
-      "Loss",
-      "CE recovered",
-      "MSE",
-    ]);
-  });
   it("stand under their headings", () => {
     const groups = form.byGroup(form.inSection(fields(start()), "advanced"));
     expect(groups.map(([title, list]) => [title, list.map((field) => field.name)])).toEqual([
