@@ -93,10 +93,11 @@ EXAMPLES: tuple[m.Wire, ...] = (
     m.DetailsData(
         checkpoints=(
             m.CheckpointRow(
-                id="ckpt_1", label="latest", step=1500, tokens=6_144_000, fvu=0.119, size_bytes=302_000_000,
-                saved_at=1_790_000_120.0,
+                id="ckpt_1", label="latest", step=1500, tokens=6_144_000, fvu=0.119, val_fvu=0.121, best_by=0.957,
+                size_bytes=302_000_000, saved_at=1_790_000_120.0,
             ),
         ),
+        best_by="CE recovered",
         log=("step 1,500",), settings=(m.Setting(name="sae.k", value="32"),), advice=(ADVICE,),
         folder="trainings/train_01J8", traceback="Traceback (most recent call last): …",
     ),

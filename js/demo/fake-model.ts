@@ -1,6 +1,6 @@
 /** A stand-in for the anywidget model and the Python half behind it. */
 import { fromFloat64 } from "../src/lib/buffers";
-import type { Card, ChartState, DetailsData, Over, PanelState } from "../src/lib/protocol";
+import type { Card, ChartState, CheckpointRow, DetailsData, Over, PanelState } from "../src/lib/protocol";
 import type { ComparisonData, PanelCommand, RunsDone, StoreRow, TemplateRow } from "../src/lib/protocol-runs";
 import { FakeWidget } from "./fake-widget";
 import { CHECK, COMPARE, card, FORM, STORES, TEMPLATES } from "./fixtures";
@@ -20,6 +20,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
   /** Bytes of the file that was sent last. */
   uploaded = 0;
   stores: StoreRow[] = STORES;
+  details: DetailsData = DETAILS;
   /** What some commands answer instead: a failure, by kind. */
   readonly refused = new Map<string, { what: string; where?: string; hint?: string }>();
 
@@ -187,7 +188,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
         return void reply(null);
       }
       case "details":
-        return void reply(DETAILS);
+        return void reply(this.details);
       case "metric_table":
         return void reply(
           { rows: 3, total: 3 },
@@ -272,12 +273,26 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
 
 const at = (step: number) => Date.now() / 1000 - (1500 - step);
 
+const checkpoint = (changes: Partial<CheckpointRow>): CheckpointRow => ({
+  id: "c",
+  label: "latest",
+  step: 1000,
+  tokens: 4_096_000,
+  fvu: 0.116,
+  val_fvu: null,
+  best_by: null,
+  size_bytes: 302e6,
+  saved_at: at(1000),
+  ...changes,
+});
+
 const DETAILS: DetailsData = {
   checkpoints: [
-    { id: "a", label: "latest", step: 1500, tokens: 6_144_000, fvu: 0.119, size_bytes: 302e6, saved_at: at(1500) },
-    { id: "b", label: "best FVU", step: 1450, tokens: 5_939_200, fvu: 0.118, size_bytes: 302e6, saved_at: at(1450) },
-    { id: "c", label: "step 1,000", step: 1000, tokens: 4_096_000, fvu: 0.123, size_bytes: 302e6, saved_at: at(1000) },
+    checkpoint({ id: "a", label: "latest", step: 1500, tokens: 6_144_000, fvu: 0.114, saved_at: at(1500) }),
+    checkpoint({ id: "b", label: "best FVU", step: 1450, tokens: 5_939_200, val_fvu: 0.118, saved_at: at(1450) }),
+    checkpoint({ id: "c", label: "step 1,000", val_fvu: 0.123 }),
   ],
+  best_by: "",
   log: [
     "14:11:51 step 1,490  loss 0.2850  fvu 0.119",
     "14:11:52 step 1,500  loss 0.2841  fvu 0.119",

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from saewidgets.events import JobStatus
 from saewidgets.records import CheckpointRecord, ErrorInfo, TrainingRecord
-from saewidgets.render.labels import architecture_label, short_float
+from saewidgets.render.labels import architecture_label, choice_label, short_float
 from saewidgets.widgets.messages import AdviceRow, Card, CheckpointRow, Note, Setting, Tile
 from saewidgets.workspace.training.advice import Advice, advise
+
+BEST = "checkpoints.best_metric"
+HELD_OUT = {"fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score"}
+"""Metrics that are measured on held-out text, and what they are recorded as."""
 
 
 def number(value: Any) -> float | str | None:
@@ -96,26 +100,56 @@ def advice_row(advice: Advice) -> AdviceRow:
     )  # fmt: skip
 
 
-def checkpoint_row(record: CheckpointRecord, best_metric: str = "fvu") -> CheckpointRow:
-    """One line of the table of checkpoints; a checkpoint kept for two reasons says both."""
+def checkpoint_row(
+    record: CheckpointRecord, best_metric: str = "fvu", held_out: Mapping[str, float] | None = None
+) -> CheckpointRow:
+    """One line of the table of checkpoints; a checkpoint kept for two reasons says both.
+
+    Args:
+        record: the checkpoint, with the newest metrics of when it was written.
+        best_metric: what the best one is chosen by.
+        held_out: what was measured on held-out text at its very step, by metric ("fvu"); None: the run measures
+            nothing there, so `best_metric` is that of training batches.
+    """
     words = {
         "latest": "latest",
-        "best": f"best {'FVU' if best_metric == 'fvu' else best_metric}",
+        "best": f"best {choice_label(BEST, best_metric)}",
         "final": "final",
         "manual": "saved by you",
         "every": f"step {record.step:,}",
     }
     label = ", ".join(words.get(kind, kind) for kind in record.kinds) or f"step {record.step:,}"
-    fvu = record.metrics.get("fvu")
+    chosen = record.metrics if held_out is None or best_metric == "loss" else held_out
     return CheckpointRow(
         id=record.id,
         label=label,
         step=record.step,
         tokens=record.tokens,
-        fvu=finite(float(fvu)) if fvu is not None else None,
+        fvu=finite(record.metrics.get("fvu")),
+        val_fvu=finite((held_out or {}).get("fvu")),
+        best_by=None if best_metric == "fvu" else finite(chosen.get(best_metric)),
         size_bytes=record.size_bytes,
         saved_at=record.created_at,
     )
+
+
+def checkpoint_rows(
+    records: Iterable[CheckpointRecord], best_metric: str, columns: Mapping[str, Any]
+) -> tuple[CheckpointRow, ...]:
+    """The table of checkpoints, newest first.
+
+    Args:
+        records: the checkpoints of a run.
+        best_metric: what the best one is chosen by.
+        columns: the metrics `HELD_OUT` of the run, as `Trainings.metric_columns` has them.
+    """
+    at: dict[int, dict[str, float]] = {}
+    for metric, column in HELD_OUT.items():
+        for step, value in zip(columns["step"], columns[column], strict=True):
+            if math.isfinite(value):
+                at.setdefault(int(step), {})[metric] = float(value)
+    rows = sorted(records, key=lambda row: (row.step, row.created_at), reverse=True)
+    return tuple(checkpoint_row(row, best_metric, at.get(row.step, {}) if at else None) for row in rows)
 
 
 def settings_of(config: Mapping[str, Any], prefix: str = "") -> list[Setting]:

@@ -412,7 +412,9 @@ class CheckpointRow(Wire):
     label: str  # "latest", "best FVU", "step 1,000"
     step: int
     tokens: int
-    fvu: float | None = None
+    fvu: float | None = None  # of the newest training batches
+    val_fvu: float | None = None  # on held-out text, where it was measured at this very step
+    best_by: float | None = None  # what "best" goes by, where that is not FVU
     size_bytes: int
     saved_at: float
 
@@ -440,6 +442,7 @@ class DetailsData(Wire):
     """What a card shows when it is opened."""
 
     checkpoints: tuple[CheckpointRow, ...] = ()
+    best_by: str = ""  # the name of `CheckpointRow.best_by`; empty where "best" goes by FVU
     log: tuple[str, ...] = ()  # newest last, at most 200 lines
     settings: tuple[Setting, ...] = ()
     advice: tuple[AdviceRow, ...] = ()  # the gravest first

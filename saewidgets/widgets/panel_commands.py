@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from saewidgets.config import TrainingConfig, validate
+from saewidgets.render.labels import choice_label
 from saewidgets.widgets.base import FieldsError, Handler, Table
-from saewidgets.widgets.cards import advice_row, checkpoint_row
+from saewidgets.widgets.cards import BEST, HELD_OUT, advice_row, checkpoint_rows
 from saewidgets.widgets.form import form_data
 from saewidgets.widgets.messages import (
     Chart,
@@ -168,9 +169,10 @@ class PanelCommands:
         run = self._trainings.get(command.training_id)
         record = run.record
         best = record.config.get("checkpoints", {}).get("best_metric", "fvu")
-        checkpoints = sorted(run.checkpoints(), key=lambda row: (row.step, row.created_at), reverse=True)
+        held_out = self._trainings.metric_columns(command.training_id, tuple(HELD_OUT.values()), None, None, 0)
         return DetailsData(
-            checkpoints=tuple(checkpoint_row(row, best) for row in checkpoints),
+            checkpoints=checkpoint_rows(run.checkpoints(), best, held_out),
+            best_by="" if best == "fvu" else choice_label(BEST, best),
             log=tuple(str(line) for line in run.log(LOG_LINES)),
             settings=settings_of_run(record),
             advice=tuple(advice_row(advice) for advice in run.advice()),

@@ -290,8 +290,9 @@ class FakeTrainings:
             rows = [row for row in self._metrics[training_id] if min_step is None or row[0] >= min_step]
         table = np.array(rows, dtype=np.float64).reshape(len(rows), 6)[offset:][:limit]
         columns = dict(zip(("step", "tokens", "time", "loss", "l0", "fvu"), table.T, strict=True))
+        nothing = np.full(len(table), np.nan)  # never measured here
         return {
-            name: columns[name]
+            name: columns.get(name, nothing)
             for name in ("step", "tokens", "time", *(("fvu", "l0", "loss") if names is None else names))
         }
 

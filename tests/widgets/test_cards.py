@@ -11,7 +11,7 @@ from saewidgets.config import BatchTopKConfig, JumpReLUConfig, StandardConfig, T
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import CheckpointRecord, ErrorInfo
 from saewidgets.render.labels import architecture_label
-from saewidgets.widgets.cards import card_of, checkpoint_row, number, settings_of, show_value
+from saewidgets.widgets.cards import card_of, checkpoint_row, checkpoint_rows, number, settings_of, show_value
 from saewidgets.widgets.messages import Note
 from tests.widgets.fake_workspace import make_record
 
@@ -77,6 +77,30 @@ def test_checkpoint_rows() -> None:
     assert row("every") == "step 1,000"
     assert row() == "step 1,000"
     assert checkpoint_row(CheckpointRecord("c", "t", 1, 1, "/x", ("latest",), 5, {"fvu": math.nan}, 0.0)).fvu is None
+
+
+def test_checkpoints_show_what_the_best_is_chosen_by() -> None:
+    def record(step: int, **metrics: float) -> CheckpointRecord:
+        return CheckpointRecord(f"c{step}", "t", step, step, "/x", ("best",), 5, metrics, 0.0)
+
+    nan = math.nan
+    columns = {
+        "step": [10.0, 20.0], "val_fvu": [0.3, nan], "val_mse": [0.7, nan], "ce_loss_score": [0.9, nan],
+    }  # fmt: skip
+    # What the second says of held-out text was measured before its step.
+    records = [record(10, fvu=0.2, mse=0.5, loss=1.5), record(15, fvu=0.1, val_fvu=0.3, mse=0.4, loss=1.4)]
+
+    def shown(metric: str, columns: dict[str, list[float]] = columns) -> list[tuple[object, ...]]:
+        rows = checkpoint_rows(records, metric, columns)
+        return [(row.step, row.fvu, row.val_fvu, row.best_by) for row in rows]
+
+    assert shown("fvu") == [(15, 0.1, None, None), (10, 0.2, 0.3, None)]
+    assert [row[3] for row in shown("ce_loss_score")] == [None, 0.9]
+    assert [row[3] for row in shown("mse")] == [None, 0.7]
+    assert [row[3] for row in shown("loss")] == [1.4, 1.5]
+    never = {name: [nan] for name in columns} | {"step": [10.0]}
+    assert shown("mse", never) == [(15, 0.1, None, 0.4), (10, 0.2, None, 0.5)]
+    assert checkpoint_row(records[0], "ce_loss_score").label == "best CE recovered"
 
 
 def test_settings_are_flat_and_readable() -> None:

@@ -288,7 +288,12 @@ export interface CheckpointRow {
   label: string;
   step: number;
   tokens: number;
+  /** Of the newest training batches. */
   fvu: number | null;
+  /** On held-out text, where it was measured at this very step. */
+  val_fvu: number | null;
+  /** What "best" goes by, where that is not FVU. */
+  best_by: number | null;
   size_bytes: number;
   saved_at: number;
 }
@@ -321,6 +326,8 @@ export interface AdviceRow {
 
 export interface DetailsData {
   checkpoints: CheckpointRow[];
+  /** The name of `CheckpointRow.best_by`; empty where "best" goes by FVU. */
+  best_by: string;
   log: string[];
   settings: Setting[];
   advice: AdviceRow[];

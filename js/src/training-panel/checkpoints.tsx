@@ -11,13 +11,15 @@ interface CheckpointsProps {
   store: Store;
   card: Card;
   rows: CheckpointRow[];
+  /** What the best one is chosen by, where that is not FVU. */
+  bestBy: string;
   /** Asks for the details again. */
   onChange: () => void;
 }
 
 type Asking = { what: "load" | "delete"; id: string } | null;
 
-export function Checkpoints({ store, card, rows, onChange }: CheckpointsProps) {
+export function Checkpoints({ store, card, rows, bestBy, onChange }: CheckpointsProps) {
   const [asking, setAsking] = useState<Asking>(null);
   const [busy, setBusy] = useState<string | null>(null);
   if (rows.length === 0) {
@@ -29,6 +31,7 @@ export function Checkpoints({ store, card, rows, onChange }: CheckpointsProps) {
       </p>
     );
   }
+  const columns = measured(rows, bestBy);
   const asked = rows.find((row) => row.id === asking?.id);
   const act = async (row: CheckpointRow, action: "continue" | "import" | "delete") => {
     setBusy(action);
@@ -60,7 +63,11 @@ export function Checkpoints({ store, card, rows, onChange }: CheckpointsProps) {
               <th>Checkpoint</th>
               <th class="num">Step</th>
               <th class="num">Tokens</th>
-              <th class="num">FVU</th>
+              {columns.map(({ head, title }) => (
+                <th key={head} class="num" title={title}>
+                  {head}
+                </th>
+              ))}
               <th class="num">Size</th>
               <th class="num">Saved</th>
               <th>
@@ -74,7 +81,11 @@ export function Checkpoints({ store, card, rows, onChange }: CheckpointsProps) {
                 <td class="nw">{row.label}</td>
                 <td class="num">{f.count(row.step)}</td>
                 <td class="num">{f.tokens(row.tokens)}</td>
-                <td class="num">{f.fvu(row.fvu)}</td>
+                {columns.map(({ head, of }) => (
+                  <td key={head} class="num">
+                    {of(row)}
+                  </td>
+                ))}
                 <td class="num">{f.bytes(row.size_bytes)}</td>
                 <td class="num when">{f.clock(row.saved_at, Date.now(), true)}</td>
                 <td class="num nw links">
@@ -124,6 +135,34 @@ export function Checkpoints({ store, card, rows, onChange }: CheckpointsProps) {
       )}
     </div>
   );
+}
+
+interface Column {
+  head: string;
+  title: string;
+  of: (row: CheckpointRow) => string;
+}
+
+/** What was measured: on held-out text, which the best one is chosen by; of training batches where that is not all. */
+function measured(rows: readonly CheckpointRow[], bestBy: string): Column[] {
+  const some = rows.some((row) => row.val_fvu !== null);
+  const columns: Column[] = [];
+  const text = bestBy.startsWith("CE") ? f.ce : f.loss;
+  if (bestBy)
+    columns.push({ head: bestBy, title: "The best checkpoint is chosen by it", of: (row) => text(row.best_by) });
+  if (some)
+    columns.push({
+      head: "Held-out FVU",
+      title: "Fraction of variance unexplained on held-out text, where it was measured at that step",
+      of: (row) => f.fvu(row.val_fvu),
+    });
+  if (rows.some((row) => row.val_fvu === null))
+    columns.push({
+      head: some ? "Batch FVU" : "FVU",
+      title: "Fraction of variance unexplained of the newest training batches",
+      of: (row) => f.fvu(row.fvu),
+    });
+  return columns;
 }
 
 interface LoadProps {

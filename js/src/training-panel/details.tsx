@@ -96,7 +96,7 @@ export function Details({ store, card, tab, onTab, onClose }: DetailsProps) {
         )}
         {!data && !problem && <p class="sm t2">Asking the kernel…</p>}
         {data && tab === "checkpoints" && (
-          <Checkpoints store={store} card={card} rows={data.checkpoints} onChange={again} />
+          <Checkpoints store={store} card={card} rows={data.checkpoints} bestBy={data.best_by} onChange={again} />
         )}
         {data && tab === "log" && <Log data={data} />}
         {data && tab === "settings" && <Settings data={data} />}

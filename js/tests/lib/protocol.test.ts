@@ -200,7 +200,17 @@ const ESTIMATE: Shape<Estimate> = {
   queue_seconds: _,
   warnings: _,
 };
-const ROW: Shape<CheckpointRow> = { id: _, label: _, step: _, tokens: _, fvu: _, size_bytes: _, saved_at: _ };
+const ROW: Shape<CheckpointRow> = {
+  id: _,
+  label: _,
+  step: _,
+  tokens: _,
+  fvu: _,
+  val_fvu: _,
+  best_by: _,
+  size_bytes: _,
+  saved_at: _,
+};
 
 type Path = (string | number)[];
 const at = (data: unknown, path: Path): object => path.reduce((o, key) => (o as never)[key], data) as object;
@@ -246,7 +256,15 @@ const SHAPES: [string, Path, object][] = [
   [
     "details_data",
     [],
-    { checkpoints: _, log: _, settings: _, advice: _, folder: _, traceback: _ } satisfies Shape<DetailsData>,
+    {
+      checkpoints: _,
+      best_by: _,
+      log: _,
+      settings: _,
+      advice: _,
+      folder: _,
+      traceback: _,
+    } satisfies Shape<DetailsData>,
   ],
   ["details_data", ["advice", 0], ADVICE],
   ["details_data", ["checkpoints", 0], ROW],

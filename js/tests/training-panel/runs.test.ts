@@ -2,7 +2,7 @@
 import { fireEvent, waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
 import { CARDS, card, crowdedState, fullState } from "../../demo/fixtures";
-import type { Card, PanelState } from "../../src/lib/protocol";
+import type { Card, CheckpointRow, PanelState } from "../../src/lib/protocol";
 import { cardOf, sent, show } from "./harness";
 
 const ids = (...cards: (Card | undefined)[]) => cards.map((one) => one?.id);
@@ -254,6 +254,35 @@ describe("checkpoints and advice", () => {
     expect(sent(model, "checkpoint_action")).toMatchObject([{ action: "continue", checkpoint_id: "c" }]);
     const name = "gpt2-l6-topk-k32-from-1000";
     await waitFor(() => expect(document.activeElement?.getAttribute("aria-label")).toBe(name));
+  });
+
+  it("shows what the best checkpoint is chosen by: FVU on held-out text where it was measured there", async () => {
+    const { page, model } = await details();
+    const table = () =>
+      within(page.getByRole("table", { name: "Checkpoints" }))
+        .getAllByRole("row")
+        .map((row) => within(row).getAllByRole(row.querySelector("td") ? "cell" : "columnheader"))
+        .map((cells) => cells.slice(3, -3).map((cell) => cell.textContent));
+    expect(table()).toEqual([
+      ["Held-out FVU", "Batch FVU"],
+      ["–", "0.114"],
+      ["0.118", "0.116"],
+      ["0.123", "0.116"],
+    ]);
+    const first = model.details.checkpoints[0] as CheckpointRow;
+    const again = (best_by: string, row: Partial<CheckpointRow>, step: number) => {
+      model.details = { ...model.details, best_by, checkpoints: [{ ...first, ...row }] };
+      model.setState({ cards: [card({ name: "run", last_checkpoint_step: step })] });
+    };
+    again("", { val_fvu: 0.121 }, 1);
+    await waitFor(() => expect(table()).toEqual([["Held-out FVU"], ["0.121"]]));
+    again("CE recovered", { best_by: 0.95714 }, 2);
+    await waitFor(() =>
+      expect(table()).toEqual([
+        ["CE recovered", "FVU"],
+        ["0.957", "0.114"],
+      ]),
+    );
   });
 
   it("makes an SAE of a checkpoint, and deletes one only when asked twice", async () => {
