@@ -29,7 +29,9 @@ CASES: dict[str, dict[str, Any]] = {
     "standard": {"architecture": "standard", "hook_name": RESIDUAL},
     "jumprelu": {"architecture": "jumprelu", "hook_name": RESIDUAL},
     "hook_z": {"architecture": "standard", "hook_name": HEADS, "reshape_activations": "hook_z"},
+    "head": {"architecture": "standard", "hook_name": "blocks.0.attn.hook_z", "hook_head_index": 1},
 }
+OF_THE_PLACE = ("hook_name", "hook_head_index")
 GROUPS = ("model_behavior_preservation", "model_performance_preservation", "reconstruction_quality", "shrinkage",
           "sparsity")  # fmt: skip
 
@@ -64,10 +66,11 @@ def hooked(model: GPT2LMHeadModel) -> HookedTransformer:
 
 def autoencoder(case: dict[str, Any], generator: torch.Generator) -> Any:
     """An SAE of random weights."""
+    place = {key: case[key] for key in OF_THE_PLACE if key in case}
     settings = {
-        "d_in": MODEL["n_embd"], "d_sae": D_SAE, "dtype": "float32", "device": "cpu",
-        "metadata": {"model_name": "gpt2", "hook_name": case["hook_name"], "context_size": 12},
-        **{key: value for key, value in case.items() if key != "hook_name"},
+        "d_in": MODEL["n_embd"] // (MODEL["n_head"] if "hook_head_index" in case else 1), "d_sae": D_SAE,
+        "dtype": "float32", "device": "cpu", "metadata": {"model_name": "gpt2", **place, "context_size": 12},
+        **{key: value for key, value in case.items() if key not in place},
     }  # fmt: skip
     sae = SAE.from_dict(settings)
     with torch.no_grad():
@@ -99,7 +102,8 @@ def main() -> None:
     for name, case in CASES.items():
         sae = autoencoder(case, generator)
         sae.save_model(TARGET / name)
-        found[name] = {"hook_name": case["hook_name"]}
+        head = f".{case['hook_head_index']}" if "hook_head_index" in case else ""
+        found[name] = {"hook_name": case["hook_name"] + head}  # as it is called here
         for key, exclude in (("all", False), ("without_special", [SPECIAL])):
             metrics, features = run_evals(
                 sae, OneBatch(tokens), lens, ActivationScaler(), get_eval_everything_config(len(tokens), 1, 1), {},

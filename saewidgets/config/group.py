@@ -8,7 +8,7 @@ from typing import Any
 
 from saewidgets.config.base import Config
 from saewidgets.config.changed import with_changes
-from saewidgets.config.hook_names import layer_of
+from saewidgets.config.hook_names import head_of, layer_of, without_head
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError
 
@@ -160,8 +160,9 @@ def _value(value: Any) -> str:
 
 
 def _site(hook_name: str, layer: int) -> str:
-    """``mlp_out``, and ``l6-mlp_out`` where it is of another layer than the name says already."""
-    site = hook_name.split(".")[-1].removeprefix("hook_")
+    """``mlp_out``, or ``z5`` of a head, and ``l6-mlp_out`` where it is of another layer than the name says already."""
+    head = head_of(hook_name)
+    site = without_head(hook_name).split(".")[-1].removeprefix("hook_") + ("" if head is None else f"{head}")
     return site if layer_of(hook_name) == layer else f"l{layer_of(hook_name)}-{site}"
 
 

@@ -1,4 +1,9 @@
-"""Hook names: their form, their layer, and what a model computes before what. The places are in `saewidgets.lm`."""
+"""Hook names: their form, their layer and head, and what a model computes before what. The places are in
+`saewidgets.lm`.
+
+One head of ``blocks.3.attn.hook_z`` has a name of its own: ``blocks.3.attn.hook_z.5`` is its head 5, counted from 0.
+SAELens says the same with two settings, `hook_name` and `hook_head_index`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,9 @@ import re
 
 HOOK_NAME = re.compile(
     r"blocks\.(\d+)\.(hook_(?:resid_pre|resid_post|mlp_out|attn_out)|attn\.hook_z|ln2\.hook_normalized|mlp\.hook_in)"
+    r"(?:(?<=hook_z)\.(0|[1-9][0-9]{0,3}))?"  # one head of hook_z, of which there is one spelling
 )
+_HEADS = re.compile(r"(blocks\.\d+\.attn\.hook_z)(?:\.(0|[1-9][0-9]{0,3}))?")
 # Within a block. Attention comes before the MLP also where both read the same stream (GPT-NeoX, GPT-J, Phi).
 _ORDER = (
     "hook_resid_pre", "attn.hook_z", "hook_attn_out", "ln2.hook_normalized", "mlp.hook_in", "hook_mlp_out",
@@ -19,6 +26,25 @@ _EITHER_WAY = ("ln2.hook_normalized", {"attn.hook_z", "hook_attn_out"})
 def layer_of(hook_name: str) -> int:
     """The layer in a hook name that was checked."""
     return _parts(hook_name)[0]
+
+
+def without_head(hook_name: str) -> str:
+    """The place that a hook name is at, with all its heads: ``blocks.3.attn.hook_z`` for ``blocks.3.attn.hook_z.5``.
+    Any other text is what it was."""
+    return found[1] if (found := _HEADS.fullmatch(hook_name)) else hook_name
+
+
+def head_of(hook_name: str) -> int | None:
+    """Which head of attention a hook name means; None: all of them, or none at all."""
+    found = _HEADS.fullmatch(hook_name)
+    return int(found[2]) if found and found[2] is not None else None
+
+
+def with_head(hook_name: str, head: int) -> str | None:
+    """The hook name of one head of ``blocks.L.attn.hook_z``; None where `hook_name` is another one, or `head` no head
+    of any model."""
+    name = f"{hook_name}.{head}"
+    return name if head_of(hook_name) is None and head_of(name) == head else None
 
 
 def computed_before(first: str, second: str) -> bool:

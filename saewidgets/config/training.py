@@ -260,7 +260,7 @@ class TrainingConfig(Config):
             raise ConfigError(
                 f"{value!r} is not a hook name.",
                 hint="Use blocks.LAYER.hook_resid_pre, hook_resid_post, hook_mlp_out, hook_attn_out, attn.hook_z, "
-                "ln2.hook_normalized or mlp.hook_in.",
+                "ln2.hook_normalized or mlp.hook_in; attn.hook_z.HEAD is one head.",
             )
         return value
 

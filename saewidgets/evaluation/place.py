@@ -53,7 +53,8 @@ class Placed:
             kept: bool ``[batch, context]``: which tokens count. The others keep their own activation.
         """
         names = list(found)
-        if names.index(self.written.name) < names.index(self.read.name):
+        at_once = self.written.place.name == self.read.place.name  # heads of one layer
+        if not at_once and names.index(self.written.name) < names.index(self.read.name):
             raise self._too_late()
         x, target = found[self.read.name], found[self.written.name]
         return self._mixed(self._rows(x, kept), target, kept)

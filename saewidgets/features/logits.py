@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from saewidgets.config.hook_names import without_head
 from saewidgets.errors import ConfigError
 from saewidgets.features.store.layout import LOGIT_ARRAYS, LOGIT_TOKENS
 from saewidgets.lm.unembedding import Unembedding
@@ -45,7 +46,7 @@ def decoder_directions(sae: SAE, indices: Tensor | list[int]) -> Tensor:
             an MLP).
     """
     place = str(sae.metadata.get("hook_name_out") or sae.metadata.get("hook_name") or "")
-    if place.endswith(_NOT_ADDED):
+    if without_head(place).endswith(_NOT_ADDED):
         raise ConfigError(
             f"This SAE writes to {place[:80]}: its directions are not in the residual stream.", where="hook_name",
             hint="Logit effects are not defined for it.",

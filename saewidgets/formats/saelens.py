@@ -82,7 +82,7 @@ def reading(source: Source) -> Reading:
     """What cfg.json says."""
     data = read_json(source, CONFIG_FILE)
     where = f"{source.label}/{CONFIG_FILE}"
-    return from_shared(checked(_File, data, where), data, where)
+    return saelens_read.with_heads(from_shared(checked(_File, data, where), data, where))
 
 
 def from_shared(file: Shared, data: Mapping[str, Any], where: str) -> Reading:

@@ -68,7 +68,7 @@ def reading(source: Source) -> Reading:
             "cfg.json has the form of SAELens 6 but no version, so sae-lens reads it as an older one and forgets its "
             "metadata; it was kept here."
         )
-    return found
+    return saelens_read.with_heads(found)
 
 
 def _modernised(data: Mapping[str, Any], where: str) -> dict[str, Any]:

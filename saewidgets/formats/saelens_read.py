@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from saewidgets.config.hook_names import with_head
 from saewidgets.config.sae import SAEConfig
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats.base import Description
@@ -76,6 +77,21 @@ class Reading:
     @property
     def d_sae(self) -> int:
         return int(self.settings["d_sae"])
+
+
+HEAD_OF = {"hook_name": "hook_head_index", "hook_name_out": "hook_head_index_out"}
+"""Where SAELens has a hook name, and where the one head it may mean: our hook names have both."""
+
+
+def with_heads(reading: Reading) -> Reading:
+    """`reading` with the one head that SAELens keeps beside the hook name as a part of that name."""
+    for name, key in HEAD_OF.items():
+        place, head = reading.metadata.get(name), reading.metadata.get(key)
+        if isinstance(place, str) and type(head) is int and (found := with_head(place, head)) is not None:
+            reading.metadata[name] = found
+            if name == "hook_name":  # also where an older file says hook_z: nothing is laid side by side of one head
+                reading.settings["reshape_activations"] = "none"
+    return reading
 
 
 def architecture_error(where: str, name: str) -> FormatError:

@@ -10,10 +10,19 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.config.sae import SAEConfig, SkipConfig
 from saewidgets.errors import FormatError
 from saewidgets.formats.jsonfile import encoded, plain
-from saewidgets.formats.saelens_read import CONFIG_FILE, DTYPES, FILES, SHIPPED, SPARSITY_FILE, WEIGHTS_FILE
+from saewidgets.formats.saelens_read import (
+    CONFIG_FILE,
+    DTYPES,
+    FILES,
+    HEAD_OF,
+    SHIPPED,
+    SPARSITY_FILE,
+    WEIGHTS_FILE,
+)
 from saewidgets.formats.tensors import nbytes
 from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE, inference_sae
@@ -102,11 +111,21 @@ def _config_data(sae: SAE, trained_as: SAEConfig | None) -> dict[str, Any]:
         "metadata": {
             **metadata,
             "sae_lens_training_version": None,
-            **{str(key): plain(value) for key, value in sae.metadata.items()},
+            **{str(key): plain(value) for key, value in _without_heads(sae.metadata).items()},
             "sae_lens_version": WRITTEN_VERSION,
         },
     }
     return data | _own_settings(cfg)
+
+
+def _without_heads(metadata: Mapping[Any, Any]) -> dict[Any, Any]:
+    """SAELens has the one head that a hook name of ours may mean beside it."""
+    found = dict(metadata)
+    for name, key in HEAD_OF.items():
+        place = found.get(name)
+        if isinstance(place, str) and (head := head_of(place)) is not None:
+            found |= {name: without_head(place), key: head}
+    return found
 
 
 def _own_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
+from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.config.model_names import is_local
 from saewidgets.errors import FormatError, SAEWidgetsError
 from saewidgets.lm.library import transformers
 from saewidgets.lm.loading import BUILDING, auto_class, explained, local_folder
 from saewidgets.lm.reach import cached_config, can_fetch
-from saewidgets.lm.shape import context_of, heads_width, is_encoder
+from saewidgets.lm.shape import context_of, heads_of, heads_width, is_encoder
 from saewidgets.lm.trust import may_run_code
 
 _MAX_HEADER = 100_000_000  # the safetensors format's own limit for its header, in bytes
@@ -33,6 +34,7 @@ class ModelFacts:
         context: longest context in tokens, if the configuration states one.
         is_encoder: whether every token also sees those after it (BERT): there is no loss of the next token.
         d_heads: width of all heads side by side (``attn.hook_z``), if the configuration says it.
+        n_heads: how many heads these are, in every layer, if the configuration says it.
         parameters: number of parameters, if it can be known without loading weights.
         weight_bytes: size of the weight files, for a local folder.
     """
@@ -47,10 +49,14 @@ class ModelFacts:
     weight_bytes: int | None = None
     is_encoder: bool = False
     d_heads: int | None = None
+    n_heads: int | None = None
 
     def d_in(self, hook_name: str) -> int:
-        """Width of the activations at `hook_name`."""
-        return self.d_heads or self.d_model if hook_name.endswith("attn.hook_z") else self.d_model
+        """Width of the activations at `hook_name`; of one head that of all where their number is not known."""
+        if not without_head(hook_name).endswith("attn.hook_z"):
+            return self.d_model
+        width = self.d_heads or self.d_model
+        return width // self.n_heads if self.n_heads and head_of(hook_name) is not None else width
 
 
 def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
@@ -81,6 +87,7 @@ def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
         weight_bytes=size,
         is_encoder=is_encoder(text),
         d_heads=heads_width(text),
+        n_heads=heads_of(text),
     )
 
 

@@ -13,7 +13,8 @@ Published SAEs also read elsewhere:
 - ``hook_embed``: the token embeddings, before any position embedding is added. Gemma multiplies its embeddings by
   √d_model, and it is the product that is meant, as in TransformerLens;
 - ``blocks.L.attn.hook_z``: what the heads put out, before the output projection. Flat, [batch, context, heads ·
-  d_head], where TransformerLens has [batch, context, heads, d_head] (`HookPoint.as_heads` makes that of it);
+  d_head], where TransformerLens has [batch, context, heads, d_head] (`HookPoint.as_heads` makes that of it). One head
+  is ``blocks.L.attn.hook_z.H``, [batch, context, d_head]: what is put in its place leaves the other heads as they are;
 - ``blocks.L.ln2.hook_normalized``: what the norm before the MLP puts out, its gain and bias applied, as Gemma Scope's
   transcoders read it (TransformerLens' hook of that name stands before them);
 - ``blocks.L.mlp.hook_in``: what enters the MLP: the same, except where there is no norm (OLMo 2) or where attention and
@@ -29,13 +30,15 @@ here only if one of its parts has an unusual name. docs/models.md has the table 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
+from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.errors import NotFoundError
-from saewidgets.lm.shape import text_config
+from saewidgets.lm.shape import heads_of, text_config
 
 Site = Literal["resid_pre", "resid_post", "mlp_out", "attn_out", "embed", "attn_z", "ln2_normalized", "mlp_in"]
 
@@ -108,6 +111,7 @@ class HookPoint:
         width: last dimension of the activation.
         kind: whether the activation is what goes into `module` or what comes out of it.
         heads: for ``attn.hook_z``, how many heads lie side by side in it, where the model says so.
+        head: which one of them this is; None: all, or a place that has none.
     """
 
     name: str
@@ -118,14 +122,36 @@ class HookPoint:
     width: int
     kind: Literal["input", "output"] = "output"
     heads: int | None = None
+    head: int | None = None
+
+    @property
+    def place(self) -> HookPoint:
+        """The place with all its heads; this one where it is not one of them."""
+        if self.head is None or self.heads is None:
+            return self
+        return replace(self, name=without_head(self.name), width=self.heads * self.width, head=None)
+
+    def part_of(self, activation: Tensor) -> Tensor:
+        """What is read here of the activation at `place`: a view of its own head, ``[..., d_head]``, or all of it."""
+        if self.head is None:
+            return activation
+        return activation.narrow(-1, self.head * self.width, self.width)
+
+    def put_into(self, activation: Tensor, new: Tensor) -> Tensor:
+        """The activation at `place` with `new` in place of this part of it; the other heads keep their bits."""
+        if self.head is None:
+            return new
+        begin = self.head * self.width
+        before, after = activation[..., :begin], activation[..., begin + self.width :]
+        return torch.cat([before, new.to(activation), after], dim=-1)
 
     def as_heads(self, activation: Tensor) -> Tensor:
         """``[..., heads · d_head]`` → ``[..., heads, d_head]``.
 
         Raises:
-            HookError: this is no ``attn.hook_z``, or the number of heads is not known.
+            HookError: this is no ``attn.hook_z`` of all heads, or their number is not known.
         """
-        if self.heads is None:
+        if self.heads is None or self.head is not None:
             raise HookError(
                 f"{self.name} has no heads that are known.", where="hook_name", hint="Use blocks.L.attn.hook_z."
             )
@@ -228,19 +254,19 @@ def resolve_hook(model: nn.Module, hook_name: str) -> HookPoint:
     """Find the module behind `hook_name`.
 
     Raises:
-        HookError: the name has another form, the layer is out of range, or the model has no such site.
+        HookError: the name has another form, the layer or the head is out of range, or the model has no such site.
     """
     blocks = find_blocks(model)
     if hook_name == _EMBED:
         return _embed_point(model, blocks[0])
-    match = _NAME.fullmatch(hook_name)
+    match = _NAME.fullmatch(without_head(hook_name))
     if match is None:
         raise HookError(
             f"{hook_name!r} is not a hook name.",
             where="hook_name",
             hint=f"Use blocks.LAYER.hook_SITE with SITE one of {', '.join(SITES)} "
             f"and LAYER from 0 to {len(blocks) - 1}; published SAEs also read {_EMBED} and blocks.LAYER. with "
-            f"{', '.join(name for site, name in _IN_BLOCK.items() if site not in SITES)}.",
+            f"{', '.join(name for site, name in _IN_BLOCK.items() if site not in SITES)} (or attn.hook_z.HEAD).",
         )
     layer, site = int(match[1]), _BY_NAME[match[2]]
     if layer >= len(blocks):
@@ -262,10 +288,25 @@ def resolve_hook(model: nn.Module, hook_name: str) -> HookPoint:
     width, heads = int(config.hidden_size), None
     if site == "attn_z":
         width = _input_width(module) or width
-        count = getattr(config, "num_attention_heads", None)
-        heads = count if isinstance(count, int) and count > 0 and width % count == 0 else None
+        count = heads_of(config)
+        heads = count if count is not None and width % count == 0 else None
     kind: Literal["input", "output"] = "input" if site in ("resid_pre", "attn_z", "mlp_in") else "output"
-    return HookPoint(hook_name, layer, site, module, block, width, kind, heads)
+    found = HookPoint(without_head(hook_name), layer, site, module, block, width, kind, heads)
+    return found if (head := head_of(hook_name)) is None else _one_head(found, head)
+
+
+def _one_head(point: HookPoint, head: int) -> HookPoint:
+    if point.heads is None:
+        raise HookError(
+            "This model does not say how many attention heads it has.", where="hook_name",
+            hint=f"Use {point.name}, which is all of them.",
+        )
+    if head >= point.heads:
+        raise HookError(
+            f"There is no head {head}: the model has {point.heads} heads in a layer.", where="hook_name",
+            hint=f"Choose a head from 0 to {point.heads - 1}, or {point.name} for all of them.",
+        )
+    return replace(point, name=f"{point.name}.{head}", width=point.width // point.heads, head=head)
 
 
 def _input_width(projection: nn.Module) -> int | None:

@@ -65,7 +65,8 @@ def _input_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
 def hooked(point: HookPoint, fn: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
     """While open, `fn` sees the activation at `point`, ``[batch, context, width]``, and may return a replacement.
 
-    Only forwards in the calling thread are affected.
+    At one head it sees a view of that head, and what it returns takes the place of that head alone. Only forwards in
+    the calling thread are affected.
     """
     owner = threading.get_ident()
     shape: list[torch.Size] = []  # of the block's input, newest
@@ -78,22 +79,24 @@ def hooked(point: HookPoint, fn: Callable[[Tensor], Tensor | None]) -> Iterator[
         """Some blocks (OPT's MLP) flatten batch and context for a while."""
         return found if found.dim() == 3 else found.view(*shape[0][:-1], found.shape[-1])
 
+    def changed(found: Tensor) -> Tensor | None:
+        whole = seen(found)
+        new = fn(point.part_of(whole))
+        return None if new is None else point.put_into(whole, new).view(found.shape)
+
     def on_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if threading.get_ident() != owner:
             return None
-        found = _input_of(args, kwargs)
-        new = fn(seen(found))
+        new = changed(_input_of(args, kwargs))
         if new is None:
             return None
-        new = new.view(found.shape)
         return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
 
     def on_output(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if threading.get_ident() != owner:
             return None
-        found = first_tensor(output)
-        new = fn(seen(found))
-        return None if new is None else with_first(output, new.view(found.shape))
+        new = changed(first_tensor(output))
+        return None if new is None else with_first(output, new)
 
     handles = []
     try:
@@ -112,7 +115,7 @@ def hooked(point: HookPoint, fn: Callable[[Tensor], Tensor | None]) -> Iterator[
 def spliced(model: nn.Module, hook_name: str, fn: Callable[[Tensor], Tensor]) -> Iterator[HookPoint]:
     """Replace the activation at `hook_name` by ``fn(activation)`` in every forward inside the block.
 
-    `fn` maps ``[batch, context, d_model]`` to the same shape. Gradients flow through it.
+    `fn` maps ``[batch, context, width]`` to the same shape. Gradients flow through it.
 
     Raises:
         HookError: there is no such hook point.
@@ -177,7 +180,8 @@ def capture(
 
     Args:
         model: a transformers language model; it runs in evaluation mode and is left as it was.
-        hook_names: which activations, of any layers: one forward gives them all.
+        hook_names: which activations, of any layers: one forward gives them all. Heads that are wanted beside all of
+            them together, or last, are views of these.
         input_ids: ``[batch, context]`` token ids.
         attention_mask: ``[batch, context]``, only needed when the batch is padded.
         stop_early: leave the forward at the last activation needed, so that later layers and the vocabulary are
@@ -191,20 +195,30 @@ def capture(
         HookError: there is no such hook point.
     """
     found: dict[str, Tensor] = {}
-    wanted = len(set(hook_names))
+    places: dict[str, list[HookPoint]] = {}  # all heads that are wanted of one place are noted at once
+    for name in dict.fromkeys(hook_names):
+        point = resolve_hook(model, name)
+        places.setdefault(point.place.name, []).append(point)
+    wanted = sum(map(len, places.values()))
 
-    def recorder(name: str) -> Callable[[Tensor], None]:
+    def recorder(points: list[HookPoint]) -> Callable[[Tensor], None]:
+        together = any(point.head is None for point in points)
+
         def record(activation: Tensor) -> None:
-            last = len(found | {name: activation}) == wanted and stop_early
+            activation = activation.detach()
+            last = len(found.keys() | {point.name for point in points}) == wanted and stop_early
             # What the model computes next may overwrite this tensor in place (Falcon's parallel residual does).
-            found[name] = activation.detach() if last else activation.detach().clone()
+            if together and not last:
+                activation = activation.clone()
+            for point in points:
+                part = point.part_of(activation)
+                found[point.name] = part if together or last else part.clone()
             if last:
                 raise Done
 
         return record
 
-    points = [resolve_hook(model, name) for name in dict.fromkeys(hook_names)]
-    with _all_hooked([(point, recorder(point.name)) for point in points]):
+    with _all_hooked([(points[0].place, recorder(points)) for points in places.values()]):
         try:
             forward(model, input_ids, attention_mask)
         except Done:

@@ -22,7 +22,7 @@ from saewidgets.lm.hookpoints import find_blocks
 from saewidgets.lm.hooks import input_device
 from saewidgets.lm.library import transformers
 from saewidgets.lm.reach import Tell, can_fetch
-from saewidgets.lm.shape import context_of, encodes, is_encoder, predicts_next, text_config
+from saewidgets.lm.shape import context_of, encodes, heads_of, is_encoder, predicts_next, text_config
 from saewidgets.lm.trust import may_run_code
 
 LOADING = "loading model"
@@ -87,6 +87,11 @@ class LoadedModel:
     def vocab_size(self) -> int:
         """Rows of the input embedding; every token id is below it."""
         return int(text_config(self.model).vocab_size)
+
+    @property
+    def n_heads(self) -> int | None:
+        """Attention heads in every layer, if the configuration says it."""
+        return heads_of(text_config(self.model))
 
     def fingerprint(self) -> str:
         """A short hash that differs when the weights do: names, shapes and 128 values of every parameter.

@@ -60,10 +60,17 @@ def context_of(config: Any) -> int | None:
     return None
 
 
+def heads_of(config: Any) -> int | None:
+    """How many heads put out something in a layer (queries: keys and values may have fewer), as far as a text
+    configuration says it, and the same in all layers."""
+    heads = getattr(config, "num_attention_heads", None)
+    return heads if isinstance(heads, int) and heads > 0 else None
+
+
 def heads_width(config: Any) -> int | None:
     """Width of all attention heads side by side, as far as a text configuration says it."""
-    heads, size = getattr(config, "num_attention_heads", None), getattr(config, "head_dim", None)
-    if not isinstance(heads, int):
+    heads, size = heads_of(config), getattr(config, "head_dim", None)
+    if heads is None:
         return None
     return heads * size if isinstance(size, int) else int(config.hidden_size)
 

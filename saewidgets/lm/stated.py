@@ -19,6 +19,7 @@ from saewidgets.lm.shape import context_of
 
 _MAX_BYTES = 16 * 1024**2  # of a config.json: the largest have some hundred kB
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,12 @@ class StatedSizes:
     Attributes:
         n_layers: number of blocks.
         context: longest context in tokens.
+        n_heads: number of attention heads in every layer.
     """
 
     n_layers: int | None = None
     context: int | None = None
+    n_heads: int | None = None
 
 
 def stated_sizes(name: str, *, revision: str | None = None) -> StatedSizes:
@@ -48,8 +51,14 @@ def stated_sizes(name: str, *, revision: str | None = None) -> StatedSizes:
     found = _read(file) if file is not None else {}
     text = found.get("text_config")
     found = text if isinstance(text, dict) else found
-    layers = {found[key] for key in _LAYERS if type(found.get(key)) is int}
-    return StatedSizes(layers.pop() if len(layers) == 1 else None, context_of(SimpleNamespace(**found)))
+    layers, heads = (_one(found, keys) for keys in (_LAYERS, _HEADS))
+    return StatedSizes(layers, context_of(SimpleNamespace(**found)), heads)
+
+
+def _one(found: dict[str, Any], keys: tuple[str, ...]) -> int | None:
+    """The number that stands under these names; None where there is none, or several."""
+    numbers = {found[key] for key in keys if type(found.get(key)) is int}
+    return numbers.pop() if len(numbers) == 1 else None
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from saewidgets.config.hook_names import head_of
+
 ARCHITECTURES = {
     "standard": "Standard",
     "topk": "TopK",
@@ -93,9 +95,12 @@ def choice_label(setting: str, value: str) -> str:
 
 
 def site_label(hook_name: str | None) -> str:
-    """ "residual" for ``blocks.12.hook_resid_post``; a hook point without a word for it is its own label."""
+    """ "residual" for ``blocks.12.hook_resid_post``, "attention head 5" for ``blocks.12.attn.hook_z.5``; a hook point
+    without a word for it is its own label."""
     if not hook_name:
         return ""
+    if (head := head_of(hook_name)) is not None:
+        return f"attention head {head}"
     place = hook_name.split(".", 2)[2] if hook_name.startswith("blocks.") and hook_name.count(".") > 1 else hook_name
     return _SITES.get(place, hook_name)
 

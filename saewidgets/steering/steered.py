@@ -28,7 +28,8 @@ class _Place:
     into: HookPoint
     out: HookPoint
     change: LatentChange
-    pending: Tensor | None = None  # Δ of a transcoder, from its input until its output is there
+    ahead: bool = False  # Δ is computed before anything is changed at `out`: of a transcoder, of heads that overlap
+    pending: Tensor | None = None  # Δ that was computed ahead, until `out` is reached
 
 
 class Steering:
@@ -67,6 +68,11 @@ class Steering:
             _Place(*source.points(self.model), LatentChange(source.sae, features))
             for source, features in groups.items()
         ]
+        names: dict[str, set[str]] = {}  # of all heads together, and of single ones there
+        for place in self._places:
+            names.setdefault(place.out.place.name, set()).add(place.out.name)
+        for place in self._places:
+            place.ahead = place.into.name != place.out.name or len(names[place.out.place.name]) > 1
         self._tracker: PositionTracker | None = None
         if self._places:
             _refuse_compiled(self.model)
@@ -101,7 +107,7 @@ class Steering:
             # Changes at one hook add up: all are computed from what the model put there.
             by_name = {place.out.name: place.out for place in self._places}
             for place in self._places:
-                if place.into.name != place.out.name:
+                if place.ahead:
                     stack.enter_context(hooked(place.into, self._reader(place)))
             for point in by_name.values():
                 stack.enter_context(hooked(point, self._writer(point)))
@@ -134,7 +140,7 @@ class Steering:
                 return None
             total: Tensor | None = None
             for place in places:
-                change = place.change(h) if place.into.name == point.name else _taken(place)
+                change = _taken(place) if place.ahead else place.change(h)
                 change = change.to(h.device)
                 total = change if total is None else total + change
             assert total is not None
@@ -161,7 +167,7 @@ class Steering:
 
 
 def _taken(place: _Place) -> Tensor:
-    """The change of a transcoder whose input came by."""
+    """The change that was computed ahead."""
     change, place.pending = place.pending, None
     if change is None:
         raise SteeringError(

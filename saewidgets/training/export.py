@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from saewidgets.config.hook_names import head_of
 from saewidgets.config.training import ActivationsConfig, TrainingConfig
 from saewidgets.formats import save_sae
 from saewidgets.sae import SAE, build_sae
@@ -23,7 +24,7 @@ def exported(sae: SAE, scale: float, scale_out: float | None = None, *, hook_nam
         scale: factor on its input while training.
         scale_out: that on a transcoder's target; None for all others.
         hook_name: where it reads. One on ``attn.hook_z`` says, as SAELens has it, that its input may come with a
-            dimension of heads, as TransformerLens gives it.
+            dimension of heads, as TransformerLens gives it; one on a single head has no such dimension.
     """
     copy = sae.to_inference()
     if copy.cfg.normalize_activations == "none":  # else it scales every token by itself
@@ -49,7 +50,7 @@ def metadata(
         "model_name": model_name,
         "model_class_name": model_class,
         "hook_name": config.hook_name,
-        "hook_head_index": None,  # all heads together
+        "hook_head_index": head_of(config.hook_name),  # SAELens' name for it
         **({} if config.hook_name_out is None else {"hook_name_out": config.hook_name_out}),
         "context_size": config.context_size,
         **config.activations.packing.to_data(),

@@ -31,6 +31,7 @@ from saewidgets.workspace.corpora import corpus_to_row, located
 from saewidgets.workspace.files import remove_tree
 from saewidgets.workspace.held import Held, canonical, device_of, take
 from saewidgets.workspace.listeners import Listeners
+from saewidgets.workspace.training.fitting import not_in_model
 
 if TYPE_CHECKING:
     from saewidgets.activations.store import StoredActivations
@@ -364,12 +365,8 @@ class Activations:
                 return None
             facts = model_facts(place, revision=config.model_revision)
             for name in config.hook_names:
-                layer = int(match[1]) if (match := HOOK_NAME.fullmatch(name)) and match[1] else 0
-                if layer >= facts.n_layers:
-                    raise ConfigError(
-                        f"Layer {layer} does not exist: {config.model} has layers 0 to {facts.n_layers - 1}.",
-                        where="hook_names", hint="Choose a smaller layer.",
-                    )
+                if (sentence := not_in_model(name, config.model, facts.n_layers, facts.n_heads)) is not None:
+                    raise ConfigError(sentence, where="hook_names")
             check_context(config.model, facts.context, config.context_size)
             widths, vocabulary = {name: facts.d_in(name) for name in config.hook_names}, facts.vocab_size
         dtype = config.dtype or own

@@ -48,11 +48,11 @@ def lm() -> LoadedModel:
 
 @pytest.mark.parametrize("name", DATA["cases"])
 def test_all_tokens(lm: LoadedModel, name: str) -> None:
-    case = DATA["cases"][name]
+    case, sae = DATA["cases"][name], load_sae(GOLDEN / name)
+    assert sae.metadata["hook_name"] == case["hook_name"]
     found, density = evaluate_latents(
-        load_sae(GOLDEN / name), lm, torch.tensor(DATA["tokens"]), case["hook_name"], exclude_special_tokens=False,
-        divergence=True,
-    )  # fmt: skip
+        sae, lm, torch.tensor(DATA["tokens"]), case["hook_name"], exclude_special_tokens=False, divergence=True
+    )
     expected = case["all"]
     assert {theirs: found[ours] for theirs, ours in (ACTIVATIONS | MODEL).items()} == pytest.approx(
         {theirs: expected[theirs] for theirs in ACTIVATIONS | MODEL}, rel=2e-4

@@ -20,6 +20,7 @@ def test_formats_are_called_as_the_registry_calls_them() -> None:
         ("blocks.12.hook_resid_post", "residual"),
         ("blocks.0.hook_mlp_out", "MLP output"),
         ("blocks.3.attn.hook_z", "attention heads"),
+        ("blocks.3.attn.hook_z.5", "attention head 5"),
         ("blocks.3.ln2.hook_normalized", "normalised residual before the MLP"),
         ("hook_embed", "embedding"),
         ("model.layers.3", "model.layers.3"),

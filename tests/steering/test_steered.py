@@ -73,6 +73,43 @@ def test_heads(name: str) -> None:
     torch.testing.assert_close(after.double(), clamped(sae, before), rtol=0, atol=5e-5)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox"])
+def test_one_head_is_steered_and_the_others_keep_their_bits(name: str) -> None:
+    model, ids, z = build(name), token_ids(), "blocks.1.attn.hook_z"
+    one, two = (inference_sae("standard", 8, weights(seed, d_in=8)) for seed in (3, 4))
+    every = inference_sae("standard", WIDTH, weights())
+    saes = {"one": SteeringSource(one, f"{z}.1"), "two": SteeringSource(two, f"{z}.3"), "z": SteeringSource(every, z)}
+    before = hidden(model, ids, z)
+    heads = before.unflatten(-1, (4, 8))
+    with steered(model, CLAMP, sae=saes["one"]) as steering:
+        after = hidden(model, ids, z).unflatten(-1, (4, 8))
+    torch.testing.assert_close(after[:, :, 1].double(), clamped(one, heads[:, :, 1]), rtol=0, atol=5e-5)
+    assert torch.equal(after[:, :, [0, 2, 3]], heads[:, :, [0, 2, 3]])
+    ratio = ((after - heads)[:, :, 1].norm(dim=-1) / heads[:, :, 1].norm(dim=-1)).mean()
+    assert steering.change_ratio == pytest.approx(float(ratio), rel=1e-3)
+    # Two heads and all of them at once: every change is computed from what the model put there.
+    features = [(sae, f.index, f.strength, f.mode) for sae in ("z", "one", "two") for f in CLAMP]
+    with steered(model, features, sae=saes):
+        after = hidden(model, ids, z)
+    expected = clamped(every, before).unflatten(-1, (4, 8))
+    for sae, head in ((one, 1), (two, 3)):
+        expected[:, :, head] += clamped(sae, heads[:, :, head]) - heads[:, :, head].double()
+    torch.testing.assert_close(after.double(), expected.flatten(-2), rtol=0, atol=1e-4)
+    assert hook_count(model) == 0
+
+
+def test_a_transcoder_that_writes_one_head_is_steered_there() -> None:
+    model, ids = build("llama"), token_ids()
+    into, out = "blocks.1.hook_resid_pre", "blocks.1.attn.hook_z.2"
+    sae = inference_sae("transcoder", WIDTH, weights(d_out=8))
+    sae.metadata = {"hook_name": into, "hook_name_out": out}
+    before = hidden(model, ids, "blocks.1.attn.hook_z")
+    with steered(model, [feature(5, -2.0)], sae=sae):
+        after = hidden(model, ids, "blocks.1.attn.hook_z")
+    expected = torch.nn.functional.pad(-2.0 * sae.W_dec[5], (16, 8))
+    torch.testing.assert_close(after, before + expected, rtol=0, atol=5e-5)
+
+
 @pytest.mark.parametrize("architecture", ["transcoder", "skip_transcoder"])
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox"])
 def test_a_transcoder_is_steered_at_its_output(name: str, architecture: str) -> None:

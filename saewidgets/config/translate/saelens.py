@@ -10,7 +10,7 @@ from typing import Any
 
 from saewidgets.config.changed import with_changes
 from saewidgets.config.corpus import as_corpus
-from saewidgets.config.hook_names import HOOK_NAME
+from saewidgets.config.hook_names import HOOK_NAME, with_head
 from saewidgets.config.model_names import hub_model
 from saewidgets.config.translate.result import Translation
 from saewidgets.config.translate.saelens_sae import own_sae, sae_of
@@ -148,8 +148,7 @@ def _model(settings: Settings, config: dict[str, Any]) -> None:
     kind = settings.take("model_class_name", "HookedTransformer")
     if kind not in ("HookedTransformer", "AutoModelForCausalLM", "HookedTransformerBridge", "TransformerBridge"):
         settings.remark("lost", "model_class_name", kind, "the model is loaded by transformers.")
-    config["hook_name"] = _hook(settings.text("hook_name"))
-    settings.lost("hook_head_index", "activations of all heads are read together.")
+    config["hook_name"] = _at_head(settings, _hook(settings.text("hook_name")), "hook_head_index")
     settings.lost("model_kwargs", "transformers' defaults are used.", {})
     loading = settings.table("model_from_pretrained_kwargs")
     dtype = str(loading.pop("torch_dtype", loading.pop("dtype", "float32"))).removeprefix("torch.")
@@ -180,6 +179,22 @@ def _hook(name: str) -> str:
         f"{name} is not a hook point that is known here.", where="hook_name",
         hint="Of a block, resid_pre, resid_post, mlp_out, attn_out, attn.hook_z, ln2.hook_normalized, mlp.hook_in are.",
     )
+
+
+def _at_head(settings: Settings, hook: str, key: str) -> str:
+    """The hook name of the one head that `key` picks, where it does."""
+    head = settings.take(key)
+    if head is None:
+        return hook
+    if not hook.endswith(".attn.hook_z"):
+        settings.remark("lost", key, head, f"{hook} has no heads.")
+        return hook
+    found = with_head(hook, head) if type(head) is int else None
+    if found is None:
+        raise ConfigError(
+            f"{key} is {head!r}, not the number of a head.", where=key, hint="Count from 0: the last of 12 heads is 11."
+        )
+    return found
 
 
 def _corpus(settings: Settings, config: dict[str, Any], changes: Mapping[str, Any]) -> None:
@@ -288,7 +303,8 @@ def _sae_only(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Sett
             del config["activations"]["separator"]
         if settings.has("training_tokens"):
             config["tokens"] = settings.count("training_tokens")
-        config["hook_name_out"] = settings.take("hook_name_out")
+        out = settings.take("hook_name_out")
+        config["hook_name_out"] = _at_head(settings, out, "hook_head_index_out") if isinstance(out, str) else out
     else:
         details = meta.get("training_architecture_details")
         merged = {**data, **(details if isinstance(details, Mapping) else {})}

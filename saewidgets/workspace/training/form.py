@@ -232,7 +232,7 @@ def _check_model(
 ) -> None:
     if facts is None:
         return
-    for field, sentence in misfits(config, facts.n_layers, facts.context).items():
+    for field, sentence in misfits(config, facts.n_layers, facts.context, facts.n_heads).items():
         if field not in wrong:
             errors.setdefault(field, sentence)
     if facts.is_encoder and config.checkpoints.best_metric == "ce_loss_score":

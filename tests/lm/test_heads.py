@@ -1,0 +1,133 @@
+"""One head of attention as a hook point: it is the model's own head, and what is put there leaves the others alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from saewidgets.config import CaptureConfig, TrainingConfig
+from saewidgets.errors import ConfigError
+from saewidgets.lm import HookError, capture, forward, hooked, resolve_hook, spliced
+from saewidgets.lm.facts import ModelFacts
+from tests.lm.models import FAMILIES, build, family, token_ids
+
+Z = "blocks.1.attn.hook_z"
+HEADS = [f"{Z}.{head}" for head in range(4)]
+# Queries share keys and values; a head is 12 or 16 wide where the residual stream divided by four is 8.
+SHAPES: dict[str, dict[str, Any]] = {
+    "gpt2": {}, "llama": {}, "gemma2": {"head_dim": 16}, "qwen3": {"head_dim": 12}, "glm4": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_is_put_into_a_head_leaves_the_others_alone(name: str) -> None:
+    """Against a hook of the test's own on the projection, which sees the heads side by side."""
+    model, ids = family(name), token_ids()
+    point = resolve_hook(model, HEADS[2])
+    new = torch.randn(*ids.shape, point.width, generator=torch.Generator().manual_seed(0))
+    seen: list[Tensor] = []
+
+    def own(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        z = args[0].clone()
+        seen.append(args[0].detach().reshape(*ids.shape, 4, -1))
+        z.reshape(*ids.shape, 4, -1)[:, :, 2] = new
+        return (z, *args[1:])
+
+    handle = point.module.register_forward_pre_hook(own)
+    expected = forward(model, ids).logits
+    handle.remove()
+    with spliced(model, HEADS[2], lambda z: new):
+        assert torch.equal(forward(model, ids).logits, expected)
+    assert not torch.allclose(forward(model, ids).logits, expected, atol=1e-3)
+    found = capture(model, HEADS, ids)
+    assert all(torch.equal(found[each], seen[0][:, :, head]) for head, each in enumerate(HEADS))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_head_is_the_models_own(name: str) -> None:
+    """z of head h is its pattern of attention times its values, whichever queries share these."""
+    model, ids = build(name, **SHAPES[name]), token_ids()
+    model.set_attn_implementation("eager")
+    values: list[Tensor] = []
+    projection = model.transformer.h[1].attn.c_attn if name == "gpt2" else model.model.layers[1].self_attn.v_proj
+    projection.register_forward_hook(lambda m, a, out: values.append(out.detach()))
+    patterns = model(input_ids=ids, output_attentions=True).attentions[1].detach()
+    v = values[0].split(32, -1)[-1] if name == "gpt2" else values[0]
+    width = resolve_hook(model, HEADS[0]).width
+    v = v.unflatten(-1, (-1, width)).transpose(1, 2)  # [batch, heads of keys, context, d_head]
+    for head, z in enumerate(capture(model, HEADS, ids).values()):
+        expected = patterns[:, head] @ v[:, head * v.shape[1] // 4]
+        torch.testing.assert_close(z, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_ablated_head_is_one_whose_columns_of_the_projection_are_zero() -> None:
+    model, ids = build("llama"), token_ids()
+    with spliced(model, HEADS[3], torch.zeros_like):
+        found = forward(model, ids).logits
+    with torch.no_grad():
+        model.model.layers[1].self_attn.o_proj.weight[:, 24:] = 0
+    torch.testing.assert_close(found, forward(model, ids).logits)
+
+
+def test_heads_and_all_of_them_come_from_one_forward() -> None:
+    model, ids, ran = build("llama"), token_ids(), []
+    model.model.layers[1].self_attn.register_forward_pre_hook(lambda *_: ran.append(1))
+    later = "blocks.2.hook_resid_pre"
+    found = capture(model, [HEADS[1], Z, HEADS[3], later, "blocks.0.attn.hook_z.0"], ids)
+    assert len(ran) == 1
+    z = found[Z].unflatten(-1, (4, 8))
+    assert torch.equal(torch.stack([found[HEADS[1]], found[HEADS[3]]], 2), z[:, :, [1, 3]])
+    assert found[HEADS[1]].untyped_storage().data_ptr() == found[Z].untyped_storage().data_ptr(), "no second copy"
+    assert found["blocks.0.attn.hook_z.0"].untyped_storage().nbytes() == ids.numel() * 8 * 4, "of one head alone"
+    assert torch.equal(found[Z], capture(model, [Z], ids)[Z])
+    ran.clear()
+    capture(model, [HEADS[1], Z], ids)
+    model.model.layers[1].mlp.register_forward_pre_hook(lambda *_: pytest.fail("it was computed"))
+    capture(model, [HEADS[1], Z], ids)
+
+
+def test_gradients_flow_through_a_head_and_around_it() -> None:
+    model, ids = build("gpt2"), token_ids()
+    new = torch.zeros(8, requires_grad=True)
+    with hooked(resolve_hook(model, HEADS[0]), lambda z: z.detach() + new):
+        model(input_ids=ids).logits.square().sum().backward()
+    assert new.grad is not None
+    assert new.grad.abs().sum() > 0
+    weight = model.transformer.h[1].attn.c_attn.weight.grad[:, 64:]  # of the values
+    assert weight[:, :8].abs().sum() == 0
+    assert weight[:, 8:].abs().sum() > 0
+
+
+def test_a_number_keeps_the_models_format() -> None:
+    model, ids = build("llama").to(torch.bfloat16), token_ids()
+    expected = forward(model, ids).logits
+    with spliced(model, HEADS[0], lambda z: z.float()):
+        assert torch.equal(forward(model, ids).logits, expected)
+
+
+def test_what_a_head_is_called_and_which_there_are() -> None:
+    model = build("gemma2", head_dim=16)
+    point = resolve_hook(model, HEADS[3])
+    assert (point.name, point.width, point.head, point.place.name, point.place.width) == (HEADS[3], 16, 3, Z, 64)
+    with pytest.raises(HookError, match=r"no head 4: the model has 4 heads.*0 to 3, or blocks\.1\.attn\.hook_z for"):
+        resolve_hook(model, f"{Z}.4")
+    for name in (f"{Z}.01", f"{Z}.-1", f"{Z}.", "blocks.1.mlp.hook_in.0"):
+        with pytest.raises(HookError, match=r"is not a hook name.*attn\.hook_z\.HEAD"):
+            resolve_hook(model, name)
+        with pytest.raises(ConfigError, match=r"is not a hook name.*attn\.hook_z\.HEAD") as caught:
+            TrainingConfig(hook_name=name)
+        assert caught.value.where == "hook_name"
+    with pytest.raises(HookError, match="no heads"):
+        point.as_heads(torch.zeros(1, 16))
+    model.config.num_attention_heads = 5
+    with pytest.raises(HookError, match="how many attention heads"):
+        resolve_hook(model, HEADS[0])
+    assert CaptureConfig(model="demo", hook_names=(HEADS[0], Z), tokens=100).hook_names == (HEADS[0], Z)
+
+
+def test_the_width_is_known_before_the_model_is() -> None:
+    facts = ModelFacts("a", "gemma2", 3, 32, 64, None, None, d_heads=64, n_heads=4)
+    assert (facts.d_in(Z), facts.d_in(HEADS[0]), facts.d_in("blocks.1.hook_resid_post")) == (64, 16, 32)
