@@ -42,3 +42,11 @@ def interval(configured: int | None, steps: int) -> int:
         steps: of the whole run.
     """
     return configured if configured is not None else max(1, steps // _PER_RUN)
+
+
+def evaluations_left(config: TrainingConfig, step: int) -> int:
+    """How many evaluations a run that is at `step` has before it: at the multiples of its interval, and at its end."""
+    if step >= config.steps:
+        return 0
+    every = interval(config.evaluation.every_steps, config.steps)
+    return (config.steps - 1) // every - step // every + 1

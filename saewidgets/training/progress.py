@@ -10,28 +10,40 @@ from saewidgets.events import Emit, Progress
 
 INTERVAL = 0.1  # seconds between two events of the same phase
 RECENT = 15.0  # seconds over which the rate is measured
+EVALUATING = "evaluating"  # the phase
 
 
 class ProgressMeter:
     """Emits `Progress` in tokens.
 
-    Time outside training (evaluating, saving) does not count into the rate but does into the clock a reader sees, so
-    the time left is that of the training still to be done.
+    Time outside training (evaluating, saving) does not count into the rate but does into the clock a reader sees: the
+    time left is that of the training still to be done, and of the evaluations to come, once one has been measured.
 
     Args:
         emit: where events go.
         total: tokens of the whole run.
         clock: seconds; replaceable by tests.
+        to_come: how many evaluations will follow, but for the one that may be under way.
     """
 
-    def __init__(self, emit: Emit, total: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._emit, self._total, self._clock = emit, total, clock
+    def __init__(
+        self,
+        emit: Emit,
+        total: int,
+        clock: Callable[[], float] = time.monotonic,
+        to_come: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._emit, self._total, self._clock, self._to_come = emit, total, clock, to_come
         self._recent: deque[tuple[float, int]] = deque()  # (seconds of training, tokens)
         self._busy = 0.0  # seconds of training so far
         self._since: float | None = None  # when training was entered last
         self._last_emit = -INTERVAL
         self._phase = "starting"
         self._done, self._step = 0, 0
+        self._entered = clock()
+        self._evaluations = 0
+        self._spent = [0.0, 0.0]  # seconds of the first, which also measures the model alone, and of the others
+        self._evaluated_at = -1  # tokens; trainings that run together are evaluated at the same
 
     def set_total(self, tokens: int) -> None:
         """Take another length of the run: it is known only once its text is, where epochs decide."""
@@ -54,6 +66,11 @@ class ProgressMeter:
         """Switch to another phase and say so at once. Returns the phase that was left."""
         left = self._phase
         now = self._clock()
+        if left == EVALUATING:
+            self._evaluations += self._evaluated_at != self._done
+            self._evaluated_at = self._done
+            self._spent[min(self._evaluations, 2) - 1] += now - self._entered
+        self._entered = now
         if self._since is not None:
             self._busy += now - self._since
             self._since = None
@@ -76,7 +93,7 @@ class ProgressMeter:
 
     def _send(self, now: float) -> None:
         rate = self.rate
-        eta = (self._total - self._done) / rate if rate else None
+        eta = (self._total - self._done) / rate + self._until_evaluated() if rate else None
         self._last_emit = now
         self._emit(
             Progress(
@@ -90,6 +107,13 @@ class ProgressMeter:
             )
         )
 
+    def _until_evaluated(self) -> float:
+        """Seconds of the evaluations to come, each as long as those after the first so far; 0 before the first."""
+        first, others = self._spent
+        each = others / (self._evaluations - 1) if self._evaluations > 1 else first
+        begins = self._phase == EVALUATING and self._evaluated_at != self._done
+        return each * (self._to_come() + begins)
+
 
 class SharedMeter(ProgressMeter):
     """Of trainings that take turns: the position is the mean of all that go on, whoever reports his own.
@@ -99,13 +123,18 @@ class SharedMeter(ProgressMeter):
 
     Args:
         going: the tokens that each of those that go on has trained on.
-        emit, total, clock: see `ProgressMeter`.
+        emit, total, clock, to_come: see `ProgressMeter`.
     """
 
     def __init__(
-        self, emit: Emit, total: int, going: Callable[[], Sequence[int]], clock: Callable[[], float] = time.monotonic
+        self,
+        emit: Emit,
+        total: int,
+        going: Callable[[], Sequence[int]],
+        clock: Callable[[], float] = time.monotonic,
+        to_come: Callable[[], int] = lambda: 0,
     ) -> None:
-        super().__init__(emit, total, clock)
+        super().__init__(emit, total, clock, to_come)
         self._going, self._number = going, 0
         self._before: float | None = None
 

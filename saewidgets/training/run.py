@@ -19,6 +19,7 @@ from saewidgets.errors import SAEWidgetsError, TrainingError
 from saewidgets.events import Control, Emit, Event, Interruption, JobStatus, NullControl, Progress, Request, ignore
 from saewidgets.training import health
 from saewidgets.training.evaluations import Evaluations
+from saewidgets.training.length import evaluations_left
 from saewidgets.training.member import Member, Task, TrainingResult
 from saewidgets.training.prepare import prepare
 from saewidgets.training.progress import SharedMeter
@@ -129,7 +130,10 @@ class _Run:
         self.members, self.tokens_folder, self._ended = members, tokens_folder, ended
         self.control = _Shared(control, len(members))
         total = members[0].config.steps * members[0].config.batch_size
-        self.meter = SharedMeter(self._tell, total, lambda: [member.tokens for member in self.live])
+        self.meter = SharedMeter(
+            self._tell, total, lambda: [member.tokens for member in self.live],
+            to_come=lambda: max((evaluations_left(member.config, member.step) for member in self.live), default=0),
+        )
         self.device = members[0].config.device
         self.errors: dict[int, SAEWidgetsError] = {}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from saewidgets.errors import ConfigError
-from saewidgets.training.length import with_epochs
+from saewidgets.training.length import evaluations_left, interval, with_epochs
 from tests.training.fakes import BATCH, make_config
 
 
@@ -20,3 +20,12 @@ def test_a_length_that_cannot_be_is_refused(epochs, tokens):
     with pytest.raises(ConfigError) as caught:
         with_epochs(make_config(epochs=epochs), tokens)
     assert caught.value.where == "epochs"
+
+
+@pytest.mark.parametrize("every", [None, 1, 7, 10, 1000])
+def test_evaluations_are_at_the_multiples_of_the_interval_and_at_the_end(every):
+    config = make_config(tokens=100 * BATCH, **{"evaluation.every_steps": every})
+    steps = {*range(interval(every, 100), 100, interval(every, 100)), 100}
+    assert [evaluations_left(config, step) for step in range(102)] == [
+        sum(each > step for each in steps) for step in range(102)
+    ]

@@ -60,6 +60,40 @@ def test_evaluating_does_not_slow_the_rate(clock):
     assert {event.phase for event in recorder.events} == {"training", "evaluating"}
 
 
+def test_evaluations_to_come_take_as_long_as_those_so_far(clock):
+    """100 steps of 100 tokens, a second each; one evaluation in ten and one at the end; the first is 50 s."""
+    recorder = Recorder()
+    meter = ProgressMeter(recorder, 10_000, clock, lambda: 10 - meter._step // 10)
+    meter.enter("training")
+    expected = {9: 91, 10: 90 + 9 * 50, 11: 89 + 9 * 50, 25: 75 + 8 * 30}
+    for step in range(1, 26):
+        clock.now += 1
+        meter.at(step * 100, step)
+        if step % 10 == 0:
+            meter.enter("evaluating")
+            if step == 20:  # the one that begins is still to be spent
+                assert recorder.events[-1].eta_seconds == pytest.approx(80 + 9 * 50, rel=0.01)
+            clock.now += 50 if step == 10 else 30
+            meter.enter("training")
+        if step in expected:
+            assert recorder.events[-1].eta_seconds == pytest.approx(expected[step], rel=0.01)
+
+
+def test_of_several_that_are_evaluated_together_it_is_one_evaluation(clock):
+    recorder, done = Recorder(), [1000, 1000]
+    meter = SharedMeter(recorder, 2000, lambda: done, clock, lambda: 1)
+    meter.enter("training")
+    for tokens in (100, 200):
+        clock.now += 1
+        done[:] = [tokens, tokens]
+        meter.at(tokens, 1)
+    for seconds in (60, 0):  # whoever asks first has all of them measured
+        meter.enter("evaluating")
+        clock.now += seconds
+        meter.enter("training")
+        assert recorder.events[-1].eta_seconds == pytest.approx(18 + 60)
+
+
 def test_the_rate_is_that_of_the_recent_past(clock):
     meter = ProgressMeter(Recorder(), 10**9, clock)
     meter.enter("training")
