@@ -57,7 +57,9 @@ LOADED: dict[str, tuple[str, dict[str, Any]]] = {
         "temporal",
         {"n_heads": 2, "bottleneck_factor": 8, "sae_diff_type": "relu", "tied_weights": False, "n_attn_layers": 2},
     ),
+    "standard_head": ("standard", {}),
 }
+HEAD = 3  # which one it is of, where the name says so
 TOLERANCE = 1e-5
 GOLDEN = ROOT / "tests" / "golden" / "exports"
 OURS, THEIRS = "ours.safetensors", "expected.safetensors"
@@ -125,6 +127,7 @@ def export_loaded(folder: Path, generator: torch.Generator) -> None:
             tensors["W_dec"] /= tensors["W_dec"].norm(dim=1, keepdim=True)
         sae = inference_sae(architecture, D_IN, tensors, d_sae=LOADED_D_SAE, **settings)
         hook = "blocks.6.attn.hook_z" if "hook_z" in name else METADATA["hook_name"]
+        hook = f"blocks.6.attn.hook_z.{HEAD}" if "head" in name else hook
         sae.metadata = METADATA | {"hook_name": hook, "notes": ["from elsewhere"]}
         target = save_sae(sae, folder / f"loaded_{name}")
         shape = (2, ROWS // 2, 4, D_IN // 4) if "hook_z" in name else (2, ROWS // 2, D_IN)
@@ -140,6 +143,9 @@ def check(folder: Path) -> None:
     for target in sorted(path for path in folder.iterdir() if path.is_dir()):
         sae = sae_lens.SAE.load_from_disk(target, device="cpu")
         ours = load_file(target / OURS)
+        if "_head" in target.name:  # which SAELens keeps beside the hook name
+            place = (sae.cfg.metadata.hook_name, sae.cfg.metadata.hook_head_index)
+            assert place == ("blocks.6.attn.hook_z", HEAD), place
         with torch.no_grad():
             f = sae.encode(ours["x"])
             differences = {"encode": (f, "f"), "forward": (sae(ours["x"]), "y")}

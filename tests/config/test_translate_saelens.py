@@ -169,10 +169,22 @@ def test_hook_points(module, hook):
     assert from_saelens(_runner(hook_name=module)).config.hook_name == hook
 
 
+@pytest.mark.parametrize("head", [0, 11])
+def test_one_head_comes_over(head):
+    found = from_saelens(_runner(hook_name="blocks.2.attn.hook_z", hook_head_index=head))
+    assert found.config.hook_name == f"blocks.2.attn.hook_z.{head}"
+    assert "hook_head_index" not in _remarks(found)
+
+
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
-        ({"hook_name": "blocks.1.attn.hook_q"}, "hook_name"), ({"lr_scheduler_name": "magic"}, "lr_scheduler_name"),
+        ({"hook_name": "blocks.1.attn.hook_q"}, "hook_name"),
+        ({"hook_name": "blocks.1.attn.hook_q", "hook_head_index": 1}, "hook_name"),
+        ({"hook_name": "blocks.1.attn.hook_z", "hook_head_index": -1}, "hook_head_index"),
+        ({"hook_name": "blocks.1.attn.hook_z", "hook_head_index": True}, "hook_head_index"),
+        ({"hook_name": "blocks.1.attn.hook_z", "hook_head_index": 1.5}, "hook_head_index"),
+        ({"lr_scheduler_name": "magic"}, "lr_scheduler_name"),
         ({"sae.architecture": "temporal"}, "sae.architecture"), ({"training_tokens": "many"}, "training_tokens"),
         ({"lr": None, "adam_beta1": 2}, "optimizer.beta1"), ({"sae.d_sae": -3}, "sae.d_sae"), ({"saes": []}, "saes"),
         ({"logger": {"wandb_log_frequency": 1.5}}, "logger.wandb_log_frequency"), ({"sae.k": 100}, "sae.k"),

@@ -205,6 +205,25 @@ def test_heads_are_read_side_by_side_or_apart() -> None:
     assert torch.allclose(sae(x).flatten(-2), sae(x.flatten(-2)))
 
 
+@pytest.mark.parametrize("reshape", ["none", "hook_z"])
+def test_one_head_is_part_of_the_hook_name_here_and_beside_it_in_the_file(tmp_path: Path, reshape: str) -> None:
+    """Files before version 6 also say hook_z of a single head, which has no dimension of heads."""
+    folder = Path(shutil.copytree(GOLDEN / "saelens_legacy" / "hook_z", tmp_path / "sae"))
+    edit(folder, hook_head_index=3, reshape_activations=reshape)
+    sae = load_sae(folder)
+    assert describe(folder).hook_name == sae.metadata["hook_name"] == "blocks.2.attn.hook_z.3"
+    assert sae.cfg.reshape_activations == "none"
+    sae.metadata["hook_name_out"] = "blocks.4.attn.hook_z.0"
+    written = save_sae(sae, tmp_path / "again")
+    assert detect_format(written) == "saelens"
+    found = json.loads((written / "cfg.json").read_text())["metadata"]
+    assert [found[key] for key in ("hook_name", "hook_head_index", "hook_name_out", "hook_head_index_out")] == [
+        "blocks.2.attn.hook_z", 3, "blocks.4.attn.hook_z", 0,
+    ]  # fmt: skip
+    assert load_sae(written).metadata["hook_name"] == "blocks.2.attn.hook_z.3"
+    assert load_sae(written).metadata["hook_name_out"] == "blocks.4.attn.hook_z.0"
+
+
 # --- density ---------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from saewidgets.config.changed import with_changes
 from saewidgets.config.corpus import as_corpus
-from saewidgets.config.hook_names import HOOK_NAME, with_head
+from saewidgets.config.hook_names import HOOK_NAME, head_of, with_head
 from saewidgets.config.model_names import hub_model
 from saewidgets.config.translate.result import Translation
 from saewidgets.config.translate.saelens_sae import own_sae, sae_of
@@ -184,7 +184,7 @@ def _hook(name: str) -> str:
 def _at_head(settings: Settings, hook: str, key: str) -> str:
     """The hook name of the one head that `key` picks, where it does."""
     head = settings.take(key)
-    if head is None:
+    if head is None or head == head_of(hook):
         return hook
     if not hook.endswith(".attn.hook_z"):
         settings.remark("lost", key, head, f"{hook} has no heads.")
