@@ -110,6 +110,7 @@ class TrainingRecord:
     facts: Mapping[str, Any] = field(default_factory=dict)
     note: str | None = None  # e.g. why a resume will not be bit-identical
     ended_alone: bool = False  # it has ended by itself, whatever its group does: `status`, `error` are its own
+    group_name: str | None = None  # what its group is called
 
     @property
     def started_from(self) -> str | None:

@@ -31,6 +31,7 @@ CONFIG = {"model": "demo", "sae": {"architecture": "topk", "k": 32}}
 EXAMPLES: tuple[m.Wire, ...] = (
     r.RunActions(id="r-1", action="pause", training_ids=IDS),
     r.GroupAction(id="r-13", action="stop", group_id="group_1"),
+    r.RenameGroup(id="r-16", group_id="group_1", name="better"),
     r.ExportRuns(id="r-2", training_ids=IDS, folder="trainings"),
     r.CheckpointAction(id="r-3", action="continue", training_id=IDS[0], checkpoint_id="ckpt_1"),
     r.TrainLonger(id="r-4", training_id=IDS[0], tokens=20_000_000),

@@ -72,6 +72,11 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
           this.act(one.id, command.action, () => {});
         }
         return void reply({ group_id: command.group_id });
+      case "rename_group":
+        for (const one of cards.filter((each) => each.group_id === command.group_id)) {
+          this.update(one.id, { group_name: command.name });
+        }
+        return void reply({ group_id: command.group_id });
       case "export_runs": {
         const paths = command.training_ids.map((one) => `/home/me/${command.folder}/${one}`);
         return void reply({ done: command.training_ids, paths, problems: [] } satisfies RunsDone);

@@ -194,6 +194,19 @@ class TrainingStore:
     def rename(self, training_id: str, name: str) -> TrainingRecord:
         return self.update(training_id, name=name)
 
+    def rename_group(self, group_id: str, name: str) -> None:
+        """Raises `NotFoundError` if it has no runs, or its job is gone."""
+
+        def write(session: Session) -> None:
+            mine = select(TrainingRow.job_id).where(TrainingRow.group_id == group_id)
+            job = session.scalars(select(JobRow).where(JobRow.id.in_(mine))).first()
+            if job is None:
+                raise NotFoundError(f"There is no group {group_id!r}.", hint="Its runs may have been deleted.")
+            job.payload = {**job.payload, "group_name": name}
+            job.updated_at = now(session)  # other processes look at what changed
+
+        self._database.write(write)
+
     def delete(self, training_id: str) -> Path:
         """Delete the run with its metrics, checkpoints and job; an SAE imported from it stays.
 
@@ -351,6 +364,7 @@ def _record(
         facts=row.facts,
         note=" ".join(n for n in (row.note, job.note) if n) or None,
         ended_alone=own,
+        group_name=job.payload.get("group_name"),
     )
 
 

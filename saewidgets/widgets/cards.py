@@ -41,12 +41,7 @@ def note_of(error: ErrorInfo | None, note: str | None = None) -> Note | None:
     return Note(what=note, kind="info") if note else None
 
 
-def card_of(
-    record: TrainingRecord,
-    series: int | None = None,
-    group_name: str | None = None,
-    earlier: str | None = None,
-) -> Card:
+def card_of(record: TrainingRecord, series: int | None = None, earlier: str | None = None) -> Card:
     """One training as the list shows it; `earlier` is the name of the run that it goes on from, or repeats."""
     source = record.facts.get("continued_from")
     progress, latest = record.progress, record.latest
@@ -84,7 +79,7 @@ def card_of(
         seconds_running=record.seconds_running,
         series=series,
         group_id=record.group_id,
-        group_name=group_name,
+        group_name=record.group_name,
         retry_of=earlier if source is None else None,
         continued_from=earlier if source is not None else None,
         continued_step=int(source["step"]) if source else None,

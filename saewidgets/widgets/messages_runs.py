@@ -30,6 +30,14 @@ class GroupAction(Command):
     group_id: str
 
 
+class RenameGroup(Command):
+    """Call a group something else; answered with `{"group_id"}`."""
+
+    kind: Literal["rename_group"] = "rename_group"
+    group_id: str
+    name: str
+
+
 class ExportRuns(Command):
     """Write runs into a folder on the kernel's machine; several get a folder each in it. `RunsDone` with `paths`."""
 

@@ -19,6 +19,7 @@ from saewidgets.widgets.messages_runs import (
     GroupAction,
     OpenSae,
     Pareto,
+    RenameGroup,
     RunActions,
     RunsDone,
     TrainLonger,
@@ -57,6 +58,7 @@ class RunsCommands:
         return {
             RunActions: self.actions,
             GroupAction: self.group,
+            RenameGroup: self.rename_group,
             ExportRuns: self.export,
             CheckpointAction: self.checkpoint,
             TrainLonger: self.train_longer,
@@ -108,6 +110,11 @@ class RunsCommands:
         finally:
             self._changed()
         return {"group_id": done.id if command.action == "retry" else command.group_id}
+
+    def rename_group(self, command: RenameGroup) -> dict[str, str]:
+        self._trainings.group(command.group_id).rename(command.name)
+        self._changed()
+        return {"group_id": command.group_id}
 
     def export(self, command: ExportRuns) -> RunsDone:
         folder = path_from(command.folder)

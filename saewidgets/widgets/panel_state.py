@@ -87,7 +87,6 @@ class PanelModel:
         self._devices_at = 0.0
         self._devices_note: Note | None = None
         self._notice: Note | None = None
-        self._group_names: dict[str, str] = {}  # they never change, so each is looked up once
         self._compared: tuple[str, ...] = ()
         self._y_axis: YAxis = "fvu"
         self._scope = ""
@@ -231,15 +230,7 @@ class PanelModel:
     def _status(records: Mapping[str, TrainingRecord], training_id: str) -> JobStatus | None:
         return records[training_id].status if training_id in records else None
 
-    def _name_groups(self, records: Iterable[TrainingRecord]) -> None:
-        for group_id in {record.group_id for record in records} - self._group_names.keys() - {None}:
-            try:
-                self._group_names[str(group_id)] = self.workspace.trainings.group(str(group_id)).name
-            except NotFoundError:  # its job is gone: the page makes a name of those of its runs
-                logger.info("The group %s has no name", group_id)
-
     def _take(self, records: dict[str, TrainingRecord]) -> None:
-        self._name_groups(records.values())
         with self._lock:
             fresh = [i for i in records if i not in self._records]
             self._records = dict(sorted(records.items(), key=lambda item: item[1].created_at, reverse=True))
@@ -337,10 +328,7 @@ class PanelModel:
     def _card(self, record: TrainingRecord) -> Card:
         source = record.facts.get("continued_from") or {}
         parent = self._records.get(str(source.get("training_id") or record.retry_of))
-        return card_of(
-            record, self._slots.get(record.id), self._group_names.get(record.group_id or ""),
-            parent.name if parent is not None else None,
-        )  # fmt: skip
+        return card_of(record, self._slots.get(record.id), parent.name if parent is not None else None)
 
 
 def for_chart_bar(state: PanelState) -> PanelState:

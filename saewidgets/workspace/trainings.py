@@ -174,16 +174,10 @@ class Trainings:
         return self._start_group(tasks, group.name, held, None)
 
     def _start_group(self, tasks: Sequence[_New], wanted: str, held: Held | None, on_event: OnEvent) -> TrainingGroup:
-        name = free_name(wanted, self._group_names())
+        name = free_name(wanted, {r.group_name for r in self._catalog.trainings.list() if r.group_name is not None})
         group_id = new_group_id()
         self._queue(tasks, held, group=(group_id, name), on_event=on_event)
         return TrainingGroup(self._workspace, group_id)
-
-    def _group_names(self) -> set[str]:
-        """What the groups are called whose runs are here; two queries, however many there are."""
-        here = {record.job_id for record in self._catalog.trainings.list() if record.group_id is not None}
-        jobs = [job for job in self._workspace.manager.list(kind=KIND) if job.id in here]
-        return {name for job in jobs if (name := job.payload.get("group_name"))}
 
     def group(self, group_id: str) -> TrainingGroup:
         """The runs of one job. Raises `NotFoundError` if there are none."""

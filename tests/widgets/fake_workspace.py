@@ -336,8 +336,6 @@ def metric_row(index: int, record: TrainingRecord) -> tuple[float, ...]:
 class FakeGroup:
     """Runs of one job: the verbs concern all of them."""
 
-    name = "three-layers"
-
     def __init__(self, trainings: FakeTrainings, group_id: str) -> None:
         self._trainings = trainings
         self.id = group_id
@@ -360,6 +358,11 @@ class FakeGroup:
 
     def delete(self) -> None:
         self._each("delete")
+
+    def rename(self, name: str) -> None:
+        for record in self._trainings.list():
+            if record.group_id == self.id:
+                self._trainings.change(record.id, group_name=name)
 
     def retry(self) -> FakeGroup:
         self._each("retry")
@@ -575,7 +578,7 @@ def compared_workspace() -> FakeWorkspace:
     for layer, fvu, ce in ((4, 0.091, 0.968), (6, 0.107, 0.961), (8, 0.129, 0.951)):
         add(
             f"layer_{layer}", BatchTopKConfig(d_sae=16_384, k=48), 48.1, fvu, ce, f"blocks.{layer}.hook_resid_post",
-            name=f"gpt2-l{layer}-batchtopk-k48", group_id="group_1", job_id="job_1",
+            name=f"gpt2-l{layer}-batchtopk-k48", group_id="group_1", group_name="three-layers", job_id="job_1",
         )  # fmt: skip
     ws.templates.save("GPT-2 small, TopK", TrainingConfig(model="gpt2", hook_name=hook), favorite=True)
     ws.templates.save("Pythia-70M, JumpReLU", TrainingConfig(model="EleutherAI/pythia-70m", sae=JumpReLUConfig()))

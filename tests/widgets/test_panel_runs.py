@@ -26,6 +26,7 @@ from saewidgets.widgets.messages_runs import (
     ImportTemplates,
     ListTemplates,
     Pareto,
+    RenameGroup,
     RunActions,
     SaveTemplate,
     TemplateAction,
@@ -112,6 +113,9 @@ def test_a_group_is_steered_as_one(runs: RunsCommands, ws: FakeWorkspace, model:
     act("stop")
     assert ("group.stop", "group_1", True) in ws.trainings.calls
     assert act("retry") == {"group_id": "group_2"}
+    runs.rename_group(RenameGroup(id="2", group_id="group_1", name="layers"))
+    model.read()
+    assert {card.group_name for card in model.state().cards if card.group_id == "group_1"} == {"layers"}
     act("delete")
     assert not any(record.group_id == "group_1" for record in ws.trainings.list())
     with pytest.raises(NotFoundError):

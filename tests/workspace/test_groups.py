@@ -77,9 +77,15 @@ def test_four_runs_of_one_job(ws: Workspace, config: TrainingConfig) -> None:
     assert [r.name for r in again.records] == [f"{r.name}-2" for r in records]
     assert (group.name, again.name) == ("sweep", "sweep-2")
     again.wait(PATIENCE)
+    again.rename("  repeated ")
+    assert (again.name, again.records[3].group_name, again[0].name) == ("repeated", "repeated", f"{records[0].name}-2")
+    with pytest.raises(ConfigError, match="A name has 1 to"):
+        again.rename(" ")
     assert group.delete() > 0
     with pytest.raises(NotFoundError, match="no group"):
         ws.trainings.group(group.id)
+    with pytest.raises(NotFoundError, match="no group"):
+        group.rename("gone")
 
 
 def test_pause_and_resume_in_another_process_end_in_the_same_bits(tmp_path: Path, tiny_model_folder: Path) -> None:

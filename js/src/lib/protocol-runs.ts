@@ -11,6 +11,7 @@ export type GroupActionName = "pause" | "resume" | "stop" | "stop_without_saving
 export type RunsCommand =
   | { kind: "run_actions"; action: BulkAction; training_ids: string[] }
   | { kind: "group_action"; action: GroupActionName; group_id: string }
+  | { kind: "rename_group"; group_id: string; name: string }
   | { kind: "export_runs"; training_ids: string[]; folder: string }
   | {
       kind: "checkpoint_action";

@@ -160,10 +160,12 @@ interface ExportProps {
   /** The id of the run, or `SELECTION`. */
   id: string;
   cards: readonly Card[];
+  /** Of a group. */
+  name?: string;
   onClose: () => void;
 }
 
-export function ExportForm({ store, id, cards, onClose }: ExportProps) {
+export function ExportForm({ store, id, cards, name, onClose }: ExportProps) {
   const uid = useUid("sw-export");
   const box = useRef<HTMLFormElement>(null);
   const [folder, setFolder] = useState(exportFolder(cards));
@@ -181,7 +183,7 @@ export function ExportForm({ store, id, cards, onClose }: ExportProps) {
     else setBusy(false);
   };
   return (
-    <form ref={box} class="inline" aria-label={single ? `Export ${single.name}` : "Export selected"} onSubmit={submit}>
+    <form ref={box} class="inline" aria-label={`Export ${single?.name ?? name ?? "selected"}`} onSubmit={submit}>
       <div class="f grow">
         <label for={`${uid}-folder`}>Folder</label>
         <input

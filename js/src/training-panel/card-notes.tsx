@@ -7,12 +7,20 @@ import { DoneNote } from "./bulk";
 import { statusOf } from "./state";
 import type { Store } from "./store";
 
-export function CardNotes(props: { store: Store; card: Card; copied: string | null; onCopied: () => void }) {
-  const { store, card, copied, onCopied } = props;
+interface CardNotesProps {
+  store: Store;
+  card: Card;
+  copied: string | null;
+  onCopied: () => void;
+  onResume: () => void;
+  /** Is the log of what failed shown? */
+  log: boolean;
+  onLog: (show: boolean) => void;
+}
+
+export function CardNotes({ store, card, copied, onCopied, onResume, log, onLog }: CardNotesProps) {
   const status = statusOf(card);
   const id = card.id;
-  const open = store.open.value.get(id);
-  const showsLog = open?.kind === "details" && open.tab === "log";
   const step = card.last_checkpoint_step;
   const notes = [
     status === "failed" && (
@@ -23,15 +31,11 @@ export function CardNotes(props: { store: Store; card: Card; copied: string | nu
         actions={
           <>
             {step !== null && (
-              <Button small disabled={store.pending.value.has(id)} onClick={() => void store.act(card, "resume")}>
+              <Button small disabled={store.pending.value.has(id)} onClick={onResume}>
                 {`Resume from step ${f.count(step)}`}
               </Button>
             )}
-            <Button
-              small
-              expanded={showsLog}
-              onClick={() => store.openFor(id, showsLog ? undefined : { kind: "details", tab: "log" })}
-            >
+            <Button small expanded={log} onClick={() => onLog(!log)}>
               Show log
             </Button>
           </>

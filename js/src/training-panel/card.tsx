@@ -207,7 +207,15 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
           />
         </div>
       )}
-      <CardNotes store={store} card={card} copied={copied} onCopied={() => setCopied(null)} />
+      <CardNotes
+        store={store}
+        card={card}
+        copied={copied}
+        onCopied={() => setCopied(null)}
+        onResume={() => void store.act(card, "resume")}
+        log={open?.kind === "details" && open.tab === "log"}
+        onLog={(show) => store.openFor(card.id, show ? { kind: "details", tab: "log" } : undefined)}
+      />
       {open?.kind === "details" && (
         <div class="full">
           <Details

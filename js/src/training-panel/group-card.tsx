@@ -1,18 +1,30 @@
 /** Runs of one job as one card; it opens into a table with a row for each. */
-import { useRef } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { useCalledFocus, useFocusReturn } from "../lib/a11y";
 import { Button, Checkbox } from "../lib/controls";
+import { copyText } from "../lib/copy";
 import { Icon } from "../lib/icons";
 import { Menu, type MenuItem } from "../lib/menu";
 import { Progress } from "../lib/progress";
 import type { Card } from "../lib/protocol";
 import type { GroupActionName } from "../lib/protocol-runs";
+import { Rename } from "../lib/rename";
 import { ExportForm } from "./bulk";
 import { groupDeleteWords } from "./bulk-state";
 import { CardNotes } from "./card-notes";
-import { byHook, forwardWords, groupBadge, groupMeta, groupPending, type ListCard, leadOf } from "./groups";
+import {
+  byHook,
+  forwardWords,
+  groupBadge,
+  groupMeta,
+  groupPending,
+  type ListCard,
+  leadOf,
+  templateWords,
+} from "./groups";
 import { Layers } from "./layers";
 import { QuestionBox, StopQuestion } from "./question";
+import { SaveTemplate } from "./save-template";
 import {
   buttonsFor,
   canDelete,
@@ -37,12 +49,15 @@ export interface GroupProps {
 
 export function GroupCard({ store, group, members }: GroupProps) {
   const root = useRef<HTMLLIElement>(null);
+  const [copied, setCopied] = useState<string | null>(null);
   const open = store.open.value.get(group.id);
   const status = statusOf(group);
   const chosen = store.checked.value;
   const checked = members.filter((card) => chosen.has(card.id));
   const more = `More actions: ${group.name}`;
   const first = leadOf(members);
+  const noted = members.find((card) => card.note !== null) ?? first; // what the note of the group is about
+  const kept = members[0];
   const origin = originWords(group);
   const asks = open?.kind === "delete" || open?.kind === "stop";
   const returnTo = useFocusReturn(root, asks);
@@ -66,7 +81,19 @@ export function GroupCard({ store, group, members }: GroupProps) {
   const buttons = buttonsFor(group, groupPending(members, store.pending.value)).filter(
     (button) => !["edit", "longer", "open"].includes(button.action),
   );
-  const menu: MenuItem[] = [{ label: "Export", run: () => store.openFor(group.id, { kind: "export" }) }];
+  const rename = (name: string) =>
+    void store.command(group.id, "Rename", { kind: "rename_group", group_id: group.id, name });
+  const copyId = async () => {
+    close();
+    setCopied((await copyText(group.id)) ? "" : group.id);
+  };
+  const menu: MenuItem[] = [
+    { label: "Rename", run: () => store.openFor(group.id, { kind: "rename" }) },
+    { label: "Details", run: () => store.openFor(group.id, { kind: "layers" }) },
+    { label: "Save as template", run: () => store.openFor(group.id, { kind: "template" }) },
+    { label: "Export", run: () => store.openFor(group.id, { kind: "export" }) },
+    { label: "Copy ID", run: () => void copyId() },
+  ];
   if (canDelete(group)) menu.push({ label: "Delete", danger: true, run: () => press("delete") });
   const toggle = (on: boolean) => {
     const others = [...chosen].filter((id) => !members.some((card) => card.id === id));
@@ -103,9 +130,13 @@ export function GroupCard({ store, group, members }: GroupProps) {
             <Icon name={STATUS_ICONS[status]} />
             {STATUS_WORDS[status]}
           </span>
-          <span class="nm el" title={group.name}>
-            {group.name}
-          </span>
+          {open?.kind === "rename" ? (
+            <Rename name={group.name} onSave={rename} onDone={() => close()} />
+          ) : (
+            <span class="nm el" title={group.name}>
+              {group.name}
+            </span>
+          )}
           <span class="bg">{groupBadge(members)}</span>
           {group.sae_id !== null && <span class="bg">In SAEs</span>}
         </div>
@@ -193,10 +224,32 @@ export function GroupCard({ store, group, members }: GroupProps) {
       )}
       {open?.kind === "export" && (
         <div class="full">
-          <ExportForm store={store} id={group.id} cards={members} onClose={() => close()} />
+          <ExportForm store={store} id={group.id} cards={members} name={group.name} onClose={() => close()} />
         </div>
       )}
-      <CardNotes store={store} card={group} copied={null} onCopied={() => {}} />
+      {open?.kind === "template" && kept && (
+        <div class="full notes">
+          <p class="sm t2">{templateWords(kept, members)}</p>
+          <SaveTemplate
+            store={store}
+            name={group.name}
+            of={{ training_id: kept.id }}
+            onSaved={(name) => store.say(group.id, `Saved as template “${name}”.`)}
+            onClose={() => close()}
+          />
+        </div>
+      )}
+      <CardNotes
+        store={store}
+        card={group}
+        copied={copied}
+        onCopied={() => setCopied(null)}
+        onResume={() => steer("resume")}
+        log={open?.kind === "layers" && open.details === noted.id && open.tab === "log"}
+        onLog={(show) =>
+          store.openFor(group.id, show ? { kind: "layers", details: noted.id, tab: "log" } : { kind: "layers" })
+        }
+      />
       {layers && <Layers store={store} group={group} members={members} open={open} />}
     </li>
   );

@@ -154,6 +154,12 @@ export function memberWord(card: Card, members: readonly Card[]): string {
   return Number.isNaN(layer) || !alone ? card.name : `layer ${layer}`;
 }
 
+/** What a template made of `kept`, one run of a group, leaves out. */
+export const templateWords = (kept: Card, members: readonly Card[]): string =>
+  byHook(members)
+    ? `A template keeps one hook name: ${kept.hook_name}. Enter the other layers again where you use it.`
+    : `A template keeps the settings of one run: ${kept.name}.`;
+
 /** Do the runs of a group differ in their hook points? Otherwise their table names them by architecture. */
 export const byHook = (members: readonly Card[]): boolean =>
   new Set(members.map((card) => card.hook_name)).size === members.length;

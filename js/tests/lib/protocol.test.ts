@@ -301,6 +301,7 @@ const COMMANDS: { [K in Own["kind"]]: Required<Extract<Own, { kind: K }>> } = {
   metric_table: { kind: "metric_table", training_id: "train_01J8", names: ["loss"], limit: 5000, offset: 0 },
   run_actions: { kind: "run_actions", action: "pause", training_ids: ["train_01J8"] },
   group_action: { kind: "group_action", action: "stop", group_id: "group_1" },
+  rename_group: { kind: "rename_group", group_id: "group_1", name: "better" },
   export_runs: { kind: "export_runs", training_ids: ["train_01J8"], folder: "trainings" },
   checkpoint_action: {
     kind: "checkpoint_action",

@@ -182,6 +182,65 @@ describe("a group", () => {
   });
 });
 
+describe("more actions of a group", () => {
+  const name = "gpt2-l4-6-8-batchtopk";
+  const opened = async (item: string, cards: Card[] = crowdedState().cards) => {
+    const view = show({ ...crowdedState(), cards });
+    const group = cardOf(view, name);
+    await view.user.click(group.getByRole("button", { name: `More actions: ${name}` }));
+    const items = group.getAllByRole("menuitem").map((one) => one.textContent);
+    expect(items).toEqual(["Rename", "Details", "Save as template", "Export", "Copy ID", "Delete"]);
+    await view.user.click(group.getByRole("menuitem", { name: item }));
+    return { ...view, group };
+  };
+
+  it("rename it, not its runs", async () => {
+    const { page, model, user, group } = await opened("Rename");
+    const box = group.getByRole("textbox", { name: `New name of ${name}` });
+    expect(document.activeElement).toBe(box);
+    await user.clear(box);
+    await user.type(box, "three layers{Enter}");
+    expect(sent(model, "rename_group")).toMatchObject([{ group_id: "group_1", name: "three layers" }]);
+    await waitFor(() => expect(page.getByRole("listitem", { name: "three layers" })).toBeTruthy());
+  });
+
+  it("open its layers, and copy the id that Python takes", async () => {
+    const copied = vi.spyOn(navigator.clipboard, "writeText").mockResolvedValue();
+    const { user, group } = await opened("Details");
+    expect(group.getByRole("table", { name: `Layers of ${name}` })).toBeTruthy();
+    await user.click(group.getByRole("button", { name: `More actions: ${name}` }));
+    await user.click(group.getByRole("menuitem", { name: "Copy ID" }));
+    expect(copied).toHaveBeenCalledWith("group_1");
+  });
+
+  it("keep the settings of one run as a template, and say what is left out", async () => {
+    const { model, user, group } = await opened("Save as template");
+    expect(group.getByText(/^A template keeps one hook name: blocks\.4\.hook_resid_post\./)).toBeTruthy();
+    await user.keyboard("{Enter}");
+    expect(sent(model, "save_template")).toMatchObject([{ name, training_id: "train_gpt2-l4-batchtopk-k48" }]);
+    await waitFor(() => expect(group.getByText(`Saved as template “${name}”.`)).toBeTruthy());
+  });
+});
+
+describe("a group that failed", () => {
+  it("is resumed as one job, and shows the log of the run that its note is about", async () => {
+    const note = { what: "Out of memory on cuda:0 at 2M tokens.", where: null, hint: "Train fewer.", kind: "memory" };
+    const state = crowdedState();
+    const cards = state.cards.map((one) =>
+      one.group_id ? { ...one, status: "failed", note, last_checkpoint_step: 400 } : one,
+    );
+    const { model, user, ...view } = show({ ...state, cards });
+    const group = cardOf(view, "gpt2-l4-6-8-batchtopk");
+    await user.click(group.getByRole("button", { name: "Show log" }));
+    await waitFor(() => expect(group.getByRole("tab", { name: "Log", selected: true })).toBeTruthy());
+    const log = { training_id: "train_gpt2-l4-batchtopk-k48" };
+    await waitFor(() => expect(sent(model, "details")).toMatchObject([log]));
+    await user.click(group.getByRole("button", { name: "Resume from step 400" }));
+    expect(sent(model, "group_action")).toMatchObject([{ action: "resume", group_id: "group_1" }]);
+    expect(sent(model, "run_action")).toEqual([]);
+  });
+});
+
 describe("a group that runs", () => {
   it("is paused as one job, and one of its runs can be stopped alone", async () => {
     const state = crowdedState();

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from saewidgets.config import arguments
 from saewidgets.errors import NotFoundError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.jobs import Job
@@ -54,7 +55,7 @@ class TrainingGroup:
 
     @property
     def name(self) -> str:
-        return str(self.job.record.payload.get("group_name") or self.id)
+        return self.records[0].group_name or self.id
 
     @property
     def job(self) -> Job:
@@ -127,6 +128,10 @@ class TrainingGroup:
     def retry(self, *, model: Any = None, tokenizer: Any = None) -> TrainingGroup:
         """See `Trainings.retry_group`."""
         return self._workspace.trainings.retry_group(self.id, model=model, tokenizer=tokenizer)
+
+    def rename(self, name: str) -> None:
+        """Call it something else; its runs keep their names. Raises `ConfigError` if that is empty or too long."""
+        self._workspace.catalog.trainings.rename_group(self.id, arguments.name(name, "what to call the group"))
 
     def delete(self) -> int:
         """Remove all runs with their files; returns the bytes freed. SAEs imported from them stay.
