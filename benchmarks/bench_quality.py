@@ -94,6 +94,7 @@ def ours(job: Job) -> None:
     from saewidgets.events import NullControl, ignore
     from saewidgets.formats import save_sae
     from saewidgets.sae import build_sae
+    from saewidgets.sae.scaler import Scaler
     from saewidgets.training.export import exported
     from saewidgets.training.loop import Trainer
 
@@ -112,13 +113,13 @@ def ours(job: Job) -> None:
             yield from batches(job)
 
     sample = next(batches(job))
-    scale = sample.shape[1] ** 0.5 / float(sample.norm(dim=1).mean())
+    scaler = Scaler(sample.shape[1] ** 0.5 / float(sample.norm(dim=1).mean()))
     sae = build_sae(config.sae, sample.shape[1], generator=torch.Generator().manual_seed(job.seed))
     trainer = Trainer(
-        config, sae, Stream(), Path(job.out) / "run", scale=scale, emit=ignore, control=NullControl(), evaluate=None
+        config, sae, Stream(), Path(job.out) / "run", scaler=scaler, emit=ignore, control=NullControl(), evaluate=None
     )
     trainer.run()
-    save_sae(exported(sae, scale), Path(job.out) / "sae", format="saelens")
+    save_sae(exported(sae, scaler), Path(job.out) / "sae", format="saelens")
 
 
 def peer(job: Job) -> None:

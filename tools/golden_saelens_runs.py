@@ -4,11 +4,15 @@
 
 The JSON file is what `LanguageModelSAERunnerConfig.to_dict()` gives; the tensors are the weights before the first step
 (`before.*`), the batches (`batches`, [steps, batch, d_in]), the weights after the last step (`after.*`) and the loss of
-every step (`losses`). `SAETrainer` makes the steps: what is recorded is its optimiser, schedules, clipping and loss.
+every step (`losses`). `SAETrainer` makes the steps: what is recorded is its optimiser, schedules, clipping and loss. Of
+a run on whitened activations also the whitening (`whitening.*`), which it measures on all the batches before it trains
+on them; the weights `after.*` are those of the trained SAE, `folded.*` those that it leaves, which take raw
+activations.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -31,6 +35,12 @@ SAES = {
         k=4, matryoshka_widths=[8, 32], rescale_acts_by_decoder_norm=False, **COMMON
     ),
     "layer_norm": lens.StandardTrainingSAEConfig(l1_coefficient=0.7, normalize_activations="layer_norm", **COMMON),
+    "whitened": lens.StandardTrainingSAEConfig(
+        l1_coefficient=0.7, normalize_activations="covariance_whitening", apply_b_dec_to_input=False, **COMMON
+    ),
+    "whitened_gated": lens.GatedTrainingSAEConfig(
+        l1_coefficient=0.3, normalize_activations="covariance_whitening", **COMMON
+    ),
     "rescaled": lens.TopKTrainingSAEConfig(
         k=4, rescale_acts_by_decoder_norm=False, normalize_activations="constant_norm_rescale", **COMMON
     ),
@@ -52,7 +62,10 @@ def run(name: str, sae_config: Any) -> None:
     directions = torch.randn(40, D_IN, generator=generator)
     strengths, active = (torch.rand(STEPS, BATCH, 40, generator=generator) for _ in range(2))
     batches = (strengths * (active < 0.1)) @ directions + 0.3
-    trainer = SAETrainer(config.to_sae_trainer_config(), sae, iter(batches))
+    trainer_config = config.to_sae_trainer_config()
+    trainer_config.n_batches_for_norm_estimate = STEPS
+    measured = batches if sae_config.normalize_activations == "covariance_whitening" else batches[:0]
+    trainer = SAETrainer(trainer_config, sae, itertools.chain(measured, batches))
     losses = []
     step = trainer._train_step
 
@@ -62,8 +75,21 @@ def run(name: str, sae_config: Any) -> None:
         return output
 
     trainer._train_step = watched  # type: ignore[method-assign]
+    normalize = sae_config.normalize_activations  # folding a whitening forgets it
+    whitening: dict[str, torch.Tensor] = {}
+    fold = sae.fold_activation_whitening
+
+    def noted(mean: torch.Tensor, whitening_matrix: torch.Tensor, unwhitening_matrix: torch.Tensor) -> None:
+        maps = {"mean": mean, "matrix": whitening_matrix, "inverse_matrix": unwhitening_matrix}
+        whitening.update({f"whitening.{key}": value for key, value in maps.items()})
+        whitening.update({f"after.{key}": value.detach().clone() for key, value in sae.state_dict().items()})
+        fold(mean, whitening_matrix, unwhitening_matrix)
+
+    sae.fold_activation_whitening = noted
     trainer.fit()
-    after = {f"after.{key}": value.detach().clone() for key, value in sae.state_dict().items()}
+    last = "folded" if whitening else "after"
+    after = whitening | {f"{last}.{key}": value.detach().clone() for key, value in sae.state_dict().items()}
+    sae_config.normalize_activations = normalize
     OUT.mkdir(parents=True, exist_ok=True)
     tensors = {**before, **after, "batches": batches.contiguous(), "losses": torch.tensor(losses)}
     save_file(tensors, OUT / f"{name}.safetensors")

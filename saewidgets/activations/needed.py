@@ -18,7 +18,7 @@ def positions_needed(config: TrainingConfig) -> int | None:
     settings = config.activations
     window = config.batch_size * max(1, round(settings.shuffle_tokens / config.batch_size))
     windows = -(-config.steps * config.batch_size // window)
-    scale = settings.norm_tokens if settings.normalize == "expected_average_only_in" else 0
+    scale = settings.norm_tokens if settings.is_measured else 0
     return max(windows * window, scale)
 
 

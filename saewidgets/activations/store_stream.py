@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from saewidgets.activations.measuring import Covariance, MeanNorm, Measure
 from saewidgets.activations.order import WINDOW_ORDER, EndlessOrder, Numbers, generator, split
 from saewidgets.activations.store import StoredActivations, batched
 from saewidgets.activations.stream import Batch, Check
@@ -119,19 +120,22 @@ class StoredWindows:
 
     def scale(self, hook_name: str, check: Check | None = None) -> float:
         """``sqrt(width) / mean ‖x‖`` at `hook_name`, see `StoredStream.estimate_scale`."""
+        norm = MeanNorm(hook_name, self.widths[hook_name])
+        self._measure(norm, hook_name, check or _never)
+        return norm.factor()
+
+    def covariance(self, hook_name: str, check: Check | None = None) -> tuple[Tensor, Tensor]:
+        """See `StoredStream.estimate_covariance`."""
+        covariance = Covariance(hook_name, self.widths[hook_name])
+        self._measure(covariance, hook_name, check or _never)
+        return covariance.result()
+
+    def _measure(self, measure: Measure, hook_name: str, check: Check) -> None:
         numbers = self.numbers(0, min(self._norm_tokens, self.tokens_per_epoch))
-        total = 0.0
         with self.store.reader(hook_name) as reader:
             for part in batched(numbers, _HELD_OUT_ROWS):
-                (check or _never)()
-                total += float(reader.floats(part, self.device).norm(dim=-1).double().sum())
-        mean = total / len(numbers)
-        if not 0 < mean < float("inf"):
-            raise ConfigError(
-                f"The mean norm of the stored activations at {hook_name} is {mean}.", where="hook_name",
-                hint="These are no usable numbers; capture them again, in another number format perhaps.",
-            )
-        return float(self.widths[hook_name] ** 0.5 / mean)
+                check()
+                measure.add(reader.floats(part, self.device))
 
     def held_out(self, hook_names: Sequence[str], n_tokens: int, check: Check | None) -> Iterator[tuple[Tensor, ...]]:
         """See `StoredStream.held_out`."""
@@ -297,6 +301,14 @@ class StoredStream:
     def estimate_scale_out(self, check: Check | None = None) -> float | None:
         """The same for the target of a transcoder; None where there is none."""
         return None if self.hook_name_out is None else self.windows.scale(self.hook_name_out, check)
+
+    def estimate_covariance(self, check: Check | None = None) -> tuple[Tensor, Tensor]:
+        """Mean ``[d_in]`` and covariance ``[d_in, d_in]`` of the rows that `estimate_scale` reads, in float64.
+
+        Raises:
+            ConfigError: the activations do not vary or are not finite.
+        """
+        return self.windows.covariance(self.hook_name, check)
 
     def evaluation_contexts(self, n_tokens: int) -> Tensor:
         """Token ids of held-out contexts, ``[n, context_size]`` int64: the same for every run and seed.

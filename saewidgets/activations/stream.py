@@ -23,19 +23,22 @@ import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from saewidgets.activations.measuring import Covariance, MeanNorm, Measure
 from saewidgets.activations.order import WINDOW_ORDER, EndlessOrder, generator
 from saewidgets.activations.packing import PackedTokens
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, capture, check_context, resolve_hook
 from saewidgets.lm.kept import Kept
+
+M = TypeVar("M", bound=Measure)
 
 Check = Callable[[], None]
 Batch = Tensor | tuple[Tensor, Tensor]
@@ -106,6 +109,7 @@ class Windows:
                 where="corpus", hint=f"Give more text, or lower Batch size{self._rule.advice}.",
             )
         self._scales: dict[str, float] = {}
+        self._covariances: dict[str, Covariance] = {}
         self._readers = 0
         self._held: int | None = None
         self._rows: _Rows | None = None
@@ -166,27 +170,29 @@ class Windows:
     def scale(self, hook_name: str, check: Check | None = None) -> float:
         """``sqrt(width) / mean ‖x‖`` at `hook_name`, see `ActivationStream.estimate_scale`; all names in one pass."""
         if not self._scales:
-            self._scales = self._measure_scales(check or _never)
+            found = self._measured(MeanNorm, check or _never)
+            self._scales = {name: norm.factor() for name, norm in found.items()}
         return self._scales[hook_name]
 
-    def _measure_scales(self, check: Check) -> dict[str, float]:
+    def covariance(self, hook_name: str, check: Check | None = None) -> tuple[Tensor, Tensor]:
+        """See `ActivationStream.estimate_covariance`; all names in one pass. What was asked for is not kept."""
+        if hook_name not in self._covariances:
+            self._covariances = self._measured(Covariance, check or _never)
+        return self._covariances.pop(hook_name).result()
+
+    def _measured(self, kind: Callable[[str, int], M], check: Check) -> dict[str, M]:
+        """The first rows of the training text in this seed's order, in a measure of every name."""
+        found = {name: kind(name, width) for name, width in self.widths.items()}
         wanted = min(self._norm_tokens, self.tokens_per_epoch)
         rows = _Rows(self, 0)
         parts = self._empty(min(wanted, _SCALE_ROWS))
-        totals, done = dict.fromkeys(self.widths, 0.0), 0
+        done = 0
         while done < wanted:
             count = rows.fill({name: part[: wanted - done] for name, part in parts.items()}, check)
             for name, part in parts.items():
-                totals[name] += float(part[:count].float().norm(dim=-1).double().sum())
+                found[name].add(part[:count])
             done += count
-        for name, total in totals.items():
-            if not 0 < total / done < float("inf"):
-                raise ConfigError(
-                    f"The mean norm of the activations at {name} is {total / done}.", where="hook_name",
-                    hint="The model produces no usable numbers there; try another precision (model_dtype) or hook "
-                    "point.",
-                )
-        return {name: float(width**0.5 / (totals[name] / done)) for name, width in self.widths.items()}
+        return found
 
     def _hold(self, number: int, check: Check) -> Mapping[str, Tensor]:
         """Window `number`, hook name → [window, width] in the model's number format; the one before it is lost."""
@@ -347,6 +353,14 @@ class ActivationStream:
     def estimate_scale_out(self, check: Check | None = None) -> float | None:
         """The same for the target of a transcoder; None where there is none."""
         return None if self.hook_name_out is None else self.windows.scale(self.hook_name_out, check)
+
+    def estimate_covariance(self, check: Check | None = None) -> tuple[Tensor, Tensor]:
+        """Mean ``[d_in]`` and covariance ``[d_in, d_in]`` of the rows that `estimate_scale` reads, in float64.
+
+        Raises:
+            ConfigError: the activations do not vary or are not finite.
+        """
+        return self.windows.covariance(self.hook_name, check)
 
     def evaluation_contexts(self, n_tokens: int) -> Tensor:
         """Held-out contexts, ``[n, context_size]`` int64; see `PackedTokens.evaluation_contexts`."""

@@ -69,17 +69,20 @@ class ActivationsConfig(Config):
         title="Shuffle window (tokens)",
         description="Activations are shuffled within windows of about this many tokens; memory grows with it.",
     )
-    normalize: Literal["expected_average_only_in", "none", "layer_norm", "constant_norm_rescale"] = Field(
+    normalize: Literal[
+        "expected_average_only_in", "none", "layer_norm", "constant_norm_rescale", "covariance_whitening"
+    ] = Field(
         default="expected_average_only_in",
         title="Input scaling",
         description="expected_average_only_in: one scale, so that the mean norm is √d_in; folded into the weights at "
-        "export. layer_norm, constant_norm_rescale: every token by itself, whenever the SAE is used.",
+        "export. layer_norm, constant_norm_rescale: every token by itself, whenever the SAE is used. "
+        "covariance_whitening: mean zero and covariance one in every direction; folded in as well.",
     )
     norm_tokens: int = Field(
         default=65_536,
         ge=256, le=MAX_COUNT,
         title="Tokens for the scale",
-        description="Tokens from which the input scale is estimated.",
+        description="Tokens from which the input scale, or the whitening, is estimated.",
     )
     validation_share: float = Field(
         default=0.02,
@@ -104,6 +107,11 @@ class ActivationsConfig(Config):
         if not isinstance(ids, list | tuple):
             return data
         return {**data, "exclude_special_tokens": False, "exclude_token_ids": ids}
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether activations are read before training to measure how they are scaled."""
+        return self.normalize in ("expected_average_only_in", "covariance_whitening")
 
     @property
     def packing(self) -> Packing:
@@ -306,6 +314,13 @@ class TrainingConfig(Config):
         if self.normalizes_tokens and self.sae.architecture == "skip":
             raise ConfigError(
                 "A skip autoencoder that normalises every token by itself cannot be written for others to read.",
+                where="activations.normalize", hint="Choose expected_average_only_in or none.",
+            )
+        if self.activations.normalize == "covariance_whitening" and (
+            self.sae.is_transcoder or self.sae.architecture == "skip"
+        ):
+            raise ConfigError(
+                f"The whitening of its input cannot be moved into the weights of a {self.sae.architecture}.",
                 where="activations.normalize", hint="Choose expected_average_only_in or none.",
             )
         if (value := self.sae.normalize_activations) not in ("none", self.activations.normalize):

@@ -12,6 +12,7 @@ from saewidgets.evaluation.together import Baseline, Evaluator, Subject
 from saewidgets.lm import LoadedModel
 from saewidgets.lm.kept import Kept
 from saewidgets.sae import SAE
+from saewidgets.sae.scaler import RAW, Scaler
 
 
 def evaluate(
@@ -21,8 +22,7 @@ def evaluate(
     hook_name: str,
     *,
     hook_name_out: str | None = None,
-    scale: float = 1.0,
-    scale_out: float | None = None,
+    scaler: Scaler = RAW,
     exclude_special_tokens: bool = True,
     exclude_token_ids: Sequence[int] = (),
     seqpos_slice: SeqposSlice | None = None,
@@ -42,10 +42,9 @@ def evaluate(
         hook_name: where the SAE reads, and, unless it is a transcoder, what it reconstructs.
         hook_name_out: what a transcoder reconstructs: its output is compared with the activations there and takes
             their place. For all others None.
-        scale: the SAE sees ``scale · x`` and its output is divided by it: the factor of a run whose scale is not yet
-            folded into the weights. All numbers are in the units of the raw activations, but `l1`, which is in the
-            SAE's own.
-        scale_out: what a transcoder's output is divided by, if that is another factor.
+        scaler: what the SAE sees of the activations, where that is not yet folded into its weights, as while it
+            trains; it is undone in the reconstruction. All numbers are in the units of the raw activations, but `l1`,
+            which is in the SAE's own.
         exclude_special_tokens: leave special tokens out of every number (see `saewidgets.evaluation.ce` for what that
             means for the cross-entropy).
         exclude_token_ids: leave these tokens out in the same way.
@@ -73,7 +72,7 @@ def evaluate(
             on, or the hook points are not those of a transcoder (or of an SAE that is none).
     """
     return evaluate_latents(
-        sae, lm, contexts, hook_name, hook_name_out=hook_name_out, scale=scale, scale_out=scale_out,
+        sae, lm, contexts, hook_name, hook_name_out=hook_name_out, scaler=scaler,
         exclude_special_tokens=exclude_special_tokens, exclude_token_ids=exclude_token_ids, seqpos_slice=seqpos_slice,
         batch_size=batch_size, cross_entropy=cross_entropy, divergence=divergence, mean_ablation=mean_ablation,
         baseline=baseline, check=check,
@@ -87,8 +86,7 @@ def evaluate_latents(
     hook_name: str,
     *,
     hook_name_out: str | None = None,
-    scale: float = 1.0,
-    scale_out: float | None = None,
+    scaler: Scaler = RAW,
     exclude_special_tokens: bool = True,
     exclude_token_ids: Sequence[int] = (),
     seqpos_slice: SeqposSlice | None = None,
@@ -100,7 +98,7 @@ def evaluate_latents(
     check: Check = None,
 ) -> tuple[dict[str, float], Tensor]:
     """`evaluate`, and the density of every latent: ``[d_sae]`` float64 on the CPU."""
-    subject = Subject(sae, hook_name, hook_name_out, scale, scale_out, baseline)
+    subject = Subject(sae, hook_name, hook_name_out, scaler, baseline)
     return Evaluator(lm).evaluate(
         [subject], contexts, rule=Kept(exclude_special_tokens, tuple(exclude_token_ids), seqpos_slice),
         batch_size=batch_size, cross_entropy=cross_entropy, divergence=divergence, mean_ablation=mean_ablation,

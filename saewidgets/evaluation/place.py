@@ -12,6 +12,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.evaluation.metrics import ReconstructionStats
 from saewidgets.lm import HookPoint, LoadedModel, hooked, resolve_hook
 from saewidgets.sae import SAE
+from saewidgets.sae.scaler import Scaler
 
 LATENT_BYTES = 1 << 28  # most memory for latents at once
 
@@ -22,7 +23,7 @@ class Placed:
     Args:
         sae: the autoencoder.
         lm: the language model.
-        hook_name, hook_name_out, scale, scale_out: see `evaluate`.
+        hook_name, hook_name_out, scaler: see `evaluate`.
 
     Attributes:
         read: where the SAE reads.
@@ -36,13 +37,12 @@ class Placed:
     """
 
     def __init__(
-        self, sae: SAE, lm: LoadedModel, hook_name: str, hook_name_out: str | None, scale: float,
-        scale_out: float | None,
-    ) -> None:  # fmt: skip
+        self, sae: SAE, lm: LoadedModel, hook_name: str, hook_name_out: str | None, scaler: Scaler
+    ) -> None:
         self.sae = sae
         self.read, self.written = _points(sae, lm, hook_name, hook_name_out)
-        self._scale, self._scale_out = scale, scale if scale_out is None else scale_out
         self._device = next(sae.parameters()).device
+        self._scaler = scaler.to(self._device)
         self.stats = ReconstructionStats(sae.d_out, sae.d_sae, self._device)
 
     def take(self, found: Mapping[str, Tensor], kept: Tensor) -> Tensor:
@@ -98,9 +98,9 @@ class Placed:
         # As within a forward of the model, whatever the caller's code runs under.
         with torch.autocast(self._device.type, enabled=False):
             for part, wanted in zip(rows.split(step), target.split(step), strict=True):
-                scaled = part * self._scale
+                scaled = self._scaler.apply(part)
                 latents = self.sae.encode(scaled)
-                hat = self.sae.decode(latents, scaled).float() / self._scale_out
+                hat = self._scaler.undo(self.sae.decode(latents, scaled).float())
                 self.stats.update(wanted, hat, latents)
                 parts.append(hat)
         found = torch.cat(parts) if parts else target

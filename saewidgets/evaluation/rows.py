@@ -12,10 +12,11 @@ from saewidgets.evaluation.metrics import ReconstructionStats
 from saewidgets.evaluation.place import LATENT_BYTES
 from saewidgets.lm import evaluating
 from saewidgets.sae import SAE
+from saewidgets.sae.scaler import RAW, Scaler
 
 
 def evaluate_rows(
-    sae: SAE, parts: Iterable[tuple[Tensor, ...]], *, scale: float = 1.0, scale_out: float | None = None
+    sae: SAE, parts: Iterable[tuple[Tensor, ...]], *, scaler: Scaler = RAW
 ) -> dict[str, float]:
     """Evaluate `sae` on rows of activations.
 
@@ -23,7 +24,7 @@ def evaluate_rows(
         sae: the autoencoder; it runs in evaluation mode and is left as it was.
         parts: ``(x,)`` with x ``[n, d_in]``; for a transcoder ``(x, target)``, target ``[n, d_out]``. Raw, unscaled.
             Only `explained_variance_legacy` depends on how they are cut.
-        scale, scale_out: as in `evaluate`.
+        scaler: as in `evaluate`.
 
     Returns:
         The numbers of `saewidgets.evaluation.metrics`.
@@ -31,16 +32,16 @@ def evaluate_rows(
     Raises:
         ConfigError: there are no rows, or they are not as wide as the SAE.
     """
-    return evaluate_row_latents(sae, parts, scale=scale, scale_out=scale_out)[0]
+    return evaluate_row_latents(sae, parts, scaler=scaler)[0]
 
 
 def evaluate_row_latents(
-    sae: SAE, parts: Iterable[tuple[Tensor, ...]], *, scale: float = 1.0, scale_out: float | None = None
+    sae: SAE, parts: Iterable[tuple[Tensor, ...]], *, scaler: Scaler = RAW
 ) -> tuple[dict[str, float], Tensor]:
     """`evaluate_rows`, and the density of every latent: ``[d_sae]`` float64 on the CPU."""
     device = next(sae.parameters()).device
     stats = ReconstructionStats(sae.d_out, sae.d_sae, device)
-    divisor = scale if scale_out is None else scale_out
+    scaler = scaler.to(device)
     step = max(1, LATENT_BYTES // (4 * sae.d_sae))
     # Whatever the caller's code runs under: as within a forward of the model.
     with evaluating(sae), torch.no_grad(), torch.autocast(device.type, enabled=False):
@@ -54,9 +55,9 @@ def evaluate_row_latents(
                 )
             hats = []
             for x, target in zip(rows.split(step), targets.split(step), strict=True):
-                scaled = x * scale
+                scaled = scaler.apply(x)
                 latents = sae.encode(scaled)
-                hats.append(sae.decode(latents, scaled).float() / divisor)
+                hats.append(scaler.undo(sae.decode(latents, scaled).float()))
                 stats.update(target, hats[-1], latents)
             if len(rows):
                 stats.update_legacy(targets, torch.cat(hats))

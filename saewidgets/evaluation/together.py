@@ -36,6 +36,7 @@ from saewidgets.lm import (
 )
 from saewidgets.lm.kept import Kept
 from saewidgets.sae import SAE
+from saewidgets.sae.scaler import RAW, Scaler
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,7 @@ class Subject:
     sae: SAE
     hook_name: str
     hook_name_out: str | None = None
-    scale: float = 1.0
-    scale_out: float | None = None
+    scaler: Scaler = RAW
     baseline: Baseline | None = None
 
 
@@ -121,7 +121,7 @@ class Evaluator:
             HookError, ConfigError: see `evaluate`.
         """
         lm = self.lm
-        placed = [Placed(s.sae, lm, s.hook_name, s.hook_name_out, s.scale, s.scale_out) for s in subjects]
+        placed = [Placed(s.sae, lm, s.hook_name, s.hook_name_out, s.scaler) for s in subjects]
         check_context(lm.name, lm.context, contexts.shape[-1], "contexts")
         losses = self.losses if cross_entropy and lm.is_causal else None
         batches = Batches(lm, contexts, rule or Kept(), batch_size, losses, check)

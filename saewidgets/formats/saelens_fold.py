@@ -18,10 +18,10 @@ from saewidgets.formats.header import Header, read_header
 from saewidgets.formats.jsonfile import checked, read_json
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.tensors import read_tensors
+from saewidgets.sae.scaler import Whitening, fold_whitening
 
 SCALER_FILE = "activation_scaler.json"
 WHITENING_FILE = "activation_whitening.safetensors"
-_BLOCK = 1 << 21  # weights handled at once in float64: 16 MiB
 
 
 class _ScalerFile(BaseModel):
@@ -94,29 +94,7 @@ def fold(tensors: dict[str, Tensor], scaler: Scaler, *, centred: bool) -> None:
     assert isinstance(scaler.source, FolderSource)
     assert scaler.header is not None
     maps = read_tensors(scaler.source.path(WHITENING_FILE), scaler.header, dtype=torch.float64)
-    _fold_whitening(tensors, maps["mean"], maps["matrix"], maps["inverse_matrix"], centred)
-
-
-def _fold_whitening(
-    tensors: dict[str, Tensor], mean: Tensor, matrix: Tensor, inverse: Tensor, centred: bool
-) -> None:
-    encoder, decoder, bias = tensors["W_enc"], tensors["W_dec"], tensors["b_dec"]
-    mean, matrix, inverse = (map.to(encoder.device) for map in (mean, matrix, inverse))
-    step = max(1, _BLOCK // encoder.shape[0])
-    for start in range(0, encoder.shape[1], step):
-        columns = slice(start, start + step)
-        block = matrix @ encoder[:, columns].double()
-        encoder[:, columns] = block
-        decoder[columns] = decoder[columns].double() @ inverse
-        if centred:
-            continue
-        shift = mean @ block
-        for name in ("b_enc", "b_gate"):
-            if name in tensors:
-                tensors[name][columns] -= shift
-        if "b_mag" in tensors:  # its path multiplies the encoder by exp(r_mag)
-            tensors["b_mag"][columns] -= shift * tensors["r_mag"][columns].double().exp()
-    bias.copy_(bias.double() @ inverse + mean)
+    fold_whitening(tensors, Whitening.of_tensors(maps), centred=centred)
 
 
 def fold_decoder_norm(tensors: dict[str, Tensor]) -> bool:

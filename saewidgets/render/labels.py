@@ -62,6 +62,7 @@ CHOICES: dict[str, Mapping[str, str]] = {
         "expected_average_only_in": "E‖x‖ = √d_in",
         "layer_norm": "Layer norm of every token",
         "constant_norm_rescale": "Norm √d_in for every token",
+        "covariance_whitening": "Whitened",
     },
     "checkpoints.best_metric": {"fvu": "FVU", "ce_loss_score": "CE recovered", "mse": "MSE"},
 }

@@ -24,6 +24,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.sae.inputs import Units, has_heads, normalise, require_tensor, restore
 from saewidgets.sae.kernels.blocked import RowLoss, blocked_batch, whole_batch
 from saewidgets.sae.kernels.dense import Activation, dense_step
+from saewidgets.sae.scaler import Whitening, fold_whitening
 
 _BLOCK = 1 << 21  # decoder entries handled at once: 8 MiB, so that what is computed stays in cache
 
@@ -428,6 +429,25 @@ class SAE(nn.Module, ABC):
         self._check_scale(scale_in)
         self._check_scale(scale_out)
         self._fold(scale_in, scale_out)
+
+    @torch.no_grad()
+    def fold_whitening(self, whitening: Whitening) -> None:
+        """Make an SAE trained on whitened activations take raw ones; see `saewidgets.sae.scaler`.
+
+        Latents and thresholds stay what they were; decoder rows lose the norms that they had in training.
+
+        Raises:
+            ConfigError: it reads or reconstructs something else than the whitened activations.
+        """
+        named = {name: value.detach() for name, value in self.named_parameters()}
+        alone = "W_enc" in named and not self.is_transcoder and not self.needs_input
+        if not alone or self.cfg.normalize_activations != "none":
+            raise ConfigError(
+                f"A whitening cannot be moved into the weights of a {self.cfg.architecture}"
+                f"{'' if self.cfg.normalize_activations == 'none' else ' that normalises every token'}.",
+                where="whitening", hint="It belongs to SAEs that reconstruct their input from their latents alone.",
+            )
+        fold_whitening(named, whitening, centred=self.cfg.apply_b_dec_to_input)
 
     @torch.no_grad()
     def _fold(self, scale_in: float, scale_out: float) -> None:

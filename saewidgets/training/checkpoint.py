@@ -2,7 +2,7 @@
 
     checkpoints/step_00001234/
         weights.safetensors     the SAE's parameters and buffers
-        optimizer.safetensors   Adam's moments by parameter name, the dead-latent counter
+        optimizer.safetensors   Adam's moments by parameter name, the dead-latent counter, a whitening's matrices
         state.json              step, tokens, configuration, scale, …, size + SHA-256 of the two files above, and the
                                 SHA-256 of everything else it says
 
@@ -18,13 +18,13 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from saewidgets.durable import require_space, seal_of, sealed, sha256_of, sync
@@ -63,15 +63,19 @@ class Checkpoint:
         """The SAE's parameters and buffers by name, on the CPU. Raises `FormatError` when the file is damaged."""
         return self._tensors(WEIGHTS)
 
-    def optimizer(self) -> dict[str, Tensor]:
-        """Adam's moments and the dead-latent counter by name, on the CPU. Raises `FormatError` when damaged."""
-        return self._tensors(OPTIMIZER)
+    def optimizer(self, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
+        """Adam's moments and the dead-latent counter by name, on the CPU; those that are `wanted`.
 
-    def _tensors(self, name: str) -> dict[str, Tensor]:
+        Raises `FormatError` when damaged.
+        """
+        return self._tensors(OPTIMIZER, wanted)
+
+    def _tensors(self, file: str, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
         try:
-            return load_file(self.path / name)
+            with safe_open(self.path / file, framework="pt") as found:
+                return {name: found.get_tensor(name) for name in found.keys() if wanted(name)}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise FormatError(f"The file cannot be read ({error}).", where=str(self.path / name)) from error
+            raise FormatError(f"The file cannot be read ({error}).", where=str(self.path / file)) from error
 
 
 def write_checkpoint(

@@ -251,10 +251,19 @@ def sae_parameters(config: TrainingConfig, d_in: int) -> int:
 def disk_bytes(config: TrainingConfig, d_in: int) -> int:
     """Bytes on disk at the peak: kept checkpoints, one more while it is written, the exported SAE, the packed text."""
     weights = sae_parameters(config, d_in) * _FLOAT
-    checkpoint = 3 * weights + 8 * config.sae.d_sae
+    checkpoint = 3 * weights + 8 * config.sae.d_sae + (_whitening_bytes(d_in) if _whitens(config) else 0)
     every = interval(config.checkpoints.every_steps, config.steps)
     kept = 2 if not config.checkpoints.keep_every else max(2, config.steps // every + 1)
     return (kept + 1) * checkpoint + weights + _packed_bytes(config)
+
+
+def _whitens(config: TrainingConfig) -> bool:
+    return config.activations.normalize == "covariance_whitening"
+
+
+def _whitening_bytes(d_in: int) -> int:
+    """The map and its inverse, in float64."""
+    return 2 * 8 * d_in * d_in
 
 
 def _window_bytes(config: TrainingConfig, d_in: int) -> int:
@@ -285,4 +294,5 @@ def _working_bytes(config: TrainingConfig, model: ModelSize, d_in: int) -> int:
     logits = min(tokens * (model.vocab_size or 0) * _FLOAT, _EVALUATION_BLOCK)
     latents = min(tokens * config.sae.d_sae * _FLOAT, _EVALUATION_BLOCK)
     evaluation = forward + 2 * (logits + latents) + 4 * tokens * d_in * _FLOAT
-    return max(step + forward, evaluation)
+    whitening = _whitening_bytes(d_in) if _whitens(config) else 0  # as much as its sums and eigenvectors while measured
+    return max(step + forward, evaluation) + whitening

@@ -18,6 +18,7 @@ from saewidgets.evaluation import Baseline, Evaluator, Subject
 from saewidgets.evaluation.rows import evaluate_rows
 from saewidgets.lm.kept import Kept
 from saewidgets.sae import SAE
+from saewidgets.sae.scaler import RAW, Scaler
 from saewidgets.training.prepare import Prepared
 
 _SHOWN = {name: f"val_{name}" for name in ("fvu", "l0", "mse", "dead")} | {"ce_loss_score": "ce_loss_score"}
@@ -30,12 +31,11 @@ class Due:
 
     Attributes:
         sae: the autoencoder.
-        scale, scale_out: factors that are not folded into it.
+        scaler: what is not folded into it.
     """
 
     sae: SAE
-    scale: float = 1.0
-    scale_out: float | None = None
+    scaler: Scaler = RAW
 
 
 class Evaluated(Protocol):
@@ -82,7 +82,7 @@ class Evaluations:
         if prepared.lm is None:
             assert isinstance(prepared.stream, StoredStream)
             parts = prepared.stream.held_out(tokens, check)
-            return _shown(evaluate_rows(due.sae, parts, scale=due.scale, scale_out=due.scale_out))
+            return _shown(evaluate_rows(due.sae, parts, scaler=due.scaler))
         together = {
             each: what for each in self._trainings
             if (what := each.due) is not None and each.config.evaluation.tokens == tokens
@@ -101,7 +101,7 @@ class Evaluations:
         tokens, settings = config.evaluation.tokens, config.activations
         subjects = [
             Subject(
-                what.sae, each.config.hook_name, each.config.hook_name_out, what.scale, what.scale_out,
+                what.sae, each.config.hook_name, each.config.hook_name_out, what.scaler,
                 self._baselines.get((each.config.hook_names[-1], tokens)),
             )
             for each, what in due.items()

@@ -12,23 +12,26 @@ from saewidgets.config.hook_names import head_of
 from saewidgets.config.training import ActivationsConfig, TrainingConfig
 from saewidgets.formats import save_sae
 from saewidgets.sae import SAE, build_sae
+from saewidgets.sae.scaler import Scaler
+from saewidgets.training import scaling
 from saewidgets.training.checkpoint import Checkpoint, newest_whole
 from saewidgets.training.environment import package_version
 
 
-def exported(sae: SAE, scale: float, scale_out: float | None = None, *, hook_name: str = "") -> SAE:
-    """A frozen copy in inference form with the scales folded in; `sae` itself is not changed.
+def exported(sae: SAE, scaler: Scaler, *, hook_name: str = "") -> SAE:
+    """A frozen copy in inference form with `scaler` folded in; `sae` itself is not changed.
 
     Args:
         sae: as it was trained.
-        scale: factor on its input while training.
-        scale_out: that on a transcoder's target; None for all others.
+        scaler: what it saw of the activations while training.
         hook_name: where it reads. One on ``attn.hook_z`` says, as SAELens has it, that its input may come with a
             dimension of heads, as TransformerLens gives it; one on a single head has no such dimension.
     """
     copy = sae.to_inference()
-    if copy.cfg.normalize_activations == "none":  # else it scales every token by itself
-        copy.fold_scales(scale, scale if scale_out is None else scale_out)
+    if scaler.whitening is not None:
+        copy.fold_whitening(scaler.whitening)
+    elif copy.cfg.normalize_activations == "none":  # else it scales every token by itself
+        copy.fold_scales(scaler.factor, scaler.out)
     if hook_name.endswith("attn.hook_z") and not copy.is_transcoder:
         copy.cfg = copy.cfg.model_copy(update={"reshape_activations": "hook_z"})
     return copy
@@ -58,6 +61,7 @@ def metadata(
         "dataset_path": dataset or getattr(config.corpus, "path", config.corpus.label),  # the hub's name of a dataset
         "training_architecture": config.sae.architecture,
         "training_architecture_details": config.autoencoder.model_dump(mode="json"),
+        "training_normalize_activations": config.activations.normalize,  # what is folded in, cfg.json cannot tell
         **({} if config.from_pretrained is None else {"started_from": config.from_pretrained}),
         "training_tokens": tokens,
         "seed": config.seed,
@@ -107,10 +111,7 @@ def sae_of(config: TrainingConfig, checkpoint: Checkpoint) -> SAE:
     d_out = int(state["d_out"]) if config.hook_name_out is not None else None
     sae = build_sae(config.autoencoder, d_in, d_out=d_out, generator=torch.Generator().manual_seed(config.seed))
     sae.load_state_dict(checkpoint.weights())
-    scale_out = state.get("scale_out")
-    frozen = exported(
-        sae, float(state["scale"]), None if scale_out is None else float(scale_out), hook_name=config.hook_name
-    )
+    frozen = exported(sae, scaling.of_checkpoint(checkpoint), hook_name=config.hook_name)
     frozen.metadata = metadata(
         config, model_name=config.model, model_class="AutoModelForCausalLM", tokens=int(state["tokens"]),
         metrics=state["metrics"],

@@ -23,7 +23,8 @@ from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import FormatError, TrainingError
 from saewidgets.events import CheckpointSaved, Control, Emit, LogLine, Metrics
 from saewidgets.sae import SAE, LossState
-from saewidgets.training import health
+from saewidgets.sae.scaler import Scaler
+from saewidgets.training import health, scaling
 from saewidgets.training.checkpoint import Checkpoint, list_checkpoints, update_state, write_checkpoint
 from saewidgets.training.dead import DeadLatents
 from saewidgets.training.environment import recorded
@@ -60,8 +61,7 @@ class Trainer:
         sae: the SAE on its device, float32.
         stream: the activations, unscaled.
         folder: the run's folder; checkpoints go to `folder/checkpoints`.
-        scale: factor on the activations while training.
-        scale_out: factor on the targets of a transcoder.
+        scaler: what the SAE sees of the activations while training.
         evaluate: measures the SAE as it is now on held-out text, returning ``val_*`` values and ``ce_loss_score``; None
             where nothing was held out.
         environment: what bit-identity depends on, recorded in checkpoints.
@@ -81,20 +81,19 @@ class Trainer:
         stream: Stream,
         folder: Path,
         *,
-        scale: float,
+        scaler: Scaler,
         emit: Emit,
         control: Control,
         evaluate: Evaluate | None = None,
         environment: Mapping[str, Any] | None = None,
         meter: ProgressMeter | None = None,
-        scale_out: float | None = None,
     ) -> None:
         require_float32(sae)
-        self.config, self.sae, self.stream, self.scale = config, sae, stream, scale
-        self.scale_out = scale_out
+        self.config, self.sae, self.stream, self.scaler = config, sae, stream, scaler
         self.folder, self.emit, self.control, self.evaluate = folder / "checkpoints", emit, control, evaluate
         self.environment = dict(environment or {})
         self.device = sae.W_dec.device
+        self._seen = scaler.to(self.device)
         self.steps = config.steps
         self.schedules = Schedules.resolve(
             config.optimizer, self.steps, has_coefficient=_coefficient(config) is not None
@@ -214,11 +213,8 @@ class Trainer:
     def _scaled(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The batch as the SAE sees it; every batch is a tensor of its own, so it is scaled in place."""
         x, target = batch if isinstance(batch, tuple) else (batch, None)
-        return self._times(x, self.scale), None if target is None else self._times(target, self.scale_out or 1.0)
-
-    def _times(self, x: Tensor, scale: float) -> Tensor:
-        x = x.to(self.device, torch.float32)
-        return x if scale == 1.0 else x.mul_(scale)
+        x = self._seen.apply_(x.to(self.device, torch.float32))
+        return x, None if target is None else self._seen.apply_out_(target.to(self.device, torch.float32))
 
     def _accumulate(self, x: Tensor, target: Tensor | None, state: LossState) -> Tensor:
         """Gradients of the mean loss over the microbatches of `x`; returns which latents fired, bool [d_sae]."""
@@ -339,7 +335,7 @@ class Trainer:
         else:
             if not health.all_finite(self.sae):
                 raise health.nan_error(self.step, self.tokens, self.config, self._last_good())
-            optimizer = {**self.adam.tensors(), DEAD: self.dead.tokens_since_fired}
+            optimizer = {**self.adam.tensors(), DEAD: self.dead.tokens_since_fired, **scaling.tensors(self.scaler)}
             checkpoint = write_checkpoint(self.folder, self.step, self.sae.state_dict(), optimizer, self._state(kinds))
         self.saved = checkpoint
         removed = rotate(self.folder, self.config.checkpoints.keep_every)
@@ -377,6 +373,7 @@ class Trainer:
         try:
             self.sae.load_state_dict(weights)
             self.dead.load(optimizer.pop(DEAD))
+            scaling.drop(optimizer)
         except (RuntimeError, KeyError) as error:
             raise FormatError(f"The tensors do not fit this autoencoder ({error}).", where=str(source)) from error
         self.adam.load(optimizer, str(source / "optimizer.safetensors"))
@@ -395,8 +392,7 @@ class Trainer:
             "config": recorded(self.config),
             "d_in": self.sae.d_in,
             "d_out": self.sae.d_out,
-            "scale": self.scale,
-            "scale_out": self.scale_out,
+            **scaling.state(self.scaler),
             "scaler": self.precision.state(),
             "best": self.best,
             "watch": self.watch.state(),

@@ -25,7 +25,8 @@ from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import StateError, StorageError
 from saewidgets.events import Control, Emit, Facts, JobStatus, Request, ignore
 from saewidgets.sae import SAE, build_sae
-from saewidgets.training import pretrained
+from saewidgets.sae.scaler import Scaler
+from saewidgets.training import pretrained, scaling
 from saewidgets.training.checkpoint import (
     Checkpoint,
     clean_leftovers,
@@ -39,7 +40,7 @@ from saewidgets.training.export import exported, metadata, save_final
 from saewidgets.training.length import with_epochs
 from saewidgets.training.loop import Trainer
 from saewidgets.training.narration import Narrator
-from saewidgets.training.prepare import Prepared, Scales
+from saewidgets.training.prepare import Prepared
 from saewidgets.training.progress import ProgressMeter
 from saewidgets.training.runlog import RunLog
 
@@ -139,12 +140,9 @@ class Member:
         return self.trainer is not None and self.trainer.is_over
 
     @property
-    def scales(self) -> Scales | None:
-        """What its checkpoint recorded."""
-        if self.checkpoint is None:
-            return None
-        scale_out = self.checkpoint.state.get("scale_out")
-        return Scales(float(self.checkpoint.state["scale"]), None if scale_out is None else float(scale_out))
+    def scaler(self) -> Scaler | None:
+        """What its checkpoint recorded. Raises `FormatError` where that is damaged."""
+        return None if self.checkpoint is None else scaling.of_checkpoint(self.checkpoint)
 
     # --- before the first step --------------------------------------------------------------------
 
@@ -187,17 +185,16 @@ class Member:
             generator=torch.Generator().manual_seed(self.config.seed),
         ).to(prepared.device, torch.float32)  # whatever the user's default number format is
         self._evaluations = evaluations
-        self._training = Due(sae, prepared.scale, prepared.scale_out)
+        self._training = Due(sae, prepared.scaler)
         trainer = self.trainer = Trainer(
-            self.config, sae, prepared.stream, self.folder, scale=prepared.scale, scale_out=prepared.scale_out,
+            self.config, sae, prepared.stream, self.folder, scaler=prepared.scaler,
             emit=Narrator(self.emit, self.log), control=control, evaluate=lambda: evaluations.of(self, control.check),
             environment=describe_environment(prepared.device, prepared.stream.layout), meter=meter,
         )
         parameters = sum(p.numel() for p in sae.parameters())
         self._learn({**prepared.facts(), "parameters": parameters, "steps": self.config.steps, "tokens_total": total})
-        if self.config.activations.normalize == "expected_average_only_in" and self.checkpoint is None:
-            targets = "" if prepared.scale_out is None else f", targets by {prepared.scale_out:.6g}"
-            self.log.info(f"Inputs are scaled by {prepared.scale:.6g}{targets} while training.")
+        if self.config.activations.is_measured and self.checkpoint is None:
+            self.log.info(scaling.words(prepared.scaler))
             if (said := warning_of(self.config, prepared.stream.d_out or prepared.stream.d_in)) is not None:
                 self.log.warning(f"sae.{said[0]}: {said[1]}")
         if self.checkpoint is not None:
@@ -215,7 +212,7 @@ class Member:
         """After the trainer is made, as a checkpoint is loaded: latents that start anew do so as in any other run."""
         with pretrained.naming():
             found = self.task.find_pretrained(named)
-        notes = pretrained.start_from(sae, found.path, self.config, prepared.scale, prepared.scale_out)
+        notes = pretrained.start_from(sae, found.path, self.config, prepared.scaler)
         self.log.info(f"Starting from the SAE {found.label}.")
         for note in notes:
             self.log.warning(note)
@@ -238,9 +235,7 @@ class Member:
         """From now on the SAE to be exported is what is evaluated. Without a single step there is none."""
         prepared, trainer = self.prepared, self.trainer
         if self._leaving is None and prepared is not None and trainer is not None and trainer.step:
-            self._leaving = Due(
-                exported(trainer.sae, prepared.scale, prepared.scale_out, hook_name=self.config.hook_name)
-            )
+            self._leaving = Due(exported(trainer.sae, prepared.scaler, hook_name=self.config.hook_name))
 
     def finish(self, status: JobStatus, check: Callable[[], None]) -> TrainingResult:
         """Export what was learned, with the metrics of exactly what is exported; one more checkpoint; free the memory.

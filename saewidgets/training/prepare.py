@@ -25,10 +25,13 @@ from saewidgets.config.training import TrainingConfig
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, load_model, resolve_hook, wrap_model
+from saewidgets.sae.scaler import RAW, Scaler
 from saewidgets.settings import resolve_device
-from saewidgets.training import stored
+from saewidgets.training import scaling, stored
 from saewidgets.training.progress import ProgressMeter
 from saewidgets.training.runlog import Log
+
+_WELL_KNOWN = 10  # rows per dimension that a covariance takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +42,14 @@ class Prepared:
         lm: the language model; None where stored activations are read and no cross-entropy is measured.
         packed: the text, or the store that takes its place.
         device: where the SAE trains, a concrete torch device string.
-        scale: factor on the activations while training.
-        scale_out: factor on the target of a transcoder; None for all others.
+        scaler: what the SAE sees of the activations while training.
     """
 
     lm: LoadedModel | None
     packed: PackedTokens | StoredActivations
     stream: ActivationStream | StoredStream
     device: str
-    scale: float
-    scale_out: float | None
+    scaler: Scaler
 
     def model_of(self, config: TrainingConfig) -> tuple[str, str]:
         """Name and class of the language model, for the metadata of the SAE."""
@@ -66,7 +67,8 @@ class Prepared:
     def facts(self) -> dict[str, Any]:
         """What was learned on the way, for the run's record."""
         lm, packed = self.lm, self.packed
-        out = {} if self.scale_out is None else {"d_out": self.stream.d_out, "scale_out": self.scale_out}
+        scaler = self.scaler
+        out = {} if self.stream.d_out is None else {"d_out": self.stream.d_out, "scale_out": scaler.out}
         model = {} if lm is None else {
             "model_facts": {
                 "name": lm.name,
@@ -85,7 +87,8 @@ class Prepared:
         return {
             "d_in": self.stream.d_in,
             **model,
-            "scale": self.scale,
+            "scale": scaler.factor,
+            "whitened": scaler.whitening is not None,
             **out,
             **text,
             "tokens_per_epoch": self.stream.tokens_per_epoch,
@@ -93,14 +96,6 @@ class Prepared:
             "device": self.device,
             "threads": torch.get_num_threads(),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Scales:
-    """The factors that a checkpoint recorded."""
-
-    x: float
-    target: float | None = None
 
 
 def prepare(
@@ -112,15 +107,15 @@ def prepare(
     check: Callable[[], None],
     model: Any = None,
     tokenizer: Any = None,
-    scales: Sequence[Scales | None] = (),
+    scalers: Sequence[Scaler | None] = (),
 ) -> list[Prepared]:
-    """Load (or take) the model, pack the text, open the streams and measure the scales that are not given.
+    """Load (or take) the model, pack the text, open the streams and measure the scalers that are not given.
 
     Of a store of activations no text is packed, and the model is loaded only to measure the cross-entropy.
 
     Args:
         configs: trainings that read the same stream of text (see `saewidgets.config.group`): one forward feeds all.
-        scales: of each training; None has it measured.
+        scalers: of each training; None has it measured.
 
     Raises:
         ConfigError, NotFoundError, FormatError, StorageError: what cannot work, by the field that says so.
@@ -128,7 +123,7 @@ def prepare(
     """
     config = configs[0]
     if isinstance(config.corpus, ActivationCorpus):
-        return _prepare_stored(configs, config.corpus, tokens_folder, meter, log, check, model, tokenizer, scales)
+        return _prepare_stored(configs, config.corpus, tokens_folder, meter, log, check, model, tokenizer, scalers)
     lm, device = _model(config, meter, model, tokenizer)
     for each in configs:  # before minutes of packing
         for name in each.hook_names:
@@ -151,17 +146,17 @@ def prepare(
     )
     if not len(packed.validation):
         log.warning("No text is held out: evaluations read training text.")
-    prepared = []
-    for each, known in zip(configs, scales or [None] * len(configs), strict=True):
+    prepared, measured = [], _Measured(meter, log, check)
+    for each, known in zip(configs, scalers or [None] * len(configs), strict=True):
         stream = ActivationStream(lm, packed, each, windows=windows)
-        found = _scales(each, stream, known, meter, check)
-        prepared.append(Prepared(lm, packed, stream, device, found.x, found.target))
+        scaler = known or measured.of(each, stream)
+        prepared.append(Prepared(lm, packed, stream, device, scaler))
     return prepared
 
 
 def _prepare_stored(
     configs: Sequence[TrainingConfig], corpus: ActivationCorpus, tokens_folder: Path, meter: ProgressMeter, log: Log,
-    check: Callable[[], None], model: Any, tokenizer: Any, scales: Sequence[Scales | None],
+    check: Callable[[], None], model: Any, tokenizer: Any, scalers: Sequence[Scaler | None],
 ) -> list[Prepared]:
     config = configs[0]
     store = stored.open_store(corpus, tokens_folder)
@@ -175,11 +170,11 @@ def _prepare_stored(
         _without_cross_entropy(lm, configs, log)
     meter.enter("opening store")
     windows = stored.open_windows(store, configs, device, log, check)
-    prepared = []
-    for each, known in zip(configs, scales or [None] * len(configs), strict=True):
+    prepared, measured = [], _Measured(meter, log, check)
+    for each, known in zip(configs, scalers or [None] * len(configs), strict=True):
         stream = StoredStream(store, each, windows=windows)
-        found = _scales(each, stream, known, meter, check)
-        prepared.append(Prepared(lm, store, stream, device, found.x, found.target))
+        scaler = known or measured.of(each, stream)
+        prepared.append(Prepared(lm, store, stream, device, scaler))
     return prepared
 
 
@@ -215,16 +210,30 @@ def _without_cross_entropy(lm: LoadedModel, configs: Sequence[TrainingConfig], l
     log.info(f"{lm.name} predicts no next token: there is no cross-entropy, and no CE recovered.")
 
 
-def _scales(
-    config: TrainingConfig, stream: ActivationStream | StoredStream, known: Scales | None, meter: ProgressMeter,
-    check: Callable[[], None],
-) -> Scales:
-    if config.activations.normalize != "expected_average_only_in":
-        return Scales(1.0, None if stream.d_out is None else 1.0)
-    if known is None:
-        meter.enter("measuring scale")
-        known = Scales(stream.estimate_scale(check), stream.estimate_scale_out(check))
-    return known
+class _Measured:
+    """The scalers of a run's trainings; those that read the same place share theirs."""
+
+    def __init__(self, meter: ProgressMeter, log: Log, check: Callable[[], None]) -> None:
+        self._meter, self._log, self._check = meter, log, check
+        self._found: dict[tuple[str, ...], Scaler] = {}
+
+    def of(self, config: TrainingConfig, stream: ActivationStream | StoredStream) -> Scaler:
+        """That of one training."""
+        if not config.activations.is_measured:
+            return RAW
+        if config.hook_names not in self._found:
+            self._meter.enter("measuring scale")
+            self._found[config.hook_names] = scaling.measured(config, stream, self._check)
+            self._warn_of_few(config, stream)
+        return self._found[config.hook_names]
+
+    def _warn_of_few(self, config: TrainingConfig, stream: ActivationStream | StoredStream) -> None:
+        rows = min(config.activations.norm_tokens, stream.tokens_per_epoch)
+        if config.activations.normalize == "covariance_whitening" and rows < _WELL_KNOWN * stream.d_in:
+            self._log.warning(
+                f"norm_tokens: the whitening of {stream.d_in:,} dimensions is measured on {rows:,} tokens only; "
+                f"from {_WELL_KNOWN * stream.d_in:,} on it is more than chance."
+            )
 
 
 def _model(config: TrainingConfig, meter: ProgressMeter, model: Any, tokenizer: Any) -> tuple[LoadedModel, str]:

@@ -1,9 +1,10 @@
 """A run that starts from an SAE that is there already, in place of random weights.
 
-The SAE that is loaded reads raw activations. Training may scale them (s), and may keep decoder rows at norm one, so the
-weights are brought into the form that training has, without a change of what they compute:
+The SAE that is loaded reads raw activations. Training may scale (s) or whiten them, and may keep decoder rows at norm
+one, so the weights are brought into the form that training has, without a change of what they compute:
 
-    W_enc / s,  W_dec · s,  b_dec · s                             (a transcoder's output by its own scale)
+    W_enc / s,  W_dec · s,  b_dec · s                             (a transcoder's output by its own scale;
+                                                                  of a whitening see `saewidgets.sae.scaler`)
     rows of W_dec by their norms n_i,  columns of W_enc and what is added to or compared with pre-activations times n_i
     b_enc + b_dec W_enc where training centres its input and the SAE did not; the other way round with a minus
 """
@@ -24,6 +25,7 @@ from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.formats import describe, load_sae
 from saewidgets.sae import SAE
+from saewidgets.sae.scaler import Scaler, shift_biases, unfold_whitening
 
 WHERE = "from_pretrained"
 
@@ -85,15 +87,14 @@ def check(config: TrainingConfig, find: Find) -> None:
         _compare(config, found.architecture, sizes, dict(found.settings))
 
 
-def start_from(sae: SAE, path: Path, config: TrainingConfig, scale: float, scale_out: float | None) -> list[str]:
+def start_from(sae: SAE, path: Path, config: TrainingConfig, scaler: Scaler) -> list[str]:
     """Give `sae` the weights of the SAE at `path`.
 
     Args:
         sae: as `config` has it made.
         path: the SAE to start from.
         config: the training.
-        scale: factor on the activations while training.
-        scale_out: that on the targets of a transcoder.
+        scaler: what `sae` sees of the activations while it trains.
 
     Returns:
         what a person should read, as sentences.
@@ -102,10 +103,10 @@ def start_from(sae: SAE, path: Path, config: TrainingConfig, scale: float, scale
         ConfigError: it does not fit, is gone, or is damaged. `sae` is as it was.
     """
     with naming():
-        return _start_from(sae, load_sae(path, dtype=torch.float32), config, scale, scale_out)
+        return _start_from(sae, load_sae(path, dtype=torch.float32), config, scaler)
 
 
-def _start_from(sae: SAE, source: SAE, config: TrainingConfig, scale: float, scale_out: float | None) -> list[str]:
+def _start_from(sae: SAE, source: SAE, config: TrainingConfig, scaler: Scaler) -> list[str]:
     sizes = {name: (getattr(source, name), getattr(sae, name)) for name in ("d_sae", "d_in", "d_out")}
     settings = source.cfg.model_dump()
     tensors = {name: tensor.clone() for name, tensor in source.inference_tensors().items()}
@@ -113,8 +114,10 @@ def _start_from(sae: SAE, source: SAE, config: TrainingConfig, scale: float, sca
         settings["skip_scale"] = _share(tensors.pop("W_skip"))
     notes = _compare(config, source.cfg.architecture, sizes, settings)
     _centre(tensors, bool(settings["apply_b_dec_to_input"]), sae.cfg.apply_b_dec_to_input)
-    if config.activations.normalize == "expected_average_only_in":
-        _unfold(tensors, scale, scale if scale_out is None else scale_out)
+    if scaler.whitening is not None:
+        unfold_whitening(tensors, scaler.whitening, centred=sae.cfg.apply_b_dec_to_input)
+    elif config.activations.normalize == "expected_average_only_in":
+        _unfold(tensors, scaler.factor, scaler.out)
     if config.optimizer.normalize_decoder_every is not None:
         _unit_rows(tensors, sae.cfg.architecture)
     sae.load_state_dict(_state(sae, tensors, settings))
@@ -171,12 +174,7 @@ def _centre(tensors: dict[str, Tensor], centred: bool, wanted: bool) -> None:
     """Move b_dec between the encoder's input and its biases."""
     if centred == wanted:
         return
-    shift = tensors["b_dec"] @ tensors["W_enc"] * (1.0 if wanted else -1.0)
-    for name in ("b_enc", "b_gate"):
-        if name in tensors:
-            tensors[name] = tensors[name] + shift
-    if "b_mag" in tensors:
-        tensors["b_mag"] = tensors["b_mag"] + shift * tensors["r_mag"].exp()
+    shift_biases(tensors, tensors["b_dec"] @ tensors["W_enc"] * (1.0 if wanted else -1.0))
 
 
 def _unfold(tensors: dict[str, Tensor], scale: float, scale_out: float) -> None:

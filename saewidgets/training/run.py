@@ -182,7 +182,7 @@ class _Run:
         prepared = prepare(
             [member.config for member in self.members], self.tokens_folder, meter=self.meter,
             log=Logs([member.log for member in self.members]), check=check, model=model, tokenizer=tokenizer,
-            scales=[member.scales for member in self.members],
+            scalers=[member.scaler for member in self.members],
         )
         self.device = prepared[0].device
         evaluations = Evaluations(self.members)

@@ -15,6 +15,7 @@ from saewidgets.evaluation import Baseline, evaluate, place
 from saewidgets.events import Interruption, Request
 from saewidgets.lm import HookError, LoadedModel, load_model
 from saewidgets.sae import SAE, create_sae, inference_sae
+from saewidgets.sae.scaler import Scaler
 from tests.evaluation.test_metrics import numbers
 
 HOOK = "blocks.0.hook_resid_post"
@@ -111,7 +112,7 @@ def _legacy(hidden: Tensor, hat: Tensor, special: Tensor, batch_size: int) -> fl
 )
 def test_all_numbers(lm: LoadedModel, contexts: Tensor, exclude: bool, batch_size: int, scale: float) -> None:
     sae = _sae()
-    settings: dict[str, Any] = {"scale": scale, "exclude_special_tokens": exclude, "batch_size": batch_size}
+    settings: dict[str, Any] = {"scaler": Scaler(scale), "exclude_special_tokens": exclude, "batch_size": batch_size}
     found = evaluate(sae, lm, contexts, HOOK, divergence=True, mean_ablation=True, **settings)
     expected = _expected(lm, sae, contexts, scale, exclude, batch_size)
     assert found == pytest.approx(expected, rel=1e-4)
@@ -217,7 +218,7 @@ def test_a_transcoder_is_compared_and_spliced_where_it_writes(lm: LoadedModel, c
     without = evaluate(sae, lm, contexts, cross_entropy=False, **hooks)
     assert without == pytest.approx({key: found[key] for key in without}, rel=1e-5)
     sae.fold_scales(2.0, 0.5)
-    scaled = evaluate(sae, lm, contexts, scale=0.5, scale_out=2.0, **hooks)
+    scaled = evaluate(sae, lm, contexts, scaler=Scaler(0.5, 2.0), **hooks)
     assert scaled == pytest.approx(found | {"l1": scaled["l1"]}, rel=1e-4)
 
 
@@ -230,7 +231,7 @@ def test_small_parts_give_the_same(lm: LoadedModel, contexts: Tensor, monkeypatc
 
 def test_folding_the_scale_changes_no_number(lm: LoadedModel, contexts: Tensor) -> None:
     sae = _sae("jumprelu")
-    expected = evaluate(sae, lm, contexts, HOOK, scale=1.7)
+    expected = evaluate(sae, lm, contexts, HOOK, scaler=Scaler(1.7))
     sae.fold_scale(1.7)
     assert evaluate(sae, lm, contexts, HOOK) == pytest.approx(expected, rel=1e-4)
 

@@ -16,6 +16,7 @@ from saewidgets.evaluation.together import Baseline, Evaluator, Subject
 from saewidgets.events import Interruption, Request
 from saewidgets.lm import LoadedModel, wrap_model
 from saewidgets.sae import SAE, create_sae, inference_sae
+from saewidgets.sae.scaler import Scaler
 from tests.lm.models import WIDTH, family
 from tests.training.fakes import Scripted
 
@@ -42,10 +43,10 @@ def subjects() -> list[Subject]:
     """Several places, the same place twice, the first and the last of the model, a transcoder over three blocks."""
     return [
         Subject(_sae(1), "blocks.0.hook_resid_pre"),
-        Subject(_sae(2), "blocks.1.hook_resid_post", scale=1.7),
+        Subject(_sae(2), "blocks.1.hook_resid_post", scaler=Scaler(1.7)),
         Subject(_sae(3, "jumprelu"), "blocks.1.hook_resid_post"),
         Subject(_sae(4), "blocks.1.hook_mlp_out"),
-        Subject(_transcoder(5), "blocks.0.mlp.hook_in", "blocks.2.hook_mlp_out", scale=0.5, scale_out=2.0),
+        Subject(_transcoder(5), "blocks.0.mlp.hook_in", "blocks.2.hook_mlp_out", scaler=Scaler(0.5, 2.0)),
         Subject(_sae(6), "blocks.2.hook_resid_post"),
     ]
 
@@ -58,7 +59,7 @@ def _ids(rows: int = 5) -> Tensor:
 
 def _alone(each: Subject, lm: LoadedModel, ids: Tensor, **settings: Any) -> dict[str, float]:
     return evaluate(
-        each.sae, lm, ids, each.hook_name, hook_name_out=each.hook_name_out, scale=each.scale, scale_out=each.scale_out,
+        each.sae, lm, ids, each.hook_name, hook_name_out=each.hook_name_out, scaler=each.scaler,
         baseline=each.baseline, **settings,
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ import torch
 from saewidgets.config import TrainingConfig
 from saewidgets.events import Interruption, Request
 from saewidgets.sae import build_sae
+from saewidgets.sae.scaler import Scaler
 from saewidgets.training.loop import Trainer
 
 D_IN, D_SAE, BATCH = 16, 64, 32
@@ -88,6 +89,6 @@ def make_trainer(config, folder, *, stream=None, control=None, emit=None, scale=
     """A trainer on the fake stream, with everything freshly made."""
     sae = build_sae(config.sae, D_IN, generator=torch.Generator().manual_seed(config.seed))
     return Trainer(
-        config, sae, stream or FakeStream(config.seed), folder, scale=scale, emit=emit or Recorder(),
+        config, sae, stream or FakeStream(config.seed), folder, scaler=Scaler(scale), emit=emit or Recorder(),
         control=control or Scripted(), evaluate=evaluate,
     )

@@ -31,7 +31,7 @@ def config_of(name, steps=40):
 
 @torch.no_grad()
 def mse(trainer, batch):
-    return float(trainer.sae.loss(FakeStream(0).batch_number(batch) * trainer.scale).mse)
+    return float(trainer.sae.loss(FakeStream(0).batch_number(batch) * trainer.scaler.factor).mse)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -16,6 +16,7 @@ from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import Facts, JobStatus, LogLine, Metrics, Request
 from saewidgets.formats import load_sae, save_sae
 from saewidgets.sae import SAE, build_sae, inference_sae
+from saewidgets.sae.scaler import RAW, Scaler, Whitening
 from saewidgets.training import run_training
 from saewidgets.training.checkpoint import list_checkpoints
 from saewidgets.training.export import exported
@@ -39,31 +40,30 @@ def config(name: str, *, free: bool = False, normalize: str = "expected_average_
     })  # fmt: skip
 
 
-def trained(name: str, scale: float, scale_out: float | None, *, unit: bool = True, **settings: Any) -> SAE:
+def trained(name: str, scaler: Scaler, *, unit: bool = True, **settings: Any) -> SAE:
     """As a run leaves it: decoder rows of norm one in the units of training, the scale folded in."""
     sae = make(name, **settings)
     if unit:
         sae.after_step()
     if name in ("batchtopk", "matryoshka"):
         sae.threshold.fill_(0.7)
-    return exported(sae, scale, scale_out)
+    return exported(sae, scaler)
 
 
-def started(
-    wanted: TrainingConfig, source: SAE, folder: Path, scale: float, scale_out: float | None
-) -> tuple[SAE, list[str]]:
+def started(wanted: TrainingConfig, source: SAE, folder: Path, scaler: Scaler) -> tuple[SAE, list[str]]:
     save_sae(source, folder)
     sae = build_sae(wanted.autoencoder, D_IN, d_out=source.d_out if source.is_transcoder else None)
-    return sae, start_from(sae, folder, wanted, scale, scale_out)
+    return sae, start_from(sae, folder, wanted, scaler)
 
 
-def computes_the_same(sae: SAE, source: SAE, scale: float, scale_out: float | None) -> None:
+def computes_the_same(sae: SAE, source: SAE, scaler: Scaler) -> None:
     x = 3 * torch.randn(50, D_IN, generator=torch.Generator().manual_seed(3)) + 0.5
     sae.eval()
     with torch.no_grad():
-        ours, theirs = sae(x * scale) / (scale_out or scale), source(x)
+        seen = scaler.to("cpu").apply(x)
+        ours, theirs = scaler.to("cpu").undo(sae(seen)), source(x)
         assert float((ours - theirs).abs().max() / theirs.abs().max()) < 1e-4
-        firing = (sae.encode(x * scale) > 0) == (source.encode(x) > 0)
+        firing = (sae.encode(seen) > 0) == (source.encode(x) > 0)
         assert float(firing.float().mean()) > 0.999  # rounding may decide for one on the edge
 
 
@@ -71,9 +71,9 @@ def computes_the_same(sae: SAE, source: SAE, scale: float, scale_out: float | No
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_function_is_that_of_the_sae(tmp_path: Path, name: str, free: bool) -> None:
     out = (0.6, 1.7) if "transcoder" in name else (None, None)
-    source = trained(name, 0.4, out[0])
-    sae, notes = started(config(name, free=free), source, tmp_path / "sae", 2.5, out[1])
-    computes_the_same(sae, source, 2.5, out[1])
+    source = trained(name, Scaler(0.4, out[0]))
+    sae, notes = started(config(name, free=free), source, tmp_path / "sae", Scaler(2.5, out[1]))
+    computes_the_same(sae, source, Scaler(2.5, out[1]))
     assert notes == []
     norms = sae.W_dec.norm(dim=1)
     if not free:
@@ -86,54 +86,67 @@ def test_the_function_is_that_of_the_sae(tmp_path: Path, name: str, free: bool) 
 @pytest.mark.parametrize("kind", NORMALISED)
 @pytest.mark.parametrize("name", ["standard", "topk", "batchtopk", "jumprelu", "gated"])
 def test_an_sae_that_normalises_tokens(tmp_path: Path, name: str, kind: str) -> None:
-    source = trained(name, 1.0, None, normalize_activations=kind)
-    sae, _ = started(config(name, normalize=kind), source, tmp_path / "sae", 1.0, None)
+    source = trained(name, RAW, normalize_activations=kind)
+    sae, _ = started(config(name, normalize=kind), source, tmp_path / "sae", RAW)
     assert sae.cfg.normalize_activations == kind
-    computes_the_same(sae, source, 1.0, None)
+    computes_the_same(sae, source, RAW)
+
+
+@pytest.mark.parametrize("free", [False, True], ids=["unit rows", "free rows"])
+@pytest.mark.parametrize("name", ["standard", "topk", "batchtopk", "matryoshka", "jumprelu", "gated"])
+def test_one_that_was_trained_on_whitened_activations(tmp_path: Path, name: str, free: bool) -> None:
+    rows = torch.randn(300, D_IN, generator=torch.Generator().manual_seed(5), dtype=torch.float64) @ torch.randn(
+        D_IN, D_IN, generator=torch.Generator().manual_seed(6), dtype=torch.float64
+    )
+    scaler = Scaler(whitening=Whitening.of_covariance(rows.mean(0), torch.cov(rows.T)))
+    source = trained(name, scaler)
+    sae, notes = started(config(name, free=free, normalize="covariance_whitening"), source, tmp_path / "sae", scaler)
+    computes_the_same(sae, source, scaler)
+    assert notes == []
 
 
 @pytest.mark.parametrize("name", ["standard", "jumprelu", "gated", "skip", "transcoder"])
 def test_rows_of_any_norm_come_to_norm_one(tmp_path: Path, name: str) -> None:
     out = (0.6, 1.7) if name == "transcoder" else (None, None)
-    source = trained(name, 0.4, out[0], unit=False)
-    sae, _ = started(config(name), source, tmp_path / "sae", 2.5, out[1])
+    source = trained(name, Scaler(0.4, out[0]), unit=False)
+    sae, _ = started(config(name), source, tmp_path / "sae", Scaler(2.5, out[1]))
     assert torch.allclose(sae.W_dec.norm(dim=1), torch.ones(D_SAE), atol=1e-5)
-    computes_the_same(sae, source, 2.5, out[1])
+    computes_the_same(sae, source, Scaler(2.5, out[1]))
 
 
 @pytest.mark.parametrize("name", ["topk", "batchtopk", "matryoshka"])
 def test_rows_whose_norms_decide_what_is_kept_stay_free(tmp_path: Path, name: str) -> None:
-    source = trained(name, 0.4, None, unit=False)
+    source = trained(name, Scaler(0.4), unit=False)
     with pytest.raises(ConfigError, match="different norms") as caught:
-        started(config(name), source, tmp_path / "sae", 2.5, None)
+        started(config(name), source, tmp_path / "sae", Scaler(2.5))
     assert caught.value.where == "from_pretrained"
-    sae, _ = started(config(name, free=True), source, tmp_path / "sae", 2.5, None)
-    computes_the_same(sae, source, 2.5, None)
+    sae, _ = started(config(name, free=True), source, tmp_path / "sae", Scaler(2.5))
+    computes_the_same(sae, source, Scaler(2.5))
 
 
 def test_a_learned_share_of_the_input(tmp_path: Path) -> None:
-    sae, _ = started(config("skip", learn_skip=True), trained("skip", 0.4, None), tmp_path / "sae", 2.5, None)
+    sae, _ = started(config("skip", learn_skip=True), trained("skip", Scaler(0.4)), tmp_path / "sae", Scaler(2.5))
     assert sae.skip.item() == pytest.approx(SETTINGS["skip"]["skip_scale"])
-    whole = inference_sae("skip", D_IN, trained("skip", 1.0, None).inference_tensors(), skip_scale=1.0)
+    whole = inference_sae("skip", D_IN, trained("skip", RAW).inference_tensors(), skip_scale=1.0)
     with pytest.raises(ConfigError, match="more than may be learned"):
-        started(config("skip", learn_skip=True), whole, tmp_path / "whole", 1.0, None)
+        started(config("skip", learn_skip=True), whole, tmp_path / "whole", RAW)
 
 
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("name", ["standard", "topk", "batchtopk", "jumprelu", "gated"])
 def test_b_dec_moves_into_the_biases_of_the_encoder_and_out_of_them(tmp_path: Path, name: str, centred: bool) -> None:
-    source = trained(name, 0.4, None, centred=centred)
+    source = trained(name, Scaler(0.4), centred=centred)
     wanted = config(name, apply_b_dec_to_input=not centred)
-    sae, _ = started(wanted, source, tmp_path / "sae", 2.5, None)
+    sae, _ = started(wanted, source, tmp_path / "sae", Scaler(2.5))
     assert sae.cfg.apply_b_dec_to_input is not centred
-    computes_the_same(sae, source, 2.5, None)
+    computes_the_same(sae, source, Scaler(2.5))
 
 
 def test_thresholds_of_zero_stay_as_good_as_zero(tmp_path: Path) -> None:
-    source = trained("jumprelu", 1.0, None)
+    source = trained("jumprelu", RAW)
     source.threshold[:9] = 0
-    sae, _ = started(config("jumprelu"), source, tmp_path / "sae", 1.0, None)
-    computes_the_same(sae, source, 1.0, None)
+    sae, _ = started(config("jumprelu"), source, tmp_path / "sae", RAW)
+    computes_the_same(sae, source, RAW)
     assert all(parameter.isfinite().all() for parameter in sae.parameters())
 
 
@@ -150,28 +163,28 @@ def test_thresholds_of_zero_stay_as_good_as_zero(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_named(
     tmp_path: Path, name: str, source: dict[str, Any], wanted: dict[str, Any], said: str
 ) -> None:
-    found = trained(name, 1.0, None, **source)
+    found = trained(name, RAW, **source)
     if name == "jumprelu":
         found.threshold[:] = torch.linspace(0.1, 0.9, D_SAE)
     settings = {"name": name, **wanted}
     with pytest.raises(ConfigError, match=said) as caught:
-        started(config(settings.pop("name"), **settings), found, tmp_path / "sae", 1.0, None)
+        started(config(settings.pop("name"), **settings), found, tmp_path / "sae", RAW)
     assert caught.value.where == "from_pretrained"
 
 
 def test_another_width_and_another_k(tmp_path: Path) -> None:
     wanted = config("topk", k=6)
-    _, notes = started(wanted, trained("topk", 1.0, None), tmp_path / "sae", 1.0, None)
+    _, notes = started(wanted, trained("topk", RAW), tmp_path / "sae", RAW)
     assert "keeps 4 latents; here k is 6" in notes[0]
     narrow = build_sae(wanted.autoencoder, 8)
     before = narrow.W_enc.detach().clone()
     with pytest.raises(ConfigError, match="d_in 12, this training 8"):
-        start_from(narrow, tmp_path / "sae", wanted, 1.0, None)
+        start_from(narrow, tmp_path / "sae", wanted, RAW)
     assert torch.equal(narrow.W_enc, before), "nothing was loaded"
 
 
 def test_files_that_are_damaged_name_the_setting(tmp_path: Path) -> None:
-    save_sae(trained("topk", 1.0, None), tmp_path / "sae")
+    save_sae(trained("topk", RAW), tmp_path / "sae")
     (tmp_path / "sae" / "sae_weights.safetensors").write_bytes(b"x" * 20)
     wanted = config("topk").replace(from_pretrained=str(tmp_path / "sae"))
     with pytest.raises(ConfigError, match="sae_weights") as caught:

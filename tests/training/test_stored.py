@@ -20,6 +20,7 @@ from saewidgets.events import Interruption, JobStatus, NullControl, Request
 from saewidgets.formats import load_sae
 from saewidgets.lm import LoadedModel, load_model
 from saewidgets.sae import build_sae
+from saewidgets.sae.scaler import Scaler
 from saewidgets.training import run_training
 from tests.conftest import TINY_TEXT
 
@@ -137,9 +138,9 @@ def test_rows_are_measured_like_text(store: Path, lm: LoadedModel) -> None:
     sae = build_sae(config.sae, 32, generator=torch.Generator().manual_seed(0))
     for scale in (1.0, 0.37):
         expected = evaluate(
-            sae, lm, stream.evaluation_contexts(128), RESID, scale=scale, cross_entropy=False, batch_size=64
+            sae, lm, stream.evaluation_contexts(128), RESID, scaler=Scaler(scale), cross_entropy=False, batch_size=64
         )
-        found = evaluate_rows(sae, stream.held_out(128), scale=scale)
+        found = evaluate_rows(sae, stream.held_out(128), scaler=Scaler(scale))
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             assert found[name] == pytest.approx(value, rel=1e-4, abs=1e-7), name

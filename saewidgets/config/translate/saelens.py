@@ -34,8 +34,8 @@ _OUTPUTS = (
 
 _RECORDED = (
     "sae_lens_version", "sae_lens_training_version", "saewidgets_version", "training_architecture",
-    "training_architecture_details", "training_tokens", "started_from", "neuronpedia_id", "hf_hook_name", "l0", "fvu",
-    "mse", "ce_loss_score", "dead", "num_dead_features",
+    "training_architecture_details", "training_normalize_activations", "training_tokens", "started_from",
+    "neuronpedia_id", "hf_hook_name", "l0", "fvu", "mse", "ce_loss_score", "dead", "num_dead_features",
 )  # of an SAE's metadata: what became of the run, and other names
 
 

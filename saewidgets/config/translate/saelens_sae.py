@@ -15,7 +15,7 @@ from saewidgets.errors import ConfigError
 
 _FREE = {"normalize_decoder_every": None, "project_decoder_grad": False}
 _KAIMING_NORM = 2**0.5  # of a row of Kaiming's uniform numbers: their variance is 2 / d_in
-_NORMALIZE = ("none", "expected_average_only_in", "layer_norm", "constant_norm_rescale")
+_NORMALIZE = ("none", "expected_average_only_in", "layer_norm", "constant_norm_rescale", "covariance_whitening")
 _OF_THE_ACTIVATIONS = ("normalize_activations", "reshape_activations")  # they follow from other settings of a run
 _BY_TOKEN = ("layer_norm", "constant_norm_rescale")
 
@@ -61,15 +61,16 @@ def sae_of(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], str]:
 
 
 def own_sae(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], str | None] | None:
-    """What this package wrote of the SAE beside its weights, in its own names, and the input scaling where that is part
-    of the SAE (a common scale is folded into the weights, and not recorded). None of a file that another package wrote.
-    """
+    """What this package wrote of the SAE beside its weights, in its own names, and the input scaling of the training
+    (files of older versions tell it only where it is part of the SAE). None of a file that another package wrote."""
     details = metadata.get("training_architecture_details")
     if "saewidgets_version" not in metadata or not isinstance(details, Mapping) or "architecture" not in details:
         return None
     sae = {name: value for name, value in details.items() if name not in _OF_THE_ACTIVATIONS}
-    scaling = details.get("normalize_activations")
-    return sae, scaling if scaling in _BY_TOKEN else None
+    scaling = metadata.get("training_normalize_activations")
+    if scaling not in _NORMALIZE:
+        scaling = details.get("normalize_activations")
+    return sae, scaling if scaling in _NORMALIZE and scaling != "none" else None
 
 
 def _standard(settings: Settings, sae: dict[str, Any], optimizer: dict[str, Any]) -> None:
