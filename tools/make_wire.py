@@ -87,7 +87,7 @@ EXAMPLES: tuple[m.Wire, ...] = (
     m.FormData(fields=(FIELD,), defaults={"sae.k": 32}, devices=(DEVICE,), suggestions={"model": ("demo",)}),
     m.CheckResult(
         fields={"sae.k": "k is 20,000 but d_sae is 16,384."}, hints={"model": "124M parameters"}, pending=("model",),
-        model=m.ModelFacts(parameters=124_000_000, layers=12, d_model=768, context=1024, d_in=768),
+        model=m.ModelFacts(parameters=124_000_000, layers=12, d_model=768, context=1024, d_in=768, heads=12),
         name="gpt2-l6-topk-k32", estimate=ESTIMATE,
     ),
     m.DetailsData(

@@ -438,7 +438,7 @@ export const CHECK: CheckResult = {
   fields: {},
   hints: { corpus: "2.1M tokens, ships with the package" },
   pending: [],
-  model: { parameters: 124_000_000, layers: 12, d_model: 768, context: 1024, d_in: 768 },
+  model: { parameters: 124_000_000, layers: 12, d_model: 768, context: 1024, d_in: 768, heads: 12 },
   name: "gpt2-l6-topk-k32",
   trainings: [],
   estimate: {

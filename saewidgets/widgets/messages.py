@@ -391,6 +391,7 @@ class ModelFacts(Wire):
     d_model: int | None = None
     context: int | None = None
     d_in: int | None = None
+    heads: int | None = None  # of attention, in every layer
 
 
 class CheckResult(Wire):

@@ -100,6 +100,18 @@ def test_an_unknown_model_is_said_at_its_field(ws: Workspace, config: TrainingCo
     assert "estimate" not in result
 
 
+def test_heads_are_counted_and_a_single_one_is_narrower(ws: Workspace, config: TrainingConfig) -> None:
+    data = config.to_data()
+    found = CheckResult.model_validate(ws.trainings.validate(data | {"hook_name": "blocks.1.attn.hook_z.1"}))
+    assert found.fields == {}
+    assert found.model is not None
+    assert (found.model.heads, found.model.d_in) == (2, 16)
+    assert (found.hints["head"], found.hints["hook_name"]) == ("0 to 1; empty: all", "d_in 16")
+    wrong = ws.trainings.validate(data | {"hook_name": "blocks.1.attn.hook_z.2"})["fields"]
+    assert wrong.keys() == {"hook_name"}
+    assert wrong["hook_name"].startswith("Head 2 does not exist")
+
+
 def settled(ws: Workspace, data: dict[str, Any]) -> dict[str, Any]:
     """As a page does: ask again while something is being looked up."""
     deadline = time.monotonic() + 120

@@ -271,6 +271,7 @@ export interface ModelFacts {
   d_model: number | null;
   context: number | null;
   d_in: number | null;
+  heads: number | null;
 }
 
 export interface CheckResult {

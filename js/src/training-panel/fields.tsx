@@ -12,6 +12,7 @@ const SPANS: Record<string, string> = {
   corpus: "c2s wide",
   context_size: "c1s",
   precision: "c1s",
+  [form.HEAD]: "c1s",
   [form.HOOK]: "c2s wide",
   [form.HOOK_OUT]: "c2s wide",
   "sae.k": "c2s wide",
@@ -93,7 +94,7 @@ export function Field({ controller, field }: FieldProps) {
   );
 
   return (
-    <div class={`f ${SPANS[field.name] ?? "c2s"}`}>
+    <div class={`f ${spanOf(field, controller)}`}>
       {typeof value === "boolean" ? (
         <div class="l tick">
           {input}
@@ -126,6 +127,12 @@ export function Field({ controller, field }: FieldProps) {
       </div>
     </div>
   );
+}
+
+/** Layer gives half of its place to Head, where there is one. */
+function spanOf(field: FormField, controller: FormController): string {
+  if (field.name === form.LAYER && form.hasHeads(controller.values.value)) return "c1s";
+  return SPANS[field.name] ?? "c2s";
 }
 
 function placeholder(field: FormField, controller: FormController): string {
@@ -210,3 +217,13 @@ export const SITE_FIELD = own(
   "What is read in that block: the residual stream before or after it, or what its MLP or attention adds.",
   "choice",
 );
+export const HEAD_FIELD = {
+  ...own(
+    form.HEAD,
+    "Head",
+    "Which head of attention, counted from 0. Empty reads all of them side by side. Several, as in 0, 5 or 0-3, start one " +
+      "training each in one job.",
+    "text",
+  ),
+  empty: "All",
+};

@@ -42,7 +42,7 @@ export class FormController {
   readonly errors: ReadonlySignal<form.Errors> = computed(() => {
     const shown = new Set(form.fieldOrder(this.fields.value));
     const found = { ...this.reported.value, ...this.parsed.value.errors };
-    const all = form.placeHookError(found, this.values.value);
+    const all = form.placeHookError(found, this.values.value, this.check.value?.model?.heads ?? null);
     // An error of a field that another architecture had is no longer one.
     return Object.fromEntries(Object.entries(all).filter(([name]) => shown.has(name) || !this.isField(name)));
   });

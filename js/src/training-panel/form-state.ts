@@ -12,34 +12,47 @@ export const HOOK = "hook_name";
 export const HOOK_OUT = "hook_name_out";
 /** Where Python says what is wrong with several trainings together. */
 const OVER = "over";
-/** Two fields of the page only: together they make the hook name. */
+/** Fields of the page only: together they make the hook name. */
 export const LAYER = "layer";
 export const SITE = "site";
+export const HEAD = "head";
+const HEADS = "attn.hook_z"; // the site that has a head
 
 export const SITES: readonly { value: string; label: string }[] = [
   { value: "hook_resid_pre", label: "Residual, before block" },
   { value: "hook_resid_post", label: "Residual, after block" },
   { value: "hook_mlp_out", label: "MLP output" },
   { value: "hook_attn_out", label: "Attention output" },
-  { value: "attn.hook_z", label: "Attention heads" },
+  { value: HEADS, label: "Attention heads" },
   { value: "mlp.hook_in", label: "MLP input" },
   { value: "ln2.hook_normalized", label: "MLP input, after its norm" },
 ];
 
-const HOOK_NAME = /^blocks\.(\d+)\.([\w.]+)$/;
+const HOOK_NAME = /^blocks\.(\d+)\.(attn\.hook_z(?=\.\d+$)|[\w.]+)(?:\.(\d+))?$/;
 
-/** Hook names of one site, one for each layer; of what names no layer, what stands there. */
-export const composeHook = (layer: string, site: string): string =>
-  (parseLayers(layer) ?? [layer.trim()]).map((one) => `blocks.${one}.${site}`).join(", ");
-
-/** The layers, as text, and the one site of all of these hook names. */
-export function splitHook(names: string): { layer: string; site: string } | null {
-  const found = hookList(names).map((name) => HOOK_NAME.exec(name));
-  const site = found[0]?.[2] ?? "";
-  return found.every((match) => match?.[2] === site) && SITES.some(({ value }) => value === site)
-    ? { layer: found.map((match) => match?.[1]).join(", "), site }
-    : null;
+/**
+ * Hook names of one site, one for each layer and of these for each head; without a head they mean all heads together. Of
+ * what names no layer or head, what stands there.
+ */
+export function composeHook(layer: string, site: string, head = ""): string {
+  const one = site === HEADS && head.trim() !== "";
+  const heads = one ? (parseLayers(head) ?? [head.trim()]).map((number) => `.${number}`) : [""];
+  const layers = parseLayers(layer) ?? [layer.trim()];
+  return layers.flatMap((number) => heads.map((of) => `blocks.${number}.${site}${of}`)).join(", ");
 }
+
+/** The layers and heads, as text, and the one site of all of these hook names. */
+export function splitHook(names: string): { layer: string; site: string; head: string } | null {
+  const list = hookList(names);
+  const found = list.map((name) => HOOK_NAME.exec(name));
+  const each = (group: number) => [...new Set(found.map((match) => match?.[group] ?? ""))].join(", ");
+  const parts = { layer: each(1), site: found[0]?.[2] ?? "", head: each(3) };
+  const known = SITES.some(({ value }) => value === parts.site);
+  return known && composeHook(parts.layer, parts.site, parts.head) === list.join(", ") ? parts : null;
+}
+
+/** Does the chosen site have heads? */
+export const hasHeads = (values: Values): boolean => values[SITE] === HEADS;
 
 const ARCHITECTURE_HINTS: Record<string, string> = {
   standard: "ReLU with an L1 penalty",
@@ -96,6 +109,7 @@ export function initialValues(data: FormData): Values {
   const parts = splitHook(String(values[HOOK] ?? ""));
   values[LAYER] = parts?.layer ?? "";
   values[SITE] = parts?.site ?? "hook_resid_post";
+  values[HEAD] = parts?.head ?? "";
   return values;
 }
 
@@ -108,16 +122,20 @@ export function withChanges(data: FormData, values: Values, changes: Record<stri
   return next;
 }
 
-/** `values` after the user changed one field: layer, site and hook name follow each other. */
+/** `values` after the user changed one field: layer, site, head and hook name follow each other. */
 export function change(values: Values, name: string, value: string | boolean): Values {
   const next = { ...values, [name]: value };
-  if (name === LAYER || name === SITE) next[HOOK] = composeHook(String(next[LAYER]), String(next[SITE]));
+  if ([LAYER, SITE, HEAD].includes(name)) next[HOOK] = composed(next);
   if (name === HOOK) {
     const parts = splitHook(String(value));
-    if (parts) Object.assign(next, { [LAYER]: parts.layer, [SITE]: parts.site });
+    if (parts) Object.assign(next, { [LAYER]: parts.layer, [SITE]: parts.site, [HEAD]: parts.head });
   }
   return next;
 }
+
+/** The hook name that Layer, Site and Head make. */
+const composed = (values: Values): string =>
+  composeHook(String(values[LAYER]), String(values[SITE]), String(values[HEAD] ?? ""));
 
 /** The fields of the chosen architecture, in the order of the form. */
 export function visibleFields(data: FormData, values: Values): FormField[] {
@@ -182,8 +200,13 @@ export interface Parsed {
 export function toConfig(fields: readonly FormField[], values: Values): Parsed {
   const config: ConfigData = {};
   const errors: Errors = {};
-  if (parseLayers(String(values[LAYER])) === null && splitHook(String(values[HOOK])) === null) {
+  const split = splitHook(String(values[HOOK]));
+  if (parseLayers(String(values[LAYER])) === null && split === null) {
     errors[LAYER] = "Enter the number of a layer, or several: 4, 6, 8 or 0-3.";
+  }
+  const head = String(values[HEAD] ?? "").trim();
+  if (hasHeads(values) && head !== "" && parseLayers(head) === null && split === null) {
+    errors[HEAD] = "Enter the number of a head, or several: 0, 5 or 0-3. Empty means all of them together.";
   }
   for (const field of fields) {
     const value = values[field.name];
@@ -214,9 +237,9 @@ function put(target: ConfigData, dotted: string, value: unknown): void {
   at[last] = value;
 }
 
-/** The names of all fields in reading order, the page's own two included. */
+/** The names of all fields in reading order, the page's own included. */
 export function fieldOrder(fields: readonly FormField[]): string[] {
-  return fields.flatMap((field) => (field.name === HOOK ? [LAYER, SITE, HOOK] : [field.name]));
+  return fields.flatMap((field) => (field.name === HOOK ? [LAYER, SITE, HEAD, HOOK] : [field.name]));
 }
 
 /** Errors that belong to no field that is shown; a note above the buttons says them. */
@@ -232,19 +255,21 @@ export function firstBad(fields: readonly FormField[], errors: Errors): string |
 }
 
 /**
- * A hook name made of Layer and Site is wrong where the user chose it: its error stands at Layer, unless Layer has one of
- * its own.
+ * A hook name made of Layer, Site and Head is wrong where the user chose it: its error stands at Layer, or at Head where
+ * the model has fewer (`heads`), unless Layer or Head has one of its own.
  */
-export function placeHookError(errors: Errors, values: Values): Errors {
+export function placeHookError(errors: Errors, values: Values, heads: number | null = null): Errors {
   const { [OVER]: together, ...others } = errors;
   const { [HOOK]: text = together, ...rest } = others;
-  if (text === undefined || values[HOOK] !== composeHook(String(values[LAYER]), String(values[SITE]))) {
+  if (text === undefined || values[HOOK] !== composed(values)) {
     return text === undefined ? errors : { ...rest, [HOOK]: text };
   }
-  return LAYER in rest ? rest : { ...rest, [LAYER]: text };
+  if (LAYER in rest || HEAD in rest) return rest;
+  const most = Math.max(...(parseLayers(String(values[HEAD] ?? "")) ?? [0]));
+  return { ...rest, [hasHeads(values) && heads !== null && most >= heads ? HEAD : LAYER]: text };
 }
 
-export const HOOK_FIELDS: readonly string[] = [HOOK, LAYER, SITE, OVER];
+export const HOOK_FIELDS: readonly string[] = [HOOK, LAYER, SITE, HEAD, OVER];
 const IRRELEVANT = ["name", "seed"]; // nothing that is shown depends on them
 
 /** What of a check still holds after the field `name` was edited. */
@@ -263,6 +288,7 @@ export function stillKnown(check: CheckResult, name: string): CheckResult {
 export function labelOf(fields: readonly FormField[], name: string): string {
   if (name === LAYER) return "Layer";
   if (name === SITE) return "Site";
+  if (name === HEAD) return "Head";
   return fields.find((field) => field.name === name)?.label ?? name;
 }
 
@@ -292,6 +318,8 @@ export function hintFor(name: string, values: Values, check: CheckResult | null)
       return model && modelWords(model);
     case LAYER:
       return model?.layers ? layersHint(model.layers) : null;
+    case HEAD:
+      return model?.heads ? `0 to ${model.heads - 1}; empty: all` : null;
     case HOOK:
       return model?.d_in ? `d_in ${f.count(model.d_in)}` : null;
     case "sae.d_sae": {

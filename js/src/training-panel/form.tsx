@@ -1,12 +1,13 @@
 /** New training: opens in place, above the list. */
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { sendsForm } from "../lib/a11y";
 import { useAnswer } from "../lib/ask";
 import { Button, NoteBox } from "../lib/controls";
 import { Icon } from "../lib/icons";
 import type { FormField, Section } from "../lib/protocol";
 import type { TemplatesData } from "../lib/protocol-runs";
 import { Estimate } from "./estimate";
-import { Field, LAYER_FIELD, SITE_FIELD } from "./fields";
+import { Field, HEAD_FIELD, LAYER_FIELD, SITE_FIELD } from "./fields";
 import { FormController } from "./form-controller";
 import * as form from "./form-state";
 import { SaveTemplate } from "./save-template";
@@ -55,6 +56,9 @@ export function Form({ store, request }: { store: Store; request: FormRequest })
         if (event.key === "Escape" && !event.defaultPrevented) {
           event.preventDefault();
           leave(true);
+        } else if (sendsForm(event)) {
+          event.preventDefault();
+          void controller.start();
         }
       }}
     >
@@ -158,9 +162,10 @@ function LoadTemplate({ store, request }: { store: Store; request: FormRequest }
 
 function Groups({ store, controller }: { store: Store; controller: FormController }) {
   const fields = controller.fields.value;
+  const head = form.hasHeads(controller.values.value) ? [HEAD_FIELD] : [];
   const draw = (list: FormField[]) =>
     list.flatMap((field) => {
-      const own = field.name === form.HOOK ? [LAYER_FIELD, SITE_FIELD, field] : [field];
+      const own = field.name === form.HOOK ? [LAYER_FIELD, SITE_FIELD, ...head, field] : [field];
       return own.map((one) => <Field key={one.name} controller={controller} field={one} />);
     });
   const advanced = form.inSection(fields, "advanced");

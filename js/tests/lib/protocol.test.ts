@@ -249,7 +249,7 @@ const SHAPES: [string, Path, object][] = [
   [
     "check_result",
     ["model"],
-    { parameters: _, layers: _, d_model: _, context: _, d_in: _ } satisfies Shape<ModelFacts>,
+    { parameters: _, layers: _, d_model: _, context: _, d_in: _, heads: _ } satisfies Shape<ModelFacts>,
   ],
   ["check_result", ["estimate"], ESTIMATE],
   ["check_result", ["estimate", "memory", 0], { label: _, bytes: _ } satisfies Shape<Segment>],

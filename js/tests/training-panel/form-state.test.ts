@@ -43,9 +43,43 @@ describe("layer, site and hook name", () => {
   });
   it("know heads and inputs of MLPs, and no other place", () => {
     for (const { value } of form.SITES) {
-      expect(form.splitHook(form.composeHook("3", value))).toEqual({ layer: "3", site: value });
+      expect(form.splitHook(form.composeHook("3", value))).toEqual({ layer: "3", site: value, head: "" });
     }
     expect(form.splitHook("blocks.3.attn.hook_q")).toBeNull();
+  });
+  it("know single heads, of one layer and of several", () => {
+    const site = form.change(form.change(start(), "layer", "3"), "site", "attn.hook_z");
+    const head = form.change(site, "head", "5");
+    expect([site.hook_name, head.hook_name]).toEqual(["blocks.3.attn.hook_z", "blocks.3.attn.hook_z.5"]);
+    const several = form.change(form.change(head, "head", "0-1"), "layer", "3, 4");
+    expect(several.hook_name).toBe(
+      "blocks.3.attn.hook_z.0, blocks.3.attn.hook_z.1, blocks.4.attn.hook_z.0, blocks.4.attn.hook_z.1",
+    );
+    expect(form.splitHook(String(several.hook_name))).toEqual({ layer: "3, 4", site: "attn.hook_z", head: "0, 1" });
+    expect(form.change(several, "hook_name", "blocks.7.attn.hook_z.11")).toMatchObject({ layer: "7", head: "11" });
+    expect(form.change(head, "hook_name", "blocks.7.attn.hook_z")).toMatchObject({ layer: "7", head: "" });
+    // Another site has none; back at the heads it is the same one.
+    const other = form.change(head, "site", "hook_mlp_out");
+    expect(other.hook_name).toBe("blocks.3.hook_mlp_out");
+    expect(form.change(other, "site", "attn.hook_z").hook_name).toBe("blocks.3.attn.hook_z.5");
+    for (const name of [
+      "blocks.3.mlp.hook_in.5",
+      "blocks.3.attn.hook_z.",
+      "blocks.3.attn.hook_z.0, blocks.4.attn.hook_z",
+    ])
+      expect(form.splitHook(name)).toBeNull();
+  });
+  it("say which head cannot be read or is not there, beside it", () => {
+    const values = form.change(form.change(start(), "site", "attn.hook_z"), "head", "first");
+    expect(form.toConfig(fields(values), values).errors.head).toContain("Enter the number of a head");
+    const many = form.change(values, "head", "12");
+    expect(form.toConfig(fields(many), many).errors).toEqual({});
+    const wrong = { hook_name: "Head 12 does not exist." };
+    expect(form.placeHookError(wrong, many, 12)).toEqual({ head: "Head 12 does not exist." });
+    expect(form.placeHookError(wrong, form.change(many, "head", "11"), 12)).toEqual({
+      layer: "Head 12 does not exist.",
+    });
+    expect(form.hintFor("head", many, CHECK)).toBe("0 to 11; empty: all");
   });
   it("leave layer and site alone while the hook name is none", () => {
     expect(form.change(start(), "hook_name", "blocks.")).toMatchObject({ layer: "6", site: "hook_resid_post" });

@@ -1,4 +1,4 @@
-import { waitFor, within } from "@testing-library/preact";
+import { fireEvent, waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
 import { CARDS, CHECK, emptyState, fullState } from "../../demo/fixtures";
 import { cardOf, type Shown, sent, show } from "./harness";
@@ -31,6 +31,44 @@ describe("New training", () => {
     for (const name of ["Precision", "Site", "Architecture", "Device"]) form.getByRole("combobox", { name });
     for (const name of ["Start training", "Cancel", "Close form", "Help: Layer"]) form.getByRole("button", { name });
     expect(document.activeElement).toBe(box(form, "Model"));
+  });
+
+  it.each([
+    ["Enter in a text field", "Name", "{Enter}"],
+    ["Ctrl+Enter from a list", "Precision", "{Control>}{Enter}{/Control}"],
+  ])("starts by %s, as the button does", async (_, name, keys) => {
+    const { form, user, model, page } = await openForm();
+    form.getByRole(name === "Name" ? "textbox" : "combobox", { name }).focus();
+    await user.keyboard(keys);
+    await waitFor(() => expect(sent(model, "create")).toHaveLength(1));
+    await waitFor(() => expect(page.queryByRole("form", { name: "New training" })).toBeNull());
+  });
+
+  it("does not start by Enter where that means something else", async () => {
+    const { form, user, model } = await openForm();
+    const press = async (element: HTMLElement, keys: string) => {
+      element.focus();
+      await user.keyboard(keys);
+    };
+    await press(form.getByRole("combobox", { name: "Precision" }), "{Enter}");
+    await press(form.getByRole("checkbox", { name: "Start contexts with BOS" }), "{Enter}");
+    await press(form.getByRole("button", { name: "Help: Layer" }), "{Enter}");
+    await press(box(form, "Name"), "{Shift>}{Enter}{/Shift}");
+    fireEvent.keyDown(box(form, "Name"), { key: "Enter", isComposing: true });
+    await user.click(form.getByRole("button", { name: "Save as template" }));
+    await user.keyboard("mine{Enter}");
+    await waitFor(() => expect(sent(model, "save_template")).toHaveLength(1));
+    expect(sent(model, "create")).toEqual([]);
+  });
+
+  it("goes to the first bad field by Enter, too", async () => {
+    const view = await openForm();
+    const k = box(view.form, "Active latents (k)");
+    await retype(view, k, "20000{Enter}");
+    await waitFor(() => expect(document.activeElement).toBe(k));
+    await waitFor(() => expect(k.getAttribute("aria-invalid")).toBe("true"));
+    expect(view.page.getByText(/1 field needs attention/)).toBeTruthy();
+    expect(view.page.queryByRole("form", { name: "New training" })).toBeTruthy();
   });
 
   it("shows help where it is asked for", async () => {
@@ -219,6 +257,10 @@ describe("New training", () => {
     expect(box(view.form, "Hook name").value).toBe("blocks.3.hook_mlp_out");
     await retype(view, box(view.form, "Hook name"), "blocks.9.hook_attn_out");
     expect(box(view.form, "Layer").value).toBe("9");
+    expect(view.form.queryByRole("textbox", { name: "Head" })).toBeNull();
+    await view.user.selectOptions(view.form.getByRole("combobox", { name: "Site" }), "Attention heads");
+    await retype(view, box(view.form, "Head"), "5");
+    expect(box(view.form, "Hook name").value).toBe("blocks.9.attn.hook_z.5");
   });
 
   it("swaps the fields of the architecture", async () => {

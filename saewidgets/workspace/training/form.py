@@ -139,7 +139,7 @@ def check(
     if facts is not None:
         result["model"] = {
             "parameters": facts.parameters, "layers": facts.n_layers, "d_model": facts.d_model,
-            "context": facts.context, "d_in": _d_in(config, wrong, facts),
+            "context": facts.context, "d_in": _d_in(config, wrong, facts), "heads": facts.n_heads,
         }  # fmt: skip
     if config is not None:
         if config.name and "name" not in wrong:
@@ -242,7 +242,7 @@ def _check_model(
 
 
 def _d_in(config: TrainingConfig | None, wrong: frozenset[str], facts: ModelFacts) -> int:
-    """Width of the activations: that of the heads together at hook_z, which need not be d_model."""
+    """Width of the activations: that of the heads together at hook_z, which need not be d_model, or of one of them."""
     return facts.d_model if config is None or "hook_name" in wrong else facts.d_in(config.hook_name)
 
 
@@ -299,6 +299,8 @@ def _hints(
         encoder = ", an encoder: no CE recovered" if facts.is_encoder else ""
         hints["model"] = f"{size}{facts.n_layers} layers, d_model {facts.d_model:,}{encoder}"
         hints["layer"] = _layers(facts.n_layers)
+        if facts.n_heads is not None:
+            hints["head"] = f"0 to {facts.n_heads - 1}; empty: all"
         d_in = _d_in(config, wrong, facts)
         hints["hook_name"] = f"d_in {d_in:,}"
         if config is not None and config.hook_name_out is not None and "hook_name_out" not in wrong:
