@@ -126,7 +126,7 @@ def test_delete_asks_first(open_notebook: Open, page: Page) -> None:
 
 
 def test_a_bad_field_is_named_and_gets_the_focus(open_notebook: Open, page: Page) -> None:
-    notebook = open_notebook([SETUP, "panel"])
+    notebook = open_notebook([f"{SETUP}\nshown = 0", "shown += 1; panel"])
     notebook.run(0)
     notebook.run(1)
     panel = notebook.panel()
@@ -137,6 +137,16 @@ def test_a_bad_field_is_named_and_gets_the_focus(open_notebook: Open, page: Page
     panel.get_by_role("button", name="Start training").click()
     expect(field).to_be_focused()
     assert notebook.python("print(len(ws.trainings.list()))").strip() == "7"
+    # The keys that start are those that run a cell: the notebook must not hear them.
+    field.fill("32")
+    field.press("Shift+Enter")
+    field.press("Control+Enter")
+    expect(panel.get_by_role("form", name="New training")).to_have_count(0)
+    assert notebook.python("print(len(ws.trainings.list()), shown)").split() == ["8", "1"]
+    panel.get_by_role("button", name="New training").click()
+    panel.get_by_role("textbox", name="Name", exact=True).fill("by-enter")
+    panel.get_by_role("textbox", name="Name", exact=True).press("Enter")
+    expect(panel.get_by_role("listitem", name="by-enter")).to_be_focused()
 
 
 @pytest.mark.parametrize("end", ["session.kernel.restart", "shutdown"])

@@ -41,6 +41,14 @@ export function rove(event: KeyboardEvent, selector: string): number | null {
   return next;
 }
 
+/** Does this key send a form? Enter in a text field, Ctrl+Enter (⌘ Enter) anywhere; not while a word is composed. */
+export function sendsForm(event: KeyboardEvent): boolean {
+  if (event.key !== "Enter" || event.defaultPrevented || event.isComposing || event.repeat) return false;
+  if (event.ctrlKey || event.metaKey) return true;
+  const field = event.target as HTMLElement;
+  return !event.shiftKey && !event.altKey && field.tagName === "INPUT" && (field as HTMLInputElement).type === "text";
+}
+
 /** Moves focus to the button of this name inside `root`; false if there is none. */
 export function focusButton(root: HTMLElement | null, name: string): boolean {
   const found = [...(root?.querySelectorAll<HTMLElement>("button") ?? [])].find(

@@ -19,6 +19,7 @@ const KEYS: readonly KeyRow[] = [
   [["?"], "show or hide the keys"],
   [["Esc"], "close the form, the templates, the question, the details or the comparison; then leave"],
   [["Space", "Enter"], "press, check, expand"],
+  [["Enter", "Ctrl Enter"], "start what the form describes: from a text field, from anywhere in it"],
   [["←", "→"], "previous, next tab or choice"],
 ];
 
