@@ -58,8 +58,12 @@ def trusted_code() -> tuple[str, ...]:
     return tuple(part.strip() for part in given.split(",") if part.strip())
 
 
-def resolve_device(name: str) -> str:
+def resolve_device(name: str, where: str = "device") -> str:
     """`name` as a concrete torch device string: ``"auto"`` becomes ``"cuda:0"`` or ``"cpu"``.
+
+    Args:
+        name: the device.
+        where: the setting that names it.
 
     Raises:
         ConfigError: the device does not exist here; the message lists those that do.
@@ -74,6 +78,6 @@ def resolve_device(name: str) -> str:
         name = "cuda:0"
     if name not in present:
         raise ConfigError(
-            f"There is no device {name!r} on this machine.", where="device", hint=f"Use one of: {', '.join(present)}."
+            f"There is no device {name!r} on this machine.", where=where, hint=f"Use one of: {', '.join(present)}."
         )
     return name

@@ -49,6 +49,12 @@ FIELD = m.FormField(
 )
 ESTIMATE = m.Estimate(
     device="cuda:0", memory=(m.Segment(label="Model", bytes=800_000_000),), memory_total_bytes=2_900_000_000,
+    elsewhere=(
+        m.Elsewhere(
+            device="cpu", memory=(m.Segment(label="Activations", bytes=134_217_728),), total_bytes=134_217_728,
+            free_bytes=12_000_000_000,
+        ),
+    ),
     device_total_bytes=8_000_000_000, device_free_bytes=6_100_000_000, seconds=208.0, tokens_per_second=48_000.0,
     basis="measured on this device", disk_bytes=1_000_000_000, disk_free_bytes=41_000_000_000, queue=1,
     queue_seconds=79.0, warnings=("Not enough memory on cuda:0.",),

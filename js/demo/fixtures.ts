@@ -451,6 +451,7 @@ export const CHECK: CheckResult = {
     memory_total_bytes: 2.9e9,
     device_total_bytes: 8e9,
     device_free_bytes: 6.1e9,
+    elsewhere: [],
     seconds: 208,
     tokens_per_second: 48_000,
     basis: "measured on this device",

@@ -2,30 +2,31 @@
 
 Batch number b is a pure function of (store, configuration, seed, b). A window is made of contexts from all over the
 store, each read in one piece; its rows are then permuted. While one window is used, the next is read by a thread.
-Memory: two windows per hook point in the store's number format, and one batch.
+Memory: two windows per hook point in the store's number format, and one batch. On a GPU there is a third, unless
+`buffer_device` keeps them on the CPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from saewidgets.activations.handover import handed_over
 from saewidgets.activations.measuring import Covariance, MeanNorm, Measure
 from saewidgets.activations.order import WINDOW_ORDER, EndlessOrder, Numbers, generator, split
 from saewidgets.activations.store import StoredActivations, batched
-from saewidgets.activations.stream import Batch, Check
+from saewidgets.activations.stream import Batch, Check, buffer_device
+from saewidgets.activations.windows_ahead import WindowsAhead
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.lm.kept import Kept
 
 _HELD_OUT_ROWS = 8192  # rows of held-out activations at once
-_PATIENCE = 0.05  # seconds between two looks at whether somebody wants something, while the disk is slow
 
 
 class StoredWindows:
@@ -55,6 +56,7 @@ class StoredWindows:
     ) -> None:
         settings = config.activations
         self.store, self.device = store, torch.device(device)
+        self._place = buffer_device(settings, self.device)
         self.widths = {name: store.width(name) for name in dict.fromkeys(hook_names)}
         self.batch_size = config.batch_size
         self.seed = config.seed if seed is None else seed
@@ -72,7 +74,8 @@ class StoredWindows:
                 where="corpus", hint=f"Capture more tokens, or lower Batch size{self.rule.advice}.",
             )
         self._iterations = 0
-        self._ahead: _Ahead | None = None
+        self._ahead: WindowsAhead | None = None
+        self._open = ExitStack()  # the thread that reads, and its files
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -105,18 +108,18 @@ class StoredWindows:
         try:
             while True:
                 shuffled = generator(self.seed, WINDOW_ORDER, number).permutation(self.window)
-                order = torch.from_numpy(shuffled).to(self.device)
+                order = torch.from_numpy(shuffled).to(self._place)
                 for index in range(first, per_window):
                     chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
-                    self._ahead = self._ahead or _Ahead(self)
+                    self._ahead = self._ahead or self._reading()
                     rows = self._ahead.window(number, check or _never)
-                    yield tuple(rows[name].index_select(0, chosen).float() for name in hook_names)
+                    yield tuple(handed_over(rows[name], chosen, self.device) for name in hook_names)
                 number, first = number + 1, 0
         finally:
             self._iterations -= 1
-            if not self._iterations and self._ahead is not None:
-                self._ahead.close()
+            if not self._iterations:
                 self._ahead = None
+                self._open.close()
 
     def scale(self, hook_name: str, check: Check | None = None) -> float:
         """``sqrt(width) / mean ‖x‖`` at `hook_name`, see `StoredStream.estimate_scale`."""
@@ -152,6 +155,28 @@ class StoredWindows:
         return np.concatenate(parts)
 
 
+    def _reading(self) -> WindowsAhead:
+        readers = {name: self._open.enter_context(self.store.reader(name)) for name in self.widths}
+
+        def fill(number: int, targets: Mapping[str, Tensor], check: Check) -> None:
+            numbers = self.numbers(number * self.window, self.window)
+            for name, reader in readers.items():
+                check()
+                reader.read(numbers, targets[name])
+
+        ahead = WindowsAhead(fill, self._buffer, device=self._place, name="saewidgets-store")
+        self._open.callback(ahead.close)
+        return ahead
+
+    def _buffer(self) -> dict[str, Tensor]:
+        pinned = self._place.type == "cuda"  # so that the copy to the device needs no second one
+        dtype = self.store.facts.torch_dtype
+        return {
+            name: torch.empty(self.window, width, dtype=dtype, pin_memory=pinned)
+            for name, width in self.widths.items()
+        }
+
+
 def _check_rule(rule: Kept, has_tokens: bool) -> None:
     """Raises `ConfigError` where imported states are asked for what only tokens can tell."""
     if has_tokens:
@@ -161,73 +186,6 @@ def _check_rule(rule: Kept, has_tokens: bool) -> None:
             raise ConfigError(
                 "Imported states have neither tokens nor contexts.", where=f"activations.{name}", hint="Leave it empty."
             )
-
-
-class _Ahead:
-    """One window in use, and the next being read by a thread."""
-
-    def __init__(self, windows: StoredWindows) -> None:
-        self._windows = windows
-        self._readers = {name: windows.store.reader(name) for name in windows.widths}
-        self._buffers = [self._buffer(), self._buffer()]
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="saewidgets-store")
-        self._turn = 0  # the buffer that is read into
-        self._coming: tuple[int, Future[None]] | None = None
-        self._held: int | None = None
-        self._shown: dict[str, Tensor] = {}
-
-    def window(self, number: int, check: Check) -> dict[str, Tensor]:
-        """Window `number`, hook name → ``[window, width]``; the one before it is lost."""
-        if self._held == number:
-            return self._shown
-        self._held = None
-        if self._coming is not None and self._coming[0] != number:
-            self._settle(check)  # somebody lags behind, or has jumped
-        if self._coming is None:
-            self._submit(number)
-        self._settle(check, own=True)
-        device = self._windows.device
-        self._shown = {name: buffer.to(device) for name, buffer in self._buffers[self._turn].items()}
-        self._held, self._turn = number, 1 - self._turn
-        self._submit(number + 1)
-        return self._shown
-
-    def close(self) -> None:
-        """End the thread, close the files, free the memory."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
-        for reader in self._readers.values():
-            reader.close()
-        self._buffers, self._shown = [], {}
-
-    def _submit(self, number: int) -> None:
-        self._coming = number, self._thread.submit(self._read, number, self._buffers[self._turn])
-
-    def _settle(self, check: Check, *, own: bool = False) -> None:
-        """Until the thread is done; `check` may end it. With `own`, raises what the thread met."""
-        assert self._coming is not None
-        future = self._coming[1]
-        check()
-        while not future.done():
-            wait([future], _PATIENCE)
-            check()
-        self._coming = None
-        if own:
-            future.result()
-
-    def _read(self, number: int, targets: dict[str, Tensor]) -> None:
-        windows = self._windows
-        numbers = windows.numbers(number * windows.window, windows.window)
-        for name, reader in self._readers.items():
-            reader.read(numbers, targets[name])
-
-    def _buffer(self) -> dict[str, Tensor]:
-        windows = self._windows
-        pinned = windows.device.type == "cuda"  # so that the copy to the device needs no second one
-        dtype = windows.store.facts.torch_dtype
-        return {
-            name: torch.empty(windows.window, width, dtype=dtype, pin_memory=pinned)
-            for name, width in windows.widths.items()
-        }
 
 
 class StoredStream:

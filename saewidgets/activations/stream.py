@@ -14,14 +14,17 @@ A forward can feed several hook points: `Windows` holds one window of each, `Act
 from them. Streams that share their windows and go on side by side cost one forward together, and each sees what it
 would have seen alone.
 
-Memory: one window per hook point plus one language-model batch.
+Where the model and the SAE are on different devices, the next window is computed by a thread while one is used: both
+devices work. That changes no number, only when it is computed.
+
+Memory: one window per hook point plus one language-model batch; two windows where the next is computed ahead.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -30,13 +33,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from saewidgets.activations.handover import handed_over
 from saewidgets.activations.measuring import Covariance, MeanNorm, Measure
 from saewidgets.activations.order import WINDOW_ORDER, EndlessOrder, generator
 from saewidgets.activations.packing import PackedTokens
-from saewidgets.config import TrainingConfig
+from saewidgets.activations.windows_ahead import WindowsAhead
+from saewidgets.config import ActivationsConfig, TrainingConfig
 from saewidgets.errors import ConfigError
-from saewidgets.lm import LoadedModel, capture, check_context, resolve_hook
+from saewidgets.lm import LoadedModel, capture, check_context, evaluating, resolve_hook
 from saewidgets.lm.kept import Kept
+from saewidgets.settings import resolve_device
 
 M = TypeVar("M", bound=Measure)
 
@@ -64,12 +70,14 @@ class Windows:
         config: `batch_size` and `activations` are used.
         hook_names: which activations; the forward ends behind the deepest.
         seed: fixes the order; the configuration's if left out.
+        device: where batches go; the model's if left out.
 
     Attributes:
         widths: hook name → width of its activations.
         batch_size: rows per batch.
         window: rows shuffled together.
         tokens_per_epoch: kept rows in one pass over the training contexts.
+        reads_ahead: whether the next window is computed while one is used.
 
     Raises:
         HookError: the model has no such hook point.
@@ -84,9 +92,14 @@ class Windows:
         config: TrainingConfig,
         hook_names: Sequence[str],
         seed: int | None = None,
+        device: torch.device | str | None = None,
     ) -> None:
         settings = config.activations
         self.lm, self.packed = lm, packed
+        self.device = lm.device if device is None else torch.device(device)
+        self._place = buffer_device(settings, self.device)
+        auto = lm.device != self.device
+        self.reads_ahead = settings.read_ahead == "on" or (settings.read_ahead == "auto" and auto)
         self.widths = {name: resolve_hook(lm.model, name).width for name in dict.fromkeys(hook_names)}
         self.batch_size = config.batch_size
         self.seed = config.seed if seed is None else seed
@@ -114,6 +127,8 @@ class Windows:
         self._held: int | None = None
         self._rows: _Rows | None = None
         self._buffers: dict[str, Tensor] = {}
+        self._ahead: WindowsAhead | None = None
+        self._open = ExitStack()  # what the thread that computes ahead needs
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -135,7 +150,7 @@ class Windows:
             "model_dtype": str(self.lm.dtype).removeprefix("torch."),
             "attention": str(getattr(getattr(self.lm.model, "config", None), "_attn_implementation", "unknown")),
             "device": device.type,
-            "device_name": _device_name(device),
+            "device_name": device_name(device),
             "threads": torch.get_num_threads() if device.type == "cpu" else None,
             "torch": torch.__version__,
             "transformers": transformers.__version__,
@@ -145,7 +160,7 @@ class Windows:
     def batches(
         self, hook_names: Sequence[str], start: int, check: Check | None
     ) -> Generator[tuple[Tensor, ...]]:
-        """Batches from number `start` on, without end: a fresh float32 tensor per name, of the same rows.
+        """Batches from number `start` on, without end: a fresh float32 tensor per name, of the same rows, on `device`.
 
         Several iterations may go on at once. The window that one of them needs is kept until one needs another, so
         they share their forwards as long as none is a window ahead.
@@ -156,11 +171,11 @@ class Windows:
         try:
             while True:
                 shuffled = generator(self.seed, WINDOW_ORDER, number).permutation(self.window)
-                order = torch.from_numpy(shuffled).to(self.lm.device)
+                order = torch.from_numpy(shuffled).to(self._place)
                 for index in range(first, per_window):
                     chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
                     rows = self._hold(number, check or _never)
-                    yield tuple(rows[name].index_select(0, chosen).float() for name in hook_names)
+                    yield tuple(handed_over(rows[name], chosen, self.device) for name in hook_names)
                 number, first = number + 1, 0
         finally:
             self._readers -= 1
@@ -185,7 +200,7 @@ class Windows:
         found = {name: kind(name, width) for name, width in self.widths.items()}
         wanted = min(self._norm_tokens, self.tokens_per_epoch)
         rows = _Rows(self, 0)
-        parts = self._empty(min(wanted, _SCALE_ROWS))
+        parts = self._empty(min(wanted, _SCALE_ROWS), self.lm.device)
         done = 0
         while done < wanted:
             count = rows.fill({name: part[: wanted - done] for name, part in parts.items()}, check)
@@ -196,28 +211,47 @@ class Windows:
 
     def _hold(self, number: int, check: Check) -> Mapping[str, Tensor]:
         """Window `number`, hook name → [window, width] in the model's number format; the one before it is lost."""
+        if self.reads_ahead:
+            self._ahead = self._ahead or self._computing()
+            return self._ahead.window(number, check)
         if self._held != number:
-            if self._rows is None or self._held is None or number != self._held + 1:
-                self._rows = _Rows(self, number * self.window)
-            rows, self._held = self._rows, None
-            self._buffers = self._buffers or self._empty(self.window)
-            filled = 0
-            try:
-                while filled < self.window:
-                    filled += rows.fill({name: buffer[filled:] for name, buffer in self._buffers.items()}, check)
-            except BaseException:
-                self._rows = None  # half a window: whoever comes next starts anew
-                raise
+            self._held = None
+            self._buffers = self._buffers or self._buffer()
+            self._fill(number, self._buffers, check)
             self._held = number
         return self._buffers
 
+    def _fill(self, number: int, targets: Mapping[str, Tensor], check: Check) -> None:
+        """Compute window `number`; those that follow one another need no forward twice."""
+        if self._rows is None or self._rows.next_row != number * self.window:
+            self._rows = _Rows(self, number * self.window)
+        filled = 0
+        try:
+            while filled < self.window:
+                filled += self._rows.fill({name: target[filled:] for name, target in targets.items()}, check)
+        except BaseException:
+            self._rows = None  # half a window: whoever comes next starts anew
+            raise
+
+    def _computing(self) -> WindowsAhead:
+        # Or a forward here would switch dropout on again in the middle of an evaluation.
+        self._open.enter_context(evaluating(self.lm.model))
+        ahead = WindowsAhead(self._fill, self._buffer, name="saewidgets-forwards")
+        self._open.callback(ahead.close)
+        return ahead
+
     def _release(self) -> None:
         """Nobody reads: the memory is free."""
+        self._ahead = None
+        self._open.close()
         self._held, self._rows, self._buffers = None, None, {}
 
-    def _empty(self, rows: int) -> dict[str, Tensor]:
-        lm = self.lm
-        return {name: torch.empty(rows, width, dtype=lm.dtype, device=lm.device) for name, width in self.widths.items()}
+    def _buffer(self) -> dict[str, Tensor]:
+        return self._empty(self.window, self._place)
+
+    def _empty(self, rows: int, device: torch.device) -> dict[str, Tensor]:
+        dtype = self.lm.dtype
+        return {name: torch.empty(rows, width, dtype=dtype, device=device) for name, width in self.widths.items()}
 
     def place(self, row: int) -> _Place:
         """The context that row number `row` of the endless sequence is in."""
@@ -249,6 +283,7 @@ class _Rows:
 
     def __init__(self, windows: Windows, row: int) -> None:
         self._windows = windows
+        self.next_row = row
         place = windows.place(row)
         # The batch may start with contexts that lie before the wanted row: their kept rows are skipped.
         self._batch, before = windows.rows_before(place.context)
@@ -263,9 +298,11 @@ class _Rows:
             self._read()
         count = min(self._left, *(len(target) for target in targets.values()))
         for name, target in targets.items():
-            target[:count].copy_(self._waiting[name][:count])
+            # Into the CPU's memory it has to be over: nobody asks the GPU before that is read.
+            target[:count].copy_(self._waiting[name][:count], non_blocking=target.is_cuda)
             self._waiting[name] = self._waiting[name][count:]
         self._left -= count
+        self.next_row += count
         return count
 
     def _read(self) -> None:
@@ -290,7 +327,7 @@ class ActivationStream:
         config: `hook_name`, `hook_name_out`, `batch_size` and `activations` are used.
         seed: fixes the order; the configuration's if left out.
         windows: made for the same text, batch size and seed; read in step with other streams it costs no forward of
-            its own. The model, text and seed are then those of `windows`.
+            its own. The model, text, seed and device are then those of `windows`.
 
     Attributes:
         d_in: width of the activations.
@@ -332,7 +369,7 @@ class ActivationStream:
             check: called before every language-model batch; what it raises ends the iteration.
 
         Yields:
-            ``[batch_size, d_in]`` float32 on the model's device, each a tensor of its own, without gradient; for a
+            ``[batch_size, d_in]`` float32 on the windows' device, each a tensor of its own, without gradient; for a
             transcoder a pair of it and of the same rows at `hook_name_out`, ``[batch_size, d_out]``.
         """
         with closing(self.windows.batches(self._names, start, check)) as batches:
@@ -367,11 +404,18 @@ class ActivationStream:
         return torch.from_numpy(self.windows.packed.evaluation_contexts(n_tokens))
 
 
+def buffer_device(settings: ActivationsConfig, device: torch.device) -> torch.device:
+    """Where windows are kept for batches that go to `device`. Raises `ConfigError` if that is not here."""
+    name = settings.buffer_device
+    return device if name is None else torch.device(resolve_device(name, "activations.buffer_device"))
+
+
 def _never() -> None:
     """Nobody asks for anything."""
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """What a device is, as far as bits depend on it."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     machine = os.uname().machine if hasattr(os, "uname") else "unknown"

@@ -64,6 +64,12 @@ def train(
     ] = None,
     seed: Annotated[int | None, Option(help="Fixes initialisation and shuffling.")] = None,
     device: Annotated[str | None, Option(help="cpu, cuda:0, … or auto.")] = None,
+    model_device: Annotated[
+        str | None, Option("--model-device", help="Of the language model, if it is on another: cuda:1.")
+    ] = None,
+    model_compile: Annotated[
+        str | None, Option("--model-compile", help="Compile the model with this mode of torch.compile: default, …")
+    ] = None,
     set_: Annotated[
         list[str] | None, Option("--set", metavar="NAME=VALUE", help="Any setting by its dotted name; repeatable.")
     ] = None,
@@ -85,7 +91,8 @@ def train(
         "name": name, "model": model, "corpus": corpus, "hook_name": hook_name, "sae.architecture": architecture,
         "sae.d_sae": d_sae, "sae.k": k, "sae.l1_coefficient": l1_coefficient, "sae.l0_coefficient": l0_coefficient,
         "tokens": tokens, "batch_size": batch_size, "optimizer.lr": lr, "context_size": context_size, "seed": seed,
-        "device": device, "activations.seqpos_slice": seqpos_slice, "from_pretrained": from_pretrained,
+        "device": device, "model_device": model_device, "model_compile": model_compile,
+        "activations.seqpos_slice": seqpos_slice, "from_pretrained": from_pretrained,
     }  # fmt: skip
     changes = [(key, value) for key, value in flags.items() if value is not None]
     changes += [assignment(text) for text in set_ or []]

@@ -15,7 +15,7 @@ from saewidgets.errors import ConfigError
 _NAMES = 'Dotted names are those of TrainingConfig: "sae.k", "optimizer.lr".'
 SHARED = (
     "model", "model_revision", "model_dtype", "corpus", "context_size", "tokens", "epochs", "batch_size", "seed",
-    "device", "activations",
+    "device", "model_device", "model_compile", "activations",
 )
 """What decides which text is read, in which order, by which model: the same for all trainings of a group."""
 MOST = 256  # trainings of a group: far more than fit on a device, so more is a mistake

@@ -69,6 +69,18 @@ class ActivationsConfig(Config):
         title="Shuffle window (tokens)",
         description="Activations are shuffled within windows of about this many tokens; memory grows with it.",
     )
+    buffer_device: str | None = Field(
+        default=None,
+        max_length=32,
+        title="Shuffle window on",
+        description="Where the shuffle window is kept: cpu saves memory of the GPU. Empty: where the SAE trains.",
+    )
+    read_ahead: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        title="Read ahead",
+        description="The next shuffle window is computed while this one is trained on, and takes as much memory again. "
+        "auto: where model and SAE are on different devices.",
+    )
     normalize: Literal[
         "expected_average_only_in", "none", "layer_norm", "constant_norm_rescale", "covariance_whitening"
     ] = Field(
@@ -91,6 +103,11 @@ class ActivationsConfig(Config):
         title="Validation share",
         description="Share of the contexts that is only evaluated on.",
     )
+
+    @field_validator("buffer_device", mode="before")
+    @classmethod
+    def _buffer_device_is_named(cls, value: Any) -> Any:
+        return (value.strip() or None) if isinstance(value, str) else value
 
     @model_validator(mode="before")
     @classmethod
@@ -221,6 +238,18 @@ class TrainingConfig(Config):
         description="Number format of the autoencoder's matrix products while training.",
     )
     device: str = Field(default="auto", title="Device", description='"auto" takes the first CUDA device, else the CPU.')
+    model_device: str | None = Field(
+        default=None,
+        max_length=32,
+        title="Model device",
+        description="Where the language model is, if that is another device than the SAE's. Empty: the same.",
+    )
+    model_compile: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None = Field(
+        default=None,
+        title="Compile model",
+        description="Compile the blocks of the language model with this mode of torch.compile; where that fails they "
+        "run as they are. Empty: not compiled.",
+    )
     seed: int = Field(default=0, ge=0, le=2**63 - 1, title="Seed", description="Fixes initialisation and shuffling.")
     dead_window_tokens: int = Field(
         default=1_000_000,
@@ -250,6 +279,11 @@ class TrainingConfig(Config):
         if not model.strip():
             raise ConfigError("The model is missing.", hint='Enter a Hugging Face id, a local folder, or "demo".')
         return model.strip()
+
+    @field_validator("model_device", mode="before")
+    @classmethod
+    def _model_device_is_named(cls, value: Any) -> Any:
+        return (value.strip() or None) if isinstance(value, str) else value
 
     @field_validator("from_pretrained")
     @classmethod

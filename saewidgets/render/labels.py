@@ -64,6 +64,8 @@ CHOICES: dict[str, Mapping[str, str]] = {
         "constant_norm_rescale": "Norm √d_in for every token",
         "covariance_whitening": "Whitened",
     },
+    "model_compile": {mode: mode for mode in ("reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")},
+    "activations.read_ahead": {"auto": "With two devices"},
     "checkpoints.best_metric": {"fvu": "FVU", "ce_loss_score": "CE recovered", "mse": "MSE"},
 }
 """Dotted name of a setting → what its choices are called, where that is not the choice itself (see `name_of`)."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from saewidgets.activations.stream import device_name
 from saewidgets.config.dotted import dotted
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError
@@ -17,6 +18,8 @@ from saewidgets.errors import ConfigError
 # Configuration that a resumed run may change at will: it decides what is shown and kept, not what is learned.
 _FREE = (
     "name", "device", "log_every_steps", "evaluation", "checkpoints", "targets", "epochs",
+    "model_device", "model_compile",  # what counts is where it was and what was compiled: in the environment
+    "activations.buffer_device", "activations.read_ahead",  # they decide when and where, not what
     "from_pretrained",  # its weights are those of the checkpoint by now
     "tokens",  # who trains longer has asked for it
 )  # fmt: skip
@@ -39,13 +42,15 @@ def package_version() -> str:
         return "unknown"
 
 
-def describe_environment(device: str, layout: Mapping[str, Any]) -> dict[str, Any]:
-    """Versions, device, thread count and the stream's layout, as JSON data."""
+def describe_environment(device: str, layout: Mapping[str, Any], compiled: str | None = None) -> dict[str, Any]:
+    """Versions, device, thread count, how the model was compiled, and the stream's layout, as JSON data."""
     return {
         "saewidgets": package_version(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": device,
+        "sae_device": device_name(torch.device(device)),
+        "model_compiled": compiled or "no",
         "threads": torch.get_num_threads(),
         "layout": dict(layout),
     }

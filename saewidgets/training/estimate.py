@@ -39,12 +39,28 @@ class ModelSize:
     vocab_size: int | None = None
 
 
+Label = Literal["Model", "SAE", "Activations", "Working memory"]
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One part of the memory."""
 
-    label: Literal["Model", "SAE", "Activations", "Working memory"]
+    label: Label
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Memory on another device than the SAE's: of the language model, or of the shuffle window."""
+
+    device: str
+    memory: tuple[Segment, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        """All parts together."""
+        return sum(part.bytes for part in self.memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,7 @@ class Estimate:
 
     Attributes:
         memory: the parts, largest reasons first as they are drawn.
+        elsewhere: what other devices hold.
         disk_bytes: checkpoints that stay, the one being written, the exported SAE and the packed text.
         seconds: of the whole run; None when no rate is known.
         tokens_per_second: the rate it was computed from.
@@ -65,10 +82,11 @@ class Estimate:
     seconds: float | None
     tokens_per_second: float | None
     basis: str
+    elsewhere: tuple[Elsewhere, ...] = ()
 
     @property
     def total_bytes(self) -> int:
-        """All parts together."""
+        """All parts on the device together."""
         return sum(part.bytes for part in self.memory)
 
 
@@ -93,20 +111,10 @@ def estimate(
         device: a torch device string.
         model_is_loaded: the user holds the model, so it takes no further memory.
     """
-    weights = sae_parameters(config, d_in) * _FLOAT
-    runtime = _RUNTIME_BYTES.get(device.split(":")[0], _RUNTIME_BYTES["cuda"])
-    unloaded = config.corpus.kind == "activations" and not config.corpus.cross_entropy
-    memory = (
-        Segment(
-            "Model", 0 if model_is_loaded or unloaded else (model.parameters or 0) * _DTYPE_BYTES[config.model_dtype]
-        ),
-        Segment("SAE", 4 * weights),  # weights, gradients, Adam's two moments
-        Segment("Activations", len(config.hook_names) * _window_bytes(config, d_in) + _batch_bytes(config, d_in)),
-        Segment("Working memory", _working_bytes(config, model, d_in) + runtime),
-    )
-    # Epochs become tokens once the text is packed: before, nobody knows how many.
-    seconds = config.steps * config.batch_size / rate if rate and config.epochs is None else None
-    return Estimate(device, memory, disk_bytes(config, d_in), seconds, rate or None, basis if rate else "")
+    return estimate_together(
+        [config], model, dict.fromkeys(config.hook_names, d_in), rate=rate, basis=basis, device=device,
+        model_is_loaded=model_is_loaded,
+    )  # fmt: skip
 
 
 def estimate_together(
@@ -124,19 +132,58 @@ def estimate_together(
     One model; all autoencoders; a window of activations per hook point, whoever reads it; a batch and the working
     memory of one at a time, since they take turns.
     """
-    parts = [estimate(each, model, widths[each.hook_name], device=device) for each in configs]
     first, hooks = configs[0], dict.fromkeys(name for each in configs for name in each.hook_names)
-    windows = sum(_window_bytes(first, widths[name]) for name in hooks)
-    batches = max(_batch_bytes(each, widths[each.hook_name]) for each in configs)
-    memory = (
-        Segment("Model", 0 if model_is_loaded else max(part.memory[0].bytes for part in parts)),
-        Segment("SAE", sum(part.memory[1].bytes for part in parts)),
-        Segment("Activations", windows + batches),
-        Segment("Working memory", max(part.memory[3].bytes for part in parts)),
-    )
-    disk = sum(part.disk_bytes for part in parts) - (len(parts) - 1) * _packed_bytes(first)
+    place, kept = first.model_device or device, first.activations.buffer_device or device
+    unloaded = model_is_loaded or (first.corpus.kind == "activations" and not first.corpus.cross_entropy)
+    works = [_work(each, model, widths[each.hook_name]) for each in configs]
+    memory = _Memory()
+    memory.add(place, "Model", 0 if unloaded else (model.parameters or 0) * _DTYPE_BYTES[first.model_dtype])
+    # Weights, gradients, Adam's two moments.
+    memory.add(device, "SAE", sum(4 * sae_parameters(each, widths[each.hook_name]) * _FLOAT for each in configs))
+    ahead = reads_ahead(first, device)
+    memory.add(kept, "Activations", sum((1 + ahead) * _window_bytes(first, widths[name]) for name in hooks))
+    memory.add(device, "Activations", max(_batch_bytes(each, widths[each.hook_name]) for each in configs))
+    if place == device:
+        memory.add(device, "Working memory", max(each.together for each in works) + _runtime(device))
+    else:
+        memory.add(device, "Working memory", max(each.of_sae for each in works) + _runtime(device))
+        memory.add(place, "Working memory", max(each.of_model for each in works) + _runtime(place))
+    disk = sum(disk_bytes(each, widths[each.hook_name]) for each in configs)
+    disk -= (len(configs) - 1) * _packed_bytes(first)
+    # Epochs become tokens once the text is packed: before, nobody knows how many.
     seconds = first.steps * first.batch_size / rate if rate and first.epochs is None else None
-    return Estimate(device, memory, disk, seconds, rate or None, basis if rate else "")
+    return Estimate(
+        device, memory.on(device), disk, seconds, rate or None, basis if rate else "", memory.elsewhere(device)
+    )
+
+
+def reads_ahead(config: TrainingConfig, device: str) -> bool:
+    """Whether there are two windows: one is trained on while the next is computed, or read from a store."""
+    if config.corpus.kind == "activations":
+        return True
+    choice = config.activations.read_ahead
+    return choice == "on" or (choice == "auto" and config.model_device not in (None, device))
+
+
+class _Memory:
+    """Bytes by device and label."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, dict[Label, int]] = {}
+
+    def add(self, device: str, label: Label, count: int) -> None:
+        parts = self._found.setdefault(device, {})
+        parts[label] = parts.get(label, 0) + count
+
+    def on(self, device: str) -> tuple[Segment, ...]:
+        return tuple(Segment(label, count) for label, count in self._found[device].items())
+
+    def elsewhere(self, device: str) -> tuple[Elsewhere, ...]:
+        return tuple(Elsewhere(each, self.on(each)) for each in self._found if each != device)
+
+
+def _runtime(device: str) -> int:
+    return _RUNTIME_BYTES.get(device.split(":")[0], _RUNTIME_BYTES["cuda"])
 
 
 def flops_per_token(config: TrainingConfig, model: ModelSize, d_in: int, *, sparse: bool = True) -> float:
@@ -270,8 +317,7 @@ def _window_bytes(config: TrainingConfig, d_in: int) -> int:
     """The shuffle window of one hook point, in the model's number format."""
     batches = max(1, round(config.activations.shuffle_tokens / config.batch_size))
     window = batches * config.batch_size
-    held = 2 if config.corpus.kind == "activations" else 1  # of a store the next window is read meanwhile
-    return held * window * d_in * _DTYPE_BYTES[config.model_dtype]
+    return window * d_in * _DTYPE_BYTES[config.model_dtype]
 
 
 def _batch_bytes(config: TrainingConfig, d_in: int) -> int:
@@ -284,15 +330,38 @@ def _packed_bytes(config: TrainingConfig) -> int:
     return 0 if config.corpus.kind == "activations" else 2 * config.tokens
 
 
-def _working_bytes(config: TrainingConfig, model: ModelSize, d_in: int) -> int:
-    """The larger of what a training step and an evaluation hold for a moment, and the language model's forward."""
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is held for a moment: by a training step and by an evaluation, of the SAE and of the language model."""
+
+    step: int
+    forward: int
+    logits: int
+    latents: int
+    whitening: int
+
+    @property
+    def together(self) -> int:
+        """On one device: the larger of a step with a forward, and an evaluation."""
+        return self.forward + max(self.step, self.logits + self.latents) + self.whitening
+
+    @property
+    def of_sae(self) -> int:
+        return max(self.step, self.latents) + self.whitening
+
+    @property
+    def of_model(self) -> int:
+        return self.forward + self.logits + self.whitening
+
+
+def _work(config: TrainingConfig, model: ModelSize, d_in: int) -> _Work:
     rows = config.batch_size // config.gradient_accumulation
     dense = 2 if config.sae.architecture in _SPARSE else 4  # pre-activations, latents, their gradients: [rows, d_sae]
-    step = rows * (dense * config.sae.d_sae + 6 * d_in) * _FLOAT
     tokens = config.activations.model_batch_size * config.context_size
-    forward = tokens * 12 * model.d_model * _DTYPE_BYTES[config.model_dtype]
-    logits = min(tokens * (model.vocab_size or 0) * _FLOAT, _EVALUATION_BLOCK)
-    latents = min(tokens * config.sae.d_sae * _FLOAT, _EVALUATION_BLOCK)
-    evaluation = forward + 2 * (logits + latents) + 4 * tokens * d_in * _FLOAT
-    whitening = _whitening_bytes(d_in) if _whitens(config) else 0  # as much as its sums and eigenvectors while measured
-    return max(step + forward, evaluation) + whitening
+    return _Work(
+        step=rows * (dense * config.sae.d_sae + 6 * d_in) * _FLOAT,
+        forward=tokens * 12 * model.d_model * _DTYPE_BYTES[config.model_dtype],
+        logits=2 * min(tokens * (model.vocab_size or 0) * _FLOAT, _EVALUATION_BLOCK),
+        latents=2 * min(tokens * config.sae.d_sae * _FLOAT, _EVALUATION_BLOCK) + 4 * tokens * d_in * _FLOAT,
+        whitening=_whitening_bytes(d_in) if _whitens(config) else 0,  # as its sums and eigenvectors while measured
+    )

@@ -189,7 +189,7 @@ class Member:
         trainer = self.trainer = Trainer(
             self.config, sae, prepared.stream, self.folder, scaler=prepared.scaler,
             emit=Narrator(self.emit, self.log), control=control, evaluate=lambda: evaluations.of(self, control.check),
-            environment=describe_environment(prepared.device, prepared.stream.layout), meter=meter,
+            environment=describe_environment(prepared.device, prepared.stream.layout, prepared.compiled), meter=meter,
         )
         parameters = sum(p.numel() for p in sae.parameters())
         self._learn({**prepared.facts(), "parameters": parameters, "steps": self.config.steps, "tokens_total": total})
@@ -309,7 +309,8 @@ class Member:
 
     def release(self) -> None:
         """Let go of model, weights and buffers, so that their memory is free at once."""
-        on_gpu = self.trainer is not None and self.trainer.device.type == "cuda"
+        lm = None if self.prepared is None else self.prepared.lm
+        on_gpu = self.trainer is not None and "cuda" in (self.trainer.device.type, "" if lm is None else lm.device.type)
         self.trainer = self.prepared = self._training = self._leaving = None
         if self._evaluations is not None:
             self._evaluations.forget(self)

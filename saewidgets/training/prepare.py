@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ from saewidgets.config.corpus_store import ActivationCorpus
 from saewidgets.config.training import TrainingConfig
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError
-from saewidgets.lm import LoadedModel, load_model, resolve_hook, wrap_model
+from saewidgets.lm import LoadedModel, check_context, load_model, resolve_hook, wrap_model
+from saewidgets.lm.compiling import compile_blocks
 from saewidgets.sae.scaler import RAW, Scaler
 from saewidgets.settings import resolve_device
 from saewidgets.training import scaling, stored
@@ -43,6 +46,7 @@ class Prepared:
         packed: the text, or the store that takes its place.
         device: where the SAE trains, a concrete torch device string.
         scaler: what the SAE sees of the activations while training.
+        compiled: the mode in which the model was compiled; None where it runs as it is.
     """
 
     lm: LoadedModel | None
@@ -50,6 +54,7 @@ class Prepared:
     stream: ActivationStream | StoredStream
     device: str
     scaler: Scaler
+    compiled: str | None = None
 
     def model_of(self, config: TrainingConfig) -> tuple[str, str]:
         """Name and class of the language model, for the metadata of the SAE."""
@@ -94,6 +99,7 @@ class Prepared:
             "tokens_per_epoch": self.stream.tokens_per_epoch,
             "validation_contexts": len(held.validation),
             "device": self.device,
+            **({} if lm is None or str(lm.device) == self.device else {"model_device": str(lm.device)}),
             "threads": torch.get_num_threads(),
         }
 
@@ -108,6 +114,7 @@ def prepare(
     model: Any = None,
     tokenizer: Any = None,
     scalers: Sequence[Scaler | None] = (),
+    until: ExitStack | None = None,
 ) -> list[Prepared]:
     """Load (or take) the model, pack the text, open the streams and measure the scalers that are not given.
 
@@ -116,6 +123,7 @@ def prepare(
     Args:
         configs: trainings that read the same stream of text (see `saewidgets.config.group`): one forward feeds all.
         scalers: of each training; None has it measured.
+        until: when it is closed a compiled model is again as it was; None compiles nothing.
 
     Raises:
         ConfigError, NotFoundError, FormatError, StorageError: what cannot work, by the field that says so.
@@ -133,13 +141,17 @@ def prepare(
         _without_cross_entropy(lm, configs, log)
     _warn_of_unknown_ids(lm, configs, log)
     check()
+    compiled = None if until is None else _compile(lm, configs, meter, log, until)
     meter.enter("packing text")
     packed = pack(
         open_corpus(config.corpus), lm.tokenizer, folder=tokens_folder, context_size=config.context_size,
         packing=config.activations.packing, validation_share=config.activations.validation_share,
         wanted=positions_needed(config), rule=counted_positions(config), check=check, on_progress=_millions(meter),
     )
-    windows = Windows(lm, packed, config, [name for each in configs for name in each.hook_names])
+    names = [name for each in configs for name in each.hook_names]
+    windows = Windows(lm, packed, config, names, device=device)
+    if windows.reads_ahead:
+        log.info("The next shuffle window is computed while one is trained on.")
     log.info(
         f"Text {packed.facts.corpus}: {packed.n_contexts:,} contexts of {packed.context_size:,} tokens, "
         f"{len(packed.validation):,} held out."
@@ -150,7 +162,7 @@ def prepare(
     for each, known in zip(configs, scalers or [None] * len(configs), strict=True):
         stream = ActivationStream(lm, packed, each, windows=windows)
         scaler = known or measured.of(each, stream)
-        prepared.append(Prepared(lm, packed, stream, device, scaler))
+        prepared.append(Prepared(lm, packed, stream, device, scaler, compiled))
     return prepared
 
 
@@ -241,10 +253,44 @@ def _model(config: TrainingConfig, meter: ProgressMeter, model: Any, tokenizer: 
     meter.enter("loading model")
     if model is not None:
         lm = model if isinstance(model, LoadedModel) else wrap_model(model, tokenizer)
-        return lm, resolve_device(str(lm.device) if config.device == "auto" else config.device)
-    device = resolve_device(config.device)
+        device = resolve_device(str(lm.device) if config.device == "auto" else config.device)
+        if config.model_device is not None and model_device(config) != resolve_device(str(lm.device), "model_device"):
+            raise ConfigError(
+                f"The model that was given is on {lm.device}, not on {config.model_device}.", where="model_device",
+                hint="Move the model, or leave Model device empty.",
+            )
+        return lm, device
+    device, place = resolve_device(config.device), model_device(config)
     lm = load_model(
-        resolve_model(config.model), revision=config.model_revision, dtype=config.model_dtype, device=device,
+        resolve_model(config.model), revision=config.model_revision, dtype=config.model_dtype, device=place,
         name="demo" if config.model == "demo" else None, tell=meter.enter,
     )
     return lm, device
+
+
+def model_device(config: TrainingConfig) -> str:
+    """Where the language model of a run goes. Raises `ConfigError` if that is not here."""
+    if config.model_device is None:
+        return resolve_device(config.device)
+    return resolve_device(config.model_device, "model_device")
+
+
+def _compile(
+    lm: LoadedModel, configs: Sequence[TrainingConfig], meter: ProgressMeter, log: Log, until: ExitStack
+) -> str | None:
+    """As `model_compile` says; returns the mode. Where that does not work the run goes on without."""
+    config = configs[0]
+    if config.model_compile is None:
+        return None
+    meter.enter("compiling model")
+    names = [name for each in configs for name in each.hook_names]
+    shape = (config.activations.model_batch_size, config.context_size)
+    check_context(lm.name, lm.context, config.context_size)
+    begin = time.perf_counter()
+    found = compile_blocks(lm.model, names, config.model_compile, shape, tell=log.warning)
+    until.callback(found.undo)
+    if found.problem is not None:
+        log.warning(f"{lm.name} is not compiled: {found.problem}. The run goes on with the model as it is.")
+        return None
+    log.info(f"{lm.name}: {found.regions} modules compiled in {time.perf_counter() - begin:.0f} s.")
+    return config.model_compile

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,7 @@ def run_group(
     finally:
         for member in run.members:
             member.release()
+        run.until.close()
 
 
 class _Run:
@@ -134,8 +135,10 @@ class _Run:
             self._tell, total, lambda: [member.tokens for member in self.live],
             to_come=lambda: max((evaluations_left(member.config, member.step) for member in self.live), default=0),
         )
-        self.device = members[0].config.device
+        config = members[0].config
+        self.devices = [config.device, config.model_device or config.device]
         self.errors: dict[int, SAEWidgetsError] = {}
+        self.until = ExitStack()  # a model that others have, too, is as it was when the run is over
 
     @property
     def live(self) -> list[Member]:
@@ -182,9 +185,10 @@ class _Run:
         prepared = prepare(
             [member.config for member in self.members], self.tokens_folder, meter=self.meter,
             log=Logs([member.log for member in self.members]), check=check, model=model, tokenizer=tokenizer,
-            scalers=[member.scaler for member in self.members],
+            scalers=[member.scaler for member in self.members], until=self.until,
         )
-        self.device = prepared[0].device
+        lm = prepared[0].lm
+        self.devices = [prepared[0].device, prepared[0].device if lm is None else str(lm.device)]
         evaluations = Evaluations(self.members)
         for number, (member, found) in enumerate(zip(self.members, prepared, strict=True)):
             member.start(found, self.meter, self.control.of(number), evaluations)
@@ -254,7 +258,8 @@ class _Run:
     def out_of_memory(self, error: BaseException) -> TrainingError:
         """The error that a person sees."""
         first = (self.live or self.members)[0]
-        failure = health.out_of_memory_error(self.device, first.tokens, first.config, error)
+        where = " or ".join(dict.fromkeys(self.devices))
+        failure = health.out_of_memory_error(where, first.tokens, first.config, error)
         if len(self.members) > 1:
             hint = f"Train fewer than {len(self.members)} at a time, or: {failure.hint}"
             failure = TrainingError(failure.what, where=failure.where, hint=hint)

@@ -55,7 +55,8 @@ GROUPS = {
 # What an optional setting that is left empty stands for.
 EMPTY = {
     "name": "",  # the page shows the name that it will get
-    "model_revision": "the newest", "hook_name_out": "", "from_pretrained": "random weights",
+    "model_revision": "the newest", "model_device": "the same", "model_compile": "not compiled",
+    "activations.buffer_device": "with the SAE", "hook_name_out": "", "from_pretrained": "random weights",
     "epochs": "as Tokens says", "sae.target_l0": "none", "sae.widths": "1/32, 3/32, 7/32, 15/32, all",
     "sae.aux_k": "half of d_in", "sae.threshold_momentum": "0.99, less in short runs",
     "sae.p_end": "p stays", "sae.pre_act_coefficient": "off",

@@ -365,6 +365,15 @@ class Segment(Wire):
     bytes: int
 
 
+class Elsewhere(Wire):
+    """Memory on another device than the autoencoder's: of the language model, or of the shuffle window."""
+
+    device: str
+    memory: tuple[Segment, ...] = ()
+    total_bytes: int = 0
+    free_bytes: int | None = None
+
+
 class Estimate(Wire):
     """Before Start: memory by part, time, disk. `seconds` is None where the device could not be measured."""
 
@@ -373,6 +382,7 @@ class Estimate(Wire):
     memory_total_bytes: int = 0
     device_total_bytes: int | None = None
     device_free_bytes: int | None = None
+    elsewhere: tuple[Elsewhere, ...] = ()
     seconds: float | None = None
     tokens_per_second: float | None = None
     basis: str = ""  # "measured on this device", "estimated from NAME" (of a run), "estimated"

@@ -178,7 +178,7 @@ def _known(config: TrainingConfig) -> dict[str, Any]:
         "model": config.model, "revision": config.model_revision, "dtype": config.model_dtype,
         "hook_name": config.hook_name, "context_size": config.context_size,
         "packing": config.activations.packing, "validation_share": config.activations.validation_share,
-        "device": config.device, "hook_name_out": config.hook_name_out,
+        "device": config.model_device or config.device, "hook_name_out": config.hook_name_out,
         "exclude_special_tokens": config.activations.exclude_special_tokens,
         "exclude_token_ids": config.activations.exclude_token_ids or (),
         "seqpos_slice": config.activations.seqpos_slice, "batch_size": config.activations.model_batch_size,

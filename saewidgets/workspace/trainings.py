@@ -86,6 +86,30 @@ def _require_settings(config: Any) -> None:
         )
 
 
+def _elsewhere(name: str | None, device: str, where: str) -> str | None:
+    """A second device by its full name; None where it is `device` itself. Raises `ConfigError` if it is not here."""
+    found = None if name is None else resolve_device(name, where)
+    return None if found == device else found
+
+
+def _devices_of(config: TrainingConfig, place: str) -> tuple[str, str | None]:
+    """Where an SAE trains whose model the user holds on `place`, and where the model is if that is elsewhere."""
+    if config.model_device is not None:
+        if canonical(config.model_device) != place:
+            raise ConfigError(
+                f"The model you gave is on {place}, but the model device is {config.model_device}.",
+                where="model_device", hint="Move the model, or leave the model device empty.",
+            )
+        device = place if config.device == "auto" else resolve_device(config.device)
+        return device, None if device == place else place
+    if config.device != "auto" and canonical(config.device) != place:
+        raise ConfigError(
+            f"The model you gave is on {place}, but the device is {config.device}.", where="device",
+            hint=f'Move the model, leave the device at "auto", or say model_device="{place}" to have both.',
+        )
+    return place, None
+
+
 class Trainings:
     """The training runs of a workspace."""
 
@@ -376,21 +400,18 @@ class Trainings:
         does not begin, but goes on from a checkpoint, needs nothing to start from."""
         changes: dict[str, Any] = {}
         if held is not None:
-            device = device_of(held)
-            if config.device != "auto" and canonical(config.device) != device:
-                raise ConfigError(
-                    f"The model you gave is on {device}, but the device is {config.device}.",
-                    where="device",
-                    hint='Move the model, or leave the device at "auto".',
-                )
-            changes["device"] = device
+            changes["device"], changes["model_device"] = _devices_of(config, device_of(held))
             if "model" not in config.model_fields_set:
                 changes["model"] = str(getattr(held.model, "name_or_path", "") or type(held.model).__name__)
         else:
             wanted = self._workspace.settings.device if config.device == "auto" else config.device
             changes["device"] = resolve_device(wanted)
+            changes["model_device"] = _elsewhere(config.model_device, changes["device"], "model_device")
             if config.model != "demo" and os.path.isdir(os.path.expanduser(config.model)):
                 changes["model"] = str(Path(config.model).expanduser().absolute())
+        changes["activations.buffer_device"] = _elsewhere(
+            config.activations.buffer_device, changes["device"], "activations.buffer_device"
+        )
         changes.update({f"corpus.{name}": value for name, value in located(config.corpus).items()})
         changes |= settings_of_store(self._workspace, config)
         config = config.replace(**changes)

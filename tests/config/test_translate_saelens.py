@@ -107,11 +107,10 @@ def test_free_norms_but_for_rescaled_top_k():
 @pytest.mark.parametrize(
     ("setting", "value", "kind"),
     [
-        ("hook_head_index", 3, "lost"), ("compile_llm", True, "lost"),
+        ("hook_head_index", 3, "lost"),
         ("compile_sae", True, "lost"), ("use_cached_activations", True, "lost"),
         ("feature_sampling_window", 77, "lost"),
         ("resume_from_checkpoint", "x", "changed"),
-        ("prefetch_llm_batches", 2, "lost"), ("llm_device", "cuda:1", "lost"),
         ("dtype", "bfloat16", "changed"), ("autocast_lm", True, "changed"), ("a_new_setting", 1, "lost"),
         ("sae.normalize_activations", "layer_norm", "changed"),
         ("sae.k", 4.5, "changed"), ("sae.new", 1, "lost"), ("logger.log_to_wandb", True, "changed"),
@@ -250,8 +249,8 @@ def test_files_that_are_none(tmp_path):
 
 
 def test_the_report_names_both_kinds():
-    report = from_saelens(_runner(compile_llm=True)).report()
-    assert "No counterpart, left out:\n  compile_llm = True: nothing is compiled" in report
+    report = from_saelens(_runner(compile_sae=True)).report()
+    assert "No counterpart, left out:\n  compile_sae = True: the SAE's step is not compiled" in report
     assert "Taken over, with another meaning:\n  n_batches_in_buffer = 20: " in report
 
 
@@ -306,3 +305,33 @@ def test_a_cfg_says_which_positions_were_read():
 def test_a_target_is_that_of_the_quadratic_penalty_alone():
     found = from_saelens({**_runner(), "sae": _sae("jumprelu", jumprelu_sparsity_loss_mode="step", target_l0=20)})
     assert found.config.sae.target_l0 is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {}),
+        ({"llm_device": "cpu", "act_store_device": "cpu", "prefetch_llm_batches": False}, {}),
+        ({"llm_device": "None", "act_store_device": "with_model"}, {}),
+        ({"llm_device": "cuda:1"}, {"model_device": "cuda:1"}),
+        (
+            {"device": "cuda:1", "llm_device": "cuda:0", "act_store_device": "with_model", "prefetch_llm_batches": 4},
+            {
+                "device": "cuda:1", "model_device": "cuda:0", "activations.buffer_device": "cuda:0",
+                "activations.read_ahead": "on",
+            },
+        ),
+        (
+            {"device": "cuda", "llm_device": "cuda", "act_store_device": "cpu", "prefetch_llm_batches": True},
+            {"device": "auto", "activations.buffer_device": "cpu", "activations.read_ahead": "on"},
+        ),
+        ({"llm_compilation_mode": "max-autotune"}, {}),
+        ({"compile_llm": True}, {"model_compile": "default"}),
+        ({"compile_llm": True, "llm_compilation_mode": "max-autotune-no-cudagraphs"},
+         {"model_compile": "max-autotune-no-cudagraphs"}),
+    ],
+)  # fmt: skip
+def test_devices_reading_ahead_and_compilation_come_over(given, expected):
+    found = from_saelens(_runner(**given))
+    assert found.config == from_saelens(_runner()).config.replace(**expected)
+    assert not _remarks(found, "lost")

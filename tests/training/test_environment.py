@@ -24,7 +24,8 @@ def test_the_same_run_has_no_note():
     "changes",
     [
         {"name": "other"}, {"tokens": 20_000_000}, {"log_every_steps": 3}, {"evaluation.tokens": 512},
-        {"checkpoints.keep_every": True},
+        {"checkpoints.keep_every": True}, {"model_device": "cuda:1"}, {"activations.buffer_device": "cpu"},
+        {"activations.read_ahead": "on"}, {"model_compile": "default"},
     ],
 )
 def test_what_only_decides_about_showing_and_keeping_may_change(changes):
@@ -90,3 +91,15 @@ def test_text_held_in_memory_is_recorded_by_its_hash():
         with pytest.raises(ConfigError) as caught:
             compare(_state(before), CONFIG.replace(corpus=TextCorpus(strings=other)), HERE)
         assert caught.value.where == "corpus.strings"
+
+
+def test_another_device_of_the_sae_or_another_code_of_the_model_is_told():
+    layout = {"device": "cuda", "device_name": "H200"}
+    here = describe_environment("cpu", layout)
+    assert compare(_state(environment=here), CONFIG, here) is None
+    note = compare(_state(environment={**here, "sae_device": "H200"}), CONFIG, here)
+    assert note == f"The continuation will not be bit-identical: sae_device was H200 and is {here['sae_device']}."
+    note = compare(_state(environment=here), CONFIG, describe_environment("cpu", layout, "default"))
+    assert "model_compiled was no and is default" in note
+    older = {name: value for name, value in here.items() if name not in ("sae_device", "model_compiled")}
+    assert compare(_state(environment=older), CONFIG, here) is None

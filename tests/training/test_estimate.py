@@ -146,3 +146,22 @@ def test_evaluations_by_hand():
     assert evaluation_share([config.replace(tokens=10_000_000)], model) == pytest.approx(share / 100)
     several = [config.replace(hook_name=f"blocks.{layer}.hook_resid_post") for layer in (0, 1)]
     assert evaluation_share(several, model) > 1.2 * share  # what is before the hooks runs once, each step by itself
+
+
+def test_memory_of_two_devices_by_hand():
+    config = CONFIG.replace(model_device="cuda:0")
+    one, two = estimate(CONFIG, GPT2, 768, device="cuda:1"), estimate(config, GPT2, 768, device="cuda:1")
+    assert [part.label for part in two.memory] == ["SAE", "Activations", "Working memory"]
+    [other] = two.elsewhere
+    assert (other.device, [part.label for part in other.memory]) == ("cuda:0", ["Model", "Working memory"])
+    assert _part(other, "Model") == _part(one, "Model")
+    assert _part(two, "Working memory") < _part(one, "Working memory")
+    batch = 4 * 768 * config.batch_size
+    window = _part(one, "Activations") - batch
+    assert _part(two, "Activations") == 2 * window + batch  # the next is computed meanwhile
+    alone = estimate(config.replace(**{"activations.read_ahead": "off"}), GPT2, 768, device="cuda:1")
+    assert _part(alone, "Activations") == window + batch
+    kept = estimate(CONFIG.replace(**{"activations.buffer_device": "cpu"}), GPT2, 768, device="cuda:1")
+    assert (_part(kept, "Activations"), kept.elsewhere[0].device) == (batch, "cpu")
+    assert _part(kept.elsewhere[0], "Activations") == kept.elsewhere[0].total_bytes == window
+    assert one.elsewhere == ()

@@ -249,12 +249,21 @@ export interface Segment {
   bytes: number;
 }
 
+/** Memory on another device than the autoencoder's. */
+export interface Elsewhere {
+  device: string;
+  memory: Segment[];
+  total_bytes: number;
+  free_bytes: number | null;
+}
+
 export interface Estimate {
   device: string;
   memory: Segment[];
   memory_total_bytes: number;
   device_total_bytes: number | null;
   device_free_bytes: number | null;
+  elsewhere: Elsewhere[];
   seconds: number | null;
   tokens_per_second: number | null;
   basis: string;

@@ -1,7 +1,7 @@
 /** What the training will cost: memory by part, time, disk. */
 import { NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
-import type { Estimate as EstimateData } from "../lib/protocol";
+import type { Elsewhere, Estimate as EstimateData } from "../lib/protocol";
 
 interface EstimateProps {
   estimate: EstimateData | null;
@@ -20,6 +20,7 @@ export function Estimate({ estimate, checking, bad, count }: EstimateProps) {
         <>
           {count > 1 && <p class="all sm t2">{`Of all ${count} trainings together:`}</p>}
           <Memory estimate={estimate} />
+          <MemoryElsewhere parts={estimate.elsewhere} />
           <Time estimate={estimate} />
           <Disk estimate={estimate} />
           {estimate.warnings.length > 0 && (
@@ -81,6 +82,21 @@ function Memory({ estimate }: { estimate: EstimateData }) {
       </div>
     </div>
   );
+}
+
+/** What other devices hold: the language model, or the shuffle window. */
+function MemoryElsewhere({ parts }: { parts: Elsewhere[] }) {
+  return parts.map(({ device, memory, total_bytes: used, free_bytes: free }) => (
+    <div class="sm" key={device}>
+      <b>{`Memory of ${device}`}</b> {f.bytes(used)}
+      <p class="t2">
+        {[
+          ...memory.map((segment) => `${segment.label} ${f.bytes(segment.bytes)}`),
+          ...(free === null ? [] : [`${f.bytes(free)} free`]),
+        ].join(", ")}
+      </p>
+    </div>
+  ));
 }
 
 function Time({ estimate }: { estimate: EstimateData }) {

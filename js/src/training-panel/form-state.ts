@@ -68,15 +68,18 @@ const ARCHITECTURE_HINTS: Record<string, string> = {
 
 /** The options of a choice field, as [value, label]. */
 export function optionsOf(field: FormField, data: FormData): [string, string][] {
-  if (field.name === "device") {
+  if (isDevice(field)) {
     const devices = data.devices.map((device): [string, string] => [device.id, device.label || device.id]);
+    if (field.optional) return devices;
     return [["auto", `Automatic (${devices.find(([id]) => id !== "cpu")?.[0] ?? "cpu"})`], ...devices];
   }
   return field.choices.map((value, i) => [value, field.words[i] ?? value]);
 }
 
-/** Is it drawn as a list to choose from? The device always is: the form knows all there are. */
-export const isChoice = (field: FormField): boolean => field.type === "choice" || field.name === "device";
+const isDevice = (field: FormField): boolean => /(^|[._])device$/.test(field.name);
+
+/** Is it drawn as a list to choose from? A device always is: the form knows all there are. */
+export const isChoice = (field: FormField): boolean => field.type === "choice" || isDevice(field);
 
 /** Identifiers have no separators, counts do. */
 const isIdentifier = (field: FormField): boolean => field.name === "seed";

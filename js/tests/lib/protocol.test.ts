@@ -16,6 +16,7 @@ import type {
   CompareState,
   DetailsData,
   DeviceInfo,
+  Elsewhere,
   Estimate,
   Failure,
   FormData,
@@ -191,6 +192,7 @@ const ESTIMATE: Shape<Estimate> = {
   memory_total_bytes: _,
   device_total_bytes: _,
   device_free_bytes: _,
+  elsewhere: _,
   seconds: _,
   tokens_per_second: _,
   basis: _,
@@ -252,6 +254,11 @@ const SHAPES: [string, Path, object][] = [
     { parameters: _, layers: _, d_model: _, context: _, d_in: _, heads: _ } satisfies Shape<ModelFacts>,
   ],
   ["check_result", ["estimate"], ESTIMATE],
+  [
+    "check_result",
+    ["estimate", "elsewhere", 0],
+    { device: _, memory: _, total_bytes: _, free_bytes: _ } satisfies Shape<Elsewhere>,
+  ],
   ["check_result", ["estimate", "memory", 0], { label: _, bytes: _ } satisfies Shape<Segment>],
   [
     "details_data",

@@ -202,6 +202,9 @@ describe("hints and choices", () => {
       ["cpu", "cpu (2 cores)"],
       ["cuda:0", "cuda:0 (8.0 GB)"],
     ]);
+    const second = { ...field("device"), name: "model_device", optional: true };
+    expect(form.isChoice(second)).toBe(true);
+    expect(form.optionsOf(second, FORM).map(([id]) => id)).toEqual(["cpu", "cuda:0"]);
   });
   it("stand under their headings", () => {
     const groups = form.byGroup(form.inSection(fields(start()), "advanced"));

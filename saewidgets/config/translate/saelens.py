@@ -29,7 +29,7 @@ _PARTS = {None: "hook_resid_post", "mlp": "hook_mlp_out"}
 _OUTPUTS = (
     "hook_eval", "dataset_trust_remote_code", "streaming", "checkpoint_path", "save_final_checkpoint", "output_path",
     "verbose", "sae_lens_version", "sae_lens_training_version", "dead_feature_threshold", "tokens_per_buffer",
-    "cached_activations_path", "llm_compilation_mode", "sae_compilation_mode",
+    "cached_activations_path", "sae_compilation_mode",
 )  # they say where files go and how much is printed, or do nothing in version 6
 
 _RECORDED = (
@@ -122,7 +122,8 @@ def _activations(settings: Settings, prompts: int, context: int) -> dict[str, An
             f"activations are shuffled within windows of {found['shuffle_tokens']:,} tokens, one after another, in "
             f"place of a buffer that keeps a share of {mixing:g}.",
         )
-    settings.lost("prefetch_llm_batches", "the language model and the SAE take turns.", False, 0)
+    if settings.take("prefetch_llm_batches", False):
+        found["read_ahead"] = "on"
     return found
 
 
@@ -278,10 +279,21 @@ def _checkpoints(settings: Settings, config: dict[str, Any], steps: int) -> None
 def _hardware(settings: Settings, config: dict[str, Any]) -> None:
     device = str(settings.take("device", "cpu"))
     config["device"] = "auto" if device == "cuda" else device
-    for name in ("llm_device", "act_store_device"):
-        settings.lost(name, "everything is on one device.", device, "None", "with_model")
-    for name in ("compile_llm", "compile_sae"):
-        settings.lost(name, "nothing is compiled; the CPU has kernels of its own.", False)
+    of_model = _device(settings, "llm_device", device)
+    of_store = _device(settings, "act_store_device", device)
+    config["model_device"] = None if of_model == device else of_model
+    of_store = of_model if of_store == "with_model" else of_store
+    config["activations"]["buffer_device"] = None if of_store == device else of_store
+    mode = settings.take("llm_compilation_mode", "default")
+    if settings.take("compile_llm", False):
+        config["model_compile"] = mode
+    settings.lost("compile_sae", "the SAE's step is not compiled; on the CPU it has kernels of its own.", False)
+
+
+def _device(settings: Settings, name: str, device: str) -> str:
+    """A second device, as SAELens writes it: "None" or nothing where it is `device`."""
+    found = str(settings.take(name, device))
+    return device if found in ("None", "") else found
 
 
 def _sae_only(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:

@@ -147,7 +147,7 @@ class Pipeline:
             training.model, training.corpus, list(self.hook_names.values()), config.num_tokens, dtype=config.dtype,
             context_size=training.context_size, **self._packing(),
             model_batch_size=config.batch_size_extract, model_revision=training.model_revision,
-            model_dtype=training.model_dtype, device=training.device,
+            model_dtype=training.model_dtype, device=training.model_device or training.device,
         )
 
     def import_states(self, folder: str | Path) -> Capture | None:

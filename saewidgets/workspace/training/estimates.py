@@ -142,7 +142,7 @@ def _from_products(
     busy = bool(load_of(workspace, device)[0])
     of_model = model_flops(config, model)
     try:
-        seconds = of_model / _speed.get(device, config.model_dtype, busy)
+        seconds = of_model / _speed.get(config.model_device or device, config.model_dtype, busy)
         seconds += (flops - of_model) / _speed.get(device, config.precision, busy)
     except RuntimeError:  # no memory left on the device, or no such product there: the run itself will say which
         return None
@@ -211,9 +211,14 @@ def _size_of_queued(workspace: Workspace, record: TrainingRecord) -> ModelSize |
 
 
 def estimate_runs(
-    workspace: Workspace, configs: Sequence[TrainingConfig], facts: ModelFacts, device: Device
+    workspace: Workspace, configs: Sequence[TrainingConfig], facts: ModelFacts, device: Device,
+    others: Mapping[str, Device],
 ) -> dict[str, Any]:
-    """Data of `messages.Estimate` for a checked configuration, or for several that are trained together."""
+    """Data of `messages.Estimate` for a checked configuration, or for several that are trained together.
+
+    `others`: the second devices that they name, by those names.
+    """
+    configs = [_with_full_names(each, others) for each in configs]
     config = configs[0]
     size = ModelSize(facts.parameters, facts.d_model, facts.n_layers, facts.vocab_size)
     rate, basis = rate_together(workspace, configs, size, device.id)
@@ -228,6 +233,10 @@ def estimate_runs(
             f"This needs more memory than is free on {device.id}. {fewer or 'Lower'} Latents (d_sae) or Shuffle window "
             "(tokens)."
         )
+    free = {each.id: each.free_bytes for each in others.values()}
+    for each in found.elsewhere:
+        if (left := free.get(each.device)) is not None and each.total_bytes > left:
+            warnings.append(f"This needs more memory than is free on {each.device}.")
     if found.disk_bytes > disk_free:
         warnings.append("The checkpoints do not fit on the disk.")
     known = {config.model: size, str(Path(config.model).expanduser().absolute()): size}
@@ -237,5 +246,15 @@ def estimate_runs(
         "queue": running + waiting,
         "queue_seconds": queue_seconds(workspace, device.id, known) if running + waiting else None,
         "warnings": tuple(warnings),
+        "elsewhere": tuple(
+            {**asdict(each), "total_bytes": each.total_bytes, "free_bytes": free.get(each.device)}
+            for each in found.elsewhere
+        ),
     }  # fmt: skip
     return data
+
+
+def _with_full_names(config: TrainingConfig, others: Mapping[str, Device]) -> TrainingConfig:
+    """ "cuda" is the first one."""
+    named = {"model_device": config.model_device, "activations.buffer_device": config.activations.buffer_device}
+    return config.replace(**{name: others[value].id for name, value in named.items() if value and value in others})

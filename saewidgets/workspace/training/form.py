@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig, validate
@@ -20,7 +20,7 @@ from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.workspace.capture.using import form_of_store
 from saewidgets.workspace.corpora import is_there, not_there, paths_of
-from saewidgets.workspace.devices import devices
+from saewidgets.workspace.devices import Device, devices
 from saewidgets.workspace.training import estimates, starting
 from saewidgets.workspace.training.fitting import misfits
 
@@ -131,6 +131,7 @@ def check(
         _check_corpus(config, wrong, errors)
         _check_pretrained(workspace, config, wrong, errors)
     device = _device(workspace, config if "device" not in wrong else None, data, errors)
+    others = _other_devices(config, wrong, errors)
     hints = _hints(data, config, wrong, facts, workspace, device)
     result: dict[str, Any] = {"fields": errors, "hints": hints}
     if pending:
@@ -152,7 +153,7 @@ def check(
         result["name"] = checked.name or group_name(together)
         result["trainings"] = tuple(free_name(str(each.name)) for each in together)
     if together and facts is not None and device is not None and not errors:
-        result["estimate"] = estimates.estimate_runs(workspace, together, facts, device)
+        result["estimate"] = estimates.estimate_runs(workspace, together, facts, device, others)
     return result
 
 
@@ -275,12 +276,30 @@ def _device(
     present = devices()
     if wanted == "auto":
         return present[0]
+    return _present(wanted, present, "device", errors)
+
+
+def _present(wanted: str, present: Sequence[Device], field: str, errors: dict[str, str]) -> Device | None:
     for device in present:
         if wanted in (device.id, device.id.removesuffix(":0")):
             return device
     known = ", ".join(each.id for each in present)
-    errors.setdefault("device", f"There is no device {wanted!r} on this machine. Use {known}.")
+    errors.setdefault(field, f"There is no device {wanted!r} on this machine. Use {known}.")
     return None
+
+
+def _other_devices(
+    config: TrainingConfig | None, wrong: frozenset[str], errors: dict[str, str]
+) -> dict[str, Device]:
+    """The second devices that are named, by those names."""
+    if config is None:
+        return {}
+    named = {"model_device": config.model_device, "activations.buffer_device": config.activations.buffer_device}
+    found = {
+        name: _present(name, devices(), field, errors)
+        for field, name in named.items() if name is not None and field not in wrong
+    }
+    return {name: device for name, device in found.items() if device is not None}
 
 
 def _hints(

@@ -136,6 +136,8 @@ def _same_work(then: TrainingConfig, config: TrainingConfig) -> bool:
         "precision",
         "model_dtype",
         "gradient_accumulation",
+        "model_device",
+        "model_compile",
     )
     return (
         same_model(then, config)

@@ -1,0 +1,113 @@
+"""Two windows of activations: one in use, the next being filled by a thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Check = Callable[[], None]
+Fill = Callable[[int, Mapping[str, Tensor], Check], None]
+"""Writes a window, by its number, into hook name → ``[window, width]``. What the check raises ends it."""
+
+_PATIENCE = 0.05  # seconds between two looks at whether somebody wants something, while a window is waited for
+
+
+class _NotWantedError(Exception):
+    """Nobody waits for the window any more."""
+
+
+@dataclass(slots=True)
+class _Coming:
+    number: int
+    left: threading.Event = field(default_factory=threading.Event)
+    future: Future[None] | None = None
+
+    def check(self) -> None:
+        if self.left.is_set():
+            raise _NotWantedError
+
+
+class WindowsAhead:
+    """Windows in their order, each filled while the one before it is used.
+
+    Args:
+        fill: called in the thread, for one window at a time.
+        buffer: memory for one window; called twice.
+        device: where windows are shown; None: where their memory is.
+        name: of the thread.
+    """
+
+    def __init__(
+        self, fill: Fill, buffer: Callable[[], dict[str, Tensor]], *, device: torch.device | None = None, name: str
+    ) -> None:
+        self._fill, self._device = fill, device
+        self._buffers = [buffer(), buffer()]
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._turn = 0  # the buffer that is written into
+        self._coming: _Coming | None = None
+        self._held: int | None = None
+        self._shown: dict[str, Tensor] = {}
+        place = next(iter(self._buffers[0].values())).device
+        # Beside the stream of whoever trains there: what one queues the other would have to wait for.
+        self._stream: Any = torch.cuda.Stream(place) if place.type == "cuda" else None
+
+    def window(self, number: int, check: Check) -> Mapping[str, Tensor]:
+        """Window `number`; the one before it is lost. Raises what filling it raised, or `check` while waiting."""
+        if self._held == number:
+            return self._shown
+        self._held = None
+        if self._coming is not None and self._coming.number != number:
+            self._coming.left.set()  # somebody lags behind, or has jumped
+            self._settle(check)
+        if self._coming is None:
+            self._submit(number)
+        self._settle(check, own=True)
+        shown = self._buffers[self._turn]
+        self._shown = shown if self._device is None else {name: each.to(self._device) for name, each in shown.items()}
+        self._held, self._turn = number, 1 - self._turn
+        self._submit(number + 1)
+        return self._shown
+
+    def close(self) -> None:
+        """End the thread, free the memory."""
+        if self._coming is not None:
+            self._coming.left.set()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._buffers, self._shown = [], {}
+
+    def _submit(self, number: int) -> None:
+        # What reads this memory may still be queued on its device.
+        read = None if self._stream is None else torch.cuda.current_stream(self._stream.device).record_event()
+        coming = self._coming = _Coming(number)
+        coming.future = self._thread.submit(self._work, coming, self._buffers[self._turn], read)
+
+    def _settle(self, check: Check, *, own: bool = False) -> None:
+        """Until the thread is done; `check` may end it. With `own`, raises what the thread met."""
+        assert self._coming is not None
+        future = self._coming.future
+        assert future is not None
+        check()
+        while not future.done():
+            wait([future], _PATIENCE)
+            check()
+        self._coming = None
+        if own:
+            future.result()
+
+    def _work(self, coming: _Coming, targets: dict[str, Tensor], read: Any) -> None:
+        stream = self._stream
+        with nullcontext() if stream is None else torch.cuda.stream(stream):
+            if stream is not None:
+                stream.wait_event(read)
+            try:
+                self._fill(coming.number, targets, coming.check)
+            finally:
+                if stream is not None:  # whoever is told that it is there need not know of streams
+                    stream.synchronize()

@@ -1,0 +1,270 @@
+"""Compiling the blocks of a model with torch.compile, beside hooks, early ends and splices.
+
+A hook that is set after a module was compiled is not noticed inside of it. So only what holds no hook point of the run
+is compiled (`regions`): whole blocks where the run reads between blocks; where it reads inside a block, the attention
+or MLP that it does not look into. Everything around, and every hook, is the model's own Python. A call that is
+another than the one that was tried (another shape, a cache, gradients, or a hook inside from elsewhere) runs as if
+nothing were compiled, so nothing is ever compiled in the middle of a run.
+
+The compiled code is tried before it is used: each region must give what it gave before, up to rounding. Where the
+compiler is missing, fails or computes something else, the model stays as it is, and why is told.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FunctionType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from saewidgets.lm.hookpoints import find_blocks, resolve_hook
+from saewidgets.lm.hooks import capture, input_device
+from saewidgets.lm.shape import text_config
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+_GRAPHS = frozenset({"reduce-overhead", "max-autotune"})  # of these results lie in memory that is used again
+_TRIALS = 3  # calls until a CUDA graph is recorded and played
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}  # of the norm of the result
+_HALF_TOLERANCE = 5e-2  # bfloat16 and float16, whose products a fused kernel rounds in other places
+
+
+class Compiled:
+    """What was compiled of a model; made by `compile_blocks`.
+
+    Attributes:
+        problem: why nothing is compiled, or is no longer; None while it is.
+        regions: how many modules are compiled.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.problem: str | None = None
+        self._tell = tell
+        self._regions: list[_Region] = []
+        self._lock = threading.Lock()
+
+    @property
+    def regions(self) -> int:
+        return len(self._regions)
+
+    def add(self, region: _Region) -> None:
+        """One more module."""
+        region.install()
+        self._regions.append(region)
+
+    def undo(self) -> None:
+        """Leave the model as it was: others may have it, too."""
+        with self._lock:
+            for region in self._regions:
+                region.remove()
+            self._regions = []
+
+    def fail(self, error: BaseException, *, tell: bool = True) -> None:
+        """From now on without."""
+        first, self.problem = self.problem is None, self.problem or _reason(error)
+        self.undo()
+        if first and tell:
+            self._tell(f"Compiled code failed and is no longer used ({self.problem}). The model runs as it is.")
+
+
+def compile_blocks(
+    model: nn.Module,
+    hook_names: Sequence[str],
+    mode: Mode,
+    shape: tuple[int, int],
+    *,
+    tell: Callable[[str], None] = log.warning,
+    backend: str | Callable[..., Any] = "inductor",
+) -> Compiled:
+    """Compile `model` in place for forwards of one shape, and try it.
+
+    Args:
+        model: a transformers language model.
+        hook_names: where the run reads or replaces activations.
+        mode: of torch.compile.
+        shape: contexts per forward, and tokens of each.
+        tell: told if compiled code fails later on.
+        backend: of torch.compile; only inductor knows modes.
+
+    Returns:
+        what undoes it. Where it did not work that is done already, and `problem` says why.
+
+    Raises:
+        HookError: the model has no such hook point.
+    """
+    found = Compiled(tell)
+    modules = regions(model, hook_names)
+    if any(hasattr(module, "_hf_hook") for module in model.modules()):  # of accelerate
+        found.problem = "it lies on several devices, or its weights are kept elsewhere"
+    elif not modules:
+        found.problem = "it is read inside of every module"
+    if found.problem is not None:
+        return found
+    settings: dict[str, Any] = {"backend": backend, "dynamic": False}
+    if backend == "inductor":
+        settings["mode"] = mode
+    shared: dict[type[nn.Module], Any] = {}
+    last = len(find_blocks(model)) - 1
+    ids = torch.arange(shape[0] * shape[1], device=input_device(model)) % int(text_config(model).vocab_size)
+    try:
+        for module in modules:
+            if type(module) not in shared:
+                # Blocks of a class share their compiled code, which torch keeps with the code object of a function: it
+                # gets one of its own, so that nothing is left of it when the run is over.
+                own = FunctionType(_call.__code__.replace(), globals())
+                shared[type(module)] = torch.compile(own, **settings)
+            found.add(_Region(module, shared[type(module)], found, copies=mode in _GRAPHS))
+        with _trying():
+            capture(model, [f"blocks.{last}.hook_resid_post"], ids.view(shape))
+    except Exception as error:  # noqa: BLE001 - a compiler fails in many ways, and the model does without it
+        found.fail(error, tell=False)
+    except BaseException:
+        found.undo()
+        raise
+    return found
+
+
+def regions(model: nn.Module, hook_names: Sequence[str]) -> list[nn.Module]:
+    """The largest modules of the blocks that hold none of the hook points inside; single layers gain nothing."""
+    read = {resolve_hook(model, name).module for name in hook_names}
+    return [module for block in find_blocks(model) for module in _largest(block, read)]
+
+
+def _largest(module: nn.Module, read: set[nn.Module]) -> Iterator[nn.Module]:
+    children = list(module.children())
+    inside = set(module.modules()) - {module}
+    if not children:
+        return
+    if inside & read or isinstance(module, nn.ModuleList | nn.ModuleDict):
+        for child in children:
+            yield from _largest(child, read)
+    else:
+        yield module
+
+
+def _call(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return forward(*args, **kwargs)
+
+
+class _MismatchError(Exception):
+    """Compiled code computes something else."""
+
+
+_here = threading.local()  # .trying: this thread tries what was compiled
+
+
+@contextmanager
+def _trying() -> Iterator[None]:
+    """While open, regions that this thread calls are compiled, and compared with what they were."""
+    _here.trying = True
+    try:
+        yield
+    finally:
+        _here.trying = False
+
+
+class _Region:
+    """One module with a `forward` that chooses between the compiled code and its own."""
+
+    def __init__(self, module: nn.Module, compiled: Any, owner: Compiled, copies: bool) -> None:
+        self._module, self._compiled, self._owner, self._copies = module, compiled, owner, copies
+        self._own = module.__dict__.get("forward")  # where it has one beside that of its class
+        self._plain = module.forward
+        self._inside = [each for each in module.modules() if each is not module]
+        self._wanted: Any = None  # what a call has to look like
+        self._ours: Any = None
+
+    def install(self) -> None:
+        @functools.wraps(self._plain)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            return self._run(args, kwargs)
+
+        self._ours = self._module.forward = forward
+
+    def remove(self) -> None:
+        self._wanted = None  # where somebody has wrapped ours meanwhile it stays, and computes as ever
+        if self._ours is not None and self._module.__dict__.get("forward") is self._ours:
+            if self._own is None:
+                del self._module.forward
+            else:
+                self._module.forward = self._own
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if torch.compiler.is_compiling():  # somebody compiles the whole model
+            return self._plain(*args, **kwargs)
+        if getattr(_here, "trying", False):
+            return self._try(args, kwargs)
+        if self._wanted is None or self._wanted != _looks(args, kwargs) or self._is_hooked():
+            return self._plain(*args, **kwargs)
+        try:
+            return self._result(args, kwargs)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is computed without
+            self._owner.fail(error)
+            return self._plain(*args, **kwargs)
+
+    def _result(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        found = self._compiled(self._plain, args, kwargs)
+        return _copied(found) if self._copies else found
+
+    def _try(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        expected = self._plain(*_copied(args), **_copied(kwargs))
+        for _ in range(_TRIALS if self._copies else 1):
+            found = self._result(_copied(args), _copied(kwargs))
+            _compare(found, expected, type(self._module).__name__)
+        self._wanted = _looks(args, kwargs)
+        return expected
+
+    def _is_hooked(self) -> bool:
+        return any(each._forward_hooks or each._forward_pre_hooks for each in self._inside)
+
+
+def _looks(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """What must be the same for compiled code to stand in for a call."""
+    grad = torch.is_grad_enabled()
+    return grad, _look(args), tuple((name, _look(kwargs[name])) for name in sorted(kwargs))
+
+
+def _look(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        autocast = torch.is_autocast_enabled(value.device.type)
+        return tuple(value.shape), value.dtype, value.device, value.requires_grad, autocast
+    if isinstance(value, tuple | list):
+        return tuple(_look(each) for each in value)
+    return value if value is None or isinstance(value, bool | int | float | str) else type(value)
+
+
+def _copied(value: Any) -> Any:
+    """With tensors of its own: a graph writes its next results where it wrote the last."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {name: _copied(each) for name, each in value.items()}
+    return type(value)(_copied(each) for each in value) if type(value) in (tuple, list) else value
+
+
+def _compare(found: Any, expected: Any, name: str) -> None:
+    if isinstance(expected, tuple | list):
+        for one, other in zip(found, expected, strict=True):
+            _compare(one, other, name)
+    elif isinstance(expected, Tensor):
+        error, norm = float((found.double() - expected.double()).norm()), float(expected.double().norm())
+        if not error <= _TOLERANCE.get(expected.dtype, _HALF_TOLERANCE) * norm:
+            raise _MismatchError(f"compiled, {name} is {error / norm if norm else error:.2g} off")
+
+
+def _reason(error: BaseException) -> str:
+    """What a compiler says, in one line."""
+    inner = getattr(error, "inner_exception", None) or error
+    lines = [line.strip() for line in str(inner).splitlines() if line.strip()]
+    if isinstance(inner, _MismatchError):
+        return str(inner)
+    return f"{type(inner).__name__}: {lines[0]}" if lines else type(inner).__name__

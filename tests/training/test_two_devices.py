@@ -1,0 +1,138 @@
+"""A device of the model's own, windows that are kept elsewhere or computed ahead, and a compiled model."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from saewidgets.config import TextCorpus, TrainingConfig
+from saewidgets.errors import ConfigError, TrainingError
+from saewidgets.events import JobStatus, LogLine, Request
+from saewidgets.lm import load_model
+from saewidgets.lm.compiling import compile_blocks
+from saewidgets.training import Task, run_group, run_training
+from tests.conftest import TINY_TEXT
+from tests.training.fakes import SAES, Recorder, Scripted
+
+
+@pytest.fixture(scope="module")
+def config(tiny_model_folder):
+    return TrainingConfig(
+        model=str(tiny_model_folder), corpus=TextCorpus(strings=TINY_TEXT * 4), hook_name="blocks.0.hook_resid_post",
+        context_size=32, sae=SAES["topk"], tokens=640, batch_size=64, device="cpu",
+        activations={"model_batch_size": 4, "shuffle_tokens": 128, "norm_tokens": 256, "validation_share": 0.1},
+        evaluation={"tokens": 256, "every_steps": 4}, checkpoints={"every_steps": 4},
+    )
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def plain(config, folders):
+    return run_training(config, folders / "plain", tokens_folder=folders / "tokens")
+
+
+def _weights(result):
+    return load_file(Path(result.sae_path) / "sae_weights.safetensors")
+
+
+def _differences(result, other):
+    pairs = zip(_weights(result).items(), _weights(other).values(), strict=True)
+    return [name for (name, one), other in pairs if not torch.equal(one, other)]
+
+
+def _lines(recorder, level):
+    return [each.message for each in recorder.of(LogLine) if each.level == level]
+
+
+@pytest.fixture
+def without_compiler(monkeypatch):
+    """torch.compile as far as it goes without one."""
+
+    def chosen(backend):
+        monkeypatch.setattr("saewidgets.training.prepare.compile_blocks", partial(compile_blocks, backend=backend))
+
+    return chosen
+
+
+def test_a_run_that_computes_ahead_ends_in_the_same_bits(config, folders, plain, tmp_path):
+    ahead = config.replace(**{"activations.read_ahead": "on", "activations.buffer_device": "cpu"})
+    recorder = Recorder()
+    paused = run_training(
+        config, tmp_path / "run", control=Scripted(Request.PAUSE, at=30), tokens_folder=folders / "tokens"
+    )
+    assert paused.status is JobStatus.PAUSED
+    found = run_training(ahead, tmp_path / "run", emit=recorder, tokens_folder=folders / "tokens", resume=True)
+    assert _differences(found, plain) == []
+    assert found.metrics["ce_loss_score"] == plain.metrics["ce_loss_score"]
+    assert _lines(recorder, "warning") == []
+
+
+def test_a_compiled_model_trains_and_evaluates_alike_and_is_given_back(
+    config, folders, plain, tmp_path, tiny_model_folder, without_compiler
+):
+    without_compiler("aot_eager")
+    lm, recorder = load_model(str(tiny_model_folder)), Recorder()
+    wanted = config.replace(model_compile="default")
+    tasks = [
+        Task(wanted, tmp_path / "one", recorder),
+        Task(wanted.replace(hook_name="blocks.1.hook_mlp_out"), tmp_path / "two"),
+    ]
+    results = run_group(tasks, tokens_folder=folders / "tokens", model=lm).results
+    for name, value in _weights(results[0]).items():
+        torch.testing.assert_close(value, _weights(plain)[name], rtol=1e-2, atol=1e-3)
+    assert results[0].metrics["val_fvu"] == pytest.approx(plain.metrics["val_fvu"], rel=1e-3)
+    assert results[0].metrics["ce_loss_score"] == pytest.approx(plain.metrics["ce_loss_score"], abs=1e-3)
+    assert any("modules compiled in" in line for line in _lines(recorder, "info"))
+    assert not any("forward" in module.__dict__ for module in lm.model.modules())
+
+
+def test_a_compiler_that_fails_is_told_and_the_run_goes_on(config, folders, plain, tmp_path, without_compiler):
+    without_compiler("no_such_backend")
+    recorder, wanted = Recorder(), config.replace(model_compile="max-autotune")
+    folder = tmp_path / "run"
+    paused = run_training(
+        wanted, folder, emit=recorder, control=Scripted(Request.PAUSE, at=30), tokens_folder=folders / "tokens"
+    )
+    assert paused.status is JobStatus.PAUSED
+    [said] = _lines(recorder, "warning")
+    assert "is not compiled: " in said
+    assert "The run goes on with the model as it is." in said
+    without_compiler("aot_eager")
+    recorder = Recorder()
+    run_training(wanted, folder, emit=recorder, tokens_folder=folders / "tokens", resume=True)
+    [said] = _lines(recorder, "warning")
+    assert "model_compiled was no and is max-autotune" in said
+
+
+def test_devices_that_are_not_here_are_named_by_their_fields(config, folders, tmp_path, tiny_model_folder):
+    for field in ("model_device", "activations.buffer_device"):
+        with pytest.raises(ConfigError) as caught:
+            run_training(config.replace(**{field: "cuda:77"}), tmp_path / field, tokens_folder=folders / "tokens")
+        assert caught.value.where == field
+
+
+def test_full_memory_names_both_devices(config, folders, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory on GPU 1")
+
+    monkeypatch.setattr("saewidgets.training.prepare.load_model", full)
+    monkeypatch.setattr("saewidgets.training.prepare.resolve_device", lambda name, where="device": name)
+    with pytest.raises(TrainingError, match="Out of memory on cpu or cuda:1"):
+        run_training(config.replace(model_device="cuda:1"), tmp_path, tokens_folder=folders / "tokens")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("model", "sae", "kept"), [("cpu", "cuda:0", None), ("cuda:0", "cpu", None), ("cuda:0", "cuda:0", "cpu")]
+)
+def test_model_sae_and_windows_on_a_gpu_and_beside_it(model, sae, kept, config, folders, plain, tmp_path):
+    placed = config.replace(**{"device": sae, "model_device": model, "activations.buffer_device": kept})
+    found = run_training(placed, tmp_path, tokens_folder=folders / "tokens")
+    assert found.metrics["val_fvu"] == pytest.approx(plain.metrics["val_fvu"], rel=0.05)
+    assert found.metrics["ce_loss_score"] == pytest.approx(plain.metrics["ce_loss_score"], abs=0.05)

@@ -1,0 +1,101 @@
+"""A second device of a training: what a run is recorded with, and what the form says of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from saewidgets import Workspace
+from saewidgets.errors import ConfigError
+from saewidgets.workspace.devices import Device
+from saewidgets.workspace.held import Held
+from tests.workspace.conftest import small_config
+
+DEVICES = (
+    *(Device(f"cuda:{n}", f"cuda:{n}", 80_000_000_000, 70_000_000_000) for n in (0, 1)),
+    Device("cpu", "cpu", 10_000_000_000, 40_000_000),
+)
+
+
+@pytest.fixture(autouse=True)
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as names go."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr("saewidgets.workspace.training.form.devices", lambda: DEVICES)
+    monkeypatch.setattr("saewidgets.workspace.training.estimates.speed", lambda *args: 1e12)
+    monkeypatch.setattr("saewidgets.workspace.training.estimates._speed.get", lambda *args: 1e12)
+
+
+@pytest.mark.parametrize(
+    ("given", "recorded"),
+    [
+        (("auto", None, None), ("cuda:0", None, None)),
+        (("auto", "cuda", "cpu"), ("cuda:0", None, "cpu")),
+        (("cuda:1", "cuda", "cuda:1"), ("cuda:1", "cuda:0", None)),
+        (("cuda:1", "cpu", "cuda"), ("cuda:1", "cpu", "cuda:0")),
+    ],
+)
+def test_devices_are_recorded_by_their_full_names(given: Any, recorded: Any, ws: Workspace) -> None:
+    device, model, kept = given
+    config = small_config("demo").replace(
+        device=device, model_device=model, **{"activations.buffer_device": kept}
+    )
+    found = ws.trainings.concrete(config)
+    assert (found.device, found.model_device, found.activations.buffer_device) == recorded
+
+
+@pytest.mark.parametrize("field", ["model_device", "activations.buffer_device"])
+def test_a_device_that_is_not_here_is_named_by_its_field(field: str, ws: Workspace) -> None:
+    config = small_config("demo").replace(**{field: "cuda:7"})
+    with pytest.raises(ConfigError) as caught:
+        ws.trainings.create(config)
+    assert caught.value.where == field
+    assert "cuda:1" in caught.value.hint
+    assert len(ws.trainings.list()) == 0
+    found = ws.trainings.validate(config)
+    assert found["fields"] == {field: "There is no device 'cuda:7' on this machine. Use cuda:0, cuda:1, cpu."}
+
+
+def test_a_model_that_the_user_holds(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saewidgets.workspace.trainings.device_of", lambda held: "cuda:1")
+    held, config = Held(object(), object()), small_config("demo")
+
+    def devices(**changes: Any) -> tuple[str, str | None]:
+        found = ws.trainings._concrete(config.replace(**changes), held)
+        return found.device, found.model_device
+
+    assert devices(device="auto") == ("cuda:1", None)
+    assert devices(device="auto", model_device="cuda:1") == ("cuda:1", None)
+    assert devices(device="cuda:0", model_device="cuda:1") == ("cuda:0", "cuda:1")
+    with pytest.raises(ConfigError, match="model_device=\"cuda:1\" to have both"):
+        devices(device="cuda:0")
+    with pytest.raises(ConfigError, match="but the model device is cuda:0") as caught:
+        devices(device="cuda:0", model_device="cuda:0")
+    assert caught.value.where == "model_device"
+
+
+def test_the_form_says_what_each_device_holds(ws: Workspace) -> None:
+    config = small_config("demo").replace(
+        device="cuda:1", model_device="cuda",
+        **{"activations.buffer_device": "cpu", "activations.shuffle_tokens": 10**6},
+    )
+    found = ws.trainings.validate(config)
+    assert found["fields"] == {}
+    estimate = found["estimate"]
+    assert [part["label"] for part in estimate["memory"]] == ["SAE", "Activations", "Working memory"]
+    model, kept = estimate["elsewhere"]
+    assert (model["device"], [part["label"] for part in model["memory"]]) == ("cuda:0", ["Model", "Working memory"])
+    assert model["total_bytes"] == sum(part["bytes"] for part in model["memory"])
+    assert (kept["device"], kept["free_bytes"]) == ("cpu", 40_000_000)
+    assert "This needs more memory than is free on cpu." in estimate["warnings"]
+
+
+def test_an_extraction_of_its_sae_goes_where_the_model_was(ws: Workspace) -> None:
+    from saewidgets.workspace.subjects import _known
+
+    config = small_config("demo").replace(device="cuda:1", model_device="cuda:0")
+    assert _known(config)["device"] == "cuda:0"
+    assert _known(config.replace(model_device=None))["device"] == "cuda:1"
