@@ -70,9 +70,17 @@ def tell(translation: Translation | None) -> None:
 
 
 def show(config: TrainingConfig, over: dict[str, Any], translation: Translation | None, as_json: bool) -> None:
-    """What would be trained: the configuration, as a file that ``--config`` takes; with ``--json`` the remarks, too."""
+    """What would be trained: the configuration, as a file that ``--config`` takes; with ``--json`` the remarks, too.
+
+    Raises:
+        ConfigError: a combination of the values in `over` cannot work.
+    """
     data = config.to_data()
     if over:
+        from saewidgets.config.group import expand  # pydantic: `saewidgets --help` does without
+
+        runs = expand(config, over)
+        note(f"{len(runs)} trainings: {', '.join(run.name or '' for run in runs)}")
         data["over"] = over
     if as_json and translation is not None:
         write_json({"config": data, "source": translation.source, "remarks": translation.to_data()["remarks"]})

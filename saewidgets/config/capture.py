@@ -6,15 +6,15 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from saewidgets.config.base import MAX_COUNT, Config
+from saewidgets.config.base import MAX_COUNT
 from saewidgets.config.corpus import CorpusConfig, DemoCorpus, as_corpus
 from saewidgets.config.hook_names import HOOK_NAME
 from saewidgets.config.names import MAX_NAME, one_line
-from saewidgets.config.packing import Packing, Separator
+from saewidgets.config.packing import PackingConfig
 from saewidgets.errors import ConfigError
 
 
-class CaptureConfig(Config):
+class CaptureConfig(PackingConfig):
     """Everything that defines a store of activations. `corpus` also takes what `TrainingConfig.corpus` takes."""
 
     name: str | None = Field(default=None, max_length=MAX_NAME, title="Name", description="Empty: from model and text.")
@@ -31,13 +31,6 @@ class CaptureConfig(Config):
     )
     context_size: int = Field(
         default=256, ge=2, le=1_048_576, title="Context length", description="Tokens per context the model reads."
-    )
-    prepend_bos: bool = Field(default=True, title="Start contexts with BOS")
-    join_documents: bool = Field(
-        default=True, title="Join documents", description="Off: every context is the beginning of one document."
-    )
-    separator: Separator = Field(
-        default="eos", title="Between documents", description='"eos", "bos", "sep", "none", or a token id.'
     )
     model_batch_size: int = Field(default=16, ge=1, le=4096, title="Contexts per forward")
     device: str = Field(default="auto", title="Device", description='"auto" takes the first CUDA device, else the CPU.')
@@ -63,11 +56,6 @@ class CaptureConfig(Config):
     @classmethod
     def _several_hook_names(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
-
-    @property
-    def packing(self) -> Packing:
-        """How documents fill the contexts."""
-        return Packing.of(self)
 
     @model_validator(mode="after")
     def _fits_together(self) -> CaptureConfig:

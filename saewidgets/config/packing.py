@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
+from saewidgets.config.base import Config
 from saewidgets.errors import ConfigError
 
-FIELDS = ("prepend_bos", "join_documents", "separator")  # of every configuration that packs text
 SEPARATORS = ("eos", "bos", "sep", "none")
 _MOST = 1 << 31
 
@@ -54,11 +54,6 @@ class Packing:
     join: bool = True
     separator: str = "eos"
 
-    @classmethod
-    def of(cls, settings: Any) -> Packing:
-        """What the `FIELDS` of a configuration say."""
-        return cls(*(getattr(settings, name) for name in FIELDS))
-
     def to_data(self) -> dict[str, Any]:
         """As SAELens writes it into the metadata of an SAE; how documents are joined only where it is not as usual."""
         found: dict[str, Any] = {"prepend_bos": self.prepend_bos}
@@ -78,3 +73,32 @@ class Packing:
         except ConfigError:
             separator = "eos"
         return cls(said.get("prepend_bos") is not False, said.get("disable_concat_sequences") is not True, separator)
+
+
+class PackingConfig(Config):
+    """The settings of every configuration that packs text."""
+
+    prepend_bos: bool = Field(
+        default=True,
+        title="Start contexts with BOS",
+        description="Put the beginning-of-sequence token first in every context.",
+    )
+    join_documents: bool = Field(
+        default=True,
+        title="Join documents",
+        description="Documents follow one another, and are cut into contexts. Off: every context is the beginning of "
+        "one document; documents shorter than a context are left out.",
+    )
+    separator: Separator = Field(
+        default="eos",
+        title="Between documents",
+        description='What stands between joined documents: "eos", "bos", "sep", "none", or the id of a token.',
+    )
+
+    @property
+    def packing(self) -> Packing:
+        """How documents fill the contexts."""
+        return Packing(self.prepend_bos, self.join_documents, self.separator)
+
+
+FIELDS = tuple(PackingConfig.model_fields)

@@ -13,7 +13,7 @@ from saewidgets.config.corpus import CorpusConfig, DemoCorpus, as_corpus
 from saewidgets.config.hook_names import HOOK_NAME, computed_before, layer_of
 from saewidgets.config.names import one_line
 from saewidgets.config.optimizer import OptimizerConfig
-from saewidgets.config.packing import Packing, Separator
+from saewidgets.config.packing import PackingConfig
 from saewidgets.config.positions import Positions, TokenIds, positions
 from saewidgets.config.resampling import ResamplingConfig
 from saewidgets.config.sae import TopKConfig, TrainableSAEConfig
@@ -21,25 +21,9 @@ from saewidgets.config.targets import TargetsConfig
 from saewidgets.errors import ConfigError
 
 
-class ActivationsConfig(Config):
+class ActivationsConfig(PackingConfig):
     """How text becomes activations."""
 
-    prepend_bos: bool = Field(
-        default=True,
-        title="Start contexts with BOS",
-        description="Put the beginning-of-sequence token first in every context.",
-    )
-    join_documents: bool = Field(
-        default=True,
-        title="Join documents",
-        description="Documents follow one another, and are cut into contexts. Off: every context is the beginning of "
-        "one document; documents shorter than a context are left out.",
-    )
-    separator: Separator = Field(
-        default="eos",
-        title="Between documents",
-        description='What stands between joined documents: "eos", "bos", "sep", "none", or the id of a token.',
-    )
     exclude_special_tokens: bool = Field(
         default=True,
         title="Skip special tokens",
@@ -129,11 +113,6 @@ class ActivationsConfig(Config):
     def is_measured(self) -> bool:
         """Whether activations are read before training to measure how they are scaled."""
         return self.normalize in ("expected_average_only_in", "covariance_whitening")
-
-    @property
-    def packing(self) -> Packing:
-        """How documents fill the contexts."""
-        return Packing.of(self)
 
     def positions(self, context_size: int) -> range:
         """The positions of a context that `seqpos_slice` takes."""

@@ -157,7 +157,8 @@ class SAEs:
             be used, it is None and ``density_note`` says why. ``b_dec_norm``,
             ``size_bytes``; ``l0`` and ``dead`` (how many latents), None where not known; and ``measured``: what was
             measured when it was trained (``l0 fvu ce_loss_score mse``, and ``dead`` as a share). Where its files do not
-            say something of that, the last `ws.evaluate` does, which is in ``evaluated``.
+            say something of that, the last `ws.evaluate` does, which is in ``evaluated``, and for the cross-entropy
+            the last that measured it, of which ``cross_entropy`` has the text and the numbers.
 
         Raises:
             NotFoundError, FormatError: as `load`.
@@ -168,7 +169,7 @@ class SAEs:
         if record.statistics.get("version") == statistics.VERSION:
             return dict(record.statistics)
         found = statistics.compute(folder_of(record), record.metadata)
-        found = statistics.with_evaluation(found, record.statistics.get("evaluated"))
+        found = statistics.with_evaluations(found, record.statistics)
         self._rows.update(sae_id, statistics=found)
         return found
 
@@ -178,8 +179,15 @@ class SAEs:
         data = report.to_dict()
         kept = {name: data[name] for name in ("corpus", "held_out", "n_tokens", "context_size", "metrics", "density")}
         record = self.get(sae_id)
+        losses = {name: value for name, value in data["metrics"].items() if name.startswith("ce_loss")}
+        cross_entropy = record.statistics.get("cross_entropy")
+        if losses:
+            cross_entropy = {**{name: kept[name] for name in ("corpus", "held_out", "n_tokens")}, "metrics": losses}
         # The rest is computed again when somebody looks at it: what it said may have come from an earlier evaluation.
-        self._rows.update(record.id, statistics={"evaluated": kept})
+        self._rows.update(
+            record.id,
+            statistics={"evaluated": kept, **({"cross_entropy": cross_entropy} if cross_entropy is not None else {})},
+        )
         self.changes.tell(record.id)
 
     def compare(self, a: str, b: str, top: int = 50) -> Comparison:

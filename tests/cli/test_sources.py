@@ -38,6 +38,14 @@ def test_a_saelens_configuration_is_translated_and_says_what_changed(invoke: Inv
     assert data["source"] == "SAELens"
 
 
+def test_a_dry_run_tries_every_combination(invoke: Invoke) -> None:
+    done = invoke("train", "--over", "sae.k=4,8", "--over", "optimizer.lr=1e-3,2e-3", "--dry-run")
+    assert "4 trainings: " in done.err
+    assert done.json()["over"]["sae.k"] == [4, 8]
+    wrong = invoke("train", "--over", "sae.architecture=topk,transcoder", "--dry-run")
+    assert (wrong.code, "hook_name_out" in wrong.err) == (USAGE, True)
+
+
 def test_what_dry_run_prints_is_a_configuration_file(invoke: Invoke, tmp_path: Path) -> None:
     printed = invoke("train", "--from-saelens", SAELENS, "--dry-run").out
     (tmp_path / "run.json").write_text(printed)

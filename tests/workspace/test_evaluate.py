@@ -156,6 +156,13 @@ def test_the_library_knows_until_its_files_are_replaced(ws: Workspace, run: Run,
     assert (found["evaluated"]["n_tokens"], found["evaluated"]["held_out"]) == (report.n_tokens, True)
     assert found["decoder_norms"]["counts"]
     assert ws.saes.statistics(sae.id) == found
+    assert found["cross_entropy"]["metrics"]["ce_loss_score"] == report["ce_loss_score"]
+    # one that leaves the cross-entropy out tells nothing new of it
+    ws.evaluate(run, tokens=512, cross_entropy=False)
+    later = ws.saes.statistics(sae.id)
+    assert "ce_loss_score" not in later["evaluated"]["metrics"]
+    assert later["cross_entropy"] == found["cross_entropy"]
+    found = later
     # at another place, or in another model, it is not about this SAE
     ws.evaluate(run, TEXT, tokens=256, hook_name="blocks.1.hook_resid_post")
     assert ws.saes.statistics(sae.id) == found

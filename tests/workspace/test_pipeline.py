@@ -119,6 +119,13 @@ def test_what_was_done_is_not_done_again(ws: Workspace, config: TrainingConfig) 
     other = made(ws, config.replace(**{"sae.k": 5}), layers=[0])
     assert other.extract().id == store.id  # the activations are the same
     assert other.runs() == {}
+    # recorded before there were some of the settings: what was done then is what their defaults do
+    old = {name: value for name, value in store.record.config.items() if name not in ("join_documents", "separator")}
+    ws.catalog.activations.update(store.id, config=old)
+    run = first.runs()[0].record
+    activations = {k: v for k, v in run.config["activations"].items() if k != "join_documents"}
+    ws.catalog.trainings.update(run.id, config={**run.config, "activations": activations})
+    assert [run.id for run in again.runs().values()] == [run.id]
     assert made(ws, config, layers=[0], num_tokens=512).store() is None
     assert made(ws, config.replace(context_size=8), layers=[0]).store() is None
 

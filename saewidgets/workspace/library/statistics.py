@@ -111,18 +111,25 @@ def _by_logarithm(values: Tensor) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def with_evaluation(found: Mapping[str, Any], evaluated: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Statistics of files with what an evaluation measured: where the files do not say, that is what is known."""
+def with_evaluations(found: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Statistics of files with what evaluations measured: where the files do not say, that is what is known.
+
+    Args:
+        found: what `compute` gave.
+        kept: ``evaluated``, the last, and ``cross_entropy``, of the last that measured it; either may be missing.
+    """
+    evaluated, cross_entropy = kept.get("evaluated"), kept.get("cross_entropy")
     if not evaluated:
         return dict(found)
-    metrics = {name: evaluated["metrics"].get(name) for name in _MEASURED}
+    known = {**(cross_entropy["metrics"] if cross_entropy else {}), **evaluated["metrics"]}
+    metrics = {name: known.get(name) for name in _MEASURED}
     metrics = {name: value for name, value in metrics.items() if value is not None}
     fired = found["density"] or evaluated["density"]
     dead = found["dead"] if found["dead"] is not None else fired["zeros"]
     l0 = found["l0"] if found["l0"] is not None else metrics.get("l0")
     return {
         **found, "density": fired, "dead": dead, "l0": l0, "measured": metrics | found["measured"],
-        "evaluated": dict(evaluated),
+        "evaluated": dict(evaluated), **({"cross_entropy": dict(cross_entropy)} if cross_entropy else {}),
     }  # fmt: skip
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.config import TrainingConfig
+from saewidgets.config.base import Config
+from saewidgets.config.capture import CaptureConfig
 from saewidgets.config.packing import FIELDS
 from saewidgets.config.pipeline import PipelineConfig
 from saewidgets.errors import ConfigError, NotFoundError
@@ -108,7 +110,7 @@ class Pipeline:
         """Whether it was captured as wanted. Of imported states nothing is known but the model."""
         if record.source == "imported":
             return record.model == self.config.training.model
-        known = record.config
+        known = _completed(CaptureConfig, record.config)
         rest = all(known.get(name) == value for name, value in wanted.items() if name != "corpus")
         return rest and _same_text(wanted["corpus"], known.get("corpus"))
 
@@ -122,7 +124,9 @@ class Pipeline:
         for layer, hook_name in self.hook_names.items():
             wanted = _comparable(self._workspace.trainings.concrete(self._training(store, hook_name)).to_data())
             for record in records:
-                if record.hook_name == hook_name and _counts(record) and _comparable(record.config) == wanted:
+                if record.hook_name != hook_name or not _counts(record):
+                    continue
+                if _comparable(_completed(TrainingConfig, record.config)) == wanted:
                     found[layer] = Run(self._workspace, record.id)
                     break
         return found
@@ -256,6 +260,14 @@ def _same_text(wanted: Mapping[str, Any], known: Any) -> bool:
     if "revision" in known and wanted.get("revision") is None:
         changes["revision"] = known["revision"]
     return bool(_plain({**wanted, **changes}) == _plain(known))
+
+
+def _completed(kind: type[Config], config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A recorded configuration with the settings that came later, at their defaults: what was done without them."""
+    try:
+        return kind.from_data(config).to_data()
+    except ConfigError:  # recorded by a version whose settings mean something else
+        return config
 
 
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
