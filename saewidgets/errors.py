@@ -70,4 +70,22 @@ class StorageError(SAEWidgetsError, OSError):
 
 
 class TrainingError(SAEWidgetsError):
-    """A training stopped itself (NaN, divergence, out of memory); it names the step and the last good checkpoint."""
+    """A training stopped itself (NaN, divergence, out of memory); it names the step and the last good checkpoint.
+
+    Args:
+        what, where, hint: see `SAEWidgetsError`.
+        kind: "nan", "diverged", "out_of_memory", or "error" for anything else; advice goes by it.
+        step: where that was, if it is known.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        kind: str = "error",
+        step: int | None = None,
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.kind, self.step = kind, step

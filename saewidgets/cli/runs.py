@@ -11,6 +11,7 @@ from saewidgets.cli.output import count, duration, moment, number, size, table, 
 from saewidgets.cli.session import command, command_line, open_workspace
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
+from saewidgets.render.runs import tile_values
 
 if TYPE_CHECKING:
     from saewidgets.records import CheckpointRecord, TrainingRecord
@@ -24,8 +25,8 @@ def _progress(record: TrainingRecord) -> str:
 
 
 def _row(record: TrainingRecord) -> list[str]:
-    latest = record.latest
-    values = [number(latest.get(key)) for key in ("loss", "l0", "fvu")]
+    latest = tile_values(record)
+    values = [number(latest[key]) for key in ("loss", "l0", "fvu")]
     state = record.status.value
     return [record.id, record.name, state, _progress(record), *values, record.model, moment(record.created_at)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -28,6 +29,12 @@ TILES = (("loss", "Loss"), ("l0", "L0"), ("fvu", "FVU"), ("ce_loss_score", "CE r
 CELL = "padding:3px 10px 3px 0;text-align:left;vertical-align:top;border:0"
 NUMBER = f"{CELL};text-align:right;font-variant-numeric:tabular-nums"
 BOX = "font:13px/1.5 system-ui,sans-serif;border:1px solid #8884;border-radius:4px;padding:10px 12px;overflow-x:auto"
+
+
+def tile_values(record: TrainingRecord) -> dict[str, float | None]:
+    """The newest value of each of `TILES`. What made a loss NaN is not recorded, but the run's error says so."""
+    values = {name: record.latest.get(name) for name, _ in TILES}
+    return values | {"loss": math.nan} if record.error is not None and record.error.kind == "nan" else values
 
 
 def status_words(status: str) -> str:
@@ -68,7 +75,7 @@ def group_card(name: str, status: str, records: Iterable[TrainingRecord]) -> Htm
         {
             "status": r.status.value, "name": r.name, "model": r.model, "hook_name": r.hook_name,
             "architecture": r.architecture, "d_sae": r.d_sae, "tokens_done": r.tokens_done,
-            "tokens_total": r.tokens_total, "tiles": r.latest,
+            "tokens_total": r.tokens_total, "tiles": tile_values(r),
             "note": {"what": r.error.what, "hint": r.error.hint} if r.error is not None else None,
         }
         for r in records
@@ -115,7 +122,7 @@ def run_facts(record: TrainingRecord) -> dict[str, Any]:
         "d_sae": record.d_sae,
         "tokens_done": record.tokens_done,
         "tokens_total": record.tokens_total,
-        "tiles": {name: record.latest.get(name) for name, _ in TILES},
+        "tiles": tile_values(record),
         "note": note,
     }
 

@@ -79,7 +79,8 @@ def short_count(n: int) -> str:
 
 def nan_error(step: int, tokens: int, config: TrainingConfig, last: Checkpoint | None) -> TrainingError:
     """The error for a loss or weight that is not finite."""
-    return _loss_error(f"Loss became NaN at step {step:,} ({short_count(tokens)} tokens).", config, last)
+    what = f"Loss became NaN at step {step:,} ({short_count(tokens)} tokens)."
+    return TrainingError(what, where="loss", hint=_advice(config, last), kind="nan", step=step)
 
 
 def overflow_error(step: int, tokens: int, last: Checkpoint | None) -> TrainingError:
@@ -88,6 +89,7 @@ def overflow_error(step: int, tokens: int, last: Checkpoint | None) -> TrainingE
         f"float16 gradients overflow in every step (step {step:,}, {short_count(tokens)} tokens): nothing is learned.",
         where="precision",
         hint=f"Last good checkpoint: {describe(last)}. Use bfloat16 or float32.",
+        step=step,
     )
 
 
@@ -95,22 +97,22 @@ def divergence_error(
     step: int, tokens: int, loss: float, lowest: float, config: TrainingConfig, last: Checkpoint | None
 ) -> TrainingError:
     """The error for a loss that grew and kept growing."""
-    return _loss_error(
+    what = (
         f"Loss diverged at step {step:,} ({short_count(tokens)} tokens): "
-        f"{loss:.4g}, over {FACTOR:g} times its lowest value of {lowest:.4g} and still rising.",
-        config, last,
+        f"{loss:.4g}, over {FACTOR:g} times its lowest value of {lowest:.4g} and still rising."
     )
+    return TrainingError(what, where="loss", hint=_advice(config, last), kind="diverged", step=step)
 
 
 def blown_up_error(
     step: int, tokens: int, fvu: float, config: TrainingConfig, last: Checkpoint | None
 ) -> TrainingError:
     """The error for a reconstruction that became far worse than none."""
-    return _loss_error(
+    what = (
         f"Loss diverged by step {step:,} ({short_count(tokens)} tokens): "
-        f"the reconstruction is {fvu:,.0f} times worse than a constant one (FVU).",
-        config, last,
+        f"the reconstruction is {fvu:,.0f} times worse than a constant one (FVU)."
     )
+    return TrainingError(what, where="loss", hint=_advice(config, last), kind="diverged", step=step)
 
 
 def out_of_memory_error(device: str, tokens: int, config: TrainingConfig, error: BaseException) -> TrainingError:
@@ -124,6 +126,7 @@ def out_of_memory_error(device: str, tokens: int, config: TrainingConfig, error:
             f"{config.gradient_accumulation:,}) and Contexts per forward (now "
             f"{config.activations.model_batch_size:,}). The device said: {detail}"
         ),
+        kind="out_of_memory",
     )
 
 
@@ -133,10 +136,6 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "not enough memory" in text)
-
-
-def _loss_error(what: str, config: TrainingConfig, last: Checkpoint | None) -> TrainingError:
-    return TrainingError(what, where="loss", hint=_advice(config, last))
 
 
 def _advice(config: TrainingConfig, last: Checkpoint | None) -> str:

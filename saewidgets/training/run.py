@@ -262,7 +262,7 @@ class _Run:
         failure = health.out_of_memory_error(where, first.tokens, first.config, error)
         if len(self.members) > 1:
             hint = f"Train fewer than {len(self.members)} at a time, or: {failure.hint}"
-            failure = TrainingError(failure.what, where=failure.where, hint=hint)
+            failure = TrainingError(failure.what, where=failure.where, hint=hint, kind=failure.kind)
         return failure
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from saewidgets.events import JobStatus
 from saewidgets.records import CheckpointRecord, ErrorInfo, TrainingRecord
 from saewidgets.render.labels import architecture_label, choice_label, short_float
+from saewidgets.render.runs import tile_values
 from saewidgets.widgets.messages import AdviceRow, Card, CheckpointRow, Note, Setting, Tile
 from saewidgets.workspace.training.advice import Advice, advise
 
@@ -44,7 +45,7 @@ def note_of(error: ErrorInfo | None, note: str | None = None) -> Note | None:
 def card_of(record: TrainingRecord, series: int | None = None, earlier: str | None = None) -> Card:
     """One training as the list shows it; `earlier` is the name of the run that it goes on from, or repeats."""
     source = record.facts.get("continued_from")
-    progress, latest = record.progress, record.latest
+    progress = record.progress
     running = record.status is JobStatus.RUNNING
     done = max(record.tokens_done, 0)
     return Card(
@@ -64,7 +65,7 @@ def card_of(record: TrainingRecord, series: int | None = None, earlier: str | No
         eta_seconds=finite(progress.eta_seconds) if progress and running else None,
         phase=progress.phase if progress and record.status.is_active else None,
         queue_position=record.queue_position,
-        tiles=Tile(**{name: number(latest.get(name)) for name in Tile.model_fields}),
+        tiles=Tile(**{name: number(value) for name, value in tile_values(record).items()}),
         note=note_of(record.error, record.note),
         dead_window_tokens=int(record.config.get("dead_window_tokens", 1_000_000)),
         checkpoint_count=record.checkpoint_count,

@@ -171,6 +171,7 @@ def test_nan_stops_before_anything_is_written(tmp_path, recorder, where):
         trainer.run()
     step = 25 if where == "x" else 30
     assert caught.value.what == f"Loss became NaN at step {step} ({step * BATCH:,} tokens)."
+    assert (caught.value.kind, caught.value.step) == ("nan", step)
     assert "step 20, FVU " in caught.value.hint
     assert "Learning rate (now 0.003)" in caught.value.hint
     assert "Gradient clip (now 1)" in caught.value.hint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -11,6 +12,7 @@ from saewidgets.config import BatchTopKConfig, JumpReLUConfig, StandardConfig, T
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import CheckpointRecord, ErrorInfo
 from saewidgets.render.labels import architecture_label
+from saewidgets.render.runs import runs_html
 from saewidgets.widgets.cards import card_of, checkpoint_row, checkpoint_rows, number, settings_of, show_value
 from saewidgets.widgets.messages import Note
 from tests.widgets.fake_workspace import make_record
@@ -66,6 +68,15 @@ def test_errors_and_notes() -> None:
         what="Loss became NaN at step 449.", where="optimizer.lr", hint="Lower the learning rate.", kind="nan"
     )
     assert card_of(make_record("t", TrainingConfig(), note="Resumed on another device.")).note.kind == "info"
+
+
+def test_a_loss_that_became_nan_is_said_in_its_tile() -> None:
+    error = ErrorInfo("Loss became NaN at step 449.", kind="nan")
+    record = make_record("t", TrainingConfig(), error=error, latest={"loss": 0.5, "l0": 32.0})  # of the window before
+    assert (card_of(record).tiles.loss, card_of(record).tiles.l0, card_of(record).tiles.fvu) == ("NaN", 32.0, None)
+    assert ">NaN<" in runs_html([record])
+    other = dataclasses.replace(record, error=ErrorInfo("Loss diverged.", kind="diverged"))
+    assert card_of(other).tiles.loss == 0.5
 
 
 def test_checkpoint_rows() -> None:

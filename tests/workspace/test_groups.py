@@ -171,6 +171,8 @@ def test_one_that_diverges_fails_alone(ws: Workspace, config: TrainingConfig) ->
     assert good.error is None
     assert bad.error is not None
     assert "Loss" in bad.error.what
+    assert bad.error.kind in ("nan", "diverged")
+    assert [advice.kind for advice in bad.advice()] == ["nan"]  # what failed gets the advice that goes with it
     assert bad.record.finished_at is not None
     with pytest.raises(SAEWidgetsError, match="Loss"):
         bad.result()

@@ -54,7 +54,7 @@ export function CardNotes({ store, card, copied, onCopied, onResume, log, onLog 
       </NoteBox>
     ),
     card.note && status !== "failed" && status !== "interrupted" && (
-      <NoteBox key="note" tone={card.note.kind === "error" ? "err" : "warn"} {...placing(card.note)}>
+      <NoteBox key="note" tone={["info", "warning"].includes(card.note.kind) ? "warn" : "err"} {...placing(card.note)}>
         {card.note.hint}
       </NoteBox>
     ),

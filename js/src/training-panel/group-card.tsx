@@ -20,6 +20,7 @@ import {
   groupPending,
   type ListCard,
   leadOf,
+  meantBy,
   templateWords,
 } from "./groups";
 import { Layers } from "./layers";
@@ -157,7 +158,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
             <span key={part}>{part}</span>
           ))}
           <span>{forwardWords(status, members.length)}</span>
-          <span>{`tiles: mean of ${members.length}`}</span>
+          <span>{`tiles: mean of ${meantBy(members).length}`}</span>
         </div>
       </div>
       <div class="c3">

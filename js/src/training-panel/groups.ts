@@ -71,7 +71,7 @@ function groupCard(id: string, members: readonly Card[], named: ReadonlyMap<stri
     id,
     name: first.group_name ?? groupName(members.map((card) => card.name)),
     members,
-    tiles: meanTiles(members.map((card) => card.tiles)),
+    tiles: meanTiles(meantBy(members).map((card) => card.tiles)),
     note,
     advice: null,
     checkpoint_count: sum((card) => card.checkpoint_count),
@@ -96,6 +96,12 @@ export function groupName(names: readonly string[]): string {
     return [values[0], ...rest].join("-");
   });
   return parts.join("-");
+}
+
+/** The runs that the tiles of a group are the mean of: one that failed says nothing of the others. */
+export function meantBy(members: readonly Card[]): readonly Card[] {
+  const fine = members.filter((card) => statusOf(card) !== "failed");
+  return fine.length ? fine : members;
 }
 
 function meanTiles(tiles: readonly Tile[]): Tile {

@@ -27,9 +27,11 @@ describe("groups", () => {
   it("stand where those of their runs stand that go on", () => {
     const note = { what: "Loss became NaN.", where: null, hint: null, kind: "nan" };
     const [a, b, c] = LAYERS.map((one) => ({ ...one, status: "running" }));
-    const [group] = listCards([{ ...(a as (typeof CARDS)[0]), status: "failed", note }, b, c] as never);
+    const nan = { ...(a as (typeof CARDS)[0]), status: "failed", note, tiles: { ...card().tiles, loss: "NaN" } };
+    const [group] = listCards([nan, b, c] as never);
     expect(group?.status).toBe("running");
     expect(group?.note).toMatchObject({ what: "Loss became NaN.", where: "gpt2-l8-batchtopk-k48" });
+    expect(group?.tiles.loss).toBeCloseTo((0.1874 + 0.2362) / 2); // of those that go on
     const all = listCards([a, b, c].map((one) => ({ ...one, note: { ...note, what: "The kernel ended." } })) as never);
     expect(all[0]?.note).toMatchObject({ what: "The kernel ended.", where: null });
   });

@@ -9,6 +9,12 @@ const tile = (changes: Partial<Card>) => {
   const view = show({ ...fullState(), cards: [one], total: 1 });
   return cardOf(view, "a").getByText("Dead").closest(".tile") as HTMLElement;
 };
+it("a loss that is not finite is said in the words of the specification", () => {
+  const failed = tile({ status: "failed", tiles: { ...card().tiles, loss: "NaN", fvu: null } });
+  const loss = [...(failed.parentElement?.querySelectorAll("dd") ?? [])].map((one) => one.textContent);
+  expect(loss.slice(0, 3)).toEqual(["NaN", "32.0", "–"]);
+});
+
 const tiles = (dead: number | null) => ({ ...card().tiles, dead });
 
 it("dead latents have no share before a whole window has passed, and say so", () => {
