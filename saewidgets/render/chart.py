@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from saewidgets.render.html import Html, tag
 from saewidgets.render.numbers import tokens
-from saewidgets.render.ticks import linear_ticks, log_ticks, tick_text, widened
+from saewidgets.render.ticks import linear_ticks, log_ticks, metric_tick_text, widened
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def line_chart(title: str, lines: Sequence[Line], *, width: int = 280, height: i
         parts.append(
             tag(
                 "text",
-                tick_text(value),
+                metric_tick_text(value),
                 x=40,
                 y=y + 3,
                 text_anchor="end",

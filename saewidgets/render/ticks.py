@@ -53,3 +53,11 @@ def tick_text(value: float) -> str:
         if abs(value) >= unit * 0.9999995:  # six digits of less would be written with an exponent
             return f"{value / unit:.6g}{suffix}"
     return f"{value:,.6g}"
+
+
+def metric_tick_text(value: float) -> str:
+    """A tick of a metric: from 100,000 on 1e5, as in the tiles, for there is no room for more on the left of an axis."""
+    if abs(value) < 99_999.5:
+        return tick_text(value)
+    mantissa, exponent = f"{value:.5e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"

@@ -12,7 +12,7 @@ import ipywidgets
 import numpy as np
 
 from saewidgets.render import Html, tag
-from saewidgets.render.ticks import linear_ticks, log_ticks, tick_text, widened
+from saewidgets.render.ticks import linear_ticks, log_ticks, metric_tick_text, widened
 from saewidgets.widgets.chart_joints import Joints
 from saewidgets.widgets.chart_style import (
     DASHES,
@@ -32,14 +32,6 @@ from saewidgets.widgets.subshells import unpin
 HEIGHT = 132
 MARKS_PER_LINE = 6
 NOTHING = (0.1, 1.0)  # the range of a y axis, linear or logarithmic, on which there are no points
-
-
-def _y_text(value: float) -> str:
-    """A tick of the y axis: from 100,000 on 1e5, as in the tiles, for there is no room for more on its left."""
-    if abs(value) < 99_999.5:
-        return tick_text(value)
-    mantissa, exponent = f"{value:.5e}".split("e")
-    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
 @dataclass(slots=True)
@@ -216,7 +208,7 @@ class Chart:
         if self.y.min is not None and self.y.max is not None:
             low, high = self.y.min, self.y.max
         ticks = log_ticks(low, high, 5) if self.look.log_y else linear_ticks(low, high, 4)
-        set_ticks(self._figure.axes[1], ticks, [_y_text(value) for value in ticks])
+        set_ticks(self._figure.axes[1], ticks, [metric_tick_text(value) for value in ticks])
 
     def draw_x_ticks(self, ticks: Sequence[float], labels: Sequence[str], label: str) -> None:
         """Label the x axis (all charts of a panel alike)."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from saewidgets.render.figure import Axis, Drawing, Key, Mark, Points, Trace, Upright, figure
-from saewidgets.render.ticks import linear_ticks, log_ticks, tick_text, widened
+from saewidgets.render.ticks import linear_ticks, log_ticks, metric_tick_text, widened
 from saewidgets.widgets.chart import MARKS_PER_LINE, Chart, extent, spread
 from saewidgets.widgets.chart_style import MARKERS, PALETTES, RAW_OPACITY, RAW_WIDTH, SHAPES, SLOTS, SVG_DASHES
 from saewidgets.widgets.messages import Picture
@@ -59,7 +59,7 @@ def _y_axis(chart: Chart, low: float, high: float) -> Axis:
         low, high = (low / math.exp(room), high * math.exp(room)) if log else (low - room, high + room)
     ticks = log_ticks(low, high, 7) if log else linear_ticks(low, high, 5)
     name = ", ".join(part for part in (chart.title, chart.unit) if part)
-    return Axis(f"{name} (log)" if log else name, low, high, [(value, tick_text(value)) for value in ticks], log)
+    return Axis(f"{name} (log)" if log else name, low, high, [(value, metric_tick_text(value)) for value in ticks], log)
 
 
 def _marks(run: Drawn, *, raw: bool, markers: bool) -> list[Mark]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
@@ -234,12 +235,17 @@ def test_a_line_that_hardly_moves_does_not_fill_the_chart(ws: FakeWorkspace, log
 @pytest.mark.parametrize("log_y", [True, False])
 def test_ticks_of_a_huge_loss_fit_left_of_the_axis(ws: FakeWorkspace, log_y: bool) -> None:
     step = np.arange(1.0, 101)
-    columns = {"step": step, "tokens": step * 4096, "time": step, "loss": 5e5 / step, "l0": step, "fvu": 1 / step}
+    columns = {"step": step, "tokens": step * 4096, "time": step, "loss": 5e9 / step, "l0": step, "fvu": 1 / step}
     charts = Charts(lambda training_id, names, start: {k: v[step >= start] for k, v in columns.items()}, lambda: None)
     charts.update(runs(ws, "train_0"), ChartState(log_y=log_y))
     words = list(charts.charts[0]._figure.axes[1].tick_labels.values())
-    assert ("1e5" if log_y else "2e5") in words
+    assert ("1e9" if log_y else "2e9") in words
     assert max(map(len, words)) <= 6
+    # The picture and the static copy say the same.
+    for drawn in (charts.pictures()[0].svg, charts.static()[0]):
+        shown = re.findall(r">([^<>]+)</text>", str(drawn))
+        assert ("1e9" if log_y else "2e9") in shown
+        assert not [word for word in shown if re.fullmatch(r"[\d.]+B", word)]
     charts.close()
 
 
