@@ -104,7 +104,8 @@ def test_similar_latents_by_decoder_cosine(sae: SAE) -> None:
 @pytest.mark.parametrize(
     "place",
     [
-        {"hook_name": "blocks.1.attn.hook_z"}, {"hook_name": "blocks.1.mlp.hook_in"},
+        {"hook_name": "blocks.1.attn.hook_z"}, {"hook_name": "blocks.1.attn.hook_z.2"},
+        {"hook_name": "blocks.1.mlp.hook_in"},
         {"hook_name": "blocks.1.hook_resid_post", "hook_name_out": "blocks.1.ln2.hook_normalized"},
     ],
 )  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from saewidgets.config.hook_names import head_of
 from saewidgets.errors import ConfigError
 from saewidgets.features.export import neuronpedia_schema as schema
 from saewidgets.features.export.effects import EffectsOf
@@ -178,11 +179,13 @@ class _Writer:
         """The feature's own row."""
         own = {"feature_index", "n_prompts_total", "n_tokens_in_prompt", "dataset", "activations", "vector"}
         largest = max((max(a.values) for a in feature.activations), default=0.0)
+        # Neuronpedia adds vectors to whole activations: one of a single head has no place there.
+        vector = feature.vector if head_of(self.hook) is None else []
         return schema.Neuron(
             modelId=self.target.model_id, layer=self.source, index=str(feature.feature_index),
             sourceSetName=self.target.sae_set, creatorId=self.target.creator_id, createdAt=self.now,
-            maxActApprox=largest, hasVector=bool(feature.vector), vector=feature.vector,
-            vectorDefaultSteerStrength=largest or 10.0, hookName=self.hook if feature.vector else None,
+            maxActApprox=largest, hasVector=bool(vector), vector=vector,
+            vectorDefaultSteerStrength=largest or 10.0, hookName=self.hook if vector else None,
             topkCosSimIndices=[], topkCosSimValues=[], **feature.model_dump(exclude=own),
         )  # fmt: skip
 

@@ -125,6 +125,16 @@ def test_an_export_has_what_the_importer_reads(store: Store, logits: EffectsOf, 
     assert found["features"][5]["vectorDefaultSteerStrength"] == largest["5"]
 
 
+def test_vectors_of_one_head_are_left_out(
+    store: Store, sae: SAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neuronpedia steers whole activations."""
+    monkeypatch.setattr(store, "manifest", replace(store.manifest, hook_name="blocks.1.attn.hook_z.1"))
+    folder = export_neuronpedia(store, [3], None, tmp_path, TARGET, sae=sae)
+    (row,) = lines(folder / "features" / "batch-0.jsonl.gz")
+    assert (row["hasVector"], row["vector"], row["hookName"], row["layer"]) == (False, [], None, "1-res-tiny")
+
+
 def test_exporting_again_gives_the_same_ids_and_keeps_other_sources(store: Store, tmp_path: Path) -> None:
     first = export_neuronpedia(store, [3, 5], None, tmp_path, TARGET)
     before = [row["id"] for row in lines(first / "activations" / "batch-0.jsonl.gz")]
