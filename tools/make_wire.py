@@ -63,7 +63,7 @@ CONFIG = {"model": "demo", "sae": {"architecture": "topk", "k": 32}}
 
 EXAMPLES: tuple[m.Wire, ...] = (
     m.PanelState(
-        revision=7, cards=(CARD,), total=1, charts=CHARTS, devices=(DEVICE,), notice=NOTE, compare=COMPARE,
+        revision=7, cards=(CARD,), total=1, jobs=1, charts=CHARTS, devices=(DEVICE,), notice=NOTE, compare=COMPARE,
         templates_revision=2, sae_shown="sae_1", updated_at=1_790_000_131.0,
     ),
     m.Nudge(id="c-0"),

@@ -70,7 +70,7 @@ export class FakeLibrary extends FakeWidget<SaeBrowserState, SaeCommand> {
         this.change(command.sae_id, { state: "ok", state_note: "" });
         return void reply({ sae_id: command.sae_id });
       case "export_saes": {
-        const paths = command.sae_ids.map((one) => `/home/ada/${command.folder}/${one}`);
+        const paths = command.sae_ids.map((one) => `/workspace/${command.folder}/${one}`);
         return void reply({ done: command.sae_ids, paths, problems: [] });
       }
       case "delete_saes": {

@@ -39,8 +39,10 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
 
   override setState(change: Partial<PanelState>): void {
     const before = this.traits.state as PanelState;
+    const cards = change.cards ?? before.cards;
+    const jobs = new Set(cards.map((one) => one.group_id ?? one.id)).size;
     for (const peer of this.peers) {
-      peer.traits.state = { ...before, ...change, revision: before.revision + 1 };
+      peer.traits.state = { ...before, jobs, ...change, revision: before.revision + 1 };
       peer.emit("change:state");
     }
   }
@@ -78,7 +80,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
         }
         return void reply({ group_id: command.group_id });
       case "export_runs": {
-        const paths = command.training_ids.map((one) => `/home/me/${command.folder}/${one}`);
+        const paths = command.training_ids.map((one) => `/workspace/${command.folder}/${one}`);
         return void reply({ done: command.training_ids, paths, problems: [] } satisfies RunsDone);
       }
       case "checkpoint_action": {

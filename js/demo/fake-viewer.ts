@@ -219,7 +219,7 @@ export class FakeViewer extends FakeWidget<ViewerState, ViewerCommand> {
       case "label_features":
         return { value: { labelled: 6852, skipped: 412 } };
       case "export_features":
-        return { value: { path: `/home/ada/${command.path}`, size_bytes: 12_000 } };
+        return { value: { path: `/workspace/${command.path}`, size_bytes: 12_000 } };
       case "import_labels":
         return { value: { imported: 120, skipped: 3 } };
       default:

@@ -282,6 +282,7 @@ export function fullState(): PanelState {
     ...emptyState(),
     cards: CARDS,
     total: CARDS.length,
+    jobs: CARDS.length,
     charts: { ...EMPTY_STATE.charts, training_ids: ids, summaries: ["Loss against tokens, log scale."] },
   };
 }
@@ -291,7 +292,7 @@ export function crowdedState(): PanelState {
   const state = fullState();
   const advised = CARDS.map((one, i) => (i === 0 ? { ...one, advice: "Dead latents 52 % after 3M tokens." } : one));
   const cards = [...advised.slice(0, 3), ...LAYERS, ...advised.slice(3)];
-  return { ...state, cards, total: cards.length };
+  return { ...state, cards, total: cards.length, jobs: CARDS.length + 1 };
 }
 
 export function failingState(): PanelState {

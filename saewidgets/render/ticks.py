@@ -56,7 +56,7 @@ def tick_text(value: float) -> str:
 
 
 def metric_tick_text(value: float) -> str:
-    """A tick of a metric: from 100,000 on 1e5, as in the tiles, for there is no room for more on the left of an axis."""
+    """A tick of a metric: from 100,000 on 1e5, as in the tiles, for there is no room for more beside an axis."""
     if abs(value) < 99_999.5:
         return tick_text(value)
     mantissa, exponent = f"{value:.5e}".split("e")

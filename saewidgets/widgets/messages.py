@@ -162,13 +162,14 @@ class CompareState(Wire):
 class PanelState(Wire):
     """The synced trait `state` of the panel. `revision` grows with every change.
 
-    The panel's own part gets every card, the chart bar only those with a line, the footer none (it reads `total`).
+    The panel's own part gets every card, the chart bar only those with a line, the footer none (`total` and `jobs`).
     """
 
     revision: int = 0
     workspace: str = "default workspace"
     cards: tuple[Card, ...] = ()
     total: int = 0  # runs in the workspace
+    jobs: int = 0  # entries of the list: runs of one job are one
     charts: ChartState = ChartState()
     devices: tuple[DeviceInfo, ...] = ()
     notice: Note | None = None  # concerns the whole workspace (catalog on a network drive, …)

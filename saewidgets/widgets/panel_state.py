@@ -304,6 +304,7 @@ class PanelModel:
                     "workspace": self.workspace.label,
                     "cards": cards,
                     "total": len(cards),
+                    "jobs": len({card.group_id or card.id for card in cards}),
                     "charts": self._chart,
                     "devices": self._devices,
                     "notice": self._notice or self._devices_note,

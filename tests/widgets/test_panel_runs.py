@@ -107,6 +107,7 @@ def test_a_group_is_steered_as_one(runs: RunsCommands, ws: FakeWorkspace, model:
             ws.trainings.change(f"layer_{layer}", status=status)
 
     assert {card.group_name for card in model.state().cards if card.group_id} == {"three-layers"}
+    assert model.state().total - model.state().jobs == 2  # three of its runs are one entry of the list
     change(JobStatus.RUNNING)
     assert act("pause") == {"group_id": "group_1"}
     assert {ws.trainings.record(f"layer_{layer}").status for layer in (4, 6, 8)} == {JobStatus.PAUSED}

@@ -149,6 +149,34 @@ export function Segments<T extends string>({ label, options, selected, onSelect 
   );
 }
 
+interface SortProps<T extends string> {
+  /** What is sorted: the lists of two widgets may stand below each other. */
+  label: string;
+  options: readonly { value: T; label: string }[];
+  value: T;
+  onSelect: (value: T) => void;
+}
+
+/** The order of a list, at the end of its toolbar. */
+export function Sort<T extends string>({ label, options, value, onSelect }: SortProps<T>) {
+  return (
+    <span class="row">
+      <span class="sm t2 hw" aria-hidden="true">
+        Sort
+      </span>
+      <span class="s24 sort">
+        <select aria-label={label} value={value} onChange={(event) => onSelect(event.currentTarget.value as T)}>
+          {options.map((option) => (
+            <option key={option.value} value={option.value}>
+              {option.label}
+            </option>
+          ))}
+        </select>
+      </span>
+    </span>
+  );
+}
+
 interface CheckboxProps {
   label: string;
   children?: ComponentChildren;

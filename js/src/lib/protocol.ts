@@ -129,6 +129,8 @@ export interface PanelState {
   workspace: string;
   cards: Card[];
   total: number;
+  /** Entries of the list: runs of one job are one. */
+  jobs: number;
   charts: ChartState;
   devices: DeviceInfo[];
   notice: Note | null;
@@ -143,6 +145,7 @@ export const EMPTY_STATE: PanelState = {
   workspace: "default workspace",
   cards: [],
   total: 0,
+  jobs: 0,
   charts: {
     training_ids: [],
     followed: [],

@@ -1,9 +1,9 @@
 /** Filters and search; below them what is checked, what can be done with it, and the order. */
-import { Button, NoteBox } from "../lib/controls";
+import { Button, NoteBox, Sort } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
 import { BusyNote } from "../lib/notes";
-import type { SaeQuery, SaeSort } from "../lib/protocol-saes";
+import type { SaeQuery } from "../lib/protocol-saes";
 import { DeleteQuestion, ExportForm, Names } from "./card-forms";
 import { DoneNote, Problem } from "./card-notes";
 import { choicesOf, type Facet, FILTERS, labelOf, outcomeWords, SORTS } from "./state";
@@ -132,22 +132,12 @@ function SelectionBar({ store }: { store: Store }) {
           </Button>
         )}
         <div class="sp" />
-        <span class="sm t2 hw" aria-hidden="true">
-          Sort
-        </span>
-        <span class="s24 sort">
-          <select
-            aria-label="Sort SAEs"
-            value={store.query().sort}
-            onChange={(event) => void store.browse({ sort: event.currentTarget.value as SaeSort })}
-          >
-            {SORTS.map((sort) => (
-              <option key={sort.value} value={sort.value}>
-                {sort.label}
-              </option>
-            ))}
-          </select>
-        </span>
+        <Sort
+          label="Sort SAEs"
+          options={SORTS}
+          value={store.query().sort}
+          onSelect={(sort) => void store.browse({ sort })}
+        />
       </div>
       <BulkBox store={store} />
     </>

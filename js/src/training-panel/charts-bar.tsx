@@ -17,6 +17,8 @@ const X_AXES: readonly { value: XAxis; label: string }[] = [
   { value: "time", label: "Time" },
 ];
 
+const NOTHING = "Select runs in the list to chart them";
+
 export function chartedCards(store: Store): Card[] {
   return store.state.value.cards
     .filter((card) => card.series !== null)
@@ -27,6 +29,8 @@ export function ChartsBar({ store }: { store: Store }) {
   const [dataShown, setDataShown] = useState(false);
   const charts = store.charts();
   const cards = chartedCards(store);
+  const nothing = cards.length === 0 ? NOTHING : undefined;
+  const shown = dataShown && !nothing;
   // `no-charts` also hides the figures, which stand outside of this part.
   if (store.state.value.total === 0) return <div class="no-charts" />;
   return (
@@ -55,7 +59,7 @@ export function ChartsBar({ store }: { store: Store }) {
               <JointKey /> goes on from an earlier run
             </span>
           )}
-          {cards.length === 0 && <span>Select runs in the list to chart them</span>}
+          {nothing && <span>{nothing}</span>}
         </span>
         <div class="sp" />
         <Smoothing value={charts.smoothing} onChange={(smoothing) => void store.changeCharts({ smoothing })} />
@@ -97,7 +101,14 @@ export function ChartsBar({ store }: { store: Store }) {
           save={async () => saveFile("trainings.csv", toCsv(await csvRows(store.rpc, cards, store.stop)), "text/csv")}
         />
         <SaveButton store={store} cards={cards} word="PNG" save={() => savePictures(store.rpc, "charts", store.stop)} />
-        <Button small kind="quiet" expanded={dataShown} onClick={() => setDataShown(!dataShown)}>
+        <Button
+          small
+          kind="quiet"
+          title={nothing}
+          disabled={nothing !== undefined}
+          expanded={shown}
+          onClick={() => setDataShown(!dataShown)}
+        >
           View data
         </Button>
       </div>
@@ -107,7 +118,7 @@ export function ChartsBar({ store }: { store: Store }) {
           <ProblemNote store={store} id="charts" />
         </div>
       )}
-      {dataShown && <DataTable store={store} cards={cards} />}
+      {shown && <DataTable store={store} cards={cards} />}
       {charts.summaries.length > 0 && <p class="vh">{charts.summaries.join(" ")}</p>}
     </>
   );
@@ -160,6 +171,7 @@ function SaveButton({ store, cards, word, save }: SaveProps) {
       kind="quiet"
       icon="download"
       label={`Download ${word}`}
+      title={cards.length === 0 ? NOTHING : undefined}
       disabled={busy || cards.length === 0}
       onClick={() => void press()}
     >

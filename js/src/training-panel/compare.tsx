@@ -156,6 +156,7 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
   const [helpButton, helpText] = useHelp("Pareto view", HELP);
   const change = (command: { y_axis?: YAxis; scope?: string; reset_zoom?: boolean }) =>
     void store.command("panel", "The change", { kind: "pareto", ...command });
+  const nothing = compare.points.length === 0 ? "No run has both numbers yet" : undefined;
   const word = Y_AXES.find((axis) => axis.value === compare.y_axis)?.label ?? "";
   return (
     <section class="pareto" aria-label="Pareto view">
@@ -208,7 +209,8 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
           kind="quiet"
           icon="download"
           label="Download Pareto view as PNG"
-          disabled={compare.points.length === 0}
+          title={nothing}
+          disabled={nothing !== undefined}
           onClick={() =>
             void savePictures(store.rpc, "pareto", store.stop).catch((error) => store.fail("panel", error))
           }
@@ -219,7 +221,9 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
           small
           kind="quiet"
           label="View data of the Pareto view"
-          expanded={shown}
+          title={nothing}
+          disabled={nothing !== undefined}
+          expanded={shown && !nothing}
           onClick={() => setShown(!shown)}
         >
           View data
@@ -227,7 +231,7 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
       </div>
       {helpText && <div class="data">{helpText}</div>}
       <p class="vh">{compare.summary}</p>
-      {shown && <Points compare={compare} word={word} />}
+      {shown && !nothing && <Points compare={compare} word={word} />}
     </section>
   );
 }

@@ -13,7 +13,7 @@ const SHOWN = 200; // rows; all of them are in the CSV file
 export function DataTable({ store, cards }: { store: Store; cards: Card[] }) {
   const [chosen, setChosen] = useState<string | null>(null);
   const card = cards.find((one) => one.id === chosen) ?? cards[0];
-  if (!card) return <p class="data sm t2">Select runs in the list to chart them.</p>;
+  if (!card) return null;
   return (
     <div class="data">
       {cards.length > 1 && (
@@ -63,6 +63,7 @@ function RunTable({ store, card }: { store: Store; card: Card }) {
     );
   }
   if (!table) return <p class="sm t2">Asking the kernel…</p>;
+  if (table.total === 0) return <p class="sm t2">{`Nothing was measured of ${card.name} yet.`}</p>;
   const at = (name: string, i: number) => {
     const value = table.columns.get(name)?.[i];
     return value === undefined || Number.isNaN(value) ? null : value;

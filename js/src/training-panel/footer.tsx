@@ -10,7 +10,7 @@ export function Footer({ store }: { store: Store }) {
     const timer = setInterval(() => setNow(performance.now()), 1000);
     return () => clearInterval(timer);
   }, []);
-  const { total, updated_at } = store.state.value;
+  const { total, jobs, updated_at } = store.state.value;
   if (total === 0) return null;
   const selected = store.charts().training_ids.length;
   const age = ageWords({ link: store.link.value, heardAt: store.heardAt.value, updatedAt: updated_at }, now);
@@ -18,7 +18,11 @@ export function Footer({ store }: { store: Store }) {
     <div class="ft">
       <span>{age}</span>
       <span class="t3">·</span>
-      <span>{`${f.plural(total, "training")}, ${f.count(selected)} selected`}</span>
+      <span>
+        {f.plural(total, "training")}
+        {jobs < total && ` in ${f.plural(jobs, "job")}`}
+        {`, ${f.count(selected)} selected`}
+      </span>
       <div class="sp" />
       <span class="hw t3">? shows the keys</span>
     </div>

@@ -1,11 +1,11 @@
 /** Filter by status, search; below them what is checked, what can be done with it, and the order. */
-import { Button, Tabs } from "../lib/controls";
+import { Button, Sort, Tabs } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
 import { BulkBox } from "./bulk";
 import { able, type Bulk, bulkTitle, hiddenWords, losesTokens, whyNot } from "./bulk-state";
 import { listCards } from "./groups";
-import { countByStatus, type Filter, SORTS, type Sort, STATUS_WORDS, STATUSES } from "./state";
+import { countByStatus, type Filter, SORTS, STATUS_WORDS, STATUSES } from "./state";
 import { SELECTION, type Store } from "./store";
 
 export function Toolbar({ store, panel }: { store: Store; panel: string }) {
@@ -49,26 +49,14 @@ export function Toolbar({ store, panel }: { store: Store; panel: string }) {
       <div class="tb bulk">
         <SelectionBar store={store} />
         <div class="sp" />
-        <span class="row">
-          <span class="sm t2 hw" aria-hidden="true">
-            Sort
-          </span>
-          <span class="s24 sort">
-            <select
-              aria-label="Sort trainings"
-              value={store.sort.value}
-              onChange={(event) => {
-                store.sort.value = event.currentTarget.value as Sort;
-              }}
-            >
-              {SORTS.map((sort) => (
-                <option key={sort.value} value={sort.value}>
-                  {sort.label}
-                </option>
-              ))}
-            </select>
-          </span>
-        </span>
+        <Sort
+          label="Sort trainings"
+          options={SORTS}
+          value={store.sort.value}
+          onSelect={(sort) => {
+            store.sort.value = sort;
+          }}
+        />
       </div>
       <BulkBox store={store} />
     </>

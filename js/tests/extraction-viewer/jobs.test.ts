@@ -97,7 +97,7 @@ describe("the list of extractions", () => {
     expect((form.getByRole("textbox", { name: "Write to" }) as HTMLInputElement).value).toBe(`${GEMMA}-neuronpedia`);
     await view.user.click(form.getByRole("button", { name: "Write" }));
     await waitFor(() =>
-      expect(card(view, GEMMA).getByText(`Written to /home/ada/${GEMMA}-neuronpedia.`, { exact: false })).toBeTruthy(),
+      expect(card(view, GEMMA).getByText(`Written to /workspace/${GEMMA}-neuronpedia.`, { exact: false })).toBeTruthy(),
     );
     expect(sent(view.model, "export_features")).toMatchObject([{ what: "neuronpedia", indices: null, query: null }]);
   });

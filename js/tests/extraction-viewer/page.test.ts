@@ -273,7 +273,7 @@ describe("exports", () => {
     expect([...scope.options].map((one) => one.value)).toEqual(["all", "query", "one"]);
     await view.user.selectOptions(scope, "query");
     await view.user.click(form.getByRole("button", { name: "Write" }));
-    await waitFor(() => expect(view.page.getByText("Written to /home/ada/demo-l2-topk-16k.csv.")).toBeTruthy());
+    await waitFor(() => expect(view.page.getByText("Written to /workspace/demo-l2-topk-16k.csv.")).toBeTruthy());
     expect(sent(view.model, "export_features")).toMatchObject([
       { what: "csv", indices: null, query: { show: "dead" } },
     ]);

@@ -114,6 +114,7 @@ const STATE: Shape<PanelState> = {
   workspace: _,
   cards: _,
   total: _,
+  jobs: _,
   charts: _,
   devices: _,
   notice: _,

@@ -63,7 +63,7 @@ it("exports to a folder in a format", async () => {
     { sae_ids: [`sae_${TRAINED}`], folder: "out", format: "sparsify" },
   ]);
   await waitFor(() => expect(card.getByText("Exported.")).toBeTruthy());
-  expect(card.getByText("Exported.").parentElement?.textContent).toContain(`/home/ada/out/sae_${TRAINED}`);
+  expect(card.getByText("Exported.").parentElement?.textContent).toContain(`/workspace/out/sae_${TRAINED}`);
   expect(document.activeElement?.textContent).toBe("Export");
 });
 

@@ -1,7 +1,7 @@
 import { act, fireEvent, waitFor } from "@testing-library/preact";
 import { expect, it } from "vitest";
 import { FakeModel } from "../../demo/fake-model";
-import { emptyState, fullState } from "../../demo/fixtures";
+import { crowdedState, emptyState, fullState } from "../../demo/fixtures";
 import type { Rpc } from "../../src/lib/rpc";
 import { Rpc as RealRpc } from "../../src/lib/rpc";
 import { csvRows } from "../../src/training-panel/metric-table";
@@ -79,6 +79,27 @@ it("says in the footer how fresh and how full the panel is", async () => {
   const { page } = show(fullState(), "training_footer");
   await waitFor(() => expect(page.getByText(/^Updated \d\.\d s ago$/)).toBeTruthy(), { timeout: 3000 });
   expect(page.getByText("8 trainings, 2 selected")).toBeTruthy();
+});
+
+it("says in the footer in how many jobs they are, which is what the tabs of the list count", () => {
+  const { page } = show(crowdedState(), "training_footer");
+  expect(page.getByText("11 trainings in 9 jobs, 2 selected")).toBeTruthy();
+});
+
+it("has no data to view while nothing is drawn, and says what to do", async () => {
+  const state = fullState();
+  const { page, model, user } = show(state, "chart_controls");
+  const button = () => page.getByRole("button", { name: "View data" });
+  await user.click(button());
+  await waitFor(() => expect(page.getByRole("table")).toBeTruthy());
+  act(() => model.setState({ cards: state.cards.map((one) => ({ ...one, series: null })) }));
+  expect(page.queryByRole("table")).toBeNull();
+  for (const name of ["View data", "Download CSV", "Download PNG"]) {
+    expect(page.getByRole("button", { name }).getAttribute("aria-disabled")).toBe("true");
+    expect(page.getByRole("button", { name }).title).toBe("Select runs in the list to chart them");
+  }
+  await user.click(button());
+  expect(button().getAttribute("aria-expanded")).toBe("false");
 });
 
 it("explains the upright line of a run that goes on from another one", () => {

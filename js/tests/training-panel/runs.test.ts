@@ -113,7 +113,7 @@ describe("the selection", () => {
     expect(document.activeElement).toBe(form.getByRole("textbox", { name: "Folder" }));
     await user.keyboard("{Enter}");
     expect(sent(model, "export_runs")).toMatchObject([{ training_ids: ids(paused, completed), folder: "trainings" }]);
-    await waitFor(() => expect(page.getByText("2 trainings are in /home/me/trainings.")).toBeTruthy());
+    await waitFor(() => expect(page.getByText("2 trainings are in /workspace/trainings.")).toBeTruthy());
   });
 });
 
