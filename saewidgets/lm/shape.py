@@ -69,9 +69,11 @@ def heads_of(config: Any) -> int | None:
 
 def heads_width(config: Any) -> int | None:
     """Width of all attention heads side by side, as far as a text configuration says it."""
-    heads, size = heads_of(config), getattr(config, "head_dim", None)
+    heads = heads_of(config)
     if heads is None:
         return None
+    # What a head puts out is as wide as its values, which DeepSeek's are not as its queries.
+    size = getattr(config, "v_head_dim", None) or getattr(config, "head_dim", None)
     return heads * size if isinstance(size, int) else int(config.hidden_size)
 
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor
 
 from saewidgets.config import CaptureConfig, TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.lm import HookError, capture, forward, hooked, resolve_hook, spliced
 from saewidgets.lm.facts import ModelFacts
+from saewidgets.lm.shape import heads_width
 from tests.lm.models import FAMILIES, build, family, token_ids
 
 Z = "blocks.1.attn.hook_z"
@@ -129,5 +131,14 @@ def test_what_a_head_is_called_and_which_there_are() -> None:
 
 
 def test_the_width_is_known_before_the_model_is() -> None:
+    latent = {"kv_lora_rank": 8, "q_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 12}
+    config = transformers.DeepseekV2Config(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, **latent,
+        num_key_value_heads=4, moe_intermediate_size=16, n_routed_experts=4, num_experts_per_tok=2,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    assert resolve_hook(model, Z).width == heads_width(config) == 48
+    assert resolve_hook(model, HEADS[3]).width == 12
     facts = ModelFacts("a", "gemma2", 3, 32, 64, None, None, d_heads=64, n_heads=4)
     assert (facts.d_in(Z), facts.d_in(HEADS[0]), facts.d_in("blocks.1.hook_resid_post")) == (64, 16, 32)
