@@ -31,6 +31,7 @@ class CaptureSettings:
         dtype: number format of the store; None takes the model's.
         model_batch_size: contexts per forward.
         model_revision: of the model, for the record.
+        compiled: the mode in which the model was compiled; None where it runs as it is.
     """
 
     hook_names: tuple[str, ...]
@@ -38,6 +39,7 @@ class CaptureSettings:
     dtype: str | None = None
     model_batch_size: int = 16
     model_revision: str | None = None
+    compiled: str | None = None
 
 
 def bytes_per_token(widths: Sequence[int], dtype: str, vocab_size: int | None = None) -> int:
@@ -175,6 +177,6 @@ def _plan(
         "attention": str(getattr(getattr(lm.model, "config", None), "_attn_implementation", "unknown")),
         "tokens": facts.corpus_fingerprint, "contexts": len(contexts), "held_out": held, "hooks": widths,
         "dtype": dtype, "model_batch_size": settings.model_batch_size, "rows_per_shard": facts.rows_per_shard,
-        "torch": torch.__version__,
+        "torch": torch.__version__, **({} if settings.compiled is None else {"compiled": settings.compiled}),
     }  # fmt: skip
     return StorePlan(facts, identity)

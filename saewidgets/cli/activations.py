@@ -53,6 +53,9 @@ def capture(
     model_revision: Annotated[str | None, Only("--model-revision", help="Branch, tag or commit.")] = None,
     model_dtype: Annotated[str, Only("--model-dtype", help="Of the model: float32, bfloat16 or float16.")] = "float32",
     device: Annotated[str, Only(help="cpu, cuda:0, … or auto.")] = "auto",
+    model_compile: Annotated[
+        str | None, Only("--model-compile", help="Compile the model with this mode of torch.compile: default, …")
+    ] = None,
     estimate: Annotated[bool, Only("--estimate", help="Say how much disk it takes, and start nothing.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -62,6 +65,7 @@ def capture(
         "dtype": dtype, "context_size": context_size, "model_batch_size": batch_size, "prepend_bos": prepend_bos,
         "join_documents": join, "separator": separator,
         "model_revision": model_revision, "model_dtype": model_dtype, "device": device,
+        "model_compile": model_compile,
     }  # fmt: skip
     with open_workspace() as workspace:
         if estimate:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from saewidgets.config.base import MAX_COUNT
+from saewidgets.config.compiling import CompileMode
 from saewidgets.config.corpus import CorpusConfig, DemoCorpus, as_corpus
 from saewidgets.config.hook_names import HOOK_NAME
 from saewidgets.config.names import MAX_NAME, one_line
@@ -34,6 +35,9 @@ class CaptureConfig(PackingConfig):
     )
     model_batch_size: int = Field(default=16, ge=1, le=4096, title="Contexts per forward")
     device: str = Field(default="auto", title="Device", description='"auto" takes the first CUDA device, else the CPU.')
+    model_compile: CompileMode | None = Field(
+        default=None, title="Compile model", description="With this mode of torch.compile; empty: not compiled."
+    )
 
     @field_validator("name", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from saewidgets.config.base import MAX_COUNT, Config
+from saewidgets.config.compiling import CompileMode
 from saewidgets.config.corpus import CorpusConfig, DemoCorpus, as_corpus
 from saewidgets.config.hook_names import HOOK_NAME, computed_before, layer_of
 from saewidgets.config.names import one_line
@@ -223,7 +224,7 @@ class TrainingConfig(Config):
         title="Model device",
         description="Where the language model is, if that is another device than the SAE's. Empty: the same.",
     )
-    model_compile: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None = Field(
+    model_compile: CompileMode | None = Field(
         default=None,
         title="Compile model",
         description="Compile the blocks of the language model with this mode of torch.compile; where that fails they "

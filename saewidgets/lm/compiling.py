@@ -18,18 +18,18 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FunctionType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from saewidgets.config.compiling import CompileMode
 from saewidgets.lm.hookpoints import find_blocks, resolve_hook
 from saewidgets.lm.hooks import capture, input_device
 from saewidgets.lm.shape import text_config
 
 log = logging.getLogger(__name__)
 
-Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 _GRAPHS = frozenset({"reduce-overhead", "max-autotune"})  # of these results lie in memory that is used again
 _TRIALS = 3  # calls until a CUDA graph is recorded and played
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}  # of the norm of the result
@@ -77,7 +77,7 @@ class Compiled:
 def compile_blocks(
     model: nn.Module,
     hook_names: Sequence[str],
-    mode: Mode,
+    mode: CompileMode,
     shape: tuple[int, int],
     *,
     tell: Callable[[str], None] = log.warning,

@@ -77,7 +77,7 @@ class Activations:
             name: what to call it; None: from model and text.
             tokenizer: of a model that is given as an object.
             settings: ``context_size prepend_bos join_documents separator model_batch_size model_revision model_dtype
-                device``, see `CaptureConfig`.
+                device model_compile``, see `CaptureConfig`.
 
         Raises:
             ConfigError: a setting cannot work; `where` names it.

@@ -78,7 +78,7 @@ def test_a_compiled_model_trains_and_evaluates_alike_and_is_given_back(
 ):
     without_compiler("aot_eager")
     lm, recorder = load_model(str(tiny_model_folder)), Recorder()
-    wanted = config.replace(model_compile="default")
+    wanted = config.replace(model_compile="default", **{"activations.read_ahead": "on"})
     tasks = [
         Task(wanted, tmp_path / "one", recorder),
         Task(wanted.replace(hook_name="blocks.1.hook_mlp_out"), tmp_path / "two"),

@@ -285,3 +285,27 @@ def test_the_corpus_may_be_typed(ws: Workspace) -> None:
     assert TrainingConfig.from_data(config.to_data()) == config
     with pytest.raises(ConfigError, match="store_id"):
         ActivationCorpus(" ")
+
+
+@pytest.mark.parametrize(("backend", "told"), [("aot_eager", 0), ("no_such_backend", 1)])
+def test_a_compiled_model_captures_alike_and_is_given_back(
+    backend: str, told: int, ws: Workspace, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from saewidgets.lm import compiling, load_model
+
+    plain = _done(_capture(ws, tiny_model_folder))
+    whole = compiling.compile_blocks
+    monkeypatch.setattr(compiling, "compile_blocks", lambda *given, **more: whole(*given, **more, backend=backend))
+    lm, lines = load_model(str(tiny_model_folder)), list[str]()
+    events = ws.manager.subscribe(
+        lambda job_id, updates: lines.extend(e.message for e in updates if hasattr(e, "message"))
+    )
+    given = {"model_compile": "default", "tokenizer": lm.tokenizer, "called": lm.model}
+    found = _done(_capture(ws, tiny_model_folder, **given))
+    events()
+    for name in (RESID, MLP):
+        np.testing.assert_allclose(found.open().rows(name), plain.open().rows(name), rtol=1e-4, atol=1e-5)
+    assert sum("is not compiled: " in line for line in lines) == told
+    assert not any("forward" in module.__dict__ for module in lm.model.modules())
+    with pytest.raises(ConfigError, match="model_compile"):
+        _capture(ws, tiny_model_folder, model_compile="fast")

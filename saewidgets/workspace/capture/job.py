@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from saewidgets.workspace.training.job import TOKENS
 
 if TYPE_CHECKING:
     from saewidgets.activations.store_layout import StoreFacts
+    from saewidgets.lm import LoadedModel
     from saewidgets.workspace.workspace import Workspace
 
 KIND = "capture"
@@ -117,7 +119,7 @@ def run_capture(
     rows = workspace.catalog.activations
     config = _exact(workspace, record)
     shown = _Shown(context.emit, record.tokens_total)
-    check = context.control.check
+    check, until = context.control.check, ExitStack()
 
     def phase(words: str) -> None:
         check()
@@ -135,6 +137,7 @@ def run_capture(
         check_context(lm.name, lm.context, config.context_size)  # before the whole text is tokenised
         for name in config.hook_names:
             resolve_hook(lm.model, name)
+        compiled = _compile(lm, config, phase, context, until)
         phase("tokenising")
         packed = pack(
             open_corpus(config.corpus), lm.tokenizer, folder=workspace.folder / TOKENS,
@@ -154,6 +157,7 @@ def run_capture(
             CaptureSettings(
                 hook_names=config.hook_names, tokens=config.tokens, dtype=config.dtype,
                 model_batch_size=config.model_batch_size, model_revision=config.model_revision,
+                compiled=compiled,
             ),
             record.folder, control=context.control, on_progress=shown.at, resume=context.resumed,
             on_restart=lambda: context.emit(
@@ -162,9 +166,31 @@ def run_capture(
             ),
         )  # fmt: skip
     finally:
+        until.close()
         del lm
         if torch.cuda.is_available():  # what the pass took is free for whoever has the lane next
             torch.cuda.empty_cache()
+
+
+def _compile(
+    lm: LoadedModel, config: CaptureConfig, phase: Callable[[str], None], context: JobContext, until: ExitStack
+) -> str | None:
+    """As `model_compile` says, until `until` is closed; returns the mode. Where it does not work that is told."""
+    if config.model_compile is None:
+        return None
+    from saewidgets.lm.compiling import compile_blocks  # torch: seconds to import
+
+    def tell(message: str) -> None:
+        context.emit(LogLine(message, "warning"))
+
+    phase("compiling model")
+    shape = (config.model_batch_size, config.context_size)
+    found = compile_blocks(lm.model, config.hook_names, config.model_compile, shape, tell=tell)
+    until.callback(found.undo)
+    if found.problem is None:
+        return config.model_compile
+    tell(f"{lm.name} is not compiled: {found.problem}. The capture goes on with the model as it is.")
+    return None
 
 
 def _exact(workspace: Workspace, record: ActivationStoreRecord) -> CaptureConfig:

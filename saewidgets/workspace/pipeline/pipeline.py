@@ -152,6 +152,7 @@ class Pipeline:
             context_size=training.context_size, **self._packing(),
             model_batch_size=config.batch_size_extract, model_revision=training.model_revision,
             model_dtype=training.model_dtype, device=training.model_device or training.device,
+            model_compile=training.model_compile,
         )
 
     def import_states(self, folder: str | Path) -> Capture | None:
