@@ -112,6 +112,7 @@ def test_the_form_shows_what_the_store_says(filled: tuple[Workspace, Capture], t
     assert found["model"]["d_model"] == 32  # of the store's model, not of the one in the form
     model = next(part for part in found["estimate"]["memory"] if part["label"] == "Model")
     assert model["bytes"] == 0
+    assert found["hints"]["corpus"] == "store: captured before; no language model runs"
     wrong = ws.trainings.validate({**data, "hook_name": "blocks.1.hook_attn_out"})
     assert "does not hold blocks.1.hook_attn_out" in wrong["fields"]["hook_name"]
     missing = ws.trainings.validate({**data, "corpus": "acts_01J8ZC3V5W6X7Y8Z9A0B1C2D3E"})

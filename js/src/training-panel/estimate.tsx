@@ -57,7 +57,7 @@ function Memory({ estimate }: { estimate: EstimateData }) {
   const { memory, memory_total_bytes: used, device_total_bytes: total, device_free_bytes: free } = estimate;
   const others = total !== null && free !== null ? Math.max(0, total - free) : 0;
   const whole = Math.max(total ?? 0, used + others, 1);
-  const parts = memory.map((segment, i) => ({ ...segment, key: `k${(i % 6) + 1}` }));
+  const parts = memory.map((segment, i) => ({ ...segment, key: `k${(i % 6) + 1}` })).filter(({ bytes }) => bytes > 0); // stored activations need no model
   if (others > 0) parts.push({ label: "Other programs", bytes: others, key: "k-others" });
   const spoken = parts.map((segment) => `${segment.label} ${f.bytes(segment.bytes)}`).join(", ");
   return (

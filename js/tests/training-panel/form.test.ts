@@ -80,6 +80,18 @@ describe("New training", () => {
     expect(help.getAttribute("aria-expanded")).toBe("true");
   });
 
+  it("leaves out of the estimate what takes no memory: stored activations need no model", async () => {
+    const model = CHECK.estimate?.memory[0] as { bytes: number };
+    const before = model.bytes;
+    model.bytes = 0;
+    try {
+      const { form } = await openForm();
+      await waitFor(() => expect(form.getByRole("img", { name: /^Memory on cuda:0: SAE 500 MB/ })).toBeTruthy());
+    } finally {
+      model.bytes = before;
+    }
+  });
+
   it("estimates before Start", async () => {
     const { form } = await openForm();
     const estimate = form.getByRole("group", { name: "Estimate" });

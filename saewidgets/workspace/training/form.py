@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.config import TrainingConfig, validate
+from saewidgets.config import ActivationCorpus, TrainingConfig, validate
 from saewidgets.config.group import Over, base_of, expand, group_name
 from saewidgets.config.model_names import check_revision, is_local
 from saewidgets.config.sparsity import warning_of
@@ -338,6 +338,10 @@ def _hints(
             hints["tokens"] = steps if config.epochs is None else "Epochs decide"
         if config.corpus.kind in _CORPUS_HINTS and not any(name.split(".")[0] == "corpus" for name in wrong):
             hints["corpus"] = _CORPUS_HINTS[config.corpus.kind]
+            if isinstance(config.corpus, ActivationCorpus):  # the field holds its id, which says little
+                named = {record.id: record.name for record in workspace.activations.list()}
+                if (name := named.get(config.corpus.store_id)) is not None:
+                    hints["corpus"] = f"{name}: {hints['corpus']}"
     if device is not None:
         hints["device"] = _queue_hint(workspace, device.id)
     return hints
