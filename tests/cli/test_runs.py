@@ -9,12 +9,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from saewidgets.workspace import Workspace, trainings
 from tests.cli.conftest import PATIENCE, Invoke
+from tests.conftest import TINY_TEXT
 
 pytestmark = pytest.mark.timeout(3 * PATIENCE)
 
@@ -212,8 +215,14 @@ def test_the_default_home_is_not_touched(execute: Invoke, home: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_the_demo(execute: Invoke) -> None:
-    done = execute("demo", "--tokens", "4096", "--json", "--quiet", patience=3 * PATIENCE - 20)
+def test_the_demo(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is, but on less text: all of the embedded corpus takes a minute to read."""
+    text = {"kind": "text", "strings": list(TINY_TEXT) * 30}
+    config = trainings.demo_config().replace(corpus=text, evaluation={"tokens": 1024, "every_steps": 4})
+    monkeypatch.setattr(trainings, "demo_config", lambda: config)
+    for name in ("evaluate", "read_features"):
+        monkeypatch.setattr(Workspace, name, partialmethod(getattr(Workspace, name), tokens=2048))
+    done = invoke("demo", "--tokens", "4096", "--json", "--quiet")
     assert done.code == 0, done.err
     result = done.json()
     assert result["run"]["status"] == "completed"
