@@ -46,6 +46,10 @@ def pipeline(
     tokens: Annotated[int | None, Option(help="How many activations each SAE is trained on.")] = None,
     epochs: Annotated[float | None, Option(help="Instead: how often the captured ones are read.")] = None,
     device: Annotated[str | None, Option(help="cpu, cuda:0, … or auto.")] = None,
+    model_device: Annotated[str | None, Option("--model-device", help="Of the language model, if on another.")] = None,
+    model_compile: Annotated[
+        str | None, Option("--model-compile", help="Compile the model with this mode of torch.compile: default, …")
+    ] = None,
     cache_dir: Annotated[
         Path | None,
         Option("--cache-dir", metavar="DIR", file_okay=False, help="Workspace with activations and runs (--home)."),
@@ -68,7 +72,10 @@ def pipeline(
     if cache_dir is not None:
         session.home = cache_dir.expanduser().absolute()
     again = this_command(context, without=["cache_dir"])  # which is --home now
-    flags = {"model": model, "corpus": corpus, "tokens": tokens, "epochs": epochs, "device": device}
+    flags = {
+        "model": model, "corpus": corpus, "tokens": tokens, "epochs": epochs, "device": device,
+        "model_device": model_device, "model_compile": model_compile,
+    }  # fmt: skip
     changes = [(key, value) for key, value in flags.items() if value is not None]
     changes += [assignment(text) for text in set_ or []]
     with open_workspace() as workspace:

@@ -13,7 +13,8 @@ from saewidgets.cli.options import Json
 from saewidgets.cli.output import note, table, write, write_json
 from saewidgets.cli.session import command
 from saewidgets.cli.templates import base_of
-from saewidgets.errors import ConfigError
+from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.settings import resolve_device
 
 if TYPE_CHECKING:
     from saewidgets.config import TrainingConfig
@@ -72,16 +73,27 @@ def tell(translation: Translation | None) -> None:
 def show(config: TrainingConfig, over: dict[str, Any], translation: Translation | None, as_json: bool) -> None:
     """What would be trained: the configuration, as a file that ``--config`` takes; with ``--json`` the remarks, too.
 
+    What this machine or the model would refuse is told, not raised: the file may be meant for another machine.
+
     Raises:
         ConfigError: a combination of the values in `over` cannot work.
     """
-    data = config.to_data()
+    from saewidgets.workspace.training.fitting import require_fit  # torch: seconds to import
+
+    data, runs = config.to_data(), [config]
     if over:
         from saewidgets.config.group import expand  # pydantic: `saewidgets --help` does without
 
         runs = expand(config, over)
         note(f"{len(runs)} trainings: {', '.join(run.name or '' for run in runs)}")
         data["over"] = over
+    try:
+        require_fit(runs, None)
+        for name in ("device", "model_device"):
+            if value := getattr(config, name):
+                resolve_device(value, name)
+    except SAEWidgetsError as error:
+        note(f"As things are here it would not start. {error}")
     if as_json and translation is not None:
         write_json({"config": data, "source": translation.source, "remarks": translation.to_data()["remarks"]})
     else:

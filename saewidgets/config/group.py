@@ -111,7 +111,8 @@ def _axis(key: Any, values: Any) -> tuple[tuple[str, ...], list[tuple[Any, ...]]
         top = name.split(".")[0]
         if top in SHARED:
             raise ConfigError(
-                f"{name} decides what text is read, which is the same for all trainings of a group.", where="over",
+                f"{name} is the same for all trainings of a group, which share the model and its activations.",
+                where="over",
                 hint=f"Set it in the base configuration; start one group for each value of {name}.",
             )
         if top not in TrainingConfig.model_fields:

@@ -19,6 +19,7 @@ from saewidgets.lm.shape import context_of
 
 _MAX_BYTES = 16 * 1024**2  # of a config.json: the largest have some hundred kB
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_WIDTHS = ("hidden_size", "n_embd", "d_model")
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 
 
@@ -30,11 +31,13 @@ class StatedSizes:
         n_layers: number of blocks.
         context: longest context in tokens.
         n_heads: number of attention heads in every layer.
+        d_model: width of the residual stream.
     """
 
     n_layers: int | None = None
     context: int | None = None
     n_heads: int | None = None
+    d_model: int | None = None
 
 
 def stated_sizes(name: str, *, revision: str | None = None) -> StatedSizes:
@@ -51,8 +54,8 @@ def stated_sizes(name: str, *, revision: str | None = None) -> StatedSizes:
     found = _read(file) if file is not None else {}
     text = found.get("text_config")
     found = text if isinstance(text, dict) else found
-    layers, heads = (_one(found, keys) for keys in (_LAYERS, _HEADS))
-    return StatedSizes(layers, context_of(SimpleNamespace(**found)), heads)
+    layers, heads, width = (_one(found, keys) for keys in (_LAYERS, _HEADS, _WIDTHS))
+    return StatedSizes(layers, context_of(SimpleNamespace(**found)), heads, width)
 
 
 def _one(found: dict[str, Any], keys: tuple[str, ...]) -> int | None:

@@ -157,10 +157,11 @@ class Activations:
         Raises:
             NotFoundError: there is no such file.
             FormatError: a file holds something else.
-            ConfigError: it is not known where in the model the states are from, or the files do not fit each other.
+            ConfigError: it is not known where in the model the states are from, or the files do not fit each other, or
+                the model as far as it is known on this machine.
             StorageError: the store does not fit on the disk.
         """
-        from saewidgets.workspace.capture.states import look_at_states  # torch: seconds to import
+        from saewidgets.workspace.capture.states import check_widths, look_at_states  # torch: seconds to import
 
         found = [look_at_states(path) for path in _paths(paths)]
         hooks = _hook_names(hook_names, [(file.path, file.layer) for file in found])
@@ -176,6 +177,8 @@ class Activations:
         self._check_disk(sum(file.rows * file.width * (itemsize or min(4, file.dtype.itemsize)) for file in found))
         label = arguments.text(corpus, "corpus", "what to call the text")
         known = arguments.optional_text(model, "model", "the name of a model")
+        if known is not None:
+            check_widths(known, [(hook, file.width) for hook, file in zip(hooks, found, strict=True)])
         layers = " ".join(f"L{file.layer}" for file in found if file.layer is not None)
         shown = arguments.name(name, "what to call the store") if name else self._free_name(
             f"{_short(known or '')} {label} {layers}"

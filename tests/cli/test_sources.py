@@ -42,6 +42,13 @@ def test_a_dry_run_tries_every_combination(invoke: Invoke) -> None:
     done = invoke("train", "--over", "sae.k=4,8", "--over", "optimizer.lr=1e-3,2e-3", "--dry-run")
     assert "4 trainings: " in done.err
     assert done.json()["over"]["sae.k"] == [4, 8]
+    for flags, word in (
+        (["--over", "hook_name=blocks.0.attn.hook_z.0,blocks.0.attn.hook_z.99"], "Head 99 does not exist"),
+        (["--hook-name", "blocks.77.hook_resid_post"], "Layer 77 does not exist"),
+        (["--device", "banana"], "banana"),
+    ):  # told, for it may be meant for another machine
+        told = invoke("train", *flags, "--dry-run")
+        assert (told.code, "As things are here it would not start" in told.err, word in told.err) == (0, True, True)
     wrong = invoke("train", "--over", "sae.architecture=topk,transcoder", "--dry-run")
     assert (wrong.code, "hook_name_out" in wrong.err) == (USAGE, True)
 

@@ -74,7 +74,7 @@ def test_a_file_that_trains_two(settings: Path, invoke: Invoke) -> None:
 def test_what_cannot_change_is_said(settings: Path, invoke: Invoke) -> None:
     done = invoke("train", "-c", str(settings), "--over", "seed=1,2")
     assert done.code == 2
-    assert "over: seed decides what text is read" in done.err
+    assert "over: seed is the same for all trainings" in done.err
     assert invoke("list", "--json").json() == []
 
 

@@ -23,6 +23,7 @@ def test_every_family_states_its_layers_and_no_other_context(name: str, tmp_path
     assert stated.n_layers == facts.n_layers == LAYERS
     assert stated.context in (facts.context, None)
     assert stated.n_heads == facts.n_heads == 4
+    assert stated.d_model == facts.d_model
 
 
 def test_a_model_that_also_sees(tmp_path: Path) -> None:

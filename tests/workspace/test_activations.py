@@ -275,6 +275,9 @@ def test_hidden_states_of_a_script_become_a_store(ws: Workspace, tmp_path: Path)
         ws.activations.import_states(folder / "x.pt")
     with pytest.raises(NotFoundError, match="no layer_"):
         ws.activations.import_states(tmp_path)
+    with pytest.raises(ConfigError, match=r"have width 16, but demo has 256 there") as caught:
+        ws.activations.import_states(folder, model="demo")
+    assert caught.value.where == "model"
     assert len(ws.activations.list()) == 2
 
 

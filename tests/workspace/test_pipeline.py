@@ -237,7 +237,7 @@ def test_goals(ws: Workspace, config: TrainingConfig) -> None:
     pipeline = finished(made(ws, config, layers=[0]))
     record = pipeline.runs()[0].record
     good = {"val_fvu": 0.05, "val_l0": 4.0, "dead": 0.01, "fvu": 0.9, "l0": 900.0}
-    curve: dict[str, list[float]] = {"step": [], "loss": [], "fvu": []}
+    curve: dict[str, list[float]] = {"step": list(range(20)), "loss": [1.0] * 20, "fvu": []}
 
     def judged(**latest: float) -> dict[str, bool]:
         found = report(0, replace(record, latest={**good, **latest}), curve)
@@ -247,8 +247,11 @@ def test_goals(ws: Workspace, config: TrainingConfig) -> None:
     assert not judged(val_fvu=0.3)["reconstruction"]
     assert not judged(val_l0=7.0)["active per token"]  # k is 4
     assert not judged(dead=0.1)["dead share"]
+    short = report(0, replace(record, latest=good), {name: values[:19] for name, values in curve.items()})
+    assert (short.checks[3].value, short.checks[3].passed) == ("too short to say", False)
+    assert any("Train on more tokens" in piece for piece in short.advice)
     missed = report(0, replace(record, latest={**good, "val_fvu": 0.3}), curve)
-    assert any("raise Latents" in piece for piece in missed.advice)
+    assert any("raise latents" in piece.lower() for piece in missed.advice)
     assert report(0, replace(record, latest=good), curve).advice == ()
     config_with_goals = {**record.config, "targets": {"fvu": 0.01, "l0_min": 5.0, "l0_max": None}}
     strict = report(0, replace(record, latest=good, config=config_with_goals), curve)

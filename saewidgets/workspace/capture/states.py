@@ -8,14 +8,18 @@ unpickled.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from saewidgets.activations.store_states import StatesFile
-from saewidgets.errors import FormatError, NotFoundError
+from saewidgets.demo import resolve_model
+from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.formats.header import FLOATS, read_header
 from saewidgets.formats.pickled import PickledTensor, read_pickled
+from saewidgets.lm.stated import stated_sizes
 
 _KEY = "hidden_states"
+_OF_THE_STREAM = ("hook_resid_pre", "hook_resid_post", "hook_mlp_out", "hook_attn_out")  # as wide as it
 _LAYER = re.compile(r"layer_(\d{1,4})_states")
 
 
@@ -60,3 +64,27 @@ def look_at_states(path: Path | str) -> StatesFile:
         layer = int(match[1])
     rows = info.nbytes // info.torch_dtype.itemsize // width
     return StatesFile(path, rows, width, layer, info.torch_dtype, info.start)
+
+
+def check_widths(model: str, states: Iterable[tuple[str, int]]) -> None:
+    """Whether states are as wide as the residual stream of the model that they are said to be from.
+
+    A model that is not on this machine is taken at its word.
+
+    Args:
+        model: its name.
+        states: hook name and width of each file.
+
+    Raises:
+        ConfigError: one has another width.
+    """
+    try:
+        stated = stated_sizes(resolve_model(model))
+    except NotFoundError:  # a name that says nothing here; a training asks for the model itself
+        return
+    for hook_name, width in states:
+        if stated.d_model is not None and width != stated.d_model and hook_name.split(".")[-1] in _OF_THE_STREAM:
+            raise ConfigError(
+                f"The states at {hook_name} have width {width:,}, but {model} has {stated.d_model:,} there.",
+                where="model", hint="Name the model that they are from.",
+            )

@@ -7,13 +7,14 @@ absolute reconstruction loss is replaced by FVU, which does not depend on the sc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
-from saewidgets.workspace.training.advice import DEAD_GOAL, UNEXPLAINED, USUAL_L0, advise
+from saewidgets.workspace.training.advice import DEAD_GOAL, POINTS, UNEXPLAINED, USUAL_L0, advise
 from saewidgets.workspace.training.comparing import measured
 
 _KINDS = {
@@ -29,6 +30,8 @@ _OTHERWISE = {
     "dead share": "Lower the sparsity coefficient, use more diverse text, or turn on resampling of dead latents.",
     "convergence": "Let it train to its end.",
 }
+_TOO_SHORT = "too short to say"
+_MORE = "Train on more tokens (or epochs): so few steps do not show whether the loss has settled."
 _NEAR_K = 1.5  # L0 of an SAE that keeps k may be so many times more or less (its threshold decides at inference)
 
 
@@ -87,13 +90,16 @@ class LayerReport:
 def report(layer: int, record: TrainingRecord, history: Mapping[str, Sequence[float]]) -> LayerReport:
     """Judge one run by its newest metrics (on held-out activations where they were measured there) and its curve."""
     advice = advise(record, history)
-    checks = (_reconstruction(record), _active(record), _dead(record), _convergence(record, [a.kind for a in advice]))
+    points = sum(math.isfinite(value) for value in history.get("loss", ()))
+    settled = _convergence(record, [a.kind for a in advice], points)
+    checks = (_reconstruction(record), _active(record), _dead(record), settled)
     said: list[str] = []
     for check in checks:
         if not check.passed:
             own = [str(piece) for piece in advice if piece.kind in _KINDS[check.name]]
             unknown = check.name == "dead share" and check.number is None
-            said += own or [_unknown_dead(record) if unknown else _OTHERWISE[check.name]]
+            few = check.value == _TOO_SHORT
+            said += own or [_unknown_dead(record) if unknown else _MORE if few else _OTHERWISE[check.name]]
     said += [str(piece) for piece in advice if piece.kind == "memory"]
     return LayerReport(layer, record.id, record.status, checks, tuple(dict.fromkeys(said)))
 
@@ -131,12 +137,14 @@ def _unknown_dead(record: TrainingRecord) -> str:
     )
 
 
-def _convergence(record: TrainingRecord, kinds: Sequence[str]) -> Check:
+def _convergence(record: TrainingRecord, kinds: Sequence[str], points: int) -> Check:
     ended = record.status in (JobStatus.COMPLETED, JobStatus.STOPPED)
     words = {
         "longer": "still falling", "flat": "flat, much unexplained", "nan": "diverged", "worse": "worse than the mean",
     }  # fmt: skip
     found = next((words[kind] for kind in words if kind in kinds), None)
+    if ended and found is None and points < POINTS:
+        found = _TOO_SHORT
     value = found or ("settled" if ended else record.status.value)
     return Check("convergence", value, "settled", ended and found is None)
 
