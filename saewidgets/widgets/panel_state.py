@@ -19,6 +19,7 @@ from saewidgets.widgets.cards import card_of
 from saewidgets.widgets.chart_style import SLOTS
 from saewidgets.widgets.charts import slots_for
 from saewidgets.widgets.lineage import Earlier, earlier_runs
+from saewidgets.widgets.lines import begins, has_line, in_order
 from saewidgets.widgets.messages import Card, Chart, ChartState, CompareState, DeviceInfo, Note, PanelState, YAxis
 from saewidgets.widgets.panel_compare import compare_state
 from saewidgets.widgets.pareto_points import scope_of
@@ -83,6 +84,7 @@ class PanelModel:
         self._loaded = False
         self._chart = ChartState()
         self._slots: dict[str, int] = {}
+        self._waiting: tuple[str, ...] = ()  # run, but found all lines taken
         self._devices: tuple[DeviceInfo, ...] = ()
         self._devices_at = 0.0
         self._devices_note: Note | None = None
@@ -116,6 +118,7 @@ class PanelModel:
     def select(self, training_ids: Iterable[str]) -> None:
         """Select exactly these runs, and draw no others; unknown ids are ignored."""
         with self._lock:
+            self._waiting = ()
             self._choose(self._known(training_ids), ())
 
     def _known(self, training_ids: Iterable[str]) -> list[str]:
@@ -124,8 +127,9 @@ class PanelModel:
     def _choose(self, selected: Sequence[str], followed: Iterable[str]) -> None:
         """What was selected, and what has a line by itself; the former go first where six are too few for both."""
         rest = [i for i in followed if i not in selected]
-        room = 0 if len(self._compared) > 1 else max(0, SLOTS - len(selected))  # a comparison draws what it compares
-        self._slots = slots_for([*selected, *rest[:room]], self._slots)
+        drawn = [i for i in selected if self._has_line(i)]
+        room = 0 if len(self._compared) > 1 else max(0, SLOTS - len(drawn))  # a comparison draws what it compares
+        self._slots = slots_for([*drawn, *rest[:room]], self._slots)
         self._chart = self._chart.model_copy(update={"training_ids": tuple(selected), "followed": tuple(rest)})
 
     @property
@@ -137,6 +141,8 @@ class PanelModel:
         """Apply what the page changed; None means as it is."""
         with self._lock:
             chosen, followed = command.training_ids, command.followed
+            if followed is not None:
+                self._waiting = ()
             if chosen is not None or followed is not None:
                 self._choose(
                     self._known(self._chart.training_ids if chosen is None else chosen),
@@ -232,25 +238,34 @@ class PanelModel:
 
     def _take(self, records: dict[str, TrainingRecord]) -> None:
         with self._lock:
-            fresh = [i for i in records if i not in self._records]
+            before = self._records
             self._records = dict(sorted(records.items(), key=lambda item: item[1].created_at, reverse=True))
             selected = [i for i in self._chart.training_ids if i in records]
-            followed = [i for i in self._chart.followed if i in records]
+            followed = [i for i in self._chart.followed if self._has_line(i)]
+            begun = in_order(record for i, record in self._records.items() if begins(before.get(i), record))
             if not self._loaded:
-                running = [i for i in self._records if self._is_active(i)]
-                fresh = [] if selected else running or list(self._records)[:1]
-            # A run that appears gets a line, so that whoever pressed Start sees it. It is not selected: what is stopped
-            # or deleted is what somebody chose. What has ended makes room; what was taken off the charts stays so.
-            room = max(0, SLOTS - len(selected))
+                running = [i for i in begun if self._is_active(i)]
+                newest = next((i for i in self._records if i in begun), None)
+                begun = [] if selected else running or [i for i in begun if i == newest]
+            # A run that begins gets a line, so that whoever pressed Start sees it. It is not selected: what is stopped
+            # or deleted is what somebody chose. What has ended makes room; what was taken off the charts stays so. Who
+            # finds no room gets it when another one has ended.
+            fresh = [i for i in dict.fromkeys([*begun, *self._waiting]) if i not in followed and self._has_line(i)]
+            room = max(0, SLOTS - sum(map(self._has_line, selected)))
             ended = [i for i in followed if not self._is_active(i)]
             for i in ended[: max(0, len(followed) + len(fresh) - room)]:
                 followed.remove(i)
-            followed += fresh[: max(0, room - len(followed))]
+            free = max(0, room - len(followed))
+            followed += fresh[:free]
+            self._waiting = tuple(i for i in fresh[free:] if self._is_active(i))
             self._loaded = True
             self._choose(selected, followed)
 
     def _is_active(self, training_id: str) -> bool:
         return self._records[training_id].status.is_active
+
+    def _has_line(self, training_id: str) -> bool:
+        return training_id in self._records and has_line(self._records[training_id])
 
     @property
     def devices_are_old(self) -> bool:

@@ -34,7 +34,9 @@ def test_the_first_read_draws_what_runs_and_selects_nothing(model: PanelModel) -
 def test_without_a_running_run_the_newest_is_drawn() -> None:
     ws = FakeWorkspace()
     for index in range(3):
-        record = make_record(f"t{index}", TrainingConfig(), status=JobStatus.COMPLETED, created_at=float(index))
+        record = make_record(
+            f"t{index}", TrainingConfig(), status=JobStatus.COMPLETED, created_at=float(index), latest={"loss": 1.0}
+        )
         ws.trainings.add(record)
     model = PanelModel(ws)
     model.read()
@@ -67,9 +69,7 @@ def test_only_the_runs_that_changed_are_read(
 
 def test_who_waits_is_read_again_when_a_status_changes(ws: FakeWorkspace) -> None:
     for index in (1, 2):
-        ws.trainings.add(
-            make_record(f"wait_{index}", TrainingConfig(), queue_position=index, created_at=1e9 + index)
-        )
+        ws.trainings.add(make_record(f"wait_{index}", TrainingConfig(), queue_position=index, created_at=1e9 + index))
     model = PanelModel(ws)
     model.read()
     # The first one is stopped: only it is reported, the second one moves up.
@@ -109,8 +109,8 @@ def test_a_new_run_is_drawn_but_not_selected(model: PanelModel, ws: FakeWorkspac
     assert model.chart.followed == (run,)
     assert lines(model) == ["train_1", run]
     # The page selects another one: the run that has just begun stays; unchecked, or taken off, it does not come back.
-    model.set_chart(Chart(id="1", training_ids=("train_1", "train_2")))
-    assert lines(model) == ["train_1", run, "train_2"]
+    model.set_chart(Chart(id="1", training_ids=("train_1", "train_3")))
+    assert lines(model) == ["train_1", run, "train_3"]
     model.set_chart(Chart(id="2", training_ids=("train_1", run)))
     model.set_chart(Chart(id="3", training_ids=("train_1",)))
     assert lines(model) == ["train_1"]
@@ -119,8 +119,8 @@ def test_a_new_run_is_drawn_but_not_selected(model: PanelModel, ws: FakeWorkspac
     third = begin(model, ws)
     assert second not in lines(model)
     assert lines(model) == ["train_1", third]
-    model.select(["train_2"])  # Python names what is drawn
-    assert lines(model) == ["train_2"]
+    model.select(["train_3"])  # Python names what is drawn
+    assert lines(model) == ["train_3"]
 
 
 def test_six_lines_go_first_to_what_was_selected_then_to_what_runs(model: PanelModel, ws: FakeWorkspace) -> None:
@@ -131,11 +131,59 @@ def test_six_lines_go_first_to_what_was_selected_then_to_what_runs(model: PanelM
     model.mark_changed(runs[2])
     newest = begin(model, ws)
     assert set(lines(model)) == {*runs[:2], *runs[3:6], newest}
-    model.set_chart(Chart(id="2", training_ids=tuple(f"train_{i}" for i in range(5))))
+    chosen = tuple(f"train_{i}" for i in (0, 1, 3, 4, 5))
+    model.set_chart(Chart(id="2", training_ids=chosen))
     assert len(lines(model)) == 6
-    assert {f"train_{i}" for i in range(5)} < set(lines(model))
+    assert set(chosen) < set(lines(model))
     model.set_chart(Chart(id="3", training_ids=()))
     assert newest in lines(model)
+
+
+def test_lines_go_to_what_runs_not_to_what_waits(ws: FakeWorkspace) -> None:
+    model = PanelModel(ws)
+    ws.trainings._records.clear()
+    for index in range(8):
+        ws.trainings.add(make_record(f"run_{index}", TrainingConfig(), created_at=float(index)))
+    model.read()
+    model.set_chart(Chart(id="1", training_ids=tuple(f"run_{i}" for i in range(6))))  # to stop them, say
+    assert lines(model) == []
+
+    def turn(run: str, status: JobStatus, **changes: object) -> None:
+        ws.trainings.change(run, status=status, **changes)
+        model.mark_changed(run)
+        model.read()
+
+    turn("run_7", JobStatus.RUNNING)
+    turn("run_6", JobStatus.RUNNING)
+    turn("run_0", JobStatus.STARTING)
+    assert set(lines(model)) == {"run_7", "run_6", "run_0"}
+    turn("run_7", JobStatus.STOPPED)  # without values there is nothing to keep a line for
+    assert set(lines(model)) == {"run_6", "run_0"}
+    turn("run_6", JobStatus.COMPLETED, latest={"loss": 1.0})
+    assert set(lines(model)) == {"run_6", "run_0"}
+    model.set_chart(Chart(id="2", training_ids=(), followed=()))
+    turn("run_6", JobStatus.STARTING)
+    assert lines(model) == ["run_6"]  # it goes on
+
+
+def test_who_finds_all_lines_taken_gets_one_when_another_run_ends(model: PanelModel, ws: FakeWorkspace) -> None:
+    model.set_chart(Chart(id="1", training_ids=(), followed=()))
+    runs = [begin(model, ws) for _ in range(7)]
+    ws.trainings.change(runs[0], status=JobStatus.COMPLETED, latest={"loss": 1.0})
+    model.mark_changed(runs[0])
+    model.read()
+    assert set(lines(model)) == set(runs[1:])
+
+
+def test_the_runs_of_a_job_are_drawn_in_their_order(ws: FakeWorkspace) -> None:
+    model = PanelModel(ws)
+    model.read()
+    for head in range(4):
+        ws.trainings.add(make_record(f"z{head}", TrainingConfig(), group_id="g", status=JobStatus.RUNNING))
+    model.set_chart(Chart(id="1", training_ids=(), followed=()))
+    model.mark_changed()
+    model.read()
+    assert lines(model) == ["z0", "z1", "z2", "z3"]
 
 
 def test_a_comparison_draws_only_what_it_compares(model: PanelModel, ws: FakeWorkspace) -> None:
