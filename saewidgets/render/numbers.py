@@ -6,6 +6,7 @@ import math
 
 DECIMALS = {"loss": 4, "mse": 4, "fvu": 3, "ce_loss_score": 3, "l0": 1}
 NONE = "–"
+MINUS = "−"  # as the page writes it: as wide as a digit, and no line ends after it
 
 
 def tokens(value: float) -> str:
@@ -22,7 +23,7 @@ def metric(name: str, value: float | str | None) -> str:
         return NONE
     value = float(value)
     if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else ("∞" if value > 0 else "-∞")
+        return "NaN" if math.isnan(value) else ("∞" if value > 0 else f"{MINUS}∞")
     if name == "dead":
         return f"{100 * value:.1f} %"
     return decimal(value, DECIMALS.get(name, 4))
@@ -34,7 +35,9 @@ def decimal(value: float, digits: int) -> str:
 
     The same rule as `decimal` of `js/src/lib/format.ts`.
     """
-    size = abs(value)
+    if value < 0:
+        return MINUS + decimal(-value, digits)
+    size = value = abs(value)  # -0.0 has no sign
     if size >= 99_999.5:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa}e{int(exponent)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+_CHARACTER, _GAP = 6.5, 10.0  # pixels that a character of a label (11 px) takes, and that are free between two
 
 def linear_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """About `wanted` multiples of 1, 2 or 5 · 10^n from `low` to `high` (both included when they are round)."""
@@ -35,6 +36,21 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
     else:
         inside = inside[:: -(-len(inside) // most)]
     return inside if len(inside) >= 2 else linear_ticks(low, high, 3)
+
+
+def doubling_ticks(low: float, high: float, width: float) -> list[float]:
+    """Powers of two between `low` and `high` on a logarithmic axis of `width` pixels, as many as fit beside each other.
+
+    1, 2, 5 · 10^n where there are fewer than two, and below 1/8, where powers of two have long names.
+    """
+    if not (math.isfinite(low) and math.isfinite(high) and 0 < low < high):
+        return []
+    first, last = math.ceil(math.log2(low)), math.floor(math.log2(high))
+    if first < -3 or last <= first:
+        return log_ticks(low, high, max(2, int(width / (_CHARACTER * 6 + _GAP))))
+    longest = max(len(tick_text(2.0**exponent)) for exponent in range(first, last + 1))
+    step = math.ceil((_CHARACTER * longest + _GAP) * math.log2(high / low) / width)
+    return [2.0**exponent for exponent in range(first, last + 1, step)]
 
 
 def widened(low: float, high: float) -> tuple[float, float]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from saewidgets.records import TrainingRecord
 from saewidgets.render.labels import choice_label
@@ -13,38 +14,61 @@ from saewidgets.widgets.cards import show_value
 from saewidgets.widgets.form import corpus_text, form_fields
 from saewidgets.widgets.messages import CompareState, ResultRow, Setting, YAxis
 from saewidgets.widgets.messages_runs import ComparisonData, SettingRow
-from saewidgets.widgets.pareto_points import in_scope, pareto_points, summary
+from saewidgets.widgets.pareto_points import in_scope, pareto_points, scope_of, summary
 from saewidgets.workspace.training.comparing import differs, measured, settings, throughput
 
-# (label, value of a run, text of the value, which is better)
-_Result = tuple[str, Callable[[TrainingRecord], float | None], Callable[[float], str], Callable[..., float] | None]
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """A row of the results."""
+
+    label: str
+    value: Callable[[TrainingRecord], float | None]
+    text: Callable[[float], str]
+    better: Callable[..., float] | None = None
+    among: Callable[[TrainingRecord], object] = lambda record: None  # what runs share in which it means the same
 
 
-_RESULTS: tuple[_Result, ...] = (
-    ("FVU", lambda r: measured(r, "fvu"), lambda v: metric("fvu", v), min),
-    ("L0", lambda r: measured(r, "l0"), lambda v: metric("l0", v), None),
-    ("CE recovered", lambda r: measured(r, "ce_loss_score"), lambda v: metric("ce_loss_score", v), max),
-    ("Loss", lambda r: measured(r, "loss"), lambda v: metric("loss", v), None),  # of other losses: no best one
-    ("Dead", lambda r: measured(r, "dead"), lambda v: metric("dead", v), min),
-    ("Throughput", throughput, lambda v: f"{v:,.0f} tok/s", max),
+def _metric(label: str, name: str, better: Callable[..., float] | None = None, **more: Any) -> _Result:
+    return _Result(label, lambda record: measured(record, name), lambda value: metric(name, value), better, **more)
+
+
+def _dead_among(record: TrainingRecord) -> object:
+    return scope_of(record), record.config.get("dead_window_tokens")
+
+
+_RESULTS = (
+    _metric("FVU", "fvu", min, among=scope_of),
+    _metric("L0", "l0"),
+    _metric("CE recovered", "ce_loss_score", max, among=scope_of),
+    _metric("Loss", "loss"),  # of other losses: no best one
+    _metric("Dead", "dead", min, among=_dead_among),
+    _Result("Throughput", throughput, lambda value: f"{value:,.0f} tok/s", max),
 )
 
 
 def results(records: Sequence[TrainingRecord]) -> tuple[ResultRow, ...]:
-    """The measured numbers of every run; the best of a row is marked where there is one."""
+    """The measured numbers of every run; the best ones are marked among those whose numbers mean the same."""
     rows = []
-    for label, value, text, better in _RESULTS:
-        values = [value(record) for record in records]
-        known = [v for v in values if v is not None]
-        best = better(known) if better is not None and len(set(known)) > 1 else None
+    for row in _RESULTS:
+        values = [row.value(record) for record in records]
+        kinds = [row.among(record) for record in records]
         rows.append(
             ResultRow(
-                label=label,
-                values=tuple(NONE if v is None else text(v) for v in values),
-                best=tuple(v is not None and v == best for v in values),
+                label=row.label,
+                values=tuple(NONE if v is None else row.text(v) for v in values),
+                best=tuple(
+                    _is_best(v, [other for other, of in zip(values, kinds, strict=True) if of == kind], row.better)
+                    for v, kind in zip(values, kinds, strict=True)
+                ),
             )
         )
     return tuple(rows)
+
+
+def _is_best(value: float | None, others: Sequence[float | None], better: Callable[..., float] | None) -> bool:
+    known = {other for other in others if other is not None}
+    return better is not None and value is not None and len(known) > 1 and value == better(known)
 
 
 def comparison(records: Sequence[TrainingRecord]) -> ComparisonData:

@@ -13,14 +13,14 @@ import numpy as np
 
 from saewidgets.render import Html, tag
 from saewidgets.render.figure import LEFT, PLOT_HEIGHT, RIGHT, WIDTH, Axis
-from saewidgets.render.ticks import linear_ticks, tick_text, widened
+from saewidgets.render.ticks import doubling_ticks, linear_ticks, tick_text, widened
 from saewidgets.widgets.chart_pictures import as_message
 from saewidgets.widgets.chart_style import PALETTES, SHAPES, Palette, symbol_of
 from saewidgets.widgets.marks import clear, put, set_ticks
 from saewidgets.widgets.messages import CompareState, ParetoPoint, Picture
 from saewidgets.widgets.pareto_labels import PLACES, Place, place
 from saewidgets.widgets.pareto_picture import pareto_picture
-from saewidgets.widgets.pareto_points import HIGHER_IS_BETTER, Y_NAMES
+from saewidgets.widgets.pareto_points import HIGHER_IS_BETTER, Y_NAMES, in_view, outside_words
 from saewidgets.widgets.subshells import unpin
 
 X_NAME = "L0, active latents per token"
@@ -190,7 +190,8 @@ class ParetoChart:
     def _fit(self, state: CompareState) -> None:
         """Room around the points for their labels; a reader's zoom stays."""
         if not self.zoomed and state.points:
-            l0, y = [p.l0 for p in state.points], [p.y for p in state.points]
+            fitted = in_view(state.points, state.y_axis)
+            l0, y = [p.l0 for p in fitted], [p.y for p in fitted]
             low, high = widened(min(y), max(y))
             room = (high - low) * 0.12
             floor = low - room if min(y) < 0 else max(0.0, low - room)
@@ -203,7 +204,7 @@ class ParetoChart:
                     self._y.min, self._y.max = wanted[2:]
         x_axis, y_axis = self._figure.axes
         if self._x.min and self._x.max:
-            ticks = doubling_ticks(self._x.min, self._x.max)
+            ticks = doubling_ticks(self._x.min, self._x.max, WIDTHS[0])
             set_ticks(x_axis, ticks, [tick_text(value) for value in ticks])
         if self._y.min is not None and self._y.max is not None:
             ticks = linear_ticks(self._y.min, self._y.max, 4)
@@ -219,10 +220,14 @@ class ParetoChart:
             style = "display:inline-block;vertical-align:-1px;margin-right:4px"
             icon = tag("svg", shape, width=10, height=10, viewBox="0 0 10 10", style=style, aria_hidden="true")
             parts.append(tag("span", icon, kind, style="white-space:nowrap;margin-right:12px"))
-        words = "; ".join(legend_words(state)) if kinds else state.summary
+        words = "; ".join(self._remarks(state)) if kinds else state.summary
         text = tag("div", *parts, words, style="line-height:18px", class_="t2")
         if self._legend.value != text:
             self._legend.value = text
+
+    def _remarks(self, state: CompareState) -> list[str]:
+        outside = [] if self.zoomed else outside_words(state.points, state.y_axis)
+        return [*legend_words(state), *outside]
 
     # --------------------------------------------------------------------------------------------- zoom and copies
 
@@ -231,12 +236,12 @@ class ParetoChart:
         state = self._shown
         if state is None or not state.points or not self._x.min or not self._x.max:
             return None
-        x_ticks = doubling_ticks(self._x.min, self._x.max)
+        x_ticks = doubling_ticks(self._x.min, self._x.max, WIDTH - LEFT - RIGHT)
         y_ticks = linear_ticks(self._y.min, self._y.max, 5)
         x = Axis(f"{X_NAME} (log)", self._x.min, self._x.max, [(v, tick_text(v)) for v in x_ticks], log=True)
         y = Axis(Y_NAMES[state.y_axis], self._y.min, self._y.max, [(v, tick_text(v)) for v in y_ticks])
         places = self.places(state, [WIDTH - LEFT - RIGHT], PLOT_HEIGHT)
-        return as_message("pareto", pareto_picture(state, x, y, places, legend_words(state)))
+        return as_message("pareto", pareto_picture(state, x, y, places, self._remarks(state)))
 
     @property
     def zoomed(self) -> bool:
@@ -263,10 +268,3 @@ def legend_words(state: CompareState) -> list[str]:
     if any(point.preliminary for point in state.points):
         parts.append("hollow: not finished, or of training batches only; not on the line")
     return parts
-
-
-def doubling_ticks(low: float, high: float, most: int = 8) -> list[float]:
-    """Powers of two between `low` and `high`, every second or third where there would be too many."""
-    first, last = math.ceil(math.log2(low)), math.floor(math.log2(high))
-    step = max(1, math.ceil((last - first + 1) / most))
-    return [2.0**exponent for exponent in range(first, last + 1, step)]

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Sequence
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.render.labels import ARCHITECTURES, name_of, short_float
-from saewidgets.render.numbers import metric
+from saewidgets.render.numbers import MINUS, metric
 from saewidgets.widgets.messages import ParetoPoint, Scope, YAxis
 from saewidgets.workspace.training.comparing import measured, pareto_front
 
 ALL = ""
 Y_NAMES: dict[YAxis, str] = {"fvu": "FVU", "ce_loss_score": "CE recovered"}
 HIGHER_IS_BETTER: dict[YAxis, bool] = {"fvu": False, "ce_loss_score": True}
+# Beyond these a run has collapsed or diverged. FVU is 1 for the mean of the activations, CE recovered 0 for none.
+L0_FLOOR, FVU_CEILING, CE_FLOOR = 0.5, 2.0, -1.0
 _ENDED_WELL = (JobStatus.COMPLETED, JobStatus.STOPPED)
 _ON_HELD_OUT_TEXT: dict[YAxis, tuple[str, ...]] = {
     "fvu": ("val_l0", "val_fvu"),
@@ -70,6 +72,28 @@ def pareto_points(records: Iterable[TrainingRecord], y_axis: YAxis) -> tuple[Par
         )
         for l0, y, record, why in found
     )
+
+
+def _outside(point: ParetoPoint, y_axis: YAxis) -> bool:
+    return point.l0 < L0_FLOOR or (point.y < CE_FLOOR if HIGHER_IS_BETTER[y_axis] else point.y > FVU_CEILING)
+
+
+def in_view(points: Sequence[ParetoPoint], y_axis: YAxis) -> Sequence[ParetoPoint]:
+    """Those that the axes are fitted to: not a run that collapsed or diverged, beside which all others lie in a corner.
+
+    All of them where there are no others.
+    """
+    return [point for point in points if not _outside(point, y_axis)] or points
+
+
+def outside_words(points: Sequence[ParetoPoint], y_axis: YAxis) -> list[str]:
+    """What the caption says of the runs that `in_view` leaves out."""
+    count = len(points) - len(in_view(points, y_axis))
+    if not count:
+        return []
+    limit = f"below {MINUS}{-CE_FLOOR:g}" if HIGHER_IS_BETTER[y_axis] else f"above {FVU_CEILING:g}"
+    runs = f"{count} run{'s' * (count != 1)}"
+    return [f"outside the axes: {runs} with L0 below {L0_FLOOR:g} or {Y_NAMES[y_axis]} {limit}"]
 
 
 def preliminary(record: TrainingRecord, y_axis: YAxis) -> str:

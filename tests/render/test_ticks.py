@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saewidgets.render.ticks import linear_ticks, log_ticks, tick_text, widened
+from saewidgets.render.ticks import doubling_ticks, linear_ticks, log_ticks, tick_text, widened
 
 LOW = st.floats(-1e9, 1e9)
 SPAN = st.floats(1e-3, 1e9)
@@ -49,3 +52,22 @@ def test_a_flat_range_is_widened() -> None:
     assert widened(0, 0) == (-0.1, 0.1)
     low, high = widened(-8.0, -8.0)
     assert low < -8 < high
+
+
+def test_doublings() -> None:
+    assert doubling_ticks(12, 300, 250) == [16, 32, 64, 128, 256]
+    assert doubling_ticks(20, 30, 250) == [20, 25, 30]
+
+
+@pytest.mark.parametrize("low", [2.0**-11, 1e-5, 0.2, 0.9, 14.0])
+@pytest.mark.parametrize("high", [17.0, 900.0, 2.0**20])
+@pytest.mark.parametrize("width", [250, 560])
+def test_names_of_doublings_do_not_touch(low: float, high: float, width: int) -> None:
+    ticks = doubling_ticks(low, high, width)
+    assert len(ticks) >= 2
+    texts = [tick_text(tick) for tick in ticks]
+    assert max(map(len, texts)) <= 9
+    places = [width * math.log(tick / low) / math.log(high / low) for tick in ticks]
+    half = [6.2 * len(text) / 2 for text in texts]
+    for i in range(len(ticks) - 1):
+        assert places[i] + half[i] < places[i + 1] - half[i + 1], texts

@@ -164,6 +164,25 @@ def test_a_comparison_is_part_of_the_state(runs: RunsCommands, model: PanelModel
     assert model.state().compare is None  # one run is no comparison
 
 
+def test_the_best_is_marked_among_runs_whose_numbers_mean_the_same(
+    runs: RunsCommands, model: PanelModel, ws: FakeWorkspace
+) -> None:
+    ws.trainings.change("sweep_24", latest={**ws.trainings.record("sweep_24").latest, "dead": 0.5})
+    negative = {**ws.trainings.record("layer_4").latest, "val_ce_loss_score": -0.271}
+    ws.trainings.change("layer_4", latest=negative, seconds_running=200.0)
+    model.mark_changed()
+    model.read()
+    runs.compare(Compare(id="1", training_ids=("layer_4", "sweep_16", "sweep_24")))
+    compared = model.state().compare
+    assert compared is not None
+    rows = {row.label: row for row in compared.results}
+    assert rows["FVU"].best == (False, False, True)  # layer 4 has a lower one, of other activations
+    assert rows["CE recovered"].best == (False, False, True)
+    assert rows["Dead"].best == (False, True, False)
+    assert rows["Throughput"].best == (True, False, False)
+    assert rows["CE recovered"].values[0] == "−0.271"  # with the sign that the page has everywhere
+
+
 def test_the_pareto_view_holds_runs_that_can_be_compared(
     runs: RunsCommands, model: PanelModel, reset: threading.Event
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,7 +13,7 @@ from saewidgets.widgets.chart_style import PALETTES, SHAPES, SYMBOLS, symbol_of
 from saewidgets.widgets.form import architectures
 from saewidgets.widgets.messages import CompareState
 from saewidgets.widgets.panel_state import PanelModel
-from saewidgets.widgets.pareto import ParetoChart, doubling_ticks
+from saewidgets.widgets.pareto import ParetoChart
 from saewidgets.widgets.pareto_labels import place
 from tests.widgets.fake_workspace import compared_workspace
 
@@ -187,6 +187,26 @@ def test_those_compared_keep_their_labels(chart: ParetoChart, state: CompareStat
     assert crowd[25].l0 in shown
 
 
-def test_ticks_are_powers_of_two() -> None:
-    assert doubling_ticks(12, 300) == [16, 32, 64, 128, 256]
-    assert doubling_ticks(1, 2**20, most=5) == [1, 32, 1024, 32768, 1048576]
+@pytest.mark.parametrize(
+    ("y_axis", "l0", "y", "words"),
+    [
+        ("fvu", 0.0005, 0.999, "1 run with L0 below 0.5 or FVU above 2"),
+        ("fvu", 40.0, 380.0, "1 run with L0 below 0.5 or FVU above 2"),
+        ("ce_loss_score", 40.0, -25.0, "1 run with L0 below 0.5 or CE recovered below −1"),
+    ],
+)
+def test_a_run_that_collapsed_does_not_move_the_axes(
+    chart: ParetoChart, state: CompareState, y_axis: Literal["fvu", "ce_loss_score"], l0: float, y: float, words: str
+) -> None:
+    state = state.model_copy(update={"y_axis": y_axis})
+    chart.draw(state, "light")
+    bounds = (chart._x.min, chart._x.max, chart._y.min, chart._y.max)
+    assert "outside the axes" not in chart._legend.value
+    failed = state.points[0].model_copy(update={"id": "f", "l0": l0, "y": y, "front": False, "preliminary": "failed"})
+    chart.draw(state.model_copy(update={"points": (failed, *state.points)}), "light")
+    assert (chart._x.min, chart._x.max, chart._y.min, chart._y.max) == bounds
+    assert words in chart._legend.value
+    chart.draw(state.model_copy(update={"points": (failed,)}), "light")  # there is nothing else to see
+    assert chart._x.min < l0 < chart._x.max
+    assert chart._y.min < y < chart._y.max
+    assert "outside the axes" not in chart._legend.value

@@ -106,7 +106,7 @@ function Table({ data, compare }: { data: ComparisonData; compare: CompareState 
                 <th scope="row">{row.label}</th>
                 {row.values.map((value, i) => (
                   <td key={compare.training_ids[i]}>
-                    {row.best[i] ? <b title="the best of these">{value}</b> : value}
+                    {row.best[i] ? <b title="the best of the runs it can be compared with">{value}</b> : value}
                   </td>
                 ))}
               </tr>
