@@ -107,7 +107,7 @@ def test_what_it_names_goes_on_to_the_files(
     start: Callable[..., subprocess.Popen[str]], execute: Invoke, invoke: Invoke, base: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    process = start(*base, "--layers", "0,1", "--tokens", "300000", "--save-dir", str(out))
+    process = start(*base, "--layers", "0,1", "--tokens", "200000", "--save-dir", str(out))
     deadline = time.monotonic() + PATIENCE
     while not any(run["tokens_done"] for run in invoke("list", "--json").json()):
         assert time.monotonic() < deadline
