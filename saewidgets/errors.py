@@ -76,6 +76,7 @@ class TrainingError(SAEWidgetsError):
         what, where, hint: see `SAEWidgetsError`.
         kind: "nan", "diverged", "out_of_memory", or "error" for anything else; advice goes by it.
         step: where that was, if it is known.
+        resumes: False where going on from the newest checkpoint would not help, since it is no good one either.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class TrainingError(SAEWidgetsError):
         hint: str | None = None,
         kind: str = "error",
         step: int | None = None,
+        resumes: bool = True,
     ) -> None:
         super().__init__(what, where=where, hint=hint)
-        self.kind, self.step = kind, step
+        self.kind, self.step, self.resumes = kind, step, resumes

@@ -27,6 +27,7 @@ class ErrorInfo:
     kind: str = "error"  # "nan", "diverged", "out_of_memory", "disk_full", "not_found", "config", "error"
     step: int | None = None
     traceback: str | None = None
+    resumes: bool = True  # False: the newest checkpoint is no good one either, so resuming would not help
 
 
 @dataclass(frozen=True, slots=True)

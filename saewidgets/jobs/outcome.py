@@ -58,7 +58,7 @@ def error_info(error: BaseException) -> ErrorInfo:
     if isinstance(error, SAEWidgetsError):
         return ErrorInfo(
             what=error.what, hint=error.hint, where=error.where, kind=_kind(error), step=getattr(error, "step", None),
-            traceback=text,
+            traceback=text, resumes=getattr(error, "resumes", True),
         )
     message = " ".join(str(error).split())
     what = f"{type(error).__name__}: {message}" if message else f"{type(error).__name__} was raised."

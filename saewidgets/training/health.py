@@ -11,12 +11,15 @@ so close to zero that a factor of ten is noise; a diverging SAE reconstructs wor
 
 **Blow-up**: at any time, warm-ups included, fvu is above `FACTOR` and above `FACTOR` times its lowest value so far,
 `HIGH` windows in a row. An SAE that merely starts badly gets better; this one got worse and stayed there.
+
+**A good checkpoint** is one with an fvu of at most `GOOD`, on the batches of its step and on held-out text where that
+was measured then. Checkpoints are written while a loss grows, too: the newest before the end is often none.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,9 +27,11 @@ from torch import nn
 
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import TrainingError
+from saewidgets.render.numbers import metric
 from saewidgets.training.checkpoint import Checkpoint
 
 FACTOR, RISES, FVU, HIGH = 10.0, 3, 0.5, 5
+GOOD = 1.0  # the fvu of the mean of the activations, which takes no latent at all
 
 
 class LossWatch:
@@ -77,42 +82,43 @@ def short_count(n: int) -> str:
     return f"{n:,}"
 
 
-def nan_error(step: int, tokens: int, config: TrainingConfig, last: Checkpoint | None) -> TrainingError:
-    """The error for a loss or weight that is not finite."""
+def nan_error(step: int, tokens: int, config: TrainingConfig, found: Sequence[Checkpoint]) -> TrainingError:
+    """The error for a loss or weight that is not finite. `found`: the checkpoints, newest first, here and below."""
     what = f"Loss became NaN at step {step:,} ({short_count(tokens)} tokens)."
-    return TrainingError(what, where="loss", hint=_advice(config, last), kind="nan", step=step)
+    return _stopped(what, "nan", step, config, found)
 
 
-def overflow_error(step: int, tokens: int, last: Checkpoint | None) -> TrainingError:
+def overflow_error(step: int, tokens: int, found: Sequence[Checkpoint]) -> TrainingError:
     """The error for float16 gradients that overflow in step after step, so that every step is skipped."""
     return TrainingError(
         f"float16 gradients overflow in every step (step {step:,}, {short_count(tokens)} tokens): nothing is learned.",
         where="precision",
-        hint=f"Last good checkpoint: {describe(last)}. Use bfloat16 or float32.",
+        hint=f"{describe(found)} Use bfloat16 or float32.",
         step=step,
+        resumes=_resumes(found),
     )
 
 
 def divergence_error(
-    step: int, tokens: int, loss: float, lowest: float, config: TrainingConfig, last: Checkpoint | None
+    step: int, tokens: int, loss: float, lowest: float, config: TrainingConfig, found: Sequence[Checkpoint]
 ) -> TrainingError:
     """The error for a loss that grew and kept growing."""
     what = (
         f"Loss diverged at step {step:,} ({short_count(tokens)} tokens): "
         f"{loss:.4g}, over {FACTOR:g} times its lowest value of {lowest:.4g} and still rising."
     )
-    return TrainingError(what, where="loss", hint=_advice(config, last), kind="diverged", step=step)
+    return _stopped(what, "diverged", step, config, found)
 
 
 def blown_up_error(
-    step: int, tokens: int, fvu: float, config: TrainingConfig, last: Checkpoint | None
+    step: int, tokens: int, fvu: float, config: TrainingConfig, found: Sequence[Checkpoint]
 ) -> TrainingError:
     """The error for a reconstruction that became far worse than none."""
     what = (
         f"Loss diverged by step {step:,} ({short_count(tokens)} tokens): "
-        f"the reconstruction is {fvu:,.0f} times worse than a constant one (FVU)."
+        f"the reconstruction is {metric('fvu', fvu)} times worse than a constant one (FVU)."
     )
-    return TrainingError(what, where="loss", hint=_advice(config, last), kind="diverged", step=step)
+    return _stopped(what, "diverged", step, config, found)
 
 
 def out_of_memory_error(device: str, tokens: int, config: TrainingConfig, error: BaseException) -> TrainingError:
@@ -138,20 +144,49 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "not enough memory" in text)
 
 
-def _advice(config: TrainingConfig, last: Checkpoint | None) -> str:
+def _stopped(
+    what: str, kind: str, step: int, config: TrainingConfig, found: Sequence[Checkpoint]
+) -> TrainingError:
     clip = config.optimizer.grad_clip
     clip_advice = "set Gradient clip to 1.0" if clip is None else f"lower Gradient clip (now {clip:g})"
-    return (
-        f"Last good checkpoint: {describe(last)}. "
-        f"Lower Learning rate (now {config.optimizer.lr:g}), or {clip_advice}."
-    )
+    lower = f"Lower Learning rate (now {config.optimizer.lr:g}), or {clip_advice}"
+    again = "" if any(map(is_good, found)) else ", and retry"
+    hint = f"{describe(found)} {lower}{again}."
+    return TrainingError(what, where="loss", hint=hint, kind=kind, step=step, resumes=_resumes(found))
 
 
-def describe(checkpoint: Checkpoint | None) -> str:
-    """``"step 400, FVU 0.164"``, or ``"none"``."""
-    if checkpoint is None:
-        return "none"
+def _resumes(found: Sequence[Checkpoint]) -> bool:
+    """Whether the checkpoint that a resumed run would go on from is good."""
+    return bool(found) and is_good(found[0])
+
+
+def is_good(checkpoint: Checkpoint) -> bool:
+    """Whether a run is worth going on with from here: it had not gone wrong by then."""
+    values = _fvu(checkpoint)
+    if values:
+        return max(values) <= GOOD
+    # Nothing finite was measured (no variance in the batches, say, or far too much): the loss has to do.
+    watch = checkpoint.state["watch"]
+    loss = (checkpoint.state.get("metrics") or {}).get("loss")
+    return loss is not None and not watch["high"] and (watch["lowest"] is None or loss <= FACTOR * watch["lowest"])
+
+
+def describe(found: Sequence[Checkpoint]) -> str:
+    """``"Last good checkpoint: step 400, FVU 0.164."``, or that there is none. `found`: newest first."""
+    good = next(filter(is_good, found), None)
+    if good is not None:
+        return f"Last good checkpoint: {_words(good)}."
+    return f"No checkpoint is good; the newest is {_words(found[0])}." if found else "There is no checkpoint yet."
+
+
+def _words(checkpoint: Checkpoint) -> str:
+    values = _fvu(checkpoint)
+    return f"step {checkpoint.step:,}" + (f", FVU {metric('fvu', values[-1])}" if values else "")
+
+
+def _fvu(checkpoint: Checkpoint) -> list[float]:
+    """What was measured at its very step: on training batches, then on held-out text."""
     metrics = checkpoint.state.get("metrics") or {}
-    fvu = metrics.get("val_fvu", metrics.get("fvu"))
-    known = isinstance(fvu, float) and math.isfinite(fvu)
-    return f"step {checkpoint.step:,}" + (f", FVU {fvu:.3f}" if known else "")
+    held_out = ["val_fvu"] if checkpoint.state.get("evaluated_at") == checkpoint.step else []
+    values = [metrics.get(name) for name in ("fvu", *held_out)]
+    return [float(value) for value in values if isinstance(value, int | float) and math.isfinite(value)]

@@ -21,7 +21,7 @@ from torch import Tensor
 from saewidgets.activations import Batch
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import FormatError, TrainingError
-from saewidgets.events import CheckpointSaved, Control, Emit, LogLine, Metrics
+from saewidgets.events import CheckpointSaved, Control, Emit, LogLine, Metrics, Progress
 from saewidgets.sae import SAE, LossState
 from saewidgets.sae.scaler import Scaler
 from saewidgets.training import health, scaling
@@ -261,11 +261,12 @@ class Trainer:
         dead = self.dead.share(self.tokens)  # no number while nobody can know: 0 would read as "none is dead"
         values, bad = self.window.read({} if dead is None else {"dead": dead})
         if bad is not None:
-            raise health.nan_error(bad + 1, (bad + 1) * self.config.batch_size, self.config, self._last_good())
+            step = bad + 1
+            raise self._failed(health.nan_error(step, step * self.config.batch_size, self.config, self._kept()))
         if not values:
             return
         if self.precision.overflows():
-            raise health.overflow_error(self.step, self.tokens, self._last_good())
+            raise self._failed(health.overflow_error(self.step, self.tokens, self._kept()))
         seconds = self.meter.training_seconds
         if seconds > self._seconds_at_log:
             values["tokens_per_second"] = self.window.tokens / (seconds - self._seconds_at_log)
@@ -277,12 +278,14 @@ class Trainer:
         self.window.reset()
         self._record(values)
         if self.watch.blew_up(values.get("fvu", 0.0)):
-            raise health.blown_up_error(self.step, self.tokens, values["fvu"], self.config, self._last_good())
+            error = health.blown_up_error(self.step, self.tokens, values["fvu"], self.config, self._kept())
+            raise self._failed(error)
         if started >= self.schedules.settled and self.watch.diverged(values["loss"], values.get("fvu", 0.0)):
             lowest = self.watch.lowest or 0.0
-            raise health.divergence_error(
-                self.step, self.tokens, values["loss"], lowest, self.config, self._last_good()
+            error = health.divergence_error(
+                self.step, self.tokens, values["loss"], lowest, self.config, self._kept()
             )
+            raise self._failed(error)
 
     def measure(self, evaluate: Evaluate) -> None:
         """Evaluate on held-out text and emit the values as `Metrics` of this step."""
@@ -334,7 +337,7 @@ class Trainer:
             checkpoint = self.saved if merged == self.saved.kinds else update_state(self.saved, kinds=merged)
         else:
             if not health.all_finite(self.sae):
-                raise health.nan_error(self.step, self.tokens, self.config, self._last_good())
+                raise self._failed(health.nan_error(self.step, self.tokens, self.config, self._kept()))
             optimizer = {**self.adam.tensors(), DEAD: self.dead.tokens_since_fired, **scaling.tensors(self.scaler)}
             checkpoint = write_checkpoint(self.folder, self.step, self.sae.state_dict(), optimizer, self._state(kinds))
         self.saved = checkpoint
@@ -402,8 +405,15 @@ class Trainer:
             "environment": self.environment,
         }
 
-    def _last_good(self) -> Checkpoint | None:
-        return next(iter(list_checkpoints(self.folder)), None)
+    def _kept(self) -> list[Checkpoint]:
+        """What is on disk, newest first."""
+        return list_checkpoints(self.folder)
+
+    def _failed(self, error: TrainingError) -> TrainingError:
+        """`error`, once its step is told: progress goes out now and then only, and nothing comes after this."""
+        step, batch = error.step or self.step, self.config.batch_size
+        self.emit(Progress(step * batch, self.steps * batch, "tokens", None, None, "training", step))
+        return error
 
 
 def _coefficient(config: TrainingConfig) -> float | None:

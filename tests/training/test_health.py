@@ -1,10 +1,13 @@
 """What counts as divergence, and what the errors say."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from saewidgets.config import TrainingConfig
 from saewidgets.training import health
+from saewidgets.training.checkpoint import Checkpoint
 from saewidgets.training.health import LossWatch
 
 
@@ -45,9 +48,48 @@ def test_all_finite_sees_parameters_and_buffers(value):
 
 
 def test_nan_error_reads_as_a_person_would_say_it():
-    error = health.nan_error(449, 449 * 4096, TrainingConfig(optimizer={"lr": 1e-3, "grad_clip": None}), None)
+    error = health.nan_error(449, 449 * 4096, TrainingConfig(optimizer={"lr": 1e-3, "grad_clip": None}), [])
     assert error.what == "Loss became NaN at step 449 (1.84M tokens)."
-    assert error.hint == "Last good checkpoint: none. Lower Learning rate (now 0.001), or set Gradient clip to 1.0."
+    assert error.hint == (
+        "There is no checkpoint yet. Lower Learning rate (now 0.001), or set Gradient clip to 1.0, and retry."
+    )
+    assert not error.resumes
+
+
+def _checkpoint(step, evaluated_at=-1, watch=None, **metrics):
+    state = {
+        "step": step, "metrics": metrics, "evaluated_at": evaluated_at,
+        "watch": watch or {"high": 0, "lowest": None},
+    }
+    return Checkpoint(Path("step"), state)
+
+
+@pytest.mark.parametrize(
+    ("found", "words", "resumes"),
+    [
+        ([_checkpoint(400, fvu=0.164)], "Last good checkpoint: step 400, FVU 0.164.", True),
+        ([_checkpoint(28, fvu=28867680.2)], "No checkpoint is good; the newest is step 28, FVU 2.9e7.", False),
+        # Resuming would begin at the newest, so the good one before it is only named.
+        ([_checkpoint(40, fvu=3.0), _checkpoint(20, fvu=0.9)], "Last good checkpoint: step 20, FVU 0.900.", False),
+        # What held-out text once said is of another step.
+        ([_checkpoint(40, fvu=7.0, val_fvu=0.5, evaluated_at=20)], "No checkpoint is good; the newest is step 40,",
+         False),
+        ([_checkpoint(40, fvu=0.4, val_fvu=0.5, evaluated_at=40)], "Last good checkpoint: step 40, FVU 0.500.", True),
+        # Without any finite FVU the loss decides.
+        ([_checkpoint(40, loss=1.0, watch={"high": 0, "lowest": 0.5})], "Last good checkpoint: step 40.", True),
+        ([_checkpoint(40, loss=9.0, watch={"high": 0, "lowest": 0.5})], "No checkpoint is good; the newest is step 40.",
+         False),
+        ([_checkpoint(40, watch={"high": 2, "lowest": None})], "No checkpoint is good; the newest is step 40.", False),
+    ],
+)
+def test_only_a_checkpoint_from_before_the_divergence_is_good(found, words, resumes):
+    for error in (
+        health.blown_up_error(76, 19_456, 4e7, TrainingConfig(), found), health.overflow_error(76, 19_456, found)
+    ):
+        assert error.hint.startswith(words)
+        assert error.resumes is resumes
+    retry = ", and retry." if words.startswith("No") else "."
+    assert health.nan_error(76, 19_456, TrainingConfig(), found).hint.endswith(f"Gradient clip (now 1){retry}")
 
 
 def test_out_of_memory_names_device_tokens_and_settings():

@@ -172,6 +172,8 @@ def test_nan_stops_before_anything_is_written(tmp_path, recorder, where):
     step = 25 if where == "x" else 30
     assert caught.value.what == f"Loss became NaN at step {step} ({step * BATCH:,} tokens)."
     assert (caught.value.kind, caught.value.step) == ("nan", step)
+    told = recorder.of(Progress)[-1]
+    assert (told.step, told.done, told.total) == (step, step * BATCH, 40 * BATCH)  # nobody sees an earlier one
     assert "step 20, FVU " in caught.value.hint
     assert "Learning rate (now 0.003)" in caught.value.hint
     assert "Gradient clip (now 1)" in caught.value.hint
@@ -194,11 +196,14 @@ def test_divergence_stops_the_run(tmp_path):
 
 def test_a_blow_up_stops_the_run_even_in_its_warm_up(tmp_path):
     settings = {"lr": 1.0, "lr_warm_up_steps": 2, "sparsity_warm_up_steps": 2000}
-    trainer = make_trainer(make_config("standard", steps=4000, optimizer=settings, log_every_steps=1), tmp_path)
+    changes = {"optimizer": settings, "log_every_steps": 1, "checkpoints.every_steps": 2}
+    trainer = make_trainer(make_config("standard", steps=4000, **changes), tmp_path)
     with pytest.raises(TrainingError, match=r"Loss diverged by step .* times worse than a constant one") as caught:
         trainer.run()
     assert trainer.step < 1000
     assert "Learning rate (now 1)" in caught.value.hint
+    assert caught.value.hint.startswith("No checkpoint is good; the newest is step ")
+    assert not caught.value.resumes
 
 
 def test_float16_that_overflows_in_every_step_is_an_error_not_an_idle_run(tmp_path):
