@@ -92,6 +92,16 @@ def test_l0_far_from_the_usual(l0: float, verb: str | None, coefficient: float |
         assert dict(only(found).changes) == {"sae.l1_coefficient": coefficient}
 
 
+def test_few_latents_of_which_most_are_active_are_not_sparse() -> None:
+    sae = JumpReLUConfig(d_sae=256, l0_coefficient=1)
+    dense = only(advise(record(sae, {"l0": 248.9}, d_sae=256, status=COMPLETED)))
+    assert dense.title == "L0 is 248.9, far above what is sparse among 256 latents."
+    assert dense.severity == "warning"
+    assert dict(dense.changes) == {"sae.l0_coefficient": 10.0}  # (248.9 / (256/12))^(1 / 1.06)
+    assert advise(record(sae, {"l0": 63.0}, d_sae=256)) == []
+    assert advise(record(TopKConfig(d_sae=256, k=128), {"l0": 128.0}, d_sae=256)) == []  # that was asked for
+
+
 def test_l0_on_held_out_text_counts_and_k_is_the_target() -> None:
     found = only(advise(record(latest={"l0": 32.0, "val_l0": 64.0})))
     assert found.title == "L0 is 64.0, far above k = 32."
@@ -177,6 +187,9 @@ def test_failures() -> None:
     nan = ErrorInfo("Loss became NaN at step 449.", kind="nan", step=449)
     found = only(advise(record(status=FAILED, error=nan), FLAT))
     assert dict(found.changes) == {"optimizer.lr": 0.0001}
+    wild = ErrorInfo("Loss diverged by step 76.", kind="diverged", step=76)
+    after = {"l0": 0.01, "dead": 0.9}  # they follow from it
+    assert only(advise(record(StandardConfig(d_sae=4096), after, status=FAILED, error=wild), FLAT)).kind == "nan"
     full = ErrorInfo("Out of memory on cuda:0 at 4,096 tokens.", kind="out_of_memory")
     found = only(advise(record(status=FAILED, error=full)))
     assert dict(found.changes) == {"activations.model_batch_size": 8, "gradient_accumulation": 2}

@@ -33,6 +33,8 @@ USUAL_L0 = (50.0, 100.0)
 """Active latents per token where the configuration has no target."""
 BEGINS_BELOW, FEW_STEPS = 2.0, 200
 """An SAE begins with an FVU between 1 and this; fewer steps than these hardly move it."""
+DENSE = 0.25
+"""From this share of active latents on a code is not sparse, however few latents there are."""
 FAR = 1.5
 """L0 is far from a target when it is so many times larger or smaller."""
 UNEXPLAINED = 0.2
@@ -86,8 +88,11 @@ def advise(record: TrainingRecord, history: Mapping[str, Sequence[float]] | None
     """
     # Dead latents and a wrong L0 follow from steps that are too large: where these are, nothing else is said.
     worse = list(_worse(record))
-    found = [*_failure(record), *(worse or [*_dead(record), *_sparsity(record)])]
-    if history is not None and record.status is not JobStatus.FAILED and not worse:
+    alone = bool(worse) or _diverged(record)
+    found = [*_failure(record), *worse]
+    if not alone:
+        found += [*_dead(record), *_sparsity(record)]
+    if history is not None and record.status is not JobStatus.FAILED and not alone:
         found += _curve(record, history)
     return sorted(found, key=lambda advice: advice.severity != "warning")
 
@@ -95,11 +100,16 @@ def advise(record: TrainingRecord, history: Mapping[str, Sequence[float]] | None
 # ------------------------------------------------------------------------------------------------ failures
 
 
+def _diverged(record: TrainingRecord) -> bool:
+    error = record.error
+    return record.status is JobStatus.FAILED and error is not None and error.kind in ("nan", "diverged")
+
+
 def _failure(record: TrainingRecord) -> Iterator[Advice]:
     if record.status is not JobStatus.FAILED or record.error is None:
         return
     config = record.config
-    if record.error.kind in ("nan", "diverged"):
+    if _diverged(record):
         changes, words = _smaller_steps(config)
         if changes:
             yield Advice(
@@ -240,7 +250,7 @@ def _sparsity(record: TrainingRecord) -> Iterator[Advice]:
     # Warm-ups make L0 large at first: nothing is said in the first fifth.
     if found is None or found <= 0 or record.tokens_done < 0.2 * record.tokens_total:
         return
-    low, high, words = _target(record, sae)
+    low, high, words = _target(record, sae, found)
     if low / FAR <= found <= high * FAR:
         return
     many = found > high
@@ -272,8 +282,8 @@ def _sparsity(record: TrainingRecord) -> Iterator[Advice]:
     )  # fmt: skip
 
 
-def _target(record: TrainingRecord, sae: Mapping[str, Any]) -> tuple[float, float, str]:
-    """The range that L0 should be in, and its words."""
+def _target(record: TrainingRecord, sae: Mapping[str, Any], found: float) -> tuple[float, float, str]:
+    """The range that L0 (`found`) should be in, and its words."""
     low, high = (_value(record.config, f"targets.{name}") for name in ("l0_min", "l0_max"))
     if low or high:
         words = " to ".join(f"{bound:g}" for bound in (low, high) if bound)
@@ -283,7 +293,11 @@ def _target(record: TrainingRecord, sae: Mapping[str, Any]) -> tuple[float, floa
     if (k := sae.get("k")) is not None:
         return float(k), float(k), f"k = {int(k):,}"
     # Without a target only what is an order of magnitude away is remarkable: the usual range is wide.
-    return USUAL_L0[0] / 3, USUAL_L0[1] * 2, f"the usual {USUAL_L0[0]:.0f} to {USUAL_L0[1]:.0f}"
+    low, high = USUAL_L0[0] / 3, USUAL_L0[1] * 2
+    sparse = DENSE * record.d_sae / FAR
+    if sparse < high and found > sparse * FAR:  # so few latents that the usual number could be all of them
+        return min(low, sparse / 4), sparse, f"what is sparse among {record.d_sae:,} latents"
+    return low, high, f"the usual {USUAL_L0[0]:.0f} to {USUAL_L0[1]:.0f}"
 
 
 # ------------------------------------------------------------------------------------------------ the loss curve
