@@ -82,6 +82,13 @@ export function useFocusReturn(root: RefObject<HTMLElement | null>, asks: boolea
   return setReturnTo;
 }
 
+/** For what Esc closes: it closes that alone, nothing around it. */
+export const onEsc = (close: () => void) => (event: KeyboardEvent) => {
+  if (event.key !== "Escape" || event.defaultPrevented) return;
+  event.preventDefault();
+  close();
+};
+
 /** For the box of a question: when it opens, focus goes to its last button, the answer that changes nothing. */
 export function useFocusLast(): RefObject<HTMLDivElement | null> {
   const box = useRef<HTMLDivElement>(null);

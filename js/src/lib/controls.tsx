@@ -27,6 +27,7 @@ export interface ButtonProps {
   class?: string;
   /** May be left out where it sends a form. */
   onClick?: (event: MouseEvent) => void;
+  onKeyDown?: ((event: KeyboardEvent) => void) | undefined;
 }
 
 const KINDS = { primary: "b p", quiet: "b q", danger: "b d", link: "lk", plain: "b" };
@@ -48,6 +49,7 @@ export function Button(props: ButtonProps) {
       aria-describedby={props.describedBy}
       aria-haspopup={props.popup}
       tabIndex={props.tabIndex}
+      onKeyDown={props.onKeyDown}
       onClick={(event) => {
         if (!disabled) props.onClick?.(event);
       }}

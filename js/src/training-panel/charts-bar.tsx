@@ -1,6 +1,6 @@
 /** The bar above the charts: legend, axes, smoothing, data. The charts themselves are bqplot figures below it. */
 import { useState } from "preact/hooks";
-import { useUid } from "../lib/a11y";
+import { onEsc, useUid } from "../lib/a11y";
 import { Button, Checkbox, Segments } from "../lib/controls";
 import { saveFile, toCsv } from "../lib/copy";
 import { JointKey, SeriesKey } from "../lib/icons";
@@ -31,6 +31,7 @@ export function ChartsBar({ store }: { store: Store }) {
   const cards = chartedCards(store);
   const nothing = cards.length === 0 ? NOTHING : undefined;
   const shown = dataShown && !nothing;
+  const closeData = () => setDataShown(false);
   // `no-charts` also hides the figures, which stand outside of this part.
   if (store.state.value.total === 0) return <div class="no-charts" />;
   return (
@@ -108,6 +109,7 @@ export function ChartsBar({ store }: { store: Store }) {
           disabled={nothing !== undefined}
           expanded={shown}
           onClick={() => setDataShown(!dataShown)}
+          onKeyDown={shown ? onEsc(closeData) : undefined}
         >
           View data
         </Button>
@@ -118,7 +120,7 @@ export function ChartsBar({ store }: { store: Store }) {
           <ProblemNote store={store} id="charts" />
         </div>
       )}
-      {shown && <DataTable store={store} cards={cards} />}
+      {shown && <DataTable store={store} cards={cards} onClose={closeData} />}
       {charts.summaries.length > 0 && <p class="vh">{charts.summaries.join(" ")}</p>}
     </>
   );

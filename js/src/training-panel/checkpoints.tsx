@@ -1,6 +1,6 @@
 /** The checkpoints of a run: go on from one, make an SAE of one, delete one. */
 import { useState } from "preact/hooks";
-import { useFocusLast } from "../lib/a11y";
+import { onEsc, useFocusLast } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import type { Card, CheckpointRow } from "../lib/protocol";
@@ -55,7 +55,8 @@ export function Checkpoints({ store, card, rows, bestBy, onChange }: Checkpoints
   const toggle = (what: "load" | "delete", id: string) =>
     setAsking(asking?.what === what && asking.id === id ? null : { what, id });
   return (
-    <div class="notes">
+    // biome-ignore lint/a11y/noStaticElementInteractions: Esc closes the question first, then the details
+    <div class="notes" onKeyDown={asking ? onEsc(() => setAsking(null)) : undefined}>
       <div class="xs-scroll tall">
         <table aria-label="Checkpoints">
           <thead>

@@ -1,5 +1,6 @@
 /** Several runs side by side: settings that differ, results, and the Pareto view (its figure stands below this part). */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { onEsc } from "../lib/a11y";
 import { useAnswer } from "../lib/ask";
 import { Breakable } from "../lib/breakable";
 import { Button, Checkbox, Segments } from "../lib/controls";
@@ -225,21 +226,23 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
           disabled={nothing !== undefined}
           expanded={shown && !nothing}
           onClick={() => setShown(!shown)}
+          onKeyDown={shown ? onEsc(() => setShown(false)) : undefined}
         >
           View data
         </Button>
       </div>
       {helpText && <div class="data">{helpText}</div>}
       <p class="vh">{compare.summary}</p>
-      {shown && !nothing && <Points compare={compare} word={word} />}
+      {shown && !nothing && <Points compare={compare} word={word} onClose={() => setShown(false)} />}
     </section>
   );
 }
 
-function Points({ compare, word }: { compare: CompareState; word: string }) {
+function Points({ compare, word, onClose }: { compare: CompareState; word: string; onClose: () => void }) {
   const text = compare.y_axis === "fvu" ? f.fvu : f.ce;
   return (
-    <div class="data">
+    // biome-ignore lint/a11y/noStaticElementInteractions: Esc in it closes it
+    <div class="data" onKeyDown={onEsc(onClose)}>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard */}
       <div class="scroll" tabIndex={0}>
         <table class="pad" aria-label={`L0 against ${word}`}>

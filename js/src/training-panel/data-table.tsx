@@ -1,5 +1,6 @@
 /** View data: the numbers behind the charts as a table, the newest first. */
 import { useEffect, useState } from "preact/hooks";
+import { onEsc } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { SeriesKey } from "../lib/icons";
@@ -10,12 +11,13 @@ import type { Problem, Store } from "./store";
 
 const SHOWN = 200; // rows; all of them are in the CSV file
 
-export function DataTable({ store, cards }: { store: Store; cards: Card[] }) {
+export function DataTable({ store, cards, onClose }: { store: Store; cards: Card[]; onClose: () => void }) {
   const [chosen, setChosen] = useState<string | null>(null);
   const card = cards.find((one) => one.id === chosen) ?? cards[0];
   if (!card) return null;
   return (
-    <div class="data">
+    // biome-ignore lint/a11y/noStaticElementInteractions: Esc in it closes it
+    <div class="data" onKeyDown={onEsc(onClose)}>
       {cards.length > 1 && (
         <span class="s24 pick">
           <select aria-label="Training in the table" value={card.id} onChange={(e) => setChosen(e.currentTarget.value)}>

@@ -1,6 +1,7 @@
 /** One field of the form: label, help, control, and below it the hint or, in its place, the error. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
+import { Breakable } from "../lib/breakable";
 import { Icon } from "../lib/icons";
 import type { FormField } from "../lib/protocol";
 import type { FormController } from "./form-controller";
@@ -112,7 +113,9 @@ export function Field({ controller, field }: FieldProps) {
       {error ? (
         <p class="err" id={`${id}-error`}>
           <Icon name="warn" />
-          <span>{error}</span>
+          <span>
+            <Breakable text={error} />
+          </span>
         </p>
       ) : (
         hint && (

@@ -160,10 +160,18 @@ export function memberWord(card: Card, members: readonly Card[]): string {
   return Number.isNaN(layer) || !alone ? card.name : `layer ${layer}`;
 }
 
+/** What the hook names of a group differ in: "layers", "heads", "layers and heads", else the names as such. */
+function others(members: readonly Card[]): string {
+  const parts = members.map((card) => /^blocks\.(\d+)\.(.*?)(?:\.(\d+))?$/.exec(card.hook_name));
+  const differ = (i: number) => one(parts, (part) => part?.[i] ?? "") === null;
+  if (parts.includes(null) || differ(2)) return "hook names";
+  return ["layers", "heads"].filter((_, i) => differ(i === 0 ? 1 : 3)).join(" and ");
+}
+
 /** What a template made of `kept`, one run of a group, leaves out. */
 export const templateWords = (kept: Card, members: readonly Card[]): string =>
   byHook(members)
-    ? `A template keeps one hook name: ${kept.hook_name}. Enter the other layers again where you use it.`
+    ? `A template keeps one hook name: ${kept.hook_name}. Enter the other ${others(members)} again where you use it.`
     : `A template keeps the settings of one run: ${kept.name}.`;
 
 /** Do the runs of a group differ in their hook points? Otherwise their table names them by architecture. */

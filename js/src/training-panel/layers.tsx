@@ -1,4 +1,5 @@
 /** The table of a group: a row for each of its runs, which can be stopped, imported and looked at alone. */
+import { Breakable } from "../lib/breakable";
 import { Button, Checkbox } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon, SeriesKey } from "../lib/icons";
@@ -122,7 +123,13 @@ function Row({ store, group, members, card, shown, details, onDetails, onStop }:
         />
       </td>
       <td>
-        {byHook(members) ? <code>{card.hook_name}</code> : card.name}{" "}
+        {byHook(members) ? (
+          <code>
+            <Breakable text={card.hook_name} />
+          </code>
+        ) : (
+          card.name
+        )}{" "}
         {card.series !== null && <SeriesKey series={card.series} />}
         {status !== statusOf(group) && (
           <span class={`st ${status}`}>

@@ -56,6 +56,19 @@ it("shows the data behind the charts, newest first", async () => {
   expect(rows[2]).toMatch(/–$/); // not measured at that step
 });
 
+it("closes the data with Esc in it or on its button", async () => {
+  const { page, user } = show(fullState(), "chart_controls");
+  const button = page.getByRole("button", { name: "View data" });
+  for (const name of ["Refresh", "View data"]) {
+    await user.click(button);
+    await page.findByRole("button", { name: "Refresh" });
+    page.getByRole("button", { name }).focus();
+    await user.keyboard("{Escape}");
+    expect(page.queryByRole("table")).toBeNull();
+    expect(button.getAttribute("aria-expanded")).toBe("false");
+  }
+});
+
 it("writes one CSV row per run and step, all that was recorded, empty where nothing was measured", async () => {
   const model = new FakeModel("chart_controls", fullState());
   const rpc: Rpc = new RealRpc(model);

@@ -161,12 +161,18 @@ describe("New training", () => {
     vi.spyOn(model, "send").mockImplementation((content) => {
       const command = content as { id: string; kind: string };
       if (command.kind !== "check") return answer(content);
-      const value = { ...CHECK, fields: { hook_name: "gpt2 has layers 0 to 11." }, estimate: null };
+      const value = {
+        ...CHECK,
+        fields: { hook_name: "gpt2 has no blocks.99.hook_z: layers 0 to 11." },
+        estimate: null,
+      };
       setTimeout(() => model.emit("msg:custom", { id: command.id, kind: "result", value }, []), 5);
     });
     await retype(view, box(form, "Layer"), "99");
     await waitFor(() => expect(box(form, "Layer").getAttribute("aria-invalid")).toBe("true"));
-    expect(form.getAllByText("gpt2 has layers 0 to 11.")).toHaveLength(1);
+    const [error, ...more] = form.getAllByText("gpt2 has no blocks.99.hook_z: layers 0 to 11.");
+    expect(more).toEqual([]);
+    expect(error?.innerHTML).toContain("blocks.<wbr>99.<wbr>hook_<wbr>z"); // a narrow column breaks it there
     expect(box(form, "Hook name").getAttribute("aria-invalid")).toBeNull();
     expect(form.getByText("1 field needs attention:")).toBeTruthy();
   });

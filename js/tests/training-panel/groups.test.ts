@@ -8,7 +8,15 @@ import {
   outcomeWords,
   stopWords,
 } from "../../src/training-panel/bulk-state";
-import { forwardWords, groupBadge, groupMeta, groupName, listCards, memberWord } from "../../src/training-panel/groups";
+import {
+  forwardWords,
+  groupBadge,
+  groupMeta,
+  groupName,
+  listCards,
+  memberWord,
+  templateWords,
+} from "../../src/training-panel/groups";
 import { matches, originWords, shownCards } from "../../src/training-panel/state";
 
 describe("groups", () => {
@@ -85,6 +93,17 @@ describe("groups", () => {
     ]);
     expect(LAYERS.map((one) => memberWord(one, LAYERS))).toEqual(["layer 8", "layer 4", "layer 6"]);
     expect(memberWord(sweep[0] as never, sweep)).toBe("k16");
+  });
+  it.each([
+    ["blocks.4.attn.hook_z.0", "blocks.4.attn.hook_z.1", "heads"],
+    ["blocks.4.hook_resid_post", "blocks.6.hook_resid_post", "layers"],
+    ["blocks.4.attn.hook_z.0", "blocks.6.attn.hook_z.1", "layers and heads"],
+    ["blocks.4.hook_resid_post", "blocks.4.hook_mlp_out", "hook names"],
+    ["transformer.h.4", "transformer.h.6", "hook names"],
+  ])("tell what of %s and %s a template leaves out: %s", (a, b, what) => {
+    const [kept, other] = [card({ hook_name: a }), card({ hook_name: b })];
+    const text = `A template keeps one hook name: ${a}. Enter the other ${what} again where you use it.`;
+    expect(templateWords(kept, [kept, other])).toBe(text);
   });
   it.each([
     [["a-l4-x", "a-l6-x", "a-l8-x"], "a-l4-6-8-x"],

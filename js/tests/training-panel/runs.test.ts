@@ -344,6 +344,23 @@ describe("checkpoints and advice", () => {
     );
   });
 
+  it("closes only the question of a checkpoint with Esc", async () => {
+    const { page, user } = await details();
+    for (const [name, word] of [
+      ["Load checkpoint step 1,000", "Cancel"],
+      ["Delete checkpoint step 1,000", "Keep"],
+    ]) {
+      await user.click(page.getByRole("button", { name }));
+      expect(document.activeElement?.textContent).toBe(word);
+      await user.keyboard("{Escape}");
+      expect(page.queryByText(`${name}?`)).toBeNull();
+      expect(page.getByRole("table", { name: "Checkpoints" })).toBeTruthy();
+    }
+    page.getByRole("button", { name: "Load checkpoint step 1,000" }).focus();
+    await user.keyboard("{Escape}");
+    expect(page.queryByRole("table", { name: "Checkpoints" })).toBeNull();
+  });
+
   it("makes an SAE of a checkpoint, and deletes one only when asked twice", async () => {
     const { page, model, user } = await details();
     await user.click(page.getByRole("button", { name: "Load checkpoint best FVU" }));
@@ -461,6 +478,9 @@ describe("the comparison", () => {
     const rows = table.getAllByRole("row").map((row) => row.textContent ?? "");
     expect(rows[1]).toMatch(/TopK k 32.*on the line$/);
     expect(rows[3]).toMatch(/JumpReLU λ 1\.5e-3.*running$/);
+    await user.keyboard("{Escape}"); // on its button: closes the table alone
+    expect(page.queryByRole("table", { name: "L0 against FVU" })).toBeNull();
+    expect(page.getByRole("region", { name: "Comparison" })).toBeTruthy();
   });
 
   it("says why a picture could not be saved", async () => {
