@@ -6,6 +6,7 @@ which section a field stands in, and what is a file or a nested model, is decide
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, get_args
@@ -73,6 +74,7 @@ TYPES: dict[str, Literal["text", "integer", "number", "boolean"]] = {
     "number": "number",
     "boolean": "boolean",
 }
+DEVICE = re.compile(r"(^|[._])device$")  # the page draws these as lists, as it knows all devices
 LARGEST_SAFE = 2**53 - 1  # a page's numbers are doubles: larger bounds mean nothing there
 
 
@@ -150,6 +152,12 @@ def _resolve(raw: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str
     return merged
 
 
+def _help(name: str, schema: Mapping[str, Any], has_choices: bool) -> str:
+    """The description. A list cannot be left empty: it has a choice for that, which says what it stands for."""
+    text = str(schema.get("description", ""))
+    return text.partition(" Empty: ")[0] if has_choices or DEVICE.search(name) else text
+
+
 def _field(name: str, schema: Mapping[str, Any]) -> FormField:
     choices = tuple(str(choice) for choice in schema.get("enum", ()))
     minimum = schema.get("minimum", schema.get("exclusiveMinimum"))
@@ -158,7 +166,7 @@ def _field(name: str, schema: Mapping[str, Any]) -> FormField:
     return FormField(
         name=name,
         label=str(schema.get("title", name.rsplit(".", 1)[-1])),
-        help=str(schema.get("description", "")),
+        help=_help(name, schema, bool(choices)),
         type="choice" if choices else TYPES[str(schema.get("type", "string"))],
         choices=choices,
         words=tuple(choice_label(name, choice) for choice in choices),

@@ -78,6 +78,17 @@ def test_types_bounds_choices_and_optional_values() -> None:
     assert [field.name for field in form_fields() if not field.help] == []
 
 
+def test_the_help_of_a_list_does_not_speak_of_an_empty_field() -> None:
+    found = by_name()
+    for name, choice in (
+        ("model_device", "the same"), ("model_compile", "not compiled"), ("activations.buffer_device", "with the SAE"),
+    ):  # fmt: skip
+        assert found[name].empty == choice
+        assert "Empty" not in found[name].help
+        assert found[name].help.endswith(".")
+    assert found["from_pretrained"].help.endswith("Empty: random weights.")  # a field to write in
+
+
 def test_the_form_starts_with_a_valid_configuration() -> None:
     data = form_data((DeviceInfo(id="cpu", label="cpu"),), {"model": ["demo", "gpt2"]})
     nested: dict[str, object] = {}
