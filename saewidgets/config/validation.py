@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from saewidgets.config.suggestions import suggestion, types_of
 from saewidgets.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ def _sentence(item: Mapping[str, Any], field: FieldInfo | None) -> str:
     kind, context = item["type"], item.get("ctx") or {}
     if kind == "missing":
         return "A value is required."
-    if kind == "extra_forbidden":
-        return "There is no such setting."
     if kind in ("value_error", "assertion_error"):
         return str(context.get("error", item["msg"]))
     given = item.get("input")
@@ -53,14 +52,14 @@ def _sentence(item: Mapping[str, Any], field: FieldInfo | None) -> str:
     if kind in _WHOLE or kind in _NUMBER or kind in _BOUND:
         if field is not None and _exceeds_what_is_not_said(given, field):
             what = f"{subject} is too large"
-        whole = kind in _WHOLE or (field is not None and int in _types(field))
+        whole = kind in _WHOLE or (field is not None and int in types_of(field))
         return f"{what}. {_enter('a whole number' if whole else 'a number', field)}"
     if kind in _TABLE:
         return f"{what}. Give its settings as a dictionary, or a configuration object."
     if kind in _TRUTH:
         return f"{what}. Enter yes or no."
     if kind == "literal_error":
-        choices = [choice for each in _types(field) for choice in get_args(each)] if field else []
+        choices = [choice for each in types_of(field) for choice in get_args(each)] if field else []
         return f"{what}. {_choose(choices or [str(context.get('expected'))])}"
     if kind == "string_unicode":
         return f"{subject} holds half a surrogate pair. Remove it."
@@ -100,7 +99,7 @@ def _enter(noun: str, field: FieldInfo | None) -> str:
     else:
         bounds = " " + ", ".join(f"{word} {_shown(bound)}" for word, bound in filter(None, (low, high)))
         bounds = bounds.replace(" at", " of at", 1) if bounds.startswith(" at") else bounds
-    empty = ", or leave it empty" if type(None) in _types(field) else ""
+    empty = ", or leave it empty" if type(None) in types_of(field) else ""
     default = field.get_default(call_default_factory=False)
     usual = f"; {_shown(default)} is usual" if isinstance(default, int | float | str) and default != "" else ""
     return f"Enter {noun}{bounds.rstrip()}{empty}{usual}."
@@ -132,15 +131,15 @@ def _shown(value: Any) -> str:
     return "a list" if isinstance(value, list | tuple) else f"a {type(value).__name__}"
 
 
-def _types(field: FieldInfo) -> tuple[Any, ...]:
-    """What the field may be: the members of a union, else its one type."""
-    annotation: Any = field.annotation
-    is_union = any(each is type(None) or isinstance(each, type) for each in get_args(annotation))
-    return get_args(annotation) if is_union else (annotation,)
-
-
 def _info(root: type[BaseModel], location: tuple[int | str, ...]) -> FieldInfo | None:
     """The declaration of the field at `location` below the model `root`."""
+    return _found(root, location)[0]
+
+
+def _found(
+    root: type[BaseModel], location: tuple[int | str, ...]
+) -> tuple[FieldInfo | None, list[type[BaseModel]]]:
+    """The declaration of the field at `location`, and the models that it may hold."""
     models = [root]
     found: FieldInfo | None = None
     for part in location:
@@ -151,9 +150,16 @@ def _info(root: type[BaseModel], location: tuple[int | str, ...]) -> FieldInfo |
             continue
         found = next((model.model_fields[str(part)] for model in models if str(part) in model.model_fields), None)
         if found is None:
-            return None
-        models = [each for each in _types(found) if isinstance(each, type) and issubclass(each, BaseModel)]
-    return found
+            return None, []
+        models = [each for each in types_of(found) if isinstance(each, type) and issubclass(each, BaseModel)]
+    return found, models
+
+
+def _unknown(root: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    """What is said of a setting that there is not."""
+    siblings = [name for model in _found(root, location[:-1])[1] for name in model.model_fields]
+    near = suggestion(root, _field(location), siblings)
+    return "There is no such setting." + (f" Did you mean {near}?" if near else "")
 
 
 def _tag(model: type[BaseModel]) -> Any:
@@ -168,6 +174,8 @@ def config_errors(error: ValidationError, model: type[BaseModel]) -> dict[str, s
     found: dict[str, str] = {}
     for item in error.errors(include_url=False):
         field, sentence = _field(tuple(item["loc"])), _sentence(item, _info(model, tuple(item["loc"])))
+        if item["type"] == "extra_forbidden":
+            sentence = _unknown(model, tuple(item["loc"]))
         context = item.get("ctx") or {}
         cause = context.get("error")
         if isinstance(cause, ConfigError) and cause.where:

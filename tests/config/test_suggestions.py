@@ -1,0 +1,39 @@
+"""A setting that there is not: what may have been meant."""
+
+import pytest
+
+from saewidgets.config import TrainingConfig
+from saewidgets.config.suggestions import ELSEWHERE, _settings
+from saewidgets.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("settings", "field", "meant"),
+    [
+        ({"context_length": 64}, "context_length", "context_size"),  # as other packages call it
+        ({"dtype": "float32"}, "dtype", "precision"),
+        ({"hook_point": "blocks.0.hook_resid_post"}, "hook_point", "hook_name"),
+        ({"l1": 5}, "l1", "sae.l1_coefficient"),
+        ({"lr": 1e-3}, "lr", "optimizer.lr"),  # one that is elsewhere
+        ({"optimizer": {"batch_size": 64}}, "optimizer.batch_size", "batch_size"),
+        ({"modl": "demo"}, "modl", "model"),  # mistyped
+        ({"optimizer": {"lr_warm_up_step": 3}}, "optimizer.lr_warm_up_step", "lr_warm_up_steps"),
+        ({"optimiser": {"lr": 1}}, "optimiser", "optimizer"),
+        ({"sae": {"architecture": "standard", "l1": 5}}, "sae.l1", "l1_coefficient"),
+        # What only another architecture has is not proposed.
+        ({"sae": {"architecture": "topk", "l1": 5}}, "sae.l1", None),
+        ({"sae": {"architecture": "topk", "l1_coefficient": 5}}, "sae.l1_coefficient", None),
+        ({"wavelength": 3}, "wavelength", None),
+    ],
+)
+def test_the_nearest_setting_is_named(settings, field, meant):
+    with pytest.raises(ConfigError) as caught:
+        TrainingConfig(**settings)
+    assert caught.value.where == field
+    assert caught.value.what == "There is no such setting." + (f" Did you mean {meant}?" if meant else "")
+
+
+def test_names_of_other_packages_lead_to_settings_and_are_none_themselves():
+    every = set(_settings(TrainingConfig))
+    assert set(ELSEWHERE.values()) <= every
+    assert not set(ELSEWHERE) & {dotted for dotted in every if "." not in dotted}
