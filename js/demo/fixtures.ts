@@ -49,6 +49,7 @@ export function card(changes: Partial<Card> = {}): Card {
     retry_of: null,
     continued_from: null,
     continued_step: null,
+    retry: null,
     advice: null,
     ...changes,
   };

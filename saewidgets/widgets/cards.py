@@ -42,6 +42,12 @@ def note_of(error: ErrorInfo | None, note: str | None = None) -> Note | None:
     return Note(what=note, kind="info") if note else None
 
 
+def _retry(record: TrainingRecord) -> dict[str, Any] | None:
+    if record.error is None or record.error.resumes:
+        return None
+    return next((dict(advice.changes) for advice in advise(record)), {})
+
+
 def card_of(record: TrainingRecord, series: int | None = None, earlier: str | None = None) -> Card:
     """One training as the list shows it; `earlier` is the name of the run that it goes on from, or repeats."""
     source = record.facts.get("continued_from")
@@ -84,6 +90,7 @@ def card_of(record: TrainingRecord, series: int | None = None, earlier: str | No
         retry_of=earlier if source is None else None,
         continued_from=earlier if source is not None else None,
         continued_step=int(source["step"]) if source else None,
+        retry=_retry(record),
         advice=next((advice.title for advice in advise(record)), None) if record.error is None else None,
     )
 

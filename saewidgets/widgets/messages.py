@@ -87,6 +87,7 @@ class Card(Wire):
     retry_of: str | None = None  # the name of the run that it repeats, with or without other settings
     continued_from: str | None = None  # name of the run that it goes on from; None where that was deleted, too
     continued_step: int | None = None  # the step of the checkpoint that it began with
+    retry: dict[str, Any] | None = None  # settings to begin again with, where no checkpoint is worth resuming from
     advice: str | None = None  # the gravest thing to change, in a few words; all of it is in the details
 
 

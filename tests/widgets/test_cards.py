@@ -70,6 +70,14 @@ def test_errors_and_notes() -> None:
     assert card_of(make_record("t", TrainingConfig(), note="Resumed on another device.")).note.kind == "info"
 
 
+def test_a_run_whose_checkpoints_are_no_good_says_what_to_retry_with() -> None:
+    error = ErrorInfo("Loss diverged by step 76.", kind="diverged", step=76, resumes=False)
+    record = make_record("t", TrainingConfig(optimizer={"lr": 1.0}), status=JobStatus.FAILED, error=error)
+    assert card_of(record).retry == {"optimizer.lr": 3e-4}
+    good = dataclasses.replace(record, error=dataclasses.replace(error, resumes=True))
+    assert card_of(good).retry is None
+
+
 def test_a_loss_that_became_nan_is_said_in_its_tile() -> None:
     error = ErrorInfo("Loss became NaN at step 449.", kind="nan")
     record = make_record("t", TrainingConfig(), error=error, latest={"loss": 0.5, "l0": 32.0})  # of the window before

@@ -59,6 +59,8 @@ export interface Card {
   retry_of: string | null;
   continued_from: string | null;
   continued_step: number | null;
+  /** Settings to begin again with, where no checkpoint is worth resuming from. */
+  retry: Record<string, unknown> | null;
   advice: string | null;
 }
 

@@ -12,7 +12,7 @@ export function AdviceList({ store, card, rows }: { store: Store; card: Card; ro
       <p class="sm t2">
         {early
           ? "Nothing stands out so far. Dead latents, L0 and the loss are looked at as the run goes on."
-          : "Nothing stands out: dead latents, L0 and the loss are as they should be."}
+          : `Nothing stands out: ${card.tiles.dead === null ? "" : "dead latents, "}L0 and the loss are as they should be.`}
       </p>
     );
   }

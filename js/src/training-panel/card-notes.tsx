@@ -10,6 +10,8 @@ import type { Store } from "./store";
 interface CardNotesProps {
   store: Store;
   card: Card;
+  /** The run that the note is about, where the card is that of a group. */
+  about?: Card;
   copied: string | null;
   onCopied: () => void;
   onResume: () => void;
@@ -18,10 +20,11 @@ interface CardNotesProps {
   onLog: (show: boolean) => void;
 }
 
-export function CardNotes({ store, card, copied, onCopied, onResume, log, onLog }: CardNotesProps) {
+export function CardNotes({ store, card, about = card, copied, onCopied, onResume, log, onLog }: CardNotesProps) {
   const status = statusOf(card);
   const id = card.id;
   const step = card.last_checkpoint_step;
+  const retry = about.retry ?? null;
   const notes = [
     status === "failed" && (
       <NoteBox
@@ -30,7 +33,12 @@ export function CardNotes({ store, card, copied, onCopied, onResume, log, onLog 
         {...(card.note ? placing(card.note) : { title: "The training failed." })}
         actions={
           <>
-            {step !== null && (
+            {retry !== null && Object.keys(retry).length > 0 && (
+              <Button small onClick={() => (store.form.value = { from: about, changes: retry })}>
+                {"optimizer.lr" in retry ? "Retry with a lower learning rate" : "Change and retry"}
+              </Button>
+            )}
+            {step !== null && retry === null && (
               <Button small disabled={store.pending.value.has(id)} onClick={onResume}>
                 {`Resume from step ${f.count(step)}`}
               </Button>

@@ -243,6 +243,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
       <CardNotes
         store={store}
         card={group}
+        about={noted}
         copied={copied}
         onCopied={() => setCopied(null)}
         onResume={() => steer("resume")}

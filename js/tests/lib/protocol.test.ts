@@ -96,6 +96,7 @@ const CARD: Shape<Card> = {
   retry_of: _,
   continued_from: _,
   continued_step: _,
+  retry: _,
   advice: _,
 };
 const CHARTS: Shape<ChartState> = {

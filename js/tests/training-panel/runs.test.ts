@@ -222,6 +222,20 @@ describe("more actions of a group", () => {
   });
 });
 
+describe("a run that failed", () => {
+  it("is retried with other settings where none of its checkpoints is worth resuming from", async () => {
+    const retry = { "optimizer.lr": 2e-4 };
+    const note = { what: "Loss diverged by step 76.", where: null, hint: "No checkpoint is good.", kind: "diverged" };
+    const failed = card({ name: "wild", status: "failed", note, last_checkpoint_step: 28, retry });
+    const view = show(with_([failed]));
+    const shown = cardOf(view, "wild");
+    expect(shown.queryByRole("button", { name: /^Resume from/ })).toBeNull();
+    await view.user.click(shown.getByRole("button", { name: "Retry with a lower learning rate" }));
+    const rate = (await waitFor(() => view.page.getByLabelText("Learning rate"))) as HTMLInputElement;
+    await waitFor(() => expect(Number(rate.value)).toBe(2e-4));
+  });
+});
+
 describe("a group that failed", () => {
   it("is resumed as one job, and shows the log of the run that its note is about", async () => {
     const note = { what: "Out of memory on cuda:0 at 2M tokens.", where: null, hint: "Train fewer.", kind: "memory" };
