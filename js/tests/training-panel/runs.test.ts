@@ -1,8 +1,11 @@
 /** Several runs at once, groups, checkpoints, advice, the comparison. */
-import { fireEvent, waitFor, within } from "@testing-library/preact";
+import { fireEvent, render, waitFor, within } from "@testing-library/preact";
+import { h } from "preact";
 import { describe, expect, it, vi } from "vitest";
 import { CARDS, card, crowdedState, fullState } from "../../demo/fixtures";
 import type { Card, CheckpointRow, PanelState } from "../../src/lib/protocol";
+import { AdviceList } from "../../src/training-panel/advice";
+import type { Store } from "../../src/training-panel/store";
 import { cardOf, sent, show } from "./harness";
 
 const ids = (...cards: (Card | undefined)[]) => cards.map((one) => one?.id);
@@ -423,6 +426,17 @@ describe("checkpoints and advice", () => {
     const k = (await waitFor(() => page.getByRole("textbox", { name: "Active latents (k)" }))) as HTMLInputElement;
     expect(k.value).toBe("48");
     expect(page.getByText("with the settings of gpt2-l6-topk-k32, changed as advised")).toBeTruthy();
+  });
+});
+
+describe("where nothing stands out", () => {
+  it.each([
+    [null, "Nothing stands out: L0 and the loss are as they should be."],
+    [0.02, "Nothing stands out: dead latents, L0 and the loss are as they should be."],
+  ])("only what is known is vouched for (dead latents: %s)", (dead, words) => {
+    const ended = { ...(completed as Card), tiles: { ...(completed as Card).tiles, dead } };
+    const { container } = render(h(AdviceList, { store: null as unknown as Store, card: ended, rows: [] }));
+    expect(container.textContent).toBe(words);
   });
 });
 
