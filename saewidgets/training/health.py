@@ -27,7 +27,7 @@ from torch import nn
 
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import TrainingError
-from saewidgets.render.numbers import metric
+from saewidgets.render.numbers import decimal, metric
 from saewidgets.training.checkpoint import Checkpoint
 
 FACTOR, RISES, FVU, HIGH = 10.0, 3, 0.5, 5
@@ -116,7 +116,7 @@ def blown_up_error(
     """The error for a reconstruction that became far worse than none."""
     what = (
         f"Loss diverged by step {step:,} ({short_count(tokens)} tokens): "
-        f"the reconstruction is {metric('fvu', fvu)} times worse than a constant one (FVU)."
+        f"the reconstruction is {decimal(fvu, 0)} times worse than a constant one (FVU)."
     )
     return _stopped(what, "diverged", step, config, found)
 
