@@ -300,7 +300,12 @@ function FormFooter({ controller, onCancel, saving, onSave }: FooterProps) {
         Save as template
       </Button>
       <Button onClick={onCancel}>Cancel</Button>
-      <Button kind="primary" icon="play" disabled={starting} onClick={() => void controller.start()}>
+      <Button
+        kind="primary"
+        icon="play"
+        disabled={starting || controller.data.value === null}
+        onClick={() => void controller.start()}
+      >
         {starting ? "Starting…" : count > 1 ? `Start ${count} trainings` : "Start training"}
       </Button>
     </div>
