@@ -309,8 +309,9 @@ describe("New training", () => {
     await waitFor(() => expect(view.page.getByText("with the settings of pythia-70m-l3-standard")).toBeTruthy());
     await waitFor(() => expect(sent(view.model, "form_schema")).toHaveLength(1));
     expect(sent(view.model, "form_schema")).toMatchObject([{ training_id: "train_pythia-70m-l3-standard" }]);
-    const start = () => view.page.getByRole("button", { name: "Start training" }) as HTMLButtonElement;
-    await waitFor(() => expect(start().disabled).toBe(false));
+    const start = () => view.page.getByRole("button", { name: "Start training" });
+    await waitFor(() => expect(start().getAttribute("aria-disabled")).toBe(null)); // its fields are there
+    expect(view.page.getByRole("textbox", { name: "Name" })).toBeTruthy();
     await view.user.click(start());
     await waitFor(() => expect(sent(view.model, "create")).toHaveLength(1));
     expect(sent(view.model, "create")).toMatchObject([{ retry_of: "train_pythia-70m-l3-standard" }]);
