@@ -47,7 +47,7 @@ EXAMPLES: tuple[m.Wire, ...] = (
     r.ImportTemplates(id="r-11", upload_id="u-1"),
     r.ExportTemplates(id="r-12", template_ids=("tmpl_1",)),
     r.RunsDone(
-        done=(IDS[0],), paths=("/home/me/trainings/gpt2-l6-topk-k32",),
+        done=(IDS[0],), paths=("/data/trainings/gpt2-l6-topk-k32",),
         problems=(m.Note(what="gpt2-l6-jumprelu is paused.", where="gpt2-l6-jumprelu", hint="Resume it."),),
     ),
     r.ComparisonData(

@@ -173,9 +173,9 @@ def test_export(commands: BrowserCommands, ws: FakeSaeWorkspace, tmp_path: Path)
 
 def test_paths_and_folder_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setenv("HOME", str(tmp_path / "ada"))
     assert path_from(" out ") == tmp_path / "out"
-    assert path_from('"~/out"') == Path("/home/ada/out")
+    assert path_from('"~/out"') == tmp_path / "ada" / "out"
     with pytest.raises(ConfigError):
         path_from("a\0b")
     taken: set[str] = set()

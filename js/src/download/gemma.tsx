@@ -1,7 +1,7 @@
 /** Gemma Scope: which SAE, by site, layer, width and L0. */
 import { useEffect } from "preact/hooks";
 import { rove, useUid } from "../lib/a11y";
-import { Button } from "../lib/controls";
+import { Button, Options } from "../lib/controls";
 import * as f from "../lib/format";
 import { DownloadBar } from "./bar";
 import { type Choices, choose, chosen, FACETS, type Facet, matching, type Option, optionsOf } from "./facets";
@@ -52,11 +52,7 @@ export function GemmaScope({ store }: { store: Store }) {
             value={store.release.value}
             onChange={(event) => void store.showRelease(event.currentTarget.value)}
           >
-            {releases.map((release) => (
-              <option key={release.id} value={release.id}>
-                {release.label}
-              </option>
-            ))}
+            <Options of={releases.map((release) => ({ value: release.id, label: release.label }))} />
           </select>
         </span>
         <div class="sp" />

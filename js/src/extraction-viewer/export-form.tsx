@@ -1,7 +1,7 @@
 /** Writes features to a file or a folder, on the kernel's machine. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
-import { Button } from "../lib/controls";
+import { Button, Options } from "../lib/controls";
 import type { ExportKind, ViewerCommand } from "../lib/protocol-features";
 import type { Store } from "./store";
 import { EXPORTS, slug } from "./words";
@@ -53,22 +53,14 @@ export function ExportForm({ store, place, extraction, name, what, scopes, index
       <div class="f">
         <label for={`${id}-what`}>Format</label>
         <select id={`${id}-what`} value={kind} onChange={(event) => setKind(event.currentTarget.value as ExportKind)}>
-          {EXPORTS.map((one) => (
-            <option key={one.value} value={one.value}>
-              {one.label}
-            </option>
-          ))}
+          <Options of={EXPORTS} />
         </select>
         <p class="hint">{choice?.hint}</p>
       </div>
       <div class="f">
         <label for={`${id}-scope`}>Features</label>
         <select id={`${id}-scope`} value={scope} onChange={(event) => setScope(event.currentTarget.value as Scope)}>
-          {scopes.map((one) => (
-            <option key={one.value} value={one.value}>
-              {one.label}
-            </option>
-          ))}
+          <Options of={scopes} />
         </select>
       </div>
       <div class="f grow">

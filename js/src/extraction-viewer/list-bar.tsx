@@ -1,6 +1,6 @@
 /** The list with what stands above and below it: search, filter and order, and how long it is. */
 import { useEffect, useRef, useState } from "preact/hooks";
-import { Button } from "../lib/controls";
+import { Button, Options } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
 import type { OpenExtraction, Show, SortFeatures } from "../lib/protocol-features";
@@ -79,11 +79,7 @@ function Bar({ store }: { store: Store }) {
             value={query.show}
             onChange={(event) => store.setQuery({ show: event.currentTarget.value as Show })}
           >
-            {SHOWS.map((one) => (
-              <option key={one.value} value={one.value}>
-                {one.label}
-              </option>
-            ))}
+            <Options of={SHOWS} />
           </select>
         </span>
         <span class="s24">
@@ -96,11 +92,7 @@ function Bar({ store }: { store: Store }) {
               store.setQuery({ sort, descending: sort !== "index" && sort !== "label" });
             }}
           >
-            {SORTS.map((one) => (
-              <option key={one.value} value={one.value}>
-                {one.label}
-              </option>
-            ))}
+            <Options of={SORTS} />
           </select>
         </span>
         <Button

@@ -151,6 +151,15 @@ export function Segments<T extends string>({ label, options, selected, onSelect 
   );
 }
 
+/** What a select offers. */
+export function Options({ of }: { of: readonly { value: string; label: string }[] }) {
+  return of.map((option) => (
+    <option key={option.value} value={option.value}>
+      {option.label}
+    </option>
+  ));
+}
+
 interface SortProps<T extends string> {
   /** What is sorted: the lists of two widgets may stand below each other. */
   label: string;
@@ -168,11 +177,7 @@ export function Sort<T extends string>({ label, options, value, onSelect }: Sort
       </span>
       <span class="s24 sort">
         <select aria-label={label} value={value} onChange={(event) => onSelect(event.currentTarget.value as T)}>
-          {options.map((option) => (
-            <option key={option.value} value={option.value}>
-              {option.label}
-            </option>
-          ))}
+          <Options of={options} />
         </select>
       </span>
     </span>

@@ -1,7 +1,7 @@
 /** What a card (or the bar of all that are checked) asks before it does something: Export, Locate files, Delete. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useFocusLast, useUid } from "../lib/a11y";
-import { Button, NoteBox } from "../lib/controls";
+import { Button, NoteBox, Options } from "../lib/controls";
 import type { Choice, SaeCard, SelectedSae } from "../lib/protocol-saes";
 import { deleteWords, othersOf, slug } from "./state";
 import type { Store } from "./store";
@@ -83,11 +83,7 @@ interface FormatProps {
 function FormatSelect({ id, formats, value, onChange }: FormatProps) {
   return (
     <select id={id} value={value} onChange={(event) => onChange(event.currentTarget.value)}>
-      {formats.map((format) => (
-        <option key={format.value} value={format.value}>
-          {format.label}
-        </option>
-      ))}
+      <Options of={formats} />
     </select>
   );
 }

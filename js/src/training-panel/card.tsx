@@ -1,15 +1,14 @@
 /** One training in the list. */
-import { useRef, useState } from "preact/hooks";
-import { useCalledFocus, useFocusReturn } from "../lib/a11y";
+import { useRef } from "preact/hooks";
 import { Button, Checkbox } from "../lib/controls";
-import { copyText } from "../lib/copy";
 import * as f from "../lib/format";
 import { Icon, SeriesKey } from "../lib/icons";
-import { Menu, type MenuItem } from "../lib/menu";
+import { Menu } from "../lib/menu";
 import { Progress } from "../lib/progress";
 import type { Card } from "../lib/protocol";
 import { Rename } from "../lib/rename";
 import { ExportForm } from "./bulk";
+import { useCardMenu } from "./card-menu";
 import { CardNotes } from "./card-notes";
 import { Details } from "./details";
 import { LongerForm } from "./longer";
@@ -34,22 +33,11 @@ import { Tiles } from "./tiles";
 
 export function TrainingCard({ store, card }: { store: Store; card: Card }) {
   const root = useRef<HTMLLIElement>(null);
-  const [copied, setCopied] = useState<string | null>(null);
-  const open = store.open.value.get(card.id);
+  const details = { kind: "details", tab: "checkpoints" } as const;
+  const { open, asks, more, close, items, copied, setCopied } = useCardMenu(store, root, card, details);
   const status = statusOf(card);
   const selected = store.checked.value.has(card.id);
   const origin = originWords(card);
-  const more = `More actions: ${card.name}`;
-
-  useCalledFocus(root, card.id, store.focusCard);
-
-  // While a question is open it takes the place of the buttons; they are back after the next drawing.
-  const asks = open?.kind === "delete" || open?.kind === "stop";
-  const returnTo = useFocusReturn(root, asks);
-  const close = (focus = more) => {
-    store.openFor(card.id, undefined);
-    returnTo(focus);
-  };
   const press = (action: CardAction) => {
     if (action === "edit") store.form.value = { from: card };
     else if (action === "open") void store.openSae(card.id, card.sae_id);
@@ -60,17 +48,7 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
   };
   const rename = (name: string) =>
     void store.command(card.id, "Rename", { kind: "rename", training_id: card.id, name });
-  const copyId = async () => {
-    close();
-    setCopied((await copyText(card.id)) ? "" : card.id);
-  };
-  const menu: MenuItem[] = [
-    { label: "Rename", run: () => store.openFor(card.id, { kind: "rename" }) },
-    { label: "Details", run: () => store.openFor(card.id, { kind: "details", tab: "checkpoints" }) },
-    { label: "Save as template", run: () => store.openFor(card.id, { kind: "template" }) },
-    { label: "Export", run: () => store.openFor(card.id, { kind: "export" }) },
-    { label: "Copy ID", run: () => void copyId() },
-  ];
+  const menu = [...items];
   // What has ended early keeps its SAE, too.
   if (card.sae_id !== null && status !== "completed") menu.unshift({ label: "Open SAE", run: () => press("open") });
   if (canDelete(card)) menu.push({ label: "Delete", danger: true, run: () => press("delete") });

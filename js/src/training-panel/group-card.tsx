@@ -1,16 +1,15 @@
 /** Runs of one job as one card; it opens into a table with a row for each. */
-import { useRef, useState } from "preact/hooks";
-import { useCalledFocus, useFocusReturn } from "../lib/a11y";
+import { useRef } from "preact/hooks";
 import { Button, Checkbox } from "../lib/controls";
-import { copyText } from "../lib/copy";
 import { Icon } from "../lib/icons";
-import { Menu, type MenuItem } from "../lib/menu";
+import { Menu } from "../lib/menu";
 import { Progress } from "../lib/progress";
 import type { Card } from "../lib/protocol";
 import type { GroupActionName } from "../lib/protocol-runs";
 import { Rename } from "../lib/rename";
 import { ExportForm } from "./bulk";
 import { groupDeleteWords } from "./bulk-state";
+import { useCardMenu } from "./card-menu";
 import { CardNotes } from "./card-notes";
 import {
   byHook,
@@ -50,25 +49,17 @@ export interface GroupProps {
 
 export function GroupCard({ store, group, members }: GroupProps) {
   const root = useRef<HTMLLIElement>(null);
-  const [copied, setCopied] = useState<string | null>(null);
-  const open = store.open.value.get(group.id);
+  const details = { kind: "layers" } as const;
+  const { open, asks, more, returnTo, close, items, copied, setCopied } = useCardMenu(store, root, group, details);
   const status = statusOf(group);
   const chosen = store.checked.value;
   const checked = members.filter((card) => chosen.has(card.id));
-  const more = `More actions: ${group.name}`;
   const first = leadOf(members);
   const noted = members.find((card) => card.note !== null) ?? first; // what the note of the group is about
   const kept = members[0];
   const origin = originWords(group);
-  const asks = open?.kind === "delete" || open?.kind === "stop";
-  const returnTo = useFocusReturn(root, asks);
-  const close = (focus = more) => {
-    store.openFor(group.id, undefined);
-    returnTo(focus);
-  };
   const layers = open?.kind === "layers";
   const what = byHook(members) ? "layers" : "runs";
-  useCalledFocus(root, group.id, store.focusCard);
   const steer = (action: GroupActionName) => void store.actOnGroup(group.id, members, action);
   const press = (action: string) => {
     if (action === "import") {
@@ -84,17 +75,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
   );
   const rename = (name: string) =>
     void store.command(group.id, "Rename", { kind: "rename_group", group_id: group.id, name });
-  const copyId = async () => {
-    close();
-    setCopied((await copyText(group.id)) ? "" : group.id);
-  };
-  const menu: MenuItem[] = [
-    { label: "Rename", run: () => store.openFor(group.id, { kind: "rename" }) },
-    { label: "Details", run: () => store.openFor(group.id, { kind: "layers" }) },
-    { label: "Save as template", run: () => store.openFor(group.id, { kind: "template" }) },
-    { label: "Export", run: () => store.openFor(group.id, { kind: "export" }) },
-    { label: "Copy ID", run: () => void copyId() },
-  ];
+  const menu = [...items];
   if (canDelete(group)) menu.push({ label: "Delete", danger: true, run: () => press("delete") });
   const toggle = (on: boolean) => {
     const others = [...chosen].filter((id) => !members.some((card) => card.id === id));
