@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import ErrorInfo
 
@@ -18,7 +19,8 @@ class ActivationStoreRecord:
         source: ``"captured"`` from a model, or ``"imported"``.
         config: what was asked for, as JSON data.
         hook_names: the hook points it holds.
-        hooks: hook name → ``{"width": …, "mean_norm": …}``; empty until it is whole.
+        hooks: hook name → ``{"width": …, "mean_norm": …}``, of ``attn.hook_z`` ``"heads"``, too; empty until it is
+            whole.
         tokens_total: tokens that were asked for, or that the text has where that is known to be less.
         n_tokens: rows of every hook point; None until it is whole.
         context_size: tokens per context; None for imported states.
@@ -63,6 +65,12 @@ class ActivationStoreRecord:
     def is_whole(self) -> bool:
         """Whether a training can read it."""
         return self.n_tokens is not None
+
+    def holds(self, hook_name: str) -> bool:
+        """Whether it has the rows of a hook point; once it is whole, those of one head of ``attn.hook_z``, too."""
+        head = head_of(hook_name)
+        heads = self.hooks.get(without_head(hook_name), {}).get("heads") or 0
+        return hook_name in self.hook_names or (head is not None and head < heads)
 
 
 @dataclass(frozen=True, slots=True)

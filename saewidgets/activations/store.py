@@ -21,7 +21,7 @@ from torch import Tensor
 
 from saewidgets.activations.order import Numbers
 from saewidgets.activations.packed import EVERY_TOKEN
-from saewidgets.activations.store_layout import SPECIAL, TOKENS, StoreFacts, read_facts, shard_name
+from saewidgets.activations.store_layout import SPECIAL, TOKENS, Columns, StoreFacts, read_facts, shard_name
 from saewidgets.durable import sha256_of
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.lm.kept import Kept
@@ -30,6 +30,7 @@ Check = Callable[[], None]
 
 _AGAIN = "Restore the file, or capture the activations again."
 _OPEN = 32  # files of one reader that stay open
+_WHOLE_ROWS = 8192  # rows of which the columns of one head are copied at once
 _COUNTED = 4096  # contexts whose special tokens are counted at once
 
 
@@ -64,14 +65,22 @@ class StoredActivations:
         """Changes with every bit of the store."""
         return self.facts.fingerprint
 
-    def width(self, hook_name: str, where: str = "hook_name") -> int:
-        """Numbers per row at a hook point. Raises `ConfigError`, with this `where`, if the store does not have it."""
-        if (hook := self.facts.hooks.get(hook_name)) is None:
+    def columns(self, hook_name: str, where: str = "hook_name") -> Columns:
+        """Where the rows of a hook point are; one head of a stored ``attn.hook_z`` is one, too.
+
+        Raises:
+            ConfigError: the store does not have it; with this `where`.
+        """
+        if (found := self.facts.columns(hook_name)) is None:
             raise ConfigError(
                 f"This store does not hold {hook_name}.", where=where,
                 hint=f"It holds {', '.join(self.facts.hooks)}.",
             )
-        return hook.width
+        return found
+
+    def width(self, hook_name: str, where: str = "hook_name") -> int:
+        """Numbers per row at a hook point. Raises what `columns` raises."""
+        return self.columns(hook_name, where).width
 
     def verify(self, check: Check | None = None, on_file: Callable[[int], None] | None = None) -> None:
         """Compare every file with its recorded SHA-256. `on_file` is told the bytes compared so far.
@@ -150,16 +159,16 @@ class StoredActivations:
         return np.asarray(numbers[self.kept(contexts, rule)])
 
     def rows(self, hook_name: str, shard: int = 0) -> npt.NDArray[Any]:
-        """One file of a hook point as a read-only memory map, ``[rows, width]``.
+        """One file of a hook point as a read-only memory map, ``[rows, width]``; of one head a view of its columns.
 
         bfloat16, which numpy does not have, comes as the ``uint16`` of its bits.
         """
-        width = self.width(hook_name)
+        at = self.columns(hook_name)
         dtype = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2"}[self.facts.dtype]
         mapped: npt.NDArray[Any] = np.memmap(
-            self.folder / shard_name(hook_name, shard), dtype=np.dtype(dtype), mode="r"
-        ).reshape(-1, width)
-        return mapped
+            self.folder / shard_name(at.files, shard), dtype=np.dtype(dtype), mode="r"
+        ).reshape(-1, at.row)
+        return mapped[:, at.first : at.first + at.width]
 
     def reader(self, hook_name: str) -> RowReader:
         """Reads rows of one hook point; for one thread."""
@@ -217,13 +226,17 @@ class StoredActivations:
 
 
 class RowReader:
-    """Copies rows of one hook point into tensors. Use it as a context manager, or `close` it."""
+    """Copies rows of one hook point into tensors. Use it as a context manager, or `close` it.
+
+    Of one head whole rows are read, and its columns are copied from them.
+    """
 
     def __init__(self, store: StoredActivations, hook_name: str) -> None:
         self._store, self.hook_name = store, hook_name
-        self.width = store.width(hook_name)
+        self._at = store.columns(hook_name)
+        self.width = self._at.width
         self.dtype = store.facts.torch_dtype
-        self._row_bytes = self.width * self.dtype.itemsize
+        self._row_bytes = self._at.row * self.dtype.itemsize
         self._files: OrderedDict[int, FileIO] = OrderedDict()
 
     def read(self, numbers: Numbers, target: Tensor) -> None:
@@ -235,6 +248,17 @@ class RowReader:
             FormatError: a file ended early.
             NotFoundError: a file is gone.
         """
+        if self._at.width == self._at.row:
+            self._read(numbers, target)
+            return
+        rows = torch.empty(min(len(numbers), _WHOLE_ROWS), self._at.row, dtype=self.dtype)
+        for start in range(0, len(numbers), _WHOLE_ROWS):
+            part = numbers[start : start + _WHOLE_ROWS]
+            self._read(part, rows)
+            target[start : start + len(part)] = rows[: len(part), self._at.first : self._at.first + self._at.width]
+
+    def _read(self, numbers: Numbers, target: Tensor) -> None:
+        """Whole rows."""
         if not len(numbers):
             return
         raw = memoryview(target[: len(numbers)].view(torch.uint8).numpy()).cast("B")  # type: ignore[arg-type]
@@ -254,7 +278,7 @@ class RowReader:
         return target.to(device).float()
 
     def _fill(self, shard: int, row: int, target: memoryview) -> None:
-        path = self._store.folder / shard_name(self.hook_name, shard)
+        path = self._store.folder / shard_name(self._at.files, shard)
         try:
             file = self._file(shard, path)
             file.seek(row * self._row_bytes)

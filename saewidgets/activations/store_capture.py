@@ -159,7 +159,8 @@ def _plan(
             f"The text has token id {packed.facts.largest_id:,}, but {lm.name} knows {lm.vocab_size:,} tokens.",
             where="tokenizer", hint="Pass the tokenizer that belongs to the model.",
         )
-    widths = {name: resolve_hook(lm.model, name).width for name in settings.hook_names}
+    points = {name: resolve_hook(lm.model, name) for name in settings.hook_names}
+    widths = {name: point.width for name, point in points.items()}
     dtype = settings.dtype or str(lm.dtype).removeprefix("torch.")
     facts = StoreFacts(
         source="captured", model=lm.name, model_revision=settings.model_revision,
@@ -170,7 +171,10 @@ def _plan(
         prepend_bos=packed.facts.prepend_bos, special_ids=packed.facts.special_ids, tokens=packed.facts.dtype,
         dtype=dtype, n_contexts=len(contexts), n_rows=len(contexts) * packed.context_size, n_held_out=held,
         n_special=0, rows_per_shard=rows_per_shard(packed.context_size, max(widths.values()), dtype),
-        hooks={name: StoredHook(width, 0.0) for name, width in widths.items()}, files={},
+        hooks={
+            name: StoredHook(point.width, 0.0, point.heads if point.head is None else None)
+            for name, point in points.items()
+        }, files={},
     )  # fmt: skip
     identity = {
         "model": facts.model_fingerprint, "model_dtype": facts.model_dtype, "device": lm.device.type,

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 import torch
 
+from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.durable import seal_of, sealed, sync
 from saewidgets.errors import FormatError, NotFoundError, SAEWidgetsError
 
@@ -41,10 +42,28 @@ _AGAIN = "Capture or import it again."
 
 @dataclass(frozen=True, slots=True)
 class StoredHook:
-    """One hook point of a store: its width and the mean norm of its rows, special tokens left out."""
+    """One hook point of a store: its width and the mean norm of its rows, special tokens left out; of
+    ``attn.hook_z`` also how many heads lie side by side in a row, where the model said so."""
 
     width: int
     mean_norm: float
+    heads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where a store has the rows of a hook point: part of each row in the files of `files`.
+
+    Attributes:
+        files: the hook name that the files are of.
+        row: numbers per row of these.
+        first, width: which of them, one after the other.
+    """
+
+    files: str
+    row: int
+    first: int
+    width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +122,16 @@ class StoreFacts:
         """Bytes of all files but `store.json`."""
         return sum(int(file["size"]) for file in self.files.values())
 
+    def columns(self, hook_name: str) -> Columns | None:
+        """Where the rows of a hook point are, also those of one head of a stored ``attn.hook_z``; None: nowhere."""
+        if (hook := self.hooks.get(hook_name)) is not None:
+            return Columns(hook_name, hook.width, 0, hook.width)
+        whole, head = self.hooks.get(without_head(hook_name)), head_of(hook_name)
+        if whole is None or whole.heads is None or head is None or head >= whole.heads:
+            return None
+        width = whole.width // whole.heads
+        return Columns(without_head(hook_name), whole.width, head * width, width)
+
     def shards(self, hook_name: str) -> list[str]:
         """Names of the files of a hook point, in order."""
         return [shard_name(hook_name, number) for number in range(-(-self.n_rows // self.rows_per_shard))]
@@ -122,6 +151,9 @@ def write_facts(folder: Path, facts: StoreFacts) -> StoreFacts:
     """Write `store.json`, whole or not at all; returns what it says."""
     data = {"format": FORMAT, **asdict(facts)}
     del data["fingerprint"]
+    for hook in data["hooks"].values():
+        if hook["heads"] is None:
+            del hook["heads"]
     whole = sealed(data)
     write_json(folder / STORE, whole)
     return _facts(whole)
@@ -214,6 +246,9 @@ def _check(facts: StoreFacts) -> None:
         raise ValueError("files of broken contexts")
     if any(not HOOK_FOLDER.fullmatch(name) for name in facts.hooks):
         raise ValueError("a hook name that cannot be one")
+    heads = [(hook.width, hook.heads) for hook in facts.hooks.values() if hook.heads is not None]
+    if not all(type(n) is int and 0 < n <= width and width % n == 0 for width, n in heads):
+        raise ValueError("a number of heads that cannot be")
     if -(-facts.n_rows // facts.rows_per_shard) * len(facts.hooks) > len(facts.files):  # before any list is made
         raise ValueError("too few files for its rows")
     if expected_sizes(facts) != {name: file["size"] for name, file in facts.files.items()}:

@@ -94,7 +94,7 @@ class ActivationStoreStore:
         Args:
             status: one or several.
             model: of this model only.
-            hook_name: only those that hold this hook point.
+            hook_name: only those that hold this hook point, or all heads where it is one of them.
             search: words that all have to be somewhere in name, model, corpus, hook names or id.
             limit, offset: page.
 
@@ -108,7 +108,7 @@ class ActivationStoreStore:
             record for record in self._read(query)
             if (wanted is None or record.status in wanted)
             and (model is None or record.model == model)
-            and (hook_name is None or hook_name in record.hook_names)
+            and (hook_name is None or record.holds(hook_name))
             and all(word in _searched(record) for word in words)
         ]
         return Records(found[offset : None if limit is None else offset + limit], ActivationStoreRecord)

@@ -195,6 +195,7 @@ def show(
     for name in record.hook_names:
         hook = record.hooks.get(name, {})
         told = f"width {count(hook['width'])}, mean norm {number(hook['mean_norm'])}" if hook else ""
+        told += f", {count(hook['heads'])} heads" if hook.get("heads") else ""
         write(f"{'hook':<14}{name}  {told}".rstrip())
 
 

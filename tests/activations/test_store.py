@@ -281,6 +281,7 @@ def test_missing_and_changed_files_are_named(copy: Path) -> None:
     [
         {"n_rows": 1 << 52}, {"n_rows": 0}, {"rows_per_shard": 7}, {"context_size": True}, {"dtype": "int8"},
         {"tokens": "<f8"}, {"hooks": {}}, {"hooks": {"../../etc": {"width": 32, "mean_norm": 1.0}}}, {"files": {}},
+        {"hooks": {RESID: {"width": 32, "mean_norm": 1.0, "heads": 5}, MLP: {"width": 32, "mean_norm": 1.0}}},
         {"hooks": 3}, {"n_held_out": 10**6}, {"surplus": 1}, {"special_ids": None}, {"format": 99},
     ],
 )  # fmt: skip
@@ -362,6 +363,30 @@ def test_shards_make_no_difference(
         _take(StoredStream(sharded, _config(), 1), 0, 30), _take(StoredStream(store, _config(), 1), 0, 30), strict=True
     ):
         assert torch.equal(one, other)
+
+
+def test_a_head_is_read_from_rows_of_all(
+    lm: LoadedModel, packed: PackedTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saewidgets.activations.store_layout.SHARD_BYTES", 4096)
+    monkeypatch.setattr("saewidgets.activations.store._WHOLE_ROWS", 50)
+    z = "blocks.0.attn.hook_z"
+    capture_store(lm, packed, CaptureSettings(hook_names=(z,), tokens=ALL, dtype="bfloat16"), tmp_path / "s")
+    opened = StoredActivations(tmp_path / "s")
+    assert (opened.width(f"{z}.1"), opened.rows(f"{z}.1", 2).shape[1]) == (16, 16)
+    numbers = np.random.default_rng(0).permutation(opened.facts.n_rows)[:333]  # of several files
+    ((first, second, both),) = opened.parts((f"{z}.0", f"{z}.1", z), [numbers])
+    assert torch.equal(torch.cat([first, second], dim=1), both)
+    assert both.abs().min() > 0
+    for unknown in (f"{z}.2", "blocks.1.attn.hook_z.0"):
+        with pytest.raises(ConfigError, match="does not hold"):
+            opened.columns(unknown)
+    for name in (f"{z}.1", z):  # one head captured alone has no heads of its own
+        capture_store(lm, packed, CaptureSettings(hook_names=(name,), tokens=64), tmp_path / name)
+    alone = StoredActivations(tmp_path / f"{z}.1")
+    assert alone.facts.hooks[f"{z}.1"].heads is None
+    whole = StoredActivations(tmp_path / z).rows(f"{z}.1")
+    assert np.array_equal(alone.rows(f"{z}.1")[: len(whole)], whole)
 
 
 def test_transcoders_get_pairs_of_the_same_tokens(store: StoredActivations) -> None:

@@ -90,3 +90,19 @@ def test_every_head_and_all_of_them_from_one_store(ws: Workspace, tiny_model_fol
     group.wait(timeout=PATIENCE)
     assert [run.record.name.rsplit("-", 1)[-1] for run in group.runs] == ["z0", "z", "z1"]
     assert [run.sae().d_in for run in group.runs] == [16, 32, 16]
+
+    # All of them captured together serve each alone: the same bits as of a store that holds it by name.
+    together = ws.activations.capture(str(tiny_model_folder), TEXT, Z, 1024, context_size=16)
+    together.wait(PATIENCE)
+    assert together.open().facts.hooks[Z].heads == 2
+    assert [row.id for row in ws.activations.list(hook_name=f"{Z}.1")] == [together.id, capturing.id]
+    config = small_config(tiny_model_folder, corpus=together.corpus, hook_name=f"{Z}.1")
+    assert ws.trainings.validate(config)["fields"] == {}
+    alone = ws.trainings.create(config)
+    assert alone.wait(PATIENCE).value == "completed", alone.error
+    one, other = alone.sae().state_dict(), group.runs[2].sae().state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert ws.evaluate(alone, together.corpus).hook_name == f"{Z}.1"
+    with pytest.raises(ConfigError, match=r"does not hold blocks\.1\.attn\.hook_z\.2.*It holds") as caught:
+        ws.trainings.create(config.replace(hook_name=f"{Z}.2"))
+    assert caught.value.where == "hook_name"

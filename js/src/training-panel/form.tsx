@@ -9,10 +9,16 @@ import type { TemplatesData } from "../lib/protocol-runs";
 import { Estimate } from "./estimate";
 import { Field, HEAD_FIELD, LAYER_FIELD, SITE_FIELD } from "./fields";
 import { FormController } from "./form-controller";
+import { hookList } from "./form-layers";
 import * as form from "./form-state";
+import { keptWords } from "./groups";
 import { SaveTemplate } from "./save-template";
 import type { FormRequest, Store } from "./store";
 import { Stores } from "./stores";
+
+/** What a template of several trainings leaves out. */
+const leftOut = (controller: FormController): string =>
+  keptWords(String(controller.config()[form.HOOK]), hookList(String(controller.values.value[form.HOOK])));
 
 const GROUPS: [Section, string][] = [
   ["model", "Model & data"],
@@ -89,12 +95,7 @@ export function Form({ store, request }: { store: Store; request: FormRequest })
       <FormNotes controller={controller} />
       {saving && (
         <div class="panel-note">
-          {controller.count.value > 1 && (
-            <p class="sm t2">
-              A template keeps one hook name: <code>{String(controller.config()[form.HOOK])}</code>. Enter the other
-              layers again where you use it.
-            </p>
-          )}
+          {controller.count.value > 1 && <p class="sm t2">{leftOut(controller)}</p>}
           <SaveTemplate
             nested
             store={store}

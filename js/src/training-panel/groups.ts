@@ -132,9 +132,9 @@ function one<From, T>(all: readonly From[], of: (each: From) => T): T | null {
 
 /** What the runs of a group differ in: "3 layers, one job". */
 export function groupBadge(members: readonly Card[]): string {
-  const hooks = new Set(members.map((card) => card.hook_name)).size;
   const layers = new Set(members.map(layerOf)).size;
-  const what = layers === members.length ? "layer" : hooks === members.length ? "hook" : "run";
+  const heads = byHook(members) && hooksDiffer(members.map((card) => card.hook_name)) === "heads";
+  const what = layers === members.length ? "layer" : heads ? "head" : byHook(members) ? "hook" : "run";
   return `${f.plural(members.length, what)}, one job`;
 }
 
@@ -160,18 +160,25 @@ export function memberWord(card: Card, members: readonly Card[]): string {
   return Number.isNaN(layer) || !alone ? card.name : `layer ${layer}`;
 }
 
-/** What the hook names of a group differ in: "layers", "heads", "layers and heads", else the names as such. */
-function others(members: readonly Card[]): string {
-  const parts = members.map((card) => /^blocks\.(\d+)\.(.*?)(?:\.(\d+))?$/.exec(card.hook_name));
+/** What hook names differ in: "layers", "heads", "layers and heads", else the names as such. */
+export function hooksDiffer(names: readonly string[]): string {
+  const parts = names.map((name) => /^blocks\.(\d+)\.(.*?)(?:\.(\d+))?$/.exec(name));
   const differ = (i: number) => one(parts, (part) => part?.[i] ?? "") === null;
   if (parts.includes(null) || differ(2)) return "hook names";
-  return ["layers", "heads"].filter((_, i) => differ(i === 0 ? 1 : 3)).join(" and ");
+  return ["layers", "heads"].filter((_, i) => differ(i === 0 ? 1 : 3)).join(" and ") || "hook names";
 }
+
+/** What a template of `kept`, one of these hook names, leaves out. */
+export const keptWords = (kept: string, names: readonly string[]): string =>
+  `A template keeps one hook name: ${kept}. Enter the other ${hooksDiffer(names)} again where you use it.`;
 
 /** What a template made of `kept`, one run of a group, leaves out. */
 export const templateWords = (kept: Card, members: readonly Card[]): string =>
   byHook(members)
-    ? `A template keeps one hook name: ${kept.hook_name}. Enter the other ${others(members)} again where you use it.`
+    ? keptWords(
+        kept.hook_name,
+        members.map((card) => card.hook_name),
+      )
     : `A template keeps the settings of one run: ${kept.name}.`;
 
 /** Do the runs of a group differ in their hook points? Otherwise their table names them by architecture. */

@@ -3,6 +3,12 @@ import * as f from "../lib/format";
 import type { StoreRow } from "../lib/protocol-runs";
 import { HOOK, HOOK_OUT, type Values } from "./form-state";
 
+const wholeOf = (hook: string): string => hook.replace(/(\.hook_z)\.\d+$/, "$1");
+
+/** The hook points of a store to choose from: a head that the form names is in the rows of all heads. */
+export const hooksOf = (row: StoreRow, now: string): readonly string[] =>
+  !row.hook_names.includes(now) && row.hook_names.includes(wholeOf(now)) ? [...row.hook_names, now] : row.hook_names;
+
 /**
  * The values of the form when a training reads `hook` of this store: what the store decides, another of its hook points
  * for what is reconstructed where the form names one that the store does not hold, and no more tokens than there are.
@@ -10,7 +16,7 @@ import { HOOK, HOOK_OUT, type Values } from "./form-state";
 export function takenFrom(row: StoreRow, hook: string, values: Values, transcoder: boolean): Record<string, unknown> {
   const taken: Record<string, unknown> = { ...row.values, [HOOK]: hook };
   const out = String(values[HOOK_OUT] ?? "");
-  if (transcoder && (out === hook || !row.hook_names.includes(out))) {
+  if (transcoder && (out === hook || !hooksOf(row, out).includes(out))) {
     taken[HOOK_OUT] = row.hook_names.find((name) => name !== hook) ?? null;
   }
   const tokens = f.parseInteger(String(values.tokens ?? ""));

@@ -10,7 +10,7 @@ import type { StoreRow, StoresData } from "../lib/protocol-runs";
 import type { FormController } from "./form-controller";
 import { ARCHITECTURE, HOOK, HOOK_OUT } from "./form-state";
 import type { Store } from "./store";
-import { takenFrom } from "./stores-state";
+import { hooksOf, takenFrom } from "./stores-state";
 
 /** How to capture what the form has now, in a cell and in a terminal. */
 function captures(values: FormController["values"]["value"]): { python: string; shell: string } {
@@ -119,7 +119,8 @@ function Row({ row, controller, onPick }: { row: StoreRow } & Omit<ListProps, "s
   const values = controller.values.value;
   const now = String(values[HOOK] ?? "");
   const [chosen, setChosen] = useState<string | null>(null);
-  const hook = chosen ?? (row.hook_names.includes(now) ? now : (row.hook_names[0] ?? ""));
+  const hooks = hooksOf(row, now);
+  const hook = chosen ?? (hooks.includes(now) ? now : (hooks[0] ?? ""));
   const uid = useUid("sw-store");
   const used = values.corpus === row.id && (hook === now || hook === values[HOOK_OUT]);
   return (
@@ -151,7 +152,7 @@ function Row({ row, controller, onPick }: { row: StoreRow } & Omit<ListProps, "s
         )}
       </td>
       <td>
-        {row.hook_names.length > 1 ? (
+        {hooks.length > 1 ? (
           <span class="s24">
             <select
               aria-label={`Hook point of ${row.name}`}
@@ -159,7 +160,7 @@ function Row({ row, controller, onPick }: { row: StoreRow } & Omit<ListProps, "s
               disabled={row.problem !== ""}
               onChange={(event) => setChosen(event.currentTarget.value)}
             >
-              {row.hook_names.map((name) => (
+              {hooks.map((name) => (
                 <option key={name} value={name}>
                   {name}
                 </option>

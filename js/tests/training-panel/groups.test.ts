@@ -83,6 +83,10 @@ describe("groups", () => {
   it("say what they differ in", () => {
     expect(groupBadge(LAYERS)).toBe("3 layers, one job");
     expect(groupMeta(LAYERS)).toEqual(["gpt2", "3 hooks", "BatchTopK k 48", "d_sae 16,384 each"]);
+    const heads = [0, 3].map((head) => card({ hook_name: `blocks.6.attn.hook_z.${head}` }));
+    expect(groupBadge(heads)).toBe("2 heads, one job");
+    const sites = ["hook_mlp_out", "hook_resid_post"].map((site) => card({ hook_name: `blocks.6.${site}` }));
+    expect(groupBadge(sites)).toBe("2 hooks, one job");
     const sweep = [card({ name: "k16", architecture: "TopK k 16" }), card({ name: "k32", d_sae: 8192 })];
     expect(groupBadge(sweep)).toBe("2 runs, one job");
     expect(groupMeta(sweep)).toEqual([

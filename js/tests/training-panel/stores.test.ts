@@ -3,7 +3,7 @@ import { waitFor, within } from "@testing-library/preact";
 import { expect, it } from "vitest";
 import { CARDS, fullState, STORES } from "../../demo/fixtures";
 import type { StoreRow } from "../../src/lib/protocol-runs";
-import { takenFrom } from "../../src/training-panel/stores-state";
+import { hooksOf, takenFrom } from "../../src/training-panel/stores-state";
 import { sent, show } from "./harness";
 
 const [pair, states] = STORES as [StoreRow, StoreRow];
@@ -43,6 +43,15 @@ it("picking one fills in the dataset, the model and the hook name, and goes to t
   await user.click(page.getByRole("button", { name: "Use stored activations" }));
   const again = within(await waitFor(() => page.getByRole("table", { name: "Activation stores" })));
   expect(again.getByText("in use")).toBeTruthy();
+});
+
+it("of all heads serves the head that the form names", () => {
+  const z = "blocks.6.attn.hook_z";
+  const row = { ...pair, hook_names: [z] };
+  expect(hooksOf(row, `${z}.5`)).toEqual([z, `${z}.5`]);
+  expect(hooksOf(row, "blocks.7.attn.hook_z.5")).toEqual([z]);
+  expect(hooksOf(row, z)).toEqual([z]);
+  expect(takenFrom(row, z, { hook_name_out: `${z}.5` }, true)).not.toHaveProperty("hook_name_out");
 });
 
 it("one that cannot be read is grey and says why", async () => {

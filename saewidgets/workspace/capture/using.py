@@ -57,7 +57,7 @@ def settings_of_store(workspace: Workspace, config: TrainingConfig) -> dict[str,
     record = workspace.activations.get(config.corpus.store_id).record
     require_files(record)
     for name in config.hook_names:
-        if name not in record.hook_names:
+        if not record.holds(name):
             raise ConfigError(
                 f"The store {record.name} does not hold {name}.",
                 where="hook_name" if name == config.hook_name else "hook_name_out",
@@ -100,7 +100,7 @@ def form_of_store(workspace: Workspace, data: Mapping[str, Any]) -> tuple[dict[s
         return dict(data), {"corpus": " ".join(filter(None, [error.what, error.hint]))} if names_store else {}
     errors = {
         field: f"The store does not hold {data[field]}. It holds {', '.join(record.hook_names)}."
-        for field in ("hook_name", "hook_name_out") if data.get(field) and data[field] not in record.hook_names
+        for field in ("hook_name", "hook_name_out") if data.get(field) and not record.holds(str(data[field]))
     }  # fmt: skip
     return {**data, **(_said(record) if record.model is not None else {})}, errors
 

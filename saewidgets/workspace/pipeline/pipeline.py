@@ -99,11 +99,10 @@ class Pipeline:
 
     def _stores(self, wanted: Mapping[str, Any]) -> Iterator[ActivationStoreRecord]:
         """Those that hold the layers and were captured as wanted, newest first."""
-        hooks = set(self.hook_names.values())
         for record in self._workspace.activations.list():
             if record.status in (JobStatus.FAILED, JobStatus.CANCELLED) or record.state not in ("ok", "incomplete"):
                 continue
-            if hooks <= set(record.hook_names) and self._fits(record, wanted):
+            if all(map(record.holds, self.hook_names.values())) and self._fits(record, wanted):
                 yield record
 
     def _fits(self, record: ActivationStoreRecord, wanted: Mapping[str, Any]) -> bool:
