@@ -12,11 +12,11 @@ import { groupDeleteWords } from "./bulk-state";
 import { useCardMenu } from "./card-menu";
 import { CardNotes } from "./card-notes";
 import {
-  byHook,
   forwardWords,
   groupBadge,
   groupMeta,
   groupPending,
+  kindOf,
   type ListCard,
   leadOf,
   meantBy,
@@ -59,7 +59,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
   const kept = members[0];
   const origin = originWords(group);
   const layers = open?.kind === "layers";
-  const what = byHook(members) ? "layers" : "runs";
+  const what = `${kindOf(members)}s`;
   const steer = (action: GroupActionName) => void store.actOnGroup(group.id, members, action);
   const press = (action: string) => {
     if (action === "import") {

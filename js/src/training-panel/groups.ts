@@ -130,13 +130,15 @@ function one<From, T>(all: readonly From[], of: (each: From) => T): T | null {
   return values.length === 1 ? (values[0] as T) : null;
 }
 
-/** What the runs of a group differ in: "3 layers, one job". */
-export function groupBadge(members: readonly Card[]): string {
-  const layers = new Set(members.map(layerOf)).size;
-  const heads = byHook(members) && hooksDiffer(members.map((card) => card.hook_name)) === "heads";
-  const what = layers === members.length ? "layer" : heads ? "head" : byHook(members) ? "hook" : "run";
-  return `${f.plural(members.length, what)}, one job`;
+/** What the runs of a group are of one each: a layer, a head, else another hook point, else just runs. */
+export function kindOf(members: readonly Card[]): "layer" | "head" | "hook" | "run" {
+  if (!byHook(members)) return "run";
+  if (new Set(members.map(layerOf)).size === members.length) return "layer";
+  return hooksDiffer(members.map((card) => card.hook_name)) === "heads" ? "head" : "hook";
 }
+
+/** How many there are: "3 layers, one job". */
+export const groupBadge = (members: readonly Card[]): string => `${f.plural(members.length, kindOf(members))}, one job`;
 
 /** The line below the name: what all have in common, and how many there are of what differs. */
 export function groupMeta(members: readonly Card[]): string[] {
@@ -147,14 +149,16 @@ export function groupMeta(members: readonly Card[]): string[] {
   const kinds = new Set(members.map((card) => card.architecture)).size;
   return [
     one(members, (card) => card.model) ?? "several models",
-    hook ?? f.plural(hooks, "hook"),
+    hook ?? f.plural(hooks, kindOf(members) === "head" ? "head" : "hook"),
     architecture ?? `${kinds} settings of the autoencoder`,
     width === null ? "several widths" : `d_sae ${f.count(width)} each`,
   ];
 }
 
-/** What tells a run of a group from the others: "layer 4", else its name. */
+/** What tells a run of a group from the others: "layer 4", "head 3", else its name. */
 export function memberWord(card: Card, members: readonly Card[]): string {
+  const head = /\.hook_z\.(\d+)$/.exec(card.hook_name);
+  if (head && kindOf(members) === "head") return `head ${head[1]}`;
   const layer = layerOf(card);
   const alone = members.filter((other) => layerOf(other) === layer).length === 1;
   return Number.isNaN(layer) || !alone ? card.name : `layer ${layer}`;

@@ -8,11 +8,13 @@ import type { Card } from "../lib/protocol";
 import { DoneNote } from "./bulk";
 import { Details } from "./details";
 import type { GroupProps } from "./group-card";
-import { byHook, memberWord } from "./groups";
+import { byHook, kindOf, memberWord } from "./groups";
 import { LongerForm } from "./longer";
 import { StopQuestion } from "./question";
 import { STATUS_ICONS, STATUS_WORDS, statusOf, stopAsks, underWay } from "./state";
 import type { DetailsTab } from "./store";
+
+const KINDS = { layer: "Layers", head: "Heads", hook: "Hook points", run: "Runs" };
 
 interface LayersProps extends GroupProps {
   open: { details?: string; tab?: DetailsTab; stop?: string };
@@ -31,7 +33,7 @@ export function Layers({ store, group, members, open }: LayersProps) {
   return (
     <div class="full notes">
       <div class="xs-scroll">
-        <table aria-label={`${hooks ? "Layers" : "Runs"} of ${group.name}`} class="layers">
+        <table aria-label={`${KINDS[kindOf(members)]} of ${group.name}`} class="layers">
           <thead>
             <tr>
               <th>

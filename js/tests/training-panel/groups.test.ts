@@ -85,6 +85,7 @@ describe("groups", () => {
     expect(groupMeta(LAYERS)).toEqual(["gpt2", "3 hooks", "BatchTopK k 48", "d_sae 16,384 each"]);
     const heads = [0, 3].map((head) => card({ hook_name: `blocks.6.attn.hook_z.${head}` }));
     expect(groupBadge(heads)).toBe("2 heads, one job");
+    expect([groupMeta(heads)[1], memberWord(heads[1] as never, heads)]).toEqual(["2 heads", "head 3"]);
     const sites = ["hook_mlp_out", "hook_resid_post"].map((site) => card({ hook_name: `blocks.6.${site}` }));
     expect(groupBadge(sites)).toBe("2 hooks, one job");
     const sweep = [card({ name: "k16", architecture: "TopK k 16" }), card({ name: "k32", d_sae: 8192 })];
