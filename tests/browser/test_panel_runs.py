@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Open, Snapshot
 from tests.browser.lab import Notebook
-from tests.browser.waiting import wait_until
+from tests.browser.waiting import wait_for_figures, wait_until
 
 SETUP = """
 import pathlib
@@ -39,13 +39,9 @@ def pictures(notebook: Notebook, page: Page, snapshot: Snapshot, name: str) -> N
     notebook.theme("Light")
     expect(frame).to_have_attribute("data-sw-theme", "light")
     frame.evaluate("frame => { frame.style.width = '420px'; }")
-    figures = page.locator(".sw-frame .bqplot")
-
-    def are_narrow() -> bool:
-        boxes = [figure.bounding_box() for figure in figures.all()]
-        return all(box is not None and 350 < box["width"] < 425 for box in boxes)
-
-    wait_until(are_narrow)
+    wait_for_figures(page)
+    widths = [figure.bounding_box() for figure in page.locator(".sw-frame .bqplot").all()]
+    assert all(box is not None and 350 < box["width"] < 425 for box in widths)
     snapshot(f"{name}-narrow", frame)
     frame.evaluate("frame => { frame.style.width = ''; }")
 

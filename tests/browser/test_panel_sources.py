@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Open, Snapshot
 from tests.browser.lab import Notebook
-from tests.browser.waiting import wait_until
+from tests.browser.waiting import wait_for_figures, wait_until
 
 SETUP = """
 from saewidgets.events import JobStatus
@@ -53,12 +53,7 @@ def drawn_at(page: Page, width: int) -> Locator:
     """The frame at this width, when its figures have followed."""
     frame = page.locator(".sw-frame")
     frame.evaluate("(frame, width) => { frame.style.width = `${width}px`; }", width)
-
-    def follow() -> bool:
-        boxes = [figure.bounding_box() for figure in page.locator(".sw-frame .bqplot").all()]
-        return all(box is not None and box["width"] < width for box in boxes)
-
-    wait_until(follow)
+    wait_for_figures(page)
     return frame
 
 
