@@ -86,6 +86,9 @@ def matrix_rate(device: str, dtype: str, seconds: float = _PROBE_SECONDS) -> flo
 # ------------------------------------------------------------------------------------------------ rates
 
 
+_MEASURED = "measured on this device"
+
+
 def rate_of(workspace: Workspace, config: TrainingConfig, model: ModelSize, device: str) -> tuple[float | None, str]:
     """Tokens per second that `config` will reach on a device, and in words where that is from; see `rate_together`."""
     return rate_together(workspace, [config], model, device)
@@ -97,6 +100,9 @@ def rate_together(
     """Tokens per second that trainings which share one forward will reach on a device, each of them and over the whole
     run with its evaluations, and in words where that is from.
     """
+    for measurement in measurements(workspace, device):
+        if measurement.overall and measurement.is_of(configs) and measurement.is_as_long(configs[0]):
+            return measurement.overall, _MEASURED
     rate, basis = _while_training(workspace, configs, model, device)
     if rate is None:
         return None, ""
@@ -116,7 +122,7 @@ def _while_training(
     nearest: tuple[float, float, Measurement] | None = None
     for measurement in measurements(workspace, device):
         if measurement.is_of(configs):
-            return measurement.rate_of_training(model, sparse), "measured on this device"
+            return measurement.rate_of_training(model, sparse), _MEASURED
         found = measurement.scaled(configs, model, sparse)
         if found is not None and (nearest is None or found[0] < nearest[0]):
             nearest = (*found, measurement)
@@ -132,7 +138,7 @@ def _while_training(
             return None, ""
         share = model_flops(config, model) / flops_per_token(config, model, model.d_model, sparse=sparse)
         of_model, of_saes = max(of_model, share / rate), of_saes + (1 - share) / rate
-    return 1 / (of_model + of_saes), basis.replace("measured on this device", "estimated from single runs")
+    return 1 / (of_model + of_saes), basis.replace(_MEASURED, "estimated from single runs")
 
 
 def _from_products(

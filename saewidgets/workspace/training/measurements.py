@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LOOK_BACK = 50  # runs among which a comparable one is looked for
 _IDENTICAL_SECONDS = 1.0  # how long a run must have run to stand for another of the same settings
 _SCALED_SECONDS = 5.0  # and for one of other settings: starting up is no small part of less
+_STEPS = 10  # that a run must have made, unless it is at its end: the first ones say little
 _FARTHEST = 100.0  # times more or fewer operations per token: a run farther away says less than a matrix product
 _OTHER_ARCHITECTURE = 0.5  # as far as this logarithm of a ratio of operations
 _OTHER_NUMBER = 0.25  # likewise, times the logarithm of the ratio of how many shared a forward
@@ -35,16 +36,24 @@ class Measurement:
         configs: their settings, less their text, which may lie elsewhere.
         rate: tokens per second that each of them made, as it was reported while training, that is without evaluations;
             over the whole run where `whole`.
+        overall: tokens per second over the whole run, with loading and evaluations; of one under way, as far as it can
+            tell how long it will take. None where it cannot.
     """
 
     records: tuple[TrainingRecord, ...]
     configs: tuple[TrainingConfig, ...]
     rate: float
     whole: bool = False
+    overall: float | None = None
 
     def rate_of_training(self, model: ModelSize, sparse: bool) -> float:
         """The rate without evaluations, of which a `whole` one has its share."""
         return self.rate * (1 + evaluation_share(self.configs, model, sparse=sparse)) if self.whole else self.rate
+
+    def is_as_long(self, config: TrainingConfig) -> bool:
+        """Whether a run of these settings takes as many tokens, and is evaluated and saved as often."""
+        keys = ("tokens", "epochs", "evaluation", "checkpoints")
+        return all(getattr(self.configs[0], key) == getattr(config, key) for key in keys)
 
     @property
     def name(self) -> str:
@@ -84,15 +93,21 @@ def measurements(workspace: Workspace, device: str) -> Iterator[Measurement]:
         if record.lane != lane or record.seconds_running <= _IDENTICAL_SECONDS or record.tokens_done <= 0:
             continue
         together: tuple[TrainingRecord, ...] = (record,)
+        all_along = True
         if record.group_id is not None:
             if record.job_id is None or record.job_id in seen:
                 continue
             seen.add(record.job_id)
-            together = _side_by_side(trainings.by_job(record.job_id))
+            members = trainings.by_job(record.job_id)
+            together = _side_by_side(members)
+            all_along = len(together) == len(members)
         configs = [config_of(each) for each in together]
         if together and None not in configs:
             known = tuple(config for config in configs if config is not None)
-            yield Measurement(together, known, *_rate(together[0]))
+            lead = together[0]
+            if lead.status is not JobStatus.COMPLETED and lead.tokens_done < _STEPS * known[0].batch_size:
+                continue
+            yield Measurement(together, known, *_rate(lead), _overall(lead) if all_along else None)
 
 
 def _side_by_side(records: Sequence[TrainingRecord]) -> tuple[TrainingRecord, ...]:
@@ -115,6 +130,16 @@ def _rate(record: TrainingRecord) -> tuple[float, bool]:
     if recent and math.isfinite(recent):
         return recent, False
     return record.tokens_done / record.seconds_running, True
+
+
+def _overall(record: TrainingRecord) -> float | None:
+    """Tokens per second of a run from its beginning to its end, if it has ended or says when it will."""
+    if record.status is JobStatus.COMPLETED:
+        return record.tokens_done / record.seconds_running
+    left = record.progress.eta_seconds if record.progress is not None else None
+    if record.status is not JobStatus.RUNNING or left is None or not math.isfinite(left):
+        return None
+    return record.tokens_total / (record.seconds_running + left)
 
 
 def config_of(record: TrainingRecord) -> TrainingConfig | None:
