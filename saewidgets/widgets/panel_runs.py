@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from saewidgets.errors import SAEWidgetsError
+from saewidgets.events import JobStatus
 from saewidgets.widgets.base import Handler
 from saewidgets.widgets.messages import Command, Note
 from saewidgets.widgets.messages_runs import (
@@ -90,8 +91,12 @@ class RunsCommands:
             }
             actions[command.action]()
 
+        ids = command.training_ids
+        if command.action == "pause":  # what waits first: it would start where another was paused
+            waiting = {record.id for record in self._model.records(ids) if record.status is JobStatus.QUEUED}
+            ids = tuple(sorted(ids, key=lambda training_id: training_id not in waiting))
         try:
-            return self._each(command.training_ids, do)
+            return self._each(ids, do)
         finally:
             self._changed()
 

@@ -90,7 +90,8 @@ class FakeRun:
     def pause(self) -> None:
         self._trainings.calls.append(("pause", self.id))
         step, tokens = self.record.step, self.record.tokens_done
-        self._go([JobStatus.RUNNING], JobStatus.PAUSED, last_checkpoint_step=step, last_checkpoint_tokens=tokens)
+        going = [JobStatus.RUNNING, JobStatus.QUEUED]
+        self._go(going, JobStatus.PAUSED, last_checkpoint_step=step, last_checkpoint_tokens=tokens)
 
     def resume(self) -> None:
         self._trainings.calls.append(("resume", self.id))

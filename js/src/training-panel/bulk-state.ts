@@ -8,7 +8,8 @@ import { canDelete, statusOf, unsavedTokens } from "./state";
 export type Bulk = "pause" | "resume" | "stop" | "export" | "delete";
 
 const CAN: Record<Bulk, (card: Card) => boolean> = {
-  pause: (card) => statusOf(card) === "running" && card.status !== "pausing" && card.status !== "stopping",
+  // What waits would start as soon as what runs is paused.
+  pause: (card) => ["running", "queued"].includes(statusOf(card)) && !["pausing", "stopping"].includes(card.status),
   resume: (card) => ["paused", "stopped", "interrupted"].includes(statusOf(card)),
   stop: (card) => ["running", "queued", "paused"].includes(statusOf(card)) && card.status !== "stopping",
   export: () => true,
@@ -19,7 +20,7 @@ const CAN: Record<Bulk, (card: Card) => boolean> = {
 export const able = (what: Bulk, cards: readonly Card[]): Card[] => cards.filter(CAN[what]);
 
 const WHY: Record<Bulk, string> = {
-  pause: "None of the selected trainings is running",
+  pause: "None of the selected trainings is running or queued",
   resume: "None of the selected trainings is paused, stopped or interrupted",
   stop: "None of the selected trainings is running, queued or paused",
   export: "Select trainings to export them",

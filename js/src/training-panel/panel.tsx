@@ -174,9 +174,10 @@ function closeInnermost(store: Store): boolean {
   else if (store.state.value.sae_shown !== null) void store.closeSae();
   else if (store.form.value) store.form.value = null;
   else if (store.templates.value) store.templates.value = false;
+  // What is open in the list stays open behind the comparison.
+  else if (store.state.value.compare) void store.command("panel", "Back", { kind: "compare", training_ids: [] });
   else if (store.bulk.value) store.bulk.value = null;
   else if (store.open.value.size) store.closeInner();
-  else if (store.state.value.compare) void store.command("panel", "Back", { kind: "compare", training_ids: [] });
   else return false;
   return true;
 }

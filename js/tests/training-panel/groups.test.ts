@@ -126,7 +126,7 @@ describe("several runs", () => {
   const [running, paused, queued, , completed, failed, interrupted, stopped] = CARDS;
   it("are asked only what each can do", () => {
     const names = (what: "pause" | "resume" | "stop" | "delete") => able(what, CARDS).map((one) => one.status);
-    expect(names("pause")).toEqual(["running"]);
+    expect(names("pause")).toEqual(["running", "queued"]);
     expect(names("resume")).toEqual(["paused", "interrupted", "stopped"]);
     expect(names("stop")).toEqual(["running", "paused", "queued"]);
     expect(names("delete")).not.toContain("running");

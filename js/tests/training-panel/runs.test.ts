@@ -474,11 +474,16 @@ describe("the comparison", () => {
     expect(page.getByText(/1 without both numbers left out/)).toBeTruthy();
   });
 
-  it("is left by its button and by Esc", async () => {
-    const { page, user } = await compared();
-    expect(document.activeElement?.textContent).toBe("Back to trainings");
+  it("is left by Esc, and what was open in the list is open again", async () => {
+    const { page, user } = show(with_(CARDS, [running, paused, completed] as Card[]));
+    const more = `More actions: ${(completed as Card).name}`;
+    await user.click(page.getByRole("button", { name: more }));
+    await user.click(page.getByRole("menuitem", { name: "Details" }));
+    await user.click(page.getByRole("button", { name: "Compare" }));
+    await waitFor(() => expect(document.activeElement?.textContent).toBe("Back to trainings"));
     await user.keyboard("{Escape}");
     await waitFor(() => expect(page.getByRole("list", { name: "Trainings" })).toBeTruthy());
+    expect(page.getByRole("tab", { name: /^Checkpoints/ })).toBeTruthy();
   });
 
   it("can be saved as CSV that a program reads", async () => {
