@@ -17,6 +17,7 @@ from saewidgets.cli.output import count, note, table, write, write_json
 from saewidgets.cli.session import FAILED, command, open_workspace, session
 from saewidgets.cli.templates import base_of
 from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
     from saewidgets.workspace.pipeline import LayerReport, Pipeline
@@ -129,8 +130,12 @@ def _extract(asked: Pipeline, home: Path, train_only: bool, quiet: bool, again: 
 
 def _train(asked: Pipeline, quiet: bool, again: tuple[str, ...]) -> list[int]:
     """Train every layer; the layers whose run failed."""
-    runs = asked.train()
-    note(f"Training {_layers(len(runs))}: {', '.join(run.id for run in runs.values())}")
+    before = [run.id for run in asked.runs().values() if run.status is JobStatus.COMPLETED]
+    if before:
+        note(f"{_layers(len(before)).capitalize()} trained before: {', '.join(before)}")
+    runs = {layer: run for layer, run in asked.train().items() if run.id not in before}
+    if runs:
+        note(f"Training {_layers(len(runs))}: {', '.join(run.id for run in runs.values())}")
     failed = []
     for layer, run in runs.items():
         record = follow(run, quiet=quiet, resume=again)

@@ -53,6 +53,8 @@ def test_both_halves_then_everything_again(invoke: Invoke, base: list[str], tmp_
     }
     again = invoke(*base, "--layers", "1", "--save-dir", str(out), "--json")
     assert again.code == 0, again.err
+    assert "1 layer trained before: train_" in again.err
+    assert "Training" not in again.err
     (row,) = again.json()
     assert (row["layer"], row["status"]) == (1, "completed")
     assert len(invoke("list", "--json").json()) == 2

@@ -166,12 +166,18 @@ def test_a_layer_more_is_trained_alone(ws: Workspace, config: TrainingConfig) ->
     assert len(ws.trainings.list()) == 2
 
 
-def test_paused_ones_go_on(ws: Workspace, config: TrainingConfig) -> None:
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_was_left_goes_on(ws: Workspace, config: TrainingConfig, killed: bool) -> None:
     pipeline = made(ws, config.replace(tokens=100 * 64), layers=[0, 1])
     assert pipeline.extract().wait(PATIENCE) is JobStatus.COMPLETED
     runs = pipeline.train()
     runs[0].pause()  # long before it has made its hundred steps
     assert runs[0].wait(PATIENCE) is JobStatus.PAUSED
+    if killed:  # as the row of a process that was killed reads
+        job = runs[0].job.id
+        ws.catalog.jobs.change(job, {"status": JobStatus.QUEUED, "owner": "gone@nowhere"}, when={JobStatus.PAUSED})
+        assert ws.catalog.jobs.interrupt(job, "gone@nowhere", note="The process that ran it ended.") is not None
+        assert runs[0].status is JobStatus.INTERRUPTED
     assert [run.id for run in pipeline.train().values()] == [run.id for run in runs.values()]
     assert [run.wait(PATIENCE) for run in runs.values()] == [JobStatus.COMPLETED] * 2
 

@@ -243,8 +243,8 @@ class Pipeline:
 
 
 def _counts(record: TrainingRecord) -> bool:
-    """Whether this run is one to go on with: it works, waits, or has left an SAE."""
-    return not record.status.is_final or record.sae_path is not None
+    """Whether this run is one to go on with: it works, waits, was left by its process, or has left an SAE."""
+    return not record.status.is_final or record.status in _LEFT or record.sae_path is not None
 
 
 def _same_text(wanted: Mapping[str, Any], known: Any) -> bool:
