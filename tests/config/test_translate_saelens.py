@@ -111,7 +111,7 @@ def test_free_norms_but_for_rescaled_top_k():
         ("compile_sae", True, "lost"), ("use_cached_activations", True, "lost"),
         ("feature_sampling_window", 77, "lost"),
         ("resume_from_checkpoint", "x", "changed"),
-        ("dtype", "bfloat16", "changed"), ("autocast_lm", True, "changed"), ("a_new_setting", 1, "lost"),
+        ("dtype", "bfloat16", "changed"), ("sae.dtype", "bfloat16", "changed"), ("autocast_lm", True, "changed"), ("a_new_setting", 1, "lost"),
         ("sae.normalize_activations", "layer_norm", "changed"),
         ("sae.k", 4.5, "changed"), ("sae.new", 1, "lost"), ("logger.log_to_wandb", True, "changed"),
         ("model_kwargs", {"a": 1}, "lost"), ("model_name", "gelu-2l", "changed"),
@@ -134,6 +134,25 @@ def test_what_is_read_of_a_context_and_what_training_starts_from():
     assert "sae.normalize_activations" not in _remarks(found, "changed")
     assert from_saelens(_runner(resume_from_checkpoint="ckpt/1000")).config.from_pretrained == "ckpt/1000"
     assert from_saelens(_runner(exclude_special_tokens=True)).config.activations.exclude_special_tokens is True
+
+
+@pytest.mark.parametrize(
+    ("given", "precision", "remark"),
+    [
+        ({}, "float32", None),
+        ({"dtype": "bfloat16"}, "float32", None),  # of the activation store
+        ({"autocast": True}, "bfloat16", None),
+        ({"sae.dtype": "bfloat16"}, "bfloat16", "run in bfloat16"),
+        ({"sae.dtype": "torch.float16"}, "float16", "run in float16"),
+        ({"sae.dtype": "float16", "autocast": True}, "bfloat16", "run in bfloat16"),
+        ({"sae.dtype": "float64"}, "float32", "run in float32"),
+    ],
+)
+def test_the_format_of_the_sae_decides_the_precision(given, precision, remark):
+    found = from_saelens(_runner(**given))
+    assert found.config.precision == precision
+    assert ("sae.dtype" in _remarks(found)) == (remark is not None)
+    assert (remark or "") in _remarks(found).get("sae.dtype", "")
 
 
 def test_the_documentation_tells_what_becomes_of_every_setting():
@@ -187,7 +206,7 @@ def test_one_head_comes_over(head):
         ({"sae.architecture": "temporal"}, "sae.architecture"), ({"training_tokens": "many"}, "training_tokens"),
         ({"lr": None, "adam_beta1": 2}, "optimizer.beta1"), ({"sae.d_sae": -3}, "sae.d_sae"), ({"saes": []}, "saes"),
         ({"logger": {"wandb_log_frequency": 1.5}}, "logger.wandb_log_frequency"), ({"sae.k": 100}, "sae.k"),
-        ({"model_name": ""}, "model_name"), ({"context_size": True}, "context_size"),
+        ({"sae.dtype": "int8"}, "sae.dtype"), ({"model_name": ""}, "model_name"), ({"context_size": True}, "context_size"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_translated_names_its_setting(changes, where):

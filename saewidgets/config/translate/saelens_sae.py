@@ -32,7 +32,7 @@ def sae_of(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], str]:
             f"SAELens' {architecture} is not trained here.", where="sae.architecture",
             hint=f"What can be translated: {', '.join(_ARCHITECTURES)}.",
         )
-    settings.ignore("d_in", "dtype", "device", "metadata", "use_sparse_activations", "reshape_activations")
+    settings.ignore("d_in", "device", "metadata", "use_sparse_activations", "reshape_activations")
     sae: dict[str, Any] = {
         "d_sae": settings.count("d_sae"),
         "apply_b_dec_to_input": bool(settings.take("apply_b_dec_to_input", True)),
