@@ -111,7 +111,8 @@ def test_free_norms_but_for_rescaled_top_k():
         ("compile_sae", True, "lost"), ("use_cached_activations", True, "lost"),
         ("feature_sampling_window", 77, "lost"),
         ("resume_from_checkpoint", "x", "changed"),
-        ("dtype", "bfloat16", "changed"), ("sae.dtype", "bfloat16", "changed"), ("autocast_lm", True, "changed"), ("a_new_setting", 1, "lost"),
+        ("dtype", "bfloat16", "changed"), ("sae.dtype", "bfloat16", "changed"), ("autocast_lm", True, "changed"),
+        ("a_new_setting", 1, "lost"),
         ("sae.normalize_activations", "layer_norm", "changed"),
         ("sae.k", 4.5, "changed"), ("sae.new", 1, "lost"), ("logger.log_to_wandb", True, "changed"),
         ("model_kwargs", {"a": 1}, "lost"), ("model_name", "gelu-2l", "changed"),
@@ -119,6 +120,23 @@ def test_free_norms_but_for_rescaled_top_k():
 )  # fmt: skip
 def test_what_does_not_come_over_is_said(setting, value, kind):
     assert setting in _remarks(from_saelens(_runner(**{setting: value})), kind)
+
+
+@pytest.mark.parametrize(
+    ("loading", "expected", "lost"),
+    [
+        ({"torch_dtype": "torch.bfloat16", "revision": "step3000"}, ("bfloat16", "step3000"), set()),
+        ({"dtype": "float16", "torch_dtype": None, "revision": None}, ("float16", None), set()),
+        ({"torch_dtype": "auto"}, ("float32", None), {"torch_dtype"}),
+        ({"dtype": "float64", "revision": 3}, ("float32", None), {"dtype", "revision"}),
+        ({"center_writing_weights": True, "n_devices": 2}, ("float32", None), {"center_writing_weights", "n_devices"}),
+        ({"center_writing_weights": False, "trust_remote_code": True}, ("float32", None), {"trust_remote_code"}),
+    ],
+)
+def test_how_the_model_is_loaded(loading, expected, lost):
+    found = from_saelens(_runner(model_from_pretrained_kwargs=loading))
+    assert (found.config.model_dtype, found.config.model_revision) == expected
+    assert set(_remarks(found, "lost")) == {f"model_from_pretrained_kwargs.{name}" for name in lost}
 
 
 def test_what_is_read_of_a_context_and_what_training_starts_from():
@@ -206,7 +224,8 @@ def test_one_head_comes_over(head):
         ({"sae.architecture": "temporal"}, "sae.architecture"), ({"training_tokens": "many"}, "training_tokens"),
         ({"lr": None, "adam_beta1": 2}, "optimizer.beta1"), ({"sae.d_sae": -3}, "sae.d_sae"), ({"saes": []}, "saes"),
         ({"logger": {"wandb_log_frequency": 1.5}}, "logger.wandb_log_frequency"), ({"sae.k": 100}, "sae.k"),
-        ({"sae.dtype": "int8"}, "sae.dtype"), ({"model_name": ""}, "model_name"), ({"context_size": True}, "context_size"),
+        ({"sae.dtype": "int8"}, "sae.dtype"), ({"model_name": ""}, "model_name"),
+        ({"context_size": True}, "context_size"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_translated_names_its_setting(changes, where):

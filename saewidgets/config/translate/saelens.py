@@ -56,7 +56,7 @@ def from_saelens(source: str | Path | Mapping[str, Any], **changes: Any) -> Tran
 
 def _runner(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
     settings = Settings(data)
-    of_the_sae = Settings(settings.table("sae"), "sae.", settings.remarks)
+    of_the_sae = settings.inner("sae")
     precision = precision_of(of_the_sae, settings)
     sae, optimizer, scaling = sae_of(of_the_sae)
     context = settings.count("context_size", 128)
@@ -116,7 +116,7 @@ def _activations(settings: Settings, prompts: int, context: int) -> dict[str, An
 
 
 def _logging(settings: Settings, config: dict[str, Any], prompts: int, context: int) -> None:
-    logger = Settings(settings.table("logger"), "logger.", settings.remarks)
+    logger = settings.inner("logger")
     every = max(1, logger.count("wandb_log_frequency", 10))
     config["log_every_steps"] = every
     evaluated = settings.count("n_eval_batches", 10) * settings.count("eval_batch_size_prompts", prompts) * context

@@ -42,24 +42,29 @@ def model_of(settings: Settings, config: dict[str, Any], changes: Mapping[str, A
     if "hook_name" not in changes:
         config["hook_name"] = at_head(settings, _hook(settings.text("hook_name")), "hook_head_index")
     settings.lost("model_kwargs", "transformers' defaults are used.", {})
-    loading = settings.table("model_from_pretrained_kwargs")
-    dtype = str(loading.pop("torch_dtype", loading.pop("dtype", "float32"))).removeprefix("torch.")
-    if dtype in _DTYPES:
-        config["model_dtype"] = dtype
-    if isinstance(revision := loading.pop("revision", None), str):
-        config["model_revision"] = revision
-    if loading.pop("center_writing_weights", False):
-        settings.remark(
-            "lost", "model_from_pretrained_kwargs.center_writing_weights", True,
-            "weights are those of the model; activations keep their mean.",
-        )
-    if loading.pop("trust_remote_code", False):
-        settings.remark(
-            "lost", "model_from_pretrained_kwargs.trust_remote_code", True,
-            "a repository's code runs only where you say so yourself: saewidgets.allow_remote_code(model).",
-        )
-    for key, value in loading.items():
-        settings.remark("lost", f"model_from_pretrained_kwargs.{key}", value, "the model is loaded as it is.")
+    _loading(settings, config)
+
+
+def _loading(settings: Settings, config: dict[str, Any]) -> None:
+    """The arguments that the model is loaded with."""
+    loading = settings.inner("model_from_pretrained_kwargs")
+    for key in ("dtype", "torch_dtype"):
+        if not loading.has(key):
+            continue
+        if (dtype := str(loading.take(key)).removeprefix("torch.")) in _DTYPES:
+            config["model_dtype"] = dtype
+        else:
+            loading.remark("lost", key, dtype, "the weights are loaded in float32, unless model_dtype says otherwise.")
+    if loading.has("revision") and not isinstance(loading.take("revision"), str):
+        loading.lost("revision", "not the name of a revision; the model's main one is loaded.")
+    else:
+        config["model_revision"] = loading.take("revision")
+    loading.lost("center_writing_weights", "weights are those of the model; activations keep their mean.", False)
+    loading.lost(
+        "trust_remote_code",
+        "a repository's code runs only where you say so yourself: saewidgets.allow_remote_code(model).", False,
+    )
+    loading.rest("the model is loaded as it is.")
 
 
 def _hook(name: str) -> str:

@@ -129,6 +129,10 @@ class Settings:
             raise ConfigError(f"{self._name(name)} is {value!r}, not a table of settings.", where=self._name(name))
         return dict(value)
 
+    def inner(self, name: str) -> Settings:
+        """A table of settings to be taken one by one, remarked on where these are. Raises as `table` does."""
+        return Settings(self.table(name), f"{self._name(name)}.", self.remarks)
+
     def ignore(self, *names: str) -> None:
         """These say nothing about what is learned."""
         self._taken.update(names)
@@ -143,11 +147,11 @@ class Settings:
         """Add a remark."""
         self.remarks.append(Remark(kind, self._name(name), value, text))
 
-    def rest(self) -> None:
+    def rest(self, text: str = "not known here.") -> None:
         """Remark on everything that nobody asked for."""
         for name in self._data.keys() - self._taken:
             if self._data[name] is not None:
-                self.remark("lost", name, self._data[name], "not known here.")
+                self.remark("lost", name, self._data[name], text)
         self.remarks.sort(key=lambda each: each.setting)
 
     def _name(self, name: str) -> str:
