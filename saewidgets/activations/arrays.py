@@ -63,6 +63,7 @@ class TokenArray:
     def __init__(self, path: Path, config: TokensCorpus, array: Array) -> None:
         self.label = config.label
         self.whole_rows = array.ndim == 2
+        self.tokenizer_said = config.tokenizer
         self.facts: Mapping[str, Any] = {"kind": "tokens", "label": self.label, "tokenizer": config.tokenizer}
         self._path, self._array, self._column = path, array, config.column
 

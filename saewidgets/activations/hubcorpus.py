@@ -60,6 +60,7 @@ class Dataset:
         self.label = config.label
         self.commit = commit
         self._config, self._client, self._tokens = config, client, tokens
+        self.tokenizer_said = None if tokens is None else tokens.tokenizer
         self.chat = tokens is None and config.chat
         self._what: What = "tokens" if tokens is not None else "chat" if config.chat else "text"
         self._column = config.text_field

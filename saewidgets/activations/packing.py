@@ -134,6 +134,7 @@ def _grow(
     wanted: int | None, rule: Kept, validation_share: float, check: Callable[[], None],
     on_progress: Callable[[int], None] | None,
 ) -> None:
+    check_tokenizer({"tokenizer": getattr(corpus, "tokenizer_said", None)}, tokenizer)
     if (target / "pack.json").is_file() and enough(target, wanted, validation_share, rule):
         return  # not even the hub has to be asked
     check_tokenizer(corpus.facts, tokenizer)

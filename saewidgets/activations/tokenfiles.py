@@ -65,6 +65,7 @@ class TokenFiles:
             "kind": "tokens", "label": self.label, "tokenizer": config.tokenizer or metadata.get("tokenizer_name"),
             **({"pretokenized": metadata} if metadata else {}),
         }  # fmt: skip
+        self.tokenizer_said = self.facts["tokenizer"]
         with readable(files[0]):
             self.whole_rows = equal_lengths(shards[0], config.column)
 

@@ -91,6 +91,8 @@ def test_of_saelens(tmp_path: Path, lm: LoadedModel) -> None:
     own = str(lm.tokenizer.name_or_path)
     assert _packed(folder, lm, tokenizer=own).n_contexts == 30
     assert _packed(folder, lm, tokenizer=f"somebody/{Path(own).name}").n_contexts == 30, "the last part decides"
+    with pytest.raises(ConfigError, match="tokenizer of gpt2, not of"):  # also where they are packed already
+        _packed(folder, lm, tokenizer="gpt2")
     (folder / "sae_lens.json").write_text("[1")
     with pytest.raises(FormatError, match="no metadata of SAELens"):
         open_corpus(TokensCorpus(folder))
