@@ -283,6 +283,7 @@ const at = (step: number) => Date.now() / 1000 - (1500 - step);
 const checkpoint = (changes: Partial<CheckpointRow>): CheckpointRow => ({
   id: "c",
   label: "latest",
+  best: false,
   step: 1000,
   tokens: 4_096_000,
   fvu: 0.116,

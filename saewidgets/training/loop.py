@@ -34,12 +34,11 @@ from saewidgets.training.optimizer import Adam
 from saewidgets.training.precision import Precision, require_float32
 from saewidgets.training.progress import ProgressMeter
 from saewidgets.training.resampling import Resampler
-from saewidgets.training.retention import is_better, rotate
+from saewidgets.training.retention import EVALUATED, is_better, rotate
 from saewidgets.training.schedules import Schedules
 from saewidgets.training.targets import Targets
 
 DEAD = "dead.tokens_since_fired"  # its name among the optimiser's tensors
-_EVALUATED = {"fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score", "loss": "loss"}
 
 
 class Stream(Protocol):
@@ -311,7 +310,7 @@ class Trainer:
         """Whether the newest metrics are the best so far. Warm-ups do not count: little sparsity is easy to fit."""
         metric = self.config.checkpoints.best_metric
         evaluated = self._evaluated_at == self.step
-        value = self.latest.get(_EVALUATED[metric] if evaluated else metric)
+        value = self.latest.get(EVALUATED[metric] if evaluated else metric)
         if value is None or self.step < self.schedules.settled or not is_better(metric, value, self.best):
             return False
         self.best = value

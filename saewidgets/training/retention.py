@@ -8,6 +8,8 @@ from pathlib import Path
 from saewidgets.training.checkpoint import Checkpoint, list_checkpoints, remove_checkpoint
 
 LOWER_IS_BETTER = {"fvu": True, "mse": True, "loss": True, "ce_loss_score": False}
+EVALUATED = {"fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score", "loss": "loss"}
+"""What an evaluation measures of each metric that the best checkpoint may be chosen by."""
 
 
 def is_better(metric: str, value: float, best: float | None) -> bool:
@@ -15,6 +17,23 @@ def is_better(metric: str, value: float, best: float | None) -> bool:
     if best is None:
         return True
     return value < best if LOWER_IS_BETTER[metric] else value > best
+
+
+def best_left(checkpoints: Sequence[Checkpoint], metric: str) -> tuple[Checkpoint, float] | None:
+    """The best of these by `metric`, with its value, as the run itself would have chosen; None: none can be compared.
+
+    A run that is evaluated compares what an evaluation at the very step measured, others the training metrics. What
+    was written before there was a best one does not count: it is of the warm-up.
+    """
+    evaluated = any(c.state.get("evaluated_at", -1) >= 0 for c in checkpoints)
+    found: tuple[Checkpoint, float] | None = None
+    for checkpoint in sorted(checkpoints, key=lambda c: c.step):
+        state = checkpoint.state
+        counts = state.get("best") is not None and (not evaluated or state["evaluated_at"] == checkpoint.step)
+        value = state.get("metrics", {}).get(EVALUATED[metric] if evaluated else metric)
+        if counts and value is not None and is_better(metric, value, found and found[1]):
+            found = checkpoint, value
+    return found
 
 
 def superseded(checkpoints: Sequence[Checkpoint], keep_every: bool) -> list[Checkpoint]:

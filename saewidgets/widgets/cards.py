@@ -126,6 +126,7 @@ def checkpoint_row(
     return CheckpointRow(
         id=record.id,
         label=label,
+        best="best" in record.kinds,
         step=record.step,
         tokens=record.tokens,
         fvu=finite(record.metrics.get("fvu")),

@@ -423,6 +423,7 @@ class CheckpointRow(Wire):
 
     id: str
     label: str  # "latest", "best FVU", "step 1,000"
+    best: bool = False
     step: int
     tokens: int
     fvu: float | None = None  # of the newest training batches

@@ -13,6 +13,8 @@ import torch
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
+from saewidgets.training import list_checkpoints
+from saewidgets.training.checkpoint import read_checkpoint, update_state
 from saewidgets.workspace import Run, Workspace
 from tests.workspace.conftest import PATIENCE, wait_for_step
 
@@ -93,6 +95,25 @@ def test_deleting_a_checkpoint(run: Run) -> None:
     assert run.delete_checkpoint(first.id) > 0
     assert not Path(first.path).exists()
     assert [row.step for row in run.checkpoints()] == [8, 12]
+
+
+def test_what_is_left_takes_the_place_of_a_deleted_checkpoint(run: Run) -> None:
+    """The newest that is left is the latest; the best that is left, by what was measured on held-out text, the best."""
+    for number, row in enumerate(run.checkpoints()):  # the middle one is measured worse than the first
+        disk = read_checkpoint(Path(row.path))
+        metrics = {**disk.state["metrics"], "val_fvu": (0.3, 0.4, 0.2)[number]}
+        update_state(disk, metrics=metrics, evaluated_at=row.step, best=0.2)
+    last = run.checkpoints()[-1]
+    assert {"latest", "best"} < set(last.kinds)
+    run.delete_checkpoint(last.id)
+    marks = {4: ("every", "best"), 8: ("latest", "every")}
+    first, second = run.checkpoints()
+    assert [first.kinds, second.kinds] == [marks[4], marks[8]]
+    left = list_checkpoints(run.folder / "checkpoints")
+    assert {c.step: c.kinds for c in left} == marks
+    assert left[0].state["best"] == 0.3  # a run that goes on from here has this to beat
+    run.delete_checkpoint(second.id)
+    assert [row.kinds for row in run.checkpoints()] == [("latest", "every", "best")]
 
 
 def test_a_run_that_works_keeps_the_checkpoint_it_goes_on_from(ws: Workspace, config: TrainingConfig) -> None:

@@ -301,6 +301,7 @@ export interface CheckResult {
 export interface CheckpointRow {
   id: string;
   label: string;
+  best: boolean;
   step: number;
   tokens: number;
   /** Of the newest training batches. */

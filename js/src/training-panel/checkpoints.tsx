@@ -239,7 +239,11 @@ function Remove({ row, last, busy, onDelete, onKeep }: RemoveProps) {
         }
       >
         {`Its ${f.bytes(row.size_bytes)} at step ${f.count(row.step)} go. ${
-          last ? "It is the last one: the run could only start over. " : ""
+          last
+            ? "It is the last one: the run could only start over. "
+            : row.best
+              ? "It is the best one; the next best takes its place. "
+              : ""
         }This cannot be undone.`}
       </NoteBox>
     </div>

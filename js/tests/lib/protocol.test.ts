@@ -207,6 +207,7 @@ const ESTIMATE: Shape<Estimate> = {
 const ROW: Shape<CheckpointRow> = {
   id: _,
   label: _,
+  best: _,
   step: _,
   tokens: _,
   fvu: _,

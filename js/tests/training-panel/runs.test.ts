@@ -361,6 +361,18 @@ describe("checkpoints and advice", () => {
     );
   });
 
+  it("says that the best checkpoint goes", async () => {
+    const { model, page, user } = await details();
+    const first = model.details.checkpoints[0] as CheckpointRow;
+    const best = { ...first, id: "b", label: "best, mine", best: true };
+    model.details = { ...model.details, checkpoints: [first, best] };
+    model.setState({ cards: [card({ name: "run", last_checkpoint_step: first.step + 1 })] });
+    await user.click(await page.findByRole("button", { name: "Delete checkpoint best, mine" }));
+    expect(page.getByText(/It is the best one; the next best takes its place/)).toBeTruthy();
+    await user.click(page.getByRole("button", { name: `Delete checkpoint ${first.label}` }));
+    expect(page.queryByText(/It is the best one/)).toBeNull();
+  });
+
   it("closes only the question of a checkpoint with Esc", async () => {
     const { page, user } = await details();
     for (const [name, word] of [

@@ -9,6 +9,7 @@ from saewidgets.events import CheckpointSaved
 
 if TYPE_CHECKING:
     from saewidgets.catalog import Catalog
+    from saewidgets.records import CheckpointRecord, TrainingRecord
     from saewidgets.training import Checkpoint
 
 
@@ -33,6 +34,38 @@ def reconcile(catalog: Catalog, training_id: str, folder: Path) -> int | None:
         if str(found.path.absolute()) not in known:
             catalog.checkpoints.add(training_id, _saved(found))
     return step
+
+
+def hand_on(catalog: Catalog, record: TrainingRecord, gone: CheckpointRecord) -> None:
+    """Let others be what a deleted checkpoint was: the newest that is left "latest", the best that is left "best".
+
+    The files of a run that works are its own to write: there only the rows change.
+    """
+    from saewidgets.training import list_checkpoints  # torch: seconds to import
+    from saewidgets.training.checkpoint import update_state
+    from saewidgets.training.retention import best_left
+
+    rows = {row.path: row for row in catalog.checkpoints.list(record.id)}
+    found = [c for c in list_checkpoints(Path(record.folder) / "checkpoints") if str(c.path.absolute()) in rows]
+    if not found:
+        return
+    own = {c.step: rows[str(c.path.absolute())] for c in found}
+    kinds = {step: list(row.kinds) for step, row in own.items()}
+    newest, beats = found[0].step, {}
+    if "latest" in gone.kinds:
+        kinds[newest].insert(0, "latest")
+    if "best" in gone.kinds:
+        best = best_left(found, record.config.get("checkpoints", {}).get("best_metric", "fvu"))
+        beats = {newest: {"best": best and best[1]}}  # what a run that goes on from there has to beat
+        if best is not None:
+            kinds[best[0].step].append("best")
+    for checkpoint in found:
+        step = checkpoint.step
+        if kinds[step] != list(own[step].kinds):
+            catalog.checkpoints.mark(own[step].id, kinds[step])
+        changes = {"kinds": kinds[step], **beats.get(step, {})}
+        if not record.status.is_active and any(checkpoint.state.get(name) != changes[name] for name in changes):
+            update_state(checkpoint, **changes)
 
 
 def _saved(found: Checkpoint) -> CheckpointSaved:

@@ -17,6 +17,7 @@ from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageErr
 from saewidgets.events import CheckpointSaved, Metrics
 from saewidgets.records import CheckpointRecord, SAERecord, TrainingRecord
 from saewidgets.workspace.files import draft_folder, remove_tree
+from saewidgets.workspace.training.checkpoints import hand_on
 
 if TYPE_CHECKING:
     from saewidgets.workspace.training.run import Run
@@ -131,6 +132,8 @@ def sae_of_checkpoint(workspace: Workspace, run: Run, checkpoint_id: str | None)
 def delete_checkpoint(workspace: Workspace, record: TrainingRecord, checkpoint_id: str) -> int:
     """Delete one checkpoint and its files. Returns the bytes freed.
 
+    Of those that are left the newest is "latest" and the best is "best" then.
+
     Raises:
         NotFoundError: the run has no such checkpoint.
         StateError: the run is working and would go on from it.
@@ -142,4 +145,6 @@ def delete_checkpoint(workspace: Workspace, record: TrainingRecord, checkpoint_i
             hint="Pause or stop the run first, or delete an older checkpoint.",
         )
     gone = workspace.catalog.checkpoints.delete(source.id)
-    return remove_tree(workspace.folder, Path(gone.path))
+    freed = remove_tree(workspace.folder, Path(gone.path))
+    hand_on(workspace.catalog, record, gone)
+    return freed
