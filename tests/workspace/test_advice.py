@@ -195,6 +195,17 @@ def test_failures() -> None:
     assert dict(found.changes) == {"activations.model_batch_size": 8, "gradient_accumulation": 2}
 
 
+def test_all_that_is_advised_can_be_changed_together() -> None:
+    """Of a coefficient one value is named, that which L0 asks for."""
+    loose = JumpReLUConfig(d_sae=4096, l0_coefficient=0.1, sparsity_loss="quadratic", target_l0=32)
+    tight = StandardConfig(d_sae=4096, l1_coefficient=8)
+    for sae, l0, name in ((loose, 200.0, "l0_coefficient"), (tight, 1.0, "l1_coefficient")):
+        found = advise(record(sae, {"l0": l0, "dead": 0.6, "fvu": 0.6}), FLAT)
+        assert {advice.kind for advice in found} == {"dead", "l0", "flat"}
+        assert [advice.kind for advice in found if f"sae.{name}" in advice.changes] == ["l0"]
+        assert "Sparsity coefficient" not in "".join(advice.text for advice in found if advice.kind != "l0")
+
+
 def test_warnings_come_first() -> None:
     found = advise(record(latest={"dead": 0.2, "val_l0": 90.0}, status=COMPLETED), FALLING)
     told = [(advice.kind, advice.severity) for advice in found]

@@ -9,7 +9,7 @@ absolute loss (0.01) is replaced by FVU, which does not depend on the scale of t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -90,10 +90,12 @@ def advise(record: TrainingRecord, history: Mapping[str, Sequence[float]] | None
     worse = list(_worse(record))
     alone = bool(worse) or _diverged(record)
     found = [*_failure(record), *worse]
+    sparsity = [] if alone else list(_sparsity(record))
+    said = {name for advice in sparsity for name in advice.changes}  # L0 decides on the coefficient: one value of it
     if not alone:
-        found += [*_dead(record), *_sparsity(record)]
+        found += [*_dead(record, said), *sparsity]
     if history is not None and record.status is not JobStatus.FAILED and not alone:
-        found += _curve(record, history)
+        found += _curve(record, history, said)
     return sorted(found, key=lambda advice: advice.severity != "warning")
 
 
@@ -187,7 +189,7 @@ def _for_longer(record: TrainingRecord, wanted: int) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------ dead latents
 
 
-def _dead(record: TrainingRecord) -> Iterator[Advice]:
+def _dead(record: TrainingRecord, said: Set[str]) -> Iterator[Advice]:
     share = _latest(record, "dead")
     window = int(_value(record.config, "dead_window_tokens") or 0)
     if share is None or record.tokens_done < window:  # no latent can have been silent for a whole window yet
@@ -195,7 +197,7 @@ def _dead(record: TrainingRecord) -> Iterator[Advice]:
     grave = share > DEAD_SHARE
     if not grave and not (share > DEAD_GOAL and record.status.is_final):
         return
-    changes, words = _for_dead(record)
+    changes, words = _for_dead(record, said)
     title = f"Dead latents {100 * share:.0f} % after {tokens(record.tokens_done)} tokens."
     yield Advice(
         "dead", title, f"{words} More varied text helps, too.",
@@ -207,7 +209,7 @@ def _dead(record: TrainingRecord) -> Iterator[Advice]:
     )  # fmt: skip
 
 
-def _for_dead(record: TrainingRecord) -> tuple[dict[str, Any], str]:
+def _for_dead(record: TrainingRecord, said: Set[str]) -> tuple[dict[str, Any], str]:
     sae = _sae(record)
     rate = _value(record.config, "optimizer.lr")
     slower = f", or lower Learning rate (now {rate:g})." if rate else "."
@@ -232,7 +234,7 @@ def _for_dead(record: TrainingRecord) -> tuple[dict[str, Any], str]:
         changes["sae.initial_threshold"] = _rounded(threshold / 2)
         parts.append(f"Threshold at the start from {threshold:g} to about {_rounded(threshold / 2):g}")
     name = coefficient_name(sae)
-    if name is not None:
+    if name is not None and f"sae.{name}" not in said:
         changes[f"sae.{name}"] = _rounded(sae[name] / 2)
         parts.append(f"Sparsity coefficient from {sae[name]:g} to about {_rounded(sae[name] / 2):g}")
     if not parts:
@@ -303,7 +305,7 @@ def _target(record: TrainingRecord, sae: Mapping[str, Any], found: float) -> tup
 # ------------------------------------------------------------------------------------------------ the loss curve
 
 
-def _curve(record: TrainingRecord, history: Mapping[str, Sequence[float]]) -> Iterator[Advice]:
+def _curve(record: TrainingRecord, history: Mapping[str, Sequence[float]], said: Set[str]) -> Iterator[Advice]:
     loss = _finite(history.get("loss", ()))
     fvu = _latest(record, "val_fvu", "fvu")
     if len(loss) < POINTS or fvu is None:
@@ -313,7 +315,7 @@ def _curve(record: TrainingRecord, history: Mapping[str, Sequence[float]]) -> It
     # Of a warm-up of the sparsity, or of the learning rate's decay at the end, the shape says nothing: a third and a
     # fifth of the whole are longer than either usually is.
     if fvu > UNEXPLAINED and abs(_fall(loss, 3)) < FLAT:
-        yield _flat(record, fvu)
+        yield _flat(record, fvu, said)
     elif record.status is JobStatus.COMPLETED and _fall(loss, 5) > FALLING:
         share = 100 * _fall(loss, 5)
         yield Advice(
@@ -324,7 +326,7 @@ def _curve(record: TrainingRecord, history: Mapping[str, Sequence[float]]) -> It
         )  # fmt: skip
 
 
-def _flat(record: TrainingRecord, fvu: float) -> Advice:
+def _flat(record: TrainingRecord, fvu: float, said: Set[str]) -> Advice:
     sae = _sae(record)
     changes: dict[str, Any] = {"sae.d_sae": 2 * record.d_sae}
     parts = [f"raise Latents (d_sae) from {record.d_sae:,} to {2 * record.d_sae:,}"]
@@ -332,7 +334,7 @@ def _flat(record: TrainingRecord, fvu: float) -> Advice:
     if "k" in sae:
         changes["sae.k"] = min(2 * int(sae["k"]), 2 * record.d_sae)
         parts.append(f"raise Active latents (k) from {sae['k']:,} to {changes['sae.k']:,}")
-    elif name is not None:
+    elif name is not None and f"sae.{name}" not in said:
         changes[f"sae.{name}"] = _rounded(sae[name] / 2)
         parts.append(f"lower Sparsity coefficient from {sae[name]:g} to about {changes[f'sae.{name}']:g}")
     rate = _value(record.config, "optimizer.lr")
