@@ -158,6 +158,9 @@ def test_where_the_hyper_parameters_may_stand(tmp_path):
         ({"architecture_type": "x"}, "architecture_type"),
         ({"training_layers": []}, "training_layers"), ({"hook_types": ["q"]}, "hook_types"),
         ({"architecture_type": "topk"}, "top_k"), ({"learning_rate": "fast"}, "learning_rate"),
+        ({"resample_dead_neurons": "false"}, "resample_dead_neurons"), ({"tied_weights": 1}, "tied_weights"),
+        ({"normalize_decoder": "no"}, "normalize_decoder"), ({"hidden_dim": 0}, "hidden_dim"),
+        ({"latent_dim": 0}, "latent_dim"), ({"target_l0": 5}, "target_l0"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_translated_names_its_setting(changes, where):

@@ -234,6 +234,35 @@ def test_what_cannot_be_translated_names_its_setting(changes, where):
     assert caught.value.where == where
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "prepend_bos", "autocast", "autocast_lm", "compile_llm", "compile_sae", "prefetch_llm_batches",
+        "is_dataset_tokenized", "disable_concat_sequences", "use_chat_formatting", "use_cached_activations",
+        "exclude_special_tokens", "sae.apply_b_dec_to_input", "sae.rescale_acts_by_decoder_norm",
+        "logger.log_to_wandb", "model_from_pretrained_kwargs.trust_remote_code", "activations_mixing_fraction",
+    ],
+)  # fmt: skip
+def test_text_is_no_yes_or_no(setting):
+    with pytest.raises(ConfigError, match="is 'false', not ") as caught:
+        from_saelens(_runner(**{setting: "false"}))
+    assert caught.value.where == setting
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("activations_mixing_fraction", -3), ("activations_mixing_fraction", 1.5), ("prefetch_llm_batches", -1),
+        ("device", 3), ("llm_device", True), ("dtype", 32), ("dataset_path", 5), ("sequence_separator_token", 1.5),
+        ("model_class_name", []), ("logger.run_name", 7), ("from_pretrained_path", 1), ("llm_compilation_mode", True),
+    ],
+)  # fmt: skip
+def test_values_of_another_kind_name_their_setting(setting, value):
+    with pytest.raises(ConfigError) as caught:
+        from_saelens(_runner(compile_llm=True, **{setting: value}))
+    assert caught.value.where == setting
+
+
 def test_changes_win():
     found = from_saelens(RUNNER, tokens=10_000, corpus="notes.txt", **{"optimizer.lr": 2e-3})
     assert (found.config.tokens, found.config.corpus.files, found.config.optimizer.lr) == (10_000, ("notes.txt",), 2e-3)

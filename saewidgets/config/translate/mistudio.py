@@ -1,38 +1,21 @@
-"""miStudio → `TrainingConfig`: the hyper-parameters of a training or of a training template.
-
-miStudio averages the squared error over all elements, we sum it over d_in, so its sparsity coefficients are multiplied
-by d_in (`hidden_dim`): with the mean over tokens on both sides,
-
-    d_in · (mean_elements (x̂ − x)² + α Σ|z|) = Σ_d (x̂ − x)² + (d_in · α) Σ|z|.
-
-It brings every token to norm √d_in before encoding and measures the error after undoing that, as our
-``constant_norm_rescale`` does. Only a skip autoencoder cannot be trained so: its inputs share one scale
-s = √d_in / mean ‖x‖ and the error is measured in scaled units, s² times as large. Where the mean norm of the
-activations is known, its coefficient is multiplied by s² as well.
-"""
+"""miStudio → `TrainingConfig`: the hyper-parameters of a training or of a training template."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from saewidgets.config.changed import with_changes
+from saewidgets.config.translate.mistudio_sae import ARCHITECTURES, SAE_SETTINGS, of_sae, scaling_of
 from saewidgets.config.translate.result import Translation
 from saewidgets.config.translate.source import Settings, read
 from saewidgets.errors import ConfigError
 
 WHAT = "miStudio's training hyper-parameters"
 _HOOKS = {"residual": "hook_resid_post", "mlp": "hook_mlp_out", "attention": "hook_attn_out"}
-_ARCHITECTURES = {
-    "standard": "standard", "standard_saelens": "standard", "standard_anthropic": "standard", "skip": "skip",
-    "transcoder": "transcoder", "jumprelu": "jumprelu", "topk": "topk",
-}  # fmt: skip
-_SCALINGS = {
-    "none": "none", "constant_norm_rescale": "constant_norm_rescale", "layer_norm": "layer_norm",
-    "anthropic_rescale": "constant_norm_rescale",
-}
+_OURS = {"learning_rate": "optimizer.lr", "batch_size": "batch_size", "latent_dim": "sae.d_sae", "top_k": "sae.k"}
+_SMALL = 64  # tokens: miStudio accumulates the gradients of smaller batches
 _SECOND = frozenset({"top_k", "aux_k", "aux_loss_alpha", "adam_epsilon", "sparsity_warmup_steps"})
 _SECOND_NAMES = frozenset({"standard_saelens", "standard_anthropic", "topk"})
 
@@ -52,8 +35,8 @@ def from_mistudio(
         template: which template of an export that holds several.
         activation_norm: mean norm of the activations at the hook point; the coefficient of a skip autoencoder is exact
             with it (see above).
-        changes: settings of `TrainingConfig` by dotted name. `model` and `corpus` are always needed: miStudio's files
-            name both by ids of its database.
+        changes: settings of `TrainingConfig` by dotted name, which stand in for what is wrong or missing.
+            `model` and `corpus` are always needed: miStudio's files name both by ids of its database.
 
     Returns:
         the configuration, every setting that was lost or changed its meaning, and in `over` the hook points where the
@@ -63,15 +46,15 @@ def from_mistudio(
         ConfigError: a setting is missing or makes no sense.
         NotFoundError, StorageError: there is no such file, or it cannot be read.
     """
-    settings = Settings(_hyperparameters(read(source, WHAT), template))
+    settings = Settings(_supplied(_hyperparameters(read(source, WHAT), template), changes))
     for name in ("model", "corpus"):
         if name not in changes and f"{name}.kind" not in changes:
             raise ConfigError(
                 f"miStudio's hyper-parameters do not say which {'model' if name == 'model' else 'text'} was used.",
                 where=name, hint=f"Give it: from_mistudio(..., {name}=...), or --{name}.",
             )
-    config, hooks = _translated(settings, activation_norm)
-    over = {"hook_name": hooks} if len(hooks) > 1 and "hook_name" not in changes else {}
+    config, hooks = _translated(settings, activation_norm, changes)
+    over = {"hook_name": hooks} if len(hooks) > 1 else {}
     return Translation(with_changes(config, changes), tuple(settings.remarks), "miStudio", over)
 
 
@@ -83,7 +66,8 @@ def _hyperparameters(data: dict[str, Any], template: str | None) -> dict[str, An
         if wanted not in named:
             raise ConfigError(
                 f"The file has {len(named)} templates" + (f", none called {template!r}." if template else "."),
-                where="template", hint=f"Choose one: {', '.join(named)}." if named else None,
+                where="template",
+                hint=f"Choose one with template=..., or --template: {', '.join(named)}." if named else None,
             )
         data = dict(named[wanted])
     inner = data.get("hyperparameters")
@@ -95,33 +79,60 @@ def _hyperparameters(data: dict[str, Any], template: str | None) -> dict[str, An
     return found
 
 
-def _translated(settings: Settings, norm: float | None) -> tuple[dict[str, Any], list[str]]:
-    d_in, d_sae = settings.count("hidden_dim"), settings.count("latent_dim")
-    architecture = settings.choice("architecture_type", _ARCHITECTURES, "standard")
-    named = settings.take("architecture_type", "standard")
+def _supplied(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """With `changes` in the place of numbers that are missing or none."""
+    found = dict(data)
+    for name, ours in _OURS.items():
+        if _is_number(changes.get(ours)) and not _is_number(found.get(name)):
+            found[name] = changes[ours]
+    batch, tokens = found.get("batch_size"), changes.get("tokens")
+    if _is_number(tokens) and _is_number(batch) and batch and not _is_number(found.get("total_steps")):
+        found["total_steps"] = int(tokens // batch)
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _translated(
+    settings: Settings, norm: float | None, changes: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    d_sae, named = settings.count("latent_dim", least=1), settings.take("architecture_type", "standard")
+    wanted = changes.get("sae.architecture")
+    if wanted is not None and wanted != (ARCHITECTURES.get(named) if isinstance(named, str) else None):
+        settings.remark(
+            "changed", "architecture_type", named, f"{wanted}, which was chosen; it has this package's defaults."
+        )
+        architecture = wanted
+    else:
+        wanted, architecture = None, settings.choice("architecture_type", ARCHITECTURES, "standard")
     second = named in _SECOND_NAMES or any(settings.has(name) for name in _SECOND)
     batch, steps = settings.count("batch_size"), settings.count("total_steps")
-    scaling = _scaling(settings, architecture)
-    factor = _factor(settings, d_in, norm, scaling)
-    sae: dict[str, Any] = {"architecture": architecture, "d_sae": d_sae, "apply_b_dec_to_input": second}
+    scaling = scaling_of(settings, architecture, changes)
+    warm_up = 10_000 if architecture == "jumprelu" else 5000
+    sae: dict[str, Any] = {"architecture": architecture, "d_sae": d_sae}
     optimizer: dict[str, Any] = {
         "lr": settings.number("learning_rate"), "lr_warm_up_steps": settings.count("warmup_steps", 0),
         "lr_decay_steps": 0, "weight_decay": settings.number("weight_decay", 0.0),
-        "grad_clip": settings.number("grad_clip_norm", None), "eps": settings.number("adam_epsilon", 1e-8),
-        "sparsity_warm_up_steps": settings.count("sparsity_warmup_steps", 5000 if second else 0),
+        "grad_clip": settings.number("grad_clip_norm", None),
+        "eps": settings.number("adam_epsilon", 6.25e-10 if architecture == "topk" else 1e-8),
+        "sparsity_warm_up_steps": settings.count("sparsity_warmup_steps", warm_up if second else 0),
     }
+    if 0 < batch < _SMALL:
+        settings.remark(
+            "changed", "batch_size", batch,
+            f"miStudio takes a step every {_SMALL // batch} batches of so few tokens; here every batch is one.",
+        )
     if optimizer["weight_decay"]:
         settings.remark(
             "changed", "weight_decay", optimizer["weight_decay"],
             "decoupled from the gradient (AdamW) in place of added to it.",
         )
-    _sae(settings, sae, optimizer, factor, d_sae, second)
-    if "k" not in sae and scaling != "expected_average_only_in":  # of that `_factor` says more
-        settings.remark(
-            "changed", "hidden_dim", d_in,
-            "the sparsity coefficient is multiplied by it: right where the activations of the model have this width, "
-            "which is not looked up.",
-        )
+    if wanted is None:
+        sae["apply_b_dec_to_input"] = second
+        of_sae(settings, sae, optimizer, norm, scaling, second, changes)
+    settings.ignore(*SAE_SETTINGS)
     interval, threshold = settings.count("resample_interval", 5000), settings.count("dead_neuron_threshold", 1000)
     config = {
         "sae": sae, "optimizer": optimizer, "batch_size": batch, "tokens": steps * batch,
@@ -135,7 +146,7 @@ def _translated(settings: Settings, norm: float | None) -> tuple[dict[str, Any],
             "changed", "resample_interval", interval,
             f"latents are dead that did not fire in {config['dead_window_tokens']:,} tokens, in place of one batch.",
         )
-    if (target := settings.number("target_l0", None)) is not None:
+    if (target := settings.share("target_l0", None)) is not None:
         config["targets"] = {"l0_max": target * d_sae}
         settings.remark(
             "changed", "target_l0", target,
@@ -144,97 +155,12 @@ def _translated(settings: Settings, norm: float | None) -> tuple[dict[str, Any],
     settings.lost("ghost_gradient_penalty", "dead latents are resampled, or learn by an auxiliary loss.", 0, False)
     settings.lost("tied_weights", "encoder and decoder are learned apart.", False)
     settings.ignore("extraction_ids", "extraction_id")
-    hooks = _hooks(settings)
-    config["hook_name"] = hooks[0]
+    hooks = [] if "hook_name" in changes else _hooks(settings)
+    if hooks:
+        config["hook_name"] = hooks[0]
+    settings.ignore("training_layers", "hook_types")
     settings.rest()
     return config, hooks
-
-
-def _scaling(settings: Settings, architecture: str) -> str:
-    scaling: str = settings.choice("normalize_activations", _SCALINGS, "constant_norm_rescale")
-    if scaling == "none" or architecture != "skip":
-        return scaling
-    settings.remark(
-        "changed", "normalize_activations", scaling,
-        "inputs get one common scale (expected_average_only_in) in place of one per token.",
-    )
-    return "expected_average_only_in"
-
-
-def _factor(settings: Settings, d_in: int, norm: float | None, scaling: str) -> float:
-    """What a sparsity coefficient is multiplied by (see the module)."""
-    if norm is not None and not 0 < norm < math.inf:
-        raise ConfigError(f"The mean norm is {norm}.", where="activation_norm", hint="Give a positive number.")
-    factor = float(d_in)
-    if scaling != "expected_average_only_in":
-        return factor
-    if norm is not None:
-        return factor * d_in / norm**2
-    if settings.number("top_k_sparsity", None) is None:
-        settings.remark(
-            "changed", "hidden_dim", d_in,
-            "coefficients are multiplied by d_in, as if the activations had norm √d_in; the exact factor is d_in · s² "
-            "with the input scale s, which the log of a run states (or give activation_norm).",
-        )
-    return factor
-
-
-def _sae(
-    settings: Settings, sae: dict[str, Any], optimizer: dict[str, Any], factor: float, d_sae: int, second: bool
-) -> None:
-    architecture, alpha = sae["architecture"], settings.number("l1_alpha", None)
-    share = settings.number("top_k_sparsity", None)
-    if architecture == "transcoder":
-        sae.update(architecture="standard", apply_b_dec_to_input=second)
-        settings.remark(
-            "changed", "architecture_type", "transcoder",
-            "a standard SAE: miStudio gives a transcoder one place for both input and target.",
-        )
-    if architecture == "topk" or (share is not None and architecture != "jumprelu"):
-        _topk(settings, sae, share, d_sae, architecture)
-    elif architecture == "jumprelu":
-        coefficient = settings.number("sparsity_coeff", 1e-3 if second else alpha)
-        if coefficient is None:
-            raise ConfigError("There is no sparsity coefficient.", where="sparsity_coeff")
-        sae.update(
-            l0_coefficient=coefficient * factor, bandwidth=settings.number("bandwidth", 0.01 if second else 0.001),
-            initial_threshold=settings.number("initial_threshold", 0.5 if second else 0.001),
-        )
-        optimizer["beta1"] = 0.0
-        settings.remark(
-            "changed", "bandwidth", sae["bandwidth"],
-            "the width of a rectangular kernel, not of a Gaussian one; thresholds learn ten times as fast as weights.",
-        )
-    else:
-        if alpha is None:
-            raise ConfigError("There is no sparsity coefficient.", where="l1_alpha")
-        sae["l1_coefficient"] = alpha * factor
-        if architecture == "skip":
-            settings.remark(
-                "changed", "architecture_type", "skip",
-                "half of the input is added to the reconstruction; all of it, as in miStudio, leaves latents nothing.",
-            )
-    normalized = settings.take("normalize_decoder", True)
-    if architecture == "jumprelu" and not normalized:
-        optimizer.update(normalize_decoder_every=None, project_decoder_grad=False)
-    settings.ignore(
-        "sparsity_coeff", "bandwidth", "initial_threshold", "top_k", "aux_k", "aux_loss_alpha", "top_k_sparsity"
-    )
-
-
-def _topk(settings: Settings, sae: dict[str, Any], share: float | None, d_sae: int, architecture: str) -> None:
-    k = settings.count("top_k", None)
-    if k is None:
-        if share is None:
-            raise ConfigError("The number of active latents is missing.", where="top_k")
-        k = max(1, int(share / 100 * d_sae))
-        settings.remark("changed", "top_k_sparsity", share, f"a percentage there; k is {k:,}.")
-    if architecture != "topk":
-        settings.remark("changed", "architecture_type", architecture, "topk: what top_k_sparsity made of it.")
-    sae.update(
-        architecture="topk", k=k, aux_k=settings.count("aux_k", 2 * k),
-        aux_coefficient=settings.number("aux_loss_alpha", 1 / 32),
-    )
 
 
 def _hooks(settings: Settings) -> list[str]:

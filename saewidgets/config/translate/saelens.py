@@ -100,7 +100,7 @@ def _optimizer(settings: Settings) -> dict[str, Any]:
 
 def _activations(settings: Settings, prompts: int, context: int) -> dict[str, Any]:
     found = positions(settings)
-    batches, mixing = settings.count("n_batches_in_buffer", 20), settings.number("activations_mixing_fraction", 0.5)
+    batches, mixing = settings.count("n_batches_in_buffer", 20), settings.share("activations_mixing_fraction", 0.5)
     if mixing == 0:
         found["shuffle_tokens"] = 1
     else:
@@ -110,7 +110,10 @@ def _activations(settings: Settings, prompts: int, context: int) -> dict[str, An
             f"activations are shuffled within windows of {found['shuffle_tokens']:,} tokens, one after another, in "
             f"place of a buffer that keeps a share of {mixing:g}.",
         )
-    if settings.take("prefetch_llm_batches", False):
+    ahead = settings.take("prefetch_llm_batches")
+    if ahead is not None and (not isinstance(ahead, int) or ahead < 0):
+        raise settings.wrong("prefetch_llm_batches", "true, false or a number of batches")
+    if ahead:
         found["read_ahead"] = "on"
     return found
 
@@ -129,7 +132,7 @@ def _logging(settings: Settings, config: dict[str, Any], prompts: int, context: 
             "changed", "log_to_wandb", True,
             f'metrics are kept in the workspace; on_event=WandbSink("{project}"), or --wandb {project}, sends them.',
         )
-    if isinstance(name := logger.take("run_name"), str):
+    if name := logger.take("run_name", ""):
         config["name"] = name[:120]
     logger.ignore(
         "log_activations_store_to_wandb", "log_optimizer_state_to_wandb", "log_weights_to_wandb", "wandb_project",
@@ -145,7 +148,7 @@ def _checkpoints(settings: Settings, config: dict[str, Any], steps: int) -> None
     wanted = settings.count("n_checkpoints", 0)
     if wanted:
         config["checkpoints"] = {"every_steps": max(1, math.ceil(steps / (wanted + 1))), "keep_every": True}
-    begun, pretrained = settings.take("resume_from_checkpoint"), settings.take("from_pretrained_path")
+    begun, pretrained = settings.text("resume_from_checkpoint", None), settings.text("from_pretrained_path", None)
     if begun is not None:
         settings.remark(
             "changed", "resume_from_checkpoint", begun,

@@ -99,11 +99,11 @@ def precision_of(sae: Settings, settings: Settings) -> str:
     found: str = sae.choice("dtype", _PRECISIONS, "float32")
     if settings.take("autocast", False):
         found = "bfloat16"  # SAELens' autocast knows no other
-    if (given := str(sae.take("dtype", "float32")).removeprefix("torch.")) != "float32":
+    if (given := sae.take("dtype", "float32").removeprefix("torch.")) != "float32":
         sae.remark(
             "changed", "dtype", given, f"matrix products run in {found}; weights and Adam's moments stay float32."
         )
-    stored = str(settings.take("dtype", "float32")).removeprefix("torch.")
+    stored = settings.take("dtype", "float32").removeprefix("torch.")
     if stored != "float32":
         settings.remark(
             "changed", "dtype", stored,
@@ -115,7 +115,7 @@ def precision_of(sae: Settings, settings: Settings) -> str:
 
 def hardware_of(settings: Settings, config: dict[str, Any]) -> None:
     """Where things are, what is compiled, and the format of the language model under autocast."""
-    device = str(settings.take("device", "cpu"))
+    device = settings.take("device", "cpu")
     config["device"] = "auto" if device == "cuda" else device
     of_model = _device(settings, "llm_device", device)
     of_store = _device(settings, "act_store_device", device)
@@ -133,5 +133,5 @@ def hardware_of(settings: Settings, config: dict[str, Any]) -> None:
 
 def _device(settings: Settings, name: str, device: str) -> str:
     """A second device, as SAELens writes it: "None" or nothing where it is `device`."""
-    found = str(settings.take(name, device))
+    found = settings.take(name, device)
     return device if found in ("None", "") else found

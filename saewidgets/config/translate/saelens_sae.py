@@ -35,7 +35,7 @@ def sae_of(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], str]:
     settings.ignore("d_in", "device", "metadata", "use_sparse_activations", "reshape_activations")
     sae: dict[str, Any] = {
         "d_sae": settings.count("d_sae"),
-        "apply_b_dec_to_input": bool(settings.take("apply_b_dec_to_input", True)),
+        "apply_b_dec_to_input": settings.take("apply_b_dec_to_input", True),
     }
     optimizer: dict[str, Any] = {}
     if settings.has("decoder_init_norm"):
@@ -105,7 +105,7 @@ def _batchtopk(settings: Settings, sae: dict[str, Any], optimizer: dict[str, Any
 
 def _matryoshka(settings: Settings, sae: dict[str, Any], optimizer: dict[str, Any]) -> None:
     _batchtopk(settings, sae, optimizer)
-    sae.update(architecture="matryoshka", aux_per_width=bool(settings.take("use_matryoshka_aux_loss", False)))
+    sae.update(architecture="matryoshka", aux_per_width=settings.take("use_matryoshka_aux_loss", False))
     if widths := settings.take("matryoshka_widths"):
         sae["widths"] = widths
 
@@ -121,7 +121,7 @@ def _jumprelu(settings: Settings, sae: dict[str, Any], optimizer: dict[str, Any]
         ),
         tanh_scale=settings.number("jumprelu_tanh_scale", 4.0),
         pre_act_coefficient=settings.number("pre_act_loss_coefficient", None),
-        ste_to_input=bool(settings.take("jumprelu_ste_to_input", False)),
+        ste_to_input=settings.take("jumprelu_ste_to_input", False),
     )
     if sae["sparsity_loss"] == "quadratic":
         sae["target_l0"] = settings.number("target_l0", None)

@@ -12,6 +12,7 @@ from saewidgets.errors import ConfigError, NotFoundError, StorageError
 
 MAX_BYTES = 4_000_000  # such a file is a page of text
 _MISSING = object()
+_KINDS: dict[type, str] = {bool: "true or false", str: "text"}  # of which a default tells what a value has to be
 
 
 def read(source: str | Path | Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -68,10 +69,25 @@ class Settings:
         return name in self._data and self._data[name] is None
 
     def take(self, name: str, default: Any = None) -> Any:
-        """The value; `default` where it is missing or null."""
+        """The value; `default` where it is missing or null.
+
+        Raises:
+            ConfigError: `default` is true, false or text, and the value is something else.
+        """
         self._taken.add(name)
         value = self._data.get(name)
-        return default if value is None else value
+        if value is None:
+            return default
+        words = _KINDS.get(type(default))
+        if words is not None and type(value) is not type(default):
+            raise self.wrong(name, words)
+        return value
+
+    def wrong(self, name: str, words: str) -> ConfigError:
+        """That a value is not what it has to be, in `words`."""
+        value = self._data.get(name)
+        found = "missing" if value is None else f"{value!r}, not {words}"
+        return ConfigError(f"{self._name(name)} is {found}.", where=self._name(name))
 
     def number(self, name: str, default: Any = _MISSING) -> Any:
         """A finite number.
@@ -83,16 +99,23 @@ class Settings:
         if value is None and default is not _MISSING:
             return default
         if isinstance(value, bool) or not isinstance(value, int | float) or not -1e300 < value < 1e300:
-            raise ConfigError(f"{self._name(name)} is {value!r}, not a number.", where=self._name(name))
+            raise self.wrong(name, "a number")
         return value
 
-    def count(self, name: str, default: Any = _MISSING) -> Any:
-        """A whole number, 0 or more. Raises as `number` does."""
+    def share(self, name: str, default: Any = _MISSING) -> Any:
+        """A number from 0 to 1. Raises as `number` does."""
+        value = self.number(name, default)
+        if value is not None and not 0 <= value <= 1:
+            raise self.wrong(name, "a number from 0 to 1")
+        return value
+
+    def count(self, name: str, default: Any = _MISSING, *, least: int = 0) -> Any:
+        """A whole number, `least` or more. Raises as `number` does."""
         value = self.number(name, default)
         if value is None:
             return None
-        if value != int(value) or value < 0:
-            raise ConfigError(f"{self._name(name)} is {value!r}, not a whole number.", where=self._name(name))
+        if value != int(value) or value < least:
+            raise self.wrong(name, f"a whole number of {least} or more")
         return int(value)
 
     def text(self, name: str, default: Any = _MISSING) -> Any:
@@ -101,7 +124,7 @@ class Settings:
         if value is None and default is not _MISSING:
             return default
         if not isinstance(value, str) or not value.strip():
-            raise ConfigError(f"{self._name(name)} is {value!r}, not text.", where=self._name(name))
+            raise self.wrong(name, "text")
         return value
 
     def choice(self, name: str, choices: Mapping[str, Any], default: str) -> Any:
@@ -126,7 +149,7 @@ class Settings:
         """
         value = self.take(name, {})
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise ConfigError(f"{self._name(name)} is {value!r}, not a table of settings.", where=self._name(name))
+            raise self.wrong(name, "a table of settings")
         return dict(value)
 
     def inner(self, name: str) -> Settings:
@@ -139,7 +162,7 @@ class Settings:
 
     def lost(self, name: str, text: str, *harmless: Any) -> None:
         """Remark that a setting has no counterpart, unless it is missing, null or one of the `harmless` values."""
-        value = self.take(name)
+        value = self.take(name, *harmless[:1])
         if value is not None and value not in harmless:
             self.remark("lost", name, value, text)
 
