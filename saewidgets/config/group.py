@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -59,7 +60,7 @@ def expand(base: TrainingConfig, over: Over) -> list[TrainingConfig]:
                 f"{_spelled(changes)} occurs twice.", where="over", hint="Give every combination of values once."
             )
         found.append(config)
-    return found
+    return found if any("name" in names for names, _ in axes) else _told_apart(found)
 
 
 def base_of(data: Mapping[str, Any], over: Over) -> TrainingConfig:
@@ -76,13 +77,18 @@ def base_of(data: Mapping[str, Any], over: Over) -> TrainingConfig:
     except ConfigError:
         if not isinstance(over, Mapping) or not over:
             raise
+    return with_changes(data, first_of(over))
+
+
+def first_of(over: Over) -> dict[str, Any]:
+    """Dotted name → the first value that it takes.
+
+    Raises:
+        ConfigError: `over` is none.
+    """
     axes = [_axis(key, values) for key, values in over.items()]
     first = {name: value for names, values in axes for name, value in zip(names, values[0], strict=True)}
-    sae = data.get("sae")
-    wanted = first.get("sae.architecture")
-    if wanted is not None and isinstance(sae, Mapping) and sae.get("architecture", "topk") != wanted:
-        data = {**data, "sae": {name: value for name, value in sae.items() if name == "d_sae"}}
-    return with_changes(data, dict(sorted(first.items())))  # "sae" before "sae.k"
+    return dict(sorted(first.items()))  # "sae" before "sae.k"
 
 
 def require_shared(configs: Sequence[TrainingConfig]) -> None:
@@ -146,10 +152,27 @@ def _changed(base: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfig
         rest = {name: value for name, value in data.items() if not name.startswith("sae.")}
         sae = {name.removeprefix("sae."): value for name, value in data.items() if name.startswith("sae.")}
         return base.replace(sae={"d_sae": base.sae.d_sae, **sae}, **rest)
-    try:
-        return base.replace(**dict(sorted(data.items())))  # "sae" before "sae.k"
-    except (KeyError, TypeError) as error:
-        raise ConfigError(f"There is no setting {_spelled(changes)}.", where="over", hint=_NAMES) from error
+    return base.replace(**dict(sorted(data.items())))  # "sae" before "sae.k"
+
+
+def _told_apart(configs: Sequence[TrainingConfig]) -> list[TrainingConfig]:
+    """With the settings of the autoencoder that differ behind names that are the same, else with a number."""
+    named = list(configs)
+    for name, count in Counter(config.name for config in configs).items():
+        same = [index for index, config in enumerate(configs) if config.name == name]
+        saes = [configs[index].sae.to_data() for index in same]
+        differ = [key for key in dict.fromkeys(key for sae in saes for key in sae)
+                  if count > 1 and any(sae.get(key) != saes[0].get(key) for sae in saes)]  # fmt: skip
+        for index, sae in zip(same, saes, strict=True):
+            parts = [f"{key}{_value(sae[key])}" for key in differ if sae.get(key) is not None]
+            named[index] = configs[index].replace(name="-".join([str(name), *parts])[:120])
+    taken = Counter(config.name for config in named)
+    seen: Counter[str | None] = Counter()
+    for index, config in enumerate(named):
+        seen[config.name] += 1
+        if taken[config.name] > 1:
+            named[index] = config.replace(name=f"{str(config.name)[:110]}-{seen[config.name]}")
+    return named
 
 
 def _spelled(changes: Mapping[str, Any]) -> str:
@@ -157,6 +180,8 @@ def _spelled(changes: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return str(value.get("architecture", ""))
     return f"{value:g}" if isinstance(value, float) else str(getattr(value, "architecture", value))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from saewidgets.config import JumpReLUConfig, StandardConfig, TopKConfig, TrainingConfig
 from saewidgets.config.group import base_of, expand
 from saewidgets.errors import ConfigError
 
@@ -63,3 +64,19 @@ def test_what_is_still_wrong_is_named(data: dict[str, Any], over: dict[str, Any]
     with pytest.raises(ConfigError) as caught:
         base_of(data, over)
     assert caught.value.where == where
+
+
+def test_runs_of_one_architecture_are_told_apart_by_what_differs() -> None:
+    saes = [
+        StandardConfig(d_sae=64), StandardConfig(d_sae=64, p_end=0.2), StandardConfig(d_sae=32),
+        JumpReLUConfig(d_sae=64), TopKConfig(d_sae=64, k=4), TopKConfig(d_sae=64, k=8),
+    ]  # fmt: skip
+    names = [config.name for config in expand(TrainingConfig(model="demo"), {"sae": saes})]
+    assert names == [
+        "demo-l2-standard-d_sae64", "demo-l2-standard-d_sae64-p_end0.2", "demo-l2-standard-d_sae32",
+        "demo-l2-jumprelu", "demo-l2-topk-k4", "demo-l2-topk-k8",
+    ]  # fmt: skip
+    targets: list[dict[str, float]] = [{"fvu": 0.5}, {"fvu": 0.2}]
+    names = [config.name for config in expand(TrainingConfig(model="demo"), {"targets": targets})]
+    assert len(set(names)) == 2
+    assert "{" not in "".join(map(str, names))
