@@ -1,6 +1,6 @@
 """Writes `tests/golden/saelens_runs/NAME.{json,safetensors}`: short trainings by the real `sae-lens` package.
 
-    .venvs/saelens/bin/python tools/golden_saelens_runs.py
+    .venvs/saelens/bin/python tools/golden_saelens_runs.py [NAME …]
 
 The JSON file is what `LanguageModelSAERunnerConfig.to_dict()` gives; the tensors are the weights before the first step
 (`before.*`), the batches (`batches`, [steps, batch, d_in]), the weights after the last step (`after.*`) and the loss of
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,9 @@ SAES = {
     "rescaled": lens.TopKTrainingSAEConfig(
         k=4, rescale_acts_by_decoder_norm=False, normalize_activations="constant_norm_rescale", **COMMON
     ),
+    "dying": lens.TopKTrainingSAEConfig(k=1, rescale_acts_by_decoder_norm=False, **COMMON),
 }
+DEAD_WINDOWS = {"dying": 3}  # steps, after which the auxiliary loss acts; elsewhere longer than the run
 
 
 def run(name: str, sae_config: Any) -> None:
@@ -53,7 +56,7 @@ def run(name: str, sae_config: Any) -> None:
         sae=sae_config, model_name="gpt2", hook_name="blocks.6.hook_resid_pre", dataset_path="Skylion007/openwebtext",
         is_dataset_tokenized=False, training_tokens=STEPS * BATCH, train_batch_size_tokens=BATCH, lr=3e-3,
         lr_scheduler_name="cosineannealing", lr_warm_up_steps=5, lr_decay_steps=8, lr_end=1e-3,
-        dead_feature_window=10_000, logger=LoggingConfig(log_to_wandb=False), verbose=False, checkpoint_path=None,
+        dead_feature_window=DEAD_WINDOWS.get(name, 10_000), logger=LoggingConfig(log_to_wandb=False), verbose=False, checkpoint_path=None,
     )
     torch.manual_seed(0)
     sae = get_sae_training_class(sae_config.architecture())[0](sae_config)
@@ -97,5 +100,5 @@ def run(name: str, sae_config: Any) -> None:
 
 
 if __name__ == "__main__":
-    for each, sae_config in SAES.items():
-        run(each, sae_config)
+    for each in sys.argv[1:] or SAES:
+        run(each, SAES[each])

@@ -61,7 +61,7 @@ def test_values_and_units():
     assert (config.activations.normalize, config.activations.exclude_special_tokens) == (
         "expected_average_only_in", True,
     )
-    assert config.dead_window_tokens == 500 * 4096
+    assert config.dead_window_tokens == 501 * 4096
     assert (config.evaluation.every_steps, config.evaluation.tokens) == (600, 4 * 8 * 256)
     assert (config.log_every_steps, config.checkpoints.every_steps, config.checkpoints.keep_every) == (30, 250, True)
     assert (config.precision, config.device) == ("bfloat16", "auto")

@@ -32,7 +32,7 @@ class Given:
             yield batch.clone()
 
 
-NAMES = ["standard", "gated", "topk", "matryoshka", "layer_norm", "rescaled", "whitened", "whitened_gated"]
+NAMES = ["standard", "gated", "topk", "matryoshka", "layer_norm", "rescaled", "whitened", "whitened_gated", "dying"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -67,7 +67,8 @@ def _runner(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Settin
         "precision": precision,
         "optimizer": {**_optimizer(settings), **optimizer},
         "activations": {"model_batch_size": prompts, "normalize": scaling, **_activations(settings, prompts, context)},
-        "dead_window_tokens": max(1, settings.count("dead_feature_window", 1000) * batch),
+        # Dead there are latents silent for more than so many steps, here from so many tokens on.
+        "dead_window_tokens": max(1, (settings.count("dead_feature_window", 1000) + 1) * batch),
     }
     norm = settings.count("n_batches_for_norm_estimate", 1000) * batch
     config["activations"]["norm_tokens"] = max(256, norm)
