@@ -186,13 +186,15 @@ class Member:
         ).to(prepared.device, torch.float32)  # whatever the user's default number format is
         self._evaluations = evaluations
         self._training = Due(sae, prepared.scaler)
+        facts = prepared.facts()
+        emit = Narrator(self.emit, self.log, evaluated=_evaluated(self.config, facts["validation_contexts"]))
         trainer = self.trainer = Trainer(
             self.config, sae, prepared.stream, self.folder, scaler=prepared.scaler,
-            emit=Narrator(self.emit, self.log), control=control, evaluate=lambda: evaluations.of(self, control.check),
+            emit=emit, control=control, evaluate=lambda: evaluations.of(self, control.check),
             environment=describe_environment(prepared.device, prepared.stream.layout, prepared.compiled), meter=meter,
         )
         parameters = sum(p.numel() for p in sae.parameters())
-        self._learn({**prepared.facts(), "parameters": parameters, "steps": self.config.steps, "tokens_total": total})
+        self._learn({**facts, "parameters": parameters, "steps": self.config.steps, "tokens_total": total})
         if self.config.activations.is_measured and self.checkpoint is None:
             self.log.info(scaling.words(prepared.scaler))
             if (said := warning_of(self.config, prepared.stream.d_out or prepared.stream.d_in)) is not None:
@@ -316,3 +318,9 @@ class Member:
             self._evaluations.forget(self)
         if on_gpu:
             torch.cuda.empty_cache()
+
+
+def _evaluated(config: TrainingConfig, held_out: int) -> str:
+    """What evaluations read, for the log."""
+    what = "activations" if config.corpus.kind == "activations" else "text"
+    return f"held-out {what}" if held_out else f"evaluated on {what} of the training"

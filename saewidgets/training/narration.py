@@ -25,10 +25,13 @@ class Narrator:
         emit: where events go.
         log: of the run.
         clock: seconds that only grow.
+        evaluated: what evaluations read.
     """
 
-    def __init__(self, emit: Emit, log: RunLog, clock: Callable[[], float] = time.monotonic) -> None:
-        self._emit, self._log, self._clock = emit, log, clock
+    def __init__(
+        self, emit: Emit, log: RunLog, clock: Callable[[], float] = time.monotonic, evaluated: str = "held-out text"
+    ) -> None:
+        self._emit, self._log, self._clock, self._evaluated = emit, log, clock, evaluated
         self._began = clock()
         self._said: float | None = None
 
@@ -48,7 +51,7 @@ class Narrator:
     def _measured(self, event: Metrics) -> None:
         place = f"Step {event.step:,} ({tokens(event.tokens)} tokens)"
         if words := _words(event.values, _HELD_OUT):
-            self._log.info(f"{place}, held-out text: {words}.")
+            self._log.info(f"{place}, {self._evaluated}: {words}.")
         elif (words := _words(event.values, _TRAINING)) and self._is_time():
             self._log.info(f"{place}: {words}.")
 

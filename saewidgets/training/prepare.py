@@ -143,8 +143,9 @@ def prepare(
     check()
     compiled = None if until is None else _compile(lm, configs, meter, log, until)
     meter.enter("packing text")
+    corpus = open_corpus(config.corpus)
     packed = pack(
-        open_corpus(config.corpus), lm.tokenizer, folder=tokens_folder, context_size=config.context_size,
+        corpus, lm.tokenizer, folder=tokens_folder, context_size=config.context_size,
         packing=config.activations.packing, validation_share=config.activations.validation_share,
         wanted=positions_needed(config), rule=counted_positions(config), check=check, on_progress=_millions(meter),
     )
@@ -153,7 +154,7 @@ def prepare(
     if windows.reads_ahead:
         log.info("The next shuffle window is computed while one is trained on.")
     log.info(
-        f"Text {packed.facts.corpus}: {packed.n_contexts:,} contexts of {packed.context_size:,} tokens, "
+        f"Text {corpus.label}: {packed.n_contexts:,} contexts of {packed.context_size:,} tokens, "
         f"{len(packed.validation):,} held out."
     )
     if not len(packed.validation):

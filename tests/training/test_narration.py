@@ -41,6 +41,12 @@ def test_the_course_of_a_run(tmp_path, recorder):
     assert [line.split(maxsplit=2)[2] for line in (tmp_path / "log.txt").read_text().splitlines()] == said(recorder)
 
 
+def test_what_was_evaluated_is_named(tmp_path, recorder):
+    tell = Narrator(recorder, RunLog(tmp_path, recorder), Clock(), "evaluated on text of the training")
+    tell(metrics(3, val_fvu=0.31))
+    assert said(recorder) == ["Step 3 (12.3K tokens), evaluated on text of the training: FVU 0.310."]
+
+
 def test_long_runs_say_less_often(tmp_path, recorder):
     clock = Clock()
     tell = Narrator(recorder, RunLog(tmp_path, recorder), clock)

@@ -227,6 +227,7 @@ WRONG_CALLS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"context_size": 4096}, ConfigError, "context_size"),
     ({"device": "cuda:77"}, ConfigError, "device"),
     ({"tokens": 0}, ConfigError, "tokens"),
+    ({"cross_entropy": False, "mean_ablation": True}, ConfigError, "mean_ablation"),
 ]
 
 

@@ -44,6 +44,11 @@ class Asked:
         for name in ("cross_entropy", "mean_ablation", "progress"):
             if name != "cross_entropy" or self.cross_entropy is not None:
                 take.truth(getattr(self, name), name, "a choice")
+        if self.mean_ablation and self.cross_entropy is False:
+            raise ConfigError(
+                "With the mean activation in their place a cross-entropy is measured, and that was declined.",
+                where="mean_ablation", hint="Leave cross_entropy on, or mean_ablation off.",
+            )
         if isinstance(ids := self.exclude_special_tokens, list | tuple):
             _named("exclude_special_tokens", as_ids, ids)
         elif ids is not None:
