@@ -56,7 +56,8 @@ def run(name: str, sae_config: Any) -> None:
         sae=sae_config, model_name="gpt2", hook_name="blocks.6.hook_resid_pre", dataset_path="Skylion007/openwebtext",
         is_dataset_tokenized=False, training_tokens=STEPS * BATCH, train_batch_size_tokens=BATCH, lr=3e-3,
         lr_scheduler_name="cosineannealing", lr_warm_up_steps=5, lr_decay_steps=8, lr_end=1e-3,
-        dead_feature_window=DEAD_WINDOWS.get(name, 10_000), logger=LoggingConfig(log_to_wandb=False), verbose=False, checkpoint_path=None,
+        dead_feature_window=DEAD_WINDOWS.get(name, 10_000),
+        logger=LoggingConfig(log_to_wandb=False), verbose=False, checkpoint_path=None,
     )
     torch.manual_seed(0)
     sae = get_sae_training_class(sae_config.architecture())[0](sae_config)

@@ -73,6 +73,29 @@ def test_values_and_units():
 
 
 @pytest.mark.parametrize(
+    ("given", "changes", "tokens"),
+    [
+        ((1000, 300), {}, 1200), ((100, 4096), {}, 4096), ((1200, 300), {}, 1200), ((1000, 300), {"tokens": 700}, 700),
+        ((1000, 300), {"batch_size": 50}, 1000),
+    ],
+)
+def test_the_last_batch_is_a_whole_one(given, changes, tokens):
+    given = dict(zip(("training_tokens", "train_batch_size_tokens"), given, strict=True))
+    found = from_saelens(_runner(**given), **changes)
+    assert found.config.tokens == tokens
+    assert ("training_tokens" in _remarks(found, "changed")) == (not changes and tokens != given["training_tokens"])
+
+
+def test_a_name_that_somebody_gave_is_taken():
+    assert json.loads(RUNNER.read_text())["logger"]["run_name"] == "topk-32-LR-0.003-Tokens-7.200e+02"
+    assert from_saelens(RUNNER).config.name is None
+    own = "matryoshka_batchtopk-16384-LR-5e-05-Tokens-1.000e+09"
+    assert from_saelens(_runner(**{"logger.run_name": own})).config.name is None
+    for name in ("mine", "topk-32-LR-0.003", "topk-32-LR-0.003-Tokens-7.200e+02-again"):
+        assert from_saelens(_runner(**{"logger.run_name": name})).config.name == name
+
+
+@pytest.mark.parametrize(
     ("sae", "expected", "warm_up"),
     [
         (_sae("standard", l1_coefficient=3.0, lp_norm=0.5, l1_warm_up_steps=9),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from saewidgets.errors import ConfigError
 
 WHAT = "a SAELens configuration (runner_cfg.json or cfg.json)"
 _SCHEDULES = {"constant": "constant", "cosineannealing": "cosine", "cosineannealingwarmrestarts": "cosine_restarts"}
+# What it calls a run that nobody named: f"{architecture}-{d_sae}-LR-{lr}-Tokens-{tokens:3.3e}".
+_OWN_NAME = re.compile(r"[a-z_]+-\d+-LR-[\d.e+-]+-Tokens-\d\.\d{3}e[+-]\d+")
 _OUTPUTS = (
     "hook_eval", "dataset_trust_remote_code", "streaming", "checkpoint_path", "save_final_checkpoint", "output_path",
     "verbose", "sae_lens_version", "sae_lens_training_version", "dead_feature_threshold", "tokens_per_buffer",
@@ -61,7 +64,7 @@ def _runner(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Settin
     sae, optimizer, scaling = sae_of(of_the_sae)
     context = settings.count("context_size", 128)
     batch, prompts = settings.count("train_batch_size_tokens", 4096), settings.count("store_batch_size_prompts", 32)
-    tokens = settings.count("training_tokens", 2_000_000)
+    tokens = _tokens(settings, batch, changes)
     config: dict[str, Any] = {
         "sae": sae, "context_size": context, "tokens": tokens, "batch_size": batch, "seed": settings.count("seed", 42),
         "precision": precision,
@@ -80,6 +83,19 @@ def _runner(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Settin
     settings.ignore(*_OUTPUTS)
     settings.rest()
     return settings, config
+
+
+def _tokens(settings: Settings, batch: int, changes: Mapping[str, Any]) -> int:
+    """The tokens of the whole batches that SAELens trains: it stops behind the number that is given, not before."""
+    tokens: int = settings.count("training_tokens", 2_000_000)
+    if batch == 0 or tokens % batch == 0 or not changes.keys().isdisjoint(("tokens", "batch_size")):
+        return tokens
+    steps = math.ceil(tokens / batch)
+    settings.remark(
+        "changed", "training_tokens", tokens,
+        f"{steps * batch:,} tokens are trained on, as there: the last of {steps:,} steps is a whole batch as well.",
+    )
+    return steps * batch
 
 
 def _optimizer(settings: Settings) -> dict[str, Any]:
@@ -133,7 +149,8 @@ def _logging(settings: Settings, config: dict[str, Any], prompts: int, context: 
             "changed", "log_to_wandb", True,
             f'metrics are kept in the workspace; on_event=WandbSink("{project}"), or --wandb {project}, sends them.',
         )
-    if name := logger.take("run_name", ""):
+    name = logger.take("run_name", "")
+    if name and not _OWN_NAME.fullmatch(name):  # nor would its numbers hold where settings are changed
         config["name"] = name[:120]
     logger.ignore(
         "log_activations_store_to_wandb", "log_optimizer_state_to_wandb", "log_weights_to_wandb", "wandb_project",
