@@ -22,7 +22,7 @@ from saewidgets.activations import Batch
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import FormatError, TrainingError
 from saewidgets.events import CheckpointSaved, Control, Emit, LogLine, Metrics, Progress
-from saewidgets.sae import SAE, LossState
+from saewidgets.sae import SAE, LossState, StandardSAE
 from saewidgets.sae.scaler import Scaler
 from saewidgets.training import health, scaling
 from saewidgets.training.checkpoint import Checkpoint, list_checkpoints, update_state, write_checkpoint
@@ -274,6 +274,8 @@ class Trainer:
         coefficient = _coefficient(self.config)
         if coefficient is not None:
             values["sparsity_coefficient"] = coefficient * self.schedules.sparsity(self.step - 1)
+        if isinstance(self.sae, StandardSAE) and self.sae.cfg.p_end is not None:
+            values["penalty_p"] = self.sae.p((self.step - 1) / self.steps)
         self.window.reset()
         self._record(values)
         if self.watch.blew_up(values.get("fvu", 0.0)):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from saewidgets.config import TrainingConfig
+from saewidgets.events import Metrics
 from saewidgets.training.checkpoint import list_checkpoints
 from tests.training.fakes import BATCH, D_SAE, FakeStream, make_trainer
 
@@ -27,6 +28,17 @@ def config_of(name, steps=40):
         sae=VARIANTS[name] | {"d_sae": D_SAE}, batch_size=BATCH, tokens=BATCH * steps, gradient_accumulation=2,
         dead_window_tokens=BATCH * 4, log_every_steps=5, optimizer={"lr": 3e-3}, checkpoints={"every_steps": 20},
     )
+
+
+def test_the_p_of_the_penalty_is_a_metric(tmp_path, recorder):
+    config = config_of("standard, p-anneal")
+    make_trainer(config, tmp_path, emit=recorder).run()
+    found = {event.step: event.values["penalty_p"] for event in recorder.of(Metrics) if "penalty_p" in event.values}
+    hold, end = config.sae.p_hold, 0.3
+    for step, p in found.items():
+        assert p == pytest.approx(1 - (1 - end) * max(0, (step - 1) / 40 - hold) / (1 - hold))
+    assert found[5] == 1
+    assert found[40] < 0.4
 
 
 @torch.no_grad()
