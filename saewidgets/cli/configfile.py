@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.config.corpus_text import parsed
 from saewidgets.errors import ConfigError, NotFoundError
 
 if TYPE_CHECKING:
@@ -74,19 +73,6 @@ def assignment(text: str) -> tuple[str, Any]:
         return name.strip(), value
 
 
-def put(data: dict[str, Any], name: str, value: Any) -> None:
-    """Set the dotted `name` in nested dictionaries, making those that are missing."""
-    *parents, last = name.split(".")
-    for parent in parents:
-        inner = data.setdefault(parent, {})
-        if parent == "corpus" and isinstance(inner, str):  # --corpus owner/name --set corpus.text_field=body
-            inner = data[parent] = parsed(inner)
-        if not isinstance(inner, dict):
-            raise ConfigError(f"{parent!r} holds a value, so nothing can be set inside it.", where=name)
-        data = inner
-    data[last] = value
-
-
 def _odd(value: Any, name: str = "") -> str | None:
     """The dotted name of the first value that JSON has no form for."""
     if isinstance(value, Mapping | list):
@@ -107,7 +93,8 @@ def build_config(
     Raises:
         ConfigError: a setting does not exist or has a value that cannot work.
     """
-    from saewidgets.config.group import base_of  # pydantic: `saewidgets --help` does without
+    from saewidgets.config.changed import changed_data  # pydantic: `saewidgets --help` does without
+    from saewidgets.config.group import base_of
 
     try:
         data = json.loads(json.dumps(dict(base)))  # a deep copy, and a check that it is plain data
@@ -116,12 +103,7 @@ def build_config(
             f"A configuration holds texts, numbers and lists only ({error}).", where=_odd(base) or "configuration",
             hint="Put dates and times in quotes.",
         ) from error
-    changes = list(changes)
-    wanted = dict(changes).get("sae.architecture")
-    if wanted and isinstance(data.get("sae"), dict) and data["sae"].get("architecture", "topk") != wanted:
-        data["sae"] = {key: value for key, value in data["sae"].items() if key == "d_sae"}
-    for name, value in changes:
-        put(data, name, value)
+    data = changed_data(data, changes)
     if isinstance(data.get("sae"), dict):
         data["sae"].setdefault("architecture", "topk")
     return base_of(data, over or {})

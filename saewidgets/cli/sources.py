@@ -18,9 +18,8 @@ from saewidgets.settings import resolve_device
 
 if TYPE_CHECKING:
     from saewidgets.config import TrainingConfig
+    from saewidgets.config.group import Over
     from saewidgets.config.translate import Translation
-
-_GIVEN = ("model", "corpus", "hook_name")  # what the files of others do not say, or say of several runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +31,22 @@ class Sources:
     preset: str | None = None
     saelens: Path | None = None
     mistudio: Path | None = None
+    activation_norm: float | None = None
 
-    def settings(self, changes: Iterable[tuple[str, Any]]) -> tuple[dict[str, Any], Translation | None]:
+    def settings(
+        self, changes: Iterable[tuple[str, Any]], over: Over | None = None
+    ) -> tuple[dict[str, Any], Translation | None]:
         """The settings that flags are put on, and the translation where they are of another package.
 
         Args:
-            changes: what flags say; a translation takes what its source lacks from them.
+            changes: what flags say; a translation is made with them, for it may only work so.
+            over: what ``--over`` says; where a translation does not work alone, its first combination completes it.
 
         Raises:
             ConfigError: more than one was given, or what was given makes no sense.
         """
         options = {
-            "--config": self.config, "--template": self.template, "--preset": self.preset,
+            "--config": self.config, "--template": None if self.mistudio else self.template, "--preset": self.preset,
             "--from-saelens": self.saelens, "--from-mistudio": self.mistudio,
         }  # fmt: skip
         if len(given := [name for name, value in options.items() if value is not None]) > 1:
@@ -51,17 +54,36 @@ class Sources:
                 f"Settings come from one source, not from {' and '.join(given)}.", where=given[1],
                 hint="Name one; single settings of another go behind --set.",
             )
+        if self.activation_norm is not None and self.mistudio is None:
+            raise ConfigError(
+                "This is for a translation of miStudio's hyper-parameters.", where="--activation-norm",
+                hint="Give --from-mistudio FILE, too.",
+            )
         if self.preset is not None:
             from saewidgets.config.presets import preset  # pydantic: `saewidgets --help` does without
 
             return preset(self.preset).to_data(), None
         if self.saelens is None and self.mistudio is None:
             return base_of(self.config, self.template), None
-        from saewidgets.config.translate import from_mistudio, from_saelens  # as above
-
-        wanted = {name: value for name, value in changes if name in _GIVEN}
-        found = from_mistudio(self.mistudio, **wanted) if self.mistudio else from_saelens(self.saelens or "", **wanted)
+        found = self._translated(dict(changes), over or {})
         return {**found.config.to_data(), **({"over": dict(found.over)} if found.over else {})}, found
+
+    def _translated(self, changes: dict[str, Any], over: Over) -> Translation:
+        from saewidgets.config.group import first_of  # as above
+        from saewidgets.config.translate import from_mistudio, from_saelens
+
+        if wrong := sorted(changes.keys() & {"source", "template", "activation_norm"}):  # names of the parameters
+            raise ConfigError("There is no such setting.", where=wrong[0])
+        try:
+            if self.mistudio is None:
+                return from_saelens(self.saelens or "", **changes)
+            return from_mistudio(
+                self.mistudio, template=self.template, activation_norm=self.activation_norm, **changes
+            )
+        except ConfigError:
+            if not over:
+                raise
+        return self._translated({**changes, **first_of(over)}, {})
 
 
 def tell(translation: Translation | None) -> None:
@@ -126,7 +148,14 @@ FromSAELens = Annotated[
 ]
 FromMiStudio = Annotated[
     Path | None,
-    typer.Option("--from-mistudio", metavar="FILE", help="Hyper-parameters as JSON; give --model and --corpus, too."),
+    typer.Option(
+        "--from-mistudio", metavar="FILE",
+        help="Hyper-parameters as JSON; give --model and --corpus, too. --template names one of several in the file.",
+    ),
+]
+ActivationNorm = Annotated[
+    float | None,
+    typer.Option("--activation-norm", metavar="N", help="With --from-mistudio: mean norm of a skip SAE's activations."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the configuration instead of training.")]
 Wandb = Annotated[

@@ -13,6 +13,7 @@ from saewidgets.cli.options import Json, Quiet
 from saewidgets.cli.output import note, write_json
 from saewidgets.cli.session import command, open_workspace
 from saewidgets.cli.sources import (
+    ActivationNorm,
     DryRun,
     FromMiStudio,
     FromSAELens,
@@ -38,6 +39,7 @@ def train(
     preset: Preset = None,
     from_saelens: FromSAELens = None,
     from_mistudio: FromMiStudio = None,
+    activation_norm: ActivationNorm = None,
     name: Annotated[str | None, Option(help="Name of the run.")] = None,
     model: Annotated[str | None, Option(help='A Hugging Face id, a local folder, or "demo".')] = None,
     corpus: Annotated[str | None, Option(help='Files or folder, owner/name of the hub, or "demo".')] = None,
@@ -96,7 +98,8 @@ def train(
     }  # fmt: skip
     changes = [(key, value) for key, value in flags.items() if value is not None]
     changes += [assignment(text) for text in set_ or []]
-    base, translation = Sources(config, template, preset, from_saelens, from_mistudio).settings(changes)
+    sources = Sources(config, template, preset, from_saelens, from_mistudio, activation_norm)
+    base, translation = sources.settings(changes, taken_over({}, over or []))
     several = taken_over(base, over or [])
     wanted = build_config(base, changes, several)
     tell(translation)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from saewidgets.config.dotted import put
 from saewidgets.config.validation import to_config_error
 
 if TYPE_CHECKING:
@@ -48,11 +49,12 @@ class Config(BaseModel, metaclass=Meta):
         return self.model_dump(mode="json")
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed, validated again. Nested fields by dotted name: ``{"sae.k": 16}``."""
+        """A copy with some fields changed, validated again. Nested fields by dotted name: ``{"sae.k": 16}``.
+
+        Raises:
+            ConfigError: a name is none of a field, or a value cannot work.
+        """
         data = self.model_dump()
         for name, value in changes.items():
-            target, path = data, name.split(".")
-            for part in path[:-1]:
-                target = target[part]
-            target[path[-1]] = value
+            put(data, name, value)
         return self.from_data(data)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from saewidgets.cli.configfile import MAX_BYTES, assignment, build_config, put, read_config
+from saewidgets.cli.configfile import MAX_BYTES, assignment, build_config, read_config
+from saewidgets.config.dotted import put
 from saewidgets.errors import ConfigError, NotFoundError
 
 SAME = {

@@ -76,6 +76,34 @@ def test_mistudio_needs_model_and_text_and_may_stand_for_several(invoke: Invoke,
     assert (one["hook_name"], "over" in one) == ("blocks.1.hook_resid_post", False)
 
 
+def test_flags_repair_a_translation(invoke: Invoke, tmp_path: Path) -> None:
+    data = json.loads(Path(SAELENS).read_text())
+    broken = tmp_path / "broken.json"
+    broken.write_text(json.dumps({**data, "training_tokens": 10, "hook_name": "blocks.1.attn.hook_q"}))
+    tokens = ["train", "--from-saelens", str(broken), "--tokens", "100000", "--dry-run"]
+    one = invoke(*tokens, "--hook-name", "blocks.1.hook_resid_post").json()
+    assert (one["tokens"], one["hook_name"]) == (100_000, "blocks.1.hook_resid_post")
+    several = invoke(*tokens, "--over", "hook_name=blocks.0.hook_resid_post,blocks.1.hook_resid_post").json()
+    assert several["over"]["hook_name"] == ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
+    assert invoke(*tokens).code == USAGE
+    assert "source: There is no such setting" in invoke(*tokens, "--set", "source=x").err
+
+
+def test_a_template_of_mistudio_is_chosen_by_name(invoke: Invoke, tmp_path: Path) -> None:
+    hyper = {"hidden_dim": 8, "latent_dim": 512, "l1_alpha": 0.01, "learning_rate": 1e-3, "batch_size": 64,
+             "total_steps": 10, "architecture_type": "skip"}  # fmt: skip
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps({"templates": [
+        {"name": "a", "hyperparameters": hyper}, {"name": "b", "hyperparameters": {**hyper, "latent_dim": 256}}
+    ]}))  # fmt: skip
+    given = ["train", "--from-mistudio", str(path), "--model", "demo", "--corpus", "demo", "--dry-run"]
+    assert "--template: a, b" in invoke(*given).err
+    shown = invoke(*given, "--template", "b", "--activation-norm", "4").json()
+    assert shown["sae"]["d_sae"] == 256
+    assert shown["sae"]["l1_coefficient"] == pytest.approx(0.01 * 8 * 8 / 4**2)
+    assert "--from-mistudio" in invoke("train", "--activation-norm", "4", "--dry-run").err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from saewidgets.config.dotted import dotted
 from saewidgets.config.translate import from_mistudio
 from saewidgets.errors import ConfigError
 from saewidgets.sae import build_sae, create_sae
@@ -126,6 +127,54 @@ def test_architectures_of_both_generations():
     assert (second.sae.apply_b_dec_to_input, second.optimizer.sparsity_warm_up_steps) == (True, 5000)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "second", "remarked"),
+    [
+        ("standard", {}, True), ("standard_saelens", {}, True), ("skip", {"aux_k": 4}, True),
+        ("topk", {"top_k": 4}, False), ("jumprelu", {"sparsity_coeff": 1e-4}, False),
+    ],
+)  # fmt: skip
+def test_decoder_rows_are_free_where_they_were(architecture, second, remarked):
+    kept = _from({"architecture_type": architecture, **second})
+    assert kept.config.optimizer.normalize_decoder_every == 1
+    assert ("normalize_decoder" in _remarks(kept)) == (architecture == "standard")  # never normalised there
+    free = _from({"architecture_type": architecture, **second, "normalize_decoder": False})
+    assert (free.config.optimizer.normalize_decoder_every, free.config.optimizer.project_decoder_grad) == (None, False)
+    assert ("normalize_decoder" in _remarks(free)) == remarked  # the penalty weighs latents by them
+
+
+def test_what_is_not_said_is_what_miStudio_takes():  # noqa: N802 - a name
+    topk = _from({"architecture_type": "topk", "l1_alpha": None, "adam_epsilon": None}).config
+    assert (topk.sae.k, topk.sae.aux_k, topk.optimizer.eps) == (64, 128, 6.25e-10)
+    second = {"l1_alpha": None, "sparsity_warmup_steps": 9}
+    anthropic = _from({"architecture_type": "standard_anthropic", **second}).config
+    assert anthropic.sae.l1_coefficient == pytest.approx(5 * 768)
+    assert _from({"architecture_type": "skip", **second}).config.sae.l1_coefficient == pytest.approx(5e-4 * 768)
+    jump = _from({"architecture_type": "jumprelu", "adam_epsilon": 1e-8}).config.optimizer
+    assert (jump.sparsity_warm_up_steps, jump.eps) == (10_000, 1e-8)
+    assert "every 4 batches" in _remarks(_from({"batch_size": 16}))["batch_size"]
+    assert "batch_size" not in _remarks(_from({"batch_size": 64}))
+
+
+@pytest.mark.parametrize(
+    ("broken", "changes", "setting", "expected"),
+    [
+        ({"learning_rate": None}, {"optimizer.lr": 1e-3}, "optimizer.lr", 1e-3),
+        ({"batch_size": "x", "total_steps": None}, {"batch_size": 64, "tokens": 640}, "tokens", 640),
+        ({"latent_dim": None}, {"sae.d_sae": 512}, "sae.d_sae", 512),
+        ({"l1_alpha": None}, {"sae.l1_coefficient": 3.0}, "sae.l1_coefficient", 3.0),
+        ({"architecture_type": "x"}, {"sae.architecture": "batchtopk", "sae.k": 4}, "sae.architecture", "batchtopk"),
+        ({"training_layers": []}, {"hook_name": "blocks.1.hook_mlp_out"}, "hook_name", "blocks.1.hook_mlp_out"),
+        ({"normalize_activations": "x"}, {"activations.normalize": "none"}, "activations.normalize", "none"),
+        ({"learning_rate": -1}, {"optimizer.lr": 1e-3}, "optimizer.lr", 1e-3),
+        ({"total_steps": 0}, {"tokens": 40_960}, "tokens", 40_960),
+        ({"top_k_sparsity": 0.5}, {"sae.k": 7}, "sae.aux_k", 14),
+    ],
+)
+def test_changes_stand_in_for_what_is_missing_or_wrong(broken, changes, setting, expected):
+    assert dict(dotted(_from(broken, **changes).config.to_data()))[setting] == expected
+
+
 def test_several_layers_and_places():
     found = _from({"training_layers": [0, 6], "hook_types": ["residual", "mlp"]})
     assert found.over == {
@@ -148,7 +197,7 @@ def test_where_the_hyper_parameters_may_stand(tmp_path):
     with pytest.raises(ConfigError) as caught:
         from_mistudio(export, **NEEDED)
     assert caught.value.where == "template"
-    assert "small, large" in caught.value.hint
+    assert "--template: small, large" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -157,7 +206,7 @@ def test_where_the_hyper_parameters_may_stand(tmp_path):
         ({"l1_alpha": None}, "l1_alpha"), ({"hidden_dim": None}, "hidden_dim"),
         ({"architecture_type": "x"}, "architecture_type"),
         ({"training_layers": []}, "training_layers"), ({"hook_types": ["q"]}, "hook_types"),
-        ({"architecture_type": "topk"}, "top_k"), ({"learning_rate": "fast"}, "learning_rate"),
+        ({"learning_rate": "fast"}, "learning_rate"),
         ({"resample_dead_neurons": "false"}, "resample_dead_neurons"), ({"tied_weights": 1}, "tied_weights"),
         ({"normalize_decoder": "no"}, "normalize_decoder"), ({"hidden_dim": 0}, "hidden_dim"),
         ({"latent_dim": 0}, "latent_dim"), ({"target_l0": 5}, "target_l0"),

@@ -14,7 +14,7 @@ from saewidgets.errors import ConfigError
 
 WHAT = "miStudio's training hyper-parameters"
 _HOOKS = {"residual": "hook_resid_post", "mlp": "hook_mlp_out", "attention": "hook_attn_out"}
-_OURS = {"learning_rate": "optimizer.lr", "batch_size": "batch_size", "latent_dim": "sae.d_sae", "top_k": "sae.k"}
+_OURS = {"learning_rate": "optimizer.lr", "batch_size": "batch_size", "latent_dim": "sae.d_sae"}
 _SMALL = 64  # tokens: miStudio accumulates the gradients of smaller batches
 _SECOND = frozenset({"top_k", "aux_k", "aux_loss_alpha", "adam_epsilon", "sparsity_warmup_steps"})
 _SECOND_NAMES = frozenset({"standard_saelens", "standard_anthropic", "topk"})
@@ -34,7 +34,7 @@ def from_mistudio(
             templates or a ``training_metadata.json``; a file or a dictionary.
         template: which template of an export that holds several.
         activation_norm: mean norm of the activations at the hook point; the coefficient of a skip autoencoder is exact
-            with it (see above).
+            with it (see docs/translation.md).
         changes: settings of `TrainingConfig` by dotted name, which stand in for what is wrong or missing.
             `model` and `corpus` are always needed: miStudio's files name both by ids of its database.
 
