@@ -299,6 +299,9 @@ def test_the_configuration_of_a_saved_sae():
     found = from_saelens(data, corpus="demo")
     assert (found.config.sae.architecture, found.config.sae.k, found.config.context_size) == ("batchtopk", 5, 64)
     assert "does not record learning rate" in _remarks(found, "lost")["metadata.lr"]
+    assumed = _remarks(found, "lost")["metadata.training_architecture_details"]
+    assert assumed.endswith("decoder_init_norm 0.1, aux_loss_coefficient 1.0, rescale_acts_by_decoder_norm True, "
+                            "topk_threshold_lr 0.01.")  # fmt: skip
     with pytest.raises(ConfigError) as caught:
         from_saelens(data)
     assert caught.value.where == "metadata.dataset_path"
@@ -327,6 +330,21 @@ def test_what_this_package_wrote_beside_an_sae_comes_over_in_its_own_names(sae, 
     found = from_saelens({"architecture": "jumprelu", "d_in": 256, "d_sae": 64, "metadata": data})
     assert found.config == wanted
     assert list(_remarks(found)) == ["metadata.lr"]
+
+
+def test_what_a_cfg_does_not_record_of_its_loss_is_said():
+    plain = json.loads((GOLDEN / "saelens" / "standard" / "cfg.json").read_text())
+    found = from_saelens(plain, corpus="demo")
+    assert found.config.sae.l1_coefficient == 1.0  # SAELens' default
+    assumed = _remarks(found, "lost")["metadata.training_architecture_details"]
+    assert assumed.endswith("decoder_init_norm 0.1, l1_coefficient 1.0, lp_norm 1.0, l1_warm_up_steps 0.")
+    plain["metadata"]["training_architecture_details"] = {
+        "decoder_init_norm": None, "l1_coefficient": 3.0, "lp_norm": 0.5, "l1_warm_up_steps": 7,
+    }  # fmt: skip
+    whole = from_saelens(plain, corpus="demo")
+    assert (whole.config.sae.l1_coefficient, whole.config.sae.lp_norm) == (3.0, 0.5)
+    assert set(_remarks(whole, "lost")) == {"metadata.lr"}
+    assert "√2" in _remarks(whole, "changed")["decoder_init_norm"]
 
 
 def test_files_that_are_none(tmp_path):

@@ -48,6 +48,12 @@ def of_sae(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Setting
         of_the_sae = Settings(merged, "", remarks)
         config["precision"] = precision_of(of_the_sae, Settings({}))
         config["sae"], config["optimizer"], scaling = sae_of(of_the_sae)
+        if assumed := of_the_sae.assumed:
+            settings.remark(
+                "lost", "training_architecture_details", None,
+                "the file does not record all that its loss was trained with; SAELens' defaults are taken: "
+                f"{', '.join(f'{name} {value}' for name, value in assumed.items())}.",
+            )
     if scaling is not None:
         config["activations"]["normalize"] = scaling
     if settings.has("exclude_token_ids"):  # ours, where special tokens are left out as well

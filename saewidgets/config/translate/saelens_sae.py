@@ -38,8 +38,8 @@ def sae_of(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], str]:
         "apply_b_dec_to_input": settings.take("apply_b_dec_to_input", True),
     }
     optimizer: dict[str, Any] = {}
-    if settings.has("decoder_init_norm"):
-        sae["decoder_init_norm"] = settings.number("decoder_init_norm")
+    if not settings.null("decoder_init_norm"):
+        sae["decoder_init_norm"] = settings.number("decoder_init_norm", 0.1)
     else:
         sae["decoder_init_norm"] = _KAIMING_NORM
         settings.remark(

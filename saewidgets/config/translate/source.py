@@ -53,11 +53,13 @@ class Settings:
 
     Attributes:
         remarks: what was said of them.
+        assumed: the defaults that were taken of settings that are missing, by name.
     """
 
     def __init__(self, data: Mapping[str, Any], prefix: str = "", remarks: list[Remark] | None = None) -> None:
         self._data, self._prefix = dict(data), prefix
         self._taken: set[str] = set()
+        self.assumed: dict[str, Any] = {}
         self.remarks: list[Remark] = [] if remarks is None else remarks
 
     def has(self, name: str) -> bool:
@@ -77,7 +79,7 @@ class Settings:
         self._taken.add(name)
         value = self._data.get(name)
         if value is None:
-            return default
+            return self._default(name, default)
         words = _KINDS.get(type(default))
         if words is not None and type(value) is not type(default):
             raise self.wrong(name, words)
@@ -86,8 +88,11 @@ class Settings:
     def wrong(self, name: str, words: str) -> ConfigError:
         """That a value is not what it has to be, in `words`."""
         value = self._data.get(name)
-        found = "missing" if value is None else f"{value!r}, not {words}"
-        return ConfigError(f"{self._name(name)} is {found}.", where=self._name(name))
+        return self.error(name, f"{self._name(name)} is {'missing' if value is None else f'{value!r}, not {words}'}.")
+
+    def error(self, name: str, text: str, hint: str | None = None) -> ConfigError:
+        """Something that is wrong with a setting."""
+        return ConfigError(text, where=self._name(name), hint=hint)
 
     def number(self, name: str, default: Any = _MISSING) -> Any:
         """A finite number.
@@ -97,7 +102,7 @@ class Settings:
         """
         value = self.take(name)
         if value is None and default is not _MISSING:
-            return default
+            return self._default(name, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not -1e300 < value < 1e300:
             raise self.wrong(name, "a number")
         return value
@@ -122,7 +127,7 @@ class Settings:
         """Some text. Raises as `number` does."""
         value = self.take(name)
         if value is None and default is not _MISSING:
-            return default
+            return self._default(name, default)
         if not isinstance(value, str) or not value.strip():
             raise self.wrong(name, "text")
         return value
@@ -135,9 +140,9 @@ class Settings:
         """
         value = self.take(name, default)
         if not isinstance(value, str) or value not in choices:
-            raise ConfigError(
-                f"{self._name(name)} is {value!r}, which has no counterpart.", where=self._name(name),
-                hint=f"What can be translated: {', '.join(choices)}.",
+            raise self.error(
+                name, f"{self._name(name)} is {value!r}, which has no counterpart.",
+                f"What can be translated: {', '.join(choices)}.",
             )
         return choices[value]
 
@@ -176,6 +181,11 @@ class Settings:
             if self._data[name] is not None:
                 self.remark("lost", name, self._data[name], text)
         self.remarks.sort(key=lambda each: each.setting)
+
+    def _default(self, name: str, default: Any) -> Any:
+        if default is not None and name not in self._data:
+            self.assumed[name] = default
+        return default
 
     def _name(self, name: str) -> str:
         return f"{self._prefix}{name}"
