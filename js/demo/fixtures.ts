@@ -19,6 +19,8 @@ export function card(changes: Partial<Card> = {}): Card {
     status: "running",
     model: "gpt2",
     hook_name: "blocks.6.hook_resid_post",
+    hook_name_out: null,
+    stored: false,
     architecture: "TopK k 32",
     d_sae: 16_384,
     device: "cuda:0",

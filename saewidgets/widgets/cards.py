@@ -60,6 +60,8 @@ def card_of(record: TrainingRecord, series: int | None = None, earlier: str | No
         status=record.status.value,
         model=record.model,
         hook_name=record.hook_name,
+        hook_name_out=record.config.get("hook_name_out"),
+        stored=dict(record.config.get("corpus") or {}).get("kind") == "activations",
         architecture=architecture_label(record.config.get("sae", {}), record.architecture),
         d_sae=record.d_sae,
         device=record.device,

@@ -57,6 +57,8 @@ class Card(Wire):
     status: str  # JobStatus value
     model: str
     hook_name: str
+    hook_name_out: str | None = None  # what a transcoder reconstructs
+    stored: bool = False  # reads activations captured before: no language model runs
     architecture: str  # "TopK k 32", ready to show
     d_sae: int
     device: str

@@ -43,6 +43,17 @@ def test_a_running_card() -> None:
     assert card.tiles.fvu is None
 
 
+def test_a_card_says_what_a_transcoder_reconstructs_and_whether_a_language_model_runs() -> None:
+    record = make_record("t", TrainingConfig())
+    stored = {"kind": "activations", "store_id": "acts_1"}
+    place = dataclasses.replace(
+        record, config={**record.config, "hook_name_out": "blocks.1.hook_mlp_out", "corpus": stored}
+    )
+    assert [(card_of(r).hook_name_out, card_of(r).stored) for r in (record, place)] == [
+        (None, False), ("blocks.1.hook_mlp_out", True)
+    ]  # fmt: skip
+
+
 def test_rate_and_eta_belong_to_running_runs_only() -> None:
     progress = Progress(500, 1000, "tokens", math.inf, math.nan, "training")
     running = card_of(make_record("t", TrainingConfig(), status=JobStatus.RUNNING, progress=progress))

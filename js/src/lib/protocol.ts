@@ -29,6 +29,8 @@ export interface Card {
   status: string;
   model: string;
   hook_name: string;
+  hook_name_out: string | null;
+  stored: boolean;
   architecture: string;
   d_sae: number;
   device: string;

@@ -21,6 +21,7 @@ import {
   hasProgressBar,
   isWarm,
   originWords,
+  placeOf,
   progressLine,
   STATUS_ICONS,
   STATUS_WORDS,
@@ -98,7 +99,7 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
         <div class="meta">
           <span>{card.model}</span>
           <span>
-            <code>{card.hook_name}</code>
+            <code>{placeOf(card)}</code>
           </span>
           <span>{card.architecture}</span>
           <span>{`d_sae ${f.count(card.d_sae)}`}</span>

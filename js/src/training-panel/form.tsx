@@ -15,6 +15,7 @@ import { keptWords } from "./groups";
 import { SaveTemplate } from "./save-template";
 import type { FormRequest, Store } from "./store";
 import { Stores } from "./stores";
+import { isStore } from "./stores-state";
 
 /** What a template of several trainings leaves out. */
 const leftOut = (controller: FormController): string =>
@@ -214,7 +215,10 @@ function Several({ controller }: { controller: FormController }) {
     <div class="bd several">
       <NoteBox tone="info" title={`Start begins ${count} trainings in one job.`}>
         {names.length > 0 && `${names.slice(0, NAMED).join(", ")}${more > 0 ? ` and ${more} more` : ""}. `}
-        The language model runs once for all of them, and each leaves an SAE of its own.
+        {isStore(controller.values.value.corpus)
+          ? "One reading of the store feeds"
+          : "The language model runs once for"}{" "}
+        all of them, and each leaves an SAE of its own.
       </NoteBox>
     </div>
   );

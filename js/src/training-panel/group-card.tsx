@@ -138,7 +138,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
           }).map((part) => (
             <span key={part}>{part}</span>
           ))}
-          <span>{forwardWords(status, members.length)}</span>
+          <span>{forwardWords(status, members.length, group.stored)}</span>
           <span>{`tiles: mean of ${meantBy(members).length}`}</span>
         </div>
       </div>

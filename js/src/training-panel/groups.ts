@@ -2,6 +2,7 @@
 import * as f from "../lib/format";
 import type { Action, Card, Tile, Value } from "../lib/protocol";
 import { type Status, statusOf } from "../lib/statuses";
+import { placeOf } from "./state";
 
 /** A card of the list: one run, or (`members`) several of one job, of which it shows the mean. */
 export type ListCard = Card & { members?: readonly Card[] };
@@ -142,7 +143,7 @@ export const groupBadge = (members: readonly Card[]): string => `${f.plural(memb
 
 /** The line below the name: what all have in common, and how many there are of what differs. */
 export function groupMeta(members: readonly Card[]): string[] {
-  const hook = one(members, (card) => card.hook_name);
+  const hook = one(members, placeOf);
   const architecture = one(members, (card) => card.architecture);
   const width = one(members, (card) => card.d_sae);
   const hooks = new Set(members.map((card) => card.hook_name)).size;
@@ -191,8 +192,8 @@ export const byHook = (members: readonly Card[]): boolean =>
 
 const NUMBERS = ["", "", "both", "all three", "all four", "all five", "all six"];
 
-/** What the runs of a job share: "one LM forward fed all three". */
-export const forwardWords = (status: Status, count: number): string =>
-  `one LM forward ${status === "running" ? "feeds" : status === "completed" ? "fed" : "for"} ${
+/** What the runs of a job share: "one LM forward fed all three"; on stored activations no language model runs. */
+export const forwardWords = (status: Status, count: number, stored = false): string =>
+  `one ${stored ? "reading of the store" : "LM forward"} ${status === "running" ? "feeds" : status === "completed" ? "fed" : "for"} ${
     NUMBERS[count] ?? `all ${count}`
   }`;

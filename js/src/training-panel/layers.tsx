@@ -11,7 +11,7 @@ import type { GroupProps } from "./group-card";
 import { byHook, kindOf, memberWord } from "./groups";
 import { LongerForm } from "./longer";
 import { StopQuestion } from "./question";
-import { STATUS_ICONS, STATUS_WORDS, statusOf, stopAsks, underWay } from "./state";
+import { placeOf, STATUS_ICONS, STATUS_WORDS, statusOf, stopAsks, underWay } from "./state";
 import type { DetailsTab } from "./store";
 
 const KINDS = { layer: "Layers", head: "Heads", hook: "Hook points", run: "Runs" };
@@ -127,7 +127,7 @@ function Row({ store, group, members, card, shown, details, onDetails, onStop }:
       <td>
         {byHook(members) ? (
           <code>
-            <Breakable text={card.hook_name} />
+            <Breakable text={placeOf(card)} />
           </code>
         ) : (
           card.name

@@ -233,10 +233,14 @@ export function countByStatus(cards: readonly Card[]): Record<Filter, number> {
   return counts;
 }
 
+/** What it reads, and of a transcoder what it reconstructs. */
+export const placeOf = (card: Card): string =>
+  card.hook_name_out ? `${card.hook_name} → ${card.hook_name_out}` : card.hook_name;
+
 /** Every word of the search must occur in the name, the model, the hook name or the architecture (of one of a group). */
 export function matches(card: ListCard, search: string): boolean {
   if (card.members?.some((member) => matches(member, search))) return true;
-  const text = `${card.name} ${card.model} ${card.hook_name} ${card.architecture}`.toLowerCase();
+  const text = `${card.name} ${card.model} ${placeOf(card)} ${card.architecture}`.toLowerCase();
   return search
     .toLowerCase()
     .split(/\s+/)

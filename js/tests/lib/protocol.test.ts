@@ -66,6 +66,8 @@ const CARD: Shape<Card> = {
   status: _,
   model: _,
   hook_name: _,
+  hook_name_out: _,
+  stored: _,
   architecture: _,
   d_sae: _,
   device: _,

@@ -168,4 +168,5 @@ it("says what the runs of a job share", () => {
   expect(forwardWords("completed", 3)).toBe("one LM forward fed all three");
   expect(forwardWords("running", 2)).toBe("one LM forward feeds both");
   expect(forwardWords("paused", 12)).toBe("one LM forward for all 12");
+  expect(forwardWords("completed", 2, true)).toBe("one reading of the store fed both");
 });

@@ -9,6 +9,7 @@ import {
   heldOrder,
   isWarm,
   originWords,
+  placeOf,
   progressLine,
   shownCards,
   starts,
@@ -115,6 +116,9 @@ describe("the list", () => {
     expect(countByStatus(CARDS)).toMatchObject({ all: 8, running: 1, completed: 2, failed: 1, interrupted: 1 });
   });
   it("searches name, model, hook and architecture, all words", () => {
+    const transcoder = card({ hook_name: "blocks.1.mlp.hook_in", hook_name_out: "blocks.1.hook_mlp_out" });
+    expect(shownCards([transcoder, card()], "all", "mlp_out", "active")).toEqual([transcoder]);
+    expect(placeOf(transcoder)).toBe("blocks.1.mlp.hook_in → blocks.1.hook_mlp_out");
     const names = (search: string) => shownCards(CARDS, "all", search, "active").map((one) => one.name);
     expect(names("pythia MLP_out")).toEqual(["pythia-70m-l3-standard"]);
     expect(names("jumprelu blocks.6")).toEqual(["gpt2-l6-jumprelu"]);

@@ -3,7 +3,7 @@ import { waitFor, within } from "@testing-library/preact";
 import { expect, it } from "vitest";
 import { CARDS, fullState, STORES } from "../../demo/fixtures";
 import type { StoreRow } from "../../src/lib/protocol-runs";
-import { hooksOf, takenFrom } from "../../src/training-panel/stores-state";
+import { hooksOf, isStore, takenFrom } from "../../src/training-panel/stores-state";
 import { sent, show } from "./harness";
 
 const [pair, states] = STORES as [StoreRow, StoreRow];
@@ -43,6 +43,13 @@ it("picking one fills in the dataset, the model and the hook name, and goes to t
   await user.click(page.getByRole("button", { name: "Use stored activations" }));
   const again = within(await waitFor(() => page.getByRole("table", { name: "Activation stores" })));
   expect(again.getByText("in use")).toBeTruthy();
+});
+
+it("is told from text by what the dataset names", () => {
+  expect(isStore(` ${pair.id} `)).toBe(true);
+  expect(isStore({ kind: "activations", store_id: pair.id, cross_entropy: true })).toBe(true);
+  for (const text of ["demo", "acts_notes.txt", { kind: "text", files: [] }, undefined])
+    expect(isStore(text)).toBe(false);
 });
 
 it("of all heads serves the head that the form names", () => {
