@@ -42,6 +42,7 @@ from saewidgets.training.loop import Trainer
 from saewidgets.training.narration import Narrator
 from saewidgets.training.prepare import Prepared
 from saewidgets.training.progress import ProgressMeter
+from saewidgets.training.room import require_room
 from saewidgets.training.runlog import RunLog
 
 _STATUS = {Request.PAUSE: JobStatus.PAUSED, Request.STOP: JobStatus.STOPPED, Request.CANCEL: JobStatus.CANCELLED}
@@ -180,6 +181,7 @@ class Member:
         self.config = with_epochs(self.config, prepared.stream.tokens_per_epoch)
         total = self.config.steps * self.config.batch_size
         meter.set_total(total)
+        require_room(self.config, prepared.stream.d_in, prepared.stream.d_out, prepared.device)
         sae = build_sae(
             self.config.autoencoder, prepared.stream.d_in, d_out=prepared.stream.d_out,
             generator=torch.Generator().manual_seed(self.config.seed),
