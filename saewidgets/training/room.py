@@ -23,8 +23,8 @@ def require_room(config: TrainingConfig, d_in: int, d_out: int | None, device: s
     memory = _memory(device)
     if memory is not None and needed > memory:
         raise ConfigError(
-            f"{latents:,} latents of width {d_in:,} take {needed / 1e9:,.0f} GB with their gradients and Adam's moments; "
-            f"{device} has {memory / 1e9:,.0f} GB.",
+            f"{latents:,} latents of width {d_in:,} take {needed / 1e9:,.0f} GB with their gradients and Adam's "
+            f"moments; {device} has {memory / 1e9:,.0f} GB.",
             where="sae.d_sae", hint="Lower Latents (d_sae).",
         )
 
