@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saewidgets.activations.documents import CHUNK_CHARACTERS, Document
+from saewidgets.demo.model import DEMO, resolve_model
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.lm import SpecialTokens
 
@@ -237,10 +238,11 @@ def check_tokenizer(facts: Mapping[str, Any], tokenizer: Any) -> None:
     used = str(getattr(tokenizer, "name_or_path", "") or "")
     if not isinstance(made, str) or not made or not used:
         return
-    if _last(made) != _last(used):
+    if _last(resolve_model(made)) != _last(used):
+        called = DEMO if used == resolve_model(DEMO) else used
         raise ConfigError(
-            f"The tokens were made with the tokenizer of {made}, not of {used}.", where="corpus",
-            hint=f"Choose a model with that tokenizer, or say TokensCorpus(…, tokenizer={_last(used)!r}) if they are "
+            f"The tokens were made with the tokenizer of {made}, not of {called}.", where="corpus",
+            hint=f"Choose a model with that tokenizer, or say TokensCorpus(…, tokenizer={_last(called)!r}) if they are "
             "the same.",
         )
 
