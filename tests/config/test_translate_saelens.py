@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from saewidgets.config import HubCorpus, TokensCorpus, TrainingConfig
+from saewidgets.config import HubCorpus, TokensCorpus
 from saewidgets.config.translate import from_saelens, saelens_sae
 from saewidgets.errors import ConfigError, NotFoundError
-from saewidgets.training.export import metadata
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RUNNER = GOLDEN / "saelens_runs" / "topk.json"  # written by the package itself
@@ -291,62 +290,6 @@ def test_changes_win():
     assert (found.config.tokens, found.config.corpus.files, found.config.optimizer.lr) == (10_000, ("notes.txt",), 2e-3)
 
 
-def test_the_configuration_of_a_saved_sae():
-    path = GOLDEN / "saelens" / "batchtopk_exported" / "cfg.json"
-    data = json.loads(path.read_text())
-    data["metadata"].update(model_name="gpt2", hook_name="blocks.1.hook_resid_post", context_size=64)
-    data["metadata"].update(training_architecture="batchtopk", training_architecture_details={"k": 5})
-    found = from_saelens(data, corpus="demo")
-    assert (found.config.sae.architecture, found.config.sae.k, found.config.context_size) == ("batchtopk", 5, 64)
-    assert "does not record learning rate" in _remarks(found, "lost")["metadata.lr"]
-    assumed = _remarks(found, "lost")["metadata.training_architecture_details"]
-    assert assumed.endswith("decoder_init_norm 0.1, aux_loss_coefficient 1.0, rescale_acts_by_decoder_norm True, "
-                            "topk_threshold_lr 0.01.")  # fmt: skip
-    with pytest.raises(ConfigError) as caught:
-        from_saelens(data)
-    assert caught.value.where == "metadata.dataset_path"
-
-
-@pytest.mark.parametrize(
-    ("sae", "normalize"),
-    [
-        ({"architecture": "standard", "l1_coefficient": 2.0, "p_end": 0.2}, "layer_norm"),
-        (
-            {"architecture": "matryoshka", "k": 4, "widths": [8, 16], "aux_coefficient": 0.5},
-            "constant_norm_rescale",
-        ),
-        ({"architecture": "jumprelu", "sparsity_loss": "tanh", "bandwidth": 0.5}, "expected_average_only_in"),
-        ({"architecture": "skip", "skip_scale": 0.25, "learn_skip": True}, "expected_average_only_in"),
-        ({"architecture": "transcoder", "l1_coefficient": 3.0}, "expected_average_only_in"),
-    ],
-)
-def test_what_this_package_wrote_beside_an_sae_comes_over_in_its_own_names(sae, normalize):
-    out = {"hook_name_out": "blocks.1.hook_mlp_out"} if sae["architecture"] == "transcoder" else {}
-    wanted = TrainingConfig(
-        model="demo", hook_name="blocks.1.mlp.hook_in", sae={"d_sae": 64, **sae}, tokens=50_000, seed=3, **out,
-        activations={"normalize": normalize, "seqpos_slice": "1:", "exclude_token_ids": [7]},
-    )  # fmt: skip
-    data = metadata(wanted, model_name="demo", model_class="LlamaForCausalLM", tokens=50_000, metrics={})
-    found = from_saelens({"architecture": "jumprelu", "d_in": 256, "d_sae": 64, "metadata": data})
-    assert found.config == wanted
-    assert list(_remarks(found)) == ["metadata.lr"]
-
-
-def test_what_a_cfg_does_not_record_of_its_loss_is_said():
-    plain = json.loads((GOLDEN / "saelens" / "standard" / "cfg.json").read_text())
-    found = from_saelens(plain, corpus="demo")
-    assert found.config.sae.l1_coefficient == 1.0  # SAELens' default
-    assumed = _remarks(found, "lost")["metadata.training_architecture_details"]
-    assert assumed.endswith("decoder_init_norm 0.1, l1_coefficient 1.0, lp_norm 1.0, l1_warm_up_steps 0.")
-    plain["metadata"]["training_architecture_details"] = {
-        "decoder_init_norm": None, "l1_coefficient": 3.0, "lp_norm": 0.5, "l1_warm_up_steps": 7,
-    }  # fmt: skip
-    whole = from_saelens(plain, corpus="demo")
-    assert (whole.config.sae.l1_coefficient, whole.config.sae.lp_norm) == (3.0, 0.5)
-    assert set(_remarks(whole, "lost")) == {"metadata.lr"}
-    assert "√2" in _remarks(whole, "changed")["decoder_init_norm"]
-
-
 def test_files_that_are_none(tmp_path):
     with pytest.raises(NotFoundError):
         from_saelens(tmp_path / "missing.json")
@@ -397,17 +340,6 @@ def test_what_is_no_table_or_no_setting_is_named(settings, changes, where):
     with pytest.raises(ConfigError) as caught:
         from_saelens({**_runner(), **settings}, **changes)
     assert caught.value.where == where
-
-
-def test_a_cfg_says_which_positions_were_read():
-    cfg = {**_sae("topk", k=2), "metadata": {
-        "model_name": "gpt2", "hook_name": "blocks.1.hook_resid_post", "dataset_path": "owner/name",
-        "exclude_special_tokens": False, "seqpos_slice": [5, None], "something": 1,
-    }}  # fmt: skip
-    found = from_saelens(cfg)
-    assert found.config.activations.exclude_special_tokens is False
-    assert list(found.config.activations.positions(8)) == [5, 6, 7]
-    assert "not known" in _remarks(found)["metadata.something"]
 
 
 def test_a_target_is_that_of_the_quadratic_penalty_alone():

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from saewidgets.config.corpus import as_corpus
-from saewidgets.config.translate.saelens_model import at_head, model_of, precision_of
-from saewidgets.config.translate.saelens_sae import own_sae, sae_of
+from saewidgets.config.translate.saelens_model import at_head, hook_of, model_of, precision_of
+from saewidgets.config.translate.saelens_sae import own_sae, sae_of, transcoder_of
 from saewidgets.config.translate.saelens_text import names_the_text, positions
 from saewidgets.config.translate.source import Settings
 from saewidgets.errors import ConfigError
@@ -15,7 +15,8 @@ from saewidgets.errors import ConfigError
 _RECORDED = (
     "sae_lens_version", "sae_lens_training_version", "saewidgets_version", "training_architecture",
     "training_architecture_details", "training_normalize_activations", "training_tokens", "started_from",
-    "neuronpedia_id", "hf_hook_name", "l0", "fvu", "mse", "ce_loss_score", "dead", "num_dead_features",
+    "neuronpedia_id", "hf_hook_name", "hf_hook_name_out", "l0", "fvu", "mse", "ce_loss_score", "dead",
+    "num_dead_features",
 )  # of an SAE's metadata: what became of the run, and other names
 
 
@@ -39,21 +40,25 @@ def of_sae(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Setting
             del config["activations"]["separator"]
         if settings.has("training_tokens"):
             config["tokens"] = settings.count("training_tokens")
-        out = settings.take("hook_name_out")
-        config["hook_name_out"] = at_head(settings, out, "hook_head_index_out") if isinstance(out, str) else out
     else:
         details = meta.get("training_architecture_details")
         merged = {**data, **(details if isinstance(details, Mapping) else {})}
         merged["architecture"] = meta.get("training_architecture") or data["architecture"]
         of_the_sae = Settings(merged, "", remarks)
         config["precision"] = precision_of(of_the_sae, Settings({}))
-        config["sae"], config["optimizer"], scaling = sae_of(of_the_sae)
+        if str(merged["architecture"]).endswith("transcoder"):
+            config["sae"], scaling = transcoder_of(of_the_sae)
+        else:
+            config["sae"], config["optimizer"], scaling = sae_of(of_the_sae)
         if assumed := of_the_sae.assumed:
             settings.remark(
                 "lost", "training_architecture_details", None,
                 "the file does not record all that its loss was trained with; SAELens' defaults are taken: "
                 f"{', '.join(f'{name} {value}' for name, value in assumed.items())}.",
             )
+    if (out := settings.text("hook_name_out", None)) is not None and "hook_name_out" not in changes:
+        config["hook_name_out"] = at_head(settings, hook_of(out, "metadata.hook_name_out"), "hook_head_index_out")
+    settings.ignore("hook_head_index_out")
     if scaling is not None:
         config["activations"]["normalize"] = scaling
     if settings.has("exclude_token_ids"):  # ours, where special tokens are left out as well

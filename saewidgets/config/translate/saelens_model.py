@@ -40,7 +40,7 @@ def model_of(settings: Settings, config: dict[str, Any], changes: Mapping[str, A
     if kind not in ("HookedTransformer", "AutoModelForCausalLM", "HookedTransformerBridge", "TransformerBridge"):
         settings.remark("lost", "model_class_name", kind, "the model is loaded by transformers.")
     if "hook_name" not in changes:
-        config["hook_name"] = at_head(settings, _hook(settings.text("hook_name")), "hook_head_index")
+        config["hook_name"] = at_head(settings, hook_of(settings.text("hook_name")), "hook_head_index")
     settings.lost("model_kwargs", "transformers' defaults are used.", {})
     _loading(settings, config)
 
@@ -67,13 +67,18 @@ def _loading(settings: Settings, config: dict[str, Any]) -> None:
     loading.rest("the model is loaded as it is.")
 
 
-def _hook(name: str) -> str:
+def hook_of(name: str, where: str = "hook_name") -> str:
+    """A hook point by the name that it has here.
+
+    Raises:
+        ConfigError: it is none that is known here.
+    """
     if HOOK_NAME.fullmatch(name):
         return name
     if match := _MODULE.fullmatch(name):
         return f"blocks.{match[1]}.{_PARTS.get(match[2], 'hook_attn_out')}"
     raise ConfigError(
-        f"{name} is not a hook point that is known here.", where="hook_name",
+        f"{name} is not a hook point that is known here.", where=where,
         hint="Of a block, resid_pre, resid_post, mlp_out, attn_out, attn.hook_z, ln2.hook_normalized, mlp.hook_in are.",
     )
 

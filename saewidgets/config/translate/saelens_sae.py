@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from saewidgets.config.translate.source import Settings
-from saewidgets.errors import ConfigError
 
 _FREE = {"normalize_decoder_every": None, "project_decoder_grad": False}
 _KAIMING_NORM = 2**0.5  # of a row of Kaiming's uniform numbers: their variance is 2 / d_in
 _NORMALIZE = ("none", "expected_average_only_in", "layer_norm", "constant_norm_rescale", "covariance_whitening")
 _OF_THE_ACTIVATIONS = ("normalize_activations", "reshape_activations")  # they follow from other settings of a run
+_ELSEWHERE = ("device", "metadata", "reshape_activations")  # told by other settings
 _BY_TOKEN = ("layer_norm", "constant_norm_rescale")
 
 
@@ -28,11 +28,11 @@ def sae_of(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], str]:
     """
     architecture = settings.text("architecture")
     if architecture not in _ARCHITECTURES:
-        raise ConfigError(
-            f"SAELens' {architecture} is not trained here.", where="sae.architecture",
-            hint=f"What can be translated: {', '.join(_ARCHITECTURES)}.",
+        raise settings.error(
+            "architecture", f"A SAELens training of {architecture} cannot be translated.",
+            f"What can be translated: {', '.join(_ARCHITECTURES)}.",
         )
-    settings.ignore("d_in", "device", "metadata", "use_sparse_activations", "reshape_activations")
+    settings.ignore("d_in", "use_sparse_activations", *_ELSEWHERE)
     sae: dict[str, Any] = {
         "d_sae": settings.count("d_sae"),
         "apply_b_dec_to_input": settings.take("apply_b_dec_to_input", True),
@@ -58,6 +58,32 @@ def sae_of(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], str]:
         settings.remark("changed", "normalize_activations", scaling, _UNSOUND[architecture])
     settings.rest()
     return sae, optimizer, scaling
+
+
+def transcoder_of(settings: Settings) -> tuple[dict[str, Any], str]:
+    """The settings of our `sae` and the input scaling, of a transcoder that SAELens runs; it trains none.
+
+    Raises:
+        ConfigError: it is of a kind that is not trained here, either.
+    """
+    architecture = settings.text("architecture")
+    if architecture not in ("transcoder", "skip_transcoder"):
+        raise settings.error(
+            "architecture",
+            f"{architecture} is only loaded and evaluated here: transcoders are trained with ReLU and an L1 penalty.",
+            "Train a transcoder or skip_transcoder between the same hook points: set hook_name, hook_name_out and "
+            "sae.architecture of a TrainingConfig.",
+        )
+    settings.remark(
+        "changed", "architecture", architecture,
+        "the file says nothing of how it was trained, and SAELens trains none: the penalty is L1, with this package's "
+        "defaults.",
+    )
+    settings.ignore("d_in", "d_out", "apply_b_dec_to_input", *_ELSEWHERE)
+    sae = {"architecture": architecture, "d_sae": settings.count("d_sae")}
+    scaling = settings.choice("normalize_activations", {name: name for name in _NORMALIZE}, "none")
+    settings.rest()
+    return sae, scaling
 
 
 def own_sae(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], str | None] | None:
