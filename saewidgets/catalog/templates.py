@@ -20,6 +20,7 @@ from saewidgets.records import Records, TemplateRecord
 
 T = TypeVar("T")
 _CHANGEABLE = frozenset({"name", "favorite"})
+_OR_REPLACE = ", or replace it with replace=True"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class TemplateStore:
         def write(session: Session) -> TemplateRecord:
             row = session.scalar(select(TemplateRow).where(TemplateRow.name == template.name))
             if row is not None and not replace:
-                raise _taken(template.name)
+                raise _taken(template.name, _OR_REPLACE)
             if row is None:
                 row = _insert(session, template)
             else:
@@ -71,7 +72,7 @@ class TemplateStore:
             session.flush()
             return _record(row)
 
-        return self._named(write, template.name)
+        return self._named(write, template.name, _OR_REPLACE)
 
     def add(
         self, templates: Sequence[NewTemplate], free_name: Callable[[str, Collection[str]], str]
@@ -129,12 +130,12 @@ class TemplateStore:
         """Raises `NotFoundError`."""
         self._database.write(lambda session: session.delete(_find(session, template_id)))
 
-    def _named(self, write: Callable[[Session], T], name: str) -> T:
+    def _named(self, write: Callable[[Session], T], name: str, otherwise: str = "") -> T:
         """Run a change that may meet a name which is taken, also by another process at the same moment."""
         try:
             return self._database.write(write)
         except IntegrityError as error:
-            raise _taken(name) from error
+            raise _taken(name, otherwise) from error
 
 
 def _insert(session: Session, template: NewTemplate, name: str | None = None) -> TemplateRow:
@@ -167,10 +168,8 @@ def _find(session: Session, template_id: str) -> TemplateRow:
     return row
 
 
-def _taken(name: str) -> StateError:
-    return StateError(
-        f"There is a template {name!r}.", where="name", hint="Choose another name, or replace it with replace=True."
-    )
+def _taken(name: str, otherwise: str) -> StateError:
+    return StateError(f"There is a template {name!r}.", where="name", hint=f"Choose another name{otherwise}.")
 
 
 def _record(row: TemplateRow) -> TemplateRecord:

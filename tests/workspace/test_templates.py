@@ -67,8 +67,9 @@ def test_order_search_rename_favorite_delete(ws: Workspace) -> None:
     assert [one.name for one in ws.templates.list()] == ["b", "d", "A", "c"]
     assert not ws.templates.favorite(b.id, False).favorite
     assert ws.templates.rename("b", "bb").id == b.id
-    with pytest.raises(StateError, match="There is a template 'A'"):
+    with pytest.raises(StateError, match="There is a template 'A'") as caught:
         ws.templates.rename("bb", "A")
+    assert caught.value.hint == "Choose another name."  # a name is all that can be given here
     ws.templates.delete("bb")
     assert [one.name for one in ws.templates.list()] == ["d", "A", "c"]
     assert told[-4:] == [b.id] * 4

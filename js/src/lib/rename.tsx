@@ -4,8 +4,8 @@ import { Button } from "./controls";
 
 interface RenameProps {
   name: string;
-  /** Called with a name that is another one and not empty. */
-  onSave: (name: string) => void;
+  /** Called with a name that is another one and not empty. Where it comes to `false` the box stays as it is. */
+  onSave: (name: string) => unknown;
   onDone: () => void;
 }
 
@@ -15,10 +15,10 @@ export function Rename({ name, onSave, onDone }: RenameProps) {
     input.current?.focus();
     input.current?.select();
   }, []);
-  const save = () => {
+  const save = async () => {
     const typed = input.current?.value.trim() ?? "";
-    onDone();
-    if (typed && typed !== name) onSave(typed);
+    if (typed && typed !== name && (await onSave(typed)) === false) input.current?.focus();
+    else onDone();
   };
   return (
     <span class="rename">
@@ -30,11 +30,11 @@ export function Rename({ name, onSave, onDone }: RenameProps) {
         onKeyDown={(event) => {
           if (event.key === "Enter") {
             event.preventDefault();
-            save();
+            void save();
           }
         }}
       />
-      <Button small onClick={save}>
+      <Button small onClick={() => void save()}>
         Save name
       </Button>
       <Button small kind="quiet" icon="close" label="Keep the old name" onClick={onDone} />

@@ -11,7 +11,8 @@ interface ItemProps {
   asking: "rename" | "delete" | null;
   onAsk: (what: "rename" | "delete" | null) => void;
   onUse: () => void;
-  onRename: (name: string) => void;
+  /** Comes to `false` where the name cannot be given. */
+  onRename: (name: string) => Promise<boolean>;
   onFavorite: () => void;
   onExport: () => void;
   onDelete: () => void;

@@ -47,8 +47,10 @@ export function Templates({ store }: { store: Store }) {
   const act = async (word: string, command: RunsCommand): Promise<boolean> => {
     setSaid(null);
     const answer = await store.command(KEY, word, command);
-    setAsking(null);
-    if (answer) again();
+    if (answer) {
+      setAsking(null);
+      again();
+    }
     return answer !== null;
   };
   const takeIn = async (file: File | undefined) => {
@@ -180,7 +182,7 @@ export function Templates({ store }: { store: Store }) {
                 store.form.value = { template: { id: row.id, name: row.name } };
               }}
               onRename={(name) =>
-                void act("Rename", { kind: "template_action", action: "rename", template_id: row.id, name })
+                act("Rename", { kind: "template_action", action: "rename", template_id: row.id, name })
               }
               onFavorite={() => {
                 const action = row.favorite ? "unfavorite" : "favorite";

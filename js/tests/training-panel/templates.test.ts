@@ -44,6 +44,20 @@ describe("the list of templates", () => {
     ]);
   });
 
+  it("keeps what was typed where a name is taken", async () => {
+    const { page, model, user, item } = await open();
+    model.refused.set("template_action", { what: "There is a template 'mine'.", hint: "Choose another name." });
+    await user.click(item(TOPK).getByRole("button", { name: "Rename" }));
+    await user.keyboard("mine{Enter}");
+    await waitFor(() => expect(page.getByText("There is a template 'mine'.")).toBeTruthy());
+    const box = item(TOPK).getByRole("textbox", { name: `New name of ${TOPK}` }) as HTMLInputElement;
+    expect([box.value, document.activeElement]).toEqual(["mine", box]);
+    model.refused.clear();
+    await user.keyboard("!{Enter}");
+    await waitFor(() => expect(page.getByRole("listitem", { name: "mine!" })).toBeTruthy());
+    expect(page.queryByText("There is a template 'mine'.")).toBeNull();
+  });
+
   it("opens the form with a template", async () => {
     const { page, model, user, item } = await open();
     await user.click(item(TOPK).getByRole("button", { name: "Use" }));
