@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saewidgets.config.strict_json import MAX_DEPTH, is_deep, loads
 from saewidgets.errors import ConfigError, NotFoundError
 
 if TYPE_CHECKING:
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from saewidgets.config.group import Over
 
 MAX_BYTES = 1_000_000  # a configuration is a page of text; anything larger is the wrong file
+_KINDS = {".json": "JSON", ".toml": "TOML", ".yaml": "YAML", ".yml": "YAML"}
+_FLAT = "Settings are tables in tables: sae, then its settings."
+_DOTTED = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{MAX_DEPTH}}}")
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -29,37 +34,36 @@ def read_config(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_BYTES:
         raise ConfigError("This file is too large for a configuration.", where=str(path))
     try:
-        data = _parse(path.suffix.lower(), path.read_text(encoding="utf-8"), path)
+        data = _parse(path.suffix.lower(), path.read_text(encoding="utf-8-sig"), path)
     except UnicodeDecodeError as error:
         raise ConfigError("This file is not UTF-8 text.", where=str(path)) from error
     if not isinstance(data, dict):
         raise ConfigError("A configuration is a table of settings, this is something else.", where=str(path))
+    if is_deep(data):
+        raise ConfigError(f"This file is nested deeper than {MAX_DEPTH} levels.", where=str(path), hint=_FLAT)
     return data
 
 
 def _parse(suffix: str, text: str, path: Path) -> Any:
-    if suffix == ".json":
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"Not valid JSON: {error}.", where=str(path)) from error
-    if suffix == ".toml":
-        try:
+    if suffix not in _KINDS:
+        raise ConfigError(
+            f"{suffix or 'No suffix'} is not a known kind of configuration.", where=str(path),
+            hint="Use a .json, .toml or .yaml file.",
+        )
+    try:
+        if suffix == ".json":
+            return loads(text)
+        if suffix == ".toml":
+            if _DOTTED.search(text):  # tomllib takes time with the square of their number
+                raise ValueError("a name has too many dots")
             return tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"Not valid TOML: {error}.", where=str(path)) from error
-    if suffix in (".yaml", ".yml"):
-        import yaml  # only for the few who use it
+        from saewidgets.config import strict_yaml  # yaml: only for the few who use it
 
-        try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"Not valid YAML: {' '.join(str(error).split())}.", where=str(path)) from error
-    raise ConfigError(
-        f"{suffix or 'No suffix'} is not a known kind of configuration.",
-        where=str(path),
-        hint="Use a .json, .toml or .yaml file.",
-    )
+        return strict_yaml.loads(text)
+    except RecursionError as error:
+        raise ConfigError("This file is nested too deeply.", where=str(path), hint=_FLAT) from error
+    except ValueError as error:
+        raise ConfigError(f"Not valid {_KINDS[suffix]}: {error}.", where=str(path)) from error
 
 
 def assignment(text: str) -> tuple[str, Any]:
@@ -69,7 +73,7 @@ def assignment(text: str) -> tuple[str, Any]:
         raise ConfigError(f"{text!r} is not NAME=VALUE.", where="--set", hint="For example --set optimizer.lr=1e-3.")
     try:
         return name.strip(), json.loads(value)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return name.strip(), value
 
 

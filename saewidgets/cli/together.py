@@ -56,7 +56,7 @@ def _values(text: str) -> tuple[str, list[Any]]:
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -13,6 +13,7 @@ from saewidgets import __version__
 from saewidgets.config.arguments import whole_text
 from saewidgets.config.base import Config
 from saewidgets.config.names import MAX_NAME, one_line
+from saewidgets.config.strict_json import loads
 from saewidgets.config.training import TrainingConfig
 from saewidgets.config.validation import config_errors
 from saewidgets.errors import ConfigError, FormatError
@@ -157,16 +158,9 @@ def _number(version: str) -> tuple[int, ...]:
 def _json(raw: bytes, where: str) -> Any:
     """Strict JSON: no key twice (two readers could take different ones), no NaN."""
     try:
-        return json.loads(raw, object_pairs_hook=_unique, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:  # also covers broken UTF-8
+        return loads(raw, parse_constant=_refuse)
+    except ValueError as error:
         raise FormatError(f"This is not JSON ({error}).", where=where, hint="Export the templates again.") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is repeated")
-    return found
 
 
 def _refuse(name: str) -> Any:

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from saewidgets.config.base import Config
+from saewidgets.config.strict_json import MAX_DEPTH, is_deep, loads
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats.source import Source
 
 MAX_BYTES = 1 << 20
-MAX_DEPTH = 64
 _LONGEST = 80  # characters of a wrong value that are repeated
 _BRANCHES = frozenset({"int", "str"})  # what pydantic adds to the key of a value that may be either
 # Pydantic's kinds of errors → what was expected; others are said in its own words.
@@ -49,18 +49,16 @@ def read_json(source: Source, name: str) -> dict[str, Any]:
 def parse_json(raw: bytes, where: str) -> dict[str, Any]:
     """`raw` as a JSON object; `where` is what errors call it."""
     try:
-        data = json.loads(raw, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:  # also covers broken UTF-8
+        data = loads(raw)
+    except ValueError as error:
         raise FormatError(f"This is not JSON ({error}).", where=where, hint="Export the SAE again.") from error
     if not isinstance(data, dict):
         raise FormatError("This is not a JSON object.", where=where, hint="Export the SAE again.")
-    level: list[Any] = [data]
-    for _ in range(MAX_DEPTH):
-        level = [item for value in level if isinstance(value, dict | list)
-                 for item in (value.values() if isinstance(value, dict) else value)]
-        if not level:
-            return data
-    raise FormatError(f"The JSON is nested deeper than {MAX_DEPTH} levels.", where=where, hint="Export the SAE again.")
+    if is_deep(data):
+        raise FormatError(
+            f"The JSON is nested deeper than {MAX_DEPTH} levels.", where=where, hint="Export the SAE again."
+        )
+    return data
 
 
 def encoded(data: Mapping[str, Any], *, indent: int | None = None) -> bytes:
@@ -133,10 +131,3 @@ def _shown(value: Any) -> str:
     """`value` as the file has it: ``"4"`` is a text, ``4`` a number."""
     text = json.dumps(value, ensure_ascii=False, default=str, skipkeys=True)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is repeated")
-    return found

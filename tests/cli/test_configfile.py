@@ -18,11 +18,37 @@ SAME = {
 }
 
 
+_NAMES = "abcdefghi"
+BOMB = "".join(
+    f"{name}: &{name} [{', '.join([f'*{below}' if below else '1'] * 9)}]\n"
+    for name, below in zip(_NAMES, ["", *_NAMES], strict=False)
+).encode()
+MERGES = "".join(
+    f"{name}: &{name} {{<<: [{', '.join([f'*{below}' if below else '{x: 1}'] * 9)}]}}\n"
+    for name, below in zip(_NAMES, ["", *_NAMES], strict=False)
+).encode()
+
+
 @pytest.mark.parametrize("name", SAME)
 def test_three_kinds_of_file_say_the_same(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(SAME[name])
     config = build_config(read_config(tmp_path / name), [])
     assert (config.model, config.tokens, config.sae.architecture, config.sae.d_sae) == ("gpt2", 5000, "jumprelu", 64)
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_a_byte_order_mark_is_no_part_of_the_text(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(SAME[name], encoding="utf-8-sig")
+    assert read_config(tmp_path / name)["model"] == "gpt2"
+
+
+def test_references_of_yaml_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(
+        "sae: &usual {architecture: topk, k: 4}\nover: {sae: [*usual, {<<: *usual, k: 8}]}\nname: &n x\nmodel: *n\n"
+    )
+    data = read_config(tmp_path / "run.yaml")
+    assert data["over"]["sae"] == [{"architecture": "topk", "k": 4}, {"architecture": "topk", "k": 8}]
+    assert data["model"] == "x"
 
 
 def test_flags_win(tmp_path: Path) -> None:
@@ -69,6 +95,17 @@ def test_a_wrong_setting_is_named(changes: list[tuple[str, Any]], where: str) ->
         ("run.json", b"[1, 2]", "table of settings"),
         ("run.json", b"\xff\xfe", "not UTF-8"),
         ("run.txt", b"x", "not a known kind"),
+        ("run.json", b"[" * 100_000, "nested too deeply"),
+        ("run.json", b'{"a": ' * 100 + b"1" + b"}" * 100, "nested deeper than 64"),
+        ("run.toml", b"a = " + b"[" * 100_000, "nested too deeply"),
+        ("run.toml", b".".join([b"a"] * 300_000) + b" = 1", "too many dots"),
+        ("run.yaml", b"a: " + b"[" * 100_000, "nested too deeply"),
+        ("run.yaml", BOMB, "more than 20,000 values"),
+        ("run.yaml", MERGES, "more than 20,000 values"),
+        ("run.yaml", b"sae: &a {x: *a}", "inside of what it refers to"),
+        ("run.yaml", b"sae: *a", "undefined alias"),
+        ("run.yaml", b"tokens: 1\ntokens: 2", "a key is repeated"),
+        ("run.json", b'{"tokens": 1, "tokens": 2}', "a key is repeated"),
         ("run.json", b" " * (MAX_BYTES + 1), "too large"),
     ],
 )

@@ -40,6 +40,15 @@ def test_what_is_changed_is_a_copy():
     assert (changed["corpus"], changed["a"], json.dumps(data)) == ({"kind": "text"}, {"b": 1}, before)
 
 
+def test_a_file_may_begin_with_a_byte_order_mark_and_has_every_key_once(tmp_path):
+    text = (RUNS / "topk.json").read_text()
+    (tmp_path / "marked.json").write_text(text, encoding="utf-8-sig")
+    assert from_saelens(tmp_path / "marked.json").config == from_saelens(RUNS / "topk.json").config
+    (tmp_path / "twice.json").write_text('{"lr": 1, ' + text.strip()[1:])
+    with pytest.raises(ConfigError, match="a key is repeated"):
+        from_saelens(tmp_path / "twice.json")
+
+
 @pytest.mark.parametrize(
     ("broken", "changes", "expected"),
     [

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from saewidgets.config.strict_json import loads
 from saewidgets.config.translate.result import Remark
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 
@@ -36,8 +36,8 @@ def read(source: str | Path | Mapping[str, Any], what: str) -> dict[str, Any]:
     if len(raw) > MAX_BYTES:
         raise ConfigError(f"This file is too large for {what}.", where=str(path))
     try:
-        data = json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        data = loads(raw)
+    except ValueError as error:
         raise ConfigError(f"This file is not JSON ({error}).", where=str(path), hint=f"Give {what}.") from error
     return _table(data, what, str(path))
 

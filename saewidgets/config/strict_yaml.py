@@ -1,0 +1,68 @@
+"""YAML that strangers wrote: no key twice, and of bounded size even where little text stands for much."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+MAX_VALUES = 20_000
+MAX_DEPTH = 64
+
+
+def loads(text: str) -> Any:
+    """The value that `text` stands for. References (``&``, ``*``, ``<<``) are followed.
+
+    Raises:
+        ValueError: it is not YAML, a key is repeated, it is nested too deeply or holds more than `MAX_VALUES` values,
+            those behind references counted wherever they stand.
+    """
+    try:
+        _look(text)  # the structure alone, which takes little whatever it is
+        return yaml.load(text, Loader=_Loader)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def _look(text: str) -> None:
+    total = 0
+    sizes: dict[str, int] = {}
+    above: list[tuple[str | None, int]] = []  # anchors of the collections that are open, and what came before them
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        anchor = getattr(event, "anchor", None)
+        if isinstance(event, yaml.CollectionStartEvent):
+            above.append((anchor, total))
+            total += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = above.pop()
+            if anchor is not None:
+                sizes[anchor] = total - before
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == each for each, _ in above):
+                raise ValueError(f"*{anchor} stands inside of what it refers to")
+            total += sizes.get(str(anchor), 1)  # the composer refuses one that there is not
+        elif isinstance(event, yaml.ScalarEvent):
+            total += 1
+            if anchor is not None:
+                sizes[anchor] = 1
+        if len(above) > MAX_DEPTH:
+            raise ValueError("it is nested too deeply")
+        if total > MAX_VALUES:
+            raise ValueError(f"it stands for more than {MAX_VALUES:,} values")
+
+
+class _Loader(yaml.SafeLoader):
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._looked: dict[int, yaml.MappingNode] = {}  # by identity; kept, so that none is used again
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merges ``<<`` into `node`, whose own keys are looked at before."""
+        if id(node) not in self._looked:
+            self._looked[id(node)] = node
+            keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if len(keys) != len(set(keys)):
+                raise ValueError("a key is repeated")
+        super().flatten_mapping(node)
