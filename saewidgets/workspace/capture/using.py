@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.config import TrainingConfig, as_corpus
 from saewidgets.config.corpus_store import ActivationCorpus
+from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.config.packing import FIELDS
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
@@ -58,11 +59,8 @@ def settings_of_store(workspace: Workspace, config: TrainingConfig) -> dict[str,
     require_files(record)
     for name in config.hook_names:
         if not record.holds(name):
-            raise ConfigError(
-                f"The store {record.name} does not hold {name}.",
-                where="hook_name" if name == config.hook_name else "hook_name_out",
-                hint=f"It holds {', '.join(record.hook_names)}.",
-            )
+            what, hint = _missing(record, name, f"The store {record.name}")
+            raise ConfigError(what, where="hook_name" if name == config.hook_name else "hook_name_out", hint=hint)
     changes: dict[str, Any] = {"corpus": {**config.corpus.to_data(), "store_id": record.id}}
     if record.model is None:
         if "model" not in config.model_fields_set:
@@ -99,10 +97,20 @@ def form_of_store(workspace: Workspace, data: Mapping[str, Any]) -> tuple[dict[s
         names_store = isinstance(error, StateError | NotFoundError | FormatError)
         return dict(data), {"corpus": " ".join(filter(None, [error.what, error.hint]))} if names_store else {}
     errors = {
-        field: f"The store does not hold {data[field]}. It holds {', '.join(record.hook_names)}."
+        field: " ".join(_missing(record, str(data[field]), "The store"))
         for field in ("hook_name", "hook_name_out") if data.get(field) and not record.holds(str(data[field]))
     }  # fmt: skip
     return {**data, **(_said(record) if record.model is not None else {})}, errors
+
+
+def _missing(record: ActivationStoreRecord, hook_name: str, store: str) -> tuple[str, str]:
+    """What is wrong where a store does not hold a hook point, and what it holds."""
+    whole, head = without_head(hook_name), head_of(hook_name)
+    heads = record.hooks.get(whole, {}).get("heads")
+    if head is not None and heads:
+        held = f"{store[0].lower()}{store[1:]} has heads 0 to {heads - 1} of {whole}"
+        return f"Head {head} does not exist: {held}.", "Count from 0."
+    return f"{store} does not hold {hook_name}.", f"It holds {', '.join(record.hook_names)}."
 
 
 def _said(record: ActivationStoreRecord) -> dict[str, Any]:
