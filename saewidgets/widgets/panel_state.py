@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -166,7 +167,8 @@ class PanelModel:
         with self._lock:
             self._compared = tuple(i for i in dict.fromkeys(training_ids) if i in self._records)
             if self._compared:
-                self._scope = scope_of(self._records[self._compared[0]])
+                places = Counter(scope_of(self._records[i]) for i in self._compared)
+                self._scope = places.most_common(1)[0][0]  # of equally many, the place of the first
             self._choose(self._chart.training_ids, self._chart.followed)
 
     def set_pareto(self, y_axis: YAxis | None = None, scope: str | None = None) -> None:

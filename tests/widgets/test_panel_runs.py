@@ -238,6 +238,11 @@ def test_transcoders_stand_apart_by_what_they_reconstruct(
     labels = {scope.label: scope.count for scope in shown.scopes}
     assert labels[f"gpt2 · {read} → blocks.6.hook_mlp_out"] == 1
     assert labels[f"gpt2 · {read} → blocks.7.hook_mlp_out"] == 1
+    # It opens where most of the compared runs are.
+    runs.compare(Compare(id="2", training_ids=("sweep_24", "sweep_16", "jump_1.5")))
+    shown = model.state().compare
+    assert shown is not None
+    assert next(scope.label for scope in shown.scopes if scope.value == shown.scope) == f"gpt2 · {read}"
 
 
 def test_what_has_not_ended_well_or_was_not_held_out_is_preliminary(

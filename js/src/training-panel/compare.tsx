@@ -117,6 +117,7 @@ function Table({ data, compare }: { data: ComparisonData; compare: CompareState 
       </div>
       <p class="xs t3">
         FVU, L0 and dead latents on held-out text where they were measured there, else on the newest training batches.
+        Throughput is tokens over the whole time of a run: loading, evaluations and checkpoints count.
       </p>
     </>
   );
@@ -162,7 +163,7 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
   return (
     <section class="pareto" aria-label="Pareto view">
       <div class="tb charts-top">
-        <h3>{`L0 against ${word}`}</h3>
+        <h3 class="nw">{`L0 against ${word}`}</h3>
         {helpButton}
         <span class="s24 scope">
           <select
@@ -179,7 +180,7 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
           </select>
         </span>
         <div class="sp" />
-        <span class="sm t2 hw" aria-hidden="true">
+        <span class="sm t2 hw nw" aria-hidden="true">
           Y axis
         </span>
         <Segments
