@@ -90,12 +90,11 @@ def _tokens(settings: Settings, batch: int, changes: Mapping[str, Any]) -> int:
     tokens: int = settings.count("training_tokens", 2_000_000)
     if batch == 0 or tokens % batch == 0 or not changes.keys().isdisjoint(("tokens", "batch_size")):
         return tokens
-    steps = math.ceil(tokens / batch)
+    whole = math.ceil(tokens / batch) * batch
     settings.remark(
-        "changed", "training_tokens", tokens,
-        f"{steps * batch:,} tokens are trained on, as there: the last of {steps:,} steps is a whole batch as well.",
+        "changed", "training_tokens", tokens, f"{whole:,} tokens are trained on, as there: the last batch is a whole one."
     )
-    return steps * batch
+    return whole
 
 
 def _optimizer(settings: Settings) -> dict[str, Any]:
