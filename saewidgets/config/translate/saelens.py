@@ -92,7 +92,8 @@ def _tokens(settings: Settings, batch: int, changes: Mapping[str, Any]) -> int:
         return tokens
     whole = math.ceil(tokens / batch) * batch
     settings.remark(
-        "changed", "training_tokens", tokens, f"{whole:,} tokens are trained on, as there: the last batch is a whole one."
+        "changed", "training_tokens", tokens,
+        f"{whole:,} tokens are trained on, as there: the last batch is a whole one.",
     )
     return whole
 
