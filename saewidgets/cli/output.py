@@ -7,11 +7,12 @@ import json
 import math
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 
 def printable(text: object) -> str:
@@ -47,15 +48,34 @@ def to_data(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+_results: TextIO | None = None  # standard output, where everybody else's goes to standard error
+
+
+@contextmanager
+def results_alone() -> Iterator[None]:
+    """Only what `write` and `write_json` write goes to standard output.
+
+    Trackers print there what they do, from threads of their own, and what a program reads would not be JSON any more.
+    """
+    global _results
+    _results = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results = None
+
+
 def write_json(value: Any) -> None:
     """`value` on standard output as indented JSON."""
-    sys.stdout.write(json.dumps(to_data(value), indent=2, ensure_ascii=False) + "\n")
+    (_results or sys.stdout).write(json.dumps(to_data(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def write(text: str = "") -> None:
     """One line (or more) on standard output, made safe for a terminal."""
-    sys.stdout.write(printable(text) + "\n")
-    sys.stdout.flush()  # in its place among the notes where both go to one file
+    out = _results or sys.stdout
+    out.write(printable(text) + "\n")
+    out.flush()  # in its place among the notes where both go to one file
 
 
 def note(text: str) -> None:

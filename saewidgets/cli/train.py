@@ -10,7 +10,7 @@ import typer
 from saewidgets.cli.configfile import assignment, build_config
 from saewidgets.cli.follow import finish, follow
 from saewidgets.cli.options import Json, Quiet
-from saewidgets.cli.output import note, write_json
+from saewidgets.cli.output import note, results_alone, write_json
 from saewidgets.cli.session import command, open_workspace
 from saewidgets.cli.sources import (
     ActivationNorm,
@@ -107,7 +107,7 @@ def train(
         show(wanted, several, translation, json)
         return
     on_event = sinks(wandb, trackio)
-    with open_workspace() as workspace:
+    with results_alone(), open_workspace() as workspace:
         if several:
             group = workspace.trainings.create_many(wanted, several, on_event=on_event)
             note(f"Training {len(group)} together: {group.name} ({group.id})")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -116,6 +119,37 @@ def test_what_cannot_be(invoke: Invoke, arguments: list[str], code: int, words: 
     done = invoke("train", *arguments, "--dry-run")
     assert done.code == code
     assert words in done.err
+
+
+def test_what_a_tracker_prints_is_no_result(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    class Run:
+        def log(self, values: object, step: int) -> None:
+            sys.stdout.write("logged\n")
+
+        def finish(self) -> None:
+            sys.stdout.write("* Run finished\n")
+
+    def init(**settings: object) -> Run:
+        sys.stdout.write("* Trackio project initialized\n")
+        return Run()
+
+    text = tmp_path / "text.txt"
+    text.write_text("The king went down to the river. " * 200)
+    library = ModuleType("trackio")
+    library.__spec__ = ModuleSpec("trackio", None)
+    library.init = init  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "trackio", library)
+    done = invoke(
+        "train", "--json", "--trackio", "saes", "--corpus", str(text), "--model", str(tiny_model_folder),
+        "--tokens", "128", "--batch-size", "64", "--context-size", "32", "--d-sae", "16", "--k", "2",
+        "--hook-name", "blocks.0.hook_resid_post", "--set", "activations.validation_share=0",
+        "--set", "activations.norm_tokens=256",
+    )  # fmt: skip
+    assert (done.json()["status"], "Trackio project initialized" in done.err) == ("completed", True)
+    assert "* Run finished" in done.err
+    assert json.loads(invoke("list", "--json").out)  # afterwards standard output is as before
 
 
 def test_a_tracker_that_is_not_installed_is_an_error_before_anything_starts(
