@@ -426,7 +426,7 @@ def test_combinations(base):
         ({"corpus": ["demo"]}, "is the same for all trainings"),
         ({"nonsense": [1]}, "no setting 'nonsense'"),
         ({"optimizer.nonsense": [1]}, "no such setting"),
-        ({"optimizer.lr.x": [1]}, "no setting optimizer.lr.x"),
+        ({"optimizer.lr.x": [1]}, "lr holds a value, so nothing can be set inside it"),
         ({"sae.k": 16}, "no list of values"),
         ({"sae.k": "16"}, "no list of values"),
         ({"sae.k": []}, "no values"),
