@@ -121,7 +121,10 @@ def save(
     if not (config or run or set_):
         raise ConfigError("There are no settings to keep.", where="NAME", hint="Give --config, --run or --set.")
     with open_workspace() as workspace:
-        base = workspace.trainings.get(run).config.to_data() if run else read_config(config) if config else {}
+        if run:
+            base = workspace.trainings.get(run).template_config().to_data()
+        else:
+            base = read_config(config) if config else {}
         wanted = build_config(base, [assignment(text) for text in set_ or []])
         with _taken_is_usage(" or say --replace"):
             record = workspace.templates.save(

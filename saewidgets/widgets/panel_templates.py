@@ -62,7 +62,7 @@ class TemplateCommands:
     def save(self, command: SaveTemplate) -> dict[str, str]:
         config: Any = command.config
         if command.training_id is not None:
-            config = self._workspace.trainings.get(command.training_id).config
+            config = self._workspace.trainings.get(command.training_id).template_config()
         try:
             record = self._templates.save(command.name, config, replace=command.replace)
         except StateError as error:

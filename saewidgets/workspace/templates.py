@@ -19,6 +19,7 @@ from saewidgets.records import Records, TemplateRecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import is_reference
 from saewidgets.workspace.listeners import Listeners
+from saewidgets.workspace.training.run import Run
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -83,7 +84,7 @@ class Templates:
     def save(
         self,
         name: str,
-        config: TrainingConfig | Mapping[str, Any],
+        config: TrainingConfig | Mapping[str, Any] | Run,
         *,
         description: str | None = None,
         favorite: bool = False,
@@ -93,7 +94,8 @@ class Templates:
 
         Args:
             name: 1 to 120 characters.
-            config: a `TrainingConfig` (`run.config`), or its settings as plain data. The name of the run is left out.
+            config: a `TrainingConfig`, its settings as plain data, or a run (then `run.template_config()` is kept). The
+                name of a run is left out.
             description: what it is good for; None keeps that of the template whose place it takes.
             favorite: list it first.
             replace: take the place of a template with this name, which stays a favourite.
@@ -234,10 +236,12 @@ def _unknown(wanted: str) -> NotFoundError:
 
 def _checked(config: Any) -> TrainingConfig:
     """A configuration that can be kept."""
+    if isinstance(config, Run):
+        return config.template_config()
     if isinstance(config, TrainingConfig):
         return config
     if isinstance(config, Config) or not isinstance(config, Mapping):
-        take.refuse(config, "config", "a configuration", "Give a TrainingConfig, or its settings as a dictionary.")
+        take.refuse(config, "config", "a configuration", "Give a TrainingConfig, its settings, or a run.")
     if is_reference(config):
         raise ConfigError(
             "This names the text of a training instead of holding it.", where="corpus.strings",

@@ -159,6 +159,9 @@ class FakeRun:
     def config(self) -> TrainingConfig:
         return TrainingConfig.from_data(self.record.config)
 
+    def template_config(self) -> TrainingConfig:
+        return self.config
+
     def log(self, n: int) -> list[str]:
         return [f"step {i} loss 0.28" for i in range(30)][-n:]
 

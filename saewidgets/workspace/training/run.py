@@ -12,6 +12,7 @@ from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import CheckpointRecord, Records, SAERecord, TrainingRecord
 from saewidgets.render.runs import facts_card
+from saewidgets.settings import resolve_device
 from saewidgets.workspace.corpora import from_row
 from saewidgets.workspace.handle import JobHandle
 from saewidgets.workspace.training.advice import HISTORY, Advice, advise
@@ -76,6 +77,18 @@ class Run(JobHandle):
         """
         record = self.record
         return from_row(record.config, record.folder)
+
+    def template_config(self) -> TrainingConfig:
+        """Its configuration as a template keeps it: the device is "auto" where that means the same device here.
+
+        Nothing records whether somebody asked for that device, and a template goes to machines without it.
+        """
+        config, wanted = self.config, self._workspace.settings.device
+        try:
+            automatic = resolve_device(wanted) == config.device
+        except ConfigError:  # the setting names a device that is gone: "auto" would not run at all
+            automatic = False
+        return config.replace(device="auto") if automatic else config
 
     def metrics(
         self,
