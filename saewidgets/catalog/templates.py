@@ -153,7 +153,7 @@ def _fill(session: Session, row: TemplateRow, template: NewTemplate) -> None:
     row.updated_at = now(session)
     row.model_id, row.dataset_id = template.model, template.dataset
     for table, wanted in ((ModelRow, template.model), (DatasetRow, template.dataset)):
-        if session.get(table, wanted) is None:  # not used yet: suggested after what was
+        if session.get(table, wanted) is None:  # not used yet: not suggested
             session.add(table(name=wanted, facts={}, uses=0, created_at=row.updated_at, used_at=0.0))
             session.flush()
 

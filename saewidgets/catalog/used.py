@@ -46,8 +46,9 @@ class UsedStore:
         self._database.write(write)
 
     def names(self, *, limit: int | None = 50) -> list[str]:
-        """Most recently used first."""
-        query = select(self._table.name).order_by(self._table.used_at.desc(), self._table.name).limit(limit)
+        """Most recently used first; not what only a template names."""
+        query = select(self._table.name).where(self._table.uses > 0)
+        query = query.order_by(self._table.used_at.desc(), self._table.name).limit(limit)
         with self._database.read() as session:
             return list(session.scalars(query))
 

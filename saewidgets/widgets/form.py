@@ -204,9 +204,15 @@ def corpus_text(corpus: Any) -> str:
 
 
 def form_data(
-    devices: Sequence[DeviceInfo], suggestions: Mapping[str, Sequence[str]], config: Mapping[str, Any] | None = None
+    devices: Sequence[DeviceInfo],
+    suggestions: Mapping[str, Sequence[str]],
+    config: Mapping[str, Any] | None = None,
+    stores: Mapping[str, str] | None = None,
 ) -> FormData:
-    """Fields, the values the form starts with (those of `config`: Edit and retry), devices, suggestions."""
+    """Fields, the values the form starts with (those of `config`: Edit and retry), devices, suggestions.
+
+    `stores`: the names of activation stores by id, for those that are suggested.
+    """
     fields = form_fields()
     defaults = {field.name: field.default for field in fields}
     if config is not None:
@@ -217,4 +223,5 @@ def form_data(
         defaults=defaults,
         devices=tuple(devices),
         suggestions={name: tuple(values) for name, values in suggestions.items()},
+        stores={i: name for i, name in (stores or {}).items() if i in suggestions.get("corpus", ())},
     )

@@ -359,7 +359,8 @@ class FormData(Wire):
     fields: tuple[FormField, ...]
     defaults: dict[str, Any]  # dotted name → value the form starts with
     devices: tuple[DeviceInfo, ...] = ()
-    suggestions: dict[str, tuple[str, ...]] = {}  # field name → values offered (models, datasets seen before)
+    suggestions: dict[str, tuple[str, ...]] = {}  # field name → values offered (models, datasets used before)
+    stores: dict[str, str] = {}  # what the activation stores among them are called, by id
 
 
 class Segment(Wire):

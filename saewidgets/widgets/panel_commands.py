@@ -100,7 +100,8 @@ class PanelCommands:
                 config["name"] = self._trainings.retry_name(command.training_id)
         elif command.template_id:
             config = workspace.templates.load(command.template_id).to_data()
-        return form_data(self._model.devices, workspace.suggestions(), config)
+        stores = {record.id: record.name for record in workspace.activations.list()}
+        return form_data(self._model.devices, workspace.suggestions(), config, stores)
 
     def check(self, command: Check) -> CheckResult:
         return CheckResult.model_validate(dict(self._trainings.validate(command.config, command.over)))

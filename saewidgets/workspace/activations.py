@@ -27,7 +27,7 @@ from saewidgets.settings import resolve_device
 from saewidgets.workspace.capture.capture import Capture
 from saewidgets.workspace.capture.job import IMPORT_LANE, KIND, CaptureRunners, discard
 from saewidgets.workspace.capture.using import FOLDER, require_files, settings_said, users_of
-from saewidgets.workspace.corpora import corpus_to_row, located
+from saewidgets.workspace.corpora import corpus_to_row, dataset_facts, dataset_name, located
 from saewidgets.workspace.files import remove_tree
 from saewidgets.workspace.held import Held, canonical, device_of, take
 from saewidgets.workspace.listeners import Listeners
@@ -105,6 +105,7 @@ class Activations:
             if held is not None:
                 self._runners.hold(store_id, held)
             self._workspace.catalog.models.upsert(config.model)
+            self._workspace.catalog.datasets.upsert(dataset_name(config.corpus), dataset_facts(config.corpus))
 
         return self._submit(store_id, folder, {"model_given": held is not None}, lane, insert, ready)
 

@@ -104,6 +104,8 @@ def test_the_form_starts_with_a_valid_configuration() -> None:
     assert errors == {}
     assert config == TrainingConfig()
     assert data.suggestions["model"] == ("demo", "gpt2")
+    named = form_data((), {"corpus": ["demo", "acts_1"]}, None, {"acts_1": "wiki", "acts_2": "other"})
+    assert named.stores == {"acts_1": "wiki"}
 
 
 def test_lists_of_numbers_are_text_on_the_page() -> None:

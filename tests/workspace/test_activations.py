@@ -39,8 +39,11 @@ def _done(handle: Any) -> Any:
 def test_a_capture_is_a_job_that_leaves_a_store(ws: Workspace, tiny_model_folder: Path) -> None:
     told: list[str | None] = []
     ws.activations.changes.add(told.append)
+    ws.templates.save("only kept", {"model": "lab/never-used"})
     handle = _done(_capture(ws, tiny_model_folder, dtype="bfloat16", name="mine"))
     record = handle.record
+    # What a capture read is suggested; what only a template names is not.
+    assert ws.suggestions() == {"model": ("demo", str(tiny_model_folder)), "corpus": ("demo", record.corpus)}
     assert (record.name, record.source, record.dtype, record.hook_names) == (
         "mine", "captured", "bfloat16", (RESID, MLP),
     )

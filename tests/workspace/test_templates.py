@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import os
@@ -37,7 +38,7 @@ def test_what_is_saved_is_loaded(ws: Workspace) -> None:
     assert ws.templates.load(record.id) == ws.templates.load("my template") == CONFIG
     assert ws.templates.get(record.id) == record
     assert "my template" in ws.templates.list()._repr_html_()
-    assert ws.suggestions()["model"] == ("demo", "gpt2")
+    assert ws.suggestions()["model"] == ("demo",)  # nothing was run with it yet
     plain = ws.templates.save("plain", {"model": "gpt2", "sae": {"architecture": "topk", "k": 8}})
     assert ws.templates.load(plain.id).sae.k == 8  # type: ignore[union-attr]
     assert plain.config["optimizer"]["lr"] == 3e-4  # also what stood at its default
@@ -50,6 +51,10 @@ def test_a_run_starts_from_a_template(ws: Workspace, config: TrainingConfig) -> 
     kept = ws.templates.save("again", run.config)
     assert kept.config["hook_name"] == config.hook_name
     assert ws.templates.load("again").device == "cpu"
+    ws.settings = dataclasses.replace(ws.settings, device="cpu")
+    assert ws.templates.save("portable", run).config == kept.config | {"device": "auto"}  # it means the cpu here
+    ws.settings = dataclasses.replace(ws.settings, device="cuda:9")
+    assert run.template_config().device == "cpu"
 
 
 def test_order_search_rename_favorite_delete(ws: Workspace) -> None:
@@ -125,7 +130,7 @@ BAD: list[tuple[bytes, str]] = [
     (_file({"config": {}}), r"templates\[0\]: name: A value is required."),
     (_file({"name": "a"}), r"templates\[0\] \('a'\): config: A value is required."),
     (_file({"name": "a", "config": {}}, {"name": "b", "config": {"sae": {"architecture": "topk", "kk": 1}}}),
-     r"templates\[1\] \('b'\): config.sae.kk: There is no such setting. Correct the file. Nothing was imported."),
+     r"templates\[1\] \('b'\): config.sae.kk: There is no such setting. Did you mean k\? Correct the file. Nothing was imported."),
     (_file({"name": "a", "config": {"from_later": 1}}, package="99.1.0"),
      r"config.from_later: There is no such setting. It was written by saewidgets 99.1.0, which is newer"),
     (_file({"name": "a", "config": {"trust_remote_code": True}}), "trust_remote_code: There is no such setting."),

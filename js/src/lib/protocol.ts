@@ -249,6 +249,7 @@ export interface FormData {
   defaults: Record<string, unknown>;
   devices: DeviceInfo[];
   suggestions: Record<string, string[]>;
+  stores: Record<string, string>;
 }
 
 export interface Segment {
@@ -329,9 +330,7 @@ export interface Picture {
   svg: string;
 }
 
-export interface PicturesData {
-  pictures: Picture[];
-}
+export type PicturesData = { pictures: Picture[] };
 
 export interface AdviceRow {
   kind: string;
@@ -353,10 +352,7 @@ export interface DetailsData {
   traceback: string | null;
 }
 
-export interface TableData {
-  rows: number;
-  total: number;
-}
+export type TableData = { rows: number; total: number };
 
 // ------------------------------------------------------------------------------------------------ guards
 

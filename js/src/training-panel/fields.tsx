@@ -182,7 +182,7 @@ function Suggestions({ controller, field }: FieldProps) {
         <span key={value}>
           {i > 0 && ", "}
           <button type="button" class="lk" onClick={() => controller.set(field.name, value)}>
-            {value}
+            {controller.data.value?.stores[value] ?? value}
           </button>
         </span>
       ))}

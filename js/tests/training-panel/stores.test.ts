@@ -45,6 +45,14 @@ it("picking one fills in the dataset, the model and the hook name, and goes to t
   expect(again.getByText("in use")).toBeTruthy();
 });
 
+it("used before is suggested by its name", async () => {
+  const view = show({ ...fullState(), cards: CARDS.slice(0, 1), total: 1 });
+  await view.user.click(view.page.getByRole("button", { name: "New training" }));
+  await view.user.click(await view.page.findByRole("button", { name: "Help: Dataset" }));
+  await view.user.click(view.page.getByRole("button", { name: pair.name }));
+  expect((view.page.getByRole("textbox", { name: "Dataset" }) as HTMLInputElement).value).toBe(pair.id);
+});
+
 it("is told from text by what the dataset names", () => {
   expect(isStore(` ${pair.id} `)).toBe(true);
   expect(isStore({ kind: "activations", store_id: pair.id, cross_entropy: true })).toBe(true);
