@@ -10,14 +10,16 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 _CLOSE = 0.7  # share of letters that two names have in common
+_CLOSE_SHORT = 0.65  # where a name has so few letters that one more is a third of them: kk for k
+_SHORT = 3
 
 ELSEWHERE = {
     "context_length": "context_size", "ctx_len": "context_size", "seq_len": "context_size",
     "max_seq_len": "context_size", "max_length": "context_size",
     "dtype": "precision", "autocast": "precision",
     "model_name": "model", "dataset": "corpus", "dataset_path": "corpus",
-    "hook_point": "hook_name", "hookpoint": "hook_name", "hookpoints": "hook_name", "layer": "hook_name",
-    "layers": "hook_name", "hook_layer": "hook_name", "submodule_name": "hook_name",
+    "hook": "hook_name", "hook_point": "hook_name", "hookpoint": "hook_name", "hookpoints": "hook_name",
+    "layer": "hook_name", "layers": "hook_name", "hook_layer": "hook_name", "submodule_name": "hook_name",
     "train_batch_size": "batch_size", "train_batch_size_tokens": "batch_size", "sae_batch_size": "batch_size",
     "training_tokens": "tokens", "total_training_tokens": "tokens", "max_tokens": "tokens", "steps": "tokens",
     "total_training_steps": "tokens", "training_steps": "tokens",
@@ -68,7 +70,7 @@ def suggestion(root: type[BaseModel], field: str, siblings: list[str]) -> str | 
 
     same = [dotted for dotted in every if dotted.rpartition(".")[2] == name]
     meant = [ELSEWHERE[name]] if name in ELSEWHERE else []
-    near = get_close_matches(name, siblings, n=1, cutoff=_CLOSE)
+    near = get_close_matches(name, siblings, n=1, cutoff=_CLOSE_SHORT if len(name) <= _SHORT else _CLOSE)
     found = [*same, *meant, *(f"{parent}.{each}".lstrip(".") for each in near)]
     found += _near_elsewhere(name, every)
     first = next((dotted for dotted in found if dotted != field and known(dotted)), None)

@@ -14,11 +14,6 @@ from saewidgets.errors import ConfigError
 if TYPE_CHECKING:
     from saewidgets.config.training import TrainingConfig
 
-# Discriminated unions put the chosen branch's tag into the location; a person never typed it.
-_TAGS = frozenset({
-    "standard", "topk", "batchtopk", "matryoshka", "jumprelu", "gated", "skip", "transcoder", "skip_transcoder", "demo",
-    "text", "model-instance",
-})
 _MEANINGFUL = 2**53  # larger bounds only keep numbers exact on their way; nobody needs to hear of them
 _LONGEST = 60  # characters of a wrong text that are repeated
 
@@ -28,10 +23,6 @@ _BOUND = frozenset({"greater_than", "greater_than_equal", "less_than", "less_tha
 _TRUTH = frozenset({"bool_type", "bool_parsing"})
 _TABLE = frozenset({"model_attributes_type", "model_type", "dict_type", "dict_attributes_type"})
 _BRANCH = frozenset({"union_tag_invalid", "union_tag_not_found"})
-
-
-def _field(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location if not (isinstance(part, str) and part in _TAGS))
 
 
 def _sentence(item: Mapping[str, Any], field: FieldInfo | None) -> str:
@@ -77,8 +68,12 @@ def _exceeds_what_is_not_said(given: Any, field: FieldInfo) -> bool:
 
 
 def _choose(choices: list[Any]) -> str:
-    *most, last = (str(choice) for choice in choices)
-    return f"Choose {', '.join(most)} or {last}." if most else f"Choose {last}."
+    return f"Choose {_listed([str(choice) for choice in choices], 'or')}."
+
+
+def _listed(names: list[str], word: str) -> str:
+    *most, last = names
+    return f"{', '.join(most)} {word} {last}" if most else last
 
 
 def _enter(noun: str, field: FieldInfo | None) -> str:
@@ -128,37 +123,52 @@ def _shown(value: Any) -> str:
         return f"{mantissa}e{int(power)}" if power else text
     if isinstance(value, str):
         return f'"{value}"' if len(value) <= _LONGEST else f'"{value[:_LONGEST]}…"'
-    return "a list" if isinstance(value, list | tuple) else f"a {type(value).__name__}"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return "a table of settings" if isinstance(value, Mapping) else f"a value of type {type(value).__name__}"
 
 
-def _info(root: type[BaseModel], location: tuple[int | str, ...]) -> FieldInfo | None:
-    """The declaration of the field at `location` below the model `root`."""
-    return _found(root, location)[0]
+class _Place:
+    """Where a location is below a model.
 
+    Attributes:
+        name: the dotted name that a person types.
+        field: its declaration; None where there is no such field.
+        models: what the field may hold.
+        others: what could have stood in place of the model that has the field, had another kind of it been chosen.
+    """
 
-def _found(
-    root: type[BaseModel], location: tuple[int | str, ...]
-) -> tuple[FieldInfo | None, list[type[BaseModel]]]:
-    """The declaration of the field at `location`, and the models that it may hold."""
-    models = [root]
-    found: FieldInfo | None = None
-    for part in location:
-        if isinstance(part, str) and part in _TAGS:
-            models = [model for model in models if _tag(model) == part] or models
-            continue
-        if isinstance(part, int):  # an entry of a list: its model is the one that the list is of
-            continue
-        found = next((model.model_fields[str(part)] for model in models if str(part) in model.model_fields), None)
-        if found is None:
-            return None, []
-        models = [each for each in types_of(found) if isinstance(each, type) and issubclass(each, BaseModel)]
-    return found, models
+    def __init__(self, root: type[BaseModel], location: tuple[int | str, ...]) -> None:
+        self.field: FieldInfo | None = None
+        self.models: list[type[BaseModel]] = [root]
+        self.others: list[type[BaseModel]] = []
+        names: list[str] = []
+        for part in location:
+            chosen = [model for model in self.models if _tag(model) == part]
+            if chosen and len(self.models) > 1:
+                # A union puts the tag of the branch that was chosen into the location; a person never typed it.
+                self.others = [model for model in self.models if _tag(model) != part]
+                self.models = chosen
+                continue
+            names.append(str(part))
+            if isinstance(part, int):  # an entry of a list: its model is the one that the list is of
+                continue
+            self.field = next((model.model_fields[part] for model in self.models if part in model.model_fields), None)
+            self.models, self.others = [], []
+            for each in types_of(self.field) if self.field is not None else ():
+                if isinstance(each, type) and issubclass(each, BaseModel):
+                    self.models.append(each)
+        self.name = ".".join(names)
 
 
 def _unknown(root: type[BaseModel], location: tuple[int | str, ...]) -> str:
     """What is said of a setting that there is not."""
-    siblings = [name for model in _found(root, location[:-1])[1] for name in model.model_fields]
-    near = suggestion(root, _field(location), siblings)
+    above = _Place(root, location[:-1])
+    owners = [str(_tag(model)) for model in above.others if location[-1] in model.model_fields]
+    if owners:
+        return f"{_tag(above.models[0])} has no such setting. It belongs to {_listed(owners, 'and')}."
+    siblings = [name for model in above.models for name in model.model_fields]
+    near = suggestion(root, _Place(root, location).name, siblings)
     return "There is no such setting." + (f" Did you mean {near}?" if near else "")
 
 
@@ -173,13 +183,15 @@ def config_errors(error: ValidationError, model: type[BaseModel]) -> dict[str, s
     """Dotted field name → one sentence, for `error` of building a `model`. What concerns it as a whole: ``""``."""
     found: dict[str, str] = {}
     for item in error.errors(include_url=False):
-        field, sentence = _field(tuple(item["loc"])), _sentence(item, _info(model, tuple(item["loc"])))
+        place = _Place(model, tuple(item["loc"]))
+        field, sentence = place.name, _sentence(item, place.field)
         if item["type"] == "extra_forbidden":
             sentence = _unknown(model, tuple(item["loc"]))
         context = item.get("ctx") or {}
         cause = context.get("error")
         if isinstance(cause, ConfigError) and cause.where:
-            field = ".".join(filter(None, [field, cause.where]))
+            inside = not field or not cause.where.startswith(f"{field}.")
+            field = ".".join(filter(None, [field, cause.where])) if inside else cause.where
             sentence = " ".join(filter(None, [cause.what, cause.hint]))
         elif item["type"] in _BRANCH:
             field = ".".join(filter(None, [field, str(context.get("discriminator", "")).strip("'")]))

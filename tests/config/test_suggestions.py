@@ -22,7 +22,11 @@ from saewidgets.errors import ConfigError
         ({"sae": {"architecture": "standard", "l1": 5}}, "sae.l1", "l1_coefficient"),
         # What only another architecture has is not proposed.
         ({"sae": {"architecture": "topk", "l1": 5}}, "sae.l1", None),
-        ({"sae": {"architecture": "topk", "l1_coefficient": 5}}, "sae.l1_coefficient", None),
+        ({"sae": {"architecture": "topk", "kk": 5}}, "sae.kk", "k"),
+        ({"hook": "blocks.0.hook_resid_post"}, "hook", "hook_name"),
+        # Choices have no part in names.
+        ({"corpus": {"kind": "hub", "path": "a/b", "splt": "x"}}, "corpus.splt", "split"),
+        ({"corpus": {"kind": "tokens", "source": "x", "colum": "x"}}, "corpus.colum", "column"),
         ({"wavelength": 3}, "wavelength", None),
     ],
 )
@@ -31,6 +35,31 @@ def test_the_nearest_setting_is_named(settings, field, meant):
         TrainingConfig(**settings)
     assert caught.value.where == field
     assert caught.value.what == "There is no such setting." + (f" Did you mean {meant}?" if meant else "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "field", "said"),
+    [
+        ({"sae": {"architecture": "topk", "l1_coefficient": 5}}, "sae.l1_coefficient",
+         "topk has no such setting. It belongs to standard, gated, skip, transcoder and skip_transcoder."),
+        ({"sae": {"architecture": "standard", "target_l0": 5}}, "sae.target_l0",
+         "standard has no such setting. It belongs to jumprelu."),
+        ({"corpus": {"kind": "demo", "split": "x"}}, "corpus.split",
+         "demo has no such setting. It belongs to hub and tokens."),
+        ({"corpus": {"kind": "tokens", "source": 3}}, "corpus.source",
+         "File, folder or dataset is 3. Enter some text."),
+        ({"corpus": {"kind": "tokens", "source": " "}}, "corpus.source",
+         "The dataset is missing. Give a file, folder or dataset."),
+        ({"corpus": {"kind": "activations", "store_id": None}}, "corpus.store_id", None),
+        ({"tokens": {"a": 1}}, "tokens",
+         "Tokens is a table of settings. Enter a whole number of at least 1; 10,000,000 is usual."),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_by_the_names_that_are_typed(settings, field, said):
+    with pytest.raises(ConfigError) as caught:
+        TrainingConfig(**settings)
+    assert caught.value.where == field
+    assert said in (None, caught.value.what)
 
 
 def test_names_of_other_packages_lead_to_settings_and_are_none_themselves():

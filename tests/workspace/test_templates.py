@@ -130,7 +130,7 @@ BAD: list[tuple[bytes, str]] = [
     (_file({"config": {}}), r"templates\[0\]: name: A value is required."),
     (_file({"name": "a"}), r"templates\[0\] \('a'\): config: A value is required."),
     (_file({"name": "a", "config": {}}, {"name": "b", "config": {"sae": {"architecture": "topk", "kk": 1}}}),
-     r"templates\[1\] \('b'\): config.sae.kk: There is no such setting. Did you mean k\? Correct the file. Nothing was imported."),
+     r"templates\[1\] \('b'\): config.sae.kk: There is no such setting. Did you mean k\? Correct the file\."),
     (_file({"name": "a", "config": {"from_later": 1}}, package="99.1.0"),
      r"config.from_later: There is no such setting. It was written by saewidgets 99.1.0, which is newer"),
     (_file({"name": "a", "config": {"trust_remote_code": True}}), "trust_remote_code: There is no such setting."),

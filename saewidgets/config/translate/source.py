@@ -12,6 +12,10 @@ from saewidgets.errors import ConfigError, NotFoundError, StorageError
 
 MAX_BYTES = 4_000_000  # such a file is a page of text
 _MISSING = object()
+_WORDS: dict[type, str] = {
+    list: "a list", str: "text", int: "a number", float: "a number", bool: "true or false", type(None): "null",
+    dict: "a table with keys that are no text",
+}  # fmt: skip
 _KINDS: dict[type, str] = {bool: "true or false", str: "text"}  # of which a default tells what a value has to be
 
 
@@ -44,7 +48,8 @@ def read(source: str | Path | Mapping[str, Any], what: str) -> dict[str, Any]:
 
 def _table(data: Any, what: str, where: str | None) -> dict[str, Any]:
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise ConfigError(f"This is a {type(data).__name__}, not {what}.", where=where, hint=f"Give {what}.")
+        found = _WORDS.get(type(data), "something else")
+        raise ConfigError(f"This is {found}, not {what}.", where=where, hint=f"Give {what}.")
     return data
 
 
