@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +90,26 @@ class TrainingStore:
         ])  # fmt: skip
         return self.get(training_id)
 
-    def create_all(self, runs: Sequence[Mapping[str, Any]]) -> None:
-        """Insert the runs of one job, all or none; each as the arguments of `create`, with an `id`."""
+    def create_all(
+        self,
+        runs: Sequence[Mapping[str, Any]],
+        free_name: Callable[[str, Collection[str]], str] | None = None,
+    ) -> None:
+        """Insert the runs of one job, all or none; each as the arguments of `create`, with an `id`.
+
+        Args:
+            runs: the runs.
+            free_name: makes another name of that of their group (the job has it) where it is among those given. It is
+                chosen where it is written, so that two groups that begin at once are called differently.
+        """
 
         def write(session: Session) -> None:
+            job = session.get(JobRow, runs[0].get("job_id")) if free_name else None
+            if free_name and job is not None:
+                grouped = select(TrainingRow.job_id).where(TrainingRow.group_id.is_not(None))
+                others = session.scalars(select(JobRow.payload).where(JobRow.id.in_(grouped)))
+                taken = {str(payload["group_name"]) for payload in others if "group_name" in payload}
+                job.payload = {**job.payload, "group_name": free_name(job.payload["group_name"], taken)}
             for run in runs:
                 values = {
                     "tokens_done": 0, "step": 0, "latest": {}, "host": self._host, "created_at": now(session), **run,

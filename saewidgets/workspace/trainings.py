@@ -198,9 +198,8 @@ class Trainings:
         return self._start_group(tasks, group.name, held, None)
 
     def _start_group(self, tasks: Sequence[_New], wanted: str, held: Held | None, on_event: OnEvent) -> TrainingGroup:
-        name = free_name(wanted, {r.group_name for r in self._catalog.trainings.list() if r.group_name is not None})
         group_id = new_group_id()
-        self._queue(tasks, held, group=(group_id, name), on_event=on_event)
+        self._queue(tasks, held, group=(group_id, wanted), on_event=on_event)
         return TrainingGroup(self._workspace, group_id)
 
     def group(self, group_id: str) -> TrainingGroup:
@@ -320,7 +319,7 @@ class Trainings:
         prepare: continuing.Prepare | None = None,
         on_event: OnEvent = None,
     ) -> Sequence[str]:
-        """One job for all `tasks`; returns their ids. `group` is the id and the name of what they belong to."""
+        """One job for all `tasks`; returns their ids. `group`: the id of what they belong to, the name it is to get."""
         on_event = as_sinks(on_event)
         configs = [self._concrete(task.config, held, begins=prepare is None) for task in tasks]
         require_shared(configs)
@@ -341,7 +340,7 @@ class Trainings:
                     "retry_of": task.retry_of, "group_id": group[0] if group else None,
                 }
                 for training_id, task, config in zip(ids, tasks, configs, strict=True)
-            ])  # fmt: skip
+            ], free_name if group else None)  # fmt: skip
             if prepare is not None:
                 for training_id, folder in made.items():
                     prepare(training_id, folder)

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
 from saewidgets.catalog import Catalog
 from saewidgets.catalog.tables import TrainingRow
+from saewidgets.config.names import free_name
 from saewidgets.errors import CatalogError, NotFoundError, StateError
 from saewidgets.events import CheckpointSaved, LogLine, Metrics, Progress
 from saewidgets.events import JobStatus as S
@@ -36,6 +40,28 @@ def test_status_and_progress_are_its_jobs(catalog: Catalog, make_training: Make)
     assert run.error == ErrorInfo("No.", kind="nan", step=3)
     assert run.started_at is not None
     assert run.finished_at is not None
+
+
+def test_groups_that_begin_at_once_are_called_differently(catalog: Catalog, make_training: Make) -> None:
+    values = dataclasses.asdict(make_training("like"))
+    kept = ("config", "model", "corpus", "hook_name", "architecture", "d_sae", "device", "lane", "tokens_total")
+    numbers = range(4)
+    ready = Barrier(len(numbers))
+
+    def begin(number: int) -> None:
+        payload = {"group_name": "sweep"}
+        catalog.jobs.add(f"job_{number}", kind="training", lane="box/cpu", payload=payload, owner="me")
+        ready.wait(30)
+        run = {name: values[name] for name in kept} | {
+            "id": f"train_{number}", "name": str(number), "job_id": f"job_{number}", "group_id": f"g{number}",
+            "folder": catalog.files.folder / "trainings" / str(number),
+        }  # fmt: skip
+        catalog.trainings.create_all([run], free_name)
+
+    with ThreadPoolExecutor(len(numbers)) as pool:
+        list(pool.map(begin, numbers))
+    names = [catalog.trainings.get(f"train_{number}").group_name for number in numbers]
+    assert sorted(map(str, names)) == ["sweep", "sweep-2", "sweep-3", "sweep-4"]
 
 
 def test_one_of_a_group_can_end_before_the_others(catalog: Catalog, make_training: Make) -> None:
