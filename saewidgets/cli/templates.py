@@ -125,6 +125,11 @@ def save(
             base = workspace.trainings.get(run).template_config().to_data()
         else:
             base = read_config(config) if config else {}
+        if "over" in base:
+            raise ConfigError(
+                "A template is one training, and this table makes several of it.", where=f"{config}: over",
+                hint=f"Leave it out; say it again with saewidgets train --template {name!r} --over NAME=VALUE,VALUE.",
+            )
         wanted = build_config(base, [assignment(text) for text in set_ or []])
         with _taken_is_usage(" or say --replace"):
             record = workspace.templates.save(

@@ -47,6 +47,8 @@ def _sentence(item: Mapping[str, Any], field: FieldInfo | None) -> str:
         return f"{what}. {_enter('a whole number' if whole else 'a number', field)}"
     if kind in _TABLE:
         return f"{what}. Give its settings as a dictionary, or a configuration object."
+    if kind == "bool_type" and isinstance(given, str):  # of a field that takes no words
+        return f"{what}. Write true or false, without quotes."
     if kind in _TRUTH:
         return f"{what}. Enter yes or no."
     if kind == "literal_error":

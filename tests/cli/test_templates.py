@@ -99,6 +99,7 @@ def test_a_run_starts_from_one(invoke: Invoke, saved: str, tmp_path: Path) -> No
         ("save x --set modl=1", USAGE, "modl: There is no such setting."),
         ("save x --run none", NOT_FOUND, "There is no training 'none'."),
         ("save x --run a --config b", USAGE, "not from both"),
+        ("save x --config TMP/several.toml", USAGE, "several.toml: over: A template is one training"),
         ("show none", NOT_FOUND, "There is no template 'none'."),
         ("rename none x", NOT_FOUND, "There is no template 'none'."),
         ("delete none --yes", NOT_FOUND, "There is no template 'none'."),
@@ -108,6 +109,7 @@ def test_a_run_starts_from_one(invoke: Invoke, saved: str, tmp_path: Path) -> No
     ],
 )
 def test_said_clearly(invoke: Invoke, tmp_path: Path, arguments: str, code: int, said: str) -> None:
+    (tmp_path / "several.toml").write_text("[over]\n'sae.k' = [4, 8]\n")
     done = invoke("templates", *arguments.replace("TMP", str(tmp_path)).split())
     assert (done.code, said in done.err) == (code, True), done.err
     assert "Traceback" not in done.err

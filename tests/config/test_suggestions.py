@@ -4,6 +4,7 @@ import pytest
 
 from saewidgets.config import TrainingConfig
 from saewidgets.config.suggestions import ELSEWHERE, _settings
+from saewidgets.config.templates import Template
 from saewidgets.errors import ConfigError
 
 
@@ -60,6 +61,11 @@ def test_what_is_wrong_is_said_by_the_names_that_are_typed(settings, field, said
         TrainingConfig(**settings)
     assert caught.value.where == field
     assert said in (None, caught.value.what)
+
+
+def test_a_truth_that_takes_no_words_says_how_it_is_written():
+    with pytest.raises(ConfigError, match=r'Favorite is "yes"\. Write true or false, without quotes'):
+        Template.from_data({"name": "a", "config": {}, "favorite": "yes"})
 
 
 def test_names_of_other_packages_lead_to_settings_and_are_none_themselves():

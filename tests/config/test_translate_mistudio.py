@@ -198,6 +198,8 @@ def test_where_the_hyper_parameters_may_stand(tmp_path):
         from_mistudio(export, **NEEDED)
     assert caught.value.where == "template"
     assert "--template: small, large" in caught.value.hint
+    with pytest.raises(ConfigError, match="no templates in it"):
+        from_mistudio(FIRST, template="large", **NEEDED)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,11 @@ def _hyperparameters(data: dict[str, Any], template: str | None) -> dict[str, An
                 hint=f"Choose one with template=..., or --template: {', '.join(named)}." if named else None,
             )
         data = dict(named[wanted])
+    elif template is not None:
+        raise ConfigError(
+            "There are no templates in it to choose from.", where="template",
+            hint="Leave out template, or --template: the settings are one training's.",
+        )
     inner = data.get("hyperparameters")
     if not isinstance(inner, Mapping):
         return data
