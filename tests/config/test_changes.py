@@ -60,6 +60,8 @@ def test_a_file_may_begin_with_a_byte_order_mark_and_has_every_key_once(tmp_path
         ({"model_name": ""}, {"model": "demo"}, ("model", "demo")),
         ({"sae": {"architecture": "matryoshka_batchtopk", "matryoshka_widths": [32]}},
          {"sae.architecture": "batchtopk"}, ("architecture", "batchtopk")),
+        ({"sae": {"architecture": "abstopk", "k": 5}}, {"sae.architecture": "topk"}, ("k", 5)),
+        ({"sae": {"architecture": "temporal"}}, {"sae.architecture": "skip"}, ("architecture", "skip")),
     ],
 )  # fmt: skip
 def test_changes_repair_what_was_translated(broken, changes, expected):

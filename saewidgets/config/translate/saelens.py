@@ -61,7 +61,7 @@ def _runner(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Settin
     settings = Settings(data)
     of_the_sae = settings.inner("sae")
     precision = precision_of(of_the_sae, settings)
-    sae, optimizer, scaling = sae_of(of_the_sae)
+    sae, optimizer, scaling = sae_of(of_the_sae, changes.get("sae.architecture"))
     context = settings.count("context_size", 128)
     batch, prompts = settings.count("train_batch_size_tokens", 4096), settings.count("store_batch_size_prompts", 32)
     tokens = _tokens(settings, batch, changes)

@@ -49,7 +49,9 @@ def of_sae(data: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[Setting
         if str(merged["architecture"]).endswith("transcoder"):
             config["sae"], scaling = transcoder_of(of_the_sae)
         else:
-            config["sae"], config["optimizer"], scaling = sae_of(of_the_sae)
+            config["sae"], config["optimizer"], scaling = sae_of(
+                of_the_sae, changes.get("sae.architecture")
+            )
         if assumed := of_the_sae.assumed:
             settings.remark(
                 "lost", "training_architecture_details", None,

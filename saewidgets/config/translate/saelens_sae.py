@@ -20,17 +20,27 @@ _ELSEWHERE = ("device", "metadata", "reshape_activations")  # told by other sett
 _BY_TOKEN = ("layer_norm", "constant_norm_rescale")
 
 
-def sae_of(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], str]:
+def sae_of(settings: Settings, chosen: str | None = None) -> tuple[dict[str, Any], dict[str, Any], str]:
     """The settings of our `sae`, those that belong to our `optimizer`, and the input scaling.
+
+    Args:
+        settings: SAELens'.
+        chosen: our architecture that is trained in place of one that is not trained here, if one was chosen.
 
     Raises:
         ConfigError: an architecture that is not trained here, or a value that cannot be.
     """
     architecture = settings.text("architecture")
+    if architecture not in _ARCHITECTURES and chosen is not None:
+        settings.remark("changed", "architecture", architecture, f"{chosen}, which was chosen.")
+        architecture = {"matryoshka": "matryoshka_batchtopk"}.get(chosen, chosen)
+        if architecture not in _ARCHITECTURES:  # one without a counterpart there: its own defaults take the place
+            architecture = "standard"
     if architecture not in _ARCHITECTURES:
         raise settings.error(
             "architecture", f"A SAELens training of {architecture} cannot be translated.",
-            f"What can be translated: {', '.join(_ARCHITECTURES)}.",
+            f"What can be translated: {', '.join(_ARCHITECTURES)}. sae.architecture=..., or --architecture, trains "
+            "another in its place.",
         )
     settings.ignore("d_in", "use_sparse_activations", *_ELSEWHERE)
     sae: dict[str, Any] = {
