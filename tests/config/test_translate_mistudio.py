@@ -121,8 +121,12 @@ def test_architectures_of_both_generations():
     assert free.optimizer.normalize_decoder_every is None
     skip = _from({"architecture_type": "skip"})
     assert (skip.config.sae.architecture, "architecture_type" in _remarks(skip)) == ("skip", True)
-    coder = _from({"architecture_type": "transcoder"})
+    coder = _from({"architecture_type": "transcoder", "normalize_activations": None})
     assert (coder.config.sae.architecture, "architecture_type" in _remarks(coder)) == ("standard", True)
+    assert (coder.config.activations.normalize, "normalize_activations" in _remarks(coder)) == ("none", False)
+    assert "normalize_activations" in _remarks(
+        _from({"architecture_type": "transcoder", "normalize_activations": "constant_norm_rescale"})
+    )
     second = _from({"architecture_type": "standard_anthropic"}).config
     assert (second.sae.apply_b_dec_to_input, second.optimizer.sparsity_warm_up_steps) == (True, 5000)
 
@@ -218,6 +222,11 @@ def test_what_cannot_be_translated_names_its_setting(changes, where):
     with pytest.raises(ConfigError) as caught:
         _from(changes)
     assert caught.value.where == where
+
+
+def test_a_file_of_saelens_is_told_where_it_belongs():
+    with pytest.raises(ConfigError, match="--from-saelens"):
+        from_mistudio({"sae": {"d_sae": 8}, "lr": 1e-3}, **NEEDED)
 
 
 @pytest.mark.parametrize("missing", ["model", "corpus"])

@@ -46,7 +46,12 @@ def from_mistudio(
         ConfigError: a setting is missing or makes no sense.
         NotFoundError, StorageError: there is no such file, or it cannot be read.
     """
-    settings = Settings(_supplied(_hyperparameters(read(source, WHAT), template), changes))
+    data = _hyperparameters(read(source, WHAT), template)
+    if "latent_dim" not in data and ("sae" in data or "d_sae" in data):
+        raise ConfigError(
+            "This is a configuration of SAELens, not of miStudio.", hint="Give it to from_saelens, or --from-saelens."
+        )
+    settings = Settings(_supplied(data, changes))
     for name in ("model", "corpus"):
         if name not in changes and f"{name}.kind" not in changes:
             raise ConfigError(

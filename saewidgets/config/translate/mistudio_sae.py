@@ -43,6 +43,9 @@ def scaling_of(settings: Settings, architecture: str, changes: Mapping[str, Any]
     """How inputs are scaled; what `changes` say of it comes first."""
     if isinstance(given := changes.get("activations.normalize"), str):
         return given
+    if architecture == "transcoder":
+        settings.lost("normalize_activations", "miStudio does not scale the inputs of a transcoder.", "none")
+        return "none"
     scaling: str = settings.choice("normalize_activations", _SCALINGS, "constant_norm_rescale")
     if scaling == "none" or architecture != "skip":
         return scaling
