@@ -159,6 +159,10 @@ def _json(raw: bytes, where: str) -> Any:
     """Strict JSON: no key twice (two readers could take different ones), no NaN."""
     try:
         return loads(raw, parse_constant=_refuse)
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            "This is not JSON: it is no text.", where=where, hint="Choose a file of exported templates."
+        ) from error
     except ValueError as error:
         raise FormatError(f"This is not JSON ({error}).", where=where, hint="Export the templates again.") from error
 

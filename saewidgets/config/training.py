@@ -328,14 +328,14 @@ class TrainingConfig(Config):
         if self.normalizes_tokens and self.sae.architecture == "skip":
             raise ConfigError(
                 "A skip autoencoder that normalises every token by itself cannot be written for others to read.",
-                where="activations.normalize", hint="Choose one scale for all (expected_average_only_in), or none.",
+                where="activations.normalize", hint="Choose E‖x‖ = √d_in (expected_average_only_in), or none.",
             )
         if self.activations.normalize == "covariance_whitening" and (
             self.sae.is_transcoder or self.sae.architecture == "skip"
         ):
             raise ConfigError(
                 f"The whitening of its input cannot be moved into the weights of a {self.sae.architecture}.",
-                where="activations.normalize", hint="Choose one scale for all (expected_average_only_in), or none.",
+                where="activations.normalize", hint="Choose E‖x‖ = √d_in (expected_average_only_in), or none.",
             )
         if (value := self.sae.normalize_activations) not in ("none", self.activations.normalize):
             raise ConfigError(
