@@ -193,14 +193,19 @@ class Notebook:
         return "".join("".join(text) if isinstance(text, list) else text for text in texts)
 
     def python(self, code: str) -> str:
-        """Run code in the kernel beside the notebook's cells (after a running cell); what it prints."""
+        """Run code in the kernel beside the notebook's cells (after a running cell); what it prints.
+
+        ipykernel 7.0 to 7.3 can leave a request unread until the next one arrives: another follows now and then.
+        """
         reply = self.page.evaluate(
             """([code, answer]) => new Promise((resolve, reject) => {
               const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
               const content = {code, store_history: false, stop_on_error: false, user_expressions: {answer}};
               const future = kernel.requestExecute(content, false);
-              setTimeout(() => reject(new Error('no answer from the kernel within 120 s to: ' + code)), 120000);
-              future.onReply = message => resolve(message.content);
+              const nudge = setInterval(() => void kernel.requestCommInfo({}), 5000);
+              const late = () => reject(new Error('no answer from the kernel within 120 s to: ' + code));
+              setTimeout(() => { clearInterval(nudge); late(); }, 120000);
+              future.onReply = message => { clearInterval(nudge); resolve(message.content); };
             })""",
             [CAPTURE.format(code=code), "_printed.getvalue()"],
         )

@@ -53,11 +53,11 @@ def test_all_or_none(catalog: Catalog) -> None:
     assert [one.name for one in catalog.templates.list()] == ["a", "a+", "b"]
 
 
-def test_models_and_datasets_are_suggested_and_may_go(catalog: Catalog) -> None:
+def test_models_and_datasets_of_templates_are_kept_not_suggested_and_may_go(catalog: Catalog) -> None:
     catalog.models.upsert("used")
     one = catalog.templates.put(_new("a"))
-    assert catalog.models.names() == ["used", "gpt2"]
-    assert catalog.datasets.names() == ["texts/a.txt"]
+    assert catalog.models.names() == ["used"]  # it names them, nothing has used them
+    assert catalog.datasets.names() == []
     catalog.models.delete("gpt2")
     catalog.datasets.delete("texts/a.txt")
     assert catalog.templates.get(one.id) == one

@@ -278,8 +278,8 @@ def test_a_run_whose_row_cannot_be_read_leaves_nothing(
     """The row is written, and then something goes wrong."""
     insert = ws.catalog.trainings.create_all
 
-    def failing(runs: Any) -> None:
-        insert(runs)
+    def failing(*given: Any) -> None:
+        insert(*given)
         raise CatalogError("The catalog is busy.")
 
     monkeypatch.setattr(ws.catalog.trainings, "create_all", failing)
