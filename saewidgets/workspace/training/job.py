@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.errors import CatalogError, NotFoundError, SAEWidgetsError
-from saewidgets.events import Emit, Event, Facts, JobStatus, Request
+from saewidgets.events import Emit, Event, Facts, JobStatus, Progress, Request
 from saewidgets.jobs import JobContext, error_info
 from saewidgets.records import JobRecord, TrainingRecord
 from saewidgets.workspace.capture.using import require_stores
@@ -99,9 +99,10 @@ class TrainingRunners:
                 for record in records:
                     self._take_back(record.id, Path(record.folder))
             wishes = Wishes(self._workspace.catalog, context.job_id if len(ids) > 1 else None)
+            flush = self._workspace.manager.flush
             with ExitStack() as stack:
                 feeds = [
-                    stack.enter_context(self.sinks.fed(record, _with_note(context.emitter(record.id))))
+                    stack.enter_context(self.sinks.fed(record, _passed_on(context.emitter(record.id), flush)))
                     for record in records
                 ]
                 # A run that goes on from another's checkpoint finds a copy of it in its folder.
@@ -203,12 +204,15 @@ class Wishes:
         return _REQUESTS.get(self._found.get(training_id, ""), Request.RUN)
 
 
-def _with_note(emit: Emit) -> Emit:
-    """Why a continuation will not be bit-identical is shown on the run's card."""
+def _passed_on(emit: Emit, flush: Callable[[], object]) -> Emit:
+    """Why a continuation will not be bit-identical is shown on the run's card; before a checkpoint is written, what was
+    measured up to it is: a process that is killed right behind would have lost that, and nobody measures it again."""
 
     def passed(event: Event) -> None:
         if isinstance(event, Facts) and event.values.get("resume_note"):
             event = Facts({**event.values, "note": event.values["resume_note"]})
         emit(event)
+        if isinstance(event, Progress) and event.phase == "saving":
+            flush()
 
     return passed
