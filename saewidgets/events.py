@@ -88,6 +88,10 @@ class NullControl:
         return False
 
 
+SAVING = "saving"
+"""The `phase` of a training that is about to write a checkpoint."""
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a job is. `done` and `total` are in `unit`; `rate` is units per second over the recent past.

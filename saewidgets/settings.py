@@ -43,6 +43,14 @@ class Settings:
         return {**os.environ, "SAEWIDGETS_HOME": str(home)}
 
 
+def machine_memory() -> int | None:
+    """Bytes of main memory of this machine, used or not; None where it does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
 def secret(name: str) -> str | None:
     """The key in the environment variable `name` without blanks around it; None if it is not set or empty.
 

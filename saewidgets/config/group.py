@@ -146,23 +146,20 @@ def _once(names: Sequence[str]) -> None:
 
 
 def _changed(base: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfig:
-    wanted = changes.get("sae.architecture")
     data = {name: value.to_data() if isinstance(value, Config) else value for name, value in changes.items()}
-    if wanted is not None and wanted != base.sae.architecture and "sae" not in changes:
-        rest = {name: value for name, value in data.items() if not name.startswith("sae.")}
-        sae = {name.removeprefix("sae."): value for name, value in data.items() if name.startswith("sae.")}
-        return base.replace(sae={"d_sae": base.sae.d_sae, **sae}, **rest)
-    return base.replace(**dict(sorted(data.items())))  # "sae" before "sae.k"
+    return with_changes(base.model_dump(), dict(sorted(data.items())))  # "sae" before "sae.k"
 
 
 def _told_apart(configs: Sequence[TrainingConfig]) -> list[TrainingConfig]:
     """With the settings of the autoencoder that differ behind names that are the same, else with a number."""
     named = list(configs)
     for name, count in Counter(config.name for config in configs).items():
+        if count == 1:
+            continue
         same = [index for index, config in enumerate(configs) if config.name == name]
         saes = [configs[index].sae.to_data() for index in same]
         differ = [key for key in dict.fromkeys(key for sae in saes for key in sae)
-                  if count > 1 and any(sae.get(key) != saes[0].get(key) for sae in saes)]  # fmt: skip
+                  if any(sae.get(key) != saes[0].get(key) for sae in saes)]  # fmt: skip
         for index, sae in zip(same, saes, strict=True):
             parts = [f"{key}{_value(sae[key])}" for key in differ if sae.get(key) is not None]
             named[index] = configs[index].replace(name="-".join([str(name), *parts])[:120])

@@ -6,8 +6,9 @@ from typing import Any
 
 import yaml
 
+from saewidgets.config.strict_json import MAX_DEPTH
+
 MAX_VALUES = 20_000
-MAX_DEPTH = 64
 
 
 def loads(text: str) -> Any:

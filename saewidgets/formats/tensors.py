@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import math
 import mmap
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from saewidgets.errors import FormatError
 from saewidgets.formats.header import Header, TensorInfo
+from saewidgets.settings import machine_memory
 
 _BLOCK = 1 << 18  # what the second cache of a processor holds beside other things
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of Linux 5.14; Python's mmap has no name for it
@@ -106,7 +106,7 @@ def allocate(shape: tuple[int, ...], dtype: torch.dtype, where: str) -> tuple[Te
     memory: a file may be as long as it likes without taking space on the disk, so that its size proves nothing.
     """
     size = math.prod(shape) * dtype.itemsize
-    memory = _memory()
+    memory = machine_memory()
     if memory is not None and size > memory:
         raise FormatError(
             f"The tensor takes {size / 1e9:,.0f} GB; this machine has {memory / 1e9:,.0f} GB of memory.", where=where,
@@ -132,14 +132,6 @@ def _populate(room: mmap.mmap, start: int, size: int) -> None:
     first = start - start % mmap.PAGESIZE
     with suppress(OSError):  # systems before Linux 5.14 cannot; pages then come as they are touched
         room.madvise(_POPULATE_WRITE, first, start + size - first)
-
-
-def _memory() -> int | None:
-    """Bytes of memory of this machine; None where it does not tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def check_block(block: Tensor, where: str, infinite: bool = False) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from saewidgets.activations import Batch
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import FormatError, TrainingError
-from saewidgets.events import CheckpointSaved, Control, Emit, LogLine, Metrics, Progress
+from saewidgets.events import SAVING, CheckpointSaved, Control, Emit, LogLine, Metrics, Progress
 from saewidgets.sae import SAE, LossState, StandardSAE
 from saewidgets.sae.scaler import Scaler
 from saewidgets.training import health, scaling
@@ -332,7 +332,7 @@ class Trainer:
             StorageError: the disk is full or not writable; nothing is left behind.
         """
         self.flush()
-        left = self.meter.enter("saving")
+        left = self.meter.enter(SAVING)
         if self.saved is not None:
             merged = tuple(dict.fromkeys([*self.saved.kinds, *kinds]))
             checkpoint = self.saved if merged == self.saved.kinds else update_state(self.saved, kinds=merged)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError
+from saewidgets.settings import machine_memory
 
 _COPIES = 4  # of every weight in float32: itself, its gradient, and the two moments of Adam
 
@@ -33,7 +32,4 @@ def _memory(device: str) -> int | None:
     """All bytes of a device, used or not; None where it does not tell."""
     if device.startswith("cuda"):
         return int(torch.cuda.get_device_properties(device).total_memory)
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
+    return machine_memory()

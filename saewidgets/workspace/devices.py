@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from saewidgets.settings import machine_memory
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -37,7 +39,4 @@ def _memory() -> tuple[int | None, int | None]:
             rows = dict(line.split(":", 1) for line in table)
         return tuple(int(rows[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))  # type: ignore[return-value]
     except (OSError, KeyError, ValueError):  # not Linux: the total is all that can be had without another package
-        try:
-            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), None
-        except (ValueError, OSError, AttributeError):
-            return None, None
+        return machine_memory(), None

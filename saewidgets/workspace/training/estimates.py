@@ -100,19 +100,21 @@ def rate_together(
     """Tokens per second that trainings which share one forward will reach on a device, each of them and over the whole
     run with its evaluations, and in words where that is from.
     """
-    for measurement in measurements(workspace, device):
+    known = list(measurements(workspace, device))
+    for measurement in known:
         if measurement.overall and measurement.is_of(configs) and measurement.is_as_long(configs[0]):
             return measurement.overall, _MEASURED
-    rate, basis = _while_training(workspace, configs, model, device)
+    rate, basis = _while_training(workspace, configs, model, device, known)
     if rate is None:
         return None, ""
     return rate / (1 + evaluation_share(configs, model, sparse=device == "cpu")), basis
 
 
 def _while_training(
-    workspace: Workspace, configs: Sequence[TrainingConfig], model: ModelSize, device: str
+    workspace: Workspace, configs: Sequence[TrainingConfig], model: ModelSize, device: str,
+    known: Sequence[Measurement],
 ) -> tuple[float | None, str]:
-    """`rate_together` without evaluations.
+    """`rate_together` without evaluations; `known` is what was measured on the device.
 
     In order: the same that were measured here; those here that are nearest in operations per token, scaled. Where the
     nearest is a single run and these are several, or nothing was measured: each by itself, of which the forward counts
@@ -120,7 +122,7 @@ def _while_training(
     """
     sparse = device == "cpu"
     nearest: tuple[float, float, Measurement] | None = None
-    for measurement in measurements(workspace, device):
+    for measurement in known:
         if measurement.is_of(configs):
             return measurement.rate_of_training(model, sparse), _MEASURED
         found = measurement.scaled(configs, model, sparse)
@@ -133,7 +135,7 @@ def _while_training(
         return _from_products(workspace, configs[0], model, device, flops), "estimated"
     of_model, of_saes, basis = 0.0, 0.0, ""
     for config in configs:
-        rate, basis = _while_training(workspace, [config], model, device)
+        rate, basis = _while_training(workspace, [config], model, device, known)
         if rate is None:
             return None, ""
         share = model_flops(config, model) / flops_per_token(config, model, model.d_model, sparse=sparse)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.errors import CatalogError, NotFoundError, SAEWidgetsError
-from saewidgets.events import Emit, Event, Facts, JobStatus, Progress, Request
+from saewidgets.events import SAVING, Emit, Event, Facts, JobStatus, Metrics, Progress, Request
 from saewidgets.jobs import JobContext, error_info
 from saewidgets.records import JobRecord, TrainingRecord
 from saewidgets.workspace.capture.using import require_stores
@@ -208,11 +208,16 @@ def _passed_on(emit: Emit, flush: Callable[[], object]) -> Emit:
     """Why a continuation will not be bit-identical is shown on the run's card; before a checkpoint is written, what was
     measured up to it is: a process that is killed right behind would have lost that, and nobody measures it again."""
 
+    unwritten = False
+
     def passed(event: Event) -> None:
+        nonlocal unwritten
         if isinstance(event, Facts) and event.values.get("resume_note"):
             event = Facts({**event.values, "note": event.values["resume_note"]})
         emit(event)
-        if isinstance(event, Progress) and event.phase == "saving":
+        unwritten = unwritten or isinstance(event, Metrics)
+        if unwritten and isinstance(event, Progress) and event.phase == SAVING:  # every run of a group hears of each
             flush()
+            unwritten = False
 
     return passed
