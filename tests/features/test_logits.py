@@ -14,6 +14,7 @@ from saewidgets.features.store.layout import LOGIT_ARRAYS
 from saewidgets.lm import load_model
 from saewidgets.lm.unembedding import Unembedding, unembedding
 from saewidgets.sae import SAE, create_sae
+from tests.ranking import assert_ranked
 
 
 @pytest.fixture
@@ -29,11 +30,9 @@ def test_effects_equal_a_plain_computation(sae: SAE, tiny_model_folder: Path) ->
     norm = lm.model.transformer.ln_f  # type: ignore[union-attr]
     effects = lm.model.lm_head.weight.detach().numpy() @ ((d - d.mean()) * norm.weight.detach().numpy())  # type: ignore[union-attr,operator]
     effects -= effects.mean()
-    order = np.argsort(effects)
-    assert [t for t, _ in found.raises] == order[::-1][:5].tolist()
-    assert [t for t, _ in found.lowers] == order[:5].tolist()
-    np.testing.assert_allclose([v for _, v in found.raises], np.sort(effects)[::-1][:5], atol=1e-5)
-    np.testing.assert_allclose([v for _, v in found.lowers], np.sort(effects)[:5], atol=1e-5)
+    assert len(found.raises) == len(found.lowers) == 5
+    assert_ranked([t for t, _ in found.raises], [v for _, v in found.raises], effects)
+    assert_ranked([t for t, _ in found.lowers], [-v for _, v in found.lowers], -effects)
     assert found.counts.sum() == 300
     assert len(found.edges) == len(found.counts) + 1
 
@@ -61,11 +60,10 @@ def test_tables_of_all_latents_equal_a_plain_computation(
     directions = (W - W.mean(1, keepdims=True)) * norm.weight.detach().numpy()  # type: ignore[union-attr,operator]
     effects = directions @ lm.model.lm_head.weight.detach().numpy().T  # type: ignore[union-attr,operator]
     effects -= effects.mean(1, keepdims=True)
-    order = np.argsort(effects, axis=1)
-    np.testing.assert_array_equal(found["top_tokens"], order[:, ::-1][:, :10])
-    np.testing.assert_array_equal(found["bottom_tokens"], order[:, :10])
-    np.testing.assert_allclose(found["top_logits"], -np.sort(-effects, axis=1)[:, :10], atol=1e-5)
-    np.testing.assert_allclose(found["bottom_logits"], np.sort(effects, axis=1)[:, :10], atol=1e-5)
+    assert found["top_tokens"].shape == found["bottom_tokens"].shape == (50, 10)
+    for latent, row in enumerate(effects):
+        assert_ranked(found["top_tokens"][latent], found["top_logits"][latent], row)
+        assert_ranked(found["bottom_tokens"][latent], -found["bottom_logits"][latent], -row)
 
 
 def test_tables_of_a_small_vocabulary_have_blanks(sae: SAE) -> None:
@@ -94,10 +92,9 @@ def test_similar_latents_by_decoder_cosine(sae: SAE) -> None:
     unit = W / np.linalg.norm(W, axis=1, keepdims=True)
     cosines = unit @ unit[3]
     cosines[3] = -2
-    order = np.argsort(-cosines)[:10]
     found = similar(sae, 3)
-    assert [r.index for r in found] == order.tolist()
-    np.testing.assert_allclose([r.value for r in found], cosines[order], atol=1e-6)
+    assert len(found) == 10
+    assert_ranked([r.index for r in found], [r.value for r in found], cosines, atol=1e-6)
     assert len(similar(sae, 3, n=1000)) == 49
 
 

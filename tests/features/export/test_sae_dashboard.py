@@ -36,6 +36,7 @@ from saewidgets.formats import load_sae
 from saewidgets.lm import LoadedModel, capture, load_model
 from saewidgets.lm.unembedding import unembedding
 from saewidgets.sae import SAE
+from tests.ranking import assert_ranked
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "sae_dashboard"
 HOOK = "blocks.1.hook_resid_post"
@@ -158,8 +159,8 @@ def test_without_processing_its_logits_lack_the_final_norm(case: Case) -> None:
     for feature in case.expected["unprocessed"]:
         row = case.sae.W_dec.detach().numpy()[feature["index"]] / case.norms[feature["index"]]
         plain = unembed @ row
-        assert np.argsort(-plain)[:10].tolist() == feature["top_tokens"]
-        np.testing.assert_allclose(np.sort(plain)[::-1][:10], feature["top_logits"], atol=2e-5)
+        assert len(feature["top_tokens"]) == 10
+        assert_ranked(feature["top_tokens"], feature["top_logits"], plain, atol=2e-5)
 
 
 def test_neurons_that_a_row_is_aligned_with(case: Case) -> None:

@@ -25,6 +25,7 @@ from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extraction import logits as extraction_logits
 from saewidgets.workspace.extraction.extraction import Extraction
+from tests.ranking import assert_ranked
 from tests.workspace.conftest import PATIENCE
 from tests.workspace.features.conftest import CONFIG, extract
 
@@ -84,11 +85,12 @@ def test_they_equal_a_plain_computation(ws: Workspace, own: Extraction) -> None:
         effects = effects - effects.mean(1, keepdim=True)
     found = own.store().logits
     assert opened.logits is not None  # also in a store that was open before
-    for side, largest in (("top", True), ("bottom", False)):
-        best = effects.topk(10, largest=largest)
-        np.testing.assert_array_equal(found[f"{side}_tokens"], best.indices.numpy())
-        np.testing.assert_allclose(found[f"{side}_logits"], best.values.numpy(), rtol=1e-3, atol=1e-5)
-        for token in best.indices[:3].flatten().tolist():
+    for side, sign in (("top", 1), ("bottom", -1)):
+        tokens, values = found[f"{side}_tokens"], found[f"{side}_logits"]
+        assert tokens.shape == (64, 10)
+        for latent, row in enumerate(effects.numpy()):
+            assert_ranked(tokens[latent], sign * values[latent], sign * row)
+        for token in tokens[:3].flatten().tolist():
             assert own.store().logit_text(token) == tokenizer.decode([token])
 
 

@@ -14,6 +14,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.library import compare, weights
 from saewidgets.workspace.library.statistics import histogram
+from tests.ranking import assert_ranked
 from tests.workspace.library.saes import gemma_scope, saelens, with_density
 
 
@@ -121,10 +122,9 @@ def test_comparison_is_that_of_the_whole_matrices(
     best, partner = cosines.max(dim=1)
     assert found.mean_max_cosine == pytest.approx(float(best.mean()), abs=1e-5)
     assert found.mean_max_cosine_back == pytest.approx(float(cosines.max(dim=0).values.mean()), abs=1e-5)
-    order = best.argsort(descending=True)[:10]
-    assert [match.a for match in found.matches] == order.tolist()
-    assert [match.b for match in found.matches] == partner[order].tolist()
-    assert [match.cosine for match in found.matches] == pytest.approx(best[order].tolist(), abs=1e-5)
+    assert len(found.matches) == 10
+    assert_ranked([match.a for match in found.matches], [match.cosine for match in found.matches], best.numpy())
+    assert [match.b for match in found.matches] == partner[[match.a for match in found.matches]].tolist()
     assert (sum(found.histogram["counts"]), sum(found.histogram_back["counts"])) == (40, 33)
     assert list(found.to_df().columns) == ["a", "b", "cosine"]
     assert found.above == {bound: int((best >= bound).sum()) for bound in (0.9, 0.7)}
