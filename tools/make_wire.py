@@ -21,11 +21,12 @@ from wire_runs import EXAMPLES as RUNS
 from wire_saes import EXAMPLES as SAES
 from wire_steering import EXAMPLES as STEERING
 
-from saewidgets.widgets import messages as m
+from saewidgets.widgets.messages import training as m
+from saewidgets.widgets.messages import wire as w
 
 FOLDER = Path(__file__).parent.parent / "tests" / "wire"
 
-NOTE = m.Note(
+NOTE = w.Note(
     what="Loss became NaN at step 449 (1.84M tokens).", where="train_01J8", hint="Lower Learning rate.", kind="nan"
 )
 CARD = m.Card(
@@ -39,7 +40,7 @@ CARD = m.Card(
     retry_of=None, continued_from="gpt2-l6-topk-k32-first", continued_step=1000,
     advice="Dead latents 52 % after 3M tokens.",
 )
-DEVICE = m.DeviceInfo(id="cuda:0", label="cuda:0 (8.0 GB)", total_bytes=8_000_000_000, free_bytes=6_100_000_000)
+DEVICE = w.DeviceInfo(id="cuda:0", label="cuda:0 (8.0 GB)", total_bytes=8_000_000_000, free_bytes=6_100_000_000)
 CHARTS = m.ChartState(
     training_ids=(CARD.id,), followed=("train_01J9",), smoothing=40, summaries=("Loss against tokens, log scale.",)
 )
@@ -61,20 +62,20 @@ ESTIMATE = m.Estimate(
 )
 CONFIG = {"model": "demo", "sae": {"architecture": "topk", "k": 32}}
 
-EXAMPLES: tuple[m.Wire, ...] = (
+EXAMPLES: tuple[w.Wire, ...] = (
     m.PanelState(
         revision=7, cards=(CARD,), total=1, jobs=1, charts=CHARTS, devices=(DEVICE,), notice=NOTE, compare=COMPARE,
         templates_revision=2, sae_shown="sae_1", updated_at=1_790_000_131.0,
     ),
-    m.Nudge(id="c-0"),
-    m.Refresh(id="c-1", revision=6),
+    w.Nudge(id="c-0"),
+    w.Refresh(id="c-1", revision=6),
     m.FormSchema(id="c-2", training_id=CARD.id, template_id=None),
     m.Check(id="c-3", config=CONFIG, over={"hook_name": ["blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]}),
     m.Create(
         id="c-4", config=CONFIG, over={"hook_name": ["blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]},
         retry_of="train_01J7",
     ),
-    m.TrainDemo(id="c-5"),
+    w.TrainDemo(id="c-5"),
     m.RunAction(id="c-6", action="pause", training_id=CARD.id),
     m.Rename(id="c-7", training_id=CARD.id, name="better"),
     m.Details(id="c-8", training_id=CARD.id),
@@ -84,9 +85,9 @@ EXAMPLES: tuple[m.Wire, ...] = (
     ),
     m.Pictures(id="c-10", figure="charts"),
     m.MetricTable(id="c-11", training_id=CARD.id, limit=5000),
-    m.Ack(id="c-1"),
-    m.Result(id="c-11", value={"rows": 2, "total": 2}, columns=("step", "loss")),
-    m.Failure(
+    w.Ack(id="c-1"),
+    w.Result(id="c-11", value={"rows": 2, "total": 2}, columns=("step", "loss")),
+    w.Failure(
         id="c-4", what="The configuration is not valid.", where="sae.k", hint="Enter 1 to 16,384.",
         fields={"sae.k": "k is 20,000 but d_sae is 16,384."},
     ),
@@ -104,7 +105,7 @@ EXAMPLES: tuple[m.Wire, ...] = (
             ),
         ),
         best_by="CE recovered",
-        log=("step 1,500",), settings=(m.Setting(name="sae.k", value="32"),), advice=(ADVICE,),
+        log=("step 1,500",), settings=(w.Setting(name="sae.k", value="32"),), advice=(ADVICE,),
         folder="trainings/train_01J8", traceback="Traceback (most recent call last): …",
     ),
     m.TableData(rows=2, total=2),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from saewidgets.widgets import messages_effects as e
-from saewidgets.widgets import messages_features as x
-from saewidgets.widgets.messages import Note, Wire
-from saewidgets.widgets.messages_saes import Choice, Histogram, SaeFact
+from saewidgets.widgets.messages import effects as e
+from saewidgets.widgets.messages import features as x
+from saewidgets.widgets.messages.saes import Choice, Histogram, SaeFact
+from saewidgets.widgets.messages.wire import Note, Wire
 
 ID = "ext_sae_5f0c9a1e_1790000000000000"
 SAE = "sae_5f0c9a1e"

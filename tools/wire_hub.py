@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from saewidgets.widgets import messages as m
-from saewidgets.widgets import messages_hub as h
+from saewidgets.widgets.messages import hub as h
+from saewidgets.widgets.messages import wire as w
 
 REVISION = "9ac1b27d0c3c0f6f4b0a1e2d3c4b5a6978877665"
 SAE = h.Chosen(repo_id="EleutherAI/sae-pythia-410m-65k", revision=REVISION, path="layers.6")
-NOTE = m.Note(
+NOTE = w.Note(
     what="Lost the connection 3 times at 96 of 151 MB.", where="sae.safetensors", hint="What arrived is kept."
 )
 CARD = h.DownloadCard(
@@ -24,9 +24,9 @@ ROW = h.VariantRow(
     d_sae=65_536, l0=32.0, canonical=True, cached=True,
 )
 
-DEVICE = m.DeviceInfo(id="cuda:0", label="cuda:0 (8.0 GB)", total_bytes=8_000_000_000, free_bytes=6_100_000_000)
+DEVICE = w.DeviceInfo(id="cuda:0", label="cuda:0 (8.0 GB)", total_bytes=8_000_000_000, free_bytes=6_100_000_000)
 
-EXAMPLES: tuple[m.Wire, ...] = (
+EXAMPLES: tuple[w.Wire, ...] = (
     h.HubState(
         revision=7, repository=SAE.repo_id, downloads=(CARD,), known=14, has_token=True, account="ada", can_open=True,
         notice=NOTE,

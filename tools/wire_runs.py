@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from saewidgets.widgets import messages as m
-from saewidgets.widgets import messages_runs as r
+from saewidgets.widgets.messages import runs as r
+from saewidgets.widgets.messages import training as m
+from saewidgets.widgets.messages import wire as w
 
 IDS = ("train_01J8", "train_01J9")
 COMPARE = m.CompareState(
@@ -28,7 +29,7 @@ ADVICE = m.AdviceRow(
 )  # fmt: skip
 CONFIG = {"model": "demo", "sae": {"architecture": "topk", "k": 32}}
 
-EXAMPLES: tuple[m.Wire, ...] = (
+EXAMPLES: tuple[w.Wire, ...] = (
     r.RunActions(id="r-1", action="pause", training_ids=IDS),
     r.GroupAction(id="r-13", action="stop", group_id="group_1"),
     r.RenameGroup(id="r-16", group_id="group_1", name="better"),
@@ -48,7 +49,7 @@ EXAMPLES: tuple[m.Wire, ...] = (
     r.ExportTemplates(id="r-12", template_ids=("tmpl_1",)),
     r.RunsDone(
         done=(IDS[0],), paths=("/data/trainings/gpt2-l6-topk-k32",),
-        problems=(m.Note(what="gpt2-l6-jumprelu is paused.", where="gpt2-l6-jumprelu", hint="Resume it."),),
+        problems=(w.Note(what="gpt2-l6-jumprelu is paused.", where="gpt2-l6-jumprelu", hint="Resume it."),),
     ),
     r.ComparisonData(
         training_ids=IDS, names=COMPARE.names,

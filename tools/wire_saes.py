@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from saewidgets.widgets import messages_saes as s
-from saewidgets.widgets.messages import Note, Setting, Wire
+from saewidgets.widgets.messages import saes as s
+from saewidgets.widgets.messages.wire import Note, Setting, Wire
 
 CARD = s.SaeCard(
     id="sae_5f0c9a1e", name="gemma-scope-2b-res-l12-16k-l0-82", source="gemma_scope", source_label="Gemma Scope",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from saewidgets.widgets import messages as m
-from saewidgets.widgets import messages_steering as s
+from saewidgets.widgets.messages import steering as s
+from saewidgets.widgets.messages import wire as w
 
 SAE = s.SteeringSae(
     id="sae_1", name="demo-l2-topk-16k", model="demo", hook_name="blocks.2.hook_resid_post", d_sae=16_384
@@ -11,12 +11,12 @@ SAE = s.SteeringSae(
 ROW = s.SteeringRow(
     key="f1", sae_id="sae_1", sae="demo-l2-topk-16k", index=7451, label="ships and sailing vessels", mode="add_max",
     strength=2.0, a_max=41.7, usual=2.0, basis="over 65,536 tokens (extraction)", pending=False,
-    problem=m.Note(what="Feature 7451 did not fire.", hint="Its strength is an activation.", kind="warn"),
+    problem=w.Note(what="Feature 7451 did not fire.", hint="Its strength is an activation.", kind="warn"),
 )
 SETTINGS = s.SteeringSettings(
     positions=(1, 2), prompt="In the morning the old man walked down to the", strengths=(-4.0, 0.0, 4.0), swept="f1"
 )
-PROBLEM = m.Note(what="Nothing was generated: the prompt is 249 tokens.", hint="Shorten the prompt by 53 tokens.")
+PROBLEM = w.Note(what="Nothing was generated: the prompt is 249 tokens.", hint="Shorten the prompt by 53 tokens.")
 TEXT = s.SteeringText(
     pieces=(" village", " and"), changed=(0,), finish="length", perplexity=11.2, repetition=0.0, kl_first=1.31,
     change_ratio=0.38,
@@ -25,7 +25,7 @@ PRESET = s.PresetRow(
     name="ships", features=1, saes=("demo-l2-topk-16k",), prompt="In the morning", saved_at=1_790_000_000.0, problem="x"
 )
 
-EXAMPLES: tuple[m.Wire, ...] = (
+EXAMPLES: tuple[w.Wire, ...] = (
     s.SteeringState(
         revision=7,
         saes=(SAE,),

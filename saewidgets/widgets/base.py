@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.widgets.bundle import load_bundle
-from saewidgets.widgets.messages import Ack, Command, Failure, Result, Wire
+from saewidgets.widgets.messages.wire import Ack, Command, Failure, Result, Wire
 from saewidgets.widgets.subshells import unpin
 
 logger = logging.getLogger("saewidgets.widgets")

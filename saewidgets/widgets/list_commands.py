@@ -8,8 +8,8 @@ from functools import wraps
 from typing import Any
 
 from saewidgets.errors import NotFoundError, SAEWidgetsError
-from saewidgets.widgets.messages import Refresh
-from saewidgets.widgets.sae_words import in_page_words
+from saewidgets.widgets.messages.wire import Refresh
+from saewidgets.widgets.page_words import in_page_words
 
 
 class ListCommands:

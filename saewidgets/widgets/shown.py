@@ -9,7 +9,7 @@ from typing import Any
 
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.render import Html
-from saewidgets.widgets.messages import Note
+from saewidgets.widgets.messages.wire import Note
 
 LEAST_HEIGHT = 80  # pixels
 _CLOSING = threading.Lock()  # held for a moment: one for all widgets is enough

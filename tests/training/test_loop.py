@@ -198,7 +198,7 @@ def test_a_blow_up_stops_the_run_even_in_its_warm_up(tmp_path):
     settings = {"lr": 1e-3, "lr_warm_up_steps": 2, "sparsity_warm_up_steps": 2000}
     changes = {"optimizer": settings, "log_every_steps": 1, "checkpoints.every_steps": 2}
     trainer = make_trainer(make_config("standard", steps=4000, **changes), tmp_path)
-    trainer.sae.before_step = lambda: trainer.sae.b_dec.data.add_(1.0)  # a step too large is chaos: no two machines agree
+    trainer.sae.before_step = lambda: trainer.sae.b_dec.data.add_(1.0)  # a large rate is chaos
     with pytest.raises(TrainingError, match=r"Loss diverged by step .* times worse than a constant one") as caught:
         trainer.run()
     assert trainer.step < 1000

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from saewidgets.widgets import base
-from saewidgets.widgets.training_panel import TrainingPanel
+from saewidgets.widgets.training_panel.widget import TrainingPanel
 from tests.widgets.fake_workspace import FakeWorkspace, full_workspace
 
 

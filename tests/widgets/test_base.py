@@ -12,7 +12,8 @@ import pytest
 
 from saewidgets.errors import ConfigError
 from saewidgets.widgets.base import BaseWidget, FieldsError, Table
-from saewidgets.widgets.messages import PanelState, Refresh, Rename
+from saewidgets.widgets.messages.training import PanelState, Rename
+from saewidgets.widgets.messages.wire import Refresh
 from tests.widgets.conftest import Sent, ask
 
 Record = Callable[[Any], Sent]

@@ -12,7 +12,7 @@ import pytest
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import NotFoundError
 from saewidgets.lm import ModelFacts
-from saewidgets.widgets.messages import CheckResult
+from saewidgets.widgets.messages.training import CheckResult
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.training import form
 

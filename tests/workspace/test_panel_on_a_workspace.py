@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus
-from saewidgets.widgets.messages import Details, FormSchema
-from saewidgets.widgets.messages_runs import (
+from saewidgets.widgets.messages.runs import (
     Compare,
     Comparison,
     GroupAction,
@@ -14,10 +13,11 @@ from saewidgets.widgets.messages_runs import (
     SaveTemplate,
     TrainLonger,
 )
-from saewidgets.widgets.panel_commands import PanelCommands
-from saewidgets.widgets.panel_runs import RunsCommands
-from saewidgets.widgets.panel_state import PanelModel
-from saewidgets.widgets.panel_templates import TemplateCommands
+from saewidgets.widgets.messages.training import Details, FormSchema
+from saewidgets.widgets.training_panel.commands import PanelCommands
+from saewidgets.widgets.training_panel.runs import RunsCommands
+from saewidgets.widgets.training_panel.state import PanelModel
+from saewidgets.widgets.training_panel.templates import TemplateCommands
 from saewidgets.workspace import Workspace
 from tests.workspace.conftest import PATIENCE
 

@@ -1,5 +1,5 @@
 /**
- * Every message and trait of the download widget: the mirror of `saewidgets/widgets/messages_hub.py`, held to it by
+ * Every message and trait of the download widget: the mirror of `saewidgets/widgets/messages/hub.py`, held to it by
  * `tests/wire/hub_*.json`.
  */
 import type { DeviceInfo, Note } from "../lib/protocol";

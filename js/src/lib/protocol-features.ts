@@ -1,5 +1,5 @@
 /**
- * Messages and state of the extraction viewer: the mirror of `saewidgets/widgets/messages_features.py`. `tests/wire/*.json`
+ * Messages and state of the extraction viewer: the mirror of `saewidgets/widgets/messages/features.py`. `tests/wire/*.json`
  * holds golden examples that both test suites read.
  */
 import type { Note } from "./protocol";

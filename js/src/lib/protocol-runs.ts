@@ -1,4 +1,4 @@
-/** Messages about several trainings, comparisons and templates: the mirror of `saewidgets/widgets/messages_runs.py`. */
+/** Messages about several trainings, comparisons and templates: the mirror of `saewidgets/widgets/messages/runs.py`. */
 import type { Cell } from "./copy";
 import type { Command, ConfigData, Note, YAxis } from "./protocol";
 import type { SaeCommand } from "./protocol-saes";

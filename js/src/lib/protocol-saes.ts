@@ -1,5 +1,5 @@
 /**
- * Messages and state of the SAE browser: the mirror of `saewidgets/widgets/messages_saes.py`. `tests/wire/*.json` holds golden
+ * Messages and state of the SAE browser: the mirror of `saewidgets/widgets/messages/saes.py`. `tests/wire/*.json` holds golden
  * examples that both test suites read.
  */
 import type { Note, Setting } from "./protocol";

@@ -1,5 +1,5 @@
 /**
- * Every message and trait of the steering widget: the mirror of `saewidgets/widgets/messages_steering.py`, held to it by
+ * Every message and trait of the steering widget: the mirror of `saewidgets/widgets/messages/steering.py`, held to it by
  * `tests/wire/steering_*.json`.
  */
 import type { Note } from "./protocol";

@@ -1,5 +1,6 @@
 /**
- * Every message and trait between Python and the page: the mirror of `saewidgets/widgets/messages.py`.
+ * Every message and trait between Python and the page: the mirror of `wire.py` and `training.py` in
+ * `saewidgets/widgets/messages/`.
  * `tests/wire/*.json` holds golden examples that both test suites read.
  */
 

@@ -12,7 +12,7 @@ import pytest
 from saewidgets.errors import StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import SAERecord
-from saewidgets.widgets.feature_pages import facts_of, version_label
+from saewidgets.widgets.extraction_viewer.feature_pages import facts_of, version_label
 from saewidgets.workspace import Workspace
 from tests.workspace.conftest import PATIENCE, small_config
 from tests.workspace.features.conftest import extract

@@ -1,0 +1,1 @@
+"""The bqplot figures: curves of runs, and the Pareto view."""

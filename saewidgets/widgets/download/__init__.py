@@ -1,0 +1,1 @@
+"""DownloadFromHF: its state, its commands, its words."""

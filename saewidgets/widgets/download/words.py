@@ -1,0 +1,287 @@
+"""Records of the hub and of its jobs as the cards, rows and sentences that the page draws. Pure functions."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from saewidgets.errors import SAEWidgetsError
+from saewidgets.events import JobStatus
+from saewidgets.hub_records import KnownRepo, Preview, RepoInfo, Variant
+from saewidgets.records import JobRecord
+from saewidgets.render.labels import architecture_label
+from saewidgets.widgets.messages.hub import (
+    Chosen,
+    DownloadCard,
+    HubPreviewData,
+    KnownRow,
+    Problem,
+    Release,
+    RepoData,
+    VariantRow,
+    WarningData,
+)
+from saewidgets.widgets.values import finite, note_of
+
+MASK = "•••"  # in the place of an access token
+GEMMA_SCOPE = re.compile(r"/gemma-scope-")
+CONFIG_BYTES = 100_000  # of a configuration that is shown; published ones have some hundred
+
+
+def download_name(repo_id: str, path: str) -> str:
+    """ "owner/name / layer_12 / width_16k", as cards are named."""
+    return " / ".join([repo_id, *(part for part in path.split("/") if part)])
+
+
+def card_of(record: JobRecord) -> DownloadCard:
+    """One download as the list shows it."""
+    payload, progress = record.payload, record.progress
+    repo_id, path = str(payload.get("repo_id") or ""), str(payload.get("path") or "")
+    total = max(int(payload.get("total_bytes") or 0), progress.total if progress else 0)
+    completed = record.status is JobStatus.COMPLETED
+    done = total if completed else max(0, min(progress.done, total)) if progress else 0
+    running = record.status is JobStatus.RUNNING
+    return DownloadCard(
+        id=record.id,
+        name=download_name(repo_id, path) if repo_id else record.id,
+        status=record.status.value,
+        repo_id=repo_id,
+        path=path,
+        revision=payload.get("revision"),
+        bytes_done=done,
+        bytes_total=total,
+        fraction=1.0 if completed else done / total if total else 0.0,
+        rate=finite(progress.rate) if progress and running else None,
+        eta_seconds=finite(progress.eta_seconds) if progress and running else None,
+        phase=progress.phase if progress and record.status.is_active else None,
+        attempt=progress.attempt if progress and running else None,
+        wait_seconds=finite(progress.wait_seconds) if progress and running else None,
+        queue_position=record.queue_position,
+        sae_id=sae_of(record),
+        note=note_of(record.error, record.note),
+        created_at=record.created_at,
+        finished_at=record.finished_at,
+    )
+
+
+def sae_of(record: JobRecord) -> str | None:
+    """The id of the SAE that a finished download left in the library."""
+    if record.status is not JobStatus.COMPLETED:
+        return None
+    result = record.result
+    found = result.get("sae_id") if isinstance(result, Mapping) else result
+    return found if isinstance(found, str) and found else None
+
+
+def repo_data(info: RepoInfo) -> RepoData:
+    """What the page says of a repository."""
+    return RepoData(
+        repo_id=info.repo_id,
+        revision=info.revision,
+        private=info.private,
+        gated=bool(info.gated),
+        license=info.license,
+        base_models=tuple(info.base_models),
+        last_modified=finite(info.last_modified),
+        url=info.url,
+    )
+
+
+def variant_rows(variants: Iterable[Variant], repositories: Sequence[RepoData]) -> tuple[VariantRow, ...]:
+    """The rows of the table; `repo` counts in `repositories`."""
+    place = {(repo.repo_id, repo.revision): index for index, repo in enumerate(repositories)}
+    return tuple(
+        VariantRow(
+            repo=place[(variant.repo_id, variant.revision)],
+            path=variant.path,
+            format=variant.format,
+            size_bytes=variant.size_bytes,
+            site=variant.site,
+            layer=variant.layer,
+            width=variant.width,
+            d_sae=variant.d_sae,
+            l0=finite(variant.l0),
+            canonical=variant.canonical,
+            cached=variant.cached,
+        )
+        for variant in variants
+    )
+
+
+def asked_path(text: str, variants: Sequence[Variant]) -> str:
+    """The folder that `text` names, if it names one of `variants`."""
+    if len(variants) == 1:
+        return variants[0].path
+    plain = text.strip().rstrip("/")
+    found = [variant.path for variant in variants if variant.path and plain.endswith(f"/{variant.path}")]
+    return max(found, key=len, default="")
+
+
+def preview_data(sae: Chosen, device: str, preview: Preview) -> HubPreviewData:
+    """What the page says of one SAE."""
+    settings = {"architecture": preview.architecture, **preview.settings} if preview.architecture else {}
+    return HubPreviewData(
+        sae=sae,
+        device=device,
+        format=preview.format,
+        architecture=architecture_label(settings) if settings else None,
+        d_in=preview.d_in,
+        d_sae=preview.d_sae,
+        d_out=preview.d_out,
+        dtype=preview.dtype,
+        model=preview.model,
+        hook_name=preview.hook_name,
+        layer=preview.layer,
+        total_bytes=preview.total_bytes,
+        download_bytes=preview.download_bytes,
+        memory_bytes=preview.memory_bytes,
+        gpu_bytes=preview.gpu_bytes,
+        disk_free_bytes=preview.disk_free_bytes,
+        cached=preview.cached,
+        gated_model=preview.gated_model,
+        config=shown_config(preview.config),
+        warnings=tuple(WarningData(kind=w.kind, what=w.what, hint=w.hint) for w in preview.warnings),
+    )
+
+
+def shown_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` as JSON that a page can carry: what is too long is left out and said so."""
+    shown: dict[str, Any] = {}
+    left = CONFIG_BYTES
+    for key, value in config.items():
+        plain = plain_json(value)
+        left -= len(str(key)) + len(str(plain))
+        if left < 0:
+            shown["…"] = f"{len(config) - len(shown)} more settings are not shown"
+            break
+        shown[str(key)] = plain
+    return shown
+
+
+def plain_json(value: Any, depth: int = 0) -> Any:
+    """`value` with what JSON lacks as text (NaN, other types, very deep nesting)."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int | float):
+        return value if abs(value) < float("inf") else str(value)
+    if depth < 8 and isinstance(value, Mapping):
+        return {str(key): plain_json(item, depth + 1) for key, item in value.items()}
+    if depth < 8 and isinstance(value, Sequence):
+        return [plain_json(item, depth + 1) for item in value]
+    return str(value)
+
+
+# ---------------------------------------------------------------------------------------------------- where to start
+
+
+def known_row(repo: KnownRepo) -> KnownRow:
+    """One line of the list of known repositories."""
+    return KnownRow(
+        repo_id=repo.repo_id,
+        name=repo.name,
+        model=repo.model,
+        sites=tuple(repo.sites),
+        layers=repo.layers,
+        widths=tuple(repo.widths),
+        format=repo.format,
+        gated_model=repo.gated_model,
+    )
+
+
+def releases_of(known: Iterable[KnownRepo]) -> tuple[Release, ...]:
+    """The known Gemma Scope repositories by the model they belong to."""
+    repos: dict[str, list[str]] = {}
+    for repo in known:
+        if GEMMA_SCOPE.search(repo.repo_id):
+            repos.setdefault(repo.model, []).append(repo.repo_id)
+    return tuple(Release(id=m, label=release_label(m), model=m, repo_ids=tuple(ids)) for m, ids in repos.items())
+
+
+def release_label(model: str) -> str:
+    """ "google/gemma-2-9b-it" → "Gemma 2 9B, instruction-tuned"."""
+    match = re.fullmatch(r"(?:[\w.-]+/)?gemma-(\d)-(\d+[bm])(?:-(it|pt))?", model, re.IGNORECASE)
+    if match is None:
+        return model
+    generation, size, kind = match.groups()
+    return f"Gemma {generation} {size.upper()}, {'instruction-tuned' if kind == 'it' else 'pretrained'}"
+
+
+# ---------------------------------------------------------------------------------------------------- what went wrong
+
+
+# Problems that another repository would not have.
+_ELSEWHERE = frozenset({"not_found", "repository_not_found", "wrong_repository_type", "no_sae", "config"})
+
+
+def cached_only() -> Problem:
+    """What is said above a listing for which the hub was not asked."""
+    return Problem(
+        kind="cached", what="Offline mode is switched on: this is what the cache of this machine has.",
+        hint="The repository may hold more. To ask the hub, unset HF_HUB_OFFLINE and restart the kernel.",
+    )
+
+
+def problem_of(error: SAEWidgetsError, text: str, known: Iterable[KnownRepo]) -> Problem:
+    """Why the repository `text` could not be listed, with others to try instead; `known` is empty where none help."""
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
+    repos = list(known)
+    named = [str(repo_id) for repo_id in getattr(error, "suggestions", ())]
+    found = [repo_id for repo_id in named if repo_id != text] if repos else []
+    suggestions = tuple(found[:3]) or (suggestions_for(text, repos) if name in _ELSEWHERE else ())
+    what, _, more = error.what.partition(". ")  # the first sentence is the title
+    what = f"{what}." if more else what
+    if error.where and error.where not in error.what:
+        what = f"{what.removesuffix('.')} ({error.where})."
+    hint = " ".join(filter(None, [more, _without(error.hint, named)]))
+    return Problem(kind=name or "error", what=what, hint=hint or None, suggestions=suggestions)
+
+
+def _without(text: str | None, names: Sequence[str]) -> str:
+    """`text` without the sentences that list `names`: the page offers those as buttons."""
+    sentences = re.split(r"(?<=\.) ", text or "")
+    return " ".join(sentence for sentence in sentences if not any(name in sentence for name in names))
+
+
+def nothing_found(text: str, repo_id: str, known: Iterable[KnownRepo]) -> Problem:
+    """A repository without SAEs."""
+    return Problem(
+        kind="no_sae",
+        what=f"No SAE found in {repo_id}.",
+        hint="None of its folders holds files of a known format.",
+        suggestions=suggestions_for(repo_id, known) or suggestions_for(text, known),
+    )
+
+
+def suggestions_for(text: str, known: Iterable[KnownRepo]) -> tuple[str, ...]:
+    """Known repositories trained on the model `text`, else those whose name is near to it; at most three."""
+    match = re.search(r"([\w.-]+)/([\w.-]+?)(?:@|/|$)", re.sub(r"^\w+://[^/]+/", "", text.strip()))
+    if match is None:
+        return ()
+    asked, repos = f"{match[1]}/{match[2]}".lower(), list(known)
+    on_model = [repo.repo_id for repo in repos if repo.model.lower() in (asked, match[2].lower())]
+    if on_model:
+        return tuple(on_model[:3])
+    by_name = {repo.repo_id.lower(): repo.repo_id for repo in repos}
+    return tuple(by_name[name] for name in difflib.get_close_matches(asked, by_name, 3, 0.75) if name != asked)
+
+
+def scrubbed(error: BaseException, secret: str | None) -> BaseException:
+    """`error`, or one with the same words in which the access token is masked; its causes are left out then."""
+    if not secret or not _mentions(error, secret):
+        return error
+    parts: list[str | None] = [f"{type(error).__name__}: {error}", None, None]
+    if isinstance(error, SAEWidgetsError):
+        parts = [error.what, error.where, error.hint]
+    what, where, hint = (part and part.replace(secret, MASK) for part in parts)
+    return SAEWidgetsError(what or "", where=where, hint=hint)
+
+
+def _mentions(error: BaseException, secret: str) -> bool:
+    seen: BaseException | None = error
+    while seen is not None:
+        if secret in str(seen) or secret in repr(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

@@ -1,0 +1,1 @@
+"""ExtractionViewer: its state, its commands, its pages of features."""

@@ -1,0 +1,291 @@
+"""What an extraction knows of a feature, as the messages that a page draws. Pure functions.
+
+Texts and labels come from models, corpora and other people: they are data, cut to a length and never interpreted. The
+objects of the store are taken by their attributes (`features/store/page.py` has them): widgets import nothing of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from saewidgets.feature_records import ExtractionRecord, FeatureRecord, LabelRecord, RelatedRecord
+from saewidgets.render.numbers import tokens as token_count
+from saewidgets.widgets.base import Table
+from saewidgets.widgets.messages.features import (
+    Example,
+    ExampleContext,
+    ExampleGroup,
+    FeatureLabel,
+    FeatureNotes,
+    FeaturePage,
+    FeatureRow,
+    PromptReading,
+    PromptRow,
+    RelatedFeature,
+    TestedText,
+    TokenCount,
+)
+from saewidgets.widgets.messages.saes import Histogram, SaeFact
+from saewidgets.widgets.values import finite, shorten
+
+LABEL_LENGTH = 1_000
+TEXT_LENGTH = 20_000
+LABELS = 50
+TOKEN_ROWS = 20
+PIECE_LENGTH = 500  # characters of one token
+
+
+class Texts:
+    """Texts of tokens, each once; tokens point into the list."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+
+    def add(self, pieces: Iterable[str]) -> tuple[int, ...]:
+        """The places of `pieces`."""
+        places = self._places
+        return tuple(places.setdefault(shorten(str(piece), PIECE_LENGTH), len(places)) for piece in pieces)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return tuple(self._places)
+
+
+def row_of(record: FeatureRecord) -> FeatureRow:
+    """One feature as the list shows it."""
+    return FeatureRow(
+        index=record.index, label=shorten(record.label, LABEL_LENGTH), auto=is_auto(record),
+        top_tokens=top_tokens_of(record), density=_number(record.density), max=_number(record.max),
+        score=finite(record.score), starred=record.starred,
+    )  # fmt: skip
+
+
+def is_auto(record: FeatureRecord) -> bool:
+    """The label that counts was not written by a person here."""
+    return bool(record.label) and record.label_source != "user"
+
+
+def top_tokens_of(record: FeatureRecord) -> tuple[str, ...]:
+    """What stands in for a label."""
+    return tuple(shorten(token, 60) for token in record.top_tokens[:3])
+
+
+def notes_of(record: FeatureRecord) -> FeatureNotes:
+    """What people said about it, the label that counts first."""
+    labels = [label for label in record.labels if label.text and not label.error]
+    return FeatureNotes(
+        index=record.index, labels=tuple(_label(label) for label in labels[:LABELS]),
+        notes=shorten(record.notes, TEXT_LENGTH), starred=record.starred,
+    )  # fmt: skip
+
+
+def _label(label: LabelRecord) -> FeatureLabel:
+    return FeatureLabel(
+        text=shorten(label.text, LABEL_LENGTH), description=shorten(label.description, TEXT_LENGTH),
+        source=label.source, by=shorten(label.by, 300), created_at=label.created_at,
+    )  # fmt: skip
+
+
+def feature_page(extraction: ExtractionRecord, manifest: Any, data: Any, record: FeatureRecord, link: str) -> Table:
+    """The page of one feature, with the buffer "activations": the values of all examples, one after another, float32.
+
+    Args:
+        extraction: whose numbers they are.
+        manifest: of its store: ``n_tokens n_documents n_contexts context_size …``.
+        data: the store's `FeatureData` of the feature.
+        record: what people said of it.
+        link: code that shows this page again.
+    """
+    texts = Texts()
+    values: list[Any] = []
+    groups = tuple(_group(group, texts, values) for group in data.groups)
+    page = FeaturePage(
+        extraction_id=extraction.id, index=int(data.index), density=_number(data.density), fired=int(data.fired),
+        n_tokens=int(manifest.n_tokens), max=_number(data.max), mean=_number(data.mean),
+        n_documents=int(data.n_documents), documents=int(manifest.n_documents), notes=notes_of(record),
+        row=row_of(record), texts=texts.all, groups=groups, histogram=activation_histogram(data.counts, data.edges),
+        tokens=token_counts(data.groups), facts=facts_of(extraction, manifest), link=link, list_max=_number(data.max),
+    )  # fmt: skip
+    return Table(page, ("activations",), (floats(values),))
+
+
+def _group(group: Any, texts: Texts, values: list[Any]) -> ExampleGroup:
+    examples = tuple(_example(example, texts, values) for example in group.examples)
+    if group.kind == "top":
+        return ExampleGroup(title="Top activations", count=int(group.count), examples=examples)
+    low, high = float(group.low), float(group.high)
+    return ExampleGroup(
+        title=f"Interval {edge(low)} – {edge(high)}", low=low, high=high, count=int(group.count),
+        share=_number(group.share), token_share=_number(group.token_share), examples=examples,
+    )  # fmt: skip
+
+
+def _example(example: Any, texts: Texts, values: list[Any]) -> Example:
+    values.append(example.activations)
+    return Example(
+        position=int(example.position), value=_number(example.value), peak=int(example.peak),
+        tokens=texts.add(example.pieces), before=bool(example.before), after=bool(example.after),
+        offset=int(example.offset), context=int(example.context),
+    )  # fmt: skip
+
+
+def token_counts(groups: Sequence[Any], most: int = TOKEN_ROWS) -> tuple[TokenCount, ...]:
+    """At which tokens the kept examples peak, the commonest first; a place that is in two groups counts once."""
+    places = {int(e.position): e for group in groups for e in group.examples}
+    found: dict[str, list[float]] = {}
+    for example in places.values():
+        token = shorten(str(example.pieces[example.peak]), PIECE_LENGTH)
+        found.setdefault(token, []).append(float(example.value))
+    ordered = sorted(found.items(), key=lambda item: (-len(item[1]), -max(item[1])))
+    return tuple(
+        TokenCount(token=token, count=len(of), share=len(of) / len(places), mean=_number(sum(of) / len(of)))
+        for token, of in ordered[:most]
+    )
+
+
+def activation_histogram(counts: Any, edges: Any) -> Histogram | None:
+    """Counts of non-zero activations; None for a feature that did not fire."""
+    numbers = [int(count) for count in counts]
+    bounds = [float(value) for value in edges]
+    if not numbers or len(bounds) != len(numbers) + 1 or not sum(numbers):
+        return None
+    peak = max(range(len(numbers)), key=numbers.__getitem__)
+    return Histogram(
+        title="Activations", note="non-zero", x_label="activation", edges=tuple(bounds), counts=tuple(numbers),
+        summary=f"Non-zero activations: {sum(numbers):,} from {edge(bounds[0])} to {edge(bounds[-1])}. "
+        f"Most are between {edge(bounds[peak])} and {edge(bounds[peak + 1])}.",
+    )  # fmt: skip
+
+
+def effect_histogram(counts: Any, edges: Any) -> Histogram | None:
+    """How the logits of all tokens change per unit of activation."""
+    numbers = [int(count) for count in counts]
+    bounds = [float(value) for value in edges]
+    if not numbers or len(bounds) != len(numbers) + 1:
+        return None
+    return Histogram(
+        title="Logit effects", note=f"{sum(numbers):,} tokens", x_label="change of logit", edges=tuple(bounds),
+        counts=tuple(numbers),
+        summary=f"Logit effects on {sum(numbers):,} tokens, from {edge(bounds[0])} to {edge(bounds[-1])}.",
+    )  # fmt: skip
+
+
+def facts_of(extraction: ExtractionRecord, manifest: Any) -> tuple[SaeFact, ...]:
+    """Where the numbers of the page are from."""
+    corpus = extraction.config.get("corpus")
+    kind = corpus.get("kind") if isinstance(corpus, Mapping) else None
+    left_out = [
+        f"{int(count):,} {what}"
+        for count, what in (
+            (manifest.n_excluded_special, "special"), (manifest.n_excluded_norm, "with an outlying norm")
+        ) if count
+    ]  # fmt: skip
+    counted = f"{int(manifest.n_tokens):,} tokens in {int(manifest.n_contexts):,} contexts of {manifest.context_size:,}"
+    rows: list[tuple[str, str, bool]] = [
+        ("SAE", extraction.name, False),
+        ("Model", extraction.model, False),
+        ("Hook name", extraction.hook_name, True),
+        ("Text", "the demo corpus" if kind == "demo" else "", False),
+        ("Read", counted, False),
+        ("Left out", ", ".join(left_out), False),
+        ("Extraction", extraction.id, True),
+        ("Weights", "others than the SAE has now" if extraction.other_weights else "", False),
+    ]
+    return tuple(SaeFact(label=label, value=shorten(value, 300), code=code) for label, value, code in rows if value)
+
+
+# ------------------------------------------------------------------------------------------------ texts
+
+
+def example_context(position: int, peak: int, pieces: Sequence[str], activations: Any, *, complete: bool, note: str
+                    ) -> Table:  # fmt: skip
+    """A whole context, buffer "activations": one value per token, NaN where it is not known."""
+    texts = Texts()
+    tokens = texts.add(pieces)
+    value = ExampleContext(
+        position=position, peak=peak, texts=texts.all, tokens=tokens, complete=complete, note=note
+    )
+    return Table(value, ("activations",), (floats([activations], unknown=float("nan")),))
+
+
+def text_reading(index: int, pieces: Sequence[str], activations: Any, *, seconds: float, note: str) -> Table:
+    """A feature on somebody's text, buffer "activations": one value per token."""
+    texts = Texts()
+    tokens = texts.add(pieces)
+    values = np.asarray(activations, dtype=np.float32)
+    value = TestedText(
+        index=index, texts=texts.all, tokens=tokens, max=_number(values.max()) if values.size else 0.0,
+        fired=int((values > 0).sum()), seconds=seconds, note=note,
+    )  # fmt: skip
+    return Table(value, ("activations",), (floats([values]),))
+
+
+def prompt_reading(
+    pieces: Sequence[str], rows: Sequence[tuple[FeatureRecord, Any]], *, firing: int, hidden: int, note: str
+) -> Table:
+    """The features that fire on a text, buffer "activations": row by row, one value per token.
+
+    Args:
+        pieces: the texts of the tokens, ``[n]``.
+        rows: features and their activations ``[n]``, in the order in which they are shown.
+        firing: how many fire at all.
+        hidden: how many of them were left out because of their density.
+    """
+    texts = Texts()
+    tokens = texts.add(pieces)
+    value = PromptReading(
+        texts=texts.all, tokens=tokens, rows=tuple(_prompt_row(record, values) for record, values in rows),
+        firing=firing, hidden=hidden, note=note,
+    )  # fmt: skip
+    return Table(value, ("activations",), (floats([values for _, values in rows]),))
+
+
+def _prompt_row(record: FeatureRecord, values: Any) -> PromptRow:
+    return PromptRow(
+        index=record.index, label=shorten(record.label, LABEL_LENGTH), auto=is_auto(record),
+        top_tokens=top_tokens_of(record), density=_number(record.density),
+        max=_number(np.max(values)) if len(values) else 0.0, own_max=_number(record.max),
+    )  # fmt: skip
+
+
+def related(found: RelatedRecord) -> RelatedFeature:
+    """A neighbour of a feature."""
+    record = found.feature
+    return RelatedFeature(
+        index=record.index, label=shorten(record.label, LABEL_LENGTH), top_tokens=top_tokens_of(record),
+        value=_number(found.value),
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ numbers
+
+
+def floats(parts: Sequence[Any], unknown: float = 0.0) -> bytes:
+    """Arrays of numbers, one after another, as little-endian float32; what is no finite number becomes `unknown`."""
+    if not parts:
+        return b""
+    joined = np.concatenate([np.asarray(part, dtype="<f4").ravel() for part in parts])
+    return bytes(np.where(np.isfinite(joined), joined, unknown).astype("<f4").tobytes())
+
+
+def edge(value: float) -> str:
+    """A bound of an interval: three significant digits, without zeros at the end: 12.5, 0.4, 1,230, 0."""
+    if abs(value) >= 999.5:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def version_label(record: ExtractionRecord) -> str:
+    """ "19 Nov, 1M tokens": an extraction among others of the same SAE."""
+    day = time.strftime("%d %b", time.localtime(record.created_at)).lstrip("0")
+    weights = ", other weights" if record.other_weights else ""
+    return f"{day}, {token_count(record.n_tokens or record.tokens_total)} tokens{weights}"
+
+
+def _number(value: Any) -> float:
+    found = finite(float(value)) if value is not None else None
+    return 0.0 if found is None else found

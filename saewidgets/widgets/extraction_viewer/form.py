@@ -1,0 +1,204 @@
+"""The dialog *Start extraction*: its fields, and what was typed into them as an `ExtractionConfig`.
+
+Labels and bounds are those of the configuration model. Values travel as text, as they were typed ("1,000,000",
+"1 % of max"); a field that is not among the values keeps its default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from saewidgets.config.corpus_text import parsed
+from saewidgets.config.extraction import ExtractionConfig
+from saewidgets.config.validation import config_errors
+from saewidgets.errors import ConfigError, visible
+from saewidgets.widgets.base import FieldsError
+from saewidgets.widgets.extraction_viewer.typed import share, shown_share, whole
+from saewidgets.widgets.messages.features import ExtractionField
+from saewidgets.widgets.values import corpus_text
+
+Kind = Literal["text", "count", "share", "ratio", "boolean"]
+_DEFAULTS = ExtractionConfig()
+_LONGEST = 4096  # characters of a value: a path
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of `ExtractionConfig` in the dialog.
+
+    Attributes:
+        kind: how its text is read; ``ratio`` is a checkbox that says whether there is a limit.
+        hint: below the box.
+        more: behind the "?" besides the model's description.
+        extra: shown only when an extraction is to be tried again, or the SAE does not say it.
+    """
+
+    name: str
+    kind: Kind
+    hint: str = ""
+    more: str = ""
+    extra: bool = False
+
+
+FIELDS: tuple[Field, ...] = (
+    Field("corpus", "text", "empty: as in training", 'A public-domain text comes with the package: "demo".'),
+    Field("tokens", "count", "rare features need more"),
+    Field("context_size", "count", "empty: as in training"),
+    Field("examples", "count", "", "At most two from one document."),
+    Field("per_interval", "count", "16 activation intervals"),
+    Field("min_activation", "share"),
+    Field("exclude_special_tokens", "boolean"),
+    Field("max_norm_ratio", "ratio"),
+    Field("model", "text", "an id on Hugging Face, or a folder", extra=True),
+    Field("batch_size", "count", "fewer take less memory", extra=True),
+    Field("device", "text", '"cpu", "cuda:0", …', extra=True),
+)
+_BY_NAME = {field.name: field for field in FIELDS}
+
+
+def form_fields(
+    defaults: Mapping[str, Any] | None = None, *, again: bool = False, needs_model: bool = False
+) -> tuple[ExtractionField, ...]:
+    """The fields of the dialog with what they start with.
+
+    Args:
+        defaults: configuration data to start with (of an extraction to try again); missing names keep their default.
+        again: an extraction is tried again, perhaps with less memory or elsewhere.
+        needs_model: the SAE does not say which model it belongs to.
+    """
+    data = {**_DEFAULTS.to_data(), **{k: v for k, v in (defaults or {}).items() if k in ExtractionConfig.model_fields}}
+    shown = [f for f in FIELDS if not f.extra or (needs_model if f.name == "model" else again)]
+    return tuple(_field(field, data[field.name]) for field in shown)
+
+
+def _field(field: Field, value: Any) -> ExtractionField:
+    info = ExtractionConfig.model_fields[field.name]
+    label = str(info.title)
+    if field.kind == "ratio":
+        label = f"Skip tokens with norm above {value or _DEFAULTS.max_norm_ratio:g} × median"
+    help_text = " ".join(part for part in (info.description, field.more) if part)
+    return ExtractionField(name=field.name, label=label, value=_shown(field, value), hint=field.hint, help=help_text)
+
+
+def _shown(field: Field, value: Any) -> str | bool:
+    if field.kind in ("boolean", "ratio"):
+        return bool(value)
+    if value is None:
+        return ""
+    if field.name == "corpus":
+        return corpus_text(value)
+    if field.kind == "share":
+        return shown_share(float(value))
+    return f"{value:,}" if field.kind == "count" else str(value)
+
+
+def read_values(
+    values: Mapping[str, Any], base: Mapping[str, Any] | None = None
+) -> tuple[ExtractionConfig | None, dict[str, str]]:
+    """What was typed as a configuration: ``(config, {})`` when good, ``(None, {field: sentence})`` when not.
+
+    Args:
+        values: field name → what was typed, or whether a box is checked.
+        base: configuration data for what the dialog does not show.
+    """
+    data = dict(base or {})
+    errors: dict[str, str] = {}
+    for name, typed in values.items():
+        field = _BY_NAME.get(name)
+        if field is None:
+            errors[str(name)[:100]] = "There is no such setting."
+            continue
+        try:
+            data[name] = _read(field, typed, data.get(name))
+        except ValueError as error:
+            data.pop(name, None)
+            errors[name] = str(error)
+    try:
+        config = ExtractionConfig.model_validate(data)
+    except ValidationError as error:
+        for name, sentence in config_errors(error, ExtractionConfig).items():
+            errors.setdefault(name.split(".")[0], sentence)
+        return None, errors
+    return (None, errors) if errors else (config, {})
+
+
+def _read(field: Field, typed: Any, before: Any) -> Any:
+    """The value for the configuration. Raises ValueError with a sentence for the person."""
+    info = ExtractionConfig.model_fields[field.name]
+    if field.kind in ("boolean", "ratio"):
+        if not isinstance(typed, bool):
+            raise ValueError(f"{info.title} is {_quoted(typed)}. Choose yes or no.")
+        if field.kind == "boolean":
+            return typed
+        return (before or _DEFAULTS.max_norm_ratio) if typed else None
+    if isinstance(typed, str) and "\0" in typed:
+        raise ValueError(f"{info.title} is {_quoted(typed)}, which holds a null character. Remove it.")
+    if isinstance(typed, str) and len(typed) > _LONGEST:
+        raise ValueError(f"{info.title} has {len(typed):,} characters. Enter at most {_LONGEST:,}.")
+    if not isinstance(typed, str):
+        raise ValueError(f"{info.title} is {_quoted(typed)}. Enter it as text.")
+    text = typed.strip()
+    if field.name == "corpus":
+        return _corpus(text, before)
+    if not text:
+        if info.default is None:
+            return None
+        raise ValueError(f"{info.title} is missing. {_usual(field)} is usual.")
+    if field.kind == "count":
+        count = whole(text)
+        if count is None:
+            raise ValueError(f"“{_cut(text)}” is not a whole number. {_usual(field)} is usual.")
+        return count
+    if field.kind == "share":
+        number = share(text)
+        if number is None:
+            raise ValueError(f"“{_cut(text)}” is not a share. Enter one such as {_usual(field)}, or 0.")
+        return number
+    return text
+
+
+def _usual(field: Field) -> str:
+    value = ExtractionConfig.model_fields[field.name].default
+    return str(_shown(field, 128 if value is None else value))
+
+
+def _corpus(text: str, before: Any) -> Any:
+    """The corpus that `text` names; what the form could not show as text stays as it was."""
+    if before is not None and text == corpus_text(before):
+        return before
+    if not text or text == "demo":
+        return text or None
+    try:
+        if parsed(text)["kind"] == "hub":
+            return text
+    except ConfigError as error:
+        raise ValueError(f"{error.what} {error.hint}") from error
+    try:
+        there = Path(text).expanduser().exists()
+    except (OSError, RuntimeError):  # a name that no file can have; ~nobody
+        there = False
+    if not there:
+        raise ValueError(
+            f"There is no file or folder {_quoted(text)}. "
+            'Enter "demo", a file or folder, or owner/name of the hub; leave it empty for the text of the training.'
+        )
+    return text
+
+
+def refuse(errors: Mapping[str, str]) -> FieldsError:
+    """The errors of a form as one: "2 fields need attention."."""
+    count = len(errors)
+    return FieldsError(f"{count} field{'s need' if count != 1 else ' needs'} attention.", dict(errors))
+
+
+def _cut(text: str) -> str:
+    return visible(text if len(text) <= 60 else f"{text[:60]}…")
+
+
+def _quoted(value: Any) -> str:
+    return f'"{_cut(value)}"' if isinstance(value, str) else _cut(repr(value))

@@ -1,0 +1,257 @@
+"""What an extraction viewer shows: the list of extractions, the one that is open, the view. No widgets, no threads.
+
+Methods may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.feature_records import ExtractionRecord
+from saewidgets.widgets.extraction_viewer.cards import card_of, is_active, open_of
+from saewidgets.widgets.extraction_viewer.feature_source import FeatureSource, FeatureWorkspace, check_index, owner_of
+from saewidgets.widgets.messages.features import Below, ExtractionViewerState, OpenExtraction, ViewerView
+from saewidgets.widgets.messages.wire import Note
+from saewidgets.widgets.shown import name_of_workspace
+
+CARDS = 100  # extractions in the state; a card is some 600 bytes
+_REST = 40  # a read that nobody asked for waits this many times as long as the last one took
+
+
+class ViewerModel:
+    """The state of one viewer over one workspace."""
+
+    def __init__(self, workspace: FeatureWorkspace) -> None:
+        self.workspace = workspace
+        self.source = FeatureSource(workspace)
+        self._lock = threading.RLock()
+        self._reading = threading.Lock()
+        self._view = ViewerView()
+        self._below: Below = ""
+        self._notice: Note | None = None
+        self._problem: Note | None = None
+        self._changed = True
+        self._said = 0  # changes of labels, stars and notes of what is open
+        self._revision: tuple[str, float] | None = None  # of the workspace, when it was read last
+        self._opened: tuple[Any, ...] = ()
+        self._was_empty = False  # there was no extraction at the last look
+        self._read_at, self._cost = float("-inf"), 0.0
+        self._state = ExtractionViewerState(workspace=workspace.label, code=name_of_workspace(workspace))
+
+    # --------------------------------------------------------------------------------------------- input
+
+    def mark_changed(self) -> None:
+        """Extractions, labels, stars or notes may be other ones. Nothing is read yet."""
+        with self._lock:
+            self._changed = True
+
+    @property
+    def view(self) -> ViewerView:
+        with self._lock:
+            return self._view
+
+    def show(self, view: ViewerView) -> None:
+        """Show something else.
+
+        Raises:
+            NotFoundError: there is no such extraction, or no such SAE to start one with.
+            StateError: the extraction cannot be read yet.
+            ConfigError: its SAE has no such feature, or a feature was named without an extraction.
+        """
+        if view.extraction_id is not None:
+            record = self.source.readable(view.extraction_id)
+            if view.feature is not None:
+                check_index(record, view.feature)
+        elif view.feature is not None:
+            raise ConfigError(
+                "No extraction is open.", where="extraction_id", hint="Name the extraction whose feature it is."
+            )
+        if view.dialog_sae is not None:
+            self.workspace.saes.get(view.dialog_sae)
+        with self._lock:
+            self._view = view
+            self._changed = True
+
+    def change(self, **changes: Any) -> None:
+        """Show the same but for some fields of `ViewerView`; raises as `show`."""
+        self.show(self.view.model_copy(update=changes))
+
+    def open_newest(self, sae_id: str | None = None) -> bool:
+        """Open the newest extraction that can be read, of this SAE or of any; False if there is none."""
+        for record in self.source.extractions():
+            if record.has_data and sae_id in (None, record.sae_id, record.training_id):
+                self.change(extraction_id=record.id, feature=None)
+                return True
+        return False
+
+    @property
+    def below(self) -> Below:
+        """What is to stand below the viewer."""
+        with self._lock:
+            return self._below
+
+    def show_below(self, what: Below, shown: bool) -> None:
+        """Let something stand below the viewer in place of what does, or nothing if it was that."""
+        with self._lock:
+            if shown:
+                self._below = what
+            elif self._below == what:
+                self._below = ""
+
+    def set_notice(self, notice: Note | None) -> None:
+        with self._lock:
+            self._notice = notice
+
+    # --------------------------------------------------------------------------------------------- reading
+
+    @property
+    def may_look_again(self) -> bool:
+        """A look that nobody asked for would cost little: the last one is long enough ago for what it took."""
+        with self._lock:
+            return time.monotonic() - self._read_at >= max(1.0, _REST * self._cost)
+
+    def read_list(self) -> None:
+        """Bring the list up to date, and nothing else: what is open takes torch, which is seconds to import."""
+        with self._reading:
+            self._read_list()
+
+    def read(self) -> None:
+        """Bring the list and what is open up to date, if anything may have changed."""
+        with self._reading:
+            with self._lock:
+                if not self._changed:
+                    return
+                self._changed = False
+            started = time.monotonic()
+            try:
+                self._read()
+            except BaseException:
+                self.mark_changed()  # nothing is known of what failed: read again next time
+                raise
+            with self._lock:
+                self._read_at, self._cost = time.monotonic(), time.monotonic() - started
+
+    def _read(self) -> None:
+        was_empty = self._was_empty
+        records = self._read_list()
+        if was_empty:
+            self._open_first(records)
+        opened, problem = self._open(records, self._existing(records))
+        with self._lock:
+            self._problem = problem
+            self._put({"open": opened})
+
+    def _read_list(self) -> Sequence[ExtractionRecord]:
+        records = self.source.extractions()
+        shown = records[:CARDS]
+        jobs = self.source.logit_jobs()
+        cards = tuple(
+            card_of(each, jobs.get(each.id), has_logits=each.has_data and self.source.has_logits(each))
+            for each in shown
+        )
+        n_saes = sum(self.workspace.saes.facets().get("source", {}).values())
+        with self._lock:
+            self._was_empty = not records
+            self._put(
+                {
+                    "cards": cards,
+                    "total": len(records),
+                    "active": sum(is_active(record) for record in records),
+                    "n_saes": n_saes,
+                }
+            )
+        return records
+
+    def _open_first(self, records: Sequence[ExtractionRecord]) -> None:
+        """Into an empty viewer came what can be read at once (the demo, which a script has asked for): it is opened."""
+        first = next((record for record in records if record.has_data), None)
+        with self._lock:
+            if first is not None and self._view.extraction_id is None:
+                self._view = self._view.model_copy(update={"extraction_id": first.id})
+
+    def _existing(self, records: Sequence[ExtractionRecord]) -> ViewerView:
+        """The view, without an extraction that was deleted."""
+        with self._lock:
+            if self._view.extraction_id is not None and all(r.id != self._view.extraction_id for r in records):
+                self._view = self._view.model_copy(update={"extraction_id": None, "feature": None})
+            return self._view
+
+    def _open(
+        self, records: Sequence[ExtractionRecord], view: ViewerView
+    ) -> tuple[OpenExtraction | None, Note | None]:
+        """The open extraction, read again only when something about it is different."""
+        record = next((r for r in records if r.id == view.extraction_id), None)
+        if record is None:
+            self._opened, self._revision = (), None
+            return None, None
+        self._follow_notes(record)
+        versions = tuple(r for r in records if r.has_data and owner_of(r) == owner_of(record))
+        named = tuple((r.id, r.other_weights) for r in versions)
+        key = (record.id, record.n_tokens, record.name, named, self._said)
+        if self._opened[:1] != (key,):
+            self._opened = (key, *self._describe(record, versions))
+        return self._opened[1], self._opened[2]
+
+    def _follow_notes(self, record: ExtractionRecord) -> None:
+        """Count what was said since the last look: the page asks again for lists and pages."""
+        before, self._revision = self._revision, (record.id, self.source.revision(record))
+        if before is not None and before[0] == record.id and before != self._revision:
+            with self._lock:
+                self._said += 1
+
+    def _describe(
+        self, record: ExtractionRecord, versions: Sequence[ExtractionRecord]
+    ) -> tuple[OpenExtraction | None, Note | None]:
+        try:
+            labelled, starred = self.source.counts(record)
+            store = self.source.store(record)
+            note = self.source.live_note(record)
+        except SAEWidgetsError as error:  # its files are gone or damaged: the list is shown all the same
+            return None, Note(what=error.what, where=error.where, hint=error.hint)
+        return open_of(record, store.manifest, versions, labelled=labelled, starred=starred, live_note=note), None
+
+    # --------------------------------------------------------------------------------------------- output
+
+    def state(self) -> ExtractionViewerState:
+        """The newest state; `revision` is higher than before exactly when something is different."""
+        with self._lock:
+            return self._put({})
+
+    def _put(self, changes: dict[str, Any]) -> ExtractionViewerState:
+        new = self._state.model_copy(
+            update={
+                "workspace": self.workspace.label,
+                "view": self._view,
+                "below": self._below,
+                "features_revision": self._said,
+                "notice": self._problem or self._notice,
+                **changes,
+            }
+        )
+        if new != self._state:
+            self._state = new.model_copy(update={"revision": self._state.revision + 1, "updated_at": time.time()})
+        return self._state
+
+
+def view_from(data: Any) -> ViewerView:
+    """A view from the plain value that `viewer.view` gave. Raises `ConfigError` naming what is wrong."""
+    if isinstance(data, ViewerView):
+        return data
+    if not isinstance(data, Mapping):
+        raise ConfigError(
+            f"A view is a dictionary, not a {type(data).__name__}.", where="view", hint="Use what `viewer.view` gave."
+        )
+    try:
+        return ViewerView.model_validate(dict(data))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(["view", *(str(part) for part in first["loc"])])
+        raise ConfigError(
+            f"It does not fit: {first['msg']}.", where=place, hint="Use what `viewer.view` gave."
+        ) from None

@@ -1,0 +1,334 @@
+"""The extraction viewer: start extractions, browse the features that they found, read one."""
+
+from __future__ import annotations
+
+import logging
+import operator
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import ipywidgets
+import numpy as np
+import traitlets as t
+
+from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
+from saewidgets.feature_records import ExtractionRecord, FeatureRecord
+from saewidgets.render import Html
+from saewidgets.render.extractions import extractions_page, feature_page_html
+from saewidgets.render.page import html_document
+from saewidgets.widgets.base import BaseWidget
+from saewidgets.widgets.extraction_viewer.commands import ViewerCommands
+from saewidgets.widgets.extraction_viewer.feature_source import FeatureWorkspace
+from saewidgets.widgets.extraction_viewer.state import ViewerModel, view_from
+from saewidgets.widgets.messages.wire import Note
+from saewidgets.widgets.publisher import Publisher
+from saewidgets.widgets.shown import (
+    check_look,
+    closes_now,
+    error_note,
+    first_read,
+    page_at,
+    with_static_copy,
+    workspace_or_default,
+)
+
+logger = logging.getLogger("saewidgets.widgets")
+
+
+class _Whole(t.Int):  # type: ignore[type-arg]  # traitlets is generic for checkers only
+    """A whole number, numpy's as well: they come out of DataFrames."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        if isinstance(value, bool):  # which Python takes for 0 or 1
+            self.error(obj, value)
+        if hasattr(value, "__index__"):
+            value = operator.index(value)
+        return super().validate(obj, value)
+
+
+class ExtractionViewer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
+    """What the features of SAEs fire on: extractions, a list of features, a page for each. Put it last in a cell.
+
+    Extractions are jobs of the workspace: they go on when the viewer is closed, and every viewer over it shows them.
+    Labels, stars and notes belong to the SAE and are shown everywhere. Each viewer has its own view.
+
+    Args:
+        ws: a `Workspace`; None takes the default one (`$SAEWIDGETS_HOME`, else ``~/.saewidgets``).
+        sae: an SAE, its id or name: its newest extraction is opened, or *Start extraction* if it has none.
+        extraction: id of the extraction to open; without either the newest one is.
+        view: what `viewer.view` gave, to show the same again.
+        height: largest inner height of lists in pixels; they scroll beyond that.
+        theme: ``"auto"`` follows the notebook; ``"light"`` or ``"dark"`` overrides it.
+        on_steer: called with the id of an SAE and the number of a feature when *Steer* is pressed; without it
+            *Steering* opens below.
+        embedded: it stands in a box that draws the frame.
+
+    Attributes:
+        selected: number of the feature that is open, or None. Assign to open another one;
+            ``viewer.observe(f, "selected")`` follows it.
+
+    Raises:
+        ConfigError: an argument has no such value; `view` is none; the SAE has no such feature.
+        NotFoundError: there is no such SAE or extraction; the frontend is not built (source checkouts only).
+        StateError: the extraction cannot be read yet.
+    """
+
+    _closed = True  # until it is built: ipywidgets closes a widget whose constructor raised
+
+    selected = _Whole(None, allow_none=True, help="number of the open feature, or None")
+
+    def __init__(
+        self,
+        ws: FeatureWorkspace | None = None,
+        *,
+        sae: str | None = None,
+        extraction: str | None = None,
+        view: Mapping[str, Any] | None = None,
+        height: int = 640,
+        theme: Literal["auto", "light", "dark"] = "auto",
+        on_steer: Callable[[str, int], object] | None = None,
+        embedded: bool = False,
+    ) -> None:
+        check_look(theme, height)
+        self._height, self._theme = height, theme
+        self._on_steer = on_steer
+        self._steering: Any = None
+        self._download: Any = None
+        self._making = threading.Lock()
+        self._following = threading.local()
+        self._model = ViewerModel(workspace_or_default(ws, "extractions"))
+        self._begin(sae, extraction, view)
+        first_read(self._model.read_list, self._model.set_notice)
+        self._commands = ViewerCommands(self._model, self._wake, self._steer)
+        self._part = BaseWidget(
+            "extraction_viewer", self._commands.table(), state=self._model.state(), theme=theme, height=height
+        )
+        self._parts: tuple[Any, ...] = (self._part,)
+        super().__init__(self._parts, layout=ipywidgets.Layout(margin="0", overflow="visible"))
+        self._closed = False
+        if not embedded:
+            self.add_class("sw-frame")
+        self._follow_model()
+        self._publisher = Publisher(self._publish, name="extractions", on_error=self._show_error)
+        self._unsubscribe = self._model.source.follow(self._changed)
+        self._publisher.wake()
+
+    def _begin(self, sae: str | None, extraction: str | None, view: Mapping[str, Any] | None) -> None:
+        """What is shown first."""
+        arguments = {"sae": sae, "extraction": extraction, "view": view}
+        given = [name for name, value in arguments.items() if value is not None]
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(given)} say two things.", where=given[1], hint="Give one of them.")
+        if view is not None:
+            self._model.show(view_from(view))
+        elif extraction is not None:
+            self._model.change(extraction_id=extraction)
+        elif sae is not None:
+            sae_id = self.workspace.saes.find(sae).id
+            if not self._model.open_newest(sae_id):
+                self._model.change(dialog_sae=sae_id)
+        else:
+            try:
+                self._model.open_newest()
+            except SAEWidgetsError as error:  # the viewer is drawn all the same, and says so
+                self._model.set_notice(error_note(error))
+
+    # --------------------------------------------------------------------------------------------- for Python
+
+    @property
+    def workspace(self) -> Any:
+        """The workspace it shows."""
+        return self._model.workspace
+
+    @property
+    def extraction(self) -> ExtractionRecord | None:
+        """The record of the open extraction, read now; None if none is open, or it was deleted meanwhile."""
+        extraction_id = self._model.view.extraction_id
+        try:
+            return None if extraction_id is None else self._model.source.record(extraction_id)
+        except NotFoundError:
+            return None
+
+    @property
+    def selected_feature(self) -> FeatureRecord | None:
+        """The record of `selected` with its labels, read now; None if none is open."""
+        record, index = self.extraction, self._model.view.feature
+        return None if record is None or index is None else self._model.source.feature(record, index)
+
+    @property
+    def view(self) -> dict[str, Any]:
+        """What is shown, as plain data: assign it (also to another viewer of the workspace) to show the same again."""
+        return self._model.view.model_dump(mode="json")
+
+    @view.setter
+    def view(self, value: Mapping[str, Any]) -> None:
+        self._model.show(view_from(value))
+        self._follow_model()
+        self._wake()
+
+    def extract(self, sae: str) -> None:
+        """Open *Start extraction* with this SAE (its id or name) chosen. Raises `NotFoundError`: there is none."""
+        self._model.change(dialog_sae=self.workspace.saes.find(sae).id)
+        self._wake()
+
+    def to_df(self) -> Any:
+        """The features that the list shows, in its order, as a DataFrame: one row per feature.
+
+        Raises:
+            StateError: no extraction is open.
+        """
+        view = self._model.view
+        if view.extraction_id is None:
+            raise StateError("No extraction is open.", hint="Open one, or start one for an SAE.")
+        return self._model.source.table(view.extraction_id, view.query).to_df()
+
+    @t.validate("selected")
+    def _exists(self, proposal: Any) -> int | None:
+        index: int | None = proposal["value"]
+        if not getattr(self._following, "model", False):
+            self._model.change(feature=index)  # refuses what does not exist before the trait has it
+            self._wake()
+        return index
+
+    @t.observe("selected")
+    def _closed_in_python(self, change: Any) -> None:
+        if change["new"] is None and not getattr(self._following, "model", False):  # None is not validated
+            self._model.change(feature=None)
+            self._wake()
+
+    def export_html(self, path: str | Path | None = None) -> Path | str:
+        """The open feature's page, or else the list of extractions, as one self-contained page without script.
+
+        Args:
+            path: where to write it; None returns the text instead.
+        """
+        return page_at(html_document("Features", self._static()), path)
+
+    def close(self) -> None:
+        """Remove the viewer from the page and stop following the workspace. Extractions go on."""
+        if not closes_now(self):
+            return
+        self._unsubscribe()
+        self._publisher.close()
+        self._part.close()
+        with self._making:
+            for below in (self._steering, self._download):
+                if below is not None:
+                    below.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        state = self._model.state()
+        parts = [f"{state.total:,} extraction{'s' * (state.total != 1)}"]
+        if state.open is not None:
+            parts.append(f"{state.open.name} open")
+        if state.view.feature is not None:
+            parts.append(f"feature {state.view.feature}")
+        return f"<ExtractionViewer {state.workspace}: {', '.join(parts)}>"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        return with_static_copy(super()._repr_mimebundle_(**kwargs), self._static())
+
+    def _static(self) -> Html:
+        state = self._model.state()
+        view = state.view
+        about: dict[str, Any] = {"workspace": state.workspace, "taken_at": state.updated_at}
+        if view.tab == "features" and view.extraction_id is not None and view.feature is not None:
+            try:
+                table = self._commands.features.page(view.extraction_id, view.feature)
+            except SAEWidgetsError as error:  # its files, or the text, are gone: the list is what is left to show
+                logger.info("No static copy of feature %s: %s", view.feature, error)
+            else:
+                values = np.frombuffer(table.buffers[0], dtype="<f4").tolist()
+                name = state.open.name if state.open is not None else view.extraction_id
+                return feature_page_html(table.value.model_dump(mode="json"), values, name=name, **about)
+        cards = [card.model_dump(mode="json") for card in state.cards]
+        return extractions_page(cards, total=state.total, **about)
+
+    # --------------------------------------------------------------------------------------------- following
+
+    def _changed(self) -> None:
+        self._model.mark_changed()
+        self._publisher.wake()
+
+    def _wake(self) -> None:
+        publisher = getattr(self, "_publisher", None)
+        if publisher is not None:
+            publisher.wake(urgent=True)
+
+    def _publish(self) -> None:
+        """Runs on the publisher thread, which alone writes the state."""
+        self._model.read()
+        text = self._model.workspace.notice
+        self._model.set_notice(Note(what=text, kind="info") if text else None)
+        self._send_state()
+        below = self._shown_below()
+        parts = (self._part,) if below is None else (self._part, below)
+        if self._parts != parts:
+            self._parts = parts
+            self.children = parts
+
+    def _send_state(self) -> None:
+        state = self._model.state()
+        if self._part.state.get("revision") != state.revision:
+            self._part.state = state.model_dump(mode="json")
+        self._follow_model()
+
+    def _follow_model(self) -> None:
+        self._following.model = True  # of this thread: what Python code assigns meanwhile is still a choice
+        try:
+            self.selected = self._model.view.feature
+        finally:
+            self._following.model = False
+
+    def _show_error(self, error: BaseException) -> None:
+        """Called on the publisher thread: what failed is shown until a publish succeeds."""
+        self._model.set_notice(error_note(error))
+        self._send_state()
+
+    def _shown_below(self) -> Any:
+        """What stands below the viewer; None if nothing does."""
+        with self._making:
+            wanted = self._model.below
+            if wanted == "steering":
+                return self._steering
+            if wanted == "download" and self._download is None and not self._closed:
+                # On first use: most libraries are not empty.
+                from saewidgets.widgets.download.widget import DownloadFromHF
+
+                self._download = DownloadFromHF(
+                    self.workspace, embedded=True, height=self._height, theme=self._theme
+                )
+            return self._download if wanted == "download" else None
+
+    def _steer(self, sae_id: str, index: int) -> None:
+        """*Steer* was pressed. Runs on a worker thread; the publisher shows what was made."""
+        if self._on_steer is not None:
+            self._on_steer(sae_id, index)
+            return
+        with self._making:
+            if self._closed:
+                raise StateError("The viewer is closed.")
+            if self._steering is None:
+                # On first use: most people read more features than they steer with.
+                from saewidgets.widgets.steering.widget import Steering
+
+                self._steering = Steering(
+                    self.workspace, sae=sae_id, on_browse=self._browse, on_close=self._close_steering, embedded=True,
+                    height=self._height, theme=self._theme,
+                )  # fmt: skip
+            self._steering.add(sae_id, index)
+            self._model.show_below("steering", True)
+        self._wake()
+
+    def _close_steering(self) -> None:
+        """*Close steering* was pressed: its features are there again when *Steer* is."""
+        self._model.show_below("steering", False)
+        self._wake()
+
+    def _browse(self) -> None:
+        """*Open features browser* was pressed in *Steering*."""
+        self._model.change(tab="features")
+        self._wake()

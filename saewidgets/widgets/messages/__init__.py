@@ -1,0 +1,1 @@
+"""Every message and piece of synced state that crosses between Python and the page, written once."""

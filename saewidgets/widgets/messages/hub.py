@@ -1,0 +1,263 @@
+"""Every message and piece of synced state of the download widget (see `messages` for the rules and the base classes).
+
+An access token travels in one direction only: from the page, inside `HubToken`. It is a `SecretStr`, so that no
+representation of the message shows it, and no message of Python carries it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr
+
+from saewidgets.widgets.messages.wire import Command, DeviceInfo, Note, Wire
+
+PAGE = 2000  # rows of one answer: about 400 kB of JSON
+
+# ---------------------------------------------------------------------------------------------------- state
+
+
+class DownloadCard(Wire):
+    """One download as the list shows it. Bytes count what the hub sends; a cached file counts as done."""
+
+    id: str
+    name: str  # "owner/name / folder"
+    status: str  # JobStatus value
+    repo_id: str
+    path: str = ""
+    revision: str | None = None
+    bytes_done: int = 0
+    bytes_total: int = 0
+    fraction: float = 0.0
+    rate: float | None = None  # bytes/s
+    eta_seconds: float | None = None
+    phase: str | None = None  # "checking", "converting", "retrying", …: shown instead of the rate while it has none
+    attempt: int | None = None  # of "retrying": which repetition comes, 1 is the first
+    wait_seconds: float | None = None  # of "retrying": until it begins; 0: it is under way
+    queue_position: int | None = None
+    sae_id: str | None = None  # once it is in the library
+    note: Note | None = None
+    created_at: float = 0.0
+    finished_at: float | None = None
+
+
+class HubState(Wire):
+    """The synced trait `state` of the download widget. `revision` grows with every change.
+
+    What was found in a repository is not here: it is answered to who asked, in pages.
+    """
+
+    revision: int = 0
+    workspace: str = "default workspace"
+    repository: str = ""  # what the box starts with
+    downloads: tuple[DownloadCard, ...] = ()
+    devices: tuple[DeviceInfo, ...] = ()
+    known: int = 0  # how many known repositories there are
+    has_token: bool = False  # an access token was typed in and is kept in memory
+    account: str | None = None  # the name of the hub account that is used, once it is known
+    can_open: bool = False  # somebody shows a downloaded SAE when asked
+    embedded: bool = False  # it stands inside another widget, which draws the frame
+    notice: Note | None = None
+    updated_at: float = 0.0
+
+
+# ---------------------------------------------------------------------------------------------------- page → Python
+
+
+class HubKnown(Command):
+    """Answered with `HubKnownData`."""
+
+    kind: Literal["hub_known"] = "hub_known"
+
+
+class HubToken(Command):
+    """Keep an access token in memory for this widget, or forget it (None); answered with null."""
+
+    kind: Literal["hub_token"] = "hub_token"
+    token: SecretStr | None = None
+
+
+class HubList(Command):
+    """What is in a repository, or in all repositories of a Gemma Scope release; answered with `HubListing`.
+
+    A newer `HubList` of the same asker (one place of one page) ends an older one with a `Failure`.
+    """
+
+    kind: Literal["hub_list"] = "hub_list"
+    text: str = Field(default="", max_length=2000)  # as typed
+    release: str = Field(default="", max_length=200)  # id of a `Release`; then `text` is not looked at
+    again: bool = False  # ask the hub, also where the answer is known from before
+    asker: str = Field(default="", max_length=60)
+
+
+class HubRows(Command):
+    """More rows of a recent listing; answered with `HubRowsData`."""
+
+    kind: Literal["hub_rows"] = "hub_rows"
+    listing: int
+    offset: int = Field(ge=0)
+    limit: int = Field(default=PAGE, ge=1, le=PAGE)
+
+
+class Chosen(Wire):
+    """One SAE of a listing."""
+
+    repo_id: str
+    revision: str
+    path: str
+
+
+class HubPreview(Command):
+    """Look at one SAE without its weights; answered with `HubPreviewData`. A newer one of the asker ends an older."""
+
+    kind: Literal["hub_preview"] = "hub_preview"
+    sae: Chosen
+    device: str = Field(default="", max_length=40)  # where it would be loaded: "cpu", "cuda:0"; "" leaves it open
+    again: bool = False  # ask the hub, also where the answer is known from before
+    asker: str = Field(default="", max_length=60)
+
+
+class HubDownload(Command):
+    """Start downloads; answered with `{"job_ids"}` or, if one could not be started, a `Failure` that names it."""
+
+    kind: Literal["hub_download"] = "hub_download"
+    saes: tuple[Chosen, ...] = Field(min_length=1, max_length=500)
+
+
+class HubAction(Command):
+    """Something done to downloads; answered with `{"job_ids"}`. `clear` takes ended ones off the list."""
+
+    kind: Literal["hub_action"] = "hub_action"
+    action: Literal["pause", "resume", "cancel", "retry", "clear"]
+    job_ids: tuple[str, ...] = Field(min_length=1)
+
+
+class HubOpen(Command):
+    """Show a downloaded SAE in the SAE browser; answered with null."""
+
+    kind: Literal["hub_open"] = "hub_open"
+    sae_id: str
+
+
+# ---------------------------------------------------------------------------------------------------- Python → page
+
+
+class KnownRow(Wire):
+    """One public repository with SAEs."""
+
+    repo_id: str
+    name: str
+    model: str
+    sites: tuple[str, ...] = ()
+    layers: str = ""
+    widths: tuple[str, ...] = ()
+    format: str = ""
+    gated_model: bool = False
+
+
+class Release(Wire):
+    """The repositories that belong to one model of Gemma Scope."""
+
+    id: str
+    label: str  # "Gemma 2 2B, pretrained"
+    model: str
+    repo_ids: tuple[str, ...]
+
+
+class HubKnownData(Wire):
+    """What to start from."""
+
+    repositories: tuple[KnownRow, ...] = ()
+    releases: tuple[Release, ...] = ()
+
+
+class RepoData(Wire):
+    """One repository of a listing."""
+
+    repo_id: str
+    revision: str
+    private: bool = False
+    gated: bool = False
+    license: str | None = None
+    base_models: tuple[str, ...] = ()
+    last_modified: float | None = None
+    url: str = ""
+
+
+class VariantRow(Wire):
+    """One SAE of a listing; `repo` is its place in `HubListing.repositories`."""
+
+    repo: int
+    path: str
+    format: str
+    size_bytes: int
+    site: str | None = None
+    layer: int | None = None
+    width: str | None = None
+    d_sae: int | None = None
+    l0: float | None = None
+    canonical: bool = False
+    cached: bool = False
+
+
+class Problem(Wire):
+    """Why nothing can be shown: said in words, with what to try instead."""
+
+    kind: str  # "not_found", "no_sae", "gated", … : the class of the error in snake case
+    what: str
+    hint: str | None = None
+    suggestions: tuple[str, ...] = ()  # repositories to try, nearest first
+
+
+class HubListing(Wire):
+    """What was found, with the first page of rows; `HubRows` asks for the others."""
+
+    listing: int  # number of this listing, for `HubRows`
+    text: str
+    release: str = ""
+    repositories: tuple[RepoData, ...] = ()
+    total: int = 0
+    rows: tuple[VariantRow, ...] = ()
+    path: str = ""  # the folder that was asked for, if one was
+    problems: tuple[Problem, ...] = ()  # of repositories that could not be listed
+
+
+class HubRowsData(Wire):
+    """Rows `offset` and following of a listing."""
+
+    listing: int
+    offset: int
+    rows: tuple[VariantRow, ...] = ()
+
+
+class WarningData(Wire):
+    """`HubWarning` as the page gets it."""
+
+    kind: str
+    what: str
+    hint: str | None = None
+
+
+class HubPreviewData(Wire):
+    """One SAE before it is downloaded."""
+
+    sae: Chosen
+    device: str = ""
+    format: str = ""
+    architecture: str | None = None  # "TopK k 32", ready to show
+    d_in: int | None = None
+    d_sae: int | None = None
+    d_out: int | None = None
+    dtype: str | None = None
+    model: str | None = None
+    hook_name: str | None = None
+    layer: int | None = None
+    total_bytes: int = 0
+    download_bytes: int = 0
+    memory_bytes: int | None = None
+    gpu_bytes: int | None = None
+    disk_free_bytes: int | None = None
+    cached: bool = False
+    gated_model: bool | None = None
+    config: dict[str, Any] = Field(default_factory=dict)
+    warnings: tuple[WarningData, ...] = ()

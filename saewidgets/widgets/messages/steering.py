@@ -1,0 +1,352 @@
+"""Every message and piece of synced state of the steering widget (see `messages` for the rules and the base classes).
+
+What a text looks like while it is written is in the state, the newest part of it; the whole result is answered to who
+asks, and what could have come at a token only for that token.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from saewidgets.widgets.messages.wire import Command, Note, Wire
+
+NEW_TOKENS = 4096  # most of one text that the widget shows; `ws.steer` writes longer ones
+LIVE = 4000  # characters of a text in the making
+PROMPT = 100_000  # characters
+POSITIONS = 10_000  # chosen tokens
+
+Mode = Literal["add_max", "add", "clamp", "conditional_clamp", "scale", "ablate"]
+Place = Annotated[int, Field(ge=0)]
+Strength = Annotated[float, Field(ge=-1e6, le=1e6)]
+
+# ---------------------------------------------------------------------------------------------------- state
+
+
+class SteeringSae(Wire):
+    """An SAE whose features can be added."""
+
+    id: str
+    name: str
+    model: str | None = None
+    hook_name: str | None = None
+    d_sae: int
+
+
+class SteeringRow(Wire):
+    """One feature that is steered with."""
+
+    key: str  # stays the same while the row is there
+    sae_id: str
+    sae: str  # its name; drawn where there are several
+    index: int
+    label: str = ""
+    mode: Mode = "add_max"
+    strength: float = 0.0
+    a_max: float | None = None  # largest activation; None: not known (yet)
+    usual: float | None = None  # strength of "add_max" at which the change is moderate; None: not known (yet)
+    basis: str = ""  # over which text: "over 8,192 tokens of the demo corpus (an estimate)"
+    pending: bool = False  # the largest activation is being looked for
+    problem: Note | None = None
+
+
+class SteeringSettings(Wire):
+    """Everything that is set besides the features."""
+
+    positions: Literal["all", "generated", "prompt"] | tuple[Place, ...] = "all"
+    steer_bos: bool = False
+    prepend_bos: bool = True
+    prompt: str = Field(default="", max_length=PROMPT)
+    new_tokens: int = Field(default=60, ge=1, le=NEW_TOKENS)
+    temperature: float = Field(default=0.7, ge=0, le=100)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    seed: int = Field(default=16, ge=0, le=2**53 - 1)
+    strengths: tuple[Strength, ...] = Field(default=(-4.0, -2.0, 0.0, 2.0, 4.0), min_length=1, max_length=12)
+    swept: str = ""  # key of the feature that is swept; "" is the first
+
+
+class LiveText(Wire):
+    """A text in the making: its newest characters."""
+
+    run: Literal["baseline", "steered", "sweep"]
+    strength: float | None = None
+    tokens: int = 0
+    text: str = ""
+
+
+class SteeringRun(Wire):
+    """What was generated last, or is being generated. `number` grows with every run; 0: none yet."""
+
+    number: int = 0
+    kind: Literal["generate", "sweep"] = "generate"
+    status: Literal["idle", "running", "stopping", "done", "stopped", "failed"] = "idle"
+    phase: str = ""  # "loading", "measuring", "writing"
+    texts: tuple[LiveText, ...] = ()
+    seconds: float = 0.0
+    problem: Note | None = None
+
+
+class Gauge(Wire):
+    """Mean ‖Δ‖/‖h‖ over steered tokens; None: not known."""
+
+    ratio: float | None = None
+    over: str = ""  # "steered tokens", "steered tokens of the prompt"
+
+
+class SteeringState(Wire):
+    """The synced trait `state` of the steering widget. `revision` grows with every change."""
+
+    revision: int = 0
+    workspace: str = "default workspace"
+    saes: tuple[SteeringSae, ...] = ()  # of the library, newest first
+    sae_id: str = ""  # the one that an index is looked up in
+    rows: tuple[SteeringRow, ...] = ()
+    settings: SteeringSettings = SteeringSettings()
+    gauge: Gauge = Gauge()
+    run: SteeringRun = SteeringRun()
+    generated: int = 0  # number of the run whose texts can be asked for; 0: none
+    swept: int = 0  # the same for the sweep
+    presets: int = 0  # how many there are
+    code: str = ""  # what code calls the workspace: "ws"; "" for the default one
+    can_browse: bool = False  # somebody shows the features browser when asked
+    can_close: bool = False  # somebody takes it away when asked
+    embedded: bool = False  # it stands inside another widget, which draws the frame
+    notice: Note | None = None
+    updated_at: float = 0.0
+
+
+# ---------------------------------------------------------------------------------------------------- page → Python
+
+
+class SteeringEditRow(Wire):
+    """New values of a row."""
+
+    key: str
+    mode: Mode
+    strength: Strength
+
+
+class SteeringEdit(Command):
+    """Something was set; answered with `{"revision"}` of the state that has it. Rows that are not named stay."""
+
+    kind: Literal["steering_edit"] = "steering_edit"
+    rows: tuple[SteeringEditRow, ...] = ()
+    settings: SteeringSettings | None = None
+
+
+class SteeringAdd(Command):
+    """Add a feature; answered with `{"key"}`. Its largest activation follows in the state."""
+
+    kind: Literal["steering_add"] = "steering_add"
+    sae_id: str
+    index: int = Field(ge=0, le=2**24)
+    label: str = Field(default="", max_length=10_000)
+
+
+class SteeringDemo(Command):
+    """Take the demo SAE into the library and look features up in it; answered with `{"sae_id"}`."""
+
+    kind: Literal["steering_demo"] = "steering_demo"
+
+
+class SteeringClose(Command):
+    """Take the widget away from where it stands; answered with null."""
+
+    kind: Literal["steering_close"] = "steering_close"
+
+
+class SteeringRemove(Command):
+    """Take a feature away; answered with null."""
+
+    kind: Literal["steering_remove"] = "steering_remove"
+    key: str
+
+
+class SteeringChoose(Command):
+    """Choose the SAE that an index or a label is looked up in; answered with null."""
+
+    kind: Literal["steering_choose"] = "steering_choose"
+    sae_id: str
+
+
+class SteeringFind(Command):
+    """Features by their index or by words of their label; answered with `SteeringHits`."""
+
+    kind: Literal["steering_find"] = "steering_find"
+    sae_id: str
+    text: str = Field(max_length=500)
+
+
+class SteeringTokens(Command):
+    """The tokens of a prompt as positions count them; answered with `SteeringTokensData`."""
+
+    kind: Literal["steering_tokens"] = "steering_tokens"
+    prompt: str = Field(max_length=PROMPT)
+
+
+class SteeringGenerate(Command):
+    """Start to write: baseline and steered text, or a sweep; answered at once with `{"number"}` of the run."""
+
+    kind: Literal["steering_generate"] = "steering_generate"
+    what: Literal["generate", "sweep"] = "generate"
+
+
+class SteeringStop(Command):
+    """Stop writing; what is there stays. Answered with null."""
+
+    kind: Literal["steering_stop"] = "steering_stop"
+
+
+class SteeringRead(Command):
+    """The texts of the last run of a kind; answered with `SteeringTexts`, or null when there is none."""
+
+    kind: Literal["steering_read"] = "steering_read"
+    what: Literal["generate", "sweep"] = "generate"
+
+
+class SteeringNext(Command):
+    """What could have come at a token; answered with `SteeringNextData`."""
+
+    kind: Literal["steering_next"] = "steering_next"
+    number: int
+    text: Literal["baseline", "steered"]
+    token: int = Field(ge=0)
+
+
+class SteeringCopy(Command):
+    """All of it as plain text: configuration, seed, texts; answered with `{"text"}`."""
+
+    kind: Literal["steering_copy"] = "steering_copy"
+
+
+class SteeringPresets(Command):
+    """Answered with `SteeringPresetsData`."""
+
+    kind: Literal["steering_presets"] = "steering_presets"
+
+
+class SteeringPreset(Command):
+    """Something done to a preset; answered with `SteeringPresetsData`. `replace`: one of this name may go."""
+
+    kind: Literal["steering_preset"] = "steering_preset"
+    action: Literal["save", "load", "delete"]
+    name: str = Field(max_length=300)
+    replace: bool = False
+
+
+class SteeringBrowse(Command):
+    """Open the features browser; answered with null."""
+
+    kind: Literal["steering_browse"] = "steering_browse"
+
+
+# ---------------------------------------------------------------------------------------------------- Python → page
+
+
+class SteeringHit(Wire):
+    """A feature that was found."""
+
+    index: int
+    label: str = ""
+
+
+class SteeringHits(Wire):
+    """Features to add, the nearest first; `note` says why there are none."""
+
+    sae_id: str
+    text: str
+    hits: tuple[SteeringHit, ...] = ()
+    note: str = ""
+
+
+class PromptPiece(Wire):
+    """A token of the prompt."""
+
+    piece: str
+    bos: bool = False
+
+
+class SteeringTokensData(Wire):
+    """The tokens of a prompt."""
+
+    prompt: str
+    tokens: tuple[PromptPiece, ...] = ()
+
+
+class SteeringText(Wire):
+    """One text: `changed` lists the tokens that the other text does not have there, by alignment."""
+
+    pieces: tuple[str, ...] = ()
+    changed: tuple[int, ...] = ()
+    finish: Literal["length", "end", "stopped"] = "length"
+    perplexity: float | None = None
+    repetition: float = 0.0
+    kl_first: float | None = None
+    change_ratio: float | None = None
+
+
+class SweptText(Wire):
+    """One text of a sweep."""
+
+    strength: float
+    text: str
+    perplexity: float | None = None
+    repetition: float = 0.0
+    change_ratio: float | None = None
+
+
+class SteeringTexts(Wire):
+    """What a run has written."""
+
+    number: int
+    prompt_pieces: tuple[str, ...] = ()
+    baseline: SteeringText = SteeringText()
+    steered: SteeringText | None = None
+    first_difference: int | None = None
+    sweep: tuple[SweptText, ...] = ()
+    swept: str = ""  # key of the row that was swept, "" if it is gone
+    swept_name: str = ""  # "feature 7451"
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    stopped: bool = False
+
+
+class NextToken(Wire):
+    """A token that could have come, with its probabilities."""
+
+    piece: str
+    baseline: float
+    steered: float
+
+
+class SteeringNextData(Wire):
+    """What could have come at token `token` of a text (0 is the first new one), given the same text before."""
+
+    number: int
+    text: Literal["baseline", "steered"]
+    token: int
+    piece: str
+    rows: tuple[NextToken, ...] = ()
+
+
+class PresetRow(Wire):
+    """A preset as the list shows it."""
+
+    name: str
+    features: int = 0
+    saes: tuple[str, ...] = ()
+    prompt: str = ""
+    saved_at: float = 0.0
+    problem: str = ""
+
+
+class SteeringPresetsData(Wire):
+    """The presets of the workspace, newest first."""
+
+    presets: tuple[PresetRow, ...] = ()
+
+
+ANSWERS: tuple[type[Wire], ...] = (
+    SteeringState, SteeringHits, SteeringTokensData, SteeringTexts, SteeringNextData, SteeringPresetsData,
+)  # fmt: skip

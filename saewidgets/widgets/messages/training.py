@@ -1,0 +1,389 @@
+"""Messages and state of the training panel; `runs` has those about several trainings, comparisons and templates."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from saewidgets.widgets.messages.wire import Command, DeviceInfo, Note, Setting, Wire
+
+# ---------------------------------------------------------------------------------------------------- state
+
+
+class Tile(Wire):
+    """The five numbers of a card; None draws an en dash, non-finite values are the strings "NaN" and "Infinity"."""
+
+    loss: float | str | None = None
+    l0: float | str | None = None
+    fvu: float | str | None = None
+    ce_loss_score: float | str | None = None
+    dead: float | str | None = None  # share, 0…1
+
+
+YAxis = Literal["fvu", "ce_loss_score"]
+
+
+class Card(Wire):
+    """One training as the list shows it."""
+
+    id: str
+    name: str
+    status: str  # JobStatus value
+    model: str
+    hook_name: str
+    hook_name_out: str | None = None  # what a transcoder reconstructs
+    stored: bool = False  # reads activations captured before: no language model runs
+    architecture: str  # "TopK k 32", ready to show
+    d_sae: int
+    device: str
+    tokens_total: int
+    tokens_done: int
+    step: int
+    fraction: float
+    rate: float | None = None  # tokens/s
+    eta_seconds: float | None = None
+    phase: str | None = None  # "loading model", "filling buffer", …: shown instead of the rate while it has none
+    queue_position: int | None = None
+    tiles: Tile = Tile()
+    note: Note | None = None
+    dead_window_tokens: int = 1_000_000
+    checkpoint_count: int = 0
+    checkpoint_bytes: int = 0
+    last_checkpoint_step: int | None = None
+    last_checkpoint_tokens: int | None = None
+    sae_id: str | None = None
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    heartbeat_at: float | None = None
+    seconds_running: float = 0.0
+    series: int | None = None  # 0…5: colour, dash and marker of its line in the charts; None = not charted
+    group_id: str | None = None  # runs that one job trains at once
+    group_name: str | None = None
+    retry_of: str | None = None  # the name of the run that it repeats, with or without other settings
+    continued_from: str | None = None  # name of the run that it goes on from; None where that was deleted, too
+    continued_step: int | None = None  # the step of the checkpoint that it began with
+    retry: dict[str, Any] | None = None  # settings to begin again with, where no checkpoint is worth resuming from
+    advice: str | None = None  # the gravest thing to change, in a few words; all of it is in the details
+
+
+class ChartState(Wire):
+    """What is selected and how the charts draw it; kept in Python so that all views of a panel agree."""
+
+    training_ids: tuple[str, ...] = ()  # what somebody selected; the first six have a line (`series` of their card)
+    followed: tuple[str, ...] = ()  # what has a line by itself, as it has just begun; buttons leave it alone
+    x_axis: Literal["tokens", "steps", "time"] = "tokens"
+    log_y: bool = True
+    show_raw: bool = True
+    smoothing: int = Field(default=40, ge=0, le=100)
+    theme: Literal["light", "dark"] = "light"  # as last measured by the page
+    zoomed: bool = False
+    summaries: tuple[str, ...] = ()  # one sentence per chart: loss, L0, FVU
+
+
+class ResultRow(Wire):
+    """One measured number of every compared run, ready to show; `best` says whose are the best."""
+
+    label: str
+    values: tuple[str, ...]
+    best: tuple[bool, ...]
+
+
+class ParetoPoint(Wire):
+    """One run of the Pareto view."""
+
+    id: str
+    name: str
+    architecture: str  # "topk"
+    kind: str  # "TopK"
+    label: str  # what tells it apart: "k 32"
+    l0: float
+    y: float
+    front: bool  # no other run is at least as sparse and better
+    preliminary: str = ""  # why it cannot be on the line: "failed", "training batches only"
+
+
+class Scope(Wire):
+    """Runs whose numbers may be compared with each other: of one model, what they read and what they reconstruct."""
+
+    value: str  # "" is all runs
+    label: str  # "gpt2 · blocks.6.hook_resid_post"
+    count: int
+
+
+class CompareState(Wire):
+    """What the comparison shows: kept in Python, because its figure is drawn there."""
+
+    training_ids: tuple[str, ...]
+    names: tuple[str, ...]
+    series: tuple[int | None, ...]
+    results: tuple[ResultRow, ...] = ()
+    y_axis: YAxis = "fvu"
+    scope: str = ""
+    scopes: tuple[Scope, ...] = ()
+    points: tuple[ParetoPoint, ...] = ()
+    left_out: int = 0  # runs of the scope without both numbers
+    summary: str = ""  # one sentence for those who cannot see the figure
+    zoomed: bool = False
+
+
+class PanelState(Wire):
+    """The synced trait `state` of the panel. `revision` grows with every change.
+
+    The panel's own part gets every card, the chart bar only those with a line, the footer none (`total` and `jobs`).
+    """
+
+    revision: int = 0
+    workspace: str = "default workspace"
+    cards: tuple[Card, ...] = ()
+    total: int = 0  # runs in the workspace
+    jobs: int = 0  # entries of the list: runs of one job are one
+    charts: ChartState = ChartState()
+    devices: tuple[DeviceInfo, ...] = ()
+    notice: Note | None = None  # concerns the whole workspace (catalog on a network drive, …)
+    compare: CompareState | None = None  # shown in place of the list
+    templates_revision: int = 0  # grows when templates changed, whoever changed them; the page asks for the list
+    sae_shown: str | None = None  # the SAE for which the SAE browser stands below, in place of all else
+    updated_at: float = 0.0
+
+
+# ---------------------------------------------------------------------------------------------------- page → Python
+
+
+class FormSchema(Command):
+    """Answered with `FormData`: what the New training form needs before it opens.
+
+    With `training_id` (Edit and retry) or `template_id` the defaults are the settings of that run or template.
+    """
+
+    kind: Literal["form_schema"] = "form_schema"
+    training_id: str | None = None
+    template_id: str | None = None
+
+
+class Check(Command):
+    """Validate the form and estimate; answered with `CheckResult`. `config`: TrainingConfig data, maybe incomplete.
+
+    `over`: dotted names → the values that they take in several trainings of one job (`ws.trainings.create_many`).
+    """
+
+    kind: Literal["check"] = "check"
+    config: dict[str, Any]
+    over: dict[str, list[Any]] | None = None
+
+
+class Create(Command):
+    """Start a training, or with `over` several in one job; answered with `{"training_id"}` (of several the first, and
+    `{"group_id"}`) or a `Failure` of kind "config" with `fields`."""
+
+    kind: Literal["create"] = "create"
+    config: dict[str, Any]
+    over: dict[str, list[Any]] | None = None
+    retry_of: str | None = None  # the run whose settings were edited
+
+
+class RunAction(Command):
+    """Something done to one run; answered with `{"training_id"}` of the run it concerns (`retry`: of the new run)."""
+
+    kind: Literal["run_action"] = "run_action"
+    action: Literal["pause", "resume", "stop", "stop_without_saving", "retry", "delete", "import", "checkpoint"]
+    training_id: str
+
+
+class Rename(Command):
+    """Answered with `{"training_id"}`."""
+
+    kind: Literal["rename"] = "rename"
+    training_id: str
+    name: str
+
+
+class Details(Command):
+    """Answered with `DetailsData`."""
+
+    kind: Literal["details"] = "details"
+    training_id: str
+
+
+class Chart(Command):
+    """Change what the charts show; answered with null. None leaves a setting as it is, so that two views cannot undo
+    each other's changes. The charts themselves are bqplot figures."""
+
+    kind: Literal["chart"] = "chart"
+    training_ids: tuple[str, ...] | None = None
+    followed: tuple[str, ...] | None = None
+    x_axis: Literal["tokens", "steps", "time"] | None = None
+    log_y: bool | None = None
+    show_raw: bool | None = None
+    smoothing: int | None = Field(default=None, ge=0, le=100)
+    reset_zoom: bool = False
+    theme: Literal["light", "dark"] | None = None
+
+
+class Pictures(Command):
+    """The figures as they stand, for files; answered with `PicturesData`, of which the page makes PNG."""
+
+    kind: Literal["pictures"] = "pictures"
+    figure: Literal["charts", "pareto"] = "charts"
+
+
+class MetricTable(Command):
+    """Numbers behind the charts; answered with `TableData` plus one float64 buffer per column."""
+
+    kind: Literal["metric_table"] = "metric_table"
+    training_id: str
+    names: tuple[str, ...] | None = None  # None: all that the run recorded
+    limit: int = Field(default=5000, ge=1, le=20_000)
+    offset: int = 0
+
+
+# ---------------------------------------------------------------------------------------------------- Python → page
+
+
+class FormField(Wire):
+    """One form field, taken from the JSON schema of TrainingConfig."""
+
+    name: str  # dotted: "sae.k"
+    label: str
+    help: str = ""
+    type: Literal["text", "integer", "number", "boolean", "choice"]
+    choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()  # what the choices are called, in their order
+    default: Any = None
+    minimum: float | None = None
+    maximum: float | None = None
+    optional: bool = False
+    empty: str = ""  # what an empty field stands for: "off", "ten times per run"
+    section: Literal["model", "where", "sae", "training", "advanced"]
+    group: str = ""  # heading among the advanced ones
+    architectures: tuple[str, ...] = ()  # empty: for all
+
+
+class FormData(Wire):
+    """The New training form."""
+
+    fields: tuple[FormField, ...]
+    defaults: dict[str, Any]  # dotted name → value the form starts with
+    devices: tuple[DeviceInfo, ...] = ()
+    # field name → values offered (models, datasets used before)
+    suggestions: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    stores: dict[str, str] = Field(default_factory=dict)  # what the activation stores among them are called, by id
+
+
+class Segment(Wire):
+    """One part of the memory bar."""
+
+    label: str
+    bytes: int
+
+
+class Elsewhere(Wire):
+    """Memory on another device than the autoencoder's: of the language model, or of the shuffle window."""
+
+    device: str
+    memory: tuple[Segment, ...] = ()
+    total_bytes: int = 0
+    free_bytes: int | None = None
+
+
+class Estimate(Wire):
+    """Before Start: memory by part, time, disk. `seconds` is None where the device could not be measured."""
+
+    device: str
+    memory: tuple[Segment, ...] = ()
+    memory_total_bytes: int = 0
+    device_total_bytes: int | None = None
+    device_free_bytes: int | None = None
+    elsewhere: tuple[Elsewhere, ...] = ()
+    seconds: float | None = None
+    tokens_per_second: float | None = None
+    basis: str = ""  # "measured on this device", "estimated from NAME" (of a run), "estimated"
+    disk_bytes: int = 0
+    disk_free_bytes: int | None = None
+    queue: int = 0  # runs ahead on that device
+    queue_seconds: float | None = None  # how long they will take; None: none ahead, or it cannot be told
+    warnings: tuple[str, ...] = ()
+
+
+class ModelFacts(Wire):
+    """What is known of the chosen model without loading its weights."""
+
+    parameters: int | None = None
+    layers: int | None = None
+    d_model: int | None = None
+    context: int | None = None
+    d_in: int | None = None
+    heads: int | None = None  # of attention, in every layer
+
+
+class CheckResult(Wire):
+    """What a look at the form found; nothing was started."""
+
+    fields: dict[str, str] = Field(default_factory=dict)  # by dotted name, a sentence each; empty: good
+    hints: dict[str, str] = Field(default_factory=dict)  # by dotted name, a line of facts below the field
+    pending: tuple[str, ...] = ()  # fields still being looked up ("model"): check again in a second or two
+    model: ModelFacts | None = None
+    name: str = ""  # the name the run (of several: their job) would get
+    trainings: tuple[str, ...] = ()  # the names of several
+    estimate: Estimate | None = None
+
+
+class CheckpointRow(Wire):
+    """One line of the table of checkpoints."""
+
+    id: str
+    label: str  # "latest", "best FVU", "step 1,000"
+    best: bool = False
+    step: int
+    tokens: int
+    fvu: float | None = None  # of the newest training batches
+    val_fvu: float | None = None  # on held-out text, where it was measured at this very step
+    best_by: float | None = None  # what "best" goes by, where that is not FVU
+    size_bytes: int
+    saved_at: float
+
+
+class AdviceRow(Wire):
+    """One thing to change in a run."""
+
+    kind: str
+    severity: Literal["warning", "info"]
+    title: str
+    text: str
+    why: str
+    changes: dict[str, Any] = Field(default_factory=dict)  # dotted names → values, as the form takes them
+
+
+class DetailsData(Wire):
+    """What a card shows when it is opened."""
+
+    checkpoints: tuple[CheckpointRow, ...] = ()
+    best_by: str = ""  # the name of `CheckpointRow.best_by`; empty where "best" goes by FVU
+    log: tuple[str, ...] = ()  # newest last, at most 200 lines
+    settings: tuple[Setting, ...] = ()
+    advice: tuple[AdviceRow, ...] = ()  # the gravest first
+    folder: str = ""
+    traceback: str | None = None
+
+
+class Picture(Wire):
+    """One figure as SVG text, with its size in pixels."""
+
+    name: str  # "loss": what its file is called
+    width: int
+    height: int
+    svg: str
+
+
+class PicturesData(Wire):
+    """One per figure that has something in it."""
+
+    pictures: tuple[Picture, ...] = ()
+
+
+class TableData(Wire):
+    """`columns` of the Result: "step", "tokens", "time", then each metric; rows = length of every buffer."""
+
+    rows: int
+    total: int

@@ -1,0 +1,1 @@
+"""SAEBrowser: its state, its commands, its cards."""

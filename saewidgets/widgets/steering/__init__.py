@@ -1,0 +1,1 @@
+"""Steering: its state, its commands, its words."""

@@ -1,0 +1,211 @@
+"""The steering widget: a language model writes with features turned up, down or off, beside what it writes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from saewidgets.config import SteeringConfig
+from saewidgets.render import Html
+from saewidgets.render.page import html_document
+from saewidgets.render.steering import steering_page
+from saewidgets.widgets.base import BaseWidget
+from saewidgets.widgets.messages.wire import Note
+from saewidgets.widgets.publisher import Publisher
+from saewidgets.widgets.shown import (
+    check_look,
+    closes_now,
+    error_note,
+    first_read,
+    page_at,
+    with_static_copy,
+    workspace_or_default,
+)
+from saewidgets.widgets.steering.commands import SteeringCommands
+from saewidgets.widgets.steering.state import SteeringModel, SteeringWorkspace, label_of
+
+
+class Steering(BaseWidget):
+    """Turn features of SAEs up, down or off and read what the model writes then. Put it last in a cell to see it.
+
+    Baseline and steered text use the same random numbers. Writing goes on while cells run, and shares the device with
+    training runs token by token. `ws.steer` does the same from a script.
+
+    Args:
+        ws: a `Workspace`; None takes the default one (`$SAEWIDGETS_HOME`, else ``~/.saewidgets``).
+        sae: the SAE whose features are added: its id, a beginning of it, or its name. None: the newest.
+        features: to begin with, each ``(index, strength)`` of `sae`, ``(sae_id, index, strength)``, the same with a
+            mode at the end, or a `SteeringFeature`.
+        prompt: to begin with.
+        on_browse: called when *Open features browser* is pressed; without it the button shows the code that opens one.
+        on_close: called when *Close steering* is pressed; without it there is no such button.
+        embedded: it stands in a box that draws the frame.
+        height: largest inner height of lists in pixels; they scroll beyond that.
+        theme: ``"auto"`` follows the notebook; ``"light"`` or ``"dark"`` overrides it.
+
+    Raises:
+        ConfigError: `theme`, `height` or a feature has no such value.
+        NotFoundError: there is no such SAE; or the frontend is not built (source checkouts only).
+    """
+
+    _closed = True  # until it is built: ipywidgets closes a widget whose constructor raised
+
+    def __init__(
+        self,
+        ws: SteeringWorkspace | None = None,
+        *,
+        sae: str | None = None,
+        features: Sequence[Any] = (),
+        prompt: str = "",
+        on_browse: Callable[[], object] | None = None,
+        on_close: Callable[[], object] | None = None,
+        embedded: bool = False,
+        height: int = 640,
+        theme: Literal["auto", "light", "dark"] = "auto",
+    ) -> None:
+        check_look(theme, height)
+        workspace = workspace_or_default(ws, "steering")
+        self._model = SteeringModel(
+            workspace, can_browse=on_browse is not None, can_close=on_close is not None, embedded=embedded
+        )
+        self._publisher: Publisher | None = None
+        first_read(self._model.read, self._model.set_notice)
+        if sae is not None:
+            self._model.choose(workspace.steering.record(sae).id)
+        self._model.set_prompt(prompt)
+        begin = workspace.steering.resolve(list(features), sae)
+        self._commands_of = SteeringCommands(self._model, self._wake, on_browse, on_close)
+        for record, each in begin:
+            label = each.label or label_of(workspace, record.id, each.index)
+            self._commands_of.add_feature(record, each.index, each.strength, each.mode, each.a_max, label)
+        super().__init__(
+            "steering", self._commands_of.table(), state=self._model.state(), theme=theme, height=height
+        )
+        self._closed = False
+        self._publisher = Publisher(self._publish, name="steering", on_error=self._show_error)
+        self._unsubscribe = workspace.subscribe_saes(self._library_changed)
+        self._publisher.wake()
+
+    # --------------------------------------------------------------------------------------------- for Python
+
+    @property
+    def workspace(self) -> Any:
+        """The workspace whose SAEs it steers with."""
+        return self._model.workspace
+
+    @property
+    def config(self) -> SteeringConfig:
+        """All that is set. It waits for the largest activations of features that were just added, which may load the
+        model.
+
+        Raises:
+            NotFoundError, StateError, FormatError: one of them cannot be found: its SAE or model cannot be loaded.
+        """
+        self._commands_of.find_maxima()
+        return self._model.config(sweep=True)
+
+    @property
+    def result(self) -> Any:
+        """The last `SteeringResult` with a steered text, or None."""
+        found = self._model.result("generate")
+        return None if found is None else found[1]
+
+    @property
+    def sweep(self) -> Any:
+        """The last `SteeringResult` of a sweep, or None."""
+        found = self._model.result("sweep")
+        return None if found is None else found[1]
+
+    def add(self, sae: str, index: int, strength: float | None = None, mode: str = "add_max") -> None:
+        """Add a feature; one that is there already stays as it is.
+
+        Args:
+            sae: its SAE: an id, a beginning of it, or its name.
+            index: its number.
+            strength: None takes the one of `ws.steering.suggest`, at which text changes and stays text; with another
+                mode than ``"add_max"`` there is none, and it is 1.
+            mode: see `docs/steering.md`.
+
+        Raises:
+            NotFoundError, ConfigError, StateError: there is no such SAE or feature, or no room for more.
+        """
+        given = 1.0 if strength is None else strength
+        [(record, each)] = self.workspace.steering.resolve([(sae, index, given, mode)])
+        label = label_of(self.workspace, record.id, each.index)
+        chosen = None if strength is None and each.mode == "add_max" else each.strength
+        self._commands_of.add_feature(record, each.index, chosen, each.mode, None, label)
+
+    def choose(self, sae: str) -> None:
+        """Look features up in this SAE (its id, a beginning of it, or its name); those that were added stay.
+
+        Raises:
+            NotFoundError: there is no such SAE.
+        """
+        self._model.choose(self.workspace.steering.record(sae).id)
+        self._wake()
+
+    def generate(self) -> None:
+        """Do what *Generate* does. Raises `StateError` while it is writing, or when no feature is chosen."""
+        self._commands_of.start("generate")
+
+    def export_html(self, path: str | Path | None = None) -> Path | str:
+        """Features and texts as one self-contained page without script.
+
+        Args:
+            path: where to write it; None returns the text instead.
+        """
+        return page_at(html_document("Steering", self._static()), path)
+
+    def close(self) -> None:
+        """Remove the widget from the page, stop writing, stop following the workspace."""
+        if not closes_now(self):
+            return
+        self._unsubscribe()
+        self._commands_of.close()
+        if self._publisher is not None:
+            self._publisher.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        count = len(self._model.rows)
+        return f"<Steering {self._model.workspace.label}: {count} feature{'s' * (count != 1)}>"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        return with_static_copy(super()._repr_mimebundle_(**kwargs), self._static(), **{"text/plain": repr(self)})
+
+    def _static(self) -> Html:
+        state = self._model.state().model_dump(mode="json")
+        results = [found._repr_html_() for found in (self.result, self.sweep) if found is not None]
+        return steering_page(
+            state["rows"], results, prompt=state["settings"]["prompt"], workspace=state["workspace"],
+            taken_at=state["updated_at"],
+        )  # fmt: skip
+
+    # --------------------------------------------------------------------------------------------- following
+
+    def _library_changed(self, *_: Any) -> None:
+        if self._publisher is not None:
+            self._publisher.wake()
+
+    def _wake(self) -> None:
+        if self._publisher is not None:
+            self._publisher.wake(urgent=True)
+
+    def _publish(self) -> None:
+        """Runs on the publisher thread, which alone writes the trait."""
+        if not self._model.running:  # in between only the texts change, ten times a second
+            self._model.read()
+            text = self._model.workspace.notice
+            self._model.set_notice(Note(what=text, kind="info") if text else None)
+        self._send_state()
+
+    def _send_state(self) -> None:
+        state = self._model.state()
+        if self.state.get("revision") != state.revision:
+            self.state = state.model_dump(mode="json")
+
+    def _show_error(self, error: BaseException) -> None:
+        """Called on the publisher thread: what failed is shown until a publish succeeds."""
+        self._model.set_notice(error_note(error))
+        self._send_state()

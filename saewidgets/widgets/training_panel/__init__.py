@@ -1,0 +1,1 @@
+"""TrainingPanel: its state, its commands, its cards and its form."""

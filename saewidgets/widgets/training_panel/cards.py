@@ -1,0 +1,136 @@
+"""Records of the workspace as the cards, notes and rows that the page draws. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from saewidgets.events import JobStatus
+from saewidgets.records import CheckpointRecord, TrainingRecord
+from saewidgets.render.labels import architecture_label, choice_label
+from saewidgets.render.runs import tile_values
+from saewidgets.widgets.messages.training import AdviceRow, Card, CheckpointRow, Tile
+from saewidgets.widgets.values import finite, note_of, number
+from saewidgets.workspace.training.advice import Advice, advise
+
+BEST = "checkpoints.best_metric"
+HELD_OUT = {"fvu": "val_fvu", "mse": "val_mse", "ce_loss_score": "ce_loss_score"}
+"""Metrics that are measured on held-out text, and what they are recorded as."""
+
+
+def _retry(record: TrainingRecord) -> dict[str, Any] | None:
+    if record.error is None or record.error.resumes:
+        return None
+    return next((dict(advice.changes) for advice in advise(record)), {})
+
+
+def card_of(record: TrainingRecord, series: int | None = None, earlier: str | None = None) -> Card:
+    """One training as the list shows it; `earlier` is the name of the run that it goes on from, or repeats."""
+    source = record.facts.get("continued_from")
+    progress = record.progress
+    running = record.status is JobStatus.RUNNING
+    done = max(record.tokens_done, 0)
+    return Card(
+        id=record.id,
+        name=record.name,
+        status=record.status.value,
+        model=record.model,
+        hook_name=record.hook_name,
+        hook_name_out=record.config.get("hook_name_out"),
+        stored=dict(record.config.get("corpus") or {}).get("kind") == "activations",
+        architecture=architecture_label(record.config.get("sae", {}), record.architecture),
+        d_sae=record.d_sae,
+        device=record.device,
+        tokens_total=record.tokens_total,
+        tokens_done=done,
+        step=record.step,
+        fraction=min(1.0, done / record.tokens_total) if record.tokens_total > 0 else 0.0,
+        rate=finite(progress.rate) if progress and running else None,
+        eta_seconds=finite(progress.eta_seconds) if progress and running else None,
+        phase=progress.phase if progress and record.status.is_active else None,
+        queue_position=record.queue_position,
+        tiles=Tile(**{name: number(value) for name, value in tile_values(record).items()}),
+        note=note_of(record.error, record.note),
+        dead_window_tokens=int(record.config.get("dead_window_tokens", 1_000_000)),
+        checkpoint_count=record.checkpoint_count,
+        checkpoint_bytes=record.checkpoint_bytes,
+        last_checkpoint_step=record.last_checkpoint_step,
+        last_checkpoint_tokens=record.last_checkpoint_tokens,
+        sae_id=record.sae_id,
+        created_at=record.created_at,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        heartbeat_at=record.heartbeat_at,
+        seconds_running=record.seconds_running,
+        series=series,
+        group_id=record.group_id,
+        group_name=record.group_name,
+        retry_of=earlier if source is None else None,
+        continued_from=earlier if source is not None else None,
+        continued_step=int(source["step"]) if source else None,
+        retry=_retry(record),
+        advice=next((advice.title for advice in advise(record)), None) if record.error is None else None,
+    )
+
+
+def advice_row(advice: Advice) -> AdviceRow:
+    """One piece of advice as the details show it."""
+    return AdviceRow(
+        kind=advice.kind, severity=advice.severity, title=advice.title, text=advice.text, why=advice.why,
+        changes=dict(advice.changes),
+    )  # fmt: skip
+
+
+def checkpoint_row(
+    record: CheckpointRecord, best_metric: str = "fvu", held_out: Mapping[str, float] | None = None
+) -> CheckpointRow:
+    """One line of the table of checkpoints; a checkpoint kept for two reasons says both.
+
+    Args:
+        record: the checkpoint, with the newest metrics of when it was written.
+        best_metric: what the best one is chosen by.
+        held_out: what was measured on held-out text at its very step, by metric ("fvu"); None: the run measures
+            nothing there, so `best_metric` is that of training batches.
+    """
+    words = {
+        "latest": "latest",
+        "best": f"best {choice_label(BEST, best_metric)}",
+        "final": "final",
+        "manual": "saved by you",
+        "every": f"step {record.step:,}",
+    }
+    label = ", ".join(words.get(kind, kind) for kind in record.kinds) or f"step {record.step:,}"
+    chosen = record.metrics if held_out is None or best_metric == "loss" else held_out
+    return CheckpointRow(
+        id=record.id,
+        label=label,
+        best="best" in record.kinds,
+        step=record.step,
+        tokens=record.tokens,
+        fvu=finite(record.metrics.get("fvu")),
+        val_fvu=finite((held_out or {}).get("fvu")),
+        best_by=None if best_metric == "fvu" else finite(chosen.get(best_metric)),
+        size_bytes=record.size_bytes,
+        saved_at=record.created_at,
+    )
+
+
+def checkpoint_rows(
+    records: Iterable[CheckpointRecord], best_metric: str, columns: Mapping[str, Any]
+) -> tuple[CheckpointRow, ...]:
+    """The table of checkpoints, newest first.
+
+    Args:
+        records: the checkpoints of a run.
+        best_metric: what the best one is chosen by.
+        columns: the metrics `HELD_OUT` of the run, as `Trainings.metric_columns` has them.
+    """
+    at: dict[int, dict[str, float]] = {}
+    for metric, column in HELD_OUT.items():
+        for step, value in zip(columns["step"], columns[column], strict=True):
+            if math.isfinite(value):
+                at.setdefault(int(step), {})[metric] = float(value)
+    rows = sorted(records, key=lambda row: (row.step, row.created_at), reverse=True)
+    return tuple(checkpoint_row(row, best_metric, at.get(row.step, {}) if at else None) for row in rows)
+

@@ -1,0 +1,218 @@
+"""The New training form, taken from the JSON schema of the configuration models.
+
+Labels, help, bounds, choices and defaults are those of the models: a field that is added there appears here. Only
+which section a field stands in, and what is a file or a nested model, is decided in this module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Literal, get_args
+
+from saewidgets.config import TrainingConfig
+from saewidgets.config.base import Config
+from saewidgets.config.sae import SAEConfig
+from saewidgets.render.labels import choice_label
+from saewidgets.widgets.messages.training import FormData, FormField
+from saewidgets.widgets.messages.wire import DeviceInfo
+from saewidgets.widgets.values import LARGEST_SAFE, corpus_text
+
+Section = Literal["model", "where", "sae", "training", "advanced"]
+
+# In the order in which the form shows them; every other field follows under "advanced".
+SECTIONS: dict[str, Section] = {
+    "model": "model",
+    "corpus": "model",
+    "context_size": "model",
+    "precision": "model",
+    "hook_name": "where",
+    "sae.architecture": "sae",
+    "hook_name_out": "sae",
+    "sae.d_sae": "sae",
+    "sae.k": "sae",
+    "sae.l1_coefficient": "sae",
+    "sae.l0_coefficient": "sae",
+    "sae.bandwidth": "sae",
+    "sae.sparsity_loss": "sae",
+    "sae.target_l0": "sae",
+    "sae.widths": "sae",
+    "sae.skip_scale": "sae",
+    "sae.learn_skip": "sae",
+    "sae.aux_k": "sae",
+    "name": "training",
+    "tokens": "training",
+    "batch_size": "training",
+    "optimizer.lr": "training",
+    "device": "training",
+    "seed": "training",
+}
+# Headings of the advanced settings, in their order: by name, else by what stands before the dot.
+GROUPS = {
+    "sae": "Autoencoder", "dead_window_tokens": "Dead latents", "resampling": "Dead latents",
+    "": "Run", "optimizer": "Optimiser and schedules", "targets": "Targets", "activations": "Activations",
+    "evaluation": "Evaluation", "checkpoints": "Checkpoints",
+}  # fmt: skip
+# What an optional setting that is left empty stands for.
+EMPTY = {
+    "name": "",  # the page shows the name that it will get
+    "model_revision": "the newest", "model_device": "the same", "model_compile": "not compiled",
+    "activations.buffer_device": "with the SAE", "hook_name_out": "", "from_pretrained": "random weights",
+    "epochs": "as Tokens says", "sae.target_l0": "none", "sae.widths": "1/32, 3/32, 7/32, 15/32, all",
+    "sae.aux_k": "half of d_in", "sae.threshold_momentum": "0.99, less in short runs",
+    "sae.p_end": "p stays", "sae.pre_act_coefficient": "off",
+    "resampling.every_steps": "never", "optimizer.grad_clip": "off", "optimizer.normalize_decoder_every": "never",
+    "optimizer.lr_end": "a tenth of the peak", "optimizer.lr_warm_up_steps": "5 %, at most 1,000",
+    "optimizer.lr_decay_steps": "20 %", "optimizer.sparsity_warm_up_steps": "5 %, at most 10,000",
+    "targets.fvu": "no target", "targets.mse": "no target", "targets.l0_min": "no bound", "targets.l0_max": "no bound",
+    "activations.exclude_token_ids": "none", "activations.seqpos_slice": "all",
+    "evaluation.every_steps": "ten times per run", "checkpoints.every_steps": "ten times per run",
+}  # fmt: skip
+TYPES: dict[str, Literal["text", "integer", "number", "boolean"]] = {
+    "string": "text",
+    "integer": "integer",
+    "number": "number",
+    "boolean": "boolean",
+}
+DEVICE = re.compile(r"(^|[._])device$")  # the page draws these as lists, as it knows all devices
+def architectures() -> dict[str, type[SAEConfig]]:
+    """Name → configuration class of every architecture that can be trained, in the order of the union."""
+    union = get_args(TrainingConfig.model_fields["sae"].annotation)
+    return {model.model_fields["architecture"].default: model for model in union}
+
+
+def transcoders() -> tuple[str, ...]:
+    """Names of the architectures that read one hook point and reconstruct another."""
+    return tuple(name for name, model in architectures().items() if model(architecture=name).is_transcoder)
+
+
+@lru_cache(maxsize=1)
+def form_fields() -> tuple[FormField, ...]:
+    """Every field of the form."""
+    found = _fields_of(TrainingConfig, "")
+    known = architectures()
+    sae: dict[str, FormField] = {
+        "sae.architecture": FormField(
+            name="sae.architecture",
+            label="Architecture",
+            type="choice",
+            choices=tuple(known),
+            words=tuple(choice_label("sae.architecture", name) for name in known),
+            section="sae",
+            default=TrainingConfig.model_fields["sae"].default.architecture,
+            help="How the few active latents are chosen, and what keeps them few.",
+        )
+    }
+    for name, model in known.items():
+        for field in _fields_of(model, "sae."):
+            if field.name == "sae.architecture":
+                continue
+            before = sae.get(field.name)
+            # The same name with another default or label per architecture would need two fields; a test watches that.
+            owners = (*(before.architectures if before else ()), name)
+            sae[field.name] = (before or field).model_copy(update={"architectures": owners})
+    for name, field in sae.items():
+        if len(field.architectures) == len(known):
+            sae[name] = field.model_copy(update={"architectures": ()})
+    by_name = {field.name: field for field in (*found, *sae.values())}
+    by_name["hook_name_out"] = by_name["hook_name_out"].model_copy(update={"architectures": transcoders()})
+    headings = list(dict.fromkeys(GROUPS.values()))
+    rest = sorted((name for name in by_name if name not in SECTIONS), key=lambda n: headings.index(by_name[n].group))
+    return tuple(by_name[name] for name in (*(name for name in SECTIONS if name in by_name), *rest))
+
+
+def _fields_of(model: type[Config], prefix: str) -> list[FormField]:
+    schema = model.model_json_schema(mode="validation")
+    definitions = schema.get("$defs", {})
+    fields = []
+    for key, raw in schema["properties"].items():
+        name = f"{prefix}{key}"
+        if name == "corpus":  # text on the page: "demo" or a path; `as_corpus` understands both
+            fields.append(_field(name, {**raw, "type": "string", "default": "demo"}))
+            continue
+        annotation = model.model_fields[key].annotation
+        if isinstance(annotation, type) and issubclass(annotation, Config):
+            fields.extend(_fields_of(annotation, f"{name}."))
+        elif "discriminator" not in raw:
+            fields.append(_field(name, _resolve(raw, definitions)))
+    return fields
+
+
+def _resolve(raw: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """`anyOf [X, null]` as X with `optional`; `$ref` replaced by what it names."""
+    merged = dict(raw)
+    if "$ref" in merged:
+        merged = {**definitions[merged.pop("$ref").rsplit("/", 1)[-1]], **merged}
+    if "anyOf" in merged:
+        options = [option for option in merged.pop("anyOf") if option.get("type") != "null"]
+        merged = {**options[0], **merged, "optional": True}
+    return merged
+
+
+def _help(name: str, schema: Mapping[str, Any], has_choices: bool) -> str:
+    """The description. A list cannot be left empty: it has a choice for that, which says what it stands for."""
+    text = str(schema.get("description", ""))
+    return text.partition(" Empty: ")[0] if has_choices or DEVICE.search(name) else text
+
+
+def _field(name: str, schema: Mapping[str, Any]) -> FormField:
+    choices = tuple(str(choice) for choice in schema.get("enum", ()))
+    minimum = schema.get("minimum", schema.get("exclusiveMinimum"))
+    maximum = schema.get("maximum", schema.get("exclusiveMaximum"))
+    section = SECTIONS.get(name, "advanced")
+    return FormField(
+        name=name,
+        label=str(schema.get("title", name.rsplit(".", 1)[-1])),
+        help=_help(name, schema, bool(choices)),
+        type="choice" if choices else TYPES[str(schema.get("type", "string"))],
+        choices=choices,
+        words=tuple(choice_label(name, choice) for choice in choices),
+        default=schema.get("default"),
+        minimum=minimum if minimum is None or abs(minimum) <= LARGEST_SAFE else None,
+        maximum=maximum if maximum is None or abs(maximum) <= LARGEST_SAFE else None,
+        optional=bool(schema.get("optional", False)),
+        empty=EMPTY[name] if schema.get("optional") else "",
+        section=section,
+        group=GROUPS.get(name) or GROUPS[name.rpartition(".")[0]] if section == "advanced" else "",
+    )
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested configuration data as dotted names → values; the corpus as the text a person would type."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if name == "corpus":
+            flat[name] = corpus_text(value)
+        elif isinstance(value, Mapping):
+            flat.update(flatten(value, f"{name}."))
+        elif isinstance(value, list | tuple):  # numbers, which a page has as text: "64, 256"
+            flat[name] = ", ".join(str(part) for part in value)
+        else:
+            flat[name] = value
+    return flat
+
+
+def form_data(
+    devices: Sequence[DeviceInfo],
+    suggestions: Mapping[str, Sequence[str]],
+    config: Mapping[str, Any] | None = None,
+    stores: Mapping[str, str] | None = None,
+) -> FormData:
+    """Fields, the values the form starts with (those of `config`: Edit and retry), devices, suggestions.
+
+    `stores`: the names of activation stores by id, for those that are suggested.
+    """
+    fields = form_fields()
+    defaults = {field.name: field.default for field in fields}
+    if config is not None:
+        known = {field.name for field in fields}
+        defaults.update({name: value for name, value in flatten(config).items() if name in known})
+    return FormData(
+        fields=fields,
+        defaults=defaults,
+        devices=tuple(devices),
+        suggestions={name: tuple(values) for name, values in suggestions.items()},
+        stores={i: name for i, name in (stores or {}).items() if i in suggestions.get("corpus", ())},
+    )

@@ -1,0 +1,78 @@
+"""Values as a page can carry and show them: numbers, settings, texts cut to a length."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from saewidgets.config.corpus_text import typed
+from saewidgets.records import ErrorInfo
+from saewidgets.render.labels import short_float
+from saewidgets.widgets.messages.wire import Note, Setting
+
+NAME_LENGTH = 300  # characters of a name on a card
+LARGEST_SAFE = 2**53 - 1  # a page's numbers are doubles: larger bounds mean nothing there
+
+
+def number(value: Any) -> float | str | None:
+    """A number as JSON can carry it: non-finite ones become the words "NaN", "Infinity" and "-Infinity"."""
+    if value is None:
+        return None
+    found = float(value)
+    if math.isnan(found):
+        return "NaN"
+    if math.isinf(found):
+        return "Infinity" if found > 0 else "-Infinity"
+    return found
+
+
+def finite(value: float | None) -> float | None:
+    """`value`, or None where it says nothing (a rate of a run that has not begun)."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def shorten(text: str, length: int) -> str:
+    """`text` cut to `length` characters with an ellipsis."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def show_value(value: Any) -> str:
+    """A setting's value for a reader: separators in counts, an en dash for none."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return short_float(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(shorten(str(item), 80) for item in list(value)[:5]) + (", …" if len(value) > 5 else "")
+    return shorten(str(value), 200)
+
+
+def settings_of(config: Mapping[str, Any], prefix: str = "") -> list[Setting]:
+    """The configuration flattened to dotted names, in its own order."""
+    rows: list[Setting] = []
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            rows.extend(settings_of(value, f"{name}."))
+        else:
+            rows.append(Setting(name=name, value=show_value(value)))
+    return rows
+
+
+def corpus_text(corpus: Any) -> str:
+    """ "demo", a path or a dataset of the hub. Several paths, and strings held in memory, have no text of their own."""
+    if isinstance(corpus, Mapping):
+        return typed(corpus) or ""
+    return str(corpus)
+
+
+def note_of(error: ErrorInfo | None, note: str | None = None) -> Note | None:
+    """What a card says below its numbers."""
+    if error is not None:
+        return Note(what=error.what, where=error.where, hint=error.hint, kind=error.kind)
+    return Note(what=note, kind="info") if note else None

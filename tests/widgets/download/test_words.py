@@ -1,0 +1,181 @@
+"""Records of the hub and its jobs as cards, rows and sentences."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from saewidgets.errors import NotFoundError, SAEWidgetsError
+from saewidgets.events import JobStatus, Progress
+from saewidgets.hub_records import KnownRepo
+from saewidgets.records import ErrorInfo, JobRecord
+from saewidgets.widgets.download import words as words
+from saewidgets.widgets.messages.hub import Chosen
+from tests.widgets.fake_hub import GEMMA, KNOWN, SPARSIFY, gemma_variants, make_preview, make_variant, sparsify_variants
+
+PAYLOAD = {"repo_id": GEMMA, "path": "layer_12/width_65k/average_l0_72", "revision": "abc", "total_bytes": 1000}
+
+
+def job(status: JobStatus = JobStatus.RUNNING, **changes: object) -> JobRecord:
+    return JobRecord("job_1", "download", status, "host/downloads", payload=PAYLOAD, **changes)  # type: ignore[arg-type]
+
+
+def test_a_card_is_named_by_repository_and_folders() -> None:
+    card = words.card_of(job())
+    assert card.name == f"{GEMMA} / layer_12 / width_65k / average_l0_72"
+    assert words.download_name("a/b", "") == "a/b"
+
+
+def test_bytes_rate_and_time_come_from_the_progress() -> None:
+    card = words.card_of(job(progress=Progress(250, 1000, "bytes", 50.0, 15.0, "downloading")))
+    assert (card.bytes_done, card.bytes_total, card.fraction) == (250, 1000, 0.25)
+    assert (card.rate, card.eta_seconds, card.phase) == (50.0, 15.0, "downloading")
+    paused = words.card_of(job(JobStatus.PAUSED, progress=Progress(250, 1000, "bytes", 50.0, 15.0)))
+    assert (paused.bytes_done, paused.rate, paused.eta_seconds, paused.phase) == (250, None, None, None)
+
+
+def test_a_repetition_is_told_with_its_wait() -> None:
+    waiting = Progress(250, 1000, "bytes", phase="retrying", attempt=2, wait_seconds=8.0)
+    card = words.card_of(job(progress=waiting))
+    assert (card.phase, card.attempt, card.wait_seconds) == ("retrying", 2, 8.0)
+    paused = words.card_of(job(JobStatus.PAUSED, progress=waiting))
+    assert (paused.phase, paused.attempt, paused.wait_seconds) == (None, None, None)
+
+
+def test_a_finished_download_has_all_its_bytes_and_its_sae() -> None:
+    card = words.card_of(job(JobStatus.COMPLETED, result="sae_1"))
+    assert (card.bytes_done, card.fraction, card.sae_id) == (1000, 1.0, "sae_1")
+    assert words.sae_of(job(JobStatus.COMPLETED, result={"sae_id": "sae_2"})) == "sae_2"
+    assert words.sae_of(job(JobStatus.COMPLETED, result=None)) is None
+    assert words.sae_of(job(JobStatus.RUNNING, result="sae_1")) is None
+
+
+def test_odd_records_make_cards_too() -> None:
+    bare = JobRecord("job_9", "download", JobStatus.QUEUED, "host/downloads")
+    card = words.card_of(bare)
+    assert (card.name, card.bytes_total, card.fraction) == ("job_9", 0, 0.0)
+    rate = words.card_of(job(progress=Progress(2000, 1000, "bytes", float("inf"), float("nan"))))
+    assert (rate.bytes_done, rate.rate, rate.eta_seconds) == (1000, None, None)
+
+
+def test_a_failure_is_a_note() -> None:
+    error = ErrorInfo("Lost the connection 3 times.", "What arrived is kept.")
+    card = words.card_of(job(JobStatus.FAILED, error=error))
+    assert card.note is not None
+    assert (card.note.what, card.note.hint) == ("Lost the connection 3 times.", "What arrived is kept.")
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (f"{SPARSIFY}/layers.18.mlp", "layers.18.mlp"),
+        (f"https://huggingface.co/{SPARSIFY}/tree/main/layers.6/", "layers.6"),
+        (SPARSIFY, ""),
+    ],
+)
+def test_the_folder_that_was_asked_for(text: str, path: str) -> None:
+    assert words.asked_path(text, sparsify_variants()) == path
+
+
+def test_the_only_sae_of_a_repository_is_the_one_asked_for() -> None:
+    assert words.asked_path("anything", [make_variant("deep/folder")]) == "deep/folder"
+
+
+def test_a_preview_is_ready_to_show() -> None:
+    variant = make_variant("layers.6", layer=6)
+    sae = Chosen(repo_id=SPARSIFY, revision="abc", path="layers.6")
+    data = words.preview_data(sae, "cuda:0", make_preview(variant))
+    assert (data.architecture, data.d_in, data.d_sae) == ("TopK k 32", 1024, 65_536)
+    assert data.disk_free_bytes == 41_000_000_000
+    unknown = words.preview_data(sae, "", make_preview(variant, architecture=None, memory_bytes=None))
+    assert (unknown.architecture, unknown.memory_bytes) == (None, None)
+
+
+def test_a_config_travels_as_json_whatever_it_holds() -> None:
+    nested: dict[str, object] = {}
+    for _ in range(50):
+        nested = {"deeper": nested}
+    config = {"nan": float("nan"), "big": 10**400, "other": {1, 2}, "tuple": (1, 2.5), "nested": nested}
+    shown = words.shown_config(config)
+    json.dumps(shown, allow_nan=False)
+    assert shown["nan"] == "nan"
+    assert shown["tuple"] == [1, 2.5]
+
+
+def test_a_config_that_is_too_long_is_cut_and_says_so() -> None:
+    shown = words.shown_config({"first": 1, "huge": "x" * 200_000, "last": 2})
+    assert shown == {"first": 1, "…": "2 more settings are not shown"}
+
+
+@pytest.mark.parametrize(
+    ("model", "label"),
+    [
+        ("google/gemma-2-2b", "Gemma 2 2B, pretrained"),
+        ("google/gemma-2-9b-it", "Gemma 2 9B, instruction-tuned"),
+        ("google/gemma-3-270m", "Gemma 3 270M, pretrained"),
+        ("google/gemma-3-1b-pt", "Gemma 3 1B, pretrained"),
+        ("something else", "something else"),
+    ],
+)
+def test_releases_have_names(model: str, label: str) -> None:
+    assert words.release_label(model) == label
+
+
+def test_a_release_is_the_gemma_scope_repositories_of_one_model() -> None:
+    releases = words.releases_of(KNOWN)
+    assert [(r.label, len(r.repo_ids)) for r in releases] == [
+        ("Gemma 2 2B, pretrained", 2),
+        ("Gemma 2 9B, instruction-tuned", 1),
+    ]
+
+
+def test_near_names_and_repositories_on_a_model_are_suggested() -> None:
+    assert words.suggestions_for("EleutherAI/sae-pythia-410-65k@main", KNOWN) == (SPARSIFY,)
+    assert words.suggestions_for("openai-community/gpt2", KNOWN) == ("jbloom/GPT2-Small-SAEs-Reformatted",)
+    assert words.suggestions_for("https://huggingface.co/EleutherAI/pythia-410m", KNOWN) == (SPARSIFY,)
+    assert words.suggestions_for("one word", KNOWN) == ()
+    assert words.suggestions_for("nobody/nothing-like-it", [KnownRepo(SPARSIFY, "", "")]) == ()
+
+
+def test_problems_say_what_and_where() -> None:
+    class NoSAEError(SAEWidgetsError):
+        suggestions = ("a/b",)
+
+    problem = words.problem_of(NoSAEError("Nothing here is an SAE.", where="x/y", hint="Try another."), "x/y", KNOWN)
+    assert problem.kind == "no_sae"
+    assert problem.what == "Nothing here is an SAE (x/y)."
+    assert problem.suggestions == ("a/b",)
+    there = NoSAEError("No SAE found in x/y. It holds a model.", hint="SAEs trained on it: a/b, c/d. Or train one.")
+    alone = words.problem_of(there, "a/b", ())
+    assert (alone.suggestions, alone.hint) == ((), "It holds a model. Or train one.")
+    split = words.problem_of(there, "x/y", KNOWN)
+    assert (split.what, split.hint) == ("No SAE found in x/y.", "It holds a model. Or train one.")
+    named = words.problem_of(NotFoundError("Repository not found: x/y.", where="x/y"), "x/y", ())
+    assert (named.kind, named.what) == ("not_found", "Repository not found: x/y.")
+
+
+def test_a_token_is_masked_wherever_an_error_mentions_it() -> None:
+    secret = "hf_abcdefgh"
+    ours = words.scrubbed(SAEWidgetsError(f"Bad {secret}.", where=f"at {secret}", hint=f"not {secret}"), secret)
+    assert secret not in str(ours)
+    assert words.MASK in str(ours)
+    other = words.scrubbed(RuntimeError(f"https://user:{secret}@host"), secret)
+    assert isinstance(other, SAEWidgetsError)
+    assert secret not in str(other)
+    hidden = SAEWidgetsError("Could not connect.")
+    hidden.__cause__ = ValueError(secret)
+    clean = words.scrubbed(hidden, secret)
+    assert clean is not hidden
+    assert clean.__cause__ is None
+    plain = SAEWidgetsError("Nothing secret.")
+    assert words.scrubbed(plain, secret) is plain
+    assert words.scrubbed(plain, None) is plain
+
+
+def test_rows_point_to_their_repository() -> None:
+    variants = [*gemma_variants(layers=1), *gemma_variants("google/gemma-scope-2b-pt-mlp", "mlp_out", layers=1)]
+    repos = [words.RepoData(repo_id=v.repo_id, revision=v.revision) for v in (variants[0], variants[-1])]
+    rows = words.variant_rows(variants, repos)
+    assert [row.repo for row in rows] == [0] * 6 + [1] * 6
+    assert [row.l0 for row in rows if row.canonical] == [82.0, 82.0]

@@ -1,0 +1,138 @@
+"""Numbers of strangers as cards and histograms."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from saewidgets.widgets.messages.saes import SaeQuery
+from saewidgets.widgets.sae_browser.cards import (
+    architecture_words,
+    card_of,
+    facets_of,
+    histogram_of,
+    histograms_of,
+    measured_facts,
+    number_in,
+    short,
+)
+from tests.widgets.fake_library import make_sae
+
+WORDS = ("Thresholds", "threshold", "latents by their threshold")
+
+
+def test_equal_bins_on_a_linear_axis_stay_linear_however_far_they_reach() -> None:
+    edges = [2.4e-5 + i * 0.5 for i in range(11)]
+    found = histogram_of({"edges": edges, "counts": [5] * 10, "min": 2.4e-5, "max": 5.0, "mean": 0.79}, *WORDS)
+    assert found is not None
+    assert not found.log
+    assert found.note == "mean 0.790, 2.4e-5 to 5.00"
+    geometric = histogram_of({"edges": [10.0**i for i in range(-6, 0)], "counts": [1] * 5}, *WORDS)
+    assert geometric is not None
+    assert geometric.log
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [],
+        "text",
+        {},
+        {"edges": [], "counts": []},
+        {"edges": [0.0, 1.0], "counts": [1, 2]},
+        {"edges": [0.0, math.nan], "counts": [1]},
+        {"edges": [0.0, math.inf], "counts": [1]},
+    ],
+)
+def test_a_broken_histogram_is_none(data: Any) -> None:
+    assert histogram_of(data, *WORDS) is None
+
+
+def test_numbers_of_metadata_are_taken_only_if_they_are_numbers() -> None:
+    assert number_in({"k": 3}, "k") == 3.0
+    for value in (None, "3", True, math.nan, math.inf, [3], {}):
+        assert number_in({"k": value}, "k") is None
+    assert number_in("no mapping", "k") is None
+    assert number_in({"a": None, "b": 2}, "a", "b") == 2.0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0, "1.00"), (0.0, "0"), (0.0706, "0.0706"), (123.4, "123"), (12345.6, "12,346"), (3.2e-5, "3.2e-5")],
+)
+def test_short_numbers(value: float | None, text: str) -> None:
+    assert short(value) == text
+
+
+def test_architectures() -> None:
+    assert architecture_words(make_sae("s", "s", metadata={"settings": {"k": 64}})) == "TopK, k 64"
+    assert architecture_words(make_sae("s", "s", metadata={"config": {"sae": {"k": 32}}})) == "TopK, k 32"
+    jumprelu = make_sae("s", "s", architecture="jumprelu", metadata={"latest": {"val_l0": 58.44, "l0": 1.0}, "k": 3})
+    assert architecture_words(jumprelu) == "JumpReLU, L0 58.4"
+    odd = make_sae("s", "s", architecture="<b>", metadata={"settings": "none", "latest": 3, "config": []})
+    assert architecture_words(odd) == "<b>"
+
+
+def test_values_that_cannot_be_told_apart_are_said_once() -> None:
+    edges = [0.999995, 1.0, 1.000005]
+    data = {"edges": edges, "counts": [70, 30], "min": 0.999996, "max": 1.000004, "mean": 1.0, "sd": 1.2e-6}
+    found = histogram_of(data, *WORDS)
+    assert found is not None
+    assert found.note == "all 1.00, sd 1.2e-6"
+    assert found.summary == "Thresholds: 100 latents by their threshold, all 1.00 and sd 1.2e-6."
+    same = histogram_of({**data, "min": 1.0, "max": 1.0, "sd": 0.0}, *WORDS)
+    assert same is not None
+    assert same.note == "all 1.00"
+
+
+def test_densities_have_two_significant_digits() -> None:
+    density = {"edges": [1e-6, 1e-4, 1e-2], "counts": [3, 4], "min": 1.234e-6, "max": 0.01234, "mean": 0.02345}
+    (found,) = histograms_of({"density": density})
+    assert found.digits == 2
+    assert found.note == "mean 0.023, 1.2e-6 to 0.012"
+    assert [short(value, 2) for value in (0.5, 23.45, 0.0712, 1.0)] == ["0.50", "23", "0.071", "1.0"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "value", "label"),
+    [
+        ({"latest": {"val_fvu": 0.1, "fvu": 0.2}, "fvu": 0.3}, 0.1, "FVU (held out)"),
+        ({"latest": {"fvu": 0.2}, "fvu": 0.3}, 0.2, "FVU (training)"),
+        ({"fvu": 0.3}, 0.3, "FVU"),
+        ({}, None, "FVU"),
+    ],
+)
+def test_an_fvu_says_of_which_tokens_it_is(metadata: dict[str, Any], value: float | None, label: str) -> None:
+    record = make_sae("s", "s", metadata=metadata)
+    card = card_of(record)
+    assert (card.fvu, card.fvu_label) == (value, label)
+    facts = measured_facts(record, {"measured": {"fvu": 0.5}})
+    assert [fact.label for fact in facts] == [label]
+
+
+def test_what_is_long_is_cut() -> None:
+    card = card_of(make_sae("s", "n" * 5000, model="m" * 5000, hook_name="h" * 5000, tags=("t" * 500,) * 50))
+    assert max(len(card.name), len(card.model or ""), len(card.hook_name or ""), len(card.site)) <= 300
+    assert len(card.tags) == 20
+    assert len(card.tags[0]) == 60
+
+
+def test_facets_leave_out_what_is_not_known() -> None:
+    facets = facets_of({"source": {"local": 2}, "model": {None: 1, "": 2, "gpt2": 3}, "layer": {0: 1, None: 4}})
+    assert [(choice.value, choice.label, choice.count) for choice in facets.model] == [("gpt2", "gpt2", 3)]
+    assert [choice.value for choice in facets.layer] == ["0"]
+    assert facets.source[0].label == "Local"
+    assert facets.format == ()
+
+
+def test_a_chosen_value_that_the_other_filters_leave_nothing_of_keeps_its_label() -> None:
+    query = SaeQuery(source="trained", architecture="topk", layer=3, format="saelens")
+    facets = facets_of({"source": {"local": 2}, "layer": {3: 1}, "format": {"saelens": 2}}, query)
+    assert [(choice.value, choice.label, choice.count) for choice in facets.source] == [
+        ("local", "Local", 2), ("trained", "Trained", 0),
+    ]  # fmt: skip
+    assert [(choice.label, choice.count) for choice in facets.architecture] == [("TopK", 0)]
+    assert [(choice.label, choice.count) for choice in facets.layer] == [("3", 1)]

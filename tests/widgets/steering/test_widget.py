@@ -1,0 +1,370 @@
+"""The steering widget over a real workspace with the demo model and a small SAE of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
+from saewidgets.jobs import JobSettings
+from saewidgets.widgets.messages.steering import SteeringEditRow
+from saewidgets.widgets.steering.commands import SteeringCommands
+from saewidgets.widgets.steering.state import SteeringModel
+from saewidgets.widgets.steering.widget import Steering
+from saewidgets.workspace import Workspace
+from tests.widgets.conftest import Sent, ask, wait_for
+from tests.workspace.steering.saes import D_SAE, DEAD, add_demo_sae
+
+PROMPT = "In the morning the old man walked down to the"
+LONG = 60  # seconds; a loaded machine takes its time
+
+
+@pytest.fixture(scope="module")
+def ws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    root = tmp_path_factory.mktemp("steering-widget")
+    with Workspace(root / "ws", jobs=JobSettings(poll=0.05)) as workspace:
+        add_demo_sae(workspace, root / "sae")
+        yield workspace
+
+
+@pytest.fixture
+def sae(ws: Workspace) -> str:
+    return ws.saes.list()[0].id
+
+
+@pytest.fixture
+def widget(ws: Workspace, sae: str) -> Iterator[Steering]:
+    found = Steering(ws, features=[(sae, 7, 30.0, "add")], prompt=PROMPT)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def sent(widget: Steering, record_messages: Callable[[Any], Sent]) -> Sent:
+    return record_messages(widget)
+
+
+def settings(widget: Steering, **changes: Any) -> dict[str, Any]:
+    return {**widget.state["settings"], "new_tokens": 6, **changes}
+
+
+def run_of(widget: Steering) -> dict[str, Any]:
+    found: dict[str, Any] = widget.state["run"]
+    return found
+
+
+def write(widget: Steering, sent: Sent, what: str = "generate", **changes: Any) -> dict[str, Any]:
+    """Set, generate, wait; the texts."""
+    ask(widget, sent, kind="steering_edit", settings=settings(widget, **changes))
+    answer = ask(widget, sent, kind="steering_generate", what=what)
+    number = answer["value"]["number"]
+    wait_for(lambda: (run_of(widget)["number"], run_of(widget)["status"]) == (number, "done"), LONG)
+    texts: dict[str, Any] = ask(widget, sent, kind="steering_read", what=what)["value"]
+    return texts
+
+
+def test_a_feature_begins_at_a_strength_that_keeps_text(ws: Workspace, sae: str) -> None:
+    widget = Steering(ws, prompt=PROMPT)
+    try:
+        widget.add(sae, 7)
+        wait_for(lambda: [row["usual"] for row in widget.state["rows"] if row["usual"]], LONG)
+        found = ws.steering.suggest(sae, 7)
+        [row] = widget.state["rows"]
+        assert (row["strength"], row["usual"], row["a_max"]) == (found.strength, found.strength, found.maximum.value)
+        shares = (-2, -1, 0, 1, 2)
+        assert widget.state["settings"]["strengths"] == pytest.approx([share * found.strength for share in shares])
+        widget.add(sae, 9, strength=3.0)
+        wait_for(lambda: len([row for row in widget.state["rows"] if row["usual"]]) == 2, LONG)
+        assert widget.state["rows"][1]["strength"] == 3.0
+        assert widget.state["settings"]["strengths"][4] == pytest.approx(2 * found.strength)  # that is of the first
+    finally:
+        widget.close()
+
+
+def test_the_configuration_waits_for_a_largest_activation(
+    ws: Workspace, sae: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SteeringCommands, "measure", lambda *_: None)  # one that has not begun yet
+    widget = Steering(ws, prompt=PROMPT)
+    try:
+        widget.add(sae, 7, 0.8)
+        widget.add(sae, 9)
+        first, second = widget.config.features
+        assert (first.strength, first.a_max) == (0.8, ws.steering.maximum(sae, 7).value)
+        assert (second.strength, second.a_max) == (
+            ws.steering.suggest(sae, 9).strength, ws.steering.maximum(sae, 9).value
+        )  # fmt: skip
+    finally:
+        widget.close()
+
+
+def test_what_was_set_meanwhile_stays(ws: Workspace, sae: str) -> None:
+    model = SteeringModel(ws)
+    key = model.add(ws.saes.get(sae), 7)
+    model.edit([SteeringEditRow(key=key, mode="add_max", strength=0.3)], None)
+    model.set_suggestion(key, ws.steering.suggest(sae, 7))
+    row = model.row(key)
+    assert row is not None
+    assert row.strength == 0.3
+
+
+def test_an_empty_library_has_a_way_on(tmp_path: Path, record_messages: Callable[[Any], Sent]) -> None:
+    with Workspace(tmp_path / "ws") as ws:
+        widget = Steering(ws)
+        try:
+            sent = record_messages(widget)
+            assert widget.state["saes"] == []
+            assert widget.state["code"] == "ws"
+            answer = ask(widget, sent, kind="steering_demo")
+            wait_for(lambda: widget.state["sae_id"] == answer["value"]["sae_id"], LONG)
+            assert [each["id"] for each in widget.state["saes"]] == [ws.extractions.demo().record.sae_id]
+        finally:
+            widget.close()
+
+
+def test_it_is_taken_away_by_whoever_opened_it(ws: Workspace, record_messages: Callable[[Any], Sent]) -> None:
+    closed: list[str] = []
+    widget = Steering(ws, on_close=lambda: closed.append("closed"))
+    assert widget.state["can_close"]
+    assert ask(widget, record_messages(widget), kind="steering_close")["kind"] == "result"
+    assert closed == ["closed"]
+    widget.close()
+    alone = Steering(ws)
+    assert not alone.state["can_close"]
+    assert "stands by itself" in ask(alone, record_messages(alone), kind="steering_close")["what"]
+    alone.close()
+
+
+def test_what_it_starts_with(widget: Steering, ws: Workspace, sae: str) -> None:
+    state = widget.state
+    assert [each["id"] for each in state["saes"]] == [sae]
+    [row] = widget.state["rows"]
+    assert (row["sae"], row["mode"], row["strength"]) == ("demo-l1-topk", "add", 30.0)
+    assert widget.state["settings"]["prompt"] == PROMPT
+    wait_for(lambda: widget.state["rows"][0]["a_max"], LONG)
+    assert "8,192 tokens of the demo corpus (an estimate)" in widget.state["rows"][0]["basis"]
+    wait_for(lambda: widget.state["gauge"]["ratio"], LONG)
+    assert widget.state["gauge"]["over"] == "steered tokens of the prompt"
+    assert repr(widget) == f"<Steering {ws.label}: 1 feature>"
+    assert widget.config.features[0].sae == sae
+
+
+def test_it_writes_what_the_workspace_writes(widget: Steering, ws: Workspace, sae: str, sent: Sent) -> None:
+    texts = write(widget, sent, seed=3)
+    expected = ws.steer(None, [(sae, 7, 30.0, "add")], PROMPT, new_tokens=6, seed=3)
+    assert "".join(texts["prompt_pieces"]) == PROMPT  # without the BOS before it
+    assert texts["baseline"]["pieces"] == expected.baseline.pieces
+    assert texts["steered"]["pieces"] == expected.steered.pieces
+    assert texts["first_difference"] == expected.first_difference
+    assert texts["number"] == widget.state["generated"] == run_of(widget)["number"]
+    assert widget.state["gauge"] == {"ratio": expected.steered.change_ratio, "over": "steered tokens"}
+    live = {text["run"]: text["tokens"] for text in run_of(widget)["texts"]}
+    assert live == {"baseline": len(expected.baseline.ids), "steered": len(expected.steered.ids)}
+    assert widget.result.steered.ids == expected.steered.ids
+
+    token = ask(widget, sent, kind="steering_next", number=texts["number"], text="steered", token=0)["value"]
+    first = expected.steered.tokens[0]
+    assert token["piece"] == first.piece
+    assert [row["piece"] for row in token["rows"]] == [each.piece for each in first.candidates]
+    old = ask(widget, sent, kind="steering_next", number=texts["number"] - 1, text="steered", token=0)
+    assert (old["kind"], old["what"]) == ("failure", "Another text was written since.")
+
+    copied = ask(widget, sent, kind="steering_copy")["value"]["text"]
+    assert '"seed": 3' in copied
+    assert PROMPT + expected.baseline.text in copied
+    assert str(ws.folder) not in copied
+
+
+def test_a_sweep(widget: Steering, sent: Sent) -> None:
+    texts = write(widget, sent, "sweep", strengths=[-20, 0])
+    assert [text["strength"] for text in texts["sweep"]] == [-20.0, 0.0]
+    assert texts["steered"] is None
+    assert texts["swept"] == widget.state["rows"][0]["key"]
+    assert texts["swept_name"] == "feature 7"
+    assert texts["sweep"][1]["text"] == "".join(texts["baseline"]["pieces"])
+    assert widget.sweep is not None
+    key = widget.state["rows"][0]["key"]
+    ask(widget, sent, kind="steering_edit", rows=[{"key": key, "mode": "ablate", "strength": 3}])
+    refused = ask(widget, sent, kind="steering_generate", what="sweep")
+    assert (refused["kind"], refused["where"]) == ("failure", "Feature to sweep")
+
+
+def test_stop_keeps_what_is_there(widget: Steering, sent: Sent) -> None:
+    ask(widget, sent, kind="steering_edit", settings=settings(widget, new_tokens=240))
+    ask(widget, sent, kind="steering_generate")
+    again = ask(widget, sent, kind="steering_generate")
+    assert (again["kind"], again["what"]) == ("failure", "It is writing already.")
+    wait_for(lambda: run_of(widget)["texts"], LONG)
+    ask(widget, sent, kind="steering_stop")
+    wait_for(lambda: run_of(widget)["status"] in ("stopped", "done"), LONG)
+    texts = ask(widget, sent, kind="steering_read")["value"]
+    assert 0 < len(texts["baseline"]["pieces"]) <= 240
+    assert texts["stopped"] == (run_of(widget)["status"] == "stopped")
+
+
+def test_what_cannot_be_generated_is_said(widget: Steering, sent: Sent) -> None:
+    ask(widget, sent, kind="steering_edit", settings=settings(widget, new_tokens=300))
+    ask(widget, sent, kind="steering_generate")
+    problem = wait_for(lambda: run_of(widget)["problem"], LONG)
+    assert problem["what"] == (
+        "Nothing was generated: the prompt is 11 tokens and 300 new ones are asked, but the context is 256."
+    )
+    assert problem["hint"] == "Shorten the prompt by 55 tokens or ask for 245."
+    assert run_of(widget)["status"] == "failed"
+
+
+def test_features_come_and_go(widget: Steering, sae: str, sent: Sent) -> None:
+    key = ask(widget, sent, kind="steering_add", sae_id=sae, index=9)["value"]["key"]
+    assert ask(widget, sent, kind="steering_add", sae_id=sae, index=9)["value"]["key"] == key
+    wait_for(lambda: [row["a_max"] for row in widget.state["rows"] if row["key"] == key] != [None], LONG)
+    refused = ask(widget, sent, kind="steering_add", sae_id=sae, index=D_SAE)
+    assert refused["what"] == f"There is no feature {D_SAE}: demo-l1-topk has {D_SAE}."
+    ask(widget, sent, kind="steering_remove", key=key)
+    wait_for(lambda: key not in [row["key"] for row in widget.state["rows"]])
+    widget.add(sae, 10, -1.0)
+    wait_for(lambda: widget.state["rows"][-1]["index"] == 10)
+    with pytest.raises(NotFoundError):
+        widget.add("sae_nothere", 1)
+
+
+def test_one_that_never_fires_is_added_by_activation(widget: Steering, sae: str, sent: Sent) -> None:
+    key = ask(widget, sent, kind="steering_add", sae_id=sae, index=DEAD)["value"]["key"]
+
+    def row() -> dict[str, Any]:
+        found: dict[str, Any] = next((row for row in widget.state["rows"] if row["key"] == key), {"problem": None})
+        return found
+
+    wait_for(lambda: row()["problem"], LONG)
+    assert (row()["mode"], row()["strength"], row()["a_max"]) == ("add", 0.0, None)
+    assert row()["problem"]["what"].startswith(f"Feature {DEAD} did not fire over 8,192 tokens")
+
+
+def test_finding(widget: Steering, ws: Workspace, sae: str, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(text: str) -> dict[str, Any]:
+        value: dict[str, Any] = ask(widget, sent, kind="steering_find", sae_id=sae, text=text)["value"]
+        return value
+
+    assert find("12")["hits"] == [{"index": 12, "label": ""}]
+    assert find("9999")["note"] == f"There is no feature 9999: demo-l1-topk has {D_SAE}."
+    assert find("9" * 400)["hits"] == []
+    assert "An index goes from 0 to 255." in find("ship")["note"]  # nothing was extracted
+
+    class Found:
+        index, label = 3, "ships"
+
+    class Features:
+        def list(self, **asked: Any) -> list[Found]:
+            if asked["search"] == "storm":
+                raise StateError("Nothing was extracted.")
+            return [Found()] if asked["search"] == "ship" else []
+
+        def get(self, feature_id: str) -> Found:
+            return Found()
+
+    monkeypatch.setattr(ws, "features", Features(), raising=False)
+    assert find("ship")["hits"] == [{"index": 3, "label": "ships"}]
+    assert "goes from 0 to 255" in find("zebra")["note"]
+    assert find("storm")["note"].startswith("Nothing was extracted.")
+    assert find("3")["hits"] == [{"index": 3, "label": "ships"}]
+
+
+def test_positions_count_tokens_of_the_prompt(widget: Steering, sent: Sent) -> None:
+    tokens = ask(widget, sent, kind="steering_tokens", prompt=PROMPT)["value"]["tokens"]
+    assert tokens[0]["bos"]
+    assert "".join(token["piece"] for token in tokens[1:]) == PROMPT
+    texts = write(widget, sent, positions=[len(tokens) - 1])
+    assert widget.result.steered.steered_tokens == 1
+    assert texts["steered"]["change_ratio"] > 0
+    wrong = ask(widget, sent, kind="steering_edit", settings=settings(widget, positions=[]))
+    assert (wrong["kind"], wrong["where"]) == ("failure", "positions")
+
+
+def test_presets(widget: Steering, sent: Sent) -> None:
+    def preset(action: str, **more: Any) -> dict[str, Any]:
+        return ask(widget, sent, kind="steering_preset", action=action, name="ships", **more)
+
+    ask(widget, sent, kind="steering_edit", settings=settings(widget, seed=5, strengths=[-1, 1]))
+    assert [each["name"] for each in preset("save")["value"]["presets"]] == ["ships"]
+    wait_for(lambda: widget.state["presets"] == 1)
+    assert preset("save")["what"] == "There is a preset 'ships'."
+    assert preset("save", replace=True)["kind"] == "result"
+    ask(widget, sent, kind="steering_edit", settings=settings(widget, seed=6))
+    ask(widget, sent, kind="steering_remove", key=widget.state["rows"][0]["key"])
+    preset("load")
+    wait_for(lambda: widget.state["settings"]["seed"] == 5)
+    assert widget.state["settings"]["strengths"] == [-1.0, 1.0]
+    assert [row["index"] for row in widget.state["rows"]] == [7]
+    assert preset("delete")["value"]["presets"] == []
+    assert preset("load")["what"] == "There is no preset 'ships'."
+
+
+def test_it_browses_where_it_can(ws: Workspace, record_messages: Callable[[Any], Sent]) -> None:
+    pressed: list[int] = []
+    with_browser = Steering(ws, on_browse=lambda: pressed.append(1))
+    alone = Steering(ws)
+    try:
+        assert (with_browser.state["can_browse"], alone.state["can_browse"]) == (True, False)
+        ask(with_browser, record_messages(with_browser), kind="steering_browse")
+        assert pressed == [1]
+        assert ask(alone, record_messages(alone), kind="steering_browse")["kind"] == "failure"
+        with pytest.raises(StateError, match="No feature is chosen"):
+            alone.generate()
+        assert "No feature chosen" in str(alone.export_html())
+    finally:
+        with_browser.close()
+        alone.close()
+
+
+def test_arguments_are_checked(ws: Workspace) -> None:
+    with pytest.raises(ConfigError, match="theme"):
+        Steering(ws, theme="blue")  # type: ignore[arg-type]
+    with pytest.raises(NotFoundError, match="sae_nothere"):
+        Steering(ws, features=[("sae_nothere", 1, 2.0)])
+    with pytest.raises(ConfigError, match="no feature 900"):
+        Steering(ws, sae="demo-l1-topk", features=[(900, 2.0)])
+    with pytest.raises(ConfigError, match="no workspace"):
+        Steering(3)  # type: ignore[arg-type]
+
+
+def test_the_static_copy_shows_texts_as_text(widget: Steering, sent: Sent, tmp_path: Path) -> None:
+    write(widget, sent, prompt="<img src=x onerror=alert(1)>")
+    page = Path(widget.export_html(tmp_path / "page.html")).read_text("utf-8")
+    assert "<img" not in page
+    assert "&lt;img" in page
+    assert "Baseline" in page
+    bundle, _ = widget._repr_mimebundle_()
+    assert bundle["text/plain"] == repr(widget)
+    assert "demo-l1-topk" in bundle["text/html"]
+
+
+def test_a_library_without_saes(tmp_path: Path) -> None:
+    with Workspace(tmp_path / "empty") as ws:
+        widget = Steering(ws)
+        assert (widget.state["saes"], widget.state["sae_id"], widget.state["rows"]) == ([], "", [])
+        add_demo_sae(ws, tmp_path / "sae")
+        wait_for(lambda: len(widget.state["saes"]) == 1)
+        assert widget.state["sae_id"] == widget.state["saes"][0]["id"]
+        widget.close()
+        widget.close()
+
+
+def test_an_unreadable_workspace_is_shown(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_: Any) -> Any:
+        raise SAEWidgetsError("The catalog cannot be read.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ws.saes, "list", broken)
+        widget = Steering(ws)
+        assert widget.state["notice"]["what"] == "The catalog cannot be read."
+    widget._wake()
+    wait_for(lambda: widget.state["notice"] is None)
+    widget.close()
+
+
+def test_nothing_of_the_machine_is_in_the_state(widget: Steering, ws: Workspace) -> None:
+    wait_for(lambda: widget.state["rows"][0]["a_max"], LONG)
+    assert str(ws.folder) not in json.dumps(widget.state)

@@ -1,0 +1,144 @@
+"""Records as cards, notes and rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from saewidgets.config import BatchTopKConfig, JumpReLUConfig, StandardConfig, TopKConfig, TrainingConfig
+from saewidgets.events import JobStatus, Progress
+from saewidgets.records import CheckpointRecord, ErrorInfo
+from saewidgets.render.labels import architecture_label
+from saewidgets.render.runs import runs_html
+from saewidgets.widgets.messages.wire import Note
+from saewidgets.widgets.training_panel.cards import card_of, checkpoint_row, checkpoint_rows
+from saewidgets.widgets.values import number, settings_of, show_value
+from tests.widgets.fake_workspace import make_record
+
+
+@pytest.mark.parametrize(
+    ("sae", "label"),
+    [
+        (TopKConfig(), "TopK k 32"),
+        (BatchTopKConfig(k=48), "BatchTopK k 48"),
+        (JumpReLUConfig(l0_coefficient=1.5e-3), "JumpReLU λ 1.5e-3"),
+        (StandardConfig(l1_coefficient=5), "Standard L1 5"),
+    ],
+)
+def test_architecture_in_a_few_words(sae: TopKConfig, label: str) -> None:
+    assert architecture_label(sae.to_data()) == label
+
+
+def test_a_running_card() -> None:
+    progress = Progress(500, 1000, "tokens", 250.0, 2.0, "training")
+    record = make_record(
+        "t", TrainingConfig(), status=JobStatus.RUNNING, tokens_done=500, tokens_total=1000, progress=progress,
+        latest={"loss": 0.5, "l0": 32.0, "grad_norm": 9.0},
+    )  # fmt: skip
+    card = card_of(record, series=2)
+    assert (card.fraction, card.rate, card.eta_seconds, card.series) == (0.5, 250.0, 2.0, 2)
+    assert card.tiles.loss == 0.5
+    assert card.tiles.fvu is None
+
+
+def test_a_card_says_what_a_transcoder_reconstructs_and_whether_a_language_model_runs() -> None:
+    record = make_record("t", TrainingConfig())
+    stored = {"kind": "activations", "store_id": "acts_1"}
+    place = dataclasses.replace(
+        record, config={**record.config, "hook_name_out": "blocks.1.hook_mlp_out", "corpus": stored}
+    )
+    assert [(card_of(r).hook_name_out, card_of(r).stored) for r in (record, place)] == [
+        (None, False), ("blocks.1.hook_mlp_out", True)
+    ]  # fmt: skip
+
+
+def test_rate_and_eta_belong_to_running_runs_only() -> None:
+    progress = Progress(500, 1000, "tokens", math.inf, math.nan, "training")
+    running = card_of(make_record("t", TrainingConfig(), status=JobStatus.RUNNING, progress=progress))
+    paused = card_of(make_record("t", TrainingConfig(), status=JobStatus.PAUSED, progress=progress))
+    assert (running.rate, running.eta_seconds) == (None, None)
+    assert (paused.rate, paused.eta_seconds, paused.phase) == (None, None, None)
+
+
+def test_numbers_that_json_cannot_carry_become_words() -> None:
+    assert [number(v) for v in (None, 1, math.nan, math.inf, -math.inf)] == [None, 1.0, "NaN", "Infinity", "-Infinity"]
+    card = card_of(make_record("t", TrainingConfig(), latest={"loss": math.nan}))
+    json.dumps(card.model_dump(mode="json"), allow_nan=False)
+
+
+def test_a_run_without_tokens_has_no_fraction() -> None:
+    assert card_of(make_record("t", TrainingConfig(), tokens_total=0)).fraction == 0.0
+
+
+def test_errors_and_notes() -> None:
+    error = ErrorInfo("Loss became NaN at step 449.", "Lower the learning rate.", "optimizer.lr", kind="nan")
+    note = card_of(make_record("t", TrainingConfig(), error=error)).note
+    assert note == Note(
+        what="Loss became NaN at step 449.", where="optimizer.lr", hint="Lower the learning rate.", kind="nan"
+    )
+    assert card_of(make_record("t", TrainingConfig(), note="Resumed on another device.")).note.kind == "info"
+
+
+def test_a_run_whose_checkpoints_are_no_good_says_what_to_retry_with() -> None:
+    error = ErrorInfo("Loss diverged by step 76.", kind="diverged", step=76, resumes=False)
+    record = make_record("t", TrainingConfig(optimizer={"lr": 1.0}), status=JobStatus.FAILED, error=error)
+    assert card_of(record).retry == {"optimizer.lr": 3e-4}
+    good = dataclasses.replace(record, error=dataclasses.replace(error, resumes=True))
+    assert card_of(good).retry is None
+
+
+def test_a_loss_that_became_nan_is_said_in_its_tile() -> None:
+    error = ErrorInfo("Loss became NaN at step 449.", kind="nan")
+    record = make_record("t", TrainingConfig(), error=error, latest={"loss": 0.5, "l0": 32.0})  # of the window before
+    assert (card_of(record).tiles.loss, card_of(record).tiles.l0, card_of(record).tiles.fvu) == ("NaN", 32.0, None)
+    assert ">NaN<" in runs_html([record])
+    other = dataclasses.replace(record, error=ErrorInfo("Loss diverged.", kind="diverged"))
+    assert card_of(other).tiles.loss == 0.5
+
+
+def test_checkpoint_rows() -> None:
+    def row(*kinds: str, fvu: float = 0.119) -> str:
+        record = CheckpointRecord("c", "t", 1000, 4_096_000, "/x", kinds, 5, {"fvu": fvu}, 0.0)
+        return checkpoint_row(record).label
+
+    assert row("latest", "best") == "latest, best FVU"
+    assert row("every") == "step 1,000"
+    assert row() == "step 1,000"
+    assert checkpoint_row(CheckpointRecord("c", "t", 1, 1, "/x", ("latest",), 5, {"fvu": math.nan}, 0.0)).fvu is None
+
+
+def test_checkpoints_show_what_the_best_is_chosen_by() -> None:
+    def record(step: int, **metrics: float) -> CheckpointRecord:
+        return CheckpointRecord(f"c{step}", "t", step, step, "/x", ("best",), 5, metrics, 0.0)
+
+    nan = math.nan
+    columns = {
+        "step": [10.0, 20.0], "val_fvu": [0.3, nan], "val_mse": [0.7, nan], "ce_loss_score": [0.9, nan],
+    }  # fmt: skip
+    # What the second says of held-out text was measured before its step.
+    records = [record(10, fvu=0.2, mse=0.5, loss=1.5), record(15, fvu=0.1, val_fvu=0.3, mse=0.4, loss=1.4)]
+
+    def shown(metric: str, columns: dict[str, list[float]] = columns) -> list[tuple[object, ...]]:
+        rows = checkpoint_rows(records, metric, columns)
+        return [(row.step, row.fvu, row.val_fvu, row.best_by) for row in rows]
+
+    assert shown("fvu") == [(15, 0.1, None, None), (10, 0.2, 0.3, None)]
+    assert [row[3] for row in shown("ce_loss_score")] == [None, 0.9]
+    assert [row[3] for row in shown("mse")] == [None, 0.7]
+    assert [row[3] for row in shown("loss")] == [1.4, 1.5]
+    never = {name: [nan] for name in columns} | {"step": [10.0]}
+    assert shown("mse", never) == [(15, 0.1, None, 0.4), (10, 0.2, None, 0.5)]
+    assert checkpoint_row(records[0], "ce_loss_score").label == "best CE recovered"
+
+
+def test_settings_are_flat_and_readable() -> None:
+    rows = {row.name: row.value for row in settings_of(TrainingConfig().to_data())}
+    assert rows["sae.d_sae"] == "16,384"
+    assert rows["optimizer.lr"] == "3e-4"
+    assert rows["checkpoints.keep_every"] == "no"
+    assert rows["name"] == "–"
+    assert show_value(["a"] * 7) == "a, a, a, a, a, …"
+    assert len(show_value("x" * 5000)) == 200

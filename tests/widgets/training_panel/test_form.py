@@ -1,0 +1,144 @@
+"""The form is the configuration's schema: labels, bounds and defaults of the models, in the form's sections."""
+
+from __future__ import annotations
+
+from saewidgets.config import TextCorpus, TrainingConfig, validate
+from saewidgets.widgets.messages.wire import DeviceInfo
+from saewidgets.widgets.training_panel.form import GROUPS, SECTIONS, architectures, flatten, form_data, form_fields
+from saewidgets.widgets.values import corpus_text
+
+# The wording of the specification: tests and screen readers find fields by it.
+LABELS = {
+    "model": "Model", "corpus": "Dataset", "context_size": "Context length", "precision": "Precision",
+    "hook_name": "Hook name", "sae.architecture": "Architecture", "sae.d_sae": "Latents (d_sae)",
+    "sae.k": "Active latents (k)", "name": "Name", "tokens": "Tokens", "batch_size": "Batch size",
+    "optimizer.lr": "Learning rate", "device": "Device", "seed": "Seed", "sae.l1_coefficient": "Sparsity coefficient",
+    "sae.l0_coefficient": "Sparsity coefficient", "sae.bandwidth": "Bandwidth", "sae.aux_k": "Auxiliary k",
+}  # fmt: skip
+
+
+def by_name() -> dict[str, object]:
+    return {field.name: field for field in form_fields()}
+
+
+def test_labels_are_those_of_the_specification() -> None:
+    found = by_name()
+    assert {name: found[name].label for name in LABELS} == LABELS
+
+
+def test_every_setting_of_the_configuration_is_in_the_form_once() -> None:
+    names = [field.name for field in form_fields()]
+    assert len(names) == len(set(names))
+    wanted = set()
+    for name, model in architectures().items():
+        sae = model(architecture=name)
+        read, written = "blocks.2.mlp.hook_in", "blocks.2.hook_mlp_out"
+        hooks = (read, written) if sae.is_transcoder else (read, None)
+        config = TrainingConfig(sae=sae, hook_name=hooks[0], hook_name_out=hooks[1])
+        wanted |= set(flatten(config.to_data()))
+    never_asked = {"sae.normalize_activations", "sae.reshape_activations", "sae.d_out"}
+    assert set(names) == wanted - never_asked
+
+
+def test_sections_hold_what_they_say() -> None:
+    found = by_name()
+    assert {name: found[name].section for name in SECTIONS} == SECTIONS
+    assert all(field.section == "advanced" for name, field in found.items() if name not in SECTIONS)
+
+
+def test_fields_of_some_architectures_name_them() -> None:
+    found = by_name()
+    assert found["sae.k"].architectures == ("topk", "batchtopk", "matryoshka")
+    assert found["sae.l1_coefficient"].architectures == ("standard", "gated", "skip", "transcoder", "skip_transcoder")
+    assert "transcoder" not in found["sae.apply_b_dec_to_input"].architectures
+    assert found["sae.bandwidth"].architectures == ("jumprelu",)
+    assert found["sae.d_sae"].architectures == ()
+
+
+def test_fields_shared_by_architectures_mean_the_same_in_each() -> None:
+    for field in form_fields():
+        if not field.name.startswith("sae.") or field.name == "sae.architecture":
+            continue
+        key = field.name.removeprefix("sae.")
+        owners = [model for name, model in architectures().items() if name in (field.architectures or architectures())]
+        assert len({(m.model_fields[key].title, repr(m.model_fields[key].default)) for m in owners}) == 1, field.name
+
+
+def test_types_bounds_choices_and_optional_values() -> None:
+    found = by_name()
+    assert (found["tokens"].type, found["tokens"].minimum) == ("integer", 1)
+    assert (found["optimizer.lr"].type, found["optimizer.lr"].maximum) == ("number", 1)
+    assert found["precision"].choices == ("float32", "bfloat16", "float16")
+    assert found["precision"].words == ("fp32", "bf16", "fp16")
+    assert found["sae.sparsity_loss"].words == ("Step (L0)", "Tanh", "Quadratic (target L0)")
+    assert found["checkpoints.best_metric"].words == ("FVU", "Loss", "CE recovered", "MSE")
+    assert all(len(field.words) == len(field.choices) for field in form_fields())
+    assert found["optimizer.grad_clip"].optional is True
+    assert found["activations.prepend_bos"].type == "boolean"
+    assert found["seed"].maximum is None  # 2**63 - 1 is not a number the page can hold
+    assert [field.name for field in form_fields() if not field.help] == []
+
+
+def test_the_help_of_a_list_does_not_speak_of_an_empty_field() -> None:
+    found = by_name()
+    for name, choice in (
+        ("model_device", "the same"), ("model_compile", "not compiled"), ("activations.buffer_device", "with the SAE"),
+    ):  # fmt: skip
+        assert found[name].empty == choice
+        assert "Empty" not in found[name].help
+        assert found[name].help.endswith(".")
+    assert found["from_pretrained"].help.endswith("Empty: random weights.")  # a field to write in
+
+
+def test_the_form_starts_with_a_valid_configuration() -> None:
+    data = form_data((DeviceInfo(id="cpu", label="cpu"),), {"model": ["demo", "gpt2"]})
+    nested: dict[str, object] = {}
+    for field in data.fields:
+        if field.architectures and "topk" not in field.architectures:
+            continue
+        target = nested
+        *path, last = field.name.split(".")
+        for part in path:
+            target = target.setdefault(part, {})  # type: ignore[assignment]
+        target[last] = data.defaults[field.name]
+    config, errors = validate(nested)
+    assert errors == {}
+    assert config == TrainingConfig()
+    assert data.suggestions["model"] == ("demo", "gpt2")
+    named = form_data((), {"corpus": ["demo", "acts_1"]}, None, {"acts_1": "wiki", "acts_2": "other"})
+    assert named.stores == {"acts_1": "wiki"}
+
+
+def test_lists_of_numbers_are_text_on_the_page() -> None:
+    field = by_name()["sae.widths"]
+    assert (field.type, field.optional, field.architectures) == ("text", True, ("matryoshka",))
+    config = TrainingConfig(sae={"architecture": "matryoshka", "d_sae": 1024, "widths": [64, 256]})
+    shown = form_data((), {}, config.to_data()).defaults["sae.widths"]
+    assert shown == "64, 256"
+    assert config.replace(**{"sae.widths": shown}) == config
+    _, errors = validate({"sae": {"architecture": "matryoshka", "widths": "64, many"}})
+    assert list(errors) == ["sae.widths"]
+
+
+def test_edit_and_retry_starts_with_the_runs_values() -> None:
+    config = TrainingConfig(seed=7, corpus="notes.txt").replace(**{"sae.k": 5})
+    defaults = form_data((), {}, config.to_data()).defaults
+    assert (defaults["seed"], defaults["corpus"], defaults["sae.k"]) == (7, "notes.txt", 5)
+
+
+def test_a_corpus_as_text() -> None:
+    assert corpus_text({"kind": "demo"}) == "demo"
+    assert corpus_text(TextCorpus(["a.txt"]).model_dump()) == "a.txt"
+    assert corpus_text(TextCorpus(strings=["x"]).model_dump()) == ""
+
+
+def test_advanced_settings_stand_under_headings_one_after_another() -> None:
+    advanced = [field for field in form_fields() if field.section == "advanced"]
+    headings = [field.group for field in advanced]
+    assert list(dict.fromkeys(headings)) == [
+        heading for heading in dict.fromkeys(GROUPS.values()) if heading in headings
+    ]
+    assert sorted(headings, key=list(dict.fromkeys(GROUPS.values())).index) == headings
+    found = by_name()
+    assert found["dead_window_tokens"].group == found["resampling.every_steps"].group == "Dead latents"
+    assert all(not field.group for field in form_fields() if field.section != "advanced")

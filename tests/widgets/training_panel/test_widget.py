@@ -1,0 +1,228 @@
+"""The panel as Python sees it: follows the workspace, agrees with other panels, leaves a static copy."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from saewidgets.errors import CatalogError, ConfigError
+from saewidgets.widgets.sae_browser.widget import SAEBrowser
+from saewidgets.widgets.training_panel.widget import TrainingPanel
+from tests.widgets.conftest import Sent, ask, wait_for
+from tests.widgets.fake_workspace import FakeWorkspace
+
+
+def cards(panel: TrainingPanel) -> dict[str, dict[str, Any]]:
+    return {card["id"]: card for card in panel._parts[0][0].state["cards"]}
+
+
+def test_it_is_a_box_of_parts(panel: TrainingPanel) -> None:
+    assert [getattr(child, "_view", "charts") for child in panel.children] == [
+        "training_panel", "charts", "chart_controls", "charts", "training_footer",
+    ]  # fmt: skip
+    assert "sw-frame" in panel._dom_classes
+
+
+def test_it_follows_the_workspace(panel: TrainingPanel, ws: FakeWorkspace) -> None:
+    ws.trainings.change("train_0", step=4321)
+    wait_for(lambda: cards(panel)["train_0"]["step"] == 4321)
+    ws.trainings.delete("train_6")
+    wait_for(lambda: "train_6" not in cards(panel))
+
+
+def test_a_press_reaches_both_panels(ws: FakeWorkspace, record_messages: Callable[[Any], Sent]) -> None:
+    first, second = TrainingPanel(ws), TrainingPanel(ws)
+    part = first._parts[0][0]
+    answer = ask(part, record_messages(part), kind="run_action", action="pause", training_id="train_0")
+    assert answer["value"] == {"training_id": "train_0"}
+    for panel in (first, second):
+        wait_for(lambda panel=panel: cards(panel)["train_0"]["status"] == "paused")
+        panel.close()
+
+
+def test_traits_are_written_by_one_thread_at_most_ten_times_a_second(panel: TrainingPanel, ws: FakeWorkspace) -> None:
+    threads: set[str] = set()
+    count: list[int] = []
+
+    def note(change: Any) -> None:
+        threads.add(threading.current_thread().name)
+        count.append(1)
+
+    wait_for(lambda: panel._parts[0][0].state["devices"])
+    panel._parts[0][0].observe(note, names=["state"])
+    for step in range(600):
+        ws.trainings.change("train_0", step=step)
+        threading.Event().wait(0.001)
+    wait_for(lambda: cards(panel)["train_0"]["step"] == 599)
+    assert threads == {"saewidgets-panel"}
+    assert len(count) <= 40
+
+
+def test_selected(panel: TrainingPanel) -> None:
+    panel.selected = ["train_3", "train_1"]
+    assert panel.selected == ("train_3", "train_1")
+    wait_for(lambda: cards(panel)["train_3"]["series"] is not None)
+    wait_for(lambda: {card["id"] for card in panel._parts[1][0].state["cards"]} == {"train_1", "train_3"})
+    panel.selected = "train_0"
+    assert panel.selected == ("train_0",)
+    with pytest.raises(ConfigError, match="no training 'nobody'"):
+        panel.selected = ["nobody"]
+
+
+def test_the_pages_theme_reaches_the_charts(panel: TrainingPanel, record_messages: Callable[[Any], Sent]) -> None:
+    bar = panel._parts[1][0]
+    ask(bar, record_messages(bar), kind="chart", theme="dark", x_axis="steps")
+    wait_for(lambda: bar.state["charts"]["theme"] == "dark")
+    wait_for(lambda: panel._charts.charts[0].look.theme == "dark")
+
+
+def test_arguments_are_checked(ws: FakeWorkspace) -> None:
+    with pytest.raises(ConfigError, match="theme"):
+        TrainingPanel(ws, theme="blue")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="height"):
+        TrainingPanel(ws, height=3)
+    with pytest.raises(TypeError):
+        TrainingPanel(ws, colour="red")  # type: ignore[call-arg]
+    panel = TrainingPanel(ws, theme="dark", height=300)
+    assert panel._parts[0][0].theme == "dark"
+    assert panel._parts[0][0].height == 300
+    panel.close()
+
+
+def test_a_broken_catalog_is_shown_and_heals(
+    panel: TrainingPanel, ws: FakeWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise CatalogError("The catalog is locked.", hint="Close the other program.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ws.trainings, "list", broken)
+        ws.tell(None)
+        wait_for(lambda: (panel._parts[0][0].state["notice"] or {}).get("what") == "The catalog is locked.")
+    ws.tell(None)
+    wait_for(lambda: panel._parts[0][0].state["notice"] is None)
+
+
+def test_a_workspace_that_cannot_be_read_at_first_still_gives_a_panel(
+    ws: FakeWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise CatalogError("The catalog is locked.")
+
+    monkeypatch.setattr(ws.trainings, "list", broken)
+    panel = TrainingPanel(ws)
+    assert panel._parts[0][0].state["notice"]["what"] == "The catalog is locked."
+    panel.close()
+
+
+def test_close_ends_everything_and_may_be_called_twice(ws: FakeWorkspace) -> None:
+    panel = TrainingPanel(ws)
+    assert len(ws._subscribers) == 1
+    panel.close()
+    panel.close()
+    assert ws._subscribers == []
+    assert not panel._publisher.alive
+    ws.trainings.change("train_0", step=1)
+
+
+def test_repr_and_static_copy(panel: TrainingPanel, ws: FakeWorkspace) -> None:
+    assert repr(panel) == "<TrainingPanel default workspace: 7 trainings, 1 running>"
+    data, _ = panel._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert data["text/plain"].startswith("<TrainingPanel")
+    html = data["text/html"]
+    assert "Static copy of the training panel" in html
+    assert "gpt2-l6-topk-k32" in html
+    assert "<svg" in html
+
+
+def test_export(panel: TrainingPanel, ws: FakeWorkspace, tmp_path: Path) -> None:
+    ws.trainings.change("train_0", name='"><img src=x onerror=alert(1)>')
+    wait_for(lambda: cards(panel)["train_0"]["name"].startswith('"'))
+    document = panel.export_html(tmp_path / "panel.html").read_text("utf-8")
+    assert document.startswith("<!doctype html>")
+    assert "<img" not in document
+    assert "<script" not in document
+    assert panel.export_html() == document
+
+
+def test_the_pareto_view_is_there_while_runs_are_compared(panel: TrainingPanel) -> None:
+    box = panel.children[1]
+    assert box.children == ()
+    panel._panel.compare(["train_0", "train_1"])
+    panel._wake()
+    wait_for(lambda: len(box.children) == 1)
+    assert panel._parts[0][0].state["compare"]["names"] == ["gpt2-l6-topk-k32", "gpt2-l6-jumprelu"]
+    panel._panel.compare([])
+    panel._wake()
+    wait_for(lambda: box.children == ())
+    assert panel._parts[0][0].state["compare"] is None
+
+
+def test_open_sae_puts_the_browser_in_the_place_of_the_runs(
+    panel: TrainingPanel, ws: FakeWorkspace, record_messages: Callable[[Any], Sent]
+) -> None:
+    part = panel._parts[0][0]
+    sent = record_messages(part)
+    followed: list[str | None] = []
+    panel.observe(lambda change: followed.append(change["new"]), "opened_sae")
+    ask(part, sent, kind="run_action", action="import", training_id="train_3")
+    wait_for(lambda: cards(panel)["train_3"]["sae_id"] == "sae_train_3")
+    assert ask(part, sent, kind="open_sae", sae_id="sae_train_3")["value"] == {"sae_id": "sae_train_3"}
+    wait_for(lambda: len(panel.children) == 2)
+    top, browser = panel.children
+    assert top is part
+    assert isinstance(browser, SAEBrowser)
+    assert "sw-frame" not in browser._dom_classes
+    wait_for(lambda: browser.selected == "sae_train_3")
+    assert browser._part.state["revealed"] == "sae_train_3"
+    assert part.state["sae_shown"] == panel.opened_sae == "sae_train_3"
+    # a second panel, and this one after a reload of the page, know the SAE of the run; what stands below is this one's
+    other = TrainingPanel(ws)
+    assert cards(other)["train_3"]["sae_id"] == "sae_train_3"
+    assert len(other.children) == 5
+    other.close()
+    ask(part, sent, kind="open_sae", sae_id=None)
+    wait_for(lambda: len(panel.children) == 5)
+    wait_for(lambda: panel.opened_sae is None)
+    assert followed == ["sae_train_3", None]
+    # it is made once, and shows again what is asked for
+    ask(part, sent, kind="open_sae", sae_id="sae_train_3")
+    wait_for(lambda: len(panel.children) == 2)
+    assert panel.children[1] is browser
+
+
+def test_an_sae_that_is_gone_is_not_opened(
+    panel: TrainingPanel, ws: FakeWorkspace, record_messages: Callable[[Any], Sent]
+) -> None:
+    part = panel._parts[0][0]
+    sent = record_messages(part)
+    ws.trainings.get("train_3").import_to_saes()
+    wait_for(lambda: cards(panel)["train_3"]["sae_id"] == "sae_train_3")
+    # deleted in an SAE browser: the run is told of it, and offers the import again
+    ws.trainings._records["train_3"] = dataclasses.replace(ws.trainings.record("train_3"), sae_id=None)
+    ws.saes.delete("sae_train_3")
+    wait_for(lambda: cards(panel)["train_3"]["sae_id"] is None)
+    answer = ask(part, sent, kind="open_sae", sae_id="sae_train_3")
+    assert answer["kind"] == "failure"
+    assert "There is no SAE" in answer["what"]
+    assert panel.opened_sae is None
+    assert len(panel.children) == 5
+
+
+def test_whoever_shows_saes_elsewhere_is_told(ws: FakeWorkspace, record_messages: Callable[[Any], Sent]) -> None:
+    opened: list[str] = []
+    panel = TrainingPanel(ws, on_open=opened.append)
+    part = panel._parts[0][0]
+    ws.trainings.get("train_3").import_to_saes()
+    ask(part, record_messages(part), kind="open_sae", sae_id="sae_train_3")
+    wait_for(lambda: panel.opened_sae == "sae_train_3")
+    assert opened == ["sae_train_3"]
+    assert len(panel.children) == 5
+    assert part.state["sae_shown"] is None
+    panel.close()
