@@ -1,4 +1,4 @@
-"""A table of downloads and a whole page about them, from plain mappings (the fields of `messages_hub.DownloadCard`)."""
+"""A table of downloads and a whole page about them, from plain mappings (the fields of `messages.hub.DownloadCard`)."""
 
 from __future__ import annotations
 

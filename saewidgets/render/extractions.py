@@ -1,4 +1,4 @@
-"""Tables of extractions and the page of a feature, from plain mappings (the fields of `messages_features`)."""
+"""Tables of extractions and the page of a feature, from plain mappings (the fields of `messages.features`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A table of runs and a whole page about them, from plain mappings (the fields of `messages.Card`)."""
+"""A table of runs and a whole page about them, from plain mappings (the fields of `messages.training.Card`)."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def facts_card(title: str, facts: Mapping[str, Any]) -> Html:
 
 
 def run_facts(record: TrainingRecord) -> dict[str, Any]:
-    """The fields of a run that the tables of this module show (a subset of `messages.Card`)."""
+    """The fields of a run that the tables of this module show (a subset of `messages.training.Card`)."""
     note = {"what": record.error.what, "hint": record.error.hint} if record.error else None
     return {
         "name": record.name,

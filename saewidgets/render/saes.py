@@ -1,4 +1,4 @@
-"""A table of SAEs and a whole page about them, from plain mappings (the fields of `messages_saes.SaeCard`)."""
+"""A table of SAEs and a whole page about them, from plain mappings (the fields of `messages.saes.SaeCard`)."""
 
 from __future__ import annotations
 

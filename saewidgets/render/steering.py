@@ -17,7 +17,7 @@ MODES = {
 
 
 def features_table(rows: Sequence[Mapping[str, Any]]) -> Html:
-    """One row per feature (the fields of `messages_steering.SteeringRow`); an empty state when there is none."""
+    """One row per feature (the fields of `messages.steering.SteeringRow`); an empty state when there is none."""
     if not rows:
         return tag("p", "No feature chosen", style="margin:4px 0")
     heads = ("SAE", "Feature", "Label", "Mode", "Strength")

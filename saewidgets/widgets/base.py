@@ -1,6 +1,6 @@
 """The base of every anywidget of this package: the shared bundle, and commands that are always answered.
 
-A command is a message ``{"id", "kind", …}`` from the page (`messages.Command`). All widgets of a kernel share one
+A command is a message ``{"id", "kind", …}`` from the page (`messages.wire.Command`). All widgets of a kernel share one
 handler thread, so the handler only checks the message, answers `Ack` and hands the work to a worker thread; the
 worker answers `Result` or `Failure` under the same id. Whatever goes wrong becomes a `Failure`: nothing that a
 message handler prints or raises would ever be seen.

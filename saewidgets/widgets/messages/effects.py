@@ -1,6 +1,6 @@
 """Messages of the extraction viewer on what features do to the model: logit effects of all, loss effects at a token.
 
-The others are in `messages_features.py`.
+The others are in `features.py`.
 """
 
 from __future__ import annotations

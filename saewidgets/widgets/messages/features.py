@@ -1,4 +1,4 @@
-"""Messages and state of the extraction viewer; see `messages.py` for the channels and the base classes.
+"""Messages and state of the extraction viewer; see `wire.py` for the channels and the base classes.
 
 Activations are bulk data: they come as float32 buffers behind a result, in the order that the answer's docstring says.
 Texts of tokens come once per answer (`texts`), and tokens point into that list.

@@ -1,4 +1,4 @@
-"""Messages about several trainings at once, their checkpoints, comparisons and templates; see `messages.py`."""
+"""Messages about several trainings at once, their checkpoints, comparisons and templates; see `wire.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages and state of the SAE browser; see `messages.py` for the channels and the base classes."""
+"""Messages and state of the SAE browser; see `wire.py` for the channels and the base classes."""
 
 from __future__ import annotations
 
