@@ -14,6 +14,7 @@ const common = {
   target: "es2022",
   jsx: "automatic",
   jsxImportSource: "preact",
+  charset: "utf8", // a dash takes three bytes, and six as an escape
   legalComments: "none",
   logLevel: "warning",
 };

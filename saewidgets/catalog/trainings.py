@@ -21,6 +21,7 @@ from saewidgets.catalog.standing import NO_JOB, jobs_now
 from saewidgets.catalog.statuses import statuses
 from saewidgets.catalog.tables import CheckpointRow, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.model_names import names_of
+from saewidgets.config.names import MAX_NAME
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import JobRecord, Records, TrainingRecord
@@ -98,24 +99,33 @@ class TrainingStore:
         """Insert the runs of one job, all or none; each as the arguments of `create`, with an `id`.
 
         Args:
-            runs: the runs.
-            free_name: makes another name of that of their group (the job has it) where it is among those given. It is
-                chosen where it is written, so that two groups that begin at once are called differently.
+            runs: the runs. One whose `name_given` is false may get another name.
+            free_name: makes another name of that of such a run, and of that of their group (the job has it), where it
+                is among those given. They are chosen where they are written, so that what begins at once is called
+                differently.
         """
 
         def write(session: Session) -> None:
             job = session.get(JobRow, runs[0].get("job_id")) if free_name else None
-            if free_name and job is not None:
+            if free_name and job is not None and "group_name" in job.payload:
                 grouped = select(TrainingRow.job_id).where(TrainingRow.group_id.is_not(None))
                 others = session.scalars(select(JobRow.payload).where(JobRow.id.in_(grouped)))
                 taken = {str(payload["group_name"]) for payload in others if "group_name" in payload}
                 job.payload = {**job.payload, "group_name": free_name(job.payload["group_name"], taken)}
+            names: set[str] = set()  # of these
             for run in runs:
                 values = {
                     "tokens_done": 0, "step": 0, "latest": {}, "host": self._host, "created_at": now(session), **run,
                     "config": dict(run["config"]), "facts": dict(run.get("facts") or {}),
                     "folder": self._files.stored(run["folder"]),
                 }  # fmt: skip
+                if not values.pop("name_given", True) and free_name:
+                    likely = values["name"][: MAX_NAME // 2]  # of what may be shortened to make room for a number
+                    others = session.scalars(
+                        select(TrainingRow.name).where(TrainingRow.name.startswith(likely, autoescape=True))
+                    )
+                    values["name"] = free_name(values["name"], names | set(others))
+                names.add(values["name"])
                 session.add(TrainingRow(**values))
 
         self._database.write(write)

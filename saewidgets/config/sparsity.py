@@ -74,24 +74,32 @@ def warning_of(config: TrainingConfig, d: int) -> tuple[str, str] | None:
         config: the run.
         d: width of what is reconstructed.
     """
+    expected = expected_l0(config, d)
+    if expected is None or USABLE_L0[0] <= expected <= USABLE_L0[1]:
+        return None
     sae = config.autoencoder
-    name = coefficient_name(sae.to_data())
-    law = _LAWS.get(sae.architecture)
-    if name is None or law is None or not _is_known(config):
-        return None
-    share = _share_of_the_latents(sae)
-    if share <= 0:
-        return None
+    name, law, share = coefficient_name(sae.to_data()), _LAWS[sae.architecture], _share_of_the_latents(sae)
+    assert name is not None  # or nothing could be expected
     value = getattr(sae, name)
-    expected = min(law.expected(value / share, d), float(sae.d_sae))
-    if USABLE_L0[0] <= expected <= USABLE_L0[1]:
-        return None
     few = expected < USABLE_L0[0]
     low, high = (law.coefficient(l0, d) * share for l0 in _USUAL_L0)
     return name, (
         f"{value:g} is {'large' if few else 'small'} for a width of {d:,}: "
         f"expect an L0 of about {float(f'{expected:.2g}'):,g}. {low:.2g} to {high:.2g} leave some 100 to 20 active."
     )
+
+
+def expected_l0(config: TrainingConfig, d: int) -> float | None:
+    """The active latents per token that the coefficient of a run leads to in the end; None where no law is known.
+
+    Arguments as of `warning_of`.
+    """
+    sae = config.autoencoder
+    name = coefficient_name(sae.to_data())
+    law = _LAWS.get(sae.architecture)
+    if name is None or law is None or not _is_known(config) or (share := _share_of_the_latents(sae)) <= 0:
+        return None
+    return min(law.expected(getattr(sae, name) / share, d), float(sae.d_sae))
 
 
 def _is_known(config: TrainingConfig) -> bool:

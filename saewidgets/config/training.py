@@ -124,7 +124,8 @@ class EvaluationConfig(Config):
     """Evaluation on held-out text while training."""
 
     every_steps: int | None = Field(
-        default=None, ge=1, le=MAX_COUNT, title="Evaluate every (steps)", description="Empty means ten times per run."
+        default=None, ge=1, le=MAX_COUNT, title="Evaluate every (steps)",
+        description="Empty means ten times per run; less in a run so short that evaluations would read more than it.",
     )
     tokens: int = Field(
         default=16_384, ge=256, le=MAX_COUNT, title="Evaluation tokens", description="Held-out tokens per evaluation."
@@ -307,8 +308,8 @@ class TrainingConfig(Config):
             )
         if self.sae.is_transcoder and self.hook_name_out is None:
             raise ConfigError(
-                f"{self.sae.architecture} reconstructs another place in the model, which is missing.",
-                where="hook_name_out", hint=f"Name it. {self._usual_pair}",
+                "A transcoder reconstructs another place in the model, which is missing.",
+                where="hook_name_out", hint=f"Enter its hook name. {self._usual_pair}",
             )
         if not self.sae.is_transcoder and self.hook_name_out is not None:
             raise ConfigError(

@@ -16,7 +16,7 @@ from typing import Literal
 
 from saewidgets.config.hook_names import layer_of
 from saewidgets.config.training import TrainingConfig
-from saewidgets.training.length import interval
+from saewidgets.training.length import checkpoint_interval, evaluation_interval
 
 _FLOAT = 4
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -224,7 +224,7 @@ def evaluation_share(configs: Sequence[TrainingConfig], model: ModelSize, *, spa
         per_token += _reconstruction_flops(each, model.d_model, sparse)
         if not alone:
             per_token += block * max(0, model.n_layers - _blocks(each)) + (2 * model.d_model + _SELECT) * vocabulary
-    number = math.ceil(first.steps / interval(first.evaluation.every_steps, first.steps))
+    number = math.ceil(first.steps / evaluation_interval(first))
     training = flops_together(configs, model, sparse=sparse) * first.steps * first.batch_size
     return number * first.evaluation.tokens * per_token / training
 
@@ -299,7 +299,7 @@ def disk_bytes(config: TrainingConfig, d_in: int) -> int:
     """Bytes on disk at the peak: kept checkpoints, one more while it is written, the exported SAE, the packed text."""
     weights = sae_parameters(config, d_in) * _FLOAT
     checkpoint = 3 * weights + 8 * config.sae.d_sae + (_whitening_bytes(d_in) if _whitens(config) else 0)
-    every = interval(config.checkpoints.every_steps, config.steps)
+    every = checkpoint_interval(config)
     kept = 2 if not config.checkpoints.keep_every else max(2, config.steps // every + 1)
     return (kept + 1) * checkpoint + weights + _packed_bytes(config)
 

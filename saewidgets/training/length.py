@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from saewidgets.config.base import MAX_COUNT
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError
@@ -34,19 +36,29 @@ def with_epochs(config: TrainingConfig, tokens_per_epoch: int) -> TrainingConfig
     return config.replace(tokens=tokens)
 
 
-def interval(configured: int | None, steps: int) -> int:
-    """Steps from one evaluation or checkpoint to the next.
+def checkpoint_interval(config: TrainingConfig) -> int:
+    """Steps from one checkpoint to the next."""
+    return config.checkpoints.every_steps or _tenth(config)
 
-    Args:
-        configured: as the configuration has it; None where it is left empty.
-        steps: of the whole run.
+
+def evaluation_interval(config: TrainingConfig) -> int:
+    """Steps from one evaluation to the next.
+
+    Where the configuration leaves it empty, training reads at least as many tokens in between as an evaluation does:
+    a short run would spend nearly all of its time on them.
     """
-    return configured if configured is not None else max(1, steps // _PER_RUN)
+    return config.evaluation.every_steps or max(
+        _tenth(config), math.ceil(config.evaluation.tokens / config.batch_size)
+    )
+
+
+def _tenth(config: TrainingConfig) -> int:
+    return math.ceil(config.steps / _PER_RUN)
 
 
 def evaluations_left(config: TrainingConfig, step: int) -> int:
     """How many evaluations a run that is at `step` has before it: at the multiples of its interval, and at its end."""
     if step >= config.steps:
         return 0
-    every = interval(config.evaluation.every_steps, config.steps)
+    every = evaluation_interval(config)
     return (config.steps - 1) // every - step // every + 1

@@ -28,7 +28,7 @@ from saewidgets.training import health, scaling
 from saewidgets.training.checkpoint import Checkpoint, list_checkpoints, update_state, write_checkpoint
 from saewidgets.training.dead import DeadLatents
 from saewidgets.training.environment import recorded
-from saewidgets.training.length import interval
+from saewidgets.training.length import checkpoint_interval, evaluation_interval
 from saewidgets.training.metrics import MetricWindow
 from saewidgets.training.optimizer import Adam
 from saewidgets.training.precision import Precision, require_float32
@@ -247,7 +247,7 @@ class Trainer:
             if self.step >= self.schedules.settled:
                 for line in self.targets.judge(self.step, self.latest):
                     self.emit(line)
-        if self.step % interval(self.config.checkpoints.every_steps, self.steps) == 0:
+        if self.step % checkpoint_interval(self.config) == 0:
             self.save("latest", "every", *self._best_kind(improved))
         elif improved:
             self.save("latest", "best")
@@ -301,8 +301,7 @@ class Trainer:
         self.meter.enter(left)
 
     def _evaluation_is_due(self) -> bool:
-        every = interval(self.config.evaluation.every_steps, self.steps)
-        return self.step % every == 0 and self._evaluated_at != self.step
+        return self.step % evaluation_interval(self.config) == 0 and self._evaluated_at != self.step
 
     def _record(self, values: Mapping[str, float]) -> None:
         self.latest.update(values)

@@ -54,7 +54,10 @@ _BEGINNING = re.compile(r"train_.{4,}", re.DOTALL)  # of an id: shorter ones are
 
 @dataclass(frozen=True, slots=True)
 class _New:
-    """A run to be queued."""
+    """A run to be queued.
+
+    `name` gets a number where another run has it; None takes the one of the configuration as it is, else its default.
+    """
 
     config: TrainingConfig
     name: str | None = None
@@ -182,7 +185,7 @@ class Trainings:
         base = _checked(base_config, held, over)
         configs = expand(base, over)
         named = {str(config.name): config for config in configs}
-        names = [self._free_name(name) for name in named] if len(named) == len(configs) else [None] * len(configs)
+        names = list(named) if len(named) == len(configs) else [None] * len(configs)
         tasks = [_New(config, name) for config, name in zip(configs, names, strict=True)]
         return self._start_group(tasks, base.name or group_name(configs), held, on_event)
 
@@ -195,7 +198,9 @@ class Trainings:
             raise missing(records[0].id, "Give it again: retry(model=model, tokenizer=tokenizer).")
         configs = from_rows((record.config, record.folder) for record in records)
         tasks = [_New(config, self.retry_name(r.id), r.id) for config, r in zip(configs, records, strict=True)]
-        return self._start_group(tasks, group.name, held, None)
+        own = group_name(configs)
+        numbered = group.name.startswith(f"{own}-") and group.name.removeprefix(f"{own}-").isdigit()
+        return self._start_group(tasks, own if numbered else group.name, held, None)
 
     def _start_group(self, tasks: Sequence[_New], wanted: str, held: Held | None, on_event: OnEvent) -> TrainingGroup:
         group_id = new_group_id()
@@ -272,7 +277,7 @@ class Trainings:
         name = self._free_name(f"{record.name}-{'longer' if tokens is not None else f'from-{source.step}'}")
         config = continuing.longer(from_row(record.config, record.folder), tokens, source.tokens, name)
         return self._start(
-            config, held, retry_of=training_id, prepare=continuing.taking(self._workspace, source),
+            config, held, name=name, retry_of=training_id, prepare=continuing.taking(self._workspace, source),
         )
 
     def export(self, training_id: str, folder: str | Path) -> Path:
@@ -333,14 +338,15 @@ class Trainings:
             self._catalog.trainings.create_all([
                 {
                     "id": training_id, "job_id": job_id, "config": rows[training_id], "model": config.model,
-                    "name": task.name or config.name or self._free_name(config.default_name),
+                    "name": task.name or config.name or config.default_name,
+                    "name_given": task.name is None and bool(config.name),
                     "corpus": config.corpus.label, "hook_name": config.hook_name, "d_sae": config.sae.d_sae,
                     "architecture": config.sae.architecture, "device": config.device, "lane": lane,
                     "tokens_total": config.steps * config.batch_size, "folder": made[training_id],
                     "retry_of": task.retry_of, "group_id": group[0] if group else None,
                 }
                 for training_id, task, config in zip(ids, tasks, configs, strict=True)
-            ], free_name if group else None)  # fmt: skip
+            ], free_name)  # fmt: skip
             if prepare is not None:
                 for training_id, folder in made.items():
                     prepare(training_id, folder)

@@ -42,7 +42,7 @@ def test_status_and_progress_are_its_jobs(catalog: Catalog, make_training: Make)
     assert run.finished_at is not None
 
 
-def test_groups_that_begin_at_once_are_called_differently(catalog: Catalog, make_training: Make) -> None:
+def test_what_begins_at_once_is_called_differently(catalog: Catalog, make_training: Make) -> None:
     values = dataclasses.asdict(make_training("like"))
     kept = ("config", "model", "corpus", "hook_name", "architecture", "d_sae", "device", "lane", "tokens_total")
     numbers = range(4)
@@ -53,15 +53,21 @@ def test_groups_that_begin_at_once_are_called_differently(catalog: Catalog, make
         catalog.jobs.add(f"job_{number}", kind="training", lane="box/cpu", payload=payload, owner="me")
         ready.wait(30)
         run = {name: values[name] for name in kept} | {
-            "id": f"train_{number}", "name": str(number), "job_id": f"job_{number}", "group_id": f"g{number}",
+            "id": f"train_{number}", "name": "topk", "name_given": False, "job_id": f"job_{number}",
+            "group_id": f"g{number}",
             "folder": catalog.files.folder / "trainings" / str(number),
         }  # fmt: skip
-        catalog.trainings.create_all([run], free_name)
+        catalog.trainings.create_all([run, {**run, "id": f"more_{number}", "name_given": number == 0}], free_name)
 
     with ThreadPoolExecutor(len(numbers)) as pool:
         list(pool.map(begin, numbers))
     names = [catalog.trainings.get(f"train_{number}").group_name for number in numbers]
     assert sorted(map(str, names)) == ["sweep", "sweep-2", "sweep-3", "sweep-4"]
+    own = [catalog.trainings.get(f"{which}_{number}").name for which in ("train", "more") for number in numbers]
+    given = own.pop(len(numbers))
+    assert given == "topk"  # as it was asked for, whoever else has it
+    assert all(name == "topk" or name.startswith("topk-") for name in own)
+    assert len(set(own)) == len(own)
 
 
 def test_one_of_a_group_can_end_before_the_others(catalog: Catalog, make_training: Make) -> None:

@@ -111,7 +111,7 @@ def test_a_transcoder_is_trained_between_its_places(architecture):
         ("jumprelu_transcoder", {}, "architecture", "trained with ReLU and an L1 penalty"),
         ("jumprelu_skip_transcoder", {}, "architecture", "Train a transcoder or skip_transcoder between the same"),
         ("matching_pursuit", {}, "architecture", "training of matching_pursuit cannot be translated"),
-        ("transcoder", {"hook_name_out": None}, "hook_name_out", "Name it"),
+        ("transcoder", {"hook_name_out": None}, "hook_name_out", "Enter its hook name"),
         ("transcoder", {"hook_name_out": "blocks.2.mlp.hook_post"}, "metadata.hook_name_out", "not a hook point"),
     ],
 )

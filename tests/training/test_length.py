@@ -3,7 +3,7 @@
 import pytest
 
 from saewidgets.errors import ConfigError
-from saewidgets.training.length import evaluations_left, interval, with_epochs
+from saewidgets.training.length import checkpoint_interval, evaluation_interval, evaluations_left, with_epochs
 from tests.training.fakes import BATCH, make_config
 
 
@@ -22,10 +22,23 @@ def test_a_length_that_cannot_be_is_refused(epochs, tokens):
     assert caught.value.where == "epochs"
 
 
+def test_evaluations_of_a_short_run_read_no_more_than_it_does():
+    def intervals(steps, **changes):
+        config = make_config(steps=steps, **{"checkpoints.every_steps": None, **changes})
+        return evaluation_interval(config), checkpoint_interval(config)
+
+    read = {"evaluation.tokens": 256}
+    assert intervals(1000, **read) == (100, 100)
+    assert intervals(19, **read) == (256 // BATCH, 2)
+    assert intervals(1, **read) == (256 // BATCH, 1)
+    assert intervals(19, **read, **{"evaluation.every_steps": 3, "checkpoints.every_steps": 5}) == (3, 5)
+
+
 @pytest.mark.parametrize("every", [None, 1, 7, 10, 1000])
 def test_evaluations_are_at_the_multiples_of_the_interval_and_at_the_end(every):
-    config = make_config(tokens=100 * BATCH, **{"evaluation.every_steps": every})
-    steps = {*range(interval(every, 100), 100, interval(every, 100)), 100}
+    config = make_config(tokens=100 * BATCH, **{"evaluation.every_steps": every, "evaluation.tokens": 256})
+    between = every or 10
+    steps = {*range(between, 100, between), 100}
     assert [evaluations_left(config, step) for step in range(102)] == [
         sum(each > step for each in steps) for step in range(102)
     ]

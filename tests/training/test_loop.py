@@ -275,7 +275,8 @@ def test_best_is_decided_after_warm_up_by_the_chosen_metric(tmp_path, recorder):
 
 
 def test_checkpoint_events_name_what_they_replaced(tmp_path, recorder):
-    config = make_config(steps=20, **{"checkpoints.every_steps": 5, "checkpoints.best_metric": "ce_loss_score"})
+    every = {"checkpoints.every_steps": 5, "evaluation.every_steps": 2}
+    config = make_config(steps=20, **every, **{"checkpoints.best_metric": "ce_loss_score"})
     scores = iter([0.5, 0.9, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
     make_trainer(config, tmp_path, emit=recorder, evaluate=lambda: {"ce_loss_score": next(scores)}).run()
     saved = recorder.of(CheckpointSaved)
@@ -317,7 +318,7 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
 
 
 def test_progress_has_phases_and_reaches_the_total(tmp_path, recorder):
-    config = make_config(steps=20, **{"checkpoints.every_steps": 5})
+    config = make_config(steps=20, **{"checkpoints.every_steps": 5, "evaluation.every_steps": 5})
     trainer = make_trainer(config, tmp_path, emit=recorder, evaluate=lambda: {"val_fvu": 0.5})
     trainer.run()
     trainer.save_final()

@@ -302,13 +302,10 @@ def test_a_compiled_model_captures_alike_and_is_given_back(
     plain = _done(_capture(ws, tiny_model_folder))
     whole = compiling.compile_blocks
     monkeypatch.setattr(compiling, "compile_blocks", lambda *given, **more: whole(*given, **more, backend=backend))
-    lm, lines = load_model(str(tiny_model_folder)), list[str]()
-    events = ws.manager.subscribe(
-        lambda job_id, updates: lines.extend(e.message for e in updates if hasattr(e, "message"))
-    )
+    lm = load_model(str(tiny_model_folder))
     given = {"model_compile": "default", "tokenizer": lm.tokenizer, "called": lm.model}
     found = _done(_capture(ws, tiny_model_folder, **given))
-    events()
+    lines = [line.message for line in ws.catalog.jobs.log(str(found.record.job_id))]
     for name in (RESID, MLP):
         np.testing.assert_allclose(found.open().rows(name), plain.open().rows(name), rtol=1e-4, atol=1e-5)
     assert sum("is not compiled: " in line for line in lines) == told

@@ -98,6 +98,17 @@ def test_few_latents_of_which_most_are_active_are_not_sparse() -> None:
     assert dense.title == "L0 is 248.9, far above what is sparse among 256 latents."
     assert dense.severity == "warning"
     assert dict(dense.changes) == {"sae.l0_coefficient": 10.0}  # (248.9 / (256/12))^(1 / 1.06)
+    small = {"d_sae": 256, "d_in": 256, "status": COMPLETED}
+    assert only(advise(record(sae, {"l0": 248.9}, **small))).changes == dense.changes
+    short = only(advise(record(sae, {"l0": 248.9}, **small, tokens_done=500 * 4096, tokens_total=500 * 4096)))
+    assert short.text == (
+        "Train longer, to about 4.1M tokens: a Sparsity coefficient of 1 usually leads to about 21.0, but not in 500 "
+        "steps."
+    )
+    assert dict(short.changes) == {"tokens": 1000 * 4096}
+    weak = JumpReLUConfig(d_sae=256, l0_coefficient=0.1)  # that leads to 241: no use waiting
+    weak_one = only(advise(record(weak, {"l0": 248.9}, **small, tokens_done=500 * 4096, tokens_total=500 * 4096)))
+    assert dict(weak_one.changes) == {"sae.l0_coefficient": 1.0}
     assert advise(record(sae, {"l0": 63.0}, d_sae=256)) == []
     assert advise(record(TopKConfig(d_sae=256, k=128), {"l0": 128.0}, d_sae=256)) == []  # that was asked for
 

@@ -78,7 +78,8 @@ def test_what_was_measured_beside_a_run_is_measured_again(measured: list[tuple[s
 
 def test_a_run_of_the_same_settings_is_the_answer(measured: list[tuple[str, str]]) -> None:
     near = done("near", CONFIG.replace(**{"sae.k": 16}), 9_000)
-    same = done("same", CONFIG.replace(tokens=5_000_000, seed=4), 7_000, seconds=2.0)
+    longer = CONFIG.replace(tokens=5_000_000, seed=4)
+    same = done("same", longer, 7_000, seconds=2.0, tokens_done=50 * CONFIG.batch_size)
     found = estimates.rate_of(workspace(near, same), CONFIG, DEMO, "cpu")
     assert found == (overall(7_000, CONFIG), "measured on this device")
     assert measured == []
@@ -168,7 +169,8 @@ def test_a_run_on_stored_activations_says_nothing_of_one_with_a_model() -> None:
 
 def test_a_run_that_is_under_way_counts_with_its_recent_rate() -> None:
     progress = Progress(50_000, 2_000_000, "tokens", 6_000.0, 325.0, "training")
-    running = done("running", CONFIG, 500, status=JobStatus.RUNNING, progress=progress)
+    begun = {"status": JobStatus.RUNNING, "progress": progress, "tokens_done": 50 * CONFIG.batch_size}
+    running = done("running", CONFIG, 500, **begun)
     longer = CONFIG.replace(tokens=50_000_000)
     assert estimates.rate_of(workspace(running), longer, DEMO, "cpu")[0] == overall(6_000, longer)
     same = estimates.rate_of(workspace(running), CONFIG, DEMO, "cpu")[0]
@@ -180,6 +182,16 @@ def test_the_first_steps_of_a_run_measure_nothing(status: JobStatus) -> None:
     progress = Progress(4096, 2_000_000, "tokens", 211.0, 9_000.0, "training")
     begun = done("begun", CONFIG, 100, status=status, progress=progress, tokens_done=2 * CONFIG.batch_size)
     assert estimates.rate_of(workspace(begun), CONFIG, DEMO, "cpu")[1] == "estimated"
+
+
+def test_what_a_run_of_few_steps_took_is_known_of_the_same_only() -> None:
+    short = CONFIG.replace(tokens=10 * CONFIG.batch_size)
+    ended = done("short", short, 500, tokens_done=short.tokens)
+    longer = short.replace(tokens=100 * CONFIG.batch_size)
+    assert estimates.rate_of(workspace(ended), longer, DEMO, "cpu")[1] == "estimated"
+    assert estimates.rate_of(workspace(ended), short, DEMO, "cpu") == (short.tokens / 100, "measured on this device")
+    slow = done("slow", short, 500, seconds=120.0)  # its steps took two minutes
+    assert estimates.rate_of(workspace(slow), longer, DEMO, "cpu")[1] == "measured on this device"
 
 
 def test_a_short_run_stands_for_a_long_one_by_how_fast_it_trained() -> None:

@@ -15,10 +15,11 @@ from saewidgets.config.pipeline import PipelineConfig
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.formats import load_sae
+from saewidgets.records import ErrorInfo
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.pipeline import Pipeline
 from saewidgets.workspace.pipeline.checks import report
-from tests.workspace.conftest import PATIENCE
+from tests.workspace.conftest import PATIENCE, wait_for_step
 
 TOKENS = 1024
 
@@ -130,6 +131,24 @@ def test_what_was_done_is_not_done_again(ws: Workspace, config: TrainingConfig) 
     assert made(ws, config.replace(context_size=8), layers=[0]).store() is None
 
 
+def test_a_newer_capture_that_is_not_whole_hides_no_other(
+    ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = made(ws, config, layers=[0])
+    whole = pipeline.extract()
+    with monkeypatch.context() as patch:  # as another process would that had looked before
+        patch.setattr(Pipeline, "store", lambda self: None)
+        newer = pipeline.extract()
+    assert (whole.wait(PATIENCE), newer.wait(PATIENCE)) == (JobStatus.COMPLETED, JobStatus.COMPLETED)
+    found = pipeline.store()
+    assert found is not None
+    assert found.id == newer.id
+    ws.catalog.activations.update(newer.id, n_tokens=None)  # as while it is being captured
+    found = pipeline.store()
+    assert found is not None
+    assert found.id == whole.id
+
+
 def test_what_was_captured_says_how_many_tokens(ws: Workspace, config: TrainingConfig) -> None:
     silent = ws.pipeline(config, layers=[0])
     assert silent.as_captured() is silent  # there is nothing
@@ -166,15 +185,27 @@ def test_a_layer_more_is_trained_alone(ws: Workspace, config: TrainingConfig) ->
     assert len(ws.trainings.list()) == 2
 
 
-@pytest.mark.parametrize("killed", [False, True])
-def test_what_was_left_goes_on(ws: Workspace, config: TrainingConfig, killed: bool) -> None:
-    pipeline = made(ws, config.replace(tokens=100 * 64), layers=[0, 1])
+@pytest.mark.parametrize("how", ["paused", "killed", "disk full", "no checkpoint"])
+def test_what_was_left_goes_on(ws: Workspace, config: TrainingConfig, how: str) -> None:
+    pipeline = made(ws, config.replace(tokens=300 * 64, **{"checkpoints.every_steps": 30}), layers=[0, 1])
     assert pipeline.extract().wait(PATIENCE) is JobStatus.COMPLETED
     runs = pipeline.train()
-    runs[0].pause()  # long before it has made its hundred steps
+    for run in runs.values():
+        wait_for_step(ws, run, 31)
+    runs[0].pause()  # long before it has made its three hundred steps
     assert runs[0].wait(PATIENCE) is JobStatus.PAUSED
-    if killed:  # as the row of a process that was killed reads
-        job = runs[0].job.id
+    job = runs[0].job.id
+    if how in ("disk full", "no checkpoint"):
+        error = ErrorInfo("No space left.", hint="Free some space, then resume.")
+        ws.catalog.jobs.change(job, {"status": JobStatus.FAILED, "error": error}, when={JobStatus.PAUSED})
+        assert runs[0].status is JobStatus.FAILED
+    if how == "no checkpoint":
+        for run in runs.values():
+            for checkpoint in run.checkpoints():
+                ws.catalog.checkpoints.delete(checkpoint.id)
+        assert pipeline.runs() == {}
+        return
+    if how == "killed":  # as the row of a process that was killed reads
         ws.catalog.jobs.change(job, {"status": JobStatus.QUEUED, "owner": "gone@nowhere"}, when={JobStatus.PAUSED})
         assert ws.catalog.jobs.interrupt(job, "gone@nowhere", note="The process that ran it ended.") is not None
         assert runs[0].status is JobStatus.INTERRUPTED

@@ -124,19 +124,25 @@ export function plural(n: number, noun: string): string {
   return `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
 }
 
-/** "16,384", "16_384", "16 384", "2M", "64k" → an integer; null when it is none. */
+/** Commas and blanks stand between thousands only: "0,001" and "16, 32" are no numbers. */
+const withoutSeparators = (text: string): string =>
+  text
+    .trim()
+    .replace(/_/g, "")
+    .replace(/^([+-]?[1-9]\d{0,2})((?:[,\s]\d{3})+)(?!\d)/, (all) => all.replace(/[,\s]/g, ""));
+
+/** "16,384", "16_384", "16 384", "2M", "64k", "1e6" → an integer; null when it is none. */
 export function parseInteger(text: string): number | null {
-  const plain = text.trim().replace(/[,_\s]/g, "");
-  const match = /^([+-]?\d+(?:\.\d+)?)([kKmM]?)$/.exec(plain);
+  const match = /^([+-]?\d+(?:\.\d+)?)(?:([km])|e\+?(\d\d?))?$/i.exec(withoutSeparators(text));
   if (!match) return null;
-  const scale = { k: 1e3, m: 1e6 }[(match[2] ?? "").toLowerCase()] ?? 1;
-  const n = Number((Number(match[1]) * scale).toPrecision(15));
+  const zeros = match[3] ?? { k: 3, m: 6 }[(match[2] ?? "").toLowerCase()] ?? 0;
+  const n = Number(Number(`${match[1]}e${zeros}`).toPrecision(15));
   return Number.isSafeInteger(n) ? n : null;
 }
 
 /** "3e-4", "0.5", "1,000.5" → a number; null when it is none. */
 export function parseNumber(text: string): number | null {
-  const plain = text.trim().replace(/[,_\s]/g, "");
+  const plain = withoutSeparators(text);
   if (!/^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(plain)) return null;
   return Number(plain);
 }

@@ -53,6 +53,9 @@ interface DetailsProps {
 export function Details({ store, card, tab, onTab, onClose }: DetailsProps) {
   const panel = useUid("sw-details");
   const { data, problem, again } = useDetails(store, card);
+  const root = useRef<HTMLDivElement>(null);
+  const asking = data === null;
+  useLayoutEffect(() => root.current?.scrollIntoView?.({ block: "nearest" }), [tab, asking]);
   const saving = store.pending.value.get(card.id) === "checkpoint";
   const save = async () => {
     await store.act(card, "checkpoint");
@@ -61,7 +64,7 @@ export function Details({ store, card, tab, onTab, onClose }: DetailsProps) {
     store.form.value = { from: card };
   };
   return (
-    <div class="details">
+    <div class="details" ref={root}>
       <div class="tb dt">
         <Tabs
           label={`Details of ${card.name}`}

@@ -103,7 +103,7 @@ function Time({ estimate }: { estimate: EstimateData }) {
   const { seconds, tokens_per_second: rate, basis, queue, queue_seconds: wait } = estimate;
   const facts = [
     rate === null ? "" : `${f.tokens(rate)} tok/s`,
-    seconds === null ? "" : basis, // otherwise it is what stands in place of the time
+    seconds === null && rate === null ? "" : basis, // otherwise it is what stands in place of the time
   ].filter(Boolean);
   const lines = [
     facts.join(", "),
@@ -113,7 +113,12 @@ function Time({ estimate }: { estimate: EstimateData }) {
   ].filter(Boolean);
   return (
     <div class="sm">
-      <b>Time</b> {seconds === null ? basis || "not measured on this device yet" : `≈ ${f.duration(seconds)}`}
+      <b>Time</b>{" "}
+      {seconds !== null
+        ? `≈ ${f.duration(seconds)}`
+        : rate !== null
+          ? "known once the text is counted"
+          : basis || "not measured on this device yet"}
       {lines.length > 0 && <p class="t2">{lines.join("; ")}</p>}
     </div>
   );

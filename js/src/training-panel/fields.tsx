@@ -89,6 +89,11 @@ export function Field({ controller, field }: FieldProps) {
       aria-expanded={helpOpen}
       aria-controls={`${id}-help`}
       onClick={() => setHelpOpen(!helpOpen)}
+      onKeyDown={(event) => {
+        if (event.key !== "Escape" || !helpOpen) return;
+        event.preventDefault(); // the form stays open
+        setHelpOpen(false);
+      }}
     >
       ?
     </button>

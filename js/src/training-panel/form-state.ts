@@ -171,7 +171,8 @@ function parse(field: FormField, text: string): { value: unknown } | { error: st
   }
   if (field.type === "number") {
     const n = f.parseNumber(trimmed);
-    return n === null ? { error: `“${trimmed}” is not a number. ${enter(field)}` } : { value: n };
+    const point = trimmed.includes(",") ? "Decimals take a point. " : "";
+    return n === null ? { error: `“${trimmed}” is not a number. ${point}${enter(field)}` } : { value: n };
   }
   return { value: trimmed };
 }

@@ -101,7 +101,11 @@ export function Templates({ store }: { store: Store }) {
           Save as template
         </Button>
         <ImportButton onFile={(file) => void takeIn(file)} />
-        <Button disabled={rows.length === 0} label="Export templates" onClick={() => void giveOut(asked ? rows : [])}>
+        <Button
+          disabled={rows.length === 0}
+          label={asked ? "Export the templates found" : "Export templates"}
+          onClick={() => void giveOut(asked ? rows : [])}
+        >
           Export
         </Button>
         <Button kind="quiet" icon="close" label="Close templates" onClick={close} />

@@ -16,6 +16,8 @@ Y_NAMES: dict[YAxis, str] = {"fvu": "FVU", "ce_loss_score": "CE recovered"}
 HIGHER_IS_BETTER: dict[YAxis, bool] = {"fvu": False, "ce_loss_score": True}
 # Beyond these a run has collapsed or diverged. FVU is 1 for the mean of the activations, CE recovered 0 for none.
 L0_FLOOR, FVU_CEILING, CE_FLOOR = 0.5, 2.0, -1.0
+# What is reached without any latent: such a run is no trade-off, however sparse it is.
+_NOTHING: dict[YAxis, float] = {"fvu": 1.0, "ce_loss_score": 0.0}
 _ENDED_WELL = (JobStatus.COMPLETED, JobStatus.STOPPED)
 _ON_HELD_OUT_TEXT: dict[YAxis, tuple[str, ...]] = {
     "fvu": ("val_l0", "val_fvu"),
@@ -48,15 +50,21 @@ def in_scope(records: Sequence[TrainingRecord], scope: str) -> tuple[list[Traini
 
 
 def pareto_points(records: Iterable[TrainingRecord], y_axis: YAxis) -> tuple[ParetoPoint, ...]:
-    """Runs with both numbers, the sparsest first. Those that are preliminary are not on the front and beat no other."""
+    """Runs with both numbers, the sparsest first.
+
+    Those that are preliminary are not on the front and beat no other; nor are those that are no better than none.
+    """
     found = []
     for record in records:
         l0, y = measured(record, "l0"), measured(record, y_axis)
         if l0 is not None and y is not None and l0 > 0:  # the axis is logarithmic
             found.append((l0, y, record, preliminary(record, y_axis)))
     found.sort(key=lambda item: (item[0], item[1]))
-    firm = [(l0, y, record.id) for l0, y, record, why in found if not why]
-    best = pareto_front([(l0, y) for l0, y, _ in firm], higher_is_better=HIGHER_IS_BETTER[y_axis])
+    higher, nothing = HIGHER_IS_BETTER[y_axis], _NOTHING[y_axis]
+    firm = [
+        (l0, y, record.id) for l0, y, record, why in found if not why and (y > nothing if higher else y < nothing)
+    ]
+    best = pareto_front([(l0, y) for l0, y, _ in firm], higher_is_better=higher)
     front = {training_id for (_, _, training_id), on_front in zip(firm, best, strict=True) if on_front}
     return tuple(
         ParetoPoint(
@@ -102,7 +110,7 @@ def preliminary(record: TrainingRecord, y_axis: YAxis) -> str:
     "" where they do.
     """
     if record.status not in _ENDED_WELL:
-        return record.status.value
+        return "stopped without saving" if record.status is JobStatus.CANCELLED else record.status.value
     held_out = all(name in record.latest for name in _ON_HELD_OUT_TEXT[y_axis])
     return "" if held_out else "training batches only"
 

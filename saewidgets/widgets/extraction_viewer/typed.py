@@ -7,20 +7,20 @@ from decimal import Decimal
 
 from saewidgets.widgets.values import LARGEST_SAFE
 
-_BETWEEN = re.compile(r"[,_\s]")
-_COUNT = re.compile(r"([+-]?\d+(?:\.\d+)?)([kKmM]?)")
+_THOUSANDS = re.compile(r"\A([+-]?[1-9]\d{0,2})((?:[,\s]\d{3})+)(?!\d)", re.ASCII)
+_COUNT = re.compile(r"([+-]?\d+(?:\.\d+)?)(?:([km])|e\+?(\d\d?))?", re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?")
 _OF_MAX = re.compile(r"(of\s+(the\s+)?max(imum)?|×\s*max(imum)?)\.?$", re.IGNORECASE)
-_SCALE = {"": 1, "k": 1_000, "m": 1_000_000}
+_ZEROS = {None: 0, "k": 3, "m": 6}
 _LONGEST = 60  # characters; no number of a form is longer
 
 
 def whole(text: str) -> int | None:
-    """ "16,384", "16_384", "16 384", "1M", "1.5k" → an integer; None when it is none."""
+    """ "16,384", "16_384", "16 384", "1M", "1.5k", "1e6" → an integer; None when it is none."""
     found = _COUNT.fullmatch(_plain(text))
     if found is None:
         return None
-    value = Decimal(found[1]) * _SCALE[found[2].lower()]
+    value = Decimal(found[1]).scaleb(int(found[3] or _ZEROS[found[2] and found[2].lower()]))
     return int(value) if value == value.to_integral_value() and abs(value) <= LARGEST_SAFE else None
 
 
@@ -46,4 +46,7 @@ def shown_share(value: float) -> str:
 
 
 def _plain(text: str) -> str:
-    return _BETWEEN.sub("", text) if len(text) <= _LONGEST else ""
+    """Without what stands between thousands: "0,001" and "16, 32" are no numbers, nor is what is too long."""
+    if len(text) > _LONGEST:
+        return ""
+    return _THOUSANDS.sub(lambda found: re.sub(r"[,\s]", "", found[0]), text.strip().replace("_", ""), count=1)

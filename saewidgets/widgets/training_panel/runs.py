@@ -95,6 +95,8 @@ class RunsCommands:
         if command.action == "pause":  # what waits first: it would start where another was paused
             waiting = {record.id for record in self._model.records(ids) if record.status is JobStatus.QUEUED}
             ids = tuple(sorted(ids, key=lambda training_id: training_id not in waiting))
+        elif command.action == "resume":  # as they were begun; the list has the newest first
+            ids = tuple(sorted(ids))
         try:
             return self._each(ids, do)
         finally:
@@ -180,9 +182,15 @@ class RunsCommands:
     # --------------------------------------------------------------------------------------------- comparison
 
     def compare(self, command: Compare) -> None:
-        self._model.compare(command.training_ids)
+        self._model.compare(self._in_order(command.training_ids))
         self._reset_zoom()
         self._wake()
+
+    def _in_order(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """Those of one group as they were begun (by layer, say); the list has the newest first."""
+        jobs = {record.id: record.group_id or record.id for record in self._model.records(ids)}
+        place = {jobs[i]: number for number, i in reversed(list(enumerate(ids))) if i in jobs}
+        return tuple(sorted(ids, key=lambda i: (place.get(jobs.get(i, ""), len(ids)), i)))
 
     def comparison(self, command: Comparison) -> ComparisonData:
         return comparison(self._model.records(command.training_ids))

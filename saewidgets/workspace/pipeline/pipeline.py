@@ -76,8 +76,9 @@ class Pipeline:
         return {layer: self.config.hook_name(layer) for layer in self.layers}
 
     def store(self) -> Capture | None:
-        """The newest store that holds what this pipeline captures, whole or on its way; None while there is none."""
-        return next((Capture(self._workspace, record.id) for record in self._stores(self._capture_settings())), None)
+        """The newest store that holds what this pipeline captures, or is on its way to; None while there is none."""
+        found = sorted(self._stores(self._capture_settings()), key=lambda record: not record.is_whole)
+        return Capture(self._workspace, found[0].id) if found else None
 
     def as_captured(self) -> Pipeline:
         """This pipeline with as many tokens as were captured, where nobody has said how many: those of the store that
@@ -114,7 +115,8 @@ class Pipeline:
         return rest and _same_text(wanted["corpus"], known.get("corpus"))
 
     def runs(self) -> dict[int, Run]:
-        """Layer → its newest run of this configuration that did not fail; layers without one are missing."""
+        """Layer → its newest run of this configuration, but for those that failed and cannot go on; layers without one
+        are missing."""
         store = self.store()
         if store is None:
             return {}
@@ -186,7 +188,7 @@ class Pipeline:
             )
         runs = self.runs()
         for run in runs.values():
-            if run.status in _LEFT:  # of a group this resumes all
+            if run.status in (*_LEFT, JobStatus.FAILED):  # of a group this resumes all
                 run.resume()
         missing = [name for layer, name in self.hook_names.items() if layer not in runs]
         if missing:
@@ -243,7 +245,10 @@ class Pipeline:
 
 
 def _counts(record: TrainingRecord) -> bool:
-    """Whether this run is one to go on with: it works, waits, was left by its process, or has left an SAE."""
+    """Whether this run is one to go on with: it works, waits, was left by its process or failed behind a checkpoint
+    that is good, or has left an SAE."""
+    if record.status is JobStatus.FAILED and record.error is not None and record.error.resumes:
+        return record.checkpoint_count > 0
     return not record.status.is_final or record.status in _LEFT or record.sae_path is not None
 
 

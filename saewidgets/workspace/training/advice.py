@@ -16,10 +16,11 @@ from typing import Any, Literal
 import numpy as np
 
 from saewidgets.config.optimizer import OptimizerConfig
-from saewidgets.config.sparsity import coefficient_name, factor_for
+from saewidgets.config.sparsity import coefficient_name, expected_l0, factor_for
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.render.numbers import metric, tokens
+from saewidgets.workspace.training.measurements import config_of
 
 Kind = Literal["dead", "flat", "l0", "longer", "nan", "memory", "worse"]
 
@@ -33,6 +34,8 @@ USUAL_L0 = (50.0, 100.0)
 """Active latents per token where the configuration has no target."""
 BEGINS_BELOW, FEW_STEPS = 2.0, 200
 """An SAE begins with an FVU between 1 and this; fewer steps than these hardly move it."""
+L0_STEPS = 1000
+"""Before so many steps L0 may be far above what a coefficient leads to: thresholds and biases move slowly."""
 DENSE = 0.25
 """From this share of active latents on a code is not sparse, however few latents there are."""
 FAR = 1.5
@@ -156,8 +159,9 @@ def _worse(record: TrainingRecord) -> Iterator[Advice]:
         return
     if record.tokens_done < 0.2 * record.tokens_total:  # it begins above 1 and has to come down first
         return
-    steps = record.tokens_done // max(1, int(_value(record.config, "batch_size") or 1))
-    if fvu < BEGINS_BELOW and steps < FEW_STEPS:
+    steps = _steps(record)
+    usual = float(_value(record.config, "optimizer.lr") or 0) <= 10 * USUAL_RATE
+    if usual and fvu < BEGINS_BELOW and steps < FEW_STEPS:
         yield _begun(record, fvu, steps)
         return
     changes, words = _smaller_steps(record.config)
@@ -264,6 +268,13 @@ def _sparsity(record: TrainingRecord) -> Iterator[Advice]:
             if many
             else "Fewer latents are positive than may be kept. Revive dead latents (Auxiliary k), or lower k."
         )
+    elif many and (settled := _settled_l0(record)) is not None and settled <= high * FAR:
+        length = max(2 * record.tokens_total, L0_STEPS * _batch(record))
+        text = (
+            f"Train longer, to about {tokens(length)} tokens: a Sparsity coefficient of {sae[str(name)]:g} usually "
+            f"leads to about {metric('l0', settled)}, but not in {_steps(record):,} steps."
+        )
+        changes.update(_for_longer(record, length))
     elif name is not None:
         # A penalty with a target of its own holds L0 there the better the more it weighs, from both sides.
         own = sae.get("sparsity_loss") == "quadratic"
@@ -282,6 +293,23 @@ def _sparsity(record: TrainingRecord) -> Iterator[Advice]:
         "warning" if many or name is None else "info",
         changes,
     )  # fmt: skip
+
+
+def _settled_l0(record: TrainingRecord) -> float | None:
+    """What L0 would come down to in a longer run, of one that is too short for it; None of others, and where nobody
+    knows."""
+    if record.d_in is None or _steps(record) >= L0_STEPS:
+        return None
+    config = config_of(record)
+    return expected_l0(config, _sae(record).get("d_out") or record.d_in) if config is not None else None
+
+
+def _steps(record: TrainingRecord) -> int:
+    return record.tokens_done // _batch(record)
+
+
+def _batch(record: TrainingRecord) -> int:
+    return max(1, int(_value(record.config, "batch_size") or 1))
 
 
 def _target(record: TrainingRecord, sae: Mapping[str, Any], found: float) -> tuple[float, float, str]:

@@ -122,7 +122,7 @@ def _while_training(
     """
     sparse = device == "cpu"
     nearest: tuple[float, float, Measurement] | None = None
-    for measurement in known:
+    for measurement in (each for each in known if each.settled):
         if measurement.is_of(configs):
             return measurement.rate_of_training(model, sparse), _MEASURED
         found = measurement.scaled(configs, model, sparse)

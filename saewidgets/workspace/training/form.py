@@ -327,7 +327,8 @@ def _hints(
         if facts.context:
             hints["context_size"] = f"at most {facts.context:,}"
         if config is not None and not wrong.intersection({"sae", "sae.d_sae", "sae.architecture"}):
-            hints["sae.d_sae"] = f"{config.sae.d_sae / d_in:.3g} × d_in"
+            factor = config.sae.d_sae / d_in
+            hints["sae.d_sae"] = f"{factor:,.0f} × d_in" if factor >= 100 else f"{factor:.3g} × d_in"
         if config is not None and not any(name.split(".")[0] in ("sae", "activations") for name in wrong):
             hook = "hook_name" if config.hook_name_out is None else "hook_name_out"
             if hook not in wrong and (said := warning_of(config, facts.d_in(getattr(config, hook)))) is not None:
@@ -357,7 +358,8 @@ def _queue_hint(workspace: Workspace, device: str) -> str:
     running, waiting = estimates.load_of(workspace, device)
     if not running and not waiting:
         return "no training runs on it"
-    parts = [f"{running} training runs" if running == 1 else f"{running} trainings run"] if running else []
+    # A capture of activations or an extraction keeps a device as busy as a training does.
+    parts = [f"{running} job runs" if running == 1 else f"{running} jobs run"] if running else []
     if waiting:
         parts.append(f"{waiting} wait{'s' if waiting == 1 else ''}")
     return ", ".join(parts)

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 LOOK_BACK = 50  # runs among which a comparable one is looked for
 _IDENTICAL_SECONDS = 1.0  # how long a run must have run to stand for another of the same settings
 _SCALED_SECONDS = 5.0  # and for one of other settings: starting up is no small part of less
-_STEPS = 10  # that a run must have made, unless it is at its end: the first ones say little
+_FIRST = 10  # steps that a run must have made, unless it is at its end: what it says before of itself is little
+_STEPS = 50  # that a run must have made for its rate to say something of another: the first ones are slow
+_MINUTE = 60.0  # or how long they must have taken
 _FARTHEST = 100.0  # times more or fewer operations per token: a run farther away says less than a matrix product
 _OTHER_ARCHITECTURE = 0.5  # as far as this logarithm of a ratio of operations
 _OTHER_NUMBER = 0.25  # likewise, times the logarithm of the ratio of how many shared a forward
@@ -36,6 +38,7 @@ class Measurement:
         configs: their settings, less their text, which may lie elsewhere.
         rate: tokens per second that each of them made, as it was reported while training, that is without evaluations;
             over the whole run where `whole`.
+        settled: whether that rate holds for longer than this run.
         overall: tokens per second over the whole run, with loading and evaluations; of one under way, as far as it can
             tell how long it will take. None where it cannot.
     """
@@ -44,6 +47,7 @@ class Measurement:
     configs: tuple[TrainingConfig, ...]
     rate: float
     whole: bool = False
+    settled: bool = True
     overall: float | None = None
 
     def rate_of_training(self, model: ModelSize, sparse: bool) -> float:
@@ -105,9 +109,10 @@ def measurements(workspace: Workspace, device: str) -> Iterator[Measurement]:
         if together and None not in configs:
             known = tuple(config for config in configs if config is not None)
             lead = together[0]
-            if lead.status is not JobStatus.COMPLETED and lead.tokens_done < _STEPS * known[0].batch_size:
-                continue
-            yield Measurement(together, known, *_rate(lead), _overall(lead) if all_along else None)
+            rate, whole = _rate(lead)
+            settled = lead.tokens_done >= min(_STEPS * known[0].batch_size, _MINUTE * rate)
+            if lead.status is JobStatus.COMPLETED or lead.tokens_done >= _FIRST * known[0].batch_size:
+                yield Measurement(together, known, rate, whole, settled, _overall(lead) if all_along else None)
 
 
 def _side_by_side(records: Sequence[TrainingRecord]) -> tuple[TrainingRecord, ...]:
