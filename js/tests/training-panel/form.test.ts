@@ -268,6 +268,37 @@ describe("New training", () => {
     await waitFor(() => expect(estimate.textContent).toContain(`Time ${basis}Disk`));
   });
 
+  it("says the rate where the length is known once the text is counted", async () => {
+    const view = await openForm();
+    const time = { seconds: null, tokens_per_second: 5400, basis: "estimated from a run", queue: 0 };
+    vi.spyOn(view.model, "send").mockImplementation((content) => {
+      const { id } = content as { id: string };
+      const value = { ...CHECK, estimate: { ...CHECK.estimate, ...time } };
+      setTimeout(() => view.model.emit("msg:custom", { id, kind: "result", value }, []), 5);
+    });
+    await retype(view, box(view.form, "Tokens"), "5M");
+    const estimate = view.form.getByRole("group", { name: "Estimate" });
+    await waitFor(() =>
+      expect(estimate.textContent).toContain("Time known once the text is counted5.4K tok/s, estimated from a runDisk"),
+    );
+  });
+
+  it("closes an open explanation with Esc, and not the form", async () => {
+    const view = await openForm();
+    const help = view.form.getByRole("button", { name: "Help: Tokens" });
+    await view.user.click(help);
+    expect(help.getAttribute("aria-expanded")).toBe("true");
+    await view.user.keyboard("{Escape}");
+    expect(help.getAttribute("aria-expanded")).toBe("false");
+    expect(box(view.form, "Tokens")).toBeTruthy();
+  });
+
+  it("refuses decimals with a comma in words", async () => {
+    const view = await openForm();
+    await retype(view, box(view.form, "Learning rate"), "0,001");
+    await waitFor(() => expect(view.form.getByText(/“0,001” is not a number. Decimals take a point./)).toBeTruthy());
+  });
+
   it("composes the hook name from layer and site", async () => {
     const view = await openForm();
     await retype(view, box(view.form, "Layer"), "3");

@@ -9,13 +9,16 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from saewidgets.config import TrainingConfig
+from saewidgets.events import JobStatus
 from saewidgets.widgets.charts.pareto import ParetoChart
 from saewidgets.widgets.charts.pareto_labels import place
+from saewidgets.widgets.charts.pareto_points import pareto_points, summary
 from saewidgets.widgets.charts.style import PALETTES, SHAPES, SYMBOLS, symbol_of
 from saewidgets.widgets.messages.training import CompareState
 from saewidgets.widgets.training_panel.form import architectures
 from saewidgets.widgets.training_panel.state import PanelModel
-from tests.widgets.fake_workspace import compared_workspace
+from tests.widgets.fake_workspace import compared_workspace, make_record
 
 
 @pytest.fixture
@@ -55,6 +58,21 @@ def test_points_labels_front_and_rings(chart: ParetoChart, state: CompareState) 
     assert (front.y[:-1] >= front.y[1:]).all()  # FVU falls with every latent more
     assert "TopK" in chart._legend.value
     assert "lowest FVU" in chart._legend.value
+
+
+def test_runs_that_are_no_better_than_none_are_no_trade_off() -> None:
+    def run(name: str, l0: float, fvu: float, score: float) -> Any:
+        latest = {"val_l0": l0, "val_fvu": fvu, "ce_loss_score": score}
+        return make_record(name, TrainingConfig(), status=JobStatus.COMPLETED, latest=latest)
+
+    records = [run("collapsed", 0.01, 1.37, -0.1), run("sparse", 16, 0.4, 0.8), run("dense", 64, 0.2, 0.9)]
+    axes: tuple[Literal["fvu", "ce_loss_score"], ...] = ("fvu", "ce_loss_score")
+    for axis in axes:
+        found = pareto_points(records, axis)
+        assert {point.id: point.front for point in found} == {"collapsed": False, "sparse": True, "dense": True}
+        assert "collapsed" not in summary(found, axis)
+    cancelled = make_record("c", TrainingConfig(), status=JobStatus.CANCELLED, latest={"l0": 16.0, "fvu": 0.5})
+    assert pareto_points([cancelled], "fvu")[0].preliminary == "stopped without saving"
 
 
 def test_nothing_to_draw(chart: ParetoChart, state: CompareState) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from saewidgets.widgets.training_panel.runs import RunsCommands
 from saewidgets.widgets.training_panel.state import PanelModel, for_chart_bar, for_footer
 from saewidgets.widgets.training_panel.templates import TemplateCommands
 from saewidgets.workspace import Workspace
-from tests.widgets.fake_workspace import FakeWorkspace, compared_workspace
+from tests.widgets.fake_workspace import FakeWorkspace, compared_workspace, make_record
 
 
 @pytest.fixture
@@ -85,6 +86,25 @@ def test_something_done_to_several(runs: RunsCommands, ws: FakeWorkspace, action
     done = runs.actions(RunActions(id="1", action=action, training_ids=ids))
     assert (set(done.done), done.problems) == (set(ids), ())
     assert ws.trainings.calls[-1] == call
+
+
+def test_runs_go_on_in_the_order_in_which_they_were_begun(runs: RunsCommands, ws: FakeWorkspace) -> None:
+    runs.actions(RunActions(id="1", action="resume", training_ids=("train_5", "train_1")))
+    assert [call[1] for call in ws.trainings.calls if call[0] == "resume"] == ["train_1", "train_5"]
+
+
+def test_runs_of_one_job_are_compared_in_the_order_in_which_they_were_begun(
+    runs: RunsCommands, ws: FakeWorkspace, model: PanelModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [
+        make_record(name, TrainingConfig(), group_id="g" if name != "alone" else None, status=JobStatus.COMPLETED)
+        for name in ("m2", "m1", "alone", "m0")
+    ]
+    monkeypatch.setattr(model, "records", lambda ids: [record for record in records if record.id in ids])
+    asked: list[Sequence[str]] = []
+    monkeypatch.setattr(model, "compare", asked.append)
+    runs.compare(Compare(id="1", training_ids=("m2", "m1", "alone", "m0", "gone")))
+    assert asked == [("m0", "m1", "m2", "alone", "gone")]
 
 
 def test_what_fails_is_told_and_the_others_are_done(runs: RunsCommands, ws: FakeWorkspace) -> None:
