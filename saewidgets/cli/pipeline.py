@@ -130,12 +130,18 @@ def _extract(asked: Pipeline, home: Path, train_only: bool, quiet: bool, again: 
 
 def _train(asked: Pipeline, quiet: bool, again: tuple[str, ...]) -> list[int]:
     """Train every layer; the layers whose run failed."""
-    before = [run.id for run in asked.runs().values() if run.status is JobStatus.COMPLETED]
-    if before:
-        note(f"{_layers(len(before)).capitalize()} trained before: {', '.join(before)}")
-    runs = {layer: run for layer, run in asked.train().items() if run.id not in before}
-    if runs:
-        note(f"Training {_layers(len(runs))}: {', '.join(run.id for run in runs.values())}")
+    ended = (JobStatus.COMPLETED, JobStatus.STOPPED)
+    there = {run.id: run.status in ended for run in asked.runs().values()}
+    runs = asked.train()
+    for words, ids in (
+        ("{} trained before", [i for i, is_done in there.items() if is_done]),
+        ("Going on with {}", [i for i, is_done in there.items() if not is_done]),
+        ("Training {}", [run.id for run in runs.values() if run.id not in there]),
+    ):
+        if ids:
+            text = words.format(_layers(len(ids)))
+            note(f"{text[0].upper()}{text[1:]}: {', '.join(ids)}")
+    runs = {layer: run for layer, run in runs.items() if not there.get(run.id)}
     failed = []
     for layer, run in runs.items():
         record = follow(run, quiet=quiet, resume=again)
@@ -147,13 +153,15 @@ def _train(asked: Pipeline, quiet: bool, again: tuple[str, ...]) -> list[int]:
 
 
 def _show(reports: Sequence[LayerReport]) -> None:
-    names = [check.name for check in reports[0].checks] if reports else []
+    if not reports:  # no training got so far
+        return
+    names = [check.name for check in reports[0].checks]
     rows = []
     for report in reports:
         cells = [f"{'✓' if check.passed else '✗'} {check.value}" for check in report.checks]
         rows.append([report.layer, *cells, "pass" if report.passed else "see below"])
     write(table(["Layer", *(name.capitalize() for name in names), "Result"], rows, right=[0]))
-    for check in reports[0].checks if reports else ():
+    for check in reports[0].checks:
         note(f"{check.name.capitalize()}: {check.goal}.")
     for report in reports:
         for piece in report.advice:

@@ -123,6 +123,8 @@ def test_what_it_names_goes_on_to_the_files(
     words = shlex.split(said.removeprefix("Resume it with: "))
     done = execute(*words[words.index("pipeline") :])
     assert done.code == 0, done.err
+    assert "Going on with 2 layers: train_" in done.err
+    assert "Training" not in done.err
     assert [line.split()[0] for line in done.out.splitlines()[1:3]] == ["0", "1"]
     assert {path.name for path in out.iterdir()} == {
         f"sae_layer_{layer}_{what}" for layer in (0, 1) for what in ("best", "final", "history.json")

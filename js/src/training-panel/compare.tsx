@@ -116,8 +116,8 @@ function Table({ data, compare }: { data: ComparisonData; compare: CompareState 
         </table>
       </div>
       <p class="xs t3">
-        FVU, L0 and dead latents on held-out text where they were measured there, else on the newest training batches.
-        Throughput is tokens over the whole time of a run: loading, evaluations and checkpoints count.
+        FVU and L0 on held-out text where they were measured there, else on the newest training batches. Throughput is
+        tokens over the whole time of a run: loading, evaluations and checkpoints count.
       </p>
     </>
   );
