@@ -21,7 +21,7 @@ from saewidgets.catalog.standing import NO_JOB, jobs_now
 from saewidgets.catalog.statuses import statuses
 from saewidgets.catalog.tables import CheckpointRow, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.model_names import names_of
-from saewidgets.config.names import MAX_NAME
+from saewidgets.config.names import MAX_NAME, one_line
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import JobRecord, Records, TrainingRecord
@@ -120,15 +120,16 @@ class TrainingStore:
                     "folder": self._files.stored(run["folder"]),
                 }  # fmt: skip
                 if not values.pop("name_given", True) and free_name:
-                    likely = values["name"][: MAX_NAME // 2]  # of what may be shortened to make room for a number
-                    others = session.scalars(
-                        select(TrainingRow.name).where(TrainingRow.name.startswith(likely, autoescape=True))
-                    )
-                    values["name"] = free_name(values["name"], names | set(others))
+                    values["name"] = free_name(values["name"], names | _names_like(session, values["name"]))
                 names.add(values["name"])
                 session.add(TrainingRow(**values))
 
         self._database.write(write)
+
+    def names_like(self, wanted: str) -> set[str]:
+        """Names of runs that begin as `wanted` does: all that one with a number behind it could meet are among them."""
+        with self._database.read() as session:
+            return _names_like(session, wanted)
 
     def get(self, training_id: str) -> TrainingRecord:
         """Raises `NotFoundError`."""
@@ -413,6 +414,11 @@ def _find(session: Session, training_id: str) -> TrainingRow:
     if row is None:
         raise _missing(training_id)
     return row
+
+
+def _names_like(session: Session, wanted: str) -> set[str]:
+    likely = one_line(wanted)[: MAX_NAME // 2]  # of what may be shortened to make room for a number
+    return set(session.scalars(select(TrainingRow.name).where(TrainingRow.name.startswith(likely, autoescape=True))))
 
 
 def _missing(training_id: str) -> NotFoundError:

@@ -176,6 +176,10 @@ def _spelled(changes: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={_value(value)}" for name, value in changes.items())
 
 
+def _setting(name: str, value: Any) -> str:
+    return f"no-{name}" if value is None else f"{name}{_value(value)}"
+
+
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
         return str(value.get("architecture", ""))
@@ -192,8 +196,7 @@ def _site(hook_name: str, layer: int) -> str:
 def _name(base: TrainingConfig, config: TrainingConfig, changes: Mapping[str, Any]) -> str:
     """The name of the base (without one that of a single training) with what tells this training from the others."""
     said = set() if base.name is not None else {"hook_name", "hook_name_out", "sae", "sae.architecture", "sae.k"}
-    parts = [f"no-{last}" if value is None else f"{last}{_value(value)}" for name, value in changes.items()
-             for last in name.split(".")[-1:]
+    parts = [_setting(name.split(".")[-1], value) for name, value in changes.items()
              if name not in said and not name.startswith("hook_name")]  # fmt: skip
     if any(name.startswith("hook_name") for name in changes):
         parts.insert(0, "-".join(_site(name, config.layer) for name in config.hook_names))

@@ -74,13 +74,11 @@ def warning_of(config: TrainingConfig, d: int) -> tuple[str, str] | None:
         config: the run.
         d: width of what is reconstructed.
     """
-    expected = expected_l0(config, d)
-    if expected is None or USABLE_L0[0] <= expected <= USABLE_L0[1]:
+    known, expected = _law_of(config), expected_l0(config, d)
+    if known is None or expected is None or USABLE_L0[0] <= expected <= USABLE_L0[1]:
         return None
-    sae = config.autoencoder
-    name, law, share = coefficient_name(sae.to_data()), _LAWS[sae.architecture], _share_of_the_latents(sae)
-    assert name is not None  # or nothing could be expected
-    value = getattr(sae, name)
+    name, law, share = known
+    value = getattr(config.autoencoder, name)
     few = expected < USABLE_L0[0]
     low, high = (law.coefficient(l0, d) * share for l0 in _USUAL_L0)
     return name, (
@@ -94,12 +92,18 @@ def expected_l0(config: TrainingConfig, d: int) -> float | None:
 
     Arguments as of `warning_of`.
     """
-    sae = config.autoencoder
-    name = coefficient_name(sae.to_data())
-    law = _LAWS.get(sae.architecture)
-    if name is None or law is None or not _is_known(config) or (share := _share_of_the_latents(sae)) <= 0:
+    if (known := _law_of(config)) is None:
         return None
+    name, law, share = known
+    sae = config.autoencoder
     return min(law.expected(getattr(sae, name) / share, d), float(sae.d_sae))
+
+
+def _law_of(config: TrainingConfig) -> tuple[str, _Law, float] | None:
+    """The setting that weighs sparsity, its law, and the share of the target that is left to the latents."""
+    sae = config.autoencoder
+    name, law, share = coefficient_name(sae.to_data()), _LAWS.get(sae.architecture), _share_of_the_latents(sae)
+    return None if name is None or law is None or not _is_known(config) or share <= 0 else (name, law, share)
 
 
 def _is_known(config: TrainingConfig) -> bool:

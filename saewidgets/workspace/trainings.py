@@ -15,7 +15,7 @@ from saewidgets.catalog import new_group_id, new_training_id
 from saewidgets.config import TrainingConfig, arguments
 from saewidgets.config.group import Over, base_of, expand, group_name, require_shared
 from saewidgets.config.model_names import check_revision
-from saewidgets.config.names import MAX_NAME, free_name
+from saewidgets.config.names import free_name
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import compute_lane
@@ -41,7 +41,7 @@ from saewidgets.workspace.training.fitting import require_fit
 from saewidgets.workspace.training.group import TrainingGroup
 from saewidgets.workspace.training.job import KIND, TrainingRunners
 from saewidgets.workspace.training.metrics import wide
-from saewidgets.workspace.training.naming import retry_name
+from saewidgets.workspace.training.naming import retry_name, unnumbered
 from saewidgets.workspace.training.run import Run
 
 if TYPE_CHECKING:
@@ -198,9 +198,7 @@ class Trainings:
             raise missing(records[0].id, "Give it again: retry(model=model, tokenizer=tokenizer).")
         configs = from_rows((record.config, record.folder) for record in records)
         tasks = [_New(config, self.retry_name(r.id), r.id) for config, r in zip(configs, records, strict=True)]
-        own = group_name(configs)
-        numbered = group.name.startswith(f"{own}-") and group.name.removeprefix(f"{own}-").isdigit()
-        return self._start_group(tasks, own if numbered else group.name, held, None)
+        return self._start_group(tasks, unnumbered(group.name, group_name(configs)), held, None)
 
     def _start_group(self, tasks: Sequence[_New], wanted: str, held: Held | None, on_event: OnEvent) -> TrainingGroup:
         group_id = new_group_id()
@@ -438,8 +436,7 @@ class Trainings:
             )
 
     def _free_name(self, wanted: str) -> str:
-        likely = wanted[: MAX_NAME // 2]  # of what may be shortened to make room for a number
-        return free_name(wanted, {record.name for record in self._catalog.trainings.list(search=likely)})
+        return free_name(wanted, self._catalog.trainings.names_like(wanted))
 
     # ------------------------------------------------------------------------------------------------ find
 

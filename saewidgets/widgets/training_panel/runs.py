@@ -188,9 +188,9 @@ class RunsCommands:
 
     def _in_order(self, ids: Sequence[str]) -> tuple[str, ...]:
         """Those of one group as they were begun (by layer, say); the list has the newest first."""
-        jobs = {record.id: record.group_id or record.id for record in self._model.records(ids)}
-        place = {jobs[i]: number for number, i in reversed(list(enumerate(ids))) if i in jobs}
-        return tuple(sorted(ids, key=lambda i: (place.get(jobs.get(i, ""), len(ids)), i)))
+        groups = {record.id: record.group_id for record in self._model.records(ids)}
+        jobs = [groups.get(i) or i for i in ids]
+        return tuple(i for _, i in sorted(zip(map(jobs.index, jobs), ids, strict=True)))
 
     def comparison(self, command: Comparison) -> ComparisonData:
         return comparison(self._model.records(command.training_ids))

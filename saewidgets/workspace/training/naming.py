@@ -22,6 +22,11 @@ def retry_name(catalog: Catalog, record: TrainingRecord, free_name: Callable[[st
     return free_name(record.name)
 
 
+def unnumbered(name: str, default: str) -> str:
+    """`default` where `name` is that with a number behind it; a name that somebody chose stays whole."""
+    return default if _stem(name) == default else name
+
+
 def _stem(name: str) -> str | None:
     """What stands before the number: "mine" of "mine-3"; None where there is none."""
     first, dash, number = name.rpartition("-")
