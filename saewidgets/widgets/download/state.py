@@ -6,7 +6,6 @@ travel in pages. Methods may be called from any thread.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -14,11 +13,11 @@ from typing import Any, Protocol
 from saewidgets.events import JobStatus
 from saewidgets.hub_records import KnownRepo, Preview, RepoInfo, Variant
 from saewidgets.records import JobRecord
+from saewidgets.widgets.devices import DeviceReader
 from saewidgets.widgets.download.words import card_of
 from saewidgets.widgets.messages.hub import HubState, VariantRow
-from saewidgets.widgets.messages.wire import DeviceInfo, Note
+from saewidgets.widgets.messages.wire import Note
 
-DEVICES_MAX_AGE = 5.0  # seconds; free memory changes while SAEs come and go
 RECENT = 24 * 3600.0  # seconds; what ended well before that is not listed: it is in the library
 MOST = 100  # cards
 LISTINGS = 8  # whose rows are kept, for several pages that show one widget
@@ -64,7 +63,7 @@ class WorkspaceLike(Protocol):
     def subscribe_saes(self, callback: Callable[..., None]) -> Callable[[], None]: ...
 
 
-class DownloadModel:
+class DownloadModel(DeviceReader):
     """The state of one download widget over one workspace.
 
     Args:
@@ -76,14 +75,11 @@ class DownloadModel:
     def __init__(
         self, workspace: WorkspaceLike, *, repository: str = "", can_open: bool = False, embedded: bool = False
     ) -> None:
+        super().__init__(workspace)
         self.workspace = workspace
-        self._lock = threading.RLock()
-        self._reading_devices = threading.Lock()
         self._token: str | None = None
         self._records: tuple[JobRecord, ...] = ()
         self._cleared: set[str] = set()
-        self._devices: tuple[DeviceInfo, ...] = ()
-        self._devices_at = 0.0
         self._notice: Note | None = None
         self._listing = 0
         self._rows: dict[int, tuple[VariantRow, ...]] = {}
@@ -138,24 +134,9 @@ class DownloadModel:
         if self._known is None:
             self._known = len(self.workspace.hub.known())
 
-    @property
-    def devices_are_old(self) -> bool:
-        """It is time for `read_devices`."""
-        with self._lock:
-            return not self._devices_at or time.monotonic() - self._devices_at > DEVICES_MAX_AGE
-
-    def read_devices(self) -> None:
-        """Ask the workspace for devices and free memory. Seconds the first time (torch), hence never in a cell."""
-        with self._reading_devices:
-            if self.devices_are_old:
-                found = tuple(DeviceInfo.model_validate(dict(device)) for device in self.workspace.devices())
-                with self._lock:
-                    self._devices, self._devices_at = found, time.monotonic()
-
     def devices_failed(self) -> None:
         """They could not be listed: there is nothing to choose from, until they can be."""
-        with self._lock:
-            self._devices, self._devices_at = (), time.monotonic()
+        self._keep_devices(())
 
     def set_notice(self, notice: Note | None) -> None:
         with self._lock:
@@ -212,7 +193,7 @@ class DownloadModel:
                 update={
                     "workspace": self.workspace.label,
                     "downloads": cards,
-                    "devices": self._devices,
+                    "devices": self.devices,
                     "known": self._known or 0,
                     "has_token": self._token is not None,
                     "account": self._account,

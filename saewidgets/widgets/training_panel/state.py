@@ -21,14 +21,13 @@ from saewidgets.widgets.charts.lineage import Earlier, earlier_runs
 from saewidgets.widgets.charts.lines import begins, has_line, in_order
 from saewidgets.widgets.charts.pareto_points import scope_of
 from saewidgets.widgets.charts.style import SLOTS
+from saewidgets.widgets.devices import DeviceReader
 from saewidgets.widgets.messages.training import Card, Chart, ChartState, CompareState, PanelState, YAxis
-from saewidgets.widgets.messages.wire import DeviceInfo, Note
+from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.training_panel.cards import card_of
 from saewidgets.widgets.training_panel.compare import compare_state
 
 logger = logging.getLogger("saewidgets.widgets")
-
-DEVICES_MAX_AGE = 5.0  # seconds; free memory changes while runs come and go
 
 
 class Trainings(Protocol):
@@ -73,23 +72,19 @@ class WorkspaceLike(Protocol):
     def subscribe_saes(self, callback: Callable[..., None]) -> Callable[[], None]: ...
 
 
-class PanelModel:
+class PanelModel(DeviceReader):
     """The state of one panel over one workspace."""
 
     def __init__(self, workspace: WorkspaceLike) -> None:
+        super().__init__(workspace)
         self.workspace = workspace
-        self._lock = threading.RLock()
         self._reading = threading.Lock()
-        self._reading_devices = threading.Lock()
         self._records: dict[str, TrainingRecord] = {}
         self._changed: set[str | None] = {None}
         self._loaded = False
         self._chart = ChartState()
         self._slots: dict[str, int] = {}
         self._waiting: tuple[str, ...] = ()  # run, but found all lines taken
-        self._devices: tuple[DeviceInfo, ...] = ()
-        self._devices_at = 0.0
-        self._devices_note: Note | None = None
         self._notice: Note | None = None
         self._compared: tuple[str, ...] = ()
         self._y_axis: YAxis = "fvu"
@@ -270,29 +265,9 @@ class PanelModel:
     def _has_line(self, training_id: str) -> bool:
         return training_id in self._records and has_line(self._records[training_id])
 
-    @property
-    def devices_are_old(self) -> bool:
-        """It is time for `read_devices`."""
-        with self._lock:
-            return not self._devices_at or time.monotonic() - self._devices_at > DEVICES_MAX_AGE
-
-    def read_devices(self) -> None:
-        """Ask the workspace for devices and free memory. Seconds the first time (torch), hence never in a cell."""
-        with self._reading_devices:
-            if self.devices_are_old:
-                found = tuple(DeviceInfo.model_validate(dict(device)) for device in self.workspace.devices())
-                with self._lock:
-                    self._devices, self._devices_at, self._devices_note = found, time.monotonic(), None
-
     def devices_failed(self, note: Note) -> None:
         """The devices could not be listed; the panel says so until they can be."""
-        with self._lock:
-            self._devices_note, self._devices_at = note, time.monotonic()
-
-    @property
-    def devices(self) -> tuple[DeviceInfo, ...]:
-        with self._lock:
-            return self._devices
+        self._keep_devices(self.devices, note)
 
     # --------------------------------------------------------------------------------------------- output
 
@@ -324,7 +299,7 @@ class PanelModel:
                     "total": len(cards),
                     "jobs": len({card.group_id or card.id for card in cards}),
                     "charts": self._chart,
-                    "devices": self._devices,
+                    "devices": self.devices,
                     "notice": self._notice or self._devices_note,
                     "compare": self._comparison(),
                     "templates_revision": self._templates_revision,
