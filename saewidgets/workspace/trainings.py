@@ -40,6 +40,7 @@ from saewidgets.workspace.training.exporting import export_run
 from saewidgets.workspace.training.fitting import require_fit
 from saewidgets.workspace.training.group import TrainingGroup
 from saewidgets.workspace.training.job import KIND, TrainingRunners
+from saewidgets.workspace.training.member import let_close
 from saewidgets.workspace.training.metrics import wide
 from saewidgets.workspace.training.naming import retry_name, unnumbered
 from saewidgets.workspace.training.run import Run
@@ -549,6 +550,7 @@ class Trainings:
 
     def _require_rest(self, record: TrainingRecord) -> None:
         """Raises `StateError` while the job of a group is queued or runs: its runs stay where they are."""
+        let_close(self._workspace, record)
         status = JobStatus.INTERRUPTED if record.job_id is None else self._workspace.manager.get(record.job_id).status
         if status is JobStatus.QUEUED or status.is_active:
             raise StateError(

@@ -13,6 +13,9 @@ from saewidgets.records import ErrorInfo, TrainingRecord
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
+_CLOSING = 10.0
+"""Seconds that a job has to end when the last of its runs has: it closes files and writes one row."""
+
 
 def end_alone(workspace: Workspace, training_id: str, save: bool) -> bool:
     """End one run of a group; False where it is the last one (or has no group), so that its job is what to end.
@@ -44,19 +47,32 @@ def end_alone(workspace: Workspace, training_id: str, save: bool) -> bool:
 
 
 def wait_for_one(workspace: Workspace, training_id: str, timeout: float | None) -> JobStatus:
-    """Wait until one run of a group has ended, or the group is paused; returns the run's status then."""
+    """Wait until one run of a group has ended, or the group is paused; returns the run's status then.
+
+    The last one to end is waited for until the job has ended too, so that all of them can be deleted or resumed then.
+    """
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         workspace.manager.sweep()
         record = workspace.catalog.trainings.get(training_id)
         left = workspace.manager.settings.poll if deadline is None else deadline - time.monotonic()
         if record.status.is_final or record.status is JobStatus.PAUSED or left <= 0:
+            if record.ended_alone and left > 0:
+                let_close(workspace, record, None if deadline is None else left)
             return record.status
         if record.job_id is None:
             raise NotFoundError(
                 f"The job of {record.name} is gone.", where=training_id, hint="Start it again: ws.trainings.retry(id)."
             )
         workspace.manager.wait(record.job_id, min(left, workspace.manager.settings.poll))
+
+
+def let_close(workspace: Workspace, record: TrainingRecord, timeout: float | None = None) -> None:
+    """Where every run of a job has ended, give the job itself a moment (`timeout` seconds at most) to say so too."""
+    if record.job_id is None or not all(r.ended_alone for r in workspace.catalog.trainings.by_job(record.job_id)):
+        return
+    if workspace.manager.get(record.job_id).status.is_active:
+        workspace.manager.wait(record.job_id, _CLOSING if timeout is None else min(timeout, _CLOSING))
 
 
 def result_of_one(record: TrainingRecord) -> Any:
