@@ -16,10 +16,12 @@ from saewidgets.cli.options import Json, Quiet
 from saewidgets.cli.output import count, note, table, write, write_json
 from saewidgets.cli.session import FAILED, command, open_workspace, session
 from saewidgets.cli.templates import base_of
+from saewidgets.config.pipeline import layers_text
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
+    from saewidgets.activation_records import ActivationStoreRecord
     from saewidgets.workspace.pipeline import LayerReport, Pipeline
 
 Option = typer.Option
@@ -88,9 +90,8 @@ def pipeline(
             asked = asked.as_captured()
         _extract(asked, workspace.folder, train_only, quiet, again)
         if extract_only:
-            store = asked.store()
-            if json and store is not None:
-                write_json(store.record)
+            if json:
+                write_json(_records(asked))
             return
         failed = _train(asked, quiet, again)
         folder = save_dir or workspace.folder / "pipeline"
@@ -108,24 +109,31 @@ def pipeline(
 
 def _extract(asked: Pipeline, home: Path, train_only: bool, quiet: bool, again: tuple[str, ...]) -> None:
     """Capture, or find what was captured; with `train_only` only the latter, or the states that a script has saved."""
-    before = asked.store()
-    if before is not None and before.record.is_whole:
-        record = before.record
-        note(f"Activations: {record.name} ({record.id}), {count(record.n_tokens)} tokens, captured before.")
+    for record in _records(asked):
+        if record.is_whole:
+            note(f"Activations: {record.name} ({record.id}), {count(record.n_tokens)} tokens, captured before.")
+    before = asked.stores()
+    missing = [layer for layer in asked.layers if layer not in before]
+    if not missing and all(store.record.is_whole for store in before.values()):
         return
-    if before is not None or not train_only:
+    if not missing or not train_only:
         store = asked.extract()
-        note(f"Capturing {_layers(len(asked.layers))} from one forward ({store.id})")
+        note(f"Capturing {_layers(len(store.record.hook_names))} from one forward ({store.id})")
     else:
         imported = asked.import_states(home)
         if imported is None:
             raise NotFoundError(
-                "No activations of these layers were captured with these settings.", where="--train-only",
+                f"No activations of {layers_text(missing)} were captured with these settings.", where="--train-only",
                 hint="Run it without --train-only first, or with the same --cache-dir and settings as then.",
             )
         store = imported
         note(f"Taking over the states in {home / 'hidden_states'} ({store.id})")
     follow_capture(store, quiet=quiet, resume=again)
+
+
+def _records(asked: Pipeline) -> list[ActivationStoreRecord]:
+    """What it knows of its stores, each once, in the order of the layers."""
+    return list({store.id: store.record for store in asked.stores().values()}.values())
 
 
 def _train(asked: Pipeline, quiet: bool, again: tuple[str, ...]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -70,3 +71,8 @@ class PipelineConfig(Config):
     def hook_name(self, layer: int) -> str:
         """The hook point of one layer: the site of the training's own hook name."""
         return f"blocks.{layer}.{self.training.hook_name.split('.', 2)[2]}"
+
+
+def layers_text(layers: Sequence[int]) -> str:
+    """Layers for a reader: "layer 2", "layers 0, 1, 2"."""
+    return f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}"

@@ -37,7 +37,8 @@ def base(tiny_model_folder: Path, tmp_path: Path) -> list[str]:
 def test_both_halves_then_everything_again(invoke: Invoke, base: list[str], tmp_path: Path) -> None:
     captured = invoke(*base, "--layers", "0,1", "--extract-only", "--json")
     assert captured.code == 0, captured.err
-    assert captured.json()["hook_names"] == ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
+    (store,) = captured.json()
+    assert store["hook_names"] == ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
     out = tmp_path / "out"
     silent = base[: base.index("--num-tokens")]  # how many were captured need not be said again
     done = invoke(*silent, "--layers", "0,1", "--train-only", "--save-dir", str(out))
@@ -47,7 +48,7 @@ def test_both_halves_then_everything_again(invoke: Invoke, base: list[str], tmp_
         "Layer", "Reconstruction", "Active", "per", "token", "Dead", "share", "Convergence", "Result",
     ]  # fmt: skip
     assert [line.split()[0] for line in lines[1:3]] == ["0", "1"]
-    assert f"({captured.json()['id']}), 1,024 tokens, captured before." in done.err
+    assert f"({store['id']}), 1,024 tokens, captured before." in done.err
     assert {path.name for path in out.iterdir()} == {
         f"sae_layer_{layer}_{what}" for layer in (0, 1) for what in ("best", "final", "history.json")
     }
@@ -57,6 +58,25 @@ def test_both_halves_then_everything_again(invoke: Invoke, base: list[str], tmp_
     assert "Training" not in again.err
     (row,) = again.json()
     assert (row["layer"], row["status"]) == (1, "completed")
+    assert len(invoke("list", "--json").json()) == 2
+
+
+def test_of_more_layers_only_those_are_captured_that_were_not(invoke: Invoke, base: list[str], tmp_path: Path) -> None:
+    out = ("--save-dir", str(tmp_path / "out"))
+    assert invoke(*base, "--layers", "1", *out).code == 0
+    missing = invoke(*base, "--layers", "0,1", "--train-only", *out)
+    assert missing.code == NOT_FOUND
+    assert "No activations of layer 0 were captured" in missing.err
+    captured = invoke(*base, "--layers", "0,1", "--extract-only", "--json")
+    assert captured.code == 0, captured.err
+    assert "1,024 tokens, captured before." in captured.err
+    assert "Capturing 1 layer from one forward" in captured.err
+    layers = [store["hook_names"] for store in captured.json()]
+    assert layers == [["blocks.0.hook_resid_post"], ["blocks.1.hook_resid_post"]]
+    done = invoke(*base, "--layers", "0,1", *out, "--json")
+    assert done.code == 0, done.err
+    assert ("1 layer trained before: train_" in done.err, "Training 1 layer: train_" in done.err) == (True, True)
+    assert [row["layer"] for row in done.json()] == [0, 1]
     assert len(invoke("list", "--json").json()) == 2
 
 

@@ -17,6 +17,7 @@ from saewidgets.events import JobStatus
 from saewidgets.formats import load_sae
 from saewidgets.records import ErrorInfo
 from saewidgets.workspace import Workspace
+from saewidgets.workspace.capture.capture import Capture
 from saewidgets.workspace.pipeline import Pipeline
 from saewidgets.workspace.pipeline.checks import report
 from tests.workspace.conftest import PATIENCE, wait_for_step
@@ -34,6 +35,14 @@ def finished(pipeline: Pipeline) -> Pipeline:
     for run in pipeline.train().values():
         assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
     return pipeline
+
+
+def only_store(pipeline: Pipeline) -> Capture:
+    """The one that holds all its layers."""
+    stores = pipeline.stores()
+    assert list(stores) == list(pipeline.layers)
+    assert len({store.id for store in stores.values()}) == 1
+    return stores[pipeline.layers[0]]
 
 
 @pytest.mark.parametrize(
@@ -60,8 +69,7 @@ def test_all_layers_from_one_capture(ws: Workspace, config: TrainingConfig, tmp_
     pipeline = finished(made(ws, config.replace(hook_name="blocks.0.hook_mlp_out")))
     layers = pipeline.layers
     assert layers == tuple(range(len(layers)))
-    store = pipeline.store()
-    assert store is not None
+    store = only_store(pipeline)
     assert store.record.hook_names == tuple(f"blocks.{layer}.hook_mlp_out" for layer in layers)
     runs = pipeline.runs()
     assert list(runs) == list(layers)
@@ -112,8 +120,7 @@ def test_the_best_is_an_earlier_checkpoint(ws: Workspace, config: TrainingConfig
 def test_what_was_done_is_not_done_again(ws: Workspace, config: TrainingConfig) -> None:
     first = finished(made(ws, config, layers=[0]))
     again = made(ws, config, layers="0")
-    store = first.store()
-    assert store is not None
+    store = only_store(first)
     assert again.extract().id == store.id
     assert [run.id for run in again.train().values()] == [run.id for run in first.runs().values()]
     assert len(ws.activations.list()) == len(ws.trainings.list()) == 1
@@ -127,8 +134,8 @@ def test_what_was_done_is_not_done_again(ws: Workspace, config: TrainingConfig) 
     activations = {k: v for k, v in run.config["activations"].items() if k != "join_documents"}
     ws.catalog.trainings.update(run.id, config={**run.config, "activations": activations})
     assert [run.id for run in again.runs().values()] == [run.id]
-    assert made(ws, config, layers=[0], num_tokens=512).store() is None
-    assert made(ws, config.replace(context_size=8), layers=[0]).store() is None
+    assert made(ws, config, layers=[0], num_tokens=512).stores() == {}
+    assert made(ws, config.replace(context_size=8), layers=[0]).stores() == {}
 
 
 def test_a_newer_capture_that_is_not_whole_hides_no_other(
@@ -137,16 +144,12 @@ def test_a_newer_capture_that_is_not_whole_hides_no_other(
     pipeline = made(ws, config, layers=[0])
     whole = pipeline.extract()
     with monkeypatch.context() as patch:  # as another process would that had looked before
-        patch.setattr(Pipeline, "store", lambda self: None)
+        patch.setattr(Pipeline, "stores", lambda self: {})
         newer = pipeline.extract()
     assert (whole.wait(PATIENCE), newer.wait(PATIENCE)) == (JobStatus.COMPLETED, JobStatus.COMPLETED)
-    found = pipeline.store()
-    assert found is not None
-    assert found.id == newer.id
+    assert only_store(pipeline).id == newer.id
     ws.catalog.activations.update(newer.id, n_tokens=None)  # as while it is being captured
-    found = pipeline.store()
-    assert found is not None
-    assert found.id == whole.id
+    assert only_store(pipeline).id == whole.id
 
 
 def test_what_was_captured_says_how_many_tokens(ws: Workspace, config: TrainingConfig) -> None:
@@ -155,24 +158,22 @@ def test_what_was_captured_says_how_many_tokens(ws: Workspace, config: TrainingC
     store = made(ws, config, layers=[0, 1], num_tokens=512).extract()
     assert store.wait(PATIENCE) is JobStatus.COMPLETED
     found = silent.as_captured()
-    assert (silent.store(), found.config.num_tokens) == (None, 512)
+    assert (silent.stores(), found.config.num_tokens) == ({}, 512)
     assert found.extract().id == store.id
     for other in (
         made(ws, config, layers=[0], num_tokens=256), ws.pipeline(config.replace(context_size=8), layers=[0]),
         ws.pipeline(config.replace(hook_name="blocks.0.hook_mlp_out"), layers=[0]),
     ):  # fmt: skip
-        assert other.as_captured().store() is None
+        assert other.as_captured().stores() == {}
     again = made(ws, config, layers=[0], num_tokens=256).extract()
     assert again.wait(PATIENCE) is JobStatus.COMPLETED
     with pytest.raises(ConfigError, match=r"num_tokens: Captures of 256, 512 tokens have these settings\. Say which"):
         silent.as_captured()
-    assert made(ws, config, layers=[0], num_tokens=256).as_captured().store() is not None
+    assert made(ws, config, layers=[0], num_tokens=256).as_captured().stores()
     usual = made(ws, config, layers=[0], num_tokens=PipelineConfig().num_tokens).extract()
     assert usual.wait(PATIENCE) is JobStatus.COMPLETED  # all of a text that has fewer
     assert silent.as_captured() is silent
-    silent_store = silent.store()
-    assert silent_store is not None
-    assert silent_store.id == usual.id
+    assert only_store(silent).id == usual.id
 
 
 def test_a_layer_more_is_trained_alone(ws: Workspace, config: TrainingConfig) -> None:
@@ -183,6 +184,52 @@ def test_a_layer_more_is_trained_alone(ws: Workspace, config: TrainingConfig) ->
     assert runs[1].wait(PATIENCE) is JobStatus.COMPLETED
     assert runs[1].record.group_id is None
     assert len(ws.trainings.list()) == 2
+
+
+def test_of_more_layers_only_those_are_captured_and_trained_that_were_not(
+    ws: Workspace, config: TrainingConfig, tmp_path: Path
+) -> None:
+    first = finished(made(ws, config, layers=[1]))
+    wider = made(ws, config, layers=[0, 1])
+    assert list(wider.stores()) == list(wider.runs()) == [1]
+    with pytest.raises(NotFoundError, match="no activations of layer 0 yet"):
+        wider.train()
+    capture = wider.extract()
+    assert capture.record.hook_names == ("blocks.0.hook_resid_post",)
+    assert wider.extract().id == capture.id  # it is on its way
+    assert capture.wait(PATIENCE) is JobStatus.COMPLETED
+    assert [store.id for store in wider.stores().values()] == [capture.id, only_store(first).id]
+    runs = wider.train()
+    assert runs[0].wait(PATIENCE) is JobStatus.COMPLETED
+    assert runs[1].id == first.runs()[1].id
+    assert len(ws.trainings.list()) == 2
+    assert [files.layer for files in wider.save(tmp_path)] == [0, 1]
+    assert [report.layer for report in wider.validate()] == [0, 1]
+    assert wider.extract().id == capture.id  # nothing is left to do
+
+    other = made(ws, config.replace(**{"sae.k": 5}), layers=[0, 1])  # of two stores: two jobs
+    runs = other.train()
+    assert [run.wait(PATIENCE) for run in runs.values()] == [JobStatus.COMPLETED] * 2
+    assert len({run.record.job_id for run in runs.values()}) == 2
+
+
+def test_which_stores_are_taken(ws: Workspace, config: TrainingConfig) -> None:
+    zero, one, both = (made(ws, config, layers=layers) for layers in ([0], [1], [0, 1]))
+    first = zero.extract()
+    assert first.wait(PATIENCE) is JobStatus.COMPLETED
+    ws.catalog.activations.update(first.id, n_tokens=None)  # as while it is being captured
+    assert both.stores() == {}  # that alone is not all, and who knows whether it ends well
+    ws.catalog.activations.update(first.id, n_tokens=TOKENS)
+    second = one.extract()
+    assert second.wait(PATIENCE) is JobStatus.COMPLETED
+    assert {layer: store.id for layer, store in both.stores().items()} == {0: first.id, 1: second.id}
+    second.delete()
+    together = both.extract()
+    assert together.record.hook_names == ("blocks.1.hook_resid_post",)
+    assert together.wait(PATIENCE) is JobStatus.COMPLETED
+    together.delete()
+    silent = ws.pipeline(config, layers=[0, 1])
+    assert silent.as_captured() is silent  # no length has both
 
 
 @pytest.mark.parametrize("how", ["paused", "killed", "disk full", "no checkpoint"])
@@ -229,9 +276,7 @@ def test_states_that_a_script_has_saved(ws: Workspace, config: TrainingConfig, t
     imported = pipeline.import_states(tmp_path)
     assert imported is not None
     assert imported.wait(PATIENCE) is JobStatus.COMPLETED, imported.error
-    found = pipeline.store()
-    assert found is not None
-    assert found.id == imported.id
+    assert only_store(pipeline).id == imported.id
     for run in pipeline.train().values():
         assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
 
@@ -262,7 +307,7 @@ def test_other_files_stay(ws: Workspace, config: TrainingConfig, tmp_path: Path)
 def test_what_cannot_work(ws: Workspace, config: TrainingConfig) -> None:
     with pytest.raises(ConfigError, match="Layer 99 does not exist"):
         made(ws, config, layers=[99]).extract()
-    with pytest.raises(NotFoundError, match="no activations of these layers"):
+    with pytest.raises(NotFoundError, match="no activations of layer 0 yet"):
         made(ws, config, layers=[0]).train()
     with pytest.raises(ConfigError, match="captures its own"):
         made(ws, config.replace(corpus={"kind": "activations", "store_id": "acts_" + "0" * 26}))

@@ -6,32 +6,28 @@ with the same settings is used again, a run of the same configuration is not tra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.config import TrainingConfig
-from saewidgets.config.base import Config
-from saewidgets.config.capture import CaptureConfig
+from saewidgets.config.corpus_store import ActivationCorpus
 from saewidgets.config.packing import FIELDS
-from saewidgets.config.pipeline import PipelineConfig
+from saewidgets.config.pipeline import PipelineConfig, layers_text
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus
-from saewidgets.records import TrainingRecord
 from saewidgets.workspace.capture.capture import Capture
-from saewidgets.workspace.corpora import is_reference
 from saewidgets.workspace.pipeline.checks import LayerReport, report
 from saewidgets.workspace.pipeline.files import LayerFiles, places, write_layer
+from saewidgets.workspace.pipeline.finding import LEFT, counts, cover, is_captured_as, is_run_of
 from saewidgets.workspace.training.advice import HISTORY
 from saewidgets.workspace.training.run import Run
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
-_LEFT = (JobStatus.PAUSED, JobStatus.INTERRUPTED)
 _STATES = "hidden_states/layer_*_states.pt"
-_NOT_COMPARED = ("name", "device")  # of a configuration: what does not say what is learned
 
 
 class Pipeline:
@@ -75,22 +71,26 @@ class Pipeline:
         """Layer → its hook point."""
         return {layer: self.config.hook_name(layer) for layer in self.layers}
 
-    def store(self) -> Capture | None:
-        """The newest store that holds what this pipeline captures, or is on its way to; None while there is none."""
-        found = sorted(self._stores(self._capture_settings()), key=lambda record: not record.is_whole)
-        return Capture(self._workspace, found[0].id) if found else None
+    def stores(self) -> dict[int, Capture]:
+        """Layer → the store that holds its activations, or is on its way to; layers without one are missing."""
+        records = cover(self.hook_names, list(self._fitting(self._capture_settings())))
+        return {layer: Capture(self._workspace, record.id) for layer, record in records.items()}
 
     def as_captured(self) -> Pipeline:
-        """This pipeline with as many tokens as were captured, where nobody has said how many: those of the store that
-        fits in everything else. One of the usual length comes first. Without any it is this pipeline.
+        """This pipeline with as many tokens as were captured, where nobody has said how many: those of the stores that
+        fit in everything else. The usual length comes first. Without any it is this pipeline.
 
         Raises:
             ConfigError: stores of several lengths fit.
         """
-        if "num_tokens" in self.config.model_fields_set or self.store() is not None:
+        count = len(self.layers)
+        if "num_tokens" in self.config.model_fields_set or len(self.stores()) == count:
             return self
         wanted = {name: value for name, value in self._capture_settings().items() if name != "tokens"}
-        found = sorted({int(record.config["tokens"]) for record in self._stores(wanted)})
+        lengths: dict[int, list[ActivationStoreRecord]] = {}
+        for record in self._fitting(wanted):
+            lengths.setdefault(int(record.config["tokens"]), []).append(record)
+        found = sorted(length for length, records in lengths.items() if len(cover(self.hook_names, records)) == count)
         if len(found) > 1:
             raise ConfigError(
                 f"Captures of {', '.join(f'{n:,}' for n in found)} tokens have these settings.", where="num_tokens",
@@ -98,36 +98,37 @@ class Pipeline:
             )
         return Pipeline(self._workspace, self.config.replace(num_tokens=found[0])) if found else self
 
-    def _stores(self, wanted: Mapping[str, Any]) -> Iterator[ActivationStoreRecord]:
-        """Those that hold the layers and were captured as wanted, newest first."""
+    def _fitting(self, wanted: Mapping[str, Any]) -> Iterator[ActivationStoreRecord]:
+        """The stores that hold some of the layers and were captured as wanted, newest first.
+
+        Of an imported one nothing is known but its model: it counts where it holds all, as nobody can tell which
+        others are of the same text.
+        """
+        names, model = self.hook_names.values(), self.config.training.model
         for record in self._workspace.activations.list():
             if record.status in (JobStatus.FAILED, JobStatus.CANCELLED) or record.state not in ("ok", "incomplete"):
                 continue
-            if all(map(record.holds, self.hook_names.values())) and self._fits(record, wanted):
+            held = map(record.holds, names)
+            if record.source == "imported":
+                is_of_these = record.model == model and all(held)
+            else:
+                is_of_these = any(held) and is_captured_as(record, wanted)
+            if is_of_these:
                 yield record
-
-    def _fits(self, record: ActivationStoreRecord, wanted: Mapping[str, Any]) -> bool:
-        """Whether it was captured as wanted. Of imported states nothing is known but the model."""
-        if record.source == "imported":
-            return record.model == self.config.training.model
-        known = _completed(CaptureConfig, record.config)
-        rest = all(known.get(name) == value for name, value in wanted.items() if name != "corpus")
-        return rest and _same_text(wanted["corpus"], known.get("corpus"))
 
     def runs(self) -> dict[int, Run]:
         """Layer → its newest run of this configuration, but for those that failed and cannot go on; layers without one
         are missing."""
-        store = self.store()
-        if store is None:
-            return {}
-        records = self._workspace.trainings.list()
+        stores = list(self._fitting(self._capture_settings()))
+        records = self._workspace.trainings.list() if stores else []
         found = {}
         for layer, hook_name in self.hook_names.items():
-            wanted = _comparable(self._workspace.trainings.concrete(self._training(store, hook_name)).to_data())
+            wanted = [
+                self._workspace.trainings.concrete(self._training(store.id, hook_name))
+                for store in stores if store.holds(hook_name)
+            ]  # fmt: skip
             for record in records:
-                if record.hook_name != hook_name or not _counts(record):
-                    continue
-                if _comparable(_completed(TrainingConfig, record.config)) == wanted:
+                if record.hook_name == hook_name and counts(record) and is_run_of(record, wanted):
                     found[layer] = Run(self._workspace, record.id)
                     break
         return found
@@ -135,21 +136,23 @@ class Pipeline:
     # ------------------------------------------------------------------------------------------------ what to do
 
     def extract(self) -> Capture:
-        """Capture the activations of all layers from one forward, and return at once.
+        """Capture the activations of all layers that no store has yet from one forward, and return at once.
 
-        A store that has them already is returned as it is; one that was paused goes on.
+        Where that are none, the store of the first layer is returned; a capture that was paused goes on.
 
         Raises:
             ConfigError, NotFoundError, StorageError: as `ws.activations.capture`.
         """
-        found = self.store()
-        if found is not None:
-            if found.status in _LEFT:
+        stores = self.stores()
+        missing = [name for layer, name in self.hook_names.items() if layer not in stores]
+        if not missing:
+            found = next((store for store in stores.values() if not store.record.is_whole), None)
+            if found is not None and found.status in LEFT:
                 found.resume()
-            return found
+            return found or next(iter(stores.values()))
         training, config = self.config.training, self.config
         return self._workspace.activations.capture(
-            training.model, training.corpus, list(self.hook_names.values()), config.num_tokens, dtype=config.dtype,
+            training.model, training.corpus, missing, config.num_tokens, dtype=config.dtype,
             context_size=training.context_size, **self._packing(),
             model_batch_size=config.batch_size_extract, model_revision=training.model_revision,
             model_dtype=training.model_dtype, device=training.model_device or training.device,
@@ -175,28 +178,33 @@ class Pipeline:
         return self._workspace.activations.import_states(files, model=self.config.training.model)
 
     def train(self) -> dict[int, Run]:
-        """Queue the trainings that are missing, as one job, and return at once; what was paused goes on.
+        """Queue the trainings that are missing, and return at once; what was paused goes on.
+
+        Those that read the same store are one job.
 
         Raises:
-            NotFoundError: nothing has been captured yet.
+            NotFoundError: of some layers nothing has been captured yet.
             ConfigError, StorageError: as `ws.trainings.create_many`.
         """
-        store = self.store()
-        if store is None:
+        stores = self.stores()
+        if nothing := [layer for layer in self.layers if layer not in stores]:
             raise NotFoundError(
-                "There are no activations of these layers yet.", where="layers", hint="Extract them first."
+                f"There are no activations of {layers_text(nothing)} yet.", where="layers", hint="Extract them first."
             )
         runs = self.runs()
         for run in runs.values():
-            if run.status in (*_LEFT, JobStatus.FAILED):  # of a group this resumes all
+            if run.status in (*LEFT, JobStatus.FAILED):  # of a group this resumes all
                 run.resume()
-        missing = [name for layer, name in self.hook_names.items() if layer not in runs]
-        if missing:
-            base = self._training(store, missing[0])
-            if len(missing) == 1:
+        missing: dict[str, list[str]] = {}
+        for layer, hook_name in self.hook_names.items():
+            if layer not in runs:
+                missing.setdefault(stores[layer].id, []).append(hook_name)
+        for store_id, names in missing.items():
+            base = self._training(store_id, names[0])
+            if len(names) == 1:
                 self._workspace.trainings.create(base)
             else:
-                self._workspace.trainings.create_many(base, over={"hook_name": missing})
+                self._workspace.trainings.create_many(base, over={"hook_name": names})
         return self.runs()
 
     def save(self, folder: str | Path) -> list[LayerFiles]:
@@ -240,47 +248,5 @@ class Pipeline:
         said = self.config.training.activations
         return {name: getattr(said, name) for name in FIELDS}
 
-    def _training(self, store: Capture, hook_name: str) -> TrainingConfig:
-        return self.config.training.replace(corpus=store.corpus.to_data(), hook_name=hook_name)
-
-
-def _counts(record: TrainingRecord) -> bool:
-    """Whether this run is one to go on with: it works, waits, was left by its process or failed behind a checkpoint
-    that is good, or has left an SAE."""
-    if record.status is JobStatus.FAILED and record.error is not None and record.error.resumes:
-        return record.checkpoint_count > 0
-    return not record.status.is_final or record.status in _LEFT or record.sae_path is not None
-
-
-def _same_text(wanted: Mapping[str, Any], known: Any) -> bool:
-    """Whether the corpus of a row is the one that is wanted. Rows know long text by its hash and datasets by their
-    commit."""
-    if not isinstance(known, Mapping):
-        return False
-    changes: dict[str, Any] = {}
-    if is_reference({"corpus": known}):
-        from saewidgets.training.environment import text_digest  # torch: seconds to import
-
-        changes["strings"] = text_digest(wanted.get("strings") or ())
-    if "revision" in known and wanted.get("revision") is None:
-        changes["revision"] = known["revision"]
-    return bool(_plain({**wanted, **changes}) == _plain(known))
-
-
-def _completed(kind: type[Config], config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A recorded configuration with the settings that came later, at their defaults: what was done without them."""
-    try:
-        return kind.from_data(config).to_data()
-    except ConfigError:  # recorded by a version whose settings mean something else
-        return config
-
-
-def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without its name and the place it runs at."""
-    return {name: _plain(value) for name, value in config.items() if name not in _NOT_COMPARED}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
+    def _training(self, store_id: str, hook_name: str) -> TrainingConfig:
+        return self.config.training.replace(corpus=ActivationCorpus(store_id).to_data(), hook_name=hook_name)
