@@ -229,7 +229,11 @@ def test_which_stores_are_taken(ws: Workspace, config: TrainingConfig) -> None:
     assert together.wait(PATIENCE) is JobStatus.COMPLETED
     together.delete()
     silent = ws.pipeline(config, layers=[0, 1])
-    assert silent.as_captured() is silent  # no length has both
+    found = silent.as_captured()  # no length has both
+    assert (found.config.num_tokens, list(found.stores())) == (TOKENS, [0])
+    usual = made(ws, config, layers=[1], num_tokens=PipelineConfig().num_tokens).extract()
+    assert usual.wait(PATIENCE) is JobStatus.COMPLETED
+    assert silent.as_captured() is silent
 
 
 @pytest.mark.parametrize("how", ["paused", "killed", "disk full", "no checkpoint"])

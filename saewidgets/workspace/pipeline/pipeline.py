@@ -78,19 +78,22 @@ class Pipeline:
 
     def as_captured(self) -> Pipeline:
         """This pipeline with as many tokens as were captured, where nobody has said how many: those of the stores that
-        fit in everything else. The usual length comes first. Without any it is this pipeline.
+        fit in everything else and hold most of the layers. The usual length comes first. Without any it is this
+        pipeline.
 
         Raises:
-            ConfigError: stores of several lengths fit.
+            ConfigError: there are such stores of several lengths.
         """
-        count = len(self.layers)
-        if "num_tokens" in self.config.model_fields_set or len(self.stores()) == count:
+        if "num_tokens" in self.config.model_fields_set or len(self.stores()) == len(self.layers):
             return self
         wanted = {name: value for name, value in self._capture_settings().items() if name != "tokens"}
         lengths: dict[int, list[ActivationStoreRecord]] = {}
         for record in self._fitting(wanted):
             lengths.setdefault(int(record.config["tokens"]), []).append(record)
-        found = sorted(length for length, records in lengths.items() if len(cover(self.hook_names, records)) == count)
+        held = {length: len(cover(self.hook_names, records)) for length, records in lengths.items()}
+        found = sorted(length for length, count in held.items() if count and count == max(held.values()))
+        if self.config.num_tokens in found:
+            return self
         if len(found) > 1:
             raise ConfigError(
                 f"Captures of {', '.join(f'{n:,}' for n in found)} tokens have these settings.", where="num_tokens",
