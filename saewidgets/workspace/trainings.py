@@ -2,116 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.catalog import new_group_id, new_training_id
+from saewidgets.catalog import new_group_id
 from saewidgets.config import TrainingConfig, arguments
-from saewidgets.config.group import Over, base_of, expand, group_name, require_shared
-from saewidgets.config.model_names import check_revision
+from saewidgets.config.group import Over, expand, group_name
 from saewidgets.config.names import free_name
-from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
+from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.jobs import compute_lane
 from saewidgets.records import Records, TrainingRecord
-from saewidgets.settings import resolve_device
-from saewidgets.workspace.capture.using import settings_of_store
-from saewidgets.workspace.corpora import (
-    dataset_facts,
-    dataset_name,
-    from_row,
-    from_rows,
-    is_reference,
-    located,
-    to_rows,
-)
+from saewidgets.workspace.corpora import from_row, from_rows
 from saewidgets.workspace.files import remove_tree
-from saewidgets.workspace.held import Held, canonical, device_of, missing, take
-from saewidgets.workspace.sinks import OnEvent, as_sinks
-from saewidgets.workspace.training import continuing, form, starting
+from saewidgets.workspace.held import Held, missing, take
+from saewidgets.workspace.sinks import OnEvent
+from saewidgets.workspace.training import continuing, form
+from saewidgets.workspace.training.concrete import checked, concrete, require_settings
 from saewidgets.workspace.training.demo import demo_config
 from saewidgets.workspace.training.exporting import export_run
-from saewidgets.workspace.training.fitting import require_fit
 from saewidgets.workspace.training.group import TrainingGroup
 from saewidgets.workspace.training.job import KIND, TrainingRunners
 from saewidgets.workspace.training.member import let_close
 from saewidgets.workspace.training.metrics import wide
 from saewidgets.workspace.training.naming import retry_name, unnumbered
+from saewidgets.workspace.training.queueing import New, queue
 from saewidgets.workspace.training.run import Run
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
-FOLDER = "trainings"
-MIN_FREE_BYTES = 64 * 1024**2  # below this not even a small run's first checkpoint fits
 _BEGINNING = re.compile(r"train_.{4,}", re.DOTALL)  # of an id: shorter ones are typing errors, not intentions
-
-
-@dataclass(frozen=True, slots=True)
-class _New:
-    """A run to be queued.
-
-    `name` gets a number where another run has it; None takes the one of the configuration as it is, else its default.
-    """
-
-    config: TrainingConfig
-    name: str | None = None
-    retry_of: str | None = None
-
-
-def _checked(
-    config: TrainingConfig | Mapping[str, Any], held: Held | None, over: Over | None = None
-) -> TrainingConfig:
-    """The configuration that was given, with a model that is `held` or has to be loaded; of a group the base."""
-    if not isinstance(config, TrainingConfig):
-        _require_settings(config)
-        if is_reference(config):
-            raise ConfigError(
-                "This names the text of a training instead of holding it.", where="corpus.strings",
-                hint="Use run.config, which holds the text, or run.retry().",
-            )
-        config = base_of(config, over or {})
-    if held is None:
-        check_revision(config.model, config.model_revision)
-    return config
-
-
-def _require_settings(config: Any) -> None:
-    if not isinstance(config, Mapping):
-        raise ConfigError(
-            f"The configuration is a {type(config).__name__}.", where="config",
-            hint="Give a TrainingConfig, or its settings as a dictionary.",
-        )
-
-
-def _elsewhere(name: str | None, device: str, where: str) -> str | None:
-    """A second device by its full name; None where it is `device` itself. Raises `ConfigError` if it is not here."""
-    found = None if name is None else resolve_device(name, where)
-    return None if found == device else found
-
-
-def _devices_of(config: TrainingConfig, place: str) -> tuple[str, str | None]:
-    """Where an SAE trains whose model the user holds on `place`, and where the model is if that is elsewhere."""
-    if config.model_device is not None:
-        if canonical(config.model_device) != place:
-            raise ConfigError(
-                f"The model you gave is on {place}, but the model device is {config.model_device}.",
-                where="model_device", hint="Move the model, or leave the model device empty.",
-            )
-        device = place if config.device == "auto" else resolve_device(config.device)
-        return device, None if device == place else place
-    if config.device != "auto" and canonical(config.device) != place:
-        raise ConfigError(
-            f"The model you gave is on {place}, but the device is {config.device}.", where="device",
-            hint=f'Move the model, leave the device at "auto", or say model_device="{place}" to have both.',
-        )
-    return place, None
 
 
 class Trainings:
@@ -151,7 +73,7 @@ class Trainings:
             StorageError: the disk is full.
         """
         held = take(model, tokenizer)
-        return self._start(_checked(config, held), held, on_event=on_event)
+        return self._start(checked(config, held), held, on_event=on_event)
 
     def create_many(
         self,
@@ -183,11 +105,11 @@ class Trainings:
         held = take(model, tokenizer)
         if isinstance(over, Mapping):  # it is read twice
             over = {name: list(v) if isinstance(v, Iterator) else v for name, v in over.items()}
-        base = _checked(base_config, held, over)
+        base = checked(base_config, held, over)
         configs = expand(base, over)
         named = {str(config.name): config for config in configs}
         names = list(named) if len(named) == len(configs) else [None] * len(configs)
-        tasks = [_New(config, name) for config, name in zip(configs, names, strict=True)]
+        tasks = [New(config, name) for config, name in zip(configs, names, strict=True)]
         return self._start_group(tasks, base.name or group_name(configs), held, on_event)
 
     def retry_group(self, group_id: str, *, model: Any = None, tokenizer: Any = None) -> TrainingGroup:
@@ -198,12 +120,12 @@ class Trainings:
         if held is None and self.was_given_a_model(records[0]):
             raise missing(records[0].id, "Give it again: retry(model=model, tokenizer=tokenizer).")
         configs = from_rows((record.config, record.folder) for record in records)
-        tasks = [_New(config, self.retry_name(r.id), r.id) for config, r in zip(configs, records, strict=True)]
+        tasks = [New(config, self.retry_name(r.id), r.id) for config, r in zip(configs, records, strict=True)]
         return self._start_group(tasks, unnumbered(group.name, group_name(configs)), held, None)
 
-    def _start_group(self, tasks: Sequence[_New], wanted: str, held: Held | None, on_event: OnEvent) -> TrainingGroup:
+    def _start_group(self, tasks: Sequence[New], wanted: str, held: Held | None, on_event: OnEvent) -> TrainingGroup:
         group_id = new_group_id()
-        self._queue(tasks, held, group=(group_id, wanted), on_event=on_event)
+        queue(self._workspace, self._runners, tasks, held, group=(group_id, wanted), on_event=on_event)
         return TrainingGroup(self._workspace, group_id)
 
     def group(self, group_id: str) -> TrainingGroup:
@@ -234,7 +156,7 @@ class Trainings:
         record = self._catalog.trainings.get(training_id)
         held = take(model, tokenizer)
         if config is not None:
-            return self._start(_checked(config, held), held, retry_of=training_id)
+            return self._start(checked(config, held), held, retry_of=training_id)
         held = held or self._runners.held(training_id)
         if held is None and self.was_given_a_model(record):
             raise missing(training_id, "Give it again: retry(model=model, tokenizer=tokenizer).")
@@ -311,77 +233,9 @@ class Trainings:
         prepare: continuing.Prepare | None = None,
         on_event: OnEvent = None,
     ) -> Run:
-        task = _New(config, name, retry_of)
-        return Run(self._workspace, self._queue([task], held, prepare=prepare, on_event=on_event)[0])
-
-    def _queue(
-        self,
-        tasks: Sequence[_New],
-        held: Held | None,
-        *,
-        group: tuple[str, str] | None = None,
-        prepare: continuing.Prepare | None = None,
-        on_event: OnEvent = None,
-    ) -> Sequence[str]:
-        """One job for all `tasks`; returns their ids. `group`: the id of what they belong to, the name it is to get."""
-        on_event = as_sinks(on_event)
-        configs = [self._concrete(task.config, held, begins=prepare is None) for task in tasks]
-        require_shared(configs)
-        require_fit(configs, held)
-        ids = [new_training_id() for _ in tasks]
-        lane = compute_lane(self._workspace.settings.host, configs[0].device)
-        self._check_disk()
-        made: dict[str, Path] = {}
-
-        def insert(job_id: str) -> None:
-            self._catalog.trainings.create_all([
-                {
-                    "id": training_id, "job_id": job_id, "config": rows[training_id], "model": config.model,
-                    "name": task.name or config.name or config.default_name,
-                    "name_given": task.name is None and bool(config.name),
-                    "corpus": config.corpus.label, "hook_name": config.hook_name, "d_sae": config.sae.d_sae,
-                    "architecture": config.sae.architecture, "device": config.device, "lane": lane,
-                    "tokens_total": config.steps * config.batch_size, "folder": made[training_id],
-                    "retry_of": task.retry_of, "group_id": group[0] if group else None,
-                }
-                for training_id, task, config in zip(ids, tasks, configs, strict=True)
-            ], free_name)  # fmt: skip
-            if prepare is not None:
-                for training_id, folder in made.items():
-                    prepare(training_id, folder)
-
-        payload: dict[str, Any] = {"model_given": held is not None, "continues": prepare is not None}
-        if group is None:
-            payload["training_id"] = ids[0]
-        else:
-            payload |= {"training_ids": ids, "group_id": group[0], "group_name": group[1]}
-        rows: dict[str, dict[str, Any]] = {}
-        try:
-            for training_id in ids:
-                made[training_id] = self._new_folder(training_id)
-                if held is not None:
-                    self._runners.hold(training_id, held)
-                self._runners.sinks.keep(training_id, on_event)
-            rows.update(zip(ids, to_rows(configs, list(made.values())), strict=True))
-            self._catalog.models.upsert(configs[0].model)
-            self._catalog.datasets.upsert(dataset_name(configs[0].corpus), dataset_facts(configs[0].corpus))
-            self._workspace.manager.submit(KIND, payload, lane, before_start=insert)
-        except BaseException:
-            for training_id, folder in made.items():
-                self._undo(training_id, folder)
-            raise
-        return ids
-
-    def _new_folder(self, training_id: str) -> Path:
-        folder = self._workspace.folder / FOLDER / training_id
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise StorageError(
-                f"The folder of the run cannot be made: {error.strerror or error}.", where=str(folder),
-                hint="Check that the workspace can be written and that its disk has space.",
-            ) from error
-        return folder
+        task = New(config, name, retry_of)
+        (training_id,) = queue(self._workspace, self._runners, [task], held, prepare=prepare, on_event=on_event)
+        return Run(self._workspace, training_id)
 
     def concrete(self, config: TrainingConfig) -> TrainingConfig:
         """The configuration as a run of it would be recorded: a device for "auto", absolute paths, what a store of
@@ -390,51 +244,7 @@ class Trainings:
         Raises:
             ConfigError, NotFoundError: a setting cannot work here.
         """
-        return self._concrete(config, None)
-
-    def _undo(self, training_id: str, folder: Path) -> None:
-        """Leave nothing of a run that could not be queued."""
-        self._runners.forget(training_id)
-        with contextlib.suppress(SAEWidgetsError):  # usually there is no row; the error that counts is the first one
-            self._catalog.trainings.delete(training_id)
-        shutil.rmtree(folder, ignore_errors=True)
-
-    def _concrete(self, config: TrainingConfig, held: Held | None, *, begins: bool = True) -> TrainingConfig:
-        """The configuration with what "auto" stands for and absolute paths: it must mean the same elsewhere. A run that
-        does not begin, but goes on from a checkpoint, needs nothing to start from."""
-        changes: dict[str, Any] = {}
-        if held is not None:
-            changes["device"], changes["model_device"] = _devices_of(config, device_of(held))
-            if "model" not in config.model_fields_set:
-                changes["model"] = str(getattr(held.model, "name_or_path", "") or type(held.model).__name__)
-        else:
-            wanted = self._workspace.settings.device if config.device == "auto" else config.device
-            changes["device"] = resolve_device(wanted)
-            changes["model_device"] = _elsewhere(config.model_device, changes["device"], "model_device")
-            if config.model != "demo" and os.path.isdir(os.path.expanduser(config.model)):
-                changes["model"] = str(Path(config.model).expanduser().absolute())
-        changes["activations.buffer_device"] = _elsewhere(
-            config.activations.buffer_device, changes["device"], "activations.buffer_device"
-        )
-        changes.update({f"corpus.{name}": value for name, value in located(config.corpus).items()})
-        changes |= settings_of_store(self._workspace, config)
-        config = config.replace(**changes)
-        return starting.checked(self._workspace, config) if begins else config
-
-    def _check_disk(self) -> None:
-        try:
-            free = shutil.disk_usage(self._workspace.folder).free
-        except OSError as error:
-            raise StorageError(
-                f"The workspace cannot be read: {error.strerror or error}.", where=str(self._workspace.folder),
-                hint="Was its folder moved or deleted? Open the workspace where it is now.",
-            ) from error
-        if free < MIN_FREE_BYTES:
-            raise StorageError(
-                f"Not enough disk space: {free / 1e6:.0f} MB free.",
-                where=str(self._workspace.folder),
-                hint="Delete trainings you no longer need, or open a workspace on another disk.",
-            )
+        return concrete(self._workspace, config, None)
 
     def _free_name(self, wanted: str) -> str:
         return free_name(wanted, self._catalog.trainings.names_like(wanted))
@@ -539,7 +349,7 @@ class Trainings:
         """
         if isinstance(config, TrainingConfig):
             config = config.to_data()
-        _require_settings(config)
+        require_settings(config)
         return form.check(self._workspace, config, self._free_name, over)
 
     # ------------------------------------------------------------------------------------------------ change

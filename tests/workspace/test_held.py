@@ -17,6 +17,7 @@ from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.held import Held, HeldModels, canonical, take
+from saewidgets.workspace.training.concrete import concrete
 from tests.workspace.conftest import PATIENCE, small_config
 
 Load = Callable[[], dict[str, Any]]
@@ -160,7 +161,7 @@ def test_cuda_is_the_first_device(
     with pytest.raises(ConfigError, match="is on cpu, but the device is cuda"):
         ws.trainings.create(mine.replace(device="cuda"), **given)
     monkeypatch.setattr("saewidgets.lm.loading.input_device", lambda model: torch.device("cuda:0"))
-    found = ws.trainings._concrete(mine.replace(device="cuda"), take(**given))
+    found = concrete(ws, mine.replace(device="cuda"), take(**given))
     assert found.device == "cuda:0"
 
 

@@ -11,6 +11,7 @@ from saewidgets import Workspace
 from saewidgets.errors import ConfigError
 from saewidgets.workspace.devices import Device
 from saewidgets.workspace.held import Held
+from saewidgets.workspace.training.concrete import concrete
 from tests.workspace.conftest import small_config
 
 DEVICES = (
@@ -60,11 +61,11 @@ def test_a_device_that_is_not_here_is_named_by_its_field(field: str, ws: Workspa
 
 
 def test_a_model_that_the_user_holds(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saewidgets.workspace.trainings.device_of", lambda held: "cuda:1")
+    monkeypatch.setattr("saewidgets.workspace.training.concrete.device_of", lambda held: "cuda:1")
     held, config = Held(object(), object()), small_config("demo")
 
     def devices(**changes: Any) -> tuple[str, str | None]:
-        found = ws.trainings._concrete(config.replace(**changes), held)
+        found = concrete(ws, config.replace(**changes), held)
         return found.device, found.model_device
 
     assert devices(device="auto") == ("cuda:1", None)
