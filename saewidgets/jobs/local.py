@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from saewidgets.events import Request
 from saewidgets.jobs.context import JobContext, Runner
@@ -24,6 +24,7 @@ class LocalJob:
     thread: threading.Thread | None = None
     outcome: Outcome | None = None  # of its latest run here
     finished_at: float | None = None  # the row's, when that run ended: tells whether it was run elsewhere since
+    ending: threading.Lock = field(default_factory=threading.Lock)  # held while the row says it ended and this does not
 
     @property
     def is_running(self) -> bool:

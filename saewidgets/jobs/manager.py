@@ -312,9 +312,10 @@ class JobManager:
     def outcome(self, record: JobRecord) -> Outcome | None:
         """What the runner returned or raised, if it ended in this process and has not been run elsewhere since."""
         local = self._own.get(record.id)
-        if local is None or local.outcome is None or local.finished_at != record.finished_at:
+        if local is None:
             return None
-        return local.outcome
+        with local.ending:  # the row is seen to have ended a moment before its thread has said here how
+            return local.outcome if local.finished_at == record.finished_at else None
 
     def flush(self) -> bool:
         """Write all events emitted so far to the store now."""

@@ -255,11 +255,12 @@ class Owner:
             changes: dict[str, Any] = {"status": status, "error": outcome.error, "result": summary(outcome.value)}
             if lost:
                 changes["note"] = f"{lost:,} events of this run could not be written to the catalog; see the log."
-            changed = self._change(row, changes)
-            if changed is not None:
-                # Before the status is published: who sees it may resume at once.
-                self._release(job, outcome, changed)
-                return changed
+            with job.ending:
+                changed = self._change(row, changes)
+                if changed is not None:
+                    # Before the status is published: who sees it may resume at once.
+                    self._release(job, outcome, changed)
+                    return changed
 
     def _release(self, job: LocalJob, outcome: Outcome | None = None, row: JobRecord | None = None) -> None:
         with self._lock:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -53,3 +54,30 @@ def test_the_error_of_a_job_that_failed_elsewhere(manager: JobManager, store: ob
     with pytest.raises(SAEWidgetsError, match=r"Loss became NaN\. Lower the learning rate"):
         job.result(5)
     block.set()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_result_is_what_was_returned_from_the_moment_the_row_says_so(
+    manager: JobManager, store: Any, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    change = store.change
+
+    def slow(job_id: str, changes: dict[str, Any], **conditions: Any) -> Any:
+        changed = change(job_id, changes, **conditions)
+        if "result" in changes:  # whoever looks sees the end; the thread that wrote it does not know yet
+            time.sleep(0.3)
+        return changed
+
+    def run(_: Any) -> Any:
+        if fails:
+            raise ZeroDivisionError("own words")
+        return value
+
+    monkeypatch.setattr(store, "change", slow)
+    value = object()
+    job = manager.submit("count", {}, LANE, run)
+    if fails:
+        with pytest.raises(ZeroDivisionError, match="own words"):
+            job.result(10)
+    else:
+        assert job.result(10) is value
