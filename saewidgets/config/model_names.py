@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 from saewidgets.errors import ConfigError
 
@@ -58,6 +59,13 @@ def is_local(name: str) -> bool:
     """Whether `name` means a folder here rather than a hub id: it exists, or it is written as a path."""
     looks_like_path = name.startswith((".", "~", "/", os.sep)) or name.count("/") > 1 or "\\" in name
     return looks_like_path or os.path.isdir(name)  # False where no folder can have such a name
+
+
+def as_recorded(name: str) -> str:
+    """The name of a model as records have it: the absolute path of a folder that exists; any other as it is."""
+    if name != "demo" and os.path.isdir(os.path.expanduser(name)):
+        return str(Path(name).expanduser().absolute())
+    return name
 
 
 def check_revision(model: str, revision: str | None) -> None:

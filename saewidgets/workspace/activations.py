@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,25 +12,20 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.activation_records import ActivationStoreRecord, CaptureEstimate
 from saewidgets.catalog import new_store_id
 from saewidgets.config import arguments
-from saewidgets.config.capture import CaptureConfig
-from saewidgets.config.hook_names import HOOK_NAME
-from saewidgets.config.model_names import check_revision, is_local
 from saewidgets.config.names import free_name
-from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import compute_lane
 from saewidgets.records import Records
 from saewidgets.render.numbers import size as bytes_text
-from saewidgets.settings import resolve_device
+from saewidgets.workspace.capture.asking import asked, needed
 from saewidgets.workspace.capture.capture import Capture
 from saewidgets.workspace.capture.job import IMPORT_LANE, KIND, CaptureRunners, discard
+from saewidgets.workspace.capture.state_files import hook_names_of, paths_of
 from saewidgets.workspace.capture.using import FOLDER, require_files, settings_said, users_of
-from saewidgets.workspace.corpora import corpus_to_row, dataset_facts, dataset_name, located
-from saewidgets.workspace.files import remove_tree
-from saewidgets.workspace.held import Held, canonical, device_of, take
+from saewidgets.workspace.corpora import corpus_to_row, dataset_facts, dataset_name
+from saewidgets.workspace.files import free_bytes, new_folder, remove_tree
 from saewidgets.workspace.listeners import Listeners
-from saewidgets.workspace.training.fitting import not_in_model
 
 if TYPE_CHECKING:
     from saewidgets.activations.store import StoredActivations
@@ -84,11 +78,12 @@ class Activations:
             NotFoundError: there is no such model, file or hook point, as far as that is known without loading anything.
             StorageError: the store does not fit on the disk.
         """
-        config, held = self._asked(model, corpus, hook_names, tokens, dtype, name, tokenizer, settings)
-        need = self._needed(config, held, ask=False)
+        config, held = asked(self._workspace, model, corpus, hook_names, tokens, dtype, name, tokenizer, settings)
+        need = needed(self._workspace, config, held, ask=False)
         if need is not None:
             self._check_disk(need.size_bytes)
-        store_id, folder = self._new_folder()
+        store_id = new_store_id()
+        folder = new_folder(self._workspace.folder / FOLDER / store_id, "store")
         data = config.to_data()
         shown = config.name or self._free_name(f"{_short(config.model)} {config.corpus.label}")
         lane = compute_lane(self._workspace.settings.host, config.device)
@@ -127,8 +122,8 @@ class Activations:
         Raises:
             ConfigError, NotFoundError: as `capture`.
         """
-        config, held = self._asked(model, corpus, hook_names, tokens, dtype, None, tokenizer, settings)
-        found = self._needed(config, held, ask=True)
+        config, held = asked(self._workspace, model, corpus, hook_names, tokens, dtype, None, tokenizer, settings)
+        found = needed(self._workspace, config, held, ask=True)
         assert found is not None  # it was asked for
         return found
 
@@ -164,8 +159,8 @@ class Activations:
         """
         from saewidgets.workspace.capture.states import check_widths, look_at_states  # torch: seconds to import
 
-        found = [look_at_states(path) for path in _paths(paths)]
-        hooks = _hook_names(hook_names, [(file.path, file.layer) for file in found])
+        found = [look_at_states(path) for path in paths_of(paths)]
+        hooks = hook_names_of(hook_names, [(file.path, file.layer) for file in found])
         if dtype is not None and dtype not in _DTYPES:
             arguments.refuse(dtype, "dtype", "a number format", f"Use {', '.join(_DTYPES)}, or None.")
         rows = {file.rows for file in found}
@@ -184,7 +179,8 @@ class Activations:
         shown = arguments.name(name, "what to call the store") if name else self._free_name(
             f"{_short(known or '')} {label} {layers}"
         )
-        store_id, folder = self._new_folder()
+        store_id = new_store_id()
+        folder = new_folder(self._workspace.folder / FOLDER / store_id, "store")
         config = {
             "paths": [str(file.path.absolute()) for file in found], "hook_names": list(hooks), "dtype": dtype,
             "model": known,
@@ -321,67 +317,6 @@ class Activations:
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _asked(
-        self, model: Any, corpus: Any, hook_names: Any, tokens: Any, dtype: Any, name: Any, tokenizer: Any,
-        settings: Mapping[str, Any],
-    ) -> tuple[CaptureConfig, Held | None]:
-        """The configuration with what stands for something else replaced: it must mean the same elsewhere."""
-        held = None if isinstance(model, str | Path) and tokenizer is None else take(model, tokenizer)
-        called = str(model) if held is None else str(getattr(model, "name_or_path", "") or type(model).__name__)
-        config = CaptureConfig(
-            **{"model": called, "corpus": corpus, "hook_names": hook_names, "tokens": tokens, "dtype": dtype,
-               "name": name, **settings}
-        )  # fmt: skip
-        changes: dict[str, Any] = {}
-        if held is not None:
-            device = device_of(held)
-            if config.device != "auto" and canonical(config.device) != device:
-                raise ConfigError(
-                    f"The model you gave is on {device}, but the device is {config.device}.", where="device",
-                    hint='Move the model, or leave the device at "auto".',
-                )
-            changes["device"] = device
-        else:
-            check_revision(config.model, config.model_revision)
-            wanted = self._workspace.settings.device if config.device == "auto" else config.device
-            changes["device"] = resolve_device(wanted)
-            if config.model != "demo" and os.path.isdir(os.path.expanduser(config.model)):
-                changes["model"] = str(Path(config.model).expanduser().absolute())
-        changes.update({f"corpus.{name}": value for name, value in located(config.corpus).items()})
-        return config.replace(**changes), held
-
-    def _needed(self, config: CaptureConfig, held: Held | None, *, ask: bool) -> CaptureEstimate | None:
-        """The estimate; None where the model's sizes are not on this machine, unless the hub may be asked."""
-        # Torch: seconds to import.
-        from saewidgets.activations.store_capture import bytes_per_token
-        from saewidgets.lm import check_context, model_facts, resolve_hook, wrap_model
-        from saewidgets.lm.reach import cached_config
-
-        own = config.model_dtype
-        if held is not None:
-            lm = wrap_model(held.model, held.tokenizer)
-            widths = {name: resolve_hook(lm.model, name).width for name in config.hook_names}
-            vocabulary, own = lm.vocab_size, str(lm.dtype).removeprefix("torch.")  # type: ignore[assignment]
-            check_context(lm.name, lm.context, config.context_size)
-        else:
-            place = resolve_model(config.model)
-            if not ask and not is_local(place) and cached_config(place, config.model_revision) is None:
-                return None
-            facts = model_facts(place, revision=config.model_revision)
-            for name in config.hook_names:
-                if (sentence := not_in_model(name, config.model, facts.n_layers, facts.n_heads)) is not None:
-                    raise ConfigError(sentence, where="hook_names")
-            check_context(config.model, facts.context, config.context_size)
-            widths, vocabulary = {name: facts.d_in(name) for name in config.hook_names}, facts.vocab_size
-        dtype = config.dtype or own
-        per_token = bytes_per_token(list(widths.values()), dtype, vocabulary)
-        total = per_token * -(-config.tokens // config.context_size) * config.context_size
-        free = self._free()
-        return CaptureEstimate(
-            tokens=config.tokens, bytes_per_token=per_token, size_bytes=total, disk_free_bytes=free,
-            fits=free >= total * 1.1, dtype=dtype, widths=widths,
-        )
-
     def _submit(
         self, store_id: str, folder: Path, payload: Mapping[str, Any], lane: str, insert: Callable[[str], None],
         ready: Callable[[], None],
@@ -398,29 +333,8 @@ class Activations:
         self.changes.tell(store_id)
         return Capture(self._workspace, store_id)
 
-    def _new_folder(self) -> tuple[str, Path]:
-        store_id = new_store_id()
-        folder = self._workspace.folder / FOLDER / store_id
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise StorageError(
-                f"The folder of the store cannot be made: {error.strerror or error}.", where=str(folder),
-                hint="Check that the workspace can be written and that its disk has space.",
-            ) from error
-        return store_id, folder
-
-    def _free(self) -> int:
-        try:
-            return shutil.disk_usage(self._workspace.folder).free
-        except OSError as error:
-            raise StorageError(
-                f"The workspace cannot be read: {error.strerror or error}.", where=str(self._workspace.folder),
-                hint="Was its folder moved or deleted? Open the workspace where it is now.",
-            ) from error
-
     def _check_disk(self, need: int) -> None:
-        free = self._free()
+        free = free_bytes(self._workspace.folder)
         if free < need * 1.1:
             raise StorageError(
                 f"Not enough disk space: the store takes {bytes_text(need)}, {bytes_text(free)} is free.",
@@ -451,48 +365,3 @@ class Activations:
 
 def _short(model: str) -> str:
     return Path(model).name if model != "demo" else model
-
-
-def _paths(given: str | Path | Sequence[str | Path]) -> Sequence[Path]:
-    """Files, those of a folder in the order of their layers."""
-    wanted = [given] if isinstance(given, str | Path) else given
-    if not isinstance(wanted, Sequence) or not wanted:
-        arguments.refuse(given, "paths", "the path of a file, or several", "Give at least one.")
-    found: Sequence[Path] = []
-    for each in wanted:
-        path = arguments.path(each, "paths", "a file of hidden states")
-        if not path.is_dir():
-            found = [*found, path]
-            continue
-        inside = [file for file in path.glob("layer_*_states.*") if file.suffix in _STATES and not file.is_symlink()]
-        if not inside:
-            raise NotFoundError(
-                "The folder holds no layer_…_states.pt.", where=str(path), hint="Give the paths of the files."
-            )
-        found = [*found, *sorted(inside, key=lambda file: (len(file.name), file.name))]
-    return found
-
-
-def _hook_names(given: str | Sequence[str] | None, files: Sequence[tuple[Path, int | None]]) -> tuple[str, ...]:
-    """The hook point of every file."""
-    if given is None:
-        for path, layer in files:
-            if layer is None:
-                raise ConfigError(
-                    f"{path.name} does not say of which layer it is.", where="hook_names",
-                    hint='Say it: hook_names="blocks.6.hook_resid_post".',
-                )
-        names = tuple(f"blocks.{layer}.hook_resid_post" for _, layer in files)
-    else:
-        names = (given,) if isinstance(given, str) else tuple(given)
-    if len(names) != len(files):
-        raise ConfigError(
-            f"There are {len(files):,} files and {len(names):,} hook names.", where="hook_names",
-            hint="Name one for each file, in their order.",
-        )
-    for name in names:
-        if not isinstance(name, str) or not HOOK_NAME.fullmatch(name):
-            arguments.refuse(name, "hook_names", "a hook name", "Use names such as blocks.6.hook_resid_post.")
-    if len(set(names)) < len(names):
-        raise ConfigError("Two files are of the same hook point.", where="hook_names", hint="Import each once.")
-    return names

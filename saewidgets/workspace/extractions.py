@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -12,29 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_extraction_id
-from saewidgets.config.corpus_text import PATH_HINT
 from saewidgets.config.extraction import ExtractionConfig
-from saewidgets.config.model_names import check_revision
-from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
 from saewidgets.jobs import Job, compute_lane
 from saewidgets.records import JobRecord, Records
-from saewidgets.settings import resolve_device
-from saewidgets.workspace.capture.using import as_text
 from saewidgets.workspace.checked import checks_arguments
-from saewidgets.workspace.corpora import corpus_to_row, located
+from saewidgets.workspace.corpora import corpus_to_row
+from saewidgets.workspace.extraction.concrete import checked, concrete
 from saewidgets.workspace.extraction.demo import take_demo
 from saewidgets.workspace.extraction.estimate import estimate, store_bytes, table_bytes
 from saewidgets.workspace.extraction.extraction import Extraction
 from saewidgets.workspace.extraction.job import KIND, ExtractionRunners, remove_if_empty, remove_leftovers
 from saewidgets.workspace.extraction.logits import KIND as LOGITS_KIND
 from saewidgets.workspace.extraction.logits import LogitJobs
-from saewidgets.workspace.files import remove_tree
-from saewidgets.workspace.held import Held, canonical, device_of, missing, take
+from saewidgets.workspace.files import free_bytes, new_folder, remove_tree
+from saewidgets.workspace.held import Held, missing, take
 from saewidgets.workspace.listeners import Listeners
-from saewidgets.workspace.subjects import CONTEXT, Subject, files_of, find_subject, held_model
+from saewidgets.workspace.subjects import Subject, files_of, find_subject, held_model
 from saewidgets.workspace.training.job import TOKENS
 
 if TYPE_CHECKING:
@@ -92,15 +86,15 @@ class Extractions:
         subject = self._subject(sae_id, training_id)
         given = take(model, tokenizer)
         held = given or held_model(self._workspace, subject)
-        wanted = _checked(config)
+        wanted = checked(config)
         if held is None and subject.model_given and wanted.model is None:
             raise missing(subject.id, "Give it: create(…, model=model, tokenizer=tokenizer).")
         if given is None and wanted.model is not None:
             held = None  # another one was asked for by its name
         files_of(self._workspace, subject)
-        concrete = self._concrete(subject, wanted, held)
-        self._check_disk(subject, concrete)
-        return self._start(subject, concrete, held)
+        wanted = concrete(self._workspace, subject, wanted, held)
+        self._check_disk(subject, wanted)
+        return self._start(subject, wanted, held)
 
     def _start(self, subject: Subject, config: ExtractionConfig, held: Held | None) -> Extraction:
         extraction_id, folder = self._new_folder(subject.id)
@@ -138,75 +132,12 @@ class Extractions:
             extraction_id = new_extraction_id(origin_id)
             folder = self._workspace.folder / FOLDER / extraction_id
             try:
-                folder.mkdir(parents=True)
+                return extraction_id, new_folder(folder, "extraction")
             except FileExistsError:  # within one microsecond
                 continue
-            except OSError as error:
-                raise StorageError(
-                    f"The folder of the extraction cannot be made: {error.strerror or error}.", where=str(folder),
-                    hint="Check that the workspace can be written and that its disk has space.",
-                ) from error
-            return extraction_id, folder
-
-    def _concrete(self, subject: Subject, config: ExtractionConfig, held: Held | None) -> ExtractionConfig:
-        """The configuration with what stands for something else replaced: it must mean the same elsewhere."""
-        from saewidgets.lm import check_context  # torch: seconds to import
-
-        changes: dict[str, Any] = {}
-        if subject.hook_name is None:
-            raise ConfigError(
-                f"It is not known where in a model {subject.name} belongs.", where="hook_name",
-                hint="Add it to the library again with hook_name=…, for example \"blocks.6.hook_resid_post\".",
-            )
-        if held is not None:
-            device = device_of(held)
-            if config.device != "auto" and canonical(config.device) != device:
-                raise ConfigError(
-                    f"The model you gave is on {device}, but the device is {config.device}.", where="device",
-                    hint='Move the model, or leave the device at "auto".',
-                )
-            changes["device"] = device
-            named = str(getattr(held.model, "name_or_path", "") or type(held.model).__name__)
-            changes["model"] = config.model or subject.model or named
-        else:
-            wanted = self._workspace.settings.device if config.device == "auto" else config.device
-            changes["device"] = resolve_device(wanted)
-            changes |= _model(subject, config)
-        name = str(changes.get("model") or config.model)
-        reads = _reads(name, changes.get("model_revision", config.model_revision), held)
-        wanted_size = config.context_size or subject.context_size
-        changes["context_size"] = wanted_size or min(CONTEXT, reads or CONTEXT)
-        check_context(name, reads, changes["context_size"])
-        changes["corpus"] = self._corpus(subject, config)
-        if config.tokens > _MOST_POSITIONS:
-            raise ConfigError(
-                f"At most {_MOST_POSITIONS:,} tokens can be read.", where="tokens", hint="Lower Tokens."
-            )
-        return config.replace(**changes)
-
-    def _corpus(self, subject: Subject, config: ExtractionConfig) -> Any:
-        if config.corpus is None:
-            if subject.corpus is None:
-                raise ConfigError(
-                    f"The text that {subject.name} was trained on is not here.", where="corpus",
-                    hint=PATH_HINT,
-                )
-            return subject.corpus
-        text = as_text(self._workspace, {**config.corpus.to_data(), **located(config.corpus)})
-        if text is None:
-            raise ConfigError(
-                "The text of these stored activations is not known, or not here.", where="corpus", hint=PATH_HINT
-            )
-        return text
 
     def _check_disk(self, subject: Subject, config: ExtractionConfig) -> None:
-        try:
-            free = shutil.disk_usage(self._workspace.folder).free
-        except OSError as error:
-            raise StorageError(
-                f"The workspace cannot be read: {error.strerror or error}.", where=str(self._workspace.folder),
-                hint="Was its folder moved or deleted? Open the workspace where it is now.",
-            ) from error
+        free = free_bytes(self._workspace.folder)
         need = table_bytes(subject.d_sae, config) + store_bytes(subject.d_sae, config)
         if free < need:
             raise StorageError(
@@ -229,7 +160,7 @@ class Extractions:
         """
         subject = self._subject(sae_id, training_id)
         held = held_model(self._workspace, subject)
-        return estimate(self._workspace, subject, self._concrete(subject, _checked(config), held))
+        return estimate(self._workspace, subject, concrete(self._workspace, subject, checked(config), held))
 
     def defaults(self, *, sae_id: str | None = None, training_id: str | None = None) -> ExtractionConfig:
         """The default configuration for an SAE: its own model, context length and text, where they are known."""
@@ -491,48 +422,3 @@ def nothing_to_show(record: ExtractionRecord) -> StateError:
         what = f"The extraction is {record.status.value} and has nothing to show yet."
         hint = "Wait until it has completed, or stop it and keep what was read."
     return StateError(what, where=record.id, hint=hint)
-
-
-def _checked(config: ExtractionConfig | Mapping[str, Any] | None) -> ExtractionConfig:
-    if isinstance(config, ExtractionConfig):
-        return config
-    if config is None:
-        return ExtractionConfig()
-    if not isinstance(config, Mapping):
-        raise ConfigError(
-            f"The configuration is a {type(config).__name__}.", where="config",
-            hint="Give an ExtractionConfig, or its settings as a dictionary.",
-        )
-    return ExtractionConfig.from_data(config)
-
-
-def _model(subject: Subject, config: ExtractionConfig) -> dict[str, Any]:
-    """Which model to load, and how: the one that was asked for, else the SAE's own."""
-    name = config.model or subject.model
-    if name is None:
-        raise ConfigError(
-            f"It is not known which model {subject.name} was trained on.", where="model",
-            hint='Name it: ExtractionConfig(model="gpt2"), a Hugging Face id or a folder.',
-        )
-    if name != "demo" and os.path.isdir(os.path.expanduser(name)):  # whatever the name is
-        name = str(Path(name).expanduser().absolute())
-    if config.model is not None:
-        check_revision(name, config.model_revision)
-        return {"model": name}
-    chosen: dict[str, Any] = {"model": name}
-    if "model_revision" not in config.model_fields_set:
-        chosen["model_revision"] = subject.revision
-    if "model_dtype" not in config.model_fields_set:
-        chosen["model_dtype"] = subject.dtype
-    return chosen
-
-
-def _reads(name: str, revision: str | None, held: Held | None) -> int | None:
-    """The longest context of the model in tokens, as far as that is known before it is loaded."""
-    # Torch: seconds to import.
-    from saewidgets.lm import known_context
-    from saewidgets.lm.shape import context_of, text_config
-
-    if held is not None:
-        return context_of(text_config(held.model))
-    return known_context(resolve_model(name), revision=revision)

@@ -40,6 +40,40 @@ def prepare_folder(folder: Path) -> Path:
     return folder
 
 
+def new_folder(folder: Path, what: str) -> Path:
+    """Make `folder` and those above it; `what` says whose it is.
+
+    Raises:
+        FileExistsError: somebody has it.
+        StorageError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"The folder of the {what} cannot be made: {error.strerror or error}.", where=str(folder),
+            hint="Check that the workspace can be written and that its disk has space.",
+        ) from error
+    return folder
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that are free on the disk of a workspace's folder.
+
+    Raises:
+        StorageError: the folder cannot be read.
+    """
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError as error:
+        raise StorageError(
+            f"The workspace cannot be read: {error.strerror or error}.", where=str(folder),
+            hint="Was its folder moved or deleted? Open the workspace where it is now.",
+        ) from error
+
+
 def inside(root: Path, path: Path) -> Path:
     """`path`, resolved, if it lies inside `root`.
 

@@ -67,6 +67,21 @@ def canonical(device: str) -> str:
     return "cuda:0" if device == "cuda" else device
 
 
+def place_of(held: Held, asked: str) -> str:
+    """The device that a model handed in is on, where `asked` is that or "auto".
+
+    Raises:
+        ConfigError: another one was asked for.
+    """
+    device = device_of(held)
+    if asked != "auto" and canonical(asked) != device:
+        raise ConfigError(
+            f"The model you gave is on {device}, but the device is {asked}.", where="device",
+            hint='Move the model, or leave the device at "auto".',
+        )
+    return device
+
+
 def missing(training_id: str, hint: str) -> StateError:
     """The training needs its user's model, and this process does not have it: no other may take its place."""
     return StateError(

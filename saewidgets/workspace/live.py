@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from saewidgets.config.model_names import as_recorded
 from saewidgets.errors import ConfigError
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.jobs import compute_lane
@@ -158,8 +157,7 @@ class Live:
             ConfigError: the workspace's device is not there.
         """
         device = resolve_device(self._workspace.settings.device)
-        if name != "demo" and os.path.isdir(os.path.expanduser(name)):  # whatever the name is
-            name = str(Path(name).expanduser().absolute())  # as records have it
+        name = as_recorded(name)
         found = self._load((name, None, "float32", device), None)
         self._used()
         return found.lm

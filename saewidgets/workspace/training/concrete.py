@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig
 from saewidgets.config.group import Over, base_of
-from saewidgets.config.model_names import check_revision
+from saewidgets.config.model_names import as_recorded, check_revision
 from saewidgets.errors import ConfigError
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.capture.using import settings_of_store
@@ -70,8 +68,7 @@ def concrete(
         wanted = workspace.settings.device if config.device == "auto" else config.device
         changes["device"] = resolve_device(wanted)
         changes["model_device"] = _elsewhere(config.model_device, changes["device"], "model_device")
-        if config.model != "demo" and os.path.isdir(os.path.expanduser(config.model)):
-            changes["model"] = str(Path(config.model).expanduser().absolute())
+        changes["model"] = as_recorded(config.model)
     changes["activations.buffer_device"] = _elsewhere(
         config.activations.buffer_device, changes["device"], "activations.buffer_device"
     )

@@ -16,6 +16,7 @@ from saewidgets.config.names import free_name
 from saewidgets.errors import SAEWidgetsError, StorageError
 from saewidgets.jobs import compute_lane
 from saewidgets.workspace.corpora import dataset_facts, dataset_name, to_rows
+from saewidgets.workspace.files import free_bytes, new_folder
 from saewidgets.workspace.held import Held
 from saewidgets.workspace.sinks import OnEvent, as_sinks
 from saewidgets.workspace.training import continuing
@@ -101,7 +102,7 @@ def queue(
     rows: dict[str, dict[str, Any]] = {}
     try:
         for training_id in ids:
-            made[training_id] = _new_folder(workspace.folder / FOLDER / training_id)
+            made[training_id] = new_folder(workspace.folder / FOLDER / training_id, "run")
             if held is not None:
                 runners.hold(training_id, held)
             runners.sinks.keep(training_id, on_event)
@@ -116,17 +117,6 @@ def queue(
     return ids
 
 
-def _new_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise StorageError(
-            f"The folder of the run cannot be made: {error.strerror or error}.", where=str(folder),
-            hint="Check that the workspace can be written and that its disk has space.",
-        ) from error
-    return folder
-
-
 def _undo(workspace: Workspace, runners: TrainingRunners, training_id: str, folder: Path) -> None:
     """Leave nothing of a run that could not be queued."""
     runners.forget(training_id)
@@ -136,13 +126,7 @@ def _undo(workspace: Workspace, runners: TrainingRunners, training_id: str, fold
 
 
 def _check_disk(folder: Path) -> None:
-    try:
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise StorageError(
-            f"The workspace cannot be read: {error.strerror or error}.", where=str(folder),
-            hint="Was its folder moved or deleted? Open the workspace where it is now.",
-        ) from error
+    free = free_bytes(folder)
     if free < MIN_FREE_BYTES:
         raise StorageError(
             f"Not enough disk space: {free / 1e6:.0f} MB free.",

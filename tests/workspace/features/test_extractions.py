@@ -245,7 +245,7 @@ def test_contexts_longer_than_the_model_reads(
     with pytest.raises(ConfigError, match="reads at most 64") as caught:
         ws.extractions.create(sae_id=sae.id, config=too_long, model=lm.model, tokenizer=lm.tokenizer)
     # A model that is not on this machine yet says it when it is loaded.
-    monkeypatch.setattr("saewidgets.workspace.extractions._reads", lambda *_: None)
+    monkeypatch.setattr("saewidgets.workspace.extraction.concrete._reads", lambda *_: None)
     extraction = ws.extractions.create(sae_id=sae.id, config=too_long)
     assert extraction.wait(PATIENCE) is JobStatus.FAILED
     assert extraction.error is not None
@@ -266,7 +266,7 @@ def test_unknown_lengths_of_contexts_fit_the_model(ws: Workspace, make_sae: Call
 
 
 def test_a_full_disk(ws: Workspace, sae: SAERecord, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saewidgets.workspace.extractions.shutil.disk_usage", lambda _: Usage(1, 1, 1000))
+    monkeypatch.setattr("saewidgets.workspace.files.shutil.disk_usage", lambda _: Usage(1, 1, 1000))
     with pytest.raises(StorageError, match="MB are needed"):
         ws.extractions.create(sae_id=sae.id, config=CONFIG)
 
