@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.errors import SAEWidgetsError, StateError
+from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import ErrorInfo, JobRecord
 
@@ -87,7 +87,10 @@ class Job:
         raise StateError(f"Job {self.id} is {status} and has no result.", hint="Resume it, or start it again.")
 
     def __repr__(self) -> str:
-        record = self.record
+        try:
+            record = self.record
+        except NotFoundError:  # a list that holds it is shown all the same
+            return f"<Job {self.id}, deleted>"
         parts = [f"Job {record.id}", record.kind, record.status.value]
         if record.progress is not None and not record.status.is_final:
             p = record.progress

@@ -2,19 +2,66 @@
 
 from __future__ import annotations
 
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from saewidgets.errors import StateError
+from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.jobs import Job
 from saewidgets.records import ErrorInfo
+from saewidgets.render.runs import facts_card
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 
-class JobHandle:
+class Handle(ABC):
+    """Something of the catalog, by its id. What was deleted, by whomever, can still be shown, and says so.
+
+    A notebook shows what stands on the last line of a cell, in a list, in an f-string: none of them asks first whether
+    it is still there. That holds for the `__repr__` and the `_repr_html_` of every subclass.
+    """
+
+    id: str
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, deleted in (("__repr__", _deleted_text), ("_repr_html_", _deleted_card)):
+            if name in vars(cls):
+                setattr(cls, name, _shown(vars(cls)[name], deleted))
+
+    @abstractmethod
+    def _exists(self) -> bool:
+        """Whether the catalog still has it."""
+
+
+def _shown(show: Callable[[Any], str], deleted: Callable[[Handle], str]) -> Callable[[Any], str]:
+    """`show`, or `deleted` where the catalog no longer has it."""
+
+    @functools.wraps(show)
+    def shown(handle: Handle) -> str:
+        try:
+            return show(handle)
+        except NotFoundError:
+            if handle._exists():  # something else is missing
+                raise
+            return deleted(handle)
+
+    return shown
+
+
+def _deleted_text(handle: Handle) -> str:
+    return f"<{type(handle).__name__} {handle.id} · deleted>"
+
+
+def _deleted_card(handle: Handle) -> str:
+    return str(facts_card(handle.id, {"Status": "Deleted"}))
+
+
+class JobHandle(Handle):
     """Something of the catalog that a job works on. It holds no state of its own: every property reads the catalog.
 
     A subclass says what it is (`_what`) and which table of the catalog its rows are in.
@@ -27,9 +74,16 @@ class JobHandle:
         self._rows = rows
         self.id = row_id
 
+    def _exists(self) -> bool:
+        try:
+            self._rows.get(self.id)
+        except NotFoundError:
+            return False
+        return True
+
     @property
     def record(self) -> Any:
-        """Everything the catalog knows of it now."""
+        """Everything the catalog knows of it now. Raises `NotFoundError` if it was deleted."""
         self._workspace.manager.sweep()
         return self._rows.get(self.id)
 

@@ -11,6 +11,7 @@ from saewidgets.events import JobStatus, Progress
 from saewidgets.jobs import Job
 from saewidgets.records import ErrorInfo, Records, TrainingRecord
 from saewidgets.render.runs import group_card
+from saewidgets.workspace.handle import Handle
 from saewidgets.workspace.training.comparing import differs, settings
 from saewidgets.workspace.training.run import Run
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _NOT_COMPARED = ("corpus.strings", "name")  # text, and what is told anyway
 
 
-class TrainingGroup:
+class TrainingGroup(Handle):
     """Trainings that one language-model forward feeds. It holds no state of its own: every property reads the catalog.
 
     The verbs concern all of them, as do `pause` and `resume` of a single run; `stop` and `cancel` of a run end it
@@ -32,6 +33,9 @@ class TrainingGroup:
     def __init__(self, workspace: Workspace, group_id: str) -> None:
         self._workspace = workspace
         self.id = group_id
+
+    def _exists(self) -> bool:
+        return bool(self._workspace.catalog.trainings.list(group_id=self.id))
 
     # ------------------------------------------------------------------------------------------------ looking
 

@@ -110,12 +110,14 @@ class Run(JobHandle):
 
         Raises:
             ConfigError: a time, `limit` or `offset` cannot be one.
+            NotFoundError: the run was deleted.
         """
         _not_negative(limit, "limit")
         _not_negative(offset, "offset")
         first, last = _unix(since, "since"), _unix(until, "until")
         import pandas as pd  # costs half a second
 
+        self._require()
         self._workspace.manager.flush()
         table = self._workspace.catalog.metrics.query(
             self.id, [names] if isinstance(names, str) else names, since=first, until=last, min_step=min_step,
@@ -132,9 +134,13 @@ class Run(JobHandle):
 
         Args:
             names: which metrics, in the order of the columns; None for all.
+
+        Raises:
+            NotFoundError: the run was deleted.
         """
         import pandas as pd  # costs half a second
 
+        self._require()
         wanted = [names] if isinstance(names, str) else names
         frame = pd.DataFrame(self._workspace.trainings.metric_columns(self.id, wanted))
         frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
@@ -148,9 +154,14 @@ class Run(JobHandle):
         return advise(self.record, self._workspace.trainings.metric_columns(self.id, HISTORY))
 
     def checkpoints(self) -> Records[CheckpointRecord]:
-        """Checkpoints on disk, oldest first."""
+        """Checkpoints on disk, oldest first. Raises `NotFoundError` if the run was deleted."""
+        self._require()
         self._workspace.manager.flush()
         return self._workspace.catalog.checkpoints.list(self.id)
+
+    def _require(self) -> None:
+        """Raises `NotFoundError` if it was deleted: other tables have nothing of it then, which is no answer."""
+        self._rows.get(self.id)
 
     def log(self, limit: int = 200) -> list[str]:
         """The last `limit` lines of its log, oldest first."""
