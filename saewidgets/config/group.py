@@ -67,7 +67,8 @@ def base_of(data: Mapping[str, Any], over: Over) -> TrainingConfig:
     """The configuration that `over` changes, from plain data.
 
     Where the data cannot work alone (a transcoder needs its output hook name, which may be one of the settings that
-    change), the first combination completes it.
+    change), the first combination completes it. Data without an autoencoder mean the usual one, to which ``sae.k`` is
+    added: alone it would be none, which would hide what is wrong.
 
     Raises:
         ConfigError: a setting cannot work, or `over` is none.
@@ -77,7 +78,7 @@ def base_of(data: Mapping[str, Any], over: Over) -> TrainingConfig:
     except ConfigError:
         if not isinstance(over, Mapping) or not over:
             raise
-    return with_changes(data, first_of(over))
+    return with_changes({"sae": TrainingConfig.model_fields["sae"].default.to_data(), **data}, first_of(over))
 
 
 def first_of(over: Over) -> dict[str, Any]:

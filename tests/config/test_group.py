@@ -66,6 +66,25 @@ def test_what_is_still_wrong_is_named(data: dict[str, Any], over: dict[str, Any]
     assert caught.value.where == where
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"tokens": 100}, {"batch_size": 0}, {"optimizer": {"lr": -1}}, {"foo": 3}, {"model_dtype": "foo"},
+        {"tokens": 20_000, "sae": {"d_sae": 4}}, {"tokens": 100, "sae": {"architecture": "topk"}},
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_the_base_is_said_as_without_a_group(data: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as alone:
+        TrainingConfig.from_data(data)
+    with pytest.raises(ConfigError) as caught:
+        base_of(data, {"sae.k": [4, 8]})
+    assert str(caught.value) == str(alone.value)
+
+
+def test_a_base_without_an_architecture_is_of_the_usual_one() -> None:
+    assert expand(base_of({}, {"sae.k": [4, 8]}), {"sae.k": [4, 8]})[1].sae == TopKConfig(k=8)
+
+
 def test_runs_of_one_architecture_are_told_apart_by_what_differs() -> None:
     saes = [
         StandardConfig(d_sae=64), StandardConfig(d_sae=64, p_end=0.2), StandardConfig(d_sae=32),
