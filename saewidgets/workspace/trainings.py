@@ -204,6 +204,8 @@ class Trainings:
     def export(self, training_id: str, folder: str | Path) -> Path:
         """Write configuration, metrics (CSV), log and SAE of a run into a new or empty folder; returns its path.
 
+        Warns where the run has no SAE (yet); the rest is written all the same.
+
         Raises:
             StorageError: the folder holds something, or cannot be written; nothing is left behind.
         """

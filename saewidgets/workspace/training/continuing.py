@@ -17,7 +17,8 @@ from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageErr
 from saewidgets.events import CheckpointSaved, Metrics
 from saewidgets.records import CheckpointRecord, SAERecord, TrainingRecord
 from saewidgets.workspace.files import draft_folder, remove_tree
-from saewidgets.workspace.training.checkpoints import hand_on
+from saewidgets.workspace.training.checkpoints import hand_on, reconcile
+from saewidgets.workspace.training.unfinished import no_checkpoint
 
 if TYPE_CHECKING:
     from saewidgets.workspace.training.run import Run
@@ -39,9 +40,11 @@ def checkpoint_of(workspace: Workspace, record: TrainingRecord, checkpoint_id: s
         return rows[-1]
     found = next((row for row in rows if row.id == checkpoint_id), None)
     if found is None:
-        what = "has no checkpoint" if checkpoint_id is None else f"has no checkpoint {checkpoint_id!r}"
+        if not rows:
+            raise no_checkpoint(record)
         raise NotFoundError(
-            f"{record.name} {what}.", where=record.id, hint="run.checkpoints() lists them; it may have been replaced."
+            f"{record.name} has no checkpoint {checkpoint_id!r}.", where=record.id,
+            hint="run.checkpoints() lists them; it may have been replaced.",
         )
     return found
 
@@ -127,6 +130,23 @@ def sae_of_checkpoint(workspace: Workspace, run: Run, checkpoint_id: str | None)
         path = save_final(frozen, draft)
         name = f"{record.name}-step-{source.step}"
         return workspace.saes.add_local(path, name=name, model=record.model, hook_name=record.hook_name)
+
+
+def export_newest(workspace: Workspace, run: Run) -> bool:
+    """Make the SAE of a run of its newest checkpoint, without loading the language model; False where it has none.
+
+    Raises:
+        FormatError: every checkpoint is damaged.
+        StorageError: the disk is full.
+    """
+    from saewidgets.training.export import export_checkpoint  # torch: seconds to import
+
+    reconcile(workspace.catalog, run.id, run.folder)  # it may have been killed
+    found = export_checkpoint(run.config, run.folder)
+    if found is None:
+        return False
+    workspace.catalog.trainings.update(run.id, sae_path=str(found[0]))
+    return True
 
 
 def delete_checkpoint(workspace: Workspace, record: TrainingRecord, checkpoint_id: str) -> int:

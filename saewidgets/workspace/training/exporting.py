@@ -13,13 +13,14 @@ import csv
 import json
 import math
 import shutil
+import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.durable import reason
-from saewidgets.errors import NotFoundError, StorageError
+from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.workspace.files import draft_folder
 from saewidgets.workspace.training.metrics import wide
 
@@ -33,6 +34,8 @@ WHOLE_LOG = 1_000_000  # lines
 def export_run(workspace: Workspace, run: Run, folder: Path) -> Path:
     """Write a run into `folder`, which must not exist or be empty: whole or not at all. Returns its absolute path.
 
+    Warns where there is no SAE to write: everything else is written all the same.
+
     Raises:
         StorageError: the folder holds something, or cannot be written.
     """
@@ -41,7 +44,7 @@ def export_run(workspace: Workspace, run: Run, folder: Path) -> Path:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise StorageError("There is something already.", where=str(folder), hint="Choose another folder.")
         with draft_folder(folder.parent) as draft:
-            _write(workspace, run, draft)
+            lacking = _write(workspace, run, draft)
             if folder.exists():
                 folder.rmdir()
             draft.rename(folder)
@@ -52,10 +55,13 @@ def export_run(workspace: Workspace, run: Run, folder: Path) -> Path:
             f"The folder cannot be written: {reason(error)}.", where=str(folder),
             hint="Choose another folder, or free some space.",
         ) from error
+    if lacking is not None:
+        warnings.warn(f"{lacking.what} {folder} holds the rest. {lacking.hint}", stacklevel=4)  # of run.export
     return folder
 
 
-def _write(workspace: Workspace, run: Run, folder: Path) -> None:
+def _write(workspace: Workspace, run: Run, folder: Path) -> SAEWidgetsError | None:
+    """Returns why there is no SAE among the files; None if there is."""
     record = run.record
     try:
         config: Mapping[str, Any] = run.config.to_data()
@@ -73,5 +79,9 @@ def _write(workspace: Workspace, run: Run, folder: Path) -> None:
             cells = ["" if math.isnan(value) else repr(value) for value in values]
             writer.writerow([int(step), int(tokens), datetime.fromtimestamp(time, UTC).isoformat(), *cells])
     (folder / "log.txt").write_text("".join(f"{line}\n" for line in run.log(WHOLE_LOG)), "utf-8")
-    if record.sae_path is not None and (sae := Path(record.sae_path)).is_dir():
-        shutil.copytree(sae, folder / "sae")
+    try:
+        sae = run.sae_path
+    except (StateError, NotFoundError) as error:
+        return error
+    shutil.copytree(sae, folder / "sae")
+    return None

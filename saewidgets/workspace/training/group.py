@@ -13,6 +13,7 @@ from saewidgets.records import ErrorInfo, Records, TrainingRecord
 from saewidgets.render.runs import group_card
 from saewidgets.workspace.handle import Handle
 from saewidgets.workspace.training.comparing import differs, settings
+from saewidgets.workspace.training.continuing import export_newest
 from saewidgets.workspace.training.run import Run
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class TrainingGroup(Handle):
         if asleep and save:
             for run, record in zip(self.runs, self.records, strict=True):
                 if not record.ended_alone:
-                    run.export_checkpoint()
+                    export_newest(self._workspace, run)
 
     def cancel(self) -> None:
         """End early and keep nothing new."""

@@ -16,9 +16,9 @@ from saewidgets.settings import resolve_device
 from saewidgets.workspace.corpora import from_row
 from saewidgets.workspace.handle import JobHandle
 from saewidgets.workspace.training.advice import HISTORY, Advice, advise
-from saewidgets.workspace.training.checkpoints import reconcile
-from saewidgets.workspace.training.continuing import delete_checkpoint, sae_of_checkpoint
+from saewidgets.workspace.training.continuing import delete_checkpoint, export_newest, sae_of_checkpoint
 from saewidgets.workspace.training.member import end_alone, result_of_one, wait_for_one
+from saewidgets.workspace.training.unfinished import no_checkpoint, no_sae
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,7 +180,7 @@ class Run(JobHandle):
         if not end_alone(self._workspace, self.id, save):
             self.job.stop(save)
         if asleep and save:
-            self.export_checkpoint()
+            export_newest(self._workspace, self)
 
     def cancel(self) -> None:
         """End early and keep nothing new."""
@@ -201,13 +201,14 @@ class Run(JobHandle):
         return result_of_one(self.record)
 
     def export_checkpoint(self) -> None:
-        """Make the SAE of its newest checkpoint, without loading the language model."""
-        from saewidgets.training.export import export_checkpoint  # torch: seconds to import
+        """Make the SAE of its newest checkpoint, without loading the language model.
 
-        reconcile(self._workspace.catalog, self.id, self.folder)  # it may have been killed
-        found = export_checkpoint(self.config, self.folder)
-        if found is not None:
-            self._rows.update(self.id, sae_path=str(found[0]))
+        Raises:
+            NotFoundError: it has no checkpoint.
+            FormatError: all are damaged.
+        """
+        if not export_newest(self._workspace, self):
+            raise no_checkpoint(self.record)
 
     @property
     def group(self) -> TrainingGroup | None:
@@ -284,11 +285,7 @@ class Run(JobHandle):
         """Folder of the SAE in SAELens' format. Raises `StateError` while there is none."""
         record = self.record
         if record.sae_path is None:
-            raise StateError(
-                f"{record.name} has not written an SAE yet.",
-                where=self.id,
-                hint="Wait until it has completed, or stop it and keep what was learned.",
-            )
+            raise no_sae(record)
         path = Path(record.sae_path)
         if not path.is_dir():
             raise NotFoundError("The files of the SAE are gone.", where=str(path), hint=f"They were on {record.host}.")
