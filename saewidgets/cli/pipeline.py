@@ -17,7 +17,7 @@ from saewidgets.cli.output import count, note, table, write, write_json
 from saewidgets.cli.session import FAILED, command, open_workspace, session
 from saewidgets.cli.templates import base_of
 from saewidgets.config.pipeline import layers_text
-from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.errors import ConfigError, NotFoundError, StorageError
 from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Option = typer.Option
 
+_ROUNDS = 2
+"""Captures of one command: a second one where the first shows that the model is another than that of earlier stores."""
 
 @command
 def pipeline(
@@ -40,6 +42,9 @@ def pipeline(
     batch_size_extract: Annotated[
         int, Option("--batch-size-extract", help="Contexts per forward while capturing.")
     ] = 16,
+    dtype: Annotated[
+        str | None, Option(help="Of the stored numbers: float32, bfloat16 or float16; as the model's unless given.")
+    ] = None,
     config: Annotated[
         Path | None, Option("--config", "-c", metavar="FILE", help="How each layer is trained; flags win.")
     ] = None,
@@ -84,56 +89,66 @@ def pipeline(
     with open_workspace() as workspace:
         asked = workspace.pipeline(
             build_config(base_of(config, template), changes), layers=layers, batch_size_extract=batch_size_extract,
-            **({} if num_tokens is None else {"num_tokens": num_tokens}),
+            dtype=dtype, **({} if num_tokens is None else {"num_tokens": num_tokens}),
         )
         if train_only:
             asked = asked.as_captured()
         _extract(asked, workspace.folder, train_only, quiet, again)
         if extract_only:
             if json:
-                write_json(_records(asked))
+                write_json(_records(asked, train_only))
             return
         failed = _train(asked, quiet, again)
-        folder = save_dir or workspace.folder / "pipeline"
-        written = asked.save(folder)
-        if written:
-            note(f"Best and final SAEs and histories of {_layers(len(written))}: {folder.expanduser().absolute()}")
+        folder, refused = save_dir or workspace.folder / "pipeline", None
+        try:
+            if written := asked.save(folder):
+                note(f"Best and final SAEs and histories of {_layers(len(written))}: {folder.expanduser().absolute()}")
+        except StorageError as error:  # what was reached is told all the same
+            refused = error
         reports = asked.validate()
         if json:
             write_json([report.to_dict() for report in reports])
         else:
             _show(reports)
+    if refused is not None:
+        raise refused
     if failed:
         raise typer.Exit(FAILED)
 
 
 def _extract(asked: Pipeline, home: Path, train_only: bool, quiet: bool, again: tuple[str, ...]) -> None:
     """Capture, or find what was captured; with `train_only` only the latter, or the states that a script has saved."""
-    for record in _records(asked):
+    if len(asked.stores(imported=train_only)) < len(asked.layers):
+        for record in asked.outdated():
+            note(f"The text was changed since {record.name} ({record.id}) was captured: it is not read.")
+    for record in _records(asked, train_only):
         if record.is_whole:
-            note(f"Activations: {record.name} ({record.id}), {count(record.n_tokens)} tokens, captured before.")
-    before = asked.stores()
-    missing = [layer for layer in asked.layers if layer not in before]
-    if not missing and all(store.record.is_whole for store in before.values()):
-        return
-    if not missing or not train_only:
-        store = asked.extract()
-        note(f"Capturing {_layers(len(store.record.hook_names))} from one forward ({store.id})")
-    else:
-        imported = asked.import_states(home)
-        if imported is None:
-            raise NotFoundError(
-                f"No activations of {layers_text(missing)} were captured with these settings.", where="--train-only",
-                hint="Run it without --train-only first, or with the same --cache-dir and settings as then.",
-            )
-        store = imported
-        note(f"Taking over the states in {home / 'hidden_states'} ({store.id})")
-    follow_capture(store, quiet=quiet, resume=again)
+            note(f"Activations: {record.name} ({record.id}), {count(record.n_tokens)} tokens, {record.source} before.")
+    for _ in range(_ROUNDS):
+        there = asked.stores(imported=train_only)
+        missing = [layer for layer in asked.layers if layer not in there]
+        if not missing and all(store.record.is_whole for store in there.values()):
+            return
+        if not missing or not train_only:
+            store = asked.extract()
+            note(f"Capturing {_layers(len(store.record.hook_names))} from one forward ({store.id})")
+        else:
+            imported = asked.import_states(home)
+            if imported is None:
+                raise NotFoundError(
+                    f"No activations of {layers_text(missing)} were captured with these settings.",
+                    where="--train-only",
+                    hint="Run it without --train-only first, or with the same --cache-dir and settings as then.",
+                )
+            store = imported
+            note(f"Taking over the states in {home / 'hidden_states'} ({store.id})")
+        follow_capture(store, quiet=quiet, resume=again)
 
 
-def _records(asked: Pipeline) -> list[ActivationStoreRecord]:
+def _records(asked: Pipeline, train_only: bool) -> list[ActivationStoreRecord]:
     """What it knows of its stores, each once, in the order of the layers."""
-    return list({store.id: store.record for store in asked.stores().values()}.values())
+    stores = asked.stores(imported=train_only).values()
+    return list({store.id: store.record for store in stores}.values())
 
 
 def _train(asked: Pipeline, quiet: bool, again: tuple[str, ...]) -> list[int]:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 
-from saewidgets.cli.session import NOT_FOUND, PAUSED, USAGE
+from saewidgets.cli.session import FAILED, NOT_FOUND, PAUSED, USAGE
 from saewidgets.workspace import Workspace
 from tests.cli.conftest import PATIENCE, Invoke
 from tests.conftest import TINY_TEXT
@@ -78,6 +79,45 @@ def test_of_more_layers_only_those_are_captured_that_were_not(invoke: Invoke, ba
     assert ("1 layer trained before: train_" in done.err, "Training 1 layer: train_" in done.err) == (True, True)
     assert [row["layer"] for row in done.json()] == [0, 1]
     assert len(invoke("list", "--json").json()) == 2
+
+
+def test_imported_states_are_for_train_only(
+    invoke: Invoke, base: list[str], home: Path, tiny_model_folder: Path
+) -> None:
+    from saewidgets.lm import model_facts
+
+    folder = home / "hidden_states"
+    folder.mkdir(parents=True)
+    width = int(model_facts(str(tiny_model_folder)).d_model)
+    states = torch.randn(1200, width, generator=torch.Generator().manual_seed(0))
+    torch.save({"hidden_states": states, "layer_idx": 1}, folder / "layer_1_states.pt")
+    one = (*base, "--layers", "1")
+    assert "Taking over the states" in invoke(*one, "--train-only").err
+    assert "1,200 tokens, imported before." in invoke(*one, "--train-only").err
+    asked = invoke(*one, "--extract-only", "--json")
+    assert "Capturing 1 layer from one forward" in asked.err
+    assert [(store["source"], store["n_tokens"]) for store in asked.json()] == [("captured", 1024)]
+
+
+def test_a_changed_text_is_captured_again_and_said(invoke: Invoke, base: list[str], tmp_path: Path) -> None:
+    assert invoke(*base, "--layers", "0", "--extract-only", "--dtype", "bfloat16").code == 0
+    (tmp_path / "text.txt").write_text("\n".join(reversed(TINY_TEXT)))
+    for is_new in (True, False):
+        again = invoke(*base, "--layers", "0,1", "--extract-only", "--dtype", "bfloat16", "--json")
+        assert ("The text was changed since" in again.err, "Capturing 2 layers" in again.err) == (is_new, is_new)
+        assert [(store["dtype"], len(store["hook_names"])) for store in again.json()] == [("bfloat16", 2)]
+
+
+def test_what_was_reached_is_told_where_files_cannot_be_written(
+    invoke: Invoke, base: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sae_layer_0_best").write_text("mine")
+    done = invoke(*base, "--layers", "0,1", "--save-dir", str(tmp_path / "out"), "--json")
+    assert done.code == FAILED
+    assert "There is something else under the names of layer 0. Choose another folder." in done.err
+    assert [row["layer"] for row in done.json()] == [0, 1]
+    assert (tmp_path / "out" / "sae_layer_1_final").is_dir()
 
 
 def test_what_cannot_work(invoke: Invoke, base: list[str]) -> None:

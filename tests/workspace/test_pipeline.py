@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from saewidgets.config import TrainingConfig
+from saewidgets.config import HubCorpus, TrainingConfig
 from saewidgets.config.pipeline import PipelineConfig
-from saewidgets.errors import ConfigError, NotFoundError, StorageError
+from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.formats import load_sae
 from saewidgets.records import ErrorInfo
@@ -20,6 +21,7 @@ from saewidgets.workspace import Workspace
 from saewidgets.workspace.capture.capture import Capture
 from saewidgets.workspace.pipeline import Pipeline
 from saewidgets.workspace.pipeline.checks import report
+from tests.conftest import TINY_TEXT
 from tests.workspace.conftest import PATIENCE, wait_for_step
 
 TOKENS = 1024
@@ -144,12 +146,14 @@ def test_a_newer_capture_that_is_not_whole_hides_no_other(
     pipeline = made(ws, config, layers=[0])
     whole = pipeline.extract()
     with monkeypatch.context() as patch:  # as another process would that had looked before
-        patch.setattr(Pipeline, "stores", lambda self: {})
+        patch.setattr(Pipeline, "stores", lambda self, **_: {})
         newer = pipeline.extract()
     assert (whole.wait(PATIENCE), newer.wait(PATIENCE)) == (JobStatus.COMPLETED, JobStatus.COMPLETED)
     assert only_store(pipeline).id == newer.id
     ws.catalog.activations.update(newer.id, n_tokens=None)  # as while it is being captured
     assert only_store(pipeline).id == whole.id
+    assert pipeline.train()[0].wait(PATIENCE) is JobStatus.COMPLETED
+    assert list(pipeline.runs()) == [0]
 
 
 def test_what_was_captured_says_how_many_tokens(ws: Workspace, config: TrainingConfig) -> None:
@@ -236,6 +240,65 @@ def test_which_stores_are_taken(ws: Workspace, config: TrainingConfig) -> None:
     assert silent.as_captured() is silent
 
 
+def test_a_capture_on_its_way_counts_where_it_has_all_that_is_missing(ws: Workspace, config: TrainingConfig) -> None:
+    finished(made(ws, config, layers=[0]))
+    other = made(ws, config, layers=[1]).extract()
+    assert other.wait(PATIENCE) is JobStatus.COMPLETED
+    ws.catalog.activations.update(other.id, n_tokens=None)  # as while it is being captured, or paused
+    wider = made(ws, config, layers=[0, 1])
+    assert [store.id for store in wider.stores().values()][1:] == [other.id]  # it holds all that is missing
+    assert list(wider.runs()) == [0]
+    with pytest.raises(StateError, match="incomplete"):
+        wider.train()
+    ws.catalog.activations.update(other.id, n_tokens=TOKENS)
+    assert wider.train()[1].wait(PATIENCE) is JobStatus.COMPLETED
+
+
+def test_layers_are_of_one_text(ws: Workspace, config: TrainingConfig, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(TINY_TEXT))
+    config = config.replace(corpus={"kind": "text", "files": [str(text)]})
+    first = only_store(finished(made(ws, config, layers=[0])))
+    os.utime(text, (1e9, 1e9))  # copied: what it says is what counts
+    wider = made(ws, config, layers=[0, 1])
+    assert (list(wider.stores()), wider.outdated()) == ([0], [])
+    text.write_text("\n".join(reversed(TINY_TEXT)))
+    assert (wider.stores(), wider.runs()) == ({}, {})
+    assert [record.id for record in wider.outdated()] == [first.id]
+    again = wider.extract()
+    assert again.wait(PATIENCE) is JobStatus.COMPLETED
+    assert again.record.hook_names == ("blocks.0.hook_resid_post", "blocks.1.hook_resid_post")
+    assert only_store(wider).id == again.id
+
+
+def test_layers_are_of_one_model(ws: Workspace, config: TrainingConfig) -> None:
+    """Weights that changed in their folder are seen when they are loaded: the layers from before are captured anew."""
+    first = only_store(finished(made(ws, config, layers=[0])))
+    ws.catalog.activations.update(first.id, facts={**first.record.facts, "model_fingerprint": "of other weights"})
+    wider = made(ws, config, layers=[0, 1])
+    for layer in (1, 0):
+        capture = wider.extract()
+        assert capture.record.hook_names == (f"blocks.{layer}.hook_resid_post",)
+        assert capture.wait(PATIENCE) is JobStatus.COMPLETED
+    assert list(wider.stores()) == [0, 1]
+    assert first.id not in {store.id for store in wider.stores().values()}
+    assert wider.runs() == {}
+
+
+def test_more_layers_are_of_the_revision_of_the_first(
+    ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured = only_store(finished(made(ws, config, layers=[0])))
+    exact = HubCorpus("owner/name", revision="a" * 40)
+    ws.catalog.activations.update(captured.id, config={**captured.record.config, "corpus": exact.to_data()})
+    asked: list[Any] = []
+    monkeypatch.setattr(ws.activations, "capture", lambda model, corpus, hooks, *_, **__: asked.append((corpus, hooks)))
+    wider = made(ws, config.replace(corpus=HubCorpus("owner/name")), layers=[0, 1])
+    assert list(wider.stores()) == [0]
+    wider.extract()
+    assert asked == [(exact, ["blocks.1.hook_resid_post"])]
+
+
 @pytest.mark.parametrize("how", ["paused", "killed", "disk full", "no checkpoint"])
 def test_what_was_left_goes_on(ws: Workspace, config: TrainingConfig, how: str) -> None:
     pipeline = made(ws, config.replace(tokens=300 * 64, **{"checkpoints.every_steps": 30}), layers=[0, 1])
@@ -281,6 +344,7 @@ def test_states_that_a_script_has_saved(ws: Workspace, config: TrainingConfig, t
     assert imported is not None
     assert imported.wait(PATIENCE) is JobStatus.COMPLETED, imported.error
     assert only_store(pipeline).id == imported.id
+    assert pipeline.stores(imported=False) == {}
     for run in pipeline.train().values():
         assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
 
@@ -300,6 +364,13 @@ def test_other_files_stay(ws: Workspace, config: TrainingConfig, tmp_path: Path)
         pipeline.save(out)
     assert (out / "sae_layer_0_final" / "mine.txt").read_text() == "mine"
     assert not (out / "sae_layer_0_history.json").exists()
+    both = finished(made(ws, config, layers=[0, 1]))
+    with pytest.raises(StorageError, match="under the names of layer 0"):
+        both.save(out)
+    assert (out / "sae_layer_1_final").is_dir()  # what can be written is
+    (out / "sae_layer_1_history.json").write_text("mine")
+    with pytest.raises(StorageError, match="The files of layers 0, 1 are not written"):
+        both.save(out)
     other = tmp_path / "other"
     pipeline.save(other)
     pipeline.save(other)  # its own files are replaced

@@ -17,6 +17,7 @@ from saewidgets.config.capture import CaptureConfig
 from saewidgets.events import Emit, Interruption, JobStatus, LogLine, Progress, Request
 from saewidgets.jobs import JobContext
 from saewidgets.records import JobRecord
+from saewidgets.workspace.capture.text import TEXT, text_fingerprint
 from saewidgets.workspace.corpora import corpus_from_row
 from saewidgets.workspace.held import Held, HeldModels, missing
 from saewidgets.workspace.training.job import TOKENS
@@ -139,6 +140,8 @@ def run_capture(
             resolve_hook(lm.model, name)
         compiled = _compile(lm, config, phase, context, until)
         phase("tokenising")
+        if (text := text_fingerprint(config.corpus)) is not None:
+            rows.update(record.id, facts={TEXT: text})
         packed = pack(
             open_corpus(config.corpus), lm.tokenizer, folder=workspace.folder / TOKENS,
             context_size=config.context_size, packing=config.packing, validation_share=0.0,
@@ -232,7 +235,7 @@ def record_result(workspace: Workspace, record: ActivationStoreRecord, facts: St
     about = {key: value for key, value in asdict(facts).items() if key not in ("files", "fingerprint", "special_ids")}
     workspace.catalog.activations.update(
         record.id, n_tokens=facts.n_rows, size_bytes=facts.size_bytes, fingerprint=facts.fingerprint,
-        dtype=facts.dtype, facts=about, files=recorded(folder, ["store.json", *facts.files]),
+        dtype=facts.dtype, facts={**stored.facts, **about}, files=recorded(folder, ["store.json", *facts.files]),
     )  # fmt: skip
     status = JobStatus.COMPLETED if whole else JobStatus.STOPPED
     return CaptureResult(status, record.id, facts.n_rows, facts.size_bytes)

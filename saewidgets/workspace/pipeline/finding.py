@@ -25,6 +25,20 @@ def is_captured_as(record: ActivationStoreRecord, wanted: Mapping[str, Any]) -> 
     return rest and _same_text(wanted["corpus"], known.get("corpus"))
 
 
+def of_one_text(
+    hook_names: Mapping[int, str], records: Sequence[ActivationStoreRecord]
+) -> Sequence[ActivationStoreRecord]:
+    """Those of these, newest first, whose layers may stand side by side: captured from the same text by the same model,
+    as far as that is known before they are whole. Of several such sets the one that holds most of the layers."""
+    sets: dict[Any, list[ActivationStoreRecord]] = {}
+    for record in records:
+        if record.is_whole:
+            known = record.facts.get("model_fingerprint"), record.facts.get("corpus_fingerprint")
+            sets.setdefault(known, []).append(record)
+    most = {record.id for record in max(sets.values(), key=lambda found: len(cover(hook_names, found)), default=[])}
+    return [record for record in records if record.id in most or not record.is_whole]
+
+
 def cover(
     hook_names: Mapping[int, str], records: Sequence[ActivationStoreRecord]
 ) -> dict[int, ActivationStoreRecord]:

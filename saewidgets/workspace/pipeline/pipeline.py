@@ -6,7 +6,7 @@ with the same settings is used again, a run of the same configuration is not tra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,13 @@ from saewidgets.config import TrainingConfig
 from saewidgets.config.corpus_store import ActivationCorpus
 from saewidgets.config.packing import FIELDS
 from saewidgets.config.pipeline import PipelineConfig, layers_text
-from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.errors import ConfigError, NotFoundError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.workspace.capture.capture import Capture
+from saewidgets.workspace.capture.text import TEXT, text_fingerprint, text_stamp
 from saewidgets.workspace.pipeline.checks import LayerReport, report
 from saewidgets.workspace.pipeline.files import LayerFiles, places, write_layer
-from saewidgets.workspace.pipeline.finding import LEFT, counts, cover, is_captured_as, is_run_of
+from saewidgets.workspace.pipeline.finding import LEFT, counts, cover, is_captured_as, is_run_of, of_one_text
 from saewidgets.workspace.training.advice import HISTORY
 from saewidgets.workspace.training.run import Run
 
@@ -41,6 +42,7 @@ class Pipeline:
     def __init__(self, workspace: Workspace, config: PipelineConfig) -> None:
         self._workspace = workspace
         self.config = config
+        self._texts: dict[tuple[object, ...], str | None] = {}  # names, sizes and times of the files → hash
 
     # ------------------------------------------------------------------------------------------------ what there is
 
@@ -71,10 +73,21 @@ class Pipeline:
         """Layer → its hook point."""
         return {layer: self.config.hook_name(layer) for layer in self.layers}
 
-    def stores(self) -> dict[int, Capture]:
-        """Layer → the store that holds its activations, or is on its way to; layers without one are missing."""
-        records = cover(self.hook_names, list(self._fitting(self._capture_settings())))
+    def stores(self, *, imported: bool = True) -> dict[int, Capture]:
+        """Layer → the store that holds its activations, or is on its way to; layers without one are missing.
+
+        Args:
+            imported: whether states that were imported count where not all layers were captured. Nothing is known of
+                them but their model; they have to be of all layers.
+        """
+        records = cover(self.hook_names, self._sources(imported=imported))
         return {layer: Capture(self._workspace, record.id) for layer, record in records.items()}
+
+    def outdated(self) -> list[ActivationStoreRecord]:
+        """Stores that were captured with the same settings before the files of the text were changed. They are left as
+        they are, and not read."""
+        found = self._captured(self._capture_settings())
+        return [record for record in found if not self._is_of_the_text(record)]
 
     def as_captured(self) -> Pipeline:
         """This pipeline with as many tokens as were captured, where nobody has said how many: those of the stores that
@@ -88,41 +101,57 @@ class Pipeline:
             return self
         wanted = {name: value for name, value in self._capture_settings().items() if name != "tokens"}
         lengths: dict[int, list[ActivationStoreRecord]] = {}
-        for record in self._fitting(wanted):
+        for record in filter(self._is_of_the_text, self._captured(wanted)):
             lengths.setdefault(int(record.config["tokens"]), []).append(record)
-        held = {length: len(cover(self.hook_names, records)) for length, records in lengths.items()}
+        names = self.hook_names
+        held = {length: len(cover(names, of_one_text(names, records))) for length, records in lengths.items()}
         found = sorted(length for length, count in held.items() if count and count == max(held.values()))
         if self.config.num_tokens in found:
             return self
         if len(found) > 1:
             raise ConfigError(
                 f"Captures of {', '.join(f'{n:,}' for n in found)} tokens have these settings.", where="num_tokens",
-                hint=f"Say which: --num-tokens {found[-1]}.",
+                hint=f"Say which: num_tokens={found[-1]} (--num-tokens {found[-1]}).",
             )
         return Pipeline(self._workspace, self.config.replace(num_tokens=found[0])) if found else self
 
-    def _fitting(self, wanted: Mapping[str, Any]) -> Iterator[ActivationStoreRecord]:
-        """The stores that hold some of the layers and were captured as wanted, newest first.
-
-        Of an imported one nothing is known but its model: it counts where it holds all, as nobody can tell which
-        others are of the same text.
-        """
-        names, model = self.hook_names.values(), self.config.training.model
-        for record in self._workspace.activations.list():
-            if record.status in (JobStatus.FAILED, JobStatus.CANCELLED) or record.state not in ("ok", "incomplete"):
-                continue
-            held = map(record.holds, names)
-            if record.source == "imported":
-                is_of_these = record.model == model and all(held)
-            else:
-                is_of_these = any(held) and is_captured_as(record, wanted)
-            if is_of_these:
+    def _captured(self, wanted: Mapping[str, Any]) -> Iterator[ActivationStoreRecord]:
+        """The stores that hold some of the layers and were captured as wanted, newest first."""
+        for record in self._usable("captured"):
+            if any(map(record.holds, self.hook_names.values())) and is_captured_as(record, wanted):
                 yield record
+
+    def _usable(self, source: str) -> Iterator[ActivationStoreRecord]:
+        for record in self._workspace.activations.list():
+            failed = record.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+            if record.source == source and not failed and record.state in ("ok", "incomplete"):
+                yield record
+
+    def _sources(self, *, imported: bool = True) -> Sequence[ActivationStoreRecord]:
+        """The stores, newest first, that the layers can come from; see `stores`."""
+        names, model = self.hook_names, self.config.training.model
+        captured = of_one_text(names, list(filter(self._is_of_the_text, self._captured(self._capture_settings()))))
+        if not imported or len(cover(names, captured)) == len(names):
+            return captured
+        states = [r for r in self._usable("imported") if r.model == model and all(map(r.holds, names.values()))]
+        return states or captured
+
+    def _is_of_the_text(self, record: ActivationStoreRecord) -> bool:
+        """Whether the text was not changed since, as far as that is known."""
+        then = record.facts.get(TEXT)
+        return then is None or (now := self._text_now()) is None or then == now
+
+    def _text_now(self) -> str | None:
+        """The hash of the text in files; None of any other, and of files that are gone."""
+        stamp = text_stamp(self.config.training.corpus)
+        if stamp is not None and stamp not in self._texts:
+            self._texts = {stamp: text_fingerprint(self.config.training.corpus)}
+        return None if stamp is None else self._texts[stamp]
 
     def runs(self) -> dict[int, Run]:
         """Layer → its newest run of this configuration, but for those that failed and cannot go on; layers without one
         are missing."""
-        stores = list(self._fitting(self._capture_settings()))
+        stores = [record for record in self._sources() if record.is_whole]
         records = self._workspace.trainings.list() if stores else []
         found = {}
         for layer, hook_name in self.hook_names.items():
@@ -141,12 +170,13 @@ class Pipeline:
     def extract(self) -> Capture:
         """Capture the activations of all layers that no store has yet from one forward, and return at once.
 
-        Where that are none, the store of the first layer is returned; a capture that was paused goes on.
+        Where that are none, the store of the first layer is returned; a capture that was paused goes on. Of a dataset
+        of the hub the revision is read that the other layers are of.
 
         Raises:
             ConfigError, NotFoundError, StorageError: as `ws.activations.capture`.
         """
-        stores = self.stores()
+        stores = self.stores(imported=False)
         missing = [name for layer, name in self.hook_names.items() if layer not in stores]
         if not missing:
             found = next((store for store in stores.values() if not store.record.is_whole), None)
@@ -155,7 +185,7 @@ class Pipeline:
             return found or next(iter(stores.values()))
         training, config = self.config.training, self.config
         return self._workspace.activations.capture(
-            training.model, training.corpus, missing, config.num_tokens, dtype=config.dtype,
+            training.model, self._same_revision(stores), missing, config.num_tokens, dtype=config.dtype,
             context_size=training.context_size, **self._packing(),
             model_batch_size=config.batch_size_extract, model_revision=training.model_revision,
             model_dtype=training.model_dtype, device=training.model_device or training.device,
@@ -214,16 +244,26 @@ class Pipeline:
         """Write best and final SAE and the history of every layer that has ended into `folder`.
 
         Raises:
-            StorageError: something else is there under one of the names, or the folder cannot be written.
+            StorageError: something else is there under one of the names, or the folder cannot be written. What can be
+                written is.
         """
         folder = Path(folder).expanduser().absolute()
         site = self.config.training.hook_name.split(".", 2)[2]
-        written = []
+        written, refused = [], {}
         for layer, run in self.runs().items():
             if run.record.sae_path is not None:
                 target = places(folder, layer, site)
-                write_layer(self._workspace, run, target)
-                written.append(target)
+                try:
+                    write_layer(self._workspace, run, target)
+                    written.append(target)
+                except StorageError as error:
+                    refused[layer] = error
+        if refused:
+            first = next(iter(refused.values()))
+            if len(refused) == 1:
+                raise first
+            what = f"The files of {layers_text(list(refused))} are not written. {first.what}"
+            raise StorageError(what, where=first.where, hint=first.hint) from first
         return written
 
     def validate(self) -> list[LayerReport]:
@@ -245,6 +285,16 @@ class Pipeline:
             "context_size": training.context_size, **self._packing(),
             "dtype": self.config.dtype,
         }  # fmt: skip
+
+    def _same_revision(self, stores: Mapping[int, Capture]) -> Any:
+        """The text, at the commit of its dataset that these were captured from."""
+        corpus = self.config.training.corpus
+        for store in stores.values():
+            if (commit := store.record.config["corpus"].get("revision")) is not None:
+                from saewidgets.activations.exact import exact_again  # the hub's client: a second to import
+
+                return exact_again(corpus, commit)
+        return corpus
 
     def _packing(self) -> dict[str, Any]:
         """How documents fill the contexts, by the names of a capture."""
