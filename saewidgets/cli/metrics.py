@@ -12,7 +12,7 @@ import typer
 from saewidgets.cli.options import Json, RunId
 from saewidgets.cli.output import number, table, write, write_json
 from saewidgets.cli.session import command, open_workspace
-from saewidgets.errors import NotFoundError
+from saewidgets.errors import ConfigError
 
 
 @command
@@ -26,14 +26,10 @@ def metrics(
 ) -> None:
     """Print the metrics of a run."""
     wanted = [name.strip() for name in names.split(",") if name.strip()] or None
+    if csv and json:
+        raise ConfigError("The output is either CSV or JSON.", where="--csv", hint="Give --csv or --json.")
     with open_workspace() as workspace:
-        handle = workspace.trainings.get(run)
-        frame = handle.metrics(names=wanted, min_step=min_step)
-        unknown = sorted(set(wanted or ()) - set(frame["name"]))
-        known = sorted(handle.record.latest)
-    if known and (wrong := [name for name in unknown if name not in known]):
-        hint = f"This run has {', '.join(known)}."
-        raise NotFoundError(f"There is no metric {wrong[0]!r}.", where="--names", hint=hint)
+        frame = workspace.trainings.get(run).metrics(names=wanted, min_step=min_step)
     if last is not None:
         frame = frame[frame["step"].isin(sorted(frame["step"].unique())[-last:])]
     if csv:

@@ -91,6 +91,10 @@ def test_a_run_from_start_to_deletion(execute: Invoke, invoke: Invoke, small: li
     assert [(row["name"], row["step"]) for row in last] == [("loss", int(in_long_form[-1]["step"]))]
     header = invoke("metrics", "small", "--names", "loss,l0").out.splitlines()[0]
     assert header.split() == ["step", "loss", "l0"]
+    unknown, both = invoke("metrics", "small", "--names", "nope"), invoke("metrics", "small", "--csv", "--json")
+    assert (unknown.code, both.code, both.out) == (3, 2, "")
+    assert "no metric 'nope'. This run has " in unknown.err
+    assert "--csv or --json" in both.err
 
     refused = invoke("delete", "small")
     assert refused.code == 2

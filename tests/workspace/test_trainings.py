@@ -14,6 +14,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.workspace import Workspace
+from saewidgets.workspace.training.metrics import OF_EVERY_RUN
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
 Usage = namedtuple("Usage", "total used free")
@@ -31,6 +32,12 @@ def test_a_run_completes_and_leaves_everything(ws: Workspace, config: TrainingCo
     assert metrics["step"].is_monotonic_increasing
     assert (metrics.loc[metrics["name"] == "l0", "value"] <= 4).all()
     assert {"val_fvu", "ce_loss_score"} <= set(run.metrics()["name"])
+    assert set(record.latest) <= {*OF_EVERY_RUN, "aux"}
+    for ask in (run.metrics, run.history):
+        with pytest.raises(NotFoundError, match=r"no metric 'nope'\. This run has aux, .*val_mse"):
+            ask(["loss", "nope"])
+    assert run.metrics("dead").empty, "it may be measured yet"
+    assert run.history(["loss", "dead"])["dead"].isna().all()
     checkpoints = run.checkpoints()
     assert {path for record in checkpoints for path in [record.path]} == {
         str(path) for path in (run.folder / "checkpoints").iterdir()
@@ -41,8 +48,12 @@ def test_a_run_completes_and_leaves_everything(ws: Workspace, config: TrainingCo
 
 
 @pytest.mark.parametrize(
-    ("bad", "field"), [({"since": "2020-01-01"}, "since"), ({"limit": -1}, "limit"), ({"offset": -1}, "offset")]
-)
+    ("bad", "field"),
+    [
+        ({"since": "2020-01-01"}, "since"), ({"limit": -1}, "limit"), ({"offset": -1}, "offset"),
+        ({"names": 3}, "names"), ({"names": ["loss", 3]}, "names"),
+    ],
+)  # fmt: skip
 def test_bad_ranges_of_metrics_are_refused(
     bad: dict[str, Any], field: str, ws: Workspace, config: TrainingConfig
 ) -> None:

@@ -1,13 +1,42 @@
-"""Metrics for charts and tables: one column per name."""
+"""Metrics for charts and tables: which names there are, one column per name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from saewidgets.catalog import MetricTable
+from saewidgets.config import arguments
+from saewidgets.errors import NotFoundError
+from saewidgets.records import TrainingRecord
+
+OF_EVERY_RUN = frozenset({
+    "loss", "mse", "l0", "fvu", "dead", "lr", "grad_norm", "tokens_per_second",
+    "val_fvu", "val_l0", "val_mse", "val_dead", "ce_loss_score",
+})  # fmt: skip
+"""Metrics that a run may measure later, or never: `dead` takes a window of tokens, ``val_…`` an evaluation."""
+
+_WHAT, _HINT = "one name of a metric or several", 'For example ["loss", "l0"].'
+
+
+def known_names(record: TrainingRecord, names: str | Iterable[str] | None) -> list[str] | None:
+    """Names of metrics that somebody asks a run for; None for all. Before a run has measured anything, all may come.
+
+    Raises:
+        NotFoundError: the run has no such metric.
+        ConfigError: these are no names.
+    """
+    if names is None:
+        return None
+    wanted = [names] if isinstance(names, str) else arguments.kind(names, Iterable, "names", _WHAT, _HINT)  # type: ignore[type-abstract]
+    wanted = [arguments.text(name, "names", _WHAT) for name in wanted]
+    unknown = [name for name in wanted if name not in OF_EVERY_RUN and name not in record.latest]
+    if record.latest and unknown:
+        hint = f"This run has {', '.join(sorted(record.latest))}."
+        raise NotFoundError(f"There is no metric {unknown[0]!r}.", where="names", hint=hint)
+    return wanted
 
 
 def wide(table: MetricTable, names: Sequence[str], limit: int | None = None, offset: int = 0) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from saewidgets.workspace.handle import JobHandle
 from saewidgets.workspace.training.advice import HISTORY, Advice, advise
 from saewidgets.workspace.training.continuing import delete_checkpoint, export_newest, sae_of_checkpoint
 from saewidgets.workspace.training.member import end_alone, result_of_one, wait_for_one
+from saewidgets.workspace.training.metrics import known_names
 from saewidgets.workspace.training.unfinished import no_checkpoint, no_sae
 
 if TYPE_CHECKING:
@@ -110,18 +111,16 @@ class Run(JobHandle):
 
         Raises:
             ConfigError: a time, `limit` or `offset` cannot be one.
-            NotFoundError: the run was deleted.
+            NotFoundError: the run has no such metric, or was deleted. One that it may still measure is only absent.
         """
         _not_negative(limit, "limit")
         _not_negative(offset, "offset")
         first, last = _unix(since, "since"), _unix(until, "until")
         import pandas as pd  # costs half a second
 
-        self._require()
-        self._workspace.manager.flush()
+        wanted = self._known(names)
         table = self._workspace.catalog.metrics.query(
-            self.id, [names] if isinstance(names, str) else names, since=first, until=last, min_step=min_step,
-            limit=limit, offset=offset,
+            self.id, wanted, since=first, until=last, min_step=min_step, limit=limit, offset=offset
         )
         frame = table.to_df()
         frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
@@ -136,12 +135,11 @@ class Run(JobHandle):
             names: which metrics, in the order of the columns; None for all.
 
         Raises:
-            NotFoundError: the run was deleted.
+            NotFoundError: as of `metrics`.
         """
         import pandas as pd  # costs half a second
 
-        self._require()
-        wanted = [names] if isinstance(names, str) else names
+        wanted = self._known(names)
         frame = pd.DataFrame(self._workspace.trainings.metric_columns(self.id, wanted))
         frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
         return frame.astype({"step": "int64", "tokens": "int64"})
@@ -155,13 +153,13 @@ class Run(JobHandle):
 
     def checkpoints(self) -> Records[CheckpointRecord]:
         """Checkpoints on disk, oldest first. Raises `NotFoundError` if the run was deleted."""
-        self._require()
+        self._rows.get(self.id)  # raises: the table of checkpoints alone would be silent
         self._workspace.manager.flush()
         return self._workspace.catalog.checkpoints.list(self.id)
 
-    def _require(self) -> None:
-        """Raises `NotFoundError` if it was deleted: other tables have nothing of it then, which is no answer."""
-        self._rows.get(self.id)
+    def _known(self, names: str | Sequence[str] | None) -> list[str] | None:
+        self._workspace.manager.flush()
+        return known_names(self._rows.get(self.id), names)
 
     def log(self, limit: int = 200) -> list[str]:
         """The last `limit` lines of its log, oldest first."""
