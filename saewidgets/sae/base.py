@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from saewidgets.config.sae import SAEConfig
 from saewidgets.errors import ConfigError
-from saewidgets.sae.inputs import Units, has_heads, normalise, require_tensor, restore
+from saewidgets.sae.inputs import Units, has_heads, normalise, require_activations, require_tensor, restore
 from saewidgets.sae.kernels.blocked import RowLoss, blocked_batch, whole_batch
 from saewidgets.sae.kernels.dense import Activation, dense_step
 from saewidgets.sae.scaler import Whitening, fold_whitening
@@ -217,6 +217,9 @@ class SAE(nn.Module, ABC):
         """Activations [..., d_in] → latents [..., d_sae] in the dtype of the weights.
 
         An SAE on hook_z also takes [..., heads, d_head]; x of width d_in is always read as flat.
+
+        Raises:
+            ConfigError: the width does not fit, or these are whole numbers.
         """
         return self.activate(self.pre_activations(x))
 
@@ -286,13 +289,13 @@ class SAE(nn.Module, ABC):
             step: sparsity scale, dead latents and progress; None means scale 1, none known dead, and the beginning.
 
         Raises:
-            ConfigError: a width or the number of rows does not fit, or the SAE reshapes its input.
+            ConfigError: a width, the dtype or the number of rows does not fit, or the SAE reshapes its input.
         """
         if self.cfg.reshape_activations != "none":
             raise ConfigError(
                 "SAEs that reshape their input can be loaded and used, not trained.", where="architecture"
             )
-        require_tensor(x, "x")
+        require_activations(x, "x")
         self._check_width(x)
         if target is None:
             if self.is_transcoder:
@@ -301,7 +304,7 @@ class SAE(nn.Module, ABC):
                     where="target", hint="Call loss(x, target) with the activations to reconstruct.",
                 )
             target = x
-        require_tensor(target, "target")
+        require_activations(target, "target")
         if target.shape != (*x.shape[:-1], self.d_out):
             raise ConfigError(
                 f"The target has shape {tuple(target.shape)}, expected {(*x.shape[:-1], self.d_out)}.", where="target",
@@ -482,7 +485,7 @@ class SAE(nn.Module, ABC):
 
     def _flat(self, x: Tensor) -> Tensor:
         """`x` [..., d_in], the heads of an SAE on hook_z laid side by side."""
-        require_tensor(x, "x")
+        require_activations(x, "x")
         if self.cfg.reshape_activations == "hook_z" and has_heads(x, self.d_in):
             x = x.flatten(-2)
         self._check_width(x)

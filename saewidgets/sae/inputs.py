@@ -102,6 +102,17 @@ def require_tensor(value: object, where: str) -> None:
         )
 
 
+def require_activations(value: object, where: str) -> None:
+    """As `require_tensor`; also where it holds whole numbers: a reconstruction in their dtype would be cut to zeros."""
+    require_tensor(value, where)
+    if isinstance(value, Tensor) and not value.is_floating_point():
+        dtype = str(value.dtype).removeprefix("torch.")
+        raise ConfigError(
+            f"This is a tensor of {dtype}, and activations are floating point numbers.", where=where,
+            hint=f"Pass such numbers, {where}.float() say. Ids of tokens are no activations.",
+        )
+
+
 def has_heads(x: Tensor, d_in: int) -> bool:
     """Whether `x` is [..., heads, d_head] with heads · d_head = d_in, rather than [..., d_in]."""
     return x.dim() > 1 and x.shape[-1] != d_in and x.shape[-1] * x.shape[-2] == d_in

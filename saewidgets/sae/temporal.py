@@ -21,7 +21,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from saewidgets.config.inference import TemporalConfig
 from saewidgets.errors import ConfigError
-from saewidgets.sae.inputs import require_tensor
+from saewidgets.sae.inputs import require_activations
 from saewidgets.sae.loaded import LoadedSAE
 from saewidgets.sae.topk import top_k
 
@@ -77,7 +77,7 @@ class TemporalSAE(LoadedSAE):
         return True
 
     def encoder_input(self, x: Tensor) -> Tensor:
-        require_tensor(x, "x")
+        require_activations(x, "x")
         if x.dim() != 3:
             raise ConfigError(
                 f"x has {x.dim()} dimensions, but a temporal SAE reads whole contexts.", where="x",

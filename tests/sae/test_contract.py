@@ -385,3 +385,16 @@ def test_what_is_no_tensor_is_named(value: Any) -> None:
         with pytest.raises(ConfigError, match="not a tensor") as caught:
             sae.loss(torch.zeros(3, 2), value)
         assert caught.value.where == "target"
+
+
+@every_architecture
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_whole_numbers_are_no_activations(name: str, dtype: torch.dtype) -> None:
+    sae = make(name)
+    x = torch.ones(3, D_IN, dtype=dtype)
+    for call in (sae, sae.encode, sae.loss):
+        with pytest.raises(ConfigError, match=rf"tensor of {str(dtype)[6:]}, .* x\.float\(\)") as caught:
+            call(x)
+        assert caught.value.where == "x"
+    with pytest.raises(ConfigError, match=r"target\.float\(\)"):
+        sae.loss(batch(3), torch.ones(3, sae.d_out, dtype=dtype))
