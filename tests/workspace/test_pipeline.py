@@ -345,6 +345,14 @@ def test_states_that_a_script_has_saved(ws: Workspace, config: TrainingConfig, t
     assert imported.wait(PATIENCE) is JobStatus.COMPLETED, imported.error
     assert only_store(pipeline).id == imported.id
     assert pipeline.stores(imported=False) == {}
+    silent = ws.pipeline(config, layers=[0, 1])
+    assert silent.as_captured() is silent
+    assert made(ws, config, layers=[1]).extract().wait(PATIENCE) is JobStatus.COMPLETED
+    assert silent.as_captured() is silent
+    assert made(ws, config, layers=[0, 1]).extract().wait(PATIENCE) is JobStatus.COMPLETED
+    found = silent.as_captured()  # what was captured of all layers comes first
+    assert found.config.num_tokens == TOKENS
+    assert imported.id not in {store.id for store in found.stores().values()}
     for run in pipeline.train().values():
         assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
 

@@ -97,7 +97,8 @@ class Pipeline:
         Raises:
             ConfigError: there are such stores of several lengths.
         """
-        if "num_tokens" in self.config.model_fields_set or len(self.stores()) == len(self.layers):
+        count = len(self.layers)
+        if "num_tokens" in self.config.model_fields_set or len(self.stores(imported=False)) == count:
             return self
         wanted = {name: value for name, value in self._capture_settings().items() if name != "tokens"}
         lengths: dict[int, list[ActivationStoreRecord]] = {}
@@ -105,15 +106,16 @@ class Pipeline:
             lengths.setdefault(int(record.config["tokens"]), []).append(record)
         names = self.hook_names
         held = {length: len(cover(names, of_one_text(names, records))) for length, records in lengths.items()}
-        found = sorted(length for length, count in held.items() if count and count == max(held.values()))
-        if self.config.num_tokens in found:
+        most = max(held.values(), default=0)
+        found = sorted(length for length, layers in held.items() if layers == most)
+        if not most or self.config.num_tokens in found or (most < count and len(self.stores()) == count):
             return self
         if len(found) > 1:
             raise ConfigError(
                 f"Captures of {', '.join(f'{n:,}' for n in found)} tokens have these settings.", where="num_tokens",
                 hint=f"Say which: num_tokens={found[-1]} (--num-tokens {found[-1]}).",
             )
-        return Pipeline(self._workspace, self.config.replace(num_tokens=found[0])) if found else self
+        return Pipeline(self._workspace, self.config.replace(num_tokens=found[0]))
 
     def _captured(self, wanted: Mapping[str, Any]) -> Iterator[ActivationStoreRecord]:
         """The stores that hold some of the layers and were captured as wanted, newest first."""
