@@ -32,6 +32,7 @@ class Sources:
     saelens: Path | None = None
     mistudio: Path | None = None
     activation_norm: float | None = None
+    saes: str | None = None
 
     def settings(
         self, changes: Iterable[tuple[str, Any]], over: Over | None = None
@@ -59,6 +60,11 @@ class Sources:
                 "This is for a translation of miStudio's hyper-parameters.", where="--activation-norm",
                 hint="Give --from-mistudio FILE, too.",
             )
+        if self.saes is not None and self.saelens is None:
+            raise ConfigError(
+                "This is for a configuration of several SAEs that SAELens wrote.", where="--saes",
+                hint="Give --from-saelens FILE, too.",
+            )
         if self.preset is not None:
             from saewidgets.config.presets import preset  # pydantic: `saewidgets --help` does without
 
@@ -72,11 +78,13 @@ class Sources:
         from saewidgets.config.group import first_of  # as above
         from saewidgets.config.translate import from_mistudio, from_saelens
 
-        if wrong := sorted(changes.keys() & {"source", "template", "activation_norm"}):  # names of the parameters
+        parameters = {"source", "saes", "template", "activation_norm"}
+        if wrong := sorted(changes.keys() & parameters):
             raise ConfigError("There is no such setting.", where=wrong[0])
         try:
             if self.mistudio is None:
-                return from_saelens(self.saelens or "", **changes)
+                saes = None if self.saes is None else [name.strip() for name in self.saes.split(",")]
+                return from_saelens(self.saelens or "", saes=saes, **changes)
             return from_mistudio(
                 self.mistudio, template=self.template, activation_norm=self.activation_norm, **changes
             )
@@ -152,6 +160,10 @@ FromMiStudio = Annotated[
         "--from-mistudio", metavar="FILE",
         help="Hyper-parameters as JSON; give --model and --corpus, too. --template names one of several in the file.",
     ),
+]
+SAEs = Annotated[
+    str | None,
+    typer.Option("--saes", metavar="NAME,NAME", help="With --from-saelens: these of a configuration of several."),
 ]
 ActivationNorm = Annotated[
     float | None,

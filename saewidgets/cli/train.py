@@ -18,6 +18,7 @@ from saewidgets.cli.sources import (
     FromMiStudio,
     FromSAELens,
     Preset,
+    SAEs,
     Sources,
     Trackio,
     Wandb,
@@ -38,6 +39,7 @@ def train(
     template: Annotated[str | None, Option("--template", help="Id or name of a template to start from.")] = None,
     preset: Preset = None,
     from_saelens: FromSAELens = None,
+    saes: SAEs = None,
     from_mistudio: FromMiStudio = None,
     activation_norm: ActivationNorm = None,
     name: Annotated[str | None, Option(help="Name of the run.")] = None,
@@ -98,7 +100,7 @@ def train(
     }  # fmt: skip
     changes = [(key, value) for key, value in flags.items() if value is not None]
     changes += [assignment(text) for text in set_ or []]
-    sources = Sources(config, template, preset, from_saelens, from_mistudio, activation_norm)
+    sources = Sources(config, template, preset, from_saelens, from_mistudio, activation_norm, saes)
     base, translation = sources.settings(changes, taken_over({}, over or []))
     several = taken_over(base, over or [])
     wanted = build_config(base, changes, several)

@@ -30,7 +30,7 @@ def expand(base: TrainingConfig, over: Over) -> list[TrainingConfig]:
     """One configuration for every combination of the values in `over`, the last name changing fastest.
 
     A changed ``sae.architecture`` leaves ``sae.d_sae`` and drops the settings of the former one. Names are made from
-    what changes.
+    what changes; where ``name`` is among it, they are that with what changes beside it.
 
     Raises:
         ConfigError: a name decides the stream of text, is not known or has no values; a combination cannot work, or
@@ -55,12 +55,14 @@ def expand(base: TrainingConfig, over: Over) -> list[TrainingConfig]:
         config = _changed(base, changes)
         if "name" not in changes:
             config = config.replace(name=_name(base, config, changes))
+        elif told := {name: changes[name] for names, _ in axes if "name" not in names for name in names}:
+            config = config.replace(name=_name(config, config, told))
         if any(config.replace(name=None) == other.replace(name=None) for other in found):
             raise ConfigError(
                 f"{_spelled(changes)} occurs twice.", where="over", hint="Give every combination of values once."
             )
         found.append(config)
-    return found if any("name" in names for names, _ in axes) else _told_apart(found)
+    return _told_apart(found)
 
 
 def base_of(data: Mapping[str, Any], over: Over) -> TrainingConfig:

@@ -92,6 +92,35 @@ def test_flags_repair_a_translation(invoke: Invoke, tmp_path: Path) -> None:
     assert "source: There is no such setting" in invoke(*tokens, "--set", "source=x").err
 
 
+def test_several_saes_of_saelens_are_a_group(invoke: Invoke, tmp_path: Path, tiny_model_folder: Path) -> None:
+    several = json.loads((ROOT / "tests" / "golden" / "saelens_groups" / "mixed.json").read_text())["several"]
+    path, text = tmp_path / "runner_cfg.json", tmp_path / "text.txt"
+    path.write_text(json.dumps({**several, "resume_from_checkpoint": None}))
+    text.write_text("The king went down to the river. " * 200)
+    given = ["train", "--from-saelens", str(path), "--model", str(tiny_model_folder), "--corpus", str(text)]
+    told = invoke(*given, "--dry-run")
+    assert "3 trainings: wide, sparse, head" in told.err
+    (tmp_path / "group.json").write_text(told.out)
+    assert invoke("train", "--config", str(tmp_path / "group.json"), "--dry-run").out == told.out
+    layer = ["--hook-name", "blocks.0.hook_resid_post"]
+    swept = invoke(*given, *layer, "--saes", "sparse", "--over", "sae.k=2,4", "--dry-run")
+    assert "2 trainings: sparse-k2, sparse-k4" in swept.err
+    hooks = "hook_name=blocks.0.hook_resid_post,blocks.1.hook_resid_post"  # in place of those of the file
+    moved = invoke(*given, "--saes", "wide,sparse", "--over", hooks, "--dry-run")
+    assert "4 trainings: wide-l0-resid_post, wide-l1-resid_post, sparse-l0-resid_post" in moved.err
+    done = invoke(
+        *given, *layer, "--saes", "wide,sparse", "--tokens", "128", "--batch-size", "64", "--context-size", "32",
+        "--d-sae", "16", "--set", "activations.validation_share=0", "--json",
+    )  # fmt: skip
+    assert [(run["name"], run["status"]) for run in done.json()] == [("wide", "completed"), ("sparse", "completed")]
+
+
+def test_some_saes_are_for_saelens(invoke: Invoke) -> None:
+    for flags in ([], ["--from-saelens", SAELENS], ["--set", "saes=x", "--from-saelens", SAELENS]):
+        done = invoke("train", *flags, *([] if "--set" in flags else ["--saes", "a"]), "--dry-run")
+        assert (done.code, "saes: " in done.err) == (USAGE, True)
+
+
 def test_a_template_of_mistudio_is_chosen_by_name(invoke: Invoke, tmp_path: Path) -> None:
     hyper = {"hidden_dim": 8, "latent_dim": 512, "l1_alpha": 0.01, "learning_rate": 1e-3, "batch_size": 64,
              "total_steps": 10, "architecture_type": "skip"}  # fmt: skip

@@ -202,6 +202,7 @@ def test_the_documentation_tells_what_becomes_of_every_setting():
     settings = {name for run in runs for part in (run, run["sae"], run["logger"]) for name in part}
     quoted = inspect.getsource(saelens_sae).split('"')
     settings |= {name for name in quoted if name.startswith(("jumprelu_", "pre_act_"))}
+    settings |= set(json.loads((GOLDEN / "saelens_groups" / "mixed.json").read_text(encoding="utf-8"))["several"])
     missing = {name for name in settings - {"sae", "logger"} if f"`{name}`" not in table}
     assert missing == set()
 

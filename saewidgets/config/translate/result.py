@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -41,7 +42,7 @@ class Translation:
             that only say where another package writes its files, are not listed.
         source: the name of the other package.
         over: further values where the other configuration stands for several runs, as `create_many` takes them:
-            ``{"hook_name": [...]}``; empty where it is one run. `config` has the first of each.
+            ``{"hook_name": [...]}``; empty where it is one run. `config` has the first of each, but no run's name.
     """
 
     config: TrainingConfig
@@ -69,4 +70,6 @@ class Translation:
         return "\n".join(lines)
 
     def __str__(self) -> str:
-        return f"{self.config.default_name}, translated from {self.source}\n{self.report()}"
+        more = math.prod(len(values) for values in self.over.values()) - 1
+        what = self.config.default_name + (f" and {more} more" if more else "")
+        return f"{what}, translated from {self.source}\n{self.report()}"

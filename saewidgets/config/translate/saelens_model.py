@@ -40,7 +40,9 @@ def model_of(settings: Settings, config: dict[str, Any], changes: Mapping[str, A
     if kind not in ("HookedTransformer", "AutoModelForCausalLM", "HookedTransformerBridge", "TransformerBridge"):
         settings.remark("lost", "model_class_name", kind, "the model is loaded by transformers.")
     if "hook_name" not in changes:
-        config["hook_name"] = at_head(settings, hook_of(settings.text("hook_name")), "hook_head_index")
+        config["hook_name"] = at_head(
+            settings, hook_of(settings.text("hook_name"), settings.spelled("hook_name")), "hook_head_index"
+        )
     settings.lost("model_kwargs", "transformers' defaults are used.", {})
     _loading(settings, config)
 
@@ -67,7 +69,7 @@ def _loading(settings: Settings, config: dict[str, Any]) -> None:
     loading.rest("the model is loaded as it is.")
 
 
-def hook_of(name: str, where: str = "hook_name") -> str:
+def hook_of(name: str, where: str) -> str:
     """A hook point by the name that it has here.
 
     Raises:
@@ -93,9 +95,7 @@ def at_head(settings: Settings, hook: str, key: str) -> str:
         return hook
     found = with_head(hook, head) if type(head) is int else None
     if found is None:
-        raise ConfigError(
-            f"{key} is {head!r}, not the number of a head.", where=key, hint="Count from 0: the last of 12 heads is 11."
-        )
+        raise settings.wrong(key, "the number of a head", "Heads are counted from 0.")
     return found
 
 

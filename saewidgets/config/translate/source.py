@@ -61,8 +61,12 @@ class Settings:
         assumed: the defaults that were taken of settings that are missing, by name.
     """
 
-    def __init__(self, data: Mapping[str, Any], prefix: str = "", remarks: list[Remark] | None = None) -> None:
-        self._data, self._prefix = dict(data), prefix
+    def __init__(
+        self, data: Mapping[str, Any], prefix: str = "", remarks: list[Remark] | None = None,
+        called: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """`prefix` is put before a name where a person reads it; `called` are names that are others there."""
+        self._data, self._prefix, self._called = dict(data), prefix, dict(called or {})
         self._taken: set[str] = set()
         self.assumed: dict[str, Any] = {}
         self.remarks: list[Remark] = [] if remarks is None else remarks
@@ -90,14 +94,15 @@ class Settings:
             raise self.wrong(name, words)
         return value
 
-    def wrong(self, name: str, words: str) -> ConfigError:
+    def wrong(self, name: str, words: str, hint: str | None = None) -> ConfigError:
         """That a value is not what it has to be, in `words`."""
         value = self._data.get(name)
-        return self.error(name, f"{self._name(name)} is {'missing' if value is None else f'{value!r}, not {words}'}.")
+        what = f"{self.spelled(name)} is {'missing' if value is None else f'{value!r}, not {words}'}."
+        return self.error(name, what, hint)
 
     def error(self, name: str, text: str, hint: str | None = None) -> ConfigError:
         """Something that is wrong with a setting."""
-        return ConfigError(text, where=self._name(name), hint=hint)
+        return ConfigError(text, where=self.spelled(name), hint=hint)
 
     def number(self, name: str, default: Any = _MISSING) -> Any:
         """A finite number.
@@ -146,7 +151,7 @@ class Settings:
         value = self.take(name, default)
         if not isinstance(value, str) or value not in choices:
             raise self.error(
-                name, f"{self._name(name)} is {value!r}, which has no counterpart.",
+                name, f"{self.spelled(name)} is {value!r}, which has no counterpart.",
                 f"What can be translated: {', '.join(choices)}.",
             )
         return choices[value]
@@ -164,7 +169,7 @@ class Settings:
 
     def inner(self, name: str) -> Settings:
         """A table of settings to be taken one by one, remarked on where these are. Raises as `table` does."""
-        return Settings(self.table(name), f"{self._name(name)}.", self.remarks)
+        return Settings(self.table(name), f"{self.spelled(name)}.", self.remarks)
 
     def ignore(self, *names: str) -> None:
         """These say nothing about what is learned."""
@@ -178,7 +183,7 @@ class Settings:
 
     def remark(self, kind: Literal["lost", "changed"], name: str, value: Any, text: str) -> None:
         """Add a remark."""
-        self.remarks.append(Remark(kind, self._name(name), value, text))
+        self.remarks.append(Remark(kind, self.spelled(name), value, text))
 
     def rest(self, text: str = "not known here.") -> None:
         """Remark on everything that nobody asked for."""
@@ -192,5 +197,6 @@ class Settings:
             self.assumed[name] = default
         return default
 
-    def _name(self, name: str) -> str:
-        return f"{self._prefix}{name}"
+    def spelled(self, name: str) -> str:
+        """A name as the file has it."""
+        return f"{self._prefix}{self._called.get(name, name)}"
