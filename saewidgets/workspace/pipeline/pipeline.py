@@ -119,8 +119,9 @@ class Pipeline:
 
     def _captured(self, wanted: Mapping[str, Any]) -> Iterator[ActivationStoreRecord]:
         """The stores that hold some of the layers and were captured as wanted, newest first."""
+        names = self.hook_names.values()
         for record in self._usable("captured"):
-            if any(map(record.holds, self.hook_names.values())) and is_captured_as(record, wanted):
+            if any(map(record.holds, names)) and is_captured_as(record, wanted):
                 yield record
 
     def _usable(self, source: str) -> Iterator[ActivationStoreRecord]:
