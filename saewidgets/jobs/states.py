@@ -94,7 +94,7 @@ def plan(command: Command, status: S) -> Plan | None:
                 return Plan(S.PAUSING, "resume")
             if status is S.QUEUED or status in _WORKING:
                 return None
-    raise StateError(f"A job that is {status} cannot be {_DOING[command]}.", hint=_next_step(status))
+    raise _refusal(command, status)
 
 
 def asks_for(command: str | None) -> Request | None:
@@ -113,6 +113,17 @@ def ending(outcome: S, status: S, command: str | None) -> S:
     if outcome is S.PAUSED and command == "resume":
         return S.QUEUED
     return outcome
+
+
+def _refusal(command: Command, status: S) -> StateError:
+    verb = "has" if status in (S.COMPLETED, S.FAILED) else "is"
+    if command != "resume" and status in (S.COMPLETED, S.FAILED, S.STOPPED, S.CANCELLED):
+        hint = f"It has ended: nothing is left to {command}."
+    elif status is S.INTERRUPTED:
+        hint = f"Nobody works on it: nothing is left to {command}. It can be resumed or stopped."
+    else:
+        hint = _next_step(status)
+    return StateError(f"A job that {verb} {status} cannot be {_DOING[command]}.", hint=hint)
 
 
 def _next_step(status: S) -> str:

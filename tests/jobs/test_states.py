@@ -68,18 +68,21 @@ def test_what_a_command_leads_to(command: Command, status: S, expected: S) -> No
 
 
 @pytest.mark.parametrize(
-    ("command", "status"),
+    ("command", "status", "words"),
     [
-        ("pause", S.COMPLETED),
-        ("pause", S.INTERRUPTED),
-        ("resume", S.COMPLETED),
-        ("resume", S.STOPPING),
-        ("stop", S.FAILED),
+        ("pause", S.COMPLETED, "A job that has completed cannot be paused. It has ended: nothing is left to pause."),
+        ("pause", S.STOPPED, "A job that is stopped cannot be paused. It has ended: nothing is left to pause."),
+        ("pause", S.INTERRUPTED, "Nobody works on it: nothing is left to pause. It can be resumed or stopped."),
+        ("resume", S.COMPLETED, "A job that has completed cannot be resumed. It has finished; start a new one."),
+        ("resume", S.STOPPING, "A job that is stopping cannot be resumed. Wait until that is done."),
+        ("stop", S.FAILED, "A job that has failed cannot be stopped. It has ended: nothing is left to stop."),
+        ("cancel", S.FAILED, "A job that has failed cannot be cancelled. It has ended: nothing is left to cancel."),
     ],
 )
-def test_what_makes_no_sense(command: Command, status: S) -> None:
-    with pytest.raises(StateError):
+def test_what_makes_no_sense_says_what_is(command: Command, status: S, words: str) -> None:
+    with pytest.raises(StateError) as caught:
         plan(command, status)
+    assert str(caught.value).endswith(words)
 
 
 def test_cancel_overrides_stop_but_not_the_other_way_round() -> None:
