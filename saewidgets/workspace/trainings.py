@@ -26,7 +26,7 @@ from saewidgets.workspace.training.group import TrainingGroup
 from saewidgets.workspace.training.job import KIND, TrainingRunners
 from saewidgets.workspace.training.member import let_close
 from saewidgets.workspace.training.metrics import wide
-from saewidgets.workspace.training.naming import retry_name, unnumbered
+from saewidgets.workspace.training.naming import group_retry_name, retry_name
 from saewidgets.workspace.training.queueing import New, queue
 from saewidgets.workspace.training.run import Run
 
@@ -121,7 +121,8 @@ class Trainings:
             raise missing(records[0].id, "Give it again: retry(model=model, tokenizer=tokenizer).")
         configs = from_rows((record.config, record.folder) for record in records)
         tasks = [New(config, self.retry_name(r.id), r.id) for config, r in zip(configs, records, strict=True)]
-        return self._start_group(tasks, unnumbered(group.name, group_name(configs)), held, None)
+        name = group_retry_name(self._catalog, records[0], group.name, group_name(configs))
+        return self._start_group(tasks, name, held, None)
 
     def _start_group(self, tasks: Sequence[New], wanted: str, held: Held | None, on_event: OnEvent) -> TrainingGroup:
         group_id = new_group_id()

@@ -81,7 +81,9 @@ def test_four_runs_of_one_job(ws: Workspace, config: TrainingConfig) -> None:
     assert [r.name for r in again.records] == [f"{r.name}-2" for r in records]
     assert (group.name, again.name) == ("sweep", "sweep-2")
     again.wait(PATIENCE)
-    assert again.retry().name == "sweep-2-2"  # a name that was given is kept whole
+    third = again.retry()
+    assert third.name == "sweep-3"
+    assert [r.name for r in third.records] == [f"{r.name}-3" for r in records]
     again.rename("  repeated ")
     assert (again.name, again.records[3].group_name, again[0].name) == ("repeated", "repeated", f"{records[0].name}-2")
     with pytest.raises(ConfigError, match="A name has 1 to"):

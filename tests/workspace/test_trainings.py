@@ -197,6 +197,14 @@ def test_a_retry_can_have_other_settings_and_each_has_a_name_of_its_own(
     assert ws.trainings.retry_name(second.id) == "other-7-2"  # its number is no longer one of retries
     with pytest.raises(ConfigError, match="seed"):
         ws.trainings.retry(first.id, {"seed": -1})
+    default = config.default_name
+    runs += [ws.trainings.create(config), ws.trainings.create(config)]
+    assert [run.record.name for run in runs[4:]] == [default, f"{default}-2"]  # the number is not of a retry
+    runs += [runs[5].retry(), ws.trainings.create(config.replace(name="mine-7"))]
+    assert [run.record.name for run in runs[6:]] == [f"{default}-3", "mine-7"]
+    assert ws.trainings.retry_name(runs[7].id) == "mine-7-2"  # nor is this one
+    for run in runs[4:]:
+        run.cancel()
     for run in runs:
         run.wait(PATIENCE)
 
