@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from saewidgets.config import HubCorpus, TokensCorpus
-from saewidgets.config.translate import from_saelens, saelens_sae
+from saewidgets.config.translate import from_mistudio, from_saelens, saelens_sae
 from saewidgets.errors import ConfigError, NotFoundError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -298,6 +298,47 @@ def test_files_that_are_none(tmp_path):
         (tmp_path / "bad.json").write_bytes(content.encode("latin-1"))
         with pytest.raises(ConfigError):
             from_saelens(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("source", [[], None, 3, "", "~nobody-has-this-name/cfg.json"])
+def test_what_is_no_file_and_no_table_is_refused(source):
+    for translate in (from_saelens, from_mistudio):
+        with pytest.raises((ConfigError, NotFoundError)) as caught:
+            translate(source)
+        assert caught.value.where == "source"
+
+
+@pytest.mark.parametrize(
+    ("given", "tokens", "said"),
+    [
+        ({"n_eval_batches": 0}, 256, "SAELens stops at its first evaluation"),
+        ({"n_eval_batches": 1, "eval_batch_size_prompts": 1}, 256, "these are 128 tokens"),
+        ({"n_eval_batches": 1, "eval_batch_size_prompts": 2}, 256, None),
+        ({"n_eval_batches": 2, "eval_batch_size_prompts": 0}, 2 * 32 * 128, None),  # those of the store
+    ],
+)  # fmt: skip
+def test_fewer_tokens_than_an_evaluation_may_have_are_remarked_on(given, tokens, said):
+    found = from_saelens(_runner(**given))
+    assert found.config.evaluation.tokens == tokens
+    assert (said or "") in _remarks(found, "changed").get("n_eval_batches", "")
+    assert ("n_eval_batches" in _remarks(found)) == (said is not None)
+
+
+def test_so_few_batches_to_measure_the_activations_on_are_remarked_on():
+    found = from_saelens(_runner(
+        n_batches_for_norm_estimate=2, **{"sae.normalize_activations": "expected_average_only_in"}
+    ))  # fmt: skip
+    assert found.config.activations.norm_tokens == 256
+    assert "these are 48 tokens" in _remarks(found, "changed")["n_batches_for_norm_estimate"]
+    assert "n_batches_for_norm_estimate" not in _remarks(from_saelens(_runner(n_batches_for_norm_estimate=2)))
+
+
+def test_who_the_metrics_were_sent_to_is_said():
+    logger = {"logger.log_to_wandb": True, "logger.wandb_project": "saes"}
+    text = _remarks(from_saelens(_runner(**logger)))["logger.log_to_wandb"]
+    assert 'WandbSink("saes"), or --wandb saes, sends' in text
+    text = _remarks(from_saelens(_runner(**logger, **{"logger.wandb_entity": "lab"})))["logger.log_to_wandb"]
+    assert 'WandbSink("saes", entity="lab"), or --wandb saes with WANDB_ENTITY=lab' in text
 
 
 def test_the_report_names_both_kinds():

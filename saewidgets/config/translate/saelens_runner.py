@@ -15,6 +15,7 @@ from saewidgets.config.translate.source import Settings
 _SCHEDULES = {"constant": "constant", "cosineannealing": "cosine", "cosineannealingwarmrestarts": "cosine_restarts"}
 # What it calls a run that nobody named: f"{architecture}-{d_sae}-LR-{lr}-Tokens-{tokens:3.3e}"; of several "multi-…".
 _OWN_NAME = re.compile(r"([a-z_]+-\d+|multi-[a-z_+]+-N\d+)-LR-[\d.e+-]+-Tokens-\d\.\d{3}e[+-]\d+")
+_FEWEST = 256  # tokens that an evaluation, or a measurement of the activations, may have here
 _OUTPUTS = (
     "hook_eval", "dataset_trust_remote_code", "streaming", "checkpoint_path", "save_final_checkpoint", "output_path",
     "verbose", "sae_lens_version", "sae_lens_training_version", "dead_feature_threshold", "tokens_per_buffer",
@@ -39,7 +40,12 @@ def runner_of(settings: Settings, changes: Mapping[str, Any]) -> dict[str, Any]:
         "dead_window_tokens": max(1, (settings.count("dead_feature_window", 1000) + 1) * batch),
     }
     norm = settings.count("n_batches_for_norm_estimate", 1000) * batch
-    config["activations"]["norm_tokens"] = max(256, norm)
+    config["activations"]["norm_tokens"] = max(_FEWEST, norm)
+    if norm < _FEWEST and scaling in ("expected_average_only_in", "covariance_whitening"):
+        settings.remark(
+            "changed", "n_batches_for_norm_estimate", norm // max(1, batch),
+            f"these are {norm} tokens; the activations are measured on {_FEWEST} here, the fewest.",
+        )
     model_of(settings, config, changes)
     corpus_of(settings, config, changes)
     _logging(settings, config, prompts, context)
@@ -104,16 +110,19 @@ def _logging(settings: Settings, config: dict[str, Any], prompts: int, context: 
     logger = settings.inner("logger")
     every = max(1, logger.count("wandb_log_frequency", 10))
     config["log_every_steps"] = every
-    evaluated = settings.count("n_eval_batches", 10) * settings.count("eval_batch_size_prompts", prompts) * context
+    batches = settings.count("n_eval_batches", 10)
+    evaluated = batches * (settings.count("eval_batch_size_prompts", prompts) or prompts) * context
     config["evaluation"] = {
-        "every_steps": max(1, every * logger.count("eval_every_n_wandb_logs", 100)), "tokens": max(256, evaluated)
+        "every_steps": max(1, every * logger.count("eval_every_n_wandb_logs", 100)), "tokens": max(_FEWEST, evaluated)
     }
-    if logger.take("log_to_wandb", True):
-        project = logger.take("wandb_project", "sae_lens_training")
-        logger.remark(
-            "changed", "log_to_wandb", True,
-            f'metrics are kept in the workspace; on_event=WandbSink("{project}"), or --wandb {project}, sends them.',
+    if evaluated < _FEWEST:
+        there = f"these are {evaluated} tokens" if batches else "SAELens stops at its first evaluation, of nothing"
+        settings.remark(
+            "changed", "n_eval_batches", batches,
+            f"{there}; evaluations are of {_FEWEST} tokens here, the fewest. evaluation.every_steps says how often.",
         )
+    if logger.take("log_to_wandb", True):
+        logger.remark("changed", "log_to_wandb", True, _sink(logger))
     name = logger.take("run_name", "")
     if name and not _OWN_NAME.fullmatch(name):  # nor would its numbers hold where settings are changed
         config["name"] = name[:120]
@@ -125,6 +134,14 @@ def _logging(settings: Settings, config: dict[str, Any], prompts: int, context: 
     settings.lost(
         "feature_sampling_window", "densities are measured by evaluations and in the window of dead latents.", 2000
     )
+
+
+def _sink(logger: Settings) -> str:
+    """How metrics get to W&B, as they do there."""
+    project, entity = logger.take("wandb_project", "sae_lens_training"), logger.take("wandb_entity", "")
+    call = f'WandbSink("{project}", entity="{entity}")' if entity else f'WandbSink("{project}")'
+    option = f"--wandb {project}" + (f" with WANDB_ENTITY={entity} in the environment" if entity else "")
+    return f"metrics are kept in the workspace; on_event={call}, or {option}, sends them."
 
 
 def _checkpoints(settings: Settings, config: dict[str, Any], steps: int) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from saewidgets.config.arguments import path as argument_path
+from saewidgets.config.arguments import refuse
 from saewidgets.config.strict_json import loads
 from saewidgets.config.translate.result import Remark
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
@@ -25,11 +28,13 @@ def read(source: str | Path | Mapping[str, Any], what: str) -> dict[str, Any]:
     Raises:
         NotFoundError: there is no such file.
         StorageError: it cannot be read.
-        ConfigError: it is too large, is not JSON, or holds no table of settings.
+        ConfigError: `source` is neither, or the file is too large, is not JSON, or holds no table of settings.
     """
     if isinstance(source, Mapping):
         return _table(dict(source), what, None)
-    path = Path(source).expanduser()
+    if not isinstance(source, str | os.PathLike):
+        refuse(source, "source", what, "Give the path of its file, or its settings as a dictionary.")
+    path = argument_path(source, "source", what)
     if not path.is_file():
         raise NotFoundError(f"There is no file with {what} here.", where=str(path))
     try:
