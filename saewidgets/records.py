@@ -270,6 +270,7 @@ class Records(Sequence[R]):
     def to_df(self) -> pd.DataFrame:
         """One row per record, one column per field; the columns are there without any record too.
 
+        Times (``created_at``, ``finished_at``, …), Unix seconds in a record, are those of UTC here, as in metrics.
         A class of records that hold others names flat columns: ``COLUMNS``, with ``to_row()`` for their values.
         """
         import pandas as pd  # costs half a second
@@ -278,7 +279,10 @@ class Records(Sequence[R]):
         if flat is not None:
             return pd.DataFrame([r.to_row() for r in self._items], columns=list(flat))  # type: ignore[attr-defined]
         columns = [each.name for each in fields(self._of)]  # type: ignore[arg-type] # `R` cannot say that it is one
-        return pd.DataFrame([asdict(r) for r in self._items], columns=columns)  # type: ignore[call-overload]
+        frame = pd.DataFrame([asdict(r) for r in self._items], columns=columns)  # type: ignore[call-overload]
+        for name in (name for name in columns if name.endswith("_at")):
+            frame[name] = pd.to_datetime(frame[name].astype("float64"), unit="s", utc=True)
+        return frame
 
     def _repr_html_(self) -> str:
         return str(self.to_df().to_html(escape=True, max_rows=60))

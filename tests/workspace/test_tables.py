@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from saewidgets.config import TrainingConfig
@@ -46,6 +47,7 @@ def _check(found: Records[Any], of: type[Any]) -> None:
         assert list(frame.columns) == names
         assert frame.empty
         assert names[0] in records._repr_html_()
+        assert all(str(frame[name].dt.tz) == "UTC" for name in names if name.endswith("_at"))
 
 
 @pytest.mark.parametrize("kind", _LISTS)
@@ -69,6 +71,16 @@ def test_a_name_of_a_fresh_workspace(ws: Workspace, tmp_path: Path) -> None:
     ws.saes.add_local(saelens(tmp_path / "one"))
     assert list(ws.saes.to_df()["name"]) == ["one"]
     assert list(ws.saes.to_df().columns) == [each.name for each in fields(SAERecord)]
+
+
+def test_times_are_those_of_utc(ws: Workspace, tmp_path: Path) -> None:
+    record = ws.saes.add_local(saelens(tmp_path / "one"))
+    (added,) = ws.saes.to_df()["created_at"]
+    assert added.timestamp() == pytest.approx(record.created_at, abs=1e-3)
+    ws.catalog.jobs.add("job_1", kind="count", lane="box/cpu", payload={}, owner="me")
+    (row,) = ws.jobs.list().to_df().itertuples()
+    assert row.created_at.year >= 2026
+    assert row.finished_at is pd.NaT, "it has not"
 
 
 def test_metrics_before_the_first_step(ws: Workspace, config: TrainingConfig) -> None:
