@@ -134,7 +134,8 @@ class _TopKBase(SAEConfig):
             raise ConfigError(
                 f"k is {self.k:,} but d_sae is {self.d_sae:,}.",
                 where="k",
-                hint=f"Enter 1 to {self.d_sae:,}; 32 is usual.",
+                hint=(f"Enter 1 to {self.d_sae:,}" if self.d_sae > 1 else "Enter 1")
+                + ("; 32 is usual." if self.d_sae >= 32 else "."),
             )
         return self
 
@@ -282,7 +283,8 @@ class JumpReLUConfig(SAEConfig):
         if self.sparsity_loss == "quadratic" and self.target_l0 is None:
             raise ConfigError(
                 "The quadratic penalty needs the number of active latents to aim at.", where="target_l0",
-                hint="Enter a target L0; 32 to 100 is usual.",
+                hint="Enter a target L0"
+                + ("; 32 to 100 is usual." if self.d_sae >= 100 else f" of at most {self.d_sae}."),
             )
         if self.sparsity_loss != "quadratic" and self.target_l0 is not None:
             raise ConfigError(

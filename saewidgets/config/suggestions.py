@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -69,8 +69,8 @@ def suggestion(root: type[BaseModel], field: str, siblings: list[str]) -> str | 
         return last in siblings if above == parent else dotted in every
 
     same = [dotted for dotted in every if dotted.rpartition(".")[2] == name]
-    meant = [ELSEWHERE[name]] if name in ELSEWHERE else []
-    near = get_close_matches(name, siblings, n=1, cutoff=_CLOSE_SHORT if len(name) <= _SHORT else _CLOSE)
+    meant = [ELSEWHERE[name], ELSEWHERE[name].rpartition(".")[2]] if name in ELSEWHERE else []  # of `sae` alone
+    near = _near(name, siblings, _CLOSE_SHORT if len(name) <= _SHORT else _CLOSE)
     found = [*same, *meant, *(f"{parent}.{each}".lstrip(".") for each in near)]
     found += _near_elsewhere(name, every)
     first = next((dotted for dotted in found if dotted != field and known(dotted)), None)
@@ -82,7 +82,25 @@ def suggestion(root: type[BaseModel], field: str, siblings: list[str]) -> str | 
 
 def _near_elsewhere(name: str, every: list[str]) -> list[str]:
     last = {dotted.rpartition(".")[2]: dotted for dotted in reversed(every)}  # the first of that name
-    return [last[each] for each in get_close_matches(name, last, n=1, cutoff=_CLOSE)]
+    return [last[each] for each in _near(name, last, _CLOSE)]
+
+
+def _near(name: str, names: Iterable[str], cutoff: float) -> list[str]:
+    """The nearest of `names`, if one is near in its own words, too: l1_coefficient is no misspelt aux_coefficient."""
+    found = get_close_matches(name, names, n=3, cutoff=cutoff)
+    return [each for each in found if _is_near_without_common_words(name, each)][:1]
+
+
+def _is_near_without_common_words(first: str, second: str) -> bool:
+    one, other = first.split("_"), second.split("_")
+    for end in (0, -1):
+        while one and other and one[end] == other[end]:
+            del one[end], other[end]
+    left = ["_".join(one), "_".join(other)]
+    if not all(left):  # a word is missing, or too many
+        return True
+    cutoff = _CLOSE_SHORT if min(map(len, left)) <= _SHORT else _CLOSE
+    return bool(get_close_matches(left[0], left[1:], cutoff=cutoff))
 
 
 def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -166,12 +166,23 @@ class _Place:
 def _unknown(root: type[BaseModel], location: tuple[int | str, ...]) -> str:
     """What is said of a setting that there is not."""
     above = _Place(root, location[:-1])
-    owners = [str(_tag(model)) for model in above.others if location[-1] in model.model_fields]
+    others = above.others if len(location) > 1 else _other_kinds(root)
+    owners = [str(_tag(model)) for model in others if location[-1] in model.model_fields]
     if owners:
         return f"{_tag(above.models[0])} has no such setting. It belongs to {_listed(owners, 'and')}."
     siblings = [name for model in above.models for name in model.model_fields]
     near = suggestion(root, _Place(root, location).name, siblings)
     return "There is no such setting." + (f" Did you mean {near}?" if near else "")
+
+
+def _other_kinds(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """What could stand in place of `model` in a training: the other architectures, or other kinds of text."""
+    from saewidgets.config.training import TrainingConfig  # this module is below it
+
+    for field in TrainingConfig.model_fields.values():
+        if model in (kinds := types_of(field)):
+            return [each for each in kinds if each is not model and isinstance(each, type)]
+    return []
 
 
 def _tag(model: type[BaseModel]) -> Any:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from saewidgets.config import TrainingConfig
+from saewidgets.config import JumpReLUConfig, StandardConfig, TextCorpus, TopKConfig, TrainingConfig
 from saewidgets.config.suggestions import ELSEWHERE, _settings
 from saewidgets.config.templates import Template
 from saewidgets.errors import ConfigError
@@ -29,6 +29,10 @@ from saewidgets.errors import ConfigError
         ({"corpus": {"kind": "hub", "path": "a/b", "splt": "x"}}, "corpus.splt", "split"),
         ({"corpus": {"kind": "tokens", "source": "x", "colum": "x"}}, "corpus.colum", "column"),
         ({"wavelength": 3}, "wavelength", None),
+        # Words in common do not make names close.
+        ({"sae": {"architecture": "topk", "l2_coefficient": 5}}, "sae.l2_coefficient", None),
+        ({"sae": {"architecture": "topk", "aux_coeficient": 5}}, "sae.aux_coeficient", "aux_coefficient"),
+        ({"sae": {"architecture": "topk", "coefficient": 5}}, "sae.coefficient", "aux_coefficient"),
     ],
 )
 def test_the_nearest_setting_is_named(settings, field, meant):
@@ -61,6 +65,37 @@ def test_what_is_wrong_is_said_by_the_names_that_are_typed(settings, field, said
         TrainingConfig(**settings)
     assert caught.value.where == field
     assert said in (None, caught.value.what)
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "said"),
+    [
+        (TopKConfig, {"l1_coefficient": 5},
+         "topk has no such setting. It belongs to standard, gated, skip, transcoder and skip_transcoder."),
+        (JumpReLUConfig, {"k": 5}, "jumprelu has no such setting. It belongs to topk, batchtopk and matryoshka."),
+        (TopKConfig, {"l2_coefficient": 5}, "There is no such setting."),
+        (TextCorpus, {"files": ("a.txt",), "split": "x"}, "text has no such setting. It belongs to hub and tokens."),
+        (StandardConfig, {"l1": 5}, "There is no such setting. Did you mean l1_coefficient?"),
+    ],
+)  # fmt: skip
+def test_a_part_by_itself_says_the_same(config, settings, said):
+    with pytest.raises(ConfigError) as caught:
+        config(**settings)
+    assert (caught.value.where, caught.value.what) == (list(settings)[-1], said)
+
+
+@pytest.mark.parametrize(
+    ("d_sae", "advice"),
+    [(1, "Enter 1."), (16, "Enter 1 to 16."), (32, "Enter 1 to 32; 32 is usual."),
+     (20_000, "Enter 1 to 20,000; 32 is usual.")],
+)  # fmt: skip
+def test_only_a_k_that_fits_is_advised(d_sae, advice):
+    with pytest.raises(ConfigError) as caught:
+        TopKConfig(d_sae=d_sae, k=30_000)
+    assert caught.value.what == f"k is 30,000 but d_sae is {d_sae:,}. {advice}"
+    with pytest.raises(ConfigError) as caught:
+        JumpReLUConfig(d_sae=d_sae, sparsity_loss="quadratic")
+    assert ("32 to 100 is usual" in caught.value.what) == (d_sae > 100)
 
 
 def test_a_truth_that_takes_no_words_says_how_it_is_written():
