@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from saewidgets.config.base import Config
@@ -49,9 +49,7 @@ def expand(base: TrainingConfig, over: Over) -> list[TrainingConfig]:
     if number > MOST:
         raise ConfigError(f"These are {number:,} trainings.", where="over", hint=f"At most {MOST} fit in one group.")
     found: list[TrainingConfig] = []
-    for chosen in itertools.product(*(values for _, values in axes)):
-        changes = {name: value for (names, _), values in zip(axes, chosen, strict=True)
-                   for name, value in zip(names, values, strict=True)}  # fmt: skip
+    for changes in _combinations(axes):
         config = _changed(base, changes)
         if "name" not in changes:
             config = config.replace(name=_name(base, config, changes))
@@ -69,8 +67,9 @@ def base_of(data: Mapping[str, Any], over: Over) -> TrainingConfig:
     """The configuration that `over` changes, from plain data.
 
     Where the data cannot work alone (a transcoder needs its output hook name, which may be one of the settings that
-    change), the first combination completes it. Data without an autoencoder mean the usual one, to which ``sae.k`` is
-    added: alone it would be none, which would hide what is wrong.
+    change), the first combination completes it; if there is one of its own architecture, that one, which keeps its
+    settings. Data without an autoencoder mean the usual one, to which ``sae.k`` is added: alone it would be none, which
+    would hide what is wrong.
 
     Raises:
         ConfigError: a setting cannot work, or `over` is none.
@@ -80,7 +79,12 @@ def base_of(data: Mapping[str, Any], over: Over) -> TrainingConfig:
     except ConfigError:
         if not isinstance(over, Mapping) or not over:
             raise
-    return with_changes({"sae": TrainingConfig.model_fields["sae"].default.to_data(), **data}, first_of(over))
+    data = {"sae": TrainingConfig.model_fields["sae"].default.to_data(), **data}
+    sae = data["sae"]
+    own = sae.get("architecture") if isinstance(sae, Mapping) else getattr(sae, "architecture", None)
+    tried = itertools.islice(_combinations([_axis(key, values) for key, values in over.items()]), MOST)
+    same = (changes for changes in tried if changes.get("sae.architecture") == own)
+    return with_changes(data, dict(sorted(next(same, first_of(over)).items())))  # "sae" before "sae.k"
 
 
 def first_of(over: Over) -> dict[str, Any]:
@@ -140,6 +144,13 @@ def _axis(key: Any, values: Any) -> tuple[tuple[str, ...], list[tuple[Any, ...]]
                 hint=f"Give lists of {len(names)}.",
             )
     return names, [tuple(value) for value in listed]
+
+
+def _combinations(axes: Sequence[tuple[tuple[str, ...], list[tuple[Any, ...]]]]) -> Iterator[dict[str, Any]]:
+    """Dotted name → value, of every combination; the last axis changes fastest."""
+    for chosen in itertools.product(*(values for _, values in axes)):
+        yield {name: value for (names, _), values in zip(axes, chosen, strict=True)
+               for name, value in zip(names, values, strict=True)}  # fmt: skip
 
 
 def _once(names: Sequence[str]) -> None:

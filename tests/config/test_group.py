@@ -48,6 +48,16 @@ def test_architectures_that_change_complete_a_base_of_an_output_too() -> None:
     ]  # fmt: skip
 
 
+def test_a_base_that_is_completed_keeps_the_settings_of_its_own_architecture() -> None:
+    wrong = {"sae": {"architecture": "topk", "d_sae": 32, "k": 64}}
+    with pytest.raises(ConfigError, match="k is 64 but d_sae is 32"):  # of its topk, whichever comes first
+        base_of(wrong, {"sae.architecture": ["standard", "topk"]})
+    over = {"sae.architecture, hook_name_out": [["transcoder", PAIRS[0][1]], ["topk", None]]}
+    sae = {"architecture": "topk", "d_sae": 32, "k": 4}
+    data = {"hook_name": PAIRS[0][0], "hook_name_out": PAIRS[0][1], "sae": sae}
+    assert expand(base_of(data, over), over)[1].sae == TopKConfig(d_sae=32, k=4)
+
+
 @pytest.mark.parametrize(
     ("data", "over", "where"),
     [
