@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from saewidgets.cli.interrupts import leave_at_once
+
 
 def main() -> None:
     """Entry point of the ``saewidgets`` command; exits the process with its status."""
+    leave_at_once()  # until a command has begun (see `session.command`)
     from saewidgets.cli.app import app  # typer takes longer to load than `import saewidgets` may
 
     app()

@@ -1,12 +1,81 @@
-"""Ctrl-C as a request."""
+"""Ctrl-C as a request, and as an end without a traceback. Nothing here takes time to load."""
 
 from __future__ import annotations
 
+import _thread
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+INTERRUPTED = 130
+"""Exit status of what Ctrl-C has ended: 128 and the number of the signal."""
+SAID = "Interrupted.\n"
+_REMINDER = 0.01  # seconds
+
+
+def leave_at_once() -> None:
+    """From now on Ctrl-C ends the process at once: for as long as nothing has begun that could be lost."""
+    if _is_ours_to_handle():
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os.write(2, SAID.encode())
+    os._exit(INTERRUPTED)
+
+
+def _is_ours_to_handle() -> bool:
+    """Not within a program that handles it, nor where it is ignored, as in the background of a script."""
+    main = threading.current_thread() is threading.main_thread()
+    return main and signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _leave)
+
+
+@contextmanager
+def raised_between_imports() -> Iterator[None]:
+    """Within, Ctrl-C is a KeyboardInterrupt, which waits while modules are being loaded; a second one does not wait.
+
+    Raised in an import it leaves half a module, of which one that is written in C makes some other error, or a crash
+    when the interpreter ends.
+    """
+    if not _is_ours_to_handle():
+        yield
+        return
+    timer: threading.Timer | None = None
+    reminded = threading.Event()
+
+    def remind() -> None:
+        reminded.set()
+        _thread.interrupt_main()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal timer
+        if not _within_import(frame):
+            raise KeyboardInterrupt
+        if timer is not None and not reminded.is_set():
+            _leave(number, frame)
+        reminded.clear()
+        timer = threading.Timer(_REMINDER, remind)
+        timer.daemon = True
+        timer.start()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
+        signal.signal(signal.SIGINT, before)
+
+
+def _within_import(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 class Interrupts:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
 
 import typer
 
+from saewidgets.cli.interrupts import INTERRUPTED, SAID, raised_between_imports
 from saewidgets.cli.output import printable
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-OK, FAILED, USAGE, NOT_FOUND, PAUSED = 0, 1, 2, 3, 130
+OK, FAILED, USAGE, NOT_FOUND, PAUSED = 0, 1, 2, 3, INTERRUPTED
 
 
 @dataclass
@@ -81,7 +82,8 @@ def command(function: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            result = function(*args, **kwargs)
+            with raised_between_imports():
+                result = function(*args, **kwargs)
             sys.stdout.flush()  # a reader that has gone is met here, not when the interpreter ends
             return result
         except (typer.Exit, typer.Abort):
@@ -91,7 +93,7 @@ def command(function: Callable[P, T]) -> Callable[P, T]:
                 raise
             fail(error)
         except KeyboardInterrupt:
-            sys.stderr.write("Interrupted.\n")
+            sys.stderr.write(SAID)
             raise typer.Exit(PAUSED) from None
         except BrokenPipeError:
             # The reader (`| head`) has seen enough; the interpreter must not fail again when it flushes at the end.
