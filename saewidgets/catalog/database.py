@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
+from saewidgets.catalog.undisturbed import undisturbed
 from saewidgets.errors import CatalogError
 
 T = TypeVar("T")
@@ -65,7 +66,7 @@ class Database:
             return self._transaction(fn)
 
     def _transaction(self, fn: Callable[[Session], T]) -> T:
-        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+        with undisturbed(), Session(self._writing, expire_on_commit=False) as session, session.begin():
             return fn(session)
 
     @contextmanager

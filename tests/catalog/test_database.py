@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import threading
 from pathlib import Path
@@ -68,6 +69,32 @@ def test_a_failed_transaction_leaves_nothing(catalog: Catalog) -> None:
     with pytest.raises(ZeroDivisionError):
         catalog._database.write(write)
     assert catalog.models.names() == []
+
+
+def test_ctrl_c_waits_until_a_transaction_has_ended(catalog: Catalog) -> None:
+    def write(session: Session) -> None:
+        session.add(_row("x"))
+        session.flush()
+        signal.raise_signal(signal.SIGINT)
+        session.add(_row("y"))
+
+    with pytest.raises(KeyboardInterrupt):
+        catalog._database.write(write)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert catalog.models.names() == ["x", "y"]
+    with pytest.raises(IntegrityError):
+        catalog._database.write(lambda session: session.add_all([_row("z"), _row("x")]))
+    catalog.models.upsert("nothing holds the lock")
+
+
+def test_a_write_leaves_signals_alone_that_are_not_pythons(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "getsignal", lambda _: None)  # as where a host program has set its own
+    changed: list[object] = []
+    monkeypatch.setattr(signal, "signal", lambda *given: changed.append(given))
+    catalog.models.upsert("x")
+    assert changed == []
 
 
 def test_many_threads_write_and_read(catalog: Catalog) -> None:
