@@ -22,6 +22,7 @@ class Press(importlib.abc.MetaPathFinder):
                 os.kill(os.getpid(), signal.SIGINT)
             print("goes on")
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a script it would be ignored
 sys.meta_path.insert(0, Press())
 sys.argv = ["saewidgets", "list"]
 from saewidgets.cli import main
