@@ -9,6 +9,7 @@ import pytest
 from saewidgets.config import HubCorpus, TokensCorpus
 from saewidgets.config.translate import from_mistudio, from_saelens, saelens_sae
 from saewidgets.errors import ConfigError, NotFoundError
+from tests.config.translated import remarks, with_settings
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RUNNER = GOLDEN / "saelens_runs" / "topk.json"  # written by the package itself
@@ -16,17 +17,7 @@ RUNNER = GOLDEN / "saelens_runs" / "topk.json"  # written by the package itself
 
 def _runner(**changes):
     """The recorded configuration with some settings changed; dotted names reach inside."""
-    data = json.loads(RUNNER.read_text())
-    for name, value in changes.items():
-        target, path = data, name.split(".")
-        for part in path[:-1]:
-            target = target[part]
-        target[path[-1]] = value
-    return data
-
-
-def _remarks(translation, kind=None):
-    return {each.setting: each.text for each in translation.remarks if kind in (None, each.kind)}
+    return with_settings(json.loads(RUNNER.read_text()), changes)
 
 
 def _sae(architecture, **settings):
@@ -36,8 +27,8 @@ def _sae(architecture, **settings):
 @pytest.mark.parametrize("name", ["standard", "gated", "topk", "matryoshka"])
 def test_every_setting_of_a_real_configuration_is_accounted_for(name):
     found = from_saelens(GOLDEN / "saelens_runs" / f"{name}.json")
-    assert [text for text in _remarks(found).values() if "not known" in text] == []
-    assert _remarks(found, "lost") == {}
+    assert [text for text in remarks(found).values() if "not known" in text] == []
+    assert remarks(found, "lost") == {}
     assert found.config.sae.architecture == name
     assert found.source == "SAELens"
     assert json.loads(json.dumps(found.to_data()))["config"] == found.config.to_data()
@@ -82,7 +73,7 @@ def test_the_last_batch_is_a_whole_one(given, changes, tokens):
     given = dict(zip(("training_tokens", "train_batch_size_tokens"), given, strict=True))
     found = from_saelens(_runner(**given), **changes)
     assert found.config.tokens == tokens
-    assert ("training_tokens" in _remarks(found, "changed")) == (not changes and tokens != given["training_tokens"])
+    assert ("training_tokens" in remarks(found, "changed")) == (not changes and tokens != given["training_tokens"])
 
 
 def test_a_name_that_somebody_gave_is_taken():
@@ -115,7 +106,7 @@ def test_architectures(sae, expected, warm_up):
     found = from_saelens({**_runner(), "sae": sae})
     assert {name: pytest.approx(getattr(found.config.sae, name)) for name in expected} == expected
     assert found.config.optimizer.sparsity_warm_up_steps == warm_up
-    assert _remarks(found, "lost") == {}
+    assert remarks(found, "lost") == {}
 
 
 def test_free_norms_but_for_rescaled_top_k():
@@ -123,7 +114,7 @@ def test_free_norms_but_for_rescaled_top_k():
     assert (free.normalize_decoder_every, free.project_decoder_grad) == (None, False)
     rescaled = from_saelens({**_runner(), "sae": _sae("topk", k=4)})
     assert rescaled.config.optimizer.normalize_decoder_every == 1
-    assert "rescale_acts_by_decoder_norm" in "".join(_remarks(rescaled, "changed"))
+    assert "rescale_acts_by_decoder_norm" in "".join(remarks(rescaled, "changed"))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +132,7 @@ def test_free_norms_but_for_rescaled_top_k():
     ],
 )  # fmt: skip
 def test_what_does_not_come_over_is_said(setting, value, kind):
-    assert setting in _remarks(from_saelens(_runner(**{setting: value})), kind)
+    assert setting in remarks(from_saelens(_runner(**{setting: value})), kind)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +149,7 @@ def test_what_does_not_come_over_is_said(setting, value, kind):
 def test_how_the_model_is_loaded(loading, expected, lost):
     found = from_saelens(_runner(model_from_pretrained_kwargs=loading))
     assert (found.config.model_dtype, found.config.model_revision) == expected
-    assert set(_remarks(found, "lost")) == {f"model_from_pretrained_kwargs.{name}" for name in lost}
+    assert set(remarks(found, "lost")) == {f"model_from_pretrained_kwargs.{name}" for name in lost}
 
 
 def test_what_is_read_of_a_context_and_what_training_starts_from():
@@ -171,7 +162,7 @@ def test_what_is_read_of_a_context_and_what_training_starts_from():
     assert (settings.exclude_special_tokens, settings.normalize) == (False, "layer_norm")
     assert found.config.from_pretrained == "some/sae"
     assert not {"seqpos_slice", "exclude_special_tokens", "from_pretrained_path"} & {r.setting for r in found.remarks}
-    assert "sae.normalize_activations" not in _remarks(found, "changed")
+    assert "sae.normalize_activations" not in remarks(found, "changed")
     assert from_saelens(_runner(resume_from_checkpoint="ckpt/1000")).config.from_pretrained == "ckpt/1000"
     assert from_saelens(_runner(exclude_special_tokens=True)).config.activations.exclude_special_tokens is True
 
@@ -191,8 +182,8 @@ def test_what_is_read_of_a_context_and_what_training_starts_from():
 def test_the_format_of_the_sae_decides_the_precision(given, precision, remark):
     found = from_saelens(_runner(**given))
     assert found.config.precision == precision
-    assert ("sae.dtype" in _remarks(found)) == (remark is not None)
-    assert (remark or "") in _remarks(found).get("sae.dtype", "")
+    assert ("sae.dtype" in remarks(found)) == (remark is not None)
+    assert (remark or "") in remarks(found).get("sae.dtype", "")
 
 
 def test_the_documentation_tells_what_becomes_of_every_setting():
@@ -232,7 +223,7 @@ def test_hook_points(module, hook):
 def test_one_head_comes_over(head):
     found = from_saelens(_runner(hook_name="blocks.2.attn.hook_z", hook_head_index=head))
     assert found.config.hook_name == f"blocks.2.attn.hook_z.{head}"
-    assert "hook_head_index" not in _remarks(found)
+    assert "hook_head_index" not in remarks(found)
 
 
 @pytest.mark.parametrize(
@@ -320,8 +311,8 @@ def test_what_is_no_file_and_no_table_is_refused(source):
 def test_fewer_tokens_than_an_evaluation_may_have_are_remarked_on(given, tokens, said):
     found = from_saelens(_runner(**given))
     assert found.config.evaluation.tokens == tokens
-    assert (said or "") in _remarks(found, "changed").get("n_eval_batches", "")
-    assert ("n_eval_batches" in _remarks(found)) == (said is not None)
+    assert (said or "") in remarks(found, "changed").get("n_eval_batches", "")
+    assert ("n_eval_batches" in remarks(found)) == (said is not None)
 
 
 def test_so_few_batches_to_measure_the_activations_on_are_remarked_on():
@@ -329,15 +320,15 @@ def test_so_few_batches_to_measure_the_activations_on_are_remarked_on():
         n_batches_for_norm_estimate=2, **{"sae.normalize_activations": "expected_average_only_in"}
     ))  # fmt: skip
     assert found.config.activations.norm_tokens == 256
-    assert "these are 48 tokens" in _remarks(found, "changed")["n_batches_for_norm_estimate"]
-    assert "n_batches_for_norm_estimate" not in _remarks(from_saelens(_runner(n_batches_for_norm_estimate=2)))
+    assert "these are 48 tokens" in remarks(found, "changed")["n_batches_for_norm_estimate"]
+    assert "n_batches_for_norm_estimate" not in remarks(from_saelens(_runner(n_batches_for_norm_estimate=2)))
 
 
 def test_who_the_metrics_were_sent_to_is_said():
     logger = {"logger.log_to_wandb": True, "logger.wandb_project": "saes"}
-    text = _remarks(from_saelens(_runner(**logger)))["logger.log_to_wandb"]
+    text = remarks(from_saelens(_runner(**logger)))["logger.log_to_wandb"]
     assert 'WandbSink("saes"), or --wandb saes, sends' in text
-    text = _remarks(from_saelens(_runner(**logger, **{"logger.wandb_entity": "lab"})))["logger.log_to_wandb"]
+    text = remarks(from_saelens(_runner(**logger, **{"logger.wandb_entity": "lab"})))["logger.log_to_wandb"]
     assert 'WandbSink("saes", entity="lab"), or --wandb saes with WANDB_ENTITY=lab' in text
 
 
@@ -350,8 +341,8 @@ def test_the_report_names_both_kinds():
 def test_how_documents_fill_the_contexts_comes_over():
     found = from_saelens(_runner(disable_concat_sequences=True, sequence_separator_token=7))
     assert (found.config.activations.join_documents, found.config.activations.separator) == (False, "7")
-    assert not _remarks(found, "lost")
-    assert "disable_concat_sequences" not in _remarks(found, "changed")
+    assert not remarks(found, "lost")
+    assert "disable_concat_sequences" not in remarks(found, "changed")
     assert from_saelens(_runner()).config.activations.separator == "bos"  # SAELens' default
     assert from_saelens(_runner(sequence_separator_token=None)).config.activations.separator == "none"
 
@@ -359,9 +350,9 @@ def test_how_documents_fill_the_contexts_comes_over():
 def test_conversations_come_over():
     found = from_saelens(_runner(use_chat_formatting=True, is_dataset_tokenized=False, dataset_path="lab/chats"))
     assert (found.config.corpus.path, found.config.corpus.chat) == ("lab/chats", True)
-    assert not _remarks(found, "lost")
+    assert not remarks(found, "lost")
     given = from_saelens(_runner(use_chat_formatting=True), corpus="demo")
-    assert "chat=True" in _remarks(given, "lost")["use_chat_formatting"]
+    assert "chat=True" in remarks(given, "lost")["use_chat_formatting"]
 
 
 def test_changes_say_more_of_the_text_that_is_named():
@@ -416,4 +407,4 @@ def test_a_target_is_that_of_the_quadratic_penalty_alone():
 def test_devices_reading_ahead_and_compilation_come_over(given, expected):
     found = from_saelens(_runner(**given))
     assert found.config == from_saelens(_runner()).config.replace(**expected)
-    assert not _remarks(found, "lost")
+    assert not remarks(found, "lost")

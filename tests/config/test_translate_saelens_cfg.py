@@ -9,12 +9,9 @@ from saewidgets.config import TrainingConfig
 from saewidgets.config.translate import from_saelens
 from saewidgets.errors import ConfigError
 from saewidgets.training.export import metadata
+from tests.config.translated import remarks
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "saelens"  # written by the package itself
-
-
-def _remarks(translation, kind=None):
-    return {each.setting: each.text for each in translation.remarks if kind in (None, each.kind)}
 
 
 def test_a_cfg_says_which_positions_were_read():
@@ -25,7 +22,7 @@ def test_a_cfg_says_which_positions_were_read():
     found = from_saelens(cfg)
     assert found.config.activations.exclude_special_tokens is False
     assert list(found.config.activations.positions(8)) == [5, 6, 7]
-    assert "not known" in _remarks(found)["metadata.something"]
+    assert "not known" in remarks(found)["metadata.something"]
 
 
 def test_the_configuration_of_a_saved_sae():
@@ -35,8 +32,8 @@ def test_the_configuration_of_a_saved_sae():
     data["metadata"].update(training_architecture="batchtopk", training_architecture_details={"k": 5})
     found = from_saelens(data, corpus="demo")
     assert (found.config.sae.architecture, found.config.sae.k, found.config.context_size) == ("batchtopk", 5, 64)
-    assert "does not record learning rate" in _remarks(found, "lost")["metadata.lr"]
-    assumed = _remarks(found, "lost")["metadata.training_architecture_details"]
+    assert "does not record learning rate" in remarks(found, "lost")["metadata.lr"]
+    assumed = remarks(found, "lost")["metadata.training_architecture_details"]
     assert assumed.endswith("decoder_init_norm 0.1, aux_loss_coefficient 1.0, rescale_acts_by_decoder_norm True, "
                             "topk_threshold_lr 0.01.")  # fmt: skip
     with pytest.raises(ConfigError) as caught:
@@ -66,22 +63,22 @@ def test_what_this_package_wrote_beside_an_sae_comes_over_in_its_own_names(sae, 
     data = metadata(wanted, model_name="demo", model_class="LlamaForCausalLM", tokens=50_000, metrics={})
     found = from_saelens({"architecture": "jumprelu", "d_in": 256, "d_sae": 64, "metadata": data})
     assert found.config == wanted
-    assert list(_remarks(found)) == ["metadata.lr"]
+    assert list(remarks(found)) == ["metadata.lr"]
 
 
 def test_what_a_cfg_does_not_record_of_its_loss_is_said():
     plain = json.loads((GOLDEN / "standard" / "cfg.json").read_text())
     found = from_saelens(plain, corpus="demo")
     assert found.config.sae.l1_coefficient == 1.0  # SAELens' default
-    assumed = _remarks(found, "lost")["metadata.training_architecture_details"]
+    assumed = remarks(found, "lost")["metadata.training_architecture_details"]
     assert assumed.endswith("decoder_init_norm 0.1, l1_coefficient 1.0, lp_norm 1.0, l1_warm_up_steps 0.")
     plain["metadata"]["training_architecture_details"] = {
         "decoder_init_norm": None, "l1_coefficient": 3.0, "lp_norm": 0.5, "l1_warm_up_steps": 7,
     }  # fmt: skip
     whole = from_saelens(plain, corpus="demo")
     assert (whole.config.sae.l1_coefficient, whole.config.sae.lp_norm) == (3.0, 0.5)
-    assert set(_remarks(whole, "lost")) == {"metadata.lr"}
-    assert "√2" in _remarks(whole, "changed")["decoder_init_norm"]
+    assert set(remarks(whole, "lost")) == {"metadata.lr"}
+    assert "√2" in remarks(whole, "changed")["decoder_init_norm"]
 
 
 def _transcoder(architecture, **metadata):
@@ -99,8 +96,8 @@ def test_a_transcoder_is_trained_between_its_places(architecture):
     config = found.config
     assert (config.sae.architecture, config.sae.d_sae, config.activations.normalize) == (architecture, 64, "none")
     assert config.hook_names == ("blocks.2.ln2.hook_normalized", "blocks.2.hook_mlp_out")
-    assert "SAELens trains none" in _remarks(found, "changed")["architecture"]
-    assert set(_remarks(found, "lost")) == {"metadata.lr"}
+    assert "SAELens trains none" in remarks(found, "changed")["architecture"]
+    assert set(remarks(found, "lost")) == {"metadata.lr"}
     given = from_saelens(_transcoder(architecture, hook_name_out=None), hook_name_out="blocks.3.hook_mlp_out")
     assert given.config.hook_name_out == "blocks.3.hook_mlp_out"
 

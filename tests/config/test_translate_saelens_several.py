@@ -8,6 +8,7 @@ import pytest
 from saewidgets.config.group import base_of, expand
 from saewidgets.config.translate import from_saelens
 from saewidgets.errors import ConfigError
+from tests.config.translated import remarks, with_settings
 
 GROUPS = Path(__file__).parents[1] / "golden" / "saelens_groups"  # written by the package itself
 HOOKS = ["blocks.2.hook_resid_post", "blocks.6.hook_mlp_out", "blocks.3.attn.hook_z.5"]
@@ -19,17 +20,7 @@ def _golden(name):
 
 def _several(name="mixed", **changes):
     """Of the recorded configuration; dotted names reach inside."""
-    data = _golden(name)["several"]
-    for key, value in changes.items():
-        target, path = data, key.split(".")
-        for part in path[:-1]:
-            target = target[part]
-        target[path[-1]] = value
-    return data
-
-
-def _remarks(found, kind=None):
-    return {each.setting: each.text for each in found.remarks if kind in (None, each.kind)}
+    return with_settings(_golden(name)["several"], changes)
 
 
 @pytest.mark.parametrize("name", ["mixed", "sweep"])
@@ -44,7 +35,7 @@ def test_each_is_trained_as_alone(name):
             expected = expected.replace(from_pretrained=f"{expected.from_pretrained}/{sae}")
         assert run.replace(name=None) == expected
     assert found.config.name is None
-    assert not _remarks(found, "lost")
+    assert not remarks(found, "lost")
     written = json.loads(json.dumps(found.to_data()))
     assert expand(base_of(written["config"], written["over"]), written["over"]) == runs
 
@@ -52,11 +43,11 @@ def test_each_is_trained_as_alone(name):
 def test_what_differs_is_all_that_changes_and_what_is_said_of_all_is_said_once():
     found = from_saelens(_several("sweep"))
     assert found.over == {"name, sae.k": [["k8", 8], ["k16", 16], ["k32", 32]]}
-    assert set(_remarks(found)) == {
+    assert set(remarks(found)) == {
         "dataset_path", "n_batches_in_buffer", "saes", "saes.*.rescale_acts_by_decoder_norm",
     }  # fmt: skip
     assert str(found).startswith("gpt2-l6-batchtopk-k8 and 2 more, translated from SAELens")
-    assert "saes.head.dtype" in _remarks(from_saelens(_several()))
+    assert "saes.head.dtype" in remarks(from_saelens(_several()))
 
 
 def test_changes_are_of_every_sae():
@@ -69,7 +60,7 @@ def test_changes_are_of_every_sae():
     assert (named.config.name, named.over[next(iter(named.over))][0][0]) == ("study", "study-wide")
     tokens = {"corpus.kind": "tokens", "corpus.source": "lab/ids"}
     given = from_saelens(_several(), **tokens)
-    assert (given.config.corpus.source, "dataset_path" in _remarks(given)) == ("lab/ids", False)
+    assert (given.config.corpus.source, "dataset_path" in remarks(given)) == ("lab/ids", False)
 
 
 def test_some_of_the_saes():
@@ -77,13 +68,13 @@ def test_some_of_the_saes():
     assert [run.hook_name for run in expand(two.config, two.over)] == [HOOKS[0], HOOKS[2]]
     one = from_saelens(_several(), saes=["head"])
     assert (one.over, one.config.name, one.config.hook_name) == ({}, "head", HOOKS[2])
-    assert {"saes", "saes.head.dtype"} & set(_remarks(one)) == {"saes.head.dtype"}
+    assert {"saes", "saes.head.dtype"} & set(remarks(one)) == {"saes.head.dtype"}
 
 
 def test_an_sae_that_is_there_twice_is_trained_once():
     found = from_saelens(_several("sweep", **{"saes.k16.k": 8}))
     assert found.over == {"name, sae.k": [["k8", 8], ["k32", 32]]}
-    assert "--saes k16 --seed 1" in _remarks(found, "lost")["saes.k16"]
+    assert "--saes k16 --seed 1" in remarks(found, "lost")["saes.k16"]
     assert from_saelens(_several("sweep"), **{"sae.k": 4}).over == {}
 
 
