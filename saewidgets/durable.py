@@ -58,6 +58,17 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+@contextmanager
+def storage_errors(what: str, where: Path, hint: str) -> Iterator[None]:
+    """Within, what the system refuses is a `StorageError`: `what` was not done, and why."""
+    try:
+        yield
+    except StorageError:  # which is an OSError, too
+        raise
+    except OSError as error:
+        raise StorageError(f"{what}: {reason(error)}.", where=str(where), hint=hint) from error
+
+
 def require_space(folder: Path, need: int, what: str, hint: str) -> None:
     """Raise `StorageError` (with `hint`) unless `need` bytes for `what` and a tenth more are free where `folder` is."""
     free = shutil.disk_usage(folder).free

@@ -37,6 +37,10 @@ class Settings:
             host=os.environ.get("SAEWIDGETS_HOST") or socket.gethostname(),
         )
 
+    def device_for(self, asked: str) -> str:
+        """The device that a run asked for, this process's for "auto", as `resolve_device` names it."""
+        return resolve_device(self.device if asked == "auto" else asked)
+
     @staticmethod
     def child_environment(home: Path) -> dict[str, str]:
         """The environment for a process started from here (a JupyterLab) whose default workspace is `home`."""

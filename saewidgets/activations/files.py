@@ -46,6 +46,7 @@ class TextFiles:
         self._config = config
         self.chat = config.chat
         self._what: What = "chat" if config.chat else "text"
+        self._hash: str | None = None
         check_encoding(config.encoding)
         self.files = tuple(
             file for name in config.files for file in find_files(Path(name).expanduser().absolute(), SUFFIXES)
@@ -59,6 +60,11 @@ class TextFiles:
         yield from self._strings()
 
     def fingerprint(self) -> str:
+        if self._hash is None:  # the whole text is read for it, and several ask the corpus that they are about to read
+            self._hash = self._hashed()
+        return self._hash
+
+    def _hashed(self) -> str:
         digest = hashlib.sha256()
         for document in self.documents():
             mark = "\1" if document.continues else "\0"  # one document of two pieces differs from two documents

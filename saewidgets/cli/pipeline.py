@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,12 +22,14 @@ from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
     from saewidgets.activation_records import ActivationStoreRecord
+    from saewidgets.workspace.capture.capture import Capture
     from saewidgets.workspace.pipeline import LayerReport, Pipeline
 
 Option = typer.Option
 
 _ROUNDS = 2
 """Captures of one command: a second one where the first shows that the model is another than that of earlier stores."""
+
 
 @command
 def pipeline(
@@ -96,7 +98,7 @@ def pipeline(
         _extract(asked, workspace.folder, train_only, quiet, again)
         if extract_only:
             if json:
-                write_json(_records(asked, train_only))
+                write_json(_records(asked.stores(imported=train_only)))
             return
         failed = _train(asked, quiet, again)
         folder, refused = save_dir or workspace.folder / "pipeline", None
@@ -118,14 +120,14 @@ def pipeline(
 
 def _extract(asked: Pipeline, home: Path, train_only: bool, quiet: bool, again: tuple[str, ...]) -> None:
     """Capture, or find what was captured; with `train_only` only the latter, or the states that a script has saved."""
-    if len(asked.stores(imported=train_only)) < len(asked.layers):
+    there = asked.stores(imported=train_only)
+    if len(there) < len(asked.layers):
         for record in asked.outdated():
             note(f"The text was changed since {record.name} ({record.id}) was captured: it is not read.")
-    for record in _records(asked, train_only):
+    for record in _records(there):
         if record.is_whole:
             note(f"Activations: {record.name} ({record.id}), {count(record.n_tokens)} tokens, {record.source} before.")
     for _ in range(_ROUNDS):
-        there = asked.stores(imported=train_only)
         missing = [layer for layer in asked.layers if layer not in there]
         if not missing and all(store.record.is_whole for store in there.values()):
             return
@@ -143,12 +145,12 @@ def _extract(asked: Pipeline, home: Path, train_only: bool, quiet: bool, again: 
             store = imported
             note(f"Taking over the states in {home / 'hidden_states'} ({store.id})")
         follow_capture(store, quiet=quiet, resume=again)
+        there = asked.stores(imported=train_only)
 
 
-def _records(asked: Pipeline, train_only: bool) -> list[ActivationStoreRecord]:
-    """What it knows of its stores, each once, in the order of the layers."""
-    stores = asked.stores(imported=train_only).values()
-    return list({store.id: store.record for store in stores}.values())
+def _records(stores: Mapping[int, Capture]) -> list[ActivationStoreRecord]:
+    """What is known of the stores of layers, each once, in their order."""
+    return list({store.id: store.record for store in stores.values()}.values())
 
 
 def _train(asked: Pipeline, quiet: bool, again: tuple[str, ...]) -> list[int]:

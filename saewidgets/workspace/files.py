@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from saewidgets.durable import storage_errors
 from saewidgets.errors import FormatError, StorageError
 
 DRAFT = ".incoming-"
@@ -65,13 +66,9 @@ def free_bytes(folder: Path) -> int:
     Raises:
         StorageError: the folder cannot be read.
     """
-    try:
+    hint = "Was its folder moved or deleted? Open the workspace where it is now."
+    with storage_errors("The workspace cannot be read", folder, hint):
         return shutil.disk_usage(folder).free
-    except OSError as error:
-        raise StorageError(
-            f"The workspace cannot be read: {error.strerror or error}.", where=str(folder),
-            hint="Was its folder moved or deleted? Open the workspace where it is now.",
-        ) from error
 
 
 def inside(root: Path, path: Path) -> Path:
@@ -109,13 +106,8 @@ def draft_folder(parent: Path) -> Iterator[Path]:
         StorageError: it cannot be made.
     """
     draft = parent / f"{DRAFT}{uuid.uuid4().hex[:12]}"
-    try:
+    with storage_errors("The workspace cannot be written", parent, "Check its permissions and the free space."):
         draft.mkdir(parents=True)
-    except OSError as error:
-        raise StorageError(
-            f"The workspace cannot be written: {error.strerror or error}.", where=str(parent),
-            hint="Check its permissions and the free space.",
-        ) from error
     try:
         yield draft
     finally:

@@ -18,6 +18,11 @@ class Held:
     model: Any
     tokenizer: Any
 
+    @property
+    def name(self) -> str:
+        """What the model calls itself, else its class."""
+        return str(getattr(self.model, "name_or_path", "") or type(self.model).__name__)
+
 
 def take(model: Any, tokenizer: Any) -> Held | None:
     """What the user handed in, checked; None if that is nothing.

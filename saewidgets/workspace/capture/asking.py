@@ -11,7 +11,6 @@ from saewidgets.config.capture import CaptureConfig
 from saewidgets.config.model_names import as_recorded, check_revision, is_local
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError
-from saewidgets.settings import resolve_device
 from saewidgets.workspace.corpora import located
 from saewidgets.workspace.files import free_bytes
 from saewidgets.workspace.held import Held, place_of, take
@@ -27,7 +26,7 @@ def asked(
 ) -> tuple[CaptureConfig, Held | None]:
     """The configuration with what stands for something else replaced: it must mean the same elsewhere."""
     held = None if isinstance(model, str | Path) and tokenizer is None else take(model, tokenizer)
-    called = str(model) if held is None else str(getattr(model, "name_or_path", "") or type(model).__name__)
+    called = str(model) if held is None else held.name
     config = CaptureConfig(
         **{"model": called, "corpus": corpus, "hook_names": hook_names, "tokens": tokens, "dtype": dtype,
            "name": name, **settings}
@@ -37,8 +36,7 @@ def asked(
         changes["device"] = place_of(held, config.device)
     else:
         check_revision(config.model, config.model_revision)
-        wanted = workspace.settings.device if config.device == "auto" else config.device
-        changes["device"] = resolve_device(wanted)
+        changes["device"] = workspace.settings.device_for(config.device)
         changes["model"] = as_recorded(config.model)
     changes.update({f"corpus.{name}": value for name, value in located(config.corpus).items()})
     return config.replace(**changes), held

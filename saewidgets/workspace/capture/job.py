@@ -17,7 +17,7 @@ from saewidgets.config.capture import CaptureConfig
 from saewidgets.events import Emit, Interruption, JobStatus, LogLine, Progress, Request
 from saewidgets.jobs import JobContext
 from saewidgets.records import JobRecord
-from saewidgets.workspace.capture.text import TEXT, text_fingerprint
+from saewidgets.workspace.capture.text import TEXT, is_in_files
 from saewidgets.workspace.corpora import corpus_from_row
 from saewidgets.workspace.held import Held, HeldModels, missing
 from saewidgets.workspace.training.job import TOKENS
@@ -140,10 +140,11 @@ def run_capture(
             resolve_hook(lm.model, name)
         compiled = _compile(lm, config, phase, context, until)
         phase("tokenising")
-        if (text := text_fingerprint(config.corpus)) is not None:
-            rows.update(record.id, facts={TEXT: text})
+        text = open_corpus(config.corpus)
+        if is_in_files(config.corpus):
+            rows.update(record.id, facts={TEXT: text.fingerprint()})
         packed = pack(
-            open_corpus(config.corpus), lm.tokenizer, folder=workspace.folder / TOKENS,
+            text, lm.tokenizer, folder=workspace.folder / TOKENS,
             context_size=config.context_size, packing=config.packing, validation_share=0.0,
             wanted=config.tokens, check=check,
             on_progress=lambda done: shown.enter("tokenising"),

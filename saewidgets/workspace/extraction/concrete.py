@@ -10,7 +10,6 @@ from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.model_names import as_recorded, check_revision
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError
-from saewidgets.settings import resolve_device
 from saewidgets.workspace.capture.using import as_text
 from saewidgets.workspace.corpora import located
 from saewidgets.workspace.held import Held, place_of
@@ -50,11 +49,9 @@ def concrete(
         )
     if held is not None:
         changes["device"] = place_of(held, config.device)
-        named = str(getattr(held.model, "name_or_path", "") or type(held.model).__name__)
-        changes["model"] = config.model or subject.model or named
+        changes["model"] = config.model or subject.model or held.name
     else:
-        wanted = workspace.settings.device if config.device == "auto" else config.device
-        changes["device"] = resolve_device(wanted)
+        changes["device"] = workspace.settings.device_for(config.device)
         changes |= _model(subject, config)
     name = str(changes.get("model") or config.model)
     reads = _reads(name, changes.get("model_revision", config.model_revision), held)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.durable import reason
+from saewidgets.durable import storage_errors
 from saewidgets.errors import FormatError, NotFoundError, StorageError
 from saewidgets.workspace.files import draft_folder
 
@@ -56,7 +56,8 @@ def write_layer(workspace: Workspace, run: Run, target: LayerFiles) -> None:
     """
     sae = run.sae_path
     _refuse_others(target)
-    try:
+    what = f"The files of layer {target.layer} cannot be written"
+    with storage_errors(what, target.history.parent, "Choose another folder, or free some space."):
         with draft_folder(target.history.parent) as draft:
             shutil.copytree(sae, draft / "final")
             best_step = _write_best(run, draft)
@@ -68,13 +69,6 @@ def write_layer(workspace: Workspace, run: Run, target: LayerFiles) -> None:
                     shutil.rmtree(place)
                 (draft / name).rename(place)
             os.replace(draft / "history.json", target.history)
-    except StorageError:  # which is an OSError, too
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"The files of layer {target.layer} cannot be written: {reason(error)}.",
-            where=str(target.history.parent), hint="Choose another folder, or free some space.",
-        ) from error
 
 
 def _refuse_others(target: LayerFiles) -> None:

@@ -63,10 +63,9 @@ def concrete(
     if held is not None:
         changes["device"], changes["model_device"] = _devices_of(config, device_of(held))
         if "model" not in config.model_fields_set:
-            changes["model"] = str(getattr(held.model, "name_or_path", "") or type(held.model).__name__)
+            changes["model"] = held.name
     else:
-        wanted = workspace.settings.device if config.device == "auto" else config.device
-        changes["device"] = resolve_device(wanted)
+        changes["device"] = workspace.settings.device_for(config.device)
         changes["model_device"] = _elsewhere(config.model_device, changes["device"], "model_device")
         changes["model"] = as_recorded(config.model)
     changes["activations.buffer_device"] = _elsewhere(

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saewidgets.config import TrainingConfig
-from saewidgets.durable import reason, require_space
-from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
+from saewidgets.durable import require_space, storage_errors
+from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import CheckpointSaved, Metrics
 from saewidgets.records import CheckpointRecord, SAERecord, TrainingRecord
 from saewidgets.workspace.files import draft_folder, remove_tree
@@ -83,18 +83,11 @@ def taking(workspace: Workspace, source: CheckpointRecord) -> Prepare:
         whole = read_checkpoint(Path(source.path))
         target = folder / "checkpoints"
         require_space(folder, whole.size_bytes, "a checkpoint", "Free some space, then try again.")
-        try:
-            with draft_folder(target) as draft:
-                copy = draft / whole.path.name
-                shutil.copytree(whole.path, copy)
-                copy.rename(target / whole.path.name)
-        except StorageError:  # which is an OSError, too
-            raise
-        except OSError as error:
-            raise StorageError(
-                f"The checkpoint could not be copied: {reason(error)}.", where=str(target),
-                hint="Free some space, then try again.",
-            ) from error
+        hint = "Free some space, then try again."
+        with storage_errors("The checkpoint could not be copied", target, hint), draft_folder(target) as draft:
+            copy = draft / whole.path.name
+            shutil.copytree(whole.path, copy)
+            copy.rename(target / whole.path.name)
         kinds = ("latest", *(("best",) if "best" in whole.kinds else ()))
         taken = update_state(read_checkpoint(target / whole.path.name, verify=False), kinds=list(kinds))
         tokens, metrics = int(taken.state["tokens"]), dict(taken.state["metrics"])

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.durable import reason
+from saewidgets.durable import storage_errors
 from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.workspace.files import draft_folder
 from saewidgets.workspace.training.metrics import wide
@@ -40,7 +40,7 @@ def export_run(workspace: Workspace, run: Run, folder: Path) -> Path:
         StorageError: the folder holds something, or cannot be written.
     """
     folder = folder.absolute()
-    try:
+    with storage_errors("The folder cannot be written", folder, "Choose another folder, or free some space."):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise StorageError("There is something already.", where=str(folder), hint="Choose another folder.")
         with draft_folder(folder.parent) as draft:
@@ -48,13 +48,6 @@ def export_run(workspace: Workspace, run: Run, folder: Path) -> Path:
             if folder.exists():
                 folder.rmdir()
             draft.rename(folder)
-    except StorageError:  # which is an OSError, too
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"The folder cannot be written: {reason(error)}.", where=str(folder),
-            hint="Choose another folder, or free some space.",
-        ) from error
     if lacking is not None:
         warnings.warn(f"{lacking.what} {folder} holds the rest. {lacking.hint}", stacklevel=4)  # of run.export
     return folder
