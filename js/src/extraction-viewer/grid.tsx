@@ -44,10 +44,9 @@ export function Grid({ store, open }: { store: Store; open: OpenExtraction }) {
       element.scrollTop = to;
       setTop(element.scrollTop);
     }
-    if (list.focusCursor) {
-      list.focusCursor = false;
+    // whoever is in the list goes along, also when the page was turned
+    if (element.contains(document.activeElement))
       element.querySelector<HTMLElement>(`[data-row="${list.cursor.value}"]`)?.focus({ preventScroll: true });
-    }
   }, [reveal, matching, height, list]);
 
   const sought = seeks === null ? null : list.row(seeks);
@@ -70,7 +69,7 @@ export function Grid({ store, open }: { store: Store; open: OpenExtraction }) {
     if ((event.target as HTMLElement).closest("button")) return;
     const next = rowAfter(event.key, cursor, matching, shown.fitting);
     if (next !== null) {
-      list.moveTo(next, true);
+      list.moveTo(next);
       setSeeks(next);
     } else if (event.key === "Enter" || event.key === " ") openRow(cursor);
     else return;
@@ -79,24 +78,10 @@ export function Grid({ store, open }: { store: Store; open: OpenExtraction }) {
 
   if (list.problem.value) return <ListFailed store={store} />;
   if (key !== "" && matching === 0) return <NothingMatches store={store} open={open} />;
-  const rows = [];
-  for (let at = shown.first; at < shown.last; at += 1) rows.push(at);
+  const rows = Array.from({ length: shown.last - shown.first }, (_, i) => shown.first + i);
   // its place while it is out of sight does not matter, only that it keeps the focus
-  const away = cursor < matching && (cursor < shown.first || cursor >= shown.last);
-  const draw = (at: number, y: number) => (
-    <Row
-      key={at}
-      store={store}
-      at={at}
-      top={y}
-      row={list.row(at)}
-      selected={list.row(at)?.index === store.view.value.feature}
-      stop={at === cursor}
-      largest={maxDensity}
-      tokens={open.n_tokens}
-      onOpen={() => openRow(at)}
-    />
-  );
+  const away = cursor < matching && !rows.includes(cursor);
+  if (away) rows.push(cursor);
   return (
     // biome-ignore lint/a11y/useSemanticElements: a list that is drawn in pieces is no table
     <div
@@ -111,8 +96,20 @@ export function Grid({ store, open }: { store: Store; open: OpenExtraction }) {
       onScroll={(event) => setTop(event.currentTarget.scrollTop)}
     >
       <div role="presentation" style={{ height: `${shown.height}px` }}>
-        {rows.map((at) => draw(at, shown.top + (at - shown.first) * ROW))}
-        {away && draw(cursor, (cursor / matching) * shown.height)}
+        {rows.map((at) => (
+          <Row
+            key={at}
+            store={store}
+            at={at}
+            top={away && at === cursor ? (at / matching) * shown.height : shown.top + (at - shown.first) * ROW}
+            row={list.row(at)}
+            selected={list.row(at)?.index === store.view.value.feature}
+            stop={at === cursor}
+            largest={maxDensity}
+            tokens={open.n_tokens}
+            onOpen={() => openRow(at)}
+          />
+        ))}
       </div>
     </div>
   );

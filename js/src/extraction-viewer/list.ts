@@ -27,8 +27,6 @@ export class FeatureList {
   readonly cursor = signal(0);
   /** Counts up when the list has to scroll to `cursor`. */
   readonly reveal = signal(0);
-  /** The cursor was moved by a key in the list: the focus goes along. */
-  focusCursor = false;
   private extraction = "";
   private query: FeatureQuery | null = null;
   private key = "";
@@ -78,9 +76,8 @@ export class FeatureList {
   }
 
   /** Puts the tab stop on a row and scrolls there. */
-  moveTo(row: number, focus = false): void {
+  moveTo(row: number): void {
     this.cursor.value = row;
-    this.focusCursor = focus;
     this.reveal.value += 1;
   }
 

@@ -60,6 +60,22 @@ describe("the list of features", () => {
     await ready(view, 0);
   });
 
+  it("moves the focus with the page, and far down the list", async () => {
+    const view = show(many());
+    await ready(view, 0);
+    const focused = () => document.activeElement?.getAttribute("aria-rowindex");
+    rowsOf(view)[0]?.focus();
+    await view.user.keyboard("{ArrowRight}");
+    await ready(view, 1);
+    expect(focused()).toBe("2");
+    await view.user.keyboard("{PageDown}{PageDown}{PageDown}{PageDown}{PageDown}");
+    await ready(view, 1 + 5 * 13);
+    expect(focused()).toBe("67");
+    await view.user.keyboard("{End}");
+    await ready(view, 131_071);
+    expect(focused()).toBe("131072");
+  });
+
   it("keeps the focus on a row that is scrolled out of sight", async () => {
     const view = show(many());
     await ready(view, 0);
