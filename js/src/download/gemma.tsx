@@ -141,10 +141,10 @@ function FacetBox({ facet, options, choices, onPick }: FacetProps) {
   const Choice = facet === "layer" ? Layers : Radios;
   return (
     <div>
-      <h4>
+      <h3>
         <span>{TITLES[facet]}</span>
         {value === null ? <span class="t3">{REMARKS[facet]}</span> : <Any facet={facet} onPick={onPick} />}
-      </h4>
+      </h3>
       {many ? (
         <p class="sm t3">{`${f.count(options.length)} values: choose a layer and a width first`}</p>
       ) : (

@@ -65,7 +65,7 @@ interface SideProps {
 function Side({ title, rows, most, sign }: SideProps) {
   return (
     <div>
-      <h4>{title}</h4>
+      <h3>{title}</h3>
       <ol aria-label={title}>
         {rows.slice(0, 10).map(({ token, logit }, i) => (
           <li key={`${i} ${token}`}>

@@ -49,7 +49,7 @@ export function PageBar({ store, open, index }: BarProps) {
         onClick={() => void store.star(index, !starred)}
       >
         <Icon name={starred ? "starred" : "star"} />
-        <span>{starred ? "Starred" : "Star"}</span>
+        <span>Star</span>
       </button>
       <Button small disabled={open.d_sae === 0} onClick={() => void store.steer(index)}>
         Steer

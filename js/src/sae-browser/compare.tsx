@@ -107,7 +107,7 @@ function Differences({ data }: { data: SaeComparison }) {
 function Matches({ matches, data }: { matches: readonly SaeMatch[]; data: SaeComparison }) {
   return (
     <div class="notes">
-      <h4>{`Closest decoder directions, ${f.count(matches.length)} pairs`}</h4>
+      <h3>{`Closest decoder directions, ${f.count(matches.length)} pairs`}</h3>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard */}
       <div class="xs-scroll tall" tabIndex={0}>
         <table aria-label="Decoder cosine matches">

@@ -126,7 +126,7 @@ function Code({ snippet, title }: { snippet: Snippet; title: string }) {
   return (
     <section class="code" aria-label={title}>
       <div class="row">
-        <h4>{title}</h4>
+        <h3>{title}</h3>
         <div class="sp" />
         <CopyButton text={snippet.code} word="Copy code" />
       </div>
@@ -142,9 +142,9 @@ export function TrainingRecord({ store, card, onClose }: { store: Store; card: S
   return (
     <section class="details drawer" aria-label={`Training record of ${card.name}`} aria-busy={busy}>
       <div class="tb dt">
-        <h4 class="el" title={data?.name}>
+        <h3 class="el" title={data?.name}>
           {data ? `${data.name}, ${data.status}` : "Training record"}
-        </h4>
+        </h3>
         <div class="sp" />
         <Button small kind="quiet" icon="close" label="Close training record" onClick={onClose} />
       </div>

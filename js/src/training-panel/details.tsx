@@ -119,7 +119,7 @@ function Log({ data }: { data: DetailsData }) {
   return (
     <div class="notes">
       <div class="row">
-        <h4>Log</h4>
+        <h3>Log</h3>
         <div class="sp" />
         <CopyButton text={text} word="Copy log" />
       </div>

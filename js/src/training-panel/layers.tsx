@@ -80,7 +80,7 @@ export function Layers({ store, group, members, open }: LayersProps) {
       )}
       {shown && (
         <>
-          <h4 class="of">Details of {hooks ? <code>{shown.hook_name}</code> : shown.name}</h4>
+          <h3 class="of">Details of {hooks ? <code>{shown.hook_name}</code> : shown.name}</h3>
           <BusyNote store={store} id={shown.id} />
           <ProblemNote store={store} id={shown.id} />
           <DoneNote store={store} id={shown.id} />

@@ -1,6 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it } from "vitest";
 import { GEMMA } from "../../demo/hub-fixtures";
+import { skipping } from "../headings";
 import { type Shown, sent, show } from "./harness";
 
 async function open(options = {}): Promise<Shown> {
@@ -17,6 +18,7 @@ it("shows the first release at once and others on request", async () => {
   const { page, user, hub } = await open();
   expect(sent(hub, "hub_list")[0]).toMatchObject({ release: "google/gemma-2-2b", text: "" });
   expect(page.getByText("SAEs; 831 match")).toBeTruthy();
+  expect(skipping()).toEqual([]);
   await user.selectOptions(page.getByRole("combobox", { name: "Release" }), "Gemma 2 9B, instruction-tuned");
   await waitFor(() => expect(sent(hub, "hub_list")[1]).toMatchObject({ release: "google/gemma-2-9b-it" }));
 });

@@ -2,6 +2,7 @@ import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
 import { EXT, extraction, HOSTILE, opened, viewer } from "../../demo/feature-fixtures";
 import { FIRST_VIEW } from "../../src/lib/protocol-features";
+import { skipping } from "../headings";
 import { feature, press, ready, selected, sent, show } from "./harness";
 
 const at = (index: number) => viewer({ view: { ...FIRST_VIEW, extraction_id: EXT, feature: index } });
@@ -27,6 +28,7 @@ describe("the page of a feature", () => {
     expect(table.getByText("0.61")).toBeTruthy();
     expect(within(page.getByRole("table", { name: "Co-activating features" })).getByText("71 %")).toBeTruthy();
     expect(page.getByRole("table", { name: "Tokens it peaks at" })).toBeTruthy();
+    expect(skipping()).toEqual([]);
     await view.user.click(table.getByRole("button", { name: "Open feature 2210" }));
     await ready(view, 2210);
     await waitFor(() => expect(selected(view)).toBe("2210"));

@@ -2,6 +2,7 @@ import { waitFor, within } from "@testing-library/preact";
 import { expect, it, vi } from "vitest";
 import { HOSTILE, SAES } from "../../demo/sae-fixtures";
 import type { SaeCard } from "../../src/lib/protocol-saes";
+import { skipping } from "../headings";
 import { buttons, cardOf, names, openDetails, sent, show } from "./harness";
 
 const GEMMA = "gemma-scope-2b-res-l12-16k-l0-82";
@@ -163,6 +164,7 @@ it("shows histograms with a sentence each, facts, and code to copy", async () =>
   expect(card.getAllByRole("img")[0]?.getAttribute("aria-label")).toContain("Decoder norms: 16,384 latents");
   expect(card.getByText("never")).toBeTruthy();
   expect(card.getByText("layer_12/width_16k/average_l0_82")).toBeTruthy();
+  expect(skipping()).toEqual([]);
   const copy = vi.spyOn(navigator.clipboard, "writeText").mockResolvedValue();
   await view.user.click(card.getByRole("button", { name: "Copy code" }));
   expect(copy.mock.calls[0]?.[0]).toContain("import saewidgets as sw");

@@ -1,6 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
 import { CARDS, card, emptyState, fullState } from "../../demo/fixtures";
+import { skipping } from "../headings";
 import { cardOf, sent, show } from "./harness";
 
 const buttons = (scope: Pick<ReturnType<typeof cardOf>, "getAllByRole">) =>
@@ -231,6 +232,7 @@ describe("actions", () => {
     await waitFor(() => expect(run.getByRole("table", { name: "Checkpoints" })).toBeTruthy());
     await view.user.click(run.getByRole("tab", { name: "Log" }));
     expect(run.getByRole("tabpanel", { name: "Log" }).textContent).toContain("checkpoint saved (302 MB)");
+    expect(skipping()).toEqual([]);
     await view.user.click(run.getByRole("tab", { name: "Settings 3" }));
     expect(run.getByRole("table", { name: "Settings" }).textContent).toContain("Active latents (k)32");
     await view.user.click(run.getByRole("button", { name: "Save checkpoint now" }));
