@@ -19,7 +19,7 @@ import typer
 
 from saewidgets import __version__
 from saewidgets.cli.options import Json
-from saewidgets.cli.output import size, table, write, write_json
+from saewidgets.cli.output import plural, size, table, write, write_json
 from saewidgets.cli.session import FAILED, command, session
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.settings import Settings
@@ -132,7 +132,8 @@ def _catalog(folder: Path) -> Iterator[Finding]:
         yield Finding("catalog", "problem", str(error))
         return
     try:
-        yield Finding("catalog", "ok", f"sound, {len(workspace.trainings.list())} runs, {size(path.stat().st_size)}")
+        runs = plural(len(workspace.trainings.list()), "run")
+        yield Finding("catalog", "ok", f"sound, {runs}, {size(path.stat().st_size)}")
     finally:
         workspace.close()
 

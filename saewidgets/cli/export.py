@@ -10,7 +10,7 @@ import typer
 from saewidgets.cli.extract import Source
 from saewidgets.cli.features import Extracted, wanted_of
 from saewidgets.cli.options import Json
-from saewidgets.cli.output import size, write, write_json
+from saewidgets.cli.output import plural, size, write, write_json
 from saewidgets.cli.session import command, open_workspace
 from saewidgets.errors import ConfigError
 
@@ -59,7 +59,7 @@ def export(
     if json:
         write_json({"path": str(written), "features": len(indices), "size_bytes": total})
     else:
-        write(f"{len(indices):,} features written to {written} ({size(total)}).")
+        write(f"{plural(len(indices), 'feature')} written to {written} ({size(total)}).")
 
 
 def _numbers(text: str) -> list[int]:

@@ -8,7 +8,7 @@ import typer
 
 from saewidgets.cli import hub_downloads
 from saewidgets.cli.options import Json, Quiet, TokenStdin
-from saewidgets.cli.output import count, moment, note, number, size, table, write, write_json
+from saewidgets.cli.output import count, moment, note, number, plural, size, table, write, write_json
 from saewidgets.cli.session import command, open_workspace
 from saewidgets.cli.tokens import ask_token
 from saewidgets.errors import ConfigError
@@ -55,7 +55,7 @@ def _info(found: RepoInfo) -> list[tuple[str, str]]:
     if found.from_cache:
         return [
             ("repository", found.repo_id), ("revision", found.revision),
-            ("cached", f"{count(found.files)} files, {size(found.size_bytes)}"),
+            ("cached", f"{plural(found.files, 'file')}, {size(found.size_bytes)}"),
         ]  # fmt: skip
     access = ["private" if found.private else "public", f"gated ({found.gated})" if found.gated else ""]
     return [

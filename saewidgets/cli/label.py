@@ -11,7 +11,7 @@ from saewidgets.cli.extract import Source
 from saewidgets.cli.features import Extracted, Index, wanted_of
 from saewidgets.cli.grouped import Grouped
 from saewidgets.cli.options import Json, Quiet
-from saewidgets.cli.output import count, note, number, write, write_json
+from saewidgets.cli.output import count, note, number, plural, write, write_json
 from saewidgets.cli.session import FAILED, command, open_workspace
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ def _judged(run: Any) -> dict[str, Any]:
 
 def _say_judged(run: Any) -> None:
     found = _judged(run)
-    judged, errors = count(found["judged"]), count(found["errors"])
-    write(f"{judged} labels judged, {errors} could not be; mean {number(found['mean'])}")
+    judged, errors = plural(found["judged"], "label"), count(found["errors"])
+    write(f"{judged} judged, {errors} could not be; mean {number(found['mean'])}")
     _say_why([(one.index, error) for one, error in run.errors], "Not judged")
 
 
@@ -215,7 +215,7 @@ def import_(
     if json:
         write_json({"imported": len(done.labels), "skipped": len(problems), "problems": problems[:100]})
         return
-    write(f"Imported {count(len(done.labels))} labels")
+    write(f"Imported {plural(len(done.labels), 'label')}")
     for problem in problems[:10]:
         note(f"Skipped: {problem}")
 

@@ -101,6 +101,11 @@ def count(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}"
 
 
+def plural(n: int, noun: str) -> str:
+    """``1 label``, ``1,234 labels``."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
 def number(value: object) -> str:
     """Four significant digits; a dash when it is not known; yes or no."""
     if isinstance(value, bool):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from saewidgets.cli.options import Json, RunId
-from saewidgets.cli.output import printable, size, write, write_json
+from saewidgets.cli.output import plural, printable, size, write, write_json
 from saewidgets.cli.session import command, open_workspace
 from saewidgets.errors import ConfigError
 
@@ -26,7 +26,7 @@ def delete(
             if not sys.stdin.isatty():
                 raise ConfigError("Nobody is there to confirm.", where=record.id, hint="Say --yes to delete it.")
             typer.confirm(
-                f"Delete {printable(record.name)} ({record.id}) with {record.checkpoint_count} checkpoints, "
+                f"Delete {printable(record.name)} ({record.id}) with {plural(record.checkpoint_count, 'checkpoint')}, "
                 f"{size(record.checkpoint_bytes)}?", abort=True,
             )  # fmt: skip
         workspace.trainings.delete(record.id)

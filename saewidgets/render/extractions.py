@@ -57,7 +57,7 @@ def extractions_page(
         taken_at: Unix seconds; 0 if unknown.
     """
     mark = f"Static copy of the extraction viewer ({workspace}), as of {_when(taken_at)}: "
-    mark += f"{len(cards):,} of {total:,} extractions."
+    mark += f"{len(cards):,} of {total:,} extraction{'s' * (total != 1)}."
     return tag(
         "div",
         tag("div", tag("strong", "Features"), style="font-size:15px;margin-bottom:2px"),

@@ -56,7 +56,8 @@ def saes_page(
         taken_at: Unix seconds; 0 if unknown.
     """
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(taken_at)) if taken_at else NONE
-    mark = f"Static copy of the SAE browser ({workspace}), as of {when}: {len(cards):,} of {total:,} SAEs"
+    mark = f"Static copy of the SAE browser ({workspace}), as of {when}: "
+    mark += f"{len(cards):,} of {total:,} SAE{'s' * (total != 1)}"
     mark += f", {matching:,} match the filters." if matching != total else "."
     empty = tag("p", "No SAE matches", style="margin:4px 0") if total and not cards else None
     return tag(

@@ -295,5 +295,7 @@ class Workspace:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else f"{len(self.trainings.list())} trainings, {self.saes.count()[0]} SAEs"
-        return f"<Workspace {self.folder} · {state}>"
+        if self.closed:
+            return f"<Workspace {self.folder} · closed>"
+        runs, saes = len(self.trainings.list()), self.saes.count()[0]
+        return f"<Workspace {self.folder} · {runs} training{'s' * (runs != 1)}, {saes} SAE{'s' * (saes != 1)}>"

@@ -175,7 +175,7 @@ def test_labels(invoke: Invoke, sae: str, extracted: str, tmp_path: Path) -> Non
     path.write_text("index,text\n3,good\nx,bad\n")
     assert invoke("label", "import", "one", str(path)).code == 1
     done = invoke("label", "import", "one", str(path), "--skip-errors")
-    assert (done.out, done.code) == ("Imported 1 labels\n", 0)
+    assert (done.out, done.code) == ("Imported 1 label\n", 0)
     assert "line 3" in done.err
     assert invoke("extractions", "delete", extracted, "--yes").code == 0
     assert invoke("label", "auto", sae).code == 1  # not extracted

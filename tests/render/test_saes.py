@@ -35,5 +35,6 @@ def test_names_are_text() -> None:
 def test_the_page_says_what_it_is() -> None:
     page = saes_page([CARD], total=5000, matching=1200, workspace="lab", taken_at=0)
     assert "Static copy of the SAE browser (lab), as of –: 1 of 5,000 SAEs, 1,200 match the filters." in page
+    assert ": 1 of 1 SAE." in saes_page([CARD], total=1, matching=1, workspace="lab", taken_at=0)
     assert "No SAEs yet" in saes_page([], total=0, matching=0, workspace="lab", taken_at=0)
     assert "No SAE matches" in saes_page([], total=3, matching=0, workspace="lab", taken_at=0)

@@ -73,6 +73,7 @@ def test_reading_and_measuring_a_run(ws: Workspace, config: TrainingConfig) -> N
     run = ws.trainings.create(config)
     run.wait(PATIENCE)
     sae = run.import_to_saes()
+    assert repr(ws).endswith(" · 1 training, 1 SAE>")
     by_run, by_sae = ws.evaluate(run, tokens=256), ws.evaluate(sae.id, tokens=256)
     assert by_run == by_sae
     assert {"fvu", "l0", "mse", "ce_loss_score", "dead"} <= set(by_run)

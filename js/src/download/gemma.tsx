@@ -27,6 +27,7 @@ export function GemmaScope({ store }: { store: Store }) {
   }, [releases, store, gemma]);
 
   const rows = gemma.rows.value;
+  const total = gemma.listing.value?.total ?? rows.length;
   const matches = matching(rows, store.choices.value);
   useEffect(() => {
     gemma.show(matches.length === 1 ? (matches[0] ?? null) : null);
@@ -58,8 +59,8 @@ export function GemmaScope({ store }: { store: Store }) {
         <div class="sp" />
         {rows.length > 0 && (
           <span class="sm" role="status">
-            <b>{f.count(gemma.listing.value?.total ?? rows.length)}</b>{" "}
-            <span class="t2">{`SAEs; ${f.count(matches.length)} match`}</span>
+            <b>{f.count(total)}</b>{" "}
+            <span class="t2">{`SAE${total === 1 ? "" : "s"}; ${f.count(matches.length)} match`}</span>
           </span>
         )}
         <Button

@@ -72,7 +72,7 @@ export function ageWords(unix: number, now = Date.now()): string {
 /** The last line of a card. */
 export function factsLine(card: SaeCard, now = Date.now()): string[] {
   return [
-    ...(card.features_extracted > 0 ? [`${f.count(card.features_extracted)} features extracted`] : []),
+    ...(card.features_extracted > 0 ? [`${f.plural(card.features_extracted, "feature")} extracted`] : []),
     card.format_label,
     f.bytes(card.size_bytes),
     ageWords(card.created_at, now),

@@ -1,5 +1,7 @@
 /** The browser on the page: its state, what the user has open, and the commands it sends. */
+
 import { signal } from "@preact/signals";
+import * as f from "../lib/format";
 import {
   EMPTY_BROWSER,
   parseBrowser,
@@ -88,7 +90,7 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
           this.turning = false;
           this.focusCard.value = after.cards[0]?.id ?? null;
         }
-        if (before.matching !== after.matching) this.announce(`${after.matching} SAEs`);
+        if (before.matching !== after.matching) this.announce(f.plural(after.matching, "SAE"));
         this.forgetGone(before.cards, after.cards);
       },
       () => false,
@@ -196,8 +198,10 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
     const done = await this.under(key, "export", { kind: "export_saes", sae_ids, folder, format });
     if (!done) return false;
     const [first] = done.paths;
-    const words = sae_ids.length === 1 ? `Its files are in ${first}.` : `${done.done.length} SAEs are in ${folder}.`;
-    if (done.done.length) this.done.value = withKey(this.done.value, key, words);
+    const n = done.done.length;
+    const several = `${f.plural(n, "SAE")} ${n === 1 ? "is" : "are"} in ${folder}.`;
+    if (n)
+      this.done.value = withKey(this.done.value, key, sae_ids.length === 1 ? `Its files are in ${first}.` : several);
     return true;
   }
 

@@ -1,6 +1,8 @@
 /** Baseline and steered text side by side. */
+
 import { rove } from "../lib/a11y";
 import { Button, Checkbox, NoteBox } from "../lib/controls";
+import * as f from "../lib/format";
 import type { LiveText, SteeringText, SteeringTexts, TextName } from "../lib/protocol-steering";
 import { TokenChip } from "../lib/token-chip";
 import { chipText, draw, visible } from "../lib/tokens";
@@ -101,7 +103,7 @@ function Live({ name, prompt, texts }: { name: TextName; prompt: string; texts: 
       <div class="row">
         <h4>{NAMES[name]}</h4>
         <div class="sp" />
-        <span class="xs t2">{text ? `${text.tokens} tokens` : "waiting"}</span>
+        <span class="xs t2">{text ? f.plural(text.tokens, "token") : "waiting"}</span>
       </div>
       <p class="gen">
         <span class="pr">{visible(prompt)}</span>
@@ -197,7 +199,8 @@ function NextTokens({ store }: { store: Store }) {
   const data = store.next.value;
   if (store.picked.value === null || data === null) return null;
   const most = Math.max(1e-9, ...data.rows.flatMap((row) => [row.baseline, row.steered]));
-  const given = data.token === 0 ? "the prompt" : `the prompt and ${data.token} tokens of the ${data.text} text`;
+  const given =
+    data.token === 0 ? "the prompt" : `the prompt and ${f.plural(data.token, "token")} of the ${data.text} text`;
   return (
     <div class="nxt">
       <div class="row">

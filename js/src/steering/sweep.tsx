@@ -1,6 +1,8 @@
 /** One text per strength of one feature. */
+
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../lib/controls";
+import * as f from "../lib/format";
 import type { SweptText } from "../lib/protocol-steering";
 import { visible } from "../lib/tokens";
 import { ProblemOf } from "./result";
@@ -107,7 +109,7 @@ function LiveSweep({ store }: { store: Store }) {
           <div key={at} class="swt">
             <b>{shortStrength(strength)}</b>
             <span class="bdy">{text ? `…${visible(text.text).trimStart().slice(-SHOWN)}` : ""}</span>
-            <span class="xs t2">{text ? `${text.tokens} tokens` : "waiting"}</span>
+            <span class="xs t2">{text ? f.plural(text.tokens, "token") : "waiting"}</span>
           </div>
         );
       })}

@@ -1,4 +1,5 @@
 /** Numbers and words of the steering widget, and where a strength stands on its slider. */
+import * as f from "../lib/format";
 import type { Mode, SteeringRow, SteeringRun, SteeringSettings, SteeringTexts } from "../lib/protocol-steering";
 
 export const MODES: readonly (readonly [Mode, string])[] = [
@@ -191,7 +192,7 @@ export function progressWords(run: SteeringRun, settings: Pick<SteeringSettings,
   if (run.phase === "loading") return "Loading the model…";
   if (run.phase === "measuring") return "Measuring largest activations…";
   const done = Math.max(0, ...run.texts.map((text) => text.tokens));
-  if (run.kind === "generate") return `Writing, ${done} of ${settings.new_tokens} tokens`;
+  if (run.kind === "generate") return `Writing, ${done} of ${f.plural(settings.new_tokens, "token")}`;
   const swept = run.texts.filter((text) => text.run === "sweep");
   // as a place among all: "strength 2" alone reads like a value
   return swept.length ? `Sweeping, strength ${swept.length} of ${settings.strengths.length}` : "Writing the baseline";
@@ -203,7 +204,7 @@ export function doneWords(texts: SteeringTexts | null): string {
   const seconds = `${texts.seconds < 10 ? texts.seconds.toFixed(1) : Math.round(texts.seconds)} s`;
   if (texts.steered === null) {
     const n = texts.sweep.length;
-    return `${texts.stopped ? "Stopped after" : "Ran"} ${n} strength${n === 1 ? "" : "s"} in ${seconds}`;
+    return `${texts.stopped ? "Stopped after" : "Ran"} ${f.plural(n, "strength")} in ${seconds}`;
   }
   const tokens = `${texts.baseline.pieces.length} + ${texts.steered.pieces.length} tokens`;
   return `${texts.stopped ? "Stopped after" : "Generated"} ${tokens} in ${seconds}`;

@@ -1,7 +1,9 @@
 /** The list of runs, or why it is empty. */
+
 import type { VNode } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { Button, tabId } from "../lib/controls";
+import * as f from "../lib/format";
 import type { Card } from "../lib/protocol";
 import { TrainingCard } from "./card";
 import { GroupCard } from "./group-card";
@@ -85,7 +87,7 @@ function NothingMatches({ store }: { store: Store }) {
   return (
     <div class="empty">
       <h3>No training matches</h3>
-      <p>{`None of the ${store.state.value.cards.length} trainings ${words.trim()}.`}</p>
+      <p>{`None of the ${f.plural(store.state.value.cards.length, "training")} ${words.trim()}.`}</p>
       <Button
         onClick={() => {
           store.search.value = "";

@@ -1,6 +1,6 @@
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it } from "vitest";
-import { GEMMA } from "../../demo/hub-fixtures";
+import { GEMMA, listing, row } from "../../demo/hub-fixtures";
 import { skipping } from "../headings";
 import { type Shown, sent, show } from "./harness";
 
@@ -36,6 +36,11 @@ it("narrows by site, layer and width to the canonical SAE, previews and download
   expect(sent(hub, "hub_download")[0]).toMatchObject({
     saes: [{ repo_id: GEMMA, path: "layer_12/width_16k/average_l0_82" }],
   });
+});
+
+it("counts one SAE as one", async () => {
+  const { page } = await open({ listings: { "google/gemma-2-2b": listing({ rows: [row()] }) } });
+  expect(page.getByText("SAE; 1 match")).toBeTruthy();
 });
 
 it("keeps a choice that is pressed again; any takes it back", async () => {

@@ -87,6 +87,7 @@ it("searches when the typing rests, and sorts", async () => {
   const { page, user, model } = view;
   await user.type(page.getByRole("searchbox", { name: "Search SAEs" }), "pythia");
   await waitFor(() => expect(names(view)).toEqual(["pythia-70m-deduped-res-sm-l3"]));
+  await waitFor(() => expect(page.getByText("1 SAE")).toBeTruthy());
   expect(sent(model, "browse_saes").length).toBeLessThan(4);
   await user.keyboard("{Escape}");
   await waitFor(() => expect(names(view)).toHaveLength(6));

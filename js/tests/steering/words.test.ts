@@ -98,6 +98,8 @@ describe("what was written", () => {
     expect(w.progressWords({ ...run, status: "running", phase: "writing", texts: [live] }, settings)).toBe(
       "Writing, 12 of 60 tokens",
     );
+    const short = { ...settings, new_tokens: 1 };
+    expect(w.progressWords({ ...run, status: "running", phase: "writing" }, short)).toBe("Writing, 0 of 1 token");
     expect(w.progressWords({ ...run, status: "stopping" }, settings)).toBe("Stopping…");
     const sweep = { ...live, run: "sweep", strength: 2 } as const;
     expect(w.progressWords({ ...run, status: "running", kind: "sweep", texts: [live, sweep] }, settings)).toBe(

@@ -254,7 +254,8 @@ class Charts:
             else:
                 verb = "fell" if curve.y[-1] < curve.y[0] else "went"
                 first, last = (metric(spec.names[0], float(curve.y[i])) for i in (0, -1))
-                parts.append(f"{record.name} {verb} from {first} to {last}{self._origin_words(record)}")
+                course = f"stayed at {last}" if first == last else f"{verb} from {first} to {last}"
+                parts.append(f"{record.name} {course}{self._origin_words(record)}")
         return f"{spec.title} against {self._state.x_axis}, {scale} scale. {'; '.join(parts)}."
 
     def _origin_words(self, record: TrainingRecord) -> str:

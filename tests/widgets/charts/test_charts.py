@@ -177,6 +177,12 @@ def test_captions_and_summaries(charts: Charts, ws: FakeWorkspace) -> None:
     assert loss.endswith("gpt2-l6-topk-k48 has no values yet.")
 
 
+def test_what_does_not_change_is_said_to_stay(charts: Charts, ws: FakeWorkspace) -> None:
+    ws.trainings._metrics["train_2"] = [(*row[:4], 32.0, row[5]) for row in ws.trainings._metrics["train_0"]]
+    charts.update(runs(ws, "train_2"), ChartState(log_y=False))
+    assert charts.summaries()[1] == "L0 against tokens, linear scale. gpt2-l6-topk-k48 stayed at 32.0."
+
+
 def test_one_run_needs_no_key_and_several_have_theirs(charts: Charts, ws: FakeWorkspace) -> None:
     charts.update(runs(ws, "train_0"), ChartState())
     assert "<svg" not in charts.charts[0]._caption.value
