@@ -55,6 +55,15 @@ def test_the_demo_is_read_searched_labelled_and_tested(
     assert max(left) - min(left) < 1.5, "the strongest tokens start at the same place"
     snapshot("features-light")
 
+    # in a narrow notebook the page stands below the list, as wide as it is
+    frame = page.locator(".sw-frame").first
+    frame.evaluate("frame => { frame.style.width = '700px'; }")
+    boxes = [what.bounding_box() or {} for what in (grid, feature)]
+    assert boxes[0]["x"] == boxes[1]["x"]
+    assert boxes[0]["width"] == boxes[1]["width"] > 650
+    snapshot("features-700-light", frame)
+    frame.evaluate("frame => { frame.style.width = ''; }")
+
     # a token's card, from the keyboard
     examples.get_by_role("listitem").first.focus()
     page.keyboard.press("ArrowRight")
