@@ -36,9 +36,9 @@ def gated_by_name(model: str) -> bool | None:
     return False if _OPEN.fullmatch(model) else None
 
 
-def similar(repo_id: str) -> tuple[str, ...]:
-    """Known repositories whose names are nearest to one that does not exist."""
-    names = {known.repo_id.lower(): known.repo_id for known in known_repos()}
+def similar(repo_id: str, others: Iterable[str] = ()) -> tuple[str, ...]:
+    """Repositories, known ones or `others`, whose names are nearest to one that does not exist."""
+    names = {name.lower(): name for name in (*others, *(known.repo_id for known in known_repos()))}
     return tuple(names[name] for name in difflib.get_close_matches(repo_id.lower(), list(names), 3, 0.75))
 
 

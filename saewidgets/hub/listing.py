@@ -146,12 +146,29 @@ def _explained(error: RepositoryNotFoundError, place: HubReference, client: HubC
         except HubError:
             break  # the first error says more
         return wrong_type(place.repo_id, kind)
-    near = similar(place.repo_id)
+    near = similar(place.repo_id) or _near(place.repo_id, client)
     if not near:
         return error
     found = RepositoryNotFoundError(error.what, where=error.where, hint=f"{error.hint} Nearest name: {near[0]}.")
     found.suggestions = near
     return found
+
+
+def _near(repo_id: str, client: HubClient) -> tuple[str, ...]:
+    """What the same owner has of a similar name, else others of the same name."""
+    owner, _, name = repo_id.partition("/")
+
+    def found(**params: str) -> list[str]:
+        rows, _ = client.get_json(f"{client.endpoint}/api/models", {**params, "limit": "200"}, tries=1)
+        rows = rows if isinstance(rows, list) else []
+        return [row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
+
+    try:
+        return similar(repo_id, found(author=owner)) or tuple(
+            one for one in found(search=name) if one.lower().endswith(f"/{name.lower()}")
+        )[:3]
+    except HubError:
+        return ()  # the first error says more
 
 
 def _commit(model: Mapping[str, Any], place: HubReference) -> str:

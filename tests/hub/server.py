@@ -197,6 +197,11 @@ class Handler(BaseHTTPRequestHandler):
             return self._storage(path)
         if path == "/api/validate-yaml":
             return self._json({"errors": [], "warnings": []})
+        if path == "/api/models":
+            query = {name: values[0].lower() for name, values in parse_qs(urlsplit(self.path).query).items()}
+            found = [name for name, repo in self.hub.repos.items() if repo.kind == "models" and not repo.private]
+            wanted = query.get("search") or f"{query['author']}/"
+            return self._json([{"id": name} for name in found if wanted in name.lower()])
         if path == "/api/repos/create":
             return self._create()
         return self._of_repo(path)

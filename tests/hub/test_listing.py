@@ -91,6 +91,17 @@ def test_the_nearest_known_name_is_suggested(client: HubClient) -> None:
     assert SAELENS in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["lab/gated-sae", "somebody/Gated-SAEs"])
+def test_a_near_name_is_looked_for_on_the_hub(hub: Hub, client: HubClient, name: str) -> None:
+    with pytest.raises(RepositoryNotFoundError) as error:
+        repo_info(name, client=client)
+    assert error.value.suggestions[0] == "lab/gated-saes"
+    hub.fail("/api/models$", "status", 500)
+    with pytest.raises(RepositoryNotFoundError) as error:
+        repo_info(name, client=client)
+    assert error.value.suggestions == ()
+
+
 def test_a_gated_repository_can_be_looked_at(hub: Hub, client_of: Make) -> None:
     assert repo_info("lab/gated-saes", client=client_of()).gated == "auto"
     hub.fail("/tree/", "status", 403, message="Access to this gated repo is restricted")

@@ -33,13 +33,20 @@ export function GemmaScope({ store }: { store: Store }) {
     gemma.show(matches.length === 1 ? (matches[0] ?? null) : null);
   }, [rows, store.choices.value]);
 
-  if (store.known.value && releases.length === 0) {
+  if (store.known.value?.releases.length === 0) {
     return (
       <div class="empty">
         <h3>No Gemma Scope release is known</h3>
         <p>Look into a repository by its name instead.</p>
       </div>
     );
+  }
+  if (!store.known.value) {
+    return store.isLooking("known") ? (
+      <p class="looking sm t2" role="status">
+        Loading releases…
+      </p>
+    ) : null;
   }
   return (
     <>
@@ -75,7 +82,7 @@ export function GemmaScope({ store }: { store: Store }) {
         </Button>
       </div>
       <Looking finding={gemma} />
-      <FailedNote failed={gemma.failed.value} again={again} />
+      <FailedNote failed={gemma.failed.value} again={again} onDismiss={() => gemma.clear()} />
       <Problems store={store} finding={gemma} again={again} />
       {rows.length > 0 && (
         <>

@@ -83,6 +83,14 @@ export class Finding {
     this.show(null);
   }
 
+  /** Takes a note off the page; where it was all that was found, the answer goes with it. */
+  dismiss(what: string): void {
+    const listing = this.listing.value;
+    const problems = listing?.problems.filter((one) => one.what !== what) ?? [];
+    if (listing && listing.total + problems.length > 0) this.listing.value = { ...listing, problems };
+    else this.clear();
+  }
+
   repository(row: VariantRow): RepoData | undefined {
     return this.listing.value?.repositories[row.repo];
   }

@@ -16,11 +16,12 @@ export function Looking({ finding }: { finding: Finding }) {
 interface FailedProps {
   failed: Failed | null;
   again: () => void;
+  onDismiss?: () => void;
   /** It is being asked again; the note stays until there is an answer. */
   busy?: boolean;
 }
 
-export function FailedNote({ failed, again, busy = false }: FailedProps) {
+export function FailedNote({ failed, again, onDismiss, busy = false }: FailedProps) {
   if (!failed) return null;
   return (
     <div class="panel-note notes" aria-busy={busy}>
@@ -28,14 +29,25 @@ export function FailedNote({ failed, again, busy = false }: FailedProps) {
         tone="err"
         title={placed(failed)}
         actions={
-          <Button small icon="retry" disabled={busy} onClick={again}>
-            {busy ? "Checking…" : "Check again"}
-          </Button>
+          <>
+            <Button small icon="retry" disabled={busy} onClick={again}>
+              {busy ? "Checking…" : "Check again"}
+            </Button>
+            {onDismiss && <Dismiss onClick={onDismiss} />}
+          </>
         }
       >
         <Linked text={failed.hint ?? ""} />
       </NoteBox>
     </div>
+  );
+}
+
+function Dismiss({ onClick }: { onClick: () => void }) {
+  return (
+    <Button small onClick={onClick}>
+      Dismiss
+    </Button>
   );
 }
 
@@ -59,12 +71,19 @@ export function Problems({ store, finding, again }: ProblemsProps) {
           key={problem.what}
           tone={problem.kind === "cached" ? "warn" : "err"}
           title={problem.what}
-          actions={wayOut(store, problem, again)}
+          actions={
+            <>
+              {wayOut(store, problem, again)}
+              <Dismiss onClick={() => finding.dismiss(problem.what)} />
+            </>
+          }
         >
           <Linked text={problem.hint ?? ""} />
           {problem.suggestions.length > 0 && (
             <span>
-              {problem.kind === "no_sae" ? " SAEs trained on it: " : " Nearest name: "}
+              {problem.kind === "no_sae"
+                ? " SAEs trained on it: "
+                : ` Nearest name${problem.suggestions.length > 1 ? "s" : ""}: `}
               {problem.suggestions.map((name, i) => (
                 <span key={name}>
                   {i > 0 && ", "}
@@ -91,10 +110,11 @@ function wayOut(store: Store, { kind, suggestions }: Problem, again: () => void)
       </Button>
     );
   }
-  if (PASSING.test(kind)) {
+  const missing = kind.endsWith("not_found");
+  if (missing || PASSING.test(kind)) {
     return (
       <Button small icon="retry" onClick={again}>
-        Check again
+        {missing ? "Try again" : "Check again"}
       </Button>
     );
   }

@@ -20,7 +20,7 @@ export function AnyRepository({ store }: { store: Store }) {
     <>
       <Where store={store} />
       <Looking finding={any} />
-      <FailedNote failed={any.failed.value} again={() => void store.preview()} />
+      <FailedNote failed={any.failed.value} again={() => void store.preview()} onDismiss={() => any.clear()} />
       <Problems store={store} finding={any} again={() => void store.preview()} />
       {nothing && <Empty store={store} />}
       {any.rows.value.length > 0 && <Found store={store} />}

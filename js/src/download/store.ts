@@ -37,7 +37,7 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
   readonly choices: Signal<Choices> = signal([]);
   readonly known: Signal<HubKnownData | null> = signal(null);
   readonly pending = signal<ReadonlyMap<string, DownloadAction>>(new Map());
-  private askingKnown = false;
+  private readonly askingKnown = signal(false);
   /** What `preview` was last asked for. */
   private looked = "";
   /** Downloads are being started. */
@@ -70,10 +70,10 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
   }
 
   async loadKnown(): Promise<void> {
-    if (this.known.value !== null || this.askingKnown) return;
-    this.askingKnown = true;
+    if (this.known.value !== null || this.askingKnown.value) return;
+    this.askingKnown.value = true;
     const answer = await this.command("known", "The list of repositories", { kind: "hub_known" });
-    this.askingKnown = false;
+    this.askingKnown.value = false;
     if (answer) this.known.value = answer.value as HubKnownData;
   }
 
@@ -114,7 +114,7 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
 
   /** Something that a tab will show is being looked up. */
   isLooking(tab: TabId): boolean {
-    if (tab === "known") return this.known.value === null && !this.problems.value.has("known");
+    if (tab === "known") return this.askingKnown.value;
     return (tab === "gemma" ? this.gemma : this.any).looking.value !== null;
   }
 

@@ -38,6 +38,13 @@ it("narrows by site, layer and width to the canonical SAE, previews and download
   });
 });
 
+it("says that releases are on their way", async () => {
+  const { page, user } = show({}, { silent: true });
+  await user.click(page.getByRole("tab", { name: "Gemma Scope" }));
+  expect(page.getByText("Loading releases…")).toBeTruthy();
+  expect(page.queryByRole("combobox", { name: "Release" })).toBeNull();
+});
+
 it("counts one SAE as one", async () => {
   const { page } = await open({ listings: { "google/gemma-2-2b": listing({ rows: [row()] }) } });
   expect(page.getByText("SAE; 1 match")).toBeTruthy();

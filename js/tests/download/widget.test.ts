@@ -219,6 +219,25 @@ describe("any repository", () => {
     expect((page.getByRole("textbox", { name: "Repository" }) as HTMLInputElement).value).toBe(PYTHIA);
   });
 
+  it("offers near names where a repository is not there, to try again, and to put the note away", async () => {
+    const problem = {
+      kind: "repository_not_found",
+      what: "Repository not found: a/pythia.",
+      hint: "It does not exist, or is private and your token does not reach it.",
+      suggestions: [PYTHIA, "lab/pythia"],
+    };
+    const listings = { "a/pythia": listing({ rows: [], repositories: [], problems: [problem] }) };
+    const shown = show({}, { listings });
+    const { page, user, hub } = shown;
+    await look(shown, "a/pythia");
+    expect(page.getByRole("alert").textContent).toContain(`Nearest names: ${PYTHIA}, lab/pythia.`);
+    await user.click(page.getByRole("button", { name: "Try again" }));
+    await waitFor(() => expect(sent(hub, "hub_list")[1]).toMatchObject({ text: "a/pythia", again: true }));
+    await user.click(await page.findByRole("button", { name: "Dismiss" }));
+    expect(page.queryByRole("alert")).toBeNull();
+    expect(page.getByRole("heading", { name: "Nothing chosen yet" })).toBeTruthy();
+  });
+
   it("takes back how many were found when the next repository cannot be listed", async () => {
     const problem = { kind: "gated_repository", what: "lab/gated is gated.", hint: "Sign in.", suggestions: [] };
     const listings = { "lab/gated": listing({ rows: [], repositories: [], problems: [problem] }) };
