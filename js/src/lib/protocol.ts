@@ -75,12 +75,15 @@ export interface DeviceInfo {
 }
 
 export type XAxis = "tokens" | "steps" | "time";
+export type XRange = "active" | "all";
 export type Theme = "light" | "dark";
 
 export interface ChartState {
   training_ids: string[];
   followed: string[];
   x_axis: XAxis;
+  x_range: XRange;
+  longer: boolean;
   log_y: boolean;
   show_raw: boolean;
   smoothing: number;
@@ -155,6 +158,8 @@ export const EMPTY_STATE: PanelState = {
     training_ids: [],
     followed: [],
     x_axis: "tokens",
+    x_range: "active",
+    longer: false,
     log_y: true,
     show_raw: true,
     smoothing: 40,
@@ -195,7 +200,7 @@ export type Command =
   | { kind: "metric_table"; training_id: string; names: string[] | null; limit: number; offset: number };
 
 /** Settings left out stay as they are. */
-export type ChartChange = Partial<Omit<ChartState, "zoomed" | "summaries">>;
+export type ChartChange = Partial<Omit<ChartState, "zoomed" | "longer" | "summaries">>;
 
 export type CommandKind = Command["kind"];
 

@@ -1,15 +1,17 @@
 /** What is asked about all checked runs, and what came of it. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { useFocusLast, useUid } from "../lib/a11y";
+import { useUid } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import { BusyNote, ProblemNote } from "../lib/notes";
 import type { Card } from "../lib/protocol";
 import { able, deleteWords, exportFolder, nameLines, outcomeWords, stopWords } from "./bulk-state";
+import { DeleteQuestion, StopQuestion } from "./question";
 import { SELECTION, type Store } from "./store";
 
 export function BulkBox({ store }: { store: Store }) {
   const selection = store.selection();
   const what = selection.length > 0 ? store.bulk.value : null;
+  const cards = what === null ? [] : able(what, selection);
   const outcome = store.outcome.value;
   const done = store.done.value.get(SELECTION);
   const some = store.late.value.has(SELECTION) || store.problems.value.has(SELECTION) || done;
@@ -19,77 +21,29 @@ export function BulkBox({ store }: { store: Store }) {
   };
   return (
     <div class="panel-note notes">
-      {what === "stop" && <StopSeveral store={store} cards={able("stop", selection)} onKeep={close} />}
+      {what === "stop" && (
+        <StopQuestion
+          words={stopWords(cards)}
+          onStop={(action) => void store.actOn(SELECTION, cards, action)}
+          onKeep={close}
+        >
+          <Lines lines={nameLines(cards, store.shown.value)} label="What would be stopped" />
+        </StopQuestion>
+      )}
       {what === "delete" && (
-        <DeleteSeveral store={store} cards={able("delete", selection)} selected={selection.length} onKeep={close} />
+        <DeleteQuestion
+          words={deleteWords(cards, selection.length)}
+          onYes={() => void store.actOn(SELECTION, cards, "delete")}
+          onKeep={close}
+        >
+          <Lines lines={nameLines(cards, store.shown.value)} label="What would be deleted" />
+        </DeleteQuestion>
       )}
       {what === "export" && <ExportForm store={store} id={SELECTION} cards={selection} onClose={close} />}
       <BusyNote store={store} id={SELECTION} />
       <ProblemNote store={store} id={SELECTION} />
       <DoneNote store={store} id={SELECTION} />
       {outcome && <OutcomeNote store={store} />}
-    </div>
-  );
-}
-
-function StopSeveral({ store, cards, onKeep }: { store: Store; cards: Card[]; onKeep: () => void }) {
-  const box = useFocusLast();
-  const words = stopWords(cards);
-  return (
-    <div ref={box}>
-      <NoteBox
-        tone="info"
-        title={words.title}
-        actions={
-          <>
-            <Button small onClick={() => void store.actOn(SELECTION, cards, "stop")}>
-              Stop and save checkpoint
-            </Button>
-            <Button small onClick={() => void store.actOn(SELECTION, cards, "stop_without_saving")}>
-              Stop without saving
-            </Button>
-            <Button small onClick={onKeep}>
-              Keep running
-            </Button>
-          </>
-        }
-      >
-        {words.text}
-        <Lines lines={nameLines(cards, store.shown.value)} label="What would be stopped" />
-      </NoteBox>
-    </div>
-  );
-}
-
-interface DeleteProps {
-  store: Store;
-  cards: Card[];
-  selected: number;
-  onKeep: () => void;
-}
-
-function DeleteSeveral({ store, cards, selected, onKeep }: DeleteProps) {
-  const box = useFocusLast();
-  const words = deleteWords(cards, selected);
-  return (
-    <div ref={box}>
-      <NoteBox
-        tone="err"
-        title={words.title}
-        actions={
-          <>
-            <Button small kind="danger" onClick={() => void store.actOn(SELECTION, cards, "delete")}>
-              {words.button}
-            </Button>
-            <Button small onClick={onKeep}>
-              Keep
-            </Button>
-          </>
-        }
-      >
-        {words.text}
-        <Lines lines={nameLines(cards, store.shown.value)} label="What would be deleted" />
-      </NoteBox>
     </div>
   );
 }

@@ -8,6 +8,7 @@ import { Progress } from "../lib/progress";
 import type { Card } from "../lib/protocol";
 import { Rename } from "../lib/rename";
 import { ExportForm } from "./bulk";
+import { deleteWords, stopWords } from "./bulk-state";
 import { useCardMenu } from "./card-menu";
 import { CardNotes } from "./card-notes";
 import { Details } from "./details";
@@ -153,14 +154,18 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
       )}
       {open?.kind === "delete" && (
         <div class="full">
-          <DeleteQuestion card={card} onDelete={() => void store.act(card, "delete")} onKeep={() => close()} />
+          <DeleteQuestion
+            words={deleteWords([card], 1)}
+            onYes={() => void store.act(card, "delete")}
+            onKeep={() => close()}
+          />
         </div>
       )}
       {open?.kind === "stop" && (
         <div class="full">
           <StopQuestion
-            card={card}
-            onStop={(save) => void store.act(card, save ? "stop" : "stop_without_saving")}
+            words={stopWords([card])}
+            onStop={(action) => void store.act(card, action)}
             onKeep={() => close("Stop")}
           />
         </div>

@@ -6,7 +6,7 @@ import { saveFile, toCsv } from "../lib/copy";
 import { JointKey, SeriesKey } from "../lib/icons";
 import { BusyNote, ProblemNote } from "../lib/notes";
 import { savePictures } from "../lib/picture";
-import type { Card, XAxis } from "../lib/protocol";
+import type { Card, XAxis, XRange } from "../lib/protocol";
 import { DataTable } from "./data-table";
 import { csvRows } from "./metric-table";
 import type { Store } from "./store";
@@ -15,6 +15,11 @@ const X_AXES: readonly { value: XAxis; label: string }[] = [
   { value: "tokens", label: "Tokens" },
   { value: "steps", label: "Steps" },
   { value: "time", label: "Time" },
+];
+
+const X_RANGES: readonly { value: XRange; label: string }[] = [
+  { value: "active", label: "Active runs" },
+  { value: "all", label: "All" },
 ];
 
 const NOTHING = "Select runs in the list to chart them";
@@ -75,6 +80,14 @@ export function ChartsBar({ store }: { store: Store }) {
           selected={charts.x_axis}
           onSelect={(x_axis) => void store.changeCharts({ x_axis })}
         />
+        {charts.longer && (
+          <Segments
+            label="Runs that the x axis fits"
+            options={X_RANGES}
+            selected={charts.x_range}
+            onSelect={(x_range) => void store.changeCharts({ x_range })}
+          />
+        )}
         <Checkbox label="Log y axis" checked={charts.log_y} onChange={(log_y) => void store.changeCharts({ log_y })}>
           Log y
         </Checkbox>

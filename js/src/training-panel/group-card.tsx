@@ -8,7 +8,7 @@ import type { Card } from "../lib/protocol";
 import type { GroupActionName } from "../lib/protocol-runs";
 import { Rename } from "../lib/rename";
 import { ExportForm } from "./bulk";
-import { groupDeleteWords } from "./bulk-state";
+import { groupDeleteWords, stopWords } from "./bulk-state";
 import { useCardMenu } from "./card-menu";
 import { CardNotes } from "./card-notes";
 import {
@@ -23,7 +23,7 @@ import {
   templateWords,
 } from "./groups";
 import { Layers } from "./layers";
-import { QuestionBox, StopQuestion } from "./question";
+import { DeleteQuestion, StopQuestion } from "./question";
 import { SaveTemplate } from "./save-template";
 import {
   buttonsFor,
@@ -36,7 +36,6 @@ import {
   STATUS_WORDS,
   statusOf,
   stopAsks,
-  unsavedTokens,
 } from "./state";
 import type { Store } from "./store";
 import { Tiles } from "./tiles";
@@ -187,7 +186,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
       )}
       {open?.kind === "delete" && (
         <div class="full">
-          <QuestionBox
+          <DeleteQuestion
             words={groupDeleteWords(group.name, members)}
             onYes={() => steer("delete")}
             onKeep={() => close()}
@@ -197,9 +196,8 @@ export function GroupCard({ store, group, members }: GroupProps) {
       {open?.kind === "stop" && (
         <div class="full">
           <StopQuestion
-            card={group}
-            lost={unsavedTokens(first)}
-            onStop={(save) => steer(save ? "stop" : "stop_without_saving")}
+            words={{ ...stopWords([first]), title: `Stop ${group.name}?` }}
+            onStop={steer}
             onKeep={() => close("Stop")}
           />
         </div>

@@ -6,6 +6,7 @@ import { Icon, SeriesKey } from "../lib/icons";
 import { BusyNote, ProblemNote } from "../lib/notes";
 import type { Card } from "../lib/protocol";
 import { DoneNote } from "./bulk";
+import { stopWords } from "./bulk-state";
 import { Details } from "./details";
 import type { GroupProps } from "./group-card";
 import { byHook, kindOf, memberWord } from "./groups";
@@ -70,10 +71,10 @@ export function Layers({ store, group, members, open }: LayersProps) {
       </div>
       {stopped && (
         <StopQuestion
-          card={stopped}
-          onStop={(save) => {
+          words={stopWords([stopped])}
+          onStop={(action) => {
             show();
-            void store.actOn(group.id, [stopped], save ? "stop" : "stop_without_saving");
+            void store.actOn(group.id, [stopped], action);
           }}
           onKeep={() => show()}
         />

@@ -1,26 +1,20 @@
-/** Questions before something is lost; they open in the card and name what is lost. */
+/** Questions before something is lost; they open where that is, and name it. */
+import type { ComponentChildren } from "preact";
 import { useFocusLast } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
-import * as f from "../lib/format";
-import type { Card } from "../lib/protocol";
-import { deleteWords } from "./bulk-state";
-import { unsavedTokens } from "./state";
+import type { deleteWords, stopWords } from "./bulk-state";
 
-export function DeleteQuestion({ card, onDelete, onKeep }: { card: Card; onDelete: () => void; onKeep: () => void }) {
-  return <QuestionBox words={deleteWords([card], 1)} onYes={onDelete} onKeep={onKeep} />;
-}
-
-interface QuestionProps {
-  words: { title: string; text: string; button: string };
+interface DeleteProps {
+  words: ReturnType<typeof deleteWords>;
   onYes: () => void;
   onKeep: () => void;
+  children?: ComponentChildren;
 }
 
 /** A question about something that cannot be undone. */
-export function QuestionBox({ words, onYes, onKeep }: QuestionProps) {
-  const box = useFocusLast();
+export function DeleteQuestion({ words, onYes, onKeep, children }: DeleteProps) {
   return (
-    <div ref={box}>
+    <div ref={useFocusLast()}>
       <NoteBox
         tone="err"
         title={words.title}
@@ -36,33 +30,31 @@ export function QuestionBox({ words, onYes, onKeep }: QuestionProps) {
         }
       >
         {words.text}
+        {children}
       </NoteBox>
     </div>
   );
 }
 
 interface StopProps {
-  card: Card;
-  /** Tokens that no checkpoint has, where it is not those of `card`. */
-  lost?: number;
-  onStop: (save: boolean) => void;
+  words: ReturnType<typeof stopWords>;
+  onStop: (action: "stop" | "stop_without_saving") => void;
   onKeep: () => void;
+  children?: ComponentChildren;
 }
 
-export function StopQuestion(props: StopProps) {
-  const { card, lost = unsavedTokens(card), onStop, onKeep } = props;
-  const box = useFocusLast();
+export function StopQuestion({ words, onStop, onKeep, children }: StopProps) {
   return (
-    <div ref={box}>
+    <div ref={useFocusLast()}>
       <NoteBox
         tone="info"
-        title={`Stop ${card.name}?`}
+        title={words.title}
         actions={
           <>
-            <Button small onClick={() => onStop(true)}>
+            <Button small onClick={() => onStop("stop")}>
               Stop and save checkpoint
             </Button>
-            <Button small onClick={() => onStop(false)}>
+            <Button small onClick={() => onStop("stop_without_saving")}>
               Stop without saving
             </Button>
             <Button small onClick={onKeep}>
@@ -71,7 +63,8 @@ export function StopQuestion(props: StopProps) {
           </>
         }
       >
-        {`${f.count(lost)} tokens are not in a checkpoint yet.`}
+        {words.text}
+        {children}
       </NoteBox>
     </div>
   );

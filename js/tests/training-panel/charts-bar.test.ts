@@ -27,6 +27,17 @@ it("shows the charted runs and changes only what was changed", async () => {
   expect(page.getByRole("radio", { name: "Steps" }).getAttribute("aria-checked")).toBe("true");
 });
 
+it("while other runs reach further than those that are active, one click shows all of every run", async () => {
+  const state = fullState();
+  const { page, model, user } = show({ ...state, charts: { ...state.charts, longer: true } }, "chart_controls");
+  expect(page.getByRole("radio", { name: "Active runs" }).getAttribute("aria-checked")).toBe("true");
+  await user.click(page.getByRole("radio", { name: "All" }));
+  expect(sent(model, "chart")).toMatchObject([{ x_range: "all" }]);
+  expect(page.getByRole("radio", { name: "All" }).getAttribute("aria-checked")).toBe("true");
+  model.setState({ charts: { ...state.charts, longer: false } });
+  await waitFor(() => expect(page.queryByRole("radio", { name: "All" })).toBeNull());
+});
+
 it("takes a run off the charts, whether it is selected or has a line by itself", async () => {
   const state = fullState();
   const [first, second] = state.charts.training_ids;

@@ -175,6 +175,7 @@ class Chart:
         if self.look.show_raw:
             parts += [curve.raw_y for curve in curves.values()]
         low, high = extent(parts)
+        right = extent([curve.x for curve in curves.values()])[1]
         if not math.isfinite(high):
             self._fit(low, high)  # first: while it goes, the last point has no place on an axis that fits no points
         for number in self._slots.keys() - curves.keys():
@@ -184,7 +185,7 @@ class Chart:
             slot = self._slot(number)
             put(slot.raw, curve.raw_x, curve.raw_y, visible=self.look.show_raw)
             put(slot.smooth, curve.x, curve.y)
-            at = spread(len(curve.x), MARKS_PER_LINE, number) if len(curves) > 1 else np.empty(0, dtype=np.intp)
+            at = marked(curve.x, number, right, alone=len(curves) == 1)
             put(slot.marker, curve.x[at], curve.y[at])
         self._fit(low, high)
         for axis in self._figure.axes:  # without data bqplot would label a scale that means nothing
@@ -266,9 +267,15 @@ def extent(parts: Sequence[Floats]) -> tuple[float, float]:
     return (float(whole.min()), float(whole.max())) if len(whole) else (math.nan, math.nan)
 
 
-def spread(n: int, count: int, shift: int) -> Any:
-    """Indices of `count` points spread over `n`, moved a little per line so that the markers of two do not coincide."""
-    if n == 0:
+def marked(x: Floats, slot: int, right: float, *, alone: bool) -> Any:
+    """Indices of the points of a line that have a marker: six of one that goes from 0 to `right`, fewer of a shorter
+    one, which they would cover; moved a little per slot so that those of two lines do not coincide.
+
+    A line that is `alone` needs none to be told apart, but a single point does to be seen.
+    """
+    n = len(x)
+    if n == 0 or (alone and n > 1):
         return np.empty(0, dtype=np.intp)
-    positions = (np.arange(count) + 0.15 + 0.7 * shift / SLOTS) / count * n
+    count = max(1, round(MARKS_PER_LINE * (x[-1] - x[0]) / right)) if right > 0 else 1
+    positions = (np.arange(count) + 0.15 + 0.7 * slot / SLOTS) / count * n
     return np.unique(np.minimum(positions.astype(np.intp), n - 1))

@@ -9,13 +9,14 @@ from typing import Any
 
 import bqplot
 import ipywidgets
+import numpy as np
 
 from saewidgets.records import TrainingRecord
 from saewidgets.render import Html, Line, line_chart
 from saewidgets.render.figure import Axis
 from saewidgets.render.numbers import metric, tokens
 from saewidgets.render.ticks import linear_ticks, tick_text
-from saewidgets.widgets.charts.chart import Chart, Look, Newest, extent
+from saewidgets.widgets.charts.chart import Chart, Look, Newest
 from saewidgets.widgets.charts.lineage import NO_PAST, Earlier, Past, past_of, started
 from saewidgets.widgets.charts.pictures import Drawn, chart_picture
 from saewidgets.widgets.charts.series import Columns, Curve, History
@@ -90,7 +91,7 @@ class Charts:
             earlier: the runs that they go on from, by their ids, oldest first.
         """
         self._earlier = earlier or {}
-        if state.x_axis != self._state.x_axis:
+        if (state.x_axis, state.x_range) != (self._state.x_axis, self._state.x_range):
             self.reset_zoom()
         self._state, self._runs = state, list(runs)
         look = Look(state.log_y, state.show_raw, state.theme)
@@ -106,7 +107,7 @@ class Charts:
             self._fetch(record)
             self._recall(record)
         joints = {slot: places for record, slot in runs if (places := self._joints(record, state.x_axis))}
-        curves = [self._curves(spec, state.log_y) for spec in CHARTS]
+        curves = [self._curves(spec, state.x_axis) for spec in CHARTS]
         points = any(len(curve.x) for found in curves for curve in found.values())
         if not points:
             self._end_x(NO_POINTS)  # first: while it goes, the last point has no place on an axis that fits no points
@@ -165,16 +166,35 @@ class Charts:
         """Where a run, or one before it, took over from another one."""
         past = self._past(record)
         which = {"steps": 0, "tokens": 1, "time": 2}[x_axis]
-        return tuple(joint[which] + (past.seconds if x_axis == "time" else 0.0) for joint in past.joints)
+        places = (joint[which] + (past.seconds if x_axis == "time" else 0.0) for joint in past.joints)
+        return tuple(place for place in places if place <= self._end(x_axis))
 
-    def _curves(self, spec: Spec, positive: bool) -> dict[int, Curve]:
-        state = self._state
+    def _curves(self, spec: Spec, x_axis: str) -> dict[int, Curve]:
+        state, end = self._state, self._end(x_axis)
         return {
             slot: self._histories[record.id].curve(
-                spec.names, state.x_axis, positive=positive, smoothing=state.smoothing, start=self._origin(record)
+                spec.names, x_axis, positive=state.log_y, smoothing=state.smoothing, start=self._origin(record), end=end
             )
             for record, slot in self._runs
         }
+
+    def _reach(self, x_axis: str, *, active: bool) -> float:
+        """Where the newest point of all runs, or of those that are `active`, stands; NaN where there is none."""
+        runs = [record for record, _ in self._runs if record.status.is_active or not active]
+        ends = [self._histories[record.id].x(x_axis, self._origin(record))[-1:] for record in runs]
+        return float(max(np.concatenate([*ends, np.empty(0)]), default=math.nan))
+
+    @property
+    def longer(self) -> bool:
+        """Other runs reach further than those that are active."""
+        axis = self._state.x_axis
+        return self._reach(axis, active=True) < self._reach(axis, active=False)
+
+    def _end(self, x_axis: str) -> float:
+        """Where curves are cut: beside a run that ended long after it, one that has just begun would not be seen."""
+        cut = self._state.x_range == "active" and self._x.max == self._right
+        end = self._reach(x_axis, active=True) if cut else math.nan
+        return math.inf if math.isnan(end) else end
 
     def _newest(self, record: TrainingRecord, slot: int, spec: Spec) -> Newest | None:
         value = next((record.latest[name] for name in spec.names if name in record.latest), None)
@@ -188,11 +208,7 @@ class Charts:
         """Both ends of the x axis (NaN at its right before there are points), its ticks, their words, its unit."""
         low, high = self._x.min or 0.0, self._x.max
         if high is None:
-            columns = {"tokens": "tokens", "steps": "step", "time": "time"}
-            parts = [self._histories[r.id].column(columns[self._state.x_axis]) for r, _ in self._runs]
-            if self._state.x_axis == "time":
-                parts = [part - self._origin(r) for part, (r, _) in zip(parts, self._runs, strict=True)]
-            high = extent(parts)[1]
+            high = min(self._reach(self._state.x_axis, active=False), self._end(self._state.x_axis))
         return low, high, *x_ticks(self._state.x_axis, low, high)
 
     def _end_x(self, right: float | None) -> None:
@@ -230,7 +246,7 @@ class Charts:
         x = Axis(name, low, high, list(zip(ticks, labels, strict=True)))
         found = []
         for chart, spec in zip(self.charts, CHARTS, strict=True):
-            curves = self._curves(spec, self._state.log_y)
+            curves = self._curves(spec, self._state.x_axis)
             drawn = [
                 Drawn(record.name, slot, curves[slot], self._joints(record, self._state.x_axis))
                 for record, slot in self._runs
@@ -267,6 +283,7 @@ class Charts:
         palette = PALETTES["light"]
         found = []
         for spec in CHARTS:
+            curves = self._curves(spec, "tokens")
             lines = [
                 Line(
                     record.name,
@@ -277,14 +294,10 @@ class Charts:
                     self._joints(record, "tokens"),
                 )
                 for record, slot in self._runs
-                if len((curve := self._static_curve(record, spec)).x)
+                if len((curve := curves[slot]).x)
             ]
             found.append(line_chart(spec.title, lines, log_y=self._state.log_y))
         return found
-
-    def _static_curve(self, record: TrainingRecord, spec: Spec) -> Curve:
-        history = self._histories[record.id]
-        return history.curve(spec.names, "tokens", positive=self._state.log_y, smoothing=self._state.smoothing)
 
     def close(self) -> None:
         """Remove the charts from the page."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from saewidgets.render.figure import Axis, Drawing, Key, Mark, Points, Trace, Upright, figure
 from saewidgets.render.ticks import linear_ticks, log_ticks, metric_tick_text, widened
-from saewidgets.widgets.charts.chart import MARKS_PER_LINE, Chart, extent, spread
+from saewidgets.widgets.charts.chart import Chart, extent, marked
 from saewidgets.widgets.charts.series import Curve
 from saewidgets.widgets.charts.style import MARKERS, PALETTES, RAW_OPACITY, RAW_WIDTH, SHAPES, SLOTS, SVG_DASHES
 from saewidgets.widgets.messages.training import Picture
@@ -40,8 +40,9 @@ def chart_picture(chart: Chart, against: str, x: Axis, runs: Sequence[Drawn]) ->
     """
     raw = [run.curve.raw_y for run in runs] if chart.look.show_raw else []
     marks: list[Mark] = []
+    right = extent([run.curve.x for run in runs])[1]
     for run in runs:
-        marks += _marks(run, raw=chart.look.show_raw, markers=len(runs) > 1)
+        marks += _marks(run, right, raw=chart.look.show_raw, alone=len(runs) == 1)
     y = _y_axis(chart, *extent([run.curve.y for run in runs] + raw))
     legend = [_key(run, markers=len(runs) > 1) for run in runs]
     if any(run.joints for run in runs):
@@ -62,7 +63,7 @@ def _y_axis(chart: Chart, low: float, high: float) -> Axis:
     return Axis(f"{name} (log)" if log else name, low, high, [(value, metric_tick_text(value)) for value in ticks], log)
 
 
-def _marks(run: Drawn, *, raw: bool, markers: bool) -> list[Mark]:
+def _marks(run: Drawn, right: float, *, raw: bool, alone: bool) -> list[Mark]:
     number = run.slot % SLOTS
     color, curve = PALETTES["light"].series[number], run.curve
     marks: list[Mark] = [Upright(float(joint), color) for joint in run.joints]
@@ -70,8 +71,8 @@ def _marks(run: Drawn, *, raw: bool, markers: bool) -> list[Mark]:
         x, y = curve.raw_x.tolist(), curve.raw_y.tolist()
         marks.append(Trace(x, y, color, width=RAW_WIDTH, opacity=RAW_OPACITY))
     marks.append(Trace(curve.x.tolist(), curve.y.tolist(), color, SVG_DASHES[number]))
-    if markers:
-        at = spread(len(curve.x), MARKS_PER_LINE, run.slot)
+    at = marked(curve.x, run.slot, right, alone=alone)
+    if len(at):
         marks.append(Points(curve.x[at].tolist(), curve.y[at].tolist(), color, SHAPES[MARKERS[number]], size=8.0))
     return marks
 

@@ -6,6 +6,7 @@ while a run grows; only when there are too many bins do they merge pairwise. No 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -84,7 +85,8 @@ class History:
         return np.concatenate([np.asarray(self._earlier[name], dtype=np.float64), own[1:] if twice else own])
 
     def curve(
-        self, names: tuple[str, ...], x_axis: str, *, positive: bool, smoothing: int, start: float = 0.0
+        self, names: tuple[str, ...], x_axis: str, *, positive: bool, smoothing: int, start: float = 0.0,
+        end: float = math.inf,
     ) -> Curve:
         """The line of the first of `names` that has any value.
 
@@ -93,16 +95,21 @@ class History:
             x_axis: "tokens", "steps" or "time" (seconds since `start`).
             positive: the axis is logarithmic: values ≤ 0 cannot be drawn and are left out.
             smoothing: 0 … 100, see `smooth`.
+            end: what stands to the right of it on the axis is left out.
         """
+        x = self.x(x_axis, start)
         for name in names:
             y = self.column(name)
-            valid = np.isfinite(y) & (y > 0) if positive else np.isfinite(y)
+            valid = np.isfinite(y) & (x <= end) & (y > (0 if positive else -np.inf))
             if valid.any():
-                x = self.column(AXES[x_axis])[valid]
-                if x_axis == "time":  # the point of a checkpoint is written before the clock begins
-                    x = np.maximum(x - start, 0.0)
-                return make_curve(x, y[valid], smoothing)
+                return make_curve(x[valid], y[valid], smoothing)
         return EMPTY
+
+    def x(self, x_axis: str, start: float = 0.0) -> Floats:
+        """Where all points stand on an x axis; see `curve`."""
+        x = self.column(AXES[x_axis])
+        # The point of a checkpoint is written before the clock begins.
+        return np.maximum(x - start, 0.0) if x_axis == "time" else x
 
 
 def make_curve(x: Floats, y: Floats, smoothing: int) -> Curve:

@@ -74,6 +74,8 @@ class ChartState(Wire):
     training_ids: tuple[str, ...] = ()  # what somebody selected; the first six have a line (`series` of their card)
     followed: tuple[str, ...] = ()  # what has a line by itself, as it has just begun; buttons leave it alone
     x_axis: Literal["tokens", "steps", "time"] = "tokens"
+    x_range: Literal["active", "all"] = "active"  # where it ends: with the runs that are active, or with the longest
+    longer: bool = False  # others reach further than those that are active
     log_y: bool = True
     show_raw: bool = True
     smoothing: int = Field(default=40, ge=0, le=100)
@@ -214,6 +216,7 @@ class Chart(Command):
     training_ids: tuple[str, ...] | None = None
     followed: tuple[str, ...] | None = None
     x_axis: Literal["tokens", "steps", "time"] | None = None
+    x_range: Literal["active", "all"] | None = None
     log_y: bool | None = None
     show_raw: bool | None = None
     smoothing: int | None = Field(default=None, ge=0, le=100)

@@ -145,7 +145,7 @@ class PanelModel(DeviceReader):
                     self._known(self._chart.training_ids if chosen is None else chosen),
                     self._known(self._chart.followed if followed is None else followed),
                 )
-            fields = ("x_axis", "log_y", "show_raw", "smoothing", "theme")
+            fields = ("x_axis", "x_range", "log_y", "show_raw", "smoothing", "theme")
             changes = {name: getattr(command, name) for name in fields if getattr(command, name) is not None}
             self._chart = self._chart.model_copy(update=changes)
 
@@ -153,10 +153,10 @@ class PanelModel(DeviceReader):
         with self._lock:
             self._chart = self._chart.model_copy(update={"theme": theme})
 
-    def set_charts_drawn(self, zoomed: bool, summaries: tuple[str, ...]) -> None:
+    def set_charts_drawn(self, zoomed: bool, longer: bool, summaries: tuple[str, ...]) -> None:
         """What only the charts know."""
         with self._lock:
-            self._chart = self._chart.model_copy(update={"zoomed": zoomed, "summaries": summaries})
+            self._chart = self._chart.model_copy(update={"zoomed": zoomed, "longer": longer, "summaries": summaries})
 
     def compare(self, training_ids: Sequence[str]) -> None:
         """Show these runs side by side; fewer than two close the comparison. Unknown ones are ignored."""

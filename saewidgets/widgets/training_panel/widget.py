@@ -289,7 +289,7 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
     def _draw_charts(self) -> None:
         with self._drawing:
             self._charts.update(self._panel.charted(), self._panel.chart, self._panel.earlier())
-        self._panel.set_charts_drawn(self._charts.zoomed, self._charts.summaries())
+        self._panel.set_charts_drawn(self._charts.zoomed, self._charts.longer, self._charts.summaries())
 
     def _draw_comparison(self) -> bool:
         """Draw the Pareto view; whether there is a comparison."""

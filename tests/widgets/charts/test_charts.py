@@ -10,11 +10,12 @@ import bqplot
 import numpy as np
 import pytest
 
+from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus
 from saewidgets.widgets.charts.charts import Charts, x_ticks
 from saewidgets.widgets.charts.style import DASHES, MARKERS, PALETTES, SVG_DASHES
 from saewidgets.widgets.messages.training import ChartState
-from tests.widgets.fake_workspace import FakeWorkspace, metric_row
+from tests.widgets.fake_workspace import FakeWorkspace, make_record, metric_row
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -126,6 +127,41 @@ def test_zoom_holds_until_it_is_reset(charts: Charts, ws: FakeWorkspace) -> None
     charts.reset_zoom()
     assert not charts.zoomed
     assert (charts._x.min, charts._x.max) == (0.0, None)
+
+
+@pytest.mark.parametrize("axis", ["tokens", "steps", "time"])
+def test_while_a_run_is_active_the_charts_end_where_it_is(charts: Charts, ws: FakeWorkspace, axis: str) -> None:
+    shown = runs(ws, "train_3", "train_0")  # ended after 244 points; runs, and has 150
+    charts.update(shown, ChartState(x_axis=axis))
+    ended, running = lines(charts)[0], lines(charts)[1]
+    assert charts.longer
+    assert running.raw.x[-1] * 0.98 < ended.raw.x[-1] <= running.raw.x[-1]
+    assert max(charts.charts[0]._figure.axes[0].tick_values) <= running.raw.x[-1]
+    assert not charts.zoomed
+    picture = charts.pictures()[0].svg
+    charts.update(shown, ChartState(x_axis=axis, x_range="all"))
+    assert len(ended.raw.x) == 244
+    assert charts.longer
+    assert charts.pictures()[0].svg != picture
+    charts.update(shown, ChartState(x_axis=axis))
+    charts._x.max = 2e7  # a reader looks further to the right
+    charts.update(shown, ChartState(x_axis=axis))
+    assert len(ended.raw.x) == 244
+    charts.update(runs(ws, "train_3", "train_1"), ChartState(x_axis=axis, x_range="all"))  # neither is active
+    assert not charts.longer
+
+
+def test_a_run_of_a_few_points_is_a_line_and_no_heap_of_markers(charts: Charts, ws: FakeWorkspace) -> None:
+    ws.trainings.add(make_record("train_new", TrainingConfig(), status=JobStatus.RUNNING, started_at=0.0), 9)
+    charts.update(runs(ws, "train_3", "train_new"), ChartState(x_range="all"))
+    whole, short = lines(charts)[0], lines(charts)[1]
+    assert (len(whole.marker.x), len(short.marker.x)) == (6, 1)
+    assert len(short.smooth.x) == 9
+    charts.update(runs(ws, "train_new"), ChartState())
+    assert not short.marker.visible
+    ws.trainings.add(make_record("train_newer", TrainingConfig(), status=JobStatus.RUNNING), 1)
+    charts.update(runs(ws, "train_newer"), ChartState())
+    assert len(lines(charts)[0].marker.x) == 1  # one point makes no line
 
 
 def test_zooming_wakes_the_panel(ws: FakeWorkspace) -> None:
