@@ -91,7 +91,10 @@ EXAMPLES: tuple[w.Wire, ...] = (
         id="c-4", what="The configuration is not valid.", where="sae.k", hint="Enter 1 to 16,384.",
         fields={"sae.k": "k is 20,000 but d_sae is 16,384."},
     ),
-    m.FormData(fields=(FIELD,), defaults={"sae.k": 32}, devices=(DEVICE,), suggestions={"model": ("demo",)}),
+    m.FormData(
+        fields=(FIELD,), defaults={"sae.k": 32}, of_model={"demo": {"sae.k": 16}}, devices=(DEVICE,),
+        suggestions={"model": ("demo",)},
+    ),
     m.CheckResult(
         fields={"sae.k": "k is 20,000 but d_sae is 16,384."}, hints={"model": "124M parameters"}, pending=("model",),
         model=m.ModelFacts(parameters=124_000_000, layers=12, d_model=768, context=1024, d_in=768, heads=12),

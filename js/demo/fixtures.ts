@@ -434,6 +434,7 @@ export const FORM: FormData = {
     }),
   ],
   defaults: { model: "gpt2", corpus: "demo", hook_name: "blocks.6.hook_resid_post" },
+  of_model: { demo: { "sae.d_sae": 4096, tokens: 2_600_000 } },
   devices: DEVICES,
   suggestions: { model: ["gpt2", "demo"], corpus: ["demo", "acts_01J8ZQ3V5W7X9Y1A2B3C4D5E6F"] },
   stores: { acts_01J8ZQ3V5W7X9Y1A2B3C4D5E6F: "gpt2 wikipedia" },

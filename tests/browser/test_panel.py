@@ -133,7 +133,7 @@ def test_a_bad_field_is_named_and_gets_the_focus(open_notebook: Open, page: Page
     panel.get_by_role("button", name="New training").click()
     field = panel.get_by_role("textbox", name="Active latents (k)", exact=True)
     field.fill("20000")
-    expect(panel.get_by_text("k is 20,000 but d_sae is 16,384.")).to_be_visible()
+    expect(panel.get_by_text("k is 20,000 but d_sae is 4,096.")).to_be_visible()
     panel.get_by_role("button", name="Start training").click()
     expect(field).to_be_focused()
     assert notebook.python("print(len(ws.trainings.list()))").strip() == "7"

@@ -77,6 +77,15 @@ def test_a_value_out_of_range_hides_nothing_else(
     assert both["fields"]["gradient_accumulation"].startswith("A batch of 64 cannot be split into 3")
 
 
+@pytest.mark.parametrize("value", [1, 2_000_000, "many"])
+def test_hint_and_error_of_the_context_length_name_the_same_limit(
+    ws: Workspace, config: TrainingConfig, value: Any
+) -> None:
+    result = ws.trainings.validate(config.to_data() | {"context_size": value})
+    assert result["hints"]["context_size"] == "at most 64"
+    assert result["fields"]["context_size"].endswith(" Enter a whole number from 2 to 64.")
+
+
 def test_a_rule_about_two_fields_waits_for_the_other_one(ws: Workspace, config: TrainingConfig) -> None:
     result = ws.trainings.validate(config.to_data() | {"batch_size": -5})  # 768 tokens do fill a batch of nothing known
     assert set(result["fields"]) == {"batch_size"}

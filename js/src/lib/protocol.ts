@@ -253,6 +253,7 @@ export interface FormField {
 export interface FormData {
   fields: FormField[];
   defaults: Record<string, unknown>;
+  of_model: Record<string, Record<string, unknown>>;
   devices: DeviceInfo[];
   suggestions: Record<string, string[]>;
   stores: Record<string, string>;

@@ -99,7 +99,9 @@ export class FormController {
   }
 
   set(name: string, value: string | boolean): void {
-    this.values.value = form.change(this.values.value, name, value);
+    const next = form.change(this.values.value, name, value);
+    this.values.value =
+      name === "model" && this.data.value ? form.followModel(this.data.value, this.values.value, next) : next;
     if (this.drafts) this.store.draft = this.values.value;
     const left = { ...this.reported.value };
     for (const one of form.HOOK_FIELDS.includes(name) ? form.HOOK_FIELDS : [name]) delete left[one];

@@ -136,6 +136,17 @@ export function change(values: Values, name: string, value: string | boolean): V
   return next;
 }
 
+/** `next` with what stood in the form by itself following the model; what somebody typed stays. */
+export function followModel(data: FormData, before: Values, next: Values): Values {
+  const names = Object.values(data.of_model).flatMap(Object.keys);
+  for (const field of data.fields.filter(({ name }) => names.includes(name))) {
+    const usual = ({ model }: Values) =>
+      display(field, data.of_model[String(model).trim()]?.[field.name] ?? field.default);
+    if (before[field.name] === usual(before)) next[field.name] = usual(next);
+  }
+  return next;
+}
+
 /** The hook name that Layer, Site and Head make. */
 const composed = (values: Values): string =>
   composeHook(String(values[LAYER]), String(values[SITE]), String(values[HEAD] ?? ""));

@@ -248,7 +248,11 @@ const SHAPES: [string, Path, object][] = [
   ["ack", [], { id: _, kind: _ } satisfies Shape<Ack>],
   ["result", [], { id: _, kind: _, value: _, columns: _ } satisfies Shape<Result>],
   ["failure", [], { id: _, kind: _, what: _, where: _, hint: _, fields: _ } satisfies Shape<Failure>],
-  ["form_data", [], { fields: _, defaults: _, devices: _, suggestions: _, stores: _ } satisfies Shape<FormData>],
+  [
+    "form_data",
+    [],
+    { fields: _, defaults: _, of_model: _, devices: _, suggestions: _, stores: _ } satisfies Shape<FormData>,
+  ],
   ["form_data", ["fields", 0], FIELD],
   [
     "check_result",

@@ -32,6 +32,19 @@ describe("values", () => {
   });
 });
 
+describe("what a form suggests", () => {
+  const of = (before: form.Values, model: string) =>
+    form.followModel(FORM, before, form.change(before, "model", model));
+  it("follows the model until somebody types something else", () => {
+    const demo = of(start(), "demo");
+    expect([demo["sae.d_sae"], demo.tokens, demo["optimizer.lr"]]).toEqual(["4,096", "2,600,000", "3e-4"]);
+    const typed = of(form.change(start(), "tokens", "5,000,000"), "demo");
+    expect([typed["sae.d_sae"], typed.tokens]).toEqual(["4,096", "5,000,000"]);
+    const back = of(form.change(demo, "sae.d_sae", "1,024"), "gpt2");
+    expect([back.model, back["sae.d_sae"], back.tokens]).toEqual(["gpt2", "1,024", "10,000,000"]);
+  });
+});
+
 describe("layer, site and hook name", () => {
   it("follow each other", () => {
     const layer = form.change(start(), "layer", "3");

@@ -268,6 +268,8 @@ class FormData(Wire):
 
     fields: tuple[FormField, ...]
     defaults: dict[str, Any]  # dotted name → value the form starts with
+    # model → dotted name → what stands there until somebody changes it; for other models the defaults of the fields
+    of_model: dict[str, dict[str, Any]] = Field(default_factory=dict)
     devices: tuple[DeviceInfo, ...] = ()
     # field name → values offered (models, datasets used before)
     suggestions: dict[str, tuple[str, ...]] = Field(default_factory=dict)

@@ -18,6 +18,7 @@ from saewidgets.render.labels import choice_label
 from saewidgets.widgets.messages.training import FormData, FormField
 from saewidgets.widgets.messages.wire import DeviceInfo
 from saewidgets.widgets.values import LARGEST_SAFE, corpus_text
+from saewidgets.workspace.training.demo import demo_config
 
 Section = Literal["model", "where", "sae", "training", "advanced"]
 
@@ -54,6 +55,8 @@ GROUPS = {
     "": "Run", "optimizer": "Optimiser and schedules", "targets": "Targets", "activations": "Activations",
     "evaluation": "Evaluation", "checkpoints": "Checkpoints",
 }  # fmt: skip
+# What a new form holds for the demo model in place of the defaults, which are for models of the hub: hours there.
+OF_DEMO = ("sae.d_sae", "tokens", "batch_size", "optimizer.lr")
 # What an optional setting that is left empty stands for.
 EMPTY = {
     "name": "",  # the page shows the name that it will get
@@ -159,7 +162,7 @@ def _help(name: str, schema: Mapping[str, Any], has_choices: bool) -> str:
 def _field(name: str, schema: Mapping[str, Any]) -> FormField:
     choices = tuple(str(choice) for choice in schema.get("enum", ()))
     minimum = schema.get("minimum", schema.get("exclusiveMinimum"))
-    maximum = schema.get("maximum", schema.get("exclusiveMaximum"))
+    maximum = schema.get("maximum", schema.get("exclusiveMaximum")) if name != "context_size" else None  # the model's
     section = SECTIONS.get(name, "advanced")
     return FormField(
         name=name,
@@ -200,18 +203,24 @@ def form_data(
     config: Mapping[str, Any] | None = None,
     stores: Mapping[str, str] | None = None,
 ) -> FormData:
-    """Fields, the values the form starts with (those of `config`: Edit and retry), devices, suggestions.
+    """Fields, the values the form starts with (those of `config`: Edit and retry; else of a model), devices, suggestions.
 
     `stores`: the names of activation stores by id, for those that are suggested.
     """
     fields = form_fields()
     defaults = {field.name: field.default for field in fields}
-    if config is not None:
+    of_model: dict[str, dict[str, Any]] = {}
+    if config is None:
+        demo = flatten(demo_config().to_data())
+        of_model["demo"] = {name: demo[name] for name in OF_DEMO}
+        defaults.update(of_model.get(defaults["model"], {}))
+    else:
         known = {field.name for field in fields}
         defaults.update({name: value for name, value in flatten(config).items() if name in known})
     return FormData(
         fields=fields,
         defaults=defaults,
+        of_model=of_model,
         devices=tuple(devices),
         suggestions={name: tuple(values) for name, values in suggestions.items()},
         stores={i: name for i, name in (stores or {}).items() if i in suggestions.get("corpus", ())},

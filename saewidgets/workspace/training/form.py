@@ -236,6 +236,9 @@ def _check_model(
     for field, sentence in misfits(config, facts.n_layers, facts.context, facts.n_heads).items():
         if field not in wrong:
             errors.setdefault(field, sentence)
+    if facts.context is not None and "context_size" in wrong:  # the field would allow what no model reads
+        what = errors["context_size"].partition(" Enter ")[0]
+        errors["context_size"] = f"{what} Enter a whole number from 2 to {facts.context:,}."
     if facts.is_encoder and config.checkpoints.best_metric == "ce_loss_score":
         errors.setdefault(
             "checkpoints.best_metric", f"{config.model} is an encoder and has no cross-entropy. Choose fvu."

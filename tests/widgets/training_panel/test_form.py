@@ -6,6 +6,7 @@ from saewidgets.config import TextCorpus, TrainingConfig, validate
 from saewidgets.widgets.messages.wire import DeviceInfo
 from saewidgets.widgets.training_panel.form import GROUPS, SECTIONS, architectures, flatten, form_data, form_fields
 from saewidgets.widgets.values import corpus_text
+from saewidgets.workspace.training.demo import demo_config
 
 # The wording of the specification: tests and screen readers find fields by it.
 LABELS = {
@@ -103,10 +104,21 @@ def test_the_form_starts_with_a_valid_configuration() -> None:
         target[last] = data.defaults[field.name]
     config, errors = validate(nested)
     assert errors == {}
-    assert config == TrainingConfig()
+    demo = demo_config()
+    suggested = ("sae.d_sae", "tokens", "batch_size", "optimizer.lr")
+    assert config == TrainingConfig().replace(**{name: flatten(demo.to_data())[name] for name in suggested})
     assert data.suggestions["model"] == ("demo", "gpt2")
     named = form_data((), {"corpus": ["demo", "acts_1"]}, None, {"acts_1": "wiki", "acts_2": "other"})
     assert named.stores == {"acts_1": "wiki"}
+
+
+def test_the_form_suggests_what_the_demo_model_trains_in_minutes() -> None:
+    data = form_data((), {})
+    assert (data.defaults["model"], data.defaults["sae.d_sae"], data.defaults["tokens"]) == ("demo", 4096, 2_600_000)
+    assert (TrainingConfig().sae.d_sae, TrainingConfig().tokens) == (16_384, 10_000_000)  # of other models
+    retried = form_data((), {}, TrainingConfig(tokens=70_000).to_data())
+    assert (retried.defaults["tokens"], retried.of_model) == (70_000, {})
+    assert by_name()["context_size"].maximum is None  # how much that is depends on the model
 
 
 def test_lists_of_numbers_are_text_on_the_page() -> None:
