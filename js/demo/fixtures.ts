@@ -442,7 +442,17 @@ export const FORM: FormData = {
 
 export const CHECK: CheckResult = {
   fields: {},
-  hints: { corpus: "2.1M tokens, ships with the package" },
+  hints: {
+    corpus: "2.1M tokens, ships with the package",
+    model: "124M parameters, 12 layers, d_model 768",
+    layer: "0 to 11; several: 4, 6, 8",
+    head: "0 to 11; empty: all",
+    hook_name: "d_in 768",
+    context_size: "at most 1,024",
+    "sae.architecture": "k largest latents kept per token",
+    "sae.d_sae": "21.3 × d_in",
+    batch_size: "tokens per step",
+  },
   pending: [],
   model: { parameters: 124_000_000, layers: 12, d_model: 768, context: 1024, d_in: 768, heads: 12 },
   name: "gpt2-l6-topk-k32",

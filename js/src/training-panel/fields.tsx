@@ -33,7 +33,7 @@ export function Field({ controller, field }: FieldProps) {
   const error = controller.errors.value[field.name];
   const hint = controller.lookingUp.value.includes(field.name)
     ? `Looking up the ${field.label.toLowerCase()}…`
-    : form.hintFor(field.name, controller.values.value, controller.check.value);
+    : controller.check.value?.hints[field.name];
   const focus = controller.focus.value;
 
   useLayoutEffect(() => {

@@ -25,12 +25,6 @@ export function parseLayers(text: string): number[] | null {
 /** Hook names that are separated by commas or blanks. */
 export const hookList = (text: string): string[] => text.split(/[,;\s]+/).filter(Boolean);
 
-/** "0 to 11; several: 4, 6, 8". */
-export function layersHint(layers: number): string {
-  const some = [...new Set([layers / 3, layers / 2, (2 * layers) / 3].map(Math.floor))];
-  return `0 to ${layers - 1}${some.length > 1 ? `; several: ${some.join(", ")}` : ""}`;
-}
-
 interface Several {
   over: Over | null;
   /** What each reconstructs, in the order of the hook names; none for what is no transcoder. */

@@ -1,7 +1,7 @@
 /** The New training form without the page: what is shown, what is sent, which fields are at fault. Pure functions. */
 import * as f from "../lib/format";
-import type { CheckResult, ConfigData, FormData, FormField, ModelFacts, Over, Section } from "../lib/protocol";
-import { hookList, layersHint, overOf, parseLayers } from "./form-layers";
+import type { CheckResult, ConfigData, FormData, FormField, Over, Section } from "../lib/protocol";
+import { hookList, overOf, parseLayers } from "./form-layers";
 
 /** What stands in the fields, by dotted name. */
 export type Values = Record<string, string | boolean>;
@@ -53,18 +53,6 @@ export function splitHook(names: string): { layer: string; site: string; head: s
 
 /** Does the chosen site have heads? */
 export const hasHeads = (values: Values): boolean => values[SITE] === HEADS;
-
-const ARCHITECTURE_HINTS: Record<string, string> = {
-  standard: "ReLU with an L1 penalty",
-  topk: "k largest latents kept per token",
-  batchtopk: "k × batch largest latents kept per batch",
-  matryoshka: "BatchTopK whose first latents also reconstruct alone",
-  jumprelu: "ReLU with a learned threshold per latent",
-  gated: "One path decides what is active, another how strongly",
-  skip: "A part of the input passes around the latents",
-  transcoder: "Latents of one place reconstruct another",
-  skip_transcoder: "A transcoder with a linear path beside the latents",
-};
 
 /** The options of a choice field, as [value, label]. */
 export function optionsOf(field: FormField, data: FormData): [string, string][] {
@@ -295,8 +283,8 @@ export function stillKnown(check: CheckResult, name: string): CheckResult {
   if (inName) known.name = "";
   if (name === "model") return { ...known, model: null, hints: {} };
   if (HOOK_FIELDS.includes(name) && check.model) known.model = { ...check.model, d_in: null };
-  const edited = HOOK_FIELDS.includes(name) ? HOOK_FIELDS : [name];
-  known.hints = Object.fromEntries(Object.entries(check.hints).filter(([field]) => !edited.includes(field)));
+  const edited = HOOK_FIELDS.includes(name) ? HOOK : name; // how many layers and heads there are stays
+  known.hints = Object.fromEntries(Object.entries(check.hints).filter(([field]) => field !== edited));
   return known;
 }
 
@@ -317,40 +305,4 @@ export function byGroup(fields: readonly FormField[]): [string, FormField[]][] {
 /** How many advanced settings differ from their defaults. */
 export function changedCount(fields: readonly FormField[], values: Values): number {
   return fields.filter((field) => values[field.name] !== display(field, field.default)).length;
-}
-
-/** The line of facts below a field: Python's, else what the page knows of the model. */
-export function hintFor(name: string, values: Values, check: CheckResult | null): string | null {
-  const given = check?.hints[name];
-  if (given) return given;
-  const model = check?.model ?? null;
-  switch (name) {
-    case ARCHITECTURE:
-      return ARCHITECTURE_HINTS[String(values[ARCHITECTURE])] ?? null;
-    case "batch_size":
-      return "tokens per step";
-    case "model":
-      return model && modelWords(model);
-    case LAYER:
-      return model?.layers ? layersHint(model.layers) : null;
-    case HEAD:
-      return model?.heads ? `0 to ${model.heads - 1}; empty: all` : null;
-    case HOOK:
-      return model?.d_in ? `d_in ${f.count(model.d_in)}` : null;
-    case "sae.d_sae": {
-      const d_sae = f.parseInteger(String(values["sae.d_sae"]));
-      return model?.d_in && d_sae ? `${(d_sae / model.d_in).toFixed(1).replace(/\.0$/, "")} × d_in` : null;
-    }
-    default:
-      return null;
-  }
-}
-
-function modelWords(model: ModelFacts): string | null {
-  const parts = [
-    model.parameters && `${f.tokens(model.parameters)} parameters`,
-    model.layers && f.plural(model.layers, "layer"),
-    model.d_model && `d_model ${f.count(model.d_model)}`,
-  ].filter(Boolean);
-  return parts.length ? parts.join(", ") : null;
 }

@@ -92,7 +92,6 @@ describe("layer, site and hook name", () => {
     expect(form.placeHookError(wrong, form.change(many, "head", "11"), 12)).toEqual({
       layer: "Head 12 does not exist.",
     });
-    expect(form.hintFor("head", many, CHECK)).toBe("0 to 11; empty: all");
   });
   it("leave layer and site alone while the hook name is none", () => {
     expect(form.change(start(), "hook_name", "blocks.")).toMatchObject({ layer: "6", site: "hook_resid_post" });
@@ -179,6 +178,7 @@ describe("errors of the hook name", () => {
 
 describe("what an edit leaves of a check", () => {
   const hints = { corpus: "2.1M tokens", context_size: "at most 1,024" };
+  const places = { layer: "0 to 11; several: 4, 6, 8", hook_name: "d_in 768" };
   const check = { ...CHECK, hints };
   it.each([
     ["name", check],
@@ -188,20 +188,13 @@ describe("what an edit leaves of a check", () => {
     ["tokens", { ...check, estimate: null }],
   ])("after %s", (name, left) => expect(form.stillKnown(check, name)).toEqual(left));
   it("after the layer: what is known of the model, but not the width there", () => {
-    expect(form.stillKnown(check, "layer")).toMatchObject({ model: { layers: 12, d_in: null }, name: "" });
+    const left = form.stillKnown({ ...check, hints: places }, "layer");
+    expect(left).toMatchObject({ model: { layers: 12, d_in: null }, name: "" });
+    expect(left.hints).toEqual({ layer: "0 to 11; several: 4, 6, 8" });
   });
 });
 
-describe("hints and choices", () => {
-  it("say what is known of the model", () => {
-    const hint = (name: string) => form.hintFor(name, start(), CHECK);
-    expect(hint("model")).toBe("124M parameters, 12 layers, d_model 768");
-    expect(hint("layer")).toBe("0 to 11; several: 4, 6, 8");
-    expect(hint("hook_name")).toBe("d_in 768");
-    expect(hint("sae.d_sae")).toBe("21.3 × d_in");
-    expect(hint("corpus")).toBe("2.1M tokens, ships with the package");
-    expect(form.hintFor("model", start(), null)).toBeNull();
-  });
+describe("choices", () => {
   it("have readable words", () => {
     const field = (name: string) => FORM.fields.find((one) => one.name === name) as FormField;
     expect(form.optionsOf(field("sae.architecture"), FORM).map(([, label]) => label)).toEqual([

@@ -190,12 +190,8 @@ describe("New training", () => {
       checks.push(command);
       model.emit("msg:custom", { id: command.id, kind: "ack" }, []);
     });
-    const reply = (i: number, parameters: number) =>
-      model.emit(
-        "msg:custom",
-        { id: checks[i]?.id, kind: "result", value: { ...CHECK, model: { ...CHECK.model, parameters } } },
-        [],
-      );
+    const reply = (i: number, words: string) =>
+      model.emit("msg:custom", { id: checks[i]?.id, kind: "result", value: { ...CHECK, hints: { model: words } } }, []);
     await retype(view, box(form, "Model"), "slow/one");
     expect(form.getByText("Looking up the model…")).toBeTruthy();
     expect(estimate.textContent).toBe("Checking…");
@@ -205,9 +201,9 @@ describe("New training", () => {
     const slow = checks.length - 1;
     await retype(view, box(form, "Model"), "other");
     await waitFor(() => expect(checks.at(-1)?.config.model).toBe("other")); // without waiting for the slow one
-    reply(slow, 1e9);
+    reply(slow, "1B parameters");
     expect(form.queryByText(/1B parameters/)).toBeNull();
-    reply(checks.length - 1, 2e9);
+    reply(checks.length - 1, "2B parameters");
     await waitFor(() => expect(form.getByText(/2B parameters/)).toBeTruthy());
     expect(form.queryByText("Looking up the model…")).toBeNull();
     expect(estimate.textContent).toContain("≈ 3 min 28 s");
