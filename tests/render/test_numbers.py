@@ -7,7 +7,7 @@ import math
 import pytest
 
 from saewidgets.render.labels import short_float
-from saewidgets.render.numbers import duration, metric, size, tokens
+from saewidgets.render.numbers import column, duration, metric, size, tokens
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,10 @@ def test_durations_sizes_and_small_numbers() -> None:
         "1.5e-3",
         "1.235e5",
     ]
+
+
+def test_a_column_has_one_format() -> None:
+    assert column("loss", [0.28413, 54.051, None, -219.65]) == ("0.2841", "54.0510", "–", "−219.6500")
+    assert column("l0", [32.0, 1234.4]) == ("32.0", "1,234.4")
+    assert column("loss", [0.5, 329_731.2, math.nan]) == ("0.5000", "3.3e5", "NaN")  # what diverged has no decimals
+    assert column("dead", [0.021, 0.5]) == ("2.1 %", "50.0 %")

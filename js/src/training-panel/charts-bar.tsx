@@ -99,7 +99,7 @@ export function ChartsBar({ store }: { store: Store }) {
           Raw
         </Checkbox>
         <div class="sp" />
-        <span class="xs t2 hw">Wheel zooms, drag pans</span>
+        {!charts.longer && <span class="xs t2 hw">Wheel zooms, drag pans</span>}
         <Button
           small
           kind="quiet"

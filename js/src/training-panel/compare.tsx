@@ -12,6 +12,7 @@ import { Failed } from "../lib/notes";
 import { savePictures } from "../lib/picture";
 import type { CompareState, YAxis } from "../lib/protocol";
 import type { ComparisonData, ComparisonTableData, SettingRow } from "../lib/protocol-runs";
+import { Sheet } from "./data-table";
 import type { Store } from "./store";
 
 export function Compare({ store, compare }: { store: Store; compare: CompareState }) {
@@ -54,6 +55,8 @@ export function Compare({ store, compare }: { store: Store; compare: CompareStat
   );
 }
 
+const SIDE_BY_SIDE = 8; // runs; more of them are rows
+
 function Table({ data, compare }: { data: ComparisonData; compare: CompareState }) {
   const [all, setAll] = useState(false);
   const rows = all ? data.rows : data.rows.filter((row) => row.differs);
@@ -67,53 +70,12 @@ function Table({ data, compare }: { data: ComparisonData; compare: CompareState 
         </Checkbox>
       </div>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard */}
-      <div class={`xs-scroll wide${all ? " all" : ""}`} tabIndex={0}>
-        <table aria-label="Configuration differences">
-          <thead>
-            <tr>
-              <td />
-              {compare.names.map((name, i) => (
-                <th key={compare.training_ids[i]} scope="col">
-                  <span class="row">
-                    {typeof compare.series[i] === "number" && <SeriesKey series={compare.series[i] as number} />}
-                    <span class="el" title={name}>
-                      {name}
-                    </span>
-                  </span>
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {rows.map((row) => (
-              <SettingLine key={row.name} row={row} />
-            ))}
-            {rows.length === 0 && (
-              <tr>
-                <td colSpan={compare.names.length + 1} class="t2">
-                  Their settings are the same.
-                </td>
-              </tr>
-            )}
-          </tbody>
-          <tbody>
-            <tr>
-              <th scope="rowgroup" colSpan={compare.names.length + 1} class="group">
-                Results
-              </th>
-            </tr>
-            {compare.results.map((row) => (
-              <tr key={row.label}>
-                <th scope="row">{row.label}</th>
-                {row.values.map((value, i) => (
-                  <td key={compare.training_ids[i]}>
-                    {row.best[i] ? <b title="the best of the runs it can be compared with">{value}</b> : value}
-                  </td>
-                ))}
-              </tr>
-            ))}
-          </tbody>
-        </table>
+      <div class={`xs-scroll wide${all || compare.names.length > SIDE_BY_SIDE ? " all" : ""}`} tabIndex={0}>
+        {compare.names.length > SIDE_BY_SIDE ? (
+          <AsRows compare={compare} settings={rows} />
+        ) : (
+          <AsColumns compare={compare} settings={rows} />
+        )}
       </div>
       <p class="xs t3">
         FVU and L0 on held-out text where they were measured there, else on the newest training batches. Throughput is
@@ -123,26 +85,154 @@ function Table({ data, compare }: { data: ComparisonData; compare: CompareState 
   );
 }
 
-function SettingLine({ row }: { row: SettingRow }) {
-  const isCode = row.name === "hook_name" || row.name === "hook_name_out";
+interface SidesProps {
+  compare: CompareState;
+  settings: readonly SettingRow[];
+}
+
+function AsColumns({ compare, settings }: SidesProps) {
   return (
-    <tr>
-      <th scope="row" title={row.name}>
-        <Breakable text={row.label} />
-      </th>
-      {row.values.map((value, i) => (
-        <td key={`${i} ${value}`} class={isCode ? "place" : undefined}>
-          {isCode ? (
-            <code>
-              <Breakable text={value} />
-            </code>
-          ) : (
-            value
-          )}
-        </td>
-      ))}
-    </tr>
+    <table aria-label="Configuration differences">
+      <thead>
+        <tr>
+          <td />
+          {compare.names.map((_, i) => (
+            <th key={compare.training_ids[i]} scope="col">
+              <Run compare={compare} at={i} />
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {settings.map((row) => (
+          <tr key={row.name}>
+            <th scope="row" title={row.name}>
+              <Breakable text={row.label} />
+            </th>
+            {row.values.map((_, i) => (
+              <Cell key={compare.training_ids[i]} of={row} at={i} />
+            ))}
+          </tr>
+        ))}
+        {settings.length === 0 && (
+          <tr>
+            <td colSpan={compare.names.length + 1} class="t2">
+              Their settings are the same.
+            </td>
+          </tr>
+        )}
+      </tbody>
+      <tbody>
+        <tr>
+          <th scope="rowgroup" colSpan={compare.names.length + 1} class="group">
+            Results
+          </th>
+        </tr>
+        {compare.results.map((row) => (
+          <tr key={row.label}>
+            <th scope="row">{row.label}</th>
+            {row.values.map((_, i) => (
+              <Cell key={compare.training_ids[i]} of={row} at={i} />
+            ))}
+          </tr>
+        ))}
+      </tbody>
+    </table>
   );
+}
+
+/** A row for each run, in the order of the column whose heading was pressed. */
+function AsRows({ compare, settings }: SidesProps) {
+  const [sort, setSort] = useState({ by: "", down: false });
+  const names = { label: "Run", values: compare.names };
+  const columns: Compared[] = [names, ...compare.results, ...settings];
+  const { values } = columns.find((column) => idOf(column) === sort.by) ?? { values: [] };
+  const order = compare.names.map((_, i) => i).sort((a, b) => inOrder(values[a] ?? "", values[b] ?? "", sort.down));
+  return (
+    <table class="runs" aria-label="Configuration differences">
+      <thead>
+        <tr>
+          {columns.map((column) => {
+            const id = idOf(column);
+            const by = id === sort.by;
+            return (
+              <th
+                key={id}
+                scope="col"
+                class={column.best && "num"}
+                title={column.name}
+                aria-sort={by ? (sort.down ? "descending" : "ascending") : undefined}
+              >
+                <Button kind="link" onClick={() => setSort({ by: id, down: by && !sort.down })}>
+                  {column.label}
+                  {by && <span aria-hidden="true">{sort.down ? " ↓" : " ↑"}</span>}
+                </Button>
+              </th>
+            );
+          })}
+        </tr>
+      </thead>
+      <tbody>
+        {order.map((i) => (
+          <tr key={compare.training_ids[i]}>
+            <th scope="row">
+              <Run compare={compare} at={i} />
+            </th>
+            {columns.slice(1).map((column) => (
+              <Cell key={idOf(column)} of={column} at={i} />
+            ))}
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+/** A setting or a result of all compared runs. */
+type Compared = { label: string; name?: string; values: string[]; best?: boolean[] };
+
+const idOf = ({ name, label }: Compared): string => name ?? label;
+
+const numberIn = (text: string): number => Number.parseFloat(text.replace(/,/g, "").replace("−", "-"));
+
+/** Numbers by size, then words; what is missing comes last either way. */
+function inOrder(a: string, b: string, down: boolean): number {
+  const [x, y] = [numberIn(a), numberIn(b)];
+  const words = Number(Number.isNaN(x)) - Number(Number.isNaN(y));
+  return words || (down ? -1 : 1) * (x - y || a.localeCompare(b, "en", { numeric: true }));
+}
+
+function Run({ compare, at }: { compare: CompareState; at: number }) {
+  const [name, series] = [compare.names[at], compare.series[at]];
+  return (
+    <span class="row">
+      {typeof series === "number" && <SeriesKey series={series} />}
+      <span class="el" title={name}>
+        {name}
+      </span>
+    </span>
+  );
+}
+
+function Cell({ of, at }: { of: Compared; at: number }) {
+  const value = of.values[at] ?? "";
+  if (of.best?.[at]) {
+    return (
+      <td class="num">
+        <b title="the best of the runs it can be compared with">{value}</b>
+      </td>
+    );
+  }
+  if (of.name?.startsWith("hook_name")) {
+    return (
+      <td class="place">
+        <code>
+          <Breakable text={value} />
+        </code>
+      </td>
+    );
+  }
+  return <td class={of.best && "num"}>{value}</td>;
 }
 
 const Y_AXES: readonly { value: YAxis; label: string }[] = [
@@ -244,31 +334,18 @@ function Points({ compare, word, onClose }: { compare: CompareState; word: strin
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: Esc in it closes it
     <div class="data" onKeyDown={onEsc(onClose)}>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard */}
-      <div class="scroll" tabIndex={0}>
-        <table class="pad" aria-label={`L0 against ${word}`}>
-          <thead>
-            <tr>
-              <th>Run</th>
-              <th>Architecture</th>
-              <th class="num">L0</th>
-              <th class="num">{word}</th>
-              <th>Standing</th>
-            </tr>
-          </thead>
-          <tbody>
-            {compare.points.map((point) => (
-              <tr key={point.id}>
-                <td>{point.name}</td>
-                <td>{`${point.kind} ${point.label}`}</td>
-                <td class="num">{f.l0(point.l0)}</td>
-                <td class="num">{text(point.y)}</td>
-                <td>{point.front ? "on the line" : point.preliminary}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Sheet
+        label={`L0 against ${word}`}
+        heads={["Run", "Architecture", "L0", word, "Standing"]}
+        numbers={[2, 3]}
+        rows={compare.points.map((point) => [
+          point.name,
+          `${point.kind} ${point.label}`,
+          f.l0(point.l0),
+          text(point.y),
+          point.front ? "on the line" : point.preliminary,
+        ])}
+      />
     </div>
   );
 }

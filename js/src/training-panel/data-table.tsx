@@ -86,33 +86,59 @@ function RunTable({ store, card }: { store: Store; card: Card }) {
           Refresh
         </Button>
       </div>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard */}
-      <div class="scroll" tabIndex={0}>
-        <table class="pad" aria-label={`Metrics of ${card.name}`}>
-          <thead>
-            <tr>
-              <th class="num">Step</th>
-              <th class="num">Tokens</th>
-              <th class="num">Time</th>
-              <th class="num">Loss</th>
-              <th class="num">L0</th>
-              <th class="num">FVU</th>
-            </tr>
-          </thead>
-          <tbody>
-            {rows.map((i) => (
-              <tr key={i}>
-                <td class="num">{f.count(at("step", i) ?? 0)}</td>
-                <td class="num">{f.count(at("tokens", i) ?? 0)}</td>
-                <td class="num">{f.clock(at("time", i) ?? 0, Date.now(), true)}</td>
-                <td class="num">{f.loss(at("loss", i))}</td>
-                <td class="num">{f.l0(at("l0", i))}</td>
-                <td class="num">{f.fvu(at("fvu", i))}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Sheet
+        label={`Metrics of ${card.name}`}
+        heads={["Step", "Tokens", "Time", "Loss", "L0", "FVU"]}
+        numbers={[0, 1, 2, 3, 4, 5]}
+        rows={rows.map((i) => [
+          f.count(at("step", i) ?? 0),
+          f.count(at("tokens", i) ?? 0),
+          f.clock(at("time", i) ?? 0, Date.now(), true),
+          f.loss(at("loss", i)),
+          f.l0(at("l0", i)),
+          f.fvu(at("fvu", i)),
+        ])}
+      />
     </>
+  );
+}
+
+interface SheetProps {
+  label: string;
+  heads: string[];
+  /** The columns that hold numbers. */
+  numbers: number[];
+  rows: string[][];
+}
+
+/** The numbers behind a figure. */
+export function Sheet({ label, heads, numbers, rows }: SheetProps) {
+  const type = (column: number) => (numbers.includes(column) ? "num" : undefined);
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable from the keyboard
+    <div class="scroll" tabIndex={0}>
+      <table class="pad" aria-label={label}>
+        <thead>
+          <tr>
+            {heads.map((head, i) => (
+              <th key={head} class={type(i)}>
+                {head}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row) => (
+            <tr key={String(row)}>
+              {row.map((text, i) => (
+                <td key={heads[i]} class={type(i)}>
+                  {text}
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
   );
 }

@@ -19,8 +19,8 @@ import {
   kindOf,
   type ListCard,
   leadOf,
-  meantBy,
   templateWords,
+  tiledBy,
 } from "./groups";
 import { Layers } from "./layers";
 import { DeleteQuestion, StopQuestion } from "./question";
@@ -138,7 +138,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
             <span key={part}>{part}</span>
           ))}
           <span>{forwardWords(status, members.length, group.stored)}</span>
-          <span>{`tiles: mean of ${meantBy(members).length}`}</span>
+          <span>{`tiles: lowest to highest of ${tiledBy(members).length}`}</span>
         </div>
       </div>
       <div class="c3">

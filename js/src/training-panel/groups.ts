@@ -1,10 +1,10 @@
 /** Runs that one job trains at once, as one entry of the list. Pure functions. */
 import * as f from "../lib/format";
-import type { Action, Card, Tile, Value } from "../lib/protocol";
+import type { Action, Card } from "../lib/protocol";
 import { type Status, statusOf } from "../lib/statuses";
 import { placeOf } from "./state";
 
-/** A card of the list: one run, or (`members`) several of one job, of which it shows the mean. */
+/** A card of the list: one run, or (`members`) several of one job; it has the numbers of the one that stands for it. */
 export type ListCard = Card & { members?: readonly Card[] };
 
 /** The cards of the list: runs of one group become one, in the place of its newest. */
@@ -72,7 +72,6 @@ function groupCard(id: string, members: readonly Card[], named: ReadonlyMap<stri
     id,
     name: first.group_name ?? groupName(members.map((card) => card.name)),
     members,
-    tiles: meanTiles(meantBy(members).map((card) => card.tiles)),
     note,
     advice: null,
     checkpoint_count: sum((card) => card.checkpoint_count),
@@ -99,30 +98,10 @@ export function groupName(names: readonly string[]): string {
   return parts.join("-");
 }
 
-/** The runs that the tiles of a group are the mean of: one that failed says nothing of the others. */
-export function meantBy(members: readonly Card[]): readonly Card[] {
+/** The runs between which the tiles of a group lie: one that failed says nothing of the others. */
+export function tiledBy(members: readonly Card[]): readonly Card[] {
   const fine = members.filter((card) => statusOf(card) !== "failed");
   return fine.length ? fine : members;
-}
-
-function meanTiles(tiles: readonly Tile[]): Tile {
-  const mean = (name: keyof Tile): Value => {
-    const values = tiles.map((tile) => tile[name]);
-    if (values.some((value) => value === null)) return null;
-    return values.reduce((total: number, value) => total + Number(value), 0) / values.length;
-  };
-  const found: Tile = {
-    loss: mean("loss"),
-    l0: mean("l0"),
-    fvu: mean("fvu"),
-    ce_loss_score: mean("ce_loss_score"),
-    dead: mean("dead"),
-  };
-  // What is not finite travels as a word.
-  for (const name of Object.keys(found) as (keyof Tile)[]) {
-    if (typeof found[name] === "number" && !Number.isFinite(found[name])) found[name] = "NaN";
-  }
-  return found;
 }
 
 /** What is the same of all, else null. */

@@ -263,18 +263,22 @@ const measured = (value: Card["tiles"]["fvu"]): number => {
   return Number.isFinite(n) ? n : Number.POSITIVE_INFINITY;
 };
 
+/** Of a group that of its best run. */
+const lowest = ({ members, ...card }: ListCard, name: "fvu" | "l0"): number =>
+  Math.min(...(members ?? [card]).map((one) => measured(one.tiles[name])));
+
 const ascending = (a: number, b: number) => (a === b ? 0 : a < b ? -1 : 1);
 
 /** Who waits comes in the order in which they will start. */
 const place = (card: Card): number =>
   statusOf(card) === "queued" ? (card.queue_position ?? Number.POSITIVE_INFINITY) : 0;
 
-const COMPARE: Record<Sort, (a: Card, b: Card) => number> = {
+const COMPARE: Record<Sort, (a: ListCard, b: ListCard) => number> = {
   active: (a, b) =>
     ACTIVITY[statusOf(a)] - ACTIVITY[statusOf(b)] || ascending(place(a), place(b)) || b.created_at - a.created_at,
   newest: (a, b) => b.created_at - a.created_at,
-  fvu: (a, b) => ascending(measured(a.tiles.fvu), measured(b.tiles.fvu)),
-  l0: (a, b) => ascending(measured(a.tiles.l0), measured(b.tiles.l0)),
+  fvu: (a, b) => ascending(lowest(a, "fvu"), lowest(b, "fvu")),
+  l0: (a, b) => ascending(lowest(a, "l0"), lowest(b, "l0")),
 };
 
 export function shownCards<C extends ListCard>(cards: readonly C[], filter: Filter, search: string, sort: Sort): C[] {

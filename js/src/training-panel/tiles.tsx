@@ -1,19 +1,26 @@
-/** The five numbers of a run, in columns that line up from card to card. */
+/** The five numbers of a run, in columns that line up from card to card; of a group the lowest and the highest. */
 import * as f from "../lib/format";
-import type { Card } from "../lib/protocol";
+import type { Tile, Value } from "../lib/protocol";
+import { type ListCard, tiledBy } from "./groups";
 
-export function Tiles({ card }: { card: Card }) {
+export function Tiles({ card }: { card: ListCard }) {
   const { tiles } = card;
   const window = f.count(card.dead_window_tokens);
   const early = tiles.dead === null && card.tokens_done < card.dead_window_tokens;
+  const range = (name: keyof Tile, text: (value: Value) => string): string => {
+    const values = tiledBy(card.members ?? [card]).map((one) => one.tiles[name]);
+    if (values.includes(null)) return f.DASH;
+    const [low, high] = [Math.min, Math.max].map((of) => text(of(...values.map(Number))));
+    return low === high ? `${low}` : `${low}–${high}`.replace(/ /g, "\u00a0"); // it breaks behind the dash
+  };
   const rows: [label: string, value: string, title?: string, missing?: string][] = [
-    ["Loss", f.loss(tiles.loss)],
-    ["L0", f.l0(tiles.l0), "mean active latents per token"],
-    ["FVU", f.fvu(tiles.fvu), "fraction of variance unexplained"],
-    ["CE rec.", f.ce(tiles.ce_loss_score), "share of the cross-entropy recovered (zero ablation)"],
+    ["Loss", range("loss", f.loss)],
+    ["L0", range("l0", f.l0), "mean active latents per token"],
+    ["FVU", range("fvu", f.fvu), "fraction of variance unexplained"],
+    ["CE rec.", range("ce_loss_score", f.ce), "share of the cross-entropy recovered (zero ablation)"],
     [
       "Dead",
-      f.share(tiles.dead),
+      range("dead", f.share),
       `latents that did not fire in the last ${window} tokens`,
       early ? `not known before ${window} tokens` : undefined,
     ],

@@ -13,20 +13,21 @@ import {
   groupBadge,
   groupMeta,
   groupName,
+  type ListCard,
   listCards,
   memberWord,
   templateWords,
+  tiledBy,
 } from "../../src/training-panel/groups";
 import { matches, originWords, shownCards } from "../../src/training-panel/state";
 
 describe("groups", () => {
   const cards = [...CARDS.slice(0, 2), ...LAYERS];
 
-  it("stand in the list as one card with the mean of their numbers, in the order of the layers", () => {
+  it("stand in the list as one card, in the order of the layers", () => {
     const [, , group] = listCards(cards);
     expect(listCards(cards)).toHaveLength(3);
     expect(group?.members?.map((one) => one.hook_name)).toEqual([4, 6, 8].map((n) => `blocks.${n}.hook_resid_post`));
-    expect(group?.tiles.fvu).toBeCloseTo(0.109);
     expect(group?.checkpoint_count).toBe(9);
     expect(group?.name).toBe("gpt2-l4-6-8-batchtopk");
     const nameless = listCards(LAYERS.map((one) => ({ ...one, group_name: null })));
@@ -39,7 +40,7 @@ describe("groups", () => {
     const [group] = listCards([nan, b, c] as never);
     expect(group?.status).toBe("running");
     expect(group?.note).toMatchObject({ what: "Loss became NaN.", where: "gpt2-l8-batchtopk-k48" });
-    expect(group?.tiles.loss).toBeCloseTo((0.1874 + 0.2362) / 2); // of those that go on
+    expect(tiledBy(group?.members ?? []).map((one) => one.tiles.loss)).toEqual([0.1874, 0.2362]); // of those that go on
     const all = listCards([a, b, c].map((one) => ({ ...one, note: { ...note, what: "The kernel ended." } })) as never);
     expect(all[0]?.note).toMatchObject({ what: "The kernel ended.", where: null });
   });
@@ -75,10 +76,9 @@ describe("groups", () => {
   it("of one run are that run", () => {
     expect(listCards([card({ group_id: "g" })])[0]?.members).toBeUndefined();
   });
-  it("have no mean where a number is missing or is none", () => {
-    const [a, b] = [card({ name: "a", group_id: "g" }), card({ name: "b", group_id: "g" })];
-    const none = { ...a, tiles: { ...a.tiles, loss: "NaN", fvu: null } };
-    expect(listCards([none, b])[0]?.tiles).toMatchObject({ loss: "NaN", fvu: null, l0: 32 });
+  it("stand where the best of their runs stands, sorted by a number", () => {
+    const [group, alone] = listCards([...LAYERS, card({ tiles: { ...card().tiles, fvu: 0.1 } })]) as ListCard[];
+    expect(shownCards([alone, group] as ListCard[], "all", "", "fvu")).toEqual([group, alone]); // from 0.091 to 0.129
   });
   it("say what they differ in", () => {
     expect(groupBadge(LAYERS)).toBe("3 layers, one job");

@@ -475,6 +475,26 @@ describe("the comparison", () => {
     expect(rows()).toContain("Batch size");
   });
 
+  it("shows more than eight runs as rows, sorted by the heading that was pressed", async () => {
+    const many = [...CARDS, ...[7, 8].map((n) => card({ name: `more-${n}` }))];
+    const { page, user } = show(with_(many, many));
+    await user.click(page.getByRole("button", { name: "Compare" }));
+    const table = within(await waitFor(() => page.getByRole("table", { name: "Configuration differences" })));
+    const runs = () => table.getAllByRole("rowheader").map((head) => head.textContent);
+    const [first, second, third] = many.map((one) => one.name);
+    expect(runs()).toEqual(many.map((one) => one.name));
+    expect(table.getByText("0.971").tagName).toBe("B");
+    await user.click(table.getByRole("button", { name: "L0" })); // 32.0, 58.4, 24.0 and of the others nothing
+    expect(runs().slice(0, 3)).toEqual([third, first, second]);
+    expect(table.getByRole("columnheader", { name: "L0" }).getAttribute("aria-sort")).toBe("ascending");
+    await user.click(table.getByRole("button", { name: "L0" }));
+    expect(runs().slice(0, 3)).toEqual([second, first, third]);
+    await user.click(table.getByRole("button", { name: "Throughput" })); // by number, not by text
+    expect(runs().slice(0, 3)).toEqual([third, second, first]);
+    await user.click(table.getByRole("button", { name: "Run" }));
+    expect(runs()).toEqual(many.map((one) => one.name).sort());
+  });
+
   it("changes the Pareto view and shows its data", async () => {
     const { page, model, user } = await compared();
     await user.click(page.getByRole("radio", { name: "CE recovered" }));

@@ -1,6 +1,6 @@
 /** The five numbers of a card: a dash says why there is no number. */
 import { expect, it } from "vitest";
-import { card, fullState } from "../../demo/fixtures";
+import { card, fullState, LAYERS } from "../../demo/fixtures";
 import type { Card } from "../../src/lib/protocol";
 import { cardOf, show } from "./harness";
 
@@ -13,6 +13,14 @@ it("a loss that is not finite is said in the words of the specification", () => 
   const failed = tile({ status: "failed", tiles: { ...card().tiles, loss: "NaN", fvu: null } });
   const loss = [...(failed.parentElement?.querySelectorAll("dd") ?? [])].map((one) => one.textContent);
   expect(loss.slice(0, 3)).toEqual(["NaN", "32.0", "–"]);
+});
+
+it("a group shows the lowest and the highest of its runs, and one number where they agree", () => {
+  const view = show({ ...fullState(), cards: LAYERS, total: 3 });
+  const group = cardOf(view, "gpt2-l4-6-8-batchtopk");
+  const shown = [...(group.getByText("FVU").closest("dl")?.querySelectorAll("dd") ?? [])].map((one) => one.textContent);
+  expect(shown).toEqual(["0.1874–0.2994", "48.1", "0.091–0.129", "0.951–0.968", "1.2\u00a0%–2.7\u00a0%"]);
+  expect(group.getByText("tiles: lowest to highest of 3")).toBeTruthy();
 });
 
 const tiles = (dead: number | null) => ({ ...card().tiles, dead });

@@ -9,7 +9,7 @@ from typing import Any
 
 from saewidgets.records import TrainingRecord
 from saewidgets.render.labels import choice_label
-from saewidgets.render.numbers import NONE, metric
+from saewidgets.render.numbers import NONE, column
 from saewidgets.widgets.charts.pareto_points import in_scope, pareto_points, scope_of, summary
 from saewidgets.widgets.messages.runs import ComparisonData, SettingRow
 from saewidgets.widgets.messages.training import CompareState, ResultRow, YAxis
@@ -25,13 +25,17 @@ class _Result:
 
     label: str
     value: Callable[[TrainingRecord], float | None]
-    text: Callable[[float], str]
+    texts: Callable[[Sequence[float | None]], Sequence[str]]
     better: Callable[..., float] | None = None
     among: Callable[[TrainingRecord], object] = lambda record: None  # what runs share in which it means the same
 
 
 def _metric(label: str, name: str, better: Callable[..., float] | None = None, **more: Any) -> _Result:
-    return _Result(label, lambda record: measured(record, name), lambda value: metric(name, value), better, **more)
+    return _Result(label, lambda record: measured(record, name), lambda values: column(name, values), better, **more)
+
+
+def _rates(values: Sequence[float | None]) -> list[str]:
+    return [NONE if value is None else f"{value:,.0f} tok/s" for value in values]
 
 
 def _dead_among(record: TrainingRecord) -> object:
@@ -44,8 +48,8 @@ _RESULTS = (
     _metric("CE recovered", "ce_loss_score", max, among=scope_of),
     _metric("Loss", "loss"),  # of other losses: no best one
     # As the card has it: what fired in none of a few held-out tokens need not be dead.
-    _Result("Dead", lambda record: record.latest.get("dead"), lambda v: metric("dead", v), min, _dead_among),
-    _Result("Throughput", throughput, lambda value: f"{value:,.0f} tok/s", max),
+    _Result("Dead", lambda record: record.latest.get("dead"), lambda values: column("dead", values), min, _dead_among),
+    _Result("Throughput", throughput, _rates, max, scope_of),
 )
 
 
@@ -58,7 +62,7 @@ def results(records: Sequence[TrainingRecord]) -> tuple[ResultRow, ...]:
         rows.append(
             ResultRow(
                 label=row.label,
-                values=tuple(NONE if v is None else row.text(v) for v in values),
+                values=tuple(row.texts(values)),
                 best=tuple(
                     _is_best(v, [other for other, of in zip(values, kinds, strict=True) if of == kind], row.better)
                     for v, kind in zip(values, kinds, strict=True)

@@ -189,7 +189,8 @@ def test_the_best_is_marked_among_runs_whose_numbers_mean_the_same(
 ) -> None:
     ws.trainings.change("sweep_24", latest={**ws.trainings.record("sweep_24").latest, "dead": 0.5})
     negative = {**ws.trainings.record("layer_4").latest, "val_ce_loss_score": -0.271}
-    ws.trainings.change("layer_4", latest=negative, seconds_running=200.0)
+    ws.trainings.change("layer_4", latest={**negative, "loss": 54.051}, seconds_running=200.0)
+    ws.trainings.change("sweep_24", seconds_running=250.0)
     model.mark_changed()
     model.read()
     runs.compare(Compare(id="1", training_ids=("layer_4", "sweep_16", "sweep_24")))
@@ -199,7 +200,8 @@ def test_the_best_is_marked_among_runs_whose_numbers_mean_the_same(
     assert rows["FVU"].best == (False, False, True)  # layer 4 has a lower one, of other activations
     assert rows["CE recovered"].best == (False, False, True)
     assert rows["Dead"].best == (False, True, False)
-    assert rows["Throughput"].best == (True, False, False)
+    assert rows["Throughput"].best == (False, False, True)  # layer 4 reads less of the model, and is faster
+    assert rows["Loss"].values == ("54.0510", "0.3420", "0.2780")  # of one format
     assert rows["CE recovered"].values[0] == "−0.271"  # with the sign that the page has everywhere
 
 
