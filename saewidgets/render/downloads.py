@@ -8,7 +8,7 @@ from typing import Any
 
 from saewidgets.render.html import Html, tag
 from saewidgets.render.numbers import NONE, size
-from saewidgets.render.runs import BOX, CELL, NUMBER, status_words
+from saewidgets.render.runs import BOX, CELL, NUMBER, TABLE, status_words
 
 
 def downloads_table(cards: Sequence[Mapping[str, Any]]) -> Html:
@@ -36,9 +36,7 @@ def downloads_table(cards: Sequence[Mapping[str, Any]]) -> Html:
                 tag("td", " ".join(filter(None, [note.get("what"), note.get("hint")])), style=CELL),
             )
         )
-    return tag(
-        "table", tag("thead", head), tag("tbody", *rows), style="border-collapse:collapse;width:100%;font-size:12px"
-    )
+    return tag("table", tag("thead", head), tag("tbody", *rows), style=TABLE)
 
 
 def downloads_page(cards: Sequence[Mapping[str, Any]], *, workspace: str, taken_at: float) -> Html:

@@ -9,7 +9,7 @@ from typing import Any
 from saewidgets.render.features_page import STEPS, activation, percent, step_of
 from saewidgets.render.html import Html, join, tag
 from saewidgets.render.numbers import NONE, size, tokens
-from saewidgets.render.runs import BOX, CELL, NUMBER, status_words
+from saewidgets.render.runs import BOX, CELL, NUMBER, TABLE, status_words
 
 _SMALL = "opacity:.75;font-size:12px;margin-bottom:8px"
 _MARK = {"\n": "↵", "\t": "⇥", "\r": "↵"}
@@ -40,9 +40,7 @@ def extractions_table(cards: Sequence[Mapping[str, Any]]) -> Html:
         if note:
             text = " ".join(filter(None, [note["what"], note.get("hint")]))
             rows.append(tag("tr", tag("td", style=CELL), tag("td", text, style=CELL, colspan=len(heads) - 1)))
-    return tag(
-        "table", tag("thead", head), tag("tbody", *rows), style="border-collapse:collapse;width:100%;font-size:12px"
-    )
+    return tag("table", tag("thead", head), tag("tbody", *rows), style=TABLE)
 
 
 def extractions_page(

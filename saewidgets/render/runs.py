@@ -28,6 +28,8 @@ ICONS = {
 TILES = (("loss", "Loss"), ("l0", "L0"), ("fvu", "FVU"), ("ce_loss_score", "CE rec."), ("dead", "Dead"))
 CELL = "padding:3px 10px 3px 0;text-align:left;vertical-align:top;border:0"
 NUMBER = f"{CELL};text-align:right;font-variant-numeric:tabular-nums"
+# JupyterLab gives columns one width, so that a long hook name would stand over the next one: auto.
+TABLE = "border-collapse:collapse;table-layout:auto;width:100%;font-size:12px"
 BOX = "font:13px/1.5 system-ui,sans-serif;border:1px solid #8884;border-radius:4px;padding:10px 12px;overflow-x:auto"
 
 
@@ -64,9 +66,7 @@ def runs_table(cards: Sequence[Mapping[str, Any]]) -> Html:
         if note:
             text = " ".join(filter(None, [note["what"], note.get("hint")]))
             rows.append(tag("tr", tag("td", style=CELL), tag("td", text, style=CELL, colspan=len(heads) - 1)))
-    return tag(
-        "table", tag("thead", head), tag("tbody", *rows), style="border-collapse:collapse;width:100%;font-size:12px"
-    )
+    return tag("table", tag("thead", head), tag("tbody", *rows), style=TABLE)
 
 
 def group_card(name: str, status: str, records: Iterable[TrainingRecord]) -> Html:

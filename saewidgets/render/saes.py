@@ -8,7 +8,7 @@ from typing import Any
 
 from saewidgets.render.html import Html, tag
 from saewidgets.render.numbers import NONE, size
-from saewidgets.render.runs import BOX, CELL, NUMBER
+from saewidgets.render.runs import BOX, CELL, NUMBER, TABLE
 
 _HEADS = ("Name", "Source", "Model and hook", "Architecture", "d_sae × d_in", "Format", "Size", "Added")
 _STATES = {"missing": "⚠ Files not found.", "changed": "⚠ Files changed."}
@@ -38,9 +38,7 @@ def saes_table(cards: Sequence[Mapping[str, Any]]) -> Html:
         if card["state"] in _STATES:
             text = f"{_STATES[card['state']]} {card['state_note']}".strip()
             rows.append(tag("tr", tag("td", text, style=CELL, colspan=len(_HEADS))))
-    return tag(
-        "table", tag("thead", head), tag("tbody", *rows), style="border-collapse:collapse;width:100%;font-size:12px"
-    )
+    return tag("table", tag("thead", head), tag("tbody", *rows), style=TABLE)
 
 
 def saes_page(

@@ -8,7 +8,7 @@ from typing import Any
 
 from saewidgets.render.html import Html, tag
 from saewidgets.render.numbers import NONE
-from saewidgets.render.runs import BOX, CELL, NUMBER
+from saewidgets.render.runs import BOX, CELL, NUMBER, TABLE
 
 MODES = {
     "add_max": "Add × max", "add": "Add", "clamp": "Clamp to", "conditional_clamp": "Clamp to, where it fires",
@@ -33,9 +33,7 @@ def features_table(rows: Sequence[Mapping[str, Any]]) -> Html:
         )
         for row in rows
     ]
-    return tag(
-        "table", tag("thead", head), tag("tbody", *body), style="border-collapse:collapse;width:100%;font-size:12px"
-    )
+    return tag("table", tag("thead", head), tag("tbody", *body), style=TABLE)
 
 
 def steering_page(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus
 from saewidgets.records import ErrorInfo
@@ -25,6 +27,11 @@ def test_whatever_comes_from_outside_is_text() -> None:
     html = runs_html([make_record("t", config, name=bad, error=error)])
     assert "<img" not in html
     assert html.count("&lt;img") == 4
+
+
+def test_columns_are_as_wide_as_hook_names() -> None:
+    html = runs_html([make_record("t", TrainingConfig())])
+    assert re.search("<table style=\"[^\"]*table-layout:auto", html)  # JupyterLab's own rule is "fixed"
 
 
 def test_the_page_is_marked_as_a_copy() -> None:
