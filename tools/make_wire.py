@@ -80,8 +80,8 @@ EXAMPLES: tuple[w.Wire, ...] = (
     m.Rename(id="c-7", training_id=CARD.id, name="better"),
     m.Details(id="c-8", training_id=CARD.id),
     m.Chart(
-        id="c-9", training_ids=(CARD.id,), followed=(), x_axis="steps", x_range="all", log_y=False, show_raw=True, smoothing=0,
-        theme="dark",
+        id="c-9", training_ids=(CARD.id,), followed=(), x_axis="steps", x_range="all", log_y=False, show_raw=True,
+        smoothing=0, theme="dark",
     ),
     m.Pictures(id="c-10", figure="charts"),
     m.MetricTable(id="c-11", training_id=CARD.id, limit=5000),

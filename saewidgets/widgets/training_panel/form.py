@@ -203,7 +203,7 @@ def form_data(
     config: Mapping[str, Any] | None = None,
     stores: Mapping[str, str] | None = None,
 ) -> FormData:
-    """Fields, the values the form starts with (those of `config`: Edit and retry; else of a model), devices, suggestions.
+    """Fields, the values the form starts with (those of `config`: Edit and retry), devices, suggestions.
 
     `stores`: the names of activation stores by id, for those that are suggested.
     """
