@@ -9,6 +9,7 @@ message handler prints or raises would ever be seen.
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ logger = logging.getLogger("saewidgets.widgets")
 
 Theme = str  # "auto", "light", "dark"
 Handler = Callable[..., Any]
+HIDE = ".{0} {{ display: none }} .jp-OutputArea-child:has(> * > .{0}) {{ display: none }}"
 BUFFER_LIMIT = 1_000_000  # bytes of one binary buffer, in either direction
 
 
@@ -72,6 +74,7 @@ class BaseWidget(anywidget.AnyWidget):
     _esm = t.Unicode().tag(sync=True)
     _css = t.Unicode().tag(sync=True)
     _view = t.Unicode().tag(sync=True)
+    _hide = t.Unicode().tag(sync=True)  # style sheet that hides its static copies (`shown.StaticCopy`)
     state = t.Dict().tag(sync=True)
     theme = t.Enum(["auto", "light", "dark"], "auto").tag(sync=True)
     height = t.Int(640).tag(sync=True)
@@ -91,10 +94,12 @@ class BaseWidget(anywidget.AnyWidget):
         }
         self._pending: set[Future[None]] = set()
         self._pending_lock = threading.Lock()
+        self.copy_name = f"sw-copy-{secrets.token_hex(8)}"  # class and display id of its static copies
         super().__init__(
             _esm=javascript,
             _css=css,
             _view=view,
+            _hide=HIDE.format(self.copy_name),
             theme=theme,
             height=height,
             state=state.model_dump(mode="json") if state is not None else {},

@@ -7,11 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from IPython import get_ipython
+
 from saewidgets.errors import ConfigError, SAEWidgetsError
-from saewidgets.render import Html
+from saewidgets.render import Html, tag
+from saewidgets.widgets.base import BaseWidget
 from saewidgets.widgets.messages.wire import Note
+from saewidgets.widgets.publisher import Publisher
 
 LEAST_HEIGHT = 80  # pixels
+COPY_EVERY = 5.0  # least seconds between two static copies of a widget in a notebook
 _CLOSING = threading.Lock()  # held for a moment: one for all widgets is enough
 
 
@@ -84,7 +89,44 @@ def page_at(document: str, path: str | Path | None) -> Path | str:
     return target
 
 
-def with_static_copy(bundle: Any, copy: Html, **more: str) -> Any:
-    """The mime bundle of a widget with `copy` for where no widget can be drawn (`more`: further types)."""
-    data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-    return {**(data or {}), **more, "text/html": str(copy)}, metadata
+class StaticCopy:
+    """Mixin of the five widgets: in a notebook, a static copy stands beside the live view and follows it.
+
+    The copy is an output of its own, which the page hides while the view is there (`js/src/lib/entry.ts`): an update
+    of the view's own output would draw the widget a second time.
+    """
+
+    _outputs: Any = None  # what publishes the notebook's outputs, once the widget was displayed
+    _copying: Publisher | None = None
+
+    def _static(self) -> Html:
+        raise NotImplementedError
+
+    def _copied(self) -> BaseWidget:
+        """The part whose state the copy follows."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)  # type: ignore[misc]
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        outputs = getattr(get_ipython(), "display_pub", None)
+        if not hasattr(outputs, "pub_socket"):  # a script, or a cell whose outputs are captured
+            return {**data, "text/html": str(self._static())}, metadata
+        self._outputs = outputs
+        self._leave_copy(update=False)
+        if self._copying is None:
+            copying = self._copying = Publisher(self._leave_copy, name="copy", interval=COPY_EVERY)
+            self._copied().observe(lambda _: copying.wake(), "state")
+        return {**data, "text/html": ""}, metadata
+
+    def _leave_copy(self, update: bool = True) -> None:
+        name = self._copied().copy_name
+        html = tag("div", self._static(), class_=name)
+        self._outputs.publish({"text/html": html}, {}, transient={"display_id": name}, update=update)
+
+    def close(self) -> None:
+        """Remove the widget from the page. Its static copy stays, as it was last."""
+        if self._copying is not None:
+            self._copying.close()
+            self._leave_copy()
+        super().close()  # type: ignore[misc]

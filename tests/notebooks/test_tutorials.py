@@ -77,7 +77,7 @@ def test_tutorials_run_as_they_are(
     ).execute()
     outputs = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
     call, fallback = SHOWN[path.stem]
-    widget = next(found for source, found in outputs.items() if call in source)
-    assert "application/vnd.jupyter.widget-view+json" in widget[0]["data"]
-    assert fallback in widget[0]["data"]["text/html"]
+    copy, view, *_ = next(found for source, found in outputs.items() if call in source)
+    assert "application/vnd.jupyter.widget-view+json" in view["data"]
+    assert fallback in copy["data"]["text/html"]
     assert (home / "catalog.sqlite").exists()

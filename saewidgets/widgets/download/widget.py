@@ -19,19 +19,19 @@ from saewidgets.widgets.download.state import DownloadModel, WorkspaceLike
 from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.publisher import Publisher
 from saewidgets.widgets.shown import (
+    StaticCopy,
     check_look,
     closes_now,
     error_note,
     first_read,
     page_at,
-    with_static_copy,
     workspace_or_default,
 )
 
 logger = logging.getLogger("saewidgets.widgets")
 
 
-class DownloadFromHF(BaseWidget):
+class DownloadFromHF(StaticCopy, BaseWidget):
     """Download published SAEs from the Hugging Face hub. Put it last in a cell to see it.
 
     Downloads are jobs of the workspace: they go on when the widget is closed, and every widget over the same workspace
@@ -116,8 +116,8 @@ class DownloadFromHF(BaseWidget):
         count = len(state.downloads)
         return f"<DownloadFromHF {state.workspace}: {count} download{'s' * (count != 1)}, {running} running>"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return with_static_copy(super()._repr_mimebundle_(**kwargs), self._static(), **{"text/plain": repr(self)})
+    def _copied(self) -> BaseWidget:
+        return self
 
     def _static(self) -> Html:
         state = self._model.state().model_dump(mode="json")

@@ -25,12 +25,12 @@ from saewidgets.widgets.extraction_viewer.state import ViewerModel, view_from
 from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.publisher import Publisher
 from saewidgets.widgets.shown import (
+    StaticCopy,
     check_look,
     closes_now,
     error_note,
     first_read,
     page_at,
-    with_static_copy,
     workspace_or_default,
 )
 
@@ -48,7 +48,7 @@ class _Whole(t.Int):  # type: ignore[type-arg]  # traitlets is generic for check
         return super().validate(obj, value)
 
 
-class ExtractionViewer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
+class ExtractionViewer(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
     """What the features of SAEs fire on: extractions, a list of features, a page for each. Put it last in a cell.
 
     Extractions are jobs of the workspace: they go on when the viewer is closed, and every viewer over it shows them.
@@ -228,8 +228,8 @@ class ExtractionViewer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets car
             parts.append(f"feature {state.view.feature}")
         return f"<ExtractionViewer {state.workspace}: {', '.join(parts)}>"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return with_static_copy(super()._repr_mimebundle_(**kwargs), self._static())
+    def _copied(self) -> BaseWidget:
+        return self._part
 
     def _static(self) -> Html:
         state = self._model.state()

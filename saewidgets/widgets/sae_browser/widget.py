@@ -20,19 +20,19 @@ from saewidgets.widgets.publisher import Publisher
 from saewidgets.widgets.sae_browser.commands import BrowserCommands
 from saewidgets.widgets.sae_browser.state import BrowserModel, SaeWorkspace
 from saewidgets.widgets.shown import (
+    StaticCopy,
     check_look,
     closes_now,
     error_note,
     first_read,
     page_at,
-    with_static_copy,
     workspace_or_default,
 )
 
 logger = logging.getLogger("saewidgets.widgets")
 
 
-class SAEBrowser(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
+class SAEBrowser(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
     """The SAEs of a workspace as a list with filters, statistics, comparison, export. Put it last in a cell to see it.
 
     Any number of browsers may show one workspace. Each has its own filters and selection, which all its views share.
@@ -163,8 +163,8 @@ class SAEBrowser(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries n
         chosen = f", {len(state.selected)} selected" if state.selected else ""
         return f"<SAEBrowser {state.workspace}: {state.total:,} SAE{'s' * (state.total != 1)}{chosen}>"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return with_static_copy(super()._repr_mimebundle_(**kwargs), self._static())
+    def _copied(self) -> BaseWidget:
+        return self._part
 
     def _static(self) -> Html:
         state = self._model.state().model_dump(mode="json")

@@ -14,19 +14,19 @@ from saewidgets.widgets.base import BaseWidget
 from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.publisher import Publisher
 from saewidgets.widgets.shown import (
+    StaticCopy,
     check_look,
     closes_now,
     error_note,
     first_read,
     page_at,
-    with_static_copy,
     workspace_or_default,
 )
 from saewidgets.widgets.steering.commands import SteeringCommands
 from saewidgets.widgets.steering.state import SteeringModel, SteeringWorkspace, label_of
 
 
-class Steering(BaseWidget):
+class Steering(StaticCopy, BaseWidget):
     """Turn features of SAEs up, down or off and read what the model writes then. Put it last in a cell to see it.
 
     Baseline and steered text use the same random numbers. Writing goes on while cells run, and shares the device with
@@ -171,8 +171,8 @@ class Steering(BaseWidget):
         count = len(self._model.rows)
         return f"<Steering {self._model.workspace.label}: {count} feature{'s' * (count != 1)}>"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return with_static_copy(super()._repr_mimebundle_(**kwargs), self._static(), **{"text/plain": repr(self)})
+    def _copied(self) -> BaseWidget:
+        return self
 
     def _static(self) -> Html:
         state = self._model.state().model_dump(mode="json")

@@ -21,7 +21,7 @@ from saewidgets.widgets.charts.pareto import ParetoChart
 from saewidgets.widgets.messages.training import PanelState, Picture
 from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.publisher import Publisher
-from saewidgets.widgets.shown import check_look, closes_now, error_note, page_at, with_static_copy, workspace_or_default
+from saewidgets.widgets.shown import StaticCopy, check_look, closes_now, error_note, page_at, workspace_or_default
 from saewidgets.widgets.training_panel.commands import PanelCommands
 from saewidgets.widgets.training_panel.runs import RunsCommands
 from saewidgets.widgets.training_panel.state import PanelModel, WorkspaceLike, for_chart_bar, for_footer
@@ -31,7 +31,7 @@ from saewidgets.widgets.training_panel.templates import TemplateCommands
 logger = logging.getLogger("saewidgets.widgets")
 
 
-class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
+class TrainingPanel(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
     """Train sparse autoencoders from the notebook. Put it last in a cell to see it.
 
     Any number of panels may show one workspace, and one panel may be displayed many times: all agree, because all are
@@ -183,8 +183,8 @@ class TrainingPanel(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carrie
         running = sum(card.status == "running" for card in state.cards)
         return f"<TrainingPanel {state.workspace}: {state.total} training{'s' * (state.total != 1)}, {running} running>"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return with_static_copy(super()._repr_mimebundle_(**kwargs), self._static())
+    def _copied(self) -> BaseWidget:
+        return self._parts[0][0]
 
     def _static(self) -> Html:
         state = self._panel.state().model_dump(mode="json")

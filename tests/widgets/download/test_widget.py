@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from saewidgets.errors import CatalogError, ConfigError, SAEWidgetsError
 from saewidgets.records import Records
+from saewidgets.widgets import shown
 from saewidgets.widgets.download.widget import DownloadFromHF
 from tests.widgets.conftest import Sent, ask, wait_for
 from tests.widgets.fake_hub import HOSTILE, SPARSIFY, FakeHubWorkspace
@@ -125,6 +127,31 @@ def test_repr_and_static_copy(widget: DownloadFromHF, ws: FakeHubWorkspace, tmp_
     assert "<script" not in document
     assert "&lt;img src=x" in document
     assert widget.export_html() == document
+
+
+def test_in_a_notebook_the_static_copy_follows_now_and_then(
+    ws: FakeHubWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[bool, str]] = []
+    outputs = SimpleNamespace(
+        pub_socket=None,
+        publish=lambda data, metadata, transient, update: sent.append((update, data["text/html"])),
+    )
+    monkeypatch.setattr(shown, "get_ipython", lambda: SimpleNamespace(display_pub=outputs))
+    monkeypatch.setattr(shown, "COPY_EVERY", 60.0)
+    widget = DownloadFromHF(ws)
+    data, _ = widget._repr_mimebundle_()
+    assert data["text/html"] == ""
+    assert [(update, "No downloads" in html) for update, html in sent] == [(False, True)]
+    ws.hub.add("job_1", SPARSIFY, "layers.6")
+    wait_for(lambda: len(sent) == 2)  # the first change at once
+    ws.hub.arrive("job_1", 365_000_000)
+    ws.hub.finish("job_1")
+    wait_for(lambda: card(widget).get("sae_id") == "sae_1")
+    assert len(sent) == 2
+    widget.close()  # what was last seen stays
+    assert [update for update, _ in sent] == [False, True, True]
+    assert "Completed" in sent[-1][1]
 
 
 def test_a_page_of_another_version_is_answered(
