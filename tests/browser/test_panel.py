@@ -153,16 +153,24 @@ def test_a_bad_field_is_named_and_gets_the_focus(open_notebook: Open, page: Page
 def test_a_kernel_that_is_gone_is_said_and_nothing_looks_live(
     end: str, open_notebook: Open, page: Page, snapshot: Snapshot
 ) -> None:
-    notebook = open_notebook([SETUP, "panel"])
-    notebook.run(0)
-    notebook.run(1)
-    panel = notebook.panel()
+    alone = "from tests.widgets.fake_hub import FakeHubWorkspace\nfrom saewidgets import DownloadFromHF"
+    notebook = open_notebook([SETUP, "panel", f"{alone}\nDownloadFromHF(FakeHubWorkspace())"])
+    for index in range(3):
+        notebook.run(index)
+    panel, download = notebook.panel(), page.get_by_role("region", name="Download from Hugging Face")
     expect(panel.get_by_text("48,210 tok/s")).to_be_visible()
     expect(page.locator(".sw-chart path.line").first).to_be_attached()
     before = top(page.locator(".sw-chart").nth(1))
     page.evaluate(f"() => jupyterapp.shell.currentWidget.sessionContext.{end}()")
     expect(panel.get_by_text("Not connected.")).to_be_visible()
     expect(panel.get_by_text("48,210 tok/s")).to_have_count(0)
+    expect(panel.get_by_role("listitem", name=RUN).get_by_role("button", name="Pause", exact=True)).to_be_disabled()
+    expect(panel.get_by_role("button", name="New training")).to_be_disabled()
+    expect(download.get_by_text("Not connected.")).to_be_visible()
+    expect(download.get_by_role("button", name="Preview")).to_be_disabled()
+    colours = "word => ['--sw-running', '--sw-text-3'].map(name => getComputedStyle(word).getPropertyValue(name))"
+    running, quiet = panel.get_by_text("Running").last.evaluate(colours)
+    assert running == quiet
     expect(page.locator(".sw-frame").get_by_text(re.compile("^State of .*, not connected$"))).to_be_visible()
     # ipywidgets' broken links take no place in the row of charts
     assert abs(top(page.locator(".sw-chart").nth(1)) - top(page.locator(".sw-chart").first)) < 2

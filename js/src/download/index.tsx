@@ -14,7 +14,7 @@ export function renderDownload(model: Model, parent: HTMLElement, stop: AbortSig
     frame: store.state.value.embedded ? "part" : "whole",
     theme: asTheme(model.get("theme")),
     height: asHeight(model.get("height")),
-    stop,
+    store,
     onKey: (event) =>
       searchKey(root.element, event) ||
       widgetKey(root.element, event, {

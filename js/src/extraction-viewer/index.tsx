@@ -14,7 +14,7 @@ export function renderViewer(model: Model, parent: HTMLElement, stop: AbortSigna
     frame: "part",
     theme: asTheme(model.get("theme")),
     height: asHeight(model.get("height")),
-    stop,
+    store,
     onKey: (event) =>
       widgetKey(root.element, event, {
         close: () => closeInnermost(store),

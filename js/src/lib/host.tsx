@@ -1,7 +1,9 @@
-/** Puts a widget part into the page: root element, theme, keyboard, live region. */
+/** Puts a widget part into the page: root element, theme, keyboard, live region, and what its kernel's end does to it. */
+import type { Signal } from "@preact/signals";
 import { type ComponentChild, render } from "preact";
 import { Announcer } from "./a11y";
 import { keepFocus } from "./keep-focus";
+import type { Link } from "./link";
 import type { Theme } from "./protocol";
 import { followTheme } from "./theme";
 
@@ -18,7 +20,7 @@ export interface RootOptions {
   frame: "whole" | "part";
   theme: Theme | "auto";
   height?: number | undefined;
-  stop: AbortSignal;
+  store: { readonly stop: AbortSignal; readonly link: Signal<Link> };
   onTheme?: (theme: Theme) => void;
   /** A key that no control inside used; return true when it was handled. */
   onKey?: (event: KeyboardEvent) => boolean;
@@ -42,7 +44,9 @@ export function mountRoot(parent: HTMLElement, options: RootOptions): Root {
   live.className = "vh";
   live.setAttribute("role", "status");
   live.setAttribute("aria-live", "polite");
-  const content = document.createElement("div");
+  const content = document.createElement("fieldset"); // disables all in it at once
+  content.className = "whole";
+  content.setAttribute("role", "presentation");
   element.append(content, live);
   parent.append(element);
 
@@ -55,7 +59,11 @@ export function mountRoot(parent: HTMLElement, options: RootOptions): Root {
     if (frame) frame.dataset.swTheme = theme;
     options.onTheme?.(theme);
   };
-  const { theme, stop } = options;
+  const { theme, store } = options;
+  const { stop } = store;
+  store.link.subscribe((link) => {
+    content.disabled = link === "gone";
+  });
   whenConnected(element, stop, () => (theme === "auto" ? followTheme(element, setTheme, stop) : setTheme(theme)));
 
   element.addEventListener("keydown", (event) => {
@@ -64,8 +72,8 @@ export function mountRoot(parent: HTMLElement, options: RootOptions): Root {
   });
   for (const type of ["keyup", "keypress"] as const) element.addEventListener(type, (event) => event.stopPropagation());
 
-  keepFocus(element, options.stop);
-  options.stop.addEventListener("abort", () => {
+  keepFocus(element, stop);
+  stop.addEventListener("abort", () => {
     announcer.stop();
     render(null, content);
     element.remove();

@@ -1,10 +1,10 @@
 /**
  * What the page can know of its kernel.
  *
- * `gone`: the front end itself says so. JupyterLab marks widgets whose kernel was restarted with a class, and its widget
- * manager has no connected kernel any more after a shutdown; others refuse to send. `silent`: something was asked and nothing at all was heard for a
- * while. That is a kernel busy with a cell (where there are no subshells) or one that died unnoticed: the page cannot tell,
- * and must not call it disconnected.
+ * `gone`: the front end itself says so. JupyterLab tells the models of a kernel that was restarted, marks boxes of them with
+ * a class, and its widget manager has no connected kernel any more after a shutdown; others refuse to send. `silent`:
+ * something was asked and nothing at all was heard for a while. That is a kernel busy with a cell (where there are no
+ * subshells) or one that died unnoticed: the page cannot tell, and must not call it disconnected.
  */
 import { type Signal, signal } from "@preact/signals";
 import type { Model, Rpc } from "./rpc";
@@ -41,17 +41,11 @@ export class LinkWatch {
     rpc.onGone = () => {
       this.link.value = "gone";
     };
-    // Deferred: the box around this part is marked after it has heard of it itself; `render` may run before that too.
-    let soon = setTimeout(this.look, 50);
-    const update = () => {
-      clearTimeout(soon);
-      soon = setTimeout(this.look, 50);
-    };
-    model.on("comm_live_update", update);
+    const lose = () => rpc.lose();
+    model.on("comm_live_update", lose); // all that a widget outside of a box is told
     const timer = setInterval(this.listen, LOOK_EVERY);
     stop.addEventListener("abort", () => {
-      model.off("comm_live_update", update);
-      clearTimeout(soon);
+      model.off("comm_live_update", lose);
       clearInterval(timer);
     });
   }
@@ -63,19 +57,16 @@ export class LinkWatch {
     this.link.value = "live";
   }
 
-  private readonly look = (): void => {
-    const cut = isMarked(this.host) || hasNoKernel(this.model.widget_manager);
-    if (cut === this.cut) return;
-    this.cut = cut;
-    if (cut) this.rpc.disconnect();
-    else {
-      this.rpc.reconnect();
-      this.link.value = "live"; // the next question tells
-    }
-  };
-
   private readonly listen = (): void => {
-    this.look();
+    const cut = isMarked(this.host) || hasNoKernel(this.model.widget_manager);
+    if (cut !== this.cut) {
+      this.cut = cut;
+      if (cut) this.rpc.disconnect();
+      else {
+        this.rpc.reconnect();
+        this.link.value = "live"; // the next question tells
+      }
+    }
     if (this.link.value === "gone") return;
     const last = Math.max(
       this.heardAt.value ?? Number.NEGATIVE_INFINITY,

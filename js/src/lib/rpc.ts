@@ -173,7 +173,8 @@ export class Rpc {
     this.cut = false;
   }
 
-  private lose(): void {
+  /** The kernel is gone, for all that is known: whatever waits fails now. What follows is tried. */
+  lose(): void {
     for (const entry of [...this.pending.values()]) entry.reject(new NotConnected());
     this.onGone();
   }

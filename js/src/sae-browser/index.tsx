@@ -12,7 +12,7 @@ export function renderBrowser(model: Model, parent: HTMLElement, stop: AbortSign
     frame: "part",
     theme: asTheme(model.get("theme")),
     height: asHeight(model.get("height")),
-    stop,
+    store,
     onKey: (event) =>
       widgetKey(root.element, event, {
         close: () => closeInnermost(store),

@@ -12,7 +12,7 @@ export function renderSteering(model: Model, parent: HTMLElement, stop: AbortSig
     frame: store.state.value.embedded ? "part" : "whole",
     theme: asTheme(model.get("theme")),
     height: asHeight(model.get("height")),
-    stop,
+    store,
     onKey: (event) =>
       emptied(event) ||
       widgetKey(root.element, event, {

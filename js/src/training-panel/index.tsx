@@ -14,7 +14,7 @@ export function renderPanel(model: Model, parent: HTMLElement, stop: AbortSignal
     frame: "part",
     theme: asTheme(model.get("theme")),
     height: asHeight(model.get("height")),
-    stop,
+    store,
     onKey: (event) => panelKey(store, root.element, event),
   });
   store.announce = root.announce;
@@ -28,7 +28,7 @@ export function renderCharts(model: Model, parent: HTMLElement, stop: AbortSigna
     label: "Charts",
     frame: "part",
     theme: asTheme(model.get("theme")),
-    stop,
+    store,
     onTheme: (theme) => {
       // The figures' colours are set in Python, which cannot see the page.
       if (theme === (sent ?? store.state.value.charts.theme)) return;
@@ -41,6 +41,6 @@ export function renderCharts(model: Model, parent: HTMLElement, stop: AbortSigna
 
 export function renderFooter(model: Model, parent: HTMLElement, stop: AbortSignal): void {
   const store = new Store(model, parent, stop);
-  const root = mountRoot(parent, { label: "Panel status", frame: "part", theme: asTheme(model.get("theme")), stop });
+  const root = mountRoot(parent, { label: "Panel status", frame: "part", theme: asTheme(model.get("theme")), store });
   root.draw(<Footer store={store} />);
 }

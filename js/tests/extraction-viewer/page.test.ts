@@ -339,11 +339,9 @@ describe("without its kernel or its model", () => {
     const view = show();
     await ready(view);
     view.el.classList.add("jupyter-widgets-disconnected");
-    view.model.emit("comm_live_update");
     await waitFor(() => expect(view.page.getByText("Not connected.")).toBeTruthy());
     expect(view.page.getByText("Run the cell again for a live viewer.", { exact: false })).toBeTruthy();
-    await view.user.click(view.page.getByRole("button", { name: "Next feature" }));
-    await waitFor(() => expect(view.page.getAllByText("The kernel is not connected.").length).toBeGreaterThan(0));
+    expect(view.page.getByRole("button", { name: "Next feature" }).closest("fieldset:disabled")).not.toBeNull();
   });
   it("does not offer to read other text", async () => {
     const view = show(viewer({ open: opened({ live: false, live_note: "The model is not on this machine." }) }));

@@ -83,16 +83,26 @@ it("is gone while the front end marks the widget, from the beginning too", async
   const outer = document.createElement("div");
   outer.append(host);
   outer.className = "jupyter-widgets-disconnected";
-  await vi.advanceTimersByTimeAsync(60);
+  await vi.advanceTimersByTimeAsync(1100);
   expect(watch.link.value).toBe("gone");
   ask();
   expect(send).not.toHaveBeenCalled();
   outer.className = "";
-  listeners.get("comm_live_update")?.();
-  await vi.advanceTimersByTimeAsync(60);
+  await vi.advanceTimersByTimeAsync(1100);
   expect(watch.link.value).toBe("live");
   ask();
   expect(send).toHaveBeenCalledTimes(1);
+});
+
+it("is gone when the front end tells the model, until something is heard", async () => {
+  ask();
+  listeners.get("comm_live_update")?.();
+  expect(watch.link.value).toBe("gone");
+  expect(rpc.waitingSince()).toBeNull();
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect(watch.link.value).toBe("gone");
+  watch.heard();
+  expect(watch.link.value).toBe("live");
 });
 
 it("is gone when JupyterLab's widget manager has lost its kernel", async () => {
