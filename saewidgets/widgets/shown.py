@@ -126,7 +126,7 @@ class StaticCopy:
 
     def close(self) -> None:
         """Remove the widget from the page. Its static copy stays, as it was last."""
+        super().close()  # type: ignore[misc]
         if self._copying is not None:
             self._copying.close()
             self._leave_copy()
-        super().close()  # type: ignore[misc]
