@@ -94,8 +94,10 @@ class JobHandle(Handle):
 
     @property
     def progress(self) -> Progress | None:
-        progress: Progress | None = self.record.progress
-        return progress
+        """How far it is: of what has not begun to tell, its status is the phase. None if it ended without telling."""
+        record = self.record
+        unknown = None if record.status.is_final else Progress(0, record.tokens_total, phase=record.status.value)
+        return record.progress or unknown
 
     @property
     def error(self) -> ErrorInfo | None:

@@ -12,7 +12,7 @@ import torch
 
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
-from saewidgets.events import JobStatus
+from saewidgets.events import JobStatus, Progress
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.training.metrics import OF_EVERY_RUN
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
@@ -143,6 +143,7 @@ def test_cancel_of_a_queued_run_and_delete(ws: Workspace, tiny_model_folder: Pat
     while first.status is JobStatus.QUEUED:  # the manager claims it from a thread of its own
         assert first.wait(0.05) is not JobStatus.FAILED, first.error
     assert second.record.queue_position == 1
+    assert second.progress == Progress(0, 768, phase="queued")
     with pytest.raises(StateError, match="Stop it"):
         ws.trainings.delete(first.id)
     folder = second.folder
