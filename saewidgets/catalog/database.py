@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 from sqlalchemy import Engine
@@ -28,7 +28,7 @@ class Database:
         self.engine = engine
         self.name = name
         # SQLite's busy handler is not fair: threads of this process take turns here instead.
-        self._turn = threading.Lock() if engine.dialect.name == "sqlite" else None
+        self._turn = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
         self._writing = engine.execution_options(writing=True)
 
     @contextmanager
@@ -60,13 +60,7 @@ class Database:
             pause = min(0.5, pause * 2)
 
     def _write_once(self, fn: Callable[[Session], T]) -> T:
-        if self._turn is None:
-            return self._transaction(fn)
-        with self._turn:
-            return self._transaction(fn)
-
-    def _transaction(self, fn: Callable[[Session], T]) -> T:
-        with undisturbed(), Session(self._writing, expire_on_commit=False) as session, session.begin():
+        with undisturbed(), self._turn, Session(self._writing, expire_on_commit=False) as session, session.begin():
             return fn(session)
 
     @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import logging
+import os
 import threading
 import time
 import uuid
@@ -13,8 +14,8 @@ from typing import Any, TypeVar
 
 from saewidgets.errors import CatalogError, NotFoundError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.jobs import exits
 from saewidgets.jobs.context import Runner
+from saewidgets.jobs.exits import close_at_exit
 from saewidgets.jobs.fanout import Fanout, Subscriber
 from saewidgets.jobs.heartbeat import Keeper
 from saewidgets.jobs.identity import is_gone, new_owner
@@ -73,7 +74,8 @@ class JobManager:
         self._own.wake = self._keeper.wake
         self._swept = 0.0
         self._closed = False
-        self._unregister = exits.before_exit(self.close)
+        self._process = os.getpid()
+        close_at_exit(self)
 
     # ------------------------------------------------------------------------------------------------ starting
 
@@ -342,11 +344,12 @@ class JobManager:
         Returns:
             The ids of jobs that did not reach a pause point in time; they will read `interrupted`.
         """
+        if self._is_forked:  # another process runs the jobs, and has the threads
+            return []
         with self._lock:
             if self._closed:
                 return []
             self._closed = True
-        self._unregister()
         try:
             self._pause_own()
         except CatalogError as error:
@@ -429,7 +432,16 @@ class JobManager:
     def _idle(self) -> bool:
         return not self._own.busy and not self._fanout.has_subscribers
 
+    @property
+    def _is_forked(self) -> bool:
+        return self._process != os.getpid()
+
     def _check_open(self) -> None:
+        if self._is_forked:
+            raise StateError(
+                "This workspace was opened by the process that this one was forked from.",
+                hint="Open it here too: Workspace(folder).",
+            )
         if self._closed:
             raise StateError("The workspace is closed.", hint="Open a new one.")
 

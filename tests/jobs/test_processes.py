@@ -209,12 +209,19 @@ def test_an_owner_that_was_replaced_lets_go(folder: Path, start: Callable[..., W
     assert b("status", "job_1") == S.STOPPED
 
 
-def test_a_normal_end_pauses_first(folder: Path, start: Callable[..., Worker], here: JobManager) -> None:
+@pytest.mark.parametrize("by_signal", [False, True])
+def test_a_normal_end_pauses_first_and_so_does_sigterm(
+    folder: Path, start: Callable[..., Worker], here: JobManager, by_signal: bool
+) -> None:
     a = start().ready()
     a("submit", "job_1", FOREVER)
     a("submit", "job_2", "3")
     wait_until(lambda: _status(here, "job_1") is S.RUNNING)
-    assert a.end() == 0
+    if by_signal:
+        a.process.terminate()
+        assert a.process.wait(20) == -signal.SIGTERM
+    else:
+        assert a.end() == 0
     assert [_status(here, i) for i in ("job_1", "job_2")] == [S.PAUSED, S.PAUSED]
     assert here.get("job_1").note == CLOSED
     progress = here.get("job_1").progress
