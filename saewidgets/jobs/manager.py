@@ -275,7 +275,7 @@ class JobManager:
                     self._published.wait(left)
 
     def sweep(self, *, fresh: bool = False) -> None:
-        """Mark the jobs of vanished owners `interrupted` and free their lanes.
+        """Mark the jobs of vanished owners `interrupted` and free their lanes; take back what others so took from here.
 
         At once where the owner's process ran on this machine and is gone; else when its heartbeat is too old.
 
@@ -283,11 +283,13 @@ class JobManager:
             fresh: do not use an answer of a moment ago again: what is decided now depends on who is there now.
         """
         with self._lock:
-            if not fresh and time.monotonic() - self._swept < min(_SWEEP_REUSE, self.settings.poll):
-                return
-            self._swept = time.monotonic()
+            due = fresh or time.monotonic() - self._swept >= min(_SWEEP_REUSE, self.settings.poll)
+            self._swept = time.monotonic() if due else self._swept
         try:
-            self._interrupt_the_vanished()
+            if self._own.busy and not self._is_closed:
+                self._own.take_back()
+            if due:
+                self._interrupt_the_vanished()
         except CatalogError as error:
             # Somebody holds the write lock. What can be read is better than nothing; the next look tries again.
             log.warning("Jobs of vanished processes could not be marked: %s", error)
@@ -344,10 +346,8 @@ class JobManager:
         Returns:
             The ids of jobs that did not reach a pause point in time; they will read `interrupted`.
         """
-        if self._is_forked:  # another process runs the jobs, and has the threads
-            return []
         with self._lock:
-            if self._closed:
+            if self._is_closed:
                 return []
             self._closed = True
         try:
@@ -433,15 +433,12 @@ class JobManager:
         return not self._own.busy and not self._fanout.has_subscribers
 
     @property
-    def _is_forked(self) -> bool:
-        return self._process != os.getpid()
+    def _is_closed(self) -> bool:
+        """Also in a fork: the process that it comes from runs the jobs, and has the threads."""
+        return self._closed or self._process != os.getpid()
 
     def _check_open(self) -> None:
-        if self._is_forked:
-            raise StateError(
-                "This workspace was opened by the process that this one was forked from.",
-                hint="Open it here too: Workspace(folder).",
-            )
-        if self._closed:
-            raise StateError("The workspace is closed.", hint="Open a new one.")
+        if self._is_closed:
+            what = "is closed" if self._closed else "was opened by the process that this one was forked from"
+            raise StateError(f"The workspace {what}.", hint="Open a new one: Workspace(folder).")
 

@@ -104,6 +104,7 @@ class Owner:
         if now - self._beaten >= self._settings.heartbeat:
             self._store.beat(self._name)
             self._beaten = now
+        self.take_back()
         rows = {r.id: r for r in self._store.list(ids=live)}
         for job_id in sorted(live, key=lambda i: (rows[i].queue_position or 0) if i in rows else 0):
             with self._lock:
@@ -118,6 +119,17 @@ class Owner:
             else:
                 self._try_to_start(job, row)
         self._confirm(began)
+
+    def take_back(self) -> None:
+        """Go on with what others took for dead while this process was asleep."""
+        for row in self._store.list(owner=self._name, status={JobStatus.INTERRUPTED}):
+            job = self._jobs.get(row.id)
+            if job is None or row.id not in self._live:
+                continue
+            log.warning("Job %s was taken for dead while this process was asleep; it goes on.", row.id)
+            changed = self._reclaim(row) if job.is_running else self._change(row, {"status": JobStatus.QUEUED})
+            if changed is not None:
+                self._publish(changed)
 
     def _confirm(self, began: float | None = None) -> None:
         with self._confirmed:
@@ -149,10 +161,7 @@ class Owner:
     def _steer(self, job: LocalJob, row: JobRecord) -> None:
         assert job.control is not None  # set together with the thread
         changed = None
-        if row.status is JobStatus.INTERRUPTED:
-            log.warning("Job %s was taken for dead while this process was asleep; it goes on.", job.job_id)
-            changed = self._reclaim(row)
-        elif row.status is JobStatus.STARTING and job.has_checked:
+        if row.status is JobStatus.STARTING and job.has_checked:
             changed = self._change(row, {"status": JobStatus.RUNNING})
         elif (asked := asks_for(row.command)) is not None:
             job.control.ask(asked)
@@ -160,15 +169,8 @@ class Owner:
             changed = self._change(row, {"status": JobStatus.RUNNING, "command": None})
         if changed is not None:
             self._publish(changed)
-            if (asked := asks_for(changed.command)) is not None:
-                job.control.ask(asked)
 
     def _try_to_start(self, job: LocalJob, row: JobRecord) -> None:
-        if row.status is JobStatus.INTERRUPTED:
-            again = self._change(row, {"status": JobStatus.QUEUED})
-            if again is not None:
-                self._publish(again)
-            return
         width = lane_width(row.lane, self._settings)
         started = self._store.acquire(job.job_id, self._name, width=width, timeout=self._settings.timeout)
         if started is None:
