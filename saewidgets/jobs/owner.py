@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -24,7 +25,6 @@ from saewidgets.records import JobRecord
 
 log = logging.getLogger(__name__)
 
-_SAVE_ATTEMPTS = 12
 _CONFIRM_SECONDS = 60.0
 """After this a run goes on although the store does not answer: nobody else can read it either."""
 
@@ -216,33 +216,36 @@ class Owner:
         queue.leave()
         try:
             self._finish(job, outcome)
-        except Exception as error:  # nothing above this frame: the row goes stale and reads `interrupted`
+        except Exception as error:  # nothing above this frame
             log.exception("The end of job %s could not be recorded.", job.job_id)
             job.outcome = raised(error)
             self._release(job)
+            self._store.interrupt(job.job_id, self._name, note="Its end could not be recorded; see the log.")
 
     def _finish(self, job: LocalJob, outcome: Outcome) -> None:
-        """Write how it ended. Its events are written before, so that whoever sees the end sees all of it."""
-        if not self._writer.flush():
-            log.warning("Events of job %s are still being written.", job.job_id)
-        for attempt in range(_SAVE_ATTEMPTS):
+        """Write how it ended, however long the store cannot be written (a full disk): who waits for it waits on.
+
+        Its events are written before, so that whoever sees the end sees all of it.
+        """
+        for attempt in itertools.count():
+            if not self._writer.flush():
+                log.warning("Events of job %s are still being written.", job.job_id)
             try:
                 changed = self._save(job, outcome)
             except NotFoundError:
                 self._release(job)  # it was deleted
                 return
             except SAEWidgetsError as error:
-                if attempt == _SAVE_ATTEMPTS - 1:
-                    raise
-                log.warning("The end of job %s could not be recorded yet: %s", job.job_id, error)
-                time.sleep(min(5.0, 0.2 * 2**attempt))
+                if attempt % 12 == 0:  # about once a minute
+                    log.warning("The end of job %s could not be recorded yet: %s", job.job_id, error)
+                time.sleep(min(5.0, 0.2 * 2 ** min(attempt, 5)))
                 continue
             if changed is not None:
                 self._publish(changed)
             return
 
     def _save(self, job: LocalJob, outcome: Outcome) -> JobRecord | None:
-        lost = self._writer.lost.pop(job.job_id, 0)
+        lost = self._writer.lost.get(job.job_id, 0)
         while True:
             row = self._store.get(job.job_id)
             if row.owner != self._name:
@@ -262,6 +265,7 @@ class Owner:
                 if changed is not None:
                     # Before the status is published: who sees it may resume at once.
                     self._release(job, outcome, changed)
+                    self._writer.lost.pop(job.job_id, None)
                     return changed
 
     def _release(self, job: LocalJob, outcome: Outcome | None = None, row: JobRecord | None = None) -> None:

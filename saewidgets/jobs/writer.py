@@ -6,6 +6,7 @@ cannot be written is tried again; what can never be written is reported, not swa
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,6 @@ log = logging.getLogger(__name__)
 
 MAX_PENDING = 200_000
 """Events kept while the store cannot be written; beyond that the oldest metrics are dropped and counted."""
-_ATTEMPTS = 6
 
 
 class EventWriter(LazyThread):
@@ -97,15 +97,16 @@ class EventWriter(LazyThread):
                 self._changed.notify_all()
 
     def _write(self, batch: Sequence[Recorded]) -> None:
-        for attempt in range(_ATTEMPTS):
+        for attempt in itertools.count():
             try:
                 self._store.record(self._owner, batch)
                 return
-            except SAEWidgetsError as error:
-                log.warning("Events could not be written (attempt %d of %d): %s", attempt + 1, _ATTEMPTS, error)
+            except SAEWidgetsError as error:  # the store is busy, or its disk full
+                if attempt % 30 == 0:  # about once a minute
+                    log.warning("Events could not be written yet: %s", error)
                 if self._closed and attempt > 0:
                     break
-                time.sleep(min(2.0, 0.1 * 2**attempt))
+                time.sleep(min(2.0, 0.1 * 2 ** min(attempt, 5)))
             except Exception:  # noqa: BLE001 - reported below, event by event
                 break
         for item in batch:

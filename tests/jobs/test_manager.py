@@ -6,13 +6,14 @@ import gc
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.errors import CatalogError, ConfigError, NotFoundError, StateError
 from saewidgets.events import Interruption, JobStatus, LogLine, Metrics, Progress, Request
 from saewidgets.jobs import JobContext, JobManager, JobStore
 from saewidgets.jobs.manager import CLOSED
@@ -449,3 +450,50 @@ def test_a_job_that_others_took_for_dead_is_waited_for_while_it_lives(
     assert job.record.note is None
     job.stop()
     assert job.wait(10) is S.STOPPED
+
+
+def test_an_end_is_recorded_once_there_is_space_again(
+    manager: JobManager, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: Counter[str] = Counter()
+
+    def full(name: str, write: Callable[..., Any]) -> Callable[..., Any]:
+        def fail(*given: Any, **more: Any) -> Any:
+            if set_full.is_set() and tries[name] < 50:
+                tries[name] += 1
+                raise CatalogError("The disk with the catalog is full.")
+            return write(*given, **more)
+
+        return fail
+
+    set_full, sleep = threading.Event(), time.sleep
+    for name in ("beat", "change", "record"):
+        monkeypatch.setattr(store, name, full(name, getattr(store, name)))
+
+    def run(context: JobContext) -> int:
+        context.control.check()
+        set_full.set()
+        context.emit(Progress(3, 3))
+        monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.002)))
+        return 3
+
+    job = manager.submit("count", {}, LANE, run)
+    assert job.wait(30) is S.COMPLETED
+    assert (job.result(), job.progress, job.record.note) == (3, Progress(3, 3), None)
+    assert tries["change"] == tries["record"] == 50
+
+
+def test_an_end_that_can_never_be_recorded_is_an_interruption(
+    manager: JobManager, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = store.change
+
+    def broken(job_id: str, changes: Any, **when: Any) -> Any:
+        if changes.get("status") is S.COMPLETED:
+            raise TypeError("this is no JSON")
+        return change(job_id, changes, **when)
+
+    monkeypatch.setattr(store, "change", broken)
+    job = manager.submit("count", {}, LANE, Endless(3))
+    assert job.wait(10) is S.INTERRUPTED
+    assert "could not be recorded" in (job.record.note or "")
