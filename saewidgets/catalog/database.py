@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TypeVar
@@ -26,6 +27,7 @@ class Database:
 
     def __init__(self, engine: Engine, name: str) -> None:
         self.engine = engine
+        weakref.finalize(self, engine.dispose).atexit = False
         self.name = name
         # SQLite's busy handler is not fair: threads of this process take turns here instead.
         self._turn = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()

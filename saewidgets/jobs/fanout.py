@@ -61,6 +61,7 @@ class Fanout(LazyThread):
         def unsubscribe() -> None:
             with self._changed:
                 self._subscribers = tuple(s for s in self._subscribers if s is not fn)
+                self._changed.notify_all()
 
         return unsubscribe
 
@@ -89,7 +90,8 @@ class Fanout(LazyThread):
             with self._changed:
                 due = self._due()
                 if not due:
-                    if self._closed:
+                    if self._closed or not self._subscribers:
+                        self._thread = None
                         return
                     self._changed.wait(self._next())
                     continue

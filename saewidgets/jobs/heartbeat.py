@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Keeper(LazyThread):
-    """Calls `tick` every `poll` seconds and at once after `wake`; sleeps for good while `idle` says so."""
+    """Calls `tick` every `poll` seconds and at once after `wake`; ends while `idle` says so."""
 
     def __init__(self, tick: Callable[[], None], idle: Callable[[], bool], poll: float) -> None:
         super().__init__("keeper")
@@ -46,4 +46,7 @@ class Keeper(LazyThread):
                 log.exception("A round of the job keeper failed.")
             idle = self._idle()
             with self._changed:
-                self._changed.wait_for(lambda: self._woken or self._closed, None if idle else self._poll)
+                if idle and not self._woken:
+                    self._thread = None
+                    return
+                self._changed.wait_for(lambda: self._woken or self._closed, self._poll)

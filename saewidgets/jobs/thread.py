@@ -1,4 +1,4 @@
-"""A daemon thread that starts when it is first needed and ends when it is told to."""
+"""A daemon thread that starts when it is needed and ends when it has nothing to do, or is told to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import threading
 class LazyThread:
     """Base of the manager's own threads: a subclass writes `_work` and calls `_start` once there is something to do.
 
-    `_changed` guards the subclass's state and is notified of every change; `_work` returns when it sees `_closed`.
+    `_changed` guards the subclass's state and is notified of every change; `_work` returns when it sees `_closed`, and may when there is nothing to do: it sets `_thread` to
+    None then. While it runs, its manager is in use; one that nobody uses is garbage, with its catalog.
     """
 
     def __init__(self, name: str) -> None:

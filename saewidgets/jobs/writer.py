@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 MAX_PENDING = 200_000
 """Events kept while the store cannot be written; beyond that the oldest metrics are dropped and counted."""
 
+_LINGER = 1.0
+"""Seconds without an event after which the thread ends."""
+
 
 class EventWriter(LazyThread):
     """Takes events from any thread and writes them with `JobStore.record`.
@@ -73,7 +76,7 @@ class EventWriter(LazyThread):
         last = 0.0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._events or self._progress or self._closed)
+                self._changed.wait_for(lambda: self._events or self._progress or self._closed, _LINGER)
                 if not self._urgent and not self._closed:
                     pause = last + self._interval - time.monotonic()
                     if pause > 0:
@@ -83,7 +86,7 @@ class EventWriter(LazyThread):
                 batch.extend((job_id, subject, event) for (job_id, subject), event in self._progress.items())
                 self._events, self._progress, self._urgent = [], {}, False
                 taken = self._put
-                if not batch and self._closed:
+                if not batch:
                     self._thread = None
                     self._changed.notify_all()
                     return

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sqlite3
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import CatalogError, StorageError
 from saewidgets.events import JobStatus
+from saewidgets.jobs import JobContext, JobSettings
 from saewidgets.workspace import Workspace, default_workspace
 from saewidgets.workspace.files import inside, remove_tree, sweep_trash
 from tests.workspace.conftest import PATIENCE, small_config
@@ -61,6 +65,39 @@ def test_closing_checkpoints_what_runs(tmp_path: Path, tiny_model_folder: Path) 
         record = again.trainings.get(run.id).record
         assert record.status is JobStatus.PAUSED
         assert record.last_checkpoint_step == record.step >= 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts the open files of this process")
+def test_one_that_is_dropped_is_closed_once_nothing_runs_in_it(tmp_path: Path) -> None:
+    def open_files() -> list[str]:
+        gc.collect()
+        found = [os.path.realpath(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd")]
+        return [path for path in found if path.startswith(str(tmp_path))]
+
+    def endless(context: JobContext) -> None:
+        while not ended.wait(0.01):
+            context.control.check()
+
+    ended = threading.Event()
+    for number in range(5):
+        ws = Workspace(tmp_path / str(number), jobs=JobSettings(poll=0.05))
+        ws.subscribe(lambda _: None)()
+        job = ws.manager.submit("count", {}, "box/cpu", endless)
+        while job.status is not JobStatus.RUNNING:
+            job.wait(0.05)
+        del ws
+    job_id = job.id
+    del job
+    assert len({Path(path).parent for path in open_files()}) == 5
+    with Workspace(tmp_path / "4") as again:
+        assert again.jobs.get(job_id).status is JobStatus.RUNNING
+        ended.set()
+        assert again.jobs.get(job_id).wait(PATIENCE) is JobStatus.COMPLETED
+    del again
+    deadline = time.monotonic() + PATIENCE
+    while left := open_files():
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
 
 
 def test_suggestions_name_what_was_used(ws: Workspace, config: TrainingConfig) -> None:
