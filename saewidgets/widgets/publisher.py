@@ -77,6 +77,8 @@ class Publisher:
             try:
                 self._publish()
             except Exception as error:  # the thread must outlive any one failure; it is logged and shown
+                if getattr(threading, "_SHUTTING_DOWN", False):  # the interpreter ends, and thread pools before this
+                    return
                 logger.exception("Publishing the state of a widget failed")
                 if self._on_error is not None:
                     self._on_error(error)

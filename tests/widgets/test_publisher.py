@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -87,3 +89,29 @@ def test_close_ends_the_thread_also_from_within() -> None:
     publisher.wake()
     wait_for(lambda: not publisher.alive)
     publisher.close()
+
+
+ENDING = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from saewidgets.widgets.publisher import Publisher
+
+pool, refused = ThreadPoolExecutor(), threading.Event()
+pool.submit(int).result()
+
+def publish():
+    try:
+        while True:
+            pool.submit(int)
+    finally:
+        refused.set()
+
+publisher = Publisher(publish, name="test")
+publisher.wake()
+threading.Thread(target=lambda: (refused.wait(30), publisher._thread.join(5))).start()
+"""
+
+
+def test_what_fails_because_the_interpreter_ends_is_not_told() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
