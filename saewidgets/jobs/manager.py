@@ -441,4 +441,3 @@ class JobManager:
         if self._is_closed:
             what = "is closed" if self._closed else "was opened by the process that this one was forked from"
             raise StateError(f"The workspace {what}.", hint="Open a new one: Workspace(folder).")
-

@@ -8,8 +8,8 @@ import threading
 class LazyThread:
     """Base of the manager's own threads: a subclass writes `_work` and calls `_start` once there is something to do.
 
-    `_changed` guards the subclass's state and is notified of every change; `_work` returns when it sees `_closed`, and may when there is nothing to do: it sets `_thread` to
-    None then. While it runs, its manager is in use; one that nobody uses is garbage, with its catalog.
+    `_changed` guards the subclass's state and is notified of every change; `_work` returns when it sees `_closed`, and
+    where there is nothing to do, after it has set `_thread` to None. A manager without threads can be collected.
     """
 
     def __init__(self, name: str) -> None:
