@@ -3,7 +3,8 @@
 A command is a message ``{"id", "kind", …}`` from the page (`messages.wire.Command`). All widgets of a kernel share one
 handler thread, so the handler only checks the message, answers `Ack` and hands the work to a worker thread; the
 worker answers `Result` or `Failure` under the same id. Whatever goes wrong becomes a `Failure`: nothing that a
-message handler prints or raises would ever be seen.
+message handler prints or raises would ever be seen. Where a page does not hear worker threads (Colab), it asks for the
+answer by a `Nudge`, to which the handler thread says it again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import secrets
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +26,8 @@ from pydantic import ValidationError
 
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.widgets.bundle import load_bundle
-from saewidgets.widgets.messages.wire import Ack, Command, Failure, Result, Wire
+from saewidgets.widgets.messages.wire import Ack, Command, Failure, Nudge, Result, Wire
+from saewidgets.widgets.publisher import publish_wanted
 from saewidgets.widgets.subshells import unpin
 
 logger = logging.getLogger("saewidgets.widgets")
@@ -33,6 +36,7 @@ Theme = str  # "auto", "light", "dark"
 Handler = Callable[..., Any]
 HIDE = ".{0} {{ display: none }} .jp-OutputArea-child:has(> * > .{0}) {{ display: none }}"
 BUFFER_LIMIT = 1_000_000  # bytes of one binary buffer, in either direction
+_ANSWERS_KEPT = 16  # for pages that did not hear them; one has few questions open at once
 
 
 @lru_cache(maxsize=1)
@@ -92,6 +96,7 @@ class BaseWidget(anywidget.AnyWidget):
         self._commands = {
             cast(str, message.model_fields["kind"].default): (message, do) for message, do in commands.items()
         }
+        self._answers: OrderedDict[str, tuple[dict[str, Any], Sequence[Any]]] = OrderedDict()
         self._pending: set[Future[None]] = set()
         self._pending_lock = threading.Lock()
         self.copy_name = f"sw-copy-{secrets.token_hex(8)}"  # class and display id of its static copies
@@ -133,11 +138,14 @@ class BaseWidget(anywidget.AnyWidget):
         try:
             if isinstance(content, dict) and content.get("kind") == "nudge":
                 self._reply(Ack(id=message_id).model_dump(mode="json"))
+                self._answer_again(Nudge.model_validate(content))
+                publish_wanted()
                 return
             command, do = self._parse(content)
             arguments = self._take_buffers(command, buffers)
             self._reply(Ack(id=command.id).model_dump(mode="json"))
             future = workers().submit(self._work, command, do, *arguments)
+            publish_wanted()
         except Exception as error:  # noqa: BLE001 - whatever it is, the page must hear of it
             self._reply(failure(message_id, error).model_dump(mode="json"))
             return
@@ -192,7 +200,7 @@ class BaseWidget(anywidget.AnyWidget):
         try:
             table = value if isinstance(value, Table) else Table(value, (), ())
             content = Result(id=command.id, value=plain(table.value), columns=table.columns).model_dump(mode="json")
-            self._reply(content, table.buffers)
+            self._reply(content, table.buffers, keep=True)
         except Exception as error:  # noqa: BLE001 - what is no JSON data, or cannot be sent
             self._fail(command, error)
 
@@ -201,9 +209,20 @@ class BaseWidget(anywidget.AnyWidget):
             logger.error("The command %s failed", command.kind, exc_info=error)
         else:
             logger.info("The command %s was refused: %s", command.kind, error)
-        self._reply(failure(command.id, error).model_dump(mode="json"))
+        self._reply(failure(command.id, error).model_dump(mode="json"), keep=True)
 
-    def _reply(self, content: dict[str, Any], buffers: Sequence[Any] = ()) -> None:
+    def _answer_again(self, nudge: Nudge) -> None:
+        with self._pending_lock:
+            found = [self._answers.pop(each) for each in nudge.waiting if each in self._answers]
+        for content, buffers in found:
+            self._reply(content, buffers)
+
+    def _reply(self, content: dict[str, Any], buffers: Sequence[Any] = (), *, keep: bool = False) -> None:
+        if keep:
+            with self._pending_lock:
+                self._answers[content["id"]] = content, buffers
+                while len(self._answers) > _ANSWERS_KEPT:
+                    self._answers.popitem(last=False)
         try:
             self.send(content, list(buffers))
         except Exception:  # no page to tell: the comm is closed or broken

@@ -1,16 +1,34 @@
-"""One thread per panel that writes its synced traits: newest state only, and never enough to slow a run down."""
+"""One thread per panel that writes its synced traits: newest state only, and never enough to slow a run down.
+
+Colab shows only what is sent while it waits for an answer. There a publisher has no thread: every request of a page
+publishes what is wanted (`publish_wanted`).
+"""
 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
+from weakref import WeakSet
 
 logger = logging.getLogger("saewidgets.widgets")
 
 _REST = 60  # a call is followed by a rest this many times as long as it took …
 _LONGEST = 3.0  # … but not of more seconds than this
+_PULLED: WeakSet[Publisher] = WeakSet()
+
+
+def in_colab() -> bool:
+    """Is this kernel one of Google Colab's?"""
+    return "google.colab.output" in sys.modules
+
+
+def publish_wanted() -> None:
+    """A page asks something and waits: publish now what could not be pushed to it."""
+    for publisher in list(_PULLED):
+        publisher.publish_wanted()
 
 
 class Publisher:
@@ -41,8 +59,12 @@ class Publisher:
         self._interval = interval
         self._changed = threading.Condition()
         self._wanted = self._urgent = self._closed = False
+        self._rests_until = 0.0
         self._thread = threading.Thread(target=self._run, name=f"saewidgets-{name}", daemon=True)
-        self._thread.start()
+        if in_colab():
+            _PULLED.add(self)
+        else:
+            self._thread.start()
 
     def wake(self, *, urgent: bool = False) -> None:
         """Something changed. Returns at once; any number of calls during a rest lead to one `publish`.
@@ -59,12 +81,21 @@ class Publisher:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        if threading.current_thread() is not self._thread:
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout)
 
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()
+
+    def publish_wanted(self) -> None:
+        """Publish on the calling thread, if something changed and the rest is over."""
+        with self._changed:
+            rests = time.monotonic() < self._rests_until and not self._urgent
+            if not self._wanted or self._closed or rests:
+                return
+            self._wanted = self._urgent = False
+        self._rests_until = time.monotonic() + max(self._interval, self._call())
 
     def _run(self) -> None:
         while True:
@@ -74,20 +105,22 @@ class Publisher:
                     return
                 self._wanted = self._urgent = False
             started = time.monotonic()
-            try:
-                self._publish()
-            except Exception as error:  # the thread must outlive any one failure; it is logged and shown
-                if getattr(threading, "_SHUTTING_DOWN", False):  # the interpreter ends, and thread pools before this
-                    return
-                logger.exception("Publishing the state of a widget failed")
-                if self._on_error is not None:
-                    self._on_error(error)
-            self._rest(started, time.monotonic() - started)
+            rest = self._call()
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, max(0.0, started + self._interval - time.monotonic()))
+                left = max(0.0, started + rest - time.monotonic())
+                self._changed.wait_for(lambda: self._closed or self._urgent, left)
 
-    def _rest(self, started: float, cost: float) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed, max(0.0, started + self._interval - time.monotonic()))
-            rest = min(_LONGEST, _REST * cost) if self._interval else 0.0
-            self._changed.wait_for(
-                lambda: self._closed or self._urgent, max(0.0, started + rest - time.monotonic())
-            )
+    def _call(self) -> float:
+        """Publish; the seconds of rest that this asks for."""
+        started = time.monotonic()
+        try:
+            self._publish()
+        except Exception as error:  # the thread must outlive any one failure; it is logged and shown
+            if getattr(threading, "_SHUTTING_DOWN", False):  # the interpreter ends, and thread pools before this
+                self._closed = True
+                return 0.0
+            logger.exception("Publishing the state of a widget failed")
+            if self._on_error is not None:
+                self._on_error(error)
+        return min(_LONGEST, _REST * (time.monotonic() - started)) if self._interval else 0.0

@@ -60,6 +60,17 @@ def test_a_nudge_is_acknowledged_and_starts_no_work(record_messages: Record) -> 
     assert [content["kind"] for content in sent.of("n")] == ["ack"]
 
 
+def test_an_answer_that_was_not_heard_is_given_again_on_the_thread_that_asks(record_messages: Record) -> None:
+    part = widget(lambda command: Table({"rows": 1}, ("x",), (b"12345678",)))
+    sent = record_messages(part)
+    ask(part, sent, id="a", kind="refresh")
+    part._handle_custom_msg({"id": "n", "kind": "nudge", "waiting": ["a", "unknown"]}, [])
+    assert [(content["id"], content["kind"]) for content, _ in sent] == [
+        ("a", "ack"), ("a", "result"), ("n", "ack"), ("a", "result"),
+    ]  # fmt: skip
+    assert sent[-1] == sent[1]
+
+
 def test_our_errors_become_failures_with_their_parts(record_messages: Record) -> None:
     def refuse(command: Any) -> None:
         raise ConfigError("k is 20,000 but d_sae is 16,384.", where="sae.k", hint="Enter 1 to 16,384; 32 is usual.")

@@ -6,8 +6,11 @@ import subprocess
 import sys
 import threading
 import time
+from types import ModuleType
 
-from saewidgets.widgets.publisher import Publisher
+import pytest
+
+from saewidgets.widgets.publisher import Publisher, publish_wanted
 from tests.widgets.conftest import wait_for
 
 
@@ -115,3 +118,20 @@ threading.Thread(target=lambda: (refused.wait(30), publisher._thread.join(5))).s
 def test_what_fails_because_the_interpreter_ends_is_not_told() -> None:
     done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_in_colab_it_publishes_on_the_thread_that_answers_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google.colab.output", ModuleType("google.colab.output"))
+    threads: list[threading.Thread] = []
+    publisher = Publisher(lambda: threads.append(threading.current_thread()), name="test", interval=0.0)
+    publish_wanted()
+    assert not threads, "nothing is wanted"
+    publisher.wake()
+    publisher.wake()
+    assert not threads
+    publish_wanted()
+    assert threads == [threading.current_thread()]
+    publisher.close()
+    publisher.wake()
+    publish_wanted()
+    assert len(threads) == 1

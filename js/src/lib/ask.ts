@@ -14,27 +14,19 @@ export interface Asked<T> {
 
 /** Asks when it is first shown and whenever `key` changes; what is known stays on the screen meanwhile. */
 export function useAnswer<T>(rpc: Rpc, command: { kind: string; [field: string]: unknown }, key: string): Asked<T> {
-  const [data, setData] = useState<T | null>(null);
-  const [problem, setProblem] = useState<Problem | null>(null);
-  const [busy, setBusy] = useState(true);
+  const [asked, setAsked] = useState<Omit<Asked<T>, "again">>({ data: null, problem: null, busy: true });
   const [round, setRound] = useState(0);
   // `key` stands for the command, which is made anew each time
   useEffect(() => {
     const stop = new AbortController();
-    setBusy(true);
+    setAsked((before) => ({ ...before, busy: true }));
     rpc.send(command, { signal: stop.signal }).then(
-      (answer) => {
-        setData(answer.value as T);
-        setProblem(null);
-        setBusy(false);
-      },
+      (answer) => setAsked({ data: answer.value as T, problem: null, busy: false }),
       (error) => {
-        if (isAbort(error)) return;
-        setProblem(asFailure(error));
-        setBusy(false);
+        if (!isAbort(error)) setAsked((before) => ({ ...before, problem: asFailure(error), busy: false }));
       },
     );
     return () => stop.abort();
   }, [rpc, key, round]);
-  return { data, problem, busy, again: () => setRound(round + 1) };
+  return { ...asked, again: () => setRound(round + 1) };
 }

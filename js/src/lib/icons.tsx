@@ -1,43 +1,46 @@
 /** The icons, drawn on a 16 × 16 grid. Always beside a word or on a control with a name, hence hidden from readers. */
-import type { JSX } from "preact";
-
+const STAR = "m8 1.9 1.9 3.9 4.3.6-3.1 3 .7 4.3L8 11.7l-3.8 2 .7-4.3-3.1-3 4.3-.6z";
 const PATHS = {
-  play: <path class="fill" d="M4.5 2.8v10.4l8.6-5.2z" />,
-  pause: <path d="M5.2 3v10M10.8 3v10" stroke-width="2.4" />,
-  stop: <rect class="fill" x="3.4" y="3.4" width="9.2" height="9.2" rx="1" />,
-  check: <path d="M14.2 8A6.2 6.2 0 1 1 1.8 8a6.2 6.2 0 0 1 12.4 0m-9 .3 2 2 3.7-4.3" />,
-  fail: <path d="M5.4 1.8h5.2l3.6 3.6v5.2l-3.6 3.6H5.4l-3.6-3.6V5.4zM8 4.8v3.8M8 11v.2" />,
-  clock: <path d="M14.2 8A6.2 6.2 0 1 1 1.8 8a6.2 6.2 0 0 1 12.4 0M8 4.6V8l2.3 1.6" />,
-  interrupted: <path d="M1.6 8h3.2l1.4-3M14.4 8h-3.2l-1.4 3M9.2 2.4 6.8 13.6" />,
-  plus: <path d="M8 3v10M3 8h10" />,
-  close: <path d="m4 4 8 8M12 4l-8 8" />,
-  search: <path d="M11.4 7a4.4 4.4 0 1 1-8.8 0 4.4 4.4 0 0 1 8.8 0m-1 3.4 3.4 3.4" />,
-  right: <path d="m6 3 5 5-5 5" />,
-  left: <path d="m10 3-5 5 5 5" />,
-  up: <path d="m3 10 5-5 5 5" />,
-  down: <path d="m3 6 5 5 5-5" />,
-  folder: <path d="M1.8 12.8V3.4h4l1.4 1.8h7v7.6z" />,
-  more: <path d="M3 8h.01M8 8h.01M13 8h.01" stroke-width="2.2" />,
-  download: <path d="M8 2v8m-3.4-3L8 10.4 11.4 7M2.6 13.6h10.8" />,
-  trash: <path d="M2.6 4.2h10.8M6 4V2.4h4V4M4 4.4l.7 9.2h6.6l.7-9.2" />,
-  copy: (
-    <path d="M6.4 5.4h6c.6 0 1 .4 1 1v6.2c0 .6-.4 1-1 1h-6c-.6 0-1-.4-1-1V6.4c0-.6.4-1 1-1M10.6 3v-.6H3.2c-.4 0-.8.4-.8.8v7.4h.8" />
-  ),
-  warn: <path d="M8 2.2 14.6 13.4H1.4zM8 6.4v3.2M8 11.5v.1" />,
-  info: <path d="M14.2 8A6.2 6.2 0 1 1 1.8 8a6.2 6.2 0 0 1 12.4 0M8 7.4v3.6M8 5v.1" />,
-  star: <path d="m8 1.9 1.9 3.9 4.3.6-3.1 3 .7 4.3L8 11.7l-3.8 2 .7-4.3-3.1-3 4.3-.6z" />,
-  starred: <path class="fill" d="m8 1.9 1.9 3.9 4.3.6-3.1 3 .7 4.3L8 11.7l-3.8 2 .7-4.3-3.1-3 4.3-.6z" />,
-  shuffle: <path d="M1.8 4.4h2.4l6 7.2h4M1.8 11.6h2.4l1.6-2M8.4 6.4l1.8-2h4m-2-2 2 2-2 2m0 3.2 2 2-2 2" />,
-  link: <path d="M6.8 3H3v10h10V9.2M9.2 2.6h4.2v4.2M13 3 7.4 8.6" />,
-  retry: <path d="M13.4 8a5.4 5.4 0 1 1-1.7-3.9M13.6 1.8v3.4h-3.4" />,
-} satisfies Record<string, JSX.Element>;
+  play: "M4.5 2.8v10.4l8.6-5.2z",
+  pause: "M5.2 3v10M10.8 3v10",
+  stop: "M4.4 3.4h7.2q1 0 1 1v7.2q0 1-1 1H4.4q-1 0-1-1V4.4q0-1 1-1z",
+  check: "M14.2 8A6.2 6.2 0 1 1 1.8 8a6.2 6.2 0 0 1 12.4 0m-9 .3 2 2 3.7-4.3",
+  fail: "M5.4 1.8h5.2l3.6 3.6v5.2l-3.6 3.6H5.4l-3.6-3.6V5.4zM8 4.8v3.8M8 11v.2",
+  clock: "M14.2 8A6.2 6.2 0 1 1 1.8 8a6.2 6.2 0 0 1 12.4 0M8 4.6V8l2.3 1.6",
+  interrupted: "M1.6 8h3.2l1.4-3M14.4 8h-3.2l-1.4 3M9.2 2.4 6.8 13.6",
+  plus: "M8 3v10M3 8h10",
+  close: "m4 4 8 8M12 4l-8 8",
+  search: "M11.4 7a4.4 4.4 0 1 1-8.8 0 4.4 4.4 0 0 1 8.8 0m-1 3.4 3.4 3.4",
+  right: "m6 3 5 5-5 5",
+  left: "m10 3-5 5 5 5",
+  up: "m3 10 5-5 5 5",
+  down: "m3 6 5 5 5-5",
+  folder: "M1.8 12.8V3.4h4l1.4 1.8h7v7.6z",
+  more: "M3 8h.01M8 8h.01M13 8h.01",
+  download: "M8 2v8m-3.4-3L8 10.4 11.4 7M2.6 13.6h10.8",
+  trash: "M2.6 4.2h10.8M6 4V2.4h4V4M4 4.4l.7 9.2h6.6l.7-9.2",
+  copy: "M6.4 5.4h6c.6 0 1 .4 1 1v6.2c0 .6-.4 1-1 1h-6c-.6 0-1-.4-1-1V6.4c0-.6.4-1 1-1M10.6 3v-.6H3.2c-.4 0-.8.4-.8.8v7.4h.8",
+  warn: "M8 2.2 14.6 13.4H1.4zM8 6.4v3.2M8 11.5v.1",
+  info: "M14.2 8A6.2 6.2 0 1 1 1.8 8a6.2 6.2 0 0 1 12.4 0M8 7.4v3.6M8 5v.1",
+  star: STAR,
+  starred: STAR,
+  shuffle: "M1.8 4.4h2.4l6 7.2h4M1.8 11.6h2.4l1.6-2M8.4 6.4l1.8-2h4m-2-2 2 2-2 2m0 3.2 2 2-2 2",
+  link: "M6.8 3H3v10h10V9.2M9.2 2.6h4.2v4.2M13 3 7.4 8.6",
+  retry: "M13.4 8a5.4 5.4 0 1 1-1.7-3.9M13.6 1.8v3.4h-3.4",
+};
+const FILLED = ["play", "stop", "starred"];
+const BOLD = ["pause", "more"];
 
 export type IconName = keyof typeof PATHS;
 
 export function Icon({ name }: { name: IconName }) {
   return (
     <svg class="i" viewBox="0 0 16 16" aria-hidden="true">
-      {PATHS[name]}
+      <path
+        d={PATHS[name]}
+        class={FILLED.includes(name) ? "fill" : undefined}
+        stroke-width={BOLD.includes(name) ? 2.4 : undefined}
+      />
     </svg>
   );
 }

@@ -186,7 +186,7 @@ export type Over = { [name: string]: unknown[] };
 
 /** A command without its id; `Rpc` adds that. */
 export type Command =
-  | { kind: "nudge" }
+  | { kind: "nudge"; waiting: string[] }
   | { kind: "refresh"; revision: number }
   | { kind: "form_schema"; training_id?: string | null; template_id?: string | null }
   | { kind: "check"; config: ConfigData; over: Over | null }

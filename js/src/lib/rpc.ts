@@ -8,6 +8,9 @@
  * ipykernel 7.0 to 7.3 can leave a request unread until the next one arrives (fixed in 7.4: its shell socket is read on
  * edges, and a reply sent at the same moment uses one up). So while a command waits for its acknowledgement, a `nudge` is
  * sent now and then, ever less often: a kernel busy for an hour finds some dozens of them, not thousands.
+ *
+ * Colab does not show what Python sends later than its acknowledgement. So the nudges go on, faster, while a command waits
+ * for its answer: they name it, and the answer comes with the acknowledgement of the nudge.
  */
 import type { Buffer } from "./buffers";
 import { type Failure, parseReply } from "./protocol";
@@ -15,8 +18,10 @@ import { type Failure, parseReply } from "./protocol";
 export const ACK_AFTER = 500; // ms
 export const NUDGE_AFTER = 2000; // ms; doubles each time, up to a minute
 const NUDGE_AT_MOST_EVERY = 60_000; // ms
+export const POLL_AFTER = 150; // ms; what is acknowledged, and asked for while the kernel answers
+const POLL_EVERY = 500; // ms
 export const BUFFER_LIMIT = 1_000_000; // bytes; what Python takes as one buffer (widgets/base.py)
-const DEFAULT_TIMEOUT = 10 * 60_000; // ms: a queued click waits for the user's cell, however long that runs
+const TIMEOUT = 10 * 60_000; // ms: a queued click waits for the user's cell, however long that runs
 
 /** What the page needs of an anywidget model. */
 export interface Model {
@@ -35,18 +40,16 @@ export class CommandError extends Error {
   }
 }
 
-/** There is no kernel to send it to. */
-export class NotConnected extends CommandError {
-  constructor() {
-    super({
-      what: "The kernel is not connected.",
-      where: null,
-      hint: "Run the cell again.",
-      fields: {},
-    });
-    this.name = "NotConnected";
-  }
-}
+const problem = (what: string, where: string | null, hint: string) =>
+  new CommandError({ what, where, hint, fields: {} });
+const notConnected = () => problem("The kernel is not connected.", null, "Run the cell again.");
+const silent = (kind: string) =>
+  problem(
+    `The kernel did not answer for ${TIMEOUT / 1000} s.`,
+    kind,
+    "It may be busy or gone. Try again, or run the cell again.",
+  );
+const givenUp = (why: string) => new DOMException(why, "AbortError");
 
 export interface Answer {
   value: unknown;
@@ -60,7 +63,6 @@ export interface Options {
   /** Called when Python has the command. */
   onAck?: () => void;
   signal?: AbortSignal;
-  timeout?: number;
   /** Binary data that travels with the command, at most `BUFFER_LIMIT` bytes each. */
   buffers?: ArrayBuffer[];
 }
@@ -79,7 +81,6 @@ export class Rpc {
   private count = 0;
   private closed = false;
   private cut = false;
-  private unheard = 0; // commands without acknowledgement
   private nudges: ReturnType<typeof setTimeout> | undefined;
   /** When Python last answered anything, by `performance.now()`; null if never. */
   lastHeard: number | null = null;
@@ -95,14 +96,8 @@ export class Rpc {
     this.count += 1;
     const id = `${this.client}-${this.count}`;
     return new Promise((resolve, reject) => {
-      if (this.closed || options.signal?.aborted) {
-        reject(new DOMException("The view was closed.", "AbortError"));
-        return;
-      }
-      if (this.cut) {
-        reject(new NotConnected());
-        return;
-      }
+      if (this.closed || options.signal?.aborted) return reject(givenUp("The view was closed."));
+      if (this.cut) return reject(notConnected());
       let late = false;
       const lateTimer = setTimeout(() => {
         late = true;
@@ -110,7 +105,7 @@ export class Rpc {
       }, ACK_AFTER);
       const acknowledge = () => {
         clearTimeout(lateTimer);
-        if (!entry.heard) this.wait(-1);
+        if (!entry.heard) this.nudge(POLL_AFTER);
         entry.heard = true;
         if (late) options.onLate?.(false);
         late = false;
@@ -120,16 +115,14 @@ export class Rpc {
         clearTimeout(timer);
         options.signal?.removeEventListener("abort", abort);
         this.pending.delete(id);
+        if (this.pending.size === 0) clearTimeout(this.nudges);
       };
       const fail = (error: Error) => {
         finish();
         reject(error);
       };
-      const abort = () => fail(new DOMException("The command was given up.", "AbortError"));
-      const timer = setTimeout(
-        () => fail(timeoutError(command.kind, options.timeout ?? DEFAULT_TIMEOUT)),
-        options.timeout ?? DEFAULT_TIMEOUT,
-      );
+      const abort = () => fail(givenUp("The command was given up."));
+      const timer = setTimeout(() => fail(silent(command.kind)), TIMEOUT);
       options.signal?.addEventListener("abort", abort);
       const entry: Pending = {
         since: performance.now(),
@@ -145,13 +138,13 @@ export class Rpc {
         reject: fail,
       };
       this.pending.set(id, entry);
-      this.wait(1);
+      if (this.pending.size === 1) this.nudge(NUDGE_AFTER);
       try {
         if (options.buffers?.length) this.model.send({ id, ...command }, undefined, options.buffers);
         else this.model.send({ id, ...command });
       } catch {
         // The comm is gone (kernel shut down, saved notebook): the front end throws instead of sending.
-        fail(new NotConnected());
+        fail(notConnected());
         this.lose();
       }
     });
@@ -175,28 +168,24 @@ export class Rpc {
 
   /** The kernel is gone, for all that is known: whatever waits fails now. What follows is tried. */
   lose(): void {
-    for (const entry of [...this.pending.values()]) entry.reject(new NotConnected());
+    for (const entry of [...this.pending.values()]) entry.reject(notConnected());
     this.onGone();
   }
 
-  /** Counts the commands without acknowledgement; the first one starts the nudging, the last one ends it. */
-  private wait(change: 1 | -1): void {
-    this.unheard += change;
-    if (this.unheard === 0) {
-      clearTimeout(this.nudges);
-      this.nudges = undefined;
-    } else if (this.nudges === undefined) this.nudge(NUDGE_AFTER);
-  }
-
+  /** Asks for what is under way, again and again until nothing is; ever less often while nothing is heard. */
   private nudge(delay: number): void {
+    clearTimeout(this.nudges);
+    const since = performance.now();
     this.nudges = setTimeout(() => {
       this.count += 1;
+      const waiting = [...this.pending].filter(([, entry]) => entry.heard).map(([id]) => id);
       try {
-        this.model.send({ id: `${this.client}-${this.count}`, kind: "nudge" });
+        this.model.send({ id: `${this.client}-${this.count}`, kind: "nudge", waiting });
       } catch {
         return; // the comm is gone: what waits was told so, or is told by its own timeout
       }
-      this.nudge(Math.min(2 * delay, NUDGE_AT_MOST_EVERY));
+      const answers = waiting.length > 0 && (this.lastHeard ?? -1) >= since;
+      this.nudge(answers ? POLL_EVERY : Math.min(2 * delay, NUDGE_AT_MOST_EVERY));
     }, delay);
   }
 
@@ -204,30 +193,20 @@ export class Rpc {
   close(): void {
     this.closed = true;
     this.model.off("msg:custom", this.receive);
-    for (const entry of [...this.pending.values()])
-      entry.reject(new DOMException("The view was closed.", "AbortError"));
+    for (const entry of [...this.pending.values()]) entry.reject(givenUp("The view was closed."));
   }
 
   private readonly receive = (message: unknown, buffers?: Buffer[]): void => {
     const reply = parseReply(message);
     if (reply === null) return;
+    if (reply.id.startsWith(this.client)) this.lastHeard = performance.now();
     const entry = this.pending.get(reply.id);
-    if (entry === undefined) return; // of another view, or given up
-    this.lastHeard = performance.now();
+    if (entry === undefined) return; // of another view, of a nudge, or given up
     if (reply.kind === "ack") entry.acknowledge();
     else if (reply.kind === "result") {
       entry.resolve({ value: reply.value, columns: reply.columns, buffers: buffers ?? [] });
     } else entry.reject(new CommandError(reply));
   };
-}
-
-function timeoutError(kind: string, ms: number): CommandError {
-  return new CommandError({
-    what: `The kernel did not answer for ${Math.round(ms / 1000)} s.`,
-    where: kind,
-    hint: "It may be busy or gone. Try again, or run the cell again.",
-    fields: {},
-  });
 }
 
 export const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";

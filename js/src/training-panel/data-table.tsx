@@ -1,7 +1,7 @@
 /** View data: the numbers behind the charts as a table, the newest first. */
 import { useEffect, useState } from "preact/hooks";
 import { onEsc } from "../lib/a11y";
-import { Button, NoteBox } from "../lib/controls";
+import { Button, NoteBox, Options } from "../lib/controls";
 import * as f from "../lib/format";
 import { SeriesKey } from "../lib/icons";
 import type { Card } from "../lib/protocol";
@@ -21,11 +21,7 @@ export function DataTable({ store, cards, onClose }: { store: Store; cards: Card
       {cards.length > 1 && (
         <span class="s24 pick">
           <select aria-label="Training in the table" value={card.id} onChange={(e) => setChosen(e.currentTarget.value)}>
-            {cards.map((one) => (
-              <option key={one.id} value={one.id}>
-                {one.name}
-              </option>
-            ))}
+            <Options of={cards.map(({ id, name }) => ({ value: id, label: name }))} />
           </select>
         </span>
       )}

@@ -295,7 +295,7 @@ type Own = Exclude<PanelCommand, { kind: "begin_upload" | "upload_chunk" | "canc
 
 /** Every command with every key it can have. */
 const COMMANDS: { [K in Own["kind"]]: Required<Extract<Own, { kind: K }>> } = {
-  nudge: { kind: "nudge" },
+  nudge: { kind: "nudge", waiting: [] },
   refresh: { kind: "refresh", revision: 6 },
   form_schema: { kind: "form_schema", training_id: "train_01J8", template_id: null },
   check: { kind: "check", config: {}, over: null },

@@ -95,8 +95,9 @@ class ExtractionViewer(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ip
         self._height, self._theme = height, theme
         self._on_steer = on_steer
         self._steering: Any = None
+        self._steered_sae: str | None = None
         self._download: Any = None
-        self._making = threading.Lock()
+        self._making, self._steering_made = threading.Lock(), threading.Event()
         self._following = threading.local()
         self._model = ViewerModel(workspace_or_default(ws, "extractions"))
         self._begin(sae, extraction, view)
@@ -213,6 +214,7 @@ class ExtractionViewer(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ip
         self._unsubscribe()
         self._publisher.close()
         self._part.close()
+        self._steering_made.set()  # whoever waits for it hears that the viewer is closed
         with self._making:
             for below in (self._steering, self._download):
                 if below is not None:
@@ -293,6 +295,15 @@ class ExtractionViewer(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ip
         with self._making:
             wanted = self._model.below
             if wanted == "steering":
+                if self._steering is None and not self._closed:
+                    # On first use: most people read more features than they steer with.
+                    from saewidgets.widgets.steering.widget import Steering
+
+                    self._steering = Steering(
+                        self.workspace, sae=self._steered_sae, on_browse=self._browse, on_close=self._close_steering,
+                        embedded=True, height=self._height, theme=self._theme,
+                    )  # fmt: skip
+                    self._steering_made.set()
                 return self._steering
             if wanted == "download" and self._download is None and not self._closed:
                 # On first use: most libraries are not empty.
@@ -304,24 +315,16 @@ class ExtractionViewer(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ip
             return self._download if wanted == "download" else None
 
     def _steer(self, sae_id: str, index: int) -> None:
-        """*Steer* was pressed. Runs on a worker thread; the publisher shows what was made."""
+        """*Steer* was pressed. Runs on a worker thread; the publisher makes *Steering* and shows it."""
         if self._on_steer is not None:
             self._on_steer(sae_id, index)
             return
-        with self._making:
-            if self._closed:
-                raise StateError("The viewer is closed.")
-            if self._steering is None:
-                # On first use: most people read more features than they steer with.
-                from saewidgets.widgets.steering.widget import Steering
-
-                self._steering = Steering(
-                    self.workspace, sae=sae_id, on_browse=self._browse, on_close=self._close_steering, embedded=True,
-                    height=self._height, theme=self._theme,
-                )  # fmt: skip
-            self._steering.add(sae_id, index)
-            self._model.show_below("steering", True)
+        self._steered_sae = sae_id
+        self._model.show_below("steering", True)
         self._wake()
+        if not self._steering_made.wait(60) or self._closed:
+            raise StateError("The viewer is closed, or no page shows it.")
+        self._steering.add(sae_id, index)
 
     def _close_steering(self) -> None:
         """*Close steering* was pressed: its features are there again when *Steer* is."""

@@ -60,13 +60,14 @@ class Command(Wire):
 
 
 class Nudge(Command):
-    """Asks for nothing; every widget answers with `Ack` only.
+    """Sent while something waits; answered with `Ack`, and once more with what `waiting` asked for, if it is ready.
 
     ipykernel 7.0 to 7.3 may leave a request that arrives while a reply is being sent unread until another request
-    comes. The page sends this one while something of its own has waited long.
+    comes. Colab does not show what a worker thread sends.
     """
 
     kind: Literal["nudge"] = "nudge"
+    waiting: list[str] = []  # ids of acknowledged commands without an answer
 
 
 class Refresh(Command):
