@@ -1,4 +1,4 @@
-/** Figures that Python drew as SVG, saved as PNG files. */
+/** Figures that Python drew as SVG: saved as PNG files. */
 import { saveBlob } from "./copy";
 import type { Picture, PicturesData } from "./protocol";
 import type { Rpc } from "./rpc";
@@ -14,10 +14,12 @@ export async function savePictures(rpc: Rpc, figure: "charts" | "pareto", signal
   }
 }
 
+/** As an image, SVG runs no script and loads nothing. */
+export const asUrl = (svg: string): string => `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
+
 async function asPng({ svg, width, height }: Picture): Promise<Blob> {
   const image = new Image(width * SCALE, height * SCALE);
-  // As an image, SVG runs no script and loads nothing.
-  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
+  image.src = asUrl(svg);
   await image.decode();
   const canvas = document.createElement("canvas");
   canvas.width = width * SCALE;

@@ -9,6 +9,7 @@ import { savePictures } from "../lib/picture";
 import type { Card, XAxis, XRange } from "../lib/protocol";
 import { DataTable } from "./data-table";
 import { csvRows } from "./metric-table";
+import { StandIn } from "./stand-in";
 import type { Store } from "./store";
 
 const X_AXES: readonly { value: XAxis; label: string }[] = [
@@ -134,6 +135,7 @@ export function ChartsBar({ store }: { store: Store }) {
         </div>
       )}
       {shown && <DataTable store={store} cards={cards} onClose={closeData} />}
+      {cards.length > 0 && <StandIn store={store} figure="charts" />}
       {charts.summaries.length > 0 && <p class="vh">{charts.summaries.join(" ")}</p>}
     </>
   );

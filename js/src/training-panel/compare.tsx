@@ -3,7 +3,7 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { onEsc } from "../lib/a11y";
 import { useAnswer } from "../lib/ask";
 import { Breakable } from "../lib/breakable";
-import { Button, Checkbox, Segments } from "../lib/controls";
+import { Button, Checkbox, Options, Segments } from "../lib/controls";
 import { saveFile, toCsv } from "../lib/copy";
 import * as f from "../lib/format";
 import { useHelp } from "../lib/help";
@@ -13,6 +13,7 @@ import { savePictures } from "../lib/picture";
 import type { CompareState, YAxis } from "../lib/protocol";
 import type { ComparisonData, ComparisonTableData, SettingRow } from "../lib/protocol-runs";
 import { Sheet } from "./data-table";
+import { StandIn } from "./stand-in";
 import type { Store } from "./store";
 
 export function Compare({ store, compare }: { store: Store; compare: CompareState }) {
@@ -262,11 +263,12 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
             title={compare.scopes.find((scope) => scope.value === compare.scope)?.label}
             onChange={(event) => change({ scope: event.currentTarget.value })}
           >
-            {compare.scopes.map((scope) => (
-              <option key={scope.value} value={scope.value}>
-                {`${scope.label} (${f.plural(scope.count, "run")})`}
-              </option>
-            ))}
+            <Options
+              of={compare.scopes.map(({ value, label, count }) => ({
+                value,
+                label: `${label} (${f.plural(count, "run")})`,
+              }))}
+            />
           </select>
         </span>
         <div class="sp" />
@@ -324,6 +326,7 @@ function Pareto({ store, compare }: { store: Store; compare: CompareState }) {
       </div>
       {helpText && <div class="data">{helpText}</div>}
       <p class="vh">{compare.summary}</p>
+      {!nothing && <StandIn store={store} figure="pareto" />}
       {shown && !nothing && <Points compare={compare} word={word} onClose={() => setShown(false)} />}
     </section>
   );

@@ -134,3 +134,21 @@ it("explains the upright line of a run that goes on from another one", () => {
   act(() => model.setState({ cards }));
   expect(page.getByText("goes on from an earlier run")).toBeTruthy();
 });
+
+it("shows pictures where no figure of bqplot stands on the page, and asks for new ones when the state changes", async () => {
+  const { page, model } = show(fullState(), "chart_controls");
+  const [picture] = await page.findAllByRole("img", { name: "loss" }, { timeout: 4000 });
+  expect(picture?.getAttribute("src")).toMatch(/^data:image\/svg\+xml/);
+  const before = sent(model, "pictures").length;
+  act(() => model.setState({}));
+  await waitFor(() => expect(sent(model, "pictures").length).toBeGreaterThan(before), { timeout: 4000 });
+
+  const frame = document.createElement("div");
+  frame.className = "sw-frame";
+  const figure = document.createElement("div");
+  figure.className = "bqplot";
+  const part = document.querySelector(".sw") as Element;
+  part.replaceWith(frame);
+  frame.append(part, figure);
+  await waitFor(() => expect(page.queryByRole("img", { name: "loss" })).toBeNull(), { timeout: 4000 });
+});
