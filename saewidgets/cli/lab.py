@@ -35,15 +35,17 @@ def tutorials() -> Path:
 
 
 def copied(folder: Path) -> Path:
-    """The tutorial in `folder`: copied there the first time, left as the user made it afterwards."""
-    target = folder / TUTORIAL
-    if not target.exists():
+    """The first tutorial in `folder`: all are copied there the first time, left as the user made them afterwards."""
+    for source in sorted(tutorials().glob("*.ipynb")):
+        target = folder / source.name
+        if target.exists():
+            continue
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(tutorials() / TUTORIAL, target)
+            shutil.copyfile(source, target)
         except OSError as error:
             raise StorageError(f"The tutorial cannot be written: {error.strerror}.", where=str(target)) from error
-    return target
+    return folder / TUTORIAL
 
 
 def _become(arguments: list[str], environment: dict[str, str]) -> None:
@@ -65,7 +67,7 @@ def lab(
     home = session.home or settings.home
     if notebook is None:
         notebook = copied(home / "notebooks")
-        note(f"Your copy of the tutorial: {notebook}")
+        note(f"Your copies of the tutorials: {notebook.parent}")
     elif not notebook.is_file():
         raise NotFoundError("There is no such notebook.", where=str(notebook))
     notebook = notebook.absolute()

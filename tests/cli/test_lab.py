@@ -40,6 +40,13 @@ def test_it_opens_a_copy_in_the_workspace(invoke: Invoke, started: list[Any], tm
     assert (home / "notebooks" / lab.TUTORIAL).read_bytes() == (lab.tutorials() / lab.TUTORIAL).read_bytes()
 
 
+def test_every_tutorial_is_copied(tmp_path: Path) -> None:
+    assert lab.copied(tmp_path / "notebooks") == tmp_path / "notebooks" / lab.TUTORIAL
+    assert sorted(path.name for path in (tmp_path / "notebooks").iterdir()) == sorted(
+        path.name for path in lab.tutorials().glob("*.ipynb")
+    )
+
+
 def test_a_changed_copy_is_kept(invoke: Invoke, started: list[Any], home: Path) -> None:
     own = home / "notebooks" / lab.TUTORIAL
     own.parent.mkdir(parents=True)
