@@ -6,9 +6,11 @@ import ast
 import functools
 import importlib
 import inspect
+import json
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,3 +184,38 @@ def test_commands_are_of_options_that_exist(document: Path) -> None:
         options = {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
         assert [word for word in words if word.startswith("--") and word.split("=")[0] not in options] == [], line
         command.make_context(command.name, words)  # raises for a word too many, a number that is none
+
+
+REPOSITORY = "https://github.com/saewidgets/saewidgets"
+
+
+@pytest.mark.parametrize(
+    "document", [ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.ipynb"))], ids=lambda document: document.name
+)
+def test_links_and_pictures_work_where_the_document_is_alone(document: Path) -> None:
+    """The README is PyPI's page, a notebook is opened in Colab: what they point at is an address, and in this tree."""
+    text = document.read_text("utf-8")
+    found = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"""\b(?:src|srcset|href)=\\?["']([^"'\\]+)""", text)
+    assert [each for each in found if not each.startswith("https://")] == []
+    parts = re.compile(r"https://(?:github\.com|raw\.githubusercontent\.com|colab\.research\.google\.com/github)/(.*)")
+    own = [match[1] for each in found if (match := parts.fullmatch(each)) and "/main/" in each]
+    assert own
+    assert {each.partition("/blob/main/")[0].partition("/main/")[0] for each in own} == {
+        REPOSITORY.removeprefix("https://github.com/")
+    }
+    paths = {each.partition("/main/")[2].partition("#")[0] for each in own}
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)
+def test_a_notebook_has_a_badge_and_installs_what_is_missing(notebook: Path) -> None:
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    address = f"https://colab.research.google.com/github/saewidgets/saewidgets/blob/main/notebooks/{notebook.name}"
+    assert f"({address})" in "".join(cells[0]["source"])
+    install = "".join(cells[1]["source"])
+    assert 'find_spec("saewidgets") is None' in install
+    assert "%pip install" in install
+
+
+def test_the_project_says_where_it_is() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"] == {"Repository": REPOSITORY}
