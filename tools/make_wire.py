@@ -67,7 +67,7 @@ EXAMPLES: tuple[w.Wire, ...] = (
         revision=7, cards=(CARD,), total=1, jobs=1, charts=CHARTS, devices=(DEVICE,), notice=NOTE, compare=COMPARE,
         templates_revision=2, sae_shown="sae_1", updated_at=1_790_000_131.0,
     ),
-    w.Nudge(id="c-0"),
+    w.Nudge(id="c-0", waiting=["c-1"]),
     w.Refresh(id="c-1", revision=6),
     m.FormSchema(id="c-2", training_id=CARD.id, template_id=None),
     m.Check(id="c-3", config=CONFIG, over={"hook_name": ["blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]}),

@@ -38,7 +38,7 @@ EXAMPLES: tuple[w.Wire, ...] = (
     h.HubList(id="c-3", text=f"{SAE.repo_id}@main", release="google/gemma-2-2b", again=True, asker="a1"),
     h.HubRows(id="c-4", listing=3, offset=2000, limit=h.PAGE),
     h.HubPreview(id="c-5", sae=SAE, device="cuda:0", again=True, asker="a1"),
-    h.HubDownload(id="c-6", saes=(SAE,)),
+    h.HubDownload(id="c-6", saes=(SAE,), apply_b_dec_to_input=True),
     h.HubAction(id="c-7", action="pause", job_ids=(CARD.id,)),
     h.HubOpen(id="c-8", sae_id="sae_1"),
     h.HubKnownData(

@@ -29,7 +29,9 @@ QUERY = {
     "source": "gemma_scope", "model": "google/gemma-2-2b", "layer": 12, "architecture": "jumprelu",
     "format": "saelens", "search": "res", "sort": "newest", "offset": 50,
 }  # fmt: skip
-ABOUT = {"name": "mine", "model": "gpt2", "hook_name": "blocks.6.hook_resid_post"}
+ABOUT = {
+    "name": "mine", "model": "gpt2", "hook_name": "blocks.6.hook_resid_post", "apply_b_dec_to_input": True,
+}  # fmt: skip
 
 EXAMPLES: tuple[Wire, ...] = (
     s.SaeBrowserState(

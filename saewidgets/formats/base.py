@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
-
+from saewidgets.config import arguments
+from saewidgets.errors import ConfigError
 from saewidgets.formats.source import Source
 from saewidgets.sae import SAE
 
+ANSWER = "apply_b_dec_to_input"
 
 @dataclass(frozen=True, slots=True)
 class Description:
@@ -45,12 +46,11 @@ class Description:
     notes: tuple[str, ...] = ()
 
 
-class Loader(Protocol):
-    """Reads an SAE from its folder."""
-
-    def __call__(self, folder: Path, *, device: torch.device, dtype: torch.dtype | None = None) -> SAE:
-        """`folder` is the file itself where a format is of single files: ``FolderSource(folder)`` takes either."""
-        ...
+def answered(said: bool | None, answer: bool | None, where: str) -> bool | None:
+    """`apply_b_dec_to_input` as the files say it, else as a person does. Raises `ConfigError` where the two differ."""
+    if said is not None and answer is not None and said != answer:
+        raise ConfigError(f"The file says {str(said).lower()}.", where=f"{where}: {ANSWER}", hint="Leave it out.")
+    return answer if said is None else said
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ class Format:
         matches: whether a folder holds it, by the names of its files first and by keys of its configuration only where
             names do not decide. Reads no weights.
         describe: everything known before the weights.
-        load: the SAE, frozen, for inference; checks every shape against the headers before memory is taken.
+        load: the SAE, frozen, for inference; checks every shape against the headers before memory is taken. Takes the
+            folder (the file itself where a format is of single files), `device` and `dtype`.
         save: writes an SAE whole or not at all, and raises `FormatError` with the reason where the format cannot
             express it; None: this format is only read.
         single_file: one file is an SAE (``layer3.sae.pt``), and a folder may hold many of them. `matches`, `describe`
@@ -72,14 +73,30 @@ class Format:
             they say model and hook point, and go wherever the file goes.
         config_file: the file of a folder that holds `Description.config`, where there is one: it can be read though the
             weights cannot.
+        leaves_open: its files may not say whether b_dec is subtracted from the input; `describe` and `load` take
+            `apply_b_dec_to_input` for that.
     """
 
     name: str
     title: str
     matches: Callable[[Source], bool]
-    describe: Callable[[Source], Description]
-    load: Loader
+    describe: Callable[..., Description]
+    load: Callable[..., SAE]
     save: Callable[[SAE, Path], Path] | None = None
     single_file: bool = False
     beside: Callable[[str], tuple[str, ...]] = lambda _: ()
     config_file: str | None = None
+    leaves_open: bool = False
+
+    def answers(self, apply_b_dec_to_input: bool | None) -> dict[str, bool]:
+        """What a person says of files of this format, as further arguments of `describe` and `load`.
+
+        Raises:
+            ConfigError: the format leaves nothing open; or it is neither True nor False.
+        """
+        if apply_b_dec_to_input is None:
+            return {}
+        arguments.truth(apply_b_dec_to_input, ANSWER, "whether b_dec is subtracted from the input")
+        if not self.leaves_open:
+            raise ConfigError(f"{self.name!r} files say it themselves.", where=ANSWER, hint="Leave it out.")
+        return {ANSWER: apply_b_dec_to_input}

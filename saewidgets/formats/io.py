@@ -21,13 +21,20 @@ from saewidgets.formats.yamlfile import read_yaml
 from saewidgets.sae import SAE
 
 
-def load_sae(path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> SAE:
+def load_sae(
+    path: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    apply_b_dec_to_input: bool | None = None,
+) -> SAE:
     """The SAE at `path`, frozen and ready for inference.
 
     Args:
         path: its folder; a file of it; or a folder in which exactly one SAE is.
         device: where the weights go.
         dtype: number format of the weights; None keeps what the file declares.
+        apply_b_dec_to_input: whether b_dec is subtracted from the input, where the files leave it open.
 
     Returns:
         An SAE of the right class. `metadata` says what it was trained on as far as the files do; ``metadata["notes"]``
@@ -37,13 +44,13 @@ def load_sae(path: str | Path, *, device: str | torch.device = "cpu", dtype: tor
         NotFoundError: the path does not exist.
         FormatError: the format is unknown, or a file is not what its configuration says. Nothing is unpickled and
             sizes are checked before memory is taken.
-        ConfigError: there is no such device, or an argument is of another kind.
+        ConfigError: there is no such device, or an argument is of another kind, or says what the files say themselves.
     """
     where = checked_device(device)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         arguments.refuse(dtype, "dtype", "a floating-point number format", "Use torch.float32, for example, or None.")
     found = locate(path)
-    return found.format.load(found.path, device=where, dtype=dtype)
+    return found.format.load(found.path, device=where, dtype=dtype, **found.format.answers(apply_b_dec_to_input))
 
 
 def checked_device(device: Any) -> torch.device:
@@ -87,21 +94,24 @@ def save_sae(sae: SAE, path: str | Path, format: str = "saelens") -> Path:
         return chosen.save(sae, target)
 
 
-def describe(path: str | Path | Source) -> Description:
+def describe(path: str | Path | Source, *, apply_b_dec_to_input: bool | None = None) -> Description:
     """What the SAE at `path` is, from its configuration and the headers of its files; no weight is read.
 
     Args:
         path: as for `load_sae`; or a `Source` that holds exactly one SAE.
+        apply_b_dec_to_input: as for `load_sae`.
 
     Raises:
         NotFoundError: the path does not exist.
         FormatError: the format is unknown, or the files contradict each other.
     """
     if hasattr(path, "files"):
-        source = cast(Source, path)
-        return registry.find(source).describe(source)
-    found = locate(path)
-    return found.format.describe(found.source())
+        source: Source = cast(Source, path)
+        format = registry.find(source)
+    else:
+        found = locate(path)
+        format, source = found.format, found.source()
+    return format.describe(source, **format.answers(apply_b_dec_to_input))
 
 
 def stored_config(folder: Path, format: str) -> Mapping[str, Any]:

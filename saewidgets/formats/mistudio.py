@@ -22,7 +22,7 @@ from pydantic import Field
 
 from saewidgets.errors import FormatError
 from saewidgets.formats import mistudio_trio
-from saewidgets.formats.base import Description, Format
+from saewidgets.formats.base import ANSWER, Description, Format, answered
 from saewidgets.formats.foreign import Settings, build, dtype_name, read, total
 from saewidgets.formats.header import Header, read_header
 from saewidgets.formats.jsonfile import checked, read_json
@@ -60,13 +60,13 @@ def matches(source: Source) -> bool:
         return True
 
 
-def describe(source: Source) -> Description:
+def describe(source: Source, apply_b_dec_to_input: bool | None = None) -> Description:
     """What the header and files beside it say."""
     if WEIGHTS_FILE not in source.files():
-        return mistudio_trio.describe(source, FORMAT.name)
+        return mistudio_trio.describe(source, FORMAT.name, apply_b_dec_to_input)
     header = read_header(source, WEIGHTS_FILE)
     state = read_state(header, _PREFIX)
-    beside, names = _beside(source)
+    beside, names = _beside(source, state, apply_b_dec_to_input)
     kind = _kind(header, state)
     notes: list[str] = []
     settings = _settings(kind, state, beside, notes)
@@ -79,25 +79,27 @@ def describe(source: Source) -> Description:
     )
 
 
-def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None) -> SAE:
+def load(
+    folder: Path, *, device: torch.device, dtype: torch.dtype | None = None, apply_b_dec_to_input: bool | None = None
+) -> SAE:
     """The SAE in `folder`, frozen."""
     source = FolderSource(folder)
     if WEIGHTS_FILE not in source.files():
-        return mistudio_trio.load(folder, FORMAT.name, device=device, dtype=dtype)
-    description = describe(source)
+        return mistudio_trio.load(folder, FORMAT.name, apply_b_dec_to_input, device=device, dtype=dtype)
+    description = describe(source, apply_b_dec_to_input)
     header = read_header(source, WEIGHTS_FILE)
     state = read_state(header, _PREFIX)
-    beside, _ = _beside(source)
+    beside, _ = _beside(source, state, apply_b_dec_to_input)
     kind = _kind(header, state)
     settings = dict(description.settings)
     if kind == "topk" and "k" not in settings:
         raise _missing(header, "top_k", "How many latents are active is only in miStudio's database.")
     tensors = read(source, header, WEIGHTS_FILE, state.names, device=device, transposed=state.transposed)
     finish(state, tensors)
-    centred = beside.apply_b_dec_to_input if state.centred is None else state.centred
+    centred = beside.apply_b_dec_to_input
     if centred is None and not (tensors["b_dec"] == 0).all():
         raise _missing(
-            header, "apply_b_dec_to_input",
+            header, ANSWER,
             "Whether b_dec is subtracted from the input is not said, and the two generations of miStudio differ in it.",
         )
     if description.architecture == "skip":
@@ -127,11 +129,11 @@ def _kind(header: Header, state: State) -> str:
 
 
 def _settings(kind: str, state: State, beside: _Beside, notes: list[str]) -> dict[str, Any]:
-    centred = beside.apply_b_dec_to_input if state.centred is None else state.centred
+    centred = beside.apply_b_dec_to_input
     if centred is None:
         notes.append(
             "Whether b_dec is subtracted from the input is not said, and the two generations of miStudio differ in it; "
-            'the SAE is loaded only if b_dec is zero or a config.json beside it says {"apply_b_dec_to_input": …}.'
+            'it is loaded only if b_dec is zero, or a config.json beside it or the call says "apply_b_dec_to_input".'
         )
     settings: dict[str, Any] = {"apply_b_dec_to_input": bool(centred) and kind != "transcoder"}
     if kind != "transcoder":
@@ -168,18 +170,20 @@ def _architecture(kind: str, settings: dict[str, Any]) -> str:
     return "topk" if "k" in settings else kind
 
 
-def _beside(source: Source) -> tuple[_Beside, tuple[str, ...]]:
-    """What the first of the files beside the checkpoint says."""
-    for name in _BESIDE:
-        if name in source.files():
-            return checked(_Beside, read_json(source, name), f"{source.label}/{name}"), (name,)
-    return _Beside(), ()
+def _beside(source: Source, state: State, answer: bool | None) -> tuple[_Beside, tuple[str, ...]]:
+    """What the first of the files beside the checkpoint says, the tensors before it and a person after it."""
+    found, names = _Beside(), tuple(name for name in _BESIDE if name in source.files())[:1]
+    for name in names:
+        found = checked(_Beside, read_json(source, name), f"{source.label}/{name}")
+    said = found.apply_b_dec_to_input if state.centred is None else state.centred
+    return found.model_copy(update={ANSWER: answered(said, answer, source.label)}), names
 
 
 def _missing(header: Header, key: str, what: str) -> FormatError:
+    call = f", say {key}=True or False where you load it" if key == ANSWER else ""
     return FormatError(
-        what, where=header.where,
-        hint=f'Put a config.json with "{key}" beside the checkpoint, or load what miStudio exported.',
+        what, where=f"{header.where}: {key}",
+        hint=f'Put a config.json with "{key}" beside the checkpoint{call}, or load what miStudio exported.',
     )
 
 
@@ -194,5 +198,6 @@ def _hook(header: Header, label: str) -> str | None:
 
 
 FORMAT = Format(
-    "mistudio", "miStudio", matches, describe, load, mistudio_trio.save, config_file=mistudio_trio.CONFIG_FILE
+    "mistudio", "miStudio", matches, describe, load, mistudio_trio.save, config_file=mistudio_trio.CONFIG_FILE,
+    leaves_open=True,
 )  # fmt: skip

@@ -10,7 +10,7 @@ from pydantic import Field
 from safetensors.torch import save_file
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.base import Description
+from saewidgets.formats.base import ANSWER, Description, answered
 from saewidgets.formats.foreign import Settings, Width, build, dtype_name, read, total
 from saewidgets.formats.header import Header, read_header
 from saewidgets.formats.jsonfile import checked, encoded, plain, read_json
@@ -57,7 +57,7 @@ def matches(source: Source) -> bool:
         return False
 
 
-def describe(source: Source, format: str) -> Description:
+def describe(source: Source, format: str, apply_b_dec_to_input: bool | None = None) -> Description:
     """What configuration and header say."""
     file, data = _read(source)
     header = read_header(source, WEIGHTS_FILE)
@@ -76,14 +76,16 @@ def describe(source: Source, format: str) -> Description:
         d_sae=file.d_sae, d_out=d_out,
         dtype=dtype_name(header, "W_dec" if state is None else state.names["W_enc"]), files=files,
         size_bytes=total(source, files), model=file.model_name, hook_name=file.hook_name,
-        settings=_settings(file, state, source), config=data,
+        settings=_settings(file, state, source, apply_b_dec_to_input), config=data,
     )
 
 
-def load(folder: Path, format: str, *, device: torch.device, dtype: torch.dtype | None = None) -> SAE:
+def load(
+    folder: Path, format: str, apply_b_dec_to_input: bool | None, *, device: torch.device, dtype: torch.dtype | None
+) -> SAE:
     """The SAE in `folder`, frozen."""
     source = FolderSource(folder)
-    description = describe(source, format)
+    description = describe(source, format, apply_b_dec_to_input)
     file, _ = _read(source)
     header = read_header(source, WEIGHTS_FILE)
     state = _state(header)
@@ -145,21 +147,23 @@ def _state(header: Header) -> State | None:
     return None
 
 
-def _settings(file: _File, state: State | None, source: Source) -> dict[str, Any]:
+def _settings(file: _File, state: State | None, source: Source, answer: bool | None) -> dict[str, Any]:
     centred = file.apply_b_dec_to_input
     if state is not None and state.centred is not None:
         centred = state.centred
+    where = f"{source.label}/{CONFIG_FILE}"
+    centred = answered(centred, answer, where)
     if centred is None:
         raise FormatError(
-            "The value is missing, and SAEs of miStudio differ in it.",
-            where=f"{source.label}/{CONFIG_FILE}: apply_b_dec_to_input", hint="Add true or false.",
+            "The value is missing, and SAEs of miStudio differ in it.", where=f"{where}: {ANSWER}",
+            hint=f"Add true or false, or say {ANSWER}=True or False where you load it.",
         )
     if state is not None and state.kind == "transcoder":
         centred = False
     if file.k is None and "k" in lookup_inference(_SYNONYMS.get(file.architecture, file.architecture))[1].model_fields:
         raise FormatError(
             "The value is missing, and it decides how many latents are active.",
-            where=f"{source.label}/{CONFIG_FILE}: k", hint=f"Add the number; {TRAINING_FILE} may name it.",
+            where=f"{where}: k", hint=f"Add the number; {TRAINING_FILE} may name it.",
         )
     normalization = file.normalize_activations
     settings: dict[str, Any] = {

@@ -22,6 +22,7 @@ def load_sae(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     token: str | None = None,
+    apply_b_dec_to_input: bool | None = None,
 ) -> SAE:
     """An SAE, frozen and ready for inference, from a path or from the Hugging Face hub.
 
@@ -33,6 +34,7 @@ def load_sae(
         device: where the weights go.
         dtype: number format of the weights; None keeps what the file declares.
         token: for private repositories; None leaves it to huggingface_hub (``HF_TOKEN``, a saved login).
+        apply_b_dec_to_input: whether b_dec is subtracted from the input, where the files leave it open.
 
     Returns:
         An SAE of the right class. `metadata` says what it was trained on as far as the files do; ``metadata["notes"]``
@@ -43,12 +45,12 @@ def load_sae(
         FormatError: the format is unknown, or a file is not what its configuration says. Nothing is unpickled and
             sizes are checked before memory is taken.
         HubError: missing, private, gated, unreachable, …: each a class of its own with the next step.
-        ConfigError: an argument is of another kind, or there is no such device.
+        ConfigError: an argument is of another kind, or says what the files say themselves; or there is no such device.
     """
     given = arguments.path_text(path_or_repo, "path_or_repo", "a repository of the hub or where an SAE is")
     arguments.optional_text(token, "token", "an access token", secret=True)
     if not isinstance(path_or_repo, str) or _means_a_path(given):
-        return formats.load_sae(path_or_repo, device=device, dtype=dtype)
+        return formats.load_sae(path_or_repo, device=device, dtype=dtype, apply_b_dec_to_input=apply_b_dec_to_input)
     try:
         reference = parse_reference(path_or_repo)
     except ConfigError as error:
@@ -61,7 +63,7 @@ def load_sae(
     from saewidgets.hub.download import download
 
     found = download(reference, client=HubClient(token))
-    return formats.load_sae(found.location, device=device, dtype=dtype)
+    return formats.load_sae(found.location, device=device, dtype=dtype, apply_b_dec_to_input=apply_b_dec_to_input)
 
 
 def _means_a_path(text: str) -> bool:

@@ -190,7 +190,8 @@ class DownloadRunners:
         """The SAE in the library; one whose files were lost gets them back and keeps its name, notes and tags."""
         from saewidgets.formats import describe  # torch: seconds to import
 
-        named = describe(found.location).model or payload.get("model")
+        answer = payload.get("apply_b_dec_to_input")
+        named = describe(found.location, apply_b_dec_to_input=answer).model or payload.get("model")
         origin = origin_of(payload, found.format, named)
         if existing is None:
             return take_in(self._workspace, found.location, origin, check=check)
@@ -224,5 +225,5 @@ def origin_of(payload: Any, format: str, model: str | None) -> Origin:
         source="gemma_scope" if scope else "huggingface", where=place, name=str(payload["name"]),
         model=model, layer=payload.get("layer"), repo_id=repo_id,
         revision=str(payload["revision"]), repo_path=path, facts=payload.get("facts") or {},
-        license=payload.get("license"),
+        license=payload.get("license"), apply_b_dec_to_input=payload.get("apply_b_dec_to_input"),
     )  # fmt: skip

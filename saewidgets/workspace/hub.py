@@ -179,7 +179,14 @@ class Hub:
     # ------------------------------------------------------------------------------------------------ download
 
     def download(
-        self, text: str, path: str = "", revision: str | None = None, token: str | None = None, name: str | None = None
+        self,
+        text: str,
+        path: str = "",
+        revision: str | None = None,
+        token: str | None = None,
+        name: str | None = None,
+        *,
+        apply_b_dec_to_input: bool | None = None,
     ) -> Job:
         """Bring one SAE into the library, as a job; returns once it is known what will be fetched.
 
@@ -191,12 +198,17 @@ class Hub:
         Args:
             text, path, revision, token: as in `preview`.
             name: what to call the SAE; None makes a name of repository and folder.
+            apply_b_dec_to_input: whether b_dec is subtracted from the input, where the files leave it open.
 
         Raises:
-            ConfigError: several SAEs fit; the message lists them.
+            ConfigError: several SAEs fit; the message lists them. Or `apply_b_dec_to_input` is what the files say.
             NoSAEError, HubError: as `variants`.
         """
         payload = {**self._plan(text, path, revision, token, name), "token_given": token is not None}
+        if apply_b_dec_to_input is not None:
+            from saewidgets.formats import registry  # torch: seconds to import
+
+            payload |= registry.get(payload["format"]).answers(apply_b_dec_to_input)
         self._workspace.manager.sweep(fresh=True)  # one whose process was killed a moment ago still reads "running"
         running = self._begun(payload, name)
         if running is not None:

@@ -231,7 +231,13 @@ class SAEs:
         return self._told(importing.import_training(self._workspace, wanted))
 
     def add_local(
-        self, path: str | Path, *, name: str | None = None, model: str | None = None, hook_name: str | None = None
+        self,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        model: str | None = None,
+        hook_name: str | None = None,
+        apply_b_dec_to_input: bool | None = None,
     ) -> SAERecord:
         """Copy an SAE from this machine into the library.
 
@@ -243,15 +249,17 @@ class SAEs:
             name: what to call it; None takes the name of the folder.
             model, hook_name: what it was trained on, where the files do not say so. A short name of a known model is
                 listed as its repository on the hub; `metadata["origin"]["model"]` keeps it.
+            apply_b_dec_to_input: whether b_dec is subtracted from the input, where the files leave it open.
 
         Raises:
             NotFoundError: there is nothing at `path`.
             FormatError: no known format, or damaged, or an archive that must not be unpacked.
             StorageError: the disk is full. The library is as it was.
-            ConfigError: an argument is of another kind; `where` names it.
+            ConfigError: an argument is of another kind, or says what the files say themselves; `where` names it.
         """
         found = arguments.path(path, "path", _PLACE)
-        return self._told(adding.add_local(self._workspace, found, **_about(name, model, hook_name)))
+        about = _about(name, model, hook_name, apply_b_dec_to_input)
+        return self._told(adding.add_local(self._workspace, found, **about))
 
     def add_upload(
         self,
@@ -260,15 +268,17 @@ class SAEs:
         name: str | None = None,
         model: str | None = None,
         hook_name: str | None = None,
+        apply_b_dec_to_input: bool | None = None,
     ) -> SAERecord:
         """As `add_local`, for files that a page has sent.
 
         Args:
             files: relative names (with ``/`` if a folder was chosen) → content, or the path of a file with it. A single
                 ``.zip`` is unpacked.
-            name, model, hook_name: as in `add_local`.
+            name, model, hook_name, apply_b_dec_to_input: as in `add_local`.
         """
-        return self._told(adding.add_upload(self._workspace, files, **_about(name, model, hook_name)))
+        about = _about(name, model, hook_name, apply_b_dec_to_input)
+        return self._told(adding.add_upload(self._workspace, files, **about))
 
     # ------------------------------------------------------------------------------------------------ change
 
@@ -388,10 +398,13 @@ class SAEs:
         return record
 
 
-def _about(name: Any, model: Any, hook_name: Any) -> dict[str, str | None]:
+def _about(name: Any, model: Any, hook_name: Any, apply_b_dec_to_input: Any) -> dict[str, Any]:
     """What is known of files beyond them, checked."""
+    if apply_b_dec_to_input is not None:
+        arguments.truth(apply_b_dec_to_input, "apply_b_dec_to_input", "whether b_dec is subtracted from the input")
     return {
         "name": arguments.optional_text(name, "name", "what to call the SAE"),
         "model": arguments.optional_text(model, "model", "the model it was trained on"),
         "hook_name": arguments.optional_text(hook_name, "hook_name", "the hook point it was trained at"),
+        "apply_b_dec_to_input": apply_b_dec_to_input,
     }

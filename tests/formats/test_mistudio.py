@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from saewidgets.errors import FormatError
+from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats import describe, detect_format, load_sae, save_sae
 from saewidgets.sae import create_sae
 from tests.formats.test_mistudio_community import normalised
@@ -132,6 +132,9 @@ def test_jumprelu_says_which_generation_beside(tmp_path: Path, centred: bool, ti
     sae = load_sae(write(tmp_path / "sae", "jumprelu", tensors, {"apply_b_dec_to_input": centred}))
     expected = reference(w, x, lambda p: jump(p, w["threshold"]), w["b_dec"] if centred else 0, w["b_dec"])
     assert_computes(sae, x, *expected)
+    assert_computes(load_sae(alone, apply_b_dec_to_input=centred), x, *expected)
+    with pytest.raises(ConfigError, match=f"The file says {str(centred).lower()}"):
+        load_sae(tmp_path / "sae", apply_b_dec_to_input=not centred)
 
 
 def test_jumprelu_without_a_bias_is_the_same_in_both(tmp_path: Path) -> None:
@@ -235,3 +238,19 @@ def test_a_trio_that_disagrees_is_refused(tmp_path: Path, change: dict[str, Any]
     write_json(folder / "config.json", data | change)
     with pytest.raises(FormatError, match=message):
         load_sae(folder)
+
+
+def test_a_trio_that_leaves_it_open_is_loaded_with_an_answer(tmp_path: Path) -> None:
+    folder = save_sae(create_sae("standard", 8, d_sae=24), tmp_path / "sae", "mistudio")
+    data = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", data | {"apply_b_dec_to_input": None})
+    with pytest.raises(FormatError, match="apply_b_dec_to_input=True or False where you load it"):
+        load_sae(folder)
+    for answer in (False, True):
+        assert load_sae(folder, apply_b_dec_to_input=answer).cfg.apply_b_dec_to_input is answer
+        assert describe(folder, apply_b_dec_to_input=answer).settings["apply_b_dec_to_input"] is answer
+    with pytest.raises(ConfigError, match="apply_b_dec_to_input"):
+        load_sae(folder, apply_b_dec_to_input="yes")  # type: ignore[arg-type]
+    saelens = save_sae(create_sae("standard", 8, d_sae=24), tmp_path / "other")
+    with pytest.raises(ConfigError, match="'saelens' files say it themselves"):
+        load_sae(saelens, apply_b_dec_to_input=True)

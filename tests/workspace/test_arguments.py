@@ -42,8 +42,10 @@ SAES: dict[str, dict[str, Any]] = {
     "compare": {"a": "ID", "b": "ID", "top": 3}, "load_code": {"sae_id": "ID"},
     "keep_evaluation": {"sae_id": "ID", "report": "REPORT"},
     "import_training": {"training_id": "none"},
-    "add_local": {"path": "SAE", "name": "a", "model": None, "hook_name": None},
-    "add_upload": {"files": {"cfg.json": b"{}"}, "name": None, "model": None, "hook_name": None},
+    "add_local": {"path": "SAE", "name": "a", "model": None, "hook_name": None, "apply_b_dec_to_input": None},
+    "add_upload": {
+        "files": {"cfg.json": b"{}"}, "name": None, "model": None, "hook_name": None, "apply_b_dec_to_input": None,
+    },
     "update": {"sae_id": "ID", "name": "new", "notes": "", "tags": []}, "locate": {"sae_id": "ID", "path": "SAE"},
     "delete": {"sae_id": "none"}, "export": {"sae_id": "ID", "dest": "DEST", "format": "saelens"},
     "convert": {"sae_id": "ID", "format": "saelens", "dest": "DEST"},
@@ -55,7 +57,9 @@ HUB: dict[str, dict[str, Any]] = {
     "preview": {"text": SAELENS, "path": FIRST, "token": None, "device": None, "revision": None},
     "check_device": {"device": "cpu", "where": "device"}, "check_token": {"token": "hf_x"}, "known": {},
     "account": {"token": None}, "refresh": {"text": None},
-    "download": {"text": SAELENS, "path": FIRST, "revision": None, "token": None, "name": None},
+    "download": {
+        "text": SAELENS, "path": FIRST, "revision": None, "token": None, "name": None, "apply_b_dec_to_input": None,
+    },
     "resume": {"job_id": "none"}, "downloads": {"unfinished": False}, "find_download": {"wanted": "none"},
 }  # fmt: skip
 FUNCTIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from saewidgets.errors import SAEWidgetsError, StateError
+from saewidgets.errors import ConfigError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.jobs import Job, JobSettings
 from saewidgets.records import JobRecord
 from saewidgets.workspace import Workspace
 from tests.cli.conftest import child_environment
 from tests.hub.conftest import switch_offline
-from tests.hub.repos import TRACER, circuit_tracer
+from tests.hub.repos import TRACER, Repo, circuit_tracer
 from tests.hub.server import Hub
 from tests.workspace.conftest import PATIENCE
 from tests.workspace.hub import LARGE, READER, SAELENS, WRITER, cache, repositories, server  # noqa: F401 - fixtures
@@ -52,6 +52,24 @@ def test_other_tools_find_a_download_under_its_branch(ws: Workspace, server: Hub
     ws.hub.download(SAELENS, FIRST).result(PATIENCE)
     refs = list(cache.glob("*/refs/main"))
     assert [path.read_text() for path in refs] == [server.state.repos[SAELENS].branches["main"]]
+
+
+def test_what_the_files_leave_open_is_answered_with_the_download(
+    ws: Workspace, server: Hub, tmp_path: Path  # noqa: F811 - the fixture
+) -> None:
+    from saewidgets.formats import save_sae
+    from saewidgets.sae import create_sae
+
+    folder = save_sae(create_sae("standard", 8, d_sae=24), tmp_path / "sae", "mistudio")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"apply_b_dec_to_input": None}))
+    server.state.repos["lab/open"] = Repo("lab/open", {path.name: path.read_bytes() for path in folder.iterdir()})
+    with pytest.raises(SAEWidgetsError, match="apply_b_dec_to_input"):
+        ws.hub.download("lab/open").result(PATIENCE)
+    sae_id = ws.hub.download("lab/open", apply_b_dec_to_input=False).result(PATIENCE)
+    assert ws.saes.load(sae_id).cfg.apply_b_dec_to_input is False
+    with pytest.raises(ConfigError, match="say it themselves"):
+        ws.hub.download(SAELENS, FIRST, apply_b_dec_to_input=True)
 
 
 def test_from_a_repository_to_the_library(ws: Workspace, server: Hub) -> None:  # noqa: F811 - the fixture

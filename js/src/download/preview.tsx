@@ -1,5 +1,6 @@
 /** What is known of the chosen SAE before its weights are fetched, and what to know before fetching them. */
 import type { ComponentChildren } from "preact";
+import { asksConvention, Convention } from "../lib/convention";
 import * as f from "../lib/format";
 import { type Finding, toFetch } from "./listing";
 import { LoadOn } from "./load-on";
@@ -20,13 +21,28 @@ export function PreviewPane({ store, finding, rows }: PaneProps) {
   const current = finding.current.value;
   const preview = finding.preview.value;
   if (current === null) return null;
+  const { answer } = store;
+  const asks = [finding.previewFailed.value, ...(preview?.warnings ?? [])].some(asksConvention);
+  const convention = asks && (
+    <div class="look-notes">
+      <Convention
+        value={answer.value}
+        onChange={(value) => {
+          answer.value = value;
+        }}
+      />
+    </div>
+  );
   if (finding.previewFailed.value) {
     return (
-      <FailedNote
-        failed={finding.previewFailed.value}
-        busy={finding.previewing.value}
-        again={() => void finding.look(true)}
-      />
+      <>
+        <FailedNote
+          failed={finding.previewFailed.value}
+          busy={finding.previewing.value}
+          again={() => void finding.look(true)}
+        />
+        {convention}
+      </>
     );
   }
   return (
@@ -43,6 +59,7 @@ export function PreviewPane({ store, finding, rows }: PaneProps) {
         )}
       </div>
       {preview && <Warnings store={store} finding={finding} preview={preview} rows={rows} />}
+      {convention}
     </>
   );
 }

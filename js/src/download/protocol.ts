@@ -76,7 +76,7 @@ export type HubCommand =
   | { kind: "hub_list"; text: string; release: string; again: boolean; asker: string }
   | { kind: "hub_rows"; listing: number; offset: number; limit: number }
   | { kind: "hub_preview"; sae: Chosen; device: string; again: boolean; asker: string }
-  | { kind: "hub_download"; saes: Chosen[] }
+  | { kind: "hub_download"; saes: Chosen[]; apply_b_dec_to_input?: boolean | null }
   | { kind: "hub_action"; action: DownloadAction; job_ids: string[] }
   | { kind: "hub_open"; sae_id: string };
 

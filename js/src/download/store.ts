@@ -42,6 +42,8 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
   private looked = "";
   /** Downloads are being started. */
   readonly starting = signal(false);
+  /** Is b_dec subtracted from the input? Asked where the files of what is previewed leave it open. */
+  readonly answer = signal<boolean | null>(null);
   /** Reads what stands in the masked field, and empties it. The text is nowhere else on the page. */
   takeToken: () => string = () => "";
 
@@ -169,9 +171,11 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
 
   async download(saes: Chosen[]): Promise<boolean> {
     this.starting.value = true;
-    const answer = await this.command("download", "The download", { kind: "hub_download", saes });
+    const apply_b_dec_to_input = this.answer.value ?? undefined;
+    const answer = await this.command("download", "The download", { kind: "hub_download", saes, apply_b_dec_to_input });
     this.starting.value = false;
     if (answer === null) return false;
+    this.answer.value = null;
     this.announce(saes.length === 1 ? "Download started" : `${saes.length} downloads started`);
     return true;
   }

@@ -131,6 +131,8 @@ export interface About {
   name?: string | null;
   model?: string | null;
   hook_name?: string | null;
+  /** Where the files leave it open. */
+  apply_b_dec_to_input?: boolean | null;
 }
 
 export interface UploadFile {

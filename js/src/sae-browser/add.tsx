@@ -2,6 +2,7 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button, Segments } from "../lib/controls";
+import { asksConvention, Convention } from "../lib/convention";
 import * as f from "../lib/format";
 import { BusyNote, ProblemNote } from "../lib/notes";
 import type { About } from "../lib/protocol-saes";
@@ -71,7 +72,7 @@ export function AddForm({ store }: { store: Store }) {
       ) : (
         <ChooseFiles uid={uid} files={files} disabled={adding.busy} onChoose={setFiles} />
       )}
-      <AboutFields uid={uid} about={about} onChange={setAbout} />
+      <AboutFields uid={uid} about={about} asks={asksConvention(adding.problem())} onChange={setAbout} />
       {upload && <Progress upload={upload} />}
       <BusyNote store={store} id={ADDING} />
       <ProblemNote store={store} id={ADDING} />
@@ -157,7 +158,7 @@ function ChooseFiles({ uid, files, disabled, onChoose }: ChooseProps) {
   );
 }
 
-const FIELDS: { field: keyof About; label: string; hint: string; code?: boolean }[] = [
+const FIELDS: { field: "name" | "model" | "hook_name"; label: string; hint: string; code?: boolean }[] = [
   { field: "name", label: "Name", hint: "Empty: from the files" },
   { field: "model", label: "Model", hint: "If the files do not say: gpt2" },
   { field: "hook_name", label: "Hook name", hint: "Like blocks.6.hook_resid_post", code: true },
@@ -166,10 +167,13 @@ const FIELDS: { field: keyof About; label: string; hint: string; code?: boolean 
 interface AboutProps {
   uid: string;
   about: About;
+  /** Do the files leave open how they are used? */
+  asks: boolean;
   onChange: (about: About) => void;
 }
 
-function AboutFields({ uid, about, onChange }: AboutProps) {
+function AboutFields({ uid, about, asks, onChange }: AboutProps) {
+  const answer = about.apply_b_dec_to_input;
   return (
     <div class="about">
       {FIELDS.map(({ field, label, hint, code }) => (
@@ -190,6 +194,9 @@ function AboutFields({ uid, about, onChange }: AboutProps) {
           </p>
         </div>
       ))}
+      {(asks || answer !== undefined) && (
+        <Convention value={answer} onChange={(apply_b_dec_to_input) => onChange({ ...about, apply_b_dec_to_input })} />
+      )}
     </div>
   );
 }

@@ -159,7 +159,7 @@ const COMMANDS: { [K in Exclude<HubCommand["kind"], "refresh">]: Required<Extrac
   hub_list: { kind: "hub_list", text: "a/b", release: "", again: false, asker: "" },
   hub_rows: { kind: "hub_rows", listing: 1, offset: 0, limit: 10 },
   hub_preview: { kind: "hub_preview", sae: SAE, device: "", again: false, asker: "" },
-  hub_download: { kind: "hub_download", saes: [SAE] },
+  hub_download: { kind: "hub_download", saes: [SAE], apply_b_dec_to_input: true },
   hub_action: { kind: "hub_action", action: "pause", job_ids: ["job"] },
   hub_open: { kind: "hub_open", sae_id: "sae" },
 };

@@ -48,6 +48,17 @@ describe("any repository", () => {
     await waitFor(() => expect(page.getByText("Choose the SAEs to download")).toBeTruthy());
   });
 
+  it("asks what the files leave open, and says it with the download", async () => {
+    const shown = show({}, { previews: () => "apply_b_dec_to_input is missing." });
+    const { page, user, hub } = shown;
+    await look(shown, `${PYTHIA}@main`);
+    await user.click(page.getByRole("checkbox", { name: "Choose layers.6" }));
+    const choice = await page.findByRole("combobox", { name: "Subtract b_dec from the input" });
+    await user.selectOptions(choice, "Yes");
+    await user.click(page.getByRole("button", { name: "Download" }));
+    expect(sent(hub, "hub_download")[0]).toMatchObject({ saes: [SAE("layers.6")], apply_b_dec_to_input: true });
+  });
+
   it("answers Enter, and chooses the one SAE that was named", async () => {
     const shown = show({}, { listings: { "a/b/layers.6": listing({ path: "layers.6" }) } });
     const { page, user } = shown;

@@ -152,7 +152,12 @@ const SHAPES: [string, Path, object][] = [
 ];
 
 const ID = "sae_5f0c9a1e";
-const ABOUT = { name: "mine", model: "gpt2", hook_name: "blocks.6.hook_resid_post" };
+const ABOUT = {
+  name: "mine",
+  model: "gpt2",
+  hook_name: "blocks.6.hook_resid_post",
+  apply_b_dec_to_input: true,
+};
 type Own = Exclude<SaeCommand, { kind: "refresh" | "train_demo" }>;
 
 /** Every command with every key it can have. */

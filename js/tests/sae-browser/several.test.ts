@@ -86,6 +86,19 @@ it("says what was wrong with a folder and keeps what was typed", async () => {
   );
 });
 
+it("asks what the files leave open, once they were found to", async () => {
+  const hint = "Add true or false, or say apply_b_dec_to_input=True or False where you load it.";
+  const view = show(SAES, { failures: { add_local: { what: "The value is missing.", hint } } });
+  const { page, user, model } = view;
+  await user.click(page.getByRole("button", { name: "Add local files" }));
+  expect(page.queryByRole("combobox", { name: "Subtract b_dec from the input" })).toBeNull();
+  await user.keyboard("/data/open{Enter}");
+  const choice = await page.findByRole("combobox", { name: "Subtract b_dec from the input" });
+  await user.selectOptions(choice, "No");
+  await user.click(page.getByRole("button", { name: "Add to library" }));
+  expect(sent(model, "add_local").at(-1)).toMatchObject({ path: "/data/open", apply_b_dec_to_input: false });
+});
+
 const file = (name: string, size: number) => new File([new Uint8Array(size)], name);
 
 it("sends files in pieces of at most 1 MB, in order, and shows how far it is", async () => {

@@ -230,9 +230,13 @@ class DownloadCommands:
 
     def _download(self, command: HubDownload) -> dict[str, Sequence[str]]:
         started: list[str] = []
+        answer = command.apply_b_dec_to_input
+        given = {} if answer is None else {"apply_b_dec_to_input": answer}
         for sae in command.saes:
             try:
-                job = self._hub.download(sae.repo_id, sae.path, revision=sae.revision, token=self._model.token)
+                job = self._hub.download(
+                    sae.repo_id, sae.path, revision=sae.revision, token=self._model.token, **given
+                )
             except SAEWidgetsError as error:
                 self._wake()
                 if not started:

@@ -122,6 +122,7 @@ class HubDownload(Command):
 
     kind: Literal["hub_download"] = "hub_download"
     saes: tuple[Chosen, ...] = Field(min_length=1, max_length=500)
+    apply_b_dec_to_input: bool | None = None  # where the files leave it open
 
 
 class HubAction(Command):

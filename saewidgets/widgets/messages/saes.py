@@ -211,6 +211,7 @@ class AddLocal(Command):
     name: str | None = None
     model: str | None = None
     hook_name: str | None = None
+    apply_b_dec_to_input: bool | None = None  # where the files leave it open
 
 
 class UploadFile(Wire):
@@ -246,6 +247,7 @@ class FinishUpload(Command):
     name: str | None = None
     model: str | None = None
     hook_name: str | None = None
+    apply_b_dec_to_input: bool | None = None  # where the files leave it open
 
 
 class CancelUpload(Command):

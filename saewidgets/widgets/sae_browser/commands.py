@@ -252,8 +252,7 @@ class BrowserCommands(ListCommands):
     # --------------------------------------------------------------------------------------------- adding
 
     def add_local(self, command: AddLocal) -> dict[str, str]:
-        about = _about(command.name, command.model, command.hook_name)
-        return self._added(self._saes.add_local(str(path_from(command.path)), **about).id)
+        return self._added(self._saes.add_local(str(path_from(command.path)), **_about(command)).id)
 
     def begin_upload(self, command: BeginUpload) -> dict[str, Any]:
         return {"upload_id": self.uploads.begin([Announced(file.name, file.size) for file in command.files])}
@@ -264,8 +263,7 @@ class BrowserCommands(ListCommands):
     def finish_upload(self, command: FinishUpload) -> dict[str, str]:
         try:
             files = self.uploads.finish(command.upload_id)
-            about = _about(command.name, command.model, command.hook_name)
-            return self._added(self._saes.add_upload(files, **about).id)
+            return self._added(self._saes.add_upload(files, **_about(command)).id)
         finally:
             self.uploads.discard(command.upload_id)
 
@@ -278,8 +276,11 @@ class BrowserCommands(ListCommands):
         return {"sae_id": sae_id}
 
 
-def _about(name: str | None, model: str | None, hook_name: str | None) -> dict[str, str]:
-    """What the user typed about an SAE; what was left empty is not said."""
-    given = {"name": name, "model": model, "hook_name": hook_name}
-    return {key: value.strip() for key, value in given.items() if value and value.strip()}
+def _about(command: AddLocal | FinishUpload) -> dict[str, Any]:
+    """What the user said about an SAE; what was left empty is not said."""
+    given = {"name": command.name, "model": command.model, "hook_name": command.hook_name}
+    about: dict[str, Any] = {key: value.strip() for key, value in given.items() if value and value.strip()}
+    if command.apply_b_dec_to_input is not None:
+        about["apply_b_dec_to_input"] = command.apply_b_dec_to_input
+    return about
 

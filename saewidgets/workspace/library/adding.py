@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
@@ -36,6 +36,7 @@ def add_local(
     name: str | None = None,
     model: str | None = None,
     hook_name: str | None = None,
+    apply_b_dec_to_input: bool | None = None,
     where: str | None = None,
 ) -> SAERecord:
     """See `SAEs.add_local`. `where` is what people read as the place it came from."""
@@ -44,8 +45,9 @@ def add_local(
         raise NotFoundError("There is no such file or folder.", where=str(path), hint="Check the path of the SAE.")
     called = arguments.name(name, "what to call the SAE") if name is not None else _name_of(path)
     origin = Origin(
-        source="local", where=where or str(path), name=called, model=model or None, hook_name=hook_name or None
-    )
+        source="local", where=where or str(path), name=called, model=model or None, hook_name=hook_name or None,
+        apply_b_dec_to_input=apply_b_dec_to_input,
+    )  # fmt: skip
     if path.suffix.lower() in _ARCHIVES and not path.is_dir():
         raise FormatError(
             f"{path.suffix} archives are not opened.", where=str(path),
@@ -65,10 +67,9 @@ def add_upload(
     files: Mapping[str, bytes | str | Path],
     *,
     name: str | None = None,
-    model: str | None = None,
-    hook_name: str | None = None,
+    **about: Any,
 ) -> SAERecord:
-    """See `SAEs.add_upload`."""
+    """See `SAEs.add_upload`. `about`: what else `add_local` takes."""
     if not isinstance(files, Mapping):
         arguments.refuse(files, "files", "a dictionary of names and contents", 'Write {"cfg.json": b"…"}, for example.')
     for each, content in files.items():
@@ -87,7 +88,7 @@ def add_upload(
             _put(workspace, draft / each, content, each)
         inner = draft / names[0] if len(names) == 1 else draft
         wanted = name if name is not None else _name_of_upload(names)
-        return add_local(workspace, inner, name=wanted, model=model, hook_name=hook_name, where="upload")
+        return add_local(workspace, inner, name=wanted, where="upload", **about)
 
 
 @contextmanager

@@ -107,9 +107,10 @@ def bring(workspace: Workspace, path: Path, origin: Origin, target: Path, check:
 
     found = locate(path)
     source = found.source()
-    description = found.format.describe(source)
+    answers = found.format.answers(origin.apply_b_dec_to_input)
+    description = found.format.describe(source, **answers)
     check()
-    sae = load_sae(found.path)
+    sae = load_sae(found.path, apply_b_dec_to_input=origin.apply_b_dec_to_input)
     check()
     model, hook_name = (
         storable(name) if name else None
@@ -122,6 +123,8 @@ def bring(workspace: Workspace, path: Path, origin: Origin, target: Path, check:
         inner = draft / "sae"
         try:
             kept = _write(sae, source, description, inner, found.format.beside(source.only) if source.only else ())
+            if kept is not None and answers:
+                _write_answers(inner, description, answers)
             check()
             metadata = _metadata(sae, description, origin, kept)
             listed = one_name(model) if model else None
@@ -186,6 +189,13 @@ def _copy_file(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
     with target.open("rb+") as file:  # what is listed must survive a power cut
         os.fsync(file.fileno())
+
+
+def _write_answers(folder: Path, description: Description, answers: Mapping[str, bool]) -> None:
+    """What the files left open goes into their configuration: whoever loads them next is not asked again."""
+    file = folder / next((name for name in description.files if name.endswith(".json")), "config.json")
+    said = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    file.write_text(json.dumps({**said, **answers}, indent=2, ensure_ascii=False), "utf-8")
 
 
 def _metadata(sae: Any, description: Description, origin: Origin, kept: str | None) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Origin:
         where: a path or a link, for people.
         name: what to call it; a number is added if that is taken.
         model, hook_name: what it was trained on, where that is known better than from the files.
+        apply_b_dec_to_input: whether b_dec is subtracted from the input, where the files leave it open.
         layer: where a path says so and the hook name does not.
         repo_id, revision, repo_path: of a download.
         license: of the repository of a download, where its card says.
@@ -34,6 +35,7 @@ class Origin:
     name: str
     model: str | None = None
     hook_name: str | None = None
+    apply_b_dec_to_input: bool | None = None
     layer: int | None = None
     repo_id: str | None = None
     revision: str | None = None

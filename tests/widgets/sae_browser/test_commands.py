@@ -225,6 +225,8 @@ def test_a_local_folder_is_added_and_shown(
     run(commands, BrowseSaes(id="1", source="gemma_scope"))
     answer = run(commands, AddLocal(id="2", path="/data/mine", name=" mine ", model=""))
     assert ("add_local", "/data/mine", {"name": "mine"}) in ws.saes.calls
+    run(commands, AddLocal(id="2", path="/data/open", apply_b_dec_to_input=False))
+    assert ("add_local", "/data/open", {"apply_b_dec_to_input": False}) in ws.saes.calls
     model.read()
     assert model.state().query.source is None  # with the filter it could not be seen
     assert answer["sae_id"] in {card.id for card in model.state().cards}

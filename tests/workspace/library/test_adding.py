@@ -42,6 +42,25 @@ def test_a_saelens_folder_is_kept_byte_by_byte(ws: Workspace, tmp_path: Path) ->
     assert torch.equal(ws.saes.load(sae.id).encode(x), load_sae(folder).encode(x))
 
 
+@pytest.mark.parametrize("architecture", ["standard", "skip"])
+def test_what_the_files_leave_open_is_answered_once(ws: Workspace, tmp_path: Path, architecture: str) -> None:
+    """Skip SAEs with normalised activations are kept as they came: SAELens has no such thing."""
+    from saewidgets.formats import save_sae
+    from saewidgets.sae import create_sae
+
+    made = create_sae(architecture, 8, d_sae=24, normalize_activations="constant_norm_rescale")
+    folder = save_sae(made, tmp_path / "sae", "mistudio")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"apply_b_dec_to_input": None}))
+    with pytest.raises(FormatError, match="apply_b_dec_to_input"):
+        ws.saes.add_local(folder)
+    sae = ws.saes.add_local(folder, apply_b_dec_to_input=True)
+    assert sae.format == ("mistudio" if architecture == "skip" else "saelens")
+    assert ws.saes.load(sae.id).cfg.apply_b_dec_to_input is True
+    with pytest.raises(ConfigError, match="apply_b_dec_to_input"):
+        ws.saes.add_local(folder, apply_b_dec_to_input="yes")  # type: ignore[arg-type]
+
+
 def test_another_format_is_converted(ws: Workspace, tmp_path: Path) -> None:
     folder = gemma_scope(tmp_path / "repo")
     sae = ws.saes.add_local(folder, name="scope", model="google/gemma-2-2b", hook_name="blocks.6.hook_mlp_out")
