@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from anywidget import AnyWidget
 from IPython import get_ipython
 
 from saewidgets.errors import ConfigError, SAEWidgetsError
@@ -96,6 +97,7 @@ class StaticCopy:
     of the view's own output would draw the widget a second time.
     """
 
+    _ipython_display_ = None  # that of ipywidgets 7 goes before the mime bundle and leaves nothing but the view
     _outputs: Any = None  # what publishes the notebook's outputs, once the widget was displayed
     _copying: Publisher | None = None
 
@@ -107,8 +109,8 @@ class StaticCopy:
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)  # type: ignore[misc]
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        # Not that of `super()`: the boxes of ipywidgets 7 have none, and anywidget's adds what Colab needs.
+        data, metadata = cast(Any, AnyWidget._repr_mimebundle_)(self)
         outputs = getattr(get_ipython(), "display_pub", None)
         if not hasattr(outputs, "pub_socket"):  # a script, or a cell whose outputs are captured
             return {**data, "text/html": str(self._static())}, metadata

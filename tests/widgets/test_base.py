@@ -8,8 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+import ipywidgets
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
+import saewidgets as sw
 from saewidgets.errors import ConfigError
 from saewidgets.widgets.base import BaseWidget, FieldsError, Table
 from saewidgets.widgets.messages.training import PanelState, Rename
@@ -206,3 +209,17 @@ def test_closing_gives_up_what_waits(record_messages: Record) -> None:
     part.close()
     waiting.set_result(PanelState())
     assert sent.of("a")[0]["kind"] == "ack"
+
+
+@pytest.mark.parametrize("name", ["TrainingPanel", "SAEBrowser", "ExtractionViewer", "Steering", "DownloadFromHF"])
+def test_a_widget_shows_view_html_and_text_with_ipywidgets_7(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a box has no mime bundle, and a method that IPython prefers to one and that gives the view alone."""
+    monkeypatch.delattr(ipywidgets.Widget, "_repr_mimebundle_", raising=False)
+    monkeypatch.setattr(ipywidgets.DOMWidget, "_ipython_display_", lambda self: None, raising=False)
+    with sw.Workspace() as ws:
+        shown = getattr(sw, name)(ws)
+        data, _ = DisplayFormatter().format(shown)
+        assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == shown.model_id
+        assert data["text/plain"] == repr(shown)
+        assert "tatic copy" in data["text/html"]
+        shown.close()

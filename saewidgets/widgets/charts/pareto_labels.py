@@ -11,15 +11,18 @@ import numpy.typing as npt
 
 CHARACTER, LINE = 6.2, 12.0  # pixels that a character and a line of a label (11 px) take
 MARKER = 7.5  # half the size of the largest marker, and of the ring around a compared run
-_DIAGONAL, _BESIDE, _ABOVE = (6.0, 12.0), 10.0, 15.0
+_DIAGONAL, _BESIDE, _ABOVE = (6, 12), 10, 15
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A position beside a point: pixels to the right and down to the text's anchor, and which end that is."""
+    """A position beside a point: pixels to the right and down to the text's anchor, and which end that is.
 
-    dx: float
-    dy: float
+    Whole pixels: traitlets before 5.15 refuses a float where bqplot says Int, also 6.0.
+    """
+
+    dx: int
+    dy: int
     align: str  # "start", "middle", "end"
 
 
@@ -28,10 +31,10 @@ PLACES = (
     Place(-_DIAGONAL[0], -_DIAGONAL[1], "end"),
     Place(_DIAGONAL[0], _DIAGONAL[1], "start"),
     Place(-_DIAGONAL[0], _DIAGONAL[1], "end"),
-    Place(_BESIDE, 0.0, "start"),
-    Place(-_BESIDE, 0.0, "end"),
-    Place(0.0, -_ABOVE, "middle"),
-    Place(0.0, _ABOVE, "middle"),
+    Place(_BESIDE, 0, "start"),
+    Place(-_BESIDE, 0, "end"),
+    Place(0, -_ABOVE, "middle"),
+    Place(0, _ABOVE, "middle"),
 )
 _SHIFT = {"start": 0.0, "middle": 0.5, "end": 1.0}
 Boxes = npt.NDArray[np.float64]  # [n, 4]: left, top, right, bottom

@@ -12,7 +12,7 @@ import pytest
 from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus
 from saewidgets.widgets.charts.pareto import ParetoChart
-from saewidgets.widgets.charts.pareto_labels import place
+from saewidgets.widgets.charts.pareto_labels import PLACES, place
 from saewidgets.widgets.charts.pareto_points import pareto_points, summary
 from saewidgets.widgets.charts.style import PALETTES, SHAPES, SYMBOLS, symbol_of
 from saewidgets.widgets.messages.training import CompareState
@@ -189,6 +189,11 @@ def test_a_label_at_the_edge_turns_inwards_and_keeps_off_the_line() -> None:
     assert (found[1].dx, found[1].dy) == (6.0, -12.0)  # the line falls: above and to the right of it is room
     rising = [(0.2, 0.1), (0.5, 0.5), (0.8, 0.9)]
     assert place(rising, ["", "k 32", ""], [1], rising, [(300.0, 196.0)])[1].align == "end"
+
+
+def test_labels_are_offset_by_whole_numbers() -> None:
+    """bqplot's offsets are integers, and traitlets refuses 6.0 for one until version 5.15."""
+    assert {type(offset) for where in PLACES for offset in (where.dx, where.dy)} == {int}
 
 
 def test_those_compared_keep_their_labels(chart: ParetoChart, state: CompareState) -> None:
