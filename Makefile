@@ -87,7 +87,7 @@ $(STAMPS)/venv:
 
 $(STAMPS)/package: $(STAMPS)/venv pyproject.toml constraints.txt hatch_build.py $(JS_SOURCES)
 	@echo "Installing saewidgets and what it stands on (PyTorch is large: minutes the first time)"
-	$(PY) -m pip install --constraint constraints.txt --editable .
+	$(PY) -m pip install --constraint constraints.txt --editable '.[lab]'
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/venv pyproject.toml constraints.txt hatch_build.py $(JS_SOURCES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -81,7 +82,9 @@ def test_the_metadata(wheel: Path) -> None:
         assert f"{folder}/licenses/LICENSE" in archive.namelist()
     assert "License-Expression: MIT" in text
     assert "Requires-Python: >=3.11" in text
-    assert "Requires-Dist: jupyterlab" in text
+    server = re.findall(r"Requires-Dist: (?:jupyterlab|ipykernel)[^;\n]*(.*)", text)
+    assert "; extra == 'lab'" in server
+    assert all(server), "the package itself brings a server"
     assert "# saewidgets" in text  # the README
     assert "saewidgets = saewidgets.cli:main" in scripts
 

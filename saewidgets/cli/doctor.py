@@ -25,7 +25,8 @@ from saewidgets.errors import SAEWidgetsError
 from saewidgets.settings import Settings
 
 PACKAGES = ("torch", "transformers", "huggingface_hub", "safetensors", "numpy", "pandas", "sqlalchemy", "pydantic")
-NOTEBOOK_PACKAGES = ("jupyterlab", "ipykernel", "ipywidgets", "anywidget", "bqplot")
+NOTEBOOK_PACKAGES = ("ipywidgets", "anywidget", "bqplot", "jupyterlab", "ipykernel")
+LAB = 'pip install "saewidgets[lab]"'
 LITTLE_SPACE = 2_000_000_000  # bytes; a small model, its tokens and a few checkpoints
 
 
@@ -70,6 +71,8 @@ def notebook() -> Iterator[Finding]:
     for name, version in versions.items():
         if version:
             yield Finding(name, "ok", version)
+        elif name in ("jupyterlab", "ipykernel"):
+            yield Finding(name, "info", "not installed (saewidgets lab and other notebooks here use it)", LAB)
         else:
             yield Finding(name, "problem", "not installed", f"pip install {name}")
     lab, kernel = versions["jupyterlab"], versions["ipykernel"]

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -13,9 +14,10 @@ from urllib.parse import quote
 import typer
 
 import saewidgets
+from saewidgets.cli.doctor import LAB
 from saewidgets.cli.output import note
 from saewidgets.cli.session import command, session
-from saewidgets.errors import NotFoundError, StorageError
+from saewidgets.errors import NotFoundError, SAEWidgetsError, StorageError
 from saewidgets.settings import Settings
 
 TUTORIAL = "01-train.ipynb"
@@ -63,6 +65,8 @@ def lab(
     port: Annotated[int | None, typer.Option(help="Port to serve on.")] = None,
 ) -> None:
     """Open JupyterLab on the first tutorial (or on a notebook of yours)."""
+    if find_spec("jupyterlab") is None:
+        raise SAEWidgetsError("JupyterLab is not installed here.", hint=f"To install it: {LAB}")
     settings = Settings.from_environment()
     home = session.home or settings.home
     if notebook is None:

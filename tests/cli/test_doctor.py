@@ -93,6 +93,14 @@ def test_a_missing_package_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None
     assert (found["bqplot"].level, found["bqplot"].hint) == ("problem", "pip install bqplot")
 
 
+def test_nothing_is_wrong_without_jupyterlab(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name in ("jupyterlab", "ipykernel") else "1.0")
+    done = invoke("doctor", "--json")
+    finding = _by_topic(done.json()["findings"])["jupyterlab"]
+    assert (done.code, finding["level"]) == (0, "info")
+    assert finding["hint"] == 'pip install "saewidgets[lab]"'
+
+
 @pytest.mark.parametrize(("text", "numbers"), [("7.4.0rc1", (7, 4, 0)), ("2.13.0+cpu", (2, 13, 0)), ("?", ())])
 def test_releases(text: str, numbers: tuple[int, ...]) -> None:
     assert doctor.release(text) == numbers

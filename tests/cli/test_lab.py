@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -64,6 +65,16 @@ def test_a_notebook_of_ones_own(invoke: Invoke, started: list[Any], tmp_path: Pa
 def test_a_notebook_that_does_not_exist(invoke: Invoke, started: list[Any], tmp_path: Path) -> None:
     done = invoke("lab", str(tmp_path / "none.ipynb"))
     assert (done.code, started) == (3, [])
+
+
+def test_without_jupyterlab_it_says_what_to_install(
+    invoke: Invoke, started: list[Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jupyterlab", None)
+    done = invoke("lab")
+    assert (done.code, started) == (1, [])
+    assert 'not installed here. To install it: pip install "saewidgets[lab]"' in done.err
+    assert not home.exists()
 
 
 def test_an_installation_without_tutorials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
