@@ -20,11 +20,13 @@ STAMPS := $(VENV)/stamps
 NPM := $(PY) hatch_build.py npm
 BROWSER ?= 1
 KILLS ?= 20
+FLOORS := .venvs/floors
+FLOORS_TESTS := $(addprefix tests/,test_public_surface.py cli/test_help.py config catalog render demo widgets) -k "not quickly"
 WORKERS ?= auto
 JS_SOURCES := $(wildcard package.json package-lock.json tsconfig*.json js/*.mjs) $(shell find js/src -type f 2>/dev/null)
 BROWSER_ARGS := $(if $(filter 0,$(BROWSER)),-m "not browser")
 
-.PHONY: help demo lab test lint types js pytest browser-ready kernels peers faults bench clean distclean
+.PHONY: help demo lab test test-all lint types js pytest browser-ready kernels peers faults floors bench clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +67,11 @@ kernels: $(STAMPS)/dev ## the main browser test on ipykernel 6.31, 7.3 and 7.4
 faults: $(STAMPS)/dev ## kill trainings and extractions at random moments, KILLS=20 times
 	$(PY) -m pytest -m faults --kills $(KILLS) $(PYTEST_ARGS)
 
+floors: $(FLOORS)/stamp ## what uses other packages most, on the lowest versions that pyproject.toml allows
+	$(FLOORS)/bin/python -m pytest $(FLOORS_TESTS) $(PYTEST_ARGS)
+
+test-all: test faults kernels floors ## every test there is: hours
+
 peers: $(STAMPS)/dev ## build the environments of the packages we compare with
 	$(PY) tools/make_peers.py
 
@@ -88,6 +95,15 @@ $(STAMPS)/venv:
 $(STAMPS)/package: $(STAMPS)/venv pyproject.toml constraints.txt hatch_build.py $(JS_SOURCES)
 	@echo "Installing saewidgets and what it stands on (PyTorch is large: minutes the first time)"
 	$(PY) -m pip install --constraint constraints.txt --editable '.[lab]'
+	@touch $@
+
+# All floors at once, as Colab has had them for years, with its IPython and ipykernel. Not PyTorch's, which is that of the
+# other tests: the index has older ones with gigabytes of CUDA only.
+$(FLOORS)/stamp: $(STAMPS)/dev
+	rm -rf $(FLOORS) && $(PY) -m venv $(FLOORS)
+	sed -n '/^dependencies/,/^]/{/torch/d;s/^  "\([^>]*\)>=\([^,"]*\).*/\1==\2/p;}' pyproject.toml > $(FLOORS)/floors.txt
+	grep -E '^(torch|pytest|pytest-timeout|hypothesis)==' constraints.txt >> $(FLOORS)/floors.txt
+	$(FLOORS)/bin/python -m pip install --requirement $(FLOORS)/floors.txt ipython==7.34.0 ipykernel==6.17.1 --editable .
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/venv pyproject.toml constraints.txt hatch_build.py $(JS_SOURCES)
