@@ -98,7 +98,7 @@ $(STAMPS)/package: $(STAMPS)/venv pyproject.toml constraints.txt hatch_build.py 
 	@touch $@
 
 # All floors at once, as Colab has had them for years, with its IPython and ipykernel. Not PyTorch's, which is that of the
-# other tests: the index has older ones with gigabytes of CUDA only.
+# other tests: the index has older ones with gigabytes of CUDA only. Nothing is timed: old packages may be slower.
 $(FLOORS)/stamp: $(STAMPS)/dev
 	rm -rf $(FLOORS) && $(PY) -m venv $(FLOORS)
 	sed -n '/^dependencies/,/^]/{/torch/d;s/^  "\([^>]*\)>=\([^,"]*\).*/\1==\2/p;}' pyproject.toml > $(FLOORS)/floors.txt
