@@ -184,7 +184,7 @@ class Trainer:
         norm = self.adam.clip()
         self.precision.step(self.adam.optimizer)
         every = self.config.optimizer.normalize_decoder_every
-        if every is not None and (self.step + 1) % every == 0:
+        if every is not None and (self.step == 0 or (self.step + 1) % every == 0):  # later the jump would undo training
             self.sae.after_step()
         self.adam.zero_grad()
         self.dead.update(fired, x.shape[0])

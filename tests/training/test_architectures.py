@@ -1,12 +1,14 @@
-"""Every architecture in the loop: its loss falls, and a run that was left half-way ends in the same bits."""
+"""Every architecture in the loop: its loss falls, a run that was left half-way ends in the same bits, and decoder rows
+that are normalised seldom are as good as those that always are."""
 
 import pytest
 import torch
 
 from saewidgets.config import TrainingConfig
 from saewidgets.events import Metrics
+from saewidgets.sae import architectures
 from saewidgets.training.checkpoint import list_checkpoints
-from tests.training.fakes import BATCH, D_SAE, FakeStream, make_trainer
+from tests.training.fakes import BATCH, D_SAE, SAES, FakeStream, Recorder, make_trainer
 
 VARIANTS = {
     "standard, p-anneal": {"architecture": "standard", "l1_coefficient": 0.1, "p_end": 0.3},
@@ -59,3 +61,32 @@ def test_loss_falls_and_resuming_is_exact(name, tmp_path):
     again.run()
     for key, tensor in whole.sae.state_dict().items():
         assert torch.equal(again.sae.state_dict()[key], tensor), key
+
+
+class PairStream(FakeStream):
+    """Rows of the fake stream, and what a transcoder makes of them."""
+
+    def batches(self, start, check=None):
+        for x in super().batches(start, check):
+            yield x, x.roll(1, dims=1)
+
+
+@pytest.mark.parametrize("architecture", architectures())
+def test_a_decoder_that_is_normalised_seldom_learns_as_one_that_always_is(architecture, tmp_path):
+    sae = SAES.get(architecture) or VARIANTS.get(architecture) or {"architecture": architecture, "l1_coefficient": 0.1}
+    pairs = {"hook_name": "blocks.1.mlp.hook_in", "hook_name_out": "blocks.1.hook_mlp_out"}
+    transcoder = "transcoder" in architecture
+
+    def fvu(every):
+        recorder, stream = Recorder(), (PairStream if transcoder else FakeStream)(0)
+        config = TrainingConfig(
+            sae=sae | {"d_sae": D_SAE}, batch_size=BATCH, tokens=BATCH * 110, log_every_steps=10,
+            optimizer={"lr": 3e-3, "normalize_decoder_every": every}, **(pairs if transcoder else {}),
+        )
+        make_trainer(config, tmp_path / f"{every}", stream=stream, emit=recorder).run()
+        return [event.values["fvu"] for event in recorder.of(Metrics) if event.step >= 20]
+
+    always = fvu(1)
+    for every in (10, 50, 100):
+        for seldom, usual in zip(fvu(every), always, strict=True):
+            assert seldom < 1.2 * usual, every
