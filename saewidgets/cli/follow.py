@@ -37,11 +37,14 @@ def _values(record: TrainingRecord) -> dict[str, str]:
 
 
 def _counted(record: TrainingRecord) -> tuple[int, int | None]:
-    return record.tokens_done, record.tokens_total
+    # What epochs of text are in tokens is known once the text is packed.
+    is_open = record.config.get("epochs") and record.config["corpus"]["kind"] != "activations"
+    return record.tokens_done, None if is_open and "steps" not in record.facts else record.tokens_total
 
 
 def _paused(record: TrainingRecord) -> str:
-    return f"Paused at {count(record.tokens_done)} of {count(record.tokens_total)} tokens, step {count(record.step)}."
+    done, total = map(count, _counted(record))
+    return f"Paused at {done} of {total} tokens, step {count(record.step)}."
 
 
 def follow(run: Followable, *, quiet: bool = False, resume: tuple[str, ...] | None = None) -> TrainingRecord:

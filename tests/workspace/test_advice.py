@@ -12,6 +12,7 @@ from saewidgets.config import JumpReLUConfig, StandardConfig, TopKConfig, Traini
 from saewidgets.events import JobStatus
 from saewidgets.records import ErrorInfo, TrainingRecord
 from saewidgets.workspace import Workspace
+from saewidgets.workspace.pipeline.checks import report
 from saewidgets.workspace.training.advice import Advice, advise
 from tests.widgets.fake_workspace import make_record
 
@@ -111,6 +112,19 @@ def test_few_latents_of_which_most_are_active_are_not_sparse() -> None:
     assert dict(weak_one.changes) == {"sae.l0_coefficient": 1.0}
     assert advise(record(sae, {"l0": 63.0}, d_sae=256)) == []
     assert advise(record(TopKConfig(d_sae=256, k=128), {"l0": 128.0}, d_sae=256)) == []  # that was asked for
+
+
+@pytest.mark.parametrize("d_sae", [64, 128, 256, 400, 600, 4096])
+@pytest.mark.parametrize("settings", [{}, {"sparsity_loss": "quadratic", "target_l0": 20}])
+def test_the_goal_of_l0_and_the_advice_on_it_agree(d_sae: int, settings: dict[str, Any]) -> None:
+    sae = JumpReLUConfig(d_sae=d_sae, l0_coefficient=1, **settings)
+    for l0 in (1.0, 5.0, 15.0, 33.0, 60.0, 90.0, 130.0, 400.0):
+        run = record(sae, {"val_l0": l0}, d_sae=d_sae)
+        check = report(0, run, {}).checks[1]
+        low, high = (float(bound) for bound in check.goal.removeprefix("L0 ").split(" to "))
+        for title in [advice.title for advice in advise(run)]:
+            assert ("above" in title, "below" in title) == (l0 > high, l0 < low), (title, check.goal)
+            assert not check.passed
 
 
 def test_l0_on_held_out_text_counts_and_k_is_the_target() -> None:

@@ -422,6 +422,14 @@ def test_goals(ws: Workspace, config: TrainingConfig) -> None:
     strict = report(0, replace(record, latest=good, config=config_with_goals), curve)
     assert [check.passed for check in strict.checks] == [False, False, True, True]
     assert [check.goal for check in strict.checks][:2] == ["FVU at most 0.01", "L0 at least 5"]
+    by_loss = replace(record, config={**record.config, "targets": {"mse": 2.0}})
+    for loss, reached in ((1.5, True), (2.5, False)):  # the loss of a training batch, in other units, does not count
+        check = report(0, replace(by_loss, latest={**good, "val_mse": loss, "mse": 0.1}), curve).checks[0]
+        assert (check.passed, check.goal) == (reached, "reconstruction loss at most 2")
+    both = replace(by_loss, config={**record.config, "targets": {"mse": 2.0, "fvu": 0.1}})
+    check = report(0, replace(both, latest={**good, "val_mse": 2.5}), curve).checks[0]
+    assert (check.passed, check.value) == (False, "FVU 0.050, reconstruction loss 2.5")
+    assert check.goal == "FVU at most 0.1, reconstruction loss at most 2"
     unmeasured = report(0, replace(record, latest={}), curve)
     assert [check.value for check in unmeasured.checks][:3] == ["not measured"] * 3
     assert not unmeasured.passed
@@ -429,3 +437,17 @@ def test_goals(ws: Workspace, config: TrainingConfig) -> None:
     assert any(f"not known before {window} tokens" in piece for piece in unmeasured.advice)
 
 
+def test_how_long_epochs_are_is_known_from_the_first_moment(
+    ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued: list[int] = []
+    create_all = ws.catalog.trainings.create_all
+
+    def noted(rows: Any, *others: Any) -> Any:
+        queued.extend(row["tokens_total"] for row in rows)
+        return create_all(rows, *others)
+
+    monkeypatch.setattr(ws.catalog.trainings, "create_all", noted)
+    run = finished(made(ws, config.replace(epochs=1.5), layers=[0])).runs()[0]
+    assert queued == [run.record.tokens_total] == [run.record.tokens_done]
+    assert queued != [config.tokens]

@@ -43,6 +43,24 @@ def require_files(record: ActivationStoreRecord) -> Path:
     return Path(record.folder)
 
 
+def total_tokens(workspace: Workspace, config: TrainingConfig) -> int:
+    """How long a run is, in tokens; for epochs of text, which is not packed yet, what its `tokens` say.
+
+    Raises:
+        NotFoundError, FormatError: there is no such store, or it is damaged.
+        ConfigError: it is smaller than one batch, or the epochs of it are.
+    """
+    if config.epochs is not None and isinstance(config.corpus, ActivationCorpus):
+        from saewidgets.activations.store import StoredActivations  # torch: seconds to import, and so are these
+        from saewidgets.activations.store_stream import StoredWindows
+        from saewidgets.training.length import with_epochs
+
+        folder = Path(workspace.activations.get(config.corpus.store_id).record.folder)
+        windows = StoredWindows(StoredActivations(folder), config, config.hook_names)
+        config = with_epochs(config, windows.tokens_per_epoch)
+    return config.steps * config.batch_size
+
+
 def settings_of_store(workspace: Workspace, config: TrainingConfig) -> dict[str, Any]:
     """What a training that reads a store takes from it, by dotted name; nothing for one that reads text.
 

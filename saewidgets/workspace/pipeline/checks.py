@@ -1,20 +1,21 @@
 """Is a layer's SAE good enough to go on with? Four questions, each answered with a number and a goal.
 
 The goals are those of the training itself where it has targets, else those of the guide that this package grew from:
-50 to 100 active latents per token (for SAEs that keep k: k), fewer than 10 % dead, and a loss that has settled. Its
-absolute reconstruction loss is replaced by FVU, which does not depend on the scale of the activations.
+50 to 100 active latents per token (for SAEs that keep k: k; of a few hundred latents fewer), fewer than 10 % dead, and
+a loss that has settled. Its absolute reconstruction loss is replaced by FVU, which does not depend on the scale of the
+activations.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
-from saewidgets.workspace.training.advice import DEAD_GOAL, POINTS, UNEXPLAINED, USUAL_L0, advise
+from saewidgets.workspace.training.advice import DEAD_GOAL, POINTS, UNEXPLAINED, advise, l0_goal
 from saewidgets.workspace.training.comparing import measured
 
 _KINDS = {
@@ -32,7 +33,6 @@ _OTHERWISE = {
 }
 _TOO_SHORT = "too short to say"
 _MORE = "Train on more tokens (or epochs): so few steps do not show whether the loss has settled."
-_NEAR_K = 1.5  # L0 of an SAE that keeps k may be so many times more or less (its threshold decides at inference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +105,27 @@ def report(layer: int, record: TrainingRecord, history: Mapping[str, Sequence[fl
 
 
 def _reconstruction(record: TrainingRecord) -> Check:
-    goal = _target(record, "fvu") or UNEXPLAINED
+    fvu, mse = _target(record, "fvu"), _target(record, "mse")
+    goal = UNEXPLAINED if fvu is None else fvu
     value = measured(record, "fvu")
-    return _check("reconstruction", value, "FVU {:.3f}", f"FVU at most {goal:g}", value is not None and value <= goal)
+    check = _check("reconstruction", value, "FVU {:.3f}", f"FVU at most {goal:g}", value is not None and value <= goal)
+    if mse is None:
+        return check
+    found = record.latest.get("val_mse")  # the target is about held-out text alone, in units of the activations
+    loss = _check(
+        check.name, found, "reconstruction loss {:.4g}", f"reconstruction loss at most {mse:g}",
+        found is not None and found <= mse,
+    )
+    if fvu is None:
+        return loss
+    return replace(
+        check, value=f"{check.value}, {loss.value}", goal=f"{check.goal}, {loss.goal}",
+        passed=check.passed and loss.passed,
+    )
 
 
 def _active(record: TrainingRecord) -> Check:
-    low, high = _target(record, "l0_min"), _target(record, "l0_max")
-    sae = record.config.get("sae", {})
-    if low is None and high is None:
-        k = sae.get("k") if isinstance(sae, Mapping) else None
-        low, high = (k / _NEAR_K, k * _NEAR_K) if k else USUAL_L0
+    low, high = l0_goal(record)
     value = measured(record, "l0")
     fits = value is not None and (low is None or value >= low) and (high is None or value <= high)
     words = f"{low or 0:.0f} to {high:.0f}" if high is not None else f"at least {low:.0f}"

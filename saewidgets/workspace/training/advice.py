@@ -312,8 +312,25 @@ def _batch(record: TrainingRecord) -> int:
     return max(1, int(_value(record.config, "batch_size") or 1))
 
 
+def l0_goal(record: TrainingRecord) -> tuple[float | None, float | None]:
+    """From how many to how many latents should be active per token: what the targets say, near `target_l0` or k, or
+    the usual number, which is smaller where so many of the latents would not be sparse. None: no bound.
+    """
+    bounds = [_value(record.config, f"targets.{name}") for name in ("l0_min", "l0_max")]
+    if any(bounds):
+        return bounds[0], bounds[1]
+    if (wanted := _sae(record).get("target_l0") or _sae(record).get("k")) is not None:
+        return wanted / FAR, wanted * FAR
+    return _usual_l0(record)
+
+
+def _usual_l0(record: TrainingRecord) -> tuple[float, float]:
+    most = min(USUAL_L0[1], DENSE * record.d_sae / FAR)
+    return min(USUAL_L0[0], most / 2), most
+
+
 def _target(record: TrainingRecord, sae: Mapping[str, Any], found: float) -> tuple[float, float, str]:
-    """The range that L0 (`found`) should be in, and its words."""
+    """The range that L0 (`found`) is compared with, and its words."""
     low, high = (_value(record.config, f"targets.{name}") for name in ("l0_min", "l0_max"))
     if low or high:
         words = " to ".join(f"{bound:g}" for bound in (low, high) if bound)
@@ -323,11 +340,11 @@ def _target(record: TrainingRecord, sae: Mapping[str, Any], found: float) -> tup
     if (k := sae.get("k")) is not None:
         return float(k), float(k), f"k = {int(k):,}"
     # Without a target only what is an order of magnitude away is remarkable: the usual range is wide.
-    low, high = USUAL_L0[0] / 3, USUAL_L0[1] * 2
-    sparse = DENSE * record.d_sae / FAR
-    if sparse < high and found > sparse * FAR:  # so few latents that the usual number could be all of them
-        return min(low, sparse / 4), sparse, f"what is sparse among {record.d_sae:,} latents"
-    return low, high, f"the usual {USUAL_L0[0]:.0f} to {USUAL_L0[1]:.0f}"
+    widest = min(USUAL_L0[1] * 2, DENSE * record.d_sae / FAR)
+    words = "the usual {:.0f} to {:.0f}".format(*_usual_l0(record))
+    if widest < USUAL_L0[1] * 2 and found > widest * FAR:  # so few that the usual number could be all of them
+        words = f"what is sparse among {record.d_sae:,} latents"
+    return min(USUAL_L0[0] / 3, widest / 4), widest, words
 
 
 # ------------------------------------------------------------------------------------------------ the loss curve

@@ -15,6 +15,7 @@ from saewidgets.config.group import require_shared
 from saewidgets.config.names import free_name
 from saewidgets.errors import SAEWidgetsError, StorageError
 from saewidgets.jobs import compute_lane
+from saewidgets.workspace.capture.using import total_tokens
 from saewidgets.workspace.corpora import dataset_facts, dataset_name, to_rows
 from saewidgets.workspace.files import free_bytes, new_folder
 from saewidgets.workspace.held import Held
@@ -72,6 +73,7 @@ def queue(
     configs = [concrete(workspace, task.config, held, begins=prepare is None) for task in tasks]
     require_shared(configs)
     require_fit(configs, held)
+    totals = [total_tokens(workspace, config) for config in configs]
     ids = [new_training_id() for _ in tasks]
     lane = compute_lane(workspace.settings.host, configs[0].device)
     _check_disk(workspace.folder)
@@ -85,10 +87,10 @@ def queue(
                 "name_given": task.name is None and bool(config.name),
                 "corpus": config.corpus.label, "hook_name": config.hook_name, "d_sae": config.sae.d_sae,
                 "architecture": config.sae.architecture, "device": config.device, "lane": lane,
-                "tokens_total": config.steps * config.batch_size, "folder": made[training_id],
+                "tokens_total": total, "folder": made[training_id],
                 "retry_of": task.retry_of, "group_id": group[0] if group else None,
             }
-            for training_id, task, config in zip(ids, tasks, configs, strict=True)
+            for training_id, task, config, total in zip(ids, tasks, configs, totals, strict=True)
         ], free_name)  # fmt: skip
         if prepare is not None:
             for training_id, folder in made.items():
