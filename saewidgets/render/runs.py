@@ -34,8 +34,14 @@ BOX = "font:13px/1.5 system-ui,sans-serif;border:1px solid #8884;border-radius:4
 
 
 def tile_values(record: TrainingRecord) -> dict[str, float | None]:
-    """The newest value of each of `TILES`. What made a loss NaN is not recorded, but the run's error says so."""
+    """The newest value of each of `TILES`. What made a loss NaN is not recorded, but the run's error says so.
+
+    `val_dead`, the share that never fired on held-out text, is there where the run has ended before anybody could know
+    which latents are dead.
+    """
     values = {name: record.latest.get(name) for name, _ in TILES}
+    ended_early = record.status.is_final and values["dead"] is None
+    values["val_dead"] = record.latest.get("val_dead") if ended_early else None
     return values | {"loss": math.nan} if record.error is not None and record.error.kind == "nan" else values
 
 
@@ -59,7 +65,7 @@ def runs_table(cards: Sequence[Mapping[str, Any]]) -> Html:
             tag("td", f"{card['model']} · {card['hook_name']}", style=CELL),
             tag("td", f"{card['architecture']} · d_sae {card['d_sae']:,}", style=CELL),
             tag("td", done, style=NUMBER),
-            *(tag("td", metric(name, card["tiles"].get(name)), style=NUMBER) for name, _ in TILES),
+            *(tag("td", _tile(card["tiles"], name), style=NUMBER) for name, _ in TILES),
         ]
         rows.append(tag("tr", *cells))
         note = card.get("note")
@@ -67,6 +73,12 @@ def runs_table(cards: Sequence[Mapping[str, Any]]) -> Html:
             text = " ".join(filter(None, [note["what"], note.get("hint")]))
             rows.append(tag("tr", tag("td", style=CELL), tag("td", text, style=CELL, colspan=len(heads) - 1)))
     return tag("table", tag("thead", head), tag("tbody", *rows), style=TABLE)
+
+
+def _tile(tiles: Mapping[str, Any], name: str) -> str:
+    if name == "dead" and tiles.get("val_dead") is not None:
+        return f"{metric(name, tiles['val_dead'])} never fired (held-out text)"
+    return metric(name, tiles.get(name))
 
 
 def group_card(name: str, status: str, records: Iterable[TrainingRecord]) -> Html:

@@ -15,6 +15,8 @@ export interface Tile {
   fvu: Value;
   ce_loss_score: Value;
   dead: Value;
+  /** In its place where the run ended before its dead window. */
+  val_dead?: Value;
 }
 
 export interface Note {

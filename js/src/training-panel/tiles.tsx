@@ -6,10 +6,11 @@ import { type ListCard, tiledBy } from "./groups";
 export function Tiles({ card }: { card: ListCard }) {
   const { tiles } = card;
   const window = f.count(card.dead_window_tokens);
-  const early = tiles.dead === null && card.tokens_done < card.dead_window_tokens;
+  const unfired = tiles.val_dead ?? null; // of a run that ended before its window
+  const early = (unfired ?? tiles.dead) === null && card.tokens_done < card.dead_window_tokens;
   const range = (name: keyof Tile, text: (value: Value) => string): string => {
     const values = tiledBy(card.members ?? [card]).map((one) => one.tiles[name]);
-    if (values.includes(null)) return f.DASH;
+    if (values.some((value) => value == null)) return f.DASH;
     const [low, high] = [Math.min, Math.max].map((of) => text(of(...values.map(Number))));
     return low === high ? `${low}` : `${low}–${high}`.replace(/ /g, "\u00a0"); // it breaks behind the dash
   };
@@ -19,9 +20,9 @@ export function Tiles({ card }: { card: ListCard }) {
     ["FVU", range("fvu", f.fvu), "fraction of variance unexplained"],
     ["CE rec.", range("ce_loss_score", f.ce), "share of the cross-entropy recovered (zero ablation)"],
     [
-      "Dead",
-      range("dead", f.share),
-      `latents that did not fire in the last ${window} tokens`,
+      unfired === null ? "Dead" : "Never fired",
+      range(unfired === null ? "dead" : "val_dead", f.share),
+      unfired === null ? `latents that did not fire in the last ${window} tokens` : "on held-out text",
       early ? `not known before ${window} tokens` : undefined,
     ],
   ];

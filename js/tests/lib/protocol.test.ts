@@ -57,7 +57,7 @@ type Shape<T> = { [K in keyof Required<T>]: unknown };
 const keys = (shape: object) => Object.keys(shape).sort();
 const _ = null;
 
-const TILE: Shape<Tile> = { loss: _, l0: _, fvu: _, ce_loss_score: _, dead: _ };
+const TILE: Shape<Tile> = { loss: _, l0: _, fvu: _, ce_loss_score: _, dead: _, val_dead: _ };
 const NOTE: Shape<Note> = { what: _, where: _, hint: _, kind: _ };
 const DEVICE: Shape<DeviceInfo> = { id: _, label: _, total_bytes: _, free_bytes: _ };
 const CARD: Shape<Card> = {

@@ -36,3 +36,12 @@ it("dead latents have a share afterwards, with its window", () => {
   expect(late.querySelector("dd")?.textContent).toBe("0.0 %");
   expect(late.title).toBe("0.0 %: latents that did not fire in the last 1,000,000 tokens");
 });
+
+it("of a run that ended before the window the share that never fired on held-out text stands there, by that name", () => {
+  const one = card({ name: "a", tokens_done: 200_000, status: "completed", tiles: { ...tiles(null), val_dead: 0.324 } });
+  const view = cardOf(show({ ...fullState(), cards: [one], total: 1 }), "a");
+  const found = view.getByText("Never fired").closest(".tile") as HTMLElement;
+  expect(found.querySelector("dd")?.textContent).toBe("32.4 %");
+  expect(found.title).toBe("32.4 %: on held-out text");
+  expect(view.queryByText("Dead")).toBeNull();
+});

@@ -19,6 +19,7 @@ class Tile(Wire):
     fvu: float | str | None = None
     ce_loss_score: float | str | None = None
     dead: float | str | None = None  # share, 0…1
+    val_dead: float | str | None = None  # in its place where the run ended before its dead window
 
 
 YAxis = Literal["fvu", "ce_loss_score"]

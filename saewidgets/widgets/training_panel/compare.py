@@ -10,6 +10,7 @@ from typing import Any
 from saewidgets.records import TrainingRecord
 from saewidgets.render.labels import choice_label
 from saewidgets.render.numbers import NONE, column
+from saewidgets.render.runs import tile_values
 from saewidgets.widgets.charts.pareto_points import in_scope, pareto_points, scope_of, summary
 from saewidgets.widgets.messages.runs import ComparisonData, SettingRow
 from saewidgets.widgets.messages.training import CompareState, ResultRow, YAxis
@@ -42,6 +43,7 @@ def _dead_among(record: TrainingRecord) -> object:
     return scope_of(record), record.config.get("dead_window_tokens")
 
 
+_NEVER_FIRED = "Never fired (held-out text)"
 _RESULTS = (
     _metric("FVU", "fvu", min, among=scope_of),
     _metric("L0", "l0"),
@@ -49,6 +51,10 @@ _RESULTS = (
     _metric("Loss", "loss"),  # of other losses: no best one
     # As the card has it: what fired in none of a few held-out tokens need not be dead.
     _Result("Dead", lambda record: record.latest.get("dead"), lambda values: column("dead", values), min, _dead_among),
+    _Result(
+        _NEVER_FIRED, lambda record: tile_values(record)["val_dead"], lambda values: column("dead", values), min,
+        scope_of,
+    ),
     _Result("Throughput", throughput, _rates, max, scope_of),
 )
 
@@ -58,6 +64,8 @@ def results(records: Sequence[TrainingRecord]) -> tuple[ResultRow, ...]:
     rows = []
     for row in _RESULTS:
         values = [row.value(record) for record in records]
+        if row.label == _NEVER_FIRED and values.count(None) == len(values):  # of every run more is known, or nothing
+            continue
         kinds = [row.among(record) for record in records]
         rows.append(
             ResultRow(

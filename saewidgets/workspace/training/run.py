@@ -325,12 +325,13 @@ class Run(JobHandle):
 
     def _repr_html_(self) -> str:
         record = self.record
+        known = "dead" if "dead" in record.latest else "val_dead"  # the run may be shorter than its dead window
         facts = {
             "Status": record.status.value.capitalize(),
             "Model and hook": f"{record.model} · {record.hook_name}",
             "Autoencoder": f"{record.architecture} · d_sae {record.d_sae:,}",
             "Tokens": f"{record.tokens_done:,} of {record.tokens_total:,}, step {record.step:,}",
-            **{name: f"{record.latest[name]:.4g}" for name in ("loss", "l0", "fvu", "dead") if name in record.latest},
+            **{name: f"{record.latest[name]:.4g}" for name in ("loss", "l0", "fvu", known) if name in record.latest},
         }
         if record.error:
             facts["Error"] = " ".join(filter(None, [record.error.what, record.error.hint]))

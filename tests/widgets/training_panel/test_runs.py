@@ -6,6 +6,7 @@ import json
 import math
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from saewidgets.config import StandardConfig, TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
 from saewidgets.events import JobStatus
+from saewidgets.render.runs import runs_html
 from saewidgets.widgets.messages.runs import (
     CheckpointAction,
     Compare,
@@ -33,6 +35,7 @@ from saewidgets.widgets.messages.runs import (
 )
 from saewidgets.widgets.messages.saes import BeginUpload, UploadChunk, UploadFile
 from saewidgets.widgets.messages.training import FormSchema
+from saewidgets.widgets.training_panel.cards import card_of
 from saewidgets.widgets.training_panel.commands import PanelCommands
 from saewidgets.widgets.training_panel.compare import settings_of_run
 from saewidgets.widgets.training_panel.form import form_fields
@@ -203,6 +206,25 @@ def test_the_best_is_marked_among_runs_whose_numbers_mean_the_same(
     assert rows["Throughput"].best == (False, False, True)  # layer 4 reads less of the model, and is faster
     assert rows["Loss"].values == ("54.0510", "0.3420", "0.2780")  # of one format
     assert rows["CE recovered"].values[0] == "−0.271"  # with the sign that the page has everywhere
+
+
+def test_of_a_run_shorter_than_its_dead_window_the_share_that_never_fired_is_shown(
+    runs: RunsCommands, model: PanelModel, ws: FakeWorkspace
+) -> None:
+    latest = {name: value for name, value in ws.trainings.record("sweep_24").latest.items() if name != "dead"}
+    ws.trainings.change("sweep_24", latest=latest | {"val_dead": 0.324}, status=JobStatus.COMPLETED)
+    model.mark_changed()
+    model.read()
+    for others, shown in ((("sweep_24",), ("–", "32.4 %")), (("sweep_64",), None)):
+        runs.compare(Compare(id="1", training_ids=("sweep_16", *others)))
+        compared = model.state().compare
+        assert compared is not None
+        rows = {row.label: row.values for row in compared.results}
+        assert rows.get("Never fired (held-out text)") == shown
+    record = ws.trainings.record("sweep_24")
+    assert card_of(record).tiles.val_dead == 0.324
+    assert card_of(replace(record, status=JobStatus.RUNNING)).tiles.val_dead is None  # more may be known yet
+    assert "32.4 % never fired (held-out text)" in runs_html([record])
 
 
 def test_the_pareto_view_holds_runs_that_can_be_compared(
