@@ -22,10 +22,13 @@ Memory: one window per hook point plus one language-model batch; two windows whe
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,7 +37,7 @@ import torch
 from torch import Tensor
 
 from saewidgets.activations.handover import handed_over
-from saewidgets.activations.measuring import Covariance, MeanNorm, Measure
+from saewidgets.activations.measuring import Covariance, MeanNorm, Measure, keep, take_up
 from saewidgets.activations.order import WINDOW_ORDER, EndlessOrder, generator
 from saewidgets.activations.packing import PackedTokens
 from saewidgets.activations.windows_ahead import WindowsAhead
@@ -71,6 +74,8 @@ class Windows:
         hook_names: which activations; the forward ends behind the deepest.
         seed: fixes the order; the configuration's if left out.
         device: where batches go; the model's if left out.
+        kept: a file for what is measured of the rows, so that it goes on after an interruption.
+        on_measured: called with how many rows were measured, and of how many.
 
     Attributes:
         widths: hook name → width of its activations.
@@ -93,9 +98,13 @@ class Windows:
         hook_names: Sequence[str],
         seed: int | None = None,
         device: torch.device | str | None = None,
+        *,
+        kept: Path | None = None,
+        on_measured: Callable[[int, int], None] | None = None,
     ) -> None:
         settings = config.activations
         self.lm, self.packed = lm, packed
+        self._kept, self._on_measured = kept, on_measured
         self.device = lm.device if device is None else torch.device(device)
         self._place = buffer_device(settings, self.device)
         auto = lm.device != self.device
@@ -199,14 +208,21 @@ class Windows:
         """The first rows of the training text in this seed's order, in a measure of every name."""
         found = {name: kind(name, width) for name, width in self.widths.items()}
         wanted = min(self._norm_tokens, self.tokens_per_epoch)
-        rows = _Rows(self, 0)
+        of = hashlib.sha256(json.dumps([self.layout, wanted], sort_keys=True).encode()).hexdigest()[:24]
+        done = take_up(self._kept, of, found) if self._kept is not None else 0
+        rows = _Rows(self, done)
         parts = self._empty(min(wanted, _SCALE_ROWS), self.lm.device)
-        done = 0
-        while done < wanted:
-            count = rows.fill({name: part[: wanted - done] for name, part in parts.items()}, check)
-            for name, part in parts.items():
-                found[name].add(part[:count])
-            done += count
+        try:
+            while done < wanted:
+                count = rows.fill({name: part[: wanted - done] for name, part in parts.items()}, check)
+                for name, part in parts.items():
+                    found[name].add(part[:count])
+                done += count
+                if self._on_measured is not None:
+                    self._on_measured(done, wanted)
+        finally:
+            if self._kept is not None:
+                keep(self._kept, of, found)
         return found
 
     def _hold(self, number: int, check: Check) -> Mapping[str, Tensor]:

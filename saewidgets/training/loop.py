@@ -340,6 +340,7 @@ class Trainer:
                 raise self._failed(health.nan_error(self.step, self.tokens, self.config, self._kept()))
             optimizer = {**self.adam.tensors(), DEAD: self.dead.tokens_since_fired, **scaling.tensors(self.scaler)}
             checkpoint = write_checkpoint(self.folder, self.step, self.sae.state_dict(), optimizer, self._state(kinds))
+            (self.folder.parent / scaling.MEASURED).unlink(missing_ok=True)  # the checkpoint has it
         self.saved = checkpoint
         removed = rotate(self.folder, self.config.checkpoints.keep_every)
         self.emit(

@@ -20,6 +20,7 @@ from saewidgets.activations import (
     pack,
     positions_needed,
 )
+from saewidgets.activations.documents import is_long
 from saewidgets.activations.store import StoredActivations
 from saewidgets.activations.store_stream import StoredStream
 from saewidgets.config.corpus_store import ActivationCorpus
@@ -114,6 +115,7 @@ def prepare(
     model: Any = None,
     tokenizer: Any = None,
     scalers: Sequence[Scaler | None] = (),
+    kept: Path | None = None,
     until: ExitStack | None = None,
 ) -> list[Prepared]:
     """Load (or take) the model, pack the text, open the streams and measure the scalers that are not given.
@@ -123,6 +125,8 @@ def prepare(
     Args:
         configs: trainings that read the same stream of text (see `saewidgets.config.group`): one forward feeds all.
         scalers: of each training; None has it measured.
+        kept: a file for what is measured of the activations, which a run that is left before its first step goes on
+            with.
         until: when it is closed a compiled model is again as it was; None compiles nothing.
 
     Raises:
@@ -143,14 +147,17 @@ def prepare(
     check()
     compiled = None if until is None else _compile(lm, configs, meter, log, until)
     meter.enter("packing text")
-    corpus = open_corpus(config.corpus)
+    corpus, wanted, told = open_corpus(config.corpus), positions_needed(config), meter.share_of("packing text")
     packed = pack(
         corpus, lm.tokenizer, folder=tokens_folder, context_size=config.context_size,
         packing=config.activations.packing, validation_share=config.activations.validation_share,
-        wanted=positions_needed(config), rule=counted_positions(config), check=check, on_progress=_millions(meter),
+        wanted=wanted, rule=counted_positions(config), check=check,
+        on_progress=lambda done: told(done, wanted if is_long(corpus) else None),
     )
     names = [name for each in configs for name in each.hook_names]
-    windows = Windows(lm, packed, config, names, device=device)
+    windows = Windows(
+        lm, packed, config, names, device=device, kept=kept, on_measured=meter.share_of("measuring scale")
+    )
     if windows.reads_ahead:
         log.info("The next shuffle window is computed while one is trained on.")
     log.info(
@@ -189,19 +196,6 @@ def _prepare_stored(
         scaler = known or measured.of(each, stream)
         prepared.append(Prepared(lm, store, stream, device, scaler))
     return prepared
-
-
-def _millions(meter: ProgressMeter) -> Callable[[int], None]:
-    """Tells how far packing has come, once per million tokens: long text takes minutes."""
-    told = 0
-
-    def on_progress(tokens: int) -> None:
-        nonlocal told
-        if tokens // 1_000_000 > told:
-            told = tokens // 1_000_000
-            meter.enter(f"packing text ({told:,} M tokens)")
-
-    return on_progress
 
 
 def _warn_of_unknown_ids(lm: LoadedModel, configs: Sequence[TrainingConfig], log: Log) -> None:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from saewidgets.events import Emit, Progress
+from saewidgets.render import numbers
 
 INTERVAL = 0.1  # seconds between two events of the same phase
 RECENT = 15.0  # seconds over which the rate is measured
@@ -79,6 +80,27 @@ class ProgressMeter:
         self._phase = phase
         self._send(now)
         return left
+
+    def share_of(self, phase: str) -> Callable[[int, int | None], None]:
+        """For a phase before training that takes long: what is returned is told how far it is, of how much (None:
+        nobody knows), and says so in the words of the phase."""
+        began: tuple[float, int] | None = None
+
+        def at(done: int, total: int | None) -> None:
+            nonlocal began
+            now = self._clock()
+            began = began or (now, done)
+            if now - self._last_emit < INTERVAL:
+                return
+            words = f"{phase}, {numbers.tokens(done)} tokens"
+            if total:
+                words = f"{phase}, {min(99, 100 * done // total)} %"
+                if now - began[0] > 1 and done > began[1]:
+                    left = (now - began[0]) * max(0, total - done) / (done - began[1])
+                    words += f", {numbers.duration(left)} left"
+            self.enter(words)
+
+        return at
 
     def at(self, tokens: int, step: int) -> None:
         """Report the position; an event goes out if the last one is old enough."""

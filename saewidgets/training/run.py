@@ -17,7 +17,7 @@ from saewidgets.config.group import require_shared
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import SAEWidgetsError, TrainingError
 from saewidgets.events import Control, Emit, Event, Interruption, JobStatus, NullControl, Progress, Request, ignore
-from saewidgets.training import health
+from saewidgets.training import health, scaling
 from saewidgets.training.evaluations import Evaluations
 from saewidgets.training.length import evaluations_left
 from saewidgets.training.member import Member, Task, TrainingResult
@@ -185,7 +185,8 @@ class _Run:
         prepared = prepare(
             [member.config for member in self.members], self.tokens_folder, meter=self.meter,
             log=Logs([member.log for member in self.members]), check=check, model=model, tokenizer=tokenizer,
-            scalers=[member.scaler for member in self.members], until=self.until,
+            scalers=[member.scaler for member in self.members], kept=self.members[0].folder / scaling.MEASURED,
+            until=self.until,
         )
         lm = prepared[0].lm
         self.devices = [prepared[0].device, prepared[0].device if lm is None else str(lm.device)]

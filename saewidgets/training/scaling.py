@@ -20,6 +20,8 @@ from saewidgets.sae.scaler import RAW, Scaler, Whitening
 from saewidgets.training.checkpoint import OPTIMIZER, Checkpoint
 
 _PREFIX = "whitening."
+MEASURED = "measured.safetensors"
+"""Name of the file in a run's folder that keeps what is measured, until a checkpoint does."""
 
 
 def measured(

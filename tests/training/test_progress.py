@@ -115,6 +115,23 @@ def test_phases_before_training_have_no_rate(clock):
     assert all(event.rate is None and event.eta_seconds is None for event in recorder.events)
 
 
+def test_a_long_phase_before_training_says_how_far_it_is(clock):
+    recorder = Recorder()
+    meter = ProgressMeter(recorder, 100, clock)
+    at, unknown = meter.share_of("measuring scale"), meter.share_of("packing text")
+    for done in (1_000, 2_000, 2_001):  # a resumed one begins with what was done before
+        at(done, 10_000)
+        clock.now += 4
+    at(10_000, 10_000)
+    unknown(2_500_000, None)
+    clock.now += 1
+    unknown(3_500_000, None)
+    assert [event.phase for event in recorder.events] == [
+        "measuring scale, 10 %", "measuring scale, 20 %, 32 s left", "measuring scale, 20 %, 1 min 4 s left",
+        "measuring scale, 99 %, 0 s left", "packing text, 3.5M tokens",
+    ]  # fmt: skip
+
+
 def test_of_several_that_take_turns_the_rate_is_that_of_all(clock):
     """Steps of 100 tokens; one forward of 2 s for all, 4 s for each of five: 22 s, longer than the rate looks back."""
     recorder, done = Recorder(), [0] * 5

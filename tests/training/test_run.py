@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from saewidgets.activations import Windows
 from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError, TrainingError
-from saewidgets.events import CheckpointSaved, Facts, JobStatus, LogLine, Metrics, Progress, Request
+from saewidgets.events import CheckpointSaved, Facts, Interruption, JobStatus, LogLine, Metrics, Progress, Request
 from saewidgets.formats import load_sae
 from saewidgets.sae import SAE
 from saewidgets.training import run_training
@@ -99,7 +100,7 @@ def test_a_run_from_start_to_exported_sae(config, tmp_path, tokens_folder, recor
     assert facts["device"] == "cpu"
     assert facts["model_facts"]["n_layers"] == 2
     assert facts["packed_tokens"] == facts["n_contexts"] * 32
-    phases = list(dict.fromkeys(p.phase for p in recorder.of(Progress)))
+    phases = list(dict.fromkeys(p.phase.split(",")[0] for p in recorder.of(Progress)))
     assert phases[:4] == ["loading model", "packing text", "measuring scale", "training"]
     assert {"evaluating", "saving"} <= set(phases)
     evaluated = [m.step for m in recorder.of(Metrics) if "val_fvu" in m.values]
@@ -345,3 +346,34 @@ def test_token_ids_of_another_tokenizer_are_named(config, tmp_path, tokens_folde
     run_training(config, tmp_path / "run", emit=recorder, tokens_folder=tokens_folder)
     warnings = [line.message for line in recorder.of(LogLine) if line.level == "warning"]
     assert any("has no token 50256, 99999; its ids end at" in line for line in warnings)
+
+
+def test_what_was_measured_before_a_pause_is_not_measured_again(config, tmp_path, tokens_folder, monkeypatch):
+    config = config.replace(**{"activations.norm_tokens": 512})
+    run_training(config, tmp_path / "straight", tokens_folder=tokens_folder)
+    read, forward = [], Windows.forward
+    monkeypatch.setattr(Windows, "forward", lambda self, batch: read.append(batch) or forward(self, batch))
+
+    class After(Scripted):
+        """Asks for a pause once so many batches of text were read."""
+
+        def __init__(self, batches):
+            super().__init__()
+            self.batches = batches
+
+        def check(self):
+            if len(read) >= self.batches:
+                raise Interruption(Request.PAUSE)
+
+    folder = tmp_path / "run"
+    for batches, expected in ((2, [0, 1]), (1, [2]), (1, [3])):
+        read.clear()
+        result = run_training(
+            config, folder, control=After(batches), tokens_folder=tokens_folder, resume=expected != [0, 1]
+        )
+        assert (result.status, result.step, read) == (JobStatus.PAUSED, 0, expected)
+    read.clear()
+    run_training(config, folder, tokens_folder=tokens_folder, resume=True)
+    assert read[0] == 4
+    _same(_final_tensors(tmp_path / "straight"), _final_tensors(folder))
+    assert not (folder / "measured.safetensors").exists()
