@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from saewidgets import demo
-from saewidgets.activations.documents import Corpus, Document, Split, pieces
+from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Corpus, Document, Position, Split, pieces
 from saewidgets.activations.files import open_files
 from saewidgets.config import CorpusConfig, DemoCorpus, HubCorpus, TextCorpus, TokensCorpus
 from saewidgets.errors import ConfigError
@@ -54,14 +55,27 @@ def open_corpus(config: CorpusConfig) -> Corpus:
 
 
 class _Demo:
-    """The text that ships with the package."""
+    """The text that ships with the package, a `LongCorpus`."""
 
-    label = "demo"
-    held_out = True
+    label, held_out, whole_rows = "demo", True, False
+    facts: Mapping[str, Any] = {"kind": "demo", "held_out": True}
 
     def documents(self, split: Split = "train") -> Iterator[Document]:
         for document in demo.documents(split):
             yield from pieces(document.text, document.title)
+
+    def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
+        number, size = int(position["documents"]) if position else 0, 0
+        waiting: list[Document] = []
+        for number, document in enumerate(itertools.islice(demo.documents("all"), number, None), start=number + 1):
+            out = document.split == "validation"
+            waiting += [replace(piece, held_out=out) for piece in pieces(document.text, document.title)]
+            size += len(document.text)
+            if size >= CHUNK_CHARACTERS:
+                yield Chunk(waiting, {"documents": number})
+                waiting, size = [], 0
+        if waiting:
+            yield Chunk(waiting, {"documents": number})
 
     def fingerprint(self) -> str:
         # The text is part of the package and changes only with it: its counts and its beginning stand for it, since to

@@ -35,6 +35,7 @@ class Document:
         continues: this piece follows the previous one without a break.
         ids: token ids of text that was tokenised before, one-dimensional.
         turns: of a conversation: who says what, in place of a text.
+        held_out: its corpus wants it evaluated on, not trained on.
     """
 
     text: str
@@ -42,6 +43,7 @@ class Document:
     continues: bool = False
     ids: npt.NDArray[np.int64] | None = None
     turns: tuple[Turn, ...] = ()
+    held_out: bool = False
 
     @property
     def size(self) -> int:
@@ -82,7 +84,8 @@ class LongCorpus(Corpus, Protocol):
 
     Attributes:
         whole_rows: every document is one context already, tokenised by somebody else.
-        facts: what a run records of it (dataset, exact revision, …), plain JSON data.
+        facts: what a run records of it (dataset, exact revision, …), plain JSON data; "held_out" is among them where
+            it brings its own validation documents.
     """
 
     whole_rows: bool

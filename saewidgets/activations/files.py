@@ -18,16 +18,17 @@ from saewidgets.activations.textfiles import check_encoding, find_files, read_te
 from saewidgets.config import TextCorpus
 from saewidgets.errors import StorageError
 
-LONG = 1 << 28  # bytes of files from which on they are read as far as needed, not whole
+LONG = 1 << 22  # bytes of files from which on they are packed as far as needed, not whole
+HASHED = 1 << 28  # bytes of files up to which they are recognised by their text
 SUFFIXES = (
     ".txt", ".md", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst", ".parquet",
 )  # fmt: skip
 
 
 def open_files(config: TextCorpus) -> TextFiles:
-    """The files, folders and strings of `config`: a `LongCorpus` where files have more than 256 MB."""
+    """The files, folders and strings of `config`: a `LongCorpus` where files have more than 4 MB."""
     found = TextFiles(config)
-    return LongTextFiles(config) if sum(_size(file) for file in found.files) > LONG else found
+    return LongTextFiles(config) if found.size > LONG else found
 
 
 def local_shard(file: Path) -> Shard | None:
@@ -51,6 +52,11 @@ class TextFiles:
         self.files = tuple(
             file for name in config.files for file in find_files(Path(name).expanduser().absolute(), SUFFIXES)
         )
+
+    @property
+    def size(self) -> int:
+        """Bytes in files."""
+        return sum(_size(file) for file in self.files)
 
     def documents(self, split: Split = "train") -> Iterator[Document]:
         if split == "validation":
@@ -93,7 +99,7 @@ class TextFiles:
 
 
 class LongTextFiles(TextFiles):
-    """The same, too much to be read whole."""
+    """The same, too much to be packed whole."""
 
     whole_rows = False
 
@@ -102,8 +108,10 @@ class LongTextFiles(TextFiles):
         self.facts: Mapping[str, Any] = {"kind": "text", "label": self.label, "files": len(self.files)}
 
     def fingerprint(self) -> str:
-        """Of names, sizes and times of change: to read hundreds of megabytes at every start would take minutes. A copy
-        of the files counts as another text."""
+        """Of more than 256 MB that of names, sizes and times of change: to read them at every start would take minutes.
+        A copy of the files counts as another text."""
+        if self.size <= HASHED:
+            return super().fingerprint()
         files = [[file.name, _size(file), file.stat().st_mtime_ns] for file in self.files]
         settings = [self._config.text_field, self._config.encoding, list(self._config.strings), *["chat"][: self.chat]]
         return hashlib.sha256(json.dumps([files, settings]).encode()).hexdigest()

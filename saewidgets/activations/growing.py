@@ -7,6 +7,7 @@ where reading goes on: whatever a process is killed at, the next one begins behi
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -27,7 +28,6 @@ from saewidgets.activations.packed import (
     Growth,
     PackedTokens,
     PackFacts,
-    held_out_as_it_grows,
     read_facts,
 )
 from saewidgets.activations.tokenising import Contexts, Tokens
@@ -65,7 +65,7 @@ def grow(
         wanted: positions for training, see `PackedTokens`; None: all of the text.
         validation_share: share of the contexts that is held out.
         check: called between chunks, and while waiting; what it raises ends the packing. What was counted stays.
-        on_progress: called with the number of tokens so far.
+        on_progress: called with the number of positions for training so far.
         rule: which positions count as wanted.
 
     Raises:
@@ -96,7 +96,9 @@ def enough(target: Path, wanted: int | None, validation_share: float, rule: Kept
     growth = packed.facts.growth
     if growth is None or growth.ended:
         return True
-    return wanted is not None and packed.enough(wanted, validation_share, rule)[1] >= wanted
+    if wanted is None or growth.lacks_validation:
+        return False
+    return packed.enough(wanted, validation_share, rule)[1] >= wanted
 
 
 def _read(
@@ -108,8 +110,8 @@ def _read(
         for chunk in ahead:
             writer.add(chunk.documents, dict(chunk.position))
             if on_progress is not None:
-                on_progress(writer.n_contexts * writer.facts.context_size)
-            if wanted is not None and writer.found >= wanted:
+                on_progress(writer.found)
+            if wanted is not None and writer.found >= wanted and not writer.lacks_validation:
                 writer.count()
                 return
             if wanted is not None and not writer.found and writer.n_contexts >= _HOPELESS:
@@ -145,11 +147,14 @@ class _Writer:
         self.found = 0
         if self._begun():
             self.found = PackedTokens(target, validation_share).enough(1 << 62, validation_share, rule)[1]
-        self._position = facts.growth.position
+        self._position, self._held = facts.growth.position, list(facts.growth.held)
         self._special = np.array(facts.special_ids, dtype=np.int64)
-        self._contexts = Contexts(
-            tokenizer, replace(special_tokens(tokenizer), separator=facts.separator), facts.context_size,
-            prepend_bos=facts.prepend_bos, join=facts.joined, whole_rows=corpus.whole_rows, rest=facts.growth.rest,
+        self._contexts, self._held_contexts = (
+            Contexts(
+                tokenizer, replace(special_tokens(tokenizer), separator=facts.separator), facts.context_size,
+                prepend_bos=facts.prepend_bos, join=facts.joined, whole_rows=corpus.whole_rows, rest=rest,
+            )
+            for rest in (facts.growth.rest, facts.growth.held_rest)
         )
         self._file: IO[bytes] | None = None
 
@@ -167,6 +172,11 @@ class _Writer:
         if self._file is not None:
             self._file.close()
 
+    @property
+    def lacks_validation(self) -> bool:
+        """See `Growth`."""
+        return bool(self._corpus.facts.get("held_out")) and not self._held
+
     def _begun(self) -> bool:
         return (self._target / "pack.json").is_file()
 
@@ -182,17 +192,22 @@ class _Writer:
     def add(self, documents: list[Any], position: dict[str, Any]) -> None:
         """The contexts that these documents complete; counted from time to time."""
         assert self._file is not None  # inside the block
-        rows = self._contexts.add(documents)
-        self._file.write(rows.tobytes())
-        self.found += self._useful(rows)
-        self.n_contexts += len(rows)
+        for out, part in itertools.groupby(documents, key=lambda document: document.held_out):
+            rows = (self._held_contexts if out else self._contexts).add(list(part))
+            self._file.write(rows.tobytes())
+            if out:
+                self._held += range(self.n_contexts, self.n_contexts + len(rows))
+            else:
+                self.found += self._useful(rows)
+            self.n_contexts += len(rows)
         self._position = position
         if (self.n_contexts - self.facts.n_contexts) * self.facts.context_size >= COUNT_EVERY:
             self.count()
 
     def _useful(self, rows: Tokens) -> int:
         numbers = np.arange(self.n_contexts, self.n_contexts + len(rows), dtype=np.int64)
-        training = rows[~held_out_as_it_grows(numbers, self._share)]
+        assert self.facts.growth is not None  # of long text
+        training = rows[~self.facts.growth.held_out(numbers, self._share)]
         return int(self._rule.mask(training, np.isin(training, self._special)).sum())
 
     def count(self, *, ended: bool = False) -> None:
@@ -201,16 +216,21 @@ class _Writer:
         assert self.facts.growth is not None  # of long text
         self._file.flush()
         os.fsync(self._file.fileno())
-        dropped = self._contexts.end() if ended else 0
+        both = self._contexts, self._held_contexts
+        dropped = sum(contexts.end() for contexts in both) if ended else 0
+        rest, held_rest = (tuple(int(i) for i in contexts.rest) for contexts in both)
         growth = replace(
-            self.facts.growth, position=self._position, rest=tuple(int(i) for i in self._contexts.rest), ended=ended
+            self.facts.growth, position=self._position, rest=rest, ended=ended, held=tuple(self._held),
+            held_rest=held_rest,
         )
         before = self.facts
         self.facts = replace(
-            before, n_contexts=self.n_contexts, n_documents=before.n_documents + self._contexts.documents,
-            largest_id=max(before.largest_id, self._contexts.largest), n_dropped_tokens=dropped, growth=growth,
+            before, n_contexts=self.n_contexts, n_documents=before.n_documents + sum(each.documents for each in both),
+            largest_id=max(before.largest_id, *(each.largest for each in both)), n_dropped_tokens=dropped,
+            growth=growth,
         )
-        self._contexts.documents = 0
+        for contexts in both:
+            contexts.documents = 0
         if self.n_contexts:
             put_facts(self._target, self.facts)
 

@@ -37,12 +37,25 @@ class Growth:
         rest: tokens read that do not fill a context yet.
         ended: there is no more text.
         source: what the corpus says of itself (dataset, revision, …).
+        held: numbers of the contexts that the corpus itself holds out.
+        held_rest: tokens of documents that it holds out, as `rest`.
     """
 
     position: dict[str, Any] | None
     rest: tuple[int, ...]
     ended: bool
     source: dict[str, Any]
+    held: tuple[int, ...] = ()
+    held_rest: tuple[int, ...] = ()
+
+    @property
+    def lacks_validation(self) -> bool:
+        """Whether the corpus names held-out documents, and none of them is here yet."""
+        return bool(self.source.get("held_out")) and not self.held
+
+    def held_out(self, numbers: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.bool_]:
+        """Whether contexts are held out: those that the corpus names; where it names none, a `share` of them."""
+        return np.isin(numbers, self.held) if self.source.get("held_out") else held_out_as_it_grows(numbers, share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +103,7 @@ class PackedTokens:
     Attributes:
         folder, facts: where it is and what `pack.json` says.
         train, validation: context numbers of each split, ``int64``, ascending. Disjoint; every context is in one.
+        named: those that the corpus itself holds out.
     """
 
     def __init__(
@@ -114,10 +128,14 @@ class PackedTokens:
             n, _ = self.enough(wanted, validation_share, rule)
             self.facts = facts = replace(facts, n_contexts=n)
             self._tokens = self._tokens[:n]
+        everything = np.arange(facts.n_contexts, dtype=np.int64)
+        self.named = everything[len(everything) - facts.n_held_out :]
         if facts.growth is None:
             self.train, self.validation = split_evenly(facts.n_contexts, facts.n_held_out, validation_share)
         else:
-            self.train, self.validation = split_as_it_grows(facts.n_contexts, validation_share)
+            self.named = everything[np.isin(everything, facts.growth.held)]
+            out = facts.growth.held_out(everything, validation_share)
+            self.train, self.validation = everything[~out], everything[out]
 
     @property
     def n_contexts(self) -> int:
@@ -180,14 +198,16 @@ class PackedTokens:
     def enough(self, wanted: int, validation_share: float, rule: Kept = EVERY_TOKEN) -> tuple[int, int]:
         """(contexts, positions in them): the fewest first contexts that have `wanted` positions for training of those
         that `rule` keeps; or all, where there are fewer."""
-        found = 0
+        assert self.facts.growth is not None  # of long text
+        growth, found = self.facts.growth, 0
         for start in range(0, self.facts.n_contexts, _COUNTED):
             numbers = np.arange(start, min(start + _COUNTED, self.facts.n_contexts), dtype=np.int64)
-            counts = np.where(held_out_as_it_grows(numbers, validation_share), 0, self.kept_counts(numbers, rule))
+            counts = np.where(growth.held_out(numbers, validation_share), 0, self.kept_counts(numbers, rule))
             after = found + np.cumsum(counts)
             if after[-1] >= wanted:
                 place = int(np.searchsorted(after, wanted))
-                return start + place + 1, int(after[place])
+                least = growth.held[0] + 1 if growth.held else 0  # or nothing could be evaluated on
+                return max(start + place + 1, least), int(after[place])
             found = int(after[-1])
         return self.facts.n_contexts, found
 
@@ -210,7 +230,8 @@ def read_facts(folder: Path) -> PackFacts:
         data = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
         growth = data.pop("growth", None)
         if growth is not None:
-            growth = Growth(**{**growth, "rest": tuple(int(i) for i in growth["rest"])})
+            lists = {name: tuple(int(i) for i in growth.get(name, ())) for name in ("rest", "held", "held_rest")}
+            growth = Growth(**{**growth, **lists})
         facts = PackFacts(**{**data, "special_ids": tuple(data["special_ids"])}, growth=growth)
         if facts.dtype not in ("<u2", "<u4"):
             raise ValueError(f"unknown number format {facts.dtype!r}")
@@ -239,15 +260,8 @@ def split_evenly(n: int, held_out: int, share: float) -> tuple[npt.NDArray[np.in
     return np.setdiff1d(everything, chosen), chosen
 
 
-def split_as_it_grows(n: int, share: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(training, validation) context numbers of the first `n` contexts of long text. What a short run holds out is held
-    out by a longer one too."""
-    numbers = np.arange(n, dtype=np.int64)
-    out = held_out_as_it_grows(numbers, share)
-    return numbers[~out], numbers[out]
-
-
 def held_out_as_it_grows(numbers: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.bool_]:
-    """Whether contexts of long text are held out: a `share` of them, evenly spread, whatever there is behind them."""
+    """Whether contexts of long text are held out: a `share` of them, evenly spread, whatever there is behind them. What
+    a short run holds out is held out by a longer one too."""
     found: npt.NDArray[np.bool_] = np.floor((numbers + 1) * share + 0.5) > np.floor(numbers * share + 0.5)
     return found

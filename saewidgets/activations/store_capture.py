@@ -54,12 +54,13 @@ def chosen_contexts(packed: PackedTokens, tokens: int) -> tuple[Numbers, int]:
     """
     total = packed.n_contexts
     wanted = min(total, max(1, -(-tokens // packed.context_size)))
-    held = packed.facts.n_held_out
-    if not held:
+    held = packed.named
+    if not len(held):
         return spread(total, wanted), 0
-    count = min(held, max(1, round(wanted * held / total)))
-    train = spread(total - held, max(1, min(total - held, wanted - count)))
-    return np.concatenate([total - held + spread(held, count), train]), count
+    count = min(len(held), max(1, round(wanted * len(held) / total)))
+    train = np.setdiff1d(np.arange(total, dtype=np.int64), held)
+    chosen = spread(len(train), max(1, min(len(train), wanted - count)))
+    return np.concatenate([held[spread(len(held), count)], train[chosen]]), count
 
 
 def capture_store(

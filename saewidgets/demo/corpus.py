@@ -24,11 +24,13 @@ class Document:
         title: what it is, with the author or collection in brackets.
         source: key of the `SourceInfo` it belongs to.
         text: paragraphs parted by blank lines; quotes and dashes are ASCII.
+        split: `"train"` or `"validation"`.
     """
 
     title: str
     source: str
     text: str
+    split: str = "train"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def documents(split: Split = "train") -> Iterator[Document]:
             for line in lines:
                 row = json.loads(line)
                 if split in ("all", row["split"]):
-                    yield Document(title=row["title"], source=row["source"], text=row["text"])
+                    yield Document(title=row["title"], source=row["source"], text=row["text"], split=row["split"])
 
     return read()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -15,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saewidgets.activations import PackedTokens, growing, pack, packed, positions_needed
+from saewidgets.activations import PackedTokens, growing, open_corpus, pack, packed, positions_needed
 from saewidgets.activations.documents import Chunk, Document, Position, Split
-from saewidgets.config import TrainingConfig
+from saewidgets.config import DemoCorpus, TextCorpus, TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, StorageError
 from saewidgets.lm import LoadedModel
 
@@ -200,13 +201,70 @@ def test_two_at_once_take_turns(lm: LoadedModel, tmp_path: Path) -> None:
 
 def test_the_share_held_out_is_even_and_does_not_depend_on_the_end() -> None:
     for share in (0.0, 0.02, 0.1, 0.333, 0.49):
-        train, held = packed.split_as_it_grows(10_000, share)
+        held = np.flatnonzero(packed.held_out_as_it_grows(np.arange(10_000), share))
         assert abs(len(held) - 10_000 * share) <= 1
-        assert sorted([*train, *held]) == list(range(10_000))
         if len(held) > 1:
             gaps = np.diff(held)
             assert gaps.max() - gaps.min() <= 1
-        assert np.array_equal(packed.split_as_it_grows(137, share)[1], held[held < 137])
+
+
+class LongWithHeldOut(Long):
+    """Every fifth document is for validation."""
+
+    held_out = True
+    facts = {"kind": "test", "held_out": True}  # noqa: RUF012 - read only
+
+    def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
+        for chunk in super().chunks(position):
+            marked = [replace(d, held_out=int(d.source.split()[1]) % 5 == 4) for d in chunk.documents]
+            yield replace(chunk, documents=marked)
+
+
+def test_documents_that_a_long_text_holds_out_are_never_trained_on(lm: LoadedModel, tmp_path: Path) -> None:
+    def numbers(found: PackedTokens, contexts: Any) -> set[int]:
+        text = lm.tokenizer.decode(found.contexts(contexts).reshape(-1))
+        return {int(number.replace(" ", "")) for number in re.findall(r"((?:\d ?)+) ?:", text)}
+
+    few = _pack(LongWithHeldOut(), lm, tmp_path, 500)
+    assert few.kept_counts(few.train).sum() >= 500 > few.kept_counts(few.train[:-1]).sum()
+    more = _pack(LongWithHeldOut(), lm, tmp_path, 2000)
+    whole = _pack(LongWithHeldOut(), lm, tmp_path / "at once", None)
+    for found in (few, more, whole):
+        assert len(found.validation)
+        assert sorted([*found.train, *found.validation]) == list(range(found.n_contexts))
+        assert np.array_equal(found.named, found.validation)
+        assert all(number % 5 == 4 for number in numbers(found, found.validation))
+        assert not any(number % 5 == 4 for number in numbers(found, found.train))
+        assert np.array_equal(
+            found.contexts(np.arange(found.n_contexts)), whole.contexts(np.arange(found.n_contexts))
+        )
+    at_least_one = _pack(LongWithHeldOut(), lm, tmp_path, 1)
+    assert len(at_least_one.validation) == 1, "or nothing could be evaluated on"
+
+
+def test_what_was_packed_whole_before_is_read_whole(
+    lm: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:  # as the demo and shorter files were
+        patch.setattr("saewidgets.activations.packing.is_long", lambda corpus: False)
+        whole = _pack(Long(), lm, tmp_path, None)
+    again = _pack(Long(), lm, tmp_path, 500)
+    assert (again.n_contexts, again.facts.growth) == (whole.n_contexts, None)
+    assert np.array_equal(again.train, whole.train), "a run that goes on sees what it saw"
+
+
+def test_of_the_demo_and_of_files_no_more_is_packed_than_a_run_reads(lm: LoadedModel, tmp_path: Path) -> None:
+    demo = pack(open_corpus(DemoCorpus()), lm.tokenizer, folder=tmp_path, context_size=64, wanted=20_000)
+    assert 20_000 / 63 < len(demo.train) < 3_000, "up to the first context that is held out"
+    assert len(demo.validation)
+    assert (demo.folder / "tokens.bin").stat().st_size < 3_000_000
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text.txt").write_text("The king went down to the river.\n" * 200_000)
+    text = [open_corpus(TextCorpus(tmp_path / name)) for name in ("a", "b")]
+    assert text[0].fingerprint() == text[1].fingerprint(), "wherever it lies"
+    found = pack(text[0], lm.tokenizer, folder=tmp_path, context_size=64, wanted=20_000)
+    assert len(found.train) < 400
 
 
 def test_needed_is_whole_windows_and_the_scale() -> None:

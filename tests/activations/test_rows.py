@@ -215,6 +215,7 @@ def test_long_files_are_a_corpus_that_goes_on(tmp_path: Path, monkeypatch: pytes
     from saewidgets.activations import files
 
     monkeypatch.setattr(files, "LONG", 1000)
+    monkeypatch.setattr(files, "HASHED", 1000)
     for module in (reading, files):
         monkeypatch.setattr(module, "CHUNK_CHARACTERS", 120)
     monkeypatch.setattr(documents, "PIECE_CHARACTERS", 50)
