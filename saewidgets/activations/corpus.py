@@ -65,17 +65,18 @@ class _Demo:
             yield from pieces(document.text, document.title)
 
     def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
-        number, size = int(position["documents"]) if position else 0, 0
+        done, size = int(position["documents"]) if position else 0, 0
         waiting: list[Document] = []
-        for number, document in enumerate(itertools.islice(demo.documents("all"), number, None), start=number + 1):
+        for document in itertools.islice(demo.documents("all"), done, None):
+            done += 1
             out = document.split == "validation"
             waiting += [replace(piece, held_out=out) for piece in pieces(document.text, document.title)]
             size += len(document.text)
             if size >= CHUNK_CHARACTERS:
-                yield Chunk(waiting, {"documents": number})
+                yield Chunk(waiting, {"documents": done})
                 waiting, size = [], 0
         if waiting:
-            yield Chunk(waiting, {"documents": number})
+            yield Chunk(waiting, {"documents": done})
 
     def fingerprint(self) -> str:
         # The text is part of the package and changes only with it: its counts and its beginning stand for it, since to

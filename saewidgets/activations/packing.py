@@ -6,8 +6,8 @@ beginning-of-sequence token, so that the position whose activation is an outlier
 everywhere and can be left out. Nothing is padded: what does not fill the last context is dropped.
 
 The file is shared: the same text, tokenizer and settings are packed once. Text of a usual size is packed whole, and
-its folder appears whole or not at all. Long text (datasets of the hub, files of some megabytes, the demo's) is packed as
-far as a run needs it; see `growing`.
+its folder appears whole or not at all. Long text (datasets of the hub, files of some megabytes, the demo's) is
+packed as far as a run needs it; see `growing`.
 """
 
 from __future__ import annotations

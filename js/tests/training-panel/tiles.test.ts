@@ -38,7 +38,12 @@ it("dead latents have a share afterwards, with its window", () => {
 });
 
 it("of a run that ended before the window the share that never fired on held-out text stands there, by that name", () => {
-  const one = card({ name: "a", tokens_done: 200_000, status: "completed", tiles: { ...tiles(null), val_dead: 0.324 } });
+  const one = card({
+    name: "a",
+    tokens_done: 200_000,
+    status: "completed",
+    tiles: { ...tiles(null), val_dead: 0.324 },
+  });
   const view = cardOf(show({ ...fullState(), cards: [one], total: 1 }), "a");
   const found = view.getByText("Never fired").closest(".tile") as HTMLElement;
   expect(found.querySelector("dd")?.textContent).toBe("32.4 %");
