@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Engine
@@ -89,10 +90,19 @@ def catalog_error(error: DatabaseError, name: str) -> CatalogError:
     elif "readonly" in text or "read-only" in text:
         what, hint = "The catalog cannot be written.", "Check the permissions of the file and its folder."
     elif "malformed" in text or "not a database" in text:
-        what, hint = "The catalog is damaged.", "Move the file away and restore a copy from the folder backups."
+        return damaged(name)
     else:
         what, hint = f"The catalog gave an error: {error.orig}", "See the details; `saewidgets doctor` checks the file."
     return CatalogError(what, where=name, hint=hint)
+
+
+def damaged(name: str, what: str = "The catalog is damaged.") -> CatalogError:
+    """The error for a catalog that cannot be used; `name` is its file. The hint names the newest backup."""
+    path = Path(name)
+    copies = sorted(path.parent.glob(f"backups/{path.stem}-*.sqlite"), key=lambda copy: copy.stat().st_mtime)
+    hint = f"Move {path.name} away, with {path.name}-wal and {path.name}-shm if they are there, and "
+    hint += f"copy {copies[-1]} to its place." if copies else "put a copy in its place; without one it begins empty."
+    return CatalogError(what, where=name, hint=hint if path.is_file() else "Restore a copy of it.")
 
 
 def _is_busy(error: BaseException | None) -> bool:

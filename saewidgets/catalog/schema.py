@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
-from saewidgets.catalog.database import catalog_error
+from saewidgets.catalog.database import catalog_error, damaged
 from saewidgets.catalog.lock import file_lock
 from saewidgets.catalog.tables import Base
 from saewidgets.errors import CatalogError, StorageError
@@ -29,6 +29,8 @@ HEAD = "0006"
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK_SECONDS = 120.0
 KEPT_BACKUPS = 5
+HOLDERS = ("trainings", "saes", "extractions", "activations", "backups")
+"""Folders of a workspace that nothing is in before its catalog has rows."""
 
 _VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32)))
 
@@ -48,6 +50,8 @@ def prepare_file(engine: Engine, path: Path) -> None:
             version = current_version(engine, str(path)) if path.exists() else None
             if version == HEAD:  # somebody else did it meanwhile
                 return
+            if version is None and path.exists() and any(any(path.parent.glob(f"{name}/*")) for name in HOLDERS):
+                raise damaged(str(path), "The catalog is empty, although the folder holds what it should list.")
             if version is not None and _has_rows(engine):
                 back_up(path, version)
             upgrade(engine)
@@ -87,19 +91,20 @@ def current_version(engine: Engine, name: str) -> str | None:
     except DatabaseError as error:
         raise catalog_error(error, name) from error
     if not versions:
-        return None if set(tables) == {_VERSION.name} else _refuse_unknown(name, "none")
+        if set(tables) == {_VERSION.name}:
+            return None
+        raise damaged(name, "The catalog is damaged: it does not say which version its schema has.")
     version = str(versions[0])
     if version not in known_versions():
-        return _refuse_unknown(name, version)
+        raise CatalogError(
+            f"The catalog has schema version {version}; this version of saewidgets knows versions up to {HEAD}.",
+            where=name,
+            hint="Update saewidgets (pip install -U saewidgets), or open another workspace folder. Nothing was changed.",
+        )
+    missing = sorted(Base.metadata.tables.keys() - set(tables)) if version == HEAD else []
+    if missing:
+        raise damaged(name, f"The catalog is damaged: the table {missing[0]} is missing.")
     return version
-
-
-def _refuse_unknown(name: str, version: str) -> str:
-    raise CatalogError(
-        f"The catalog has schema version {version}; this version of saewidgets knows versions up to {HEAD}.",
-        where=name,
-        hint="Update saewidgets (pip install -U saewidgets), or open another workspace folder. Nothing was changed.",
-    )
 
 
 def known_versions() -> list[str]:

@@ -136,6 +136,42 @@ def test_a_damaged_catalog_is_an_error_and_not_touched(folder: Path, content: by
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("copied", [True, False])
+def test_an_empty_catalog_beside_runs_is_damaged(folder: Path, copied: bool) -> None:
+    with Catalog(folder) as catalog:
+        catalog.models.upsert("gpt2")
+    path = folder / "catalog.sqlite"
+    (folder / "trainings" / "train_1").mkdir(parents=True)
+    copies = [schema.back_up(path, version) for version in ("0004", "0005")] if copied else []
+    path.write_bytes(b"")
+    with pytest.raises(CatalogError, match="The catalog is empty, although") as caught:
+        Catalog(folder)
+    assert path.read_bytes() == b""
+    if copied:
+        assert f"copy {copies[1]} to its place" in str(caught.value.hint)
+        path.write_bytes(copies[1].read_bytes())
+    else:
+        path.unlink()
+    with Catalog(folder) as catalog:
+        assert catalog.models.names() == (["gpt2"] if copied else [])
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [("DELETE FROM alembic_version", "does not say which version"), ("DROP TABLE checkpoints", "table checkpoints")],
+)
+def test_a_catalog_that_lost_a_part_is_damaged(folder: Path, statement: str, says: str) -> None:
+    with Catalog(folder) as catalog:
+        catalog.models.upsert("gpt2")
+    connection = sqlite3.connect(folder / "catalog.sqlite")
+    with connection:
+        connection.execute(statement)
+    connection.close()
+    with pytest.raises(CatalogError, match=f"damaged: .*{says}") as caught:
+        Catalog(folder)
+    assert "Update saewidgets" not in str(caught.value)
+
+
 def test_somebody_elses_database_is_not_migrated(folder: Path) -> None:
     folder.mkdir()
     path = folder / "catalog.sqlite"
