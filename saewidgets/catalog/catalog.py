@@ -11,7 +11,7 @@ from sqlalchemy.exc import DatabaseError
 from saewidgets.catalog.activation_stores import ActivationStoreStore
 from saewidgets.catalog.checkpoints import CheckpointStore
 from saewidgets.catalog.database import Database, catalog_error
-from saewidgets.catalog.engine import catalog_url, open_engine, set_journal, sqlite_path
+from saewidgets.catalog.engine import catalog_url, leave_wal, open_engine, set_journal, sqlite_path
 from saewidgets.catalog.extractions import ExtractionStore
 from saewidgets.catalog.features import FeatureStore
 from saewidgets.catalog.files import Files
@@ -59,6 +59,7 @@ class Catalog:
         engine = open_engine(database_url)
         try:
             if self.path is not None:
+                leave_wal(self.path)
                 prepare_file(engine, self.path)
                 self.notice = set_journal(engine, self.path)
                 engine.dispose()  # connections set themselves up by the journal they find

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
+from saewidgets.catalog.filesystems import is_full
 from saewidgets.catalog.undisturbed import undisturbed
 from saewidgets.errors import CatalogError
 
@@ -85,8 +86,8 @@ def catalog_error(error: DatabaseError, name: str) -> CatalogError:
     text = str(error.orig).lower()
     if _is_busy(error):
         what, hint = "The catalog is busy: another process has been writing for too long.", "Try again."
-    elif "full" in text:
-        what, hint = "The disk with the catalog is full.", "Free some space; runs go on and write again."
+    elif "full" in text or ("i/o error" in text and is_full(Path(name).parent)):
+        what, hint = "The disk with the catalog is full.", "Free some space: opened again, it can delete. Runs go on."
     elif "readonly" in text or "read-only" in text:
         what, hint = "The catalog cannot be written.", "Check the permissions of the file and its folder."
     elif "malformed" in text or "not a database" in text:

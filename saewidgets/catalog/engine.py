@@ -6,13 +6,14 @@ import os
 import sqlite3
 import sys
 import weakref
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from saewidgets.catalog.filesystems import is_remote
+from saewidgets.catalog.filesystems import is_full, is_remote
 from saewidgets.errors import CatalogError
 
 BUSY_SECONDS = 5
@@ -73,12 +74,23 @@ def open_engine(url: URL) -> Engine:
     return engine
 
 
+def leave_wal(path: Path) -> None:
+    """Where the disk is full, take the file out of WAL mode, in which it could not be opened without space."""
+    if path.exists() and is_full(path.parent):
+        # If it fails, others have the file open: what they have written beside it serves here, too.
+        with closing(sqlite3.connect(path, timeout=0)) as connection, suppress(sqlite3.Error):
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # without shared memory
+            connection.execute("PRAGMA journal_mode=MEMORY")  # the change of mode has a journal, too
+
+
 def set_journal(engine: Engine, path: Path) -> str | None:
     """Put the file into WAL mode, or into the rollback journal where WAL cannot work.
 
     Returns:
         A sentence for the reader about the latter, else None.
     """
+    if is_full(path.parent):
+        return f"The disk with the workspace is full ({path.parent}). Delete something, then open the workspace again."
     wanted = "delete" if is_remote(path.parent) else "wal"
     connection = engine.raw_connection()  # outside a transaction: the mode cannot be changed within one
     try:
@@ -105,6 +117,8 @@ def _set_up_connection(connection: sqlite3.Connection, _: Any) -> None:
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
     mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+    if mode == "delete" and is_full(Path(cursor.execute("PRAGMA database_list").fetchone()[2]).parent):
+        cursor.execute("PRAGMA journal_mode=MEMORY")  # rows can be deleted without space for a journal
     # NORMAL is safe against a crash of the process in both modes, and with WAL against a power cut too.
     cursor.execute(f"PRAGMA synchronous={'NORMAL' if mode == 'wal' else 'FULL'}")
     cursor.close()

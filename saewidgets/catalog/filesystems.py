@@ -1,14 +1,17 @@
-"""Whether a folder is on a network drive, where SQLite's WAL (shared memory) must not be used."""
+"""Whether a folder is on a network drive or a full disk, where SQLite's WAL (shared memory, space) cannot be used."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 _REMOTE = (
     "nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "fuse", "vboxsf", "prl_fs",
     "drvfs", "davfs", "ncpfs", "panfs", "wekafs", "ocfs2", "gfs2", "virtiofs",
 )  # fmt: skip
+
+_LITTLE = 1 << 18  # bytes: WAL takes 32 kB for its index, and a page for each that changes
 
 
 def filesystem_type(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
@@ -37,3 +40,11 @@ def is_remote(folder: Path) -> bool:
     kind = filesystem_type(folder)
     # Block devices mounted through FUSE (ntfs-3g, exfat) are local.
     return kind is not None and kind.startswith(_REMOTE) and kind != "fuseblk"
+
+
+def is_full(folder: Path) -> bool:
+    """Whether the disk has no space for what SQLite writes beside a database."""
+    try:
+        return shutil.disk_usage(folder).free < _LITTLE
+    except OSError:  # there is no such folder
+        return False

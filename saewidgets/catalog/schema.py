@@ -99,7 +99,7 @@ def current_version(engine: Engine, name: str) -> str | None:
         raise CatalogError(
             f"The catalog has schema version {version}; this version of saewidgets knows versions up to {HEAD}.",
             where=name,
-            hint="Update saewidgets (pip install -U saewidgets), or open another workspace folder. Nothing was changed.",
+            hint="Update saewidgets (pip install -U saewidgets), or open another folder. Nothing was changed.",
         )
     missing = sorted(Base.metadata.tables.keys() - set(tables)) if version == HEAD else []
     if missing:
