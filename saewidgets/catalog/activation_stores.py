@@ -19,7 +19,7 @@ from saewidgets.catalog.queue import now
 from saewidgets.catalog.standing import NO_JOB, delete_with_job, jobs_now
 from saewidgets.catalog.statuses import statuses
 from saewidgets.catalog.tables import ActivationStoreRow, JobRow
-from saewidgets.config.names import storable
+from saewidgets.config.names import search_words
 from saewidgets.errors import NotFoundError
 from saewidgets.events import JobStatus
 from saewidgets.records import JobRecord, Records
@@ -102,7 +102,7 @@ class ActivationStoreStore:
             ConfigError: there is no such status.
         """
         wanted = None if status is None else statuses(status)
-        words = storable(search or "").casefold().split()
+        words = [word.casefold() for word in search_words(search)]
         query = _ALL.order_by(ActivationStoreRow.created_at.desc(), ActivationStoreRow.id.desc())
         found = [  # a workspace has few of them: each is gigabytes
             record for record in self._read(query)

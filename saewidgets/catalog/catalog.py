@@ -6,11 +6,9 @@ import hashlib
 import socket
 from pathlib import Path
 
-from sqlalchemy.exc import DatabaseError
-
 from saewidgets.catalog.activation_stores import ActivationStoreStore
 from saewidgets.catalog.checkpoints import CheckpointStore
-from saewidgets.catalog.database import Database, catalog_error
+from saewidgets.catalog.database import Database, translated
 from saewidgets.catalog.engine import catalog_url, leave_wal, open_engine, set_journal, sqlite_path
 from saewidgets.catalog.extractions import ExtractionStore
 from saewidgets.catalog.features import FeatureStore
@@ -58,16 +56,14 @@ class Catalog:
         self.key = hashlib.sha256((self.files.stored(self.path) if self.path else name).encode()).hexdigest()[:16]
         engine = open_engine(database_url)
         try:
-            if self.path is not None:
-                leave_wal(self.path)
-                prepare_file(engine, self.path)
-                self.notice = set_journal(engine, self.path)
-                engine.dispose()  # connections set themselves up by the journal they find
-            else:
-                check_remote(engine, name)
-        except DatabaseError as error:
-            engine.dispose()
-            raise catalog_error(error, name) from error
+            with translated(name):
+                if self.path is not None:
+                    leave_wal(self.path)
+                    prepare_file(engine, self.path)
+                    self.notice = set_journal(engine, self.path)
+                    engine.dispose()  # connections set themselves up by the journal they find
+                else:
+                    check_remote(engine, name)
         except BaseException:
             engine.dispose()
             raise

@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from json import JSONDecodeError
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from saewidgets.catalog.filesystems import is_full
 from saewidgets.catalog.undisturbed import undisturbed
-from saewidgets.errors import CatalogError
+from saewidgets.errors import CatalogError, ConfigError
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ class Database:
         Raises:
             CatalogError: the database cannot be read.
         """
-        with self.translated(), Session(self.engine, expire_on_commit=False) as session:
+        with translated(self.name), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     def write(self, fn: Callable[[Session], T], patience: float = PATIENCE) -> T:
@@ -55,7 +56,7 @@ class Database:
         pause = 0.02
         while True:
             try:
-                with self.translated():
+                with translated(self.name):
                     return self._write_once(fn)
             except CatalogError as error:
                 if not _is_busy(error.__cause__) or time.monotonic() + pause > deadline:
@@ -67,18 +68,23 @@ class Database:
         with undisturbed(), self._turn, Session(self._writing, expire_on_commit=False) as session, session.begin():
             return fn(session)
 
-    @contextmanager
-    def translated(self) -> Iterator[None]:
-        """Database errors as `CatalogError`, except broken constraints, which say what the caller did wrong."""
-        try:
-            yield
-        except IntegrityError:
-            raise
-        except DatabaseError as error:
-            raise catalog_error(error, self.name) from error
-
     def close(self) -> None:
         self.engine.dispose()
+
+
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Database errors as `CatalogError`, except broken constraints, which say what the caller did wrong."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DatabaseError as error:
+        raise catalog_error(error, name) from error
+    except (JSONDecodeError, UnicodeDecodeError) as error:  # what was written can be read
+        raise damaged(name) from error
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{error.object!r} holds half a surrogate pair.", hint="Remove it.") from error
 
 
 def catalog_error(error: DatabaseError, name: str) -> CatalogError:
@@ -86,11 +92,11 @@ def catalog_error(error: DatabaseError, name: str) -> CatalogError:
     text = str(error.orig).lower()
     if _is_busy(error):
         what, hint = "The catalog is busy: another process has been writing for too long.", "Try again."
-    elif "full" in text or ("i/o error" in text and is_full(Path(name).parent)):
+    elif "disk is full" in text or ("i/o error" in text and is_full(Path(name).parent)):
         what, hint = "The disk with the catalog is full.", "Free some space: opened again, it can delete. Runs go on."
     elif "readonly" in text or "read-only" in text:
         what, hint = "The catalog cannot be written.", "Check the permissions of the file and its folder."
-    elif "malformed" in text or "not a database" in text:
+    elif any(word in text for word in ("malformed", "not a database", "decode to utf-8")):
         return damaged(name)
     else:
         what, hint = f"The catalog gave an error: {error.orig}", "See the details; `saewidgets doctor` checks the file."

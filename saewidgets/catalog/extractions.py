@@ -20,7 +20,7 @@ from saewidgets.catalog.queue import now
 from saewidgets.catalog.standing import NO_JOB, delete_with_job, jobs_now
 from saewidgets.catalog.statuses import statuses
 from saewidgets.catalog.tables import ExtractionRow, JobRow, SAERow, TrainingRow
-from saewidgets.config.names import storable
+from saewidgets.config.names import search_words
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionRecord
@@ -246,7 +246,7 @@ def _conditions(
             )
         column = ExtractionRow.training_id if source_type == "training" else ExtractionRow.external_sae_id
         found.append(column.is_not(None))
-    for word in storable(search or "").split():
+    for word in search_words(search):
         columns = (_NAME, ExtractionRow.model, ExtractionRow.hook_name, ExtractionRow.id)
         found.append(or_(*(column.icontains(word, autoescape=True) for column in columns)))
     if has_data:

@@ -11,8 +11,9 @@ from sqlalchemy import ColumnElement, Select, Text, func, null, or_, select, typ
 
 from saewidgets.catalog.rows import SAE_COLUMNS
 from saewidgets.catalog.tables import SOURCES, SAERow, TrainingRow
+from saewidgets.config.arguments import shown
 from saewidgets.config.model_names import names_of, one_name
-from saewidgets.config.names import storable
+from saewidgets.config.names import search_words, storable
 from saewidgets.errors import ConfigError
 
 FACETS = ("source", "model", "layer", "architecture", "format")
@@ -47,7 +48,6 @@ _LISTED = _WHOLE.with_only_columns(*(_COLUMNS | {"statistics": null()}).values()
 _FIELDS = ("source", "model", "architecture", "format", "tag", "search")  # that are text
 
 _LARGEST = 2**31 - 1  # what every database holds as a number
-_WORDS, _LETTERS = 50, 1_000  # of a search: each word is looked for in nine columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +71,18 @@ class Filters:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 hint = "Write it in quotes, or None for any."
-                raise ConfigError(f"This is text, not {value!r}.", where=name, hint=hint)
+                raise ConfigError(f"This is text, not {shown(value)}.", where=name, hint=hint)
         if self.source is not None and self.source not in SOURCES:
             raise ConfigError(
                 f"SAEs have no source {self.source!r}.", where="source", hint=f"Use one of: {', '.join(SOURCES)}."
             )
         if self.layer is not None and (not isinstance(self.layer, int) or isinstance(self.layer, bool)):
             raise ConfigError(
-                f"A layer is a whole number, not {self.layer!r}.", where="layer", hint="Write layer=6, or None for any."
+                f"A layer is a whole number, not {shown(self.layer)}.", where="layer",
+                hint="Write layer=6, or None for any.",
             )
         if self.layer is not None and abs(self.layer) > _LARGEST:
             raise ConfigError(f"No model has layer {self.layer}.", where="layer", hint="Write layer=6, for example.")
-        if self.search is not None and (len(self.search) > _LETTERS or len(self.search.split()) > _WORDS):
-            raise ConfigError(
-                f"A search has at most {_WORDS} words and {_LETTERS} characters.", where="search", hint="Shorten it."
-            )
 
     def conditions(self, without: Iterable[str] = ()) -> list[ColumnElement[bool]]:
         """As parts of a query, without the filters named in `without`.
@@ -101,7 +98,7 @@ class Filters:
                 continue
             value = storable(value) if isinstance(value, str) else value
             if field.name == "search":
-                for word in str(value).split():
+                for word in search_words(str(value)):
                     found.append(or_(*(c.icontains(word, autoescape=True) for c in _SEARCHED)))
             elif field.name == "tag":  # with its quotes a tag is found whole
                 found.append(_TAGS.icontains(json.dumps(value, ensure_ascii=False), autoescape=True))
@@ -119,12 +116,13 @@ def listing(filters: Filters, sort: str, limit: int | None = None, offset: int =
         ConfigError: there is no such order, page or value of a filter.
     """
     if not isinstance(sort, str) or sort not in SORTS:
-        raise ConfigError(f"SAEs cannot be sorted by {sort!r}.", where="sort", hint=f"Use one of: {', '.join(SORTS)}.")
+        hint = f"Use one of: {', '.join(SORTS)}."
+        raise ConfigError(f"SAEs cannot be sorted by {shown(sort)}.", where="sort", hint=hint)
     for name, value in (("limit", limit), ("offset", offset)):
         none = name == "limit" and value is None
         if not none and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST):
             hint = "Use 0 or more" + (", or None for all." if name == "limit" else ".")
-            raise ConfigError(f"This is a number of SAEs, not {value!r}.", where=name, hint=hint)
+            raise ConfigError(f"This is a number of SAEs, not {shown(value)}.", where=name, hint=hint)
     query = _LISTED.where(*filters.conditions()).order_by(*SORTS[sort])
     return query.limit(limit).offset(offset or None)
 

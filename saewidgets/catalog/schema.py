@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
-from saewidgets.catalog.database import catalog_error, damaged
+from saewidgets.catalog.database import catalog_error, damaged, translated
 from saewidgets.catalog.lock import file_lock
 from saewidgets.catalog.tables import Base
 from saewidgets.errors import CatalogError, StorageError
@@ -78,18 +78,15 @@ def current_version(engine: Engine, name: str) -> str | None:
     Raises:
         CatalogError: it belongs to another program, is damaged, or is from a newer version of this package.
     """
-    try:
-        with engine.connect() as connection:
-            tables = inspect(connection).get_table_names()
-            if not tables:
-                return None
-            if _VERSION.name not in tables:
-                raise CatalogError(
-                    "This database is not a catalog of saewidgets.", where=name, hint="Choose another folder or file."
-                )
-            versions = list(connection.scalars(select(_VERSION.c.version_num)))
-    except DatabaseError as error:
-        raise catalog_error(error, name) from error
+    with translated(name), engine.connect() as connection:
+        tables = inspect(connection).get_table_names()
+        if not tables:
+            return None
+        if _VERSION.name not in tables:
+            raise CatalogError(
+                "This database is not a catalog of saewidgets.", where=name, hint="Choose another folder or file."
+            )
+        versions = list(connection.scalars(select(_VERSION.c.version_num)))
     if not versions:
         if set(tables) == {_VERSION.name}:
             return None

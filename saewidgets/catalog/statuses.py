@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from saewidgets.config.arguments import shown
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 
@@ -18,7 +19,7 @@ def statuses(wanted: JobStatus | str | Collection[JobStatus | str]) -> frozenset
     for each in wanted if isinstance(wanted, Collection) and not isinstance(wanted, str) else [wanted]:
         try:
             found.add(JobStatus(each))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             known = ", ".join(status.value for status in JobStatus)
-            raise ConfigError(f"{each!r} is not a status.", where="status", hint=f"Use {known}.") from error
+            raise ConfigError(f"{shown(each)} is not a status.", where="status", hint=f"Use {known}.") from error
     return frozenset(found)

@@ -21,7 +21,7 @@ from saewidgets.catalog.standing import NO_JOB, jobs_now
 from saewidgets.catalog.statuses import statuses
 from saewidgets.catalog.tables import CheckpointRow, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.model_names import names_of
-from saewidgets.config.names import MAX_NAME, one_line
+from saewidgets.config.names import MAX_NAME, one_line, search_words, storable
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import JobRecord, Records, TrainingRecord
@@ -296,12 +296,12 @@ class TrainingStore:
             found.append(TrainingRow.model.in_(names_of(model)))
         if group_id is not None:
             found.append(TrainingRow.group_id == group_id)
-        if search:
+        if search_words(search):
             columns = (
                 TrainingRow.name, TrainingRow.model, TrainingRow.corpus, TrainingRow.hook_name,
                 TrainingRow.architecture, TrainingRow.id,
             )  # fmt: skip
-            found.append(or_(*(c.icontains(search.strip(), autoescape=True) for c in columns)))
+            found.append(or_(*(c.icontains(storable(search or "").strip(), autoescape=True) for c in columns)))
         return found
 
     def _read(self, query: Select[str]) -> Records[TrainingRecord]:

@@ -6,6 +6,7 @@ import errno
 import math
 import operator
 import os
+import reprlib
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -13,6 +14,8 @@ from saewidgets.config.names import MAX_NAME, one_line, storable
 from saewidgets.errors import ConfigError, NotFoundError
 
 _LONGEST = 60  # characters of a wrong value that are repeated
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 2 * _LONGEST
 _PATH = "Give a path, as a text or a pathlib.Path."
 T = TypeVar("T")
 
@@ -118,7 +121,7 @@ def path(value: Any, where: str, what: str) -> Path:
         os.lstat(found)
     except (ValueError, RuntimeError) as error:  # a zero byte, half a surrogate pair; ~nobody
         raise NotFoundError(
-            f"{_shown(given)} cannot be a path ({str(error).rstrip('.')}).", where=where, hint=_PATH
+            f"{shown(given)} cannot be a path ({str(error).rstrip('.')}).", where=where, hint=_PATH
         ) from error
     except OSError as error:  # whether there is anything is for the caller to say
         if error.errno == errno.ENAMETOOLONG:
@@ -137,10 +140,11 @@ def kind(value: Any, of: type[T], where: str, what: str, hint: str) -> T:
 
 def refuse(value: Any, where: str, what: str, hint: str, *, secret: bool = False) -> NoReturn:
     """Raise `ConfigError`: the argument `where` takes `what`, and `value` is something else."""
-    shown = f"a value of type {type(value).__name__}" if secret else _shown(value)
-    raise ConfigError(f"This is {what}, not {shown}.", where=where, hint=hint)
+    given = f"a value of type {type(value).__name__}" if secret else shown(value)
+    raise ConfigError(f"This is {what}, not {given}.", where=where, hint=hint)
 
 
-def _shown(value: Any) -> str:
-    said = repr(value)
+def shown(value: Any) -> str:
+    """A wrong value as messages repeat it: short, and also where it is nested deeper than Python goes."""
+    said = _REPR.repr(value)
     return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -49,12 +50,18 @@ class TextCorpus(Config):
     def __init__(self, source: Any = None, /, **data: Any) -> None:
         """`TextCorpus("notes.txt")`, `TextCorpus(["a.txt", "folder"])` or `TextCorpus(strings=[...])`."""
         if source is not None:
-            data["files"] = (source,) if isinstance(source, str | Path) else tuple(source)
-        if "files" in data:
-            data["files"] = tuple(str(item) for item in data["files"])
+            data["files"] = source
         if isinstance(data.get("strings"), str):
             data["strings"] = (data["strings"],)
         super().__init__(**data)
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        given = (value,) if isinstance(value, str | Path) else value
+        if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
+            raise ConfigError("These are names of files and folders, a list.", hint='Give ["a.txt", "folder"], or one.')
+        return tuple(str(item) if isinstance(item, Path) else item for item in given)
 
     @model_validator(mode="after")
     def _has_text(self) -> TextCorpus:
@@ -229,10 +236,6 @@ CorpusConfig = Annotated[
 def as_corpus(value: Any) -> Any:
     """What a person may write for a corpus: ``"demo"``, a path, a list of paths, a dataset of the hub
     (``"owner/name"``, see `corpus_text`), or one of the models above."""
-    if isinstance(value, Path):
-        return {"kind": "text", "files": (str(value),)}
     if isinstance(value, str):
         return parsed(value)
-    if isinstance(value, list | tuple):
-        return {"kind": "text", "files": tuple(str(item) for item in value)}
-    return value
+    return {"kind": "text", "files": value} if isinstance(value, Path | list | tuple) else value

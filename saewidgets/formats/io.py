@@ -62,7 +62,7 @@ def checked_device(device: Any) -> torch.device:
         # torch's own reason begins its message, pages of advice follow
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise ConfigError(
-            f"There is no device {device!r} here ({reason.rstrip('.')}).", where="device",
+            f"There is no device {arguments.shown(device)} here ({reason.rstrip('.')}).", where="device",
             hint='Use "cpu", or an accelerator of this machine: "cuda", "cuda:1", "mps".',
         ) from error
     return found

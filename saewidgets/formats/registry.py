@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from saewidgets.config.arguments import shown
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats import (
     circuit_tracer,
@@ -79,7 +80,7 @@ def get(name: str) -> Format:
         if format.name == name:
             return format
     raise ConfigError(
-        f"There is no format {name!r}.", where="format", hint=f"Known are {', '.join(f.name for f in _FORMATS)}."
+        f"There is no format {shown(name)}.", where="format", hint=f"Known are {', '.join(f.name for f in _FORMATS)}."
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -165,6 +166,7 @@ def _entries(folder: Path, max_depth: int) -> Iterator[tuple[str, int | None]]:
             if entry.is_symlink():
                 yield prefix + entry.name, None
             elif entry.is_file(follow_symlinks=False):
-                yield prefix + entry.name, entry.stat(follow_symlinks=False).st_size
+                with suppress(FileNotFoundError):  # it is gone by now
+                    yield prefix + entry.name, entry.stat(follow_symlinks=False).st_size
             elif entry.is_dir(follow_symlinks=False) and depth < max_depth:
                 open_folders.append((entry.path, f"{prefix}{entry.name}/", depth + 1))

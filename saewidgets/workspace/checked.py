@@ -54,7 +54,7 @@ def _place(value: Any, where: str) -> int:
     return take.count(value, where, "the number of a token", least=-(2**63), hint="Use 0 or more.")
 
 
-_IDS = ("sae_id", "training_id", "extraction_id", "feature_id", "wanted", "sae")
+_IDS = ("sae_id", "training_id", "extraction_id", "feature_id", "job_id", "wanted", "sae")
 _TEXTS = ("search", "text", "prompt", "title", "source_type", "show", "sort")
 _FLAGS = ("descending", "starred", "again", "replace", "steered", "prepend_bos", "logits")
 _COUNTS = ("limit", "offset", "swept")

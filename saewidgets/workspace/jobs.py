@@ -9,11 +9,13 @@ from saewidgets.catalog import statuses
 from saewidgets.events import JobStatus
 from saewidgets.jobs import Job
 from saewidgets.records import JobRecord, Records
+from saewidgets.workspace.checked import checks_arguments
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 
+@checks_arguments
 class Jobs:
     """The jobs of a workspace."""
 

@@ -203,7 +203,7 @@ class SAEs:
         """
         first, second = (self.get(arguments.text(one, name, _ID)) for name, one in (("a", a), ("b", b)))
         if not isinstance(top, int) or isinstance(top, bool) or top < 0:
-            raise ConfigError(f"This is a number of matches, not {top!r}.", where="top", hint="Use 0 or more.")
+            arguments.refuse(top, "top", "a number of matches", "Use 0 or more.")
         from saewidgets.workspace.library.compare import compare  # torch: seconds to import
 
         return compare(first, second, (folder_of(first), folder_of(second)), top)

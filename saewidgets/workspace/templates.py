@@ -11,7 +11,7 @@ from saewidgets.catalog.templates import NewTemplate
 from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.config import arguments as take
 from saewidgets.config.base import Config
-from saewidgets.config.names import MAX_NAME, one_line
+from saewidgets.config.names import MAX_NAME, one_line, search_words
 from saewidgets.config.templates import MAX_BYTES, Template, read_templates, write_templates
 from saewidgets.durable import whole_file
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
 
 _NUMBER = re.compile(r" \(\d{1,6}\)$")
-_WORDS, _LETTERS = 50, 1_000  # of a search
 _LIST = "List them with ws.templates.list() or `saewidgets templates list`."
 
 
@@ -52,11 +51,7 @@ class Templates:
                 or id.
         """
         take.truth(favorites_first, "favorites_first", "whether favourites come first")
-        if search is not None and (len(search) > _LETTERS or len(search.split()) > _WORDS):
-            raise ConfigError(
-                f"A search has at most {_WORDS} words and {_LETTERS} characters.", where="search", hint="Shorten it."
-            )
-        words = (search or "").casefold().split()
+        words = [word.casefold() for word in search_words(search)]
         found = [record for record in self._rows.list() if all(word in _searched(record) for word in words)]
         if favorites_first:
             found.sort(key=lambda record: not record.favorite)

@@ -14,6 +14,7 @@ from saewidgets.config.names import free_name
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import Records, TrainingRecord
+from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import from_row, from_rows
 from saewidgets.workspace.files import remove_tree
 from saewidgets.workspace.held import Held, missing, take
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _BEGINNING = re.compile(r"train_.{4,}", re.DOTALL)  # of an id: shorter ones are typing errors, not intentions
 
 
+@checks_arguments
 class Trainings:
     """The training runs of a workspace."""
 
@@ -268,6 +270,7 @@ class Trainings:
         Raises:
             ConfigError: there is no such status.
         """
+        arguments.optional_text(model, "model", "the name of a model")
         self._workspace.manager.sweep()
         return self._catalog.trainings.list(status=status, model=model, search=search, limit=limit, offset=offset)
 

@@ -149,6 +149,25 @@ def test_what_is_said_about_errors(message: str, says: str) -> None:
     assert error.hint
 
 
+@pytest.mark.parametrize("value", [b"{", b"\xff"])
+def test_a_value_that_was_altered_is_damage(catalog: Catalog, value: bytes) -> None:
+    catalog.models.upsert("gpt2", {"a": 1})
+    connection = sqlite3.connect(str(catalog.path))
+    with connection:
+        connection.execute("UPDATE models SET facts = CAST(? AS TEXT)", (value,))
+    connection.close()
+    with pytest.raises(CatalogError, match="The catalog is damaged"):
+        catalog.models.facts("gpt2")
+
+
+def test_a_schema_that_is_no_text_is_damage(catalog: Catalog) -> None:
+    catalog.close()
+    assert catalog.path is not None
+    catalog.path.write_bytes(catalog.path.read_bytes().replace(b"CREATE TABLE models (", b"CREATE TABLE models \xff"))
+    with pytest.raises(CatalogError, match="The catalog is damaged"):
+        Catalog(catalog.files.folder)
+
+
 def test_a_forked_child_opens_its_own_connections(catalog: Catalog) -> None:
     catalog.models.upsert("before")
     pid = os.fork()

@@ -55,6 +55,13 @@ def test_damaged_files_are_refused(name: str, tmp_path: Path, monkeypatch: pytes
     assert list((tmp_path / "here").iterdir()) == []
 
 
+def test_what_vanishes_while_it_is_listed_is_no_sae() -> None:
+    if not Path("/proc/self/mem").exists():
+        pytest.skip("a folder of Linux, where files are gone once they were read")
+    with pytest.raises(SAEWidgetsError):
+        load_sae("/proc/self/mem")
+
+
 def test_there_were_enough() -> None:
     if set(_counted) != set(SAMPLES):
         pytest.skip("not all formats ran")

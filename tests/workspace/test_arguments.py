@@ -30,7 +30,10 @@ REPORT = EvaluationReport(
 )
 # What hardly any argument takes; `_taken` says which do.
 TEXTS = ("\ud800", "a\0b", "x" * 5_000, "")
-WRONG: tuple[Any, ...] = (5, 0.5, True, None, b"bytes", ["a list"], {"a": 1}, object(), *TEXTS)
+DEEP: list[Any] = []
+for _ in range(1_000):
+    DEEP = [DEEP]
+WRONG: tuple[Any, ...] = (5, 0.5, True, None, b"bytes", ["a list"], {"a": 1}, object(), DEEP, *TEXTS)
 
 # method → good arguments: an id, a path and so on are put in by `_filled`
 SAES: dict[str, dict[str, Any]] = {
@@ -136,6 +139,17 @@ def _taken(argument: str, wrong: Any) -> bool:
     if argument in ("layer", "limit", "offset", "top"):
         return type(wrong) is int
     return argument in ("private", "unfinished") and isinstance(wrong, bool)
+
+
+def test_what_names_nothing_is_refused(ws: Workspace) -> None:
+    for wrong in (*WRONG, " ".join(map(str, range(1_000)))):
+        for get in (ws.trainings.get, ws.trainings.delete, ws.jobs.get, ws.extractions.get, ws.activations.get):
+            assert len(str(_refused(get, {next(iter(inspect.signature(get).parameters)): wrong}))) < 7_000
+        for part in (ws.trainings, ws.extractions, ws.activations, ws.templates):
+            refused = _refused(part.list, {"search": wrong})  # type: ignore[attr-defined]
+            assert (refused is None) == (wrong in (None, "\ud800", "a\0b", "")), wrong
+        _refused(ws.trainings.list, {"status": wrong})
+        _refused(ws.trainings.list, {"model": wrong})
 
 
 def test_examples(ws: Workspace, sae: SAERecord) -> None:

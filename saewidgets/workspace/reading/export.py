@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from saewidgets.config.arguments import shown
 from saewidgets.errors import ConfigError, StorageError
 from saewidgets.workspace.reading.live import LiveFeatures
 from saewidgets.workspace.reading.views import View, with_data
@@ -60,7 +61,7 @@ class SharedFeatures(LiveFeatures):
 
         if what not in get_args(Kind):
             raise ConfigError(
-                f"Features cannot be exported as {what!r}.", where="what", hint=f"Use {', '.join(get_args(Kind))}."
+                f"Features cannot be exported as {shown(what)}.", where="what", hint=f"Use {', '.join(get_args(Kind))}."
             )
         if names and what != "neuronpedia":
             raise ConfigError(f"{next(iter(names))} is for Neuronpedia only.", where="what", hint="Leave it out.")
