@@ -12,6 +12,8 @@ _OBEYED = (*range(9), *range(11, 32), *range(127, 160), 0x061C, *range(0x200E, 0
            *range(0x2066, 0x206A))  # fmt: skip
 _VISIBLE = {code: chr(code).encode("unicode_escape").decode("ascii") for code in _OBEYED}
 
+_LONGEST = 2_000  # characters of a part of a message
+
 
 def visible(text: str) -> str:
     """`text` without what a terminal would obey or cannot print: ``\\x1b``, ``\\ud800`` in words instead."""
@@ -21,6 +23,11 @@ def visible(text: str) -> str:
 def encodable(text: str) -> str:
     """`text` as UTF-8 can hold it: halves of surrogate pairs are written out."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _cut(text: str) -> str:
+    """Without the middle of what is too long to be read."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 
 
 class SAEWidgetsError(Exception):
@@ -34,9 +41,9 @@ class SAEWidgetsError(Exception):
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
         # Its parts are printed and sent as they are, and may repeat what somebody has typed.
-        self.what = encodable(what)
-        self.where = None if where is None else encodable(where)
-        self.hint = None if hint is None else encodable(hint)
+        self.what = encodable(_cut(what))
+        self.where = None if where is None else encodable(_cut(where))
+        self.hint = None if hint is None else encodable(_cut(hint))
         super().__init__(self.what, self.where, self.hint)
 
     def __str__(self) -> str:

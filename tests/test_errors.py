@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -31,6 +32,13 @@ def test_errors_can_be_printed_and_sent(part: str) -> None:
     for text in (str(error), getattr(error, part)):
         assert "a\\ud800 b" in text
         assert text.encode()
+
+
+@pytest.mark.parametrize("part", ["what", "where", "hint"])
+def test_what_is_repeated_is_cut(part: str) -> None:
+    error = FormatError(**{"what": "It is broken.", part: f"There is no {'x' * 220_000}. List them."})
+    assert len(str(error)) < 2_100
+    assert re.fullmatch(r"There is no x+ … x+\. List them\.", getattr(error, part))
 
 
 def test_what_is_text_stays() -> None:
