@@ -199,7 +199,7 @@ class _Stream:
 
     def _read(self) -> None:
         headers = {"range": f"bytes={self._position}-"} if self._position else {}
-        with self._client.open(self._url, headers=headers, on_redirect=self._check) as reply:
+        with self._client.open(self._url, headers=headers, on_redirect=self._check, endless=True) as reply:
             if reply.status not in (200, 206):
                 body = reply.start()
                 raise failures.from_reply(reply.status, reply.headers, body, self._url, self._client.redact)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import random
 import re
 import threading
@@ -37,20 +38,26 @@ Sleep = Callable[[float], None]
 
 
 class Reply:
-    """An answer whose body has not been read yet. `url` is where it came from in the end."""
+    """An answer whose body has not been read yet, until the time `until`. `url` is where it came from in the end."""
 
-    def __init__(self, response: Any, url: str) -> None:
+    def __init__(self, response: Any, url: str, until: float) -> None:
         self._response = response
+        self._until = until
         self.url = url
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers  # both libraries ignore case
 
     def chunks(self) -> Iterator[bytes]:
         """The body as it comes in, not decoded."""
+        limited = self._until < math.inf
         if hasattr(self._response, "iter_raw"):
-            yield from self._response.iter_raw()
+            chunks = self._response.iter_raw()
         else:
-            yield from self._response.raw.stream(1 << 18, decode_content=False)
+            chunks = self._response.raw.stream(1 << (10 if limited else 18), decode_content=False)
+        for chunk in chunks:
+            if time.monotonic() > self._until:
+                raise HubTimeoutError("The hub did not end its answer.", where=_host(self.url), hint="Try again.")
+            yield chunk
 
     def start(self, limit: int = 100_000) -> bytes:
         """The first bytes of the body, at least `limit` if there are so many: enough of an error's page."""
@@ -85,6 +92,7 @@ class Transport:
 
     Attributes:
         requests: how many requests were sent, redirects and retries included.
+        longest: seconds for a whole answer, however steadily it comes in; not for downloads.
     """
 
     def __init__(
@@ -99,6 +107,7 @@ class Transport:
         self._token = checked_token(token)
         self.endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
         self.timeout = float(timeout or constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        self.longest = 6 * self.timeout
         self.retries = retries
         self.first_wait = 0.5
         self.requests = 0
@@ -156,12 +165,17 @@ class Transport:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         on_redirect: Callable[[Reply], None] | None = None,
+        endless: bool = False,
     ) -> Iterator[Reply]:
-        """One GET, redirects followed, nothing retried, no status refused; the body is read by the caller."""
+        """One GET, redirects followed, nothing retried, no status refused; the body is read by the caller.
+
+        `endless` allows it to take as long as it comes in.
+        """
+        until = math.inf if endless else time.monotonic() + self.longest
         if params:
             url += "?" + "&".join(f"{key}={value}" for key, value in params.items())
         for _ in range(8):
-            with self._send(url, dict(headers or {})) as reply:
+            with self._send(url, dict(headers or {}), until) as reply:
                 if reply.status not in REDIRECTS:
                     yield reply
                     return
@@ -171,18 +185,18 @@ class Transport:
         raise UntrustedRedirectError("The hub redirects in a circle.", where=_host(url), hint="Try again in a moment.")
 
     @contextlib.contextmanager
-    def _send(self, url: str, headers: dict[str, str]) -> Iterator[Reply]:
+    def _send(self, url: str, headers: dict[str, str], until: float) -> Iterator[Reply]:
         session = get_session()
         self.requests += 1
         self._mine.sent = self.sent() + 1
         headers = {**self._headers(url), "accept-encoding": "identity", **headers}
         if callable(getattr(session, "stream", None)):  # httpx
             with session.stream("GET", url, headers=headers, timeout=self.timeout, follow_redirects=False) as response:
-                yield Reply(response, url)
+                yield Reply(response, url, until)
             return
         old: Any = session  # requests, before huggingface_hub 1.0
         with old.get(url, headers=headers, timeout=self.timeout, allow_redirects=False, stream=True) as response:
-            yield Reply(response, url)
+            yield Reply(response, url, until)
 
     def _headers(self, url: str) -> dict[str, str]:
         """User agent everywhere; the token only where the endpoint itself is asked."""

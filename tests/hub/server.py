@@ -36,7 +36,8 @@ class Fault:
     kind: ``status`` (value: code; `retry_after` seconds), ``hang`` (seconds of silence, then the connection closes),
     ``latency`` (seconds before the answer), ``cut`` (bytes after which the connection closes), ``short`` (bytes that
     are missing although the answer ends properly), ``corrupt`` (a flipped byte), ``etag`` (another version),
-    ``redirect`` (to value), ``html`` (a page instead of JSON), ``norange`` (ranges are ignored).
+    ``redirect`` (to value), ``html`` (a page instead of JSON), ``norange`` (ranges are ignored), ``drip`` (seconds
+    after each byte of an answer in JSON).
     """
 
     pattern: str
@@ -434,8 +435,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self._head(status, {**headers, "content-length": str(len(body))})
+        drip = self.hub.fault(self.command, urlsplit(self.path).path, "drip")
         if self.command != "HEAD" and body:
-            self.wfile.write(body)
+            for start in range(len(body)) if drip else ():
+                self.wfile.write(body[start : start + 1])
+                time.sleep(drip.value if drip else 0)
+            self.wfile.write(b"" if drip else body)
             self.seen.sent += len(body)
 
     def _head(self, status: int, headers: dict[str, str]) -> None:

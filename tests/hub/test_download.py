@@ -141,6 +141,12 @@ def test_the_plan_says_what_will_be_fetched(hub: Hub, client: HubClient) -> None
     assert plan_download(SAE, client=client).missing_bytes == 0
 
 
+def test_a_download_may_last_as_long_as_it_comes_in(hub: Hub, client: HubClient) -> None:
+    plan = plan_download(SAE, client=client)
+    client.longest = -1.0  # what is no download would be refused
+    assert download(SAE, client=client).total_bytes == plan.total_bytes
+
+
 def test_progress_counts_bytes(hub: Hub, client: HubClient) -> None:
     reference, _ = big(hub)
     hub.state.bandwidth = 12e6

@@ -91,6 +91,13 @@ def test_silence_ends_with_a_time_out(hub: Hub, client_of: Make) -> None:
     assert time.monotonic() - started < 20
 
 
+def test_an_answer_that_drips_has_an_end(hub: Hub, client: HubClient) -> None:
+    client.longest = 0.3
+    hub.fail("/api/models", "drip", 0.01)
+    with pytest.raises(HubTimeoutError, match="did not end its answer"):
+        ask(client)
+
+
 def test_a_slow_answer_is_waited_for(hub: Hub, client: HubClient) -> None:
     hub.fail("/api/models", "latency", 1.0, times=1)
     assert ask(client)["id"] == REPO
