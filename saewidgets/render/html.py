@@ -6,7 +6,7 @@ import html
 import re
 from typing import Any
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class Html(str):
@@ -19,7 +19,10 @@ class Html(str):
 
 
 def escape(value: Any) -> Html:
-    """`value` as text inside HTML; `Html` passes unchanged, control characters (but tab and newline) become U+FFFD."""
+    """`value` as text inside HTML; `Html` passes unchanged.
+
+    Control characters (but tab and newline) and marks of direction, which turn around what follows, become U+FFFD.
+    """
     if isinstance(value, Html):
         return value
     return Html(html.escape(_CONTROL.sub("\ufffd", str(value)), quote=True))

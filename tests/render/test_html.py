@@ -55,6 +55,7 @@ def test_attribute_names_and_missing_attributes() -> None:
 
 def test_control_characters_become_visible() -> None:
     assert escape("a\x00b\x1b[0m") == "a\ufffdb\ufffd[0m"
+    assert escape("gpt2\u202e\u2066\u061c\u200f") == "gpt2" + 4 * "\ufffd"
 
 
 def test_a_document_is_complete_and_forbids_scripts() -> None:
