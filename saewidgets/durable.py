@@ -8,9 +8,9 @@ import json
 import os
 import re
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -86,16 +86,13 @@ def whole_file(target: Path) -> Iterator[TextIO]:
     Raises:
         StorageError: the disk is full, or the place is not writable.
     """
-    draft: Path | None = None
+    draft = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
-        draft = Path(name)
-        with open(handle, "w", encoding="utf-8", newline="") as file:
+        with draft.open("x", encoding="utf-8", newline="") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        draft.chmod(0o644)  # a temporary file is only for its owner
         draft.replace(target)
     except StorageError:
         raise
@@ -104,5 +101,5 @@ def whole_file(target: Path) -> Iterator[TextIO]:
             f"The file cannot be written ({error.strerror}).", where=str(target), hint="Choose another place."
         ) from error
     finally:
-        if draft is not None:
-            draft.unlink(missing_ok=True)
+        with suppress(OSError):  # it was renamed, or there is no such folder
+            draft.unlink()

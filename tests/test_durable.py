@@ -34,6 +34,19 @@ def test_file_systems_without_synced_folders_are_left_alone(tmp_path: Path, monk
         durable.sync(tmp_path)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize(("mask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o002, 0o664)])
+def test_a_file_may_be_read_as_the_umask_says(mask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        with durable.whole_file(tmp_path / "a.txt") as file:
+            file.write("a")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == mode
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
 def test_a_copy_that_fails_has_one_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b"):
         (tmp_path / "from").mkdir(exist_ok=True)
