@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -43,7 +44,7 @@ def read_npz_header(source: Source | Path, name: str = "", arrays: Iterable[str]
     infos = {}
     for array, member in _arrays(archive).items():
         if wanted is None or array in wanted:
-            infos[array], _ = _array(archive, array, member)
+            infos[array], *_ = _array(archive, array, member)
     return Header(archive.where, infos)
 
 
@@ -65,10 +66,14 @@ def read_npz(
             if name not in members:
                 listed = ", ".join(sorted(members))[:400]
                 raise FormatError(f"The array is missing; the file has {listed}.", where=where)
-            info, offset = _array(archive, name, members[name])
+            info, offset, turned = _array(archive, name, members[name])
             fill = archive.filler(file, members[name])
             fill(memoryview(bytearray(offset)))
+            if turned:
+                info = replace(info, shape=info.shape[::-1])
             tensor = read_tensor(info, fill, where, dtype)
+            if turned:
+                tensor = tensor.permute(*reversed(range(tensor.ndim))).contiguous()
             found[name] = tensor if device is None else tensor.to(device)
     return found
 
@@ -77,8 +82,8 @@ def _arrays(archive: ZipSource) -> dict[str, Member]:
     return {name.removesuffix(".npy"): member for name, member in archive.members.items() if name.endswith(".npy")}
 
 
-def _array(archive: ZipSource, name: str, member: Member) -> tuple[TensorInfo, int]:
-    """The array `member` declares, and the length of its own header."""
+def _array(archive: ZipSource, name: str, member: Member) -> tuple[TensorInfo, int, bool]:
+    """The array `member` declares, the length of its own header, and whether its first index is the one that runs."""
     where = f"{archive.where}: {name}"
     raw = archive.head(member, _MAX_HEADER)
     if not raw.startswith(_MAGIC) or len(raw) < 12 or raw[6] not in (1, 2, 3):
@@ -94,15 +99,13 @@ def _array(archive: ZipSource, name: str, member: Member) -> tuple[TensorInfo, i
             f"The dtype is {descr[:40]!r}, expected one of {', '.join(_DTYPES)}.", where=where,
             hint="Object arrays are pickles and are never read.",
         )
-    if order and len([n for n in shape if n > 1]) > 1:
-        raise FormatError("The array is in Fortran order.", where=where, hint="Save it again in C order.")
     info = TensorInfo(_DTYPES[descr], shape, archive.data_start(member) + offset)
     if info.nbytes != member.size - offset:
         raise FormatError(
             f"Shape {list(shape)} of {descr} needs {info.nbytes:,} bytes, not {member.size - offset:,}.", where=where,
             hint=_DAMAGED,
         )
-    return info, offset
+    return info, offset, order
 
 
 def _declared(raw: bytes, where: str) -> tuple[str, bool, tuple[int, ...]]:

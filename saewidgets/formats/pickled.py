@@ -24,7 +24,7 @@ from saewidgets.errors import FormatError
 from saewidgets.formats.header import Header, TensorInfo
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.tensors import read_tensor, reader
-from saewidgets.formats.zips import ZipSource
+from saewidgets.formats.zips import Member, ZipSource, checked
 
 MAX_PICKLE = 1 << 20
 MAX_INSTRUCTIONS = 30_000
@@ -47,7 +47,8 @@ class PickledTensor:
     to be swapped after reading."""
 
     info: TensorInfo
-    transposed: bool = False
+    transposed: bool
+    storage: _Storage
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -138,14 +139,22 @@ def load_pickled(
         FormatError: a tensor is missing, the file ended early, or a value is NaN or infinite (but for `infinite`).
     """
     items = {key: item for key, item in found.value.items() if isinstance(item, PickledTensor)}
-    loaded = {}
+    loaded, summed = {}, set[_Storage]()
     with path.open("rb", buffering=0) as file:
         for name in items if names is None else names:
             where = f"{found.where}: {name}"
             if name not in items:
                 raise FormatError("The tensor is missing.", where=where, hint=_DAMAGED)
-            file.seek(items[name].info.start)
-            tensor = read_tensor(items[name].info, reader(file, where), where, dtype, name in infinite)
+            info, storage = items[name].info, items[name].storage
+            fill = checked(reader(file, where), storage.member, where)
+            if info.nbytes != storage.member.size:  # a part of it: the checksum is of the whole
+                file.seek(storage.start)
+                for left in range(0 if storage in summed else storage.member.size, 0, -_HEAD):
+                    fill(memoryview(bytearray(min(left, _HEAD))))
+                summed.add(storage)
+                fill = reader(file, where)
+            file.seek(info.start)
+            tensor = read_tensor(info, fill, where, dtype, name in infinite)
             tensor = tensor.T if items[name].transposed else tensor
             loaded[name] = tensor if device is None else tensor.to(device)
     return loaded
@@ -164,6 +173,7 @@ class _Storage:
     dtype: str
     start: int
     count: int
+    member: Member
 
 
 _MARK = object()
@@ -308,7 +318,7 @@ class _Machine:
             raise FormatError(
                 f"A storage of {needed:,} bytes is claimed; {member.size:,} are there.", where=where, hint=_DAMAGED
             )
-        return _Storage(name.value, self.archive.data_start(member), count)
+        return _Storage(name.value, self.archive.data_start(member), count, member)
 
     def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any) -> PickledTensor:
         numbers = (offset, *size, *stride)
@@ -330,7 +340,8 @@ class _Machine:
                 f"Shape {list(shape)} of {info.dtype} needs {info.nbytes:,}; {storage.count * itemsize:,} are there.",
                 where=self.where, hint=_DAMAGED,
             )
-        return PickledTensor(TensorInfo(info.dtype, info.shape, storage.start + offset * itemsize), transposed)
+        info = TensorInfo(info.dtype, info.shape, storage.start + offset * itemsize)
+        return PickledTensor(info, transposed, storage)
 
 
 def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:

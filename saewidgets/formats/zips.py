@@ -108,22 +108,44 @@ class ZipSource:
 
     def head(self, member: Member, length: int) -> bytes:
         """The first `length` bytes of `member`, unpacked."""
-        start = self.data_start(member)
+        start, length = self.data_start(member), min(length, member.size)
         if not member.deflated:
-            return self._file.at(start, min(length, member.size))
-        raw = self._file.at(start, min(member.packed, length + 1024))
-        return inflate(raw, min(length, member.size), self._at(member))
+            found = self._file.at(start, length)
+        else:
+            found = inflate(self._file.at(start, min(member.packed, length + 1024)), length, self._at(member))
+        if len(found) == member.size:
+            check_sum(zlib.crc32(found), member, self._at(member))
+        return found
 
     def filler(self, file: BinaryIO, member: Member) -> Callable[[memoryview], None]:
         """A function that fills buffers with the bytes of `member` from the open `file`, in order."""
         start = self.data_start(member)
         file.seek(start)
-        if not member.deflated:
-            return reader(file, self._at(member))
-        return _Inflated(file, member, self._at(member)).fill
+        where = self._at(member)
+        return checked(_Inflated(file, member, where).fill if member.deflated else reader(file, where), member, where)
 
     def _at(self, member: Member) -> str:
         return f"{self.where}: {member.name[:100]}"
+
+
+def checked(fill: Callable[[memoryview], None], member: Member, where: str) -> Callable[[memoryview], None]:
+    """`fill`, which raises `FormatError` with the last byte of `member` unless all were as the archive was written."""
+    crc, left = 0, member.size
+
+    def filled(buffer: memoryview) -> None:
+        nonlocal crc, left
+        fill(buffer)
+        crc, left = zlib.crc32(buffer, crc), left - len(buffer)
+        if not left:
+            check_sum(crc, member, where)
+
+    return filled
+
+
+def check_sum(crc: int, member: Member, where: str) -> None:
+    """Raise `FormatError` unless `crc` is what the archive says; 0 is what PyTorch writes where it was not computed."""
+    if member.crc not in (0, crc):
+        raise FormatError("Bytes are not those that were written: the checksum differs.", where=where, hint=_DAMAGED)
 
 
 class _Inflated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,29 @@ def test_parameters_views_and_shared_storages(tmp_path: Path) -> None:
     assert found.header().tensors["transposed"].shape == (8, 6)
     for name, tensor in tensors.items():
         assert torch.equal(loaded[name], tensor.detach()), name
+
+
+@pytest.mark.parametrize("name", ["whole", "part"])
+def test_a_flipped_bit_is_found(name: str, tmp_path: Path) -> None:
+    whole = torch.rand(300, 400)
+    path, found = saved(tmp_path, {"whole": whole} if name == "whole" else {"part": whole[:2], "more": whole[5:7]})
+    assert set(load_pickled(path, found)) == set(found.value)
+    raw = bytearray(path.read_bytes())
+    raw[200_000] ^= 1  # in the last digits of a weight
+    path.write_bytes(raw)
+    with pytest.raises(FormatError, match=f"{name}: .* the checksum differs"):
+        load_pickled(path, found)
+
+
+def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
+    path, found = saved(tmp_path, {"W": torch.rand(30, 40)})
+    with zipfile.ZipFile(path) as archive:
+        sums = [info.CRC.to_bytes(4, "little") for info in archive.infolist()]
+    raw = path.read_bytes()
+    for crc in sums:
+        raw = raw.replace(crc, bytes(4))
+    path.write_bytes(raw)  # as after torch.serialization.set_crc32_options(False)
+    assert set(load_pickled(path, read_pickled(path))) == set(found.value)
 
 
 @pytest.mark.parametrize("view", [lambda x: x[:, ::2], lambda x: x[:1].expand(6, 8), lambda x: x[:, :4]])
