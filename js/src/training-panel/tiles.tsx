@@ -6,24 +6,24 @@ import { type ListCard, tiledBy } from "./groups";
 export function Tiles({ card }: { card: ListCard }) {
   const { tiles } = card;
   const window = f.count(card.dead_window_tokens);
-  const unfired = tiles.val_dead ?? null; // of a run that ended before its window
-  const early = (unfired ?? tiles.dead) === null && card.tokens_done < card.dead_window_tokens;
   const range = (name: keyof Tile, text: (value: Value) => string): string => {
     const values = tiledBy(card.members ?? [card]).map((one) => one.tiles[name]);
     if (values.some((value) => value == null)) return f.DASH;
     const [low, high] = [Math.min, Math.max].map((of) => text(of(...values.map(Number))));
     return low === high ? `${low}` : `${low}–${high}`.replace(/ /g, "\u00a0"); // it breaks behind the dash
   };
+  const unfired = range("val_dead", f.share); // of runs that ended before their window
+  const known = unfired !== f.DASH || tiles.dead !== null || card.tokens_done >= card.dead_window_tokens;
   const rows: [label: string, value: string, title?: string, missing?: string][] = [
     ["Loss", range("loss", f.loss)],
     ["L0", range("l0", f.l0), "mean active latents per token"],
     ["FVU", range("fvu", f.fvu), "fraction of variance unexplained"],
     ["CE rec.", range("ce_loss_score", f.ce), "share of the cross-entropy recovered (zero ablation)"],
     [
-      unfired === null ? "Dead" : "Never fired",
-      range(unfired === null ? "dead" : "val_dead", f.share),
-      unfired === null ? `latents that did not fire in the last ${window} tokens` : "on held-out text",
-      early ? `not known before ${window} tokens` : undefined,
+      unfired === f.DASH ? "Dead" : "Never fired",
+      unfired === f.DASH ? range("dead", f.share) : unfired,
+      unfired === f.DASH ? `latents that did not fire in the last ${window} tokens` : "on held-out text",
+      !known ? `not known before ${window} tokens` : undefined,
     ],
   ];
   return (
