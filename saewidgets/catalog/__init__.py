@@ -1,6 +1,6 @@
 """What a workspace knows: runs, metrics, checkpoints, SAEs, jobs. tables inside, frozen records out; no torch."""
 
-from saewidgets.catalog.catalog import Catalog, upgrade_catalog
+from saewidgets.catalog.catalog import Catalog, backup_catalog, upgrade_catalog
 from saewidgets.catalog.extractions import new_extraction_id
 from saewidgets.catalog.ids import new_group_id, new_sae_id, new_store_id, new_training_id
 from saewidgets.catalog.metrics import MetricTable
@@ -8,6 +8,6 @@ from saewidgets.catalog.origins import Origin, split_feature_id
 from saewidgets.catalog.statuses import statuses
 
 __all__ = [
-    "Catalog", "MetricTable", "Origin", "new_extraction_id", "new_group_id", "new_sae_id", "new_store_id",
-    "new_training_id", "split_feature_id", "statuses", "upgrade_catalog",
+    "Catalog", "MetricTable", "Origin", "backup_catalog", "new_extraction_id", "new_group_id", "new_sae_id",
+    "new_store_id", "new_training_id", "split_feature_id", "statuses", "upgrade_catalog",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 from saewidgets.catalog.activation_stores import ActivationStoreStore
 from saewidgets.catalog.checkpoints import CheckpointStore
 from saewidgets.catalog.database import Database, translated
-from saewidgets.catalog.engine import catalog_url, leave_wal, open_engine, set_journal, sqlite_path
+from saewidgets.catalog.engine import FILE_NAME, catalog_url, leave_wal, open_engine, set_journal, sqlite_path
 from saewidgets.catalog.extractions import ExtractionStore
 from saewidgets.catalog.features import FeatureStore
 from saewidgets.catalog.files import Files
@@ -18,11 +18,12 @@ from saewidgets.catalog.metrics import MetricStore
 from saewidgets.catalog.queue import now
 from saewidgets.catalog.recorder import Recorder
 from saewidgets.catalog.saes import SAEStore
-from saewidgets.catalog.schema import check_remote, current_version, prepare_file, upgrade
+from saewidgets.catalog.schema import back_up, check_remote, current_version, prepare_file, upgrade
 from saewidgets.catalog.tables import DatasetRow, ModelRow
 from saewidgets.catalog.templates import TemplateStore
 from saewidgets.catalog.trainings import TrainingStore
 from saewidgets.catalog.used import UsedStore
+from saewidgets.errors import CatalogError
 
 
 class Catalog:
@@ -94,6 +95,26 @@ class Catalog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def backup_catalog(folder: str | Path) -> Path:
+    """Copy the catalog of a workspace folder into its ``backups``, also while others write; the newest few are kept.
+
+    Returns:
+        The copy.
+
+    Raises:
+        CatalogError: there is none here, it is damaged, from a newer version, or cannot be copied.
+    """
+    path = Files(Path(folder)).folder / FILE_NAME
+    engine = open_engine(catalog_url(path.parent, None))
+    try:
+        version = current_version(engine, str(path)) if path.exists() else None
+    finally:
+        engine.dispose()
+    if version is None:
+        raise CatalogError("There is no catalog here.", where=str(path), hint="Name the workspace with --home.")
+    return back_up(path, version)
 
 
 def upgrade_catalog(folder: str | Path, url: str | None = None) -> tuple[str | None, str | None]:

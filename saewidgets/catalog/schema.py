@@ -189,7 +189,7 @@ def back_up(path: Path, version: str) -> Path:
     except sqlite3.Error as error:
         partial.unlink(missing_ok=True)
         raise CatalogError(
-            f"The catalog could not be copied before its migration: {error}", where=str(target),
+            f"The catalog could not be copied: {error}", where=str(target),
             hint="Free some space and try again; nothing was changed.",
         ) from error
     for old in sorted(folder.glob(f"{path.stem}-*.sqlite"), key=lambda p: p.stat().st_mtime)[:-KEPT_BACKUPS]:

@@ -1,4 +1,4 @@
-"""``saewidgets catalog upgrade``: the one way a shared catalog is migrated."""
+"""``saewidgets catalog upgrade``, the one way a shared catalog is migrated, and ``saewidgets catalog backup``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,29 @@ catalog = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 @catalog.callback()
 def group() -> None:
-    """Look after the catalog of a workspace."""  # with a callback `upgrade` stays a command of a group
+    """Look after the catalog of a workspace."""
+
+
+Home = Annotated[
+    Path | None, typer.Option(metavar="DIR", file_okay=False, help="Workspace folder, as before the command.")
+]
+
+
+def _folder(home: Path | None) -> Path:
+    return home.expanduser().absolute() if home else session.home or Settings.from_environment().home
+
+
+@catalog.command("backup")
+@command
+def backup(home: Home = None, json: Json = False) -> None:
+    """Copy the catalog into the folder backups of the workspace; runs may go on meanwhile."""
+    from saewidgets.workspace import backup_catalog  # SQLAlchemy and more: only for commands that need it
+
+    copy = backup_catalog(_folder(home))
+    if json:
+        write_json({"backup": str(copy)})
+    else:
+        write(f"Copied the catalog to {copy}.")
 
 
 @catalog.command("upgrade")
@@ -26,16 +48,13 @@ def upgrade(
     url: Annotated[
         str | None, typer.Option(metavar="URL", help="SQLAlchemy URL of a shared catalog, else the workspace's own.")
     ] = None,
-    home: Annotated[
-        Path | None, typer.Option(metavar="DIR", file_okay=False, help="Workspace folder, as before the command.")
-    ] = None,
+    home: Home = None,
     json: Json = False,
 ) -> None:
     """Bring a catalog to the schema of this version. Back a shared one up first."""
     from saewidgets.workspace import upgrade_catalog  # SQLAlchemy and more: only for commands that need it
 
-    folder = home.expanduser().absolute() if home else session.home or Settings.from_environment().home
-    before, after = upgrade_catalog(folder, url)
+    before, after = upgrade_catalog(_folder(home), url)
     if json:
         write_json({"before": before, "after": after})
     elif before == after:

@@ -4,7 +4,7 @@ ws = Workspace()                 # $SAEWIDGETS_HOME, else ~/.saewidgets
 run = ws.trainings.create(TrainingConfig(...))
 """
 
-from saewidgets.catalog import upgrade_catalog
+from saewidgets.catalog import backup_catalog, upgrade_catalog
 from saewidgets.jobs import Job
 from saewidgets.workspace.default import default_workspace
 from saewidgets.workspace.extraction.extraction import Extraction
@@ -14,5 +14,6 @@ from saewidgets.workspace.training.run import Run
 from saewidgets.workspace.workspace import Workspace
 
 __all__ = [
-    "Extraction", "Job", "Run", "TrainingGroup", "Workspace", "default_workspace", "steered", "upgrade_catalog",
+    "Extraction", "Job", "Run", "TrainingGroup", "Workspace", "backup_catalog", "default_workspace", "steered",
+    "upgrade_catalog",
 ]  # fmt: skip

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from saewidgets.catalog import Catalog, schema
+from saewidgets.config import TrainingConfig
 from saewidgets.errors import CatalogError
+from saewidgets.workspace import Workspace
 from tests.cli.conftest import Invoke
 
 
@@ -25,6 +27,17 @@ def test_the_folder_may_stand_before_or_behind(invoke: Invoke, home: Path, tmp_p
     assert (tmp_path / "a" / "catalog.sqlite").is_file()
     assert (tmp_path / "b" / "catalog.sqlite").is_file()
     assert not home.exists()
+
+
+def test_a_backup_opens_as_the_catalog_did(invoke: Invoke, home: Path) -> None:
+    assert "There is no catalog here" in invoke("catalog", "backup").err
+    with Workspace(home) as ws:
+        ws.templates.save("mine", TrainingConfig(model="demo"))
+        copy = Path(invoke("catalog", "backup", "--json").json()["backup"])
+    assert copy.parent == home / "backups"
+    (home / "catalog.sqlite").write_bytes(copy.read_bytes())
+    with Workspace(home) as ws:
+        assert [template.name for template in ws.templates.list()] == ["mine"]
 
 
 def test_a_shared_catalog(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
