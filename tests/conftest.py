@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import shutil
@@ -50,6 +51,32 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "saewidgets-home"
     monkeypatch.setenv("SAEWIDGETS_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _migrated_catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A new catalog is a copy of one that was migrated once; subprocesses and tests/catalog/test_schema.py migrate."""
+    from saewidgets.catalog import catalog, schema
+    from saewidgets.catalog.engine import catalog_url, open_engine
+
+    folder = tmp_path_factory.mktemp("catalog")
+    engine = open_engine(catalog_url(folder, None))
+    template = folder / "catalog.sqlite"
+    schema.prepare_file(engine, template)
+    engine.dispose()
+
+    def prepare(engine: Any, path: Path) -> None:
+        with contextlib.suppress(OSError):  # it is there, or cannot be: what follows says so
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                copy = Path(tempfile.mkdtemp(dir=folder)) / "copy"
+                shutil.copyfile(template, copy)
+                os.link(copy, path)  # fails where another thread was first
+        schema.prepare_file(engine, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalog, "prepare_file", prepare)
+        yield
 
 
 class NetworkBlockedError(OSError):

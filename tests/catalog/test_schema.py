@@ -36,6 +36,12 @@ def _set_version(path: Path, version: str) -> None:
     connection.close()
 
 
+@pytest.fixture(autouse=True)
+def _migrate_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests open a copy of a catalog that was migrated once (tests/conftest.py)."""
+    monkeypatch.setattr("saewidgets.catalog.catalog.prepare_file", schema.prepare_file)
+
+
 def test_head_is_the_newest_migration() -> None:
     config = Config()
     config.set_main_option("script_location", str(schema.MIGRATIONS))
