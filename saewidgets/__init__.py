@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from saewidgets.features.labels import print_feature_summary
     from saewidgets.formats import detect_format, save_sae
     from saewidgets.hub.loading import load_sae
-    from saewidgets.lm.trust import allow_remote_code
+    from saewidgets.lm.remote_code import allow_remote_code
     from saewidgets.sae import SAE, create_sae
     from saewidgets.widgets import DownloadFromHF, ExtractionViewer, SAEBrowser, Steering, TrainingPanel
     from saewidgets.workspace import Run, TrainingGroup, Workspace, default_workspace, steered
@@ -79,7 +79,7 @@ _HOMES = {
     "saewidgets.features.labels": ("print_feature_summary",),
     "saewidgets.formats": ("detect_format", "save_sae"),
     "saewidgets.hub.loading": ("load_sae",),
-    "saewidgets.lm.trust": ("allow_remote_code",),
+    "saewidgets.lm.remote_code": ("allow_remote_code",),
     "saewidgets.sae": ("SAE", "create_sae"),
     "saewidgets.widgets": ("DownloadFromHF", "ExtractionViewer", "SAEBrowser", "Steering", "TrainingPanel"),
     "saewidgets.workspace": ("Run", "TrainingGroup", "Workspace", "default_workspace", "steered"),

@@ -34,7 +34,7 @@ from saewidgets.activations.tokenising import Contexts, Tokens
 from saewidgets.durable import require_space, sync
 from saewidgets.errors import ConfigError
 from saewidgets.lm import special_tokens
-from saewidgets.lm.kept import Kept
+from saewidgets.lm.token_mask import Kept
 
 COUNT_EVERY = 1 << 20  # tokens after which progress is put down
 _HOPELESS = 1000  # contexts without a single position to train on: more will not have any

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from saewidgets.config import TrainingConfig
-from saewidgets.lm.kept import Kept
+from saewidgets.lm.token_mask import Kept
 
 
 def positions_needed(config: TrainingConfig) -> int | None:

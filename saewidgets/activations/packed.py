@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from saewidgets.activations.tokenising import Tokens
 from saewidgets.errors import FormatError
-from saewidgets.lm.kept import Kept
+from saewidgets.lm.token_mask import Kept
 
 _COUNTED = 4096  # contexts looked at together
 EVERY_TOKEN = Kept()

@@ -38,7 +38,7 @@ from saewidgets.activations.tokenising import (
 from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError, StorageError
 from saewidgets.lm import SpecialTokens, separator_id, special_tokens
-from saewidgets.lm.kept import Kept
+from saewidgets.lm.token_mask import Kept
 
 __all__ = ["PackFacts", "PackedTokens", "Tokens", "pack", "text_encoder", "tokenizer_fingerprint"]
 

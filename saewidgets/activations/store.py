@@ -24,7 +24,7 @@ from saewidgets.activations.packed import EVERY_TOKEN
 from saewidgets.activations.store_layout import SPECIAL, TOKENS, Columns, StoreFacts, read_facts, shard_name
 from saewidgets.durable import sha256_of
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
-from saewidgets.lm.kept import Kept
+from saewidgets.lm.token_mask import Kept
 
 Check = Callable[[], None]
 

@@ -24,7 +24,7 @@ from saewidgets.activations.stream import Batch, Check, buffer_device
 from saewidgets.activations.windows_ahead import WindowsAhead
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
-from saewidgets.lm.kept import Kept
+from saewidgets.lm.token_mask import Kept
 
 _HELD_OUT_ROWS = 8192  # rows of held-out activations at once
 

@@ -44,7 +44,7 @@ from saewidgets.activations.windows_ahead import WindowsAhead
 from saewidgets.config import ActivationsConfig, TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, capture, check_context, evaluating, resolve_hook
-from saewidgets.lm.kept import Kept
+from saewidgets.lm.token_mask import Kept
 from saewidgets.settings import resolve_device
 
 M = TypeVar("M", bound=Measure)

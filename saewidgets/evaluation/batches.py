@@ -9,7 +9,7 @@ from torch import Tensor
 
 from saewidgets.evaluation.ce import CrossEntropy
 from saewidgets.lm import LoadedModel, special_tokens
-from saewidgets.lm.kept import Kept
+from saewidgets.lm.token_mask import Kept
 
 Check = Callable[[], None] | None
 

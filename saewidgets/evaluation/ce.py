@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from saewidgets.lm import LoadedModel, before_head, forward, input_device
-from saewidgets.lm.shape import text_config
+from saewidgets.lm.model_config import text_config
 
 LOGIT_BYTES = 1 << 28  # most memory for logits at once
 

@@ -10,7 +10,7 @@ from saewidgets.config.positions import SeqposSlice
 from saewidgets.evaluation.batches import Check
 from saewidgets.evaluation.together import Baseline, Evaluator, Subject
 from saewidgets.lm import LoadedModel
-from saewidgets.lm.kept import Kept
+from saewidgets.lm.token_mask import Kept
 from saewidgets.sae import SAE
 from saewidgets.sae.scaler import RAW, Scaler
 

@@ -1,7 +1,7 @@
 """Several SAEs evaluated in one pass over the text: what does not depend on an SAE is computed once for all.
 
 A batch takes one forward that notes the activations at all hook points, to its end where the model's own loss is still
-wanted, and then, for every SAE and every ablated place, what comes behind that place (`saewidgets.lm.resuming`). Each
+wanted, and then, for every SAE and every ablated place, what comes behind that place (`lm.partial_forward`). Each
 number is, to the last bit, what an evaluation of that SAE alone gives.
 """
 
@@ -34,7 +34,7 @@ from saewidgets.lm import (
     resumable,
     resumed,
 )
-from saewidgets.lm.kept import Kept
+from saewidgets.lm.token_mask import Kept
 from saewidgets.sae import SAE
 from saewidgets.sae.scaler import RAW, Scaler
 

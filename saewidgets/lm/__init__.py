@@ -1,13 +1,13 @@
 """Language models: loading, hook points ↔ modules, hooks that never stay behind."""
 
-from saewidgets.lm.facts import ModelFacts, known_context, model_facts
 from saewidgets.lm.hookpoints import HookError, HookPoint, find_blocks, hook_points, resolve_hook
 from saewidgets.lm.hooks import before_head, capture, evaluating, forward, hooked, input_device, spliced
 from saewidgets.lm.loading import LoadedModel, load_model, load_tokenizer, wrap_model
-from saewidgets.lm.resuming import Reached, note_points, resumable, resumed
-from saewidgets.lm.shape import check_context
+from saewidgets.lm.model_config import check_context
+from saewidgets.lm.model_info import ModelFacts, model_facts, stated_sizes
+from saewidgets.lm.partial_forward import Reached, note_points, resumable, resumed
+from saewidgets.lm.remote_code import allow_remote_code
 from saewidgets.lm.tokens import SpecialTokens, TokenText, separator_id, special_tokens
-from saewidgets.lm.trust import allow_remote_code
 
 __all__ = [
     "HookError",
@@ -27,7 +27,6 @@ __all__ = [
     "hook_points",
     "hooked",
     "input_device",
-    "known_context",
     "load_model",
     "load_tokenizer",
     "model_facts",
@@ -38,5 +37,6 @@ __all__ = [
     "separator_id",
     "special_tokens",
     "spliced",
+    "stated_sizes",
     "wrap_model",
 ]

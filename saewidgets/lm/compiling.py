@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from saewidgets.config.compiling import CompileMode
 from saewidgets.lm.hookpoints import find_blocks, resolve_hook
 from saewidgets.lm.hooks import capture, input_device
-from saewidgets.lm.shape import text_config
+from saewidgets.lm.model_config import text_config
 
 log = logging.getLogger(__name__)
 

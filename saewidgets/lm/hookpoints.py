@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.errors import NotFoundError
-from saewidgets.lm.shape import heads_of, text_config
+from saewidgets.lm.model_config import heads_of, text_config
 
 Site = Literal["resid_pre", "resid_post", "mlp_out", "attn_out", "embed", "attn_z", "ln2_normalized", "mlp_in"]
 

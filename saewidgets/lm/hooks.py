@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.lm.hookpoints import HookPoint, resolve_hook
-from saewidgets.lm.shape import encodes
+from saewidgets.lm.model_config import encodes
 
 
 class Done(BaseException):

@@ -20,10 +20,17 @@ from saewidgets.config.model_names import is_local
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.lm.hookpoints import find_blocks
 from saewidgets.lm.hooks import input_device
-from saewidgets.lm.library import transformers
-from saewidgets.lm.reach import Tell, can_fetch
-from saewidgets.lm.shape import context_of, encodes, heads_of, is_encoder, predicts_next, text_config
-from saewidgets.lm.trust import may_run_code
+from saewidgets.lm.hub_probe import Tell, can_fetch
+from saewidgets.lm.model_config import (
+    context_of,
+    encodes,
+    heads_of,
+    is_encoder,
+    predicts_next,
+    text_config,
+    transformers,
+)
+from saewidgets.lm.remote_code import may_run_code
 
 LOADING = "loading model"
 """The phase in which files are read, and fetched where they are not here."""

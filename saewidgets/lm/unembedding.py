@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from saewidgets.lm.hookpoints import HookError
 from saewidgets.lm.hooks import forward, input_device
-from saewidgets.lm.shape import encodes
+from saewidgets.lm.model_config import encodes
 
 _TOLERANCE = 1e-3
 

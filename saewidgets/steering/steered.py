@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from saewidgets.config.steering import Positions, SteeringFeature, as_positions
 from saewidgets.errors import ConfigError
 from saewidgets.lm import HookPoint, LoadedModel, hooked, special_tokens
-from saewidgets.lm.shape import text_config
+from saewidgets.lm.model_config import text_config
 from saewidgets.steering.change import LatentChange
 from saewidgets.steering.errors import SteeringError
 from saewidgets.steering.features import Chosen, choose

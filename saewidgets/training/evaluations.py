@@ -16,7 +16,7 @@ from saewidgets.activations.store_stream import StoredStream
 from saewidgets.config.training import TrainingConfig
 from saewidgets.evaluation import Baseline, Evaluator, Subject
 from saewidgets.evaluation.rows import evaluate_rows
-from saewidgets.lm.kept import Kept
+from saewidgets.lm.token_mask import Kept
 from saewidgets.sae import SAE
 from saewidgets.sae.scaler import RAW, Scaler
 from saewidgets.training.prepare import Prepared

@@ -17,7 +17,7 @@ from saewidgets.config import TextCorpus
 from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError, FormatError, StorageError
 from saewidgets.lm import LoadedModel
-from saewidgets.lm.kept import Kept
+from saewidgets.lm.token_mask import Kept
 
 TEXTS = ("The king went down to the river.", "Call me Ishmael.", "", "The people followed him to the sea.")
 

@@ -16,7 +16,7 @@ from saewidgets.activations.store_stream import StoredStream
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, capture
-from saewidgets.lm.kept import Kept
+from saewidgets.lm.token_mask import Kept
 from tests.activations.test_growing import Long
 
 HOOK = "blocks.0.hook_resid_post"

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, BertConfig, BertLMHeadModel, GPT2Model
 from saewidgets.errors import ConfigError
 from saewidgets.evaluation import CrossEntropy
 from saewidgets.lm import HookError, capture, forward, hook_points, load_model, model_facts, special_tokens, wrap_model
-from saewidgets.lm.shape import context_of
+from saewidgets.lm.model_config import context_of
 from saewidgets.lm.unembedding import unembedding
 from tests.lm.models import CONFIGS, ENCODERS, VOCAB, build, encoder_tokenizer, token_ids
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from saewidgets.config import CaptureConfig, TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.lm import HookError, capture, forward, hooked, resolve_hook, spliced
-from saewidgets.lm.facts import ModelFacts
-from saewidgets.lm.shape import heads_width
+from saewidgets.lm.model_config import heads_width
+from saewidgets.lm.model_info import ModelFacts
 from tests.lm.models import FAMILIES, build, family, token_ids
 
 Z = "blocks.1.attn.hook_z"

@@ -85,7 +85,7 @@ def test_a_retry_whose_model_is_gone(ws: Workspace, config: TrainingConfig, tmp_
 
 
 def test_looking_costs_next_to_nothing(ws: Workspace, config: TrainingConfig) -> None:
-    import saewidgets.lm.stated  # noqa: F401 - its import is paid once
+    import saewidgets.lm.model_info  # noqa: F401 - its import is paid once
 
     best = sys.float_info.max
     for _ in range(5):

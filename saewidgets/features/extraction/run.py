@@ -43,7 +43,7 @@ from saewidgets.features.store.layout import MAX_POSITION, STORED, VERSION, Mani
 from saewidgets.features.store.read import read_manifest
 from saewidgets.features.store.write import MANIFEST, VOCABULARY, write_store
 from saewidgets.lm import LoadedModel, TokenText, capture, check_context, evaluating, resolve_hook
-from saewidgets.lm.kept import Kept
+from saewidgets.lm.token_mask import Kept
 from saewidgets.sae import SAE
 
 CHECKPOINT = "checkpoint"

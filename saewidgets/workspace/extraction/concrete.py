@@ -105,9 +105,9 @@ def _model(subject: Subject, config: ExtractionConfig) -> dict[str, Any]:
 def _reads(name: str, revision: str | None, held: Held | None) -> int | None:
     """The longest context of the model in tokens, as far as that is known before it is loaded."""
     # Torch: seconds to import.
-    from saewidgets.lm import known_context
-    from saewidgets.lm.shape import context_of, text_config
+    from saewidgets.lm import stated_sizes
+    from saewidgets.lm.model_config import context_of, text_config
 
     if held is not None:
         return context_of(text_config(held.model))
-    return known_context(resolve_model(name), revision=revision)
+    return stated_sizes(resolve_model(name), revision=revision).context

@@ -157,7 +157,7 @@ class StoredRows:
     ) -> Iterator[tuple[Tensor, ...]]:
         """The activations, those of `batch_size` contexts together: ``(x,)``, or ``(x, target)`` of a transcoder."""
         from saewidgets.activations.store import batched  # torch: seconds to import
-        from saewidgets.lm.kept import Kept
+        from saewidgets.lm.token_mask import Kept
 
         kept = Kept(rule["exclude_special_tokens"], tuple(rule["exclude_token_ids"]), rule["seqpos_slice"])
         names = [hook_name] if hook_name_out in (None, hook_name) else [hook_name, str(hook_name_out)]

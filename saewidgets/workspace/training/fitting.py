@@ -69,7 +69,7 @@ def _sizes(config: TrainingConfig, held: Held | None) -> tuple[int | None, int |
     """How many layers the model has, how long a context it reads, and how many heads a layer has."""
     # Torch: seconds to import.
     from saewidgets.lm import wrap_model
-    from saewidgets.lm.stated import stated_sizes
+    from saewidgets.lm.model_info import stated_sizes
 
     if held is not None:
         lm = wrap_model(held.model, held.tokenizer)

@@ -1,22 +1,26 @@
-"""What a form needs to know about a model before any weight is read."""
+"""The sizes of a language model, read before its weights.
+
+`model_facts` asks transformers, and the hub for a name of the hub; `stated_sizes` reads the ``config.json`` on this
+machine in a millisecond.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.config.model_names import is_local
-from saewidgets.errors import FormatError, SAEWidgetsError
-from saewidgets.lm.library import transformers
+from saewidgets.errors import FormatError
+from saewidgets.lm.hub_probe import cached_config, can_fetch
 from saewidgets.lm.loading import BUILDING, auto_class, explained, local_folder
-from saewidgets.lm.reach import cached_config, can_fetch
-from saewidgets.lm.shape import context_of, heads_of, heads_width, is_encoder
-from saewidgets.lm.trust import may_run_code
+from saewidgets.lm.model_config import context_of, heads_of, heads_width, is_encoder, transformers
+from saewidgets.lm.remote_code import may_run_code
 
 _MAX_HEADER = 100_000_000  # the safetensors format's own limit for its header, in bytes
 
@@ -91,28 +95,6 @@ def model_facts(name: str, *, revision: str | None = None) -> ModelFacts:
     )
 
 
-def known_context(name: str, *, revision: str | None = None) -> int | None:
-    """The longest context in tokens of a model whose configuration is on this machine; the network is never touched.
-
-    None where it is not here or does not say.
-
-    Args:
-        name: a folder, or a Hugging Face id.
-        revision: branch, tag or commit of an id.
-    """
-    file = Path(name).expanduser() / "config.json" if is_local(name) else cached_config(name, revision)
-    if file is None:
-        return None
-    try:
-        with explained(name):
-            found = transformers().AutoConfig.from_pretrained(
-                str(file.parent), trust_remote_code=may_run_code(name, revision), local_files_only=True
-            )
-    except SAEWidgetsError:  # loading the model says what is wrong with it
-        return None
-    return context_of(found.get_text_config())
-
-
 def _from_config(config: Any) -> int | None:
     """Count on the meta device: shapes without storage."""
     kind: Any = auto_class(config)
@@ -153,3 +135,61 @@ def _header(file: Path) -> dict[str, Any]:
         ) from error
     header.pop("__metadata__", None)
     return header
+
+
+_MAX_BYTES = 16 * 1024**2  # of a config.json: the largest have some hundred kB
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_WIDTHS = ("hidden_size", "n_embd", "d_model")
+_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+
+
+@dataclass(frozen=True, slots=True)
+class StatedSizes:
+    """Sizes of a language model as far as its ``config.json`` states them.
+
+    Attributes:
+        n_layers: number of blocks.
+        context: longest context in tokens.
+        n_heads: number of attention heads in every layer.
+        d_model: width of the residual stream.
+    """
+
+    n_layers: int | None = None
+    context: int | None = None
+    n_heads: int | None = None
+    d_model: int | None = None
+
+
+def stated_sizes(name: str, *, revision: str | None = None) -> StatedSizes:
+    """The sizes of a model whose configuration is on this machine; the network is never touched.
+
+    Args:
+        name: a folder, or a Hugging Face id.
+        revision: branch, tag or commit of an id.
+
+    Raises:
+        NotFoundError: there is no such folder, or it holds no model.
+    """
+    file = local_folder(name) / "config.json" if is_local(name) else cached_config(name, revision)
+    found = _read(file) if file is not None else {}
+    text = found.get("text_config")
+    found = text if isinstance(text, dict) else found
+    layers, heads, width = (_one(found, keys) for keys in (_LAYERS, _HEADS, _WIDTHS))
+    return StatedSizes(layers, context_of(SimpleNamespace(**found)), heads, width)
+
+
+def _one(found: dict[str, Any], keys: tuple[str, ...]) -> int | None:
+    """The number that stands under these names; None where there is none, or several."""
+    numbers = {found[key] for key in keys if type(found.get(key)) is int}
+    return numbers.pop() if len(numbers) == 1 else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Its content; nothing where it cannot be read: loading the model says what is wrong with it."""
+    try:
+        if file.stat().st_size > _MAX_BYTES:
+            return {}
+        found = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,11 +1,28 @@
-"""Sizes that a transformers configuration states, whatever it calls them."""
+"""The transformers library, imported by one thread at a time, and what its configurations state.
+
+Transformers loads its modules lazily; two threads that ask for their first names at once get "cannot import name …".
+"""
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from saewidgets.errors import ConfigError
-from saewidgets.lm.library import transformers
+
+_NAMES = ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForMaskedLM", "AutoTokenizer")
+_lock = threading.Lock()
+
+
+def transformers() -> Any:
+    """The module, with the classes this package uses already loaded. Seconds the first time."""
+    with _lock:
+        import transformers as library  # seconds to import
+
+        for name in _NAMES:
+            getattr(library, name)
+    return library
+
 
 # Encoders that number positions from padding_idx + 1 on, in a table that has rows for the numbers before it.
 _OFFSET_POSITIONS = frozenset({

@@ -1,4 +1,4 @@
-"""Whether a model has to be, and can be, fetched: found out in seconds, before a library spends most of a minute on it.
+"""`can_fetch`: one short question to the hub before a model is loaded, and what its cache has of a model.
 
 A loading library asks the hub for every file and repeats each question several times. Here one short question is asked
 first; a hub that does not answer it is not asked again.

@@ -1,4 +1,4 @@
-"""Which positions of the contexts take part in training and metrics."""
+"""`Kept`: the rule that says which positions of a context take part in training and metrics."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from saewidgets.errors import ConfigError, FormatError
-from saewidgets.lm import allow_remote_code, load_model, model_facts, trust
-from saewidgets.lm.trust import may_run_code
+from saewidgets.lm import allow_remote_code, load_model, model_facts, remote_code
+from saewidgets.lm.remote_code import may_run_code
 
 CODE = """
 import os, pathlib
@@ -26,7 +26,7 @@ class OwnModel(GPT2LMHeadModel):
 
 @pytest.fixture(autouse=True)
 def _nobody_has_said_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(trust, "_allowed", set())
+    monkeypatch.setattr(remote_code, "_allowed", set())
     monkeypatch.delenv("SAEWIDGETS_TRUST_REMOTE_CODE", raising=False)
     # Where transformers copies such code to, before it imports it.
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))

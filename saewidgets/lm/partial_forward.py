@@ -1,4 +1,4 @@
-"""Several forwards over one batch that differ from a hook point on: the blocks before it run once.
+"""Forwards that start behind a hook point: the blocks before it run once for several forwards over one batch.
 
 `note_points` keeps what the last block before each hook point returned. While `resumed` is open, the blocks before the
 point return that instead of computing, so that a forward costs what comes behind the point. Everything outside the
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from saewidgets.lm.hookpoints import HookPoint, find_blocks
 from saewidgets.lm.hooks import Done, first_tensor, forward, hooked, input_device, with_first
-from saewidgets.lm.shape import text_config
+from saewidgets.lm.model_config import text_config
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
-"""Whose code may run: models that bring their own are loaded only after the person at this machine has said so.
+"""`allow_remote_code` and `may_run_code`: models that bring Python code are loaded only after the user has allowed it.
 
-The say is of this process (or of its environment) and is never read from a configuration, a template or a catalog:
-those come from other people, too, and a row must not be able to run code here.
+The permission belongs to this process (or its environment) and is never read from a configuration, a template or a
+catalog: those come from other people, too, and a row must not be able to run code here.
 """
 
 from __future__ import annotations
