@@ -17,8 +17,8 @@ from saewidgets.config import ExtractionConfig
 from saewidgets.features.extraction import NotFiniteError, accumulate, encoding, ops
 from saewidgets.features.extraction.accumulate import Accumulator
 from saewidgets.features.extraction.chunk import Chunk, make_chunk
-from saewidgets.features.extraction.documents import Documents
 from saewidgets.features.extraction.encoding import Encoder, Firings
+from saewidgets.features.extraction.run import Documents
 from tests.features import extraction_oracle as oracle
 
 SEPARATOR, BOS = 1, 1
@@ -154,7 +154,7 @@ def test_a_repeated_passage_is_shown_once_where_it_is_largest() -> None:
 def test_small_merges_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     config, case = ExtractionConfig(examples=4), Case(11)
     whole = case.accumulated(config, [6, 15])
-    monkeypatch.setattr("saewidgets.features.extraction.table.MERGED", 1)
+    monkeypatch.setattr("saewidgets.features.extraction.top.MERGED", 1)
     monkeypatch.setattr(accumulate, "_ORDERED", 2)
     assert same(whole, case.accumulated(config, [6, 15]))
 

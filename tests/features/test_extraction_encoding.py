@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from saewidgets.features.extraction import encoding
 from saewidgets.features.extraction.chunk import Chunk, make_chunk
-from saewidgets.features.extraction.encoding import Encoder
-from saewidgets.features.extraction.winners import winners
+from saewidgets.features.extraction.encoding import Encoder, winners
 from saewidgets.sae import SAE, create_sae, inference_sae
 
 D_IN, D_SAE, CONTEXTS, LENGTH = 16, 96, 5, 7

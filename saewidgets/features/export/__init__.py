@@ -3,8 +3,7 @@
 from saewidgets.features.export.dashboard import export_dashboard
 from saewidgets.features.export.effects import Effects, EffectsOf, TokenEffect, computed_effects, stored_effects
 from saewidgets.features.export.html import export_html
-from saewidgets.features.export.neuronpedia import NeuronpediaTarget, export_neuronpedia
-from saewidgets.features.export.neuronpedia_batch import export_neuronpedia_batches
+from saewidgets.features.export.neuronpedia import NeuronpediaTarget, export_neuronpedia, export_neuronpedia_batches
 from saewidgets.features.export.table import export_table
 from saewidgets.features.export.vectors import export_vectors
 

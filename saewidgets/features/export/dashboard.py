@@ -10,7 +10,7 @@ from typing import Any
 
 from saewidgets.durable import whole_file
 from saewidgets.features.export.effects import Effects, EffectsOf
-from saewidgets.features.export.neuronpedia_batch import checked_sae
+from saewidgets.features.export.neuronpedia import checked_sae
 from saewidgets.features.export.selection import centres, rounded, selected
 from saewidgets.features.export.vectors import alignment, decoder_rows
 from saewidgets.features.store.page import FeatureData, Group, StoredExample, feature_data

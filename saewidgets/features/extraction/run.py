@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +25,101 @@ from saewidgets.events import (
     LogLine,
     Metrics,
     NullControl,
+    Progress,
     Request,
     ignore,
 )
 from saewidgets.features.extraction.accumulate import Accumulator, NotFiniteError
 from saewidgets.features.extraction.checkpoint import (
+    compare,
+    environment,
     has_checkpoint,
+    identity,
     read_checkpoint,
     remove_checkpoints,
     write_checkpoint,
 )
 from saewidgets.features.extraction.chunk import make_chunk
-from saewidgets.features.extraction.documents import Documents
 from saewidgets.features.extraction.encoding import Encoder
-from saewidgets.features.extraction.identity import compare, environment, identity
-from saewidgets.features.extraction.progress import ReadingProgress
 from saewidgets.features.store.layout import MAX_POSITION, STORED, VERSION, Manifest
 from saewidgets.features.store.read import read_manifest
 from saewidgets.features.store.write import MANIFEST, VOCABULARY, write_store
 from saewidgets.lm import LoadedModel, TokenText, capture, check_context, evaluating, resolve_hook
 from saewidgets.lm.token_mask import Kept
 from saewidgets.sae import SAE
+
+_INTERVAL = 0.1  # seconds between two events
+_RECENT = 15.0  # seconds over which the rate is measured
+
+
+class ReadingProgress:
+    """Emits `Progress` in tokens; `clock` gives seconds."""
+
+    def __init__(self, emit: Emit, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._emit, self._total, self._clock = emit, total, clock
+        self._recent: deque[tuple[float, int]] = deque()
+        self._last = float("-inf")
+        self._done = 0
+
+    def at(self, done: int, phase: str = "reading") -> None:
+        """`done` tokens were read; a change of phase is told at once."""
+        now = self._clock()
+        if phase != "reading":
+            self._recent.clear()  # other work does not count into the rate
+        else:
+            self._recent.append((now, done))
+            while len(self._recent) > 2 and self._recent[1][0] < now - _RECENT:
+                self._recent.popleft()
+        self._done = done
+        if phase == "reading" and done < self._total and now - self._last < _INTERVAL:
+            return
+        self._last = now
+        rate = None
+        if len(self._recent) > 1:
+            (t0, n0), (t1, n1) = self._recent[0], self._recent[-1]
+            rate = (n1 - n0) / (t1 - t0) if t1 > t0 and n1 > n0 else None
+        eta = (self._total - done) / rate if rate else None
+        self._emit(Progress(done=done, total=self._total, unit="tokens", rate=rate, eta_seconds=eta, phase=phase))
+
+    def phase(self, phase: str) -> None:
+        """Another kind of work at the same place."""
+        self.at(self._done, phase)
+
+
+class Documents:
+    """Numbers the documents of contexts in reading order.
+
+    Args:
+        separator: token id that begins a document; None: nothing is known but which contexts follow each other.
+        prepend_bos: whether the first token of every context is BOS.
+        joined: documents follow one another; else each context is one.
+
+    Attributes:
+        count: documents begun so far.
+        previous: number of the context read last; -2 before the first.
+    """
+
+    def __init__(self, separator: int | None, prepend_bos: bool, joined: bool = True) -> None:
+        self._separator, self._prepend_bos, self._joined = separator if joined else None, prepend_bos, joined
+        self.count = 0
+        self.previous = -2
+
+    def number(self, ids: Tensor, numbers: Tensor) -> Tensor:
+        """``[contexts, length]`` int64: the document of every position, for the next `ids` of that shape, which are the
+        contexts `numbers` of the packed tokens."""
+        before = numbers.roll(1)
+        before[0] = self.previous
+        jump = (numbers != before + 1) | (not self._joined)
+        starts = ids == self._separator if self._separator is not None else torch.zeros_like(ids, dtype=torch.bool)
+        if self._prepend_bos:
+            starts[:, 0] = False
+            starts[:, 1] &= ~jump  # BOS belongs to the document that begins with it
+        starts[:, 0] |= jump
+        documents = starts.view(-1).cumsum(0).view(ids.shape) + (self.count - 1)
+        self.count = int(documents[-1, -1]) + 1
+        self.previous = int(numbers[-1])
+        return documents
+
 
 CHECKPOINT = "checkpoint"
 NORM_TOKENS = 16_384

@@ -3,7 +3,6 @@
 It works on plain values (`FeatureEvidence`, `Label`) and knows neither where examples are stored nor where labels go.
 """
 
-from saewidgets.features.labels.cost import Price
 from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence, held_out, shown_examples
 from saewidgets.features.labels.heuristic import offline, top_tokens
 from saewidgets.features.labels.http import RequestError
@@ -35,17 +34,16 @@ from saewidgets.features.labels.llm import (
     Reply,
     UnknownModelError,
     echo,
+    transformers_local,
 )
-from saewidgets.features.labels.local import transformers_local
 from saewidgets.features.labels.merge import by_feature, merge, ranked, shown
 from saewidgets.features.labels.neuronpedia import read_neuronpedia
 from saewidgets.features.labels.neuronpedia_client import NeuronpediaClient
 from saewidgets.features.labels.openai_api import openai_compatible
-from saewidgets.features.labels.planning import LabelOptions, Plan, Question, plan
+from saewidgets.features.labels.planning import LabelOptions, Plan, Price, Question, plan
 from saewidgets.features.labels.prompts import EXAMPLES, TEMPLATES, TOKENS, Template
-from saewidgets.features.labels.reading import read_labels
 from saewidgets.features.labels.scoring import ScoreRun, score_labels
-from saewidgets.features.labels.tables import read_table, write_labels
+from saewidgets.features.labels.tables import read_labels, read_table, write_labels
 
 __all__ = [
     "EXAMPLES",

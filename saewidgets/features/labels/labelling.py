@@ -3,23 +3,84 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
-from saewidgets.errors import SAEWidgetsError
+from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.events import Control, NullControl, Progress
-from saewidgets.features.labels.cost import Budget, Price, Usage, usage_of
 from saewidgets.features.labels.evidence import Examples
 from saewidgets.features.labels.journal import Journal
 from saewidgets.features.labels.label import MAX_DESCRIPTION, Label
 from saewidgets.features.labels.llm import LLM, Asker, LLMError, Reader, check_asking, model_name
-from saewidgets.features.labels.planning import LabelOptions, Question, answered, question
-from saewidgets.features.labels.pool import each
+from saewidgets.features.labels.planning import (
+    Budget,
+    LabelOptions,
+    Price,
+    Question,
+    Usage,
+    answered,
+    question,
+    usage_of,
+)
 from saewidgets.features.labels.prompts import parse
 from saewidgets.features.labels.text import redacted
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MAX_CONCURRENCY = 256
+_LOOK = 0.1  # seconds between two looks at whether somebody asked to stop
+
+
+def each(
+    items: Iterable[T], work: Callable[[T], R], *, concurrency: int, check: Callable[[], None]
+) -> Generator[tuple[T, R], None, None]:
+    """Every item with its result, in the order in which they are done.
+
+    At most `concurrency` are under way; `items` is read in the caller's thread, just in time. With 0 everything runs in
+    the caller's thread. `check` is called ten times a second, and what it raises ends everything at once: what has not
+    begun is dropped, what is under way ends in its thread, unseen.
+
+    Raises:
+        ConfigError: the concurrency is out of range.
+    """
+    if not 0 <= concurrency <= MAX_CONCURRENCY:
+        raise ConfigError(f"{concurrency} at once is not possible.", where="concurrency", hint="Choose 1 to 256.")
+    if concurrency == 0:
+        for item in items:
+            check()
+            yield item, work(item)
+        return
+    source = iter(items)
+    pending: dict[Future[R], T] = {}
+    executor = ThreadPoolExecutor(concurrency, thread_name_prefix="labels")
+    try:
+        more = True
+        while more or pending:
+            check()
+            while more and len(pending) < concurrency:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    more = False
+                else:
+                    pending[executor.submit(work, item)] = item
+            done, _ = wait(pending, timeout=_LOOK, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield pending.pop(future), _result(future)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(future: Future[R]) -> R:
+    try:
+        return future.result()
+    except CancelledError as error:  # a coroutine cancelled itself; it is no cancellation of ours
+        raise RuntimeError("the language model's coroutine was cancelled") from error
+
 
 Stopped = Literal["max_cost", "failures"]
 

@@ -17,12 +17,11 @@ from saewidgets.config.arguments import count
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import Control, NullControl, Progress
 from saewidgets.features.labels import judging
-from saewidgets.features.labels.cost import Budget, Price, Usage, usage_of
 from saewidgets.features.labels.evidence import Examples
 from saewidgets.features.labels.journal import Journal
 from saewidgets.features.labels.judging import Sample, Scorer
 from saewidgets.features.labels.label import Label, Score
-from saewidgets.features.labels.labelling import Clock, Stopped, failure_text
+from saewidgets.features.labels.labelling import Clock, Stopped, each, failure_text
 from saewidgets.features.labels.llm import (
     LLM,
     Asker,
@@ -34,7 +33,7 @@ from saewidgets.features.labels.llm import (
     model_name,
 )
 from saewidgets.features.labels.merge import identity, merge
-from saewidgets.features.labels.pool import each
+from saewidgets.features.labels.planning import Budget, Price, Usage, usage_of
 from saewidgets.features.labels.prompts import prompt_hash
 
 

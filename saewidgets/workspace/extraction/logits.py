@@ -171,8 +171,7 @@ def _computed(opened: Opened, folder: Path, context: JobContext) -> dict[str, np
     # Torch: seconds to import.
     import numpy as np
 
-    from saewidgets.features.extraction.checkpoint import remove_checkpoints
-    from saewidgets.features.extraction.identity import sae_fingerprint
+    from saewidgets.features.extraction.checkpoint import remove_checkpoints, sae_fingerprint
     from saewidgets.features.logits import logit_tables
     from saewidgets.features.store.layout import LOGIT_ARRAYS, LOGIT_TOKENS
 

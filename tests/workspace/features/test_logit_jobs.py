@@ -245,7 +245,7 @@ def test_what_was_kept_is_not_trusted(
 ) -> None:
     gate, job = paused(ws, own, monkeypatch)
     if damage == "identity":  # another SAE's
-        monkeypatch.setattr("saewidgets.features.extraction.identity.sae_fingerprint", lambda _: "another")
+        monkeypatch.setattr("saewidgets.features.extraction.checkpoint.sae_fingerprint", lambda _: "another")
     else:
         [file] = own.folder.glob(f".logits-{job.id}/*/{damage}")
         file.write_bytes(file.read_bytes()[:-2] + b"xx")
