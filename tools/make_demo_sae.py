@@ -49,8 +49,8 @@ from saewidgets.lm.unembedding import unembedding
 from saewidgets.sae import SAE
 from saewidgets.training import run_training
 from saewidgets.workspace.reading.evidence import StoreExamples
-from saewidgets.workspace.reading.label_rows import to_record
-from saewidgets.workspace.training.demo import demo_config
+from saewidgets.workspace.reading.labelling import to_record
+from saewidgets.workspace.trainings import demo_config
 
 NAME = "demo-blocks-0"
 STORED = torch.bfloat16  # of the weights; they are computed with in float32, as `cfg.json` says

@@ -10,18 +10,19 @@ import contextlib
 import itertools
 import json
 import os
+import queue
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined] # public, not declared
 
-from saewidgets.activations.ahead import read_ahead
 from saewidgets.activations.documents import LongCorpus
 from saewidgets.activations.packed import (
     EVERY_TOKEN,
@@ -35,6 +36,61 @@ from saewidgets.durable import require_space, sync
 from saewidgets.errors import ConfigError
 from saewidgets.lm import special_tokens
 from saewidgets.lm.token_mask import Kept
+
+T = TypeVar("T")
+
+_DEPTH = 3  # items that wait to be taken
+_LOOK = 0.2  # seconds after which somebody who waits is asked whether to go on
+
+
+def read_ahead(items: Iterator[T], check: Callable[[], None]) -> Iterator[T]:
+    """`items`, made in a thread of their own, in their order.
+
+    `check` is called while waiting, and what it raises ends the reading; a read that is under way in the thread is not
+    waited for. What `items` raises is raised here, behind the items before it.
+    """
+    ready: queue.Queue[tuple[str, T | BaseException | None]] = queue.Queue(_DEPTH)
+    stopped = threading.Event()
+
+    def hand_over(word: str, what: T | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                ready.put((word, what), timeout=_LOOK)
+                return
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                hand_over("item", item)
+                if stopped.is_set():
+                    return
+            hand_over("end", None)
+        except BaseException as error:  # noqa: BLE001 - raised where the items are taken
+            hand_over("error", error)
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+
+    threading.Thread(target=work, name="saewidgets-reading", daemon=True).start()
+    try:
+        while True:
+            check()
+            try:
+                word, what = ready.get(timeout=_LOOK)
+            except queue.Empty:
+                continue
+            if word == "end":
+                return
+            if word == "error":
+                assert isinstance(what, BaseException)  # what `work` handed over
+                raise what
+            yield what  # type: ignore[misc] # an item
+    finally:
+        stopped.set()
+
 
 COUNT_EVERY = 1 << 20  # tokens after which progress is put down
 _HOPELESS = 1000  # contexts without a single position to train on: more will not have any

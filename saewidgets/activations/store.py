@@ -19,8 +19,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from saewidgets.activations.order import Numbers
 from saewidgets.activations.packed import EVERY_TOKEN
+from saewidgets.activations.shuffle import Numbers
 from saewidgets.activations.store_layout import SPECIAL, TOKENS, Columns, StoreFacts, read_facts, shard_name
 from saewidgets.durable import sha256_of
 from saewidgets.errors import ConfigError, FormatError, NotFoundError

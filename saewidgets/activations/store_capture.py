@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saewidgets.activations.order import Numbers, spread
 from saewidgets.activations.packing import PackedTokens, tokenizer_fingerprint
+from saewidgets.activations.shuffle import Numbers, spread
 from saewidgets.activations.store_layout import DTYPES, StoredHook, StoreFacts, facts_if_whole, rows_per_shard
 from saewidgets.activations.store_write import Piece, StorePlan, StoreWriter
 from saewidgets.durable import require_space

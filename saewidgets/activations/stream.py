@@ -36,11 +36,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from saewidgets.activations.handover import handed_over
 from saewidgets.activations.measuring import Covariance, MeanNorm, Measure, keep, take_up
-from saewidgets.activations.order import WINDOW_ORDER, EndlessOrder, generator
 from saewidgets.activations.packing import PackedTokens
-from saewidgets.activations.windows_ahead import WindowsAhead
+from saewidgets.activations.prefetch import WindowsAhead, handed_over
+from saewidgets.activations.shuffle import WINDOW_ORDER, EndlessOrder, generator
 from saewidgets.config import ActivationsConfig, TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, capture, check_context, evaluating, resolve_hook

@@ -8,19 +8,145 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import zipfile
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from saewidgets.activations.arrays import TokenArray, open_array
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
 from saewidgets.activations.documents import Chunk, Document, Position, Split
 from saewidgets.activations.files import local_shard, readable
 from saewidgets.activations.reading import read_chunks
-from saewidgets.activations.shards import Shard, read_rows
+from saewidgets.activations.shards import Shard, read_rows, token_column
 from saewidgets.activations.textfiles import find_files
 from saewidgets.config import TokensCorpus
 from saewidgets.errors import FormatError, NotFoundError
+
+LARGEST = 1 << 36  # bytes of an array that has to be unpacked into memory
+_CHUNK_IDS = 1 << 17  # ids handed out together
+_AGAIN = "Write it again with numpy.save, numpy.savez or safetensors."
+
+Array = npt.NDArray[np.integer[Any]]
+
+
+def open_array(path: Path, config: TokensCorpus) -> TokenArray:
+    """The array in `path`.
+
+    Raises:
+        FormatError: it is damaged, or holds no array of whole numbers of one or two dimensions.
+        ConfigError: it has several, and none was named.
+        StorageError: it cannot be read.
+    """
+    with readable(path):
+        try:
+            if path.suffix.lower() == ".npy":
+                array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+            elif path.suffix.lower() == ".npz":
+                array = _of_archive(path, config.column)
+            else:
+                array = _of_safetensors(path, config.column)
+        except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+            if isinstance(error, FormatError) or type(error).__module__.startswith("saewidgets"):
+                raise
+            raise FormatError(f"The array cannot be read ({_first(error)}).", where=str(path), hint=_AGAIN) from error
+    if not np.issubdtype(array.dtype, np.integer) or array.ndim not in (1, 2) or array.size == 0:
+        raise FormatError(
+            f"An array of {array.dtype} with the shape {list(array.shape)} holds no token ids.", where=str(path),
+            hint="It takes whole numbers, [contexts, tokens] or [tokens].",
+        )
+    return TokenArray(path, config, array)
+
+
+class TokenArray:
+    """An array of token ids, a `LongCorpus`: [contexts, tokens], or [tokens] of one long text."""
+
+    held_out = False
+
+    def __init__(self, path: Path, config: TokensCorpus, array: Array) -> None:
+        self.label = config.label
+        self.whole_rows = array.ndim == 2
+        self.tokenizer_said = config.tokenizer
+        self.facts: Mapping[str, Any] = {"kind": "tokens", "label": self.label, "tokenizer": config.tokenizer}
+        self._path, self._array, self._column = path, array, config.column
+
+    def documents(self, split: Split = "train") -> Iterator[Document]:
+        for chunk in self.chunks() if split == "train" else ():
+            yield from chunk.documents
+
+    def fingerprint(self) -> str:
+        """Of name, size and time of change, type and shape."""
+        stat = self._path.stat()
+        shape = [self._array.dtype.str, *self._array.shape]
+        facts = [self._path.name, stat.st_size, stat.st_mtime_ns, self._column, shape]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
+        """The ids from `position` on."""
+        start, end = int((position or {}).get("row", 0)), len(self._array)
+        step = max(1, _CHUNK_IDS // self._array.shape[1]) if self.whole_rows else _CHUNK_IDS
+        for row in range(start, end, step):
+            part = np.asarray(self._array[row : row + step])
+            if part.dtype == np.uint64 and int(part.max()) > np.iinfo(np.int64).max:
+                raise FormatError(
+                    f"An id from row {row + 1:,} on is larger than any token id.", where=str(self._path), hint=_AGAIN
+                )
+            ids = part.astype(np.int64)
+            if self.whole_rows:
+                found = [Document("", f"{self._path}: row {row + n:,}", ids=own) for n, own in enumerate(ids, start=1)]
+            else:
+                found = [Document("", f"{self._path}: from id {row + 1:,}", continues=True, ids=ids)]
+            yield Chunk(found, {"row": row + len(part)})
+
+
+def _of_archive(path: Path, column: str | None) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        members = {item.filename.removesuffix(".npy"): item for item in archive.infolist()}
+        if column is None and len(members) == 1:
+            column = next(iter(members))
+        name = token_column(dict.fromkeys(members, True), column, str(path))
+        size = members[name].file_size
+        if size > LARGEST:
+            raise FormatError(
+                f"The array {name!r} unpacks to {size:,} bytes.", where=str(path),
+                hint="Write it with numpy.save: it is then not read whole.",
+            )
+        with archive.open(members[name]) as file:
+            _check_header(file, size)
+        with archive.open(members[name]) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _check_header(file: IO[bytes], size: int) -> None:
+    """Raise `ValueError` where an array declares more than there is: numpy takes the memory first."""
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"version {version} of the format is not known")
+    shape, _, dtype = readers[version](file)
+    if math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"it declares the shape {list(shape)}, more than its {size:,} bytes hold")
+
+
+def _of_safetensors(path: Path, column: str | None) -> Any:
+    try:
+        with safe_open(path, "np") as file:
+            names = list(file.keys())
+            if column is None and len(names) == 1:
+                column = names[0]
+            return file.get_tensor(token_column(dict.fromkeys(names, True), column, str(path)))
+    except (SafetensorError, TypeError) as error:
+        raise FormatError(f"The array cannot be read ({_first(error)}).", where=str(path), hint=_AGAIN) from error
+
+
+def _first(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
 
 METADATA = "sae_lens.json"  # written by SAELens' PretokenizeRunner
 _LARGEST_METADATA = 1 << 20  # bytes

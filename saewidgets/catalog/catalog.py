@@ -13,10 +13,9 @@ from saewidgets.catalog.engine import FILE_NAME, catalog_url, leave_wal, open_en
 from saewidgets.catalog.extractions import ExtractionStore
 from saewidgets.catalog.features import FeatureStore
 from saewidgets.catalog.files import Files
-from saewidgets.catalog.jobs import JobStore
+from saewidgets.catalog.jobs import JobStore, Recorder
 from saewidgets.catalog.metrics import MetricStore
 from saewidgets.catalog.queue import now
-from saewidgets.catalog.recorder import Recorder
 from saewidgets.catalog.saes import SAEStore
 from saewidgets.catalog.schema import back_up, check_remote, current_version, prepare_file, upgrade
 from saewidgets.catalog.tables import DatasetRow, ModelRow

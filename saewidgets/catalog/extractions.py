@@ -16,8 +16,7 @@ from saewidgets.catalog.database import Database
 from saewidgets.catalog.files import Files
 from saewidgets.catalog.filestate import FileStates
 from saewidgets.catalog.origins import Origin, find_origin
-from saewidgets.catalog.queue import now
-from saewidgets.catalog.standing import NO_JOB, delete_with_job, jobs_now
+from saewidgets.catalog.queue import NO_JOB, delete_with_job, jobs_now, now
 from saewidgets.catalog.statuses import statuses
 from saewidgets.catalog.tables import ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.names import search_words

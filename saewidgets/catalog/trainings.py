@@ -15,9 +15,8 @@ from saewidgets.catalog.extractions import remove_jobs
 from saewidgets.catalog.files import Files
 from saewidgets.catalog.ids import new_training_id
 from saewidgets.catalog.origins import hand_over
-from saewidgets.catalog.queue import now
+from saewidgets.catalog.queue import NO_JOB, jobs_now, now
 from saewidgets.catalog.rows import error_of
-from saewidgets.catalog.standing import NO_JOB, jobs_now
 from saewidgets.catalog.statuses import statuses
 from saewidgets.catalog.tables import CheckpointRow, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.model_names import names_of

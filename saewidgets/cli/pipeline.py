@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from saewidgets.cli.again import this_command
 from saewidgets.cli.configfile import assignment, build_config
 from saewidgets.cli.follow import finish, follow
 from saewidgets.cli.follow_capture import follow_capture
@@ -24,6 +24,33 @@ if TYPE_CHECKING:
     from saewidgets.activation_records import ActivationStoreRecord
     from saewidgets.workspace.capture.capture import Capture
     from saewidgets.workspace.pipeline import LayerReport, Pipeline
+
+
+def this_command(context: typer.Context, without: Collection[str] = ()) -> tuple[str, ...]:
+    """The words of the command as it was given, quoted for a shell; for `command_line`, which knows the workspace.
+
+    Args:
+        context: of the command.
+        without: names of parameters that are left out.
+    """
+    words = [str(context.info_name)]
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        source = context.get_parameter_source(name)
+        if name not in without and source is not None and source.name == "COMMANDLINE":
+            words += _words(parameter, context.params[name])
+    return tuple(shlex.quote(word) for word in words)
+
+
+def _words(parameter: Any, value: Any) -> list[str]:
+    if parameter.param_type_name == "argument":
+        return [str(each) for each in value] if isinstance(value, list | tuple) else [str(value)]
+    option = max(parameter.opts, key=len)
+    if parameter.is_flag:
+        return [option if value else max(parameter.secondary_opts, key=len)]
+    values = value if isinstance(value, list | tuple) else [value]
+    return [word for each in values for word in (option, str(each))]
+
 
 Option = typer.Option
 

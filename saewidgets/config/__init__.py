@@ -5,11 +5,17 @@ their JSON schema (titles, descriptions, bounds, defaults) is what the form show
 """
 
 from saewidgets.config.capture import CaptureConfig
-from saewidgets.config.corpus import CorpusConfig, DemoCorpus, HubCorpus, TextCorpus, TokensCorpus, as_corpus
-from saewidgets.config.corpus_store import ActivationCorpus
+from saewidgets.config.corpus import (
+    ActivationCorpus,
+    CorpusConfig,
+    DemoCorpus,
+    HubCorpus,
+    TextCorpus,
+    TokensCorpus,
+    as_corpus,
+)
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.optimizer import OptimizerConfig
-from saewidgets.config.resampling import ResamplingConfig
 from saewidgets.config.sae import (
     BatchTopKConfig,
     GatedConfig,
@@ -24,11 +30,12 @@ from saewidgets.config.sae import (
     TranscoderConfig,
 )
 from saewidgets.config.steering import SteeringConfig, SteeringFeature
-from saewidgets.config.targets import TargetsConfig
 from saewidgets.config.training import (
     ActivationsConfig,
     CheckpointConfig,
     EvaluationConfig,
+    ResamplingConfig,
+    TargetsConfig,
     TrainingConfig,
 )
 from saewidgets.config.validation import validate

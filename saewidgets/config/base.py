@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -58,3 +58,7 @@ class Config(BaseModel, metaclass=Meta):
         for name, value in changes.items():
             put(data, name, value)
         return self.from_data(data)
+
+
+CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+"""Modes of torch.compile, by its own names."""

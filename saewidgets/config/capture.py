@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from saewidgets.config.base import MAX_COUNT
-from saewidgets.config.compiling import CompileMode
+from saewidgets.config.base import MAX_COUNT, CompileMode
 from saewidgets.config.corpus import CorpusConfig, DemoCorpus, as_corpus
 from saewidgets.config.hook_names import HOOK_NAME
 from saewidgets.config.names import MAX_NAME, one_line

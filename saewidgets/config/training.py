@@ -8,18 +8,83 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from saewidgets.config.base import MAX_COUNT, Config
-from saewidgets.config.compiling import CompileMode
+from saewidgets.config.base import MAX_COUNT, CompileMode, Config
 from saewidgets.config.corpus import CorpusConfig, DemoCorpus, as_corpus
 from saewidgets.config.hook_names import HOOK_NAME, computed_before, layer_of
 from saewidgets.config.names import one_line
 from saewidgets.config.optimizer import OptimizerConfig
 from saewidgets.config.packing import PackingConfig
 from saewidgets.config.positions import Positions, TokenIds, positions
-from saewidgets.config.resampling import ResamplingConfig
 from saewidgets.config.sae import TopKConfig, TrainableSAEConfig
-from saewidgets.config.targets import TargetsConfig
 from saewidgets.errors import ConfigError
+
+
+class TargetsConfig(Config):
+    """Goals of a run, judged by every evaluation on held-out text after the warm-ups (so `evaluation.every_steps` says
+    how often). Empty ones are not looked at; all others must hold at once.
+    """
+
+    fvu: float | None = Field(
+        default=None, gt=0, lt=1, title="Target FVU",
+        description="Largest fraction of variance unexplained on held-out text that is good enough.",
+    )
+    mse: float | None = Field(
+        default=None, gt=0, title="Target reconstruction loss",
+        description="Largest squared error on held-out text that is good enough: mean over tokens, summed over d_in.",
+    )
+    l0_min: float | None = Field(
+        default=None, ge=0, title="Least L0", description="Fewest active latents per token on held-out text."
+    )
+    l0_max: float | None = Field(
+        default=None, gt=0, title="Largest L0", description="Most active latents per token on held-out text."
+    )
+    evaluations: int = Field(
+        default=1, ge=1, le=1000, title="Evaluations in a row",
+        description="How many evaluations in a row must agree before the targets count as reached or missed.",
+    )
+    action: Literal["warn", "stop"] = Field(
+        default="warn", title="When the targets are reached",
+        description="warn: the log says so, and warns of an L0 outside its range. stop: the run also ends there.",
+    )
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to reach."""
+        return any(value is not None for value in (self.fvu, self.mse, self.l0_min, self.l0_max))
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> TargetsConfig:
+        if self.l0_min is not None and self.l0_max is not None and self.l0_min > self.l0_max:
+            raise ConfigError(
+                f"The range of L0 is empty: from {self.l0_min:g} to {self.l0_max:g}.", where="l0_min",
+                hint="Enter at most Largest L0.",
+            )
+        if self.action == "stop" and not self.any:
+            raise ConfigError(
+                "There is no target at which the run could stop.", where="action",
+                hint="Set a target, or choose warn.",
+            )
+        return self
+
+
+class ResamplingConfig(Config):
+    """Dead latents are pointed at inputs that are reconstructed badly (Bricken et al. 2023). Off by default.
+
+    Which latents are dead is decided by `dead_window_tokens`.
+    """
+
+    every_steps: int | None = Field(
+        default=None, ge=1, le=MAX_COUNT, title="Resample every (steps)",
+        description="How often dead latents start anew from inputs that are reconstructed badly; empty means never.",
+    )
+    until_share: float = Field(
+        default=0.5, gt=0, le=1, title="Resample until (share of the run)",
+        description="No latent starts anew after this share of the run: a new one takes time to learn.",
+    )
+    encoder_scale: float = Field(
+        default=0.2, gt=0, le=10, title="Encoder scale of resampled latents",
+        description="Norm of their encoder vectors as a share of the mean norm of living latents. 0.2 is usual.",
+    )
 
 
 class ActivationsConfig(PackingConfig):

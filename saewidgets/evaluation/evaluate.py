@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from saewidgets.config.positions import SeqposSlice
-from saewidgets.evaluation.batches import Check
-from saewidgets.evaluation.together import Baseline, Evaluator, Subject
+from saewidgets.evaluation.together import Baseline, Check, Evaluator, Subject
 from saewidgets.lm import LoadedModel
 from saewidgets.lm.token_mask import Kept
 from saewidgets.sae import SAE

@@ -19,6 +19,11 @@ from saewidgets.lm import LoadedModel, TokenText, capture, evaluating, resolve_h
 from saewidgets.sae import SAE
 
 
+# Statistics and examples of all latents in one pass, in bounded memory.
+#
+# For every latent the `n` largest activations are kept, exactly, with where they occurred, and a uniform sample of the
+# places where it fired at all; in both at most one (or `per_context`) from any context, so that one passage does not
+# fill the list.
 class _Table:
     """The entries with the largest keys per latent: key, value, context, position, each ``[d_sae, n]``."""
 

@@ -3,14 +3,12 @@
 The manager persists through a `JobStore` and knows neither what it runs nor where the rows are.
 """
 
-from saewidgets.jobs.context import JobContext, Runner
-from saewidgets.jobs.control import JobControl
+from saewidgets.jobs.control import JobContext, JobControl, Runner
 from saewidgets.jobs.fanout import Subscriber, Update
 from saewidgets.jobs.job import Job
-from saewidgets.jobs.lanes import compute_lane
 from saewidgets.jobs.manager import JobManager
 from saewidgets.jobs.outcome import error_info
-from saewidgets.jobs.settings import JobSettings
+from saewidgets.jobs.settings import JobSettings, compute_lane
 from saewidgets.jobs.states import Command
 from saewidgets.jobs.store import JobStore, Recorded
 

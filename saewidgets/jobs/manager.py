@@ -12,25 +12,63 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from saewidgets.errors import CatalogError, NotFoundError, StateError
+from saewidgets.errors import CatalogError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.jobs.context import Runner
+from saewidgets.jobs.control import Runner
 from saewidgets.jobs.exits import close_at_exit
-from saewidgets.jobs.fanout import Fanout, Subscriber
-from saewidgets.jobs.heartbeat import Keeper
+from saewidgets.jobs.fanout import Fanout, Subscriber, Watcher
 from saewidgets.jobs.identity import is_gone, new_owner
 from saewidgets.jobs.interactive import InteractiveQueue
 from saewidgets.jobs.job import Job
-from saewidgets.jobs.lanes import lane_here
-from saewidgets.jobs.local import LocalJob
 from saewidgets.jobs.outcome import Outcome
-from saewidgets.jobs.owner import Owner
-from saewidgets.jobs.settings import JobSettings
+from saewidgets.jobs.owner import LocalJob, Owner
+from saewidgets.jobs.settings import JobSettings, lane_here
 from saewidgets.jobs.states import OWNED, Command, asks_for, check_transition, plan
 from saewidgets.jobs.store import JobStore
-from saewidgets.jobs.watch import Watcher
+from saewidgets.jobs.thread import LazyThread
 from saewidgets.jobs.writer import EventWriter
 from saewidgets.records import JobRecord, Records
+
+
+class Keeper(LazyThread):
+    """Calls `tick` every `poll` seconds and at once after `wake`; ends while `idle` says so."""
+
+    def __init__(self, tick: Callable[[], None], idle: Callable[[], bool], poll: float) -> None:
+        super().__init__("keeper")
+        self._tick = tick
+        self._idle = idle
+        self._poll = poll
+        self._woken = False
+
+    def wake(self) -> None:
+        """Do a round now (in the keeper's thread)."""
+        with self._changed:
+            self._woken = True
+            self._start()
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        complained = 0.0
+        while True:
+            with self._changed:
+                if self._closed:
+                    return
+                self._woken = False
+            try:
+                self._tick()
+            except SAEWidgetsError as error:  # the store is busy or away: the next round tries again
+                if time.monotonic() - complained > 30:
+                    complained = time.monotonic()
+                    log.warning("The state of background jobs could not be kept up to date: %s", error)
+            except Exception:  # a bug here must not end the heartbeat of all jobs; the traceback says where
+                log.exception("A round of the job keeper failed.")
+            idle = self._idle()
+            with self._changed:
+                if idle and not self._woken:
+                    self._thread = None
+                    return
+                self._changed.wait_for(lambda: self._woken or self._closed, self._poll)
+
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from saewidgets.config.compiling import CompileMode
+from saewidgets.config.base import CompileMode
 from saewidgets.lm.hookpoints import find_blocks, resolve_hook
 from saewidgets.lm.hooks import capture, input_device
 from saewidgets.lm.model_config import text_config

@@ -12,16 +12,12 @@ from saewidgets.config.sae import (
     TopKConfig,
     TranscoderConfig,
 )
-from saewidgets.sae.abstopk import AbsTopKSAE
 from saewidgets.sae.base import SAE, Loss, LossState
 from saewidgets.sae.batchtopk import BatchTopKSAE
 from saewidgets.sae.gated import GatedSAE
 from saewidgets.sae.groupmax import GroupMaxSAE
-from saewidgets.sae.groupmax_transcoder import GroupMaxSkipTranscoderSAE, GroupMaxTranscoderSAE
 from saewidgets.sae.inference import inference_sae
 from saewidgets.sae.jumprelu import InferenceJumpReLU, JumpReLUSAE
-from saewidgets.sae.jumprelu_skip_transcoder import JumpReLUSkipTranscoderSAE
-from saewidgets.sae.jumprelu_transcoder import JumpReLUTranscoderSAE
 from saewidgets.sae.loaded import LoadedSAE
 from saewidgets.sae.matching_pursuit import MatchingPursuitSAE
 from saewidgets.sae.matryoshka import MatryoshkaSAE
@@ -34,12 +30,19 @@ from saewidgets.sae.registry import (
     register_inference,
 )
 from saewidgets.sae.skip import InferenceSkip, SkipSAE
-from saewidgets.sae.skip_transcoder import SkipTranscoderSAE
 from saewidgets.sae.standard import StandardSAE
 from saewidgets.sae.temporal import TemporalSAE
-from saewidgets.sae.topk import TopKSAE
-from saewidgets.sae.topk_transcoder import TopKSkipTranscoderSAE, TopKTranscoderSAE
-from saewidgets.sae.transcoder import TranscoderSAE
+from saewidgets.sae.topk import AbsTopKSAE, TopKSAE
+from saewidgets.sae.transcoder import (
+    GroupMaxSkipTranscoderSAE,
+    GroupMaxTranscoderSAE,
+    JumpReLUSkipTranscoderSAE,
+    JumpReLUTranscoderSAE,
+    SkipTranscoderSAE,
+    TopKSkipTranscoderSAE,
+    TopKTranscoderSAE,
+    TranscoderSAE,
+)
 
 register("standard", StandardSAE, StandardConfig)
 register("topk", TopKSAE, TopKConfig)

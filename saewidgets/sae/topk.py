@@ -9,10 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from saewidgets.config.inference import AbsTopKConfig
 from saewidgets.config.sae import BatchTopKConfig, MatryoshkaConfig, TopKConfig
 from saewidgets.sae.base import SAE, Loss, LossState, squared_error
 from saewidgets.sae.kernels.select import SparseCode, topk_code
 from saewidgets.sae.kernels.sparse import reconstruct
+from saewidgets.sae.loaded import LoadedSAE
 
 
 def top_k(pre: Tensor, k: int) -> Tensor:
@@ -112,3 +114,14 @@ class TopKSAE(TopKBase):
 
     def _select(self, x: Tensor) -> SparseCode:
         return topk_code(x, self.W_enc.detach(), self.b_enc.detach(), self.cfg.k)
+
+
+class AbsTopKSAE(LoadedSAE):
+    """AbsTopK autoencoder."""
+
+    architecture = "abstopk"
+    cfg: AbsTopKConfig
+
+    def activate(self, pre: Tensor) -> Tensor:
+        chosen = pre.abs().topk(self.cfg.k, dim=-1, sorted=False).indices
+        return torch.zeros_like(pre).scatter(-1, chosen, pre.gather(-1, chosen))

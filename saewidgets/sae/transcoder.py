@@ -1,4 +1,4 @@
-"""Transcoder: latents of one place in the model reconstruct another (Dunefsky et al. 2024, arXiv:2406.11944).
+"""Transcoders: latents of one place in the model reconstruct another (Dunefsky et al. 2024, arXiv:2406.11944).
 
     f = ReLU(x W_enc + b_enc)        ŷ = f W_dec + b_dec
     loss = mean ‖ŷ − y‖² + sparsity_scale · l1_coefficient · mean Σ f_i ‖W_dec,i‖
@@ -9,13 +9,25 @@ input; an input that is normalised at run time leaves the output as it is.
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Mapping
 
-from saewidgets.config.sae import AnyTranscoderConfig, SAEConfig, TranscoderConfig
+import torch
+from torch import Tensor, nn
+
+from saewidgets.config.inference import (
+    GroupMaxSkipTranscoderConfig,
+    GroupMaxTranscoderConfig,
+    TopKSkipTranscoderConfig,
+    TopKTranscoderConfig,
+)
+from saewidgets.config.sae import AnyTranscoderConfig, SAEConfig, SkipTranscoderConfig, TranscoderConfig
 from saewidgets.errors import ConfigError
 from saewidgets.sae.base import SAE, Loss, LossState
+from saewidgets.sae.groupmax import group_max
+from saewidgets.sae.jumprelu import jump_relu
 from saewidgets.sae.loaded import LoadedSAE
 from saewidgets.sae.standard import relu_loss
+from saewidgets.sae.topk import top_k
 
 
 class AnyTranscoder(SAE):
@@ -74,5 +86,110 @@ class TranscoderSAE(AnyTranscoder):
         return relu_loss(self, x, target, self.cfg.l1_coefficient * step.sparsity_scale, step.weights)
 
 
+# Skip transcoder: a linear path from input to output beside the latents (Paulo et al. 2025, arXiv:2501.18823).
+#
+#     y = f W_dec + b_dec + x W_skipᵀ        with x as it came, neither normalised nor centred
+#
+# `W_skip` starts at zero, as in SAELens, and is part of no penalty: what is linear need not cost latents.
+class AnySkipTranscoder(AnyTranscoder):
+    """What transcoders with a linear path have besides: `W_skip` [d_out, d_in]."""
+
+    W_skip: nn.Parameter
+
+    def _add_state(self) -> None:
+        super()._add_state()
+        self.W_skip = nn.Parameter(torch.empty(self.d_out, self.d_in))
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        super().reset_parameters(generator)
+        self.W_skip.zero_()
+
+    @property
+    def needs_input(self) -> bool:
+        return True
+
+    def _restore(self, y: Tensor, x: Tensor) -> Tensor:
+        return y + x @ self.W_skip.T
+
+    def inference_tensors(self) -> Mapping[str, Tensor]:
+        return {**super().inference_tensors(), "W_skip": self.W_skip.detach()}
+
+    @torch.no_grad()
+    def _fold(self, scale_in: float, scale_out: float) -> None:
+        super()._fold(scale_in, scale_out)
+        self.W_skip.mul_(scale_in / scale_out)
+
+
+class SkipTranscoderSAE(AnySkipTranscoder):
+    """ReLU skip transcoder."""
+
+    architecture = "skip_transcoder"
+    cfg: SkipTranscoderConfig
+
+    def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
+        with torch.autocast(x.device.type, enabled=False):  # small beside the latents, and its error would not be
+            linear = (x if step.units is None else step.units.raw) @ self.W_skip.T
+        return relu_loss(self, x, target, self.cfg.l1_coefficient * step.sparsity_scale, step.weights, linear)
+
+
 class LoadedTranscoder(LoadedSAE, AnyTranscoder):
     """A transcoder that is loaded and used, not trained here."""
+
+
+class JumpReLUTranscoderSAE(LoadedTranscoder):
+    """JumpReLU transcoder; `threshold` [d_sae] is a plain buffer."""
+
+    architecture = "jumprelu_transcoder"
+    threshold: Tensor
+
+    def _add_state(self) -> None:
+        super()._add_state()
+        self.register_buffer("threshold", torch.empty(self.d_sae))
+
+    def activate(self, pre: Tensor) -> Tensor:
+        return jump_relu(pre, self.threshold.to(pre.dtype))
+
+
+class JumpReLUSkipTranscoderSAE(JumpReLUTranscoderSAE, AnySkipTranscoder):
+    """`threshold` [d_sae] and `W_skip` [d_out, d_in]."""
+
+    architecture = "jumprelu_skip_transcoder"
+
+
+class GroupMaxTranscoderSAE(LoadedTranscoder):
+    """The largest latent of each of k groups."""
+
+    architecture = "groupmax_transcoder"
+    cfg: GroupMaxTranscoderConfig | GroupMaxSkipTranscoderConfig
+
+    def activate(self, pre: Tensor) -> Tensor:
+        return group_max(pre, self.cfg.k)
+
+
+class GroupMaxSkipTranscoderSAE(GroupMaxTranscoderSAE, AnySkipTranscoder):
+    """The largest latent of each of k groups, and `W_skip` [d_out, d_in]."""
+
+    architecture = "groupmax_skip_transcoder"
+    cfg: GroupMaxSkipTranscoderConfig
+
+
+# Top-k transcoders of EleutherAI's sparsify, without and with a linear path beside the latents.
+#
+# Sparsify's SAEs with a skip path are of the second kind too: they reconstruct their input and subtract `b_dec` from it
+# first (`apply_b_dec_to_input`), while the skip path sees it as it came.
+class TopKTranscoderSAE(LoadedTranscoder):
+    """The k largest latents."""
+
+    architecture = "topk_transcoder"
+    cfg: TopKTranscoderConfig | TopKSkipTranscoderConfig
+
+    def activate(self, pre: Tensor) -> Tensor:
+        return top_k(pre, self.cfg.k)
+
+
+class TopKSkipTranscoderSAE(TopKTranscoderSAE, AnySkipTranscoder):
+    """The k largest latents, and `W_skip` [d_out, d_in]."""
+
+    architecture = "topk_skip_transcoder"
+    cfg: TopKSkipTranscoderConfig

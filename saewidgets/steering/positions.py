@@ -23,8 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from saewidgets.config.steering import Positions
+from saewidgets.errors import SAEWidgetsError
 from saewidgets.lm import find_blocks
-from saewidgets.steering.errors import SteeringError
+
+
+class SteeringError(SAEWidgetsError):
+    """A steered model would have run without being steered as asked; it was stopped instead."""
 
 
 @dataclass(eq=False)

@@ -16,7 +16,7 @@ from typing import Literal
 
 from saewidgets.config.hook_names import layer_of
 from saewidgets.config.training import TrainingConfig
-from saewidgets.training.length import checkpoint_interval, evaluation_interval
+from saewidgets.training.schedules import checkpoint_interval, evaluation_interval
 
 _FLOAT = 4
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -15,7 +15,7 @@ from typing import Protocol
 from saewidgets.activations.store_stream import StoredStream
 from saewidgets.config.training import TrainingConfig
 from saewidgets.evaluation import Baseline, Evaluator, Subject
-from saewidgets.evaluation.rows import evaluate_rows
+from saewidgets.evaluation.place import evaluate_rows
 from saewidgets.lm.token_mask import Kept
 from saewidgets.sae import SAE
 from saewidgets.sae.scaler import RAW, Scaler

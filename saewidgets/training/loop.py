@@ -25,17 +25,21 @@ from saewidgets.events import SAVING, CheckpointSaved, Control, Emit, LogLine, M
 from saewidgets.sae import SAE, LossState, StandardSAE
 from saewidgets.sae.scaler import Scaler
 from saewidgets.training import health, scaling
-from saewidgets.training.checkpoint import Checkpoint, list_checkpoints, update_state, write_checkpoint
-from saewidgets.training.dead import DeadLatents
+from saewidgets.training.checkpoint import (
+    EVALUATED,
+    Checkpoint,
+    is_better,
+    list_checkpoints,
+    rotate,
+    update_state,
+    write_checkpoint,
+)
+from saewidgets.training.dead_latents import DeadLatents, Resampler
 from saewidgets.training.environment import recorded
-from saewidgets.training.length import checkpoint_interval, evaluation_interval
 from saewidgets.training.metrics import MetricWindow
-from saewidgets.training.optimizer import Adam
-from saewidgets.training.precision import Precision, require_float32
+from saewidgets.training.optimizer import Adam, Precision, require_float32
 from saewidgets.training.progress import ProgressMeter
-from saewidgets.training.resampling import Resampler
-from saewidgets.training.retention import EVALUATED, is_better, rotate
-from saewidgets.training.schedules import Schedules
+from saewidgets.training.schedules import Schedules, checkpoint_interval, evaluation_interval
 from saewidgets.training.targets import Targets
 
 DEAD = "dead.tokens_since_fired"  # its name among the optimiser's tensors

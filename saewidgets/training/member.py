@@ -1,10 +1,10 @@
 """One of the trainings of a run: its folder, log, trainer, evaluation, and what it leaves.
 
-    <folder>/
-        run.json            configuration, facts, result
-        log.txt             what happened
-        checkpoints/        see `checkpoint`
-        sae/                the exported SAE, once the training completed or was stopped
+<folder>/
+    run.json            configuration, facts, result
+    log.txt             what happened
+    checkpoints/        see `checkpoint`
+    sae/                the exported SAE, once the training completed or was stopped
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ import torch
 
 from saewidgets.config.sparsity import warning_of
 from saewidgets.config.training import TrainingConfig
-from saewidgets.errors import StateError, StorageError
-from saewidgets.events import Control, Emit, Facts, JobStatus, Request, ignore
+from saewidgets.errors import ConfigError, StateError, StorageError
+from saewidgets.events import CheckpointSaved, Control, Emit, Event, Facts, JobStatus, LogLine, Metrics, Request, ignore
+from saewidgets.render.numbers import metric, size, tokens
 from saewidgets.sae import SAE, build_sae
 from saewidgets.sae.scaler import Scaler
+from saewidgets.settings import machine_memory
 from saewidgets.training import pretrained, scaling
 from saewidgets.training.checkpoint import (
     Checkpoint,
@@ -37,13 +39,97 @@ from saewidgets.training.checkpoint import (
 from saewidgets.training.environment import compare, describe_environment, package_version, recorded
 from saewidgets.training.evaluations import Due, Evaluations
 from saewidgets.training.export import exported, metadata, save_final
-from saewidgets.training.length import with_epochs
 from saewidgets.training.loop import Trainer
-from saewidgets.training.narration import Narrator
 from saewidgets.training.prepare import Prepared
 from saewidgets.training.progress import ProgressMeter
-from saewidgets.training.room import require_room
 from saewidgets.training.runlog import RunLog
+from saewidgets.training.schedules import with_epochs
+
+EVERY = 10.0
+"""Seconds between lines with the numbers of training."""
+LINES = 200
+"""A run of hours has about so many more of them each time its length doubles, not one for every ten seconds."""
+
+_TRAINING = {"loss": "loss", "l0": "L0", "fvu": "FVU", "dead": "dead"}
+_HELD_OUT = {"val_fvu": "FVU", "val_l0": "L0", "ce_loss_score": "CE recovered"}
+
+
+class Narrator:
+    """Passes on what a trainer emits, and writes the log that tells its course.
+
+    Args:
+        emit: where events go.
+        log: of the run.
+        clock: seconds that only grow.
+        evaluated: what evaluations read.
+    """
+
+    def __init__(
+        self, emit: Emit, log: RunLog, clock: Callable[[], float] = time.monotonic, evaluated: str = "held-out text"
+    ) -> None:
+        self._emit, self._log, self._clock, self._evaluated = emit, log, clock, evaluated
+        self._began = clock()
+        self._said: float | None = None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, LogLine):
+            self._log.write(event)
+            return
+        self._emit(event)
+        if isinstance(event, CheckpointSaved):
+            reasons = ", ".join(kind for kind in event.kinds if kind not in ("latest", "every"))
+            self._log.info(
+                f"Step {event.step:,}: checkpoint saved ({', '.join(filter(None, [size(event.size_bytes), reasons]))})."
+            )
+        elif isinstance(event, Metrics):
+            self._measured(event)
+
+    def _measured(self, event: Metrics) -> None:
+        place = f"Step {event.step:,} ({tokens(event.tokens)} tokens)"
+        if words := _words(event.values, _HELD_OUT):
+            self._log.info(f"{place}, {self._evaluated}: {words}.")
+        elif (words := _words(event.values, _TRAINING)) and self._is_time():
+            self._log.info(f"{place}: {words}.")
+
+    def _is_time(self) -> bool:
+        now = self._clock()
+        if self._said is not None and now - self._said < max(EVERY, (now - self._began) / LINES):
+            return False
+        self._said = now
+        return True
+
+
+def _words(values: Mapping[str, float], names: Mapping[str, str]) -> str:
+    known = [(name, words) for name, words in names.items() if name in values]
+    return ", ".join(f"{words} {metric(name.removeprefix('val_'), values[name])}" for name, words in known)
+
+
+_COPIES = 4  # of every weight in float32: itself, its gradient, and the two moments of Adam
+
+
+def require_room(config: TrainingConfig, d_in: int, d_out: int | None, device: str) -> None:
+    """Compare weights, gradients and moments of an autoencoder with all the memory of its device.
+
+    Raises:
+        ConfigError: they are more.
+    """
+    latents = config.autoencoder.d_sae
+    needed = _COPIES * 4 * latents * (d_in + (d_out or d_in))
+    memory = _memory(device)
+    if memory is not None and needed > memory:
+        raise ConfigError(
+            f"{latents:,} latents of width {d_in:,} take {needed / 1e9:,.0f} GB with their gradients and Adam's "
+            f"moments; {device} has {memory / 1e9:,.0f} GB.",
+            where="sae.d_sae", hint="Lower Latents (d_sae).",
+        )
+
+
+def _memory(device: str) -> int | None:
+    """All bytes of a device, used or not; None where it does not tell."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return machine_memory()
+
 
 _STATUS = {Request.PAUSE: JobStatus.PAUSED, Request.STOP: JobStatus.STOPPED, Request.CANCEL: JobStatus.CANCELLED}
 

@@ -23,7 +23,7 @@ from saewidgets.activations import (
 from saewidgets.activations.documents import is_long
 from saewidgets.activations.store import StoredActivations
 from saewidgets.activations.store_stream import StoredStream
-from saewidgets.config.corpus_store import ActivationCorpus
+from saewidgets.config.corpus import ActivationCorpus
 from saewidgets.config.training import TrainingConfig
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError

@@ -6,6 +6,7 @@ its steps as it would alone, so it ends in the same bits. A single training is a
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, suppress
@@ -13,18 +14,50 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from saewidgets.activations.exact import is_exact, with_exact_revision
 from saewidgets.config.group import require_shared
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import SAEWidgetsError, TrainingError
 from saewidgets.events import Control, Emit, Event, Interruption, JobStatus, NullControl, Progress, Request, ignore
 from saewidgets.training import health, scaling
 from saewidgets.training.evaluations import Evaluations
-from saewidgets.training.length import evaluations_left
 from saewidgets.training.member import Member, Task, TrainingResult
 from saewidgets.training.prepare import prepare
 from saewidgets.training.progress import SharedMeter
-from saewidgets.training.revision import with_exact_text
 from saewidgets.training.runlog import Logs
+from saewidgets.training.schedules import evaluations_left
+
+_LARGEST = 1 << 26  # bytes of run.json
+
+
+def with_exact_text(config: TrainingConfig, folder: Path, *, resume: bool) -> TrainingConfig:
+    """`config` with the commit of its dataset in place of a branch: when it is resumed the one it was started with,
+    else the newest. Other text, and a dataset whose commit is named, stay as they are.
+
+    Raises:
+        HubError: there is no such dataset or revision, or the hub cannot be reached.
+    """
+    if is_exact(config.corpus):
+        return config
+    before = _recorded(folder) if resume else None
+    if before is not None and before == {**config.corpus.to_data(), "revision": before.get("revision")}:
+        known = config.replace(**{"corpus.revision": before["revision"]})
+        if is_exact(known.corpus):
+            return known
+    return config.model_copy(update={"corpus": with_exact_revision(config.corpus)})
+
+
+def _recorded(folder: Path) -> dict[str, Any] | None:
+    """The text in the run's record; None if there is none that can be read."""
+    path = folder / "run.json"
+    try:
+        if path.stat().st_size > _LARGEST:
+            return None
+        corpus = json.loads(path.read_text(encoding="utf-8"))["config"]["corpus"]
+    except (OSError, ValueError, KeyError, TypeError):  # it was never started, or is written again at once
+        return None
+    return corpus if isinstance(corpus, dict) else None
+
 
 Ended = Callable[[int, TrainingResult, SAEWidgetsError | None], None]
 """Called with a training's number when it has ended by itself: completed, failed (one of several, with why), or stopped

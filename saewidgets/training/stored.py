@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from saewidgets.activations.store import StoredActivations
 from saewidgets.activations.store_stream import StoredWindows
-from saewidgets.config.corpus_store import STORE_ID, ActivationCorpus
+from saewidgets.config.corpus import STORE_ID, ActivationCorpus
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.training.runlog import Log

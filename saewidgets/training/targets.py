@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from saewidgets.config.targets import TargetsConfig
+from saewidgets.config.training import TargetsConfig
 from saewidgets.events import LogLine
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from saewidgets.config.corpus_text import typed
+from saewidgets.config.corpus import typed
 from saewidgets.records import ErrorInfo
 from saewidgets.render.labels import short_float
 from saewidgets.widgets.messages.wire import Note, Setting

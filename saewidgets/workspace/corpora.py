@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TextCorpus, TokensCorpus, TrainingConfig
-from saewidgets.config.corpus_text import PATH_HINT, typed
-from saewidgets.errors import FormatError, NotFoundError, StorageError
+from saewidgets.config.corpus import PATH_HINT, typed
+from saewidgets.errors import FormatError, NotFoundError, SAEWidgetsError, StorageError
 
 if TYPE_CHECKING:
     from saewidgets.catalog import Catalog
     from saewidgets.records import TrainingRecord
+
 
 FILE = "corpus.jsonl"
 LARGE = 64 * 1024  # characters of text, and what a list of many short ones needs around them
@@ -237,3 +238,43 @@ def _read(path: Path) -> list[Any]:
         raise FormatError(
             f"This is not the text of a run ({error}).", where=str(path), hint="Start a new run."
         ) from error
+
+
+TEXT = "text_fingerprint"
+"""Of the facts of a store: the hash of its text, where that lies in files of this machine."""
+
+
+def text_stamp(corpus: Any) -> tuple[object, ...] | None:
+    """Names, sizes and times of change of its files: as long as they are the same, so is the text. None of a text that
+    is in no files, or whose files are gone."""
+    try:
+        files = [file for name in _names(corpus) for file in _files(Path(name).expanduser().absolute())]
+        return tuple((str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files) or None
+    except OSError:
+        return None
+
+
+def text_fingerprint(corpus: Any) -> str | None:
+    """The hash of a text that is in files, from whichever folder; None of any other, and of one that cannot be read:
+    whoever needs it finds out why."""
+    from saewidgets.activations import open_corpus  # torch: seconds to import
+
+    try:
+        return open_corpus(corpus).fingerprint() if is_in_files(corpus) else None
+    except SAEWidgetsError:
+        return None
+
+
+def is_in_files(corpus: Any) -> bool:
+    """Whether the text, or a part of it, is in files of this machine."""
+    return bool(_names(corpus))
+
+
+def _names(corpus: Any) -> tuple[str, ...]:
+    if isinstance(corpus, TextCorpus):
+        return tuple(corpus.files)
+    return (corpus.source,) if isinstance(corpus, TokensCorpus) and corpus.hub is None else ()
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]

@@ -18,9 +18,8 @@ from saewidgets.jobs import Job, compute_lane
 from saewidgets.records import JobRecord, Records
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import corpus_to_row
-from saewidgets.workspace.extraction.concrete import checked, concrete
+from saewidgets.workspace.extraction.concrete import checked, concrete, estimate, store_bytes, table_bytes
 from saewidgets.workspace.extraction.demo import take_demo
-from saewidgets.workspace.extraction.estimate import estimate, store_bytes, table_bytes
 from saewidgets.workspace.extraction.extraction import Extraction
 from saewidgets.workspace.extraction.job import KIND, ExtractionRunners, remove_if_empty, remove_leftovers
 from saewidgets.workspace.extraction.logits import KIND as LOGITS_KIND

@@ -204,7 +204,7 @@ class SAEs:
         first, second = (self.get(arguments.text(one, name, _ID)) for name, one in (("a", a), ("b", b)))
         if not isinstance(top, int) or isinstance(top, bool) or top < 0:
             arguments.refuse(top, "top", "a number of matches", "Use 0 or more.")
-        from saewidgets.workspace.library.compare import compare  # torch: seconds to import
+        from saewidgets.workspace.library.statistics import compare  # torch: seconds to import
 
         return compare(first, second, (folder_of(first), folder_of(second)), top)
 

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.errors import ConfigError
-from saewidgets.workspace.default import default_workspace
+from saewidgets.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from saewidgets.config.steering import Positions
     from saewidgets.steering import Steering
     from saewidgets.workspace.workspace import Workspace
+
+
+_lock = threading.Lock()
+_default: Workspace | None = None
+
+
+def default_workspace() -> Workspace:
+    """The workspace in ``$SAEWIDGETS_HOME`` (else ``~/.saewidgets``), opened at the first call."""
+    global _default
+    with _lock:
+        if _default is None or _default.closed:
+            _default = Workspace()
+        return _default
 
 
 @contextmanager

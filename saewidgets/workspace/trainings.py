@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_group_id
-from saewidgets.config import TrainingConfig, arguments
+from saewidgets.config import (
+    ActivationsConfig,
+    DemoCorpus,
+    EvaluationConfig,
+    OptimizerConfig,
+    TopKConfig,
+    TrainingConfig,
+    arguments,
+)
 from saewidgets.config.group import Over, expand, group_name
 from saewidgets.config.names import free_name
 from saewidgets.errors import ConfigError, NotFoundError, StateError
@@ -21,18 +29,32 @@ from saewidgets.workspace.held import Held, missing, take
 from saewidgets.workspace.sinks import OnEvent
 from saewidgets.workspace.training import continuing, form
 from saewidgets.workspace.training.concrete import checked, concrete, require_settings
-from saewidgets.workspace.training.demo import demo_config
-from saewidgets.workspace.training.exporting import export_run
+from saewidgets.workspace.training.exporting import export_run, wide
 from saewidgets.workspace.training.group import TrainingGroup
 from saewidgets.workspace.training.job import KIND, TrainingRunners
 from saewidgets.workspace.training.member import let_close
-from saewidgets.workspace.training.metrics import wide
-from saewidgets.workspace.training.naming import group_retry_name, retry_name
-from saewidgets.workspace.training.queueing import New, queue
+from saewidgets.workspace.training.queueing import New, group_retry_name, queue, retry_name
 from saewidgets.workspace.training.run import Run
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
+
+
+def demo_config() -> TrainingConfig:
+    """A TopK autoencoder on what the first block of the embedded model passes on."""
+    return TrainingConfig(
+        model="demo",
+        corpus=DemoCorpus(),
+        hook_name="blocks.0.hook_resid_post",
+        context_size=256,
+        sae=TopKConfig(d_sae=4096, k=32),
+        tokens=2_600_000,
+        batch_size=1024,
+        optimizer=OptimizerConfig(lr=2.5e-3),
+        activations=ActivationsConfig(model_batch_size=16, shuffle_tokens=65_536),
+        evaluation=EvaluationConfig(tokens=16_384),
+    )
+
 
 _BEGINNING = re.compile(r"train_.{4,}", re.DOTALL)  # of an id: shorter ones are typing errors, not intentions
 

@@ -15,7 +15,7 @@ import pytest
 
 from saewidgets.activations import files, open_corpus, pack
 from saewidgets.config import TextCorpus
-from saewidgets.config.corpus_text import typed
+from saewidgets.config.corpus import typed
 from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.lm import LoadedModel

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from saewidgets.activations import PackedTokens, arrays, open_corpus, pack
+from saewidgets.activations import PackedTokens, open_corpus, pack, tokenfiles
 from saewidgets.activations.tokenising import check_tokenizer
 from saewidgets.config import TokensCorpus
 from saewidgets.demo import resolve_model
@@ -65,7 +65,7 @@ def test_contexts_of_every_kind_of_file(tmp_path: Path, lm: LoadedModel, kind: s
 
 
 def test_one_long_text_is_cut_into_contexts(tmp_path: Path, lm: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrays, "_CHUNK_IDS", 64)
+    monkeypatch.setattr(tokenfiles, "_CHUNK_IDS", 64)
     np.save(tmp_path / "flat.npy", ROWS.reshape(-1))
     found = _packed(tmp_path / "flat.npy", lm)
     tokens = found.contexts(np.arange(found.n_contexts))
@@ -150,7 +150,7 @@ def test_what_is_no_token_ids(tmp_path: Path, name: str, make: Any, said: str) -
 
 
 def test_an_archive_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrays, "LARGEST", 1000)
+    monkeypatch.setattr(tokenfiles, "LARGEST", 1000)
     np.savez_compressed(tmp_path / "a.npz", np.zeros((100, 100), dtype=np.int64))
     with pytest.raises(FormatError, match="unpacks to 80,128 bytes"):
         open_corpus(TokensCorpus(tmp_path / "a.npz"))

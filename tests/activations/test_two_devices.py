@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from saewidgets.activations import ActivationStream, PackedTokens, Windows, stream
-from saewidgets.activations.handover import handed_over
-from saewidgets.activations.windows_ahead import WindowsAhead
+from saewidgets.activations.prefetch import WindowsAhead, handed_over
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.events import Interruption, Request

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from saewidgets.catalog import Catalog, engine, filesystems
+from saewidgets.catalog import Catalog, engine
 from saewidgets.catalog.database import catalog_error
-from saewidgets.catalog.filesystems import filesystem_type, is_remote
+from saewidgets.catalog.engine import filesystem_type, is_remote
 from saewidgets.records import TrainingRecord
 
 
@@ -81,7 +81,7 @@ def test_file_systems_by_mount_point(tmp_path: Path) -> None:
     ],
 )
 def test_which_are_remote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str | None, remote: bool) -> None:
-    monkeypatch.setattr(filesystems, "filesystem_type", lambda folder: kind)
+    monkeypatch.setattr(engine, "filesystem_type", lambda folder: kind)
     assert is_remote(tmp_path) is remote
 
 
@@ -91,7 +91,7 @@ def test_on_a_full_disk_it_opens_and_rows_can_be_deleted(
     run = make_training()
     catalog.close()
     (folder / "catalog.sqlite-shm").mkdir()  # as on a full disk, WAL does not get its shared memory
-    monkeypatch.setattr(filesystems.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    monkeypatch.setattr(engine.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
     with Catalog(folder) as opened:
         assert "The disk with the workspace is full" in (opened.notice or "")
         assert _pragma(opened, "journal_mode") == "memory"  # a deletion writes nothing beside the file
@@ -102,5 +102,5 @@ def test_on_a_full_disk_it_opens_and_rows_can_be_deleted(
 def test_an_error_of_a_full_disk_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     error = OperationalError("", {}, sqlite3.OperationalError("disk I/O error"))
     assert "full" not in catalog_error(error, str(tmp_path / "catalog.sqlite")).what
-    monkeypatch.setattr(filesystems.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    monkeypatch.setattr(engine.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
     assert catalog_error(error, str(tmp_path / "catalog.sqlite")).what == "The disk with the catalog is full."

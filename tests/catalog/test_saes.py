@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from saewidgets.catalog import Catalog
-from saewidgets.catalog.library import FACETS, SORTS
 from saewidgets.catalog.rows import SAE_COLUMNS
+from saewidgets.catalog.saes import FACETS, SORTS
 from saewidgets.catalog.tables import SAERow
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus

@@ -9,7 +9,7 @@ import pytest
 
 from saewidgets.cli.configfile import build_config
 from saewidgets.config import DemoCorpus, HubCorpus, TextCorpus, TokensCorpus, TrainingConfig
-from saewidgets.config.corpus_text import parsed, typed
+from saewidgets.config.corpus import parsed, typed
 from saewidgets.errors import ConfigError
 
 

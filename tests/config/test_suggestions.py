@@ -3,8 +3,8 @@
 import pytest
 
 from saewidgets.config import JumpReLUConfig, StandardConfig, TextCorpus, TopKConfig, TrainingConfig
-from saewidgets.config.suggestions import ELSEWHERE, _settings
 from saewidgets.config.templates import Template
+from saewidgets.config.validation import ELSEWHERE, _settings
 from saewidgets.errors import ConfigError
 
 

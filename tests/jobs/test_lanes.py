@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from saewidgets.jobs import JobSettings, compute_lane
-from saewidgets.jobs.lanes import lane_device, lane_here, lane_width
+from saewidgets.jobs.settings import lane_device, lane_here, lane_width
 
 
 def test_names() -> None:

@@ -14,7 +14,7 @@ from saewidgets.catalog import Catalog
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import Metrics, Progress
 from saewidgets.jobs import JobContext, JobManager, JobSettings
-from saewidgets.jobs.context import Runner
+from saewidgets.jobs.control import Runner
 from saewidgets.records import JobRecord
 
 folder, timeout = Path(sys.argv[1]), float(sys.argv[2])

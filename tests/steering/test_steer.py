@@ -20,8 +20,8 @@ from saewidgets.errors import ConfigError
 from saewidgets.lm import HookError, LoadedModel, forward, wrap_model
 from saewidgets.sae import inference_sae
 from saewidgets.steering import SteeringError, SteeringSource, TokenEvent, steer, steered, sweep
-from saewidgets.steering.prompt import check_fits, prompt_ids
 from saewidgets.steering.result import first_difference, repetition
+from saewidgets.steering.steer import check_fits, prompt_ids
 from tests.lm.models import CONFIGS, build
 from tests.steering.toys import HOOK, feature, hook_count, toy_sae, weights
 
@@ -107,7 +107,7 @@ def test_a_small_change_leaves_most_of_a_sampled_text(demo: LoadedModel, demo_sa
 
 
 def test_sampling_follows_the_distribution() -> None:
-    from saewidgets.steering.sampling import Sampler
+    from saewidgets.steering.generating import Sampler
 
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0, -30.0])
     draw = Sampler(temperature=0.8, top_p=1.0, seed=0)
@@ -139,7 +139,7 @@ def test_the_numbers_are_those_of_plain_forwards(
     demo: LoadedModel, demo_sae: Any, in_parts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if in_parts:  # seven tokens at once
-        monkeypatch.setattr("saewidgets.steering.scoring.LOGIT_BYTES", 4 * demo.vocab_size * 7)
+        monkeypatch.setattr("saewidgets.steering.generating.LOGIT_BYTES", 4 * demo.vocab_size * 7)
     result = steer(demo, demo_sae, PUSH, PROMPT, new_tokens=24, seed=5)
     assert result.steered is not None
     assert result.first_difference is not None

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saewidgets.training.dead import DeadLatents
+from saewidgets.training.dead_latents import DeadLatents
 
 
 @given(

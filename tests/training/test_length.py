@@ -3,7 +3,7 @@
 import pytest
 
 from saewidgets.errors import ConfigError
-from saewidgets.training.length import checkpoint_interval, evaluation_interval, evaluations_left, with_epochs
+from saewidgets.training.schedules import checkpoint_interval, evaluation_interval, evaluations_left, with_epochs
 from tests.training.fakes import BATCH, make_config
 
 

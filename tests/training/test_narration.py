@@ -1,7 +1,7 @@
 """What a run's log tells of its course: numbers now and then, all evaluations and checkpoints."""
 
 from saewidgets.events import CheckpointSaved, LogLine, Metrics, Progress
-from saewidgets.training.narration import EVERY, Narrator
+from saewidgets.training.member import EVERY, Narrator
 from saewidgets.training.runlog import RunLog
 
 

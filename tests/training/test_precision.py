@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from saewidgets.errors import ConfigError
-from saewidgets.training.precision import Precision, require_float32
+from saewidgets.training.optimizer import Precision, require_float32
 
 
 @pytest.mark.parametrize(

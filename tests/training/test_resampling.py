@@ -7,8 +7,8 @@ import torch
 from saewidgets.config import ResamplingConfig
 from saewidgets.events import LogLine
 from saewidgets.sae import create_sae
+from saewidgets.training.dead_latents import Resampler
 from saewidgets.training.optimizer import Adam
-from saewidgets.training.resampling import Resampler
 from tests.training.fakes import BATCH, make_config, make_trainer
 
 D_IN, D_SAE, ROWS = 6, 10, 20

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from saewidgets.training.checkpoint import list_checkpoints, write_checkpoint
-from saewidgets.training.retention import is_better, rotate
+from saewidgets.training.checkpoint import is_better, list_checkpoints, rotate, write_checkpoint
 
 
 def _run(folder, written, keep_every):

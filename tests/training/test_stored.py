@@ -15,7 +15,7 @@ from saewidgets.activations.store_capture import CaptureSettings, capture_store
 from saewidgets.config import ActivationCorpus, TextCorpus, TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.evaluation import evaluate
-from saewidgets.evaluation.rows import evaluate_rows
+from saewidgets.evaluation.place import evaluate_rows
 from saewidgets.events import Interruption, JobStatus, NullControl, Request
 from saewidgets.formats import load_sae
 from saewidgets.lm import LoadedModel, load_model

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from saewidgets.errors import NotFoundError
-from saewidgets.widgets import bundle
+from saewidgets.widgets import base
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> object:
-    bundle.load_bundle.cache_clear()
+    base.load_bundle.cache_clear()
     yield
-    bundle.load_bundle.cache_clear()
+    base.load_bundle.cache_clear()
 
 
 def test_each_view_gets_its_bundle_and_the_style_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,16 +23,16 @@ def test_each_view_gets_its_bundle_and_the_style_sheet(tmp_path: Path, monkeypat
     (tmp_path / "features.js").write_text("export default { features }", "utf-8")
     (tmp_path / "steering.js").write_text("export default { steering }", "utf-8")
     (tmp_path / "saewidgets.css").write_text(".sw{}", "utf-8")
-    monkeypatch.setattr(bundle, "STATIC", tmp_path)
-    assert bundle.load_bundle("training_panel") == ("export default {}", ".sw{}")
+    monkeypatch.setattr(base, "STATIC", tmp_path)
+    assert base.load_bundle("training_panel") == ("export default {}", ".sw{}")
     for view in ("sae_browser", "download"):
-        assert bundle.load_bundle(view) == ("export default { library }", ".sw{}")
-    assert bundle.load_bundle("steering") == ("export default { steering }", ".sw{}")
-    assert bundle.load_bundle("extraction_viewer") == ("export default { features }", ".sw{}")
+        assert base.load_bundle(view) == ("export default { library }", ".sw{}")
+    assert base.load_bundle("steering") == ("export default { steering }", ".sw{}")
+    assert base.load_bundle("extraction_viewer") == ("export default { features }", ".sw{}")
 
 
 def test_a_missing_bundle_says_how_to_build_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle, "STATIC", tmp_path)
+    monkeypatch.setattr(base, "STATIC", tmp_path)
     with pytest.raises(NotFoundError, match="npm run build") as caught:
-        bundle.load_bundle("training_panel")
+        base.load_bundle("training_panel")
     assert caught.value.where == str(tmp_path / "saewidgets.js")

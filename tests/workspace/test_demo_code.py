@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import saewidgets as sw
-from saewidgets.workspace.training.demo import demo_config
+from saewidgets.workspace.trainings import demo_config
 
 EMPTY = Path(__file__).resolve().parents[2] / "js" / "src" / "training-panel" / "empty.tsx"
 

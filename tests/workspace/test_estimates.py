@@ -13,7 +13,7 @@ from saewidgets.events import JobStatus, Progress
 from saewidgets.records import JobRecord, TrainingRecord
 from saewidgets.training.estimate import ModelSize, evaluation_share, flops_per_token, flops_together, model_flops
 from saewidgets.workspace.training import estimates
-from saewidgets.workspace.training.demo import demo_config
+from saewidgets.workspace.trainings import demo_config
 from tests.widgets.fake_workspace import make_record
 
 DEMO = ModelSize(parameters=3_672_320, d_model=256, n_layers=4, vocab_size=4096)

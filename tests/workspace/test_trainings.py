@@ -14,7 +14,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.training.metrics import OF_EVERY_RUN
+from saewidgets.workspace.training.exporting import OF_EVERY_RUN
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
 Usage = namedtuple("Usage", "total used free")

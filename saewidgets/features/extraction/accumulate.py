@@ -20,6 +20,11 @@ from saewidgets.features.store.layout import BINS, COACTIVATION_ENTRIES, INTERVA
 Integers = npt.NDArray[np.int64]
 
 
+# The co-activation sample: all latents that fire on some of the counted tokens.
+#
+# A token is in the sample when the hash of (seed, stream position) is below `rate`. The rate begins at 1; whenever
+# there are more than `limit` (token, latent) pairs it is halved, and what it no longer admits is dropped. Which tokens
+# stay in the end depends on nothing but the seed and the pairs.
 class TokenSample:
     """Collects (token, latent) pairs in memory of the CPU, token by token in reading order.
 
@@ -119,6 +124,13 @@ _LATENT = 3  # what the hash of a latent's number is for
 _PER_INTERVAL = BINS // INTERVALS
 
 
+# The histogram of every latent's activations, and a random sample of its firings from each interval of them.
+#
+# The histogram of a latent goes from 0 to ``2 ** scale`` in `BINS` equal bins, `scale` being the least whole number
+# for which nothing lies above. When a larger activation comes, neighbouring bins merge in pairs until it fits, which
+# is exact; intervals are groups of bins and merge with them. Of each interval those firings stay that have the
+# smallest hash of (seed, latent, stream position): a uniform sample that does not depend on the order in which the
+# text was read.
 class Intervals:
     """Histograms and interval samples of `d_sae` latents.
 

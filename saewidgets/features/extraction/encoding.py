@@ -34,6 +34,10 @@ _GROUP = 32  # neighbouring latents of which the largest stands for all
 _LEAST = 2.0**-149  # the smallest float32 above zero: what is not positive does not fire
 
 
+# The k largest of every row, where rows are long and k is small: what TopK SAEs let fire.
+#
+# The k-th largest of the maxima of groups of neighbours is below the k-th largest value of the row or equal to it, so
+# that only what is not below it has to be looked at: hardly more than k.
 def winners(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """(row, latent, value), each [n], of the positive ones among the `k` largest of every row of `pre` [rows, d].
 

@@ -86,6 +86,11 @@ class ReadingProgress:
         self.at(self._done, phase)
 
 
+# Where documents begin in packed contexts.
+#
+# A separator begins a document. A context that does not follow the one read before it in the packed tokens begins one
+# too, since something is missing between them. Where every context starts with BOS, that token is no separator, even if
+# it has the same id: it belongs to the document that goes on, or after a gap to the one that begins.
 class Documents:
     """Numbers the documents of contexts in reading order.
 

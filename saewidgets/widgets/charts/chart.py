@@ -13,8 +13,7 @@ import numpy as np
 
 from saewidgets.render import Html, tag
 from saewidgets.render.ticks import linear_ticks, log_ticks, metric_tick_text, widened
-from saewidgets.widgets.charts.joints import Joints
-from saewidgets.widgets.charts.marks import clear, put, set_ticks
+from saewidgets.widgets.charts.marks import Joints, clear, put, set_ticks
 from saewidgets.widgets.charts.series import Curve, Floats
 from saewidgets.widgets.charts.style import (
     DASHES,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import bqplot
 import numpy as np
 
 from saewidgets.widgets.charts.series import Floats
+from saewidgets.widgets.charts.style import SLOTS, Palette
+from saewidgets.widgets.subshells import unpin
 
 
 def put(mark: Any, x: Floats, y: Floats, *, visible: bool = True) -> None:
@@ -47,3 +49,43 @@ def set_ticks(axis: bqplot.Axis, ticks: Sequence[float], labels: Sequence[str]) 
         return
     axis.tick_labels = names  # first, and in a message of its own: bqplot looks labels up only when values change
     axis.tick_values = values
+
+
+class Joints:
+    """Those of one figure. Their y scale is their own: they span its height, however the data are zoomed."""
+
+    def __init__(self, figure: bqplot.Figure, x: bqplot.Scale) -> None:
+        self._figure, self._x = figure, x
+        self._y = bqplot.LinearScale(min=0.0, max=1.0)
+        unpin(self._y)
+        self._marks: dict[int, Any] = {}
+
+    def draw(self, places: Mapping[int, Sequence[float]], palette: Palette) -> None:
+        """Show exactly these (slot number → places on the x axis)."""
+        for number in self._marks.keys() - places.keys():
+            clear(self._marks[number])
+        for number, at in places.items():
+            mark = self._mark(number)
+            # Up, down, and a gap to the next; bqplot labels the last point, so that one has to be a point.
+            x = np.repeat(np.asarray(at, dtype=np.float64), 3)[:-1]
+            colors = [palette.series[number % SLOTS]]
+            put(mark, x, np.tile([0.0, 1.0, np.nan], len(at))[:-1])
+            if mark.colors != colors:
+                mark.colors = colors
+        shown = [mark for mark in self._marks.values() if mark not in self._figure.marks]
+        if shown:  # a figure that changed its scale type has lost them
+            self._figure.marks = [*self._figure.marks, *shown]
+
+    def _mark(self, number: int) -> Any:
+        if number not in self._marks:
+            mark = bqplot.Lines(
+                scales={"x": self._x, "y": self._y}, stroke_width=1.0, line_style="dotted", opacities=[0.8], x=[], y=[]
+            )
+            unpin(mark)
+            self._marks[number] = mark
+        return self._marks[number]
+
+    def close(self) -> None:
+        """Remove them from the page."""
+        for widget in (*self._marks.values(), self._y):
+            widget.close()

@@ -17,7 +17,6 @@ from saewidgets.widgets.extraction_viewer.cards import choice_of, choices_of, no
 from saewidgets.widgets.extraction_viewer.feature_commands import FeatureCommands
 from saewidgets.widgets.extraction_viewer.form import form_fields, read_values, refuse
 from saewidgets.widgets.extraction_viewer.state import ViewerModel
-from saewidgets.widgets.list_commands import ListCommands, on_threads
 from saewidgets.widgets.messages.effects import LogitsAction, ReadLossEffect
 from saewidgets.widgets.messages.features import (
     CheckExtraction,
@@ -47,7 +46,7 @@ from saewidgets.widgets.messages.features import (
 )
 from saewidgets.widgets.messages.saes import ShowDownload
 from saewidgets.widgets.messages.wire import Command, Note, Refresh
-from saewidgets.widgets.page_words import in_page_words
+from saewidgets.widgets.page_words import ListCommands, in_page_words, on_threads
 from saewidgets.widgets.values import NAME_LENGTH, shorten
 
 MOST_SAES = 500  # rows of *Choose an SAE*

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from saewidgets.config.corpus_text import parsed
+from saewidgets.config.corpus import parsed
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.validation import config_errors
 from saewidgets.errors import ConfigError, visible

@@ -10,7 +10,6 @@ from typing import Any
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.widgets.base import Handler
-from saewidgets.widgets.list_commands import ListCommands, on_threads
 from saewidgets.widgets.messages.saes import (
     AddLocal,
     BeginUpload,
@@ -38,7 +37,7 @@ from saewidgets.widgets.messages.saes import (
     UploadChunk,
 )
 from saewidgets.widgets.messages.wire import Command, Note, Refresh, TrainDemo
-from saewidgets.widgets.page_words import in_page_words
+from saewidgets.widgets.page_words import ListCommands, in_page_words, on_threads
 from saewidgets.widgets.paths import folder_name, path_from
 from saewidgets.widgets.sae_browser.cards import (
     comparison_of,

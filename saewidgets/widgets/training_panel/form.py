@@ -18,7 +18,7 @@ from saewidgets.render.labels import choice_label
 from saewidgets.widgets.messages.training import FormData, FormField
 from saewidgets.widgets.messages.wire import DeviceInfo
 from saewidgets.widgets.values import LARGEST_SAFE, corpus_text
-from saewidgets.workspace.training.demo import demo_config
+from saewidgets.workspace.trainings import demo_config
 
 Section = Literal["model", "where", "sae", "training", "advanced"]
 

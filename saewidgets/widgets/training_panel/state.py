@@ -17,8 +17,7 @@ from saewidgets.errors import NotFoundError
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.widgets.charts.charts import slots_for
-from saewidgets.widgets.charts.lineage import Earlier, earlier_runs
-from saewidgets.widgets.charts.lines import begins, has_line, in_order
+from saewidgets.widgets.charts.lineage import Earlier, begins, earlier_runs, has_line, in_order
 from saewidgets.widgets.charts.pareto_points import scope_of
 from saewidgets.widgets.charts.style import SLOTS
 from saewidgets.widgets.devices import DeviceReader

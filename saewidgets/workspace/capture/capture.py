@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.activation_records import ActivationStoreRecord
-from saewidgets.config.corpus_store import ActivationCorpus
+from saewidgets.config.corpus import ActivationCorpus
 from saewidgets.events import JobStatus
 from saewidgets.render.runs import facts_card
 from saewidgets.workspace.handle import JobHandle

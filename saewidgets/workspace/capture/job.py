@@ -17,8 +17,7 @@ from saewidgets.config.capture import CaptureConfig
 from saewidgets.events import Emit, Interruption, JobStatus, LogLine, Progress, Request
 from saewidgets.jobs import JobContext
 from saewidgets.records import JobRecord
-from saewidgets.workspace.capture.text import TEXT, is_in_files
-from saewidgets.workspace.corpora import corpus_from_row
+from saewidgets.workspace.corpora import TEXT, corpus_from_row, is_in_files
 from saewidgets.workspace.held import Held, HeldModels, missing
 from saewidgets.workspace.training.job import TOKENS
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.config import TrainingConfig, as_corpus
-from saewidgets.config.corpus_store import ActivationCorpus
+from saewidgets.config.corpus import ActivationCorpus
 from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.config.packing import FIELDS
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StateError
@@ -53,7 +53,7 @@ def total_tokens(workspace: Workspace, config: TrainingConfig) -> int:
     if config.epochs is not None and isinstance(config.corpus, ActivationCorpus):
         from saewidgets.activations.store import StoredActivations  # torch: seconds to import, and so are these
         from saewidgets.activations.store_stream import StoredWindows
-        from saewidgets.training.length import with_epochs
+        from saewidgets.training.schedules import with_epochs
 
         folder = Path(workspace.activations.get(config.corpus.store_id).record.folder)
         windows = StoredWindows(StoredActivations(folder), config, config.hook_names)

@@ -2,17 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 from torch import Tensor
 
-from saewidgets.errors import FormatError
+from saewidgets.errors import ConfigError, FormatError
+from saewidgets.formats import detect_format, load_sae
 from saewidgets.formats.density import read_log_density
+from saewidgets.formats.header import FLOATS, Header, read_header
+from saewidgets.records import Comparison, LatentMatch, SAERecord
 from saewidgets.workspace.library.intake import SPARSITY_FILE
-from saewidgets.workspace.library.weights import Weights, open_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+BLOCK_BYTES = 16 * 1024**2
+WEIGHTS_FILE = "sae_weights.safetensors"
+
+
+class Weights:
+    """The tensors of one SAE by SAELens' names.
+
+    Read from the file where they are stored like that; those in other formats are loaded whole.
+    """
+
+    def __init__(self, header: Header | None, file: BinaryIO | None, loaded: Mapping[str, Tensor]) -> None:
+        self._header, self._file, self._loaded = header, file, loaded
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """The shape of a tensor; None if this SAE has none of that name."""
+        if self._header is None:
+            return tuple(self._loaded[name].shape) if name in self._loaded else None
+        info = self._header.tensors.get(name)
+        return info.shape if info is not None and info.dtype in FLOATS else None
+
+    def rows(self, name: str, start: int, stop: int) -> Tensor:
+        """Rows `start` to `stop` of a matrix, or that part of a vector, in float32."""
+        if self._header is None or self._file is None:
+            return self._loaded[name][start:stop].float()
+        info = self._header.tensors[name]
+        width = info.nbytes // info.shape[0]  # bytes per row
+        self._file.seek(info.start + start * width)
+        raw = bytearray(self._file.read((stop - start) * width))
+        if len(raw) != (stop - start) * width:
+            raise FormatError(
+                "The file ended early.", where=f"{self._header.where}: {name}", hint="Download or add the SAE again."
+            )
+        return torch.frombuffer(raw, dtype=info.torch_dtype).reshape(stop - start, *info.shape[1:]).float()
+
+    def blocks(self, name: str, size: int | None = None) -> Iterator[tuple[int, Tensor]]:
+        """All rows: the number of the first one, and the block."""
+        shape = self.shape(name)
+        if shape is None:
+            return
+        size = size or max(1, BLOCK_BYTES // (4 * max(1, shape[1] if len(shape) > 1 else 1)))
+        for start in range(0, shape[0], size):
+            yield start, self.rows(name, start, min(shape[0], start + size))
+
+    def vector(self, name: str) -> Tensor | None:
+        """A whole vector in float32; None if this SAE has none of that name."""
+        shape = self.shape(name)
+        return None if shape is None or len(shape) != 1 else self.rows(name, 0, shape[0])
+
+
+@contextmanager
+def open_weights(folder: Path) -> Iterator[Weights]:
+    """The weights of the SAE in `folder`.
+
+    Raises:
+        FormatError: the files are damaged.
+    """
+    if detect_format(folder) != "saelens":
+        state: dict[str, Any] = load_sae(folder).state_dict()
+        yield Weights(None, None, state)
+        return
+    path = folder / WEIGHTS_FILE
+    header = read_header(path)
+    try:
+        with path.open("rb") as file:
+            yield Weights(header, file, {})
+    except OSError as error:
+        raise FormatError(f"The file cannot be read ({error.strerror}).", where=str(path)) from error
+
 
 BINS = 40
 VERSION = 2  # of what is kept in rows; another number is computed again
@@ -165,3 +241,55 @@ def _measured(metadata: Mapping[str, Any]) -> dict[str, float]:
 
 def _number(value: Tensor) -> float:
     return float(f"{float(value):.6g}")
+
+
+BOUNDS = (0.9, 0.7)
+ROWS = 2048  # of each SAE at a time: a block of cosines has 16 MB
+
+
+def compare(a: SAERecord, b: SAERecord, folders: tuple[Path, Path], top: int) -> Comparison:
+    """See `SAEs.compare`."""
+    with open_weights(folders[0]) as first, open_weights(folders[1]) as second:
+        shapes = first.shape("W_dec"), second.shape("W_dec")
+        if shapes[0] is None or shapes[1] is None or shapes[0][1] != shapes[1][1]:
+            raise ConfigError(
+                f"{a.name} writes to {_width(shapes[0])} dimensions, {b.name} to {_width(shapes[1])}.",
+                hint="Compare SAEs of the same activations.",
+            )
+        best_a, partner_a, best_b = _matches(first, second, shapes[0][0], shapes[1][0])
+    order = best_a.argsort(descending=True, stable=True)[:top].tolist()
+    pairs = tuple(LatentMatch(i, int(partner_a[i]), round(float(best_a[i]), 6)) for i in order)
+    return Comparison(
+        a=a.id, b=b.id, matches=pairs, mean_max_cosine=float(best_a.mean()), mean_max_cosine_back=float(best_b.mean()),
+        above={bound: int((best_a >= bound).sum()) for bound in BOUNDS}, histogram=histogram(best_a),
+        histogram_back=histogram(best_b),
+    )  # fmt: skip
+
+
+def _matches(first: Weights, second: Weights, n_first: int, n_second: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each latent of the first its largest cosine and whose it is; of each of the second its largest."""
+    best_a = torch.full((n_first,), -2.0)
+    partner = torch.zeros(n_first, dtype=torch.int64)
+    best_b = torch.full((n_second,), -2.0)
+    for i, rows in first.blocks("W_dec", ROWS):
+        ours = _unit(rows)
+        here = slice(i, i + len(ours))
+        for j, others in second.blocks("W_dec", ROWS):
+            there = slice(j, j + len(others))
+            cosines = ours @ _unit(others).T
+            values, columns = cosines.max(dim=1)
+            better = values > best_a[here]
+            best_a[here] = torch.where(better, values, best_a[here])
+            partner[here] = torch.where(better, columns + j, partner[here])
+            best_b[there] = torch.maximum(best_b[there], cosines.amax(dim=0))
+    return best_a.clamp(-1, 1), partner, best_b.clamp(-1, 1)
+
+
+def _unit(rows: Tensor) -> Tensor:
+    """Rows of norm one; rows of zeros stay so: their cosine with anything is 0."""
+    unit: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return unit
+
+
+def _width(shape: tuple[int, ...] | None) -> str:
+    return f"{shape[1]:,}" if shape is not None else "no known"

@@ -12,16 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.config import TrainingConfig
-from saewidgets.config.corpus_store import ActivationCorpus
+from saewidgets.config.corpus import ActivationCorpus
 from saewidgets.config.packing import FIELDS
 from saewidgets.config.pipeline import PipelineConfig, layers_text
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.workspace.capture.capture import Capture
-from saewidgets.workspace.capture.text import TEXT, text_fingerprint, text_stamp
+from saewidgets.workspace.corpora import TEXT, text_fingerprint, text_stamp
 from saewidgets.workspace.pipeline.checks import LayerReport, report
-from saewidgets.workspace.pipeline.files import LayerFiles, places, write_layer
-from saewidgets.workspace.pipeline.finding import LEFT, counts, cover, is_captured_as, is_run_of, of_one_text
+from saewidgets.workspace.pipeline.files import (
+    LEFT,
+    LayerFiles,
+    counts,
+    cover,
+    is_captured_as,
+    is_run_of,
+    of_one_text,
+    places,
+    write_layer,
+)
 from saewidgets.workspace.training.advice import HISTORY
 from saewidgets.workspace.training.run import Run
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import ExtractionConfig
 from saewidgets.config import arguments as take
-from saewidgets.config.corpus_store import ActivationCorpus
+from saewidgets.config.corpus import ActivationCorpus
 from saewidgets.config.model_names import hub_model
 from saewidgets.config.packing import Packing
 from saewidgets.config.positions import as_ids, as_slice, positions, spelled
@@ -109,7 +109,7 @@ def _on_text(
 
 
 def _on_store(workspace: Workspace, found: _Found, asked: Asked, corpus: ActivationCorpus) -> EvaluationReport:
-    from saewidgets.evaluation.rows import evaluate_row_latents  # torch: seconds to import
+    from saewidgets.evaluation.place import evaluate_row_latents  # torch: seconds to import
 
     known = found.subject
     rows = StoredRows.of(workspace, corpus, asked, known)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config.arguments import count, kind, path, path_text, refuse
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StateError
-from saewidgets.feature_records import ExampleRecord
+from saewidgets.feature_records import ExampleRecord, LabelRecord
 from saewidgets.features.labels import (
     Imported,
     Label,
@@ -26,6 +27,7 @@ from saewidgets.features.labels import (
     by_feature,
     interpret_features,
     label_features,
+    merge,
     offline,
     plan,
     read_labels,
@@ -35,14 +37,57 @@ from saewidgets.features.labels import (
     write_interpretations,
     write_labels,
 )
+from saewidgets.features.labels.label import score_from_data
+from saewidgets.features.labels.merge import HEURISTIC, identity
 from saewidgets.workspace.checked import numbers
 from saewidgets.workspace.reading.evidence import StoreExamples, kept_examples
-from saewidgets.workspace.reading.label_rows import from_records, newer, to_record
 
 if TYPE_CHECKING:
     from saewidgets.features.labels import FeatureEvidence
     from saewidgets.features.store.read import Store
     from saewidgets.workspace.reading.views import FeatureViews, View
+
+
+def to_record(label: Label) -> LabelRecord:
+    """For the catalog."""
+    score = label.score
+    return LabelRecord(
+        index=label.index, text=label.text, description=label.description, source=label.source, method=label.method,
+        model=label.model, prompt_hash=label.prompt_hash, scores=tuple(asdict(one) for one in label.scores),
+        score=score.value if score is not None else None, n_judged=label.n_judged, n_asked=label.n_asked, by=label.by,
+        error=label.error, created_at=label.created_at, standing=_standing(label),
+        identity=hashlib.sha256(repr(identity(label)).encode()).hexdigest(),
+    )  # fmt: skip
+
+
+def from_record(record: LabelRecord) -> Label:
+    """What `to_record` was given."""
+    return Label(
+        index=record.index, text=record.text, description=record.description, source=record.source,
+        method=record.method, model=record.model, prompt_hash=record.prompt_hash, created_at=record.created_at,
+        scores=tuple(score_from_data(score) for score in record.scores), error=record.error,
+    )
+
+
+def from_records(records: Iterable[LabelRecord]) -> list[Label]:
+    """All of them."""
+    return [from_record(record) for record in records]
+
+
+def newer(there: LabelRecord, new: LabelRecord) -> LabelRecord:
+    """The one that stays of two versions of a label, see `merge`."""
+    (label,) = merge([from_record(there)], [from_record(new)])
+    return to_record(label)
+
+
+def _standing(label: Label) -> int:
+    """As `ranked` orders labels."""
+    if label.error:
+        return 3
+    if label.source == "user":
+        return 0
+    return 2 if label.source == "auto" and label.model == HEURISTIC else 1
+
 
 _AT_ONCE = 200  # labels saved together,
 _SECONDS = 2.0  # or all that came in so long

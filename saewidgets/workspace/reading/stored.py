@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.activation_records import ActivationStoreRecord
-from saewidgets.config.corpus_store import ActivationCorpus
+from saewidgets.config.corpus import ActivationCorpus
 from saewidgets.config.model_names import one_name
 from saewidgets.config.positions import as_slice
 from saewidgets.errors import ConfigError, NotFoundError
@@ -70,7 +70,7 @@ class StoredRows:
         # Torch: seconds to import.
         import numpy as np
 
-        from saewidgets.activations.order import split
+        from saewidgets.activations.shuffle import split
 
         if asked.cross_entropy or corpus.cross_entropy:
             raise _takes_text("Cross-entropy and divergence take", "cross_entropy")

@@ -123,7 +123,7 @@ class Maxima:
 
         from saewidgets.activations import open_corpus
         from saewidgets.lm import special_tokens
-        from saewidgets.steering.prompt import prompt_ids
+        from saewidgets.steering.steer import prompt_ids
 
         corpus, label = self._corpus(record)
         bos = special_tokens(lm.tokenizer).bos

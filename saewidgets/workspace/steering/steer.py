@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,18 +17,172 @@ from saewidgets.errors import ConfigError, StateError
 from saewidgets.jobs import compute_lane
 from saewidgets.records import SAERecord
 from saewidgets.workspace.checked import checks_arguments
-from saewidgets.workspace.held import canonical, take
-from saewidgets.workspace.steering.chosen import Named, named
-from saewidgets.workspace.steering.loading import Loader
+from saewidgets.workspace.held import canonical, missing, take
 from saewidgets.workspace.steering.maxima import Maxima, Maximum, needed
 from saewidgets.workspace.steering.presets import Presets
 from saewidgets.workspace.steering.strengths import Strengths, Suggestion
+from saewidgets.workspace.subjects import Subject, find_subject
 
 if TYPE_CHECKING:
     from saewidgets.lm import LoadedModel
     from saewidgets.steering import Steering as Attached
     from saewidgets.steering import SteeringResult, SteeringSource, TokenEvent
     from saewidgets.workspace.workspace import Workspace
+
+
+class Loader:
+    """Models and SAEs of a workspace by the SAE's record. Any thread may ask."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._lock = threading.Lock()
+        self._seen: dict[str, weakref.ref[Any]] = {}  # SAE's id → its model, while somebody keeps that
+
+    def model_of(self, record: SAERecord) -> LoadedModel:
+        """The model that an SAE was made for: the user's own if it was trained on that, else loaded.
+
+        Raises:
+            StateError: it was handed in as an object that is no longer in memory.
+            ConfigError: it is not known which model it is, or where in it the SAE belongs.
+            NotFoundError, FormatError: it, or the SAE, cannot be loaded; the message says why.
+        """
+        lm = self._workspace.features.live.open(find_subject(self._workspace, record.id)).model.lm
+        with self._lock:
+            self._seen[record.id] = weakref.ref(lm.model)
+        return lm
+
+    def has(self, record: SAERecord) -> bool:
+        """Whether its model is in memory."""
+        with self._lock:
+            seen = self._seen.get(record.id)
+        return seen is not None and seen() is not None
+
+    def named(self, name: str) -> LoadedModel:
+        """A model by its name: the one that is in memory if it is that, else loaded in its place."""
+        return self._workspace.features.live.named(name)
+
+    def tokenizer_of(self, record: SAERecord) -> Any:
+        """The tokenizer of the model that an SAE was made for, without the model. Raises as `model_of`."""
+        # Torch: seconds to import.
+        from saewidgets.demo import resolve_model
+        from saewidgets.lm import load_tokenizer
+
+        subject = find_subject(self._workspace, record.id)
+        if subject.model_given:
+            raise missing(record.id, "Pass its tokenizer=….")
+        if subject.model is None:
+            raise ConfigError(
+                f"It is not known which model {record.name} was made for.", where="tokenizer",
+                hint="Pass the model's tokenizer=….",
+            )
+        return load_tokenizer(resolve_model(subject.model), revision=subject.revision)
+
+    def source(self, record: SAERecord, device: str | None) -> SteeringSource:
+        """An SAE with its place in the model, on any device if None.
+
+        Raises:
+            NotFoundError, FormatError: as `ws.saes.load`.
+        """
+        from saewidgets.steering import SteeringSource  # torch: seconds to import
+
+        subject = find_subject(self._workspace, record.id)
+        sae = self._workspace.features.live.sae(subject, device)
+        out = record.metadata.get("hook_name_out") or sae.metadata.get("hook_name_out")
+        return SteeringSource(sae, subject.hook_name, out, name=record.name)
+
+    def shares_model(self, one: SAERecord, other: SAERecord) -> bool:
+        """Whether features of both can steer one model."""
+        return _model(find_subject(self._workspace, one.id)) == _model(find_subject(self._workspace, other.id))
+
+    def forget(self) -> None:
+        """Let go of everything, also what live readings keep."""
+        self._workspace.features.live.forget()
+
+
+def _model(subject: Subject) -> tuple[str | None, str | None]:
+    """Its name, and the training that was given its user's own."""
+    return subject.model, subject.origin.training_id if subject.model_given else None
+
+
+_FORM = "Write (sae_id, index, strength), (sae_id, index, strength, mode), or a SteeringFeature with its sae."
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A feature before its SAE and its largest activation are looked up.
+
+    Attributes:
+        sae: an id, a beginning of one, or a name.
+        a_max: where it was given.
+    """
+
+    sae: str
+    index: int
+    strength: float
+    mode: str = "add_max"
+    a_max: float | None = None
+    label: str = ""
+
+    @property
+    def needs_maximum(self) -> bool:
+        """Whether its strength is in units of its largest activation, which was not given."""
+        return self.mode == "add_max" and self.a_max is None
+
+    def feature(self, sae_id: str, largest: Mapping[tuple[str, int], float]) -> SteeringFeature:
+        """With the id of its SAE, and its largest activation from `largest` by id and index."""
+        a_max = largest[sae_id, self.index] if self.needs_maximum else self.a_max
+        return SteeringFeature.from_data(
+            {"sae": sae_id, "index": self.index, "strength": self.strength, "mode": self.mode, "a_max": a_max,
+             "label": self.label}
+        )  # fmt: skip
+
+
+def named(features: Sequence[Any], sae: str | None) -> list[Named]:
+    """Every feature with the name of its SAE.
+
+    Args:
+        features: each a `SteeringFeature`, its fields as a mapping, or a tuple ``(sae, index, strength)``,
+            ``(sae, index, strength, mode)``; with `sae` also ``(index, strength)``, ``(index, strength, mode)``.
+        sae: the SAE of features that name none.
+
+    Raises:
+        ConfigError: a feature is not one, or names no SAE.
+    """
+    if isinstance(features, SteeringFeature | Mapping | str) or not isinstance(features, Sequence):
+        raise ConfigError(f"features is a {type(features).__name__}.", where="features", hint=f"Give a list. {_FORM}")
+    return [_named(item, sae, f"features.{number}") for number, item in enumerate(features)]
+
+
+def _named(item: Any, sae: str | None, where: str) -> Named:
+    fields = _fields(item, where)
+    own = fields.pop("sae", None) or sae
+    if not isinstance(own, str):
+        raise ConfigError("The feature does not say which SAE it belongs to.", where=f"{where}.sae", hint=_FORM)
+    if isinstance(fields.get("index"), bool):  # pydantic takes it for 1
+        raise ConfigError("index is a truth value.", where=f"{where}.index", hint=_FORM)
+    # Checked as it will be used; the largest activation may be found later.
+    given = fields.get("a_max") is not None
+    stand_in = {} if given else {"a_max": 1.0}
+    try:
+        checked = SteeringFeature.from_data({**fields, "sae": own, **stand_in})
+    except ConfigError as error:
+        place = f"{where}.{error.where}" if error.where else where
+        raise ConfigError(error.what, where=place, hint=error.hint) from error
+    a_max = checked.a_max if given else None
+    return Named(own, checked.index, checked.strength, checked.mode, a_max, checked.label)
+
+
+def _fields(item: Any, where: str) -> dict[str, Any]:
+    if isinstance(item, SteeringFeature):
+        return item.model_dump()
+    if isinstance(item, Mapping):
+        return dict(item)
+    parts = list(item) if isinstance(item, tuple | list) else []
+    fields = {"sae": parts.pop(0)} if parts and isinstance(parts[0], str) else {}
+    if len(parts) not in (2, 3):
+        raise ConfigError(f"{type(item).__name__} of this form is not a feature.", where=where, hint=_FORM)
+    return fields | dict(zip(("index", "strength", "mode"), parts, strict=False))
+
 
 T = TypeVar("T")
 SLICE = 0.03
@@ -141,7 +297,7 @@ class Steering:
         """
         # Torch: seconds to import.
         from saewidgets.lm import TokenText, special_tokens
-        from saewidgets.steering.prompt import prompt_ids
+        from saewidgets.steering.steer import prompt_ids
 
         lm = self._loader.model_of(self.record(sae_id))
         ids = prompt_ids(lm, prompt, prepend_bos)
@@ -158,8 +314,8 @@ class Steering:
         # Torch: seconds to import.
         from saewidgets.lm import evaluating
         from saewidgets.steering import choose
-        from saewidgets.steering.decoder import Decoder
-        from saewidgets.steering.prompt import prompt_ids
+        from saewidgets.steering.generating import Decoder
+        from saewidgets.steering.steer import prompt_ids
         from saewidgets.steering.steered import Steering as Attached
 
         found = named(config.features, None)

@@ -42,8 +42,7 @@ def hand_on(catalog: Catalog, record: TrainingRecord, gone: CheckpointRecord) ->
     The files of a run that works are its own to write: there only the rows change.
     """
     from saewidgets.training import list_checkpoints  # torch: seconds to import
-    from saewidgets.training.checkpoint import update_state
-    from saewidgets.training.retention import best_left
+    from saewidgets.training.checkpoint import best_left, update_state
 
     rows = {row.path: row for row in catalog.checkpoints.list(record.id)}
     found = [c for c in list_checkpoints(Path(record.folder) / "checkpoints") if str(c.path.absolute()) in rows]

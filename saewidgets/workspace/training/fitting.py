@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from saewidgets.config import TrainingConfig
-from saewidgets.config.corpus_store import ActivationCorpus
+from saewidgets.config.corpus import ActivationCorpus
 from saewidgets.config.hook_names import head_of, layer_of, without_head
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError

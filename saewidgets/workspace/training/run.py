@@ -16,10 +16,15 @@ from saewidgets.settings import resolve_device
 from saewidgets.workspace.corpora import from_row
 from saewidgets.workspace.handle import JobHandle
 from saewidgets.workspace.training.advice import HISTORY, Advice, advise
-from saewidgets.workspace.training.continuing import delete_checkpoint, export_newest, sae_of_checkpoint
+from saewidgets.workspace.training.continuing import (
+    delete_checkpoint,
+    export_newest,
+    no_checkpoint,
+    no_sae,
+    sae_of_checkpoint,
+)
+from saewidgets.workspace.training.exporting import known_names
 from saewidgets.workspace.training.member import end_alone, result_of_one, wait_for_one
-from saewidgets.workspace.training.metrics import known_names
-from saewidgets.workspace.training.unfinished import no_checkpoint, no_sae
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from saewidgets.config import TextCorpus, TrainingConfig, validate
 from saewidgets.widgets.messages.wire import DeviceInfo
 from saewidgets.widgets.training_panel.form import GROUPS, SECTIONS, architectures, flatten, form_data, form_fields
 from saewidgets.widgets.values import corpus_text
-from saewidgets.workspace.training.demo import demo_config
+from saewidgets.workspace.trainings import demo_config
 
 # The wording of the specification: tests and screen readers find fields by it.
 LABELS = {

@@ -12,14 +12,14 @@ import torch
 
 from saewidgets.errors import ConfigError
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.library import compare, weights
+from saewidgets.workspace.library import statistics
 from saewidgets.workspace.library.statistics import histogram
 from tests.ranking import assert_ranked
 from tests.workspace.library.saes import gemma_scope, saelens, with_density
 
 
 def test_norms_are_those_of_the_weights(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "BLOCK_BYTES", 4 * 8 * 5)  # blocks of a few rows
+    monkeypatch.setattr(statistics, "BLOCK_BYTES", 4 * 8 * 5)  # blocks of a few rows
     sae = ws.saes.add_local(saelens(tmp_path / "one", d_in=8, d_sae=100))
     found, loaded = ws.saes.statistics(sae.id), ws.saes.load(sae.id)
     decoder, encoder = loaded.W_dec.norm(dim=1), loaded.W_enc.norm(dim=0)
@@ -113,7 +113,7 @@ def test_edges_of_densities_increase(ws: Workspace, tmp_path: Path) -> None:
 def test_comparison_is_that_of_the_whole_matrices(
     ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compare, "ROWS", 7)
+    monkeypatch.setattr(statistics, "ROWS", 7)
     a = ws.saes.add_local(saelens(tmp_path / "a", d_sae=40, seed=1))
     b = ws.saes.add_local(saelens(tmp_path / "b", d_sae=33, seed=2))
     found = ws.saes.compare(a.id, b.id, top=10)

@@ -132,7 +132,7 @@ def test_on_event_hears_everything_and_a_broken_sink_only_costs_a_line(ws, confi
 
 
 def test_what_a_short_run_leaves_behind_is_named_when_the_workspace_closes(config, tmp_path, monkeypatch):
-    monkeypatch.setattr("saewidgets.workspace.sinks.attached.CLOSING", 0.1)
+    monkeypatch.setattr("saewidgets.workspace.sinks.feed.CLOSING", 0.1)
     release = threading.Event()
 
     def hanging(event):
