@@ -18,7 +18,7 @@ from torch import Tensor
 from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError
 from saewidgets.formats.base import Description
 from saewidgets.formats.header import Header, TensorInfo
-from saewidgets.formats.pickled import Pickled, PickledTensor, read_pickled
+from saewidgets.formats.pickled import Pickled, PickledTensor, filler, read_pickled
 from saewidgets.formats.source import FolderSource, OfOneFile, Source
 from saewidgets.formats.tensors import allocate, check_block, read_tensor, reader
 from saewidgets.sae import SAE
@@ -58,7 +58,9 @@ def read(
         device: where they go.
         transposed: our names of matrices that lie the other way in the file.
     """
-    infos = {ours: (header.tensors[theirs], theirs) for ours, theirs in names.items()}
+    infos: dict[str, tuple[TensorInfo | PickledTensor, str]] = {
+        ours: (header.tensors[theirs], theirs) for ours, theirs in names.items()
+    }
     return _read(source.path(name), header.where, infos, transposed, device)
 
 
@@ -67,25 +69,29 @@ def read_pt(
     transposed: Collection[str] = (),
 ) -> dict[str, Tensor]:
     """The same from the ``.pt`` file `name`, of whose table `found` the shapes were checked."""
-    infos, flipped = {}, set(transposed)
+    infos: dict[str, tuple[TensorInfo | PickledTensor, str]] = {}
+    flipped = set(transposed)
     for ours, theirs in names.items():
         tensor: PickledTensor = found.value[theirs]
-        infos[ours] = (tensor.info, theirs)
+        infos[ours] = (tensor, theirs)
         if tensor.transposed:
             flipped ^= {ours}
     return _read(source.path(name), found.where, infos, flipped, device)
 
 
 def _read(
-    path: Path, where: str, infos: Mapping[str, tuple[TensorInfo, str]], transposed: Collection[str],
+    path: Path, where: str, infos: Mapping[str, tuple[TensorInfo | PickledTensor, str]], transposed: Collection[str],
     device: torch.device,
 ) -> dict[str, Tensor]:
-    tensors = {}
+    tensors, summed = {}, set[Any]()
     try:
         with path.open("rb", buffering=0) as file:
-            for ours, (info, theirs) in infos.items():
-                file.seek(info.start)
-                fill = reader(file, f"{where}: {theirs}")
+            for ours, (item, theirs) in infos.items():
+                if isinstance(item, PickledTensor):
+                    info, fill = item.info, filler(file, item, f"{where}: {theirs}", summed)
+                else:
+                    info, fill = item, reader(file, f"{where}: {theirs}")
+                    file.seek(info.start)
                 get = _read_transposed if ours in transposed else read_tensor
                 tensors[ours] = get(info, fill, f"{where}: {theirs}").to(device)
     except OSError as error:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import pickletools
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -145,19 +145,30 @@ def load_pickled(
             where = f"{found.where}: {name}"
             if name not in items:
                 raise FormatError("The tensor is missing.", where=where, hint=_DAMAGED)
-            info, storage = items[name].info, items[name].storage
-            fill = checked(reader(file, where), storage.member, where)
-            if info.nbytes != storage.member.size:  # a part of it: the checksum is of the whole
-                file.seek(storage.start)
-                for left in range(0 if storage in summed else storage.member.size, 0, -_HEAD):
-                    fill(memoryview(bytearray(min(left, _HEAD))))
-                summed.add(storage)
-                fill = reader(file, where)
-            file.seek(info.start)
-            tensor = read_tensor(info, fill, where, dtype, name in infinite)
+            fill = filler(file, items[name], where, summed)
+            tensor = read_tensor(items[name].info, fill, where, dtype, name in infinite)
             tensor = tensor.T if items[name].transposed else tensor
             loaded[name] = tensor if device is None else tensor.to(device)
     return loaded
+
+
+def filler(
+    file: BinaryIO, item: PickledTensor, where: str, summed: set[_Storage]
+) -> Callable[[memoryview], None]:
+    """What reads `item` from `file`, which is brought to its first byte, and compares the archive's checksum.
+
+    The checksum is of a whole storage; `summed` are those that were compared for a tensor that is a part of one.
+    """
+    info, storage = item.info, item.storage
+    fill = checked(reader(file, where), storage.member, where)
+    if info.nbytes != storage.member.size:
+        file.seek(storage.start)
+        for left in range(0 if storage in summed else storage.member.size, 0, -_HEAD):
+            fill(memoryview(bytearray(min(left, _HEAD))))
+        summed.add(storage)
+        fill = reader(file, where)
+    file.seek(info.start)
+    return fill
 
 
 @dataclass(frozen=True, slots=True)

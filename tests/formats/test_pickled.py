@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 import pytest
 import torch
 
+from saewidgets import load_sae
 from saewidgets.errors import FormatError
 from saewidgets.formats.pickled import Pickled, load_pickled, read_pickled
 from saewidgets.formats.source import FolderSource
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 class CountingSource(FolderSource):
@@ -84,6 +88,22 @@ def test_a_flipped_bit_is_found(name: str, tmp_path: Path) -> None:
     path.write_bytes(raw)
     with pytest.raises(FormatError, match=f"{name}: .* the checksum differs"):
         load_pickled(path, found)
+
+
+@pytest.mark.parametrize(
+    "golden", ["dictionary_learning/topk", "saelens_loaders/Goodfire/Llama-3.3-70B-Instruct-SAE-l50"]
+)
+def test_a_flipped_bit_of_an_sae_is_found(golden: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(GOLDEN / golden, tmp_path / Path(golden).name)
+    load_sae(folder)
+    path = next(folder.glob("*.pt"))
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda info: info.file_size)
+    raw = bytearray(path.read_bytes())
+    raw[largest.header_offset + 128 + largest.file_size // 2] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(FormatError, match="the checksum differs"):
+        load_sae(folder)
 
 
 def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
