@@ -38,6 +38,7 @@ def test_four_runs_of_one_job(ws: Workspace, config: TrainingConfig) -> None:
     end = ws.subscribe(told.append)
     group = ws.trainings.create_many(config.replace(name="sweep"), OVER)
     assert len(group) == 4
+    assert group.progress is not None
     assert group.name == "sweep"
     assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
     records = group.records

@@ -412,6 +412,9 @@ def test_goals(ws: Workspace, config: TrainingConfig) -> None:
     assert not judged(val_fvu=0.3)["reconstruction"]
     assert not judged(val_l0=7.0)["active per token"]  # k is 4
     assert not judged(dead=0.1)["dead share"]
+    young = {name: value for name, value in good.items() if name != "dead"}  # it ended before its dead window
+    for share, passes in ((0.01, True), (0.3, False)):
+        assert report(0, replace(record, latest={**young, "val_dead": share}), curve).checks[2].passed is passes
     short = report(0, replace(record, latest=good), {name: values[:19] for name, values in curve.items()})
     assert (short.checks[3].value, short.checks[3].passed) == ("too short to say", False)
     assert any("Train on more tokens" in piece for piece in short.advice)

@@ -133,7 +133,8 @@ def _active(record: TrainingRecord) -> Check:
 
 
 def _dead(record: TrainingRecord) -> Check:
-    value = record.latest.get("dead")
+    # Of a run that ended before its window: what never fired on held-out text.
+    value = next((found for key in ("dead", "val_dead") if (found := record.latest.get(key)) is not None), None)
     return _check(
         "dead share", value, "{:.1%}", f"less than {DEAD_GOAL:.0%}", value is not None and value < DEAD_GOAL
     )

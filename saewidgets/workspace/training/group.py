@@ -76,7 +76,10 @@ class TrainingGroup(Handle):
 
     @property
     def progress(self) -> Progress | None:
-        return self.job.progress
+        """How far all of them are, as `Run.progress`."""
+        job, record = self.job, self.records[0]
+        unknown = None if job.status.is_final else Progress(0, record.tokens_total, phase=job.status.value)
+        return job.progress or unknown
 
     @property
     def error(self) -> ErrorInfo | None:
