@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
+from saewidgets.config.arguments import shown
 from saewidgets.errors import ConfigError
 
 _MOST = 2**31  # of a position or an id; a context has a million positions at most
-_LONGEST = 40  # characters of a wrong text that are repeated
 _SLICE = 'Write it as Python does, as text: "5:-5", "1:" or "0:64:2".'
 
 SeqposSlice = tuple[int | None, int | None] | tuple[int | None, int | None, int | None]
@@ -39,7 +39,7 @@ def as_slice(value: Any) -> SeqposSlice | None:
     if not parts:
         return None
     if len(parts) > 3 or not all(part is None or _is_whole(part, -_MOST) for part in parts):
-        raise ConfigError(f"{str(value)[:_LONGEST]!r} is not a slice of positions.", hint=_SLICE)
+        raise ConfigError(f"{shown(value)} is not a slice of positions.", hint=_SLICE)
     start, stop, step = (*parts, None)[:3]
     if step is not None and step < 1:
         raise ConfigError(f"The step of the slice is {step}.", hint="Use 1 or more; 1 where it is left out.")
@@ -85,7 +85,7 @@ def as_ids(value: Any) -> tuple[int, ...] | None:
         ids = [_whole(part) for part in value.strip().strip("[]()").replace(",", " ").split()]
     if not isinstance(ids, list | tuple | set | frozenset) or not all(_is_whole(each, 0) for each in ids):
         raise ConfigError(
-            f"{str(value)[:_LONGEST]!r} is not a list of token ids.", hint="Enter whole numbers: 50256, 198."
+            f"{shown(value)} is not a list of token ids.", hint="Enter whole numbers: 50256, 198."
         )
     return tuple(sorted(set(ids))) or None
 

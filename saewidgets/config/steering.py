@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from saewidgets.config.arguments import shown
 from saewidgets.config.base import Config
 from saewidgets.errors import ConfigError
 
@@ -124,16 +125,11 @@ def as_positions(value: Any) -> Positions:
         return value  # type: ignore[return-value]  # just looked up
     hint = f"Use {', '.join(map(repr, get_args(PositionKind)))}, or a list of numbers of prompt tokens such as [3, 4]."
     if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise ConfigError(f"Positions is {_short(value)}.", where="positions", hint=hint)
+        raise ConfigError(f"Positions is {shown(value)}.", where="positions", hint=hint)
     found = list(value)
     if not found:
         raise ConfigError("No position is chosen.", where="positions", hint=hint)
     for each in found:
         if isinstance(each, bool) or not hasattr(each, "__index__") or each.__index__() < 0:
-            raise ConfigError(f"A position is {_short(each)}.", where="positions", hint=hint)
+            raise ConfigError(f"A position is {shown(each)}.", where="positions", hint=hint)
     return tuple(sorted({each.__index__() for each in found}))
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"

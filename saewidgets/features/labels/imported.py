@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from saewidgets.config.arguments import shown
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.features.labels.label import Label
 
@@ -45,7 +46,9 @@ class Imported:
 def checked_on_error(on_error: str) -> None:
     """Raises `ConfigError` unless `on_error` is one of the two."""
     if on_error not in get_args(OnError):
-        raise ConfigError(f"{on_error!r} is no way to treat errors.", where="on_error", hint='Use "raise" or "skip".')
+        raise ConfigError(
+            f"{shown(on_error)} is no way to treat errors.", where="on_error", hint='Use "raise" or "skip".'
+        )
 
 
 def collect(found: Iterable[Label | LineProblem], on_error: OnError, what: str) -> Imported:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from saewidgets.config.arguments import shown
 from saewidgets.errors import ConfigError
 from saewidgets.features.labels.evidence import Example, FeatureEvidence, held_out
 from saewidgets.features.labels.label import MAX_TEXT
@@ -134,4 +135,4 @@ def read_answer(answer: str, n: int) -> list[bool] | None:
 def check_scorer(scorer: str) -> None:
     """Raises `ConfigError` unless there is such a scorer."""
     if scorer not in SCORERS:
-        raise ConfigError(f"There is no scorer {scorer!r}.", where="scorer", hint=f"Use {' or '.join(SCORERS)}.")
+        raise ConfigError(f"There is no scorer {shown(scorer)}.", where="scorer", hint=f"Use {' or '.join(SCORERS)}.")

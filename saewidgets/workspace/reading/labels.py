@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.config.arguments import whole_text
+from saewidgets.config.arguments import shown, whole_text
 from saewidgets.errors import ConfigError
 from saewidgets.feature_records import FeatureRecord, LabelSource
 from saewidgets.workspace.reading.views import FeatureViews, View, checked
@@ -47,7 +47,9 @@ class LabelledFeatures(FeatureViews):
 
         view, index = self._place(feature_id, extraction_id)
         if source not in SOURCES:
-            raise ConfigError(f"{source!r} is no source of labels.", where="source", hint=f"Use {', '.join(SOURCES)}.")
+            raise ConfigError(
+                f"{shown(source)} is no source of labels.", where="source", hint=f"Use {', '.join(SOURCES)}."
+            )
         for where, given in (("name", name), ("description", description)):
             if not isinstance(given, str):
                 raise ConfigError("A label is text.", where=where, hint="Write it in quotes.")
