@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from saewidgets.cli import hub_downloads
-from saewidgets.cli.options import Json, Quiet, TokenStdin
+from saewidgets.cli.options import Json, Quiet, SubtractBDec, TokenStdin
 from saewidgets.cli.output import count, moment, note, number, plural, size, table, write, write_json
 from saewidgets.cli.session import command, open_workspace
 from saewidgets.cli.tokens import ask_token
@@ -159,6 +159,7 @@ def download(
     revision: Revision = None,
     name: Annotated[str | None, typer.Option(help="What to call it in the library.")] = None,
     resume: Annotated[str | None, typer.Option(metavar="JOB", help="Go on with a download that was paused.")] = None,
+    apply_b_dec_to_input: SubtractBDec = None,
     token_stdin: TokenStdin = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -171,7 +172,9 @@ def download(
         if resume:
             job = workspace.hub.resume(resume, token)
         else:
-            job = workspace.hub.download(repo, folder, revision, token, name)
+            job = workspace.hub.download(
+                repo, folder, revision, token, name, apply_b_dec_to_input=apply_b_dec_to_input
+            )
         hub_downloads.run_here(workspace, job, json=json, quiet=quiet)
 
 

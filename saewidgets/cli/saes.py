@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saewidgets.cli.options import Json, TokenStdin
+from saewidgets.cli.options import Json, SubtractBDec, TokenStdin
 from saewidgets.cli.output import count, moment, note, number, printable, size, table, to_data, write, write_json
 from saewidgets.cli.session import command, open_workspace
 from saewidgets.cli.tokens import ask_token
@@ -123,11 +123,14 @@ def add(
     name: Annotated[str | None, Only(help="What to call it, else like its folder.")] = None,
     model: Annotated[str | None, Only(help="The model it was trained on, if its files do not say.")] = None,
     hook_name: Annotated[str | None, Only("--hook-name", help="The hook point, if its files do not say.")] = None,
+    apply_b_dec_to_input: SubtractBDec = None,
     json: Json = False,
 ) -> None:
     """Copy an SAE from this machine into the library, checked and in SAELens' format where that can express it."""
     with open_workspace() as workspace:
-        record = workspace.saes.add_local(path, name=name, model=model, hook_name=hook_name)
+        record = workspace.saes.add_local(
+            path, name=name, model=model, hook_name=hook_name, apply_b_dec_to_input=apply_b_dec_to_input
+        )
     if json:
         write_json(record)
         return
