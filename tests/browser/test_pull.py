@@ -130,5 +130,6 @@ panel, viewer, browser = sw.TrainingPanel(ws), sw.ExtractionViewer(ws), sw.SAEBr
     charts = page.get_by_role("region", name="Charts").get_by_role("img", name="loss")
     expect(charts).to_be_visible(timeout=SLOW)
     assert charts.evaluate("picture => picture.naturalWidth") > 0
+    expect(page.locator(".jupyter-widgets-error-widget").locator("visible=true")).to_have_count(0)
     snapshot("pull-without-bqplot")
     notebook.errors.clear()  # of the part that could not be loaded

@@ -100,7 +100,7 @@ def export_run(workspace: Workspace, run: Run, folder: Path) -> Path:
                 folder.rmdir()
             draft.rename(folder)
     if lacking is not None:
-        warnings.warn(f"{lacking.what} {folder} holds the rest. {lacking.hint}", stacklevel=4)  # of run.export
+        warnings.warn(f"{lacking.what} {folder} holds the rest. {lacking.hint}", stacklevel=5)  # of run.export
     return folder
 
 
