@@ -8,13 +8,14 @@ import pytest
 
 from saewidgets.errors import NotFoundError
 from saewidgets.widgets import base
+from saewidgets.widgets.base import load_bundle  # before tests/widgets/conftest.py puts another in its place
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> object:
-    base.load_bundle.cache_clear()
+    load_bundle.cache_clear()
     yield
-    base.load_bundle.cache_clear()
+    load_bundle.cache_clear()
 
 
 def test_each_view_gets_its_bundle_and_the_style_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,15 +25,15 @@ def test_each_view_gets_its_bundle_and_the_style_sheet(tmp_path: Path, monkeypat
     (tmp_path / "steering.js").write_text("export default { steering }", "utf-8")
     (tmp_path / "saewidgets.css").write_text(".sw{}", "utf-8")
     monkeypatch.setattr(base, "STATIC", tmp_path)
-    assert base.load_bundle("training_panel") == ("export default {}", ".sw{}")
+    assert load_bundle("training_panel") == ("export default {}", ".sw{}")
     for view in ("sae_browser", "download"):
-        assert base.load_bundle(view) == ("export default { library }", ".sw{}")
-    assert base.load_bundle("steering") == ("export default { steering }", ".sw{}")
-    assert base.load_bundle("extraction_viewer") == ("export default { features }", ".sw{}")
+        assert load_bundle(view) == ("export default { library }", ".sw{}")
+    assert load_bundle("steering") == ("export default { steering }", ".sw{}")
+    assert load_bundle("extraction_viewer") == ("export default { features }", ".sw{}")
 
 
 def test_a_missing_bundle_says_how_to_build_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "STATIC", tmp_path)
     with pytest.raises(NotFoundError, match="npm run build") as caught:
-        base.load_bundle("training_panel")
+        load_bundle("training_panel")
     assert caught.value.where == str(tmp_path / "saewidgets.js")
