@@ -23,7 +23,7 @@ from saewidgets.records import Records
 from saewidgets.render.numbers import size as bytes_text
 from saewidgets.workspace.capture.capture import Capture
 from saewidgets.workspace.capture.job import IMPORT_LANE, KIND, CaptureRunners, discard
-from saewidgets.workspace.capture.states import hook_names_of, paths_of
+from saewidgets.workspace.capture.state_files import hook_names_of, paths_of
 from saewidgets.workspace.capture.using import FOLDER, require_files, settings_said, users_of
 from saewidgets.workspace.corpora import corpus_to_row, dataset_facts, dataset_name, located
 from saewidgets.workspace.files import free_bytes, new_folder, remove_tree

@@ -11,7 +11,7 @@ from saewidgets.config.corpus import PATH_HINT
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.model_names import as_recorded, check_revision
 from saewidgets.demo import resolve_model
-from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionEstimate
 from saewidgets.workspace.capture.using import as_text
@@ -117,7 +117,10 @@ def _reads(name: str, revision: str | None, held: Held | None) -> int | None:
 
     if held is not None:
         return context_of(text_config(held.model))
-    return stated_sizes(resolve_model(name), revision=revision).context
+    try:
+        return stated_sizes(resolve_model(name), revision=revision).context
+    except NotFoundError:  # the job says so
+        return None
 
 
 _WINDOW, _BINS, _INTERVALS, _SAMPLE = 33, 64, 16, 16_000_000  # as in `features/store/layout.py`

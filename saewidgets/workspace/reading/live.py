@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.feature_records import LogitsRecord, RelatedRecord
-from saewidgets.features.store.layout import WINDOW
-from saewidgets.features.store.page import pieces
-from saewidgets.features.store.read import Store
-from saewidgets.lm import special_tokens
 from saewidgets.records import Records
-from saewidgets.steering import SteeringSource
-from saewidgets.steering.loss_effect import LossEffect, loss_effect
 from saewidgets.workspace.held import take
 from saewidgets.workspace.live import Opened
-from saewidgets.workspace.reading.text import Prompt, TextReading, latents, prepare
-from saewidgets.workspace.reading.views import FeatureViews, View, checked, place_in, with_data
+from saewidgets.workspace.reading.views import FeatureViews, View, checked, with_data
 from saewidgets.workspace.subjects import Subject
 
 if TYPE_CHECKING:
     from saewidgets.steering.loss_effect import LossEffect
     from saewidgets.workspace.reading.text import PromptReading, TextReading
-    from saewidgets.workspace.reading.views import View
-
 
 _OLD = "The SAE has other weights now than those the extraction was made with."
 
@@ -83,6 +70,7 @@ class LiveFeatures(FeatureViews):
         Raises:
             ConfigError: there is no such feature or position.
         """
+        from saewidgets.workspace.reading.context import context  # torch: seconds to import
 
         view = self.view(extraction_id)
         checked(view, index)
@@ -106,6 +94,7 @@ class LiveFeatures(FeatureViews):
         Raises:
             ConfigError: there is no such token, or nothing follows it that counts; and as `run_on`.
         """
+        from saewidgets.workspace.reading.loss_effects import at_position, in_text  # torch: seconds to import
 
         view = self.view(wanted, open_store=position is not None)
         checked(view, index)
@@ -215,82 +204,3 @@ def _is_old(view: View) -> bool:
 def _noted(view: View, note: str) -> str:
     """A note of a reading; it says where the weights are other ones than those of the numbers beside it."""
     return f"{note} {_OLD}".strip() if _is_old(view) else note
-
-
-def context(features: LiveFeatures, view: View, index: int, position: int) -> TextReading:
-    """See `Features.context`."""
-    store = view.store
-    assert store is not None  # the view of an extraction has one
-    size = store.manifest.context_size
-    row, offset = place_in(store, position)
-    ids = store.context(row)
-    begun = time.perf_counter()
-    counted = store.packed.kept(ids)
-    note, complete = "", True
-    try:
-        opened = features.open_live(view)
-        prompt = Prompt(ids, None, None, tuple(pieces(store, ids)), counted, "")
-        values = latents(features.live, opened, prompt, index)[1][0]
-    except (SAEWidgetsError, OSError) as error:
-        what = error.what if isinstance(error, SAEWidgetsError) else str(error)
-        note, complete = f"Only activations near the example are known: {what}", False
-        values = _stored(store, index, row, size)
-    first = int(offset > 0 and int(ids[0]) in store.special_ids)  # the BOS is no text that comes before
-    return TextReading(
-        index, ids[first:], tuple(pieces(store, ids[first:])), counted[first:], values[first:], note,
-        time.perf_counter() - begun, position, offset - first, complete,
-    )
-
-
-def _stored(store: Store, index: int, row: int, size: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """What examples kept of this context hold."""
-    values = np.zeros(size, dtype=np.float32)
-    for kind in ("top", "interval"):
-        windows = store.windows(kind, index).reshape(-1, 2 * WINDOW + 1)
-        positions = np.asarray(store[f"{kind}_positions"][index], dtype=np.int64).ravel()
-        exact = np.asarray(store[f"{kind}_values"][index]).ravel()
-        for at in np.flatnonzero((positions >= row * size) & (positions < (row + 1) * size)):
-            offset = int(positions[at]) - row * size
-            begin, end = max(0, offset - WINDOW), min(size, offset + WINDOW + 1)
-            near = windows[at, begin - offset + WINDOW : end - offset + WINDOW]
-            values[begin:end] = np.maximum(values[begin:end], near)
-            values[offset] = exact[at]
-    return values
-
-
-def at_position(features: LiveFeatures, view: View, index: int, position: int) -> LossEffect:
-    """At a stream position of the text that an extraction has read."""
-    store = view.store
-    assert store is not None  # the view of an extraction has one
-    row, at = place_in(store, position)
-    return _effect(features, features.open_live(view), index, np.asarray(store.context(row)), at)
-
-
-def in_text(
-    features: LiveFeatures, view: View, index: int, text: str, token: int, prepend_bos: bool
-) -> LossEffect:
-    """At a token of a text, counted without BOS."""
-    opened = features.open_live(view)
-    prompt = prepare(opened.model, text, opened.sae.d_sae, prepend_bos)
-    if not isinstance(token, int) or not 0 <= token < len(prompt.ids):
-        raise ConfigError(f"The text has no token {token!r}.", where="token", hint="Choose one of its tokens.")
-    head = [] if prompt.bos is None else [prompt.bos]
-    return _effect(features, opened, index, np.concatenate([head, prompt.ids]).astype(np.int64), token + len(head))
-
-
-def _effect(features: LiveFeatures, opened: Opened, index: int, ids: Any, at: int) -> LossEffect:
-    lm = opened.model.lm
-    special = special_tokens(lm.tokenizer).all
-    if at + 1 < len(ids) and int(ids[at + 1]) in special:
-        raise ConfigError(
-            "The text ends here: what follows is a special token, which no loss counts.", where="position",
-            hint="Choose a token before the last one.",
-        )
-    place = opened.subject
-    out = opened.sae.metadata.get("hook_name_out")
-    source = SteeringSource(opened.sae, opened.hook_name, out, name=place.name)
-
-    def compute() -> LossEffect:
-        return loss_effect(lm, source, index, torch.from_numpy(np.array(ids)), at, opened.model.losses)
-
-    return features.live.run(opened, compute)
