@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -67,7 +66,7 @@ def test_wrong_usage_is_status_2(arguments: tuple[str, ...], invoke: Invoke) -> 
     assert "Traceback" not in done.err
 
 
-def test_help_starts_quickly_and_without_torch() -> None:
+def test_help_starts_without_torch() -> None:
     script = (
         "import sys\nsys.argv = ['saewidgets', '--help']\n"
         "from saewidgets.cli import main\n"
@@ -75,10 +74,4 @@ def test_help_starts_quickly_and_without_torch() -> None:
         "except SystemExit as end: assert not end.code\n"
         "assert not {'torch', 'transformers', 'pandas', 'sqlalchemy'} & set(sys.modules)"
     )
-    times = []
-    for _ in range(5):
-        before = os.times()
-        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=ROOT)
-        after = os.times()  # processor time of the child: the clock would measure what else the machine does
-        times.append(after.children_user - before.children_user + after.children_system - before.children_system)
-    assert min(times) < 0.5, times
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=ROOT)
