@@ -21,11 +21,16 @@ import numpy as np
 import torch
 
 from saewidgets.activations import PackedTokens, open_corpus, pack
-from saewidgets.activations.store import StoredActivations
-from saewidgets.activations.store_capture import CaptureSettings, capture_store, chosen_contexts
-from saewidgets.activations.store_layout import StoredHook, StoreFacts, rows_per_shard
+from saewidgets.activations.store import StoredActivations, StoredHook, StoreFacts, rows_per_shard
 from saewidgets.activations.store_stream import StoredStream
-from saewidgets.activations.store_write import Piece, StorePlan, StoreWriter
+from saewidgets.activations.store_write import (
+    CaptureSettings,
+    Piece,
+    StorePlan,
+    StoreWriter,
+    capture_store,
+    chosen_contexts,
+)
 from saewidgets.config import DemoCorpus, TrainingConfig
 from saewidgets.demo import model_path
 from saewidgets.lm import LoadedModel, capture, load_model

@@ -2,21 +2,228 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Document, Position, Split, Turn, pieces
-from saewidgets.activations.reading import read_chunks
-from saewidgets.activations.shards import Shard, What, kind_of
-from saewidgets.activations.textfiles import check_encoding, find_files, read_text
+import numpy as np
+
+from saewidgets.activations import documents
+from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Document, Position, Split, Turn, cut, pieces
+from saewidgets.activations.shards import Place, Row, Shard, What, kind_of, read_rows
 from saewidgets.config import TextCorpus
-from saewidgets.errors import StorageError
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
+
+# Rows of files → documents, a chunk at a time, from any place on.
+
+# What datasets in the form of ShareGPT call the sides of a conversation.
+_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "chatgpt": "assistant"}
+
+
+def read_chunks(shards: Sequence[Shard], what: What, column: str | None, position: Position | None) -> Iterator[Chunk]:
+    """The documents of files, one after the other, from `position` on.
+
+    Raises:
+        FormatError: `position` is of other files; or a row is malformed.
+        ConfigError, OSError: from `read_rows`.
+    """
+    number, start = _begin(shards, position)
+    documents: list[Document] = []
+    size = 0
+    for index in range(number, len(shards)):
+        shard = shards[index]
+        for row in read_rows(shard, what, column, start if index == number else None):
+            found = documents_of(row, what, f"{shard.name}:{row.number}")
+            size += sum(document.size for document in found)
+            documents += found
+            if size >= CHUNK_CHARACTERS:
+                yield Chunk(documents, _position(shards, index, row.after))
+                documents, size = [], 0
+        if documents:  # so that who goes on behind a file does not open it again
+            yield Chunk(documents, _position(shards, index + 1, Place()))
+            documents, size = [], 0
+
+
+def documents_of(row: Row, what: What, source: str) -> list[Document]:
+    """The document of one row, in pieces where it is long; nothing for one without text.
+
+    Raises:
+        FormatError: the row holds something else.
+    """
+    if row.value is None:
+        return []
+    if what == "tokens":
+        return [Document("", source, ids=_ids(row, source))]
+    if what == "chat":
+        turns = _turns(row, source)
+        return [Document("", source, turns=turns)] if turns else []
+    if not isinstance(row.value, str):
+        raise FormatError(
+            f"Row {row.number:,} holds {type(row.value).__name__} where text is expected.", where=source,
+            hint="Correct or remove this row.",
+        )
+    return list(pieces(readable_text(row.value), source))
+
+
+def readable_text(text: str) -> str:
+    """`text` with U+FFFD for halves of surrogate pairs, which JSON can hold and no tokenizer takes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _turns(row: Row, source: str) -> tuple[Turn, ...]:
+    """The sides of a conversation; a string is what a user says."""
+    if isinstance(row.value, str):
+        return (Turn("user", readable_text(row.value)),) if row.value else ()
+    turns = []
+    for turn in row.value if isinstance(row.value, list) else [None]:
+        said = turn if isinstance(turn, dict) else {}
+        role, content = said.get("role", said.get("from")), said.get("content", said.get("value"))
+        if not isinstance(role, str) or not isinstance(content, str):
+            raise FormatError(
+                f"Row {row.number:,} is no conversation.", where=source,
+                hint='One is a list of {"role": …, "content": …}, with text in both.',
+            )
+        turns.append(Turn(_ROLES.get(role, role), readable_text(content)))
+    return tuple(turns)
+
+
+def _ids(row: Row, source: str) -> Any:
+    ids = np.asarray(row.value) if isinstance(row.value, list) else None
+    if ids is None or ids.ndim != 1 or (len(ids) and not np.issubdtype(ids.dtype, np.integer)):
+        raise FormatError(
+            f"Row {row.number:,} is not a list of token ids (whole numbers).", where=source,
+            hint="Correct or remove this row.",
+        )
+    return ids.astype(np.int64)
+
+
+def _begin(shards: Sequence[Shard], position: Position | None) -> tuple[int, Place]:
+    if position is None:
+        return 0, Place()
+    number = int(position["shard"])
+    if number < len(shards) and shards[number].name != position["name"]:
+        raise FormatError(
+            f"Reading stopped in {position['name']}, but file {number + 1} is {shards[number].name} now.",
+            where="corpus", hint="Files were added, removed or renamed. Start a new run.",
+        )
+    return number, Place(*position["place"])
+
+
+def _position(shards: Sequence[Shard], index: int, place: Place) -> dict[str, Any]:
+    name = shards[index].name if index < len(shards) else ""
+    return {"shard": index, "name": name, "place": list(astuple(place))}
+
+
+# Plain text files: found in folders, decoded, and handed out in pieces.
+
+def check_encoding(encoding: str) -> None:
+    """Raise `ConfigError` unless there is such an encoding of text."""
+    try:
+        "".encode(encoding)  # unlike codecs.lookup: refuses rot13, base64 and others that are not of text
+    except LookupError as error:
+        raise ConfigError(
+            f"There is no encoding {encoding!r}.", where="corpus.encoding", hint="Use utf-8, latin-1, utf-16, …"
+        ) from error
+
+
+def find_files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """`path` itself, or the files in that folder whose names end in one of `suffixes`, sorted by path.
+
+    Raises:
+        NotFoundError: it does not exist, or holds no such file.
+        StorageError: a link in it leads out of it.
+    """
+    if os.path.isfile(path):  # False where no file can have such a name
+        return [path]
+    if not os.path.isdir(path):
+        raise NotFoundError("There is no such file or folder.", where=str(path), hint="Check the path of the dataset.")
+    home = path.resolve()
+    files: list[Path] = []
+    for folder, folders, names in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in (*folders, *sorted(names)):
+            entry = Path(folder, name)
+            if entry.is_symlink() and not entry.resolve().is_relative_to(home):
+                raise StorageError(
+                    "This link leads out of the folder of the dataset.", where=str(entry),
+                    hint="Remove it, or name the file it points to as a dataset of its own.",
+                )
+        files += [
+            Path(folder, name) for name in names if name.lower().endswith(suffixes) and not name.startswith(".")
+        ]
+    if not files:
+        raise NotFoundError(
+            "This folder holds no text.", where=str(path), hint=f"Files ending in {', '.join(suffixes)} are read."
+        )
+    return sorted(files)
+
+
+def read_text(file: Path, encoding: str) -> Iterator[Document]:
+    """The pieces of one file. Line ends become ``\\n``; a byte-order mark is dropped.
+
+    Raises:
+        FormatError: a byte is not of this encoding; the message names its place.
+        StorageError: the file cannot be read.
+    """
+    first = True
+    try:
+        with file.open(encoding=encoding) as stream:
+            rest = ""
+            while chunk := stream.read(documents.PIECE_CHARACTERS):
+                rest += chunk.removeprefix("\ufeff") if first and not rest else chunk
+                while len(rest) > documents.PIECE_CHARACTERS:
+                    at = cut(rest)
+                    yield Document(rest[:at], str(file), continues=not first)
+                    rest, first = rest[at:], False
+            if rest:
+                yield Document(rest, str(file), continues=not first)
+    except UnicodeError as error:
+        raise _undecodable(file, encoding, error) from error
+    except OSError as error:
+        raise StorageError(
+            f"The file cannot be read: {error.strerror or error}.", where=str(file), hint="Check its permissions."
+        ) from error
+
+
+def _undecodable(file: Path, encoding: str, error: UnicodeError) -> FormatError:
+    """The error with the byte's place in the file (the stream's own counts from its current buffer)."""
+    position, byte = _bad_byte(file, encoding)
+    found = f"Byte 0x{byte:02x} at position {position:,} is" if byte is not None else "The text is"
+    return FormatError(
+        f"{found} not {encoding} ({getattr(error, 'reason', error)}).", where=str(file),
+        hint='Save the file as UTF-8, or give its encoding: TextCorpus(path, encoding="latin-1").',
+    )
+
+
+def _bad_byte(file: Path, encoding: str) -> tuple[int, int | None]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    before = 0
+    with file.open("rb") as stream:
+        while True:
+            pending = decoder.getstate()[0]
+            chunk = stream.read(1 << 20)
+            try:
+                decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                data = pending + chunk
+                return before - len(pending) + error.start, data[error.start] if error.start < len(data) else None
+            except UnicodeError:  # UTF-16 without a byte-order mark, say: the whole file, no single byte
+                return 0, None
+            if not chunk:
+                return before, None
+            before += len(chunk)
+
 
 LONG = 1 << 22  # bytes of files from which on they are packed as far as needed, not whole
 HASHED = 1 << 28  # bytes of files up to which they are recognised by their text

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from saewidgets.activations.store_layout import DTYPES, StoredHook, StoreFacts, facts_if_whole, rows_per_shard
+from saewidgets.activations.store import DTYPES, StoredHook, StoreFacts, facts_if_whole, rows_per_shard
 from saewidgets.activations.store_write import Piece, StorePlan, StoreWriter
 from saewidgets.durable import require_space
 from saewidgets.errors import ConfigError, FormatError

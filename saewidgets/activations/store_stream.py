@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saewidgets.activations.measuring import Covariance, MeanNorm, Measure
 from saewidgets.activations.prefetch import WindowsAhead, handed_over
 from saewidgets.activations.shuffle import WINDOW_ORDER, EndlessOrder, Numbers, generator, split
 from saewidgets.activations.store import StoredActivations, batched
-from saewidgets.activations.stream import Batch, Check, buffer_device
+from saewidgets.activations.stream import Batch, Check, Covariance, MeanNorm, Measure, buffer_device
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.lm.token_mask import Kept

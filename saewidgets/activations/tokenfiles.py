@@ -20,10 +20,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from saewidgets.activations.documents import Chunk, Document, Position, Split
-from saewidgets.activations.files import local_shard, readable
-from saewidgets.activations.reading import read_chunks
+from saewidgets.activations.files import find_files, local_shard, read_chunks, readable
 from saewidgets.activations.shards import Shard, read_rows, token_column
-from saewidgets.activations.textfiles import find_files
 from saewidgets.config import TokensCorpus
 from saewidgets.errors import FormatError, NotFoundError
 

@@ -5,7 +5,7 @@ from saewidgets.catalog.extractions import new_extraction_id
 from saewidgets.catalog.ids import new_group_id, new_sae_id, new_store_id, new_training_id
 from saewidgets.catalog.metrics import MetricTable
 from saewidgets.catalog.origins import Origin, split_feature_id
-from saewidgets.catalog.statuses import statuses
+from saewidgets.catalog.queue import statuses
 
 __all__ = [
     "Catalog", "MetricTable", "Origin", "backup_catalog", "new_extraction_id", "new_group_id", "new_sae_id",

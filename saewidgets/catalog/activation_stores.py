@@ -13,10 +13,8 @@ from sqlalchemy.orm import Session
 
 from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.catalog.database import Database
-from saewidgets.catalog.files import Files
-from saewidgets.catalog.filestate import FileStates
-from saewidgets.catalog.queue import NO_JOB, delete_with_job, jobs_now, now
-from saewidgets.catalog.statuses import statuses
+from saewidgets.catalog.filestate import Files, FileStates
+from saewidgets.catalog.queue import NO_JOB, delete_with_job, jobs_now, now, statuses
 from saewidgets.catalog.tables import ActivationStoreRow, JobRow
 from saewidgets.config.names import search_words
 from saewidgets.errors import NotFoundError

@@ -12,16 +12,15 @@ from saewidgets.catalog.database import Database, translated
 from saewidgets.catalog.engine import FILE_NAME, catalog_url, leave_wal, open_engine, set_journal, sqlite_path
 from saewidgets.catalog.extractions import ExtractionStore
 from saewidgets.catalog.features import FeatureStore
-from saewidgets.catalog.files import Files
+from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.jobs import JobStore, Recorder
 from saewidgets.catalog.metrics import MetricStore
 from saewidgets.catalog.queue import now
 from saewidgets.catalog.saes import SAEStore
 from saewidgets.catalog.schema import back_up, check_remote, current_version, prepare_file, upgrade
 from saewidgets.catalog.tables import DatasetRow, ModelRow
-from saewidgets.catalog.templates import TemplateStore
+from saewidgets.catalog.templates import TemplateStore, UsedStore
 from saewidgets.catalog.trainings import TrainingStore
-from saewidgets.catalog.used import UsedStore
 from saewidgets.errors import CatalogError
 
 

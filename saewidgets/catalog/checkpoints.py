@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
-from saewidgets.catalog.files import Files
+from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.ids import new_checkpoint_id
 from saewidgets.catalog.rows import checkpoint_record
 from saewidgets.catalog.tables import CheckpointRow

@@ -13,11 +13,9 @@ from sqlalchemy import ColumnElement, Select, case, delete, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from saewidgets.catalog.database import Database
-from saewidgets.catalog.files import Files
-from saewidgets.catalog.filestate import FileStates
+from saewidgets.catalog.filestate import Files, FileStates
 from saewidgets.catalog.origins import Origin, find_origin
-from saewidgets.catalog.queue import NO_JOB, delete_with_job, jobs_now, now
-from saewidgets.catalog.statuses import statuses
+from saewidgets.catalog.queue import NO_JOB, delete_with_job, jobs_now, now, statuses
 from saewidgets.catalog.tables import ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.names import search_words
 from saewidgets.errors import ConfigError, NotFoundError

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from saewidgets.catalog.checkpoints import save_checkpoint
 from saewidgets.catalog.database import Database
-from saewidgets.catalog.files import Files
+from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.metrics import save_metrics
 from saewidgets.catalog.queue import (
     ACTIVE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
@@ -10,9 +10,28 @@ from sqlalchemy.orm import Session
 from saewidgets.catalog.rows import job_record
 from saewidgets.catalog.tables import ActivationStoreRow, ExtractionRow, JobRow, LeaseRow
 from saewidgets.catalog.types import database_now
-from saewidgets.errors import StateError
+from saewidgets.config.arguments import shown
+from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import JobRecord
+
+# Statuses as people write them: one or several, as values of the enum or as words.
+
+def statuses(wanted: JobStatus | str | Collection[JobStatus | str]) -> frozenset[JobStatus]:
+    """The statuses that `wanted` names.
+
+    Raises:
+        ConfigError: one of them is not a status; the hint lists those that are.
+    """
+    found = set()
+    for each in wanted if isinstance(wanted, Collection) and not isinstance(wanted, str) else [wanted]:
+        try:
+            found.add(JobStatus(each))
+        except (ValueError, RecursionError) as error:
+            known = ", ".join(status.value for status in JobStatus)
+            raise ConfigError(f"{shown(each)} is not a status.", where="status", hint=f"Use {known}.") from error
+    return frozenset(found)
+
 
 ACTIVE = tuple(s.value for s in JobStatus if s.is_active)
 EXPIRED = "Its kernel gave no sign of life, and another job took its place."

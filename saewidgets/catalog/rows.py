@@ -9,8 +9,7 @@ from dataclasses import asdict, fields
 from itertools import repeat
 from typing import Any
 
-from saewidgets.catalog.files import Files
-from saewidgets.catalog.filestate import FileStates
+from saewidgets.catalog.filestate import Files, FileStates
 from saewidgets.catalog.tables import CheckpointRow, JobRow
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import CheckpointRecord, ErrorInfo, JobRecord, SAERecord

@@ -16,15 +16,13 @@ from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
 from saewidgets.catalog.extractions import remove_jobs, seen_latents
-from saewidgets.catalog.files import Files
-from saewidgets.catalog.filestate import FileStates, recorded
+from saewidgets.catalog.filestate import Files, FileStates, recorded
 from saewidgets.catalog.ids import new_sae_id
 from saewidgets.catalog.queue import now
 from saewidgets.catalog.rows import SAE_COLUMNS, sae_records
 from saewidgets.catalog.tables import SOURCES, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.arguments import shown
-from saewidgets.config.model_names import names_of, one_name
-from saewidgets.config.names import search_words, storable
+from saewidgets.config.names import names_of, one_name, search_words, storable
 from saewidgets.errors import CatalogError, ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import Records, SAERecord

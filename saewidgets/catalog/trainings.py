@@ -12,15 +12,13 @@ from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
 from saewidgets.catalog.extractions import remove_jobs
-from saewidgets.catalog.files import Files
+from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.ids import new_training_id
 from saewidgets.catalog.origins import hand_over
-from saewidgets.catalog.queue import NO_JOB, jobs_now, now
+from saewidgets.catalog.queue import NO_JOB, jobs_now, now, statuses
 from saewidgets.catalog.rows import error_of
-from saewidgets.catalog.statuses import statuses
 from saewidgets.catalog.tables import CheckpointRow, ExtractionRow, JobRow, SAERow, TrainingRow
-from saewidgets.config.model_names import names_of
-from saewidgets.config.names import MAX_NAME, one_line, search_words, storable
+from saewidgets.config.names import MAX_NAME, names_of, one_line, search_words, storable
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import JobRecord, Records, TrainingRecord

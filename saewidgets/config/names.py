@@ -2,10 +2,87 @@
 
 from __future__ import annotations
 
+import os
+import re
 import unicodedata
 from collections.abc import Collection
+from pathlib import Path
 
 from saewidgets.errors import ConfigError
+
+# What language models are called: short names, the repositories that they stand for, and folders.
+
+# What TransformerLens and SAELens call models → their repositories on the hub.
+MODELS = {
+    "gpt2-small": "openai-community/gpt2",
+    "gpt2": "openai-community/gpt2",
+    "gpt2-medium": "openai-community/gpt2-medium",
+    "gpt2-large": "openai-community/gpt2-large",
+    "gpt2-xl": "openai-community/gpt2-xl",
+    "gemma-2b": "google/gemma-2b",
+    "gemma-2b-it": "google/gemma-2b-it",
+    "gemma-2-2b": "google/gemma-2-2b",
+    "gemma-2-2b-it": "google/gemma-2-2b-it",
+    "gemma-2-9b": "google/gemma-2-9b",
+    "gemma-2-9b-it": "google/gemma-2-9b-it",
+    "gemma-2-27b": "google/gemma-2-27b",
+    "gemma-2-27b-it": "google/gemma-2-27b-it",
+    "mistral-7b": "mistralai/Mistral-7B-v0.1",
+    "pythia-70m": "EleutherAI/pythia-70m",
+    "pythia-70m-deduped": "EleutherAI/pythia-70m-deduped",
+    "pythia-160m": "EleutherAI/pythia-160m",
+    "pythia-160m-deduped": "EleutherAI/pythia-160m-deduped",
+    "pythia-410m": "EleutherAI/pythia-410m",
+    "qwen3-0.6b": "Qwen/Qwen3-0.6B",
+    "qwen3-1.7b": "Qwen/Qwen3-1.7B",
+    "qwen3-4b": "Qwen/Qwen3-4B",
+    "qwen3-8b": "Qwen/Qwen3-8B",
+    "qwen3-14b": "Qwen/Qwen3-14B",
+}
+
+
+def hub_model(name: str | None) -> str | None:
+    """The repository of a model that a configuration names, as far as it can be told without asking."""
+    if not name:
+        return None
+    return name if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name, re.ASCII) else MODELS.get(name.lower())
+
+
+def one_name(name: str) -> str:
+    """The one name under which the library lists a model: its repository's where that is known, else as it stands."""
+    return hub_model(name) or name
+
+
+def names_of(name: str) -> tuple[str, ...]:
+    """All names of a model: `name`, that of its repository, and the short ones that stand for it."""
+    repo = one_name(name)
+    return tuple(dict.fromkeys((name, repo, *(short for short, full in MODELS.items() if full == repo))))
+
+
+def is_local(name: str) -> bool:
+    """Whether `name` means a folder here rather than a hub id: it exists, or it is written as a path."""
+    looks_like_path = name.startswith((".", "~", "/", os.sep)) or name.count("/") > 1 or "\\" in name
+    return looks_like_path or os.path.isdir(name)  # False where no folder can have such a name
+
+
+def as_recorded(name: str) -> str:
+    """The name of a model as records have it: the absolute path of a folder that exists; any other as it is."""
+    if name != "demo" and os.path.isdir(os.path.expanduser(name)):
+        return str(Path(name).expanduser().absolute())
+    return name
+
+
+def check_revision(model: str, revision: str | None) -> None:
+    """Raise `ConfigError` where a revision is named of what has none: it would be ignored."""
+    if revision is None:
+        return
+    if model == "demo" or is_local(model):
+        what = "The embedded model" if model == "demo" else f"{model} is a folder, which"
+        raise ConfigError(
+            f"{what} has no revisions.", where="model_revision",
+            hint="Leave Model revision empty, or name the model of the hub.",
+        )
+
 
 MAX_NAME = 120
 """Characters of the name of a run, a template, a store or an SAE."""

@@ -2,16 +2,321 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from saewidgets.config.positions import SeqposSlice
-from saewidgets.evaluation.together import Baseline, Check, Evaluator, Subject
-from saewidgets.lm import LoadedModel
+from saewidgets.errors import ConfigError
+from saewidgets.evaluation.ce import CrossEntropy, ce_loss_score, kl_div_score
+from saewidgets.evaluation.place import Placed
+from saewidgets.lm import (
+    HookPoint,
+    LoadedModel,
+    Reached,
+    capture,
+    check_context,
+    evaluating,
+    forward,
+    hooked,
+    note_points,
+    resumable,
+    resumed,
+    special_tokens,
+)
 from saewidgets.lm.token_mask import Kept
 from saewidgets.sae import SAE
 from saewidgets.sae.scaler import RAW, Scaler
+
+# Several SAEs evaluated in one pass over the text: what does not depend on an SAE is computed once for all.
+#
+# A batch takes one forward that notes the activations at all hook points, to its end where the model's own loss is
+# still wanted, and then, for every SAE and every ablated place, what comes behind that place (`lm.partial_forward`).
+# Each number is, to the last bit, what an evaluation of that SAE alone gives.
+
+Check = Callable[[], None] | None
+
+
+class Batches:
+    """The contexts in parts, each with two masks: the positions that count, and the tokens whose prediction does.
+
+    Args:
+        lm: the language model; its tokenizer says which tokens are special.
+        contexts: ``[n, context]`` token ids.
+        rule: which positions count.
+        batch_size: contexts per forward.
+        losses: where the cross-entropy is measured, which may need smaller parts.
+        check: called before every forward; what it raises ends the evaluation.
+    """
+
+    def __init__(
+        self, lm: LoadedModel, contexts: Tensor, rule: Kept, batch_size: int, losses: CrossEntropy | None,
+        check: Check,
+    ) -> None:  # fmt: skip
+        self._contexts, self._check = contexts, check
+        special = special_tokens(lm.tokenizer).all if rule.exclude_special else ()
+        self._excluded = torch.tensor(sorted({*special, *rule.exclude_ids}), dtype=contexts.dtype)
+        self._in_slice = torch.from_numpy(rule.in_slice(contexts.shape[1])).to(contexts.device)
+        self._size = batch_size if losses is None else min(batch_size, losses.batch_limit(contexts.shape[1]))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        # Token t is predicted at position t - 1; the first, where this wraps around, is never predicted.
+        predicted = self._in_slice.roll(1)
+        for ids in self._contexts.split(self._size):
+            usual = ~torch.isin(ids, self._excluded)
+            yield ids, usual & self._in_slice, usual & predicted
+
+    def run_check(self) -> None:
+        """Before every forward."""
+        if self._check is not None:
+            self._check()
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Cross-entropy of the language model by itself, and with zeros at the hook point: nats per token.
+
+    It does not depend on the SAE: the same for every evaluation on the same contexts at the same place.
+    """
+
+    clean: float
+    zero: float
+
+    @classmethod
+    def of(cls, metrics: Mapping[str, float]) -> Baseline | None:
+        """That of an evaluation, from its numbers; None where it measured no cross-entropy."""
+        if "ce_loss_clean" not in metrics:
+            return None
+        return cls(metrics["ce_loss_clean"], metrics["ce_loss_zero"])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """An SAE to evaluate; what its attributes mean is told at `evaluate`."""
+
+    sae: SAE
+    hook_name: str
+    hook_name_out: str | None = None
+    scaler: Scaler = RAW
+    baseline: Baseline | None = None
+
+
+class Evaluator:
+    """Evaluates SAEs of one language model; what it found out about the model is kept for the next time.
+
+    Args:
+        lm: the language model; left as it was.
+    """
+
+    def __init__(self, lm: LoadedModel) -> None:
+        self.lm = lm
+        self._losses: CrossEntropy | None = None
+        self._resumable: dict[str, bool] = {}
+
+    @property
+    def losses(self) -> CrossEntropy:
+        """The losses of the model. Raises `ConfigError` if it does not predict the next token."""
+        if self._losses is None:
+            self._losses = CrossEntropy(self.lm)
+        return self._losses
+
+    def resumes(self, point: HookPoint) -> bool:
+        """Whether forwards can go on from a hook point; see `saewidgets.lm.resumable`."""
+        if point.name not in self._resumable:
+            self._resumable[point.name] = resumable(self.lm.model, point)
+        return self._resumable[point.name]
+
+    def evaluate(
+        self,
+        subjects: Sequence[Subject],
+        contexts: Tensor,
+        *,
+        rule: Kept | None = None,
+        batch_size: int = 16,
+        cross_entropy: bool = True,
+        divergence: bool = False,
+        mean_ablation: bool = False,
+        check: Check = None,
+    ) -> list[tuple[dict[str, float], Tensor]]:
+        """Evaluate SAEs on the same contexts.
+
+        Args:
+            subjects: the SAEs; they run in evaluation mode and are left as they were.
+            contexts: ``[n, context]`` token ids.
+            rule: which positions count; all but special tokens if left out.
+            batch_size, cross_entropy, divergence, mean_ablation, check: as in `evaluate`.
+
+        Returns:
+            Of each subject the numbers that `evaluate` lists, and the density of its latents, ``[d_sae]`` float64 on
+            the CPU.
+
+        Raises:
+            HookError, ConfigError: see `evaluate`.
+        """
+        lm = self.lm
+        placed = [Placed(s.sae, lm, s.hook_name, s.hook_name_out, s.scaler) for s in subjects]
+        check_context(lm.name, lm.context, contexts.shape[-1], "contexts")
+        losses = self.losses if cross_entropy and lm.is_causal else None
+        batches = Batches(lm, contexts, rule or Kept(), batch_size, losses, check)
+        with ExitStack() as stack:
+            for each in subjects:
+                stack.enter_context(evaluating(each.sae))
+            stack.enter_context(torch.no_grad())
+            if losses is None:
+                return _reconstructions(placed, lm, batches)
+            known = [None if divergence else each.baseline for each in subjects]
+            return _Pass(self, placed, known, batches, divergence, mean_ablation).run()
+
+
+def _reconstructions(placed: Sequence[Placed], lm: LoadedModel, batches: Batches) -> list[tuple[dict[str, float], Any]]:
+    """Without the cross-entropy; the model is not run further than that takes."""
+    names = list(_points(placed))
+    for ids, kept, _ in batches:
+        batches.run_check()
+        found = capture(lm.model, names, ids)
+        for each in placed:
+            each.take(found, kept)
+    return [_found(each) for each in placed]
+
+
+def _points(placed: Sequence[Placed]) -> dict[str, HookPoint]:
+    return {point.name: point for each in placed for point in (each.read, each.written)}
+
+
+def _found(placed: Placed) -> tuple[dict[str, float], Tensor]:
+    if not placed.stats.n_tokens:
+        raise ConfigError(
+            "There is no token to evaluate on.", where="contexts", hint="Give text with more than special tokens."
+        )
+    return placed.stats.result(), placed.stats.density.cpu()
+
+
+class _Sums:
+    """Of one place or one SAE: losses, and divergences from the model itself."""
+
+    def __init__(self) -> None:
+        self.loss = self.divergence = 0.0
+
+
+class _Pass:
+    """One pass with the cross-entropy; arguments as in `Evaluator.evaluate`, `known` the baseline of each SAE."""
+
+    def __init__(
+        self, evaluator: Evaluator, placed: Sequence[Placed], known: Sequence[Baseline | None], batches: Batches,
+        divergence: bool, mean_ablation: bool,
+    ) -> None:  # fmt: skip
+        self._placed, self._known, self._batches = placed, known, batches
+        self._lm, self._losses, self._divergence = evaluator.lm, evaluator.losses, divergence
+        self._points = _points(placed)
+        self._written = {each.written.name: each.written for each in placed}
+        self._unknown = [
+            self._written[name] for name in dict.fromkeys(
+                each.written.name for each, baseline in zip(placed, known, strict=True) if baseline is None
+            )
+        ]  # fmt: skip
+        self._means = self._measure_means() if mean_ablation else {}
+        several = len(placed) > 1 or bool(self._unknown) or mean_ablation
+        self._resumable = {name for name, p in self._written.items() if several and evaluator.resumes(p)}
+        # What a single SAE makes of the activations goes into the very forward that computes them.
+        self._within = not self._unknown and not self._means and not self._resumable
+        self._clean, self._predictions = _Sums(), 0
+        self._zero: dict[str, _Sums] = defaultdict(_Sums)
+        self._mean: dict[str, _Sums] = defaultdict(_Sums)
+        self._sae = [_Sums() for _ in placed]
+
+    def run(self) -> list[tuple[dict[str, float], Tensor]]:
+        for ids, kept, counted in self._batches:
+            self._predictions += int(counted[:, 1:].sum())
+            (self._spliced if self._within else self._resumed)(ids, kept, counted)
+        return [self._result(*each) for each in zip(self._placed, self._known, self._sae, strict=True)]
+
+    def _spliced(self, ids: Tensor, kept: Tensor, counted: Tensor) -> None:
+        """A whole forward for each SAE."""
+        for each, sums in zip(self._placed, self._sae, strict=True):
+            self._batches.run_check()
+            with each.spliced(kept):
+                outputs = self._losses.outputs(ids)
+            sums.loss += self._losses.loss(outputs, ids, counted)[0]
+
+    def _resumed(self, ids: Tensor, kept: Tensor, counted: Tensor) -> None:
+        """One forward that the others go on from."""
+        model, losses = self._lm.model, self._losses
+        clean: list[Tensor] = []
+        run: Callable[[], object] = lambda: clean.append(losses.outputs(ids))  # noqa: E731
+        if not self._unknown:
+            run = lambda: forward(model, ids)  # noqa: E731
+        self._batches.run_check()
+        reached = note_points(model, list(self._points.values()), run, whole=bool(self._unknown))
+        if clean:
+            self._clean.loss += losses.loss(clean[0], ids, counted)[0]
+
+        def add(sums: _Sums, point: HookPoint, instead: Callable[[Tensor], Tensor]) -> None:
+            self._batches.run_check()
+            with self._behind(point, reached), hooked(point, instead):
+                outputs = losses.outputs(ids)
+            sums.loss += losses.loss(outputs, ids, counted)[0]
+            if self._divergence:
+                sums.divergence += losses.divergence(clean[0], outputs, kept)
+
+        for point in self._unknown:
+            add(self._zero[point.name], point, _filled(kept, 0.0))
+        for name, mean in self._means.items():
+            add(self._mean[name], self._written[name], _filled(kept, mean))
+        for each, sums in zip(self._placed, self._sae, strict=True):
+            mixed = each.take(reached.found, kept)
+            add(sums, each.written, lambda x, mixed=mixed: mixed)  # type: ignore[misc]
+
+    def _behind(self, point: HookPoint, reached: Reached) -> AbstractContextManager[None]:
+        return resumed(self._lm.model, point, reached) if point.name in self._resumable else nullcontext()
+
+    def _measure_means(self) -> dict[str, Tensor]:
+        """The mean activation of the tokens that count at each place, ``[width]`` float64; nan where there is none."""
+        totals = {name: torch.zeros(p.width, dtype=torch.float64) for name, p in self._written.items()}
+        number = 0
+        for ids, kept, _ in self._batches:
+            self._batches.run_check()
+            for name, x in capture(self._lm.model, list(totals), ids).items():
+                totals[name] += x[kept.to(x.device)].double().sum(0).cpu()
+            number += int(kept.sum())
+        return {name: total / number for name, total in totals.items()}
+
+    def _result(self, placed: Placed, known: Baseline | None, sums: _Sums) -> tuple[dict[str, float], Tensor]:
+        result, density = _found(placed)
+        name, n = placed.written.name, self._predictions
+        by_sae = _ratio(sums.loss, n)
+        if known is None:
+            known = Baseline(_ratio(self._clean.loss, n), _ratio(self._zero[name].loss, n))
+        result |= {"ce_loss_clean": known.clean, "ce_loss_sae": by_sae, "ce_loss_zero": known.zero}
+        result["ce_loss_delta"] = by_sae - known.clean
+        result["ce_loss_score"] = ce_loss_score(known.clean, by_sae, known.zero)
+        if self._means:
+            result["ce_loss_mean"] = by_mean = _ratio(self._mean[name].loss, n)
+            result["ce_loss_score_mean_ablation"] = ce_loss_score(known.clean, by_sae, by_mean)
+        if self._divergence:
+            tokens = placed.stats.n_tokens
+            kl_sae, kl_zero = sums.divergence / tokens, self._zero[name].divergence / tokens
+            result |= {"kl_div_sae": kl_sae, "kl_div_zero": kl_zero, "kl_div_score": kl_div_score(kl_sae, kl_zero)}
+        return result, density
+
+
+def _ratio(total: float, number: int) -> float:
+    return total / number if number else math.nan
+
+
+def _filled(kept: Tensor, value: float | Tensor) -> Callable[[Tensor], Tensor]:
+    """A hook that puts `value` (a number, or ``[width]``) in place of the activations that are kept."""
+
+    def fill(x: Tensor) -> Tensor:
+        mask = kept.to(x.device)[..., None]
+        return torch.where(mask, torch.as_tensor(value, device=x.device, dtype=x.dtype), x)
+
+    return fill
 
 
 def evaluate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from saewidgets.config.model_names import hub_model
+from saewidgets.config.names import hub_model
 from saewidgets.errors import NotFoundError
 from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import HubError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from saewidgets.config.model_names import hub_model
+from saewidgets.config.names import hub_model
 from saewidgets.formats import registry
 from saewidgets.formats.base import Description
 from saewidgets.hub import npz_preview, space

@@ -16,7 +16,7 @@ from huggingface_hub import errors as hub
 from safetensors import SafetensorError
 from torch import nn
 
-from saewidgets.config.model_names import is_local
+from saewidgets.config.names import is_local
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.lm.hookpoints import find_blocks
 from saewidgets.lm.hooks import input_device

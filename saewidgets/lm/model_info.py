@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from saewidgets.config.hook_names import head_of, without_head
-from saewidgets.config.model_names import is_local
+from saewidgets.config.names import is_local
 from saewidgets.errors import FormatError
 from saewidgets.lm.hub_probe import cached_config, can_fetch
 from saewidgets.lm.loading import BUILDING, auto_class, explained, local_folder

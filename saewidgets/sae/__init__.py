@@ -12,13 +12,12 @@ from saewidgets.config.sae import (
     TopKConfig,
     TranscoderConfig,
 )
-from saewidgets.sae.base import SAE, Loss, LossState
+from saewidgets.sae.base import SAE, LoadedSAE, Loss, LossState
 from saewidgets.sae.batchtopk import BatchTopKSAE
 from saewidgets.sae.gated import GatedSAE
 from saewidgets.sae.groupmax import GroupMaxSAE
 from saewidgets.sae.inference import inference_sae
 from saewidgets.sae.jumprelu import InferenceJumpReLU, JumpReLUSAE
-from saewidgets.sae.loaded import LoadedSAE
 from saewidgets.sae.matching_pursuit import MatchingPursuitSAE
 from saewidgets.sae.matryoshka import MatryoshkaSAE
 from saewidgets.sae.registry import (

@@ -5,7 +5,7 @@ transcoders. An architecture supplies the activation function and the terms of i
 Conventions follow SAELens: pre-activations are ``(x - b_dec) @ W_enc + b_enc`` and the reconstruction error is summed
 over d_out and averaged over the batch.
 
-What only loaded SAEs do is `sae/loaded.py`; normalisation per token, and heads, are `sae/inputs.py`.
+Normalisation per token, and heads, are `sae/inputs.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Never, Self
 
 import torch
 from torch import Tensor, nn
@@ -502,3 +502,24 @@ class SAE(nn.Module, ABC):
     def extra_repr(self) -> str:
         out = f", d_out={self.d_out}" if self.d_out != self.d_in else ""
         return f"{self.cfg.architecture}, d_in={self.d_in}, d_sae={self.d_sae}{out}"
+
+
+class LoadedSAE(SAE):
+    """An SAE that somebody else trained. `inference_sae` makes it; it has no weights of its own to start from."""
+
+    def inference_tensors(self) -> Mapping[str, Tensor]:
+        """Everything the SAE consists of by SAELens' names, detached; `inference_sae` makes the SAE of them again."""
+        return {name: tensor.detach() for name, tensor in self.state_dict().items()}
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        self._refuse("can be loaded and used, not trained")
+
+    def loss(self, x: Tensor, target: Tensor | None = None, *, step: LossState | None = None) -> Loss:
+        """Always raises `ConfigError`: this architecture is not trained here."""
+        self._refuse("can be loaded and used, not trained")
+
+    def _loss(self, x: Tensor, target: Tensor, step: LossState) -> Loss:
+        self._refuse("can be loaded and used, not trained")
+
+    def _refuse(self, why: str) -> Never:
+        raise ConfigError(f"SAEs of the architecture {self.cfg.architecture!r} {why}.", where="architecture")

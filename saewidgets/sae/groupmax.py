@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from saewidgets.config.inference import GroupMaxConfig
-from saewidgets.sae.loaded import LoadedSAE
+from saewidgets.sae.base import LoadedSAE
 
 
 def group_max(pre: Tensor, k: int) -> Tensor:

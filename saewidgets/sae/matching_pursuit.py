@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from saewidgets.config.inference import MatchingPursuitConfig
-from saewidgets.sae.loaded import LoadedSAE
+from saewidgets.sae.base import LoadedSAE
 
 
 class MatchingPursuitSAE(LoadedSAE):

@@ -21,8 +21,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from saewidgets.config.inference import TemporalConfig
 from saewidgets.errors import ConfigError
+from saewidgets.sae.base import LoadedSAE
 from saewidgets.sae.inputs import require_activations
-from saewidgets.sae.loaded import LoadedSAE
 from saewidgets.sae.topk import top_k
 
 

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from saewidgets.config.inference import AbsTopKConfig
 from saewidgets.config.sae import BatchTopKConfig, MatryoshkaConfig, TopKConfig
-from saewidgets.sae.base import SAE, Loss, LossState, squared_error
+from saewidgets.sae.base import SAE, LoadedSAE, Loss, LossState, squared_error
 from saewidgets.sae.kernels.select import SparseCode, topk_code
 from saewidgets.sae.kernels.sparse import reconstruct
-from saewidgets.sae.loaded import LoadedSAE
 
 
 def top_k(pre: Tensor, k: int) -> Tensor:

@@ -1,13 +1,11 @@
 """Steering: a language model that writes with some features of an SAE turned up, down or off."""
 
-from saewidgets.steering.change import LatentChange
-from saewidgets.steering.estimate import estimate_max
-from saewidgets.steering.features import choose
+from saewidgets.steering.change import LatentChange, estimate_max
+from saewidgets.steering.features import SteeringSource, choose
 from saewidgets.steering.generating import TokenEvent
 from saewidgets.steering.positions import SteeringError
 from saewidgets.steering.presets import PresetSAE, SteeringPreset, load_preset, parse_preset, save_preset
 from saewidgets.steering.result import BREAKS, STRONG, Candidate, Generation, NewToken, SteeringResult
-from saewidgets.steering.source import SteeringSource
 from saewidgets.steering.steer import Steps, steer, steps, sweep
 from saewidgets.steering.steered import Steering, steered
 

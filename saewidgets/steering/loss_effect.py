@@ -18,8 +18,7 @@ from saewidgets.config import SteeringFeature
 from saewidgets.errors import ConfigError
 from saewidgets.evaluation.ce import CrossEntropy
 from saewidgets.lm import LoadedModel, evaluating
-from saewidgets.steering.features import choose
-from saewidgets.steering.source import SteeringSource
+from saewidgets.steering.features import SteeringSource, choose
 from saewidgets.steering.steered import Steering
 
 

@@ -11,10 +11,9 @@ from saewidgets.config.arguments import readable
 from saewidgets.config.steering import Positions, SteeringConfig, SteeringFeature
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, TokenText, evaluating, special_tokens
-from saewidgets.steering.features import Chosen, choose
+from saewidgets.steering.features import Chosen, Sources, choose
 from saewidgets.steering.generating import TokenEvent, Writer
 from saewidgets.steering.result import Generation, SteeringResult
-from saewidgets.steering.source import Sources
 from saewidgets.steering.steered import Steering
 
 

@@ -15,9 +15,8 @@ from saewidgets.errors import ConfigError
 from saewidgets.lm import HookPoint, LoadedModel, hooked, special_tokens
 from saewidgets.lm.model_config import text_config
 from saewidgets.steering.change import LatentChange
-from saewidgets.steering.features import Chosen, choose
+from saewidgets.steering.features import Chosen, Sources, SteeringSource, choose
 from saewidgets.steering.positions import PositionTracker, SteeringError
-from saewidgets.steering.source import Sources, SteeringSource
 
 
 @dataclass(eq=False)

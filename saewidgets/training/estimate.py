@@ -213,7 +213,7 @@ def evaluation_share(configs: Sequence[TrainingConfig], model: ModelSize, *, spa
     """Operations of all evaluations of trainings that share one forward, as a share of those of their training.
 
     An evaluation takes one forward to the deepest hook, and for every autoencoder its own forward, what of the model
-    comes behind its hook, and the loss (`saewidgets.evaluation.together`). Arguments as in `flops_per_token`.
+    comes behind its hook, and the loss (`saewidgets.evaluation.evaluate`). Arguments as in `flops_per_token`.
     """
     first = configs[0]
     alone = first.corpus.kind == "activations" and not first.corpus.cross_entropy  # the autoencoder without the model

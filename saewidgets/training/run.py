@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from saewidgets.activations.exact import is_exact, with_exact_revision
+from saewidgets.activations.corpus import is_exact, with_exact_revision
 from saewidgets.config.group import require_shared
 from saewidgets.config.training import TrainingConfig
 from saewidgets.errors import SAEWidgetsError, TrainingError

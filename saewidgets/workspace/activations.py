@@ -13,8 +13,7 @@ from saewidgets.activation_records import ActivationStoreRecord, CaptureEstimate
 from saewidgets.catalog import new_store_id
 from saewidgets.config import arguments
 from saewidgets.config.capture import CaptureConfig
-from saewidgets.config.model_names import as_recorded, check_revision, is_local
-from saewidgets.config.names import free_name
+from saewidgets.config.names import as_recorded, check_revision, free_name, is_local
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus
@@ -61,7 +60,7 @@ def asked(
 def needed(workspace: Workspace, config: CaptureConfig, held: Held | None, *, ask: bool) -> CaptureEstimate | None:
     """The estimate; None where the model's sizes are not on this machine, unless the hub may be asked."""
     # Torch: seconds to import.
-    from saewidgets.activations.store_capture import bytes_per_token
+    from saewidgets.activations.store_write import bytes_per_token
     from saewidgets.lm import check_context, model_facts, resolve_hook, wrap_model
     from saewidgets.lm.hub_probe import cached_config
 

@@ -19,7 +19,7 @@ from saewidgets.config.arguments import optional_text, refuse
 from saewidgets.config.arguments import path as take_path
 from saewidgets.config.corpus import CorpusConfig, TextCorpus
 from saewidgets.config.extraction import ExtractionConfig
-from saewidgets.config.model_names import check_revision, hub_model
+from saewidgets.config.names import check_revision, hub_model
 from saewidgets.config.packing import Packing
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError

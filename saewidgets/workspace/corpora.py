@@ -96,7 +96,7 @@ def exact_configs(catalog: Catalog, records: Sequence[TrainingRecord]) -> list[T
 
 
 def _exact(catalog: Catalog, record: TrainingRecord, config: TrainingConfig) -> TrainingConfig:
-    from saewidgets.activations.exact import is_exact, with_exact_revision  # torch: seconds to import
+    from saewidgets.activations.corpus import is_exact, with_exact_revision  # torch: seconds to import
 
     if is_exact(config.corpus):
         return config

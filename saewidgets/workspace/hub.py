@@ -10,8 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import arguments
-from saewidgets.config.model_names import one_name
-from saewidgets.config.names import MAX_NAME
+from saewidgets.config.names import MAX_NAME, one_name
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus
 from saewidgets.hub_records import KnownRepo, Preview, RepoInfo, Variant

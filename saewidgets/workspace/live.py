@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from saewidgets.config.model_names import as_recorded
+from saewidgets.config.names import as_recorded
 from saewidgets.errors import ConfigError
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.jobs import compute_lane

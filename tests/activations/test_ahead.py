@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from saewidgets.activations.growing import read_ahead
+from saewidgets.activations.packing import read_ahead
 
 
 def _take(items: Iterator[int], found: list[int]) -> None:

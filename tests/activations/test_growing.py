@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saewidgets.activations import PackedTokens, growing, open_corpus, pack, packed, positions_needed
+from saewidgets.activations import PackedTokens, open_corpus, pack, packed, packing, positions_needed
 from saewidgets.activations.documents import Chunk, Document, Position, Split
 from saewidgets.config import DemoCorpus, TextCorpus, TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, StorageError
@@ -57,7 +57,7 @@ def document(number: int) -> Document:
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(growing, "COUNT_EVERY", 100)
+    monkeypatch.setattr(packing, "COUNT_EVERY", 100)
 
 
 def _pack(corpus: Any, lm: LoadedModel, folder: Path, wanted: int | None, **more: Any) -> PackedTokens:
@@ -313,19 +313,19 @@ _KILLED = """
 import os, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from saewidgets.activations import growing, pack
+from saewidgets.activations import packing, pack
 from saewidgets.lm import load_tokenizer
 from tests.activations.test_growing import Long
-growing.COUNT_EVERY = 100
+packing.COUNT_EVERY = 100
 counted = 0
-put = growing.put_facts
+put = packing.put_facts
 def killed(*args):
     global counted
     put(*args)
     counted += 1
     if counted == 4:
         os.kill(os.getpid(), 9)
-growing.put_facts = killed
+packing.put_facts = killed
 pack(Long(), load_tokenizer({model!r}), folder=Path({folder!r}), context_size=16, validation_share=0.1, wanted=3000)
 """
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saewidgets.activations import growing, open_corpus, pack, reading
+from saewidgets.activations import files, open_corpus, pack, packing
+from saewidgets.activations.corpus import is_exact, with_exact_revision
 from saewidgets.activations.documents import Chunk
-from saewidgets.activations.exact import is_exact, with_exact_revision
 from saewidgets.activations.hubcorpus import Dataset, open_hub_corpus
 from saewidgets.config import HubCorpus, TokensCorpus
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
@@ -50,7 +50,7 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture(autouse=True)
 def _online(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     ask_loopback(hub, monkeypatch)
-    monkeypatch.setattr(reading, "CHUNK_CHARACTERS", 1500)
+    monkeypatch.setattr(files, "CHUNK_CHARACTERS", 1500)
 
 
 @pytest.fixture
@@ -239,7 +239,7 @@ def test_what_does_not_pass_is_told_and_gone_on_with(
     hub: Hub, client_of: Callable[..., HubClient], kind: str, value: int, expected: type[Exception], lm: LoadedModel,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(growing, "COUNT_EVERY", 64)
+    monkeypatch.setattr(packing, "COUNT_EVERY", 64)
     client = client_of()
     client.retries = 1
     hub.fail(r"storage.*train-00001.*parquet", kind, value)
@@ -316,17 +316,17 @@ _KILLED = """
 import os, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from saewidgets.activations import growing, open_corpus, pack, reading
+from saewidgets.activations import packing, open_corpus, pack, files
 from saewidgets.config import HubCorpus
 from saewidgets.lm import load_tokenizer
-reading.CHUNK_CHARACTERS = 1500
-growing.COUNT_EVERY = 64
-put = growing.put_facts
+files.CHUNK_CHARACTERS = 1500
+packing.COUNT_EVERY = 64
+put = packing.put_facts
 def killed(target, facts):
     put(target, facts)
     if facts.growth.position["shard"] >= 1:
         os.kill(os.getpid(), 9)
-growing.put_facts = killed
+packing.put_facts = killed
 pack(open_corpus(HubCorpus.wikipedia()), load_tokenizer({model!r}), folder=Path({folder!r}), context_size=16)
 """
 

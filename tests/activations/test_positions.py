@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from saewidgets.activations import ActivationStream, PackedTokens, counted_positions, growing, pack, positions_needed
+from saewidgets.activations import ActivationStream, PackedTokens, counted_positions, pack, packing, positions_needed
 from saewidgets.activations.store import StoredActivations
-from saewidgets.activations.store_capture import CaptureSettings, capture_store
 from saewidgets.activations.store_stream import StoredStream
+from saewidgets.activations.store_write import CaptureSettings, capture_store
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, capture
@@ -120,7 +120,7 @@ def test_long_text_is_read_until_enough_positions_count(lm: LoadedModel, tmp_pat
 def test_long_text_in_which_nothing_counts_is_not_read_for_ever(
     lm: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(growing, "_HOPELESS", 50)
+    monkeypatch.setattr(packing, "_HOPELESS", 50)
     corpus = Long(10**6)
     rule = Kept(seqpos_slice=(0, 1))
     with pytest.raises(ConfigError, match="a position to train on") as caught:

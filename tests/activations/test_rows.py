@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from saewidgets.activations import documents, open_corpus, reading, shards
+from saewidgets.activations import documents, files, open_corpus, shards
 from saewidgets.activations.documents import Chunk
 from saewidgets.activations.files import local_shard
 from saewidgets.activations.shards import Row, Shard, read_rows
@@ -75,15 +75,15 @@ def test_every_row_and_from_every_place(tmp_path: Path, name: str, monkeypatch: 
 
 @pytest.mark.parametrize("name", MADE)
 def test_chunks_go_on_at_the_right_document(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "CHUNK_CHARACTERS", 90)
+    monkeypatch.setattr(files, "CHUNK_CHARACTERS", 90)
     (tmp_path / "b").mkdir()
     both = [_shard(tmp_path, name), _shard(tmp_path / "b", name)]
-    chunks = list(reading.read_chunks(both, "text", None, None))
+    chunks = list(files.read_chunks(both, "text", None, None))
     assert [d.text for c in chunks for d in c.documents] == TEXTS * 2
     assert len(chunks) > 10
     for number, chunk in enumerate(chunks):
         position = json.loads(json.dumps(chunk.position))
-        assert list(reading.read_chunks(both, "text", None, position)) == chunks[number + 1 :]
+        assert list(files.read_chunks(both, "text", None, position)) == chunks[number + 1 :]
 
 
 def test_parquet_reads_only_the_row_groups_behind_a_place(tmp_path: Path) -> None:
@@ -212,12 +212,9 @@ def _chunks(corpus: Any, position: Any = None) -> list[Chunk]:
 
 
 def test_long_files_are_a_corpus_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from saewidgets.activations import files
-
     monkeypatch.setattr(files, "LONG", 1000)
     monkeypatch.setattr(files, "HASHED", 1000)
-    for module in (reading, files):
-        monkeypatch.setattr(module, "CHUNK_CHARACTERS", 120)
+    monkeypatch.setattr(files, "CHUNK_CHARACTERS", 120)
     monkeypatch.setattr(documents, "PIECE_CHARACTERS", 50)
     _parquet(tmp_path / "a.parquet")
     (tmp_path / "b.txt").write_text("\n".join(TEXTS))
@@ -237,7 +234,7 @@ def test_long_files_are_a_corpus_that_goes_on(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_row_is_a_document(tmp_path: Path) -> None:
-    found = reading.documents_of(Row("x" * 600_000, 1, shards.Place(), "text"), "text", "f:1")
+    found = files.documents_of(Row("x" * 600_000, 1, shards.Place(), "text"), "text", "f:1")
     assert "".join(d.text for d in found) == "x" * 600_000
     assert [d.continues for d in found] == [False, True, True]
     assert {d.source for d in found} == {"f:1"}

@@ -14,11 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from saewidgets.activations import ActivationStream, Document, PackedTokens, pack, store_capture
-from saewidgets.activations.store import StoredActivations
-from saewidgets.activations.store_capture import CaptureSettings, bytes_per_token, capture_store
-from saewidgets.activations.store_layout import StoreFacts
+from saewidgets.activations import ActivationStream, Document, PackedTokens, pack, store_write
+from saewidgets.activations.store import StoredActivations, StoreFacts
 from saewidgets.activations.store_stream import StoredStream, StoredWindows
+from saewidgets.activations.store_write import CaptureSettings, bytes_per_token, capture_store
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.events import Interruption, NullControl, Request
@@ -151,7 +150,7 @@ class WithHeldOut:
 
 def test_held_out_documents_stay_held_out(lm: LoadedModel, tmp_path: Path) -> None:
     whole = pack(WithHeldOut(), lm.tokenizer, folder=tmp_path / "t", context_size=16)
-    contexts, held = store_capture.chosen_contexts(whole, 20 * 16)
+    contexts, held = store_write.chosen_contexts(whole, 20 * 16)
     assert len(contexts) == 20
     assert held == round(20 * whole.facts.n_held_out / whole.n_contexts) > 0
     assert set(contexts[:held]) <= set(whole.validation)
@@ -192,7 +191,7 @@ def test_a_full_disk_is_seen_before_it_is_full(
 def test_paused_and_resumed_ends_in_the_same_bytes(
     lm: LoadedModel, packed: PackedTokens, tmp_path: Path, shard_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("saewidgets.activations.store_layout.SHARD_BYTES", shard_bytes)
+    monkeypatch.setattr("saewidgets.activations.store.SHARD_BYTES", shard_bytes)
     settings = CaptureSettings(hook_names=(RESID, MLP), tokens=ALL, model_batch_size=3)
     straight = capture_store(lm, packed, settings, tmp_path / "straight")
     assert (len(straight.shards(RESID)) > 2) == (shard_bytes == 4096)
@@ -355,7 +354,7 @@ def test_any_start_gives_the_same_batches_bit_for_bit(store: StoredActivations) 
 def test_shards_make_no_difference(
     lm: LoadedModel, packed: PackedTokens, store: StoredActivations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("saewidgets.activations.store_layout.SHARD_BYTES", 4096)
+    monkeypatch.setattr("saewidgets.activations.store.SHARD_BYTES", 4096)
     _capture(lm, packed, tmp_path / "s")
     sharded = StoredActivations(tmp_path / "s")
     assert len(sharded.facts.shards(RESID)) > 5
@@ -368,7 +367,7 @@ def test_shards_make_no_difference(
 def test_a_head_is_read_from_rows_of_all(
     lm: LoadedModel, packed: PackedTokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("saewidgets.activations.store_layout.SHARD_BYTES", 4096)
+    monkeypatch.setattr("saewidgets.activations.store.SHARD_BYTES", 4096)
     monkeypatch.setattr("saewidgets.activations.store._WHOLE_ROWS", 50)
     z = "blocks.0.attn.hook_z"
     capture_store(lm, packed, CaptureSettings(hook_names=(z,), tokens=ALL, dtype="bfloat16"), tmp_path / "s")

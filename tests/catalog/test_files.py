@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from saewidgets.catalog.files import Files
+from saewidgets.catalog.filestate import Files
 from saewidgets.errors import CatalogError
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers import AutoTokenizer
 
 from saewidgets.evaluation import evaluate
-from saewidgets.evaluation.together import Baseline, Evaluator, Subject
+from saewidgets.evaluation.evaluate import Baseline, Evaluator, Subject
 from saewidgets.lm import LoadedModel, wrap_model
 from saewidgets.sae import SAE, inference_sae
 from tests.lm.models import family

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from saewidgets.evaluation import evaluate, together
-from saewidgets.evaluation.together import Baseline, Evaluator, Subject
+from saewidgets.evaluation import evaluate
+from saewidgets.evaluation.evaluate import Baseline, Evaluator, Subject
 from saewidgets.events import Interruption, Request
 from saewidgets.lm import LoadedModel, wrap_model
 from saewidgets.sae import SAE, create_sae, inference_sae
@@ -89,7 +90,7 @@ def test_a_model_that_cannot_be_resumed_gives_the_same(
     ids = _ids()
     expected = Evaluator(lm).evaluate(subjects, ids, batch_size=2, divergence=True, mean_ablation=True)
     baselines = [Baseline.of(metrics) for metrics, _ in expected]
-    monkeypatch.setattr(together, "resumable", lambda model, point: False)
+    monkeypatch.setattr(sys.modules["saewidgets.evaluation.evaluate"], "resumable", lambda model, point: False)
     found = Evaluator(lm).evaluate(subjects, ids, batch_size=2, divergence=True, mean_ablation=True)
     assert [metrics for metrics, _ in found] == [metrics for metrics, _ in expected]
     known = [replace(s, baseline=b) for s, b in zip(subjects, baselines, strict=True)]

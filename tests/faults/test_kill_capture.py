@@ -17,16 +17,16 @@ WORKER = """
 import sys
 from pathlib import Path
 import torch
-from saewidgets.activations import PackedTokens, store_capture, store_layout, store_write
+from saewidgets.activations import PackedTokens, store, store_write
 from saewidgets.lm import load_model
 torch.set_num_threads(1)
 store_write.CHECKPOINT_SECONDS = 0  # a checkpoint after every forward
-store_layout.SHARD_BYTES = 1 << 16
+store.SHARD_BYTES = 1 << 16
 lm, packed = load_model(sys.argv[1]), PackedTokens(Path(sys.argv[2]))
 hooks = ("blocks.0.hook_resid_post", "blocks.1.hook_mlp_out")
-settings = store_capture.CaptureSettings(hooks, 10**9, dtype="bfloat16", model_batch_size=4)
+settings = store_write.CaptureSettings(hooks, 10**9, dtype="bfloat16", model_batch_size=4)
 print("ready", flush=True)
-store_capture.capture_store(lm, packed, settings, sys.argv[3], resume=True)
+store_write.capture_store(lm, packed, settings, sys.argv[3], resume=True)
 """
 
 

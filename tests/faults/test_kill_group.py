@@ -24,7 +24,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.workspace import Workspace
 if len(sys.argv) > 3:  # kill -9 in the middle of an evaluation, at its n-th forward
     import os, signal
-    from saewidgets.evaluation.together import Batches
+    from saewidgets.evaluation.evaluate import Batches
     left = [int(sys.argv[3])]
     def run_check(self):
         left[0] -= 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from saewidgets.config.model_names import hub_model, names_of, one_name
+from saewidgets.config.names import hub_model, names_of, one_name
 from saewidgets.formats import registry
 from saewidgets.hub import known_repos, parse_reference
 from saewidgets.hub.known import gated_by_name, repos_for_model, similar, trained_on

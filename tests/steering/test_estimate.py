@@ -35,7 +35,7 @@ def dense(lm: LoadedModel, special: bool) -> np.ndarray:
 
 @pytest.mark.parametrize("special", [True, False])
 def test_it_is_the_largest(tiny: LoadedModel, special: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saewidgets.steering.estimate.LATENT_BYTES", 4 * 24 * 20 * 2)  # two contexts at once
+    monkeypatch.setattr("saewidgets.steering.change.LATENT_BYTES", 4 * 24 * 20 * 2)  # two contexts at once
     checks: list[int] = []
     found = estimate_max(
         SteeringSource(toy_sae(), AT), tiny, contexts(), [5, 0, 23], exclude_special_tokens=not special,

@@ -11,7 +11,7 @@ import torch
 
 from saewidgets.activations import open_corpus, pack
 from saewidgets.activations.store import StoredActivations
-from saewidgets.activations.store_capture import CaptureSettings, capture_store
+from saewidgets.activations.store_write import CaptureSettings, capture_store
 from saewidgets.config import ActivationCorpus, TextCorpus, TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.evaluation import evaluate

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from saewidgets.activations import open_corpus, pack
 from saewidgets.activations.store import StoredActivations
-from saewidgets.activations.store_capture import CaptureSettings, capture_store
 from saewidgets.activations.store_stream import StoredStream
+from saewidgets.activations.store_write import CaptureSettings, capture_store
 from saewidgets.activations.stream import ActivationStream
 from saewidgets.config import ActivationCorpus, TextCorpus, TrainingConfig
 from saewidgets.errors import ConfigError, FormatError

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from saewidgets.activations import growing, reading
+from saewidgets.activations import files, packing
 from saewidgets.config import HubCorpus, TrainingConfig
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.errors import SAEWidgetsError
@@ -33,8 +33,8 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture(autouse=True)
 def _asks(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     ask_loopback(hub, monkeypatch)
-    monkeypatch.setattr(reading, "CHUNK_CHARACTERS", 1500)
-    monkeypatch.setattr(growing, "COUNT_EVERY", 200)
+    monkeypatch.setattr(files, "CHUNK_CHARACTERS", 1500)
+    monkeypatch.setattr(packing, "COUNT_EVERY", 200)
 
 
 @pytest.fixture
@@ -98,17 +98,17 @@ _KILLED = """
 import os, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from saewidgets.activations import growing, reading
+from saewidgets.activations import packing, files
 from saewidgets.config import TrainingConfig
 from saewidgets.training import run_training, checkpoint
-reading.CHUNK_CHARACTERS = 1500
-growing.COUNT_EVERY = 200
+files.CHUNK_CHARACTERS = 1500
+packing.COUNT_EVERY = 200
 if {when!r} == "packing":
-    put = growing.put_facts
+    put = packing.put_facts
     def killed(target, facts):
         put(target, facts)
         os.kill(os.getpid(), 9)
-    growing.put_facts = killed
+    packing.put_facts = killed
 def emit(event):
     if {when!r} == "training" and type(event).__name__ == "CheckpointSaved":
         os.kill(os.getpid(), 9)

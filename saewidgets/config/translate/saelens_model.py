@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from saewidgets.config.hook_names import HOOK_NAME, head_of, with_head
-from saewidgets.config.model_names import hub_model
+from saewidgets.config.names import hub_model
 from saewidgets.config.translate.source import Settings
 from saewidgets.errors import ConfigError
 

@@ -22,7 +22,7 @@ from saewidgets.workspace.held import Held, HeldModels, missing
 from saewidgets.workspace.training.job import TOKENS
 
 if TYPE_CHECKING:
-    from saewidgets.activations.store_layout import StoreFacts
+    from saewidgets.activations.store import StoreFacts
     from saewidgets.lm import LoadedModel
     from saewidgets.workspace.workspace import Workspace
 
@@ -112,7 +112,7 @@ def run_capture(
     import torch
 
     from saewidgets.activations import open_corpus, pack
-    from saewidgets.activations.store_capture import CaptureSettings, capture_store, chosen_contexts
+    from saewidgets.activations.store_write import CaptureSettings, capture_store, chosen_contexts
     from saewidgets.demo import resolve_model
     from saewidgets.lm import check_context, load_model, resolve_hook, wrap_model
 
@@ -198,7 +198,7 @@ def _compile(
 
 def _exact(workspace: Workspace, record: ActivationStoreRecord) -> CaptureConfig:
     """The configuration with the commit of its dataset of the hub, found out once: resumed it reads the same text."""
-    from saewidgets.activations.exact import is_exact, with_exact_revision  # the hub's client: a second to import
+    from saewidgets.activations.corpus import is_exact, with_exact_revision  # the hub's client: a second to import
 
     config = config_of(record)
     if is_exact(config.corpus):
@@ -243,7 +243,7 @@ def record_result(workspace: Workspace, record: ActivationStoreRecord, facts: St
 
 def discard(folder: Path) -> None:
     """Remove what a capture has written; the text it was given stays, so that it can be started again."""
-    from saewidgets.activations.store_layout import PROGRESS, SPECIAL, TOKENS  # torch: seconds to import
+    from saewidgets.activations.store import PROGRESS, SPECIAL, TOKENS  # torch: seconds to import
 
     with contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import TrainingConfig
 from saewidgets.config.corpus import PATH_HINT
 from saewidgets.config.extraction import ExtractionConfig
-from saewidgets.config.model_names import as_recorded, check_revision
+from saewidgets.config.names import as_recorded, check_revision
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.events import JobStatus

@@ -122,7 +122,7 @@ def run_extraction(
     import torch
 
     from saewidgets.activations import open_corpus, pack
-    from saewidgets.activations.exact import exact_again, with_exact_revision
+    from saewidgets.activations.corpus import exact_again, with_exact_revision
     from saewidgets.demo import resolve_model
     from saewidgets.features.extraction import extract
     from saewidgets.formats import load_sae

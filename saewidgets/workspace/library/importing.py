@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_sae_id
-from saewidgets.config.model_names import one_name
+from saewidgets.config.names import one_name
 from saewidgets.errors import StateError
 from saewidgets.records import SAERecord, TrainingRecord
 from saewidgets.workspace.files import draft_folder, folder_size, remove_tree

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_sae_id
-from saewidgets.config.model_names import one_name
-from saewidgets.config.names import free_name, storable
+from saewidgets.config.names import free_name, one_name, storable
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.records import SAERecord
 from saewidgets.workspace.files import draft_folder, remove_tree

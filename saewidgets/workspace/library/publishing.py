@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets import __version__
-from saewidgets.config.model_names import hub_model
+from saewidgets.config.names import hub_model
 from saewidgets.errors import StorageError
 from saewidgets.formats.detect import locate
 from saewidgets.hub import HubClient, model_card

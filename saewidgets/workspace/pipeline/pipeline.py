@@ -303,7 +303,7 @@ class Pipeline:
         corpus = self.config.training.corpus
         for store in stores.values():
             if (commit := store.record.config["corpus"].get("revision")) is not None:
-                from saewidgets.activations.exact import exact_again  # the hub's client: a second to import
+                from saewidgets.activations.corpus import exact_again  # the hub's client: a second to import
 
                 return exact_again(corpus, commit)
         return corpus

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import ExtractionConfig
 from saewidgets.config import arguments as take
 from saewidgets.config.corpus import ActivationCorpus
-from saewidgets.config.model_names import hub_model
+from saewidgets.config.names import hub_model
 from saewidgets.config.packing import Packing
 from saewidgets.config.positions import as_ids, as_slice, positions, spelled
 from saewidgets.errors import ConfigError, NotFoundError, StateError

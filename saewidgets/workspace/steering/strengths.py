@@ -101,7 +101,7 @@ class Strengths:
         with self._lock:
             if key in self._norms:
                 return self._norms[key] or None
-        from saewidgets.steering.estimate import typical_norm  # torch: seconds to import
+        from saewidgets.steering.change import typical_norm  # torch: seconds to import
 
         lm = model()
         contexts, _ = self._maxima.contexts(record, lm)

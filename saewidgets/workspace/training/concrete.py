@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig
 from saewidgets.config.group import Over, base_of
-from saewidgets.config.model_names import as_recorded, check_revision
+from saewidgets.config.names import as_recorded, check_revision
 from saewidgets.errors import ConfigError
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.capture.using import settings_of_store

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import ActivationCorpus, TrainingConfig, validate
 from saewidgets.config.group import Over, base_of, expand, group_name
-from saewidgets.config.model_names import check_revision, is_local
+from saewidgets.config.names import check_revision, is_local
 from saewidgets.config.sparsity import warning_of
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, SAEWidgetsError
