@@ -24,9 +24,10 @@ FLOORS := .venvs/floors
 FLOORS_TESTS := $(addprefix tests/,test_public_surface.py cli/test_help.py config catalog render demo widgets)
 WORKERS ?= auto
 JS_SOURCES := $(wildcard package.json package-lock.json tsconfig*.json js/*.mjs) $(shell find js/src -type f 2>/dev/null)
-BROWSER_ARGS := $(if $(filter 0,$(BROWSER)),-m "not browser")
+NOT_BROWSER := $(if $(filter 0,$(BROWSER)),and not browser)
+PYTEST := $(PY) -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 
-.PHONY: help demo lab test test-all lint types js pytest browser-ready kernels peers faults floors bench clean distclean
+.PHONY: help demo lab test test-all lint types js pytest long browser-ready kernels peers faults floors bench clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +42,7 @@ lab: $(STAMPS)/package ## open JupyterLab on the first tutorial
 
 # ------------------------------------------------------------------------------------------- for developers
 
-test: browser-ready js lint types pytest ## set up what is missing, then run every check and test
+test: browser-ready js lint types pytest ## set up what is missing, then run every check and every test that is not long
 
 js: node_modules/.package-lock.json ## build, type-check, lint and test the frontends
 	$(PY) hatch_build.py bundle
@@ -56,13 +57,16 @@ types: $(STAMPS)/dev ## mypy, strict
 	$(BIN)/mypy
 
 pytest: $(STAMPS)/dev
-	$(PY) -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile $(BROWSER_ARGS) $(PYTEST_ARGS)
+	$(PYTEST) -m "not long $(NOT_BROWSER)" $(PYTEST_ARGS)
+
+long: $(STAMPS)/dev browser-ready ## the long tests: every journey, kernel and tutorial, hypothesis at depth
+	$(PYTEST) -m "(long or hypothesis) and not faults $(NOT_BROWSER)" --hypothesis-profile long $(PYTEST_ARGS)
 
 browser-ready:
 	@$(if $(filter 0,$(BROWSER)),true,.ci/chromium)
 
 kernels: $(STAMPS)/dev ## the main browser test on ipykernel 6.31, 7.3 and 7.4
-	$(PY) -m pytest tests/browser/test_training.py $(PYTEST_ARGS)
+	$(PY) -m pytest -m "" tests/browser/test_training.py $(PYTEST_ARGS)
 
 faults: $(STAMPS)/dev ## kill trainings and extractions at random moments, KILLS=20 times
 	$(PY) -m pytest -m faults --kills $(KILLS) $(PYTEST_ARGS)
@@ -70,7 +74,7 @@ faults: $(STAMPS)/dev ## kill trainings and extractions at random moments, KILLS
 floors: $(FLOORS)/stamp ## what uses other packages most, on the lowest versions that pyproject.toml allows
 	$(FLOORS)/bin/python -m pytest $(FLOORS_TESTS) $(PYTEST_ARGS)
 
-test-all: test faults kernels floors ## every test there is: hours
+test-all: test long faults floors ## every test there is: hours
 
 peers: $(STAMPS)/dev ## build the environments of the packages we compare with
 	$(PY) tools/make_peers.py

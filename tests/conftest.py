@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 # huggingface_hub reads these when it is first imported, so a fixture would be too late.
 _HF_HOME = tempfile.mkdtemp(prefix="saewidgets-hf-")
@@ -25,8 +26,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: their thr
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+settings.register_profile("short", max_examples=25, deadline=None)
+settings.register_profile("long", max_examples=300, deadline=None)
+settings.load_profile("short")  # --hypothesis-profile names another
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=3, help="how many times the fault tests kill a run (default 3)")
+    parser.addoption("--kills", type=int, default=1, help="how many times the fault tests kill a run (default 1)")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

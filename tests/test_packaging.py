@@ -113,7 +113,7 @@ def test_the_installed_tutorial_is_a_notebook(installed: Path, tmp_path: Path) -
     assert json.loads(Path(path).read_text(encoding="utf-8"))["nbformat"] == 4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_source_distribution_builds_without_node(wheel: Path, tmp_path: Path) -> None:
     sdist = _build("sdist", ROOT, tmp_path / "sdist")
     with tarfile.open(sdist) as archive:

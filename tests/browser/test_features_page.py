@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from saewidgets.render.features_page import FeatureCard, LogitTable, Row, RowGroup, features_page
 
-BROWSING = pytest.mark.parametrize("scheme", ["light", "dark"])
+BROWSING = pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 
 
 @pytest.fixture
@@ -67,6 +67,7 @@ def test_finding_and_walking(browser: Browser, path: Path, scheme: str) -> None:
     context.close()
 
 
+@pytest.mark.long
 def test_without_script(browser: Browser, path: Path) -> None:
     context = browser.new_context(java_script_enabled=False, offline=True)
     page = context.new_page()

@@ -149,6 +149,7 @@ def test_download_cancel_resume_find_filter_read_delete(
     notebook.python("browser.close(); ws.close()")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_names_on_the_hub_are_text(open_notebook: Open, hub: Hub, lab: Lab, page: Page, snapshot: Snapshot) -> None:
     repo = next(repo for repo in hub.state.repos.values() if any(HOSTILE in path for path in repo.files))

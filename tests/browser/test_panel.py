@@ -10,6 +10,8 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.conftest import Open, Snapshot
 from tests.browser.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 SETUP = """
 from saewidgets.widgets import TrainingPanel
 from tests.widgets.fake_workspace import FakeWorkspace, full_workspace

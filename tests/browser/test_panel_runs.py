@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Open, Snapshot
 from tests.browser.lab import Notebook
 from tests.browser.waiting import wait_for_figures, wait_until
+
+pytestmark = pytest.mark.long
 
 SETUP = """
 import pathlib

@@ -11,6 +11,8 @@ from tests.browser.conftest import Open, Snapshot
 from tests.browser.lab import Notebook
 from tests.browser.waiting import wait_for_figures, wait_until
 
+pytestmark = pytest.mark.long
+
 SETUP = """
 from saewidgets.events import JobStatus
 from saewidgets.widgets import TrainingPanel

@@ -42,6 +42,7 @@ def hub() -> Iterator[Hub]:
         yield server
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_every_widget_works_by_asking_alone(
     open_notebook: Open, hub: Hub, lab: Lab, page: Page, snapshot: Snapshot, tmp_path: Path

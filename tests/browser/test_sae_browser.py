@@ -87,6 +87,7 @@ def test_upload_add_compare_and_select(
     notebook.python("browser.close(); ws.close()")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_saved_notebook_has_the_list(open_notebook: Open, lab: Lab, made: Path) -> None:
     notebook, browser = opened(open_notebook, lab, "static")
@@ -113,6 +114,7 @@ def press(page: Page, where: Locator, name: str) -> None:
     page.keyboard.press("Enter")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_focus_goes_back_to_what_opened_it(open_notebook: Open, lab: Lab, page: Page, made: Path) -> None:
     notebook, browser = opened(open_notebook, lab, "focus")

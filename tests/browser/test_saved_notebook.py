@@ -56,6 +56,7 @@ def saved(notebook: Notebook, lab: Lab) -> str:
     return str(HTMLExporter().from_notebook_node(nbformat.read(lab.root / path, as_version=4))[0])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kernel", ["ipykernel-7.4", "ipykernel-6.31"])  # the latter has no subshells
 def test_a_saved_notebook_shows_what_was_seen_last(

@@ -122,6 +122,7 @@ def test_add_steer_compare_sweep_and_keep(open_notebook: Open, lab: Lab, page: P
     snapshot("steering-narrow-light", steering)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_it_writes_and_stops_while_a_cell_runs(open_notebook: Open, lab: Lab) -> None:
     notebook = open_notebook(cells(lab, "steering-busy"))
@@ -140,6 +141,7 @@ def test_it_writes_and_stops_while_a_cell_runs(open_notebook: Open, lab: Lab) ->
     notebook.wait_idle()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_from_the_card_of_an_sae_and_back(open_notebook: Open, lab: Lab, page: Page, snapshot: Snapshot) -> None:
     setup, _ = cells(lab, "steering-card")

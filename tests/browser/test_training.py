@@ -15,6 +15,7 @@ from tests.browser.waiting import wait_until
 
 SLOW = 90_000  # milliseconds: loading the model and packing the text on a busy machine
 NAME = "browser-run"
+KERNEL, *OLDER = KERNELS
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +75,7 @@ def line_length(page: Page) -> int:
     return max([len(re.findall(r"[ML]", path)) for path in paths], default=0)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", [KERNEL, *[pytest.param(name, marks=pytest.mark.long) for name in OLDER]])
 @pytest.mark.timeout(900)
 def test_start_watch_pause_resume_stop_retry(
     kernel: str, open_notebook: Open, lab: Lab, page: Page, text_file: Path, snapshot: Snapshot

@@ -110,7 +110,7 @@ def test_queries_use_the_indexes(catalog: Catalog) -> None:
             assert index in plan, (query, plan)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 20), st.sampled_from("abc"), st.floats()), max_size=40), st.integers(0, 20))
 def test_it_behaves_as_a_dictionary(catalog: Catalog, run: str, rows: list[tuple[int, str, float]], cut: int) -> None:
     catalog.metrics.truncate(run, -1)

@@ -188,7 +188,7 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ctrl_c_pauses(
     start: Callable[..., subprocess.Popen[str]], invoke: Invoke, server: Hub, cache: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,

@@ -101,7 +101,7 @@ def _status(url: str, deadline: float) -> int:
             time.sleep(0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_real_server_serves_the_notebook(start: Callable[..., subprocess.Popen[str]], home: Path) -> None:
     process = start("lab", "--no-browser", "--port", "0")
     found, ended = threading.Event(), threading.Event()

@@ -163,7 +163,7 @@ def test_ctrl_c_names_the_pipeline_itself(
         assert len(words) == len(same) + 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(4 * PATIENCE)
 def test_what_it_names_goes_on_to_the_files(
     start: Callable[..., subprocess.Popen[str]], execute: Invoke, invoke: Invoke, base: list[str], tmp_path: Path

@@ -104,7 +104,7 @@ def test_a_run_from_start_to_deletion(execute: Invoke, invoke: Invoke, small: li
     assert not Path(record["folder"]).exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ctrl_c_pauses_and_other_processes_steer(start: Start, invoke: Invoke, small: list[str]) -> None:
     long = [*small, "--tokens", "500000000"]
     process = start("train", *long)
@@ -135,7 +135,7 @@ def test_ctrl_c_pauses_and_other_processes_steer(start: Start, invoke: Invoke, s
     assert Path(invoke("show", "small", "--json").json()["sae_path"]).is_dir()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sigterm_pauses_too(start: Start, invoke: Invoke, small: list[str]) -> None:
     process = start("train", *small, "--tokens", "500000000", "--quiet")
     record = _wait_for(invoke, _has_begun, process)
@@ -218,7 +218,7 @@ def test_the_default_home_is_not_touched(execute: Invoke, home: Path, tmp_path: 
     assert not home.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_demo(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is, but on less text: all of the embedded corpus takes a minute to read."""
     text = {"kind": "text", "strings": list(TINY_TEXT) * 30}

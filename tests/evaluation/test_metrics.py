@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from saewidgets.errors import ConfigError
@@ -98,7 +98,6 @@ def test_the_legacy_variant_stands_under_its_own_name_only() -> None:
     assert "explained_variance_legacy" not in one.result()
 
 
-@settings(max_examples=30, deadline=None)
 @given(cuts=st.lists(st.integers(0, 40), max_size=6), shift=st.sampled_from([0.0, 1e4]))
 def test_grouping_does_not_matter(cuts: list[int], shift: float) -> None:
     x, hat, f = _data(40)

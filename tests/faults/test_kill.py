@@ -1,5 +1,5 @@
 """`kill -9` at random moments: the catalog opens, the run reads `interrupted`, and resuming it ends in the weights of a
-run that was never disturbed. Three kills in the ordinary suite, twenty with ``make faults``."""
+run that was never disturbed. One kill in the ordinary suite, twenty with ``make faults``."""
 
 from __future__ import annotations
 

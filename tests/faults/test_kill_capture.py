@@ -1,5 +1,5 @@
-"""`kill -9` during a capture, at random moments: resumed, every file is what it is without a kill, bit for bit. Three
-kills in the ordinary suite, twenty with ``make faults``."""
+"""`kill -9` during a capture, at random moments: resumed, every file is what it is without a kill, bit for bit. Twenty
+kills with ``make faults``."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.long
 @pytest.mark.faults
 @pytest.mark.timeout(1800)
 def test_killed_captures_resume_to_identical_files(tmp_path: Path, tiny_model_folder: Path, kills: int) -> None:

@@ -1,5 +1,5 @@
 """`kill -9` during an extraction, at random moments: resumed, every file is what it is without a kill, bit for bit.
-Three kills in the ordinary suite, twenty with ``make faults``."""
+One kill in the ordinary suite, twenty with ``make faults``."""
 
 from __future__ import annotations
 
@@ -64,10 +64,12 @@ def test_killed_extractions_resume_to_identical_files(tmp_path: Path, tiny_model
         process = _start(tiny_model_folder, packed.folder, folder)
         with pytest.raises(subprocess.TimeoutExpired):  # a share of the work, so that some is left for the next kills
             process.wait(chance.random() * 2 * seconds / (kills + 2))
+        while done == kills - 1 and not list((folder / "checkpoint").glob("contexts_*")):
+            assert process.poll() is None, "it ended without a checkpoint"
+            time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not (folder / "extraction.json").exists(), f"it was done before kill {done + 1}"
-    assert list((folder / "checkpoint").glob("contexts_*")), "no kill came after a checkpoint"
     assert _start(tiny_model_folder, packed.folder, folder).wait(600) == 0
     found, expected = _files(folder), _files(tmp_path / "straight")
     assert found.keys() == expected.keys()

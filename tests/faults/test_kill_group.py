@@ -66,6 +66,7 @@ def _await_step(process: subprocess.Popen[str], group: TrainingGroup, step: int)
         time.sleep(0.005)
 
 
+@pytest.mark.long
 @pytest.mark.faults
 @pytest.mark.timeout(1800)
 def test_killed_groups_resume_to_identical_weights(tmp_path: Path, tiny_model_folder: Path, kills: int) -> None:
@@ -106,6 +107,7 @@ def test_killed_groups_resume_to_identical_weights(tmp_path: Path, tiny_model_fo
             assert steps.tolist() == a.metrics(["loss"])["step"].tolist()
 
 
+@pytest.mark.long
 @pytest.mark.faults
 @pytest.mark.timeout(1800)
 def test_killed_in_the_middle_of_evaluations(tmp_path: Path, tiny_model_folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from saewidgets.features.extraction import encoding
@@ -97,7 +97,6 @@ def test_chunks_are_bounded() -> None:
     assert contexts("abstopk", 131_072, 128, k=32) == 2  # the dense matrix of a chunk fits
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 10**6), rows=st.integers(1, 9), groups=st.integers(1, 12), extra=st.sampled_from([0, 5]),
     k=st.integers(1, 20), grid=st.sampled_from([2, 5, 1000]), shift=st.sampled_from([-1.5, -0.5, 0.5]),

@@ -113,6 +113,7 @@ def _status(manager: JobManager, job_id: str) -> S:
     return manager.get(job_id).status
 
 
+@pytest.mark.long
 def test_pause_and_resume_from_another_process(folder: Path, start: Callable[..., Worker], here: JobManager) -> None:
     a, b = start(), start()
     a.ready()("submit", "job_1", FOREVER)
@@ -166,6 +167,7 @@ def test_a_killed_owner_reads_interrupted_at_once_and_another_resumes(
     wait_until(lambda: _status(here, "job_1") is S.RUNNING and _steps(folder, "job_1") > reached)
 
 
+@pytest.mark.long
 def test_a_silent_owner_reads_interrupted_and_pauses_when_it_wakes(
     folder: Path, start: Callable[..., Worker]
 ) -> None:
@@ -182,6 +184,7 @@ def test_a_silent_owner_reads_interrupted_and_pauses_when_it_wakes(
     assert b("status", "job_2") == S.RUNNING
 
 
+@pytest.mark.long
 def test_a_suspended_owner_goes_on_if_nobody_took_its_place(folder: Path, start: Callable[..., Worker]) -> None:
     a, b = start(1.0), start(1.0)
     a.ready()("submit", "job_1", FOREVER)
@@ -193,6 +196,7 @@ def test_a_suspended_owner_goes_on_if_nobody_took_its_place(folder: Path, start:
     wait_until(lambda: b("status", "job_1") == S.RUNNING)
 
 
+@pytest.mark.long
 def test_an_owner_that_was_replaced_lets_go(folder: Path, start: Callable[..., Worker]) -> None:
     a, b = start(1.0), start(1.0)
     a.ready()("submit", "job_1", FOREVER)

@@ -186,7 +186,7 @@ def test_code_that_fails_later_is_told_once_and_used_no_more(undoing: Callable[.
     assert (compiled.problem, is_plain(model)) == ("RuntimeError: illegal instruction", True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
 def test_what_inductor_compiles(undoing: Callable[..., Compiled]) -> None:
     model = build("llama")

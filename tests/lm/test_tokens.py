@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from saewidgets.lm import TokenText, special_tokens
@@ -24,7 +24,6 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-@settings(max_examples=50, deadline=None)
 @given(text=st.text(max_size=40))
 def test_pieces_are_the_text_of_a_byte_level_tokenizer(tiny_tokenizer_folder: Path, text: str) -> None:
     tokenizer = _cached(tiny_tokenizer_folder)

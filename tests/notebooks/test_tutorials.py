@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -15,6 +16,7 @@ from tests.conftest import link_tokens
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIALS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+FURTHER: list[Any] = [pytest.param(path, marks=pytest.mark.long) for path in TUTORIALS[1:]]
 # What each tutorial shows, and the words of its fallback where no page is.
 SHOWN = {
     "01-train": ("TrainingPanel", "Static copy of the training panel"),
@@ -51,7 +53,7 @@ def _shorter(path: Path) -> str:
     return text
 
 
-@pytest.mark.parametrize("path", TUTORIALS, ids=[path.stem for path in TUTORIALS])
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_tutorials_are_kept_without_output(path: Path) -> None:
     notebook = nbformat.reads(_committed(path), as_version=4)
     nbformat.validate(notebook)
@@ -62,9 +64,8 @@ def test_tutorials_are_kept_without_output(path: Path) -> None:
             assert cell.execution_count is None
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("path", TUTORIALS, ids=[path.stem for path in TUTORIALS])
+@pytest.mark.parametrize("path", TUTORIALS[:1] + FURTHER, ids=lambda path: path.stem)
 def test_tutorials_run_as_they_are(
     path: Path, home: Path, demo_tokens: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -38,7 +38,6 @@ def expected_batch(pre: Tensor, k: int) -> Tensor:
     return torch.zeros_like(flat).scatter(0, best.indices, best.values).view_as(pre)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 200), st.integers(1, 12), st.integers(0, 100))
 def test_grouped_topk_is_topk(rows: int, n: int, k: int, seed: int) -> None:
     k = min(k, n)

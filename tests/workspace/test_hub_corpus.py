@@ -116,7 +116,7 @@ run_training(TrainingConfig.from_data({config!r}), Path({folder!r}), emit=emit)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="processes are killed another way there")
 @pytest.mark.parametrize("when", ["packing", "training"])
 def test_killed_and_resumed_it_ends_in_the_same_bits(
