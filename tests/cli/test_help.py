@@ -34,22 +34,22 @@ def test_each_explains_itself(verb: str, invoke: Invoke) -> None:
     done = invoke(verb, "--help")
     assert done.code == 0
     assert done.out.startswith(f"Usage: saewidgets {verb}")
-    undocumented = [
-        p.name for p in _commands()[verb].params if "--" in "".join(p.opts) and not getattr(p, "help", None)
-    ]
-    assert undocumented == []
+    command = _commands()[verb]
+    parameters = [p for each in (command, *getattr(command, "commands", {}).values()) for p in each.params]
+    assert [p.name for p in parameters if "--" in "".join(p.opts) and not getattr(p, "help", None)] == []
 
 
-def test_the_page_lists_every_option_and_no_other() -> None:
+def test_the_page_names_every_command_and_no_option_that_does_not_exist() -> None:
     page = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
-    described = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", page))
     group: Any = typer.main.get_command(app)
     commands = [group, *_commands().values()]
-    commands += [command for nested in commands[1:] for command in getattr(nested, "commands", {}).values()]
-    parameters = [p for command in commands for p in command.params]
-    existing = {o for p in parameters for o in (*p.opts, *p.secondary_opts) if o.startswith("--")} - {"--help"}
-    assert described == existing
-    assert [verb for verb in VERBS if f"`saewidgets {verb}" not in page] == []
+    nested = {verb: list(getattr(command, "commands", {})) for verb, command in _commands().items()}
+    commands += [each for command in commands[1:] for each in getattr(command, "commands", {}).values()]
+    options = {o for command in commands for p in command.params for o in (*p.opts, *p.secondary_opts)}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", page)) <= options | {"--help"}
+    assert [verb for verb in VERBS if f"`saewidgets {verb}`" not in page] == []
+    rows = {verb: next(line for line in page.splitlines() if f"`saewidgets {verb}`" in line) for verb in VERBS}
+    assert [(verb, name) for verb in VERBS for name in nested[verb] if f"`{name}`" not in rows[verb]] == []
 
 
 def test_no_command_is_a_usage_error_with_help(invoke: Invoke) -> None:
