@@ -96,8 +96,8 @@ class Preview:
         download_bytes: what a download would fetch now; `total_bytes` less what the cache has.
         memory_bytes: weights in memory as float32 on the CPU; `gpu_bytes` on an accelerator in their own number format.
         disk_free_bytes: where the download would go; None if that could not be found out.
-        gated_model: whether the base model asks for a licence; None: not known (no model is named, or asking would have
-            cost more requests than a preview may).
+        gated_model: whether the base model asks for a licence; None: not known (no model is named, or the hub does not
+            say).
         requests: how many requests this preview took.
         from_cache: the hub was not asked (offline mode): the files in the cache of this machine were looked at.
     """

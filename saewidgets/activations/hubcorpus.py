@@ -28,9 +28,9 @@ from saewidgets.activations.tokenfiles import METADATA, equal_lengths, parse_met
 from saewidgets.config import HubCorpus, TokensCorpus
 from saewidgets.errors import FormatError
 from saewidgets.hub import HubClient
-from saewidgets.hub.dataset import dataset_commit, explained, leads_out, no_split
+from saewidgets.hub.client import Attempts
+from saewidgets.hub.dataset import dataset_commit, dataset_error, leads_out, no_split
 from saewidgets.hub.errors import EntryNotFoundError, HubOfflineError, TruncatedFileError
-from saewidgets.hub.transport import Attempts
 
 
 def file_system(client: HubClient) -> HfFileSystem:
@@ -210,8 +210,8 @@ class Dataset:
                     attempts.succeeded()
                     yield chunk
                 return
-            except Exception as error:  # noqa: BLE001 - of several libraries; sorted out in `explained`
-                found = explained(error, self._client, self._config.path, self._config.name)
+            except Exception as error:  # noqa: BLE001 - of several libraries; sorted out in `dataset_error`
+                found = dataset_error(error, self._client, self._config.path, self._config.name)
                 attempts.failed(found, again=isinstance(found, TruncatedFileError))
 
     def _chunks(self, position: Position | None) -> Iterator[Chunk]:
@@ -321,7 +321,7 @@ class Dataset:
         try:
             yield
         except Exception as error:
-            raise explained(error, self._client, self._config.path, self._config.name) from error
+            raise dataset_error(error, self._client, self._config.path, self._config.name) from error
 
 
 def _holds(what: What, feature: Any) -> bool:

@@ -29,9 +29,9 @@ from saewidgets.hub.errors import (
     WrongRepositoryTypeError,
 )
 from saewidgets.hub.known import known_repos
-from saewidgets.hub.looking import repo_info
+from saewidgets.hub.listing import repo_info
 from saewidgets.hub.preview import preview
-from saewidgets.hub.push import Pushed, model_card, push
+from saewidgets.hub.publish import Pushed, model_card, push
 from saewidgets.hub.reference import HubReference, parse_reference
 from saewidgets.hub.variants import facets, variants
 

@@ -6,13 +6,18 @@
         blobs/<etag>.incomplete        what has arrived of one
         snapshots/<commit>/<path>  →   ../../blobs/<etag>
     .locks/models--owner--name/<etag>.lock
+
+huggingface_hub's own `hf_hub_download` writes the same, but since version 1.2 it throws a file away that did not arrive
+in full: a paused download would begin anew.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -21,10 +26,11 @@ from pathlib import Path
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined] # public, not declared
 
 from saewidgets.errors import StorageError
-from saewidgets.hub.listing import Listing, RepoFile, is_hash
-from saewidgets.hub.reference import is_plain_path
+from saewidgets.hub.reference import HubReference, is_plain_path
+from saewidgets.hub.repository import Listing, RepoFile, is_hash, listing_of
 
 PARTIAL = ".incomplete"
+MAX_FILES = 200_000  # of a snapshot
 
 
 def repo_folder(cache_dir: Path, repo_id: str) -> Path:
@@ -68,6 +74,18 @@ def missing_bytes(cache_dir: Path, listing: Listing, files: Iterable[RepoFile]) 
     return missing
 
 
+def free_bytes(folder: Path) -> int | None:
+    """Free space on the disk of `folder`, which need not exist yet; None if the system does not say."""
+    for place in (folder, *folder.absolute().parents):
+        try:
+            return shutil.disk_usage(place).free
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+    return None
+
+
 def size_of(path: Path) -> int:
     """Bytes of a file; 0 if there is none."""
     try:
@@ -93,17 +111,15 @@ def place(cache_dir: Path, listing: Listing, file: RepoFile) -> Path:
             shutil.copyfile(blob, draft)
         os.replace(draft, target)
     except OSError as error:
-        raise _not_writable(error, target) from error
+        raise not_writable(error, target) from error
     return target
 
 
-def record_branch(cache_dir: Path, listing: Listing, asked: str | None) -> None:
-    """Note which commit the branch `asked` stands for, as huggingface_hub does: other tools then find it offline."""
-    record_reference(cache_dir, "models", listing.repo_id, asked, listing.revision)
-
-
 def record_reference(cache_dir: Path, kind: str, repo_id: str, asked: str | None, commit: str) -> None:
-    """The same for a repository of any `kind` (``models``, ``datasets``)."""
+    """Note which commit the branch `asked` stands for, as huggingface_hub does: other tools then find it offline.
+
+    `kind` is that of the repository: ``models`` or ``datasets``.
+    """
     if asked is None or not is_plain_path(asked):
         return
     path = cache_dir / "--".join([kind, *repo_id.split("/")]) / "refs" / asked
@@ -143,13 +159,66 @@ def locked(cache_dir: Path, listing: Listing, file: RepoFile, check: Callable[[]
                 check()
                 time.sleep(0.01)
             except OSError as error:
-                raise _not_writable(error, path) from error
+                raise not_writable(error, path) from error
         yield
 
 
-def _not_writable(error: OSError, path: Path) -> StorageError:
+def not_writable(error: OSError, path: Path) -> StorageError:
+    """The error for a cache that another user owns, a file in its place, …."""
     return StorageError(
         f"The hub cache cannot be written ({error.strerror or error}).",
         where=str(path),
         hint="Check the folder that HF_HUB_CACHE names.",
     )
+
+
+# ------------------------------------------------------------------------------------------------ without the hub
+
+
+def cached_listing(cache_dir: Path, place: HubReference) -> Listing | None:
+    """The files of `place`'s repository that are in the cache, at its commit; None if there are none.
+
+    The commit of a branch is the one it stood for when somebody downloaded from it last (``refs/``). A file has the
+    hash after which its blob is named, so that a download compares the content with it as always; a cache without links
+    has files without such a name, which are taken as they are.
+    """
+    folder = repo_folder(cache_dir, place.repo_id)
+    asked = None if is_hash(place.revision, 40) else place.revision or "main"
+    commit = place.revision if asked is None else reference_of(cache_dir, "models", place.repo_id, asked)
+    if commit is None:
+        return None
+    files = list(_files(folder / "snapshots" / commit, folder / "blobs"))
+    return listing_of(place.repo_id, commit, files, asked=asked) if files else None
+
+
+def _files(snapshot: Path, blobs: Path) -> Iterator[RepoFile]:
+    count = 0
+    for parent, _, names in os.walk(snapshot):  # does not follow links to folders
+        for name in names:
+            path = Path(parent, name)
+            count += 1
+            if count > MAX_FILES:
+                return
+            inside = path.relative_to(snapshot).as_posix()
+            with contextlib.suppress(OSError):
+                if is_plain_path(inside) and (file := _file(blobs, path, inside)) is not None:
+                    yield file
+
+
+def _file(blobs: Path, path: Path, inside: str) -> RepoFile | None:
+    """One file of a snapshot; None where a link leads nowhere or out of the repository's own blobs."""
+    facts = path.lstat()
+    if stat.S_ISLNK(facts.st_mode):
+        blob = blobs / os.path.basename(os.readlink(path))
+        if not path.samefile(blob):
+            return None
+        if is_hash(blob.name, 64):
+            return RepoFile(inside, blob.stat().st_size, "0" * 40, blob.name)
+        return RepoFile(inside, blob.stat().st_size, blob.name) if is_hash(blob.name, 40) else None
+    if not stat.S_ISREG(facts.st_mode):
+        return None
+    digest = hashlib.sha1(b"blob %d\0" % facts.st_size, usedforsecurity=False)
+    with path.open("rb", buffering=0) as source:
+        while block := source.read(1 << 23):
+            digest.update(block)
+    return RepoFile(inside, facts.st_size, digest.hexdigest())

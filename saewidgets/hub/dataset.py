@@ -7,13 +7,11 @@ there, may it be read, which commit is it), so that a wrong name is told in seco
 from __future__ import annotations
 
 import re
-from typing import Any
 from urllib.parse import quote
 
 from huggingface_hub import constants
 
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
-from saewidgets.hub import failures
 from saewidgets.hub.cache import record_reference, reference_of
 from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import (
@@ -21,8 +19,12 @@ from saewidgets.hub.errors import (
     HubOfflineError,
     HubTimeoutError,
     RepositoryNotFoundError,
+    causes,
+    explained,
+    gated,
+    switched_off,
 )
-from saewidgets.hub.listing import is_hash
+from saewidgets.hub.repository import is_hash
 
 _CHARACTERS = 300  # of a library's own words
 
@@ -43,7 +45,7 @@ def dataset_commit(client: HubClient, path: str, revision: str | None = None) ->
     asked = revision or "main"
     try:
         if constants.HF_HUB_OFFLINE:
-            raise failures.switched_off()
+            raise switched_off()
         url = f"{client.endpoint}/api/datasets/{quote(path)}/revision/{quote(asked, safe='')}"
         data, _ = client.get_json(url)
     except (HubOfflineError, HubTimeoutError) as error:
@@ -69,7 +71,7 @@ def missing(path: str) -> RepositoryNotFoundError:
     )
 
 
-def explained(error: BaseException, client: HubClient, path: str, name: str | None) -> BaseException:
+def dataset_error(error: BaseException, client: HubClient, path: str, name: str | None) -> BaseException:
     """An exception of `datasets`, huggingface_hub or a network library as ours; anything else as it is.
 
     Args:
@@ -77,14 +79,14 @@ def explained(error: BaseException, client: HubClient, path: str, name: str | No
         client: whose endpoint it is about, and whose token is kept out of messages.
         path, name: the dataset and the configuration that was asked for.
     """
-    chain = _chain(error)
+    chain = list(causes(error))
     ours = next((cause for cause in chain if isinstance(cause, SAEWidgetsError)), None)
     if ours is not None:
         return ours
     names = {cls.__name__ for cause in chain for cls in type(cause).__mro__}
     text = client.redact(" ".join(str(cause) for cause in chain))
     if "GatedRepoError" in names or ("DatasetNotFoundError" in names and "gated" in text.lower()):
-        return failures.gated(f"datasets/{path}", client.endpoint)
+        return gated(f"datasets/{path}", client.endpoint)
     if "data files don't belong to" in text.lower():
         return leads_out(path)
     if "scripts are no longer supported" in text:
@@ -96,22 +98,14 @@ def explained(error: BaseException, client: HubClient, path: str, name: str | No
         listed = (found[1] or found[2] or "").replace("'", "")[:_CHARACTERS]
         problem = "has several configurations" if name is None else f"has no configuration {name!r}"
         return NotFoundError(f"The dataset {path} {problem}.", where="corpus.name", hint=f"Choose one of: {listed}.")
-    for cause in chain:
-        response: Any = getattr(cause, "response", None)
-        if response is not None and isinstance(getattr(response, "status_code", None), int):
-            url = f"{client.endpoint}/api/datasets/{path}"
-            return failures.from_reply(response.status_code, response.headers, _body(response), url, client.redact)
     if names & {"EmptyDatasetError", "DataFilesNotFoundError"}:
         return NotFoundError(
             f"The dataset {path} has no files that can be read as text.", where="corpus",
             hint="Parquet, JSON, CSV and text are.",
         )
-    if "OfflineModeIsEnabled" in names or "(OfflineModeIsEnabled)" in text:  # `datasets` drops the cause
-        return failures.switched_off()
-    for cause in reversed(chain):  # what came first says most
-        found_error = failures.from_exception(cause, f"{client.endpoint}/datasets/{path}", client.redact)
-        if isinstance(found_error, HubError):
-            return found_error
+    of_the_hub = explained(error, f"{client.endpoint}/datasets/{path}", client.redact)
+    if isinstance(of_the_hub, HubError):
+        return of_the_hub
     if "DatasetNotFoundError" in names:
         return missing(path)
     if isinstance(error, ValueError | FileNotFoundError | RuntimeError | TypeError | KeyError):
@@ -137,19 +131,3 @@ def no_split(path: str, split: str, splits: list[str]) -> ConfigError:
         f"The dataset {path} has no split {split!r}.", where="corpus.split",
         hint=f"It has {', '.join(splits)[:_CHARACTERS] or 'none'}.",
     )
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    found: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in found:
-        found.append(current)
-        current = current.__cause__ or current.__context__
-    return found
-
-
-def _body(response: Any) -> bytes:
-    try:
-        return bytes(response.content[:100_000])
-    except Exception:  # noqa: BLE001 - of two network libraries: the answer was streamed and has been closed
-        return b""

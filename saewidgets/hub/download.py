@@ -6,33 +6,45 @@ arrived stays in the cache and the next download goes on from there; after a can
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
 import logging
+import os
+import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from saewidgets.errors import StorageError
 from saewidgets.events import Interruption, Progress, Request
-from saewidgets.hub import cache, space
-from saewidgets.hub.client import HubClient
+from saewidgets.hub import cache
+from saewidgets.hub.client import Attempts, HubClient, chunks, resolve_url
 from saewidgets.hub.errors import (
+    SWITCH,
     ConnectionLostError,
     DiskFullError,
+    FileChangedError,
     HubOfflineError,
     HubTimeoutError,
     NoSAEError,
+    TruncatedFileError,
+    WrongHashError,
+    explained,
 )
-from saewidgets.hub.fetch import fetch, has_right_hash
-from saewidgets.hub.listing import Listing, RepoFile, list_repository
-from saewidgets.hub.looking import NOT_HERE
-from saewidgets.hub.offline import cached_listing
+from saewidgets.hub.listing import NOT_HERE, list_repository
 from saewidgets.hub.reference import HubReference, parse_reference
+from saewidgets.hub.repository import Listing, RepoFile
 from saewidgets.hub.variants import choose, needed_files, variants
 from saewidgets.hub_records import Variant
 from saewidgets.render.numbers import size
 
+BLOCK = 1 << 18  # bytes that are asked of the network at once, where that can be chosen
+PROGRESS = 1 << 20  # bytes of one connection after which earlier failures are forgotten
+PATIENCE = 0.1  # seconds between two looks at whether to stop, while nothing comes
 log = logging.getLogger(__name__)
 
 
@@ -47,7 +59,7 @@ class DownloadPlan:
         missing_bytes: what is not in the cache yet, partly arrived files counted by what they lack.
         partials: absolute paths under which unfinished files are kept; `discard` removes them.
         asked: the branch or tag by which the commit was found; None for a commit.
-        listed: `files` with sizes and hashes; `recorded.to_rows` makes plain data of them.
+        listed: `files` with sizes and hashes; `repository.to_rows` makes plain data of them.
         variant: what the repository's names say of the SAE; None where `download` was given a listing.
         base_models, license: models and licence that the repository's card names.
     """
@@ -133,8 +145,8 @@ def download(
         on_plan: told once what will be fetched, before anything is.
         asked: the branch or tag that led to the commit which `reference` names (`DownloadPlan.asked`): it is noted in
             the cache, so that other tools find the files under it without a network.
-        listing: exactly the files of the SAE that `reference` names (`recorded.from_rows`), so that the hub need not be
-            asked for them again; None: it is.
+        listing: exactly the files of the SAE that `reference` names (`repository.from_rows`), so that the hub need
+            not be asked for them again; None: it is.
         format: of the SAE, with a `listing`.
 
     Raises:
@@ -144,7 +156,7 @@ def download(
         StorageError: the cache cannot be written.
         Interruption: whatever `check` raised.
     """
-    client, check = client or HubClient(), check or _nothing
+    client, check = client or HubClient(), check or (lambda: None)
     started = time.monotonic()
     check()
     if listing is None:
@@ -166,7 +178,7 @@ def download(
         if interruption.request is Request.CANCEL:
             discard(plan.partials)
         raise
-    cache.record_branch(client.cache_dir, listing, listing.asked or asked)
+    cache.record_reference(client.cache_dir, "models", listing.repo_id, listing.asked or asked, listing.revision)
     meter.show("checking", force=True)
     paths = {file.path: cache.snapshot_file(client.cache_dir, listing, file) for file in files}
     location = cache.repo_folder(client.cache_dir, listing.repo_id) / "snapshots" / listing.revision / plan.path
@@ -219,7 +231,7 @@ def _find(reference: str | HubReference, client: HubClient) -> _Found:
     try:
         return _found(place, list_repository(place, client=client), client)
     except (HubOfflineError, HubTimeoutError, ConnectionLostError) as error:
-        listing = cached_listing(client.cache_dir, place)
+        listing = cache.cached_listing(client.cache_dir, place)
         try:
             if listing is not None:
                 return _found(place, listing, client)
@@ -255,7 +267,7 @@ def _plan(client: HubClient, found: _Found) -> DownloadPlan:
 
 
 def _require_space(folder: Path, plan: DownloadPlan) -> None:
-    free = space.free_bytes(folder)
+    free = cache.free_bytes(folder)
     if free is not None and plan.missing_bytes > free:
         raise DiskFullError(
             f"Not enough disk space. The download needs {size(plan.missing_bytes)} and {size(free)} is free.",
@@ -264,17 +276,188 @@ def _require_space(folder: Path, plan: DownloadPlan) -> None:
         )
 
 
+# ---------------------------------------------------------------------------------------------------- one file
+
+
 def _bring(client: HubClient, listing: Listing, file: RepoFile, check: Callable[[], None], meter: _Meter) -> None:
     """One file, checked and placed in its snapshot; from the cache if it is there."""
     with cache.locked(client.cache_dir, listing, file, check):
         present = cache.cached_file(client.cache_dir, listing, file)
-        if present is not None and has_right_hash(present, file, check, lambda: meter.show("checking")):
+        if present is not None and _has_right_hash(present, file, check, meter):
             meter.skip(file.size)
         else:
-            held = min(file.size, cache.size_of(cache.partial_file(client.cache_dir, listing, file)))
-            meter.skip(held)
-            fetch(client, listing, file, check, meter)
+            _fetch(client, listing, file, check, meter)
         cache.place(client.cache_dir, listing, file)
+
+
+def _fetch(client: HubClient, listing: Listing, file: RepoFile, check: Callable[[], None], meter: _Meter) -> None:
+    """Bring `file` into the cache's blobs, from where an earlier try stopped. The caller holds its lock.
+
+    What is on the disk was always hashed, and nothing gets its final name before its hash is right.
+    """
+    blob = cache.blob_file(client.cache_dir, listing, file)
+    partial = cache.partial_file(client.cache_dir, listing, file)
+    with _storage_errors(partial, file):
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        if partial.is_symlink() or not partial.is_file():
+            partial.unlink(missing_ok=True)
+        with partial.open("r+b" if partial.exists() else "w+b", buffering=0) as target:
+            if os.fstat(target.fileno()).st_size > file.size:
+                target.truncate(0)
+            digest = _new_digest(file)
+            have = 0
+            for block in _read(target, check):
+                digest.update(block)
+                have += len(block)
+            meter.skip(have)
+            for block in _arriving(client, listing, file, have, check, meter):
+                _write(target, block)
+                digest.update(block)
+                meter.add(len(block))
+        if digest.hexdigest() != file.etag:
+            partial.unlink(missing_ok=True)
+            meter.skip(-file.size)
+            raise WrongHashError(
+                "The file that arrived is not the one the repository lists: its hash differs.",
+                where=f"{listing.repo_id}/{file.path}",
+                hint="It was thrown away. Try again; if it happens again, tell the owner of the repository.",
+            )
+        os.replace(partial, blob)
+
+
+def _arriving(
+    client: HubClient, listing: Listing, file: RepoFile, have: int, check: Callable[[], None], meter: _Meter
+) -> Iterator[bytes]:
+    """The bytes of a file from `have` on. A connection that breaks off is taken up again where it did."""
+    url = resolve_url(client, listing.repo_id, listing.revision, file.path)
+    where = f"{listing.repo_id}/{file.path}"
+
+    def wait(seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while True:
+            check()
+            left = max(0.0, until - time.monotonic())
+            meter.retrying(attempts.count, left)
+            if not left:
+                return
+            time.sleep(min(PATIENCE, left))
+
+    attempts = Attempts(client, wait)
+    while have < file.size:
+        check()
+        try:
+            with client.open(url, {"range": f"bytes={have}-"} if have else {}) as response:
+                skip, before = _skipped(response, file, have, where), have
+                for chunk in chunks(response, BLOCK):
+                    skip, block = max(0, skip - len(chunk)), chunk[skip:]
+                    if have + len(block) > file.size:
+                        raise _changed(where)
+                    if block:
+                        have += len(block)
+                        yield block
+                    if have - before >= PROGRESS:
+                        attempts.succeeded()
+                    check()
+            if have < file.size:
+                raise TruncatedFileError("The hub sent less of the file than it lists.", where=where)
+        except Interruption:
+            raise
+        except Exception as error:  # noqa: BLE001 - of two network libraries; sorted out in `explained`
+            found = _with_amount(explained(error, url, client.redact), attempts.count + 1, have, file, where)
+            attempts.failed(found, again=isinstance(found, TruncatedFileError) or _disconnected(found))
+
+
+def _skipped(response: Any, file: RepoFile, have: int, where: str) -> int:
+    """How many bytes at the start of this answer are there already: all, where the hub ignored the range.
+
+    Raises:
+        FileChangedError: it is about another part, or a file of another size.
+    """
+    length, span = response.headers.get("content-length", ""), response.headers.get("content-range", "")
+    if response.status_code == 206:
+        found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", span.strip())
+        if found is None or int(found[1]) != have or found[3] not in ("*", str(file.size)):
+            raise _changed(where)
+        return 0
+    if length.isdigit() and int(length) > file.size:
+        raise _changed(where)
+    return have
+
+
+def _changed(where: str) -> FileChangedError:
+    return FileChangedError(
+        "The hub serves another version of the file than the one it listed.",
+        where=where,
+        hint="List the repository again, then retry.",
+    )
+
+
+def _disconnected(error: BaseException) -> bool:
+    return isinstance(error, HubOfflineError) and error.where != SWITCH
+
+
+def _with_amount(error: BaseException, count: int, have: int, file: RepoFile, where: str) -> BaseException:
+    """A broken connection as the person reads it: how often, where, and that nothing is lost."""
+    if not isinstance(error, ConnectionLostError | TruncatedFileError) and not _disconnected(error):
+        return error
+    arrived, times = f"{size(have)} of {size(file.size)}", "once" if count == 1 else f"{count} times"
+    what = f"Lost the connection {times} at {arrived}. What arrived is kept."
+    if isinstance(error, TruncatedFileError):
+        what = f"The hub ended the file early {times}, at {arrived}. What arrived is kept."
+    assert isinstance(error, ConnectionLostError | TruncatedFileError | HubOfflineError)
+    told = type(error)(what, where=where, hint="Try again: the download continues where it stopped.")
+    told.__cause__ = error.__cause__
+    return told
+
+
+def _has_right_hash(path: Path, file: RepoFile, check: Callable[[], None], meter: _Meter) -> bool:
+    """Whether what lies at `path` is the listed file."""
+    digest = _new_digest(file)
+    try:
+        with path.open("rb", buffering=0) as source:
+            for block in _read(source, check):
+                digest.update(block)
+                meter.show("checking")
+    except OSError:
+        return False
+    return bool(digest.hexdigest() == file.etag)
+
+
+def _new_digest(file: RepoFile) -> Any:
+    """The hash by which the repository lists the file: SHA-256 of large ones, git's own for the others."""
+    if file.sha256 is not None:
+        return hashlib.sha256()
+    return hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
+
+
+def _read(source: BinaryIO, check: Callable[[], None]) -> Iterator[bytes]:
+    while block := source.read(1 << 23):
+        yield block
+        check()
+
+
+def _write(target: BinaryIO, block: bytes) -> None:
+    """All of `block`: an unbuffered file may take less at once."""
+    rest = memoryview(block)
+    while rest:
+        rest = rest[target.write(rest) :]
+
+
+@contextlib.contextmanager
+def _storage_errors(partial: Path, file: RepoFile) -> Iterator[None]:
+    """What the disk of the cache refuses, in our words."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"The disk is full; {size(file.size)} were to be written.",
+                where=str(partial),
+                hint="Free some space and try again: the download continues where it stopped.",
+            ) from error
+        raise cache.not_writable(error, partial) from error
 
 
 class _Meter:
@@ -293,9 +476,8 @@ class _Meter:
 
     def add(self, count: int) -> None:
         """Bytes that came over the network."""
-        self._done += count
         self.fetched += count
-        self.show("downloading")
+        self.skip(count)
 
     def retrying(self, attempt: int, wait: float) -> None:
         """Nothing comes: a try failed, and the next one is `wait` seconds away."""
@@ -324,7 +506,3 @@ class _Meter:
     def _tell(self, progress: Progress) -> None:
         if self._emit is not None:
             self._emit(progress)
-
-
-def _nothing() -> None:
-    return None

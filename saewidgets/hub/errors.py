@@ -1,6 +1,19 @@
-"""What can go wrong between this machine and the hub: one class per cause, each with the next step as its hint."""
+"""What can go wrong between this machine and the hub: one class per cause, each with the next step as its hint.
+
+`explained` and `from_reply` make one of them of what a network library, huggingface_hub or `datasets` raised, and of an
+answer that is not a success: the two tables below are the only places that know those.
+"""
 
 from __future__ import annotations
+
+import contextlib
+import email.utils
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from saewidgets.errors import NotFoundError, SAEWidgetsError, StorageError
 
@@ -98,8 +111,225 @@ class FileChangedError(HubError):
 
 
 class UntrustedRedirectError(HubError):
-    """The hub sent the client to a host that is not known to store its files."""
+    """The hub redirects in a circle, or continues a listing on another host."""
 
 
 class DiskFullError(HubError, StorageError):
     """The download does not fit on the disk of the hub cache."""
+
+
+# ------------------------------------------------------------------------------------------------ the two tables
+
+SWITCH = "HF_HUB_OFFLINE"
+_CREDENTIALS = "credentials"  # in the hub's words about a token that it does not know
+Redact = Callable[[str], str]
+
+# Status, code and words of an answer (and whether a file was asked for) → class, where, what, hint; the first row that
+# fits.
+_REPLIES: tuple[tuple[Callable[[int, str, str, str], bool], type[HubError], str, str, str], ...] = (
+    (
+        lambda status, code, words, file: code == "GatedRepo" or (status in (401, 403) and "gated" in words),
+        GatedRepositoryError, "", "{repo} is gated.",
+        "Sign in, accept the licence on {site}/{repo} with that account, then check again.",
+    ),
+    (
+        lambda status, code, words, file: status == 401 and _CREDENTIALS in words,
+        InvalidTokenError, "{host}", "The hub does not know this access token.",
+        "Create a new one with read access on the token page of your account, or go on without one.",
+    ),
+    (
+        lambda status, code, words, file: code == "RevisionNotFound",
+        RevisionNotFoundError, "{repo}", "The repository has no such revision.",
+        "Leave the part after @ out for the newest one, or name a branch, tag or commit.",
+    ),
+    (
+        lambda status, code, words, file: code == "EntryNotFound" or (status == 404 and code == "" and file != ""),
+        EntryNotFoundError, "{repo}/{file}", "The repository has no such file.",
+        "List the SAEs of the repository first.",
+    ),
+    (
+        lambda status, code, words, file: code == "RepoNotFound" or status in (401, 404),
+        RepositoryNotFoundError, "", "Repository not found: {repo}.",
+        "It does not exist, or is private and your token does not reach it.",
+    ),
+    (
+        lambda status, code, words, file: status == 403,
+        ForbiddenError, "{repo}", "The hub refuses this{words}",
+        "Check that your token has the permission for it.",
+    ),
+    (
+        lambda status, code, words, file: status in (409, 412),
+        ConflictError, "{repo}", "It was changed by somebody else meanwhile{words}",
+        "Look at the repository's page.",
+    ),
+    (
+        lambda status, code, words, file: status == 429,
+        RateLimitError, "{host}", "The hub received too many requests from here.",
+        "Try again in {wait}, or sign in: accounts have a higher limit.",
+    ),
+    (
+        lambda status, code, words, file: status >= 500 or status == 408,
+        HubServerError, "{host}", "The hub has trouble answering (HTTP {status}).",
+        "Try again in a few minutes.",
+    ),
+    (
+        lambda status, code, words, file: True,
+        HubError, "{place}", "The hub answered with HTTP {status}{words}",
+        "Check the name of the repository and try again.",
+    ),
+)  # fmt: skip
+
+# Names of exceptions, of httpx and requests alike, so that neither has to be imported for it → class, what, hint; the
+# first row that has a name of the exception's classes, or (requests wraps them) one that its text mentions.
+_EXCEPTIONS: tuple[tuple[frozenset[str], type[HubError], str, str], ...] = (
+    (
+        frozenset({"ConnectError", "NewConnectionError", "ProxyError", "SSLError", "UnsupportedProtocol"}),
+        HubOfflineError, "The hub cannot be reached at {host}.",
+        "Check the connection, a proxy, and HF_ENDPOINT if it is set.",
+    ),
+    (
+        frozenset({"TimeoutException", "Timeout", "ReadTimeoutError", "TimeoutError"}),
+        HubTimeoutError, "The hub did not answer in time.",
+        "Try again; HF_HUB_DOWNLOAD_TIMEOUT sets the seconds.",
+    ),
+    (
+        frozenset({"TooManyRedirects"}),
+        UntrustedRedirectError, "The hub redirects in a circle.", "Try again in a moment.",
+    ),
+    (
+        frozenset({"TransportError", "RequestException", "HTTPError", "ConnectionError"}),
+        ConnectionLostError, "The connection to the hub broke off.", "Try again.",
+    ),
+)  # fmt: skip
+
+
+def from_reply(status: int, headers: Mapping[str, str], body: bytes, url: str, redact: Redact) -> HubError:
+    """The error for an answer that is not a success."""
+    code, words = headers.get("x-error-code") or "", _words(headers, body, redact)
+    repo, file = _place(url)
+    host, seconds = host_of(url), retry_after(headers)
+    values = {
+        "status": status, "repo": repo, "file": file, "host": host, "place": repo or host,
+        "site": f"{urlsplit(url).scheme}://{host}", "words": f": {words}" if words else ".", "wait": _wait(seconds),
+    }  # fmt: skip
+    row = next(row for row in _REPLIES if row[0](status, code, words.lower(), file))
+    where, what, hint = (text.format_map(values) for text in row[2:])
+    error = row[1](what, where=where or None, hint=hint)
+    if isinstance(error, RateLimitError | HubServerError):
+        error.retry_after = seconds
+    return error
+
+
+def explained(error: BaseException, url: str, redact: Redact) -> BaseException:
+    """The error for an exception of a network library, of huggingface_hub or `datasets`; anything else as it is.
+
+    A status decides wherever there is one: the exceptions that carry it also count as broken connections.
+    """
+    if isinstance(error, SAEWidgetsError) or not isinstance(error, Exception):
+        return error
+    chain = list(causes(error))
+    for cause in chain:
+        response = getattr(cause, "response", None)
+        if response is not None and int(getattr(response, "status_code", 0)) >= 400:
+            return from_reply(response.status_code, response.headers, _body(response), str(response.url), redact)
+    found = next((found for cause in chain if (found := _of_network(cause, url)) is not None), None)
+    if found is None:
+        return error
+    # The library's own text is kept as the cause unless it repeats the token (an illegal header does).
+    if redact(text := str(error)) == text:
+        found.__cause__ = error
+    return found
+
+
+def _of_network(error: BaseException, url: str) -> HubError | None:
+    names, text, host = {cls.__name__ for cls in type(error).__mro__}, str(error), host_of(url)
+    if "OfflineModeIsEnabled" in names or "(OfflineModeIsEnabled)" in text:  # `datasets` drops the cause
+        return switched_off()
+    for known, kind, what, hint in _EXCEPTIONS:
+        if names & known or (kind is HubOfflineError and any(name in text for name in known)):
+            return kind(what.format(host=host), where=None if kind is HubOfflineError else host, hint=hint)
+    return None
+
+
+def switched_off() -> HubOfflineError:
+    """The error for what needs the hub in offline mode."""
+    return HubOfflineError(
+        "Offline mode is switched on.",
+        where=SWITCH,
+        hint=f"Unset {SWITCH} and restart the kernel: huggingface_hub reads it when it is imported.",
+    )
+
+
+def gated(repo_id: str, endpoint: str) -> GatedRepositoryError:
+    """The error for a repository behind a licence."""
+    error = from_reply(403, {"x-error-code": "GatedRepo"}, b"", f"{endpoint}/{repo_id}/resolve/main/x", str)
+    assert isinstance(error, GatedRepositoryError)
+    return error
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether trying again soon can help."""
+    return isinstance(error, HubServerError | HubTimeoutError | RateLimitError | ConnectionLostError)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The exception and what led to it, the last one first."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the hub asks to wait, from `Retry-After` (seconds or a date) or its `RateLimit` header."""
+    value = (headers.get("retry-after") or "").strip()
+    if value.isdigit():
+        return float(value)
+    if value:
+        with contextlib.suppress(ValueError, TypeError):
+            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    found = re.search(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)", headers.get("ratelimit") or "")
+    return float(found[1]) if found else None
+
+
+def host_of(url: str) -> str:
+    """What errors call an address: without the name and password of an endpoint, and the secrets of a signed link."""
+    return urlsplit(url).netloc.rpartition("@")[2][:200]
+
+
+def _words(headers: Mapping[str, str], body: bytes, redact: Redact) -> str:
+    """The hub's own words as a sentence, short and without tokens; empty if it said nothing."""
+    text = headers.get("x-error-message") or ""
+    if not text:
+        try:
+            data = json.loads(body)
+        except (ValueError, RecursionError):
+            return ""
+        text = str(data.get("error") or "") if isinstance(data, dict) else ""
+    words = re.sub(r"\s+", " ", redact(text)).strip()[:300]
+    return f"{words}." if words and words[-1] not in ".!?" else words
+
+
+def _body(response: Any) -> bytes:
+    try:
+        return bytes(response.content[:100_000])
+    except Exception:  # noqa: BLE001 - of two network libraries: the answer was streamed and has been closed
+        return b""
+
+
+def _place(url: str) -> tuple[str, str]:
+    """Repository and file of an address of the hub; empty where it has none."""
+    path = unquote(urlsplit(url).path).strip("/")
+    if found := re.match(r"api/(?:models|datasets|spaces)/([^/]+/[^/]+)", path):
+        return found[1], ""
+    if found := re.match(r"((?:datasets/)?[^/]+/[^/]+)/resolve/[^/]+/(.+)", path):
+        return found[1], found[2]
+    return "", ""
+
+
+def _wait(seconds: float | None) -> str:
+    if seconds is None:
+        return "a few minutes"
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"

@@ -1,4 +1,4 @@
-"""Public repositories with SAEs to start from, kept as data, and the models they belong to."""
+"""Public repositories with SAEs to start from, kept as data, and the models they belong to, gated or not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ import json
 import re
 from collections.abc import Iterable
 from importlib import resources
+from urllib.parse import quote
 
+from saewidgets.config.names import hub_model
+from saewidgets.errors import NotFoundError
+from saewidgets.hub.client import HubClient
+from saewidgets.hub.errors import HubError
 from saewidgets.hub.releases import model_of
 from saewidgets.hub_records import KnownRepo
 
@@ -61,3 +66,29 @@ def trained_on(repo_id: str, base_models: Iterable[str] = ()) -> str | None:
         if known.repo_id == repo_id:
             return known.model
     return next(iter(base_models), None) or model_of(repo_id)
+
+
+def gated(model: str | None, client: HubClient) -> bool | None:
+    """Whether a base model asks for a licence: by its name, else by asking the hub once; None where it is not known.
+
+    Args:
+        model: as a card or a configuration names it.
+        client: keeps the answer. It tries once: only a warning depends on it.
+    """
+    repo = hub_model(model)
+    if repo is None:
+        return None
+    if (known := gated_by_name(repo)) is not None:
+        return known
+
+    def look() -> bool | None:
+        try:
+            data, _ = client.get_json(f"{client.endpoint}/api/models/{quote(repo)}", tries=1)
+        except NotFoundError:
+            return None
+        return bool(data.get("gated")) if isinstance(data, dict) else None
+
+    try:
+        return client.once(("gated", repo), look)
+    except HubError:
+        return None

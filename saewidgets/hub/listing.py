@@ -1,94 +1,67 @@
-"""All files of a repository at one commit, from one recursive listing."""
+"""All files of a repository at one commit, from one recursive listing; offline those that the cache has."""
 
 from __future__ import annotations
 
-import bisect
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeGuard
+from typing import Any
 from urllib.parse import quote
 
 from saewidgets.errors import NotFoundError
+from saewidgets.hub.cache import MAX_FILES, cached_listing
 from saewidgets.hub.client import HubClient
-from saewidgets.hub.errors import HubError, RepositoryNotFoundError
+from saewidgets.hub.errors import SWITCH, GatedRepositoryError, HubError, HubOfflineError, RepositoryNotFoundError
 from saewidgets.hub.known import similar
-from saewidgets.hub.reference import HubReference, is_plain_path, parse_reference, wrong_type
+from saewidgets.hub.reference import HubReference, parse_reference, wrong_type
+from saewidgets.hub.repository import Listing, RepoFile, checked_file, is_hash
 from saewidgets.hub_records import RepoInfo
 
-MAX_FILES = 200_000
 FRESH = 60.0  # seconds for which a branch is believed to stay at its commit
+NOT_HERE = "It is not in the cache of this machine either."
 
 
-@dataclass(frozen=True, slots=True)
-class RepoFile:
-    """A file of a repository.
+def repo_info(reference: str | HubReference, *, client: HubClient | None = None) -> RepoInfo:
+    """What a repository is: commit, licence, gate, base models, number and size of its files.
 
-    Attributes:
-        path: below the root, with ``/`` between parts.
-        size: bytes of the file itself, not of a pointer to it.
-        git: SHA-1 of its git object.
-        sha256: of its content, for files that are kept outside git (LFS, Xet); else None.
+    In offline mode what the cache on this machine has of it: `from_cache`.
+
+    Raises:
+        HubError: as one of its children (missing, private, gated, another type, unreachable, …).
+        ConfigError: `reference` cannot be read.
     """
-
-    path: str
-    size: int
-    git: str
-    sha256: str | None = None
-
-    @property
-    def etag(self) -> str:
-        """Its name in the hub cache, and what the hub sends as ETag."""
-        return self.sha256 or self.git
+    client = client or HubClient()
+    place = parse_reference(reference)
+    try:
+        return look(place, client).info
+    except GatedRepositoryError:  # the files are behind the gate, the card is not
+        return _info(_model(place, client), place, client, {})
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """A repository at one commit.
+def look(place: HubReference, client: HubClient) -> Listing:
+    """Every file of the repository; in offline mode (``HF_HUB_OFFLINE=1``) those that are cached, if any are.
 
-    Attributes:
-        asked: the branch or tag that was asked for (``"main"`` if none was); None for a commit.
-        files: by path. Names that could lead out of a folder are left out.
-        paths: theirs, sorted.
-        complete: these are all files of the commit; else those that are known on this machine.
+    `Listing.complete` and `RepoInfo.from_cache` tell them apart. A connection that fails is not taken for offline mode:
+    whoever wants the repository's own list should hear of it.
+
+    Raises:
+        HubError: as `list_repository`; `HubOfflineError` in offline mode if nothing of it is cached.
     """
-
-    info: RepoInfo
-    asked: str | None
-    files: Mapping[str, RepoFile] = field(repr=False)
-    paths: Sequence[str] = field(repr=False)
-    complete: bool = True
-
-    @property
-    def repo_id(self) -> str:
-        return self.info.repo_id
-
-    @property
-    def revision(self) -> str:
-        return self.info.revision
-
-    def below(self, path: str) -> dict[str, RepoFile]:
-        """Files in a folder (names relative to it), or the one file that `path` names."""
-        if not path:
-            return dict(self.files)
-        if path in self.files:
-            return {path.rpartition("/")[2]: self.files[path]}
-        start, found = path + "/", {}
-        for place in range(bisect.bisect_left(self.paths, start), len(self.paths)):
-            name = self.paths[place]
-            if not name.startswith(start):
-                break
-            found[name[len(start) :]] = self.files[name]
-        return found
+    try:
+        return list_repository(place, client=client)
+    except HubOfflineError as error:
+        if error.where != SWITCH:
+            raise
+        key = ("cached", place.repo_id, place.revision, _fresh_for())
+        # A cache without links has to be read to know what its files are.
+        listing: Listing | None = client.once(key, lambda: cached_listing(client.cache_dir, place))
+        if listing is None:
+            error.hint = f"{error.hint or ''} {NOT_HERE}".strip()
+            raise
+        return listing
 
 
-def card(place: HubReference, client: HubClient) -> RepoInfo:
-    """What a repository says of itself, without its files. Raises `HubError`."""
-    return _info(_model(place, client), place, client, {})
-
-
-def fresh_for() -> int:
+def _fresh_for() -> int:
     """A number that changes when what a branch stands for is not believed any longer."""
     return int(time.monotonic() / FRESH)
 
@@ -104,23 +77,13 @@ def list_repository(reference: str | HubReference, *, client: HubClient | None =
     client = client or HubClient()
     place = parse_reference(reference)
     # What a branch stands for is believed for a minute, what a commit is does not change.
-    age = None if is_hash(place.revision, 40) else fresh_for()
+    age = None if is_hash(place.revision, 40) else _fresh_for()
     model = client.once(("model", place.repo_id, place.revision, age), lambda: _model(place, client))
     commit = _commit(model, place)
     client.once(("model", place.repo_id, commit, None), lambda: model)
     files, paths = client.once(("tree", place.repo_id, commit), lambda: _tree(place.repo_id, commit, client))
     asked = None if place.revision == commit else place.revision or "main"
     return Listing(_info(model, place, client, files), asked, files, paths)
-
-
-def listing_of(
-    repo_id: str, revision: str, files: Sequence[RepoFile], *, asked: str | None = None, complete: bool = False
-) -> Listing:
-    """The listing of files that are known without asking the hub; the rest of the repository is not known."""
-    found = {file.path: file for file in files}
-    size = sum(file.size for file in files)
-    info = RepoInfo(repo_id, revision, files=len(found), size_bytes=size, from_cache=not complete)
-    return Listing(info, asked, found, sorted(found), complete)
 
 
 def _model(place: HubReference, client: HubClient) -> Mapping[str, Any]:
@@ -172,8 +135,8 @@ def _near(repo_id: str, client: HubClient) -> tuple[str, ...]:
 
 
 def _commit(model: Mapping[str, Any], place: HubReference) -> str:
-    sha = str(model.get("sha") or "")
-    if len(sha) != 40 or set(sha) - set("0123456789abcdef"):
+    sha = model.get("sha")
+    if not is_hash(sha, 40):
         raise HubError("The hub does not say which commit this is.", where=str(place), hint="Try again in a moment.")
     return sha
 
@@ -199,20 +162,10 @@ def _file(entry: Any) -> RepoFile | None:
     """One entry of a listing; None for folders and for names that must not become paths here."""
     if not isinstance(entry, dict) or entry.get("type") != "file":
         return None
-    path, size, git = entry.get("path"), entry.get("size"), entry.get("oid")
-    if not (isinstance(path, str) and is_plain_path(path) and isinstance(size, int) and size >= 0 and is_hash(git, 40)):
-        return None
-    lfs = entry.get("lfs")
+    path, size, git, lfs = (entry.get(key) for key in ("path", "size", "oid", "lfs"))
     if not isinstance(lfs, dict):
-        return RepoFile(path, size, str(git))
-    if not (is_hash(lfs.get("oid"), 64) and isinstance(lfs.get("size"), int) and lfs["size"] >= 0):
-        return None
-    return RepoFile(path, lfs["size"], str(git), lfs["oid"])
-
-
-def is_hash(value: Any, length: int) -> TypeGuard[str]:
-    """Whether it is so many lower-case hexadecimal digits."""
-    return isinstance(value, str) and len(value) == length and not set(value) - set("0123456789abcdef")
+        return checked_file(path, size, git, None)
+    return checked_file(path, lfs.get("size"), git, lfs.get("oid") or "")
 
 
 def _info(model: Mapping[str, Any], place: HubReference, client: HubClient, files: Mapping[str, RepoFile]) -> RepoInfo:

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
+from typing import Any
 
 from saewidgets.config.names import hub_model
+from saewidgets.errors import FormatError
 from saewidgets.formats import registry
 from saewidgets.formats.base import Description
-from saewidgets.hub import npz_preview, space
-from saewidgets.hub.cache import missing_bytes
+from saewidgets.formats.gemma_scope import notes
+from saewidgets.formats.gemma_scope_path import read_path
+from saewidgets.formats.npz import read_npz_header
+from saewidgets.formats.source import Source
+from saewidgets.formats.zips import ZipSource
+from saewidgets.hub.cache import free_bytes, missing_bytes
 from saewidgets.hub.client import HubClient
-from saewidgets.hub.failures import SWITCH
-from saewidgets.hub.gate import gated
-from saewidgets.hub.known import trained_on
-from saewidgets.hub.listing import Listing, RepoFile
-from saewidgets.hub.looking import look
+from saewidgets.hub.errors import SWITCH
+from saewidgets.hub.known import gated, trained_on
+from saewidgets.hub.listing import look
 from saewidgets.hub.reference import HubReference, parse_reference
+from saewidgets.hub.repository import Listing, RepoFile
 from saewidgets.hub.source import HubSource
 from saewidgets.hub.variants import choose, needed_files, variants
 from saewidgets.hub_records import HubWarning, Preview, Variant
 from saewidgets.render.numbers import size
 
-MOST_REQUESTS = 3  # after the listing; what would need more is left unknown
 PICKLES = (".pt", ".pth", ".bin")
 _OF_THE_CACHE = HubWarning(
     "note", f"Offline mode ({SWITCH}): this is what the cache of this machine has.",
     "What its repository holds now is not known.",
 )  # fmt: skip
 ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+NPZ = "params.npz"
+_ARRAYS = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16"}
 
 
 def preview(
@@ -59,7 +67,7 @@ def preview(
     description = describe(listing, variant, client)
     named = description.model or trained_on(listing.repo_id, listing.info.base_models)
     model = hub_model(named) or named
-    asks = gated(model, client, ask=client.sent() - before < MOST_REQUESTS)
+    asks = gated(model, client)
     weights = _weight_bytes(description, files)
     memory = _as_float32(weights, description)
     missing = missing_bytes(client.cache_dir, listing, list(files.values()))
@@ -85,7 +93,7 @@ def preview(
         gated_model=asks,
         config=description.config,
         settings=description.settings,
-        disk_free_bytes=space.free_bytes(client.cache_dir),
+        disk_free_bytes=free_bytes(client.cache_dir),
         warnings=(
             *_warnings(description, client, model, asks, missing, weights, device, files),
             *(() if listing.complete else (_OF_THE_CACHE,)),
@@ -100,8 +108,8 @@ def describe(listing: Listing, variant: Variant, client: HubClient) -> Descripti
 
     def look() -> Description:
         source = HubSource(listing, variant.path, client)
-        if variant.format == "gemma_scope" and npz_preview.NAME in source.files():
-            return npz_preview.describe(source)
+        if variant.format == "gemma_scope" and NPZ in source.files():
+            return _describe_npz(source)
         return registry.get(variant.format).describe(source)
 
     return client.once(("description", listing.repo_id, listing.revision, variant.path), look)
@@ -148,15 +156,15 @@ def _warnings(
     memory = _as_float32(weights, description)
     # as `Preview`: an accelerator holds the weights in their own number format, the CPU in float32
     needed = memory if memory is not None and device == "cpu" else weights
-    free = None if device is None else space.free_memory(device)
+    free = None if device is None else free_memory(device)
     if memory is not None and free is not None and needed > free:
         held = "float32" if needed == memory else description.dtype
         hint = f"It needs {size(needed)} in {held}; {size(free)} is free. In bfloat16 it needs {size(memory / 2)}."
-        cpu = None if device == "cpu" else space.free_memory("cpu")
+        cpu = None if device == "cpu" else free_memory("cpu")
         if cpu is not None and cpu > memory:
             hint += f" The CPU has {size(cpu)} free: it fits there, but is slower."
         found.append(HubWarning("memory", f"Not enough memory on {device}.", hint))
-    disk = space.free_bytes(client.cache_dir)
+    disk = free_bytes(client.cache_dir)
     if disk is not None and missing > disk:
         found.append(
             HubWarning(
@@ -176,3 +184,91 @@ def _warnings(
             )
         )
     return found + [HubWarning("note", note) for note in description.notes]
+
+
+# ---------------------------------------------------------------------------------------------------- Gemma Scope
+
+
+def _describe_npz(source: Source) -> Description:
+    """As `gemma_scope.describe`, from the archive's directory and the header of its first array.
+
+    A zip archive names its members and their sizes at its end, but NumPy writes an array's shape in front of its data,
+    so that reading all five headers of a 300 MB file takes five requests. The shape and number format of the first
+    array and the sizes of the others decide everything; the headers are read one by one when the file is loaded.
+
+    Raises:
+        FormatError: arrays are missing, or their sizes contradict each other or the folder's name.
+    """
+    archive = ZipSource(source, NPZ)
+    # Some files write w_enc and w_dec in lower case.
+    sizes = {_name(name): member.size for name, member in archive.members.items()}
+    if missing := [name for name in _ARRAYS if name not in sizes]:
+        raise FormatError(f"The arrays {', '.join(missing)} are missing.", where=archive.where)
+    first = min(archive.members.values(), key=lambda member: member.header_start)
+    file_name = first.name.removesuffix(".npy")
+    info = read_npz_header(source, NPZ, [file_name]).tensors[file_name]
+    dtype = _DTYPES.get(info.dtype)
+    if dtype is None:
+        raise FormatError(f"The dtype is {info.dtype}, expected floats.", where=f"{archive.where}: {file_name}")
+    header = first.size - info.nbytes  # NumPy pads headers to the same length
+    count = {name: (size - header) // ITEM_BYTES[dtype] for name, size in sizes.items()}
+    d_sae, d_out = count["b_enc"], count["b_dec"]
+    d_in = count["W_enc"] // d_sae if d_sae else 0
+    expected = {
+        "W_enc": d_in * d_sae, "W_dec": d_sae * d_out, "b_enc": d_sae, "b_dec": d_out, "threshold": d_sae,
+    }
+    path = read_path(source.label)
+    wrong = [name for name in _ARRAYS if count[name] != expected[name] or not count[name]]
+    shape = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_out)}.get(_name(first.name), (count[_name(first.name)],))
+    if wrong or info.shape != shape or path.d_sae not in (None, d_sae):
+        raise FormatError(
+            f"The sizes of the arrays contradict each other{'' if not wrong else ': ' + ', '.join(wrong)}.",
+            where=archive.where,
+            hint="The file was cut off or altered; tell the owner of the repository.",
+        )
+    transcoder = path.site == "transcoders"
+    settings: dict[str, object] = {"apply_b_dec_to_input": False}
+    if path.site == "att":
+        settings["reshape_activations"] = "hook_z"
+    config = {"site": path.site, "layer": path.layer, "width": path.width, "average_l0": path.l0}
+    return Description(
+        format="gemma_scope",
+        architecture="jumprelu_transcoder" if transcoder else "jumprelu",
+        d_in=d_in,
+        d_sae=d_sae,
+        d_out=d_out,
+        dtype=dtype,
+        files=(NPZ,),
+        size_bytes=archive.size,
+        model=path.model,
+        hook_name=path.hook_name,
+        settings=settings,
+        config={key: value for key, value in config.items() if value is not None},
+        notes=notes(path),
+    )
+
+
+def _name(member: str) -> str:
+    name = member.removesuffix(".npy")
+    return "W" + name[1:] if name.startswith("w_") else name
+
+
+def free_memory(device: str) -> int | None:
+    """Free bytes of a device; None if that cannot be found out."""
+    if device.startswith("cuda"):
+        import torch  # seconds to import, and only needed for a GPU
+
+        try:
+            return int(torch.cuda.mem_get_info(device)[0])
+        except (RuntimeError, AssertionError, ValueError):
+            return None
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            facts: dict[str, Any] = dict(line.split(":", 1) for line in lines if ":" in line)
+        return int(facts["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return None

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
-from urllib.parse import quote
 
 from saewidgets.errors import FormatError, StorageError
-from saewidgets.hub import failures
 from saewidgets.hub.cache import cached_file
-from saewidgets.hub.client import HubClient
-from saewidgets.hub.errors import EntryNotFoundError, FileChangedError, HubError, TruncatedFileError
-from saewidgets.hub.listing import Listing, RepoFile
-from saewidgets.hub.ranges import Ranges
-from saewidgets.hub.transport import Attempts
+from saewidgets.hub.client import HubClient, resolve_url
+from saewidgets.hub.errors import EntryNotFoundError, TruncatedFileError
+from saewidgets.hub.repository import Listing, RepoFile
 
 MAX_BYTES = 4_000_000  # of one folder: whoever wants more wants the weights
+KEPT_BYTES = 8_000_000  # of one commit; what was used longest ago goes first
 
 
 class HubSource:
@@ -26,9 +25,6 @@ class HubSource:
     Args:
         listing: the repository at one commit.
         path: folder, or the file of an SAE that consists of one.
-
-    Attributes:
-        fetched: bytes that came over the network.
 
     Raises:
         EntryNotFoundError: the repository has neither a folder nor a file of that name.
@@ -45,12 +41,11 @@ class HubSource:
         self.only = path.rpartition("/")[2] if path in listing.files else None
         self.folder = path.rpartition("/")[0] if self.only else path
         self.label = f"{listing.repo_id}@{listing.revision}" + (f"/{self.folder}" if self.folder else "")
-        self.fetched = 0
+        self._fetched = 0
         self._listing = listing
         self._client = client
         self._files: Mapping[str, RepoFile] = found
-        self._ranges = client.once(("ranges", listing.repo_id, listing.revision), Ranges)
-        self._storage: dict[str, str] = {}  # where a file's redirect led: the next range asks there at once
+        self._ranges = client.once(("ranges", listing.repo_id, listing.revision), _Ranges)
 
     def around(self) -> HubSource | None:
         """As `saewidgets.formats.source.OfOneFile.around`."""
@@ -66,9 +61,9 @@ class HubSource:
             FormatError: there is no such file, or more is asked for than a look needs.
             HubError: the hub did not deliver it.
         """
-        file = self._files.get(name)
+        where, file = f"{self.label}/{name}", self._files.get(name)
         if file is None:
-            raise FormatError("The file is missing.", where=f"{self.label}/{name}")
+            raise FormatError("The file is missing.", where=where)
         end = file.size if length is None else min(file.size, start + length)
         if start < 0 or end <= start:
             return b""
@@ -81,68 +76,42 @@ class HubSource:
                     return cached.read(end - start)
             except OSError as error:
                 raise StorageError("A file of the hub cache cannot be read.", where=str(path)) from error
-        if self.fetched + end - start > MAX_BYTES:
+        if self._fetched + end - start > MAX_BYTES:
             raise FormatError(
                 "More of this file would have to be read than a preview should fetch.",
-                where=f"{self.label}/{name}",
+                where=where,
                 hint="Download the SAE to see what it is.",
             )
-        data = self._fetch(file, name, start, end)
-        self.fetched += len(data)
+        url = resolve_url(self._client, self._listing.repo_id, self._listing.revision, file.path)
+        data = self._client.get_range(url, start, end)
+        if len(data) != end - start:
+            raise TruncatedFileError("The hub sent less of the file than it said.", where=where, hint="Try again.")
+        self._fetched += len(data)
         self._ranges.keep(file.path, start, data)
         return data
 
-    def _fetch(self, file: RepoFile, name: str, start: int, end: int) -> bytes:
-        attempts = Attempts(self._client)
-        while True:
-            url = self._storage.get(name) or resolve_url(self._client, self._listing, file)
-            try:
-                return self._range(file, name, url, start, end)
-            except Exception as error:  # noqa: BLE001 - of two network libraries; sorted out in `failures`
-                stale = self._storage.pop(name, None) is not None  # a signed address may have run out
-                attempts.failed(failures.from_exception(error, url, self._client.redact), again=stale)
 
-    def _range(self, file: RepoFile, name: str, url: str, start: int, end: int) -> bytes:
-        client, where = self._client, f"{self.label}/{name}"
-        with client.open(
-            url,
-            headers={"range": f"bytes={start}-{end - 1}"},
-            on_redirect=lambda reply: check_version(reply.headers, file, where),
-        ) as reply:
-            if reply.status not in (200, 206):
-                raise failures.from_reply(reply.status, reply.headers, reply.start(), url, client.redact)
-            if reply.url == url:
-                check_version(reply.headers, file, where)
-            else:
-                self._storage[name] = reply.url
-            skip = start if reply.status == 200 else 0  # a server without ranges sends all of it: stop when there
-            if skip > MAX_BYTES:
-                raise HubError("The hub does not send parts of files.", where=where, hint="Download the SAE instead.")
-            parts, size = [], 0
-            for chunk in reply.chunks():
-                parts.append(chunk)
-                size += len(chunk)
-                if size >= skip + end - start:
-                    break
-        data = b"".join(parts)[skip : skip + end - start]
-        if len(data) != end - start:
-            raise TruncatedFileError("The hub sent less of the file than it said.", where=where, hint="Try again.")
-        return data
+class _Ranges:
+    """Parts of the files of one commit. For several threads."""
 
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._held = 0
+        self._lock = threading.Lock()
 
-def resolve_url(client: HubClient, listing: Listing, file: RepoFile) -> str:
-    """The address of a file at the pinned commit."""
-    return f"{client.endpoint}/{quote(listing.repo_id)}/resolve/{listing.revision}/{quote(file.path)}"
+    def find(self, path: str, start: int, end: int) -> bytes | None:
+        """The bytes from `start` up to `end` of a file, if one part has all of them."""
+        with self._lock:
+            for key, data in self._kept.items():
+                if key[0] == path and key[1] <= start and end <= key[1] + len(data):
+                    self._kept.move_to_end(key)
+                    return data[start - key[1] : end - key[1]]
+        return None
 
-
-def check_version(headers: Mapping[str, str], file: RepoFile, where: str) -> None:
-    """Raise `FileChangedError` if an answer of the hub itself is about another content than the listing's."""
-    etag = headers.get("x-linked-etag") or headers.get("etag") or ""
-    etag = etag.removeprefix("W/").strip('"')
-    size = headers.get("x-linked-size") or ""
-    if (etag and etag not in (file.etag, file.git)) or (size.isdigit() and int(size) != file.size):
-        raise FileChangedError(
-            "The hub serves another version of the file than the one it listed.",
-            where=where,
-            hint="List the repository again, then retry.",
-        )
+    def keep(self, path: str, start: int, data: bytes) -> None:
+        """Keep a part that begins at `start`."""
+        with self._lock:
+            self._held += len(data) - len(self._kept.pop((path, start), b""))
+            self._kept[path, start] = data
+            while self._held > KEPT_BYTES:
+                self._held -= len(self._kept.popitem(last=False)[1])

@@ -13,15 +13,13 @@ from saewidgets.formats.base import Format
 from saewidgets.formats.source import ListedSource, Source
 from saewidgets.hub.cache import cached_file, repo_folder
 from saewidgets.hub.client import HubClient
-from saewidgets.hub.errors import NoSAEError
-from saewidgets.hub.failures import switched_off
-from saewidgets.hub.gate import gated
-from saewidgets.hub.known import repos_for_model, trained_on
-from saewidgets.hub.listing import Listing, RepoFile
-from saewidgets.hub.looking import NOT_HERE, look
+from saewidgets.hub.errors import NoSAEError, switched_off
+from saewidgets.hub.known import gated, repos_for_model, trained_on
+from saewidgets.hub.listing import NOT_HERE, look
 from saewidgets.hub.names import read_names
 from saewidgets.hub.reference import HubReference, parse_reference
 from saewidgets.hub.releases import find_release
+from saewidgets.hub.repository import Listing, RepoFile
 from saewidgets.hub.source import HubSource
 from saewidgets.hub_records import Variant
 from saewidgets.render.numbers import size

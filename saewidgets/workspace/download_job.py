@@ -157,7 +157,7 @@ class DownloadRunners:
         # The hub's client: a second to import.
         from saewidgets.hub import HubReference, download
         from saewidgets.hub.errors import GatedRepositoryError, InvalidTokenError, RepositoryNotFoundError
-        from saewidgets.hub.recorded import from_rows
+        from saewidgets.hub.repository import from_rows
 
         place = HubReference(payload["repo_id"], payload["revision"], payload["path"])
         listing = from_rows(place.repo_id, payload["revision"], place.path, payload.get("files"))

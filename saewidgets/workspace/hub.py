@@ -63,7 +63,7 @@ class Hub:
 
     def check_token(self, token: str | None) -> None:
         """Raise `InvalidTokenError`, which does not show it, if no access token looks like this. Nobody is asked."""
-        from saewidgets.hub.transport import checked_token  # the hub's client: a second to import
+        from saewidgets.hub.client import checked_token  # the hub's client: a second to import
 
         checked_token(arguments.optional_text(token, "token", "an access token", secret=True))
 
@@ -289,7 +289,7 @@ class Hub:
         # The hub's client: a second to import.
         from saewidgets.hub import plan_download
         from saewidgets.hub.known import trained_on
-        from saewidgets.hub.recorded import to_rows
+        from saewidgets.hub.repository import to_rows
 
         wanted = None if name is None else arguments.name(name, "what to call the SAE")
         plan = plan_download(self._place(text, path, revision), client=self.client(token))

@@ -35,7 +35,7 @@ class Fault:
 
     kind: ``status`` (value: code; `retry_after` seconds), ``hang`` (seconds of silence, then the connection closes),
     ``latency`` (seconds before the answer), ``cut`` (bytes after which the connection closes), ``short`` (bytes that
-    are missing although the answer ends properly), ``corrupt`` (a flipped byte), ``etag`` (another version),
+    are missing although the answer ends properly), ``corrupt`` (a flipped byte),
     ``redirect`` (to value), ``html`` (a page instead of JSON), ``norange`` (ranges are ignored), ``drip`` (seconds
     after each byte of an answer in JSON).
     """
@@ -319,8 +319,6 @@ class Handler(BaseHTTPRequestHandler):
             return self._error(404, "EntryNotFound", "Entry not found", {"x-repo-commit": commit})
         data = repo.commits[commit][path]
         etag = repo.sha256(commit, path) if repo.is_lfs(path) else git_sha(data)
-        if self.hub.fault(self.command, urlsplit(self.path).path, "etag"):
-            etag = etag[::-1]
         headers = {"x-repo-commit": commit, "accept-ranges": "bytes"}
         if repo.is_lfs(path):
             headers |= {"x-linked-etag": f'"{etag}"', "x-linked-size": str(len(data))}

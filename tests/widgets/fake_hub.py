@@ -14,7 +14,7 @@ from typing import Any
 
 from saewidgets.errors import NotFoundError, SAEWidgetsError
 from saewidgets.events import JobStatus, Progress
-from saewidgets.hub.transport import checked_token
+from saewidgets.hub.client import checked_token
 from saewidgets.hub_records import HubWarning, KnownRepo, Preview, RepoInfo, Variant
 from saewidgets.jobs.states import plan
 from saewidgets.records import ErrorInfo, JobRecord, Records

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.features.labels.text import redacted, visible
-from saewidgets.hub.retry_after import retry_after
+from saewidgets.hub.errors import retry_after
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 LONGEST_WAIT = 120.0  # seconds a `Retry-After` is waited for

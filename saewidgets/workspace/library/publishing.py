@@ -14,7 +14,7 @@ from saewidgets.errors import StorageError
 from saewidgets.formats.detect import locate
 from saewidgets.hub import HubClient, model_card
 from saewidgets.hub import push as upload
-from saewidgets.hub.push import CardSource, source_url
+from saewidgets.hub.publish import CardSource, source_url
 from saewidgets.records import SAERecord
 from saewidgets.render.numbers import metric
 from saewidgets.workspace.files import draft_folder

@@ -26,7 +26,7 @@ from saewidgets.hub import (
     repo_info,
     variants,
 )
-from saewidgets.hub.push import CardSource, source_url
+from saewidgets.hub.publish import CardSource, source_url
 from tests.hub.repos import HOSTILE, saelens_files
 from tests.hub.server import TOKENS, Hub
 

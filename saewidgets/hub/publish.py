@@ -19,9 +19,20 @@ from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defin
 import saewidgets
 from saewidgets.errors import NotFoundError
 from saewidgets.hub.client import HubClient
-from saewidgets.hub.errors import InvalidTokenError
+from saewidgets.hub.errors import (
+    ConflictError,
+    ConnectionLostError,
+    ForbiddenError,
+    HubError,
+    HubServerError,
+    HubTimeoutError,
+    InvalidTokenError,
+    RepositoryNotFoundError,
+    causes,
+    explained,
+    host_of,
+)
 from saewidgets.hub.reference import parse_reference
-from saewidgets.hub.refusals import explained
 
 _WEIGHTS = (".safetensors", ".npz", ".pt", ".pth")
 IGNORED = ["*.incomplete", "*.tmp", ".*", "*/.*", "*.lock"]
@@ -95,11 +106,58 @@ def push(
             commit = api.create_commit(
                 place.repo_id, [_addition(name, what, stack) for name, what in found.items()], commit_message=message
             )
-    except Exception as error:  # noqa: BLE001 - of two network libraries; sorted out in `refusals`
-        raise explained(error, client, place.repo_id) from None
+    except Exception as error:  # noqa: BLE001 - of two network libraries; sorted out in `explained`
+        raise _refusal(error, client, place.repo_id) from None
     client.refresh()
     shown = f"{url}/tree/main/{place.path}" if place.path else url
     return Pushed(place.repo_id, str(commit.oid), place.path, shown)
+
+
+_AGAIN = "Publish again: the repository was not changed, and large files that arrived are not sent twice."
+# What a person who publishes can do: class of the error → what, hint; None leaves what it says of looking.
+_WORDS: tuple[tuple[type[HubError], str | None, str], ...] = (
+    (InvalidTokenError, None, "Create one with write permission on the token page of your account."),
+    (
+        ForbiddenError, "The hub does not let this token write to {repo}.",
+        "Use a token with write permission for {owner}, or publish under the name of your own account.",
+    ),
+    (
+        RepositoryNotFoundError, "The hub has no place {repo} to publish to.",
+        "Check that the account {owner} exists and that your token reaches it; and HF_ENDPOINT if it is set.",
+    ),
+    (ConflictError, None, f"Look at the repository's page. {_AGAIN}"),
+    (HubServerError, None, f"Wait a little. {_AGAIN}"),
+    (ConnectionLostError, None, _AGAIN),
+    (HubTimeoutError, None, _AGAIN),
+)  # fmt: skip
+
+
+def _refusal(error: Exception, client: HubClient, repo_id: str) -> BaseException:
+    """An exception of huggingface_hub as ours; its text is not kept, since it may hold headers."""
+    replies = (getattr(cause, "response", None) for cause in causes(error))  # uploads wrap what happened
+    reply = next((reply for reply in replies if reply is not None), None)
+    if reply is not None and reply.request.method == "PUT" and reply.status_code in (400, 403, 404):
+        return HubError(
+            f"The hub's storage did not take a file (HTTP {reply.status_code}).",
+            where=host_of(str(reply.url)),
+            hint=f"The address for it may have run out. {_AGAIN}",
+        )
+    found = explained(error, f"{client.endpoint}/api/models/{repo_id}", client.redact)
+    if reply is not None and reply.status_code == 401:  # whoever looks for a missing repository is told 401, too
+        found = InvalidTokenError("The hub does not know this access token.")
+    if not isinstance(found, HubError):
+        return HubError(
+            f"The upload failed: {client.redact(str(error))[:300]}",
+            where=f"{client.endpoint}/{repo_id}",
+            hint="Look at the repository's page before you try again.",
+        )
+    owner = repo_id.partition("/")[0]
+    for kind, what, hint in _WORDS:
+        if isinstance(found, kind):
+            said = found.what.removeprefix("The hub refuses this").lstrip(":. ") if kind is ForbiddenError else ""
+            text = found.what if what is None else what.format(repo=repo_id) + (f" {said}" if said else "")
+            return kind(text, where=repo_id, hint=hint.format(owner=owner))
+    return found
 
 
 def _files(folder: Path, path: str) -> dict[str, Path | bytes]:
