@@ -22,10 +22,10 @@ import numpy.typing as npt
 from saewidgets.activations.tokenising import Tokens
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import FormatError
-from saewidgets.lm.token_mask import Kept
+from saewidgets.lm.token_mask import TokenMask
 
 _COUNTED = 4096  # contexts looked at together
-EVERY_TOKEN = Kept()
+EVERY_TOKEN = TokenMask()
 """Everything but special tokens."""
 
 
@@ -109,7 +109,7 @@ class PackedTokens:
 
     def __init__(
         self, folder: Path | str, validation_share: float = 0.02, *, wanted: int | None = None,
-        rule: Kept = EVERY_TOKEN,
+        rule: TokenMask = EVERY_TOKEN,
     ) -> None:
         self.folder = Path(folder)
         self.facts = facts = read_facts(self.folder)
@@ -171,14 +171,14 @@ class PackedTokens:
         at = np.asarray(contexts, dtype=np.int64), np.asarray(offsets, dtype=np.int64)
         return np.asarray(self._tokens[at], dtype=np.int64)
 
-    def kept(self, tokens: Tokens, rule: Kept = EVERY_TOKEN) -> npt.NDArray[np.bool_]:
+    def kept(self, tokens: Tokens, rule: TokenMask = EVERY_TOKEN) -> npt.NDArray[np.bool_]:
         """Which positions of contexts ``[..., context_size]`` take part in training and metrics."""
         special = None
         if rule.exclude_special:
             special = self._special[tokens] if self._special.size else np.isin(tokens, self.facts.special_ids)
         return rule.mask(tokens, special)
 
-    def kept_counts(self, indices: npt.NDArray[np.int64], rule: Kept = EVERY_TOKEN) -> npt.NDArray[np.int64]:
+    def kept_counts(self, indices: npt.NDArray[np.int64], rule: TokenMask = EVERY_TOKEN) -> npt.NDArray[np.int64]:
         """Kept positions of each context, ``[n]``."""
         counts = np.empty(len(indices), dtype=np.int64)
         for start in range(0, len(indices), _COUNTED):
@@ -196,7 +196,7 @@ class PackedTokens:
         chosen = np.random.default_rng(0).permutation(len(pool))[:count]
         return self.contexts(pool[np.sort(chosen)])
 
-    def enough(self, wanted: int, validation_share: float, rule: Kept = EVERY_TOKEN) -> tuple[int, int]:
+    def enough(self, wanted: int, validation_share: float, rule: TokenMask = EVERY_TOKEN) -> tuple[int, int]:
         """(contexts, positions in them): the fewest first contexts that have `wanted` positions for training of those
         that `rule` keeps; or all, where there are fewer."""
         assert self.facts.growth is not None  # of long text
@@ -282,7 +282,7 @@ def positions_needed(config: TrainingConfig) -> int | None:
     return max(windows * window, scale)
 
 
-def counted_positions(config: TrainingConfig) -> Kept:
+def counted_positions(config: TrainingConfig) -> TokenMask:
     """Which positions of a text count as needed: never special tokens, so that it does not decide how much is read
     whether they are trained on."""
-    return replace(Kept.of(config.activations), exclude_special=True)
+    return replace(TokenMask.of(config.activations), exclude_special=True)

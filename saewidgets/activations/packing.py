@@ -51,7 +51,7 @@ from saewidgets.config.packing import Packing
 from saewidgets.durable import require_space, sync
 from saewidgets.errors import ConfigError, StorageError
 from saewidgets.lm import SpecialTokens, separator_id, special_tokens
-from saewidgets.lm.token_mask import Kept
+from saewidgets.lm.token_mask import TokenMask
 
 # Long text, packed as far as a run needs it and no further.
 #
@@ -131,7 +131,7 @@ def grow(
     validation_share: float,
     check: Check,
     on_progress: Progress | None,
-    rule: Kept = EVERY_TOKEN,
+    rule: TokenMask = EVERY_TOKEN,
 ) -> None:
     """Pack `corpus` into `target` until there is enough for a run.
 
@@ -168,7 +168,7 @@ def grow(
             raise
 
 
-def enough(target: Path, wanted: int | None, validation_share: float, rule: Kept = EVERY_TOKEN) -> bool:
+def enough(target: Path, wanted: int | None, validation_share: float, rule: TokenMask = EVERY_TOKEN) -> bool:
     """Whether what is packed suffices."""
     packed = PackedTokens(target, validation_share)
     growth = packed.facts.growth
@@ -216,7 +216,8 @@ class _Writer:
     """Adds contexts to ``tokens.bin`` and counts them."""
 
     def __init__(
-        self, target: Path, corpus: LongCorpus, tokenizer: Any, facts: PackFacts, validation_share: float, rule: Kept
+        self, target: Path, corpus: LongCorpus, tokenizer: Any, facts: PackFacts, validation_share: float,
+        rule: TokenMask,
     ) -> None:
         assert facts.growth is not None  # of long text
         self._target, self._corpus, self._share, self._rule = target, corpus, validation_share, rule
@@ -363,7 +364,7 @@ def pack(
     packing: Packing = AS_USUAL,
     validation_share: float = 0.02,
     wanted: int | None = None,
-    rule: Kept = EVERY_TOKEN,
+    rule: TokenMask = EVERY_TOKEN,
     check: Callable[[], None] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> PackedTokens:
@@ -438,7 +439,7 @@ def pack(
 
 def _grow(
     target: Path, corpus: LongCorpus, tokenizer: Any, special: SpecialTokens, context_size: int, packing: Packing,
-    wanted: int | None, rule: Kept, validation_share: float, check: Callable[[], None],
+    wanted: int | None, rule: TokenMask, validation_share: float, check: Callable[[], None],
     on_progress: Callable[[int], None] | None,
 ) -> None:
     check_tokenizer({"tokenizer": getattr(corpus, "tokenizer_said", None)}, tokenizer)

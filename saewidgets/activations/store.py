@@ -29,7 +29,7 @@ from saewidgets.activations.shuffle import Numbers
 from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.durable import seal_of, sealed, sha256_of, sync
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
-from saewidgets.lm.token_mask import Kept
+from saewidgets.lm.token_mask import TokenMask
 
 # What a store of activations is on disk.
 #
@@ -385,7 +385,7 @@ class StoredActivations:
             raise _unreadable(path, error) from error
         return found.astype(np.int64)
 
-    def kept(self, contexts: Numbers, rule: Kept = EVERY_TOKEN) -> npt.NDArray[np.bool_]:
+    def kept(self, contexts: Numbers, rule: TokenMask = EVERY_TOKEN) -> npt.NDArray[np.bool_]:
         """Which rows of these contexts count, ``[n, context_size]``: none behind the end of a short last block.
 
         Raises:
@@ -402,7 +402,7 @@ class StoredActivations:
             kept[contexts == self.facts.n_contexts - 1, -missing:] = False
         return kept
 
-    def kept_counts(self, contexts: Numbers, rule: Kept = EVERY_TOKEN) -> Numbers:
+    def kept_counts(self, contexts: Numbers, rule: TokenMask = EVERY_TOKEN) -> Numbers:
         """Kept rows of each context, ``[n]``."""
         counts = np.empty(len(contexts), dtype=np.int64)
         for start in range(0, len(contexts), _COUNTED):
@@ -410,7 +410,7 @@ class StoredActivations:
             counts[start : start + _COUNTED] = self.kept(part, rule).sum(axis=1)
         return counts
 
-    def row_numbers(self, contexts: Numbers, rule: Kept = EVERY_TOKEN) -> Numbers:
+    def row_numbers(self, contexts: Numbers, rule: TokenMask = EVERY_TOKEN) -> Numbers:
         """Numbers of the kept rows of these contexts, one context after the other."""
         size = self.facts.context_size
         numbers = contexts[:, None] * size + np.arange(size, dtype=np.int64)

@@ -22,7 +22,7 @@ from saewidgets.activations.store import StoredActivations, batched
 from saewidgets.activations.stream import Batch, Check, Covariance, MeanNorm, Measure, buffer_device
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
-from saewidgets.lm.token_mask import Kept
+from saewidgets.lm.token_mask import TokenMask
 
 _HELD_OUT_ROWS = 8192  # rows of held-out activations at once
 
@@ -60,7 +60,7 @@ class StoredWindows:
         self.seed = config.seed if seed is None else seed
         self.window = self.batch_size * max(1, round(settings.shuffle_tokens / self.batch_size))
         self._norm_tokens = settings.norm_tokens
-        self.rule = Kept.of(settings)
+        self.rule = TokenMask.of(settings)
         facts = store.facts
         _check_rule(self.rule, facts.tokens is not None)
         self.train, self.validation = split(facts.n_contexts, facts.n_held_out, settings.validation_share)
@@ -175,7 +175,7 @@ class StoredWindows:
         }
 
 
-def _check_rule(rule: Kept, has_tokens: bool) -> None:
+def _check_rule(rule: TokenMask, has_tokens: bool) -> None:
     """Raises `ConfigError` where imported states are asked for what only tokens can tell."""
     if has_tokens:
         return

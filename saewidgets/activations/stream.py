@@ -45,7 +45,7 @@ from saewidgets.config import ActivationsConfig, TrainingConfig
 from saewidgets.durable import storage_errors
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, capture, check_context, evaluating, resolve_hook
-from saewidgets.lm.token_mask import Kept
+from saewidgets.lm.token_mask import TokenMask
 from saewidgets.settings import resolve_device
 
 # What is measured of activations before training: their mean norm, or their mean and covariance. The sums are kept
@@ -215,7 +215,7 @@ class Windows:
         self.window = self.batch_size * max(1, round(settings.shuffle_tokens / self.batch_size))
         self._model_batch = settings.model_batch_size
         self._norm_tokens = settings.norm_tokens
-        self._rule = Kept.of(settings)
+        self._rule = TokenMask.of(settings)
         check_context(lm.name, lm.context, packed.context_size)
         if packed.facts.largest_id >= lm.vocab_size:
             raise ConfigError(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import builtins
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -15,16 +15,12 @@ from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.catalog.database import Database
 from saewidgets.catalog.filestate import Files, FileStates
 from saewidgets.catalog.queue import NO_JOB, delete_with_job, jobs_now, now, statuses
+from saewidgets.catalog.rows import change, find, missing, shared
 from saewidgets.catalog.tables import ActivationStoreRow, JobRow
 from saewidgets.config.names import search_words
-from saewidgets.errors import NotFoundError
 from saewidgets.events import JobStatus
 from saewidgets.records import JobRecord, Records
 
-_UPDATABLE = frozenset(
-    {"name", "dtype", "tokens_total", "n_tokens", "size_bytes", "fingerprint", "facts", "files", "note", "job_id",
-     "config"}
-)  # fmt: skip
 _ALL: Any = select(ActivationStoreRow, JobRow).outerjoin(JobRow, ActivationStoreRow.job_id == JobRow.id)
 
 
@@ -35,41 +31,23 @@ class ActivationStoreStore:
         self._database, self._files, self._host = database, files, host
         self._states = FileStates(host)
 
-    def create(
-        self,
-        *,
-        id: str,
-        name: str,
-        source: Literal["captured", "imported"],
-        model: str | None,
-        corpus: str,
-        hook_names: Sequence[str],
-        config: Mapping[str, Any],
-        tokens_total: int,
-        folder: str | Path,
-        dtype: str | None = None,
-        context_size: int | None = None,
-        job_id: str | None = None,
-    ) -> ActivationStoreRecord:
-        """Insert a store that is not whole yet; `id` from `new_store_id`."""
+    def create(self, *, folder: str | Path, **columns: Any) -> ActivationStoreRecord:
+        """Insert a store that is not whole yet; its id is from `new_store_id`."""
 
-        def write(session: Session) -> None:
-            session.add(
-                ActivationStoreRow(
-                    id=id, name=name, source=source, model=model, corpus=corpus, hook_names=list(hook_names),
-                    dtype=dtype, context_size=context_size, config=dict(config), tokens_total=tokens_total, facts={},
-                    host=self._host, folder=self._files.stored(folder), job_id=job_id, created_at=now(session),
-                )
-            )  # fmt: skip
+        def write(session: Session) -> str:
+            row = ActivationStoreRow(
+                facts={}, host=self._host, folder=self._files.stored(folder), created_at=now(session), **columns
+            )
+            session.add(row)
+            return row.id
 
-        self._database.write(write)
-        return self.get(id)
+        return self.get(self._database.write(write))
 
     def get(self, store_id: str) -> ActivationStoreRecord:
         """Raises `NotFoundError`."""
         found = self._read(_ALL.where(ActivationStoreRow.id == store_id))
         if not found:
-            raise _missing(store_id)
+            raise missing(ActivationStoreRow, store_id)
         return found[0]
 
     def by_job(self, job_id: str) -> builtins.list[ActivationStoreRecord]:
@@ -111,15 +89,11 @@ class ActivationStoreStore:
         return Records(found[offset : None if limit is None else offset + limit], ActivationStoreRecord)
 
     def update(self, store_id: str, **changes: Any) -> ActivationStoreRecord:
-        """Change what is in `_UPDATABLE`."""
-        unknown = changes.keys() - _UPDATABLE
-        if unknown:
-            raise ValueError(f"These fields of a store cannot be changed: {', '.join(sorted(unknown))}.")
+        """Change columns of the row."""
 
         def write(session: Session) -> None:
-            row = _find(session, store_id)
-            for name, value in changes.items():
-                setattr(row, name, value)
+            row = find(session, ActivationStoreRow, store_id)
+            change(row, changes)
 
         self._database.write(write)
         return self.get(store_id)
@@ -133,7 +107,7 @@ class ActivationStoreStore:
         """
 
         def write(session: Session) -> Path:
-            row = _find(session, store_id)
+            row = find(session, ActivationStoreRow, store_id)
             folder = self._files.owned(row.folder)
             delete_with_job(session, row, "capture")
             return folder
@@ -153,52 +127,15 @@ class ActivationStoreStore:
             folder, json.dumps(row.files), 0, row.host
         )
         whole = own_job is None and row.n_tokens is not None
-        return ActivationStoreRecord(
-            id=row.id,
-            name=row.name,
-            source=row.source,  # type: ignore[arg-type]  # a CHECK says so
-            model=row.model,
-            corpus=row.corpus,
-            hook_names=tuple(row.hook_names),
-            dtype=row.dtype,
-            context_size=row.context_size,
-            config=row.config,
-            status=JobStatus.COMPLETED if whole else job.status,
-            progress=job.progress,
-            error=job.error,
-            queue_position=job.queue_position,
-            tokens_total=row.tokens_total,
-            n_tokens=row.n_tokens,
-            size_bytes=row.size_bytes,
-            fingerprint=row.fingerprint,
-            host=row.host,
-            folder=folder,
-            job_id=row.job_id,
-            created_at=row.created_at,
-            started_at=job.started_at,
-            finished_at=job.finished_at,
-            seconds_running=job.seconds_running,
-            hooks=row.facts.get("hooks", {}),
-            facts=row.facts,
-            note=" ".join(filter(None, [row.note, job.note])) or None,
-            state=state,  # type: ignore[arg-type]
-            state_note=note,
-        )
+        return ActivationStoreRecord(**{
+            **shared(ActivationStoreRecord, row), "hook_names": tuple(row.hook_names),
+            "status": JobStatus.COMPLETED if whole else job.status, "progress": job.progress, "error": job.error,
+            "queue_position": job.queue_position, "folder": folder, "started_at": job.started_at,
+            "finished_at": job.finished_at, "seconds_running": job.seconds_running,
+            "hooks": row.facts.get("hooks", {}), "note": " ".join(filter(None, [row.note, job.note])) or None,
+            "state": state, "state_note": note,
+        })  # fmt: skip
 
 
 def _searched(record: ActivationStoreRecord) -> str:
     return " ".join([record.id, record.name, record.model or "", record.corpus, *record.hook_names]).casefold()
-
-
-def _find(session: Session, store_id: str) -> ActivationStoreRow:
-    row = session.get(ActivationStoreRow, store_id)
-    if row is None:
-        raise _missing(store_id)
-    return row
-
-
-def _missing(store_id: str) -> NotFoundError:
-    return NotFoundError(
-        f"There is no store of activations {store_id!r}.",
-        hint="It may have been deleted; list them with ws.activations.list() or `saewidgets activations list`.",
-    )

@@ -10,9 +10,8 @@ from sqlalchemy.orm import Session
 from saewidgets.catalog.database import Database
 from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.ids import new_checkpoint_id
-from saewidgets.catalog.rows import checkpoint_record
+from saewidgets.catalog.rows import checkpoint_record, find
 from saewidgets.catalog.tables import CheckpointRow
-from saewidgets.errors import NotFoundError
 from saewidgets.events import CheckpointSaved
 from saewidgets.records import CheckpointRecord, Records
 
@@ -38,7 +37,7 @@ class CheckpointStore:
     def get(self, checkpoint_id: str) -> CheckpointRecord:
         """Raises `NotFoundError`."""
         with self._database.read() as session:
-            return checkpoint_record(_find(session, checkpoint_id), self._files)
+            return checkpoint_record(find(session, CheckpointRow, checkpoint_id), self._files)
 
     def list(self, training_id: str) -> Records[CheckpointRecord]:
         """In step order."""
@@ -51,7 +50,7 @@ class CheckpointStore:
         """Replace why it is kept. "latest" and "best" are taken from the training's others."""
 
         def write(session: Session) -> CheckpointRecord:
-            row = _find(session, checkpoint_id)
+            row = find(session, CheckpointRow, checkpoint_id)
             _take_kinds(session, row.training_id, kinds, row.id)
             row.kinds = list(kinds)
             return checkpoint_record(row, self._files)
@@ -62,7 +61,7 @@ class CheckpointStore:
         """Forget it. The caller removes the files at the returned record's `path` afterwards."""
 
         def write(session: Session) -> CheckpointRecord:
-            row = _find(session, checkpoint_id)
+            row = find(session, CheckpointRow, checkpoint_id)
             self._files.owned(row.path)  # refuses a path that is not the workspace's to delete
             session.delete(row)
             return checkpoint_record(row, self._files)
@@ -109,10 +108,3 @@ def _take_kinds(session: Session, training_id: str, kinds: Sequence[str], but: s
     for other in others:
         if other.id != but and moving.intersection(other.kinds):
             other.kinds = [k for k in other.kinds if k not in moving]
-
-
-def _find(session: Session, checkpoint_id: str) -> CheckpointRow:
-    row = session.get(CheckpointRow, checkpoint_id)
-    if row is None:
-        raise NotFoundError(f"There is no checkpoint {checkpoint_id!r}.", hint="List the checkpoints of the run.")
-    return row

@@ -16,9 +16,10 @@ from saewidgets.catalog.database import Database
 from saewidgets.catalog.filestate import Files, FileStates
 from saewidgets.catalog.origins import Origin, find_origin
 from saewidgets.catalog.queue import NO_JOB, delete_with_job, jobs_now, now, statuses
+from saewidgets.catalog.rows import change, find, missing, shared
 from saewidgets.catalog.tables import ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.names import search_words
-from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.records import JobRecord, Records
@@ -29,7 +30,6 @@ _WITHOUT_JOB: ColumnElement[str] = case(
     (ExtractionRow.n_tokens.is_not(None), JobStatus.COMPLETED.value), else_=JobStatus.INTERRUPTED.value
 )
 _SHOWN_STATUS = func.coalesce(JobRow.status, _WITHOUT_JOB)
-_UPDATABLE = frozenset({"tokens_total", "n_tokens", "seen", "dead", "dense", "size_bytes", "facts", "note", "job_id"})
 _OWN = aliased(SAERow)  # the SAE that was read
 _IMPORTED = aliased(SAERow)  # the SAE that was imported from the training that was read
 _NAME = func.coalesce(_OWN.name, _IMPORTED.name, TrainingRow.name)
@@ -62,44 +62,29 @@ class ExtractionStore:
         self._states = FileStates(host)
 
     def create(
-        self,
-        *,
-        id: str,
-        config: Mapping[str, Any],
-        model: str,
-        hook_name: str,
-        d_sae: int,
-        tokens_total: int,
-        folder: str | Path,
-        sae_id: str | None = None,
-        training_id: str | None = None,
-        layer: int | None = None,
-        job_id: str | None = None,
-        facts: Mapping[str, Any] | None = None,
+        self, *, folder: str | Path, sae_id: str | None = None, facts: Mapping[str, Any] | None = None, **columns: Any
     ) -> ExtractionRecord:
-        """Insert an extraction, of an SAE of the library or of a training; `id` from `new_extraction_id`.
+        """Insert an extraction, of an SAE of the library or of a training; its id is from `new_extraction_id`.
 
         Raises:
             sqlalchemy.exc.IntegrityError: not exactly one of the two, or it does not exist.
         """
 
-        def write(session: Session) -> None:
-            session.add(
-                ExtractionRow(
-                    id=id, training_id=training_id, external_sae_id=sae_id, config=dict(config), model=model,
-                    hook_name=hook_name, layer=layer, d_sae=d_sae, tokens_total=tokens_total, facts=dict(facts or {}),
-                    host=self._host, folder=self._files.stored(folder), job_id=job_id, created_at=now(session),
-                )
+        def write(session: Session) -> str:
+            row = ExtractionRow(
+                external_sae_id=sae_id, facts=dict(facts or {}), host=self._host, folder=self._files.stored(folder),
+                created_at=now(session), **columns,
             )  # fmt: skip
+            session.add(row)
+            return row.id
 
-        self._database.write(write)
-        return self.get(id)
+        return self.get(self._database.write(write))
 
     def get(self, extraction_id: str) -> ExtractionRecord:
         """Raises `NotFoundError`."""
         found = self._read(_ALL.where(ExtractionRow.id == extraction_id))
         if not found:
-            raise _missing(extraction_id)
+            raise missing(ExtractionRow, extraction_id)
         return found[0]
 
     def by_job(self, job_id: str) -> Records[ExtractionRecord]:
@@ -148,14 +133,10 @@ class ExtractionStore:
 
     def update(self, extraction_id: str, **changes: Any) -> ExtractionRecord:
         """Change ``tokens_total n_tokens seen dead dense size_bytes facts note job_id``."""
-        unknown = changes.keys() - _UPDATABLE
-        if unknown:
-            raise ValueError(f"These fields of an extraction cannot be changed: {', '.join(sorted(unknown))}.")
 
         def write(session: Session) -> None:
-            row = _find(session, extraction_id)
-            for name, value in changes.items():
-                setattr(row, name, value)
+            row = find(session, ExtractionRow, extraction_id)
+            change(row, changes)
 
         self._database.write(write)
         return self.get(extraction_id)
@@ -169,7 +150,7 @@ class ExtractionStore:
         """
 
         def write(session: Session) -> Path:
-            row = _find(session, extraction_id)
+            row = find(session, ExtractionRow, extraction_id)
             folder = self._files.owned(row.folder)
             delete_with_job(session, row, "extraction")
             return folder
@@ -260,39 +241,17 @@ def _record(
     other_weights = path is not None and _differ(row, files.absolute(path), states)
     notes = (row.note, job.note, _OTHER_WEIGHTS if other_weights else None)
     told = job.result if isinstance(job.result, dict) else {}
-    return ExtractionRecord(
-        id=row.id,
-        source_type="training" if row.training_id is not None else "sae",
-        training_id=training_id,
-        sae_id=sae_id,
-        name=name,
-        source=source or "trained",
-        model=row.model,
-        hook_name=row.hook_name,
-        layer=row.layer,
-        d_sae=row.d_sae,
-        config=row.config,
-        status=_status_without_job(row) if own_job is None else job.status,
-        progress=job.progress,
-        error=job.error,
-        note=" ".join(note for note in notes if note) or None,
-        queue_position=job.queue_position,
-        tokens_total=row.tokens_total,
-        n_tokens=row.n_tokens,
-        seen=row.seen if row.n_tokens is not None else told.get("seen", row.seen),
-        dead=row.dead,
-        dense=row.dense,
-        size_bytes=row.size_bytes,
-        host=row.host,
-        folder=files.absolute(row.folder),
-        job_id=row.job_id,
-        created_at=row.created_at,
-        started_at=job.started_at,
-        finished_at=job.finished_at,
-        seconds_running=float(row.facts.get("seconds", 0.0)) if own_job is None else job.seconds_running,
-        facts=row.facts,
-        other_weights=other_weights,
-    )
+    return ExtractionRecord(**{
+        **shared(ExtractionRecord, row), "source_type": "training" if row.training_id is not None else "sae",
+        "training_id": training_id, "sae_id": sae_id, "name": name, "source": source or "trained",
+        "status": _status_without_job(row) if own_job is None else job.status, "progress": job.progress,
+        "error": job.error, "note": " ".join(note for note in notes if note) or None,
+        "queue_position": job.queue_position,
+        "seen": row.seen if row.n_tokens is not None else told.get("seen", row.seen),
+        "folder": files.absolute(row.folder), "started_at": job.started_at, "finished_at": job.finished_at,
+        "seconds_running": float(row.facts.get("seconds", 0.0)) if own_job is None else job.seconds_running,
+        "other_weights": other_weights,
+    })  # fmt: skip
 
 
 def _differ(row: ExtractionRow, folder: str, states: FileStates) -> bool:
@@ -305,17 +264,3 @@ def _differ(row: ExtractionRow, folder: str, states: FileStates) -> bool:
 
 def _status_without_job(row: ExtractionRow) -> JobStatus:
     return JobStatus.COMPLETED if row.n_tokens is not None else JobStatus.INTERRUPTED
-
-
-def _find(session: Session, extraction_id: str) -> ExtractionRow:
-    row = session.get(ExtractionRow, extraction_id)
-    if row is None:
-        raise _missing(extraction_id)
-    return row
-
-
-def _missing(extraction_id: str) -> NotFoundError:
-    return NotFoundError(
-        f"There is no extraction {extraction_id!r}.",
-        hint="It may have been deleted; list the extractions to see them.",
-    )

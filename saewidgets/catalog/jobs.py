@@ -25,11 +25,10 @@ from saewidgets.catalog.queue import (
     queue_positions,
     take_lease,
 )
-from saewidgets.catalog.rows import job_record, plain
+from saewidgets.catalog.rows import find, job_record, plain
 from saewidgets.catalog.tables import JobLogRow, JobRow, LeaseRow, TrainingRow
 from saewidgets.catalog.trainings import apply_facts
 from saewidgets.catalog.types import database_now
-from saewidgets.errors import NotFoundError
 from saewidgets.events import CheckpointSaved, Event, Facts, JobStatus, LogLine, Metrics, Progress
 from saewidgets.records import JobRecord, Records
 
@@ -118,7 +117,7 @@ class JobStore:
 
     def get(self, job_id: str) -> JobRecord:
         with self._database.read() as session:
-            return _record(session, _find(session, job_id))
+            return _record(session, find(session, JobRow, job_id))
 
     def list(
         self,
@@ -266,12 +265,6 @@ class JobStore:
             rows = session.scalars(query.offset(offset or None)).all()
         return [LogLine(row.message, row.level, row.time) for row in reversed(rows)]  # type: ignore[arg-type]
 
-
-def _find(session: Session, job_id: str) -> JobRow:
-    row = session.get(JobRow, job_id)
-    if row is None:
-        raise NotFoundError(f"There is no job {job_id!r}.", hint="It may have been deleted; list the jobs to see them.")
-    return row
 
 
 def _record(session: Session, row: JobRow) -> JobRecord:

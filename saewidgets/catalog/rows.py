@@ -6,16 +6,75 @@ import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
+from functools import cache
 from itertools import repeat
-from typing import Any
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session
 
 from saewidgets.catalog.filestate import Files, FileStates
-from saewidgets.catalog.tables import CheckpointRow, JobRow
+from saewidgets.catalog.tables import (
+    ActivationStoreRow,
+    Base,
+    CheckpointRow,
+    ExtractionRow,
+    JobRow,
+    SAERow,
+    TemplateRow,
+    TrainingRow,
+)
+from saewidgets.errors import NotFoundError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import CheckpointRecord, ErrorInfo, JobRecord, SAERecord
 
 _PROGRESS_FIELDS = frozenset(f.name for f in fields(Progress))
 _ERROR_FIELDS = frozenset(f.name for f in fields(ErrorInfo))
+_NOUNS: dict[type[Base], tuple[str, str]] = {
+    TrainingRow: ("training", "It may have been deleted; list the trainings to see them."),
+    SAERow: ("SAE", "It may have been deleted; list the SAEs to see them."),
+    ExtractionRow: ("extraction", "It may have been deleted; list the extractions to see them."),
+    ActivationStoreRow: (
+        "store of activations",
+        "It may have been deleted; list them with ws.activations.list() or `saewidgets activations list`.",
+    ),
+    JobRow: ("job", "It may have been deleted; list the jobs to see them."),
+    CheckpointRow: ("checkpoint", "List the checkpoints of the run."),
+    TemplateRow: ("template", "List them with ws.templates.list() or `saewidgets templates list`."),
+}
+AnyRow = TypeVar("AnyRow", bound=Base)
+
+
+def find(session: Session, table: type[AnyRow], id: str) -> AnyRow:
+    """The row with this id. Raises `NotFoundError`."""
+    row = session.get(table, id)
+    if row is None:
+        raise missing(table, id)
+    return row
+
+
+def missing(table: type[Base], id: str) -> NotFoundError:
+    """The error for an id that names no row."""
+    noun, hint = _NOUNS[table]
+    return NotFoundError(f"There is no {noun} {id!r}.", hint=hint)
+
+
+def change(row: Base, changes: Mapping[str, Any]) -> None:
+    """Set columns of a row. Raises `ValueError` if one of them does not exist."""
+    if unknown := changes.keys() - row.__mapper__.columns.keys():
+        raise ValueError(f"A {type(row).__name__} has no columns {', '.join(sorted(unknown))}.")
+    for name, value in changes.items():
+        setattr(row, name, value)
+
+
+@cache
+def _shared(record: type[Any], table: type[Base]) -> tuple[str, ...]:
+    columns = set(table.__mapper__.columns.keys())
+    return tuple(field.name for field in fields(record) if field.name in columns)
+
+
+def shared(record: type[Any], row: Base) -> dict[str, Any]:
+    """The values of the row that the record, a dataclass, has under the same names."""
+    return {name: getattr(row, name) for name in _shared(record, type(row))}  # type: ignore[arg-type]  # a class is hashable
 
 
 def progress_of(data: Mapping[str, Any] | None) -> Progress | None:
@@ -36,41 +95,18 @@ def plain(value: Progress | ErrorInfo | None) -> dict[str, Any] | None:
 def job_record(row: JobRow, now: float, queue_position: int | None) -> JobRecord:
     """`now` is the database's clock: a running job's seconds go on."""
     running = max(0.0, now - row.running_since) if row.running_since is not None else 0.0
-    return JobRecord(
-        id=row.id,
-        kind=row.kind,
-        status=JobStatus(row.status),
-        lane=row.lane,
-        progress=progress_of(row.progress),
-        error=error_of(row.error),
-        queue_position=queue_position,
-        owner=row.owner,
-        heartbeat_at=row.heartbeat_at,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        payload=row.payload,
-        command=row.command,
-        note=row.note,
-        result=row.result,
-        seconds_running=row.seconds_running + running,
-        updated_at=row.updated_at,
-    )
+    return JobRecord(**{
+        **shared(JobRecord, row), "status": JobStatus(row.status), "progress": progress_of(row.progress),
+        "error": error_of(row.error), "queue_position": queue_position,
+        "seconds_running": row.seconds_running + running,
+    })  # fmt: skip
 
 
 def checkpoint_record(row: CheckpointRow, files: Files) -> CheckpointRecord:
     """With the absolute path."""
-    return CheckpointRecord(
-        id=row.id,
-        training_id=row.training_id,
-        step=row.step,
-        tokens=row.tokens,
-        path=files.absolute(row.path),
-        kinds=tuple(row.kinds),
-        size_bytes=row.size_bytes,
-        metrics=row.metrics,
-        created_at=row.created_at,
-    )
+    return CheckpointRecord(**{
+        **shared(CheckpointRecord, row), "path": files.absolute(row.path), "kinds": tuple(row.kinds),
+    })  # fmt: skip
 
 
 # The columns of an SAE in the order of the record's fields.

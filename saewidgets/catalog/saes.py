@@ -19,11 +19,11 @@ from saewidgets.catalog.extractions import remove_jobs, seen_latents
 from saewidgets.catalog.filestate import Files, FileStates, recorded
 from saewidgets.catalog.ids import new_sae_id
 from saewidgets.catalog.queue import now
-from saewidgets.catalog.rows import SAE_COLUMNS, sae_records
+from saewidgets.catalog.rows import SAE_COLUMNS, change, find, missing, sae_records
 from saewidgets.catalog.tables import SOURCES, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.arguments import shown
 from saewidgets.config.names import names_of, one_name, search_words, storable
-from saewidgets.errors import CatalogError, ConfigError, NotFoundError, StateError
+from saewidgets.errors import CatalogError, ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import Records, SAERecord
 
@@ -175,7 +175,6 @@ def count_facets(filters: Filters, rows: Iterable[Any]) -> dict[str, dict[Any, i
 
 
 _UNFINISHED = tuple(status.value for status in JobStatus if not status.is_final)
-_CHANGEABLE = frozenset({"name", "notes", "tags", "model", "hook_name", "layer", "statistics"})
 _FILES = type_coerce(SAERow.files, Text)  # as the row holds it
 _ABOUT_FILES = frozenset({"format", "dtype", "architecture", "d_in", "d_sae", "d_out"})
 
@@ -290,7 +289,7 @@ class SAEStore:
         size = size_bytes if size_bytes is not None else _total(sizes)
 
         def write(session: Session) -> tuple[SAERecord, str]:
-            row = _find(session, sae_id)
+            row = find(session, SAERow, sae_id)
             if unused:
                 _refuse_used(session, row)
             before = self._files.absolute(row.path)
@@ -366,15 +365,11 @@ class SAEStore:
     # ------------------------------------------------------------------------------------------------ change
 
     def update(self, sae_id: str, **changes: Any) -> SAERecord:
-        """Change ``name notes tags model hook_name layer statistics``."""
-        unknown = changes.keys() - _CHANGEABLE
-        if unknown:
-            raise ValueError(f"These fields of an SAE cannot be changed: {', '.join(sorted(unknown))}.")
+        """Change columns of the row."""
 
         def write(session: Session) -> SAERecord:
-            row = _find(session, sae_id)
-            for name, value in changes.items():
-                setattr(row, name, builtins.list(value) if name == "tags" else value)
+            row = find(session, SAERow, sae_id)
+            change(row, {**changes, "tags": builtins.list(changes["tags"])} if "tags" in changes else changes)
             if changes.keys() - {"statistics"}:  # those are computed, not changed
                 row.updated_at = now(session)
             session.flush()
@@ -394,7 +389,7 @@ class SAEStore:
         """
 
         def write(session: Session) -> SAERecord:
-            row = _find(session, sae_id)
+            row = find(session, SAERow, sae_id)
             _refuse_used(session, row)
             record = self._record(session, sae_id)
             remove_jobs(session, ExtractionRow.external_sae_id == sae_id)
@@ -414,7 +409,7 @@ class SAEStore:
         rows = session.connection().execute(one(SAERow.id == sae_id)).all()
         for record in sae_records(rows, self._files, self._states, {}, seen_latents(session)):
             return record
-        raise _nothing(sae_id)
+        raise missing(SAERow, sae_id)
 
     def _renew(self, renewed: Mapping[str, str]) -> None:
         """Record the times of files whose content is as it was: a copied workspace is sampled once, not at every look.
@@ -468,14 +463,3 @@ def _using(session: Session, row: SAERow) -> JobRow | None:
 def _fetches(job: JobRow, row: SAERow) -> bool:
     place = (row.repo_id, row.revision, row.repo_path)
     return row.repo_id is not None and tuple(job.payload.get(key) for key in ("repo_id", "revision", "path")) == place
-
-
-def _find(session: Session, sae_id: str) -> SAERow:
-    row = session.get(SAERow, sae_id)
-    if row is None:
-        raise _nothing(sae_id)
-    return row
-
-
-def _nothing(sae_id: str) -> NotFoundError:
-    return NotFoundError(f"There is no SAE {sae_id!r}.", hint="It may have been deleted; list the SAEs to see them.")

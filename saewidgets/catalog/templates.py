@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 from saewidgets.catalog.database import Database
 from saewidgets.catalog.ids import new_template_id
 from saewidgets.catalog.queue import now
+from saewidgets.catalog.rows import change, find
 from saewidgets.catalog.tables import DatasetRow, ModelRow, TemplateRow
-from saewidgets.errors import NotFoundError, StateError
+from saewidgets.errors import StateError
 from saewidgets.records import Records, TemplateRecord
 
 # Models and datasets that were used in this workspace: what forms suggest.
@@ -82,7 +83,6 @@ class UsedStore:
 
 
 T = TypeVar("T")
-_CHANGEABLE = frozenset({"name", "favorite"})
 _OR_REPLACE = ", or replace it with replace=True"
 
 
@@ -157,7 +157,7 @@ class TemplateStore:
     def get(self, template_id: str) -> TemplateRecord:
         """Raises `NotFoundError`."""
         with self._database.read() as session:
-            return _record(_find(session, template_id))
+            return _record(find(session, TemplateRow, template_id))
 
     def find(self, wanted: str) -> TemplateRecord | None:
         """The one with this id, or else with this name; None if there is none."""
@@ -175,14 +175,10 @@ class TemplateStore:
 
     def update(self, template_id: str, **changes: Any) -> TemplateRecord:
         """Change `name` or `favorite`. Raises `StateError` if another one has this name."""
-        unknown = changes.keys() - _CHANGEABLE
-        if unknown:
-            raise ValueError(f"These fields of a template cannot be changed: {', '.join(sorted(unknown))}.")
 
         def write(session: Session) -> TemplateRecord:
-            row = _find(session, template_id)
-            for name, value in changes.items():
-                setattr(row, name, value)
+            row = find(session, TemplateRow, template_id)
+            change(row, changes)
             row.updated_at = now(session)
             session.flush()
             return _record(row)
@@ -191,7 +187,7 @@ class TemplateStore:
 
     def delete(self, template_id: str) -> None:
         """Raises `NotFoundError`."""
-        self._database.write(lambda session: session.delete(_find(session, template_id)))
+        self._database.write(lambda session: session.delete(find(session, TemplateRow, template_id)))
 
     def _named(self, write: Callable[[Session], T], name: str, otherwise: str = "") -> T:
         """Run a change that may meet a name which is taken, also by another process at the same moment."""
@@ -220,15 +216,6 @@ def _fill(session: Session, row: TemplateRow, template: NewTemplate) -> None:
             session.add(table(name=wanted, facts={}, uses=0, created_at=row.updated_at, used_at=0.0))
             session.flush()
 
-
-def _find(session: Session, template_id: str) -> TemplateRow:
-    row = session.get(TemplateRow, template_id)
-    if row is None:
-        raise NotFoundError(
-            f"There is no template {template_id!r}.", where="template",
-            hint="List them with ws.templates.list() or `saewidgets templates list`.",
-        )
-    return row
 
 
 def _taken(name: str, otherwise: str) -> StateError:

@@ -13,10 +13,9 @@ from sqlalchemy.orm import Session
 from saewidgets.catalog.database import Database
 from saewidgets.catalog.extractions import remove_jobs
 from saewidgets.catalog.filestate import Files
-from saewidgets.catalog.ids import new_training_id
 from saewidgets.catalog.origins import hand_over
 from saewidgets.catalog.queue import NO_JOB, jobs_now, now, statuses
-from saewidgets.catalog.rows import error_of
+from saewidgets.catalog.rows import change, error_of, find, missing, shared
 from saewidgets.catalog.tables import CheckpointRow, ExtractionRow, JobRow, SAERow, TrainingRow
 from saewidgets.config.names import MAX_NAME, names_of, one_line, search_words, storable
 from saewidgets.errors import NotFoundError, StateError
@@ -40,10 +39,6 @@ _ORDERS = {
     "tokens_total": TrainingRow.tokens_total,
 }
 _FACT_COLUMNS = frozenset({"d_in", "sae_path", "note", "tokens_total"})
-_UPDATABLE = _FACT_COLUMNS | {
-    "name", "job_id", "tokens_done", "step", "device", "lane", "host", "config",
-    "own_status", "own_command", "own_error", "ended_at",
-}  # fmt: skip
 
 
 class TrainingStore:
@@ -54,46 +49,12 @@ class TrainingStore:
         self._files = files
         self._host = host
 
-    def create(
-        self,
-        *,
-        name: str,
-        config: Mapping[str, Any],
-        model: str,
-        corpus: str,
-        hook_name: str,
-        architecture: str,
-        d_sae: int,
-        device: str,
-        lane: str,
-        tokens_total: int,
-        folder: str | Path,
-        id: str | None = None,
-        job_id: str | None = None,
-        d_in: int | None = None,
-        retry_of: str | None = None,
-        group_id: str | None = None,
-        facts: Mapping[str, Any] | None = None,
-        note: str | None = None,
-    ) -> TrainingRecord:
-        """Insert a run. `config` is `TrainingConfig` data; `corpus` its label; `id` from `new_training_id()`."""
-        training_id = id or new_training_id()
-        self.create_all([
-            {
-                "id": training_id, "name": name, "config": config, "model": model, "corpus": corpus,
-                "hook_name": hook_name, "architecture": architecture, "d_sae": d_sae, "d_in": d_in, "device": device,
-                "lane": lane, "tokens_total": tokens_total, "facts": facts, "note": note, "folder": folder,
-                "job_id": job_id, "retry_of": retry_of, "group_id": group_id,
-            }
-        ])  # fmt: skip
-        return self.get(training_id)
-
     def create_all(
         self,
         runs: Sequence[Mapping[str, Any]],
         free_name: Callable[[str, Collection[str]], str] | None = None,
     ) -> None:
-        """Insert the runs of one job, all or none; each as the arguments of `create`, with an `id`.
+        """Insert the runs of one job, all or none. Each gives the columns of its row.
 
         Args:
             runs: the runs. One whose `name_given` is false may get another name.
@@ -132,7 +93,7 @@ class TrainingStore:
         """Raises `NotFoundError`."""
         found = self._read(select(TrainingRow.id).where(TrainingRow.id == training_id))
         if not found:
-            raise _missing(training_id)
+            raise missing(TrainingRow, training_id)
         return found[0]
 
     def by_job(self, job_id: str) -> Records[TrainingRecord]:
@@ -193,16 +154,12 @@ class TrainingStore:
 
         `facts` are merged into those that are there.
         """
-        unknown = changes.keys() - _UPDATABLE
-        if unknown:
-            raise ValueError(f"These fields of a training cannot be changed: {', '.join(sorted(unknown))}.")
 
         def write(session: Session) -> None:
-            row = _find(session, training_id)
+            row = find(session, TrainingRow, training_id)
             if "sae_path" in changes and changes["sae_path"] is not None:
                 changes["sae_path"] = self._files.stored(changes["sae_path"])
-            for name, value in changes.items():
-                setattr(row, name, value)
+            change(row, changes)
             if facts:
                 apply_facts(row, facts, self._files)
 
@@ -246,7 +203,7 @@ class TrainingStore:
         """
 
         def write(session: Session) -> Path:
-            row = _find(session, training_id)
+            row = find(session, TrainingRow, training_id)
             job = session.get(JobRow, row.job_id) if row.job_id else None
             if job is not None and (job.status == JobStatus.QUEUED.value or JobStatus(job.status).is_active):
                 raise StateError(
@@ -349,47 +306,18 @@ def _record(
 ) -> TrainingRecord:
     job = own_job or NO_JOB
     own = row.own_status is not None
-    return TrainingRecord(
-        id=row.id,
-        name=row.name,
-        status=_status(row, job),
-        config=row.config,
-        model=row.model,
-        corpus=row.corpus,
-        hook_name=row.hook_name,
-        architecture=row.architecture,
-        d_sae=row.d_sae,
-        d_in=row.d_in,
-        device=row.device,
-        lane=row.lane if own_job is None else job.lane,
-        tokens_total=row.tokens_total,
-        tokens_done=row.tokens_done,
-        step=row.step,
-        progress=None if own else job.progress,
-        latest=row.latest,
-        error=error_of(row.own_error) if own else job.error,
-        queue_position=None if own else job.queue_position,
-        checkpoint_count=kept[0] if kept else 0,
-        checkpoint_bytes=kept[1] if kept else 0,
-        last_checkpoint_step=kept[2] if kept else None,
-        last_checkpoint_tokens=kept[3] if kept else None,
-        sae_id=sae_id,
-        sae_path=files.absolute(row.sae_path) if row.sae_path is not None else None,
-        retry_of=row.retry_of,
-        group_id=row.group_id,
-        host=row.host,
-        folder=files.absolute(row.folder),
-        heartbeat_at=job.heartbeat_at,
-        created_at=row.created_at,
-        started_at=job.started_at,
-        finished_at=row.ended_at if own else job.finished_at,
-        seconds_running=job.seconds_running,
-        job_id=row.job_id,
-        facts=row.facts,
-        note=" ".join(n for n in (row.note, job.note) if n) or None,
-        ended_alone=own,
-        group_name=job.payload.get("group_name"),
-    )
+    return TrainingRecord(**{
+        **shared(TrainingRecord, row), "status": _status(row, job), "lane": row.lane if own_job is None else job.lane,
+        "progress": None if own else job.progress, "error": error_of(row.own_error) if own else job.error,
+        "queue_position": None if own else job.queue_position,
+        "checkpoint_count": kept[0] if kept else 0, "checkpoint_bytes": kept[1] if kept else 0,
+        "last_checkpoint_step": kept[2] if kept else None, "last_checkpoint_tokens": kept[3] if kept else None,
+        "sae_id": sae_id, "sae_path": files.absolute(row.sae_path) if row.sae_path is not None else None,
+        "folder": files.absolute(row.folder), "heartbeat_at": job.heartbeat_at, "started_at": job.started_at,
+        "finished_at": row.ended_at if own else job.finished_at, "seconds_running": job.seconds_running,
+        "note": " ".join(n for n in (row.note, job.note) if n) or None, "ended_alone": own,
+        "group_name": job.payload.get("group_name"),
+    })  # fmt: skip
 
 
 def _status(row: TrainingRow, job: JobRecord) -> JobStatus:
@@ -406,19 +334,7 @@ def _reading(session: Session, training_id: str, own_job: str | None) -> JobRow 
     return session.scalars(query.limit(1)).first()
 
 
-def _find(session: Session, training_id: str) -> TrainingRow:
-    row = session.get(TrainingRow, training_id)
-    if row is None:
-        raise _missing(training_id)
-    return row
-
 
 def _names_like(session: Session, wanted: str) -> set[str]:
     likely = one_line(wanted)[: MAX_NAME // 2]  # of what may be shortened to make room for a number
     return set(session.scalars(select(TrainingRow.name).where(TrainingRow.name.startswith(likely, autoescape=True))))
-
-
-def _missing(training_id: str) -> NotFoundError:
-    return NotFoundError(
-        f"There is no training {training_id!r}.", hint="It may have been deleted; list the trainings to see them."
-    )

@@ -30,7 +30,7 @@ from saewidgets.lm import (
     resumed,
     special_tokens,
 )
-from saewidgets.lm.token_mask import Kept
+from saewidgets.lm.token_mask import TokenMask
 from saewidgets.sae import SAE
 from saewidgets.sae.scaler import RAW, Scaler
 
@@ -56,7 +56,7 @@ class Batches:
     """
 
     def __init__(
-        self, lm: LoadedModel, contexts: Tensor, rule: Kept, batch_size: int, losses: CrossEntropy | None,
+        self, lm: LoadedModel, contexts: Tensor, rule: TokenMask, batch_size: int, losses: CrossEntropy | None,
         check: Check,
     ) -> None:  # fmt: skip
         self._contexts, self._check = contexts, check
@@ -137,7 +137,7 @@ class Evaluator:
         subjects: Sequence[Subject],
         contexts: Tensor,
         *,
-        rule: Kept | None = None,
+        rule: TokenMask | None = None,
         batch_size: int = 16,
         cross_entropy: bool = True,
         divergence: bool = False,
@@ -163,7 +163,7 @@ class Evaluator:
         placed = [Placed(s.sae, lm, s.hook_name, s.hook_name_out, s.scaler) for s in subjects]
         check_context(lm.name, lm.context, contexts.shape[-1], "contexts")
         losses = self.losses if cross_entropy and lm.is_causal else None
-        batches = Batches(lm, contexts, rule or Kept(), batch_size, losses, check)
+        batches = Batches(lm, contexts, rule or TokenMask(), batch_size, losses, check)
         with ExitStack() as stack:
             for each in subjects:
                 stack.enter_context(evaluating(each.sae))
@@ -404,7 +404,7 @@ def evaluate_latents(
     """`evaluate`, and the density of every latent: ``[d_sae]`` float64 on the CPU."""
     subject = Subject(sae, hook_name, hook_name_out, scaler, baseline)
     return Evaluator(lm).evaluate(
-        [subject], contexts, rule=Kept(exclude_special_tokens, tuple(exclude_token_ids), seqpos_slice),
+        [subject], contexts, rule=TokenMask(exclude_special_tokens, tuple(exclude_token_ids), seqpos_slice),
         batch_size=batch_size, cross_entropy=cross_entropy, divergence=divergence, mean_ablation=mean_ablation,
         check=check,
     )[0]  # fmt: skip

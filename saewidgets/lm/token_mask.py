@@ -1,4 +1,4 @@
-"""`Kept`: the rule that says which positions of a context take part in training and metrics."""
+"""`TokenMask`: the rule that says which positions of a context take part in training and metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from saewidgets.config.training import ActivationsConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class TokenMask:
     """A rule; by itself it keeps everything but special tokens.
 
     Attributes:
@@ -26,7 +26,7 @@ class Kept:
     seqpos_slice: SeqposSlice | None = None
 
     @classmethod
-    def of(cls, settings: ActivationsConfig) -> Kept:
+    def of(cls, settings: ActivationsConfig) -> TokenMask:
         """The rule that a configuration states."""
         return cls(settings.exclude_special_tokens, settings.exclude_token_ids or (), settings.seqpos_slice)
 

@@ -16,7 +16,7 @@ from saewidgets.activations.store_stream import StoredStream
 from saewidgets.config.training import TrainingConfig
 from saewidgets.evaluation import Baseline, Evaluator, Subject
 from saewidgets.evaluation.place import evaluate_rows
-from saewidgets.lm.token_mask import Kept
+from saewidgets.lm.token_mask import TokenMask
 from saewidgets.sae import SAE
 from saewidgets.sae.scaler import RAW, Scaler
 from saewidgets.training.prepare import Prepared
@@ -107,7 +107,7 @@ class Evaluations:
             for each, what in due.items()
         ]  # fmt: skip
         found = self._evaluator.evaluate(
-            subjects, prepared.stream.evaluation_contexts(tokens), rule=Kept.of(settings),
+            subjects, prepared.stream.evaluation_contexts(tokens), rule=TokenMask.of(settings),
             batch_size=settings.model_batch_size, check=check,
         )
         for (each, what), (metrics, _) in zip(due.items(), found, strict=True):

@@ -17,7 +17,7 @@ from saewidgets.config import TextCorpus
 from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError, FormatError, StorageError
 from saewidgets.lm import LoadedModel
-from saewidgets.lm.token_mask import Kept
+from saewidgets.lm.token_mask import TokenMask
 
 TEXTS = ("The king went down to the river.", "Call me Ishmael.", "", "The people followed him to the sea.")
 
@@ -51,7 +51,7 @@ def test_special_positions_are_masked(lm: LoadedModel, tmp_path: Path) -> None:
     tokens = packed.contexts(np.arange(packed.n_contexts))
     kept = packed.kept(tokens)
     assert np.array_equal(kept, ~np.isin(tokens, [lm.tokenizer.bos_token_id, lm.tokenizer.eos_token_id]))
-    assert packed.kept(tokens, Kept(exclude_special=False)).all()
+    assert packed.kept(tokens, TokenMask(exclude_special=False)).all()
     assert np.array_equal(packed.kept_counts(np.arange(packed.n_contexts)), kept.sum(axis=1))
 
 

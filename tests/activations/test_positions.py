@@ -16,7 +16,7 @@ from saewidgets.activations.store_write import CaptureSettings, capture_store
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.lm import LoadedModel, capture
-from saewidgets.lm.token_mask import Kept
+from saewidgets.lm.token_mask import TokenMask
 from tests.activations.test_growing import Long
 
 HOOK = "blocks.0.hook_resid_post"
@@ -122,7 +122,7 @@ def test_long_text_in_which_nothing_counts_is_not_read_for_ever(
 ) -> None:
     monkeypatch.setattr(packing, "_HOPELESS", 50)
     corpus = Long(10**6)
-    rule = Kept(seqpos_slice=(0, 1))
+    rule = TokenMask(seqpos_slice=(0, 1))
     with pytest.raises(ConfigError, match="a position to train on") as caught:
         pack(corpus, lm.tokenizer, folder=tmp_path, context_size=16, validation_share=0.1, wanted=400, rule=rule)
     assert caught.value.where == "activations.seqpos_slice"
@@ -136,7 +136,7 @@ def test_a_store_gives_the_same_rows(lm: LoadedModel, packed: PackedTokens, tmp_
     store = StoredActivations(tmp_path / "store")
     numbers = np.arange(store.facts.n_contexts, dtype=np.int64)
     mask = expected_mask(store.contexts(numbers), lm.tokenizer.all_special_ids, given)
-    assert np.array_equal(store.kept(numbers, Kept.of(config(**given).activations)), mask)
+    assert np.array_equal(store.kept(numbers, TokenMask.of(config(**given).activations)), mask)
     stream = StoredStream(store, config(**given), 3)
     assert stream.tokens_per_epoch == mask[stream.windows.train].sum()
     first = [batch for _, batch in zip(range(9), stream.batches(), strict=False)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from saewidgets.catalog import Catalog
+from saewidgets.catalog import Catalog, new_training_id
 from saewidgets.records import TrainingRecord
 
 
@@ -33,6 +33,8 @@ def make_training(catalog: Catalog) -> Callable[..., TrainingRecord]:
             "hook_name": "blocks.2.hook_resid_post", "architecture": "topk", "d_sae": 2048, "device": "cpu",
             "lane": "box/cpu", "tokens_total": 1000, "folder": catalog.files.folder / "trainings" / name, "job_id": job,
         }  # fmt: skip
-        return catalog.trainings.create(**{**values, **changes})
+        values = {"id": new_training_id(), **values, **changes}
+        catalog.trainings.create_all([values])
+        return catalog.trainings.get(values["id"])
 
     return make

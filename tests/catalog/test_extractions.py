@@ -80,8 +80,8 @@ def test_the_record(
     assert (record.progress.done, record.seen) == (5, 7)
     record = catalog.extractions.update(record.id, n_tokens=900, seen=60, dead=4, dense=1, size_bytes=12)
     assert (record.n_tokens, record.seen, record.dead, record.dense, record.has_data) == (900, 60, 4, 1, True)
-    with pytest.raises(ValueError, match="cannot be changed"):
-        catalog.extractions.update(record.id, folder="/")
+    with pytest.raises(ValueError, match="no columns colour"):
+        catalog.extractions.update(record.id, colour="red")
     with pytest.raises(NotFoundError):
         catalog.extractions.get("ext_none")
 

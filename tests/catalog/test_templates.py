@@ -70,8 +70,6 @@ def test_delete_and_what_is_not_there(catalog: Catalog) -> None:
     for call in (catalog.templates.get, catalog.templates.delete, catalog.templates.update):
         with pytest.raises(NotFoundError, match="There is no template"):
             call(one.id)
-    with pytest.raises(ValueError, match="cannot be changed: config"):
-        catalog.templates.update(one.id, config={})
 
 
 def test_what_another_version_kept_is_listed(catalog: Catalog) -> None:

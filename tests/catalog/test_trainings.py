@@ -144,8 +144,8 @@ def test_update_and_facts(catalog: Catalog, make_training: Make) -> None:
     sae = Path(run.folder) / "sae"
     run = catalog.trainings.update(run.id, sae_path=sae, note="n", facts={"b": 2, "d_in": 256})
     assert (run.sae_path, run.note, run.facts, run.d_in) == (str(sae), "n", {"a": 1, "b": 2}, 256)
-    with pytest.raises(ValueError, match="cannot be changed: id"):
-        catalog.trainings.update(run.id, id="x")
+    with pytest.raises(ValueError, match="no columns colour"):
+        catalog.trainings.update(run.id, colour="red")
     with pytest.raises(NotFoundError, match="train_x"):
         catalog.trainings.update("train_x", note="x")
 

@@ -65,11 +65,11 @@ def test_an_unknown_run_is_status_3(invoke: Invoke) -> None:
 def test_next_to_nothing_names_no_run(invoke: Invoke, wanted: str) -> None:
     with Workspace() as workspace:
         catalog = workspace.catalog
-        catalog.trainings.create(
-            id="train_01KABCDEFG", name="only", config={}, model="demo", corpus="demo", hook_name="h",
-            architecture="topk", d_sae=1, device="cpu", lane="box/cpu", tokens_total=1,
-            folder=workspace.folder / "trainings" / "only",
-        )  # fmt: skip
+        catalog.trainings.create_all([{
+            "id": "train_01KABCDEFG", "name": "only", "config": {}, "model": "demo", "corpus": "demo",
+            "hook_name": "h", "architecture": "topk", "d_sae": 1, "device": "cpu", "lane": "box/cpu",
+            "tokens_total": 1, "folder": workspace.folder / "trainings" / "only",
+        }])  # fmt: skip
     for verb in (["show"], ["stop"], ["retry"], ["pause"], ["delete", "--yes"]):
         done = invoke(*verb, wanted)
         assert done.code in (2, 3), (verb, done)

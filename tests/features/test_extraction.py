@@ -22,7 +22,7 @@ from saewidgets.features.store import write
 from saewidgets.features.store.layout import STORED, Manifest
 from saewidgets.features.store.read import Store
 from saewidgets.lm import HookError, LoadedModel, capture
-from saewidgets.lm.token_mask import Kept
+from saewidgets.lm.token_mask import TokenMask
 from saewidgets.sae import SAE
 from tests.features import extraction_oracle as oracle
 from tests.features.extraction_setup import D_SAE, EMBED, RESID, tiny_model, tiny_sae, tiny_text
@@ -98,7 +98,7 @@ def _dense(
     norms = x.norm(dim=-1).double().numpy()
     special = ~packed.kept(ids)
     limit = config.max_norm_ratio * float(np.median(norms[~special])) if config.max_norm_ratio else np.inf
-    kept = packed.kept(ids, Kept(config.exclude_special_tokens))
+    kept = packed.kept(ids, TokenMask(config.exclude_special_tokens))
     return {
         "f": f, "ids": ids, "counted": kept & (norms <= limit), "kept": kept, "limit": limit,
         "documents": oracle.documents_of(ids, contexts, packed.facts.separator, packed.facts.prepend_bos),

@@ -67,10 +67,12 @@ def test_a_run_that_was_cancelled_behind_a_checkpoint(ws: Workspace, tiny_model_
     ],
 )
 def test_the_way_out_fits_where_it_stands(ws: Workspace, status: S, alone: bool, sae: str, checkpoint: str) -> None:
-    row = ws.catalog.trainings.create(
-        name="mine", config={}, model="demo", corpus="demo", hook_name="h", architecture="topk", d_sae=1,
-        device="cpu", lane="box/cpu", tokens_total=1, folder=ws.folder / "trainings" / "mine",
-    )  # fmt: skip
-    record = replace(row, status=status, ended_alone=alone)
+    columns = {
+        "id": "train_mine", "name": "mine", "config": {}, "model": "demo", "corpus": "demo", "hook_name": "h",
+        "architecture": "topk", "d_sae": 1, "device": "cpu", "lane": "box/cpu", "tokens_total": 1,
+        "folder": ws.folder / "trainings" / "mine",
+    }  # fmt: skip
+    ws.catalog.trainings.create_all([columns])
+    record = replace(ws.catalog.trainings.get("train_mine"), status=status, ended_alone=alone)
     assert sae in str(no_sae(record))
     assert checkpoint in str(no_checkpoint(record))

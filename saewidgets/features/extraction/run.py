@@ -45,7 +45,7 @@ from saewidgets.features.store.layout import MAX_POSITION, STORED, VERSION, Mani
 from saewidgets.features.store.read import read_manifest
 from saewidgets.features.store.write import MANIFEST, VOCABULARY, write_store
 from saewidgets.lm import LoadedModel, TokenText, capture, check_context, evaluating, resolve_hook
-from saewidgets.lm.token_mask import Kept
+from saewidgets.lm.token_mask import TokenMask
 from saewidgets.sae import SAE
 
 _INTERVAL = 0.1  # seconds between two events
@@ -385,7 +385,7 @@ class _Extraction:
 
     def _counted(self, ids: Tensor, x: Tensor, numbers: Tensor) -> Tensor:
         """bool ``[contexts, length]`` on the CPU: which positions count."""
-        kept = torch.from_numpy(self.packed.kept(ids.numpy(), Kept(self.config.exclude_special_tokens)))
+        kept = torch.from_numpy(self.packed.kept(ids.numpy(), TokenMask(self.config.exclude_special_tokens)))
         norms = torch.linalg.vector_norm(x, dim=-1).cpu().double()
         high = norms > self.norm_limit if self.norm_limit is not None else torch.zeros_like(kept)
         counted = kept & high.logical_not()

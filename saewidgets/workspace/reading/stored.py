@@ -157,9 +157,9 @@ class StoredRows:
     ) -> Iterator[tuple[Tensor, ...]]:
         """The activations, those of `batch_size` contexts together: ``(x,)``, or ``(x, target)`` of a transcoder."""
         from saewidgets.activations.store import batched  # torch: seconds to import
-        from saewidgets.lm.token_mask import Kept
+        from saewidgets.lm.token_mask import TokenMask
 
-        kept = Kept(rule["exclude_special_tokens"], tuple(rule["exclude_token_ids"]), rule["seqpos_slice"])
+        kept = TokenMask(rule["exclude_special_tokens"], tuple(rule["exclude_token_ids"]), rule["seqpos_slice"])
         names = [hook_name] if hook_name_out in (None, hook_name) else [hook_name, str(hook_name_out)]
         numbers = (self.store.row_numbers(part, kept) for part in batched(self.contexts, batch_size))
         return self.store.parts(names, numbers, device, check)
