@@ -15,8 +15,7 @@ from saewidgets.events import Interruption, JobStatus, LogLine, Progress
 from saewidgets.jobs import JobContext
 from saewidgets.records import JobRecord, SAERecord
 from saewidgets.render.numbers import size as bytes_text
-from saewidgets.workspace.library.intake import replace_files, take_in
-from saewidgets.workspace.library.origin import Origin
+from saewidgets.workspace.library.intake import Origin, replace_files, take_in
 
 if TYPE_CHECKING:
     from saewidgets.hub.download import Downloaded

@@ -12,7 +12,7 @@ from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.records import Comparison, Records, SAERecord
 from saewidgets.workspace.library import adding, importing, locating, taking
 from saewidgets.workspace.library.files import folder_of, remove_files
-from saewidgets.workspace.library.origin import checked_tags
+from saewidgets.workspace.library.intake import checked_tags
 from saewidgets.workspace.library.unlisted import sweep, unlisted
 from saewidgets.workspace.listeners import Listeners
 from saewidgets.workspace.reading.report import EvaluationReport

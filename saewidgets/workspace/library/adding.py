@@ -13,10 +13,8 @@ from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
 from saewidgets.records import SAERecord
 from saewidgets.workspace.files import draft_folder, plain_name
-from saewidgets.workspace.library.files import FOLDER
-from saewidgets.workspace.library.intake import take_in
-from saewidgets.workspace.library.origin import Origin
-from saewidgets.workspace.library.room import no_room
+from saewidgets.workspace.library.files import FOLDER, no_room
+from saewidgets.workspace.library.intake import Origin, take_in
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

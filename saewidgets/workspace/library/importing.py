@@ -12,10 +12,8 @@ from saewidgets.config.names import one_name
 from saewidgets.errors import StateError
 from saewidgets.records import SAERecord, TrainingRecord
 from saewidgets.workspace.files import draft_folder, folder_size, remove_tree
-from saewidgets.workspace.library.files import FOLDER, remove_files
-from saewidgets.workspace.library.intake import plain
-from saewidgets.workspace.library.origin import layer_of
-from saewidgets.workspace.library.room import no_room
+from saewidgets.workspace.library.files import FOLDER, no_room, remove_files
+from saewidgets.workspace.library.intake import layer_of, plain
 from saewidgets.workspace.library.unlisted import unlisted
 from saewidgets.workspace.reading.measuring import trained_with
 

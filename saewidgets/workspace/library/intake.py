@@ -4,27 +4,86 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_sae_id
-from saewidgets.config.names import free_name, one_name, storable
+from saewidgets.config import arguments
+from saewidgets.config.names import free_name, one_line, one_name, storable
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.records import SAERecord
 from saewidgets.workspace.files import draft_folder, remove_tree
-from saewidgets.workspace.library.files import FOLDER, remove_files
-from saewidgets.workspace.library.origin import Origin, layer_of
-from saewidgets.workspace.library.room import no_room
+from saewidgets.workspace.library.files import FOLDER, no_room, remove_files
 from saewidgets.workspace.library.unlisted import unlisted
 
 if TYPE_CHECKING:
     from saewidgets.formats.base import Description
     from saewidgets.formats.source import FolderSource
     from saewidgets.workspace.workspace import Workspace
+
+
+# Where an SAE came from, and what it is called here.
+
+_LAYER = re.compile(r"(?:^|[._/-])(?:blocks|layers?|h)[._-](\d{1,4})(?:[./_-]|$)|\.(\d{1,4})(?:\.|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an SAE came from.
+
+    Attributes:
+        source: as in `SAERecord`.
+        where: a path or a link, for people.
+        name: what to call it; a number is added if that is taken.
+        model, hook_name: what it was trained on, where that is known better than from the files.
+        apply_b_dec_to_input: whether b_dec is subtracted from the input, where the files leave it open.
+        layer: where a path says so and the hook name does not.
+        repo_id, revision, repo_path: of a download.
+        license: of the repository of a download, where its card says.
+        facts: what is known beyond the files: ``l0``, ``canonical``, ``site``, ``width``.
+    """
+
+    source: str
+    where: str
+    name: str
+    model: str | None = None
+    hook_name: str | None = None
+    apply_b_dec_to_input: bool | None = None
+    layer: int | None = None
+    repo_id: str | None = None
+    revision: str | None = None
+    repo_path: str | None = None
+    license: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def layer_of(name: str | None) -> int | None:
+    """The layer in a hook name or a path: ``blocks.12.hook_resid_post``, ``layers.12``, ``layer_12/width_16k``."""
+    found = _LAYER.search(name or "")
+    return int(found[1] or found[2]) if found else None
+
+
+def checked_tags(tags: Collection[str]) -> tuple[str, ...]:
+    """Tags without blanks around them and without repetitions. Raises `ConfigError` for what cannot be one."""
+    if isinstance(tags, str):
+        raise ConfigError("Tags are a list of words.", where="tags", hint=f"Write tags=[{tags[:40]!r}].")
+    if not isinstance(tags, Iterable) or isinstance(tags, bytes):
+        arguments.refuse(tags, "tags", "a list of words", 'Write tags=["a word"].')
+    found: dict[str, str] = {}
+    for tag in tags:
+        clean = one_line(arguments.text(tag, "tags", "a list of words"))
+        if not clean or len(clean) > 40:
+            raise ConfigError("A tag has 1 to 40 characters.", where="tags", hint="Shorten it, or leave it out.")
+        found.setdefault(clean.casefold(), clean)
+    if len(found) > 20:
+        raise ConfigError(f"These are {len(found)} tags; at most 20 are kept.", where="tags", hint="Leave some out.")
+    return tuple(found.values())
+
 
 ORIGIN_FILE = "origin.json"
 SPARSITY_FILE = "sparsity.safetensors"

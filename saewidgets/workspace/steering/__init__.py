@@ -4,8 +4,8 @@ ws.steer(None, [("sae_5f0c9a1e…", 7451, 2.0)], "In the morning")
 with saewidgets.steered(model, [("sae_5f0c9a1e…", 7451, 2.0)]): model.generate(...)
 """
 
-from saewidgets.workspace.steering.maxima import Maximum
 from saewidgets.workspace.steering.presets import PresetRecord, Presets
 from saewidgets.workspace.steering.steer import PromptToken, Steering
+from saewidgets.workspace.steering.strengths import Maximum
 
 __all__ = ["Maximum", "PresetRecord", "Presets", "PromptToken", "Steering"]

@@ -18,9 +18,8 @@ from saewidgets.jobs import compute_lane
 from saewidgets.records import SAERecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.held import canonical, missing, take
-from saewidgets.workspace.steering.maxima import Maxima, Maximum, needed
 from saewidgets.workspace.steering.presets import Presets
-from saewidgets.workspace.steering.strengths import Strengths, Suggestion
+from saewidgets.workspace.steering.strengths import Maxima, Maximum, Strengths, Suggestion, needed
 from saewidgets.workspace.subjects import Subject, find_subject
 
 if TYPE_CHECKING:
