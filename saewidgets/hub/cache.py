@@ -115,14 +115,14 @@ def place(cache_dir: Path, listing: Listing, file: RepoFile) -> Path:
     return target
 
 
-def record_reference(cache_dir: Path, kind: str, repo_id: str, asked: str | None, commit: str) -> None:
-    """Note which commit the branch `asked` stands for, as huggingface_hub does: other tools then find it offline.
+def record_reference(cache_dir: Path, kind: str, repo_id: str, branch: str | None, commit: str) -> None:
+    """Note which commit `branch` stands for, as huggingface_hub does: other tools then find it offline.
 
     `kind` is that of the repository: ``models`` or ``datasets``.
     """
-    if asked is None or not is_plain_path(asked):
+    if branch is None or not is_plain_path(branch):
         return
-    path = cache_dir / "--".join([kind, *repo_id.split("/")]) / "refs" / asked
+    path = cache_dir / "--".join([kind, *repo_id.split("/")]) / "refs" / branch
     with contextlib.suppress(OSError):  # a cache that others own may not be writable; nothing here depends on it
         if path.is_file() and path.read_text() == commit:
             return
@@ -132,11 +132,11 @@ def record_reference(cache_dir: Path, kind: str, repo_id: str, asked: str | None
         os.replace(draft, path)
 
 
-def reference_of(cache_dir: Path, kind: str, repo_id: str, asked: str) -> str | None:
+def reference_of(cache_dir: Path, kind: str, repo_id: str, branch: str) -> str | None:
     """The commit that a branch or tag stood for when it was last asked for; None if nobody did here."""
-    if not is_plain_path(asked):
+    if not is_plain_path(branch):
         return None
-    path = cache_dir / "--".join([kind, *repo_id.split("/")]) / "refs" / asked
+    path = cache_dir / "--".join([kind, *repo_id.split("/")]) / "refs" / branch
     try:
         with path.open(encoding="ascii") as text:
             found = text.read(100).strip()
@@ -183,12 +183,12 @@ def cached_listing(cache_dir: Path, place: HubReference) -> Listing | None:
     has files without such a name, which are taken as they are.
     """
     folder = repo_folder(cache_dir, place.repo_id)
-    asked = None if is_hash(place.revision, 40) else place.revision or "main"
-    commit = place.revision if asked is None else reference_of(cache_dir, "models", place.repo_id, asked)
+    branch = None if is_hash(place.revision, 40) else place.revision or "main"
+    commit = place.revision if branch is None else reference_of(cache_dir, "models", place.repo_id, branch)
     if commit is None:
         return None
     files = list(_files(folder / "snapshots" / commit, folder / "blobs"))
-    return listing_of(place.repo_id, commit, files, asked=asked) if files else None
+    return listing_of(place.repo_id, commit, files, branch=branch) if files else None
 
 
 def _files(snapshot: Path, blobs: Path) -> Iterator[RepoFile]:

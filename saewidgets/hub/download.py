@@ -11,7 +11,6 @@ import errno
 import hashlib
 import logging
 import os
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -53,30 +52,33 @@ class DownloadPlan:
     """What a download is going to do, known before the first byte of weights.
 
     Attributes:
-        revision: the commit; name it in later calls to get the same files whatever happens to the branch.
         path: folder or file of the SAE in the repository.
-        total_bytes: of all its files.
+        files: that make it up, with sizes and hashes; `repository.to_rows` makes plain data of them.
         missing_bytes: what is not in the cache yet, partly arrived files counted by what they lack.
         partials: absolute paths under which unfinished files are kept; `discard` removes them.
-        asked: the branch or tag by which the commit was found; None for a commit.
-        listed: `files` with sizes and hashes; `repository.to_rows` makes plain data of them.
         variant: what the repository's names say of the SAE; None where `download` was given a listing.
-        base_models, license: models and licence that the repository's card names.
     """
 
-    repo_id: str
-    revision: str
+    listing: Listing = field(repr=False)
     path: str
     format: str
-    files: tuple[str, ...]
-    total_bytes: int
+    files: tuple[RepoFile, ...]
     missing_bytes: int
     partials: tuple[str, ...]
-    asked: str | None = None
-    listed: tuple[RepoFile, ...] = field(default=(), repr=False)
     variant: Variant | None = field(default=None, repr=False)
-    base_models: tuple[str, ...] = ()
-    license: str | None = None
+
+    @property
+    def repo_id(self) -> str:
+        return self.listing.repo_id
+
+    @property
+    def revision(self) -> str:
+        """The commit; name it in later calls to get the same files whatever happens to the branch."""
+        return self.listing.revision
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(file.size for file in self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,18 @@ def plan_download(reference: str | HubReference, *, client: HubClient | None = N
         NoSAEError, HubError: as `variants`.
     """
     client = client or HubClient()
-    return _plan(client, _find(reference, client))
+    place = parse_reference(reference)
+    try:
+        return _chosen(place, list_repository(place, client=client), client)
+    except (HubOfflineError, HubTimeoutError, ConnectionLostError) as error:
+        listing = cache.cached_listing(client.cache_dir, place)
+        try:
+            if listing is not None:
+                return _chosen(place, listing, client)
+        except (NoSAEError, HubOfflineError):
+            log.info("The cache has %s only in part.", place)
+        error.hint = f"{error.hint or ''} {NOT_HERE}".strip()
+        raise
 
 
 def download(
@@ -122,9 +135,9 @@ def download(
     *,
     client: HubClient | None = None,
     emit_progress: Callable[[Progress], None] | None = None,
-    check: Callable[[], None] | None = None,
-    on_plan: Callable[[DownloadPlan], None] | None = None,
-    asked: str | None = None,
+    check: Callable[[], None] = lambda: None,
+    on_plan: Callable[[DownloadPlan], None] = lambda _: None,
+    branch: str | None = None,
     listing: Listing | None = None,
     format: str = "",
 ) -> Downloaded:
@@ -143,7 +156,7 @@ def download(
         check: called several times a second; what it raises ends the download. `Interruption` with
             `Request.CANCEL` also removes what has arrived of unfinished files; anything else keeps it.
         on_plan: told once what will be fetched, before anything is.
-        asked: the branch or tag that led to the commit which `reference` names (`DownloadPlan.asked`): it is noted in
+        branch: the branch or tag that led to the commit which `reference` names (`Listing.branch`): it is noted in
             the cache, so that other tools find the files under it without a network.
         listing: exactly the files of the SAE that `reference` names (`repository.from_rows`), so that the hub need
             not be asked for them again; None: it is.
@@ -156,31 +169,33 @@ def download(
         StorageError: the cache cannot be written.
         Interruption: whatever `check` raised.
     """
-    client, check = client or HubClient(), check or (lambda: None)
+    client = client or HubClient()
     started = time.monotonic()
     check()
     if listing is None:
-        found = _find(reference, client)
+        plan = plan_download(reference, client=client)
     else:
-        path = parse_reference(reference).path
-        found = _Found(listing, path, format, tuple(listing.files.values()))
-    listing, files = found.listing, found.files
-    plan = _plan(client, found)
-    if on_plan is not None:
-        on_plan(plan)
+        plan = _plan(client, listing, parse_reference(reference).path, format, tuple(listing.files.values()))
+    listing, total = plan.listing, plan.total_bytes
+    on_plan(plan)
     check()
-    _require_space(client.cache_dir, plan)
-    meter = _Meter(plan.total_bytes, emit_progress)
+    free = cache.free_bytes(client.cache_dir)
+    if free is not None and plan.missing_bytes > free:
+        raise DiskFullError(
+            f"Not enough disk space. The download needs {size(plan.missing_bytes)} and {size(free)} is free.",
+            where=str(client.cache_dir),
+            hint="Free some space, choose a narrower width, or set HF_HUB_CACHE to a larger disk.",
+        )
+    meter = _Meter(total, emit_progress)
     try:
-        for file in sorted(files, key=lambda file: file.size):
+        for file in sorted(plan.files, key=lambda file: file.size):
             _bring(client, listing, file, check, meter)
     except Interruption as interruption:
         if interruption.request is Request.CANCEL:
             discard(plan.partials)
         raise
-    cache.record_reference(client.cache_dir, "models", listing.repo_id, listing.asked or asked, listing.revision)
+    cache.record_reference(client.cache_dir, "models", listing.repo_id, listing.branch or branch, listing.revision)
     meter.show("checking", force=True)
-    paths = {file.path: cache.snapshot_file(client.cache_dir, listing, file) for file in files}
     location = cache.repo_folder(client.cache_dir, listing.repo_id) / "snapshots" / listing.revision / plan.path
     return Downloaded(
         repo_id=listing.repo_id,
@@ -189,8 +204,8 @@ def download(
         format=plan.format,
         folder=location.parent if plan.path in listing.files else location,
         location=location,
-        files=tuple(paths[name] for name in plan.files),
-        total_bytes=plan.total_bytes,
+        files=tuple(cache.snapshot_file(client.cache_dir, listing, file) for file in plan.files),
+        total_bytes=total,
         fetched_bytes=meter.fetched,
         seconds=time.monotonic() - started,
     )
@@ -215,65 +230,23 @@ def discard(partials: Iterable[str | Path]) -> int:
     return freed
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """One SAE of a listing, and the files that make it up."""
-
-    listing: Listing
-    path: str
-    format: str
-    files: tuple[RepoFile, ...]
-    variant: Variant | None = None
-
-
-def _find(reference: str | HubReference, client: HubClient) -> _Found:
-    place = parse_reference(reference)
-    try:
-        return _found(place, list_repository(place, client=client), client)
-    except (HubOfflineError, HubTimeoutError, ConnectionLostError) as error:
-        listing = cache.cached_listing(client.cache_dir, place)
-        try:
-            if listing is not None:
-                return _found(place, listing, client)
-        except (NoSAEError, HubOfflineError):
-            log.info("The cache has %s only in part.", place)
-        error.hint = f"{error.hint or ''} {NOT_HERE}".strip()
-        raise
-
-
-def _found(place: HubReference, listing: Listing, client: HubClient) -> _Found:
+def _chosen(place: HubReference, listing: Listing, client: HubClient) -> DownloadPlan:
     variant = choose(variants(place, client=client, listing=listing), place)
-    files = needed_files(listing, variant.path, variant.format).values()
-    return _Found(listing, variant.path, variant.format, tuple(files), variant)
+    files = tuple(needed_files(listing, variant.path, variant.format).values())
+    return _plan(client, listing, variant.path, variant.format, files, variant)
 
 
-def _plan(client: HubClient, found: _Found) -> DownloadPlan:
-    listing, files = found.listing, found.files
-    return DownloadPlan(
-        repo_id=listing.repo_id,
-        revision=listing.revision,
-        path=found.path,
-        format=found.format,
-        files=tuple(file.path for file in files),
-        total_bytes=sum(file.size for file in files),
-        missing_bytes=cache.missing_bytes(client.cache_dir, listing, files),
-        partials=tuple(str(cache.partial_file(client.cache_dir, listing, file).absolute()) for file in files),
-        asked=listing.asked,
-        listed=files,
-        variant=found.variant,
-        base_models=listing.info.base_models,
-        license=listing.info.license,
-    )
-
-
-def _require_space(folder: Path, plan: DownloadPlan) -> None:
-    free = cache.free_bytes(folder)
-    if free is not None and plan.missing_bytes > free:
-        raise DiskFullError(
-            f"Not enough disk space. The download needs {size(plan.missing_bytes)} and {size(free)} is free.",
-            where=str(folder),
-            hint="Free some space, choose a narrower width, or set HF_HUB_CACHE to a larger disk.",
-        )
+def _plan(
+    client: HubClient,
+    listing: Listing,
+    path: str,
+    format: str,
+    files: tuple[RepoFile, ...],
+    variant: Variant | None = None,
+) -> DownloadPlan:
+    missing = cache.missing_bytes(client.cache_dir, listing, files)
+    partials = tuple(str(cache.partial_file(client.cache_dir, listing, file).absolute()) for file in files)
+    return DownloadPlan(listing, path, format, files, missing, partials, variant)
 
 
 # ---------------------------------------------------------------------------------------------------- one file
@@ -331,6 +304,11 @@ def _arriving(
     """The bytes of a file from `have` on. A connection that breaks off is taken up again where it did."""
     url = resolve_url(client, listing.repo_id, listing.revision, file.path)
     where = f"{listing.repo_id}/{file.path}"
+    changed = FileChangedError(
+        "The hub serves another version of the file than the one it listed.",
+        where=where,
+        hint="List the repository again, then retry.",
+    )
 
     def wait(seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -347,11 +325,14 @@ def _arriving(
         check()
         try:
             with client.open(url, {"range": f"bytes={have}-"} if have else {}) as response:
-                skip, before = _skipped(response, file, have, where), have
+                whole = response.status_code == 200  # the hub ignored the range and sends all of it again
+                if not whole and not response.headers.get("content-range", "").startswith(f"bytes {have}-"):
+                    raise changed
+                skip, before = have if whole else 0, have
                 for chunk in chunks(response, BLOCK):
                     skip, block = max(0, skip - len(chunk)), chunk[skip:]
                     if have + len(block) > file.size:
-                        raise _changed(where)
+                        raise changed
                     if block:
                         have += len(block)
                         yield block
@@ -365,31 +346,6 @@ def _arriving(
         except Exception as error:  # noqa: BLE001 - of two network libraries; sorted out in `explained`
             found = _with_amount(explained(error, url, client.redact), attempts.count + 1, have, file, where)
             attempts.failed(found, again=isinstance(found, TruncatedFileError) or _disconnected(found))
-
-
-def _skipped(response: Any, file: RepoFile, have: int, where: str) -> int:
-    """How many bytes at the start of this answer are there already: all, where the hub ignored the range.
-
-    Raises:
-        FileChangedError: it is about another part, or a file of another size.
-    """
-    length, span = response.headers.get("content-length", ""), response.headers.get("content-range", "")
-    if response.status_code == 206:
-        found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", span.strip())
-        if found is None or int(found[1]) != have or found[3] not in ("*", str(file.size)):
-            raise _changed(where)
-        return 0
-    if length.isdigit() and int(length) > file.size:
-        raise _changed(where)
-    return have
-
-
-def _changed(where: str) -> FileChangedError:
-    return FileChangedError(
-        "The hub serves another version of the file than the one it listed.",
-        where=where,
-        hint="List the repository again, then retry.",
-    )
 
 
 def _disconnected(error: BaseException) -> bool:

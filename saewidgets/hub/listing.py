@@ -82,8 +82,8 @@ def list_repository(reference: str | HubReference, *, client: HubClient | None =
     commit = _commit(model, place)
     client.once(("model", place.repo_id, commit, None), lambda: model)
     files, paths = client.once(("tree", place.repo_id, commit), lambda: _tree(place.repo_id, commit, client))
-    asked = None if place.revision == commit else place.revision or "main"
-    return Listing(_info(model, place, client, files), asked, files, paths)
+    branch = None if place.revision == commit else place.revision or "main"
+    return Listing(_info(model, place, client, files), branch, files, paths)
 
 
 def _model(place: HubReference, client: HubClient) -> Mapping[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from saewidgets.config.names import hub_model
@@ -32,6 +33,11 @@ PICKLES = (".pt", ".pth", ".bin")
 _OF_THE_CACHE = HubWarning(
     "note", f"Offline mode ({SWITCH}): this is what the cache of this machine has.",
     "What its repository holds now is not known.",
+)  # fmt: skip
+_PICKLED = HubWarning(
+    "pickle", "The weights are in a pickled file.",
+    "Only tensors and plain values are taken from it, and nothing in it can run; what it holds is known after the "
+    "download.",
 )  # fmt: skip
 ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 NPZ = "params.npz"
@@ -67,12 +73,9 @@ def preview(
     description = describe(listing, variant, client)
     named = description.model or trained_on(listing.repo_id, listing.info.base_models)
     model = hub_model(named) or named
-    asks = gated(model, client)
     weights = _weight_bytes(description, files)
-    memory = _as_float32(weights, description)
-    missing = missing_bytes(client.cache_dir, listing, list(files.values()))
-    total = sum(file.size for file in files.values())
-    return Preview(
+    item = ITEM_BYTES.get(description.dtype or "")  # None where only the weights tell their number format
+    found = Preview(
         repo_id=listing.repo_id,
         revision=listing.revision,
         path=variant.path,
@@ -85,22 +88,23 @@ def preview(
         model=model,
         hook_name=description.hook_name,
         layer=variant.layer if variant.layer is not None else _layer(description.hook_name),
-        total_bytes=total,
-        download_bytes=missing,
-        memory_bytes=memory,
-        gpu_bytes=weights if memory is not None else None,
+        total_bytes=sum(file.size for file in files.values()),
+        download_bytes=missing_bytes(client.cache_dir, listing, list(files.values())),
+        memory_bytes=math.ceil(weights / item * 4) if item else None,
+        gpu_bytes=weights if item else None,
         cached=variant.cached,
-        gated_model=asks,
+        gated_model=gated(model, client),
         config=description.config,
         settings=description.settings,
         disk_free_bytes=free_bytes(client.cache_dir),
-        warnings=(
-            *_warnings(description, client, model, asks, missing, weights, device, files),
-            *(() if listing.complete else (_OF_THE_CACHE,)),
-        ),
         from_cache=not listing.complete,
         requests=client.sent() - before,
     )
+    warnings = list(_warnings(found, client.endpoint, device))
+    if any(name.endswith(PICKLES) for name in files):
+        warnings.append(_PICKLED)
+    warnings += [HubWarning("note", note) for note in description.notes]
+    return replace(found, warnings=(*warnings, *(() if listing.complete else (_OF_THE_CACHE,))))
 
 
 def describe(listing: Listing, variant: Variant, client: HubClient) -> Description:
@@ -121,69 +125,38 @@ def _weight_bytes(description: Description, files: Mapping[str, RepoFile]) -> in
     return sum(used) or sum(file.size for name, file in files.items() if name.endswith(endings))
 
 
-def _as_float32(weights: int, description: Description) -> int | None:
-    """Memory of the weights as float32; None where only the weights tell their number format."""
-    if description.dtype not in ITEM_BYTES:
-        return None
-    return math.ceil(weights / ITEM_BYTES[description.dtype] * 4)
-
-
 def _layer(hook_name: str | None) -> int | None:
     numbers = [part for part in (hook_name or "").split(".") if part.isdigit()]
     return int(numbers[0]) if numbers else None
 
 
-def _warnings(
-    description: Description,
-    client: HubClient,
-    model: str | None,
-    asks: bool | None,
-    missing: int,
-    weights: int,
-    device: str | None,
-    files: Mapping[str, RepoFile],
-) -> list[HubWarning]:
-    found = []
-    if asks:
-        found.append(
-            HubWarning(
-                "gated_model",
-                f"{model} is gated.",
-                "The SAE files are open and can be downloaded; extracting and steering need the base model. Sign in, "
-                f"accept the licence on {client.endpoint}/{model} with that account, then check again.",
-            )
+def _warnings(found: Preview, endpoint: str, device: str | None) -> Iterator[HubWarning]:
+    """What stands between the SAE and its use: a licence, too little memory on `device`, too little room on disk."""
+    if found.gated_model:
+        yield HubWarning(
+            "gated_model",
+            f"{found.model} is gated.",
+            "The SAE files are open and can be downloaded; extracting and steering need the base model. Sign in, "
+            f"accept the licence on {endpoint}/{found.model} with that account, then check again.",
         )
-    memory = _as_float32(weights, description)
-    # as `Preview`: an accelerator holds the weights in their own number format, the CPU in float32
-    needed = memory if memory is not None and device == "cpu" else weights
+    memory = found.memory_bytes
+    needed = memory if device == "cpu" else found.gpu_bytes
     free = None if device is None else free_memory(device)
-    if memory is not None and free is not None and needed > free:
-        held = "float32" if needed == memory else description.dtype
+    if memory is not None and needed is not None and free is not None and needed > free:
+        held = "float32" if needed == memory else found.dtype
         hint = f"It needs {size(needed)} in {held}; {size(free)} is free. In bfloat16 it needs {size(memory / 2)}."
         cpu = None if device == "cpu" else free_memory("cpu")
         if cpu is not None and cpu > memory:
             hint += f" The CPU has {size(cpu)} free: it fits there, but is slower."
-        found.append(HubWarning("memory", f"Not enough memory on {device}.", hint))
-    disk = free_bytes(client.cache_dir)
-    if disk is not None and missing > disk:
-        found.append(
-            HubWarning(
-                "disk",
-                "Not enough disk space.",
-                f"The download needs {size(missing)} and {size(disk)} is free. Free some space, or choose a narrower "
-                "width.",
-            )
+        yield HubWarning("memory", f"Not enough memory on {device}.", hint)
+    disk = found.disk_free_bytes
+    if disk is not None and found.download_bytes > disk:
+        yield HubWarning(
+            "disk",
+            "Not enough disk space.",
+            f"The download needs {size(found.download_bytes)} and {size(disk)} is free. Free some space, or choose a "
+            "narrower width.",
         )
-    if any(name.endswith(PICKLES) for name in files):
-        found.append(
-            HubWarning(
-                "pickle",
-                "The weights are in a pickled file.",
-                "Only tensors and plain values are taken from it, and nothing in it can run; what it holds is known "
-                "after the download.",
-            )
-        )
-    return found + [HubWarning("note", note) for note in description.notes]
 
 
 # ---------------------------------------------------------------------------------------------------- Gemma Scope

@@ -40,14 +40,14 @@ class Listing:
     """A repository at one commit.
 
     Attributes:
-        asked: the branch or tag that was asked for (``"main"`` if none was); None for a commit.
+        branch: the branch or tag that was asked for (``"main"`` if none was); None for a commit.
         files: by path. Names that could lead out of a folder are left out.
         paths: theirs, sorted.
         complete: these are all files of the commit; else those that are known on this machine.
     """
 
     info: RepoInfo
-    asked: str | None
+    branch: str | None
     files: Mapping[str, RepoFile] = field(repr=False)
     paths: Sequence[str] = field(repr=False)
     complete: bool = True
@@ -74,12 +74,12 @@ class Listing:
         return found
 
 
-def listing_of(repo_id: str, revision: str, files: Iterable[RepoFile], *, asked: str | None = None) -> Listing:
+def listing_of(repo_id: str, revision: str, files: Iterable[RepoFile], *, branch: str | None = None) -> Listing:
     """The listing of files that are known without asking the hub; the rest of the repository is not known."""
     found = {file.path: file for file in files}
     size = sum(file.size for file in found.values())
     info = RepoInfo(repo_id, revision, files=len(found), size_bytes=size, from_cache=True)
-    return Listing(info, asked, found, sorted(found), complete=False)
+    return Listing(info, branch, found, sorted(found), complete=False)
 
 
 def checked_file(path: Any, size: Any, git: Any, sha256: Any) -> RepoFile | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from saewidgets.errors import ConfigError, FormatError
@@ -140,13 +141,8 @@ def _all(listing: Listing, client: HubClient) -> tuple[Variant, ...]:
     any_cached = repo_folder(client.cache_dir, listing.repo_id).is_dir()
     for variant, files in made:
         cached = any_cached and all(cached_file(client.cache_dir, listing, file) is not None for file in files)
-        result.append(variant if cached == variant.cached else _with_cached(variant, cached))
+        result.append(variant if cached == variant.cached else replace(variant, cached=cached))
     return tuple(result)
-
-
-def _with_cached(variant: Variant, cached: bool) -> Variant:
-    values = {name: getattr(variant, name) for name in Variant.__slots__}
-    return Variant(**{**values, "cached": cached})
 
 
 def _look(listing: Listing, client: HubClient) -> list[tuple[Variant, list[RepoFile]]]:

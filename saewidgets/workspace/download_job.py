@@ -169,7 +169,7 @@ class DownloadRunners:
 
         try:
             return download(
-                place, client=client, emit_progress=emit, check=check, on_plan=planned, asked=payload.get("asked"),
+                place, client=client, emit_progress=emit, check=check, on_plan=planned, branch=payload.get("asked"),
                 listing=listing, format=str(payload.get("format") or ""),
             )  # fmt: skip
         except (GatedRepositoryError, InvalidTokenError, RepositoryNotFoundError) as error:

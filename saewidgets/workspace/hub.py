@@ -293,15 +293,15 @@ class Hub:
 
         wanted = None if name is None else arguments.name(name, "what to call the SAE")
         plan = plan_download(self._place(text, path, revision), client=self.client(token))
-        variant = plan.variant
-        model = trained_on(plan.repo_id, plan.base_models)
+        variant, info = plan.variant, plan.listing.info
+        model = trained_on(plan.repo_id, info.base_models)
         return {
             "repo_id": plan.repo_id, "revision": plan.revision, "path": plan.path, "format": plan.format,
             "name": wanted or default_name(plan.repo_id, plan.path, variant),
-            "total_bytes": plan.total_bytes, "partials": list(plan.partials), "asked": plan.asked,
-            "files": to_rows(plan.listed),
+            "total_bytes": plan.total_bytes, "partials": list(plan.partials), "asked": plan.listing.branch,
+            "files": to_rows(plan.files),
             "model": one_name(model) if model else model,
-            "layer": variant.layer if variant else None, "license": plan.license,
+            "layer": variant.layer if variant else None, "license": info.license,
             "facts": _facts(variant),
         }  # fmt: skip
 

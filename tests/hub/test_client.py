@@ -98,18 +98,7 @@ def test_an_answer_that_drips_has_an_end(hub: Hub, client: HubClient) -> None:
         ask(client)
 
 
-def test_a_slow_answer_is_waited_for(hub: Hub, client: HubClient) -> None:
-    hub.fail("/api/models", "latency", 1.0, times=1)
-    assert ask(client)["id"] == REPO
-
-
-def test_an_answer_that_is_no_json_is_an_error(hub: Hub, client: HubClient) -> None:
-    hub.fail("/api/models", "html")
-    with pytest.raises(HubError, match="not JSON"):
-        ask(client)
-
-
-@pytest.mark.parametrize("body", [b"[" * 100_000, b"\xff\xfe", b'{"a":', b""])
+@pytest.mark.parametrize("body", [b"<html>", b"[" * 100_000, b"\xff\xfe", b'{"a":', b""])
 def test_bodies_that_are_broken(
     hub: Hub, client: HubClient, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:

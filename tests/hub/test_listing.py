@@ -69,7 +69,7 @@ def test_a_branch_that_moved_is_seen_after_a_refresh(hub: Hub, client: HubClient
     assert first.revision != second.revision
     assert set(second.files) == {"a.txt", "b.txt"}
     old = list_repository(f"lab/moves@{first.revision}", client=client)
-    assert old.asked is None
+    assert old.branch is None
     assert set(old.files) == {"a.txt"}
 
 

@@ -206,12 +206,12 @@ def test_a_repository_that_is_not_here(client_of: Make, revision: str) -> None:
 
 def test_a_recorded_listing_needs_no_other(client: HubClient, hub: Hub) -> None:
     plan = plan_download(SAE, client=client)
-    rows = to_rows(plan.listed)
+    rows = to_rows(plan.files)
     listing = from_rows(SAELENS, plan.revision, plan.path, rows)
     assert listing is not None
     hub.forget()
     done = download(
-        f"{SAELENS}@{plan.revision}/{plan.path}", client=client, listing=listing, format=plan.format, asked="main"
+        f"{SAELENS}@{plan.revision}/{plan.path}", client=client, listing=listing, format=plan.format, branch="main"
     )
     assert not hub.requests("/api/")
     assert (done.format, done.fetched_bytes) == ("saelens", plan.total_bytes)
@@ -227,7 +227,7 @@ def test_a_recorded_listing_needs_no_other(client: HubClient, hub: Hub) -> None:
 )  # fmt: skip
 def test_rows_that_are_no_listing_are_not_used(client: HubClient, change: dict[str, object]) -> None:
     plan = plan_download(SAE, client=client)
-    rows = to_rows(plan.listed)
+    rows = to_rows(plan.files)
     assert from_rows(SAELENS, plan.revision, plan.path, [{**rows[0], **change}, *rows[1:]]) is None
 
 

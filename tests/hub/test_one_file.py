@@ -84,14 +84,14 @@ def test_a_config_that_is_none_stays_where_it_is(hub: Hub, client: HubClient) ->
 def test_what_is_recorded_and_what_is_cached_have_both_files(hub: Hub, client: HubClient) -> None:
     hub.state.add([circuit_tracer()])
     plan = plan_download(f"{TRACER}/layer_3.safetensors", client=client)
-    rows = to_rows(plan.listed)
+    rows = to_rows(plan.files)
     listing = from_rows(TRACER, plan.revision, plan.path, rows)
     assert listing is not None
-    assert set(listing.files) == set(plan.files) == {"config.yaml", "layer_3.safetensors"}
+    assert set(listing.files) == {file.path for file in plan.files} == {"config.yaml", "layer_3.safetensors"}
     assert from_rows(TRACER, plan.revision, "sub/layer_3.safetensors", rows) is None
     hub.forget()
     done = download(f"{TRACER}@{plan.revision}/{plan.path}", client=client, listing=listing, format=plan.format,
-                    asked="main")  # fmt: skip
+                    branch="main")  # fmt: skip
     assert not hub.requests("/api/")
     assert len(done.files) == 2
     cached = cached_listing(client.cache_dir, HubReference(TRACER))
@@ -104,7 +104,7 @@ def test_what_is_recorded_and_what_is_cached_have_both_files(hub: Hub, client: H
 def test_files_of_a_row_stay_in_the_folder_of_the_sae(hub: Hub, client: HubClient) -> None:
     hub.state.add([circuit_tracer("sub/")])
     plan = plan_download(f"{TRACER}/sub/layer_3.safetensors", client=client)
-    rows = to_rows(plan.listed)
+    rows = to_rows(plan.files)
     for outside in ("config.yaml", "other/config.yaml", "../config.yaml"):
         changed = [{**row, "path": outside} if row["path"].endswith("yaml") else row for row in rows]
         assert from_rows(TRACER, plan.revision, plan.path, changed) is None
