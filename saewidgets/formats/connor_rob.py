@@ -17,7 +17,7 @@ from pydantic import Field
 
 from saewidgets.errors import FormatError
 from saewidgets.formats.base import Description, Format
-from saewidgets.formats.foreign import Settings, Width, beside, build, dtype_name, only, read_pt, total
+from saewidgets.formats.foreign import Settings, Width, beside, build, dtype_name, only, read, total
 from saewidgets.formats.header import Header
 from saewidgets.formats.jsonfile import checked, read_json
 from saewidgets.formats.pickled import read_pickled
@@ -85,7 +85,7 @@ def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None
     source = FolderSource(folder)
     about = describe(source)
     found = read_pickled(source, about.files[0])
-    tensors = read_pt(source, found, about.files[0], _NAMES, device=device)
+    tensors = read(source, found.header(), about.files[0], _NAMES, device=device)
     return build(about, tensors, where=found.where, device=device, dtype=dtype)
 
 

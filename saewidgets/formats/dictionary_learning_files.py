@@ -14,11 +14,12 @@ from torch import Tensor
 
 from saewidgets.errors import FormatError
 from saewidgets.formats.base import Description
-from saewidgets.formats.foreign import Settings, Width, add_notes, build, fold_decoder_norm, read_pt, scaled
+from saewidgets.formats.foreign import Settings, Width, add_notes, build, fold_decoder_norm, read, scaled
 from saewidgets.formats.header import Header
 from saewidgets.formats.jsonfile import checked, read_json
-from saewidgets.formats.pickled import Pickled, load_pickled, read_pickled
+from saewidgets.formats.pickled import Pickled, read_pickled
 from saewidgets.formats.source import FolderSource, Source
+from saewidgets.formats.tensors import read_tensors
 from saewidgets.sae import SAE
 
 CONFIG_FILE = "config.json"
@@ -149,7 +150,7 @@ def load_file(
     found = read_pickled(source, file)
     state = _state(found)
     matrices = ("W_enc", "W_dec") if kind.linear else ()
-    tensors = read_pt(source, state, file, kind.names, device=device, transposed=matrices)
+    tensors = read(source, state.header(), file, kind.names, device=device, transposed=matrices)
     k = trainer.k
     if "k" in kind.scalars:
         k = _read_scalars(source, file, state, config, tensors)
@@ -204,7 +205,7 @@ def _read_scalars(
 ) -> int | None:
     """k as both files have it; the one threshold of batch top-k goes into `tensors`."""
     names = [name for name in config.kind.scalars if name in state.value]
-    found = load_pickled(source.path(file), state, names)
+    found = read_tensors(source.path(file), state.header(), names)
     k = int(found["k"]) if "k" in found else config.trainer.k
     if config.trainer.k not in (None, k):
         raise FormatError(

@@ -6,27 +6,22 @@ A format's own module says how its files are named, which way its matrices lie a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError
+from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats.base import Description
-from saewidgets.formats.header import Header, TensorInfo
-from saewidgets.formats.pickled import Pickled, PickledTensor, filler, read_pickled
+from saewidgets.formats.header import Header
+from saewidgets.formats.pickled import read_pickled
 from saewidgets.formats.source import FolderSource, OfOneFile, Source
-from saewidgets.formats.tensors import allocate, check_block, read_tensor, reader
+from saewidgets.formats.tensors import read_tensors
 from saewidgets.sae import SAE
 from saewidgets.sae.inference import inference_sae
 
-# Of a block that is turned: rows enough to fill lines of the cache at once, and bytes not far above the cache.
-_ROWS, _BLOCK = 256, 1 << 22
-_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 Width = Annotated[int, Field(ge=1, le=2**24)]
 
 
@@ -51,73 +46,8 @@ def read(
     source: FolderSource, header: Header, name: str, names: Mapping[str, str], *, device: torch.device,
     transposed: Collection[str] = (),
 ) -> dict[str, Tensor]:
-    """Tensors of the safetensors file `name`, whose `header` was checked, each in its own memory.
-
-    Args:
-        names: our name → the file's.
-        device: where they go.
-        transposed: our names of matrices that lie the other way in the file.
-    """
-    infos: dict[str, tuple[TensorInfo | PickledTensor, str]] = {
-        ours: (header.tensors[theirs], theirs) for ours, theirs in names.items()
-    }
-    return _read(source.path(name), header.where, infos, transposed, device)
-
-
-def read_pt(
-    source: FolderSource, found: Pickled, name: str, names: Mapping[str, str], *, device: torch.device,
-    transposed: Collection[str] = (),
-) -> dict[str, Tensor]:
-    """The same from the ``.pt`` file `name`, of whose table `found` the shapes were checked."""
-    infos: dict[str, tuple[TensorInfo | PickledTensor, str]] = {}
-    flipped = set(transposed)
-    for ours, theirs in names.items():
-        tensor: PickledTensor = found.value[theirs]
-        infos[ours] = (tensor, theirs)
-        if tensor.transposed:
-            flipped ^= {ours}
-    return _read(source.path(name), found.where, infos, flipped, device)
-
-
-def _read(
-    path: Path, where: str, infos: Mapping[str, tuple[TensorInfo | PickledTensor, str]], transposed: Collection[str],
-    device: torch.device,
-) -> dict[str, Tensor]:
-    tensors, summed = {}, set[Any]()
-    try:
-        with path.open("rb", buffering=0) as file:
-            for ours, (item, theirs) in infos.items():
-                if isinstance(item, PickledTensor):
-                    info, fill = item.info, filler(file, item, f"{where}: {theirs}", summed)
-                else:
-                    info, fill = item, reader(file, f"{where}: {theirs}")
-                    file.seek(info.start)
-                get = _read_transposed if ours in transposed else read_tensor
-                tensors[ours] = get(info, fill, f"{where}: {theirs}").to(device)
-    except OSError as error:
-        if isinstance(error, SAEWidgetsError):
-            raise
-        raise FormatError(f"The file cannot be read ({error.strerror or error}).", where=str(path)) from error
-    return tensors
-
-
-def _read_transposed(info: TensorInfo, fill: Callable[[memoryview], None], where: str) -> Tensor:
-    """The matrix that lies in the file with rows and columns swapped: a block of its rows at a time, so that it is
-    never there twice and each block is turned while it is in the processor's cache. numpy turns it, in one thread:
-    torch's threads would wait for each other longer than they work wherever other programs run."""
-    rows, columns = info.shape
-    result, touch = allocate((columns, rows), info.torch_dtype, where)
-    touch(0, result.nbytes)
-    bits = _BITS[info.torch_dtype.itemsize]  # numpy has no bfloat16, and turning takes no notice of what is turned
-    turned = result.view(bits).numpy()
-    step = max(1, min(_ROWS, _BLOCK // (columns * info.torch_dtype.itemsize)))
-    scratch = torch.empty(min(step, rows), columns, dtype=info.torch_dtype)
-    for start in range(0, rows, step):
-        block = scratch[: min(step, rows - start)]
-        fill(block.view(-1).view(torch.uint8).numpy().data)
-        check_block(block, where)
-        np.copyto(turned[:, start : start + len(block)], block.view(bits).numpy().T)
-    return result
+    """Tensors of the file `name`, whose `header` was checked: our name → the file's; see `read_tensors`."""
+    return read_tensors(source.path(name), header, names, transposed=transposed, device=device)
 
 
 def only(source: Source, pattern: re.Pattern[str], what: str) -> str:

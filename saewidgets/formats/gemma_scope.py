@@ -24,9 +24,9 @@ from saewidgets.formats.base import Description, Format
 from saewidgets.formats.foreign import build, dtype_name, scaled, total
 from saewidgets.formats.gemma_scope_path import ScopePath, read_path, width_name
 from saewidgets.formats.header import Header
-from saewidgets.formats.npz import read_npz, read_npz_header
+from saewidgets.formats.npz import read_npz_header
 from saewidgets.formats.source import FolderSource, Source
-from saewidgets.formats.tensors import nbytes
+from saewidgets.formats.tensors import nbytes, read_tensors
 from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE
 
@@ -108,7 +108,7 @@ def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None
     description = describe(source)
     header = read_npz_header(source, WEIGHTS_FILE)
     where = header.where
-    found = read_npz(source.path(WEIGHTS_FILE), device=device)
+    found = read_tensors(source.path(WEIGHTS_FILE), header, device=device)
     if "scaling_factor" in found and not (found["scaling_factor"] == 1).all():
         raise FormatError(
             "The SAE was fine-tuned with a scaling factor per latent, which is not supported.",

@@ -15,9 +15,9 @@ import torch
 
 from saewidgets.errors import FormatError
 from saewidgets.formats.base import Description, Format
-from saewidgets.formats.foreign import build, dtype_name, only, read_pt, renamed, total
+from saewidgets.formats.foreign import build, dtype_name, only, read, renamed, total
 from saewidgets.formats.header import Header
-from saewidgets.formats.pickled import Pickled, load_pickled, read_pickled
+from saewidgets.formats.pickled import Pickled, read_pickled
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.sae import SAE
 
@@ -59,13 +59,13 @@ def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None
     description = describe(source)
     file = description.files[0]
     state = read_pickled(source, file).within(_STATE)
-    threshold = float(load_pickled(source.path(file), state, ["threshold"])["threshold"])
+    threshold = float(read(source, state.header(), file, {"threshold": "threshold"}, device=torch.device("cpu"))["threshold"])
     if threshold < 0:
         raise FormatError(
             f"The threshold is {threshold:.4g}: latents would be negative, which a JumpReLU cannot express.",
             where=f"{state.where}: {_STATE}.threshold",
         )
-    tensors = read_pt(source, state, file, _NAMES, device=device, transposed=("W_enc", "W_dec"))
+    tensors = read(source, state.header(), file, _NAMES, device=device, transposed=("W_enc", "W_dec"))
     tensors["threshold"] = torch.full_like(tensors["b_enc"], threshold)
     return build(description, tensors, where=state.where, device=device, dtype=dtype)
 

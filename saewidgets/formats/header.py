@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import ZipInfo
 
 import torch
 
@@ -30,11 +31,19 @@ _ALTERED = "Configuration and weights belong to different SAEs, or one of them w
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One tensor as its file declares it; `start` is the byte at which its data begin."""
+    """One tensor as its file declares it.
+
+    Attributes:
+        start: the byte at which its data begin.
+        turned: its first index is the one that runs fastest in the file: the bytes are those of the transpose.
+        member: of an archive, the member that it is in or a part of, and where that begins.
+    """
 
     dtype: str
     shape: tuple[int, ...]
     start: int = 0
+    turned: bool = False
+    member: tuple[ZipInfo, int] | None = None
 
     @property
     def torch_dtype(self) -> torch.dtype:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from saewidgets.formats.base import Description, Format
-from saewidgets.formats.foreign import build, dtype_name, only, read_pt, renamed, total
+from saewidgets.formats.foreign import build, dtype_name, only, read, renamed, total
 from saewidgets.formats.header import Header
 from saewidgets.formats.pickled import read_pickled
 from saewidgets.formats.source import FolderSource, Source
@@ -82,7 +82,7 @@ class LinearFile:
         source = FolderSource(folder)
         about = self.describe(source)
         found = read_pickled(source, about.files[0])
-        tensors = read_pt(source, found, about.files[0], self.names, device=device, transposed=("W_enc", "W_dec"))
+        tensors = read(source, found.header(), about.files[0], self.names, device=device, transposed=("W_enc", "W_dec"))
         return build(about, tensors, where=found.where, device=device, dtype=dtype)
 
     def _widths(self, header: Header) -> tuple[int, int]:

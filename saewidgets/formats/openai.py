@@ -18,7 +18,7 @@ import torch
 
 from saewidgets.errors import FormatError
 from saewidgets.formats.base import Description, Format
-from saewidgets.formats.foreign import build, dtype_name, only, read_pt, renamed, total
+from saewidgets.formats.foreign import build, dtype_name, only, read, renamed, total
 from saewidgets.formats.header import Header
 from saewidgets.formats.pickled import Pickled, read_pickled
 from saewidgets.formats.source import FolderSource, Source
@@ -68,7 +68,7 @@ def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None
     description = describe(source)
     file = description.files[0]
     found = read_pickled(source, file)
-    tensors = read_pt(source, found, file, _NAMES, device=device, transposed=("W_enc", "W_dec"))
+    tensors = read(source, found.header(), file, _NAMES, device=device, transposed=("W_enc", "W_dec"))
     return build(description, tensors, where=found.where, device=device, dtype=dtype)
 
 

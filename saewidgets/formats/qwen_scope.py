@@ -16,7 +16,7 @@ import torch
 
 from saewidgets.errors import FormatError
 from saewidgets.formats.base import Description, Format
-from saewidgets.formats.foreign import build, dtype_name, only, read_pt, total
+from saewidgets.formats.foreign import build, dtype_name, only, read, total
 from saewidgets.formats.header import Header
 from saewidgets.formats.pickled import read_pickled
 from saewidgets.formats.source import FolderSource, Source
@@ -72,7 +72,7 @@ def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None
     description = describe(source)
     found = read_pickled(source, file)
     names = {key: key for key in ("W_enc", "b_enc", "W_dec", "b_dec")}
-    tensors = read_pt(source, found, file, names, device=device, transposed=("W_enc", "W_dec"))
+    tensors = read(source, found.header(), file, names, device=device, transposed=("W_enc", "W_dec"))
     facts = {"hf_hook_name": f"model.layers.{name.layer}"}
     return build(description, tensors, where=found.where, device=device, dtype=dtype, metadata=facts)
 

@@ -10,64 +10,105 @@ import io
 import math
 import mmap
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from saewidgets.errors import FormatError
+from saewidgets.errors import FormatError, SAEWidgetsError
 from saewidgets.formats.header import Header, TensorInfo
+from saewidgets.formats.zips import opened
 from saewidgets.settings import machine_memory
 
 _BLOCK = 1 << 18  # what the second cache of a processor holds beside other things
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE of Linux 5.14; Python's mmap has no name for it
+# Of a block that is turned: rows enough to fill lines of the cache at once, and bytes not far above the cache.
+_ROWS, _TURNED_BLOCK = 256, 1 << 22
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _INFINITY = {torch.float16: 0x7C00, torch.bfloat16: 0x7F80}
 _CHANGED = "The file was cut off or altered; download or export it again."
 
 
 def read_tensors(
-    path: Path, header: Header, names: Iterable[str] | None = None, *, device: torch.device | None = None,
-    dtype: torch.dtype | None = None, infinite: frozenset[str] = frozenset(), checked: bool = True,
+    path: Path, header: Header, names: Mapping[str, str] | Iterable[str] | None = None, *,
+    transposed: Collection[str] = (), device: torch.device | None = None, dtype: torch.dtype | None = None,
+    infinite: frozenset[str] = frozenset(), checked: bool = True,
 ) -> dict[str, Tensor]:
     """The tensors that `header` declares in the file `path`, each in its own memory.
 
     Args:
         path: the file; must be the one the header was read from.
         header: with checked shapes: this allocates what it says.
-        names: which ones; None means all.
+        names: which ones, or what they are to be called → what the file calls them; None means all.
+        transposed: of these names, matrices that are to be turned.
         device: where they go; None means the CPU.
         dtype: what floats become; None keeps what is stored. No second copy of a tensor is ever held.
         infinite: names whose values may be infinite.
         checked: False takes any values.
 
     Raises:
-        FormatError: the file ended early or cannot be read, or a value is NaN or infinite.
+        FormatError: a tensor is missing, the file ended early or cannot be read, its checksum differs, or a value is
+            NaN or infinite.
     """
     found: dict[str, Tensor] = {}
+    wanted = names if isinstance(names, Mapping) else {name: name for name in names or header.tensors}
     try:
         with path.open("rb", buffering=0) as file:
-            for name in header.tensors if names is None else names:
-                info = header.tensors[name]
-                file.seek(info.start)
-                read = reader(file, f"{header.where}: {name}")
-                tensor = read_tensor(info, read, f"{header.where}: {name}", dtype, name in infinite, checked)
+            for name, stored in wanted.items():
+                where = f"{header.where}: {stored}"
+                if (info := header.tensors.get(stored)) is None:
+                    raise FormatError("The tensor is missing.", where=where, hint=_CHANGED)
+                turned = (name in transposed) != info.turned
+                if info.turned:  # from here on, as it lies in the file
+                    info = replace(info, shape=info.shape[::-1])
+                with _at(file, info, where) as source:
+                    if turned and len(info.shape) == 2:
+                        tensor = _read_transposed(info, reader(source, where), where)
+                        tensor = tensor if dtype is None else tensor.to(dtype)
+                    else:
+                        tensor = read_tensor(info, reader(source, where), where, dtype, name in infinite, checked)
+                if turned and tensor.dim() != 2:
+                    tensor = tensor.permute(*reversed(range(tensor.dim()))).contiguous()
                 found[name] = tensor if device is None else tensor.to(device)
     except OSError as error:
+        if isinstance(error, SAEWidgetsError):
+            raise
         raise FormatError(f"The file cannot be read ({error.strerror or error}).", where=str(path)) from error
     return found
 
 
-def reader(file: BinaryIO | io.RawIOBase, where: str) -> Callable[[memoryview], None]:
+@contextmanager
+def _at(file: BinaryIO | io.RawIOBase, info: TensorInfo, where: str) -> Iterator[Any]:
+    """What reads `info` from its first byte on; of an archive, whose checksum is compared when it was read."""
+    if info.member is None:
+        file.seek(info.start)
+        yield file
+        return
+    member, start = info.member
+    try:
+        source = opened(file, member, start)
+        source.seek(info.start - start)
+        yield source
+        while source.read(_BLOCK):  # the checksum is of the whole member
+            pass
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise FormatError(f"Bytes are not those that were written ({error}).", where=where, hint=_CHANGED) from error
+
+
+def reader(file: Any, where: str) -> Callable[[memoryview], None]:
     """A function that fills a buffer from `file` completely, or raises `FormatError`."""
 
     def fill(buffer: memoryview) -> None:
         while buffer:
-            n = file.readinto(buffer)  # type: ignore[union-attr]
+            n = file.readinto(buffer)
             if not n:
                 raise FormatError("The file ended early.", where=where, hint=_CHANGED)
             buffer = buffer[n:]
@@ -95,6 +136,25 @@ def read_tensor(
             target.copy_(block)
         if checked:
             check_block(target, where, infinite)
+    return result
+
+
+def _read_transposed(info: TensorInfo, fill: Callable[[memoryview], None], where: str) -> Tensor:
+    """The matrix that lies in the file with rows and columns swapped: a block of its rows at a time, so that it is
+    never there twice and each block is turned while it is in the processor's cache. numpy turns it, in one thread:
+    torch's threads would wait for each other longer than they work wherever other programs run."""
+    rows, columns = info.shape
+    result, touch = allocate((columns, rows), info.torch_dtype, where)
+    touch(0, result.nbytes)
+    bits = _BITS[info.torch_dtype.itemsize]  # numpy has no bfloat16, and turning takes no notice of what is turned
+    turned = result.view(bits).numpy()
+    step = max(1, min(_ROWS, _TURNED_BLOCK // (columns * info.torch_dtype.itemsize)))
+    scratch = torch.empty(min(step, rows), columns, dtype=info.torch_dtype)
+    for start in range(0, rows, step):
+        block = scratch[: min(step, rows - start)]
+        fill(block.view(-1).view(torch.uint8).numpy().data)
+        check_block(block, where)
+        np.copyto(turned[:, start : start + len(block)], block.view(bits).numpy().T)
     return result
 
 

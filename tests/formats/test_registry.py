@@ -216,30 +216,33 @@ def test_an_sae_is_not_converted_over_other_files(tmp_path: Path) -> None:
         convert(path, tmp_path / "photos")
 
 
-@pytest.mark.parametrize("there", [f.name for f in formats() if f.save is not None and f.name != "gemma_scope"])
-@pytest.mark.parametrize("format", [f.name for f in formats() if f.save is not None and f.name != "gemma_scope"])
-def test_only_an_sae_in_the_same_format_is_replaced(there: str, format: str, tmp_path: Path) -> None:
+WRITTEN = [f.name for f in formats() if f.save is not None]
+
+
+@pytest.mark.parametrize("there", [name for name in WRITTEN if name != "gemma_scope"])
+def test_only_an_sae_in_the_same_format_is_replaced(there: str, tmp_path: Path) -> None:
     first, second = (create_sae("topk", 8, d_sae=16, k=k) for k in (2, 3))
     folder = save_sae(first, tmp_path / "sae", there)
     new = save_sae(second, tmp_path / "new")
-    if there == format:
-        assert load_sae(convert(new, folder, format)).cfg.model_dump()["k"] == 3
-        return
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    for write_it in (lambda: convert(new, folder, format), lambda: save_sae(second, folder, format)):
-        with pytest.raises(StorageError, match=f"an SAE in the format {there}; only one in the same.*{format}.*delete"):
-            write_it()
+    for format in WRITTEN:
+        if format in (there, "gemma_scope"):
+            continue
+        for write_it, sae in ((convert, new), (save_sae, second)):
+            said = f"an SAE in the format {there}; only one in the same.*{format}.*delete"
+            with pytest.raises(StorageError, match=said):
+                write_it(sae, folder, format)  # type: ignore[operator]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "sae"]
+    assert load_sae(convert(new, folder, there)).cfg.model_dump()["k"] == 3
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("format", [f.name for f in formats() if f.save is not None])
-@pytest.mark.parametrize("name", ["W_dec", "b_enc"])
-def test_what_could_not_be_read_again_is_not_written(tmp_path: Path, format: str, name: str, value: float) -> None:
-    sae = create_sae("topk", 8, d_sae=16, k=2)
-    with torch.no_grad():
-        sae.get_parameter(name).view(-1)[3] = value
-    with pytest.raises(FormatError, match=rf"{name}: It contains NaN or infinity.*Nothing was written"):
-        save_sae(sae, tmp_path / "out", format)
+@pytest.mark.parametrize("format", WRITTEN)
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path, format: str) -> None:
+    for name, value in (("W_dec", float("nan")), ("b_enc", -float("inf"))):
+        sae = create_sae("topk", 8, d_sae=16, k=2)
+        with torch.no_grad():
+            sae.get_parameter(name).view(-1)[3] = value
+        with pytest.raises(FormatError, match=rf"{name}: It contains NaN or infinity.*Nothing was written"):
+            save_sae(sae, tmp_path / "out", format)
     assert list(tmp_path.iterdir()) == []

@@ -16,10 +16,13 @@ from saewidgets.formats.tensors import allocate, check_block, check_finite, read
 FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("wanted", [None, *FLOATS])
+@pytest.mark.parametrize(
+    ("dtype", "wanted"),
+    [*((dtype, None) for dtype in FLOATS), (torch.float32, torch.bfloat16), (torch.float64, torch.float32),
+     (torch.float16, torch.bfloat16), (torch.bfloat16, torch.float64)],
+)
 def test_several_blocks_and_every_dtype(dtype: torch.dtype, wanted: torch.dtype | None, tmp_path: Path) -> None:
-    tensors = {"W": torch.randn(700, 1003).to(dtype), "b": torch.randn(5).to(dtype), "k": torch.tensor(3)}
+    tensors = {"W": torch.randn(300, 1003).to(dtype), "b": torch.randn(5).to(dtype), "k": torch.tensor(3)}
     path = tmp_path / "a.safetensors"
     save_file(tensors, path)
     found = read_tensors(path, read_header(path), dtype=wanted)
@@ -30,11 +33,15 @@ def test_several_blocks_and_every_dtype(dtype: torch.dtype, wanted: torch.dtype 
     assert list(read_tensors(path, read_header(path), ["b"])) == ["b"]
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("value", [float("nan"), -float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("at", [0, 600_000, -1])
+@pytest.mark.parametrize(
+    ("dtype", "value", "at"),
+    [
+        (torch.float32, float("nan"), 0), (torch.float32, float("inf"), 200_000), (torch.float64, float("-inf"), -1),
+        (torch.bfloat16, -float("nan"), 200_000), (torch.bfloat16, float("inf"), -1), (torch.float16, float("nan"), -1),
+    ],
+)
 def test_one_bad_value_anywhere_is_found(dtype: torch.dtype, value: float, at: int, tmp_path: Path) -> None:
-    tensor = torch.ones(1_000_000).to(dtype)
+    tensor = torch.ones(300_000).to(dtype)  # several blocks
     tensor[at] = value
     path = tmp_path / "a.safetensors"
     save_file({"W": tensor}, path)
@@ -88,8 +95,8 @@ def test_more_than_there_is_is_not_allocated() -> None:
         allocate((1 << 50,), torch.float32, "W")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
-def test_memory_is_made_ready_block_by_block(dtype: torch.dtype) -> None:
+def test_memory_is_made_ready_block_by_block() -> None:
+    dtype = torch.bfloat16
     tensor, touch = allocate((3, 200_001), dtype, "W")
     touch(4_097, 100_000)
     touch(tensor.nbytes - 5, 5)
@@ -106,18 +113,3 @@ def test_a_system_that_cannot_make_memory_ready_still_reads(tmp_path: Path, monk
     weights = torch.rand(700, 601)
     save_file({"W": weights}, path)
     assert torch.equal(read_tensors(path, read_header(path))["W"], weights)
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
-def test_one_bad_value_among_many_is_found(dtype: torch.dtype, bad: float) -> None:
-    block = torch.randn(5_000).to(dtype)
-    check_block(block, "W")
-    block[4_321] = bad
-    with pytest.raises(FormatError, match="W: It contains NaN or infinity"):
-        check_block(block, "W")
-    if bad != bad:
-        with pytest.raises(FormatError, match="W: It contains NaN"):
-            check_block(block, "W", True)
-    else:
-        check_block(block, "W", True)

@@ -15,7 +15,7 @@ from saewidgets.activations.store_states import StatesFile
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.formats.header import FLOATS, read_header
-from saewidgets.formats.pickled import PickledTensor, read_pickled
+from saewidgets.formats.pickled import read_pickled
 from saewidgets.lm.model_info import stated_sizes
 
 _KEY = "hidden_states"
@@ -40,10 +40,7 @@ def look_at_states(path: Path | str) -> StatesFile:
         tensors = dict(read_header(path).tensors)
     else:
         found = read_pickled(path)
-        tensors = {
-            str(key): item.info for key, item in found.value.items()
-            if isinstance(item, PickledTensor) and not item.transposed
-        }
+        tensors = {name: info for name, info in found.header().tensors.items() if not info.turned}
         said = found.plain().get("layer_idx")
         layer = said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < 10_000 else None
     name = _KEY if _KEY in tensors else next(iter(tensors)) if len(tensors) == 1 else None

@@ -36,7 +36,7 @@ def unpack(archive: Path, target: Path) -> None:
         with zipfile.ZipFile(archive) as opened:
             members = [info for info in opened.infolist() if not _is_left_out(info)]
             _check(archive, members)
-            _check_room(archive, target, sum(member.size for member in checked.members.values()))
+            _check_room(archive, target, sum(member.file_size for member in checked.members.values()))
             for info in members:
                 _write(opened, info, target / plain_name(info.filename, f"{archive}"))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
@@ -46,7 +46,7 @@ def unpack(archive: Path, target: Path) -> None:
     except OSError as error:
         if isinstance(error, StorageError | FormatError):
             raise
-        size = sum(member.size for member in checked.members.values())
+        size = sum(member.file_size for member in checked.members.values())
         raise no_room(error, target.parent, str(archive), size) from error
 
 
