@@ -8,18 +8,25 @@ import yaml
 
 from saewidgets.config.strict_json import MAX_DEPTH
 
+try:
+    from yaml import CSafeLoader as _Base  # ten times as quick
+except ImportError:  # yaml without libyaml
+    from yaml import SafeLoader as _Base  # type: ignore[assignment]
+
 MAX_VALUES = 20_000
+MAX_PLAIN = 4_000
 
 
-def loads(text: str) -> Any:
-    """The value that `text` stands for. References (``&``, ``*``, ``<<``) are followed.
+def loads(text: str, *, plain: bool = False) -> Any:
+    """The value that `text` stands for. References (``&``, ``*``, ``<<``) are followed, unless it has to be `plain`.
 
     Raises:
         ValueError: it is not YAML, a key is repeated, it is nested too deeply or holds more than `MAX_VALUES` values,
-            those behind references counted wherever they stand.
+            those behind references counted wherever they stand; or it has to be `plain`, and has references, tags or
+            more than `MAX_PLAIN` values.
     """
     try:
-        _look(text)  # the structure alone, which takes little whatever it is
+        _look(text, plain)  # the structure alone, which takes little whatever it is
         return yaml.load(text, Loader=_Loader)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -27,12 +34,14 @@ def loads(text: str) -> Any:
         raise ValueError(" ".join(str(error).split())) from error
 
 
-def _look(text: str) -> None:
+def _look(text: str, plain: bool) -> None:
     total = 0
     sizes: dict[str, int] = {}
     above: list[tuple[str | None, int]] = []  # anchors of the collections that are open, and what came before them
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=_Base):
         anchor = getattr(event, "anchor", None)
+        if plain and (anchor is not None or getattr(event, "tag", None) is not None):
+            raise ValueError("it uses references or tags")
         if isinstance(event, yaml.CollectionStartEvent):
             above.append((anchor, total))
             total += 1
@@ -50,11 +59,11 @@ def _look(text: str) -> None:
                 sizes[anchor] = 1
         if len(above) > MAX_DEPTH:
             raise ValueError("it is nested too deeply")
-        if total > MAX_VALUES:
-            raise ValueError(f"it stands for more than {MAX_VALUES:,} values")
+        if total > (most := MAX_PLAIN if plain else MAX_VALUES):
+            raise ValueError(f"it stands for more than {most:,} values")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(_Base):
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self._looked: dict[int, yaml.MappingNode] = {}  # by identity; kept, so that none is used again

@@ -1,4 +1,4 @@
-"""dictionary_learning: ``config.json`` and the pickled state dict ``ae.pt``. It is read without unpickling.
+"""Defines the formats of dictionary_learning: ``config.json`` and the pickled state dict ``ae.pt``, and checkpoints.
 
 `dict_class` in the configuration says which of seven autoencoders it is. With W the encoder's matrix, p = W x̃ + b:
 
@@ -13,40 +13,239 @@
 
 While training goes on, ``ae.pt`` is another table with the state dict under ``ae`` and biases still scaled by
 `norm_factor`; such a backup is read as what a finished training would have written.
+
+Checkpoints ``checkpoints/ae_{step}.pt`` lie below a trainer's folder, whose ``config.json`` they share. Each is a state
+dict like ``ae.pt``, with its biases already scaled for raw activations.
 """
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.base import Description, Format
-from saewidgets.formats.dictionary_learning_files import (
-    CONFIG_FILE,
-    KINDS,
-    OURS,
-    TRAINED_AS,
-    WEIGHTS_FILE,
-    description,
-    load_file,
-    read_config,
+from saewidgets.formats.adapter import (
+    LINEAR,
+    MATRICES,
+    SAME,
+    Look,
+    Settings,
+    Width,
+    adapter,
+    config_of,
+    fold_decoder_norm,
+    has,
+    named,
+    only,
+    scaled,
 )
 from saewidgets.formats.jsonfile import encoded, plain
+from saewidgets.formats.pickled import Pickled, read_pickled
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.tensors import check_finite
 from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE
 
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "ae.pt"
+_OURS = "metadata"  # a key beside `trainer` and `buffer` that only what is written here has
+_CHECKPOINT = re.compile(r"ae_([0-9]{1,9})\.pt")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How one `dict_class` is stored: our name → its name; whether b_dec is subtracted and matrices lie the other way;
+    scalars besides."""
+
+    architecture: str
+    names: Mapping[str, str]
+    centred: bool = True
+    linear: bool = True
+    scalars: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+_KINDS = {
+    "AutoEncoder": _Kind("standard", LINEAR | {"b_dec": "bias"}),
+    "AutoEncoderNew": _Kind("standard", LINEAR, centred=False),
+    "GatedAutoEncoder": _Kind("gated", {
+        "W_enc": "encoder.weight", "W_dec": "decoder.weight", "b_dec": "decoder_bias", "r_mag": "r_mag",
+        "b_gate": "gate_bias", "b_mag": "mag_bias",
+    }),
+    "AutoEncoderTopK": _Kind("topk", LINEAR | {"b_dec": "b_dec"}, scalars=("k", "threshold")),
+    "BatchTopKSAE": _Kind("jumprelu", LINEAR | {"b_dec": "b_dec"}, scalars=("k", "threshold")),
+    "MatryoshkaBatchTopKSAE": _Kind(
+        "jumprelu", SAME, linear=False, scalars=("k", "threshold"), ignored=("group_sizes",)
+    ),
+    "JumpReluAutoEncoder": _Kind("jumprelu", SAME | {"threshold": "threshold"}, centred=False, linear=False),
+}
+# What a training of ours that ends as a jumprelu is called there, and the other way round.
+_TRAINED_AS = {"BatchTopKSAE": "batchtopk", "MatryoshkaBatchTopKSAE": "matryoshka_batchtopk"}
+_SITES = {"resid": "hook_resid_post", "mlp": "hook_mlp_out", "attn": "hook_attn_out", "attention": "hook_attn_out"}
+
+
+class _Trainer(Settings):
+    dict_class: str
+    activation_dim: Width
+    dict_size: Width
+    k: int | None = Field(default=None, ge=1)
+    lm_name: str | None = None
+    layer: int | str | None = None
+    submodule_name: str | None = None
+
+
+class _File(Settings):
+    trainer: _Trainer
+
+
+def _look(source: Source) -> Look:
+    return _found(source, source, (CONFIG_FILE, WEIGHTS_FILE))
+
+
+def _look_at_checkpoint(source: Source) -> Look:
+    file, match = only(source, _CHECKPOINT, "ae_….pt")
+    found = _found(_trainer_folder(source), source, (file,))
+    found.metadata |= {"training_step": int(match[1])} if match else {}
+    return found
+
+
+def _trainer_folder(source: Source) -> FolderSource:
+    """The folder with ``config.json``: around ``checkpoints``, or the file's own."""
+    if not isinstance(source, FolderSource):
+        raise FormatError(
+            f"What a checkpoint is stands in {CONFIG_FILE} of the trainer's folder, which is not fetched with it.",
+            where=source.label, hint="Take the trainer's ae.pt, or download its whole folder and load the checkpoint.",
+        )
+    for folder in (source.folder, source.folder.parent):
+        found = FolderSource(folder, 0)
+        if CONFIG_FILE in found.files():
+            return found
+    raise FormatError(
+        f"What a checkpoint is stands in {CONFIG_FILE} of the trainer's folder, which is missing.",
+        where=str(source.folder.parent), hint=f"Put {CONFIG_FILE} into the folder around {source.folder.name}.",
+    )
+
+
+def _found(home: Source, source: Source, files: tuple[str, ...]) -> Look:
+    """What the configuration in `home` says of the last of `files`, and on this machine whether its tensors agree."""
+    file, data, where = config_of(home, CONFIG_FILE, _File)
+    trainer, name = file.trainer, file.trainer.dict_class
+    if name not in _KINDS:
+        raise FormatError(
+            f"The class {name[:40]!r} is not known.", where=f"{where}: trainer.dict_class",
+            hint=f"Known: {', '.join(_KINDS)}.",
+        )
+    kind = _KINDS[name]
+    if kind.architecture == "topk" and trainer.k is None:
+        raise FormatError("The value is missing.", where=f"{where}: trainer.k", hint="A top-k SAE needs k.")
+    ours = data.get(_OURS)
+    own = ours if isinstance(ours, dict) else {}
+    hook_name = _hook(trainer) or _text(own.get("hook_name"))
+    notes = [] if hook_name else ["Where in the model the SAE reads is not clear from the configuration."]
+    metadata = {key: value for key, value in own.items() if key not in ("model_name", "hook_name")}
+    metadata["dict_class"] = name
+    buffer = data.get("buffer")
+    context = buffer.get("ctx_len") if isinstance(buffer, dict) else None
+    if type(context) is int and 0 < context < 1 << 31:
+        metadata["context_size"] = context
+    found = Look(
+        files=files, header=None, names=kind.names, transposed=MATRICES if kind.linear else (),
+        widths=(trainer.activation_dim, trainer.dict_size, trainer.activation_dim), said_by=CONFIG_FILE,
+        architecture=kind.architecture, model=trainer.lm_name or _text(own.get("model_name")), hook_name=hook_name,
+        settings={"apply_b_dec_to_input": kind.centred} | ({"k": trainer.k} if kind.architecture == "topk" else {}),
+        config=data, notes=notes, metadata=metadata,
+    )
+    return _with_tensors(found, trainer, read_pickled(source, files[-1])) if isinstance(source, FolderSource) else found
+
+
+def _with_tensors(look: Look, trainer: _Trainer, found: Pickled) -> Look:
+    """`look`, checked against the state dict: the file itself, or the part ``ae`` of a training's backup."""
+    kind, backup = _KINDS[trainer.dict_class], isinstance(found.value.get("ae"), dict)
+    header = (found.within("ae") if backup else found).header()
+    scalars = [name for name in kind.scalars if name in header.tensors]  # early top-k files have neither
+    if kind.architecture == "jumprelu" and "threshold" in kind.scalars and "threshold" not in scalars:
+        header.shape("threshold", 0)
+    tensors = {name: info for name, info in header.tensors.items() if name not in kind.ignored}
+    factor = found.plain().get("norm_factor", 1.0) if backup else None
+
+    def fold(tensors: dict[str, Tensor]) -> list[str]:
+        k, threshold = (tensors.pop(f"the {name}", None) for name in ("k", "threshold"))
+        if k is not None and trainer.k not in (None, int(k)):
+            raise FormatError(
+                f"k is {int(k)}, but {CONFIG_FILE} says {trainer.k}.", where=f"{header.where}: k",
+                hint="Configuration and weights belong to different SAEs, or one of them was altered.",
+            )
+        if threshold is not None and kind.architecture == "jumprelu":
+            threshold, bias = threshold.clamp_min(0.0), tensors["b_enc"]  # −1: never set, every positive latent passes
+            short = threshold.to(bias.dtype)
+            tensors["threshold"] = (short if short == threshold else threshold).expand(bias.shape).clone()
+        if trainer.dict_class in _TRAINED_AS and look.metadata.get("training_architecture") not in _TRAINED_AS.values():
+            details = {"k": trainer.k if k is None else int(k)}
+            look.metadata["training_architecture"] = _TRAINED_AS[trainer.dict_class]
+            look.metadata["training_architecture_details"] = details
+        if backup:
+            _finish_backup(factor, f"{header.where}: norm_factor", tensors)
+        notes = []
+        if trainer.dict_class == "AutoEncoder":  # in float32, as the package does whatever is stored
+            wide = {name: tensor.to(_widest([tensor.dtype, torch.float32])) for name, tensor in tensors.items()}
+            if fold_decoder_norm(wide, above=1e-5):
+                tensors |= wide
+                notes.append(
+                    "Decoder rows were scaled to norm one, and latents with them, as dictionary_learning does."
+                )
+        widest = _widest(tensor.dtype for tensor in tensors.values())  # a bias beside shorter weights keeps its digits
+        tensors["W_dec"] = tensors["W_dec"].to(widest)
+        return notes
+
+    checked = replace(
+        look, header=replace(header, tensors=tensors), scalars={f"the {name}": name for name in scalars}, fold=fold,
+        notes=[*(["This is the backup of a training that has not ended."] if backup else []), *look.notes],
+    )
+    checked.dtype = str(_widest(tensors[name].torch_dtype for name in kind.names.values())).removeprefix("torch.")
+    return checked
+
+
+def _finish_backup(factor: Any, where: str, tensors: dict[str, Tensor]) -> None:
+    """What the end of a training does to an SAE that learned on activations divided by `norm_factor`."""
+    factor = 1.0 if factor is None else factor
+    if type(factor) not in (int, float) or not 0 < factor < 1e9:
+        raise FormatError(f"The factor is {str(factor)[:40]!r}, expected a positive number.", where=where)
+    for name in ("b_enc", "b_dec", "b_gate", "b_mag", "threshold"):
+        if name in tensors:
+            tensors[name] = scaled(tensors[name].to(_widest([tensors[name].dtype, torch.float32])), float(factor))
+
+
+def _widest(dtypes: Iterable[torch.dtype]) -> torch.dtype:
+    """The number format that holds what all of `dtypes` hold."""
+    return functools.reduce(torch.promote_types, dtypes)
+
+
+def _hook(trainer: _Trainer) -> str | None:
+    """The hook name that `layer` and `submodule_name` stand for: ``resid_post_layer_8``, or a hook name itself."""
+    layer = str(trainer.layer)
+    name = trainer.submodule_name or "resid"
+    if re.fullmatch(r"blocks\.\d{1,4}\.[\w.]{1,60}|hook_embed", name):
+        return name
+    site = re.match(r"(resid|mlp|attn|attention)(?:_post|_out)?(?:_layer_?\d+)?$", name)
+    return f"blocks.{int(layer)}.{_SITES[site[1]]}" if layer.isdecimal() and len(layer) < 5 and site else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
 _WRITTEN = ("standard", "gated", "topk", "jumprelu")
-_BATCH_TOPK = frozenset({*TRAINED_AS.values(), "matryoshka"})
+_BATCH_TOPK = frozenset({*_TRAINED_AS.values(), "matryoshka"})
 _BLOCK = 1 << 21  # weights handled at once in float64: 16 MiB
-_SITES = {"hook_resid_post": "resid_post", "hook_mlp_out": "mlp_out", "hook_attn_out": "attention_out"}
+_WRITTEN_SITES = {"hook_resid_post": "resid_post", "hook_mlp_out": "mlp_out", "hook_attn_out": "attention_out"}
 
 
 # Writing dictionary_learning's ``config.json`` and ``ae.pt``, a table of plain tensors that `torch.save` pickles.
@@ -77,9 +276,9 @@ def save(sae: SAE, folder: Path) -> Path:
     check_finite(str(folder), tensors)
     name = _class(frozen, tensors, k)
     state = _state(name, tensors, centred=bool(frozen.cfg.apply_b_dec_to_input))
-    if name in TRAINED_AS or name == "AutoEncoderTopK":
-        k = k if name in TRAINED_AS else getattr(frozen.cfg, "k", None)
-        threshold = tensors["threshold"][0].clone() if name in TRAINED_AS else torch.tensor(-1.0)  # −1: never set
+    if name in _TRAINED_AS or name == "AutoEncoderTopK":
+        k = k if name in _TRAINED_AS else getattr(frozen.cfg, "k", None)
+        threshold = tensors["threshold"][0].clone() if name in _TRAINED_AS else torch.tensor(-1.0)  # −1: never set
         state |= {"k": torch.tensor(k, dtype=torch.int32), "threshold": threshold}
     config = encoded(_config(frozen, name, k), indent=4)
     with whole_folder(folder, replaceable=(CONFIG_FILE, WEIGHTS_FILE)) as draft:
@@ -128,7 +327,7 @@ def _class(sae: SAE, tensors: Mapping[str, Tensor], k: int | None) -> str:
 
 def _state(name: str, tensors: Mapping[str, Tensor], *, centred: bool) -> dict[str, Tensor]:
     """The package's tensors of the class `name`, each with a storage of its own: a view is saved whole."""
-    kind = KINDS[name]
+    kind = _KINDS[name]
     tensors = dict(tensors)
     if centred != kind.centred:
         _move_bias(tensors, 1 if kind.centred else -1)
@@ -158,47 +357,31 @@ def _move_bias(tensors: dict[str, Tensor], sign: int) -> None:
 def _config(sae: SAE, name: str, k: int | None) -> dict[str, Any]:
     """Keys as the package's trainers write them, as far as they are known; `ctx_len` is what sae-lens asks for.
 
-    The package keeps to those it knows, so `OURS` has what they have no place for.
+    The package keeps to those it knows, so `_OURS` has what they have no place for.
     """
     hook = sae.metadata.get("hook_name")
     place = re.fullmatch(r"blocks\.([0-9]{1,4})\.([\w.]+)", hook) if isinstance(hook, str) else None
-    site = place and _SITES.get(place[2])
+    site = place and _WRITTEN_SITES.get(place[2])
     trainer: dict[str, Any] = {
         "trainer_class": None, "dict_class": name, "activation_dim": sae.d_in, "dict_size": sae.d_sae,
         "layer": int(place[1]) if place else None, "lm_name": _text(sae.metadata.get("model_name")) or "",
         "submodule_name": f"{site}_layer_{place[1]}" if place and site else _text(hook), "device": "cpu",
     }
-    if k is not None and (name in TRAINED_AS or name == "AutoEncoderTopK"):
+    if k is not None and (name in _TRAINED_AS or name == "AutoEncoderTopK"):
         trainer["k"] = k
     context = sae.metadata.get("context_size")
     return {
         "trainer": trainer,
         "buffer": {"d_submodule": sae.d_in, "io": "out", "ctx_len": context if type(context) is int else None},
-        **({OURS: plain(sae.metadata)} if sae.metadata else {}),
+        **({_OURS: plain(sae.metadata)} if sae.metadata else {}),
     }
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-FILES = (CONFIG_FILE, WEIGHTS_FILE)
-
-
-def matches(source: Source) -> bool:
-    """By the names of both files."""
-    return all(name in source.files() for name in FILES)
-
-
-def describe(source: Source) -> Description:
-    """What the configuration says, and for files on this machine whether the tensors agree."""
-    return description(FORMAT.name, read_config(source), source, WEIGHTS_FILE, FILES)
-
-
-def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None) -> SAE:
-    """The SAE in `folder`, frozen."""
-    source = FolderSource(folder)
-    return load_file(describe(source), read_config(source), source, WEIGHTS_FILE, device=device, dtype=dtype)
-
-
-FORMAT = Format("dictionary_learning", "dictionary_learning", matches, describe, load, save, config_file=CONFIG_FILE)
+DICTIONARY_LEARNING = adapter(
+    "dictionary_learning", "dictionary_learning", has(CONFIG_FILE, WEIGHTS_FILE), _look, save=save,
+    config_file=CONFIG_FILE,
+)  # fmt: skip
+DICTIONARY_LEARNING_CHECKPOINT = adapter(
+    "dictionary_learning_checkpoint", "dictionary_learning checkpoint", named(_CHECKPOINT), _look_at_checkpoint,
+    single_file=True,
+)  # fmt: skip

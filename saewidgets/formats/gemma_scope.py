@@ -1,87 +1,100 @@
-"""Gemma Scope: JumpReLU SAEs and transcoders of Gemma 2 in ``params.npz``, without a configuration.
+"""Defines the formats of Gemma Scope (Gemma 2) and Gemma Scope 2 (Gemma 3), and what the path of such an SAE says.
 
-    f = p where p = x @ W_enc + b_enc exceeds its threshold, else 0          x̂ = f @ W_dec + b_dec
+    f = p where p = x @ W_enc + b_enc exceeds its threshold, else 0
+    ŷ = f @ W_dec + b_dec [+ x @ affine_skip_connection, in Gemma Scope 2]
 
-b_dec is not subtracted from the input and nothing is normalised (Lieberum et al. 2024). SAEs of token embeddings were
-trained on embeddings times √d_in, which is moved into their weights. The layout with ``cfg.json`` and
-``sae_weights.safetensors`` in the same folders, as some tools keep downloads, is in `gemma_scope_kept`.
+b_dec is not subtracted from the input and nothing is normalised. Gemma Scope keeps JumpReLU SAEs and transcoders in
+``params.npz`` without a configuration, so the model, the site and the layer are known only from the names of repository
+and folders, ``google/gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_82`` (Lieberum et al. 2024, arXiv:2408.05147).
+SAEs of token embeddings were trained on embeddings times √d_in, which is moved into their weights.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats import gemma_scope_kept
-from saewidgets.formats.base import Description, Format
-from saewidgets.formats.foreign import build, dtype_name, scaled, total
-from saewidgets.formats.gemma_scope_path import ScopePath, read_path, width_name
-from saewidgets.formats.header import Header
+from saewidgets.formats.adapter import RAW, SAME, Look, Settings, Width, adapter, config_of, has, scaled, widths
+from saewidgets.formats.header import Header, read_header
+from saewidgets.formats.jsonfile import read_json
 from saewidgets.formats.npz import read_npz_header
-from saewidgets.formats.source import FolderSource, Source
-from saewidgets.formats.tensors import nbytes, read_tensors
+from saewidgets.formats.source import Source
+from saewidgets.formats.tensors import nbytes
 from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE
 
-WEIGHTS_FILE = "params.npz"
-_NAMES = {"w_enc": "W_enc", "b_enc": "b_enc", "w_dec": "W_dec", "b_dec": "b_dec", "threshold": "threshold"}
+_REPO = re.compile(r"gemma-scope-(2b|9b|27b)-(pt|it)-(res|mlp|att|transcoders)")
+_FOLDER = re.compile(r"(?:^|/)(?:layer_\d+|embedding)/width_\d+[km]/average_l0_\d+/?$")
+_WIDTHS = {(f"{n // 1000}k" if n < 10**6 else f"{n // 10**6}m"): n for n in (2**power for power in range(10, 24))}
+_HOOKS = {
+    "res": "blocks.{}.hook_resid_post", "mlp": "blocks.{}.hook_mlp_out", "att": "blocks.{}.attn.hook_z",
+    "transcoders": "blocks.{}.ln2.hook_normalized",
+}
 
 
-def matches(source: Source) -> bool:
-    """A ``params.npz``, or kept files below ``layer_L/width_W/average_l0_N``."""
-    return WEIGHTS_FILE in source.files() or gemma_scope_kept.matches(source)
+@dataclass(frozen=True, slots=True)
+class ScopePath:
+    """What the path of a Gemma Scope SAE says; None where it says nothing.
+
+    Attributes:
+        site: ``"res"``, ``"mlp"``, ``"att"`` or ``"transcoders"``.
+        width: as written, ``"16k"``; `d_sae` is the number (``"131k"`` is 131072, ``"1m"`` is 1048576).
+        embedding: the SAE reads token embeddings instead of a layer.
+    """
+
+    model: str | None = None
+    site: str | None = None
+    layer: int | None = None
+    width: str | None = None
+    l0: int | None = None
+    embedding: bool = False
+
+    @property
+    def d_sae(self) -> int | None:
+        return _WIDTHS.get(self.width) if self.width else None
+
+    @property
+    def hook_name(self) -> str | None:
+        if self.embedding:
+            return "hook_embed"
+        if self.site is None or self.layer is None:
+            return None
+        return _HOOKS[self.site].format(self.layer)
+
+    @property
+    def hook_name_out(self) -> str | None:
+        """Where a transcoder writes."""
+        known = self.site == "transcoders" and self.layer is not None
+        return f"blocks.{self.layer}.hook_mlp_out" if known else None
 
 
-def describe(source: Source) -> Description:
-    """What headers and path say. Raises `FormatError` where they contradict each other."""
-    if WEIGHTS_FILE not in source.files():
-        return gemma_scope_kept.describe(source)
-    header = read_npz_header(source, WEIGHTS_FILE)
-    path = read_path(source.label)
-    names = _names(header)
-    d_in, d_sae = header.shape(names["W_enc"], 2)
-    _, d_out = header.shape(names["W_dec"], 2)
-    shapes = {
-        "W_enc": (d_in, d_sae), "b_enc": (d_sae,), "W_dec": (d_sae, d_out), "b_dec": (d_out,), "threshold": (d_sae,),
-    }
-    expected = {names[name]: shape for name, shape in shapes.items()}
-    if "scaling_factor" in header.tensors:
-        expected["scaling_factor"] = (d_sae,)
-    header.require(expected, source="the other tensors")
-    if path.d_sae not in (None, d_sae):
-        raise FormatError(
-            f"W_enc has {d_sae:,} latents, but the folder's name says width {path.width}.", where=header.where,
-            hint="The file lies in another SAE's folder, or was altered.",
-        )
-    if path.site != "transcoders" and d_out != d_in:
-        raise FormatError(
-            f"W_dec reconstructs {d_out:,} values from {d_in:,}.", where=f"{header.where}: {names['W_dec']}",
-            hint="An SAE has as many outputs as inputs.",
-        )
-    return _description(path, (d_in, d_sae, d_out), dtype_name(header, names["W_enc"]), source)
-
-
-def _description(path: ScopePath, widths: tuple[int, int, int], dtype: str, source: Source) -> Description:
-    transcoder = path.site == "transcoders"
-    settings: dict[str, Any] = {"apply_b_dec_to_input": False}
-    if path.site == "att":
-        settings["reshape_activations"] = "hook_z"
-    config = {
-        "site": path.site, "layer": path.layer, "width": path.width, "average_l0": path.l0,
-        "hook_name_out": path.hook_name_out,
-    }
-    return Description(
-        format=FORMAT.name, architecture="jumprelu_transcoder" if transcoder else "jumprelu", d_in=widths[0],
-        d_sae=widths[1], d_out=widths[2], dtype=dtype, files=(WEIGHTS_FILE,), size_bytes=total(source, [WEIGHTS_FILE]),
-        model=path.model, hook_name=path.hook_name, settings=settings,
-        config={key: value for key, value in config.items() if value is not None}, notes=notes(path),
+def read_path(label: str) -> ScopePath:
+    """What `label` says: a path of this machine, one inside the hub's cache, or ``owner/name@revision/folder``."""
+    parts = PurePath(label).parts
+    last: dict[str, str] = {}
+    for part in parts[-4:]:
+        match = re.fullmatch(r"(layer|width|average_l0)_(\w{1,8})", part)
+        if match:
+            last[match[1]] = match[2]
+    repo = None
+    for part in parts:
+        repo = _REPO.search(part) or repo
+    layer, l0 = last.get("layer", ""), last.get("average_l0", "")
+    return ScopePath(
+        model=f"google/gemma-2-{repo[1]}{'-it' if repo[2] == 'it' else ''}" if repo else None,
+        site=repo[3] if repo else None,
+        layer=int(layer) if layer.isdecimal() else None,
+        width=last.get("width"),
+        l0=int(l0) if l0.isdecimal() else None,
+        embedding="embedding" in parts[-4:] and "layer" not in last,
     )
 
 
@@ -100,46 +113,144 @@ def notes(path: ScopePath) -> tuple[str, ...]:
     return tuple(found)
 
 
-def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None) -> SAE:
-    """The SAE in `folder`, frozen. The path says what it belongs to."""
-    source = FolderSource(folder)
-    if WEIGHTS_FILE not in source.files():
-        return gemma_scope_kept.load(folder, device=device, dtype=dtype)
-    description = describe(source)
-    header = read_npz_header(source, WEIGHTS_FILE)
-    where = header.where
-    found = read_tensors(source.path(WEIGHTS_FILE), header, device=device)
-    if "scaling_factor" in found and not (found["scaling_factor"] == 1).all():
-        raise FormatError(
-            "The SAE was fine-tuned with a scaling factor per latent, which is not supported.",
-            where=f"{where}: scaling_factor", hint="Open it in sae-lens 5 and fold the factor into the weights.",
-        )
-    tensors = {name: found.pop(theirs) for name, theirs in _names(header).items()}
+# --- Gemma Scope -----------------------------------------------------------------------------------------------------
+
+NPZ_FILE = "params.npz"
+_NAMES = SAME | {"threshold": "threshold"}
+
+
+def _look(source: Source) -> Look:
+    if NPZ_FILE not in source.files():
+        return _look_at_kept(source)
+    header = read_npz_header(source, NPZ_FILE)
     path = read_path(source.label)
-    if path.embedding:
-        _scale_embedding(tensors, math.sqrt(tensors["b_dec"].numel()))
+    names = _stored_names(header)
+    d_in, d_sae, d_out = widths(header, names)
+    transcoder = path.site == "transcoders"
+
+    def fold(tensors: dict[str, Tensor]) -> None:
+        if "scaling_factor" in tensors and not (tensors.pop("scaling_factor") == 1).all():
+            raise FormatError(
+                "The SAE was fine-tuned with a scaling factor per latent, which is not supported.",
+                where=f"{header.where}: scaling_factor", hint="Open it in sae-lens 5 and fold the factor in.",
+            )
+        if path.embedding:
+            _scale_embedding(tensors, math.sqrt(d_in))
+
     facts = {"hook_name_out": path.hook_name_out, "average_l0": path.l0}
-    return build(
-        description, tensors, where=where, device=device, dtype=dtype,
-        metadata={key: value for key, value in facts.items() if value is not None},
+    config = {
+        "site": path.site, "layer": path.layer, "width": path.width, "average_l0": path.l0,
+        "hook_name_out": path.hook_name_out,
+    }
+    found = Look(
+        files=(NPZ_FILE,), header=header, names=names, widths=(d_in, d_sae, d_out),
+        architecture="jumprelu_transcoder" if transcoder else "jumprelu", model=path.model, hook_name=path.hook_name,
+        settings=RAW | ({"reshape_activations": "hook_z"} if path.site == "att" else {}),
+        config={key: value for key, value in config.items() if value is not None}, notes=notes(path),
+        metadata={key: value for key, value in facts.items() if value is not None}, fold=fold,
     )
+    _check_width(path, d_sae, header.where)
+    if not transcoder and d_out != d_in:
+        raise FormatError(
+            f"W_dec reconstructs {d_out:,} values from {d_in:,}.", where=f"{header.where}: {names['W_dec']}",
+            hint="An SAE has as many outputs as inputs.",
+        )
+    return found
+
+
+def _stored_names(header: Header) -> dict[str, str]:
+    """Our name → the file's, which writes W_enc or w_enc."""
+    known = {name.lower(): name for name in (*_NAMES, "scaling_factor")}
+    names: dict[str, str] = {}
+    for key in header.tensors:
+        if (ours := known.get(key.lower())) in names:
+            raise FormatError(f"There are two: {names[ours]} and {key}.", where=f"{header.where}: {ours}")
+        if ours is not None:
+            names[ours] = key
+    return _NAMES | names  # what is missing is said so when shapes are checked
+
+
+def _check_width(path: ScopePath, d_sae: int, where: str) -> None:
+    if path.d_sae not in (None, d_sae):
+        raise FormatError(
+            f"The SAE has {d_sae:,} latents, but the folder's name says width {path.width}.", where=where,
+            hint="The files lie in another SAE's folder, or were altered.",
+        )
+
+
+def _scale_embedding(tensors: dict[str, Tensor], factor: float) -> None:
+    """Take raw embeddings instead of embeddings times `factor`."""
+    tensors["W_enc"] = scaled(tensors["W_enc"], 1 / factor)
+    tensors["W_dec"] = scaled(tensors["W_dec"], factor)
+
+
+# Gemma Scope SAEs as some tools keep them: ``cfg.json`` and ``sae_weights.safetensors`` below ``layer_L/width_W/…``.
+# Such a ``cfg.json`` is flat and may say next to nothing; what it does not say is Gemma Scope's. (SAELens would assume
+# that b_dec is subtracted.) A configuration that SAELens or miStudio wrote is left to their formats.
+
+CONFIG_FILE = "cfg.json"
+_KEPT = (CONFIG_FILE, "sae_weights.safetensors")
+_MARKS = {"sae_lens_version", "sae_lens_training_version", "metadata", "activation_fn_str", "mistudio_training_id",
+          "extra_metadata"}  # fmt: skip
+
+
+class _KeptFile(Settings):
+    d_in: Width
+    d_sae: Width
+    architecture: Literal["jumprelu", "jump_relu"] = "jumprelu"
+    apply_b_dec_to_input: bool = False
+    normalize_activations: Literal["none"] | None = None
+    model_name: str | None = None
+    hook_name: str | None = None
+
+
+def _matches(source: Source) -> bool:
+    """A ``params.npz``; or the other files in such a folder, and no other writer's mark in the configuration."""
+    if NPZ_FILE in source.files():
+        return True
+    if not has(*_KEPT)(source) or _FOLDER.search(source.label.replace("\\", "/")) is None:
+        return False
+    try:
+        return not _MARKS & set(read_json(source, CONFIG_FILE))
+    except FormatError:  # SAELens, which has the same files, says what is wrong
+        return False
+
+
+def _look_at_kept(source: Source) -> Look:
+    file, data, _ = config_of(source, CONFIG_FILE, _KeptFile)
+    path = read_path(source.label)
+    header = read_header(source, _KEPT[1])
+    note = (
+        "Gemma Scope trained SAEs of embeddings on embeddings times √d_in; whether these weights take that into "
+        "account already is not known, so they are used as they are."
+    )
+    found = Look(
+        files=_KEPT, header=header, names=_NAMES, widths=(file.d_in, file.d_sae, file.d_in), said_by=CONFIG_FILE,
+        architecture="jumprelu", model=path.model or file.model_name, hook_name=path.hook_name or file.hook_name,
+        settings={"apply_b_dec_to_input": file.apply_b_dec_to_input}
+        | ({"reshape_activations": "hook_z"} if path.site == "att" else {}),
+        config=data, notes=(note,) if path.embedding else (),
+        metadata={} if path.l0 is None else {"average_l0": path.l0},
+    )
+    _check_width(path, file.d_sae, source.label)
+    return found
 
 
 def save(sae: SAE, folder: Path) -> Path:
     """Write ``params.npz``. Only a JumpReLU on raw activations can be expressed, of a width with a name."""
-    frozen = sae.to_inference()
-    reason = _not_expressible(frozen, read_path(str(folder)))
+    frozen, path = sae.to_inference(), read_path(str(folder))
+    reason = _not_expressible(frozen, path)
     if reason:
         raise FormatError(
             f"Gemma Scope cannot express this SAE: {reason}.", where=str(folder), hint='Save it as "saelens".'
         )
     tensors = {name: tensor.detach().cpu().float() for name, tensor in frozen.inference_tensors().items()}
-    if read_path(str(folder)).embedding:  # what is read from such a folder is scaled the other way
+    if path.embedding:  # what is read from such a folder is scaled the other way
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         _scale_embedding(tensors, 1 / math.sqrt(sae.d_in))
-    with whole_folder(folder, replaceable=(WEIGHTS_FILE,), needed=nbytes(tensors.values())) as draft:
+    with whole_folder(folder, replaceable=(NPZ_FILE,), needed=nbytes(tensors.values())) as draft:
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        with (draft / WEIGHTS_FILE).open("wb") as file:
+        with (draft / NPZ_FILE).open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
     return folder
 
@@ -156,32 +267,115 @@ def _not_expressible(sae: SAE, path: ScopePath) -> str | None:
         return f"it normalises activations ({cfg.normalize_activations})"
     if sae.W_dec.dtype == torch.float64:
         return "its weights are float64, the files are float32"
-    if width_name(sae.d_sae) is None:
+    if sae.d_sae not in _WIDTHS.values():
         return f"folders are called after widths like 16k (2^14), and {sae.d_sae:,} latents have no such name"
     if path.d_sae not in (None, sae.d_sae):
         return f"it has {sae.d_sae:,} latents, and the folder's name says width {path.width}"
     return None
 
 
-def _scale_embedding(tensors: dict[str, Tensor], factor: float) -> None:
-    """Take raw embeddings instead of embeddings times `factor`."""
-    tensors["W_enc"] = scaled(tensors["W_enc"], 1 / factor)
-    tensors["W_dec"] = scaled(tensors["W_dec"], factor)
+GEMMA_SCOPE = adapter("gemma_scope", "Gemma Scope", _matches, _look, save=save, config_file=CONFIG_FILE)
+
+# --- Gemma Scope 2 ---------------------------------------------------------------------------------------------------
+#
+# ``config.json`` and ``params.safetensors`` in folders called ``resid_post_all/layer_12_width_16k_l0_small``; where
+# ``config.json`` is missing, the names say the same. The cross-layer transcoders (``clt``) write to all later layers
+# from one file per layer, and are refused.
+
+_CONFIG_2, _WEIGHTS_2 = "config.json", "params.safetensors"
+_HOOKS_2 = {
+    "resid_post": "blocks.{}.hook_resid_post", "mlp_out": "blocks.{}.hook_mlp_out", "attn_out": "blocks.{}.attn.hook_z",
+    "transcoder": "blocks.{}.mlp.hook_in",
+}
+_HF_SITES = {  # what stands in hf_hook_point_in after the layer
+    "output": "resid_post", "self_attn.o_proj.input": "attn_out", "post_feedforward_layernorm.output": "mlp_out",
+    "pre_feedforward_layernorm.output": "transcoder",
+}
+_SKIP = "affine_skip_connection"
 
 
-def _names(header: Header) -> Mapping[str, str]:
-    """Our name → the file's, which writes W_enc or w_enc."""
-    names: dict[str, str] = {}
-    for key in header.tensors:
-        ours = _NAMES.get(key.lower())
-        if ours is None:
-            continue
-        if ours in names:
-            raise FormatError(f"There are two: {names[ours]} and {key}.", where=f"{header.where}: {ours}")
-        names[ours] = key
-    for ours in _NAMES.values():
-        names.setdefault(ours, ours)  # `require` says that it is missing
-    return names
+class _File2(Settings):
+    architecture: Literal["jump_relu"]
+    model_name: str | None = None
+    hf_hook_point_in: str | None = None
+    hf_hook_point_out: str | None = None
+    affine_connection: bool = False
 
 
-FORMAT = Format("gemma_scope", "Gemma Scope", matches, describe, load, save, config_file=gemma_scope_kept.CONFIG_FILE)
+def _matches_2(source: Source) -> bool:
+    """By the name of the weights, which only this format has; a configuration may be missing."""
+    files = source.files()
+    if _WEIGHTS_2 not in files:
+        return False
+    try:
+        return _CONFIG_2 not in files or read_json(source, _CONFIG_2).get("architecture") == "jump_relu"
+    except FormatError:  # no other format reads it either: reading it for good says what is wrong
+        return True
+
+
+def _look_2(source: Source) -> Look:
+    files = tuple(name for name in (_CONFIG_2, _WEIGHTS_2) if name in source.files())
+    file, data = _File2(architecture="jump_relu"), dict[str, Any]()
+    if _CONFIG_2 in files:
+        file, data, _ = config_of(source, _CONFIG_2, _File2)
+    header = read_header(source, _WEIGHTS_2)
+    skip = _SKIP in header.tensors
+    names = {ours: ours.lower() for ours in _NAMES} | ({"W_skip": _SKIP} if skip else {})
+    decoder = header.tensors.get("w_dec")
+    if decoder is not None and len(decoder.shape) == 3:
+        raise FormatError(
+            "This is one layer of a cross-layer transcoder, which writes to several layers.",
+            where=f"{header.where}: w_dec", hint="Only SAEs and per-layer transcoders can be loaded.",
+        )
+    d_in, d_sae, d_out = widths(header, names)
+    site, layer, said = _place_2(file, source.label)
+    hook_name = _HOOKS_2[site].format(layer) if site and layer is not None else None
+    metadata = {"hf_hook_name": file.hf_hook_point_in, "hf_hook_name_out": file.hf_hook_point_out}
+    if hook_name and site == "transcoder":
+        metadata["hook_name_out"] = hook_name.replace("mlp.hook_in", "hook_mlp_out")
+    of_path = re.findall(r"gemma-scope-2-(\w+)-(pt|it)", source.label)[-1:]
+    model = file.model_name or (f"gemma-3-{of_path[0][0]}-{of_path[0][1]}" if of_path else None)
+    found = Look(
+        # The linear path is stored [d_in, d_out]; SAELens' W_skip is [d_out, d_in].
+        files=files, header=header, names=names, transposed=("W_skip",), widths=(d_in, d_sae, d_out),
+        architecture=f"jumprelu{'_skip' if skip else ''}_transcoder" if site == "transcoder" else "jumprelu",
+        model=_model_2(model), hook_name=hook_name, settings=RAW, config=data, notes=(said,) if said else (),
+        metadata={key: value for key, value in metadata.items() if value is not None},
+    )
+    if file.affine_connection and not skip:
+        raise FormatError(
+            "The tensor is missing, although the configuration says affine_connection.",
+            where=f"{header.where}: {_SKIP}", hint="Download the SAE again.",
+        )
+    if site != "transcoder" and (skip or d_out != d_in):
+        raise FormatError(
+            f"It reconstructs {d_out:,} values from {d_in:,}{' beside a linear path' if skip else ''}, as only "
+            "transcoders do, but is not said to be one.", where=header.where,
+            hint="Keep config.json and the folder's name as they are on the hub.",
+        )
+    return found
+
+
+def _place_2(file: _File2, label: str) -> tuple[str | None, int | None, str | None]:
+    """Site and layer, from the configuration's hook point or else from the folders' names; and what is missing."""
+    if file.hf_hook_point_in is not None:
+        match = re.fullmatch(r"(?:\w+\.)*layers\.(\d{1,4})\.([\w.]+)", file.hf_hook_point_in)
+        if match and match[2] in _HF_SITES:
+            return _HF_SITES[match[2]], int(match[1]), None
+    parts = PurePath(label).parts[-2:]
+    found = re.search(r"layer_(\d{1,4})_width_", parts[-1]) if parts else None
+    named = re.fullmatch(r"(resid_post|mlp_out|attn_out|transcoder)(?:_all)?", parts[0]) if len(parts) == 2 else None
+    if named:
+        return named[1], int(found[1]) if found else None, None if found else "The path does not say which layer."
+    return None, None, "Where in the model the SAE reads is neither in a configuration nor in the folders' names."
+
+
+def _model_2(name: str | None) -> str | None:
+    """The hub's name of a model that a configuration calls ``gemma-v3-1b-pt`` or the like."""
+    if not name:
+        return None
+    name = (name if "/" in name else f"google/{name}").replace("-v3", "-3")
+    return name.replace("-pt", "") if "270m" in name else name  # the 270m model is published without the suffix
+
+
+GEMMA_SCOPE_2 = adapter("gemma_scope_2", "Gemma Scope 2", _matches_2, _look_2, config_file=_CONFIG_2)

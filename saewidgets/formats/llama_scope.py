@@ -1,44 +1,62 @@
-"""Llama Scope 1: JumpReLU SAEs of Llama 3.1 8B in ``hyperparams.json`` and ``checkpoints/final.safetensors``.
+"""Defines the formats of OpenMOSS: Llama Scope, Llama Scope R1 and llamascopium (Language-Model-SAEs).
 
-The files are those of a TopK training whose result was made a JumpReLU with one threshold. It takes activations scaled
-to an average norm of √d, so with s = √d / average norm (both in ``hyperparams.json``)
+Their SAEs take activations scaled to an average norm of √d: with s = √d / average norm, and s_out the same for what is
+reconstructed,
 
-    f = p where p = s·x @ W_enc + b_enc > s·θ, else 0           x̂ = (f @ W_dec + b_dec) / s_out
+    p = s·x @ W_enc + b_enc          f = act(p)          x̂ = (f @ W_dec + b_dec) / s_out
 
-That θ is to be multiplied by s follows SAELens' loader (its pull request 483), which reaches the published L0 that way.
-The factors are moved into the weights, so that the SAE takes raw activations (He et al. 2024, arXiv:2410.20526).
+The scales are moved into the weights, so that the SAE takes raw activations (He et al. 2024, arXiv:2410.20526).
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files as package_files
+from pathlib import PurePath
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.base import Description, Format
-from saewidgets.formats.foreign import Settings, Width, build, dtype_name, fold_scales, read, total
-from saewidgets.formats.header import Header, read_header
-from saewidgets.formats.jsonfile import checked, read_json
-from saewidgets.formats.source import FolderSource, Source
-from saewidgets.sae import SAE
+from saewidgets.formats.adapter import (
+    LINEAR,
+    MATRICES,
+    RAW,
+    Look,
+    Settings,
+    Width,
+    adapter,
+    config_of,
+    fold_decoder_norm,
+    fold_scales,
+    has,
+)
+from saewidgets.formats.header import read_header
+from saewidgets.formats.jsonfile import read_json
+from saewidgets.formats.source import Source
+from saewidgets.formats.tensors import check_finite
 
-CONFIG_FILE = "hyperparams.json"
-WEIGHTS_FILE = "checkpoints/final.safetensors"
-FILES = (CONFIG_FILE, WEIGHTS_FILE)
-MODEL = "meta-llama/Llama-3.1-8B"
-LINEAR_NAMES = {
-    "W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "decoder.weight", "b_dec": "decoder.bias",
-}
+_MOVED = "The scale of activations that the SAE was trained on was moved into its weights."
 
 
 class _Norms(Settings):
     into: float = Field(alias="in", gt=1e-6, lt=1e9)
     out: float | None = Field(default=None, gt=1e-6, lt=1e9)
+
+
+# --- Llama Scope -----------------------------------------------------------------------------------------------------
+#
+# JumpReLU SAEs of Llama 3.1 8B in ``hyperparams.json`` and ``checkpoints/final.safetensors``: those of a TopK training
+# whose result was made a JumpReLU with one threshold θ. That θ is to be multiplied by s follows SAELens' loader (its
+# pull request 483), which reaches the published L0 that way.
+
+_FILES = ("hyperparams.json", "checkpoints/final.safetensors")
 
 
 class _File(Settings):
@@ -52,69 +70,237 @@ class _File(Settings):
     use_glu_encoder: bool = False
 
 
-def matches(source: Source) -> bool:
-    """By the names of both files."""
-    return all(name in source.files() for name in FILES)
-
-
-def describe(source: Source) -> Description:
-    """What configuration and header say."""
-    file, data = _read(source)
-    header = read_header(source, WEIGHTS_FILE)
-    require_linear(header, file.d_model, file.d_sae, CONFIG_FILE)
-    transcoder = file.hook_point_out not in (None, file.hook_point_in)
-    notes = ["The scale of activations that the SAE was trained on was moved into its weights."]
-    return Description(
-        format=FORMAT.name, architecture="jumprelu_transcoder" if transcoder else "jumprelu", d_in=file.d_model,
-        d_sae=file.d_sae, d_out=file.d_model, dtype=dtype_name(header, "encoder.weight"), files=FILES,
-        size_bytes=total(source, FILES), model=MODEL, hook_name=file.hook_point_in,
-        settings={"apply_b_dec_to_input": False}, config=data, notes=tuple(notes),
-    )
-
-
-def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None) -> SAE:
-    """The SAE in `folder`, frozen."""
-    source = FolderSource(folder)
-    description = describe(source)
-    file, _ = _read(source)
-    header = read_header(source, WEIGHTS_FILE)
-    tensors = read(source, header, WEIGHTS_FILE, LINEAR_NAMES, device=device, transposed=("W_enc", "W_dec"))
-    norms = file.dataset_average_activation_norm
-    scale = math.sqrt(file.d_model) / norms.into
-    scale_out = scale
-    metadata: dict[str, Any] = {}
-    if "transcoder" in str(description.architecture):
-        if norms.out is None:
-            raise FormatError(
-                "The value is missing.", where=f"{source.label}/{CONFIG_FILE}: dataset_average_activation_norm.out",
-                hint="Without it the output of this transcoder cannot be scaled back.",
-            )
-        scale_out = math.sqrt(file.d_model) / norms.out
-        metadata["hook_name_out"] = file.hook_point_out
-    fold_scales(tensors, scale, scale_out)
-    tensors["threshold"] = torch.full((file.d_sae,), file.jump_relu_threshold * scale, device=device)
-    return build(description, tensors, where=header.where, device=device, dtype=dtype, metadata=metadata)
-
-
-def _read(source: Source) -> tuple[_File, dict[str, Any]]:
-    data = read_json(source, CONFIG_FILE)
-    where = f"{source.label}/{CONFIG_FILE}"
-    file = checked(_File, data, where)
+def _look(source: Source) -> Look:
+    file, data, where = config_of(source, _FILES[0], _File)
     if re.sub("[^a-z]", "", file.act_fn.lower()) != "jumprelu" or file.use_glu_encoder:
         found = "a gated encoder" if file.use_glu_encoder else f"the activation function {file.act_fn[:40]!r}"
         raise FormatError(f"The SAE has {found}; only JumpReLU is read.", where=where)
-    return file, data
+    transcoder = file.hook_point_out not in (None, file.hook_point_in)
+    norms, root = file.dataset_average_activation_norm, math.sqrt(file.d_model)
+    into, out = norms.into, norms.out if transcoder else norms.into
+
+    def fold(tensors: dict[str, Tensor]) -> None:
+        assert out is not None
+        fold_scales(tensors, root / into, root / out)
+        threshold = file.jump_relu_threshold * root / into
+        tensors["threshold"] = torch.full((file.d_sae,), threshold, device=tensors["W_dec"].device)
+
+    return Look(
+        files=_FILES, header=read_header(source, _FILES[1]), names=LINEAR, transposed=MATRICES,
+        widths=(file.d_model, file.d_sae, file.d_model), said_by=_FILES[0],
+        architecture="jumprelu_transcoder" if transcoder else "jumprelu", model="meta-llama/Llama-3.1-8B",
+        hook_name=file.hook_point_in, settings=RAW, config=data, notes=(_MOVED,),
+        metadata={"hook_name_out": file.hook_point_out} if transcoder else {}, fold=fold,
+        refusal=None if out is not None else FormatError(
+            "The value is missing.", where=f"{where}: dataset_average_activation_norm.out",
+            hint="Without it the output of this transcoder cannot be scaled back.",
+        ),
+    )  # fmt: skip
 
 
-def require_linear(header: Header, d_in: int, d_sae: int, source: str, **more: tuple[int, ...]) -> None:
-    """Check the tensors of two torch linear layers, whose matrices are [outputs, inputs], and `more` besides."""
-    header.require(
-        {
-            "encoder.weight": (d_sae, d_in), "encoder.bias": (d_sae,), "decoder.weight": (d_in, d_sae),
-            "decoder.bias": (d_in,), **more,
-        },
-        source=source,
+LLAMA_SCOPE = adapter("llama_scope", "Llama Scope", has(*_FILES), _look, config_file=_FILES[0])
+
+# --- Llama Scope R1 --------------------------------------------------------------------------------------------------
+#
+# JumpReLU SAEs of DeepSeek-R1-Distill-Llama-8B in ``config.json`` and ``sae_weights.safetensors``. The published
+# files do not hold the average norm: s is taken from SAELens' table of facts, by the folders' names on the hub
+# (``800M-Slimpajama-0-OpenR1-Math-220k/L12R``). Where the configuration says that thresholds compare ``p·‖W_dec‖``,
+# they are divided by the norms.
+
+_CONFIG, _WEIGHTS = _BOTH = ("config.json", "sae_weights.safetensors")
+_THRESHOLD = "log_jumprelu_threshold"
+
+
+class _R1File(Settings):
+    d_model: Width
+    expansion_factor: float = Field(gt=0, le=2**12)
+    hook_point_in: str
+    hook_point_out: str | None = None
+    norm_activation: Literal["dataset-wise", "inference"] = "dataset-wise"
+    sparsity_include_decoder_norm: bool = False
+    dataset_average_activation_norm: _Norms | None = None
+
+
+def _matches_r1(source: Source) -> bool:
+    """By the names of the files, which llamascopium shares, and then by the names of the tensors."""
+    try:
+        return has(*_BOTH)(source) and _THRESHOLD in read_header(source, _WEIGHTS).tensors
+    except FormatError:  # llamascopium, which has the same files, says what is wrong
+        return False
+
+
+def _look_r1(source: Source) -> Look:
+    file, data, where = config_of(source, _CONFIG, _R1File)
+    if file.hook_point_out not in (None, file.hook_point_in):
+        raise FormatError(
+            f"It reads {file.hook_point_in[:60]} and writes {str(file.hook_point_out)[:60]}; only SAEs are in this "
+            "format.", where=f"{where}: hook_point_out",
+        )
+    scale = _scale_r1(file, source.label)
+    header = read_header(source, _WEIGHTS)
+    unknown = "The scale of activations that the SAE was trained on is neither in its files nor known for this path"
+
+    def fold(tensors: dict[str, Tensor]) -> None:
+        assert scale is not None
+        tensors["threshold"] = tensors["threshold"].float().exp()
+        if file.sparsity_include_decoder_norm:
+            tensors["threshold"] /= tensors["W_dec"].float().norm(dim=1)
+        check_finite(header.where, {_THRESHOLD: tensors["threshold"]})
+        fold_scales(tensors, scale, scale)
+
+    return Look(
+        files=_BOTH, header=header, names=LINEAR | {"threshold": _THRESHOLD}, transposed=MATRICES,
+        widths=(file.d_model, int(file.d_model * file.expansion_factor), file.d_model), said_by=_CONFIG,
+        architecture="jumprelu", model="deepseek-ai/DeepSeek-R1-Distill-Llama-8B", hook_name=file.hook_point_in,
+        settings=RAW, config=data, fold=fold,
+        notes=(f"{unknown}: it cannot be loaded from here." if scale is None else _MOVED.replace(
+            " on was", f" on ({scale:.4g}) was"
+        ),),
+        refusal=None if scale is not None else FormatError(
+            f"{unknown}.", where=source.label, hint="Keep the names of the folders as they are on the hub."
+        ),
+    )  # fmt: skip
+
+
+def _scale_r1(file: _R1File, label: str) -> float | None:
+    """s; None if nothing tells."""
+    if file.norm_activation == "inference":
+        return 1.0
+    if file.dataset_average_activation_norm is not None:
+        return math.sqrt(file.d_model) / file.dataset_average_activation_norm.into
+    return _table().get("/".join(PurePath(label).parts[-2:]))
+
+
+@cache
+def _table() -> dict[str, float]:
+    """Folder on the hub → s."""
+    text = (package_files("saewidgets.formats") / "llama_scope_r1_scales.json").read_text(encoding="utf-8")
+    scales: dict[str, float] = json.loads(text)["scales"]
+    return scales
+
+
+LLAMA_SCOPE_R1 = adapter("llama_scope_r1", "Llama Scope R1", _matches_r1, _look_r1, config_file=_CONFIG)
+
+# --- llamascopium ----------------------------------------------------------------------------------------------------
+#
+# ``config.json`` with `sae_type` and ``sae_weights.safetensors``:
+#
+#     f = act(p · n) / n  (n = ‖W_D‖ where sparsity_include_decoder_norm, else 1)
+#
+# s depends on `norm_activation`: √d over the average norm of the training activations (``dataset-wise``, kept in
+# tensors ``dataset_average_activation_norm.<hook>``), over the norm of each vector (``token-wise``), or 1
+# (``inference``). Scales and decoder norms are moved into weights and thresholds. Latents stay what llamascopium's
+# `encode` gives, except that those of a top-k SAE whose decoder rows do not have norm one become ``f · n``, by which
+# they were selected. Of the five kinds of dictionaries, crosscoders, cross-layer transcoders, Lorsa and Molt are
+# refused.
+
+_KINDS = {"crosscoder": "a crosscoder", "clt": "a cross-layer transcoder", "lorsa": "a Lorsa", "molt": "a Molt"}
+_LOG_THRESHOLD = "activation_function.log_jumprelu_threshold"
+_ARCHITECTURES = {"relu": "standard", "jumprelu": "jumprelu", "topk": "topk"}
+
+
+class _ScopiumFile(Settings):
+    sae_type: Literal["sae"] = "sae"
+    d_model: Width
+    expansion_factor: float = Field(gt=0, le=2**12)
+    hook_point_in: str
+    hook_point_out: str | None = None
+    use_decoder_bias: bool = True
+    act_fn: str = "relu"
+    norm_activation: str = "dataset-wise"
+    sparsity_include_decoder_norm: bool = True
+    top_k: int = Field(default=50, ge=1)
+    use_glu_encoder: bool = False
+
+
+def _matches_scopium(source: Source) -> bool:
+    """By the names of the files, then by `sae_type`, then (Llama Scope R1 has the same) by the names of the tensors."""
+    if not has(*_BOTH)(source):
+        return False
+    try:
+        kind = read_json(source, _CONFIG).get("sae_type")
+        return kind in list(_KINDS) or (kind == "sae" and "W_E" in read_header(source, _WEIGHTS).tensors)
+    except FormatError:  # no other format reads it either: reading it for good says what is wrong
+        return True
+
+
+def _look_scopium(source: Source) -> Look:
+    kind = read_json(source, _CONFIG).get("sae_type")
+    if isinstance(kind, str) and kind in _KINDS:
+        raise FormatError(
+            f"This is {_KINDS[kind]}, which is not an SAE of one place in the model.",
+            where=f"{source.label}/{_CONFIG}: sae_type", hint="Only SAEs and transcoders can be loaded.",
+        )
+    file, data, where = config_of(source, _CONFIG, _ScopiumFile)
+    transcoder = file.hook_point_out not in (None, file.hook_point_in)
+    _check_scopium(file, transcoder, where)
+    header = read_header(source, _WEIGHTS)
+    d_in, act = file.d_model, _ARCHITECTURES[file.act_fn.lower()]
+    names = {"W_enc": "W_E", "b_enc": "b_E", "W_dec": "W_D"} | ({"b_dec": "b_D"} if file.use_decoder_bias else {})
+    names |= {"threshold": _LOG_THRESHOLD} if act == "jumprelu" else {}
+    by_dataset = file.norm_activation == "dataset-wise"
+    hooks = {"in": file.hook_point_in, "out": file.hook_point_out or file.hook_point_in}
+    norms = {end: f"dataset_average_activation_norm.{hook}" for end, hook in hooks.items()}
+    if not by_dataset:  # whatever was in memory
+        unused = {name for name in norms.values() if name in header.tensors and header.tensors[name].shape == ()}
+        header = replace(header, tensors={name: header.tensors[name] for name in header.tensors if name not in unused})
+
+    def fold(tensors: dict[str, Tensor]) -> list[str]:
+        found = {end: float(tensors.pop(end)) for end in norms if by_dataset}
+        tensors.setdefault("b_dec", torch.zeros(d_in, dtype=tensors["W_dec"].dtype, device=tensors["W_dec"].device))
+        notes = _use_decoder_norm(file, tensors)
+        check_finite(header.where, {name: tensors[name] for name in ("threshold",) if name in tensors})
+        for end, norm in found.items():
+            if not 1e-6 < norm < 1e9:
+                raise FormatError(
+                    f"The average norm of activations is {norm:.4g}: it was never set.",
+                    where=f"{header.where}: {norms[end]}",
+                    hint="Save the SAE again with its norm, or folded (fold_activation_scale=True).",
+                )
+        if by_dataset:
+            fold_scales(tensors, math.sqrt(d_in) / found["in"], math.sqrt(d_in) / found["out"])
+        return notes
+
+    settings: dict[str, Any] = RAW | ({"k": file.top_k} if act == "topk" else {})
+    if file.norm_activation == "token-wise":
+        settings["normalize_activations"] = "constant_norm_rescale"
+    of_transcoder = "transcoder" if act == "standard" else f"{act}_transcoder"
+    return Look(
+        files=_BOTH, header=header, names=names, widths=(d_in, int(d_in * file.expansion_factor), d_in),
+        scalars=norms if by_dataset else {}, said_by=_CONFIG, architecture=of_transcoder if transcoder else act,
+        hook_name=file.hook_point_in, settings=settings, config=data, notes=(_MOVED,) if by_dataset else (),
+        metadata={"hook_name_out": file.hook_point_out} if transcoder else {}, fold=fold,
     )
 
 
-FORMAT = Format("llama_scope", "Llama Scope", matches, describe, load, config_file=CONFIG_FILE)
+def _check_scopium(file: _ScopiumFile, transcoder: bool, where: str) -> None:
+    if file.act_fn.lower() not in _ARCHITECTURES:
+        hint = "Convert it to JumpReLU in llamascopium first." if file.act_fn.lower() == "batchtopk" else None
+        raise FormatError(
+            f"The activation function {file.act_fn[:40]!r} is not supported: what is active would depend on the batch, "
+            "or is not known here.", where=f"{where}: act_fn", hint=hint,
+        )
+    if file.use_glu_encoder:
+        raise FormatError("The encoder is gated (GLU), which is not supported.", where=f"{where}: use_glu_encoder")
+    normal = ("dataset-wise", "inference", *(() if transcoder else ("token-wise",)))
+    if file.norm_activation not in normal:
+        raise FormatError(
+            f"The normalisation {file.norm_activation[:40]!r} cannot be computed from one activation alone.",
+            where=f"{where}: norm_activation", hint=f"Supported here: {', '.join(normal)}.",
+        )
+
+
+def _use_decoder_norm(file: _ScopiumFile, tensors: dict[str, Tensor]) -> list[str]:
+    """Turn ``act(p · n) / n`` into an activation function of p alone; returns what it changed for who reads latents."""
+    if "threshold" in tensors:
+        tensors["threshold"] = tensors["threshold"].float().exp()
+    if not file.sparsity_include_decoder_norm:
+        return []
+    if "threshold" in tensors:  # p · n > θ where p > θ / n; what is passed on is p
+        tensors["threshold"] = tensors["threshold"] / tensors["W_dec"].float().norm(dim=1).clamp_min(1e-8)
+    elif file.act_fn.lower() == "topk" and fold_decoder_norm(tensors):
+        return ["Latents are reported times the norm of their decoder rows, by which they are selected."]
+    return []
+
+
+LLAMASCOPIUM = adapter("llamascopium", "llamascopium", _matches_scopium, _look_scopium, config_file=_CONFIG)

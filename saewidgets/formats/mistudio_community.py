@@ -1,4 +1,5 @@
-"""What miStudio exports: ``cfg.json`` and ``sae_weights.safetensors`` that look like SAELens' but mean something else.
+"""Defines the format of what miStudio exports: ``cfg.json`` and ``sae_weights.safetensors`` that look like SAELens' but
+mean something else.
 
 Its two generations write the same files for different maths, and neither writes all that decides it. What tells them
 apart is which key stands in ``extra_metadata``: ``top_k_sparsity`` (1) or ``top_k`` (2). Corrected here:
@@ -16,29 +17,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.base import Description, Format
-from saewidgets.formats.foreign import Settings, Width, build, dtype_name, read, total
+from saewidgets.formats.adapter import SAME, Look, Settings, Width, adapter, config_of, has
 from saewidgets.formats.header import read_header
-from saewidgets.formats.jsonfile import checked, read_json
-from saewidgets.formats.mistudio_state import add_identity, centre_encoder
-from saewidgets.formats.source import FolderSource, Source
-from saewidgets.sae import SAE
+from saewidgets.formats.jsonfile import read_json
+from saewidgets.formats.mistudio import SITES, Normalization, add_identity, centre_encoder, refuse_normalized_skip
+from saewidgets.formats.source import Source
 
-CONFIG_FILE = "cfg.json"
-WEIGHTS_FILE = "sae_weights.safetensors"
-FILES = (CONFIG_FILE, WEIGHTS_FILE)
+FILES = ("cfg.json", "sae_weights.safetensors")
 _FIRST, _SECOND = "top_k_sparsity", "top_k"
 _NEW_NAMES = ("standard_saelens", "standard_anthropic", "topk")  # only the second generation has them
-SITES = {"residual": "hook_resid_post", "mlp": "hook_mlp_out", "attention": "hook_attn_out"}
-Normalization = Literal["none", "constant_norm_rescale", "anthropic_rescale"]
 Architecture = Literal[
     "standard", "standard_saelens", "standard_anthropic", "jumprelu", "topk", "skip", "transcoder"
 ]
@@ -78,63 +72,40 @@ class _Plan:
     centred: bool = False
 
 
-def matches(source: Source) -> bool:
+def _matches(source: Source) -> bool:
     """By the names of the files and miStudio's own keys."""
-    if not all(name in source.files() for name in FILES):
+    if not has(*FILES)(source):
         return False
     try:
-        data = read_json(source, CONFIG_FILE)
+        data = read_json(source, FILES[0])
     except FormatError:  # SAELens, which has the same files, says what is wrong
         return False
     extra = data.get("extra_metadata")
     return "mistudio_training_id" in data or (isinstance(extra, dict) and (_FIRST in extra or _SECOND in extra))
 
 
-def describe(source: Source) -> Description:
-    """What configuration, header and the folder's name say, corrected."""
-    data = read_json(source, CONFIG_FILE)
-    where = f"{source.label}/{CONFIG_FILE}"
-    file = checked(_File, data, where)
+def _look(source: Source) -> Look:
+    file, data, where = config_of(source, FILES[0], _File)
     plan = _plan(file, data, where)
-    header = read_header(source, WEIGHTS_FILE)
-    d_in, d_sae = file.d_in, file.d_sae
-    d_out = header.shape("W_dec", 2)[1] if file.architecture == "transcoder" else d_in
-    expected: dict[str, tuple[int, ...]] = {
-        "W_enc": (d_in, d_sae), "b_enc": (d_sae,), "W_dec": (d_sae, d_out), "b_dec": (d_out,),
-    }
-    if file.architecture == "jumprelu":
-        expected["threshold"] = (d_sae,)
-    header.require(expected)
-    hook_name, hook_notes = _hook(file, source.label)
-    return Description(
-        format=FORMAT.name, architecture=plan.architecture, d_in=d_in, d_sae=d_sae, d_out=d_out,
-        dtype=dtype_name(header, "W_enc"), files=FILES, size_bytes=total(source, FILES),
-        model=file.extra_metadata.hf_model_name or file.model_name, hook_name=hook_name, settings=plan.settings,
-        config=data, notes=(*plan.notes, *hook_notes),
-    )
+    header = read_header(source, FILES[1])
+    d_out = header.shape("W_dec", 2)[1] if file.architecture == "transcoder" else file.d_in
 
-
-def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None) -> SAE:
-    """The SAE in `folder`, frozen and corrected."""
-    source = FolderSource(folder)
-    description = describe(source)
-    where = f"{source.label}/{CONFIG_FILE}"
-    file = checked(_File, description.config, where)
-    plan = _plan(file, description.config, where)
-    header = read_header(source, WEIGHTS_FILE)
-    names = [*("W_enc", "b_enc", "W_dec", "b_dec"), *(["threshold"] if file.architecture == "jumprelu" else [])]
-    tensors = read(source, header, WEIGHTS_FILE, {name: name for name in names}, device=device)
-    _correct(plan, tensors)
-    return build(description, tensors, where=header.where, device=device, dtype=dtype)
-
-
-def _correct(plan: _Plan, tensors: dict[str, Tensor]) -> None:
-    if plan.halved:
-        tensors["b_dec"] = tensors["b_dec"] * 2
-    if plan.skip:
-        if plan.centred:  # a transcoder subtracts nothing, so the encoder's bias does
+    def correct(tensors: dict[str, Tensor]) -> None:
+        if plan.halved:
+            tensors["b_dec"] = tensors["b_dec"] * 2
+        if plan.skip and plan.centred:  # a transcoder subtracts nothing, so the encoder's bias does
             centre_encoder(tensors, tensors["b_dec"])
-        add_identity(tensors)
+        if plan.skip:
+            add_identity(tensors)
+
+    hook_name, hook_notes = _hook(file, source.label)
+    return Look(
+        files=FILES, header=header,
+        names=SAME | ({"threshold": "threshold"} if plan.architecture == "jumprelu" else {}),
+        widths=(file.d_in, file.d_sae, d_out), said_by=FILES[0], architecture=plan.architecture,
+        model=file.extra_metadata.hf_model_name or file.model_name, hook_name=hook_name, settings=plan.settings,
+        config=data, notes=(*plan.notes, *hook_notes), fold=correct,
+    )
 
 
 def _plan(file: _File, data: Any, where: str) -> _Plan:
@@ -173,15 +144,6 @@ def _plan(file: _File, data: Any, where: str) -> _Plan:
     return _Plan("standard" if percent is None else "topk", settings, tuple(notes), halved=not second)
 
 
-def refuse_normalized_skip(top_k: bool, where: str) -> None:
-    """Raise `FormatError` for top-k skip autoencoders with normalisation, for which no architecture is known here."""
-    if top_k:
-        raise FormatError(
-            "A top-k skip autoencoder with normalised activations cannot be expressed.", where=where,
-            hint="Its best solution is a copy of its input without any latent active; train another architecture.",
-        )
-
-
 def _generation(file: _File, data: Any, where: str) -> bool:
     """Whether the second generation wrote `data`."""
     extra = data.get("extra_metadata")
@@ -205,4 +167,4 @@ def _hook(file: _File, label: str) -> tuple[str | None, tuple[str, ...]]:
     return hook_name, ("miStudio writes hook_resid_post for SAEs of MLP and attention outputs too.",)
 
 
-FORMAT = Format("mistudio_community", "miStudio export", matches, describe, load, config_file=CONFIG_FILE)
+FORMAT = adapter("mistudio_community", "miStudio export", _matches, _look, config_file=FILES[0])

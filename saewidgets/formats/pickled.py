@@ -1,11 +1,10 @@
-"""Defines `Pickled`: what a ``.pt`` file of PyTorch holds, read without running anything of it; `read_tensors` reads its
-tensors.
+"""Defines `Pickled`: what a ``.pt`` file of PyTorch holds, read without running anything of it.
 
 A ``.pt`` is a zip with one pickle, ``data.pkl``, that says which containers, numbers, texts and tensors there are, and
 one uncompressed member per storage. Python's unpickler reads it with a table of the only names that may occur, none of
-which is the file's or PyTorch's code (``torch.load(weights_only=True)`` has names that can be made to take any amount of
-memory, and does not compare what a tensor claims with the archive). Its instructions are counted and looked at before,
-so that nothing takes much time or memory, and two ranged reads tell all shapes.
+which is the file's or PyTorch's code (``torch.load(weights_only=True)`` has names that can be made to take any amount
+of memory, and does not compare what a tensor claims with the archive). Its instructions are counted and looked at
+before, so that nothing takes much time or memory, and two ranged reads tell all shapes.
 """
 
 from __future__ import annotations
@@ -143,10 +142,10 @@ _PUTS = ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE")
 _GETS = ("BINGET", "LONG_BINGET", "GET")
 _TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3")
 _KNOWN = frozenset((
-    *_PUTS, *_GETS, *_TUPLES, "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE", "BININT", "BININT1", "BININT2",
-    "LONG1", "LONG4", "INT", "LONG", "BINFLOAT", "FLOAT", "NONE", "NEWTRUE", "NEWFALSE", "EMPTY_TUPLE", "EMPTY_DICT",
-    "EMPTY_LIST", "MARK", "PROTO", "FRAME", "SETITEM", "SETITEMS", "APPEND", "APPENDS", "GLOBAL", "STACK_GLOBAL",
-    "BINPERSID", "REDUCE", "BUILD", "STOP",
+    *_PUTS, *_GETS, *_TUPLES, "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE", "BININT", "BININT1",
+    "BININT2", "LONG1", "LONG4", "INT", "LONG", "BINFLOAT", "FLOAT", "NONE", "NEWTRUE", "NEWFALSE", "EMPTY_TUPLE",
+    "EMPTY_DICT", "EMPTY_LIST", "MARK", "PROTO", "FRAME", "SETITEM", "SETITEMS", "APPEND", "APPENDS", "GLOBAL",
+    "STACK_GLOBAL", "BINPERSID", "REDUCE", "BUILD", "STOP",
 ))  # fmt: skip
 
 
@@ -154,6 +153,7 @@ def _check_instructions(raw: bytes, where: str) -> None:
     """Refuse what tables of tensors do not need, and what would take long: a tuple may be a key, whose hash goes
     through all that is in it, and hold another one many times over."""
     total, before, sizes = 0, "", dict[Any, int]()
+    argument: Any
     for count, (op, argument, _) in enumerate(pickletools.genops(raw)):
         if op.name not in _KNOWN:
             raise _unsafe(f"the instruction {op.name}")

@@ -9,26 +9,15 @@ from dataclasses import dataclass
 from saewidgets.config.arguments import shown
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.formats import (
-    circuit_tracer,
-    connor_rob,
-    deepseek_r1,
+    adapters,
     dictionary_learning,
-    dictionary_learning_checkpoint,
     gemma_scope,
-    gemma_scope_2,
-    ghosttrack,
-    goodfire,
     llama_scope,
-    llama_scope_r1,
-    llamascopium,
     mistudio,
     mistudio_community,
-    openai,
-    qwen_scope,
     saelens,
     saelens_legacy,
     sparsify,
-    temporal,
     unread,
 )
 from saewidgets.formats.base import Format
@@ -38,25 +27,25 @@ from saewidgets.formats.source import ListedSource, Source, alone
 # single files last.
 _FORMATS: tuple[Format, ...] = (
     saelens.FORMAT,
-    gemma_scope.FORMAT,
+    gemma_scope.GEMMA_SCOPE,
     mistudio_community.FORMAT,
     saelens_legacy.FORMAT,  # whatever else is in cfg.json and sae_weights.safetensors
     sparsify.FORMAT,
-    dictionary_learning.FORMAT,
-    llama_scope.FORMAT,
-    llama_scope_r1.FORMAT,
-    llamascopium.FORMAT,  # whatever else is in config.json and sae_weights.safetensors
-    gemma_scope_2.FORMAT,
+    dictionary_learning.DICTIONARY_LEARNING,
+    llama_scope.LLAMA_SCOPE,
+    llama_scope.LLAMA_SCOPE_R1,
+    llama_scope.LLAMASCOPIUM,  # whatever else is in config.json and sae_weights.safetensors
+    gemma_scope.GEMMA_SCOPE_2,
     mistudio.FORMAT,
-    temporal.FORMAT,
-    qwen_scope.FORMAT,
-    connor_rob.FORMAT,
-    circuit_tracer.FORMAT,
-    deepseek_r1.FORMAT,
-    dictionary_learning_checkpoint.FORMAT,
-    goodfire.FORMAT,
-    ghosttrack.FORMAT,
-    openai.FORMAT,
+    adapters.TEMPORAL,
+    adapters.QWEN_SCOPE,
+    adapters.CONNOR_ROB,
+    adapters.CIRCUIT_TRACER,
+    adapters.DEEPSEEK_R1,
+    dictionary_learning.DICTIONARY_LEARNING_CHECKPOINT,
+    adapters.GOODFIRE,
+    adapters.GHOSTTRACK,
+    adapters.OPENAI,
 )
 _LISTED = 8
 

@@ -1,4 +1,4 @@
-"""EleutherAI's sparsify (formerly `sae`): ``cfg.json`` and ``sae.safetensors``.
+"""Defines the format of EleutherAI's sparsify (formerly `sae`): ``cfg.json`` and ``sae.safetensors``.
 
     p = relu((x − b_dec) @ encoder.weightᵀ + encoder.bias)      (a transcoder takes x as it is)
     f = the k largest of p, or (groupmax) the largest of each of k groups
@@ -12,20 +12,19 @@ whatever else is known of the SAE.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 from safetensors.torch import save_file
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.base import Description, Format
-from saewidgets.formats.foreign import Settings, Width, build, dtype_name, hook_of_module, read, total
+from saewidgets.formats.adapter import Look, Settings, Width, adapter, config_of, has
 from saewidgets.formats.header import read_header
-from saewidgets.formats.jsonfile import checked, encoded, plain, read_json
-from saewidgets.formats.source import FolderSource, Source
+from saewidgets.formats.jsonfile import encoded, plain
+from saewidgets.formats.source import Source
 from saewidgets.formats.tensors import nbytes
 from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE
@@ -65,55 +64,29 @@ class _File(Settings):
         return "abstopk" if self.signed else self.activation
 
 
-def matches(source: Source) -> bool:
-    """By the names of both files."""
-    return all(name in source.files() for name in FILES)
-
-
-def describe(source: Source) -> Description:
-    """What configuration, header and the folder's name say."""
-    file, data = _read(source)
+def _look(source: Source) -> Look:
+    file, data, where = config_of(source, CONFIG_FILE, _File)
+    if file.signed and (file.activation != "topk" or file.skip_connection or file.transcode):
+        raise FormatError("Signed latents are known only for top-k SAEs.", where=f"{where}: signed")
     header = read_header(source, WEIGHTS_FILE)
-    d_in, d_sae = file.d_in, file.d_sae
-    expected: dict[str, tuple[int, ...]] = {
-        "encoder.weight": (d_sae, d_in), "encoder.bias": (d_sae,), "W_dec": (d_sae, d_in), "b_dec": (d_in,),
-    }
-    if file.skip_connection:
-        expected["W_skip"] = (d_in, d_in)
-    header.require(expected)
     hook_name, said = _hook(source.label), _said(data)
     notes = []
+    metadata: dict[str, Any] = {"hookpoint": PurePath(source.label).name} if hook_name else {}
     if "hook_name" in said:
-        pass
+        metadata["hook_name_out"] = said.get("hook_name_out")
     elif hook_name is None:
         notes.append("Where in the model the SAE reads is the name of its folder, which is not one of a module here.")
     elif file.transcode:
         notes.append("A transcoder of sparsify reads what goes into the module that its folder is called after.")
-    return Description(
-        format=FORMAT.name, architecture=file.architecture, d_in=d_in, d_sae=d_sae, d_out=d_in,
-        dtype=dtype_name(header, "encoder.weight"), files=FILES, size_bytes=total(source, FILES),
-        model=said.get("model_name"),
-        hook_name=said.get("hook_name") or (_input_hook(hook_name) if file.transcode else hook_name),
-        settings={"apply_b_dec_to_input": not file.transcode, "k": file.k}, config=data, notes=tuple(notes),
-    )
-
-
-def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None) -> SAE:
-    """The SAE in `folder`, frozen."""
-    source = FolderSource(folder)
-    description = describe(source)
-    header = read_header(source, WEIGHTS_FILE)
-    names = _NAMES | ({"W_skip": "W_skip"} if "W_skip" in header.tensors else {})
-    tensors = read(source, header, WEIGHTS_FILE, names, device=device, transposed=("W_enc",))
-    hook_name, said = _hook(source.label), _said(description.config)
-    metadata: dict[str, Any] = {"hookpoint": PurePath(source.label).name} if hook_name else {}
-    if description.config.get("transcode") and hook_name:
         metadata["hook_name_out"] = hook_name
-    if "hook_name" in said:
-        metadata["hook_name_out"] = said.get("hook_name_out")
-    kept = _others(description.config.get(_OURS))
-    metadata = kept | {key: value for key, value in metadata.items() if value is not None}
-    return build(description, tensors, where=header.where, device=device, dtype=dtype, metadata=metadata)
+    return Look(
+        files=FILES, header=header, names=_NAMES | ({"W_skip": "W_skip"} if file.skip_connection else {}),
+        transposed=("W_enc",), widths=(file.d_in, file.d_sae, file.d_in), said_by=CONFIG_FILE,
+        architecture=file.architecture, model=said.get("model_name"),
+        hook_name=said.get("hook_name") or (_input_hook(hook_name) if file.transcode else hook_name),
+        settings={"apply_b_dec_to_input": not file.transcode, "k": file.k}, config=data, notes=notes,
+        metadata=_others(data.get(_OURS)) | {key: value for key, value in metadata.items() if value is not None},
+    )
 
 
 def save(sae: SAE, folder: Path) -> Path:
@@ -172,13 +145,17 @@ def _others(metadata: object) -> dict[str, Any]:
     return {key: value for key, value in metadata.items() if key not in _KEPT} if isinstance(metadata, Mapping) else {}
 
 
-def _read(source: Source) -> tuple[_File, dict[str, Any]]:
-    data = read_json(source, CONFIG_FILE)
-    where = f"{source.label}/{CONFIG_FILE}"
-    file = checked(_File, data, where)
-    if file.signed and (file.activation != "topk" or file.skip_connection or file.transcode):
-        raise FormatError("Signed latents are known only for top-k SAEs.", where=f"{where}: signed")
-    return file, data
+_SITES = {"": "hook_resid_post", "mlp": "hook_mlp_out", "attn": "hook_attn_out", "self_attn": "hook_attn_out",
+          "attention": "hook_attn_out"}
+_MODULE = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.(\d+)(?:\.(mlp|attn|self_attn|attention))?")
+
+
+def hook_of_module(path: str) -> str | None:
+    """The hook name of the output of a transformers module: ``layers.10`` → ``blocks.10.hook_resid_post``."""
+    if path.rsplit(".", 1)[-1] in {"embed_tokens", "wte", "embed_in"}:
+        return "hook_embed"
+    match = _MODULE.fullmatch(path)
+    return f"blocks.{match[1]}.{_SITES[match[2] or '']}" if match else None
 
 
 def _hook(label: str) -> str | None:
@@ -199,4 +176,4 @@ def _input_hook(hook_name: str | None) -> str | None:
     return None
 
 
-FORMAT = Format("sparsify", "sparsify", matches, describe, load, save, config_file=CONFIG_FILE)
+FORMAT = adapter("sparsify", "sparsify", has(*FILES), _look, save=save, config_file=CONFIG_FILE)

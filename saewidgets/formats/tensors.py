@@ -6,7 +6,6 @@ what reading the bytes costs, since every block is checked while it is still in 
 
 from __future__ import annotations
 
-import io
 import math
 import mmap
 import sys
@@ -17,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +85,7 @@ def read_tensors(
 
 
 @contextmanager
-def _at(file: BinaryIO | io.RawIOBase, info: TensorInfo, where: str) -> Iterator[Any]:
+def _at(file: Any, info: TensorInfo, where: str) -> Iterator[Any]:
     """What reads `info` from its first byte on; of an archive, whose checksum is compared when it was read."""
     if info.member is None:
         file.seek(info.start)

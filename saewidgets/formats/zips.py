@@ -1,5 +1,5 @@
-"""Defines `ZipSource`: the members of a zip archive (``.npz``, ``.pt``), checked before anything is unpacked, from ranged
-reads. Python's `zipfile` reads directory and members and compares their checksums."""
+"""Defines `ZipSource`: the members of a zip archive (``.npz``, ``.pt``), checked before anything is unpacked. Python's
+`zipfile` reads directory and members, by ranged reads, and compares their checksums."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def opened(file: BinaryIO, info: zipfile.ZipInfo, start: int) -> zipfile.ZipExtF
     file.seek(start)
     if info.CRC == 0:
         info.CRC = None  # type: ignore[assignment]  # what zipfile takes for a checksum that is not known
-    return zipfile.ZipExtFile(file, "r", info)  # type: ignore[arg-type]
+    return zipfile.ZipExtFile(file, "r", info)
 
 
 class _Ranged(io.RawIOBase):

@@ -12,8 +12,7 @@ from saewidgets.config.names import hub_model
 from saewidgets.errors import FormatError
 from saewidgets.formats import registry
 from saewidgets.formats.base import Description
-from saewidgets.formats.gemma_scope import notes
-from saewidgets.formats.gemma_scope_path import read_path
+from saewidgets.formats.gemma_scope import notes, read_path
 from saewidgets.formats.npz import read_npz_header
 from saewidgets.formats.source import Source
 from saewidgets.formats.zips import ZipSource
@@ -174,16 +173,16 @@ def _describe_npz(source: Source) -> Description:
     """
     archive = ZipSource(source, NPZ)
     # Some files write w_enc and w_dec in lower case.
-    sizes = {_name(name): member.size for name, member in archive.members.items()}
+    sizes = {_name(name): member.file_size for name, member in archive.members.items()}
     if missing := [name for name in _ARRAYS if name not in sizes]:
         raise FormatError(f"The arrays {', '.join(missing)} are missing.", where=archive.where)
-    first = min(archive.members.values(), key=lambda member: member.header_start)
-    file_name = first.name.removesuffix(".npy")
+    first = min(archive.members.values(), key=lambda member: member.header_offset)
+    file_name = first.filename.removesuffix(".npy")
     info = read_npz_header(source, NPZ, [file_name]).tensors[file_name]
     dtype = _DTYPES.get(info.dtype)
     if dtype is None:
         raise FormatError(f"The dtype is {info.dtype}, expected floats.", where=f"{archive.where}: {file_name}")
-    header = first.size - info.nbytes  # NumPy pads headers to the same length
+    header = first.file_size - info.nbytes  # NumPy pads headers to the same length
     count = {name: (size - header) // ITEM_BYTES[dtype] for name, size in sizes.items()}
     d_sae, d_out = count["b_enc"], count["b_dec"]
     d_in = count["W_enc"] // d_sae if d_sae else 0
@@ -192,7 +191,8 @@ def _describe_npz(source: Source) -> Description:
     }
     path = read_path(source.label)
     wrong = [name for name in _ARRAYS if count[name] != expected[name] or not count[name]]
-    shape = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_out)}.get(_name(first.name), (count[_name(first.name)],))
+    array = _name(file_name)
+    shape = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_out)}.get(array, (count[array],))
     if wrong or info.shape != shape or path.d_sae not in (None, d_sae):
         raise FormatError(
             f"The sizes of the arrays contradict each other{'' if not wrong else ': ' + ', '.join(wrong)}.",

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from saewidgets.errors import FormatError
 from saewidgets.formats import describe, detect_format, load_sae, save_sae
-from saewidgets.formats.gemma_scope_path import read_path
+from saewidgets.formats.gemma_scope import read_path
 from saewidgets.sae import inference_sae
 from tests.formats.weights import Array, assert_close, assert_computes, draw, inputs, jump, torched, write_json
 

@@ -55,8 +55,9 @@ def test_a_large_deflated_array(tmp_path: Path) -> None:
 
 
 def test_floats_become_the_wanted_dtype(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", **arrays())
-    found = read_tensors(tmp_path / "a.npz", read_npz_header(tmp_path / "a.npz"), ["W_enc", "count"], dtype=torch.bfloat16)
+    path = tmp_path / "a.npz"
+    np.savez(path, **arrays())
+    found = read_tensors(path, read_npz_header(path), ["W_enc", "count"], dtype=torch.bfloat16)
     assert {name: tensor.dtype for name, tensor in found.items()} == {"W_enc": torch.bfloat16, "count": torch.int64}
 
 

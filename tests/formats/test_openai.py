@@ -70,7 +70,7 @@ def test_another_name_is_recognised_by_its_contents(tmp_path: Path) -> None:
     ("plain", "message"),
     [
         ({"activation": "Identity", "activation_state_dict": {}}, "Identity"),
-        ({"activation": "TopK", "activation_state_dict": {"k": "5"}}, "k is '5'"),
+        ({"activation": "TopK", "activation_state_dict": {"k": "5"}}, "k: The value is '5'"),
         ({"activation": "TopK", "activation_state_dict": {"k": 5, "postact_fn": "Identity"}}, "postact_fn"),
         ({"activation": "TopK", "activation_state_dict": {"k": 41}}, "k is 41"),
         ({}, "activation"),

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from saewidgets.errors import FormatError, StorageError
 from saewidgets.formats import describe, detect_format, load_sae, save_sae
-from saewidgets.formats.foreign import hook_of_module
+from saewidgets.formats.sparsify import hook_of_module
 from saewidgets.sae import inference_sae
 from tests.formats.weights import assert_computes, draw, inputs, torched, write_json
 

@@ -27,9 +27,10 @@ def test_plain_values(tmp_path: Path) -> None:
     [
         ("a: &x [1]\nb: *x\n", "references or tags"), ("a: !!python/name:os.mkdir\n", "references or tags"),
         ("a: !!str 3\n", "references or tags"), ("a: 1\na: 2\n", "a key is repeated"), ("- a\n", "not a table"),
-        ("", "not a table"), ("a: [1\n", "not YAML"), ("a: 1\n---\nb: 2\n", "not YAML"), ("? [a]\n: 1\n", "not YAML"),
-        ("a: " + "[" * 40 + "]" * 40, "16 levels"), ("a: [" + "1," * 5000 + "]", "4,000 values"),
-        ("a: " + "9" * 5000, "not YAML"), ("a: " + "x" * MAX_BYTES, "at most 32,768"), ("a: \x07", "not YAML"),
+        ("", "not a table"), ("a: [1\n", "not plain"), ("a: 1\n---\nb: 2\n", "not plain"),
+        ("? [a]\n: 1\n", "not plain"),
+        ("a: " + "[" * 80 + "]" * 80, "too deeply"), ("a: [" + "1," * 5_000 + "]", "4,000 values"),
+        ("a: " + "9" * 5000, "not plain"), ("a: " + "x" * MAX_BYTES, "at most 32,768"), ("a: \x07", "not plain"),
     ],
 )
 def test_everything_else_is_refused_at_once(text: str, message: str, tmp_path: Path) -> None:

@@ -1,0 +1,293 @@
+"""Defines `Look`, what one look at the files of another package's SAE tells, and `adapter`, which makes a `Format` of
+such a look: the one reader that all those formats share.
+
+A format says how its files are named, what its settings mean, what its tensors are called, which way they lie and what
+is to be done with them. The shapes that follow are checked here, and the weights are read here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from saewidgets.errors import ConfigError, FormatError
+from saewidgets.formats.base import Description, Format
+from saewidgets.formats.header import Header
+from saewidgets.formats.jsonfile import checked, read_json
+from saewidgets.formats.pickled import read_pickled
+from saewidgets.formats.source import FolderSource, OfOneFile, Source
+from saewidgets.formats.tensors import read_tensors
+from saewidgets.sae import SAE
+from saewidgets.sae.inference import inference_sae
+
+Width = Annotated[int, Field(ge=1, le=2**24)]
+OTHERS = "the other tensors"
+SAME = {name: name for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+LINEAR = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "decoder.weight", "b_dec": "decoder.bias"}
+MATRICES = ("W_enc", "W_dec")  # of torch's linear layers, which lie [outputs, inputs]
+RAW = {"apply_b_dec_to_input": False}
+
+
+class Settings(BaseModel):
+    """The part of a configuration that decides what is computed. Unknown keys are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+File = TypeVar("File", bound=Settings)
+
+
+@dataclass(kw_only=True)
+class Look:
+    """What is known of an SAE before its weights are read. With a header, the tensors' shapes are checked.
+
+    Attributes:
+        files: what it consists of.
+        weights: the one of them with the weights; empty: the last one.
+        header: what that file declares; None where it is not on this machine.
+        names: our name of a tensor → the file's.
+        transposed: our names of matrices that lie the other way in the file.
+        widths: d_in, d_sae, d_out; None: as the header has them.
+        said_by: what says them, in errors.
+        shapes: shapes of tensors, by our name, that do not follow from the widths.
+        scalars: numbers that are read with the tensors: a name for `fold` → the file's.
+        extra: the file may have other tensors.
+        dtype: number format of the weights; None: that of W_enc, or of W_dec where there is no W_enc.
+        metadata: further facts that the loaded SAE carries.
+        fold: turns what was read into our tensors, in place; returns further notes, and may add metadata.
+        refusal: why it cannot be loaded, though it can be described.
+    """
+
+    files: tuple[str, ...]
+    header: Header | None
+    names: Mapping[str, str]
+    architecture: str | None
+    transposed: Collection[str] = ()
+    widths: tuple[int | None, int | None, int | None] | None = None
+    said_by: str = OTHERS
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    scalars: Mapping[str, str] = field(default_factory=dict)
+    extra: bool = False
+    weights: str = ""
+    dtype: str | None = None
+    model: str | None = None
+    hook_name: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    notes: Iterable[str] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+    fold: Callable[[dict[str, Tensor]], Iterable[str] | None] | None = None
+    refusal: FormatError | None = None
+
+    def __post_init__(self) -> None:
+        if self.header is None:
+            return
+        if self.widths is None:
+            found = widths(self.header, self.names, self.transposed)
+            self.widths = found if "transcoder" in (self.architecture or "") else (*found[:2], found[0])
+        d_in, d_sae, d_out = self.widths
+        known: dict[str, Any] = {
+            "W_enc": (d_in, d_sae), "W_dec": (d_sae, d_out), "b_dec": (d_out,), "W_skip": (d_out, d_in), **self.shapes
+        }
+        expected = {}
+        for name, stored in self.names.items():
+            shape = known.get(name, (d_sae,))
+            expected[stored] = shape[::-1] if name in self.transposed else shape
+        for stored in self.scalars.values():
+            self.header.shape(stored, 0)
+        rest = {name: info for name, info in self.header.tensors.items() if name not in self.scalars.values()}
+        replace(self.header, tensors=rest).require(expected, source=self.said_by, extra=self.extra)
+        if self.dtype is None:
+            name = self.names.get("W_enc") or self.names["W_dec"]
+            self.dtype = str(self.header.tensors[name].torch_dtype).removeprefix("torch.")
+
+    def describe(self, format: str, source: Source) -> Description:
+        d_in, d_sae, d_out = self.widths or (None, None, None)
+        return Description(
+            format=format, architecture=self.architecture, d_in=d_in, d_sae=d_sae, d_out=d_out, dtype=self.dtype,
+            files=self.files, size_bytes=total(source, self.files), model=self.model, hook_name=self.hook_name,
+            settings=self.settings, config=self.config, notes=tuple(self.notes),
+        )
+
+
+def adapter(
+    name: str, title: str, matches: Callable[[Source], bool], look: Callable[..., Look], **more: Any
+) -> Format:
+    """The format of which `look` tells what a source holds; it takes what a person answers, where there is something
+    to answer. `more`: see `Format`."""
+
+    def describe(source: Source, **answers: bool) -> Description:
+        return look(source, **answers).describe(name, source)
+
+    def load(folder: Path, *, device: torch.device, dtype: torch.dtype | None = None, **answers: bool) -> SAE:
+        source = FolderSource(folder)
+        found = look(source, **answers)
+        if found.refusal is not None:
+            raise found.refusal
+        assert found.header is not None
+        path = source.path(found.weights or found.files[-1])
+        names = {**found.names, **found.scalars}
+        tensors = read_tensors(path, found.header, names, transposed=found.transposed, device=device)
+        notes = found.fold(tensors) if found.fold is not None else None
+        sae = _built(found, found.describe(name, source), tensors, device, dtype)
+        add_notes(sae, notes or ())
+        return sae
+
+    return Format(name, title, matches, describe, load, **more)
+
+
+def _built(
+    look: Look, about: Description, tensors: dict[str, Tensor], device: torch.device, dtype: torch.dtype | None
+) -> SAE:
+    """The SAE of `tensors`, which is emptied. All weights get `dtype`, or the number format of W_dec.
+
+    Raises `FormatError` where the settings cannot work.
+    """
+    where = look.header.where if look.header is not None else ""
+    if about.architecture is None or about.d_in is None:
+        raise FormatError("The weights did not tell what kind of SAE this is.", where=where)
+    dtype = dtype or tensors["W_dec"].dtype
+    # One after the other, so that only one of them is ever there in both number formats.
+    ready = {name: tensors.pop(name).to(device, dtype) for name in list(tensors)}
+    settings = {"d_sae": about.d_sae, **about.settings}
+    if "transcoder" in about.architecture:
+        settings["d_out"] = about.d_out
+    try:
+        sae = inference_sae(about.architecture, about.d_in, ready, **settings)
+    except ConfigError as error:
+        raise FormatError(error.what, where=f"{where}: {error.where}", hint=error.hint) from error
+    sae.metadata = {
+        "model_name": about.model, "hook_name": about.hook_name, "source_format": about.format, **look.metadata
+    }
+    add_notes(sae, about.notes)
+    return sae
+
+
+def add_notes(sae: SAE, notes: Iterable[str]) -> None:
+    """Say `notes` in its metadata, after those that are there, none of them twice."""
+    earlier = sae.metadata.get("notes")
+    if found := list(dict.fromkeys([*(earlier if isinstance(earlier, list) else []), *notes])):
+        sae.metadata["notes"] = found
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def has(*names: str) -> Callable[[Source], bool]:
+    """Whether a source has all of these files."""
+    return lambda source: all(name in source.files() for name in names)
+
+
+def named(pattern: re.Pattern[str], *keys: str) -> Callable[[Source], bool]:
+    """Whether a file has such a name; or, with `keys`, is a ``.pt`` on this machine whose table has these."""
+
+    def matches(source: Source) -> bool:
+        files = list(source.files())
+        if any(pattern.fullmatch(name) for name in files):
+            return True
+        one = isinstance(source, FolderSource) and len(files) == 1 and files[0].endswith((".pt", ".pth"))
+        if not keys or not one:
+            return False
+        try:
+            return set(keys) <= set(read_pickled(source, files[0]).value)
+        except FormatError:  # not a file of tensors, so not this format either
+            return False
+
+    return matches
+
+
+def only(source: Source, pattern: re.Pattern[str], what: str) -> tuple[str, re.Match[str] | None]:
+    """The one file of the folder itself that fits `pattern`, or is alone in it, and how it fits.
+
+    Raises:
+        FormatError: there are several, which are named, or there is none.
+    """
+    files = [name for name in source.files() if "/" not in name]
+    names = sorted(name for name in files if pattern.fullmatch(name)) or (files if len(files) == 1 else [])
+    if len(names) == 1:
+        return names[0], pattern.fullmatch(names[0])
+    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    raise FormatError(
+        f"The folder holds {f'several SAEs: {listed}' if names else f'no {what}'}.", where=source.label,
+        hint="Give the path of one of the files.",
+    )
+
+
+def layered(source: Source, pattern: re.Pattern[str], what: str) -> tuple[str, re.Match[str]]:
+    """As `only`, where nothing but the file's name says the layer."""
+    file, match = only(source, pattern, what)
+    if match is None:
+        raise FormatError(
+            "The file's name does not say which layer.", where=f"{source.label}/{file}",
+            hint=f"Call it as on the hub, {what}.",
+        )
+    return file, match
+
+
+def beside(source: Source, name: str) -> Source | None:
+    """The files beside the one file that `source` is, if `name` is among them."""
+    around = source.around() if isinstance(source, OfOneFile) else None
+    return around if around is not None and name in around.files() else None
+
+
+def pt_header(source: Source, file: str) -> Header | None:
+    """What a ``.pt`` declares; None where it is not on this machine."""
+    return read_pickled(source, file).header() if isinstance(source, FolderSource) else None
+
+
+def config_of(source: Source, name: str, model: type[File]) -> tuple[File, dict[str, Any], str]:
+    """The configuration in the file `name`: checked, as data, and what errors call it."""
+    data, where = read_json(source, name), f"{source.label}/{name}"
+    return checked(model, data, where), data, where
+
+
+def total(source: Source, names: Iterable[str]) -> int:
+    """Bytes in the files `names`."""
+    files = source.files()
+    return sum(files.get(name, 0) for name in names)
+
+
+def widths(header: Header, names: Mapping[str, str], transposed: Collection[str] = ()) -> tuple[int, int, int]:
+    """d_in, d_sae and d_out, from the shapes of W_enc and W_dec."""
+    encoder, decoder = (header.shape(names[name], 2)[:: -1 if name in transposed else 1] for name in MATRICES)
+    return encoder[0], encoder[1], decoder[1]
+
+
+# --- tensors ---------------------------------------------------------------------------------------------------------
+
+
+def scaled(tensor: Tensor, factor: float | Tensor) -> Tensor:
+    """``tensor · factor``, computed in at least float32 and returned in the tensor's number format; `tensor` itself, if
+    that is its number format."""
+    if tensor.dtype in (torch.float32, torch.float64):
+        return tensor.mul_(factor)
+    return (tensor.to(torch.promote_types(tensor.dtype, torch.float32)) * factor).to(tensor.dtype)
+
+
+def fold_decoder_norm(tensors: dict[str, Tensor], *, above: float = 1e-6) -> bool:
+    """Scale latents in place so that decoder rows have norm one; the reconstruction stays. True if that changed much.
+
+    Latent i becomes ``f_i · ‖W_dec,i‖``: what is selected by the norms, or reported in them, then is so without them.
+    """
+    norms = tensors["W_dec"].to(torch.float32).norm(dim=1).clamp_min(1e-8)
+    if torch.allclose(norms, torch.ones_like(norms), rtol=0, atol=above):
+        return False
+    for name in ("W_enc", "b_enc", "threshold"):
+        if name in tensors:
+            tensors[name] = scaled(tensors[name], norms)
+    tensors["W_dec"] = scaled(tensors["W_dec"], 1 / norms[:, None])
+    return True
+
+
+def fold_scales(tensors: dict[str, Tensor], scale_in: float, scale_out: float) -> None:
+    """Let an SAE of ``scale_in · x`` that reconstructs ``scale_out · y`` take x and give y; latents stay the same."""
+    tensors["W_enc"] = scaled(tensors["W_enc"], scale_in)
+    for name in ("W_dec", "b_dec"):
+        tensors[name] = scaled(tensors[name], 1 / scale_out)

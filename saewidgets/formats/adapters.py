@@ -1,0 +1,394 @@
+"""Defines the formats of SAEs that other projects published, as far as names, shapes and a few settings tell all: their
+files as `Look` for each. In formulas @ is the matrix product of row vectors."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from saewidgets.errors import FormatError
+from saewidgets.formats.adapter import (
+    LINEAR,
+    MATRICES,
+    RAW,
+    SAME,
+    Look,
+    Settings,
+    Width,
+    adapter,
+    beside,
+    config_of,
+    has,
+    layered,
+    named,
+    only,
+    pt_header,
+    widths,
+)
+from saewidgets.formats.base import Format
+from saewidgets.formats.header import read_header
+from saewidgets.formats.jsonfile import checked
+from saewidgets.formats.pickled import Pickled, read_pickled
+from saewidgets.formats.source import FolderSource, Source
+from saewidgets.formats.yamlfile import read_yaml
+
+# --- Two linear layers -----------------------------------------------------------------------------------------------
+#
+# One pickled file called ``{model}-SAE-l{layer}.pt``, where alone model and layer are; the place is the output of the
+# layer, as SAELens' loaders have it.
+#
+#     f = relu(x @ encoderᵀ + encoder's bias)          x̂ = f @ decoderᵀ + decoder's bias
+
+
+def _linear_pt(name: str, title: str, owner: str, pattern: re.Pattern[str], end: str = "") -> Format:
+    """Files of `owner`'s models. With an `end` of the layers' names, a renamed file is recognised by its tensors."""
+    names = {ours: theirs.replace(".", f"{end}.") for ours, theirs in LINEAR.items()}
+
+    def look(source: Source) -> Look:
+        file, found = only(source, pattern, "…-SAE-l….pt")
+        note = "Model and layer are only in the file's name on the hub, …-SAE-l19.pt, which this one does not have."
+        return Look(
+            files=(file,), header=pt_header(source, file), names=names, transposed=MATRICES, architecture="standard",
+            model=f"{owner}/{found[1]}" if found else None,
+            hook_name=f"blocks.{int(found[2])}.hook_resid_post" if found else None, settings=RAW,
+            notes=() if found else (note,),
+        )
+
+    return adapter(name, title, named(pattern, *(names.values() if end else ())), look, single_file=True)
+
+
+GOODFIRE = _linear_pt(
+    "goodfire", "Goodfire", "meta-llama", re.compile(r"(Llama-[\w.\-]{1,80}?)-SAE-l([0-9]{1,4})\.pth?"), "_linear"
+)
+DEEPSEEK_R1 = _linear_pt(
+    "deepseek_r1", "DeepSeek R1 (qresearch)", "deepseek-ai",
+    re.compile(r"(DeepSeek-[\w.\-]{1,80}?)-SAE-l([0-9]{1,4})\.pth?"),
+)  # fmt: skip
+
+# --- OpenAI's sparse_autoencoder: GPT-2 small, pickled files ``{layer}.pt`` ------------------------------------------
+#
+#     x' = (x − mean(x)) / (std(x) + 1e-5)   (top-k ones only; std unbiased)
+#     f = act((x' − pre_bias) @ encoder.weightᵀ + latent_bias)          x̂' = f @ decoder.weightᵀ + pre_bias
+#
+# and the reconstruction is scaled and shifted back. That inputs are normalised is implied by the activation being TopK
+# (Gao et al. 2024, arXiv:2406.04093). Model and site are known only from the path of the download,
+# ``gpt2-small/resid_post_mlp_v5_32k/autoencoders/6.pt``.
+
+_OPENAI = re.compile(r"(\d{1,4})\.pt")
+_OPENAI_NAMES = {"W_enc": "encoder.weight", "b_enc": "latent_bias", "W_dec": "decoder.weight", "b_dec": "pre_bias"}
+_OPENAI_HOOKS = {
+    "resid_post_mlp": "blocks.{}.hook_resid_post", "resid_post_attn": "blocks.{}.hook_resid_mid",
+    "resid_delta_mlp": "blocks.{}.hook_mlp_out", "resid_delta_attn": "blocks.{}.hook_attn_out",
+    "mlp_post_act": "blocks.{}.mlp.hook_post",
+}
+
+
+def _openai(source: Source) -> Look:
+    file, layer = only(source, _OPENAI, "….pt named after a layer")
+    parts = PurePath(source.label).parts
+    sites = [re.fullmatch(r"(\w+?)(?:_v\d+(?:_\d+k)?)?", part) for part in reversed(parts)]
+    hook = next((_OPENAI_HOOKS[site[1]] for site in sites if layer and site and site[1] in _OPENAI_HOOKS), None)
+    found = read_pickled(source, file) if isinstance(source, FolderSource) else None
+    architecture, settings = (None, {}) if found is None else _openai_activation(found)
+    return Look(
+        files=(file,), header=None if found is None else found.header(), names=_OPENAI_NAMES, transposed=MATRICES,
+        extra=True,  # statistics of training are kept beside
+        architecture=architecture, model="gpt2" if "gpt2-small" in parts else None,
+        hook_name=hook.format(layer[1]) if hook and layer else None, settings=settings,
+        config={} if found is None else found.plain(),
+        notes=() if hook else ("Where in the model the SAE reads is only in the path of the download.",),
+    )
+
+
+def _openai_activation(found: Pickled) -> tuple[str, dict[str, Any]]:
+    """Architecture and settings from the name of the activation function and its state."""
+    data = found.plain()
+    name, state = data.get("activation"), data.get("activation_state_dict")
+    state = state if isinstance(state, dict) else {}
+    settings: dict[str, Any] = {"apply_b_dec_to_input": True}
+    if name == "ReLU":
+        return "standard", settings
+    k, after = state.get("k"), state.get("postact_fn", "ReLU")
+    for key, value, good, expected in (
+        ("activation", name, name == "TopK", "ReLU or TopK"),
+        ("activation_state_dict.k", k, type(k) is int and k >= 1, "a number"),
+        ("activation_state_dict.postact_fn", after, after == "ReLU", "ReLU"),
+    ):
+        if not good:
+            raise FormatError(f"The value is {str(value)[:40]!r}, expected {expected}.", where=f"{found.where}: {key}")
+    return "topk", settings | {"k": k, "normalize_activations": "layer_norm"}
+
+
+OPENAI = adapter(
+    "openai", "OpenAI sparse_autoencoder", named(_OPENAI, "pre_bias", "latent_bias", "activation"), _openai,
+    single_file=True,
+)  # fmt: skip
+
+# --- GhostTrack: JumpReLU, pickled checkpoints ``sae_layer_{L}_best.pt`` and ``…_final.pt`` --------------------------
+#
+#     f = p where p = x @ W_enc.weightᵀ + W_enc.bias > θ, else 0          x̂ = f @ W_dec.weightᵀ + W_dec.bias
+#
+# with one θ for all latents, which never gets a gradient and so is what training began with. The model is in no file.
+
+_GHOSTTRACK = re.compile(r"sae_layer_(\d{1,4})_(?:best|final)\.pt")
+_GHOSTTRACK_NAMES = {
+    "W_enc": "W_enc.weight", "b_enc": "W_enc.bias", "W_dec": "W_dec.weight", "b_dec": "W_dec.bias",
+}
+
+
+def _ghosttrack(source: Source) -> Look:
+    file, match = only(source, _GHOSTTRACK, "sae_layer_….pt")
+    layer: Any = int(match[1]) if match else None
+    header, config = None, dict[str, Any]()
+    if isinstance(source, FolderSource):
+        found = read_pickled(source, file)
+        header, data = found.within("model_state_dict").header(), found.plain()
+        # without optimiser, schedule and history
+        config = {key: data[key] for key in ("layer_idx", "epoch", "best_loss", "config") if key in data}
+        layer = config.get("layer_idx", layer)
+        if layer is not None and type(layer) is not int:
+            raise FormatError(
+                f"The layer is {str(layer)[:40]!r}, expected a number.", where=f"{found.where}: layer_idx"
+            )
+
+    def spread(tensors: dict[str, Tensor]) -> None:
+        threshold = float(tensors["threshold"])
+        if threshold < 0:
+            raise FormatError(
+                f"The threshold is {threshold:.4g}: latents would be negative, which a JumpReLU cannot express.",
+                where=f"{source.label}/{file}: model_state_dict.threshold",
+            )
+        tensors["threshold"] = torch.full_like(tensors["b_enc"], threshold)
+
+    return Look(
+        files=(file,), header=header, names=_GHOSTTRACK_NAMES, transposed=MATRICES, scalars={"threshold": "threshold"},
+        architecture="jumprelu", hook_name=None if layer is None else f"blocks.{layer}.hook_resid_post", settings=RAW,
+        config=config, notes=("GhostTrack's files do not say which model the SAE belongs to.",), fold=spread,
+    )
+
+
+GHOSTTRACK = adapter(
+    "ghosttrack", "GhostTrack", named(_GHOSTTRACK, "model_state_dict", "layer_idx"), _ghosttrack, single_file=True
+)
+
+# --- Kissane and Krzyzanowski's attention SAEs: pickled files ``gpt2-small_L5_Hcat_z_….pt`` --------------------------
+#
+#     f = relu((z − b_dec) @ W_enc + b_enc)          ẑ = f @ W_dec + b_dec
+#
+# on the outputs z of all heads side by side (`hook_z`). ``…_cfg.json`` beside a file says widths and hook point;
+# without it the file's name says layer and site (Kissane et al. 2024, arXiv:2406.17759).
+
+_CONNOR_ROB = re.compile(r"([A-Za-z0-9\-]{1,60})_L([0-9]{1,4})_Hcat_z_[\w.+\-]{1,200}\.pt")
+
+
+class _ConnorRob(Settings):
+    act_size: Width
+    dict_size: Width
+    act_name: str | None = Field(default=None, pattern=r"^blocks\.[0-9]{1,4}\.attn\.hook_z$")
+
+
+def _connor_rob(source: Source) -> Look:
+    file, match = layered(source, _CONNOR_ROB, "gpt2-small_L5_Hcat_z_….pt")
+    header = pt_header(source, file)
+    [config_file] = _connor_rob_beside(file)
+    hook_name: str = f"blocks.{int(match[2])}.attn.hook_z"
+    data: dict[str, Any] = {}
+    said: tuple[int, int, int] | None = None
+    if (around := beside(source, config_file)) is not None:
+        config, data, where = config_of(around, config_file, _ConnorRob)
+        said = (config.act_size, config.dict_size, config.act_size)
+        found = said if header is None else widths(header, SAME)
+        if found[:2] != said[:2]:
+            raise FormatError(
+                f"It says {said[0]:,} → {said[1]:,}, but the weights are {found[0]:,} → {found[1]:,}.",
+                where=f"{where}: act_size, dict_size",
+                hint="Configuration and weights belong to different SAEs, or one of them was altered.",
+            )
+        hook_name = config.act_name or hook_name
+    return Look(
+        files=(file,), header=header, names=SAME, widths=said, architecture="standard",
+        model={"gpt2-small": "gpt2"}.get(match[1], match[1]), hook_name=hook_name,
+        settings={"apply_b_dec_to_input": True, "reshape_activations": "hook_z"}, config=data,
+    )
+
+
+def _connor_rob_beside(file: str) -> tuple[str, ...]:
+    return (file.removesuffix(".pt") + "_cfg.json",)
+
+
+CONNOR_ROB = adapter(
+    "connor_rob", "Attention SAEs (connor_rob)", named(_CONNOR_ROB), _connor_rob, single_file=True,
+    beside=_connor_rob_beside,
+)  # fmt: skip
+
+# --- Qwen Scope: TopK SAEs of Qwen 3, pickled files ``layer{L}.sae.pt`` without a configuration ----------------------
+#
+#     f = the k largest of relu(x @ W_encᵀ + b_enc)          x̂ = f @ W_decᵀ + b_dec
+#
+# k, the model and the width are only in the repository's name, ``Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_50``.
+
+_QWEN_SCOPE = re.compile(r"layer(\d{1,4})\.sae\.pt")
+_QWEN_REPO = re.compile(r"SAE-Res-([\w.\-]{1,80}?)-W(\d{1,5})K-L0_(\d{1,6})")
+
+
+def _qwen_scope(source: Source) -> Look:
+    file, match = layered(source, _QWEN_SCOPE, "layer….sae.pt")
+    found = re.findall(_QWEN_REPO, source.label)[-1:]
+    model, d_sae, k = (f"Qwen/{found[0][0]}", int(found[0][1]) * 1024, int(found[0][2])) if found else (None, None, 0)
+    header = pt_header(source, file)
+    if header is not None and d_sae not in (None, stored := widths(header, SAME, MATRICES)[1]):
+        raise FormatError(
+            f"There are {stored:,} latents, but the repository's name says {d_sae:,}.",
+            where=f"{header.where}: W_enc", hint="The file was altered or lies in another repository's folder.",
+        )
+    unknown = "How many latents are active is only in the repository's name (…-W32K-L0_50), which is not known here"
+    return Look(
+        files=(file,), header=header, names=SAME, transposed=MATRICES, widths=None if header else (None, d_sae, None),
+        architecture="topk", model=model, hook_name=f"blocks.{int(match[1])}.hook_resid_post",
+        settings={**RAW, **({"k": k} if k else {})},
+        notes=() if k else (f"{unknown}: the SAE cannot be loaded from here.",),
+        metadata={"hf_hook_name": f"model.layers.{int(match[1])}"},
+        refusal=None if k else FormatError(
+            f"{unknown}.", where=f"{source.label}/{file}",
+            hint="Keep the file in a folder called as its repository, SAE-Res-…-W…K-L0_….",
+        ),
+    )  # fmt: skip
+
+
+QWEN_SCOPE = adapter("qwen_scope", "Qwen Scope", named(_QWEN_SCOPE), _qwen_scope, single_file=True)
+
+# --- Transcoders as circuit-tracer reads them (mwhanna's and mntss'): ``layer_{L}.safetensors`` ----------------------
+#
+#     f = relu(x @ W_encᵀ + b_enc)          ŷ = f @ W_dec + b_dec [+ x @ W_skipᵀ]
+#
+# W_enc is [d_sae, d_in]. W_dec is [d_sae, d_out] today and was the other way in the first files; where both widths are
+# the same, nothing tells which. ``config.yaml`` beside the files says model and hook points. Without it the name of the
+# repository says the model of mwhanna's, which read what goes into the MLP.
+
+_TRACER = re.compile(r"layer_([0-9]{1,4})\.safetensors")
+_TRACER_CONFIG = "config.yaml"
+_TRACER_QWEN = re.compile(r"mwhanna[/+\-]+qwen3-([0-9]{1,3}(?:\.[0-9])?)b-transcoders")
+_TRACER_HOOK = r"^[a-zA-Z_][\w.]{0,60}$"
+
+
+class _Tracer(Settings):
+    model_name: str | None = Field(default=None, max_length=200)
+    feature_input_hook: str | None = Field(default=None, pattern=_TRACER_HOOK)
+    feature_output_hook: str | None = Field(default=None, pattern=_TRACER_HOOK)
+
+
+def _circuit_tracer(source: Source) -> Look:
+    file, match = layered(source, _TRACER, "layer_….safetensors")
+    header = read_header(source, file)
+    names = SAME | ({"W_skip": "W_skip"} if "W_skip" in header.tensors else {})
+    (d_out,), (d_sae, d_in) = header.shape("b_dec", 1), header.shape("W_enc", 2)
+    turned = header.shape("W_dec", 2) == (d_out, d_sae)
+    if turned and d_out == d_sae:
+        raise FormatError(
+            f"W_dec is {d_out:,} by {d_sae:,}: which of both are the latents differs between versions of this format.",
+            where=f"{header.where}: W_dec",
+        )
+    around = beside(source, _TRACER_CONFIG)
+    data = {} if around is None else read_yaml(around, _TRACER_CONFIG)
+    known = {key: data.get(key) for key in _Tracer.model_fields}
+    config = checked(_Tracer, known, f"{source.label}/{_TRACER_CONFIG}")
+    if not data and (qwen := _TRACER_QWEN.search(source.label.replace("--", "/"))):
+        config = _Tracer(
+            model_name=f"Qwen/Qwen3-{qwen[1]}B", feature_input_hook="mlp.hook_in", feature_output_hook="hook_mlp_out"
+        )
+    block, into, out = f"blocks.{int(match[1])}", config.feature_input_hook, config.feature_output_hook
+    return Look(
+        files=(file,), header=header, names=names, transposed=MATRICES if turned else ("W_enc",),
+        widths=(d_in, d_sae, d_out), architecture="skip_transcoder" if "W_skip" in names else "transcoder",
+        model=config.model_name, hook_name=f"{block}.{into}" if into else None, settings=RAW,
+        config={key: value for key, value in known.items() if value is not None},
+        notes=() if into else ("Model and hook points are in config.yaml of the repository, which is not here.",),
+        # LayerNorm's weights must not be moved into the model's matrices: it was trained on what comes then.
+        metadata={"model_from_pretrained_kwargs": {"fold_ln": False}}
+        | ({"hook_name_out": f"{block}.{out}"} if out else {}),
+    )
+
+
+CIRCUIT_TRACER = adapter(
+    "circuit_tracer", "circuit-tracer transcoders", named(_TRACER), _circuit_tracer, single_file=True,
+    beside=lambda _: (_TRACER_CONFIG,),
+)  # fmt: skip
+
+# --- Temporal SAEs (canrager/temporalSAEs): ``conf.yaml`` and ``latest_ckpt.safetensors`` ----------------------------
+#
+# `saewidgets.sae.temporal` says what they compute. D is the decoder [d_sae, d_in], b its bias, E the encoder
+# [d_in, d_sae] unless weights are tied; activations are multiplied by ``scaling_factor`` first and the output divided
+# by it. Model and layer are only in the path, ``gemma-2-2B/layer_12/temporal``.
+
+_TEMPORAL_FILES = ("conf.yaml", "latest_ckpt.safetensors")
+_TEMPORAL_MODELS = {"gemma-2-2b": "google/gemma-2-2b", "llama-3.1-8b": "meta-llama/Llama-3.1-8B"}
+_TEMPORAL_PLACE = re.compile(r"(?:([\w.\-]{1,60})/)?layer_([0-9]{1,4})(?:/|$)")
+
+
+class _TemporalModel(Settings):
+    dimin: Width
+
+
+class _TemporalSAE(Settings):
+    exp_factor: float = Field(gt=0, le=2**12)
+    n_heads: int = Field(ge=1, le=2**12)
+    n_attn_layers: int = Field(ge=1, le=64)
+    bottleneck_factor: int = Field(ge=1, le=2**16)
+    sae_diff_type: Literal["relu", "topk"]
+    kval_topk: int | None = Field(default=None, ge=1)
+    tied_weights: bool
+    scaling_factor: float = Field(gt=0, lt=1e9)
+
+
+class _Temporal(Settings):
+    llm: _TemporalModel
+    sae: _TemporalSAE
+
+
+def _temporal(source: Source) -> Look:
+    data = read_yaml(source, _TEMPORAL_FILES[0])
+    where = f"{source.label}/{_TEMPORAL_FILES[0]}"
+    file = checked(_Temporal, data, where)
+    sae, d_in, d_sae = file.sae, file.llm.dimin, int(file.llm.dimin * file.sae.exp_factor)
+    if not 1 <= d_sae <= 2**24 or d_sae % (sae.n_heads * sae.bottleneck_factor):
+        raise FormatError(
+            f"{d_sae:,} latents cannot be split into {sae.n_heads} heads of a bottleneck of {sae.bottleneck_factor}.",
+            where=f"{where}: sae",
+        )
+    header = read_header(source, _TEMPORAL_FILES[1])
+    row = header.tensors.get("b")
+    names = {"W_dec": "D", "b_dec": "b"} | ({} if sae.tied_weights else {"W_enc": "E"})
+    shapes = {"b_dec": (1, d_in) if row is not None and len(row.shape) == 2 else (d_in,)}
+    narrow = d_sae // sae.bottleneck_factor
+    for i in range(sae.n_attn_layers):
+        for name, width in (("k_ctx", narrow), ("q_target", narrow), ("v_ctx", d_sae), ("c_proj", d_sae)):
+            layer = f"attn_layers.{i}.{name}"
+            shapes |= {f"{layer}.weight": (width, d_sae), f"{layer}.bias": (width,)}
+            names |= {f"{layer}.{part}": f"{layer}.{part}" for part in ("weight", "bias")}
+
+    def flatten(tensors: dict[str, Tensor]) -> None:
+        tensors["b_dec"] = tensors["b_dec"].reshape(-1)
+
+    place = _TEMPORAL_PLACE.search(source.label)
+    note = "Model and layer are only in the path of the download, gemma-2-2B/layer_12/temporal."
+    return Look(
+        files=_TEMPORAL_FILES, header=header, names=names, shapes=shapes, widths=(d_in, d_sae, d_in),
+        said_by=_TEMPORAL_FILES[0], architecture="temporal",
+        model=_TEMPORAL_MODELS.get((place[1] or "").lower()) if place else None,
+        hook_name=f"blocks.{int(place[2])}.hook_resid_post" if place else None,
+        settings={
+            "apply_b_dec_to_input": True, "normalize_activations": "constant_scalar_rescale",
+            "activation_normalization_factor": sae.scaling_factor,
+            **sae.model_dump(exclude={"exp_factor", "scaling_factor"}),
+        },
+        config={key: data[key] for key in ("llm", "sae", "data") if key in data}, notes=() if place else (note,),
+        fold=flatten,
+    )
+
+
+TEMPORAL = adapter("temporal", "Temporal SAEs", has(*_TEMPORAL_FILES), _temporal, config_file=_TEMPORAL_FILES[0])
