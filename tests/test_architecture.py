@@ -273,6 +273,31 @@ def test_import_is_quick_and_light() -> None:
     assert min(times) < 0.3, times
 
 
+WITHOUT_TORCH = """
+from pathlib import Path
+import saewidgets.demo, saewidgets.training.estimate
+from saewidgets.demo.sae import unpack_sae
+unpack_sae("sae", Path(sys.argv[1]))
+check("torch", "transformers", "numpy")
+sys.argv = ["saewidgets", "--help"]
+from saewidgets.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+check("torch", "transformers", "pandas", "sqlalchemy")
+import saewidgets.lm.model_info
+check("transformers", "pandas")
+"""
+
+
+def test_what_answers_at_once_loads_nothing_heavy(tmp_path: Path) -> None:
+    check = "import sys\ndef check(*names): assert not set(names) & set(sys.modules), set(names) & set(sys.modules)\n"
+    command = [sys.executable, "-c", check + WITHOUT_TORCH, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
 def _documents() -> list[Path]:
     return [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 

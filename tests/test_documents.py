@@ -153,20 +153,6 @@ def test_code_is_of_names_and_arguments_that_exist(document: Path, ws: sw.Worksp
     assert reader.wrong == []
 
 
-def test_wrong_code_is_seen(ws: sw.Workspace) -> None:
-    reader = _Reader(ws)
-    reader.read(
-        "run = ws.trainings.create(sw.TrainingConfig(), tokns=3)\n"
-        "run.puase(); run.pause(); run.metrics(['loss'], last=3)\n"
-        "group = run.group; group.to_df().head(); group.retry_all(); run.record.step; run.record.stpe\n"
-        "sw.Trainings"
-    )
-    assert [miss.split(": ")[0] for miss in reader.wrong] == [
-        "ws.trainings.create", "run.puase", "run.metrics", "group.retry_all", "run.record.stpe", "sw.Trainings",
-    ]  # fmt: skip
-    assert reader.calls == 5
-
-
 def _lines(page: Path) -> list[str]:
     text = "".join(_blocks(page, "console")).replace("\\\n", " ")
     return [line[2:] for line in text.splitlines() if line.startswith("$ saewidgets ")]

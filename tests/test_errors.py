@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import pytest
 
-from saewidgets.errors import FormatError, visible
-from saewidgets.records import Records
+from saewidgets.errors import FormatError
 
 HOSTILE = "red\x1b[31m\x9b2J\x07\r\u202egnp.eas\u2066"
-
-
-@dataclass
-class _Named:
-    name: str
 
 
 @pytest.mark.parametrize("part", ["what", "where", "hint"])
@@ -39,13 +32,3 @@ def test_what_is_repeated_is_cut(part: str) -> None:
     error = FormatError(**{"what": "It is broken.", part: f"There is no {'x' * 220_000}. List them."})
     assert len(str(error)) < 2_100
     assert re.fullmatch(r"There is no x+ … x+\. List them\.", getattr(error, part))
-
-
-def test_what_is_text_stays() -> None:
-    assert visible("Grüße,\n\tdas ist ein 漢字 👍🏽 – é") == "Grüße,\n\tdas ist ein 漢字 👍🏽 – é"
-
-
-def test_lists_obey_nobody() -> None:
-    records = Records([_Named(HOSTILE), _Named("two\nlines")], _Named)
-    assert repr(records) == r"<2 records: red\x1b[31m\x9b2J\x07\r\u202egnp.eas\u2066, two lines>"
-    assert repr(Records([_Named(str(i)) for i in range(9)], _Named)) == "<9 records: 0, 1, 2, 3, 4, 5, 6, 7, …>"

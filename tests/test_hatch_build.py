@@ -6,7 +6,6 @@ import builtins
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +43,6 @@ def test_the_bundle_is_current_until_a_source_changes(tree: Path) -> None:
     assert not hatch_build.is_current(tree)
 
 
-def test_touching_a_file_changes_nothing(tree: Path) -> None:
-    os.utime(tree / "js/src/index.ts", (time.time() + 60, time.time() + 60))
-    assert hatch_build.is_current(tree)
-
-
 @pytest.mark.parametrize("missing", [*hatch_build.BUNDLES, hatch_build.STAMP])
 def test_a_missing_file_means_building(tree: Path, missing: Path) -> None:
     (tree / missing).unlink()
@@ -59,11 +53,6 @@ def test_a_source_distribution_keeps_its_bundle(tree: Path) -> None:
     (tree / "PKG-INFO").write_text("Name: saewidgets")
     (tree / hatch_build.STAMP).unlink()
     assert hatch_build.is_current(tree)
-
-
-def test_nothing_to_build_from(tmp_path: Path) -> None:
-    with pytest.raises(hatch_build.FrontendError, match="neither the built frontends nor their sources"):
-        hatch_build.build_bundle(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ import pytest
 
 from saewidgets.activations import files, open_corpus, pack
 from saewidgets.config import TextCorpus
-from saewidgets.config.corpus import typed
 from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.lm import LoadedModel
@@ -62,7 +61,7 @@ def _same(found: list[int], expected: list[int]) -> bool:
     return found == expected[: len(found)] and len(expected) - len(found) < 4
 
 
-@pytest.mark.parametrize("column", ["messages", "conversation", "conversations", "chat"])
+@pytest.mark.parametrize("column", ["messages", "chat"])
 def test_json_lines(tokenizer: Any, packed_ids: Any, tmp_path: Path, column: str) -> None:
     path = _lines(tmp_path / "talks.jsonl", [{"id": n, column: talk} for n, talk in enumerate(TALKS)])
     found = packed_ids(TextCorpus(path, chat=True))
@@ -81,34 +80,12 @@ def test_parquet_also_where_it_is_too_long_to_be_read_whole(
     assert _same(packed_ids(corpus), expected)
 
 
-def test_the_form_of_sharegpt(tokenizer: Any, packed_ids: Any, tmp_path: Path) -> None:
-    names = {"user": "human", "assistant": "gpt"}
-    rows = [{"conversations": [{"from": names[t["role"]], "value": t["content"]} for t in talk]} for talk in TALKS]
-    assert _same(packed_ids(TextCorpus(_lines(tmp_path / "t.jsonl", rows), chat=True)), _expected(tokenizer, TALKS))
-
-
 def test_plain_text_is_what_a_user_says(tokenizer: Any, packed_ids: Any, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Call me Ishmael.")
     rows = [{"text": "The king."}, "The sea."]
     corpus = TextCorpus([tmp_path / "a.txt", _lines(tmp_path / "t.jsonl", rows)], strings=["The river."], chat=True)
     said = ["Call me Ishmael.", "The king.", "The sea.", "The river."]
     assert _same(packed_ids(corpus), _expected(tokenizer, [[{"role": "user", "content": text}] for text in said]))
-
-
-def test_another_template_is_another_text(tokenizer: Any, tmp_path: Path) -> None:
-    corpus = open_corpus(TextCorpus(_lines(tmp_path / "t.jsonl", [{"messages": talk} for talk in TALKS]), chat=True))
-    folders = set()
-    for template in (TEMPLATE, TEMPLATE.replace("[", "(")):
-        tokenizer.chat_template = template
-        folders.add(pack(corpus, tokenizer, folder=tmp_path / "tokens", context_size=8).folder)
-    assert len(folders) == 2
-
-
-def test_what_is_read_otherwise_is_another_text(tmp_path: Path) -> None:
-    path = _lines(tmp_path / "t.jsonl", [{"text": "The king."}])
-    assert open_corpus(TextCorpus(path)).fingerprint() != open_corpus(TextCorpus(path, chat=True)).fingerprint()
-    assert typed(TextCorpus(path, chat=True).to_data()) is None
-    assert TextCorpus.from_data(TextCorpus(path, chat=True).to_data()).chat
 
 
 def test_a_tokenizer_without_a_template(lm: LoadedModel, tmp_path: Path) -> None:

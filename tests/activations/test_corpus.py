@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -80,12 +79,6 @@ def test_missing_file(tmp_path: Path) -> None:
     assert caught.value.where == str(tmp_path / "none.txt")
 
 
-def test_folder_without_text(tmp_path: Path) -> None:
-    (tmp_path / "table.csv").write_text("1,2")
-    with pytest.raises(NotFoundError, match=r"holds no text.*\.txt, \.md"):
-        open_corpus(TextCorpus(tmp_path))
-
-
 @pytest.mark.parametrize("target", ["file", "folder"])
 def test_links_out_of_the_folder_are_refused(tmp_path: Path, target: str) -> None:
     outside = tmp_path / "outside"
@@ -101,12 +94,6 @@ def test_links_out_of_the_folder_are_refused(tmp_path: Path, target: str) -> Non
     assert caught.value.where == str(link)
 
 
-def test_links_within_the_folder_are_fine(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("a")
-    (tmp_path / "b.txt").symlink_to(tmp_path / "a.txt")
-    assert _texts(TextCorpus(tmp_path)) == ["a", "a"]
-
-
 @pytest.mark.parametrize("before", [0, 5, 100_000, 1 << 20])
 def test_undecodable_bytes_are_named_with_their_place(tmp_path: Path, before: int) -> None:
     file = tmp_path / "latin.txt"
@@ -118,37 +105,6 @@ def test_undecodable_bytes_are_named_with_their_place(tmp_path: Path, before: in
     assert _texts(TextCorpus(file, encoding="latin-1"))[-1].endswith("ÿ tail")
 
 
-def test_a_character_cut_off_at_the_end_of_the_file(tmp_path: Path) -> None:
-    file = tmp_path / "cut.txt"
-    file.write_bytes("abc€".encode()[:-1])
-    with pytest.raises(FormatError, match="Byte 0xe2 at position 3 is not utf-8"):
-        _texts(TextCorpus(file))
-
-
-def test_an_empty_file_name_is_not_the_current_folder() -> None:
-    with pytest.raises(ConfigError, match="file name is empty"):
-        TextCorpus(" ")
-
-
 def test_half_characters_are_refused_before_they_reach_a_database() -> None:
     with pytest.raises(ConfigError, match=r"String 2 holds half a character .* position 1"):
         TextCorpus(strings=("fine", "a\ud800b"))
-
-
-@pytest.mark.parametrize("encoding", ["utf-9", "rot13", "base64"])
-def test_unknown_encoding(encoding: str) -> None:
-    with pytest.raises(ConfigError, match=f"no encoding '{encoding}'") as caught:
-        open_corpus(TextCorpus(strings=("a",), encoding=encoding))
-    assert caught.value.where == "corpus.encoding"
-
-
-def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "locked.txt"
-    file.write_text("x")
-
-    def locked(*args: Any, **kwargs: Any) -> Any:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", locked)
-    with pytest.raises(StorageError, match=r"cannot be read: Permission denied"):
-        _texts(TextCorpus(file))

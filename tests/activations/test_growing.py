@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -16,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saewidgets.activations import PackedTokens, open_corpus, pack, packed, packing, positions_needed
+from saewidgets.activations import PackedTokens, open_corpus, pack, packed, packing
 from saewidgets.activations.documents import Chunk, Document, Position, Split
-from saewidgets.config import DemoCorpus, TextCorpus, TrainingConfig
+from saewidgets.config import DemoCorpus, TextCorpus
 from saewidgets.errors import ConfigError, FormatError, StorageError
 from saewidgets.lm import LoadedModel
 
@@ -139,17 +138,6 @@ def test_interrupted_anywhere_it_ends_the_same(lm: LoadedModel, tmp_path: Path, 
     assert found.facts.n_documents >= 50
 
 
-def test_what_was_written_and_never_counted_is_dropped(lm: LoadedModel, tmp_path: Path) -> None:
-    found = _pack(Long(), lm, tmp_path, 300)
-    with (found.folder / "tokens.bin").open("ab") as file:
-        file.write(b"\xff" * 331)
-    corpus = Long()
-    more = _pack(corpus, lm, tmp_path, 900)
-    assert np.array_equal(more.contexts(np.arange(more.n_contexts)), _expected(lm, corpus, more.n_contexts))
-    facts = json.loads((more.folder / "pack.json").read_text())
-    assert (more.folder / "tokens.bin").stat().st_size == facts["n_contexts"] * 16 * 2
-
-
 def test_errors_of_the_text_leave_what_was_packed(lm: LoadedModel, tmp_path: Path) -> None:
     class Breaks(Long):
         def chunks(self, position: Position | None = None) -> Iterator[Chunk]:
@@ -164,14 +152,6 @@ def test_errors_of_the_text_leave_what_was_packed(lm: LoadedModel, tmp_path: Pat
     found = _pack(corpus, lm, tmp_path, 4000)
     assert corpus.given[0] >= 4
     assert np.array_equal(found.contexts(np.arange(found.n_contexts)), _expected(lm, corpus, found.n_contexts))
-
-
-def test_nothing_and_too_little(lm: LoadedModel, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no text"):
-        _pack(Long(0), lm, tmp_path, 100)
-    with pytest.raises(ConfigError, match=r"has \d+ tokens, less than one context of 64"):
-        _pack(Long(1), lm, tmp_path, 100, context_size=64)
-    assert [p for p in tmp_path.iterdir() if p.is_dir()] == []
 
 
 def test_a_disk_that_is_too_small_is_told_before(lm: LoadedModel, tmp_path: Path) -> None:
@@ -267,16 +247,6 @@ def test_of_the_demo_and_of_files_no_more_is_packed_than_a_run_reads(lm: LoadedM
     assert len(found.train) < 400
 
 
-def test_needed_is_whole_windows_and_the_scale() -> None:
-    base = TrainingConfig(tokens=10_000, batch_size=100).replace(
-        **{"activations.shuffle_tokens": 300, "activations.norm_tokens": 256}
-    )
-    assert positions_needed(base) == 10_200
-    assert positions_needed(base.replace(**{"activations.norm_tokens": 20_000})) == 20_000
-    assert positions_needed(base.replace(**{"activations.norm_tokens": 256, "activations.normalize": "none"})) == 10_200
-    assert positions_needed(base.replace(epochs=2)) is None
-
-
 def test_rows_that_are_contexts_stay_as_they_are(lm: LoadedModel, tmp_path: Path) -> None:
     rows = np.arange(10 * 20).reshape(10, 20) % 290 + 2
 
@@ -297,16 +267,6 @@ def test_rows_that_are_contexts_stay_as_they_are(lm: LoadedModel, tmp_path: Path
     rows[3, 4] = -1
     with pytest.raises(ConfigError, match=r"row 4 has token id -1"):
         _pack(Rows(), lm, tmp_path / "d", None)
-
-
-def test_facts_of_long_text_are_read_back(lm: LoadedModel, tmp_path: Path) -> None:
-    found = _pack(Long(), lm, tmp_path, 300)
-    facts = packed.read_facts(found.folder)
-    assert facts.n_contexts >= found.facts.n_contexts
-    assert replace(facts, n_contexts=found.n_contexts) == found.facts
-    (found.folder / "tokens.bin").write_bytes(b"")
-    with pytest.raises(FormatError, match=r"tokens\.bin has 0 bytes"):
-        PackedTokens(found.folder)
 
 
 _KILLED = """

@@ -17,7 +17,6 @@ from saewidgets.config import TextCorpus
 from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError, FormatError, StorageError
 from saewidgets.lm import LoadedModel
-from saewidgets.lm.token_mask import TokenMask
 
 TEXTS = ("The king went down to the river.", "Call me Ishmael.", "", "The people followed him to the sea.")
 
@@ -46,15 +45,6 @@ def test_contexts_are_the_documents_one_after_another(lm: LoadedModel, tmp_path:
     assert (packed.folder / "tokens.bin").stat().st_size == packed.n_contexts * 10 * 2  # uint16
 
 
-def test_special_positions_are_masked(lm: LoadedModel, tmp_path: Path) -> None:
-    packed = pack(open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10)
-    tokens = packed.contexts(np.arange(packed.n_contexts))
-    kept = packed.kept(tokens)
-    assert np.array_equal(kept, ~np.isin(tokens, [lm.tokenizer.bos_token_id, lm.tokenizer.eos_token_id]))
-    assert packed.kept(tokens, TokenMask(exclude_special=False)).all()
-    assert np.array_equal(packed.kept_counts(np.arange(packed.n_contexts)), kept.sum(axis=1))
-
-
 def test_a_special_token_spelled_out_in_a_text_is_text(lm: LoadedModel, tmp_path: Path) -> None:
     mark = lm.tokenizer.eos_token
     corpus = open_corpus(TextCorpus(strings=[f"hello {mark} world. " * 40, "a second document " * 40]))
@@ -74,16 +64,6 @@ def test_a_long_document_gets_no_separator_inside(
     tokens = packed.contexts(np.arange(packed.n_contexts))[:, 1:].reshape(-1)
     assert list(np.flatnonzero(tokens == lm.tokenizer.eos_token_id)) == [0]
     assert lm.tokenizer.decode(tokens[1:]) == text[: len(lm.tokenizer.decode(tokens[1:]))]
-
-
-def test_gpt2_style_tokenizers_use_their_one_mark_for_both(lm: LoadedModel, tmp_path: Path) -> None:
-    import copy
-
-    tokenizer = copy.deepcopy(lm.tokenizer)
-    tokenizer.bos_token = None
-    packed = pack(open_corpus(TextCorpus(strings=TEXTS)), tokenizer, folder=tmp_path, context_size=10)
-    assert packed.facts.bos == packed.facts.separator == tokenizer.eos_token_id
-    assert (packed.contexts([0, 1])[:, 0] == tokenizer.eos_token_id).all()
 
 
 def test_the_same_text_is_packed_once(lm: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,11 +127,6 @@ def test_an_empty_corpus(lm: LoadedModel, tmp_path: Path, text: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_too_short_a_corpus_says_how_short(lm: LoadedModel, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"has \d+ tokens, less than one context of 64"):
-        pack(open_corpus(TextCorpus(strings=("Call me Ishmael.",))), lm.tokenizer, folder=tmp_path, context_size=64)
-
-
 def test_nothing_is_left_behind_when_it_is_interrupted(lm: LoadedModel, tmp_path: Path) -> None:
     def check() -> None:
         raise KeyboardInterrupt
@@ -204,20 +179,6 @@ def test_damaged_files_are_refused(lm: LoadedModel, tmp_path: Path, damage: str)
         facts.write_text(json.dumps(json.loads(facts.read_text()) | {"dtype": "O"}))
     with pytest.raises(FormatError, match="Delete this folder"):
         PackedTokens(packed.folder)
-
-
-def test_the_tokenizer_is_left_as_it_was(lm: LoadedModel, tmp_path: Path) -> None:
-    lm.tokenizer.backend_tokenizer.enable_truncation(3)
-    try:
-        packed = pack(open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10)
-        assert lm.tokenizer.backend_tokenizer.truncation["max_length"] == 3
-    finally:
-        lm.tokenizer.backend_tokenizer.no_truncation()
-    assert packed.n_contexts > 1
-    assert (
-        pack(open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10).folder
-        == packed.folder
-    )
 
 
 def test_long_ago_abandoned_folders_are_removed(lm: LoadedModel, tmp_path: Path) -> None:

@@ -43,8 +43,7 @@ def _rows(contexts: Contexts, documents: list[list[int]], pieces: int) -> list[l
     return [row for at in range(0, len(parts), 5) for row in contexts.add(parts[at : at + 5]).tolist()]
 
 
-@pytest.mark.parametrize("pieces", [100, 8, 3, 1])
-@pytest.mark.parametrize("bos", [True, False])
+@pytest.mark.parametrize(("bos", "pieces"), [(True, 100), (False, 8), (True, 3), (False, 1)])
 def test_documents_that_are_not_joined_give_the_contexts_of_saelens(bos: bool, pieces: int) -> None:
     special = SpecialTokens(bos=GOLDEN["bos"], separator=0, all=(0, 1))
     contexts = Contexts(Vocabulary(), special, GOLDEN["context_size"], prepend_bos=bos, join=False)

@@ -15,7 +15,7 @@ import pytest
 from saewidgets.activations import documents, files, open_corpus, shards
 from saewidgets.activations.documents import Chunk
 from saewidgets.activations.files import local_shard
-from saewidgets.activations.shards import Row, Shard, read_rows
+from saewidgets.activations.shards import Shard, read_rows
 from saewidgets.config import TextCorpus
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 
@@ -231,10 +231,3 @@ def test_long_files_are_a_corpus_that_goes_on(tmp_path: Path, monkeypatch: pytes
     assert open_corpus(config).fingerprint() == before
     (tmp_path / "c.jsonl").write_text("{}")
     assert open_corpus(config).fingerprint() != before
-
-
-def test_a_row_is_a_document(tmp_path: Path) -> None:
-    found = files.documents_of(Row("x" * 600_000, 1, shards.Place(), "text"), "text", "f:1")
-    assert "".join(d.text for d in found) == "x" * 600_000
-    assert [d.continues for d in found] == [False, True, True]
-    assert {d.source for d in found} == {"f:1"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from saewidgets.activations import ActivationStream, PackedTokens, Windows, open_corpus, pack
-from saewidgets.config import TextCorpus, TrainingConfig
+from saewidgets.activations import ActivationStream, PackedTokens, Windows
+from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError
 from saewidgets.events import Interruption, Request
-from saewidgets.lm import HookError, LoadedModel, capture
+from saewidgets.lm import LoadedModel, capture
 
 HOOK = "blocks.0.hook_resid_post"
 
@@ -93,12 +92,6 @@ def test_an_epoch_reads_every_training_token_once(lm: LoadedModel, packed: Packe
     assert before[-1] + epochs._counts[np.searchsorted(packed.train, order[-1])] == stream.tokens_per_epoch
 
 
-def test_seeds_differ_and_shuffle(lm: LoadedModel, packed: PackedTokens) -> None:
-    first = _take(ActivationStream(lm, packed, _config(), 0), 0, 1)[0]
-    other = _take(ActivationStream(lm, packed, _config(), 1), 0, 1)[0]
-    assert not torch.equal(first, other)
-
-
 def test_batches_are_float32_tensors_of_their_own_that_autograd_takes(lm: LoadedModel, packed: PackedTokens) -> None:
     batches = ActivationStream(lm, packed, _config(), 0).batches()
     first = next(batches)
@@ -114,19 +107,6 @@ def test_batches_are_float32_tensors_of_their_own_that_autograd_takes(lm: Loaded
     assert first.shape == (20, 32)
     assert not first.is_inference()
     assert not first.requires_grad
-
-
-def test_half_precision_models_give_float32(lm: LoadedModel, packed: PackedTokens) -> None:
-    import copy
-    from dataclasses import replace
-
-    half = replace(lm, model=copy.deepcopy(lm.model).to(torch.bfloat16))
-    stream = ActivationStream(half, packed, _config(), 0)
-    batch = next(stream.batches())
-    assert batch.dtype == torch.float32
-    assert stream.layout["model_dtype"] == "bfloat16"
-    full = next(ActivationStream(lm, packed, _config(), 0).batches())
-    assert torch.nn.functional.cosine_similarity(batch, full).min() > 0.99
 
 
 def test_the_model_is_left_as_it_was(lm: LoadedModel, packed: PackedTokens) -> None:
@@ -194,40 +174,6 @@ def test_the_scale_brings_the_mean_norm_to_root_d(lm: LoadedModel, packed: Packe
     assert stream.estimate_scale() == ActivationStream(lm, packed, _config(), 3).estimate_scale()
 
 
-def test_the_scale_of_a_corpus_smaller_than_asked_for_uses_all_of_it(lm: LoadedModel, packed: PackedTokens) -> None:
-    config = _config(activations={"model_batch_size": 3, "shuffle_tokens": 90, "norm_tokens": 10**6})
-    stream = ActivationStream(lm, packed, config, 3)
-    rows = _reference_rows(lm, packed, 3, 3, epochs=2)[: stream.tokens_per_epoch]
-    expected = np.sqrt(32) / np.linalg.norm(rows.astype(np.float64), axis=1).mean()
-    assert stream.estimate_scale() == pytest.approx(expected, rel=1e-6)
-
-
-def test_special_tokens_can_be_kept(lm: LoadedModel, packed: PackedTokens) -> None:
-    settings = {"model_batch_size": 3, "shuffle_tokens": 90, "norm_tokens": 256, "exclude_special_tokens": False}
-    stream = ActivationStream(lm, packed, _config(activations=settings), 0)
-    assert stream.tokens_per_epoch == len(packed.train) * 16
-
-
-def test_the_layout_tells_runs_apart(lm: LoadedModel, packed: PackedTokens) -> None:
-    import copy
-    from dataclasses import replace
-
-    layout = ActivationStream(lm, packed, _config(), 0).layout
-    assert layout == ActivationStream(lm, packed, _config(), 0).layout
-    assert layout["threads"] == torch.get_num_threads()
-    assert layout["torch"] == torch.__version__
-    changed = copy.deepcopy(lm.model)
-    with torch.no_grad():
-        next(changed.parameters()).mul_(1.5)
-    others = [
-        ActivationStream(lm, packed, _config(), 1).layout,
-        ActivationStream(lm, packed, _config(batch_size=25), 0).layout,
-        ActivationStream(lm, packed, _config(hook_name="blocks.1.hook_mlp_out"), 0).layout,
-        ActivationStream(replace(lm, model=changed), packed, _config(), 0).layout,
-    ]
-    assert all(other != layout for other in others)
-
-
 def test_evaluation_contexts_are_held_out(lm: LoadedModel, packed: PackedTokens) -> None:
     found = ActivationStream(lm, packed, _config(), 0).evaluation_contexts(40)
     assert found.shape == (3, 16)
@@ -235,20 +181,6 @@ def test_evaluation_contexts_are_held_out(lm: LoadedModel, packed: PackedTokens)
     held_out = {tuple(row) for row in packed.contexts(packed.validation)}
     assert {tuple(row) for row in found.tolist()} <= held_out
     assert torch.equal(found, ActivationStream(lm, packed, _config(), 99).evaluation_contexts(40))
-
-
-def test_too_small_a_corpus_is_refused(lm: LoadedModel, packed: PackedTokens) -> None:
-    with pytest.raises(ConfigError, match=r"fewer than one batch of 10,000") as caught:
-        ActivationStream(lm, packed, _config(batch_size=10_000, tokens=10_000), 0)
-    assert caught.value.where == "corpus"
-
-
-def test_contexts_longer_than_the_model_reads_are_refused(lm: LoadedModel, tmp_path: Path) -> None:
-    corpus = open_corpus(TextCorpus(strings=["word " * 400]))
-    long = pack(corpus, lm.tokenizer, folder=tmp_path, context_size=65)
-    with pytest.raises(ConfigError, match=r"reads at most 64 tokens at once, not 65") as caught:
-        ActivationStream(lm, long, _config(), 0)
-    assert caught.value.where == "context_size"
 
 
 def test_a_foreign_tokenizer_is_refused(packed: PackedTokens) -> None:
@@ -259,11 +191,6 @@ def test_a_foreign_tokenizer_is_refused(packed: PackedTokens) -> None:
     with pytest.raises(ConfigError, match=r"token id \d+, but .* knows 64 tokens") as caught:
         ActivationStream(small, packed, _config(), 0)
     assert caught.value.where == "tokenizer"
-
-
-def test_an_unknown_hook_is_refused(lm: LoadedModel, packed: PackedTokens) -> None:
-    with pytest.raises(HookError, match="no layer 9"):
-        ActivationStream(lm, packed, _config(hook_name="blocks.9.hook_resid_post"), 0)
 
 
 def test_activations_that_are_not_numbers_are_refused(lm: LoadedModel, packed: PackedTokens) -> None:
@@ -313,15 +240,6 @@ def test_streams_that_share_windows_read_what_they_would_alone(lm: LoadedModel, 
         assert windows._buffers
         reader.close()
     assert not windows._buffers
-
-
-def test_a_reader_that_lags_behind_still_reads_its_own_rows(lm: LoadedModel, packed: PackedTokens) -> None:
-    expected = _take(ActivationStream(lm, packed, _config(), 5), 0, 20)
-    stream = ActivationStream(lm, packed, _config(), 5)
-    ahead, behind = stream.batches(9), stream.batches(2)
-    for number in range(9):  # window after window in turns, back and forth
-        assert torch.equal(next(ahead), expected[9 + number])
-        assert torch.equal(next(behind), expected[2 + number])
 
 
 def test_a_transcoder_reads_pairs_of_the_same_rows(lm: LoadedModel, packed: PackedTokens) -> None:

@@ -7,7 +7,6 @@ import json
 import pickle
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from saewidgets.activations import PackedTokens, open_corpus, pack, tokenfiles
-from saewidgets.activations.tokenising import check_tokenizer
 from saewidgets.config import TokensCorpus
-from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
 from saewidgets.lm import LoadedModel
 
@@ -180,10 +177,3 @@ def test_what_saelens_pretokenize_runner_saves(tmp_path: Path, lm: LoadedModel) 
     config = TokensCorpus(golden, tokenizer=str(lm.tokenizer.name_or_path))
     found = pack(open_corpus(config), lm.tokenizer, folder=tmp_path, context_size=expected.shape[1])
     assert np.array_equal(found.contexts(np.arange(found.n_contexts)), expected)
-
-
-def test_the_demo_model_has_its_own_name() -> None:
-    used = SimpleNamespace(name_or_path=resolve_model("demo"))
-    check_tokenizer({"tokenizer": "demo"}, used)
-    with pytest.raises(ConfigError, match=r"of gpt2, not of demo\..*tokenizer='demo'"):
-        check_tokenizer({"tokenizer": "gpt2"}, used)

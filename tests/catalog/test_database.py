@@ -126,11 +126,6 @@ def test_many_threads_write_and_read(catalog: Catalog) -> None:
         assert shared.uses == 32
 
 
-def test_broken_constraints_stay_what_they_are(catalog: Catalog) -> None:
-    with pytest.raises(IntegrityError):
-        catalog._database.write(lambda session: session.add_all([_row("x"), _row("x")]))
-
-
 @pytest.mark.parametrize(
     ("message", "says"),
     [

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from saewidgets.catalog import Catalog, new_extraction_id
@@ -201,12 +200,3 @@ def test_saes_say_how_many_latents_fired(
     make(sae_id=sae.id)  # has no end yet
     assert {r.name: r.features_extracted for r in catalog.saes.list()} == {"imported": 50, "other": 0}
     assert catalog.saes.get(other.id).features_extracted == 0
-
-
-def test_lists_use_the_indexes(catalog: Catalog) -> None:
-    with catalog._database.read() as session:
-        for column in ("external_sae_id", "training_id"):
-            plan = session.execute(
-                text(f"EXPLAIN QUERY PLAN SELECT id FROM extraction_jobs WHERE {column} = 'x' ORDER BY created_at")
-            ).all()
-            assert f"ix_extraction_jobs_{column}_created_at" in str(plan)

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
 
-from saewidgets.catalog import Catalog, Origin, split_feature_id
+from saewidgets.catalog import Catalog, Origin
 from saewidgets.catalog.tables import FeatureActivationRow, FeatureRow, LabelRow
 from saewidgets.errors import NotFoundError
 from saewidgets.feature_records import ExampleRecord, LabelRecord
@@ -43,18 +42,6 @@ def sae(catalog: Catalog) -> Origin:
 def rows(catalog: Catalog, table: Any) -> int:
     with catalog._database.read() as session:
         return int(session.scalar(select(func.count()).select_from(table)) or 0)
-
-
-def test_ids() -> None:
-    assert split_feature_id("feat_sae_1-2_17") == ("sae_1-2", 17)
-    assert split_feature_id(Origin(None, "train_X").feature_id(3)) == ("train_X", 3)
-    assert Origin("sae_1", "train_X").feature_id(0) == "feat_sae_1_0"
-    for wrong in ("", "feat_", "feat_sae_1", "feat_sae_1_-1", "feat_sae_1_99999999999", "sae_1_3"):
-        if wrong == "feat_sae_1":  # the SAE called "sae"
-            assert split_feature_id(wrong) == ("sae", 1)
-            continue
-        with pytest.raises(NotFoundError):
-            split_feature_id(wrong)
 
 
 def test_only_what_somebody_said_has_a_row(catalog: Catalog, sae: Origin) -> None:
@@ -244,34 +231,6 @@ def test_rows_of_both_for_one_latent_become_one(
     assert len(features.evidence(kept[1].id)) == 1
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"training_id": "train_1", "external_sae_id": "sae_1"}, {}, {"external_sae_id": "sae_none"},
-        {"external_sae_id": "sae_1", "neuron_index": -1}, {"external_sae_id": "sae_1", "label_source": "me"},
-    ],
-)  # fmt: skip
-def test_constraints(catalog: Catalog, sae: Origin, changes: dict[str, Any]) -> None:
-    values = {"id": "feat_1", "neuron_index": 0, "label": "", "label_by": "", "notes": "", "starred": False,
-              "created_at": 0.0, "updated_at": 0.0, **changes}  # fmt: skip
-    if values.get("external_sae_id") == "sae_1":
-        values["external_sae_id"] = sae.sae_id
-    with pytest.raises(IntegrityError):
-        catalog._database.write(lambda session: session.add(FeatureRow(**values)))
-
-
-def test_one_row_per_latent(catalog: Catalog, sae: Origin) -> None:
-    catalog.features.mark(sae, 1, starred=True)
-    with pytest.raises(IntegrityError):
-        catalog._database.write(
-            lambda session: session.add(
-                FeatureRow(
-                    id="feat_x", external_sae_id=sae.sae_id, neuron_index=1, created_at=0.0, updated_at=0.0
-                )
-            )
-        )
-
-
 def test_two_processes_label_the_same_latents(folder: Path, catalog: Catalog, sae: Origin) -> None:
     others = [Catalog(folder, host="box") for _ in range(2)]
     failed: list[BaseException] = []
@@ -295,10 +254,3 @@ def test_two_processes_label_the_same_latents(folder: Path, catalog: Catalog, sa
     assert not failed
     assert catalog.features.count(sae) == (20, 20)
     assert len(catalog.features.labels(sae)) == 40
-
-
-def test_thousands_at_once(catalog: Catalog, sae: Origin) -> None:
-    made = [label(index, f"label {index}", source="auto") for index in range(2000)]
-    assert catalog.features.put_labels(sae, made, newer) == 2000
-    assert [f.label for f in catalog.features.list(sae, range(1990, 2010))] == [f"label {i}" for i in range(1990, 2000)]
-    assert len(catalog.features.labels(sae, range(600))) == 600

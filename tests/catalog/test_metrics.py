@@ -4,9 +4,6 @@ import math
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from saewidgets.catalog import Catalog
@@ -89,38 +86,3 @@ def test_latest_of_several_runs(catalog: Catalog, make_training: Callable[..., T
 def test_metrics_of_no_training_are_refused(catalog: Catalog) -> None:
     with pytest.raises(IntegrityError):
         catalog.metrics.append("train_x", _measured(range(1)))
-
-
-def test_many_rows_in_one_transaction(catalog: Catalog, run: str) -> None:
-    assert catalog.metrics.append(run, _measured(range(3000))) == 6000
-    assert catalog.metrics.count(run) == 6000
-
-
-def test_queries_use_the_indexes(catalog: Catalog) -> None:
-    plans = {
-        "SELECT value FROM training_metrics WHERE training_id='a' AND name='x' AND step >= 5": "PRIMARY KEY",
-        "SELECT value FROM training_metrics WHERE training_id='a' AND time > 5": "ix_training_metrics_training_id_time",
-        "SELECT id FROM jobs WHERE status='queued' ORDER BY queue_number": "ix_jobs_status_lane_queue_number",
-        "SELECT id FROM jobs WHERE updated_at > 5": "ix_jobs_updated_at",
-        "SELECT id FROM trainings WHERE job_id IN ('a')": "ix_trainings_job_id",
-    }
-    with catalog._database.engine.connect() as connection:
-        for query, index in plans.items():
-            plan = " ".join(str(row) for row in connection.execute(text(f"EXPLAIN QUERY PLAN {query}")))
-            assert index in plan, (query, plan)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(0, 20), st.sampled_from("abc"), st.floats()), max_size=40), st.integers(0, 20))
-def test_it_behaves_as_a_dictionary(catalog: Catalog, run: str, rows: list[tuple[int, str, float]], cut: int) -> None:
-    catalog.metrics.truncate(run, -1)
-    expected = {(step, name): value for step, name, value in rows}
-    half = len(rows) // 2
-    for part in (rows[:half], rows[half:]):
-        catalog.metrics.append(run, [Metrics(s, s, {n: v}) for s, n, v in part])
-    catalog.metrics.truncate(run, cut)
-    table = catalog.metrics.query(run)
-    found = dict(zip(zip(table.step, table.name, strict=True), table.value, strict=True))
-    kept = {key: value for key, value in expected.items() if key[0] <= cut}
-    assert list(found) == sorted(kept)
-    assert all(found[k] == v or (math.isnan(v) and math.isnan(found[k])) for k, v in kept.items())

@@ -8,7 +8,6 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from sqlalchemy.exc import IntegrityError
 
 from saewidgets.catalog import Catalog
 from saewidgets.catalog.tables import TrainingRow
@@ -132,13 +131,6 @@ def test_list_filters_searches_pages_and_orders(catalog: Catalog, make_training:
     assert len(catalog.trainings.list().to_df()) == 3
 
 
-def test_hostile_names_are_data(catalog: Catalog, make_training: Make) -> None:
-    name = "x'); DROP TABLE trainings; --<script>\0".replace("\0", "")
-    run = make_training(name, folder="trainings/x")
-    assert [r.name for r in catalog.trainings.list(search="'); drop")] == [name]
-    assert catalog.trainings.rename(run.id, "good").name == "good"
-
-
 def test_update_and_facts(catalog: Catalog, make_training: Make) -> None:
     run = make_training(facts={"a": 1})
     sae = Path(run.folder) / "sae"
@@ -203,12 +195,6 @@ def test_a_tampered_folder_is_never_offered_for_deletion(catalog: Catalog, make_
             catalog.trainings.delete(run.id)
     with catalog._database.read() as session:
         assert session.get(TrainingRow, run.id) is not None
-
-
-@pytest.mark.parametrize("bad", [{"d_sae": 0}, {"tokens_total": -1}, {"job_id": "job_x"}, {"retry_of": "train_x"}])
-def test_the_schema_refuses_nonsense(make_training: Make, bad: dict[str, object]) -> None:
-    with pytest.raises(IntegrityError):
-        make_training(**bad)
 
 
 def test_a_moved_workspace_keeps_its_runs(catalog: Catalog, make_training: Make, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from saewidgets.cli.demo import ROWS, evaluation_table
+from saewidgets.cli.demo import evaluation_table
 
 
 def test_the_table_shows_what_was_measured() -> None:
@@ -15,7 +15,3 @@ def test_the_table_shows_what_was_measured() -> None:
         ["Tokens", "65,536"],
     ]
     assert "fraction of variance unexplained" in lines[1]
-
-
-def test_names_are_told_apart() -> None:
-    assert len({label for _, label, _ in ROWS}) == len(ROWS)

@@ -29,13 +29,6 @@ def test_a_healthy_machine(invoke: Invoke, home: Path) -> None:
     assert not home.exists(), "looking makes nothing"
 
 
-def test_as_text(invoke: Invoke) -> None:
-    done = invoke("doctor")
-    assert done.code == 0
-    assert done.out.splitlines()[0].split() == ["what", "found"]
-    assert done.out.rstrip().endswith("No problems.")
-
-
 def test_a_catalog_is_counted(invoke: Invoke, home: Path) -> None:
     Workspace().close()
     text = _by_topic(invoke("doctor", "--json").json()["findings"])["catalog"]["text"]
@@ -87,20 +80,9 @@ def test_clicks_while_a_cell_runs(lab: str, kernel: str, level: str, monkeypatch
     assert found["clicks while a cell runs"].level == level
 
 
-def test_a_missing_package_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "bqplot" else "1.0")
-    found = {finding.topic: finding for finding in doctor.notebook()}
-    assert (found["bqplot"].level, found["bqplot"].hint) == ("problem", "pip install bqplot")
-
-
 def test_nothing_is_wrong_without_jupyterlab(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", lambda name: None if name in ("jupyterlab", "ipykernel") else "1.0")
     done = invoke("doctor", "--json")
     finding = _by_topic(done.json()["findings"])["jupyterlab"]
     assert (done.code, finding["level"]) == (0, "info")
     assert finding["hint"] == 'pip install "saewidgets[lab]"'
-
-
-@pytest.mark.parametrize(("text", "numbers"), [("7.4.0rc1", (7, 4, 0)), ("2.13.0+cpu", (2, 13, 0)), ("?", ())])
-def test_releases(text: str, numbers: tuple[int, ...]) -> None:
-    assert doctor.release(text) == numbers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -39,14 +38,3 @@ def test_a_failure_is_told_with_its_hint_and_ends_with_its_status(
     monkeypatch.setattr(session, "debug", True)
     failure(record, first="train_1 failed.")
     assert capsys.readouterr().err == "Error: train_1 failed. model: It is not here. Name it.\nTraceback: line 7\n"
-
-
-def test_a_cancelled_job_has_no_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    leave = failure(Record(JobStatus.CANCELLED), otherwise="The job is cancelled.")
-    assert (leave.exit_code, capsys.readouterr().err) == (FAILED, "Error: The job is cancelled.\n")
-
-
-def test_no_follower_tells_it_in_its_own_way() -> None:
-    folder = Path(__file__).resolve().parents[2] / "saewidgets" / "cli"
-    own = [path.name for path in folder.glob("follow*.py") if "error.traceback" in path.read_text(encoding="utf-8")]
-    assert own == []

@@ -61,8 +61,7 @@ def test_an_unknown_run_is_status_3(invoke: Invoke) -> None:
         assert "train_nothing" in done.err
 
 
-@pytest.mark.parametrize("wanted", ["", "train_", "train_01"])
-def test_next_to_nothing_names_no_run(invoke: Invoke, wanted: str) -> None:
+def test_next_to_nothing_names_no_run(invoke: Invoke) -> None:
     with Workspace() as workspace:
         catalog = workspace.catalog
         catalog.trainings.create_all([{
@@ -70,8 +69,8 @@ def test_next_to_nothing_names_no_run(invoke: Invoke, wanted: str) -> None:
             "hook_name": "h", "architecture": "topk", "d_sae": 1, "device": "cpu", "lane": "box/cpu",
             "tokens_total": 1, "folder": workspace.folder / "trainings" / "only",
         }])  # fmt: skip
-    for verb in (["show"], ["stop"], ["retry"], ["pause"], ["delete", "--yes"]):
-        done = invoke(*verb, wanted)
+    for verb, wanted in (("show", ""), ("stop", "train_"), ("retry", "train_01"), ("delete", "train_")):
+        done = invoke(verb, wanted, *["--yes"] * (verb == "delete"))
         assert done.code in (2, 3), (verb, done)
         assert ("is empty" if not wanted else "four characters") in done.err
     assert invoke("show", "train_01KA").code == 0
@@ -84,12 +83,6 @@ def test_a_wrong_setting_is_status_2_and_named(invoke: Invoke, home: Path) -> No
     assert done.code == 2
     assert done.err.startswith("Error: sae.k: k is 100 but d_sae is 10.")
     assert not home.exists(), "nothing is written for a run that cannot start"
-
-
-def test_a_state_that_does_not_exist(invoke: Invoke) -> None:
-    done = invoke("list", "--status", "sleeping")
-    assert done.code == 2
-    assert "running" in done.err
 
 
 def test_a_home_that_is_a_file(invoke: Invoke, tmp_path: Path) -> None:

@@ -7,13 +7,9 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from saewidgets.cli.extract import source_of
-from saewidgets.errors import NotFoundError
 from saewidgets.workspace import Workspace
 from tests.cli.conftest import PATIENCE, Invoke
 from tests.conftest import TINY_TEXT
@@ -85,13 +81,6 @@ def test_every_setting_of_an_extraction_is_an_option(
         wrong = invoke("extract", sae, *arguments)
         assert wrong.code in (2, 3), arguments
         assert said in wrong.err
-
-
-def test_contexts_longer_than_the_model_reads(invoke: Invoke, sae: str, text: str) -> None:
-    wrong = invoke("extract", sae, "--corpus", text, "--context-size", "4096", "--device", "cpu")
-    assert wrong.code == 2
-    assert "context_size" in wrong.err.replace("--context-size", "context_size")
-    assert "tokens at once, not 4,096" in wrong.err
 
 
 def test_extract_and_look(invoke: Invoke, sae: str, text: str, extracted: str) -> None:
@@ -236,24 +225,3 @@ def test_export(invoke: Invoke, sae: str, extracted: str, tmp_path: Path) -> Non
     assert done.out.startswith("2 features written to")
     assert invoke("export", sae, "html", str(tmp_path / "p.html"), "--features", "three").code == 2
     assert invoke("export", sae, "pdf", str(tmp_path / "p.pdf")).code == 2
-
-
-def test_names_of_saes_and_runs() -> None:
-    class Known:
-        def __init__(self, *names: str) -> None:
-            self.names = names
-
-        def find(self, wanted: str) -> SimpleNamespace:
-            if wanted not in self.names:
-                raise NotFoundError(f"There is no SAE {wanted!r}.")
-            return SimpleNamespace(id=f"id of {wanted}")
-
-        get = find
-
-    ws: Any = SimpleNamespace(saes=Known("mine", "both"), trainings=Known("run", "both", "train_1"))
-    assert source_of(ws, "mine") == {"sae_id": "id of mine"}
-    assert source_of(ws, "both") == {"sae_id": "id of both"}
-    assert source_of(ws, "run") == {"training_id": "id of run"}
-    assert source_of(ws, "train_1") == {"training_id": "id of train_1"}
-    with pytest.raises(NotFoundError, match="no SAE 'neither'"):
-        source_of(ws, "neither")

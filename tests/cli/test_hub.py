@@ -15,7 +15,6 @@ from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Workspace
 from tests.cli.conftest import PATIENCE, Invoke
 from tests.hub.conftest import switch_offline
-from tests.hub.repos import Repo, below, saelens_files
 from tests.hub.server import Hub
 from tests.workspace.hub import LARGE, READER, SAELENS, WRITER, cache, repositories, server  # noqa: F401 - fixtures
 from tests.workspace.library.saes import saelens
@@ -129,15 +128,6 @@ def test_push_into_a_folder_with_a_licence(invoke: Invoke, tmp_path: Path, serve
     assert b'license: "apache-2.0"' in files["README.md"]
     done = invoke(*words, "--path", "../outside", input=f"{WRITER}\n")
     assert (done.code, "not a path inside a repository" in done.err) == (2, True)
-
-
-def test_a_base_model_of_which_nothing_is_known(invoke: Invoke, server: Hub) -> None:  # noqa: F811
-    model = "lab/unheard-of-model"
-    server.state.add([Repo("lab/two", {**below("a", saelens_files(0, model_name=model)),
-                                       **below("b", saelens_files(0, model_name=model))})])  # fmt: skip
-    invoke("hub", "variants", "lab/two")
-    assert f"{model} (not known whether it is gated)" in invoke("hub", "preview", "lab/two", "b").out
-    assert invoke("hub", "preview", "lab/two", "b", "--json").json()["gated_model"] is None
 
 
 def test_downloads_are_listed_paused_resumed_and_cancelled(

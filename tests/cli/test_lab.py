@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from saewidgets.cli import lab
-from saewidgets.errors import NotFoundError, StorageError
 from tests.cli.conftest import Invoke
 
 
@@ -39,13 +38,6 @@ def test_it_opens_a_copy_in_the_workspace(invoke: Invoke, started: list[Any], tm
     assert {"--no-browser", "--port=9999"} <= set(arguments)
     assert environment["SAEWIDGETS_HOME"] == str(home)
     assert (home / "notebooks" / lab.TUTORIAL).read_bytes() == (lab.tutorials() / lab.TUTORIAL).read_bytes()
-
-
-def test_every_tutorial_is_copied(tmp_path: Path) -> None:
-    assert lab.copied(tmp_path / "notebooks") == tmp_path / "notebooks" / lab.TUTORIAL
-    assert sorted(path.name for path in (tmp_path / "notebooks").iterdir()) == sorted(
-        path.name for path in lab.tutorials().glob("*.ipynb")
-    )
 
 
 def test_a_changed_copy_is_kept(invoke: Invoke, started: list[Any], home: Path) -> None:
@@ -75,18 +67,6 @@ def test_without_jupyterlab_it_says_what_to_install(
     assert (done.code, started) == (1, [])
     assert 'not installed here. To install it: pip install "saewidgets[lab]"' in done.err
     assert not home.exists()
-
-
-def test_an_installation_without_tutorials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(lab.saewidgets, "__file__", str(tmp_path / "saewidgets" / "__init__.py"))
-    with pytest.raises(NotFoundError, match="no tutorials"):
-        lab.tutorials()
-
-
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(StorageError, match="cannot be written"):
-        lab.copied(tmp_path / "file" / "notebooks")
 
 
 def _status(url: str, deadline: float) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from saewidgets.cli.session import FAILED, NOT_FOUND, USAGE
+from saewidgets.cli.session import FAILED, USAGE
 from saewidgets.workspace import Workspace
 from tests.cli.conftest import Invoke
 from tests.features.labels.server import Answer, Asked, Scripted, chat, serving
@@ -66,14 +66,6 @@ def test_a_dry_run_prints_the_very_prompts_that_are_then_sent(
                for one in invoke("features", "show", demo, index, "--json").json()["labels"])  # fmt: skip
 
 
-def test_new_labels_are_judged_too(invoke: Invoke, demo: str, server: Scripted) -> None:
-    done = invoke("label", "auto", demo, "--again", "--llm", "openai", "--base-url", server.url, "--model-name", "m",
-                  "--limit", "1", "--score", "--json", "--quiet")  # fmt: skip
-    assert done.code == 0, done.err
-    assert done.json()["score"]["judged"] + done.json()["score"]["errors"] == 1
-    assert "authorization" not in server.seen[0].headers  # no key goes to a server that it was not named for
-
-
 def test_reasons_are_told(invoke: Invoke, demo: str) -> None:
     with serving(chat("no tag")) as server:
         done = invoke("label", "auto", demo, "--again", "--llm", "openai", "--base-url", server.url, "--model-name",
@@ -89,18 +81,6 @@ def test_the_heuristic_sends_nothing_and_is_planned(invoke: Invoke, demo: str) -
     assert done.code == 0, done.err
     assert "offline heuristic" in done.out
     assert "Nothing would be sent" in done.out
-
-
-def test_a_local_model_is_not_loaded_for_a_plan(invoke: Invoke, demo: str, tiny_model_folder: Path) -> None:
-    name = ["--llm", "transformers", "--model-name"]
-    done = invoke("label", "auto", demo, "--again", *name, "owner/not-here", "--limit", "1", "--dry-run", "--json")
-    assert (done.code, done.json()["model"]) == (0, "owner/not-here")
-    done = invoke("label", "auto", demo, "--again", *name, "owner/not-here", "--limit", "1")
-    assert done.code == NOT_FOUND
-    assert "owner/not-here: Hugging Face cannot be reached" in done.err
-    done = invoke("label", "auto", demo, "--again", *name, str(tiny_model_folder), "--limit", "1")
-    assert done.code == FAILED  # it is asked, and its context is too short for a prompt
-    assert "the model's context has 64" in done.err
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,6 @@ def test_printable_leaves_nothing_a_terminal_obeys(text: str) -> None:
     shown.encode("utf-8")  # no lone surrogates
 
 
-def test_columns_line_up() -> None:
-    text = output.table(("name", "n"), [("a", "1"), ("longer\nname", "1,000")], right=(1,))
-    assert text.splitlines() == ["name             n", "a                1", "longer name  1,000"]
-
-
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(None, "–"), (0.4, "0 s"), (59.4, "59 s"), (185, "3 min 05 s"), (7_805, "2 h 10 min")]
 )
@@ -68,13 +63,3 @@ def test_records_become_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == [
         {"status": "paused", "values": {"fvu": None, "l0": 32.0}, "path": str(Path("a/b"))}
     ]
-
-
-def test_what_has_no_json_form_is_an_error() -> None:
-    with pytest.raises(TypeError, match="no JSON form"):
-        output.to_data(object())
-
-
-def test_values_of_settings() -> None:
-    shown = [output.number(value) for value in (None, True, False, 1_234, 0.123456, float("nan"), "text")]
-    assert shown == ["–", "yes", "no", "1,234", "0.1235", "nan", "text"]

@@ -155,13 +155,6 @@ def test_a_retry_is_a_new_run(invoke: Invoke, small: list[str]) -> None:
     assert record["config"] == first["config"]
 
 
-def test_delete_says_what_it_deleted_to_a_program(invoke: Invoke, small: list[str]) -> None:
-    run = invoke("train", *small, "--tokens", "512", "--json", "--quiet").json()
-    done = invoke("delete", run["id"], "--yes", "--json")
-    assert done.json() == {"id": run["id"], "name": run["name"], "deleted": True}
-    assert invoke("list", "--json").json() == []
-
-
 def test_settings_from_a_file(invoke: Invoke, small: list[str], tmp_path: Path, tiny_model_folder: Path) -> None:
     settings = {
         "model": str(tiny_model_folder), "corpus": str(tmp_path / "text.txt"), "hook_name": "blocks.1.hook_mlp_out",
@@ -210,12 +203,6 @@ def test_a_reader_that_has_seen_enough(invoke: Invoke, start: Start, small: list
     errors = process.stderr.read()
     assert process.wait(PATIENCE) in (0, 1)
     assert "Traceback" not in errors
-
-
-def test_the_default_home_is_not_touched(execute: Invoke, home: Path, tmp_path: Path) -> None:
-    assert execute("--home", str(tmp_path / "other"), "list").code == 0
-    assert (tmp_path / "other" / "catalog.sqlite").is_file()
-    assert not home.exists()
 
 
 @pytest.mark.long

@@ -56,13 +56,6 @@ def test_a_dry_run_tries_every_combination(invoke: Invoke) -> None:
     assert (wrong.code, "hook_name_out" in wrong.err) == (USAGE, True)
 
 
-def test_what_dry_run_prints_is_a_configuration_file(invoke: Invoke, tmp_path: Path) -> None:
-    printed = invoke("train", "--from-saelens", SAELENS, "--dry-run").out
-    (tmp_path / "run.json").write_text(printed)
-    again = invoke("train", "--config", str(tmp_path / "run.json"), "--dry-run")
-    assert again.out == printed
-
-
 def test_mistudio_needs_model_and_text_and_may_stand_for_several(invoke: Invoke, tmp_path: Path) -> None:
     path = tmp_path / "hyperparameters.json"
     path.write_text(json.dumps({
@@ -113,27 +106,6 @@ def test_several_saes_of_saelens_are_a_group(invoke: Invoke, tmp_path: Path, tin
         "--d-sae", "16", "--set", "activations.validation_share=0", "--json",
     )  # fmt: skip
     assert [(run["name"], run["status"]) for run in done.json()] == [("wide", "completed"), ("sparse", "completed")]
-
-
-def test_some_saes_are_for_saelens(invoke: Invoke) -> None:
-    for flags in ([], ["--from-saelens", SAELENS], ["--set", "saes=x", "--from-saelens", SAELENS]):
-        done = invoke("train", *flags, *([] if "--set" in flags else ["--saes", "a"]), "--dry-run")
-        assert (done.code, "saes: " in done.err) == (USAGE, True)
-
-
-def test_a_template_of_mistudio_is_chosen_by_name(invoke: Invoke, tmp_path: Path) -> None:
-    hyper = {"hidden_dim": 8, "latent_dim": 512, "l1_alpha": 0.01, "learning_rate": 1e-3, "batch_size": 64,
-             "total_steps": 10, "architecture_type": "skip"}  # fmt: skip
-    path = tmp_path / "export.json"
-    path.write_text(json.dumps({"templates": [
-        {"name": "a", "hyperparameters": hyper}, {"name": "b", "hyperparameters": {**hyper, "latent_dim": 256}}
-    ]}))  # fmt: skip
-    given = ["train", "--from-mistudio", str(path), "--model", "demo", "--corpus", "demo", "--dry-run"]
-    assert "--template: a, b" in invoke(*given).err
-    shown = invoke(*given, "--template", "b", "--activation-norm", "4").json()
-    assert shown["sae"]["d_sae"] == 256
-    assert shown["sae"]["l1_coefficient"] == pytest.approx(0.01 * 8 * 8 / 4**2)
-    assert "--from-mistudio" in invoke("train", "--activation-norm", "4", "--dry-run").err
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from saewidgets.cli import templates as module
-from saewidgets.cli.configfile import build_config
 from saewidgets.cli.session import NOT_FOUND, USAGE
 from tests.cli.conftest import Invoke
 
@@ -77,19 +75,6 @@ def test_a_name_that_is_taken(invoke: Invoke, saved: str) -> None:
     again = invoke("templates", "save", "layer two", "--set", "tokens=9000", "--replace", "--json").json()
     assert (again["id"], again["description"], again["config"]["tokens"]) == (saved, description, 9000)
     assert description
-
-
-def test_a_run_starts_from_one(invoke: Invoke, saved: str, tmp_path: Path) -> None:
-    config = build_config(module.base_of(None, "layer two"), [("sae.d_sae", 128), ("tokens", 9_000)])
-    assert (config.model, config.sae.d_sae, config.tokens) == ("gpt2", 128, 9_000)
-    assert config.sae.k == 8  # type: ignore[union-attr]
-    done = invoke("train", "--template", "layer two", "--config", str(tmp_path / "run.json"))
-    assert done.code == USAGE
-    assert "--template: Settings come from " in done.err
-    assert invoke("train", "--template", "none").code == NOT_FOUND
-    done = invoke("train", "--template", saved, "--tokens", "-1")
-    assert done.code == USAGE
-    assert "tokens" in done.err
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from saewidgets.cli.together import taken_over
-from saewidgets.errors import ConfigError
 from tests.cli.conftest import Invoke
 from tests.conftest import TINY_TEXT
 
@@ -26,22 +25,6 @@ def test_what_changes_comes_from_a_file_and_from_flags() -> None:
     assert data == {"model": "demo"}
     assert taken_over({}, ["hook_name, hook_name_out=[[\"a\", \"b\"]]"]) == {"hook_name, hook_name_out": [["a", "b"]]}
     assert taken_over({}, []) == {}
-
-
-@pytest.mark.parametrize("flag", ["sae.k", "=4", "sae.k=", " =1"])
-def test_flags_that_say_nothing(flag: str) -> None:
-    with pytest.raises(ConfigError, match="not NAME=VALUE,VALUE"):
-        taken_over({}, [flag])
-
-
-def test_a_setting_is_named_once() -> None:
-    with pytest.raises(ConfigError, match=r"--over: sae\.k is given twice\."):
-        taken_over({}, ["sae.k=4", "sae.k=8"])
-
-
-def test_a_table_is_needed() -> None:
-    with pytest.raises(ConfigError, match="not a table"):
-        taken_over({"over": [1]}, [])
 
 
 @pytest.fixture
@@ -69,13 +52,6 @@ def test_a_file_that_trains_two(settings: Path, invoke: Invoke) -> None:
     assert len({r["group_id"] for r in records}) == 1
     assert "Training 2 together: pair" in done.err
     assert done.err.count("SAE: ") == 2
-
-
-def test_what_cannot_change_is_said(settings: Path, invoke: Invoke) -> None:
-    done = invoke("train", "-c", str(settings), "--over", "seed=1,2")
-    assert done.code == 2
-    assert "over: seed is the same for all trainings" in done.err
-    assert invoke("list", "--json").json() == []
 
 
 def test_transcoders_of_several_layers_as_the_page_says(invoke: Invoke) -> None:

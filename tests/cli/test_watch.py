@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,14 +11,11 @@ import pytest
 import typer
 
 from saewidgets.cli.display import Look
-from saewidgets.cli.follow import follow
 from saewidgets.cli.session import PAUSED
 from saewidgets.cli.watch import watch
-from saewidgets.config import TrainingConfig
 from saewidgets.errors import StateError
 from saewidgets.events import JobStatus, Progress
 from saewidgets.records import JobRecord
-from tests.widgets.fake_workspace import make_record
 
 GOING = JobRecord("job_1", "download", JobStatus.RUNNING, "here/hub", Progress(500, 2000, rate=100.0, eta_seconds=15.0))
 LOOK: Look[JobRecord] = Look(lambda record: record.progress and (record.progress.done, record.progress.total))
@@ -96,18 +92,3 @@ def test_what_ends_while_it_is_asked_to_pause_has_ended() -> None:
     job.refuses = True
     with pytest.raises(StateError, match="ended"):
         _watch(job)
-
-
-def test_bytes_are_written_as_sizes() -> None:
-    look = replace(LOOK, unit="bytes", values=lambda _: {"L0": "32"})
-    assert look.line(GOING) == "running: 500 B of 2.0 kB, 100 B/s, 15 s left, L0 32"
-    assert look.line(replace(GOING, progress=None)) == "running, L0 32"
-
-
-def test_no_length_is_named_before_epochs_have_one(capsys: pytest.CaptureFixture[str]) -> None:
-    config = TrainingConfig(epochs=2)
-    begun = make_record("train_1", config, status=JobStatus.RUNNING, progress=None, tokens_done=0, facts={})
-    ended = {"status": JobStatus.COMPLETED, "tokens_done": 5000, "tokens_total": 5000, "facts": {"steps": 50}}
-    records = iter([begun, begun, make_record("train_1", config, progress=None, **ended)])
-    follow(type("Run", (), {"id": "train_1", "record": property(lambda self: next(records))})())
-    assert re.findall(r"[\d,]+ of \S+ tokens", capsys.readouterr().err) == ["0 of – tokens", "5,000 of 5,000 tokens"]

@@ -90,25 +90,3 @@ def test_said_clearly(
     assert "Traceback" not in done.err
     assert "not expected" not in done.err
     assert not list(tmp_path.glob("a.*"))
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        "features list SAE", "features search SAE x", "features show SAE 1", "features run SAE hello",
-        "export SAE csv TMP/a.csv", "steer SAE -f 1=2 -p hi", "label auto SAE", "label score SAE",
-        "label set SAE 1 x", "label import SAE TMP/a.csv", "label export SAE TMP/b.csv", "extract SAE",
-    ],
-)  # fmt: skip
-def test_an_empty_workspace(invoke: Invoke, home: Path, tmp_path: Path, arguments: str) -> None:
-    done = invoke("--home", str(home), *filled(arguments, (str(home), "sae_none", "ext_none"), tmp_path))
-    assert (done.code, done.out) == (NOT_FOUND, "")
-    assert done.err == "Error: There is no SAE 'sae_none'. List them with ws.saes.list() or `saewidgets saes list`.\n"
-
-
-def test_a_file_that_is_there_is_replaced(invoke: Invoke, demo: tuple[str, str, str], tmp_path: Path) -> None:
-    path = tmp_path / "features.csv"
-    path.write_text("before")
-    done = invoke("--home", demo[0], "export", demo[1], "csv", str(path), "--features", "3,1", "--no-logits")
-    assert done.code == 0, done.err
-    assert path.read_text("utf-8").count("\n") == 3

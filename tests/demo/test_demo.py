@@ -1,14 +1,12 @@
 """The embedded default: what ships loads as it is, has the promised sizes, and is as good as its page says."""
 
 import hashlib
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from saewidgets import demo
-from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.errors import NotFoundError
 
 DATA = Path(demo.__file__).parent / "data"
 CONTEXT = 256
@@ -30,11 +28,6 @@ def model():
     return AutoModelForCausalLM.from_pretrained(demo.model_path()).eval()
 
 
-def test_importing_demo_needs_no_torch() -> None:
-    code = "import sys, saewidgets.demo; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
 def test_files_are_complete_and_within_the_wheels_limits() -> None:
     names = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert {p.name for p in demo.model_path().iterdir()} == names
@@ -42,21 +35,10 @@ def test_files_are_complete_and_within_the_wheels_limits() -> None:
     assert (DATA / "corpus.jsonl.xz").stat().st_size <= 8e6
 
 
-def test_resolve_model() -> None:
-    assert demo.resolve_model("demo") == str(demo.model_path())
-    assert demo.resolve_model("gpt2") == "gpt2"
-
-
 def test_missing_weights_say_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("saewidgets.demo.model._FOLDER", tmp_path)
     with pytest.raises(NotFoundError, match="Install saewidgets from its wheel"):
         demo.model_path()
-
-
-def test_missing_corpus_is_said_at_the_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("saewidgets.demo.corpus._DATA", tmp_path)
-    with pytest.raises(NotFoundError, match=r"corpus\.jsonl\.xz"):
-        demo.documents()
 
 
 def test_model_loads_in_float32_with_the_stated_shape(model, tokenizer) -> None:
@@ -67,13 +49,6 @@ def test_model_loads_in_float32_with_the_stated_shape(model, tokenizer) -> None:
     assert (config.num_hidden_layers, config.hidden_size, config.max_position_embeddings) == (4, 256, CONTEXT)
     assert config.vocab_size == len(tokenizer) == 4096
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
-
-
-def test_bos_is_put_in_front_and_is_one_token(tokenizer) -> None:
-    assert tokenizer.bos_token == tokenizer.eos_token == "<|endoftext|>"
-    ids = tokenizer("Call me Ishmael.").input_ids
-    assert ids[0] == tokenizer.bos_token_id
-    assert ids.count(tokenizer.bos_token_id) == 1
 
 
 @pytest.mark.parametrize(
@@ -105,11 +80,6 @@ def test_documents_are_in_a_fixed_order_and_splits_are_disjoint() -> None:
     titles = {split: {d.title.split(" [")[0] for d in demo.documents(split)} for split in ("train", "validation")}
     assert not titles["train"] & titles["validation"]
     assert sum(1 for _ in demo.documents("all")) == demo.corpus_info().documents
-
-
-def test_unknown_split_is_refused_at_the_call() -> None:
-    with pytest.raises(ConfigError, match="no split 'test'"):
-        demo.documents("test")  # type: ignore[arg-type]
 
 
 def test_stated_token_counts_are_those_of_the_tokenizer() -> None:

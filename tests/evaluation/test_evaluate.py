@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from saewidgets.errors import ConfigError
-from saewidgets.evaluation import Baseline, evaluate, place
+from saewidgets.evaluation import Baseline, evaluate
 from saewidgets.events import Interruption, Request
-from saewidgets.lm import HookError, LoadedModel, load_model
+from saewidgets.lm import LoadedModel, load_model
 from saewidgets.sae import SAE, create_sae, inference_sae
 from saewidgets.sae.scaler import Scaler
 from tests.evaluation.test_metrics import numbers
@@ -222,13 +222,6 @@ def test_a_transcoder_is_compared_and_spliced_where_it_writes(lm: LoadedModel, c
     assert scaled == pytest.approx(found | {"l1": scaled["l1"]}, rel=1e-4)
 
 
-def test_small_parts_give_the_same(lm: LoadedModel, contexts: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    sae = _sae()
-    expected = evaluate(sae, lm, contexts, HOOK)
-    monkeypatch.setattr(place, "LATENT_BYTES", 4 * 64 * 5)
-    assert evaluate(sae, lm, contexts, HOOK) == pytest.approx(expected, rel=1e-5)
-
-
 def test_folding_the_scale_changes_no_number(lm: LoadedModel, contexts: Tensor) -> None:
     sae = _sae("jumprelu")
     expected = evaluate(sae, lm, contexts, HOOK, scaler=Scaler(1.7))
@@ -292,22 +285,6 @@ def test_check_can_end_it(lm: LoadedModel, contexts: Tensor) -> None:
     with pytest.raises(Interruption):
         evaluate(_sae(), lm, contexts, HOOK, check=check)
     assert _hook_count(lm) == before
-
-
-def test_a_wrong_width(lm: LoadedModel, contexts: Tensor) -> None:
-    with pytest.raises(ConfigError, match=r"d_in is 16, but activations at blocks\.0.* have width 32") as caught:
-        evaluate(create_sae("topk", d_in=16, d_sae=64, k=5), lm, contexts, HOOK)
-    assert caught.value.where == "d_in"
-
-
-def test_a_hook_that_does_not_exist(lm: LoadedModel, contexts: Tensor) -> None:
-    with pytest.raises(HookError, match="no layer 5"):
-        evaluate(_sae(), lm, contexts, "blocks.5.hook_resid_post")
-
-
-def test_nothing_but_special_tokens(lm: LoadedModel) -> None:
-    with pytest.raises(ConfigError, match="no token to evaluate on"):
-        evaluate(_sae(), lm, torch.zeros(2, 4, dtype=torch.long), HOOK)
 
 
 def test_contexts_longer_than_the_model_reads(lm: LoadedModel) -> None:

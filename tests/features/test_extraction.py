@@ -16,12 +16,12 @@ import torch
 from saewidgets.activations import PackedTokens
 from saewidgets.config import ExtractionConfig
 from saewidgets.errors import ConfigError, FormatError, StateError, StorageError
-from saewidgets.events import CheckpointSaved, Event, Interruption, LogLine, NullControl, Progress, Request
+from saewidgets.events import Event, Interruption, LogLine, NullControl, Progress, Request
 from saewidgets.features.extraction import NotFiniteError, encoding, extract, run
 from saewidgets.features.store import write
 from saewidgets.features.store.layout import STORED, Manifest
 from saewidgets.features.store.read import Store
-from saewidgets.lm import HookError, LoadedModel, capture
+from saewidgets.lm import LoadedModel, capture
 from saewidgets.lm.token_mask import TokenMask
 from saewidgets.sae import SAE
 from tests.features import extraction_oracle as oracle
@@ -166,18 +166,6 @@ def test_values_of_a_real_forward(
     np.testing.assert_allclose(written[0]["max"], f.max(0), rtol=1e-4, atol=1e-5)
 
 
-def test_sizes_of_batches_and_chunks_change_nothing(
-    exact_lm: LoadedModel, packed: PackedTokens, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    found = []
-    for number, (batch, chunk) in enumerate([(4, 10**6), (1, 24), (5, 24 * 7), (64, 24 * 64)]):
-        monkeypatch.setattr(encoding, "CHUNK_TOKENS", {"cpu": chunk})
-        folder, config = tmp_path / str(number), CONFIG.replace(batch_size=batch)
-        extract(tiny_sae("topk", exact=True), exact_lm, packed, packed.train, EMBED, config, folder)
-        found.append(_files(folder))
-    assert found[0] == found[1] == found[2] == found[3]
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_gpu_finds_the_same(
@@ -208,22 +196,6 @@ def test_paused_at_every_batch_and_resumed(
             assert not [event for event in events if isinstance(event, LogLine)]
         assert _files(folder) == _files(straight)
     assert 10 < paused < 29
-
-
-def test_paused_again_and_again(lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Path) -> None:
-    sae, folder, config = tiny_sae("standard"), tmp_path / "paused", CONFIG.replace(max_norm_ratio=None)
-    extract(sae, lm, packed, packed.train, RESID, config, tmp_path / "straight")
-    breaks = 0
-    while not (folder / "extraction.json").exists():
-        try:
-            extract(sae, lm, packed, packed.train, RESID, config, folder, resume=True, control=Asking(Request.PAUSE, 3))
-        except Interruption:
-            breaks += 1
-            assert len(list((folder / "checkpoint").iterdir())) == 1
-    assert breaks > 5
-    assert _files(folder) == _files(tmp_path / "straight")
-    again = extract(sae, lm, packed, packed.train, RESID, config, folder, resume=True)
-    assert again.n_contexts == len(packed.train)  # it was done already
 
 
 def test_an_error_leaves_the_last_checkpoint(
@@ -275,47 +247,7 @@ def test_nothing_is_left_behind(
     assert list(tmp_path.iterdir()) == [tmp_path / "saewidgets-home"] or not (tmp_path / "e").exists()
 
 
-def test_progress_and_checkpoints_are_told(
-    lm: LoadedModel, packed: PackedTokens, small_chunks: None, tmp_path: Path
-) -> None:
-    events: list[Event] = []
-    extract(
-        tiny_sae("topk"), lm, packed, packed.train, RESID, CONFIG, tmp_path / "e", control=Saving(), emit=events.append
-    )
-    told = [event for event in events if isinstance(event, Progress)]
-    assert {event.phase for event in told} == {"measuring", "reading", "saving", "writing"}
-    assert all(event.total == packed.train.size * 24 and event.unit == "tokens" for event in told)
-    done = [event.done for event in told]
-    assert done == sorted(done)
-    assert done[-1] == told[-1].total
-    saved = [event for event in events if isinstance(event, CheckpointSaved)]
-    assert [event.step for event in saved] == list(range(6, len(packed.train), 6))
-    assert saved[0].size_bytes > 10_000
-
-
 # --- what cannot work -------------------------------------------------------------------------------------------------
-
-
-def test_another_width(lm: LoadedModel, packed: PackedTokens, tmp_path: Path) -> None:
-    from saewidgets.sae import create_sae
-
-    sae = create_sae("topk", d_in=33, d_sae=8, k=2)
-    with pytest.raises(ConfigError, match=r"d_in is 33, but activations at .* have width 32"):
-        extract(sae, lm, packed, packed.train, RESID, CONFIG, tmp_path / "e")
-    with pytest.raises(HookError):
-        extract(tiny_sae("topk"), lm, packed, packed.train, "blocks.9.hook_resid_post", CONFIG, tmp_path / "e")
-    assert not (tmp_path / "e").exists()
-
-
-@pytest.mark.parametrize(
-    ("contexts", "message"),
-    [([], "no contexts"), ([3, 3], "different ones"), ([-1], "from 0 to"), ([10**6], "from 0 to")],
-)
-def test_contexts_that_do_not_exist(
-    contexts: list[int], message: str, lm: LoadedModel, packed: PackedTokens, tmp_path: Path
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        extract(tiny_sae("topk"), lm, packed, np.array(contexts, np.int64), RESID, CONFIG, tmp_path / "e")
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

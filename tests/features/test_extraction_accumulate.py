@@ -123,23 +123,6 @@ def test_every_array_equals_the_dense_computation(
     assert same(arrays, case.accumulated(config, cuts, block, reload=True))
 
 
-def test_windows_reach_as_far_as_the_layout_says() -> None:
-    config = ExtractionConfig(examples=6, per_document=9)
-    case = Case(3, contexts=5, length=60, dense=True)
-    case.check(case.accumulated(config, [2]), config)
-
-
-def test_one_document_for_all_of_the_text() -> None:
-    case = Case(8)
-    case.ids[case.ids == SEPARATOR] = 4
-    case.numbers = np.arange(len(case.ids))
-    config = ExtractionConfig(examples=5, per_document=3)
-    arrays = case.accumulated(config, list(range(1, 23)))
-    case.check(arrays, config)
-    assert arrays["document_counts"].max() == 1
-    assert (arrays["top_positions"] >= 0).sum(1).max() <= 3
-
-
 def test_a_repeated_passage_is_shown_once_where_it_is_largest() -> None:
     case = Case(0)
     case.ids[:] = np.arange(2, 2 + case.ids.size).reshape(case.ids.shape)  # all different …
@@ -213,22 +196,6 @@ def test_nothing_counts() -> None:
     case.check(arrays, config)
     assert not arrays["firing_counts"].any()
     assert arrays["sample_offsets"].tolist() == [0]
-
-
-def test_the_smallest_and_largest_numbers() -> None:
-    case = Case(1)
-    case.f[:] = 0
-    case.counted[:] = True
-    tiny, huge = np.float32(1e-45), np.float32(3.4e38)
-    case.f[0, 0, 0], case.f[1, 1, 0], case.f[4, 1, 5], case.f[4, 2, 6] = tiny, huge, tiny, 65519
-    config = ExtractionConfig(min_activation=0)
-    arrays = case.accumulated(config, [1])
-    assert arrays["scale"].tolist() == [128, 0, 0, 0, 0, -149, 16]
-    assert arrays["histogram"][0, [0, 63]].tolist() == [1, 1]
-    assert arrays["histogram"][5].nonzero()[0].tolist() == [63]
-    assert np.isfinite(arrays["top_windows"].astype(np.float32)).all()
-    assert arrays["top_windows"][0, 0, 16] == np.float16(65504)
-    assert arrays["top_values"][0, :2].tolist() == [float(huge), float(tiny)]
 
 
 def _encoded(f: Tensor, monkeypatch: pytest.MonkeyPatch, firings: int) -> list[Firings]:

@@ -66,15 +66,6 @@ def test_tables_of_all_latents_equal_a_plain_computation(
         assert_ranked(found["bottom_tokens"][latent], -found["bottom_logits"][latent], -row)
 
 
-def test_tables_of_a_small_vocabulary_have_blanks(sae: SAE) -> None:
-    (_, found), *rest = logit_tables(sae, Unembedding(torch.randn(4, 32), None, centred=False))
-    assert not rest
-    assert (found["top_tokens"][:, 4:] == -1).all()
-    assert (found["bottom_logits"][:, 4:] == 0).all()
-    assert (np.sort(found["top_tokens"][:, :4]) == np.arange(4)).all()
-    np.testing.assert_array_equal(found["top_tokens"][:, :4], found["bottom_tokens"][:, 3::-1])
-
-
 def test_tables_that_cannot_be_computed(sae: SAE, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logits, "_ELEMENTS", 4 * 20)
     with torch.no_grad():

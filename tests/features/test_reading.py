@@ -12,10 +12,9 @@ from torch import Tensor
 
 from saewidgets.activations import open_corpus, pack
 from saewidgets.config import TextCorpus
-from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import Interruption, Request
 from saewidgets.features import FeatureReading, TopExamples, read_features, reading
-from saewidgets.lm import HookError, LoadedModel, TokenText, capture, load_model
+from saewidgets.lm import LoadedModel, TokenText, capture, load_model
 from saewidgets.sae import SAE, create_sae
 
 HOOK = "blocks.0.hook_resid_post"
@@ -132,31 +131,6 @@ def test_no_two_share_their_words(lm: LoadedModel, contexts: Tensor, monkeypatch
             setattr(table, name, getattr(old, name)[[0, 0, 1, 7]])
     found = FeatureReading(twice, contexts, TokenText(lm.tokenizer), "tiny", HOOK).clearest(5)
     assert sorted(feature.index for feature in found) == [0, 2]
-
-
-def test_dead_latents_and_empty_readings_can_be_shown(lm: LoadedModel, contexts: Tensor) -> None:
-    made = _made_up(lm, contexts)
-    dead = made.feature(len(WORDS) + 1)
-    assert (dead.density, dead.max, dead.examples, dead.label) == (0, 0, (), "")
-    assert "latent 7" in str(dead)
-    assert "latent 7" in dead._repr_html_()
-    nothing = read_features(_sae(), lm, contexts[:1], HOOK).clearest()
-    assert len(nothing) == 0
-    assert str(nothing) == "no latents"
-    assert "no latents" in nothing._repr_html_()
-    assert repr(made).startswith("<FeatureReading of tiny blocks.0.hook_resid_post: 7 of 8 latents fired on ")
-
-
-def test_a_latent_that_does_not_exist(lm: LoadedModel, contexts: Tensor) -> None:
-    with pytest.raises(NotFoundError, match=r"no latent 8.*from 0 to 7"):
-        _made_up(lm, contexts).feature(8)
-
-
-def test_wrong_width_and_hook(lm: LoadedModel, contexts: Tensor) -> None:
-    with pytest.raises(ConfigError, match="d_in is 16"):
-        read_features(create_sae("topk", d_in=16, d_sae=48, k=4), lm, contexts, HOOK)
-    with pytest.raises(HookError, match="no layer 9"):
-        read_features(_sae(), lm, contexts, "blocks.9.hook_resid_post")
 
 
 def test_progress_and_interruption(lm: LoadedModel, contexts: Tensor) -> None:

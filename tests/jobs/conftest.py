@@ -1,4 +1,4 @@
-"""Managers with short times, on a store in memory and on the real catalog."""
+"""Managers with short times, on a catalog of their own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 from saewidgets.catalog import Catalog
 from saewidgets.events import Progress
 from saewidgets.jobs import JobContext, JobManager, JobSettings
-from tests.jobs.memory_store import MemoryStore
 
 FAST = {
     "host": "box", "poll": 0.05, "heartbeat": 0.1, "timeout": 5.0, "write_interval": 0.02, "notify_interval": 0.02,
@@ -48,11 +47,8 @@ class Endless:
         return {"steps": self.step}
 
 
-@pytest.fixture(params=["memory", "catalog"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    if request.param == "memory":
-        yield MemoryStore()
-        return
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Any]:
     with Catalog(tmp_path / "workspace", host="box") as catalog:
         yield catalog.jobs
 

@@ -17,13 +17,6 @@ def control(checks: list[str]) -> JobControl:
     return JobControl(InteractiveQueue("box/cpu", 5.0), lambda: checks.append("first"))
 
 
-def test_nothing_is_asked_at_first(control: JobControl, checks: list[str]) -> None:
-    assert control.request() is Request.RUN
-    control.check()
-    control.check()
-    assert checks == ["first"]
-
-
 def test_check_raises_what_was_asked(control: JobControl) -> None:
     control.ask(Request.PAUSE)
     with pytest.raises(Interruption) as caught:
@@ -55,12 +48,6 @@ def test_a_pause_can_be_taken_back_until_it_was_seen(control: JobControl) -> Non
     control.ask(Request.PAUSE)
     assert control.request() is Request.PAUSE
     assert not control.withdraw()
-
-
-def test_a_stop_cannot_be_taken_back(control: JobControl) -> None:
-    control.ask(Request.STOP)
-    assert not control.withdraw()
-    assert control.request() is Request.STOP
 
 
 def test_a_checkpoint_is_asked_for_once(control: JobControl) -> None:

@@ -88,13 +88,3 @@ def test_a_broken_subscriber_does_not_stop_the_others(fan: Fanout, caplog: pytes
         fan.put("b", _state(JobStatus.QUEUED))
         wait_until(lambda: seen == ["a", "b"])
     assert "broken view" in caplog.text
-
-
-def test_nothing_is_kept_while_nobody_listens(fan: Fanout) -> None:
-    fan.put("job", _state(JobStatus.QUEUED))
-    seen: list[Any] = []
-    unsubscribe = fan.subscribe(lambda job_id, updates: seen.append(job_id))
-    fan.put("job", _state(JobStatus.RUNNING))
-    wait_until(lambda: seen == ["job"])
-    unsubscribe()
-    assert not fan.has_subscribers

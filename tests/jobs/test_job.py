@@ -6,16 +6,11 @@ from typing import Any
 
 import pytest
 
-from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
+from saewidgets.errors import SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobManager
 from saewidgets.records import ErrorInfo
 from tests.jobs.conftest import LANE, Endless, wait_until
-
-
-def test_a_handle_needs_a_job(manager: JobManager) -> None:
-    with pytest.raises(NotFoundError, match="job_x"):
-        manager.handle("job_x")
 
 
 def test_wait_gives_the_status_when_the_time_runs_out(manager: JobManager) -> None:
@@ -25,15 +20,6 @@ def test_wait_gives_the_status_when_the_time_runs_out(manager: JobManager) -> No
     assert time.monotonic() - started < 5
     with pytest.raises(TimeoutError, match=job.id):
         job.result(0.01)
-
-
-def test_repr_says_how_far_it_is(manager: JobManager) -> None:
-    job = manager.submit("count", {}, LANE, Endless())
-    waiting = manager.submit("count", {}, LANE, Endless())
-    wait_until(lambda: job.progress is not None and job.status is JobStatus.RUNNING)
-    assert f"<Job {job.id}, count, running, " in repr(job)
-    assert "of 1,000,000 steps" in repr(job)
-    assert "number 1 in the queue of box/cpu" in repr(waiting)
 
 
 def test_no_result_without_an_end(manager: JobManager) -> None:

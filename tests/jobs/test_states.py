@@ -11,13 +11,9 @@ from hypothesis.strategies import sampled_from
 from saewidgets.errors import StateError
 from saewidgets.events import JobStatus as S
 from saewidgets.events import Request
-from saewidgets.jobs.states import OWNED, RESUMABLE, TRANSITIONS, Command, asks_for, check_transition, ending, plan
+from saewidgets.jobs.states import OWNED, RESUMABLE, Command, asks_for, check_transition, ending, plan
 
 COMMANDS: tuple[Command, ...] = get_args(Command)
-
-
-def test_every_status_says_what_may_follow() -> None:
-    assert set(TRANSITIONS) == set(S)
 
 
 def test_a_wrong_transition_names_both_states() -> None:
@@ -99,12 +95,6 @@ def test_the_last_demand_decides_the_end() -> None:
     assert ending(S.PAUSED, S.STOPPING, "cancel") is S.CANCELLED
     assert ending(S.COMPLETED, S.STOPPING, "stop") is S.COMPLETED  # it was quicker
     assert ending(S.FAILED, S.PAUSING, "pause") is S.FAILED
-
-
-def test_requests() -> None:
-    assert asks_for("pause") is Request.PAUSE
-    assert asks_for("resume") is None
-    assert asks_for(None) is None
 
 
 class Life(RuleBasedStateMachine):

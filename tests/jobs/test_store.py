@@ -1,4 +1,4 @@
-"""What the manager relies on, on both stores."""
+"""What the manager relies on."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -68,18 +67,6 @@ def test_of_several_progress_the_last_is_written_behind_the_rest(writer: EventWr
     assert progress[-1] == 49
     assert len(progress) < 50
     assert isinstance(sink.batches[-1][-1][2], Progress)
-
-
-def test_a_few_writes_per_second(sink: Sink) -> None:
-    writer = EventWriter(sink, "me", 0.1)  # type: ignore[arg-type]
-    started = time.monotonic()
-    until = started + 0.35
-    while time.monotonic() < until:
-        writer.put("job", None, Metrics(1, 1, {}))
-        time.sleep(0.002)
-    elapsed = time.monotonic() - started
-    assert len(sink.batches) <= elapsed / 0.1 + 2
-    writer.close()
 
 
 def test_who_is_told_of_an_event_finds_it_in_the_store(sink: Sink) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 from transformers import AutoTokenizer, BertConfig, BertLMHeadModel, GPT2Model
 
 from saewidgets.errors import ConfigError
@@ -86,33 +85,6 @@ def test_special_tokens_of_an_encoder(tokenizer: Any) -> None:
     assert set(found.all) == {0, 1, 300, 301}  # [CLS] [SEP] [MASK] [PAD]
     tokenizer("a long text that is cut", truncation=True, max_length=3, padding="max_length")
     assert special_tokens(tokenizer) == found  # what the last call was asked for says nothing
-
-
-def test_a_decoder_with_a_separator_is_not_closed_by_it(tiny_tokenizer_folder: Path) -> None:
-    plain = AutoTokenizer.from_pretrained(tiny_tokenizer_folder, cls_token="<|bos|>", sep_token="<|eos|>")
-    found = special_tokens(plain)  # its own template puts nothing behind a text
-    assert (found.bos, found.separator, found.closing) == (0, 1, None)
-
-
-def test_tokenizers_as_transformers_makes_them() -> None:
-    words = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "king"])}
-    letters = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4, "<mask>": 5}
-    bert = special_tokens(transformers.BertTokenizerFast(vocab=words))
-    assert (bert.bos, bert.separator, bert.closing, bert.all) == (2, 3, 3, (0, 2, 3, 4))
-    roberta = special_tokens(transformers.RobertaTokenizerFast(vocab=letters, merges=[]))
-    assert (roberta.bos, roberta.separator, roberta.closing) == (0, 2, 2)
-    gpt2 = special_tokens(transformers.GPT2TokenizerFast(vocab={"a": 0, "<|endoftext|>": 1}, merges=[]))
-    assert (gpt2.bos, gpt2.separator, gpt2.closing) == (1, 1, None)
-
-
-def test_a_decoder_whose_texts_begin_with_a_separator(tiny_tokenizer_folder: Path) -> None:
-    from tokenizers import processors
-
-    xglm = AutoTokenizer.from_pretrained(tiny_tokenizer_folder, cls_token="<|bos|>", sep_token="<|eos|>")
-    xglm.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="<|eos|> $A", special_tokens=[("<|eos|>", 1)]
-    )
-    assert special_tokens(xglm).closing is None
 
 
 def test_what_an_encoder_is_not_asked_for(tokenizer: Any) -> None:

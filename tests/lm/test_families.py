@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,7 @@ def test_the_page_has_every_family_that_is_tested() -> None:
     assert set(table()) - set(FAMILIES) <= {"eurobert", "nomic_bert", "gte"}  # not in every transformers
 
 
-@pytest.mark.parametrize("layer", [0, 2])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("name", "layer"), zip(FAMILIES, cycle([0, 2])))
 def test_each_cell(name: str, layer: int) -> None:
     model, ids, row = built(name), token_ids(), table()[name]
     block = find_blocks(model)[layer]
@@ -184,8 +184,7 @@ def test_all_sites_of_all_layers_come_from_one_forward(name: str) -> None:
         assert torch.equal(capture(model, [hook], ids)[hook], together[hook])
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("name", "dtype"), zip(FAMILIES, cycle([torch.bfloat16, torch.float16])))
 def test_in_half_precision(name: str, dtype: torch.dtype) -> None:
     model, ids = built(name), token_ids()
     names = at(1, *NAMES.values())

@@ -103,13 +103,6 @@ def test_gradients_flow_through_a_head_and_around_it() -> None:
     assert weight[:, 8:].abs().sum() > 0
 
 
-def test_a_number_keeps_the_models_format() -> None:
-    model, ids = build("llama").to(torch.bfloat16), token_ids()
-    expected = forward(model, ids).logits
-    with spliced(model, HEADS[0], lambda z: z.float()):
-        assert torch.equal(forward(model, ids).logits, expected)
-
-
 def test_what_a_head_is_called_and_which_there_are() -> None:
     model = build("gemma2", head_dim=16)
     point = resolve_hook(model, HEADS[3])

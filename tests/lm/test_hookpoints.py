@@ -21,11 +21,6 @@ def test_every_architecture_lists_four_sites_per_layer(name: str) -> None:
     assert resolve_hook(model, names[-1]).width == WIDTH
 
 
-def test_blocks_of_experts_are_not_taken_for_layers() -> None:
-    model = build("mixtral")  # as many experts as layers
-    assert [type(block).__name__ for block in find_blocks(model)] == ["MixtralDecoderLayer"] * LAYERS
-
-
 def test_the_layer_range_is_named() -> None:
     with pytest.raises(HookError, match=r"no layer 7: the model has 3 layers.*from 0 to 2") as caught:
         resolve_hook(build("gpt2"), "blocks.7.hook_resid_post")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -30,11 +28,6 @@ def test_a_configuration_alone_gives_the_same_count(name: str) -> None:
     kind, settings = CONFIGS[name]
     model = build(name)
     assert model_info._from_config(kind(**settings)) == sum(p.numel() for p in model.parameters())
-
-
-def test_a_missing_folder() -> None:
-    with pytest.raises(NotFoundError, match="no such folder"):
-        model_facts("./none")
 
 
 def test_an_unknown_model_offline() -> None:
@@ -86,13 +79,6 @@ def test_what_says_nothing_clear_is_left_to_the_loading(content: str, tmp_path: 
     assert stated_sizes(str(tmp_path)) == StatedSizes()
 
 
-def test_folders_that_are_not_there_or_hold_no_model(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="no such folder"):
-        stated_sizes(str(tmp_path / "none"))
-    with pytest.raises(NotFoundError, match=r"no config\.json"):
-        stated_sizes(str(tmp_path))
-
-
 def test_a_model_of_the_hub_is_known_once_it_is_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = hub_probe.try_to_load_from_cache
     monkeypatch.setattr(hub_probe, "try_to_load_from_cache", lambda *a, **k: real(*a, cache_dir=tmp_path, **k))
@@ -104,11 +90,3 @@ def test_a_model_of_the_hub_is_known_once_it_is_in_the_cache(tmp_path: Path, mon
     (at / "snapshots" / ("a" * 40) / "config.json").write_text('{"n_layer": 12, "n_positions": 1024}')
     assert stated_sizes("someone/some-model") == StatedSizes(12, 1024)
     assert stated_sizes("someone/some-model", revision="other") == StatedSizes()
-
-
-def test_transformers_is_not_imported(tiny_model_folder: Path) -> None:
-    code = (
-        "import sys\nfrom saewidgets.lm.model_info import stated_sizes\n"
-        f"assert stated_sizes({str(tiny_model_folder)!r}).n_layers == 2\nassert 'transformers' not in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

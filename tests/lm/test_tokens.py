@@ -57,23 +57,6 @@ def test_a_character_over_several_tokens_is_given_to_the_first(tokenizer: Any) -
     assert TokenText(tokenizer).pieces(ids) == ["a", "🐳", "", "", "", "é", ""]
 
 
-def test_broken_characters_do_not_swallow_what_follows(tokenizer: Any) -> None:
-    whale, letter = _ids(tokenizer, "🐳"), _ids(tokenizer, "a")
-    pieces = TokenText(tokenizer).pieces([*whale[:2], *letter, *whale, *whale[:1]])
-    assert pieces == ["�", "", "a", "🐳", "", "", "", "�"]
-
-
-def test_special_tokens_are_themselves(tokenizer: Any) -> None:
-    tokens = TokenText(tokenizer)
-    assert tokens.pieces([0, *_ids(tokenizer, "a"), 1]) == ["<|bos|>", "a", "<|eos|>"]
-    assert tokens.is_special(0)
-    assert not tokens.is_special(5)
-
-
-def test_ids_beyond_the_tokenizer_have_a_name(tokenizer: Any) -> None:
-    assert TokenText(tokenizer).pieces([299_999]) == ["<299999>"]
-
-
 def test_sentencepiece_and_wordpiece_marks_become_spaces() -> None:
     from tokenizers import Tokenizer, decoders, models
     from transformers import PreTrainedTokenizerFast

@@ -71,6 +71,7 @@ def test_loss_and_gradients_are_those_of_the_formulas(name: str, centred: bool, 
         assert relative(found[parameter], torch.from_numpy(grad)) < 1e-5, parameter
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ALL)
 def test_the_reference_agrees_with_finite_differences(name: str) -> None:
     """Directions that move the four weights; the thresholds' straight-through gradient has no finite difference."""
@@ -118,8 +119,7 @@ def test_a_second_backward_is_refused(name: str) -> None:
         loss.total.backward()
 
 
-@pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("rows_per_block", [1, 7, 30])
+@pytest.mark.parametrize(("name", "rows_per_block"), zip(ALL, [1, 7, 30, 7]))
 def test_blocks_do_not_change_the_result(name: str, rows_per_block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, blocked = make(name), make(name)
     whole.loss(batch(), step=LossState(SCALE, dead_mask())).total.backward()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -139,8 +140,7 @@ def test_straight_through_gradients_are_those_of_the_formulas(name: str, kernels
         assert float((found[key] * direction).sum()) == pytest.approx(slope_of, rel=1e-4), key
 
 
-@pytest.mark.parametrize("name", [*VARIANTS, *JUMPRELU])
-@pytest.mark.parametrize("rows_per_block", [1, 7])
+@pytest.mark.parametrize(("name", "rows_per_block"), zip([*VARIANTS, *JUMPRELU], cycle([1, 7])))
 def test_blocks_do_not_change_the_result(name: str, rows_per_block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     architecture, settings = VARIANTS.get(name) or ("jumprelu", JUMPRELU[name])
     whole, blocked = make(architecture, **settings), make(architecture, **settings)

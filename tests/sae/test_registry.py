@@ -8,7 +8,7 @@ import pytest
 
 from saewidgets.config.sae import StandardConfig, TopKConfig, TranscoderConfig
 from saewidgets.errors import ConfigError
-from saewidgets.sae import StandardSAE, TopKSAE, architectures, build_sae, create_sae, register
+from saewidgets.sae import StandardSAE, TopKSAE, architectures, build_sae, create_sae
 from saewidgets.sae.registry import lookup
 
 
@@ -65,9 +65,3 @@ def test_every_architecture_has_a_page_that_names_its_parameters(name: str) -> N
     assert all(word in page for word in ("**When.**", "**Source.**", f"Code: `sae/{name}.py`"))
     for listing in (DOCS / "architectures" / "index.md", DOCS / "sae.md"):
         assert f"{name}.md)" in listing.read_text()
-
-
-def test_a_name_is_taken_once() -> None:
-    with pytest.raises(ConfigError, match="already registered"):
-        register("topk", StandardSAE, StandardConfig)
-    assert isinstance(create_sae("topk", 8, d_sae=64), TopKSAE)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from saewidgets.sae.kernels import select
-from saewidgets.sae.kernels.select import SparseCode, batch_topk_code, block_rows, grouped_topk, topk_code
+from saewidgets.sae.kernels.select import SparseCode, batch_topk_code, grouped_topk, topk_code
 
 
 def problem(batch: int, d_in: int, d_sae: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,15 +107,3 @@ def test_rows_without_any_active_latent() -> None:
     assert 2 not in code.rows().tolist()
     assert code.offsets.tolist() == sorted(code.offsets.tolist())
     assert torch.allclose(dense(code, 64), expected_batch(x @ W + b, 3), atol=1e-5)
-
-
-def test_counts() -> None:
-    code = SparseCode(torch.tensor([3, 1, 3, 0]), torch.tensor([1.0, 0.0, 2.0, 0.5]), torch.tensor([0, 2]))
-    assert code.rows().tolist() == [0, 0, 1, 1]
-    assert code.fired(5).tolist() == [True, False, False, True, False]
-    assert code.l0() == 1.5
-
-
-def test_blocks_stay_small() -> None:
-    assert block_rows(16_384) * 16_384 * 4 <= 16 << 20
-    assert block_rows(1 << 24) >= 1

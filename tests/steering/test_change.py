@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -90,9 +91,10 @@ def test_every_architecture_is_covered() -> None:
     assert set(LOADED) == set(inference_architectures())
 
 
-@pytest.mark.parametrize("additive", [True, False])
-@pytest.mark.parametrize("normalization", NORMALIZATIONS)
-@pytest.mark.parametrize("name", LOADED)
+@pytest.mark.parametrize(
+    ("name", "normalization", "additive"),
+    zip([*LOADED, *LOADED], cycle(NORMALIZATIONS), [*[True] * len(LOADED), *[False] * len(LOADED)]),
+)
 def test_the_change_is_the_difference_of_two_reconstructions(name: str, normalization: str, additive: bool) -> None:
     sae = loaded(name, dtype=torch.float64, normalize_activations=normalization)
     features, x = several(additive), inputs(name).double()

@@ -20,7 +20,6 @@ from saewidgets.errors import ConfigError
 from saewidgets.lm import HookError, LoadedModel, forward, wrap_model
 from saewidgets.sae import inference_sae
 from saewidgets.steering import SteeringError, SteeringSource, TokenEvent, steer, steered, sweep
-from saewidgets.steering.result import first_difference, repetition
 from saewidgets.steering.steer import check_fits, prompt_ids
 from tests.lm.models import CONFIGS, build
 from tests.steering.toys import HOOK, feature, hook_count, toy_sae, weights
@@ -191,18 +190,6 @@ def test_a_sweep(demo: LoadedModel, demo_sae: Any) -> None:
     assert not whole.stopped
 
 
-def test_mistakes_in_sweeps(tiny: LoadedModel) -> None:
-    sae = SteeringSource(toy_sae(), "blocks.0.hook_resid_post")
-    with pytest.raises(ConfigError, match="no strength to try"):
-        sweep(tiny, sae, PUSH, PROMPT, [])
-    with pytest.raises(ConfigError, match="no feature number 1"):
-        sweep(tiny, sae, PUSH, PROMPT, [1.0], swept=1, new_tokens=5)
-    with pytest.raises(ConfigError, match="which has no strength"):
-        sweep(tiny, sae, [feature(5, 0, "ablate")], PROMPT, [1.0], new_tokens=5)
-    with pytest.raises(ConfigError, match="Strength is"):
-        sweep(tiny, sae, PUSH, PROMPT, [1e9], new_tokens=5)
-
-
 def test_tokens_arrive_in_turns(demo: LoadedModel, demo_sae: Any) -> None:
     events: list[TokenEvent] = []
     result = steer(demo, demo_sae, PUSH, PROMPT, new_tokens=6, strengths=[2.0], on_token=events.append)
@@ -245,18 +232,6 @@ def test_what_a_callback_raises_comes_out_and_leaves_nothing(demo: LoadedModel, 
     finally:
         demo.model.eval()
     assert hook_count(demo.model) == 0
-
-
-def test_the_end_of_a_text_ends_it(tokenizer: Any) -> None:
-    lm = wrap_model(build("gpt2", vocab_size=300), tokenizer)
-    ids = steer(lm, toy_sae(), [feature(5, 0.0)], PROMPT, new_tokens=8, temperature=0).baseline.ids
-    lm.model.generation_config.eos_token_id = [299, ids[3]]  # type: ignore[union-attr]
-    end = ids.index(ids[3]) + 1
-    result = steer(lm, toy_sae(), [feature(5, 0.0)], PROMPT, new_tokens=8, temperature=0)
-    assert result.baseline.ids == ids[:end] == greedy(lm, list(result.prompt_ids), 8)
-    assert result.baseline.finish == "end"
-    assert result.baseline.text == "".join(result.baseline.pieces[:-1])
-    assert not result.stopped
 
 
 def test_a_model_without_a_cache_reads_everything_again(
@@ -342,27 +317,3 @@ def test_text_is_never_markup(demo: LoadedModel, demo_sae: Any) -> None:
     data = json.loads(json.dumps(result.to_data(), allow_nan=False))
     assert data["config"]["prompt"] == hostile
     assert data["baseline"]["text"] == result.baseline.text
-
-
-def test_a_large_change_is_told(demo: LoadedModel, demo_sae: Any) -> None:
-    result = steer(demo, demo_sae, [feature(5, 400.0)], PROMPT, new_tokens=4)
-    assert result.steered is not None
-    ratio = result.steered.change_ratio or 0
-    assert ratio > 1
-    most = math.floor(10 * 400 / ratio) / 10
-    (note,) = result.notes
-    assert note == (
-        f"The change is large: ‖Δ‖ / ‖h‖ is {ratio:.2f}. Text usually breaks above 1. For feature 5, try strengths "
-        f"between −{most:g} and {most:g}."
-    )
-    assert steer(demo, demo_sae, [feature(5, 0.5)], PROMPT, new_tokens=4).notes == ()
-
-
-def test_small_definitions() -> None:
-    assert first_difference([1, 2, 3], [1, 2, 3]) is None
-    assert first_difference([1, 2, 3], [1, 9, 3]) == 1
-    assert first_difference([1, 2], [1, 2, 3]) == 2
-    assert repetition([1, 2, 3]) == 0
-    assert repetition([1, 2, 3, 4, 5]) == 0
-    assert repetition([1] * 10) == pytest.approx(6 / 7)
-    assert repetition([1, 2, 3, 4, 1, 2, 3, 4]) == pytest.approx(1 / 5)

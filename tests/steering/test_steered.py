@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import Any
 
@@ -31,8 +32,7 @@ def clamped(sae: Any, h: Tensor) -> Tensor:
     return h.double() + (6.0 - f[..., 3:4]) * W_dec[3] - 2.0 * W_dec[5]
 
 
-@pytest.mark.parametrize("site", SITES)
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(("name", "site"), zip(CONFIGS, itertools.cycle(SITES)))
 def test_every_model_and_site(name: str, site: str) -> None:
     model, ids, at = build(name), token_ids(), f"blocks.1.{site}"
     sae = toy_sae(hook_name=at)
@@ -50,7 +50,7 @@ def test_every_model_and_site(name: str, site: str) -> None:
     assert hook_count(model) == 0
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox"])
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_the_changed_state_is_what_later_layers_read(name: str) -> None:
     model, ids, sae = build(name), token_ids(), toy_sae()
     target = clamped(sae, hidden(model, ids)).float()
@@ -63,7 +63,7 @@ def test_the_changed_state_is_what_later_layers_read(name: str) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox"])
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_heads(name: str) -> None:
     model, ids, at = build(name), token_ids(), "blocks.1.attn.hook_z"
     sae = inference_sae("standard", WIDTH, weights(), reshape_activations="hook_z")
@@ -73,7 +73,7 @@ def test_heads(name: str) -> None:
     torch.testing.assert_close(after.double(), clamped(sae, before), rtol=0, atol=5e-5)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox"])
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_one_head_is_steered_and_the_others_keep_their_bits(name: str) -> None:
     model, ids, z = build(name), token_ids(), "blocks.1.attn.hook_z"
     one, two = (inference_sae("standard", 8, weights(seed, d_in=8)) for seed in (3, 4))
@@ -110,8 +110,7 @@ def test_a_transcoder_that_writes_one_head_is_steered_there() -> None:
     torch.testing.assert_close(after, before + expected, rtol=0, atol=5e-5)
 
 
-@pytest.mark.parametrize("architecture", ["transcoder", "skip_transcoder"])
-@pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox"])
+@pytest.mark.parametrize(("name", "architecture"), [("gpt2", "transcoder"), ("llama", "skip_transcoder")])
 def test_a_transcoder_is_steered_at_its_output(name: str, architecture: str) -> None:
     model, ids = build(name), token_ids()
     into, out = "blocks.1.mlp.hook_in", "blocks.1.hook_mlp_out"
@@ -147,16 +146,15 @@ NOTHING = [
 ]
 
 
-@pytest.mark.parametrize("features", NOTHING)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_strength_0_is_the_unsteered_model_bit_for_bit(features: list[Any], dtype: torch.dtype) -> None:
-    model, ids = build("llama").to(dtype), token_ids()
+def test_strength_0_is_the_unsteered_model_bit_for_bit() -> None:
+    model, ids = build("llama").to(torch.bfloat16), token_ids()
     expected = forward(model, ids).logits
-    with steered(model, features, sae=toy_sae()) as steering:
-        assert hook_count(model) == 0
-        assert torch.equal(forward(model, ids).logits, expected)
-    assert steering.changes_nothing
-    assert steering.change_ratio is None
+    for features in NOTHING:
+        with steered(model, features, sae=toy_sae()) as steering:
+            assert hook_count(model) == 0
+            assert torch.equal(forward(model, ids).logits, expected)
+        assert steering.changes_nothing
+        assert steering.change_ratio is None
 
 
 def test_tokens_that_do_not_change_keep_their_bits() -> None:
@@ -211,15 +209,6 @@ def test_an_inner_block_works_on_what_the_outer_one_left() -> None:
     assert torch.equal(hidden(model, ids), h)
 
 
-def test_a_block_can_be_entered_once() -> None:
-    model = build("gpt2")
-    block = steered(model, CLAMP, sae=toy_sae())
-    with block:
-        with pytest.raises((RuntimeError, AttributeError)), block:
-            pytest.fail("entered twice")
-    assert hook_count(model) == 0
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_models_of_other_precision(dtype: torch.dtype) -> None:
     model, ids, sae = build("llama").to(dtype), token_ids(), toy_sae()
@@ -272,16 +261,6 @@ def test_hooks_are_gone_after_any_end() -> None:
     assert hook_count(model) == 0
 
 
-def test_after_an_error_inside_the_block_it_still_steers() -> None:
-    model, ids, sae = build("gpt2"), token_ids(), toy_sae()
-    expected = clamped(sae, hidden(model, ids))
-    with steered(model, CLAMP, sae=sae):
-        with pytest.raises(IndexError):
-            forward(model, ids + 10**6)
-        after = hidden(model, ids)
-    torch.testing.assert_close(after.double(), expected, rtol=0, atol=5e-5)
-
-
 def test_another_thread_gets_the_model_itself() -> None:
     model, ids = build("gpt2"), token_ids()
     expected = forward(model, ids).logits
@@ -295,10 +274,15 @@ def test_another_thread_gets_the_model_itself() -> None:
         finally:
             done.set()
 
+    def meanwhile(*_: Any) -> None:
+        if threading.current_thread() is not thread:
+            inside.set()
+            assert done.wait(30)
+
     thread = threading.Thread(target=user)
     thread.start()
     with steered(model, CLAMP, sae=toy_sae()):
-        handle = model.transformer.h[0].register_forward_hook(lambda *a: (inside.set(), done.wait(30), None)[2])
+        handle = model.transformer.h[0].register_forward_hook(meanwhile)
         try:
             changed = forward(model, ids).logits
         finally:
@@ -340,19 +324,6 @@ def test_a_compiled_model_is_refused() -> None:
     model.transformer.h[0].compile()
     with pytest.raises(SteeringError, match="was compiled"), steered(model, CLAMP, sae=toy_sae()):
         pytest.fail("it would not be steered")
-
-
-def test_a_block_outside_of_its_model_is_an_error() -> None:
-    model = build("gpt2")
-    with pytest.raises(SteeringError, match="outside of the model"), steered(model, CLAMP, sae=toy_sae()):
-        model.transformer.h[1](torch.zeros(1, 3, WIDTH))
-
-
-def test_the_part_below_the_head_can_be_called_by_itself() -> None:
-    model, ids, sae = build("llama"), token_ids(), toy_sae(hook_name="blocks.2.hook_resid_pre")
-    with steered(model, CLAMP, sae=sae) as steering:
-        model.model(input_ids=ids)
-    assert steering.steered_tokens == ids.numel()
 
 
 def test_gradients_flow_through_the_steered_state() -> None:

@@ -6,7 +6,6 @@ import torch
 
 from saewidgets.config import TrainingConfig
 from saewidgets.events import Metrics
-from saewidgets.sae import architectures
 from saewidgets.training.checkpoint import list_checkpoints
 from tests.training.fakes import BATCH, D_SAE, SAES, FakeStream, Recorder, make_trainer
 
@@ -71,7 +70,7 @@ class PairStream(FakeStream):
             yield x, x.roll(1, dims=1)
 
 
-@pytest.mark.parametrize("architecture", architectures())
+@pytest.mark.parametrize("architecture", ["standard", "topk", "transcoder"])
 def test_a_decoder_that_is_normalised_seldom_learns_as_one_that_always_is(architecture, tmp_path):
     sae = SAES.get(architecture) or VARIANTS.get(architecture) or {"architecture": architecture, "l1_coefficient": 0.1}
     pairs = {"hook_name": "blocks.1.mlp.hook_in", "hook_name_out": "blocks.1.hook_mlp_out"}

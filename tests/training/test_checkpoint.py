@@ -16,7 +16,6 @@ from saewidgets.training.checkpoint import (
     list_checkpoints,
     newest_whole,
     read_checkpoint,
-    update_state,
     write_checkpoint,
 )
 
@@ -180,23 +179,8 @@ def test_an_unwritable_folder_is_a_storage_error(tmp_path):
         _write(tmp_path / "file" / "checkpoints")
 
 
-def test_update_state_keeps_the_rest(tmp_path):
-    updated = update_state(_write(tmp_path), kinds=("latest", "final"))
-    read = read_checkpoint(tmp_path / "step_00000020")
-    assert read.kinds == updated.kinds == ("latest", "final")
-    assert read.state["scale"] == 0.1
-    assert len(list(read.path.iterdir())) == 3
-
-
 def test_state_refuses_nan(tmp_path):
     weights, optimizer = _tensors()
     with pytest.raises(ValueError, match="JSON"):
         write_checkpoint(tmp_path, 1, weights, optimizer, {"tokens": 1, "kinds": (), "scale": float("nan")})
     assert list(tmp_path.iterdir()) == []
-
-
-def test_state_is_plain_json(tmp_path):
-    _write(tmp_path)
-    state = json.loads((tmp_path / "step_00000020" / "state.json").read_text())
-    assert set(state["files"]) == {"weights.safetensors", "optimizer.safetensors"}
-    assert state["format"] == 1

@@ -57,29 +57,12 @@ def test_what_changes_the_bits_is_told(field, value):
     assert note.startswith(f"The continuation will not be bit-identical: {field} was ")
 
 
-def test_counts_in_the_note_have_separators():
-    note = compare(_state(), CONFIG.replace(dead_window_tokens=20_000), HERE)
-    assert note.endswith(": dead_window_tokens was 1,000,000 and is 20,000.")
-
-
 @pytest.mark.parametrize(
     ("name", "value"), [("torch", "1.0"), ("threads", 999), ("device", "cuda:3"), ("saewidgets", "0.0.0")]
 )
 def test_another_environment_is_told(name, value):
     note = compare(_state(environment={**HERE, name: value}), CONFIG, HERE)
     assert f"{name} was {value} and is {HERE[name]}" in note
-
-
-def test_another_layout_is_told_once():
-    other = {**HERE, "threads": 3, "layout": {**HERE["layout"], "tokens": "xyz", "threads": 3}}
-    now = {**HERE, "threads": 2, "layout": {**HERE["layout"], "threads": 2}}
-    note = compare(_state(environment=other), CONFIG, now)
-    assert "the text is another one" in note
-    assert note.count("threads") == 1
-
-
-def test_python_itself_computes_nothing():
-    assert compare(_state(environment={**HERE, "python": "3.99"}), CONFIG, HERE) is None
 
 
 def test_text_held_in_memory_is_recorded_by_its_hash():

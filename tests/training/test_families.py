@@ -28,6 +28,7 @@ from saewidgets.training.run import run_training
 from tests.conftest import TINY_TEXT
 from tests.lm.models import ENCODERS, FAMILIES, WIDTH, encoder_tokenizer, family
 
+SHORT = ("gpt2", "gemma2", "mixtral", "bert")  # the others are long tests
 SITES = ("hook_resid_pre", "hook_resid_post", "hook_attn_out", "hook_mlp_out", "attn.hook_z", "mlp.hook_in")
 
 
@@ -54,7 +55,9 @@ def config(hook_name: str, **changes: Any) -> TrainingConfig:
     return TrainingConfig(**settings | changes)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in SHORT else pytest.mark.long) for name in FAMILIES]
+)
 def test_a_run_ends_with_an_sae(
     name: str, tmp_path: Path, tokens_folder: Path, tokenizers: tuple[Any, Any]
 ) -> None:
@@ -101,8 +104,9 @@ def test_a_run_on_the_heads(name: str, tmp_path: Path, tokens_folder: Path, toke
     torch.testing.assert_close(sae(heads), point.as_heads(sae(z)))
 
 
-@pytest.mark.parametrize("place", ["ln2.hook_normalized", "mlp.hook_in"])
-@pytest.mark.parametrize("name", ["gpt2", "gemma2", "modernbert"])
+@pytest.mark.parametrize(
+    ("name", "place"), [("gpt2", "ln2.hook_normalized"), ("gemma2", "mlp.hook_in"), ("modernbert", "mlp.hook_in")]
+)
 def test_a_transcoder_of_an_mlp(
     name: str, place: str, tmp_path: Path, tokens_folder: Path, tokenizers: tuple[Any, Any]
 ) -> None:

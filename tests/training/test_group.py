@@ -159,7 +159,7 @@ def test_one_pass_evaluates_all_that_are_due(base, tokens_folder, tmp_path):
     assert blocks_of([(1, 4), (0, 4), (0, 8)], tmp_path / "all") == 2 * ((2 + 1 + 2) + (2 + 2))
 
 
-@pytest.mark.parametrize("share", [0.15, 0.4, 0.55, 0.8, 0.97])
+@pytest.mark.parametrize("share", [0.15, 0.55, 0.97])
 def test_pause_anywhere_and_resume(share, configs, alone, tokens_folder, tmp_path, total_checks):
     at = int(total_checks * share)
     result = run_group(
@@ -187,7 +187,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-@pytest.mark.parametrize("share", [0.5, 0.75, 0.9])
+@pytest.mark.parametrize("share", [0.5, 0.9])
 def test_a_kill_leaves_trainings_at_different_steps_that_catch_up(
     share, configs, alone, tokens_folder, tmp_path, total_checks
 ):
@@ -238,8 +238,9 @@ def evaluation_forwards(configs, tokens_folder, tmp_path_factory):
     return control.forwards
 
 
-@pytest.mark.parametrize("asked", [None, Request.PAUSE])
-@pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.7, 1])
+@pytest.mark.parametrize(
+    ("share", "asked"), [(0.01, None), (0.3, Request.PAUSE), (0.7, None), (1, Request.PAUSE)]
+)
 def test_left_in_the_middle_of_an_evaluation(
     share, asked, configs, runs_alone, tokens_folder, tmp_path, evaluation_forwards
 ):
@@ -277,8 +278,7 @@ def test_all_are_ended_in_the_middle_of_an_evaluation(
     assert not stopped or all("ce_loss_score" in r.metrics for r in result.results)
 
 
-@pytest.mark.parametrize("asked", [Request.STOP, Request.CANCEL])
-@pytest.mark.parametrize("number", [0, 1, 3])
+@pytest.mark.parametrize(("number", "asked"), [(0, Request.STOP), (1, Request.CANCEL), (3, Request.STOP)])
 def test_one_is_ended_alone_while_it_waits_for_an_evaluation(
     number, asked, configs, runs_alone, tokens_folder, tmp_path
 ):
@@ -322,18 +322,6 @@ def test_one_that_diverges_fails_alone(configs, alone, tokens_folder, tmp_path, 
         _same(_tensors(tmp_path / str(number)), alone[number])
 
 
-def test_all_that_diverge_are_one_error(configs, tokens_folder, tmp_path, monkeypatch):
-    def failing(self):
-        raise TrainingError(f"Loss became NaN at {self.config.hook_name}.", where="loss")
-
-    monkeypatch.setattr(Trainer, "flush", failing)
-    told = []
-    with pytest.raises(TrainingError, match=r"blocks\.1\.hook_resid_post"):
-        run_group(_tasks(configs, tmp_path), tokens_folder=tokens_folder, ended=lambda *end: told.append(end))
-    assert [(number, result.status, config.hook_name in str(error)) for (number, result, error), config
-            in zip(told, configs, strict=True)] == [(n, JobStatus.FAILED, True) for n in range(4)]  # fmt: skip
-
-
 def test_a_full_disk_ends_all_and_all_can_be_resumed(configs, alone, tokens_folder, tmp_path, monkeypatch):
     save = Trainer.save
 
@@ -366,21 +354,6 @@ def test_one_is_ended_alone(asked, configs, alone, tokens_folder, tmp_path):
     assert (tmp_path / "0" / "sae").exists() == stopped
     for number in (1, 2, 3):
         _same(_tensors(tmp_path / str(number)), alone[number])
-
-
-def test_stop_keeps_what_all_have_learned(configs, tokens_folder, tmp_path, total_checks):
-    control = Scripted(Request.STOP, total_checks // 2)
-    result = run_group(_tasks(configs, tmp_path), tokens_folder=tokens_folder, control=control)
-    assert result.status is JobStatus.STOPPED
-    assert {r.status for r in result.results} == {JobStatus.STOPPED}
-    assert all(r.sae_path and 0 < r.step < STEPS for r in result.results)
-
-
-def test_cancel_writes_nothing_new(configs, tokens_folder, tmp_path, total_checks):
-    control = Scripted(Request.CANCEL, total_checks // 2)
-    result = run_group(_tasks(configs, tmp_path), tokens_folder=tokens_folder, control=control)
-    assert result.status is JobStatus.CANCELLED
-    assert not list(tmp_path.glob("*/sae"))
 
 
 def test_a_checkpoint_that_is_asked_for_is_written_by_each(configs, tokens_folder, tmp_path, total_checks):

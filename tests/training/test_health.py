@@ -108,10 +108,3 @@ def test_what_counts_as_out_of_memory():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.float32)
     assert health.is_out_of_memory(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("n", "text"), [(7, "7"), (360_448, "360,448"), (1_839_104, "1.84M"), (2_500_000_000, "2.50B")]
-)
-def test_short_count(n, text):
-    assert health.short_count(n) == text

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from saewidgets.errors import FormatError, TrainingError
-from saewidgets.events import CheckpointSaved, Interruption, LogLine, Metrics, Progress, Request
+from saewidgets.events import CheckpointSaved, Interruption, Metrics, Progress, Request
 from saewidgets.training.checkpoint import newest_whole
 from saewidgets.training.loop import DEAD
 from tests.training.fakes import BATCH, SAES, FakeStream, Recorder, Scripted, make_config, make_trainer
@@ -115,11 +115,6 @@ def test_metrics_equal_an_independent_computation(tmp_path, recorder):
     assert values["lr"] == pytest.approx(3e-3)
     assert values["grad_norm"] > 0
     assert values["tokens_per_second"] > 0
-
-
-def test_metrics_at_first_last_and_every_n_steps(tmp_path, recorder):
-    make_trainer(make_config(steps=13), tmp_path, emit=recorder).run()
-    assert [(m.step, m.tokens) for m in recorder.of(Metrics)] == [(s, s * BATCH) for s in (1, 5, 10, 13)]
 
 
 @pytest.mark.parametrize(("architecture", "name"), [("standard", "l1"), ("jumprelu", "l0_penalty"), ("topk", "aux")])
@@ -298,16 +293,6 @@ def test_a_checkpoint_that_was_asked_for_is_written_once_and_kept(tmp_path, reco
     assert not any(manual.path in event.removed for event in saved)
 
 
-def test_saving_twice_at_one_step_only_adds_a_kind(tmp_path, recorder):
-    config = make_config(steps=4)
-    trainer = make_trainer(config, tmp_path, emit=recorder)
-    trainer.run()
-    first = trainer.save("latest")
-    stamp = (first.path / "weights.safetensors").stat().st_mtime_ns
-    assert trainer.save_final().kinds[:2] == ("latest", "final")
-    assert (first.path / "weights.safetensors").stat().st_mtime_ns == stamp
-
-
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
     trainer = make_trainer(make_config(steps=4), tmp_path)
     trainer.run()
@@ -317,20 +302,10 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
         other.load(checkpoint)
 
 
-def test_progress_has_phases_and_reaches_the_total(tmp_path, recorder):
-    config = make_config(steps=20, **{"checkpoints.every_steps": 5, "evaluation.every_steps": 5})
-    trainer = make_trainer(config, tmp_path, emit=recorder, evaluate=lambda: {"val_fvu": 0.5})
-    trainer.run()
-    trainer.save_final()
-    progress = recorder.of(Progress)
-    assert {p.phase for p in progress} == {"training", "evaluating", "saving"}
-    assert all(p.total == 20 * BATCH and p.unit == "tokens" for p in progress)
-    assert progress[-1].done == progress[-1].total
-    assert not recorder.of(LogLine)
-
-
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-@pytest.mark.parametrize("architecture", SAES)
+@pytest.mark.parametrize(
+    ("architecture", "precision"),
+    [("standard", "float16"), ("topk", "bfloat16"), ("batchtopk", "float16"), ("jumprelu", "bfloat16")],
+)
 def test_mixed_precision_learns_with_float32_parameters(tmp_path, architecture, precision):
     config = make_config(architecture, steps=20, precision=precision)
     record, reference = Recorder(), Recorder()

@@ -14,8 +14,9 @@ def _loss(total=1.0, mse=1.0, l0=3.0, **terms):
     return Loss(torch.tensor(total), tensors, torch.tensor(mse), empty, torch.tensor(l0), empty)
 
 
-@pytest.mark.parametrize(("mean", "spread"), [(0.0, 1.0), (2.0, 3.0), (300.0, 0.1)])
-@pytest.mark.parametrize("sizes", [[64], [10, 1, 53], [1] * 20])
+@pytest.mark.parametrize(
+    ("mean", "spread", "sizes"), [(0.0, 1.0, [64]), (2.0, 3.0, [10, 1, 53]), (300.0, 0.1, [1] * 20)]
+)
 def test_fvu_is_one_division_of_sums_whatever_the_batches(mean, spread, sizes):
     """Also where the mean is 3,000 times the spread, which a difference of raw sums would not survive in float32."""
     generator = np.random.default_rng(0)
@@ -53,21 +54,6 @@ def test_the_first_bad_step_is_named():
         window.add_batch(torch.randn(4, 2), _loss(total=total), step)
         window.end_step(torch.tensor(1.0))
     assert window.read()[1] == 2
-
-
-def test_gradients_that_overflowed_are_left_out_of_the_mean():
-    window = MetricWindow(2, "cpu")
-    for norm in (2.0, float("inf"), 4.0):
-        window.add_batch(torch.randn(4, 2), _loss(), 0)
-        window.end_step(torch.tensor(norm))
-    assert window.read()[0]["grad_norm"] == 3.0
-
-
-def test_what_is_not_defined_is_left_out():
-    window = MetricWindow(2, "cpu")
-    window.add_batch(torch.ones(4, 2), _loss(), 0)
-    window.end_step(torch.tensor(float("nan")))
-    assert window.read()[0].keys() == {"loss", "mse", "l0"}
 
 
 def test_an_empty_window_and_a_copy():

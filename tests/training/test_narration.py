@@ -1,6 +1,6 @@
 """What a run's log tells of its course: numbers now and then, all evaluations and checkpoints."""
 
-from saewidgets.events import CheckpointSaved, LogLine, Metrics, Progress
+from saewidgets.events import CheckpointSaved, LogLine, Metrics
 from saewidgets.training.member import EVERY, Narrator
 from saewidgets.training.runlog import RunLog
 
@@ -41,12 +41,6 @@ def test_the_course_of_a_run(tmp_path, recorder):
     assert [line.split(maxsplit=2)[2] for line in (tmp_path / "log.txt").read_text().splitlines()] == said(recorder)
 
 
-def test_what_was_evaluated_is_named(tmp_path, recorder):
-    tell = Narrator(recorder, RunLog(tmp_path, recorder), Clock(), "evaluated on text of the training")
-    tell(metrics(3, val_fvu=0.31))
-    assert said(recorder) == ["Step 3 (12.3K tokens), evaluated on text of the training: FVU 0.310."]
-
-
 def test_long_runs_say_less_often(tmp_path, recorder):
     clock = Clock()
     tell = Narrator(recorder, RunLog(tmp_path, recorder), clock)
@@ -55,14 +49,3 @@ def test_long_runs_say_less_often(tmp_path, recorder):
         tell(metrics(second + 1, loss=1.0))
     assert 400 < len(said(recorder)) < 1200  # every ten seconds would be 8,640
     assert len(recorder.of(Metrics)) == 24 * 720  # what the charts draw is whole
-
-
-def test_other_events_pass_and_lines_are_written_once(tmp_path, recorder):
-    tell = Narrator(recorder, RunLog(tmp_path, recorder), Clock())
-    progress = Progress(1, 2)
-    tell(progress)
-    tell(LogLine("3 latents were resampled.", "warning"))
-    tell(metrics(5, tokens_per_second=1.0))
-    assert recorder.of(Progress) == [progress]
-    assert said(recorder) == ["3 latents were resampled."]
-    assert "WARNING 3 latents were resampled." in (tmp_path / "log.txt").read_text()

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from saewidgets.errors import ConfigError
-from saewidgets.training.optimizer import Precision, require_float32
+from saewidgets.training.optimizer import Precision
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,6 @@ def test_an_overflow_skips_the_step_and_halves_the_scale():
     assert other.state() == precision.state()
 
 
-def test_only_float16_has_state():
-    assert Precision("float32", "cpu").state() == Precision("bfloat16", "cpu").state() == {}
-
-
 def test_a_device_that_cannot_names_the_setting(monkeypatch):
     def _refuse(*args, **kwargs):
         raise RuntimeError('"addmm_impl_cpu_" not implemented for \'Half\'\nlong tail')
@@ -61,9 +57,3 @@ def test_a_device_that_cannot_names_the_setting(monkeypatch):
     assert "float16 cannot be computed on cpu" in caught.value.what
     assert "long tail" not in caught.value.what
     assert caught.value.hint == "Use float32."
-
-
-def test_parameters_must_be_float32():
-    require_float32(nn.Linear(2, 2))
-    with pytest.raises(TypeError, match="weight, bias"):
-        require_float32(nn.Linear(2, 2).half())

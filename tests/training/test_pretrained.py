@@ -15,7 +15,7 @@ from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import Facts, JobStatus, LogLine, Metrics, Request
 from saewidgets.formats import load_sae, save_sae
-from saewidgets.sae import SAE, build_sae, inference_sae
+from saewidgets.sae import SAE, build_sae
 from saewidgets.sae.scaler import RAW, Scaler, Whitening
 from saewidgets.training import run_training
 from saewidgets.training.checkpoint import list_checkpoints
@@ -124,14 +124,6 @@ def test_rows_whose_norms_decide_what_is_kept_stay_free(tmp_path: Path, name: st
     computes_the_same(sae, source, Scaler(2.5))
 
 
-def test_a_learned_share_of_the_input(tmp_path: Path) -> None:
-    sae, _ = started(config("skip", learn_skip=True), trained("skip", Scaler(0.4)), tmp_path / "sae", Scaler(2.5))
-    assert sae.skip.item() == pytest.approx(SETTINGS["skip"]["skip_scale"])
-    whole = inference_sae("skip", D_IN, trained("skip", RAW).inference_tensors(), skip_scale=1.0)
-    with pytest.raises(ConfigError, match="more than may be learned"):
-        started(config("skip", learn_skip=True), whole, tmp_path / "whole", RAW)
-
-
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("name", ["standard", "topk", "batchtopk", "jumprelu", "gated"])
 def test_b_dec_moves_into_the_biases_of_the_encoder_and_out_of_them(tmp_path: Path, name: str, centred: bool) -> None:
@@ -140,14 +132,6 @@ def test_b_dec_moves_into_the_biases_of_the_encoder_and_out_of_them(tmp_path: Pa
     sae, _ = started(wanted, source, tmp_path / "sae", Scaler(2.5))
     assert sae.cfg.apply_b_dec_to_input is not centred
     computes_the_same(sae, source, Scaler(2.5))
-
-
-def test_thresholds_of_zero_stay_as_good_as_zero(tmp_path: Path) -> None:
-    source = trained("jumprelu", RAW)
-    source.threshold[:9] = 0
-    sae, _ = started(config("jumprelu"), source, tmp_path / "sae", RAW)
-    computes_the_same(sae, source, RAW)
-    assert all(parameter.isfinite().all() for parameter in sae.parameters())
 
 
 @pytest.mark.parametrize(
@@ -170,17 +154,6 @@ def test_what_does_not_fit_is_named(
     with pytest.raises(ConfigError, match=said) as caught:
         started(config(settings.pop("name"), **settings), found, tmp_path / "sae", RAW)
     assert caught.value.where == "from_pretrained"
-
-
-def test_another_width_and_another_k(tmp_path: Path) -> None:
-    wanted = config("topk", k=6)
-    _, notes = started(wanted, trained("topk", RAW), tmp_path / "sae", RAW)
-    assert "keeps 4 latents; here k is 6" in notes[0]
-    narrow = build_sae(wanted.autoencoder, 8)
-    before = narrow.W_enc.detach().clone()
-    with pytest.raises(ConfigError, match="d_in 12, this training 8"):
-        start_from(narrow, tmp_path / "sae", wanted, RAW)
-    assert torch.equal(narrow.W_enc, before), "nothing was loaded"
 
 
 def test_files_that_are_damaged_name_the_setting(tmp_path: Path) -> None:

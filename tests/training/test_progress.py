@@ -60,40 +60,6 @@ def test_evaluating_does_not_slow_the_rate(clock):
     assert {event.phase for event in recorder.events} == {"training", "evaluating"}
 
 
-def test_evaluations_to_come_take_as_long_as_those_so_far(clock):
-    """100 steps of 100 tokens, a second each; one evaluation in ten and one at the end; the first is 50 s."""
-    recorder = Recorder()
-    meter = ProgressMeter(recorder, 10_000, clock, lambda: 10 - meter._step // 10)
-    meter.enter("training")
-    expected = {9: 91, 10: 90 + 9 * 50, 11: 89 + 9 * 50, 25: 75 + 8 * 30}
-    for step in range(1, 26):
-        clock.now += 1
-        meter.at(step * 100, step)
-        if step % 10 == 0:
-            meter.enter("evaluating")
-            if step == 20:  # the one that begins is still to be spent
-                assert recorder.events[-1].eta_seconds == pytest.approx(80 + 9 * 50, rel=0.01)
-            clock.now += 50 if step == 10 else 30
-            meter.enter("training")
-        if step in expected:
-            assert recorder.events[-1].eta_seconds == pytest.approx(expected[step], rel=0.01)
-
-
-def test_of_several_that_are_evaluated_together_it_is_one_evaluation(clock):
-    recorder, done = Recorder(), [1000, 1000]
-    meter = SharedMeter(recorder, 2000, lambda: done, clock, lambda: 1)
-    meter.enter("training")
-    for tokens in (100, 200):
-        clock.now += 1
-        done[:] = [tokens, tokens]
-        meter.at(tokens, 1)
-    for seconds in (60, 0):  # whoever asks first has all of them measured
-        meter.enter("evaluating")
-        clock.now += seconds
-        meter.enter("training")
-        assert recorder.events[-1].eta_seconds == pytest.approx(18 + 60)
-
-
 def test_the_rate_is_that_of_the_recent_past(clock):
     meter = ProgressMeter(Recorder(), 10**9, clock)
     meter.enter("training")
@@ -155,30 +121,3 @@ def test_of_several_that_take_turns_the_rate_is_that_of_all(clock):
             done[number] += 100
             meter.at(done[number], step)
     assert meter.rate == pytest.approx(100 / 18, rel=0.2)
-
-
-def test_one_that_catches_up_does_not_make_the_others_seem_done(clock):
-    recorder, done = Recorder(), [1000, 5000]
-    meter = SharedMeter(recorder, 10_000, lambda: done, clock)
-    meter.enter("training")
-    for step in range(11, 31):
-        clock.now += 1
-        done[0] += 100
-        meter.at(done[0], step)
-    assert recorder.events[-1].eta_seconds == pytest.approx((7000 + 5000) / 100, rel=0.1)  # steps that are left
-
-
-def test_of_a_group_that_has_ended_the_rate_is_that_of_all(clock):
-    done = [0] * 3
-    meter = SharedMeter(Recorder(), 1000, lambda: done, clock)
-    meter.enter("training")
-    for step in range(1, 11):
-        for number in range(3):
-            clock.now += 1
-            done[number] += 100
-            meter.at(done[number], step)
-    while done:
-        done.pop()
-        meter.at(1000, 10)
-    meter.enter("done")
-    assert meter.rate == pytest.approx(100 / 3, rel=0.2)

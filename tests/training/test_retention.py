@@ -24,11 +24,6 @@ def test_latest_and_best_stay(tmp_path):
     assert removed == [[], ["10"], [], ["30"], ["40", "20"]]
 
 
-def test_the_best_survives_later_ones(tmp_path):
-    remaining, _ = _run(tmp_path, [(10, ["best"]), (20, ["latest"]), (30, ["latest", "final"])], keep_every=False)
-    assert remaining == [30, 10]
-
-
 def test_keep_every_keeps_periodic_ones_only(tmp_path):
     written = [(10, ["latest", "every"]), (15, ["latest"]), (20, ["latest", "every"])]
     assert _run(tmp_path, written, keep_every=True)[0] == [20, 10]

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from saewidgets.activations import Windows
 from saewidgets.config import TextCorpus, TrainingConfig
-from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError, TrainingError
+from saewidgets.errors import ConfigError, NotFoundError, StateError, TrainingError
 from saewidgets.events import CheckpointSaved, Facts, Interruption, JobStatus, LogLine, Metrics, Progress, Request
 from saewidgets.formats import load_sae
 from saewidgets.sae import SAE
@@ -202,26 +202,6 @@ def test_cancel_writes_nothing_new(config, tmp_path, tokens_folder, straight):
     assert all("every" in event.kinds or "best" in event.kinds for event in recorder.of(CheckpointSaved))
 
 
-@pytest.mark.parametrize("request_", [Request.PAUSE, Request.STOP, Request.CANCEL])
-def test_asked_before_the_first_step(config, tmp_path, tokens_folder, request_):
-    result = run_training(config, tmp_path / "run", control=Scripted(request_, at=1), tokens_folder=tokens_folder)
-    assert (result.step, result.tokens, result.sae_path) == (0, 0, None)
-    assert result.status.value == {"pause": "paused", "stop": "stopped", "cancel": "cancelled"}[request_.value]
-    if request_ is Request.PAUSE:
-        resumed = run_training(config, tmp_path / "run", tokens_folder=tokens_folder, resume=True)
-        assert resumed.status is JobStatus.COMPLETED
-
-
-def test_stop_while_a_resumed_run_loads_still_exports(config, tmp_path, tokens_folder, straight):
-    control = Scripted(Request.PAUSE, at=straight().calls // 2)
-    paused = run_training(config, tmp_path / "run", control=control, tokens_folder=tokens_folder)
-    stopped = run_training(
-        config, tmp_path / "run", control=Scripted(Request.STOP, at=1), tokens_folder=tokens_folder, resume=True
-    )
-    assert (stopped.status, stopped.step) == (JobStatus.STOPPED, paused.step)
-    assert load_sae(stopped.sae_path).d_sae == 64
-
-
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(config, tmp_path, tokens_folder, straight, recorder):
     config = config.replace(**{"checkpoints.keep_every": True, "checkpoints.every_steps": 3})
     control = Scripted(Request.PAUSE, at=int(straight().calls * 0.9))
@@ -238,14 +218,6 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(config, tmp_path, to
     assert str(weights) in warnings[0]
     assert str(checkpoints[1].path) in warnings[0]
     _same(_final_tensors(tmp_path / "run"), straight().tensors)
-
-
-def test_nothing_but_damaged_checkpoints_is_an_error(config, tmp_path, tokens_folder):
-    run_training(config, tmp_path / "run", tokens_folder=tokens_folder)
-    for checkpoint in list_checkpoints(tmp_path / "run" / "checkpoints"):
-        (checkpoint.path / "state.json").write_text("{")
-    with pytest.raises(FormatError, match="no other whole checkpoint"):
-        run_training(config, tmp_path / "run", tokens_folder=tokens_folder, resume=True)
 
 
 def test_another_environment_is_said_on_resume(config, tmp_path, tokens_folder, straight, recorder):

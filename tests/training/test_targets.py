@@ -88,14 +88,3 @@ def test_a_run_stops_at_the_same_step_whether_it_was_paused_or_not(tmp_path):
     ended.load(saved)
     ended.run()
     assert ended.step == 24
-
-
-def test_warm_ups_do_not_count(tmp_path):
-    config = make_config(
-        steps=40, **{
-            "targets.fvu": 0.99, "targets.action": "stop", "evaluation.every_steps": 5, "optimizer.lr_warm_up_steps": 18
-        },
-    )  # fmt: skip
-    trainer = _trainer(tmp_path, config)
-    trainer.run()
-    assert trainer.step == 20

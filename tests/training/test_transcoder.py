@@ -14,7 +14,6 @@ from saewidgets.formats import load_sae
 from saewidgets.lm import capture, load_model
 from saewidgets.training import Task, run_group, run_training
 from saewidgets.training.checkpoint import list_checkpoints, newest_whole
-from saewidgets.training.export import sae_of
 from tests.conftest import TINY_TEXT
 from tests.training.fakes import Recorder, Scripted
 
@@ -102,13 +101,6 @@ def test_pause_and_resume_is_exact(config, run, tokens_folder, tmp_path):
     run_training(config, folder, tokens_folder=tokens_folder, resume=True)
     found, expected = (load_file(f / "sae" / "sae_weights.safetensors") for f in (folder, run[0]))
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-
-
-def test_the_sae_of_a_checkpoint_is_the_exported_one(config, run):
-    folder, result, _ = run
-    made, exported = sae_of(config, newest_whole(folder / "checkpoints")[0]), load_sae(result.sae_path)
-    x = torch.randn(5, made.d_in, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(made(x), exported(x))
 
 
 def test_in_a_group_with_others(config, run, tokens_folder, tmp_path):

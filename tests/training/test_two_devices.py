@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from saewidgets.config import TextCorpus, TrainingConfig
-from saewidgets.errors import ConfigError, TrainingError
+from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus, LogLine, Request
 from saewidgets.lm import load_model
 from saewidgets.lm.compiling import compile_blocks
@@ -115,16 +115,6 @@ def test_devices_that_are_not_here_are_named_by_their_fields(config, folders, tm
         with pytest.raises(ConfigError) as caught:
             run_training(config.replace(**{field: "cuda:77"}), tmp_path / field, tokens_folder=folders / "tokens")
         assert caught.value.where == field
-
-
-def test_full_memory_names_both_devices(config, folders, tmp_path, monkeypatch):
-    def full(*args, **kwargs):
-        raise torch.OutOfMemoryError("CUDA out of memory on GPU 1")
-
-    monkeypatch.setattr("saewidgets.training.prepare.load_model", full)
-    monkeypatch.setattr("saewidgets.training.prepare.resolve_device", lambda name, where="device": name)
-    with pytest.raises(TrainingError, match="Out of memory on cpu or cuda:1"):
-        run_training(config.replace(model_device="cuda:1"), tmp_path, tokens_folder=folders / "tokens")
 
 
 @pytest.mark.gpu

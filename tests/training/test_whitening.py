@@ -23,7 +23,6 @@ from saewidgets.lm import LoadedModel, capture, load_model
 from saewidgets.sae import build_sae
 from saewidgets.training import run_training
 from saewidgets.training.checkpoint import newest_whole
-from saewidgets.training.estimate import disk_bytes
 from saewidgets.training.export import export_checkpoint
 from saewidgets.training.run import Task, run_group
 from saewidgets.training.scaling import of_checkpoint
@@ -154,16 +153,3 @@ def test_architectures_that_cannot(config: TrainingConfig, changes: dict[str, An
     with pytest.raises(ConfigError, match="whitening") as caught:
         TrainingConfig.from_data({**config.to_data(), **changes})
     assert caught.value.where == "activations.normalize"
-
-
-def test_its_matrices_are_counted(config: TrainingConfig) -> None:
-    scaled = config.replace(activations={**config.activations.model_dump(), "normalize": "expected_average_only_in"})
-    assert disk_bytes(config, D) - disk_bytes(scaled, D) == 3 * 16 * D * D  # two kept checkpoints and one being written
-
-
-def test_few_tokens_are_warned_of(config: TrainingConfig, run: Path, tmp_path: Path) -> None:
-    few = config.replace(
-        tokens=64, activations={**config.activations.model_dump(), "norm_tokens": 256}, evaluation={"tokens": 256}
-    )
-    run_training(few, tmp_path / "few", tokens_folder=run / "tokens")
-    assert "32 dimensions is measured on 256 tokens only; from 320 on" in (tmp_path / "few" / "log.txt").read_text()

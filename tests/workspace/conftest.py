@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from saewidgets.config import TrainingConfig
+from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Run, Workspace
 from tests.conftest import TINY_TEXT
@@ -44,8 +46,27 @@ def small_config(model: Path | str, **changes: Any) -> TrainingConfig:
     return config.replace(**changes) if changes else config
 
 
+@pytest.fixture(scope="session")
+def finished(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed workspace in which one run, "first", has completed and kept its checkpoints at steps 4, 8 and 12."""
+    folder = tmp_path_factory.mktemp("finished") / "ws"
+    with Workspace(folder, jobs=JobSettings(poll=0.05)) as workspace:
+        config = small_config(tiny_model_folder, name="first", **{"checkpoints.keep_every": True})
+        run = workspace.trainings.create(config)
+        assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    return folder
+
+
 @pytest.fixture
-def ws(tmp_path: Path) -> Iterator[Workspace]:
+def run(ws: Workspace) -> Run:
+    """The completed run, in a workspace of this test."""
+    return ws.trainings.get("first")
+
+
+@pytest.fixture
+def ws(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Workspace]:
+    if "run" in request.fixturenames:  # a copy of the workspace in which it has completed
+        shutil.copytree(request.getfixturevalue("finished"), tmp_path / "ws")
     with Workspace(tmp_path / "ws", jobs=JobSettings(poll=0.05)) as workspace:
         yield workspace
 

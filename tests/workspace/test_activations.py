@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from saewidgets.config import ActivationCorpus, TrainingConfig
+from saewidgets.config import ActivationCorpus
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
@@ -86,16 +86,6 @@ def test_stores_are_listed_found_and_renamed(ws: Workspace, tiny_model_folder: P
         ws.activations.get("nothing")
     with pytest.raises(ConfigError, match="store_id"):
         ws.activations.get(7)  # type: ignore[arg-type]
-
-
-def test_a_model_object_is_used_as_it_is(ws: Workspace, tiny_model_folder: Path) -> None:
-    from saewidgets.lm import load_model
-
-    lm = load_model(str(tiny_model_folder))
-    handle = _done(_capture(ws, lm.model, tokenizer=lm.tokenizer))
-    assert handle.open().facts.model_fingerprint == lm.fingerprint()
-    with pytest.raises(ConfigError, match="tokenizer"):
-        ws.activations.capture(lm.model, "demo", RESID, 100)
 
 
 def test_the_estimate_is_what_it_takes(ws: Workspace, tiny_model_folder: Path) -> None:
@@ -282,15 +272,6 @@ def test_hidden_states_of_a_script_become_a_store(ws: Workspace, tmp_path: Path)
         ws.activations.import_states(folder, model="demo")
     assert caught.value.where == "model"
     assert len(ws.activations.list()) == 2
-
-
-def test_the_corpus_may_be_typed(ws: Workspace) -> None:
-    store_id = "acts_01J8ZC3V5W6X7Y8Z9A0B1C2D3E"
-    config = TrainingConfig(corpus=store_id)  # type: ignore[arg-type]
-    assert config.corpus == ActivationCorpus(store_id)
-    assert TrainingConfig.from_data(config.to_data()) == config
-    with pytest.raises(ConfigError, match="store_id"):
-        ActivationCorpus(" ")
 
 
 @pytest.mark.parametrize(("backend", "told"), [("aot_eager", 0), ("no_such_backend", 1)])

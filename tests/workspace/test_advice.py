@@ -11,7 +11,7 @@ import pytest
 from saewidgets.config import JumpReLUConfig, StandardConfig, TopKConfig, TrainingConfig
 from saewidgets.events import JobStatus
 from saewidgets.records import ErrorInfo, TrainingRecord
-from saewidgets.workspace import Workspace
+from saewidgets.workspace import Run
 from saewidgets.workspace.pipeline.checks import report
 from saewidgets.workspace.training.advice import Advice, advise
 from tests.widgets.fake_workspace import make_record
@@ -75,11 +75,6 @@ def test_latents_cannot_be_dead_before_a_whole_window() -> None:
     assert advise(record(latest={"dead": 0.9}, tokens_done=900_000)) == []
 
 
-def test_the_goal_is_only_held_against_runs_that_ended() -> None:
-    assert advise(record(latest={"dead": 0.2})) == []
-    assert only(advise(record(latest={"dead": 0.2}, status=COMPLETED))).severity == "info"
-
-
 @pytest.mark.parametrize(
     ("l0", "verb", "coefficient"),
     [(900.0, "Raise", 36.0), (5.0, "Lower", 0.87), (0.01, "Lower", 0.5), (70.0, None, None), (250.0, None, None)],
@@ -114,8 +109,9 @@ def test_few_latents_of_which_most_are_active_are_not_sparse() -> None:
     assert advise(record(TopKConfig(d_sae=256, k=128), {"l0": 128.0}, d_sae=256)) == []  # that was asked for
 
 
-@pytest.mark.parametrize("d_sae", [64, 128, 256, 400, 600, 4096])
-@pytest.mark.parametrize("settings", [{}, {"sparsity_loss": "quadratic", "target_l0": 20}])
+@pytest.mark.parametrize(
+    ("d_sae", "settings"), [(64, {}), (400, {"sparsity_loss": "quadratic", "target_l0": 20}), (4096, {})]
+)
 def test_the_goal_of_l0_and_the_advice_on_it_agree(d_sae: int, settings: dict[str, Any]) -> None:
     sae = JumpReLUConfig(d_sae=d_sae, l0_coefficient=1, **settings)
     for l0 in (1.0, 5.0, 15.0, 33.0, 60.0, 90.0, 130.0, 400.0):
@@ -151,10 +147,6 @@ def test_the_range_that_the_run_should_reach_counts() -> None:
     assert advise(run) == []
     run = replace(run, config={**run.config, "targets": {"l0_min": 500}})
     assert only(advise(run)).title == "L0 is 60.0, far below the 500 that it should be."
-
-
-def test_l0_says_nothing_while_warming_up() -> None:
-    assert advise(record(StandardConfig(d_sae=4096), {"l0": 3000.0}, tokens_done=500_000)) == []
 
 
 def test_a_flat_loss_with_much_left_to_explain() -> None:
@@ -237,7 +229,5 @@ def test_warnings_come_first() -> None:
     assert told == [("l0", "warning"), ("dead", "info"), ("longer", "info")]
 
 
-def test_a_real_run_can_be_asked(ws: Workspace, config: TrainingConfig) -> None:
-    run = ws.trainings.create(config)
-    run.wait(240)
+def test_a_real_run_can_be_asked(run: Run) -> None:
     assert all(isinstance(advice, Advice) for advice in run.advice())

@@ -24,11 +24,6 @@ def test_settings_side_by_side() -> None:
     assert list(found).index("model") < list(found).index("sae.k") < list(found).index("tokens")
 
 
-def test_tuples_and_lists_are_the_same() -> None:
-    assert not differs([("a", "b"), ["a", "b"]])
-    assert differs([("a",), ["a", "b"]])
-
-
 def test_held_out_values_come_first() -> None:
     record = make_record("a", TrainingConfig(), latest={"fvu": 0.2, "val_fvu": 0.3, "l0": 32.0, "val_l0": math.nan})
     assert (measured(record, "fvu"), measured(record, "l0"), measured(record, "dead")) == (0.3, 32.0, None)
@@ -43,7 +38,3 @@ def test_the_front_is_what_nobody_dominates(higher: bool) -> None:
     strictly = (y[None] > y[:, None]) if higher else (y[None] < y[:, None])
     dominated = ((l0[None] <= l0[:, None]) & better & ((l0[None] < l0[:, None]) | strictly)).any(1)
     assert pareto_front(points, higher_is_better=higher) == (~dominated).tolist()
-
-
-def test_no_points_have_no_front() -> None:
-    assert pareto_front([], higher_is_better=False) == []

@@ -19,14 +19,6 @@ from saewidgets.workspace import Run, Workspace
 from tests.workspace.conftest import PATIENCE, wait_for_step
 
 
-@pytest.fixture
-def run(ws: Workspace, config: TrainingConfig) -> Run:
-    """A completed run that kept its checkpoints at steps 4, 8 and 12."""
-    run = ws.trainings.create(config.replace(name="first", **{"checkpoints.keep_every": True}))
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
-    return run
-
-
 def weights(run: Run) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in run.sae().state_dict().items()}
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageEr
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Run, Workspace
-from saewidgets.workspace.corpora import FILE, LARGE, from_row, from_rows, to_row, to_rows
+from saewidgets.workspace.corpora import FILE, LARGE, from_row, to_row
 from tests.conftest import TINY_TEXT
 from tests.workspace.conftest import PATIENCE, small_config
 
@@ -107,38 +105,6 @@ def test_a_group_keeps_it_once(ws: Workspace, long: TrainingConfig) -> None:
     more = ws.trainings.create_many(long, {"sae.k": [2, 4]})
     assert more.wait(PATIENCE) is JobStatus.COMPLETED
     assert more.retry().wait(PATIENCE) is JobStatus.COMPLETED
-
-
-def test_where_files_have_one_name_only_there_are_copies(
-    long: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folders = [tmp_path / name for name in "abc"]
-    for folder in folders:
-        folder.mkdir()
-
-    def refuses(source: Path, path: Path) -> None:
-        raise OSError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr("os.link", refuses)
-    configs = [long, long.replace(**{"sae.k": 2}), long.replace(**{"sae.k": 8})]
-    rows = to_rows(configs, folders)
-    assert [(folder / FILE).stat().st_nlink for folder in folders] == [1] * 3
-    assert from_rows(zip(rows, folders, strict=True)) == configs
-    assert to_rows([configs[0].replace(corpus="demo")], folders[:1])[0]["corpus"]["kind"] == "demo"
-    shutil.rmtree(folders[2])
-    with pytest.raises(StorageError, match="cannot be kept"):
-        to_rows(configs, folders)
-
-
-def test_a_text_that_is_shared_is_held_once(long: TrainingConfig, tmp_path: Path) -> None:
-    folders = [tmp_path / "a", tmp_path / "b"]
-    for folder in folders:
-        folder.mkdir()
-    rows = to_rows([long, long], folders)
-    first, second = from_rows(zip(rows, folders, strict=True))
-    assert all(a is b for a, b in zip(first.corpus.strings, second.corpus.strings, strict=True))  # type: ignore[union-attr]
-    to_row(long.replace(corpus=TextCorpus(strings=[*TEXT, "more"])), folders[0])  # a file of its own from now on
-    assert from_rows([(rows[1], folders[1])]) == [long]
 
 
 def test_a_text_that_was_changed_or_is_gone(long: TrainingConfig, tmp_path: Path) -> None:

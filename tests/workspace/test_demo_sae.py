@@ -118,13 +118,6 @@ def test_what_was_deleted_comes_back(ws: Workspace, what: str) -> None:
     assert not (ws.folder / ".unlisted").exists() or not list((ws.folder / ".unlisted").iterdir())
 
 
-def test_a_name_that_was_given_stays(ws: Workspace) -> None:
-    ws.extractions.demo()
-    ws.saes.update(about_sae().sae_id, name="mine")
-    assert ws.extractions.demo().id == about_sae().extraction_id
-    assert ws.saes.get(about_sae().sae_id).name == "mine"
-
-
 def test_two_processes_and_threads_at_once(tmp_path: Path) -> None:
     home = tmp_path / "ws"
     Workspace(home).close()
@@ -147,20 +140,6 @@ def test_two_processes_and_threads_at_once(tmp_path: Path) -> None:
         assert len(ws.saes.list()) == len(ws.extractions.list()) == 1
         assert len(_labels(ws)) == len(sae_labels())
         assert not list(ws.folder.glob("*/.incoming-*"))
-
-
-def test_without_locks_the_first_row_stays(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several at once on a file system that has no locks."""
-    monkeypatch.setattr("saewidgets.catalog.lock.try_lock", lambda descriptor: None)
-    told: list[str] = []
-    threads = [threading.Thread(target=lambda: told.append(ws.extractions.demo().id)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert told == [about_sae().extraction_id] * 4
-    assert len(ws.saes.list()) == len(ws.extractions.list()) == 1
-    assert len(_labels(ws)) == len(sae_labels())
 
 
 def test_a_damaged_package_leaves_nothing(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -181,14 +180,6 @@ def test_a_training_that_held_nothing_out(ws: Workspace, store: Capture) -> None
     assert "No rows were held out: these are rows it was trained on." in report.notes
 
 
-def test_another_run_on_the_same_text_is_told_so(ws: Workspace, store: Capture, tiny_model_folder: Path) -> None:
-    elsewhere = ws.trainings.create(small_config(tiny_model_folder))
-    assert elsewhere.wait(PATIENCE) is JobStatus.COMPLETED
-    report = ws.evaluate(elsewhere, store.corpus, tokens=64)
-    assert not report.held_out
-    assert any("may have been trained on" in note for note in report.notes)
-
-
 def test_a_run_from_imported_states(ws: Workspace, imported: Capture, of_states: Run, no_model: None) -> None:
     report = ws.evaluate(of_states)
     assert (report.store_id, report.held_out) == (imported.id, True)
@@ -197,11 +188,6 @@ def test_a_run_from_imported_states(ws: Workspace, imported: Capture, of_states:
     assert any(note.startswith(LEFT_OUT) for note in report.notes)
     with pytest.raises(ConfigError, match=r"cross_entropy: .*take text and the language model"):
         ws.evaluate(of_states, cross_entropy=True)
-
-
-def test_text_for_a_run_from_imported_states(ws: Workspace, of_states: Run) -> None:
-    report = ws.evaluate(of_states, "demo", tokens=256)
-    assert (report.store_id, math.isfinite(report["ce_loss_score"])) == (None, True)
 
 
 def test_its_states_were_deleted(
@@ -270,18 +256,3 @@ def test_what_cannot_be_measured_is_refused(
         ws.evaluate(run, "acts_01J8ZC3V5W6X7Y8Z9A0B1C2D3E")
     with pytest.raises(NotFoundError, match=r"corpus: .* A store of activations is named by its whole id"):
         ws.evaluate(run, "acts_01J8")
-
-
-def test_a_model_has_several_names(ws: Workspace, store: Capture, tiny_model_folder: Path) -> None:
-    # Files name a local model by the last part of its folder.
-    for name in (tiny_model_folder.name, str(tiny_model_folder), f"{tiny_model_folder}/"):
-        assert ws.evaluate(_sae(model_name=name), store.corpus, tokens=64)["n_tokens"] > 0
-    said = ws.evaluate(_sae(model_name="other"), store.corpus, tokens=64, model=str(tiny_model_folder))
-    assert said.model == str(tiny_model_folder)
-
-
-def test_several_on_one_store(ws: Workspace, store: Capture, run: Run, of_states: Run, no_model: None) -> None:
-    frame = ws.evaluate_many([run, of_states], store.corpus, tokens=256, progress=False).to_df()
-    assert frame["corpus"].tolist() == ["rows", "rows"]
-    assert frame["fvu"].notna().all()
-    assert frame["ce_loss_score"].isna().all()

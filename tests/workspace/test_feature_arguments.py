@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,13 @@ import pytest
 
 import saewidgets as sw
 from saewidgets.config import SteeringConfig
-from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.errors import ConfigError
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extractions import Extractions
 from saewidgets.workspace.features import Features
 from saewidgets.workspace.steering.presets import Presets
 from saewidgets.workspace.steering.steer import Steering
-from tests.workspace.test_arguments import WRONG
+from tests.workspace.test_arguments import WRONG, _refused
 
 # method → good arguments: an id, a path and so on are put in by `_filled`
 FEATURES: dict[str, dict[str, Any]] = {
@@ -102,16 +103,13 @@ def ws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
         yield workspace
 
 
-def _cases() -> list[Any]:
-    return list(_each_case())
+WRONG_HERE = (*(wrong for wrong in WRONG if wrong is not None), -1)  # what is left out means all of them
 
 
-def _each_case() -> Iterator[Any]:
+def _cases() -> Iterator[Any]:
     for owner, (_, methods, _) in OWNERS.items():
-        for name, good in methods.items():
-            yield from (pytest.param(owner, name, argument, id=f"{owner}.{name}-{argument}") for argument in good)
-    for name, (_, good) in FUNCTIONS.items():
-        yield from (pytest.param("", name, argument, id=f"{name}-{argument}") for argument in good)
+        yield from (pytest.param(owner, name, id=f"{owner}.{name}") for name in methods)
+    yield from (pytest.param("", name, id=name) for name in FUNCTIONS)
 
 
 def test_every_public_method_is_here() -> None:
@@ -120,10 +118,8 @@ def test_every_public_method_is_here() -> None:
         assert public - besides == set(here)
 
 
-@pytest.mark.parametrize(("owner", "name", "argument"), _cases())
-def test_what_cannot_be_an_argument_is_refused(
-    owner: str, name: str, argument: str, ws: Workspace, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("owner", "name"), list(_cases()))
+def test_what_cannot_be_an_argument_is_refused(owner: str, name: str, ws: Workspace, tmp_path: Path) -> None:
     extraction = ws.extractions.demo()
     sae_id = str(extraction.record.sae_id)
     good = OWNERS[owner][1][name] if owner else FUNCTIONS[name][1]
@@ -139,7 +135,7 @@ def test_what_cannot_be_an_argument_is_refused(
     owners = {"features": ws.features, "extractions": ws.extractions, "steering": ws.steering,
               "presets": ws.steering.presets, "": None}  # fmt: skip
     call = getattr(owners[owner], name) if owner else FUNCTIONS[name][0]
-    for wrong in (*WRONG, -1):
+    for argument, wrong in itertools.product(good, WRONG_HERE):
         if argument in ("path", "save_dir") and wrong == "":
             continue  # the working folder
         if argument == "name" and name == "label" and isinstance(wrong, str) and len(wrong) < 5:
@@ -179,27 +175,3 @@ def test_examples(ws: Workspace) -> None:
         with pytest.raises(ConfigError, match=words) as caught:
             call()
         assert caught.value.where == where
-
-
-def test_a_dry_run_shows_a_prompt_where_nothing_would_be_asked(ws: Workspace) -> None:
-    sae_id = str(ws.extractions.demo().record.sae_id)
-    [first] = ws.features.list(sae_id=sae_id, show="labelled", limit=1)
-    plan = ws.features.plan_labels(sae_id, indices=[first.index])
-    assert (plan.n_questions, plan.same, plan.tokens_in) == (0, (first.index,), 0)
-    assert [question.index for question in plan.first] == [first.index]
-    assert plan.first[0].messages[-1]["content"] in str(plan)
-    assert "0 latents would be asked about" in str(plan)
-    assert "1 is skipped: labelled by the same question." in str(plan)
-    assert "An example, which would not be asked again:" in str(plan)
-    asked = ws.features.plan_labels(sae_id, lambda messages: "", indices=[first.index])
-    assert str(asked).startswith("1 latent would be asked about")
-    assert ws.features.plan_labels(sae_id, indices=[first.index], first=0).first == ()
-
-
-def _refused(call: Callable[..., Any], given: dict[str, Any]) -> SAEWidgetsError | None:
-    """This package's error, if there was one. Any other goes on and fails the test."""
-    try:
-        call(**given)
-    except SAEWidgetsError as error:
-        return error
-    return None

@@ -13,7 +13,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.errors import NotFoundError
 from saewidgets.lm import ModelFacts
 from saewidgets.widgets.messages.training import CheckResult
-from saewidgets.workspace import Workspace
+from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.training import form
 
 
@@ -170,36 +170,8 @@ def test_a_slow_hub_holds_nothing_else_up(
     assert hub.asked == ["some/model"]
 
 
-def test_what_the_hub_said_is_kept_for_a_while(
-    ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub = SlowHub(monkeypatch)
-    hub.answer.set()
-    data = config.to_data() | {"model": "some/model"}
-    assert "model" in settled(ws, data)["fields"]
-    monkeypatch.setattr(form, "_ERROR_MAX_AGE", -1.0)
-    hub.fails = False
-    assert settled(ws, data)["model"]["layers"] == 6
-    assert settled(ws, data)["fields"] == {}
-    assert hub.asked == ["some/model"] * 2
-
-
-def test_many_slow_questions_do_not_pile_up(
-    ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub = SlowHub(monkeypatch)
-    for number in range(form._MOST_LOOKUPS + 3):
-        result = ws.trainings.validate(config.to_data() | {"model": f"some/model-{number}"})
-        assert result["pending"] == ("model",)
-    assert len(hub.asked) == form._MOST_LOOKUPS
-    hub.answer.set()
-    assert "model" in settled(ws, config.to_data() | {"model": f"some/model-{number}"})["fields"]
-
-
-def test_the_estimate_uses_what_was_measured(ws: Workspace, config: TrainingConfig) -> None:
-    run = ws.trainings.create(config)
-    run.wait(240)
-    estimate = ws.trainings.validate(config.to_data())["estimate"]
+def test_the_estimate_uses_what_was_measured(ws: Workspace, run: Run) -> None:
+    estimate = ws.trainings.validate(run.config.to_data())["estimate"]
     if run.record.seconds_running > 1:
         assert estimate["seconds"] > 0
         assert estimate["basis"] == "measured on this device"

@@ -15,7 +15,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import SAVING, Event, JobStatus, Metrics, Progress
 from saewidgets.jobs import JobSettings
-from saewidgets.workspace import Run, TrainingGroup, Workspace
+from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.training.job import _passed_on
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
@@ -175,21 +175,6 @@ def test_the_last_to_end_is_waited_for_until_the_job_has_ended(
     assert len(ws.trainings.list()) == 0
 
 
-def test_a_wait_lasts_until_the_job_has_ended(
-    ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def slow_to_close(*args: Any, **options: Any) -> Any:
-        result = run_group(*args, **options)
-        time.sleep(0.3)
-        return result
-
-    run_group = saewidgets.training.run_group
-    monkeypatch.setattr(saewidgets.training, "run_group", slow_to_close)
-    group = ws.trainings.create_many(config, {"sae.k": [4, 8]})
-    assert [run.wait(PATIENCE) for run in group] == [JobStatus.COMPLETED] * 2
-    assert group.status is JobStatus.COMPLETED
-
-
 def test_one_of_a_paused_group_is_stopped_at_once(ws: Workspace, tiny_model_folder: Path) -> None:
     group = ws.trainings.create_many(small_config(tiny_model_folder, **LONG), {"sae.k": [2, 4]})
     first, second = group
@@ -290,12 +275,6 @@ def test_a_form_is_checked_for_all_of_them(ws: Workspace, config: TrainingConfig
         found = ws.trainings.validate(data, over=over)
         assert field in found["fields"]
         assert "estimate" not in found
-
-
-def test_group_is_a_public_name() -> None:
-    import saewidgets
-
-    assert saewidgets.TrainingGroup is TrainingGroup
 
 
 def test_transcoders_of_pairs_from_plain_data(ws: Workspace, config: TrainingConfig) -> None:

@@ -12,7 +12,6 @@ from saewidgets.errors import NotFoundError
 from saewidgets.workspace import Run, TrainingGroup, Workspace
 from saewidgets.workspace.capture.capture import Capture
 from saewidgets.workspace.extraction.extraction import Extraction
-from saewidgets.workspace.handle import Handle
 from tests.workspace.conftest import PATIENCE
 
 
@@ -24,20 +23,6 @@ def test_what_was_deleted_is_shown_as_deleted(ws: Workspace, kind: Callable[[Wor
     html = handle._repr_html_()
     assert "gone_01" in html
     assert "Deleted" in html
-
-
-def test_something_else_that_is_missing_is_still_an_error() -> None:
-    class Broken(Handle):
-        id = "here_01"
-
-        def __repr__(self) -> str:
-            raise NotFoundError("The text is on another machine.")
-
-        def _exists(self) -> bool:
-            return True
-
-    with pytest.raises(NotFoundError, match="another machine"):
-        repr(Broken())
 
 
 def test_a_run_that_was_deleted_has_no_answers(ws: Workspace, config: TrainingConfig) -> None:

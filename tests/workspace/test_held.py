@@ -16,7 +16,7 @@ from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Run, Workspace
-from saewidgets.workspace.held import Held, HeldModels, canonical, take
+from saewidgets.workspace.held import canonical, take
 from saewidgets.workspace.training.concrete import concrete
 from tests.workspace.conftest import PATIENCE, small_config
 
@@ -146,13 +146,6 @@ def test_what_is_not_a_model(ws: Workspace, mine: TrainingConfig, model: Any, to
     assert not ws.trainings.list()
 
 
-def test_a_module_with_a_configuration_of_another_kind(ws: Workspace, mine: TrainingConfig) -> None:
-    module = torch.nn.Linear(2, 2)
-    module.config = object()  # type: ignore[assignment]
-    with pytest.raises(ConfigError, match="Linear cannot be read as a language model"):
-        ws.trainings.create(mine, model=module, tokenizer=print)
-
-
 def test_cuda_is_the_first_device(
     ws: Workspace, mine: TrainingConfig, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,19 +156,3 @@ def test_cuda_is_the_first_device(
     monkeypatch.setattr("saewidgets.lm.loading.input_device", lambda model: torch.device("cuda:0"))
     found = concrete(ws, mine.replace(device="cuda"), take(**given))
     assert found.device == "cuda:0"
-
-
-def test_models_by_training() -> None:
-    models, model = HeldModels(), torch.nn.Linear(1, 1)
-    models.keep("a", Held(model, "tokenizer"))
-    assert models.kept() == ["a"]
-    models.let_go("a")
-    models.let_go("unknown")
-    assert models.kept() == []
-    assert models.get("a") == Held(model, "tokenizer")
-    models.keep("b", Held(model, "tokenizer"))
-    models.forget("b")
-    assert models.get("b") is None
-    del model
-    gc.collect()
-    assert models.get("a") is None

@@ -8,9 +8,7 @@ import pytest
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
 from saewidgets.hub import HubOfflineError, InvalidTokenError
-from saewidgets.hub_records import Variant
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.hub import default_name
 from tests.hub.conftest import switch_offline
 from tests.hub.server import Hub
 from tests.workspace.conftest import PATIENCE
@@ -143,15 +141,3 @@ def test_the_card_of_a_download_says_whose_it_is(ws: Workspace, server: Hub) -> 
     assert r"saelens, converted from gemma\_scope with saewidgets" in card
     assert 'base_model: "google/gemma-2-2b"' in card
     assert str(ws.folder) not in card
-
-
-def test_names() -> None:
-    def named(repo_id: str, path: str, **known: object) -> str:
-        values = {"repo_id": repo_id, "revision": "", "path": path, "format": "", "size_bytes": 0, **known}
-        return default_name(repo_id, path, Variant(**values))  # type: ignore[arg-type]
-
-    assert named(SCOPE, "x", layer=12, width="16k", l0=82.0) == "gemma-scope-2b-pt-res-l12-16k-l0-82"
-    assert named(SCOPE, "x/y", layer=12) == "gemma-scope-2b-pt-res-x-y"
-    assert named("a/b", "layer14.sae.pt") == "b-layer14.sae"
-    assert named("a/b", "") == "b"
-    assert len(named("a/b", "x" * 500)) == 120

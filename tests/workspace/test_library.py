@@ -15,7 +15,6 @@ import pytest
 from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.errors import NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
-from saewidgets.formats import save_sae
 from saewidgets.workspace import Run, Workspace
 from tests.cli.conftest import child_environment
 from tests.conftest import TINY_TEXT
@@ -24,22 +23,8 @@ from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 STEPS = 800  # enough to be stopped on the way
 
 
-@pytest.fixture
-def run(ws: Workspace, config: TrainingConfig) -> Run:
-    run = ws.trainings.create(config.replace(name="first"))
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
-    return run
-
-
 def _folders(ws: Workspace) -> list[str]:
     return [str(path) for path in (ws.folder / "saes").iterdir()]
-
-
-def test_one_record_however_the_run_is_named(ws: Workspace, run: Run) -> None:
-    first = run.import_to_saes()
-    for name in (run.id, "first", run.id[:-3]):
-        assert ws.saes.import_training(name) == first
-    assert _folders(ws) == [first.path]
 
 
 def test_a_model_is_listed_under_its_one_name(ws: Workspace, run: Run, tiny_model_folder: Path) -> None:
@@ -85,16 +70,6 @@ def test_processes_that_import_at_once_make_one(ws: Workspace, run: Run) -> None
     assert [process.returncode for process in processes] == [0, 0]
     assert ids == {record.id for record in ws.saes.list()}
     assert len(ids) == len(_folders(ws)) == 1
-
-
-def test_the_slower_of_two_takes_its_copy_back(
-    ws: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = run.import_to_saes()
-    found = [None, first]  # it looked before the other one had written its row
-    monkeypatch.setattr(ws.catalog.saes, "by_training", lambda training_id: found.pop(0))
-    assert run.import_to_saes().id == first.id
-    assert _folders(ws) == [first.path]
 
 
 def test_a_run_that_has_learned_more_renews_its_record(ws: Workspace, tiny_model_folder: Path) -> None:
@@ -165,21 +140,6 @@ def test_it_remembers_files_it_was_trained_on(ws: Workspace, config: TrainingCon
     sae, before = run.import_to_saes(), ws.evaluate(run, tokens=256)
     ws.trainings.delete(run.id)
     assert ws.evaluate(sae.id, tokens=256) == before
-
-
-def test_an_sae_of_which_nothing_is_known(ws: Workspace, run: Run, tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("\n".join(TINY_TEXT))
-    sae = run.import_to_saes()
-    ws.catalog.saes.replace(sae.id, path=sae.path, size_bytes=sae.size_bytes, metadata={})
-    ws.trainings.delete(run.id)
-    assert ws.evaluate(sae.id, str(tmp_path / "text.txt"), tokens=256)["fvu"] > 0  # its files say it
-    module = ws.saes.load(sae.id)
-    module.metadata = {}
-    shutil.rmtree(sae.path)
-    save_sae(module, sae.path)
-    ws.catalog.saes.update(sae.id, model=None)
-    with pytest.raises(StateError, match="not known which model first was trained on"):
-        ws.evaluate(sae.id, str(tmp_path / "text.txt"), tokens=256)
 
 
 def test_a_run_from_a_machine_with_other_devices_is_measured_here(ws: Workspace, run: Run) -> None:

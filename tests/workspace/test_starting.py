@@ -14,13 +14,6 @@ from saewidgets.workspace import Run, Workspace
 from tests.workspace.conftest import PATIENCE
 
 
-@pytest.fixture
-def run(ws: Workspace, config: TrainingConfig) -> Run:
-    run = ws.trainings.create(config.replace(name="first"))
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
-    return run
-
-
 def ended(run: Run) -> Run:
     assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
     return run

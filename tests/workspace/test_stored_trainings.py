@@ -172,14 +172,3 @@ def test_imported_states_need_a_name_for_their_model(filled: tuple[Workspace, Ca
     with pytest.raises(NotFoundError):
         ws.activations.get(store.id)
     assert not (ws.folder / "activations" / store.id).exists()
-
-
-def test_what_a_training_would_take_from_a_store(filled: tuple[Workspace, Capture], tiny_model_folder: Path) -> None:
-    ws, store = filled
-    found = ws.activations.training_settings(store.id)
-    assert found == ws.activations.training_settings("store")
-    assert (found["model"], found["context_size"]) == (str(tiny_model_folder), 16)
-    config = ws.trainings.concrete(_config(ActivationCorpus("store")))
-    assert config.activations.prepend_bos is found["activations.prepend_bos"]
-    with pytest.raises(NotFoundError):
-        ws.activations.training_settings("nothing")

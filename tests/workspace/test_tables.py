@@ -50,27 +50,13 @@ def _check(found: Records[Any], of: type[Any]) -> None:
         assert all(str(frame[name].dt.tz) == "UTC" for name in names if name.endswith("_at"))
 
 
-@pytest.mark.parametrize("kind", _LISTS)
-def test_a_list_without_a_record_has_columns(ws: Workspace, kind: str) -> None:
-    look, of = _LISTS[kind]
-    _check(look(ws), of)
-
-
-@pytest.mark.parametrize("kind", _OF_AN_SAE)
-def test_so_have_the_lists_of_an_sae(ws: Workspace, tmp_path: Path, kind: str) -> None:
-    look, of = _OF_AN_SAE[kind]
-    _check(look(ws, ws.saes.add_local(saelens(tmp_path / "one")).id), of)
-
-
-def test_evidence_that_was_not_kept(ws: Workspace) -> None:
+def test_a_list_without_a_record_has_columns(ws: Workspace, tmp_path: Path) -> None:
+    for look, of in _LISTS.values():
+        _check(look(ws), of)
+    sae_id = ws.saes.add_local(saelens(tmp_path / "one")).id
+    for look_at, of in _OF_AN_SAE.values():
+        _check(look_at(ws, sae_id), of)
     _check(ws.features.evidence(LabelRecord(0, "words", id="label_none")), ExampleRecord)
-
-
-def test_a_name_of_a_fresh_workspace(ws: Workspace, tmp_path: Path) -> None:
-    assert list(ws.saes.to_df()["name"]) == []
-    ws.saes.add_local(saelens(tmp_path / "one"))
-    assert list(ws.saes.to_df()["name"]) == ["one"]
-    assert list(ws.saes.to_df().columns) == [each.name for each in fields(SAERecord)]
 
 
 def test_times_are_those_of_utc(ws: Workspace, tmp_path: Path) -> None:

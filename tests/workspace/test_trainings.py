@@ -13,7 +13,7 @@ import torch
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus, Progress
-from saewidgets.workspace import Workspace
+from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.training.exporting import OF_EVERY_RUN
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
@@ -44,31 +44,26 @@ def test_a_run_completes_and_leaves_everything(ws: Workspace, config: TrainingCo
     }
     sae = run.sae()
     assert (sae.d_in, sae.d_sae) == (32, 64)
-    assert any("Completed" in line for line in run.log())
+    lines = run.log()
+    assert any("Completed" in line for line in lines)
+    assert run.log(2) == lines[-2:]
 
 
-@pytest.mark.parametrize(
-    ("bad", "field"),
-    [
-        ({"since": "2020-01-01"}, "since"), ({"limit": -1}, "limit"), ({"offset": -1}, "offset"),
-        ({"names": 3}, "names"), ({"names": ["loss", 3]}, "names"),
-    ],
-)  # fmt: skip
-def test_bad_ranges_of_metrics_are_refused(
-    bad: dict[str, Any], field: str, ws: Workspace, config: TrainingConfig
-) -> None:
-    run = ws.trainings.create(config)
-    with pytest.raises(ConfigError) as caught:
-        run.metrics(**bad)
-    assert caught.value.where == field
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED
+def test_bad_ranges_of_metrics_are_refused(run: Run) -> None:
+    bad: list[tuple[str, Any]] = [
+        ("since", "2020-01-01"), ("limit", -1), ("offset", -1), ("names", 3), ("names", ["loss", 3]),
+    ]  # fmt: skip
+    for field, value in bad:
+        with pytest.raises(ConfigError) as caught:
+            run.metrics(**{field: value})
+        assert caught.value.where == field
     assert set(run.metrics("loss")["name"]) == {"loss"}
 
 
-@pytest.mark.parametrize("config", ["x", None, 3])
-def test_what_is_no_configuration(config: Any, ws: Workspace) -> None:
-    with pytest.raises(ConfigError, match="Give a TrainingConfig"):
-        ws.trainings.create(config)
+def test_only_a_configuration_can_be_trained(ws: Workspace) -> None:
+    for wrong in ("x", None, 3):
+        with pytest.raises(ConfigError, match="Give a TrainingConfig"):
+            ws.trainings.create(wrong)  # type: ignore[arg-type]
 
 
 def test_blank_names(config: TrainingConfig) -> None:
@@ -79,9 +74,7 @@ def test_blank_names(config: TrainingConfig) -> None:
         config.replace(model="  ")
 
 
-def test_metrics_can_be_paged_and_cut_by_time(ws: Workspace, config: TrainingConfig) -> None:
-    run = ws.trainings.create(config)
-    run.wait(PATIENCE)
+def test_metrics_can_be_paged_and_cut_by_time(ws: Workspace, run: Run) -> None:
     everything = run.metrics(["loss"])
     pages = [run.metrics(["loss"], limit=3, offset=offset) for offset in range(0, len(everything), 3)]
     assert [step for page in pages for step in page["step"]] == everything["step"].tolist()
@@ -155,9 +148,7 @@ def test_cancel_of_a_queued_run_and_delete(ws: Workspace, tiny_model_folder: Pat
     assert first.wait(PATIENCE) is JobStatus.CANCELLED
 
 
-def test_delete_removes_rows_and_files_but_not_the_imported_sae(ws: Workspace, config: TrainingConfig) -> None:
-    run = ws.trainings.create(config)
-    run.wait(PATIENCE)
+def test_delete_removes_rows_and_files_but_not_the_imported_sae(ws: Workspace, run: Run) -> None:
     sae = run.import_to_saes()
     assert run.import_to_saes().id == sae.id
     folder = run.folder
@@ -171,9 +162,7 @@ def test_delete_removes_rows_and_files_but_not_the_imported_sae(ws: Workspace, c
     assert not Path(sae.path).exists()
 
 
-def test_retry_is_a_new_run_of_the_same_configuration(ws: Workspace, config: TrainingConfig) -> None:
-    run = ws.trainings.create(config)
-    run.wait(PATIENCE)
+def test_retry_is_a_new_run_of_the_same_configuration(run: Run) -> None:
     again = run.retry()
     assert again.record.retry_of == run.id
     assert again.config == run.config
@@ -247,41 +236,25 @@ def test_find_by_prefix_and_name(ws: Workspace, config: TrainingConfig) -> None:
     assert len(ws.trainings.list().to_df()) == 2
 
 
-@pytest.mark.parametrize("wanted", ["", " ", "t", "train_", "train_01"])
-def test_a_run_is_not_found_by_next_to_nothing(ws: Workspace, config: TrainingConfig, wanted: str) -> None:
-    run = ws.trainings.create(config)
-    run.wait(PATIENCE)
-    for action in (ws.trainings.get, ws.trainings.delete):
-        with pytest.raises((ConfigError, NotFoundError), match=r"empty|There is no training"):
-            action(wanted)
-    assert run.status is JobStatus.COMPLETED
-
-
-def test_what_destroys_a_run_takes_no_beginning_of_an_id(ws: Workspace, config: TrainingConfig) -> None:
-    run = ws.trainings.create(config.replace(name="mine"))
-    run.wait(PATIENCE)
+def test_a_run_is_deleted_by_its_whole_id_or_its_name(ws: Workspace, run: Run) -> None:
+    for wanted in ("", " ", "t", "train_", "train_01"):
+        for action in (ws.trainings.get, ws.trainings.delete):
+            with pytest.raises((ConfigError, NotFoundError), match=r"empty|There is no training"):
+                action(wanted)
     assert ws.trainings.get(run.id[:-3]).id == run.id
     with pytest.raises(NotFoundError, match="whole id"):
         ws.trainings.delete(run.id[:-3])
-    ws.trainings.delete("mine")
+    ws.trainings.delete("first")
     assert not ws.trainings.list()
 
 
-@pytest.mark.parametrize("status", ["bogus", ["running", "bogus"]])
-def test_a_status_that_does_not_exist(ws: Workspace, status: Any) -> None:
-    for listed in (ws.trainings.list, ws.jobs.list):
-        with pytest.raises(ConfigError, match=r"'bogus' is not a status.*queued, starting, running"):
-            listed(status=status)
+def test_a_status_that_does_not_exist(ws: Workspace) -> None:
+    for status in ("bogus", ["running", "bogus"]):
+        for listed in (ws.trainings.list, ws.jobs.list):
+            with pytest.raises(ConfigError, match=r"'bogus' is not a status.*queued, starting, running"):
+                listed(status=status)
     assert not ws.trainings.list(status="running")
     assert not ws.jobs.list(status=["running", JobStatus.QUEUED])
-
-
-def test_the_log_is_cut_at_its_beginning(ws: Workspace, config: TrainingConfig) -> None:
-    run = ws.trainings.create(config)
-    run.wait(PATIENCE)
-    lines = run.log()
-    assert len(lines) > 2
-    assert run.log(2) == lines[-2:]
 
 
 def test_a_run_whose_folder_cannot_be_made_leaves_nothing(ws: Workspace, config: TrainingConfig) -> None:

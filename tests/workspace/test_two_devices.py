@@ -92,11 +92,3 @@ def test_the_form_says_what_each_device_holds(ws: Workspace) -> None:
     assert model["total_bytes"] == sum(part["bytes"] for part in model["memory"])
     assert (kept["device"], kept["free_bytes"]) == ("cpu", 40_000_000)
     assert "This needs more memory than is free on cpu." in estimate["warnings"]
-
-
-def test_an_extraction_of_its_sae_goes_where_the_model_was(ws: Workspace) -> None:
-    from saewidgets.workspace.subjects import _known
-
-    config = small_config("demo").replace(device="cuda:1", model_device="cuda:0")
-    assert _known(config)["device"] == "cuda:0"
-    assert _known(config.replace(model_device=None))["device"] == "cuda:1"

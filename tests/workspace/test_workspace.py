@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from saewidgets.config import TrainingConfig
 from saewidgets.errors import CatalogError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobContext, JobSettings
-from saewidgets.workspace import Workspace, default_workspace
+from saewidgets.workspace import Run, Workspace, default_workspace
 from saewidgets.workspace.files import inside, remove_tree, sweep_trash
 from tests.workspace.conftest import PATIENCE, small_config
 
@@ -100,15 +99,8 @@ def test_one_that_is_dropped_is_closed_once_nothing_runs_in_it(tmp_path: Path) -
         time.sleep(0.05)
 
 
-def test_suggestions_name_what_was_used(ws: Workspace, config: TrainingConfig) -> None:
-    assert ws.suggestions()["model"] == ("demo",)
-    ws.trainings.create(config).wait(PATIENCE)
-    assert ws.suggestions()["model"] == ("demo", config.model)
-
-
-def test_reading_and_measuring_a_run(ws: Workspace, config: TrainingConfig) -> None:
-    run = ws.trainings.create(config)
-    run.wait(PATIENCE)
+def test_reading_and_measuring_a_run(ws: Workspace, run: Run) -> None:
+    assert ws.suggestions()["model"] == ("demo", run.config.model)
     sae = run.import_to_saes()
     assert repr(ws).endswith(" · 1 training, 1 SAE>")
     by_run, by_sae = ws.evaluate(run, tokens=256), ws.evaluate(sae.id, tokens=256)

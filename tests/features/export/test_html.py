@@ -114,17 +114,6 @@ def test_hostile_tokens_and_labels_are_text(hostile: Store, logits: EffectsOf, t
     assert len(text) < 40 * 26_000
 
 
-def test_shades_are_logarithmic_and_of_the_whole_list(store: Store, tmp_path: Path) -> None:
-    path = export_html(store, [1], None, tmp_path / "page.html")
-    data = feature_data(store, 1)
-    found = re.findall(r"<i class=\"?a(\d)(?: peak\")? title=([^>]+)>", path.read_text("utf-8"))
-    assert len(found) > 50
-    for step, value in found:
-        wanted = 8 * np.log10(1 + 9 * float(value) / data.max)
-        assert abs(int(step) - np.ceil(wanted)) <= (abs(wanted - round(wanted)) < 0.01)
-    assert "8" in {step for step, _ in found}
-
-
 def test_200_features_stay_below_5_mb_even_if_all_are_dense(tmp_path: Path, tiny_tokenizer_folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_tokenizer_folder)
     packed = packed_text(tokenizer, tmp_path / "tokens", TINY_TEXT * 4, context_size=64)

@@ -5,7 +5,6 @@ import numpy.typing as npt
 import pytest
 
 from saewidgets.activations.packing import PackedTokens
-from saewidgets.errors import ConfigError
 from saewidgets.features.relations import coactive
 from saewidgets.features.store.page import feature_data, peak_tokens
 from saewidgets.features.store.read import Store
@@ -48,18 +47,6 @@ def test_examples_show_the_text_around_the_peak(store: Store, dense: Latents, pa
             np.testing.assert_allclose(example.activations, around, rtol=1e-3)
             assert example.after == (begin + len(example.tokens) < 24)
             assert int(example.tokens[0]) not in store.special_ids or begin > 0
-
-
-def test_a_dead_latent_has_no_examples(store: Store) -> None:
-    data = feature_data(store, 0)
-    assert (data.fired, data.max, data.groups, len(data.counts)) == (0, 0, [], 0)
-    assert data.top == []
-
-
-def test_indices_that_do_not_exist(store: Store) -> None:
-    for index in (-1, 40):
-        with pytest.raises(ConfigError, match="no feature"):
-            feature_data(store, index)
 
 
 def test_peak_tokens_of_examples(store: Store) -> None:

@@ -55,17 +55,6 @@ def test_they_are_found_when_they_come(store: Store) -> None:
     assert [one.value for one in found.lowers] == tables()["bottom_logits"][3].tolist()
 
 
-def test_blanks_are_left_out(store: Store) -> None:
-    blank = np.full((D, 10), -1)
-    blank[:, 0] = 5
-    put(store, tables(top_tokens=blank))
-    effects = stored_effects(store)
-    assert effects is not None
-    found = effects(0)
-    assert found is not None
-    assert [one.text for one in found.raises] == [" ship"]
-
-
 def test_new_ones_replace_old_ones(store: Store, packed: Any) -> None:
     put(store, tables())
     (store.folder / ".logits.old").mkdir()  # of a process that was killed
@@ -105,12 +94,6 @@ def test_a_disk_that_refuses(store: Store, packed: Any, monkeypatch: pytest.Monk
     assert kept is not None
     np.testing.assert_array_equal(kept["top_logits"], tables()["top_logits"])
     assert not list(store.folder.glob(".logits*"))
-
-
-def test_a_folder_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
-    with pytest.raises(StorageError):
-        write_logits(tmp_path / "gone", tables(), VOCABULARY, b"".join(WORDS))
-    assert not (tmp_path / "gone").exists()
 
 
 @pytest.mark.parametrize("wrong", [{"top_tokens": np.zeros((D, 9))}, {"more": np.zeros(1)}])

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import namedtuple
 from collections.abc import Callable
@@ -21,7 +20,6 @@ from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.features.store.layout import STORED
-from saewidgets.features.store.read import open_store
 from saewidgets.jobs import JobSettings
 from saewidgets.lm import load_model
 from saewidgets.records import SAERecord
@@ -30,7 +28,7 @@ from saewidgets.workspace.extraction.extraction import Extraction
 from tests.conftest import TINY_TEXT
 from tests.workspace.conftest import PATIENCE, small_config
 from tests.workspace.features.conftest import CONFIG, HOOK, extract
-from tests.workspace.library.saes import gemma_scope, saelens
+from tests.workspace.library.saes import saelens
 
 Usage = namedtuple("Usage", "total used free")
 LONG = {"kind": "text", "strings": TINY_TEXT * 80}  # half a dozen chunks: enough to be interrupted after the first
@@ -90,15 +88,6 @@ def test_it_equals_the_engine(ws: Workspace, sae: SAERecord, extracted: Extracti
     contexts = np.arange(store.packed.n_contexts)
     engine(ws.saes.load(sae.id), lm, store.packed, contexts, HOOK, ExtractionConfig.from_data(CONFIG), tmp_path / "e")
     assert same(extracted.folder, tmp_path / "e")
-
-
-def test_fewer_tokens_are_from_all_over_the_text(ws: Workspace, sae: SAERecord) -> None:
-    extraction = extract(ws, sae_id=sae.id, config={"tokens": 160})
-    store = extraction.store()
-    n = store.packed.n_contexts
-    assert store["contexts"].tolist() == [i * n // 10 for i in range(10)]
-    assert extraction.record.tokens_total == 160
-    extraction.delete()
 
 
 def test_of_a_training_and_the_sae_imported_from_it(
@@ -162,16 +151,6 @@ def test_without_an_sae_they_go_with_the_training(ws: Workspace, tiny_model_fold
         ws.extractions.get(extraction.id)
 
 
-def test_of_gemma_scopes_files(ws: Workspace, tiny_model_folder: Path, tmp_path: Path) -> None:
-    folder = gemma_scope(tmp_path / "repo", 32)
-    sae = ws.saes.add_local(folder, model=str(tiny_model_folder), hook_name=HOOK)
-    assert sae.architecture == "jumprelu"
-    extraction = extract(ws, sae_id=sae.name)
-    assert extraction.record.seen
-    assert ws.features.run_on(sae.id, "The king").indices.size
-    assert ws.saes.delete(sae.id) > 0
-
-
 def test_a_model_that_was_handed_in(ws: Workspace, make_sae: Callable[..., SAERecord], sae: SAERecord) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -224,11 +203,6 @@ def test_what_cannot_be_started(ws: Workspace, make_sae: Callable[..., SAERecord
     assert (len(ws.extractions.list()), sorted((ws.folder / "extractions").iterdir())) == before
     for record in (sae, no_model):
         ws.saes.delete(record.id)
-
-
-def test_a_folder_has_no_revisions(ws: Workspace, sae: SAERecord) -> None:
-    with pytest.raises(ConfigError, match="is a folder, which has no revisions"):
-        ws.extractions.create(sae_id=sae.id, config={**CONFIG, "model": str(sae.model), "model_revision": "main"})
 
 
 def test_contexts_longer_than_the_model_reads(
@@ -447,31 +421,6 @@ def test_killed_after_the_last_array(ws: Workspace, make_sae: Callable[..., SAER
     ws.saes.delete(sae.id)
 
 
-def test_two_at_once_have_ids_of_their_own(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
-    sae = make_sae(6)
-    made: list[Extraction] = []
-    threads = [
-        threading.Thread(target=lambda: made.append(ws.extractions.create(sae_id=sae.id, config=CONFIG)))
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len({extraction.id for extraction in made}) == 4
-    for extraction in made:
-        assert extraction.wait(PATIENCE) is JobStatus.COMPLETED
-    ws.saes.delete(sae.id)
-
-
-def test_another_process_reads_it(ws: Workspace, sae: SAERecord, extracted: Extraction) -> None:
-    with Workspace(ws.folder) as other:
-        assert other.extractions.get(extracted.id).record == extracted.record
-        first, second = other.extractions.open(extracted.id), extracted.store()
-        assert isinstance(first, type(open_store(extracted.folder, ws.folder / "tokens")))
-        assert np.array_equal(first.fired, second.fired)
-
-
 def test_files_that_are_gone(ws: Workspace, make_sae: Callable[..., SAERecord], tmp_path: Path) -> None:
     sae = make_sae(8)
     extraction = extract(ws, sae_id=sae.id)
@@ -485,4 +434,3 @@ def test_files_that_are_gone(ws: Workspace, make_sae: Callable[..., SAERecord], 
     (tmp_path / "moved").rename(folder)
     assert ws.extractions.open(extraction.id).d_sae == 64
     ws.saes.delete(sae.id)
-

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
+from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.events import Interruption, NullControl, Request
-from saewidgets.features.labels import LLMAnswerError, MissingKeyError, held_out, read_table, shown_examples
+from saewidgets.features.labels import MissingKeyError, held_out, read_table, shown_examples
 from saewidgets.features.store.layout import WINDOW
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
@@ -193,25 +193,6 @@ def test_what_came_before_an_interruption_stays(ws: Workspace, own: Extraction) 
     with pytest.raises(MissingKeyError):
         ws.features.auto_label(own.id, no_key)
     assert ws.features.counts(own.id)[0] == kept
-
-
-def test_a_dead_feature_has_no_suggestion(ws: Workspace, own: Extraction) -> None:
-    dead = [int(i) for i in np.flatnonzero(own.store().fired == 0)]
-    if dead:
-        with pytest.raises(LLMAnswerError, match="did not fire"):
-            ws.features.suggest(own.id, dead[0])
-    else:
-        pytest.skip("all of them fired")
-
-
-def test_nothing_was_extracted(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
-    sae = make_sae(43)
-    for ask in (ws.features.auto_label, ws.features.score):
-        with pytest.raises(StateError, match="not extracted"):
-            ask(sae.id)
-    with pytest.raises(StateError, match="not extracted"):
-        ws.features.suggest(sae.id, 0)
-    ws.saes.delete(sae.id)
 
 
 def test_scores(ws: Workspace, own: Extraction) -> None:

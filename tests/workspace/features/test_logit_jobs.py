@@ -17,13 +17,12 @@ import numpy as np
 import pytest
 import torch
 
-from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
+from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.features import logits
-from saewidgets.jobs import Job, JobSettings
+from saewidgets.jobs import Job
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.extraction import logits as extraction_logits
 from saewidgets.workspace.extraction.extraction import Extraction
 from tests.ranking import assert_ranked
 from tests.workspace.conftest import PATIENCE
@@ -145,39 +144,6 @@ def paused(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> t
     return gate, job
 
 
-def test_a_paused_one_ends_with_its_extraction(
-    ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paused(ws, own, monkeypatch)
-    own.delete()
-    assert not ws.jobs.list(kind="logits")
-
-
-def test_a_paused_one_that_is_cancelled_leaves_nothing(
-    ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, job = paused(ws, own, monkeypatch)
-    assert list(own.folder.glob(".logits*"))
-    job.cancel()
-    deadline = time.monotonic() + PATIENCE
-    while list(own.folder.glob(".logits*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def test_one_that_is_killed_has_lost_a_minute(
-    ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(extraction_logits, "_SECONDS", 0)
-    gate = Gate(monkeypatch)
-    job = ws.extractions.compute_logits(own.id)
-    assert gate.reached.wait(PATIENCE)
-    assert [file.name for file in own.folder.glob(f".logits-{job.id}/*")] == ["contexts_00000008"]
-    gate.go.set()
-    assert job.wait(PATIENCE) is JobStatus.COMPLETED, job.error
-    assert [file.name for file in own.folder.glob("*logits*")] == ["logits"]
-
-
 WORKER = """
 import sys, time
 from saewidgets.features import logits
@@ -224,22 +190,7 @@ def test_killed_and_gone_on_with_elsewhere(ws: Workspace, own: Extraction, monke
         np.testing.assert_allclose(array, kept[name], rtol=1e-5, atol=1e-6)
 
 
-def test_one_that_failed_goes_on(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
-        raise StorageError("The disk is full.", where=str(own.folder))
-
-    with monkeypatch.context() as patch:
-        patch.setattr("saewidgets.features.store.write.write_logits", full)
-        job = ws.extractions.compute_logits(own.id)
-        assert job.wait(PATIENCE) is JobStatus.FAILED
-        assert job.error is not None
-        assert (job.error.what, job.error.kind) == ("The disk is full.", "disk_full")
-    assert own.store().logits is None
-    assert ws.extractions.compute_logits(own.id).id == job.id
-    assert job.wait(PATIENCE) is JobStatus.COMPLETED
-
-
-@pytest.mark.parametrize("damage", ["tables.safetensors", "state.json", "identity"])
+@pytest.mark.parametrize("damage", ["tables.safetensors", "identity"])
 def test_what_was_kept_is_not_trusted(
     ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
@@ -254,19 +205,6 @@ def test_what_was_kept_is_not_trusted(
     assert gate.begun == [0, 0]
     log = ws.catalog.jobs.log(job.id)
     assert any("It starts over." in line.message for line in log)
-
-
-def test_another_process_goes_on(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate, job = paused(ws, own, monkeypatch)
-    with Workspace(ws.folder, jobs=JobSettings(poll=0.05)) as other:
-        other.jobs.get(job.id).resume()
-        assert other.jobs.get(job.id).wait(PATIENCE) is JobStatus.COMPLETED
-    assert gate.begun[1] in (8, 16)
-    parts = {name: array.copy() for name, array in own.store().logits.items()}
-    assert not list(own.folder.glob(".logits*"))
-    assert ws.extractions.compute_logits(own.id).wait(PATIENCE) is JobStatus.COMPLETED
-    for name, array in ws.extractions.open(own.id).logits.items():  # type: ignore[union-attr]
-        np.testing.assert_array_equal(array, parts[name])
 
 
 def test_read_where_the_model_is_not(

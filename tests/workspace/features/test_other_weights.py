@@ -14,7 +14,7 @@ from saewidgets.events import JobStatus
 from saewidgets.records import SAERecord
 from saewidgets.widgets.extraction_viewer.feature_pages import facts_of, version_label
 from saewidgets.workspace import Workspace
-from tests.workspace.conftest import PATIENCE, small_config
+from tests.workspace.conftest import PATIENCE
 from tests.workspace.features.conftest import extract
 from tests.workspace.library.saes import saelens
 
@@ -79,20 +79,3 @@ def test_replaced_files_are_noticed(
     shutil.rmtree(tmp_path / "others")  # where nothing can be compared, nothing is said
     assert not before.record.other_weights
     ws.saes.delete(sae.id)
-
-
-def test_a_training_and_its_copy_in_the_library_have_the_same(ws: Workspace, tiny_model_folder: Path) -> None:
-    run = ws.trainings.create(small_config(tiny_model_folder))
-    assert run.wait(PATIENCE) is JobStatus.COMPLETED
-    extraction = extract(ws, training_id=run.id)
-    sae = run.import_to_saes()
-    assert not extraction.record.other_weights
-    assert not ws.extractions.latest(sae.id).other_weights  # type: ignore[union-attr]
-    weights = run.sae_path / "sae_weights.safetensors"  # it has learned more
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    assert not extraction.record.other_weights  # live readings use the library's
-    ws.saes.delete(sae.id)
-    assert extraction.record.other_weights
-    run.delete()

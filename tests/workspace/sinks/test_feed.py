@@ -6,7 +6,7 @@ import pytest
 
 from saewidgets.events import LogLine, Metrics, Progress
 from saewidgets.workspace.sinks import feed as module
-from saewidgets.workspace.sinks.feed import CAPACITY, PATIENCE, Feed
+from saewidgets.workspace.sinks.feed import CAPACITY, Feed
 
 WAIT = 10.0
 
@@ -51,17 +51,6 @@ def test_a_sink_that_raises_is_named_once_and_still_gets_events():
     assert len(sink.events) == 5
     assert sink.status == "failed"
     assert warned == ["mine failed (ValueError: no route to host). The run goes on."]
-
-
-def test_a_sink_that_always_raises_is_given_up():
-    sink, warned = Collecting(RuntimeError()), []
-    feed = Feed(lambda: sink, "mine", warned.append)
-    for step in range(PATIENCE * 3):
-        feed.put(_metrics(step))
-    feed.end("completed")
-    assert feed.join(WAIT)
-    assert len(sink.events) == PATIENCE
-    assert warned == ["mine failed (RuntimeError). The run goes on."]
 
 
 def test_a_sink_that_cannot_be_opened_costs_nothing():
@@ -117,26 +106,6 @@ def _shown(error):
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-@pytest.mark.parametrize("where", ["open", "close"])
-def test_leaving_while_it_is_opened_or_closed_is_named(where):
-    class Leaving(Collecting):
-        def close(self, status):
-            raise SystemExit("no key")
-
-    def opened():
-        if where == "open":
-            raise SystemExit("no key")
-        return Leaving()
-
-    warned = []
-    feed = Feed(opened, "mine", warned.append)
-    feed.put(_metrics(1))
-    feed.end("completed")
-    assert feed.join(WAIT)
-    said = "could not be opened" if where == "open" else "could not be closed"
-    assert warned == [f"mine {said} (SystemExit: no key). The run goes on."]
-
-
 class Stuck:
     """Waits to be released where it is told to."""
 
@@ -179,19 +148,3 @@ def test_a_sink_that_hangs_is_named_although_nothing_was_lost(where, monkeypatch
     ]
     feed.give_up(5)
     assert len(warned) == 2  # at rest
-
-
-def test_a_sink_that_hangs_is_named_while_the_run_goes_on(monkeypatch):
-    sink, warned = Stuck("event"), []
-    feed = Feed(sink.open, "mine", warned.append)
-    feed.put(_metrics(1))
-    assert sink.entered.wait(WAIT)
-    feed.put(_metrics(2))
-    assert warned == []
-    monkeypatch.setattr(module, "HANGS", 0.0)
-    feed.put(_metrics(3))
-    feed.put(_metrics(4))
-    assert warned == ["mine has not answered for 0 s. The run goes on without waiting for it."]
-    sink.release.set()
-    feed.end("completed")
-    assert feed.join(WAIT)

@@ -57,12 +57,6 @@ def test_a_preset_is_only_replaced_on_purpose(ws: Workspace) -> None:
     assert sorted(each.name for each in presets.list()) == ["A", "a"]
 
 
-@pytest.mark.parametrize("name", ["", "   ", "x" * 121])
-def test_a_name_is_checked(ws: Workspace, name: str) -> None:
-    with pytest.raises(ConfigError, match="name"):
-        ws.steering.presets.save(name, settings(ws))
-
-
 def test_features_need_an_sae_that_is_there(ws: Workspace) -> None:
     config = settings(ws)
     lost = config.replace(features=[{"index": 1, "strength": 1.0, "mode": "add"}])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from saewidgets.lm import LoadedModel, load_model
 from saewidgets.steering import SteeringSource, TokenEvent
 from saewidgets.steering import steer as kernel
 from saewidgets.workspace import Workspace, steered
-from saewidgets.workspace.steering.strengths import LARGEST, MODERATE, strength_for
+from saewidgets.workspace.steering.strengths import LARGEST, MODERATE
 from tests.workspace.conftest import PATIENCE, small_config
 from tests.workspace.steering.saes import D_SAE, DEAD, HOOK, add_demo_sae
 
@@ -65,13 +64,6 @@ def test_the_strength_to_begin_with_is_a_moderate_part_of_the_hidden_state(libra
     assert (silent.strength, silent.ratio) == (0.0, None)
 
 
-@pytest.mark.parametrize(
-    ("ratio", "strength"), [(0.225, 2.0), (0.74, 0.6), (0.01, LARGEST), (10.0, 0.04), (None, 1.0), (0.0, 1.0)]
-)
-def test_strengths_have_one_or_two_digits(ratio: float | None, strength: float) -> None:
-    assert strength_for(ratio) == strength
-
-
 def test_demo_features_steer_and_stay_text(tmp_path: Path) -> None:
     with Workspace(tmp_path / "ws") as ws:
         sae_id = ws.extractions.demo().record.sae_id or ""
@@ -88,12 +80,6 @@ def test_demo_features_steer_and_stay_text(tmp_path: Path) -> None:
             assert 0.3 < ratio < 0.6
             assert perplexity < 60  # at strength 2 it is 90 to 1,000
             assert result.steered.repetition < 0.2
-
-
-def test_a_feature_that_never_fires_has_no_largest_activation(library: Workspace, sae: str) -> None:
-    with pytest.raises(StateError, match=rf"Feature {DEAD} of demo-l1-topk did not fire over 8,192 tokens"):
-        library.steer(None, [(sae, DEAD, 2.0)], PROMPT)
-    assert library.steer(None, [(sae, DEAD, 2.0, "add")], PROMPT, **SHORT).steered is not None
 
 
 def test_an_extraction_is_asked_first(library: Workspace, sae: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,35 +123,6 @@ def test_what_does_not_fit_is_said(library: Workspace, sae: str) -> None:
         library.steer(None, [], PROMPT)
     with pytest.raises(ConfigError, match="Nothing was generated: the prompt is 11 tokens and 300 new ones are asked"):
         library.steer(None, [(sae, 7, 2.0, "add")], PROMPT, new_tokens=300)
-
-
-def test_half_a_surrogate_pair_is_refused_by_its_name(library: Workspace, sae: str, demo: LoadedModel) -> None:
-    source = SteeringSource(library.saes.load(sae), HOOK)
-    asked: list[tuple[str, Callable[[], object]]] = [
-        ("prompt", lambda: library.steer(None, [(sae, 7, 1.0, "add")], "\ud800 abc")),
-        ("prompt", lambda: library.steering.tokens(sae, "\ud800 abc")),
-        ("prompt", lambda: kernel(demo, source, [(7, 1.0, "add")], "\ud800 abc")),
-        ("prompt", lambda: SteeringConfig.from_data({"prompt": "\ud800 abc"})),
-        ("text", lambda: library.features.run_on(sae, "\ud800 abc")),
-        ("text", lambda: library.features.on_feature(sae, 7, "\ud800 abc")),
-    ]
-    for where, ask in asked:
-        with pytest.raises(ConfigError, match="half a surrogate pair") as caught:
-            ask()
-        assert caught.value.where == where
-        assert str(caught.value).encode()
-    with pytest.raises(ConfigError, match="half a surrogate pair") as caught:
-        library.steer(None, [("\ud800", 7, 1.0)], PROMPT)
-    assert str(caught.value).encode()
-
-
-def test_saes_of_two_models_cannot_be_mixed(tmp_path: Path) -> None:
-    with Workspace(tmp_path / "ws") as ws:
-        one = add_demo_sae(ws, tmp_path / "one")
-        other = add_demo_sae(ws, tmp_path / "two", name="other", seed=1)
-        ws.catalog.saes.update(other, model="gpt2")
-        with pytest.raises(ConfigError, match=r"different models: demo-l1-topk \(demo\), other \(gpt2\)"):
-            ws.steer(None, [(one, 1, 2.0), (other, 1, 2.0)], PROMPT)
 
 
 def test_a_sweep_and_stopping(library: Workspace, sae: str) -> None:
@@ -252,16 +209,6 @@ def test_models_are_in_memory_once(library: Workspace, sae: str, monkeypatch: py
     by_name = library.steer("demo", feature, PROMPT, **SHORT)
     assert (first.steered.text, first.model) == (by_name.steered.text, by_name.model)  # type: ignore[union-attr]
     assert live.loaded == (1, 1)
-
-
-def test_a_named_folder_is_called_by_its_last_part(
-    library: Workspace, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lm = library.features.live.named(str(tiny_model_folder))
-    assert lm.name == tiny_model_folder.name
-    monkeypatch.chdir(tiny_model_folder.parent)
-    assert library.features.live.named(tiny_model_folder.name) is lm
-    library.steering.unload()
 
 
 def test_a_training_stands_for_the_sae_imported_from_it(tmp_path: Path, tiny_model_folder: Path) -> None:
