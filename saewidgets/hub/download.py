@@ -1,7 +1,7 @@
 """Downloading one SAE into the hub cache: planned from the listing, resumable, every byte checked.
 
-A download can be stopped at any moment through `check`, which raises `Interruption`: after a pause (or a crash) what
-arrived stays in the cache and the next download goes on from there; after a cancel it is removed.
+A download can be stopped at any moment through `check`: what arrived stays in the cache, as after a crash, and the next
+download goes on from there. `discard` removes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from saewidgets.errors import StorageError
-from saewidgets.events import Interruption, Progress, Request
+from saewidgets.events import Progress
 from saewidgets.hub import cache
 from saewidgets.hub.client import Attempts, HubClient, chunks, resolve_url
 from saewidgets.hub.errors import (
@@ -153,8 +153,7 @@ def download(
         reference: as `parse_reference` takes it; its folder must hold exactly one SAE.
         client: None: the default endpoint, token and cache.
         emit_progress: told how far it is.
-        check: called several times a second; what it raises ends the download. `Interruption` with
-            `Request.CANCEL` also removes what has arrived of unfinished files; anything else keeps it.
+        check: called several times a second; what it raises ends the download.
         on_plan: told once what will be fetched, before anything is.
         branch: the branch or tag that led to the commit which `reference` names (`Listing.branch`): it is noted in
             the cache, so that other tools find the files under it without a network.
@@ -167,7 +166,7 @@ def download(
         DiskFullError: it does not fit; nothing was fetched.
         HubError: as one of its children; what arrived is kept, except after `WrongHashError`.
         StorageError: the cache cannot be written.
-        Interruption: whatever `check` raised.
+        Exception: whatever `check` raised.
     """
     client = client or HubClient()
     started = time.monotonic()
@@ -187,13 +186,8 @@ def download(
             hint="Free some space, choose a narrower width, or set HF_HUB_CACHE to a larger disk.",
         )
     meter = _Meter(total, emit_progress)
-    try:
-        for file in sorted(plan.files, key=lambda file: file.size):
-            _bring(client, listing, file, check, meter)
-    except Interruption as interruption:
-        if interruption.request is Request.CANCEL:
-            discard(plan.partials)
-        raise
+    for file in sorted(plan.files, key=lambda file: file.size):
+        _bring(client, listing, file, check, meter)
     cache.record_reference(client.cache_dir, "models", listing.repo_id, listing.branch or branch, listing.revision)
     meter.show("checking", force=True)
     location = cache.repo_folder(client.cache_dir, listing.repo_id) / "snapshots" / listing.revision / plan.path
@@ -341,9 +335,7 @@ def _arriving(
                     check()
             if have < file.size:
                 raise TruncatedFileError("The hub sent less of the file than it lists.", where=where)
-        except Interruption:
-            raise
-        except Exception as error:  # noqa: BLE001 - of two network libraries; sorted out in `explained`
+        except Exception as error:  # noqa: BLE001 - of two network libraries (or of `check`); sorted out in `explained`
             found = _with_amount(explained(error, url, client.redact), attempts.count + 1, have, file, where)
             attempts.failed(found, again=isinstance(found, TruncatedFileError) or _disconnected(found))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.errors import SAEWidgetsError, StorageError
-from saewidgets.events import Interruption, JobStatus, LogLine, Progress
+from saewidgets.events import JobStatus, LogLine, Progress
 from saewidgets.jobs import JobContext
 from saewidgets.records import JobRecord, SAERecord
 from saewidgets.render.numbers import size as bytes_text
@@ -27,17 +27,6 @@ LANE = "download"  # three wide, see `JobSettings.widths`
 _ROOM = 64 * 1024**2  # left free on the disk of the workspace
 _GOES_ON = frozenset({JobStatus.INTERRUPTED, *(status for status in JobStatus if not status.is_final)})
 log = logging.getLogger(__name__)
-
-
-class _Left(BaseException):
-    """Carries an `Interruption` past the hub's download, which would remove files at a cancel.
-
-    Whether the job was really cancelled, or only taken over by another process, its row tells: see `ended`.
-    """
-
-    def __init__(self, interruption: Interruption) -> None:
-        super().__init__(interruption.request.value)
-        self.interruption = interruption
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +114,6 @@ class DownloadRunners:
             context.emit(LogLine(f"{existing.name} is in the library already."))
             return existing.id
 
-        def check() -> None:
-            try:
-                context.control.check()
-            except Interruption as interruption:
-                raise _Left(interruption) from None
-
         last = Progress(0, int(payload.get("total_bytes") or 0), "bytes", phase="looking")
 
         def emit(progress: Progress) -> None:
@@ -139,12 +122,9 @@ class DownloadRunners:
             context.emit(progress)
 
         emit(last)
-        try:
-            found = self._download(job_id, payload, emit, check)
-            context.emit(Progress(last.total, last.total, "bytes", phase="converting"))
-            record = self._take(payload, found, existing, check)
-        except _Left as left:
-            raise left.interruption from None
+        found = self._download(job_id, payload, emit, context.control.check)
+        context.emit(Progress(last.total, last.total, "bytes", phase="converting"))
+        record = self._take(payload, found, existing, context.control.check)
         if reason := record.metadata.get("origin", {}).get("kept"):
             context.emit(LogLine(f"Kept in its own format, {record.format}: {reason}"))
         context.emit(Progress(last.total, last.total, "bytes", phase="done"))

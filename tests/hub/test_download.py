@@ -180,13 +180,15 @@ def _small_cached(client: HubClient) -> int:
     return sum(path.stat().st_size for path in client.cache_dir.rglob("blobs/*") if path.suffix != ".incomplete")
 
 
-def test_cancel_leaves_nothing(hub: Hub, client: HubClient) -> None:
+def test_what_arrived_is_thrown_away_by_name(hub: Hub, client: HubClient) -> None:
     reference, _ = big(hub)
     hub.state.bandwidth = 20e6
-    stopper = Stopper(Request.CANCEL, 2_000_000)
+    stopper, plans = Stopper(Request.CANCEL, 2_000_000), []
     with pytest.raises(Interruption):
-        download(reference, client=client, emit_progress=stopper.progress, check=stopper.check)
+        download(reference, client=client, emit_progress=stopper.progress, check=stopper.check, on_plan=plans.append)
+    assert discard(plans[0].partials) > 1_000_000
     assert not partials(client)
+    assert discard(plans[0].partials) == 0
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "blobs/x", "x.incomplete", "blobs/../y/blobs/x.incomplete"])

@@ -222,7 +222,7 @@ def test_another_process_goes_on_from_the_row(ws: Workspace, server: Hub, tmp_pa
 
 
 def test_three_at_once_and_the_same_only_once(ws: Workspace, server: Hub) -> None:  # noqa: F811
-    server.state.bandwidth = 1e6
+    server.state.bandwidth = 3e5
     places = [(LARGE, ""), *((SCOPE, f"layer_12/width_16k/average_l0_{n}") for n in (22, 41, 82))]
     jobs = [ws.hub.download(*place) for place in places]
     assert ws.hub.download(LARGE).id == jobs[0].id
