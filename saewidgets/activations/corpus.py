@@ -18,7 +18,6 @@ from saewidgets.activations.files import open_files
 from saewidgets.config import CorpusConfig, DemoCorpus, HubCorpus, TextCorpus, TokensCorpus
 from saewidgets.errors import ConfigError
 from saewidgets.hub import HubClient
-from saewidgets.hub.dataset import dataset_commit
 
 # The exact revision of a dataset of the hub.
 
@@ -37,6 +36,8 @@ def with_exact_revision(corpus: Any, client: HubClient | None = None) -> Any:
     hub = _hub(corpus)
     if hub is None or hub.commit is not None:
         return corpus
+    from saewidgets.activations.hubcorpus import dataset_commit  # pyarrow: half a second to import
+
     return corpus.replace(revision=dataset_commit(client or HubClient(), hub.path, hub.revision))
 
 

@@ -1,11 +1,14 @@
-"""Which folders of a repository are SAEs, of which format: from the listing, and a look at one folder of each kind."""
+"""`variants`: which folders of a repository are SAEs, of which format, site, layer and width.
+
+From the listing, what the names of repository and folders say, and a look at one folder of each kind.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from saewidgets.errors import ConfigError, FormatError
@@ -17,9 +20,8 @@ from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import NoSAEError, switched_off
 from saewidgets.hub.known import gated, repos_for_model, trained_on
 from saewidgets.hub.listing import NOT_HERE, look
-from saewidgets.hub.names import read_names
 from saewidgets.hub.reference import HubReference, parse_reference
-from saewidgets.hub.releases import find_release
+from saewidgets.hub.releases import canonical_paths, find_release, published_l0
 from saewidgets.hub.repository import Listing, RepoFile
 from saewidgets.hub.source import HubSource
 from saewidgets.hub_records import Variant
@@ -269,3 +271,102 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     return tuple(
         (0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part
     )
+
+
+# ---------------------------------------------------------------------------------------------------- names
+
+# As repositories write them; Gemma Scope's count thousands (65k), others' count 1,024s (64k).
+WIDTHS = {f"{n}k": 1024 * n for n in (1, 2, 4, 8, 16, 24, 32, 64, 80, 128)} | {
+    "65k": 1 << 16,
+    "131k": 1 << 17,
+    "262k": 1 << 18,
+    "524k": 1 << 19,
+    "1m": 1 << 20,
+}
+_SCOPE = {"res": "resid_post", "mlp": "mlp_out", "att": "attn_out", "transcoders": "transcoder"}
+_SITES = (  # first match wins; names of folders, repositories and hook points
+    (r"hook_(resid_pre|resid_mid|resid_post|mlp_out|attn_out|mlp_in|embed)(?![a-z])", None),
+    (r"attn\.hook_z|hook_z\b", "attn_out"),
+    (r"(resid_post|resid_mid|resid_pre|attn_out|mlp_out|transcoder)(?:_all)?(?:/|_layer|$)", None),
+    (r"(?:^|/)Llama3_1-8B-Base-L\d+R-", "resid_post"),
+    (r"(?:^|/)Llama3_1-8B-Base-L\d+A-", "attn_out"),
+    (r"(?:^|/)Llama3_1-8B-Base-L\d+M-", "mlp_out"),
+    (r"(?:^|/)Llama3_1-8B-Base-L\d+TC-", "transcoder"),
+    (r"(?:^|/)L\d+R(?:/|$)|SAE-Res-", "resid_post"),
+    (r"(?:layers|h|blocks)\.\d+\.mlp(?:/|$)|-mlp-", "mlp_out"),
+    (r"(?:layers|h|blocks)\.\d+\.(?:self_)?att(?:n|ention)(?:/|$)|-att-", "attn_out"),
+    (r"(?:layers|h|blocks)\.\d+(?:/|$)|-res-", "resid_post"),
+    (r"transcoder", "transcoder"),
+)
+_LAYERS = (
+    r"blocks\.(\d+)\.",
+    r"(?:layers|h)\.(\d+)(?:[./]|$)",
+    r"layer[_-]?(\d+)(?!\d)",
+    r"(?:^|/|-)L(\d+)(?:R|A|M|TC)(?:-|/|$)",
+    r"(?:^|/)(\d+)-(?:res|mlp|att)",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Facts about an SAE, each None where the names do not say it (`Variant` explains them)."""
+
+    site: str | None = None
+    layer: int | None = None
+    width: str | None = None
+    d_sae: int | None = None
+    l0: float | None = None
+    canonical: bool = False
+
+
+def read_names(repo_id: str, path: str) -> Names:
+    """What can be read from names alone; the rest is None."""
+    scope = re.search(r"/gemma-scope-\d+b-\w+-(res|mlp|att|transcoders)$", repo_id)
+    site = _SCOPE[scope[1]] if scope else _first_site(path) or _first_site(repo_id)
+    if path.startswith("embedding/") and scope:
+        site = "embedding"
+    width = _width(path) or _width(repo_id)
+    return Names(
+        site=site,
+        layer=_layer(path),
+        width=width,
+        d_sae=WIDTHS.get(width or "") or _number(path),
+        l0=_l0(repo_id, path),
+        canonical=path in canonical_paths(repo_id),
+    )
+
+
+def _first_site(text: str) -> str | None:
+    for pattern, site in _SITES:
+        if found := re.search(pattern, text):
+            return site or str(found[1])
+    return None
+
+
+def _layer(path: str) -> int | None:
+    for pattern in _LAYERS:
+        if found := re.search(pattern, path):
+            return int(found[1]) if len(found[1]) < 5 else None
+    return None
+
+
+def _width(text: str) -> str | None:
+    """``"16k"``, ``"1m"``: as written after ``width_``, or as ``-W32K-``, ``-w-32k-``, ``-32k-`` between dashes."""
+    for found in re.findall(r"(?:^|[_-])(?:width[_-]|[wW][_-]?)?(\d{1,3}[kKmM])(?=$|[_/-])", text):
+        if found.lower() in WIDTHS:
+            return str(found.lower())
+    return None
+
+
+def _number(path: str) -> int | None:
+    """A power of two at the end of a name (``…hook_resid_pre_24576`` too) is the number of latents."""
+    found = re.search(r"_(\d{4,7})$", path)
+    return int(found[1]) if found and int(found[1]) % 256 == 0 else None
+
+
+def _l0(repo_id: str, path: str) -> float | None:
+    if found := re.search(r"average_l0_(\d{1,5})(?!\d)", path):
+        return float(found[1])
+    if found := re.search(r"-L0_(\d{1,4})(?!\d)", repo_id):
+        return float(found[1])
+    return published_l0(repo_id, path)

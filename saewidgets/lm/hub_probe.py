@@ -100,46 +100,38 @@ def _problem(url: str, tries: int, tell: Tell | None) -> str | None:
             left -= wait
         if tell is not None:
             tell(LOOKING if number == 1 else f"{LOOKING} (try {number} of {tries})")
-        problem = _asked(url, min(TRY_SECONDS + more, left))
+        problem = _ask(url, min(TRY_SECONDS + more, left))
         if problem is None:
             return None
     return problem
 
 
-def _asked(url: str, seconds: float) -> str | None:
-    """One question. In a thread of its own: looking up a host's name has no time-out that could be set."""
-    found: list[str | None] = []
+def _ask(url: str, seconds: float) -> str | None:
+    """One question; the problem with its answer. In a thread of its own: looking up a host has no time-out of its own.
+
+    No token: whether the model may be read is found out when it is.
+    """
+    problems: list[str | None] = []
 
     def ask() -> None:
+        session: Any = get_session()
+        # httpx, or requests before huggingface_hub 1.0
+        redirects = "follow_redirects" if callable(getattr(session, "stream", None)) else "allow_redirects"
         try:
-            found.append(_refused(_head(url, seconds)))
+            status = int(session.head(url, timeout=seconds, **{redirects: False}).status_code)
+            problems.append(f"it answers with error {status}" if status >= 500 else None)
         except Exception as error:  # noqa: BLE001 - of two network libraries; what it says is passed on
-            found.append(_said(error))
+            problems.append(_words(error))
 
-    thread = threading.Thread(target=ask, name="saewidgets-reach", daemon=True)
+    thread = threading.Thread(target=ask, name="saewidgets-hub-probe", daemon=True)
     thread.start()
     thread.join(seconds + 0.1)
-    return found[0] if found else f"no answer from {_host(url)} within {seconds:.0f} s"
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    return problems[0] if problems else f"no answer from {host} within {seconds:.0f} s"
 
 
-def _head(url: str, seconds: float) -> int:
-    """The status of the answer. No token: whether the model may be read is found out when it is."""
-    session: Any = get_session()
-    if callable(getattr(session, "stream", None)):  # httpx
-        return int(session.head(url, timeout=seconds, follow_redirects=False).status_code)
-    return int(session.head(url, timeout=seconds, allow_redirects=False).status_code)  # before huggingface_hub 1.0
-
-
-def _refused(status: int) -> str | None:
-    return f"it answers with error {status}" if status >= 500 else None
-
-
-def _said(error: Exception) -> str:
+def _words(error: Exception) -> str:
     """The network's own words, on one line; an exception without any by its name."""
     text = re.sub(r"//[^\s/@]+@", "//…@", " ".join(str(error).split()))  # a proxy's address can have a password in it
     text = re.sub(r"\[Errno -?\d+\] ", "", text)  # its words follow
     return text[:200].rstrip(".") or type(error).__name__
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]

@@ -11,8 +11,8 @@ from saewidgets.config.names import hub_model, names_of, one_name
 from saewidgets.formats import registry
 from saewidgets.hub import known_repos, parse_reference
 from saewidgets.hub.known import gated_by_name, repos_for_model, similar, trained_on
-from saewidgets.hub.names import WIDTHS
 from saewidgets.hub.releases import canonical_paths, find_release, published_l0, release_names, release_path
+from saewidgets.hub.variants import WIDTHS
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / ".venvs/saelens/lib/python3.11/site-packages/sae_lens/pretrained_saes.yaml"

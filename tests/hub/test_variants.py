@@ -7,8 +7,7 @@ import pytest
 from saewidgets.errors import FormatError
 from saewidgets.hub import HubClient, NoSAEError, download, facets, preview, variants
 from saewidgets.hub.listing import list_repository
-from saewidgets.hub.names import read_names
-from saewidgets.hub.variants import needed_files
+from saewidgets.hub.variants import needed_files, read_names
 from tests.hub.repos import HOSTILE, Repo, below, npz, saelens_files, weights
 from tests.hub.server import Hub
 

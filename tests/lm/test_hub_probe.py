@@ -125,7 +125,7 @@ def test_a_hub_that_is_silent(monkeypatch: pytest.MonkeyPatch, serve: Callable[[
 def test_a_name_whose_lookup_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     ask(monkeypatch, "http://hub.example.org")
     release = threading.Event()
-    monkeypatch.setattr(hub_probe, "_head", lambda *_: release.wait(LONGEST))
+    monkeypatch.setattr(hub_probe, "get_session", lambda: release.wait(LONGEST))
     monkeypatch.setattr(hub_probe, "TRY_SECONDS", 0.05)
     monkeypatch.setattr(hub_probe, "_WAIT", 0.01)
     with pytest.raises(NotFoundError, match=r"no answer from hub\.example\.org within"):
@@ -145,7 +145,7 @@ def test_all_tries_together_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None
 
     ask(monkeypatch, "http://hub.example.org")
     monkeypatch.setattr(hub_probe, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=pass_by))
-    monkeypatch.setattr(hub_probe, "_asked", ask_in_vain)
+    monkeypatch.setattr(hub_probe, "_ask", ask_in_vain)
     with pytest.raises(NotFoundError):
         hub_probe.can_fetch(NAME)
     assert 4 < clock[0] <= 6
@@ -179,6 +179,6 @@ def test_offline_nobody_is_asked(serve: Callable[[int | None], Server], monkeypa
 
 
 def test_the_password_of_a_proxy_is_not_repeated() -> None:
-    said = hub_probe._said(OSError("cannot connect to\n http://me:secret@proxy:8080."))
+    said = hub_probe._words(OSError("cannot connect to\n http://me:secret@proxy:8080."))
     assert said == "cannot connect to http://…@proxy:8080"
-    assert hub_probe._said(TimeoutError()) == "TimeoutError"
+    assert hub_probe._words(TimeoutError()) == "TimeoutError"
