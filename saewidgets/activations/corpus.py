@@ -19,8 +19,8 @@ from saewidgets.config import CorpusConfig, DemoCorpus, HubCorpus, TextCorpus, T
 from saewidgets.errors import ConfigError
 from saewidgets.hub import HubClient
 
-# The exact revision of a dataset of the hub.
 
+# The exact revision of a dataset of the hub.
 def is_exact(corpus: Any) -> bool:
     """Whether the configuration of a corpus means the same text for ever: it is not of the hub, or names a commit."""
     hub = _hub(corpus)

@@ -126,7 +126,6 @@ def _position(shards: Sequence[Shard], index: int, place: Place) -> dict[str, An
 
 
 # Plain text files: found in folders, decoded, and handed out in pieces.
-
 def check_encoding(encoding: str) -> None:
     """Raise `ConfigError` unless there is such an encoding of text."""
     try:

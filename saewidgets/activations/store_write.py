@@ -43,8 +43,8 @@ from saewidgets.errors import ConfigError, StorageError
 from saewidgets.events import Control, Interruption, NullControl, Request
 from saewidgets.lm import LoadedModel, capture, check_context, resolve_hook
 
-# Capturing: language-model forwards → a store, all hook points from one forward.
 
+# Capturing: language-model forwards → a store, all hook points from one forward.
 @dataclass(frozen=True, slots=True)
 class CaptureSettings:
     """How to capture.

@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from saewidgets.errors import CatalogError
 
-# Paths in rows: relative to the workspace folder, so that it can be moved.
 
+# Paths in rows: relative to the workspace folder, so that it can be moved.
 class Files:
     """Translates between paths on this machine and what rows hold."""
 

@@ -15,8 +15,8 @@ from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import JobRecord
 
-# Statuses as people write them: one or several, as values of the enum or as words.
 
+# Statuses as people write them: one or several, as values of the enum or as words.
 def statuses(wanted: JobStatus | str | Collection[JobStatus | str]) -> frozenset[JobStatus]:
     """The statuses that `wanted` names.
 

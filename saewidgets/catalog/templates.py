@@ -19,8 +19,8 @@ from saewidgets.catalog.tables import DatasetRow, ModelRow, TemplateRow
 from saewidgets.errors import StateError
 from saewidgets.records import Records, TemplateRecord
 
-# Models and datasets that were used in this workspace: what forms suggest.
 
+# Models and datasets that were used in this workspace: what forms suggest.
 class UsedStore:
     """`catalog.models` and `catalog.datasets`."""
 

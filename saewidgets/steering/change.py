@@ -25,8 +25,8 @@ from saewidgets.sae import SAE
 from saewidgets.sae.inputs import restore
 from saewidgets.steering.features import SteeringSource, as_source
 
-# Quick estimates where no extraction has measured: how strongly features can fire, how long hidden states are.
 
+# Quick estimates where no extraction has measured: how strongly features can fire, how long hidden states are.
 def estimate_max(
     sae: SAE | SteeringSource,
     lm: LoadedModel,

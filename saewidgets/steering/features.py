@@ -11,8 +11,8 @@ from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.lm import HookPoint, resolve_hook
 from saewidgets.sae import SAE
 
-# Whose features they are: an SAE, where in the model it reads, and where it writes.
 
+# Whose features they are: an SAE, where in the model it reads, and where it writes.
 @dataclass(frozen=True, eq=False)
 class SteeringSource:
     """An SAE with its place in the model.
