@@ -192,8 +192,7 @@ def named(pattern: re.Pattern[str], *keys: str) -> Callable[[Source], bool]:
         files = list(source.files())
         if any(pattern.fullmatch(name) for name in files):
             return True
-        one = isinstance(source, FolderSource) and len(files) == 1 and files[0].endswith((".pt", ".pth"))
-        if not keys or not one:
+        if not (keys and len(files) == 1 and files[0].endswith((".pt", ".pth")) and isinstance(source, FolderSource)):
             return False
         try:
             return set(keys) <= set(read_pickled(source, files[0]).value)

@@ -1,27 +1,26 @@
-"""Defines `Pickled`: what a ``.pt`` file of PyTorch holds, read without running anything of it.
+"""Defines `Pickled`: what a ``.pt`` file of PyTorch holds. `read_pickled` is used by the formats and by hidden states.
 
 A ``.pt`` is a zip with one pickle, ``data.pkl``, that says which containers, numbers, texts and tensors there are, and
-one uncompressed member per storage. Python's unpickler reads it with a table of the only names that may occur, none of
-which is the file's or PyTorch's code (``torch.load(weights_only=True)`` has names that can be made to take any amount
-of memory, and does not compare what a tensor claims with the archive). Its instructions are counted and looked at
-before, so that nothing takes much time or memory, and two ranged reads tell all shapes.
+one uncompressed member per storage. `torch.load` reads it with its weights-only reader, which runs nothing of the file
+and maps the storages without reading them. Before, the names and instructions in the pickle are compared with the few
+that tables of tensors need, so that nothing takes much time or memory; after, every storage with its member.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
 import pickletools
-import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from saewidgets.errors import FormatError
-from saewidgets.formats.header import Header, TensorInfo
-from saewidgets.formats.source import FolderSource, Source
+from saewidgets.formats.header import DTYPES, Header, TensorInfo
+from saewidgets.formats.source import FolderSource
 from saewidgets.formats.zips import ZipSource
 
 MAX_PICKLE = 1 << 20
@@ -29,12 +28,14 @@ MAX_INSTRUCTIONS = 30_000
 MAX_SIZE = 2_000_000
 MAX_DEPTH = 64
 _HEAD = 1 << 14  # torch.save puts the pickle first, and most are short
-_STORAGES = {
-    "FloatStorage": "F32", "DoubleStorage": "F64", "HalfStorage": "F16", "BFloat16Storage": "BF16",
-    "LongStorage": "I64", "IntStorage": "I32",
-    "ShortStorage": "I16", "CharStorage": "I8", "ByteStorage": "U8", "BoolStorage": "BOOL",
-}
-_DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
+_STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+_NUMBERS = {dtype: name for name, dtype in DTYPES.items()}
+# What a table of tensors may name.
+_NAMES = frozenset((
+    "collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter", "torch Size",
+    "torch device", *(f"torch {name}Storage" for name in _STORAGES),
+    *(str(dtype).replace(".", " ") for dtype in DTYPES.values()),
+))  # fmt: skip
 _DAMAGED = "The file was cut off or altered; download or export it again."
 _UNSAFE = "Only dicts, lists, plain values and tensors are read. Save the weights alone, as safetensors at best."
 
@@ -62,8 +63,8 @@ class Pickled:
 
     def header(self) -> Header:
         """The tensors that stand in the dict itself."""
-        tensors = {key: item.info for key, item in self.value.items()
-                   if isinstance(key, str) and isinstance(item, _Tensor)}  # fmt: skip
+        tensors = {key: item for key, item in self.value.items()
+                   if isinstance(key, str) and isinstance(item, TensorInfo)}  # fmt: skip
         return Header(self.where, tensors)
 
     def plain(self) -> dict[str, Any]:
@@ -73,6 +74,9 @@ class Pickled:
             FormatError: what is there is nested deeply, or would be huge if written out (containers may be shared).
         """
         left = MAX_SIZE
+
+        def plain(item: Any) -> bool:
+            return not isinstance(item, TensorInfo)
 
         def copy(item: Any, depth: int) -> Any:
             nonlocal left
@@ -85,27 +89,26 @@ class Pickled:
             if isinstance(item, int) and item.bit_length() > 64:
                 raise FormatError("It holds a number of more than 64 bits.", where=self.where, hint=_DAMAGED)
             if isinstance(item, dict):
-                plain = {key: each for key, each in item.items() if isinstance(key, str | int) and _is_plain(each)}
-                return {str(copy(key, depth)): copy(each, depth + 1) for key, each in plain.items()}
-            return [copy(each, depth + 1) for each in item if _is_plain(each)] if _is_list(item) else item
+                named = [(key, each) for key, each in item.items() if isinstance(key, str | int)]
+                return {str(copy(key, depth)): copy(each, depth + 1) for key, each in named if plain(each)}
+            return [copy(each, depth + 1) for each in item if plain(each)] if isinstance(item, list | tuple) else item
 
         found: dict[str, Any] = copy(self.value, 0)
         return found
 
 
-def read_pickled(source: Source | Path, name: str = "") -> Pickled:
+def read_pickled(path: FolderSource | Path, name: str = "") -> Pickled:
     """What the ``.pt`` file `name` declares; no tensor data is read.
 
     Args:
-        source: the folder; or the path of the file itself.
+        path: the folder; or the path of the file itself.
 
     Raises:
         FormatError: it is not a ``.pt`` of PyTorch 1.6 or newer, holds anything but plain values and tensors, or its
             tensors claim more than the file has.
     """
-    if isinstance(source, Path):
-        name = source.name
-        source = FolderSource(source)
+    source = FolderSource(path) if isinstance(path, Path) else path
+    name = path.name if isinstance(path, Path) else name
     where = f"{source.label}/{name}"
     head = source.read(name, 0, _HEAD) if source.files().get(name) else b""
     if head and not head.startswith(b"PK\x03\x04"):
@@ -123,19 +126,17 @@ def read_pickled(source: Source | Path, name: str = "") -> Pickled:
     order = archive.members.get(prefix + "byteorder")
     if order is not None and archive.head(order, 16) != b"little":
         raise FormatError("The tensors are stored big-endian.", where=where, hint="Save the file on another machine.")
-    raw = archive.head(program, program.file_size)
     try:
-        _check_instructions(raw, where)
-        value = _Unpickler(raw, archive, prefix).load()
+        _check_instructions(archive.head(program, program.file_size), where)
+        value = torch.load(source.path(name), map_location="cpu", weights_only=True, mmap=True)
+        if not isinstance(value, dict):
+            raise FormatError("The file does not hold a dict of tensors.", where=where, hint=_UNSAFE)
+        return Pickled(where, _described(value, _Members(archive, prefix)))
     except FormatError as error:
         error.where = error.where or where
         raise
-    except (pickle.UnpicklingError, ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError,
-            EOFError, RecursionError, MemoryError, struct.error) as error:  # fmt: skip
+    except Exception as error:  # whatever torch's reader stumbles over
         raise FormatError(f"data.pkl is damaged ({str(error)[:200]}).", where=where, hint=_DAMAGED) from error
-    if not isinstance(value, dict):
-        raise FormatError("The file does not hold a dict of tensors.", where=where, hint=_UNSAFE)
-    return Pickled(where, value)
 
 
 _PUTS = ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE")
@@ -145,20 +146,25 @@ _KNOWN = frozenset((
     *_PUTS, *_GETS, *_TUPLES, "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE", "BININT", "BININT1",
     "BININT2", "LONG1", "LONG4", "INT", "LONG", "BINFLOAT", "FLOAT", "NONE", "NEWTRUE", "NEWFALSE", "EMPTY_TUPLE",
     "EMPTY_DICT", "EMPTY_LIST", "MARK", "PROTO", "FRAME", "SETITEM", "SETITEMS", "APPEND", "APPENDS", "GLOBAL",
-    "STACK_GLOBAL", "BINPERSID", "REDUCE", "BUILD", "STOP",
+    "BINPERSID", "REDUCE", "BUILD", "STOP",
 ))  # fmt: skip
 
 
 def _check_instructions(raw: bytes, where: str) -> None:
-    """Refuse what tables of tensors do not need, and what would take long: a tuple may be a key, whose hash goes
-    through all that is in it, and hold another one many times over."""
+    """Refuse names and instructions that tables of tensors do not need, and what would take long: a tuple may be a key,
+    whose hash goes through all that is in it, and hold another one many times over."""
     total, before, sizes = 0, "", dict[Any, int]()
     argument: Any
     for count, (op, argument, _) in enumerate(pickletools.genops(raw)):
         if op.name not in _KNOWN:
             raise _unsafe(f"the instruction {op.name}")
-        if op.name == "GLOBAL":
-            _named(*argument.split(" ", 1))
+        if op.name == "PROTO" and argument > 2:
+            raise FormatError(
+                f"It was saved with pickle protocol {argument}, which PyTorch's weights-only reader does not read.",
+                where=where, hint="Save it again with torch.save's own protocol.",
+            )
+        if op.name == "GLOBAL" and argument not in _NAMES:
+            raise _unsafe(f"{argument.replace(' ', '.')}, which is code and is not run")
         if op.name in _PUTS:
             index = len(sizes) if op.name == "MEMOIZE" else argument
             if index > MAX_INSTRUCTIONS:
@@ -174,145 +180,83 @@ def _unsafe(what: str) -> FormatError:
     return FormatError(f"The file holds {what[:100]}.", hint=_UNSAFE)
 
 
-def _named(module: str, name: str) -> Any:
-    if (module, name) not in _NAMES:
-        raise _unsafe(f"{module}.{name}, which is code and is not run")
-    return _NAMES[module, name]
+class _Members:
+    """The members of the archive that storages are mapped from."""
 
+    def __init__(self, archive: ZipSource, prefix: str) -> None:
+        self._archive = archive
+        found = [(archive.data_start(info), info) for name, info in archive.members.items()
+                 if name.startswith(f"{prefix}data/") and info.file_size]  # fmt: skip
+        self._members = sorted(found, key=lambda each: each[0])
 
-class _Unpickler(pickle.Unpickler):
-    """Python's unpickler without the names that it would find by importing them."""
+    def match(self, storages: Mapping[int, int]) -> dict[int, tuple[zipfile.ZipInfo, int]]:
+        """Address → member and where it begins, for storages by address and size: the whole file is mapped in one
+        piece, so they are in the same order and at the same distances.
 
-    def __init__(self, raw: bytes, archive: ZipSource, prefix: str) -> None:
-        super().__init__(io.BytesIO(raw), fix_imports=False)
-        self._archive, self._prefix = archive, prefix
-
-    def find_class(self, module: str, name: str) -> Any:
-        return _named(module, name)
-
-    def persistent_load(self, claim: Any) -> _Storage:
-        kind, dtype, key, _, count = claim
-        if kind != "storage" or dtype not in _STORAGES.values() or not isinstance(key, str) or type(count) is not int:
-            raise _unsafe("a reference that is not a tensor's storage")
-        member = self._archive.members.get(f"{self._prefix}data/{key}")
-        where = f"{self._archive.where}: data/{key[:40]}"
-        if member is None or member.compress_type != zipfile.ZIP_STORED:
-            raise FormatError("The storage of a tensor is missing or packed.", where=where, hint=_DAMAGED)
-        needed = TensorInfo(dtype, (count,)).nbytes
-        if not 0 <= needed <= member.file_size:
+        Raises:
+            FormatError: a storage is not one of the members.
+        """
+        addresses = sorted(storages)
+        if len(addresses) != len(self._members):
             raise FormatError(
-                f"A storage of {needed:,} bytes is claimed; {member.file_size:,} are there.", where=where, hint=_DAMAGED
+                f"The tensors have {len(addresses)} storages; {len(self._members)} are there.",
+                where=self._archive.where, hint=_DAMAGED,
             )
-        return _Storage(dtype, count, member, self._archive.data_start(member))
+        found: dict[int, tuple[zipfile.ZipInfo, int]] = {}
+        for address, (start, member) in zip(addresses, self._members, strict=True):
+            where = f"{self._archive.where}: {member.filename[:60]}"
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise FormatError("The storage of a tensor is packed.", where=where, hint=_DAMAGED)
+            if storages[address] != member.file_size or address - start != addresses[0] - self._members[0][0]:
+                claimed = f"A storage of {storages[address]:,} bytes is claimed"
+                raise FormatError(f"{claimed}; {member.file_size:,} are there.", where=where, hint=_DAMAGED)
+            found[address] = member, start
+        return found
 
 
-class _Sealed:
-    """What a pickle gets in place of an object: it can set nothing on it."""
+def _described(value: Any, members: _Members) -> Any:
+    """`value` with a `TensorInfo` for each tensor, and texts for devices and number formats."""
+    tensors: dict[int, Tensor] = {}
+    seen: dict[int, Any] = {}
 
-    def __setstate__(self, state: Any) -> NoReturn:
-        raise _unsafe("an object with a state")
+    def walk(item: Any, depth: int, end: Any) -> Any:
+        if depth > MAX_DEPTH:
+            raise FormatError(f"It is nested deeper than {MAX_DEPTH} levels.", hint=_DAMAGED)
+        if isinstance(item, Tensor):
+            tensors[id(item)] = item
+            return end(item)
+        if isinstance(item, torch.device | torch.dtype):
+            return str(item).removeprefix("torch.")
+        if not isinstance(item, dict | list | tuple):
+            return item
+        if id(item) not in seen:  # containers may be shared
+            if isinstance(item, tuple):
+                seen[id(item)] = tuple(walk(each, depth + 1, end) for each in item)
+            elif isinstance(item, list):
+                found: list[Any] = []
+                seen[id(item)] = found
+                found.extend(walk(each, depth + 1, end) for each in item)
+            else:
+                table: dict[Any, Any] = {}
+                seen[id(item)] = table
+                table.update((key, walk(each, depth + 1, end)) for key, each in item.items())
+        return seen[id(item)]
 
-
-@dataclass(frozen=True)
-class _Storage(_Sealed):
-    dtype: str
-    count: int
-    member: zipfile.ZipInfo
-    start: int
-
-
-@dataclass(frozen=True)
-class _Tensor(_Sealed):
-    info: TensorInfo
-
-
-class _Call(_Sealed):
-    """A function that a pickle may call."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-
-class _Table(dict[Any, Any]):
-    """An OrderedDict, whose attributes (`state_dict()` keeps version numbers there) are left out."""
-
-    def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, dict):
-            raise _unsafe("an object with a state")
+    walk(value, 0, lambda tensor: None)
+    storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors.values()
+                if each.untyped_storage().nbytes()}  # fmt: skip
+    places = members.match(storages)
+    seen.clear()
+    return walk(value, 0, lambda tensor: _info(tensor, places))
 
 
-def _table() -> _Table:
-    return _Table()
-
-
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Tensor:
-    if not isinstance(storage, _Storage) or len(size) != len(stride) or len(size) > 8:
-        raise _unsafe("a tensor without a storage")
-    if not all(type(n) is int and 0 <= n < 1 << 48 for n in (offset, *size, *stride)):
-        raise ValueError("a size that is not a whole number")
-    turned = len(size) == 2 and not _contiguous(size, stride) and _contiguous(size[::-1], stride[::-1])
-    if not turned and not _contiguous(size, stride):
+def _info(tensor: Tensor, places: Mapping[int, tuple[zipfile.ZipInfo, int]]) -> TensorInfo:
+    shape, place = tuple(tensor.shape), places.get(tensor.untyped_storage().data_ptr())
+    turned = tensor.dim() == 2 and not tensor.is_contiguous() and tensor.T.is_contiguous()
+    if not turned and not tensor.is_contiguous():
         raise FormatError(
-            f"A tensor of shape {list(size)} has the strides {list(stride)}: a part of another one.",
+            f"A tensor of shape {list(shape)} has the strides {list(tensor.stride())}: a part of another one.",
             hint="Save it with .contiguous().",
         )
-    itemsize = TensorInfo(storage.dtype, ()).nbytes
-    info = TensorInfo(
-        storage.dtype, tuple(size), storage.start + offset * itemsize, turned, (storage.member, storage.start)
-    )
-    if offset * itemsize + info.nbytes > storage.count * itemsize:
-        raise FormatError(
-            f"Shape {list(size)} of {info.dtype} needs {info.nbytes:,}; {storage.count * itemsize:,} are there.",
-            hint=_DAMAGED,
-        )
-    return _Tensor(info)
-
-
-def _contiguous(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
-    """Whether the elements lie in order; the stride of a dimension of one element does not matter."""
-    step = 1
-    for n, found in zip(reversed(shape), reversed(stride), strict=True):
-        if n != 1 and found != step:
-            return False
-        step *= max(n, 1)
-    return True
-
-
-def _parameter(data: Any, *_: Any) -> _Tensor:
-    if not isinstance(data, _Tensor):
-        raise _unsafe("a parameter that is not a tensor")
-    return data
-
-
-def _size(numbers: Any) -> tuple[Any, ...]:
-    if not isinstance(numbers, tuple):
-        raise _unsafe("a size that is not one")
-    return numbers
-
-
-def _device(kind: Any, index: Any = None) -> str:
-    if not isinstance(kind, str) or not isinstance(index, int | None):
-        raise _unsafe("a device that is not one")
-    return kind[:20] if index is None else f"{kind[:20]}:{index}"
-
-
-_NAMES: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _Call(_table),
-    ("torch._utils", "_rebuild_tensor_v2"): _Call(_tensor),
-    ("torch._utils", "_rebuild_parameter"): _Call(_parameter),
-    ("torch", "Size"): _Call(_size),
-    ("torch", "device"): _Call(_device),
-    **{("torch", key): dtype for key, dtype in _STORAGES.items()},
-    **{("torch", key): key for key in _DTYPES},
-}
-
-
-def _is_list(item: Any) -> bool:
-    return isinstance(item, list | tuple)
-
-
-def _is_plain(item: Any) -> bool:
-    return not isinstance(item, _Sealed)
+    start = 0 if place is None else place[1] + int(tensor.storage_offset()) * tensor.dtype.itemsize
+    return TensorInfo(_NUMBERS[tensor.dtype], shape, start, turned, place)
