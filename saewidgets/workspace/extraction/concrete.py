@@ -12,7 +12,6 @@ from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.names import as_recorded, check_revision
 from saewidgets.demo import resolve_model
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
-from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionEstimate
 from saewidgets.workspace.capture.using import as_text
 from saewidgets.workspace.corpora import located
@@ -124,8 +123,6 @@ def _reads(name: str, revision: str | None, held: Held | None) -> int | None:
 
 
 _WINDOW, _BINS, _INTERVALS, _SAMPLE = 33, 64, 16, 16_000_000  # as in `features/store/layout.py`
-_MEASURED_SECONDS = 2.0  # how long an extraction must have run to stand for another
-_LOOK_BACK = 50
 _FILLED = 8  # values of a window that are not zero, as they are stored: most latents fire on one token in a hundred
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _WORKING = 512 * 1024**2  # blocks of latents and activations, and torch with its kernels loaded
@@ -183,31 +180,15 @@ def _sae_bytes(workspace: Workspace, subject: Subject) -> int:
 
 def _rate(workspace: Workspace, subject: Subject, config: ExtractionConfig) -> tuple[int, float | None, str]:
     """Bytes of the model, tokens per second, and in words where that is from."""
-    measured = _measured(workspace, subject, config)
     try:
         from saewidgets.lm import model_facts  # torch: seconds to import
 
-        name = resolve_model(config.model or "")
-        facts = model_facts(name, revision=config.model_revision)
+        facts = model_facts(resolve_model(config.model or ""), revision=config.model_revision)
     except (SAEWidgetsError, OSError):  # not here, and no network: the run itself will say which
-        return 0, measured, "measured on this device" if measured else ""
-    bytes_ = (facts.parameters or 0) * _DTYPE_BYTES[config.model_dtype]
-    if measured:
-        return bytes_, measured, "measured on this device"
+        return 0, None, ""
     rate = _from_products(workspace, subject, config, facts)
+    bytes_ = (facts.parameters or 0) * _DTYPE_BYTES[config.model_dtype]
     return bytes_, rate, "estimated" if rate else ""
-
-
-def _measured(workspace: Workspace, subject: Subject, config: ExtractionConfig) -> float | None:
-    """Tokens per second of an extraction of the same model, hook point and width here."""
-    for record in workspace.catalog.extractions.list(status=JobStatus.COMPLETED, limit=_LOOK_BACK):
-        same = (
-            record.model == config.model and record.hook_name == subject.hook_name and record.d_sae == subject.d_sae
-            and record.config.get("device") == config.device and record.host == workspace.settings.host
-        )  # fmt: skip
-        if same and record.seconds_running > _MEASURED_SECONDS:
-            return record.tokens_total / record.seconds_running
-    return None
 
 
 def _from_products(workspace: Workspace, subject: Subject, config: ExtractionConfig, facts: object) -> float | None:

@@ -20,7 +20,7 @@ from saewidgets.config.sparsity import coefficient_name, expected_l0, factor_for
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.render.numbers import metric, tokens
-from saewidgets.workspace.training.measurements import config_of
+from saewidgets.workspace.training.estimates import config_of
 
 Kind = Literal["dead", "flat", "l0", "longer", "nan", "memory", "worse"]
 

@@ -1,4 +1,4 @@
-"""What a run will need on a device: from runs that were measured there, else from how fast the device multiplies."""
+"""What a run will need on a device: how fast that multiplies, and which share of it the last run reached."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TrainingConfig
+from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import compute_lane
 from saewidgets.records import JobRecord, TrainingRecord
 from saewidgets.training.estimate import ModelSize, estimate_together, evaluation_share, flops_per_token, model_flops
-from saewidgets.workspace.training.measurements import LOOK_BACK, Measurement, config_of, measurements, size_of
 
 if TYPE_CHECKING:
     from saewidgets.lm import ModelFacts
     from saewidgets.workspace.devices import Device
     from saewidgets.workspace.workspace import Workspace
 
+LOOK_BACK = 50  # runs among which one of the same device is looked for
+_STEPS = 50  # that it must have made: the first ones are slow
 _PROBE_SECONDS = 0.2
 _PROBE_SIZE = {"cpu": 1024, "cuda": 4096}
 # Share of the speed of a product that a whole run reaches, with the operations counted as `flops_per_token` does. Short
@@ -86,75 +88,69 @@ def matrix_rate(device: str, dtype: str, seconds: float = _PROBE_SECONDS) -> flo
 # ------------------------------------------------------------------------------------------------ rates
 
 
-_MEASURED = "measured on this device"
-
-
-def rate_of(workspace: Workspace, config: TrainingConfig, model: ModelSize, device: str) -> tuple[float | None, str]:
-    """Tokens per second that `config` will reach on a device, and in words where that is from; see `rate_together`."""
-    return rate_together(workspace, [config], model, device)
-
-
 def rate_together(
     workspace: Workspace, configs: Sequence[TrainingConfig], model: ModelSize, device: str
 ) -> tuple[float | None, str]:
     """Tokens per second that trainings which share one forward will reach on a device, each of them and over the whole
-    run with its evaluations, and in words where that is from.
+    run with its evaluations, and in words where that is from: how fast the device multiplies, and which share of that
+    the newest run there reached.
     """
-    known = list(measurements(workspace, device))
-    for measurement in known:
-        if measurement.overall and measurement.is_of(configs) and measurement.is_as_long(configs[0]):
-            return measurement.overall, _MEASURED
-    rate, basis = _while_training(workspace, configs, model, device, known)
-    if rate is None:
-        return None, ""
-    return rate / (1 + evaluation_share(configs, model, sparse=device == "cpu")), basis
-
-
-def _while_training(
-    workspace: Workspace, configs: Sequence[TrainingConfig], model: ModelSize, device: str,
-    known: Sequence[Measurement],
-) -> tuple[float | None, str]:
-    """`rate_together` without evaluations; `known` is what was measured on the device.
-
-    In order: the same that were measured here; those here that are nearest in operations per token, scaled. Where the
-    nearest is a single run and these are several, or nothing was measured: each by itself, of which the forward counts
-    once. For a single one a matrix product is measured then.
-    """
-    sparse = device == "cpu"
-    nearest: tuple[float, float, Measurement] | None = None
-    for measurement in (each for each in known if each.settled):
-        if measurement.is_of(configs):
-            return measurement.rate_of_training(model, sparse), _MEASURED
-        found = measurement.scaled(configs, model, sparse)
-        if found is not None and (nearest is None or found[0] < nearest[0]):
-            nearest = (*found, measurement)
-    if nearest is not None and (len(configs) == 1 or len(nearest[2].configs) > 1):
-        return nearest[1], f"estimated from {nearest[2].name}"
-    if len(configs) == 1:
-        flops = flops_per_token(configs[0], model, model.d_model, sparse=sparse)
-        return _from_products(workspace, configs[0], model, device, flops), "estimated"
-    of_model, of_saes, basis = 0.0, 0.0, ""
-    for config in configs:
-        rate, basis = _while_training(workspace, [config], model, device, known)
-        if rate is None:
-            return None, ""
-        share = model_flops(config, model) / flops_per_token(config, model, model.d_model, sparse=sparse)
-        of_model, of_saes = max(of_model, share / rate), of_saes + (1 - share) / rate
-    return 1 / (of_model + of_saes), basis.replace(_MEASURED, "estimated from single runs")
-
-
-def _from_products(
-    workspace: Workspace, config: TrainingConfig, model: ModelSize, device: str, flops: float
-) -> float | None:
-    """Each part at the speed of its own number format."""
-    busy = bool(load_of(workspace, device)[0])
-    of_model = model_flops(config, model)
     try:
-        seconds = of_model / _speed.get(config.model_device or device, config.model_dtype, busy)
-        seconds += (flops - of_model) / _speed.get(device, config.precision, busy)
+        seconds = _seconds_per_token(workspace, configs, model, device)
+        share, basis = _efficiency(workspace, configs[0], device)
     except RuntimeError:  # no memory left on the device, or no such product there: the run itself will say which
+        return None, ""
+    return share / seconds / (1 + evaluation_share(configs, model, sparse=device == "cpu")), basis
+
+
+def _seconds_per_token(
+    workspace: Workspace, configs: Sequence[TrainingConfig], model: ModelSize, device: str
+) -> float:
+    """The deepest forward, and the step of each autoencoder, at the speed of products in their number formats."""
+    busy, first = bool(load_of(workspace, device)[0]), configs[0]
+    forwards = [model_flops(config, model) for config in configs]
+    every = [flops_per_token(config, model, model.d_model, sparse=device == "cpu") for config in configs]
+    seconds = max(forwards) / _speed.get(first.model_device or device, first.model_dtype, busy)
+    return seconds + (sum(every) - sum(forwards)) / _speed.get(device, first.precision, busy)
+
+
+def _efficiency(workspace: Workspace, config: TrainingConfig, device: str) -> tuple[float, str]:
+    """Which share of that speed the newest run on the device reached, and its name."""
+    lane = compute_lane(workspace.settings.host, device)
+    for record in workspace.catalog.trainings.list(limit=LOOK_BACK):
+        rate = record.progress.rate if record.progress is not None else None
+        if record.lane != lane or record.job_id is None or not rate or not math.isfinite(rate):
+            continue
+        members = workspace.catalog.trainings.by_job(record.job_id)
+        configs = [found for each in members if (found := config_of(each)) is not None]
+        size = size_of(record.facts.get("model_facts") or {})
+        same_formats = configs and all(
+            getattr(configs[0], name) == getattr(config, name) for name in ("precision", "model_dtype", "model_device")
+        )
+        together = len(configs) == len(members) and len({each.tokens_done for each in members}) == 1
+        if size is not None and same_formats and together and record.tokens_done >= _STEPS * configs[0].batch_size:
+            return rate * _seconds_per_token(workspace, configs, size, device), f"estimated from {record.name}"
+    return EFFICIENCY, "estimated"
+
+
+def config_of(record: TrainingRecord) -> TrainingConfig | None:
+    """The settings of a run, less its text; None if another version wrote them."""
+    corpus = record.config.get("corpus")
+    stored = isinstance(corpus, Mapping) and corpus.get("kind") == "activations"  # no model runs then
+    try:
+        return TrainingConfig.from_data({**record.config, "corpus": corpus if stored else "demo"})
+    except ConfigError:
         return None
-    return EFFICIENCY / seconds
+
+
+def size_of(facts: Mapping[str, Any]) -> ModelSize | None:
+    """Sizes of a model from what a run recorded of it; None where that is too little."""
+    try:
+        return ModelSize(
+            facts.get("parameters"), int(facts["d_model"]), int(facts["n_layers"]), facts.get("vocab_size")
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 # ------------------------------------------------------------------------------------------------ queue
