@@ -266,6 +266,8 @@ class TrainingStore:
 
 def apply_facts(row: TrainingRow, facts: Mapping[str, Any], files: Files) -> None:
     """Merge what a run found out; ``d_in sae_path note tokens_total`` have columns of their own."""
+    if facts.get("resume_note"):  # why a continuation is not bit-identical is shown on the run's card
+        facts = {**facts, "note": facts["resume_note"]}
     for name in _FACT_COLUMNS.intersection(facts):
         value = facts[name]
         setattr(row, name, files.stored(value) if name == "sae_path" and value is not None else value)

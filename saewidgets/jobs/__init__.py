@@ -4,10 +4,10 @@ The manager persists through a `JobStore` and knows neither what it runs nor whe
 """
 
 from saewidgets.jobs.control import JobContext, JobControl, Runner
-from saewidgets.jobs.fanout import Subscriber, Update
-from saewidgets.jobs.job import Job
+from saewidgets.jobs.job import Job, Verbs
 from saewidgets.jobs.manager import JobManager
 from saewidgets.jobs.outcome import error_info
+from saewidgets.jobs.pump import Subscriber, Update
 from saewidgets.jobs.settings import JobSettings, compute_lane
 from saewidgets.jobs.states import Command
 from saewidgets.jobs.store import JobStore, Recorded
@@ -24,6 +24,7 @@ __all__ = [
     "Runner",
     "Subscriber",
     "Update",
+    "Verbs",
     "compute_lane",
     "error_info",
 ]

@@ -14,14 +14,8 @@ from saewidgets.jobs.interactive import InteractiveQueue
 class JobControl:
     """Given to a runner as `context.control`; the manager calls `ask` and `withdraw` from other threads."""
 
-    def __init__(
-        self,
-        interactive: InteractiveQueue,
-        on_first_check: Callable[[], None],
-        confirm: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, interactive: InteractiveQueue, on_first_check: Callable[[], None]) -> None:
         self._interactive = interactive
-        self._confirm = confirm
         self._on_first_check: Callable[[], None] | None = on_first_check
         self._request = Request.RUN
         self._delivered = False
@@ -42,7 +36,6 @@ class JobControl:
         if self._on_first_check is not None:
             first, self._on_first_check = self._on_first_check, None
             first()
-        self._confirm()  # after a sleep of the process: waits until it is known whose job it is now
         self._interactive.drain()
         if (request := self.request()) is not Request.RUN:
             raise Interruption(request)

@@ -12,63 +12,20 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from saewidgets.errors import CatalogError, NotFoundError, SAEWidgetsError, StateError
+from saewidgets.errors import CatalogError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.jobs.control import Runner
 from saewidgets.jobs.exits import close_at_exit
-from saewidgets.jobs.fanout import Fanout, Subscriber, Watcher
 from saewidgets.jobs.identity import is_gone, new_owner
 from saewidgets.jobs.interactive import InteractiveQueue
 from saewidgets.jobs.job import Job
 from saewidgets.jobs.outcome import Outcome
 from saewidgets.jobs.owner import LocalJob, Owner
+from saewidgets.jobs.pump import Pump, Subscriber
 from saewidgets.jobs.settings import JobSettings, lane_here
 from saewidgets.jobs.states import OWNED, Command, asks_for, check_transition, plan
 from saewidgets.jobs.store import JobStore
-from saewidgets.jobs.thread import LazyThread
-from saewidgets.jobs.writer import EventWriter
 from saewidgets.records import JobRecord, Records
-
-
-class Keeper(LazyThread):
-    """Calls `tick` every `poll` seconds and at once after `wake`; ends while `idle` says so."""
-
-    def __init__(self, tick: Callable[[], None], idle: Callable[[], bool], poll: float) -> None:
-        super().__init__("keeper")
-        self._tick = tick
-        self._idle = idle
-        self._poll = poll
-        self._woken = False
-
-    def wake(self) -> None:
-        """Do a round now (in the keeper's thread)."""
-        with self._changed:
-            self._woken = True
-            self._start()
-            self._changed.notify_all()
-
-    def _work(self) -> None:
-        complained = 0.0
-        while True:
-            with self._changed:
-                if self._closed:
-                    return
-                self._woken = False
-            try:
-                self._tick()
-            except SAEWidgetsError as error:  # the store is busy or away: the next round tries again
-                if time.monotonic() - complained > 30:
-                    complained = time.monotonic()
-                    log.warning("The state of background jobs could not be kept up to date: %s", error)
-            except Exception:  # a bug here must not end the heartbeat of all jobs; the traceback says where
-                log.exception("A round of the job keeper failed.")
-            idle = self._idle()
-            with self._changed:
-                if idle and not self._woken:
-                    self._thread = None
-                    return
-                self._changed.wait_for(lambda: self._woken or self._closed, self._poll)
-
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -78,6 +35,8 @@ Factory = Callable[[JobRecord], Runner]
 
 ENDED = "The kernel that ran it ended."
 CLOSED = "Paused because the kernel that ran it was shut down."
+_OVERLAP = 2.0
+"""Seconds read again at every look at other processes: a transaction may commit later than a younger one."""
 _SWEEP_REUSE = 0.1
 """Seconds for which the answer to "is anybody gone" is used again."""
 
@@ -101,15 +60,13 @@ class JobManager:
         self._ended: dict[str, Callable[[JobRecord], None]] = {}
         self._lock = threading.RLock()
         self._interactive: dict[str, InteractiveQueue] = {}
-        self._fanout = Fanout(self.settings.notify_interval)
-        self._writer = EventWriter(store, self.owner, self.settings.write_interval, self._fanout.put)
+        times = self.settings
+        self._pump = Pump(store, self.owner, times.write_interval, times.poll, self._tick, self._idle)
         self._published = threading.Condition()
         self._news = 0
         self._shown: dict[str, tuple[float, tuple[object, ...] | None]] = {}  # job id → what was published last
-        self._own = Owner(store, self.owner, self.settings, self._writer, self.publish, self.interactive)
-        self._watcher = Watcher(store, self.publish, self._fanout)
-        self._keeper = Keeper(self._tick, self._idle, self.settings.poll)
-        self._own.wake = self._keeper.wake
+        self._own = Owner(store, self.owner, self.settings, self._pump, self.publish, self.interactive)
+        self._seen: dict[str, float] | None = None  # job id → updated_at, of what other processes changed
         self._swept = 0.0
         self._closed = False
         self._process = os.getpid()
@@ -138,7 +95,7 @@ class JobManager:
         run: Runner | None = None,
         *,
         job_id: str | None = None,
-        before_start: Callable[[str], None] | None = None,
+        before_start: Callable[[str], object] | None = None,
     ) -> Job:
         """Queue a job; it starts when its lane is free. Returns at once.
 
@@ -163,7 +120,7 @@ class JobManager:
             raise
         self._own.enlist(LocalJob(job_id, runner, resumed=False, given=run is not None))
         self.publish(record)
-        self._keeper.wake()
+        self._pump.wake()
         return Job(self, job_id)
 
     def resume(self, job_id: str, *, lane: str | None = None) -> None:
@@ -189,7 +146,7 @@ class JobManager:
                     return
                 continue
             if record.status is JobStatus.INTERRUPTED and local is not None and local.is_running:
-                self._keeper.wake()  # this process was only asleep: the keeper takes it back
+                self._pump.wake()  # the next round takes it back
                 return
             given = local.runner if local is not None and local.given else None
             runner = given or self._make_runner(record)
@@ -202,7 +159,7 @@ class JobManager:
             if changed is not None:
                 self._own.enlist(LocalJob(job_id, runner, resumed=True, given=given is not None))
                 self.publish(changed)
-                self._keeper.wake()
+                self._pump.wake()
                 return
 
     # ------------------------------------------------------------------------------------------------ steering
@@ -289,10 +246,8 @@ class JobManager:
         return self._store.list(status=wanted, kind=kind, limit=limit, offset=offset)
 
     def subscribe(self, fn: Subscriber) -> Callable[[], None]:
-        """Be told of every change of any job; see `fanout.py`. Returns the function that ends it."""
-        unsubscribe = self._fanout.subscribe(fn)
-        self._keeper.wake()
-        return unsubscribe
+        """Be told of every change of any job; see `pump.py`. Returns the function that ends it."""
+        return self._pump.subscribe(fn)
 
     def wait(self, job_id: str, timeout: float | None = None) -> JobStatus:
         """See `Job.wait`."""
@@ -361,7 +316,7 @@ class JobManager:
 
     def flush(self) -> bool:
         """Write all events emitted so far to the store now."""
-        return self._writer.flush()
+        return self._pump.flush()
 
     def interactive(self, lane: str) -> InteractiveQueue:
         """The queue of interactive work of a lane."""
@@ -396,9 +351,7 @@ class JobManager:
         late = self._own.join(self.settings.close_wait if wait is None else wait)
         if at_rest is not None:
             at_rest()
-        self._keeper.close()
-        self._writer.close()
-        self._fanout.close()
+        self._pump.close()
         return late
 
     def __enter__(self) -> JobManager:
@@ -418,7 +371,7 @@ class JobManager:
                 return
             self._shown[record.id] = (record.updated_at, shown)
             self._news += 1
-            self._fanout.put(record.id, record)
+            self._pump.tell(record)
             self._published.notify_all()
         ended = self._ended.get(record.kind)
         if ended is not None and record.status.is_final:
@@ -441,7 +394,7 @@ class JobManager:
         if local is not None and (asked := asks_for(command)) is not None:
             local.ask(asked)
         self.publish(changed)
-        self._keeper.wake()
+        self._pump.wake()
         return changed
 
     def _pause_own(self) -> None:
@@ -462,13 +415,28 @@ class JobManager:
 
     def _tick(self) -> None:
         self._own.tick()
-        if self._fanout.has_subscribers:
+        if self._pump.has_subscribers:
             if time.monotonic() - self._swept >= self.settings.heartbeat:
                 self.sweep()
-            self._watcher.look(self._own.running())
+            self._look()
+
+    def _look(self) -> None:
+        """Publish what other processes changed since the last round."""
+        if self._seen is None:
+            self._seen = {record.id: record.updated_at for record in self._store.list(limit=1000)}
+            return
+        own = self._own.running()
+        since = max(self._seen.values(), default=0.0) - _OVERLAP
+        for record in reversed(self._store.list(updated_since=since)):
+            if self._seen.get(record.id) != record.updated_at:
+                self._seen[record.id] = record.updated_at
+                if record.id not in own:
+                    if record.progress is not None and record.status.is_active:
+                        self._pump.tell(record, record.progress)
+                    self.publish(record)
 
     def _idle(self) -> bool:
-        return not self._own.busy and not self._fanout.has_subscribers
+        return not self._own.busy and not self._pump.has_subscribers
 
     @property
     def _is_closed(self) -> bool:

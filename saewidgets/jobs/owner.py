@@ -8,17 +8,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from saewidgets.errors import NotFoundError, SAEWidgetsError
-from saewidgets.events import Emit, Event, JobStatus, Request
+from saewidgets.errors import CatalogError, NotFoundError, SAEWidgetsError
+from saewidgets.events import JobStatus, Request
 from saewidgets.jobs.control import JobContext, JobControl, Runner
 from saewidgets.jobs.interactive import InteractiveQueue
 from saewidgets.jobs.outcome import Outcome, raised, returned, summary
+from saewidgets.jobs.pump import Pump
 from saewidgets.jobs.settings import JobSettings, lane_width
 from saewidgets.jobs.states import asks_for, check_transition, ending
 from saewidgets.jobs.store import JobStore
-from saewidgets.jobs.writer import EventWriter
 from saewidgets.records import JobRecord
 
 
@@ -63,41 +64,29 @@ def run(runner: Runner, context: JobContext) -> Outcome:
 
 log = logging.getLogger(__name__)
 
-_CONFIRM_SECONDS = 60.0
-"""After this a run goes on although the store does not answer: nobody else can read it either."""
-
-
-def clock() -> float:
-    """Seconds that also pass while the machine sleeps, where the system can tell."""
-    boot = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if boot is None else time.clock_gettime(boot)
-
 
 class Owner:
-    """The jobs of one process. `tick` is called by the keeper's thread only; the rest from any thread."""
+    """The jobs of one process. `tick` is called by the pump's thread only; the rest from any thread."""
 
     def __init__(
         self,
         store: JobStore,
         name: str,
         settings: JobSettings,
-        writer: EventWriter,
+        pump: Pump,
         publish: Callable[[JobRecord], None],
         interactive: Callable[[str], InteractiveQueue],
     ) -> None:
         self._store = store
         self._name = name
         self._settings = settings
-        self._writer = writer
+        self._pump = pump
         self._publish = publish
         self._interactive = interactive
         self._jobs: dict[str, LocalJob] = {}
         self._live: set[str] = set()  # queued or running here
         self._lock = threading.RLock()
         self._beaten = 0.0
-        self._confirmed_at = clock()
-        self._confirmed = threading.Condition()
-        self.wake: Callable[[], None] = lambda: None
 
     @property
     def busy(self) -> bool:
@@ -135,9 +124,7 @@ class Owner:
         with self._lock:
             live = set(self._live)
         if not live:
-            self._confirm()
             return
-        began = clock()
         now = time.monotonic()
         if now - self._beaten >= self._settings.heartbeat:
             self._store.beat(self._name)
@@ -156,7 +143,6 @@ class Owner:
                 self._steer(job, row)
             else:
                 self._try_to_start(job, row)
-        self._confirm(began)
 
     def take_back(self) -> None:
         """Go on with what others took for dead while this process was asleep."""
@@ -168,22 +154,6 @@ class Owner:
             changed = self._reclaim(row) if job.is_running else self._change(row, {"status": JobStatus.QUEUED})
             if changed is not None:
                 self._publish(changed)
-
-    def _confirm(self, began: float | None = None) -> None:
-        with self._confirmed:
-            self._confirmed_at = clock() if began is None else began
-            self._confirmed.notify_all()
-
-    def _still_ours(self) -> None:
-        """Called at every pause point. Returns at once, unless this process was silent for so long (it was suspended,
-        say) that others may have taken its jobs: then it waits for the next look at the rows, which tells the control.
-        """
-        timeout = self._settings.timeout
-        if clock() - self._confirmed_at < timeout:
-            return
-        self.wake()
-        with self._confirmed:
-            self._confirmed.wait_for(lambda: clock() - self._confirmed_at < timeout, _CONFIRM_SECONDS)
 
     # ------------------------------------------------------------------------------------------------ one job
 
@@ -216,14 +186,14 @@ class Owner:
         queue = self._interactive(started.lane)
         job.has_checked = False
         job.outcome = None
-        job.control = JobControl(queue, lambda: self._has_checked(job), self._still_ours)
+        job.control = JobControl(queue, lambda: self._has_checked(job))
         context = JobContext(
             job_id=job.job_id,
             payload=started.payload,
-            emit=self._emitter(job.job_id, None),
+            emit=partial(self._pump.emit, job.job_id, None),
             control=job.control,
             resumed=job.resumed,
-            emitter=lambda subject: self._emitter(job.job_id, subject),
+            emitter=lambda subject: partial(self._pump.emit, job.job_id, subject),
         )
         self._publish(started)
         thread = threading.Thread(
@@ -236,13 +206,7 @@ class Owner:
 
     def _has_checked(self, job: LocalJob) -> None:
         job.has_checked = True
-        self.wake()  # the keeper writes it: a runner's pause point never waits for the store
-
-    def _emitter(self, job_id: str, subject: str | None) -> Emit:
-        def emit(event: Event) -> None:
-            self._writer.put(job_id, subject, event)
-
-        return emit
+        self._pump.wake()  # the pump writes it: a runner's pause point never waits for the store
 
     # ------------------------------------------------------------------------------------------------ its thread
 
@@ -266,9 +230,9 @@ class Owner:
         Its events are written before, so that whoever sees the end sees all of it.
         """
         for attempt in itertools.count():
-            if not self._writer.flush():
-                log.warning("Events of job %s are still being written.", job.job_id)
             try:
+                if not self._pump.flush():
+                    raise CatalogError("Its events are not written yet.")
                 changed = self._save(job, outcome)
             except NotFoundError:
                 self._release(job)  # it was deleted
@@ -283,7 +247,7 @@ class Owner:
             return
 
     def _save(self, job: LocalJob, outcome: Outcome) -> JobRecord | None:
-        lost = self._writer.lost.get(job.job_id, 0)
+        lost = self._pump.lost.get(job.job_id, 0)
         while True:
             row = self._store.get(job.job_id)
             if row.owner != self._name:
@@ -303,7 +267,7 @@ class Owner:
                 if changed is not None:
                     # Before the status is published: who sees it may resume at once.
                     self._release(job, outcome, changed)
-                    self._writer.lost.pop(job.job_id, None)
+                    self._pump.lost.pop(job.job_id, None)
                     return changed
 
     def _release(self, job: LocalJob, outcome: Outcome | None = None, row: JobRecord | None = None) -> None:
@@ -317,7 +281,7 @@ class Owner:
                 self._live.discard(job.job_id)
             if outcome is not None and outcome.status is JobStatus.COMPLETED:
                 job.runner = None  # lets go of a model that the user handed over
-        self.wake()
+        self._pump.wake()
 
     def _change(self, row: JobRecord, changes: dict[str, Any]) -> JobRecord | None:
         return self._store.change(row.id, changes, when={row.status}, owner=self._name)

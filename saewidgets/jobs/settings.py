@@ -17,8 +17,7 @@ class JobSettings:
         poll: how often the owner reads its rows for commands from other processes, and tries for a lane.
         heartbeat: how often the owner says that it lives.
         timeout: a heartbeat older than this means that the owner is gone.
-        write_interval: least time between two writes of events to the store (5 per second).
-        notify_interval: least time between two calls of a subscriber for one job (10 per second).
+        write_interval: least time between two writes of events to the store, and to subscribers (5 per second).
         close_wait: how long `close` waits for running jobs to write their checkpoints.
         interactive_patience: how long interactive work waits for the next pause point before it runs beside the job.
         widths: how many jobs run at once on a lane, by the part of its name behind the host; 1 where not named.
@@ -29,7 +28,6 @@ class JobSettings:
     heartbeat: float = 2.0
     timeout: float = 10.0
     write_interval: float = 0.2
-    notify_interval: float = 0.1
     close_wait: float = 20.0
     interactive_patience: float = 3.0
     widths: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"download": 3}))

@@ -14,7 +14,7 @@ from saewidgets.events import Progress
 from saewidgets.jobs import JobContext, JobManager, JobSettings
 
 FAST = {
-    "host": "box", "poll": 0.05, "heartbeat": 0.1, "timeout": 5.0, "write_interval": 0.02, "notify_interval": 0.02,
+    "host": "box", "poll": 0.05, "heartbeat": 0.1, "timeout": 5.0, "write_interval": 0.02,
     "close_wait": 10.0, "interactive_patience": 0.2,
 }  # fmt: skip
 LANE = "box/cpu"

@@ -26,13 +26,6 @@ def test_check_raises_what_was_asked(control: JobControl) -> None:
         control.check()
 
 
-def test_every_pause_point_confirms_first(checks: list[str]) -> None:
-    control = JobControl(InteractiveQueue("box/cpu", 5.0), lambda: None, lambda: control.ask(Request.CANCEL))
-    with pytest.raises(Interruption) as caught:
-        control.check()
-    assert caught.value.request is Request.CANCEL
-
-
 def test_a_weaker_request_does_not_replace_a_stronger_one(control: JobControl) -> None:
     control.ask(Request.STOP)
     control.ask(Request.PAUSE)

@@ -286,7 +286,7 @@ def test_list_and_pause_all(manager: JobManager) -> None:
 
 def test_subscribers_see_every_status_and_the_last_progress(manager: JobManager) -> None:
     seen: list[Any] = []
-    unsubscribe = manager.subscribe(lambda job_id, updates: seen.extend(updates))
+    unsubscribe = manager.subscribe(lambda job_id, updates: seen.extend(each for _, each in updates))
 
     def run(context: JobContext) -> None:
         for step in range(1, 501):
@@ -399,7 +399,7 @@ def test_another_manager_takes_a_paused_job_over(make_manager: Callable[..., Job
 def test_subscribers_see_what_other_processes_do(make_manager: Callable[..., JobManager]) -> None:
     one, two = make_manager(), make_manager()
     seen: list[Any] = []
-    two.subscribe(lambda job_id, updates: seen.extend(updates))
+    two.subscribe(lambda job_id, updates: seen.extend(each for _, each in updates))
     job = one.submit("count", {}, LANE, Endless())
     wait_until(lambda: any(isinstance(u, Progress) for u in seen))
     job.stop()
