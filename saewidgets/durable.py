@@ -69,9 +69,19 @@ def storage_errors(what: str, where: Path, hint: str) -> Iterator[None]:
         raise StorageError(f"{what}: {reason(error)}.", where=str(where), hint=hint) from error
 
 
+def free_bytes(folder: Path) -> int:
+    """Bytes that are free on the disk of a folder.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    with storage_errors("The folder cannot be read", folder, "Was it moved or deleted? Open it where it is now."):
+        return shutil.disk_usage(folder).free
+
+
 def require_space(folder: Path, need: int, what: str, hint: str) -> None:
     """Raise `StorageError` (with `hint`) unless `need` bytes for `what` and a tenth more are free where `folder` is."""
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if free < need * 1.1:
         raise StorageError(
             f"Not enough disk space for {what}: {need:,} bytes are needed, {free:,} are free.",

@@ -108,7 +108,7 @@ def show(config: TrainingConfig, over: dict[str, Any], translation: Translation 
     Raises:
         ConfigError: a combination of the values in `over` cannot work.
     """
-    from saewidgets.workspace.training.fitting import require_fit  # torch: seconds to import
+    from saewidgets.workspace.training.settle import require_fit  # torch: seconds to import
 
     data, runs = config.to_data(), [config]
     if over:

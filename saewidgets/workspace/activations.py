@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,22 +11,23 @@ from saewidgets.activation_records import ActivationStoreRecord, CaptureEstimate
 from saewidgets.catalog import new_store_id
 from saewidgets.config import arguments
 from saewidgets.config.capture import CaptureConfig
+from saewidgets.config.hook_names import HOOK_NAME
 from saewidgets.config.names import as_recorded, check_revision, free_name, is_local
 from saewidgets.demo import resolve_model
-from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
+from saewidgets.durable import free_bytes, require_space
+from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.jobs import compute_lane
 from saewidgets.records import Records
-from saewidgets.render.numbers import size as bytes_text
 from saewidgets.workspace.capture.capture import Capture
-from saewidgets.workspace.capture.job import IMPORT_LANE, KIND, CaptureRunners, discard
-from saewidgets.workspace.capture.state_files import hook_names_of, paths_of
+from saewidgets.workspace.capture.job import IMPORT_LANE, KIND, discard, run_store
 from saewidgets.workspace.capture.using import FOLDER, require_files, settings_said, users_of
-from saewidgets.workspace.corpora import corpus_to_row, dataset_facts, dataset_name, located
-from saewidgets.workspace.files import free_bytes, new_folder, remove_tree
+from saewidgets.workspace.corpora import corpus_to_row, located
+from saewidgets.workspace.files import remove_tree
+from saewidgets.workspace.handle import find_one
 from saewidgets.workspace.held import Held, place_of, take
 from saewidgets.workspace.listeners import Listeners
-from saewidgets.workspace.training.fitting import not_in_model
+from saewidgets.workspace.tasks import Tasks
+from saewidgets.workspace.training.settle import not_in_model
 
 if TYPE_CHECKING:
     from saewidgets.activations.store import StoredActivations
@@ -90,9 +89,7 @@ def needed(workspace: Workspace, config: CaptureConfig, held: Held | None, *, as
     )
 
 
-_BEGINNING = re.compile(r"acts_.{4,}", re.DOTALL)  # of an id: shorter ones are typing errors, not intentions
 _DTYPES = ("float32", "bfloat16", "float16")
-_STATES = (".pt", ".pth", ".safetensors")
 
 
 class Activations:
@@ -101,9 +98,11 @@ class Activations:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._rows = workspace.catalog.activations
-        self._runners = CaptureRunners(workspace)
+        self._tasks = Tasks(
+            workspace, KIND, partial(run_store, workspace), rows=self._rows, folder=FOLDER, key="store_id",
+            again="capture(..., model, tokenizer=...)",
+        )  # fmt: skip
         self.changes = Listeners()
-        workspace.manager.register(KIND, self._runners.make, self._runners.ended)
 
     # ------------------------------------------------------------------------------------------------ capture
 
@@ -140,28 +139,13 @@ class Activations:
         config, held = asked(self._workspace, model, corpus, hook_names, tokens, dtype, name, tokenizer, settings)
         need = needed(self._workspace, config, held, ask=False)
         if need is not None:
-            self._check_disk(need.size_bytes)
-        store_id = new_store_id()
-        folder = new_folder(self._workspace.folder / FOLDER / store_id, "store")
-        data = config.to_data()
-        shown = config.name or self._free_name(f"{_short(config.model)} {config.corpus.label}")
-        lane = compute_lane(self._workspace.settings.host, config.device)
-
-        def insert(job_id: str) -> None:
-            self._rows.create(
-                id=store_id, name=shown, source="captured", model=config.model, corpus=config.corpus.label,
-                hook_names=config.hook_names, config=data, tokens_total=config.tokens, folder=folder,
-                dtype=config.dtype, context_size=config.context_size, job_id=job_id,
-            )
-
-        def ready() -> None:
-            data["corpus"] = corpus_to_row(data["corpus"], folder)
-            if held is not None:
-                self._runners.hold(store_id, held)
-            self._workspace.catalog.models.upsert(config.model)
-            self._workspace.catalog.datasets.upsert(dataset_name(config.corpus), dataset_facts(config.corpus))
-
-        return self._submit(store_id, folder, {"model_given": held is not None}, lane, insert, ready)
+            self._require_space(need.size_bytes)
+        return self._submit(
+            config.to_data(), config.device, held=held, used=config.corpus, source="captured", model=config.model,
+            name=config.name or self._free_name(f"{_short(config.model)} {config.corpus.label}"),
+            corpus=config.corpus.label, hook_names=config.hook_names, tokens_total=config.tokens, dtype=config.dtype,
+            context_size=config.context_size,
+        )  # fmt: skip
 
     def estimate(
         self,
@@ -229,7 +213,7 @@ class Activations:
                 where="paths", hint="Only files of the same tokens become one store; import them one by one.",
             )
         itemsize = {None: None, "float32": 4}.get(dtype, 2)
-        self._check_disk(sum(file.rows * file.width * (itemsize or min(4, file.dtype.itemsize)) for file in found))
+        self._require_space(sum(file.rows * file.width * (itemsize or min(4, file.dtype.itemsize)) for file in found))
         label = arguments.text(corpus, "corpus", "what to call the text")
         known = arguments.optional_text(model, "model", "the name of a model")
         if known is not None:
@@ -238,21 +222,14 @@ class Activations:
         shown = arguments.name(name, "what to call the store") if name else self._free_name(
             f"{_short(known or '')} {label} {layers}"
         )
-        store_id = new_store_id()
-        folder = new_folder(self._workspace.folder / FOLDER / store_id, "store")
         config = {
             "paths": [str(file.path.absolute()) for file in found], "hook_names": list(hooks), "dtype": dtype,
             "model": known,
         }  # fmt: skip
-
-        def insert(job_id: str) -> None:
-            self._rows.create(
-                id=store_id, name=shown, source="imported", model=known, corpus=label, hook_names=hooks, config=config,
-                tokens_total=found[0].rows, folder=folder, dtype=dtype, job_id=job_id,
-            )
-
-        lane = compute_lane(self._workspace.settings.host, IMPORT_LANE)
-        return self._submit(store_id, folder, {}, lane, insert, lambda: None)
+        return self._submit(
+            config, IMPORT_LANE, source="imported", model=known, name=shown, corpus=label, hook_names=hooks,
+            tokens_total=found[0].rows, dtype=dtype,
+        )  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------ find
 
@@ -360,7 +337,7 @@ class Activations:
             self._workspace.manager.request(record.job_id, "cancel")
         freed = remove_tree(self._workspace.folder, self._rows.delete(record.id))
         self._workspace.catalog.datasets.delete(record.id)  # forms no longer suggest it
-        self._runners.forget(record.id)
+        self._tasks.forget(record.id)
         self.changes.tell(record.id)
         return freed
 
@@ -377,50 +354,81 @@ class Activations:
     # ------------------------------------------------------------------------------------------------ inside
 
     def _submit(
-        self, store_id: str, folder: Path, payload: Mapping[str, Any], lane: str, insert: Callable[[str], None],
-        ready: Callable[[], None],
+        self, config: dict[str, Any], device: str, *, held: Held | None = None, used: Any = None, **row: Any
     ) -> Capture:
-        try:
-            ready()
-            self._workspace.manager.submit(KIND, {"store_id": store_id, **payload}, lane, before_start=insert)
-        except BaseException:
-            self._runners.forget(store_id)
-            with contextlib.suppress(SAEWidgetsError):  # usually there is no row; the first error counts
-                self._rows.delete(store_id)
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        """Queue what makes a store; `used` is the corpus that forms are to suggest from now on."""
+
+        def rows(folders: Mapping[str, Path]) -> Callable[[str], object]:
+            ((store_id, folder),) = folders.items()
+            if used is not None:
+                config["corpus"] = corpus_to_row(config["corpus"], folder)
+            return lambda job_id: self._rows.create(id=store_id, config=config, folder=folder, job_id=job_id, **row)
+
+        model = None if used is None else row["model"]
+        (store_id,) = self._tasks.submit(new_store_id, device, rows, held=held, model=model, corpus=used)
         self.changes.tell(store_id)
         return Capture(self._workspace, store_id)
 
-    def _check_disk(self, need: int) -> None:
-        free = free_bytes(self._workspace.folder)
-        if free < need * 1.1:
-            raise StorageError(
-                f"Not enough disk space: the store takes {bytes_text(need)}, {bytes_text(free)} is free.",
-                where=str(self._workspace.folder),
-                hint="Capture fewer tokens or hook points, choose dtype=\"bfloat16\", or free some space.",
-            )
+    def _require_space(self, need: int) -> None:
+        hint = "Capture fewer tokens or hook points, choose dtype=\"bfloat16\", or free some space."
+        require_space(self._workspace.folder, need, "the store", hint)
 
     def _free_name(self, wanted: str) -> str:
         return free_name(wanted, {record.name for record in self._rows.list()})
 
     def _find(self, wanted: str, *, beginnings: bool = False) -> str:
-        """The id of the one store that `wanted` means. What destroys one takes no beginnings of ids."""
-        wanted = arguments.text(wanted, "store_id", "the id or the name of a store")
-        try:
-            return self._rows.get(wanted).id
-        except NotFoundError:
-            records = self._rows.list()
-            begins = beginnings and _BEGINNING.fullmatch(wanted) is not None
-            found = [r.id for r in records if r.name == wanted or (begins and r.id.startswith(wanted))]
-            if len(found) == 1:
-                return found[0]
-            if found:
-                raise NotFoundError(
-                    f"{len(found)} stores match {wanted!r}: {', '.join(found[:5])}.", hint="Give the whole id."
-                ) from None
-            raise
+        listed = "ws.activations.list() or `saewidgets activations list`"
+        what = ("store of activations", "stores of activations")
+        return find_one(self._rows, wanted, what, "store_id", listed, "acts_", beginnings=beginnings)
 
 
 def _short(model: str) -> str:
     return Path(model).name if model != "demo" else model
+
+
+_STATES = (".pt", ".pth", ".safetensors")
+
+
+def paths_of(given: str | Path | Sequence[str | Path]) -> Sequence[Path]:
+    """Files, those of a folder in the order of their layers."""
+    wanted = [given] if isinstance(given, str | Path) else given
+    if not isinstance(wanted, Sequence) or not wanted:
+        arguments.refuse(given, "paths", "the path of a file, or several", "Give at least one.")
+    found: Sequence[Path] = []
+    for each in wanted:
+        path = arguments.path(each, "paths", "a file of hidden states")
+        if not path.is_dir():
+            found = [*found, path]
+            continue
+        inside = [file for file in path.glob("layer_*_states.*") if file.suffix in _STATES and not file.is_symlink()]
+        if not inside:
+            raise NotFoundError(
+                "The folder holds no layer_…_states.pt.", where=str(path), hint="Give the paths of the files."
+            )
+        found = [*found, *sorted(inside, key=lambda file: (len(file.name), file.name))]
+    return found
+
+
+def hook_names_of(given: str | Sequence[str] | None, files: Sequence[tuple[Path, int | None]]) -> tuple[str, ...]:
+    """The hook point of every file."""
+    if given is None:
+        for path, layer in files:
+            if layer is None:
+                raise ConfigError(
+                    f"{path.name} does not say of which layer it is.", where="hook_names",
+                    hint='Say it: hook_names="blocks.6.hook_resid_post".',
+                )
+        names = tuple(f"blocks.{layer}.hook_resid_post" for _, layer in files)
+    else:
+        names = (given,) if isinstance(given, str) else tuple(given)
+    if len(names) != len(files):
+        raise ConfigError(
+            f"There are {len(files):,} files and {len(names):,} hook names.", where="hook_names",
+            hint="Name one for each file, in their order.",
+        )
+    for name in names:
+        if not isinstance(name, str) or not HOOK_NAME.fullmatch(name):
+            arguments.refuse(name, "hook_names", "a hook name", "Use names such as blocks.6.hook_resid_post.")
+    if len(set(names)) < len(names):
+        raise ConfigError("Two files are of the same hook point.", where="hook_names", hint="Import each once.")
+    return names

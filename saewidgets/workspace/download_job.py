@@ -1,20 +1,20 @@
-"""A download as a job: from its row to a runner, in whichever process resumes it."""
+"""`DownloadRunners`: the jobs of downloads, from their rows. Used by `ws.hub`."""
 
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.errors import SAEWidgetsError, StorageError
+from saewidgets.durable import require_space
+from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import JobStatus, LogLine, Progress
 from saewidgets.jobs import JobContext
 from saewidgets.records import JobRecord, SAERecord
-from saewidgets.render.numbers import size as bytes_text
+from saewidgets.workspace.held import Held
 from saewidgets.workspace.library.intake import Origin, replace_files, take_in
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class _Held:
 
 
 class DownloadRunners:
-    """Makes the runners of download jobs.
+    """Does the jobs of downloads.
 
     Access tokens are kept in the memory of this process and nowhere else: while a job is queued, runs or is paused. One
     that has ended, well or not, needs it again when it is tried again.
@@ -74,10 +74,6 @@ class DownloadRunners:
         with self._lock:
             return held.token if (held := self._held.get(job_id)) is not None else None
 
-    def make(self, job: JobRecord) -> Callable[[JobContext], str]:
-        """The runner of a download, from its row alone. It returns the id of the SAE."""
-        return lambda context: self._run(job.id, job.payload, context)
-
     def ended(self, job: JobRecord) -> None:
         """Forget the token; after a cancel remove what has arrived of unfinished files."""
         with self._lock:
@@ -107,7 +103,9 @@ class DownloadRunners:
                 found -= {*self._partials.get(other.id, ()), *(other.payload.get("partials") or ())}
         return found
 
-    def _run(self, job_id: str, payload: Any, context: JobContext) -> str:
+    def run(self, context: JobContext, held: Held | None) -> str:
+        """Do the job of a download; returns the id of the SAE."""
+        job_id, payload = context.job_id, context.payload
         context.control.check()
         existing = self._existing(payload)
         if existing is not None and existing.state == "ok":
@@ -179,20 +177,9 @@ class DownloadRunners:
     def _require_room(self, size: int, missing: int, cache: Path) -> None:
         """Raise `StorageError` if the library's copy does not fit; on the disk of the cache, beside what is fetched."""
         folder = self._workspace.folder
-        try:
-            free = shutil.disk_usage(folder).free
-            shared = cache.exists() and cache.stat().st_dev == folder.stat().st_dev
-        except OSError as error:
-            raise StorageError(
-                f"The workspace cannot be read: {error.strerror or error}.", where=str(folder),
-                hint="Was its folder moved or deleted? Open the workspace where it is now.",
-            ) from error
-        needed = size + (missing if shared else 0)
-        if needed + _ROOM > free:
-            raise StorageError(
-                f"Not enough disk space. The library needs {bytes_text(needed)} and {bytes_text(free)} is free.",
-                where=str(folder), hint="Free some space, or choose a narrower width.",
-            )
+        shared = cache.exists() and folder.exists() and cache.stat().st_dev == folder.stat().st_dev
+        need = size + (missing if shared else 0) + _ROOM
+        require_space(folder, need, "the library", "Free some space, or choose a narrower width.")
 
 
 def origin_of(payload: Any, format: str, model: str | None) -> Origin:

@@ -5,38 +5,38 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog import new_extraction_id
 from saewidgets.config.extraction import ExtractionConfig
-from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
+from saewidgets.durable import require_space
+from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import ExtractionEstimate, ExtractionRecord
-from saewidgets.jobs import Job, compute_lane
+from saewidgets.jobs import Job
 from saewidgets.records import JobRecord, Records
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import corpus_to_row
 from saewidgets.workspace.extraction.concrete import checked, concrete, estimate, store_bytes, table_bytes
 from saewidgets.workspace.extraction.demo import take_demo
 from saewidgets.workspace.extraction.extraction import Extraction
-from saewidgets.workspace.extraction.job import KIND, ExtractionRunners, remove_if_empty, remove_leftovers
-from saewidgets.workspace.extraction.logits import KIND as LOGITS_KIND
+from saewidgets.workspace.extraction.job import KIND, remove_if_empty, run_extraction
 from saewidgets.workspace.extraction.logits import LogitJobs
-from saewidgets.workspace.files import free_bytes, new_folder, remove_tree
+from saewidgets.workspace.files import remove_tree
 from saewidgets.workspace.held import Held, missing, take
 from saewidgets.workspace.listeners import Listeners
 from saewidgets.workspace.subjects import Subject, files_of, find_subject, held_model
+from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.training.job import TOKENS
 
 if TYPE_CHECKING:
     from saewidgets.features.store.read import Store
     from saewidgets.workspace.workspace import Workspace
 
-FOLDER = "extractions"
 LOGITS = "logits"  # the folder that `features.store` keeps the tables in
-_MOST_POSITIONS = 2**31 - 1  # the layout's
 _OPEN = 4  # stores kept open; their arrays are memory-mapped
 _UNFINISHED = frozenset(status for status in JobStatus if not status.is_final)
 
@@ -48,12 +48,13 @@ class Extractions:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._rows = workspace.catalog.extractions
-        self._runners = ExtractionRunners(workspace)
+        self._tasks = Tasks(
+            workspace, KIND, partial(run_extraction, workspace), rows=self._rows, folder="extractions",
+            key="extraction_id",
+        )  # fmt: skip
         self._stores: OrderedDict[str, Store] = OrderedDict()
         self._lock = threading.Lock()
-        self._by_job: dict[str, list[str]] = {}
         self._changes = Listeners()
-        workspace.manager.register(KIND, self._runners.make, self._runners.ended)
         self._logits = LogitJobs(workspace, self._reopen)
 
     # ------------------------------------------------------------------------------------------------ start
@@ -91,59 +92,35 @@ class Extractions:
         if given is None and wanted.model is not None:
             held = None  # another one was asked for by its name
         files_of(self._workspace, subject)
-        wanted = concrete(self._workspace, subject, wanted, held)
-        self._check_disk(subject, wanted)
-        return self._start(subject, wanted, held)
+        return self._start(subject, concrete(self._workspace, subject, wanted, held), held)
 
     def _start(self, subject: Subject, config: ExtractionConfig, held: Held | None) -> Extraction:
-        extraction_id, folder = self._new_folder(subject.id)
-        lane = compute_lane(self._workspace.settings.host, config.device)
-        data = config.to_data()
-        ours = {"training_id": subject.id} if subject.of_training else {"sae_id": subject.id}
-
-        def insert(job_id: str) -> None:
-            self._rows.create(
-                id=extraction_id, config=data, model=str(config.model), hook_name=str(subject.hook_name),
-                d_sae=subject.d_sae, tokens_total=config.tokens, folder=folder, layer=subject.layer, job_id=job_id,
-                facts={**subject.packing.to_data(), "validation_share": subject.validation_share,
-                       "model_given": held is not None},
-                **ours,
-            )  # fmt: skip
-
-        payload = {"extraction_id": extraction_id, "model_given": held is not None, **ours}
-        try:
-            data["corpus"] = corpus_to_row(data["corpus"], folder)
-            if held is not None:
-                self._runners.hold(extraction_id, held)
-            self._workspace.catalog.models.upsert(str(config.model))
-            self._workspace.manager.submit(KIND, payload, lane, before_start=insert)
-        except BaseException:
-            self._runners.forget(extraction_id)
-            with contextlib.suppress(SAEWidgetsError):  # usually there is no row; the first error counts
-                self._rows.delete(extraction_id)
-            remove_leftovers(folder)
-            raise
-        return Extraction(self._workspace, extraction_id)
-
-    def _new_folder(self, origin_id: str) -> tuple[str, Path]:
-        """A new id and the folder of that name: who makes it has the id."""
-        while True:
-            extraction_id = new_extraction_id(origin_id)
-            folder = self._workspace.folder / FOLDER / extraction_id
-            try:
-                return extraction_id, new_folder(folder, "extraction")
-            except FileExistsError:  # within one microsecond
-                continue
-
-    def _check_disk(self, subject: Subject, config: ExtractionConfig) -> None:
-        free = free_bytes(self._workspace.folder)
         need = table_bytes(subject.d_sae, config) + store_bytes(subject.d_sae, config)
-        if free < need:
-            raise StorageError(
-                f"Not enough disk space: about {need / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free.",
-                where=str(self._workspace.folder),
-                hint="Keep fewer examples per feature, delete extractions you no longer need, or use another disk.",
-            )
+        hint = "Keep fewer examples per feature, delete extractions you no longer need, or use another disk."
+        require_space(self._workspace.folder, need, "an extraction", hint)
+        ours = {"training_id" if subject.of_training else "sae_id": subject.id}
+        data = config.to_data()
+
+        def rows(folders: Mapping[str, Path]) -> Callable[[str], None]:
+            ((extraction_id, folder),) = folders.items()
+            data["corpus"] = corpus_to_row(data["corpus"], folder)
+
+            def insert(job_id: str) -> None:
+                self._rows.create(
+                    id=extraction_id, config=data, model=str(config.model), hook_name=str(subject.hook_name),
+                    d_sae=subject.d_sae, tokens_total=config.tokens, folder=folder, layer=subject.layer, job_id=job_id,
+                    facts={**subject.packing.to_data(), "validation_share": subject.validation_share,
+                           "model_given": held is not None},
+                    **ours,
+                )  # fmt: skip
+
+            return insert
+
+        (extraction_id,) = self._tasks.submit(
+            partial(new_extraction_id, subject.id), config.device, rows, payload=ours, held=held,
+            model=str(config.model),
+        )  # fmt: skip
+        return Extraction(self._workspace, extraction_id)
 
     def estimate(
         self,
@@ -302,30 +279,13 @@ class Extractions:
         Returns the function that ends it.
         """
 
-        def on_update(job_id: str, updates: Any) -> None:
-            for extraction_id in self._of_job(job_id):
-                callback(extraction_id)
-
-        ends = (self._changes.add(callback), self._workspace.manager.subscribe(on_update))
+        ends = (self._changes.add(callback), self._tasks.subscribe(callback), self._logits.subscribe(callback))
 
         def end() -> None:
             for each in ends:
                 each()
 
         return end
-
-    def _of_job(self, job_id: str) -> Iterable[str | None]:
-        """Ids of the extractions of a job; they never change, so each is looked up once. `[None]`: not known yet."""
-        if job_id not in self._by_job:
-            found = [record.id for record in self._rows.by_job(job_id)]
-            if not found:
-                job = self._workspace.catalog.jobs.list(ids=[job_id])
-                if not job or job[0].kind == KIND:
-                    return [None]
-                if job[0].kind == LOGITS_KIND:
-                    found = [str(job[0].payload["extraction_id"])]
-            self._by_job[job_id] = found  # none: a job of another kind
-        return self._by_job[job_id]
 
     # ------------------------------------------------------------------------------------------------ end
 
@@ -384,7 +344,7 @@ class Extractions:
 
     def held(self, extraction_id: str) -> Held | None:
         """The model that was handed in for an extraction, if that was in this process."""
-        return self._runners.held(extraction_id)
+        return self._tasks.held(extraction_id)
 
     def _reopen(self, extraction_id: str) -> None:
         """Its files have changed."""
@@ -393,7 +353,7 @@ class Extractions:
         self._changes.tell(extraction_id)
 
     def _forget(self, extraction_id: str) -> None:
-        self._runners.forget(extraction_id)
+        self._tasks.forget(extraction_id)
         self._logits.forget(extraction_id)
         self._workspace.features.forget(extraction_id)
         self._reopen(extraction_id)

@@ -60,17 +60,6 @@ def new_folder(folder: Path, what: str) -> Path:
     return folder
 
 
-def free_bytes(folder: Path) -> int:
-    """Bytes that are free on the disk of a workspace's folder.
-
-    Raises:
-        StorageError: the folder cannot be read.
-    """
-    hint = "Was its folder moved or deleted? Open the workspace where it is now."
-    with storage_errors("The workspace cannot be read", folder, hint):
-        return shutil.disk_usage(folder).free
-
-
 def inside(root: Path, path: Path) -> Path:
     """`path`, resolved, if it lies inside `root`.
 

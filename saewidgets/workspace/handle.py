@@ -1,17 +1,18 @@
-"""What the handles of trainings and extractions do alike: look at the catalog, and steer the job behind them."""
+"""`JobHandle`: what `Run`, `TrainingGroup`, `Extraction` and `Capture` have in common, with the verbs of their job."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from saewidgets.errors import NotFoundError, StateError
-from saewidgets.events import JobStatus, Progress
-from saewidgets.jobs import Job
-from saewidgets.records import ErrorInfo
+from saewidgets.config import arguments
+from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.events import Progress
+from saewidgets.jobs import Job, Verbs
 from saewidgets.render.runs import facts_card
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _deleted_card(handle: Handle) -> str:
     return str(facts_card(handle.id, {"Status": "Deleted"}))
 
 
-class JobHandle(Handle):
+class JobHandle(Handle, Verbs):
     """Something of the catalog that a job works on. It holds no state of its own: every property reads the catalog.
 
     A subclass says what it is (`_what`) and which table of the catalog its rows are in.
@@ -70,7 +71,7 @@ class JobHandle(Handle):
     _what: ClassVar[str]
 
     def __init__(self, workspace: Workspace, rows: Any, row_id: str) -> None:
-        self._workspace = workspace
+        self._workspace, self._manager = workspace, workspace.manager
         self._rows = rows
         self.id = row_id
 
@@ -84,13 +85,8 @@ class JobHandle(Handle):
     @property
     def record(self) -> Any:
         """Everything the catalog knows of it now. Raises `NotFoundError` if it was deleted."""
-        self._workspace.manager.sweep()
+        self._manager.sweep()
         return self._rows.get(self.id)
-
-    @property
-    def status(self) -> JobStatus:
-        status: JobStatus = self.record.status
-        return status
 
     @property
     def progress(self) -> Progress | None:
@@ -100,11 +96,6 @@ class JobHandle(Handle):
         return record.progress or unknown
 
     @property
-    def error(self) -> ErrorInfo | None:
-        error: ErrorInfo | None = self.record.error
-        return error
-
-    @property
     def folder(self) -> Path:
         """Where its files are."""
         return Path(self.record.folder)
@@ -112,7 +103,7 @@ class JobHandle(Handle):
     @property
     def job(self) -> Job:
         """The background job that runs it."""
-        return self._workspace.manager.handle(self._job_id)
+        return self._manager.handle(self._job_id)
 
     @property
     def _job_id(self) -> str:
@@ -125,22 +116,40 @@ class JobHandle(Handle):
             )
         return job_id
 
-    def wait(self, timeout: float | None = None) -> JobStatus:
-        """Wait until it has ended or is paused, at most `timeout` seconds; returns the status then."""
-        return self.job.wait(timeout)
 
-    def pause(self) -> None:
-        """Write a checkpoint, free the device and the memory. Acknowledged at once."""
-        self.job.pause()
+def find_one(
+    rows: Any, wanted: str, what: tuple[str, str], where: str, listed: str, prefix: str, *, beginnings: bool = True
+) -> str:
+    """The id of the one row with this id, with this name, or whose id begins so: `prefix` and four characters or more.
 
-    def resume(self) -> None:
-        """Queue it again; it continues exactly where it stopped, in this process."""
-        self.job.resume()
+    Args:
+        rows: a table of the catalog.
+        wanted: what a person typed.
+        what: what one and several are called.
+        where, listed: the argument, and how to list them.
+        prefix: of ids.
+        beginnings: False for what destroys one: it takes no beginnings of ids.
 
-    def cancel(self) -> None:
-        """End early and keep nothing new."""
-        self.job.cancel()
-
-    def result(self, timeout: float | None = None) -> Any:
-        """What its job returned; raises what made it fail."""
-        return self.job.result(timeout)
+    Raises:
+        NotFoundError: there is none, or several fit; the message lists them.
+        ConfigError: the id is empty.
+    """
+    one, several = what
+    wanted = arguments.text(wanted, where, f"the id or the name of a {one}")
+    if not wanted.strip():
+        raise ConfigError(f"The id of the {one} is empty.", where=where, hint="Give an id or a name.")
+    with contextlib.suppress(NotFoundError):
+        return str(rows.get(wanted).id)
+    records = rows.list()
+    begins = wanted.startswith(prefix) and len(wanted) >= len(prefix) + 4  # shorter ones are typing errors
+    found = [r.id for r in records if r.name == wanted or (beginnings and begins and r.id.startswith(wanted))]
+    if len(found) == 1:
+        return str(found[0])
+    if found:
+        matching = ", ".join(found[:5])
+        raise NotFoundError(f"{len(found)} {several} match {wanted!r}: {matching}.", hint="Give the whole id.")
+    hint = f"List them with {listed}."
+    if any(record.id.startswith(wanted) for record in records):
+        needs = f"at least four characters after {prefix}" if beginnings else "the whole id, or the name"
+        hint = f"An id begins so, but this takes {needs}."
+    raise NotFoundError(f"There is no {one} {wanted!r}.", hint=hint)

@@ -14,9 +14,10 @@ from saewidgets.config.names import MAX_NAME, one_name
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus
 from saewidgets.hub_records import KnownRepo, Preview, RepoInfo, Variant
-from saewidgets.jobs import Job, compute_lane
+from saewidgets.jobs import Job
 from saewidgets.records import JobRecord, Records
 from saewidgets.workspace.download_job import KIND, LANE, DownloadRunners
+from saewidgets.workspace.tasks import Tasks
 
 if TYPE_CHECKING:
     from saewidgets.hub import HubClient
@@ -41,7 +42,8 @@ class Hub:
         self._clients: OrderedDict[str | None, HubClient] = OrderedDict()
         self._lock = threading.Lock()
         self._runners = DownloadRunners(workspace, self)
-        workspace.manager.register(KIND, self._runners.make, self._runners.ended)
+        self._tasks = Tasks(workspace, KIND, self._runners.run, key=None, ended=self._runners.ended)
+        self.subscribe = self._tasks.subscribe
 
     def client(self, token: str | None = None) -> HubClient:
         """The client for a token: what one look has listed, the next one need not ask for again.
@@ -215,10 +217,7 @@ class Hub:
                 return self.resume(running.id, token)
             self._runners.hold(running.id, token)
             return self._workspace.manager.handle(running.id)
-        lane = compute_lane(self._workspace.settings.host, LANE)
-        return self._workspace.manager.submit(
-            KIND, payload, lane, before_start=lambda job_id: self._runners.hold(job_id, token)
-        )
+        return self._tasks.start(payload, LANE, lambda job_id: self._runners.hold(job_id, token))
 
     def resume(self, job_id: str, token: str | None = None) -> Job:
         """Go on with a download that was paused or failed, with a token if it needs one again.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,22 +19,23 @@ from saewidgets.config import (
 )
 from saewidgets.config.group import Over, expand, group_name
 from saewidgets.config.names import free_name
-from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.errors import StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import Records, TrainingRecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import from_row, from_rows
 from saewidgets.workspace.files import remove_tree
+from saewidgets.workspace.handle import find_one
 from saewidgets.workspace.held import Held, missing, take
-from saewidgets.workspace.sinks import OnEvent
-from saewidgets.workspace.training import continuing, form
-from saewidgets.workspace.training.concrete import checked, concrete, require_settings
+from saewidgets.workspace.sinks import OnEvent, Sinks, as_sinks
+from saewidgets.workspace.tasks import Tasks
+from saewidgets.workspace.training import checkpoints, form
 from saewidgets.workspace.training.exporting import export_run, wide
 from saewidgets.workspace.training.group import TrainingGroup
-from saewidgets.workspace.training.job import KIND, TrainingRunners
-from saewidgets.workspace.training.member import let_close
+from saewidgets.workspace.training.job import KIND, run_trainings
 from saewidgets.workspace.training.queueing import New, group_retry_name, queue, retry_name
-from saewidgets.workspace.training.run import Run
+from saewidgets.workspace.training.run import Run, let_close
+from saewidgets.workspace.training.settle import concrete, from_caller, require_settings, with_pretrained
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -56,9 +57,6 @@ def demo_config() -> TrainingConfig:
     )
 
 
-_BEGINNING = re.compile(r"train_.{4,}", re.DOTALL)  # of an id: shorter ones are typing errors, not intentions
-
-
 @checks_arguments
 class Trainings:
     """The training runs of a workspace."""
@@ -66,9 +64,11 @@ class Trainings:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._catalog = workspace.catalog
-        self._runners = TrainingRunners(workspace)
-        self._by_job: dict[str, list[str]] = {}
-        workspace.manager.register(KIND, self._runners.make, self._runners.ended)
+        self._sinks = Sinks()
+        self._tasks = Tasks(
+            workspace, KIND, partial(run_trainings, workspace, self._sinks), rows=workspace.catalog.trainings,
+            folder="trainings", key="training_id", forget=self._sinks.forget,
+        )  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------ create
 
@@ -97,7 +97,7 @@ class Trainings:
             StorageError: the disk is full.
         """
         held = take(model, tokenizer)
-        return self._start(checked(config, held), held, on_event=on_event)
+        return self._start(from_caller(config, held), held, on_event=on_event)
 
     def create_many(
         self,
@@ -129,7 +129,7 @@ class Trainings:
         held = take(model, tokenizer)
         if isinstance(over, Mapping):  # it is read twice
             over = {name: list(v) if isinstance(v, Iterator) else v for name, v in over.items()}
-        base = checked(base_config, held, over)
+        base = from_caller(base_config, held, over)
         configs = expand(base, over)
         named = {str(config.name): config for config in configs}
         names = list(named) if len(named) == len(configs) else [None] * len(configs)
@@ -140,7 +140,7 @@ class Trainings:
         """A new group of the same configurations, each with `retry_of` set. Arguments and errors as in `retry`."""
         group = self.group(group_id)
         records = group.records
-        held = take(model, tokenizer) or self._runners.held(records[0].id)
+        held = take(model, tokenizer) or self._tasks.held(records[0].id)
         if held is None and self.was_given_a_model(records[0]):
             raise missing(records[0].id, "Give it again: retry(model=model, tokenizer=tokenizer).")
         configs = from_rows((record.config, record.folder) for record in records)
@@ -150,7 +150,7 @@ class Trainings:
 
     def _start_group(self, tasks: Sequence[New], wanted: str, held: Held | None, on_event: OnEvent) -> TrainingGroup:
         group_id = new_group_id()
-        queue(self._workspace, self._runners, tasks, held, group=(group_id, wanted), on_event=on_event)
+        self._queue(tasks, held, on_event, group=(group_id, wanted))
         return TrainingGroup(self._workspace, group_id)
 
     def group(self, group_id: str) -> TrainingGroup:
@@ -181,8 +181,8 @@ class Trainings:
         record = self._catalog.trainings.get(training_id)
         held = take(model, tokenizer)
         if config is not None:
-            return self._start(checked(config, held), held, retry_of=training_id)
-        held = held or self._runners.held(training_id)
+            return self._start(from_caller(config, held), held, retry_of=training_id)
+        held = held or self._tasks.held(training_id)
         if held is None and self.was_given_a_model(record):
             raise missing(training_id, "Give it again: retry(model=model, tokenizer=tokenizer).")
         name = self.retry_name(training_id)
@@ -216,14 +216,14 @@ class Trainings:
             StateError: it was given a model that is no longer in memory.
         """
         record = self._catalog.trainings.get(training_id)
-        source = continuing.checkpoint_of(self._workspace, record, checkpoint_id)
-        held = take(model, tokenizer) or self._runners.held(training_id)
+        source = checkpoints.checkpoint_of(self._workspace, record, checkpoint_id)
+        held = take(model, tokenizer) or self._tasks.held(training_id)
         if held is None and self.was_given_a_model(record):
             raise missing(training_id, "Give it again: continue_from(..., model=model, tokenizer=tokenizer).")
         name = self._free_name(f"{record.name}-{'longer' if tokens is not None else f'from-{source.step}'}")
-        config = continuing.longer(from_row(record.config, record.folder), tokens, source.tokens, name)
+        config = checkpoints.longer(from_row(record.config, record.folder), tokens, source.tokens, name)
         return self._start(
-            config, held, name=name, retry_of=training_id, prepare=continuing.taking(self._workspace, source),
+            config, held, name=name, retry_of=training_id, prepare=checkpoints.taking(self._workspace, source),
         )
 
     def export(self, training_id: str, folder: str | Path) -> Path:
@@ -248,7 +248,7 @@ class Trainings:
 
     def held(self, training_id: str) -> Held | None:
         """The model that was handed in for a training, if that was in this process."""
-        return self._runners.held(training_id)
+        return self._tasks.held(training_id)
 
     def _start(
         self,
@@ -257,12 +257,15 @@ class Trainings:
         *,
         name: str | None = None,
         retry_of: str | None = None,
-        prepare: continuing.Prepare | None = None,
+        prepare: checkpoints.Prepare | None = None,
         on_event: OnEvent = None,
     ) -> Run:
-        task = New(config, name, retry_of)
-        (training_id,) = queue(self._workspace, self._runners, [task], held, prepare=prepare, on_event=on_event)
+        (training_id,) = self._queue([New(config, name, retry_of)], held, on_event, prepare=prepare)
         return Run(self._workspace, training_id)
+
+    def _queue(self, tasks: Sequence[New], held: Held | None, on_event: OnEvent, **how: Any) -> Sequence[str]:
+        keep = partial(self._sinks.keep, sinks=as_sinks(on_event))
+        return queue(self._workspace, self._tasks, tasks, held, keep=keep, **how)
 
     def concrete(self, config: TrainingConfig) -> TrainingConfig:
         """The configuration as a run of it would be recorded: a device for "auto", absolute paths, what a store of
@@ -271,7 +274,7 @@ class Trainings:
         Raises:
             ConfigError, NotFoundError: a setting cannot work here.
         """
-        return concrete(self._workspace, config, None)
+        return with_pretrained(self._workspace, concrete(self._workspace, config, None))
 
     def _free_name(self, wanted: str) -> str:
         return free_name(wanted, self._catalog.trainings.names_like(wanted))
@@ -306,25 +309,11 @@ class Trainings:
         return Run(self._workspace, self._find(training_id, beginnings=True))
 
     def _find(self, wanted: str, *, beginnings: bool = False) -> str:
-        """The id of the one run that `wanted` means. What destroys a run takes no beginnings of ids."""
-        if not wanted.strip():
-            raise ConfigError("The id of the training is empty.", where="training_id", hint="Give an id or a name.")
-        try:
-            return self._catalog.trainings.get(wanted).id
-        except NotFoundError:
-            records = self._catalog.trainings.list()
-        begins = beginnings and _BEGINNING.fullmatch(wanted) is not None
-        found = [r.id for r in records if r.name == wanted or (begins and r.id.startswith(wanted))]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            listed = ", ".join(found[:5])
-            raise NotFoundError(f"{len(found)} trainings match {wanted!r}: {listed}.", hint="Give the whole id.")
-        hint = "List them with ws.trainings.list() or `saewidgets list`."
-        if any(r.id.startswith(wanted) for r in records):
-            needs = "at least four characters after train_" if beginnings else "the whole id, or the name"
-            hint = f"An id begins so, but this takes {needs}."
-        raise NotFoundError(f"There is no training {wanted!r}.", hint=hint)
+        listed = "ws.trainings.list() or `saewidgets list`"
+        what = ("training", "trainings")
+        return find_one(
+            self._catalog.trainings, wanted, what, "training_id", listed, "train_", beginnings=beginnings
+        )
 
     def metric_columns(
         self,
@@ -338,29 +327,12 @@ class Trainings:
 
         Rows are the steps at which any of them was recorded; where one was not, it is NaN.
         """
-        self._workspace.manager.flush()
         names = self._catalog.metrics.names(training_id) if names is None else names
         return wide(self._catalog.metrics.query(training_id, names, min_step=min_step), names, limit, offset)
 
     def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
         """See `Workspace.subscribe`."""
-
-        def on_update(job_id: str, updates: Any) -> None:
-            for training_id in self._of_job(job_id):
-                callback(training_id)
-
-        return self._workspace.manager.subscribe(on_update)
-
-    def _of_job(self, job_id: str) -> Sequence[str | None]:
-        """Ids of the trainings of a job; they never change, so each is looked up once. `[None]`: not known yet."""
-        if job_id not in self._by_job:
-            found = [record.id for record in self._catalog.trainings.by_job(job_id)]
-            if not found:
-                job = self._catalog.jobs.list(ids=[job_id])
-                if not job or job[0].kind == KIND:
-                    return [None]
-            self._by_job[job_id] = found  # none: a job of another kind
-        return self._by_job[job_id]
+        return self._tasks.subscribe(callback)
 
     def validate(self, config: TrainingConfig | Mapping[str, Any], over: Over | None = None) -> dict[str, Any]:
         """Check a form without starting anything: errors by field, hints, facts of the model, an estimate.
@@ -384,7 +356,7 @@ class Trainings:
 
     def close(self) -> None:
         """Give the sinks of runs that have ended a moment to take what is left."""
-        self._runners.sinks.close()
+        self._sinks.close()
 
     def _require_rest(self, record: TrainingRecord) -> None:
         """Raises `StateError` while the job of a group is queued or runs: its runs stay where they are."""
@@ -422,8 +394,7 @@ class Trainings:
             self._workspace.manager.request(record.job_id, "cancel")
         extractions = self._catalog.extractions.owned_by(training_id=record.id)
         folder = self._catalog.trainings.delete(record.id)
-        self._runners.forget(record.id)
-        self._by_job.pop(record.job_id or "", None)
+        self._tasks.forget(record.id)
         freed = self._workspace.extractions.remove_files(extractions)
         self._workspace.features.forget(record.id)
         return freed + remove_tree(self._workspace.folder, folder)

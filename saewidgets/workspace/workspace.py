@@ -11,11 +11,10 @@ from saewidgets.catalog import Catalog
 from saewidgets.config import TrainingConfig
 from saewidgets.config.pipeline import PipelineConfig
 from saewidgets.jobs import JobManager, JobSettings
-from saewidgets.records import JobRecord, Records
+from saewidgets.records import Records
 from saewidgets.settings import Settings
 from saewidgets.workspace.activations import Activations
 from saewidgets.workspace.devices import devices
-from saewidgets.workspace.download_job import KIND as DOWNLOAD
 from saewidgets.workspace.extractions import Extractions
 from saewidgets.workspace.features import Features
 from saewidgets.workspace.files import prepare_folder, sweep_trash
@@ -111,17 +110,7 @@ class Workspace:
         Called from whichever thread changed it, or from a background thread, at most about ten times a second per
         download. What other processes add to the library by themselves is not told. Returns the function that ends it.
         """
-        downloads: dict[str, bool] = {}  # job id → whether it is one: only records say so, progress does not
-
-        def on_update(job_id: str, updates: Any) -> None:
-            if job_id not in downloads:
-                records = [update for update in updates if isinstance(update, JobRecord)]
-                records = records or list(self.catalog.jobs.list(ids=[job_id]))
-                downloads[job_id] = bool(records) and records[0].kind == DOWNLOAD
-            if downloads[job_id]:
-                callback(job_id)
-
-        ends = (self.saes.changes.add(callback), self.manager.subscribe(on_update))
+        ends = (self.saes.changes.add(callback), self.hub.subscribe(callback))
 
         def end() -> None:
             for each in ends:

@@ -126,7 +126,7 @@ def test_what_cannot_work_is_refused_at_once(
         free = 1000
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage)
-    with pytest.raises(StorageError, match=r"the store takes .* is free"):
+    with pytest.raises(StorageError, match=r"space for the store: .* are free"):
         _capture(ws, tiny_model_folder)
     assert not ws.activations.list()
     assert not list((ws.folder / "activations").glob("*")) if (ws.folder / "activations").exists() else True

@@ -10,6 +10,7 @@ import pytest
 from saewidgets.events import JobStatus
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.training.checkpoints import reconcile
+from saewidgets.workspace.training.job import take_back
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
 
@@ -59,7 +60,7 @@ def test_metrics_are_cut_where_the_run_really_goes_on(ws: Workspace, paused: Run
     weights.write_bytes(data)
     step = reconcile(ws.catalog, paused.id, paused.folder)
     assert step == before[-2].step
-    ws.trainings._runners._take_back(paused.id, paused.folder)
+    take_back(ws, paused.id, paused.folder)
     assert max(paused.metrics(["loss"])["step"]) <= before[-2].step
     assert before[-1].step not in [c.step for c in paused.checkpoints()]
 

@@ -74,7 +74,7 @@ def test_what_the_files_leave_open_is_answered_with_the_download(
 
 def test_from_a_repository_to_the_library(ws: Workspace, server: Hub) -> None:  # noqa: F811 - the fixture
     seen: list[Any] = []
-    end = ws.manager.subscribe(lambda job_id, updates: seen.extend(updates))
+    end = ws.manager.subscribe(lambda job_id, updates: seen.extend(each for _, each in updates))
     job = ws.hub.download(SAELENS, FIRST)
     assert job.result(PATIENCE) == ws.saes.list()[0].id
     # Subscribers are told by a thread of their own, at most ten times a second.
@@ -401,7 +401,7 @@ def test_no_room_for_it(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     job = ws.hub.download(SAELENS, FIRST)
     assert job.wait(PATIENCE) is JobStatus.FAILED
     assert job.error is not None
-    assert (job.error.kind, job.error.what.split(".")[0]) == ("disk_full", "Not enough disk space")
+    assert (job.error.kind, job.error.what.split(":")[0]) == ("disk_full", "Not enough disk space for the library")
 
 
 def test_subscribers_hear_of_downloads(ws: Workspace) -> None:

@@ -13,10 +13,9 @@ import torch
 import saewidgets.training
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
-from saewidgets.events import SAVING, Event, JobStatus, Metrics, Progress
+from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Run, Workspace
-from saewidgets.workspace.training.job import _passed_on
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
 LONG = {"tokens": 64 * 100_000, "checkpoints.every_steps": 1000, "evaluation.every_steps": 100_000}
@@ -287,13 +286,3 @@ def test_transcoders_of_pairs_from_plain_data(ws: Workspace, config: TrainingCon
     group = ws.trainings.create_many(data, {"hook_name, hook_name_out": iter(pairs)})
     assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
     assert [[r.config["hook_name"], r.config["hook_name_out"]] for r in group.records] == pairs
-
-
-def test_what_was_measured_is_written_before_a_checkpoint_and_once() -> None:
-    seen: list[Event | str] = []
-    emit = _passed_on(seen.append, lambda: seen.append("written"))
-    measured, saving = Metrics(7, 448, {"loss": 1.0}), Progress(448, 640, phase=SAVING)
-    for event in (measured, Progress(448, 640, phase="training"), saving, saving, measured, saving):
-        emit(event)
-    assert [each for each in seen if not isinstance(each, Progress)] == [measured, "written", measured, "written"]
-    assert seen.index("written") == 3  # behind the progress that says so, before its sender goes on

@@ -17,7 +17,7 @@ from saewidgets.events import JobStatus
 from saewidgets.jobs import JobSettings
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.held import canonical, take
-from saewidgets.workspace.training.concrete import concrete
+from saewidgets.workspace.training.settle import concrete
 from tests.workspace.conftest import PATIENCE, small_config
 
 Load = Callable[[], dict[str, Any]]

@@ -259,7 +259,7 @@ def test_a_status_that_does_not_exist(ws: Workspace) -> None:
 
 def test_a_run_whose_folder_cannot_be_made_leaves_nothing(ws: Workspace, config: TrainingConfig) -> None:
     (ws.folder / "trainings").write_text("in the way")
-    with pytest.raises(StorageError, match=r"folder of the run cannot be made.*Check that the workspace"):
+    with pytest.raises(StorageError, match=r"folder of the training cannot be made.*Check that the workspace"):
         ws.trainings.create(config)
     assert not ws.trainings.list()
     assert not ws.jobs.list()

@@ -11,7 +11,7 @@ from saewidgets import Workspace
 from saewidgets.errors import ConfigError
 from saewidgets.workspace.devices import Device
 from saewidgets.workspace.held import Held
-from saewidgets.workspace.training.concrete import concrete
+from saewidgets.workspace.training.settle import concrete
 from tests.workspace.conftest import small_config
 
 DEVICES = (

@@ -11,7 +11,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus as S
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.training.continuing import no_checkpoint, no_sae
+from saewidgets.workspace.training.checkpoints import no_checkpoint, no_sae
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
 LONG = {"tokens": 64 * 100_000, "checkpoints.every_steps": 1000, "evaluation.every_steps": 100_000}

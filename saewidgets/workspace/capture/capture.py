@@ -49,7 +49,7 @@ class Capture(JobHandle):
         Raises:
             StateError: it makes no sense in its status.
         """
-        self.job.stop(save)
+        super().stop(save)
         self._workspace.activations.tidy(self.id)
 
     def cancel(self) -> None:

@@ -1,4 +1,4 @@
-"""A capture or an import as a job: from its row to a runner, in whichever process resumes it."""
+"""`run_store`: the job of a capture or an import of activations, from its row. Used by `ws.activations`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from saewidgets.catalog.filestate import recorded
 from saewidgets.config.capture import CaptureConfig
 from saewidgets.events import Emit, Interruption, JobStatus, LogLine, Progress, Request
 from saewidgets.jobs import JobContext
-from saewidgets.records import JobRecord
 from saewidgets.workspace.corpora import TEXT, corpus_from_row, is_in_files
-from saewidgets.workspace.held import Held, HeldModels, missing
+from saewidgets.workspace.held import Held
 from saewidgets.workspace.training.job import TOKENS
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 KIND = "capture"
 IMPORT_LANE = "files"  # imports use no device
-_HINT = "Call capture(..., model, tokenizer=...) again, or resume it where it was started."
-_ENDED = frozenset({JobStatus.COMPLETED, JobStatus.STOPPED, JobStatus.CANCELLED})
 _ARRAYS = (".bin",)
 
 
@@ -43,55 +40,21 @@ class CaptureResult:
     size_bytes: int
 
 
-class CaptureRunners:
-    """Makes the runners of captures and imports, and keeps the models that users handed in."""
+def run_store(workspace: Workspace, context: JobContext, held: Held | None) -> CaptureResult:
+    """Capture activations, or copy hidden states from files, as the row says.
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self._models = HeldModels()
-
-    def hold(self, store_id: str, held: Held) -> None:
-        """Keep a user's model for this capture while it may run."""
-        self._models.keep(store_id, held)
-
-    def forget(self, store_id: str) -> None:
-        """Let go of the user's model."""
-        self._models.forget(store_id)
-
-    def ended(self, job: JobRecord) -> None:
-        """It has ended: from now on its user decides how long the model stays in memory."""
-        if job.status in _ENDED:
-            self._models.let_go(str(job.payload["store_id"]))
-
-    def make(self, job: JobRecord) -> Callable[[JobContext], CaptureResult]:
-        """The runner of a job, from its row alone.
-
-        Raises:
-            StateError: it used a model that only the process that started it has.
-        """
-        store_id = str(job.payload["store_id"])
-        given = bool(job.payload.get("model_given"))
-        if (held := self._models.get(store_id)) is not None:
-            self._models.keep(store_id, held)
-        elif given:
-            raise missing(store_id, _HINT)
-        del held  # kept above, and only there: this function lives as long as the job is known here
-
-        def run(context: JobContext) -> CaptureResult:
-            record = self._workspace.catalog.activations.get(store_id)
-            held = self._models.get(store_id)
-            if held is None and given:
-                raise missing(store_id, _HINT)
-            work = run_import if record.source == "imported" else run_capture
-            try:
-                facts = work(self._workspace, record, held, context)
-            except Interruption as interruption:
-                if interruption.request is not Request.PAUSE:
-                    discard(Path(record.folder))
-                raise
-            return record_result(self._workspace, record, facts)
-
-        return run
+    Raises:
+        Interruption: it was asked to pause or to end; unless it is to go on, nothing is left in its folder.
+    """
+    record = workspace.catalog.activations.get(str(context.payload["store_id"]))
+    work = run_import if record.source == "imported" else run_capture
+    try:
+        facts = work(workspace, record, held, context)
+    except Interruption as interruption:
+        if interruption.request is not Request.PAUSE:
+            discard(Path(record.folder))
+        raise
+    return record_result(workspace, record, facts)
 
 
 def config_of(record: ActivationStoreRecord) -> CaptureConfig:

@@ -1,4 +1,4 @@
-"""An extraction as a job: from its row to a runner, in whichever process resumes it."""
+"""`run_extraction`: the job of an extraction, from its row. Used by `ws.extractions`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from saewidgets.errors import NotFoundError
 from saewidgets.events import Emit, Event, Facts, Interruption, JobStatus, LogLine, Metrics, Progress, Request
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.jobs import JobContext
-from saewidgets.records import JobRecord
 from saewidgets.workspace.corpora import corpus_from_row
-from saewidgets.workspace.held import Held, HeldModels, missing
+from saewidgets.workspace.held import Held
 from saewidgets.workspace.subjects import files_of, find_subject
 from saewidgets.workspace.training.job import TOKENS
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 KIND = "extraction"
 _NO_WEIGHTS = frozenset({".json", ".yaml", ".yml", ".md", ".txt"})
 _DENSITY = "sparsity.safetensors"
-_ENDED = frozenset({JobStatus.COMPLETED, JobStatus.STOPPED, JobStatus.CANCELLED})
-_HINT = "Call create(..., model=..., tokenizer=...) again, or resume it where it was started."
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,59 +40,6 @@ class ExtractionResult:
     size_bytes: int
 
 
-class ExtractionRunners:
-    """Makes the runners of extraction jobs and keeps the models that users handed in."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
-        self._models = HeldModels()
-
-    def hold(self, extraction_id: str, held: Held) -> None:
-        """Keep a user's model for this extraction while it may run."""
-        self._models.keep(extraction_id, held)
-        for other in self._models.kept():  # another process may have ended one
-            try:
-                if other != extraction_id and self._workspace.catalog.extractions.get(other).status in _ENDED:
-                    self._models.let_go(other)
-            except NotFoundError:
-                self._models.forget(other)
-
-    def held(self, extraction_id: str) -> Held | None:
-        """The user's model of this extraction, if it was handed in here and is still in memory."""
-        return self._models.get(extraction_id)
-
-    def forget(self, extraction_id: str) -> None:
-        """Let go of the user's model."""
-        self._models.forget(extraction_id)
-
-    def ended(self, job: JobRecord) -> None:
-        """It has ended: from now on its user decides how long the model stays in memory."""
-        if job.status in _ENDED:
-            self._models.let_go(str(job.payload["extraction_id"]))
-
-    def make(self, job: JobRecord) -> Callable[[JobContext], Any]:
-        """The runner of an extraction's job, from its row alone.
-
-        Raises:
-            StateError: it used a model that only the process that started it has.
-        """
-        extraction_id = str(job.payload["extraction_id"])
-        given = bool(job.payload.get("model_given"))
-        if (held := self.held(extraction_id)) is not None:
-            self._models.keep(extraction_id, held)
-        elif given:
-            raise missing(extraction_id, _HINT)
-        del held  # kept above, and only there: this function lives as long as the job is known here
-
-        def run(context: JobContext) -> ExtractionResult:
-            held = self.held(extraction_id)
-            if held is None and given:
-                raise missing(extraction_id, _HINT)
-            return run_extraction(self._workspace, extraction_id, held, context)
-
-        return run
-
-
 def config_of(record: ExtractionRecord) -> ExtractionConfig:
     """The configuration of an extraction, with text that was given in memory.
 
@@ -108,9 +52,7 @@ def config_of(record: ExtractionRecord) -> ExtractionConfig:
     return ExtractionConfig.from_data(data)
 
 
-def run_extraction(
-    workspace: Workspace, extraction_id: str, held: Held | None, context: JobContext
-) -> ExtractionResult:
+def run_extraction(workspace: Workspace, context: JobContext, held: Held | None) -> ExtractionResult:
     """Load what it needs, read the text, and write down what was found.
 
     Raises:
@@ -128,7 +70,7 @@ def run_extraction(
     from saewidgets.formats import load_sae
     from saewidgets.lm import check_context, load_model, wrap_model
 
-    rows = workspace.catalog.extractions
+    rows, extraction_id = workspace.catalog.extractions, str(context.payload["extraction_id"])
     record = rows.get(extraction_id)
     config, facts = config_of(record), record.facts
     emit = _Shown(context.emit, lambda note: rows.update(extraction_id, note=note))
@@ -261,14 +203,6 @@ class _Shown:
         if isinstance(event, LogLine) and event.level == "warning":
             self._keep_note(event.message)
         self._emit(event)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """What creating an extraction has made before it failed."""
-    with contextlib.suppress(OSError):
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
 
 
 def remove_if_empty(folder: Path) -> None:

@@ -15,9 +15,12 @@ from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StateEr
 from saewidgets.events import Interruption, JobStatus, LogLine, Progress, Request
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.jobs import Job, JobContext
+from saewidgets.jobs.settings import lane_device
 from saewidgets.records import JobRecord
+from saewidgets.workspace.held import Held
 from saewidgets.workspace.live import Opened
 from saewidgets.workspace.subjects import Subject, find_subject
+from saewidgets.workspace.tasks import Tasks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +55,8 @@ class LogitJobs:
         self._workspace = workspace
         self._changed = changed
         self._lock = threading.Lock()
-        workspace.manager.register(KIND, self.make, self.ended)
+        self._tasks = Tasks(workspace, KIND, self._run, key="extraction_id", ended=self._ended)
+        self.subscribe = self._tasks.subscribe
 
     def start(self, extraction_id: str) -> Job:
         """See `Extractions.compute_logits`."""
@@ -68,14 +72,9 @@ class LogitJobs:
                     return manager.handle(job.id)
             # What is deleted only when no job reads it: the SAE, or the training.
             ours = {"training_id" if subject.of_training else "sae_id": subject.id}
-            return manager.submit(KIND, {"extraction_id": extraction_id, **ours}, lane)
+            return self._tasks.start({"extraction_id": extraction_id, **ours}, lane_device(lane))
 
-    def make(self, job: JobRecord) -> Callable[[JobContext], LogitsResult]:
-        """The runner of a job, from its row alone."""
-        extraction_id = str(job.payload["extraction_id"])
-        return lambda context: self._run(extraction_id, context)
-
-    def ended(self, job: JobRecord) -> None:
+    def _ended(self, job: JobRecord) -> None:
         """After a cancel nothing is left of it, wherever it stood."""
         if job.status in (JobStatus.CANCELLED, JobStatus.STOPPED):
             with contextlib.suppress(SAEWidgetsError):  # the extraction is gone, and its folder with it
@@ -129,7 +128,7 @@ class LogitJobs:
             )
         return record, find_subject(self._workspace, record.sae_id or record.training_id or "")
 
-    def _run(self, extraction_id: str, context: JobContext) -> LogitsResult:
+    def _run(self, context: JobContext, held: Held | None) -> LogitsResult:
         # Torch: seconds to import.
         import torch
 
@@ -137,6 +136,7 @@ class LogitJobs:
         from saewidgets.features.store.write import write_logits
 
         context.control.check()
+        extraction_id = str(context.payload["extraction_id"])
         record, subject = self._checked(extraction_id)
         context.emit(Progress(0, record.d_sae, "features", phase="loading model"))
         opened = self._workspace.features.live.open(subject, record)

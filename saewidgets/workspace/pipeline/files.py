@@ -123,7 +123,6 @@ def _history(workspace: Workspace, run: Run, layer: int, best_step: int | None) 
         config: Mapping[str, Any] = run.config.to_data()
     except (NotFoundError, FormatError):  # its text is on another machine: the row says which text it was
         config = record.config
-    workspace.manager.flush()
     names = workspace.catalog.metrics.names(record.id)
     columns = workspace.trainings.metric_columns(record.id, names)
     steps = [int(step) for step in columns["step"]]

@@ -280,7 +280,6 @@ class Pipeline:
 
     def validate(self) -> list[LayerReport]:
         """What was reached, layer by layer: reconstruction, active latents, dead share, convergence; with advice."""
-        self._workspace.manager.flush()
         return [
             report(layer, run.record, self._workspace.trainings.metric_columns(run.id, HISTORY))
             for layer, run in self.runs().items()

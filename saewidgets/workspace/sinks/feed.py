@@ -259,15 +259,11 @@ class Sinks:
         self._kept: dict[str, list[Any]] = {}
         self._feeds: list[Feed] = []
 
-    def keep(self, training_id: str, on_event: OnEvent) -> None:
-        """Remember the sinks of a training; a resumed run gets them again.
-
-        Raises:
-            ConfigError: something in `on_event` is neither a function nor a sink.
-        """
-        if given := as_sinks(on_event):
+    def keep(self, training_id: str, sinks: list[Any]) -> None:
+        """Remember the sinks of a training (see `as_sinks`); a resumed run gets them again."""
+        if sinks:
             with self._lock:
-                self._kept[training_id] = given
+                self._kept[training_id] = sinks
 
     def forget(self, training_id: str) -> None:
         """The training is gone."""

@@ -1,16 +1,214 @@
-"""Rows of checkpoints and what is on the disk: brought to agree before a run goes on."""
+"""Checkpoints of a run put to use: a new run that goes on from one, an SAE made of one, one deleted.
+
+Going on makes a new run with a copy of the checkpoint in its folder. The earlier run stays as it is, so nothing is lost
+by trying; what the new one learns is what the earlier would have learned with the changed settings.
+"""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saewidgets.events import CheckpointSaved
+from saewidgets.config import TrainingConfig
+from saewidgets.durable import require_space, storage_errors
+from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.events import CheckpointSaved, JobStatus, Metrics
+from saewidgets.jobs.states import RESUMABLE
+from saewidgets.records import CheckpointRecord, SAERecord, TrainingRecord
+from saewidgets.workspace.files import draft_folder, remove_tree
 
 if TYPE_CHECKING:
     from saewidgets.catalog import Catalog
-    from saewidgets.records import CheckpointRecord, TrainingRecord
     from saewidgets.training import Checkpoint
+    from saewidgets.workspace.training.run import Run
+    from saewidgets.workspace.workspace import Workspace
+
+
+_ENDED = {
+    JobStatus.FAILED: "failed",
+    JobStatus.STOPPED: "was stopped",
+    JobStatus.CANCELLED: "was cancelled",
+    JobStatus.COMPLETED: "has completed",
+}
+_ASLEEP = (JobStatus.PAUSED, JobStatus.INTERRUPTED)
+
+
+def no_sae(record: TrainingRecord) -> StateError:
+    """It has no SAE."""
+    ended = _ENDED.get(record.status)
+    what = f"{record.name} has not written an SAE yet." if ended is None else f"{record.name} {ended} without an SAE."
+    return StateError(what, where=record.id, hint=_way_to_an_sae(record))
+
+
+def no_checkpoint(record: TrainingRecord) -> NotFoundError:
+    """It has no checkpoint at all."""
+    if record.status in _ENDED or record.status in _ASLEEP:
+        what, hint = f"{record.name} has no checkpoint to go on from.", _again(record)
+    else:
+        what, hint = f"{record.name} has no checkpoint yet.", "Wait for its first one."
+    return NotFoundError(what, where=record.id, hint=hint)
+
+
+def _way_to_an_sae(record: TrainingRecord) -> str:
+    if record.status is JobStatus.STOPPING:
+        return "Wait until it has ended."
+    if record.status in _ENDED:
+        made = "Make one of its newest checkpoint with run.export_checkpoint(). " if record.checkpoint_count else ""
+        return made + _again(record)
+    if record.status not in _ASLEEP:
+        return "Wait until it has completed, or stop it and keep what was learned."
+    return "Resume it, or stop it and keep what was learned." if record.checkpoint_count else "Resume it."
+
+
+def _again(record: TrainingRecord) -> str:
+    """How to let it run, now that it does not."""
+    # Of a group that is resumed, what has ended by itself stays as it is.
+    resumes = record.status in RESUMABLE and not record.ended_alone
+    why = "Its error says why. " if record.status is JobStatus.FAILED else ""
+    return why + ("Resume it, or start it again with retry." if resumes else "Start it again with retry.")
+
+
+Prepare = Callable[[str, Path], None]
+"""Called with the new run's id and folder, before it can start."""
+
+
+def checkpoint_of(workspace: Workspace, record: TrainingRecord, checkpoint_id: str | None) -> CheckpointRecord:
+    """The checkpoint of this id, or the run's newest.
+
+    Raises:
+        NotFoundError: it has none, or not this one.
+    """
+    rows = workspace.catalog.checkpoints.list(record.id)
+    if checkpoint_id is None and rows:
+        return rows[-1]
+    found = next((row for row in rows if row.id == checkpoint_id), None)
+    if found is None:
+        if not rows:
+            raise no_checkpoint(record)
+        raise NotFoundError(
+            f"{record.name} has no checkpoint {checkpoint_id!r}.", where=record.id,
+            hint="run.checkpoints() lists them; it may have been replaced.",
+        )
+    return found
+
+
+def longer(config: TrainingConfig, tokens: int | None, done: int, name: str) -> TrainingConfig:
+    """The configuration of a run that goes on until `tokens` in all; None keeps its length.
+
+    Raises:
+        ConfigError: so many were already trained on.
+    """
+    if tokens is None and config.epochs is not None:  # what they are in tokens is known once the text is packed
+        return config.replace(name=name)
+    wanted = config.tokens if tokens is None else tokens
+    if wanted // config.batch_size * config.batch_size <= done:
+        raise ConfigError(
+            f"The checkpoint has seen {done:,} tokens, and the run ends at {wanted:,}.", where="tokens",
+            hint=f"Enter at least {done + config.batch_size:,}: the number counts from the beginning.",
+        )  # fmt: skip
+    if tokens is None:
+        return config.replace(name=name)
+    # Who says how far to go does not want to end at targets that may be reached already.
+    return config.replace(**{"tokens": wanted, "epochs": None, "name": name, "targets.action": "warn"})
+
+
+def taking(workspace: Workspace, source: CheckpointRecord) -> Prepare:
+    """What puts a copy of a checkpoint into the folder of a new run, and says so in its row.
+
+    Raises (when it is called):
+        NotFoundError, FormatError: the checkpoint is gone, or damaged.
+        StorageError: the disk is full.
+    """
+
+    def take(training_id: str, folder: Path) -> None:
+        from saewidgets.training.checkpoint import read_checkpoint, update_state  # torch: seconds to import
+
+        whole = read_checkpoint(Path(source.path))
+        target = folder / "checkpoints"
+        require_space(folder, whole.size_bytes, "a checkpoint", "Free some space, then try again.")
+        hint = "Free some space, then try again."
+        with storage_errors("The checkpoint could not be copied", target, hint), draft_folder(target) as draft:
+            copy = draft / whole.path.name
+            shutil.copytree(whole.path, copy)
+            copy.rename(target / whole.path.name)
+        kinds = ("latest", *(("best",) if "best" in whole.kinds else ()))
+        taken = update_state(read_checkpoint(target / whole.path.name, verify=False), kinds=list(kinds))
+        tokens, metrics = int(taken.state["tokens"]), dict(taken.state["metrics"])
+        origin = {"training_id": source.training_id, "step": taken.step, "tokens": tokens}
+        facts = {"continued_from": origin}
+        workspace.catalog.trainings.update(training_id, step=taken.step, tokens_done=tokens, facts=facts)
+        workspace.catalog.metrics.append(training_id, [Metrics(taken.step, tokens, metrics)])
+        workspace.catalog.checkpoints.add(
+            training_id,
+            CheckpointSaved(
+                step=taken.step, tokens=tokens, path=str(taken.path.absolute()), kinds=kinds,
+                size_bytes=taken.size_bytes, metrics=metrics,
+            ),
+        )  # fmt: skip
+
+    return take
+
+
+def sae_of_checkpoint(workspace: Workspace, run: Run, checkpoint_id: str | None) -> SAERecord:
+    """Put the SAE of one checkpoint into the library, in inference form, as `stop` would have left it.
+
+    Raises:
+        NotFoundError, FormatError: the checkpoint is gone, or damaged.
+        StorageError: the disk is full.
+    """
+    from saewidgets.training.checkpoint import read_checkpoint  # torch: seconds to import
+    from saewidgets.training.export import sae_of, save_final
+
+    record = run.record
+    source = checkpoint_of(workspace, record, checkpoint_id)
+    frozen = sae_of(run.config, read_checkpoint(Path(source.path)))
+    with draft_folder(run.folder) as draft:
+        path = save_final(frozen, draft)
+        name = f"{record.name}-step-{source.step}"
+        return workspace.saes.add_local(path, name=name, model=record.model, hook_name=record.hook_name)
+
+
+def export_newest(workspace: Workspace, run: Run) -> bool:
+    """Make the SAE of a run of its newest checkpoint, without loading the language model; False where it has none.
+
+    Raises:
+        FormatError: every checkpoint is damaged.
+        StorageError: the disk is full.
+    """
+    from saewidgets.training.export import export_checkpoint  # torch: seconds to import
+
+    reconcile(workspace.catalog, run.id, run.folder)  # it may have been killed
+    found = export_checkpoint(run.config, run.folder)
+    if found is None:
+        return False
+    workspace.catalog.trainings.update(run.id, sae_path=str(found[0]))
+    return True
+
+
+def delete_checkpoint(workspace: Workspace, record: TrainingRecord, checkpoint_id: str) -> int:
+    """Delete one checkpoint and its files. Returns the bytes freed.
+
+    Of those that are left the newest is "latest" and the best is "best" then.
+
+    Raises:
+        NotFoundError: the run has no such checkpoint.
+        StateError: the run is working and would go on from it.
+    """
+    source = checkpoint_of(workspace, record, checkpoint_id)
+    if record.status.is_active and "latest" in source.kinds:
+        raise StateError(
+            f"{record.name} is {record.status} and would go on from this checkpoint.", where=checkpoint_id,
+            hint="Pause or stop the run first, or delete an older checkpoint.",
+        )
+    gone = workspace.catalog.checkpoints.delete(source.id)
+    freed = remove_tree(workspace.folder, Path(gone.path))
+    hand_on(workspace.catalog, record, gone)
+    return freed
+
+
+# ------------------------------------------------------------------------------------------------ rows and files
 
 
 def reconcile(catalog: Catalog, training_id: str, folder: Path) -> int | None:

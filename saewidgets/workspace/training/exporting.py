@@ -112,7 +112,6 @@ def _write(workspace: Workspace, run: Run, folder: Path) -> SAEWidgetsError | No
     except NotFoundError:  # its text is on another machine: the row says which text it was
         config = record.config
     (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    workspace.manager.flush()
     names = workspace.catalog.metrics.names(record.id)
     columns = wide(workspace.catalog.metrics.query(record.id), names)
     with (folder / "metrics.csv").open("w", encoding="utf-8", newline="") as file:

@@ -21,8 +21,8 @@ from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.workspace.capture.using import form_of_store
 from saewidgets.workspace.corpora import is_there, not_there, paths_of
 from saewidgets.workspace.devices import Device, devices
-from saewidgets.workspace.training import estimates, starting
-from saewidgets.workspace.training.fitting import misfits
+from saewidgets.workspace.training import estimates
+from saewidgets.workspace.training.settle import misfits, with_pretrained
 
 if TYPE_CHECKING:
     from saewidgets.lm import ModelFacts
@@ -265,7 +265,7 @@ def _check_pretrained(
     if config.from_pretrained is None or any(name.split(".")[0] in ("sae", "from_pretrained") for name in wrong):
         return
     try:
-        starting.checked(workspace, config)
+        with_pretrained(workspace, config)
     except SAEWidgetsError as error:
         errors.setdefault("from_pretrained", " ".join(filter(None, [error.what, error.hint])))
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import arguments
 from saewidgets.errors import NotFoundError
 from saewidgets.events import JobStatus, Progress
-from saewidgets.jobs import Job
-from saewidgets.records import ErrorInfo, Records, TrainingRecord
+from saewidgets.records import JobRecord, Records, TrainingRecord
 from saewidgets.render.runs import group_card
-from saewidgets.workspace.handle import Handle
+from saewidgets.workspace.handle import JobHandle
+from saewidgets.workspace.training.checkpoints import export_newest
 from saewidgets.workspace.training.comparing import differs, settings
-from saewidgets.workspace.training.continuing import export_newest
 from saewidgets.workspace.training.run import Run
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 _NOT_COMPARED = ("corpus.strings", "name")  # text, and what is told anyway
 
 
-class TrainingGroup(Handle):
+class TrainingGroup(JobHandle):
     """Trainings that one language-model forward feeds. It holds no state of its own: every property reads the catalog.
 
     The verbs concern all of them, as do `pause` and `resume` of a single run; `stop` and `cancel` of a run end it
@@ -32,8 +31,7 @@ class TrainingGroup(Handle):
     """
 
     def __init__(self, workspace: Workspace, group_id: str) -> None:
-        self._workspace = workspace
-        self.id = group_id
+        super().__init__(workspace, workspace.catalog.trainings, group_id)
 
     def _exists(self) -> bool:
         return bool(self._workspace.catalog.trainings.list(group_id=self.id))
@@ -47,7 +45,7 @@ class TrainingGroup(Handle):
         Raises:
             NotFoundError: there are none, or they were deleted.
         """
-        self._workspace.manager.sweep()
+        self._manager.sweep()
         found = self._workspace.catalog.trainings.list(group_id=self.id)
         if not found:
             raise NotFoundError(f"There is no group {self.id!r}.", hint="Its runs may have been deleted.")
@@ -63,28 +61,22 @@ class TrainingGroup(Handle):
         return self.records[0].group_name or self.id
 
     @property
-    def job(self) -> Job:
-        """The background job that runs all of them."""
+    def record(self) -> JobRecord:
+        """The row of the job that runs all of them. Why a single run failed is its own `error`."""
+        return self._manager.get(self._job_id)
+
+    @property
+    def _job_id(self) -> str:
         job_id = next((record.job_id for record in self.records if record.job_id is not None), None)
         if job_id is None:
             raise NotFoundError(f"The job of {self.id!r} is gone.", hint="Start the trainings again.")
-        return self._workspace.manager.handle(job_id)
-
-    @property
-    def status(self) -> JobStatus:
-        return self.job.status
+        return job_id
 
     @property
     def progress(self) -> Progress | None:
         """How far all of them are, as `Run.progress`."""
-        job, record = self.job, self.records[0]
-        unknown = None if job.status.is_final else Progress(0, record.tokens_total, phase=job.status.value)
-        return job.progress or unknown
-
-    @property
-    def error(self) -> ErrorInfo | None:
-        """Why all of them failed; what made a single run fail is its own `error`."""
-        return self.job.error
+        job, tokens = self.record, self.records[0].tokens_total
+        return job.progress or (None if job.status.is_final else Progress(0, tokens, phase=job.status.value))
 
     def __len__(self) -> int:
         return len(self.records)
@@ -97,41 +89,21 @@ class TrainingGroup(Handle):
 
     # ------------------------------------------------------------------------------------------------ steering
 
-    def wait(self, timeout: float | None = None) -> JobStatus:
-        """Wait until all have ended or are paused, at most `timeout` seconds; returns the status then."""
-        return self.job.wait(timeout)
-
-    def result(self, timeout: float | None = None) -> Any:
-        """What the job returned (a `training.GroupResult`); raises what made all of them fail."""
-        return self.job.result(timeout)
-
-    def pause(self) -> None:
-        """Write a checkpoint of each, free the device and the memory. Acknowledged at once."""
-        self.job.pause()
-
-    def resume(self) -> None:
-        """Queue them again; each continues exactly where it stopped, in this process."""
-        self.job.resume()
-
     def stop(self, save: bool = True) -> None:
         """End early and keep what was learned (`save=False`: keep nothing new).
 
         Runs that are paused or interrupted are not loaded again: their SAEs are those of their last checkpoints.
         """
         asleep = self.status in (JobStatus.PAUSED, JobStatus.INTERRUPTED)
-        self.job.stop(save)
+        super().stop(save)
         if asleep and save:
             for run, record in zip(self.runs, self.records, strict=True):
                 if not record.ended_alone:
                     export_newest(self._workspace, run)
 
-    def cancel(self) -> None:
-        """End early and keep nothing new."""
-        self.job.cancel()
-
     def checkpoint_now(self) -> None:
         """Write a checkpoint of each after the current step. Raises `StateError` if they do not run in this process."""
-        self._workspace.manager.ask_checkpoint(self.job.id)
+        self._manager.ask_checkpoint(self._job_id)
 
     def retry(self, *, model: Any = None, tokenizer: Any = None) -> TrainingGroup:
         """See `Trainings.retry_group`."""

@@ -240,8 +240,8 @@ def test_unknown_lengths_of_contexts_fit_the_model(ws: Workspace, make_sae: Call
 
 
 def test_a_full_disk(ws: Workspace, sae: SAERecord, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saewidgets.workspace.files.shutil.disk_usage", lambda _: Usage(1, 1, 1000))
-    with pytest.raises(StorageError, match="MB are needed"):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(1, 1, 1000))
+    with pytest.raises(StorageError, match="bytes are needed"):
         ws.extractions.create(sae_id=sae.id, config=CONFIG)
 
 

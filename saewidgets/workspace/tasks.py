@@ -1,0 +1,210 @@
+"""`Tasks`: the one way into the background for everything that makes a row: trainings, extractions, captures.
+
+Each namespace of a workspace makes one `Tasks` for its kind of job. `submit` queues, all of it or nothing; the runners
+that it registers do the work in whichever process the job is started or resumed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.errors import NotFoundError, SAEWidgetsError
+from saewidgets.events import Event, JobStatus
+from saewidgets.jobs import Job, JobContext, Update, compute_lane
+from saewidgets.records import JobRecord
+from saewidgets.workspace.corpora import dataset_facts, dataset_name
+from saewidgets.workspace.files import new_folder
+from saewidgets.workspace.held import Held, HeldModels, missing
+
+if TYPE_CHECKING:
+    from saewidgets.workspace.workspace import Workspace
+
+Work = Callable[[JobContext, Held | None], Any]
+"""Does a job, from its payload and the rows that this names, with the model that its user handed in."""
+Rows = Callable[[Mapping[str, Path]], Callable[[str], object]]
+"""Told the new ids and their folders, writes text into these; what it returns makes the rows of a job's id."""
+
+News = Event | JobRecord
+_NEEDS_NO_MODEL = frozenset({JobStatus.COMPLETED, JobStatus.STOPPED, JobStatus.CANCELLED})
+"""A job in one of these needs its user's model only if it is resumed."""
+
+
+class Tasks:
+    """Background work of one kind.
+
+    Args:
+        workspace: where it runs.
+        kind: of its jobs.
+        work: does a job.
+        key: where the payload has the id of what a job makes, or with an ``s`` the ids; None: that of the job itself.
+        rows: the table of the catalog that its rows are in, if each job makes some.
+        folder: of the workspace, in which each row has its own.
+        again: how a person hands in the model again.
+        forget: called with the id of what is gone.
+        ended: called with the row of a job that has ended, from any thread, maybe more than once.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        kind: str,
+        work: Work,
+        *,
+        key: str | None,
+        rows: Any = None,
+        folder: str = "",
+        again: str = "create(..., model=..., tokenizer=...)",
+        forget: Callable[[str], None] = lambda row_id: None,
+        ended: Callable[[JobRecord], None] = lambda job: None,
+    ) -> None:
+        self._workspace, self._kind, self._work, self._key = workspace, kind, work, key
+        self._rows, self._folder, self._forget, self._tell_end = rows, folder, forget, ended
+        self._hint = f"Call {again} again, or resume it where it was started."
+        self._models = HeldModels()
+        self._by_job: dict[str, Sequence[str]] = {}
+        workspace.manager.register(kind, self._make, self._ended)
+
+    # ------------------------------------------------------------------------------------------------ queue
+
+    def submit(
+        self,
+        new_id: Callable[[], str],
+        device: str,
+        rows: Rows,
+        *,
+        count: int | None = None,
+        payload: Mapping[str, Any] | None = None,
+        held: Held | None = None,
+        model: str | None = None,
+        corpus: Any = None,
+    ) -> list[str]:
+        """Queue one job; returns the ids of what it makes. Whatever fails, nothing is left of it.
+
+        Args:
+            new_id: makes an id; asked again where another process has just taken it.
+            device: whose lane the job waits for.
+            rows: makes the rows, before the job can start.
+            count: how many ids share the job; None: one, alone.
+            payload: what else the job's row has to say.
+            held: the model that the user handed in.
+            model, corpus: what forms are to suggest from now on.
+
+        Raises:
+            StorageError: a folder cannot be made or written.
+        """
+        workspace = self._workspace
+        made: dict[str, Path] = {}
+        try:
+            while len(made) < (count or 1):
+                row_id = new_id()
+                with contextlib.suppress(FileExistsError):
+                    made[row_id] = new_folder(workspace.folder / self._folder / row_id, self._kind)
+            insert = rows(made)
+            if held is not None:
+                for row_id in made:
+                    self._hold(row_id, held)
+            if model is not None:
+                workspace.catalog.models.upsert(model)
+            if corpus is not None:
+                workspace.catalog.datasets.upsert(dataset_name(corpus), dataset_facts(corpus))
+            ids = list(made)
+            named: dict[str, Any] = {f"{self._key}": ids[0]} if count is None else {f"{self._key}s": ids}
+            self.start({"model_given": held is not None, **(payload or {}), **named}, device, insert)
+        except BaseException:
+            for row_id, folder in made.items():
+                self.forget(row_id)
+                with contextlib.suppress(SAEWidgetsError):  # usually there is no row; the first error counts
+                    self._rows.delete(row_id)
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return ids
+
+    def start(
+        self, payload: Mapping[str, Any], device: str, before: Callable[[str], object] = lambda job_id: None
+    ) -> Job:
+        """Queue a job that makes no rows, or for `submit`; `before` is told its id before it can start."""
+        lane = compute_lane(self._workspace.settings.host, device)
+        return self._workspace.manager.submit(self._kind, payload, lane, before_start=before)
+
+    # ------------------------------------------------------------------------------------------------ models
+
+    def held(self, row_id: str) -> Held | None:
+        """The model that a user handed in for this, if that was in this process and it is still in memory."""
+        return self._models.get(row_id)
+
+    def forget(self, row_id: str) -> None:
+        """Let go of what was handed in for something that is gone."""
+        self._models.forget(row_id)
+        self._forget(row_id)
+
+    def _hold(self, row_id: str, held: Held) -> None:
+        self._models.keep(row_id, held)
+        for other in self._models.kept():  # another process may have ended one
+            try:
+                if other != row_id and self._rows.get(other).status in _NEEDS_NO_MODEL:
+                    self._models.let_go(other)
+            except NotFoundError:
+                self._models.forget(other)
+
+    def _required(self, ids: Sequence[str], given: bool) -> Held | None:
+        """All rows of a job were given the same model. Raises `StateError` where only another process has it."""
+        held = next((held for each in ids if (held := self.held(each)) is not None), None)
+        if held is None and given:
+            raise missing(ids[0], self._hint)
+        return held
+
+    # ------------------------------------------------------------------------------------------------ jobs
+
+    def ids(self, job: JobRecord) -> Sequence[str]:
+        """What a job makes, in order."""
+        if self._key is None:
+            return [job.id]
+        several = job.payload.get(f"{self._key}s")
+        return [str(each) for each in several] if several else [str(job.payload[self._key])]
+
+    def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
+        """Be told of every change of any of them: its id, None when it may be any. Returns the function that ends it.
+
+        Called from a background thread, about five times a second per job; `callback` must return at once.
+        """
+        return self.follow(lambda row_id, news: callback(row_id))
+
+    def follow(self, callback: Callable[[str | None, Sequence[News]], None]) -> Callable[[], None]:
+        """The same with what has happened: events, which are in the catalog by then, and the row of a job whose status
+        has changed."""
+
+        def on_update(job_id: str, updates: Sequence[Update]) -> None:
+            for row_id in self._of_job(job_id):
+                if news := [each for subject, each in updates if subject is None or row_id in (None, subject)]:
+                    callback(row_id, news)
+
+        return self._workspace.manager.subscribe(on_update)
+
+    def _of_job(self, job_id: str) -> Sequence[str | None]:
+        """They never change, so each job is looked up once; none, where it is of another kind."""
+        if job_id not in self._by_job:
+            jobs = self._workspace.catalog.jobs.list(ids=[job_id])
+            if not jobs:
+                return [None]
+            self._by_job[job_id] = self.ids(jobs[0]) if jobs[0].kind == self._kind else []
+        return self._by_job[job_id]
+
+    def _make(self, job: JobRecord) -> Callable[[JobContext], Any]:
+        """The runner of a job, from its row alone. Raises `StateError` where only another process has its model."""
+        ids, given = self.ids(job), bool(job.payload.get("model_given"))
+        if (held := self._required(ids, given)) is not None:
+            for row_id in ids:
+                self._models.keep(row_id, held)
+        del held  # kept above, and only there: this function lives as long as the job is known here
+        return lambda context: self._work(context, self._required(ids, given))
+
+    def _ended(self, job: JobRecord) -> None:
+        """From now on its user decides how long the model stays in memory."""
+        if job.status in _NEEDS_NO_MODEL:
+            for row_id in self.ids(job):
+                self._models.let_go(row_id)
+        self._tell_end(job)

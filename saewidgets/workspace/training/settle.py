@@ -1,0 +1,234 @@
+"""`settle`: what a caller asks of trainings becomes what is recorded: concrete, the same tomorrow and elsewhere, and
+fitting its model; whatever takes a configuration behind it trusts it. Used by `ws.trainings`, the form, the commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.config import TrainingConfig, arguments
+from saewidgets.config.corpus import ActivationCorpus
+from saewidgets.config.group import Over, base_of
+from saewidgets.config.hook_names import head_of, layer_of, without_head
+from saewidgets.config.names import as_recorded, check_revision
+from saewidgets.demo import resolve_model
+from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.settings import resolve_device
+from saewidgets.workspace.capture.using import settings_of_store
+from saewidgets.workspace.corpora import is_reference, located
+from saewidgets.workspace.held import Held, canonical, device_of
+
+if TYPE_CHECKING:
+    from saewidgets.training.pretrained import Pretrained
+    from saewidgets.workspace.workspace import Workspace
+
+
+def settle(
+    workspace: Workspace, configs: Sequence[TrainingConfig], held: Held | None, *, begins: bool = True
+) -> list[TrainingConfig]:
+    """The configurations of trainings that share a job, as they are recorded.
+
+    Args:
+        workspace: whose device and stores of activations they mean.
+        configs: what was asked for.
+        held: the model that its user handed in.
+        begins: False for one that goes on from a checkpoint, and so needs nothing to start from.
+
+    Raises:
+        ConfigError, NotFoundError: a setting cannot work here.
+    """
+    settled = [concrete(workspace, config, held) for config in configs]
+    if begins:
+        settled = [with_pretrained(workspace, config) for config in settled]
+    require_fit(settled, held)
+    return settled
+
+
+def from_caller(
+    config: TrainingConfig | Mapping[str, Any], held: Held | None, over: Over | None = None
+) -> TrainingConfig:
+    """The configuration that was given, with a model that is `held` or has to be loaded; of a group the base."""
+    if not isinstance(config, TrainingConfig):
+        require_settings(config)
+        if is_reference(config):
+            raise ConfigError(
+                "This names the text of a training instead of holding it.", where="corpus.strings",
+                hint="Use run.config, which holds the text, or run.retry().",
+            )
+        config = base_of(config, over or {})
+    if held is None:
+        check_revision(config.model, config.model_revision)
+    return config
+
+
+def require_settings(config: Any) -> None:
+    """Raises `ConfigError` for what is no mapping."""
+    if not isinstance(config, Mapping):
+        raise ConfigError(
+            f"The configuration is a {type(config).__name__}.", where="config",
+            hint="Give a TrainingConfig, or its settings as a dictionary.",
+        )
+
+
+def concrete(workspace: Workspace, config: TrainingConfig, held: Held | None) -> TrainingConfig:
+    """The configuration with what "auto" stands for, absolute paths, and what a store of activations decides."""
+    changes: dict[str, Any] = {}
+    if held is not None:
+        changes["device"], changes["model_device"] = _devices_of(config, device_of(held))
+        if "model" not in config.model_fields_set:
+            changes["model"] = held.name
+    else:
+        changes["device"] = workspace.settings.device_for(config.device)
+        changes["model_device"] = _elsewhere(config.model_device, changes["device"], "model_device")
+        changes["model"] = as_recorded(config.model)
+    changes["activations.buffer_device"] = _elsewhere(
+        config.activations.buffer_device, changes["device"], "activations.buffer_device"
+    )
+    changes.update({f"corpus.{name}": value for name, value in located(config.corpus).items()})
+    changes |= settings_of_store(workspace, config)
+    return config.replace(**changes)
+
+
+def _elsewhere(name: str | None, device: str, where: str) -> str | None:
+    """A second device by its full name; None where it is `device` itself. Raises `ConfigError` if it is not here."""
+    found = None if name is None else resolve_device(name, where)
+    return None if found == device else found
+
+
+def _devices_of(config: TrainingConfig, place: str) -> tuple[str, str | None]:
+    """Where an SAE trains whose model the user holds on `place`, and where the model is if that is elsewhere."""
+    if config.model_device is not None:
+        if canonical(config.model_device) != place:
+            raise ConfigError(
+                f"The model you gave is on {place}, but the model device is {config.model_device}.",
+                where="model_device", hint="Move the model, or leave the model device empty.",
+            )
+        device = place if config.device == "auto" else resolve_device(config.device)
+        return device, None if device == place else place
+    if config.device != "auto" and canonical(config.device) != place:
+        raise ConfigError(
+            f"The model you gave is on {place}, but the device is {config.device}.", where="device",
+            hint=f'Move the model, leave the device at "auto", or say model_device="{place}" to have both.',
+        )
+    return place, None
+
+
+# ------------------------------------------------------------------------------------------------ start from
+
+
+def find_pretrained(workspace: Workspace, named: str) -> Pretrained:
+    """The SAE of this id or name, the one that the training of this id has left, or the one at this path.
+
+    Raises:
+        NotFoundError: there is none, several have this name, or its files are not here.
+        StateError: the training has left none.
+    """
+    from saewidgets.training.pretrained import Pretrained  # torch: seconds to import
+
+    _, path, label = _locate(workspace, named)
+    return Pretrained(path, label)
+
+
+def with_pretrained(workspace: Workspace, config: TrainingConfig) -> TrainingConfig:
+    """The configuration with what it starts from named so that it means the same tomorrow: by its id, or by an absolute
+    path. One that starts from nothing is returned as it is.
+
+    Raises:
+        ConfigError, NotFoundError: there is no such SAE, or training cannot start from it.
+    """
+    if config.from_pretrained is None:
+        return config
+    from saewidgets.training.pretrained import check  # torch: seconds to import
+
+    check(config, partial(find_pretrained, workspace))
+    return config.replace(from_pretrained=_locate(workspace, config.from_pretrained)[0])
+
+
+def _locate(workspace: Workspace, named: str) -> tuple[str, Path, str]:
+    """Its lasting name, its files, and what a person calls it."""
+    if named.startswith("train_"):
+        run = workspace.trainings.get(named)
+        return run.id, run.sae_path, run.record.name
+    try:
+        record = workspace.saes.find(named)
+    except NotFoundError as error:
+        path = arguments.path(named, "from_pretrained", "the SAE to start from")
+        if path.exists():
+            return str(path.absolute()), path.absolute(), path.name
+        raise NotFoundError(error.what, where="from_pretrained", hint=error.hint) from error
+    return record.id, workspace.saes.folder_of(record), record.name
+
+
+# ------------------------------------------------------------------------------------------------ fit
+
+
+def misfits(
+    config: TrainingConfig, n_layers: int | None, context: int | None, n_heads: int | None
+) -> dict[str, str]:
+    """What `config` asks for and its model does not have, by field.
+
+    Args:
+        config: of the training.
+        n_layers: how many blocks the model has; None where that is not known.
+        context: the longest context it reads, in tokens; None where that is not known.
+        n_heads: how many attention heads a layer has; None where that is not known.
+    """
+    found = {}
+    for field, name in zip(("hook_name", "hook_name_out"), config.hook_names, strict=False):
+        if (sentence := not_in_model(name, config.model, n_layers, n_heads)) is not None:
+            found[field] = sentence
+    if context is not None and config.context_size > context:
+        found["context_size"] = f"{config.context_size:,} tokens do not fit: {config.model} reads at most {context:,}."
+    return found
+
+
+def not_in_model(hook_name: str, model: str, n_layers: int | None, n_heads: int | None) -> str | None:
+    """Which part of a hook name a model does not have, and what it has; None where nothing is known to be missing."""
+    layer, head = layer_of(hook_name), head_of(hook_name)
+    if n_layers is not None and layer >= n_layers:
+        return f"Layer {layer} does not exist: {model} has layers 0 to {n_layers - 1}."
+    if n_heads is not None and head is not None and head >= n_heads:
+        every = without_head(hook_name)
+        return f"Head {head} does not exist: {model} has heads 0 to {n_heads - 1} in a layer. All of them are {every}."
+    return None
+
+
+def require_fit(configs: Iterable[TrainingConfig], held: Held | None) -> None:
+    """Raise where trainings of one model ask for what it does not have, as far as this machine can tell at once.
+
+    A model of the hub that was never loaded here is left to the run, which fetches it.
+
+    Args:
+        configs: of the trainings; all read the same model.
+        held: the model, where it was handed in.
+
+    Raises:
+        NotFoundError: the model is a folder that is not there, or holds no model.
+        ConfigError: it has no such layer, or reads no contexts of this length; `where` names the field.
+    """
+    configs = list(configs)
+    if isinstance(configs[0].corpus, ActivationCorpus):  # what the store holds decides; no model is read
+        return
+    sizes = _sizes(configs[0], held)
+    for config in configs:
+        for field, sentence in misfits(config, *sizes).items():
+            raise ConfigError(sentence, where=field)
+
+
+def _sizes(config: TrainingConfig, held: Held | None) -> tuple[int | None, int | None, int | None]:
+    """How many layers the model has, how long a context it reads, and how many heads a layer has."""
+    # Torch: seconds to import.
+    from saewidgets.lm import wrap_model
+    from saewidgets.lm.model_info import stated_sizes
+
+    if held is not None:
+        lm = wrap_model(held.model, held.tokenizer)
+        return lm.n_layers, lm.context, lm.n_heads
+    try:
+        stated = stated_sizes(resolve_model(config.model), revision=config.model_revision)
+    except NotFoundError as error:
+        raise NotFoundError(f"{config.model}: {error.what}", where="model", hint=error.hint) from error
+    return stated.n_layers, stated.context, stated.n_heads
