@@ -10,9 +10,7 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +20,8 @@ import torch
 
 from saewidgets.config.sparsity import warning_of
 from saewidgets.config.training import TrainingConfig
-from saewidgets.errors import ConfigError, StateError, StorageError
+from saewidgets.durable import storage_errors, whole_file
+from saewidgets.errors import ConfigError, StateError
 from saewidgets.events import CheckpointSaved, Control, Emit, Event, Facts, JobStatus, LogLine, Metrics, Request, ignore
 from saewidgets.render.numbers import metric, size, tokens
 from saewidgets.sae import SAE, build_sae
@@ -190,13 +189,8 @@ class Member:
     def __init__(self, task: Task) -> None:
         self.task, self.config, self.emit = task, task.config, task.emit
         self.folder = Path(task.folder).absolute()
-        try:
+        with storage_errors("The run's folder cannot be made", self.folder, "Choose a folder that can be written."):
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"The run's folder cannot be made ({error.strerror}).", where=str(self.folder),
-                hint="Choose a folder that can be written.",
-            ) from error
         self.log = RunLog(self.folder, self.emit)
         self.facts: dict[str, Any] = {}
         self.checkpoint: Checkpoint | None = None
@@ -385,17 +379,8 @@ class Member:
             "status": status, "saewidgets": package_version(), "time": time.time(), "config": recorded(self.config),
             "facts": self.facts, **result,
         }
-        path = self.folder / "run.json"
-        temporary = path.with_name(f".tmp-{uuid.uuid4().hex}.json")
-        try:
-            temporary.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise StorageError(
-                f"The run's record cannot be written ({error.strerror}).", where=str(path),
-                hint="Free some space or check that the folder is writable.",
-            ) from error
+        with whole_file(self.folder / "run.json") as file:
+            file.write(json.dumps(record, indent=1, allow_nan=False))
 
     def release(self) -> None:
         """Let go of model, weights and buffers, so that their memory is free at once."""

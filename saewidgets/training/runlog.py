@@ -5,37 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from saewidgets.events import Emit, LogLine
 
 MAX_BYTES = 1_000_000  # per file; there are two at most
 
 
-class Log(Protocol):
+class Log:
     """What can be written to: one run's log, or those of several at once."""
-
-    def info(self, message: str) -> None:
-        """What happened."""
-
-    def warning(self, message: str) -> None:
-        """What a person should know, though the run goes on."""
-
-    def error(self, message: str) -> None:
-        """Why the run ended."""
-
-
-class RunLog:
-    """Writes lines to `folder/log.txt` and emits them. At `MAX_BYTES` the file becomes `log.old.txt`.
-
-    A line is one open-append-close, so nothing is lost when the process is killed and nobody holds the file. A log that
-    cannot be written (the disk is full, say) is reported once as an event and never ends the run.
-    """
-
-    def __init__(self, folder: Path, emit: Emit) -> None:
-        self.path = folder / "log.txt"
-        self._emit = emit
-        self._broken = False
 
     def info(self, message: str) -> None:
         """What happened."""
@@ -48,6 +25,23 @@ class RunLog:
     def error(self, message: str) -> None:
         """Why the run ended."""
         self.write(LogLine(message, "error"))
+
+    def write(self, line: LogLine) -> None:
+        """Take a line."""
+        raise NotImplementedError
+
+
+class RunLog(Log):
+    """Writes lines to `folder/log.txt` and emits them. At `MAX_BYTES` the file becomes `log.old.txt`.
+
+    A line is one open-append-close, so nothing is lost when the process is killed and nobody holds the file. A log that
+    cannot be written (the disk is full, say) is reported once as an event and never ends the run.
+    """
+
+    def __init__(self, folder: Path, emit: Emit) -> None:
+        self.path = folder / "log.txt"
+        self._emit = emit
+        self._broken = False
 
     def write(self, line: LogLine) -> None:
         """Emit the line, and append it to the file."""
@@ -64,20 +58,13 @@ class RunLog:
                 self._emit(LogLine(f"{self.path} cannot be written: {error.strerror}.", "warning"))
 
 
-class Logs:
+class Logs(Log):
     """What concerns all runs of a group is in the log of each."""
 
     def __init__(self, logs: Sequence[RunLog]) -> None:
         self._logs = logs
 
-    def info(self, message: str) -> None:
+    def write(self, line: LogLine) -> None:
+        """Write the line into each."""
         for log in self._logs:
-            log.info(message)
-
-    def warning(self, message: str) -> None:
-        for log in self._logs:
-            log.warning(message)
-
-    def error(self, message: str) -> None:
-        for log in self._logs:
-            log.error(message)
+            log.write(line)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import TextCorpus, TokensCorpus, TrainingConfig
 from saewidgets.config.corpus import PATH_HINT, typed
-from saewidgets.errors import FormatError, NotFoundError, SAEWidgetsError, StorageError
+from saewidgets.durable import storage_errors
+from saewidgets.errors import FormatError, NotFoundError, SAEWidgetsError
 
 if TYPE_CHECKING:
     from saewidgets.catalog import Catalog
@@ -172,31 +173,23 @@ def corpus_to_row(corpus: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     from saewidgets.training.environment import text_digest  # torch: seconds to import
 
     path = folder / FILE
-    try:
+    with storage_errors("The text cannot be kept", path, "Free some space."):
         path.unlink(missing_ok=True)  # never written into: other folders may have it, too
         with path.open("w", encoding="utf-8", newline="\n") as file:
             for text in strings:
                 file.write(json.dumps(text, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
-        raise StorageError(
-            f"The text cannot be kept: {error.strerror or error}.", where=str(path), hint="Free some space."
-        ) from error
     return {**corpus, "strings": text_digest(strings)}
 
 
 def _link(source: Path, path: Path) -> None:
     """A second name for a text that was written; a copy where the file system has none."""
-    try:
+    with storage_errors("The text cannot be kept", path, "Free some space."):
         try:
             os.link(source, path)
         except OSError:
             shutil.copyfile(source, path)
-    except OSError as error:
-        raise StorageError(
-            f"The text cannot be kept: {error.strerror or error}.", where=str(path), hint="Free some space."
-        ) from error
 
 
 def corpus_from_row(corpus: Mapping[str, Any], folder: str | Path) -> dict[str, Any]:
@@ -222,18 +215,15 @@ def is_reference(data: Mapping[str, Any]) -> bool:
 
 
 def _read(path: Path) -> list[Any]:
-    try:
-        with path.open(encoding="utf-8", newline="\n") as file:
-            return [json.loads(line) for line in file]
-    except FileNotFoundError as error:
+    if not path.exists():
         raise NotFoundError(
             "The text of this run is not here.", where=str(path),
             hint="It is in the run's folder on the machine that started it. Or start a new run with the text.",
-        ) from error
-    except OSError as error:
-        raise StorageError(
-            f"The text cannot be read: {error.strerror or error}.", where=str(path), hint="Check its permissions."
-        ) from error
+        )
+    hint = "Check its permissions."
+    try:
+        with storage_errors("The text cannot be read", path, hint), path.open(encoding="utf-8", newline="\n") as file:
+            return [json.loads(line) for line in file]
     except ValueError as error:
         raise FormatError(
             f"This is not the text of a run ({error}).", where=str(path), hint="Start a new run."
@@ -248,7 +238,7 @@ def text_stamp(corpus: Any) -> tuple[object, ...] | None:
     """Names, sizes and times of change of its files: as long as they are the same, so is the text. None of a text that
     is in no files, or whose files are gone."""
     try:
-        files = [file for name in _names(corpus) for file in _files(Path(name).expanduser().absolute())]
+        files = [file for name in paths_of(corpus) for file in _files(Path(name).expanduser().absolute())]
         return tuple((str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files) or None
     except OSError:
         return None
@@ -267,13 +257,7 @@ def text_fingerprint(corpus: Any) -> str | None:
 
 def is_in_files(corpus: Any) -> bool:
     """Whether the text, or a part of it, is in files of this machine."""
-    return bool(_names(corpus))
-
-
-def _names(corpus: Any) -> tuple[str, ...]:
-    if isinstance(corpus, TextCorpus):
-        return tuple(corpus.files)
-    return (corpus.source,) if isinstance(corpus, TokensCorpus) and corpus.hub is None else ()
+    return bool(paths_of(corpus))
 
 
 def _files(path: Path) -> list[Path]:

@@ -24,40 +24,28 @@ def prepare_folder(folder: Path) -> Path:
     Raises:
         StorageError: it is a file, or this user may not write there.
     """
-    try:
+    hint = "Choose another folder with Workspace(folder) or $SAEWIDGETS_HOME."
+    with storage_errors("The workspace folder cannot be created", folder, hint):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"The workspace folder cannot be created: {error.strerror}.",
-            where=str(folder),
-            hint="Choose another folder with Workspace(folder) or $SAEWIDGETS_HOME.",
-        ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise StorageError(
-            "The workspace folder is not writable.",
-            where=str(folder),
-            hint="Choose another folder with Workspace(folder) or $SAEWIDGETS_HOME.",
-        )
+        raise StorageError("The workspace folder is not writable.", where=str(folder), hint=hint)
     return folder
 
 
-def new_folder(folder: Path, what: str) -> Path:
-    """Make `folder` and those above it; `what` says whose it is.
+def new_folder(folder: Path, what: str) -> bool:
+    """Make `folder` and those above it; False where somebody has it. `what` says whose it is.
 
     Raises:
-        FileExistsError: somebody has it.
         StorageError: it cannot be made.
     """
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"The folder of the {what} cannot be made: {error.strerror or error}.", where=str(folder),
-            hint="Check that the workspace can be written and that its disk has space.",
-        ) from error
-    return folder
+    hint = "Check that the workspace can be written and that its disk has space."
+    with storage_errors(f"The folder of the {what} cannot be made", folder, hint):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            return False
+    return True
 
 
 def inside(root: Path, path: Path) -> Path:

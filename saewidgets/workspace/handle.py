@@ -116,6 +116,28 @@ class JobHandle(Handle, Verbs):
             )
         return job_id
 
+    def __repr__(self) -> str:
+        record = self.record
+        parts = [record.name, record.status.value, *self._parts(record)]
+        if record.error:
+            parts.append(record.error.what)
+        return f"<{type(self).__name__} {self.id} · {' · '.join(parts)}>"
+
+    def _repr_html_(self) -> str:
+        record = self.record
+        facts = {"Status": record.status.value.capitalize(), **self._facts(record)}
+        if record.error:
+            facts["Error"] = " ".join(filter(None, [record.error.what, record.error.hint]))
+        return str(facts_card(record.name, facts))
+
+    def _parts(self, record: Any) -> list[str]:
+        """What its text says of it between status and error."""
+        raise NotImplementedError
+
+    def _facts(self, record: Any) -> dict[str, str]:
+        """The same for its card."""
+        raise NotImplementedError
+
 
 def find_one(
     rows: Any, wanted: str, what: tuple[str, str], where: str, listed: str, prefix: str, *, beginnings: bool = True

@@ -100,9 +100,9 @@ class Tasks:
         made: dict[str, Path] = {}
         try:
             while len(made) < (count or 1):
-                row_id = new_id()
-                with contextlib.suppress(FileExistsError):
-                    made[row_id] = new_folder(workspace.folder / self._folder / row_id, self._kind)
+                folder = workspace.folder / self._folder / (row_id := new_id())
+                if new_folder(folder, self._kind):
+                    made[row_id] = folder
             insert = rows(made)
             if held is not None:
                 for row_id in made:

@@ -13,7 +13,7 @@ from saewidgets.config import arguments as take
 from saewidgets.config.base import Config
 from saewidgets.config.names import MAX_NAME, one_line, search_words
 from saewidgets.config.templates import MAX_BYTES, Template, read_templates, write_templates
-from saewidgets.durable import whole_file
+from saewidgets.durable import storage_errors, whole_file
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 from saewidgets.records import Records, TemplateRecord
 from saewidgets.workspace.checked import checks_arguments
@@ -282,10 +282,5 @@ def _ids(ids: Any) -> Sequence[str]:
 def _read(path: Path) -> bytes:
     if not path.is_file():  # a pipe may never end
         raise NotFoundError("There is no such file.", where=str(path), hint="Check the path.")
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise StorageError(
-            f"The file cannot be read: {error.strerror or error}.", where=str(path), hint="Check its permissions."
-        ) from error
+    with storage_errors("The file cannot be read", path, "Check its permissions."), path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)

@@ -140,9 +140,7 @@ class Trainings:
         """A new group of the same configurations, each with `retry_of` set. Arguments and errors as in `retry`."""
         group = self.group(group_id)
         records = group.records
-        held = take(model, tokenizer) or self._tasks.held(records[0].id)
-        if held is None and self.was_given_a_model(records[0]):
-            raise missing(records[0].id, "Give it again: retry(model=model, tokenizer=tokenizer).")
+        held = self._model_of(records[0], model, tokenizer, "retry(")
         configs = from_rows((record.config, record.folder) for record in records)
         tasks = [New(config, self.retry_name(r.id), r.id) for config, r in zip(configs, records, strict=True)]
         name = group_retry_name(self._catalog, records[0], group.name, group_name(configs))
@@ -179,12 +177,10 @@ class Trainings:
             StateError: the model that it was given is no longer in memory.
         """
         record = self._catalog.trainings.get(training_id)
-        held = take(model, tokenizer)
         if config is not None:
+            held = take(model, tokenizer)
             return self._start(from_caller(config, held), held, retry_of=training_id)
-        held = held or self._tasks.held(training_id)
-        if held is None and self.was_given_a_model(record):
-            raise missing(training_id, "Give it again: retry(model=model, tokenizer=tokenizer).")
+        held = self._model_of(record, model, tokenizer, "retry(")
         name = self.retry_name(training_id)
         return self._start(from_row(record.config, record.folder), held, name=name, retry_of=training_id)
 
@@ -217,9 +213,7 @@ class Trainings:
         """
         record = self._catalog.trainings.get(training_id)
         source = checkpoints.checkpoint_of(self._workspace, record, checkpoint_id)
-        held = take(model, tokenizer) or self._tasks.held(training_id)
-        if held is None and self.was_given_a_model(record):
-            raise missing(training_id, "Give it again: continue_from(..., model=model, tokenizer=tokenizer).")
+        held = self._model_of(record, model, tokenizer, "continue_from(..., ")
         name = self._free_name(f"{record.name}-{'longer' if tokens is not None else f'from-{source.step}'}")
         config = checkpoints.longer(from_row(record.config, record.folder), tokens, source.tokens, name)
         return self._start(
@@ -235,6 +229,13 @@ class Trainings:
             StorageError: the folder holds something, or cannot be written; nothing is left behind.
         """
         return export_run(self._workspace, self.get(training_id), Path(folder).expanduser())
+
+    def _model_of(self, record: TrainingRecord, model: Any, tokenizer: Any, call: str) -> Held | None:
+        """What is handed in, else what its run was given. Raises `StateError` where that is no longer in memory."""
+        held = take(model, tokenizer) or self._tasks.held(record.id)
+        if held is None and self.was_given_a_model(record):
+            raise missing(record.id, f"Give it again: {call}model=model, tokenizer=tokenizer).")
+        return held
 
     def was_given_a_model(self, record: TrainingRecord) -> bool:
         """Whether a model was handed to this training as an object, in whichever process."""

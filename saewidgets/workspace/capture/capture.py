@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.config.corpus import ActivationCorpus
-from saewidgets.events import JobStatus
-from saewidgets.render.runs import facts_card
 from saewidgets.workspace.handle import JobHandle
 
 if TYPE_CHECKING:
@@ -61,26 +59,16 @@ class Capture(JobHandle):
         """Remove it with its files. Returns the bytes freed."""
         return self._workspace.activations.delete(self.id)
 
-    def __repr__(self) -> str:
-        record = self.record
-        parts = [record.name, record.status.value, ", ".join(record.hook_names)]
-        parts.append(f"{record.n_tokens or record.tokens_total:,} tokens")
-        if record.state_note:
-            parts.append(record.state_note)
-        if record.error:
-            parts.append(record.error.what)
-        return f"<Capture {self.id} · {' · '.join(parts)}>"
+    def _parts(self, record: ActivationStoreRecord) -> list[str]:
+        parts = [", ".join(record.hook_names), f"{record.n_tokens or record.tokens_total:,} tokens"]
+        return [*parts, record.state_note] if record.state_note else parts
 
-    def _repr_html_(self) -> str:
-        record = self.record
-        facts: dict[str, Any] = {
-            "Status": record.status.value.capitalize(),
+    def _facts(self, record: ActivationStoreRecord) -> dict[str, str]:
+        facts = {
             "Model": record.model or "not known",
             "Hook names": ", ".join(record.hook_names),
             "Tokens": f"{record.n_tokens or record.tokens_total:,}",
         }
         if record.size_bytes is not None:
             facts["Size"] = f"{record.size_bytes / 1e6:,.1f} MB, {record.dtype}"
-        if record.status is JobStatus.FAILED and record.error:
-            facts["Error"] = " ".join(filter(None, [record.error.what, record.error.hint]))
-        return str(facts_card(record.name, facts))
+        return facts

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.feature_records import ExtractionRecord
-from saewidgets.render.runs import facts_card
 from saewidgets.workspace.extraction.job import config_of
 from saewidgets.workspace.handle import JobHandle
 
@@ -61,25 +60,16 @@ class Extraction(JobHandle):
         """Remove it with its files; labels stay. Returns the bytes freed."""
         return self._workspace.extractions.delete(self.id)
 
-    def __repr__(self) -> str:
-        record = self.record
-        parts = [record.name, record.status.value, f"{record.model} {record.hook_name}", f"d_sae {record.d_sae:,}"]
+    def _parts(self, record: ExtractionRecord) -> list[str]:
+        parts = [f"{record.model} {record.hook_name}", f"d_sae {record.d_sae:,}"]
         parts.append(f"{record.n_tokens or record.tokens_total:,} tokens")
-        if record.seen is not None:
-            parts.append(f"{record.seen:,} latents fired")
-        if record.error:
-            parts.append(record.error.what)
-        return f"<Extraction {self.id} · {' · '.join(parts)}>"
+        return parts if record.seen is None else [*parts, f"{record.seen:,} latents fired"]
 
-    def _repr_html_(self) -> str:
-        record = self.record
+    def _facts(self, record: ExtractionRecord) -> dict[str, str]:
         facts = {
-            "Status": record.status.value.capitalize(),
             "Model and hook": f"{record.model} · {record.hook_name}",
             "Tokens": f"{record.n_tokens or record.tokens_total:,}",
         }
         if record.seen is not None:
             facts["Latents"] = f"{record.seen:,} of {record.d_sae:,} fired"
-        if record.error:
-            facts["Error"] = " ".join(filter(None, [record.error.what, record.error.hint]))
-        return str(facts_card(record.name, facts))
+        return facts

@@ -83,15 +83,12 @@ class Feed:
         self._status: str | None = None
         self._errors = 0
         self._lost = 0
-        self._warned = False
-        self._began: float | None = None  # when the sink was called, while it is at work
-        self._hangs = False
+        self._warned = self._busy = self._hangs = False
         self._thread = threading.Thread(target=self._work, name=f"saewidgets-sink-{name}", daemon=True)
         self._thread.start()
 
     def put(self, event: Event) -> None:
         """Queue an event. Never waits for the sink, never raises."""
-        self._name_if_it_hangs()
         with self._changed:
             if self._status is not None or self._errors >= PATIENCE:
                 return
@@ -119,36 +116,30 @@ class Feed:
                 return
             self._status = status
             self._changed.notify()
-        threading.Thread(target=self._watch, name=f"saewidgets-sink-{self._name}-end", daemon=True).start()
 
     def give_up(self, seconds: float) -> None:
         """The process goes on, or ends, without it: say so, `seconds` after the end. Nothing is said of one at rest."""
         with self._changed:
-            waiting, busy = len(self._waiting), self._began is not None
+            waiting, busy = len(self._waiting), self._busy
         if waiting or busy:
             self._say(f"{self._name} was not done after {seconds:g} s: {waiting:,} events were not handed over.")
 
-    def _watch(self) -> None:
-        """Nobody puts events any more that would show that it hangs."""
-        while not self._hangs and not self.join(HANGS / 4):
-            self._name_if_it_hangs()
-
-    def _name_if_it_hangs(self) -> None:
-        with self._changed:
-            late = self._began is not None and time.monotonic() - self._began >= HANGS
-            if not late or self._hangs:
-                return
-            self._hangs = True
-        self._say(f"{self._name} has not answered for {HANGS:g} s. The run goes on without waiting for it.")
-
     @contextmanager
     def _called(self) -> Iterator[None]:
-        """Around a call of the sink."""
-        self._began = time.monotonic()
+        """Around a call of the sink; one that does not come back is named, once."""
+        timer = threading.Timer(HANGS, self._hang)
+        timer.daemon, self._busy = True, True
+        timer.start()
         try:
             yield
         finally:
-            self._began = None
+            timer.cancel()
+            self._busy = False
+
+    def _hang(self) -> None:
+        if not self._hangs:
+            self._hangs = True
+            self._say(f"{self._name} has not answered for {HANGS:g} s. The run goes on without waiting for it.")
 
     def join(self, seconds: float) -> bool:
         """Wait at most so long until everything is handed over; whether it is."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from saewidgets.config import SteeringConfig
 from saewidgets.config.names import storable
-from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError, StorageError
+from saewidgets.durable import storage_errors
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateError
 from saewidgets.records import Records, SAERecord
 from saewidgets.workspace.checked import checks_arguments
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 FOLDER = "presets/steering"
 MAX_NAME = 120
 _MOST = 1000  # files that a list reads
+_PERMISSIONS = "Check the permissions of the workspace."
 _HINT = "List them with ws.steering.presets.list()."
 
 
@@ -77,13 +79,8 @@ class Presets:
             raise ConfigError("A feature does not say which SAE it belongs to.", where="features", hint="Set its sae.")
         ids = dict.fromkeys(feature.sae for feature in config.features if feature.sae is not None)
         saes = tuple(_preset_sae(self._workspace.saes.get(sae_id)) for sae_id in ids)
-        try:
+        with storage_errors("The folder of the presets cannot be made", self._folder, _PERMISSIONS):
             self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"The folder of the presets cannot be made: {error.strerror or error}.", where=str(self._folder),
-                hint="Check the permissions of the workspace.",
-            ) from error
         save_preset(SteeringPreset(name=name, saes=saes, config=config), path)
         return self._read(path)
 
@@ -117,13 +114,8 @@ class Presets:
     def delete(self, name: str) -> None:
         """Remove a preset. Raises `NotFoundError` if there is none of this name."""
         path = self._find(name)
-        try:
+        with storage_errors("The preset cannot be deleted", path, _PERMISSIONS):
             path.unlink()
-        except OSError as error:
-            raise StorageError(
-                f"The preset cannot be deleted: {error.strerror or error}.", where=str(path),
-                hint="Check the permissions of the workspace.",
-            ) from error
 
     # ------------------------------------------------------------------------------------------------ inside
 

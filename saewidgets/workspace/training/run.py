@@ -13,7 +13,6 @@ from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, State
 from saewidgets.events import JobStatus
 from saewidgets.jobs.states import Command, plan
 from saewidgets.records import CheckpointRecord, ErrorInfo, Records, SAERecord, TrainingRecord
-from saewidgets.render.runs import facts_card
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.corpora import from_row
 from saewidgets.workspace.handle import JobHandle
@@ -316,29 +315,19 @@ class Run(JobHandle):
             self, corpus, tokens=tokens, model=model, tokenizer=tokenizer, **settings
         )
 
-    def __repr__(self) -> str:
-        record = self.record
-        parts = [record.name, record.status.value, f"{record.model} {record.hook_name}"]
-        parts.append(f"{record.architecture} d_sae {record.d_sae:,}")
+    def _parts(self, record: TrainingRecord) -> list[str]:
+        parts = [f"{record.model} {record.hook_name}", f"{record.architecture} d_sae {record.d_sae:,}"]
         parts.append(f"{record.tokens_done:,} of {record.tokens_total:,} tokens")
-        parts += [f"{name} {record.latest[name]:.4g}" for name in ("loss", "l0", "fvu") if name in record.latest]
-        if record.error:
-            parts.append(record.error.what)
-        return f"<Run {self.id} · {' · '.join(parts)}>"
+        return parts + [f"{name} {record.latest[name]:.4g}" for name in ("loss", "l0", "fvu") if name in record.latest]
 
-    def _repr_html_(self) -> str:
-        record = self.record
+    def _facts(self, record: TrainingRecord) -> dict[str, str]:
         known = "dead" if "dead" in record.latest else "val_dead"  # the run may be shorter than its dead window
-        facts = {
-            "Status": record.status.value.capitalize(),
+        return {
             "Model and hook": f"{record.model} · {record.hook_name}",
             "Autoencoder": f"{record.architecture} · d_sae {record.d_sae:,}",
             "Tokens": f"{record.tokens_done:,} of {record.tokens_total:,}, step {record.step:,}",
             **{name: f"{record.latest[name]:.4g}" for name in ("loss", "l0", "fvu", known) if name in record.latest},
         }
-        if record.error:
-            facts["Error"] = " ".join(filter(None, [record.error.what, record.error.hint]))
-        return str(facts_card(record.name, facts))
 
 
 # ------------------------------------------------------------------------------------------------ one of a group
