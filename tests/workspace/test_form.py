@@ -13,7 +13,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.errors import NotFoundError
 from saewidgets.lm import ModelFacts
 from saewidgets.widgets.messages.training import CheckResult
-from saewidgets.workspace import Run, Workspace
+from saewidgets.workspace import Workspace
 from saewidgets.workspace.training import form
 
 
