@@ -1,12 +1,10 @@
-"""SAE files on disk: which format a path holds, looking, loading, saving, converting. One format per file."""
+"""SAE files on disk: which format a path holds, looking, loading, saving, converting."""
 
 from saewidgets.formats.base import Description, Format
-from saewidgets.formats.convert import convert
-from saewidgets.formats.density import read_log_density
 from saewidgets.formats.detect import detect_format
-from saewidgets.formats.io import describe, load_sae, save_sae
+from saewidgets.formats.io import convert, describe, load_sae, save_sae, validate
 from saewidgets.formats.registry import formats
-from saewidgets.formats.validate import validate
+from saewidgets.formats.saelens import read_log_density
 
 __all__ = [
     "Description",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from saewidgets.config import arguments
 from saewidgets.errors import FormatError, NotFoundError
-from saewidgets.formats import registry, unread
+from saewidgets.formats import registry
 from saewidgets.formats.base import Format
 from saewidgets.formats.source import FolderSource
 
@@ -86,7 +86,7 @@ def _of_file(path: Path) -> Located:
     if path.suffix in _CONFIGURATIONS:
         with contextlib.suppress(FormatError):  # beside several SAEs, or none: the file itself is not one
             return _of_folder(path.parent)
-    if known := unread.reason([path.name]):
+    if known := registry.unread([path.name]):
         raise FormatError(known[0], where=str(path), hint=known[1])
     raise FormatError(
         "This is a single file, not an SAE folder.", where=str(path),

@@ -1,22 +1,23 @@
-"""Looking at, loading and saving SAEs in whatever format."""
+"""Defines what is done with SAEs in whatever format: `describe`, `load_sae`, `save_sae`, `convert`, `validate`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from saewidgets.config import arguments
-from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError
-from saewidgets.formats import registry
-from saewidgets.formats.base import Description
+from saewidgets.errors import ConfigError, FormatError, SAEWidgetsError, StorageError
+from saewidgets.formats import registry, saelens, saelens_write
+from saewidgets.formats.base import Description, Format
 from saewidgets.formats.detect import locate
 from saewidgets.formats.jsonfile import read_json
-from saewidgets.formats.occupied import same_format
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.tensors import check_writable
+from saewidgets.formats.whole import OccupiedError
 from saewidgets.formats.yamlfile import read_yaml
 from saewidgets.sae import SAE
 
@@ -131,3 +132,104 @@ def stored_config(folder: Path, format: str) -> Mapping[str, Any]:
         if name is None or not (folder / name).exists():
             raise
         return read_yaml(source, name) if name.endswith(".yaml") else read_json(source, name)
+
+
+def convert(path: str | Path, dest: str | Path, format: str = saelens.NAME) -> Path:
+    """Write the SAE at `path` into the folder `dest` in another format; returns the folder.
+
+    Model, hook point and the rest of what its files say about it come along, and so does the density of its latents
+    where both formats have it. The number format of the weights stays, unless a shorter one than float32 would round
+    what the target needs. `dest` is written whole or not at all.
+
+    Args:
+        path: as for `load_sae`.
+        dest: new, empty, or an SAE in the same format that is replaced.
+        format: name of a format that is written.
+
+    Raises:
+        NotFoundError: `path` does not exist.
+        FormatError: `path` holds no SAE in a known format, or `format` cannot express it; the reason is in the message.
+        ConfigError: there is no format of that name; an argument is of another kind.
+        StorageError: `dest` holds something else (an SAE in another format, too), or cannot be written.
+    """
+    registry.get(format)
+    found, dest = locate(path), arguments.path(dest, "dest", "where the SAE goes")
+    if dest.resolve() == found.path.resolve() and found.format.name != format:
+        raise FormatError("Source and destination are the same folder.", where=str(dest), hint="Choose another folder.")
+    sae = load_sae(path)
+    sae.metadata.setdefault("converted_from", found.format.name)
+    if format != saelens.NAME:
+        return save_sae(sae, dest, format)
+    density = saelens.read_log_density(found.path)
+    if density is not None and density.shape != (sae.d_sae,):
+        density = None
+    with same_format(dest, format):
+        return saelens_write.save(sae, dest, log_sparsity=density)
+
+
+def validate(path: str | Path) -> list[str]:
+    """Problems of the SAE at `path`, one sentence each with the file and key it concerns; empty if there are none.
+
+    Checked are the format, the configuration, the headers of all files against it, every weight (no NaN, no infinity),
+    and that encoding and reconstructing two activations gives numbers. It reads all weights and takes their memory
+    meanwhile.
+
+    Raises:
+        ConfigError: `path` is no path.
+    """
+    arguments.path_text(path, "path", "where an SAE is")
+    try:
+        found = locate(path)
+        found.format.describe(found.source())
+        sae = found.format.load(found.path, device=torch.device("cpu"))
+        x = torch.ones(2, 3, sae.d_in, dtype=sae.W_dec.dtype)
+        x[1:] = torch.linspace(-1, 1, sae.d_in, dtype=sae.W_dec.dtype)
+        with torch.no_grad():
+            f = sae.encode(x)
+            y = sae(x)
+    except SAEWidgetsError as error:
+        return [str(error)]
+    if f.isfinite().all() and y.isfinite().all():
+        return []
+    return [f"{found.path}: Its latents or reconstructions are not finite numbers, although its weights are."]
+
+
+@contextlib.contextmanager
+def same_format(path: Path, format: str) -> Iterator[None]:
+    """Around the writing of an SAE in `format` into the folder `path`: where that is refused because an SAE in another
+    format is there, the error says so. It stays: nobody who converts asked for its end."""
+    try:
+        yield
+    except OccupiedError as error:
+        found = _format(path)
+        if found is None or found.name == format:
+            raise
+        raise StorageError(
+            f"This folder holds an SAE in the format {found.name}; only one in the same format is replaced, and "
+            f"{format} is to be written.",
+            where=str(path), hint="Choose a new or empty folder, or delete this one first.",
+        ) from error
+
+
+def own_files(path: Path, format: str) -> tuple[str, ...]:
+    """What in the folder `path` belongs to the SAE of `format` that is there and can be read; nothing if there is none.
+
+    Names are those of its files or, where they are in folders, of these.
+    """
+    found = _format(path)
+    if found is None or found.name != format:
+        return ()
+    try:
+        return tuple({name.split("/")[0] for name in found.describe(FolderSource(path)).files})
+    except FormatError:  # a damaged one: only what has the same names is replaced
+        return ()
+
+
+def _format(path: Path) -> Format | None:
+    """The format of the SAE in the folder `path` itself."""
+    if not path.is_dir() or path.is_symlink():
+        return None
+    try:
+        return registry.match(FolderSource(path))
+    except FormatError:  # a crowded folder
+        return None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from saewidgets.config.arguments import shown
@@ -16,9 +17,8 @@ from saewidgets.formats import (
     mistudio,
     mistudio_community,
     saelens,
-    saelens_legacy,
+    saelens_write,
     sparsify,
-    unread,
 )
 from saewidgets.formats.base import Format
 from saewidgets.formats.source import ListedSource, Source, alone
@@ -29,7 +29,7 @@ _FORMATS: tuple[Format, ...] = (
     saelens.FORMAT,
     gemma_scope.GEMMA_SCOPE,
     mistudio_community.FORMAT,
-    saelens_legacy.FORMAT,  # whatever else is in cfg.json and sae_weights.safetensors
+    saelens.LEGACY,  # whatever else is in cfg.json and sae_weights.safetensors
     sparsify.FORMAT,
     dictionary_learning.DICTIONARY_LEARNING,
     llama_scope.LLAMA_SCOPE,
@@ -48,6 +48,18 @@ _FORMATS: tuple[Format, ...] = (
     adapters.OPENAI,
 )
 _LISTED = 8
+_CROSS_LAYER = (
+    "This is a cross-layer transcoder: its latents write into all later layers, so it is no transcoder by itself.",
+    "Per-layer transcoders (layer_….safetensors) of the same model can be read.",
+)
+_UNREAD = (
+    (re.compile(r"(?:.*/)?W_(?:enc|dec)_[0-9]+\.safetensors"), *_CROSS_LAYER),
+    (
+        re.compile(r"(?:.*/)?sae_weights\.dcp/.*"),
+        "The weights are a distributed checkpoint of torch, which is made of pickles.",
+        "Save them as sae_weights.safetensors with the package they come from.",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +116,23 @@ def find_all(source: Source) -> Iterator[Found]:
 def unknown(source: Source) -> FormatError:
     """The error for a folder without an SAE in a known format."""
     names = sorted(source.files())
-    if known := unread.reason(names):
+    if known := unread(names):
         return FormatError(known[0], where=source.label, hint=known[1])
     listed = ", ".join(name[:80] for name in names[:_LISTED])
     listed += f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return FormatError(
         f"This is not an SAE in a known format; it holds {listed or 'nothing'}.", where=source.label,
-        hint=f"A SAELens SAE has {' and '.join(saelens.FILES)}; docs/formats.md lists the other formats.",
+        hint=f"A SAELens SAE has {' and '.join(saelens_write.FILES)}; docs/formats.md lists the other formats.",
     )
+
+
+def unread(files: Iterable[str]) -> tuple[str, str] | None:
+    """Why files with these names are not read, and the way out; None where nothing is known about them."""
+    for name in files:
+        for pattern, why, hint in _UNREAD:
+            if pattern.fullmatch(name):
+                return why, hint
+    return None
 
 
 def _folders(source: Source) -> Iterator[tuple[str, Source]]:

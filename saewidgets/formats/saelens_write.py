@@ -1,4 +1,4 @@
-"""Writing SAELens' inference format, version 6, so that the `sae-lens` package opens it as it is."""
+"""Defines `save`: writing SAELens' inference format, version 6, so that the `sae-lens` package opens it as it is."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from saewidgets.config.hook_names import head_of, without_head
 from saewidgets.config.sae import SAEConfig, SkipConfig
 from saewidgets.errors import FormatError
 from saewidgets.formats.jsonfile import encoded, plain
-from saewidgets.formats.saelens_read import (
-    CONFIG_FILE,
-    DTYPES,
-    FILES,
-    HEAD_OF,
-    SHIPPED,
-    SPARSITY_FILE,
-    WEIGHTS_FILE,
-)
 from saewidgets.formats.tensors import nbytes
 from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE, inference_sae
 
+CONFIG_FILE = "cfg.json"
+WEIGHTS_FILE = "sae_weights.safetensors"
+SPARSITY_FILE = "sparsity.safetensors"
+FILES = (CONFIG_FILE, WEIGHTS_FILE)
+SHIPPED = (
+    "standard", "gated", "topk", "abstopk", "jumprelu", "transcoder", "skip_transcoder", "jumprelu_transcoder",
+    "jumprelu_skip_transcoder", "matching_pursuit", "temporal",
+)
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
+HEAD_OF = {"hook_name": "hook_head_index", "hook_name_out": "hook_head_index_out"}
+"""Where SAELens has a hook name, and where the one head it may mean: our hook names have both."""
 WRITTEN_VERSION = "6.54.12"  # the SAELens release whose format is written; from 6 on its modern loader is taken
 _DTYPE_NAMES = {value: key for key, value in DTYPES.items()}
 _WRITTEN = ("d_sae", "apply_b_dec_to_input", "normalize_activations", "reshape_activations")

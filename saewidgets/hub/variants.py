@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from saewidgets.errors import ConfigError, FormatError
-from saewidgets.formats import registry, unread
+from saewidgets.formats import registry
 from saewidgets.formats.base import Format
 from saewidgets.formats.source import ListedSource, Source
 from saewidgets.hub.cache import cached_file, repo_folder
@@ -252,7 +252,7 @@ def _none(listing: Listing, place: HubReference) -> NoSAEError:
     files = listing.below(place.path)
     if not files:
         return NoSAEError(f"There is nothing at {place.path} in {listing.repo_id}.", hint="Check the folder's name.")
-    if known := unread.reason(files):
+    if known := registry.unread(files):
         return NoSAEError(f"No SAE found in {where}. {known[0]}", hint=known[1])
     largest = max(files.values(), key=lambda file: file.size)
     near = repos_for_model(listing.repo_id)

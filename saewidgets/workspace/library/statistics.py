@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from saewidgets.errors import ConfigError, FormatError
-from saewidgets.formats import detect_format, load_sae
-from saewidgets.formats.density import read_log_density
+from saewidgets.formats import detect_format, load_sae, read_log_density
 from saewidgets.formats.header import FLOATS, Header, read_header
 from saewidgets.records import Comparison, LatentMatch, SAERecord
 from saewidgets.workspace.library.intake import SPARSITY_FILE

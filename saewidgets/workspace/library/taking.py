@@ -26,9 +26,8 @@ _SAE_LENS = frozenset({
 def export(workspace: Workspace, record: SAERecord, dest: Path, format: str) -> Path:
     """See `SAEs.export`."""
     # Torch: seconds to import.
-    from saewidgets.formats.convert import convert
-    from saewidgets.formats.occupied import own_files, same_format
-    from saewidgets.formats.validate import validate
+    from saewidgets.formats import convert, validate
+    from saewidgets.formats.io import own_files, same_format
     from saewidgets.formats.whole import whole_folder
 
     folder = folder_of(record)
