@@ -1,4 +1,4 @@
-"""The command line: ``saewidgets …``. One verb per file, each a thin call into the workspace."""
+"""The command line: ``saewidgets …``. One group of commands per file, each a thin call into the workspace."""
 
 from __future__ import annotations
 

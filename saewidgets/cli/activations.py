@@ -1,88 +1,66 @@
-"""``saewidgets activations …``: activations captured once to disk, to train from many times."""
+"""Defines ``saewidgets activations``: activations captured once to disk, to train from many times."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saewidgets.cli.follow_capture import follow_capture
-from saewidgets.cli.options import Json, Quiet
-from saewidgets.cli.output import count, moment, note, number, printable, size, table, write, write_json
-from saewidgets.cli.session import command, command_line, open_workspace
-from saewidgets.errors import ConfigError
+from saewidgets.cli.follow import CAPTURE, finish, follow
+from saewidgets.cli.options import Json, Quiet, Yes, confirm, given, named, settings
+from saewidgets.cli.options import Option as Only
+from saewidgets.cli.output import answer, count, deleted, facts, listed, moment, note, number, size, write, write_json
+from saewidgets.cli.session import Group, command_line, open_workspace
 
 if TYPE_CHECKING:
     from saewidgets.activation_records import ActivationStoreRecord
     from saewidgets.workspace.capture.capture import Capture
 
-Only = typer.Option
-activations = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-StoreId = Annotated[
-    str,
-    typer.Argument(
-        metavar="STORE", help="Id of the store, a unique beginning of it (4 characters or more), or its name."
-    ),
-]
+activations = Group("Look after stores of activations: capture once, train many times.")
+StoreId = Annotated[str, named("STORE", "store")]
 Name = Annotated[str | None, Only(help="What to call the store.")]
 Dtype = Annotated[str | None, Only(help="Number format of the store: float32, bfloat16 or float16.")]
 COLUMNS = ("id", "name", "status", "model", "hooks", "tokens", "size", "created")
 
 
-@activations.callback()
-def group() -> None:
-    """Look after stores of activations: capture once, train many times."""  # what `--help` begins with
+Settings = settings("saewidgets.config.capture:CaptureConfig", {
+    "--dtype": "dtype", "--name": "name", "--context-size": "context_size", "--batch-size": "model_batch_size",
+    "--model-revision": "model_revision", "--model-dtype": "model_dtype",
+    "--device": "device", "--model-compile": "model_compile",
+})  # fmt: skip
 
 
-@activations.command("capture")
-@command
+@activations.verb("capture", cls=Settings)
 def capture(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help='A Hugging Face id, a local folder, or "demo".')],
     corpus: Annotated[str, Only(help='The text: a file, a folder, a dataset of the hub, or "demo".')],
     hook_name: Annotated[list[str], Only("--hook-name", help="Which activations; may be given several times.")],
     tokens: Annotated[int, Only(help="How many tokens; all of a text that has fewer.")],
-    dtype: Dtype = None,
-    name: Name = None,
-    context_size: Annotated[int, Only("--context-size", help="Tokens per context.")] = 256,
-    batch_size: Annotated[int, Only("--batch-size", help="Contexts the model reads at once.")] = 16,
     prepend_bos: Annotated[bool, Only("--prepend-bos/--no-prepend-bos", help="Start contexts with BOS.")] = True,
     join: Annotated[bool, Only("--join/--no-join", help="Off: every context is the beginning of a document.")] = True,
     separator: Annotated[str, Only(help="Between documents: eos, bos, sep, none, or a token id.")] = "eos",
-    model_revision: Annotated[str | None, Only("--model-revision", help="Branch, tag or commit.")] = None,
-    model_dtype: Annotated[str, Only("--model-dtype", help="Of the model: float32, bfloat16 or float16.")] = "float32",
-    device: Annotated[str, Only(help="cpu, cuda:0, … or auto.")] = "auto",
-    model_compile: Annotated[
-        str | None, Only("--model-compile", help="Compile the model with this mode of torch.compile: default, …")
-    ] = None,
     estimate: Annotated[bool, Only("--estimate", help="Say how much disk it takes, and start nothing.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Capture activations of a model on a text. Ctrl-C pauses it with a checkpoint."""
-    settings: dict[str, Any] = {
-        "dtype": dtype, "context_size": context_size, "model_batch_size": batch_size, "prepend_bos": prepend_bos,
-        "join_documents": join, "separator": separator,
-        "model_revision": model_revision, "model_dtype": model_dtype, "device": device,
-        "model_compile": model_compile,
-    }  # fmt: skip
+    wanted = {**given(context), "prepend_bos": prepend_bos, "join_documents": join, "separator": separator}
     with open_workspace() as workspace:
         if estimate:
-            found = workspace.activations.estimate(model, corpus, hook_name, tokens, **settings)
-            if json:
-                write_json(found)
-                return
+            wanted.pop("name", None)
+            found = workspace.activations.estimate(model, corpus, hook_name, tokens, **wanted)
             free = f"{size(found.disk_free_bytes)} free" + ("" if found.fits else ": it does not fit")
-            write(f"{size(found.size_bytes)} in {found.dtype}, {count(found.bytes_per_token)} bytes per token; {free}")
+            per_token = f"{count(found.bytes_per_token)} bytes per token"
+            answer(json, found, f"{size(found.size_bytes)} in {found.dtype}, {per_token}; {free}")
             return
-        handle = workspace.activations.capture(model, corpus, hook_name, tokens, name=name, **settings)
+        handle = workspace.activations.capture(model, corpus, hook_name, tokens, **wanted)
         note(f"Capturing {handle.record.name} ({handle.id})")
         _run_here(handle, json=json, quiet=quiet)
 
 
-@activations.command("import")
-@command
+@activations.verb("import")
 def import_states(
     paths: Annotated[
         list[Path], typer.Argument(metavar="FILE…", help="Files such as layer_6_states.pt, or a folder of them.")
@@ -108,8 +86,7 @@ def import_states(
         _run_here(handle, json=json, quiet=quiet)
 
 
-@activations.command("resume")
-@command
+@activations.verb("resume")
 def resume(store: StoreId, json: Json = False, quiet: Quiet = False) -> None:
     """Go on with a paused, cancelled, failed or interrupted capture, in this process. Ctrl-C pauses it again."""
     with open_workspace() as workspace:
@@ -120,13 +97,11 @@ def resume(store: StoreId, json: Json = False, quiet: Quiet = False) -> None:
 
 
 def _run_here(handle: Capture, *, json: bool, quiet: bool) -> None:
-    record = follow_capture(handle, quiet=quiet)
-    if json:
-        write_json(record)
-        return
+    record = finish(follow(handle, CAPTURE, quiet=quiet), CAPTURE)
     hooks = ", ".join(record.hook_names)
-    write(f"{record.name}: {count(record.n_tokens)} tokens of {hooks}, {size(record.size_bytes)}")
-    note(f"Train from it with: {command_line('train', '--corpus', record.id, '--hook-name', record.hook_names[0])}")
+    answer(json, record, f"{record.name}: {count(record.n_tokens)} tokens of {hooks}, {size(record.size_bytes)}")
+    if not json:
+        note(f"Train from it with: {command_line('train', '--corpus', record.id, '--hook-name', record.hook_names[0])}")
 
 
 def _row(record: ActivationStoreRecord) -> list[str]:
@@ -137,8 +112,7 @@ def _row(record: ActivationStoreRecord) -> list[str]:
     ]  # fmt: skip
 
 
-@activations.command("list")
-@command
+@activations.verb("list")
 def list_stores(
     status: Annotated[str | None, Only(help="Only those in this state, e.g. running or completed.")] = None,
     model: Annotated[str | None, Only(help="Only stores of this model.")] = None,
@@ -149,16 +123,11 @@ def list_stores(
     """List the stores of the workspace, newest first."""
     with open_workspace() as workspace:
         found = list(workspace.activations.list(status=status, model=model, hook_name=hook_name, search=search))
-    if json:
-        write_json(found)
-    elif found:
-        write(table(COLUMNS, map(_row, found), right=(5, 6)))
-    else:
-        write(f"No stores of activations. Capture one with: {command_line('activations', 'capture')}")
+    none = f"No stores of activations. Capture one with: {command_line('activations', 'capture')}"
+    listed(json, found, COLUMNS, _row, (5, 6), none)
 
 
-@activations.command("show")
-@command
+@activations.verb("show")
 def show(
     store: StoreId,
     verify: Annotated[bool, Only("--verify", help="Compare every file with its SHA-256.")] = False,
@@ -173,7 +142,7 @@ def show(
     if json:
         write_json(record)
         return
-    facts: list[tuple[str, str | None]] = [
+    lines = facts([
         ("id", record.id),
         ("name", record.name),
         ("status", record.status.value),
@@ -188,33 +157,20 @@ def show(
         ("note", record.note),
         ("files", "all as they were written" if verify else record.state_note or None),
         ("error", record.error.what if record.error else None),
-    ]
-    for label, value in facts:
-        if value:
-            write(f"{label:<14}{printable(value)}")
+    ])  # fmt: skip
     for name in record.hook_names:
         hook = record.hooks.get(name, {})
         told = f"width {count(hook['width'])}, mean norm {number(hook['mean_norm'])}" if hook else ""
         told += f", {count(hook['heads'])} heads" if hook.get("heads") else ""
-        write(f"{'hook':<14}{name}  {told}".rstrip())
+        lines.append(f"{'hook':<14}{name}  {told}".rstrip())
+    write("\n".join(lines))
 
 
-@activations.command("delete")
-@command
-def delete(
-    store: StoreId,
-    yes: Annotated[bool, Only("--yes", "-y", help="Do not ask.")] = False,
-    json: Json = False,
-) -> None:
+@activations.verb("delete")
+def delete(store: StoreId, yes: Yes = False, json: Json = False) -> None:
     """Delete a store with its files. SAEs that were trained from it stay."""
     with open_workspace() as workspace:
         record = workspace.activations.get(store).record
-        if not yes:
-            if not sys.stdin.isatty():
-                raise ConfigError("Nobody is there to confirm.", where=record.id, hint="Say --yes to delete it.")
-            typer.confirm(f"Delete {printable(record.name)} ({record.id}), {size(record.size_bytes)}?", abort=True)
+        confirm(yes, record.id, f"Delete {record.name} ({record.id}), {size(record.size_bytes)}?")
         freed = workspace.activations.delete(record.id)
-    if json:
-        write_json({"id": record.id, "name": record.name, "deleted": True, "freed_bytes": freed})
-    else:
-        write(f"Deleted {record.name} ({record.id})")
+    deleted(json, record, freed_bytes=freed)

@@ -1,4 +1,4 @@
-"""The command tree and the options before the verb."""
+"""Defines the command tree and the options before the verb; `saewidgets.cli.main` runs it."""
 
 from __future__ import annotations
 
@@ -8,30 +8,9 @@ from typing import Annotated
 import typer
 
 from saewidgets import __version__
-from saewidgets.cli import (
-    activations,
-    catalog,
-    control,
-    demo,
-    doctor,
-    evaluate,
-    export,
-    extract,
-    features,
-    hub,
-    lab,
-    label,
-    metrics,
-    pipeline,
-    remove,
-    runs,
-    saes,
-    sources,
-    steer,
-    templates,
-    train,
-)  # fmt: skip
-from saewidgets.cli.grouped import Grouped
+from saewidgets.cli import activations as stores
+from saewidgets.cli import catalog, doctor, extract, features, hub, lab, label, pipeline, runs, saes, steer, templates
+from saewidgets.cli import train as training
 from saewidgets.cli.output import write
 from saewidgets.cli.session import session
 
@@ -68,22 +47,22 @@ def options(
     session.debug = debug
 
 
-app.command("demo")(demo.demo)
-app.command("train")(train.train)
-app.command("presets")(sources.presets)
-app.command("pipeline")(pipeline.pipeline)
+app.command("demo")(runs.demo)
+app.command("train", cls=training.Settings)(training.train)
+app.command("presets")(training.presets)
+app.command("pipeline", cls=pipeline.Settings)(pipeline.pipeline)
 app.command("list")(runs.list_runs)
 app.command("show")(runs.show)
-app.command("metrics")(metrics.metrics)
-app.command("pause")(control.pause)
-app.command("resume")(control.resume)
-app.command("stop")(control.stop)
-app.command("retry")(control.retry)
-app.command("delete")(remove.delete)
+app.command("metrics")(runs.metrics)
+app.command("pause")(runs.pause)
+app.command("resume")(runs.resume)
+app.command("stop")(runs.stop)
+app.command("retry")(runs.retry)
+app.command("delete")(runs.delete)
 app.command("steer")(steer.steer)
-app.command("extract", cls=Grouped)(extract.extract)
-app.command("export")(export.export)
-app.command("evaluate")(evaluate.evaluate)
+app.command("extract", cls=extract.Settings)(extract.extract)
+app.command("export")(features.export)
+app.command("evaluate")(saes.evaluate)
 app.command("lab")(lab.lab)
 app.command("doctor")(doctor.doctor)
 app.add_typer(saes.saes, name="saes")
@@ -91,6 +70,6 @@ app.add_typer(templates.templates, name="templates")
 app.add_typer(extract.extractions, name="extractions")
 app.add_typer(features.features, name="features")
 app.add_typer(label.label, name="label")
-app.add_typer(activations.activations, name="activations")
+app.add_typer(stores.activations, name="activations")
 app.add_typer(hub.hub, name="hub")
 app.add_typer(catalog.catalog, name="catalog")

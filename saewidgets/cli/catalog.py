@@ -1,4 +1,4 @@
-"""``saewidgets catalog upgrade``, the one way a shared catalog is migrated, and ``saewidgets catalog backup``."""
+"""Defines ``saewidgets catalog``: ``upgrade``, the one way a shared catalog is migrated, and ``backup``."""
 
 from __future__ import annotations
 
@@ -8,18 +8,11 @@ from typing import Annotated
 import typer
 
 from saewidgets.cli.options import Json
-from saewidgets.cli.output import write, write_json
-from saewidgets.cli.session import command, session
+from saewidgets.cli.output import answer
+from saewidgets.cli.session import Group, session
 from saewidgets.settings import Settings
 
-catalog = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-
-
-@catalog.callback()
-def group() -> None:
-    """Look after the catalog of a workspace."""
-
-
+catalog = Group("Look after the catalog of a workspace.")
 Home = Annotated[
     Path | None, typer.Option(metavar="DIR", file_okay=False, help="Workspace folder, as before the command.")
 ]
@@ -29,21 +22,16 @@ def _folder(home: Path | None) -> Path:
     return home.expanduser().absolute() if home else session.home or Settings.from_environment().home
 
 
-@catalog.command("backup")
-@command
+@catalog.verb("backup")
 def backup(home: Home = None, json: Json = False) -> None:
     """Copy the catalog into the folder backups of the workspace; runs may go on meanwhile."""
     from saewidgets.workspace import backup_catalog  # SQLAlchemy and more: only for commands that need it
 
     copy = backup_catalog(_folder(home))
-    if json:
-        write_json({"backup": str(copy)})
-    else:
-        write(f"Copied the catalog to {copy}.")
+    answer(json, {"backup": str(copy)}, f"Copied the catalog to {copy}.")
 
 
-@catalog.command("upgrade")
-@command
+@catalog.verb("upgrade")
 def upgrade(
     url: Annotated[
         str | None, typer.Option(metavar="URL", help="SQLAlchemy URL of a shared catalog, else the workspace's own.")
@@ -55,11 +43,9 @@ def upgrade(
     from saewidgets.workspace import upgrade_catalog  # SQLAlchemy and more: only for commands that need it
 
     before, after = upgrade_catalog(_folder(home), url)
-    if json:
-        write_json({"before": before, "after": after})
+    said = f"Upgraded the catalog from schema version {before} to {after}."
+    if before is None:
+        said = f"Made the catalog at schema version {after}."
     elif before == after:
-        write(f"The catalog is at schema version {after}; there is nothing to do.")
-    elif before is None:
-        write(f"Made the catalog at schema version {after}.")
-    else:
-        write(f"Upgraded the catalog from schema version {before} to {after}.")
+        said = f"The catalog is at schema version {after}; there is nothing to do."
+    answer(json, {"before": before, "after": after}, said)

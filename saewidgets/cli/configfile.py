@@ -1,14 +1,15 @@
-"""A training configuration from a file, from flags, or from both: flags win."""
+"""Defines how a training configuration is read from a file, from flags (which win) and from ``--over``."""
 
 from __future__ import annotations
 
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saewidgets.config.dotted import dotted
 from saewidgets.config.strict_json import MAX_DEPTH, is_deep, loads
 from saewidgets.errors import ConfigError, NotFoundError
 
@@ -71,10 +72,14 @@ def assignment(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not separator or not name.strip():
         raise ConfigError(f"{text!r} is not NAME=VALUE.", where="--set", hint="For example --set optimizer.lr=1e-3.")
+    return name.strip(), _parsed(value)
+
+
+def _parsed(text: str) -> Any:
     try:
-        return name.strip(), json.loads(value)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return name.strip(), value
+        return text
 
 
 def _odd(value: Any, name: str = "") -> str | None:
@@ -111,3 +116,56 @@ def build_config(
     if isinstance(data.get("sae"), dict):
         data["sae"].setdefault("architecture", "topk")
     return base_of(data, over or {})
+
+
+def taken_over(data: dict[str, Any], flags: Iterable[str]) -> dict[str, Any]:
+    """Dotted name → values: the table ``over`` of a configuration file, which is taken out of `data`, and ``--over``.
+    Tables inside that table are dotted names.
+
+    A flag replaces what the file says of the same name, also where it says it of several that change together.
+
+    Raises:
+        ConfigError: it is no table, a flag is not ``NAME=VALUE,VALUE``, or two have the same name.
+    """
+    table = data.pop("over", {})
+    if not isinstance(table, Mapping):
+        raise ConfigError(
+            "This is not a table of settings with their values.", where="over", hint='For example {"sae.k": [16, 32]}.'
+        )
+    given = [_values(flag) for flag in flags]
+    for name, _ in given:
+        if [other for other, _ in given].count(name) > 1:
+            raise ConfigError(
+                f"{name} is given twice.", where="--over", hint=f"Name all its values at once: --over {name}=16,32."
+            )
+    names = {name for name, _ in given}
+    kept = (_without(key, values, names) for key, values in dotted(table))
+    return {**{key: values for key, values in kept if key}, **dict(given)}
+
+
+def _without(key: str, values: Any, names: Collection[str]) -> tuple[str, Any]:
+    """Names that change together and their values, less some of them; no name where only that of the run is left."""
+    every = [part.strip() for part in key.split(",")]
+    left = [index for index, name in enumerate(every) if name not in names]
+    if len(left) == len(every):
+        return key, values
+    if all(every[index] == "name" for index in left):
+        return "", None
+    if not isinstance(values, list) or any(not isinstance(each, list) or len(each) != len(every) for each in values):
+        return key, values  # refused where it is read
+    if len(left) == 1:
+        return every[left[0]], _each_once([value[left[0]] for value in values])
+    return ", ".join(every[i] for i in left), _each_once([[value[i] for i in left] for value in values])
+
+
+def _each_once(values: list[Any]) -> list[Any]:
+    return [value for index, value in enumerate(values) if value not in values[:index]]
+
+
+def _values(text: str) -> tuple[str, list[Any]]:
+    """``sae.k=16,32`` or ``sae.k=[16, 32]``; values are JSON where they parse as JSON, else text."""
+    name, separator, values = text.partition("=")
+    if not separator or not name.strip() or not values.strip():
+        raise ConfigError(f"{text!r} is not NAME=VALUE,VALUE.", where="--over", hint="For example --over sae.k=16,32.")
+    listed = _parsed(values)
+    return name.strip(), listed if isinstance(listed, list) else [_parsed(part.strip()) for part in values.split(",")]

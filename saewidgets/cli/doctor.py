@@ -1,4 +1,4 @@
-"""``saewidgets doctor``: what is installed, what works here, and what to do about the rest. Shows no secrets."""
+"""Defines ``saewidgets doctor``: what is installed, what works here, what to do about the rest. Shows no secrets."""
 
 from __future__ import annotations
 

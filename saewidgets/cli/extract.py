@@ -1,23 +1,17 @@
-"""``saewidgets extract`` and ``saewidgets extractions …``: read what every feature of an SAE fires on."""
+"""Defines ``saewidgets extract`` and ``saewidgets extractions``: read what every feature of an SAE fires on."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from saewidgets.cli.configfile import read_config
-from saewidgets.cli.control import Wait
-from saewidgets.cli.display import Look
-from saewidgets.cli.ending import failure, phase
-from saewidgets.cli.follow_logits import follow_logits
-from saewidgets.cli.options import Json, Quiet
-from saewidgets.cli.output import count, duration, moment, note, size, table, write, write_json
-from saewidgets.cli.session import command, command_line, open_workspace
-from saewidgets.cli.watch import CHECKPOINT, wait_for, watch
+from saewidgets.cli.follow import EXTRACTION, LOGITS, finish, follow, phase, wait_for
+from saewidgets.cli.options import Json, Option, Quiet, Wait, Yes, confirm, given, settings
+from saewidgets.cli.output import answer, count, listed, moment, note, size
+from saewidgets.cli.session import Group, command, command_line, open_workspace
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.events import JobStatus
 
@@ -25,43 +19,7 @@ if TYPE_CHECKING:
     from saewidgets.feature_records import ExtractionRecord
     from saewidgets.workspace import Extraction, Workspace
 
-
-def _counted(record: ExtractionRecord) -> tuple[int, int | None]:
-    return record.progress.done if record.progress is not None else 0, record.tokens_total
-
-
-def _values(record: ExtractionRecord) -> Mapping[str, str]:
-    return {} if record.seen is None else {"features": count(record.seen)}
-
-
-def _paused(record: ExtractionRecord) -> str:
-    done, total = _counted(record)
-    return f"Paused at {count(done)} of {count(total)} tokens."
-
-
-def follow_extraction(extraction: Extraction, *, quiet: bool = False) -> ExtractionRecord:
-    """Show an extraction until it ends or pauses. Ctrl-C pauses it with a checkpoint; a second one gives up waiting.
-
-    Returns:
-        the record it ended with.
-
-    Raises:
-        typer.Exit: with status 130 when it was paused; with the status of its error when it failed.
-    """
-    record = watch(
-        extraction, Look(_counted, values=_values), quiet=quiet, pausing=CHECKPOINT, paused=_paused,
-        left="Left without waiting; what is not in a checkpoint is lost.",
-        resume=("extractions", "resume", extraction.id),
-    )
-    if record.status not in (JobStatus.COMPLETED, JobStatus.STOPPED):
-        raise failure(record, otherwise=f"The extraction is {record.status.value}.")
-    word = "Completed" if record.status is JobStatus.COMPLETED else "Stopped"
-    note(f"{word}: {count(record.n_tokens)} tokens in {duration(record.seconds_running)}. {record.id}")
-    return record
-
-
-Option = typer.Option
-extractions = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+extractions = Group("Look after extractions: whichever process runs them.")
 Source = Annotated[
     str, typer.Argument(metavar="SAE", help="Id, beginning of it (4 characters or more) or name of an SAE or a run.")
 ]
@@ -94,37 +52,29 @@ def source_of(workspace: Workspace, wanted: str) -> dict[str, str]:
 
 
 TEXT, KEEP, SKIP, MODEL = "What is read", "What is kept", "What does not count", "The language model"
+Settings = settings(
+    "saewidgets.config.extraction:ExtractionConfig",
+    {
+        "--corpus": "corpus", "--tokens": "tokens", "--context-size": "context_size", "--examples": "examples",
+        "--per-interval": "per_interval", "--per-document": "per_document", "--min-activation": "min_activation",
+        "--seed": "seed", "--model": "model", "--model-revision": "model_revision", "--model-dtype": "model_dtype",
+        "--batch-size": "batch_size", "--device": "device",
+    },
+    {
+        "corpus": TEXT, "tokens": TEXT, "context_size": TEXT, "examples": KEEP, "per_interval": KEEP,
+        "per_document": KEEP, "min_activation": KEEP, "seed": KEEP, "model": MODEL, "model_revision": MODEL,
+        "model_dtype": MODEL, "batch_size": MODEL, "device": MODEL,
+    },
+)  # fmt: skip
 
 
 @command
 def extract(
+    context: typer.Context,
     sae: Source,
     config: Annotated[
         Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file; flags win.")
     ] = None,
-    corpus: Annotated[
-        str | None,
-        Option(help='Files or folder, owner/name of the hub, "demo"; else the text of the run.', rich_help_panel=TEXT),
-    ] = None,
-    tokens: Annotated[int | None, Option(help="How many tokens to read.", rich_help_panel=TEXT)] = None,
-    context_size: Annotated[
-        int | None, Option("--context-size", help="Tokens per context.", rich_help_panel=TEXT)
-    ] = None,
-    examples: Annotated[
-        int | None, Option(help="Largest activations kept of each feature.", rich_help_panel=KEEP)
-    ] = None,
-    per_interval: Annotated[
-        int | None,
-        Option("--per-interval", help="Examples kept from each interval of activations.", rich_help_panel=KEEP),
-    ] = None,
-    per_document: Annotated[
-        int | None, Option("--per-document", help="Most top examples from one document.", rich_help_panel=KEEP)
-    ] = None,
-    min_activation: Annotated[
-        float | None,
-        Option("--min-activation", help="Share of the largest below which intervals keep none.", rich_help_panel=KEEP),
-    ] = None,
-    seed: Annotated[int | None, Option(help="Fixes which firings are sampled.", rich_help_panel=KEEP)] = None,
     exclude_special_tokens: Annotated[
         bool | None,
         Option("--exclude-special-tokens/--include-special-tokens", help="BOS, EOS, padding.", rich_help_panel=SKIP),
@@ -136,32 +86,14 @@ def extract(
             help="Tokens whose activation is so many times longer than the median; none counts all.",
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        Option(help="A Hugging Face id or a folder, where the SAE does not name one.", rich_help_panel=MODEL),
-    ] = None,
-    model_revision: Annotated[
-        str | None, Option("--model-revision", help="Branch, tag or commit.", rich_help_panel=MODEL)
-    ] = None,
-    model_dtype: Annotated[
-        str | None, Option("--model-dtype", help="float32, bfloat16 or float16.", rich_help_panel=MODEL)
-    ] = None,
-    batch_size: Annotated[
-        int | None, Option("--batch-size", help="Contexts the model reads at once.", rich_help_panel=MODEL)
-    ] = None,
-    device: Annotated[str | None, Option(help="cpu, cuda:0, … or auto.", rich_help_panel=MODEL)] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Read what every feature of an SAE fires on. Ctrl-C pauses it with a checkpoint."""
-    flags = {
-        "corpus": corpus, "tokens": tokens, "context_size": context_size, "examples": examples,
-        "per_interval": per_interval, "per_document": per_document, "min_activation": min_activation, "seed": seed,
-        "exclude_special_tokens": exclude_special_tokens, "model": model, "model_revision": model_revision,
-        "model_dtype": model_dtype, "batch_size": batch_size, "device": device,
-    }  # fmt: skip
     wanted: dict[str, Any] = {} if config is None else read_config(config)
-    wanted |= {name: value for name, value in flags.items() if value is not None}
+    wanted |= given(context)
+    if exclude_special_tokens is not None:
+        wanted["exclude_special_tokens"] = exclude_special_tokens
     if max_norm_ratio is not None:
         wanted["max_norm_ratio"] = _ratio(max_norm_ratio)
     with open_workspace() as workspace:
@@ -182,20 +114,12 @@ def _ratio(text: str) -> float | None:
 
 
 def _run_here(extraction: Extraction, *, json: bool, quiet: bool) -> None:
-    record = follow_extraction(extraction, quiet=quiet)
-    if json:
-        write_json(record)
-        return
-    write(
-        f"{record.name}: {count(record.seen)} of {count(record.d_sae)} features fired on {count(record.n_tokens)} "
-        f"tokens, {count(record.dead)} dead, {count(record.dense)} dense"
-    )
-    note(f"Look at them with: {command_line('features', 'list', record.sae_id or record.training_id or record.id)}")
-
-
-@extractions.callback()
-def group() -> None:
-    """Look after extractions: whichever process runs them."""  # what `saewidgets extractions --help` begins with
+    record = finish(follow(extraction, EXTRACTION, quiet=quiet), EXTRACTION)
+    found = f"{count(record.seen)} of {count(record.d_sae)} features fired on {count(record.n_tokens)} tokens"
+    answer(json, record, f"{record.name}: {found}, {count(record.dead)} dead, {count(record.dense)} dense")
+    if not json:
+        owner = record.sae_id or record.training_id or record.id
+        note(f"Look at them with: {command_line('features', 'list', owner)}")
 
 
 def _row(record: ExtractionRecord) -> list[str]:
@@ -205,8 +129,7 @@ def _row(record: ExtractionRecord) -> list[str]:
     ]  # fmt: skip
 
 
-@extractions.command("list")
-@command
+@extractions.verb("list")
 def list_extractions(
     sae: Annotated[str | None, Option("--sae", help="Only those of this SAE or run.")] = None,
     status: Annotated[str | None, Option(help="Only those in this state, e.g. running or completed.")] = None,
@@ -217,16 +140,11 @@ def list_extractions(
     with open_workspace() as workspace:
         origin = source_of(workspace, sae) if sae is not None else {}
         found = list(workspace.extractions.list(status=status, search=search, **origin))  # type: ignore[arg-type]
-    if json:
-        write_json(found)
-    elif found:
-        write(table(COLUMNS, map(_row, found), right=(3, 4, 5, 6)))
-    else:
-        write(f"No extractions. Start one with: {command_line('extract')}")
+    none = f"No extractions. Start one with: {command_line('extract')}"
+    listed(json, found, COLUMNS, _row, (3, 4, 5, 6), none)
 
 
-@extractions.command("pause")
-@command
+@extractions.verb("pause")
 def pause(extraction: ExtractionId, wait: Wait = 60.0, json: Json = False) -> None:
     """Pause an extraction: it writes a checkpoint and frees its device."""
     with open_workspace() as workspace:
@@ -235,8 +153,7 @@ def pause(extraction: ExtractionId, wait: Wait = 60.0, json: Json = False) -> No
         _report(handle, {JobStatus.PAUSED}, wait, json)
 
 
-@extractions.command("resume")
-@command
+@extractions.verb("resume")
 def resume(extraction: ExtractionId, json: Json = False, quiet: Quiet = False) -> None:
     """Go on with a paused, cancelled, failed or interrupted extraction, in this process. Ctrl-C pauses it again."""
     with open_workspace() as workspace:
@@ -246,8 +163,7 @@ def resume(extraction: ExtractionId, json: Json = False, quiet: Quiet = False) -
         _run_here(handle, json=json, quiet=quiet)
 
 
-@extractions.command("stop")
-@command
+@extractions.verb("stop")
 def stop(
     extraction: ExtractionId,
     discard: Annotated[bool, Option("--discard", help="Do not keep what was read so far.")] = False,
@@ -261,45 +177,28 @@ def stop(
         _report(handle, set(), wait, json)
 
 
-@extractions.command("logits")
-@command
+@extractions.verb("logits")
 def logits(extraction: ExtractionId, json: Json = False, quiet: Quiet = False) -> None:
     """Compute which next tokens every feature makes likelier and less likely. Ctrl-C pauses it."""
     with open_workspace() as workspace:
         handle = workspace.extractions.get(extraction)
-        follow_logits(workspace.extractions.compute_logits(handle.id), handle.id, quiet=quiet)
+        job = workspace.extractions.compute_logits(handle.id)
+        finish(follow(job, LOGITS, quiet=quiet, resume=(*LOGITS.resume, handle.id)), LOGITS)
         record = handle.record
-    if json:
-        write_json(record)
-    else:
-        write(f"Logit effects of {count(record.d_sae)} features are kept with {record.id}")
+    answer(json, record, f"Logit effects of {count(record.d_sae)} features are kept with {record.id}")
 
 
-@extractions.command("delete")
-@command
-def delete(
-    extraction: ExtractionId,
-    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
-    json: Json = False,
-) -> None:
+@extractions.verb("delete")
+def delete(extraction: ExtractionId, yes: Yes = False, json: Json = False) -> None:
     """Delete an extraction with its files; labels, stars and notes stay."""
     with open_workspace() as workspace:
         record = workspace.extractions.get(extraction).record
-        if not yes:
-            if not sys.stdin.isatty():
-                raise ConfigError("Nobody is there to confirm.", where=record.id, hint="Say --yes to delete it.")
-            typer.confirm(f"Delete {record.id}, {size(record.size_bytes)}?", abort=True)
+        confirm(yes, record.id, f"Delete {record.id}, {size(record.size_bytes)}?")
         freed = workspace.extractions.delete(record.id)
-    if json:
-        write_json({"id": record.id, "name": record.name, "deleted": True, "freed_bytes": freed})
-    else:
-        write(f"Deleted {record.id}")
+    data = {"id": record.id, "name": record.name, "deleted": True, "freed_bytes": freed}
+    answer(json, data, f"Deleted {record.id}")
 
 
 def _report(handle: Extraction, reached: set[JobStatus], wait: float, json: bool) -> None:
-    again = command_line("extractions", "list")
-    record = wait_for(lambda: handle.record, reached, wait, name=handle.record.name, look_again=again)
-    if json:
-        write_json(record)
-    else:
-        write(f"The extraction of {record.name} is {record.status.value} ({record.id})")
+    record = wait_for(handle, reached, wait, name=handle.record.name, look_again=("extractions", "list"))
+    answer(json, record, f"The extraction of {record.name} is {record.status.value} ({record.id})")

@@ -1,34 +1,29 @@
-"""``saewidgets features …``: what an extraction found, and features read live."""
+"""Defines ``saewidgets features``, what an extraction found and features read live, and ``saewidgets export``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from saewidgets.cli.extract import Source, source_of
-from saewidgets.cli.options import Json
-from saewidgets.cli.output import count, number, table, to_data, write, write_json
-from saewidgets.cli.session import command, open_workspace
+from saewidgets.cli.options import Json, Option
+from saewidgets.cli.output import answer, count, facts, listed, number, plural, size, table, to_data
+from saewidgets.cli.session import Group, command, open_workspace
 from saewidgets.errors import ConfigError
 
 if TYPE_CHECKING:
     from saewidgets.feature_records import ExampleRecord, FeatureRecord
     from saewidgets.workspace import Workspace
 
-Option = typer.Option
-features = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+features = Group("Look at features: lists, examples, and what fires on a text.")
 Index = Annotated[int, typer.Argument(metavar="FEATURE", min=0, help="Number of the feature.")]
 Extracted = Annotated[str | None, Option("--extraction", help="Id of an extraction, else the newest of the SAE.")]
 Limit = Annotated[int, Option(help="How many at most.", min=1)]
 COLUMNS = ("feature", "label", "density", "max", "score", "")
 _LABEL = 60  # characters of one in a table
 _AROUND = 12  # tokens of an example on either side of its peak
-
-
-@features.callback()
-def group() -> None:
-    """Look at features: lists, examples, and what fires on a text."""  # what `saewidgets features --help` begins with
 
 
 def wanted_of(workspace: Workspace, sae: str, extraction: str | None = None) -> str:
@@ -51,19 +46,13 @@ def row_of(record: FeatureRecord) -> list[str]:
     return [str(record.index), label, density, number(record.max), number(record.score), star]
 
 
-def _show(workspace: Workspace, wanted: str, json: bool, none: str, **asked: object) -> None:
+def _show(workspace: Workspace, wanted: str, json: bool, **asked: Any) -> None:
     key = "extraction_id" if wanted.startswith("ext_") else "sae_id"
-    found = list(workspace.features.list(**{key: wanted}, **asked))  # type: ignore[arg-type]
-    if json:
-        write_json(found)
-    elif found:
-        write(table(COLUMNS, map(row_of, found), right=(0, 2, 3, 4)))
-    else:
-        write(none)
+    found = list(workspace.features.list(**{key: wanted, **asked}))
+    listed(json, found, COLUMNS, row_of, (0, 2, 3, 4), "No features match.")
 
 
-@features.command("list")
-@command
+@features.verb("list")
 def list_features(
     sae: Source,
     show: Annotated[str, Option(help="all, labelled, unlabelled, starred, dead, live or dense.")] = "all",
@@ -77,13 +66,12 @@ def list_features(
     """List the features of an SAE (or of what a run has left)."""
     with open_workspace() as workspace:
         _show(
-            workspace, wanted_of(workspace, sae, extraction), json, "No features match.", show=show, sort=sort,
-            descending=descending, offset=offset, limit=limit,
+            workspace, wanted_of(workspace, sae, extraction), json, show=show, sort=sort, descending=descending,
+            offset=offset, limit=limit,
         )  # fmt: skip
 
 
-@features.command("search")
-@command
+@features.verb("search")
 def search(
     sae: Source,
     words: Annotated[str, typer.Argument(metavar="WORDS", help="In the label, or in one of the top tokens.")],
@@ -94,19 +82,13 @@ def search(
     """Find features by their labels and top tokens, the densest first."""
     with open_workspace() as workspace:
         wanted = wanted_of(workspace, sae, extraction)
-        _show(
-            workspace, wanted, json, "No features match.", search=words, limit=limit, **_densest(workspace, wanted)
-        )
+        # Without an extraction it is not known how often features fire.
+        is_read = wanted.startswith("ext_") or workspace.extractions.latest(wanted) is not None
+        order = {"sort": "density", "descending": True} if is_read else {}
+        _show(workspace, wanted, json, search=words, limit=limit, **order)
 
 
-def _densest(workspace: Workspace, wanted: str) -> dict[str, object]:
-    """The order of a search; without an extraction it is not known how often features fire."""
-    known = wanted.startswith("ext_") or workspace.extractions.latest(wanted) is not None
-    return {"sort": "density", "descending": True} if known else {}
-
-
-@features.command("show")
-@command
+@features.verb("show")
 def show(
     sae: Source,
     index: Index,
@@ -122,35 +104,24 @@ def show(
             workspace.features.examples(record.id, extraction_id=extraction, limit=examples)
             if record.extraction_id is not None else ()
         )  # fmt: skip
-    if json:
-        write_json({**to_data(record), "examples": to_data(found)})
-        return
-    for name, value in _facts(record):
-        write(f"{name:<12}{value}")
+    lines = _facts(record)
     for label in record.labels:
         said = label.error or label.text
-        write(f"{'label':<12}{said}" + (f"  ({label.by or label.source})" if label.source != "user" else ""))
-    if found:
-        write()
-    for example in found:
-        write(f"{example.value:>9.3f}  {marked(example)}")
+        lines.append(f"{'label':<12}{said}" + (f"  ({label.by or label.source})" if label.source != "user" else ""))
+    lines += ["", *(f"{each.value:>9.3f}  {marked(each)}" for each in found)] if found else []
+    answer(json, {**to_data(record), "examples": to_data(found)}, *lines)
 
 
-def _facts(record: FeatureRecord) -> list[tuple[str, str]]:
-    facts = [("id", record.id)]
+def _facts(record: FeatureRecord) -> list[str]:
+    pairs: list[tuple[str, object]] = [("id", record.id)]
     if record.extraction_id is not None:
-        share = f"{100 * (record.density or 0):.3g} %"
-        facts += [
-            ("density", f"{share} of tokens ({count(record.fired)})"),
+        pairs += [
+            ("density", f"{100 * (record.density or 0):.3g} % of tokens ({count(record.fired)})"),
             ("activation", f"max {number(record.max)}, mean {number(record.mean)}"),
             ("top tokens", ", ".join(f"‘{token}’" for token in record.top_tokens)),
             ("extraction", record.extraction_id),
         ]
-    if record.starred:
-        facts.append(("starred", "yes"))
-    if record.notes:
-        facts.append(("notes", record.notes))
-    return facts
+    return facts([*pairs, ("starred", "yes" if record.starred else ""), ("notes", record.notes)], width=12)
 
 
 def marked(example: ExampleRecord) -> str:
@@ -160,8 +131,7 @@ def marked(example: ExampleRecord) -> str:
     return f"{before}«{example.tokens[example.peak]}»{after}".replace("\n", "↵").replace("\t", " ")
 
 
-@features.command("run")
-@command
+@features.verb("run")
 def run(
     sae: Source,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to read.")],
@@ -175,30 +145,76 @@ def run(
         wanted = wanted_of(workspace, sae, extraction)
         if feature is not None:
             one = workspace.features.on_feature(wanted, feature, text)
-            if json:
-                values = [float(value) for value in one.activations]
-                write_json({"index": feature, "tokens": one.pieces, "activations": values, "note": one.note})
-                return
-            pairs = zip(one.pieces, one.activations.tolist(), strict=True)
-            write(table(("token", "activation"), ([t, number(v) if v else ""] for t, v in pairs), right=(1,)))
+            values = [float(value) for value in one.activations]
+            data = {"index": feature, "tokens": one.pieces, "activations": values, "note": one.note}
+            rows = [(piece, number(value) if value else "") for piece, value in zip(one.pieces, values, strict=True)]
+            answer(json, data, table(("token", "activation"), rows, right=(1,)))
             return
         reading = workspace.features.run_on(wanted, text)
         order = reading.ranked()[:limit]
         records = workspace.features.records(wanted, [int(reading.indices[place]) for place in order])
-        data = [
+        shown = [
             {
                 "index": record.index, "label": record.label, "density": record.density, "max": float(values.max()),
                 "token": reading.pieces[int(values.argmax())], "activations": [float(v) for v in values],
             }
             for record, values in zip(records, reading.activations[order], strict=True)
         ]  # fmt: skip
-    if json:
-        found = {"tokens": reading.pieces, "firing": len(reading.indices), "note": reading.note, "features": data}
-        write_json(found)
-        return
-    write(f"{count(len(reading.indices))} features fire on {count(len(reading.pieces))} tokens. {reading.note}".strip())
-    rows = [
+    said = f"{count(len(reading.indices))} features fire on {count(len(reading.pieces))} tokens. {reading.note}".strip()
+    lines = [
         [*row_of(record)[:3], number(one["max"]), f"‘{one['token']}’"]
-        for record, one in zip(records, data, strict=True)
+        for record, one in zip(records, shown, strict=True)
     ]
-    write(table(("feature", "label", "density", "max", "on"), rows, right=(0, 2, 3)))
+    found = {"tokens": reading.pieces, "firing": len(reading.indices), "note": reading.note, "features": shown}
+    answer(json, found, said, table(("feature", "label", "density", "max", "on"), lines, right=(0, 2, 3)))
+
+
+@command
+def export(
+    sae: Source,
+    what: Annotated[str, typer.Argument(metavar="KIND", help="html, json, csv, neuronpedia or vectors.")],
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="A file, replaced if it is there; of neuronpedia and vectors a folder."),
+    ],
+    features: Annotated[str | None, Option(help="Numbers of features, with commas; else those that match.")] = None,
+    show: Annotated[str, Option(help="all, labelled, unlabelled, starred, dead, live or dense.")] = "all",
+    search: Annotated[str, Option(help="Words in labels or top tokens.")] = "",
+    sort: Annotated[str, Option(help="index, density, max, label or score.")] = "index",
+    descending: Annotated[bool, Option("--descending", help="The largest first.")] = False,
+    limit: Annotated[int | None, Option(help="How many at most.", min=1)] = None,
+    logits: Annotated[
+        bool | None, Option("--logits/--no-logits", help="Effects on the next token; else if the model is here.")
+    ] = None,
+    title: Annotated[str, Option(help="Of the page.")] = "",
+    model_id: Annotated[str | None, Option("--model-id", help="Neuronpedia's id of the model.")] = None,
+    sae_set: Annotated[str | None, Option("--sae-set", help="Neuronpedia's name of the set of SAEs.")] = None,
+    creator: Annotated[str | None, Option(help="Author, for Neuronpedia.")] = None,
+    extraction: Extracted = None,
+    json: Json = False,
+) -> None:
+    """Write what an extraction found: a page to share, a table, or files that other tools read."""
+    names: dict[str, Any] = {"model_id": model_id, "sae_set": sae_set, "creator": creator}
+    with open_workspace() as workspace:
+        wanted = wanted_of(workspace, sae, extraction)
+        if features is not None:
+            indices = _numbers(features)
+        else:
+            found = workspace.features.indices(wanted, search=search, show=show, sort=sort, descending=descending)
+            indices = found[:limit].tolist()
+        given = {name: value for name, value in names.items() if value is not None}
+        written = workspace.features.export(
+            wanted, what, path, indices=indices, logits=logits, title=title, **given,  # type: ignore[arg-type]
+        )  # fmt: skip
+    files = [written] if written.is_file() else [file for file in written.rglob("*") if file.is_file()]
+    total = sum(file.stat().st_size for file in files)
+    data = {"path": str(written), "features": len(indices), "size_bytes": total}
+    answer(json, data, f"{plural(len(indices), 'feature')} written to {written} ({size(total)}).")
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.replace(" ", "").split(",")]
+    except ValueError:
+        hint = "For example --features 12,7451."
+        raise ConfigError(f"{text!r} are not numbers.", where="--features", hint=hint) from None

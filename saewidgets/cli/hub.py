@@ -1,4 +1,4 @@
-"""``saewidgets hub …``: looking at SAEs on the Hugging Face hub, and downloading them."""
+"""Defines ``saewidgets hub``: looking at SAEs on the Hugging Face hub, and downloading them."""
 
 from __future__ import annotations
 
@@ -6,48 +6,42 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saewidgets.cli import hub_downloads
-from saewidgets.cli.options import Json, Quiet, SubtractBDec, TokenStdin
-from saewidgets.cli.output import count, moment, note, number, plural, size, table, write, write_json
-from saewidgets.cli.session import command, open_workspace
-from saewidgets.cli.tokens import ask_token
+from saewidgets.cli.follow import DOWNLOAD, finish, follow, phase, wait_for
+from saewidgets.cli.options import Json, Option, Quiet, SubtractBDec, TokenStdin, Wait, ask_token, named
+from saewidgets.cli.output import answer, count, facts, listed, moment, note, number, plural, size
+from saewidgets.cli.saes import added
+from saewidgets.cli.session import Group, command_line, open_workspace
 from saewidgets.errors import ConfigError
+from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
     from saewidgets.hub_records import Preview, RepoInfo, Variant
+    from saewidgets.records import JobRecord
+    from saewidgets.workspace import Job, Workspace
 
-hub = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+hub = Group("Look at SAEs on the Hugging Face hub and download them.")
 Repo = Annotated[
     str,
     typer.Argument(metavar="REPO", help="owner/name[@revision][/folder], a link, or a SAELens release."),
 ]
 Folder = Annotated[str, typer.Argument(metavar="FOLDER", help="The SAE's folder, if REPO does not name it.")]
-Revision = Annotated[str | None, typer.Option(metavar="REV", help="Branch, tag or commit, if REPO does not name it.")]
+Revision = Annotated[str | None, Option(metavar="REV", help="Branch, tag or commit, if REPO does not name it.")]
+DownloadId = Annotated[str, named("DOWNLOAD", "download")]
 COLUMNS = ("folder", "format", "site", "layer", "d_sae", "l0", "size", "")
 
 
-@hub.callback()
-def group() -> None:
-    """Look at SAEs on the Hugging Face hub and download them."""  # what `saewidgets hub --help` begins with
-
-
-@hub.command("info")
-@command
+@hub.verb("info")
 def info(repo: Repo, token_stdin: TokenStdin = False, json: Json = False) -> None:
     """Show a repository: commit, licence, gate, base models, size."""
     token = ask_token(token_stdin)
     with open_workspace() as workspace:
         found = workspace.hub.repo_info(repo, token)
-    if json:
-        write_json(found)
-        return
-    for label, value in _info(found):
-        write(f"{label:<14}{value}")
-    _say_cached(found.from_cache)
+    answer(json, found, *facts(_info(found)))
+    _say_cached(found.from_cache and not json)
 
 
-def _say_cached(from_cache: bool) -> None:
-    if from_cache:
+def _say_cached(is_cached: bool) -> None:
+    if is_cached:
         note("Offline mode (HF_HUB_OFFLINE): this is what the cache of this machine has; the repository may hold more.")
 
 
@@ -71,13 +65,12 @@ def _info(found: RepoInfo) -> list[tuple[str, str]]:
     ]
 
 
-@hub.command("variants")
-@command
+@hub.verb("variants")
 def variants(
     repo: Repo,
-    site: Annotated[str | None, typer.Option(help="Only this site, e.g. resid_post.")] = None,
-    layer: Annotated[int | None, typer.Option(help="Only this layer.")] = None,
-    width: Annotated[str | None, typer.Option(help="Only this width as the repository writes it, e.g. 16k.")] = None,
+    site: Annotated[str | None, Option(help="Only this site, e.g. resid_post.")] = None,
+    layer: Annotated[int | None, Option(help="Only this layer.")] = None,
+    width: Annotated[str | None, Option(help="Only this width as the repository writes it, e.g. 16k.")] = None,
     token_stdin: TokenStdin = False,
     json: Json = False,
 ) -> None:
@@ -89,13 +82,8 @@ def variants(
             if (site is None or variant.site == site) and (layer is None or variant.layer == layer)
             and (width is None or variant.width == width)
         ]  # fmt: skip
-    if json:
-        write_json(found)
-    elif found:
-        write(table(COLUMNS, map(_row, found), right=(3, 4, 5, 6)))
-        _say_cached(found[0].from_cache)
-    else:
-        write("No SAEs match.")
+    listed(json, found, COLUMNS, _row, (3, 4, 5, 6), "No SAEs match.")
+    _say_cached(bool(found) and found[0].from_cache and not json)
 
 
 def _row(variant: Variant) -> list[str]:
@@ -106,13 +94,12 @@ def _row(variant: Variant) -> list[str]:
     ]  # fmt: skip
 
 
-@hub.command("preview")
-@command
+@hub.verb("preview")
 def preview(
     repo: Repo,
     folder: Folder = "",
     revision: Revision = None,
-    device: Annotated[str | None, typer.Option(help="Warn if it does not fit there: cpu, cuda:0, …")] = None,
+    device: Annotated[str | None, Option(help="Warn if it does not fit there: cpu, cuda:0, …")] = None,
     token_stdin: TokenStdin = False,
     json: Json = False,
 ) -> None:
@@ -121,12 +108,8 @@ def preview(
     with open_workspace() as workspace:
         workspace.hub.check_device(device, where="--device")
         found = workspace.hub.preview(repo, folder, token, device, revision)
-    if json:
-        write_json(found)
-        return
-    for label, value in _facts(found):
-        write(f"{label:<14}{value}")
-    for warning in found.warnings:
+    answer(json, found, *facts(_facts(found)))
+    for warning in () if json else found.warnings:
         note(f"{warning.what} {warning.hint or ''}".strip())
 
 
@@ -149,16 +132,15 @@ def _facts(found: Preview) -> list[tuple[str, str]]:
     ]
 
 
-@hub.command("download")
-@command
+@hub.verb("download")
 def download(
     repo: Annotated[
         str, typer.Argument(metavar="REPO", help="As in info; left out with --resume.", show_default=False)
     ] = "",
     folder: Folder = "",
     revision: Revision = None,
-    name: Annotated[str | None, typer.Option(help="What to call it in the library.")] = None,
-    resume: Annotated[str | None, typer.Option(metavar="JOB", help="Go on with a download that was paused.")] = None,
+    name: Annotated[str | None, Option(help="What to call it in the library.")] = None,
+    resume: Annotated[str | None, Option(metavar="JOB", help="Go on with a download that was paused.")] = None,
     apply_b_dec_to_input: SubtractBDec = None,
     token_stdin: TokenStdin = False,
     json: Json = False,
@@ -175,10 +157,74 @@ def download(
             job = workspace.hub.download(
                 repo, folder, revision, token, name, apply_b_dec_to_input=apply_b_dec_to_input
             )
-        hub_downloads.run_here(workspace, job, json=json, quiet=quiet)
+        _run_here(workspace, job, json=json, quiet=quiet)
 
 
-hub.command("downloads")(hub_downloads.list_downloads)
-hub.command("pause")(hub_downloads.pause)
-hub.command("resume")(hub_downloads.resume)
-hub.command("cancel")(hub_downloads.cancel)
+DOWNLOADS = ("id", "name", "status", "arrived", "size", "from", "created")
+
+
+def _download_row(record: JobRecord) -> list[str]:
+    payload, progress = record.payload, record.progress
+    total = int(payload.get("total_bytes") or 0)
+    done = record.status is JobStatus.COMPLETED
+    share = 1.0 if done else min(1.0, progress.done / total) if progress is not None and total else 0.0
+    place = f"{payload.get('repo_id', '–')} {payload.get('path') or ''}".strip()
+    return [
+        record.id, str(payload.get("name") or "–"), phase(record), f"{share:.0%}", size(total), place,
+        moment(record.created_at),
+    ]  # fmt: skip
+
+
+@hub.verb("downloads")
+def list_downloads(
+    unfinished: Annotated[bool, Option("--unfinished", help="Leave out those that have ended.")] = False,
+    json: Json = False,
+) -> None:
+    """List the downloads of the workspace, newest first."""
+    with open_workspace() as workspace:
+        found = list(workspace.hub.downloads(unfinished=unfinished))
+    none = f"No downloads. Start one with: {command_line('hub', 'download')}"
+    listed(json, found, DOWNLOADS, _download_row, (3, 4), none)
+
+
+def _ask(job: Job, reached: set[JobStatus], wait: float, json: bool) -> None:
+    name = str(job.record.payload.get("name") or job.id)
+    record = wait_for(job, reached, wait, name=name, look_again=("hub", "downloads"))
+    answer(json, record, f"{name} is {record.status.value} ({record.id})")
+
+
+@hub.verb("pause")
+def pause(download: DownloadId, wait: Wait = 60.0, json: Json = False) -> None:
+    """Pause a download: what arrived is kept."""
+    with open_workspace() as workspace:
+        job = workspace.hub.find_download(download)
+        job.pause()
+        _ask(job, {JobStatus.PAUSED}, wait, json)
+
+
+@hub.verb("cancel")
+def cancel(download: DownloadId, wait: Wait = 60.0, json: Json = False) -> None:
+    """Cancel a download: what arrived of unfinished files is removed."""
+    with open_workspace() as workspace:
+        job = workspace.hub.find_download(download)
+        job.cancel()
+        _ask(job, set(), wait, json)
+
+
+@hub.verb("resume")
+def resume(
+    download: DownloadId, token_stdin: TokenStdin = False, json: Json = False, quiet: Quiet = False
+) -> None:
+    """Go on with a paused, cancelled, failed or interrupted download, in this process. Ctrl-C pauses it again."""
+    token = ask_token(token_stdin)
+    with open_workspace() as workspace:
+        job = workspace.hub.find_download(download)
+        _run_here(workspace, workspace.hub.resume(job.id, token), json=json, quiet=quiet)
+
+
+def _run_here(workspace: Workspace, job: Job, *, json: bool, quiet: bool) -> None:
+    payload = job.record.payload
+    note(f"Downloading {payload['repo_id']} {payload['path']}, {size(payload.get('total_bytes'))} ({job.id})")
+    record = finish(follow(job, DOWNLOAD, quiet=quiet), DOWNLOAD)
+    sae = workspace.saes.get(str(record.result))
+    added(json, sae, job_id=record.id)

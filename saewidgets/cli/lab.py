@@ -1,4 +1,4 @@
-"""``saewidgets lab``: JupyterLab on a tutorial, in the workspace that the command line uses."""
+"""Defines ``saewidgets lab``: JupyterLab on a tutorial, in the workspace that the command line uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``saewidgets label …``: labels of features, made, judged, taken in and written out."""
+"""Defines ``saewidgets label``: labels of features, made, judged, taken in and written out."""
 
 from __future__ import annotations
 
@@ -9,24 +9,17 @@ import typer
 
 from saewidgets.cli.extract import Source
 from saewidgets.cli.features import Extracted, Index, wanted_of
-from saewidgets.cli.grouped import Grouped
-from saewidgets.cli.options import Json, Quiet
-from saewidgets.cli.output import count, note, number, plural, write, write_json
-from saewidgets.cli.session import FAILED, command, open_workspace
+from saewidgets.cli.options import Grouped, Json, Option, Quiet
+from saewidgets.cli.output import answer, count, note, number, plural, write
+from saewidgets.cli.session import FAILED, Group, open_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from saewidgets.events import Progress
 
-Option = typer.Option
+label = Group("Label features.")
 _TOLD = 5  # reasons that are printed
-label = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-
-
-@label.callback()
-def group() -> None:
-    """Label features."""  # what `saewidgets label --help` begins with
 
 
 def _teller(quiet: bool) -> Callable[[Progress], None]:
@@ -46,8 +39,7 @@ def _teller(quiet: bool) -> Callable[[Progress], None]:
 ASKED, COST = "Who is asked", "What it may cost"
 
 
-@label.command("auto", cls=Grouped)
-@command
+@label.verb("auto", cls=Grouped)
 def auto(
     sae: Source,
     llm: Annotated[
@@ -113,27 +105,22 @@ def auto(
         "left": len(run.left), "tokens_in": run.tokens_in, "tokens_out": run.tokens_out, "cost": run.cost,
         "stopped": run.stopped,
     }  # fmt: skip
-    if json:
-        write_json(counts if judged is None else {**counts, "score": _judged(judged)})
-    else:
-        write(str(run))
-        if judged is not None:
-            _say_judged(judged)
+    answer(json, counts if judged is None else {**counts, "score": _judged(judged)}, str(run))
+    if judged is not None and not json:
+        _say_judged(judged)
     _say_why([(one.index, one.error) for one in run.failures], "Not labelled")
     if run.failures and not run.labels:
         raise typer.Exit(FAILED)
 
 
 def _preview(plan: Any, *, json: bool) -> None:
-    if not json:
-        write(str(plan))
-        return
-    write_json({
+    data = {
         "model": plan.model, "features": plan.n_questions, "sent": plan.sent, "tokens_in": plan.tokens_in,
         "tokens_out": plan.tokens_out, "cost": plan.cost, "same": len(plan.same), "dead": len(plan.dead),
         "broken": len(plan.broken),
         "prompts": [{"index": q.index, "tokens": q.tokens_in, "messages": list(q.messages)} for q in plan.first],
-    })  # fmt: skip
+    }  # fmt: skip
+    answer(json, data, str(plan))
 
 
 def _judged(run: Any) -> dict[str, Any]:
@@ -159,8 +146,7 @@ def _say_why(problems: Sequence[tuple[int, str]], what: str) -> None:
         note(f"{what}: {count(len(problems) - _TOLD)} more")
 
 
-@label.command("score")
-@command
+@label.verb("score")
 def score(
     sae: Source,
     scorer: Annotated[str, Option(help="detection or fuzzing.")] = "detection",
@@ -172,14 +158,13 @@ def score(
     with open_workspace() as workspace:
         wanted = wanted_of(workspace, sae, extraction)
         run = workspace.features.score(wanted, scorer=scorer, progress=_teller(quiet))
-    if json:
-        write_json(_judged(run))
-    else:
+    if not json:
         _say_judged(run)
+    else:
+        answer(json, _judged(run))
 
 
-@label.command("set")
-@command
+@label.verb("set")
 def set_(
     sae: Source,
     index: Index,
@@ -191,14 +176,10 @@ def set_(
     with open_workspace() as workspace:
         feature = workspace.features.feature(wanted_of(workspace, sae), index)
         record = workspace.features.label(feature.id, text, description)
-    if json:
-        write_json(record)
-    else:
-        write(f"{record.index}: {record.label or 'no label'}")
+    answer(json, record, f"{record.index}: {record.label or 'no label'}")
 
 
-@label.command("import")
-@command
+@label.verb("import")
 def import_(
     sae: Source,
     source: Annotated[
@@ -212,16 +193,13 @@ def import_(
         wanted = wanted_of(workspace, sae)
         done = workspace.features.import_labels(wanted, source, on_error="skip" if skip_errors else None)
     problems = [str(problem) for problem in done.problems]
-    if json:
-        write_json({"imported": len(done.labels), "skipped": len(problems), "problems": problems[:100]})
-        return
-    write(f"Imported {plural(len(done.labels), 'label')}")
-    for problem in problems[:10]:
+    data = {"imported": len(done.labels), "skipped": len(problems), "problems": problems[:100]}
+    answer(json, data, f"Imported {plural(len(done.labels), 'label')}")
+    for problem in () if json else problems[:10]:
         note(f"Skipped: {problem}")
 
 
-@label.command("export")
-@command
+@label.verb("export")
 def export(
     sae: Source,
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A .csv or .jsonl file; one that is there is replaced.")],
@@ -230,7 +208,4 @@ def export(
     """Write all labels to a file."""
     with open_workspace() as workspace:
         written = workspace.features.export_labels(wanted_of(workspace, sae), path)
-    if json:
-        write_json({"path": written, "size_bytes": written.stat().st_size})
-    else:
-        write(f"Wrote {written}")
+    answer(json, {"path": written, "size_bytes": written.stat().st_size}, f"Wrote {written}")

@@ -1,4 +1,4 @@
-"""Text for terminals and JSON for programs."""
+"""Defines text for terminals and JSON for programs; every command writes through it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import json
 import math
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
+
+from saewidgets.render import numbers
 
 
 def printable(text: object) -> str:
@@ -96,6 +98,33 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], right: Iterab
     return "\n".join(line(row).rstrip() for row in cells)
 
 
+def answer(as_json: bool, data: Any, *lines: str) -> None:
+    """`data` as JSON, or what a person reads instead."""
+    if as_json:
+        write_json(data)
+    for line in () if as_json else lines:
+        write(line)
+
+
+def listed(
+    as_json: bool, records: Sequence[Any], header: Sequence[str], row: Callable[[Any], Sequence[object]],
+    right: Iterable[int], otherwise: str,
+) -> None:  # fmt: skip
+    """Records as JSON or as a table; `otherwise` is what a person reads where there are none."""
+    answer(as_json, list(records), table(header, map(row, records), right) if records else otherwise)
+
+
+def facts(pairs: Iterable[tuple[str, object]], width: int = 14) -> list[str]:
+    """A line for each label with its value, where there is one."""
+    return [f"{label:<{width}}{value}" for label, value in pairs if value]
+
+
+def deleted(as_json: bool, record: Any, **more: object) -> None:
+    """That a record was deleted."""
+    data = {"id": record.id, "name": record.name, "deleted": True, **more}
+    answer(as_json, data, f"Deleted {record.name} ({record.id})")
+
+
 def count(value: float | None) -> str:
     """``1,234``; a dash when it is not known."""
     return "–" if value is None else f"{value:,.0f}"
@@ -118,26 +147,13 @@ def number(value: object) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if seconds is None:
-        return "–"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    """``42 s``, ``3 min 5 s``, ``2 h 10 min``; a dash when it is not known."""
+    return "–" if seconds is None else numbers.duration(seconds)
 
 
 def size(n_bytes: float | None) -> str:
-    """``512 B``, ``1.5 MB``: powers of 1000."""
-    if n_bytes is None:
-        return "–"
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} TB"
+    """``512 B``, ``1.5 MB``: powers of 1000; a dash when it is not known."""
+    return "–" if n_bytes is None else numbers.size(n_bytes)
 
 
 def moment(unix: float | None) -> str:

@@ -1,4 +1,4 @@
-"""``saewidgets pipeline``: activations of many layers from one forward, an SAE of each, and whether they are good."""
+"""Defines ``saewidgets pipeline``: activations of many layers from one forward, an SAE of each, and their checks."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from saewidgets.cli.configfile import assignment, build_config
-from saewidgets.cli.follow import finish, follow
-from saewidgets.cli.follow_capture import follow_capture
-from saewidgets.cli.options import Json, Quiet
+from saewidgets.cli.follow import CAPTURE, GOOD, RUN, finish, follow
+from saewidgets.cli.options import Json, Option, Quiet, Set, given, parameters, settings
 from saewidgets.cli.output import count, note, table, write, write_json
 from saewidgets.cli.session import FAILED, command, open_workspace, session
 from saewidgets.cli.templates import base_of
 from saewidgets.config.pipeline import layers_text
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
-from saewidgets.events import JobStatus
 
 if TYPE_CHECKING:
     from saewidgets.activation_records import ActivationStoreRecord
@@ -38,7 +36,7 @@ def this_command(context: typer.Context, without: Collection[str] = ()) -> tuple
         name = str(parameter.name)
         source = context.get_parameter_source(name)
         if name not in without and source is not None and source.name == "COMMANDLINE":
-            words += _words(parameter, context.params[name])
+            words += _words(parameter, parameters(context)[name])
     return tuple(shlex.quote(word) for word in words)
 
 
@@ -52,8 +50,10 @@ def _words(parameter: Any, value: Any) -> list[str]:
     return [word for each in values for word in (option, str(each))]
 
 
-Option = typer.Option
-
+Settings = settings("saewidgets.config.training:TrainingConfig", {
+    "--model": "model", "--corpus": "corpus", "--tokens": "tokens", "--epochs": "epochs", "--device": "device",
+    "--model-device": "model_device", "--model-compile": "model_compile",
+})  # fmt: skip
 _ROUNDS = 2
 """Captures of one command: a second one where the first shows that the model is another than that of earlier stores."""
 
@@ -78,15 +78,6 @@ def pipeline(
         Path | None, Option("--config", "-c", metavar="FILE", help="How each layer is trained; flags win.")
     ] = None,
     template: Annotated[str | None, Option("--template", help="Id or name of a template to start from.")] = None,
-    model: Annotated[str | None, Option(help='A Hugging Face id, a local folder, or "demo".')] = None,
-    corpus: Annotated[str | None, Option(help='A text file, a folder, a dataset of the hub, or "demo".')] = None,
-    tokens: Annotated[int | None, Option(help="How many activations each SAE is trained on.")] = None,
-    epochs: Annotated[float | None, Option(help="Instead: how often the captured ones are read.")] = None,
-    device: Annotated[str | None, Option(help="cpu, cuda:0, … or auto.")] = None,
-    model_device: Annotated[str | None, Option("--model-device", help="Of the language model, if on another.")] = None,
-    model_compile: Annotated[
-        str | None, Option("--model-compile", help="Compile the model with this mode of torch.compile: default, …")
-    ] = None,
     cache_dir: Annotated[
         Path | None,
         Option("--cache-dir", metavar="DIR", file_okay=False, help="Workspace with activations and runs (--home)."),
@@ -95,9 +86,7 @@ def pipeline(
         Path | None,
         Option("--save-dir", metavar="DIR", file_okay=False, help="Where SAEs and histories go, else pipeline/ there."),
     ] = None,
-    set_: Annotated[
-        list[str] | None, Option("--set", metavar="NAME=VALUE", help="Any setting by its dotted name; repeatable.")
-    ] = None,
+    set_: Set = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -109,12 +98,7 @@ def pipeline(
     if cache_dir is not None:
         session.home = cache_dir.expanduser().absolute()
     again = this_command(context, without=["cache_dir"])  # which is --home now
-    flags = {
-        "model": model, "corpus": corpus, "tokens": tokens, "epochs": epochs, "device": device,
-        "model_device": model_device, "model_compile": model_compile,
-    }  # fmt: skip
-    changes = [(key, value) for key, value in flags.items() if value is not None]
-    changes += [assignment(text) for text in set_ or []]
+    changes = [*given(context).items(), *map(assignment, set_ or [])]
     with open_workspace() as workspace:
         asked = workspace.pipeline(
             build_config(base_of(config, template), changes), layers=layers, batch_size_extract=batch_size_extract,
@@ -171,7 +155,7 @@ def _extract(asked: Pipeline, home: Path, train_only: bool, quiet: bool, again: 
                 )
             store = imported
             note(f"Taking over the states in {home / 'hidden_states'} ({store.id})")
-        follow_capture(store, quiet=quiet, resume=again)
+        finish(follow(store, CAPTURE, quiet=quiet, resume=again), CAPTURE)
         there = asked.stores(imported=train_only)
 
 
@@ -182,8 +166,7 @@ def _records(stores: Mapping[int, Capture]) -> list[ActivationStoreRecord]:
 
 def _train(asked: Pipeline, quiet: bool, again: tuple[str, ...]) -> list[int]:
     """Train every layer; the layers whose run failed."""
-    ended = (JobStatus.COMPLETED, JobStatus.STOPPED)
-    there = {run.id: run.status in ended for run in asked.runs().values()}
+    there = {run.id: run.status in GOOD for run in asked.runs().values()}
     runs = asked.train()
     for words, ids in (
         ("{} trained before", [i for i, is_done in there.items() if is_done]),
@@ -196,9 +179,9 @@ def _train(asked: Pipeline, quiet: bool, again: tuple[str, ...]) -> list[int]:
     runs = {layer: run for layer, run in runs.items() if not there.get(run.id)}
     failed = []
     for layer, run in runs.items():
-        record = follow(run, quiet=quiet, resume=again)
+        record = follow(run, RUN, quiet=quiet, resume=again)
         try:
-            finish(record)
+            finish(record, RUN)
         except typer.Exit:  # the other layers are worth having
             failed.append(layer)
     return failed

@@ -1,20 +1,42 @@
-"""``saewidgets list`` and ``saewidgets show``: which runs there are, and everything about one."""
+"""Defines the commands about runs: ``saewidgets demo``, ``list``, ``show``, ``metrics``, ``pause``, ``resume``, …"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import json as json_lib
+import math
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from saewidgets.cli.options import Json, RunId
-from saewidgets.cli.output import count, duration, moment, number, size, table, to_data, write, write_json
+from saewidgets.cli.configfile import build_config
+from saewidgets.cli.follow import RUN, finish, follow, follow_group, follow_run, wait_for
+from saewidgets.cli.options import Json, Option, Quiet, RunId, Wait, Yes, confirm
+from saewidgets.cli.output import (
+    answer,
+    count,
+    deleted,
+    duration,
+    facts,
+    listed,
+    moment,
+    note,
+    number,
+    plural,
+    size,
+    table,
+    to_data,
+    write,
+    write_json,
+)
 from saewidgets.cli.session import command, command_line, open_workspace
 from saewidgets.errors import ConfigError
 from saewidgets.events import JobStatus
+from saewidgets.render.evaluation import FIGURES, shown
 from saewidgets.render.runs import tile_values
 
 if TYPE_CHECKING:
     from saewidgets.records import CheckpointRecord, TrainingRecord
+    from saewidgets.workspace import Run
 
 COLUMNS = ("id", "name", "status", "progress", "loss", "l0", "fvu", "model", "created")
 
@@ -33,9 +55,9 @@ def _row(record: TrainingRecord) -> list[str]:
 
 @command
 def list_runs(
-    status: Annotated[str | None, typer.Option(help="Only runs in this state, e.g. running or completed.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only runs on this model.")] = None,
-    search: Annotated[str | None, typer.Option(help="Only runs whose name or id contains this.")] = None,
+    status: Annotated[str | None, Option(help="Only runs in this state, e.g. running or completed.")] = None,
+    model: Annotated[str | None, Option(help="Only runs on this model.")] = None,
+    search: Annotated[str | None, Option(help="Only runs whose name or id contains this.")] = None,
     json: Json = False,
 ) -> None:
     """List the runs of the workspace, newest first."""
@@ -45,12 +67,8 @@ def list_runs(
     wanted = JobStatus(status) if status else None
     with open_workspace() as workspace:
         records = list(workspace.trainings.list(status=wanted, model=model, search=search))
-    if json:
-        write_json(records)
-    elif records:
-        write(table(COLUMNS, map(_row, records), right=(3, 4, 5, 6)))
-    else:
-        write(f"No runs{' match' if status or model or search else ' yet'}. Start one with: {command_line('train')}")
+    none = f"No runs{' match' if status or model or search else ' yet'}. Start one with: {command_line('train')}"
+    listed(json, records, COLUMNS, _row, (3, 4, 5, 6), none)
 
 
 @command
@@ -59,22 +77,19 @@ def show(run: RunId, json: Json = False) -> None:
     with open_workspace() as workspace:
         handle = workspace.trainings.get(run)
         record, checkpoints = handle.record, list(handle.checkpoints())
-    if json:
-        write_json({**to_data(record), "checkpoints": to_data(checkpoints)})
-        return
-    for label, value in _facts(record):
-        write(f"{label:<14}{value}")
+    lines = _facts(record)
     if record.error:
-        write("\n" + " ".join(filter(None, [record.error.what, record.error.hint])))
+        lines.append("\n" + " ".join(filter(None, [record.error.what, record.error.hint])))
     if checkpoints:
         header = ("checkpoint", "step", "tokens", "kept as", "size")
-        write("\n" + table(header, map(_checkpoint, checkpoints), right=(1, 2, 4)))
+        lines.append("\n" + table(header, map(_checkpoint, checkpoints), right=(1, 2, 4)))
+    answer(json, {**to_data(record), "checkpoints": to_data(checkpoints)}, *lines)
 
 
-def _facts(record: TrainingRecord) -> list[tuple[str, str]]:
+def _facts(record: TrainingRecord) -> list[str]:
     latest = ", ".join(f"{name} {number(value)}" for name, value in sorted(record.latest.items()))
     tokens = f"{count(record.tokens_done)} of {count(record.tokens_total)} tokens"
-    facts = [
+    return facts([
         ("id", record.id),
         ("name", record.name),
         ("status", record.status.value),
@@ -88,10 +103,161 @@ def _facts(record: TrainingRecord) -> list[tuple[str, str]]:
         ("training time", duration(record.seconds_running)),
         ("folder", record.folder),
         ("SAE", record.sae_path or "–"),
-    ]
-    optional = (("started from", record.started_from), ("retry of", record.retry_of), ("note", record.note))
-    return facts + [(label, value) for label, value in optional if value]
+        ("started from", record.started_from),
+        ("retry of", record.retry_of),
+        ("note", record.note),
+    ])  # fmt: skip
 
 
 def _checkpoint(record: CheckpointRecord) -> list[str]:
     return [record.id, count(record.step), count(record.tokens), ", ".join(record.kinds), size(record.size_bytes)]
+
+
+@command
+def metrics(
+    run: RunId,
+    names: Annotated[str, Option(help="Comma-separated names; all of them when empty.")] = "loss,l0,fvu",
+    min_step: Annotated[int | None, Option("--min-step", help="Leave out earlier steps.")] = None,
+    last: Annotated[int | None, Option(min=1, help="Only this many newest steps.")] = None,
+    csv: Annotated[bool, Option("--csv", help="Print CSV, one line per value.")] = False,
+    json: Json = False,
+) -> None:
+    """Print the metrics of a run."""
+    wanted = [name.strip() for name in names.split(",") if name.strip()] or None
+    if csv and json:
+        raise ConfigError("The output is either CSV or JSON.", where="--csv", hint="Give --csv or --json.")
+    with open_workspace() as workspace:
+        frame = workspace.trainings.get(run).metrics(names=wanted, min_step=min_step)
+    if last is not None:
+        frame = frame[frame["step"].isin(sorted(frame["step"].unique())[-last:])]
+    if csv:
+        frame.to_csv(sys.stdout, index=False)
+    elif json:
+        text = frame.to_json(orient="records", date_format="iso", double_precision=15)  # NaN becomes null
+        write_json(json_lib.loads(text))
+    elif frame.empty:
+        write("No metrics yet.")
+    else:
+        wide = frame.pivot_table(index="step", columns="name", values="value")
+        shown = [name for name in wanted or [] if name in wide] or [str(name) for name in wide.columns]
+        rows = [
+            [step, *("" if math.isnan(value) else number(float(value)) for value in row)]  # NaN: not measured then
+            for step, row in zip(wide.index, wide[shown].to_numpy(), strict=True)
+        ]
+        write(table(["step", *shown], rows, right=range(len(shown) + 1)))
+
+
+def _asked(run: Run, reached: set[JobStatus], wait: float, json: bool) -> TrainingRecord:
+    """Wait until the run's owner has done what was asked."""
+    again = ("show", run.id)
+    record = wait_for(run, reached, wait, name=run.record.name, look_again=again)
+    answer(json, record, f"{record.name} is {record.status.value} ({record.id})")
+    return record
+
+
+@command
+def pause(run: RunId, wait: Wait = 60.0, json: Json = False) -> None:
+    """Pause a run: it writes a checkpoint and frees its device."""
+    with open_workspace() as workspace:
+        handle = workspace.trainings.get(run)
+        handle.pause()
+        _asked(handle, {JobStatus.PAUSED}, wait, json)
+
+
+@command
+def stop(
+    run: RunId,
+    discard: Annotated[bool, Option("--discard", help="Do not keep what was learned so far.")] = False,
+    wait: Wait = 60.0,
+    json: Json = False,
+) -> None:
+    """End a run early and keep what it learned."""
+    with open_workspace() as workspace:
+        handle = workspace.trainings.get(run)
+        handle.stop(save=not discard)
+        record = _asked(handle, set(), wait, json)
+        if record.status.is_final and record.sae_path is None and not discard:
+            kept = "its checkpoints are still there" if record.checkpoint_count else "it had no checkpoint yet"
+            note(f"It has left no SAE; {kept}.")
+
+
+@command
+def resume(run: RunId, json: Json = False, quiet: Quiet = False) -> None:
+    """Go on with a paused, stopped, failed or interrupted run, in this process. Ctrl-C pauses it again."""
+    with open_workspace() as workspace:
+        handle = workspace.trainings.get(run)
+        handle.resume()
+        if (group := handle.group) is not None:
+            note(f"Resuming {group.name}: {len(group)} together ({group.id})")
+            follow_group(group, json=json, quiet=quiet)
+            return
+        note(f"Resuming {handle.record.name} ({handle.id})")
+        follow_run(handle, json=json, quiet=quiet)
+
+
+@command
+def retry(run: RunId, json: Json = False, quiet: Quiet = False) -> None:
+    """Start a new run with the settings of an earlier one."""
+    with open_workspace() as workspace:
+        handle = workspace.trainings.get(run).retry()
+        note(f"Training {handle.record.name} ({handle.id}), a retry of {handle.record.retry_of}")
+        follow_run(handle, json=json, quiet=quiet)
+
+
+@command
+def delete(run: RunId, yes: Yes = False, json: Json = False) -> None:
+    """Delete a run: its record, metrics, checkpoints and files."""
+    with open_workspace() as workspace:
+        record = workspace.trainings.get(run).record
+        kept = f"{plural(record.checkpoint_count, 'checkpoint')}, {size(record.checkpoint_bytes)}"
+        confirm(yes, record.id, f"Delete {record.name} ({record.id}) with {kept}?")
+        workspace.trainings.delete(record.id)
+        deleted(json, record)
+
+
+_EVALUATION = (
+    "fvu", "l0", "dead", "ce_loss_score", "ce_loss_clean", "ce_loss_sae", "ce_loss_zero", "density_above_10pct",
+    "density_above_1pct", "density_below_1e-5",
+)  # fmt: skip
+
+
+def evaluation_table(values: Mapping[str, Any]) -> str:
+    """The evaluation as aligned text: name, value, meaning, for what it holds."""
+    known = [figure for figure in FIGURES if figure.name in _EVALUATION and figure.name in values]
+    rows = [(figure.title, shown(figure, values[figure.name]), figure.says) for figure in known]
+    return table(("metric", "value", "meaning"), rows, right=(1,))
+
+
+@command
+def demo(
+    tokens: Annotated[int | None, Option(help="How many tokens to train on.")] = None,
+    seed: Annotated[int | None, Option(help="Fixes initialisation and shuffling.")] = None,
+    features: Annotated[bool, Option("--features/--no-features", help="Read ten latents at the end.")] = True,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a sparse autoencoder on the embedded language model and read ten of its latents."""
+    with open_workspace() as workspace:
+        base = workspace.trainings.demo_config().model_dump(mode="json")
+        changes = {"tokens": tokens, "seed": seed}
+        config = build_config(base, [(key, value) for key, value in changes.items() if value is not None])
+        run = workspace.trainings.create(config)
+        note(f"Training {config.sae.architecture}, {count(config.sae.d_sae)} latents, on {config.hook_name}")
+        note(f"of the embedded model, {count(config.tokens)} tokens; Ctrl-C pauses. Run {run.id}")
+        finish(follow(run, RUN, quiet=quiet), RUN)
+        note("Evaluating on held-out text")
+        evaluation = workspace.evaluate(run)
+        if not json:
+            write("\n" + evaluation_table(evaluation))
+        reading = None
+        if features:
+            note("\nReading what the latents fire on")
+            reading = workspace.read_features(run, n=10)
+            if not json:
+                write(f"\n{reading}")
+        if json:
+            write_json({
+                "run": to_data(run.record), "evaluation": to_data(dict(evaluation)),
+                "features": to_data(list(reading)) if reading is not None else None,
+            })  # fmt: skip
+        note(f"\nOpen it in JupyterLab: {command_line('lab')}")

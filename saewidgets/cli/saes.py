@@ -1,34 +1,34 @@
-"""``saewidgets saes …``: the library of SAEs."""
+"""Defines ``saewidgets saes``, the library of SAEs, and ``saewidgets evaluate``."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saewidgets.cli.options import Json, SubtractBDec, TokenStdin
-from saewidgets.cli.output import count, moment, note, number, printable, size, table, to_data, write, write_json
-from saewidgets.cli.session import command, open_workspace
-from saewidgets.cli.tokens import ask_token
-from saewidgets.errors import ConfigError
+from saewidgets.cli.options import Json, Option, Quiet, SubtractBDec, TokenStdin, Yes, ask_token, confirm, named
+from saewidgets.cli.output import (
+    answer,
+    count,
+    deleted,
+    facts,
+    listed,
+    moment,
+    note,
+    number,
+    size,
+    table,
+    to_data,
+)
+from saewidgets.cli.session import Group, command, open_workspace
 
 if TYPE_CHECKING:
     from saewidgets.records import SAERecord
 
-saes = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-SAEId = Annotated[
-    str,
-    typer.Argument(metavar="SAE", help="Id of the SAE, a unique beginning of it (4 characters or more), or its name."),
-]
+saes = Group("Look after the library of SAEs.")
+SAEId = Annotated[str, named("SAE", "SAE")]
 COLUMNS = ("id", "name", "source", "model", "hook", "architecture", "d_sae", "d_in", "size", "added")
-Only = typer.Option
-
-
-@saes.callback()
-def group() -> None:
-    """Look after the library of SAEs."""  # what `saewidgets saes --help` begins with
 
 
 def _row(record: SAERecord) -> list[str]:
@@ -39,17 +39,16 @@ def _row(record: SAERecord) -> list[str]:
     ]  # fmt: skip
 
 
-@saes.command("list")
-@command
+@saes.verb("list")
 def list_saes(
-    source: Annotated[str | None, Only(help="trained, huggingface, gemma_scope or local.")] = None,
-    model: Annotated[str | None, Only(help="Only SAEs of this model.")] = None,
-    layer: Annotated[int | None, Only(help="Only SAEs of this layer.")] = None,
-    architecture: Annotated[str | None, Only(help="Only SAEs of this architecture.")] = None,
-    format: Annotated[str | None, Only(help="Only SAEs kept in this format.")] = None,
-    tag: Annotated[str | None, Only(help="Only SAEs with this tag.")] = None,
-    search: Annotated[str | None, Only(help="Words that are all in name, model, repository, tags, notes, …")] = None,
-    sort: Annotated[str, Only(help="newest, oldest, name, model, layer, d_sae or size.")] = "newest",
+    source: Annotated[str | None, Option(help="trained, huggingface, gemma_scope or local.")] = None,
+    model: Annotated[str | None, Option(help="Only SAEs of this model.")] = None,
+    layer: Annotated[int | None, Option(help="Only SAEs of this layer.")] = None,
+    architecture: Annotated[str | None, Option(help="Only SAEs of this architecture.")] = None,
+    format: Annotated[str | None, Option(help="Only SAEs kept in this format.")] = None,
+    tag: Annotated[str | None, Option(help="Only SAEs with this tag.")] = None,
+    search: Annotated[str | None, Option(help="Words that are all in name, model, repository, tags, notes, …")] = None,
+    sort: Annotated[str, Option(help="newest, oldest, name, model, layer, d_sae or size.")] = "newest",
     json: Json = False,
 ) -> None:
     """List the SAEs of the workspace."""
@@ -59,19 +58,14 @@ def list_saes(
     }  # fmt: skip
     with open_workspace() as workspace:
         records = list(workspace.saes.list(sort=sort, **asked))  # type: ignore[arg-type]
-    if json:
-        write_json(records)
-    elif records:
-        write(table(COLUMNS, map(_row, records), right=(6, 7, 8)))
-    else:
-        write("No SAEs match." if any(v is not None for v in asked.values()) else "No SAEs yet.")
+    none = "No SAEs match." if any(v is not None for v in asked.values()) else "No SAEs yet."
+    listed(json, records, COLUMNS, _row, (6, 7, 8), none)
 
 
-@saes.command("show")
-@command
+@saes.verb("show")
 def show(
     sae: SAEId,
-    statistics: Annotated[bool, Only("--statistics", help="Also what the weights tell: norms, densities.")] = False,
+    statistics: Annotated[bool, Option("--statistics", help="Also what the weights tell: norms, densities.")] = False,
     json: Json = False,
 ) -> None:
     """Show one SAE: what it is, where it came from, how to load it."""
@@ -79,23 +73,21 @@ def show(
         record = workspace.saes.find(sae)
         code = workspace.saes.load_code(record.id)
         numbers = workspace.saes.statistics(record.id) if statistics else dict(record.statistics)
-    if json:
-        write_json({**to_data(record), "statistics": to_data(numbers), "load": code})
-        return
-    for label, value in _facts(record):
-        write(f"{label:<14}{value}")
+    lines = _facts(record)
     if statistics:
-        write()
+        lines.append("")
         for name in ("decoder_norms", "encoder_norms", "threshold", "density"):
             if found := numbers.get(name):
-                write(f"{name:<14}{number(found['min'])} to {number(found['max'])}, mean {number(found['mean'])}")
-    write("\n" + code["saewidgets"].strip())
+                mean = number(found["mean"])
+                lines.append(f"{name:<14}{number(found['min'])} to {number(found['max'])}, mean {mean}")
+    data = {**to_data(record), "statistics": to_data(numbers), "load": code}
+    answer(json, data, *lines, "\n" + code["saewidgets"].strip())
 
 
-def _facts(record: SAERecord) -> list[tuple[str, str]]:
+def _facts(record: SAERecord) -> list[str]:
     origin = record.metadata.get("origin", {})
     place = f"{record.repo_id}@{(record.revision or '')[:7]} {record.repo_path}" if record.repo_id else None
-    facts = [
+    return facts([
         ("id", record.id),
         ("name", record.name),
         ("source", record.source),
@@ -104,25 +96,21 @@ def _facts(record: SAERecord) -> list[tuple[str, str]]:
         ("format", f"{record.format}, {record.dtype or '–'}, {size(record.size_bytes)}"),
         ("added", moment(record.created_at)),
         ("folder", record.path),
-    ]
-    optional = (
         ("came as", origin.get("format") if origin.get("format") != record.format else None),
         ("came from", place or origin.get("where")),
         ("training", record.training_name or record.training_id),
         ("tags", ", ".join(record.tags)),
         ("notes", record.notes),
         ("files", record.state_note),
-    )
-    return facts + [(label, str(value)) for label, value in optional if value]
+    ])  # fmt: skip
 
 
-@saes.command("add")
-@command
+@saes.verb("add")
 def add(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder of an SAE, a file of one, or a .zip of them.")],
-    name: Annotated[str | None, Only(help="What to call it, else like its folder.")] = None,
-    model: Annotated[str | None, Only(help="The model it was trained on, if its files do not say.")] = None,
-    hook_name: Annotated[str | None, Only("--hook-name", help="The hook point, if its files do not say.")] = None,
+    name: Annotated[str | None, Option(help="What to call it, else like its folder.")] = None,
+    model: Annotated[str | None, Option(help="The model it was trained on, if its files do not say.")] = None,
+    hook_name: Annotated[str | None, Option("--hook-name", help="The hook point, if its files do not say.")] = None,
     apply_b_dec_to_input: SubtractBDec = None,
     json: Json = False,
 ) -> None:
@@ -131,63 +119,50 @@ def add(
         record = workspace.saes.add_local(
             path, name=name, model=model, hook_name=hook_name, apply_b_dec_to_input=apply_b_dec_to_input
         )
-    if json:
-        write_json(record)
-        return
-    write(f"Added {record.name} ({record.id}): {record.architecture}, {count(record.d_in)} → {count(record.d_sae)}")
-    if kept := record.metadata.get("origin", {}).get("kept"):
-        note(f"Kept in its own format, {record.format}: {kept}")
+    added(json, record)
 
 
-@saes.command("convert")
-@command
+def added(json: bool, sae: SAERecord, **more: object) -> None:
+    """What came into the library."""
+    width = f"{count(sae.d_in)} → {count(sae.d_sae)}"
+    answer(json, {**to_data(sae), **more}, f"Added {sae.name} ({sae.id}): {sae.architecture}, {width}")
+    if not json and (kept := sae.metadata.get("origin", {}).get("kept")):
+        note(f"Kept in its own format, {sae.format}: {kept}")
+
+
+@saes.verb("convert")
 def convert(
     sae: SAEId,
     dest: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder, or an SAE of that format.")],
-    to: Annotated[str, Only("--to", metavar="FORMAT", help="The format to write.")] = "saelens",
+    to: Annotated[str, Option("--to", metavar="FORMAT", help="The format to write.")] = "saelens",
     json: Json = False,
 ) -> None:
     """Write an SAE into a folder, in any format that can express it."""
     with open_workspace() as workspace:
         record = workspace.saes.find(sae)
         written = workspace.saes.export(record.id, dest, to)
-    if json:
-        write_json({"id": record.id, "format": to, "path": written})
-    else:
-        write(f"Wrote {record.name} to {written} ({to})")
+    answer(json, {"id": record.id, "format": to, "path": written}, f"Wrote {record.name} to {written} ({to})")
 
 
-@saes.command("delete")
-@command
-def delete(
-    sae: SAEId,
-    yes: Annotated[bool, Only("--yes", "-y", help="Do not ask.")] = False,
-    json: Json = False,
-) -> None:
+@saes.verb("delete")
+def delete(sae: SAEId, yes: Yes = False, json: Json = False) -> None:
     """Delete an SAE with its files. The training it came from stays."""
     with open_workspace() as workspace:
         record = workspace.saes.find(sae)
-        if not yes:
-            if not sys.stdin.isatty():
-                raise ConfigError("Nobody is there to confirm.", where=record.id, hint="Say --yes to delete it.")
-            typer.confirm(f"Delete {printable(record.name)} ({record.id}), {size(record.size_bytes)}?", abort=True)
+        confirm(yes, record.id, f"Delete {record.name} ({record.id}), {size(record.size_bytes)}?")
         freed = workspace.saes.delete(record.id)
-    if json:
-        write_json({"id": record.id, "name": record.name, "deleted": True, "freed_bytes": freed})
-    else:
-        write(f"Deleted {record.name} ({record.id})")
+    deleted(json, record, freed_bytes=freed)
 
 
-@saes.command("push")
-@command
+@saes.verb("push")
 def push(
     sae: SAEId,
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository on the Hugging Face hub.")],
-    path: Annotated[str, Only("--path", metavar="FOLDER", help="The folder in the repository, else its root.")] = "",
+    path: Annotated[str, Option("--path", metavar="FOLDER", help="The folder in the repository, else its root.")] = "",
     license: Annotated[
-        str, Only("--license", metavar="ID", help="The licence of a new model card as the hub spells it, e.g. mit.")
+        str, Option("--license", metavar="ID", help="The licence of a new model card as the hub spells it, e.g. mit.")
     ] = "unknown",
-    public: Annotated[bool, Only("--public", help="Make the repository public; a new one is private.")] = False,
+    public: Annotated[bool, Option("--public", help="Make the repository public; a new one is private.")] = False,
     token_stdin: TokenStdin = False,
     json: Json = False,
 ) -> None:
@@ -198,7 +173,60 @@ def push(
         url = workspace.saes.push_to_hub(
             record.id, repo, token=token, private=not public, path=path, license=license
         )
-    if json:
-        write_json({"id": record.id, "repo_id": repo, "path": path, "url": url})
-    else:
-        write(f"Published {record.name}: {url}")
+    data = {"id": record.id, "repo_id": repo, "path": path, "url": url}
+    answer(json, data, f"Published {record.name}: {url}")
+
+
+@command
+def evaluate(
+    sae: Annotated[
+        str,
+        typer.Argument(
+            metavar="SAE", help="Id, beginning of it or name of an SAE or a run, a path, or a repository of the hub."
+        ),
+    ],
+    corpus: Annotated[
+        str | None,
+        Option(help='A text file, a folder, a dataset, "demo" or a store (acts_…), else the held-out text of the run.'),
+    ] = None,
+    tokens: Annotated[int, Option(help="About how many tokens, or stored rows, to read.", min=1)] = 65_536,
+    hook_name: Annotated[str | None, Option("--hook-name", help="Where it reads, else where it was trained.")] = None,
+    hook_name_out: Annotated[
+        str | None, Option("--hook-name-out", help="What a transcoder reconstructs, else what it was trained for.")
+    ] = None,
+    context_size: Annotated[int | None, Option("--context-size", help="Tokens per context.", min=2)] = None,
+    batch_size: Annotated[int | None, Option("--batch-size", help="Contexts per forward.", min=1)] = None,
+    special_tokens: Annotated[
+        bool | None,
+        Option("--include-special-tokens/--exclude-special-tokens", help="Let them count or not, else as trained."),
+    ] = None,
+    seqpos_slice: Annotated[
+        str | None, Option("--seqpos-slice", help='Only these positions: 5:-5; ":" is all. Else as trained.')
+    ] = None,
+    cross_entropy: Annotated[
+        bool | None,
+        Option("--cross-entropy/--no-cross-entropy", help="Also what the language model loses; usual on text."),
+    ] = None,
+    mean_ablation: Annotated[
+        bool, Option("--mean-ablation", help="Also CE recovered against the mean activation.")
+    ] = False,
+    model: Annotated[str | None, Option(help='A Hugging Face id, a folder or "demo", else its own.')] = None,
+    device: Annotated[str | None, Option(help="cpu, cuda:0, … or auto.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure an SAE on text: reconstruction, sparsity, and what the language model loses by it.
+
+    On stored activations everything but the last is measured, and no language model is run.
+    """
+    with open_workspace() as workspace:
+        report = workspace.evaluate(
+            sae, corpus, tokens=tokens, hook_name=hook_name, hook_name_out=hook_name_out, context_size=context_size,
+            batch_size=batch_size, exclude_special_tokens=None if special_tokens is None else not special_tokens,
+            seqpos_slice=seqpos_slice, cross_entropy=cross_entropy, mean_ablation=mean_ablation, model=model,
+            device=device, progress=not quiet,
+        )  # fmt: skip
+    lines = facts([("Name", report.name), *report.facts()], width=8)
+    answer(json, report.to_dict(), *lines, "\n" + table(("figure", "value", ""), report.rows(), right=(1,)))
+    for said in () if json else report.notes:
+        note(said)

@@ -1,4 +1,4 @@
-"""What every command shares: the options before the verb, opening the workspace, and how errors end the process."""
+"""Defines the options before the verb, how a workspace is opened, and how errors end the process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
@@ -109,3 +109,14 @@ def command(function: Callable[P, T]) -> Callable[P, T]:
             raise typer.Exit(FAILED) from None
 
     return wrapped
+
+
+class Group(typer.Typer):
+    """Commands below one word, such as ``saewidgets saes``."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(help=text, no_args_is_help=True, rich_markup_mode=None)
+
+    def verb(self, name: str, **options: Any) -> Callable[[Callable[P, T]], Callable[P, T]]:
+        """Add a function as a `command` of this name."""
+        return lambda function: self.command(name, **options)(command(function))

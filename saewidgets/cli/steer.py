@@ -1,21 +1,18 @@
-"""``saewidgets steer``: a model writes with features turned up, down or off."""
+"""Defines ``saewidgets steer``: a model writes with features turned up, down or off."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated, Any
 
-import typer
-
 from saewidgets.cli.extract import Source, source_of
-from saewidgets.cli.options import Json
-from saewidgets.cli.output import note, write, write_json
+from saewidgets.cli.options import Json, Option
+from saewidgets.cli.output import answer, note
 from saewidgets.cli.session import command, open_workspace
 from saewidgets.errors import ConfigError
 
 _FEATURE = re.compile(r"(\d+)=([+-]?[\d.]+(?:[eE][+-]?\d+)?)?(?::([a-z_]+))?")
 _SHOW = "Write INDEX=STRENGTH, such as 7451=2.0, or INDEX=STRENGTH:MODE, such as 7451=0:clamp."
-Only = typer.Option
 
 
 def _feature(sae: str, text: str) -> tuple[str, int, float] | tuple[str, int, float, str]:
@@ -56,19 +53,19 @@ def _positions(text: str) -> Any:
 def steer(
     sae: Source,
     feature: Annotated[
-        list[str], Only("--feature", "-f", metavar="INDEX=STRENGTH", help="A feature, repeatable; :MODE may follow.")
+        list[str], Option("--feature", "-f", metavar="INDEX=STRENGTH", help="A feature, repeatable; :MODE may follow.")
     ],
-    prompt: Annotated[str, Only("--prompt", "-p", help="The text to continue.")],
-    sweep: Annotated[bool, Only("--sweep", help="Also one text per strength of the first feature.")] = False,
-    strengths: Annotated[str, Only("--strengths", help="Of the sweep.")] = "-4 -2 0 2 4",
-    new_tokens: Annotated[int, Only("--new-tokens", help="At most so many.")] = 60,
-    temperature: Annotated[float, Only("--temperature", help="0 always takes the likeliest token.")] = 0.7,
-    top_p: Annotated[float, Only("--top-p", help="Sample from the likeliest tokens with this share.")] = 0.95,
-    seed: Annotated[int, Only("--seed", help="Fixes the random choices.")] = 16,
+    prompt: Annotated[str, Option("--prompt", "-p", help="The text to continue.")],
+    sweep: Annotated[bool, Option("--sweep", help="Also one text per strength of the first feature.")] = False,
+    strengths: Annotated[str, Option("--strengths", help="Of the sweep.")] = "-4 -2 0 2 4",
+    new_tokens: Annotated[int, Option("--new-tokens", help="At most so many.")] = 60,
+    temperature: Annotated[float, Option("--temperature", help="0 always takes the likeliest token.")] = 0.7,
+    top_p: Annotated[float, Option("--top-p", help="Sample from the likeliest tokens with this share.")] = 0.95,
+    seed: Annotated[int, Option("--seed", help="Fixes the random choices.")] = 16,
     positions: Annotated[
-        str, Only("--positions", help='all, generated, prompt, or numbers of prompt tokens such as "3 4".')
+        str, Option("--positions", help='all, generated, prompt, or numbers of prompt tokens such as "3 4".')
     ] = "all",
-    model: Annotated[str | None, Only("--model", help="The language model, else the SAE's own.")] = None,
+    model: Annotated[str | None, Option("--model", help="The language model, else the SAE's own.")] = None,
     json: Json = False,
 ) -> None:
     """Write a text without and with features of an SAE, with the same random numbers."""
@@ -81,21 +78,20 @@ def steer(
             model, features, prompt, new_tokens=new_tokens, temperature=temperature, top_p=top_p, seed=seed,
             positions=_positions(positions), strengths=_strengths(strengths) if sweep else (),
         )
-    if json:
-        write_json(result.to_data())
-        return
+    assert result.steered is not None
+    lines = []
     for each in result.config.features:
         where = "" if each.a_max is None else f" (largest activation {each.a_max:.4g})"
-        write(f"Feature {each.index}: {each.mode} {each.strength:g}{where}")
-    assert result.steered is not None
-    write(f"\nBaseline{_numbers(result.baseline)}\n{prompt}{result.baseline.text}")
-    write(f"\nSteered{_numbers(result.steered)}\n{prompt}{result.steered.text}")
-    if result.sweep:
-        write(f"\nStrength sweep of feature {result.config.features[0].index}")
-        for text in result.sweep:
-            write(f"\n{text.strength:g}{_numbers(text)}\n{prompt}{text.text}")
-    for text in result.notes:
-        note(text)
+        lines.append(f"Feature {each.index}: {each.mode} {each.strength:g}{where}")
+    texts = [("Baseline", result.baseline), ("Steered", result.steered)]
+    texts += [(f"{text.strength:g}", text) for text in result.sweep]
+    for number, (name, text) in enumerate(texts):
+        if number == 2:
+            lines.append(f"\nStrength sweep of feature {result.config.features[0].index}")
+        lines.append(f"\n{name}{_numbers(text)}\n{prompt}{text.text}")
+    answer(json, result.to_data(), *lines)
+    for said in () if json else result.notes:
+        note(said)
 
 
 def _numbers(text: Any) -> str:

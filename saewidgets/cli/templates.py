@@ -1,8 +1,7 @@
-"""``saewidgets templates …``: training configurations that are kept under a name."""
+"""Defines ``saewidgets templates``: training configurations that are kept under a name."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from json import dumps
@@ -12,16 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from saewidgets.cli.configfile import assignment, build_config, read_config
-from saewidgets.cli.options import Json
-from saewidgets.cli.output import count, moment, printable, table, write, write_json
-from saewidgets.cli.session import command, open_workspace
+from saewidgets.cli.options import Json, Option, Set, Yes, confirm
+from saewidgets.cli.output import answer, count, deleted, facts, listed, moment, plural
+from saewidgets.cli.session import Group, open_workspace
 from saewidgets.errors import ConfigError, FormatError, StateError
 
 if TYPE_CHECKING:
     from saewidgets.records import TemplateRecord
 
-Option = typer.Option
-templates = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+templates = Group("Keep training configurations under names, and share them as files.")
 Template = Annotated[str, typer.Argument(metavar="TEMPLATE", help="Id or name of the template.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A .json file.")]
 COLUMNS = ("", "name", "model", "dataset", "hook", "architecture", "d_sae", "description")
@@ -40,11 +38,6 @@ def base_of(config: Path | None, template: str | None) -> dict[str, Any]:
         return workspace.templates.load(template).to_data()
 
 
-@templates.callback()
-def group() -> None:
-    """Keep training configurations under names, and share them as files."""  # what the group's help begins with
-
-
 def _row(record: TemplateRecord) -> list[str]:
     said = " ".join(record.description.split())
     return [
@@ -53,8 +46,7 @@ def _row(record: TemplateRecord) -> list[str]:
     ]  # fmt: skip
 
 
-@templates.command("list")
-@command
+@templates.verb("list")
 def list_templates(
     search: Annotated[str | None, Option(help="Words that are all in name, description, model, dataset, …")] = None,
     json: Json = False,
@@ -62,31 +54,19 @@ def list_templates(
     """List the templates, favourites first."""
     with open_workspace() as workspace:
         records = list(workspace.templates.list(search=search))
-    if json:
-        write_json(records)
-    elif records:
-        write(table(COLUMNS, map(_row, records), right=(6,)))
-    else:
-        write("No templates match." if search else "No templates yet.")
+    listed(json, records, COLUMNS, _row, (6,), "No templates match." if search else "No templates yet.")
 
 
-@templates.command("show")
-@command
+@templates.verb("show")
 def show(template: Template, json: Json = False) -> None:
     """Show a template with all its settings."""
     with open_workspace() as workspace:
         record = workspace.templates.get(template)
-    if json:
-        write_json(record)
-        return
-    facts = [("id", record.id), ("name", record.name), ("favourite", "yes" if record.favorite else "no")]
-    facts += [("description", record.description)] if record.description else []
-    facts += [("saved", moment(record.updated_at))]
-    for label, value in facts:
-        write(f"{label:<14}{value}")
-    write()
-    for name, value in _settings(record.config):
-        write(f"{name:<36}{value}")
+    lines = facts([
+        ("id", record.id), ("name", record.name), ("favourite", "yes" if record.favorite else "no"),
+        ("description", record.description), ("saved", moment(record.updated_at)),
+    ])  # fmt: skip
+    answer(json, record, *lines, "", *(f"{name:<36}{value}" for name, value in _settings(record.config)))
 
 
 def _settings(data: object, at: str = "") -> list[tuple[str, str]]:
@@ -97,17 +77,14 @@ def _settings(data: object, at: str = "") -> list[tuple[str, str]]:
     return [(at, shown if len(shown) <= _LONG_SETTING else f"{shown[: _LONG_SETTING - 1]}…")]
 
 
-@templates.command("save")
-@command
+@templates.verb("save")
 def save(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
     config: Annotated[
         Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file of settings.")
     ] = None,
     run: Annotated[str | None, Option("--run", metavar="RUN", help="The settings of this run.")] = None,
-    set_: Annotated[
-        list[str] | None, Option("--set", metavar="NAME=VALUE", help="Any setting by its dotted name; repeatable.")
-    ] = None,
+    set_: Set = None,
     description: Annotated[str | None, Option(help="What it is good for; --replace keeps the former one.")] = None,
     favorite: Annotated[bool, Option("--favorite", help="List it first.")] = False,
     replace: Annotated[bool, Option("--replace", help="Take the place of a template with this name.")] = False,
@@ -135,11 +112,10 @@ def save(
             record = workspace.templates.save(
                 name, wanted, description=description, favorite=favorite, replace=replace
             )
-    _said(record, "Saved", json)
+    answer(json, record, f"Saved {record.name} ({record.id})")
 
 
-@templates.command("rename")
-@command
+@templates.verb("rename")
 def rename(
     template: Template,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its new name.")],
@@ -149,11 +125,10 @@ def rename(
     with open_workspace() as workspace:
         with _taken_is_usage():
             record = workspace.templates.rename(template, name)
-    _said(record, "Renamed to", json)
+    answer(json, record, f"Renamed to {record.name} ({record.id})")
 
 
-@templates.command("favorite")
-@command
+@templates.verb("favorite")
 def favorite(
     template: Template,
     off: Annotated[bool, Option("--off", help="Make it an ordinary one again.")] = False,
@@ -162,32 +137,21 @@ def favorite(
     """Make a template a favourite."""
     with open_workspace() as workspace:
         record = workspace.templates.favorite(template, not off)
-    _said(record, "Not a favourite any more:" if off else "Favourite:", json)
+    said = "Not a favourite any more:" if off else "Favourite:"
+    answer(json, record, f"{said} {record.name} ({record.id})")
 
 
-@templates.command("delete")
-@command
-def delete(
-    template: Template,
-    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
-    json: Json = False,
-) -> None:
+@templates.verb("delete")
+def delete(template: Template, yes: Yes = False, json: Json = False) -> None:
     """Delete a template. Runs that were started from it stay."""
     with open_workspace() as workspace:
         record = workspace.templates.get(template)
-        if not yes:
-            if not sys.stdin.isatty():
-                raise ConfigError("Nobody is there to confirm.", where=record.id, hint="Say --yes to delete it.")
-            typer.confirm(f"Delete the template {printable(record.name)}?", abort=True)
+        confirm(yes, record.id, f"Delete the template {record.name}?")
         workspace.templates.delete(record.id)
-    if json:
-        write_json({"id": record.id, "name": record.name, "deleted": True})
-    else:
-        write(f"Deleted {record.name} ({record.id})")
+    deleted(json, record)
 
 
-@templates.command("export")
-@command
+@templates.verb("export")
 def export(
     path: File,
     template: Annotated[
@@ -199,14 +163,10 @@ def export(
     with open_workspace() as workspace:
         written = workspace.templates.export_json(template or None, path)
         number = len(dict.fromkeys(template)) if template else len(workspace.templates.list())
-    if json:
-        write_json({"path": written, "templates": number})
-    else:
-        write(f"{number:,} template{'' if number == 1 else 's'} written to {written}")
+    answer(json, {"path": written, "templates": number}, f"{plural(number, 'template')} written to {written}")
 
 
-@templates.command("import")
-@command
+@templates.verb("import")
 def import_templates(path: File, json: Json = False) -> None:
     """Take over all templates of a file, or none; names that are taken get a number."""
     with open_workspace() as workspace:
@@ -214,10 +174,7 @@ def import_templates(path: File, json: Json = False) -> None:
             records = list(workspace.templates.import_json(path))
         except FormatError as error:  # as a file that --config cannot take
             raise ConfigError(error.what, where=error.where, hint=error.hint) from error
-    if json:
-        write_json(records)
-    else:
-        write("Imported " + ", ".join(record.name for record in records))
+    answer(json, records, "Imported " + ", ".join(record.name for record in records))
 
 
 @contextmanager
@@ -227,10 +184,3 @@ def _taken_is_usage(otherwise: str = "") -> Iterator[None]:
         yield
     except StateError as error:
         raise ConfigError(error.what, where="NAME", hint=f"Choose another name{otherwise}.") from error
-
-
-def _said(record: TemplateRecord, what: str, json: bool) -> None:
-    if json:
-        write_json(record)
-    else:
-        write(f"{what} {record.name} ({record.id})")

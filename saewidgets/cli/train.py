@@ -1,82 +1,63 @@
-"""``saewidgets train``: a run from a configuration file, from flags, or from both."""
+"""Defines ``saewidgets train``, a run from a file, from flags or from both, and ``saewidgets presets``."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from saewidgets.cli.configfile import assignment, build_config
-from saewidgets.cli.follow import finish, follow
-from saewidgets.cli.options import Json, Quiet
-from saewidgets.cli.output import note, results_alone, write_json
+from saewidgets.cli.configfile import assignment, build_config, taken_over
+from saewidgets.cli.follow import follow_group, follow_run
+from saewidgets.cli.options import Json, Option, Quiet, Set, given, settings
+from saewidgets.cli.output import answer, note, results_alone, table, write_json
 from saewidgets.cli.session import command, open_workspace
-from saewidgets.cli.sources import (
-    ActivationNorm,
-    DryRun,
-    FromMiStudio,
-    FromSAELens,
-    Preset,
-    SAEs,
-    Sources,
-    Trackio,
-    Wandb,
-    show,
-    sinks,
-    tell,
-)
-from saewidgets.cli.together import follow_group, taken_over
+from saewidgets.cli.templates import base_of
+from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.settings import resolve_device
 
-Option = typer.Option
+if TYPE_CHECKING:
+    from saewidgets.config import TrainingConfig
+    from saewidgets.config.group import Over
+    from saewidgets.config.translate import Translation
+
+Settings = settings("saewidgets.config.training:TrainingConfig", {
+    "--name": "name", "--model": "model", "--corpus": "corpus", "--hook-name": "hook_name",
+    "--architecture": "sae.architecture", "--d-sae": "sae.d_sae", "--k": "sae.k",
+    "--l1-coefficient": "sae.l1_coefficient", "--l0-coefficient": "sae.l0_coefficient", "--tokens": "tokens",
+    "--batch-size": "batch_size", "--lr": "optimizer.lr", "--context-size": "context_size",
+    "--seqpos-slice": "activations.seqpos_slice", "--from-pretrained": "from_pretrained", "--seed": "seed",
+    "--device": "device", "--model-device": "model_device", "--model-compile": "model_compile",
+})  # fmt: skip
 
 
 @command
 def train(
+    context: typer.Context,
     config: Annotated[
         Path | None, Option("--config", "-c", metavar="FILE", help="A .json, .toml or .yaml file; flags win.")
     ] = None,
     template: Annotated[str | None, Option("--template", help="Id or name of a template to start from.")] = None,
-    preset: Preset = None,
-    from_saelens: FromSAELens = None,
-    saes: SAEs = None,
-    from_mistudio: FromMiStudio = None,
-    activation_norm: ActivationNorm = None,
-    name: Annotated[str | None, Option(help="Name of the run.")] = None,
-    model: Annotated[str | None, Option(help='A Hugging Face id, a local folder, or "demo".')] = None,
-    corpus: Annotated[str | None, Option(help='Files or folder, owner/name of the hub, or "demo".')] = None,
-    hook_name: Annotated[str | None, Option("--hook-name", help="For example blocks.2.hook_resid_post.")] = None,
-    architecture: Annotated[
-        str | None,
-        Option(help="standard, topk, batchtopk, matryoshka, jumprelu, gated, skip, transcoder or skip_transcoder."),
+    preset: Annotated[str | None, Option("--preset", metavar="NAME", help="See `saewidgets presets`.")] = None,
+    from_saelens: Annotated[
+        Path | None, Option("--from-saelens", metavar="FILE", help="A runner_cfg.json or cfg.json of SAELens.")
     ] = None,
-    d_sae: Annotated[int | None, Option("--d-sae", help="How many latents.")] = None,
-    k: Annotated[int | None, Option("--k", help="Active latents per token (topk, batchtopk, matryoshka).")] = None,
-    l1_coefficient: Annotated[
-        float | None, Option("--l1-coefficient", help="Sparsity (standard, gated, skip, transcoders).")
+    saes: Annotated[
+        str | None, Option("--saes", metavar="NAME,NAME", help="With --from-saelens: some of several SAEs.")
     ] = None,
-    l0_coefficient: Annotated[float | None, Option("--l0-coefficient", help="Sparsity (jumprelu).")] = None,
-    tokens: Annotated[int | None, Option(help="How many activations to train on.")] = None,
-    batch_size: Annotated[int | None, Option("--batch-size", help="Tokens per optimiser step.")] = None,
-    lr: Annotated[float | None, Option("--lr", help="Learning rate.")] = None,
-    context_size: Annotated[int | None, Option("--context-size", help="Tokens per context.")] = None,
-    seqpos_slice: Annotated[
-        str | None, Option("--seqpos-slice", help="Train on these positions of every context only: 5:-5 or 0:64:2.")
+    from_mistudio: Annotated[
+        Path | None,
+        Option(
+            "--from-mistudio", metavar="FILE",
+            help="Hyper-parameters as JSON, with --model and --corpus. --template names one of several in the file.",
+        ),
     ] = None,
-    from_pretrained: Annotated[
-        str | None, Option("--from-pretrained", help="Start from an SAE: id or name in the library, or a folder.")
+    activation_norm: Annotated[
+        float | None,
+        Option("--activation-norm", metavar="N", help="With --from-mistudio: mean norm of a skip SAE's activations."),
     ] = None,
-    seed: Annotated[int | None, Option(help="Fixes initialisation and shuffling.")] = None,
-    device: Annotated[str | None, Option(help="cpu, cuda:0, … or auto.")] = None,
-    model_device: Annotated[
-        str | None, Option("--model-device", help="Of the language model, if it is on another: cuda:1.")
-    ] = None,
-    model_compile: Annotated[
-        str | None, Option("--model-compile", help="Compile the model with this mode of torch.compile: default, …")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, Option("--set", metavar="NAME=VALUE", help="Any setting by its dotted name; repeatable.")
-    ] = None,
+    set_: Set = None,
     over: Annotated[
         list[str] | None,
         Option(
@@ -84,40 +65,148 @@ def train(
             help="Train one for each value, all fed by one forward of the model; repeatable: every combination.",
         ),
     ] = None,
-    wandb: Wandb = None,
-    trackio: Trackio = None,
-    dry_run: DryRun = False,
+    wandb: Annotated[
+        str | None, Option("--wandb", metavar="PROJECT", help="Send metrics to Weights & Biases as well.")
+    ] = None,
+    trackio: Annotated[
+        str | None, Option("--trackio", metavar="PROJECT", help="Send metrics to Trackio as well.")
+    ] = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print the configuration instead of training.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a sparse autoencoder, or with --over several at once. Ctrl-C pauses with a checkpoint."""
-    flags = {
-        "name": name, "model": model, "corpus": corpus, "hook_name": hook_name, "sae.architecture": architecture,
-        "sae.d_sae": d_sae, "sae.k": k, "sae.l1_coefficient": l1_coefficient, "sae.l0_coefficient": l0_coefficient,
-        "tokens": tokens, "batch_size": batch_size, "optimizer.lr": lr, "context_size": context_size, "seed": seed,
-        "device": device, "model_device": model_device, "model_compile": model_compile,
-        "activations.seqpos_slice": seqpos_slice, "from_pretrained": from_pretrained,
+    changes = [*given(context).items(), *map(assignment, set_ or [])]
+    sources = {
+        "--config": config, "--template": template, "--preset": preset, "--from-saelens": from_saelens,
+        "--from-mistudio": from_mistudio, "--saes": saes, "--activation-norm": activation_norm,
     }  # fmt: skip
-    changes = [(key, value) for key, value in flags.items() if value is not None]
-    changes += [assignment(text) for text in set_ or []]
-    sources = Sources(config, template, preset, from_saelens, from_mistudio, activation_norm, saes)
-    base, translation = sources.settings(changes, taken_over({}, over or []))
+    base, translation = _start(sources, changes, taken_over({}, over or []))
     several = taken_over(base, over or [])
     wanted = build_config(base, changes, several)
-    tell(translation)
+    if translation is not None:
+        note(translation.report())
     if dry_run:
-        show(wanted, several, translation, json)
+        _show(wanted, several, translation, json)
         return
-    on_event = sinks(wandb, trackio)
+    on_event = _sinks(wandb, trackio)
     with results_alone(), open_workspace() as workspace:
         if several:
             group = workspace.trainings.create_many(wanted, several, on_event=on_event)
             note(f"Training {len(group)} together: {group.name} ({group.id})")
-            follow_group(group, as_json=json, quiet=quiet)
-            return
-        run = workspace.trainings.create(wanted, on_event=on_event)
-        note(f"Training {run.record.name} ({run.id})")
-        record = follow(run, quiet=quiet)
-        if json:
-            write_json(run.record)
-        finish(record)
+            follow_group(group, json=json, quiet=quiet)
+        else:
+            run = workspace.trainings.create(wanted, on_event=on_event)
+            note(f"Training {run.record.name} ({run.id})")
+            follow_run(run, json=json, quiet=quiet)
+
+
+def _start(
+    sources: dict[str, Any], changes: Iterable[tuple[str, Any]], over: Over
+) -> tuple[dict[str, Any], Translation | None]:
+    """The settings that flags are put on, and the translation where they are of another package.
+
+    Args:
+        sources: the options that say where settings begin, by their names; at most one of them is given.
+        changes: what flags say; a translation is made with them, for it may only work so.
+        over: what ``--over`` says; where a translation does not work alone, its first combination completes it.
+
+    Raises:
+        ConfigError: more than one source was given, or what was given makes no sense.
+    """
+    template, saes, norm = sources["--template"], sources.pop("--saes"), sources.pop("--activation-norm")
+    saelens, mistudio = sources["--from-saelens"], sources["--from-mistudio"]
+    rivals = {name: value for name, value in sources.items() if not (mistudio and name == "--template")}
+    if len(taken := [name for name, value in rivals.items() if value is not None]) > 1:
+        raise ConfigError(
+            f"Settings come from one source, not from {' and '.join(taken)}.", where=taken[1],
+            hint="Name one; single settings of another go behind --set.",
+        )
+    for value, where, needed, what in (
+        (norm, "--activation-norm", "--from-mistudio", "a translation of miStudio's hyper-parameters"),
+        (saes, "--saes", "--from-saelens", "a configuration of several SAEs that SAELens wrote"),
+    ):
+        if value is not None and sources[needed] is None:
+            raise ConfigError(f"This is for {what}.", where=where, hint=f"Give {needed} FILE, too.")
+    if sources["--preset"] is not None:
+        from saewidgets.config.presets import preset  # pydantic: `saewidgets --help` does without
+
+        return preset(sources["--preset"]).to_data(), None
+    if saelens is None and mistudio is None:
+        return base_of(sources["--config"], template), None
+    from saewidgets.config.group import first_of  # as above
+    from saewidgets.config.translate import from_mistudio, from_saelens
+
+    wanted = dict(changes)
+    if wrong := sorted(wanted.keys() & {"source", "saes", "template", "activation_norm"}):
+        raise ConfigError("There is no such setting.", where=wrong[0])
+
+    def translated(changes: dict[str, Any]) -> Translation:
+        if mistudio is None:
+            some = None if saes is None else [name.strip() for name in saes.split(",")]
+            return from_saelens(saelens, saes=some, **changes)
+        return from_mistudio(mistudio, template=template, activation_norm=norm, **changes)
+
+    try:
+        found = translated(wanted)
+    except ConfigError:
+        if not over:
+            raise
+        found = translated({**wanted, **first_of(over)})
+    return {**found.config.to_data(), **({"over": dict(found.over)} if found.over else {})}, found
+
+
+def _show(config: TrainingConfig, over: dict[str, Any], translation: Translation | None, as_json: bool) -> None:
+    """What would be trained: the configuration, as a file that ``--config`` takes; with ``--json`` the remarks, too.
+
+    What this machine or the model would refuse is told, not raised: the file may be meant for another machine.
+
+    Raises:
+        ConfigError: a combination of the values in `over` cannot work.
+    """
+    from saewidgets.workspace.training.settle import require_fit  # torch: seconds to import
+
+    data, runs = config.to_data(), [config]
+    if over:
+        from saewidgets.config.group import expand  # pydantic: `saewidgets --help` does without
+
+        runs = expand(config, over)
+        note(f"{len(runs)} trainings: {', '.join(run.name or '' for run in runs)}")
+        data["over"] = over
+    try:
+        require_fit(runs, None)
+        for name in ("device", "model_device"):
+            if value := getattr(config, name):
+                resolve_device(value, name)
+    except SAEWidgetsError as error:
+        note(f"As things are here it would not start. {error}")
+    if as_json and translation is not None:
+        write_json({"config": data, "source": translation.source, "remarks": translation.to_data()["remarks"]})
+    else:
+        write_json(data)
+
+
+@command
+def presets(json: Json = False) -> None:
+    """List the settings for well-known models, with their sources."""
+    from saewidgets.config.presets import presets as every  # pydantic: `saewidgets --help` does without
+
+    data = [
+        {
+            "name": each.name, "description": each.description, "sources": each.sources, "ours": each.ours,
+            "config": each.config.to_data(),
+        }
+        for each in every()
+    ]  # fmt: skip
+    rows = [(each.name, each.config.model, f"{each.config.tokens:,}", each.description) for each in every()]
+    answer(json, data, table(("preset", "model", "tokens", "what"), rows, right=(2,)))
+    if not json:
+        note("Start one with saewidgets train --preset NAME; --json has the sources.")
+
+
+def _sinks(wandb: str | None, trackio: str | None) -> list[Any]:
+    """What ``--wandb`` and ``--trackio`` stand for."""
+    from saewidgets.workspace.sinks.trackio_sink import TrackioSink  # imports little, but nobody else needs it
+    from saewidgets.workspace.sinks.wandb_sink import WandbSink
+
+    return [*([WandbSink(wandb)] if wandb else []), *([TrackioSink(trackio)] if trackio else [])]

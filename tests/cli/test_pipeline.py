@@ -15,6 +15,7 @@ import pytest
 import torch
 import typer
 
+from saewidgets.cli.follow import CAPTURE, RUN, Kind, follow
 from saewidgets.cli.session import FAILED, NOT_FOUND, PAUSED, USAGE
 from saewidgets.workspace import Workspace
 from tests.cli.conftest import PATIENCE, Invoke
@@ -142,16 +143,21 @@ def test_ctrl_c_names_the_pipeline_itself(
 ) -> None:
     told: list[tuple[str, ...]] = []
 
-    def paused(job: Any, *_: Any, resume: tuple[str, ...], **__: Any) -> Any:
-        told.append(resume)
-        raise typer.Exit(PAUSED)
+    def pausing(kind: Kind[Any]) -> Callable[..., Any]:
+        def paused(job: Any, of: Kind[Any], *, resume: tuple[str, ...], quiet: bool) -> Any:
+            if of is not kind:
+                return follow(job, of, resume=resume, quiet=quiet)
+            told.append(resume)
+            raise typer.Exit(PAUSED)
+
+        return paused
 
     out, home = str(tmp_path / "my saes"), str(tmp_path / "w")
     asked = [*base, "--layers", "0,1", "--set", "sae.k=8", "--set", "seed=3", "--save-dir", out, "--cache-dir", home]
     same = tuple(shlex.quote(word) for word in asked[:-2])  # the folder of the workspace is --home then
-    for where in ("follow_capture", "follow"):
+    for kind in (CAPTURE, RUN):
         with monkeypatch.context() as patch:
-            patch.setattr(f"saewidgets.cli.{where}.watch", paused)
+            patch.setattr("saewidgets.cli.pipeline.follow", pausing(kind))
             ended = invoke(*asked, "--json", "-q")
         assert (ended.code, Path(out).exists()) == (PAUSED, False), ended.err
     assert len(told) == 2
@@ -201,7 +207,7 @@ def test_train_only_goes_on_with_a_capture_that_was_paused(
         raise typer.Exit(PAUSED)
 
     with monkeypatch.context() as patch:
-        patch.setattr("saewidgets.cli.follow_capture.watch", pause)
+        patch.setattr("saewidgets.cli.pipeline.follow", pause)
         assert invoke(*base, "--layers", "0", "--extract-only").code == PAUSED
     with Workspace(home) as ws:
         before = ws.activations.list()[0]

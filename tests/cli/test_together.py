@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from saewidgets.cli.together import taken_over
+from saewidgets.cli.configfile import taken_over
 from tests.cli.conftest import Invoke
 from tests.conftest import TINY_TEXT
 

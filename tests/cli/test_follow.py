@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import typer
 
-from saewidgets.cli.display import Look
-from saewidgets.cli.session import PAUSED
-from saewidgets.cli.watch import watch
+from saewidgets.cli.follow import Kind, failure, follow, phase
+from saewidgets.cli.session import FAILED, NOT_FOUND, PAUSED, USAGE, session
 from saewidgets.errors import StateError
 from saewidgets.events import JobStatus, Progress
-from saewidgets.records import JobRecord
+from saewidgets.records import ErrorInfo, JobRecord
 
 GOING = JobRecord("job_1", "download", JobStatus.RUNNING, "here/hub", Progress(500, 2000, rate=100.0, eta_seconds=15.0))
-LOOK: Look[JobRecord] = Look(lambda record: record.progress and (record.progress.done, record.progress.total))
+KIND: Kind = Kind(
+    "job", pausing="Pausing.", lost="it goes on.", resume=("resume",),
+    paused=lambda record: f"Paused: {record.status.value}.",
+)  # fmt: skip
 
 
 class Job:
@@ -26,6 +28,7 @@ class Job:
 
     def __init__(self, statuses: list[JobStatus], ctrl_c_at: tuple[int, ...] = ()) -> None:
         self._statuses, self._ctrl_c_at, self._looks = statuses, ctrl_c_at, 0
+        self.id = "job_1"
         self.pauses = 0
         self.refuses = False
 
@@ -44,10 +47,7 @@ class Job:
 
 
 def _watch(job: Job) -> JobRecord:
-    return watch(
-        job, LOOK, quiet=False, pausing="Pausing.", left="Left.", resume=("resume", "job_1"),
-        paused=lambda record: f"Paused: {record.status.value}.",
-    )  # fmt: skip
+    return follow(job, KIND)
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ def test_a_second_ctrl_c_leaves_without_waiting(capsys: pytest.CaptureFixture[st
     with pytest.raises(typer.Exit):
         _watch(job)
     assert job.pauses == 1, "it was asked, although nobody waits for it"
-    assert "Left.\nResume it with: " in capsys.readouterr().err
+    assert "Left without waiting; it goes on.\nResume it with: " in capsys.readouterr().err
 
 
 def test_what_ends_while_it_is_asked_to_pause_has_ended() -> None:
@@ -92,3 +92,37 @@ def test_what_ends_while_it_is_asked_to_pause_has_ended() -> None:
     job.refuses = True
     with pytest.raises(StateError, match="ended"):
         _watch(job)
+
+
+@dataclass(frozen=True)
+class Record:
+    status: JobStatus
+    id: str = "job_1"
+    progress: Progress | None = None
+    queue_position: int | None = None
+    error: ErrorInfo | None = None
+
+
+def test_a_phase_is_what_it_does_else_where_it_stands() -> None:
+    at_work = Progress(1, 2, phase="reading")
+    assert phase(Record(JobStatus.RUNNING, progress=at_work)) == "reading"
+    assert phase(Record(JobStatus.PAUSED, progress=at_work)) == "paused"
+    assert phase(Record(JobStatus.QUEUED, queue_position=2)) == "queued, number 2"
+
+
+@pytest.mark.parametrize(("kind", "code"), [("config", USAGE), ("not_found", NOT_FOUND), ("error", FAILED)])
+def test_a_failure_is_told_with_its_hint_and_ends_with_its_status(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: str, code: int
+) -> None:
+    error = ErrorInfo(kind=kind, what="It is not here.", where="model", hint="Name it.", traceback="Traceback: line 7")
+    record = Record(JobStatus.FAILED, error=error)
+    assert failure(record, otherwise="The job is failed.").exit_code == code
+    assert capsys.readouterr().err == "Error: model: It is not here. Name it.\n"
+    monkeypatch.setattr(session, "debug", True)
+    failure(record, first="train_1 failed.")
+    assert capsys.readouterr().err == "Error: train_1 failed. model: It is not here. Name it.\nTraceback: line 7\n"
+
+
+def test_a_cancelled_job_has_no_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    leave = failure(Record(JobStatus.CANCELLED), otherwise="The job is cancelled.")
+    assert (leave.exit_code, capsys.readouterr().err) == (FAILED, "Error: The job is cancelled.\n")
