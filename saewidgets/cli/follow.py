@@ -40,7 +40,7 @@ def phase(record: Any) -> str:
     if progress is None or record.status is not JobStatus.RUNNING:
         return standing(record)
     if progress.phase != "retrying":
-        return progress.phase
+        return str(progress.phase)
     when = f"in {math.ceil(progress.wait_seconds)} s" if progress.wait_seconds else "now"
     return f"retrying (attempt {progress.attempt or 1}, {when})"
 

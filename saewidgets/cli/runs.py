@@ -150,7 +150,7 @@ def metrics(
 def _asked(run: Run, reached: set[JobStatus], wait: float, json: bool) -> TrainingRecord:
     """Wait until the run's owner has done what was asked."""
     again = ("show", run.id)
-    record = wait_for(run, reached, wait, name=run.record.name, look_again=again)
+    record: TrainingRecord = wait_for(run, reached, wait, name=run.record.name, look_again=again)
     answer(json, record, f"{record.name} is {record.status.value} ({record.id})")
     return record
 

@@ -30,14 +30,14 @@ def test_printable_leaves_nothing_a_terminal_obeys(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(None, "–"), (0.4, "0 s"), (59.4, "59 s"), (185, "3 min 05 s"), (7_805, "2 h 10 min")]
+    ("seconds", "shown"), [(None, "–"), (0.4, "0 s"), (59.4, "59 s"), (185, "3 min 5 s"), (7_805, "2 h 10 min")]
 )
 def test_durations(seconds: float | None, shown: str) -> None:
     assert output.duration(seconds) == shown
 
 
 @pytest.mark.parametrize(
-    ("n_bytes", "shown"), [(None, "–"), (12, "12 B"), (1_500, "1.5 kB"), (12_300_000, "12.3 MB"), (4e12, "4.0 TB")]
+    ("n_bytes", "shown"), [(None, "–"), (12, "12 B"), (1_500, "1.5 kB"), (12_300_000, "12 MB"), (4e12, "4.0 TB")]
 )
 def test_sizes(n_bytes: float | None, shown: str) -> None:
     assert output.size(n_bytes) == shown
