@@ -27,6 +27,7 @@ from saewidgets.hub.errors import (
     ConnectionLostError,
     DiskFullError,
     FileChangedError,
+    HubError,
     HubOfflineError,
     HubTimeoutError,
     NoSAEError,
@@ -336,23 +337,19 @@ def _arriving(
             if have < file.size:
                 raise TruncatedFileError("The hub sent less of the file than it lists.", where=where)
         except Exception as error:  # noqa: BLE001 - of two network libraries (or of `check`); sorted out in `explained`
-            found = _with_amount(explained(error, url, client.redact), attempts.count + 1, have, file, where)
-            attempts.failed(found, again=isinstance(found, TruncatedFileError) or _disconnected(found))
+            found = explained(error, url, client.redact)
+            broken_off = _with_amount(found, attempts.count + 1, have, file, where)
+            attempts.failed(broken_off or found, again=broken_off is not None)
 
 
-def _disconnected(error: BaseException) -> bool:
-    return isinstance(error, HubOfflineError) and error.where != SWITCH
-
-
-def _with_amount(error: BaseException, count: int, have: int, file: RepoFile, where: str) -> BaseException:
-    """A broken connection as the person reads it: how often, where, and that nothing is lost."""
-    if not isinstance(error, ConnectionLostError | TruncatedFileError) and not _disconnected(error):
-        return error
+def _with_amount(error: BaseException, count: int, have: int, file: RepoFile, where: str) -> HubError | None:
+    """A broken connection as the person reads it: how often, where, and that nothing is lost; None for other errors."""
+    if not isinstance(error, ConnectionLostError | TruncatedFileError | HubOfflineError) or error.where == SWITCH:
+        return None
     arrived, times = f"{size(have)} of {size(file.size)}", "once" if count == 1 else f"{count} times"
     what = f"Lost the connection {times} at {arrived}. What arrived is kept."
     if isinstance(error, TruncatedFileError):
         what = f"The hub ended the file early {times}, at {arrived}. What arrived is kept."
-    assert isinstance(error, ConnectionLostError | TruncatedFileError | HubOfflineError)
     told = type(error)(what, where=where, hint="Try again: the download continues where it stopped.")
     told.__cause__ = error.__cause__
     return told

@@ -79,7 +79,7 @@ def test_download_cancel_resume_find_filter_read_delete(
     expect(download).to_contain_text("16,384", timeout=SLOW)
     snapshot("library-gemma-light")
 
-    hub.state.bandwidth = 60_000  # bytes per second: the file takes a quarter of a minute
+    hub.state.bandwidth = 30_000  # bytes per second: the file takes most of a minute
     press(download, "Download")
     downloads = download.get_by_role("list", name="Downloads").get_by_role("listitem")
     card = downloads.first

@@ -26,7 +26,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from tests.hub.repos import Repo, git_sha, large, published
 
 TOKENS = {"hf_readeraaaaaaaaaaaaaaaaaaaaaaaaaaaa": "reader", "hf_writerbbbbbbbbbbbbbbbbbbbbbbbbbbbb": "writer"}
-BLOCK = 1 << 18
+BLOCK = 1 << 16
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Fault:
     kind: ``status`` (value: code; `retry_after` seconds), ``hang`` (seconds of silence, then the connection closes),
     ``latency`` (seconds before the answer), ``cut`` (bytes after which the connection closes), ``short`` (bytes that
     are missing although the answer ends properly), ``corrupt`` (a flipped byte),
-    ``redirect`` (to value), ``html`` (a page instead of JSON), ``norange`` (ranges are ignored), ``drip`` (seconds
+    ``redirect`` (to value), ``norange`` (ranges are ignored), ``drip`` (seconds
     after each byte of an answer in JSON).
     """
 
@@ -180,14 +180,12 @@ class Handler(BaseHTTPRequestHandler):
             return self._json(rows)
         if fault := self.hub.fault(self.command, path, "latency"):
             time.sleep(fault.value)
-        fault = self.hub.fault(self.command, path, "status", "hang", "redirect", "html")
+        fault = self.hub.fault(self.command, path, "status", "hang", "redirect")
         if fault is not None and fault.kind == "hang":
             time.sleep(fault.value)
             raise _HangUpError
         if fault is not None and fault.kind == "redirect":
             return self._send(302, b"", {"location": fault.value})
-        if fault is not None and fault.kind == "html":
-            return self._send(200, b"<html>Sign in to this network</html>", {"content-type": "text/html"})
         if fault is not None:
             headers = {} if fault.retry_after is None else {"retry-after": str(fault.retry_after)}
             return self._error(fault.value, "", fault.message or "Something went wrong", headers)

@@ -1,13 +1,60 @@
-"""What was downloaded is what the formats load, and what the preview said of it."""
+"""`saewidgets.load_sae`: one function for paths and repositories, which loads what a preview said."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import huggingface_hub.constants
 import pytest
 import torch
 
-from saewidgets import load_sae
+import saewidgets as sw
+from saewidgets.errors import NotFoundError
 from saewidgets.formats import detect_format
-from saewidgets.hub import HubClient, download, preview
+from saewidgets.hub import HubClient, RepositoryNotFoundError, download, preview
+from tests.hub.server import Hub
+
+PLACE = "google/gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_82"
+
+
+@pytest.fixture(autouse=True)
+def _this_hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.endpoint)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_repository_is_downloaded_once(hub: Hub) -> None:
+    sae = sw.load_sae(PLACE)
+    assert (sae.cfg.architecture, sae.d_in, sae.d_sae) == ("jumprelu", 8, 16384)
+    assert sae.metadata["hook_name"] == "blocks.12.hook_resid_post"
+    hub.forget()
+    assert sw.load_sae(PLACE, dtype=None).d_sae == 16384
+    assert not any(seen.sent > 100_000 for seen in hub.requests("params.npz")), "it was in the cache"
+
+
+def test_what_is_here_is_taken_from_here(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sae = sw.create_sae("topk", 8, d_sae=16, k=2)
+    monkeypatch.chdir(tmp_path)
+    sw.save_sae(sae, tmp_path / "google" / "mine")
+    assert sw.load_sae("google/mine").cfg.architecture == "topk"
+    assert sw.load_sae(tmp_path / "google" / "mine").d_sae == 16
+    assert not hub.requests()
+
+
+@pytest.mark.parametrize("path", ["./nothing", "/nothing/here", "~/nothing-here"])
+def test_a_path_that_is_not_there_is_not_asked_for_elsewhere(path: str, hub: Hub) -> None:
+    with pytest.raises(NotFoundError):
+        sw.load_sae(path)
+    assert not hub.requests()
+
+
+def test_what_is_neither() -> None:
+    with pytest.raises(NotFoundError, match="owner/name"):
+        sw.load_sae("no such thing at all")
+    with pytest.raises(RepositoryNotFoundError):
+        sw.load_sae("nobody/nothing-here")
 
 
 @pytest.mark.parametrize(
@@ -26,7 +73,7 @@ def test_a_download_loads_as_previewed(client: HubClient, text: str) -> None:
     said = preview(text, client=client)
     done = download(text, client=client)
     assert detect_format(done.location) == said.format == done.format
-    sae = load_sae(done.location)
+    sae = sw.load_sae(done.location)
     assert said.architecture in (None, sae.cfg.architecture)
     assert said.d_in in (None, sae.d_in)
     assert said.d_sae in (None, sae.d_sae)

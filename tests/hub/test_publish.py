@@ -114,7 +114,7 @@ def test_what_is_there_already_is_no_new_commit(hub: Hub, client_of: Make, sae: 
 CREATE, BATCH, COMMIT, STORAGE = "/api/repos/create", "/objects/batch", "/commit/", "/storage/upload/"
 
 
-@pytest.mark.parametrize("place", [CREATE, "/preupload/", BATCH, COMMIT])
+@pytest.mark.parametrize("place", [CREATE, BATCH, COMMIT])
 @pytest.mark.parametrize(
     ("status", "error", "what", "hint"),
     [
