@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import arguments
-from saewidgets.errors import ConfigError, NotFoundError
+from saewidgets.errors import ConfigError
 from saewidgets.records import Comparison, Records, SAERecord
+from saewidgets.workspace.handle import find_one
 from saewidgets.workspace.library import adding, importing, locating, taking
 from saewidgets.workspace.library.files import folder_of, remove_files
 from saewidgets.workspace.library.intake import checked_tags
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 MAX_NOTES = 20_000
 _ID, _FORMAT, _PLACE = "the id of an SAE", "the name of a format", "where an SAE is"
-_BEGINNING = re.compile(r"sae_.{4,}", re.DOTALL)  # of an id: shorter ones are typing errors, not intentions
 
 
 class SAEs:
@@ -99,23 +98,8 @@ class SAEs:
             NotFoundError: there is none, or several fit; the message lists them.
             ConfigError: `wanted` is empty.
         """
-        wanted = arguments.text(wanted, "wanted", "an id or a name of an SAE")
-        if not wanted.strip():
-            raise ConfigError("The id of the SAE is empty.", where="sae_id", hint="Give an id or a name.")
-        try:
-            return self.get(wanted)
-        except NotFoundError:
-            records = self._rows.list()
-        begins = _BEGINNING.fullmatch(wanted) is not None
-        found = [r for r in records if r.name == wanted or (begins and r.id.startswith(wanted))]
-        if len(found) == 1:
-            return self.get(found[0].id)
-        if found:
-            listed = ", ".join(r.id for r in found[:5])
-            raise NotFoundError(f"{len(found)} SAEs match {wanted!r}: {listed}.", hint="Give the whole id.")
-        raise NotFoundError(
-            f"There is no SAE {wanted!r}.", hint="List them with ws.saes.list() or `saewidgets saes list`."
-        )
+        listed = "ws.saes.list() or `saewidgets saes list`"
+        return self.get(find_one(self._rows, wanted, ("SAE", "SAEs"), "sae_id", listed, "sae_"))
 
     # ------------------------------------------------------------------------------------------------ read
 
