@@ -107,7 +107,7 @@ def reader(file: Any, where: str) -> Callable[[memoryview], None]:
 
     def fill(buffer: memoryview) -> None:
         while buffer:
-            n = file.readinto(buffer)
+            n = file.readinto(buffer[:_BLOCK])  # an archive's bytes pass through the cache on their way
             if not n:
                 raise FormatError("The file ended early.", where=where, hint=_CHANGED)
             buffer = buffer[n:]
