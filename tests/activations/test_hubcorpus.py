@@ -324,6 +324,7 @@ pack(open_corpus(HubCorpus.wikipedia()), load_tokenizer({model!r}), folder=Path(
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="processes are killed another way there")
 def test_killed_while_it_streams_it_goes_on_at_the_right_article(
     hub: Hub, opened: Any, lm: LoadedModel, tiny_model_folder: Path, tmp_path: Path

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from saewidgets.catalog import Catalog, new_extraction_id
-from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import Facts, JobStatus, Progress
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.records import SAERecord, TrainingRecord
@@ -106,46 +106,6 @@ def test_a_training_and_its_sae_are_one(
         catalog.extractions.list(origin="sae_none")
     with pytest.raises(NotFoundError):
         catalog.extractions.list(origin="train_none")
-
-
-def test_filters(
-    catalog: Catalog, make: Callable[..., ExtractionRecord], make_sae: Callable[..., SAERecord],
-    make_training: Callable[..., TrainingRecord],
-) -> None:
-    sae = make_sae("gemma 100%")
-    first, second = make(sae_id=sae.id, job="job_1"), make(training_id=make_training("run").id)
-    catalog.extractions.update(second.id, n_tokens=1, seen=1)
-
-    def ids(**filters: Any) -> list[str]:
-        return [record.id for record in catalog.extractions.list(**filters)]
-
-    assert ids() == [second.id, first.id]
-    assert ids(limit=1, offset=1) == [first.id]
-    assert ids(status="queued") == [first.id]
-    assert ids(status=[JobStatus.COMPLETED]) == [second.id]  # without a job: what it has found tells
-    assert ids(source_type="training") == [second.id]
-    assert ids(source_type="sae") == [first.id]
-    assert ids(search="GEMMA gpt2") == [first.id]
-    assert ids(search="0%") == [first.id]
-    assert ids(search="run \ud800") == []
-    assert ids(has_data=True) == [second.id]
-    assert catalog.extractions.count() == {JobStatus.QUEUED: 1, JobStatus.COMPLETED: 1}
-    for wrong in ({"status": "done"}, {"source_type": "hub"}, {"limit": -1}, {"offset": True}):
-        with pytest.raises(ConfigError) as caught:
-            catalog.extractions.list(**wrong)  # type: ignore[arg-type]
-        assert caught.value.where == next(iter(wrong))
-
-
-def test_deleting(catalog: Catalog, make: Callable[..., ExtractionRecord], make_sae: Callable[..., SAERecord]) -> None:
-    sae = make_sae()
-    record = make(sae_id=sae.id, job="job_1")
-    with pytest.raises(StateError, match="queued"):
-        catalog.extractions.delete(record.id)
-    catalog.jobs.change("job_1", {"status": JobStatus.CANCELLED}, when={JobStatus.QUEUED})
-    assert catalog.extractions.delete(record.id) == Path(record.folder)
-    assert not catalog.extractions.list()
-    with pytest.raises(NotFoundError):
-        catalog.jobs.get("job_1")
 
 
 def test_they_go_with_their_sae(

@@ -201,15 +201,6 @@ def test_a_training_and_its_sae_have_one_set(catalog: Catalog, make_training: Ca
     assert [(f.index, f.label) for f in features.list(left)] == [(1, "before"), (2, "renamed"), (3, "after")]
 
 
-def test_without_an_sae_labels_go_with_the_training(
-    catalog: Catalog, make_training: Callable[..., TrainingRecord]
-) -> None:
-    run = make_training("run")
-    catalog.features.put_labels(catalog.features.origin(run.id), [label(1)], newer)
-    catalog.trainings.delete(run.id)
-    assert rows(catalog, FeatureRow) == rows(catalog, LabelRow) == 0
-
-
 def test_rows_of_both_for_one_latent_become_one(
     catalog: Catalog, make_training: Callable[..., TrainingRecord]
 ) -> None:

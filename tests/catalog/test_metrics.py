@@ -35,22 +35,6 @@ def test_columns_in_step_order(catalog: Catalog, run: str) -> None:
     assert catalog.metrics.count(run) == len(table) == 6
 
 
-def test_pages_times_and_steps(catalog: Catalog, run: str) -> None:
-    catalog.metrics.append(run, _measured(range(10)))
-
-    def steps(**filters: float) -> list[int]:
-        return list(catalog.metrics.query(run, ["loss"], **filters).step)  # type: ignore[arg-type]
-
-    assert steps(since=1003.0, until=1006.0) == [3, 4, 5]
-    assert steps(min_step=7) == [7, 8, 9]
-    assert steps(max_step=1) == [0, 1]
-    assert steps(limit=3, offset=2) == [2, 3, 4]
-    assert steps(offset=8) == [8, 9]
-    assert steps(limit=0) == []
-    assert len(catalog.metrics.query(run, [])) == 0
-    assert len(catalog.metrics.query("train_x")) == 0
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_a_number_is_kept(catalog: Catalog, run: str, value: float) -> None:
     catalog.metrics.append(run, [Metrics(1, 1, {"loss": value})])

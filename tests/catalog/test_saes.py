@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from saewidgets.catalog import Catalog
-from saewidgets.catalog.saes import SORTS
 from saewidgets.catalog.tables import SAERow
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
@@ -113,22 +112,6 @@ def test_replacing_files_forgets_statistics(catalog: Catalog, tmp_path: Path) ->
     )
     with pytest.raises(ValueError, match="name"):
         catalog.saes.replace(sae.id, path=tmp_path, name="x")
-
-
-def test_orders(catalog: Catalog) -> None:
-    for i, (name, layer, model) in enumerate([("b", 2, "x"), ("A", None, None), ("c", 1, "Y")]):
-        _add(catalog, name, layer=layer, model=model, d_sae=16 * (i + 1), size_bytes=100 - i)
-
-    def names(sort: str) -> str:
-        return "".join(sae.name for sae in catalog.saes.list(sort=sort))
-
-    found = {sort: names(sort) for sort in SORTS}
-    assert found == {
-        "newest": "cAb", "oldest": "bAc", "name": "Abc", "model": "bcA", "layer": "cbA", "d_sae": "cAb", "size": "bAc",
-    }  # fmt: skip
-    assert [sae.name for sae in catalog.saes.list(sort="name", limit=1, offset=1)] == ["b"]
-    with pytest.raises(ConfigError, match="newest, oldest"):
-        catalog.saes.list(sort="colour")
 
 
 @pytest.mark.parametrize(

@@ -160,17 +160,6 @@ def test_delete_takes_everything_along(catalog: Catalog, make_training: Make) ->
     assert catalog.trainings.get(other.id).retry_of is None
 
 
-def test_runs_of_one_job_keep_it_until_the_last(catalog: Catalog, make_training: Make) -> None:
-    a = make_training("a", job="job_1")
-    b = make_training("b", job_id="job_1")
-    assert {r.id for r in catalog.trainings.by_job("job_1")} == {a.id, b.id}
-    catalog.jobs.change("job_1", {"status": S.COMPLETED}, when={S.QUEUED})
-    catalog.trainings.delete(a.id)
-    assert catalog.trainings.get(b.id).status is S.COMPLETED
-    catalog.trainings.delete(b.id)
-    assert len(catalog.jobs.list()) == 0
-
-
 def test_an_imported_sae_outlives_its_training(catalog: Catalog, make_training: Make) -> None:
     run = make_training()
     values = {"source": "trained", "architecture": "topk", "d_in": 8, "d_sae": 16, "format": "saelens", "size_bytes": 1}

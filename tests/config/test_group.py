@@ -30,11 +30,6 @@ def test_outputs_in_several_layers_are_told_apart_by_name() -> None:
     ]  # fmt: skip
 
 
-def test_a_base_that_works_alone_stays_as_it_is() -> None:
-    base = base_of({"sae": {"architecture": "standard", "l1_coefficient": 7.0}}, {"sae.architecture": ["topk"]})
-    assert (base.sae.architecture, base.sae.l1_coefficient) == ("standard", 7.0)  # type: ignore[union-attr]
-
-
 def test_architectures_that_change_complete_a_base_of_an_output_too() -> None:
     over = {"sae.architecture": ["transcoder", "skip_transcoder"]}
     data = {
@@ -46,16 +41,6 @@ def test_architectures_that_change_complete_a_base_of_an_output_too() -> None:
     assert [(each.sae.architecture, each.sae.d_sae) for each in configs] == [
         ("transcoder", 32), ("skip_transcoder", 32),
     ]  # fmt: skip
-
-
-def test_a_base_that_is_completed_keeps_the_settings_of_its_own_architecture() -> None:
-    wrong = {"sae": {"architecture": "topk", "d_sae": 32, "k": 64}}
-    with pytest.raises(ConfigError, match="k is 64 but d_sae is 32"):  # of its topk, whichever comes first
-        base_of(wrong, {"sae.architecture": ["standard", "topk"]})
-    over = {"sae.architecture, hook_name_out": [["transcoder", PAIRS[0][1]], ["topk", None]]}
-    sae = {"architecture": "topk", "d_sae": 32, "k": 4}
-    data = {"hook_name": PAIRS[0][0], "hook_name_out": PAIRS[0][1], "sae": sae}
-    assert expand(base_of(data, over), over)[1].sae == TopKConfig(d_sae=32, k=4)
 
 
 @pytest.mark.parametrize(
@@ -89,10 +74,6 @@ def test_what_is_wrong_with_the_base_is_said_as_without_a_group(data: dict[str, 
     with pytest.raises(ConfigError) as caught:
         base_of(data, {"sae.k": [4, 8]})
     assert str(caught.value) == str(alone.value)
-
-
-def test_a_base_without_an_architecture_is_of_the_usual_one() -> None:
-    assert expand(base_of({}, {"sae.k": [4, 8]}), {"sae.k": [4, 8]})[1].sae == TopKConfig(k=8)
 
 
 def test_runs_of_one_architecture_are_told_apart_by_what_differs() -> None:

@@ -2,8 +2,7 @@
 
 import pytest
 
-from saewidgets.config import JumpReLUConfig, StandardConfig, TextCorpus, TopKConfig, TrainingConfig
-from saewidgets.config.templates import Template
+from saewidgets.config import JumpReLUConfig, TopKConfig, TrainingConfig
 from saewidgets.config.validation import ELSEWHERE, _settings
 from saewidgets.errors import ConfigError
 
@@ -68,23 +67,6 @@ def test_what_is_wrong_is_said_by_the_names_that_are_typed(settings, field, said
 
 
 @pytest.mark.parametrize(
-    ("config", "settings", "said"),
-    [
-        (TopKConfig, {"l1_coefficient": 5},
-         "topk has no such setting. It belongs to standard, gated, skip, transcoder and skip_transcoder."),
-        (JumpReLUConfig, {"k": 5}, "jumprelu has no such setting. It belongs to topk, batchtopk and matryoshka."),
-        (TopKConfig, {"l2_coefficient": 5}, "There is no such setting."),
-        (TextCorpus, {"files": ("a.txt",), "split": "x"}, "text has no such setting. It belongs to hub and tokens."),
-        (StandardConfig, {"l1": 5}, "There is no such setting. Did you mean l1_coefficient?"),
-    ],
-)  # fmt: skip
-def test_a_part_by_itself_says_the_same(config, settings, said):
-    with pytest.raises(ConfigError) as caught:
-        config(**settings)
-    assert (caught.value.where, caught.value.what) == (list(settings)[-1], said)
-
-
-@pytest.mark.parametrize(
     ("d_sae", "advice"),
     [(1, "Enter 1."), (16, "Enter 1 to 16."), (32, "Enter 1 to 32; 32 is usual."),
      (20_000, "Enter 1 to 20,000; 32 is usual.")],
@@ -96,11 +78,6 @@ def test_only_a_k_that_fits_is_advised(d_sae, advice):
     with pytest.raises(ConfigError) as caught:
         JumpReLUConfig(d_sae=d_sae, sparsity_loss="quadratic")
     assert ("32 to 100 is usual" in caught.value.what) == (d_sae > 100)
-
-
-def test_a_truth_that_takes_no_words_says_how_it_is_written():
-    with pytest.raises(ConfigError, match=r'Favorite is "yes"\. Write true or false, without quotes'):
-        Template.from_data({"name": "a", "config": {}, "favorite": "yes"})
 
 
 def test_names_of_other_packages_lead_to_settings_and_are_none_themselves():

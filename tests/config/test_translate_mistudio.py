@@ -224,11 +224,6 @@ def test_what_cannot_be_translated_names_its_setting(changes, where):
     assert caught.value.where == where
 
 
-def test_a_file_of_saelens_is_told_where_it_belongs():
-    with pytest.raises(ConfigError, match="--from-saelens"):
-        from_mistudio({"sae": {"d_sae": 8}, "lr": 1e-3}, **NEEDED)
-
-
 @pytest.mark.parametrize("missing", ["model", "corpus"])
 def test_model_and_text_must_be_given(missing):
     with pytest.raises(ConfigError) as caught:
@@ -248,21 +243,3 @@ def test_places_that_are_none(hooks):
     with pytest.raises(ConfigError, match="It lists residual, mlp, attention") as caught:
         _from({"hook_types": hooks})
     assert caught.value.where == "hook_types"
-
-
-def test_an_interval_of_zero_turns_resampling_off():
-    found = _from({"resample_interval": 0})
-    assert found.config.resampling.every_steps is None
-    assert "resample_interval" not in _remarks(found)
-
-
-def test_a_width_that_nobody_compares_is_said():
-    assert "not looked up" in _remarks(_from())["hidden_dim"]
-    assert "hidden_dim" not in _remarks(_from({"architecture_type": "topk", "top_k": 4}))
-
-
-def test_names_of_changes_that_are_none():
-    with pytest.raises(ConfigError, match="tokens holds a value") as caught:
-        _from(**{"tokens.x": 3})
-    assert caught.value.where == "tokens.x"
-    assert from_mistudio(FIRST, model="gpt2", **{"corpus.kind": "demo"}).config.corpus.kind == "demo"

@@ -296,29 +296,6 @@ def test_fewer_tokens_than_an_evaluation_may_have_are_remarked_on(given, tokens,
     assert ("n_eval_batches" in remarks(found)) == (said is not None)
 
 
-def test_so_few_batches_to_measure_the_activations_on_are_remarked_on():
-    found = from_saelens(_runner(
-        n_batches_for_norm_estimate=2, **{"sae.normalize_activations": "expected_average_only_in"}
-    ))  # fmt: skip
-    assert found.config.activations.norm_tokens == 256
-    assert "these are 48 tokens" in remarks(found, "changed")["n_batches_for_norm_estimate"]
-    assert "n_batches_for_norm_estimate" not in remarks(from_saelens(_runner(n_batches_for_norm_estimate=2)))
-
-
-def test_who_the_metrics_were_sent_to_is_said():
-    logger = {"logger.log_to_wandb": True, "logger.wandb_project": "saes"}
-    text = remarks(from_saelens(_runner(**logger)))["logger.log_to_wandb"]
-    assert 'WandbSink("saes"), or --wandb saes, sends' in text
-    text = remarks(from_saelens(_runner(**logger, **{"logger.wandb_entity": "lab"})))["logger.log_to_wandb"]
-    assert 'WandbSink("saes", entity="lab"), or --wandb saes with WANDB_ENTITY=lab' in text
-
-
-def test_the_report_names_both_kinds():
-    report = from_saelens(_runner(compile_sae=True)).report()
-    assert "No counterpart, left out:\n  compile_sae = True: the SAE's step is not compiled" in report
-    assert "Taken over, with another meaning:\n  n_batches_in_buffer = 20: " in report
-
-
 def test_how_documents_fill_the_contexts_comes_over():
     found = from_saelens(_runner(disable_concat_sequences=True, sequence_separator_token=7))
     assert (found.config.activations.join_documents, found.config.activations.separator) == (False, "7")
@@ -334,11 +311,6 @@ def test_conversations_come_over():
     assert not remarks(found, "lost")
     given = from_saelens(_runner(use_chat_formatting=True), corpus="demo")
     assert "chat=True" in remarks(given, "lost")["use_chat_formatting"]
-
-
-def test_changes_say_more_of_the_text_that_is_named():
-    found = from_saelens({**_runner(), "is_dataset_tokenized": False}, **{"corpus.text_field": "body"})
-    assert found.config.corpus == HubCorpus("Skylion007/openwebtext", text_field="body")
 
 
 @pytest.mark.parametrize(

@@ -155,14 +155,6 @@ def test_all_numbers_of_saes_of_others(lm: LoadedModel, contexts: Tensor, name: 
     assert found == pytest.approx(_expected(lm, sae, contexts, 1.0, True), rel=1e-4)
 
 
-def test_an_sae_on_hook_z(lm: LoadedModel, contexts: Tensor) -> None:
-    tensors = _sae("standard").inference_tensors()
-    sae = inference_sae("standard", 32, tensors, reshape_activations="hook_z")
-    found = evaluate(sae, lm, contexts, "blocks.1.attn.hook_z")
-    assert found["n_tokens"] > 0
-    assert found["ce_loss_sae"] != found["ce_loss_clean"]
-
-
 def test_places_that_do_not_fit(lm: LoadedModel, contexts: Tensor) -> None:
     transcoder = inference_sae("transcoder", 32, _sae("standard").inference_tensors())
     with pytest.raises(ConfigError, match="another place") as caught:
@@ -285,11 +277,3 @@ def test_check_can_end_it(lm: LoadedModel, contexts: Tensor) -> None:
     with pytest.raises(Interruption):
         evaluate(_sae(), lm, contexts, HOOK, check=check)
     assert _hook_count(lm) == before
-
-
-def test_contexts_longer_than_the_model_reads(lm: LoadedModel) -> None:
-    assert lm.context is not None
-    contexts = torch.full((1, lm.context + 1), 5)
-    with pytest.raises(ConfigError, match="at once, not") as caught:
-        evaluate(_sae(), lm, contexts, HOOK, cross_entropy=False)
-    assert caught.value.where == "contexts"

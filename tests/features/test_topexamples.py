@@ -88,9 +88,3 @@ def test_the_random_sample_is_of_real_firings_and_uniform() -> None:
     assert abs(halves[0] - halves[1]) < 80  # standard deviation about 17
     assert places[0] == places[3] == 0
     assert abs(places[1] - places[2]) < 80
-
-
-def test_the_sample_touches_no_global_generator() -> None:
-    state = torch.random.get_rng_state()
-    TopExamples(LATENTS, 3, n_random=4).update(_latents(), torch.arange(CONTEXTS))
-    assert torch.equal(state, torch.random.get_rng_state())

@@ -38,20 +38,6 @@ def test_a_missing_job_is_an_error(store: JobStore) -> None:
     store.delete("job_x")
 
 
-def test_list_filters(store: JobStore) -> None:
-    _add(store, "a")
-    _add(store, "b", owner="you")
-    store.change("b", {"status": S.PAUSED}, when={S.QUEUED})
-    assert [r.id for r in store.list(status={S.PAUSED})] == ["b"]
-    assert [r.id for r in store.list(owner="me")] == ["a"]
-    assert [r.id for r in store.list(ids=["b", "zz"])] == ["b"]
-    assert [r.id for r in store.list(kind="count", limit=1, offset=1)] == ["a"]
-    assert not store.list(kind="other")
-    newest = store.get("b").updated_at
-    assert not store.list(updated_since=newest)
-    assert "b" in [r.id for r in store.list(updated_since=newest - 0.001)]
-
-
 def test_one_job_at_a_time_and_in_turn(store: JobStore) -> None:
     _add(store, "a")
     _add(store, "b", owner="you")
@@ -111,17 +97,6 @@ def test_time_on_the_lane_adds_up(store: JobStore) -> None:
     store.change("a", {"status": S.QUEUED, "owner": "me"}, when={S.PAUSED})
     assert _acquire(store, "a").started_at == started
     assert store.get("a").seconds_running >= paused.seconds_running
-
-
-def test_commands_are_cleared_when_nobody_works_on_it(store: JobStore) -> None:
-    _add(store, "a")
-    _acquire(store, "a")
-    asked = store.change("a", {"status": S.PAUSING, "command": "pause"}, when={S.STARTING})
-    assert asked is not None
-    assert asked.command == "pause"
-    done = store.change("a", {"status": S.PAUSED}, when={S.PAUSING})
-    assert done is not None
-    assert done.command is None
 
 
 def test_heartbeats_go_stale_and_leases_are_taken_over(store: JobStore) -> None:

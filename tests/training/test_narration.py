@@ -39,13 +39,3 @@ def test_the_course_of_a_run(tmp_path, recorder):
         "Step 30: checkpoint saved (302 MB, best).",
     ]
     assert [line.split(maxsplit=2)[2] for line in (tmp_path / "log.txt").read_text().splitlines()] == said(recorder)
-
-
-def test_long_runs_say_less_often(tmp_path, recorder):
-    clock = Clock()
-    tell = Narrator(recorder, RunLog(tmp_path, recorder), clock)
-    for second in range(0, 24 * 3600, 5):
-        clock.now = float(second)
-        tell(metrics(second + 1, loss=1.0))
-    assert 400 < len(said(recorder)) < 1200  # every ten seconds would be 8,640
-    assert len(recorder.of(Metrics)) == 24 * 720  # what the charts draw is whole

@@ -112,14 +112,6 @@ def test_more_dead_latents_than_usable_rows():
     assert all(torch.isfinite(p).all() for p in sae.parameters())
 
 
-def test_when_it_is_due():
-    sae = create_sae("topk", d_in=D_IN, d_sae=D_SAE, k=2)
-    due = Resampler(ResamplingConfig(every_steps=10, until_share=0.5), sae, 60, seed=0)
-    assert [step for step in range(61) if due.is_due(step)] == [10, 20, 30]
-    never = Resampler(ResamplingConfig(), sae, 60, seed=0)
-    assert not any(never.is_due(step) for step in range(61))
-
-
 def _half_dead(trainer):
     with torch.no_grad():
         trainer.sae.b_enc[16:] = -5.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from saewidgets.activations import open_corpus, pack
 from saewidgets.activations.store import StoredActivations
@@ -15,7 +15,7 @@ from saewidgets.activations.store_stream import StoredStream
 from saewidgets.activations.store_write import CaptureSettings, capture_store
 from saewidgets.activations.stream import ActivationStream
 from saewidgets.config import ActivationCorpus, TextCorpus, TrainingConfig
-from saewidgets.errors import ConfigError, FormatError
+from saewidgets.errors import ConfigError
 from saewidgets.evaluation import evaluate
 from saewidgets.events import JobStatus, Request
 from saewidgets.formats import load_sae
@@ -95,17 +95,6 @@ def test_pause_and_resume_equals_a_straight_run(config: TrainingConfig, run: Pat
     assert result.status is JobStatus.COMPLETED
     straight, resumed = (load_file(path / "sae" / "sae_weights.safetensors") for path in (run, folder))
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
-
-
-def test_a_checkpoint_without_its_whitening(config: TrainingConfig, run: Path, tmp_path: Path) -> None:
-    final = newest_whole(run / "checkpoints")[0]
-    assert final is not None
-    (tmp_path / "step").mkdir()
-    tensors = {name: value for name, value in final.optimizer().items() if name != "whitening.matrix"}
-    save_file(tensors, tmp_path / "step" / "optimizer.safetensors")
-    with pytest.raises(FormatError, match=r"'matrix' of that is missing") as caught:
-        of_checkpoint(type(final)(tmp_path / "step", final.state))
-    assert "optimizer.safetensors" in str(caught.value.where)
 
 
 def test_a_group_shares_it_and_a_store_has_the_same(

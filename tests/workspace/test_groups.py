@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-import saewidgets.training
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
@@ -147,31 +144,6 @@ def test_one_is_stopped_and_one_cancelled_alone(ws: Workspace, tiny_model_folder
     assert group.wait(PATIENCE) is JobStatus.STOPPED
     assert [run.status.value for run in group] == ["stopped", "cancelled", "stopped"]
     assert third.sae().d_sae == 64
-
-
-def test_the_last_to_end_is_waited_for_until_the_job_has_ended(
-    ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def slow_to_close(*args: Any, **options: Any) -> Any:
-        result = run_group(*args, **options)
-        while not closing.wait(0.01):
-            pass
-        time.sleep(0.3)  # for this long every run has ended, and their job has not
-        return result
-
-    run_group, closing = saewidgets.training.run_group, threading.Event()
-    monkeypatch.setattr(saewidgets.training, "run_group", slow_to_close)
-    group = ws.trainings.create_many(config, {"sae.k": [4, 8]})
-    for run in group:
-        while not run.status.is_final:
-            time.sleep(0.01)
-    assert group[0].wait(0) is JobStatus.COMPLETED  # who does not wait is not kept
-    assert group.status is JobStatus.RUNNING
-    closing.set()
-    group[0].delete()
-    assert [run.wait(PATIENCE) for run in group] == [JobStatus.COMPLETED]
-    group.delete()
-    assert len(ws.trainings.list()) == 0
 
 
 def test_one_of_a_paused_group_is_stopped_at_once(ws: Workspace, tiny_model_folder: Path) -> None:

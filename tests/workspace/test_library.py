@@ -38,6 +38,7 @@ def test_a_model_is_listed_under_its_one_name(ws: Workspace, run: Run, tiny_mode
     assert [one.id for one in ws.saes.list(model="gpt2")] == [sae.id]
 
 
+@pytest.mark.long
 def test_processes_that_import_at_once_make_one(ws: Workspace, run: Run) -> None:
     script = (
         "import sys; from saewidgets.workspace import Workspace\n"
@@ -70,6 +71,16 @@ def test_processes_that_import_at_once_make_one(ws: Workspace, run: Run) -> None
     assert [process.returncode for process in processes] == [0, 0]
     assert ids == {record.id for record in ws.saes.list()}
     assert len(ids) == len(_folders(ws)) == 1
+
+
+def test_the_slower_of_two_takes_its_copy_back(
+    ws: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run.import_to_saes()
+    found = [None, first]  # it looked before the other one had written its row
+    monkeypatch.setattr(ws.catalog.saes, "by_training", lambda training_id: found.pop(0))
+    assert run.import_to_saes().id == first.id
+    assert _folders(ws) == [first.path]
 
 
 def test_a_run_that_has_learned_more_renews_its_record(ws: Workspace, tiny_model_folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from saewidgets.config import HubCorpus, TrainingConfig
+from saewidgets.config import TrainingConfig
 from saewidgets.config.pipeline import PipelineConfig
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 from saewidgets.events import JobStatus
@@ -134,46 +134,6 @@ def test_what_was_done_is_not_done_again(ws: Workspace, config: TrainingConfig) 
     assert made(ws, config.replace(context_size=8), layers=[0]).stores() == {}
 
 
-def test_a_newer_capture_that_is_not_whole_hides_no_other(
-    ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pipeline = made(ws, config, layers=[0])
-    whole = pipeline.extract()
-    with monkeypatch.context() as patch:  # as another process would that had looked before
-        patch.setattr(Pipeline, "stores", lambda self, **_: {})
-        newer = pipeline.extract()
-    assert (whole.wait(PATIENCE), newer.wait(PATIENCE)) == (JobStatus.COMPLETED, JobStatus.COMPLETED)
-    assert only_store(pipeline).id == newer.id
-    ws.catalog.activations.update(newer.id, n_tokens=None)  # as while it is being captured
-    assert only_store(pipeline).id == whole.id
-    assert pipeline.train()[0].wait(PATIENCE) is JobStatus.COMPLETED
-    assert list(pipeline.runs()) == [0]
-
-
-def test_what_was_captured_says_how_many_tokens(ws: Workspace, config: TrainingConfig) -> None:
-    silent = ws.pipeline(config, layers=[0])
-    assert silent.as_captured() is silent  # there is nothing
-    store = made(ws, config, layers=[0, 1], num_tokens=512).extract()
-    assert store.wait(PATIENCE) is JobStatus.COMPLETED
-    found = silent.as_captured()
-    assert (silent.stores(), found.config.num_tokens) == ({}, 512)
-    assert found.extract().id == store.id
-    for other in (
-        made(ws, config, layers=[0], num_tokens=256), ws.pipeline(config.replace(context_size=8), layers=[0]),
-        ws.pipeline(config.replace(hook_name="blocks.0.hook_mlp_out"), layers=[0]),
-    ):  # fmt: skip
-        assert other.as_captured().stores() == {}
-    again = made(ws, config, layers=[0], num_tokens=256).extract()
-    assert again.wait(PATIENCE) is JobStatus.COMPLETED
-    with pytest.raises(ConfigError, match=r"num_tokens: Captures of 256, 512 tokens have these settings\. Say which"):
-        silent.as_captured()
-    assert made(ws, config, layers=[0], num_tokens=256).as_captured().stores()
-    usual = made(ws, config, layers=[0], num_tokens=PipelineConfig().num_tokens).extract()
-    assert usual.wait(PATIENCE) is JobStatus.COMPLETED  # all of a text that has fewer
-    assert silent.as_captured() is silent
-    assert only_store(silent).id == usual.id
-
-
 def test_a_layer_more_is_trained_alone(ws: Workspace, config: TrainingConfig) -> None:
     both = finished(made(ws, config, layers=[0, 1]))
     ws.trainings.delete(both.runs()[1].id)
@@ -226,34 +186,6 @@ def test_layers_are_of_one_text(ws: Workspace, config: TrainingConfig, tmp_path:
     assert again.wait(PATIENCE) is JobStatus.COMPLETED
     assert again.record.hook_names == ("blocks.0.hook_resid_post", "blocks.1.hook_resid_post")
     assert only_store(wider).id == again.id
-
-
-def test_layers_are_of_one_model(ws: Workspace, config: TrainingConfig) -> None:
-    """Weights that changed in their folder are seen when they are loaded: the layers from before are captured anew."""
-    first = only_store(finished(made(ws, config, layers=[0])))
-    ws.catalog.activations.update(first.id, facts={**first.record.facts, "model_fingerprint": "of other weights"})
-    wider = made(ws, config, layers=[0, 1])
-    for layer in (1, 0):
-        capture = wider.extract()
-        assert capture.record.hook_names == (f"blocks.{layer}.hook_resid_post",)
-        assert capture.wait(PATIENCE) is JobStatus.COMPLETED
-    assert list(wider.stores()) == [0, 1]
-    assert first.id not in {store.id for store in wider.stores().values()}
-    assert wider.runs() == {}
-
-
-def test_more_layers_are_of_the_revision_of_the_first(
-    ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    captured = only_store(finished(made(ws, config, layers=[0])))
-    exact = HubCorpus("owner/name", revision="a" * 40)
-    ws.catalog.activations.update(captured.id, config={**captured.record.config, "corpus": exact.to_data()})
-    asked: list[Any] = []
-    monkeypatch.setattr(ws.activations, "capture", lambda model, corpus, hooks, *_, **__: asked.append((corpus, hooks)))
-    wider = made(ws, config.replace(corpus=HubCorpus("owner/name")), layers=[0, 1])
-    assert list(wider.stores()) == [0]
-    wider.extract()
-    assert asked == [(exact, ["blocks.1.hook_resid_post"])]
 
 
 @pytest.mark.parametrize("how", ["killed", "no checkpoint"])

@@ -227,18 +227,6 @@ def test_contexts_longer_than_the_model_reads(
     ws.extractions.delete(extraction.id)
 
 
-def test_unknown_lengths_of_contexts_fit_the_model(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
-    sae = make_sae(8)
-    files = Path(sae.path) / "cfg.json"
-    said = json.loads(files.read_text())
-    said.get("metadata", said).pop("context_size", None)
-    files.write_text(json.dumps(said))
-    extraction = ws.extractions.create(sae_id=sae.id, config={**CONFIG, "context_size": None})
-    assert extraction.record.config["context_size"] == 64
-    assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
-    ws.saes.delete(sae.id)
-
-
 def test_a_full_disk(ws: Workspace, sae: SAERecord, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(1, 1, 1000))
     with pytest.raises(StorageError, match="bytes are needed"):
@@ -377,7 +365,6 @@ extraction.wait(600)
 
 def test_killed_and_resumed_elsewhere(tmp_path: Path, tiny_model_folder: Path) -> None:
     """`kill -9`: it reads `interrupted`, and another process ends in the same bits."""
-    import json
 
     text = tmp_path / "text.txt"
     text.write_text("\n".join(LONG["strings"]))
@@ -401,24 +388,6 @@ def test_killed_and_resumed_elsewhere(tmp_path: Path, tiny_model_folder: Path) -
         assert straight.wait(PATIENCE) is JobStatus.COMPLETED
         assert extraction.record.n_tokens == straight.record.n_tokens
         assert np.array_equal(extraction.store().fired, straight.store().fired)
-
-
-def test_killed_after_the_last_array(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
-    """The folder is whole and the row is not: resuming writes down what is there."""
-    sae = make_sae(4)
-    extraction = extract(ws, sae_id=sae.id)
-    before = extraction.record
-    nothing = dict.fromkeys(("n_tokens", "seen", "dead", "dense", "size_bytes"))
-    ws.catalog.extractions.update(extraction.id, **nothing)
-    job = before.job_id
-    assert job is not None
-    ws.catalog.jobs.change(job, {"status": JobStatus.QUEUED}, when={JobStatus.COMPLETED})
-    ws.catalog.jobs.change(job, {"status": JobStatus.PAUSED}, when={JobStatus.QUEUED})
-    extraction.resume()
-    assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
-    after = extraction.record
-    assert (after.n_tokens, after.seen, after.dense) == (before.n_tokens, before.seen, before.dense)
-    ws.saes.delete(sae.id)
 
 
 def test_files_that_are_gone(ws: Workspace, make_sae: Callable[..., SAERecord], tmp_path: Path) -> None:

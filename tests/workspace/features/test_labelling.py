@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,10 @@ import pytest
 from saewidgets.errors import ConfigError, FormatError, NotFoundError
 from saewidgets.events import Interruption, NullControl, Request
 from saewidgets.features.labels import MissingKeyError, held_out, read_table, shown_examples
-from saewidgets.features.store.layout import WINDOW
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extraction.extraction import Extraction
-from saewidgets.workspace.reading.evidence import SURE, StoreExamples
+from saewidgets.workspace.reading.evidence import StoreExamples
 from tests.workspace.features.conftest import extract
 
 
@@ -71,62 +68,6 @@ def test_negatives_are_silent(ws: Workspace, sae: SAERecord, extracted: Extracti
             if found.pieces[begin : begin + n] == window.tokens
         ]  # fmt: skip
         assert any((place == 0).all() for place in places)
-
-
-def test_every_silent_window_of_a_dense_latent_is_found(
-    extracted: Extraction, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("saewidgets.workspace.reading.evidence._TRIED", 0)  # as if none was among the first
-    store = extracted.store()
-    size = store.manifest.context_size
-    offsets, latents = np.asarray(store["sample_offsets"]), np.asarray(store["sample_latents"])
-    positions = np.asarray(store["sample_positions"]).tolist()
-    some = False
-    for index in sorted(live(extracted), key=lambda i: -int(store.fired[i]))[:8]:
-        fires = [at for at, begin, end in zip(positions, offsets, offsets[1:], strict=False)
-                 if index in latents[begin:end]]  # fmt: skip
-        silent = {at for at in positions
-                  if not any(near // size == at // size and abs(near - at) <= WINDOW for near in fires)}  # fmt: skip
-        evidence = StoreExamples(store, negatives=1_000_000).of(index)
-        assert len(evidence.negatives) == len(silent)
-        assert evidence.no_negatives == ("" if silent else (
-            f"It fires on {store.density[index]:.1%} of the tokens, and in every window that was looked at."
-        ))  # fmt: skip
-        some = some or 0 < len(silent) < len(positions)
-    assert some, "no latent here is silent in some windows only: the test shows nothing"
-
-
-def test_a_window_that_is_only_guessed_to_be_silent_does_not_count(
-    ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = own.store()
-    monkeypatch.setattr(store, "manifest", replace(store.manifest, coactivation_rate=1 / 32))
-    examples = StoreExamples(store, negatives=5)
-    dense = next(i for i in live(own) if examples._chance_of_silence(i) < SURE and store.density[i] < 0.9)
-    evidence = examples.of(dense)
-    assert not evidence.negatives
-    assert "one token in 32 was sampled" in evidence.no_negatives
-    ws.features.label(f"feat_{own.record.sae_id}_{dense}", "king")
-    ((_, why),) = ws.features.score(own.id, indices=[dense]).errors
-    assert evidence.no_negatives in why
-    assert "fuzzing" in why
-    assert ws.features.score(own.id, indices=[dense], scorer="fuzzing").labels
-
-
-def test_documents_are_told_apart(extracted: Extraction) -> None:
-    store = extracted.store()
-    examples, facts = StoreExamples(store), store.packed.facts
-    everything = store.packed.contexts(range(store.packed.n_contexts))
-    number, expected = 0, {}
-    for context, row in enumerate(everything.tolist()):
-        for offset, token in enumerate(row):
-            if token == facts.separator and not (offset == 0 and facts.prepend_bos):
-                number += 1
-            expected[context, offset] = number
-    names = {place: examples._document(*place) for place in expected if place[1]}
-    for number in set(expected.values()):
-        assert len({names[place] for place in names if expected[place] == number}) <= 1
-    assert len(set(names.values())) == len({expected[place] for place in names})
 
 
 def test_the_offline_labels(ws: Workspace, own: Extraction) -> None:
@@ -258,15 +199,6 @@ def test_files_that_are_refused(ws: Workspace, own: Extraction, tmp_path: Path) 
     with pytest.raises(NotFoundError):
         ws.features.import_labels("sae_none", wrong)
     assert ws.features.revision(sae_id) == revision
-
-
-def test_interpretations(ws: Workspace, own: Extraction, tmp_path: Path) -> None:
-    ws.features.label(f"feat_{own.record.sae_id}_{live(own)[0]}", "named")
-    counts = ws.features.interpretations(own.id, tmp_path / "all.json")
-    assert counts == {"active": len(live(own)), "dead": 64 - len(live(own))}
-    data = json.loads((tmp_path / "all.json").read_text())
-    assert data[str(live(own)[0])]["label"] == "named"
-    assert len(data) == 64
 
 
 def test_a_plan_sends_nothing_and_shows_the_prompts(ws: Workspace, own: Extraction) -> None:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from saewidgets.workspace.extraction.extraction import Extraction
 from saewidgets.workspace.reading.text import PromptReading
 from tests.ranking import assert_ranked
 from tests.workspace.conftest import PATIENCE, small_config
-from tests.workspace.features.conftest import HOOK
 
 TEXT = "The king went down to the river. Größe 🐳 <|eos|>"
 
@@ -105,23 +103,6 @@ def test_a_whole_context(ws: Workspace, sae: SAERecord, extracted: Extraction) -
     for wrong in (-1, store.manifest.n_contexts * 16, "x"):
         with pytest.raises(ConfigError):
             ws.features.context(extracted.id, index, wrong)  # type: ignore[arg-type]
-
-
-def test_a_context_without_the_model(
-    ws: Workspace, sae: SAERecord, extracted: Extraction, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    index = int(extracted.store().fired.argmax())
-    example = ws.features.data(extracted.id, index).top[0]
-
-    def gone(*_: Any, **__: Any) -> None:
-        raise NotFoundError("The model is gone.")
-
-    monkeypatch.setattr(ws.features.live, "open", gone)
-    found = ws.features.context(extracted.id, index, example.position)
-    assert not found.complete
-    assert "The model is gone." in found.note
-    assert found.peak is not None
-    assert found.activations[found.peak] == np.float32(example.value)
 
 
 def test_logits_and_relations(ws: Workspace, sae: SAERecord, extracted: Extraction) -> None:
@@ -233,12 +214,3 @@ def test_it_slips_between_the_batches_of_a_training(
         np.testing.assert_allclose(reading.activations, alone.activations, rtol=1e-5, atol=1e-6)
     assert len(found) == 3
     run.delete()
-
-
-def test_another_width(ws: Workspace, tiny_model_folder: Path, tmp_path: Path) -> None:
-    from tests.workspace.library.saes import saelens
-
-    narrow = ws.saes.add_local(saelens(tmp_path / "n", 8, 16), model=str(tiny_model_folder), hook_name=HOOK)
-    with pytest.raises(ConfigError, match="d_in"):
-        ws.features.run_on(narrow.id, "The king")
-    ws.saes.delete(narrow.id)

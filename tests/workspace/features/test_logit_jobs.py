@@ -161,6 +161,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.long
 def test_killed_and_gone_on_with_elsewhere(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", WORKER, str(ws.folder), own.id], stdout=subprocess.PIPE, text=True,
