@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from saewidgets.catalog.filestate import Files
+from saewidgets.catalog import filestate
+from saewidgets.catalog.filestate import Files, FileStates, recorded
 from saewidgets.errors import CatalogError
 
 
@@ -49,3 +54,113 @@ def test_a_link_that_leads_out_may_not_be_deleted(files: Files, tmp_path: Path) 
     with pytest.raises(CatalogError, match="not inside"):
         files.owned("link")
     assert files.owned("trainings/a") == files.folder / "trainings" / "a"
+
+
+@pytest.fixture
+def sae(tmp_path: Path) -> Path:
+    folder = tmp_path / "sae"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "cfg.json").write_text("{}")
+    (folder / "inner" / "weights").write_bytes(b"12345")
+    (folder / "link").symlink_to(folder / "cfg.json")
+    return folder
+
+
+def _stored(folder: Path) -> str:
+    return json.dumps(recorded(folder))
+
+
+def _later(path: Path, seconds: int = 5) -> None:
+    there = path.stat()
+    os.utime(path, ns=(there.st_atime_ns, there.st_mtime_ns + seconds * 10**9))
+
+
+def _look(folder: Path, stored: str | None, size: int = 7, host: str = "box", **more: Any) -> tuple[str, str]:
+    return FileStates("box").look(str(folder), stored, size, host, **more)
+
+
+def test_what_is_recorded(sae: Path) -> None:
+    found = recorded(sae)
+    assert {name: facts[0] for name, facts in found.items()} == {"cfg.json": 2, "inner/weights": 5}
+    assert found["cfg.json"][1] == (sae / "cfg.json").stat().st_mtime_ns
+    assert recorded(sae, ["cfg.json"]) == {"cfg.json": found["cfg.json"]}
+
+
+def test_states(sae: Path) -> None:
+    stored = _stored(sae)
+    assert _look(sae, stored) == ("ok", "")
+    (sae / "more.txt").write_text("a note of the user's own changes nothing")
+    assert _look(sae, stored) == ("ok", "")
+    (sae / "cfg.json").write_text("{ }")
+    assert _look(sae, stored) == ("changed", "cfg.json has 3 bytes; it had 2 when it was added.")
+    (sae / "inner" / "weights").unlink()
+    (sae / "cfg.json").write_text("{}")
+    assert _look(sae, stored) == ("missing", "inner/weights is no longer in its folder.")
+    assert _look(sae / "gone", stored) == ("missing", "Its folder is gone.")
+    assert _look(sae / "gone", stored, host="far") == (
+        "missing", "Its files are on far, and cannot be seen from here.",
+    )
+
+
+@pytest.mark.parametrize("size", [5, 3_000_000])
+def test_a_change_that_keeps_the_size_is_seen(sae: Path, size: int) -> None:
+    (sae / "inner" / "weights").write_bytes(bytes(size))
+    stored = _stored(sae)
+    (sae / "inner" / "weights").write_bytes(b"\1" * size)
+    _later(sae / "inner" / "weights")
+    state, note = _look(sae, stored)
+    assert state == "changed"
+    assert note.startswith("inner/weights was written to")
+
+
+@pytest.mark.parametrize("size", [5, 65_536, 65_537, 3_000_000])
+def test_a_copy_with_other_times_is_not_a_change(sae: Path, tmp_path: Path, size: int) -> None:
+    (sae / "inner" / "weights").write_bytes(os.urandom(size))
+    stored = _stored(sae)
+    shutil.copytree(sae, tmp_path / "copy")
+    for path in (tmp_path / "copy" / "cfg.json", tmp_path / "copy" / "inner" / "weights"):
+        _later(path)
+    renewed: dict[str, str] = {}
+    assert _look(tmp_path / "copy", stored, renewed=renewed) == ("ok", "")
+    assert json.loads(renewed[stored]) == recorded(tmp_path / "copy", ["cfg.json", "inner/weights"])
+
+
+def test_content_is_sampled_once(sae: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored, calls = _stored(sae), []
+    _later(sae / "cfg.json")
+    real = filestate.sample
+
+    def counted(path: str | Path, size: int) -> str:
+        calls.append(path)
+        return real(path, size)
+
+    monkeypatch.setattr(filestate, "sample", counted)
+    states = FileStates("box")
+    for _ in range(3):
+        assert states.look(str(sae), stored, 7, "box") == ("ok", "")
+    assert calls == [f"{sae}/cfg.json"]
+
+
+def test_a_pipe_in_a_files_place_is_not_opened(sae: Path) -> None:
+    (sae / "cfg.json").write_bytes(b"")
+    stored = _stored(sae)
+    (sae / "cfg.json").unlink()
+    os.mkfifo(sae / "cfg.json")
+    assert _look(sae, stored)[0] == "changed"
+
+
+def test_rows_from_before_names_were_recorded(sae: Path) -> None:
+    (sae / "inner" / "weights").unlink()
+    assert _look(sae, None, 2) == ("ok", "")
+    assert _look(sae, None, 9)[0] == "changed"
+    assert _look(sae / "gone", None, 9)[0] == "missing"
+
+
+def test_rows_with_sizes_alone_are_compared_by_those(sae: Path) -> None:
+    stored = '{"cfg.json":2,"inner/weights":5}'
+    (sae / "inner" / "weights").write_bytes(b"54321")
+    renewed: dict[str, str] = {}
+    assert _look(sae, stored, renewed=renewed) == ("ok", "")
+    assert renewed == {}
+    (sae / "inner" / "weights").write_bytes(b"1")
+    assert _look(sae, stored)[0] == "changed"

@@ -208,3 +208,18 @@ def test_columns_can_be_updated(catalog: Catalog) -> None:
     assert changed.updated_at >= sae.updated_at
     with pytest.raises(ValueError, match="no columns colour"):
         catalog.saes.update(sae.id, colour="red")
+
+
+@pytest.mark.parametrize("noun", ["models", "datasets"])
+def test_recently_used_first_and_facts_are_merged(catalog: Catalog, noun: str) -> None:
+    store = getattr(catalog, noun)
+    store.upsert("a", {"d_model": 1})
+    store.upsert("b")
+    store.upsert("a", {"n_layers": 2})
+    assert store.names(limit=5)[0] in ("a", "b")
+    assert set(store.names()) == {"a", "b"}
+    assert store.facts("a") == {"d_model": 1, "n_layers": 2}
+    assert store.facts("c") is None
+    store.delete("a")
+    store.delete("a")
+    assert store.names() == ["b"]

@@ -20,6 +20,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from saewidgets.catalog import Catalog, schema, upgrade_catalog
 from saewidgets.catalog.engine import open_engine
+from saewidgets.catalog.lock import file_lock
 from saewidgets.catalog.tables import Base
 from saewidgets.errors import CatalogError, StorageError
 
@@ -233,6 +234,18 @@ def test_a_failed_migration_leaves_the_old_catalog(folder: Path, monkeypatch: py
         assert catalog.models.names() == []
 
 
+def test_old_backups_are_thinned_out(folder: Path) -> None:
+    with Catalog(folder) as catalog:
+        assert catalog.path is not None
+        (folder / "backups").mkdir()
+        for i in range(9):
+            (folder / "backups" / f"catalog-0000-2020010{i}T000000Z.sqlite").write_bytes(b"")
+        newest = schema.back_up(catalog.path, "0001")
+    kept = list((folder / "backups").iterdir())
+    assert len(kept) == schema.KEPT_BACKUPS
+    assert newest in kept
+
+
 def test_two_who_open_a_blank_catalog_at_once(folder: Path) -> None:
     errors: list[BaseException] = []
 
@@ -252,6 +265,14 @@ def test_two_who_open_a_blank_catalog_at_once(folder: Path) -> None:
     with Catalog(folder) as catalog, catalog._database.read() as session:
         uses = session.scalar(select(Base.metadata.tables["models"].c.uses))
         assert uses == 4
+
+
+def test_the_lock_says_who_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    with file_lock(path, 1.0), pytest.raises(CatalogError, match="Another process"), file_lock(path, 0.1):
+        pass
+    with file_lock(path, 1.0):
+        pass
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
@@ -279,3 +300,8 @@ def test_a_shared_database_is_migrated_only_on_demand(folder: Path, monkeypatch:
 def test_urls_that_name_no_database(folder: Path, url: str) -> None:
     with pytest.raises(CatalogError):
         Catalog(folder, url if url != "sqlite:///:memory:x://" else "://")
+
+
+def test_upgrade_of_the_own_file(folder: Path) -> None:
+    assert upgrade_catalog(folder) == (None, schema.HEAD)
+    assert upgrade_catalog(folder) == (schema.HEAD, schema.HEAD)

@@ -1,7 +1,9 @@
-"""How a command ends when something is wrong: one paragraph, the right status, no traceback."""
+"""How a command ends when something is wrong or Ctrl-C is pressed: one paragraph, the right status, no traceback."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import typer
 from saewidgets import Workspace
 from saewidgets.cli import session as cli_session
 from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError, StateError
-from tests.cli.conftest import Invoke
+from tests.cli.conftest import PATIENCE, Invoke, child_environment
 
 
 @pytest.mark.parametrize(
@@ -91,3 +93,39 @@ def test_a_home_that_is_a_file(invoke: Invoke, tmp_path: Path) -> None:
     assert done.code == 1
     assert "workspace folder" in done.err
     assert "Traceback" not in done.err
+
+
+PRESS = """
+import importlib.abc, os, signal, sys
+
+module, times = sys.argv[1], int(sys.argv[2])
+
+class Press(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == module:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+            print("goes on")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a script it would be ignored
+sys.meta_path.insert(0, Press())
+sys.argv = ["saewidgets", "list"]
+from saewidgets.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "times", "out"),
+    [
+        ("typer", 1, ""),  # nothing has begun
+        ("sqlalchemy", 1, "goes on\n"),  # within the command: once it is loaded
+        ("sqlalchemy", 2, ""),  # unless somebody insists
+    ],
+)
+def test_ctrl_c_while_modules_load(module: str, times: int, out: str, home: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-u", "-c", PRESS, module, str(times)], capture_output=True, text=True, check=False,
+        cwd=tmp_path, env=child_environment(home), timeout=PATIENCE,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr, done.stdout) == (130, "Interrupted.\n", out)

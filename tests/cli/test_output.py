@@ -1,4 +1,4 @@
-"""Text for terminals: nothing a stranger wrote is obeyed, columns line up, JSON is JSON."""
+"""Text, numbers and tables as a terminal shows them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saewidgets.cli import output
+from saewidgets.cli.runs import evaluation_table
 from saewidgets.events import JobStatus
 
 
@@ -63,3 +64,15 @@ def test_records_become_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == [
         {"status": "paused", "values": {"fvu": None, "l0": 32.0}, "path": str(Path("a/b"))}
     ]
+
+
+def test_the_table_shows_what_was_measured() -> None:
+    text = evaluation_table({"fvu": 0.0612, "l0": 32.0, "ce_loss_clean": 3.2014, "something_else": 1.0})
+    lines = text.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["metric", "value"],
+        ["FVU", "0.0612"],
+        ["L0", "32.0"],
+        ["CE,", "as"],
+    ]
+    assert "fraction of variance unexplained" in lines[1]

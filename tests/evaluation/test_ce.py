@@ -1,16 +1,27 @@
-"""Next-token losses against the model's own, whichever way they are computed."""
+"""Next-token losses against the model's own, alone and for several SAEs together."""
 
 from __future__ import annotations
 
 import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
+from transformers import AutoTokenizer
 
-from saewidgets.evaluation import CrossEntropy, ce, ce_loss_score
-from saewidgets.lm import wrap_model
-from tests.lm.models import CONFIGS, build, token_ids
+from saewidgets.evaluation import CrossEntropy, ce, ce_loss_score, evaluate
+from saewidgets.evaluation.evaluate import Baseline, Evaluator, Subject
+from saewidgets.events import Interruption, Request
+from saewidgets.lm import LoadedModel, wrap_model
+from saewidgets.sae import SAE, create_sae, inference_sae
+from saewidgets.sae.scaler import Scaler
+from tests.lm.models import CONFIGS, WIDTH, build, family, token_ids
+from tests.training.fakes import Scripted
 
 
 def _reference(model: torch.nn.Module, ids: torch.Tensor, counted: torch.Tensor) -> float:
@@ -77,3 +88,118 @@ def test_the_score() -> None:
     assert ce_loss_score(clean=2, sae=6, zero=6) == 0
     assert ce_loss_score(clean=2, sae=3, zero=6) == 0.75
     assert math.isnan(ce_loss_score(clean=2, sae=2, zero=2))
+
+
+VOCAB = 304
+
+
+@pytest.fixture
+def lm(tiny_tokenizer_folder: Path) -> LoadedModel:
+    return wrap_model(family("gpt2", vocab_size=VOCAB), AutoTokenizer.from_pretrained(tiny_tokenizer_folder))
+
+
+def _sae(seed: int, name: str = "topk", **settings: Any) -> SAE:
+    sae = create_sae(name, d_in=WIDTH, d_sae=48, **({"k": 5} if name == "topk" else settings))
+    sae.reset_parameters(torch.Generator().manual_seed(seed))
+    return sae
+
+
+def _transcoder(seed: int) -> SAE:
+    return inference_sae("transcoder", WIDTH, _sae(seed, "standard").inference_tensors())
+
+
+@pytest.fixture
+def subjects() -> list[Subject]:
+    """Several places, the same place twice, the first and the last of the model, a transcoder over three blocks."""
+    return [
+        Subject(_sae(1), "blocks.0.hook_resid_pre"),
+        Subject(_sae(2), "blocks.1.hook_resid_post", scaler=Scaler(1.7)),
+        Subject(_sae(3, "jumprelu"), "blocks.1.hook_resid_post"),
+        Subject(_sae(4), "blocks.1.hook_mlp_out"),
+        Subject(_transcoder(5), "blocks.0.mlp.hook_in", "blocks.2.hook_mlp_out", scaler=Scaler(0.5, 2.0)),
+        Subject(_sae(6), "blocks.2.hook_resid_post"),
+    ]
+
+
+def _ids(rows: int = 5) -> Tensor:
+    ids = torch.randint(2, VOCAB, (rows, 12), generator=torch.Generator().manual_seed(9))
+    ids[:, 0] = 0
+    return ids
+
+
+def _alone(each: Subject, lm: LoadedModel, ids: Tensor, **settings: Any) -> dict[str, float]:
+    return evaluate(
+        each.sae, lm, ids, each.hook_name, hook_name_out=each.hook_name_out, scaler=each.scaler,
+        baseline=each.baseline, **settings,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"divergence": True, "mean_ablation": True}, {"cross_entropy": False}, {"mean_ablation": True}]
+)
+def test_each_has_the_bits_that_it_has_alone(
+    lm: LoadedModel, subjects: list[Subject], settings: dict[str, Any]
+) -> None:
+    ids = _ids()
+    alone = [_alone(each, lm, ids, batch_size=2, **settings) for each in subjects]
+    found = Evaluator(lm).evaluate(subjects, ids, batch_size=2, **settings)
+    assert [metrics for metrics, _ in found] == alone
+    assert all(density.shape == (48,) for _, density in found)
+    known = [replace(s, baseline=Baseline.of(metrics)) for s, metrics in zip(subjects, alone, strict=True)]
+    again = [metrics for metrics, _ in Evaluator(lm).evaluate(known, ids, batch_size=2, **settings)]
+    assert again == alone
+    assert [_alone(each, lm, ids, batch_size=2, **settings) for each in known] == alone
+    some = [known[0], subjects[1], known[3]]  # of others the baseline is still to be measured
+    assert [m for m, _ in Evaluator(lm).evaluate(some, ids, batch_size=2, **settings)] == [alone[n] for n in (0, 1, 3)]
+
+
+def test_a_model_that_cannot_be_resumed_gives_the_same(
+    lm: LoadedModel, subjects: list[Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = _ids()
+    expected = Evaluator(lm).evaluate(subjects, ids, batch_size=2, divergence=True, mean_ablation=True)
+    baselines = [Baseline.of(metrics) for metrics, _ in expected]
+    monkeypatch.setattr(sys.modules["saewidgets.evaluation.evaluate"], "resumable", lambda model, point: False)
+    found = Evaluator(lm).evaluate(subjects, ids, batch_size=2, divergence=True, mean_ablation=True)
+    assert [metrics for metrics, _ in found] == [metrics for metrics, _ in expected]
+    known = [replace(s, baseline=b) for s, b in zip(subjects, baselines, strict=True)]
+    for (metrics, _), (full, _) in zip(Evaluator(lm).evaluate(known, ids, batch_size=2), expected, strict=True):
+        assert metrics == {name: full[name] for name in metrics}
+
+
+def test_what_is_common_is_computed_once(lm: LoadedModel) -> None:
+    """Blocks that ran, of the three, in one batch: a whole forward, zeros at two places and three SAEs behind them."""
+    ran: list[int] = []
+    blocks: Any = lm.model.transformer.h  # type: ignore[union-attr]
+    for number, block in enumerate(blocks):
+        block.attn.register_forward_pre_hook(lambda m, a, number=number: ran.append(number))
+    layers = [Subject(_sae(n), f"blocks.{layer}.hook_resid_post") for n, layer in enumerate((0, 1, 1))]
+
+    evaluator = Evaluator(lm)
+    evaluator.evaluate(layers, _ids(1))  # it tries how the model can be run
+
+    def blocks_of(some: list[Subject]) -> list[int]:
+        ran.clear()
+        evaluator.evaluate(some, _ids(1))
+        return ran
+
+    assert blocks_of(layers) == [0, 1, 2, 1, 2, 2, 1, 2, 2, 2]
+    known = [replace(each, baseline=Baseline(1.0, 2.0)) for each in layers]
+    assert blocks_of(known) == [0, 1, 1, 2, 2, 2]  # left behind the deepest place
+    assert blocks_of(known[:1]) == [0, 1, 2]  # one by itself: within one forward
+
+
+def test_it_can_be_ended_between_forwards_and_leaves_nothing(lm: LoadedModel, subjects: list[Subject]) -> None:
+    before = [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in lm.model.modules()]
+    control = Scripted()
+    Evaluator(lm).evaluate(subjects, _ids(), batch_size=2, check=control.check)
+    assert control.calls == 3 * (1 + 5 + 6)  # batches × (the model by itself, zeros at five places, six SAEs)
+    for at in range(1, control.calls + 1, 5):
+        check = Scripted(Request.PAUSE, at).check
+        for each in subjects:
+            each.sae.train()
+        with pytest.raises(Interruption):
+            Evaluator(lm).evaluate(subjects, _ids(), batch_size=2, check=check)
+        assert all(each.sae.training for each in subjects)
+    assert [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in lm.model.modules()] == before
+    assert not any("forward" in m.__dict__ for m in lm.model.modules())

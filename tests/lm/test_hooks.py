@@ -1,17 +1,28 @@
-"""Reading and replacing activations, and leaving nothing behind."""
+"""Reading and replacing activations at every hook point, and leaving nothing behind."""
 
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from saewidgets.errors import SAEWidgetsError
-from saewidgets.lm import HookError, capture, evaluating, forward, hooked, resolve_hook, spliced
-from tests.lm.models import FAMILIES, build, family, token_ids
+from saewidgets.errors import NotFoundError, SAEWidgetsError
+from saewidgets.lm import (
+    HookError,
+    capture,
+    evaluating,
+    find_blocks,
+    forward,
+    hook_points,
+    hooked,
+    resolve_hook,
+    spliced,
+)
+from tests.lm.models import FAMILIES, LAYERS, WIDTH, build, family, token_ids
 
 SITES = ("resid_pre", "attn_out", "mlp_out", "resid_post")
 
@@ -211,3 +222,117 @@ def test_a_block_that_returns_no_tensor_is_an_error_of_ours() -> None:
     point = replace(resolve_hook(build("gpt2"), "blocks.0.hook_resid_post"), module=odd, block=odd)
     with pytest.raises(SAEWidgetsError, match="returned dict where a tensor"), hooked(point, lambda x: None):
         odd(torch.ones(1, 2, 3))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_architecture_lists_four_sites_per_layer(name: str) -> None:
+    model = family(name)
+    names = hook_points(model)
+    assert len(names) == 4 * LAYERS
+    assert names[:4] == [f"blocks.0.hook_{s}" for s in ("resid_pre", "attn_out", "mlp_out", "resid_post")]
+    assert resolve_hook(model, names[-1]).width == WIDTH
+
+
+def test_the_layer_range_is_named() -> None:
+    with pytest.raises(HookError, match=r"no layer 7: the model has 3 layers.*from 0 to 2") as caught:
+        resolve_hook(build("gpt2"), "blocks.7.hook_resid_post")
+    assert isinstance(caught.value, NotFoundError)
+    assert caught.value.where == "hook_name"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "transformer.h.1", "blocks.1.hook_z", "blocks.-1.hook_resid_post", "blocks.1.hook_mlp_out\n"]
+)
+def test_a_malformed_name_lists_the_sites(name: str) -> None:
+    with pytest.raises(HookError, match=r"resid_pre, attn_out, mlp_out, resid_post and LAYER from 0 to 2"):
+        resolve_hook(build("gpt2"), name)
+
+
+def test_a_site_the_block_does_not_have_is_refused() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mlp = nn.Linear(2, 2)
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.config = SimpleNamespace(num_hidden_layers=2, hidden_size=2, is_encoder_decoder=False)
+            self.layers = nn.ModuleList([Block(), Block()])
+
+    with pytest.raises(
+        HookError, match=r"hook_attn_out is not known for Block.*hook_resid_pre, mlp.hook_in, hook_mlp_out, hook_resid"
+    ):
+        resolve_hook(Model(), "blocks.0.hook_attn_out")
+
+
+def test_a_model_without_blocks_is_refused() -> None:
+    model = nn.Linear(2, 2)
+    model.config = SimpleNamespace(num_hidden_layers=2, is_encoder_decoder=False)  # type: ignore[assignment]
+    with pytest.raises(HookError, match="No list of 2 transformer blocks was found in Linear"):
+        find_blocks(model)
+
+
+def test_encoder_decoders_are_refused() -> None:
+    model = nn.Linear(2, 2)
+    model.config = SimpleNamespace(num_hidden_layers=2, is_encoder_decoder=True)  # type: ignore[assignment]
+    with pytest.raises(HookError, match="decoder-only"):
+        find_blocks(model)
+
+
+def test_layers_that_share_their_weights_are_refused() -> None:
+    from transformers import AlbertConfig, AlbertModel
+
+    config = AlbertConfig(
+        vocab_size=9, hidden_size=8, embedding_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=8
+    )
+    with pytest.raises(HookError, match="No list of 3 transformer blocks was found in AlbertModel"):
+        find_blocks(AlbertModel(config))
+
+
+NAMES = ("attn.hook_z", "ln2.hook_normalized", "mlp.hook_in")
+
+
+def captured(model: Any, *names: str) -> list[Tensor]:
+    found = capture(model, list(names), token_ids())
+    return [found[name] for name in names]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_embeddings_are_those_of_the_table_and_gemmas_are_scaled(name: str) -> None:
+    model = family(name)
+    expected = model.get_input_embeddings().weight[token_ids()].detach()
+    if name.startswith("gemma"):
+        expected = expected * torch.tensor(WIDTH**0.5)
+    torch.testing.assert_close(captured(model, "hook_embed")[0], expected)
+    point = resolve_hook(model, "hook_embed")
+    assert (point.width, point.layer) == (WIDTH, 0)
+
+
+@pytest.mark.parametrize("name", ["gemma", "gemma2"])
+def test_embeddings_that_transformers_scales_later_are_read_later(name: str) -> None:
+    model = build(name)
+    expected = captured(model, "hook_embed")[0]
+    del model.model.embed_tokens.embed_scale  # as in transformers 4, whose models scale in their own forward
+    point = resolve_hook(model, "hook_embed")
+    assert point.kind == "input"
+    assert point.module is model.model.layers[0]
+    assert expected.shape[-1] == point.width
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_splicing_the_activation_itself_changes_nothing_and_zeros_do(name: str) -> None:
+    model, ids = family(name), token_ids()
+    expected = forward(model, ids).logits
+    every = hook_points(model, published=True)
+    for hook in ("hook_embed", *(f"blocks.1.{part}" for part in NAMES if f"blocks.1.{part}" in every)):
+        with spliced(model, hook, lambda x: x.clone()):
+            torch.testing.assert_close(forward(model, ids).logits, expected)
+        with spliced(model, hook, torch.zeros_like):
+            assert not torch.allclose(forward(model, ids).logits, expected, atol=1e-3), hook
+
+
+def test_a_width_of_heads_other_than_the_models_is_known() -> None:
+    point = resolve_hook(build("gemma2", head_dim=16), "blocks.0.attn.hook_z")
+    assert (point.width, point.heads) == (64, 4)
+    assert point.as_heads(torch.zeros(2, 3, 64)).shape == (2, 3, 4, 16)

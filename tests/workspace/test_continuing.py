@@ -1,9 +1,10 @@
-"""Checkpoints put to use: going on from one, an SAE of one, deleting one; a run written into a folder."""
+"""Checkpoints put to use, runs that start from an SAE, and what a kill left brought to agree."""
 
 from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from saewidgets.events import JobStatus
 from saewidgets.training import list_checkpoints
 from saewidgets.training.checkpoint import read_checkpoint, update_state
 from saewidgets.workspace import Run, Workspace
-from tests.workspace.conftest import PATIENCE, wait_for_step
+from saewidgets.workspace.training.checkpoints import reconcile
+from saewidgets.workspace.training.job import take_back
+from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
@@ -155,3 +158,149 @@ def test_an_export_that_fails_leaves_nothing(run: Run, tmp_path: Path, monkeypat
     with pytest.raises(StorageError, match="No space left"):
         run.export(tmp_path / "out" / "deep")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def ended(run: Run) -> Run:
+    assert run.wait(PATIENCE) is JobStatus.COMPLETED, run.error
+    return run
+
+
+def test_an_sae_of_the_library_by_id_and_by_name(ws: Workspace, run: Run, config: TrainingConfig) -> None:
+    sae = run.import_to_saes()
+    for named in (sae.id, sae.name):
+        wanted = config.replace(from_pretrained=named, seed=3, **{"checkpoints.keep_every": True})
+        second = ended(ws.trainings.create(wanted))
+        record = second.record
+        assert record.config["from_pretrained"] == sae.id, "a name may change, an id does not"
+        assert record.started_from == sae.name
+        assert record.facts["started_from"] == {"sae": sae.id, "name": sae.name}
+        assert f"Starting from the SAE {sae.name}." in "\n".join(second.log())
+        assert float(second.history("fvu")["fvu"].iloc[0]) < float(run.history("fvu")["fvu"].iloc[0])
+    ws.saes.delete(sae.id)
+    again = ended(second.continue_from(second.checkpoints()[0].id))
+    before, after = (each.sae().state_dict() for each in (second, again))
+    assert all(torch.equal(before[name], after[name]) for name in before), "its checkpoint is all that it needs"
+    with pytest.raises(NotFoundError, match="There is no SAE") as caught:
+        second.retry()
+    assert caught.value.where == "from_pretrained"
+
+
+def test_what_a_run_has_left_and_a_folder(ws: Workspace, run: Run, config: TrainingConfig, tmp_path: Path) -> None:
+    by_run = ended(ws.trainings.create(config.replace(from_pretrained=run.id)))
+    assert (by_run.record.config["from_pretrained"], by_run.record.started_from) == (run.id, "first")
+    by_path = ended(ws.trainings.create(config.replace(from_pretrained=str(run.sae_path))))
+    assert by_path.record.config["from_pretrained"] == str(run.sae_path)
+    before, after = (each.sae().state_dict() for each in (by_run, by_path))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    group = ws.trainings.create_many(config, {"from_pretrained": [None, run.id]})
+    assert group.wait(PATIENCE) is JobStatus.COMPLETED
+    assert [each.record.started_from for each in group.runs] == [None, "first"]
+
+
+def test_what_cannot_be_started_from_is_said_before_anything_is_queued(
+    ws: Workspace, run: Run, config: TrainingConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for named, error in ((str(tmp_path / "empty"), ConfigError), ("nobody", NotFoundError), ("\0", NotFoundError)):
+        with pytest.raises(error) as caught:
+            ws.trainings.create(config.replace(from_pretrained=named))
+        assert caught.value.where == "from_pretrained"
+    with pytest.raises(ConfigError, match="d_sae 64, this training 128") as other:
+        ws.trainings.create(config.replace(from_pretrained=run.id, **{"sae.d_sae": 128}))
+    assert other.value.where == "from_pretrained"
+    assert len(ws.trainings.list()) == 1
+    data = {**config.to_data(), "from_pretrained": "nobody"}
+    assert "no SAE" in ws.trainings.validate(data)["fields"]["from_pretrained"]
+    wide = {**config.replace(**{"sae.d_sae": 128}).to_data(), "from_pretrained": run.id}
+    assert "this training 128" in ws.trainings.validate(wide)["fields"]["from_pretrained"]
+    assert "from_pretrained" not in ws.trainings.validate({**config.to_data(), "from_pretrained": run.id})["fields"]
+
+
+def test_evaluations_keep_to_the_positions_of_the_run(ws: Workspace, config: TrainingConfig) -> None:
+    run = ended(ws.trainings.create(config.replace(**{
+        "activations.seqpos_slice": "4:12", "activations.exclude_special_tokens": False,
+    })))  # fmt: skip
+    contexts = int(run.record.facts["validation_contexts"])
+    own = ws.evaluate(run, tokens=10**6)
+    assert own["n_tokens"] == 8 * contexts
+    assert any("4:12" in note for note in own.notes)
+    assert ws.evaluate(run, tokens=10**6, seqpos_slice=":")["n_tokens"] == 16 * contexts
+    assert ws.evaluate(run, tokens=10**6, seqpos_slice=(None, None, 4))["n_tokens"] == 4 * contexts
+    exported = ws.evaluate(run.sae_path, config.corpus, tokens=256, model=config.model)
+    assert any("4:12" in note for note in exported.notes), "its file says so"
+    left_out = ws.evaluate(run, tokens=10**6, exclude_special_tokens=[5, 6])
+    assert any("2 ids" in note for note in left_out.notes)
+    for wrong in ({"seqpos_slice": "x"}, {"seqpos_slice": "90:"}, {"exclude_special_tokens": ["x"]}):
+        with pytest.raises(ConfigError) as caught:
+            ws.evaluate(run, tokens=256, **wrong)
+        assert caught.value.where == next(iter(wrong))
+
+
+@pytest.fixture
+def paused(ws: Workspace, tiny_model_folder: Path) -> Run:
+    """A run with a checkpoint at every fourth step."""
+    changes = {"checkpoints.keep_every": True, "evaluation.every_steps": 100_000, "tokens": 64 * 100_000}
+    run = ws.trainings.create(small_config(tiny_model_folder, **changes))
+    wait_for_step(ws, run, 12)
+    run.pause()
+    assert run.wait(PATIENCE) is JobStatus.PAUSED, run.error
+    return run
+
+
+def _disk(run: Run) -> list[str]:
+    return sorted(str(path) for path in (run.folder / "checkpoints").iterdir())
+
+
+def test_a_checkpoint_without_its_row_is_taken_in(ws: Workspace, paused: Run) -> None:
+    before = list(paused.checkpoints())
+    ws.catalog.checkpoints.delete(before[-1].id)
+    ws.catalog.checkpoints.delete(before[0].id)
+    assert reconcile(ws.catalog, paused.id, paused.folder) == before[-1].step
+    after = list(paused.checkpoints())
+    assert [(c.step, c.path, c.tokens, c.size_bytes) for c in after] == [
+        (c.step, c.path, c.tokens, c.size_bytes) for c in before
+    ]
+    assert [c.step for c in after if "latest" in c.kinds] == [before[-1].step]
+    assert dict(after[-1].metrics) == dict(before[-1].metrics)
+    assert paused.record.last_checkpoint_step == before[-1].step
+
+
+def test_a_row_without_its_checkpoint_is_forgotten(ws: Workspace, paused: Run) -> None:
+    before = list(paused.checkpoints())
+    shutil.rmtree(before[-1].path)
+    step = reconcile(ws.catalog, paused.id, paused.folder)
+    assert step == before[-2].step
+    assert [c.path for c in paused.checkpoints()] == _disk(paused)
+
+
+def test_metrics_are_cut_where_the_run_really_goes_on(ws: Workspace, paused: Run) -> None:
+    """The newest checkpoint has the right size and the wrong bytes: the run continues from the one before."""
+    before = list(paused.checkpoints())
+    weights = Path(before[-1].path, "weights.safetensors")
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    step = reconcile(ws.catalog, paused.id, paused.folder)
+    assert step == before[-2].step
+    take_back(ws, paused.id, paused.folder)
+    assert max(paused.metrics(["loss"])["step"]) <= before[-2].step
+    assert before[-1].step not in [c.step for c in paused.checkpoints()]
+
+
+def test_without_a_checkpoint_or_a_whole_one(ws: Workspace, paused: Run) -> None:
+    rows = len(paused.checkpoints())
+    for path in _disk(paused):
+        Path(path, "state.json").write_text("{")
+    assert reconcile(ws.catalog, paused.id, paused.folder) is None
+    assert len(paused.checkpoints()) == rows
+    shutil.rmtree(paused.folder / "checkpoints")
+    assert reconcile(ws.catalog, paused.id, paused.folder) == 0
+    assert not paused.checkpoints()
+
+
+def test_stopping_takes_in_what_it_exports(ws: Workspace, paused: Run) -> None:
+    newest = list(paused.checkpoints())[-1]
+    ws.catalog.checkpoints.delete(newest.id)
+    paused.stop()
+    assert paused.record.last_checkpoint_step == newest.step
+    assert paused.sae().metadata["training_tokens"] == newest.tokens

@@ -1,9 +1,10 @@
-"""Creating, steering, finding and removing runs through the workspace."""
+"""Creating, steering, finding and removing runs; runs that ended early, at epochs or at targets."""
 
 from __future__ import annotations
 
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import torch
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import CatalogError, ConfigError, NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.events import JobStatus, Progress
+from saewidgets.events import JobStatus as S
 from saewidgets.workspace import Run, Workspace
+from saewidgets.workspace.training.checkpoints import no_checkpoint, no_sae
 from saewidgets.workspace.training.exporting import OF_EVERY_RUN
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
@@ -323,3 +326,96 @@ def test_no_disk_space_is_said_before_the_run(
     with pytest.raises(StorageError, match="Not enough disk space"):
         ws.trainings.create(config)
     assert not ws.trainings.list()
+
+
+def test_a_run_that_was_stopped_before_its_first_step(
+    ws: Workspace, config: TrainingConfig, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    first = ws.trainings.create(small_config(tiny_model_folder, **LONG))
+    run = ws.trainings.create(config.replace(name="mine"))  # waits for the first
+    run.stop()
+    assert run.status is S.STOPPED
+    for use in (run.sae, run.import_to_saes, run.evaluate):
+        with pytest.raises(StateError, match=r"mine was stopped without an SAE\. Resume it"):
+            use()
+    for go_on in (run.train_longer, run.continue_from, run.export_checkpoint):
+        with pytest.raises(NotFoundError, match=r"no checkpoint to go on from\. Resume it"):
+            go_on()
+    with pytest.warns(UserWarning, match="mine was stopped without an SAE") as told:
+        folder = run.export(tmp_path / "out")
+    assert told[0].filename == __file__
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "log.txt", "metrics.csv"]
+    run.resume()
+    first.cancel()
+    assert run.wait(PATIENCE) is S.COMPLETED, run.error
+    assert run.sae().d_sae == 64
+
+
+def test_a_run_that_was_cancelled_behind_a_checkpoint(ws: Workspace, tiny_model_folder: Path) -> None:
+    run = ws.trainings.create(small_config(tiny_model_folder, **LONG))
+    wait_for_step(ws, run, 2)
+    run.pause()
+    assert run.wait(PATIENCE) is S.PAUSED
+    with pytest.raises(StateError, match="Resume it, or stop it and keep"):
+        run.sae()
+    run.cancel()
+    with pytest.raises(StateError, match=r"was cancelled without an SAE.*run\.export_checkpoint\(\)"):
+        run.sae()
+    run.export_checkpoint()
+    assert run.sae().d_sae == 64
+
+
+@pytest.mark.parametrize(
+    ("status", "alone", "sae", "checkpoint"),
+    [
+        (S.QUEUED, False, "yet. Wait until it has completed, or stop it", "yet. Wait for its first"),
+        (S.RUNNING, False, "yet. Wait until it has completed, or stop it", "yet. Wait for its first"),
+        (S.STOPPING, False, "yet. Wait until it has ended.", "yet. Wait for its first"),
+        (S.INTERRUPTED, False, "yet. Resume it.", "to go on from. Resume it, or start it again"),
+        (S.FAILED, False, "failed without an SAE. Its error says why. Resume it, or", "Its error says why. Resume it"),
+        (S.STOPPED, True, "was stopped without an SAE. Start it again", "to go on from. Start it again"),
+        (S.COMPLETED, False, "has completed without an SAE. Start it again", "to go on from. Start it again"),
+    ],
+)
+def test_the_way_out_fits_where_it_stands(ws: Workspace, status: S, alone: bool, sae: str, checkpoint: str) -> None:
+    columns = {
+        "id": "train_mine", "name": "mine", "config": {}, "model": "demo", "corpus": "demo", "hook_name": "h",
+        "architecture": "topk", "d_sae": 1, "device": "cpu", "lane": "box/cpu", "tokens_total": 1,
+        "folder": ws.folder / "trainings" / "mine",
+    }  # fmt: skip
+    ws.catalog.trainings.create_all([columns])
+    record = replace(ws.catalog.trainings.get("train_mine"), status=status, ended_alone=alone)
+    assert sae in str(no_sae(record))
+    assert checkpoint in str(no_checkpoint(record))
+
+
+def test_epochs_decide_how_many_tokens(ws: Workspace, config: TrainingConfig) -> None:
+    run = ws.trainings.create(config.replace(epochs=1.5, tokens=10**9))
+    run.wait(PATIENCE)
+    record = run.record
+    assert record.status == "completed", record.error
+    per_epoch = record.facts["tokens_per_epoch"]
+    steps = round(1.5 * per_epoch) // config.batch_size
+    assert (record.step, record.tokens_total, record.tokens_done) == (steps, steps * 64, steps * 64)
+    assert run.config.epochs == 1.5
+    assert ws.trainings.validate(config.replace(epochs=1.5).to_data())["hints"]["tokens"] == "Epochs decide"
+
+
+def test_a_run_that_reaches_its_targets_ends_with_its_sae(ws: Workspace, config: TrainingConfig) -> None:
+    changes = {"targets.l0_max": 64.0, "targets.action": "stop", "evaluation.every_steps": 3}
+    run = ws.trainings.create(config.replace(**changes))
+    run.wait(PATIENCE)
+    record = run.record
+    assert (record.status, record.step) == ("completed", 3)
+    assert run.sae().d_sae == 64
+    assert any("The targets are reached at step 3: " in line for line in run.log())
+
+
+def test_training_longer_goes_past_epochs_and_targets(ws: Workspace, config: TrainingConfig) -> None:
+    changes = {"targets.l0_max": 64.0, "targets.action": "stop", "evaluation.every_steps": 3}
+    run = ws.trainings.create(config.replace(epochs=1.0, **changes))
+    run.wait(PATIENCE)
+    assert (run.record.status, run.record.step) == ("completed", 3)
+    more = run.train_longer(tokens=10 * config.batch_size)
+    more.wait(PATIENCE)
+    assert (more.record.status, more.record.step) == ("completed", 10), more.error

@@ -1,21 +1,29 @@
-"""Opening and closing; what a panel asks of a workspace."""
+"""Opening and closing a workspace; what a panel asks of it; handles of what was deleted."""
 
 from __future__ import annotations
 
 import gc
 import os
+import re
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from saewidgets.errors import CatalogError, StorageError
+import saewidgets as sw
+from saewidgets.config import TrainingConfig
+from saewidgets.errors import CatalogError, NotFoundError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.jobs import JobContext, JobSettings
-from saewidgets.workspace import Run, Workspace, default_workspace
+from saewidgets.workspace import Run, TrainingGroup, Workspace, default_workspace
+from saewidgets.workspace.capture.capture import Capture
+from saewidgets.workspace.extraction.extraction import Extraction
 from saewidgets.workspace.files import inside, remove_tree, sweep_trash
+from saewidgets.workspace.trainings import demo_config
 from tests.workspace.conftest import PATIENCE, small_config
 
 
@@ -133,3 +141,38 @@ def test_files_stay_inside(tmp_path: Path) -> None:
     sweep_trash(root)
     assert not (root / "trainings" / ".deleted-b-1").exists()
     assert outside.exists()
+
+
+@pytest.mark.parametrize("kind", [Run, TrainingGroup, Capture, Extraction])
+def test_what_was_deleted_is_shown_as_deleted(ws: Workspace, kind: Callable[[Workspace, str], Any]) -> None:
+    handle = kind(ws, "gone_01")
+    shown = f"<{type(handle).__name__} gone_01 · deleted>"
+    assert (repr(handle), f"{handle}", repr([handle])) == (shown, shown, f"[{shown}]")
+    html = handle._repr_html_()
+    assert "gone_01" in html
+    assert "Deleted" in html
+
+
+def test_a_run_that_was_deleted_has_no_answers(ws: Workspace, config: TrainingConfig) -> None:
+    group = ws.trainings.create_many(config, {"sae.k": [2, 4]})
+    run, job = group[0], group.job
+    group.cancel()
+    assert group.wait(PATIENCE).is_final
+    run.metrics(), run.checkpoints()  # while it is there, nothing is an answer, too
+    group.delete()
+    for ask in (run.metrics, run.history, run.checkpoints, run.advice, run.log):
+        with pytest.raises(NotFoundError, match=run.id):
+            ask()
+    assert repr([group, job]) == f"[<TrainingGroup {group.id} · deleted>, <Job {job.id}, deleted>]"
+
+
+EMPTY = Path(__file__).resolve().parents[2] / "js" / "src" / "training-panel" / "empty.tsx"
+
+
+def test_the_code_of_the_empty_panel_is_the_demo() -> None:
+    found = re.search(r"DEMO_CODE = `run = ws\.trainings\.create\((.*)\)`;", EMPTY.read_text("utf-8"), re.DOTALL)
+    assert found
+    shown = eval(found[1], {"sw": sw})
+    # How much is read and measured at a time changes nothing about what is learned.
+    same = {"activations": demo_config().activations, "evaluation": demo_config().evaluation}
+    assert shown.replace(**{name: value.model_dump() for name, value in same.items()}) == demo_config()
