@@ -15,7 +15,7 @@ from saewidgets.feature_records import LabelRecord
 from saewidgets.features.labels import Label, offline, score_labels
 from saewidgets.features.store.read import Store, open_store
 from saewidgets.workspace.reading.evidence import StoreExamples
-from saewidgets.workspace.reading.labelling import from_record, to_record
+from saewidgets.workspace.reading.labels import from_record, to_record
 
 WINDOWS = 20  # of either kind
 

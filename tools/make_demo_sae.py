@@ -49,7 +49,7 @@ from saewidgets.lm.unembedding import unembedding
 from saewidgets.sae import SAE
 from saewidgets.training import run_training
 from saewidgets.workspace.reading.evidence import StoreExamples
-from saewidgets.workspace.reading.labelling import to_record
+from saewidgets.workspace.reading.labels import to_record
 from saewidgets.workspace.trainings import demo_config
 
 NAME = "demo-blocks-0"

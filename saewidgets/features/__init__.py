@@ -1,8 +1,13 @@
 """What latents fire on: one-pass statistics, top examples, snippets, a first reading."""
 
-from saewidgets.features.naming import Naming, name_examples
-from saewidgets.features.reading import Feature, FeatureReading, Features, TopExamples, read_features
-from saewidgets.features.snippets import Snippet, make_snippet
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from saewidgets.features.snippets import Naming, Snippet, make_snippet, name_examples
+
+if TYPE_CHECKING:
+    from saewidgets.features.reading import Feature, FeatureReading, Features, TopExamples, read_features
 
 __all__ = [
     "Feature",
@@ -15,3 +20,12 @@ __all__ = [
     "name_examples",
     "read_features",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs torch, which takes seconds to import: labels and lists do without."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from saewidgets.features import reading  # torch: seconds to import
+
+    return getattr(reading, name)

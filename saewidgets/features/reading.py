@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from saewidgets.errors import ConfigError, NotFoundError
-from saewidgets.features.naming import Naming, name_examples
-from saewidgets.features.snippets import Snippet, distinct, make_snippet
+from saewidgets.features.snippets import Naming, Snippet, distinct, make_snippet, name_examples
 from saewidgets.lm import LoadedModel, TokenText, capture, evaluating, resolve_hook, special_tokens
 from saewidgets.sae import SAE
 

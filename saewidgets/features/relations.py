@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from saewidgets.features.store.page import check_index
+from saewidgets.features.store.layout import check_index
 from saewidgets.features.store.read import Store
 from saewidgets.sae import SAE
 
@@ -55,7 +55,7 @@ def coactive(store: Store, index: int, n: int = 10) -> Coactive:
     Raises:
         ConfigError: the SAE has no such latent.
     """
-    check_index(store, index)
+    check_index(index, store.d_sae)
     latents, offsets = store["sample_latents"], store["sample_offsets"]
     at = np.searchsorted(offsets, np.flatnonzero(latents == index), side="right") - 1
     if not len(at):

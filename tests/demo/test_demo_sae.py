@@ -28,7 +28,7 @@ from saewidgets.lm import LoadedModel, capture, load_model
 from saewidgets.lm.unembedding import unembedding
 from saewidgets.sae import SAE
 from saewidgets.workspace.reading.evidence import StoreExamples
-from saewidgets.workspace.reading.labelling import from_record, to_record
+from saewidgets.workspace.reading.labels import from_record, to_record
 
 DATA = Path(demo.__file__).parent / "data" / "sae"
 MOST_BYTES = 4_000_000

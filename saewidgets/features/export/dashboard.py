@@ -10,9 +10,8 @@ from typing import Any
 
 from saewidgets.durable import whole_file
 from saewidgets.features.export.effects import Effects, EffectsOf
-from saewidgets.features.export.neuronpedia import checked_sae
 from saewidgets.features.export.selection import centres, rounded, selected
-from saewidgets.features.export.vectors import alignment, decoder_rows
+from saewidgets.features.export.vectors import alignment, check_sae, decoder_rows
 from saewidgets.features.store.page import FeatureData, Group, StoredExample, feature_data
 from saewidgets.features.store.read import Store
 from saewidgets.sae import SAE
@@ -46,7 +45,7 @@ def export_dashboard(
         StorageError: the file cannot be written.
     """
     chosen = selected(store, indices)
-    checked_sae(store, sae)
+    check_sae(store, sae)
     with whole_file(Path(path)) as file:
         file.write('{"feature_data_dict": {')
         for place, index in enumerate(chosen):

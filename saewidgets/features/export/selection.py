@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from saewidgets.errors import ConfigError
 from saewidgets.features.labels.text import visible
-from saewidgets.features.store.page import StoredExample, check_index
+from saewidgets.features.store.layout import check_index
+from saewidgets.features.store.page import StoredExample
 from saewidgets.features.store.query import Noted
 from saewidgets.features.store.read import Store
 
@@ -35,7 +36,7 @@ def selected(store: Store, indices: Iterable[int] | None) -> list[int]:
     if not found:
         raise ConfigError("No feature is chosen.", where="indices", hint="Choose at least one.")
     for index in found:
-        check_index(store, index)
+        check_index(index, store.d_sae)
     return found
 
 

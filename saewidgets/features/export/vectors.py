@@ -44,11 +44,7 @@ def export_vectors(
         StorageError: the folder holds something else, or the disk refuses.
     """
     chosen = selected(store, indices)
-    if (sae.d_sae, sae.d_in) != (store.d_sae, store.manifest.d_in):
-        raise ConfigError(
-            f"The SAE is {sae.d_sae:,} × {sae.d_in:,}, the extraction is of one with {store.d_sae:,} × "
-            f"{store.manifest.d_in:,}.", where="sae", hint="Give the SAE that was extracted.",
-        )
+    check_sae(store, sae)
     rows = decoder_rows(sae, chosen)
     if not np.isfinite(rows).all():
         bad = chosen[int(np.flatnonzero(~np.isfinite(rows).all(1))[0])]
@@ -71,6 +67,15 @@ def export_vectors(
         save_file({"vectors": rows}, str(draft / VECTORS), metadata={"format": "pt", "index": INDEX})
         (draft / INDEX).write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return Path(path)
+
+
+def check_sae(store: Store, sae: SAE | None) -> None:
+    """Raises ConfigError where the SAE is another one than was read."""
+    if sae is not None and (sae.d_sae, sae.d_in) != (store.d_sae, store.manifest.d_in):
+        raise ConfigError(
+            f"The SAE is {sae.d_sae:,} × {sae.d_in:,}, the extraction is of one with {store.d_sae:,} × "
+            f"{store.manifest.d_in:,}.", where="sae", hint="Give the SAE that was extracted.",
+        )
 
 
 def decoder_rows(sae: SAE, indices: list[int]) -> npt.NDArray[np.float32]:

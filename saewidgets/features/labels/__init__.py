@@ -6,7 +6,6 @@ It works on plain values (`FeatureEvidence`, `Label`) and knows neither where ex
 from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence, held_out, shown_examples
 from saewidgets.features.labels.heuristic import offline, top_tokens
 from saewidgets.features.labels.http import RequestError
-from saewidgets.features.labels.imported import Imported, LineProblem
 from saewidgets.features.labels.interpretation import (
     common_tokens,
     feature_summary,
@@ -16,8 +15,7 @@ from saewidgets.features.labels.interpretation import (
     read_interpretations,
     write_interpretations,
 )
-from saewidgets.features.labels.journal import Journal
-from saewidgets.features.labels.label import Label, Score
+from saewidgets.features.labels.label import Label, Score, by_feature, merge, ranked, shown
 from saewidgets.features.labels.labelling import LabelRun, label_features
 from saewidgets.features.labels.llm import (
     LLM,
@@ -36,14 +34,12 @@ from saewidgets.features.labels.llm import (
     echo,
     transformers_local,
 )
-from saewidgets.features.labels.merge import by_feature, merge, ranked, shown
-from saewidgets.features.labels.neuronpedia import read_neuronpedia
-from saewidgets.features.labels.neuronpedia_client import NeuronpediaClient
+from saewidgets.features.labels.neuronpedia import NeuronpediaClient, read_labels, read_neuronpedia
 from saewidgets.features.labels.openai_api import openai_compatible
 from saewidgets.features.labels.planning import LabelOptions, Plan, Price, Question, plan
 from saewidgets.features.labels.prompts import EXAMPLES, TEMPLATES, TOKENS, Template
 from saewidgets.features.labels.scoring import ScoreRun, score_labels
-from saewidgets.features.labels.tables import read_labels, read_table, write_labels
+from saewidgets.features.labels.tables import Imported, Journal, LineProblem, read_table, write_labels
 
 __all__ = [
     "EXAMPLES",

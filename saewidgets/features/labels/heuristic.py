@@ -1,7 +1,7 @@
 """Labels and judgements without a language model: words that the examples share, and words that a label names.
 
-It says what it is wherever it is used: labels carry its name as their model, and their description says how often the
-word held. It reads the surface only (`saewidgets/features/naming.py`).
+Defines `offline` and `top_tokens`. Labels carry its name as their model, and their description says how often the word
+held. It reads the surface only (`name_examples`).
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from saewidgets.features.labels.evidence import Example, FeatureEvidence
+from saewidgets.features.labels.label import HEURISTIC
 from saewidgets.features.labels.llm import LLMAnswerError
-from saewidgets.features.labels.merge import HEURISTIC
 from saewidgets.features.labels.prompts import count_marked, count_tokens
 from saewidgets.features.labels.text import shortened, visible
-from saewidgets.features.naming import name_examples
-from saewidgets.features.snippets import Snippet, distinct, normal, words_around
+from saewidgets.features.snippets import Snippet, distinct, name_examples, normal, words_around
 
 _QUOTED = re.compile(r"[‘“\"']([^‘’“”\"']+)[’”\"']")
 _NEIGHBOUR = re.compile(r"\b(after|before)\s+[‘“\"']")

@@ -1,276 +1,240 @@
-"""Plain requests to a provider: bounded answers, time-outs, retries, no key on a foreign host or on open lines.
+"""Defines `Server`: requests to one host with bounded answers, retries, and a key that goes nowhere else.
 
-Redirects are followed only within the origin that was asked. Errors name the host, never the address with its query.
+Used for language models and for Neuronpedia. It stands on Python's urllib: huggingface_hub's client refuses a server on
+this machine while ``HF_HUB_OFFLINE`` is set, and sends the user's Hugging Face token to hosts that need no key.
 """
 
 from __future__ import annotations
 
+import contextlib
+import email.utils
 import http.client
 import ipaddress
 import json
 import random
+import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
 from urllib.parse import urlsplit
 
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.features.labels.text import redacted, visible
-from saewidgets.hub.errors import retry_after
+from saewidgets.settings import secret
 
-RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 LONGEST_WAIT = 120.0  # seconds a `Retry-After` is waited for
-LONGEST_DOWNLOAD = 7200.0  # seconds
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
+_FINAL = ("insufficient_quota", "billing_hard_limit_reached")  # an account without money also says 429
 _ERROR_BYTES = 64_000
-
-T = TypeVar("T")
+_ENVIRONMENT = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
+_KEY = re.compile(r"[\x21-\x7e]{1,1000}")
 
 
 class RequestError(SAEWidgetsError):
-    """A server did not give what was asked for."""
-
-
-class RequestTimeoutError(RequestError):
-    """No answer in time."""
-
-
-class ServerBusyError(RequestError):
-    """The server asks to wait, for longer or more often than is waited."""
-
-
-class ServerFailedError(RequestError):
-    """The server cannot be reached, or failed."""
-
-
-class BadAnswerError(RequestError):
-    """An answer came, but it is too large or not of the kind that was expected."""
-
-
-class Refused(Exception):  # noqa: N818 - turned into an error for people by whoever asked
-    """An answer with a status that is not success.
+    """A server did not give what was asked for.
 
     Attributes:
-        status: of the answer.
-        body: its JSON, or {}.
-        text: its beginning.
-        retry_after: seconds, if the server says so.
+        kind: ``refused`` (with its `status`), ``busy``, ``failed``, ``timeout``, or ``answer``: it is of another kind
+            than was expected.
+        said: what the server says, without keys.
+        no_money: it says that the account has none left.
+        wait: seconds that it asks to wait; None where it does not say.
     """
 
-    def __init__(self, status: int, body: Any, text: str, wait: float | None) -> None:
-        self.status, self.text, self.retry_after = status, text, wait
-        self.body = body if isinstance(body, dict) else {}
-        super().__init__(f"status {status}")
+    kind, status, said, no_money = "failed", 0, "", False
+    wait: float | None = None
 
-    @property
-    def message(self) -> str:
-        """What the server says, without keys."""
-        error = self.body.get("error", self.body.get("message", self.body.get("detail")))
-        said = error.get("message") if isinstance(error, dict) else error
-        return redacted(visible(" ".join(str(said if isinstance(said, str) else self.text).split())))[:300]
+
+def _error(kind: str, what: str, host: str, hint: str | None = None, **more: Any) -> RequestError:
+    error = RequestError(what, where=host, hint=hint)
+    for name, value in {"kind": kind, **more}.items():
+        setattr(error, name, value)
+    return error
 
 
 class _SameOrigin(urllib.request.HTTPRedirectHandler):
     """Python's own would send the key along to wherever a redirect leads."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        if req.get_method() != "GET" or origin(newurl) != origin(req.full_url):
+        if req.get_method() != "GET" or _origin(newurl) != _origin(req.full_url):
             return None
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-class Client:
-    """Requests to one server.
+class Server:
+    """Requests to one server. The key is read from the environment for every request; it is neither kept nor shown.
 
     Args:
         base_url: what every path is put behind.
+        key_env: name of the environment variable with the key; None sends none.
+        key_header: the header that carries it, and what stands before it there.
         timeout: seconds to wait for a connection and for each piece of an answer.
-        retries: how often a request is tried again.
+        retries: how often a busy or failing server is asked again.
         sleep: how to wait.
 
     Raises:
-        ConfigError: the address is none, or has a password in it.
+        ConfigError: an argument cannot work, or a key would travel over an open line.
     """
 
     def __init__(
-        self, base_url: str, *, timeout: float = 60.0, retries: int = 4, sleep: Callable[[float], None] = time.sleep
+        self, base_url: str, *, key_env: str | None = None, key_header: tuple[str, str] = ("Authorization", "Bearer "),
+        timeout: float = 60.0, retries: int = 4, sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.base_url = checked_url(base_url)
+        self.base_url = _checked_url(base_url)
+        self.host = urlsplit(self.base_url).netloc
         if not 0 < timeout <= 3600:
             raise ConfigError(f"{timeout} is not a time-out.", where="timeout", hint="Give it in seconds.")
-        self.timeout, self.retries, self._sleep = timeout, retries, sleep
+        if key_env is not None and not _ENVIRONMENT.fullmatch(key_env):
+            raise ConfigError(  # without showing it: somebody may have pasted the key itself
+                "This is not the name of an environment variable.", where="api_key_env",
+                hint='Give the name in capitals ("OPENAI_API_KEY"), not the key; None where no key is needed.',
+            )
+        if key_env is not None and not is_private_line(self.base_url):
+            raise ConfigError(
+                "A key would travel over an open line.", where="base_url",
+                hint="Use https, or api_key_env=None for a server that needs no key.",
+            )
+        self.key_env, self._key_header = key_env, key_header
+        self._timeout, self._retries, self._sleep = timeout, retries, sleep
         # What stays on this machine does not take the way over a proxy, which could read a key.
         here = urlsplit(self.base_url).scheme == "http" and is_private_line(self.base_url)
         direct = [urllib.request.ProxyHandler({})] if here else []
         self._opener = urllib.request.build_opener(_SameOrigin, *direct)
-        self.first_wait = 0.5
 
-    @property
-    def host(self) -> str:
-        """What errors call the server."""
-        return urlsplit(self.base_url).netloc
-
-    def json(
-        self, path: str, *, headers: Mapping[str, str] | None = None, body: Any = None, limit: int = 8_000_000
-    ) -> Any:
-        """The JSON answer to a GET, or to a POST of `body`. Raises as `request` does, and for what is not JSON."""
-
-        def read() -> bytes:
-            with closing(self._open(path, dict(headers or {}), body)) as response:
-                return b"".join(bounded(_chunks(response, 5 * self.timeout), limit, self.host))
-
-        raw = self._tried(read)
-        for key in _keys(headers or {}):  # some servers send back what they were sent
-            raw = raw.replace(key.encode(), "…".encode())
+    def json(self, path: str, body: Any = None, *, limit: int = 8_000_000) -> Any:
+        """The JSON answer to a GET, or to a POST of `body`. Raises as `read` does, and for what is not JSON."""
         try:
-            return json.loads(raw)
+            return json.loads(self.read(path, body, limit=limit))
         except (ValueError, RecursionError) as error:
-            raise BadAnswerError("The answer is not JSON.", where=self.host, hint="Check the address.") from error
+            if isinstance(error, ConfigError):
+                raise
+            raise _error("answer", "The answer is not JSON.", self.host, "Check the address.") from error
 
-    @contextmanager
-    def request(
-        self, path: str, *, headers: Mapping[str, str] | None = None, body: Any = None
-    ) -> Iterator[Iterator[bytes]]:
-        """The body of a successful answer, as it comes.
+    def read(self, path: str, body: Any = None, *, limit: int, seconds: float | None = None) -> bytes:
+        """The answer, of at most `limit` bytes and within `seconds` (five time-outs if None).
 
         Busy servers and lost connections are tried again, as late as `Retry-After` asks.
 
         Raises:
-            Refused: a status that is no success and is not tried again.
-            ServerBusyError, ServerFailedError, RequestTimeoutError: tried again without success.
+            RequestError: there is none, or it is none that was expected.
+            ConfigError: the environment variable holds no key.
         """
-        with closing(self._tried(lambda: self._open(path, dict(headers or {}), body))) as response:
-            yield self._explained(response)
-
-    def _explained(self, response: Any) -> Iterator[bytes]:
-        try:
-            yield from _chunks(response, max(LONGEST_DOWNLOAD, self.timeout))
-        except (OSError, http.client.HTTPException) as error:
-            raise self._connection_error(error) from None
-
-    def _tried(self, work: Callable[[], T]) -> T:
+        key = self._key()
         attempt = 0
         while True:
             try:
-                return work()
-            except Refused as refused:
-                if refused.status not in RETRIED or _is_final(refused):
+                found = self._once(path, body, key, limit, seconds or 5 * self._timeout)
+                return found.replace(key.encode(), "…".encode()) if key else found  # some send back what they were sent
+            except RequestError as error:
+                again = error.kind in ("busy", "failed", "timeout") and not error.no_money
+                # A time-out has cost much already.
+                retries = min(self._retries, 1) if error.kind == "timeout" else self._retries
+                if not again or attempt >= retries or (error.wait or 0) > LONGEST_WAIT:
                     raise
-                self._wait(attempt, refused)
-            except SAEWidgetsError:  # one of them is an OSError
-                raise
-            except (OSError, http.client.HTTPException) as error:
-                self._wait(attempt, error)
+                pause = min(30.0, 0.5 * 2**attempt) * random.uniform(0.8, 1.2)
+                self._sleep(max(pause, error.wait or 0.0))
             attempt += 1
 
-    def _open(self, path: str, headers: dict[str, str], body: Any) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        sent = {"Accept": "application/json", "User-Agent": "saewidgets", "Accept-Encoding": "identity", **headers}
-        if data is not None:
-            sent["Content-Type"] = "application/json"
+    def _key(self) -> str | None:
+        if self.key_env is None:
+            return None
+        key = secret(self.key_env)
+        if key is None:
+            raise ConfigError(
+                f"The environment variable {self.key_env} is not set.", where="api_key_env",
+                hint="Set it to your key before Python starts, or with os.environ, and try again.",
+            )
+        if not _KEY.fullmatch(key):
+            raise ConfigError(
+                f"The environment variable {self.key_env} holds characters that no key has.", where="api_key_env",
+                hint="Copy the key again.",
+            )
+        return key
+
+    def _once(self, path: str, body: Any, key: str | None, limit: int, seconds: float) -> bytes:
+        sent = {"Accept": "application/json", "User-Agent": "saewidgets", "Accept-Encoding": "identity"}
+        if key:
+            sent[self._key_header[0]] = self._key_header[1] + key
+        data = None
+        if body is not None:
+            data, sent["Content-Type"] = json.dumps(body).encode(), "application/json"
         request = urllib.request.Request(f"{self.base_url}{path}", data=data, headers=sent)  # noqa: S310 - checked
         try:
-            return self._opener.open(request, timeout=self.timeout)
+            with closing(self._opener.open(request, timeout=self._timeout)) as response:
+                return self._body(response, limit, seconds)
         except urllib.error.HTTPError as error:
-            with closing(error):
-                try:
-                    raw = error.read(_ERROR_BYTES)
-                except (OSError, http.client.HTTPException):
-                    raw = b""  # the status says enough
-            text = redacted(raw.decode("utf-8", "replace"), *_keys(headers))
-            try:
-                parsed = json.loads(text)
-            except (ValueError, RecursionError):
-                parsed = {}
-            raise Refused(error.code, parsed, text[:300], _wait_of(error.headers)) from None
+            raise self._refused(error, key) from None
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, TimeoutError):
+                raise _error(
+                    "timeout", f"No answer within {self._timeout:g} seconds.", self.host,
+                    "Try again, or raise the time-out.",
+                ) from None
+            raise _error(
+                "failed", f"The server cannot be reached ({redacted(str(reason))[:200]}).", self.host,
+                "Check the address and that the server runs.",
+            ) from None
 
-    def _wait(self, attempt: int, error: Exception) -> None:
-        """Wait before the next attempt, or raise what the last one ended with."""
-        asked = error.retry_after if isinstance(error, Refused) else None
-        retries = min(self.retries, 1) if _is_timeout(error) else self.retries  # each has cost the whole time-out
-        if attempt >= retries or (asked is not None and asked > LONGEST_WAIT):
-            raise self._for_people(error, asked) from None
-        pause = min(30.0, self.first_wait * 2**attempt) * random.uniform(0.8, 1.2)
-        self._sleep(max(pause, asked) if asked is not None else pause)
+    def _body(self, response: Any, limit: int, seconds: float) -> bytes:
+        """The body; a server that sends a byte now and then comes to an end, too."""
+        deadline = time.monotonic() + seconds
+        found = bytearray()
+        while chunk := response.read1(1 << 16):
+            found += chunk
+            if len(found) > limit:
+                raise _error("answer", f"The answer is larger than {limit:,} bytes.", self.host)
+            if time.monotonic() > deadline:
+                raise TimeoutError
+        if response.length:  # `read1` takes a connection that closed early for the end
+            raise ConnectionError("the connection closed early")
+        return bytes(found)
 
-    def _for_people(self, error: Exception, asked: float | None) -> Exception:
-        if isinstance(error, Refused):
-            if error.status == 429:
-                hint = f"Try again in {asked:.0f} seconds." if asked else "Try again later, or lower the concurrency."
-                return ServerBusyError(f"The server asks to wait: {error.message}", where=self.host, hint=hint)
-            return ServerFailedError(
-                f"The server failed (status {error.status}): {error.message}", where=self.host, hint="Try again later."
-            )
-        return self._connection_error(error)
-
-    def _connection_error(self, error: Exception) -> ServerFailedError | RequestTimeoutError:
-        reason = getattr(error, "reason", error)
-        if _is_timeout(error):
-            return RequestTimeoutError(
-                f"No answer within {self.timeout:g} seconds.", where=self.host, hint="Try again, or raise the time-out."
-            )
-        return ServerFailedError(
-            f"The server cannot be reached ({redacted(str(reason))[:200]}).", where=self.host,
-            hint="Check the address and that the server runs.",
-        )
-
-
-def _chunks(response: Any, seconds: float) -> Iterator[bytes]:
-    """The body as it comes, for at most so many seconds: a server that sends a byte now and then ends, too."""
-    deadline = time.monotonic() + seconds
-    while chunk := response.read1(1 << 16):
-        yield chunk
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    if response.length:  # `read1` takes a connection that closed early for the end
-        raise ConnectionError("the connection closed early")
+    def _refused(self, error: urllib.error.HTTPError, key: str | None) -> RequestError:
+        raw = b""
+        with closing(error), contextlib.suppress(OSError, http.client.HTTPException):  # the status says enough
+            raw = error.read(_ERROR_BYTES)
+        text = redacted(raw.decode("utf-8", "replace"), key)
+        body: Any = None
+        with contextlib.suppress(ValueError, RecursionError):
+            body = json.loads(text)
+        body = body if isinstance(body, dict) else {}
+        told = body.get("error", body.get("message", body.get("detail")))
+        code = (told.get("code") or told.get("type")) if isinstance(told, dict) else None
+        told = told.get("message") if isinstance(told, dict) else told
+        said = redacted(visible(" ".join(str(told if isinstance(told, str) else text[:300]).split())))[:300]
+        wait, no_money = _wait(error.headers.get("Retry-After")), code in _FINAL
+        facts: dict[str, Any] = {"status": error.code, "said": said, "no_money": no_money, "wait": wait}
+        if error.code == 429 and not no_money:
+            hint = f"Try again in {wait:.0f} seconds." if wait else "Try again later, or lower the concurrency."
+            return _error("busy", f"The server asks to wait: {said}", self.host, hint, **facts)
+        if error.code in _RETRIED and not no_money:
+            what = f"The server failed (status {error.code}): {said}"
+            return _error("failed", what, self.host, "Try again later.", **facts)
+        what = f"The server refuses the request (status {error.code}): {said}"
+        return _error("refused", what, self.host, **facts)
 
 
-def _keys(headers: Mapping[str, str]) -> list[str]:
-    """The keys that a request carries."""
-    secret = ("authorization", "x-api-key")
-    return [value.rpartition(" ")[2] for name, value in headers.items() if name.lower() in secret and value]
+def _wait(asked: str | None) -> float | None:
+    """Seconds that `Retry-After` asks to wait: a number or a date."""
+    value = (asked or "").strip()
+    if value.isdigit():
+        return float(value)
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    return None
 
 
-def _wait_of(headers: Any) -> float | None:
-    return retry_after({name.lower(): value for name, value in headers.items()}) if headers is not None else None
-
-
-def _is_timeout(error: Exception) -> bool:
-    return isinstance(getattr(error, "reason", error), TimeoutError)
-
-
-def bounded(chunks: Iterator[bytes], limit: int, where: str) -> Iterator[bytes]:
-    """The same, up to `limit` bytes. Raises `BadAnswerError` beyond them."""
-    size = 0
-    for chunk in chunks:
-        size += len(chunk)
-        if size > limit:
-            raise BadAnswerError(f"The answer is larger than {limit:,} bytes.", where=where)
-        yield chunk
-
-
-def _is_final(refused: Refused) -> bool:
-    """An account without money also says 429; waiting does not help it."""
-    error = refused.body.get("error")
-    code = error.get("code") or error.get("type") if isinstance(error, dict) else None
-    return code in ("insufficient_quota", "billing_hard_limit_reached")
-
-
-def origin(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port."""
+def _origin(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-def checked_url(url: str) -> str:
-    """`url` without a slash at its end.
-
-    Raises:
-        ConfigError: it is no http address, or carries a name and password, a query or a fragment.
-    """
+def _checked_url(url: str) -> str:
+    """`url` without a slash at its end. Raises `ConfigError`: it is no http address, or carries more than one."""
     try:
         parts = urlsplit(url.strip())
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
@@ -291,7 +255,6 @@ def is_private_line(url: str) -> bool:
     parts = urlsplit(url)
     if parts.scheme == "https" or parts.hostname == "localhost":
         return True
-    try:
+    with contextlib.suppress(ValueError):
         return ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return False
+    return False

@@ -22,8 +22,7 @@ from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageEr
 from saewidgets.events import Control, NullControl
 from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence
 from saewidgets.features.labels.heuristic import top_tokens
-from saewidgets.features.labels.label import Label
-from saewidgets.features.labels.merge import shown
+from saewidgets.features.labels.label import Label, shown
 from saewidgets.features.labels.text import marked, shortened, visible
 
 COMMON = 20

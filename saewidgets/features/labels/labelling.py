@@ -1,4 +1,7 @@
-"""Automatic labels: many latents, a few questions at a time, resumed where they ended."""
+"""Defines `label_features` (many latents, a few questions at a time) and the run that scoring shares with it.
+
+Used by `ws.features.auto_label` and `score`; a run that was interrupted goes on where it ended.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
-from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import Control, NullControl, Progress
 from saewidgets.features.labels.evidence import Examples
-from saewidgets.features.labels.journal import Journal
 from saewidgets.features.labels.label import MAX_DESCRIPTION, Label
 from saewidgets.features.labels.llm import LLM, Asker, LLMError, Reader, check_asking, model_name
 from saewidgets.features.labels.planning import (
@@ -20,35 +22,151 @@ from saewidgets.features.labels.planning import (
     LabelOptions,
     Price,
     Question,
-    Usage,
-    answered,
+    answered_questions,
     question,
     usage_of,
 )
 from saewidgets.features.labels.prompts import parse
+from saewidgets.features.labels.tables import Journal
 from saewidgets.features.labels.text import redacted
 
 T = TypeVar("T")
+Q = TypeVar("Q", bound="_Question")
 R = TypeVar("R")
 
-MAX_CONCURRENCY = 256
 _LOOK = 0.1  # seconds between two looks at whether somebody asked to stop
 
 
+@dataclass
+class LabelRun:
+    """What a run of `label_features` did.
+
+    Attributes:
+        labels: new labels, by latent.
+        failures: latents that failed, as labels without a text and with an `error`.
+        same: latents that had the same label already.
+        dead: latents without examples.
+        left: latents that were not asked about, because the run `stopped`.
+        tokens_in, tokens_out: what was used; the provider's numbers where it reports them, else estimates.
+        cost: of that; None without a price.
+        stopped: ``max_cost``: the next question might have passed the limit; ``failures``: too many failed in a row.
+    """
+
+    labels: list[Label] = field(default_factory=list)
+    failures: list[Label] = field(default_factory=list)
+    same: list[int] = field(default_factory=list)
+    dead: list[int] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float | None = None
+    stopped: Literal["max_cost", "failures"] | None = None
+
+    def __str__(self) -> str:
+        counts = (
+            (self.labels, "labelled"), (self.failures, "failed"), (self.same, "labelled before"), (self.dead, "dead"),
+            (self.left, "left"),
+        )
+        text = ", ".join(f"{len(found):,} {word}" for found, word in counts if found) or "nothing to label"
+        return text + ("" if self.cost is None else f"; cost {self.cost:.4g}")
+
+
+class _Question(Protocol):
+    @property
+    def tokens_in(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A label that came of a question, the tokens it took, why there is none, and whether no other will come either."""
+
+    label: Label
+    used: tuple[int, int]
+    error: str = ""
+    fatal: LLMError | None = None
+
+
+def run_questions(
+    run: Any,
+    subjects: list[T],
+    ask: Callable[[T], Q | None],
+    work: Callable[[Q, Reader | Asker], Answer],
+    keep: Callable[[Answer], None],
+    *,
+    llm: LLM | Reader,
+    phase: str,
+    budget: Callable[[bool], Budget],
+    answers: Callable[[Q], int] = lambda _: 1,
+    concurrency: int,
+    max_failures: int,
+    control: Control | None,
+    progress: Callable[[Progress], None] | None,
+) -> None:
+    """Ask about every subject, and fill `run` (a `LabelRun` or `ScoreRun`).
+
+    Args:
+        run: its `left`, `stopped`, `tokens_in`, `tokens_out` and `cost` are filled here.
+        subjects: about what is asked.
+        ask: the question about a subject; None where there is none, which it has noted.
+        work: the answer, made in another thread.
+        keep: called with every answer, in the calling thread.
+        llm: who is asked; a `Reader` is free, and asked in the calling thread.
+        phase: what `progress` calls it.
+        budget: of a run that is free, or not.
+        answers: how many answers a question takes.
+        concurrency, max_failures, control, progress: as of `label_features`.
+    """
+    free = isinstance(llm, Reader)
+    spent, control = budget(free), control or NullControl()
+    done, start, in_a_row = 0, time.monotonic(), 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            took = time.monotonic() - start
+            rate = done / took if took > 0 else None
+            eta = (len(subjects) - done) / rate if rate else None
+            progress(Progress(done, len(subjects), "features", rate, eta, phase=phase))
+
+    def questions() -> Iterator[Q]:
+        for subject in subjects:
+            item = None if run.stopped else ask(subject)
+            if item is not None and spent.reserve(item.tokens_in, answers(item)):
+                yield item
+                continue
+            if item is not None:
+                run.stopped = "max_cost"
+            if run.stopped:
+                run.left.append(subject)
+            else:
+                tick()
+
+    with ExitStack() as stack:
+        who = llm if isinstance(llm, Reader) else stack.enter_context(Asker(llm))
+        found = each(questions(), lambda item: work(item, who), 0 if free else concurrency, control.check)
+        for item, answer in stack.enter_context(closing(found)):
+            spent.settle(item.tokens_in, answer.used, answers(item))
+            if answer.fatal is not None:
+                raise answer.fatal
+            keep(answer)
+            in_a_row = in_a_row + 1 if answer.error else 0
+            if in_a_row >= max_failures:
+                run.stopped = run.stopped or "failures"
+            tick()
+    run.labels.sort(key=lambda label: label.index)
+    run.tokens_in, run.tokens_out, run.cost = spent.tokens_in, spent.tokens_out, spent.cost
+
+
 def each(
-    items: Iterable[T], work: Callable[[T], R], *, concurrency: int, check: Callable[[], None]
+    items: Iterable[T], work: Callable[[T], R], concurrency: int, check: Callable[[], None]
 ) -> Generator[tuple[T, R], None, None]:
     """Every item with its result, in the order in which they are done.
 
     At most `concurrency` are under way; `items` is read in the caller's thread, just in time. With 0 everything runs in
     the caller's thread. `check` is called ten times a second, and what it raises ends everything at once: what has not
     begun is dropped, what is under way ends in its thread, unseen.
-
-    Raises:
-        ConfigError: the concurrency is out of range.
     """
-    if not 0 <= concurrency <= MAX_CONCURRENCY:
-        raise ConfigError(f"{concurrency} at once is not possible.", where="concurrency", hint="Choose 1 to 256.")
     if concurrency == 0:
         for item in items:
             check()
@@ -80,50 +198,6 @@ def _result(future: Future[R]) -> R:
         return future.result()
     except CancelledError as error:  # a coroutine cancelled itself; it is no cancellation of ours
         raise RuntimeError("the language model's coroutine was cancelled") from error
-
-
-Stopped = Literal["max_cost", "failures"]
-
-
-@dataclass
-class LabelRun:
-    """What a run of `label_features` did.
-
-    Attributes:
-        labels: new labels, by latent.
-        failures: latents that failed, as labels without a text and with an `error`.
-        same: latents that had the same label already.
-        dead: latents without examples.
-        left: latents that were not asked about, because the run `stopped`.
-        tokens_in, tokens_out: what was used; the provider's numbers where it reports them, else estimates.
-        cost: of that; None without a price.
-        stopped: ``max_cost``: the next question might have passed the limit; ``failures``: too many failed in a row.
-    """
-
-    labels: list[Label] = field(default_factory=list)
-    failures: list[Label] = field(default_factory=list)
-    same: list[int] = field(default_factory=list)
-    dead: list[int] = field(default_factory=list)
-    left: list[int] = field(default_factory=list)
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost: float | None = None
-    stopped: Stopped | None = None
-
-    def __str__(self) -> str:
-        counts = (
-            (self.labels, "labelled"), (self.failures, "failed"), (self.same, "labelled before"), (self.dead, "dead"),
-            (self.left, "left"),
-        )
-        text = ", ".join(f"{len(found):,} {word}" for found, word in counts if found) or "nothing to label"
-        return text + ("" if self.cost is None else f"; cost {self.cost:.4g}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    label: Label
-    usage: Usage
-    fatal: LLMError | None = None
 
 
 def label_features(
@@ -171,105 +245,68 @@ def label_features(
         ConfigError: an argument cannot work.
     """
     check_asking(llm, concurrency, max_failures, model)
-    options, control = options or LabelOptions(), control or NullControl()
-    model = model or model_name(llm)
-    numbers = list(dict.fromkeys(features))
+    settings, model = options or LabelOptions(), model or model_name(llm)
     run = LabelRun()
-    free = isinstance(llm, Reader)
-    budget = Budget(None if free else price, None if free else max_cost, options.answer_tokens)
-    blank = Label(0, "-", source="auto", method=options.method, model=model)
-    known = answered(existing, journal, model, options.method)
-    clock = Clock(len(numbers), "labelling", progress)
-    in_a_row = 0
+    blank = Label(0, "-", source="auto", method=settings.method, model=model)
+    answered = answered_questions(existing, journal, model, settings.method)
 
-    def keep(label: Label) -> None:
-        (run.failures if label.error else run.labels).append(label)
+    def keep(answer: Answer) -> None:
+        (run.failures if answer.error else run.labels).append(answer.label)
         if on_label is not None:
-            on_label(label)
+            on_label(answer.label)
 
-    def asked() -> Iterator[Question]:
-        for index in numbers:
-            if run.stopped:
-                run.left.append(index)
-                continue
-            item = question(index, examples, options, known)
-            if isinstance(item, Question):
-                if budget.reserve(item.tokens_in):
-                    yield item
-                else:
-                    run.stopped = "max_cost"
-                    run.left.append(index)
-                continue
-            if item.why == "broken":
-                keep(replace(blank, index=index, text="", error=failure_text(item.error)))
-            else:
-                (run.same if item.why == "same" else run.dead).append(index)
-            clock.tick()
+    def ask(index: int) -> Question | None:
+        item = question(index, examples, settings, answered)
+        if isinstance(item, Question):
+            return item
+        if item.why == "broken":
+            keep(_failure(replace(blank, index=index), item.error))
+        else:
+            (run.same if item.why == "same" else run.dead).append(index)
+        return None
 
-    with ExitStack() as stack:
-        who = llm if isinstance(llm, Reader) else stack.enter_context(Asker(llm))
+    def work(item: Question, who: Reader | Asker) -> Answer:
+        answer = _label(item, who, replace(blank, index=item.index, prompt_hash=item.prompt_hash))
+        if journal is not None and not answer.fatal:
+            journal.add(answer.label)  # here, so that an answer that comes after an interruption is kept
+        return answer
 
-        def work(question: Question) -> _Answer:
-            answer = _ask(question, who, replace(blank, index=question.index, prompt_hash=question.prompt_hash))
-            if journal is not None and not answer.fatal:
-                journal.add(answer.label)  # here, so that an answer that comes after an interruption is kept
-            return answer
-
-        at_once = 0 if free else max(1, concurrency)
-        answers = stack.enter_context(closing(each(asked(), work, concurrency=at_once, check=control.check)))
-        for asked_one, answer in answers:
-            budget.settle(asked_one.tokens_in, answer.usage)
-            if answer.fatal is not None:
-                raise answer.fatal
-            keep(answer.label)
-            in_a_row = in_a_row + 1 if answer.label.error else 0
-            if in_a_row >= max_failures:
-                run.stopped = run.stopped or "failures"
-            clock.tick()
-    for found in (run.labels, run.failures):
-        found.sort(key=lambda label: label.index)
-    run.tokens_in, run.tokens_out, run.cost = budget.tokens_in, budget.tokens_out, budget.cost
+    run_questions(
+        run, list(dict.fromkeys(features)), ask, work, keep, llm=llm, phase="labelling",
+        budget=lambda free: Budget(None if free else price, None if free else max_cost, settings.answer_tokens),
+        concurrency=concurrency, max_failures=max_failures, control=control, progress=progress,
+    )
+    run.failures.sort(key=lambda label: label.index)
     return run
 
 
-def _ask(question: Question, who: Reader | Asker, blank: Label) -> _Answer:
-    usage = Usage()
+def _label(item: Question, who: Reader | Asker, blank: Label) -> Answer:
+    used = 0, 0
     try:
         if isinstance(who, Asker):
-            answer = who.ask(question.messages)
-            usage = usage_of(answer, question.tokens_in)
-            text, description = parse(answer)
+            said = who.ask(item.messages)
+            used = usage_of(said, item.tokens_in)
+            text, description = parse(said)
         else:
-            text, description = who.explain(question.evidence, question.examples)
+            text, description = who.explain(item.evidence, item.examples)
         label = replace(blank, text=text, description=description[:MAX_DESCRIPTION], created_at=time.time())
-        return _Answer(label, usage)
+        return Answer(label, used)
     except CancelledError:
         raise
     except Exception as error:  # noqa: BLE001 - of the user's own function: anything; it is kept with the latent
-        said = str(error) if isinstance(error, SAEWidgetsError) else f"{type(error).__name__}: {error}"
-        failure = replace(blank, text="", error=failure_text(said), created_at=time.time())
-        return _Answer(failure, usage, error if isinstance(error, LLMError) and error.fatal else None)
+        return _failure(blank, error_text(error), used, error if isinstance(error, LLMError) and error.fatal else None)
 
 
-def failure_text(said: str) -> str:
-    """What a label keeps of an error: no keys, nothing that no file can hold."""
-    text = redacted(said).encode("utf-8", "replace").decode().replace("\0", "")
-    return text[:2000] or "unknown error"
+def _failure(blank: Label, error: str, used: tuple[int, int] = (0, 0), fatal: LLMError | None = None) -> Answer:
+    error = printable(error)
+    return Answer(replace(blank, text="", error=error, created_at=time.time()), used, error, fatal)
 
 
-class Clock:
-    """Counts latents and tells how fast they come."""
+def error_text(error: Exception) -> str:
+    """What is kept of an error: no keys, nothing that no file can hold."""
+    return printable(str(error) if isinstance(error, SAEWidgetsError) else f"{type(error).__name__}: {error}")
 
-    def __init__(self, total: int, phase: str, progress: Callable[[Progress], None] | None) -> None:
-        self._total, self._phase, self._progress = total, phase, progress
-        self._done, self._start = 0, time.monotonic()
 
-    def tick(self) -> None:
-        """One more is done."""
-        self._done += 1
-        if self._progress is None:
-            return
-        took = time.monotonic() - self._start
-        rate = self._done / took if took > 0 else None
-        eta = (self._total - self._done) / rate if rate else None
-        self._progress(Progress(self._done, self._total, "features", rate, eta, phase=self._phase))
+def printable(said: str) -> str:
+    """`said` without keys and without what no file can hold."""
+    return redacted(said).encode("utf-8", "replace").decode().replace("\0", "")[:2000] or "unknown error"

@@ -13,7 +13,6 @@ from typing import Any, Literal, Protocol, Self, TypedDict, cast, runtime_checka
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.features.labels.evidence import Example, FeatureEvidence
-from saewidgets.lm import evaluating
 
 
 class Message(TypedDict):
@@ -285,6 +284,8 @@ class TransformersLocal:
             LLMAnswerError: the prompt does not fit into the model's context.
         """
         import torch  # seconds to import
+
+        from saewidgets.lm import evaluating
 
         tokenizer, model = self._tokenizer, self._model
         if getattr(tokenizer, "chat_template", None):

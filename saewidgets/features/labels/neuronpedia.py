@@ -1,4 +1,4 @@
-"""Labels that Neuronpedia publishes, from its export files.
+"""Labels that Neuronpedia publishes: `read_neuronpedia` from its export files, `NeuronpediaClient` from the site.
 
 An export is a folder ``v1/{model}/{source}/explanations/`` (and ``explanations-…/`` where other models explained, too)
 of ``batch-{n}.jsonl`` files, usually gzipped, with one explanation a line: ``modelId``, ``layer`` (the source's id),
@@ -8,30 +8,74 @@ site's API gives the same fields.
 
 from __future__ import annotations
 
+import html
+import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+from urllib.parse import quote, urlencode
 
-from saewidgets.errors import FormatError, NotFoundError, StorageError
-from saewidgets.features.labels import packed
-from saewidgets.features.labels.imported import (
+from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
+from saewidgets.events import Control, NullControl, Progress
+from saewidgets.features.labels.http import RequestError, Server
+from saewidgets.features.labels.label import MAX_DESCRIPTION, MAX_TEXT, Label
+from saewidgets.features.labels.tables import (
     Imported,
     LineProblem,
     OnError,
-    checked_on_error,
+    Row,
+    check_on_error,
     collect,
+    json_rows,
     label_of,
-    numbered,
+    lines,
+    opened,
+    read_table,
 )
-from saewidgets.features.labels.label import MAX_DESCRIPTION, MAX_TEXT, Label
 
-BATCH = re.compile(r"batch-(\d{1,9})\.jsonl(\.gz)?")
-"""Names of export files."""
+SITE = "https://www.neuronpedia.org"
+DATASETS = "https://neuronpedia-datasets.s3.us-east-1.amazonaws.com"
+MAX_DOWNLOAD = 1 << 29  # bytes of one file, as it is sent
+MAX_FILES = 10_000
+_LONGEST = 7200.0  # seconds that one file may take
+_BATCH = re.compile(r"batch-(\d{1,9})\.jsonl(\.gz)?")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _MAX_SCORES = 20
+
+
+def read_labels(
+    path: str | os.PathLike[str], d_sae: int | None = None, *, on_error: OnError | None = None
+) -> Imported:
+    """Labels from a ``.csv`` or ``.jsonl`` table (`read_table`) or an export of Neuronpedia's (`read_neuronpedia`).
+
+    Args:
+        path: a file, or an export's folder.
+        d_sae: latents of the SAE that they are for; None: not checked.
+        on_error: what wrong lines are; None: an error in a table, skipped in a published export.
+
+    Raises:
+        NotFoundError, FormatError: as of the two.
+    """
+    if Path(path).suffix.lower() != ".csv" and _looks_like_export(Path(path)):
+        return read_neuronpedia(path, d_sae, on_error=on_error or "skip")
+    return read_table(path, d_sae, on_error=on_error or "raise")
+
+
+def _looks_like_export(place: Path) -> bool:
+    """Whether it is a folder, or the first line of a file has the fields of an explanation."""
+    if place.is_dir():
+        return True
+    try:
+        with place.open("rb") as file:
+            data = json.loads(next(lines(file, place.name), b""))
+    except (OSError, ValueError, RecursionError, FormatError):
+        return False
+    return isinstance(data, dict) and {"description", "index", "modelId"} <= set(data)
 
 
 def read_neuronpedia(
@@ -55,96 +99,48 @@ def read_neuronpedia(
         NotFoundError: there is no such file, or the folder has no batches.
         FormatError: a file is damaged, or holds another source's labels, or labels of latents that the SAE lacks.
     """
-    checked_on_error(on_error)
-    files = _files(path)
+    check_on_error(on_error)
+    files = [Path(path)] if isinstance(path, str | os.PathLike) else [Path(one) for one in path]
+    if len(files) == 1 and files[0].is_dir():
+        files = _batches(files[0])
 
-    def opened() -> Iterator[tuple[str, Iterable[bytes]]]:
+    def rows() -> Iterator[Row]:
         for place in files:
-            with _opened(place) as file:
-                yield place.name, packed.lines(file, place.name)
+            with opened(place) as file:
+                yield from json_rows(lines(file, place.name), place.name)
 
-    found = explanations_of(opened(), d_sae, [model_id, source_id])
-    return collect(found, on_error, files[0].name if len(files) == 1 else files[0].parent.name)
-
-
-def looks_like_export(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder has batches, or the first line of a file the fields of an explanation."""
-    place = Path(path)
-    if place.is_dir():
-        return any(BATCH.fullmatch(name) for name in os.listdir(place))
-    try:
-        with place.open("rb") as file:
-            first = next(packed.lines(file, place.name), b"")
-        data = json.loads(first)
-    except (OSError, ValueError, RecursionError, FormatError):
-        return False
-    return isinstance(data, dict) and {"description", "index", "modelId"} <= set(data)
+    if not files:
+        raise NotFoundError("No file was named.", where="path")
+    what = files[0].name if len(files) == 1 else files[0].parent.name
+    return collect(_labels(rows(), d_sae, [model_id, source_id]), on_error, what)
 
 
-def batch_order(key: str) -> tuple[str, int]:
-    """Sorts export files by folder and number."""
-    folder, _, name = key.rpartition("/")
-    match = BATCH.fullmatch(name)
-    return folder, int(match[1]) if match else -1
-
-
-def _files(path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
-    if not isinstance(path, str | os.PathLike):
-        files = [Path(one) for one in path]
-        if not files:
-            raise NotFoundError("No file was named.", where="path")
-        return files
-    place = Path(path)
-    if not place.is_dir():
-        return [place]
-    batches = sorted((p for p in place.iterdir() if BATCH.fullmatch(p.name)), key=lambda p: batch_order(f"/{p.name}"))
+def _batches(folder: Path) -> list[Path]:
+    batches = sorted((p for p in folder.iterdir() if _BATCH.fullmatch(p.name)), key=lambda p: _order(f"/{p.name}"))
     for batch in batches:
-        if batch.is_symlink() and not batch.resolve().is_relative_to(place.resolve()):
+        if batch.is_symlink() and not batch.resolve().is_relative_to(folder.resolve()):
             raise StorageError("The file leads out of the folder.", where=str(batch), hint="Copy it into the folder.")
     if not batches:
         raise NotFoundError(
-            "The folder has no batch-….jsonl files.", where=str(place), hint="Choose the folder `explanations`."
+            "The folder has no batch-….jsonl files.", where=str(folder), hint="Choose the folder `explanations`."
         )
     return batches
 
 
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        raise NotFoundError("There is no such file.", where=str(path)) from None
-    except OSError as error:
-        raise StorageError(f"The file cannot be read ({error.strerror}).", where=str(path)) from error
+def _order(key: str) -> tuple[str, int]:
+    """Sorts export files by folder and number."""
+    folder, _, name = key.rpartition("/")
+    match = _BATCH.fullmatch(name)
+    return folder, int(match[1]) if match else -1
 
 
-def explanations_of(
-    files: Iterable[tuple[str, Iterable[bytes]]], d_sae: int | None, names: list[str | None]
-) -> Iterator[Label | LineProblem]:
-    """Labels of export files, given as names and lines; `names` as of `labels_of`."""
-
-    def rows() -> Iterator[tuple[str, Any] | LineProblem]:
-        for name, lines in files:
-            for where, line in numbered(lines, name):
-                try:
-                    yield where, json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    yield LineProblem(where, "line", f"This is not JSON ({error}).")
-
-    return labels_of(rows(), d_sae, names)
-
-
-def labels_of(
-    rows: Iterable[tuple[str, Any] | LineProblem], d_sae: int | None, names: list[str | None]
-) -> Iterator[Label | LineProblem]:
+def _labels(rows: Iterable[Row], d_sae: int | None, names: list[str | None]) -> Iterator[Label | LineProblem]:
     """Labels of one source; `names`: its model's and its own id, or None: the first row's."""
     for row in rows:
         if isinstance(row, LineProblem):
             yield row
             continue
         where, data = row
-        if not isinstance(data, Mapping):
-            yield LineProblem(where, "line", "This is not an object.")
-            continue
         for at, key in enumerate(("modelId", "layer")):
             value = str(data.get(key) or data.get("sourceId" if key == "layer" else key) or "")
             names[at] = names[at] or value or None
@@ -166,34 +162,26 @@ def _label(where: str, data: Mapping[str, Any], d_sae: int | None) -> Label | Li
     text = " ".join(description.split())
     long = len(text) > MAX_TEXT
     created = _seconds(data.get("createdAt"))
-    scores, problem = _scores(data.get("scores"), created)
-    if problem:
-        return LineProblem(where, "scores", problem)
+    scores = data.get("scores")
+    scores = [] if scores is None else scores
+    if not isinstance(scores, list) or not all(isinstance(score, Mapping) for score in scores):
+        return LineProblem(where, "scores", "This is not a list of scores.")
     return label_of(
         {
             "index": int(str(index)), "text": f"{text[: MAX_TEXT - 1]}…" if long else text, "source": "imported",
             "description": description[:MAX_DESCRIPTION] if long else "", "method": str(data.get("typeName") or ""),
-            "model": str(data.get("explanationModelName") or ""), "created_at": created, "scores": scores,
+            "model": str(data.get("explanationModelName") or ""), "created_at": created,
+            "scores": [
+                {
+                    "scorer": str(score.get("explanationScoreTypeName") or "score"), "value": score.get("value"),
+                    "model": str(score.get("explanationScoreModelName") or ""),
+                    "created_at": _seconds(score.get("createdAt"), created),
+                }
+                for score in scores[:_MAX_SCORES]
+            ],
         },
         d_sae, where,
     )
-
-
-def _scores(found: Any, created: float) -> tuple[list[dict[str, Any]], str]:
-    if found is None:
-        return [], ""
-    if not isinstance(found, list):
-        return [], "This is not a list."
-    scores = []
-    for score in found[:_MAX_SCORES]:
-        if not isinstance(score, Mapping):
-            return [], "A score is not an object."
-        scores.append({
-            "scorer": str(score.get("explanationScoreTypeName") or "score"), "value": score.get("value"),
-            "model": str(score.get("explanationScoreModelName") or ""),
-            "created_at": _seconds(score.get("createdAt"), created),
-        })
-    return scores, ""
 
 
 def _seconds(value: Any, otherwise: float = 0.0) -> float:
@@ -203,3 +191,129 @@ def _seconds(value: Any, otherwise: float = 0.0) -> float:
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError, OverflowError):
         return otherwise
+
+
+class NeuronpediaClient:
+    """Reads labels from a Neuronpedia site and from its export files.
+
+    Args:
+        base_url: the site; a self-hosted one, too.
+        datasets_url: the bucket of the export files.
+        api_key_env: environment variable with a key of the site; most reading needs none.
+        timeout, retries, sleep: as of `openai_compatible`.
+
+    Raises:
+        ConfigError: an argument cannot work, or a key would travel over an open line.
+    """
+
+    def __init__(
+        self, base_url: str = SITE, datasets_url: str = DATASETS, *, api_key_env: str | None = None,
+        timeout: float = 60.0, retries: int = 4, sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._site = Server(
+            base_url, key_env=api_key_env, key_header=("x-api-key", ""), timeout=timeout, retries=retries, sleep=sleep
+        )
+        self._datasets = Server(datasets_url, timeout=timeout, retries=retries, sleep=sleep)
+
+    def __repr__(self) -> str:
+        return f"NeuronpediaClient({self._site.base_url!r}, {self._datasets.base_url!r})"
+
+    def feature(self, model_id: str, source_id: str, index: int, d_sae: int | None = None) -> list[Label]:
+        """The labels of one latent, with their scores.
+
+        Raises:
+            NotFoundError: there is no such latent there.
+            RequestError: the site does not answer, or not as expected.
+        """
+        path = f"/api/feature/{_checked(model_id, 'model_id')}/{_checked(source_id, 'source_id')}/{int(index)}"
+        try:
+            data = self._site.json(path, limit=64_000_000)
+        except RequestError as error:
+            raise _not_found(error, f"{model_id}/{source_id}/{index}") from None
+        explanations = data.get("explanations") if isinstance(data, dict) else None
+        if not isinstance(explanations, list):
+            raise RequestError("The answer has no explanations.", where=self._site.host)
+        asked = {"modelId": model_id, "layer": source_id, "index": str(index)}  # the answer leaves them out
+        rows = (
+            (f"{self._site.host}, explanation {number}", asked | row)
+            for number, row in enumerate(explanations, 1) if isinstance(row, dict)
+        )
+        return collect(_labels(rows, d_sae, [model_id, source_id]), "skip", self._site.host).labels
+
+    def explanations(
+        self, model_id: str, source_id: str, d_sae: int | None = None, *, on_error: OnError = "skip",
+        control: Control | None = None, progress: Callable[[Progress], None] | None = None,
+    ) -> Imported:
+        """All labels of a source, from the export files; those of several explaining models, if there are several.
+
+        Args:
+            model_id, source_id: Neuronpedia's names, as in the address of a feature.
+            d_sae: latents of the SAE that they are for; None: not checked.
+            on_error: as of `read_neuronpedia`.
+            control: asked before every file.
+            progress: called after every file.
+
+        Raises:
+            NotFoundError: there are no export files of that source.
+            FormatError: a file is damaged, or labels are of latents that the SAE lacks.
+            RequestError: the bucket does not answer, or not as expected.
+        """
+        check_on_error(on_error)
+        control = control or NullControl()
+        keys = self.files(model_id, source_id)
+        if not keys:
+            raise NotFoundError(
+                f"There are no export files of {model_id}/{source_id}.", where=self._datasets.host,
+                hint="Check both names; they are those in the address of a feature.",
+            )
+
+        def rows() -> Iterator[Row]:
+            for number, key in enumerate(keys):
+                control.check()
+                file = io.BytesIO(self._get(f"/{quote(key)}", key, MAX_DOWNLOAD))
+                yield from json_rows(lines(file, key), "/".join(key.split("/")[-2:]))
+                if progress is not None:
+                    progress(Progress(number + 1, len(keys), "files", phase="downloading"))
+
+        return collect(_labels(rows(), d_sae, [model_id, source_id]), on_error, self._datasets.host)
+
+    def files(self, model_id: str, source_id: str) -> list[str]:
+        """The names of the export files of a source in the bucket, in the order of their batches."""
+        prefix = f"v1/{_checked(model_id, 'model_id')}/{_checked(source_id, 'source_id')}/explanations"
+        wanted = re.compile(rf"{re.escape(prefix)}[\w.-]*/{_BATCH.pattern}")
+        found: list[str] = []
+        token: str | None = None
+        for _ in range(100):
+            query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
+            raw = self._get(f"/?{urlencode(query)}", "the list of export files", 16_000_000)
+            listing = raw.decode("utf-8", "replace")
+            found += [key for key in map(html.unescape, re.findall(r"<Key>([^<]*)</Key>", listing))
+                      if wanted.fullmatch(key) and ".." not in key]
+            following = re.search(r"<NextContinuationToken>([^<]+)</NextContinuationToken>", listing)
+            if len(found) > MAX_FILES:
+                raise RequestError(f"The source has more than {MAX_FILES:,} files.", where=self._datasets.host)
+            if following is None:
+                break
+            token = html.unescape(following[1])
+        return sorted(found, key=_order)
+
+    def _get(self, path: str, what: str, limit: int) -> bytes:
+        try:
+            return self._datasets.read(path, limit=limit, seconds=_LONGEST)
+        except RequestError as error:
+            raise _not_found(error, what) from None
+
+
+def _not_found(error: RequestError, what: str) -> Exception:
+    if error.status != 404:
+        return error
+    return NotFoundError(f"{what} does not exist there.", where=error.where, hint="Check both names and the number.")
+
+
+def _checked(value: str, where: str) -> str:
+    if not _ID.fullmatch(value) or ".." in value:
+        raise ConfigError(
+            f"{value[:80]!r} is not a name of Neuronpedia's.", where=where,
+            hint="It is a part of a feature's address: gemma-2-2b/20-gemmascope-res-16k/123.",
+        )
+    return value

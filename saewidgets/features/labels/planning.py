@@ -1,11 +1,10 @@
-"""What labelling would ask and cost, before anything is asked."""
+"""Defines `plan` (what labelling would ask and cost, before it is asked), `LabelOptions`, `Price` and `Budget`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
 from saewidgets.config.arguments import count, number
 from saewidgets.errors import ConfigError, SAEWidgetsError
@@ -17,10 +16,10 @@ from saewidgets.features.labels.evidence import (
     Sampling,
     shown_examples,
 )
-from saewidgets.features.labels.journal import Journal
 from saewidgets.features.labels.label import Label
 from saewidgets.features.labels.llm import LLM, Message, Reader, Reply, check_asking, estimate_tokens, model_name
 from saewidgets.features.labels.prompts import EXAMPLES, Template, build, prompt_hash
+from saewidgets.features.labels.tables import Journal
 from saewidgets.render.label_plan import Prompt, plan_card
 
 
@@ -91,30 +90,19 @@ class Budget:
         self._reserved += estimate
         return True
 
-    def settle(self, reserved_in: int, usage: Usage, answers: int = 1) -> None:
-        """Replace what was set aside by what it took."""
+    def settle(self, reserved_in: int, used: tuple[int, int], answers: int = 1) -> None:
+        """Replace what was set aside by the tokens in and out that it took."""
         if self.price is not None:
             self._reserved = max(0.0, self._reserved - self.price.of(reserved_in, answers * self._answer))
-        self.tokens_in += usage.tokens_in
-        self.tokens_out += usage.tokens_out
+        self.tokens_in += used[0]
+        self.tokens_out += used[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one or several answers."""
-
-    tokens_in: int = 0
-    tokens_out: int = 0
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(self.tokens_in + other.tokens_in, self.tokens_out + other.tokens_out)
-
-
-def usage_of(answer: str, estimated_in: int) -> Usage:
-    """What the provider reports, else estimates."""
+def usage_of(answer: str, estimated_in: int) -> tuple[int, int]:
+    """Tokens in and out: what the provider reports, else estimates."""
     tokens_in = answer.tokens_in if isinstance(answer, Reply) else None
     tokens_out = answer.tokens_out if isinstance(answer, Reply) else None
-    return Usage(
+    return (
         estimated_in if tokens_in is None else tokens_in,
         math.ceil(len(answer.encode("utf-8", "replace")) / 4) if tokens_out is None else tokens_out,
     )
@@ -257,7 +245,7 @@ def plan(
     """What `label_features` with the same arguments would do. Nothing is asked, sent or written.
 
     Args:
-        features: numbers of latents.
+        features: numbers of latents; one that is named twice counts once.
         llm: who would be asked.
         examples: where the evidence is.
         options: how.
@@ -269,46 +257,35 @@ def plan(
     """
     check_asking(llm, model=model)
     first = count(first, "first", "how many prompts to show")
-    options = options or LabelOptions()
-    model = model or model_name(llm)
+    options, model = options or LabelOptions(), model or model_name(llm)
+    answered = answered_questions(existing, journal, model, options.method)
     asked = tokens_in = 0
-    example: Question | None = None
     preview: list[Question] = []
     skipped: dict[str, list[Skipped]] = {"same": [], "dead": [], "broken": []}
-    for item in questions(features, examples, options, answered(existing, journal, model, options.method)):
+    for index in dict.fromkeys(features):
+        item = question(index, examples, options, answered)
         if isinstance(item, Skipped):
             skipped[item.why].append(item)
-            if item.why == "same" and example is None and first:  # shown where nothing would be asked
-                again = question(item.index, examples, options, set())
-                example = again if isinstance(again, Question) else None
             continue
         asked += 1
         tokens_in += item.tokens_in
         if len(preview) < first:
             preview.append(item)
+    if not preview and first and skipped["same"]:  # shown where nothing would be asked
+        again = question(skipped["same"][0].index, examples, options, set())
+        preview += [again] if isinstance(again, Question) else []
     free = isinstance(llm, Reader)  # it reads the examples, not the prompt
     tokens_in, tokens_out = (0, 0) if free else (tokens_in, asked * options.answer_tokens)
-    if not preview and example is not None:
-        preview.append(example)
     return Plan(
         model=model, n_questions=asked, tokens_in=tokens_in, tokens_out=tokens_out, first=tuple(preview),
-        sent=not free,
-        cost=price.of(tokens_in, tokens_out) if price else None,
+        sent=not free, cost=price.of(tokens_in, tokens_out) if price else None,
         same=tuple(s.index for s in skipped["same"]), dead=tuple(s.index for s in skipped["dead"]),
         broken={s.index: s.error for s in skipped["broken"]},
     )
 
 
-def questions(
-    features: Iterable[int], examples: Examples, options: LabelOptions, known: set[tuple[int, str]]
-) -> Iterator[Question | Skipped]:
-    """One after the other, as they are needed; a latent that is named twice comes once."""
-    for index in dict.fromkeys(features):
-        yield question(index, examples, options, known)
-
-
 def question(
-    index: int, examples: Examples, options: LabelOptions, known: set[tuple[int, str]]
+    index: int, examples: Examples, options: LabelOptions, answered: set[tuple[int, str]]
 ) -> Question | Skipped:
     """What is asked about one latent, or why nothing is."""
     try:
@@ -321,15 +298,17 @@ def question(
     except SAEWidgetsError as error:
         return Skipped(index, "broken", str(error))
     hashed = prompt_hash(messages)
-    if (index, hashed) in known:
+    if (index, hashed) in answered:
         return Skipped(index, "same")
     return Question(index, messages, hashed, estimate_tokens(messages), evidence, windows)
 
 
-def answered(existing: Iterable[Label], journal: Journal | None, model: str, method: str) -> set[tuple[int, str]]:
+def answered_questions(
+    existing: Iterable[Label], journal: Journal | None, model: str, method: str
+) -> set[tuple[int, str]]:
     """(latent, prompt hash) of every question that `model` has answered."""
     return {
         (label.index, label.prompt_hash)
-        for label in chain(existing, journal.labels() if journal else ())
+        for label in (*existing, *(journal.labels() if journal else ()))
         if label.source == "auto" and label.model == model and label.method == method and not label.error
     }

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from saewidgets.errors import ConfigError
-from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW
+from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW, check_index
 from saewidgets.features.store.read import Store, bin_edges
 
 Values = npt.NDArray[np.float32]
@@ -105,7 +104,7 @@ def feature_data(store: Store, index: int) -> FeatureData:
         ConfigError: the SAE has no such latent.
         NotFoundError: the text that was read is gone.
     """
-    check_index(store, index)
+    check_index(index, store.d_sae)
     fired, largest = int(store.fired[index]), float(store.max[index])
     counts, edges = _histogram(store, index)
     groups: list[Group] = []
@@ -120,15 +119,6 @@ def feature_data(store: Store, index: int) -> FeatureData:
         n_documents=int(store["document_counts"][index]), n_contexts=int(store["context_counts"][index]),
         counts=counts, edges=edges, groups=groups,
     )
-
-
-def check_index(store: Store, index: int) -> None:
-    """Raises ConfigError where the SAE has no latent `index`."""
-    if not 0 <= index < store.d_sae:
-        raise ConfigError(
-            f"There is no feature {index:,}: this SAE has {store.d_sae:,}.", where="index",
-            hint=f"Choose one from 0 to {store.d_sae - 1:,}.",
-        )
 
 
 def peak_tokens(store: Store, examples: Sequence[StoredExample]) -> list[PeakToken]:

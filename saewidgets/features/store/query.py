@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from saewidgets.errors import ConfigError
-from saewidgets.features.store.read import Store
+from saewidgets.errors import ConfigError, StateError
+
+if TYPE_CHECKING:
+    from saewidgets.features.store.read import Store
 
 Show = Literal["all", "labelled", "unlabelled", "starred", "dead", "live", "dense"]
 Sort = Literal["index", "density", "max", "label", "score"]
+
+_NUMBERS = ("dead", "live", "dense", "density", "max")  # what only an extraction knows
 
 DENSE = 0.01
 """A latent that fires on more than this share of all tokens counts as dense."""
@@ -84,14 +88,14 @@ class Notes:
 
 
 def find(
-    store: Store, notes: Notes | Mapping[int, Noted], *, search: str = "", show: Show = "all", sort: Sort = "index",
-    descending: bool = False,
+    store: Store | None, notes: Notes | Mapping[int, Noted], *, search: str = "", show: Show = "all",
+    sort: Sort = "index", descending: bool = False,
 ) -> npt.NDArray[np.int64]:
     """The latents that match, in the order asked for.
 
     Args:
-        store: the extraction.
-        notes: what is known besides, by latent.
+        store: the extraction; None finds those of which something was said.
+        notes: what is known besides, by latent; `Notes` where there is no store.
         search: found in labels and in the three commonest top tokens, whatever the case; all of its words have to be in
             the label, or all of it in one token. A number also finds the latent of that index.
         show: which ones: ``dead`` did not fire, ``dense`` fired on more than 1 % of the tokens.
@@ -100,11 +104,18 @@ def find(
 
     Raises:
         ConfigError: `show` or `sort` has no such value.
+        StateError: it asks for numbers, and there is no store.
     """
     for name, value, choices in (("show", show, get_args(Show)), ("sort", sort, get_args(Sort))):
         if value not in choices:
-            raise ConfigError(f"{value!r} is none of its values.", where=name, hint=f"Use {', '.join(choices)}.")
+            raise ConfigError(f"{value!r} is not one of its values.", where=name, hint=f"Use {', '.join(choices)}.")
+        if store is None and value in _NUMBERS:
+            raise StateError(
+                "Its features were not extracted yet, so how often they fire is not known.", where=name,
+                hint="Start an extraction, or choose another value.",
+            )
     if not isinstance(notes, Notes):
+        assert store is not None
         notes = Notes(notes, store.d_sae)
     keep = _shown(store, notes, show)
     if search.strip():
@@ -116,31 +127,32 @@ def find(
         rest[first] = False
         return np.concatenate([first, np.flatnonzero(rest)])
     found = np.flatnonzero(keep)
-    if sort == "index":
+    if sort == "index" or store is None:
         return found[::-1] if descending else found
     keys = store.fired[found] if sort == "density" else store.max[found]
     return found[np.argsort(-keys if descending else keys, kind="stable")]
 
 
-def _shown(store: Store, notes: Notes, show: Show) -> npt.NDArray[np.bool_]:
+def _shown(store: Store | None, notes: Notes, show: Show) -> npt.NDArray[np.bool_]:
     if show == "labelled":
         return notes.labelled
-    if show == "unlabelled":
-        return ~notes.labelled
     if show == "starred":
         return notes.starred
-    if show == "dead":
-        return np.asarray(store.fired == 0)
-    if show == "live":
-        return np.asarray(store.fired > 0)
-    if show == "dense":
+    keep = np.ones(notes.d_sae, dtype=bool)
+    if store is None:
+        keep = notes.mask(np.ones(len(notes.indices), dtype=bool))
+    elif show in ("dead", "live"):
+        return np.asarray((store.fired == 0) == (show == "dead"))
+    elif show == "dense":
         return np.asarray(store.density > DENSE)
-    return np.ones(store.d_sae, dtype=bool)
+    return keep & ~notes.labelled if show == "unlabelled" else keep
 
 
-def _matching(store: Store, notes: Notes, search: str) -> npt.NDArray[np.bool_]:
+def _matching(store: Store | None, notes: Notes, search: str) -> npt.NDArray[np.bool_]:
     wanted = search.casefold()
     mask = notes.with_words(wanted.split())
+    if store is None:
+        return mask
     tokens = [token for token, text in store.casefolded if wanted in text]
     if tokens:
         mask |= np.isin(store.peak_tokens, np.asarray(tokens, dtype=np.int32)).any(axis=1)

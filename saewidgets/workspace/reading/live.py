@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.feature_records import LogitsRecord, RelatedRecord
+from saewidgets.features.store.layout import check_index
 from saewidgets.records import Records
 from saewidgets.workspace.held import take
 from saewidgets.workspace.live import Opened
-from saewidgets.workspace.reading.views import FeatureViews, View, checked, with_data
+from saewidgets.workspace.reading.views import FeatureViews, View, store_of
 from saewidgets.workspace.subjects import Subject
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class LiveFeatures(FeatureViews):
         from saewidgets.workspace.reading.text import read_one  # torch: seconds to import
 
         view = self.view(wanted, open_store=False)
-        checked(view, index)
+        check_index(index, view.d_sae)
         opened = self.open_live(view, model, tokenizer)
         reading = read_one(self.live, opened, text, index, _prepend_bos(view, opened.subject))
         return replace(reading, note=_noted(view, reading.note))
@@ -70,10 +71,10 @@ class LiveFeatures(FeatureViews):
         Raises:
             ConfigError: there is no such feature or position.
         """
-        from saewidgets.workspace.reading.context import context  # torch: seconds to import
+        from saewidgets.workspace.reading.text import context  # torch: seconds to import
 
         view = self.view(extraction_id)
-        checked(view, index)
+        check_index(index, view.d_sae)
         reading = context(self, view, index, position)
         return replace(reading, note=_noted(view, reading.note)) if reading.complete else reading
 
@@ -94,18 +95,17 @@ class LiveFeatures(FeatureViews):
         Raises:
             ConfigError: there is no such token, or nothing follows it that counts; and as `run_on`.
         """
-        from saewidgets.workspace.reading.loss_effects import at_position, in_text  # torch: seconds to import
+        from saewidgets.workspace.reading.text import loss_at_position, loss_in_text  # torch: seconds to import
 
         view = self.view(wanted, open_store=position is not None)
-        checked(view, index)
+        check_index(index, view.d_sae)
         if position is not None:
-            with_data(view)
-            return at_position(self, view, index, position)
+            return loss_at_position(self, view, index, position)
         if text is None or token is None:
             raise ConfigError(
-                "It is not said at which token.", where="position", hint="Give position, or text and token."
+                "No token is named.", where="position", hint="Give position, or text and token."
             )
-        return in_text(self, view, index, text, token, _prepend_bos(view, self._subject(view)))
+        return loss_in_text(self, view, index, text, token, _prepend_bos(view, self._subject(view)))
 
     def logits(self, wanted: str, index: int, n: int = 10) -> LogitsRecord:
         """The `n` next tokens that a feature makes most and least likely; loads the model.
@@ -120,7 +120,7 @@ class LiveFeatures(FeatureViews):
         from saewidgets.features.logits import logit_effects  # torch: seconds to import
 
         view = self.view(wanted, open_store=False)
-        checked(view, index)
+        check_index(index, view.d_sae)
         if _is_old(view) and (stored := self._stored_logits(wanted, index, n, _OLD)) is not None:
             return stored
         try:
@@ -147,7 +147,7 @@ class LiveFeatures(FeatureViews):
         from saewidgets.features.relations import similar  # torch: seconds to import
 
         view = self.view(wanted)
-        checked(view, index)
+        check_index(index, view.d_sae)
         sae = self.live.sae(self._subject(view))
         return self._related(view, similar(sae, index, n))
 
@@ -160,10 +160,8 @@ class LiveFeatures(FeatureViews):
         from saewidgets.features.relations import coactive  # torch: seconds to import
 
         view = self.view(wanted)
-        checked(view, index)
-        with_data(view)
-        assert view.store is not None
-        found = coactive(view.store, index, n)
+        check_index(index, view.d_sae)
+        found = coactive(store_of(view), index, n)
         return self._related(view, found.found), found.sampled
 
     def _stored_logits(self, wanted: str, index: int, n: int, why: str) -> LogitsRecord | None:

@@ -1,4 +1,7 @@
-"""Features on a text that somebody has typed, token by token."""
+"""Features token by token: on a text that somebody has typed, and on the context around an example.
+
+Defines `TextReading`, `PromptReading` and what `LiveFeatures` calls. It needs torch; `live` imports it when it is used.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,20 @@ import numpy.typing as npt
 import torch
 
 from saewidgets.config.arguments import readable
-from saewidgets.errors import ConfigError
+from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.features.store.layout import WINDOW
+from saewidgets.features.store.page import pieces
+from saewidgets.features.store.read import Store
 from saewidgets.lm import capture, evaluating, resolve_hook, special_tokens
+from saewidgets.steering import SteeringSource
+from saewidgets.steering.loss_effect import LossEffect, loss_effect
 from saewidgets.workspace.live import Live, LiveModel, Opened
+from saewidgets.workspace.reading.views import View, store_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from saewidgets.workspace.reading.live import LiveFeatures
 
 MOST_TOKENS = 2048
 _LATENTS = 1 << 26  # latents × tokens at once: 256 MiB in float32
@@ -125,7 +136,7 @@ class PromptReading:
             order = np.argsort(-keys, kind="stable")
             return order[keys[order] > 0]
         if by not in ("max", "sum"):
-            raise ConfigError(f"{by!r} is no order.", where="by", hint="Use max, sum or token.")
+            raise ConfigError(f"{by!r} is not an order.", where="by", hint="Use max, sum or token.")
         keys = self.activations.max(1) if by == "max" else self.activations.sum(1)
         return np.argsort(-keys, kind="stable") if len(keys) else np.empty(0, np.int64)
 
@@ -223,3 +234,89 @@ def read_one(live: Live, opened: Opened, text: str, index: int, prepend_bos: boo
     return TextReading(
         index, prompt.ids, prompt.pieces, prompt.counted, values[0], prompt.note, time.perf_counter() - begun
     )
+
+
+def context(features: LiveFeatures, view: View, index: int, position: int) -> TextReading:
+    """See `Features.context`."""
+    store = store_of(view)
+    size = store.manifest.context_size
+    row, offset = _place_in(store, position)
+    ids = store.context(row)
+    begun = time.perf_counter()
+    counted = store.packed.kept(ids)
+    note, complete = "", True
+    try:
+        prompt = Prompt(ids, None, None, tuple(pieces(store, ids)), counted, "")
+        values = latents(features.live, features.open_live(view), prompt, index)[1][0]
+    except (SAEWidgetsError, OSError) as error:
+        what = error.what if isinstance(error, SAEWidgetsError) else str(error)
+        note, complete = f"Only activations near the example are known: {what}", False
+        values = _stored(store, index, row, size)
+    first = int(offset > 0 and int(ids[0]) in store.special_ids)  # the BOS is no text that comes before
+    return TextReading(
+        index, ids[first:], tuple(pieces(store, ids[first:])), counted[first:], values[first:], note,
+        time.perf_counter() - begun, position, offset - first, complete,
+    )
+
+
+def _place_in(store: Store, position: int) -> tuple[int, int]:
+    """(context, offset in it) of a position of the text that an extraction has read. Raises `ConfigError`."""
+    size = store.manifest.context_size
+    end = store.manifest.n_contexts * size
+    if not 0 <= position < end:
+        raise ConfigError(
+            f"There is no position {position!r} in the text.", where="position", hint=f"Use 0 to {end - 1:,}."
+        )
+    return divmod(position, size)
+
+
+def _stored(store: Store, index: int, row: int, size: int) -> npt.NDArray[np.float32]:
+    """What examples kept of this context hold."""
+    values = np.zeros(size, dtype=np.float32)
+    for kind in ("top", "interval"):
+        windows = store.windows(kind, index).reshape(-1, 2 * WINDOW + 1)
+        positions = np.asarray(store[f"{kind}_positions"][index], dtype=np.int64).ravel()
+        exact = np.asarray(store[f"{kind}_values"][index]).ravel()
+        for at in np.flatnonzero((positions >= row * size) & (positions < (row + 1) * size)):
+            offset = int(positions[at]) - row * size
+            begin, end = max(0, offset - WINDOW), min(size, offset + WINDOW + 1)
+            near = windows[at, begin - offset + WINDOW : end - offset + WINDOW]
+            values[begin:end] = np.maximum(values[begin:end], near)
+            values[offset] = exact[at]
+    return values
+
+
+def loss_at_position(features: LiveFeatures, view: View, index: int, position: int) -> LossEffect:
+    """The loss effect at a stream position of the text that an extraction has read."""
+    store = store_of(view)
+    row, at = _place_in(store, position)
+    return _loss_effect(features, features.open_live(view), index, np.asarray(store.context(row)), at)
+
+
+def loss_in_text(
+    features: LiveFeatures, view: View, index: int, text: str, token: int, prepend_bos: bool
+) -> LossEffect:
+    """The loss effect at a token of a text, counted without BOS."""
+    opened = features.open_live(view)
+    prompt = prepare(opened.model, text, opened.sae.d_sae, prepend_bos)
+    if not 0 <= token < len(prompt.ids):
+        raise ConfigError(f"The text has no token {token!r}.", where="token", hint="Choose one of its tokens.")
+    head = [] if prompt.bos is None else [prompt.bos]
+    ids = np.concatenate([head, prompt.ids]).astype(np.int64)
+    return _loss_effect(features, opened, index, ids, token + len(head))
+
+
+def _loss_effect(features: LiveFeatures, opened: Opened, index: int, ids: Any, at: int) -> LossEffect:
+    lm = opened.model.lm
+    if at + 1 < len(ids) and int(ids[at + 1]) in special_tokens(lm.tokenizer).all:
+        raise ConfigError(
+            "The text ends here: what follows is a special token, which no loss counts.", where="position",
+            hint="Choose a token before the last one.",
+        )
+    out = opened.sae.metadata.get("hook_name_out")
+    source = SteeringSource(opened.sae, opened.hook_name, out, name=opened.subject.name)
+
+    def compute() -> LossEffect:
+        return loss_effect(lm, source, index, torch.from_numpy(np.array(ids)), at, opened.model.losses)
+
+    return features.live.run(opened, compute)

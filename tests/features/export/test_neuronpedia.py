@@ -14,11 +14,18 @@ import numpy as np
 import pytest
 
 from saewidgets.errors import ConfigError, StorageError
-from saewidgets.features.export import EffectsOf, NeuronpediaTarget, export_neuronpedia, export_neuronpedia_batches
-from saewidgets.features.export import neuronpedia_schema as schema
+from saewidgets.features.export import (
+    Effects,
+    EffectsOf,
+    NeuronpediaTarget,
+    TokenEffect,
+    export_neuronpedia,
+    export_neuronpedia_batches,
+)
 from saewidgets.features.store.page import feature_data
 from saewidgets.features.store.read import Store
 from saewidgets.sae import SAE
+from tests.features.export import neuronpedia_schema as schema
 from tests.features.export.examples import NOTES, D
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "sae_dashboard"
@@ -146,6 +153,15 @@ def test_hostile_tokens_reach_the_database_as_text(hostile: Store, tmp_path: Pat
         assert not re.search(r"\\ud[89a-f]", text)
     tokens = {t for row in lines(folder / "activations" / "batch-0.jsonl.gz") for t in row["tokens"]}
     assert any("onerror" in token for token in tokens)
+
+
+def test_nan_is_never_written(store: Store, tmp_path: Path) -> None:
+    def broken(index: int) -> Effects:
+        return Effects([TokenEffect(1, "a", math.nan)], [])
+
+    with pytest.raises(ConfigError, match="NaN or infinite"):
+        export_neuronpedia(store, [1], None, tmp_path, TARGET, logits=broken)
+    assert not (tmp_path / "gpt2-small").exists() or not list((tmp_path / "gpt2-small").iterdir())
 
 
 def test_names_that_neuronpedia_refuses(store: Store, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.events import Interruption, NullControl, Progress, Request
-from saewidgets.features.labels import NeuronpediaClient, RequestError, packed, read_labels, read_neuronpedia
+from saewidgets.features.labels import NeuronpediaClient, RequestError, read_labels, read_neuronpedia
+from saewidgets.features.labels.tables import lines
 from tests.features.labels.server import Answer, Asked, serving
 
 MODEL, SOURCE = "gemma-2-2b", "20-gemmascope-res-16k"
@@ -111,7 +112,7 @@ def test_a_bomb_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(FormatError, match="line is longer"):
         read_neuronpedia(path)
     with pytest.raises(FormatError, match="more than 1,000 bytes"), path.open("rb") as file:
-        list(packed.lines(file, "f", 1000))
+        list(lines(file, "f", 1000))
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
@@ -126,13 +127,11 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
 
 
 def _bucket(files: dict[str, bytes], page: int = 2) -> Any:
-    """A site whose export moved, and a bucket with `files`, listed `page` at a time."""
+    """A bucket with `files`, listed `page` at a time."""
 
     def answer(asked: Asked) -> Answer:
         parts = urlsplit(asked.path)
         query = {k: v[0] for k, v in parse_qs(parts.query).items()}
-        if parts.path == "/api/explanation/export":
-            return Answer({"newUrl": "https://example.invalid/steal", "message": "This has been removed."}, 400)
         if parts.path == "/":
             names = sorted(name for name in files if name.startswith(query["prefix"]))
             start = int(query.get("continuation-token", 0))
@@ -160,22 +159,13 @@ def _client(url: str, **settings: Any) -> NeuronpediaClient:
     return NeuronpediaClient(url, url, sleep=lambda seconds: None, **settings)
 
 
-def test_the_export_moved_to_files() -> None:
+def test_all_labels_of_a_source() -> None:
     seen: list[Progress] = []
     with serving(_bucket(FILES)) as server:
-        found = _client(server.url).export(MODEL, SOURCE, 16_384, progress=seen.append)
+        found = _client(server.url).explanations(MODEL, SOURCE, 16_384, progress=seen.append)
     assert [(x.index, x.model) for x in found.labels] == [(3, "gpt-4o-mini"), (4, "gpt-4o-mini"), (3, "gpt-5")]
     assert (seen[-1].done, seen[-1].total) == (3, 3)
-    assert all(asked.path.split("?")[0] in ("/", "/api/explanation/export") or "/explanations" in asked.path
-               for asked in server.seen)
-
-
-def test_an_older_site_exports_by_itself() -> None:
-    with serving(Answer([_line(1), _line(2, ""), _line(5)])) as server:
-        found = _client(server.url).export(MODEL, SOURCE, 16_384)
-    assert [x.index for x in found.labels] == [1, 5]
-    assert found.problems[0].where.endswith("explanation 2")
-    assert server.seen[0].path == f"/api/explanation/export?modelId={MODEL}&saeId={SOURCE}"
+    assert all(asked.path.split("?")[0] == "/" or "/explanations" in asked.path for asked in server.seen)
 
 
 def test_one_latent() -> None:
@@ -193,9 +183,10 @@ def test_one_latent() -> None:
 
 def test_a_key_goes_to_the_site_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NP_KEY", "np-private-key")
-    with serving(_bucket(FILES)) as site, serving(_bucket(FILES)) as bucket:
+    with serving(Answer({"explanations": []})) as site, serving(_bucket(FILES)) as bucket:
         client = NeuronpediaClient(site.url, bucket.url, api_key_env="NP_KEY")
-        client.export(MODEL, SOURCE)
+        assert client.feature(MODEL, SOURCE, 1) == []
+        client.explanations(MODEL, SOURCE)
     assert [asked.headers.get("x-api-key") for asked in site.seen] == ["np-private-key"]
     assert not any("x-api-key" in asked.headers for asked in bucket.seen)
     assert "np-private-key" not in repr(client)
@@ -215,25 +206,24 @@ def test_what_a_site_can_say() -> None:
     with serving(Answer({})) as server:
         with pytest.raises(RequestError, match="no explanations"):
             _client(server.url).feature(MODEL, SOURCE, 7)
-        with pytest.raises(RequestError, match="not a list"):
-            _client(server.url).export(MODEL, SOURCE)
     with serving(_bucket({})) as server:
         with pytest.raises(NotFoundError, match="no export files"):
             _client(server.url).explanations(MODEL, SOURCE)
 
 
 def test_a_redirect_to_another_host_is_not_followed() -> None:
-    with serving(Answer([_line(1)])) as other:
+    answer = Answer({"explanations": [{"description": "kings"}]})
+    with serving(answer) as other:
         away = Answer(b"", 302, {"Location": f"{other.url}/api"})
         with serving(away) as server, pytest.raises(RequestError, match="302"):
-            _client(server.url).export(MODEL, SOURCE)
+            _client(server.url).feature(MODEL, SOURCE, 1)
         assert other.seen == []
 
     def moved(asked: Asked) -> Answer:
-        return Answer([_line(1)]) if asked.path == "/new" else Answer(b"", 302, {"Location": "/new"})
+        return answer if asked.path == "/new" else Answer(b"", 302, {"Location": "/new"})
 
     with serving(moved) as server:
-        assert len(_client(server.url).export(MODEL, SOURCE).labels) == 1
+        assert len(_client(server.url).feature(MODEL, SOURCE, 1)) == 1
 
 
 def test_a_bomb_from_a_bucket() -> None:

@@ -27,8 +27,7 @@ from saewidgets.features.labels import (
     score_labels,
     shown_examples,
 )
-from saewidgets.features.labels.judging import Sample, Scorer, read_answer, samples
-from saewidgets.features.labels.scoring import score_of
+from saewidgets.features.labels.scoring import Sample, Scorer, read_answer, samples, score_of
 from tests.features.labels.examples import Fixed, evidence
 
 LABEL = Label(0, "the word king", created_at=1.0)

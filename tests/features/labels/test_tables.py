@@ -1,4 +1,4 @@
-"""Tables come back exactly, no cell is a formula, and wrong lines are named."""
+"""Tables and journals come back exactly, no cell is a formula, and damage is named, never dropped without a word."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
-from saewidgets.features.labels import Label, Score, read_labels, read_table, write_labels
+from saewidgets.features.labels import Journal, Label, Score, read_labels, read_table, write_labels
 from saewidgets.features.labels.label import SOURCES
 from saewidgets.features.labels.tables import guarded, unguarded
 
@@ -61,17 +62,15 @@ def test_formulas_in_a_file(tmp_path: Path) -> None:
     assert [label.text for label in read_table(path).labels] == evil
 
 
-def test_tables_of_others(tmp_path: Path) -> None:
+def test_a_number_and_a_text_are_enough(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    path.write_bytes("\ufeffFeature_Index;Name;Description\r\n3;König;mehr\r\n\r\n4;Schiff;\r\n".encode())
-    found = read_table(path).labels
-    assert [(x.index, x.text, x.description, x.source) for x in found] == [
+    path.write_bytes("\ufeffIndex,Text,Description\r\n3,König,mehr\r\n\r\n4,Schiff,\r\n".encode())
+    assert [(x.index, x.text, x.description, x.source) for x in read_table(path).labels] == [
         (3, "König", "mehr", "imported"), (4, "Schiff", "", "imported")
     ]
-    path.write_text("neuron_index,description\n5,kings\n")
-    assert [(x.index, x.text, x.description) for x in read_table(path, source="user").labels] == [(5, "kings", "")]
+    assert {x.source for x in read_table(path, source="user").labels} == {"user"}
     lines = tmp_path / "labels.jsonl.gz"
-    lines.write_bytes(gzip.compress(b'{"feature": 5, "label": "kings", "more": [1]}\n\n{"index": 6, "text": "ships"}'))
+    lines.write_bytes(gzip.compress(b'{"index": 5, "text": "kings", "more": [1]}\n\n{"index": 6, "text": "ships"}'))
     assert [(x.index, x.text) for x in read_labels(lines).labels] == [(5, "kings"), (6, "ships")]
 
 
@@ -170,3 +169,66 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         write_labels([], tmp_path / "labels.xlsx")
     with pytest.raises(StorageError):
         write_labels([], path / "labels.csv")
+
+
+def test_labels_come_back_in_order(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "a" / "j.jsonl")
+    assert journal.labels() == []
+    labels = [Label(i, f"text\n{i} 日", created_at=float(i)) for i in range(5)]
+    for label in labels:
+        journal.add(label)
+    assert Journal(journal.path).labels() == labels
+
+
+@pytest.mark.parametrize("cut", [1, 10, 60])
+def test_a_line_that_a_crash_cut_is_dropped(tmp_path: Path, cut: int) -> None:
+    journal = Journal(tmp_path / "j.jsonl")
+    for i in range(3):
+        journal.add(Label(i, "x" * 50))
+    journal.path.write_bytes(journal.path.read_bytes()[:-cut])
+    assert [x.index for x in journal.labels()] == [0, 1]
+    journal.add(Label(7, "y"))
+    assert [x.index for x in journal.labels()] == [0, 1, 7]
+
+
+def test_a_file_that_is_only_a_cut_line(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    path.write_text("x" * 200_000)
+    journal = Journal(path)
+    assert journal.labels() == []
+    journal.add(Label(7, "y"))
+    assert [x.index for x in journal.labels()] == [7]
+
+
+@pytest.mark.parametrize(
+    ("line", "named"), [(b"nonsense", "line 2"), (b"[]", "line 2"), (b'{"index": -1, "text": "a"}', "line 2, index")]
+)
+def test_damage_is_named(tmp_path: Path, line: bytes, named: str) -> None:
+    journal = Journal(tmp_path / "j.jsonl")
+    journal.add(Label(0, "a"))
+    with journal.path.open("ab") as file:
+        file.write(line + b"\n")
+    journal.add(Label(1, "b"))
+    with pytest.raises(FormatError, match=named):
+        journal.labels()
+
+
+def test_threads_write_whole_lines(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.jsonl")
+    threads = [threading.Thread(target=journal.add, args=(Label(i, "x" * 500),)) for i in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(x.index for x in journal.labels()) == list(range(20))
+
+
+def test_a_folder_is_no_journal(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="not a file"):
+        Journal(tmp_path)
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot be written"):
+        Journal(tmp_path / "file" / "j.jsonl").add(Label(0, "a"))
