@@ -21,8 +21,8 @@ from saewidgets.workspace.files import prepare_folder, sweep_trash
 from saewidgets.workspace.hub import Hub
 from saewidgets.workspace.jobs import Jobs
 from saewidgets.workspace.pipeline import Pipeline
-from saewidgets.workspace.reading import evaluating, measuring
-from saewidgets.workspace.reading.asked import Asked, asking
+from saewidgets.workspace.reading import evaluating
+from saewidgets.workspace.reading.evaluating import EvaluationRequest, evaluation_request
 from saewidgets.workspace.reading.report import EvaluationReport
 from saewidgets.workspace.saes import SAEs
 from saewidgets.workspace.steering import Steering
@@ -175,7 +175,7 @@ class Workspace:
             NotFoundError: there is no such SAE, training or text, or its files are not here.
             ConfigError, HookError: an argument does not fit; nothing was measured.
         """
-        return evaluating.evaluate(self, Asked(
+        return evaluating.evaluate(self, EvaluationRequest(
             what, corpus, tokens, hook_name, hook_name_out, context_size, batch_size, exclude_special_tokens,
             cross_entropy, mean_ablation, model, tokenizer, device, progress, seqpos_slice,
         ))  # fmt: skip
@@ -207,7 +207,7 @@ class Workspace:
         Raises:
             what `evaluate` raises: reports of those before it are lost, what the library keeps of them is not.
         """
-        return evaluating.evaluate_many(self, what, asking(None, corpus, **settings))
+        return evaluating.evaluate_many(self, what, evaluation_request(None, corpus, **settings))
 
     def read_features(
         self,
@@ -224,7 +224,8 @@ class Workspace:
         Returns:
             a reading with ``.to_text()``, ``.to_data()`` and an HTML representation.
         """
-        return measuring.read_features(self, measuring.Question(what, corpus, tokens, model, tokenizer), n)
+        request = EvaluationRequest(what, corpus, tokens, model=model, tokenizer=tokenizer)
+        return evaluating.read_features(self, request, n)
 
     def steer(
         self,

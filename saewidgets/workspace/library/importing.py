@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,6 @@ from saewidgets.workspace.files import draft_folder, folder_size, remove_tree
 from saewidgets.workspace.library.files import FOLDER, no_room, remove_files
 from saewidgets.workspace.library.intake import layer_of, plain
 from saewidgets.workspace.library.unlisted import unlisted
-from saewidgets.workspace.reading.measuring import trained_with
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -57,7 +57,7 @@ def _take(
     metadata: dict[str, Any] = {
         "trained_as": record.architecture, "tokens": record.tokens_done, "latest": dict(record.latest),
         "settings": plain(dict(found.settings)),
-        **trained_with(record, workspace.trainings.was_given_a_model(record)),
+        **_trained_with(record, workspace.trainings.was_given_a_model(record)),
     }  # fmt: skip
     if (model := one_name(record.model)) != record.model:
         metadata["origin"] = {"model": record.model}
@@ -100,3 +100,14 @@ def _copy(source: Path, target: Path, name: str) -> None:
 
 def _description(folder: Path) -> bytes:
     return (folder / "cfg.json").read_bytes()
+
+
+def _trained_with(record: TrainingRecord, model_given: bool) -> dict[str, Any]:
+    """What an SAE's metadata keep of its training, so that it can be measured when that is gone.
+
+    Text that was held in memory is left out: it goes with the training.
+    """
+    config = dict(record.config)
+    if isinstance(corpus := config.get("corpus"), Mapping) and corpus.get("strings"):
+        del config["corpus"]
+    return {"config": config, "model_given": model_given}

@@ -1,4 +1,4 @@
-"""`ws.evaluate`: which files, which model, which text; what was found, and what the library keeps of it."""
+"""What `ws.evaluate` and `ws.read_features` do: which files, which model, which text, and what was found."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,6 @@ from saewidgets.workspace.capture.capture import Capture
 from saewidgets.workspace.corpora import located
 from saewidgets.workspace.held import Held, missing
 from saewidgets.workspace.held import take as take_model
-from saewidgets.workspace.reading.asked import Asked
 from saewidgets.workspace.reading.report import EvaluationReport
 from saewidgets.workspace.reading.stored import EVERY_ROW, StoredRows, stored_of
 from saewidgets.workspace.subjects import (
@@ -46,6 +45,70 @@ _WHAT = "an SAE: an id, a name, a path, a run or a loaded SAE"
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluationRequest:
+    """The arguments of `Workspace.evaluate`."""
+
+    what: Any
+    corpus: Any = None
+    tokens: int = 65_536
+    hook_name: str | None = None
+    hook_name_out: str | None = None
+    context_size: int | None = None
+    batch_size: int | None = None
+    exclude_special_tokens: bool | Sequence[int] | None = None
+    cross_entropy: bool | None = None
+    mean_ablation: bool = False
+    model: Any = None
+    tokenizer: Any = None
+    device: str | None = None
+    progress: bool = True
+    seqpos_slice: str | Sequence[int | None] | None = None
+
+    def checked(self) -> EvaluationRequest:
+        """With plain values. Raises `ConfigError` naming the argument that cannot be one."""
+        plain: dict[str, Any] = {name: take.optional_text(getattr(self, name), name, what) for name, what in (
+            ("hook_name", "where the SAE reads"), ("hook_name_out", "what a transcoder reconstructs"),
+            ("device", "where to compute"),
+        )}  # fmt: skip
+        plain |= {name: take.count(value, name, what, least=least) for name, what, least in (
+            ("tokens", "how many tokens to read", 1), ("context_size", "tokens per context", 2),
+            ("batch_size", "contexts per forward", 1),
+        ) if (value := getattr(self, name)) is not None}  # fmt: skip
+        for name in ("cross_entropy", "mean_ablation", "progress"):
+            if name != "cross_entropy" or self.cross_entropy is not None:
+                take.truth(getattr(self, name), name, "a choice")
+        if self.mean_ablation and self.cross_entropy is False:
+            raise ConfigError(
+                "With the mean activation in their place a cross-entropy is measured, and that was declined.",
+                where="mean_ablation", hint="Leave cross_entropy on, or mean_ablation off.",
+            )
+        if isinstance(ids := self.exclude_special_tokens, list | tuple):
+            _named("exclude_special_tokens", as_ids, ids)
+        elif ids is not None:
+            take.truth(ids, "exclude_special_tokens", "a choice or a list of token ids")
+        _named("seqpos_slice", as_slice, self.seqpos_slice)
+        return replace(self, **plain)
+
+
+def evaluation_request(what: Any, corpus: Any, **settings: Any) -> EvaluationRequest:
+    """The arguments by their names. Raises `ConfigError`: there is no such one."""
+    known = {field.name for field in fields(EvaluationRequest)} - {"what", "corpus"}
+    if unknown := sorted(settings.keys() - known):
+        raise ConfigError(
+            f"There is no such argument: {unknown[0]!r}.", where=unknown[0], hint=f"Use {', '.join(sorted(known))}."
+        )
+    return EvaluationRequest(what, corpus, **settings)
+
+
+def _named(where: str, read: Callable[[Any], Any], value: Any) -> None:
+    """Raises the error of `read` with the name of the argument."""
+    try:
+        read(value)
+    except ConfigError as error:
+        raise ConfigError(error.what, where=where, hint=error.hint) from error
+
+
+@dataclass(frozen=True, slots=True)
 class _Found:
     """An SAE with all that is known of what it belongs to."""
 
@@ -55,73 +118,94 @@ class _Found:
     said: Mapping[str, Any]  # of one that is not in the workspace: what its files say
 
 
-def evaluate_many(workspace: Workspace, what: Any, asked: Asked) -> Records[EvaluationReport]:
+def evaluate_many(workspace: Workspace, what: Any, request: EvaluationRequest) -> Records[EvaluationReport]:
     """See `Workspace.evaluate_many`."""
     if isinstance(what, TrainingGroup):
         what = what.runs
     if isinstance(what, str | bytes | Mapping) or not isinstance(what, Sequence) or not what:
         take.refuse(what, "what", "a list of SAEs, or a group of trainings", "Give a list of ids.")
     models: dict[Any, Any] = {}
-    return Records([evaluate(workspace, replace(asked, what=one), models) for one in what], EvaluationReport)
+    return Records([evaluate(workspace, replace(request, what=one), models) for one in what], EvaluationReport)
 
 
-def evaluate(workspace: Workspace, asked: Asked, models: dict[Any, Any] | None = None) -> EvaluationReport:
+def evaluate(
+    workspace: Workspace, request: EvaluationRequest, models: dict[Any, Any] | None = None
+) -> EvaluationReport:
     """See `Workspace.evaluate`. `models` keeps the model that was loaded last, for the next one."""
-    asked = asked.checked()
-    found = _find(workspace, asked.what)
-    corpus, own = _corpus(workspace, found, asked)
+    request = request.checked()
+    found = _find(workspace, request.what)
+    corpus, own = _corpus(workspace, found, request)
     if isinstance(corpus, ActivationCorpus):
-        report = _on_store(workspace, found, asked, corpus)
+        report = _on_store(workspace, found, request, corpus)
     else:
-        report = _on_text(workspace, found, asked, corpus, own, {} if models is None else models)
+        report = _on_text(workspace, found, request, corpus, own, {} if models is None else models)
     known = found.subject
-    if report.sae_id is not None and known and report.hook_name == known.hook_name and asked.model is None:
+    if report.sae_id is not None and known and report.hook_name == known.hook_name and request.model is None:
         workspace.saes.keep_evaluation(report.sae_id, report)
     return report
 
 
+def read_features(workspace: Workspace, request: EvaluationRequest, n: int) -> Any:
+    """See `Workspace.read_features`."""
+    from saewidgets.features.reading import read_features as read  # torch: seconds to import
+
+    request = request.checked()
+    found = _find(workspace, request.what)
+    corpus, _ = _corpus(workspace, found, request)
+    if isinstance(corpus, ActivationCorpus):
+        raise StateError(
+            "Stored activations have no text to read.", where=found.name, hint='Give a text: corpus="demo".'
+        )
+    lm = _model(workspace, found, request, {})
+    sae = found.load(str(lm.device))
+    context_size = _context_size(found, request, lm)
+    contexts = _contexts(workspace, found, corpus, False, lm, context_size, request)
+    return read(sae, lm, contexts, _hooks(found, sae, request)[0]).clearest(n)
+
+
 def _on_text(
-    workspace: Workspace, found: _Found, asked: Asked, corpus: Any, held_out: bool, models: dict[Any, Any]
+    workspace: Workspace, found: _Found, request: EvaluationRequest, corpus: Any, held_out: bool, models: dict[Any, Any]
 ) -> EvaluationReport:
     from saewidgets.evaluation import evaluate_latents  # torch: seconds to import
 
-    known, losses = found.subject, asked.cross_entropy is not False
-    lm = _model(workspace, found, asked, models)
+    losses = request.cross_entropy is not False
+    lm = _model(workspace, found, request, models)
     sae = found.load(str(lm.device))
-    hook_name, hook_name_out = _hooks(found, sae, asked)
-    own = asked.context_size or (known.context_size if known else _whole(found.said.get("context_size")))
-    context_size = own or min(CONTEXT, lm.context or CONTEXT)
-    contexts = _contexts(workspace, found, corpus, held_out, lm, context_size, asked)
-    rule = _rule(found, asked, context_size)
-    batch_size = _batch_size(found, asked)
-    passes = 1 + (2 + 2 * asked.mean_ablation if losses and lm.is_causal else 0)
-    with _bar(asked, math.ceil(len(contexts) / batch_size) * passes, "forwards") as check:
+    hook_name, hook_name_out = _hooks(found, sae, request)
+    context_size = _context_size(found, request, lm)
+    contexts = _contexts(workspace, found, corpus, held_out, lm, context_size, request)
+    rule = _rule(found, request, context_size)
+    batch_size = _batch_size(found, request)
+    passes = 1 + (2 + 2 * request.mean_ablation if losses and lm.is_causal else 0)
+    with _bar(request, math.ceil(len(contexts) / batch_size) * passes, "forwards") as check:
         metrics, density = evaluate_latents(
             sae, lm, contexts, hook_name, hook_name_out=hook_name_out, **rule, batch_size=batch_size,
-            cross_entropy=losses, divergence=losses, mean_ablation=asked.mean_ablation, check=check,
+            cross_entropy=losses, divergence=losses, mean_ablation=request.mean_ablation, check=check,
         )  # fmt: skip
     return _report(
         found, sae, metrics, density, model=lm.name, hook_name=hook_name, hook_name_out=hook_name_out,
         corpus=corpus.label, held_out=held_out, context_size=context_size,
         special_tokens=not rule["exclude_special_tokens"],
-        notes=(*_text_notes(asked, found, lm, held_out), *_notes(rule, metrics)),
+        notes=(*_text_notes(request, found, lm, held_out), *_notes(rule, metrics)),
     )
 
 
-def _on_store(workspace: Workspace, found: _Found, asked: Asked, corpus: ActivationCorpus) -> EvaluationReport:
+def _on_store(
+    workspace: Workspace, found: _Found, request: EvaluationRequest, corpus: ActivationCorpus
+) -> EvaluationReport:
     from saewidgets.evaluation.place import evaluate_row_latents  # torch: seconds to import
 
     known = found.subject
-    rows = StoredRows.of(workspace, corpus, asked, known)
-    said = take.path_text(asked.model, "model", "the name of a model") if asked.model is not None else None
+    rows = StoredRows.of(workspace, corpus, request, known)
+    said = take.path_text(request.model, "model", "the name of a model") if request.model is not None else None
     said = said or (known.model if known is not None else _text(found.said.get("model_name")))
-    rows.check_model(said, found.name, asked=asked.model is not None)
-    sae = found.load(_device(workspace, found, asked))
-    hook_name, hook_name_out = _hooks(found, sae, asked)
+    rows.check_model(said, found.name, asked=request.model is not None)
+    sae = found.load(_device(workspace, found, request))
+    hook_name, hook_name_out = _hooks(found, sae, request)
     rows.check_place(sae, hook_name, hook_name_out)
-    rule = _rule(found, asked, rows.context_size) if rows.context_size is not None else EVERY_ROW
-    batch_size = _batch_size(found, asked)
-    with _bar(asked, math.ceil(len(rows.contexts) / batch_size), "batches") as check:
+    rule = _rule(found, request, rows.context_size) if rows.context_size is not None else EVERY_ROW
+    batch_size = _batch_size(found, request)
+    with _bar(request, math.ceil(len(rows.contexts) / batch_size), "batches") as check:
         metrics, density = evaluate_row_latents(
             sae, rows.parts(hook_name, hook_name_out, rule, batch_size, str(sae.W_dec.device), check)
         )
@@ -129,7 +213,7 @@ def _on_store(workspace: Workspace, found: _Found, asked: Asked, corpus: Activat
         found, sae, metrics, density, model=rows.model or said, hook_name=hook_name, hook_name_out=hook_name_out,
         corpus=rows.record.name, held_out=rows.held_out, context_size=rows.context_size,
         special_tokens=not rule["exclude_special_tokens"], store_id=rows.record.id,
-        notes=(*rows.notes(asked, said), *_notes(rule, metrics)),
+        notes=(*rows.notes(request, said), *_notes(rule, metrics)),
     )
 
 
@@ -146,23 +230,28 @@ def _report(
     )
 
 
-def _batch_size(found: _Found, asked: Asked) -> int:
-    return asked.batch_size or (found.subject.batch_size if found.subject else 16)
+def _context_size(found: _Found, request: EvaluationRequest, lm: Any) -> int:
+    own = found.subject.context_size if found.subject else _whole(found.said.get("context_size"))
+    return request.context_size or own or min(CONTEXT, lm.context or CONTEXT)
 
 
-def _rule(found: _Found, asked: Asked, context_size: int) -> dict[str, Any]:
+def _batch_size(found: _Found, request: EvaluationRequest) -> int:
+    return request.batch_size or (found.subject.batch_size if found.subject else 16)
+
+
+def _rule(found: _Found, request: EvaluationRequest, context_size: int) -> dict[str, Any]:
     """Which positions count: what was asked for, else as in its training."""
     known = found.subject
     if known is not None:
         rule = {name: getattr(known, name) for name in ("exclude_special_tokens", "exclude_token_ids", "seqpos_slice")}
     else:
         rule = {"exclude_token_ids": (), "seqpos_slice": None, **counted_as_said(found.said)}
-    if isinstance(wanted := asked.exclude_special_tokens, bool):
+    if isinstance(wanted := request.exclude_special_tokens, bool):
         rule |= {"exclude_special_tokens": wanted, "exclude_token_ids": ()}
     elif wanted is not None:
         rule |= {"exclude_special_tokens": False, "exclude_token_ids": as_ids(wanted) or ()}
-    if asked.seqpos_slice is not None:
-        rule["seqpos_slice"] = as_slice(asked.seqpos_slice)
+    if request.seqpos_slice is not None:
+        rule["seqpos_slice"] = as_slice(request.seqpos_slice)
     if not len(positions(rule["seqpos_slice"], context_size)):
         raise ConfigError(
             f"A context of {context_size:,} tokens has none of the positions {spelled(rule['seqpos_slice'])}.",
@@ -237,38 +326,38 @@ def _metadata(sae: Any) -> Mapping[str, Any]:
     return sae.metadata if isinstance(sae.metadata, Mapping) else {}
 
 
-def _hooks(found: _Found, sae: Any, asked: Asked) -> tuple[str, str | None]:
+def _hooks(found: _Found, sae: Any, request: EvaluationRequest) -> tuple[str, str | None]:
     """Where the SAE reads, and what a transcoder reconstructs."""
     known, said = found.subject, found.said or _metadata(sae)
-    hook_name = asked.hook_name or (known.hook_name if known else None) or _text(said.get("hook_name"))
+    hook_name = request.hook_name or (known.hook_name if known else None) or _text(said.get("hook_name"))
     if hook_name is None:
         raise ConfigError(
             f"It is not known where in a model {found.name} belongs.", where="hook_name",
             hint='Give it: hook_name="blocks.6.hook_resid_post".',
         )
-    if not sae.is_transcoder and asked.hook_name_out is None:
+    if not sae.is_transcoder and request.hook_name_out is None:
         return hook_name, None
-    out = asked.hook_name_out or (known.hook_name_out if known else None) or _text(said.get("hook_name_out"))
+    out = request.hook_name_out or (known.hook_name_out if known else None) or _text(said.get("hook_name_out"))
     return hook_name, out
 
 
 # ---------------------------------------------------------------------------------------------------- with what
 
 
-def _model(workspace: Workspace, found: _Found, asked: Asked, models: dict[Any, Any]) -> Any:
+def _model(workspace: Workspace, found: _Found, request: EvaluationRequest, models: dict[Any, Any]) -> Any:
     """The language model: the one that was given, the user's own if it was trained on that, else loaded."""
     # Torch: seconds to import.
     from saewidgets.demo import resolve_model
     from saewidgets.lm import LoadedModel, load_model, wrap_model
 
     known = found.subject
-    if isinstance(asked.model, LoadedModel) and asked.tokenizer is None:
-        return asked.model
+    if isinstance(request.model, LoadedModel) and request.tokenizer is None:
+        return request.model
     named = None
-    if isinstance(asked.model, str | Path) and asked.tokenizer is None:
-        named = take.path_text(asked.model, "model", "the name of a model")
+    if isinstance(request.model, str | Path) and request.tokenizer is None:
+        named = take.path_text(request.model, "model", "the name of a model")
     if named is None:
-        held: Held | None = take_model(asked.model, asked.tokenizer)
+        held: Held | None = take_model(request.model, request.tokenizer)
         held = held or (held_model(workspace, known) if known is not None else None)
         if held is not None:
             return wrap_model(held.model, held.tokenizer)
@@ -281,7 +370,7 @@ def _model(workspace: Workspace, found: _Found, asked: Asked, models: dict[Any, 
             f"It is not known which model {found.name} was trained on.", where=found.name,
             hint='Give it: evaluate(…, model="gpt2").',
         )
-    device = _device(workspace, found, asked)
+    device = _device(workspace, found, request)
     own = known if known is not None and named is None else None
     revision, dtype = (own.revision, own.dtype) if own is not None else (None, "float32")
     key = wanted, revision, dtype, device
@@ -294,16 +383,16 @@ def _model(workspace: Workspace, found: _Found, asked: Asked, models: dict[Any, 
     return models[key]
 
 
-def _device(workspace: Workspace, found: _Found, asked: Asked) -> str:
+def _device(workspace: Workspace, found: _Found, request: EvaluationRequest) -> str:
     """The one that was asked for, else that of the training if this machine has it."""
-    if asked.device is not None:
-        return resolve_device(asked.device)
+    if request.device is not None:
+        return resolve_device(request.device)
     return device_here(workspace, found.subject.device if found.subject else "auto")
 
 
-def _corpus(workspace: Workspace, found: _Found, asked: Asked) -> tuple[Any, bool]:
+def _corpus(workspace: Workspace, found: _Found, request: EvaluationRequest) -> tuple[Any, bool]:
     """The text or the stored activations to read, and whether they are the training's own."""
-    known, data = found.subject, asked.corpus
+    known, data = found.subject, request.corpus
     if isinstance(data, Capture):
         data = data.corpus
     own = data is None
@@ -328,7 +417,8 @@ def _corpus(workspace: Workspace, found: _Found, asked: Asked) -> tuple[Any, boo
 
 
 def _contexts(
-    workspace: Workspace, found: _Found, corpus: Any, held_out: bool, lm: Any, context_size: int, asked: Asked
+    workspace: Workspace, found: _Found, corpus: Any, held_out: bool, lm: Any, context_size: int,
+    request: EvaluationRequest,
 ) -> Any:
     """Token ids ``[n, context_size]``, about as many as were asked for."""
     # Torch: seconds to import.
@@ -341,24 +431,24 @@ def _contexts(
     known = found.subject
     share = known.validation_share if known else 0.0
     # Of long text no more is tokenised than this takes.
-    wanted = math.ceil(asked.tokens / share) if held_out and share else 2 * asked.tokens
+    wanted = math.ceil(request.tokens / share) if held_out and share else 2 * request.tokens
     packed = pack(
         open_corpus(corpus), lm.tokenizer, folder=workspace.folder / TOKENS, context_size=context_size,
         packing=known.packing if known else Packing.from_data(found.said),
         validation_share=share, wanted=wanted,
     )
     if held_out:
-        contexts = packed.evaluation_contexts(asked.tokens)
+        contexts = packed.evaluation_contexts(request.tokens)
     else:  # any text will do: from all over the corpus
-        count = min(packed.n_contexts, max(1, asked.tokens // packed.context_size))
+        count = min(packed.n_contexts, max(1, request.tokens // packed.context_size))
         contexts = packed.contexts([i * packed.n_contexts // count for i in range(count)])
     return torch.from_numpy(contexts)
 
 
 @contextmanager
-def _bar(asked: Asked, total: int, unit: str) -> Iterator[Callable[[], None] | None]:
+def _bar(request: EvaluationRequest, total: int, unit: str) -> Iterator[Callable[[], None] | None]:
     """A progress bar over the forwards, where it takes more than a moment."""
-    if not asked.progress:
+    if not request.progress:
         yield None
         return
     from tqdm.auto import tqdm  # a tenth of a second: only where there is something to show
@@ -373,10 +463,10 @@ def _bar(asked: Asked, total: int, unit: str) -> Iterator[Callable[[], None] | N
         yield count
 
 
-def _text_notes(asked: Asked, found: _Found, lm: Any, held_out: bool) -> Iterator[str]:
+def _text_notes(request: EvaluationRequest, found: _Found, lm: Any, held_out: bool) -> Iterator[str]:
     if not lm.is_causal:
         yield f"{lm.name} does not predict the next token: there is no cross-entropy and no divergence."
-    elif asked.cross_entropy is False:
+    elif request.cross_entropy is False:
         yield "Cross-entropy and divergence were not asked for."
     if held_out and found.subject is not None and not found.subject.validation_share:
         yield "No text was held out: this is text it was trained on."

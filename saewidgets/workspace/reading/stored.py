@@ -13,7 +13,6 @@ from saewidgets.config.names import one_name
 from saewidgets.config.positions import as_slice
 from saewidgets.errors import ConfigError, NotFoundError
 from saewidgets.workspace.capture.using import as_text
-from saewidgets.workspace.reading.asked import Asked
 from saewidgets.workspace.subjects import Subject
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from saewidgets.activations.store import StoredActivations
+    from saewidgets.workspace.reading.evaluating import EvaluationRequest
     from saewidgets.workspace.workspace import Workspace
 
 EVERY_ROW: Mapping[str, Any] = {"exclude_special_tokens": False, "exclude_token_ids": (), "seqpos_slice": None}
@@ -60,7 +60,9 @@ class StoredRows:
     seen: bool
 
     @classmethod
-    def of(cls, workspace: Workspace, corpus: ActivationCorpus, asked: Asked, subject: Subject | None) -> StoredRows:
+    def of(
+        cls, workspace: Workspace, corpus: ActivationCorpus, request: EvaluationRequest, subject: Subject | None
+    ) -> StoredRows:
         """Choose them: about as many as were asked for, from all over the store, or from what a training held out.
 
         Raises:
@@ -72,21 +74,21 @@ class StoredRows:
 
         from saewidgets.activations.shuffle import split
 
-        if asked.cross_entropy or corpus.cross_entropy:
+        if request.cross_entropy or corpus.cross_entropy:
             raise _takes_text("Cross-entropy and divergence take", "cross_entropy")
-        if asked.mean_ablation:
+        if request.mean_ablation:
             raise _takes_text("The cross-entropy with the mean activation takes", "mean_ablation")
-        if asked.tokenizer is not None or not isinstance(asked.model, str | Path | None):
+        if request.tokenizer is not None or not isinstance(request.model, str | Path | None):
             raise ConfigError(
                 "No language model is run on stored activations.",
-                where="tokenizer" if asked.model is None else "model", hint="Leave it out, or give a text.",
+                where="tokenizer" if request.model is None else "model", hint="Leave it out, or give a text.",
             )
         handle = workspace.activations.get(corpus.store_id)
         store, record = handle.open(), handle.record
         facts = store.facts
         if facts.tokens is None:
-            _refuse_tokens(asked)
-        elif asked.context_size not in (None, facts.context_size):
+            _refuse_tokens(request)
+        elif request.context_size not in (None, facts.context_size):
             raise ConfigError(
                 f"The store {record.name} has contexts of {facts.context_size:,} tokens.", where="context_size",
                 hint="Leave it out, or give a text.",
@@ -99,7 +101,7 @@ class StoredRows:
         pool = kept if len(kept) else everything
         text = as_text(workspace, ActivationCorpus(record.id).to_data())
         return cls(
-            store, record, store.evaluation_contexts(pool, nothing, asked.tokens), len(pool), held_out=len(kept) > 0,
+            store, record, store.evaluation_contexts(pool, nothing, request.tokens), len(pool), held_out=len(kept) > 0,
             own=own, seen=subject is not None and text is not None and text == subject.corpus,
         )
 
@@ -164,9 +166,9 @@ class StoredRows:
         numbers = (self.store.row_numbers(part, kept) for part in batched(self.contexts, batch_size))
         return self.store.parts(names, numbers, device, check)
 
-    def notes(self, asked: Asked, model: str | None) -> Iterator[str]:
+    def notes(self, request: EvaluationRequest, model: str | None) -> Iterator[str]:
         """What to know of rows that come from a store."""
-        if asked.cross_entropy is False:
+        if request.cross_entropy is False:
             yield "Cross-entropy and divergence were not asked for."
         else:
             yield (
@@ -189,11 +191,12 @@ class StoredRows:
             yield f"Of which model the {'SAE' if model is None else 'store'} is, is not known: it was not compared."
 
 
-def _refuse_tokens(asked: Asked) -> None:
+def _refuse_tokens(request: EvaluationRequest) -> None:
     """Raises `ConfigError` where imported states are asked for what only tokens and positions can tell."""
     for name, wanted in (
-        ("exclude_special_tokens", bool(asked.exclude_special_tokens)),
-        ("seqpos_slice", as_slice(asked.seqpos_slice) is not None), ("context_size", asked.context_size is not None),
+        ("exclude_special_tokens", bool(request.exclude_special_tokens)),
+        ("seqpos_slice", as_slice(request.seqpos_slice) is not None),
+        ("context_size", request.context_size is not None),
     ):
         if wanted:
             raise ConfigError(
