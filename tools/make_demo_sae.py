@@ -36,8 +36,8 @@ from saewidgets.demo import model_path
 from saewidgets.evaluation import evaluate
 from saewidgets.events import Progress
 from saewidgets.features.extraction import extract
-from saewidgets.features.extraction.chunk import TOKEN_SAMPLE
-from saewidgets.features.extraction.hashing import LARGEST, combined, of_numbers
+from saewidgets.features.extraction.encoding import TOKEN_SAMPLE
+from saewidgets.features.extraction.ops import LARGEST, hash_of, joint_hash
 from saewidgets.features.labels import Label, label_features, offline
 from saewidgets.features.store.layout import LOGIT_ARRAYS, Manifest
 from saewidgets.features.store.query import DENSE
@@ -128,7 +128,7 @@ def thin_sample(folder: Path, most: int) -> None:
         np.load(folder / f"sample_{name}.npy") for name in ("positions", "offsets", "latents")
     )
     numbers = torch.from_numpy(positions.astype(np.int64))
-    hashes = combined(of_numbers(numbers, manifest["settings"]["seed"], TOKEN_SAMPLE), torch.zeros_like(numbers))
+    hashes = joint_hash(hash_of(numbers, manifest["settings"]["seed"], TOKEN_SAMPLE), torch.zeros_like(numbers))
     counts, rate = np.diff(offsets), manifest["coactivation_rate"]
     while True:
         stays = (hashes <= int(LARGEST * rate)).numpy() if rate < 1 else np.ones(len(positions), dtype=bool)

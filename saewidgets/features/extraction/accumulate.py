@@ -11,9 +11,8 @@ from torch import Tensor
 
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.errors import SAEWidgetsError
-from saewidgets.features.extraction import hashing, ops
-from saewidgets.features.extraction.chunk import INTERVAL_SAMPLE, TOKEN_SAMPLE, Chunk
-from saewidgets.features.extraction.encoding import Encoder, Firings
+from saewidgets.features.extraction import ops
+from saewidgets.features.extraction.encoding import INTERVAL_SAMPLE, TOKEN_SAMPLE, Chunk, Encoder, Firings
 from saewidgets.features.extraction.top import WIDTH, Entries, Table, TopExamples, Windows
 from saewidgets.features.store.layout import BINS, COACTIVATION_ENTRIES, INTERVALS
 
@@ -82,8 +81,8 @@ class TokenSample:
 
     def _admits(self, positions: Tensor) -> Tensor:
         none = torch.zeros_like(positions)
-        hashes = hashing.combined(hashing.of_numbers(positions, self._seed, TOKEN_SAMPLE), none)
-        return hashes <= (hashing.LARGEST >> self.halvings)
+        hashes = ops.joint_hash(ops.hash_of(positions, self._seed, TOKEN_SAMPLE), none)
+        return hashes <= (ops.LARGEST >> self.halvings)
 
     def _halve(self, chunk: Chunk) -> None:
         self.halvings += 1
@@ -149,8 +148,8 @@ class Intervals:
         self._factor = torch.zeros(d_sae, dtype=torch.float64, device=device)  # bins per unit of activation
         self.table = Table(d_sae * INTERVALS, per_interval, device, with_extra=False) if per_interval else None
         # What the hash of a newcomer has to be below: the largest of a full cell.
-        self._bound = torch.full((d_sae * INTERVALS if per_interval else 0,), hashing.LARGEST, device=device)
-        self._hashes = hashing.of_numbers(torch.arange(d_sae, dtype=torch.int64, device=device), seed, _LATENT)
+        self._bound = torch.full((d_sae * INTERVALS if per_interval else 0,), ops.LARGEST, device=device)
+        self._hashes = ops.hash_of(torch.arange(d_sae, dtype=torch.int64, device=device), seed, _LATENT)
 
     def add(self, chunk: Chunk, firings: Firings, groups: Tensor, largest: Tensor, windows: Windows) -> None:
         """Take in the firings of a range of latents; `groups` are those that fire, `largest` their largest values."""
@@ -160,7 +159,7 @@ class Intervals:
         if self.table is None:
             return
         cells = firings.latents * INTERVALS + torch.div(bins, _PER_INTERVAL, rounding_mode="floor")
-        hashes = hashing.combined(
+        hashes = ops.joint_hash(
             chunk.draw.index_select(0, firings.rows), self._hashes.index_select(0, firings.latents)
         )
         new = ops.nonzero(hashes < self._bound.index_select(0, cells))
@@ -208,7 +207,7 @@ class Intervals:
             return None, nothing
         cells = (groups[:, None] * INTERVALS + numbers[:INTERVALS]).view(-1)
         found, windows = self.table.take_out(cells)
-        self._bound[cells] = hashing.LARGEST
+        self._bound[cells] = ops.LARGEST
         latents = torch.div(found.cells, INTERVALS, rounding_mode="floor")
         interval = torch.div(self._bins(latents, found.values), _PER_INTERVAL, rounding_mode="floor")
         hashes = self._hash(found)
@@ -216,8 +215,8 @@ class Intervals:
 
     def _hash(self, entries: Entries) -> Tensor:
         latents = torch.div(entries.cells, INTERVALS, rounding_mode="floor")
-        draw = hashing.of_numbers(entries.positions, self._seed, INTERVAL_SAMPLE)
-        return hashing.combined(draw, self._hashes.index_select(0, latents))
+        draw = ops.hash_of(entries.positions, self._seed, INTERVAL_SAMPLE)
+        return ops.joint_hash(draw, self._hashes.index_select(0, latents))
 
     def _rank(self, entries: Entries) -> Tensor:
         """Smallest hash first. The table keeps no hashes; it costs less to compute them again."""
@@ -229,7 +228,7 @@ class Intervals:
         values = self.table.values.view(-1).index_select(0, cells * self.table.width + last)
         positions = self.table.positions.view(-1).index_select(0, cells * self.table.width + last)
         hashes = self._hash(Entries(cells, values, positions, positions))
-        self._bound.index_copy_(0, cells, torch.where(positions >= 0, hashes, hashing.LARGEST))
+        self._bound.index_copy_(0, cells, torch.where(positions >= 0, hashes, ops.LARGEST))
 
     def _set_factor(self, groups: Tensor) -> None:
         scale = self.scale.index_select(0, groups)

@@ -39,8 +39,7 @@ from saewidgets.features.extraction.checkpoint import (
     remove_checkpoints,
     write_checkpoint,
 )
-from saewidgets.features.extraction.chunk import make_chunk
-from saewidgets.features.extraction.encoding import Encoder
+from saewidgets.features.extraction.encoding import Encoder, make_chunk
 from saewidgets.features.store.layout import MAX_POSITION, STORED, VERSION, Manifest
 from saewidgets.features.store.read import read_manifest
 from saewidgets.features.store.write import MANIFEST, VOCABULARY, write_store

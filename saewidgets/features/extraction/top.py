@@ -16,9 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from saewidgets.features.extraction import hashing, ops
-from saewidgets.features.extraction.chunk import Chunk
-from saewidgets.features.extraction.encoding import Firings
+from saewidgets.features.extraction import ops
+from saewidgets.features.extraction.encoding import Chunk, Firings
 from saewidgets.features.store.layout import WINDOW
 
 WIDTH = 2 * WINDOW + 1
@@ -295,7 +294,7 @@ class TopExamples:
 def _rank(entries: Entries) -> Tensor:
     """Largest first, of identical neighbourhoods only the largest."""
     order = ops.by_group(entries.cells, ops.descending(entries.values))
-    near = hashing.mix(entries.extra ^ hashing.mix(entries.cells)).index_select(0, order)
+    near = ops.mix(entries.extra ^ ops.mix(entries.cells)).index_select(0, order)
     found = near.sort(stable=True)
     repeated = torch.zeros(len(order), dtype=torch.bool, device=order.device)
     repeated[found.indices[1:]] = found.values[1:] == found.values[:-1]

@@ -34,7 +34,7 @@ from saewidgets.features.labels.llm import (
     echo,
     transformers_local,
 )
-from saewidgets.features.labels.neuronpedia import NeuronpediaClient, read_labels, read_neuronpedia
+from saewidgets.features.labels.neuronpedia import fetch_neuronpedia, read_labels, read_neuronpedia
 from saewidgets.features.labels.openai_api import openai_compatible
 from saewidgets.features.labels.planning import LabelOptions, Plan, Price, Question, plan
 from saewidgets.features.labels.prompts import EXAMPLES, TEMPLATES, TOKENS, Template
@@ -61,7 +61,6 @@ __all__ = [
     "LineProblem",
     "Message",
     "MissingKeyError",
-    "NeuronpediaClient",
     "NoFundsError",
     "Plan",
     "Price",
@@ -79,6 +78,7 @@ __all__ = [
     "common_tokens",
     "echo",
     "feature_summary",
+    "fetch_neuronpedia",
     "held_out",
     "interpret_feature",
     "interpret_features",

@@ -70,7 +70,6 @@ class Server:
     Args:
         base_url: what every path is put behind.
         key_env: name of the environment variable with the key; None sends none.
-        key_header: the header that carries it, and what stands before it there.
         timeout: seconds to wait for a connection and for each piece of an answer.
         retries: how often a busy or failing server is asked again.
         sleep: how to wait.
@@ -80,8 +79,8 @@ class Server:
     """
 
     def __init__(
-        self, base_url: str, *, key_env: str | None = None, key_header: tuple[str, str] = ("Authorization", "Bearer "),
-        timeout: float = 60.0, retries: int = 4, sleep: Callable[[float], None] = time.sleep,
+        self, base_url: str, *, key_env: str | None = None, timeout: float = 60.0, retries: int = 4,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.base_url = _checked_url(base_url)
         self.host = urlsplit(self.base_url).netloc
@@ -97,8 +96,7 @@ class Server:
                 "A key would travel over an open line.", where="base_url",
                 hint="Use https, or api_key_env=None for a server that needs no key.",
             )
-        self.key_env, self._key_header = key_env, key_header
-        self._timeout, self._retries, self._sleep = timeout, retries, sleep
+        self.key_env, self._timeout, self._retries, self._sleep = key_env, timeout, retries, sleep
         # What stays on this machine does not take the way over a proxy, which could read a key.
         here = urlsplit(self.base_url).scheme == "http" and is_private_line(self.base_url)
         direct = [urllib.request.ProxyHandler({})] if here else []
@@ -157,7 +155,7 @@ class Server:
     def _once(self, path: str, body: Any, key: str | None, limit: int, seconds: float) -> bytes:
         sent = {"Accept": "application/json", "User-Agent": "saewidgets", "Accept-Encoding": "identity"}
         if key:
-            sent[self._key_header[0]] = self._key_header[1] + key
+            sent["Authorization"] = f"Bearer {key}"
         data = None
         if body is not None:
             data, sent["Content-Type"] = json.dumps(body).encode(), "application/json"

@@ -1,4 +1,7 @@
-"""Any language model that is a function of messages, and how it is asked from several threads."""
+"""Language models as functions of messages: what one is (`LLM`), its errors, and how it is asked from several threads.
+
+With `transformers_local` (a model in memory) and `echo`; `openai_compatible` is a module of its own.
+"""
 
 from __future__ import annotations
 
@@ -212,19 +215,11 @@ async def _awaited(value: Awaitable[Any]) -> Any:
 
 
 class Echo:
-    """Answers without a model, for trying things out.
-
-    Args:
-        answer: what to answer: always the same, in turn from a list, or what a function of the messages returns. None:
-            a label that says how many lines it was shown.
-
-    Attributes:
-        seen: the messages of every call.
-    """
+    """What `echo` returns; `seen` are the messages of every call."""
 
     model = "echo"
 
-    def __init__(self, answer: str | Sequence[str] | Callable[[list[Message]], str] | None = None) -> None:
+    def __init__(self, answer: str | Sequence[str] | Callable[[list[Message]], str] | None) -> None:
         self._answer = answer
         self._lock = threading.Lock()
         self.seen: list[list[Message]] = []
@@ -247,31 +242,52 @@ class Echo:
 
 
 def echo(answer: str | Sequence[str] | Callable[[list[Message]], str] | None = None) -> Echo:
-    """A language model that is none: see `Echo`."""
+    """Answers without a model, for trying things out.
+
+    Args:
+        answer: what to answer: always the same, in turn from a list, or what a function of the messages returns. None:
+            a label that says how many lines it was shown.
+    """
     return Echo(answer)
 
 
-class TransformersLocal:
-    """A language model in memory; call it with messages. One answer at a time, the most likely one (no sampling)."""
+def transformers_local(
+    model: Any, tokenizer: Any = None, *, max_tokens: int = 200, name: str | None = None
+) -> TransformersLocal:
+    """A transformers model that is loaded already. It gives the most likely answer (no sampling), one at a time.
 
-    def __init__(self, model: Any, tokenizer: Any = None, *, max_tokens: int = 200, name: str | None = None) -> None:
-        pipeline = tokenizer is None and hasattr(model, "tokenizer") and hasattr(model, "model")
-        self._model, self._tokenizer = (model.model, model.tokenizer) if pipeline else (model, tokenizer)
-        if self._tokenizer is None or not callable(getattr(self._model, "generate", None)):
-            raise ConfigError(
-                "This is not a text-generating model with its tokenizer.", where="model",
-                hint="Pass a transformers model and its tokenizer, a LoadedModel, or a text-generation pipeline.",
-            )
-        if not 1 <= max_tokens <= 100_000:
-            raise ConfigError(f"{max_tokens} is not a length.", where="max_tokens")
-        config = getattr(self._model, "config", None)
-        path = str(getattr(config, "_name_or_path", "") or "")
+    Args:
+        model: a causal language model, a `LoadedModel`, or a text-generation pipeline; used as it is, not moved.
+        tokenizer: its tokenizer; None for a pipeline or `LoadedModel`. Its chat template is used if it has one.
+        max_tokens: longest answer.
+        name: what labels call it; its own name if left out.
+
+    Raises:
+        ConfigError: it is no such model.
+    """
+    if tokenizer is None and hasattr(model, "tokenizer") and hasattr(model, "model"):  # a pipeline, a LoadedModel
+        model, tokenizer = model.model, model.tokenizer
+    if tokenizer is None or not callable(getattr(model, "generate", None)):
+        raise ConfigError(
+            "This is not a text-generating model with its tokenizer.", where="model",
+            hint="Pass a transformers model and its tokenizer, a LoadedModel, or a text-generation pipeline.",
+        )
+    if not 1 <= max_tokens <= 100_000:
+        raise ConfigError(f"{max_tokens} is not a length.", where="max_tokens")
+    if not name:
+        path = str(getattr(getattr(model, "config", None), "_name_or_path", "") or "")
+        name = path if path.count("/") == 1 and not path.startswith(("/", ".")) else ""
         # Of a folder the last part: where it lies on this machine is nobody's business.
-        self.model = name or path.replace("\\", "/").rstrip("/").rpartition("/")[2] or type(self._model).__name__
-        if not name and path.count("/") == 1 and not path.startswith(("/", ".")):
-            self.model = path
-        self._max_tokens = max_tokens
-        self._context = getattr(config, "max_position_embeddings", None)
+        name = name or path.replace("\\", "/").rstrip("/").rpartition("/")[2] or type(model).__name__
+    return TransformersLocal(model, tokenizer, max_tokens, name)
+
+
+class TransformersLocal:
+    """What `transformers_local` returns; call it with messages."""
+
+    def __init__(self, model: Any, tokenizer: Any, max_tokens: int, name: str) -> None:
+        self.model = name
+        self._model, self._tokenizer, self._max_tokens = model, tokenizer, max_tokens
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -283,7 +299,8 @@ class TransformersLocal:
         Raises:
             LLMAnswerError: the prompt does not fit into the model's context.
         """
-        import torch  # seconds to import
+        # Torch: seconds to import.
+        import torch
 
         from saewidgets.lm import evaluating
 
@@ -294,11 +311,11 @@ class TransformersLocal:
         else:  # a base model goes on with a text
             text = "\n\n".join(message["content"] for message in messages) + "\n\n"
             ids = tokenizer(text, return_tensors="pt")["input_ids"]
-        length = int(ids.shape[1])
-        if isinstance(self._context, int) and length + self._max_tokens > self._context:
+        length, context = int(ids.shape[1]), getattr(model.config, "max_position_embeddings", None)
+        if isinstance(context, int) and length + self._max_tokens > context:
             raise LLMAnswerError(
                 f"The prompt has {length:,} tokens and the answer may have {self._max_tokens:,}; the model's context "
-                f"has {self._context:,}.",
+                f"has {context:,}.",
                 where=self.model, hint="Show fewer or shorter examples (n_examples, context), or lower max_tokens.",
             )
         padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -310,20 +327,3 @@ class TransformersLocal:
             )
         answer = tokenizer.decode(out[0, length:], skip_special_tokens=True)
         return Reply(answer, length, int(out.shape[1]) - length)
-
-
-def transformers_local(
-    model: Any, tokenizer: Any = None, *, max_tokens: int = 200, name: str | None = None
-) -> TransformersLocal:
-    """A transformers model that is loaded already.
-
-    Args:
-        model: a causal language model, a `LoadedModel`, or a text-generation pipeline; used as it is, not moved.
-        tokenizer: its tokenizer; None for a pipeline or `LoadedModel`. Its chat template is used if it has one.
-        max_tokens: longest answer.
-        name: what labels call it; its own name if left out.
-
-    Raises:
-        ConfigError: it is no such model.
-    """
-    return TransformersLocal(model, tokenizer, max_tokens=max_tokens, name=name)

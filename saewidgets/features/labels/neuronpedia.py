@@ -1,9 +1,8 @@
-"""Labels that Neuronpedia publishes: `read_neuronpedia` from its export files, `NeuronpediaClient` from the site.
+"""Labels that Neuronpedia publishes: `read_neuronpedia` from export files, `fetch_neuronpedia` from its bucket of them.
 
 An export is a folder ``v1/{model}/{source}/explanations/`` (and ``explanations-…/`` where other models explained, too)
 of ``batch-{n}.jsonl`` files, usually gzipped, with one explanation a line: ``modelId``, ``layer`` (the source's id),
-``index`` (a string), ``description``, ``typeName``, ``explanationModelName``, ``createdAt``, sometimes ``scores``. The
-site's API gives the same fields.
+``index`` (a string), ``description``, ``typeName``, ``explanationModelName``, ``createdAt``, sometimes ``scores``.
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ from saewidgets.features.labels.tables import (
     read_table,
 )
 
-SITE = "https://www.neuronpedia.org"
 DATASETS = "https://neuronpedia-datasets.s3.us-east-1.amazonaws.com"
 MAX_DOWNLOAD = 1 << 29  # bytes of one file, as it is sent
 MAX_FILES = 10_000
@@ -193,121 +191,64 @@ def _seconds(value: Any, otherwise: float = 0.0) -> float:
         return otherwise
 
 
-class NeuronpediaClient:
-    """Reads labels from a Neuronpedia site and from its export files.
+def fetch_neuronpedia(
+    model_id: str, source_id: str, d_sae: int | None = None, *, url: str = DATASETS, on_error: OnError = "skip",
+    control: Control | None = None, progress: Callable[[Progress], None] | None = None, timeout: float = 60.0,
+    retries: int = 4, sleep: Callable[[float], None] = time.sleep,
+) -> Imported:
+    """All labels of a source from its published export files, those of several explaining models if there are any.
 
     Args:
-        base_url: the site; a self-hosted one, too.
-        datasets_url: the bucket of the export files.
-        api_key_env: environment variable with a key of the site; most reading needs none.
+        model_id, source_id: Neuronpedia's names, as in the address of a feature.
+        d_sae: latents of the SAE that they are for; None: not checked.
+        url: of the bucket with the files.
+        on_error: as of `read_neuronpedia`.
+        control: asked before every file.
+        progress: called after every file.
         timeout, retries, sleep: as of `openai_compatible`.
 
     Raises:
-        ConfigError: an argument cannot work, or a key would travel over an open line.
+        NotFoundError: there are no export files of that source.
+        FormatError: a file is damaged, or labels are of latents that the SAE lacks.
+        RequestError: the bucket does not answer, or not as expected.
     """
-
-    def __init__(
-        self, base_url: str = SITE, datasets_url: str = DATASETS, *, api_key_env: str | None = None,
-        timeout: float = 60.0, retries: int = 4, sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._site = Server(
-            base_url, key_env=api_key_env, key_header=("x-api-key", ""), timeout=timeout, retries=retries, sleep=sleep
+    check_on_error(on_error)
+    control, server = control or NullControl(), Server(url, timeout=timeout, retries=retries, sleep=sleep)
+    keys = _files(server, f"v1/{_checked(model_id, 'model_id')}/{_checked(source_id, 'source_id')}/explanations")
+    if not keys:
+        raise NotFoundError(
+            f"There are no export files of {model_id}/{source_id}.", where=server.host,
+            hint="Check both names; they are those in the address of a feature.",
         )
-        self._datasets = Server(datasets_url, timeout=timeout, retries=retries, sleep=sleep)
 
-    def __repr__(self) -> str:
-        return f"NeuronpediaClient({self._site.base_url!r}, {self._datasets.base_url!r})"
+    def rows() -> Iterator[Row]:
+        for number, key in enumerate(keys):
+            control.check()
+            file = io.BytesIO(server.read(f"/{quote(key)}", limit=MAX_DOWNLOAD, seconds=_LONGEST))
+            yield from json_rows(lines(file, key), "/".join(key.split("/")[-2:]))
+            if progress is not None:
+                progress(Progress(number + 1, len(keys), "files", phase="downloading"))
 
-    def feature(self, model_id: str, source_id: str, index: int, d_sae: int | None = None) -> list[Label]:
-        """The labels of one latent, with their scores.
-
-        Raises:
-            NotFoundError: there is no such latent there.
-            RequestError: the site does not answer, or not as expected.
-        """
-        path = f"/api/feature/{_checked(model_id, 'model_id')}/{_checked(source_id, 'source_id')}/{int(index)}"
-        try:
-            data = self._site.json(path, limit=64_000_000)
-        except RequestError as error:
-            raise _not_found(error, f"{model_id}/{source_id}/{index}") from None
-        explanations = data.get("explanations") if isinstance(data, dict) else None
-        if not isinstance(explanations, list):
-            raise RequestError("The answer has no explanations.", where=self._site.host)
-        asked = {"modelId": model_id, "layer": source_id, "index": str(index)}  # the answer leaves them out
-        rows = (
-            (f"{self._site.host}, explanation {number}", asked | row)
-            for number, row in enumerate(explanations, 1) if isinstance(row, dict)
-        )
-        return collect(_labels(rows, d_sae, [model_id, source_id]), "skip", self._site.host).labels
-
-    def explanations(
-        self, model_id: str, source_id: str, d_sae: int | None = None, *, on_error: OnError = "skip",
-        control: Control | None = None, progress: Callable[[Progress], None] | None = None,
-    ) -> Imported:
-        """All labels of a source, from the export files; those of several explaining models, if there are several.
-
-        Args:
-            model_id, source_id: Neuronpedia's names, as in the address of a feature.
-            d_sae: latents of the SAE that they are for; None: not checked.
-            on_error: as of `read_neuronpedia`.
-            control: asked before every file.
-            progress: called after every file.
-
-        Raises:
-            NotFoundError: there are no export files of that source.
-            FormatError: a file is damaged, or labels are of latents that the SAE lacks.
-            RequestError: the bucket does not answer, or not as expected.
-        """
-        check_on_error(on_error)
-        control = control or NullControl()
-        keys = self.files(model_id, source_id)
-        if not keys:
-            raise NotFoundError(
-                f"There are no export files of {model_id}/{source_id}.", where=self._datasets.host,
-                hint="Check both names; they are those in the address of a feature.",
-            )
-
-        def rows() -> Iterator[Row]:
-            for number, key in enumerate(keys):
-                control.check()
-                file = io.BytesIO(self._get(f"/{quote(key)}", key, MAX_DOWNLOAD))
-                yield from json_rows(lines(file, key), "/".join(key.split("/")[-2:]))
-                if progress is not None:
-                    progress(Progress(number + 1, len(keys), "files", phase="downloading"))
-
-        return collect(_labels(rows(), d_sae, [model_id, source_id]), on_error, self._datasets.host)
-
-    def files(self, model_id: str, source_id: str) -> list[str]:
-        """The names of the export files of a source in the bucket, in the order of their batches."""
-        prefix = f"v1/{_checked(model_id, 'model_id')}/{_checked(source_id, 'source_id')}/explanations"
-        wanted = re.compile(rf"{re.escape(prefix)}[\w.-]*/{_BATCH.pattern}")
-        found: list[str] = []
-        token: str | None = None
-        for _ in range(100):
-            query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
-            raw = self._get(f"/?{urlencode(query)}", "the list of export files", 16_000_000)
-            listing = raw.decode("utf-8", "replace")
-            found += [key for key in map(html.unescape, re.findall(r"<Key>([^<]*)</Key>", listing))
-                      if wanted.fullmatch(key) and ".." not in key]
-            following = re.search(r"<NextContinuationToken>([^<]+)</NextContinuationToken>", listing)
-            if len(found) > MAX_FILES:
-                raise RequestError(f"The source has more than {MAX_FILES:,} files.", where=self._datasets.host)
-            if following is None:
-                break
-            token = html.unescape(following[1])
-        return sorted(found, key=_order)
-
-    def _get(self, path: str, what: str, limit: int) -> bytes:
-        try:
-            return self._datasets.read(path, limit=limit, seconds=_LONGEST)
-        except RequestError as error:
-            raise _not_found(error, what) from None
+    return collect(_labels(rows(), d_sae, [model_id, source_id]), on_error, server.host)
 
 
-def _not_found(error: RequestError, what: str) -> Exception:
-    if error.status != 404:
-        return error
-    return NotFoundError(f"{what} does not exist there.", where=error.where, hint="Check both names and the number.")
+def _files(server: Server, prefix: str) -> list[str]:
+    """The names of the export files of a source in the bucket, in the order of their batches."""
+    wanted = re.compile(rf"{re.escape(prefix)}[\w.-]*/{_BATCH.pattern}")
+    found: list[str] = []
+    token: str | None = None
+    for _ in range(100):
+        query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
+        listing = server.read(f"/?{urlencode(query)}", limit=16_000_000).decode("utf-8", "replace")
+        found += [key for key in map(html.unescape, re.findall(r"<Key>([^<]*)</Key>", listing))
+                  if wanted.fullmatch(key) and ".." not in key]
+        following = re.search(r"<NextContinuationToken>([^<]+)</NextContinuationToken>", listing)
+        if len(found) > MAX_FILES:
+            raise RequestError(f"The source has more than {MAX_FILES:,} files.", where=server.host)
+        if following is None:
+            break
+        token = html.unescape(following[1])
+    return sorted(found, key=_order)
 
 
 def _checked(value: str, where: str) -> str:

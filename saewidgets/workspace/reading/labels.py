@@ -218,7 +218,7 @@ class LabelledFeatures(FeatureViews):
         file = checked_path(text, "source", "a file of labels")
         if not file.exists() and _SITE.fullmatch(text) and not text.endswith((".csv", ".jsonl")):
             model_id, source_id = text.split("/")
-            imported = making.NeuronpediaClient().explanations(
+            imported = making.fetch_neuronpedia(
                 model_id, source_id, view.d_sae, on_error=on_error or "skip",  # type: ignore[arg-type]
             )
         else:
