@@ -22,7 +22,7 @@ ROUND = """
 import json, sys, time
 import lzma, zipfile
 from saewidgets.workspace import Workspace
-from saewidgets.features.store.page import feature_data
+from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.read import open_store
 
 told = {}

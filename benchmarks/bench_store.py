@@ -25,8 +25,8 @@ import numpy as np
 from saewidgets.activations import open_corpus, pack
 from saewidgets.config import DemoCorpus
 from saewidgets.demo import model_path
+from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.layout import BINS, INTERVALS, WINDOW, Manifest
-from saewidgets.features.store.page import feature_data
 from saewidgets.features.store.query import Noted, Notes, find
 from saewidgets.features.store.read import open_store
 from saewidgets.features.store.write import write_store

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.features.snippets import Naming, Snippet, make_snippet, name_examples
 
 if TYPE_CHECKING:
-    from saewidgets.features.reading import Feature, FeatureReading, Features, TopExamples, read_features
+    from saewidgets.features.first_reading import Feature, FeatureReading, Features, TopExamples, read_features
 
 __all__ = [
     "Feature",
@@ -26,6 +26,6 @@ def __getattr__(name: str) -> Any:
     """What needs torch, which takes seconds to import: labels and lists do without."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from saewidgets.features import reading  # torch: seconds to import
+    from saewidgets.features import first_reading  # torch: seconds to import
 
-    return getattr(reading, name)
+    return getattr(first_reading, name)

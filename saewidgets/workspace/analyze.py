@@ -32,7 +32,7 @@ from saewidgets.sae import SAE
 from saewidgets.settings import resolve_device
 from saewidgets.workspace.checked import numbers
 from saewidgets.workspace.held import take
-from saewidgets.workspace.reading.evidence import StoreExamples
+from saewidgets.workspace.reading.store_examples import StoreExamples
 from saewidgets.workspace.subjects import CONTEXT
 
 _LAYER = re.compile(r"(?:^|\.)(?:blocks|layers|h)\.(\d{1,4})\.")

@@ -301,8 +301,8 @@ class Extractions:
     def tidy(self, extraction_id: str) -> None:
         """Remove what one that was cancelled while nobody ran it has left, so that nothing of it is kept; its text
         stays, with which it can be started again."""
-        from saewidgets.features.extraction.checkpoint import remove_checkpoints  # torch: seconds to import
-        from saewidgets.features.extraction.run import CHECKPOINT
+        from saewidgets.features.extraction.extraction_checkpoint import remove_checkpoints  # torch: seconds to import
+        from saewidgets.features.extraction.extractor import CHECKPOINT
 
         record = self._rows.get(extraction_id)
         if record.has_data or record.status not in (JobStatus.CANCELLED, JobStatus.STOPPED):

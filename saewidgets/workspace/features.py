@@ -13,8 +13,8 @@ from saewidgets.feature_records import ExampleRecord, FeatureRecord, LabelRecord
 from saewidgets.features.store.layout import check_index
 from saewidgets.records import Records
 from saewidgets.workspace.checked import checks_arguments
-from saewidgets.workspace.reading.labels import LabelledFeatures
-from saewidgets.workspace.reading.live import LiveFeatures
+from saewidgets.workspace.reading.feature_labels import LabelledFeatures
+from saewidgets.workspace.reading.live_features import LiveFeatures
 from saewidgets.workspace.reading.views import View, store_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from saewidgets.features.export import EffectsOf
-    from saewidgets.features.store.page import FeatureData
+    from saewidgets.features.store.feature_data import FeatureData
     from saewidgets.features.store.query import Noted
 
 Kind = Literal["html", "json", "csv", "neuronpedia", "vectors"]
@@ -104,7 +104,7 @@ class Features(LiveFeatures, LabelledFeatures):
             ConfigError: the SAE has no such latent.
             NotFoundError: there is no such extraction, or the text that was read is gone.
         """
-        from saewidgets.features.store.page import feature_data  # torch: seconds to import
+        from saewidgets.features.store.feature_data import feature_data  # torch: seconds to import
 
         return feature_data(self._workspace.extractions.open(extraction_id), index)
 
@@ -116,7 +116,7 @@ class Features(LiveFeatures, LabelledFeatures):
         Raises:
             NotFoundError: there is no such feature, or it was not extracted.
         """
-        from saewidgets.features.store.page import feature_data  # torch: seconds to import
+        from saewidgets.features.store.feature_data import feature_data  # torch: seconds to import
 
         view, index = self._place(feature_id, extraction_id)
         found = [
@@ -219,7 +219,7 @@ class Features(LiveFeatures, LabelledFeatures):
     def _effects(self, view: View, logits: bool | None) -> EffectsOf | None:
         # Torch: seconds to import.
         from saewidgets.features.export import computed_effects, stored_effects
-        from saewidgets.features.logits import decoder_directions
+        from saewidgets.features.logit_effects import decoder_directions
         from saewidgets.lm import HookError
 
         if logits is False:

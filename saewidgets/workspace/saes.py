@@ -15,7 +15,7 @@ from saewidgets.workspace.library.files import folder_of, remove_files
 from saewidgets.workspace.library.intake import checked_tags
 from saewidgets.workspace.library.unlisted import sweep, unlisted
 from saewidgets.workspace.listeners import Listeners
-from saewidgets.workspace.reading.report import EvaluationReport
+from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 
 if TYPE_CHECKING:
     import pandas as pd

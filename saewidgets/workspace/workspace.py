@@ -21,9 +21,9 @@ from saewidgets.workspace.files import prepare_folder, sweep_trash
 from saewidgets.workspace.hub import Hub
 from saewidgets.workspace.jobs import Jobs
 from saewidgets.workspace.pipeline import Pipeline
-from saewidgets.workspace.reading import evaluating
-from saewidgets.workspace.reading.evaluating import EvaluationRequest, evaluation_request
-from saewidgets.workspace.reading.report import EvaluationReport
+from saewidgets.workspace.reading import sae_evaluation as evaluating
+from saewidgets.workspace.reading.evaluation_report import EvaluationReport
+from saewidgets.workspace.reading.sae_evaluation import EvaluationRequest, evaluation_request
 from saewidgets.workspace.saes import SAEs
 from saewidgets.workspace.steering import Steering
 from saewidgets.workspace.templates import Templates

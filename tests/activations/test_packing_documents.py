@@ -16,7 +16,7 @@ from saewidgets.activations.tokenising import Contexts
 from saewidgets.config import TextCorpus
 from saewidgets.config.packing import Packing, as_separator
 from saewidgets.errors import ConfigError
-from saewidgets.features.extraction.run import Documents
+from saewidgets.features.extraction.extractor import Documents
 from saewidgets.lm import LoadedModel, SpecialTokens
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "saelens" / "packing.json").read_text())

@@ -19,7 +19,7 @@ from saewidgets.evaluation import evaluate
 from saewidgets.feature_records import LabelRecord
 from saewidgets.features.labels import score_labels, shown_examples
 from saewidgets.features.labels.heuristic import offline
-from saewidgets.features.logits import logit_effects
+from saewidgets.features.logit_effects import logit_effects
 from saewidgets.features.store.layout import WINDOW
 from saewidgets.features.store.query import DENSE
 from saewidgets.features.store.read import Store, open_store
@@ -27,8 +27,8 @@ from saewidgets.formats import load_sae
 from saewidgets.lm import LoadedModel, capture, load_model
 from saewidgets.lm.unembedding import unembedding
 from saewidgets.sae import SAE
-from saewidgets.workspace.reading.evidence import StoreExamples
-from saewidgets.workspace.reading.labels import from_record, to_record
+from saewidgets.workspace.reading.feature_labels import from_record, to_record
+from saewidgets.workspace.reading.store_examples import StoreExamples
 
 DATA = Path(demo.__file__).parent / "data" / "sae"
 MOST_BYTES = 4_000_000

@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 from saewidgets.activations import PackedTokens
 from saewidgets.config import ExtractionConfig
-from saewidgets.features.extraction import encoding, extract, run
+from saewidgets.features.extraction import encoding, extract, extractor
 from tests.features.extraction_setup import RESID, tiny_model, tiny_sae
 torch.set_num_threads(1)
 encoding.CHUNK_TOKENS = {"cpu": 8 * 24}
-run._SECONDS = run._SHARE = 0  # a checkpoint after every chunk
+extractor._SECONDS = extractor._SHARE = 0  # a checkpoint after every chunk
 lm, packed = tiny_model(Path(sys.argv[1])), PackedTokens(Path(sys.argv[2]), 0.05)
 config = ExtractionConfig(examples=6, per_interval=2, batch_size=4)
 print("ready", flush=True)

@@ -17,7 +17,7 @@ from saewidgets.activations import PackedTokens
 from saewidgets.config import ExtractionConfig
 from saewidgets.errors import ConfigError, FormatError, StateError, StorageError
 from saewidgets.events import Event, Interruption, LogLine, NullControl, Progress, Request
-from saewidgets.features.extraction import NotFiniteError, encoding, extract, run
+from saewidgets.features.extraction import NotFiniteError, encoding, extract, extractor
 from saewidgets.features.store import write
 from saewidgets.features.store.layout import STORED, Manifest
 from saewidgets.features.store.read import Store
@@ -57,7 +57,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Arrays]:
         found.append(arrays)
         write.write_store(folder, arrays, manifest, text)
 
-    monkeypatch.setattr(run, "write_store", recording)
+    monkeypatch.setattr(extractor, "write_store", recording)
     return found
 
 
@@ -203,7 +203,7 @@ def test_an_error_leaves_the_last_checkpoint(
 ) -> None:
     sae, folder = tiny_sae("topk"), tmp_path / "e"
     extract(sae, lm, packed, packed.train, RESID, CONFIG, tmp_path / "straight")
-    real, calls = run.make_chunk, 0
+    real, calls = extractor.make_chunk, 0
 
     def failing(*args: Any) -> Any:
         nonlocal calls
@@ -212,7 +212,7 @@ def test_an_error_leaves_the_last_checkpoint(
             raise RuntimeError("the power is gone")
         return real(*args)
 
-    monkeypatch.setattr(run, "make_chunk", failing)
+    monkeypatch.setattr(extractor, "make_chunk", failing)
     with pytest.raises(RuntimeError, match="power"):
         extract(sae, lm, packed, packed.train, RESID, CONFIG, folder, control=Saving())
     assert [path.name for path in (folder / "checkpoint").iterdir()] == ["contexts_00000018"]
@@ -348,7 +348,7 @@ def test_a_full_disk_at_the_end(
 def test_a_full_disk_at_a_checkpoint(
     lm: LoadedModel, packed: PackedTokens, small_chunks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from saewidgets.features.extraction import checkpoint
+    from saewidgets.features.extraction import extraction_checkpoint as checkpoint
 
     def full(folder: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from saewidgets.errors import ConfigError
-from saewidgets.features import logits
-from saewidgets.features.logits import logit_effects, logit_tables
+from saewidgets.features import logit_effects as logits
+from saewidgets.features.logit_effects import logit_effects, logit_tables
 from saewidgets.features.relations import similar
 from saewidgets.features.store.layout import LOGIT_ARRAYS
 from saewidgets.lm import load_model

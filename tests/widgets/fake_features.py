@@ -26,7 +26,7 @@ from saewidgets.feature_records import (
     LogitsRecord,
     RelatedRecord,
 )
-from saewidgets.features.store.page import FeatureData, Group, StoredExample
+from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample
 from saewidgets.records import JobRecord, Records
 from tests.widgets.fake_library import FakeSaeWorkspace, full_library
 

@@ -17,7 +17,7 @@ from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.hub import Hub
-from saewidgets.workspace.reading.report import EvaluationReport
+from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 from saewidgets.workspace.saes import SAEs
 from tests.hub.server import Hub as Server
 from tests.workspace.hub import SAELENS, cache, repositories, server

@@ -20,7 +20,7 @@ from saewidgets.records import SAERecord
 from saewidgets.render.evaluation import FIGURES
 from saewidgets.sae import SAE, inference_sae
 from saewidgets.workspace import Run, Workspace
-from saewidgets.workspace.reading.report import EvaluationReport
+from saewidgets.workspace.reading.evaluation_report import EvaluationReport
 from tests.conftest import TINY_TEXT
 from tests.lm.models import encoder_tokenizer, family
 from tests.workspace.conftest import PATIENCE, small_config

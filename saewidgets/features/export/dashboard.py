@@ -12,7 +12,7 @@ from saewidgets.durable import whole_file
 from saewidgets.features.export.effects import Effects, EffectsOf
 from saewidgets.features.export.selection import centres, rounded, selected
 from saewidgets.features.export.vectors import alignment, check_sae, decoder_rows
-from saewidgets.features.store.page import FeatureData, Group, StoredExample, feature_data
+from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample, feature_data
 from saewidgets.features.store.read import Store
 from saewidgets.sae import SAE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from saewidgets.features.logits import decoder_directions, logit_effects
+from saewidgets.features.logit_effects import decoder_directions, logit_effects
 from saewidgets.features.store.read import Store
 from saewidgets.lm import TokenText
 from saewidgets.lm.unembedding import Unembedding

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from saewidgets.errors import ConfigError
-from saewidgets.features.labels.text import visible
+from saewidgets.features.labels.escaping import visible
+from saewidgets.features.store.feature_data import StoredExample
 from saewidgets.features.store.layout import check_index
-from saewidgets.features.store.page import StoredExample
 from saewidgets.features.store.query import Noted
 from saewidgets.features.store.read import Store
 

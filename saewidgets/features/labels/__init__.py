@@ -16,6 +16,7 @@ from saewidgets.features.labels.interpretation import (
     write_interpretations,
 )
 from saewidgets.features.labels.label import Label, Score, by_feature, merge, ranked, shown
+from saewidgets.features.labels.label_files import Imported, Journal, LineProblem, read_table, write_labels
 from saewidgets.features.labels.labelling import LabelRun, label_features
 from saewidgets.features.labels.llm import (
     LLM,
@@ -34,12 +35,11 @@ from saewidgets.features.labels.llm import (
     echo,
     transformers_local,
 )
-from saewidgets.features.labels.neuronpedia import fetch_neuronpedia, read_labels, read_neuronpedia
+from saewidgets.features.labels.neuronpedia_labels import fetch_neuronpedia, read_labels, read_neuronpedia
 from saewidgets.features.labels.openai_api import openai_compatible
 from saewidgets.features.labels.planning import LabelOptions, Plan, Price, Question, plan
 from saewidgets.features.labels.prompts import EXAMPLES, TEMPLATES, TOKENS, Template
 from saewidgets.features.labels.scoring import ScoreRun, score_labels
-from saewidgets.features.labels.tables import Imported, Journal, LineProblem, read_table, write_labels
 
 __all__ = [
     "EXAMPLES",

@@ -10,11 +10,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from saewidgets.features.labels.escaping import shortened, visible
 from saewidgets.features.labels.evidence import Example, FeatureEvidence
 from saewidgets.features.labels.label import HEURISTIC
 from saewidgets.features.labels.llm import LLMAnswerError
 from saewidgets.features.labels.prompts import count_marked, count_tokens
-from saewidgets.features.labels.text import shortened, visible
 from saewidgets.features.snippets import Snippet, distinct, name_examples, normal, words_around
 
 _QUOTED = re.compile(r"[‘“\"']([^‘’“”\"']+)[’”\"']")

@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from saewidgets.errors import ConfigError, SAEWidgetsError
-from saewidgets.features.labels.text import redacted, visible
+from saewidgets.features.labels.escaping import redacted, visible
 from saewidgets.settings import secret
 
 LONGEST_WAIT = 120.0  # seconds a `Retry-After` is waited for

@@ -20,10 +20,10 @@ from typing import Any, TextIO
 from saewidgets.durable import whole_file
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.events import Control, NullControl
+from saewidgets.features.labels.escaping import marked, shortened, visible
 from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence
 from saewidgets.features.labels.heuristic import top_tokens
 from saewidgets.features.labels.label import Label, shown
-from saewidgets.features.labels.text import marked, shortened, visible
 
 COMMON = 20
 TOP = 5

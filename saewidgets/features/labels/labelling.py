@@ -14,8 +14,10 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import Control, NullControl, Progress
+from saewidgets.features.labels.escaping import redacted
 from saewidgets.features.labels.evidence import Examples
 from saewidgets.features.labels.label import MAX_DESCRIPTION, Label
+from saewidgets.features.labels.label_files import Journal
 from saewidgets.features.labels.llm import LLM, Asker, LLMError, Reader, check_asking, model_name
 from saewidgets.features.labels.planning import (
     Budget,
@@ -27,8 +29,6 @@ from saewidgets.features.labels.planning import (
     usage_of,
 )
 from saewidgets.features.labels.prompts import parse
-from saewidgets.features.labels.tables import Journal
-from saewidgets.features.labels.text import redacted
 
 T = TypeVar("T")
 Q = TypeVar("Q", bound="_Question")

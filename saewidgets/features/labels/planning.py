@@ -17,9 +17,9 @@ from saewidgets.features.labels.evidence import (
     shown_examples,
 )
 from saewidgets.features.labels.label import Label
+from saewidgets.features.labels.label_files import Journal
 from saewidgets.features.labels.llm import LLM, Message, Reader, Reply, check_asking, estimate_tokens, model_name
 from saewidgets.features.labels.prompts import EXAMPLES, Template, build, prompt_hash
-from saewidgets.features.labels.tables import Journal
 from saewidgets.render.label_plan import Prompt, plan_card
 
 

@@ -21,10 +21,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from saewidgets.errors import ConfigError
+from saewidgets.features.labels.escaping import MAX_TOKEN, active, marked, shortened, visible
 from saewidgets.features.labels.evidence import Example, FeatureEvidence
 from saewidgets.features.labels.label import MAX_TEXT
 from saewidgets.features.labels.llm import LLMAnswerError, Message
-from saewidgets.features.labels.text import MAX_TOKEN, active, marked, shortened, visible
 
 PLACEHOLDERS = ("examples", "tokens_table", "logits", "density")
 TAG = "[EXPLANATION]:"

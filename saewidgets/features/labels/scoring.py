@@ -24,8 +24,10 @@ from typing import Literal, get_args
 from saewidgets.config.arguments import count, shown
 from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.events import Control, Progress
+from saewidgets.features.labels.escaping import active, marked, plain
 from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence, held_out
 from saewidgets.features.labels.label import MAX_TEXT, Label, Score, merge
+from saewidgets.features.labels.label_files import Journal
 from saewidgets.features.labels.labelling import Answer, error_text, run_questions
 from saewidgets.features.labels.llm import (
     LLM,
@@ -39,8 +41,6 @@ from saewidgets.features.labels.llm import (
 )
 from saewidgets.features.labels.planning import Budget, Price, usage_of
 from saewidgets.features.labels.prompts import prompt_hash, quoted
-from saewidgets.features.labels.tables import Journal
-from saewidgets.features.labels.text import active, marked, plain
 
 Scorer = Literal["detection", "fuzzing"]
 SCORERS: tuple[Scorer, ...] = get_args(Scorer)

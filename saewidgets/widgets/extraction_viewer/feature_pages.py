@@ -1,7 +1,7 @@
 """What an extraction knows of a feature, as the messages that a page draws. Pure functions.
 
 Texts and labels come from models, corpora and other people: they are data, cut to a length and never interpreted. The
-objects of the store are taken by their attributes (`features/store/page.py` has them): widgets import nothing of it.
+objects of the store are taken by their attributes (see `features/store/feature_data.py`): widgets import nothing of it.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ class FeatureSource:
         return found
 
     def data(self, record: ExtractionRecord, index: int) -> Any:
-        """Its numbers, histogram and examples (`features/store/page.py`: `FeatureData`)."""
+        """Its numbers, histogram and examples (`features/store/feature_data.py`: `FeatureData`)."""
         return self._features.data(record.id, index)
 
     def logits(self, record: ExtractionRecord, index: int) -> LogitsRecord:

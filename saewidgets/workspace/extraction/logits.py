@@ -132,7 +132,7 @@ class LogitJobs:
         # Torch: seconds to import.
         import torch
 
-        from saewidgets.features.extraction.checkpoint import remove_checkpoints
+        from saewidgets.features.extraction.extraction_checkpoint import remove_checkpoints
         from saewidgets.features.store.write import write_logits
 
         context.control.check()
@@ -171,8 +171,8 @@ def _computed(opened: Opened, folder: Path, context: JobContext) -> dict[str, np
     # Torch: seconds to import.
     import numpy as np
 
-    from saewidgets.features.extraction.checkpoint import remove_checkpoints, sae_fingerprint
-    from saewidgets.features.logits import logit_tables
+    from saewidgets.features.extraction.extraction_checkpoint import remove_checkpoints, sae_fingerprint
+    from saewidgets.features.logit_effects import logit_tables
     from saewidgets.features.store.layout import LOGIT_ARRAYS, LOGIT_TOKENS
 
     total = opened.sae.d_sae
@@ -205,7 +205,7 @@ def _write(folder: Path, belongs: dict[str, str], arrays: dict[str, npt.NDArray[
     # Torch: seconds to import.
     import torch
 
-    from saewidgets.features.extraction.checkpoint import write_checkpoint
+    from saewidgets.features.extraction.extraction_checkpoint import write_checkpoint
 
     tensors = {name: torch.from_numpy(array[:done]) for name, array in arrays.items()}
     write_checkpoint(folder, done, tensors, {"identity": belongs})
@@ -213,7 +213,7 @@ def _write(folder: Path, belongs: dict[str, str], arrays: dict[str, npt.NDArray[
 
 def _read(folder: Path, belongs: dict[str, str], arrays: dict[str, npt.NDArray[Any]], context: JobContext) -> int:
     """Put what was computed before into `arrays`; of how many latents that is."""
-    from saewidgets.features.extraction.checkpoint import read_checkpoint  # torch: seconds to import
+    from saewidgets.features.extraction.extraction_checkpoint import read_checkpoint  # torch: seconds to import
 
     try:
         found = read_checkpoint(folder)

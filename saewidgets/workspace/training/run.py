@@ -29,7 +29,7 @@ from saewidgets.workspace.training.exporting import known_names
 if TYPE_CHECKING:
     import pandas as pd
 
-    from saewidgets.workspace.reading.report import EvaluationReport
+    from saewidgets.workspace.reading.evaluation_report import EvaluationReport
     from saewidgets.workspace.training.group import TrainingGroup
     from saewidgets.workspace.workspace import Workspace
 

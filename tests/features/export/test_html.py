@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from saewidgets.errors import ConfigError, StorageError
 from saewidgets.features.export import EffectsOf, export_html
-from saewidgets.features.store.page import feature_data
+from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.read import Store, open_store
 from tests.conftest import TINY_TEXT
 from tests.features.export.examples import EVIL, NOTES

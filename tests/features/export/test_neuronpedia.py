@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from saewidgets.features.export import (
     export_neuronpedia,
     export_neuronpedia_batches,
 )
-from saewidgets.features.store.page import feature_data
+from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.read import Store
 from saewidgets.sae import SAE
 from tests.features.export import neuronpedia_schema as schema

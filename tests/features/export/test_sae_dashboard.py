@@ -29,8 +29,8 @@ from saewidgets.activations.packing import PackedTokens
 from saewidgets.config import ExtractionConfig, TextCorpus
 from saewidgets.features.export.vectors import alignment, decoder_rows
 from saewidgets.features.extraction import extract
-from saewidgets.features.logits import logit_effects
-from saewidgets.features.store.page import feature_data
+from saewidgets.features.logit_effects import logit_effects
+from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.read import open_store
 from saewidgets.formats import load_sae
 from saewidgets.lm import LoadedModel, capture, load_model

@@ -13,7 +13,7 @@ import pytest
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.events import Interruption, NullControl, Progress, Request
 from saewidgets.features.labels import Imported, RequestError, fetch_neuronpedia, read_labels, read_neuronpedia
-from saewidgets.features.labels.tables import lines
+from saewidgets.features.labels.label_files import lines
 from tests.features.labels.server import Answer, Asked, serving
 
 MODEL, SOURCE = "gemma-2-2b", "20-gemmascope-res-16k"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.features.labels import Journal, Label, Score, read_labels, read_table, write_labels
 from saewidgets.features.labels.label import SOURCES
-from saewidgets.features.labels.tables import guarded, unguarded
+from saewidgets.features.labels.label_files import guarded, unguarded
 
 TEXT = st.text(
     alphabet=st.one_of(

@@ -19,7 +19,7 @@ import torch
 
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.features import logits
+from saewidgets.features import logit_effects as logits
 from saewidgets.jobs import Job
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
@@ -146,7 +146,7 @@ def paused(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> t
 
 WORKER = """
 import sys, time
-from saewidgets.features import logits
+from saewidgets.features import logit_effects as logits
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extraction import logits as extraction_logits
 real = logits.logit_tables
@@ -197,7 +197,7 @@ def test_what_was_kept_is_not_trusted(
 ) -> None:
     gate, job = paused(ws, own, monkeypatch)
     if damage == "identity":  # another SAE's
-        monkeypatch.setattr("saewidgets.features.extraction.checkpoint.sae_fingerprint", lambda _: "another")
+        monkeypatch.setattr("saewidgets.features.extraction.extraction_checkpoint.sae_fingerprint", lambda _: "another")
     else:
         [file] = own.folder.glob(f".logits-{job.id}/*/{damage}")
         file.write_bytes(file.read_bytes()[:-2] + b"xx")

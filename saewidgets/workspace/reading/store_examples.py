@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from saewidgets.feature_records import ExampleRecord
 from saewidgets.features.labels import Example, FeatureEvidence
+from saewidgets.features.store.feature_data import StoredExample, feature_data, pieces
 from saewidgets.features.store.layout import WINDOW
-from saewidgets.features.store.page import StoredExample, feature_data, pieces
 from saewidgets.features.store.read import Store
 
 KEPT = 3

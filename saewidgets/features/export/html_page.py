@@ -11,8 +11,8 @@ from saewidgets.durable import whole_file
 from saewidgets.errors import ConfigError
 from saewidgets.features.export.effects import Effects, EffectsOf
 from saewidgets.features.export.selection import noted_of, peak_texts, selected, shown, whole_characters
-from saewidgets.features.labels.text import visible
-from saewidgets.features.store.page import FeatureData, Group, StoredExample, feature_data
+from saewidgets.features.labels.escaping import visible
+from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample, feature_data
 from saewidgets.features.store.query import Noted
 from saewidgets.features.store.read import Store
 from saewidgets.render.features_page import (

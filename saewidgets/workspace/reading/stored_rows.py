@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from saewidgets.activations.store import StoredActivations
-    from saewidgets.workspace.reading.evaluating import EvaluationRequest
+    from saewidgets.workspace.reading.sae_evaluation import EvaluationRequest
     from saewidgets.workspace.workspace import Workspace
 
 EVERY_ROW: Mapping[str, Any] = {"exclude_special_tokens": False, "exclude_token_ids": (), "seqpos_slice": None}

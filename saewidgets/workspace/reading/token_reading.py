@@ -15,8 +15,8 @@ import torch
 
 from saewidgets.config.arguments import readable
 from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.features.store.feature_data import pieces
 from saewidgets.features.store.layout import WINDOW
-from saewidgets.features.store.page import pieces
 from saewidgets.features.store.read import Store
 from saewidgets.lm import capture, evaluating, resolve_hook, special_tokens
 from saewidgets.steering import SteeringSource
@@ -27,7 +27,7 @@ from saewidgets.workspace.reading.views import View, store_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from saewidgets.workspace.reading.live import LiveFeatures
+    from saewidgets.workspace.reading.live_features import LiveFeatures
 
 MOST_TOKENS = 2048
 _LATENTS = 1 << 26  # latents × tokens at once: 256 MiB in float32

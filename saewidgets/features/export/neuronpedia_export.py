@@ -26,7 +26,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.features.export.effects import Effects, EffectsOf
 from saewidgets.features.export.selection import centres, clean, noted_of, rounded, selected, whole_characters
 from saewidgets.features.export.vectors import alignment, check_sae, decoder_rows
-from saewidgets.features.store.page import Group, StoredExample, feature_data
+from saewidgets.features.store.feature_data import Group, StoredExample, feature_data
 from saewidgets.features.store.query import Noted
 from saewidgets.features.store.read import Store
 from saewidgets.formats.whole import whole_folder

@@ -30,7 +30,8 @@ from saewidgets.events import (
     ignore,
 )
 from saewidgets.features.extraction.accumulate import Accumulator, NotFiniteError
-from saewidgets.features.extraction.checkpoint import (
+from saewidgets.features.extraction.encoding import Encoder, make_chunk
+from saewidgets.features.extraction.extraction_checkpoint import (
     compare,
     environment,
     has_checkpoint,
@@ -39,7 +40,6 @@ from saewidgets.features.extraction.checkpoint import (
     remove_checkpoints,
     write_checkpoint,
 )
-from saewidgets.features.extraction.encoding import Encoder, make_chunk
 from saewidgets.features.store.layout import MAX_POSITION, STORED, VERSION, Manifest
 from saewidgets.features.store.read import read_manifest
 from saewidgets.features.store.write import MANIFEST, VOCABULARY, write_store

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from saewidgets.durable import whole_file
 from saewidgets.features.export.selection import noted_of, peak_texts, selected
-from saewidgets.features.labels.tables import guarded
-from saewidgets.features.labels.text import visible
+from saewidgets.features.labels.escaping import visible
+from saewidgets.features.labels.label_files import guarded
 from saewidgets.features.store.query import Noted
 from saewidgets.features.store.read import Store
 

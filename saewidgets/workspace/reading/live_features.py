@@ -16,7 +16,7 @@ from saewidgets.workspace.subjects import Subject
 
 if TYPE_CHECKING:
     from saewidgets.steering.loss_effect import LossEffect
-    from saewidgets.workspace.reading.text import PromptReading, TextReading
+    from saewidgets.workspace.reading.token_reading import PromptReading, TextReading
 
 _OLD = "The SAE has other weights now than those the extraction was made with."
 
@@ -40,7 +40,7 @@ class LiveFeatures(FeatureViews):
             StateError: its model was handed in as an object that is no longer in memory.
             NotFoundError, FormatError: files are not here, or damaged.
         """
-        from saewidgets.workspace.reading.text import read_all  # torch: seconds to import
+        from saewidgets.workspace.reading.token_reading import read_all  # torch: seconds to import
 
         view = self.view(sae_id, open_store=False)
         opened = self.open_live(view, model, tokenizer)
@@ -53,7 +53,7 @@ class LiveFeatures(FeatureViews):
         self, wanted: str, index: int, text: str, *, model: Any = None, tokenizer: Any = None
     ) -> TextReading:
         """One feature on a text, token by token; arguments and errors as of `run_on`."""
-        from saewidgets.workspace.reading.text import read_one  # torch: seconds to import
+        from saewidgets.workspace.reading.token_reading import read_one  # torch: seconds to import
 
         view = self.view(wanted, open_store=False)
         check_index(index, view.d_sae)
@@ -71,7 +71,7 @@ class LiveFeatures(FeatureViews):
         Raises:
             ConfigError: there is no such feature or position.
         """
-        from saewidgets.workspace.reading.text import context  # torch: seconds to import
+        from saewidgets.workspace.reading.token_reading import context  # torch: seconds to import
 
         view = self.view(extraction_id)
         check_index(index, view.d_sae)
@@ -95,7 +95,10 @@ class LiveFeatures(FeatureViews):
         Raises:
             ConfigError: there is no such token, or nothing follows it that counts; and as `run_on`.
         """
-        from saewidgets.workspace.reading.text import loss_at_position, loss_in_text  # torch: seconds to import
+        from saewidgets.workspace.reading.token_reading import (  # torch: seconds to import
+            loss_at_position,
+            loss_in_text,
+        )
 
         view = self.view(wanted, open_store=position is not None)
         check_index(index, view.d_sae)
@@ -117,7 +120,7 @@ class LiveFeatures(FeatureViews):
             ConfigError: they are not defined for this SAE; and as `run_on`.
             HookError: it is not known how the model turns its residual stream into logits.
         """
-        from saewidgets.features.logits import logit_effects  # torch: seconds to import
+        from saewidgets.features.logit_effects import logit_effects  # torch: seconds to import
 
         view = self.view(wanted, open_store=False)
         check_index(index, view.d_sae)

@@ -23,7 +23,7 @@ from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageEr
 from saewidgets.events import Control, NullControl, Progress
 from saewidgets.features.labels.http import RequestError, Server
 from saewidgets.features.labels.label import MAX_DESCRIPTION, MAX_TEXT, Label
-from saewidgets.features.labels.tables import (
+from saewidgets.features.labels.label_files import (
     Imported,
     LineProblem,
     OnError,

@@ -27,7 +27,7 @@ from saewidgets.workspace.reading.views import FeatureViews, View, store_of
 
 if TYPE_CHECKING:
     from saewidgets.features.labels import FeatureEvidence
-    from saewidgets.workspace.reading.evidence import StoreExamples
+    from saewidgets.workspace.reading.store_examples import StoreExamples
 
 MAX_NOTES = 20_000
 _AT_ONCE = 200  # labels saved together,
@@ -342,7 +342,7 @@ class _KeptExamples:
         self.kept: dict[int, tuple[ExampleRecord, ...]] = {}
 
     def of(self, index: int) -> FeatureEvidence:
-        from saewidgets.workspace.reading.evidence import kept_examples  # torch: seconds to import
+        from saewidgets.workspace.reading.store_examples import kept_examples  # torch: seconds to import
 
         found = self._examples.of(index)
         shown = making.shown_examples(found, self._options.n_examples, self._options.sampling)
@@ -351,7 +351,7 @@ class _KeptExamples:
 
 
 def _examples(view: View, negatives: int = 0) -> StoreExamples:
-    from saewidgets.workspace.reading.evidence import StoreExamples  # torch: seconds to import
+    from saewidgets.workspace.reading.store_examples import StoreExamples  # torch: seconds to import
 
     return StoreExamples(store_of(view), negatives)
 
@@ -360,7 +360,7 @@ def _evidence(view: View, indices: Iterable[int]) -> dict[int, tuple[ExampleReco
     """The top examples of these latents, as they are kept with a person's label; none without an extraction."""
     found: dict[int, tuple[ExampleRecord, ...]] = {}
     if view.store is not None:
-        from saewidgets.workspace.reading.evidence import kept_examples  # torch: seconds to import
+        from saewidgets.workspace.reading.store_examples import kept_examples  # torch: seconds to import
 
         examples = _examples(view)
         for index in indices:

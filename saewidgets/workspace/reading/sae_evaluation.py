@@ -23,8 +23,8 @@ from saewidgets.workspace.capture.capture import Capture
 from saewidgets.workspace.corpora import located
 from saewidgets.workspace.held import Held, missing
 from saewidgets.workspace.held import take as take_model
-from saewidgets.workspace.reading.report import EvaluationReport
-from saewidgets.workspace.reading.stored import EVERY_ROW, StoredRows, stored_of
+from saewidgets.workspace.reading.evaluation_report import EvaluationReport
+from saewidgets.workspace.reading.stored_rows import EVERY_ROW, StoredRows, stored_of
 from saewidgets.workspace.subjects import (
     CONTEXT,
     Subject,
@@ -147,7 +147,7 @@ def evaluate(
 
 def read_features(workspace: Workspace, request: EvaluationRequest, n: int) -> Any:
     """See `Workspace.read_features`."""
-    from saewidgets.features.reading import read_features as read  # torch: seconds to import
+    from saewidgets.features.first_reading import read_features as read  # torch: seconds to import
 
     request = request.checked()
     found = _find(workspace, request.what)
