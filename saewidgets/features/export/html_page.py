@@ -9,8 +9,15 @@ from pathlib import Path
 
 from saewidgets.durable import whole_file
 from saewidgets.errors import ConfigError
-from saewidgets.features.export.effects import Effects, EffectsOf
-from saewidgets.features.export.selection import noted_of, peak_texts, selected, shown, whole_characters
+from saewidgets.features.export.selection import (
+    Effects,
+    EffectsOf,
+    noted_of,
+    peak_texts,
+    selected,
+    shown,
+    whole_characters,
+)
 from saewidgets.features.labels.escaping import visible
 from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample, feature_data
 from saewidgets.features.store.query import Noted
@@ -56,7 +63,7 @@ def export_html(
         indices: the features, in the order of the list; at most 2,000.
         notes: labels, scores and stars by feature.
         path: the file.
-        logits: see `effects`; None leaves them out.
+        logits: see `EffectsOf`; None leaves them out.
         title: of the page; "" takes the SAE's name.
 
     Raises:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from saewidgets.errors import ConfigError
 from saewidgets.features.export import EffectsOf, export_dashboard, export_table, export_vectors, stored_effects
-from saewidgets.features.export.csv_table import COLUMNS
+from saewidgets.features.export.table_and_vectors import COLUMNS
 from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.layout import LOGIT_ARRAYS
 from saewidgets.features.store.read import Store, open_store

@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 from saewidgets.activations import open_corpus, pack
 from saewidgets.activations.packing import PackedTokens
 from saewidgets.config import ExtractionConfig, TextCorpus
-from saewidgets.features.export.vectors import alignment, decoder_rows
+from saewidgets.features.export.table_and_vectors import alignment, decoder_rows
 from saewidgets.features.extraction import extract
 from saewidgets.features.logit_effects import logit_effects
 from saewidgets.features.store.feature_data import feature_data

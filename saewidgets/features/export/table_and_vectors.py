@@ -1,7 +1,8 @@
-"""Feature vectors: what one unit of a feature adds to the SAE's output, its row of the decoder."""
+"""Numbers of features as files: a table (`export_table`) and the rows of the decoder (`export_vectors`)."""
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable, Mapping
 from os import PathLike
@@ -13,12 +14,56 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import save_file
 
+from saewidgets.durable import whole_file
 from saewidgets.errors import ConfigError
-from saewidgets.features.export.selection import clean, noted_of, selected
+from saewidgets.features.export.selection import clean, noted_of, peak_texts, selected
+from saewidgets.features.labels.escaping import visible
+from saewidgets.features.labels.label_files import guarded
 from saewidgets.features.store.query import Noted
 from saewidgets.features.store.read import Store
 from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE
+
+COLUMNS = (
+    "index", "label", "score", "starred", "fired", "density", "max", "mean", "documents", "contexts", "token_1",
+    "token_2", "token_3",
+)  # fmt: skip
+
+
+def export_table(
+    store: Store, indices: Iterable[int] | None, notes: Mapping[int, Noted] | None, path: str | PathLike[str]
+) -> Path:
+    """Write one line per feature: its statistics, label, score, star, and the tokens at which its examples peak.
+
+    UTF-8 with a line of names. A text that a spreadsheet would take for a formula gets an apostrophe in front, and
+    invisible characters are shown by number. Numbers are exact; what is not known is empty.
+
+    Args:
+        store: the extraction.
+        indices: the features; None takes all.
+        notes: labels, scores and stars by feature.
+        path: the file.
+
+    Raises:
+        ConfigError: no feature, or an unknown one.
+        StorageError: the file cannot be written.
+    """
+    chosen = selected(store, indices)
+    documents, contexts = store["document_counts"], store["context_counts"]
+    with whole_file(Path(path)) as file:
+        writer = csv.writer(file, lineterminator="\r\n")
+        writer.writerow(COLUMNS)
+        for index in chosen:
+            noted = noted_of(notes, index)
+            tokens = [guarded(visible(text)) for text in peak_texts(store, index)]
+            writer.writerow([
+                index, guarded(visible(noted.label)), "" if noted.score is None else repr(noted.score),
+                int(noted.starred), int(store.fired[index]), repr(float(store.density[index])),
+                repr(float(store.max[index])), repr(float(store.mean[index])), int(documents[index]),
+                int(contexts[index]), *tokens, *[""] * (3 - len(tokens)),
+            ])  # fmt: skip
+    return Path(path)
+
 
 VECTORS, INDEX = "vectors.safetensors", "vectors.json"
 

@@ -1,15 +1,17 @@
-"""Writes features for Neuronpedia: batch files of SAEDashboard's runner, and an export that its importer reads.
+"""Files of SAEDashboard and Neuronpedia.
 
-A batch file has the names of `NeuronpediaDashboardBatch`, `…Feature` and `…Activation` of sae-dashboard 0.8.0, which
-``convert-saedashboard-to-neuronpedia-export.py`` reads. The rows of an export are the columns of Neuronpedia's tables
-(``prisma/schema.prisma``) that its converter fills. The importer takes the columns from the first line of a file, so
-all lines of a file have the same keys, and knows no others than its tables have.
+`export_dashboard` writes the JSON that `SaeVisData.load_json` of sae-dashboard 0.8.0 opens. A file of
+`export_neuronpedia_batches` has the names of its `NeuronpediaDashboardBatch`, `…Feature` and `…Activation`, which
+``convert-saedashboard-to-neuronpedia-export.py`` reads. `export_neuronpedia` writes for Neuronpedia's importer: the
+columns of its tables (``prisma/schema.prisma``) that its converter fills. The importer takes the columns from the first
+line of a file, so all lines of a file have the same keys, and knows no others than its tables have.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,11 +24,20 @@ from typing import Any
 from pydantic_core import to_json
 
 from saewidgets.config.hook_names import head_of
+from saewidgets.durable import whole_file
 from saewidgets.errors import ConfigError
-from saewidgets.features.export.effects import Effects, EffectsOf
-from saewidgets.features.export.selection import centres, clean, noted_of, rounded, selected, whole_characters
-from saewidgets.features.export.vectors import alignment, check_sae, decoder_rows
-from saewidgets.features.store.feature_data import Group, StoredExample, feature_data
+from saewidgets.features.export.selection import (
+    Effects,
+    EffectsOf,
+    centres,
+    clean,
+    noted_of,
+    rounded,
+    selected,
+    whole_characters,
+)
+from saewidgets.features.export.table_and_vectors import alignment, check_sae, decoder_rows
+from saewidgets.features.store.feature_data import FeatureData, Group, StoredExample, feature_data
 from saewidgets.features.store.query import Noted
 from saewidgets.features.store.read import Store
 from saewidgets.formats.whole import whole_folder
@@ -104,7 +115,7 @@ def export_neuronpedia_batches(
         layer: None takes it from the hook name.
         sae_id_suffix: tells SAEs of one set and layer apart.
         dataset: where the text is from, in words or as a Hugging Face id.
-        logits: see `effects`; None leaves the tables empty.
+        logits: see `EffectsOf`; None leaves the tables empty.
         sae: for decoder rows (``vector``) and the neurons they are aligned with; None leaves both empty.
         per_batch: features per file.
 
@@ -145,7 +156,7 @@ def export_neuronpedia(
         notes: labels become explanations.
         path: the folder of exports; what it holds of other sources stays.
         target: the names there.
-        logits: see `effects`; None leaves the tables empty.
+        logits: see `EffectsOf`; None leaves the tables empty.
         sae: for vectors; None leaves them out.
         per_batch: features per file.
 
@@ -350,3 +361,102 @@ class _Source:
         """The same for the same row of the same export, so that importing twice does not double it."""
         key = "\0".join(map(str, (self.manifest.tokens, self.target.model_id, self.id, *parts)))
         return "c" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+_CORRELATED = ("correlated_neurons", "correlated_features", "correlated_b_features")
+
+
+def export_dashboard(
+    store: Store,
+    indices: Iterable[int] | None,
+    path: str | PathLike[str],
+    *,
+    logits: EffectsOf | None = None,
+    sae: SAE | None = None,
+) -> Path:
+    """Write the file that `SaeVisData.save_json` would: per feature its tables, histograms and examples by token id.
+
+    Not in an extraction, and left empty: correlations of activations, effects on the loss, quantiles over all tokens.
+    Examples have up to 16 tokens on either side, not whole contexts. SAEDashboard opens the file in any case, and can
+    draw its pages of it where `logits` were computed, since these show the effect on every token.
+
+    Args:
+        store: the extraction.
+        indices: the features; None takes all.
+        path: the file.
+        logits: see `EffectsOf`; None leaves the tables empty.
+        sae: for the neurons that decoder rows are aligned with; None leaves them out.
+
+    Raises:
+        ConfigError: no feature, an unknown one, or another SAE.
+        StorageError: the file cannot be written.
+    """
+    chosen = selected(store, indices)
+    check_sae(store, sae)
+    with whole_file(Path(path)) as file:
+        file.write('{"feature_data_dict": {')
+        for place, index in enumerate(chosen):
+            data = _visualised(store, index, logits, sae)
+            file.write(f'{", " if place else ""}"{index}": {json.dumps(data, allow_nan=False)}')
+        statistics = {
+            "max": rounded(store.max[chosen], 7), "frac_nonzero": rounded(store.density[chosen], 7), "skew": [],
+            "kurtosis": [], "quantile_data": [[] for _ in chosen], "quantiles": [], "ranges_and_precisions": [],
+        }  # fmt: skip
+        file.write(f'}}, "feature_stats": {json.dumps(statistics, allow_nan=False)}}}\n')
+    return Path(path)
+
+
+def _visualised(store: Store, index: int, logits: EffectsOf | None, sae: SAE | None) -> dict[str, Any]:
+    data = feature_data(store, index)
+    effects = logits(index) if logits else None
+    effects = effects or Effects([], [])
+    near = alignment(decoder_rows(sae, [index])[0]) if sae is not None else ([], [], [])
+    tables: dict[str, Any] = {
+        "neuron_alignment_indices": near[0], "neuron_alignment_values": rounded(near[1]),
+        "neuron_alignment_l1": rounded(near[2]),
+    }
+    tables |= {f"{kind}_{part}": [] for kind in _CORRELATED for part in ("indices", "pearson", "cossim")}
+    title = f"ACTIVATIONS<br>DENSITY = {data.density:.3%}" if data.fired else None
+    return {
+        "feature_tables_data": tables,
+        "acts_histogram_data": _bars(data.counts.tolist(), centres(data.edges) if data.fired else [], title),
+        "logits_table_data": {
+            "bottom_token_ids": [e.token for e in effects.lowers],
+            "bottom_logits": rounded(e.value for e in effects.lowers),
+            "top_token_ids": [e.token for e in effects.raises],
+            "top_logits": rounded(e.value for e in effects.raises),
+        },
+        "logits_histogram_data": _bars(
+            list(effects.counts), centres(effects.edges) if len(effects.counts) else [], None
+        ),
+        "sequence_data": {"seq_group_data": [_group(data, group, effects) for group in data.groups]},
+        "prompt_data": _sequence(None, effects),
+        "dfa_data": {},
+        "decoder_weights_data": None,
+    }
+
+
+def _bars(heights: list[int], values: list[float], title: str | None) -> dict[str, Any]:
+    """A histogram with ticks at the ends and in the middle, as many as SAEDashboard's pages draw without crowding."""
+    ticks = [values[0], values[len(values) // 2], values[-1]] if values else []
+    return {"bar_heights": heights, "bar_values": values, "tick_vals": [round(t, 2) for t in ticks], "title": title}
+
+
+def _group(data: FeatureData, group: Group, effects: Effects) -> dict[str, Any]:
+    if group.kind == "top":
+        title = f"TOP ACTIVATIONS<br>MAX = {data.max:.3f}"
+    else:
+        title = f"INTERVAL {group.low:.3f} - {group.high:.3f}<br>CONTAINS {group.token_share:.3%}"
+    return {"title": title, "seq_data": [_sequence(example, effects) for example in group.examples]}
+
+
+def _sequence(example: StoredExample | None, effects: Effects) -> dict[str, Any]:
+    nothing: list[Any] = []
+    tokens = example.tokens.tolist() if example else nothing
+    return {
+        "original_index": example.row if example else 0, "qualifying_token_index": example.offset if example else 0,
+        "token_ids": tokens,
+        "feat_acts": rounded(example.activations) if example else nothing, "loss_contribution": nothing,
+        "token_logits": rounded(effects.on(tokens)) if effects.on else nothing,
+        "top_token_ids": nothing, "top_logits": nothing, "bottom_token_ids": nothing, "bottom_logits": nothing,
+    }  # fmt: skip
