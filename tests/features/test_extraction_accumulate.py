@@ -16,9 +16,8 @@ from torch import Tensor
 from saewidgets.config import ExtractionConfig
 from saewidgets.features.extraction import NotFiniteError, accumulate, encoding, ops
 from saewidgets.features.extraction.accumulate import Accumulator
-from saewidgets.features.extraction.chunk import Chunk, make_chunk
-from saewidgets.features.extraction.encoding import Encoder, Firings, winners
-from saewidgets.features.extraction.run import Documents
+from saewidgets.features.extraction.encoding import Chunk, Encoder, Firings, make_chunk, winners
+from saewidgets.features.extraction.extractor import Documents
 from saewidgets.sae import SAE, create_sae, inference_sae
 from tests.features import extraction_oracle as oracle
 

@@ -19,10 +19,10 @@ from saewidgets.features import (
     Naming,
     Snippet,
     TopExamples,
+    first_reading,
     make_snippet,
     name_examples,
     read_features,
-    reading,
 )
 from saewidgets.features.snippets import distinct
 from saewidgets.lm import LoadedModel, TokenText, capture, load_model
@@ -138,7 +138,7 @@ def test_examples_are_where_the_latents_are_largest(
     lm: LoadedModel, contexts: Tensor, small_parts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if small_parts:
-        monkeypatch.setattr(reading, "LATENT_BYTES", 4 * 48 * 32 * 2)  # two contexts
+        monkeypatch.setattr(first_reading, "LATENT_BYTES", 4 * 48 * 32 * 2)  # two contexts
     sae = _sae()
     found = read_features(sae, lm, contexts, HOOK, examples=6, batch_size=5)
     with torch.no_grad():
@@ -183,7 +183,7 @@ def _made_up(lm: LoadedModel, contexts: Tensor) -> FeatureReading:
 def test_the_clearest_are_those_with_one_word(
     lm: LoadedModel, contexts: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_DENSE", 0.05)  # the words are common in this text
+    monkeypatch.setattr(first_reading, "_DENSE", 0.05)  # the words are common in this text
     found = _made_up(lm, contexts).clearest(10, examples=3)
     assert {feature.label for feature in found} >= {f"‘{word}’" for word in WORDS[:5]}
     assert not {feature.index for feature in found} & {len(WORDS), len(WORDS) + 1}
@@ -212,7 +212,7 @@ def test_hostile_text_stays_text(lm: LoadedModel, contexts: Tensor) -> None:
 
 
 def test_no_two_share_their_words(lm: LoadedModel, contexts: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_DENSE", 0.05)
+    monkeypatch.setattr(first_reading, "_DENSE", 0.05)
     made = _made_up(lm, contexts)
     twice = TopExamples(4, 20, n_random=20)
     for name in ("firing_counts", "context_counts", "sums"):

@@ -21,7 +21,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic import TypeAdapter
 
 from saewidgets.config.hook_names import head_of
 from saewidgets.durable import whole_file
@@ -44,6 +44,7 @@ from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE
 
 Row = dict[str, Any]
+_JSON = TypeAdapter(Any)
 
 DEFAULT_CREATOR = "clkht01d40000jv08hvalcvly"
 """The user that Neuronpedia's own tools name when nobody else is given; a local Neuronpedia has it."""
@@ -133,7 +134,7 @@ def export_neuronpedia_batches(
     old = [entry.name for entry in target.iterdir() if _FILE.fullmatch(entry.name)] if target.is_dir() else []
     with whole_folder(target, old) as draft:
         for number, features in enumerate(_batches(store, chosen, dataset, logits, sae, per_batch)):
-            (draft / f"batch-{number}.json").write_bytes(to_json({**about, "features": features}) + b"\n")
+            (draft / f"batch-{number}.json").write_bytes(_JSON.dump_json({**about, "features": features}) + b"\n")
     return target
 
 
@@ -190,7 +191,7 @@ def _write(path: Path, rows: Sequence[Row]) -> None:
     if not rows:
         return
     path.parent.mkdir(exist_ok=True)
-    data = b"".join(to_json(row) + b"\n" for row in rows)
+    data = b"".join(_JSON.dump_json(row) + b"\n" for row in rows)
     with path.open("wb") as file:
         file.write(gzip.compress(data, 5, mtime=0) if path.suffix == ".gz" else data)
         file.flush()

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from saewidgets.durable import whole_file
-from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
+from saewidgets.errors import ConfigError, FormatError
 from saewidgets.events import Control, NullControl
 from saewidgets.features.labels.escaping import marked, shortened, visible
 from saewidgets.features.labels.evidence import Example, Examples, FeatureEvidence
 from saewidgets.features.labels.heuristic import top_tokens
 from saewidgets.features.labels.label import Label, shown
+from saewidgets.features.labels.label_files import opened
 
 COMMON = 20
 TOP = 5
@@ -157,18 +158,13 @@ def read_interpretations(path: str | os.PathLike[str]) -> dict[int, Interpretati
         FormatError: it is not such a file.
     """
     place = Path(path)
-    try:
-        if place.stat().st_size > MAX_FILE:
+    with opened(place) as file:
+        if os.fstat(file.fileno()).st_size > MAX_FILE:
             raise FormatError("The file is too large.", where=place.name)
-        data = json.loads(place.read_bytes())
-    except FileNotFoundError:
-        raise NotFoundError("There is no such file.", where=str(place)) from None
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, FormatError):
-            raise
-        raise FormatError(f"This is not JSON ({error}).", where=place.name, hint="Write it again.") from error
-    except OSError as error:
-        raise StorageError(f"The file cannot be read ({error.strerror}).", where=str(place)) from error
+        try:
+            data = json.loads(file.read())
+        except (ValueError, RecursionError) as error:
+            raise FormatError(f"This is not JSON ({error}).", where=place.name, hint="Write it again.") from error
     if not isinstance(data, dict):
         raise FormatError("This is not an object.", where=place.name)
     found: dict[int, Interpretation] = {}

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -179,27 +179,16 @@ def check_shapes(layout: Mapping[str, Array], shapes: Mapping[str, tuple[int, ..
                 raise ValueError(f"{name} has shape {shape}, {expected + plus} is expected for {letter}")
 
 
-class _whole:  # noqa: N801 - used like a function
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Any]:
     """A file that appears under its name when the block ends well."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._draft = path.with_name(f".{path.name}.tmp")
-
-    def __enter__(self) -> Any:
-        self._stream = self._draft.open("wb")
-        return self._stream
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        whole = False
-        try:
-            if kind is None:
-                self._stream.flush()
-                os.fsync(self._stream.fileno())
-                whole = True
-        finally:
-            self._stream.close()
-            if whole:
-                os.replace(self._draft, self._path)
-            else:
-                self._draft.unlink(missing_ok=True)
+    draft = path.with_name(f".{path.name}.tmp")
+    try:
+        with draft.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(draft, path)
+    except BaseException:  # whatever it was, it is raised again; only the draft is taken back
+        draft.unlink(missing_ok=True)
+        raise

@@ -7,7 +7,7 @@ import pytest
 from saewidgets.activations.packing import PackedTokens
 from saewidgets.errors import ConfigError
 from saewidgets.features.relations import coactive
-from saewidgets.features.store.page import feature_data, peak_tokens
+from saewidgets.features.store.feature_data import feature_data, peak_tokens
 from saewidgets.features.store.query import Noted, find
 from saewidgets.features.store.read import Store
 

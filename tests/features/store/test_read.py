@@ -14,8 +14,8 @@ import pytest
 from saewidgets.activations.packing import PackedTokens
 from saewidgets.errors import FormatError, NotFoundError, StorageError
 from saewidgets.features.export import stored_effects
+from saewidgets.features.store.feature_data import feature_data
 from saewidgets.features.store.layout import LOGIT_ARRAYS, STORED
-from saewidgets.features.store.page import feature_data
 from saewidgets.features.store.read import Store, open_store, read_manifest
 from saewidgets.features.store.write import write_logits
 from tests.features.store.conftest import D

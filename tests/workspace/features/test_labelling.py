@@ -15,7 +15,7 @@ from saewidgets.features.labels import MissingKeyError, held_out, read_table, sh
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extraction.extraction import Extraction
-from saewidgets.workspace.reading.evidence import StoreExamples
+from saewidgets.workspace.reading.store_examples import StoreExamples
 from tests.workspace.features.conftest import extract
 
 
