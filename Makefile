@@ -45,6 +45,7 @@ lab: $(STAMPS)/package ## open JupyterLab on the first tutorial
 test: browser-ready js lint types pytest ## set up what is missing, then run every check and every test that is not long
 
 js: node_modules/.package-lock.json ## build, type-check, lint and test the frontends
+	$(PY) tools/wire.py
 	$(PY) hatch_build.py bundle
 	$(NPM) run check
 	$(NPM) run lint

@@ -1,5 +1,5 @@
 /** A stand-in for the download widget's Python half and the hub behind it. */
-import type { DownloadCard, HubCommand, HubListing, HubPreviewData, HubState } from "../src/download/protocol";
+import type { DownloadCard, HubCommand, HubListing, HubPreviewData, HubState } from "../src/lib/wire";
 import { FakeWidget } from "./fake-widget";
 import { gemmaListing, gemmaPreview, KNOWN, listing, preview } from "./hub-fixtures";
 
@@ -50,7 +50,7 @@ export class FakeHub extends FakeWidget<HubState, HubCommand> {
         this.setState({ has_token: command.token !== null });
         return void reply(null);
       case "hub_list": {
-        const found = this.options.listings?.[command.release || command.text];
+        const found = this.options.listings?.[command.release || (command.text ?? "")];
         if (typeof found === "string") return void say({ kind: "failure", what: found, hint: "Try again." }, slow);
         return void reply(found ?? (command.release ? gemmaListing() : listing({ text: command.text })), slow);
       }
@@ -58,7 +58,7 @@ export class FakeHub extends FakeWidget<HubState, HubCommand> {
         return void reply({ listing: command.listing, offset: command.offset, rows: [] });
       case "hub_preview": {
         const { sae, device } = command;
-        const changes = this.options.previews?.(sae.path, device) ?? {};
+        const changes = this.options.previews?.(sae.path, device ?? "") ?? {};
         if (typeof changes === "string") return void say({ kind: "failure", what: changes, hint: "Try again." }, slow);
         const made = sae.repo_id.startsWith("google/") ? gemmaPreview(sae, changes) : preview(sae, changes);
         return void reply({ ...made, device }, slow);

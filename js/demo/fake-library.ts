@@ -1,6 +1,5 @@
 /** A stand-in for the SAE browser's Python half and the library behind it. */
-import type { Note } from "../src/lib/protocol";
-import type { SaeBrowserState, SaeCard, SaeCommand, SaeComparison, SaeQuery } from "../src/lib/protocol-saes";
+import type { Note, SaeBrowserState, SaeCard, SaeCommand, SaeComparison, SaeQuery } from "../src/lib/wire";
 import { FakeWidget } from "./fake-widget";
 import { details, HISTOGRAMS, histogram, library, sae } from "./sae-fixtures";
 

@@ -1,7 +1,18 @@
 /** A stand-in for the anywidget model and the Python half behind it. */
 import { fromFloat64 } from "../src/lib/buffers";
-import type { Card, ChartState, CheckpointRow, DetailsData, Over, PanelState } from "../src/lib/protocol";
-import type { ComparisonData, PanelCommand, RunsDone, StoreRow, TemplateRow } from "../src/lib/protocol-runs";
+import type {
+  Card,
+  ChartState,
+  CheckpointRow,
+  ComparisonData,
+  DetailsData,
+  Over,
+  PanelCommand,
+  PanelState,
+  RunsDone,
+  StoreRow,
+  TemplateRow,
+} from "../src/lib/wire";
 import { FakeWidget } from "./fake-widget";
 import { CHECK, COMPARE, card, FORM, STORES, TEMPLATES } from "./fixtures";
 
@@ -91,7 +102,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
       case "train_longer":
         return void reply({ training_id: this.add("demo-l2-topk-k24-longer") });
       case "compare":
-        this.setState({ compare: this.compare(command.training_ids) });
+        this.setState({ compare: this.compare(command.training_ids ?? []) });
         return void reply(null);
       case "open_sae":
         this.setState({ sae_shown: command.sae_id });
@@ -116,7 +127,7 @@ export class FakeModel extends FakeWidget<PanelState, PanelCommand> {
         }
         return void reply(null);
       case "list_templates": {
-        const words = command.search.toLowerCase();
+        const words = (command.search ?? "").toLowerCase();
         const templates = this.templates.filter((one) => `${one.name} ${one.model}`.toLowerCase().includes(words));
         return void reply({ templates, total: this.templates.length });
       }

@@ -1,11 +1,5 @@
 /** A stand-in for the steering widget's Python half. */
-import type {
-  PresetRow,
-  SteeringCommand,
-  SteeringHit,
-  SteeringState,
-  SteeringTexts,
-} from "../src/lib/protocol-steering";
+import type { PresetRow, SteeringCommand, SteeringHit, SteeringState, SteeringTexts } from "../src/lib/wire";
 import { FakeWidget } from "./fake-widget";
 import { NEXT, row, steeringState, swept, texts } from "./steering-fixtures";
 
@@ -61,7 +55,7 @@ export class FakeSteering extends FakeWidget<SteeringState, SteeringCommand> {
     const { state } = this;
     switch (command.kind) {
       case "steering_edit": {
-        const edits = new Map(command.rows.map((edit) => [edit.key, edit]));
+        const edits = new Map((command.rows ?? []).map((edit) => [edit.key, edit]));
         const rows = state.rows.map((one) => ({ ...one, ...edits.get(one.key) }));
         this.setState({ rows, settings: command.settings ?? state.settings });
         return { revision: this.state.revision };
@@ -106,7 +100,7 @@ export class FakeSteering extends FakeWidget<SteeringState, SteeringCommand> {
           run: {
             ...state.run,
             number,
-            kind: command.what,
+            kind: command.what ?? "generate",
             status: "running",
             phase: "writing",
             texts: [],

@@ -1,13 +1,14 @@
 /** A stand-in for the anywidget model of the extraction viewer, and for the Python half behind it. */
-import type { FeatureLogitsData, LossEffectData } from "../src/lib/protocol-feature-page";
 import type {
+  FeatureLogitsData,
   FeatureNotes,
   FeatureQuery,
   FeatureRow,
+  LossEffectData,
   PromptReading,
   ViewerCommand,
   ViewerState,
-} from "../src/lib/protocol-features";
+} from "../src/lib/wire";
 import { FakeWidget } from "./fake-widget";
 import {
   EXT,
@@ -138,7 +139,9 @@ export class FakeViewer extends FakeWidget<ViewerState, ViewerCommand> {
       }
       case "query_features": {
         const rows = this.query(command.query, open.d_sae);
-        const piece = rows.slice(command.offset, command.offset + command.limit).map((index) => this.row(index));
+        const piece = rows
+          .slice(command.offset, (command.offset ?? 0) + (command.limit ?? 100))
+          .map((index) => this.row(index));
         return { value: { matching: rows.length, offset: command.offset, max_density: 0.04, rows: piece } };
       }
       case "step_feature": {
@@ -265,7 +268,7 @@ export class FakeViewer extends FakeWidget<ViewerState, ViewerCommand> {
         one.state === "ok" &&
         (command.source === null || one.source === command.source) &&
         (command.model === null || one.model === command.model) &&
-        `${one.name} ${one.model}`.includes(command.search),
+        `${one.name} ${one.model}`.includes(command.search ?? ""),
     );
     const choice = (value: string, label: string) => ({ value, label, count: null });
     if (this.options.noSaes) return { rows: [], total: 0, sources: [], models: [], note: "" };

@@ -12,7 +12,7 @@ import {
   type OpenExtraction,
   type SaeChoice,
   type ViewerState,
-} from "../src/lib/protocol-features";
+} from "../src/lib/wire";
 
 const now = Date.now() / 1000;
 export const HOSTILE = "<img src=x onerror=alert(1)>";

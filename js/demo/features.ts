@@ -3,7 +3,7 @@
  * &case=full|empty|jobs|many|busy|silent|hostile|dead|prompt|offline|error & theme=light|dark & height=720 & noSaes=1
  */
 import widget from "../src/index";
-import { FIRST_VIEW } from "../src/lib/protocol-features";
+import { FIRST_VIEW } from "../src/lib/wire";
 import { FakeViewer, type ViewerOptions } from "./fake-viewer";
 import { CARDS, EXT, opened, viewer } from "./feature-fixtures";
 

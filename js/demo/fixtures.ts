@@ -1,4 +1,6 @@
 /** Made-up runs in every state, for the demo page and the tests. */
+
+import type { StoreRow, TemplateRow } from "../src/lib/wire";
 import {
   type Card,
   type CheckResult,
@@ -7,8 +9,7 @@ import {
   type FormData,
   type FormField,
   type PanelState,
-} from "../src/lib/protocol";
-import type { StoreRow, TemplateRow } from "../src/lib/protocol-runs";
+} from "../src/lib/wire";
 
 const now = Date.now() / 1000;
 
@@ -32,7 +33,7 @@ export function card(changes: Partial<Card> = {}): Card {
     eta_seconds: 79,
     phase: null,
     queue_position: null,
-    tiles: { loss: 0.2841, l0: 32, fvu: 0.118, ce_loss_score: 0.957, dead: 0.021 },
+    tiles: { loss: 0.2841, l0: 32, fvu: 0.118, ce_loss_score: 0.957, dead: 0.021, val_dead: null },
     note: null,
     dead_window_tokens: 1_000_000,
     checkpoint_count: 3,
@@ -57,7 +58,7 @@ export function card(changes: Partial<Card> = {}): Card {
   };
 }
 
-const NONE = { loss: null, l0: null, fvu: null, ce_loss_score: null, dead: null };
+const NONE = { loss: null, l0: null, fvu: null, ce_loss_score: null, dead: null, val_dead: null };
 
 export const CARDS: Card[] = [
   card({ series: 0 }),
@@ -70,7 +71,7 @@ export const CARDS: Card[] = [
     fraction: 0.41,
     rate: null,
     eta_seconds: null,
-    tiles: { loss: 0.3377, l0: 58.4, fvu: 0.131, ce_loss_score: 0.948, dead: 0.046 },
+    tiles: { loss: 0.3377, l0: 58.4, fvu: 0.131, ce_loss_score: 0.948, dead: 0.046, val_dead: null },
     last_checkpoint_tokens: 4_100_096,
     last_checkpoint_step: 1001,
     created_at: now - 300,
@@ -101,7 +102,7 @@ export const CARDS: Card[] = [
     step: 2441,
     fraction: 1,
     rate: null,
-    tiles: { loss: 0.241, l0: 48.1, fvu: 0.109, ce_loss_score: 0.96, dead: 0.019 },
+    tiles: { loss: 0.241, l0: 48.1, fvu: 0.109, ce_loss_score: 0.96, dead: 0.019, val_dead: null },
     seconds_running: 302,
     finished_at: now - 1800,
     created_at: now - 2500,
@@ -119,7 +120,7 @@ export const CARDS: Card[] = [
     step: 977,
     fraction: 1,
     rate: null,
-    tiles: { loss: 0.1932, l0: 24, fvu: 0.087, ce_loss_score: 0.971, dead: 0.008 },
+    tiles: { loss: 0.1932, l0: 24, fvu: 0.087, ce_loss_score: 0.971, dead: 0.008, val_dead: null },
     seconds_running: 161,
     finished_at: now - 4000,
     created_at: now - 4200,
@@ -136,7 +137,7 @@ export const CARDS: Card[] = [
     fraction: 0.184,
     rate: null,
     eta_seconds: null,
-    tiles: { loss: "NaN", l0: null, fvu: null, ce_loss_score: null, dead: null },
+    tiles: { loss: "NaN", l0: null, fvu: null, ce_loss_score: null, dead: null, val_dead: null },
     note: {
       what: "Loss became NaN at step 449 (1.84M tokens).",
       where: null,
@@ -157,7 +158,7 @@ export const CARDS: Card[] = [
     fraction: 0.73,
     rate: null,
     eta_seconds: null,
-    tiles: { loss: 0.221, l0: 64, fvu: 0.092, ce_loss_score: 0.966, dead: 0.033 },
+    tiles: { loss: 0.221, l0: 64, fvu: 0.092, ce_loss_score: 0.966, dead: 0.033, val_dead: null },
     last_checkpoint_step: 1780,
     heartbeat_at: now - 3600,
     created_at: now - 6000,
@@ -170,7 +171,7 @@ export const CARDS: Card[] = [
     step: 219,
     fraction: 0.09,
     rate: null,
-    tiles: { loss: 0.912, l0: 210.4, fvu: 0.402, ce_loss_score: 0.71, dead: 0 },
+    tiles: { loss: 0.912, l0: 210.4, fvu: 0.402, ce_loss_score: 0.71, dead: 0, val_dead: null },
     checkpoint_count: 2,
     checkpoint_bytes: 604_000_000,
     created_at: now - 7000,
@@ -187,7 +188,7 @@ const layer = (number: number, loss: number, fvu: number, ce_loss_score: number,
     step: 2441,
     fraction: 1,
     rate: null,
-    tiles: { loss, l0: 48.1, fvu, ce_loss_score, dead },
+    tiles: { loss, l0: 48.1, fvu, ce_loss_score, dead, val_dead: null },
     seconds_running: 302,
     finished_at: now - 900,
     last_checkpoint_step: 2441,

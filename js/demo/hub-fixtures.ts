@@ -8,7 +8,7 @@ import {
   type HubPreviewData,
   type HubState,
   type VariantRow,
-} from "../src/download/protocol";
+} from "../src/lib/wire";
 
 export const HOSTILE = "<img src=x onerror=alert(1)>";
 export const PYTHIA = "EleutherAI/sae-pythia-410m-65k";

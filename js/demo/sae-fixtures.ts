@@ -7,7 +7,7 @@ import {
   type SaeBrowserState,
   type SaeCard,
   type SaeDetails,
-} from "../src/lib/protocol-saes";
+} from "../src/lib/wire";
 
 const now = Date.now() / 1000;
 export const HOSTILE = "<img src=x onerror=alert(1)>";

@@ -5,7 +5,7 @@ import {
   type SteeringRow,
   type SteeringState,
   type SteeringTexts,
-} from "../src/lib/protocol-steering";
+} from "../src/lib/wire";
 
 export const HOSTILE = '<img src=x onerror="alert(1)">';
 export const PROMPT = "In the morning the old man walked down to the";

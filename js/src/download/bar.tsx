@@ -1,8 +1,8 @@
 /** What is chosen, its configuration, and the button that fetches it. */
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
+import type { VariantRow } from "../lib/wire";
 import { type Finding, MOST } from "./listing";
-import type { VariantRow } from "./protocol";
 import type { Store } from "./store";
 
 interface BarProps {

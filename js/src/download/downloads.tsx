@@ -5,8 +5,8 @@ import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
 import { BusyNote, ProblemNote } from "../lib/notes";
 import { Progress } from "../lib/progress";
+import type { DownloadCard } from "../lib/wire";
 import { Linked } from "./problems";
-import type { DownloadCard } from "./protocol";
 import type { Store } from "./store";
 import { placeIn, type Target, useWayBack, WayBack } from "./way-back";
 import {

@@ -5,7 +5,7 @@
  * narrowed by what was chosen before it, so that its other options stay in reach. A choice that a change of an earlier one
  * makes impossible is dropped.
  */
-import type { VariantRow } from "./protocol";
+import type { VariantRow } from "../lib/wire";
 import { l0Words, siteWords } from "./words";
 
 export type Facet = "site" | "layer" | "width" | "l0";

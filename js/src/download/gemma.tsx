@@ -3,12 +3,12 @@ import { useEffect } from "preact/hooks";
 import { rove, useUid } from "../lib/a11y";
 import { Button, Options } from "../lib/controls";
 import * as f from "../lib/format";
+import type { VariantRow } from "../lib/wire";
 import { DownloadBar } from "./bar";
 import { type Choices, choose, chosen, FACETS, type Facet, matching, type Option, optionsOf } from "./facets";
 import { MOST, toFetch } from "./listing";
 import { PreviewPane } from "./preview";
 import { FailedNote, Looking, Problems } from "./problems";
-import type { VariantRow } from "./protocol";
 import type { Store } from "./store";
 import { useWayBack } from "./way-back";
 

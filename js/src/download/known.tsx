@@ -3,7 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
 import { Button } from "../lib/controls";
 import { Icon } from "../lib/icons";
-import type { KnownRow } from "./protocol";
+import type { KnownRow } from "../lib/wire";
 import type { Store } from "./store";
 import { toPlace, useWayBack } from "./way-back";
 import { formatWords, siteWords } from "./words";

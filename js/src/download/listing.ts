@@ -2,8 +2,8 @@
 import { type Signal, signal } from "@preact/signals";
 import { asFailure, isAbort } from "../lib/rpc";
 import { type Problem as Failed, withKey } from "../lib/store";
-import type { Chosen, HubListing, HubPreviewData, HubRowsData, RepoData, VariantRow } from "./protocol";
-import { PAGE } from "./protocol";
+import type { Chosen, HubListing, HubPreviewData, HubRowsData, RepoData, VariantRow } from "../lib/wire";
+import { PAGE } from "../lib/wire";
 import type { Store } from "./store";
 import { defaultDevice, folderOf, formatWords, siteWords } from "./words";
 

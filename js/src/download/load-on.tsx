@@ -1,6 +1,7 @@
 /** Where the SAE would be loaded: what the figures for memory are about. */
+
+import type { HubPreviewData } from "../lib/wire";
 import type { Finding } from "./listing";
-import type { HubPreviewData } from "./protocol";
 import type { Store } from "./store";
 import { toPlace, useWayBack } from "./way-back";
 import { deviceLabel } from "./words";

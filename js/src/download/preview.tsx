@@ -2,10 +2,10 @@
 import type { ComponentChildren } from "preact";
 import { asksConvention, Convention } from "../lib/convention";
 import * as f from "../lib/format";
+import type { HubPreviewData, VariantRow } from "../lib/wire";
 import { type Finding, toFetch } from "./listing";
 import { LoadOn } from "./load-on";
 import { FailedNote } from "./problems";
-import type { HubPreviewData, VariantRow } from "./protocol";
 import type { Store } from "./store";
 import { Warnings } from "./warnings";
 import { cacheWords, fitWords, folderOf, formatWords, guessSource, memoryOn, whole, widthWords } from "./words";

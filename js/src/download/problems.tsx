@@ -3,8 +3,8 @@ import type { ComponentChildren } from "preact";
 import { Button, NoteBox } from "../lib/controls";
 import { placed } from "../lib/notes";
 import type { Problem as Failed } from "../lib/store";
+import type { Problem } from "../lib/wire";
 import type { Finding } from "./listing";
-import type { Problem } from "./protocol";
 import type { Store } from "./store";
 
 export function Looking({ finding }: { finding: Finding }) {

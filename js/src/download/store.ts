@@ -3,8 +3,6 @@ import { type Signal, signal } from "@preact/signals";
 import * as f from "../lib/format";
 import type { Answer, Model } from "../lib/rpc";
 import { BaseStore, withKey } from "../lib/store";
-import type { Choices } from "./facets";
-import { Finding } from "./listing";
 import {
   type Chosen,
   type DownloadAction,
@@ -14,8 +12,9 @@ import {
   type HubKnownData,
   type HubState,
   type KnownRow,
-  parseHub,
-} from "./protocol";
+} from "../lib/wire";
+import type { Choices } from "./facets";
+import { Finding } from "./listing";
 import { anythingRuns, arrivals, statusChanges } from "./words";
 
 export type TabId = "repository" | "gemma" | "known";
@@ -48,7 +47,7 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
   takeToken: () => string = () => "";
 
   constructor(model: Model, host: Element, stop: AbortSignal) {
-    super(model, host, stop, parseHub, EMPTY_HUB);
+    super(model, host, stop, EMPTY_HUB);
     this.repository.value = this.state.value.repository;
     this.follow(
       (before, after) => {

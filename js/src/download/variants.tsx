@@ -1,8 +1,8 @@
 /** The table of SAEs in a repository. Of a long one only the rows in sight are drawn. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import * as f from "../lib/format";
+import type { VariantRow } from "../lib/wire";
 import { type Columns, keyOf, MOST } from "./listing";
-import type { VariantRow } from "./protocol";
 import type { Store } from "./store";
 import { folderOf, formatWords, guessSource, l0Words, siteWords, widthWords } from "./words";
 

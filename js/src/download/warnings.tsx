@@ -1,10 +1,10 @@
 /** What to know before a download, each with the button for the next step. */
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
+import type { HubPreviewData, VariantRow, WarningData } from "../lib/wire";
 import { type Finding, toFetch } from "./listing";
 import { LoadOn } from "./load-on";
 import { Linked } from "./problems";
-import type { HubPreviewData, VariantRow, WarningData } from "./protocol";
 import type { Store } from "./store";
 
 interface WarningsProps {

@@ -1,9 +1,8 @@
 /** What the download widget says: words and buttons derived from the data. Pure functions. */
 import * as f from "../lib/format";
 import type { IconName } from "../lib/icons";
-import type { DeviceInfo } from "../lib/protocol";
 import { type Status, statusOf, STATUS_WORDS as WORDS } from "../lib/statuses";
-import type { Chosen, DownloadAction, DownloadCard, HubPreviewData, VariantRow } from "./protocol";
+import type { Chosen, DeviceInfo, DownloadAction, DownloadCard, HubPreviewData, VariantRow } from "../lib/wire";
 
 export { STATUS_ICONS, statusOf } from "../lib/statuses";
 

@@ -6,9 +6,8 @@ import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
 import { placed } from "../lib/notes";
-import type { SaeChoice } from "../lib/protocol-features";
-import type { Choice } from "../lib/protocol-saes";
 import { line } from "../lib/tokens";
+import type { Choice, SaeChoice } from "../lib/wire";
 import type { Starting } from "./start";
 
 export interface Ways {

@@ -2,8 +2,8 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Button, Checkbox, Segments } from "../lib/controls";
 import * as f from "../lib/format";
-import type { Context } from "../lib/protocol-features";
 import { STEPS } from "../lib/tokens";
+import type { Context } from "../lib/wire";
 import { Copy } from "./copy";
 import { copyOf, copyOfAll, rangeOf, type ShownExample, type ShownGroup } from "./examples";
 import type { Loaded } from "./feature";

@@ -1,5 +1,5 @@
 /** The examples of a feature as they are shown: which tokens, with which activations, and as text to copy. */
-import type { Context, Example, ExampleContext, FeaturePage } from "../lib/protocol-features";
+import type { Context, Example, ExampleContext, FeaturePage } from "../lib/wire";
 
 /** Tokens before and after the strongest one. */
 const AROUND: Record<Exclude<Context, "full">, number> = { short: 5, snippet: 16 };

@@ -2,7 +2,7 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button, Options } from "../lib/controls";
-import type { ExportKind, ViewerCommand } from "../lib/protocol-features";
+import type { ExportKind, ViewerCommand } from "../lib/wire";
 import type { Store } from "./store";
 import { EXPORTS, slug } from "./words";
 

@@ -1,6 +1,8 @@
 /** One feature on the page: what Python knows of it, and what was asked about it. Answers about another one are dropped. */
 import { type Signal, signal } from "@preact/signals";
 import { toFloat32 } from "../lib/buffers";
+import { type Answer, asFailure, isAbort, type Rpc } from "../lib/rpc";
+import { type Problem, withKey } from "../lib/store";
 import type {
   Example,
   ExampleContext,
@@ -10,9 +12,7 @@ import type {
   FeatureRelationsData,
   TestedText,
   ViewerCommand,
-} from "../lib/protocol-features";
-import { type Answer, asFailure, isAbort, type Rpc } from "../lib/rpc";
-import { type Problem, withKey } from "../lib/store";
+} from "../lib/wire";
 import { groupsOf, type Passage, passageOf, type ShownGroup, type TokenInfo, tokenInfo } from "./examples";
 import { LossEffects } from "./loss-effect";
 

@@ -2,9 +2,9 @@
 import type { ComponentChildren } from "preact";
 import * as f from "../lib/format";
 import { useHelp } from "../lib/help";
-import type { Histogram } from "../lib/protocol-saes";
 import { linearAxis, niceCeiling, shortNumber } from "../lib/ticks";
 import { shadeStep } from "../lib/tokens";
+import type { Histogram } from "../lib/wire";
 import { activation, signed } from "./words";
 
 const LEAST = 2; // per cent of the height: one firing can be seen too

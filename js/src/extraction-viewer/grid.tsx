@@ -3,7 +3,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { Failed } from "../lib/notes";
-import type { OpenExtraction } from "../lib/protocol-features";
+import type { OpenExtraction } from "../lib/wire";
 import { Row } from "./row";
 import type { Store } from "./store";
 import { ROW, rowAfter, scrollTo, windowOf } from "./virtual";

@@ -1,8 +1,8 @@
 /** The extraction viewer in the page. */
 import { asHeight, asTheme, mountRoot } from "../lib/host";
 import { widgetKey } from "../lib/keys";
-import type { Context } from "../lib/protocol-features";
 import type { Model } from "../lib/rpc";
+import type { Context } from "../lib/wire";
 import { showContext } from "./example-list";
 import { Store } from "./store";
 import { Viewer } from "./viewer";

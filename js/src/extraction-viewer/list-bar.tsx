@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Button, Options } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
-import type { OpenExtraction, Show, SortFeatures } from "../lib/protocol-features";
+import type { OpenExtraction, Show, SortFeatures } from "../lib/wire";
 import { Grid } from "./grid";
 import type { Store } from "./store";
 import { SHOWS, SORTS } from "./words";

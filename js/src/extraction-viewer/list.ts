@@ -1,8 +1,8 @@
 /** The list of features: pieces of it, asked for as they come into sight. */
 import { signal } from "@preact/signals";
-import type { FeatureQuery, FeatureRow, FeatureRows } from "../lib/protocol-features";
 import { asFailure, isAbort, type Rpc } from "../lib/rpc";
 import type { Problem } from "../lib/store";
+import type { FeatureQuery, FeatureRow, FeatureRows } from "../lib/wire";
 
 export const PIECE = 100; // rows asked for at once; Python gives at most 200
 const MOST_PIECES = 300; // kept

@@ -3,9 +3,9 @@ import { Button, NoteBox } from "../lib/controls";
 import { Icon } from "../lib/icons";
 import { placed } from "../lib/notes";
 import { Progress } from "../lib/progress";
-import type { ExtractionCard, LogitsAct } from "../lib/protocol-features";
 import { STATUS_WORDS } from "../lib/statuses";
 import { line } from "../lib/tokens";
+import type { ExtractionCard, LogitsAct } from "../lib/wire";
 import type { Store } from "./store";
 import { logitsButtons, logitsLine, STATUS_ICONS, statusOf } from "./words";
 

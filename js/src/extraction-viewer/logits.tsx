@@ -1,8 +1,8 @@
 /** Which tokens a feature makes more and less likely. */
 import { Button, NoteBox } from "../lib/controls";
 import { placed } from "../lib/notes";
-import type { TokenLogit } from "../lib/protocol-features";
 import { TokenChip } from "../lib/token-chip";
+import type { TokenLogit } from "../lib/wire";
 import type { FeatureView } from "./feature";
 import { LogitEffects } from "./figures";
 import { signed } from "./words";

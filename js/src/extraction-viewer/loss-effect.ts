@@ -1,7 +1,7 @@
 /** What a feature does to the model's loss on the next token, asked for one token at a time while its card is open. */
 import { signal } from "@preact/signals";
-import type { LossEffectData, ViewerCommand } from "../lib/protocol-features";
 import { asFailure, isAbort, type Rpc } from "../lib/rpc";
+import type { LossEffectData, ViewerCommand } from "../lib/wire";
 import type { TokenInfo } from "./examples";
 import { signed } from "./words";
 

@@ -5,8 +5,8 @@ import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
 import { placed } from "../lib/notes";
-import type { ExtractionField } from "../lib/protocol-features";
 import { line } from "../lib/tokens";
+import type { ExtractionField } from "../lib/wire";
 import type { Starting } from "./start";
 
 const TEXT = ["corpus", "tokens", "context_size"];

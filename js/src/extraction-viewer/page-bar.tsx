@@ -5,7 +5,7 @@ import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
 import { Menu } from "../lib/menu";
-import type { OpenExtraction } from "../lib/protocol-features";
+import type { OpenExtraction } from "../lib/wire";
 import { Copy } from "./copy";
 import type { Store } from "./store";
 

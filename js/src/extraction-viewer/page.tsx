@@ -4,7 +4,7 @@ import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { useHelp } from "../lib/help";
 import { BusyNote, Failed, ProblemNote } from "../lib/notes";
-import type { FeaturePage, OpenExtraction } from "../lib/protocol-features";
+import type { FeaturePage, OpenExtraction } from "../lib/wire";
 import { Facts } from "../sae-browser/facts";
 import { Examples } from "./example-list";
 import type { Loaded } from "./feature";

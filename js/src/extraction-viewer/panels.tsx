@@ -5,7 +5,7 @@ import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { Menu } from "../lib/menu";
 import { BusyNote, ProblemNote } from "../lib/notes";
-import type { OpenExtraction } from "../lib/protocol-features";
+import type { OpenExtraction } from "../lib/wire";
 import { ExportForm, type Scope } from "./export-form";
 import { PANEL, type Store } from "./store";
 import { EXPORTS } from "./words";

@@ -1,7 +1,7 @@
 /** Which features fire on a text: the text, how they are ranked, the answer. */
 import { signal } from "@preact/signals";
-import type { PromptReading, RankBy, ViewerCommand } from "../lib/protocol-features";
 import { asFailure, isAbort, type Rpc } from "../lib/rpc";
+import type { PromptReading, RankBy, ViewerCommand } from "../lib/wire";
 import { type Asked, activationsOf } from "./feature";
 
 export interface Reading {

@@ -4,7 +4,7 @@ import { Button, Checkbox, NoteBox, Segments } from "../lib/controls";
 import * as f from "../lib/format";
 import { HiddenNote } from "../lib/hidden-note";
 import { placed } from "../lib/notes";
-import type { OpenExtraction, RankBy } from "../lib/protocol-features";
+import type { OpenExtraction, RankBy } from "../lib/wire";
 import { Heat } from "./heat";
 import type { Store } from "./store";
 

@@ -2,9 +2,9 @@
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { placed } from "../lib/notes";
-import type { RelatedFeature, TokenCount } from "../lib/protocol-features";
 import { LabelOrTokens, TokenChip } from "../lib/token-chip";
 import { line } from "../lib/tokens";
+import type { RelatedFeature, TokenCount } from "../lib/wire";
 import type { Store } from "./store";
 import { activation, percent } from "./words";
 

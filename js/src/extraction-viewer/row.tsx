@@ -5,9 +5,9 @@
 // biome-ignore-all lint/a11y/noStaticElementInteractions: its role comes with the other attributes
 /** One feature in the list. */
 import { Icon } from "../lib/icons";
-import type { FeatureRow } from "../lib/protocol-features";
 import { LabelOrTokens } from "../lib/token-chip";
 import { line } from "../lib/tokens";
+import type { FeatureRow } from "../lib/wire";
 import type { Store } from "./store";
 import { activation, densityBar, percent } from "./words";
 

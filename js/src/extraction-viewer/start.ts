@@ -1,10 +1,13 @@
 /** *Start extraction*: first an SAE is chosen, then its options. */
 import { computed, signal } from "@preact/signals";
-import type { ExtractionCheck, ExtractionFormData, SaeChoices, Typed, ViewerCommand } from "../lib/protocol-features";
 import { asFailure, CommandError, isAbort, type Rpc } from "../lib/rpc";
 import type { Problem } from "../lib/store";
+import type { ExtractionCheck, ExtractionFormData, SaeChoices, ViewerCommand } from "../lib/wire";
 
 const TYPING = 250; // ms after the last key of a search or a field
+
+/** What was typed, by field of an extraction's configuration. */
+export type Typed = Record<string, string | boolean>;
 
 export class Starting {
   readonly step = signal<"closed" | "choose" | "options">("closed");

@@ -1,5 +1,7 @@
 /** The extraction viewer on the page: its state, what is shown, and the commands it sends. */
 import { signal } from "@preact/signals";
+import type { Model } from "../lib/rpc";
+import { BaseStore, withKey } from "../lib/store";
 import {
   EMPTY_VIEWER,
   type ExportKind,
@@ -10,16 +12,13 @@ import {
   type FeatureQuery,
   type LogitsAct,
   type OpenExtraction,
-  parseViewer,
   type Step,
   type Suggestion,
   type Tab,
   type ViewerCommand,
   type ViewerState,
   type ViewerView,
-} from "../lib/protocol-features";
-import type { Model } from "../lib/rpc";
-import { BaseStore, withKey } from "../lib/store";
+} from "../lib/wire";
 import { FeatureView } from "./feature";
 import { FeatureList } from "./list";
 import { PromptStore } from "./prompt-store";
@@ -69,7 +68,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
   private steered: Element | null = null;
 
   constructor(model: Model, host: Element, stop: AbortSignal) {
-    super(model, host, stop, parseViewer, EMPTY_VIEWER);
+    super(model, host, stop, EMPTY_VIEWER);
     this.list = new FeatureList(this.rpc, (rows) => {
       const first = rows[0];
       if (first && this.view.value.feature === null) this.show({ feature: first.index });

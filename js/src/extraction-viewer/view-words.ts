@@ -1,5 +1,5 @@
 /** Small words and comparisons of the store, apart so that it stays readable. */
-import type { Step, ViewerView } from "../lib/protocol-features";
+import type { Step, ViewerView } from "../lib/wire";
 
 export { anythingRuns, statusChanges } from "./words";
 

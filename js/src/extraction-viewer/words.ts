@@ -1,6 +1,7 @@
 /** What the viewer says: words and buttons derived from the data. Pure functions. */
 import * as f from "../lib/format";
 import type { IconName } from "../lib/icons";
+import { STATUS_WORDS, type Status, statusOf } from "../lib/statuses";
 import type {
   ExportKind,
   ExtractionAct,
@@ -10,8 +11,7 @@ import type {
   LogitsJob,
   Show,
   SortFeatures,
-} from "../lib/protocol-features";
-import { STATUS_WORDS, type Status, statusOf } from "../lib/statuses";
+} from "../lib/wire";
 
 export { STATUS_ICONS, statusOf } from "../lib/statuses";
 

@@ -2,7 +2,7 @@
  * Numbers as people read them. Counts have separators, K and M only for tokens, loss 4, FVU and CE 3, L0 1 decimals,
  * densities 2 significant digits; what was not measured is an en dash.
  */
-import type { Value } from "./protocol";
+import type { Value } from "./wire";
 
 export const DASH = "–";
 const LOCALE = "en-US";

@@ -1,7 +1,7 @@
 /** A small histogram as SVG, with a sentence that says the same. */
 import * as f from "./format";
-import type { Histogram as Data } from "./protocol-saes";
 import { type Axis, linearAxis, niceCeiling, powerTicks, shortNumber, tickTexts } from "./ticks";
+import type { Histogram as Data } from "./wire";
 
 const ZEROS = 8; // per cent of the width for the bar of the zeros and the gap beside it
 const EXACT = 7; // significant digits that mostly tell nearly equal values apart

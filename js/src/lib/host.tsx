@@ -4,8 +4,8 @@ import { type ComponentChild, render } from "preact";
 import { Announcer } from "./a11y";
 import { keepFocus } from "./keep-focus";
 import type { Link } from "./link";
-import type { Theme } from "./protocol";
 import { followTheme } from "./theme";
+import type { Theme } from "./wire";
 
 /** The trait `theme` of a widget. */
 export const asTheme = (value: unknown): Theme | "auto" => (value === "light" || value === "dark" ? value : "auto");

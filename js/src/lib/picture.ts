@@ -1,7 +1,7 @@
 /** Figures that Python drew as SVG: saved as PNG files. */
 import { saveBlob } from "./copy";
-import type { Picture, PicturesData } from "./protocol";
 import type { Rpc } from "./rpc";
+import type { Picture, PicturesData } from "./wire";
 
 /** Pixels of the file per pixel of the drawing: 1,920 for its 640, which is 16 cm at 300 dpi. */
 const SCALE = 3;

@@ -13,7 +13,7 @@
  * for its answer: they name it, and the answer comes with the acknowledgement of the nudge.
  */
 import type { Buffer } from "./buffers";
-import { type Failure, parseReply } from "./protocol";
+import type { Ack, Failure, Result } from "./wire";
 
 export const ACK_AFTER = 500; // ms
 export const NUDGE_AFTER = 2000; // ms; doubles each time, up to a minute
@@ -207,6 +207,37 @@ export class Rpc {
       entry.resolve({ value: reply.value, columns: reply.columns, buffers: buffers ?? [] });
     } else entry.reject(new CommandError(reply));
   };
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** A reply addressed to `id` …, or null when the message is something else. Missing optional keys get defaults. */
+export function parseReply(message: unknown): Ack | Result | Failure | null {
+  if (!isObject(message) || typeof message.id !== "string") return null;
+  const { id } = message;
+  switch (message.kind) {
+    case "ack":
+      return { id, kind: "ack" };
+    case "result":
+      return {
+        id,
+        kind: "result",
+        value: message.value ?? null,
+        columns: Array.isArray(message.columns) ? message.columns.map(String) : [],
+      };
+    case "failure":
+      return {
+        id,
+        kind: "failure",
+        what: typeof message.what === "string" ? message.what : "Something went wrong.",
+        where: typeof message.where === "string" ? message.where : null,
+        hint: typeof message.hint === "string" ? message.hint : null,
+        fields: isObject(message.fields) ? (message.fields as Record<string, string>) : {},
+      };
+    default:
+      return null;
+  }
 }
 
 export const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";

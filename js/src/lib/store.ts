@@ -1,10 +1,10 @@
 /** What every widget part on the page has: its state, the link to its kernel, what is open, and the commands it sends. */
 import { type Signal, signal } from "@preact/signals";
 import { type Link, LinkWatch } from "./link";
-import type { Failure } from "./protocol";
 import { pull } from "./pull";
 import { type Answer, asFailure, isAbort, type Model, type Options, Rpc } from "./rpc";
-import { traitSignal } from "./sync";
+import { stateOf, traitSignal } from "./sync";
+import type { Failure } from "./wire";
 
 export type Problem = Omit<Failure, "id" | "kind">;
 
@@ -38,14 +38,14 @@ export abstract class BaseStore<S extends { revision: number }, C extends { kind
     model: Model,
     host: Element,
     readonly stop: AbortSignal,
-    private readonly parse: (value: unknown) => S | null,
     empty: S,
+    private readonly parse: (value: unknown) => S | null = (value) => stateOf(value, empty),
   ) {
     this.rpc = new Rpc(model);
     this.watch = new LinkWatch(model, this.rpc, host, stop);
     this.link = this.watch.link;
     this.heardAt = this.watch.heardAt;
-    this.state = traitSignal(model, "state", parse, empty, stop);
+    this.state = traitSignal(model, "state", this.parse, empty, stop);
   }
 
   /** Starts to follow the state: `onState` is called now and after every change. To be called once, when all is set up. */

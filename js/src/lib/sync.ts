@@ -2,6 +2,12 @@
 import { type Signal, signal } from "@preact/signals";
 import type { Model } from "./rpc";
 
+/** The trait `state` or the answer to `refresh`; null when it is something else. What is missing is as in `empty`. */
+export function stateOf<S extends { revision: number }>(value: unknown, empty: S): S | null {
+  const isState = typeof value === "object" && value !== null && typeof (value as S).revision === "number";
+  return isState ? { ...empty, ...(value as Partial<S>) } : null;
+}
+
 /** Follows the trait `name` until `stop` aborts. `parse` turns foreign data into T, or null to keep the last good one. */
 export function traitSignal<T>(
   model: Model,

@@ -1,5 +1,5 @@
 /** Light or dark, measured from what is really behind the widget; front ends have no common way to tell. */
-import type { Theme } from "./protocol";
+import type { Theme } from "./wire";
 
 /** "#111", "#111111", "rgb(17, 17, 17)", "color(srgb r g b / a)" → [r, g, b, alpha], 0…255 and 0…1; else null. */
 export function parseColor(text: string): [number, number, number, number] | null {

@@ -5,9 +5,8 @@ import { Button, Segments } from "../lib/controls";
 import { asksConvention, Convention } from "../lib/convention";
 import * as f from "../lib/format";
 import { BusyNote, ProblemNote } from "../lib/notes";
-import type { About } from "../lib/protocol-saes";
 import { type FileToSend, filesOf } from "../lib/upload";
-import { ADDING, type Upload } from "./adding";
+import { type About, ADDING, type Upload } from "./adding";
 import type { Store } from "./store";
 
 type Way = "path" | "upload";

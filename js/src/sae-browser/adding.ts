@@ -1,14 +1,17 @@
 /** Adding local files: by a path on the kernel's machine, or sent from the browser's. */
 import { signal } from "@preact/signals";
 import * as f from "../lib/format";
-import type { About } from "../lib/protocol-saes";
 import { isAbort } from "../lib/rpc";
 import type { Problem } from "../lib/store";
 import { type FileToSend, sendFiles } from "../lib/upload";
+import type { SaeCommand } from "../lib/wire";
 import type { Store } from "./store";
 
 /** Where failures of adding show up. */
 export const ADDING = "adding";
+
+/** What is typed about an SAE that is added; null or empty leaves it to the files. */
+export type About = Omit<Extract<SaeCommand, { kind: "add_local" }>, "kind" | "path">;
 
 export interface Upload {
   /** What is sent: "sae.zip", "3 files". */

@@ -5,7 +5,7 @@ import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { type KeyRow, Keys } from "../lib/keys";
 import { ageWords, BusyNote, linkWords, ProblemNote } from "../lib/notes";
-import type { SaeBrowserState } from "../lib/protocol-saes";
+import type { SaeBrowserState } from "../lib/wire";
 import { AddForm } from "./add";
 import { Card } from "./card";
 import { Compare } from "./compare";

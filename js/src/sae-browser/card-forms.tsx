@@ -2,7 +2,7 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useFocusLast, useUid } from "../lib/a11y";
 import { Button, NoteBox, Options } from "../lib/controls";
-import type { Choice, SaeCard, SelectedSae } from "../lib/protocol-saes";
+import type { Choice, SaeCard, SelectedSae } from "../lib/wire";
 import { deleteWords, othersOf, slug } from "./state";
 import type { Store } from "./store";
 

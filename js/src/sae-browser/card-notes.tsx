@@ -1,8 +1,8 @@
 /** Below a card: what is wrong with its files, what failed, what was done. */
 import { Button, NoteBox } from "../lib/controls";
 import { BusyNote, NoClipboardNote, ProblemNote } from "../lib/notes";
-import type { SaeCard } from "../lib/protocol-saes";
 import { withKey } from "../lib/store";
+import type { SaeCard } from "../lib/wire";
 import { isInUse, stateNote } from "./state";
 import type { Store } from "./store";
 

@@ -6,7 +6,7 @@ import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { Histogram } from "../lib/histogram";
 import { Failed } from "../lib/notes";
-import type { SaeComparison, SaeMatch, SelectedSae } from "../lib/protocol-saes";
+import type { SaeComparison, SaeMatch, SelectedSae } from "../lib/wire";
 import { Facts } from "./facts";
 import type { Store } from "./store";
 

@@ -5,7 +5,7 @@ import { Button, NoteBox, Tabs, tabId } from "../lib/controls";
 import { CopyButton } from "../lib/copy-button";
 import { Histogram } from "../lib/histogram";
 import { Failed, placed } from "../lib/notes";
-import type { SaeCard, SaeDetails, SaeFact, SaeStatistics, Snippet, TrainingFacts } from "../lib/protocol-saes";
+import type { SaeCard, SaeDetails, SaeFact, SaeStatistics, Snippet, TrainingFacts } from "../lib/wire";
 import { Facts, Settings } from "./facts";
 import { Notes } from "./notes-tab";
 import type { DrawerTab, Store } from "./store";

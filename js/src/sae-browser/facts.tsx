@@ -1,7 +1,6 @@
 /** Names and values, side by side. */
 import { Breakable } from "../lib/breakable";
-import type { Setting } from "../lib/protocol";
-import type { SaeFact } from "../lib/protocol-saes";
+import type { SaeFact, Setting } from "../lib/wire";
 
 export function Facts({ facts, label }: { facts: readonly SaeFact[]; label: string }) {
   return (

@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";
-import type { SaeCard, SaeDetails } from "../lib/protocol-saes";
+import type { SaeCard, SaeDetails } from "../lib/wire";
 import type { Draft, Store } from "./store";
 
 export const tagsOf = (text: string): string[] => [

@@ -1,6 +1,6 @@
 /** What the browser says of SAEs: pure functions. */
 import * as f from "../lib/format";
-import type { Choice, SaeCard, SaeFacets, SaeQuery, SaeSort, SelectedSae } from "../lib/protocol-saes";
+import type { Choice, SaeCard, SaeFacets, SaeQuery, SaeSort, SelectedSae } from "../lib/wire";
 import type { Outcome } from "./store";
 
 export const SORTS: readonly { value: SaeSort; label: string }[] = [

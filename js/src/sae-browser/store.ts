@@ -2,18 +2,17 @@
 
 import { signal } from "@preact/signals";
 import * as f from "../lib/format";
+import type { Model } from "../lib/rpc";
+import { BaseStore, withKey } from "../lib/store";
 import {
   EMPTY_BROWSER,
-  parseBrowser,
   type SaeBrowserState,
   type SaeCard,
   type SaeCommand,
   type SaeQuery,
   type SaesDone,
   type SelectedSae,
-} from "../lib/protocol-saes";
-import type { Model } from "../lib/rpc";
-import { BaseStore, withKey } from "../lib/store";
+} from "../lib/wire";
 import { Adding } from "./adding";
 
 export type DrawerTab = "statistics" | "configuration" | "load" | "notes";
@@ -74,7 +73,7 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
   private typing: ReturnType<typeof setTimeout> | undefined;
 
   constructor(model: Model, host: Element, stop: AbortSignal) {
-    super(model, host, stop, parseBrowser, EMPTY_BROWSER);
+    super(model, host, stop, EMPTY_BROWSER);
     this.adding = new Adding(this);
     this.follow(
       (before, after, first) => {

@@ -3,7 +3,7 @@ import { Button, NoteBox, Sort } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
 import { BusyNote } from "../lib/notes";
-import type { SaeQuery } from "../lib/protocol-saes";
+import type { SaeQuery } from "../lib/wire";
 import { DeleteQuestion, ExportForm, Names } from "./card-forms";
 import { DoneNote, Problem } from "./card-notes";
 import { choicesOf, type Facet, FILTERS, labelOf, outcomeWords, SORTS } from "./state";

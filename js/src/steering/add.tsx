@@ -4,9 +4,9 @@ import { useUid } from "../lib/a11y";
 import { NoteBox } from "../lib/controls";
 import { Icon } from "../lib/icons";
 import { BusyNote, ProblemNote } from "../lib/notes";
-import type { SteeringHits } from "../lib/protocol-steering";
 import { asFailure, isAbort } from "../lib/rpc";
 import { visible } from "../lib/tokens";
+import type { SteeringHits } from "../lib/wire";
 import type { Store } from "./store";
 
 const TYPING = 200; // ms after the last key

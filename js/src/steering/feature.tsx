@@ -1,8 +1,8 @@
 /** One feature that is steered with: mode, strength, what that adds up to. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button, NoteBox } from "../lib/controls";
-import type { Mode, SteeringRow } from "../lib/protocol-steering";
 import { visible } from "../lib/tokens";
+import type { Mode, SteeringRow } from "../lib/wire";
 import { Slider } from "./slider";
 import type { Store } from "./store";
 import { converted, effect, effectSpoken, MODES, parseStrength, reach, strengthText } from "./words";

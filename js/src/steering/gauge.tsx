@@ -1,6 +1,6 @@
 /** How large the change is beside the hidden state, and where text usually breaks. */
 import { useHelp } from "../lib/help";
-import type { Gauge as Value } from "../lib/protocol-steering";
+import type { Gauge as Value } from "../lib/wire";
 import { gaugeAt, ratioText, zone } from "./words";
 
 export function Gauge({ gauge }: { gauge: Value }) {

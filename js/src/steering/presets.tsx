@@ -4,8 +4,8 @@ import { useFocusLast, useUid } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { BusyNote, placed } from "../lib/notes";
-import type { PresetRow } from "../lib/protocol-steering";
 import { visible } from "../lib/tokens";
+import type { PresetRow } from "../lib/wire";
 import { PRESETS, type Store } from "./store";
 
 export function Presets({ store }: { store: Store }) {

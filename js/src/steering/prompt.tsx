@@ -4,7 +4,7 @@ import { useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";
 import { parseInteger, parseNumber } from "../lib/format";
 import { HiddenNote } from "../lib/hidden-note";
-import { NEW_TOKENS, type SteeringSettings } from "../lib/protocol-steering";
+import { NEW_TOKENS, type SteeringSettings } from "../lib/wire";
 import type { Store } from "./store";
 
 interface Field {

@@ -3,9 +3,9 @@
 import { rove } from "../lib/a11y";
 import { Button, Checkbox, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
-import type { LiveText, SteeringText, SteeringTexts, TextName } from "../lib/protocol-steering";
 import { TokenChip } from "../lib/token-chip";
 import { chipText, draw, visible } from "../lib/tokens";
+import type { LiveText, SteeringText, SteeringTexts, TextName } from "../lib/wire";
 import type { Store } from "./store";
 import { differenceWords, percent, perplexityText, probability, progressWords } from "./words";
 

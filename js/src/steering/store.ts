@@ -1,10 +1,11 @@
 /** The steering widget on the page: its state, what is being edited, and the commands it sends. */
 import { type Signal, signal } from "@preact/signals";
+import type { Answer, Model } from "../lib/rpc";
+import { BaseStore, withKey } from "../lib/store";
 import {
   EMPTY_STEERING,
   type PresetAction,
   type PresetRow,
-  parseSteering,
   type SteeringCommand,
   type SteeringEditRow,
   type SteeringNextData,
@@ -16,9 +17,7 @@ import {
   type SteeringTokensData,
   type TextName,
   type What,
-} from "../lib/protocol-steering";
-import type { Answer, Model } from "../lib/rpc";
-import { BaseStore, withKey } from "../lib/store";
+} from "../lib/wire";
 
 const REST = 120; // ms after the last change before it is sent
 
@@ -66,7 +65,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
   private tokensOf: string | null = null;
 
   constructor(model: Model, host: Element, stop: AbortSignal) {
-    super(model, host, stop, parseSteering, EMPTY_STEERING);
+    super(model, host, stop, EMPTY_STEERING);
     this.choosing.value = Array.isArray(this.state.value.settings.positions);
     this.follow(
       (before, after, first) => {

@@ -3,8 +3,8 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
-import type { SweptText } from "../lib/protocol-steering";
 import { visible } from "../lib/tokens";
+import type { SweptText } from "../lib/wire";
 import { ProblemOf } from "./result";
 import type { Store } from "./store";
 import { nameOf, parseStrengths, percent, perplexityText, ratioText, shortStrength, strengthsText } from "./words";

@@ -1,6 +1,6 @@
 /** Numbers and words of the steering widget, and where a strength stands on its slider. */
 import * as f from "../lib/format";
-import type { Mode, SteeringRow, SteeringRun, SteeringSettings, SteeringTexts } from "../lib/protocol-steering";
+import type { Mode, SteeringRow, SteeringRun, SteeringSettings, SteeringTexts } from "../lib/wire";
 
 export const MODES: readonly (readonly [Mode, string])[] = [
   ["add_max", "Add × max"],

@@ -1,7 +1,7 @@
 /** What to change in a run, and the form that starts with the change made. */
 import { useState } from "preact/hooks";
 import { Button, NoteBox } from "../lib/controls";
-import type { AdviceRow, Card } from "../lib/protocol";
+import type { AdviceRow, Card } from "../lib/wire";
 import { statusOf } from "./state";
 import type { Store } from "./store";
 

@@ -1,7 +1,6 @@
 /** What can be done to the checked runs, and the words for it. Pure functions. */
 import * as f from "../lib/format";
-import type { Card } from "../lib/protocol";
-import type { RunsDone } from "../lib/protocol-runs";
+import type { Card, RunsDone } from "../lib/wire";
 import { canDelete, statusOf, unsavedTokens } from "./state";
 
 /** What the buttons above the list do. */

@@ -3,7 +3,7 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import { BusyNote, ProblemNote } from "../lib/notes";
-import type { Card } from "../lib/protocol";
+import type { Card } from "../lib/wire";
 import { able, deleteWords, exportFolder, nameLines, outcomeWords, stopWords } from "./bulk-state";
 import { DeleteQuestion, StopQuestion } from "./question";
 import { SELECTION, type Store } from "./store";

@@ -2,7 +2,7 @@
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { BusyNote, NoClipboardNote, ProblemNote, placing } from "../lib/notes";
-import type { Card } from "../lib/protocol";
+import type { Card } from "../lib/wire";
 import { DoneNote } from "./bulk";
 import { statusOf } from "./state";
 import type { Store } from "./store";

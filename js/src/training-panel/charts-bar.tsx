@@ -6,7 +6,7 @@ import { saveFile, toCsv } from "../lib/copy";
 import { JointKey, SeriesKey } from "../lib/icons";
 import { BusyNote, ProblemNote } from "../lib/notes";
 import { savePictures } from "../lib/picture";
-import type { Card, XAxis, XRange } from "../lib/protocol";
+import type { Card, XAxis, XRange } from "../lib/wire";
 import { DataTable } from "./data-table";
 import { csvRows } from "./metric-table";
 import { StandIn } from "./stand-in";

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { onEsc, useFocusLast } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
-import type { Card, CheckpointRow } from "../lib/protocol";
+import type { Card, CheckpointRow } from "../lib/wire";
 import { statusOf } from "./state";
 import type { Store } from "./store";
 

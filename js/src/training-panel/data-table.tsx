@@ -4,8 +4,8 @@ import { onEsc } from "../lib/a11y";
 import { Button, NoteBox, Options } from "../lib/controls";
 import * as f from "../lib/format";
 import { SeriesKey } from "../lib/icons";
-import type { Card } from "../lib/protocol";
 import { asFailure, isAbort } from "../lib/rpc";
+import type { Card } from "../lib/wire";
 import { METRICS, readPage, type Table } from "./metric-table";
 import type { Problem, Store } from "./store";
 

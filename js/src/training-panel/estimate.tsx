@@ -1,7 +1,7 @@
 /** What the training will cost: memory by part, time, disk. */
 import { NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
-import type { Elsewhere, Estimate as EstimateData } from "../lib/protocol";
+import type { Elsewhere, Estimate as EstimateData } from "../lib/wire";
 
 interface EstimateProps {
   estimate: EstimateData | null;

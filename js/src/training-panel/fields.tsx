@@ -3,7 +3,7 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Breakable } from "../lib/breakable";
 import { Icon } from "../lib/icons";
-import type { FormField } from "../lib/protocol";
+import type { FormField } from "../lib/wire";
 import type { FormController } from "./form-controller";
 import * as form from "./form-state";
 

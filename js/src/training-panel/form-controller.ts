@@ -1,7 +1,7 @@
 /** The life of one opened form: asks for its fields, checks while the user types, starts the training. */
 import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals";
-import type { CheckResult, ConfigData, FormData, FormField } from "../lib/protocol";
 import { asFailure, isAbort } from "../lib/rpc";
+import type { CheckResult, ConfigData, FormData, FormField } from "../lib/wire";
 import * as form from "./form-state";
 import type { FormRequest, Problem, Store } from "./store";
 

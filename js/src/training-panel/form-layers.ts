@@ -1,5 +1,5 @@
 /** Several layers in one form: what is typed, and what differs between the trainings that it starts. Pure functions. */
-import type { Over } from "../lib/protocol";
+import type { Over } from "../lib/wire";
 
 const MOST = 256; // as many as a group has at most
 const HOOK_NAME = /^blocks\.(\d+)\.(.+)$/;

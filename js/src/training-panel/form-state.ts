@@ -1,6 +1,6 @@
 /** The New training form without the page: what is shown, what is sent, which fields are at fault. Pure functions. */
 import * as f from "../lib/format";
-import type { CheckResult, ConfigData, FormData, FormField, Over, Section } from "../lib/protocol";
+import type { CheckResult, ConfigData, FormData, FormField, Over, Section } from "../lib/wire";
 import { hookList, overOf, parseLayers } from "./form-layers";
 
 /** What stands in the fields, by dotted name. */

@@ -1,7 +1,7 @@
 /** Runs that one job trains at once, as one entry of the list. Pure functions. */
 import * as f from "../lib/format";
-import type { Action, Card } from "../lib/protocol";
 import { type Status, statusOf } from "../lib/statuses";
+import type { Action, Card } from "../lib/wire";
 import { placeOf } from "./state";
 
 /** A card of the list: one run, or (`members`) several of one job; it has the numbers of the one that stands for it. */

@@ -1,7 +1,7 @@
 /** The three parts of the TrainingPanel. Each is a widget of its own, because bqplot's figures stand between them. */
 import { asHeight, asTheme, mountRoot } from "../lib/host";
-import type { Theme } from "../lib/protocol";
 import type { Model } from "../lib/rpc";
+import type { Theme } from "../lib/wire";
 import { ChartsBar } from "./charts-bar";
 import { Footer } from "./footer";
 import { Panel, panelKey } from "./panel";

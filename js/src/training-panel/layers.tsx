@@ -4,7 +4,7 @@ import { Button, Checkbox } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon, SeriesKey } from "../lib/icons";
 import { BusyNote, ProblemNote } from "../lib/notes";
-import type { Card } from "../lib/protocol";
+import type { Card } from "../lib/wire";
 import { DoneNote } from "./bulk";
 import { stopWords } from "./bulk-state";
 import { Details } from "./details";

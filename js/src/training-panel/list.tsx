@@ -4,7 +4,7 @@ import type { VNode } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { Button, tabId } from "../lib/controls";
 import * as f from "../lib/format";
-import type { Card } from "../lib/protocol";
+import type { Card } from "../lib/wire";
 import { TrainingCard } from "./card";
 import { GroupCard } from "./group-card";
 import { type ListCard, listCards } from "./groups";

@@ -3,7 +3,7 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
-import type { Card } from "../lib/protocol";
+import type { Card } from "../lib/wire";
 import type { Store } from "./store";
 
 export function LongerForm({ store, card, onClose }: { store: Store; card: Card; onClose: () => void }) {

@@ -1,8 +1,8 @@
 /** The numbers behind the charts, page by page as binary columns. */
 import { columnsOf } from "../lib/buffers";
 import type { Cell } from "../lib/copy";
-import type { Card, TableData } from "../lib/protocol";
 import type { Rpc } from "../lib/rpc";
+import type { Card, TableData } from "../lib/wire";
 
 export const METRICS = ["loss", "l0", "fvu"];
 const PAGE = 2500; // rows: the 18 float64 columns of a usual run are 360 kB of it, below the 1 MB a message may have

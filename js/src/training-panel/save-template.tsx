@@ -2,8 +2,8 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";
-import type { ConfigData } from "../lib/protocol";
 import { asFailure, isAbort } from "../lib/rpc";
+import type { ConfigData } from "../lib/wire";
 import type { Problem, Store } from "./store";
 
 interface SaveProps {

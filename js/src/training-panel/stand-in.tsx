@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useAnswer } from "../lib/ask";
 import { asUrl } from "../lib/picture";
-import type { PicturesData } from "../lib/protocol";
+import type { PicturesData } from "../lib/wire";
 import type { Store } from "./store";
 
 export const LOOK_EVERY = 2000; // ms

@@ -1,8 +1,8 @@
 /** What the panel shows, derived from the cards: pure functions. */
 import * as f from "../lib/format";
 import type { IconName } from "../lib/icons";
-import type { Action, Card, DeviceInfo, PanelState } from "../lib/protocol";
 import { STATUS_WORDS, type Status, statusOf } from "../lib/statuses";
+import type { Action, Card, DeviceInfo, PanelState } from "../lib/wire";
 import type { ListCard } from "./groups";
 
 export { STATUS_ICONS, STATUS_WORDS, type Status, statusOf } from "../lib/statuses";

@@ -1,9 +1,9 @@
 /** One part of the panel on the page: its state, what the user has open, and the commands it sends. */
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
-import { type Action, type Card, type ChartChange, EMPTY_STATE, type PanelState } from "../lib/protocol";
-import type { BulkAction, GroupActionName, PanelCommand, RunsDone } from "../lib/protocol-runs";
 import type { Answer, Model } from "../lib/rpc";
 import { BaseStore, withKey } from "../lib/store";
+import type { BulkAction, GroupActionName, PanelCommand, RunsDone } from "../lib/wire";
+import { type Action, type Card, EMPTY_STATE, type PanelState } from "../lib/wire";
 import type { Bulk } from "./bulk-state";
 import { listCards } from "./groups";
 import { parserThatKeeps } from "./same-cards";
@@ -16,6 +16,9 @@ export type Open =
   | { kind: "details"; tab: DetailsTab }
   /** The table of a group, with the details of one of its runs, or the question whether to stop it. */
   | { kind: "layers"; details?: string; tab?: DetailsTab; stop?: string };
+/** Settings left out stay as they are. */
+export type ChartChange = Partial<Omit<PanelState["charts"], "zoomed" | "longer" | "summaries">>;
+
 export interface FormRequest {
   /** The run whose settings it starts from (Edit and retry). */
   from?: Card;
@@ -63,7 +66,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
   readonly focusCard = signal<string | null>(null);
 
   constructor(model: Model, host: Element, stop: AbortSignal) {
-    super(model, host, stop, parserThatKeeps(), EMPTY_STATE);
+    super(model, host, stop, EMPTY_STATE, parserThatKeeps());
     this.follow((before, after, first) => {
       this.starts = starts(this.starts, after.cards, performance.now(), first);
       for (const line of statusChanges(before.cards, after.cards)) this.announce(line);

@@ -1,6 +1,6 @@
 /** What the form takes from a store of activations. Pure functions. */
 import * as f from "../lib/format";
-import type { StoreRow } from "../lib/protocol-runs";
+import type { StoreRow } from "../lib/wire";
 import { HOOK, HOOK_OUT, type Values } from "./form-state";
 
 /** Does the dataset of the form name a store of activations? Then no language model runs. */

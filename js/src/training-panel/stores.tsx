@@ -6,7 +6,7 @@ import { CodeLine } from "../lib/code-line";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { Failed } from "../lib/notes";
-import type { StoreRow, StoresData } from "../lib/protocol-runs";
+import type { StoreRow, StoresData } from "../lib/wire";
 import type { FormController } from "./form-controller";
 import { ARCHITECTURE, HOOK, HOOK_OUT } from "./form-state";
 import type { Store } from "./store";

@@ -3,8 +3,8 @@ import { useFocusLast } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
-import type { TemplateRow } from "../lib/protocol-runs";
 import { Rename } from "../lib/rename";
+import type { TemplateRow } from "../lib/wire";
 
 interface ItemProps {
   row: TemplateRow;

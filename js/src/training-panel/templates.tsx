@@ -6,9 +6,9 @@ import { saveFile } from "../lib/copy";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
 import { BusyNote, Failed, ProblemNote } from "../lib/notes";
-import type { RunsCommand, TemplateRow, TemplatesData } from "../lib/protocol-runs";
 import { isAbort } from "../lib/rpc";
 import { sendFiles } from "../lib/upload";
+import type { PanelCommand, TemplateRow, TemplatesData } from "../lib/wire";
 import { SaveTemplate } from "./save-template";
 import type { Store } from "./store";
 import { TemplateItem } from "./template-item";
@@ -44,7 +44,7 @@ export function Templates({ store }: { store: Store }) {
   const close = () => {
     store.templates.value = false;
   };
-  const act = async (word: string, command: RunsCommand): Promise<boolean> => {
+  const act = async (word: string, command: PanelCommand): Promise<boolean> => {
     setSaid(null);
     const answer = await store.command(KEY, word, command);
     if (answer) {

@@ -1,6 +1,6 @@
 /** The five numbers of a run, in columns that line up from card to card; of a group the lowest and the highest. */
 import * as f from "../lib/format";
-import type { Tile, Value } from "../lib/protocol";
+import type { Tile, Value } from "../lib/wire";
 import { type ListCard, tiledBy } from "./groups";
 
 export function Tiles({ card }: { card: ListCard }) {

@@ -4,8 +4,8 @@ import userEvent from "@testing-library/user-event";
 import { afterEach } from "vitest";
 import { FakeHub, type HubOptions } from "../../demo/fake-hub";
 import { hubState } from "../../demo/hub-fixtures";
-import type { HubState } from "../../src/download/protocol";
 import widget from "../../src/index";
+import type { HubState } from "../../src/lib/wire";
 
 const open: (() => void)[] = [];
 afterEach(() => {

@@ -1,7 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
 import { EXT, viewer } from "../../demo/feature-fixtures";
-import { FIRST_VIEW } from "../../src/lib/protocol-features";
+import { FIRST_VIEW } from "../../src/lib/wire";
 import { ready, type Shown, selected, sent, show } from "./harness";
 
 const rows = ({ page }: Shown) => [

@@ -5,7 +5,7 @@ import { afterEach, expect } from "vitest";
 import { FakeViewer, type ViewerOptions } from "../../demo/fake-viewer";
 import { viewer } from "../../demo/feature-fixtures";
 import widget from "../../src/features";
-import type { ViewerCommand, ViewerState } from "../../src/lib/protocol-features";
+import type { ViewerCommand, ViewerState } from "../../src/lib/wire";
 
 const open: (() => void)[] = [];
 afterEach(() => {

@@ -1,7 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
 import { CARDS, EXT, extraction, FAILED, LOGITS_JOB, RUNNING, viewer } from "../../demo/feature-fixtures";
-import { FIRST_VIEW } from "../../src/lib/protocol-features";
+import { FIRST_VIEW } from "../../src/lib/wire";
 import { type Shown, sent, show } from "./harness";
 
 const GEMMA = "gemma-scope-2b-res-l12-16k-l0-82";

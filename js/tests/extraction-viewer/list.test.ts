@@ -1,7 +1,7 @@
 import { fireEvent, waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
 import { EXT, opened, viewer } from "../../demo/feature-fixtures";
-import { FIRST_VIEW } from "../../src/lib/protocol-features";
+import { FIRST_VIEW } from "../../src/lib/wire";
 import { grid, press, ready, selected, sent, show } from "./harness";
 
 const many = (index = 0) =>

@@ -1,7 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
 import { EXT, extraction, HOSTILE, opened, viewer } from "../../demo/feature-fixtures";
-import { FIRST_VIEW } from "../../src/lib/protocol-features";
+import { FIRST_VIEW } from "../../src/lib/wire";
 import { skipping } from "../headings";
 import { feature, press, ready, selected, sent, show } from "./harness";
 

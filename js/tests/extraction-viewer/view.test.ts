@@ -1,7 +1,7 @@
 import { waitFor } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
 import { EXT, viewer } from "../../demo/feature-fixtures";
-import { FIRST_VIEW, type ViewerView } from "../../src/lib/protocol-features";
+import { FIRST_VIEW, type ViewerView } from "../../src/lib/wire";
 import { press, ready, selected, sent, show } from "./harness";
 
 const at = (change: Partial<ViewerView>) => ({ ...FIRST_VIEW, extraction_id: EXT, feature: 7451, ...change });

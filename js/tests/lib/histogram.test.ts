@@ -3,7 +3,7 @@ import { render } from "@testing-library/preact";
 import { h } from "preact";
 import { expect, it } from "vitest";
 import { Histogram } from "../../src/lib/histogram";
-import type { Histogram as Data } from "../../src/lib/protocol-saes";
+import type { Histogram as Data } from "../../src/lib/wire";
 
 const DATA: Data = {
   title: "Decoder norms",

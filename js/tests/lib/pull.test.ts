@@ -1,8 +1,9 @@
 import { signal } from "@preact/signals";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { EMPTY_STATE, type PanelState, parseState } from "../../src/lib/protocol";
 import { pull } from "../../src/lib/pull";
 import type { Answer, Rpc } from "../../src/lib/rpc";
+import { stateOf } from "../../src/lib/sync";
+import { EMPTY_STATE, type PanelState } from "../../src/lib/wire";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -18,7 +19,13 @@ function setup(answer: (revision: number) => Promise<unknown>) {
   } as unknown as Rpc;
   const stop = new AbortController();
   const heard = vi.fn();
-  pull(rpc, state, stop.signal, { parse: parseState, active: 1000, idle: 4000, isActive: () => true, onHeard: heard });
+  pull(rpc, state, stop.signal, {
+    parse: (value) => stateOf(value, EMPTY_STATE),
+    active: 1000,
+    idle: 4000,
+    isActive: () => true,
+    onHeard: heard,
+  });
   return { state, asked, stop, heard };
 }
 

@@ -1,15 +1,14 @@
 // @vitest-environment node
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import type { Command } from "../../src/lib/protocol";
 import { CommandError, type Model, POLL_AFTER, Rpc } from "../../src/lib/rpc";
 
 class Wire implements Model {
-  sent: (Command & { id: string })[] = [];
+  sent: { id: string; kind: string }[] = [];
   listeners = new Set<(...args: unknown[]) => void>();
   get = () => undefined;
   buffers: unknown[] = [];
   send(content: unknown, _callbacks?: unknown, buffers?: unknown): void {
-    this.sent.push(content as Command & { id: string });
+    this.sent.push(content as { id: string; kind: string });
     this.buffers.push(buffers);
   }
   on(_name: string, callback: (...args: never[]) => void): void {

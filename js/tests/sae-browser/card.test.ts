@@ -1,7 +1,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it, vi } from "vitest";
 import { HOSTILE, SAES } from "../../demo/sae-fixtures";
-import type { SaeCard } from "../../src/lib/protocol-saes";
+import type { SaeCard } from "../../src/lib/wire";
 import { skipping } from "../headings";
 import { buttons, cardOf, names, openDetails, sent, show } from "./harness";
 

@@ -4,7 +4,7 @@ import userEvent from "@testing-library/user-event";
 import { afterEach } from "vitest";
 import { FakeLibrary, type LibraryOptions } from "../../demo/fake-library";
 import { SAES } from "../../demo/sae-fixtures";
-import type { SaeBrowserState, SaeCard } from "../../src/lib/protocol-saes";
+import type { SaeBrowserState, SaeCard } from "../../src/lib/wire";
 import widget from "../../src/library";
 
 const open: (() => void)[] = [];

@@ -5,7 +5,7 @@ import { afterEach } from "vitest";
 import { FakeSteering, type SteeringOptions } from "../../demo/fake-steering";
 import { steeringState } from "../../demo/steering-fixtures";
 import widget from "../../src/index";
-import type { SteeringCommand, SteeringState } from "../../src/lib/protocol-steering";
+import type { SteeringCommand, SteeringState } from "../../src/lib/wire";
 
 const open: (() => void)[] = [];
 afterEach(() => {

@@ -1,7 +1,7 @@
 import { fireEvent, waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
 import { HOSTILE, PROMPT, ROWS, row, texts } from "../../demo/steering-fixtures";
-import { EMPTY_STEERING } from "../../src/lib/protocol-steering";
+import { EMPTY_STEERING } from "../../src/lib/wire";
 import { feature, sent, show, slider, until } from "./harness";
 
 const ONE = [row()];

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { row, texts } from "../../demo/steering-fixtures";
-import { EMPTY_STEERING } from "../../src/lib/protocol-steering";
+import { EMPTY_STEERING } from "../../src/lib/wire";
 import * as w from "../../src/steering/words";
 
 describe("strengths", () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { CHECK, FORM } from "../../demo/fixtures";
-import type { FormField } from "../../src/lib/protocol";
+import type { FormField } from "../../src/lib/wire";
 import * as form from "../../src/training-panel/form-state";
 
 const start = () => form.initialValues(FORM);

@@ -4,7 +4,7 @@ import userEvent from "@testing-library/user-event";
 import { afterEach } from "vitest";
 import { FakeModel } from "../../demo/fake-model";
 import widget from "../../src/index";
-import type { PanelState } from "../../src/lib/protocol";
+import type { PanelState } from "../../src/lib/wire";
 
 const open: (() => void)[] = [];
 afterEach(() => {

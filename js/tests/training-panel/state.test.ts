@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { CARDS, card } from "../../demo/fixtures";
-import type { Card } from "../../src/lib/protocol";
+import type { Card } from "../../src/lib/wire";
 import {
   buttonsFor,
   countByStatus,

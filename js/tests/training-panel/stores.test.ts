@@ -2,7 +2,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it } from "vitest";
 import { CARDS, fullState, STORES } from "../../demo/fixtures";
-import type { StoreRow } from "../../src/lib/protocol-runs";
+import type { StoreRow } from "../../src/lib/wire";
 import { hooksOf, isStore, takenFrom } from "../../src/training-panel/stores-state";
 import { sent, show } from "./harness";
 

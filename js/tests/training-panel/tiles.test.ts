@@ -1,7 +1,7 @@
 /** The five numbers of a card: a dash says why there is no number. */
 import { expect, it } from "vitest";
 import { card, fullState, LAYERS } from "../../demo/fixtures";
-import type { Card } from "../../src/lib/protocol";
+import type { Card } from "../../src/lib/wire";
 import { cardOf, show } from "./harness";
 
 const tile = (changes: Partial<Card>) => {

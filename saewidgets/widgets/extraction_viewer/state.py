@@ -16,7 +16,7 @@ from saewidgets.errors import ConfigError, SAEWidgetsError
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.widgets.extraction_viewer.cards import card_of, is_active, open_of
 from saewidgets.widgets.extraction_viewer.feature_source import FeatureSource, FeatureWorkspace, check_index, owner_of
-from saewidgets.widgets.messages.features import Below, ExtractionViewerState, OpenExtraction, ViewerView
+from saewidgets.widgets.messages.features import Below, OpenExtraction, ViewerState, ViewerView
 from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.shown import name_of_workspace
 
@@ -42,7 +42,7 @@ class ViewerModel:
         self._opened: tuple[Any, ...] = ()
         self._was_empty = False  # there was no extraction at the last look
         self._read_at, self._cost = float("-inf"), 0.0
-        self._state = ExtractionViewerState(workspace=workspace.label, code=name_of_workspace(workspace))
+        self._state = ViewerState(workspace=workspace.label, code=name_of_workspace(workspace))
 
     # --------------------------------------------------------------------------------------------- input
 
@@ -218,12 +218,12 @@ class ViewerModel:
 
     # --------------------------------------------------------------------------------------------- output
 
-    def state(self) -> ExtractionViewerState:
+    def state(self) -> ViewerState:
         """The newest state; `revision` is higher than before exactly when something is different."""
         with self._lock:
             return self._put({})
 
-    def _put(self, changes: dict[str, Any]) -> ExtractionViewerState:
+    def _put(self, changes: dict[str, Any]) -> ViewerState:
         new = self._state.model_copy(
             update={
                 "workspace": self.workspace.label,

@@ -102,7 +102,7 @@ class OpenExtraction(Wire):
     live_note: str = ""  # why not
 
 
-class ExtractionViewerState(Wire):
+class ViewerState(Wire):
     """The synced trait `state` of the extraction viewer."""
 
     revision: int = 0
@@ -570,10 +570,3 @@ class Suggestion(Wire):
     text: str
     by: str
     note: str = ""
-
-
-ANSWERS: tuple[type[Wire], ...] = (
-    ExtractionViewerState, SaeChoices, ExtractionFormData, ExtractionCheck, FeatureRows, FeaturePlace, FeaturePage,
-    FeatureLogitsData, FeatureRelationsData, ExampleContext, TestedText, PromptReading, FeatureNotes, Suggestion,
-)
-"""What `tests/wire/` has an example of, besides every command."""

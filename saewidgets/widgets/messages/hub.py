@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr
 from saewidgets.widgets.messages.wire import Command, DeviceInfo, Note, Wire
 
 PAGE = 2000  # rows of one answer: about 400 kB of JSON
+DownloadAction = Literal["pause", "resume", "cancel", "retry", "clear"]
 
 # ---------------------------------------------------------------------------------------------------- state
 
@@ -129,7 +130,7 @@ class HubAction(Command):
     """Something done to downloads; answered with `{"job_ids"}`. `clear` takes ended ones off the list."""
 
     kind: Literal["hub_action"] = "hub_action"
-    action: Literal["pause", "resume", "cancel", "retry", "clear"]
+    action: DownloadAction
     job_ids: tuple[str, ...] = Field(min_length=1)
 
 

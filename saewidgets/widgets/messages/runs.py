@@ -10,6 +10,8 @@ from saewidgets.widgets.messages.training import YAxis
 from saewidgets.widgets.messages.wire import Command, Note, Wire
 
 Ids = Annotated[tuple[str, ...], Field(max_length=1000)]
+BulkAction = Literal["pause", "resume", "stop", "stop_without_saving", "import", "delete"]
+GroupActionName = Literal["pause", "resume", "stop", "stop_without_saving", "retry", "delete"]
 
 
 # ---------------------------------------------------------------------------------------------------- commands
@@ -19,7 +21,7 @@ class RunActions(Command):
     """Something done to several runs; what fails is told and the others are done all the same. `RunsDone`."""
 
     kind: Literal["run_actions"] = "run_actions"
-    action: Literal["pause", "resume", "stop", "stop_without_saving", "import", "delete"]
+    action: BulkAction
     training_ids: Ids
 
 
@@ -27,7 +29,7 @@ class GroupAction(Command):
     """Something done to all runs of a job at once; answered with `{"group_id"}` (`retry`: of the new group)."""
 
     kind: Literal["group_action"] = "group_action"
-    action: Literal["pause", "resume", "stop", "stop_without_saving", "retry", "delete"]
+    action: GroupActionName
     group_id: str
 
 
@@ -227,6 +229,3 @@ class StoresData(Wire):
     """Newest first."""
 
     stores: tuple[StoreRow, ...] = ()
-
-
-ANSWERS = (RunsDone, ComparisonData, ComparisonTableData, TemplatesData, StoresData)

@@ -10,7 +10,7 @@ from saewidgets.widgets.messages.wire import Command, Note, Setting, Wire
 
 Source = Literal["trained", "huggingface", "gemma_scope", "local"]
 Layer = Annotated[int, Field(ge=0, lt=2**31)]
-Sort = Literal["newest", "oldest", "name", "model", "layer", "d_sae", "size"]
+SaeSort = Literal["newest", "oldest", "name", "model", "layer", "d_sae", "size"]
 
 
 # ---------------------------------------------------------------------------------------------------- state
@@ -76,7 +76,7 @@ class SaeQuery(Wire):
     architecture: str | None = None
     format: str | None = None
     search: str = ""
-    sort: Sort = "newest"
+    sort: SaeSort = "newest"
     offset: int = 0
 
 
@@ -129,7 +129,7 @@ class BrowseSaes(Command):
     architecture: str | None = None
     format: str | None = None
     search: str = Field(default="", max_length=500)
-    sort: Sort = "newest"
+    sort: SaeSort = "newest"
     offset: int = Field(default=0, ge=0)
 
 
@@ -375,7 +375,3 @@ class TrainingFacts(Wire):
     status: str
     facts: tuple[SaeFact, ...] = ()
     settings: tuple[Setting, ...] = ()
-
-
-ANSWERS: tuple[type[Wire], ...] = (SaeBrowserState, SaeDetails, SaeStatistics, SaeComparison, SaesDone, TrainingFacts)
-"""What `tests/wire/` has an example of, besides every command."""

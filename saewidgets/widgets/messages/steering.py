@@ -18,6 +18,10 @@ PROMPT = 100_000  # characters
 POSITIONS = 10_000  # chosen tokens
 
 Mode = Literal["add_max", "add", "clamp", "conditional_clamp", "scale", "ablate"]
+PositionWord = Literal["all", "generated", "prompt"]
+What = Literal["generate", "sweep"]
+TextName = Literal["baseline", "steered"]
+PresetAction = Literal["save", "load", "delete"]
 Place = Annotated[int, Field(ge=0)]
 Strength = Annotated[float, Field(ge=-1e6, le=1e6)]
 
@@ -54,7 +58,7 @@ class SteeringRow(Wire):
 class SteeringSettings(Wire):
     """Everything that is set besides the features."""
 
-    positions: Literal["all", "generated", "prompt"] | tuple[Place, ...] = "all"
+    positions: PositionWord | tuple[Place, ...] = "all"
     steer_bos: bool = False
     prepend_bos: bool = True
     prompt: str = Field(default="", max_length=PROMPT)
@@ -79,7 +83,7 @@ class SteeringRun(Wire):
     """What was generated last, or is being generated. `number` grows with every run; 0: none yet."""
 
     number: int = 0
-    kind: Literal["generate", "sweep"] = "generate"
+    kind: What = "generate"
     status: Literal["idle", "running", "stopping", "done", "stopped", "failed"] = "idle"
     phase: str = ""  # "loading", "measuring", "writing"
     texts: tuple[LiveText, ...] = ()
@@ -189,7 +193,7 @@ class SteeringGenerate(Command):
     """Start to write: baseline and steered text, or a sweep; answered at once with `{"number"}` of the run."""
 
     kind: Literal["steering_generate"] = "steering_generate"
-    what: Literal["generate", "sweep"] = "generate"
+    what: What = "generate"
 
 
 class SteeringStop(Command):
@@ -202,7 +206,7 @@ class SteeringRead(Command):
     """The texts of the last run of a kind; answered with `SteeringTexts`, or null when there is none."""
 
     kind: Literal["steering_read"] = "steering_read"
-    what: Literal["generate", "sweep"] = "generate"
+    what: What = "generate"
 
 
 class SteeringNext(Command):
@@ -210,7 +214,7 @@ class SteeringNext(Command):
 
     kind: Literal["steering_next"] = "steering_next"
     number: int
-    text: Literal["baseline", "steered"]
+    text: TextName
     token: int = Field(ge=0)
 
 
@@ -230,7 +234,7 @@ class SteeringPreset(Command):
     """Something done to a preset; answered with `SteeringPresetsData`. `replace`: one of this name may go."""
 
     kind: Literal["steering_preset"] = "steering_preset"
-    action: Literal["save", "load", "delete"]
+    action: PresetAction
     name: str = Field(max_length=300)
     replace: bool = False
 
@@ -324,7 +328,7 @@ class SteeringNextData(Wire):
     """What could have come at token `token` of a text (0 is the first new one), given the same text before."""
 
     number: int
-    text: Literal["baseline", "steered"]
+    text: TextName
     token: int
     piece: str
     rows: tuple[NextToken, ...] = ()
@@ -345,8 +349,3 @@ class SteeringPresetsData(Wire):
     """The presets of the workspace, newest first."""
 
     presets: tuple[PresetRow, ...] = ()
-
-
-ANSWERS: tuple[type[Wire], ...] = (
-    SteeringState, SteeringHits, SteeringTokensData, SteeringTexts, SteeringNextData, SteeringPresetsData,
-)  # fmt: skip

@@ -11,18 +11,27 @@ from saewidgets.widgets.messages.wire import Command, DeviceInfo, Note, Setting,
 # ---------------------------------------------------------------------------------------------------- state
 
 
-class Tile(Wire):
-    """The five numbers of a card; None draws an en dash, non-finite values are the strings "NaN" and "Infinity"."""
-
-    loss: float | str | None = None
-    l0: float | str | None = None
-    fvu: float | str | None = None
-    ce_loss_score: float | str | None = None
-    dead: float | str | None = None  # share, 0…1
-    val_dead: float | str | None = None  # in its place where the run ended before its dead window
-
-
+Value = float | str | None  # non-finite ones are the strings "NaN", "Infinity", "-Infinity"; None: not measured
+XAxis = Literal["tokens", "steps", "time"]
+XRange = Literal["active", "all"]
+Theme = Literal["light", "dark"]
 YAxis = Literal["fvu", "ce_loss_score"]
+Action = Literal["pause", "resume", "stop", "stop_without_saving", "retry", "delete", "import", "checkpoint"]
+Section = Literal["model", "where", "sae", "training", "advanced"]
+FieldType = Literal["text", "integer", "number", "boolean", "choice"]
+ConfigData = dict[str, Any]
+Over = dict[str, list[Any]]  # dotted name → the values that it takes in several trainings of one job
+
+
+class Tile(Wire):
+    """The five numbers of a card; None draws an en dash."""
+
+    loss: Value = None
+    l0: Value = None
+    fvu: Value = None
+    ce_loss_score: Value = None
+    dead: Value = None  # share, 0…1
+    val_dead: Value = None  # in its place where the run ended before its dead window
 
 
 class Card(Wire):
@@ -74,13 +83,13 @@ class ChartState(Wire):
 
     training_ids: tuple[str, ...] = ()  # what somebody selected; the first six have a line (`series` of their card)
     followed: tuple[str, ...] = ()  # what has a line by itself, as it has just begun; buttons leave it alone
-    x_axis: Literal["tokens", "steps", "time"] = "tokens"
-    x_range: Literal["active", "all"] = "active"  # where it ends: with the runs that are active, or with the longest
+    x_axis: XAxis = "tokens"
+    x_range: XRange = "active"  # where it ends: with the runs that are active, or with the longest
     longer: bool = False  # others reach further than those that are active
     log_y: bool = True
     show_raw: bool = True
     smoothing: int = Field(default=40, ge=0, le=100)
-    theme: Literal["light", "dark"] = "light"  # as last measured by the page
+    theme: Theme = "light"  # as last measured by the page
     zoomed: bool = False
     summaries: tuple[str, ...] = ()  # one sentence per chart: loss, L0, FVU
 
@@ -172,8 +181,8 @@ class Check(Command):
     """
 
     kind: Literal["check"] = "check"
-    config: dict[str, Any]
-    over: dict[str, list[Any]] | None = None
+    config: ConfigData
+    over: Over | None = None
 
 
 class Create(Command):
@@ -181,8 +190,8 @@ class Create(Command):
     `{"group_id"}`) or a `Failure` of kind "config" with `fields`."""
 
     kind: Literal["create"] = "create"
-    config: dict[str, Any]
-    over: dict[str, list[Any]] | None = None
+    config: ConfigData
+    over: Over | None = None
     retry_of: str | None = None  # the run whose settings were edited
 
 
@@ -190,7 +199,7 @@ class RunAction(Command):
     """Something done to one run; answered with `{"training_id"}` of the run it concerns (`retry`: of the new run)."""
 
     kind: Literal["run_action"] = "run_action"
-    action: Literal["pause", "resume", "stop", "stop_without_saving", "retry", "delete", "import", "checkpoint"]
+    action: Action
     training_id: str
 
 
@@ -216,13 +225,13 @@ class Chart(Command):
     kind: Literal["chart"] = "chart"
     training_ids: tuple[str, ...] | None = None
     followed: tuple[str, ...] | None = None
-    x_axis: Literal["tokens", "steps", "time"] | None = None
-    x_range: Literal["active", "all"] | None = None
+    x_axis: XAxis | None = None
+    x_range: XRange | None = None
     log_y: bool | None = None
     show_raw: bool | None = None
     smoothing: int | None = Field(default=None, ge=0, le=100)
     reset_zoom: bool = False
-    theme: Literal["light", "dark"] | None = None
+    theme: Theme | None = None
 
 
 class Pictures(Command):
@@ -251,7 +260,7 @@ class FormField(Wire):
     name: str  # dotted: "sae.k"
     label: str
     help: str = ""
-    type: Literal["text", "integer", "number", "boolean", "choice"]
+    type: FieldType
     choices: tuple[str, ...] = ()
     words: tuple[str, ...] = ()  # what the choices are called, in their order
     default: Any = None
@@ -259,7 +268,7 @@ class FormField(Wire):
     maximum: float | None = None
     optional: bool = False
     empty: str = ""  # what an empty field stands for: "off", "ten times per run"
-    section: Literal["model", "where", "sae", "training", "advanced"]
+    section: Section
     group: str = ""  # heading among the advanced ones
     architectures: tuple[str, ...] = ()  # empty: for all
 

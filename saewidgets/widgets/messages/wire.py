@@ -8,7 +8,7 @@ Three channels, never mixed:
 * **bulk data**: binary buffers behind a `Result` (`columns` names them) or a command (`Command.buffers`), at most 1 MB
   each.
 
-`tests/wire/*.json` holds one golden example of each; the Python and the TypeScript test suites both read them.
+`tools/wire.py` writes the page's types (`js/src/lib/wire.ts`) from them.
 """
 
 from __future__ import annotations

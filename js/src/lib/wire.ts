@@ -1,0 +1,265 @@
+/** Made by tools/wire.py from saewidgets/widgets: change the Python models and commands, then run `make js`. */
+
+export interface Note { what: string; where: string | null; hint: string | null; kind: string }
+export interface Setting { name: string; value: string; label: string }
+export interface DeviceInfo { id: string; label: string; total_bytes: number | null; free_bytes: number | null }
+export interface Ack { id: string; kind: "ack" }
+export interface Result { id: string; kind: "result"; value: unknown; columns: string[] }
+export interface Failure { id: string; kind: "failure"; what: string; where: string | null; hint: string | null; fields: Record<string, string> }
+export type Value = number | string | null;
+export type XAxis = "tokens" | "steps" | "time";
+export type XRange = "active" | "all";
+export type Theme = "light" | "dark";
+export type YAxis = "fvu" | "ce_loss_score";
+export type Action = "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete" | "import" | "checkpoint";
+export type Section = "model" | "where" | "sae" | "training" | "advanced";
+export type FieldType = "text" | "integer" | "number" | "boolean" | "choice";
+export type ConfigData = Record<string, unknown>;
+export type Over = Record<string, unknown[]>;
+export interface Tile { loss: number | string | null; l0: number | string | null; fvu: number | string | null; ce_loss_score: number | string | null; dead: number | string | null; val_dead: number | string | null }
+export interface Card { id: string; name: string; status: string; model: string; hook_name: string; hook_name_out: string | null; stored: boolean; architecture: string; d_sae: number; device: string; tokens_total: number; tokens_done: number; step: number; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; tiles: Tile; note: Note | null; dead_window_tokens: number; checkpoint_count: number; checkpoint_bytes: number; last_checkpoint_step: number | null; last_checkpoint_tokens: number | null; sae_id: string | null; created_at: number; started_at: number | null; finished_at: number | null; heartbeat_at: number | null; seconds_running: number; series: number | null; group_id: string | null; group_name: string | null; retry_of: string | null; continued_from: string | null; continued_step: number | null; retry: Record<string, unknown> | null; advice: string | null }
+export interface ChartState { training_ids: string[]; followed: string[]; x_axis: "tokens" | "steps" | "time"; x_range: "active" | "all"; longer: boolean; log_y: boolean; show_raw: boolean; smoothing: number; theme: "light" | "dark"; zoomed: boolean; summaries: string[] }
+export interface ResultRow { label: string; values: string[]; best: boolean[] }
+export interface ParetoPoint { id: string; name: string; architecture: string; kind: string; label: string; l0: number; y: number; front: boolean; preliminary: string }
+export interface Scope { value: string; label: string; count: number }
+export interface CompareState { training_ids: string[]; names: string[]; series: (number | null)[]; results: ResultRow[]; y_axis: "fvu" | "ce_loss_score"; scope: string; scopes: Scope[]; points: ParetoPoint[]; left_out: number; summary: string; zoomed: boolean }
+export interface PanelState { revision: number; workspace: string; cards: Card[]; total: number; jobs: number; charts: ChartState; devices: DeviceInfo[]; notice: Note | null; compare: CompareState | null; templates_revision: number; sae_shown: string | null; updated_at: number }
+export interface FormField { name: string; label: string; help: string; type: "text" | "integer" | "number" | "boolean" | "choice"; choices: string[]; words: string[]; default: unknown; minimum: number | null; maximum: number | null; optional: boolean; empty: string; section: "model" | "where" | "sae" | "training" | "advanced"; group: string; architectures: string[] }
+export interface FormData { fields: FormField[]; defaults: Record<string, unknown>; of_model: Record<string, Record<string, unknown>>; devices: DeviceInfo[]; suggestions: Record<string, string[]>; stores: Record<string, string> }
+export interface Segment { label: string; bytes: number }
+export interface Elsewhere { device: string; memory: Segment[]; total_bytes: number; free_bytes: number | null }
+export interface Estimate { device: string; memory: Segment[]; memory_total_bytes: number; device_total_bytes: number | null; device_free_bytes: number | null; elsewhere: Elsewhere[]; seconds: number | null; tokens_per_second: number | null; basis: string; disk_bytes: number; disk_free_bytes: number | null; queue: number; queue_seconds: number | null; warnings: string[] }
+export interface ModelFacts { parameters: number | null; layers: number | null; d_model: number | null; context: number | null; d_in: number | null; heads: number | null }
+export interface CheckResult { fields: Record<string, string>; hints: Record<string, string>; pending: string[]; model: ModelFacts | null; name: string; trainings: string[]; estimate: Estimate | null }
+export interface CheckpointRow { id: string; label: string; best: boolean; step: number; tokens: number; fvu: number | null; val_fvu: number | null; best_by: number | null; size_bytes: number; saved_at: number }
+export interface AdviceRow { kind: string; severity: "warning" | "info"; title: string; text: string; why: string; changes: Record<string, unknown> }
+export interface DetailsData { checkpoints: CheckpointRow[]; best_by: string; log: string[]; settings: Setting[]; advice: AdviceRow[]; folder: string; traceback: string | null }
+export interface Picture { name: string; width: number; height: number; svg: string }
+export interface PicturesData { pictures: Picture[] }
+export interface TableData { rows: number; total: number }
+export type BulkAction = "pause" | "resume" | "stop" | "stop_without_saving" | "import" | "delete";
+export type GroupActionName = "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete";
+export interface RunsDone { done: string[]; paths: string[]; problems: Note[] }
+export interface SettingRow { name: string; label: string; values: string[]; differs: boolean }
+export interface ComparisonData { training_ids: string[]; names: string[]; rows: SettingRow[] }
+export interface ComparisonTableData { columns: string[]; rows: ((string | boolean | number | null)[])[] }
+export interface TemplateRow { id: string; name: string; description: string; favorite: boolean; model: string; hook_name: string; corpus: string; architecture: string; d_sae: number | null; updated_at: number }
+export interface TemplatesData { templates: TemplateRow[]; total: number }
+export interface StoreRow { id: string; name: string; model: string; corpus: string; hook_names: string[]; tokens: number; size_bytes: number | null; problem: string; values: Record<string, unknown> }
+export interface StoresData { stores: StoreRow[] }
+export type DownloadAction = "pause" | "resume" | "cancel" | "retry" | "clear";
+export interface DownloadCard { id: string; name: string; status: string; repo_id: string; path: string; revision: string | null; bytes_done: number; bytes_total: number; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; attempt: number | null; wait_seconds: number | null; queue_position: number | null; sae_id: string | null; note: Note | null; created_at: number; finished_at: number | null }
+export interface HubState { revision: number; workspace: string; repository: string; downloads: DownloadCard[]; devices: DeviceInfo[]; known: number; has_token: boolean; account: string | null; can_open: boolean; embedded: boolean; notice: Note | null; updated_at: number }
+export interface Chosen { repo_id: string; revision: string; path: string }
+export interface KnownRow { repo_id: string; name: string; model: string; sites: string[]; layers: string; widths: string[]; format: string; gated_model: boolean }
+export interface Release { id: string; label: string; model: string; repo_ids: string[] }
+export interface HubKnownData { repositories: KnownRow[]; releases: Release[] }
+export interface RepoData { repo_id: string; revision: string; private: boolean; gated: boolean; license: string | null; base_models: string[]; last_modified: number | null; url: string }
+export interface VariantRow { repo: number; path: string; format: string; size_bytes: number; site: string | null; layer: number | null; width: string | null; d_sae: number | null; l0: number | null; canonical: boolean; cached: boolean }
+export interface Problem { kind: string; what: string; hint: string | null; suggestions: string[] }
+export interface HubListing { listing: number; text: string; release: string; repositories: RepoData[]; total: number; rows: VariantRow[]; path: string; problems: Problem[] }
+export interface HubRowsData { listing: number; offset: number; rows: VariantRow[] }
+export interface WarningData { kind: string; what: string; hint: string | null }
+export interface HubPreviewData { sae: Chosen; device: string; format: string; architecture: string | null; d_in: number | null; d_sae: number | null; d_out: number | null; dtype: string | null; model: string | null; hook_name: string | null; layer: number | null; total_bytes: number; download_bytes: number; memory_bytes: number | null; gpu_bytes: number | null; disk_free_bytes: number | null; cached: boolean; gated_model: boolean | null; config: Record<string, unknown>; warnings: WarningData[] }
+export type Source = "trained" | "huggingface" | "gemma_scope" | "local";
+export type SaeSort = "newest" | "oldest" | "name" | "model" | "layer" | "d_sae" | "size";
+export interface SaeCard { id: string; name: string; source: string; source_label: string; canonical: boolean; model: string | null; layer: number | null; hook_name: string | null; site: string; architecture: string; d_in: number; d_sae: number; d_out: number | null; format: string; format_label: string; features_extracted: number; size_bytes: number; created_at: number; training_id: string | null; training_name: string | null; fvu: number | null; fvu_label: string; ce_loss_score: number | null; tags: string[]; state: "ok" | "missing" | "changed"; state_note: string }
+export interface SelectedSae { id: string; name: string; size_bytes: number; d_in: number; d_sae: number; features_extracted: number; training_id: string | null }
+export interface Choice { value: string; label: string; count: number | null }
+export interface SaeQuery { source: "trained" | "huggingface" | "gemma_scope" | "local" | null; model: string | null; layer: number | null; architecture: string | null; format: string | null; search: string; sort: "newest" | "oldest" | "name" | "model" | "layer" | "d_sae" | "size"; offset: number }
+export interface SaeFacets { source: Choice[]; model: Choice[]; layer: Choice[]; architecture: Choice[]; format: Choice[] }
+export interface SaeBrowserState { revision: number; workspace: string; cards: SaeCard[]; matching: number; matching_bytes: number; total: number; page_size: number; query: SaeQuery; facets: SaeFacets; selected: SelectedSae[]; export_formats: Choice[]; download_shown: boolean; extractions_shown: boolean; steering_shown: boolean; revealed: string | null; notice: Note | null; updated_at: number }
+export interface UploadFile { name: string; size: number }
+export interface SaeFact { label: string; value: string; code: boolean }
+export interface Snippet { label: string; code: string }
+export interface SaeDetails { sae_id: string; facts: SaeFact[]; settings: Setting[]; problem: Note | null; snippets: Snippet[]; name: string; notes: string; tags: string[] }
+export interface Histogram { title: string; note: string; x_label: string; edges: number[]; counts: number[]; log: boolean; digits: number; zeros: number; zeros_label: string; summary: string }
+export interface SaeStatistics { sae_id: string; histograms: Histogram[]; facts: SaeFact[] }
+export interface SaeMatch { first: number; second: number; cosine: number }
+export interface SaeComparison { first: SelectedSae; second: SelectedSae; facts: SaeFact[]; histogram: Histogram | null; matches: SaeMatch[]; differences: [string, string, string][] }
+export interface SaesDone { done: string[]; paths: string[]; problems: Note[] }
+export interface TrainingFacts { training_id: string; name: string; status: string; facts: SaeFact[]; settings: Setting[] }
+export type Tab = "features" | "prompt" | "jobs";
+export type Show = "all" | "labelled" | "unlabelled" | "starred" | "dead" | "live" | "dense";
+export type SortFeatures = "index" | "density" | "max" | "label" | "score";
+export type Context = "short" | "snippet" | "full";
+export type Step = "previous" | "next" | "random" | "next_live" | "here";
+export type RankBy = "max" | "sum" | "token";
+export type Below = "" | "steering" | "download";
+export type ExtractionAct = "pause" | "resume" | "cancel" | "delete";
+export type ExportKind = "html" | "json" | "csv" | "neuronpedia" | "vectors" | "labels_csv" | "labels_jsonl" | "interpretations";
+export interface ExtractionCard { id: string; sae_id: string | null; training_id: string | null; name: string; source: string; source_label: string; model: string; d_sae: number; status: string; tokens_total: number; tokens_done: number; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; queue_position: number | null; seen: number | null; dead: number | null; dense: number | null; size_bytes: number | null; seconds_running: number; created_at: number; note: Note | null; has_logits: boolean; logits: LogitsJob | null }
+export interface FeatureQuery { search: string; show: "all" | "labelled" | "unlabelled" | "starred" | "dead" | "live" | "dense"; sort: "index" | "density" | "max" | "label" | "score"; descending: boolean }
+export interface ViewerView { tab: "features" | "prompt" | "jobs"; extraction_id: string | null; feature: number | null; query: FeatureQuery; context: "short" | "snippet" | "full"; line_breaks: boolean; prompt: string; dialog_sae: string | null }
+export interface OpenExtraction { id: string; sae_id: string | null; name: string; model: string; hook_name: string; d_sae: number; n_tokens: number; n_contexts: number; context_size: number; n_documents: number; dead: number; dense: number; labelled: number; starred: number; versions: Choice[]; live: boolean; live_note: string }
+export interface ViewerState { revision: number; workspace: string; code: string; below: "" | "steering" | "download"; cards: ExtractionCard[]; total: number; active: number; open: OpenExtraction | null; view: ViewerView; n_saes: number; features_revision: number; notice: Note | null; updated_at: number }
+export interface SaeChoice { id: string; name: string; source: string; source_label: string; model: string | null; layer: number | null; d_sae: number; features_extracted: string; state: "ok" | "missing" | "downloading" }
+export interface SaeChoices { rows: SaeChoice[]; total: number; sources: Choice[]; models: Choice[]; note: string }
+export interface ExtractionField { name: string; label: string; value: string | boolean; hint: string; help: string }
+export interface ExtractionFormData { sae_id: string; name: string; d_sae: number; fields: ExtractionField[] }
+export interface ExtractionCheck { errors: Record<string, string>; device: string; seconds: number | null; disk_bytes: number | null; disk_free: number | null; memory_bytes: number | null; memory_free: number | null; warnings: Note[] }
+export interface FeatureRow { index: number; label: string; auto: boolean; top_tokens: string[]; density: number; max: number; score: number | null; starred: boolean }
+export interface FeatureRows { matching: number; offset: number; max_density: number; rows: FeatureRow[] }
+export interface FeaturePlace { index: number | null; row: number | null }
+export interface Example { position: number; value: number; peak: number; tokens: number[]; before: boolean; after: boolean; offset: number; context: number; document: number | null }
+export interface ExampleGroup { title: string; low: number | null; high: number | null; count: number; share: number | null; token_share: number | null; examples: Example[] }
+export interface FeatureLabel { text: string; description: string; source: "user" | "auto" | "imported"; by: string; created_at: number }
+export interface FeatureNotes { index: number; labels: FeatureLabel[]; notes: string; starred: boolean }
+export interface TokenCount { token: string; count: number; share: number; mean: number }
+export interface FeaturePage { extraction_id: string; index: number; density: number; fired: number; n_tokens: number; max: number; mean: number; n_documents: number; documents: number; notes: FeatureNotes; row: FeatureRow; texts: string[]; groups: ExampleGroup[]; histogram: Histogram | null; tokens: TokenCount[]; facts: SaeFact[]; link: string; list_max: number }
+export interface TokenLogit { token: string; logit: number }
+export interface FeatureLogitsData { index: number; raises: TokenLogit[]; lowers: TokenLogit[]; histogram: Histogram | null; problem: Note | null }
+export interface RelatedFeature { index: number; label: string; top_tokens: string[]; value: number }
+export interface FeatureRelationsData { index: number; similar: RelatedFeature[]; coactive: RelatedFeature[]; sampled: number; note: string; problem: Note | null }
+export interface ExampleContext { position: number; peak: number; texts: string[]; tokens: number[]; complete: boolean; note: string }
+export interface TestedText { index: number; texts: string[]; tokens: number[]; max: number; fired: number; seconds: number; note: string }
+export interface PromptRow { index: number; label: string; auto: boolean; top_tokens: string[]; density: number; max: number; own_max: number }
+export interface PromptReading { texts: string[]; tokens: number[]; rows: PromptRow[]; firing: number; hidden: number; note: string }
+export interface Suggestion { index: number; text: string; by: string; note: string }
+export type LogitsAct = "start" | "pause" | "resume" | "cancel";
+export interface LogitsJob { status: string; fraction: number; done: number; total: number; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null }
+export interface LossEffectData { index: number; effect: number | null; loss: number | null; problem: Note | null }
+export type Mode = "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate";
+export type PositionWord = "all" | "generated" | "prompt";
+export type What = "generate" | "sweep";
+export type TextName = "baseline" | "steered";
+export type PresetAction = "save" | "load" | "delete";
+export interface SteeringSae { id: string; name: string; model: string | null; hook_name: string | null; d_sae: number }
+export interface SteeringRow { key: string; sae_id: string; sae: string; index: number; label: string; mode: "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate"; strength: number; a_max: number | null; usual: number | null; basis: string; pending: boolean; problem: Note | null }
+export interface SteeringSettings { positions: "all" | "generated" | "prompt" | number[]; steer_bos: boolean; prepend_bos: boolean; prompt: string; new_tokens: number; temperature: number; top_p: number; seed: number; strengths: number[]; swept: string }
+export interface LiveText { run: "baseline" | "steered" | "sweep"; strength: number | null; tokens: number; text: string }
+export interface SteeringRun { number: number; kind: "generate" | "sweep"; status: "idle" | "running" | "stopping" | "done" | "stopped" | "failed"; phase: string; texts: LiveText[]; seconds: number; problem: Note | null }
+export interface Gauge { ratio: number | null; over: string }
+export interface SteeringState { revision: number; workspace: string; saes: SteeringSae[]; sae_id: string; rows: SteeringRow[]; settings: SteeringSettings; gauge: Gauge; run: SteeringRun; generated: number; swept: number; presets: number; code: string; can_browse: boolean; can_close: boolean; embedded: boolean; notice: Note | null; updated_at: number }
+export interface SteeringEditRow { key: string; mode: "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate"; strength: number }
+export interface SteeringHit { index: number; label: string }
+export interface SteeringHits { sae_id: string; text: string; hits: SteeringHit[]; note: string }
+export interface PromptPiece { piece: string; bos: boolean }
+export interface SteeringTokensData { prompt: string; tokens: PromptPiece[] }
+export interface SteeringText { pieces: string[]; changed: number[]; finish: "length" | "end" | "stopped"; perplexity: number | null; repetition: number; kl_first: number | null; change_ratio: number | null }
+export interface SweptText { strength: number; text: string; perplexity: number | null; repetition: number; change_ratio: number | null }
+export interface SteeringTexts { number: number; prompt_pieces: string[]; baseline: SteeringText; steered: SteeringText | null; first_difference: number | null; sweep: SweptText[]; swept: string; swept_name: string; notes: string[]; seconds: number; stopped: boolean }
+export interface NextToken { piece: string; baseline: number; steered: number }
+export interface SteeringNextData { number: number; text: "baseline" | "steered"; token: number; piece: string; rows: NextToken[] }
+export interface PresetRow { name: string; features: number; saes: string[]; prompt: string; saved_at: number; problem: string }
+export interface SteeringPresetsData { presets: PresetRow[] }
+export type PanelCommand =
+  | { kind: "refresh"; revision?: number }
+  | { kind: "train_demo" }
+  | { kind: "form_schema"; training_id?: string | null; template_id?: string | null }
+  | { kind: "check"; config: Record<string, unknown>; over?: Record<string, unknown[]> | null }
+  | { kind: "create"; config: Record<string, unknown>; over?: Record<string, unknown[]> | null; retry_of?: string | null }
+  | { kind: "run_action"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete" | "import" | "checkpoint"; training_id: string }
+  | { kind: "rename"; training_id: string; name: string }
+  | { kind: "details"; training_id: string }
+  | { kind: "chart"; training_ids?: string[] | null; followed?: string[] | null; x_axis?: "tokens" | "steps" | "time" | null; x_range?: "active" | "all" | null; log_y?: boolean | null; show_raw?: boolean | null; smoothing?: number | null; reset_zoom?: boolean; theme?: "light" | "dark" | null }
+  | { kind: "pictures"; figure?: "charts" | "pareto" }
+  | { kind: "metric_table"; training_id: string; names?: string[] | null; limit?: number; offset?: number }
+  | { kind: "run_actions"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "import" | "delete"; training_ids: string[] }
+  | { kind: "group_action"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete"; group_id: string }
+  | { kind: "rename_group"; group_id: string; name: string }
+  | { kind: "export_runs"; training_ids: string[]; folder: string }
+  | { kind: "checkpoint_action"; action: "continue" | "import" | "delete"; training_id: string; checkpoint_id: string }
+  | { kind: "train_longer"; training_id: string; tokens: number }
+  | { kind: "compare"; training_ids?: string[] }
+  | { kind: "comparison"; training_ids: string[] }
+  | { kind: "comparison_table"; training_ids: string[] }
+  | { kind: "pareto"; y_axis?: "fvu" | "ce_loss_score" | null; scope?: string | null; reset_zoom?: boolean }
+  | { kind: "open_sae"; sae_id?: string | null }
+  | { kind: "list_templates"; search?: string }
+  | { kind: "list_stores"; architecture?: string }
+  | { kind: "save_template"; name: string; config?: Record<string, unknown> | null; training_id?: string | null; replace?: boolean }
+  | { kind: "template_action"; action: "rename" | "favorite" | "unfavorite" | "delete"; template_id: string; name?: string | null }
+  | { kind: "import_templates"; upload_id: string }
+  | { kind: "export_templates"; template_ids?: string[] }
+  | { kind: "begin_upload"; files: UploadFile[] }
+  | { kind: "upload_chunk"; upload_id: string; file: number; offset: number }
+  | { kind: "cancel_upload"; upload_id: string };
+export type HubCommand =
+  | { kind: "refresh"; revision?: number }
+  | { kind: "train_demo" }
+  | { kind: "hub_known" }
+  | { kind: "hub_token"; token?: string | null }
+  | { kind: "hub_list"; text?: string; release?: string; again?: boolean; asker?: string }
+  | { kind: "hub_rows"; listing: number; offset: number; limit?: number }
+  | { kind: "hub_preview"; sae: Chosen; device?: string; again?: boolean; asker?: string }
+  | { kind: "hub_download"; saes: Chosen[]; apply_b_dec_to_input?: boolean | null }
+  | { kind: "hub_action"; action: "pause" | "resume" | "cancel" | "retry" | "clear"; job_ids: string[] }
+  | { kind: "hub_open"; sae_id: string };
+export type SaeCommand =
+  | { kind: "refresh"; revision?: number }
+  | { kind: "train_demo" }
+  | { kind: "browse_saes"; source?: "trained" | "huggingface" | "gemma_scope" | "local" | null; model?: string | null; layer?: number | null; architecture?: string | null; format?: string | null; search?: string; sort?: "newest" | "oldest" | "name" | "model" | "layer" | "d_sae" | "size"; offset?: number }
+  | { kind: "select_saes"; sae_ids: string[] }
+  | { kind: "describe_sae"; sae_id: string }
+  | { kind: "measure_sae"; sae_id: string }
+  | { kind: "edit_sae"; sae_id: string; name?: string | null; notes?: string | null; tags?: string[] | null }
+  | { kind: "locate_sae"; sae_id: string; path: string }
+  | { kind: "export_saes"; sae_ids: string[]; folder: string; format?: string }
+  | { kind: "delete_saes"; sae_ids: string[] }
+  | { kind: "compare_saes"; first: string; second: string }
+  | { kind: "show_training"; training_id: string }
+  | { kind: "add_local"; path: string; name?: string | null; model?: string | null; hook_name?: string | null; apply_b_dec_to_input?: boolean | null }
+  | { kind: "begin_upload"; files: UploadFile[] }
+  | { kind: "upload_chunk"; upload_id: string; file: number; offset: number }
+  | { kind: "finish_upload"; upload_id: string; name?: string | null; model?: string | null; hook_name?: string | null; apply_b_dec_to_input?: boolean | null }
+  | { kind: "cancel_upload"; upload_id: string }
+  | { kind: "show_download"; shown: boolean }
+  | { kind: "show_extractions"; shown: boolean; sae_id?: string | null }
+  | { kind: "show_steering"; shown: boolean; sae_id?: string | null };
+export type ViewerCommand =
+  | { kind: "refresh"; revision?: number }
+  | { kind: "train_demo" }
+  | { kind: "list_saes"; source?: string | null; model?: string | null; search?: string }
+  | { kind: "extraction_form"; sae_id: string; extraction_id?: string | null }
+  | { kind: "check_extraction"; sae_id: string; values: Record<string, unknown> }
+  | { kind: "start_extraction"; sae_id: string; values: Record<string, unknown> }
+  | { kind: "try_demo" }
+  | { kind: "extraction_action"; extraction_id: string; action: "pause" | "resume" | "cancel" | "delete" }
+  | { kind: "show_view"; view: ViewerView }
+  | { kind: "query_features"; extraction_id: string; query: FeatureQuery; offset?: number; limit?: number }
+  | { kind: "step_feature"; extraction_id: string; query: FeatureQuery; index: number; step: "previous" | "next" | "random" | "next_live" | "here" }
+  | { kind: "open_feature"; extraction_id: string; index: number }
+  | { kind: "feature_logits"; extraction_id: string; index: number }
+  | { kind: "feature_relations"; extraction_id: string; index: number }
+  | { kind: "expand_example"; extraction_id: string; index: number; position: number }
+  | { kind: "test_text"; extraction_id: string; index: number; text: string }
+  | { kind: "read_prompt"; extraction_id: string; text: string; rank_by?: "max" | "sum" | "token"; token?: number | null; hide_dense?: boolean; limit?: number }
+  | { kind: "edit_feature"; extraction_id: string; index: number; label?: string | null; description?: string | null; notes?: string | null; starred?: boolean | null }
+  | { kind: "suggest_label"; extraction_id: string; index: number }
+  | { kind: "label_features"; extraction_id: string }
+  | { kind: "export_features"; extraction_id: string; what: "html" | "json" | "csv" | "neuronpedia" | "vectors" | "labels_csv" | "labels_jsonl" | "interpretations"; path: string; indices?: number[] | null; query?: FeatureQuery | null }
+  | { kind: "import_labels"; extraction_id: string; path: string }
+  | { kind: "steer_feature"; extraction_id: string; index: number }
+  | { kind: "logits_action"; extraction_id: string; action: "start" | "pause" | "resume" | "cancel" }
+  | { kind: "read_loss_effect"; extraction_id: string; index: number; position?: number | null; text?: string | null; token?: number | null }
+  | { kind: "show_download"; shown: boolean };
+export type SteeringCommand =
+  | { kind: "refresh"; revision?: number }
+  | { kind: "train_demo" }
+  | { kind: "steering_edit"; rows?: SteeringEditRow[]; settings?: SteeringSettings | null }
+  | { kind: "steering_add"; sae_id: string; index: number; label?: string }
+  | { kind: "steering_demo" }
+  | { kind: "steering_close" }
+  | { kind: "steering_remove"; key: string }
+  | { kind: "steering_choose"; sae_id: string }
+  | { kind: "steering_find"; sae_id: string; text: string }
+  | { kind: "steering_tokens"; prompt: string }
+  | { kind: "steering_generate"; what?: "generate" | "sweep" }
+  | { kind: "steering_stop" }
+  | { kind: "steering_read"; what?: "generate" | "sweep" }
+  | { kind: "steering_next"; number: number; text: "baseline" | "steered"; token: number }
+  | { kind: "steering_copy" }
+  | { kind: "steering_presets" }
+  | { kind: "steering_preset"; action: "save" | "load" | "delete"; name: string; replace?: boolean }
+  | { kind: "steering_browse" };
+export const EMPTY_STATE: PanelState = {"revision": 0, "workspace": "default workspace", "cards": [], "total": 0, "jobs": 0, "charts": {"training_ids": [], "followed": [], "x_axis": "tokens", "x_range": "active", "longer": false, "log_y": true, "show_raw": true, "smoothing": 40, "theme": "light", "zoomed": false, "summaries": []}, "devices": [], "notice": null, "compare": null, "templates_revision": 0, "sae_shown": null, "updated_at": 0.0};
+export const EMPTY_HUB: HubState = {"revision": 0, "workspace": "default workspace", "repository": "", "downloads": [], "devices": [], "known": 0, "has_token": false, "account": null, "can_open": false, "embedded": false, "notice": null, "updated_at": 0.0};
+export const EMPTY_BROWSER: SaeBrowserState = {"revision": 0, "workspace": "default workspace", "cards": [], "matching": 0, "matching_bytes": 0, "total": 0, "page_size": 50, "query": {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0}, "facets": {"source": [], "model": [], "layer": [], "architecture": [], "format": []}, "selected": [], "export_formats": [], "download_shown": false, "extractions_shown": false, "steering_shown": false, "revealed": null, "notice": null, "updated_at": 0.0};
+export const EMPTY_VIEWER: ViewerState = {"revision": 0, "workspace": "default workspace", "code": "", "below": "", "cards": [], "total": 0, "active": 0, "open": null, "view": {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "dialog_sae": null}, "n_saes": 0, "features_revision": 0, "notice": null, "updated_at": 0.0};
+export const EMPTY_STEERING: SteeringState = {"revision": 0, "workspace": "default workspace", "saes": [], "sae_id": "", "rows": [], "settings": {"positions": "all", "steer_bos": false, "prepend_bos": true, "prompt": "", "new_tokens": 60, "temperature": 0.7, "top_p": 0.95, "seed": 16, "strengths": [-4.0, -2.0, 0.0, 2.0, 4.0], "swept": ""}, "gauge": {"ratio": null, "over": ""}, "run": {"number": 0, "kind": "generate", "status": "idle", "phase": "", "texts": [], "seconds": 0.0, "problem": null}, "generated": 0, "swept": 0, "presets": 0, "code": "", "can_browse": false, "can_close": false, "embedded": false, "notice": null, "updated_at": 0.0};
+export const ALL_SAES: SaeQuery = {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0};
+export const ALL_FEATURES: FeatureQuery = {"search": "", "show": "all", "sort": "index", "descending": false};
+export const FIRST_VIEW: ViewerView = {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "dialog_sae": null};
+export const PAGE = 2000;
+export const NEW_TOKENS = 4096;

@@ -1,0 +1,137 @@
+"""Writes `js/src/lib/wire.ts`: the state, the commands and the answers of every widget, as the page's types.
+
+    python tools/wire.py            # write it; `make js` does
+    python tools/wire.py --check    # fail when it differs from what would be written
+
+Everything comes from the pydantic models in `saewidgets/widgets/messages` and the methods marked `@command`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from saewidgets.widgets.messages import effects, features, hub, runs, saes, steering, training, wire
+
+TARGET = Path(__file__).resolve().parent.parent / "js" / "src" / "lib" / "wire.ts"
+MODULES = (wire, training, runs, hub, saes, features, effects, steering)
+UPLOADS = (saes.BeginUpload, saes.UploadChunk, saes.CancelUpload)
+COMMANDS: dict[str, tuple[ModuleType | type, ...]] = {
+    "PanelCommand": (training, runs, *UPLOADS),
+    "HubCommand": (hub,),
+    "SaeCommand": (saes,),
+    "ViewerCommand": (features, effects, saes.ShowDownload),
+    "SteeringCommand": (steering,),
+}
+CONSTANTS = {
+    "EMPTY_STATE": training.PanelState(),
+    "EMPTY_HUB": hub.HubState(),
+    "EMPTY_BROWSER": saes.SaeBrowserState(),
+    "EMPTY_VIEWER": features.ViewerState(),
+    "EMPTY_STEERING": steering.SteeringState(),
+    "ALL_SAES": saes.SaeQuery(),
+    "ALL_FEATURES": features.FeatureQuery(),
+    "FIRST_VIEW": features.ViewerView(),
+}
+NUMBERS = {"PAGE": hub.PAGE, "NEW_TOKENS": steering.NEW_TOKENS}
+HEAD = """\
+/** Made by tools/wire.py from saewidgets/widgets: change the Python models and commands, then run `make js`. */
+"""
+
+
+def type_of(schema: Mapping[str, Any]) -> str:
+    """A JSON schema as a TypeScript type."""
+    if "$ref" in schema:
+        return str(schema["$ref"]).rsplit("/", 1)[-1]
+    if "const" in schema:
+        return json.dumps(schema["const"])
+    if "enum" in schema:
+        return " | ".join(map(json.dumps, schema["enum"]))
+    if options := schema.get("anyOf") or schema.get("oneOf"):
+        return " | ".join(dict.fromkeys(type_of(option) for option in options))
+    kind = schema.get("type")
+    if kind == "array":
+        if "prefixItems" in schema:
+            return f"[{', '.join(map(type_of, schema['prefixItems']))}]"
+        item = type_of(schema.get("items", {}))
+        return f"({item})[]" if " | " in item else f"{item}[]"
+    if kind == "object":
+        keys = type_of(schema["propertyNames"]) if "propertyNames" in schema else "string"
+        values = schema.get("additionalProperties", {})
+        return f"Record<{keys}, {type_of(values if isinstance(values, dict) else {})}>"
+    return {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}.get(
+        str(kind), "unknown"
+    )
+
+
+def fields_of(model: type[BaseModel], *, optional: bool) -> Iterable[str]:
+    """`name: type` of every field; `optional`: those with a default may be left out."""
+    schema = model.model_json_schema(mode="validation" if optional else "serialization")
+    for name, field in schema.get("properties", {}).items():
+        missing = optional and name not in schema.get("required", ())
+        yield f"{name}{'?' if missing else ''}: {type_of(field)}"
+
+
+def interfaces() -> Iterable[str]:
+    """One line for every model and every named type of the messages."""
+    named: set[str] = set()
+    for module in MODULES:
+        for name, value in vars(module).items():
+            if isinstance(value, type) and issubclass(value, wire.Wire) and value.__module__ == module.__name__:
+                if value is not wire.Wire and not issubclass(value, wire.Command):
+                    yield f"export interface {name} {{ {'; '.join(fields_of(value, optional=False))} }}"
+            elif typing.get_origin(value) not in (None, typing.Annotated) and name not in named:
+                named.add(name)
+                yield f"export type {name} = {type_of(TypeAdapter(value).json_schema())};"
+
+
+def commands() -> Iterable[str]:
+    """What each widget's page can send, without the id that `Rpc` adds."""
+    for name, sources in COMMANDS.items():
+        found: dict[str, str] = {}
+        for source in (wire, *sources):
+            for value in vars(source).values() if isinstance(source, ModuleType) else [source]:
+                if (
+                    isinstance(value, type)
+                    and issubclass(value, wire.Command)
+                    and value not in (wire.Command, wire.Nudge)
+                    and (value.__module__ == getattr(source, "__name__", "") or value is source)
+                ):
+                    kind = value.model_fields["kind"].default
+                    fields = [f for f in fields_of(value, optional=True) if not f.startswith(("id: ", "kind?: "))]
+                    found[kind] = f"{{ {'; '.join([f'kind: {json.dumps(kind)}', *fields])} }}"
+        yield f"export type {name} =\n  | " + "\n  | ".join(found.values()) + ";"
+
+
+def text() -> str:
+    """The whole file."""
+    parts = [HEAD, *interfaces(), *commands()]
+    parts += [
+        f"export const {name}: {type(value).__name__} = {json.dumps(value.model_dump(mode='json'))};"
+        for name, value in CONSTANTS.items()
+    ]
+    parts += [f"export const {name} = {value};" for name, value in NUMBERS.items()]
+    return "\n".join(parts) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the file, or compare it; returns the exit status."""
+    wanted = text()
+    if arguments == ["--check"]:
+        current = TARGET.read_text("utf-8") if TARGET.is_file() else ""
+        if current != wanted:
+            sys.stderr.write(f"{TARGET.name} is not what the Python models say. Run `python tools/wire.py`.\n")
+        return int(current != wanted)
+    TARGET.write_text(wanted, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
