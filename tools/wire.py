@@ -13,22 +13,26 @@ import sys
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
+from saewidgets.widgets.commands import Command, Commands
+from saewidgets.widgets.download.commands import DownloadCommands
+from saewidgets.widgets.extraction_viewer.commands import ViewerCommands
 from saewidgets.widgets.messages import effects, features, hub, runs, saes, steering, training, wire
+from saewidgets.widgets.sae_browser.commands import BrowserCommands
+from saewidgets.widgets.steering.commands import SteeringCommands
+from saewidgets.widgets.training_panel.templates import PanelCommands
 
 TARGET = Path(__file__).resolve().parent.parent / "js" / "src" / "lib" / "wire.ts"
 MODULES = (wire, training, runs, hub, saes, features, effects, steering)
-UPLOADS = (saes.BeginUpload, saes.UploadChunk, saes.CancelUpload)
-COMMANDS: dict[str, tuple[ModuleType | type, ...]] = {
-    "PanelCommand": (training, runs, *UPLOADS),
-    "HubCommand": (hub,),
-    "SaeCommand": (saes,),
-    "ViewerCommand": (features, effects, saes.ShowDownload),
-    "SteeringCommand": (steering,),
+COMMANDS: dict[str, type[Commands]] = {
+    "PanelCommand": PanelCommands,
+    "HubCommand": DownloadCommands,
+    "SaeCommand": BrowserCommands,
+    "ViewerCommand": ViewerCommands,
+    "SteeringCommand": SteeringCommands,
 }
 CONSTANTS = {
     "EMPTY_STATE": training.PanelState(),
@@ -85,29 +89,36 @@ def interfaces() -> Iterable[str]:
     for module in MODULES:
         for name, value in vars(module).items():
             if isinstance(value, type) and issubclass(value, wire.Wire) and value.__module__ == module.__name__:
-                if value is not wire.Wire and not issubclass(value, wire.Command):
+                if value not in (wire.Wire, wire.State, wire.Nudge):
                     yield f"export interface {name} {{ {'; '.join(fields_of(value, optional=False))} }}"
             elif typing.get_origin(value) not in (None, typing.Annotated) and name not in named:
                 named.add(name)
                 yield f"export type {name} = {type_of(TypeAdapter(value).json_schema())};"
 
 
+def message(command: Command) -> str:
+    """What a page sends, without the id that `Rpc` adds."""
+    return f"{{ {'; '.join([f'kind: {json.dumps(command.kind)}', *fields_of(command.arguments, optional=True)])} }}"
+
+
+def answer_of(annotation: Any) -> str:
+    """The type of an answer: models by their names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation.__name__
+    return type_of(TypeAdapter(annotation).json_schema(mode="serialization"))
+
+
 def commands() -> Iterable[str]:
-    """What each widget's page can send, without the id that `Rpc` adds."""
-    for name, sources in COMMANDS.items():
-        found: dict[str, str] = {}
-        for source in (wire, *sources):
-            for value in vars(source).values() if isinstance(source, ModuleType) else [source]:
-                if (
-                    isinstance(value, type)
-                    and issubclass(value, wire.Command)
-                    and value not in (wire.Command, wire.Nudge)
-                    and (value.__module__ == getattr(source, "__name__", "") or value is source)
-                ):
-                    kind = value.model_fields["kind"].default
-                    fields = [f for f in fields_of(value, optional=True) if not f.startswith(("id: ", "kind?: "))]
-                    found[kind] = f"{{ {'; '.join([f'kind: {json.dumps(kind)}', *fields])} }}"
-        yield f"export type {name} =\n  | " + "\n  | ".join(found.values()) + ";"
+    """What each widget's page can send, and what it is answered."""
+    answers: dict[str, str] = {}
+    for name, source in COMMANDS.items():
+        known = source.known().values()
+        yield f"export type {name} =\n  | " + "\n  | ".join(map(message, known)) + ";"
+        for command in known:
+            answer = answer_of(command.answer)
+            if answers.setdefault(command.kind, answer) != answer:
+                raise ValueError(f"Two commands are called {command.kind} and have different answers.")
+    yield "export interface Answers {\n" + "\n".join(f"  {kind}: {type_};" for kind, type_ in answers.items()) + "\n}"
 
 
 def text() -> str:

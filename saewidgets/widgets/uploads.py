@@ -14,8 +14,11 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
+from saewidgets.widgets.commands import Commands, command
+from saewidgets.widgets.messages.saes import UploadFile
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -27,21 +30,13 @@ STALE_AFTER = 24 * 3600.0  # seconds without a piece: left by a kernel that died
 RESERVE = 200_000_000  # bytes of disk that stay free
 
 
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """One file as the page announced it: its name (``/`` between the parts) and its size in bytes."""
-
-    name: str
-    size: int
-
-
 @dataclass
 class Upload:
     """What arrived so far."""
 
     id: str
     folder: Path
-    files: tuple[Announced, ...]
+    files: tuple[UploadFile, ...]
     received: list[int]
     lock: threading.Lock = field(default_factory=threading.Lock)
     ended: bool = False
@@ -65,7 +60,7 @@ class Uploads:
         self._uploads: dict[str, Upload] = {}
         self._lock = threading.Lock()
 
-    def begin(self, files: Sequence[Announced]) -> str:
+    def begin(self, files: Sequence[UploadFile]) -> str:
         """Make room for these files. Returns the id of the upload.
 
         Raises:
@@ -193,7 +188,30 @@ class Uploads:
                 shutil.rmtree(folder, ignore_errors=True)  # another kernel may sweep at the same time
 
 
-def check_files(files: Sequence[Announced], max_bytes: int) -> None:
+class UploadCommands(Commands):
+    """The commands by which a page sends files; what becomes of them is the widget's own."""
+
+    uploads: Uploads
+
+    @command
+    def begin_upload(self, files: tuple[UploadFile, ...]) -> dict[Literal["upload_id"], str]:
+        """Make room for files, which the page then sends in pieces."""
+        return {"upload_id": self.uploads.begin(files)}
+
+    @command
+    def upload_chunk(
+        self, upload_id: str, file: int, offset: int, buffer: memoryview
+    ) -> dict[Literal["received"], int]:
+        """The next piece of a file; how many bytes of the whole upload have arrived."""
+        return {"received": self.uploads.write(upload_id, file, offset, buffer)}
+
+    @command
+    def cancel_upload(self, upload_id: str) -> None:
+        """Throw away what arrived."""
+        self.uploads.discard(upload_id)
+
+
+def check_files(files: Sequence[UploadFile], max_bytes: int) -> None:
     """Raises `ConfigError` where names or sizes cannot be."""
     if not files:
         raise ConfigError("No file was chosen.", where="files", hint="Choose the files of an SAE, or a zip of them.")

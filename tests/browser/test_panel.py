@@ -43,7 +43,7 @@ def test_every_state_is_drawn_in_light_and_dark(open_notebook: Open, page: Page,
     snapshot("panel-light", page.locator(".sw-frame"))
     notebook.theme("Dark")
     expect(page.locator(".sw-frame")).to_have_attribute("data-sw-theme", "dark")
-    wait_until(lambda: notebook.python("print(panel._panel.chart.theme)").strip() == "dark")
+    wait_until(lambda: notebook.python("print(panel._model.chart.theme)").strip() == "dark")
     snapshot("panel-dark", page.locator(".sw-frame"))
     notebook.theme("Light")
     page.locator(".sw-frame").evaluate("frame => { frame.style.width = '420px'; }")
@@ -87,7 +87,7 @@ def test_the_x_axis_ends_where_the_shown_runs_end(open_notebook: Open, page: Pag
     wait_until(lambda: share() > 0.6)
     for wanted in ("['train_6']", "['train_3', 'train_6']", "['train_6']"):  # 22 points; with one of 244; 22 again
         notebook.python(f"panel.selected = {wanted}")
-        wait_until(lambda wanted=wanted: notebook.python("print(list(panel._panel._slots))").strip() == wanted)
+        wait_until(lambda wanted=wanted: notebook.python("print(list(panel._model._slots))").strip() == wanted)
         page.wait_for_timeout(1000)
         assert 0.6 < share() <= 1
 
@@ -103,7 +103,7 @@ def test_zoom_pan_and_reset(open_notebook: Open, page: Page) -> None:
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
     page.mouse.wheel(0, -300)
-    wait_until(lambda: notebook.python("print(panel._panel.chart.zoomed)").strip() == "True")
+    wait_until(lambda: notebook.python("print(panel._model.chart.zoomed)").strip() == "True")
     before = notebook.python("print(panel._charts._x.min)")
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 2 - 60, box["y"] + 50, steps=4)

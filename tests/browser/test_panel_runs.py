@@ -37,7 +37,7 @@ def pictures(notebook: Notebook, page: Page, snapshot: Snapshot, name: str) -> N
     snapshot(f"{name}-light", frame)
     notebook.theme("Dark")
     expect(frame).to_have_attribute("data-sw-theme", "dark")
-    wait_until(lambda: notebook.python("print(panel._panel.chart.theme)").strip() == "dark")
+    wait_until(lambda: notebook.python("print(panel._model.chart.theme)").strip() == "dark")
     snapshot(f"{name}-dark", frame)
     notebook.theme("Light")
     expect(frame).to_have_attribute("data-sw-theme", "light")

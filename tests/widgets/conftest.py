@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
-from saewidgets.widgets import base
+from saewidgets.widgets import shell
+from saewidgets.widgets.commands import Commands
+from saewidgets.widgets.training_panel.state import PanelModel
+from saewidgets.widgets.training_panel.templates import PanelCommands
 from saewidgets.widgets.training_panel.widget import TrainingPanel
 from tests.widgets.fake_workspace import FakeWorkspace, full_workspace
 
@@ -16,7 +20,7 @@ from tests.widgets.fake_workspace import FakeWorkspace, full_workspace
 @pytest.fixture(autouse=True)
 def small_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests need no frontend, so they do not wait for its build."""
-    monkeypatch.setattr(base, "load_bundle", lambda view: ("export default {}", ""))
+    monkeypatch.setattr(shell, "load_bundle", lambda view: ("export default {}", ""))
 
 
 class Sent(list[tuple[dict[str, Any], list[bytes]]]):
@@ -43,6 +47,22 @@ def ask(widget: Any, sent: Sent, /, **command: Any) -> dict[str, Any]:
     widget._handle_custom_msg(command, [])
     widget.drain()
     return sent.of(command["id"])[-1]
+
+
+def run(commands: Commands, kind: str, /, **arguments: Any) -> Any:
+    """Do a command as a page would ask for it; what it returns."""
+    buffers = [arguments.pop("buffer")] if "buffer" in arguments else []
+    found = commands.run(kind, commands.known()[kind].read({"id": "1", "kind": kind, **arguments}, buffers))
+    return found.result(10) if isinstance(found, Future) else found
+
+
+def panel_commands(model: PanelModel, wake: Callable[[], None] = lambda: None, **parts: Any) -> PanelCommands:
+    """The commands of a panel that has no figures."""
+    found: dict[str, Any] = {
+        "cut": lambda state: state, "reset_zoom": lambda: None, "pictures": lambda figure: [],
+        "reset_pareto": lambda: None, "open_sae": lambda sae_id: None,
+    }  # fmt: skip
+    return PanelCommands(model, wake, **{**found, **parts})
 
 
 def wait_for(condition: Callable[[], Any], limit: float = 5.0) -> Any:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from saewidgets.errors import NotFoundError
-from saewidgets.widgets import base
-from saewidgets.widgets.base import load_bundle  # before tests/widgets/conftest.py puts another in its place
+from saewidgets.widgets import shell
+from saewidgets.widgets.shell import load_bundle  # before tests/widgets/conftest.py puts another in its place
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def test_each_view_gets_its_bundle_and_the_style_sheet(tmp_path: Path, monkeypat
     (tmp_path / "features.js").write_text("export default { features }", "utf-8")
     (tmp_path / "steering.js").write_text("export default { steering }", "utf-8")
     (tmp_path / "saewidgets.css").write_text(".sw{}", "utf-8")
-    monkeypatch.setattr(base, "STATIC", tmp_path)
+    monkeypatch.setattr(shell, "STATIC", tmp_path)
     assert load_bundle("training_panel") == ("export default {}", ".sw{}")
     for view in ("sae_browser", "download"):
         assert load_bundle(view) == ("export default { library }", ".sw{}")
@@ -33,7 +33,7 @@ def test_each_view_gets_its_bundle_and_the_style_sheet(tmp_path: Path, monkeypat
 
 
 def test_a_missing_bundle_says_how_to_build_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "STATIC", tmp_path)
+    monkeypatch.setattr(shell, "STATIC", tmp_path)
     with pytest.raises(NotFoundError, match="npm run build") as caught:
         load_bundle("training_panel")
     assert caught.value.where == str(tmp_path / "saewidgets.js")

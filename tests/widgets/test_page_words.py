@@ -9,7 +9,7 @@ import pytest
 
 import saewidgets
 from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
-from saewidgets.widgets.page_words import in_page_words
+from saewidgets.widgets.commands import in_page_words
 
 
 @pytest.mark.parametrize(

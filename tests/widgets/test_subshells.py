@@ -10,7 +10,8 @@ import pytest
 from ipykernel import kernelbase
 from ipykernel.comm import Comm
 
-from saewidgets.widgets.subshells import HOOK, unpin
+from saewidgets.widgets.shell import _REROUTING as HOOK
+from saewidgets.widgets.shell import unpin
 
 
 def test_the_hook_is_silenced_on_a_real_comm() -> None:

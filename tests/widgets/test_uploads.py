@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
-from saewidgets.widgets.uploads import FOLDER, MAX_FILES, MAX_UPLOADS, STALE_AFTER, Announced, Uploads
+from saewidgets.widgets.messages.saes import UploadFile
+from saewidgets.widgets.uploads import FOLDER, MAX_FILES, MAX_UPLOADS, STALE_AFTER, Uploads
 
 
 @pytest.fixture
@@ -27,7 +28,8 @@ def send(uploads: Uploads, upload_id: str, data: bytes, file: int = 0, piece: in
 
 
 def test_files_arrive_as_they_were(uploads: Uploads, tmp_path: Path) -> None:
-    upload_id = uploads.begin([Announced("sae/cfg.json", 10), Announced("sae/empty", 0), Announced("w", 5)])
+    files = {"sae/cfg.json": 10, "sae/empty": 0, "w": 5}
+    upload_id = uploads.begin([UploadFile(name=name, size=size) for name, size in files.items()])
     assert send(uploads, upload_id, b"0123456789") == 10
     assert send(uploads, upload_id, b"abcde", file=2) == 15
     files = uploads.finish(upload_id)
@@ -45,24 +47,24 @@ def test_files_arrive_as_they_were(uploads: Uploads, tmp_path: Path) -> None:
 )
 def test_names_that_are_no_plain_relative_paths_are_refused(uploads: Uploads, name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be called"):
-        uploads.begin([Announced(name, 1)])
+        uploads.begin([UploadFile(name=name, size=1)])
 
 
 def test_sizes_and_numbers_are_limited(uploads: Uploads) -> None:
     with pytest.raises(ConfigError, match="at most"):
-        uploads.begin([Announced("a", 600_000), Announced("b", 600_000)])
+        uploads.begin([UploadFile(name="a", size=600_000), UploadFile(name="b", size=600_000)])
     with pytest.raises(ConfigError, match="too many"):
-        uploads.begin([Announced(str(i), 1) for i in range(MAX_FILES + 1)])
+        uploads.begin([UploadFile(name=str(i), size=1) for i in range(MAX_FILES + 1)])
     with pytest.raises(ConfigError, match="cannot have -1 bytes"):
-        uploads.begin([Announced("a", -1)])
+        uploads.begin([UploadFile(name="a", size=-1)])
     with pytest.raises(ConfigError, match="same name"):
-        uploads.begin([Announced("CFG.json", 1), Announced("cfg.json", 1)])
+        uploads.begin([UploadFile(name="CFG.json", size=1), UploadFile(name="cfg.json", size=1)])
     with pytest.raises(ConfigError, match="No file"):
         uploads.begin([])
 
 
 def test_pieces_come_in_order_and_not_beyond_the_announced_size(uploads: Uploads) -> None:
-    upload_id = uploads.begin([Announced("a", 4)])
+    upload_id = uploads.begin([UploadFile(name="a", size=4)])
     with pytest.raises(ConfigError, match="starts at 2; 0 bytes have arrived"):
         uploads.write(upload_id, 0, 2, memoryview(b"xx"))
     with pytest.raises(ConfigError, match="longer than the 4 bytes"):
@@ -77,7 +79,7 @@ def test_pieces_come_in_order_and_not_beyond_the_announced_size(uploads: Uploads
 
 
 def test_nothing_can_be_written_after_the_end(uploads: Uploads) -> None:
-    upload_id = uploads.begin([Announced("a", 0), Announced("b", 0)])
+    upload_id = uploads.begin([UploadFile(name="a", size=0), UploadFile(name="b", size=0)])
     uploads.finish(upload_id)
     with pytest.raises(NotFoundError, match="over"):
         uploads.write(upload_id, 0, 0, memoryview(b""))
@@ -95,12 +97,12 @@ def test_a_full_disk_is_said_before_anything_is_sent(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 200_500_000))
     with pytest.raises(StorageError, match="Not enough disk space"):
-        uploads.begin([Announced("a", 900_000)])
+        uploads.begin([UploadFile(name="a", size=900_000)])
     assert list((tmp_path / FOLDER).iterdir()) == []
 
 
 def test_a_piece_that_could_not_be_written_may_come_again(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
-    upload_id = uploads.begin([Announced("a", 4)])
+    upload_id = uploads.begin([UploadFile(name="a", size=4)])
     real = Path.open
 
     def full(self: Path, *args: object, **kwargs: object) -> object:
@@ -116,11 +118,11 @@ def test_a_piece_that_could_not_be_written_may_come_again(uploads: Uploads, monk
 
 
 def test_only_a_few_uploads_at_once(uploads: Uploads) -> None:
-    ids = [uploads.begin([Announced("a", 1)]) for _ in range(MAX_UPLOADS)]
+    ids = [uploads.begin([UploadFile(name="a", size=1)]) for _ in range(MAX_UPLOADS)]
     with pytest.raises(StateError, match="under way"):
-        uploads.begin([Announced("a", 1)])
+        uploads.begin([UploadFile(name="a", size=1)])
     uploads.discard(ids[0])
-    uploads.begin([Announced("a", 1)])
+    uploads.begin([UploadFile(name="a", size=1)])
 
 
 def test_what_a_dead_kernel_left_is_swept_away(uploads: Uploads, tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_what_a_dead_kernel_left_is_swept_away(uploads: Uploads, tmp_path: Path)
     long_ago = time.time() - STALE_AFTER - 100
     for path in (old / "0", old):
         os.utime(path, (long_ago, long_ago))
-    mine = uploads.begin([Announced("a", 1)])
+    mine = uploads.begin([UploadFile(name="a", size=1)])
     assert {path.name for path in (tmp_path / FOLDER).iterdir()} == {"fresh", mine}
     uploads.close()
     assert {path.name for path in (tmp_path / FOLDER).iterdir()} == {"fresh"}

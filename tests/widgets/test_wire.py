@@ -1,9 +1,54 @@
-"""The page's types are those of the Python models."""
+"""The page's types are those of Python, and every command answers whatever it is asked."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from saewidgets.widgets.commands import Command, Commands
+from saewidgets.widgets.messages.training import PanelState
+from saewidgets.widgets.shell import Part
+from tests.widgets.conftest import Sent, ask
 from tools import wire
+
+COMMANDS = [
+    pytest.param(source, each, id=f"{name}-{each.kind}")
+    for name, source in wire.COMMANDS.items()
+    for each in source.known().values()
+]
 
 
 def test_the_generated_types_are_up_to_date() -> None:
     assert wire.TARGET.read_text("utf-8") == wire.text(), "Run `python tools/wire.py`."
+
+
+class Nothing:
+    """A state that nobody looks at."""
+
+    def state(self) -> PanelState:
+        return PanelState()
+
+
+def part_of(source: type[Commands]) -> Part:
+    commands = object.__new__(source)
+    commands._model = Nothing()  # type: ignore[assignment]
+    commands._wake = lambda: None
+    commands.state = PanelState  # type: ignore[method-assign]
+    return Part("training_panel", commands)
+
+
+@pytest.mark.parametrize(("source", "command"), COMMANDS)
+def test_a_wrong_argument_is_refused_by_its_name(
+    source: type[Commands], command: Command, record_messages: Callable[[Any], Sent]
+) -> None:
+    part = part_of(source)
+    sent = record_messages(part)
+    unknown = ask(part, sent, id="a", kind=command.kind, surprise=1)
+    assert (unknown["kind"], unknown["where"] in {"surprise", *command.arguments.model_fields}) == ("failure", True)
+    for name in command.arguments.model_fields:
+        answer = ask(part, sent, id=name, kind=command.kind, **{name: object})
+        assert answer["kind"] == "failure"
+        assert answer["where"] in command.arguments.model_fields or answer["where"].startswith(f"{name}.")
+    part.close()

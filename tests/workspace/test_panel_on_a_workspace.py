@@ -4,26 +4,10 @@ from __future__ import annotations
 
 from saewidgets.config import TrainingConfig
 from saewidgets.events import JobStatus
-from saewidgets.widgets.messages.runs import (
-    Compare,
-    Comparison,
-    GroupAction,
-    ListTemplates,
-    RunActions,
-    SaveTemplate,
-    TrainLonger,
-)
-from saewidgets.widgets.messages.training import Details, FormSchema
-from saewidgets.widgets.training_panel.commands import PanelCommands
-from saewidgets.widgets.training_panel.runs import RunsCommands
 from saewidgets.widgets.training_panel.state import PanelModel
-from saewidgets.widgets.training_panel.templates import TemplateCommands
 from saewidgets.workspace import Workspace
+from tests.widgets.conftest import panel_commands
 from tests.workspace.conftest import PATIENCE
-
-
-def nothing() -> None:
-    pass
 
 
 def test_a_group_from_its_cards_to_its_end(ws: Workspace, config: TrainingConfig) -> None:
@@ -34,31 +18,31 @@ def test_a_group_from_its_cards_to_its_end(ws: Workspace, config: TrainingConfig
     cards = model.state().cards
     assert {card.group_id for card in cards} == {group.id}
     assert {card.group_name for card in cards} == {group.name}
-    runs, ids = RunsCommands(model, nothing, nothing, nothing), tuple(card.id for card in cards)
+    runs, ids = panel_commands(model), tuple(card.id for card in cards)
 
-    runs.compare(Compare(id="1", training_ids=ids))
+    runs.compare(training_ids=ids)
     compare = model.state().compare
     assert compare is not None
     assert len(compare.points) == 2
-    differing = [row.label for row in runs.comparison(Comparison(id="2", training_ids=ids)).rows if row.differs]
+    differing = [row.label for row in runs.comparison(training_ids=ids).rows if row.differs]
     assert differing == ["Active latents (k)"]
 
-    details = PanelCommands(model, nothing, nothing, nothing).details(Details(id="3", training_id=ids[0]))
+    details = panel_commands(model).details(training_id=ids[0])
     assert details.checkpoints
-    longer = runs.train_longer(TrainLonger(id="4", training_id=ids[0], tokens=2 * 768))["training_id"]
+    longer = runs.train_longer(training_id=ids[0], tokens=2 * 768).training_id
     assert ws.trainings.get(longer).wait(PATIENCE) is JobStatus.COMPLETED, ws.trainings.get(longer).error
-    done = runs.actions(RunActions(id="5", action="import", training_ids=ids))
+    done = runs.run_actions(action="import", training_ids=ids)
     assert (done.done, done.problems) == (ids, ())
-    runs.group(GroupAction(id="6", action="delete", group_id=group.id))
+    runs.group_action(action="delete", group_id=group.id)
     assert [record.id for record in ws.trainings.list()] == [longer]
 
 
 def test_templates_of_a_real_workspace(ws: Workspace, config: TrainingConfig) -> None:
     model = PanelModel(ws)
-    templates = TemplateCommands(model)
+    templates = panel_commands(model)
     kept = config.replace(corpus="demo").to_data()
-    saved = templates.save(SaveTemplate(id="1", name="mine", config=kept))["template_id"]
-    (row,) = templates.list(ListTemplates(id="2", search="mine")).templates
+    saved = templates.save_template(name="mine", config=kept)["template_id"]
+    (row,) = templates.list_templates(search="mine").templates
     assert (row.id, row.architecture, row.d_sae) == (saved, "TopK k 4", 64)
-    form = PanelCommands(model, nothing, nothing, nothing).form_schema(FormSchema(id="3", template_id=saved))
+    form = panel_commands(model).form_schema(template_id=saved)
     assert form.defaults["sae.k"] == 4

@@ -2,7 +2,7 @@
 import { type Signal, signal } from "@preact/signals";
 import { asFailure, isAbort } from "../lib/rpc";
 import { type Problem as Failed, withKey } from "../lib/store";
-import type { Chosen, HubListing, HubPreviewData, HubRowsData, RepoData, VariantRow } from "../lib/wire";
+import type { Chosen, HubListing, HubPreviewData, RepoData, VariantRow } from "../lib/wire";
 import { PAGE } from "../lib/wire";
 import type { Store } from "./store";
 import { defaultDevice, folderOf, formatWords, siteWords } from "./words";
@@ -50,7 +50,7 @@ export class Finding {
         "list",
         asking.signal,
       );
-      const listing = answer.value as HubListing;
+      const listing = answer.value;
       if (this.asking !== asking) return false;
       this.listing.value = listing;
       this.rows.value = listing.rows;
@@ -61,7 +61,7 @@ export class Finding {
           offset: this.rows.value.length,
           limit: PAGE,
         } as const;
-        const more = (await this.store.send(page, "list", asking.signal)).value as HubRowsData;
+        const more = (await this.store.send(page, "list", asking.signal)).value;
         if (this.asking !== asking || more.rows.length === 0) break;
         this.rows.value = [...this.rows.value, ...more.rows];
       }
@@ -136,7 +136,7 @@ export class Finding {
       const { asker } = this;
       const command = { kind: "hub_preview", sae: this.chosen(row), device: this.deviceId(), again, asker } as const;
       const answer = await this.store.send(command, "preview", looks.signal);
-      if (this.looks === looks) this.previewed(row, answer.value as HubPreviewData);
+      if (this.looks === looks) this.previewed(row, answer.value);
     } catch (error) {
       if (!isAbort(error) && this.looks === looks) {
         this.preview.value = null;

@@ -1,7 +1,7 @@
 /** The download widget on the page: its state, what the user is looking at, and the commands it sends. */
 import { type Signal, signal } from "@preact/signals";
 import * as f from "../lib/format";
-import type { Answer, Model } from "../lib/rpc";
+import type { Answer, AnswerTo, Model } from "../lib/rpc";
 import { BaseStore, withKey } from "../lib/store";
 import {
   type Chosen,
@@ -61,7 +61,7 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
   }
 
   /** Sends a command that may take long; `key` is where a busy kernel shows up. Throws what goes wrong. */
-  send(command: HubCommand, key: string, signal: AbortSignal): Promise<Answer> {
+  send<const C extends HubCommand>(command: C, key: string, signal: AbortSignal): Promise<Answer<AnswerTo<C>>> {
     return this.rpc.send(command, {
       signal,
       onLate: (late) => {
@@ -75,7 +75,7 @@ export class Store extends BaseStore<HubState, HubCommand, never> {
     this.askingKnown.value = true;
     const answer = await this.command("known", "The list of repositories", { kind: "hub_known" });
     this.askingKnown.value = false;
-    if (answer) this.known.value = answer.value as HubKnownData;
+    if (answer) this.known.value = answer.value;
   }
 
   /** Sends the token that was typed, if any; false when that failed (its text is lost with the field then). */

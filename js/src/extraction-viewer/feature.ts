@@ -4,6 +4,7 @@ import { toFloat32 } from "../lib/buffers";
 import { type Answer, asFailure, isAbort, type Rpc } from "../lib/rpc";
 import { type Problem, withKey } from "../lib/store";
 import type {
+  Answers,
   Example,
   ExampleContext,
   FeatureLogitsData,
@@ -129,7 +130,7 @@ export class FeatureView {
     this.loaded.value = { data: before.data, problem: null, busy: true };
     try {
       const answer = await this.ask("open_feature", stop);
-      const page = answer.value as FeaturePage;
+      const page = answer.value;
       this.loaded.value = { data: { page, groups: groupsOf(page, activationsOf(answer)) }, problem: null, busy: false };
       if (whole) this.later = setTimeout(() => this.more(page), THEN);
     } catch (error) {
@@ -146,7 +147,7 @@ export class FeatureView {
   }
 
   askLogits(): void {
-    void this.fetch<FeatureLogitsData>(this.logits, "feature_logits");
+    void this.fetch(this.logits, "feature_logits");
   }
 
   /** The effects of all features are stored now: those that were not to be had are. */
@@ -156,24 +157,30 @@ export class FeatureView {
   }
 
   askRelations(): void {
-    void this.fetch<FeatureRelationsData>(this.relations, "feature_relations");
+    void this.fetch(this.relations, "feature_relations");
   }
 
-  private async fetch<T>(into: Signal<Asked<T>>, kind: "feature_logits" | "feature_relations"): Promise<void> {
+  private async fetch<K extends "feature_logits" | "feature_relations">(
+    into: Signal<Asked<Answers[K]>>,
+    kind: K,
+  ): Promise<void> {
     const { stop } = this;
     into.value = { data: into.value.data, problem: null, busy: true };
     try {
       const answer = await this.ask(kind, stop);
-      into.value = { data: answer.value as T, problem: null, busy: false };
+      into.value = { data: answer.value, problem: null, busy: false };
     } catch (error) {
       if (!isAbort(error) && !stop.signal.aborted) into.value = { data: null, problem: asFailure(error), busy: false };
     }
   }
 
   /** An answer about the feature that was shown when it was asked; given up when another one is shown. */
-  private ask(kind: "open_feature" | "feature_logits" | "feature_relations", stop: AbortController): Promise<Answer> {
-    const command: ViewerCommand = { kind, extraction_id: this.extraction, index: this.index ?? 0 };
-    return this.rpc.send(command, { signal: stop.signal });
+  private ask<K extends "open_feature" | "feature_logits" | "feature_relations">(
+    kind: K,
+    stop: AbortController,
+  ): Promise<Answer<Answers[K]>> {
+    const command = { kind, extraction_id: this.extraction, index: this.index ?? 0 };
+    return this.rpc.send(command, { signal: stop.signal }) as Promise<Answer<Answers[K]>>;
   }
 
   // -------------------------------------------------------------------------------------------- own text
@@ -204,7 +211,7 @@ export class FeatureView {
     };
     try {
       const answer = await this.rpc.send(command, { signal: stop.signal });
-      const data = answer.value as TestedText;
+      const data = answer.value;
       const values = activationsOf(answer);
       if (data.index !== this.index) return;
       if (values.length !== data.tokens.length) {
@@ -256,7 +263,7 @@ export class FeatureView {
     };
     try {
       const answer = await this.rpc.send(command, { signal: stop.signal });
-      const context = answer.value as ExampleContext;
+      const context = answer.value;
       const passage = passageOf(context, activationsOf(answer), example);
       return { data: { answer: context, passage }, problem: null, busy: false };
     } catch (error) {

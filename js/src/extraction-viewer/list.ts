@@ -146,7 +146,7 @@ export class FeatureList {
       )
       .then(
         (answer) => {
-          if (key === this.key) this.take(piece, answer.value as FeatureRows);
+          if (key === this.key) this.take(piece, answer.value);
         },
         (error) => {
           if (!isAbort(error) && key === this.key) this.problem.value = asFailure(error);

@@ -5,6 +5,8 @@ import type { LossEffectData, ViewerCommand } from "../lib/wire";
 import type { TokenInfo } from "./examples";
 import { signed } from "./words";
 
+type LossCommand = Extract<ViewerCommand, { kind: "read_loss_effect" }>;
+
 const REST = 150; // ms on a token before it is asked for: a pointer passes many
 const KEPT = 500; // answers
 
@@ -40,14 +42,14 @@ export class LossEffects {
     this.words.value = known ?? "…";
     if (known !== undefined) return;
     const { stop } = this;
-    const command: ViewerCommand = { kind: "read_loss_effect", extraction_id, index, ...place };
+    const command: LossCommand = { kind: "read_loss_effect", extraction_id, index, ...place };
     this.timer = setTimeout(() => void this.read(key, command, stop), REST);
   }
 
-  private async read(key: string, command: ViewerCommand, stop: AbortController): Promise<void> {
+  private async read(key: string, command: LossCommand, stop: AbortController): Promise<void> {
     let words: string;
     try {
-      const data = (await this.rpc.send(command, { signal: stop.signal })).value as LossEffectData;
+      const data = (await this.rpc.send(command, { signal: stop.signal })).value;
       words = lossWords(data);
       if (this.known.size >= KEPT) this.known.clear();
       if (!data.problem) this.known.set(key, words);

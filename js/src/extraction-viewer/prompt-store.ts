@@ -62,7 +62,7 @@ export class PromptStore {
     };
     try {
       const answer = await this.rpc.send(command, { signal: stop.signal });
-      const reading = answer.value as PromptReading;
+      const reading = answer.value;
       const values = activationsOf(answer);
       if (values.length !== reading.rows.length * reading.tokens.length) {
         throw new RangeError(

@@ -1,6 +1,6 @@
 /** *Start extraction*: first an SAE is chosen, then its options. */
 import { computed, signal } from "@preact/signals";
-import { asFailure, CommandError, isAbort, type Rpc } from "../lib/rpc";
+import { type AnswerTo, asFailure, CommandError, isAbort, type Rpc } from "../lib/rpc";
 import type { Problem } from "../lib/store";
 import type { ExtractionCheck, ExtractionFormData, SaeChoices, ViewerCommand } from "../lib/wire";
 
@@ -93,7 +93,7 @@ export class Starting {
       model: this.model.value,
       search: this.search.value,
     };
-    const choices = await this.ask<SaeChoices>(command);
+    const choices = await this.ask(command);
     if (choices === null) return;
     this.choices.value = choices;
     const free = choices.rows.filter((row) => row.state === "ok");
@@ -104,7 +104,7 @@ export class Starting {
   async proceed(): Promise<void> {
     const sae_id = this.chosen.value;
     if (sae_id === null) return;
-    const form = await this.ask<ExtractionFormData>({ kind: "extraction_form", sae_id, extraction_id: this.again });
+    const form = await this.ask({ kind: "extraction_form", sae_id, extraction_id: this.again });
     if (form === null) return;
     this.form.value = form;
     this.values.value = Object.fromEntries(form.fields.map((field) => [field.name, field.value]));
@@ -139,7 +139,7 @@ export class Starting {
     try {
       const command: ViewerCommand = { kind: "check_extraction", sae_id, values: this.values.value };
       const answer = await this.rpc.send(command, { signal: stop.signal });
-      this.check.value = answer.value as ExtractionCheck;
+      this.check.value = answer.value;
       this.checking.value = false;
       return Object.keys(this.errors.value).length === 0;
     } catch (error) {
@@ -161,7 +161,7 @@ export class Starting {
       const values = this.values.value;
       const answer = await this.rpc.send({ kind: "start_extraction", sae_id: form.sae_id, values });
       this.close();
-      this.onStarted((answer.value as { extraction_id: string }).extraction_id);
+      this.onStarted(answer.value.extraction_id);
     } catch (error) {
       if (isAbort(error)) return;
       const fields = error instanceof CommandError ? error.failure.fields : {};
@@ -179,7 +179,7 @@ export class Starting {
     if (name !== undefined) this.focus.value = { name };
   }
 
-  private async ask<T>(command: ViewerCommand): Promise<T | null> {
+  private async ask<const C extends ViewerCommand>(command: C): Promise<AnswerTo<C> | null> {
     this.stop.abort();
     const stop = new AbortController();
     this.stop = stop;
@@ -188,7 +188,7 @@ export class Starting {
     try {
       const answer = await this.rpc.send(command, { signal: stop.signal });
       this.busy.value = false;
-      return answer.value as T;
+      return answer.value;
     } catch (error) {
       if (isAbort(error) || stop.signal.aborted) return null;
       this.busy.value = false;

@@ -269,7 +269,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     const { query } = this.view.value;
     const command: ViewerCommand = { kind: "step_feature", extraction_id, query, index, step };
     const answer = await this.command(PAGE, "The next feature", command, { signal: this.stepping.signal });
-    return (answer?.value as FeaturePlace | undefined) ?? null;
+    return answer?.value ?? null;
   }
 
   // -------------------------------------------------------------------------------------------- what people say
@@ -301,7 +301,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     if (extraction_id === undefined) return false;
     const answer = await this.command(PAGE, word, { kind: "edit_feature", extraction_id, index, ...change });
     if (answer === null) return false;
-    this.feature.takeNotes(extraction_id, answer.value as FeatureNotes);
+    this.feature.takeNotes(extraction_id, answer.value);
     return true;
   }
 
@@ -311,7 +311,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     this.suggesting.value = true;
     const answer = await this.command(PAGE, "Suggest", { kind: "suggest_label", extraction_id, index });
     this.suggesting.value = false;
-    return (answer?.value as Suggestion | undefined) ?? null;
+    return answer?.value ?? null;
   }
 
   async steer(index: number): Promise<void> {
@@ -326,23 +326,23 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
 
   async labelAll(extraction_id: string): Promise<void> {
     const answer = await this.work(PANEL, "Label all", { kind: "label_features", extraction_id });
-    const { labelled, skipped } = (answer?.value ?? {}) as { labelled?: number; skipped?: number };
-    if (answer)
-      this.say(PANEL, `${words(labelled, "feature")} labelled${skipped ? `, ${words(skipped, "")} skipped` : ""}.`);
+    if (answer === null) return;
+    const { labelled, skipped } = answer.value;
+    this.say(PANEL, `${words(labelled, "feature")} labelled${skipped ? `, ${words(skipped, "")} skipped` : ""}.`);
   }
 
   async importLabels(extraction_id: string, path: string): Promise<boolean> {
     const answer = await this.work(PANEL, "Import labels", { kind: "import_labels", extraction_id, path });
-    const { imported, skipped } = (answer?.value ?? {}) as { imported?: number; skipped?: number };
-    if (answer)
-      this.say(PANEL, `${words(imported, "label")} imported${skipped ? `, ${words(skipped, "")} skipped` : ""}.`);
-    return answer !== null;
+    if (answer === null) return false;
+    const { imported, skipped } = answer.value;
+    this.say(PANEL, `${words(imported, "label")} imported${skipped ? `, ${words(skipped, "")} skipped` : ""}.`);
+    return true;
   }
 
   /** `key`: where it is said what came of it. */
   async export(key: string, command: Extract<ViewerCommand, { kind: "export_features" }>): Promise<boolean> {
     const answer = await this.work(key, "Export", command);
-    if (answer) this.say(key, `Written to ${(answer.value as { path: string }).path}.`);
+    if (answer) this.say(key, `Written to ${answer.value.path}.`);
     return answer !== null;
   }
 
@@ -351,7 +351,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     if (sentence) this.announce(sentence);
   }
 
-  private async work(key: string, word: string, command: ViewerCommand) {
+  private async work<const C extends ViewerCommand>(key: string, word: string, command: C) {
     if (this.working.value) return null;
     this.working.value = true;
     this.say(key, undefined);
@@ -386,7 +386,7 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
     this.demoComing.value = true;
     const answer = await this.command(WIDGET, "Try the demo SAE", { kind: "try_demo" });
     this.demoComing.value = false;
-    const id = (answer?.value as { extraction_id: string } | undefined)?.extraction_id;
+    const id = answer?.value?.extraction_id;
     if (id !== undefined) this.show({ extraction_id: id, tab: "features", feature: null });
   }
 }

@@ -20,7 +20,7 @@ export function bundleOf(views: Views): { render: (context: RenderContext) => ()
       // anywidget ends a view by its signal since 0.11, and by the function returned here before.
       signal?.addEventListener("abort", () => stop.abort());
       view(model, el, stop.signal);
-      // Static copies in the notebook's outputs (widgets/shown.py): nobody needs them where the view itself is.
+      // Static copies in the notebook's outputs (widgets/shell.py): nobody needs them where the view itself is.
       const copies = document.createElement("style");
       copies.textContent = String(model.get("_hide"));
       el.append(copies);

@@ -1,7 +1,7 @@
 /** Figures that Python drew as SVG: saved as PNG files. */
 import { saveBlob } from "./copy";
 import type { Rpc } from "./rpc";
-import type { Picture, PicturesData } from "./wire";
+import type { Picture } from "./wire";
 
 /** Pixels of the file per pixel of the drawing: 1,920 for its 640, which is 16 cm at 300 dpi. */
 const SCALE = 3;
@@ -9,7 +9,7 @@ const SCALE = 3;
 /** Asks for the figures as they stand and offers each as a file. */
 export async function savePictures(rpc: Rpc, figure: "charts" | "pareto", signal?: AbortSignal): Promise<void> {
   const answer = await rpc.send({ kind: "pictures", figure }, { signal });
-  for (const picture of (answer.value as PicturesData).pictures) {
+  for (const picture of answer.value.pictures) {
     saveBlob(`${picture.name}.png`, await asPng(picture));
   }
 }

@@ -13,14 +13,14 @@
  * for its answer: they name it, and the answer comes with the acknowledgement of the nudge.
  */
 import type { Buffer } from "./buffers";
-import type { Ack, Failure, Result } from "./wire";
+import type { Ack, Answers, Failure, Result } from "./wire";
 
 export const ACK_AFTER = 500; // ms
 export const NUDGE_AFTER = 2000; // ms; doubles each time, up to a minute
 const NUDGE_AT_MOST_EVERY = 60_000; // ms
 export const POLL_AFTER = 150; // ms; what is acknowledged, and asked for while the kernel answers
 const POLL_EVERY = 500; // ms
-export const BUFFER_LIMIT = 1_000_000; // bytes; what Python takes as one buffer (widgets/base.py)
+export const BUFFER_LIMIT = 1_000_000; // bytes; what Python takes as one buffer (widgets/commands.py)
 const TIMEOUT = 10 * 60_000; // ms: a queued click waits for the user's cell, however long that runs
 
 /** What the page needs of an anywidget model. */
@@ -51,8 +51,11 @@ const silent = (kind: string) =>
   );
 const givenUp = (why: string) => new DOMException(why, "AbortError");
 
-export interface Answer {
-  value: unknown;
+/** What Python answers to a command. */
+export type AnswerTo<C extends { kind: string }> = C["kind"] extends keyof Answers ? Answers[C["kind"]] : unknown;
+
+export interface Answer<T = unknown> {
+  value: T;
   columns: string[];
   buffers: Buffer[];
 }
@@ -92,7 +95,7 @@ export class Rpc {
   }
 
   /** `command`: one of this widget's, without its id. */
-  send<C extends { kind: string }>(command: C, options: Options = {}): Promise<Answer> {
+  send<const C extends { kind: string }>(command: C, options: Options = {}): Promise<Answer<AnswerTo<C>>> {
     this.count += 1;
     const id = `${this.client}-${this.count}`;
     return new Promise((resolve, reject) => {
@@ -133,7 +136,7 @@ export class Rpc {
         },
         resolve: (answer) => {
           finish();
-          resolve(answer);
+          resolve(answer as Answer<AnswerTo<C>>);
         },
         reject: fail,
       };

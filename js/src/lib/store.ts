@@ -2,7 +2,7 @@
 import { type Signal, signal } from "@preact/signals";
 import { type Link, LinkWatch } from "./link";
 import { pull } from "./pull";
-import { type Answer, asFailure, isAbort, type Model, type Options, Rpc } from "./rpc";
+import { type Answer, type AnswerTo, asFailure, isAbort, type Model, type Options, Rpc } from "./rpc";
 import { stateOf, traitSignal } from "./sync";
 import type { Failure } from "./wire";
 
@@ -67,7 +67,12 @@ export abstract class BaseStore<S extends { revision: number }, C extends { kind
   }
 
   /** Sends a command for the item `key`; failures and a busy kernel show up there. */
-  async command(key: string, word: string, command: C, options: Options = {}): Promise<Answer | null> {
+  async command<const K extends C>(
+    key: string,
+    word: string,
+    command: K,
+    options: Options = {},
+  ): Promise<Answer<AnswerTo<K>> | null> {
     this.problems.value = withKey(this.problems.value, key, undefined);
     try {
       return await this.rpc.send(command, {

@@ -21,7 +21,7 @@ export async function sendFiles(rpc: Rpc, files: readonly FileToSend[], options:
   const { signal, onProgress } = options;
   const announced = files.map((file) => ({ name: file.name, size: file.data.size }));
   const begun = await rpc.send({ kind: "begin_upload", files: announced }, { signal });
-  const { upload_id } = begun.value as { upload_id: string };
+  const { upload_id } = begun.value;
   try {
     for (const [index, file] of files.entries()) {
       for (let offset = 0; offset < file.data.size; offset += BUFFER_LIMIT) {
@@ -30,7 +30,7 @@ export async function sendFiles(rpc: Rpc, files: readonly FileToSend[], options:
           { kind: "upload_chunk", upload_id, file: index, offset },
           { signal, buffers: [piece] },
         );
-        onProgress((answer.value as { received: number }).received);
+        onProgress(answer.value.received);
       }
     }
     return upload_id;

@@ -14,6 +14,7 @@ export type YAxis = "fvu" | "ce_loss_score";
 export type Action = "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete" | "import" | "checkpoint";
 export type Section = "model" | "where" | "sae" | "training" | "advanced";
 export type FieldType = "text" | "integer" | "number" | "boolean" | "choice";
+export type Figure = "charts" | "pareto";
 export type ConfigData = Record<string, unknown>;
 export type Over = Record<string, unknown[]>;
 export interface Tile { loss: number | string | null; l0: number | string | null; fvu: number | string | null; ce_loss_score: number | string | null; dead: number | string | null; val_dead: number | string | null }
@@ -23,7 +24,8 @@ export interface ResultRow { label: string; values: string[]; best: boolean[] }
 export interface ParetoPoint { id: string; name: string; architecture: string; kind: string; label: string; l0: number; y: number; front: boolean; preliminary: string }
 export interface Scope { value: string; label: string; count: number }
 export interface CompareState { training_ids: string[]; names: string[]; series: (number | null)[]; results: ResultRow[]; y_axis: "fvu" | "ce_loss_score"; scope: string; scopes: Scope[]; points: ParetoPoint[]; left_out: number; summary: string; zoomed: boolean }
-export interface PanelState { revision: number; workspace: string; cards: Card[]; total: number; jobs: number; charts: ChartState; devices: DeviceInfo[]; notice: Note | null; compare: CompareState | null; templates_revision: number; sae_shown: string | null; updated_at: number }
+export interface PanelState { revision: number; workspace: string; notice: Note | null; updated_at: number; cards: Card[]; total: number; jobs: number; charts: ChartState; devices: DeviceInfo[]; compare: CompareState | null; templates_revision: number; sae_shown: string | null }
+export interface Started { training_id: string; group_id: string | null; name: string }
 export interface FormField { name: string; label: string; help: string; type: "text" | "integer" | "number" | "boolean" | "choice"; choices: string[]; words: string[]; default: unknown; minimum: number | null; maximum: number | null; optional: boolean; empty: string; section: "model" | "where" | "sae" | "training" | "advanced"; group: string; architectures: string[] }
 export interface FormData { fields: FormField[]; defaults: Record<string, unknown>; of_model: Record<string, Record<string, unknown>>; devices: DeviceInfo[]; suggestions: Record<string, string[]>; stores: Record<string, string> }
 export interface Segment { label: string; bytes: number }
@@ -37,8 +39,11 @@ export interface DetailsData { checkpoints: CheckpointRow[]; best_by: string; lo
 export interface Picture { name: string; width: number; height: number; svg: string }
 export interface PicturesData { pictures: Picture[] }
 export interface TableData { rows: number; total: number }
+export type CheckpointAction = "continue" | "import" | "delete";
+export type TemplateAct = "rename" | "favorite" | "unfavorite" | "delete";
 export type BulkAction = "pause" | "resume" | "stop" | "stop_without_saving" | "import" | "delete";
 export type GroupActionName = "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete";
+export interface Imported { sae_id: string; name: string }
 export interface RunsDone { done: string[]; paths: string[]; problems: Note[] }
 export interface SettingRow { name: string; label: string; values: string[]; differs: boolean }
 export interface ComparisonData { training_ids: string[]; names: string[]; rows: SettingRow[] }
@@ -49,7 +54,7 @@ export interface StoreRow { id: string; name: string; model: string; corpus: str
 export interface StoresData { stores: StoreRow[] }
 export type DownloadAction = "pause" | "resume" | "cancel" | "retry" | "clear";
 export interface DownloadCard { id: string; name: string; status: string; repo_id: string; path: string; revision: string | null; bytes_done: number; bytes_total: number; fraction: number; rate: number | null; eta_seconds: number | null; phase: string | null; attempt: number | null; wait_seconds: number | null; queue_position: number | null; sae_id: string | null; note: Note | null; created_at: number; finished_at: number | null }
-export interface HubState { revision: number; workspace: string; repository: string; downloads: DownloadCard[]; devices: DeviceInfo[]; known: number; has_token: boolean; account: string | null; can_open: boolean; embedded: boolean; notice: Note | null; updated_at: number }
+export interface HubState { revision: number; workspace: string; notice: Note | null; updated_at: number; repository: string; downloads: DownloadCard[]; devices: DeviceInfo[]; known: number; has_token: boolean; account: string | null; can_open: boolean; embedded: boolean }
 export interface Chosen { repo_id: string; revision: string; path: string }
 export interface KnownRow { repo_id: string; name: string; model: string; sites: string[]; layers: string; widths: string[]; format: string; gated_model: boolean }
 export interface Release { id: string; label: string; model: string; repo_ids: string[] }
@@ -68,7 +73,7 @@ export interface SelectedSae { id: string; name: string; size_bytes: number; d_i
 export interface Choice { value: string; label: string; count: number | null }
 export interface SaeQuery { source: "trained" | "huggingface" | "gemma_scope" | "local" | null; model: string | null; layer: number | null; architecture: string | null; format: string | null; search: string; sort: "newest" | "oldest" | "name" | "model" | "layer" | "d_sae" | "size"; offset: number }
 export interface SaeFacets { source: Choice[]; model: Choice[]; layer: Choice[]; architecture: Choice[]; format: Choice[] }
-export interface SaeBrowserState { revision: number; workspace: string; cards: SaeCard[]; matching: number; matching_bytes: number; total: number; page_size: number; query: SaeQuery; facets: SaeFacets; selected: SelectedSae[]; export_formats: Choice[]; download_shown: boolean; extractions_shown: boolean; steering_shown: boolean; revealed: string | null; notice: Note | null; updated_at: number }
+export interface SaeBrowserState { revision: number; workspace: string; notice: Note | null; updated_at: number; cards: SaeCard[]; matching: number; matching_bytes: number; total: number; page_size: number; query: SaeQuery; facets: SaeFacets; selected: SelectedSae[]; export_formats: Choice[]; download_shown: boolean; extractions_shown: boolean; steering_shown: boolean; revealed: string | null }
 export interface UploadFile { name: string; size: number }
 export interface SaeFact { label: string; value: string; code: boolean }
 export interface Snippet { label: string; code: string }
@@ -92,7 +97,7 @@ export interface ExtractionCard { id: string; sae_id: string | null; training_id
 export interface FeatureQuery { search: string; show: "all" | "labelled" | "unlabelled" | "starred" | "dead" | "live" | "dense"; sort: "index" | "density" | "max" | "label" | "score"; descending: boolean }
 export interface ViewerView { tab: "features" | "prompt" | "jobs"; extraction_id: string | null; feature: number | null; query: FeatureQuery; context: "short" | "snippet" | "full"; line_breaks: boolean; prompt: string; dialog_sae: string | null }
 export interface OpenExtraction { id: string; sae_id: string | null; name: string; model: string; hook_name: string; d_sae: number; n_tokens: number; n_contexts: number; context_size: number; n_documents: number; dead: number; dense: number; labelled: number; starred: number; versions: Choice[]; live: boolean; live_note: string }
-export interface ViewerState { revision: number; workspace: string; code: string; below: "" | "steering" | "download"; cards: ExtractionCard[]; total: number; active: number; open: OpenExtraction | null; view: ViewerView; n_saes: number; features_revision: number; notice: Note | null; updated_at: number }
+export interface ViewerState { revision: number; workspace: string; notice: Note | null; updated_at: number; code: string; below: "" | "steering" | "download"; cards: ExtractionCard[]; total: number; active: number; open: OpenExtraction | null; view: ViewerView; n_saes: number; features_revision: number }
 export interface SaeChoice { id: string; name: string; source: string; source_label: string; model: string | null; layer: number | null; d_sae: number; features_extracted: string; state: "ok" | "missing" | "downloading" }
 export interface SaeChoices { rows: SaeChoice[]; total: number; sources: Choice[]; models: Choice[]; note: string }
 export interface ExtractionField { name: string; label: string; value: string | boolean; hint: string; help: string }
@@ -115,6 +120,7 @@ export interface ExampleContext { position: number; peak: number; texts: string[
 export interface TestedText { index: number; texts: string[]; tokens: number[]; max: number; fired: number; seconds: number; note: string }
 export interface PromptRow { index: number; label: string; auto: boolean; top_tokens: string[]; density: number; max: number; own_max: number }
 export interface PromptReading { texts: string[]; tokens: number[]; rows: PromptRow[]; firing: number; hidden: number; note: string }
+export interface Written { path: string; size_bytes: number }
 export interface Suggestion { index: number; text: string; by: string; note: string }
 export type LogitsAct = "start" | "pause" | "resume" | "cancel";
 export interface LogitsJob { status: string; fraction: number; done: number; total: number; eta_seconds: number | null; phase: string | null; queue_position: number | null; note: Note | null }
@@ -130,7 +136,7 @@ export interface SteeringSettings { positions: "all" | "generated" | "prompt" | 
 export interface LiveText { run: "baseline" | "steered" | "sweep"; strength: number | null; tokens: number; text: string }
 export interface SteeringRun { number: number; kind: "generate" | "sweep"; status: "idle" | "running" | "stopping" | "done" | "stopped" | "failed"; phase: string; texts: LiveText[]; seconds: number; problem: Note | null }
 export interface Gauge { ratio: number | null; over: string }
-export interface SteeringState { revision: number; workspace: string; saes: SteeringSae[]; sae_id: string; rows: SteeringRow[]; settings: SteeringSettings; gauge: Gauge; run: SteeringRun; generated: number; swept: number; presets: number; code: string; can_browse: boolean; can_close: boolean; embedded: boolean; notice: Note | null; updated_at: number }
+export interface SteeringState { revision: number; workspace: string; notice: Note | null; updated_at: number; saes: SteeringSae[]; sae_id: string; rows: SteeringRow[]; settings: SteeringSettings; gauge: Gauge; run: SteeringRun; generated: number; swept: number; presets: number; code: string; can_browse: boolean; can_close: boolean; embedded: boolean }
 export interface SteeringEditRow { key: string; mode: "add_max" | "add" | "clamp" | "conditional_clamp" | "scale" | "ablate"; strength: number }
 export interface SteeringHit { index: number; label: string }
 export interface SteeringHits { sae_id: string; text: string; hits: SteeringHit[]; note: string }
@@ -144,120 +150,212 @@ export interface SteeringNextData { number: number; text: "baseline" | "steered"
 export interface PresetRow { name: string; features: number; saes: string[]; prompt: string; saved_at: number; problem: string }
 export interface SteeringPresetsData { presets: PresetRow[] }
 export type PanelCommand =
-  | { kind: "refresh"; revision?: number }
-  | { kind: "train_demo" }
-  | { kind: "form_schema"; training_id?: string | null; template_id?: string | null }
+  | { kind: "begin_upload"; files: UploadFile[] }
+  | { kind: "cancel_upload"; upload_id: string }
+  | { kind: "chart"; reset_zoom?: boolean; training_ids?: string[] | null; followed?: string[] | null; x_axis?: "tokens" | "steps" | "time" | null; x_range?: "active" | "all" | null; log_y?: boolean | null; show_raw?: boolean | null; smoothing?: number | null; theme?: "light" | "dark" | null }
   | { kind: "check"; config: Record<string, unknown>; over?: Record<string, unknown[]> | null }
-  | { kind: "create"; config: Record<string, unknown>; over?: Record<string, unknown[]> | null; retry_of?: string | null }
-  | { kind: "run_action"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete" | "import" | "checkpoint"; training_id: string }
-  | { kind: "rename"; training_id: string; name: string }
-  | { kind: "details"; training_id: string }
-  | { kind: "chart"; training_ids?: string[] | null; followed?: string[] | null; x_axis?: "tokens" | "steps" | "time" | null; x_range?: "active" | "all" | null; log_y?: boolean | null; show_raw?: boolean | null; smoothing?: number | null; reset_zoom?: boolean; theme?: "light" | "dark" | null }
-  | { kind: "pictures"; figure?: "charts" | "pareto" }
-  | { kind: "metric_table"; training_id: string; names?: string[] | null; limit?: number; offset?: number }
-  | { kind: "run_actions"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "import" | "delete"; training_ids: string[] }
-  | { kind: "group_action"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete"; group_id: string }
-  | { kind: "rename_group"; group_id: string; name: string }
-  | { kind: "export_runs"; training_ids: string[]; folder: string }
   | { kind: "checkpoint_action"; action: "continue" | "import" | "delete"; training_id: string; checkpoint_id: string }
-  | { kind: "train_longer"; training_id: string; tokens: number }
   | { kind: "compare"; training_ids?: string[] }
   | { kind: "comparison"; training_ids: string[] }
   | { kind: "comparison_table"; training_ids: string[] }
-  | { kind: "pareto"; y_axis?: "fvu" | "ce_loss_score" | null; scope?: string | null; reset_zoom?: boolean }
-  | { kind: "open_sae"; sae_id?: string | null }
-  | { kind: "list_templates"; search?: string }
+  | { kind: "create"; config: Record<string, unknown>; over?: Record<string, unknown[]> | null; retry_of?: string | null }
+  | { kind: "details"; training_id: string }
+  | { kind: "export_runs"; training_ids: string[]; folder: string }
+  | { kind: "export_templates"; template_ids?: string[] }
+  | { kind: "form_schema"; training_id?: string | null; template_id?: string | null }
+  | { kind: "group_action"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete"; group_id: string }
+  | { kind: "import_templates"; upload_id: string }
   | { kind: "list_stores"; architecture?: string }
+  | { kind: "list_templates"; search?: string }
+  | { kind: "metric_table"; training_id: string; names?: string[] | null; limit?: number; offset?: number }
+  | { kind: "open_sae"; sae_id?: string | null }
+  | { kind: "pareto"; y_axis?: "fvu" | "ce_loss_score" | null; scope?: string | null; reset_zoom?: boolean }
+  | { kind: "pictures"; figure?: "charts" | "pareto" }
+  | { kind: "refresh"; revision?: number }
+  | { kind: "rename"; training_id: string; name: string }
+  | { kind: "rename_group"; group_id: string; name: string }
+  | { kind: "run_action"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "retry" | "delete" | "import" | "checkpoint"; training_id: string }
+  | { kind: "run_actions"; action: "pause" | "resume" | "stop" | "stop_without_saving" | "import" | "delete"; training_ids: string[] }
   | { kind: "save_template"; name: string; config?: Record<string, unknown> | null; training_id?: string | null; replace?: boolean }
   | { kind: "template_action"; action: "rename" | "favorite" | "unfavorite" | "delete"; template_id: string; name?: string | null }
-  | { kind: "import_templates"; upload_id: string }
-  | { kind: "export_templates"; template_ids?: string[] }
-  | { kind: "begin_upload"; files: UploadFile[] }
-  | { kind: "upload_chunk"; upload_id: string; file: number; offset: number }
-  | { kind: "cancel_upload"; upload_id: string };
+  | { kind: "train_demo" }
+  | { kind: "train_longer"; training_id: string; tokens: number }
+  | { kind: "upload_chunk"; upload_id: string; file: number; offset: number };
 export type HubCommand =
-  | { kind: "refresh"; revision?: number }
-  | { kind: "train_demo" }
-  | { kind: "hub_known" }
-  | { kind: "hub_token"; token?: string | null }
-  | { kind: "hub_list"; text?: string; release?: string; again?: boolean; asker?: string }
-  | { kind: "hub_rows"; listing: number; offset: number; limit?: number }
-  | { kind: "hub_preview"; sae: Chosen; device?: string; again?: boolean; asker?: string }
-  | { kind: "hub_download"; saes: Chosen[]; apply_b_dec_to_input?: boolean | null }
   | { kind: "hub_action"; action: "pause" | "resume" | "cancel" | "retry" | "clear"; job_ids: string[] }
-  | { kind: "hub_open"; sae_id: string };
+  | { kind: "hub_download"; saes: Chosen[]; apply_b_dec_to_input?: boolean | null }
+  | { kind: "hub_known" }
+  | { kind: "hub_list"; text?: string; release?: string; again?: boolean; asker?: string }
+  | { kind: "hub_open"; sae_id: string }
+  | { kind: "hub_preview"; sae: Chosen; device?: string; again?: boolean; asker?: string }
+  | { kind: "hub_rows"; listing: number; offset: number; limit?: number }
+  | { kind: "hub_token"; token?: string | null }
+  | { kind: "refresh"; revision?: number };
 export type SaeCommand =
-  | { kind: "refresh"; revision?: number }
-  | { kind: "train_demo" }
-  | { kind: "browse_saes"; source?: "trained" | "huggingface" | "gemma_scope" | "local" | null; model?: string | null; layer?: number | null; architecture?: string | null; format?: string | null; search?: string; sort?: "newest" | "oldest" | "name" | "model" | "layer" | "d_sae" | "size"; offset?: number }
-  | { kind: "select_saes"; sae_ids: string[] }
-  | { kind: "describe_sae"; sae_id: string }
-  | { kind: "measure_sae"; sae_id: string }
-  | { kind: "edit_sae"; sae_id: string; name?: string | null; notes?: string | null; tags?: string[] | null }
-  | { kind: "locate_sae"; sae_id: string; path: string }
-  | { kind: "export_saes"; sae_ids: string[]; folder: string; format?: string }
-  | { kind: "delete_saes"; sae_ids: string[] }
-  | { kind: "compare_saes"; first: string; second: string }
-  | { kind: "show_training"; training_id: string }
   | { kind: "add_local"; path: string; name?: string | null; model?: string | null; hook_name?: string | null; apply_b_dec_to_input?: boolean | null }
   | { kind: "begin_upload"; files: UploadFile[] }
-  | { kind: "upload_chunk"; upload_id: string; file: number; offset: number }
-  | { kind: "finish_upload"; upload_id: string; name?: string | null; model?: string | null; hook_name?: string | null; apply_b_dec_to_input?: boolean | null }
+  | { kind: "browse_saes"; source?: "trained" | "huggingface" | "gemma_scope" | "local" | null; model?: string | null; layer?: number | null; architecture?: string | null; format?: string | null; search?: string; sort?: "newest" | "oldest" | "name" | "model" | "layer" | "d_sae" | "size"; offset?: number }
   | { kind: "cancel_upload"; upload_id: string }
+  | { kind: "compare_saes"; first: string; second: string }
+  | { kind: "delete_saes"; sae_ids: string[] }
+  | { kind: "describe_sae"; sae_id: string }
+  | { kind: "edit_sae"; sae_id: string; name?: string | null; notes?: string | null; tags?: string[] | null }
+  | { kind: "export_saes"; sae_ids: string[]; folder: string; format?: string }
+  | { kind: "finish_upload"; upload_id: string; name?: string | null; model?: string | null; hook_name?: string | null; apply_b_dec_to_input?: boolean | null }
+  | { kind: "locate_sae"; sae_id: string; path: string }
+  | { kind: "measure_sae"; sae_id: string }
+  | { kind: "refresh"; revision?: number }
+  | { kind: "select_saes"; sae_ids: string[] }
   | { kind: "show_download"; shown: boolean }
   | { kind: "show_extractions"; shown: boolean; sae_id?: string | null }
-  | { kind: "show_steering"; shown: boolean; sae_id?: string | null };
-export type ViewerCommand =
-  | { kind: "refresh"; revision?: number }
+  | { kind: "show_steering"; shown: boolean; sae_id?: string | null }
+  | { kind: "show_training"; training_id: string }
   | { kind: "train_demo" }
-  | { kind: "list_saes"; source?: string | null; model?: string | null; search?: string }
-  | { kind: "extraction_form"; sae_id: string; extraction_id?: string | null }
+  | { kind: "upload_chunk"; upload_id: string; file: number; offset: number };
+export type ViewerCommand =
   | { kind: "check_extraction"; sae_id: string; values: Record<string, unknown> }
-  | { kind: "start_extraction"; sae_id: string; values: Record<string, unknown> }
-  | { kind: "try_demo" }
+  | { kind: "edit_feature"; extraction_id: string; index: number; label?: string | null; description?: string | null; notes?: string | null; starred?: boolean | null }
+  | { kind: "expand_example"; extraction_id: string; index: number; position: number }
+  | { kind: "export_features"; extraction_id: string; what: "html" | "json" | "csv" | "neuronpedia" | "vectors" | "labels_csv" | "labels_jsonl" | "interpretations"; path: string; indices?: number[] | null; query?: FeatureQuery | null }
   | { kind: "extraction_action"; extraction_id: string; action: "pause" | "resume" | "cancel" | "delete" }
-  | { kind: "show_view"; view: ViewerView }
-  | { kind: "query_features"; extraction_id: string; query: FeatureQuery; offset?: number; limit?: number }
-  | { kind: "step_feature"; extraction_id: string; query: FeatureQuery; index: number; step: "previous" | "next" | "random" | "next_live" | "here" }
-  | { kind: "open_feature"; extraction_id: string; index: number }
+  | { kind: "extraction_form"; sae_id: string; extraction_id?: string | null }
   | { kind: "feature_logits"; extraction_id: string; index: number }
   | { kind: "feature_relations"; extraction_id: string; index: number }
-  | { kind: "expand_example"; extraction_id: string; index: number; position: number }
-  | { kind: "test_text"; extraction_id: string; index: number; text: string }
-  | { kind: "read_prompt"; extraction_id: string; text: string; rank_by?: "max" | "sum" | "token"; token?: number | null; hide_dense?: boolean; limit?: number }
-  | { kind: "edit_feature"; extraction_id: string; index: number; label?: string | null; description?: string | null; notes?: string | null; starred?: boolean | null }
-  | { kind: "suggest_label"; extraction_id: string; index: number }
-  | { kind: "label_features"; extraction_id: string }
-  | { kind: "export_features"; extraction_id: string; what: "html" | "json" | "csv" | "neuronpedia" | "vectors" | "labels_csv" | "labels_jsonl" | "interpretations"; path: string; indices?: number[] | null; query?: FeatureQuery | null }
   | { kind: "import_labels"; extraction_id: string; path: string }
-  | { kind: "steer_feature"; extraction_id: string; index: number }
+  | { kind: "label_features"; extraction_id: string }
+  | { kind: "list_saes"; source?: string | null; model?: string | null; search?: string }
   | { kind: "logits_action"; extraction_id: string; action: "start" | "pause" | "resume" | "cancel" }
+  | { kind: "open_feature"; extraction_id: string; index: number }
+  | { kind: "query_features"; extraction_id: string; query: FeatureQuery; offset?: number; limit?: number }
   | { kind: "read_loss_effect"; extraction_id: string; index: number; position?: number | null; text?: string | null; token?: number | null }
-  | { kind: "show_download"; shown: boolean };
+  | { kind: "read_prompt"; extraction_id: string; text: string; rank_by?: "max" | "sum" | "token"; token?: number | null; hide_dense?: boolean; limit?: number }
+  | { kind: "refresh"; revision?: number }
+  | { kind: "show_download"; shown: boolean }
+  | { kind: "show_view"; view: ViewerView }
+  | { kind: "start_extraction"; sae_id: string; values: Record<string, unknown> }
+  | { kind: "steer_feature"; extraction_id: string; index: number }
+  | { kind: "step_feature"; extraction_id: string; query: FeatureQuery; index: number; step: "previous" | "next" | "random" | "next_live" | "here" }
+  | { kind: "suggest_label"; extraction_id: string; index: number }
+  | { kind: "test_text"; extraction_id: string; index: number; text: string }
+  | { kind: "try_demo" };
 export type SteeringCommand =
   | { kind: "refresh"; revision?: number }
-  | { kind: "train_demo" }
-  | { kind: "steering_edit"; rows?: SteeringEditRow[]; settings?: SteeringSettings | null }
   | { kind: "steering_add"; sae_id: string; index: number; label?: string }
-  | { kind: "steering_demo" }
-  | { kind: "steering_close" }
-  | { kind: "steering_remove"; key: string }
+  | { kind: "steering_browse" }
   | { kind: "steering_choose"; sae_id: string }
-  | { kind: "steering_find"; sae_id: string; text: string }
-  | { kind: "steering_tokens"; prompt: string }
-  | { kind: "steering_generate"; what?: "generate" | "sweep" }
-  | { kind: "steering_stop" }
-  | { kind: "steering_read"; what?: "generate" | "sweep" }
-  | { kind: "steering_next"; number: number; text: "baseline" | "steered"; token: number }
+  | { kind: "steering_close" }
   | { kind: "steering_copy" }
-  | { kind: "steering_presets" }
+  | { kind: "steering_demo" }
+  | { kind: "steering_edit"; rows?: SteeringEditRow[]; settings?: SteeringSettings | null }
+  | { kind: "steering_find"; sae_id: string; text: string }
+  | { kind: "steering_generate"; what?: "generate" | "sweep" }
+  | { kind: "steering_next"; number: number; text: "baseline" | "steered"; token: number }
   | { kind: "steering_preset"; action: "save" | "load" | "delete"; name: string; replace?: boolean }
-  | { kind: "steering_browse" };
-export const EMPTY_STATE: PanelState = {"revision": 0, "workspace": "default workspace", "cards": [], "total": 0, "jobs": 0, "charts": {"training_ids": [], "followed": [], "x_axis": "tokens", "x_range": "active", "longer": false, "log_y": true, "show_raw": true, "smoothing": 40, "theme": "light", "zoomed": false, "summaries": []}, "devices": [], "notice": null, "compare": null, "templates_revision": 0, "sae_shown": null, "updated_at": 0.0};
-export const EMPTY_HUB: HubState = {"revision": 0, "workspace": "default workspace", "repository": "", "downloads": [], "devices": [], "known": 0, "has_token": false, "account": null, "can_open": false, "embedded": false, "notice": null, "updated_at": 0.0};
-export const EMPTY_BROWSER: SaeBrowserState = {"revision": 0, "workspace": "default workspace", "cards": [], "matching": 0, "matching_bytes": 0, "total": 0, "page_size": 50, "query": {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0}, "facets": {"source": [], "model": [], "layer": [], "architecture": [], "format": []}, "selected": [], "export_formats": [], "download_shown": false, "extractions_shown": false, "steering_shown": false, "revealed": null, "notice": null, "updated_at": 0.0};
-export const EMPTY_VIEWER: ViewerState = {"revision": 0, "workspace": "default workspace", "code": "", "below": "", "cards": [], "total": 0, "active": 0, "open": null, "view": {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "dialog_sae": null}, "n_saes": 0, "features_revision": 0, "notice": null, "updated_at": 0.0};
-export const EMPTY_STEERING: SteeringState = {"revision": 0, "workspace": "default workspace", "saes": [], "sae_id": "", "rows": [], "settings": {"positions": "all", "steer_bos": false, "prepend_bos": true, "prompt": "", "new_tokens": 60, "temperature": 0.7, "top_p": 0.95, "seed": 16, "strengths": [-4.0, -2.0, 0.0, 2.0, 4.0], "swept": ""}, "gauge": {"ratio": null, "over": ""}, "run": {"number": 0, "kind": "generate", "status": "idle", "phase": "", "texts": [], "seconds": 0.0, "problem": null}, "generated": 0, "swept": 0, "presets": 0, "code": "", "can_browse": false, "can_close": false, "embedded": false, "notice": null, "updated_at": 0.0};
+  | { kind: "steering_presets" }
+  | { kind: "steering_read"; what?: "generate" | "sweep" }
+  | { kind: "steering_remove"; key: string }
+  | { kind: "steering_stop" }
+  | { kind: "steering_tokens"; prompt: string };
+export interface Answers {
+  begin_upload: Record<"upload_id", string>;
+  cancel_upload: null;
+  chart: null;
+  check: CheckResult;
+  checkpoint_action: Started | Imported;
+  compare: null;
+  comparison: ComparisonData;
+  comparison_table: ComparisonTableData;
+  create: Started;
+  details: DetailsData;
+  export_runs: RunsDone;
+  export_templates: Record<"text", string>;
+  form_schema: FormData;
+  group_action: Record<"group_id", string>;
+  import_templates: Record<"names", string[]>;
+  list_stores: StoresData;
+  list_templates: TemplatesData;
+  metric_table: TableData;
+  open_sae: null;
+  pareto: null;
+  pictures: PicturesData;
+  refresh: unknown;
+  rename: null;
+  rename_group: null;
+  run_action: Started;
+  run_actions: RunsDone;
+  save_template: Record<"template_id", string>;
+  template_action: null;
+  train_demo: Started;
+  train_longer: Started;
+  upload_chunk: Record<"received", number>;
+  hub_action: Record<"job_ids", string[]>;
+  hub_download: Record<"job_ids", string[]>;
+  hub_known: HubKnownData;
+  hub_list: HubListing;
+  hub_open: null;
+  hub_preview: HubPreviewData;
+  hub_rows: HubRowsData;
+  hub_token: null;
+  add_local: Record<"sae_id", string>;
+  browse_saes: null;
+  compare_saes: SaeComparison;
+  delete_saes: SaesDone;
+  describe_sae: SaeDetails;
+  edit_sae: Record<"sae_id", string>;
+  export_saes: SaesDone;
+  finish_upload: Record<"sae_id", string>;
+  locate_sae: Record<"sae_id", string>;
+  measure_sae: SaeStatistics;
+  select_saes: null;
+  show_download: null;
+  show_extractions: null;
+  show_steering: null;
+  show_training: TrainingFacts;
+  check_extraction: ExtractionCheck;
+  edit_feature: FeatureNotes;
+  expand_example: ExampleContext;
+  export_features: Written;
+  extraction_action: null;
+  extraction_form: ExtractionFormData;
+  feature_logits: FeatureLogitsData;
+  feature_relations: FeatureRelationsData;
+  import_labels: Record<"imported" | "skipped", number>;
+  label_features: Record<"labelled" | "skipped", number>;
+  list_saes: SaeChoices;
+  logits_action: null;
+  open_feature: FeaturePage;
+  query_features: FeatureRows;
+  read_loss_effect: LossEffectData;
+  read_prompt: PromptReading;
+  show_view: null;
+  start_extraction: Record<"extraction_id", string>;
+  steer_feature: null;
+  step_feature: FeaturePlace;
+  suggest_label: Suggestion;
+  test_text: TestedText;
+  try_demo: Record<"extraction_id", string>;
+  steering_add: Record<"key", string>;
+  steering_browse: null;
+  steering_choose: null;
+  steering_close: null;
+  steering_copy: Record<"text", string>;
+  steering_demo: Record<"sae_id", string>;
+  steering_edit: Record<"revision", number>;
+  steering_find: SteeringHits;
+  steering_generate: Record<"number", number>;
+  steering_next: SteeringNextData;
+  steering_preset: SteeringPresetsData;
+  steering_presets: SteeringPresetsData;
+  steering_read: SteeringTexts | null;
+  steering_remove: null;
+  steering_stop: null;
+  steering_tokens: SteeringTokensData;
+}
+export const EMPTY_STATE: PanelState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "total": 0, "jobs": 0, "charts": {"training_ids": [], "followed": [], "x_axis": "tokens", "x_range": "active", "longer": false, "log_y": true, "show_raw": true, "smoothing": 40, "theme": "light", "zoomed": false, "summaries": []}, "devices": [], "compare": null, "templates_revision": 0, "sae_shown": null};
+export const EMPTY_HUB: HubState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "repository": "", "downloads": [], "devices": [], "known": 0, "has_token": false, "account": null, "can_open": false, "embedded": false};
+export const EMPTY_BROWSER: SaeBrowserState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "cards": [], "matching": 0, "matching_bytes": 0, "total": 0, "page_size": 50, "query": {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0}, "facets": {"source": [], "model": [], "layer": [], "architecture": [], "format": []}, "selected": [], "export_formats": [], "download_shown": false, "extractions_shown": false, "steering_shown": false, "revealed": null};
+export const EMPTY_VIEWER: ViewerState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "code": "", "below": "", "cards": [], "total": 0, "active": 0, "open": null, "view": {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "dialog_sae": null}, "n_saes": 0, "features_revision": 0};
+export const EMPTY_STEERING: SteeringState = {"revision": 0, "workspace": "default workspace", "notice": null, "updated_at": 0.0, "saes": [], "sae_id": "", "rows": [], "settings": {"positions": "all", "steer_bos": false, "prepend_bos": true, "prompt": "", "new_tokens": 60, "temperature": 0.7, "top_p": 0.95, "seed": 16, "strengths": [-4.0, -2.0, 0.0, 2.0, 4.0], "swept": ""}, "gauge": {"ratio": null, "over": ""}, "run": {"number": 0, "kind": "generate", "status": "idle", "phase": "", "texts": [], "seconds": 0.0, "problem": null}, "generated": 0, "swept": 0, "presets": 0, "code": "", "can_browse": false, "can_close": false, "embedded": false};
 export const ALL_SAES: SaeQuery = {"source": null, "model": null, "layer": null, "architecture": null, "format": null, "search": "", "sort": "newest", "offset": 0};
 export const ALL_FEATURES: FeatureQuery = {"search": "", "show": "all", "sort": "index", "descending": false};
 export const FIRST_VIEW: ViewerView = {"tab": "features", "extraction_id": null, "feature": null, "query": {"search": "", "show": "all", "sort": "index", "descending": false}, "context": "snippet", "line_breaks": false, "prompt": "", "dialog_sae": null};

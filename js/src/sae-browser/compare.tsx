@@ -13,8 +13,8 @@ import type { Store } from "./store";
 export function Compare({ store, pair }: { store: Store; pair: readonly [SelectedSae, SelectedSae] }) {
   const [first, second] = pair;
   const root = useRef<HTMLElement>(null);
-  const command = { kind: "compare_saes", first: first.id, second: second.id };
-  const asked = useAnswer<SaeComparison>(store.rpc, command, `${first.id}\n${second.id}`);
+  const command = { kind: "compare_saes", first: first.id, second: second.id } as const;
+  const asked = useAnswer(store.rpc, command, `${first.id}\n${second.id}`);
   const { data, problem } = asked;
   useLayoutEffect(() => {
     root.current?.querySelector<HTMLElement>("button")?.focus();

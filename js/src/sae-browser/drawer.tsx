@@ -5,7 +5,7 @@ import { Button, NoteBox, Tabs, tabId } from "../lib/controls";
 import { CopyButton } from "../lib/copy-button";
 import { Histogram } from "../lib/histogram";
 import { Failed, placed } from "../lib/notes";
-import type { SaeCard, SaeDetails, SaeFact, SaeStatistics, Snippet, TrainingFacts } from "../lib/wire";
+import type { SaeCard, SaeDetails, SaeFact, Snippet } from "../lib/wire";
 import { Facts, Settings } from "./facts";
 import { Notes } from "./notes-tab";
 import type { DrawerTab, Store } from "./store";
@@ -26,7 +26,7 @@ interface DrawerProps {
 export function Drawer({ store, card, tab }: DrawerProps) {
   const panel = useUid("sw-drawer");
   const key = [card.id, card.name, card.state, card.size_bytes, card.tags].join("\n");
-  const asked = useAnswer<SaeDetails>(store.rpc, { kind: "describe_sae", sae_id: card.id }, key);
+  const asked = useAnswer(store.rpc, { kind: "describe_sae", sae_id: card.id }, key);
   const { data, problem } = asked;
   return (
     <div class="details drawer">
@@ -88,7 +88,7 @@ function AllFacts({ card, facts }: { card: SaeCard; facts: readonly SaeFact[] })
 
 function Measured({ store, card, facts }: { store: Store; card: SaeCard; facts: readonly SaeFact[] }) {
   const key = `${card.id}\n${card.state}\n${card.size_bytes}`;
-  const asked = useAnswer<SaeStatistics>(store.rpc, { kind: "measure_sae", sae_id: card.id }, key);
+  const asked = useAnswer(store.rpc, { kind: "measure_sae", sae_id: card.id }, key);
   return (
     <>
       <div aria-busy={asked.busy}>
@@ -137,8 +137,8 @@ function Code({ snippet, title }: { snippet: Snippet; title: string }) {
 
 /** The training an SAE came from, opened by the link in its card. */
 export function TrainingRecord({ store, card, onClose }: { store: Store; card: SaeCard; onClose: () => void }) {
-  const command = { kind: "show_training", training_id: card.training_id };
-  const { data, problem, busy } = useAnswer<TrainingFacts>(store.rpc, command, card.training_id ?? "");
+  const command = { kind: "show_training", training_id: card.training_id } as const;
+  const { data, problem, busy } = useAnswer(store.rpc, command, card.training_id ?? "");
   return (
     <section class="details drawer" aria-label={`Training record of ${card.name}`} aria-busy={busy}>
       <div class="tb dt">

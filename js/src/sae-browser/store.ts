@@ -229,7 +229,7 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
     this.outcome.value = null;
     const answer = await this.command(key, word, command);
     this.pending.value = withKey(this.pending.value, key, undefined);
-    const done = (answer?.value as SaesDone | undefined) ?? null;
+    const done = answer?.value ?? null;
     if (done?.problems.length) this.outcome.value = { what, asked: command.sae_ids.length, problems: done.problems };
     return done;
   }
@@ -275,7 +275,7 @@ export class Store extends BaseStore<SaeBrowserState, SaeCommand, Open> {
   /** The name of the training that was started, or null. */
   async trainDemo(): Promise<string | null> {
     const answer = await this.command(WIDGET, "Train the demo", { kind: "train_demo" });
-    return (answer?.value as { name: string } | undefined)?.name ?? null;
+    return answer?.value?.name ?? null;
   }
 
   /** The card that takes the place of those that go. */

@@ -33,7 +33,7 @@ export function useSearch(store: Store): Search {
     const stop = new AbortController();
     const timer = setTimeout(() => {
       store.rpc.send({ kind: "steering_find", sae_id, text }, { signal: stop.signal }).then(
-        (answer) => setHits(answer.value as SteeringHits),
+        (answer) => setHits(answer.value),
         (error) => {
           if (!isAbort(error)) setProblem(asFailure(error).what);
         },

@@ -136,7 +136,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
       const answer = await this.command(WIDGET, "The setting", { kind: "steering_edit", rows, settings });
       if (answer === null) return false;
       if (version === this.version) {
-        this.confirmed = { version, revision: (answer.value as { revision: number }).revision };
+        this.confirmed = { version, revision: answer.value.revision };
         this.settle();
       }
       return true;
@@ -160,7 +160,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     const { sae_id } = this.state.value;
     const answer = await this.command("add", "Adding a feature", { kind: "steering_add", sae_id, index, label });
     if (answer === null) return false;
-    this.focusRow.value = (answer.value as { key: string }).key;
+    this.focusRow.value = answer.value.key;
     this.announce(`Feature ${index} added`);
     return true;
   }
@@ -211,7 +211,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     this.tokensOf = prompt;
     const answer = await this.command("tokens", "Reading the prompt", { kind: "steering_tokens", prompt });
     if (this.tokensOf !== prompt) return; // typed on
-    this.tokens.value = (answer?.value as SteeringTokensData | undefined) ?? null;
+    this.tokens.value = answer?.value ?? null;
     if (this.tokens.value === null) this.tokensOf = null;
     const n = this.tokens.value?.tokens.length ?? 0;
     const { positions } = this.settings();
@@ -260,7 +260,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     const place = what === "sweep" ? this.sweep : this.texts;
     if (number === 0 || place.value?.number === number) return;
     const answer = await this.command(WIDGET, "The texts", { kind: "steering_read", what });
-    const found = answer?.value as SteeringTexts | null | undefined;
+    const found = answer?.value;
     if (!found) return;
     if (what === "generate") this.picked.value = this.next.value = null;
     place.value = found;
@@ -275,7 +275,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     }
     const { number } = texts;
     const answer = await this.command("next", "Next-token change", { kind: "steering_next", number, ...picked });
-    if (this.picked.value === picked) this.next.value = (answer?.value as SteeringNextData | undefined) ?? null;
+    if (this.picked.value === picked) this.next.value = answer?.value ?? null;
   }
 
   useStrength(row: SteeringRow, strength: number): void {
@@ -293,7 +293,7 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
   async copy(): Promise<string | null> {
     if (!(await this.flush())) return null;
     const answer = await this.command(WIDGET, "Copy all", { kind: "steering_copy" });
-    return (answer?.value as { text: string } | undefined)?.text ?? null;
+    return answer?.value?.text ?? null;
   }
 
   // -------------------------------------------------------------------------------------------- presets
@@ -322,8 +322,8 @@ export class Store extends BaseStore<SteeringState, SteeringCommand, never> {
     return true;
   }
 
-  private takePresets(answer: Answer | null): void {
-    if (answer) this.presets.value = (answer.value as SteeringPresetsData).presets;
+  private takePresets(answer: Answer<SteeringPresetsData> | null): void {
+    if (answer) this.presets.value = answer.value.presets;
   }
 
   /** Closes the innermost thing that is open; false when nothing is. */

@@ -3,7 +3,8 @@ import { useState } from "preact/hooks";
 import { onEsc, useFocusLast } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
-import type { Card, CheckpointRow } from "../lib/wire";
+import type { Answer } from "../lib/rpc";
+import type { Card, CheckpointRow, Started } from "../lib/wire";
 import { statusOf } from "./state";
 import type { Store } from "./store";
 
@@ -46,11 +47,10 @@ export function Checkpoints({ store, card, rows, bestBy, onChange }: Checkpoints
     setAsking(null);
     if (!answer) return;
     onChange();
-    if (action === "continue") store.focusAnswer(answer);
-    if (action === "import") {
-      const made = answer.value as { sae_id: string; name: string };
+    const made = answer.value;
+    if (action === "continue") store.focusAnswer(answer as Answer<Started>);
+    else if (action === "import" && "sae_id" in made)
       store.say(card.id, `${made.name} is in the library of SAEs.`, made.sae_id);
-    }
   };
   const toggle = (what: "load" | "delete", id: string) =>
     setAsking(asking?.what === what && asking.id === id ? null : { what, id });

@@ -10,20 +10,23 @@ import { useHelp } from "../lib/help";
 import { SeriesKey } from "../lib/icons";
 import { Failed } from "../lib/notes";
 import { savePictures } from "../lib/picture";
-import type { CompareState, ComparisonData, ComparisonTableData, SettingRow, YAxis } from "../lib/wire";
+import type { CompareState, ComparisonData, SettingRow, YAxis } from "../lib/wire";
 import { Sheet } from "./data-table";
 import { StandIn } from "./stand-in";
 import type { Store } from "./store";
 
 export function Compare({ store, compare }: { store: Store; compare: CompareState }) {
   const root = useRef<HTMLElement>(null);
-  const command = { kind: "comparison", training_ids: compare.training_ids };
-  const asked = useAnswer<ComparisonData>(store.rpc, command, compare.training_ids.join("\n"));
+  const command = { kind: "comparison", training_ids: compare.training_ids } as const;
+  const asked = useAnswer(store.rpc, command, compare.training_ids.join("\n"));
   const { data, problem } = asked;
   const save = async () => {
     try {
-      const answer = await store.rpc.send({ ...command, kind: "comparison_table" }, { signal: store.stop });
-      const { columns, rows } = answer.value as ComparisonTableData;
+      const answer = await store.rpc.send(
+        { kind: "comparison_table", training_ids: compare.training_ids },
+        { signal: store.stop },
+      );
+      const { columns, rows } = answer.value;
       saveFile("comparison.csv", toCsv([columns, ...rows]), "text/csv");
     } catch (error) {
       store.fail("panel", error);

@@ -25,7 +25,7 @@ function useDetails(
     const ask = async () => {
       try {
         const answer = await store.rpc.send({ kind: "details", training_id: card.id }, { signal: stop.signal });
-        setData(answer.value as DetailsData);
+        setData(answer.value);
         setProblem(null);
       } catch (error) {
         if (isAbort(error)) return;

@@ -75,7 +75,7 @@ export class FormController {
         },
         { signal: this.closed.signal, onLate: (late) => this.setLate(late, "The form") },
       );
-      const data = answer.value as FormData;
+      const data = answer.value;
       const draft = this.drafts ? this.store.draft : null;
       this.values.value = form.withChanges(data, { ...form.initialValues(data), ...draft }, this.request.changes);
       this.data.value = data;
@@ -165,7 +165,7 @@ export class FormController {
       const command = { kind: "check" as const, config, over };
       const answer = await this.store.rpc.send(command, { signal: asking.stop.signal, onAck });
       if (asking.stale) return;
-      const check = answer.value as CheckResult;
+      const check = answer.value;
       this.check.value = check;
       this.unknown.value = check.pending;
       this.reported.value = this.current(check.fields, asked);

@@ -4,7 +4,7 @@ import { sendsForm } from "../lib/a11y";
 import { useAnswer } from "../lib/ask";
 import { Button, NoteBox } from "../lib/controls";
 import { Icon } from "../lib/icons";
-import type { FormField, Section, TemplatesData } from "../lib/wire";
+import type { FormField, Section } from "../lib/wire";
 import { Estimate } from "./estimate";
 import { Field, HEAD_FIELD, LAYER_FIELD, SITE_FIELD } from "./fields";
 import { FormController } from "./form-controller";
@@ -136,7 +136,7 @@ function startsFrom(request: FormRequest): string {
 /** The templates as a list to choose from; the form starts again from the chosen one. */
 function LoadTemplate({ store, request }: { store: Store; request: FormRequest }) {
   const changed = store.state.value.templates_revision;
-  const { data } = useAnswer<TemplatesData>(store.rpc, { kind: "list_templates", search: "" }, `${changed}`);
+  const { data } = useAnswer(store.rpc, { kind: "list_templates", search: "" }, `${changed}`);
   const rows = data?.templates ?? [];
   return (
     <span class="s24 load">

@@ -2,7 +2,7 @@
 import { columnsOf } from "../lib/buffers";
 import type { Cell } from "../lib/copy";
 import type { Rpc } from "../lib/rpc";
-import type { Card, TableData } from "../lib/wire";
+import type { Card } from "../lib/wire";
 
 export const METRICS = ["loss", "l0", "fvu"];
 const PAGE = 2500; // rows: the 18 float64 columns of a usual run are 360 kB of it, below the 1 MB a message may have
@@ -23,7 +23,7 @@ export async function readPage(
   signal?: AbortSignal,
 ): Promise<Table> {
   const answer = await rpc.send({ kind: "metric_table", training_id: id, names, limit, offset }, { signal });
-  const { rows, total } = answer.value as TableData;
+  const { rows, total } = answer.value;
   return { rows, total, columns: columnsOf(answer.columns, answer.buffers) };
 }
 

@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useAnswer } from "../lib/ask";
 import { asUrl } from "../lib/picture";
-import type { PicturesData } from "../lib/wire";
+import type {} from "../lib/wire";
 import type { Store } from "./store";
 
 export const LOOK_EVERY = 2000; // ms
@@ -31,6 +31,6 @@ export function StandIn({ store, figure }: StandInProps) {
 }
 
 function Pictures({ store, figure, revision }: StandInProps & { revision: number }) {
-  const { data } = useAnswer<PicturesData>(store.rpc, { kind: "pictures", figure }, `${revision}`);
+  const { data } = useAnswer(store.rpc, { kind: "pictures", figure }, `${revision}`);
   return data?.pictures.map(({ name, svg }) => <img key={name} src={asUrl(svg)} alt={name} />);
 }

@@ -161,7 +161,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
       action,
       training_ids,
     });
-    const done = answer?.value as RunsDone | undefined;
+    const done = answer?.value;
     const forget = (ids: readonly string[]) => {
       for (const id of ids) {
         if (this.pending.value.get(id) === action) this.pending.value = withKey(this.pending.value, id, undefined);
@@ -188,7 +188,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     };
     if (answer === null || action === "retry") done();
     else setTimeout(done, SETTLE);
-    const made = (answer?.value as { group_id?: string } | null)?.group_id;
+    const made = answer?.value?.group_id;
     if (action === "retry" && made) this.focusCard.value = made;
   }
 
@@ -198,7 +198,7 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     this.say(key, undefined);
     const training_ids = cards.map((card) => card.id);
     const answer = await this.command(key, "Export", { kind: "export_runs", training_ids, folder });
-    const done = answer?.value as RunsDone | undefined;
+    const done = answer?.value;
     if (!done) return false;
     if (done.problems.length) this.outcome.value = { action: "export", done };
     const [first] = done.paths;
@@ -268,9 +268,9 @@ export class Store extends BaseStore<PanelState, PanelCommand, Open> {
     if (answer) this.focusAnswer(answer);
   }
 
-  focusAnswer(answer: Answer): void {
-    const value = answer.value as { training_id?: unknown } | null;
-    if (typeof value?.training_id === "string") this.focusCard.value = value.training_id;
+  /** Moves the focus to the run that came of something. */
+  focusAnswer(answer: Answer<{ training_id?: string } | null>): void {
+    if (answer.value?.training_id !== undefined) this.focusCard.value = answer.value.training_id;
   }
 }
 

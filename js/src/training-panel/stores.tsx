@@ -6,7 +6,7 @@ import { CodeLine } from "../lib/code-line";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { Failed } from "../lib/notes";
-import type { StoreRow, StoresData } from "../lib/wire";
+import type { StoreRow } from "../lib/wire";
 import type { FormController } from "./form-controller";
 import { ARCHITECTURE, HOOK, HOOK_OUT } from "./form-state";
 import type { Store } from "./store";
@@ -75,11 +75,7 @@ interface ListProps {
 
 function List({ store, controller, onPick }: ListProps) {
   const architecture = String(controller.values.value[ARCHITECTURE] ?? "");
-  const { data, problem, again } = useAnswer<StoresData>(
-    store.rpc,
-    { kind: "list_stores", architecture },
-    architecture,
-  );
+  const { data, problem, again } = useAnswer(store.rpc, { kind: "list_stores", architecture }, architecture);
   if (problem) {
     return <Failed problem={problem} title={problem.what} onAgain={again} />;
   }

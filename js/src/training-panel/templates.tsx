@@ -8,7 +8,7 @@ import { Icon } from "../lib/icons";
 import { BusyNote, Failed, ProblemNote } from "../lib/notes";
 import { isAbort } from "../lib/rpc";
 import { sendFiles } from "../lib/upload";
-import type { PanelCommand, TemplateRow, TemplatesData } from "../lib/wire";
+import type { PanelCommand, TemplateRow } from "../lib/wire";
 import { SaveTemplate } from "./save-template";
 import type { Store } from "./store";
 import { TemplateItem } from "./template-item";
@@ -25,7 +25,7 @@ export function Templates({ store }: { store: Store }) {
   const [asking, setAsking] = useState<Asking>(null);
   const [saving, setSaving] = useState(false);
   const [said, setSaid] = useState<string | null>(null);
-  const { data, problem, again } = useAnswer<TemplatesData>(
+  const { data, problem, again } = useAnswer(
     store.rpc,
     { kind: "list_templates", search: asked },
     `${store.state.value.templates_revision} ${asked}`, // somebody else may change them, too
@@ -69,7 +69,7 @@ export function Templates({ store }: { store: Store }) {
     }
     const answer = await store.command(KEY, "Import", { kind: "import_templates", upload_id });
     if (!answer) return;
-    const { names } = answer.value as { names: string[] };
+    const { names } = answer.value;
     again();
     setSaid(names.length === 1 ? `Imported ${names[0]}.` : `Imported ${names.length} templates.`);
   };
@@ -79,7 +79,7 @@ export function Templates({ store }: { store: Store }) {
     const answer = await store.command(KEY, "Export", { kind: "export_templates", template_ids });
     if (!answer) return;
     const name = rows.length === 1 ? `${(rows[0]?.name ?? "").replace(/[^\w.-]+/g, "-")}.json` : "templates.json";
-    saveFile(name, (answer.value as { text: string }).text, "application/json");
+    saveFile(name, answer.value.text, "application/json");
   };
   const rows = data?.templates ?? [];
   return (

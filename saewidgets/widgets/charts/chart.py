@@ -26,7 +26,7 @@ from saewidgets.widgets.charts.style import (
     SVG_DASHES,
     Palette,
 )
-from saewidgets.widgets.subshells import unpin
+from saewidgets.widgets.shell import unpin
 
 HEIGHT = 132
 MARKS_PER_LINE = 6

@@ -22,7 +22,7 @@ from saewidgets.widgets.charts.pictures import Drawn, chart_picture
 from saewidgets.widgets.charts.series import Columns, Curve, History
 from saewidgets.widgets.charts.style import PALETTES, SLOTS, SVG_DASHES
 from saewidgets.widgets.messages.training import ChartState, Picture
-from saewidgets.widgets.subshells import unpin
+from saewidgets.widgets.shell import unpin
 
 
 @dataclass(frozen=True, slots=True)

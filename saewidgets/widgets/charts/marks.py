@@ -10,7 +10,7 @@ import numpy as np
 
 from saewidgets.widgets.charts.series import Floats
 from saewidgets.widgets.charts.style import SLOTS, Palette
-from saewidgets.widgets.subshells import unpin
+from saewidgets.widgets.shell import unpin
 
 
 def put(mark: Any, x: Floats, y: Floats, *, visible: bool = True) -> None:

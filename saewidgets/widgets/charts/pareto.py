@@ -33,7 +33,7 @@ from saewidgets.widgets.charts.pareto_points import HIGHER_IS_BETTER, Y_NAMES, i
 from saewidgets.widgets.charts.pictures import as_message
 from saewidgets.widgets.charts.style import PALETTES, SHAPES, Palette, symbol_of
 from saewidgets.widgets.messages.training import CompareState, ParetoPoint, Picture
-from saewidgets.widgets.subshells import unpin
+from saewidgets.widgets.shell import unpin
 
 _RING = 14.0  # pixels
 

@@ -1,15 +1,18 @@
-"""What the download widget does when a button is pressed: each command is one call of the workspace."""
+"""What the page of the download widget can ask for: each command is one call of the workspace."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr
 
 from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.hub_records import Variant
-from saewidgets.widgets.base import Handler
+from saewidgets.widgets.commands import Commands, command
 from saewidgets.widgets.download.lookups import Lookups
 from saewidgets.widgets.download.state import DownloadModel
 from saewidgets.widgets.download.words import (
@@ -27,121 +30,109 @@ from saewidgets.widgets.download.words import (
 )
 from saewidgets.widgets.messages.hub import (
     PAGE,
-    HubAction,
-    HubDownload,
-    HubKnown,
+    Chosen,
+    DownloadAction,
     HubKnownData,
-    HubList,
     HubListing,
-    HubOpen,
-    HubPreview,
     HubPreviewData,
-    HubRows,
     HubRowsData,
-    HubState,
-    HubToken,
     Problem,
     Release,
     RepoData,
 )
-from saewidgets.widgets.messages.wire import Command, Refresh
 
 ENDED = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELLED})
+Asker = Annotated[str, Field(max_length=60)]  # one place of one page
+JobIds = dict[Literal["job_ids"], list[str]]
 
 
-class DownloadCommands:
-    """Handlers of one widget. They run on worker threads and write no trait; what waits for the hub does so elsewhere.
+class DownloadCommands(Commands):
+    """What waits for the hub does so on threads of its own.
 
     Args:
         model: the widget's state.
-        lookups: where listings and previews run.
         wake: asks the publisher thread to show what changed.
+        lookups: where listings and previews run.
         opener: shows an SAE of the library; None if nobody does.
     """
+
+    _model: DownloadModel
 
     def __init__(
         self,
         model: DownloadModel,
-        lookups: Lookups,
         wake: Callable[[], None],
+        lookups: Lookups,
         opener: Callable[[str], object] | None = None,
     ) -> None:
-        self._model = model
+        super().__init__(model, wake)
         self._hub = model.workspace.hub
         self._lookups = lookups
-        self._wake = wake
         self._opener = opener
+        self._presses = itertools.count()
 
-    def table(self) -> dict[type[Command], Handler]:
-        """Message class → handler."""
-        handlers: dict[type[Command], Handler] = {
-            Refresh: self.refresh,
-            HubKnown: self.known,
-            HubToken: self.keep_token,
-            HubList: self.list,
-            HubRows: self.rows,
-            HubPreview: self.preview,
-            HubDownload: self.download,
-            HubAction: self.act,
-            HubOpen: self.open,
-        }
-        return {message: self._masked(do) for message, do in handlers.items()}
+    def run(self, kind: str, arguments: dict[str, Any]) -> Any:
+        """Do a command. Its errors, which are logged and sent to the page, never show the access token."""
+        return self._masked(lambda: super(DownloadCommands, self).run(kind, arguments))
 
-    def _masked(self, do: Callable[..., Any]) -> Callable[..., Any]:
-        """`do`, whose errors never show the access token: they are logged and sent to the page."""
-
-        def masked(*arguments: Any) -> Any:
-            token = self._model.token
-            try:
-                return do(*arguments)
-            except Exception as error:
-                clean = scrubbed(error, token)
-                if clean is error:
-                    raise
-            raise clean  # outside of the handler: the error it replaces is not part of it
-
-        return masked
+    def _masked(self, do: Callable[[], Any]) -> Any:
+        token = self._model.token
+        try:
+            return do()
+        except Exception as error:
+            clean = scrubbed(error, token)
+            if clean is error:
+                raise
+        raise clean  # outside of the handler: the error it replaces is not part of it
 
     def _ask(self, kind: str, do: Callable[[], Any]) -> Future[Any]:
-        return self._lookups.ask(kind, self._masked(do))
+        return self._lookups.ask(kind, lambda: self._masked(do))
 
-    # --------------------------------------------------------------------------------------------- state
+    @command
+    def hub_token(self, token: SecretStr | None = None) -> None:
+        """Keep an access token in memory for this widget, or forget it (None).
 
-    def refresh(self, command: Refresh) -> HubState | None:
-        """The page pulls: downloads of other processes and pages that miss updates are covered by this."""
-        self._model.read()
-        state = self._model.state()
-        self._wake()
-        return state if state.revision > command.revision else None
-
-    def keep_token(self, command: HubToken) -> None:
-        """What cannot be a token is refused here, not at the next look; the one that is kept stays."""
-        token = command.token.get_secret_value() if command.token is not None else None
-        self._hub.check_token(token)
-        self._model.keep_token(token)
+        What cannot be a token is refused here, not at the next look; the one that is kept stays.
+        """
+        text = token.get_secret_value() if token is not None else None
+        self._hub.check_token(text)
+        self._model.keep_token(text)
         self._wake()
 
-    def known(self, command: HubKnown) -> HubKnownData:
+    @command
+    def hub_known(self) -> HubKnownData:
+        """Where to start."""
         known = list(self._hub.known())
         return HubKnownData(repositories=tuple(known_row(repo) for repo in known), releases=releases_of(known))
 
     # --------------------------------------------------------------------------------------------- looking
 
-    def list(self, command: HubList) -> Future[HubListing]:
+    @command
+    def hub_list(
+        self,
+        text: Annotated[str, Field(max_length=2000)] = "",
+        release: Annotated[str, Field(max_length=200)] = "",
+        again: bool = False,
+        asker: Asker = "",
+    ) -> Future[HubListing]:
+        """What is in a repository, or (`release`) in all repositories of a Gemma Scope release.
+
+        A newer call of the same asker ends an older one with a failure. `again`: ask the hub, also where the answer is
+        known from before.
+        """
         if not self._model.account_asked:
             self._ask("account", self._account)  # its answer shows in the state
-        if command.release:
-            release = next((r for r in releases_of(self._hub.known()) if r.id == command.release), None)
-            if release is None:
-                raise NotFoundError(f"There is no Gemma Scope release {command.release!r}.")
-            found = release
-            return self._ask(f"list {command.asker}", lambda: self._list_release(found, command.again))
-        text = command.text.strip()
-        if not text:
+        if release:
+            found = next((r for r in releases_of(self._hub.known()) if r.id == release), None)
+            if found is None:
+                raise NotFoundError(f"There is no Gemma Scope release {release!r}.")
+            return self._ask(f"list {asker}", lambda: self._list_release(found, again))
+        name = text.strip()
+        if not name:
             raise SAEWidgetsError(
                 "No repository is named.", hint="Enter owner/name, or choose one of the known repositories."
             )
-        return self._ask(f"list {command.asker}", lambda: self._list_repository(text, command.again))
+        return self._ask(f"list {asker}", lambda: self._list_repository(name, again))
 
     def _account(self) -> None:
         self._model.read_account()
@@ -204,35 +195,52 @@ class DownloadCommands:
             problems=(*([cached_only()] if any(one.from_cache for one in variants) else []), *problems),
         )
 
-    def rows(self, command: HubRows) -> HubRowsData:
-        rows = self._model.rows(command.listing)
+    @command
+    def hub_rows(
+        self,
+        listing: int,
+        offset: Annotated[int, Field(ge=0)],
+        limit: Annotated[int, Field(ge=1, le=PAGE)] = PAGE,
+    ) -> HubRowsData:
+        """More rows of a recent listing."""
+        rows = self._model.rows(listing)
         if rows is None:
             raise StateError("Other repositories were listed since.", hint="Press Preview again.")
-        page = rows[command.offset : command.offset + command.limit]
-        return HubRowsData(listing=command.listing, offset=command.offset, rows=page)
+        return HubRowsData(listing=listing, offset=offset, rows=rows[offset : offset + limit])
 
-    def preview(self, command: HubPreview) -> Future[HubPreviewData]:
-        return self._ask(f"preview {command.asker}", lambda: self._preview(command))
+    @command
+    def hub_preview(
+        self, sae: Chosen, device: Annotated[str, Field(max_length=40)] = "", again: bool = False, asker: Asker = ""
+    ) -> Future[HubPreviewData]:
+        """One SAE without its weights, as it would be loaded on `device`; "" leaves that open.
 
-    def _preview(self, command: HubPreview) -> HubPreviewData:
-        sae, device = command.sae, command.device
+        `again` and `asker` as in `hub_list`.
+        """
+        return self._ask(f"preview {asker}", lambda: self._preview(sae, device, again))
+
+    def _preview(self, sae: Chosen, device: str, again: bool) -> HubPreviewData:
         text = f"{sae.repo_id}@{sae.revision}"
-        if command.again:
+        if again:
             self._hub.refresh(text)
         found = self._hub.preview(text, sae.path, token=self._model.token, device=device or None)
         return preview_data(sae, device, found)
 
     # --------------------------------------------------------------------------------------------- downloading
 
-    def download(self, command: HubDownload) -> Future[dict[str, Sequence[str]]]:
-        # A kind of its own: a newer press starts other downloads, it does not replace these.
-        return self._ask(f"download {command.id}", lambda: self._download(command))
+    @command
+    def hub_download(
+        self,
+        saes: Annotated[tuple[Chosen, ...], Field(min_length=1, max_length=500)],
+        apply_b_dec_to_input: bool | None = None,
+    ) -> Future[JobIds]:
+        """Start downloads. `apply_b_dec_to_input` counts where the files leave it open."""
+        # Not "download": a newer press starts other downloads, it does not replace these.
+        return self._ask(f"download {next(self._presses)}", lambda: self._download(saes, apply_b_dec_to_input))
 
-    def _download(self, command: HubDownload) -> dict[str, Sequence[str]]:
+    def _download(self, saes: Sequence[Chosen], answer: bool | None) -> JobIds:
         started: list[str] = []
-        answer = command.apply_b_dec_to_input
-        given = {} if answer is None else {"apply_b_dec_to_input": answer}
-        for sae in command.saes:
+        given: Any = {} if answer is None else {"apply_b_dec_to_input": answer}
+        for sae in saes:
             try:
                 job = self._hub.download(
                     sae.repo_id, sae.path, revision=sae.revision, token=self._model.token, **given
@@ -244,18 +252,22 @@ class DownloadCommands:
                 raise SAEWidgetsError(
                     f"{download_name(sae.repo_id, sae.path)} was not started: {error.what}",
                     where=error.where,
-                    hint=f"{len(started)} of {len(command.saes)} downloads were started. {error.hint or ''}".strip(),
+                    hint=f"{len(started)} of {len(saes)} downloads were started. {error.hint or ''}".strip(),
                 ) from error
             started.append(job.id)
         self._wake()
         return {"job_ids": started}
 
-    def act(self, command: HubAction) -> dict[str, Sequence[str]]:
-        for job_id in command.job_ids:
-            self._act(command.action, job_id)
+    @command
+    def hub_action(
+        self, action: DownloadAction, job_ids: Annotated[tuple[str, ...], Field(min_length=1)]
+    ) -> JobIds:
+        """Do something to downloads; `clear` takes ended ones off the list."""
+        for job_id in job_ids:
+            self._act(action, job_id)
         self._model.read()
         self._wake()
-        return {"job_ids": list(command.job_ids)}
+        return {"job_ids": list(job_ids)}
 
     def _act(self, action: str, job_id: str) -> None:
         job = self._model.workspace.jobs.get(job_id)
@@ -270,10 +282,12 @@ class DownloadCommands:
             return
         {"pause": job.pause, "cancel": job.cancel}[action]()
 
-    def open(self, command: HubOpen) -> None:
+    @command
+    def hub_open(self, sae_id: str) -> None:
+        """Show a downloaded SAE in the SAE browser."""
         if self._opener is None:
             raise StateError("Nothing here shows an SAE.", hint="Open it with sw.SAEBrowser(ws).")
-        self._opener(command.sae_id)
+        self._opener(sae_id)
 
 
 def _clean(error: SAEWidgetsError, token: str | None) -> SAEWidgetsError:

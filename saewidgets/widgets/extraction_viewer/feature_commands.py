@@ -1,17 +1,20 @@
-"""What the extraction viewer does with features: list them, open one, read text with the model, label, export."""
+"""What the page of the extraction viewer can ask about features: list, open, read text, label, export."""
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
+import numpy.typing as npt
+from pydantic import Field
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.feature_records import ExtractionRecord, LogitsRecord
-from saewidgets.widgets.base import BUFFER_LIMIT, Table
+from saewidgets.widgets.commands import BUFFER_LIMIT, ListCommands, Table, command, in_page_words
 from saewidgets.widgets.extraction_viewer.feature_pages import (
     PIECE_LENGTH,
     effect_histogram,
@@ -23,266 +26,348 @@ from saewidgets.widgets.extraction_viewer.feature_pages import (
     row_of,
     text_reading,
 )
-from saewidgets.widgets.extraction_viewer.feature_source import Indices, check_index
-from saewidgets.widgets.extraction_viewer.state import ViewerModel
-from saewidgets.widgets.messages.effects import LossEffectData, ReadLossEffect
+from saewidgets.widgets.extraction_viewer.state import ViewerModel, check_index, owner_of
+from saewidgets.widgets.messages.effects import LossEffectData
 from saewidgets.widgets.messages.features import (
-    EditFeature,
-    ExpandExample,
-    ExportFeatures,
-    FeatureLogits,
+    ExampleContext,
+    ExportKind,
     FeatureLogitsData,
     FeatureNotes,
+    FeaturePage,
     FeaturePlace,
-    FeatureRelations,
+    FeatureQuery,
     FeatureRelationsData,
     FeatureRows,
-    ImportLabels,
-    LabelFeatures,
-    OpenFeature,
-    QueryFeatures,
-    ReadPrompt,
+    PromptReading,
+    RankBy,
     RelatedFeature,
-    SteerFeature,
-    StepFeature,
+    Step,
     Suggestion,
-    SuggestLabel,
-    TestText,
+    TestedText,
+    Text,
     TokenLogit,
+    Written,
 )
-from saewidgets.widgets.messages.wire import Note
-from saewidgets.widgets.page_words import in_page_words
+from saewidgets.widgets.messages.wire import Index, Note
+from saewidgets.widgets.model import code_of, error_note
 from saewidgets.widgets.paths import path_from
-from saewidgets.widgets.shown import code_of
 from saewidgets.widgets.values import finite, shorten
 
 DENSE = 0.01  # share of the tokens: as in `features/store/query.py`
+Indices = npt.NDArray[np.integer[Any]]
 NEAR = 16  # tokens on either side of an example whose activations are kept: as in `features/store/layout.py`
 
 
-class FeatureCommands:
-    """Handlers of one viewer; see `ViewerCommands`."""
+class FeatureCommands(ListCommands):
+    """See `Commands`.
+
+    Args:
+        model: the viewer's state.
+        wake: asks the publisher thread to show what changed.
+        steer: opens *Steering* with a feature: given the id of the SAE and the number of the feature.
+    """
+
+    _model: ViewerModel
 
     def __init__(self, model: ViewerModel, wake: Callable[[], None], steer: Callable[[str, int], object]) -> None:
-        self._model = model
-        self._source = model.source
-        self._wake = wake
+        super().__init__(model, wake)
+        self._workspace = model.workspace
+        self._features = model.workspace.features
         self._steer = steer
         self._random = random.Random()  # its own: a person's seeds stay as they are
 
+    def _feature(self, extraction_id: str, index: int) -> ExtractionRecord:
+        """An extraction that can be read, and whose SAE has this feature."""
+        record = self._model.readable(extraction_id)
+        check_index(record, index)
+        return record
+
+    def _order(self, record: ExtractionRecord, query: FeatureQuery) -> Indices:
+        """The features that match, in their order."""
+        return np.asarray(self._features.indices(record.id, **query.model_dump()))
+
+    def _arrays(self, record: ExtractionRecord) -> Any:
+        """The arrays of an extraction, memory-mapped. Raises `NotFoundError`, `FormatError`."""
+        return self._workspace.extractions.open(record.id)
+
     # --------------------------------------------------------------------------------------------- the list
 
-    def query(self, command: QueryFeatures) -> FeatureRows:
-        record = self._source.readable(command.extraction_id)
-        order = self._source.order(record, command.query)
-        found = self._source.rows(record, order[command.offset : command.offset + command.limit])
+    @command
+    def query_features(
+        self,
+        extraction_id: str,
+        query: FeatureQuery,
+        offset: Index = 0,
+        limit: Annotated[int, Field(ge=1, le=200)] = 100,
+    ) -> FeatureRows:
+        """Rows `offset` … of the features that match, at most 200."""
+        record = self._model.readable(extraction_id)
+        order = self._order(record, query)
+        found = self._features.records(record.id, map(int, order[offset : offset + limit]))
         return FeatureRows(
             matching=len(order),
-            offset=command.offset,
-            max_density=finite(float(np.max(self._source.store(record).density, initial=0.0))) or 0.0,
+            offset=offset,
+            max_density=finite(float(np.max(self._arrays(record).density, initial=0.0))) or 0.0,
             rows=tuple(map(row_of, found)),
         )
 
-    def step(self, command: StepFeature) -> FeaturePlace:
-        record = self._source.readable(command.extraction_id)
-        check_index(record, command.index)
-        order = self._source.order(record, command.query)
-        at = np.flatnonzero(order == command.index)
+    @command
+    def step_feature(self, extraction_id: str, query: FeatureQuery, index: int, step: Step) -> FeaturePlace:
+        """The neighbour of `index` in the order of the query, or its own place ("here")."""
+        record = self._feature(extraction_id, index)
+        order = self._order(record, query)
+        at = np.flatnonzero(order == index)
         row = int(at[0]) if len(at) else None
-        if command.step == "here":
-            return FeaturePlace(index=command.index, row=row)
-        if command.step in ("previous", "next"):
-            return _place(order, _neighbour(order, row, command))
-        live = np.flatnonzero(np.asarray(self._source.store(record).fired)[order] > 0)
-        if command.step == "random":
-            others = live[order[live] != command.index]
+        if step == "here":
+            return FeaturePlace(index=index, row=row)
+        if step in ("previous", "next"):
+            return _place(order, _neighbour(order, row, index, query, forward=step == "next"))
+        live = np.flatnonzero(np.asarray(self._arrays(record).fired)[order] > 0)
+        if step == "random":
+            others = live[order[live] != index]
             return _place(order, int(self._random.choice(others)) if len(others) else None)
         after = live[live > (row if row is not None else -1)]
-        if row is None and command.query.sort == "index":
-            after = live[order[live] > command.index] if not command.query.descending else live[
-                order[live] < command.index
-            ]
+        if row is None and query.sort == "index":
+            after = live[order[live] < index] if query.descending else live[order[live] > index]
         return _place(order, int(after[0]) if len(after) else None)
 
     # --------------------------------------------------------------------------------------------- one feature
 
-    def open(self, command: OpenFeature) -> Table:
-        return self.page(command.extraction_id, command.index)
+    @command
+    def open_feature(self, extraction_id: str, index: Index) -> Table[FeaturePage]:
+        """All of a feature that needs no model; the buffer has the values of all examples, one after another."""
+        record = self._feature(extraction_id, index)
+        feature = self._features.feature(record.id, index)
+        data = self._features.data(record.id, index)
+        return feature_page(record, self._arrays(record).manifest, data, feature, self._link(record, index))
 
-    def page(self, extraction_id: str, index: int) -> Table:
-        """A `FeaturePage` with its buffer."""
-        record = self._source.readable(extraction_id)
-        feature = self._source.feature(record, index)
-        data = self._source.data(record, index)
-        return feature_page(record, self._source.store(record).manifest, data, feature, self.link(record, index))
-
-    def link(self, record: ExtractionRecord, index: int) -> str:
+    def _link(self, record: ExtractionRecord, index: int) -> str:
         """Code that shows this feature again."""
         code = code_of(self._model.workspace)
         where = f"{code}, " if code else ""
         view = {"extraction_id": record.id, "feature": index}
         return f"import saewidgets as sw\n\nsw.ExtractionViewer({where}view={view!r})"
 
-    def logits(self, command: FeatureLogits) -> FeatureLogitsData:
-        record = self._source.readable(command.extraction_id)
+    @command(slow=True)
+    def feature_logits(self, extraction_id: str, index: Index) -> FeatureLogitsData:
+        """What its decoder direction does to the next token; the first time loads the model."""
+        record = self._feature(extraction_id, index)
         try:
-            found = self._source.logits(record, command.index)
-        except ConfigError as error:
-            if error.where == "index":
-                raise
-            # this SAE has none: said in their place, the page is good for the rest
-            return FeatureLogitsData(index=command.index, problem=_note(error))
-        except (NotFoundError, StateError) as error:  # the model is not here
-            return FeatureLogitsData(index=command.index, problem=_note(error))
+            found = self._features.logits(record.id, index)
+        except (ConfigError, NotFoundError, StateError) as error:  # this SAE has none, or the model is not here
+            return FeatureLogitsData(index=index, problem=_note(error))
         return FeatureLogitsData(
-            index=command.index, raises=_effects(found.raises), lowers=_effects(found.lowers),
+            index=index, raises=_effects(found.raises), lowers=_effects(found.lowers),
             histogram=effect_histogram(found.counts, found.edges),
             problem=_noted(found),
         )  # fmt: skip
 
-    def loss_effect(self, command: ReadLossEffect) -> LossEffectData:
-        record = self._source.readable(command.extraction_id)
-        token = {"position": command.position} if command.text is None else {
-            "text": command.text, "token": command.token,
-        }  # fmt: skip
-        try:
-            effect, loss = self._source.loss_effect(record, command.index, **token)
-        except SAEWidgetsError as error:  # the model is not here, nothing follows the token: said on the card
-            return LossEffectData(index=command.index, problem=_note(error))
-        return LossEffectData(index=command.index, effect=finite(effect), loss=finite(loss))
+    @command(slow=True)
+    def read_loss_effect(
+        self,
+        extraction_id: str,
+        index: Index,
+        position: Index | None = None,
+        text: Text | None = None,
+        token: Index | None = None,
+    ) -> LossEffectData:
+        """What it adds to the loss on the token after one, in nats.
 
-    def relations(self, command: FeatureRelations) -> FeatureRelationsData:
-        record = self._source.readable(command.extraction_id)
-        together, sampled = self._source.coactive(record, command.index)
+        That is a token of an example (`position` in the stream), or `token` of a typed `text`.
+        """
+        record = self._feature(extraction_id, index)
+        at: dict[str, Any] = {"position": position} if text is None else {"text": text, "token": token}
+        try:
+            found = self._features.loss_effect(record.id, index, **at)
+        except SAEWidgetsError as error:  # the model is not here, nothing follows the token: said on the card
+            return LossEffectData(index=index, problem=_note(error))
+        return LossEffectData(index=index, effect=finite(found.effect), loss=finite(found.loss))
+
+    @command(slow=True)
+    def feature_relations(self, extraction_id: str, index: Index) -> FeatureRelationsData:
+        """Features with the nearest decoder directions, and those that fire on the same tokens."""
+        record = self._feature(extraction_id, index)
+        together, sampled = self._features.coactive(record.id, index)
         problem: Note | None = None
         similar: tuple[RelatedFeature, ...] = ()
         try:
-            similar = tuple(map(related, self._source.similar(record, command.index)))
+            similar = tuple(map(related, self._features.similar(record.id, index)))
         except SAEWidgetsError as error:  # its weights are not here: what the extraction knows is shown all the same
             problem = _note(error)
         note = f"of {sampled:,} sampled firing{'s' * (sampled != 1)}" if sampled else "No sampled token fired it."
         return FeatureRelationsData(
-            index=command.index, similar=similar, coactive=tuple(map(related, together)), sampled=sampled, note=note,
+            index=index, similar=similar, coactive=tuple(map(related, together)), sampled=sampled, note=note,
             problem=problem,
         )  # fmt: skip
 
     # --------------------------------------------------------------------------------------------- text
 
-    def expand(self, command: ExpandExample) -> Table:
-        record = self._source.readable(command.extraction_id)
-        found = self._source.context(record, command.index, command.position)
+    @command(slow=True)
+    def expand_example(self, extraction_id: str, index: Index, position: Index) -> Table[ExampleContext]:
+        """The whole context of an example, `position` being that of its peak in the stream; one value per token."""
+        record = self._feature(extraction_id, index)
+        found = self._features.context(record.id, index, position)
         peak, values = int(found.peak or 0), np.array(found.activations, dtype=np.float32)
         if not found.complete:
             far = np.abs(np.arange(len(values)) - peak) > NEAR
             values[far & (values == 0)] = np.nan  # not known, which is not the same as silent
         return example_context(
-            command.position, peak, found.pieces, values, complete=bool(found.complete), note=shorten(found.note, 500)
+            position, peak, found.pieces, values, complete=bool(found.complete), note=shorten(found.note, 500)
         )
 
-    def test_text(self, command: TestText) -> Table:
-        record = self._source.readable(command.extraction_id)
-        found = self._source.on_text(record, command.index, _some_text(command.text))
+    @command(slow=True)
+    def test_text(self, extraction_id: str, index: Index, text: Text) -> Table[TestedText]:
+        """The feature on a text: one value per token."""
+        record = self._feature(extraction_id, index)
+        found = self._features.on_feature(record.id, index, _some_text(text))
         return text_reading(
-            command.index, found.pieces, found.activations, seconds=found.seconds, note=shorten(found.note, 500)
+            index, found.pieces, found.activations, seconds=found.seconds, note=shorten(found.note, 500)
         )
 
-    def read_prompt(self, command: ReadPrompt) -> Table:
-        record = self._source.readable(command.extraction_id)
-        found = self._source.run_on(record, _some_text(command.text))
+    @command(slow=True)
+    def read_prompt(
+        self,
+        extraction_id: str,
+        text: Text,
+        rank_by: RankBy = "max",
+        token: int | None = None,
+        hide_dense: bool = True,
+        limit: Annotated[int, Field(ge=1, le=200)] = 50,
+    ) -> Table[PromptReading]:
+        """The features that fire on a text, ranked (by `token`: at that place); row by row one value per token."""
+        record = self._model.readable(extraction_id)
+        found = self._features.run_on(record.id, _some_text(text))
         indices, values = np.asarray(found.indices), found.activations
-        order = found.ranked(command.rank_by, command.token)
         keep = np.ones(len(indices), dtype=bool)
-        if command.hide_dense and len(indices):
-            keep = np.asarray(self._source.store(record).density)[indices] <= DENSE
-        most = min(command.limit, BUFFER_LIMIT // (4 * max(1, len(found.pieces))))
-        order = [int(at) for at in order if keep[at]][:most]
-        rows = self._source.rows(record, indices[order]) if order else []
+        if hide_dense and len(indices):
+            keep = np.asarray(self._arrays(record).density)[indices] <= DENSE
+        most = min(limit, BUFFER_LIMIT // (4 * max(1, len(found.pieces))))
+        shown = [int(at) for at in found.ranked(rank_by, token) if keep[at]][:most]
+        rows = self._features.records(record.id, map(int, indices[shown])) if shown else []
         return prompt_reading(
-            found.pieces, [(row, values[at]) for row, at in zip(rows, order, strict=True)], firing=len(indices),
+            found.pieces, [(row, values[at]) for row, at in zip(rows, shown, strict=True)], firing=len(indices),
             hidden=int((~keep).sum()), note=shorten(found.note, 500),
         )  # fmt: skip
 
     # --------------------------------------------------------------------------------------------- what people say
 
-    def edit(self, command: EditFeature) -> FeatureNotes:
-        record = self._source.record(command.extraction_id)
-        check_index(record, command.index)
-        if command.label is not None or command.description is not None:
-            self._label(record, command)
-        if command.notes is not None:
-            self._source.note(record, command.index, command.notes)
-        if command.starred is not None:
-            self._source.star(record, command.index, command.starred)
-        self._said()
-        return notes_of(self._source.feature(record, command.index))
+    @command
+    def edit_feature(
+        self,
+        extraction_id: str,
+        index: Index,
+        label: Annotated[str | None, Field(max_length=1000)] = None,
+        description: Annotated[str | None, Field(max_length=20_000)] = None,
+        notes: Annotated[str | None, Field(max_length=20_000)] = None,
+        starred: bool | None = None,
+    ) -> FeatureNotes:
+        """None leaves a field as it is; an empty label removes the user's own."""
+        record = self._model.record(extraction_id)
+        check_index(record, index)
+        feature_id = f"feat_{owner_of(record)}_{index}"
+        if label is not None or description is not None:
+            text, about = self._own_label(record, index, label, description)
+            self._features.label(feature_id, text, about, extraction_id=record.id)
+        if notes is not None:
+            self._features.notes(feature_id, notes)
+        if starred is not None:
+            self._features.star(feature_id, starred)
+        self._changed()
+        return notes_of(self._features.feature(record.id, index))
 
-    def _label(self, record: ExtractionRecord, command: EditFeature) -> None:
-        labels = self._source.feature(record, command.index).labels
-        own = next((label for label in labels if label.source == "user"), None)
-        text = own.text if command.label is None and own is not None else (command.label or "")
+    def _own_label(
+        self, record: ExtractionRecord, index: int, label: str | None, description: str | None
+    ) -> tuple[str, str]:
+        """The user's label and its description with what was typed; None leaves one as it is."""
+        labels = self._features.feature(record.id, index).labels
+        own = next((each for each in labels if each.source == "user"), None)
+        text = own.text if label is None and own is not None else (label or "")
         text = " ".join(text.split())
-        if not text and command.label is None:
+        if not text and label is None:
             raise ConfigError(
                 "A description belongs to a label of your own.", where="label", hint="Write a label, then save both."
             )
         before = own.description if own is not None else ""
-        self._source.label(record, command.index, text, before if command.description is None else command.description)
+        return text, before if description is None else description
 
-    def suggest(self, command: SuggestLabel) -> Suggestion:
-        record = self._source.readable(command.extraction_id)
-        found = self._source.suggest(record, command.index)
+    @command(slow=True)
+    def suggest_label(self, extraction_id: str, index: Index) -> Suggestion:
+        """A label that somebody may save."""
+        record = self._feature(extraction_id, index)
+        found = self._features.suggest(record.id, index)
         return Suggestion(
-            index=command.index, text=shorten(found.text, 1000), by=shorten(found.model, 200),
+            index=index, text=shorten(found.text, 1000), by=shorten(found.model, 200),
             note=shorten(found.description, 500),
         )  # fmt: skip
 
-    def label_all(self, command: LabelFeatures) -> dict[str, int]:
-        labelled, skipped = self._source.label_all(self._source.readable(command.extraction_id))
-        self._said()
-        return {"labelled": labelled, "skipped": skipped}
+    @command(slow=True)
+    def label_features(self, extraction_id: str) -> dict[Literal["labelled", "skipped"], int]:
+        """Label every live feature without a label by the offline heuristic."""
+        run = self._features.auto_label(self._model.readable(extraction_id).id)
+        self._changed()
+        return {"labelled": len(run.labels), "skipped": len(run.failures) + len(run.left)}
 
-    def import_labels(self, command: ImportLabels) -> dict[str, int]:
-        record = self._source.record(command.extraction_id)
-        imported, skipped = self._source.import_labels(record, str(path_from(command.path)))
-        self._said()
-        return {"imported": imported, "skipped": skipped}
+    @command(slow=True)
+    def import_labels(self, extraction_id: str, path: str) -> dict[Literal["imported", "skipped"], int]:
+        """Take in the labels of a file; problems are an error that names the line."""
+        found = self._features.import_labels(self._model.record(extraction_id).id, str(path_from(path)))
+        self._changed()
+        return {"imported": len(found.labels), "skipped": len(found.problems)}
 
-    def export(self, command: ExportFeatures) -> dict[str, Any]:
-        record = self._source.readable(command.extraction_id)
-        path = path_from(command.path)
-        indices: list[int] | None = None
-        if command.indices is not None:
-            for index in command.indices:
+    @command(slow=True)
+    def export_features(
+        self,
+        extraction_id: str,
+        what: ExportKind,
+        path: str,
+        indices: tuple[int, ...] | None = None,
+        query: FeatureQuery | None = None,
+    ) -> Written:
+        """Write a file or folder: of `indices`, or of what the query matches."""
+        record = self._model.readable(extraction_id)
+        chosen: list[int] | None = None
+        if indices is not None:
+            for index in indices:
                 check_index(record, index)
-            indices = list(command.indices)
-        elif command.query is not None:
-            indices = [int(i) for i in self._source.order(record, command.query)]
-        if indices is not None and not indices:
+            chosen = list(indices)
+        elif query is not None:
+            chosen = [int(i) for i in self._order(record, query)]
+        if chosen is not None and not chosen:
             raise ConfigError("No feature matches: there is nothing to export.", hint="Clear the filters.")
-        written = self._source.export(record, command.what, path, indices)
-        return {"path": str(written), "size_bytes": _size_of(written)}
+        written = self._write(record, what, path_from(path), chosen)
+        return Written(path=str(written), size_bytes=_size_of(written))
 
-    def steer(self, command: SteerFeature) -> None:
-        record = self._source.record(command.extraction_id)
-        check_index(record, command.index)
+    def _write(self, record: ExtractionRecord, what: ExportKind, path: Path, indices: Sequence[int] | None) -> Path:
+        if what in ("labels_csv", "labels_jsonl"):
+            suffix = f".{what.removeprefix('labels_')}"
+            named = path if path.suffix == suffix else path.with_name(path.name + suffix)
+            return Path(self._features.export_labels(record.id, named, indices=indices))
+        if what == "interpretations":
+            self._features.interpretations(record.id, path, indices=indices)
+            return path
+        names: dict[str, Any] = {}
+        if what == "neuronpedia":  # people who mean to upload it name it themselves: ws.features.export
+            names = {"model_id": _slug(record.model), "sae_set": _slug(record.name)}
+        return Path(self._features.export(record.id, cast(Any, what), path, indices=indices, **names))
+
+    @command(slow=True)
+    def steer_feature(self, extraction_id: str, index: Index) -> None:
+        """Open *Steering* below the viewer with this feature added."""
+        record = self._model.record(extraction_id)
+        check_index(record, index)
         if record.sae_id is None:
             raise StateError(
                 f"{record.name} is not in the library yet.", hint="Press Import to SAEs in the training panel first."
             )
-        self._steer(record.sae_id, command.index)
-
-    def _said(self) -> None:
-        self._model.mark_changed()
-        self._wake()
+        self._steer(record.sae_id, index)
 
 
-def _neighbour(order: Indices, row: int | None, command: StepFeature) -> int | None:
+def _neighbour(order: Indices, row: int | None, index: int, query: FeatureQuery, *, forward: bool) -> int | None:
     """The row before or after; of a feature that is not in the list where it would stand, as far as that is known."""
-    forward = command.step == "next"
     if row is None:
-        if command.query.sort == "index":
-            keys = -order if command.query.descending else order
-            place = int(np.searchsorted(keys, -command.index if command.query.descending else command.index))
+        if query.sort == "index":
+            keys = -order if query.descending else order
+            place = int(np.searchsorted(keys, -index if query.descending else index))
             found = place if forward else place - 1
         else:
             found = 0 if forward else len(order) - 1
@@ -315,8 +400,13 @@ def _noted(found: LogitsRecord) -> Note | None:
 
 
 def _note(error: SAEWidgetsError) -> Note:
-    error = in_page_words(error)
-    return Note(what=error.what, where=error.where, hint=error.hint)
+    return error_note(in_page_words(error))
+
+
+def _slug(name: str) -> str:
+    """The last part of a name as Neuronpedia's ids allow it."""
+    text = re.sub(r"[^a-z0-9.-]+", "-", name.rstrip("/").split("/")[-1].lower()).strip("-.")
+    return text[:100] or "unnamed"
 
 
 def _size_of(path: Path) -> int:

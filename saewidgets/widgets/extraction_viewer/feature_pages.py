@@ -14,7 +14,7 @@ import numpy as np
 
 from saewidgets.feature_records import ExtractionRecord, FeatureRecord, LabelRecord, RelatedRecord
 from saewidgets.render.numbers import tokens as token_count
-from saewidgets.widgets.base import Table
+from saewidgets.widgets.commands import Table
 from saewidgets.widgets.messages.features import (
     Example,
     ExampleContext,
@@ -90,7 +90,9 @@ def _label(label: LabelRecord) -> FeatureLabel:
     )  # fmt: skip
 
 
-def feature_page(extraction: ExtractionRecord, manifest: Any, data: Any, record: FeatureRecord, link: str) -> Table:
+def feature_page(
+    extraction: ExtractionRecord, manifest: Any, data: Any, record: FeatureRecord, link: str
+) -> Table[FeaturePage]:
     """The page of one feature, with the buffer "activations": the values of all examples, one after another, float32.
 
     Args:
@@ -202,7 +204,7 @@ def facts_of(extraction: ExtractionRecord, manifest: Any) -> tuple[SaeFact, ...]
 
 
 def example_context(position: int, peak: int, pieces: Sequence[str], activations: Any, *, complete: bool, note: str
-                    ) -> Table:  # fmt: skip
+                    ) -> Table[ExampleContext]:  # fmt: skip
     """A whole context, buffer "activations": one value per token, NaN where it is not known."""
     texts = Texts()
     tokens = texts.add(pieces)
@@ -212,7 +214,9 @@ def example_context(position: int, peak: int, pieces: Sequence[str], activations
     return Table(value, ("activations",), (floats([activations], unknown=float("nan")),))
 
 
-def text_reading(index: int, pieces: Sequence[str], activations: Any, *, seconds: float, note: str) -> Table:
+def text_reading(
+    index: int, pieces: Sequence[str], activations: Any, *, seconds: float, note: str
+) -> Table[TestedText]:
     """A feature on somebody's text, buffer "activations": one value per token."""
     texts = Texts()
     tokens = texts.add(pieces)
@@ -226,7 +230,7 @@ def text_reading(index: int, pieces: Sequence[str], activations: Any, *, seconds
 
 def prompt_reading(
     pieces: Sequence[str], rows: Sequence[tuple[FeatureRecord, Any]], *, firing: int, hidden: int, note: str
-) -> Table:
+) -> Table[PromptReading]:
     """The features that fire on a text, buffer "activations": row by row, one value per token.
 
     Args:

@@ -17,7 +17,7 @@ from saewidgets.config.corpus import parsed
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.config.validation import config_errors
 from saewidgets.errors import ConfigError, visible
-from saewidgets.widgets.base import FieldsError
+from saewidgets.widgets.commands import FieldsError
 from saewidgets.widgets.extraction_viewer.typed import share, shown_share, whole
 from saewidgets.widgets.messages.features import ExtractionField
 from saewidgets.widgets.values import corpus_text

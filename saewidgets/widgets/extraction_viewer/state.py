@@ -1,55 +1,58 @@
-"""What an extraction viewer shows: the list of extractions, the one that is open, the view. No widgets, no threads.
-
-Methods may be called from any thread.
-"""
+"""What an extraction viewer shows: the list of extractions, the one that is open, the view."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from saewidgets.errors import ConfigError, SAEWidgetsError
+from saewidgets.errors import ConfigError, SAEWidgetsError, StateError
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.widgets.extraction_viewer.cards import card_of, is_active, open_of
-from saewidgets.widgets.extraction_viewer.feature_source import FeatureSource, FeatureWorkspace, check_index, owner_of
 from saewidgets.widgets.messages.features import Below, OpenExtraction, ViewerState, ViewerView
 from saewidgets.widgets.messages.wire import Note
-from saewidgets.widgets.shown import name_of_workspace
+from saewidgets.widgets.model import ListModel, error_note, name_of_workspace
+
+if TYPE_CHECKING:
+    from saewidgets.workspace import Workspace
 
 CARDS = 100  # extractions in the state; a card is some 600 bytes
-_REST = 40  # a read that nobody asked for waits this many times as long as the last one took
 
 
-class ViewerModel:
+class ViewerModel(ListModel[ViewerState]):
     """The state of one viewer over one workspace."""
 
-    def __init__(self, workspace: FeatureWorkspace) -> None:
-        self.workspace = workspace
-        self.source = FeatureSource(workspace)
-        self._lock = threading.RLock()
-        self._reading = threading.Lock()
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace, ViewerState(code=name_of_workspace(workspace)))
         self._view = ViewerView()
         self._below: Below = ""
-        self._notice: Note | None = None
         self._problem: Note | None = None
-        self._changed = True
         self._said = 0  # changes of labels, stars and notes of what is open
         self._revision: tuple[str, float] | None = None  # of the workspace, when it was read last
         self._opened: tuple[Any, ...] = ()
         self._was_empty = False  # there was no extraction at the last look
-        self._read_at, self._cost = float("-inf"), 0.0
-        self._state = ViewerState(workspace=workspace.label, code=name_of_workspace(workspace))
 
     # --------------------------------------------------------------------------------------------- input
 
-    def mark_changed(self) -> None:
-        """Extractions, labels, stars or notes may be other ones. Nothing is read yet."""
-        with self._lock:
-            self._changed = True
+    def record(self, extraction_id: str) -> ExtractionRecord:
+        """Raises `NotFoundError`."""
+        return self.workspace.extractions.get(extraction_id).record
+
+    def readable(self, extraction_id: str) -> ExtractionRecord:
+        """The record of an extraction that can be read. Raises `NotFoundError`, `StateError`."""
+        record = self.record(extraction_id)
+        if not record.has_data:
+            if record.status.is_final:
+                raise StateError(
+                    f"The extraction of {record.name} is {record.status.value}: nothing was read.",
+                    hint="Start it again.",
+                )
+            raise StateError(
+                f"The extraction of {record.name} is {record.status.value}: there is nothing to read yet.",
+                hint="Wait until it has completed.",
+            )
+        return record
 
     @property
     def view(self) -> ViewerView:
@@ -65,7 +68,7 @@ class ViewerModel:
             ConfigError: its SAE has no such feature, or a feature was named without an extraction.
         """
         if view.extraction_id is not None:
-            record = self.source.readable(view.extraction_id)
+            record = self.readable(view.extraction_id)
             if view.feature is not None:
                 check_index(record, view.feature)
         elif view.feature is not None:
@@ -84,7 +87,7 @@ class ViewerModel:
 
     def open_newest(self, sae_id: str | None = None) -> bool:
         """Open the newest extraction that can be read, of this SAE or of any; False if there is none."""
-        for record in self.source.extractions():
+        for record in self.workspace.extractions.list():
             if record.has_data and sae_id in (None, record.sae_id, record.training_id):
                 self.change(extraction_id=record.id, feature=None)
                 return True
@@ -104,38 +107,10 @@ class ViewerModel:
             elif self._below == what:
                 self._below = ""
 
-    def set_notice(self, notice: Note | None) -> None:
-        with self._lock:
-            self._notice = notice
-
-    # --------------------------------------------------------------------------------------------- reading
-
-    @property
-    def may_look_again(self) -> bool:
-        """A look that nobody asked for would cost little: the last one is long enough ago for what it took."""
-        with self._lock:
-            return time.monotonic() - self._read_at >= max(1.0, _REST * self._cost)
-
     def read_list(self) -> None:
         """Bring the list up to date, and nothing else: what is open takes torch, which is seconds to import."""
         with self._reading:
             self._read_list()
-
-    def read(self) -> None:
-        """Bring the list and what is open up to date, if anything may have changed."""
-        with self._reading:
-            with self._lock:
-                if not self._changed:
-                    return
-                self._changed = False
-            started = time.monotonic()
-            try:
-                self._read()
-            except BaseException:
-                self.mark_changed()  # nothing is known of what failed: read again next time
-                raise
-            with self._lock:
-                self._read_at, self._cost = time.monotonic(), time.monotonic() - started
 
     def _read(self) -> None:
         was_empty = self._was_empty
@@ -148,11 +123,12 @@ class ViewerModel:
             self._put({"open": opened})
 
     def _read_list(self) -> Sequence[ExtractionRecord]:
-        records = self.source.extractions()
+        extractions = self.workspace.extractions
+        records = extractions.list()
         shown = records[:CARDS]
-        jobs = self.source.logit_jobs()
+        jobs = extractions.logit_jobs()
         cards = tuple(
-            card_of(each, jobs.get(each.id), has_logits=each.has_data and self.source.has_logits(each))
+            card_of(each, jobs.get(each.id), has_logits=each.has_data and extractions.has_logits(each))
             for each in shown
         )
         n_saes = sum(self.workspace.saes.facets().get("source", {}).values())
@@ -200,7 +176,7 @@ class ViewerModel:
 
     def _follow_notes(self, record: ExtractionRecord) -> None:
         """Count what was said since the last look: the page asks again for lists and pages."""
-        before, self._revision = self._revision, (record.id, self.source.revision(record))
+        before, self._revision = self._revision, (record.id, self.workspace.features.revision(record.id))
         if before is not None and before[0] == record.id and before != self._revision:
             with self._lock:
                 self._said += 1
@@ -209,34 +185,34 @@ class ViewerModel:
         self, record: ExtractionRecord, versions: Sequence[ExtractionRecord]
     ) -> tuple[OpenExtraction | None, Note | None]:
         try:
-            labelled, starred = self.source.counts(record)
-            store = self.source.store(record)
-            note = self.source.live_note(record)
+            labelled, starred = self.workspace.features.counts(record.id)
+            store = self.workspace.extractions.open(record.id)
+            note = self.workspace.features.can_read(record.id)
         except SAEWidgetsError as error:  # its files are gone or damaged: the list is shown all the same
-            return None, Note(what=error.what, where=error.where, hint=error.hint)
+            return None, error_note(error)
         return open_of(record, store.manifest, versions, labelled=labelled, starred=starred, live_note=note), None
 
-    # --------------------------------------------------------------------------------------------- output
+    def _shown(self) -> dict[str, Any]:
+        return {
+            "view": self._view,
+            "below": self._below,
+            "features_revision": self._said,
+            "notice": self._problem or self._notice,
+        }
 
-    def state(self) -> ViewerState:
-        """The newest state; `revision` is higher than before exactly when something is different."""
-        with self._lock:
-            return self._put({})
 
-    def _put(self, changes: dict[str, Any]) -> ViewerState:
-        new = self._state.model_copy(
-            update={
-                "workspace": self.workspace.label,
-                "view": self._view,
-                "below": self._below,
-                "features_revision": self._said,
-                "notice": self._problem or self._notice,
-                **changes,
-            }
+def owner_of(record: ExtractionRecord) -> str:
+    """The SAE, or the training that is not in the library."""
+    return record.sae_id or record.training_id or ""
+
+
+def check_index(record: ExtractionRecord, index: int) -> None:
+    """Raise `ConfigError` where the SAE has no feature `index`."""
+    if not 0 <= index < record.d_sae:
+        raise ConfigError(
+            f"There is no feature {index}: {record.name} has {record.d_sae:,}.", where="index",
+            hint=f"Enter 0 to {record.d_sae - 1}.",
         )
-        if new != self._state:
-            self._state = new.model_copy(update={"revision": self._state.revision + 1, "updated_at": time.time()})
-        return self._state
 
 
 def view_from(data: Any) -> ViewerView:

@@ -6,8 +6,7 @@ import logging
 import operator
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import ipywidgets
 import numpy as np
@@ -17,22 +16,13 @@ from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, State
 from saewidgets.feature_records import ExtractionRecord, FeatureRecord
 from saewidgets.render import Html
 from saewidgets.render.extractions import extractions_page, feature_page_html
-from saewidgets.render.page import html_document
-from saewidgets.widgets.base import BaseWidget
 from saewidgets.widgets.extraction_viewer.commands import ViewerCommands
-from saewidgets.widgets.extraction_viewer.feature_source import FeatureWorkspace
 from saewidgets.widgets.extraction_viewer.state import ViewerModel, view_from
-from saewidgets.widgets.messages.wire import Note
-from saewidgets.widgets.publisher import Publisher
-from saewidgets.widgets.shown import (
-    StaticCopy,
-    check_look,
-    closes_now,
-    error_note,
-    first_read,
-    page_at,
-    workspace_or_default,
-)
+from saewidgets.widgets.model import error_note
+from saewidgets.widgets.shell import Part, Shell, check_look, workspace_or_default
+
+if TYPE_CHECKING:
+    from saewidgets.workspace import Workspace
 
 logger = logging.getLogger("saewidgets.widgets")
 
@@ -48,7 +38,7 @@ class _Whole(t.Int):  # type: ignore[type-arg]  # traitlets is generic for check
         return super().validate(obj, value)
 
 
-class ExtractionViewer(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
+class ExtractionViewer(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
     """What the features of SAEs fire on: extractions, a list of features, a page for each. Put it last in a cell.
 
     Extractions are jobs of the workspace: they go on when the viewer is closed, and every viewer over it shows them.
@@ -75,13 +65,14 @@ class ExtractionViewer(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ip
         StateError: the extraction cannot be read yet.
     """
 
-    _closed = True  # until it is built: ipywidgets closes a widget whose constructor raised
+    _title = "Features"
+    _model: ViewerModel
 
     selected = _Whole(None, allow_none=True, help="number of the open feature, or None")
 
     def __init__(
         self,
-        ws: FeatureWorkspace | None = None,
+        ws: Workspace | None = None,
         *,
         sae: str | None = None,
         extraction: str | None = None,
@@ -99,22 +90,17 @@ class ExtractionViewer(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ip
         self._download: Any = None
         self._making, self._steering_made = threading.Lock(), threading.Event()
         self._following = threading.local()
-        self._model = ViewerModel(workspace_or_default(ws, "extractions"))
+        workspace = workspace_or_default(ws, "extractions")
+        self._model = ViewerModel(workspace)
         self._begin(sae, extraction, view)
-        first_read(self._model.read_list, self._model.set_notice)
+        self._first_read(self._model.read_list)
         self._commands = ViewerCommands(self._model, self._wake, self._steer)
-        self._part = BaseWidget(
-            "extraction_viewer", self._commands.table(), state=self._model.state(), theme=theme, height=height
-        )
-        self._parts: tuple[Any, ...] = (self._part,)
-        super().__init__(self._parts, layout=ipywidgets.Layout(margin="0", overflow="visible"))
-        self._closed = False
+        part = Part("extraction_viewer", self._commands, theme=theme, height=height)
+        super().__init__((part,), layout=ipywidgets.Layout(margin="0", overflow="visible"))
         if not embedded:
             self.add_class("sw-frame")
         self._follow_model()
-        self._publisher = Publisher(self._publish, name="extractions", on_error=self._show_error)
-        self._unsubscribe = self._model.source.follow(self._changed)
-        self._publisher.wake()
+        self._start((part,), workspace.extractions.subscribe, workspace.features.subscribe)
 
     def _begin(self, sae: str | None, extraction: str | None, view: Mapping[str, Any] | None) -> None:
         """What is shown first."""
@@ -136,19 +122,12 @@ class ExtractionViewer(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ip
             except SAEWidgetsError as error:  # the viewer is drawn all the same, and says so
                 self._model.set_notice(error_note(error))
 
-    # --------------------------------------------------------------------------------------------- for Python
-
-    @property
-    def workspace(self) -> Any:
-        """The workspace it shows."""
-        return self._model.workspace
-
     @property
     def extraction(self) -> ExtractionRecord | None:
         """The record of the open extraction, read now; None if none is open, or it was deleted meanwhile."""
         extraction_id = self._model.view.extraction_id
         try:
-            return None if extraction_id is None else self._model.source.record(extraction_id)
+            return None if extraction_id is None else self._model.record(extraction_id)
         except NotFoundError:
             return None
 
@@ -156,7 +135,7 @@ class ExtractionViewer(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ip
     def selected_feature(self) -> FeatureRecord | None:
         """The record of `selected` with its labels, read now; None if none is open."""
         record, index = self.extraction, self._model.view.feature
-        return None if record is None or index is None else self._model.source.feature(record, index)
+        return None if record is None or index is None else self.workspace.features.feature(record.id, index)
 
     @property
     def view(self) -> dict[str, Any]:
@@ -183,7 +162,7 @@ class ExtractionViewer(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ip
         view = self._model.view
         if view.extraction_id is None:
             raise StateError("No extraction is open.", hint="Open one, or start one for an SAE.")
-        return self._model.source.table(view.extraction_id, view.query).to_df()
+        return self.workspace.features.list(extraction_id=view.extraction_id, **view.query.model_dump()).to_df()
 
     @t.validate("selected")
     def _exists(self, proposal: Any) -> int | None:
@@ -199,28 +178,6 @@ class ExtractionViewer(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ip
             self._model.change(feature=None)
             self._wake()
 
-    def export_html(self, path: str | Path | None = None) -> Path | str:
-        """The open feature's page, or else the list of extractions, as one self-contained page without script.
-
-        Args:
-            path: where to write it; None returns the text instead.
-        """
-        return page_at(html_document("Features", self._static()), path)
-
-    def close(self) -> None:
-        """Remove the viewer from the page and stop following the workspace. Extractions go on."""
-        if not closes_now(self):
-            return
-        self._unsubscribe()
-        self._publisher.close()
-        self._part.close()
-        self._steering_made.set()  # whoever waits for it hears that the viewer is closed
-        with self._making:
-            for below in (self._steering, self._download):
-                if below is not None:
-                    below.close()
-        super().close()
-
     def __repr__(self) -> str:
         state = self._model.state()
         parts = [f"{state.total:,} extraction{'s' * (state.total != 1)}"]
@@ -230,16 +187,13 @@ class ExtractionViewer(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ip
             parts.append(f"feature {state.view.feature}")
         return f"<ExtractionViewer {state.workspace}: {', '.join(parts)}>"
 
-    def _copied(self) -> BaseWidget:
-        return self._part
-
     def _static(self) -> Html:
         state = self._model.state()
         view = state.view
         about: dict[str, Any] = {"workspace": state.workspace, "taken_at": state.updated_at}
         if view.tab == "features" and view.extraction_id is not None and view.feature is not None:
             try:
-                table = self._commands.features.page(view.extraction_id, view.feature)
+                table = self._commands.open_feature(view.extraction_id, view.feature)
             except SAEWidgetsError as error:  # its files, or the text, are gone: the list is what is left to show
                 logger.info("No static copy of feature %s: %s", view.feature, error)
             else:
@@ -249,33 +203,21 @@ class ExtractionViewer(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ip
         cards = [card.model_dump(mode="json") for card in state.cards]
         return extractions_page(cards, total=state.total, **about)
 
-    # --------------------------------------------------------------------------------------------- following
+    def _owned(self) -> tuple[Any, ...]:
+        self._steering_made.set()  # whoever waits for it hears that the viewer is closed
+        with self._making:
+            return (*self._parts, *(below for below in (self._steering, self._download) if below is not None))
 
-    def _changed(self) -> None:
+    def _changed(self, *what: Any) -> None:
         self._model.mark_changed()
-        self._publisher.wake()
+        super()._changed()
 
-    def _wake(self) -> None:
-        publisher = getattr(self, "_publisher", None)
-        if publisher is not None:
-            publisher.wake(urgent=True)
-
-    def _publish(self) -> None:
-        """Runs on the publisher thread, which alone writes the state."""
-        self._model.read()
-        text = self._model.workspace.notice
-        self._model.set_notice(Note(what=text, kind="info") if text else None)
-        self._send_state()
+    def _arrange(self) -> None:
         below = self._shown_below()
-        parts = (self._part,) if below is None else (self._part, below)
-        if self._parts != parts:
-            self._parts = parts
-            self.children = parts
+        self._show(*self._parts, *(() if below is None else (below,)))
 
     def _send_state(self) -> None:
-        state = self._model.state()
-        if self._part.state.get("revision") != state.revision:
-            self._part.state = state.model_dump(mode="json")
+        super()._send_state()
         self._follow_model()
 
     def _follow_model(self) -> None:
@@ -284,11 +226,6 @@ class ExtractionViewer(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ip
             self.selected = self._model.view.feature
         finally:
             self._following.model = False
-
-    def _show_error(self, error: BaseException) -> None:
-        """Called on the publisher thread: what failed is shown until a publish succeeds."""
-        self._model.set_notice(error_note(error))
-        self._send_state()
 
     def _shown_below(self) -> Any:
         """What stands below the viewer; None if nothing does."""

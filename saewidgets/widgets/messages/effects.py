@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
-from saewidgets.widgets.messages.wire import Command, Note, Wire
+from saewidgets.widgets.messages.wire import Note, Wire
 
 LogitsAct = Literal["start", "pause", "resume", "cancel"]
 
@@ -25,25 +23,6 @@ class LogitsJob(Wire):
     phase: str | None = None
     queue_position: int | None = None
     note: Note | None = None
-
-
-class LogitsAction(Command):
-    """Compute the logit effects of all features, or steer the job that does; answered with null."""
-
-    kind: Literal["logits_action"] = "logits_action"
-    extraction_id: str
-    action: LogitsAct
-
-
-class ReadLossEffect(Command):
-    """Answered with `LossEffectData`: of a token of an example (`position`), or of a typed text (`text`, `token`)."""
-
-    kind: Literal["read_loss_effect"] = "read_loss_effect"
-    extraction_id: str
-    index: int = Field(ge=0)
-    position: int | None = Field(default=None, ge=0)  # stream position
-    text: str | None = Field(default=None, max_length=100_000)
-    token: int | None = Field(default=None, ge=0)
 
 
 class LossEffectData(Wire):

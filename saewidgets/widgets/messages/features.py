@@ -6,14 +6,15 @@ Texts of tokens come once per answer (`texts`), and tokens point into that list.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from saewidgets.widgets.messages.effects import LogitsJob
 from saewidgets.widgets.messages.saes import Choice, Histogram, SaeFact
-from saewidgets.widgets.messages.wire import Command, Note, Wire
+from saewidgets.widgets.messages.wire import Note, State, Wire
 
+Text = Annotated[str, Field(max_length=100_000)]
 Tab = Literal["features", "prompt", "jobs"]
 Show = Literal["all", "labelled", "unlabelled", "starred", "dead", "live", "dense"]
 SortFeatures = Literal["index", "density", "max", "label", "score"]
@@ -102,11 +103,9 @@ class OpenExtraction(Wire):
     live_note: str = ""  # why not
 
 
-class ViewerState(Wire):
+class ViewerState(State):
     """The synced trait `state` of the extraction viewer."""
 
-    revision: int = 0
-    workspace: str = "default workspace"
     code: str = ""  # what code calls the workspace: "ws"; "" for the default one
     below: Below = ""  # what stands below the viewer
     cards: tuple[ExtractionCard, ...] = ()
@@ -116,201 +115,6 @@ class ViewerState(Wire):
     view: ViewerView = ViewerView()
     n_saes: int = 0
     features_revision: int = 0  # grows when labels, stars or notes change: lists and pages ask again
-    notice: Note | None = None
-    updated_at: float = 0.0
-
-
-# ------------------------------------------------------------------------------------- page → Python: extractions
-
-
-class ListSaes(Command):
-    """Answered with `SaeChoices`."""
-
-    kind: Literal["list_saes"] = "list_saes"
-    source: str | None = None
-    model: str | None = None
-    search: str = Field(default="", max_length=500)
-
-
-class ExtractionForm(Command):
-    """Answered with `ExtractionFormData`: the defaults for this SAE, or the values of an extraction to try again."""
-
-    kind: Literal["extraction_form"] = "extraction_form"
-    sae_id: str
-    extraction_id: str | None = None
-
-
-class CheckExtraction(Command):
-    """Answered with `ExtractionCheck`. `values` are what was typed, by field name of `ExtractionConfig`."""
-
-    kind: Literal["check_extraction"] = "check_extraction"
-    sae_id: str
-    values: dict[str, Any]
-
-
-class StartExtraction(Command):
-    """Answered with `{"extraction_id"}`."""
-
-    kind: Literal["start_extraction"] = "start_extraction"
-    sae_id: str
-    values: dict[str, Any]
-
-
-class TryDemo(Command):
-    """Open the demo SAE with its features; answered with `{"extraction_id"}`."""
-
-    kind: Literal["try_demo"] = "try_demo"
-
-
-class ExtractionAction(Command):
-    """Answered with null; what came of it is state."""
-
-    kind: Literal["extraction_action"] = "extraction_action"
-    extraction_id: str
-    action: ExtractionAct
-
-
-class ShowView(Command):
-    """The page shows something else now; answered with null. Opening an extraction goes through here."""
-
-    kind: Literal["show_view"] = "show_view"
-    view: ViewerView
-
-
-# ------------------------------------------------------------------------------------- page → Python: features
-
-
-class QueryFeatures(Command):
-    """Answered with `FeatureRows`: rows `offset` … of the features that match, at most 200."""
-
-    kind: Literal["query_features"] = "query_features"
-    extraction_id: str
-    query: FeatureQuery
-    offset: int = Field(default=0, ge=0)
-    limit: int = Field(default=100, ge=1, le=200)
-
-
-class StepFeature(Command):
-    """Answered with `FeaturePlace`: the neighbour of `index` in the order of the query, or its own place ("here")."""
-
-    kind: Literal["step_feature"] = "step_feature"
-    extraction_id: str
-    query: FeatureQuery
-    index: int
-    step: Step
-
-
-class OpenFeature(Command):
-    """Answered with `FeaturePage`, whose buffer "activations" has the values of all examples, one after another."""
-
-    kind: Literal["open_feature"] = "open_feature"
-    extraction_id: str
-    index: int = Field(ge=0)
-
-
-class FeatureLogits(Command):
-    """Answered with `FeatureLogitsData`; the first time loads the model."""
-
-    kind: Literal["feature_logits"] = "feature_logits"
-    extraction_id: str
-    index: int = Field(ge=0)
-
-
-class FeatureRelations(Command):
-    """Answered with `FeatureRelationsData`."""
-
-    kind: Literal["feature_relations"] = "feature_relations"
-    extraction_id: str
-    index: int = Field(ge=0)
-
-
-class ExpandExample(Command):
-    """Answered with `ExampleContext`, buffer "activations": the whole context of an example."""
-
-    kind: Literal["expand_example"] = "expand_example"
-    extraction_id: str
-    index: int = Field(ge=0)
-    position: int = Field(ge=0)  # stream position of its peak
-
-
-class TestText(Command):
-    """Answered with `TestedText`, buffer "activations": one value per token."""
-
-    __test__ = False  # not a test, whatever pytest thinks of the name
-
-    kind: Literal["test_text"] = "test_text"
-    extraction_id: str
-    index: int = Field(ge=0)
-    text: str = Field(max_length=100_000)
-
-
-class ReadPrompt(Command):
-    """Answered with `PromptReading`, buffer "activations": row by row, one value per token."""
-
-    kind: Literal["read_prompt"] = "read_prompt"
-    extraction_id: str
-    text: str = Field(max_length=100_000)
-    rank_by: RankBy = "max"
-    token: int | None = None  # position to rank by
-    hide_dense: bool = True
-    limit: int = Field(default=50, ge=1, le=200)
-
-
-class EditFeature(Command):
-    """Answered with `FeatureNotes`. None leaves a field as it is; an empty label removes the user's own."""
-
-    kind: Literal["edit_feature"] = "edit_feature"
-    extraction_id: str
-    index: int = Field(ge=0)
-    label: str | None = Field(default=None, max_length=1000)
-    description: str | None = Field(default=None, max_length=20_000)
-    notes: str | None = Field(default=None, max_length=20_000)
-    starred: bool | None = None
-
-
-class SuggestLabel(Command):
-    """Answered with `Suggestion`; nothing is saved."""
-
-    kind: Literal["suggest_label"] = "suggest_label"
-    extraction_id: str
-    index: int = Field(ge=0)
-
-
-class LabelFeatures(Command):
-    """Label every live feature without a label by the offline heuristic; answered with `{"labelled", "skipped"}`."""
-
-    kind: Literal["label_features"] = "label_features"
-    extraction_id: str
-
-
-class ExportFeatures(Command):
-    """Write a file or folder; answered with `{"path", "size_bytes"}`. None exports what the query matches."""
-
-    kind: Literal["export_features"] = "export_features"
-    extraction_id: str
-    what: ExportKind
-    path: str
-    indices: tuple[int, ...] | None = None
-    query: FeatureQuery | None = None
-
-
-class ImportLabels(Command):
-    """Answered with `{"imported", "skipped"}`; problems are an error that names the line."""
-
-    kind: Literal["import_labels"] = "import_labels"
-    extraction_id: str
-    path: str
-
-
-class SteerFeature(Command):
-    """Open *Steering* below the viewer with this feature added; answered with null."""
-
-    kind: Literal["steer_feature"] = "steer_feature"
-    extraction_id: str
-    index: int = Field(ge=0)
-
-
-# ------------------------------------------------------------------------------------- Python → page: extractions
 
 
 class SaeChoice(Wire):
@@ -367,9 +171,6 @@ class ExtractionCheck(Wire):
     memory_bytes: int | None = None
     memory_free: int | None = None
     warnings: tuple[Note, ...] = ()
-
-
-# ------------------------------------------------------------------------------------- Python → page: features
 
 
 class FeatureRow(Wire):
@@ -561,6 +362,13 @@ class PromptReading(Wire):
     firing: int = 0  # features that fire at all
     hidden: int = 0  # left out because of their density
     note: str = ""
+
+
+class Written(Wire):
+    """A file or folder that was written."""
+
+    path: str
+    size_bytes: int
 
 
 class Suggestion(Wire):

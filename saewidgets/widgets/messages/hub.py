@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from saewidgets.widgets.messages.wire import Command, DeviceInfo, Note, Wire
+from saewidgets.widgets.messages.wire import DeviceInfo, Note, State, Wire
 
 PAGE = 2000  # rows of one answer: about 400 kB of JSON
 DownloadAction = Literal["pause", "resume", "cancel", "retry", "clear"]
@@ -42,14 +42,12 @@ class DownloadCard(Wire):
     finished_at: float | None = None
 
 
-class HubState(Wire):
+class HubState(State):
     """The synced trait `state` of the download widget. `revision` grows with every change.
 
     What was found in a repository is not here: it is answered to who asked, in pages.
     """
 
-    revision: int = 0
-    workspace: str = "default workspace"
     repository: str = ""  # what the box starts with
     downloads: tuple[DownloadCard, ...] = ()
     devices: tuple[DeviceInfo, ...] = ()
@@ -58,46 +56,6 @@ class HubState(Wire):
     account: str | None = None  # the name of the hub account that is used, once it is known
     can_open: bool = False  # somebody shows a downloaded SAE when asked
     embedded: bool = False  # it stands inside another widget, which draws the frame
-    notice: Note | None = None
-    updated_at: float = 0.0
-
-
-# ---------------------------------------------------------------------------------------------------- page → Python
-
-
-class HubKnown(Command):
-    """Answered with `HubKnownData`."""
-
-    kind: Literal["hub_known"] = "hub_known"
-
-
-class HubToken(Command):
-    """Keep an access token in memory for this widget, or forget it (None); answered with null."""
-
-    kind: Literal["hub_token"] = "hub_token"
-    token: SecretStr | None = None
-
-
-class HubList(Command):
-    """What is in a repository, or in all repositories of a Gemma Scope release; answered with `HubListing`.
-
-    A newer `HubList` of the same asker (one place of one page) ends an older one with a `Failure`.
-    """
-
-    kind: Literal["hub_list"] = "hub_list"
-    text: str = Field(default="", max_length=2000)  # as typed
-    release: str = Field(default="", max_length=200)  # id of a `Release`; then `text` is not looked at
-    again: bool = False  # ask the hub, also where the answer is known from before
-    asker: str = Field(default="", max_length=60)
-
-
-class HubRows(Command):
-    """More rows of a recent listing; answered with `HubRowsData`."""
-
-    kind: Literal["hub_rows"] = "hub_rows"
-    listing: int
-    offset: int = Field(ge=0)
-    limit: int = Field(default=PAGE, ge=1, le=PAGE)
 
 
 class Chosen(Wire):
@@ -106,42 +64,6 @@ class Chosen(Wire):
     repo_id: str
     revision: str
     path: str
-
-
-class HubPreview(Command):
-    """Look at one SAE without its weights; answered with `HubPreviewData`. A newer one of the asker ends an older."""
-
-    kind: Literal["hub_preview"] = "hub_preview"
-    sae: Chosen
-    device: str = Field(default="", max_length=40)  # where it would be loaded: "cpu", "cuda:0"; "" leaves it open
-    again: bool = False  # ask the hub, also where the answer is known from before
-    asker: str = Field(default="", max_length=60)
-
-
-class HubDownload(Command):
-    """Start downloads; answered with `{"job_ids"}` or, if one could not be started, a `Failure` that names it."""
-
-    kind: Literal["hub_download"] = "hub_download"
-    saes: tuple[Chosen, ...] = Field(min_length=1, max_length=500)
-    apply_b_dec_to_input: bool | None = None  # where the files leave it open
-
-
-class HubAction(Command):
-    """Something done to downloads; answered with `{"job_ids"}`. `clear` takes ended ones off the list."""
-
-    kind: Literal["hub_action"] = "hub_action"
-    action: DownloadAction
-    job_ids: tuple[str, ...] = Field(min_length=1)
-
-
-class HubOpen(Command):
-    """Show a downloaded SAE in the SAE browser; answered with null."""
-
-    kind: Literal["hub_open"] = "hub_open"
-    sae_id: str
-
-
-# ---------------------------------------------------------------------------------------------------- Python → page
 
 
 class KnownRow(Wire):

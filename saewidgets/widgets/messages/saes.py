@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal, TypedDict
 
 from pydantic import Field
 
-from saewidgets.widgets.messages.wire import Command, Note, Setting, Wire
+from saewidgets.widgets.messages.wire import Note, Setting, State, Wire
 
 Source = Literal["trained", "huggingface", "gemma_scope", "local"]
 Layer = Annotated[int, Field(ge=0, lt=2**31)]
@@ -80,6 +80,28 @@ class SaeQuery(Wire):
     offset: int = 0
 
 
+class SaeChanges(TypedDict, total=False):
+    """What a page changes of the query."""
+
+    source: Source | None
+    model: str | None
+    layer: Layer | None
+    architecture: str | None
+    format: str | None
+    search: Annotated[str, Field(max_length=500)]
+    sort: SaeSort
+    offset: Annotated[int, Field(ge=0)]
+
+
+class About(TypedDict, total=False):
+    """What somebody says about an SAE that is added; what is left out or empty is taken from its files."""
+
+    name: str | None
+    model: str | None
+    hook_name: str | None
+    apply_b_dec_to_input: bool | None
+
+
 class SaeFacets(Wire):
     """The values each filter can take, under all the other filters."""
 
@@ -90,11 +112,9 @@ class SaeFacets(Wire):
     format: tuple[Choice, ...] = ()
 
 
-class SaeBrowserState(Wire):
+class SaeBrowserState(State):
     """The synced trait `state` of the browser: one page of cards, and how much there is besides."""
 
-    revision: int = 0
-    workspace: str = "default workspace"
     cards: tuple[SaeCard, ...] = ()
     matching: int = 0  # SAEs that fit the query
     matching_bytes: int = 0  # the size of their files, on whichever page they are
@@ -108,110 +128,6 @@ class SaeBrowserState(Wire):
     extractions_shown: bool = False  # the extraction viewer stands below, in place of the list
     steering_shown: bool = False  # the steering widget does
     revealed: str | None = None  # the SAE that was asked for elsewhere: its details are to be open
-    notice: Note | None = None
-    updated_at: float = 0.0
-
-
-# ---------------------------------------------------------------------------------------------------- page → Python
-
-
-class BrowseSaes(Command):
-    """Show other SAEs; answered with null, the page of cards comes as state.
-
-    Only the fields that are sent change, so that two views cannot undo each other's changes. Any change but one of
-    `offset` goes back to the first page.
-    """
-
-    kind: Literal["browse_saes"] = "browse_saes"
-    source: Source | None = None
-    model: str | None = None
-    layer: Layer | None = None
-    architecture: str | None = None
-    format: str | None = None
-    search: str = Field(default="", max_length=500)
-    sort: SaeSort = "newest"
-    offset: int = Field(default=0, ge=0)
-
-
-class SelectSaes(Command):
-    """Check exactly these; answered with null."""
-
-    kind: Literal["select_saes"] = "select_saes"
-    sae_ids: tuple[str, ...]
-
-
-class DescribeSae(Command):
-    """Answered with `SaeDetails`: what is known without reading weights."""
-
-    kind: Literal["describe_sae"] = "describe_sae"
-    sae_id: str
-
-
-class MeasureSae(Command):
-    """Answered with `SaeStatistics`; the first time that reads the weights."""
-
-    kind: Literal["measure_sae"] = "measure_sae"
-    sae_id: str
-
-
-class EditSae(Command):
-    """Answered with `{"sae_id"}`. None leaves a field as it is."""
-
-    kind: Literal["edit_sae"] = "edit_sae"
-    sae_id: str
-    name: str | None = Field(default=None, max_length=300)
-    notes: str | None = Field(default=None, max_length=20_000)
-    tags: tuple[str, ...] | None = Field(default=None, max_length=100)
-
-
-class LocateSae(Command):
-    """Its files are at `path` now; answered with `{"sae_id"}`."""
-
-    kind: Literal["locate_sae"] = "locate_sae"
-    sae_id: str
-    path: str
-
-
-class ExportSaes(Command):
-    """Write SAEs to disk; answered with `SaesDone`. One goes to `folder` itself, several to sub-folders of it."""
-
-    kind: Literal["export_saes"] = "export_saes"
-    sae_ids: tuple[str, ...]
-    folder: str
-    format: str = "saelens"
-
-
-class DeleteSaes(Command):
-    """Answered with `SaesDone`."""
-
-    kind: Literal["delete_saes"] = "delete_saes"
-    sae_ids: tuple[str, ...]
-
-
-class CompareSaes(Command):
-    """Answered with `SaeComparison`."""
-
-    kind: Literal["compare_saes"] = "compare_saes"
-    first: str
-    second: str
-
-
-class ShowTraining(Command):
-    """Answered with `TrainingFacts`."""
-
-    kind: Literal["show_training"] = "show_training"
-    training_id: str
-
-
-class AddLocal(Command):
-    """Copy an SAE from the kernel's machine into the library; answered with `{"sae_id"}`."""
-
-    kind: Literal["add_local"] = "add_local"
-    path: str
-    name: str | None = None
-    model: str | None = None
-    hook_name: str | None = None
-    apply_b_dec_to_input: bool | None = None  # where the files leave it open
 
 
 class UploadFile(Wire):
@@ -219,74 +135,6 @@ class UploadFile(Wire):
 
     name: str
     size: int
-
-
-class BeginUpload(Command):
-    """Answered with `{"upload_id", "chunk_bytes"}`; the page then sends every file in pieces of that size."""
-
-    kind: Literal["begin_upload"] = "begin_upload"
-    files: tuple[UploadFile, ...]
-
-
-class UploadChunk(Command):
-    """The next piece of a file, as a binary buffer; answered with `{"received"}` (bytes of the whole upload)."""
-
-    buffers: ClassVar[int] = 1
-
-    kind: Literal["upload_chunk"] = "upload_chunk"
-    upload_id: str
-    file: int
-    offset: int
-
-
-class FinishUpload(Command):
-    """All is sent: check it, convert it, take it in; answered with `{"sae_id"}`. Too few bytes are an error."""
-
-    kind: Literal["finish_upload"] = "finish_upload"
-    upload_id: str
-    name: str | None = None
-    model: str | None = None
-    hook_name: str | None = None
-    apply_b_dec_to_input: bool | None = None  # where the files leave it open
-
-
-class CancelUpload(Command):
-    """Throw away what arrived; answered with null."""
-
-    kind: Literal["cancel_upload"] = "cancel_upload"
-    upload_id: str
-
-
-class ShowDownload(Command):
-    """Open or close *Download from Hugging Face* below the browser; answered with null."""
-
-    kind: Literal["show_download"] = "show_download"
-    shown: bool
-
-
-class ShowExtractions(Command):
-    """Open or close the extraction viewer below the browser; answered with null.
-
-    With `sae_id` its dialog *Start extraction* opens with that SAE chosen (*Extract* on a card).
-    """
-
-    kind: Literal["show_extractions"] = "show_extractions"
-    shown: bool
-    sae_id: str | None = None
-
-
-class ShowSteering(Command):
-    """Open or close the steering widget below the browser; answered with null.
-
-    With `sae_id` features are looked up in that SAE (*Steering* on a card).
-    """
-
-    kind: Literal["show_steering"] = "show_steering"
-    shown: bool
-    sae_id: str | None = None
-
-
-# ---------------------------------------------------------------------------------------------------- Python → page
 
 
 class SaeFact(Wire):

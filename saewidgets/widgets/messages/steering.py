@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from saewidgets.widgets.messages.wire import Command, Note, Wire
+from saewidgets.widgets.messages.wire import Note, State, Wire
 
 NEW_TOKENS = 4096  # most of one text that the widget shows; `ws.steer` writes longer ones
 LIVE = 4000  # characters of a text in the making
@@ -98,11 +98,9 @@ class Gauge(Wire):
     over: str = ""  # "steered tokens", "steered tokens of the prompt"
 
 
-class SteeringState(Wire):
+class SteeringState(State):
     """The synced trait `state` of the steering widget. `revision` grows with every change."""
 
-    revision: int = 0
-    workspace: str = "default workspace"
     saes: tuple[SteeringSae, ...] = ()  # of the library, newest first
     sae_id: str = ""  # the one that an index is looked up in
     rows: tuple[SteeringRow, ...] = ()
@@ -116,11 +114,6 @@ class SteeringState(Wire):
     can_browse: bool = False  # somebody shows the features browser when asked
     can_close: bool = False  # somebody takes it away when asked
     embedded: bool = False  # it stands inside another widget, which draws the frame
-    notice: Note | None = None
-    updated_at: float = 0.0
-
-
-# ---------------------------------------------------------------------------------------------------- page → Python
 
 
 class SteeringEditRow(Wire):
@@ -129,123 +122,6 @@ class SteeringEditRow(Wire):
     key: str
     mode: Mode
     strength: Strength
-
-
-class SteeringEdit(Command):
-    """Something was set; answered with `{"revision"}` of the state that has it. Rows that are not named stay."""
-
-    kind: Literal["steering_edit"] = "steering_edit"
-    rows: tuple[SteeringEditRow, ...] = ()
-    settings: SteeringSettings | None = None
-
-
-class SteeringAdd(Command):
-    """Add a feature; answered with `{"key"}`. Its largest activation follows in the state."""
-
-    kind: Literal["steering_add"] = "steering_add"
-    sae_id: str
-    index: int = Field(ge=0, le=2**24)
-    label: str = Field(default="", max_length=10_000)
-
-
-class SteeringDemo(Command):
-    """Take the demo SAE into the library and look features up in it; answered with `{"sae_id"}`."""
-
-    kind: Literal["steering_demo"] = "steering_demo"
-
-
-class SteeringClose(Command):
-    """Take the widget away from where it stands; answered with null."""
-
-    kind: Literal["steering_close"] = "steering_close"
-
-
-class SteeringRemove(Command):
-    """Take a feature away; answered with null."""
-
-    kind: Literal["steering_remove"] = "steering_remove"
-    key: str
-
-
-class SteeringChoose(Command):
-    """Choose the SAE that an index or a label is looked up in; answered with null."""
-
-    kind: Literal["steering_choose"] = "steering_choose"
-    sae_id: str
-
-
-class SteeringFind(Command):
-    """Features by their index or by words of their label; answered with `SteeringHits`."""
-
-    kind: Literal["steering_find"] = "steering_find"
-    sae_id: str
-    text: str = Field(max_length=500)
-
-
-class SteeringTokens(Command):
-    """The tokens of a prompt as positions count them; answered with `SteeringTokensData`."""
-
-    kind: Literal["steering_tokens"] = "steering_tokens"
-    prompt: str = Field(max_length=PROMPT)
-
-
-class SteeringGenerate(Command):
-    """Start to write: baseline and steered text, or a sweep; answered at once with `{"number"}` of the run."""
-
-    kind: Literal["steering_generate"] = "steering_generate"
-    what: What = "generate"
-
-
-class SteeringStop(Command):
-    """Stop writing; what is there stays. Answered with null."""
-
-    kind: Literal["steering_stop"] = "steering_stop"
-
-
-class SteeringRead(Command):
-    """The texts of the last run of a kind; answered with `SteeringTexts`, or null when there is none."""
-
-    kind: Literal["steering_read"] = "steering_read"
-    what: What = "generate"
-
-
-class SteeringNext(Command):
-    """What could have come at a token; answered with `SteeringNextData`."""
-
-    kind: Literal["steering_next"] = "steering_next"
-    number: int
-    text: TextName
-    token: int = Field(ge=0)
-
-
-class SteeringCopy(Command):
-    """All of it as plain text: configuration, seed, texts; answered with `{"text"}`."""
-
-    kind: Literal["steering_copy"] = "steering_copy"
-
-
-class SteeringPresets(Command):
-    """Answered with `SteeringPresetsData`."""
-
-    kind: Literal["steering_presets"] = "steering_presets"
-
-
-class SteeringPreset(Command):
-    """Something done to a preset; answered with `SteeringPresetsData`. `replace`: one of this name may go."""
-
-    kind: Literal["steering_preset"] = "steering_preset"
-    action: PresetAction
-    name: str = Field(max_length=300)
-    replace: bool = False
-
-
-class SteeringBrowse(Command):
-    """Open the features browser; answered with null."""
-
-    kind: Literal["steering_browse"] = "steering_browse"
-
-
-# ---------------------------------------------------------------------------------------------------- Python → page
 
 
 class SteeringHit(Wire):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import Field
 
-from saewidgets.widgets.messages.wire import Command, DeviceInfo, Note, Setting, Wire
+from saewidgets.widgets.messages.wire import DeviceInfo, Note, Setting, State, Wire
 
 # ---------------------------------------------------------------------------------------------------- state
 
@@ -19,6 +19,7 @@ YAxis = Literal["fvu", "ce_loss_score"]
 Action = Literal["pause", "resume", "stop", "stop_without_saving", "retry", "delete", "import", "checkpoint"]
 Section = Literal["model", "where", "sae", "training", "advanced"]
 FieldType = Literal["text", "integer", "number", "boolean", "choice"]
+Figure = Literal["charts", "pareto"]
 ConfigData = dict[str, Any]
 Over = dict[str, list[Any]]  # dotted name → the values that it takes in several trainings of one job
 
@@ -94,6 +95,19 @@ class ChartState(Wire):
     summaries: tuple[str, ...] = ()  # one sentence per chart: loss, L0, FVU
 
 
+class ChartChange(TypedDict, total=False):
+    """What a page changes of `ChartState`; None leaves a setting as it is."""
+
+    training_ids: tuple[str, ...] | None
+    followed: tuple[str, ...] | None
+    x_axis: XAxis | None
+    x_range: XRange | None
+    log_y: bool | None
+    show_raw: bool | None
+    smoothing: Annotated[int, Field(ge=0, le=100)] | None
+    theme: Theme | None
+
+
 class ResultRow(Wire):
     """One measured number of every compared run, ready to show; `best` says whose are the best."""
 
@@ -140,118 +154,28 @@ class CompareState(Wire):
     zoomed: bool = False
 
 
-class PanelState(Wire):
+class PanelState(State):
     """The synced trait `state` of the panel. `revision` grows with every change.
 
     The panel's own part gets every card, the chart bar only those with a line, the footer none (`total` and `jobs`).
     """
 
-    revision: int = 0
-    workspace: str = "default workspace"
     cards: tuple[Card, ...] = ()
     total: int = 0  # runs in the workspace
     jobs: int = 0  # entries of the list: runs of one job are one
     charts: ChartState = ChartState()
     devices: tuple[DeviceInfo, ...] = ()
-    notice: Note | None = None  # concerns the whole workspace (catalog on a network drive, …)
     compare: CompareState | None = None  # shown in place of the list
     templates_revision: int = 0  # grows when templates changed, whoever changed them; the page asks for the list
     sae_shown: str | None = None  # the SAE for which the SAE browser stands below, in place of all else
-    updated_at: float = 0.0
 
 
-# ---------------------------------------------------------------------------------------------------- page → Python
+class Started(Wire):
+    """The run that a command concerns, and the group of several."""
 
-
-class FormSchema(Command):
-    """Answered with `FormData`: what the New training form needs before it opens.
-
-    With `training_id` (Edit and retry) or `template_id` the defaults are the settings of that run or template.
-    """
-
-    kind: Literal["form_schema"] = "form_schema"
-    training_id: str | None = None
-    template_id: str | None = None
-
-
-class Check(Command):
-    """Validate the form and estimate; answered with `CheckResult`. `config`: TrainingConfig data, maybe incomplete.
-
-    `over`: dotted names → the values that they take in several trainings of one job (`ws.trainings.create_many`).
-    """
-
-    kind: Literal["check"] = "check"
-    config: ConfigData
-    over: Over | None = None
-
-
-class Create(Command):
-    """Start a training, or with `over` several in one job; answered with `{"training_id"}` (of several the first, and
-    `{"group_id"}`) or a `Failure` of kind "config" with `fields`."""
-
-    kind: Literal["create"] = "create"
-    config: ConfigData
-    over: Over | None = None
-    retry_of: str | None = None  # the run whose settings were edited
-
-
-class RunAction(Command):
-    """Something done to one run; answered with `{"training_id"}` of the run it concerns (`retry`: of the new run)."""
-
-    kind: Literal["run_action"] = "run_action"
-    action: Action
     training_id: str
-
-
-class Rename(Command):
-    """Answered with `{"training_id"}`."""
-
-    kind: Literal["rename"] = "rename"
-    training_id: str
-    name: str
-
-
-class Details(Command):
-    """Answered with `DetailsData`."""
-
-    kind: Literal["details"] = "details"
-    training_id: str
-
-
-class Chart(Command):
-    """Change what the charts show; answered with null. None leaves a setting as it is, so that two views cannot undo
-    each other's changes. The charts themselves are bqplot figures."""
-
-    kind: Literal["chart"] = "chart"
-    training_ids: tuple[str, ...] | None = None
-    followed: tuple[str, ...] | None = None
-    x_axis: XAxis | None = None
-    x_range: XRange | None = None
-    log_y: bool | None = None
-    show_raw: bool | None = None
-    smoothing: int | None = Field(default=None, ge=0, le=100)
-    reset_zoom: bool = False
-    theme: Theme | None = None
-
-
-class Pictures(Command):
-    """The figures as they stand, for files; answered with `PicturesData`, of which the page makes PNG."""
-
-    kind: Literal["pictures"] = "pictures"
-    figure: Literal["charts", "pareto"] = "charts"
-
-
-class MetricTable(Command):
-    """Numbers behind the charts; answered with `TableData` plus one float64 buffer per column."""
-
-    kind: Literal["metric_table"] = "metric_table"
-    training_id: str
-    names: tuple[str, ...] | None = None  # None: all that the run recorded
-    limit: int = Field(default=5000, ge=1, le=20_000)
-    offset: int = 0
-
-
-# ---------------------------------------------------------------------------------------------------- Python → page
+    group_id: str | None = None
+    name: str = ""
 
 
 class FormField(Wire):

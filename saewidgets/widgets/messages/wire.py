@@ -2,20 +2,21 @@
 
 Three channels, never mixed:
 
-* **state**: two small synced traits, `state` (a model of each widget's own) and `theme`;
-* **commands**: the page sends `Command` subclasses ``{"id", "kind", …}``; each is answered by an `Ack` in under 10 ms
-  and later by a `Result` or a `Failure` with the same `id`;
-* **bulk data**: binary buffers behind a `Result` (`columns` names them) or a command (`Command.buffers`), at most 1 MB
-  each.
+* **state**: two small synced traits, `state` (a `State` of each widget's own) and `theme`;
+* **commands**: the page sends ``{"id", "kind", …}`` (`widgets/commands.py`); answered by an `Ack` in under 10 ms and
+  later by a `Result` or a `Failure` with the same `id`;
+* **bulk data**: binary buffers behind a `Result` (`columns` names them) or a command, at most 1 MB each.
 
-`tools/wire.py` writes the page's types (`js/src/lib/wire.ts`) from them.
+`tools/wire.py` writes the page's types (`js/src/lib/wire.ts`) from the models here and the signatures of the commands.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+Index = Annotated[int, Field(ge=0)]
 
 
 class Wire(BaseModel):
@@ -31,6 +32,15 @@ class Note(Wire):
     where: str | None = None  # the field, file or object it concerns, where `what` does not name it
     hint: str | None = None
     kind: str = "error"
+
+
+class State(Wire):
+    """Base of the synced trait `state` of every widget. `revision` grows with every change."""
+
+    revision: int = 0
+    workspace: str = "default workspace"
+    notice: Note | None = None  # concerns the whole workspace (catalog on a network drive, …)
+    updated_at: float = 0.0
 
 
 class Setting(Wire):
@@ -50,37 +60,16 @@ class DeviceInfo(Wire):
     free_bytes: int | None = None
 
 
-class Command(Wire):
-    """Base of what the page asks for. `buffers`: how many binary buffers of at most 1 MB come with it."""
-
-    buffers: ClassVar[int] = 0
-
-    id: str
-    kind: str
-
-
-class Nudge(Command):
+class Nudge(Wire):
     """Sent while something waits; answered with `Ack`, and once more with what `waiting` asked for, if it is ready.
 
     ipykernel 7.0 to 7.3 may leave a request that arrives while a reply is being sent unread until another request
     comes. Colab does not show what a worker thread sends.
     """
 
+    id: str
     kind: Literal["nudge"] = "nudge"
     waiting: list[str] = []  # ids of acknowledged commands without an answer
-
-
-class Refresh(Command):
-    """Pull: answered with the widget's state when its revision is newer than `revision`, else with null."""
-
-    kind: Literal["refresh"] = "refresh"
-    revision: int = 0
-
-
-class TrainDemo(Command):
-    """Start the demo training; answered with `{"training_id"}`."""
-
-    kind: Literal["train_demo"] = "train_demo"
 
 
 class Ack(Wire):

@@ -1,43 +1,27 @@
-"""What the SAE browser does when a button is pressed: each command is one call of the workspace."""
+"""What the page of the SAE browser can ask for: each command is one call of the workspace."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Unpack
+
+from pydantic import Field
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
-from saewidgets.widgets.base import Handler
+from saewidgets.widgets.commands import ListCommands, command, in_page_words
 from saewidgets.widgets.messages.saes import (
-    AddLocal,
-    BeginUpload,
-    BrowseSaes,
-    CancelUpload,
-    CompareSaes,
-    DeleteSaes,
-    DescribeSae,
-    EditSae,
-    ExportSaes,
-    FinishUpload,
-    LocateSae,
-    MeasureSae,
+    About,
+    SaeChanges,
     SaeComparison,
     SaeDetails,
     SaesDone,
     SaeStatistics,
-    SelectSaes,
-    ShowDownload,
-    ShowExtractions,
-    ShowSteering,
-    ShowTraining,
     Snippet,
     TrainingFacts,
-    UploadChunk,
 )
-from saewidgets.widgets.messages.wire import Command, Note, Refresh, TrainDemo
-from saewidgets.widgets.page_words import ListCommands, in_page_words, on_threads
+from saewidgets.widgets.messages.training import Started
+from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.paths import folder_name, path_from
 from saewidgets.widgets.sae_browser.cards import (
     comparison_of,
@@ -49,24 +33,16 @@ from saewidgets.widgets.sae_browser.cards import (
     training_facts,
 )
 from saewidgets.widgets.sae_browser.state import Below, BrowserModel
-from saewidgets.widgets.uploads import MAX_BYTES, Announced, Uploads
+from saewidgets.widgets.uploads import MAX_BYTES, UploadCommands, Uploads
 from saewidgets.widgets.values import shorten
 
 MATCHES = 50  # rows of a comparison
+SaeId = dict[Literal["sae_id"], str]
 _PACKAGES = {"saewidgets": "With saewidgets", "sae_lens": "With SAELens"}
 
 
-@lru_cache(maxsize=1)
-def readers() -> ThreadPoolExecutor:
-    """The threads that read and write weights, so that the threads of short commands stay free."""
-    return ThreadPoolExecutor(max_workers=2, thread_name_prefix="saewidgets-library")
-
-
-_slow = partial(on_threads, readers)
-
-
-class BrowserCommands(ListCommands):
-    """Handlers of one browser. They run on worker threads and write no trait.
+class BrowserCommands(ListCommands, UploadCommands):
+    """See `Commands`.
 
     Args:
         model: the browser's state.
@@ -74,87 +50,85 @@ class BrowserCommands(ListCommands):
         max_upload_bytes: of one upload from the page.
     """
 
+    _model: BrowserModel
+
     def __init__(self, model: BrowserModel, wake: Callable[[], None], max_upload_bytes: int = MAX_BYTES) -> None:
         super().__init__(model, wake)
-        self._model = model
         self._workspace = model.workspace
         self._saes = model.workspace.saes
         self._asked: dict[Below, str] = {}
         self.uploads = Uploads(Path(model.workspace.folder), max_bytes=max_upload_bytes)
 
-    def table(self) -> dict[type[Command], Handler]:
-        """Message class → handler."""
-        told = self._told
-        return {
-            Refresh: self.refresh,
-            TrainDemo: self.train_demo,
-            BrowseSaes: self.browse,
-            SelectSaes: self.select,
-            DescribeSae: told(self.describe),
-            MeasureSae: _slow(told(self.measure)),
-            EditSae: told(self.edit),
-            LocateSae: _slow(told(self.locate)),
-            ExportSaes: _slow(told(self.export)),
-            DeleteSaes: _slow(told(self.delete)),
-            CompareSaes: _slow(told(self.compare)),
-            ShowTraining: told(self.show_training),
-            AddLocal: _slow(told(self.add_local)),
-            BeginUpload: self.begin_upload,
-            UploadChunk: self.upload_chunk,
-            FinishUpload: _slow(told(self.finish_upload)),
-            CancelUpload: self.cancel_upload,
-            ShowDownload: self.show_download,
-            ShowExtractions: told(self.show_extractions),
-            ShowSteering: told(self.show_steering),
-        }
-
     # --------------------------------------------------------------------------------------------- the list
 
-    def browse(self, command: BrowseSaes) -> None:
-        self._model.browse(command)
+    @command
+    def browse_saes(self, **changes: Unpack[SaeChanges]) -> None:
+        """Show other SAEs; the page of cards comes as state.
+
+        Only the fields that are sent change, so that two views cannot undo each other's changes.
+        """
+        self._model.browse(changes)
         self._wake()
 
-    def select(self, command: SelectSaes) -> None:
-        self._model.select(command.sae_ids)
+    @command
+    def select_saes(self, sae_ids: tuple[str, ...]) -> None:
+        """Check exactly these."""
+        self._model.select(sae_ids)
         self._wake()
 
-    def show_download(self, command: ShowDownload) -> None:
-        self._model.show_below("download", command.shown)
+    @command
+    def show_download(self, shown: bool) -> None:
+        """Open or close *Download from Hugging Face* below the browser."""
+        self._model.show_below("download", shown)
         self._wake()
 
-    def show_extractions(self, command: ShowExtractions) -> None:
-        self._show("extractions", command)
+    @command
+    def show_extractions(self, shown: bool, sae_id: str | None = None) -> None:
+        """Open or close the extraction viewer below the browser.
 
-    def show_steering(self, command: ShowSteering) -> None:
-        self._show("steering", command)
+        With `sae_id` its dialog *Start extraction* opens with that SAE chosen (*Extract* on a card).
+        """
+        self._show("extractions", shown, sae_id)
 
-    def _show(self, what: Below, command: ShowExtractions | ShowSteering) -> None:
-        if command.shown and command.sae_id is not None:
-            record = self._saes.get(command.sae_id)
+    @command
+    def show_steering(self, shown: bool, sae_id: str | None = None) -> None:
+        """Open or close the steering widget below the browser.
+
+        With `sae_id` features are looked up in that SAE (*Steering* on a card).
+        """
+        self._show("steering", shown, sae_id)
+
+    def _show(self, what: Below, shown: bool, sae_id: str | None) -> None:
+        if shown and sae_id is not None:
+            record = self._saes.get(sae_id)
             if record.state == "missing":
                 raise NotFoundError("Weights not found.", where=record.name, hint=record.state_note)
             self._asked[what] = record.id
-        self._model.show_below(what, command.shown)
+        self._model.show_below(what, shown)
         self._wake()
 
     def take_asked(self, what: Below) -> str | None:
         """The SAE for which *Extract* or *Steering* was pressed on a card since the last call."""
         return self._asked.pop(what, None)
 
-    def train_demo(self, command: TrainDemo) -> dict[str, str]:
+    @command
+    def train_demo(self) -> Started:
+        """Start the demo training; its id and name."""
         trainings = self._workspace.trainings
         run = trainings.create(trainings.demo_config())
-        return {"training_id": run.id, "name": str(run.record.name)}
+        return Started(training_id=run.id, name=run.record.name)
 
     # --------------------------------------------------------------------------------------------- one SAE
 
-    def describe(self, command: DescribeSae) -> SaeDetails:
-        record = self._saes.get(command.sae_id)
-        code = self._saes.load_code(command.sae_id)
+    @command
+    def describe_sae(self, sae_id: str) -> SaeDetails:
+        """What is known without reading weights."""
+        record = self._saes.get(sae_id)
+        code = self._saes.load_code(sae_id)
         problem = None
         config: Mapping[str, Any] = known_settings(record)  # what is shown where its files are gone
         try:
-            config = self._saes.config(command.sae_id)
+            config = self._saes.config(sae_id)
             self._saes.folder_of(record)  # raises if the weights are gone, without which the configuration can be read
         except SAEWidgetsError as error:
             problem = Note(what=error.what, where=error.where, hint=in_page_words(error).hint)
@@ -171,61 +145,81 @@ class BrowserCommands(ListCommands):
             tags=record.tags,
         )
 
-    def measure(self, command: MeasureSae) -> SaeStatistics:
-        statistics = self._saes.statistics(command.sae_id)
-        record = self._saes.get(command.sae_id)
+    @command(slow=True)
+    def measure_sae(self, sae_id: str) -> SaeStatistics:
+        """What its weights say."""
+        statistics = self._saes.statistics(sae_id)
+        record = self._saes.get(sae_id)
         return SaeStatistics(
             sae_id=record.id, histograms=histograms_of(statistics), facts=measured_facts(record, statistics)
         )
 
-    def edit(self, command: EditSae) -> dict[str, str]:
+    @command
+    def edit_sae(
+        self,
+        sae_id: str,
+        name: Annotated[str | None, Field(max_length=300)] = None,
+        notes: Annotated[str | None, Field(max_length=20_000)] = None,
+        tags: Annotated[tuple[str, ...] | None, Field(max_length=100)] = None,
+    ) -> SaeId:
+        """None leaves a field as it is."""
         changes: dict[str, Any] = {}
-        if command.name is not None:
-            if not command.name.strip():
+        if name is not None:
+            if not name.strip():
                 raise ConfigError("An SAE needs a name.", where="name", hint="Enter one.")
-            changes["name"] = command.name.strip()
-        if command.notes is not None:
-            changes["notes"] = command.notes
-        if command.tags is not None:
-            tags = (" ".join(tag.split()) for tag in command.tags)
-            changes["tags"] = tuple(dict.fromkeys(tag for tag in tags if tag))
-        self._saes.update(command.sae_id, **changes)
+            changes["name"] = name.strip()
+        if notes is not None:
+            changes["notes"] = notes
+        if tags is not None:
+            words = (" ".join(tag.split()) for tag in tags)
+            changes["tags"] = tuple(dict.fromkeys(tag for tag in words if tag))
+        self._saes.update(sae_id, **changes)
         self._changed()
-        return {"sae_id": command.sae_id}
+        return {"sae_id": sae_id}
 
-    def locate(self, command: LocateSae) -> dict[str, str]:
-        self._saes.locate(command.sae_id, str(path_from(command.path)))
+    @command(slow=True)
+    def locate_sae(self, sae_id: str, path: str) -> SaeId:
+        """Its files are at `path` now."""
+        self._saes.locate(sae_id, str(path_from(path)))
         self._changed()
-        return {"sae_id": command.sae_id}
+        return {"sae_id": sae_id}
 
-    def show_training(self, command: ShowTraining) -> TrainingFacts:
-        return training_facts(self._workspace.trainings.get(command.training_id).record)
+    @command
+    def show_training(self, training_id: str) -> TrainingFacts:
+        """The training that an SAE came from."""
+        return training_facts(self._workspace.trainings.get(training_id).record)
 
-    def compare(self, command: CompareSaes) -> SaeComparison:
-        first, second = self._saes.get(command.first), self._saes.get(command.second)
-        return comparison_of(first, second, self._saes.compare(first.id, second.id, top=MATCHES))
+    @command(slow=True)
+    def compare_saes(self, first: str, second: str) -> SaeComparison:
+        """Two SAEs side by side."""
+        a, b = self._saes.get(first), self._saes.get(second)
+        return comparison_of(a, b, self._saes.compare(a.id, b.id, top=MATCHES))
 
     # --------------------------------------------------------------------------------------------- several
 
-    def export(self, command: ExportSaes) -> SaesDone:
-        folder = path_from(command.folder)
-        if len(command.sae_ids) == 1:
-            path = self._saes.export(command.sae_ids[0], folder, command.format)
-            return SaesDone(done=command.sae_ids, paths=(str(path),))
+    @command(slow=True)
+    def export_saes(self, sae_ids: tuple[str, ...], folder: str, format: str = "saelens") -> SaesDone:
+        """Write SAEs to disk. One goes to `folder` itself, several to sub-folders of it."""
+        target = path_from(folder)
+        if len(sae_ids) == 1:
+            path = self._saes.export(sae_ids[0], target, format)
+            return SaesDone(done=sae_ids, paths=(str(path),))
         taken: set[str] = set()
 
         def export(sae_id: str) -> str:
             name = folder_name(self._saes.get(sae_id).name, taken)
-            return str(self._saes.export(sae_id, folder / name, command.format))
+            return str(self._saes.export(sae_id, target / name, format))
 
-        return self._each(command.sae_ids, export)
+        return self._each(sae_ids, export)
 
-    def delete(self, command: DeleteSaes) -> SaesDone:
-        if len(command.sae_ids) == 1:
-            self._saes.delete(command.sae_ids[0])
-            done = SaesDone(done=command.sae_ids)
+    @command(slow=True)
+    def delete_saes(self, sae_ids: tuple[str, ...]) -> SaesDone:
+        """Delete SAEs; what fails is told and the others are deleted all the same."""
+        if len(sae_ids) == 1:
+            self._saes.delete(sae_ids[0])
+            done = SaesDone(done=sae_ids)
         else:
-            done = self._each(command.sae_ids, self._saes.delete)
+            done = self._each(sae_ids, self._saes.delete)
             done = done.model_copy(update={"paths": ()})
         self._changed()
         return done
@@ -250,36 +244,27 @@ class BrowserCommands(ListCommands):
 
     # --------------------------------------------------------------------------------------------- adding
 
-    def add_local(self, command: AddLocal) -> dict[str, str]:
-        return self._added(self._saes.add_local(str(path_from(command.path)), **_about(command)).id)
+    @command(slow=True)
+    def add_local(self, path: str, **about: Unpack[About]) -> SaeId:
+        """Copy an SAE from the kernel's machine into the library."""
+        return self._added(self._saes.add_local(str(path_from(path)), **_given(about)).id)
 
-    def begin_upload(self, command: BeginUpload) -> dict[str, Any]:
-        return {"upload_id": self.uploads.begin([Announced(file.name, file.size) for file in command.files])}
-
-    def upload_chunk(self, command: UploadChunk, buffers: list[memoryview]) -> dict[str, int]:
-        return {"received": self.uploads.write(command.upload_id, command.file, command.offset, buffers[0])}
-
-    def finish_upload(self, command: FinishUpload) -> dict[str, str]:
+    @command(slow=True)
+    def finish_upload(self, upload_id: str, **about: Unpack[About]) -> SaeId:
+        """All is sent: check it, convert it, take it in. Too few bytes are an error."""
         try:
-            files = self.uploads.finish(command.upload_id)
-            return self._added(self._saes.add_upload(files, **_about(command)).id)
+            files = self.uploads.finish(upload_id)
+            return self._added(self._saes.add_upload(files, **_given(about)).id)
         finally:
-            self.uploads.discard(command.upload_id)
+            self.uploads.discard(upload_id)
 
-    def cancel_upload(self, command: CancelUpload) -> None:
-        self.uploads.discard(command.upload_id)
-
-    def _added(self, sae_id: str) -> dict[str, str]:
+    def _added(self, sae_id: str) -> SaeId:
         self._model.reveal(sae_id)
         self._wake()
         return {"sae_id": sae_id}
 
 
-def _about(command: AddLocal | FinishUpload) -> dict[str, Any]:
+def _given(about: About) -> dict[str, Any]:
     """What the user said about an SAE; what was left empty is not said."""
-    given = {"name": command.name, "model": command.model, "hook_name": command.hook_name}
-    about: dict[str, Any] = {key: value.strip() for key, value in given.items() if value and value.strip()}
-    if command.apply_b_dec_to_input is not None:
-        about["apply_b_dec_to_input"] = command.apply_b_dec_to_input
-    return about
-
+    plain = {key: value.strip() if isinstance(value, str) else value for key, value in about.items()}
+    return {key: value for key, value in plain.items() if value not in (None, "")}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import ipywidgets
 import traitlets as t
@@ -13,26 +11,15 @@ import traitlets as t
 from saewidgets.errors import ConfigError
 from saewidgets.records import SAERecord
 from saewidgets.render import Html, saes_page
-from saewidgets.render.page import html_document
-from saewidgets.widgets.base import BaseWidget
-from saewidgets.widgets.messages.wire import Note
-from saewidgets.widgets.publisher import Publisher
 from saewidgets.widgets.sae_browser.commands import BrowserCommands
-from saewidgets.widgets.sae_browser.state import BrowserModel, SaeWorkspace
-from saewidgets.widgets.shown import (
-    StaticCopy,
-    check_look,
-    closes_now,
-    error_note,
-    first_read,
-    page_at,
-    workspace_or_default,
-)
+from saewidgets.widgets.sae_browser.state import Below, BrowserModel
+from saewidgets.widgets.shell import Part, Shell, check_look, workspace_or_default
 
-logger = logging.getLogger("saewidgets.widgets")
+if TYPE_CHECKING:
+    from saewidgets.workspace import Workspace
 
 
-class SAEBrowser(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
+class SAEBrowser(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets carries no types
     """The SAEs of a workspace as a list with filters, statistics, comparison, export. Put it last in a cell to see it.
 
     Any number of browsers may show one workspace. Each has its own filters and selection, which all its views share.
@@ -52,13 +39,14 @@ class SAEBrowser(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ipywidge
         NotFoundError: the frontend is not built (source checkouts only).
     """
 
-    _closed = True  # until it is built: ipywidgets closes a widget whose constructor raised
+    _title = "SAEs"
+    _model: BrowserModel
 
     selected = t.Unicode(None, allow_none=True, help="id of the checked SAE, or None")
 
     def __init__(
         self,
-        ws: SaeWorkspace | None = None,
+        ws: Workspace | None = None,
         *,
         height: int = 640,
         theme: Literal["auto", "light", "dark"] = "auto",
@@ -67,32 +55,16 @@ class SAEBrowser(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ipywidge
         check_look(theme, height)
         self._height, self._theme = height, theme
         self._following = threading.local()
-        self._download: Any = None
-        self._extractions: Any = None
-        self._steering: Any = None
-        self._closed = False
-        self._model = BrowserModel(workspace_or_default(ws, "saes"))
-        first_read(self._model.read, self._model.set_notice)
+        self._below: dict[str, Any] = {}  # what was opened below the header so far
+        workspace = workspace_or_default(ws, "saes")
+        self._model = BrowserModel(workspace)
+        self._first_read()
         self._commands = BrowserCommands(self._model, self._wake)
-        self._part = BaseWidget(
-            "sae_browser", self._commands.table(), state=self._model.state(), theme=theme, height=height
-        )
-        self._parts: tuple[Any, ...] = (self._part,)
-        super().__init__(self._parts, layout=ipywidgets.Layout(margin="0", overflow="visible"))
+        part = Part("sae_browser", self._commands, theme=theme, height=height)
+        super().__init__((part,), layout=ipywidgets.Layout(margin="0", overflow="visible"))
         if not embedded:
             self.add_class("sw-frame")
-        self._publisher = Publisher(self._publish, name="browser", on_error=self._show_error)
-        workspace = self._model.workspace
-        self._unsubscribe = workspace.subscribe_saes(self._library_changed)
-        self._unsubscribe_extractions = workspace.extractions.subscribe(self._library_changed)  # cards count features
-        self._publisher.wake()
-
-    # --------------------------------------------------------------------------------------------- for Python
-
-    @property
-    def workspace(self) -> Any:
-        """The workspace it shows."""
-        return self._model.workspace
+        self._start((part,), workspace.subscribe_saes, workspace.extractions.subscribe)  # cards count features
 
     @property
     def selected_ids(self) -> tuple[str, ...]:
@@ -136,35 +108,10 @@ class SAEBrowser(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ipywidge
         self._model.show(self._model.workspace.saes.get(sae_id).id)
         self._wake()
 
-    def export_html(self, path: str | Path | None = None) -> Path | str:
-        """The list as it was last shown, as one self-contained page without script.
-
-        Args:
-            path: where to write it; None returns the text instead.
-        """
-        return page_at(html_document("SAEs", self._static()), path)
-
-    def close(self) -> None:
-        """Remove the browser from the page and stop following the workspace. Uploads under way are thrown away."""
-        if not closes_now(self):
-            return
-        self._unsubscribe()
-        self._unsubscribe_extractions()
-        self._publisher.close()
-        self._part.close()
-        self._commands.uploads.close()
-        for below in (self._download, self._extractions, self._steering):
-            if below is not None:
-                below.close()
-        super().close()
-
     def __repr__(self) -> str:
         state = self._model.state()
         chosen = f", {len(state.selected)} selected" if state.selected else ""
         return f"<SAEBrowser {state.workspace}: {state.total:,} SAE{'s' * (state.total != 1)}{chosen}>"
-
-    def _copied(self) -> BaseWidget:
-        return self._part
 
     def _static(self) -> Html:
         state = self._model.state().model_dump(mode="json")
@@ -173,29 +120,16 @@ class SAEBrowser(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ipywidge
             taken_at=state["updated_at"],
         )  # fmt: skip
 
-    # --------------------------------------------------------------------------------------------- following
+    def _owned(self) -> tuple[Any, ...]:
+        self._commands.uploads.close()
+        return (*self._parts, *self._below.values())
 
-    def _library_changed(self, *_: Any) -> None:
+    def _changed(self, *what: Any) -> None:
         self._model.mark_changed()
-        self._publisher.wake()
-
-    def _wake(self) -> None:
-        publisher = getattr(self, "_publisher", None)
-        if publisher is not None:
-            publisher.wake(urgent=True)
-
-    def _publish(self) -> None:
-        """Runs on the publisher thread, which alone writes traits."""
-        self._model.read()
-        text = self._model.workspace.notice
-        self._model.set_notice(Note(what=text, kind="info") if text else None)
-        self._show_below()
-        self._send_state()
+        super()._changed()
 
     def _send_state(self) -> None:
-        state = self._model.state()
-        if self._part.state.get("revision") != state.revision:
-            self._part.state = state.model_dump(mode="json")
+        super()._send_state()
         checked = self._model.selected
         self._following.model = True  # of this thread: what Python code assigns meanwhile is still a choice
         try:
@@ -203,45 +137,30 @@ class SAEBrowser(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ipywidge
         finally:
             self._following.model = False
 
-    def _show_below(self) -> None:
+    def _arrange(self) -> None:
         wanted = self._model.shown_below
-        below: Any = None
-        if wanted == "download":
-            below = self._download = self._download or self._make_download()
-        elif wanted == "extractions":
-            below = self._extractions = self._extractions or self._make_extractions()
-            if (sae_id := self._commands.take_asked("extractions")) is not None:
-                below.extract(sae_id)
-        elif wanted == "steering":
-            below = self._steering = self._steering or self._make_steering()
-            if (sae_id := self._commands.take_asked("steering")) is not None:
-                below.choose(sae_id)
-        parts = (self._part,) if below is None else (self._part, below)
-        if self._parts != parts:
-            self._parts = parts
-            self.children = parts
+        below = None
+        if wanted is not None:
+            below = self._below.get(wanted) or self._make(wanted)
+            self._below[wanted] = below
+            if (sae_id := self._commands.take_asked(wanted)) is not None:
+                (below.extract if wanted == "extractions" else below.choose)(sae_id)
+        self._show(*self._parts, *(() if below is None else (below,)))
 
-    def _make_download(self) -> Any:
-        # On first use: most people open the browser for what they have.
-        from saewidgets.widgets.download.widget import DownloadFromHF
+    def _make(self, what: Below) -> Any:
+        # Imported on first use: most people open the browser for what they have.
+        look: Any = {"embedded": True, "height": self._height, "theme": self._theme}
+        if what == "download":
+            from saewidgets.widgets.download.widget import DownloadFromHF
 
-        return DownloadFromHF(
-            self.workspace, on_open=self._open, embedded=True, height=self._height, theme=self._theme
-        )
+            return DownloadFromHF(self.workspace, on_open=self._open, **look)
+        if what == "extractions":
+            from saewidgets.widgets.extraction_viewer.widget import ExtractionViewer
 
-    def _make_extractions(self) -> Any:
-        # On first use, as above.
-        from saewidgets.widgets.extraction_viewer.widget import ExtractionViewer
-
-        return ExtractionViewer(self.workspace, embedded=True, height=self._height, theme=self._theme)
-
-    def _make_steering(self) -> Any:
-        # On first use, as above.
+            return ExtractionViewer(self.workspace, **look)
         from saewidgets.widgets.steering.widget import Steering
 
-        return Steering(
-            self.workspace, on_browse=self._browse_features, embedded=True, height=self._height, theme=self._theme
-        )
+        return Steering(self.workspace, on_browse=self._browse_features, **look)
 
     def _browse_features(self) -> None:
         """*Open features browser* was pressed in *Steering*."""
@@ -254,8 +173,3 @@ class SAEBrowser(StaticCopy, ipywidgets.VBox):  # type: ignore[misc]  # ipywidge
         self._model.show_below("download", False)
         self._model.reveal(sae_id)
         self._wake()
-
-    def _show_error(self, error: BaseException) -> None:
-        """Called on the publisher thread: what failed is shown until a publish succeeds."""
-        self._model.set_notice(error_note(error))
-        self._send_state()

@@ -1,45 +1,34 @@
-"""What the steering widget does when something is set or pressed: each command is one call of the workspace."""
+"""What the page of the steering widget can ask for: each command is one call of the workspace."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
-from saewidgets.widgets.base import Handler
+from saewidgets.widgets.commands import Commands, command
 from saewidgets.widgets.messages.steering import (
+    PROMPT,
+    PresetAction,
     PresetRow,
     PromptPiece,
-    SteeringAdd,
-    SteeringBrowse,
-    SteeringChoose,
-    SteeringClose,
-    SteeringCopy,
-    SteeringDemo,
-    SteeringEdit,
-    SteeringFind,
-    SteeringGenerate,
+    SteeringEditRow,
     SteeringHit,
     SteeringHits,
-    SteeringNext,
     SteeringNextData,
-    SteeringPreset,
-    SteeringPresets,
     SteeringPresetsData,
-    SteeringRead,
-    SteeringRemove,
-    SteeringState,
-    SteeringStop,
+    SteeringSettings,
     SteeringTexts,
-    SteeringTokens,
     SteeringTokensData,
+    TextName,
+    What,
 )
-from saewidgets.widgets.messages.wire import Command, Refresh
-from saewidgets.widgets.page_words import on_threads
+from saewidgets.widgets.messages.wire import Index
+from saewidgets.widgets.shell import slow_workers
 from saewidgets.widgets.steering.state import SteeringModel, label_of, problem_note
 from saewidgets.widgets.steering.words import copied, failed_note, next_of, texts_of
 
@@ -120,17 +109,8 @@ logger = logging.getLogger("saewidgets.widgets")
 HITS = 20  # features that a search shows
 
 
-@lru_cache(maxsize=1)
-def readers() -> ThreadPoolExecutor:
-    """The threads that load models for a question, so that the threads of short commands stay free."""
-    return ThreadPoolExecutor(max_workers=2, thread_name_prefix="saewidgets-steering")
-
-
-_slow = partial(on_threads, readers)
-
-
-class SteeringCommands:
-    """Handlers of one widget. They run on worker threads and write no trait.
+class SteeringCommands(Commands):
+    """What is written is written on a thread of its own, and what is measured on those for slow commands.
 
     Args:
         model: the widget's state.
@@ -139,39 +119,18 @@ class SteeringCommands:
         close: takes the widget away from where it stands; None if nobody does.
     """
 
+    _model: SteeringModel
+
     def __init__(
         self, model: SteeringModel, wake: Callable[[], None], browse: Callable[[], object] | None = None,
         close: Callable[[], object] | None = None,
     ) -> None:
-        self._model = model
+        super().__init__(model, wake)
         self._workspace = model.workspace
         self._steering = model.workspace.steering
-        self._wake = wake
         self._browse, self._take_away = browse, close
         self._closed = threading.Event()
         self.gauge = GaugeFollower(model, wake)
-
-    def table(self) -> dict[type[Command], Handler]:
-        """Message class → handler."""
-        return {
-            Refresh: self.refresh,
-            SteeringEdit: self.edit,
-            SteeringAdd: self.add,
-            SteeringRemove: self.remove,
-            SteeringChoose: self.choose,
-            SteeringFind: self.find,
-            SteeringTokens: _slow(self.tokens),
-            SteeringGenerate: self.generate,
-            SteeringStop: self.stop,
-            SteeringRead: self.read,
-            SteeringNext: self.next,
-            SteeringCopy: self.copy,
-            SteeringPresets: _slow(self.presets),
-            SteeringPreset: _slow(self.preset),
-            SteeringBrowse: self.browse,
-            SteeringDemo: _slow(self.demo),
-            SteeringClose: self.take_away,
-        }
 
     def close(self) -> None:
         """Stop what is being written."""
@@ -181,14 +140,12 @@ class SteeringCommands:
 
     # --------------------------------------------------------------------------------------------- settings
 
-    def refresh(self, command: Refresh) -> SteeringState | None:
-        """The page pulls: pages that miss updates are covered by this."""
-        state = self._model.state()
-        self._wake()
-        return state if state.revision > command.revision else None
-
-    def edit(self, command: SteeringEdit) -> dict[str, int]:
-        self._model.edit(command.rows, command.settings)
+    @command
+    def steering_edit(
+        self, rows: tuple[SteeringEditRow, ...] = (), settings: SteeringSettings | None = None
+    ) -> dict[Literal["revision"], int]:
+        """Something was set. Rows that are not named stay."""
+        self._model.edit(rows, settings)
         for row in self._model.rows:
             if row.mode == "add_max" and row.a_max is None and not row.pending:
                 self.measure(row.key)
@@ -196,10 +153,17 @@ class SteeringCommands:
         self._wake()
         return {"revision": self._model.state().revision}
 
-    def add(self, command: SteeringAdd) -> dict[str, str]:
-        record = self._workspace.saes.get(command.sae_id)
-        label = command.label or label_of(self._workspace, record.id, command.index)
-        return {"key": self.add_feature(record, command.index, None, "add_max", None, label)}
+    @command
+    def steering_add(
+        self,
+        sae_id: str,
+        index: Annotated[int, Field(ge=0, le=2**24)],
+        label: Annotated[str, Field(max_length=10_000)] = "",
+    ) -> dict[Literal["key"], str]:
+        """Add a feature. Its largest activation follows in the state."""
+        record = self._workspace.saes.get(sae_id)
+        name = label or label_of(self._workspace, record.id, index)
+        return {"key": self.add_feature(record, index, None, "add_max", None, name)}
 
     def add_feature(
         self, record: Any, index: int, strength: float | None, mode: str, a_max: float | None, label: str
@@ -216,7 +180,7 @@ class SteeringCommands:
     def measure(self, key: str) -> None:
         """Look for the largest activation of a feature, which may load the model; it shows in the state."""
         self._model.update_row(key, pending=True, problem=None)
-        readers().submit(self._measure, key)
+        slow_workers().submit(self._measure, key)
 
     def _measure(self, key: str) -> None:
         row = self._model.row(key)
@@ -253,29 +217,37 @@ class SteeringCommands:
                 self._model.set_suggestion(row.key, self._steering.suggest(row.sae_id, row.index))
         self._wake()
 
-    def remove(self, command: SteeringRemove) -> None:
-        self._model.remove(command.key)
+    @command
+    def steering_remove(self, key: str) -> None:
+        """Take a feature away."""
+        self._model.remove(key)
         self.gauge.changed()
         self._wake()
 
-    def choose(self, command: SteeringChoose) -> None:
-        self._model.choose(command.sae_id)
+    @command
+    def steering_choose(self, sae_id: str) -> None:
+        """Choose the SAE that an index or a label is looked up in."""
+        self._model.choose(sae_id)
         self._wake()
 
-    def demo(self, command: SteeringDemo) -> dict[str, str]:
+    @command(slow=True)
+    def steering_demo(self) -> dict[Literal["sae_id"], str]:
+        """Take the demo SAE into the library and look features up in it."""
         sae_id = str(self._workspace.extractions.demo().record.sae_id)
         self._model.read()
         self._model.choose(sae_id)
         self._wake()
         return {"sae_id": sae_id}
 
-    def find(self, command: SteeringFind) -> SteeringHits:
-        record = self._workspace.saes.get(command.sae_id)
-        text = command.text.strip()
-        found = SteeringHits(sae_id=record.id, text=command.text)
-        if not text:
+    @command
+    def steering_find(self, sae_id: str, text: Annotated[str, Field(max_length=500)]) -> SteeringHits:
+        """Features by their index or by words of their label."""
+        record = self._workspace.saes.get(sae_id)
+        words = text.strip()
+        found = SteeringHits(sae_id=record.id, text=text)
+        if not words:
             return found
-        plain = text.replace(",", "").replace("_", "")
+        plain = words.replace(",", "").replace("_", "")
         if plain.isascii() and plain.isdigit():
             index = int(plain) if len(plain) < 12 else record.d_sae
             if index >= record.d_sae:
@@ -283,7 +255,7 @@ class SteeringCommands:
                 return found.model_copy(update={"note": note})
             hit = SteeringHit(index=index, label=label_of(self._workspace, record.id, index))
             return found.model_copy(update={"hits": (hit,)})
-        return found.model_copy(update=self._labelled(record, text))
+        return found.model_copy(update=self._labelled(record, words))
 
     def _labelled(self, record: Any, text: str) -> dict[str, Any]:
         features = getattr(self._workspace, "features", None)
@@ -297,20 +269,24 @@ class SteeringCommands:
         hits = tuple(SteeringHit(index=each.index, label=each.label or "") for each in records)
         return {"hits": hits} if hits else nothing
 
-    def tokens(self, command: SteeringTokens) -> SteeringTokensData:
+    @command(slow=True)
+    def steering_tokens(self, prompt: Annotated[str, Field(max_length=PROMPT)]) -> SteeringTokensData:
+        """The tokens of a prompt as positions count them."""
         rows, settings = self._model.rows, self._model.settings
         sae_id = rows[0].sae_id if rows else self._model.state().sae_id
         if not sae_id:
             raise StateError("Without an SAE the model is not known.", hint="Add a feature first.")
-        found = self._steering.tokens(sae_id, command.prompt, prepend_bos=settings.prepend_bos)
+        found = self._steering.tokens(sae_id, prompt, prepend_bos=settings.prepend_bos)
         return SteeringTokensData(
-            prompt=command.prompt, tokens=tuple(PromptPiece(piece=each.piece, bos=each.is_bos) for each in found)
+            prompt=prompt, tokens=tuple(PromptPiece(piece=each.piece, bos=each.is_bos) for each in found)
         )
 
     # --------------------------------------------------------------------------------------------- writing
 
-    def generate(self, command: SteeringGenerate) -> dict[str, int]:
-        return {"number": self.start(command.what)}
+    @command
+    def steering_generate(self, what: What = "generate") -> dict[Literal["number"], int]:
+        """Start to write: baseline and steered text, or a sweep."""
+        return {"number": self.start(what)}
 
     def start(self, kind: str) -> int:
         """Begin to write on a thread of its own; the number of the run."""
@@ -356,29 +332,37 @@ class SteeringCommands:
         self._model.set_phase(phase)
         self._wake()
 
-    def stop(self, command: SteeringStop) -> None:
+    @command
+    def steering_stop(self) -> None:
+        """Stop writing; what is there stays."""
         self._model.ask_stop()
         self._wake()
 
     # --------------------------------------------------------------------------------------------- what was written
 
-    def read(self, command: SteeringRead) -> SteeringTexts | None:
-        found = self._model.result(command.what)
+    @command
+    def steering_read(self, what: What = "generate") -> SteeringTexts | None:
+        """The texts of the last run of a kind."""
+        found = self._model.result(what)
         if found is None:
             return None
         number, result, key = found
         return texts_of(result, number, key if self._model.row(key) is not None else "")
 
-    def next(self, command: SteeringNext) -> SteeringNextData:
+    @command
+    def steering_next(self, number: int, text: TextName, token: Index) -> SteeringNextData:
+        """What could have come at a token."""
         found = self._model.result("generate")
         data = None
-        if found is not None and found[0] == command.number:
-            data = next_of(found[1], command.number, command.text, command.token)
+        if found is not None and found[0] == number:
+            data = next_of(found[1], number, text, token)
         if data is None:
             raise StateError("Another text was written since.", hint="Click the token again.")
         return data
 
-    def copy(self, command: SteeringCopy) -> dict[str, str]:
+    @command
+    def steering_copy(self) -> dict[Literal["text"], str]:
+        """All of it as plain text: configuration, seed, texts."""
         generated, swept = self._model.result("generate"), self._model.result("sweep")
         text = copied(
             self._model.config(sweep=True), self._model.names, generated[1] if generated else None,
@@ -388,20 +372,26 @@ class SteeringCommands:
 
     # --------------------------------------------------------------------------------------------- presets
 
-    def presets(self, command: SteeringPresets) -> SteeringPresetsData:
+    @command(slow=True)
+    def steering_presets(self) -> SteeringPresetsData:
+        """The presets of the workspace."""
         return self._presets()
 
-    def preset(self, command: SteeringPreset) -> SteeringPresetsData:
+    @command(slow=True)
+    def steering_preset(
+        self, action: PresetAction, name: Annotated[str, Field(max_length=300)], replace: bool = False
+    ) -> SteeringPresetsData:
+        """Something done to a preset. `replace`: one of this name may go."""
         presets = self._steering.presets
-        if command.action == "save":
+        if action == "save":
             self.find_maxima()
-            presets.save(command.name, self._model.config(sweep=True), replace=command.replace)
-        elif command.action == "delete":
-            presets.delete(command.name)
+            presets.save(name, self._model.config(sweep=True), replace=replace)
+        elif action == "delete":
+            presets.delete(name)
         else:
             if self._model.running:
                 raise StateError("It is writing.", hint="Press Stop first.")
-            self._model.apply(presets.load(command.name))
+            self._model.apply(presets.load(name))
             self.gauge.changed()
         self._model.read()
         self._wake()
@@ -418,13 +408,17 @@ class SteeringCommands:
             )
         )
 
-    def take_away(self, command: SteeringClose) -> None:
+    @command
+    def steering_close(self) -> None:
+        """Take the widget away from where it stands."""
         if self._take_away is None:
             raise StateError("It stands by itself here.", hint="Clear the cell's output, or call its close().")
         self._model.ask_stop()  # nobody would see what it writes
         self._take_away()
 
-    def browse(self, command: SteeringBrowse) -> None:
+    @command
+    def steering_browse(self) -> None:
+        """Open the features browser."""
         if self._browse is None:
             raise StateError("Nothing here shows features.", hint="Open them with sw.ExtractionViewer(ws).")
         self._browse()

@@ -1,17 +1,11 @@
-"""What a steering widget shows: features, settings, what was written. No widgets, no threads of its own.
-
-Methods may be called from any thread.
-"""
+"""What a steering widget shows: features, settings, what was written."""
 
 from __future__ import annotations
 
 import itertools
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from saewidgets.config import SteeringConfig, SteeringFeature
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
@@ -28,7 +22,10 @@ from saewidgets.widgets.messages.steering import (
     SteeringState,
 )
 from saewidgets.widgets.messages.wire import Note
-from saewidgets.widgets.shown import name_of_workspace
+from saewidgets.widgets.model import Model, name_of_workspace
+
+if TYPE_CHECKING:
+    from saewidgets.workspace import Workspace
 
 MOST_ROWS = 32
 MOST_SAES = 500
@@ -37,27 +34,7 @@ _SWEEP = SteeringSettings().strengths
 _SHARES = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of the strength to begin with: what a sweep begins with
 
 
-class SteeringWorkspace(Protocol):
-    """What the widget asks of a `Workspace`."""
-
-    @property
-    def label(self) -> str: ...
-    @property
-    def notice(self) -> str | None: ...
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def is_default(self) -> bool: ...
-    @property
-    def extractions(self) -> Any: ...
-    @property
-    def saes(self) -> Any: ...
-    @property
-    def steering(self) -> Any: ...
-    def subscribe_saes(self, callback: Callable[..., None]) -> Callable[[], None]: ...
-
-
-class SteeringModel:
+class SteeringModel(Model[SteeringState]):
     """The state of one steering widget over one workspace.
 
     Args:
@@ -67,10 +44,14 @@ class SteeringModel:
     """
 
     def __init__(
-        self, workspace: SteeringWorkspace, *, can_browse: bool = False, can_close: bool = False, embedded: bool = False
+        self, workspace: Workspace, *, can_browse: bool = False, can_close: bool = False, embedded: bool = False
     ) -> None:
-        self.workspace = workspace
-        self._lock = threading.RLock()
+        super().__init__(
+            workspace,
+            SteeringState(
+                code=name_of_workspace(workspace), can_browse=can_browse, can_close=can_close, embedded=embedded
+            ),
+        )
         self._keys = itertools.count(1)
         self._rows: dict[str, SteeringRow] = {}
         self._unset: set[str] = set()  # rows whose strength nobody has chosen: they get the one to begin with
@@ -81,13 +62,11 @@ class SteeringModel:
         self._run = SteeringRun()
         self._results: dict[str, tuple[int, Any, str]] = {}  # kind → number of the run, result, key of the swept row
         self._presets = 0
-        self._notice: Note | None = None
-        self._state = SteeringState(
-            workspace=workspace.label, code=name_of_workspace(workspace), can_browse=can_browse, can_close=can_close,
-            embedded=embedded,
-        )  # fmt: skip
 
     # --------------------------------------------------------------------------------------------- reading
+
+    def look(self) -> None:
+        """A page asks whether anything is new: what is written tells by itself, and the library as well."""
 
     def read(self) -> None:
         """Bring the lists of SAEs and presets up to date."""
@@ -104,10 +83,6 @@ class SteeringModel:
                     self._rows[key] = row.model_copy(update={"sae": name})
             if not self._sae_id and saes:
                 self._sae_id = saes[0].id
-
-    def set_notice(self, notice: Note | None) -> None:
-        with self._lock:
-            self._notice = notice
 
     # --------------------------------------------------------------------------------------------- features
 
@@ -253,7 +228,7 @@ class SteeringModel:
         values = config.model_dump(exclude={"features", "strengths"})
         strengths = config.strengths or SteeringSettings().strengths
         settings = SteeringSettings.model_validate({**values, "strengths": strengths[:12]})
-        records = [self.workspace.saes.get(feature.sae) for feature in config.features]
+        records = [self.workspace.saes.get(feature.sae or "") for feature in config.features]
         with self._lock:
             self._rows = {}
             self._unset = set()
@@ -357,30 +332,19 @@ class SteeringModel:
                 return
             self._gauge = Gauge(ratio=ratio, over="steered tokens of the prompt" if ratio is not None else "")
 
-    # --------------------------------------------------------------------------------------------- output
-
-    def state(self) -> SteeringState:
-        """The newest state; `revision` is higher than before exactly when something is different."""
-        with self._lock:
-            numbers = {kind: number for kind, (number, _, _) in self._results.items()}
-            new = self._state.model_copy(
-                update={
-                    "workspace": self.workspace.label,
-                    "saes": self._saes,
-                    "sae_id": self._sae_id,
-                    "rows": tuple(self._rows.values()),
-                    "settings": self._settings,
-                    "gauge": self._gauge,
-                    "run": self._run,
-                    "generated": numbers.get("generate", 0),
-                    "swept": numbers.get("sweep", 0),
-                    "presets": self._presets,
-                    "notice": self._notice,
-                }
-            )
-            if new != self._state:
-                self._state = new.model_copy(update={"revision": self._state.revision + 1, "updated_at": time.time()})
-            return self._state
+    def _shown(self) -> dict[str, Any]:
+        numbers = {kind: number for kind, (number, _, _) in self._results.items()}
+        return {
+            "saes": self._saes,
+            "sae_id": self._sae_id,
+            "rows": tuple(self._rows.values()),
+            "settings": self._settings,
+            "gauge": self._gauge,
+            "run": self._run,
+            "generated": numbers.get("generate", 0),
+            "swept": numbers.get("sweep", 0),
+            "presets": self._presets,
+        }
 
 
 def label_of(workspace: Any, sae_id: str, index: int) -> str:

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from saewidgets.config import SteeringConfig
 from saewidgets.render import Html
-from saewidgets.render.page import html_document
 from saewidgets.render.steering import steering_page
-from saewidgets.widgets.base import BaseWidget
-from saewidgets.widgets.messages.wire import Note
-from saewidgets.widgets.publisher import Publisher
-from saewidgets.widgets.shown import (
-    StaticCopy,
-    check_look,
-    closes_now,
-    error_note,
-    first_read,
-    page_at,
-    workspace_or_default,
-)
+from saewidgets.widgets.shell import Part, Shell, check_look, workspace_or_default
 from saewidgets.widgets.steering.commands import SteeringCommands
-from saewidgets.widgets.steering.state import SteeringModel, SteeringWorkspace, label_of
+from saewidgets.widgets.steering.state import SteeringModel, label_of
+
+if TYPE_CHECKING:
+    from saewidgets.workspace import Workspace
 
 
-class Steering(StaticCopy, BaseWidget):
+class Steering(Shell, Part):
     """Turn features of SAEs up, down or off and read what the model writes then. Put it last in a cell to see it.
 
     Baseline and steered text use the same random numbers. Writing goes on while cells run, and shares the device with
@@ -49,11 +39,12 @@ class Steering(StaticCopy, BaseWidget):
         NotFoundError: there is no such SAE; or the frontend is not built (source checkouts only).
     """
 
-    _closed = True  # until it is built: ipywidgets closes a widget whose constructor raised
+    _title = "Steering"
+    _model: SteeringModel
 
     def __init__(
         self,
-        ws: SteeringWorkspace | None = None,
+        ws: Workspace | None = None,
         *,
         sae: str | None = None,
         features: Sequence[Any] = (),
@@ -69,8 +60,7 @@ class Steering(StaticCopy, BaseWidget):
         self._model = SteeringModel(
             workspace, can_browse=on_browse is not None, can_close=on_close is not None, embedded=embedded
         )
-        self._publisher: Publisher | None = None
-        first_read(self._model.read, self._model.set_notice)
+        self._first_read()
         if sae is not None:
             self._model.choose(workspace.steering.record(sae).id)
         self._model.set_prompt(prompt)
@@ -79,20 +69,8 @@ class Steering(StaticCopy, BaseWidget):
         for record, each in begin:
             label = each.label or label_of(workspace, record.id, each.index)
             self._commands_of.add_feature(record, each.index, each.strength, each.mode, each.a_max, label)
-        super().__init__(
-            "steering", self._commands_of.table(), state=self._model.state(), theme=theme, height=height
-        )
-        self._closed = False
-        self._publisher = Publisher(self._publish, name="steering", on_error=self._show_error)
-        self._unsubscribe = workspace.subscribe_saes(self._library_changed)
-        self._publisher.wake()
-
-    # --------------------------------------------------------------------------------------------- for Python
-
-    @property
-    def workspace(self) -> Any:
-        """The workspace whose SAEs it steers with."""
-        return self._model.workspace
+        super().__init__("steering", self._commands_of, theme=theme, height=height)
+        self._start((self,), workspace.subscribe_saes)
 
     @property
     def config(self) -> SteeringConfig:
@@ -149,30 +127,15 @@ class Steering(StaticCopy, BaseWidget):
         """Do what *Generate* does. Raises `StateError` while it is writing, or when no feature is chosen."""
         self._commands_of.start("generate")
 
-    def export_html(self, path: str | Path | None = None) -> Path | str:
-        """Features and texts as one self-contained page without script.
-
-        Args:
-            path: where to write it; None returns the text instead.
-        """
-        return page_at(html_document("Steering", self._static()), path)
-
     def close(self) -> None:
         """Remove the widget from the page, stop writing, stop following the workspace."""
-        if not closes_now(self):
-            return
-        self._unsubscribe()
-        self._commands_of.close()
-        if self._publisher is not None:
-            self._publisher.close()
-        super().close()
+        if not self._closed:
+            self._commands_of.close()
+            super().close()
 
     def __repr__(self) -> str:
         count = len(self._model.rows)
         return f"<Steering {self._model.workspace.label}: {count} feature{'s' * (count != 1)}>"
-
-    def _copied(self) -> BaseWidget:
-        return self
 
     def _static(self) -> Html:
         state = self._model.state().model_dump(mode="json")
@@ -182,30 +145,8 @@ class Steering(StaticCopy, BaseWidget):
             taken_at=state["updated_at"],
         )  # fmt: skip
 
-    # --------------------------------------------------------------------------------------------- following
-
-    def _library_changed(self, *_: Any) -> None:
-        if self._publisher is not None:
-            self._publisher.wake()
-
-    def _wake(self) -> None:
-        if self._publisher is not None:
-            self._publisher.wake(urgent=True)
-
     def _publish(self) -> None:
-        """Runs on the publisher thread, which alone writes the trait."""
-        if not self._model.running:  # in between only the texts change, ten times a second
-            self._model.read()
-            text = self._model.workspace.notice
-            self._model.set_notice(Note(what=text, kind="info") if text else None)
-        self._send_state()
-
-    def _send_state(self) -> None:
-        state = self._model.state()
-        if self.state.get("revision") != state.revision:
-            self.state = state.model_dump(mode="json")
-
-    def _show_error(self, error: BaseException) -> None:
-        """Called on the publisher thread: what failed is shown until a publish succeeds."""
-        self._model.set_notice(error_note(error))
-        self._send_state()
+        if self._model.running:  # in between only the texts change, ten times a second
+            self._send_state()
+        else:
+            super()._publish()

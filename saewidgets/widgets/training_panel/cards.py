@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from saewidgets.activation_records import ActivationStoreRecord
 from saewidgets.events import JobStatus
 from saewidgets.records import CheckpointRecord, TrainingRecord
 from saewidgets.render.labels import architecture_label, choice_label
 from saewidgets.render.runs import tile_values
+from saewidgets.widgets.messages.runs import StoreRow
 from saewidgets.widgets.messages.training import AdviceRow, Card, CheckpointRow, Tile
 from saewidgets.widgets.values import finite, note_of, number
 from saewidgets.workspace.training.advice import Advice, advise
@@ -134,3 +136,41 @@ def checkpoint_rows(
     rows = sorted(records, key=lambda row: (row.step, row.created_at), reverse=True)
     return tuple(checkpoint_row(row, best_metric, at.get(row.step, {}) if at else None) for row in rows)
 
+
+def store_row(record: ActivationStoreRecord, settings: dict[str, Any], *, two_hooks: bool = False) -> StoreRow:
+    """One store as the form lists it.
+
+    Args:
+        record: the store.
+        settings: what a training takes from it, by dotted name.
+        two_hooks: the autoencoder reads one hook point and reconstructs another.
+    """
+    return StoreRow(
+        id=record.id,
+        name=record.name,
+        model=record.model or "",
+        corpus=record.corpus,
+        hook_names=record.hook_names,
+        tokens=record.n_tokens if record.n_tokens is not None else record.tokens_total,
+        size_bytes=record.size_bytes,
+        problem=problem_of(record, two_hooks),
+        values={**settings, "corpus": record.id},
+    )
+
+
+def problem_of(record: ActivationStoreRecord, two_hooks: bool) -> str:
+    """Why a training cannot read it, as a sentence or two; ``""`` if it can."""
+    if not record.is_whole:
+        status = record.status
+        if status in (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.STOPPED):
+            ended = "failed" if status is JobStatus.FAILED else f"was {status.value}"
+            return f"Its capture {ended}. Capture the activations again."
+        if status in (JobStatus.INTERRUPTED, JobStatus.PAUSED):
+            verb = "is" if status is JobStatus.PAUSED else "was"
+            return f"Its capture {verb} {status.value}. Resume it: saewidgets activations resume {record.id}."
+        return f"Its capture is {status.value}. Wait until it has completed."
+    if record.state != "ok":
+        return record.state_note
+    if two_hooks and len(record.hook_names) < 2:
+        return "A transcoder reads one hook point and reconstructs another; this store holds only one."
+    return ""

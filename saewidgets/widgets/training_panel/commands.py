@@ -1,148 +1,176 @@
-"""What the training panel does when a button is pressed: each command is one call of the workspace."""
+"""What the page of the training panel can ask about charts, the form and one run."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Unpack
 
 import numpy as np
+from pydantic import Field
 
-from saewidgets.config import TrainingConfig, validate
+from saewidgets.config import validate
 from saewidgets.render.labels import choice_label
-from saewidgets.widgets.base import FieldsError, Handler, Table
+from saewidgets.widgets.commands import Commands, FieldsError, Table, command
+from saewidgets.widgets.messages.runs import StoresData
 from saewidgets.widgets.messages.training import (
-    Chart,
-    Check,
+    Action,
+    ChartChange,
     CheckResult,
-    Create,
-    Details,
+    ConfigData,
     DetailsData,
+    Figure,
     FormData,
-    FormSchema,
-    MetricTable,
+    Over,
     PanelState,
     Picture,
-    Pictures,
     PicturesData,
-    Rename,
-    RunAction,
+    Started,
     TableData,
 )
-from saewidgets.widgets.messages.wire import Command, Refresh, TrainDemo
-from saewidgets.widgets.training_panel.cards import BEST, HELD_OUT, advice_row, checkpoint_rows
+from saewidgets.widgets.messages.wire import Index
+from saewidgets.widgets.training_panel.cards import BEST, HELD_OUT, advice_row, checkpoint_rows, store_row
 from saewidgets.widgets.training_panel.compare import settings_of_run
-from saewidgets.widgets.training_panel.form import form_data
+from saewidgets.widgets.training_panel.form import form_data, transcoders
 from saewidgets.widgets.training_panel.state import PanelModel
 
 LOG_LINES = 200
 
 
-class PanelCommands:
-    """Handlers of one panel. They run on worker threads and write no trait.
+class ChartCommands(Commands):
+    """What the bar above the charts and the footer can ask for.
 
     Args:
         model: the panel's state.
         wake: asks the publisher thread to show what changed.
+        cut: what this part of the panel draws of the state.
         reset_zoom: asks the charts to follow the data again.
-        pictures: the figures as they stand, "charts" or "pareto".
+        pictures: the figures as they stand.
     """
+
+    _model: PanelModel
 
     def __init__(
         self,
         model: PanelModel,
         wake: Callable[[], None],
+        *,
+        cut: Callable[[PanelState], PanelState],
         reset_zoom: Callable[[], None],
-        pictures: Callable[[str], Sequence[Picture]],
+        pictures: Callable[[Figure], Sequence[Picture]],
     ) -> None:
-        self._model = model
+        super().__init__(model, wake)
+        self._workspace = model.workspace
         self._trainings = model.workspace.trainings
-        self._wake = wake
+        self._cut = cut
         self._reset_zoom = reset_zoom
         self._pictures = pictures
 
-    def table(self, view: Callable[[PanelState], PanelState]) -> dict[type[Command], Handler]:
-        """Message class → handler; `view` cuts the state down to what the part that asks draws."""
-        return {
-            Refresh: lambda command: self.refresh(command, view),
-            FormSchema: self.form_schema,
-            Check: self.check,
-            Create: self.create,
-            TrainDemo: self.train_demo,
-            RunAction: self.run_action,
-            Rename: self.rename,
-            Details: self.details,
-            Chart: self.chart,
-            MetricTable: self.metric_table,
-            Pictures: self.pictures,
-        }
+    def state(self) -> PanelState:
+        """What this part draws."""
+        return self._cut(self._model.state())
+
+    @command
+    def chart(self, *, reset_zoom: bool = False, **change: Unpack[ChartChange]) -> None:
+        """Change what the charts show. What is left out stays, so that two views cannot undo each other's changes."""
+        self._model.set_chart(**change)
+        if reset_zoom:
+            self._reset_zoom()
+        self._wake()
+
+    @command
+    def pictures(self, figure: Figure = "charts") -> PicturesData:
+        """The figures as they stand, for files; the page makes PNG of them."""
+        return PicturesData(pictures=tuple(self._pictures(figure)))
+
+    @command
+    def metric_table(
+        self,
+        training_id: str,
+        names: tuple[str, ...] | None = None,
+        limit: Annotated[int, Field(ge=1, le=20_000)] = 5000,
+        offset: Index = 0,
+    ) -> Table[TableData]:
+        """Numbers behind the charts, all that the run recorded without `names`; one float64 buffer per column."""
+        columns = self._trainings.metric_columns(training_id, names, None, None, 0)
+        page = slice(offset, offset + limit)
+        cut = [np.ascontiguousarray(np.asarray(column, dtype="<f8")[page]) for column in columns.values()]
+        value = TableData(rows=len(cut[0]), total=len(columns["step"]))
+        return Table(value, tuple(columns), tuple(column.tobytes() for column in cut))
+
+
+class RunCommands(ChartCommands):
+    """The form, and what is done to one run."""
 
     def _changed(self, training_id: str | None = None) -> None:
         self._model.mark_changed(training_id)
         self._wake()
 
-    def refresh(self, command: Refresh, view: Callable[[PanelState], PanelState]) -> PanelState | None:
-        """The page pulls: runs of other processes and pages that miss updates are covered by this."""
-        self._model.mark_changed(None)
-        self._model.read()
-        state = self._model.state()
-        self._wake()
-        return view(state) if state.revision > command.revision else None
+    @command
+    def form_schema(self, training_id: str | None = None, template_id: str | None = None) -> FormData:
+        """What the New training form needs before it opens.
 
-    def form_schema(self, command: FormSchema) -> FormData:
-        workspace = self._model.workspace
+        With `training_id` (Edit and retry) or `template_id` the defaults are the settings of that run or template.
+        """
+        workspace = self._workspace
         config = None
-        if command.training_id:
-            config = dict(self._trainings.get(command.training_id).record.config)
+        if training_id:
+            config = dict(self._trainings.get(training_id).record.config)
             if config.get("name"):
-                config["name"] = self._trainings.retry_name(command.training_id)
-        elif command.template_id:
-            config = workspace.templates.load(command.template_id).to_data()
+                config["name"] = self._trainings.retry_name(training_id)
+        elif template_id:
+            config = workspace.templates.load(template_id).to_data()
         stores = {record.id: record.name for record in workspace.activations.list()}
-        return form_data(self._model.devices, workspace.suggestions(), config, stores)
+        return form_data(self._model.devices.found, workspace.suggestions(), config, stores)
 
-    def check(self, command: Check) -> CheckResult:
-        return CheckResult.model_validate(dict(self._trainings.validate(command.config, command.over)))
+    @command
+    def check(self, config: ConfigData, over: Over | None = None) -> CheckResult:
+        """Validate the form and estimate. `config`: TrainingConfig data, maybe incomplete.
 
-    def create(self, command: Create) -> dict[str, str]:
-        config, fields = validate(command.config)
-        if config is not None:
-            fields = self._settled(command)
-        if config is None or fields:
+        `over`: dotted names → the values that they take in several trainings of one job (`ws.trainings.create_many`).
+        """
+        return CheckResult.model_validate(dict(self._trainings.validate(config, over)))
+
+    @command
+    def create(self, config: ConfigData, over: Over | None = None, retry_of: str | None = None) -> Started:
+        """Start a training, or with `over` several in one job. `retry_of`: the run whose settings were edited."""
+        checked, fields = validate(config)
+        if checked is not None:
+            fields = self._settled(config, over)
+        if checked is None or fields:
             count = len(fields)
             raise FieldsError(f"{count} field{'s need' if count != 1 else ' needs'} attention.", fields)
-        if command.retry_of is not None and not command.over:
-            return self._started(self._trainings.retry(command.retry_of, config))
-        if not command.over:
-            return self._start(config)
-        group = self._trainings.create_many(config, command.over)
+        if not over:
+            if retry_of is not None:
+                return self._started(self._trainings.retry(retry_of, checked))
+            return self._started(self._trainings.create(checked))
+        group = self._trainings.create_many(checked, over)
         self._changed()
-        return {"training_id": group.runs[0].id, "group_id": group.id}
+        return Started(training_id=group.runs[0].id, group_id=group.id)
 
-    def _settled(self, command: Create) -> dict[str, str]:
+    def _settled(self, config: ConfigData, over: Over | None) -> dict[str, str]:
         """What is wrong with a form, once everything was looked up (for a minute at most: the run itself looks too)."""
         end = time.monotonic() + 60
-        question = Check(id="", config=command.config, over=command.over)
-        while (found := self.check(question)).pending and time.monotonic() < end:
+        while (found := self.check(config, over)).pending and time.monotonic() < end:
             time.sleep(0.1)
         return found.fields
 
-    def train_demo(self, command: TrainDemo) -> dict[str, str]:
-        return self._start(self._trainings.demo_config())
+    @command
+    def train_demo(self) -> Started:
+        """Start the demo training."""
+        return self._started(self._trainings.create(self._trainings.demo_config()))
 
-    def _start(self, config: TrainingConfig) -> dict[str, str]:
-        return self._started(self._trainings.create(config))
-
-    def _started(self, run: Any) -> dict[str, str]:
+    def _started(self, run: Any) -> Started:
         self._changed()
-        return {"training_id": run.id}
+        return Started(training_id=run.id)
 
-    def run_action(self, command: RunAction) -> dict[str, str]:
-        training_id = command.training_id
-        if command.action == "delete":
+    @command
+    def run_action(self, action: Action, training_id: str) -> Started:
+        """Do something to one run; the answer names the run that it concerns (`retry`: the new one)."""
+        if action == "delete":
             self._trainings.delete(training_id)
             self._changed()
-            return {"training_id": training_id}
+            return Started(training_id=training_id)
         run = self._trainings.get(training_id)
         actions: Mapping[str, Callable[[], Any]] = {
             "pause": run.pause,
@@ -151,24 +179,27 @@ class PanelCommands:
             "stop_without_saving": lambda: run.stop(save=False),
             "import": run.import_to_saes,
             "checkpoint": run.checkpoint_now,
+            "retry": run.retry,
         }
-        if command.action == "retry":
-            training_id = run.retry().id
-        else:
-            actions[command.action]()
+        done = actions[action]()
+        if action == "retry":
+            training_id = done.id
         self._changed(training_id)
-        return {"training_id": training_id}
+        return Started(training_id=training_id)
 
-    def rename(self, command: Rename) -> dict[str, str]:
-        self._trainings.get(command.training_id).rename(command.name)
-        self._changed(command.training_id)
-        return {"training_id": command.training_id}
+    @command
+    def rename(self, training_id: str, name: str) -> None:
+        """Call a run something else."""
+        self._trainings.get(training_id).rename(name)
+        self._changed(training_id)
 
-    def details(self, command: Details) -> DetailsData:
-        run = self._trainings.get(command.training_id)
+    @command
+    def details(self, training_id: str) -> DetailsData:
+        """What a card shows when it is opened."""
+        run = self._trainings.get(training_id)
         record = run.record
         best = record.config.get("checkpoints", {}).get("best_metric", "fvu")
-        held_out = self._trainings.metric_columns(command.training_id, tuple(HELD_OUT.values()), None, None, 0)
+        held_out = self._trainings.metric_columns(training_id, tuple(HELD_OUT.values()), None, None, 0)
         return DetailsData(
             checkpoints=checkpoint_rows(run.checkpoints(), best, held_out),
             best_by="" if best == "fvu" else choice_label(BEST, best),
@@ -179,19 +210,13 @@ class PanelCommands:
             traceback=record.error.traceback if record.error else None,
         )
 
-    def chart(self, command: Chart) -> None:
-        self._model.set_chart(command)
-        if command.reset_zoom:
-            self._reset_zoom()
-        self._wake()
-
-    def pictures(self, command: Pictures) -> PicturesData:
-        return PicturesData(pictures=tuple(self._pictures(command.figure)))
-
-    def metric_table(self, command: MetricTable) -> Table:
-        columns = self._trainings.metric_columns(command.training_id, command.names, None, None, 0)
-        names = tuple(columns)
-        page = slice(command.offset, command.offset + command.limit)
-        cut = [np.ascontiguousarray(np.asarray(columns[name], dtype="<f8")[page]) for name in names]
-        value = TableData(rows=len(cut[0]), total=len(columns["step"]))
-        return Table(value, names, tuple(column.tobytes() for column in cut))
+    @command
+    def list_stores(self, architecture: str = "") -> StoresData:
+        """What has been captured, and whether an SAE of this architecture can train from it."""
+        activations, two = self._workspace.activations, architecture in transcoders()
+        return StoresData(
+            stores=tuple(
+                store_row(record, activations.training_settings(record.id), two_hooks=two)
+                for record in activations.list()
+            )
+        )

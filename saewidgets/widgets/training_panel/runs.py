@@ -1,84 +1,61 @@
-"""What the training panel does with several runs at once, with their checkpoints, and in a comparison."""
+"""What the page of the training panel can ask about several runs at once, checkpoints and the comparison."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import JobStatus
-from saewidgets.widgets.base import Handler
+from saewidgets.widgets.commands import command
 from saewidgets.widgets.messages.runs import (
+    BulkAction,
     CheckpointAction,
-    Compare,
-    Comparison,
     ComparisonData,
-    ComparisonTable,
     ComparisonTableData,
-    ExportRuns,
-    GroupAction,
-    OpenSae,
-    Pareto,
-    RenameGroup,
-    RunActions,
+    GroupActionName,
+    Ids,
+    Imported,
     RunsDone,
-    TrainLonger,
 )
-from saewidgets.widgets.messages.wire import Command, Note
+from saewidgets.widgets.messages.training import Started, YAxis
+from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.paths import folder_name, path_from
+from saewidgets.widgets.training_panel.commands import RunCommands
 from saewidgets.widgets.training_panel.compare import comparison
-from saewidgets.widgets.training_panel.state import PanelModel
 from saewidgets.workspace.training.comparing import table
 
 
-class RunsCommands:
-    """Handlers of one panel. They run on worker threads and write no trait.
+class RunsCommands(RunCommands):
+    """Several runs.
 
     Args:
-        model: the panel's state.
-        wake: asks the publisher thread to show what changed.
-        reset_zoom: asks the Pareto view to show all points again.
+        reset_pareto: asks the Pareto view to show all points again.
         open_sae: shows an SAE of the library, or (None) the runs again.
+        others: as `ChartCommands`.
     """
 
     def __init__(
         self,
-        model: PanelModel,
-        wake: Callable[[], None],
-        reset_zoom: Callable[[], None],
+        *parts: Any,
+        reset_pareto: Callable[[], None],
         open_sae: Callable[[str | None], None],
+        **others: Any,
     ) -> None:
-        self._model = model
-        self._trainings = model.workspace.trainings
-        self._wake = wake
-        self._reset_zoom = reset_zoom
-        self._open_sae = open_sae
-
-    def table(self) -> dict[type[Command], Handler]:
-        """Message class → handler."""
-        return {
-            RunActions: self.actions,
-            GroupAction: self.group,
-            RenameGroup: self.rename_group,
-            ExportRuns: self.export,
-            CheckpointAction: self.checkpoint,
-            TrainLonger: self.train_longer,
-            Compare: self.compare,
-            Comparison: self.comparison,
-            ComparisonTable: self.comparison_table,
-            Pareto: self.pareto,
-            OpenSae: self.open_sae,
-        }
-
-    def _changed(self, training_id: str | None = None) -> None:
-        self._model.mark_changed(training_id)
-        self._wake()
+        super().__init__(*parts, **others)
+        self._reset_pareto = reset_pareto
+        self._show_sae = open_sae
 
     # --------------------------------------------------------------------------------------------- several runs
 
-    def actions(self, command: RunActions) -> RunsDone:
+    @command
+    def run_actions(self, action: BulkAction, training_ids: Ids) -> RunsDone:
+        """Do something to several runs; what fails is told and the others are done all the same."""
+
         def do(training_id: str) -> None:
-            if command.action == "delete":
+            if action == "delete":
                 self._trainings.delete(training_id)
                 return
             run = self._trainings.get(training_id)
@@ -89,21 +66,23 @@ class RunsCommands:
                 "stop_without_saving": lambda: run.stop(save=False),
                 "import": run.import_to_saes,
             }
-            actions[command.action]()
+            actions[action]()
 
-        ids = command.training_ids
-        if command.action == "pause":  # what waits first: it would start where another was paused
+        ids = training_ids
+        if action == "pause":  # what waits first: it would start where another was paused
             waiting = {record.id for record in self._model.records(ids) if record.status is JobStatus.QUEUED}
             ids = tuple(sorted(ids, key=lambda training_id: training_id not in waiting))
-        elif command.action == "resume":  # as they were begun; the list has the newest first
+        elif action == "resume":  # as they were begun; the list has the newest first
             ids = tuple(sorted(ids))
         try:
             return self._each(ids, do)
         finally:
             self._changed()
 
-    def group(self, command: GroupAction) -> dict[str, str]:
-        group = self._trainings.group(command.group_id)
+    @command
+    def group_action(self, action: GroupActionName, group_id: str) -> dict[Literal["group_id"], str]:
+        """Do something to all runs of a job at once; the group that it concerns (`retry`: the new one)."""
+        group = self._trainings.group(group_id)
         actions: dict[str, Callable[[], Any]] = {
             "pause": group.pause,
             "resume": group.resume,
@@ -113,29 +92,32 @@ class RunsCommands:
             "delete": group.delete,
         }
         try:
-            done = actions[command.action]()
+            done = actions[action]()
         finally:
             self._changed()
-        return {"group_id": done.id if command.action == "retry" else command.group_id}
+        return {"group_id": done.id if action == "retry" else group_id}
 
-    def rename_group(self, command: RenameGroup) -> dict[str, str]:
-        self._trainings.group(command.group_id).rename(command.name)
+    @command
+    def rename_group(self, group_id: str, name: str) -> None:
+        """Call a group something else."""
+        self._trainings.group(group_id).rename(name)
         self._changed()
-        return {"group_id": command.group_id}
 
-    def export(self, command: ExportRuns) -> RunsDone:
-        folder = path_from(command.folder)
-        if len(command.training_ids) == 1:
-            path = self._trainings.export(command.training_ids[0], folder)
-            return RunsDone(done=command.training_ids, paths=(str(path),))
+    @command
+    def export_runs(self, training_ids: Ids, folder: str) -> RunsDone:
+        """Write runs into a folder on the kernel's machine; several get a folder each in it."""
+        target = path_from(folder)
+        if len(training_ids) == 1:
+            path = self._trainings.export(training_ids[0], target)
+            return RunsDone(done=training_ids, paths=(str(path),))
         taken: set[str] = set()
         paths: list[str] = []
 
         def do(training_id: str) -> None:
             name = folder_name(self._trainings.get(training_id).record.name, taken)
-            paths.append(str(self._trainings.export(training_id, folder / name)))
+            paths.append(str(self._trainings.export(training_id, target / name)))
 
-        return self._each(command.training_ids, do).model_copy(update={"paths": tuple(paths)})
+        return self._each(training_ids, do).model_copy(update={"paths": tuple(paths)})
 
     def _each(self, training_ids: Sequence[str], do: Callable[[str], Any]) -> RunsDone:
         """One after another; what fails is told and the others are done all the same."""
@@ -154,36 +136,44 @@ class RunsCommands:
 
     # --------------------------------------------------------------------------------------------- going on
 
-    def checkpoint(self, command: CheckpointAction) -> dict[str, str]:
-        run = self._trainings.get(command.training_id)
-        if command.action == "import":
-            sae = run.import_checkpoint(command.checkpoint_id)
-            return {"sae_id": sae.id, "name": sae.name}
-        training_id = command.training_id
-        if command.action == "continue":
-            training_id = run.continue_from(command.checkpoint_id).id
+    @command
+    def checkpoint_action(
+        self, action: CheckpointAction, training_id: str, checkpoint_id: str
+    ) -> Started | Imported:
+        """Do something with one checkpoint; the run that it concerns ("continue": the new one), or the SAE."""
+        run = self._trainings.get(training_id)
+        if action == "import":
+            sae = run.import_checkpoint(checkpoint_id)
+            return Imported(sae_id=sae.id, name=sae.name)
+        if action == "continue":
+            training_id = run.continue_from(checkpoint_id).id
         else:
-            run.delete_checkpoint(command.checkpoint_id)
+            run.delete_checkpoint(checkpoint_id)
         self._changed(training_id)
-        return {"training_id": training_id}
+        return Started(training_id=training_id)
 
-    def train_longer(self, command: TrainLonger) -> dict[str, str]:
-        run = self._trainings.get(command.training_id).train_longer(command.tokens)
+    @command
+    def train_longer(self, training_id: str, tokens: Annotated[int, Field(ge=1, le=2**53)]) -> Started:
+        """Go on in a new run until `tokens` in all."""
+        run = self._trainings.get(training_id).train_longer(tokens)
         self._changed(run.id)
-        return {"training_id": run.id}
+        return Started(training_id=run.id)
 
-    def open_sae(self, command: OpenSae) -> dict[str, str | None]:
-        if command.sae_id is not None:
-            self._model.workspace.saes.get(command.sae_id)  # it may have been deleted a moment ago
-        self._open_sae(command.sae_id)
+    @command
+    def open_sae(self, sae_id: str | None = None) -> None:
+        """Show an SAE in the place of the runs (None: show the runs again)."""
+        if sae_id is not None:
+            self._workspace.saes.get(sae_id)  # it may have been deleted a moment ago
+        self._show_sae(sae_id)
         self._wake()
-        return {"sae_id": command.sae_id}
 
     # --------------------------------------------------------------------------------------------- comparison
 
-    def compare(self, command: Compare) -> None:
-        self._model.compare(self._in_order(command.training_ids))
-        self._reset_zoom()
+    @command
+    def compare(self, training_ids: Ids = ()) -> None:
+        """Show the comparison of these runs, or (none) close it: it is part of the state."""
+        self._model.compare(self._in_order(training_ids))
+        self._reset_pareto()
         self._wake()
 
     def _in_order(self, ids: Sequence[str]) -> tuple[str, ...]:
@@ -192,15 +182,21 @@ class RunsCommands:
         jobs = [groups.get(i) or i for i in ids]
         return tuple(i for _, i in sorted(zip(map(jobs.index, jobs), ids, strict=True)))
 
-    def comparison(self, command: Comparison) -> ComparisonData:
-        return comparison(self._model.records(command.training_ids))
+    @command
+    def comparison(self, training_ids: Ids) -> ComparisonData:
+        """The settings of runs side by side."""
+        return comparison(self._model.records(training_ids))
 
-    def comparison_table(self, command: ComparisonTable) -> ComparisonTableData:
-        columns, rows = table(self._model.records(command.training_ids))
+    @command
+    def comparison_table(self, training_ids: Ids) -> ComparisonTableData:
+        """The same for a program that reads it."""
+        columns, rows = table(self._model.records(training_ids))
         return ComparisonTableData(columns=tuple(columns), rows=tuple(tuple(row) for row in rows))
 
-    def pareto(self, command: Pareto) -> None:
-        self._model.set_pareto(command.y_axis, command.scope)
-        if command.reset_zoom or command.y_axis is not None or command.scope is not None:
-            self._reset_zoom()
+    @command
+    def pareto(self, y_axis: YAxis | None = None, scope: str | None = None, reset_zoom: bool = False) -> None:
+        """Change the Pareto view; None leaves a setting as it is."""
+        self._model.set_pareto(y_axis, scope)
+        if reset_zoom or y_axis is not None or scope is not None:
+            self._reset_pareto()
         self._wake()

@@ -1,17 +1,15 @@
-"""What a training panel shows: the workspace's runs, the selection, the charts' settings. No widgets, no threads.
+"""What a training panel shows: the workspace's runs, the selection, the charts' settings.
 
 All state of a panel lives here, so that every view of it draws the same; the workspace holds the rest, so that two
-panels agree as well. Methods may be called from any thread.
+panels agree as well.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from saewidgets.errors import NotFoundError
 from saewidgets.events import JobStatus
@@ -20,63 +18,21 @@ from saewidgets.widgets.charts.charts import slots_for
 from saewidgets.widgets.charts.lineage import Earlier, begins, earlier_runs, has_line, in_order
 from saewidgets.widgets.charts.pareto_points import scope_of
 from saewidgets.widgets.charts.style import SLOTS
-from saewidgets.widgets.devices import DeviceReader
-from saewidgets.widgets.messages.training import Card, Chart, ChartState, CompareState, PanelState, YAxis
-from saewidgets.widgets.messages.wire import Note
+from saewidgets.widgets.messages.training import Card, ChartState, CompareState, PanelState, YAxis
+from saewidgets.widgets.model import Devices, Model
 from saewidgets.widgets.training_panel.cards import card_of
 from saewidgets.widgets.training_panel.compare import compare_state
 
-logger = logging.getLogger("saewidgets.widgets")
+if TYPE_CHECKING:
+    from saewidgets.workspace import Workspace
 
 
-class Trainings(Protocol):
-    """What the panel asks of `Workspace.trainings`."""
-
-    def list(self) -> Sequence[TrainingRecord]: ...
-    def get(self, training_id: str) -> Any: ...
-    def group(self, group_id: str) -> Any: ...
-    def create(self, config: Any) -> Any: ...
-    def create_many(self, base_config: Any, over: Mapping[str, Any]) -> Any: ...
-    def retry(self, training_id: str, config: Any) -> Any: ...
-    def retry_name(self, training_id: str) -> str: ...
-    def delete(self, training_id: str) -> Any: ...
-    def export(self, training_id: str, folder: Any) -> Any: ...
-    def validate(self, data: Mapping[str, Any], over: Mapping[str, Any] | None = None) -> Mapping[str, Any]: ...
-    def demo_config(self) -> Any: ...
-    def metric_columns(
-        self, training_id: str, names: Sequence[str] | None, min_step: int | None, limit: int | None, offset: int
-    ) -> Mapping[str, Any]: ...
-
-
-class WorkspaceLike(Protocol):
-    """What the panel asks of a `Workspace`."""
-
-    @property
-    def label(self) -> str: ...
-    @property
-    def folder(self) -> Any: ...
-    @property
-    def notice(self) -> str | None: ...
-    @property
-    def trainings(self) -> Trainings: ...
-    @property
-    def templates(self) -> Any: ...
-    @property
-    def saes(self) -> Any: ...
-    @property
-    def activations(self) -> Any: ...
-    def devices(self) -> Sequence[Mapping[str, Any]]: ...
-    def suggestions(self) -> Mapping[str, Sequence[str]]: ...
-    def subscribe(self, callback: Callable[[str | None], None]) -> Callable[[], None]: ...
-    def subscribe_saes(self, callback: Callable[..., None]) -> Callable[[], None]: ...
-
-
-class PanelModel(DeviceReader):
+class PanelModel(Model[PanelState]):
     """The state of one panel over one workspace."""
 
-    def __init__(self, workspace: WorkspaceLike) -> None:
-        super().__init__(workspace)
-        self.workspace = workspace
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace, PanelState())
+        self.devices = Devices(workspace)
         self._reading = threading.Lock()
         self._records: dict[str, TrainingRecord] = {}
         self._changed: set[str | None] = {None}
@@ -84,14 +40,12 @@ class PanelModel(DeviceReader):
         self._chart = ChartState()
         self._slots: dict[str, int] = {}
         self._waiting: tuple[str, ...] = ()  # run, but found all lines taken
-        self._notice: Note | None = None
         self._compared: tuple[str, ...] = ()
         self._y_axis: YAxis = "fvu"
         self._scope = ""
         self._pareto_zoomed = False
         self._sae_shown: str | None = None
         self._templates_revision = 0
-        self._state = PanelState(workspace=workspace.label)
 
     # --------------------------------------------------------------------------------------------- input
 
@@ -133,29 +87,20 @@ class PanelModel(DeviceReader):
         with self._lock:
             return self._chart.training_ids
 
-    def set_chart(self, command: Chart) -> None:
+    def set_chart(
+        self, training_ids: Sequence[str] | None = None, followed: Sequence[str] | None = None, **changes: Any
+    ) -> None:
         """Apply what the page changed; None means as it is."""
         with self._lock:
-            chosen, followed = command.training_ids, command.followed
             if followed is not None:
                 self._waiting = ()
-            if chosen is not None or followed is not None:
+            if training_ids is not None or followed is not None:
                 self._choose(
-                    self._known(self._chart.training_ids if chosen is None else chosen),
+                    self._known(self._chart.training_ids if training_ids is None else training_ids),
                     self._known(self._chart.followed if followed is None else followed),
                 )
-            fields = ("x_axis", "x_range", "log_y", "show_raw", "smoothing", "theme")
-            changes = {name: getattr(command, name) for name in fields if getattr(command, name) is not None}
-            self._chart = self._chart.model_copy(update=changes)
-
-    def set_theme(self, theme: str) -> None:
-        with self._lock:
-            self._chart = self._chart.model_copy(update={"theme": theme})
-
-    def set_charts_drawn(self, zoomed: bool, longer: bool, summaries: tuple[str, ...]) -> None:
-        """What only the charts know."""
-        with self._lock:
-            self._chart = self._chart.model_copy(update={"zoomed": zoomed, "longer": longer, "summaries": summaries})
+            given = {name: value for name, value in changes.items() if value is not None}
+            self._chart = self._chart.model_copy(update=given)
 
     def compare(self, training_ids: Sequence[str]) -> None:
         """Show these runs side by side; fewer than two close the comparison. Unknown ones are ignored."""
@@ -192,11 +137,12 @@ class PanelModel(DeviceReader):
         with self._lock:
             return [self._records[i] for i in training_ids if i in self._records]
 
-    def set_notice(self, notice: Note | None) -> None:
-        with self._lock:
-            self._notice = notice
-
     # --------------------------------------------------------------------------------------------- reading
+
+    def look(self) -> None:
+        """A page asks: runs of other processes may have changed as well."""
+        self.mark_changed(None)
+        self.read()
 
     def read(self) -> None:
         """Bring the records up to date: only those that changed, the whole list when anything may have."""
@@ -264,10 +210,6 @@ class PanelModel(DeviceReader):
     def _has_line(self, training_id: str) -> bool:
         return training_id in self._records and has_line(self._records[training_id])
 
-    def devices_failed(self, note: Note) -> None:
-        """The devices could not be listed; the panel says so until they can be."""
-        self._keep_devices(self.devices, note)
-
     # --------------------------------------------------------------------------------------------- output
 
     def charted(self) -> list[tuple[TrainingRecord, int]]:
@@ -287,27 +229,19 @@ class PanelModel(DeviceReader):
         with self._lock:
             return self._chart
 
-    def state(self) -> PanelState:
-        """The newest state; `revision` is higher than before exactly when something is different."""
-        with self._lock:
-            cards = tuple(self._card(record) for record in self._records.values())
-            new = self._state.model_copy(
-                update={
-                    "workspace": self.workspace.label,
-                    "cards": cards,
-                    "total": len(cards),
-                    "jobs": len({card.group_id or card.id for card in cards}),
-                    "charts": self._chart,
-                    "devices": self.devices,
-                    "notice": self._notice or self._devices_note,
-                    "compare": self._comparison(),
-                    "templates_revision": self._templates_revision,
-                    "sae_shown": self._sae_shown,
-                }
-            )
-            if new != self._state:
-                self._state = new.model_copy(update={"revision": self._state.revision + 1, "updated_at": time.time()})
-            return self._state
+    def _shown(self) -> dict[str, Any]:
+        cards = tuple(self._card(record) for record in self._records.values())
+        return {
+            "cards": cards,
+            "total": len(cards),
+            "jobs": len({card.group_id or card.id for card in cards}),
+            "charts": self._chart,
+            "devices": self.devices.found,
+            "notice": self._notice or self.devices.note,
+            "compare": self._comparison(),
+            "templates_revision": self._templates_revision,
+            "sae_shown": self._sae_shown,
+        }
 
     def _comparison(self) -> CompareState | None:
         compared = [self._records[i] for i in self._compared if i in self._records]

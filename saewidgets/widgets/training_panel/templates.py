@@ -1,70 +1,54 @@
-"""What the training panel does with templates: each command is one call of `ws.templates`."""
+"""What the page of the training panel can ask about templates: each command is one call of `ws.templates`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from saewidgets.config.templates import MAX_BYTES
 from saewidgets.errors import ConfigError, StateError
 from saewidgets.records import TemplateRecord
 from saewidgets.render.labels import architecture_label
-from saewidgets.widgets.base import Handler
-from saewidgets.widgets.messages.runs import (
-    ExportTemplates,
-    ImportTemplates,
-    ListTemplates,
-    SaveTemplate,
-    TemplateAction,
-    TemplateRow,
-    TemplatesData,
-)
-from saewidgets.widgets.messages.saes import BeginUpload, CancelUpload, UploadChunk
-from saewidgets.widgets.messages.wire import Command
-from saewidgets.widgets.training_panel.state import PanelModel
-from saewidgets.widgets.uploads import Announced, Uploads
+from saewidgets.widgets.commands import command
+from saewidgets.widgets.messages.runs import Ids, TemplateAct, TemplateRow, TemplatesData
+from saewidgets.widgets.messages.saes import UploadFile
+from saewidgets.widgets.messages.training import ConfigData
+from saewidgets.widgets.training_panel.runs import RunsCommands
+from saewidgets.widgets.uploads import UploadCommands, Uploads
+
+TemplateId = dict[Literal["template_id"], str]
 
 
-class TemplateCommands:
-    """Handlers of one panel. They run on worker threads and write no trait."""
+class PanelCommands(RunsCommands, UploadCommands):
+    """All commands of the panel's main part: those about runs, and templates."""
 
-    def __init__(self, model: PanelModel) -> None:
-        self._workspace = model.workspace
-        self._uploads = Uploads(Path(model.workspace.folder), max_bytes=MAX_BYTES)
+    def __init__(self, *parts: Any, **others: Any) -> None:
+        super().__init__(*parts, **others)
+        self._templates = self._workspace.templates
+        self.uploads = Uploads(Path(self._workspace.folder), max_bytes=MAX_BYTES)
 
-    def close(self) -> None:
-        """Throw away what was on its way."""
-        self._uploads.close()
-
-    @property
-    def _templates(self) -> Any:
-        return self._workspace.templates
-
-    def table(self) -> dict[type[Command], Handler]:
-        """Message class → handler."""
-        return {
-            ListTemplates: self.list,
-            SaveTemplate: self.save,
-            TemplateAction: self.act,
-            BeginUpload: self.begin_upload,
-            UploadChunk: self.upload_chunk,
-            CancelUpload: self.cancel_upload,
-            ImportTemplates: self.take_in,
-            ExportTemplates: self.export,
-        }
-
-    def list(self, command: ListTemplates) -> TemplatesData:
+    @command
+    def list_templates(self, search: Annotated[str, Field(max_length=1000)] = "") -> TemplatesData:
+        """Favourites first, then by name."""
         everything = self._templates.list()
-        shown = self._templates.list(search=command.search) if command.search.strip() else everything
+        shown = self._templates.list(search=search) if search.strip() else everything
         return TemplatesData(templates=tuple(template_row(record) for record in shown), total=len(everything))
 
-    def save(self, command: SaveTemplate) -> dict[str, str]:
-        config: Any = command.config
-        if command.training_id is not None:
-            config = self._workspace.trainings.get(command.training_id).template_config()
+    @command
+    def save_template(
+        self, name: str, config: ConfigData | None = None, training_id: str | None = None, replace: bool = False
+    ) -> TemplateId:
+        """Keep what the form holds, or (`training_id`) the settings of a run.
+
+        Without `replace`, a name that is taken is a `Failure` with `where` = "name".
+        """
+        kept: Any = config
+        if training_id is not None:
+            kept = self._trainings.get(training_id).template_config()
         try:
-            record = self._templates.save(command.name, config, replace=command.replace)
+            record = self._templates.save(name, kept, replace=replace)
         except StateError as error:
             if error.where != "name":
                 raise
@@ -72,41 +56,41 @@ class TemplateCommands:
             raise StateError(error.what, where="name", hint="Choose another name, or replace it.") from error
         return {"template_id": record.id}
 
-    def act(self, command: TemplateAction) -> dict[str, str]:
-        wanted = command.template_id
-        if command.action == "rename":
-            self._templates.rename(wanted, command.name or "")
-        elif command.action == "delete":
-            self._templates.delete(wanted)
+    @command
+    def template_action(self, action: TemplateAct, template_id: str, name: str | None = None) -> None:
+        """Do something to a template; `name` is for "rename"."""
+        if action == "rename":
+            self._templates.rename(template_id, name or "")
+        elif action == "delete":
+            self._templates.delete(template_id)
         else:
-            self._templates.favorite(wanted, command.action == "favorite")
-        return {"template_id": wanted}
+            self._templates.favorite(template_id, action == "favorite")
 
-    def begin_upload(self, command: BeginUpload) -> dict[str, str]:
-        for file in command.files:
+    @command
+    def begin_upload(self, files: tuple[UploadFile, ...]) -> dict[Literal["upload_id"], str]:
+        """Make room for a file of templates."""
+        for file in files:
             if file.size > MAX_BYTES:
                 raise ConfigError(
                     f"{file.name} has {file.size:,} bytes; a file of templates has at most {MAX_BYTES:,}.",
                     where=file.name, hint="Export the templates in parts.",
                 )  # fmt: skip
-        return {"upload_id": self._uploads.begin([Announced(file.name, file.size) for file in command.files])}
+        return super().begin_upload(files)
 
-    def upload_chunk(self, command: UploadChunk, buffers: Sequence[memoryview]) -> dict[str, int]:
-        return {"received": self._uploads.write(command.upload_id, command.file, command.offset, buffers[0])}
-
-    def cancel_upload(self, command: CancelUpload) -> None:
-        self._uploads.discard(command.upload_id)
-
-    def take_in(self, command: ImportTemplates) -> dict[str, Any]:
+    @command
+    def import_templates(self, upload_id: str) -> dict[Literal["names"], list[str]]:
+        """Take over the templates of a file that was uploaded."""
         try:
-            ((name, path),) = self._uploads.finish(command.upload_id).items()
+            ((name, path),) = self.uploads.finish(upload_id).items()
             found = self._templates.import_text(path.read_bytes(), name)
         finally:
-            self._uploads.discard(command.upload_id)
+            self.uploads.discard(upload_id)
         return {"names": [record.name for record in found]}
 
-    def export(self, command: ExportTemplates) -> dict[str, str]:
-        return {"text": self._templates.to_json(list(command.template_ids) or None)}
+    @command
+    def export_templates(self, template_ids: Ids = ()) -> dict[Literal["text"], str]:
+        """The content of a file of templates; no ids: of all."""
+        return {"text": self._templates.to_json(list(template_ids) or None)}
 
 
 def template_row(record: TemplateRecord) -> TemplateRow:

@@ -13,11 +13,9 @@ import pytest
 
 from saewidgets.errors import NotFoundError, SAEWidgetsError
 from saewidgets.events import JobStatus
-from saewidgets.widgets.base import workers
 from saewidgets.widgets.download.widget import DownloadFromHF
-from saewidgets.widgets.messages import hub as messages_hub
 from saewidgets.widgets.messages.hub import PAGE
-from saewidgets.widgets.messages.wire import Command, Refresh
+from saewidgets.widgets.shell import workers
 from tests.widgets.conftest import Sent, ask, wait_for
 from tests.widgets.fake_hub import GEMMA, HOSTILE, REVISION, SPARSIFY, FakeHubWorkspace, make_variant
 
@@ -46,11 +44,6 @@ def widget(ws: FakeHubWorkspace, opened: list[str]) -> Iterator[DownloadFromHF]:
 @pytest.fixture
 def sent(widget: DownloadFromHF, record_messages: Record) -> Sent:
     return record_messages(widget)
-
-
-def test_every_command_of_the_page_has_a_handler(widget: DownloadFromHF) -> None:
-    own = {command for command in Command.__subclasses__() if command.__module__ == messages_hub.__name__}
-    assert {message for message, _ in widget._commands.values()} == own | {Refresh}
 
 
 # ------------------------------------------------------------------------------------------------- looking

@@ -84,12 +84,10 @@ def test_rows_of_the_few_newest_listings_are_kept(model: DownloadModel) -> None:
 
 
 def test_devices_and_notices(model: DownloadModel, ws: FakeHubWorkspace) -> None:
-    assert model.devices_are_old
-    model.read_devices()
+    assert model.devices.are_old
+    model.devices.read()
     assert [device.id for device in model.state().devices] == ["cpu", "cuda:0"]
-    assert not model.devices_are_old
-    model.devices_failed()
-    assert model.state().devices == ()
+    assert not model.devices.are_old
     model.set_notice(Note(what="The catalog is locked."))
     assert model.state().notice == Note(what="The catalog is locked.")
 

@@ -11,7 +11,7 @@ import pytest
 
 from saewidgets.errors import CatalogError, ConfigError, SAEWidgetsError
 from saewidgets.records import Records
-from saewidgets.widgets import shown
+from saewidgets.widgets import shell
 from saewidgets.widgets.download.widget import DownloadFromHF
 from tests.widgets.conftest import Sent, ask, wait_for
 from tests.widgets.fake_hub import HOSTILE, SPARSIFY, FakeHubWorkspace
@@ -137,8 +137,8 @@ def test_in_a_notebook_the_static_copy_follows_now_and_then(
         pub_socket=None,
         publish=lambda data, metadata, transient, update: sent.append((update, data["text/html"])),
     )
-    monkeypatch.setattr(shown, "get_ipython", lambda: SimpleNamespace(display_pub=outputs))
-    monkeypatch.setattr(shown, "COPY_EVERY", 60.0)
+    monkeypatch.setattr(shell, "get_ipython", lambda: SimpleNamespace(display_pub=outputs))
+    monkeypatch.setattr(shell, "COPY_EVERY", 60.0)
     widget = DownloadFromHF(ws)
     data, _ = widget._repr_mimebundle_()
     assert data["text/html"] == ""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,38 +14,15 @@ import pytest
 from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.feature_records import LogitsRecord
-from saewidgets.widgets.base import BUFFER_LIMIT, FieldsError
+from saewidgets.widgets.commands import BUFFER_LIMIT, FieldsError
 from saewidgets.widgets.extraction_viewer.commands import ViewerCommands
 from saewidgets.widgets.extraction_viewer.state import ViewerModel
-from saewidgets.widgets.messages.effects import LogitsAction, ReadLossEffect
 from saewidgets.widgets.messages.features import (
-    CheckExtraction,
-    EditFeature,
-    ExpandExample,
-    ExportFeatures,
-    ExtractionAction,
     ExtractionCard,
-    ExtractionForm,
-    FeatureLogits,
     FeatureQuery,
-    FeatureRelations,
-    ImportLabels,
-    LabelFeatures,
-    ListSaes,
-    OpenFeature,
-    QueryFeatures,
-    ReadPrompt,
-    ShowView,
-    StartExtraction,
-    SteerFeature,
-    StepFeature,
-    SuggestLabel,
-    TestText,
-    TryDemo,
     ViewerView,
 )
-from saewidgets.widgets.messages.saes import ShowDownload
-from saewidgets.widgets.messages.wire import Command, Refresh
+from tests.widgets.conftest import run
 from tests.widgets.fake_features import HOSTILE, PIECES, FakeFeatureWorkspace, full_features
 
 EXT = "ext_new"
@@ -79,44 +54,30 @@ def commands(model: ViewerModel, woken: threading.Event, steered: list[tuple[str
     return ViewerCommands(model, woken.set, lambda owner, index: steered.append((owner, index)))
 
 
-def run(commands: ViewerCommands, command: Command) -> Any:
-    found = commands.table()[type(command)](command)
-    return found.result(10) if isinstance(found, Future) else found
-
-
-def test_every_command_of_the_contract_has_a_handler(commands: ViewerCommands) -> None:
-    from saewidgets.widgets.messages import effects as messages_effects
-    from saewidgets.widgets.messages import features as messages_features
-
-    modules = (messages_effects.__name__, messages_features.__name__)
-    contract = {m for m in Command.__subclasses__() if m.__module__ in modules}
-    assert set(commands.table()) == {*contract, Refresh, ShowDownload}
-
-
 # ---------------------------------------------------------------------------------------------- the list of jobs
 
 
 def test_refresh_tells_only_what_is_new(commands: ViewerCommands) -> None:
-    state = run(commands, Refresh(id="1", revision=-1))
+    state = run(commands, "refresh", revision=-1)
     assert state.total == 3
-    assert run(commands, Refresh(id="2", revision=state.revision)) is None
+    assert run(commands, "refresh", revision=state.revision) is None
 
 
 def test_actions(commands: ViewerCommands, ws: FakeFeatureWorkspace, woken: threading.Event) -> None:
-    run(commands, ExtractionAction(id="1", extraction_id="ext_run", action="pause"))
+    run(commands, "extraction_action", extraction_id="ext_run", action="pause")
     assert ws.extractions.records["ext_run"].status is JobStatus.PAUSED
-    run(commands, ExtractionAction(id="2", extraction_id="ext_run", action="resume"))
+    run(commands, "extraction_action", extraction_id="ext_run", action="resume")
     assert ws.extractions.records["ext_run"].status is JobStatus.RUNNING
     with pytest.raises(StateError, match="is running"):
-        run(commands, ExtractionAction(id="3", extraction_id="ext_run", action="delete"))
-    run(commands, ExtractionAction(id="4", extraction_id="ext_run", action="cancel"))
-    run(commands, ExtractionAction(id="5", extraction_id="ext_run", action="delete"))
+        run(commands, "extraction_action", extraction_id="ext_run", action="delete")
+    run(commands, "extraction_action", extraction_id="ext_run", action="cancel")
+    run(commands, "extraction_action", extraction_id="ext_run", action="delete")
     assert "ext_run" not in ws.extractions.records
     with pytest.raises(StateError, match="cannot be resumed"):
-        run(commands, ExtractionAction(id="6", extraction_id=EXT, action="resume"))
+        run(commands, "extraction_action", extraction_id=EXT, action="resume")
     woken.clear()
     with pytest.raises(NotFoundError, match="no extraction"):
-        run(commands, ExtractionAction(id="7", extraction_id="ext_run", action="pause"))
+        run(commands, "extraction_action", extraction_id="ext_run", action="pause")
     assert woken.is_set()  # it leaves the list of whoever still shows it
 
 
@@ -129,7 +90,7 @@ def test_logit_effects_of_all_features(
         return next(each for each in model.state().cards if each.id == EXT)
 
     def act(action: str) -> None:
-        run(commands, LogitsAction.model_validate({"id": "1", "extraction_id": EXT, "action": action}))
+        run(commands, "logits_action", extraction_id=EXT, action=action)
 
     assert (card().logits, card().has_logits) == (None, False)
     with pytest.raises(StateError, match="not being computed"):
@@ -153,29 +114,29 @@ def test_logit_effects_of_all_features(
 
 
 def test_the_loss_effect_of_a_token(commands: ViewerCommands, ws: FakeFeatureWorkspace) -> None:
-    found = run(commands, ReadLossEffect(id="1", extraction_id=EXT, index=7, position=40))
+    found = run(commands, "read_loss_effect", extraction_id=EXT, index=7, position=40)
     assert (found.index, found.effect, found.loss, found.problem) == (7, -0.184, 2.31, None)
-    run(commands, ReadLossEffect(id="2", extraction_id=EXT, index=7, text="a ship", token=1))
+    run(commands, "read_loss_effect", extraction_id=EXT, index=7, text="a ship", token=1)
     assert [call[3] for call in ws.features.calls if call[0] == "loss_effect"] == [
         {"position": 40}, {"text": "a ship", "token": 1},
     ]  # fmt: skip
     ws.features.problem = ConfigError("No token follows this one.", where="position")
-    found = run(commands, ReadLossEffect(id="3", extraction_id=EXT, index=7, position=41))
+    found = run(commands, "read_loss_effect", extraction_id=EXT, index=7, position=41)
     assert found.effect is None
     assert found.problem.what == "No token follows this one."
 
 
 def test_the_demo(commands: ViewerCommands, model: ViewerModel) -> None:
-    assert run(commands, TryDemo(id="1")) == {"extraction_id": "ext_demo"}
+    assert run(commands, "try_demo") == {"extraction_id": "ext_demo"}
     assert (model.view.extraction_id, model.view.tab) == ("ext_demo", "features")
 
 
 def test_the_view(commands: ViewerCommands, model: ViewerModel) -> None:
     view = ViewerView(tab="prompt", extraction_id=EXT, feature=7, prompt="a ship")
-    assert run(commands, ShowView(id="1", view=view)) is None
+    assert run(commands, "show_view", view=view) is None
     assert model.view == view
     with pytest.raises(ConfigError, match="no feature 99"):
-        run(commands, ShowView(id="2", view=view.model_copy(update={"feature": 99})))
+        run(commands, "show_view", view=view.model_copy(update={"feature": 99}))
     assert model.view == view
 
 
@@ -185,7 +146,7 @@ def test_the_view(commands: ViewerCommands, model: ViewerModel) -> None:
 def test_choosing_an_sae(commands: ViewerCommands, ws: FakeFeatureWorkspace) -> None:
     statuses = (JobStatus.RUNNING, JobStatus.COMPLETED, JobStatus.FAILED)
     ws.downloads = [SimpleNamespace(status=status) for status in statuses]
-    found = run(commands, ListSaes(id="1"))
+    found = run(commands, "list_saes")
     rows = {row.id: row for row in found.rows}
     assert found.total == 4
     assert found.note == "1 has no files, 1 is being downloaded"
@@ -193,57 +154,57 @@ def test_choosing_an_sae(commands: ViewerCommands, ws: FakeFeatureWorkspace) -> 
     assert (rows["sae_gemma"].features_extracted, rows["sae_gpt2"].features_extracted) == ("16,384", "none")
     assert rows["sae_lab"].state == "missing"
     assert {choice.value for choice in found.sources} == {"gemma_scope", "trained", "huggingface", "local"}
-    only = run(commands, ListSaes(id="2", source="trained", model="gpt2", search=" topk "))
+    only = run(commands, "list_saes", source="trained", model="gpt2", search=" topk ")
     assert [row.id for row in only.rows] == ["sae_gpt2"]
     assert only.total == 4
 
 
 def test_the_dialog(commands: ViewerCommands, ws: FakeFeatureWorkspace) -> None:
-    form = run(commands, ExtractionForm(id="1", sae_id="sae_gpt2"))
+    form = run(commands, "extraction_form", sae_id="sae_gpt2")
     fields = {field.name: field.value for field in form.fields}
     assert (form.name, form.d_sae) == ("gpt2-l6-topk-k32", 16_384)
     assert (fields["tokens"], fields["context_size"], fields["min_activation"]) == ("1,000,000", "128", "1 % of max")
     assert "model" not in fields
     ws.saes.records["sae_gpt2"] = dataclasses.replace(ws.saes.records["sae_gpt2"], model=None)
-    unknown = {field.name for field in run(commands, ExtractionForm(id="2", sae_id="sae_gpt2")).fields}
+    unknown = {field.name for field in run(commands, "extraction_form", sae_id="sae_gpt2").fields}
     assert "model" in unknown
-    again = run(commands, ExtractionForm(id="3", sae_id="sae_gpt2", extraction_id=EXT))
+    again = run(commands, "extraction_form", sae_id="sae_gpt2", extraction_id=EXT)
     assert {"batch_size", "device"} <= {field.name for field in again.fields}
     assert {field.name: field.value for field in again.fields}["corpus"] == "demo"
     with pytest.raises(NotFoundError):
-        run(commands, ExtractionForm(id="4", sae_id="sae_nobody"))
+        run(commands, "extraction_form", sae_id="sae_nobody")
 
 
 def test_checking(commands: ViewerCommands, ws: FakeFeatureWorkspace) -> None:
-    found = run(commands, CheckExtraction(id="1", sae_id="sae_gpt2", values=GOOD))
+    found = run(commands, "check_extraction", sae_id="sae_gpt2", values=GOOD)
     assert (found.errors, found.device, found.seconds, found.memory_free) == ({}, "cuda:0", 110.0, None)
     assert found.warnings[0].what == "Latents that fire rarely are hardly seen."
     assert ws.extractions.calls[-1][2].tokens == 1_000_000
     count = len(ws.extractions.calls)
-    bad = run(commands, CheckExtraction(id="2", sae_id="sae_gpt2", values={**GOOD, "tokens": "0"}))
+    bad = run(commands, "check_extraction", sae_id="sae_gpt2", values={**GOOD, "tokens": "0"})
     assert set(bad.errors) == {"tokens"}
     assert len(ws.extractions.calls) == count  # nothing was estimated
     ws.extractions.estimate_error = ConfigError("There is no text.", where="corpus", hint='Enter "demo".')
-    found = run(commands, CheckExtraction(id="3", sae_id="sae_gpt2", values=GOOD))
+    found = run(commands, "check_extraction", sae_id="sae_gpt2", values=GOOD)
     assert found.errors == {"corpus": 'There is no text. Enter "demo".'}
     hint = 'Name it: ExtractionConfig(model="gpt2"), a Hugging Face id or a folder.'
     ws.extractions.estimate_error = ConfigError("Its model is not known.", where="model", hint=hint)
-    found = run(commands, CheckExtraction(id="4", sae_id="sae_gpt2", values={**GOOD, "model": ""}))
+    found = run(commands, "check_extraction", sae_id="sae_gpt2", values={**GOOD, "model": ""})
     assert found.errors == {"model": "Its model is not known. Enter it under Model: a Hugging Face id or a folder."}
     ws.extractions.estimate_error = StorageError("Not enough disk space.", hint="Free some.")
-    found = run(commands, CheckExtraction(id="4", sae_id="sae_gpt2", values=GOOD))
+    found = run(commands, "check_extraction", sae_id="sae_gpt2", values=GOOD)
     assert (found.errors, found.warnings[0].what, found.warnings[0].kind) == ({}, "Not enough disk space.", "error")
     with pytest.raises(NotFoundError):
-        run(commands, CheckExtraction(id="5", sae_id="sae_nobody", values=GOOD))
+        run(commands, "check_extraction", sae_id="sae_nobody", values=GOOD)
 
 
 def test_starting(commands: ViewerCommands, ws: FakeFeatureWorkspace, model: ViewerModel) -> None:
     model.change(dialog_sae="sae_gpt2")
-    found = run(commands, StartExtraction(id="1", sae_id="sae_gpt2", values=GOOD))
+    found = run(commands, "start_extraction", sae_id="sae_gpt2", values=GOOD)
     assert ws.extractions.records[found["extraction_id"]].tokens_total == 1_000_000
     assert (model.view.tab, model.view.dialog_sae) == ("jobs", None)
     with pytest.raises(FieldsError, match="2 fields need attention") as raised:
-        run(commands, StartExtraction(id="2", sae_id="sae_gpt2", values={"tokens": "", "examples": "0"}))
+        run(commands, "start_extraction", sae_id="sae_gpt2", values={"tokens": "", "examples": "0"})
     assert set(raised.value.fields) == {"tokens", "examples"}
 
 
@@ -251,19 +212,19 @@ def test_starting(commands: ViewerCommands, ws: FakeFeatureWorkspace, model: Vie
 
 
 def indices(commands: ViewerCommands, **query: Any) -> list[int]:
-    answer = run(commands, QueryFeatures(id="q", extraction_id=EXT, query=FeatureQuery(**query)))
+    answer = run(commands, "query_features", extraction_id=EXT, query=FeatureQuery(**query))
     return [row.index for row in answer.rows]
 
 
 def test_the_list_in_pieces(commands: ViewerCommands, ws: FakeFeatureWorkspace) -> None:
     query = FeatureQuery(sort="density", descending=True)
-    first = run(commands, QueryFeatures(id="1", extraction_id=EXT, query=query, limit=3))
+    first = run(commands, "query_features", extraction_id=EXT, query=query, limit=3)
     assert (first.matching, first.offset, first.max_density) == (40, 0, pytest.approx(1 / 3))
     assert [row.index for row in first.rows] == [39, 38, 37]
     assert first.rows[0].top_tokens == (" ship", HOSTILE)
-    last = run(commands, QueryFeatures(id="2", extraction_id=EXT, query=query, offset=39, limit=3))
+    last = run(commands, "query_features", extraction_id=EXT, query=query, offset=39, limit=3)
     assert len(last.rows) == 1
-    assert run(commands, QueryFeatures(id="3", extraction_id=EXT, query=query, offset=99)).rows == ()
+    assert run(commands, "query_features", extraction_id=EXT, query=query, offset=99).rows == ()
     assert indices(commands, show="labelled") == [7]
     assert indices(commands, search="SHIP") == [7]
     assert indices(commands, show="starred") == [9]
@@ -272,14 +233,13 @@ def test_the_list_in_pieces(commands: ViewerCommands, ws: FakeFeatureWorkspace) 
 
 def test_the_list_needs_something_to_read(commands: ViewerCommands) -> None:
     with pytest.raises(StateError, match="nothing to read yet"):
-        run(commands, QueryFeatures(id="1", extraction_id="ext_run", query=FeatureQuery()))
+        run(commands, "query_features", extraction_id="ext_run", query=FeatureQuery())
     with pytest.raises(NotFoundError):
-        run(commands, QueryFeatures(id="2", extraction_id="ext_nobody", query=FeatureQuery()))
+        run(commands, "query_features", extraction_id="ext_nobody", query=FeatureQuery())
 
 
 def step(commands: ViewerCommands, index: int, how: str, **query: Any) -> tuple[int | None, int | None]:
-    command = StepFeature(id="s", extraction_id=EXT, query=FeatureQuery(**query), index=index, step=how)  # type: ignore[arg-type]
-    place = run(commands, command)
+    place = run(commands, "step_feature", extraction_id=EXT, query=FeatureQuery(**query), index=index, step=how)
     return place.index, place.row
 
 
@@ -317,85 +277,85 @@ def test_random_steps_go_to_other_live_features(commands: ViewerCommands) -> Non
 
 
 def test_a_page(commands: ViewerCommands, ws: FakeFeatureWorkspace) -> None:
-    table = run(commands, OpenFeature(id="1", extraction_id=EXT, index=7))
+    table = run(commands, "open_feature", extraction_id=EXT, index=7)
     assert (table.value.index, table.value.row.label, table.value.notes.labels[0].text) == (7, "ships", "ships")
     assert table.columns == ("activations",)
     assert table.value.link.endswith("sw.ExtractionViewer(view={'extraction_id': 'ext_new', 'feature': 7})")
     compile(table.value.link, "link", "exec")
     ws.is_default = False
     ws.folder = Path("/tmp/it's")
-    link = run(commands, OpenFeature(id="2", extraction_id=EXT, index=7)).value.link
+    link = run(commands, "open_feature", extraction_id=EXT, index=7).value.link
     assert 'sw.ExtractionViewer(sw.Workspace("/tmp/it\'s"), view=' in link
     compile(link, "link", "exec")
     with pytest.raises(ConfigError, match=r"no feature 40: gpt2-l6-topk-k32 has 40\."):
-        run(commands, OpenFeature(id="3", extraction_id=EXT, index=40))
+        run(commands, "open_feature", extraction_id=EXT, index=40)
 
 
 def test_logit_effects(
     commands: ViewerCommands, ws: FakeFeatureWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = run(commands, FeatureLogits(id="1", extraction_id=EXT, index=7))
+    found = run(commands, "feature_logits", extraction_id=EXT, index=7)
     assert [(one.token, one.logit) for one in found.raises] == [(" ship", 1.94), (HOSTILE, 1.0)]
     assert found.histogram is not None
     assert found.problem is None
     stored = LogitsRecord(7, ((" ship", 1.94),), ((" he", -0.52),), note="From stored tables: the model is gone.")
     with monkeypatch.context() as patch:
         patch.setattr(ws.features, "logits", lambda *_: stored)
-        found = run(commands, FeatureLogits(id="1", extraction_id=EXT, index=7))
+        found = run(commands, "feature_logits", extraction_id=EXT, index=7)
     assert ([one.token for one in found.raises], found.histogram) == ([" ship"], None)  # the note has its place
     assert found.problem.what == "From stored tables: the model is gone."
     ws.features.problem = ConfigError("It reads attention heads.", where="reshape_activations", hint="None for it.")
-    found = run(commands, FeatureLogits(id="2", extraction_id=EXT, index=7))
+    found = run(commands, "feature_logits", extraction_id=EXT, index=7)
     assert (found.problem.what, found.raises) == ("It reads attention heads.", ())
     ws.features.problem = StateError("Its model was in memory and is not any more.")
-    assert run(commands, FeatureLogits(id="2", extraction_id=EXT, index=7)).problem is not None
+    assert run(commands, "feature_logits", extraction_id=EXT, index=7).problem is not None
     ws.features.problem = StorageError("Out of memory.")
     with pytest.raises(StorageError):
-        run(commands, FeatureLogits(id="3", extraction_id=EXT, index=7))
+        run(commands, "feature_logits", extraction_id=EXT, index=7)
     with pytest.raises(ConfigError, match="no feature 40"):
-        run(commands, FeatureLogits(id="4", extraction_id=EXT, index=40))
+        run(commands, "feature_logits", extraction_id=EXT, index=40)
 
 
 def test_relations(commands: ViewerCommands, ws: FakeFeatureWorkspace) -> None:
     ws.features.label("feat_sae_gpt2_3", "boats")
-    found = run(commands, FeatureRelations(id="1", extraction_id=EXT, index=7))
+    found = run(commands, "feature_relations", extraction_id=EXT, index=7)
     assert [(one.index, one.label, one.value) for one in found.similar] == [(2, "", 0.61), (3, "boats", 0.4)]
     assert found.similar[0].top_tokens[0] == " ship"
     assert (found.coactive[0].value, found.sampled, found.note) == (0.71, 2048, "of 2,048 sampled firings")
     ws.features.problem = NotFoundError("The files of the SAE are not here.")
-    found = run(commands, FeatureRelations(id="2", extraction_id=EXT, index=7))
+    found = run(commands, "feature_relations", extraction_id=EXT, index=7)
     assert (found.similar, found.problem.what) == ((), "The files of the SAE are not here.")
     assert len(found.coactive) == 1
 
 
 def test_text_around_an_example(commands: ViewerCommands) -> None:
-    table = run(commands, ExpandExample(id="1", extraction_id=EXT, index=7, position=40))
+    table = run(commands, "expand_example", extraction_id=EXT, index=7, position=40)
     assert (table.value.texts, table.value.peak, table.value.complete) == (PIECES, 1, False)
     values = np.frombuffer(table.buffers[0], "<f4")
     assert (len(values), values[1], values[17], values[50]) == (60, 19.5, 0.0, 2.0)
     assert np.isnan(values[18])  # too far from the example to be known
     with pytest.raises(ConfigError, match="no position 41"):
-        run(commands, ExpandExample(id="2", extraction_id=EXT, index=7, position=41))
+        run(commands, "expand_example", extraction_id=EXT, index=7, position=41)
 
 
 def test_somebodys_text(commands: ViewerCommands, ws: FakeFeatureWorkspace) -> None:
-    table = run(commands, TestText(id="1", extraction_id=EXT, index=7, text="a ship a"))
+    table = run(commands, "test_text", extraction_id=EXT, index=7, text="a ship a")
     assert (table.value.texts, table.value.tokens, table.value.max) == (("a", "ship"), (0, 1, 0), 4.0)
     assert table.value.note == "BOS is left out."
     with pytest.raises(ConfigError, match="no text"):
-        run(commands, TestText(id="2", extraction_id=EXT, index=7, text=" \n"))
+        run(commands, "test_text", extraction_id=EXT, index=7, text=" \n")
     ws.features.problem = NotFoundError("The model is not here.")
     with pytest.raises(NotFoundError, match="model is not here"):
-        run(commands, TestText(id="3", extraction_id=EXT, index=7, text="a"))
+        run(commands, "test_text", extraction_id=EXT, index=7, text="a")
 
 
 def rows_of(commands: ViewerCommands, **how: Any) -> list[int]:
-    table = run(commands, ReadPrompt(id="p", extraction_id=EXT, text="a ship sailed", **how))
+    table = run(commands, "read_prompt", extraction_id=EXT, text="a ship sailed", **how)
     return [row.index for row in table.value.rows]
 
 
 def test_a_prompt(commands: ViewerCommands) -> None:
-    table = run(commands, ReadPrompt(id="1", extraction_id=EXT, text="a ship sailed"))
+    table = run(commands, "read_prompt", extraction_id=EXT, text="a ship sailed")
     assert (table.value.texts, table.value.firing, table.value.hidden) == (("a", "ship", "sailed"), 3, 1)
     assert [(row.index, row.max, row.own_max) for row in table.value.rows] == [(7, 2.0, 3.5), (5, 1.0, 2.5)]
     assert np.frombuffer(table.buffers[0], "<f4").tolist() == [2, 0, 0, 1, 1, 1]
@@ -408,7 +368,7 @@ def test_a_prompt(commands: ViewerCommands) -> None:
 
 
 def test_a_long_prompt_fits_into_a_buffer(commands: ViewerCommands) -> None:
-    table = run(commands, ReadPrompt(id="1", extraction_id=EXT, text="a " * 49_999 + "b", limit=200, hide_dense=False))
+    table = run(commands, "read_prompt", extraction_id=EXT, text="a " * 49_999 + "b", limit=200, hide_dense=False)
     assert 0 < len(table.buffers[0]) <= BUFFER_LIMIT
     assert len(table.buffers[0]) == 4 * len(table.value.tokens) * len(table.value.rows)
 
@@ -417,7 +377,7 @@ def test_a_long_prompt_fits_into_a_buffer(commands: ViewerCommands) -> None:
 
 
 def edit(commands: ViewerCommands, index: int, **what: Any) -> Any:
-    return run(commands, EditFeature(id="e", extraction_id=EXT, index=index, **what))
+    return run(commands, "edit_feature", extraction_id=EXT, index=index, **what)
 
 
 def test_editing(commands: ViewerCommands, woken: threading.Event) -> None:
@@ -441,46 +401,44 @@ def test_lists_follow_what_was_said(commands: ViewerCommands) -> None:
     assert indices(commands, show="labelled") == [7]
     edit(commands, 3, label=HOSTILE)
     assert indices(commands, show="labelled") == [3, 7]
-    answer = run(commands, QueryFeatures(id="q", extraction_id=EXT, query=FeatureQuery(show="labelled")))
+    answer = run(commands, "query_features", extraction_id=EXT, query=FeatureQuery(show="labelled"))
     assert answer.rows[0].label == HOSTILE  # data, as it was typed
 
 
 def test_suggestions_are_not_saved(commands: ViewerCommands, ws: FakeFeatureWorkspace) -> None:
-    found = run(commands, SuggestLabel(id="1", extraction_id=EXT, index=8))
+    found = run(commands, "suggest_label", extraction_id=EXT, index=8)
     assert (found.text, found.by, found.note) == ("‘ship’", "offline heuristic", "Holds for 90% of 20 examples.")
     assert "feat_sae_gpt2_8" not in ws.features.said
     with pytest.raises(StateError, match="did not fire"):
-        run(commands, SuggestLabel(id="2", extraction_id=EXT, index=13))
+        run(commands, "suggest_label", extraction_id=EXT, index=13)
 
 
 def test_labelling_all(commands: ViewerCommands, woken: threading.Event) -> None:
-    assert run(commands, LabelFeatures(id="1", extraction_id=EXT)) == {"labelled": 2, "skipped": 3}
+    assert run(commands, "label_features", extraction_id=EXT) == {"labelled": 2, "skipped": 3}
     assert indices(commands, show="labelled") == [5, 6, 7]
     assert woken.is_set()
     with pytest.raises(StateError):
-        run(commands, LabelFeatures(id="2", extraction_id="ext_run"))
+        run(commands, "label_features", extraction_id="ext_run")
 
 
 def test_importing_labels(commands: ViewerCommands, ws: FakeFeatureWorkspace, tmp_path: Path) -> None:
     file = tmp_path / "labels.csv"
     file.write_text("index,label\n", "utf-8")
-    answer = run(commands, ImportLabels(id="1", extraction_id=EXT, path=f' "{file}" '))
+    answer = run(commands, "import_labels", extraction_id=EXT, path=f' "{file}" ')
     assert answer == {"imported": 3, "skipped": 1}
     assert ws.features.calls[-1] == ("import_labels", EXT, str(file))
     with pytest.raises(NotFoundError, match="no such file"):
-        run(commands, ImportLabels(id="2", extraction_id=EXT, path=str(tmp_path / "none.csv")))
+        run(commands, "import_labels", extraction_id=EXT, path=str(tmp_path / "none.csv"))
     with pytest.raises(ConfigError):
-        run(commands, ImportLabels(id="3", extraction_id=EXT, path=" "))
+        run(commands, "import_labels", extraction_id=EXT, path=" ")
 
 
 def test_exporting(commands: ViewerCommands, ws: FakeFeatureWorkspace, tmp_path: Path) -> None:
     def export(name: str, **what: Any) -> Any:
-        return run(
-            commands,
-            ExportFeatures(id="x", extraction_id=EXT, what="json", path=str(tmp_path / name), **what),
-        )
+        return run(commands, "export_features", extraction_id=EXT, what="json", path=str(tmp_path / name), **what)
 
-    assert export("one", indices=(7, 8)) == {"path": str(tmp_path / "one"), "size_bytes": 5}
+    written = export("one", indices=(7, 8))
+    assert (written.path, written.size_bytes) == (str(tmp_path / "one"), 5)
     assert ws.features.calls[-1] == ("export", EXT, "json", [7, 8])
     export("two", query=FeatureQuery(show="dead"))
     assert ws.features.calls[-1][-1] == [0, 13]
@@ -499,32 +457,13 @@ def test_exporting_labels(commands: ViewerCommands, ws: FakeFeatureWorkspace, tm
     for what, name in (("labels_csv", "a.csv"), ("labels_jsonl", "b.jsonl"), ("interpretations", "c.json")):
         path = tmp_path / name
         given = path.with_suffix("") if what == "labels_csv" else path  # the ending may be left out
-        command = ExportFeatures(id="x", extraction_id=EXT, what=what, path=str(given), indices=(7,))  # type: ignore[arg-type]
-        assert run(commands, command) == {"path": str(path), "size_bytes": 5}
+        written = run(commands, "export_features", extraction_id=EXT, what=what, path=str(given), indices=(7,))
+        assert (written.path, written.size_bytes) == (str(path), 5)
         assert ws.features.calls[-1] == ("export", EXT, what.split("_")[0], [7])
 
 
 def test_steering(commands: ViewerCommands, steered: list[tuple[str, int]]) -> None:
-    assert run(commands, SteerFeature(id="1", extraction_id=EXT, index=7)) is None
+    assert run(commands, "steer_feature", extraction_id=EXT, index=7) is None
     assert steered == [("sae_gpt2", 7)]
     with pytest.raises(ConfigError, match="no feature 40"):
-        run(commands, SteerFeature(id="2", extraction_id=EXT, index=40))
-
-
-def test_slow_commands_leave_the_thread_that_received_them(
-    commands: ViewerCommands, ws: FakeFeatureWorkspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gate = threading.Event()
-    blocking: dict[str, Callable[..., Any]] = {
-        "logits": lambda *_: gate.wait(5), "similar": lambda *_: gate.wait(5),
-    }  # fmt: skip
-    for name, wait in blocking.items():
-        monkeypatch.setattr(ws.features, name, wait)
-    futures = [
-        commands.table()[kind](kind(id="1", extraction_id=EXT, index=7)) for kind in (FeatureLogits, FeatureRelations)
-    ]
-    assert not any(future.done() for future in futures)
-    assert indices(commands, show="labelled") == [7]  # short ones go on meanwhile
-    gate.set()
-    for future in futures:
-        future.exception(5)
+        run(commands, "steer_feature", extraction_id=EXT, index=40)

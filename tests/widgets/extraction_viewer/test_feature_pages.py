@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from saewidgets.feature_records import FeatureRecord, LabelRecord
-from saewidgets.widgets.base import BUFFER_LIMIT
+from saewidgets.widgets.commands import BUFFER_LIMIT
 from saewidgets.widgets.extraction_viewer.feature_pages import (
     activation_histogram,
     edge,

@@ -31,13 +31,13 @@ def ws(tmp_path: Path) -> FakeFeatureWorkspace:  # type: ignore[override]
 @pytest.fixture
 def viewer(ws: FakeFeatureWorkspace) -> Iterator[ExtractionViewer]:
     widget = ExtractionViewer(ws)
-    wait_for(lambda: widget._part.state["open"])  # by the publisher: it costs the import of torch
+    wait_for(lambda: widget._parts[0].state["open"])  # by the publisher: it costs the import of torch
     yield widget
     widget.close()
 
 
 def state(viewer: ExtractionViewer) -> dict[str, Any]:
-    return dict(viewer._part.state)
+    return dict(viewer._parts[0].state)
 
 
 # ------------------------------------------------------------------------------------------------ making one
@@ -119,7 +119,7 @@ def test_bad_arguments(
 
 
 def test_something_else_is_no_workspace() -> None:
-    with pytest.raises(ConfigError, match="no workspace"):
+    with pytest.raises(ConfigError, match="Not a workspace"):
         ExtractionViewer(7)  # type: ignore[arg-type]
 
 
@@ -138,7 +138,7 @@ def test_it_follows_the_extractions(viewer: ExtractionViewer, ws: FakeFeatureWor
 
 def test_many_changes_are_few_updates(viewer: ExtractionViewer, ws: FakeFeatureWorkspace) -> None:
     seen: list[float] = []
-    viewer._part.observe(lambda change: seen.append(time.monotonic()), "state")
+    viewer._parts[0].observe(lambda change: seen.append(time.monotonic()), "state")
     began = time.monotonic()
     while time.monotonic() - began < 0.6:
         record = ws.extractions.records["ext_run"]
@@ -166,16 +166,16 @@ def test_it_is_drawn_with_a_broken_catalog(ws: FakeFeatureWorkspace) -> None:
 def test_two_viewers_in_step(viewer: ExtractionViewer, ws: FakeFeatureWorkspace, record_messages: Record) -> None:
     other = ExtractionViewer(ws)
     wait_for(lambda: state(other)["open"])
-    sent = record_messages(viewer._part)
+    sent = record_messages(viewer._parts[0])
     before = state(other)["features_revision"]
-    ask(viewer._part, sent, kind="edit_feature", extraction_id="ext_new", index=3, label="sails")
+    ask(viewer._parts[0], sent, kind="edit_feature", extraction_id="ext_new", index=3, label="sails")
     wait_for(lambda: state(other)["features_revision"] > before)
     wait_for(lambda: state(other)["open"]["labelled"] == 2)
-    ask(viewer._part, sent, kind="show_view", view={"extraction_id": "ext_old", "feature": 3})
+    ask(viewer._parts[0], sent, kind="show_view", view={"extraction_id": "ext_old", "feature": 3})
     wait_for(lambda: state(viewer)["open"]["id"] == "ext_old")
     assert other.view["extraction_id"] == "ext_new"  # each has its own view
     other.close()
-    ask(viewer._part, sent, kind="edit_feature", extraction_id="ext_new", index=3, label="")
+    ask(viewer._parts[0], sent, kind="edit_feature", extraction_id="ext_new", index=3, label="")
     wait_for(lambda: state(viewer)["open"]["labelled"] == 1)
 
 
@@ -185,8 +185,8 @@ def test_two_viewers_in_step(viewer: ExtractionViewer, ws: FakeFeatureWorkspace,
 def test_selected_follows_the_page_and_can_be_assigned(viewer: ExtractionViewer, record_messages: Record) -> None:
     seen: list[Any] = []
     viewer.observe(lambda change: seen.append(change["new"]), "selected")
-    sent = record_messages(viewer._part)
-    ask(viewer._part, sent, kind="show_view", view={"extraction_id": "ext_new", "feature": 7})
+    sent = record_messages(viewer._parts[0])
+    ask(viewer._parts[0], sent, kind="show_view", view={"extraction_id": "ext_new", "feature": 7})
     wait_for(lambda: viewer.selected == 7)
     assert viewer.selected_feature is not None
     assert viewer.selected_feature.label == "ships"
@@ -241,8 +241,8 @@ def test_the_dialog_can_be_asked_for(viewer: ExtractionViewer) -> None:
 
 
 def test_a_page_comes_with_its_buffer(viewer: ExtractionViewer, record_messages: Record) -> None:
-    sent = record_messages(viewer._part)
-    answer = ask(viewer._part, sent, kind="open_feature", extraction_id="ext_new", index=7)
+    sent = record_messages(viewer._parts[0])
+    answer = ask(viewer._parts[0], sent, kind="open_feature", extraction_id="ext_new", index=7)
     buffers = next(buffers for content, buffers in sent if content is answer)
     assert (answer["kind"], answer["columns"]) == ("result", ["activations"])
     tokens = sum(len(e["tokens"]) for g in answer["value"]["groups"] for e in g["examples"])
@@ -250,8 +250,8 @@ def test_a_page_comes_with_its_buffer(viewer: ExtractionViewer, record_messages:
 
 
 def test_wrong_fields_are_told_by_name(viewer: ExtractionViewer, record_messages: Record) -> None:
-    sent = record_messages(viewer._part)
-    answer = ask(viewer._part, sent, kind="start_extraction", sae_id="sae_gpt2", values={"tokens": "0"})
+    sent = record_messages(viewer._parts[0])
+    answer = ask(viewer._parts[0], sent, kind="start_extraction", sae_id="sae_gpt2", values={"tokens": "0"})
     assert (answer["kind"], answer["what"]) == ("failure", "1 field needs attention.")
     assert answer["fields"]["tokens"].startswith("Tokens is 0.")
 
@@ -270,13 +270,13 @@ def test_wrong_fields_are_told_by_name(viewer: ExtractionViewer, record_messages
 def test_malformed_commands_are_refused(
     viewer: ExtractionViewer, record_messages: Record, command: dict[str, Any]
 ) -> None:
-    sent = record_messages(viewer._part)
-    assert ask(viewer._part, sent, **command)["kind"] == "failure"
+    sent = record_messages(viewer._parts[0])
+    assert ask(viewer._parts[0], sent, **command)["kind"] == "failure"
 
 
 def test_half_a_surrogate_pair_is_named(viewer: ExtractionViewer, record_messages: Record) -> None:
     command = {"kind": "edit_feature", "extraction_id": "ext_new", "index": 1, "label": "\ud800"}
-    failed = ask(viewer._part, record_messages(viewer._part), **command)
+    failed = ask(viewer._parts[0], record_messages(viewer._parts[0]), **command)
     assert (failed["where"], failed["what"]) == (
         "label", "The command 'edit_feature' is malformed: it holds half a surrogate pair."
     )  # fmt: skip
@@ -287,26 +287,26 @@ def test_nothing_blocks_the_thread_that_receives(
 ) -> None:
     gate = threading.Event()
     monkeypatch.setattr(ws.features, "logits", lambda *_: gate.wait(5))
-    sent = record_messages(viewer._part)
+    sent = record_messages(viewer._parts[0])
     command = {"id": "slow", "kind": "feature_logits", "extraction_id": "ext_new", "index": 7}
     for number in range(5):
         began = time.perf_counter()
-        viewer._part._handle_custom_msg(command | {"id": "other"} if number else command, [])
+        viewer._parts[0]._handle_custom_msg(command | {"id": "other"} if number else command, [])
         assert time.perf_counter() - began < 3  # the work takes 5
     assert [content["kind"] for content in sent.of("slow")] == ["ack"]
     quick = {"id": "quick", "kind": "step_feature", "extraction_id": "ext_new", "index": 7, "step": "next"}
-    viewer._part._handle_custom_msg({**quick, "query": {}}, [])
+    viewer._parts[0]._handle_custom_msg({**quick, "query": {}}, [])
     wait_for(lambda: len(sent.of("quick")) == 2)  # while the model loads
     gate.set()
-    viewer._part.drain()
+    viewer._parts[0].drain()
     assert len(sent.of("slow")) == 2
 
 
 def test_steering_is_handed_on(ws: FakeFeatureWorkspace, record_messages: Record) -> None:
     asked: list[tuple[str, int]] = []
     viewer = ExtractionViewer(ws, on_steer=lambda owner, index: asked.append((owner, index)))
-    sent = record_messages(viewer._part)
-    assert ask(viewer._part, sent, kind="steer_feature", extraction_id="ext_new", index=7)["kind"] == "result"
+    sent = record_messages(viewer._parts[0])
+    assert ask(viewer._parts[0], sent, kind="steer_feature", extraction_id="ext_new", index=7)["kind"] == "result"
     assert asked == [("sae_gpt2", 7)]
     viewer.close()
 
@@ -329,26 +329,27 @@ def test_steering_opens_below(
 
     monkeypatch.setattr("saewidgets.widgets.steering.widget.Steering", Steering)
     viewer = ExtractionViewer(ws)
-    sent = record_messages(viewer._part)
+    sent = record_messages(viewer._parts[0])
     for index in (7, 9):
-        assert ask(viewer._part, sent, kind="steer_feature", extraction_id="ext_new", index=index)["kind"] == "result"
-    wait_for(lambda: viewer.children == (viewer._part, made[0]))
+        answer = ask(viewer._parts[0], sent, kind="steer_feature", extraction_id="ext_new", index=index)
+        assert answer["kind"] == "result"
+    wait_for(lambda: viewer.children == (viewer._parts[0], made[0]))
     assert made[0].added[:2] == [("sae_gpt2", 7), ("sae_gpt2", 9)]
     assert made[0].given["embedded"]
-    answer = ask(viewer._part, sent, kind="steer_feature", extraction_id="ext_new", index=0)
+    answer = ask(viewer._parts[0], sent, kind="steer_feature", extraction_id="ext_new", index=0)
     assert (answer["kind"], answer["what"]) == ("failure", "There is no room for more.")
-    wait_for(lambda: viewer._part.state["below"] == "steering")
+    wait_for(lambda: viewer._parts[0].state["below"] == "steering")
     made[0].given["on_close"]()
-    wait_for(lambda: viewer.children == (viewer._part,))
-    wait_for(lambda: viewer._part.state["below"] == "")
+    wait_for(lambda: viewer.children == (viewer._parts[0],))
+    wait_for(lambda: viewer._parts[0].state["below"] == "")
     assert made[0].comm is not None  # its features are there again when Steer is pressed
-    ask(viewer._part, sent, kind="steer_feature", extraction_id="ext_new", index=11)
-    wait_for(lambda: viewer.children == (viewer._part, made[0]))
+    ask(viewer._parts[0], sent, kind="steer_feature", extraction_id="ext_new", index=11)
+    wait_for(lambda: viewer.children == (viewer._parts[0], made[0]))
     viewer.view = {**viewer.view, "tab": "jobs"}
     made[0].given["on_browse"]()
     assert viewer.view["tab"] == "features"
     ws.extractions.put(make_extraction("ext_t", None, training_id="train_1"))  # type: ignore[arg-type]
-    answer = ask(viewer._part, sent, kind="steer_feature", extraction_id="ext_t", index=1)
+    answer = ask(viewer._parts[0], sent, kind="steer_feature", extraction_id="ext_t", index=1)
     assert "not in the library yet" in answer["what"]
     viewer.close()
     assert made[0].comm is None
@@ -368,13 +369,13 @@ def test_a_download_opens_below(
 
     monkeypatch.setattr("saewidgets.widgets.download.widget.DownloadFromHF", DownloadFromHF)
     viewer = ExtractionViewer(ws)
-    sent = record_messages(viewer._part)
+    sent = record_messages(viewer._parts[0])
     for _ in range(2):
-        ask(viewer._part, sent, kind="show_download", shown=True)
+        ask(viewer._parts[0], sent, kind="show_download", shown=True)
         wait_for(lambda: len(viewer.children) == 2)
         assert viewer.children[1] is made[0]
-        ask(viewer._part, sent, kind="show_download", shown=False)
-        wait_for(lambda: viewer.children == (viewer._part,))
+        ask(viewer._parts[0], sent, kind="show_download", shown=False)
+        wait_for(lambda: viewer.children == (viewer._parts[0],))
     assert made[0].given["embedded"]
     viewer.close()
     assert made[0].comm is None
@@ -383,11 +384,11 @@ def test_a_download_opens_below(
 
 def test_code_names_the_workspace_it_is_bound_to(ws: FakeFeatureWorkspace) -> None:
     viewer = ExtractionViewer(ws)
-    assert viewer._part.state["code"] == ""
+    assert viewer._parts[0].state["code"] == ""
     viewer.close()
     ws.is_default = False
     viewer = ExtractionViewer(ws)
-    assert viewer._part.state["code"] == "ws"  # the folder is no part of what is saved with a notebook
+    assert viewer._parts[0].state["code"] == "ws"  # the folder is no part of what is saved with a notebook
     viewer.close()
 
 
@@ -446,4 +447,4 @@ def test_closing(ws: FakeFeatureWorkspace) -> None:
     assert not publisher.alive
     assert (ws.extractions.subscribers, ws.features.subscribers) == (0, 0)
     ws.extractions.act("pause", "ext_run", JobStatus.PAUSED)
-    assert viewer._part.comm is None
+    assert viewer._parts[0].comm is None

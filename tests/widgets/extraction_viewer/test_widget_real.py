@@ -63,21 +63,15 @@ def extraction(workspace: Workspace, sae: SAERecord, values: dict[str, Any]) -> 
         return latest.id
     viewer = ExtractionViewer(workspace, sae=sae.id)
     assert viewer.view["dialog_sae"] == sae.id
-    handle = viewer._commands.start_extraction(_start(sae.id, values))
+    handle = viewer._commands.start_extraction(sae.id, values)
     assert workspace.extractions.get(handle["extraction_id"]).wait(PATIENCE) is JobStatus.COMPLETED
     viewer.close()
     return handle["extraction_id"]
 
 
-def _start(sae_id: str, values: dict[str, Any]) -> Any:
-    from saewidgets.widgets.messages.features import StartExtraction
-
-    return StartExtraction(id="1", sae_id=sae_id, values=values)
-
-
 def asked(viewer: ExtractionViewer, sent: Sent, **command: Any) -> Any:
     """The value of the answer, and its buffer as numbers if it has one."""
-    answer = ask(viewer._part, sent, **command)
+    answer = ask(viewer._parts[0], sent, **command)
     assert answer["kind"] == "result", answer
     buffers = next(buffers for content, buffers in sent if content is answer)
     return (answer["value"], np.frombuffer(buffers[0], "<f4")) if buffers else answer["value"]
@@ -86,7 +80,7 @@ def asked(viewer: ExtractionViewer, sent: Sent, **command: Any) -> Any:
 def test_from_the_dialog_to_the_features(
     viewer: ExtractionViewer, workspace: Workspace, sae: SAERecord, values: dict[str, Any], record_messages: Record
 ) -> None:
-    sent = record_messages(viewer._part)
+    sent = record_messages(viewer._parts[0])
     rows = asked(viewer, sent, kind="list_saes")["rows"]
     assert [row["id"] for row in rows] == [sae.id]
     fields = asked(viewer, sent, kind="extraction_form", sae_id=sae.id)["fields"]
@@ -105,13 +99,13 @@ def test_from_the_dialog_to_the_features(
     assert workspace.extractions.get(extraction_id).wait(PATIENCE) is JobStatus.COMPLETED
 
     def card() -> dict[str, Any]:
-        return next(card for card in viewer._part.state["cards"] if card["id"] == extraction_id)
+        return next(card for card in viewer._parts[0].state["cards"] if card["id"] == extraction_id)
 
     wait_for(lambda: card()["status"] == "completed" and card()["dead"] is not None)
     assert card()["fraction"] == 1.0
     asked(viewer, sent, kind="show_view", view={"extraction_id": extraction_id, "feature": 3})
-    wait_for(lambda: viewer._part.state["open"] is not None)
-    opened = viewer._part.state["open"]
+    wait_for(lambda: viewer._parts[0].state["open"] is not None)
+    opened = viewer._parts[0].state["open"]
     assert (opened["d_sae"], opened["context_size"], opened["live"]) == (64, 16, True)
     assert opened["n_documents"] > 0
     assert viewer.selected == 3
@@ -120,7 +114,7 @@ def test_from_the_dialog_to_the_features(
 def test_lists_pages_and_steps(
     viewer: ExtractionViewer, workspace: Workspace, extraction: str, record_messages: Record
 ) -> None:
-    sent = record_messages(viewer._part)
+    sent = record_messages(viewer._parts[0])
     query = {"sort": "max", "descending": True, "show": "live"}
     of = {"extraction_id": extraction}
     found = asked(viewer, sent, kind="query_features", **of, query=query, limit=10)
@@ -156,7 +150,7 @@ def test_lists_pages_and_steps(
 def test_text_is_read_with_the_model(
     viewer: ExtractionViewer, workspace: Workspace, extraction: str, record_messages: Record
 ) -> None:
-    sent = record_messages(viewer._part)
+    sent = record_messages(viewer._parts[0])
     of = {"extraction_id": extraction}
     text = TINY_TEXT[0][:60]
     reading, values = asked(viewer, sent, kind="read_prompt", **of, text=text, hide_dense=False, limit=5)
@@ -170,7 +164,7 @@ def test_text_is_read_with_the_model(
     logits = asked(viewer, sent, kind="feature_logits", **of, index=row["index"])
     assert logits["problem"] is None
     assert logits["raises"][0]["logit"] >= logits["raises"][-1]["logit"] > logits["lowers"][0]["logit"]
-    refused = ask(viewer._part, sent, kind="test_text", **of, index=64, text=text)
+    refused = ask(viewer._parts[0], sent, kind="test_text", **of, index=64, text=text)
     assert (refused["kind"], refused["where"]) == ("failure", "index")
 
 
@@ -179,23 +173,23 @@ def test_labels_are_shared(
 ) -> None:
     viewer.view = {"extraction_id": extraction}
     other = ExtractionViewer(workspace, extraction=extraction)
-    sent = record_messages(viewer._part)
+    sent = record_messages(viewer._parts[0])
     of = {"extraction_id": extraction}
     live = asked(viewer, sent, kind="query_features", **of, query={"show": "live"})["rows"]
     index = live[0]["index"]
-    wait_for(lambda: other._part.state["open"] is not None)
-    before = other._part.state["features_revision"]
+    wait_for(lambda: other._parts[0].state["open"] is not None)
+    before = other._parts[0].state["features_revision"]
     notes = asked(viewer, sent, kind="edit_feature", **of, index=index, label="<b>ships</b>", notes="n", starred=True)
     label = notes["labels"][0]
     assert (label["text"], label["source"], notes["starred"]) == ("<b>ships</b>", "user", True)
-    wait_for(lambda: other._part.state["features_revision"] > before)
-    wait_for(lambda: other._part.state["open"]["labelled"] == 1)
-    wait_for(lambda: other._part.state["open"]["starred"] == 1)
+    wait_for(lambda: other._parts[0].state["features_revision"] > before)
+    wait_for(lambda: other._parts[0].state["open"]["labelled"] == 1)
+    wait_for(lambda: other._parts[0].state["open"]["starred"] == 1)
     described = asked(viewer, sent, kind="edit_feature", **of, index=index, description="vessels")
     assert described["labels"][0]["description"] == "vessels"
     suggestion = asked(viewer, sent, kind="suggest_label", **of, index=live[1]["index"])
     assert suggestion["text"]
-    assert other._part.state["open"]["labelled"] == 1
+    assert other._parts[0].state["open"]["labelled"] == 1
     count = asked(viewer, sent, kind="label_features", **of)
     assert count["labelled"] > 0
     rows = asked(viewer, sent, kind="query_features", **of, query={"show": "labelled"})
@@ -208,7 +202,7 @@ def test_labels_are_shared(
     assert taken["skipped"] == 0
     gone = asked(viewer, sent, kind="edit_feature", **of, index=index, label="", starred=False, notes="")
     assert all(label["source"] != "user" for label in gone["labels"])
-    refused = ask(viewer._part, sent, kind="import_labels", **of, path=str(tmp_path / "none.csv"))
+    refused = ask(viewer._parts[0], sent, kind="import_labels", **of, path=str(tmp_path / "none.csv"))
     assert refused["kind"] == "failure"
     other.close()
 
@@ -217,12 +211,12 @@ def test_the_browser_counts_features_and_extracts(
     workspace: Workspace, sae: SAERecord, extraction: str, record_messages: Record
 ) -> None:
     browser = SAEBrowser(workspace)
-    card = browser._part.state["cards"][0]
+    card = browser._parts[0].state["cards"][0]
     record = workspace.extractions.get(extraction).record
     assert record.seen
     assert card["features_extracted"] == record.seen
-    sent = record_messages(browser._part)
-    ask(browser._part, sent, kind="show_extractions", shown=True, sae_id=sae.id)
+    sent = record_messages(browser._parts[0])
+    ask(browser._parts[0], sent, kind="show_extractions", shown=True, sae_id=sae.id)
     wait_for(lambda: len(browser.children) == 2)
     assert browser.children[1].view["dialog_sae"] == sae.id
     browser.close()
@@ -232,11 +226,11 @@ def test_deleting(
     viewer: ExtractionViewer, workspace: Workspace, sae: SAERecord, extraction: str, record_messages: Record
 ) -> None:
     viewer.view = {"extraction_id": extraction}
-    sent = record_messages(viewer._part)
+    sent = record_messages(viewer._parts[0])
     asked(viewer, sent, kind="extraction_action", extraction_id=extraction, action="delete")
-    wait_for(lambda: extraction not in {card["id"] for card in viewer._part.state["cards"]})
-    wait_for(lambda: viewer._part.state["open"] is None)
-    refused = ask(viewer._part, sent, kind="open_feature", extraction_id=extraction, index=0)
+    wait_for(lambda: extraction not in {card["id"] for card in viewer._parts[0].state["cards"]})
+    wait_for(lambda: viewer._parts[0].state["open"] is None)
+    refused = ask(viewer._parts[0], sent, kind="open_feature", extraction_id=extraction, index=0)
     assert refused["kind"] == "failure"
 
 

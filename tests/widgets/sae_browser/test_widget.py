@@ -34,7 +34,7 @@ def browser(ws: FakeSaeWorkspace) -> Iterator[SAEBrowser]:
 
 
 def cards(browser: SAEBrowser) -> list[str]:
-    return [card["id"] for card in browser._part.state["cards"]]
+    return [card["id"] for card in browser._parts[0].state["cards"]]
 
 
 def test_it_is_a_box_with_one_part_at_first(browser: SAEBrowser) -> None:
@@ -51,7 +51,7 @@ def test_it_follows_the_library(browser: SAEBrowser, ws: FakeSaeWorkspace) -> No
 
 
 def test_cards_say_what_the_drawing_says(browser: SAEBrowser) -> None:
-    found = {card["id"]: card for card in browser._part.state["cards"]}
+    found = {card["id"]: card for card in browser._parts[0].state["cards"]}
     gemma = found["sae_gemma"]
     words = (gemma["source_label"], gemma["site"], gemma["architecture"])
     assert words == ("Gemma Scope", "residual", "JumpReLU, L0 82")
@@ -65,10 +65,10 @@ def test_cards_say_what_the_drawing_says(browser: SAEBrowser) -> None:
 def test_selected_is_the_sae_checked_last(browser: SAEBrowser, record_messages: Callable[[Any], Sent]) -> None:
     seen: list[Any] = []
     browser.observe(lambda change: seen.append(change["new"]), "selected")
-    sent = record_messages(browser._part)
+    sent = record_messages(browser._parts[0])
     assert browser.selected is None
     assert browser.selected_record is None
-    ask(browser._part, sent, kind="select_saes", sae_ids=["sae_gemma", "sae_gpt2"])
+    ask(browser._parts[0], sent, kind="select_saes", sae_ids=["sae_gemma", "sae_gpt2"])
     wait_for(lambda: browser.selected == "sae_gpt2")
     assert browser.selected_ids == ("sae_gemma", "sae_gpt2")
     assert browser.selected_record.name == "gpt2-l6-topk-k32"
@@ -77,7 +77,7 @@ def test_selected_is_the_sae_checked_last(browser: SAEBrowser, record_messages: 
 
 def test_selected_can_be_assigned(browser: SAEBrowser, ws: FakeSaeWorkspace) -> None:
     browser.selected = "sae_gemma"
-    wait_for(lambda: [sae["id"] for sae in browser._part.state["selected"]] == ["sae_gemma"])
+    wait_for(lambda: [sae["id"] for sae in browser._parts[0].state["selected"]] == ["sae_gemma"])
     assert browser.selected == "sae_gemma"
     with pytest.raises(ConfigError, match="no SAE 'nobody'"):
         browser.selected = "nobody"
@@ -86,14 +86,14 @@ def test_selected_can_be_assigned(browser: SAEBrowser, ws: FakeSaeWorkspace) -> 
     wait_for(lambda: browser.selected is None)
     browser.selected = "sae_lab"
     browser.selected = None
-    wait_for(lambda: browser._part.state["selected"] == [])
+    wait_for(lambda: browser._parts[0].state["selected"] == [])
 
 
 def test_filters_come_back_as_state(browser: SAEBrowser, record_messages: Callable[[Any], Sent]) -> None:
-    sent = record_messages(browser._part)
-    ask(browser._part, sent, kind="browse_saes", source="gemma_scope")
+    sent = record_messages(browser._parts[0])
+    ask(browser._parts[0], sent, kind="browse_saes", source="gemma_scope")
     wait_for(lambda: cards(browser) == ["sae_gemma"])
-    state = browser._part.state
+    state = browser._parts[0].state
     assert (state["matching"], state["total"], state["query"]["source"]) == (1, 4, "gemma_scope")
 
 
@@ -104,20 +104,20 @@ def test_filters_that_no_sae_can_have_are_refused(
     caplog: pytest.LogCaptureFixture,
     wrong: dict[str, Any],
 ) -> None:
-    sent = record_messages(browser._part)
-    before = browser._part.state["query"]
-    answer = ask(browser._part, sent, kind="browse_saes", **wrong)
+    sent = record_messages(browser._parts[0])
+    before = browser._parts[0].state["query"]
+    answer = ask(browser._parts[0], sent, kind="browse_saes", **wrong)
     assert answer["kind"] == "failure"
     assert next(iter(wrong)) in str(answer)
-    ask(browser._part, sent, kind="refresh", revision=0)
-    assert browser._part.state["query"] == before
+    ask(browser._parts[0], sent, kind="refresh", revision=0)
+    assert browser._parts[0].state["query"] == before
     assert "Traceback" not in caplog.text
 
 
 def test_an_upload_over_the_wire(
     browser: SAEBrowser, ws: FakeSaeWorkspace, record_messages: Callable[[Any], Sent]
 ) -> None:
-    part = browser._part
+    part = browser._parts[0]
     sent = record_messages(part)
     files = [{"name": "cfg.json", "size": 4}]
     upload_id = ask(part, sent, kind="begin_upload", files=files)["value"]["upload_id"]
@@ -137,9 +137,9 @@ def test_an_upload_over_the_wire(
 
 
 def test_a_command_without_buffers_takes_none(browser: SAEBrowser, record_messages: Callable[[Any], Sent]) -> None:
-    sent = record_messages(browser._part)
-    browser._part._handle_custom_msg({"id": "x", "kind": "refresh", "revision": 0}, [b"abc"])
-    browser._part.drain()
+    sent = record_messages(browser._parts[0])
+    browser._parts[0]._handle_custom_msg({"id": "x", "kind": "refresh", "revision": 0}, [b"abc"])
+    browser._parts[0].drain()
     assert "came with 1 buffers" in sent.of("x")[-1]["what"]
 
 
@@ -156,8 +156,8 @@ def test_the_download_opens_in_the_same_box(
     module = types.ModuleType("saewidgets.widgets.download.widget")
     module.DownloadFromHF = DownloadFromHF  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    sent = record_messages(browser._part)
-    ask(browser._part, sent, kind="show_download", shown=True)
+    sent = record_messages(browser._parts[0])
+    ask(browser._parts[0], sent, kind="show_download", shown=True)
     wait_for(lambda: len(browser.children) == 2)
     ((workspace, options),) = made
     assert workspace is browser.workspace
@@ -165,7 +165,7 @@ def test_the_download_opens_in_the_same_box(
     options["on_open"]("sae_gemma")  # "Open in SAE browser"
     wait_for(lambda: len(browser.children) == 1)
     wait_for(lambda: browser.selected == "sae_gemma")
-    ask(browser._part, sent, kind="show_download", shown=True)
+    ask(browser._parts[0], sent, kind="show_download", shown=True)
     wait_for(lambda: len(browser.children) == 2)
     assert len(made) == 1
 
@@ -179,21 +179,21 @@ def test_a_broken_catalog_is_shown_and_heals(
     with monkeypatch.context() as patch:
         patch.setattr(ws.saes, "facets", broken)
         ws.saes.tell()
-        wait_for(lambda: (browser._part.state["notice"] or {}).get("what") == "The catalog is locked.")
+        wait_for(lambda: (browser._parts[0].state["notice"] or {}).get("what") == "The catalog is locked.")
         second = SAEBrowser(ws)
-        assert second._part.state["notice"]["what"] == "The catalog is locked."
+        assert second._parts[0].state["notice"]["what"] == "The catalog is locked."
         second.close()
     ws.saes.tell()
-    wait_for(lambda: browser._part.state["notice"] is None)
+    wait_for(lambda: browser._parts[0].state["notice"] is None)
 
 
 def test_traits_are_written_by_one_thread(browser: SAEBrowser, ws: FakeSaeWorkspace) -> None:
     threads: set[str] = set()
-    browser._part.observe(lambda change: threads.add(threading.current_thread().name), names=["state"])
+    browser._parts[0].observe(lambda change: threads.add(threading.current_thread().name), names=["state"])
     for i in range(20):
         ws.saes.add(make_sae(f"sae_{i}", f"run-{i}"))
-    wait_for(lambda: browser._part.state["total"] == 24)
-    assert threads == {"saewidgets-browser"}
+    wait_for(lambda: browser._parts[0].state["total"] == 24)
+    assert threads == {"saewidgets-saes"}
 
 
 def test_arguments_are_checked(ws: FakeSaeWorkspace) -> None:
@@ -204,7 +204,7 @@ def test_arguments_are_checked(ws: FakeSaeWorkspace) -> None:
     with pytest.raises(TypeError):
         SAEBrowser(ws, colour="red")  # type: ignore[call-arg]
     widget = SAEBrowser(ws, theme="dark", height=300)
-    assert (widget._part.theme, widget._part.height) == ("dark", 300)
+    assert (widget._parts[0].theme, widget._parts[0].height) == ("dark", 300)
     widget.close()
 
 
@@ -228,7 +228,7 @@ def test_repr_and_static_copy(browser: SAEBrowser, ws: FakeSaeWorkspace, tmp_pat
     assert "16,384 × 2,304" in html
     assert "sae.safetensors is no longer in its folder." in html
     ws.saes.update("sae_gpt2", name='"><img src=x onerror=alert(1)>')
-    wait_for(lambda: any(card["name"].startswith('"') for card in browser._part.state["cards"]))
+    wait_for(lambda: any(card["name"].startswith('"') for card in browser._parts[0].state["cards"]))
     document = browser.export_html(tmp_path / "saes.html").read_text("utf-8")
     assert document.startswith("<!doctype html>")
     assert "<img" not in document
@@ -238,7 +238,7 @@ def test_repr_and_static_copy(browser: SAEBrowser, ws: FakeSaeWorkspace, tmp_pat
 
 def test_an_empty_library(tmp_path: Path) -> None:
     widget = SAEBrowser(FakeSaeWorkspace(tmp_path))
-    assert widget._part.state["total"] == 0
+    assert widget._parts[0].state["total"] == 0
     assert "No SAEs yet" in widget._repr_mimebundle_()[0]["text/html"]
     widget.close()
 
@@ -255,21 +255,21 @@ def test_extract_opens_the_viewer_with_the_sae_chosen(
     features: FakeFeatureWorkspace, record_messages: Callable[[Any], Sent]
 ) -> None:
     browser = SAEBrowser(features)
-    sent = record_messages(browser._part)
-    assert ask(browser._part, sent, kind="show_extractions", shown=True, sae_id="sae_gemma")["kind"] == "result"
+    sent = record_messages(browser._parts[0])
+    assert ask(browser._parts[0], sent, kind="show_extractions", shown=True, sae_id="sae_gemma")["kind"] == "result"
     wait_for(lambda: len(browser.children) == 2)
     viewer = browser.children[1]
     assert isinstance(viewer, ExtractionViewer)
     assert "sw-frame" not in viewer._dom_classes  # the browser draws the frame
     assert viewer.view["dialog_sae"] == "sae_gemma"
-    wait_for(lambda: browser._part.state["extractions_shown"])
-    ask(browser._part, sent, kind="show_extractions", shown=True, sae_id="sae_gpt2")
+    wait_for(lambda: browser._parts[0].state["extractions_shown"])
+    ask(browser._parts[0], sent, kind="show_extractions", shown=True, sae_id="sae_gpt2")
     wait_for(lambda: viewer.view["dialog_sae"] == "sae_gpt2")
-    ask(browser._part, sent, kind="show_download", shown=False)  # what is not open does not close
-    ask(browser._part, sent, kind="show_extractions", shown=False)
-    wait_for(lambda: browser.children == (browser._part,))
-    ask(browser._part, sent, kind="show_extractions", shown=True)
-    wait_for(lambda: browser.children == (browser._part, viewer))  # the same again, without a dialog of its own
+    ask(browser._parts[0], sent, kind="show_download", shown=False)  # what is not open does not close
+    ask(browser._parts[0], sent, kind="show_extractions", shown=False)
+    wait_for(lambda: browser.children == (browser._parts[0],))
+    ask(browser._parts[0], sent, kind="show_extractions", shown=True)
+    wait_for(lambda: browser.children == (browser._parts[0], viewer))  # the same again, without a dialog of its own
     browser.close()
     assert viewer._closed
 
@@ -278,12 +278,12 @@ def test_extract_needs_an_sae_with_files(
     features: FakeFeatureWorkspace, record_messages: Callable[[Any], Sent]
 ) -> None:
     browser = SAEBrowser(features)
-    sent = record_messages(browser._part)
-    gone = ask(browser._part, sent, kind="show_extractions", shown=True, sae_id="sae_nobody")
+    sent = record_messages(browser._parts[0])
+    gone = ask(browser._parts[0], sent, kind="show_extractions", shown=True, sae_id="sae_nobody")
     assert (gone["kind"], gone["what"]) == ("failure", "There is no SAE 'sae_nobody' in this library.")
-    missing = ask(browser._part, sent, kind="show_extractions", shown=True, sae_id="sae_lab")
+    missing = ask(browser._parts[0], sent, kind="show_extractions", shown=True, sae_id="sae_lab")
     assert (missing["kind"], missing["what"]) == ("failure", "Weights not found.")
-    assert not browser._part.state["extractions_shown"]
+    assert not browser._parts[0].state["extractions_shown"]
     assert len(browser.children) == 1
     browser.close()
 
@@ -295,7 +295,7 @@ def test_the_count_of_features_follows_an_extraction(features: FakeFeatureWorksp
     features.extractions.put(make_extraction("ext_done"))
 
     def count() -> int:
-        return next(card["features_extracted"] for card in browser._part.state["cards"] if card["id"] == "sae_gpt2")
+        return next(card["features_extracted"] for card in browser._parts[0].state["cards"] if card["id"] == "sae_gpt2")
 
     wait_for(lambda: count() == 16_300)
     browser.close()
@@ -305,17 +305,17 @@ def test_the_count_of_features_follows_an_extraction(features: FakeFeatureWorksp
 def test_show_opens_an_sae_whatever_is_filtered(
     browser: SAEBrowser, ws: FakeSaeWorkspace, record_messages: Callable[[Any], Sent]
 ) -> None:
-    sent = record_messages(browser._part)
+    sent = record_messages(browser._parts[0])
     for number in range(120):
         ws.saes.add(make_sae(f"sae_{number}", f"newer {number}"))
-    ask(browser._part, sent, kind="browse_saes", search="newer")
+    ask(browser._parts[0], sent, kind="browse_saes", search="newer")
     browser.show("sae_gpt2")
-    wait_for(lambda: browser._part.state["revealed"] == "sae_gpt2")
-    state = browser._part.state
+    wait_for(lambda: browser._parts[0].state["revealed"] == "sae_gpt2")
+    state = browser._parts[0].state
     assert "sae_gpt2" in cards(browser)
     assert (state["query"]["search"], state["query"]["offset"]) == ("", 100)
     assert browser.selected == "sae_gpt2"
-    ask(browser._part, sent, kind="browse_saes", search="x")
-    wait_for(lambda: browser._part.state["revealed"] is None)
+    ask(browser._parts[0], sent, kind="browse_saes", search="x")
+    wait_for(lambda: browser._parts[0].state["revealed"] is None)
     with pytest.raises(NotFoundError):
         browser.show("sae_nobody")

@@ -42,13 +42,13 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def names(browser: SAEBrowser) -> list[str]:
-    return [card["name"] for card in browser._part.state["cards"]]
+    return [card["name"] for card in browser._parts[0].state["cards"]]
 
 
 def test_from_a_folder_to_the_bin(
     browser: SAEBrowser, workspace: Workspace, tmp_path: Path, record_messages: Record
 ) -> None:
-    part = browser._part
+    part = browser._parts[0]
     sent = record_messages(part)
     ids = []
     for name in ("first", "second"):
@@ -94,7 +94,7 @@ def test_from_a_folder_to_the_bin(
 def test_an_upload_becomes_an_sae(
     browser: SAEBrowser, workspace: Workspace, tmp_path: Path, record_messages: Record
 ) -> None:
-    part = browser._part
+    part = browser._parts[0]
     sent = record_messages(part)
     files = files_of(write_sae(tmp_path / "made"))
     announced = [{"name": f"made/{name}", "size": len(data)} for name, data in files.items()]
@@ -115,7 +115,7 @@ def test_an_upload_becomes_an_sae(
 def test_a_hostile_upload_is_an_error_in_words(
     browser: SAEBrowser, workspace: Workspace, record_messages: Record
 ) -> None:
-    part = browser._part
+    part = browser._parts[0]
     sent = record_messages(part)
     data = b"PK\x03\x04 this is no zip"
     files = [{"name": "sae.zip", "size": len(data)}]
@@ -134,7 +134,7 @@ def test_a_hostile_upload_is_an_error_in_words(
 def test_missing_files_are_shown_and_found_again(
     browser: SAEBrowser, workspace: Workspace, tmp_path: Path, record_messages: Record
 ) -> None:
-    part = browser._part
+    part = browser._parts[0]
     sent = record_messages(part)
     folder = write_sae(tmp_path / "made")
     sae_id = ask(part, sent, kind="add_local", path=str(folder))["value"]["sae_id"]

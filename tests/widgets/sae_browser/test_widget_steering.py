@@ -34,11 +34,11 @@ def browser(ws: Workspace) -> Iterator[SAEBrowser]:
 
 @pytest.fixture
 def sent(browser: SAEBrowser, record_messages: Callable[[Any], Sent]) -> Sent:
-    return record_messages(browser._part)
+    return record_messages(browser._parts[0])
 
 
 def press(browser: SAEBrowser, sent: Sent, sae_id: str | None) -> dict[str, Any]:
-    answer: dict[str, Any] = ask(browser._part, sent, kind="show_steering", shown=sae_id is not None, sae_id=sae_id)
+    answer: dict[str, Any] = ask(browser._parts[0], sent, kind="show_steering", shown=sae_id is not None, sae_id=sae_id)
     return answer
 
 
@@ -49,16 +49,16 @@ def test_steering_opens_with_the_sae_chosen_and_closes(ws: Workspace, browser: S
     steering = browser.children[1]
     assert isinstance(steering, Steering)
     assert steering.state["embedded"]  # the browser draws the frame
-    wait_for(lambda: (steering.state["sae_id"], browser._part.state["steering_shown"]) == (older, True))
+    wait_for(lambda: (steering.state["sae_id"], browser._parts[0].state["steering_shown"]) == (older, True))
     steering.add(older, 7)
     press(browser, sent, newest)
     wait_for(lambda: steering.state["sae_id"] == newest)
     assert [row["index"] for row in steering.state["rows"]] == [7], "what was added stays"
     press(browser, sent, None)
-    wait_for(lambda: browser.children == (browser._part,))
-    assert not browser._part.state["steering_shown"]
+    wait_for(lambda: browser.children == (browser._parts[0],))
+    assert not browser._parts[0].state["steering_shown"]
     press(browser, sent, older)
-    wait_for(lambda: browser.children == (browser._part, steering))
+    wait_for(lambda: browser.children == (browser._parts[0], steering))
     browser.close()
     assert steering._closed
 
@@ -72,7 +72,7 @@ def test_the_features_browser_takes_its_place(
     assert steering.state["can_browse"]
     assert ask(steering, record_messages(steering), kind="steering_browse")["kind"] == "result"
     wait_for(lambda: isinstance(browser.children[-1], ExtractionViewer))
-    state = browser._part.state
+    state = browser._parts[0].state
     assert (state["steering_shown"], state["extractions_shown"]) == (False, True)
 
 
@@ -80,4 +80,4 @@ def test_steering_needs_an_sae_that_is_there(browser: SAEBrowser, sent: Sent) ->
     gone = press(browser, sent, "sae_nobody")
     assert (gone["kind"], gone["what"]) == ("failure", "There is no SAE 'sae_nobody'.")
     assert len(browser.children) == 1
-    assert not browser._part.state["steering_shown"]
+    assert not browser._parts[0].state["steering_shown"]

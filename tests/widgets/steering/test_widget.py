@@ -326,7 +326,7 @@ def test_arguments_are_checked(ws: Workspace) -> None:
         Steering(ws, features=[("sae_nothere", 1, 2.0)])
     with pytest.raises(ConfigError, match="no feature 900"):
         Steering(ws, sae="demo-l1-topk", features=[(900, 2.0)])
-    with pytest.raises(ConfigError, match="no workspace"):
+    with pytest.raises(ConfigError, match="Not a workspace"):
         Steering(3)  # type: ignore[arg-type]
 
 

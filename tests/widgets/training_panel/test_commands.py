@@ -10,27 +10,13 @@ import pytest
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import NotFoundError, StateError
 from saewidgets.events import JobStatus
-from saewidgets.widgets.base import FieldsError
-from saewidgets.widgets.messages.runs import RunActions
-from saewidgets.widgets.messages.saes import BeginUpload, CancelUpload, UploadChunk
+from saewidgets.widgets.commands import FieldsError
 from saewidgets.widgets.messages.training import (
-    Chart,
-    Check,
-    Create,
-    Details,
-    FormSchema,
-    MetricTable,
     Picture,
-    Pictures,
-    Rename,
-    RunAction,
 )
-from saewidgets.widgets.messages.wire import Command, Nudge, Refresh, TrainDemo
-from saewidgets.widgets.training_panel.commands import PanelCommands
-from saewidgets.widgets.training_panel.runs import RunsCommands
 from saewidgets.widgets.training_panel.state import PanelModel, for_footer
-from saewidgets.widgets.training_panel.stores import StoreCommands
-from saewidgets.widgets.training_panel.templates import TemplateCommands
+from saewidgets.widgets.training_panel.templates import PanelCommands
+from tests.widgets.conftest import panel_commands
 from tests.widgets.fake_workspace import FakeWorkspace
 
 
@@ -53,17 +39,7 @@ def spy() -> Spy:
 def commands(ws: FakeWorkspace, spy: Spy) -> PanelCommands:
     model = PanelModel(ws)
     model.read()
-    return PanelCommands(model, spy.woken.set, spy.reset.set, spy.pictures)
-
-
-def test_every_command_of_the_page_has_a_handler(commands: PanelCommands, ws: FakeWorkspace) -> None:
-    modules = {Nudge.__module__, RunAction.__module__, RunActions.__module__}
-    own = {command for command in Command.__subclasses__() if command.__module__ in modules}
-    model = PanelModel(ws)
-    several = RunsCommands(model, lambda: None, lambda: None, lambda sae_id: None).table()
-    tables = {*commands.table(for_footer), *several, *TemplateCommands(model).table(), *StoreCommands(model).table()}
-    uploads = {BeginUpload, UploadChunk, CancelUpload}  # of files of templates; the SAE browser has them, too
-    assert tables | {Nudge} == own | uploads  # every widget answers a nudge
+    return panel_commands(model, spy.woken.set, reset_zoom=spy.reset.set, pictures=spy.pictures)
 
 
 def test_start_waits_until_the_model_was_looked_up(
@@ -72,7 +48,7 @@ def test_start_waits_until_the_model_was_looked_up(
     answers = [{"pending": ("model",)}, {"pending": ("model",)}, {"fields": {"model": "There is no such model."}}]
     monkeypatch.setattr(ws.trainings, "validate", lambda data, over=None: answers.pop(0))
     with pytest.raises(FieldsError) as caught:
-        commands.create(Create(id="1", config={}))
+        commands.create(config={})
     assert caught.value.fields == {"model": "There is no such model."}
     assert answers == []
 
@@ -91,15 +67,15 @@ def test_start_waits_until_the_model_was_looked_up(
 def test_actions(
     commands: PanelCommands, ws: FakeWorkspace, spy: Spy, action: str, training_id: str, call: tuple
 ) -> None:
-    found = commands.run_action(RunAction(id="1", action=action, training_id=training_id))
+    found = commands.run_action(action=action, training_id=training_id)
     assert ws.trainings.calls[-1] == call
-    assert found == {"training_id": training_id}
+    assert found.training_id == training_id
     assert spy.woken.is_set()
 
 
 def test_retry_answers_with_the_new_run(commands: PanelCommands, ws: FakeWorkspace) -> None:
-    found = commands.run_action(RunAction(id="1", action="retry", training_id="train_4"))
-    assert ws.trainings.record(found["training_id"]).retry_of == "train_4"
+    found = commands.run_action(action="retry", training_id="train_4")
+    assert ws.trainings.record(found.training_id).retry_of == "train_4"
 
 
 def test_edit_and_retry_keeps_where_it_comes_from_under_a_name_of_its_own(
@@ -107,10 +83,10 @@ def test_edit_and_retry_keeps_where_it_comes_from_under_a_name_of_its_own(
 ) -> None:
     name = ws.trainings.record("train_4").name
     ws.trainings.change("train_4", config={**ws.trainings.record("train_4").config, "name": name})
-    assert commands.form_schema(FormSchema(id="1", training_id="train_4")).defaults["name"] == f"{name}-2"
+    assert commands.form_schema(training_id="train_4").defaults["name"] == f"{name}-2"
     config = {**TrainingConfig.from_data(ws.trainings.record("train_4").config).to_data(), "name": f"{name}-2"}
-    found = commands.create(Create(id="2", config=config, retry_of="train_4"))
-    record = ws.trainings.record(found["training_id"])
+    found = commands.create(config=config, retry_of="train_4")
+    record = ws.trainings.record(found.training_id)
     assert (record.retry_of, record.name) == ("train_4", f"{name}-2")
     model = PanelModel(ws)
     model.read()
@@ -119,22 +95,22 @@ def test_edit_and_retry_keeps_where_it_comes_from_under_a_name_of_its_own(
 
 
 def test_import_and_rename(commands: PanelCommands, ws: FakeWorkspace) -> None:
-    commands.run_action(RunAction(id="1", action="import", training_id="train_3"))
+    commands.run_action(action="import", training_id="train_3")
     assert ws.trainings.record("train_3").sae_id == "sae_train_3"
-    commands.rename(Rename(id="2", training_id="train_3", name="better"))
+    commands.rename(training_id="train_3", name="better")
     assert ws.trainings.record("train_3").name == "better"
 
 
 def test_refusals_of_the_workspace_pass_through(commands: PanelCommands) -> None:
     with pytest.raises(StateError):
-        commands.run_action(RunAction(id="1", action="pause", training_id="train_3"))
+        commands.run_action(action="pause", training_id="train_3")
     with pytest.raises(NotFoundError):
-        commands.run_action(RunAction(id="1", action="pause", training_id="nobody"))
+        commands.run_action(action="pause", training_id="nobody")
 
 
 def test_create_starts_a_valid_run(commands: PanelCommands, ws: FakeWorkspace) -> None:
-    found = commands.create(Create(id="1", config=TrainingConfig(name="mine").to_data()))
-    assert ws.trainings.record(found["training_id"]).name == "mine"
+    found = commands.create(config=TrainingConfig(name="mine").to_data())
+    assert ws.trainings.record(found.training_id).name == "mine"
 
 
 def test_create_names_every_bad_field_and_starts_nothing(commands: PanelCommands, ws: FakeWorkspace) -> None:
@@ -142,7 +118,7 @@ def test_create_names_every_bad_field_and_starts_nothing(commands: PanelCommands
     data["sae"]["k"] = 20_000
     data["hook_name"] = "nowhere"
     with pytest.raises(FieldsError, match="2 fields need attention") as caught:
-        commands.create(Create(id="1", config=data))
+        commands.create(config=data)
     assert caught.value.fields["sae.k"].startswith("k is 20,000 but d_sae is 16,384.")
     assert "hook_name" in caught.value.fields
     assert len(ws.trainings.list()) == 7
@@ -154,38 +130,38 @@ def test_create_asks_the_workspace_too(
     found = {"fields": {"model": "There is no model 'x'."}}
     monkeypatch.setattr(ws.trainings, "validate", lambda data, over=None: found)
     with pytest.raises(FieldsError, match="1 field needs attention"):
-        commands.create(Create(id="1", config=TrainingConfig().to_data()))
+        commands.create(config=TrainingConfig().to_data())
     assert len(ws.trainings.list()) == 7
 
 
 def test_demo(commands: PanelCommands, ws: FakeWorkspace) -> None:
-    found = commands.train_demo(TrainDemo(id="1"))
-    assert ws.trainings.record(found["training_id"]).model == "demo"
+    found = commands.train_demo()
+    assert ws.trainings.record(found.training_id).model == "demo"
 
 
 def test_check_and_form(commands: PanelCommands) -> None:
-    result = commands.check(Check(id="1", config=TrainingConfig().to_data()))
+    result = commands.check(config=TrainingConfig().to_data())
     assert result.fields == {}
     assert result.estimate is not None
     assert result.estimate.tokens_per_second == 40_000.0
-    form = commands.form_schema(FormSchema(id="2", training_id="train_0"))
+    form = commands.form_schema(training_id="train_0")
     assert form.defaults["model"] == "gpt2"
-    assert commands.form_schema(FormSchema(id="3")).defaults["model"] == "demo"
+    assert commands.form_schema().defaults["model"] == "demo"
 
 
 def test_refresh_pulls_and_stays_silent_when_nothing_is_new(commands: PanelCommands, ws: FakeWorkspace) -> None:
-    state = commands.refresh(Refresh(id="1", revision=0), lambda state: state)
+    state = commands.refresh()
     assert state is not None
-    assert commands.refresh(Refresh(id="2", revision=state.revision), lambda state: state) is None
+    assert commands.refresh(state.revision) is None
     ws.trainings.change("train_2", status=JobStatus.RUNNING)  # another process did it: no event reaches this one
-    newer = commands.refresh(Refresh(id="3", revision=state.revision), for_footer)
+    newer = panel_commands(commands._model, cut=for_footer).refresh(state.revision)
     assert newer is not None
     assert newer.revision > state.revision
     assert newer.cards == ()
 
 
 def test_details(commands: PanelCommands) -> None:
-    details = commands.details(Details(id="1", training_id="train_4"))
+    details = commands.details(training_id="train_4")
     assert details.checkpoints[0].label == "latest, best FVU"
     assert details.traceback == "Traceback …"
     assert details.log[-1] == "step 29 loss 0.28"
@@ -193,21 +169,19 @@ def test_details(commands: PanelCommands) -> None:
 
 
 def test_chart_settings_reset_and_pictures(commands: PanelCommands, spy: Spy) -> None:
-    commands.chart(Chart(id="1", training_ids=("train_0", "train_1")))
+    commands.chart(training_ids=("train_0", "train_1"))
     assert not spy.reset.is_set()
-    commands.chart(Chart(id="2", reset_zoom=True))
+    commands.chart(reset_zoom=True)
     assert spy.reset.is_set()
-    found = commands.pictures(Pictures(id="3", figure="pareto"))
+    found = commands.pictures(figure="pareto")
     assert [picture.name for picture in found.pictures] == ["pareto"]
 
 
 def test_the_table_is_paged_and_binary(commands: PanelCommands) -> None:
-    table = commands.metric_table(
-        MetricTable(id="1", training_id="train_0", names=("loss", "fvu"), limit=40, offset=120)
-    )
+    table = commands.metric_table(training_id="train_0", names=("loss", "fvu"), limit=40, offset=120)
     assert table.columns == ("step", "tokens", "time", "loss", "fvu")
     assert (table.value.rows, table.value.total) == (30, 150)
     steps = np.frombuffer(table.buffers[0], dtype="<f8")
     assert steps.tolist() == [float(10 * i) for i in range(121, 151)]
-    whole = commands.metric_table(MetricTable(id="2", training_id="train_0"))
+    whole = commands.metric_table(training_id="train_0")
     assert whole.columns == ("step", "tokens", "time", "fvu", "l0", "loss")

@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 
 from saewidgets.config import TrainingConfig
+from saewidgets.errors import StateError
 from saewidgets.events import JobStatus
 from saewidgets.widgets.charts.charts import slots_for
-from saewidgets.widgets.messages.training import Chart, PanelState
+from saewidgets.widgets.messages.training import PanelState
 from saewidgets.widgets.messages.wire import Note
 from saewidgets.widgets.training_panel.state import PanelModel, for_chart_bar, for_footer
 from tests.widgets.fake_workspace import FakeWorkspace, make_record
@@ -110,13 +111,13 @@ def test_a_new_run_is_drawn_but_not_selected(model: PanelModel, ws: FakeWorkspac
     assert model.chart.followed == (run,)
     assert lines(model) == ["train_1", run]
     # The page selects another one: the run that has just begun stays; unchecked, or taken off, it does not come back.
-    model.set_chart(Chart(id="1", training_ids=("train_1", "train_3")))
+    model.set_chart(training_ids=("train_1", "train_3"))
     assert lines(model) == ["train_1", run, "train_3"]
-    model.set_chart(Chart(id="2", training_ids=("train_1", run)))
-    model.set_chart(Chart(id="3", training_ids=("train_1",)))
+    model.set_chart(training_ids=("train_1", run))
+    model.set_chart(training_ids=("train_1",))
     assert lines(model) == ["train_1"]
     second = begin(model, ws)
-    model.set_chart(Chart(id="4", followed=()))
+    model.set_chart(followed=())
     third = begin(model, ws)
     assert second not in lines(model)
     assert lines(model) == ["train_1", third]
@@ -125,7 +126,7 @@ def test_a_new_run_is_drawn_but_not_selected(model: PanelModel, ws: FakeWorkspac
 
 
 def test_six_lines_go_first_to_what_was_selected_then_to_what_runs(model: PanelModel, ws: FakeWorkspace) -> None:
-    model.set_chart(Chart(id="1", training_ids=(), followed=()))
+    model.set_chart(training_ids=(), followed=())
     runs = [begin(model, ws) for _ in range(7)]
     assert lines(model) == runs[:6]
     ws.trainings.change(runs[2], status=JobStatus.COMPLETED)
@@ -133,10 +134,10 @@ def test_six_lines_go_first_to_what_was_selected_then_to_what_runs(model: PanelM
     newest = begin(model, ws)
     assert set(lines(model)) == {*runs[:2], *runs[3:6], newest}
     chosen = tuple(f"train_{i}" for i in (0, 1, 3, 4, 5))
-    model.set_chart(Chart(id="2", training_ids=chosen))
+    model.set_chart(training_ids=chosen)
     assert len(lines(model)) == 6
     assert set(chosen) < set(lines(model))
-    model.set_chart(Chart(id="3", training_ids=()))
+    model.set_chart(training_ids=())
     assert newest in lines(model)
 
 
@@ -146,7 +147,7 @@ def test_lines_go_to_what_runs_not_to_what_waits(ws: FakeWorkspace) -> None:
     for index in range(8):
         ws.trainings.add(make_record(f"run_{index}", TrainingConfig(), created_at=float(index)))
     model.read()
-    model.set_chart(Chart(id="1", training_ids=tuple(f"run_{i}" for i in range(6))))  # to stop them, say
+    model.set_chart(training_ids=tuple(f"run_{i}" for i in range(6)))  # to stop them, say
     assert lines(model) == []
 
     def turn(run: str, status: JobStatus, **changes: object) -> None:
@@ -162,13 +163,13 @@ def test_lines_go_to_what_runs_not_to_what_waits(ws: FakeWorkspace) -> None:
     assert set(lines(model)) == {"run_6", "run_0"}
     turn("run_6", JobStatus.COMPLETED, latest={"loss": 1.0})
     assert set(lines(model)) == {"run_6", "run_0"}
-    model.set_chart(Chart(id="2", training_ids=(), followed=()))
+    model.set_chart(training_ids=(), followed=())
     turn("run_6", JobStatus.STARTING)
     assert lines(model) == ["run_6"]  # it goes on
 
 
 def test_who_finds_all_lines_taken_gets_one_when_another_run_ends(model: PanelModel, ws: FakeWorkspace) -> None:
-    model.set_chart(Chart(id="1", training_ids=(), followed=()))
+    model.set_chart(training_ids=(), followed=())
     runs = [begin(model, ws) for _ in range(7)]
     ws.trainings.change(runs[0], status=JobStatus.COMPLETED, latest={"loss": 1.0})
     model.mark_changed(runs[0])
@@ -181,14 +182,14 @@ def test_the_runs_of_a_job_are_drawn_in_their_order(ws: FakeWorkspace) -> None:
     model.read()
     for head in range(4):
         ws.trainings.add(make_record(f"z{head}", TrainingConfig(), group_id="g", status=JobStatus.RUNNING))
-    model.set_chart(Chart(id="1", training_ids=(), followed=()))
+    model.set_chart(training_ids=(), followed=())
     model.mark_changed()
     model.read()
     assert lines(model) == ["z0", "z1", "z2", "z3"]
 
 
 def test_a_comparison_draws_only_what_it_compares(model: PanelModel, ws: FakeWorkspace) -> None:
-    model.set_chart(Chart(id="1", training_ids=("train_1", "train_3")))
+    model.set_chart(training_ids=("train_1", "train_3"))
     assert "train_0" in lines(model)
     model.compare(("train_1", "train_3"))
     assert set(lines(model)) == {"train_1", "train_3"}
@@ -222,11 +223,11 @@ def test_slots_are_kept_by_run_not_by_position() -> None:
 
 
 def test_chart_settings_change_one_by_one(model: PanelModel) -> None:
-    model.set_chart(Chart(id="1", x_axis="time"))
-    model.set_chart(Chart(id="2", log_y=False, smoothing=0, theme="dark"))
+    model.set_chart(x_axis="time")
+    model.set_chart(log_y=False, smoothing=0, theme="dark")
     chart = model.state().charts
     assert (chart.x_axis, chart.log_y, chart.smoothing, chart.theme, chart.show_raw) == ("time", False, 0, "dark", True)
-    model.set_chart(Chart(id="3", training_ids=("train_1", "gone", "train_1")))
+    model.set_chart(training_ids=("train_1", "gone", "train_1"))
     assert model.selected == ("train_1",)
     assert set(lines(model)) == {"train_0", "train_1"}
 
@@ -239,9 +240,13 @@ def test_parts_get_what_they_draw(model: PanelModel) -> None:
     assert PanelState.model_validate(state.model_dump(mode="json")) == state
 
 
-def test_notices_and_devices(model: PanelModel) -> None:
-    assert model.devices == ()
-    model.read_devices()
+def test_notices_and_devices(model: PanelModel, ws: FakeWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise StateError("No driver.")
+
+    model.devices.read()
     assert [device.id for device in model.state().devices] == ["cpu"]
-    model.devices_failed(Note(what="No driver."))
+    monkeypatch.setattr(ws, "devices", broken)
+    monkeypatch.setattr(model.devices, "_read_at", 0.0)
+    model.devices.read()
     assert model.state().notice == Note(what="No driver.")

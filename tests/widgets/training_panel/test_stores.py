@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from saewidgets.events import JobStatus
-from saewidgets.widgets.messages.runs import ListStores, StoreRow
+from saewidgets.widgets.messages.runs import StoreRow
 from saewidgets.widgets.training_panel.state import PanelModel
-from saewidgets.widgets.training_panel.stores import StoreCommands
+from tests.widgets.conftest import panel_commands
 from tests.widgets.fake_workspace import FakeWorkspace
 
 
 def listed(ws: FakeWorkspace, architecture: str = "topk") -> dict[str, StoreRow]:
-    found = StoreCommands(PanelModel(ws)).list(ListStores(id="1", architecture=architecture))
+    found = panel_commands(PanelModel(ws)).list_stores(architecture=architecture)
     return {row.id: row for row in found.stores}
 
 

@@ -18,7 +18,7 @@ from tests.widgets.fake_workspace import FakeWorkspace
 
 
 def cards(panel: TrainingPanel) -> dict[str, dict[str, Any]]:
-    return {card["id"]: card for card in panel._parts[0][0].state["cards"]}
+    return {card["id"]: card for card in panel._parts[0].state["cards"]}
 
 
 def test_it_is_a_box_of_parts(panel: TrainingPanel) -> None:
@@ -37,9 +37,9 @@ def test_it_follows_the_workspace(panel: TrainingPanel, ws: FakeWorkspace) -> No
 
 def test_a_press_reaches_both_panels(ws: FakeWorkspace, record_messages: Callable[[Any], Sent]) -> None:
     first, second = TrainingPanel(ws), TrainingPanel(ws)
-    part = first._parts[0][0]
+    part = first._parts[0]
     answer = ask(part, record_messages(part), kind="run_action", action="pause", training_id="train_0")
-    assert answer["value"] == {"training_id": "train_0"}
+    assert answer["value"]["training_id"] == "train_0"
     for panel in (first, second):
         wait_for(lambda panel=panel: cards(panel)["train_0"]["status"] == "paused")
         panel.close()
@@ -53,13 +53,13 @@ def test_traits_are_written_by_one_thread_at_most_ten_times_a_second(panel: Trai
         threads.add(threading.current_thread().name)
         count.append(1)
 
-    wait_for(lambda: panel._parts[0][0].state["devices"])
-    panel._parts[0][0].observe(note, names=["state"])
+    wait_for(lambda: panel._parts[0].state["devices"])
+    panel._parts[0].observe(note, names=["state"])
     for step in range(600):
         ws.trainings.change("train_0", step=step)
         threading.Event().wait(0.001)
     wait_for(lambda: cards(panel)["train_0"]["step"] == 599)
-    assert threads == {"saewidgets-panel"}
+    assert threads == {"saewidgets-training"}
     assert len(count) <= 40
 
 
@@ -67,7 +67,7 @@ def test_selected(panel: TrainingPanel) -> None:
     panel.selected = ["train_3", "train_1"]
     assert panel.selected == ("train_3", "train_1")
     wait_for(lambda: cards(panel)["train_3"]["series"] is not None)
-    wait_for(lambda: {card["id"] for card in panel._parts[1][0].state["cards"]} == {"train_1", "train_3"})
+    wait_for(lambda: {card["id"] for card in panel._parts[1].state["cards"]} == {"train_1", "train_3"})
     panel.selected = "train_0"
     assert panel.selected == ("train_0",)
     with pytest.raises(ConfigError, match="no training 'nobody'"):
@@ -75,7 +75,7 @@ def test_selected(panel: TrainingPanel) -> None:
 
 
 def test_the_pages_theme_reaches_the_charts(panel: TrainingPanel, record_messages: Callable[[Any], Sent]) -> None:
-    bar = panel._parts[1][0]
+    bar = panel._parts[1]
     ask(bar, record_messages(bar), kind="chart", theme="dark", x_axis="steps")
     wait_for(lambda: bar.state["charts"]["theme"] == "dark")
     wait_for(lambda: panel._charts.charts[0].look.theme == "dark")
@@ -89,8 +89,8 @@ def test_arguments_are_checked(ws: FakeWorkspace) -> None:
     with pytest.raises(TypeError):
         TrainingPanel(ws, colour="red")  # type: ignore[call-arg]
     panel = TrainingPanel(ws, theme="dark", height=300)
-    assert panel._parts[0][0].theme == "dark"
-    assert panel._parts[0][0].height == 300
+    assert panel._parts[0].theme == "dark"
+    assert panel._parts[0].height == 300
     panel.close()
 
 
@@ -103,9 +103,9 @@ def test_a_broken_catalog_is_shown_and_heals(
     with monkeypatch.context() as patch:
         patch.setattr(ws.trainings, "list", broken)
         ws.tell(None)
-        wait_for(lambda: (panel._parts[0][0].state["notice"] or {}).get("what") == "The catalog is locked.")
+        wait_for(lambda: (panel._parts[0].state["notice"] or {}).get("what") == "The catalog is locked.")
     ws.tell(None)
-    wait_for(lambda: panel._parts[0][0].state["notice"] is None)
+    wait_for(lambda: panel._parts[0].state["notice"] is None)
 
 
 def test_a_workspace_that_cannot_be_read_at_first_still_gives_a_panel(
@@ -116,7 +116,7 @@ def test_a_workspace_that_cannot_be_read_at_first_still_gives_a_panel(
 
     monkeypatch.setattr(ws.trainings, "list", broken)
     panel = TrainingPanel(ws)
-    assert panel._parts[0][0].state["notice"]["what"] == "The catalog is locked."
+    assert panel._parts[0].state["notice"]["what"] == "The catalog is locked."
     panel.close()
 
 
@@ -154,33 +154,33 @@ def test_export(panel: TrainingPanel, ws: FakeWorkspace, tmp_path: Path) -> None
 def test_the_pareto_view_is_there_while_runs_are_compared(panel: TrainingPanel) -> None:
     box = panel.children[1]
     assert box.children == ()
-    panel._panel.compare(["train_0", "train_1"])
+    panel._model.compare(["train_0", "train_1"])
     panel._wake()
     wait_for(lambda: len(box.children) == 1)
-    assert panel._parts[0][0].state["compare"]["names"] == ["gpt2-l6-topk-k32", "gpt2-l6-jumprelu"]
-    panel._panel.compare([])
+    assert panel._parts[0].state["compare"]["names"] == ["gpt2-l6-topk-k32", "gpt2-l6-jumprelu"]
+    panel._model.compare([])
     panel._wake()
     wait_for(lambda: box.children == ())
-    assert panel._parts[0][0].state["compare"] is None
+    assert panel._parts[0].state["compare"] is None
 
 
 def test_open_sae_puts_the_browser_in_the_place_of_the_runs(
     panel: TrainingPanel, ws: FakeWorkspace, record_messages: Callable[[Any], Sent]
 ) -> None:
-    part = panel._parts[0][0]
+    part = panel._parts[0]
     sent = record_messages(part)
     followed: list[str | None] = []
     panel.observe(lambda change: followed.append(change["new"]), "opened_sae")
     ask(part, sent, kind="run_action", action="import", training_id="train_3")
     wait_for(lambda: cards(panel)["train_3"]["sae_id"] == "sae_train_3")
-    assert ask(part, sent, kind="open_sae", sae_id="sae_train_3")["value"] == {"sae_id": "sae_train_3"}
+    assert ask(part, sent, kind="open_sae", sae_id="sae_train_3")["kind"] == "result"
     wait_for(lambda: len(panel.children) == 2)
     top, browser = panel.children
     assert top is part
     assert isinstance(browser, SAEBrowser)
     assert "sw-frame" not in browser._dom_classes
     wait_for(lambda: browser.selected == "sae_train_3")
-    assert browser._part.state["revealed"] == "sae_train_3"
+    assert browser._parts[0].state["revealed"] == "sae_train_3"
     assert part.state["sae_shown"] == panel.opened_sae == "sae_train_3"
     # a second panel, and this one after a reload of the page, know the SAE of the run; what stands below is this one's
     other = TrainingPanel(ws)
@@ -200,7 +200,7 @@ def test_open_sae_puts_the_browser_in_the_place_of_the_runs(
 def test_an_sae_that_is_gone_is_not_opened(
     panel: TrainingPanel, ws: FakeWorkspace, record_messages: Callable[[Any], Sent]
 ) -> None:
-    part = panel._parts[0][0]
+    part = panel._parts[0]
     sent = record_messages(part)
     ws.trainings.get("train_3").import_to_saes()
     wait_for(lambda: cards(panel)["train_3"]["sae_id"] == "sae_train_3")
@@ -218,7 +218,7 @@ def test_an_sae_that_is_gone_is_not_opened(
 def test_whoever_shows_saes_elsewhere_is_told(ws: FakeWorkspace, record_messages: Callable[[Any], Sent]) -> None:
     opened: list[str] = []
     panel = TrainingPanel(ws, on_open=opened.append)
-    part = panel._parts[0][0]
+    part = panel._parts[0]
     ws.trainings.get("train_3").import_to_saes()
     ask(part, record_messages(part), kind="open_sae", sae_id="sae_train_3")
     wait_for(lambda: panel.opened_sae == "sae_train_3")

@@ -14,20 +14,38 @@ from IPython.core.formatters import DisplayFormatter
 
 import saewidgets as sw
 from saewidgets.errors import ConfigError
-from saewidgets.widgets.base import BaseWidget, FieldsError, Table
-from saewidgets.widgets.messages.training import PanelState, Rename
-from saewidgets.widgets.messages.wire import Refresh
+from saewidgets.widgets.commands import Commands, FieldsError, Table, command
+from saewidgets.widgets.messages.training import PanelState
+from saewidgets.widgets.shell import Part
 from tests.widgets.conftest import Sent, ask
 
 Record = Callable[[Any], Sent]
 
 
-def widget(handler: Callable[[Any], Any]) -> BaseWidget:
-    return BaseWidget("training_panel", {Refresh: handler})
+class Asked(Commands):
+    """One command, done by a function."""
+
+    def __init__(self, do: Callable[[int], Any]) -> None:
+        self._do = do
+
+    def state(self) -> PanelState:
+        return PanelState()
+
+    @command
+    def refresh(self, revision: int = 0) -> Any:
+        return self._do(revision)
+
+    @command
+    def rename(self, name: str) -> str:
+        return name
+
+
+def widget(do: Callable[[Any], Any]) -> Part:
+    return Part("training_panel", Asked(do))
 
 
 def test_a_command_is_acknowledged_then_answered(record_messages: Record) -> None:
-    part = widget(lambda command: PanelState(revision=command.revision + 1))
+    part = widget(lambda revision: PanelState(revision=revision + 1))
     sent = record_messages(part)
     answer = ask(part, sent, id="a", kind="refresh", revision=4)
     assert [content["kind"] for content in sent.of("a")] == ["ack", "result"]
@@ -108,7 +126,7 @@ def test_any_other_exception_is_answered_and_logged(record_messages: Record, cap
 @pytest.mark.parametrize(
     "content",
     [
-        {"id": "x", "kind": "rename", "training_id": "t", "name": "n"},  # a kind this widget does not have
+        {"id": "x", "kind": "drop", "training_id": "t"},  # a kind this widget does not have
         {"id": "x", "kind": 7},
         {"id": "x"},
         {"id": "x", "kind": "refresh", "revision": "soon"},
@@ -157,10 +175,10 @@ def test_a_send_that_fails_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: py
 
 
 def test_many_commands_at_once_are_each_answered_once(record_messages: Record) -> None:
-    part = BaseWidget("training_panel", {Rename: lambda command: command.name})
+    part = widget(lambda revision: None)
     sent = record_messages(part)
     for i in range(200):
-        part._handle_custom_msg({"id": f"m{i}", "kind": "rename", "training_id": "t", "name": str(i)}, [])
+        part._handle_custom_msg({"id": f"m{i}", "kind": "rename", "name": str(i)}, [])
     part.drain()
     for i in range(200):
         assert [reply.get("value") for reply in sent.of(f"m{i}")] == [None, str(i)]
@@ -168,13 +186,13 @@ def test_many_commands_at_once_are_each_answered_once(record_messages: Record) -
 
 def test_unknown_keyword_is_refused() -> None:
     with pytest.raises(TypeError):
-        BaseWidget("training_panel", {}, colour="red")  # type: ignore[call-arg]
+        Part("training_panel", Asked(print), colour="red")  # type: ignore[call-arg]
 
 
 def test_reserved_names_are_left_alone() -> None:
     part = widget(lambda command: None)
     assert part.log.name  # traitlets' logger
-    assert repr(part) == "<BaseWidget training_panel>"
+    assert repr(part) == "<Part training_panel>"
     part.close()
 
 

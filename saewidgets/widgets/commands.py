@@ -1,0 +1,220 @@
+"""`command` makes a method what a page can ask for; `Commands` holds such methods; `Part` (shell.py) answers them.
+
+A command is a message ``{"id", "kind", …}``: `kind` is the method's name, all else are its arguments, checked against
+the signature. The method runs on a worker thread and returns plain JSON data, a `Wire` value, a `Table`, or None; or a
+`Future` of one of these, where it has to wait for something (the network): the worker thread is free then. An argument
+called `buffer` is the binary buffer that comes with the message. `tools/wire.py` writes the page's types from the same
+signatures.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from saewidgets.errors import NotFoundError, SAEWidgetsError
+from saewidgets.widgets.messages.wire import Wire
+
+if TYPE_CHECKING:
+    from saewidgets.widgets.model import ListModel, Model
+
+BUFFER_LIMIT = 1_000_000  # bytes of one binary buffer, in either direction
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+Value = TypeVar("Value")
+
+
+class MessageError(SAEWidgetsError, ValueError):
+    """The page sent something that this version does not understand."""
+
+
+class FieldsError(SAEWidgetsError):
+    """Several fields of a form are wrong at once; `fields` maps dotted names to one sentence each."""
+
+    def __init__(self, what: str, fields: dict[str, str], **parts: Any) -> None:
+        self.fields = fields
+        super().__init__(what, **parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Generic[Value]):
+    """What a command returns to send columns of numbers: `value` as JSON and one binary buffer per column."""
+
+    value: Value
+    columns: tuple[str, ...]
+    buffers: tuple[bytes | memoryview, ...]
+
+
+class Command:
+    """One method as a page calls it.
+
+    Args:
+        method: the method; its name is the command's kind.
+        slow: it loads a model or reads and writes large files: it gets a thread where no short command waits behind it.
+    """
+
+    def __init__(self, method: Callable[..., Any], slow: bool) -> None:
+        self.kind, self.slow, self._method = method.__name__, slow, method
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        return typing.get_type_hints(self._method, include_extras=True)
+
+    @cached_property
+    def buffers(self) -> int:
+        """How many binary buffers come with it."""
+        return int("buffer" in self._hints)
+
+    @cached_property
+    def arguments(self) -> type[BaseModel]:
+        """The arguments as a model. Those that are left out are left to the method's own defaults."""
+        fields: dict[str, Any] = {}
+        for name, parameter in list(inspect.signature(self._method).parameters.items())[1:]:
+            if parameter.kind is parameter.VAR_KEYWORD:  # `**changes: Unpack[SomeTypedDict]`
+                (names,) = typing.get_args(self._hints[name])
+                given = typing.get_type_hints(names, include_extras=True)
+                fields |= {key: (hint, None) for key, hint in given.items()}
+            elif name != "buffer":
+                required = parameter.default is parameter.empty
+                fields[name] = (self._hints[name], ... if required else parameter.default)
+        return create_model(self.kind, __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+
+    @cached_property
+    def answer(self) -> Any:
+        """The type of what the page gets."""
+        found = self._hints["return"]
+        while typing.get_origin(found) in (Future, Table):
+            (found,) = typing.get_args(found)
+        return found
+
+    def read(self, content: dict[str, Any], buffers: Sequence[Any] | None) -> dict[str, Any]:
+        """The arguments in a message. Raises `MessageError` naming the one that is wrong."""
+        if not isinstance(content.get("id"), str):
+            raise MessageError(f"The command {self.kind!r} has no id.", where="id")
+        try:
+            found = self.arguments.model_validate({k: v for k, v in content.items() if k not in ("id", "kind")})
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            what = "it holds half a surrogate pair" if first["type"] == "string_unicode" else first["msg"]
+            raise MessageError(f"The command {self.kind!r} is malformed: {what}.", where=place or None) from None
+        given = {name: getattr(found, name) for name in found.model_fields_set}
+        views = [memoryview(buffer).cast("B") for buffer in buffers or ()]
+        if len(views) != self.buffers:
+            raise MessageError(f"The command {self.kind!r} came with {len(views)} buffers, not {self.buffers}.")
+        if any(view.nbytes > BUFFER_LIMIT for view in views):
+            raise MessageError(f"A buffer of the command {self.kind!r} is larger than {BUFFER_LIMIT:,} bytes.")
+        return {**given, "buffer": views[0]} if views else given
+
+
+@overload
+def command(method: Method) -> Method: ...
+@overload
+def command(*, slow: bool) -> Callable[[Method], Method]: ...
+def command(method: Any = None, *, slow: bool = False) -> Any:
+    """Make a method of `Commands` what a page can ask for; `slow` as in `Command`."""
+
+    def mark(method: Any) -> Any:
+        method.command = Command(method, slow)
+        return method
+
+    return mark if method is None else mark(method)
+
+
+class Commands:
+    """What the page of a widget can ask for: the methods marked `@command`.
+
+    They run on worker threads and write no trait.
+
+    Args:
+        model: the widget's state.
+        wake: asks the publisher thread to show what changed.
+    """
+
+    def __init__(self, model: Model[Any], wake: Callable[[], None]) -> None:
+        self._model = model
+        self._wake = wake
+
+    @classmethod
+    def known(cls) -> dict[str, Command]:
+        """Kind → command."""
+        found = (getattr(getattr(cls, name), "command", None) for name in dir(cls))
+        return {each.kind: each for each in found if isinstance(each, Command)}
+
+    def state(self) -> Wire:
+        """What the page draws."""
+        found: Wire = self._model.state()
+        return found
+
+    def run(self, kind: str, arguments: dict[str, Any]) -> Any:
+        """Do a command; called on a worker thread."""
+        return getattr(self, kind)(**arguments)
+
+    @command
+    def refresh(self, revision: int = 0) -> Any:
+        """The page pulls: changes of other processes, and pages that miss updates, are covered by this."""
+        try:
+            self._model.look()
+        finally:
+            self._wake()  # what is new is published; what failed is met there again, and said
+        return self.state() if self._model.state().revision > revision else None
+
+
+# what a hint holds → what to do on the page
+_HINTS = (
+    ("ws.saes.locate(", "If they were moved, press Locate files and say where to."),
+    ("ws.saes.list(", "It was deleted, maybe by another notebook."),
+    ("(locate)", "Locate whole files, or download or import it again."),
+    ("tags=[", "Write them with commas between."),
+    ("ExtractionConfig(model=", "Enter it under Model: a Hugging Face id or a folder."),
+    ("with hook_name=", "Add it to the library again and fill in Hook name."),
+    ("Start an extraction: ws.", "Press Start extraction."),
+)
+_IN_USE = re.compile(r" is in use: a job of kind (\w+) \((\w+)\) reads it\.")
+# names of arguments: on a page the form they were typed into says where
+_ARGUMENTS = frozenset({"a", "b", "files", "name", "notes", "path", "sae_id", "tags"})
+
+
+def in_page_words(error: SAEWidgetsError) -> SAEWidgetsError:
+    """The same error with what to do on the page: the library's hints name Python's methods, a page has buttons."""
+    if error.where in _ARGUMENTS:
+        error.where = None
+    error.what = _IN_USE.sub(lambda found: _in_use(*found.groups()), error.what)
+    for part, words in _HINTS:
+        if error.hint and part in error.hint:
+            error.hint = words
+    return error
+
+
+def _in_use(kind: str, status: str) -> str:
+    noun = kind.replace("_", " ")
+    article = "an" if noun[:1] in "aeiou" else "a"
+    return f" is in use: {article} {noun} that is {status} reads it."
+
+
+class ListCommands(Commands):
+    """Commands of a widget that lists things: errors in the words of the page, and what is gone leaves the list."""
+
+    _model: ListModel[Any]
+
+    def _changed(self) -> None:
+        self._model.mark_changed()
+        self._wake()
+
+    def run(self, kind: str, arguments: dict[str, Any]) -> Any:
+        """Do a command."""
+        try:
+            return super().run(kind, arguments)
+        except SAEWidgetsError as error:
+            if isinstance(error, NotFoundError):
+                self._changed()
+            in_page_words(error)
+            raise

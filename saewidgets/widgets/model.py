@@ -1,0 +1,157 @@
+"""What the state of every widget has: `Model`, `ListModel` for lists that are read again, `Devices` of the machine.
+
+No widgets and no threads here; methods may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from saewidgets.errors import SAEWidgetsError
+from saewidgets.widgets.messages.wire import DeviceInfo, Note, State
+
+if TYPE_CHECKING:
+    from saewidgets.workspace import Workspace
+
+logger = logging.getLogger("saewidgets.widgets")
+
+DEVICES_MAX_AGE = 5.0  # seconds; free memory changes while runs and SAEs come and go
+_REST = 40  # a read that nobody asked for waits this many times as long as the last one took
+
+S = TypeVar("S", bound=State)
+
+
+class Model(Generic[S]):
+    """What a widget shows of one workspace.
+
+    Args:
+        workspace: what it is read from.
+        state: the first state.
+    """
+
+    def __init__(self, workspace: Workspace, state: S) -> None:
+        self.workspace = workspace
+        self._lock = threading.RLock()
+        self._notice: Note | None = None
+        self._state = state
+
+    def set_notice(self, notice: Note | None) -> None:
+        """Say this above everything else; None: nothing."""
+        with self._lock:
+            self._notice = notice
+
+    def read(self) -> None:
+        """Bring it up to date."""
+
+    def look(self) -> None:
+        """A page asks whether anything is new."""
+        self.read()
+
+    def state(self) -> S:
+        """The newest state; `revision` is higher than before exactly when something is different."""
+        with self._lock:
+            return self._put({})
+
+    def _shown(self) -> dict[str, Any]:
+        """The fields of the state that are kept elsewhere in the model; called under its lock."""
+        return {}
+
+    def _put(self, changes: dict[str, Any]) -> S:
+        common = {"workspace": self.workspace.label, "notice": self._notice}
+        new = self._state.model_copy(update={**common, **self._shown(), **changes})
+        if new != self._state:
+            self._state = new.model_copy(update={"revision": self._state.revision + 1, "updated_at": time.time()})
+        return self._state
+
+
+class ListModel(Model[S]):
+    """A model that reads a list again when it was marked as changed. Subclasses read in `_read`."""
+
+    def __init__(self, workspace: Workspace, state: S) -> None:
+        super().__init__(workspace, state)
+        self._reading = threading.Lock()
+        self._changed = True
+        self._read_at, self._cost = float("-inf"), 0.0
+
+    def mark_changed(self) -> None:
+        """The list may be another one. Nothing is read yet."""
+        with self._lock:
+            self._changed = True
+
+    def look(self) -> None:
+        """Read, if the last look is long enough ago for what it took: one that nobody asked for costs little then."""
+        with self._lock:
+            if time.monotonic() - self._read_at >= max(1.0, _REST * self._cost):
+                self._changed = True
+        self.read()
+
+    def read(self) -> None:
+        """Bring it up to date, if anything may have changed."""
+        with self._reading:
+            with self._lock:
+                if not self._changed:
+                    return
+                self._changed = False
+            started = time.monotonic()
+            try:
+                self._read()
+            except BaseException:
+                self.mark_changed()  # nothing is known of what failed: read again next time
+                raise
+            with self._lock:
+                self._read_at, self._cost = time.monotonic(), time.monotonic() - started
+
+    def _read(self) -> None:
+        raise NotImplementedError
+
+
+class Devices:
+    """The devices of a workspace's machine, read again where they are old. `note` says why they cannot be listed."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._reading = threading.Lock()
+        self._read_at = 0.0
+        self.found: tuple[DeviceInfo, ...] = ()
+        self.note: Note | None = None
+
+    @property
+    def are_old(self) -> bool:
+        """It is time for `read`."""
+        return not self._read_at or time.monotonic() - self._read_at > DEVICES_MAX_AGE
+
+    def read(self) -> None:
+        """Ask the workspace for devices and free memory. Seconds the first time (torch), hence never in a cell."""
+        with self._reading:
+            if not self.are_old:
+                return
+            try:
+                self.found = tuple(DeviceInfo.model_validate(dict(each)) for each in self._workspace.devices())
+                self.note = None
+            except Exception as error:  # e.g. a broken CUDA driver: widgets work without, and the reason is logged
+                logger.exception("The devices of this machine could not be listed")
+                self.note = error_note(error)
+            self._read_at = time.monotonic()
+
+
+def error_note(error: BaseException) -> Note:
+    """An error as the line at the top of a widget."""
+    if isinstance(error, SAEWidgetsError):
+        return Note(what=error.what, where=error.where, hint=error.hint)
+    return Note(what=f"{type(error).__name__}: {error}")
+
+
+def name_of_workspace(workspace: Workspace) -> str:
+    """What code in a widget's state calls its workspace: ``"ws"``, as the documentation does; ``""`` for the default.
+
+    The state is saved with the notebook, and no folder of this machine goes there.
+    """
+    return "" if workspace.is_default else "ws"
+
+
+def code_of(workspace: Workspace) -> str:
+    """What a widget over this workspace is given in code: ``sw.Workspace('/path')``; ``""`` for the default one."""
+    return "" if workspace.is_default else f"sw.Workspace({str(workspace.folder)!r})"

@@ -1,0 +1,450 @@
+"""The shell of the widgets: `Part`, one view on the page, and `Shell`, what the five widgets do alike.
+
+All widgets of a kernel share one handler thread, so `Part` only checks a message there, answers `Ack` and hands the
+work to a worker thread, which answers `Result` or `Failure` under the same id. Whatever goes wrong becomes a
+`Failure`: nothing that a message handler prints or raises would ever be seen. Where a page does not hear worker
+threads (Colab), it asks for the answer by a nudge, to which the handler thread says it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+import anywidget
+import traitlets as t
+from IPython import get_ipython
+
+from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError
+from saewidgets.render import Html, tag
+from saewidgets.render.page import html_document
+from saewidgets.widgets.commands import Command, Commands, MessageError, Table
+from saewidgets.widgets.messages.wire import Ack, Failure, Note, Nudge, Result, Wire
+from saewidgets.widgets.model import Devices, Model, error_note
+from saewidgets.widgets.publisher import Publisher, publish_wanted
+
+if TYPE_CHECKING:
+    pass
+
+logger = logging.getLogger("saewidgets.widgets")
+
+STATIC = Path(__file__).parent / "static"
+_BUNDLES = {  # by view
+    "sae_browser": "library.js",
+    "download": "library.js",
+    "extraction_viewer": "features.js",
+    "steering": "steering.js",
+}
+Theme = Literal["auto", "light", "dark"]
+HIDE = ".{0} {{ display: none }} .jp-OutputArea-child:has(> * > .{0}) {{ display: none }}"
+LEAST_HEIGHT = 80  # pixels
+COPY_EVERY = 5.0  # least seconds between two static copies of a widget in a notebook
+_ANSWERS_KEPT = 16  # for pages that did not hear them; one has few questions open at once
+_CLOSING = threading.Lock()  # held for a moment: one for all widgets is enough
+_REROUTING = "_reply_subshell_for"  # private to ipykernel 7.4; tests/widgets/test_subshells.py says when it changes
+
+
+@lru_cache(maxsize=16)
+def load_bundle(view: str) -> tuple[str, str]:
+    """`(javascript, css)` of the built frontend that draws `view`, read once per process.
+
+    The text of a bundle is part of every widget's state, so each family of widgets has its own.
+
+    Raises:
+        NotFoundError: they were not built (a source checkout without `npm run build`).
+    """
+    texts = []
+    for name in (_BUNDLES.get(view, "saewidgets.js"), "saewidgets.css"):
+        try:
+            texts.append((STATIC / name).read_text("utf-8"))
+        except FileNotFoundError:
+            raise NotFoundError(
+                "The frontend of the widgets is not built.",
+                where=str(STATIC / name),
+                hint="In a source checkout run `npm ci && npm run build`; `pip install .` builds it by itself.",
+            ) from None
+    return texts[0], texts[1]
+
+
+@lru_cache(maxsize=1)
+def workers() -> ThreadPoolExecutor:
+    """The threads on which commands of all widgets of this process run."""
+    return ThreadPoolExecutor(max_workers=4, thread_name_prefix="saewidgets-command")
+
+
+@lru_cache(maxsize=1)
+def slow_workers() -> ThreadPoolExecutor:
+    """The threads that load models and read and write weights, so that the threads of short commands stay free."""
+    return ThreadPoolExecutor(max_workers=6, thread_name_prefix="saewidgets-slow")
+
+
+def unpin(widget: Any) -> bool:
+    """Let messages of `widget` stay on the shell the page chose. True if there was something to undo.
+
+    JupyterLab sends widget messages over a subshell, beside the running cell. ipykernel 7.4 re-routes them to
+    whichever shell published last on the same comm, which is the main shell as soon as a cell touched the widget:
+    every click then waits for the cell to end. The hook that does so may be absent (older and newer kernels) or None
+    (no re-routing). Safe to call at any time, also without a kernel and on a closed widget.
+    """
+    comm = getattr(widget, "comm", None)
+    if getattr(comm, _REROUTING, None) is None:
+        return False
+    setattr(comm, _REROUTING, None)
+    return True
+
+
+class Part(anywidget.AnyWidget):
+    """One view on the page: state goes out as the trait `state`, commands come in as messages.
+
+    Args:
+        view: which frontend of the shared bundle draws it (`"training_panel"`, …).
+        commands: what its page can ask for, and the state it draws.
+        theme: ``"auto"`` follows the notebook.
+        height: largest inner height in pixels of what scrolls.
+    """
+
+    _esm = t.Unicode().tag(sync=True)
+    _css = t.Unicode().tag(sync=True)
+    _view = t.Unicode().tag(sync=True)
+    _hide = t.Unicode().tag(sync=True)  # style sheet that hides its static copies
+    state = t.Dict().tag(sync=True)
+    theme = t.Enum(["auto", "light", "dark"], "auto").tag(sync=True)
+    height = t.Int(640).tag(sync=True)
+
+    def __init__(self, view: str, commands: Commands, *, theme: Theme = "auto", height: int = 640) -> None:
+        javascript, css = load_bundle(view)
+        self._commands = commands
+        self._known = commands.known()
+        self._answers: OrderedDict[str, tuple[dict[str, Any], Sequence[Any]]] = OrderedDict()
+        self._pending: set[Future[None]] = set()
+        self._pending_lock = threading.Lock()
+        self.copy_name = f"sw-copy-{secrets.token_hex(8)}"  # class and display id of its static copies
+        super().__init__(
+            _esm=javascript,
+            _css=css,
+            _view=view,
+            _hide=HIDE.format(self.copy_name),
+            theme=theme,
+            height=height,
+            state=commands.state().model_dump(mode="json"),
+        )
+        unpin(self)
+        self.on_msg(self._receive)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._view}>"
+
+    def publish(self) -> None:
+        """Give the page the newest state. For the publisher's thread, which alone writes traits."""
+        state = self._commands.state().model_dump(mode="json")
+        if self.state.get("revision") != state["revision"]:
+            self.state = state
+
+    def drain(self, timeout: float | None = 10.0) -> None:
+        """Wait until every command received so far is answered. For tests and for closing."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while pending := self._still_pending():  # what a worker began may be pending after it
+            for future in pending:
+                future.result(None if end is None else max(0.0, end - time.monotonic()))
+
+    def close(self) -> None:
+        """Remove the widget from the page and stop answering it."""
+        if hasattr(self, "_pending"):  # ipywidgets also closes a widget whose construction failed
+            for future in self._still_pending():
+                future.cancel()
+        super().close()
+
+    # ------------------------------------------------------------------------------------------- commands
+
+    def _receive(self, widget: Any, content: Any, buffers: Sequence[Any]) -> None:
+        """Runs on the kernel's handler thread: must return within milliseconds and must not raise."""
+        raw_id = content.get("id") if isinstance(content, dict) else None
+        message_id = raw_id[:200] if isinstance(raw_id, str) else ""
+        try:
+            if isinstance(content, dict) and content.get("kind") == "nudge":
+                self._reply(Ack(id=message_id).model_dump(mode="json"))
+                self._answer_again(Nudge.model_validate(content))
+                publish_wanted()
+                return
+            command = self._command(content)
+            arguments = command.read(content, buffers)
+            self._reply(Ack(id=message_id).model_dump(mode="json"))
+            pool = slow_workers() if command.slow else workers()
+            future = pool.submit(self._work, message_id, command.kind, arguments)
+            publish_wanted()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the page must hear of it
+            self._reply(failure(message_id, error).model_dump(mode="json"))
+            return
+        self._track(future)
+
+    def _command(self, content: Any) -> Command:
+        kind = content.get("kind") if isinstance(content, dict) else None
+        if not isinstance(kind, str) or kind not in self._known:
+            known = ", ".join(sorted(self._known)) or "none"
+            raise MessageError(f"This widget has no command {str(kind)[:80]!r}.", hint=f"Known commands: {known}.")
+        return self._known[kind]
+
+    def _work(self, message_id: str, kind: str, arguments: dict[str, Any]) -> None:
+        try:
+            value = self._commands.run(kind, arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the page must hear of it
+            self._fail(message_id, kind, error)
+            return
+        if not isinstance(value, Future):
+            self._answer(message_id, kind, value)
+            return
+        answered: Future[None] = Future()  # done when the page has the answer, which is a little after `value` is
+        self._track(answered)
+        value.add_done_callback(lambda done: self._answer_late(message_id, kind, done, answered))
+
+    def _answer_late(self, message_id: str, kind: str, done: Future[Any], answered: Future[None]) -> None:
+        error = CancelledError() if done.cancelled() else done.exception()
+        if error is None:
+            self._answer(message_id, kind, done.result())
+        else:
+            self._fail(message_id, kind, error)
+        if answered.set_running_or_notify_cancel():
+            answered.set_result(None)
+
+    def _answer(self, message_id: str, kind: str, value: Any) -> None:
+        try:
+            table = value if isinstance(value, Table) else Table(value, (), ())
+            plain = table.value.model_dump(mode="json") if isinstance(table.value, Wire) else table.value
+            content = Result(id=message_id, value=plain, columns=table.columns).model_dump(mode="json")
+            self._reply(content, table.buffers, keep=True)
+        except Exception as error:  # noqa: BLE001 - what is no JSON data, or cannot be sent
+            self._fail(message_id, kind, error)
+
+    def _fail(self, message_id: str, kind: str, error: BaseException) -> None:
+        if not isinstance(error, SAEWidgetsError):
+            logger.error("The command %s failed", kind, exc_info=error)
+        else:
+            logger.info("The command %s was refused: %s", kind, error)
+        self._reply(failure(message_id, error).model_dump(mode="json"), keep=True)
+
+    def _answer_again(self, nudge: Nudge) -> None:
+        with self._pending_lock:
+            found = [self._answers.pop(each) for each in nudge.waiting if each in self._answers]
+        for content, buffers in found:
+            self._reply(content, buffers)
+
+    def _reply(self, content: dict[str, Any], buffers: Sequence[Any] = (), *, keep: bool = False) -> None:
+        if keep:
+            with self._pending_lock:
+                self._answers[content["id"]] = content, buffers
+                while len(self._answers) > _ANSWERS_KEPT:
+                    self._answers.popitem(last=False)
+        try:
+            self.send(content, list(buffers))
+        except Exception:  # no page to tell: the comm is closed or broken
+            logger.exception("The answer to command %s could not be sent", content["id"])
+
+    def _still_pending(self) -> list[Future[None]]:
+        with self._pending_lock:
+            return list(self._pending)
+
+    def _track(self, future: Future[None]) -> None:
+        with self._pending_lock:
+            self._pending.add(future)
+        future.add_done_callback(self._forget)
+
+    def _forget(self, future: Future[None]) -> None:
+        with self._pending_lock:
+            self._pending.discard(future)
+
+
+def failure(message_id: str, error: BaseException) -> Failure:
+    """The error in the parts a page can show."""
+    if isinstance(error, SAEWidgetsError):
+        fields = dict(getattr(error, "fields", {}))
+        return Failure(id=message_id, what=error.what, where=error.where, hint=error.hint, fields=fields)
+    return Failure(
+        id=message_id,
+        what=f"{type(error).__name__}: {error}",
+        hint="This is a fault in saewidgets; the traceback is in the log of the kernel.",
+    )
+
+
+def check_look(theme: Any, height: Any) -> None:
+    """Raise `ConfigError` unless `theme` is auto, light or dark and `height` a whole number of pixels, 80 or more."""
+    if theme not in ("auto", "light", "dark"):
+        raise ConfigError(f"There is no theme {theme!r}.", where="theme", hint='Use "auto", "light" or "dark".')
+    if not isinstance(height, int) or isinstance(height, bool) or height < LEAST_HEIGHT:
+        raise ConfigError(
+            f"A height of {height!r} pixels cannot work.", where="height", hint=f"Use a whole number ≥ {LEAST_HEIGHT}."
+        )
+
+
+def workspace_or_default(ws: Any, part: str) -> Any:
+    """`ws`, or the default workspace for None. Raises `ConfigError` if it has no `part`: it is not a workspace."""
+    if ws is not None:
+        if not hasattr(ws, part):
+            raise ConfigError(f"Not a workspace: a {type(ws).__name__}.", where="ws", hint="Give a `Workspace`.")
+        return ws
+    from saewidgets.workspace import default_workspace  # opens a catalog: only when no workspace was given
+
+    return default_workspace()
+
+
+class Shell:
+    """Mixin of the five widgets: a model, drawn by one or several parts, published by one thread, with a static copy.
+
+    In a notebook the static copy stands beside the live view and follows it. It is an output of its own, which the
+    page hides while the view is there (`js/src/lib/entry.ts`): an update of the view's own output would draw the
+    widget a second time.
+    """
+
+    _title: ClassVar[str]  # of the exported page
+    _model: Model[Any]
+    _parts: tuple[Part, ...]
+    _closed = True  # until it is built: ipywidgets closes a widget whose constructor raised
+    _publisher: Publisher | None = None
+    _reading_devices: Future[None] | None = None
+    _ends: tuple[Callable[[], object], ...] = ()
+    _ipython_display_ = None  # that of ipywidgets 7 goes before the mime bundle and leaves nothing but the view
+    _outputs: Any = None  # what publishes the notebook's outputs, once the widget was displayed
+    _copying: Publisher | None = None
+
+    def _first_read(self, read: Callable[[], object] | None = None) -> None:
+        """Read what is shown first.
+
+        The widget is drawn all the same if it fails, says so, and its publisher tries again.
+        """
+        try:
+            (read or self._model.read)()
+        except SAEWidgetsError as error:
+            self._model.set_notice(error_note(error))
+
+    def _start(self, parts: tuple[Part, ...], *subscribe: Callable[[Callable[..., None]], Callable[[], None]]) -> None:
+        """The widget is built: publish from now on, and whenever one of the subscriptions tells of a change."""
+        self._parts = parts
+        self._closed = False
+        self._publisher = Publisher(self._publish, name=self._title.lower(), on_error=self._show_error)
+        self._ends = tuple(each(self._changed) for each in subscribe)
+        self._publisher.wake()
+
+    # --------------------------------------------------------------------------------------------- for Python
+
+    @property
+    def workspace(self) -> Any:
+        """The workspace it shows."""
+        return self._model.workspace
+
+    def export_html(self, path: str | Path | None = None) -> Path | str:
+        """What it shows, as one self-contained page without script.
+
+        Args:
+            path: where to write it; None returns the text instead.
+        """
+        document = html_document(self._title, self._static())
+        if path is None:
+            return document
+        target = Path(path)
+        target.write_text(document, "utf-8")
+        return target
+
+    def close(self) -> None:
+        """Remove the widget from the page and stop following the workspace. Jobs go on; its static copy stays."""
+        with _CLOSING:  # the page and a script may close it at once
+            if self._closed:
+                return
+            self._closed = True
+        for end in self._ends:
+            end()
+        if self._publisher is not None:
+            self._publisher.close()
+        for each in self._owned():
+            each.close()
+        super().close()  # type: ignore[misc]
+        if self._copying is not None:
+            self._copying.close()
+            self._leave_copy()
+
+    # --------------------------------------------------------------------------------------------- what differs
+
+    def _static(self) -> Html:
+        """The static copy, drawn from the state."""
+        raise NotImplementedError
+
+    def _owned(self) -> tuple[Any, ...]:
+        """What is closed with it: its parts, where it is a box of them, and what else it made."""
+        return tuple(part for part in self._parts if part is not self)
+
+    def _changed(self, *what: Any) -> None:
+        """The workspace changed."""
+        if self._publisher is not None:
+            self._publisher.wake()
+
+    # --------------------------------------------------------------------------------------------- publishing
+
+    def _wake(self) -> None:
+        """Somebody waits for what changed."""
+        if self._publisher is not None:
+            self._publisher.wake(urgent=True)
+
+    def _publish(self) -> None:
+        """Runs on the publisher thread, which alone writes traits."""
+        self._read()
+        text = self._model.workspace.notice
+        self._model.set_notice(Note(what=text, kind="info") if text else None)
+        self._arrange()
+        self._send_state()
+
+    def _arrange(self) -> None:
+        """Show and hide what stands beside the parts."""
+
+    def _show(self, *children: Any) -> None:
+        """Let these stand in the box that the widget is."""
+        box: Any = self
+        if box.children != children:
+            box.children = children
+
+    def _read(self) -> None:
+        self._model.read()
+
+    def _send_state(self) -> None:
+        for part in self._parts:
+            part.publish()
+
+    def _show_error(self, error: BaseException) -> None:
+        """Called on the publisher thread: what failed is shown until a publish succeeds."""
+        self._model.set_notice(error_note(error))
+        self._send_state()
+
+    def _follow(self, devices: Devices) -> None:
+        """Have the devices read where they are old: on a worker, for torch may have to be imported."""
+
+        def read() -> None:
+            devices.read()
+            self._wake()
+
+        if devices.are_old and (self._reading_devices is None or self._reading_devices.done()):
+            self._reading_devices = workers().submit(read)
+
+    # --------------------------------------------------------------------------------------------- in a notebook
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        # Not that of `super()`: the boxes of ipywidgets 7 have none, and anywidget's adds what Colab needs.
+        data, metadata = cast(Any, anywidget.AnyWidget._repr_mimebundle_)(self)
+        outputs = getattr(get_ipython(), "display_pub", None)
+        if not hasattr(outputs, "pub_socket"):  # a script, or a cell whose outputs are captured
+            return {**data, "text/html": str(self._static())}, metadata
+        self._outputs = outputs
+        self._leave_copy(update=False)
+        if self._copying is None:
+            copying = self._copying = Publisher(self._leave_copy, name="copy", interval=COPY_EVERY)
+            self._parts[0].observe(lambda _: copying.wake(), "state")
+        return {**data, "text/html": ""}, metadata
+
+    def _leave_copy(self, update: bool = True) -> None:
+        name = self._parts[0].copy_name
+        html = tag("div", self._static(), class_=name)
+        self._outputs.publish({"text/html": html}, {}, transient={"display_id": name}, update=update)
