@@ -28,7 +28,7 @@ export function Feature({ store, row, several }: Props) {
   const title = [`Feature ${index} of ${visible(row.sae)}`, label, row.a_max !== null && maximumWords(row)];
   return (
     <li class="sf" aria-label={`Feature ${index}`} ref={root}>
-      <i class={`sw8 s${colour}`} aria-hidden="true" />
+      <i class={`swatch s${colour}`} aria-hidden="true" />
       <span class="el sm" title={title.filter(Boolean).join("\n")}>
         <b>{index}</b> <bdi>{label}</bdi>
         {several && <span class="t2">{` ${visible(row.sae)}`}</span>}

@@ -93,7 +93,7 @@ function Header({ store }: { store: Store }) {
       {meter && (
         // biome-ignore lint/a11y/useSemanticElements: browsers draw <meter> in colours of their own
         <span
-          class={`meter hw${meter.used > 0.9 ? " full" : ""}`}
+          class={`bar meter hw${meter.used > 0.9 ? " full" : ""}`}
           role="meter"
           aria-label={`Memory of ${meter.id}`}
           aria-valuenow={Math.round(100 * meter.used)}
