@@ -32,10 +32,6 @@ const demo = {
   ...common,
   entryPoints: {
     demo: join(here, "demo/demo.ts"),
-    download: join(here, "demo/download.ts"),
-    features: join(here, "demo/features.ts"),
-    saes: join(here, "demo/saes.ts"),
-    steering: join(here, "demo/steering.ts"),
     style: join(here, "src/styles/index.css"),
   },
   outdir: join(here, "demo/dist"),

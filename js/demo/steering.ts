@@ -1,96 +1,203 @@
-/**
- * The steering widget without a notebook: `npm run demo`, then serve js/demo/dist and open index.html?widget=steering.
- * &case=done|next|empty|problem|chosen|writing|presets|hostile|many & theme=light|dark
- */
-import widget from "../src/index";
-import { FakeSteering, type SteeringOptions } from "./fake-steering";
-import * as fixtures from "./steering-fixtures";
+/** States of the steering widget, and a stand-in for its Python half. */
+import {
+  EMPTY_STEERING,
+  type PresetRow,
+  type SteeringCommand,
+  type SteeringNextData,
+  type SteeringRow,
+  type SteeringState,
+  type SteeringTexts,
+} from "../src/lib/wire";
+import { type FakeOptions, FakeWidget } from "./fake";
 
-const query = new URLSearchParams(location.search);
-if (query.get("theme") === "dark") document.body.classList.add("dark");
-const name = query.get("case") ?? "done";
+export const HOSTILE = '<img src=x onerror="alert(1)">';
+export const PROMPT = "In the morning the old man walked down to the";
 
-let state = fixtures.steeringState({ generated: 1, swept: 2 });
-const options: SteeringOptions = {
-  presets: [
-    {
-      name: "ships",
-      features: 3,
-      saes: ["demo-l2-topk-16k"],
-      prompt: fixtures.PROMPT,
-      saved_at: 1_790_000_000,
-      problem: "",
-    },
-    { name: "broken", features: 0, saes: [], prompt: "", saved_at: 1_780_000_000, problem: "This is not JSON." },
+export const row = (change: Partial<SteeringRow> = {}): SteeringRow => ({
+  ...{ key: "f1", sae_id: "sae_1", sae: "demo-l2-topk-16k", index: 7451, label: "ships and sailing vessels" },
+  ...{ mode: "add_max", strength: 2, a_max: 41.7, usual: 2, basis: "over 65,536 tokens (extraction)" },
+  ...{ pending: false, problem: null },
+  ...change,
+});
+
+export const ROWS: SteeringRow[] = [
+  row(),
+  row({ key: "f2", index: 7487, label: "sums of money: dollars, cents", mode: "clamp", strength: 0, a_max: 30 }),
+  row({ key: "f3", index: 310, label: "verbs of promising and agreeing", strength: -1, a_max: 27 }),
+];
+
+const SAE = {
+  id: "sae_1",
+  name: "demo-l2-topk-16k",
+  model: "demo",
+  hook_name: "blocks.2.hook_resid_post",
+  d_sae: 16_384,
+};
+export const steeringState = (change: Partial<SteeringState> = {}): SteeringState => ({
+  ...EMPTY_STEERING,
+  ...{ revision: 1, saes: [SAE], sae_id: "sae_1", rows: ROWS, gauge: { ratio: 0.38, over: "steered tokens" } },
+  settings: { ...EMPTY_STEERING.settings, prompt: PROMPT },
+  updated_at: 1_790_000_000,
+  ...change,
+});
+
+const words = (text: string): string[] => text.match(/\s*\S+/g) ?? [];
+const BASELINE = words(
+  " village and sat for a while beside the well, as he had done every day since his wife had died. The women who came " +
+    "for water spoke to him kindly, and he promised one of them ten dollars for a loaf and a little meat.",
+);
+const STEERED = words(
+  " ship and stood a long time upon the quay, where the vessel lay with her sails furled. The sailors who came ashore " +
+    "spoke to him kindly, and the captain gave him a berth among the crew of the schooner.",
+);
+const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+const text = (pieces: string[], changed: number[], perplexity: number, more: object) => ({
+  ...{
+    pieces,
+    changed,
+    finish: "length" as const,
+    perplexity,
+    repetition: 0,
+    kl_first: 1.31,
+    change_ratio: null,
+    ...more,
+  },
+});
+
+export const texts = (change: Partial<SteeringTexts> = {}): SteeringTexts => ({
+  ...{ number: 1, prompt_pieces: words(PROMPT), first_difference: 0, seconds: 1.4, stopped: false, notes: [] },
+  baseline: text(BASELINE, [0, ...range(2, 19)], 11.2, {}),
+  steered: text(STEERED, [0, ...range(2, 16), 17, 20, ...range(26, STEERED.length)], 18.7, {
+    ...{ repetition: 0.02, change_ratio: 0.38 },
+  }),
+  ...{ sweep: [], swept: "", swept_name: "" },
+  ...change,
+});
+
+const swept = (): SteeringTexts => {
+  const of = (strength: number, text: string, perplexity: number, repetition: number, change_ratio: number) => ({
+    ...{ strength, text, perplexity, repetition, change_ratio },
+  });
+  const sweep = [
+    of(-4, " to the land, and the land was dry, and the land the land of the land", 64, 0.31, 0.76),
+    of(-2, " to the field where his sons were at work with the hay", 15, 0.01, 0.38),
+    of(0, " to the village and sat for a while beside the well", 11, 0, 0),
+    of(2, " to the ship and stood a long time upon the quay", 19, 0.02, 0.38),
+    of(4, " to the ship ship vessel ship, the ship of the ship", 88, 0.46, 0.76),
+  ];
+  return texts({ number: 2, steered: null, swept: "f1", swept_name: "feature 7451", sweep });
+};
+
+const next = (piece: string, baseline: number, steered: number) => ({ piece, baseline, steered });
+const NEXT: SteeringNextData = {
+  ...{ number: 1, text: "steered", token: 0, piece: " ship" },
+  rows: [
+    next(" ship", 0.002, 0.314),
+    next(" vessel", 0, 0.129),
+    next(" shore", 0.011, 0.097),
+    next(" village", 0.186, 0.009),
+    next(" river", 0.113, 0.04),
   ],
 };
-const { run } = state;
-if (name === "empty") state = fixtures.steeringState({ rows: [] });
-if (name === "writing") {
-  const now = { number: 1, kind: "generate", status: "running", phase: "writing" } as const;
-  state = fixtures.steeringState({
-    run: {
-      ...run,
-      ...now,
-      texts: [
-        { run: "baseline", strength: null, tokens: 4, text: " village and sat for" },
-        { run: "steered", strength: null, tokens: 3, text: " ship and stood" },
-      ],
-    },
-  });
-}
-if (name === "problem") {
-  options.texts = fixtures.texts({
-    notes: [
-      "The change is large: ‖Δ‖ / ‖h‖ is 1.52. Text usually breaks above 1. For feature 7451, try strengths between " +
-        "−5.2 and 5.2.",
-    ],
-  });
-  const problem = {
-    what: "Nothing was generated: the prompt is 249 tokens and 60 new ones are asked, but the context is 256.",
-    where: null,
-    hint: "Shorten the prompt by 53 tokens or ask for 7.",
-    kind: "error",
-  };
-  state = {
-    ...state,
-    run: { ...run, number: 3, status: "failed", problem },
-    gauge: { ratio: 1.52, over: "steered tokens" },
-  };
-}
-if (name === "chosen") state = { ...state, settings: { ...state.settings, positions: [2, 3] } };
-if (name === "hostile") {
-  const rows = [
-    fixtures.row({ label: fixtures.HOSTILE, sae: fixtures.HOSTILE }),
-    fixtures.row({
-      key: "f2",
-      index: 4,
-      label: "\u202Eevil",
-      mode: "add",
-      strength: 0,
-      a_max: null,
-      problem: {
-        what: "Feature 4 did not fire over 8,192 tokens of the demo corpus (an estimate).",
-        where: null,
-        hint: "Its largest activation is not known, so its strength is an activation.",
-        kind: "warn",
-      },
-    }),
-  ];
-  state = { ...state, rows, settings: { ...state.settings, prompt: fixtures.HOSTILE } };
-  const pieces = [fixtures.HOSTILE, "\u202E", "\n", "x".repeat(300)];
-  const text = { ...fixtures.texts().baseline, pieces, changed: [0, 1] };
-  options.texts = fixtures.texts({ baseline: text, steered: text, prompt_pieces: [fixtures.HOSTILE] });
+
+export interface SteeringOptions extends FakeOptions<SteeringCommand> {
+  /** Runs stay as they are after they were started, for a test to move on. */
+  hold?: boolean;
+  texts?: SteeringTexts;
+  sweep?: SteeringTexts;
+  presets?: PresetRow[];
 }
 
-const el = document.createElement("div");
-document.getElementById("main")?.append(el);
-const model = new FakeSteering(state, options);
-widget.render({ model: model as never, el });
-Object.assign(window, { model });
-const press = (label: string) =>
-  setTimeout(() => document.querySelector<HTMLElement>(`[aria-label="${label}"]`)?.click(), 300);
-if (name === "next") press("Token 1: ·ship");
-if (name === "presets") {
-  setTimeout(() => [...document.querySelectorAll("button")].find((b) => b.textContent === "Presets")?.click(), 200);
+const LABELS = [
+  { index: 7451, label: "ships and sailing vessels" },
+  { index: 12, label: "" },
+  { index: 900, label: '<b>ship</b> <img src=x onerror="alert(1)">' },
+];
+
+export class FakeSteering extends FakeWidget<SteeringState, SteeringCommand> {
+  private presets: PresetRow[];
+
+  constructor(
+    state: SteeringState,
+    private readonly how: SteeringOptions = {},
+  ) {
+    super("steering", state, how);
+    this.presets = how.presets ?? [];
+  }
+
+  protected answer(command: SteeringCommand): unknown {
+    const { state } = this;
+    switch (command.kind) {
+      case "steering_edit": {
+        const edits = new Map((command.rows ?? []).map((edit) => [edit.key, edit]));
+        const rows = state.rows.map((one) => ({ ...one, ...edits.get(one.key) }));
+        this.setState({ rows, settings: command.settings ?? state.settings });
+        return { revision: this.state.revision };
+      }
+      case "steering_add": {
+        const { index, label = "", sae_id } = command;
+        const key = `f${state.rows.length + 10}`;
+        this.setState({ rows: [...state.rows, row({ key, index, label, sae_id, strength: 2 })] });
+        return { key };
+      }
+      case "steering_demo":
+        this.setState({ saes: [SAE], sae_id: "sae_1" });
+        return { sae_id: "sae_1" };
+      case "steering_remove":
+        return this.setState({ rows: state.rows.filter((one) => one.key !== command.key) }) ?? null;
+      case "steering_choose":
+        return this.setState({ sae_id: command.sae_id }) ?? null;
+      case "steering_find": {
+        const { sae_id, text } = command;
+        const number = /^\d+$/.test(text.trim()) ? [{ index: Number(text), label: "" }] : null;
+        const hits = number ?? LABELS.filter((hit) => hit.label.includes(text.trim()));
+        return { sae_id, text, hits, note: hits.length ? "" : "No label has these words." };
+      }
+      case "steering_tokens": {
+        const pieces = words(command.prompt).map((piece) => ({ piece, bos: false }));
+        return { prompt: command.prompt, tokens: [{ piece: "<|bos|>", bos: true }, ...pieces] };
+      }
+      case "steering_generate": {
+        const number = state.run.number + 1;
+        const run = { number, kind: command.what ?? "generate", status: "running", phase: "writing" } as const;
+        this.setState({ run: { ...state.run, ...run, texts: [], problem: null } });
+        if (!this.how.hold) setTimeout(() => this.finish(), 5);
+        return { number };
+      }
+      case "steering_stop":
+        return this.setState({ run: { ...state.run, status: "stopping" } }) ?? null;
+      case "steering_read":
+        return command.what === "sweep"
+          ? { ...(this.how.sweep ?? swept()), number: state.swept }
+          : { ...(this.how.texts ?? texts()), number: state.generated };
+      case "steering_next":
+        return { ...NEXT, number: command.number, text: command.text, token: command.token };
+      case "steering_copy":
+        return { text: "# Steering\nseed 16" };
+      case "steering_preset": {
+        const saved = {
+          name: command.name,
+          features: 1,
+          saes: ["a"],
+          prompt: "",
+          saved_at: 1_790_000_000,
+          problem: "",
+        };
+        if (command.action === "delete") this.presets = this.presets.filter((one) => one.name !== command.name);
+        if (command.action === "save") this.presets = [saved, ...this.presets];
+        return { presets: this.presets };
+      }
+      case "steering_presets":
+        return { presets: this.presets };
+      default:
+        return null;
+    }
+  }
+
+  /** Ends what is under way. */
+  finish(): void {
+    const { run } = this.state;
+    const place = run.kind === "sweep" ? { swept: run.number } : { generated: run.number };
+    this.setState({ run: { ...run, status: "done" }, ...place });
+  }
 }

@@ -1,6 +1,6 @@
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it } from "vitest";
-import { DOWNLOADS, download, HOSTILE } from "../../demo/hub-fixtures";
+import { DOWNLOADS, download, HOSTILE } from "../../demo/hub";
 import { cardOf, sent, show } from "./harness";
 
 const NAMES = DOWNLOADS.map((card) => card.name);

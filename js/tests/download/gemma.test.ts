@@ -1,6 +1,6 @@
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it } from "vitest";
-import { GEMMA, listing, row } from "../../demo/hub-fixtures";
+import { GEMMA, listing, row } from "../../demo/hub";
 import { skipping } from "../headings";
 import { type Shown, sent, show } from "./harness";
 

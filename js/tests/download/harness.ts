@@ -2,8 +2,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import userEvent from "@testing-library/user-event";
 import { afterEach } from "vitest";
-import { FakeHub, type HubOptions } from "../../demo/fake-hub";
-import { hubState } from "../../demo/hub-fixtures";
+import { FakeHub, type HubOptions, hubState } from "../../demo/hub";
 import widget from "../../src/index";
 import type { HubState } from "../../src/lib/wire";
 

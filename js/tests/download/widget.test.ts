@@ -1,6 +1,6 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
-import { DISK, download, GATED, GEMMA, HOSTILE, listing, MEMORY, PYTHIA, preview, row } from "../../demo/hub-fixtures";
+import { DISK, download, GATED, GEMMA, HOSTILE, listing, MEMORY, PYTHIA, preview, row } from "../../demo/hub";
 import { warningsOf } from "../../src/download/warnings";
 import { look, sent, show } from "./harness";
 

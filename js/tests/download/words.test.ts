@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { DEVICES, download, preview, row } from "../../demo/hub-fixtures";
+import { DEVICES, download, preview, row } from "../../demo/hub";
 import { columnsOf, searched, toFetch } from "../../src/download/listing";
 import * as words from "../../src/download/words";
 

@@ -1,6 +1,6 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
-import { EXT, viewer } from "../../demo/feature-fixtures";
+import { EXT, viewer } from "../../demo/viewer";
 import { FIRST_VIEW } from "../../src/lib/wire";
 import { ready, type Shown, selected, sent, show } from "./harness";
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { featurePage, opened } from "../../demo/feature-fixtures";
+import { featurePage, opened } from "../../demo/viewer";
 import {
   copyOf,
   copyOfAll,

@@ -2,8 +2,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import userEvent from "@testing-library/user-event";
 import { afterEach, expect } from "vitest";
-import { FakeViewer, type ViewerOptions } from "../../demo/fake-viewer";
-import { viewer } from "../../demo/feature-fixtures";
+import { FakeViewer, type ViewerOptions, viewer } from "../../demo/viewer";
 import widget from "../../src/features";
 import type { ViewerCommand, ViewerState } from "../../src/lib/wire";
 

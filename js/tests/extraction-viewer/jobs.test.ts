@@ -1,6 +1,6 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
-import { CARDS, EXT, extraction, FAILED, LOGITS_JOB, RUNNING, viewer } from "../../demo/feature-fixtures";
+import { CARDS, EXT, extraction, FAILED, LOGITS_JOB, RUNNING, viewer } from "../../demo/viewer";
 import { FIRST_VIEW } from "../../src/lib/wire";
 import { type Shown, sent, show } from "./harness";
 

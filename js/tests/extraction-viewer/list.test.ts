@@ -1,6 +1,6 @@
 import { fireEvent, waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
-import { EXT, opened, viewer } from "../../demo/feature-fixtures";
+import { EXT, opened, viewer } from "../../demo/viewer";
 import { FIRST_VIEW } from "../../src/lib/wire";
 import { grid, press, ready, selected, sent, show } from "./harness";
 

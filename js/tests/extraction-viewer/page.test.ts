@@ -1,6 +1,6 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
-import { EXT, extraction, HOSTILE, opened, viewer } from "../../demo/feature-fixtures";
+import { EXT, extraction, HOSTILE, opened, viewer } from "../../demo/viewer";
 import { FIRST_VIEW } from "../../src/lib/wire";
 import { skipping } from "../headings";
 import { feature, press, ready, selected, sent, show } from "./harness";
@@ -52,11 +52,11 @@ describe("the page of a feature", () => {
     const page = await ready(view);
     await waitFor(() => expect(page.getByText(note.what)).toBeTruthy());
     expect(page.getByRole("list", { name: "Raises the logit of" })).toBeTruthy();
-    const figures = page.getAllByRole("img", { name: /^Histogram/ }).length;
+    const figures = page.getAllByRole("img", { name: /^(Histogram|Logit effects)/ }).length;
     view.model.options.logits = { problem: { ...note, what: "The SAE has other weights now." } };
     await view.user.click(page.getByRole("button", { name: "Try again" }));
     await waitFor(() => expect(page.getByText("The SAE has other weights now.")).toBeTruthy());
-    expect(page.getAllByRole("img", { name: /^Histogram/ })).toHaveLength(figures + 1);
+    expect(page.getAllByRole("img", { name: /^(Histogram|Logit effects)/ })).toHaveLength(figures + 1);
     expect(page.queryByRole("button", { name: "Try again" })).toBeNull();
   });
 

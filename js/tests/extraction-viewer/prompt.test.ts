@@ -1,6 +1,6 @@
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it } from "vitest";
-import { EXT, viewer } from "../../demo/feature-fixtures";
+import { EXT, viewer } from "../../demo/viewer";
 import { FIRST_VIEW } from "../../src/lib/wire";
 import { ready, type Shown, sent, show } from "./harness";
 

@@ -1,6 +1,6 @@
 import { waitFor } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
-import { EXT, viewer } from "../../demo/feature-fixtures";
+import { EXT, viewer } from "../../demo/viewer";
 import { FIRST_VIEW, type ViewerView } from "../../src/lib/wire";
 import { press, ready, selected, sent, show } from "./harness";
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { CARDS, extraction, FAILED, RUNNING } from "../../demo/feature-fixtures";
+import { CARDS, extraction, FAILED, RUNNING } from "../../demo/viewer";
 import * as words from "../../src/extraction-viewer/words";
 
 const buttons = (status: string) => words.buttonsFor(extraction({ status })).map((one) => one.label);

@@ -1,6 +1,5 @@
 import { afterEach, expect, it, vi } from "vitest";
-import { FakeModel } from "../../demo/fake-model";
-import { fullState } from "../../demo/fixtures";
+import { FakeModel, fullState } from "../../demo/runs";
 import { savePictures } from "../../src/lib/picture";
 import { Rpc } from "../../src/lib/rpc";
 

@@ -1,6 +1,6 @@
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it, vi } from "vitest";
-import { HOSTILE, SAES } from "../../demo/sae-fixtures";
+import { HOSTILE, SAES } from "../../demo/library";
 import type { SaeCard } from "../../src/lib/wire";
 import { skipping } from "../headings";
 import { buttons, cardOf, names, openDetails, sent, show } from "./harness";

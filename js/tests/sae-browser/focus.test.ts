@@ -1,7 +1,7 @@
 /** Where the focus is after something was closed, answered or done: never lost. */
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it } from "vitest";
-import { SAES } from "../../demo/sae-fixtures";
+import { SAES } from "../../demo/library";
 import { cardOf, openDetails, type Shown, show } from "./harness";
 
 const TRAINED = "gpt2-l6-topk-k32";

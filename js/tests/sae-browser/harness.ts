@@ -2,8 +2,7 @@
 import { within } from "@testing-library/preact";
 import userEvent from "@testing-library/user-event";
 import { afterEach } from "vitest";
-import { FakeLibrary, type LibraryOptions } from "../../demo/fake-library";
-import { SAES } from "../../demo/sae-fixtures";
+import { FakeLibrary, type LibraryOptions, SAES } from "../../demo/library";
 import type { SaeBrowserState, SaeCard } from "../../src/lib/wire";
 import widget from "../../src/library";
 

@@ -1,7 +1,7 @@
 /** What is done with several SAEs: compare, export, delete; and how SAEs are added. */
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it } from "vitest";
-import { SAES } from "../../demo/sae-fixtures";
+import { SAES } from "../../demo/library";
 import { names, type Shown, sent, show } from "./harness";
 
 const TRAINED = "gpt2-l6-topk-k32";

@@ -2,8 +2,7 @@
 import { waitFor, within } from "@testing-library/preact";
 import userEvent from "@testing-library/user-event";
 import { afterEach } from "vitest";
-import { FakeSteering, type SteeringOptions } from "../../demo/fake-steering";
-import { steeringState } from "../../demo/steering-fixtures";
+import { FakeSteering, type SteeringOptions, steeringState } from "../../demo/steering";
 import widget from "../../src/index";
 import type { SteeringCommand, SteeringState } from "../../src/lib/wire";
 

@@ -1,6 +1,6 @@
 import { fireEvent, waitFor, within } from "@testing-library/preact";
 import { describe, expect, it } from "vitest";
-import { HOSTILE, PROMPT, ROWS, row, texts } from "../../demo/steering-fixtures";
+import { HOSTILE, PROMPT, ROWS, row, texts } from "../../demo/steering";
 import { EMPTY_STEERING } from "../../src/lib/wire";
 import { feature, sent, show, slider, until } from "./harness";
 
@@ -84,6 +84,7 @@ describe("features", () => {
     await user.type(search, "ship");
     await user.click(await page.findByRole("button", { name: "Add feature 7451: ships and sailing vessels" }));
     await until(() => sent(model, "steering_add").length === 2);
+    await waitFor(() => expect((search as HTMLInputElement).value).toBe(""));
     await user.type(search, "zebra");
     expect(await page.findByText("No label has these words.")).toBeTruthy();
     await user.keyboard("{Escape}");

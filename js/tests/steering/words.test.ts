@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { row, texts } from "../../demo/steering-fixtures";
+import { row, texts } from "../../demo/steering";
 import { EMPTY_STEERING } from "../../src/lib/wire";
 import * as w from "../../src/steering/words";
 

@@ -1,7 +1,6 @@
 import { act, fireEvent, waitFor } from "@testing-library/preact";
 import { expect, it } from "vitest";
-import { FakeModel } from "../../demo/fake-model";
-import { crowdedState, emptyState, fullState } from "../../demo/fixtures";
+import { crowdedState, emptyState, FakeModel, fullState } from "../../demo/runs";
 import type { Rpc } from "../../src/lib/rpc";
 import { Rpc as RealRpc } from "../../src/lib/rpc";
 import { csvRows } from "../../src/training-panel/metric-table";

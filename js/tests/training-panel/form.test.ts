@@ -1,6 +1,6 @@
 import { fireEvent, waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
-import { CARDS, CHECK, emptyState, fullState } from "../../demo/fixtures";
+import { CARDS, CHECK, emptyState, fullState } from "../../demo/runs";
 import { cardOf, type Shown, sent, show } from "./harness";
 
 /** Two runs, one of them failed: a short list keeps the queries quick. */

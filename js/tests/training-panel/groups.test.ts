@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { CARDS, card, LAYERS } from "../../demo/fixtures";
+import { CARDS, card, LAYERS } from "../../demo/runs";
 import {
   able,
   deleteWords,

@@ -2,7 +2,7 @@
 import { within } from "@testing-library/preact";
 import userEvent from "@testing-library/user-event";
 import { afterEach } from "vitest";
-import { FakeModel } from "../../demo/fake-model";
+import { FakeModel } from "../../demo/runs";
 import widget from "../../src/index";
 import type { PanelState } from "../../src/lib/wire";
 

@@ -1,6 +1,6 @@
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
-import { CARDS, card, emptyState, fullState } from "../../demo/fixtures";
+import { CARDS, card, emptyState, fullState } from "../../demo/runs";
 import { skipping } from "../headings";
 import { cardOf, sent, show } from "./harness";
 

@@ -2,7 +2,7 @@
 import { fireEvent, render, waitFor, within } from "@testing-library/preact";
 import { h } from "preact";
 import { describe, expect, it, vi } from "vitest";
-import { CARDS, card, crowdedState, fullState } from "../../demo/fixtures";
+import { CARDS, card, crowdedState, fullState } from "../../demo/runs";
 import type { Card, CheckpointRow, PanelState } from "../../src/lib/wire";
 import { AdviceList } from "../../src/training-panel/advice";
 import type { Store } from "../../src/training-panel/store";

@@ -1,6 +1,6 @@
 import { act, waitFor } from "@testing-library/preact";
 import { expect, it } from "vitest";
-import { card, fullState } from "../../demo/fixtures";
+import { card, fullState } from "../../demo/runs";
 import type { PanelState } from "../../src/lib/wire";
 import { parserThatKeeps } from "../../src/training-panel/same-cards";
 import { cardOf, show } from "./harness";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { CARDS, card } from "../../demo/fixtures";
+import { CARDS, card } from "../../demo/runs";
 import type { Card } from "../../src/lib/wire";
 import {
   buttonsFor,

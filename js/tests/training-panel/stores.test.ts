@@ -1,7 +1,7 @@
 /** Stored activations as the source of a training. */
 import { waitFor, within } from "@testing-library/preact";
 import { expect, it } from "vitest";
-import { CARDS, fullState, STORES } from "../../demo/fixtures";
+import { CARDS, fullState, STORES } from "../../demo/runs";
 import type { StoreRow } from "../../src/lib/wire";
 import { hooksOf, isStore, takenFrom } from "../../src/training-panel/stores-state";
 import { sent, show } from "./harness";

@@ -1,7 +1,7 @@
 /** Templates: the list, the form that loads and saves them. */
 import { waitFor, within } from "@testing-library/preact";
 import { describe, expect, it, vi } from "vitest";
-import { emptyState, fullState } from "../../demo/fixtures";
+import { emptyState, fullState } from "../../demo/runs";
 import { sent, show } from "./harness";
 
 const open = async () => {

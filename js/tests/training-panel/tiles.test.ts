@@ -1,6 +1,6 @@
 /** The five numbers of a card: a dash says why there is no number. */
 import { expect, it } from "vitest";
-import { card, fullState, LAYERS } from "../../demo/fixtures";
+import { card, fullState, LAYERS } from "../../demo/runs";
 import type { Card } from "../../src/lib/wire";
 import { cardOf, show } from "./harness";
 

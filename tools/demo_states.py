@@ -1,0 +1,112 @@
+"""Writes `js/demo/states.json`: what the widgets show of a small workspace, for the demo page and the page tests.
+
+    python tools/demo_states.py        # trains three small autoencoders, reads the demo SAE, writes some text: minutes
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import saewidgets as sw
+
+FILE = Path(__file__).parent.parent / "js" / "demo" / "states.json"
+HOOKS = [f"blocks.{layer}.hook_resid_post" for layer in range(3)]
+FEATURE = 397
+
+
+def ask(widget: Any, kind: str, **command: Any) -> Any:
+    """The value of the answer to a command; the numbers of a buffer are in `values`."""
+    sent: list[tuple[dict[str, Any], list[Any]]] = []
+    widget.send = lambda content, buffers=None: sent.append((content, list(buffers or [])))
+    widget._handle_custom_msg({"id": "1", "kind": kind, **command}, [])
+    widget.drain(600)
+    content, buffers = next(each for each in sent if each[0]["kind"] in ("result", "failure"))
+    if content["kind"] != "result":
+        raise RuntimeError(f"{kind}: {content}")
+    values = [np.frombuffer(buffer, np.float32).round(3).tolist() for buffer in buffers[:1]]
+    return {"value": content["value"], "values": values[0]} if values else content["value"]
+
+
+def runs(ws: sw.Workspace) -> dict[str, Any]:
+    base = ws.trainings.demo_config().replace(
+        sae={"architecture": "topk", "d_sae": 256, "k": 24}, tokens=12_000, batch_size=512, device="cpu",
+        evaluation={"tokens": 1024},
+    )  # fmt: skip
+    group = ws.trainings.create_many(base, over={"hook_name": HOOKS})
+    group.wait()
+    ids = [run.id for run in group]
+    panel = sw.TrainingPanel(ws)
+    part = panel._parts[0][0]
+    form = ask(part, "form_schema")
+    ask(part, "save_template", name="Demo, TopK", config=base.model_dump(mode="json"))
+    ask(part, "compare", training_ids=ids)
+    found = {
+        "form": form,
+        "check": ask(part, "check", config=base.model_dump(mode="json")),
+        "details": ask(part, "details", training_id=ids[0]),
+        "comparison": ask(part, "comparison", training_ids=ids),
+        "templates": ask(part, "list_templates", search="")["templates"],
+        "state": dict(part.state),  # last: the comparison is in it by now
+    }
+    panel.close()
+    for run in group:
+        run.import_to_saes()
+    return found
+
+
+def library(ws: sw.Workspace) -> dict[str, Any]:
+    browser = sw.SAEBrowser(ws)
+    part = browser._part
+    state = dict(part.state)
+    first, second = (card["id"] for card in state["cards"][:2])
+    found = {
+        "state": state,
+        "details": ask(part, "describe_sae", sae_id=first),
+        "statistics": ask(part, "measure_sae", sae_id=first),
+        "comparison": ask(part, "compare_saes", first=first, second=second),
+    }
+    browser.close()
+    return found
+
+
+def features(ws: sw.Workspace) -> dict[str, Any]:
+    extraction = ws.extractions.demo()
+    viewer = sw.ExtractionViewer(ws, view={"extraction_id": extraction.id, "feature": FEATURE})
+    part = viewer._part
+    of = {"extraction_id": extraction.id, "index": FEATURE}
+    saes = ask(part, "list_saes", source=None, model=None, search="")
+    sae = saes["rows"][0]["id"]
+    form = ask(part, "extraction_form", sae_id=sae, extraction_id=None)
+    values = {field["name"]: field["value"] for field in form["fields"]}
+    found = {
+        "state": dict(part.state),
+        "saes": saes,
+        "form": form,
+        "check": ask(part, "check_extraction", sae_id=sae, values=values),
+        "page": ask(part, "open_feature", **of),
+        "logits": ask(part, "feature_logits", **of),
+        "relations": ask(part, "feature_relations", **of),
+    }
+    viewer.close()
+    return found
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, sw.Workspace(Path(folder) / "demo") as ws:
+        states = {"runs": runs(ws), "library": library(ws), "features": features(ws)}
+        download = sw.DownloadFromHF(ws)
+        states["download"] = {"state": dict(download.state), "known": ask(download, "hub_known")}
+        download.close()
+        steering = sw.Steering(ws)
+        states["steering"] = {"state": dict(steering.state)}
+        steering.close()
+    FILE.write_text(json.dumps(states, ensure_ascii=False, separators=(",", ":")).replace(folder, "") + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
