@@ -1,6 +1,8 @@
 /** What is chosen, its configuration, and the button that fetches it. */
+
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
+import { flip } from "../lib/kit";
 import type { VariantRow } from "../lib/wire";
 import { type Finding, MOST } from "./listing";
 import type { Store } from "./store";
@@ -40,9 +42,7 @@ export function DownloadBar({ store, finding, rows, words, onStarted }: BarProps
           <Button
             expanded={finding.configShown.value}
             disabled={finding.preview.value === null}
-            onClick={() => {
-              finding.configShown.value = !finding.configShown.value;
-            }}
+            onClick={flip(finding.configShown)}
           >
             Show configuration
           </Button>

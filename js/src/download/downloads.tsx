@@ -1,24 +1,16 @@
 /** The downloads of the workspace: how far each is, and what can be done with it. */
+
 import { useEffect, useState } from "preact/hooks";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
-import { Icon } from "../lib/icons";
-import { BusyNote, ProblemNote } from "../lib/notes";
+import { Buttons, Facts, Named, StatusWord } from "../lib/kit";
+import { ItemNotes } from "../lib/notes";
 import { Progress } from "../lib/progress";
 import type { DownloadCard } from "../lib/wire";
 import { Linked } from "./problems";
 import type { Store } from "./store";
 import { placeIn, type Target, useWayBack, WayBack } from "./way-back";
-import {
-  buttonsFor,
-  ended,
-  hasProgressBar,
-  isUnderWay,
-  progressLine,
-  STATUS_ICONS,
-  STATUS_WORDS,
-  statusOf,
-} from "./words";
+import { buttonsFor, ended, hasProgressBar, isUnderWay, progressLine, STATUS_WORDS, statusOf } from "./words";
 
 export function Downloads({ store }: { store: Store }) {
   const { downloads } = store.state.value;
@@ -69,36 +61,17 @@ function Item({ store, card }: { store: Store; card: DownloadCard }) {
     <li ref={box} class="card nc" aria-label={card.name}>
       <div class="c2">
         <div class="row">
-          <span class={`st ${status}`}>
-            <Icon name={STATUS_ICONS[status]} />
-            {STATUS_WORDS[status]}
-          </span>
-          <span class="nm el" title={card.name}>
-            {card.name}
-          </span>
+          <StatusWord status={status} word={STATUS_WORDS[status]} />
+          <Named name={card.name} />
         </div>
         {hasProgressBar(card) && (
           <Progress label={`Download of ${card.name}`} fraction={card.fraction} status={statusOf(card)} />
         )}
-        <div class="meta">
-          {progressLine({ ...card, wait_seconds: wait }, live).map((part) => (
-            <span key={part}>{part}</span>
-          ))}
-        </div>
+        <Facts of={progressLine({ ...card, wait_seconds: wait }, live)} />
       </div>
       <div class="c3">
         <div class="acts" aria-busy={isUnderWay(card, pending)}>
-          {buttonsFor(card, store.state.value.can_open, pending).map((item) => (
-            <Button
-              key={item.action}
-              small
-              icon={item.icon}
-              disabled={item.disabled}
-              onClick={() => press(item.action)}
-            >
-              {item.label}
-            </Button>
-          ))}
+          <Buttons of={buttonsFor(card, store.state.value.can_open, pending)} onPress={press} />
         </div>
       </div>
       <Notes store={store} card={card} />
@@ -132,8 +105,7 @@ function Notes({ store, card }: { store: Store; card: DownloadCard }) {
           <Linked text={note.hint ?? ""} />
         </NoteBox>
       )}
-      <BusyNote store={store} id={card.id} />
-      <ProblemNote store={store} id={card.id} />
+      <ItemNotes store={store} id={card.id} />
     </div>
   );
 }

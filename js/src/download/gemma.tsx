@@ -1,8 +1,10 @@
 /** Gemma Scope: which SAE, by site, layer, width and L0. */
+
 import { useEffect } from "preact/hooks";
 import { rove, useUid } from "../lib/a11y";
-import { Button, Options } from "../lib/controls";
+import { Button } from "../lib/controls";
 import * as f from "../lib/format";
+import { Pick, put } from "../lib/kit";
 import type { VariantRow } from "../lib/wire";
 import { DownloadBar } from "./bar";
 import { type Choices, choose, chosen, FACETS, type Facet, matching, type Option, optionsOf } from "./facets";
@@ -54,15 +56,13 @@ export function GemmaScope({ store }: { store: Store }) {
         <span class="sm t2 hw" aria-hidden="true">
           Release
         </span>
-        <span class="s24 release">
-          <select
-            aria-label="Release"
-            value={store.release.value}
-            onChange={(event) => void store.showRelease(event.currentTarget.value)}
-          >
-            <Options of={releases.map((release) => ({ value: release.id, label: release.label }))} />
-          </select>
-        </span>
+        <Pick
+          label="Release"
+          class="release"
+          value={store.release.value}
+          options={releases.map(({ id, label }) => ({ value: id, label }))}
+          onPick={(id) => void store.showRelease(id)}
+        />
         <div class="sp" />
         {rows.length > 0 && (
           <span class="sm" role="status">
@@ -70,14 +70,7 @@ export function GemmaScope({ store }: { store: Store }) {
             <span class="t2">{`SAE${total === 1 ? "" : "s"}; ${f.count(matches.length)} match`}</span>
           </span>
         )}
-        <Button
-          small
-          kind="quiet"
-          disabled={store.choices.value.length === 0}
-          onClick={() => {
-            store.choices.value = [];
-          }}
-        >
+        <Button small kind="quiet" disabled={store.choices.value.length === 0} onClick={put(store.choices, [])}>
           Clear
         </Button>
       </div>

@@ -1,8 +1,9 @@
 /** Public repositories with SAEs to start from. */
+
 import type { ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
 import { Button } from "../lib/controls";
-import { Icon } from "../lib/icons";
+import { Facts, put, Search } from "../lib/kit";
 import type { KnownRow } from "../lib/wire";
 import type { Store } from "./store";
 import { toPlace, useWayBack } from "./way-back";
@@ -18,30 +19,20 @@ export function Known({ store }: { store: Store }) {
       <div class="tb">
         <span class="sm t2">{data ? "Public repositories whose format is known here" : "Asking the kernel…"}</span>
         <div class="sp" />
-        <div class="srch">
-          <Icon name="search" />
-          <input
-            type="search"
-            aria-label="Search known repositories"
-            placeholder="Name, model, site"
-            value={search}
-            onInput={(event) => {
-              store.knownSearch.value = event.currentTarget.value;
-            }}
-          />
-        </div>
+        <Search
+          label="Search known repositories"
+          placeholder="Name, model, site"
+          value={search}
+          onInput={(text) => {
+            store.knownSearch.value = text;
+          }}
+        />
       </div>
       {data && rows.length === 0 && (
         <div class="empty">
           <h3>No repository matches</h3>
           <p>{`None of the ${data.repositories.length} known repositories matches “${search.trim()}”.`}</p>
-          <Button
-            onClick={() => {
-              store.knownSearch.value = "";
-            }}
-          >
-            Clear filters
-          </Button>
+          <Button onClick={put(store.knownSearch, "")}>Clear filters</Button>
         </div>
       )}
       {rows.length > 0 && (
@@ -84,11 +75,7 @@ function Repository({ store, row }: { store: Store; row: KnownRow }) {
           </span>
           <span>{row.model}</span>
         </div>
-        <div class="meta">
-          {[row.sites.map(siteWords).join(", "), layers, widths].filter(Boolean).map((part) => (
-            <span key={part}>{part}</span>
-          ))}
-        </div>
+        <Facts of={[row.sites.map(siteWords).join(", "), layers, widths].filter(Boolean)} />
       </div>
       <div class="c3">
         <div class="acts">

@@ -1,5 +1,6 @@
 /** Where the SAE would be loaded: what the figures for memory are about. */
 
+import { Pick } from "../lib/kit";
 import type { HubPreviewData } from "../lib/wire";
 import type { Finding } from "./listing";
 import type { Store } from "./store";
@@ -19,25 +20,18 @@ export function LoadOn(props: LoadOnProps) {
 /** It moves between the figures and the warning that memory does not suffice; the focus goes with it. */
 function Devices({ store, finding, preview }: LoadOnProps) {
   const { devices } = store.state.value;
-  const box = useWayBack<HTMLLabelElement>(toPlace("device", "start"));
+  const box = useWayBack<HTMLSpanElement>(toPlace("device", "start"));
   return (
-    <label ref={box} class="row on">
+    <span ref={box} class="row on">
       <span class="t2" aria-hidden="true">
         Load on
       </span>
-      <span class="s24">
-        <select
-          aria-label="Load on"
-          value={finding.deviceId()}
-          onChange={(event) => finding.setDevice(event.currentTarget.value)}
-        >
-          {devices.map((device) => (
-            <option key={device.id} value={device.id}>
-              {deviceLabel(preview, device.id)}
-            </option>
-          ))}
-        </select>
-      </span>
-    </label>
+      <Pick
+        label="Load on"
+        value={finding.deviceId()}
+        options={devices.map(({ id }) => ({ value: id, label: deviceLabel(preview, id) }))}
+        onPick={(id) => finding.setDevice(id)}
+      />
+    </span>
   );
 }

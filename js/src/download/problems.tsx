@@ -1,6 +1,8 @@
 /** What is being looked up, and what went wrong with it. */
+
 import type { ComponentChildren } from "preact";
 import { Button, NoteBox } from "../lib/controls";
+import { Dismiss, put } from "../lib/kit";
 import { placed } from "../lib/notes";
 import type { Problem as Failed } from "../lib/store";
 import type { Problem } from "../lib/wire";
@@ -40,14 +42,6 @@ export function FailedNote({ failed, again, onDismiss, busy = false }: FailedPro
         <Linked text={failed.hint ?? ""} />
       </NoteBox>
     </div>
-  );
-}
-
-function Dismiss({ onClick }: { onClick: () => void }) {
-  return (
-    <Button small onClick={onClick}>
-      Dismiss
-    </Button>
   );
 }
 
@@ -119,9 +113,7 @@ function wayOut(store: Store, { kind, suggestions }: Problem, again: () => void)
     );
   }
   if (kind !== "no_sae" || suggestions.length > 0) return undefined;
-  const showKnown = () => {
-    store.tab.value = "known";
-  };
+  const showKnown = put(store.tab, "known");
   return (
     <Button small onClick={showKnown}>
       Known repositories

@@ -1,9 +1,11 @@
 /** Any repository: where to look, what is there, what is chosen. */
+
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
+import { put, Search } from "../lib/kit";
 import { DownloadBar } from "./bar";
 import { columnsOf, keyOf, searched } from "./listing";
 import { PreviewPane } from "./preview";
@@ -188,20 +190,8 @@ function Empty({ store }: { store: Store }) {
         only when you press Download.
       </p>
       <div class="row w">
-        <Button
-          onClick={() => {
-            store.tab.value = "gemma";
-          }}
-        >
-          Browse Gemma Scope
-        </Button>
-        <Button
-          onClick={() => {
-            store.tab.value = "known";
-          }}
-        >
-          Known repositories
-        </Button>
+        <Button onClick={put(store.tab, "gemma")}>Browse Gemma Scope</Button>
+        <Button onClick={put(store.tab, "known")}>Known repositories</Button>
       </div>
     </div>
   );
@@ -227,18 +217,14 @@ function Found({ store }: { store: Store }) {
               : ""}
         </span>
         <div class="sp" />
-        <div class="srch">
-          <Icon name="search" />
-          <input
-            type="search"
-            aria-label="Search variants"
-            placeholder="Filter"
-            value={store.search.value}
-            onInput={(event) => {
-              store.search.value = event.currentTarget.value;
-            }}
-          />
-        </div>
+        <Search
+          label="Search variants"
+          placeholder="Filter"
+          value={store.search.value}
+          onInput={(text) => {
+            store.search.value = text;
+          }}
+        />
       </div>
       {shown.length > 0 ? (
         <Variants store={store} rows={shown} columns={columnsOf(rows)} />
@@ -246,13 +232,7 @@ function Found({ store }: { store: Store }) {
         <div class="empty">
           <h3>No SAE matches</h3>
           <p>{`None of the ${f.plural(rows.length, "SAE")} matches “${store.search.value.trim()}”.`}</p>
-          <Button
-            onClick={() => {
-              store.search.value = "";
-            }}
-          >
-            Clear filters
-          </Button>
+          <Button onClick={put(store.search, "")}>Clear filters</Button>
         </div>
       )}
       <PreviewPane store={store} finding={any} rows={chosen} />

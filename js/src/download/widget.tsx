@@ -1,8 +1,9 @@
 /** Header, tabs, the chosen tab, and the downloads below it. */
+
 import { useUid } from "../lib/a11y";
-import { NoteBox, Tabs, tabId } from "../lib/controls";
+import { Tabs, tabId } from "../lib/controls";
 import { type KeyRow, Keys } from "../lib/keys";
-import { BusyNote, linkWords, ProblemNote } from "../lib/notes";
+import { WidgetNotes } from "../lib/notes";
 import { Downloads } from "./downloads";
 import { GemmaScope } from "./gemma";
 import { Known } from "./known";
@@ -52,15 +53,7 @@ export function Widget({ store }: { store: Store }) {
         />
       </div>
       <Notes store={store} />
-      {store.keysShown.value && (
-        <Keys
-          rows={KEYS}
-          where="the widget"
-          onClose={() => {
-            store.keysShown.value = false;
-          }}
-        />
-      )}
+      <Keys rows={KEYS} where="the widget" shown={store.keysShown} />
       <div role="tabpanel" id={panel} aria-labelledby={tabId(panel, tab)} aria-busy={store.isLooking(tab)}>
         {tab === "repository" && <AnyRepository store={store} />}
         {tab === "gemma" && <GemmaScope store={store} />}
@@ -72,32 +65,7 @@ export function Widget({ store }: { store: Store }) {
 }
 
 function Notes({ store }: { store: Store }) {
-  const { notice, updated_at, downloads } = store.state.value;
-  const link = linkWords({
-    link: store.link.value,
-    heardAt: store.heardAt.value,
-    updatedAt: updated_at,
-    noun: "widget",
-    quiet: !anythingRuns(downloads),
-  });
-  const keys = ["token", "list", "preview", "download", "downloads"];
-  if (!link) keys.push("known"); // without a kernel nothing else is to be said of it
-  const some = keys.filter((key) => store.late.value.has(key) || store.problems.value.has(key));
-  if (!link && !notice && some.length === 0) return null;
-  return (
-    <div class="panel-note notes">
-      {link && <NoteBox title={link[0]}>{link[1]}</NoteBox>}
-      {notice && (
-        <NoteBox tone={notice.kind === "error" ? "err" : "warn"} title={notice.what}>
-          {notice.hint}
-        </NoteBox>
-      )}
-      {some.map((key) => (
-        <>
-          <BusyNote key={`${key}-busy`} store={store} id={key} />
-          <ProblemNote key={`${key}-problem`} store={store} id={key} />
-        </>
-      ))}
-    </div>
-  );
+  const ids = ["token", "list", "preview", "download", "downloads"];
+  if (store.link.value === "live") ids.push("known"); // without a kernel nothing else is to be said of it
+  return <WidgetNotes store={store} noun="widget" quiet={!anythingRuns(store.state.value.downloads)} ids={ids} />;
 }

@@ -1,10 +1,11 @@
 /** Step 1 of *Start extraction*: which SAE. */
+
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { rove, useUid } from "../lib/a11y";
 import { CodeLine } from "../lib/code-line";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
-import { Icon } from "../lib/icons";
+import { Search } from "../lib/kit";
 import { placed } from "../lib/notes";
 import { line } from "../lib/tokens";
 import type { Choice, SaeChoice } from "../lib/wire";
@@ -56,17 +57,12 @@ export function Choose({ starting, ways }: { starting: Starting; ways: Ways }) {
           onChange={(model) => starting.filter({ model })}
         />
         <div class="sp" />
-        <div class="srch">
-          <Icon name="search" />
-          <input
-            dir="auto"
-            type="search"
-            aria-label="Search SAEs"
-            placeholder="Search name, model"
-            value={starting.search.value}
-            onInput={(event) => starting.find(event.currentTarget.value)}
-          />
-        </div>
+        <Search
+          label="Search SAEs"
+          placeholder="Search name, model"
+          value={starting.search.value}
+          onInput={(text) => starting.find(text)}
+        />
       </div>
       {problem && (
         <div class="bd">

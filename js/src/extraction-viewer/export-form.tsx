@@ -1,7 +1,9 @@
 /** Writes features to a file or a folder, on the kernel's machine. */
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+
+import { useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
-import { Button, Options } from "../lib/controls";
+import { Options } from "../lib/controls";
+import { Field, InlineForm } from "../lib/kit";
 import type { ExportKind, ViewerCommand } from "../lib/wire";
 import type { Store } from "./store";
 import { EXPORTS, slug } from "./words";
@@ -23,7 +25,6 @@ interface ExportProps {
 
 export function ExportForm({ store, place, extraction, name, what, scopes, index, onClose }: ExportProps) {
   const id = useUid("sw-export");
-  const box = useRef<HTMLFormElement>(null);
   const [kind, setKind] = useState(what);
   const [scope, setScope] = useState<Scope>(scopes[0]?.value ?? "all");
   const [typed, setTyped] = useState<string | null>(null);
@@ -31,13 +32,7 @@ export function ExportForm({ store, place, extraction, name, what, scopes, index
   const proposed = `${slug(name)}${scope === "one" ? `-${index}` : ""}${choice?.end ?? ""}`;
   const path = typed ?? proposed;
   const busy = store.working.value;
-  useLayoutEffect(() => {
-    box.current?.querySelector<HTMLElement>("input")?.focus();
-    box.current?.scrollIntoView?.({ block: "nearest" });
-  }, []);
-  const submit = async (event: Event) => {
-    event.preventDefault();
-    if (busy || path.trim() === "") return;
+  const submit = async () => {
     const command: Extract<ViewerCommand, { kind: "export_features" }> = {
       kind: "export_features",
       extraction_id: extraction,
@@ -49,7 +44,13 @@ export function ExportForm({ store, place, extraction, name, what, scopes, index
     if (await store.export(place, command)) onClose();
   };
   return (
-    <form ref={box} class="inline" aria-label={`Export features of ${name}`} onSubmit={submit}>
+    <InlineForm
+      label={`Export features of ${name}`}
+      submit={busy ? "Writing…" : "Write"}
+      disabled={busy || path.trim() === ""}
+      onSubmit={() => void submit()}
+      onClose={onClose}
+    >
       <div class="f">
         <label for={`${id}-what`}>Format</label>
         <select id={`${id}-what`} value={kind} onChange={(event) => setKind(event.currentTarget.value as ExportKind)}>
@@ -63,28 +64,14 @@ export function ExportForm({ store, place, extraction, name, what, scopes, index
           <Options of={scopes} />
         </select>
       </div>
-      <div class="f grow">
-        <label for={`${id}-path`}>Write to</label>
-        <input
-          dir="auto"
-          id={`${id}-path`}
-          class="mono"
-          aria-describedby={`${id}-hint`}
-          spellcheck={false}
-          autocomplete="off"
-          value={path}
-          onInput={(event) => setTyped(event.currentTarget.value)}
-        />
-        <p class="hint" id={`${id}-hint`}>
-          On the kernel's machine; counted from the notebook's folder
-        </p>
-      </div>
-      <div class="acts">
-        <Button submit disabled={busy || path.trim() === ""}>
-          {busy ? "Writing…" : "Write"}
-        </Button>
-        <Button onClick={onClose}>Cancel</Button>
-      </div>
-    </form>
+      <Field
+        class="grow"
+        label="Write to"
+        mono
+        value={path}
+        onInput={setTyped}
+        hint="On the kernel's machine; counted from the notebook's folder"
+      />
+    </InlineForm>
   );
 }

@@ -1,6 +1,6 @@
 /** The extraction viewer in the page. */
-import { asHeight, asTheme, mountRoot } from "../lib/host";
-import { widgetKey } from "../lib/keys";
+
+import { mountWidget } from "../lib/host";
 import type { Model } from "../lib/rpc";
 import type { Context } from "../lib/wire";
 import { showContext } from "./example-list";
@@ -9,20 +9,12 @@ import { Viewer } from "./viewer";
 
 export function renderViewer(model: Model, parent: HTMLElement, stop: AbortSignal): void {
   const store = new Store(model, parent, stop);
-  const root = mountRoot(parent, {
+  const options = {
     label: "Extraction viewer",
-    frame: "part",
-    theme: asTheme(model.get("theme")),
-    height: asHeight(model.get("height")),
-    store,
-    onKey: (event) =>
-      widgetKey(root.element, event, {
-        close: () => closeInnermost(store),
-        letters: lettersOf(store, root.element),
-      }),
-  });
-  store.announce = root.announce;
-  root.draw(<Viewer store={store} />);
+    close: () => closeInnermost(store),
+    letters: (root: HTMLElement) => lettersOf(store, root),
+  };
+  mountWidget(model, parent, store, options, <Viewer store={store} />);
 }
 
 const NEXT: Record<Context, Context> = { short: "snippet", snippet: "full", full: "short" };
@@ -30,19 +22,13 @@ const NEXT: Record<Context, Context> = { short: "snippet", snippet: "full", full
 /** The keys that work now: those of a feature's page only while one is shown. */
 function lettersOf(store: Store, root: HTMLElement): Record<string, () => void> {
   const { tab, feature, context } = store.view.value;
-  const always = {
-    "?": () => {
-      store.keysShown.value = !store.keysShown.value;
-    },
-  };
-  if (store.opened === null || store.starting.shown || tab !== "features" || feature === null) return always;
+  if (store.opened === null || store.starting.shown || tab !== "features" || feature === null) return {};
   const focus = (selector: string) => () => {
     const field = root.querySelector<HTMLInputElement>(selector);
     field?.focus();
     field?.scrollIntoView?.({ block: "nearest" });
   };
   return {
-    ...always,
     arrowleft: () => void store.step("previous"),
     arrowright: () => void store.step("next"),
     r: () => void store.step("random"),

@@ -1,12 +1,12 @@
 /** The extractions of the workspace: how far each is, and what can be done with it. */
+
 import { useRef } from "preact/hooks";
-import { useCalledFocus, useFocusLast, useFocusReturn } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import { copyText } from "../lib/copy";
 import * as f from "../lib/format";
-import { Icon } from "../lib/icons";
+import { Buttons, Facts, More, Named, Question, StatusWord, useCard } from "../lib/kit";
 import { Menu, type MenuItem } from "../lib/menu";
-import { BusyNote, ProblemNote, placed } from "../lib/notes";
+import { ItemNotes, placed } from "../lib/notes";
 import { Progress } from "../lib/progress";
 import { line } from "../lib/tokens";
 import type { ExtractionCard } from "../lib/wire";
@@ -21,7 +21,6 @@ import {
   isUnderWay,
   mayComputeLogits,
   progressLine,
-  STATUS_ICONS,
   statusOf,
   statusWord,
 } from "./words";
@@ -49,19 +48,16 @@ export function Jobs({ store }: { store: Store }) {
 
 function Card({ store, card }: { store: Store; card: ExtractionCard }) {
   const root = useRef<HTMLLIElement>(null);
-  const open = store.open.value.get(card.id);
   const pending = store.pending.value.get(card.id);
   const status = statusOf(card);
   const live = store.link.value === "live";
   const name = line(card.name);
-  const more = `More actions: ${name}`;
-  const asks = open === "delete";
-  const returnTo = useFocusReturn(root, asks);
-  useCalledFocus(root, card.id, store.focusCard);
-  const close = (focus = more) => {
-    store.openFor(card.id, undefined);
-    returnTo(focus);
-  };
+  const { open, asks, more, returnTo, close } = useCard(
+    store,
+    root,
+    { id: card.id, name },
+    (what) => what === "delete",
+  );
   const toggle = (what: CardOpen) => {
     store.dismiss(card.id);
     store.openFor(card.id, open === what ? undefined : what);
@@ -102,46 +98,18 @@ function Card({ store, card }: { store: Store; card: ExtractionCard }) {
     >
       <div class="c2">
         <div class="row">
-          <span class={`st ${status}`}>
-            <Icon name={STATUS_ICONS[status]} />
-            {statusWord(card)}
-          </span>
-          <span class="nm el" title={name}>
-            {name}
-          </span>
+          <StatusWord status={status} word={statusWord(card)} />
+          <Named name={name} />
           <span class="bg">{card.source_label}</span>
         </div>
         {hasProgressBar(card) && <Progress label={`Extraction of ${name}`} fraction={card.fraction} status={status} />}
-        <div class="meta">
-          {progressLine(card, live).map((part) => (
-            <span key={part}>{part}</span>
-          ))}
-        </div>
+        <Facts of={progressLine(card, live)} />
       </div>
       <div class="c3">
         {!asks && (
           <div class="acts" aria-busy={isUnderWay(card, pending)}>
-            {buttonsFor(card, pending).map((item) => (
-              <Button
-                key={item.action}
-                small
-                icon={item.icon}
-                disabled={item.disabled}
-                expanded={item.action === "export" ? open === "export" : undefined}
-                onClick={() => press(item.action)}
-              >
-                {item.label}
-              </Button>
-            ))}
-            <Button
-              small
-              kind="quiet"
-              icon="more"
-              label={more}
-              popup="menu"
-              expanded={open === "menu"}
-              onClick={() => toggle("menu")}
-            />
+            <Buttons of={buttonsFor(card, pending)} onPress={press} open={open} />
+            <More label={more} open={open === "menu"} onClick={() => toggle("menu")} />
           </div>
         )}
       </div>
@@ -205,42 +173,24 @@ function Notes({ store, card }: { store: Store; card: ExtractionCard }) {
           {note.hint}
         </NoteBox>
       )}
-      <BusyNote store={store} id={card.id} />
-      <ProblemNote store={store} id={card.id} />
+      <ItemNotes store={store} id={card.id} />
       <DoneNote store={store} id={card.id} />
     </div>
   );
 }
 
-function DeleteQuestion({
-  card,
-  onDelete,
-  onKeep,
-}: {
+interface DeleteProps {
   card: ExtractionCard;
   onDelete: () => void;
   onKeep: () => void;
-}) {
-  const box = useFocusLast();
+}
+
+function DeleteQuestion({ card, onDelete, onKeep }: DeleteProps) {
   const size = card.size_bytes === null ? "" : ` (${f.bytes(card.size_bytes)})`;
+  const answers = [{ label: "Delete extraction", run: onDelete, danger: true }];
   return (
-    <div ref={box}>
-      <NoteBox
-        tone="err"
-        title={`Delete the extraction of ${line(card.name)}?`}
-        actions={
-          <>
-            <Button small kind="danger" onClick={onDelete}>
-              Delete extraction
-            </Button>
-            <Button small onClick={onKeep}>
-              Keep
-            </Button>
-          </>
-        }
-      >
-        {`Its statistics and examples${size} go too. Labels, stars and notes stay. This cannot be undone.`}
-      </NoteBox>
-    </div>
+    <Question title={`Delete the extraction of ${line(card.name)}?`} answers={answers} onKeep={onKeep}>
+      {`Its statistics and examples${size} go too. Labels, stars and notes stay. This cannot be undone.`}
+    </Question>
   );
 }

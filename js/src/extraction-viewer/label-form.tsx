@@ -1,8 +1,10 @@
 /** What people say about a feature: its label, and behind a button all labels, the description and the notes. */
+
 import { useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";
 import { HiddenNote } from "../lib/hidden-note";
+import { Field } from "../lib/kit";
 import { line } from "../lib/tokens";
 import type { FeatureNotes, FeaturePage } from "../lib/wire";
 import type { Draft } from "./feature";
@@ -118,7 +120,6 @@ interface AllNotesProps {
 }
 
 function AllNotes({ store, page, draft, saved, set, keep }: AllNotesProps) {
-  const id = useUid("sw-all-notes");
   const [state, setState] = useState("");
   const changed = draft.description !== saved.description || draft.notes !== saved.notes;
   const { labels } = page.notes;
@@ -146,34 +147,26 @@ function AllNotes({ store, page, draft, saved, set, keep }: AllNotesProps) {
           ))}
         </ul>
       )}
-      <div class="f">
-        <label for={`${id}-description`}>Description</label>
-        <textarea
-          dir="auto"
-          id={`${id}-description`}
-          rows={2}
-          maxLength={20_000}
-          value={draft.description}
-          onInput={(event) => {
-            setState("");
-            set({ description: event.currentTarget.value });
-          }}
-        />
-      </div>
-      <div class="f">
-        <label for={`${id}-notes`}>Notes</label>
-        <textarea
-          dir="auto"
-          id={`${id}-notes`}
-          rows={3}
-          maxLength={20_000}
-          value={draft.notes}
-          onInput={(event) => {
-            setState("");
-            set({ notes: event.currentTarget.value });
-          }}
-        />
-      </div>
+      <Field
+        label="Description"
+        rows={2}
+        maxLength={20_000}
+        value={draft.description}
+        onInput={(description) => {
+          setState("");
+          set({ description });
+        }}
+      />
+      <Field
+        label="Notes"
+        rows={3}
+        maxLength={20_000}
+        value={draft.notes}
+        onInput={(notes) => {
+          setState("");
+          set({ notes });
+        }}
+      />
       <div class="row">
         <Button small disabled={!changed || state === "Saving…"} onClick={() => void save()}>
           Save notes

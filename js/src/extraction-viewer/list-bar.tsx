@@ -1,9 +1,10 @@
 /** The list with what stands above and below it: search, filter and order, and how long it is. */
+
 import { useEffect, useRef, useState } from "preact/hooks";
-import { Button, Options } from "../lib/controls";
+import { Button } from "../lib/controls";
 import * as f from "../lib/format";
-import { Icon } from "../lib/icons";
-import type { OpenExtraction, Show, SortFeatures } from "../lib/wire";
+import { Pick, Search } from "../lib/kit";
+import type { OpenExtraction } from "../lib/wire";
 import { Grid } from "./grid";
 import type { Store } from "./store";
 import { SHOWS, SORTS } from "./words";
@@ -53,48 +54,32 @@ function Bar({ store }: { store: Store }) {
   const direction = query.descending ? "descending" : "ascending";
   return (
     <div class="fl-bar">
-      <div class="srch">
-        <Icon name="search" />
-        <input
-          dir="auto"
-          type="search"
-          aria-label="Search features"
-          placeholder="Label or top token"
-          maxLength={500}
-          value={typed}
-          onInput={(event) => search(event.currentTarget.value, TYPING)}
-          onKeyDown={(event) => {
-            if (event.key === "Enter") search(event.currentTarget.value, 0);
-            if (event.key !== "Escape" || typed === "") return;
-            event.preventDefault();
-            search("", 0);
-          }}
-        />
-      </div>
+      <Search
+        label="Search features"
+        placeholder="Label or top token"
+        value={typed}
+        onInput={(text) => search(text, text === "" ? 0 : TYPING)}
+        onEnter={() => search(typed, 0)}
+      />
       <div class="row">
-        <span class="s24">
-          <select
-            aria-label="Show"
-            class={query.show === "all" ? undefined : "chosen"}
-            value={query.show}
-            onChange={(event) => store.setQuery({ show: event.currentTarget.value as Show })}
-          >
-            <Options of={SHOWS} />
-          </select>
-        </span>
-        <span class="s24">
-          <select
-            aria-label="Sort features"
-            value={query.sort}
-            onChange={(event) => {
-              const sort = event.currentTarget.value as SortFeatures;
-              // numbers are looked at from the largest on, names and indices from the first on
-              store.setQuery({ sort, descending: sort !== "index" && sort !== "label" });
-            }}
-          >
-            <Options of={SORTS} />
-          </select>
-        </span>
+        <Pick
+          label="Show"
+          chosen={query.show !== "all"}
+          value={query.show}
+          options={SHOWS}
+          onPick={(show) => store.setQuery({ show })}
+        />
+        <Pick
+          label="Sort features"
+          value={query.sort}
+          options={SORTS}
+          onPick={(sort) =>
+            /* numbers are looked at from the largest on, names and indices from the first on */ store.setQuery({
+              sort,
+              descending: sort !== "index" && sort !== "label",
+            })
+          }
+        />
         <Button
           small
           icon={query.descending ? "down" : "up"}

@@ -1,13 +1,13 @@
 /** The job that computes the logit effects of all features, on the card of its extraction. */
+
 import { Button, NoteBox } from "../lib/controls";
-import { Icon } from "../lib/icons";
+import { Facts, StatusWord } from "../lib/kit";
 import { placed } from "../lib/notes";
 import { Progress } from "../lib/progress";
-import { STATUS_WORDS } from "../lib/statuses";
 import { line } from "../lib/tokens";
 import type { ExtractionCard, LogitsAct } from "../lib/wire";
 import type { Store } from "./store";
-import { logitsButtons, logitsLine, STATUS_ICONS, statusOf } from "./words";
+import { logitsButtons, logitsLine, statusOf } from "./words";
 
 export function LogitsRow({ store, card }: { store: Store; card: ExtractionCard }) {
   const job = card.logits;
@@ -20,18 +20,11 @@ export function LogitsRow({ store, card }: { store: Store; card: ExtractionCard 
     <div class="full lgj" role="group" aria-label={name}>
       <div class="lgj-words">
         <div class="row sm">
-          <span class={`st ${status}`}>
-            <Icon name={STATUS_ICONS[status]} />
-            {STATUS_WORDS[status]}
-          </span>
+          <StatusWord status={status} />
           <span>Logit effects of all features</span>
         </div>
         <Progress label={name} fraction={job.fraction} status={status} />
-        <div class="meta">
-          {logitsLine(job, live).map((part) => (
-            <span key={part}>{part}</span>
-          ))}
-        </div>
+        <Facts of={logitsLine(job, live)} />
       </div>
       <div class="acts">
         {logitsButtons(job).map((item) => (

@@ -3,7 +3,7 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { useHelp } from "../lib/help";
-import { BusyNote, Failed, ProblemNote } from "../lib/notes";
+import { Failed, ItemNotes } from "../lib/notes";
 import type { FeaturePage, OpenExtraction } from "../lib/wire";
 import { Facts } from "../sae-browser/facts";
 import { Examples } from "./example-list";
@@ -29,8 +29,7 @@ export function Page({ store, open }: { store: Store; open: OpenExtraction }) {
       <PageBar store={store} open={open} index={index} />
       {(store.problems.value.has(PAGE) || store.late.value.has(PAGE)) && (
         <div class="notes">
-          <BusyNote store={store} id={PAGE} />
-          <ProblemNote store={store} id={PAGE} />
+          <ItemNotes store={store} id={PAGE} />
         </div>
       )}
       {problem && <Failed problem={problem} onAgain={() => feature.again()} />}

@@ -1,10 +1,11 @@
 /** What opens below the tabs: the menus *Labels* and *Export*, and the forms they lead to. */
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { useUid } from "../lib/a11y";
+
+import { useState } from "preact/hooks";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
+import { Dismiss, Field, InlineForm, put } from "../lib/kit";
 import { Menu } from "../lib/menu";
-import { BusyNote, ProblemNote } from "../lib/notes";
+import { ItemNotes } from "../lib/notes";
 import type { OpenExtraction } from "../lib/wire";
 import { ExportForm, type Scope } from "./export-form";
 import { PANEL, type Store } from "./store";
@@ -15,9 +16,7 @@ export function Panels({ store, open }: { store: Store; open: OpenExtraction }) 
   const { late, problems, done } = store;
   const some = late.value.has(PANEL) || problems.value.has(PANEL) || done.value.has(PANEL);
   if (panel === null && !some) return null;
-  const close = () => {
-    store.panel.value = null;
-  };
+  const close = put(store.panel, null);
   return (
     <div class="panel-note notes">
       {panel?.kind === "labels" && <LabelsMenu store={store} onClose={close} />}
@@ -48,8 +47,7 @@ export function Panels({ store, open }: { store: Store; open: OpenExtraction }) 
           onClose={close}
         />
       )}
-      <BusyNote store={store} id={PANEL} />
-      <ProblemNote store={store} id={PANEL} />
+      <ItemNotes store={store} id={PANEL} />
       <DoneNote store={store} id={PANEL} />
     </div>
   );
@@ -75,21 +73,15 @@ function LabelsMenu({ store, onClose }: { store: Store; onClose: () => void }) {
       items={[
         {
           label: "Label all features",
-          run: () => {
-            store.panel.value = { kind: "label_all" };
-          },
+          run: put(store.panel, { kind: "label_all" }),
         },
         {
           label: "Import labels",
-          run: () => {
-            store.panel.value = { kind: "import" };
-          },
+          run: put(store.panel, { kind: "import" }),
         },
         {
           label: "Export labels",
-          run: () => {
-            store.panel.value = { kind: "export", what: "labels_csv", one: false };
-          },
+          run: put(store.panel, { kind: "export", what: "labels_csv", one: false }),
         },
       ]}
     />
@@ -124,44 +116,28 @@ function LabelAll({ store, open, onClose }: { store: Store; open: OpenExtraction
 }
 
 function ImportForm({ store, open, onClose }: { store: Store; open: OpenExtraction; onClose: () => void }) {
-  const id = useUid("sw-import");
-  const box = useRef<HTMLFormElement>(null);
   const [path, setPath] = useState("");
   const busy = store.working.value;
-  useLayoutEffect(() => {
-    box.current?.querySelector<HTMLElement>("input")?.focus();
-    box.current?.scrollIntoView?.({ block: "nearest" });
-  }, []);
-  const submit = async (event: Event) => {
-    event.preventDefault();
-    if (busy || path.trim() === "") return;
+  const submit = async () => {
     if (await store.importLabels(open.id, path.trim())) onClose();
   };
   return (
-    <form ref={box} class="inline" aria-label="Import labels" onSubmit={submit}>
-      <div class="f grow">
-        <label for={`${id}-path`}>File with labels</label>
-        <input
-          dir="auto"
-          id={`${id}-path`}
-          class="mono"
-          aria-describedby={`${id}-hint`}
-          spellcheck={false}
-          autocomplete="off"
-          value={path}
-          onInput={(event) => setPath(event.currentTarget.value)}
-        />
-        <p class="hint" id={`${id}-hint`}>
-          CSV or JSON lines with index and label, on the kernel's machine. All lines are checked before any is taken.
-        </p>
-      </div>
-      <div class="acts">
-        <Button submit disabled={busy || path.trim() === ""}>
-          {busy ? "Importing…" : "Import"}
-        </Button>
-        <Button onClick={onClose}>Cancel</Button>
-      </div>
-    </form>
+    <InlineForm
+      label="Import labels"
+      submit={busy ? "Importing…" : "Import"}
+      disabled={busy || path.trim() === ""}
+      onSubmit={() => void submit()}
+      onClose={onClose}
+    >
+      <Field
+        class="grow"
+        label="File with labels"
+        mono
+        value={path}
+        onInput={setPath}
+        hint="CSV or JSON lines with index and label, on the kernel's machine. All lines are checked before any is taken."
+      />
+    </InlineForm>
   );
 }
 
@@ -170,14 +146,7 @@ export function DoneNote({ store, id }: { store: Store; id: string }) {
   const words = store.done.value.get(id);
   if (!words) return null;
   return (
-    <NoteBox
-      title="Done."
-      actions={
-        <Button small onClick={() => store.say(id, undefined)}>
-          Dismiss
-        </Button>
-      }
-    >
+    <NoteBox title="Done." actions={<Dismiss onClick={() => store.say(id, undefined)} />}>
       {words}
     </NoteBox>
   );

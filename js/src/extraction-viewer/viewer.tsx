@@ -1,9 +1,11 @@
 /** Header, tabs and what they lead to; or what is opened in their place. */
+
 import { useUid } from "../lib/a11y";
-import { Button, NoteBox, Tabs, tabId } from "../lib/controls";
+import { Button, Tabs, tabId } from "../lib/controls";
 import * as f from "../lib/format";
 import { type KeyRow, Keys } from "../lib/keys";
-import { BusyNote, linkWords, ProblemNote } from "../lib/notes";
+import { Pick } from "../lib/kit";
+import { WidgetNotes } from "../lib/notes";
 import { line } from "../lib/tokens";
 import type { OpenExtraction, Tab } from "../lib/wire";
 import { Choose } from "./choose";
@@ -14,6 +16,7 @@ import { Page } from "./page";
 import { Panels } from "./panels";
 import { Prompt } from "./prompt";
 import { type Panel, type Store, WIDGET } from "./store";
+import { statusOf } from "./words";
 
 const KEYS: readonly KeyRow[] = [
   [["/"], "search"],
@@ -54,15 +57,7 @@ export function Viewer({ store }: { store: Store }) {
     <>
       <Header store={store} />
       <Notes store={store} />
-      {store.keysShown.value && (
-        <Keys
-          rows={KEYS}
-          where="the viewer"
-          onClose={() => {
-            store.keysShown.value = false;
-          }}
-        />
-      )}
+      <Keys rows={KEYS} where="the viewer" shown={store.keysShown} />
       {nothing ? (
         <Empty store={store} />
       ) : shown ? (
@@ -112,19 +107,13 @@ function Header({ store }: { store: Store }) {
 
 function Versions({ store, open }: { store: Store; open: OpenExtraction }) {
   return (
-    <span class="s28 versions">
-      <select
-        aria-label="Extraction"
-        value={open.id}
-        onChange={(event) => store.openExtraction(event.currentTarget.value)}
-      >
-        {open.versions.map((version) => (
-          <option key={version.value} value={version.value}>
-            {line(version.label)}
-          </option>
-        ))}
-      </select>
-    </span>
+    <Pick
+      label="Extraction"
+      class="versions"
+      value={open.id}
+      options={open.versions.map(({ value, label }) => ({ value, label: line(label) }))}
+      onPick={(id) => store.openExtraction(id)}
+    />
   );
 }
 
@@ -188,28 +177,9 @@ function Opened({ store, open }: { store: Store; open: OpenExtraction }) {
 }
 
 function Notes({ store }: { store: Store }) {
-  const { notice, updated_at, cards } = store.state.value;
-  const running = cards.some((card) => ["running", "starting", "pausing", "stopping"].includes(card.status));
-  const link = linkWords({
-    link: store.link.value,
-    heardAt: store.heardAt.value,
-    updatedAt: updated_at,
-    noun: "viewer",
-    quiet: !running && !store.list.busy.value && !store.feature.loaded.value.busy,
-  });
-  if (!notice && !link && !store.late.value.has(WIDGET) && !store.problems.value.has(WIDGET)) return null;
-  return (
-    <div class="panel-note notes">
-      {link && <NoteBox title={link[0]}>{link[1]}</NoteBox>}
-      {notice && (
-        <NoteBox tone={notice.kind === "error" ? "err" : "warn"} title={notice.what}>
-          {notice.hint}
-        </NoteBox>
-      )}
-      <BusyNote store={store} id={WIDGET} />
-      <ProblemNote store={store} id={WIDGET} />
-    </div>
-  );
+  const running = store.state.value.cards.some((card) => statusOf(card) === "running");
+  const quiet = !running && !store.list.busy.value && !store.feature.loaded.value.busy;
+  return <WidgetNotes store={store} noun="viewer" quiet={quiet} ids={[WIDGET]} />;
 }
 
 function Empty({ store }: { store: Store }) {

@@ -3,7 +3,10 @@ import type { Signal } from "@preact/signals";
 import { type ComponentChild, render } from "preact";
 import { Announcer } from "./a11y";
 import { keepFocus } from "./keep-focus";
+import { widgetKey } from "./keys";
+import { flip } from "./kit";
 import type { Link } from "./link";
+import type { Model } from "./rpc";
 import { followTheme } from "./theme";
 import type { Theme } from "./wire";
 
@@ -11,8 +14,7 @@ import type { Theme } from "./wire";
 export const asTheme = (value: unknown): Theme | "auto" => (value === "light" || value === "dark" ? value : "auto");
 
 /** The trait `height` of a widget, in pixels. */
-export const asHeight = (value: unknown): number | undefined =>
-  typeof value === "number" && value > 0 ? value : undefined;
+const asHeight = (value: unknown): number | undefined => (typeof value === "number" && value > 0 ? value : undefined);
 
 export interface RootOptions {
   label: string;
@@ -79,6 +81,38 @@ export function mountRoot(parent: HTMLElement, options: RootOptions): Root {
     element.remove();
   });
   return { element, announce: (text) => announcer.announce(text), draw: (what) => render(what, content) };
+}
+
+interface WidgetOptions {
+  label: string;
+  frame?: "whole" | "part";
+  /** Closes the innermost thing that is open; false when nothing is. */
+  close: () => boolean;
+  /** Keys that work now, beside `?`. */
+  letters?: (root: HTMLElement) => Record<string, () => void>;
+}
+
+type WidgetStore = RootOptions["store"] & { announce: (text: string) => void; readonly keysShown: Signal<boolean> };
+
+/** Puts a whole widget, with its keys, into the page. */
+export function mountWidget(
+  model: Model,
+  parent: HTMLElement,
+  store: WidgetStore,
+  { label, frame = "part", close, letters }: WidgetOptions,
+  content: ComponentChild,
+): void {
+  const root = mountRoot(parent, {
+    label,
+    frame,
+    theme: asTheme(model.get("theme")),
+    height: asHeight(model.get("height")),
+    store,
+    onKey: (event) =>
+      widgetKey(root.element, event, { close, letters: { "?": flip(store.keysShown), ...letters?.(root.element) } }),
+  });
+  store.announce = root.announce;
+  root.draw(content);
 }
 
 /** `render` runs before the host has put the element into the page. */

@@ -1,6 +1,8 @@
 /** The keys of a widget, shown by "?", and the handler behind them. */
+import type { Signal } from "@preact/signals";
 import { isTyping } from "./a11y";
 import { Button } from "./controls";
+import { put } from "./kit";
 
 /** Keys and what they do. */
 export type KeyRow = readonly [readonly string[], string];
@@ -9,10 +11,11 @@ interface KeysProps {
   rows: readonly KeyRow[];
   /** What has to have the focus: "the panel". */
   where: string;
-  onClose: () => void;
+  shown: Signal<boolean>;
 }
 
-export function Keys({ rows, where, onClose }: KeysProps) {
+export function Keys({ rows, where, shown }: KeysProps) {
+  if (!shown.value) return null;
   return (
     // biome-ignore lint/a11y/useSemanticElements: a group of help lines, not of form fields
     <div class="bd panel-note" role="group" aria-label="Keys">
@@ -20,7 +23,7 @@ export function Keys({ rows, where, onClose }: KeysProps) {
         <h3>Keys</h3>
         <span class="sm t2">{`while the focus is in ${where}`}</span>
         <div class="sp" />
-        <Button small kind="quiet" icon="close" label="Close keys" onClick={onClose} />
+        <Button small kind="quiet" icon="close" label="Close keys" onClick={put(shown, false)} />
       </div>
       <dl class="keys">
         {rows.map(([keys, what]) => (
@@ -55,11 +58,9 @@ export function widgetKey(root: HTMLElement, event: KeyboardEvent, { close, lett
     return true;
   }
   if (isTyping(event.target)) return false;
-  if (event.key === "/") {
-    root.querySelector<HTMLElement>("input[type=search]")?.focus();
-    return true;
-  }
   const action = letters[event.key.toLowerCase()];
-  action?.();
-  return action !== undefined;
+  if (action) action();
+  else if (event.key === "/") root.querySelector<HTMLElement>("input[type=search]")?.focus();
+  else return false;
+  return true;
 }

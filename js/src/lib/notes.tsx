@@ -1,8 +1,11 @@
 /** Notes below a card or on top of a widget: a failed command, a busy kernel, no kernel. */
+import type { ComponentChildren } from "preact";
 import { Button, NoteBox } from "./controls";
 import * as f from "./format";
+import { Dismiss } from "./kit";
 import type { Link } from "./link";
 import type { Problem } from "./store";
+import type { Note } from "./wire";
 
 interface Noted {
   readonly problems: { readonly value: ReadonlyMap<string, Problem> };
@@ -49,15 +52,7 @@ export function ProblemNote({ store, id }: { store: Noted; id: string }) {
   const problem = store.problems.value.get(id);
   if (!problem) return null;
   return (
-    <NoteBox
-      tone="err"
-      {...placing(problem)}
-      actions={
-        <Button small onClick={() => store.dismiss(id)}>
-          Dismiss
-        </Button>
-      }
-    >
+    <NoteBox tone="err" {...placing(problem)} actions={<Dismiss onClick={() => store.dismiss(id)} />}>
       {problem.hint}
     </NoteBox>
   );
@@ -66,14 +61,7 @@ export function ProblemNote({ store, id }: { store: Noted; id: string }) {
 /** For a page that may not copy: the ID to select by hand. */
 export function NoClipboardNote({ id, onDismiss }: { id: string; onDismiss: () => void }) {
   return (
-    <NoteBox
-      title="This page may not use the clipboard."
-      actions={
-        <Button small onClick={onDismiss}>
-          Dismiss
-        </Button>
-      }
-    >
+    <NoteBox title="This page may not use the clipboard." actions={<Dismiss onClick={onDismiss} />}>
       The ID is <code>{id}</code>.
     </NoteBox>
   );
@@ -83,6 +71,52 @@ export function BusyNote({ store, id }: { store: Noted; id: string }) {
   const word = store.late.value.get(id);
   if (!word) return null;
   return <NoteBox title="Kernel busy.">{`${word} is queued and takes effect when the running cell ends.`}</NoteBox>;
+}
+
+interface WidgetNotesProps {
+  store: Noted & {
+    readonly state: { readonly value: { notice: Note | null; updated_at: number } };
+    readonly link: { readonly value: Link };
+    readonly heardAt: { readonly value: number | null };
+  };
+  noun: string;
+  quiet: boolean;
+  /** Where failures of the whole widget show up. */
+  ids: readonly string[];
+  /** What else is to be said. */
+  children?: ComponentChildren;
+}
+
+/** On top of a widget: what its kernel does, what Python has to say, and what failed. */
+export function WidgetNotes({ store, noun, quiet, ids, children }: WidgetNotesProps) {
+  const { notice, updated_at } = store.state.value;
+  const link = linkWords({ link: store.link.value, heardAt: store.heardAt.value, updatedAt: updated_at, noun, quiet });
+  const some = ids.filter((id) => store.late.value.has(id) || store.problems.value.has(id));
+  if (!link && !notice && some.length === 0 && !children) return null;
+  return (
+    <div class="panel-note notes">
+      {link && <NoteBox title={link[0]}>{link[1]}</NoteBox>}
+      {notice && (
+        <NoteBox tone={notice.kind === "error" ? "err" : "warn"} title={notice.what}>
+          {notice.hint}
+        </NoteBox>
+      )}
+      {some.map((id) => (
+        <ItemNotes key={id} store={store} id={id} />
+      ))}
+      {children}
+    </div>
+  );
+}
+
+/** Below a card or a form: a busy kernel, and what failed. */
+export function ItemNotes({ store, id }: { store: Noted; id: string }) {
+  return (
+    <>
+      <BusyNote store={store} id={id} />
+      <ProblemNote store={store} id={id} />
+    </>
+  );
 }
 
 interface LinkState {

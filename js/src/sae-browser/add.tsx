@@ -1,10 +1,13 @@
 /** "Add local files", opened in place: a path on the kernel's machine, or files from this one. */
+
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button, Segments } from "../lib/controls";
 import { asksConvention, Convention } from "../lib/convention";
 import * as f from "../lib/format";
-import { BusyNote, ProblemNote } from "../lib/notes";
+import { Facts, Field } from "../lib/kit";
+import { ItemNotes } from "../lib/notes";
+import { Progress as Bar } from "../lib/progress";
 import { type FileToSend, filesOf } from "../lib/upload";
 import { type About, ADDING, type Upload } from "./adding";
 import type { Store } from "./store";
@@ -52,29 +55,19 @@ export function AddForm({ store }: { store: Store }) {
       </div>
       <Segments label="Where the files are" options={WAYS} selected={way} onSelect={choose} />
       {way === "path" ? (
-        <div class="f">
-          <label for={`${uid}-path`}>Folder, file or zip</label>
-          <input
-            id={`${uid}-path`}
-            type="text"
-            class="mono"
-            aria-describedby={`${uid}-hint`}
-            spellcheck={false}
-            autocomplete="off"
-            value={path}
-            onInput={(event) => setPath(event.currentTarget.value)}
-          />
-          <p class="hint" id={`${uid}-hint`}>
-            A path on the kernel's machine. Its files are checked and copied; the originals stay as they are.
-          </p>
-        </div>
+        <Field
+          label="Folder, file or zip"
+          mono
+          value={path}
+          onInput={setPath}
+          hint="A path on the kernel's machine. Its files are checked and copied; the originals stay as they are."
+        />
       ) : (
         <ChooseFiles uid={uid} files={files} disabled={adding.busy} onChoose={setFiles} />
       )}
-      <AboutFields uid={uid} about={about} asks={asksConvention(adding.problem())} onChange={setAbout} />
+      <AboutFields about={about} asks={asksConvention(adding.problem())} onChange={setAbout} />
       {upload && <Progress upload={upload} />}
-      <BusyNote store={store} id={ADDING} />
-      <ProblemNote store={store} id={ADDING} />
+      <ItemNotes store={store} id={ADDING} />
       <div class="row end">
         <span class="sm t2" role="status">
           {adding.copying.value ? "Checking and copying…" : ""}
@@ -164,34 +157,25 @@ const FIELDS: { field: "name" | "model" | "hook_name"; label: string; hint: stri
 ];
 
 interface AboutProps {
-  uid: string;
   about: About;
   /** Do the files leave open how they are used? */
   asks: boolean;
   onChange: (about: About) => void;
 }
 
-function AboutFields({ uid, about, asks, onChange }: AboutProps) {
+function AboutFields({ about, asks, onChange }: AboutProps) {
   const answer = about.apply_b_dec_to_input;
   return (
     <div class="about">
       {FIELDS.map(({ field, label, hint, code }) => (
-        <div class="f" key={field}>
-          <label for={`${uid}-${field}`}>{label}</label>
-          <input
-            id={`${uid}-${field}`}
-            type="text"
-            class={code ? "mono" : undefined}
-            aria-describedby={`${uid}-${field}-hint`}
-            spellcheck={false}
-            autocomplete="off"
-            value={about[field] ?? ""}
-            onInput={(event) => onChange({ ...about, [field]: event.currentTarget.value || null })}
-          />
-          <p class="hint" id={`${uid}-${field}-hint`}>
-            {hint}
-          </p>
-        </div>
+        <Field
+          key={field}
+          label={label}
+          mono={code}
+          value={about[field] ?? ""}
+          onInput={(text) => onChange({ ...about, [field]: text || null })}
+          hint={hint}
+        />
       ))}
       {(asks || answer !== undefined) && (
         <Convention value={answer} onChange={(apply_b_dec_to_input) => onChange({ ...about, apply_b_dec_to_input })} />
@@ -215,24 +199,8 @@ function Progress({ upload }: { upload: Upload }) {
         ];
   return (
     <div class="notes">
-      <div class="prog">
-        <div
-          class="bar"
-          role="progressbar"
-          aria-label={`Upload of ${upload.name}`}
-          aria-valuenow={Math.floor(share * 100)}
-          aria-valuemin={0}
-          aria-valuemax={100}
-        >
-          <i style={{ width: `${share * 100}%` }} />
-        </div>
-        <span class="pc">{`${Math.floor(share * 100)} %`}</span>
-      </div>
-      <div class="meta">
-        {words.map((part) => (
-          <span key={part}>{part}</span>
-        ))}
-      </div>
+      <Bar label={`Upload of ${upload.name}`} fraction={share} status="" />
+      <Facts of={words} />
     </div>
   );
 }

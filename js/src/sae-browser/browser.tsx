@@ -1,10 +1,11 @@
 /** Header, filters, list and footer; or what is opened in the place of the list. */
+
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { focusButton } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
 import { type KeyRow, Keys } from "../lib/keys";
-import { ageWords, BusyNote, linkWords, ProblemNote } from "../lib/notes";
+import { ageWords, WidgetNotes } from "../lib/notes";
 import type { SaeBrowserState } from "../lib/wire";
 import { AddForm } from "./add";
 import { Card } from "./card";
@@ -38,15 +39,7 @@ export function Browser({ store }: { store: Store }) {
     <>
       <Header store={store} />
       <Notes store={store} />
-      {store.keysShown.value && (
-        <Keys
-          rows={KEYS}
-          where="the browser"
-          onClose={() => {
-            store.keysShown.value = false;
-          }}
-        />
-      )}
+      <Keys rows={KEYS} where="the browser" shown={store.keysShown} />
       {store.adding.shown.value && <AddForm store={store} />}
       {pair && <Compare key={`${pair[0].id} ${pair[1].id}`} store={store} pair={pair} />}
       {!pair && empty && <Empty store={store} />}
@@ -120,29 +113,7 @@ function DownloadButton({ store }: { store: Store }) {
   );
 }
 
-function Notes({ store }: { store: Store }) {
-  const { notice, updated_at } = store.state.value;
-  const link = linkWords({
-    link: store.link.value,
-    heardAt: store.heardAt.value,
-    updatedAt: updated_at,
-    noun: "browser",
-    quiet: true,
-  });
-  if (!notice && !link && !store.late.value.has(WIDGET) && !store.problems.value.has(WIDGET)) return null;
-  return (
-    <div class="panel-note notes">
-      {link && <NoteBox title={link[0]}>{link[1]}</NoteBox>}
-      {notice && (
-        <NoteBox tone={notice.kind === "error" ? "err" : "warn"} title={notice.what}>
-          {notice.hint}
-        </NoteBox>
-      )}
-      <BusyNote store={store} id={WIDGET} />
-      <ProblemNote store={store} id={WIDGET} />
-    </div>
-  );
-}
+const Notes = ({ store }: { store: Store }) => <WidgetNotes store={store} noun="browser" quiet ids={[WIDGET]} />;
 
 function List({ store }: { store: Store }) {
   const { cards, matching, page_size, query } = store.state.value;

@@ -1,5 +1,7 @@
 /** Below a card: what is wrong with its files, what failed, what was done. */
-import { Button, NoteBox } from "../lib/controls";
+
+import { NoteBox } from "../lib/controls";
+import { Dismiss } from "../lib/kit";
 import { BusyNote, NoClipboardNote, ProblemNote } from "../lib/notes";
 import { withKey } from "../lib/store";
 import type { SaeCard } from "../lib/wire";
@@ -36,15 +38,7 @@ export function Problem({ store, id }: { store: Store; id: string }) {
   if (!problem || !isInUse(problem.what)) return <ProblemNote store={store} id={id} />;
   const [first, ...rest] = problem.what.split(/(?<= is in use)/);
   return (
-    <NoteBox
-      tone="warn"
-      title={`${first}.`}
-      actions={
-        <Button small onClick={() => store.dismiss(id)}>
-          Dismiss
-        </Button>
-      }
-    >
+    <NoteBox tone="warn" title={`${first}.`} actions={<Dismiss onClick={() => store.dismiss(id)} />}>
       {[rest.join("").replace(/^[.:\s]+/, ""), problem.hint].filter(Boolean).map(capitalised).join(" ")}
     </NoteBox>
   );
@@ -60,14 +54,7 @@ export function DoneNote({ store, id }: { store: Store; id: string }) {
     store.done.value = withKey(store.done.value, id, undefined);
   };
   return (
-    <NoteBox
-      title="Exported."
-      actions={
-        <Button small onClick={dismiss}>
-          Dismiss
-        </Button>
-      }
-    >
+    <NoteBox title="Exported." actions={<Dismiss onClick={dismiss} />}>
       {words}
     </NoteBox>
   );

@@ -1,9 +1,9 @@
 /** One SAE in the list. */
-import { useRef, useState } from "preact/hooks";
-import { useCalledFocus, useFocusReturn } from "../lib/a11y";
+
+import { useRef } from "preact/hooks";
 import { Button, Checkbox } from "../lib/controls";
-import { copyText } from "../lib/copy";
 import * as f from "../lib/format";
+import { Facts, More, Named, useCard } from "../lib/kit";
 import { Menu, type MenuItem } from "../lib/menu";
 import { Rename } from "../lib/rename";
 import type { SaeCard } from "../lib/wire";
@@ -15,20 +15,13 @@ import type { Open, Store } from "./store";
 
 export function Card({ store, card }: { store: Store; card: SaeCard }) {
   const root = useRef<HTMLLIElement>(null);
-  const [copied, setCopied] = useState<string | null>(null);
-  const open = store.open.value.get(card.id);
+  const { open, asks, more, returnTo, close, copied, setCopied, copyId } = useCard(
+    store,
+    root,
+    card,
+    (what) => what.kind === "delete",
+  );
   const checked = store.checkedIds().includes(card.id);
-  const more = `More actions: ${card.name}`;
-
-  useCalledFocus(root, card.id, store.focusCard);
-
-  // A question takes the place of the buttons; they are back after the next drawing.
-  const asks = open?.kind === "delete";
-  const returnTo = useFocusReturn(root, asks);
-  const close = (focus = more) => {
-    store.openFor(card.id, undefined);
-    returnTo(focus);
-  };
   const show = (what: Open) => {
     store.dismiss(card.id);
     store.openFor(card.id, what);
@@ -38,10 +31,6 @@ export function Card({ store, card }: { store: Store; card: SaeCard }) {
     else show(what);
   };
   const details: Open = { kind: "details", tab: "statistics" };
-  const copyId = async () => {
-    close();
-    setCopied((await copyText(card.id)) ? "" : card.id);
-  };
   const menu: MenuItem[] = [
     { label: "Rename", run: () => show({ kind: "rename" }) },
     { label: "Details", run: () => show(details) },
@@ -70,9 +59,7 @@ export function Card({ store, card }: { store: Store; card: SaeCard }) {
           {open?.kind === "rename" ? (
             <Rename name={card.name} onSave={(name) => void store.edit(card, { name })} onDone={() => close()} />
           ) : (
-            <span class="nm el" title={card.name}>
-              {card.name}
-            </span>
+            <Named name={card.name} />
           )}
           <span class="bg" title={card.source_label}>
             {card.source_label}
@@ -81,11 +68,7 @@ export function Card({ store, card }: { store: Store; card: SaeCard }) {
         </div>
         <Size card={card} />
         <ModelLine card={card} open={open?.kind === "training"} onTraining={() => toggle({ kind: "training" })} />
-        <div class="meta">
-          {factsLine(card).map((part) => (
-            <span key={part}>{part}</span>
-          ))}
-        </div>
+        <Facts of={factsLine(card)} />
         {card.tags.length > 0 && (
           <ul class="tags" aria-label="Tags">
             {card.tags.map((tag) => (
@@ -244,13 +227,9 @@ function Actions({ store, card, onShow }: { store: Store; card: SaeCard; onShow:
           Details
         </Button>
       )}
-      <Button
-        small
-        kind="quiet"
-        icon="more"
+      <More
         label={`More actions: ${card.name}`}
-        popup="menu"
-        expanded={open?.kind === "menu"}
+        open={open?.kind === "menu"}
         onClick={() => onShow({ kind: "menu" })}
       />
     </div>

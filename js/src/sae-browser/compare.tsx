@@ -1,10 +1,12 @@
 /** Two SAEs side by side: which latents of one have a near twin in the other. */
+
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { useAnswer } from "../lib/ask";
 import { Breakable } from "../lib/breakable";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { Histogram } from "../lib/histogram";
+import { put } from "../lib/kit";
 import { Failed } from "../lib/notes";
 import type { SaeComparison, SaeMatch, SelectedSae } from "../lib/wire";
 import { Facts } from "./facts";
@@ -22,27 +24,14 @@ export function Compare({ store, pair }: { store: Store; pair: readonly [Selecte
   return (
     <section ref={root} class="compare" aria-label="Comparison">
       <div class="tb">
-        <Button
-          small
-          icon="left"
-          onClick={() => {
-            store.compared.value = null;
-          }}
-        >
+        <Button small icon="left" onClick={put(store.compared, null)}>
           Back to SAEs
         </Button>
         <span class="sm el" title={`${first.name} and ${second.name}`}>
           <b>{first.name}</b> <span class="t2">with</span> <b>{second.name}</b>
         </span>
         <div class="sp" />
-        <Button
-          small
-          kind="quiet"
-          icon="retry"
-          onClick={() => {
-            store.compared.value = [second, first];
-          }}
-        >
+        <Button small kind="quiet" icon="retry" onClick={put(store.compared, [second, first])}>
           Swap
         </Button>
       </div>

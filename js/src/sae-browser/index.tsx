@@ -1,32 +1,18 @@
 /** The SAE browser in the page. */
-import { asHeight, asTheme, mountRoot } from "../lib/host";
-import { widgetKey } from "../lib/keys";
+
+import { mountWidget } from "../lib/host";
 import type { Model } from "../lib/rpc";
 import { Browser } from "./browser";
 import { Store } from "./store";
 
 export function renderBrowser(model: Model, parent: HTMLElement, stop: AbortSignal): void {
   const store = new Store(model, parent, stop);
-  const root = mountRoot(parent, {
+  const options = {
     label: "SAE browser",
-    frame: "part",
-    theme: asTheme(model.get("theme")),
-    height: asHeight(model.get("height")),
-    store,
-    onKey: (event) =>
-      widgetKey(root.element, event, {
-        close: () => closeInnermost(store),
-        letters: {
-          n: () => void store.turnPage(1, true),
-          p: () => void store.turnPage(-1, true),
-          "?": () => {
-            store.keysShown.value = !store.keysShown.value;
-          },
-        },
-      }),
-  });
-  store.announce = root.announce;
-  root.draw(<Browser store={store} />);
+    close: () => closeInnermost(store),
+    letters: () => ({ n: () => void store.turnPage(1, true), p: () => void store.turnPage(-1, true) }),
+  };
+  mountWidget(model, parent, store, options, <Browser store={store} />);
 }
 
 function closeInnermost(store: Store): boolean {

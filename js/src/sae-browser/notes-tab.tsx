@@ -1,7 +1,8 @@
 /** Name, notes and tags of an SAE; saved by a button, not while typing. */
+
 import { useEffect, useState } from "preact/hooks";
-import { useUid } from "../lib/a11y";
 import { Button } from "../lib/controls";
+import { Field } from "../lib/kit";
 import type { SaeCard, SaeDetails } from "../lib/wire";
 import type { Draft, Store } from "./store";
 
@@ -23,7 +24,6 @@ interface NotesProps {
 }
 
 export function Notes({ store, card, details, onSaved }: NotesProps) {
-  const id = useUid("sw-notes");
   const saved: Draft = { name: details.name, notes: details.notes, tags: details.tags.join(", ") };
   const draft = store.drafts.value.get(card.id) ?? saved;
   const [state, setState] = useState<"" | "Saving…" | "Saved">("");
@@ -50,37 +50,16 @@ export function Notes({ store, card, details, onSaved }: NotesProps) {
   };
   return (
     <div class="notes-form">
-      <div class="f">
-        <label for={`${id}-name`}>Name</label>
-        <input
-          id={`${id}-name`}
-          maxLength={300}
-          value={draft.name}
-          onInput={(event) => set({ name: event.currentTarget.value })}
-        />
-      </div>
-      <div class="f">
-        <label for={`${id}-tags`}>Tags</label>
-        <input
-          id={`${id}-tags`}
-          aria-describedby={`${id}-hint`}
-          value={draft.tags}
-          onInput={(event) => set({ tags: event.currentTarget.value })}
-        />
-        <p class="hint" id={`${id}-hint`}>
-          Separated by commas
-        </p>
-      </div>
-      <div class="f wide">
-        <label for={`${id}-notes`}>Notes</label>
-        <textarea
-          id={`${id}-notes`}
-          rows={4}
-          maxLength={20_000}
-          value={draft.notes}
-          onInput={(event) => set({ notes: event.currentTarget.value })}
-        />
-      </div>
+      <Field label="Name" maxLength={300} value={draft.name} onInput={(name) => set({ name })} />
+      <Field label="Tags" value={draft.tags} onInput={(tags) => set({ tags })} hint="Separated by commas" />
+      <Field
+        class="wide"
+        label="Notes"
+        rows={4}
+        maxLength={20_000}
+        value={draft.notes}
+        onInput={(notes) => set({ notes })}
+      />
       <div class="row wide">
         <Button small disabled={!changed || state === "Saving…" || !draft.name.trim()} onClick={() => void save()}>
           Save notes

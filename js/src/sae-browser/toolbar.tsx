@@ -1,10 +1,11 @@
 /** Filters and search; below them what is checked, what can be done with it, and the order. */
+
 import { Button, NoteBox, Sort } from "../lib/controls";
 import * as f from "../lib/format";
-import { Icon } from "../lib/icons";
+import { Dismiss, Lines, put, Search, SelectAll } from "../lib/kit";
 import { BusyNote } from "../lib/notes";
 import type { SaeQuery } from "../lib/wire";
-import { DeleteQuestion, ExportForm, Names } from "./card-forms";
+import { DeleteQuestion, ExportForm } from "./card-forms";
 import { DoneNote, Problem } from "./card-notes";
 import { choicesOf, type Facet, FILTERS, labelOf, outcomeWords, SORTS } from "./state";
 import { type Bulk, type Outcome, SELECTION, type Store } from "./store";
@@ -17,21 +18,12 @@ export function Toolbar({ store }: { store: Store }) {
           <Filter key={field} store={store} field={field} label={label} all={all} />
         ))}
         <div class="sp" />
-        <div class="srch">
-          <Icon name="search" />
-          <input
-            type="search"
-            aria-label="Search SAEs"
-            placeholder="Search name, model, notes, tags"
-            value={store.query().search}
-            onInput={(event) => store.search(event.currentTarget.value)}
-            onKeyDown={(event) => {
-              if (event.key !== "Escape" || store.query().search === "") return;
-              event.preventDefault();
-              store.search("");
-            }}
-          />
-        </div>
+        <Search
+          label="Search SAEs"
+          placeholder="Search name, model, notes, tags"
+          value={store.query().search}
+          onInput={(text) => store.search(text)}
+        />
       </div>
       <SelectionBar store={store} />
     </>
@@ -83,20 +75,13 @@ function SelectionBar({ store }: { store: Store }) {
   return (
     <>
       <div class="tb">
-        <label class="ck">
-          <input
-            type="checkbox"
-            aria-label="Select all shown"
-            checked={all}
-            ref={(box) => {
-              if (box) box.indeterminate = !all && !none;
-            }}
-            onChange={toggleAll}
-          />
-          <span class="t2" title={selection.map((sae) => sae.name).join(", ") || undefined}>
-            {words}
-          </span>
-        </label>
+        <SelectAll
+          all={all}
+          none={none}
+          words={words}
+          title={selection.map((sae) => sae.name).join(", ") || undefined}
+          onToggle={toggleAll}
+        />
         <Button
           small
           label="Compare selected"
@@ -149,9 +134,7 @@ function BulkBox({ store }: { store: Store }) {
   const selection = store.selection();
   const what = selection.length > 0 ? store.bulk.value : null;
   const outcome = store.outcome.value;
-  const close = () => {
-    store.bulk.value = null;
-  };
+  const close = put(store.bulk, null);
   const some =
     store.late.value.has(SELECTION) || store.problems.value.has(SELECTION) || store.done.value.has(SELECTION);
   if (what === null && !some && outcome === null) return null;
@@ -171,20 +154,10 @@ function BulkBox({ store }: { store: Store }) {
 
 function OutcomeNote({ store, outcome }: { store: Store; outcome: Outcome }) {
   const { title, lines } = outcomeWords(outcome);
-  const dismiss = () => {
-    store.outcome.value = null;
-  };
+  const dismiss = put(store.outcome, null);
   return (
-    <NoteBox
-      tone="err"
-      title={title}
-      actions={
-        <Button small onClick={dismiss}>
-          Dismiss
-        </Button>
-      }
-    >
-      <Names names={lines} label="What was not done, and why" />
+    <NoteBox tone="err" title={title} actions={<Dismiss onClick={dismiss} />}>
+      <Lines lines={lines} label="What was not done, and why" />
     </NoteBox>
   );
 }

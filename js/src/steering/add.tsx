@@ -1,9 +1,11 @@
 /** Adding a feature: by its index, or by words of its label; of which SAE. */
+
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { NoteBox } from "../lib/controls";
 import { Icon } from "../lib/icons";
-import { BusyNote, ProblemNote } from "../lib/notes";
+import { Pick, Search as SearchBox } from "../lib/kit";
+import { ItemNotes } from "../lib/notes";
 import { asFailure, isAbort } from "../lib/rpc";
 import { visible } from "../lib/tokens";
 import type { SteeringHits } from "../lib/wire";
@@ -59,40 +61,33 @@ export function AddBox({ store, search }: { store: Store; search: Search }) {
   return (
     <>
       {saes.length > 1 && (
-        <span class="s24 of-sae">
-          <select aria-label="SAE" value={sae_id} onChange={(event) => store.choose(event.currentTarget.value)}>
-            {saes.map((sae) => (
-              <option key={sae.id} value={sae.id}>
-                {visible(sae.name)}
-              </option>
-            ))}
-          </select>
-        </span>
-      )}
-      <div class="srch">
-        <Icon name="search" />
-        <input
-          dir="auto"
-          ref={input}
-          type="search"
-          aria-label="Add a feature"
-          placeholder="Add: index or label"
-          disabled={!sae_id}
-          value={search.text}
-          onInput={(event) => search.set(event.currentTarget.value)}
-          onKeyDown={(event) => {
-            if (event.key !== "Enter") return;
-            event.preventDefault();
-            const { text, hits } = search;
-            const plain = text.trim().replace(/[,_]/g, "");
-            const first = hits?.text === text ? hits.hits[0] : undefined;
-            if (/^\d+$/.test(plain)) void adding(store, search, Number(plain), first?.label ?? "");
-            else if (first) void adding(store, search, first.index, first.label);
-          }}
+        <Pick
+          label="SAE"
+          class="of-sae"
+          value={sae_id}
+          options={saes.map(({ id, name }) => ({ value: id, label: visible(name) }))}
+          onPick={(id) => store.choose(id)}
         />
-      </div>
+      )}
+      <SearchBox
+        label="Add a feature"
+        placeholder="Add: index or label"
+        input={input}
+        disabled={!sae_id}
+        value={search.text}
+        onInput={search.set}
+        onEnter={() => addFirst(store, search)}
+      />
     </>
   );
+}
+
+function addFirst(store: Store, search: Search): void {
+  const { text, hits } = search;
+  const plain = text.trim().replace(/[,_]/g, "");
+  const first = hits?.text === text ? hits.hits[0] : undefined;
+  if (/^\d+$/.test(plain)) void adding(store, search, Number(plain), first?.label ?? "");
+  else if (first) void adding(store, search, first.index, first.label);
 }
 
 async function adding(store: Store, search: Search, index: number, label: string): Promise<void> {
@@ -106,8 +101,7 @@ export function Hits({ store, search }: { store: Store; search: Search }) {
   const shown = hits !== null && text.trim() !== "";
   return (
     <>
-      <BusyNote store={store} id="add" />
-      <ProblemNote store={store} id="add" />
+      <ItemNotes store={store} id="add" />
       {problem && <NoteBox tone="err" title={problem} />}
       {shown && (
         <section class="hits" aria-labelledby={id}>

@@ -1,8 +1,10 @@
 /** One feature that is steered with: mode, strength, what that adds up to. */
+
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button, NoteBox } from "../lib/controls";
+import { Pick } from "../lib/kit";
 import { visible } from "../lib/tokens";
-import type { Mode, SteeringRow } from "../lib/wire";
+import type { SteeringRow } from "../lib/wire";
 import { Slider } from "./slider";
 import type { Store } from "./store";
 import { converted, effect, effectSpoken, MODES, parseStrength, reach, strengthText } from "./words";
@@ -33,22 +35,13 @@ export function Feature({ store, row, several }: Props) {
         <b>{index}</b> <bdi>{label}</bdi>
         {several && <span class="t2">{` ${visible(row.sae)}`}</span>}
       </span>
-      <span class="s24 sfm">
-        <select
-          aria-label={`Mode of feature ${index}`}
-          value={mode}
-          onChange={(event) => {
-            const next = event.currentTarget.value as Mode;
-            store.setRow(row, { mode: next, strength: converted(row, next) });
-          }}
-        >
-          {MODES.map(([value, words]) => (
-            <option key={value} value={value}>
-              {words}
-            </option>
-          ))}
-        </select>
-      </span>
+      <Pick
+        label={`Mode of feature ${index}`}
+        class="sfm"
+        value={mode}
+        options={MODES.map(([value, label]) => ({ value, label }))}
+        onPick={(next) => store.setRow(row, { mode: next, strength: converted(row, next) })}
+      />
       <Slider
         label={`Strength of feature ${index}`}
         spoken={effectSpoken(row)}

@@ -2,7 +2,7 @@
 import { useEffect } from "preact/hooks";
 import { rove } from "../lib/a11y";
 import { Checkbox, Segments } from "../lib/controls";
-import { BusyNote, ProblemNote } from "../lib/notes";
+import { ItemNotes } from "../lib/notes";
 import { chipText } from "../lib/tokens";
 import type { Store } from "./store";
 
@@ -48,8 +48,7 @@ function Chosen({ store }: { store: Store }) {
   const chosen = new Set(Array.isArray(positions) ? positions : []);
   return (
     <div class="cho">
-      <BusyNote store={store} id="tokens" />
-      <ProblemNote store={store} id="tokens" />
+      <ItemNotes store={store} id="tokens" />
       {data === null && !store.problems.value.has("tokens") && <span class="sm t2">Reading the prompt…</span>}
       {data !== null && (
         // biome-ignore lint/a11y/useSemanticElements: a group of buttons, not of form fields

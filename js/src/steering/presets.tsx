@@ -1,8 +1,10 @@
 /** Settings that were saved under a name. */
+
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { useFocusLast, useUid } from "../lib/a11y";
+import { useUid } from "../lib/a11y";
 import { Button, NoteBox } from "../lib/controls";
 import * as f from "../lib/format";
+import { Question } from "../lib/kit";
 import { BusyNote, placed } from "../lib/notes";
 import { visible } from "../lib/tokens";
 import type { PresetRow } from "../lib/wire";
@@ -37,7 +39,7 @@ export function Presets({ store }: { store: Store }) {
           {presets.map((preset) => (
             <li key={preset.name} aria-label={visible(preset.name)}>
               {asked === preset.name ? (
-                <Question store={store} preset={preset} onDone={() => setAsked(null)} />
+                <DeleteQuestion store={store} preset={preset} onDone={() => setAsked(null)} />
               ) : (
                 <Preset store={store} preset={preset} onDelete={() => setAsked(preset.name)} />
               )}
@@ -127,33 +129,15 @@ function Preset({ store, preset, onDelete }: { store: Store; preset: PresetRow; 
   );
 }
 
-function Question({ store, preset, onDone }: { store: Store; preset: PresetRow; onDone: () => void }) {
-  const box = useFocusLast();
+function DeleteQuestion({ store, preset, onDone }: { store: Store; preset: PresetRow; onDone: () => void }) {
+  const remove = () => {
+    onDone();
+    void store.preset("delete", preset.name);
+  };
+  const answers = [{ label: "Delete preset", run: remove, danger: true }];
   return (
-    <div ref={box}>
-      <NoteBox
-        tone="warn"
-        title={`Delete ${visible(preset.name)}?`}
-        actions={
-          <>
-            <Button
-              small
-              kind="danger"
-              onClick={() => {
-                onDone();
-                void store.preset("delete", preset.name);
-              }}
-            >
-              Delete preset
-            </Button>
-            <Button small onClick={onDone}>
-              Keep
-            </Button>
-          </>
-        }
-      >
-        This cannot be undone.
-      </NoteBox>
-    </div>
+    <Question tone="warn" title={`Delete ${visible(preset.name)}?`} answers={answers} onKeep={onDone}>
+      This cannot be undone.
+    </Question>
   );
 }

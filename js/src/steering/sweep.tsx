@@ -3,6 +3,7 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
+import { Pick } from "../lib/kit";
 import { visible } from "../lib/tokens";
 import type { SweptText } from "../lib/wire";
 import { ProblemOf } from "./result";
@@ -25,19 +26,13 @@ export function Sweep({ store }: { store: Store }) {
     <div class="bd line">
       <div class="row w rh">
         <h3>Strength sweep</h3>
-        <span class="s24 f-s">
-          <select
-            aria-label="Feature to sweep"
-            value={chosen}
-            onChange={(event) => store.set({ swept: event.currentTarget.value })}
-          >
-            {rows.map((row) => (
-              <option key={row.key} value={row.key}>
-                {visible(nameOf(row))}
-              </option>
-            ))}
-          </select>
-        </span>
+        <Pick
+          label="Feature to sweep"
+          class="f-s"
+          value={chosen}
+          options={rows.map((row) => ({ value: row.key, label: visible(nameOf(row)) }))}
+          onPick={(key) => store.set({ swept: key })}
+        />
         <Strengths store={store} />
         <div class="sp" />
         <Button

@@ -1,11 +1,13 @@
 /** Header, features, prompt, result, sweep, footer. */
+
 import { useState } from "preact/hooks";
 import { CodeLine } from "../lib/code-line";
 import { Button, NoteBox } from "../lib/controls";
 import { copyText } from "../lib/copy";
 import { useHelp } from "../lib/help";
 import { type KeyRow, Keys } from "../lib/keys";
-import { ageWords, BusyNote, linkWords, ProblemNote } from "../lib/notes";
+import { Dismiss, put } from "../lib/kit";
+import { ageWords, WidgetNotes } from "../lib/notes";
 import { visible } from "../lib/tokens";
 import { AddBox, Hits, type Search, useSearch } from "./add";
 import { Feature } from "./feature";
@@ -36,15 +38,7 @@ export function Widget({ store }: { store: Store }) {
     <>
       <Header store={store} />
       <Notes store={store} />
-      {store.keysShown.value && (
-        <Keys
-          rows={KEYS}
-          where="the widget"
-          onClose={() => {
-            store.keysShown.value = false;
-          }}
-        />
-      )}
+      <Keys rows={KEYS} where="the widget" shown={store.keysShown} />
       {store.presetsShown.value && <Presets store={store} />}
       {rows.length === 0 ? (
         <Empty store={store} search={search} />
@@ -106,50 +100,16 @@ function CopyAll({ store }: { store: Store }) {
 }
 
 function Notes({ store }: { store: Store }) {
-  const { notice, updated_at } = store.state.value;
-  const link = linkWords({
-    link: store.link.value,
-    heardAt: store.heardAt.value,
-    updatedAt: updated_at,
-    noun: "widget",
-    quiet: !store.running,
-  });
-  const keys = [WIDGET, "next"].filter((key) => store.late.value.has(key) || store.problems.value.has(key));
   const text = store.toCopy.value;
-  if (!link && !notice && keys.length === 0 && text === null) return null;
   return (
-    <div class="panel-note notes">
-      {link && <NoteBox title={link[0]}>{link[1]}</NoteBox>}
-      {notice && (
-        <NoteBox tone={notice.kind === "error" ? "err" : "warn"} title={notice.what}>
-          {notice.hint}
-        </NoteBox>
-      )}
-      {keys.map((key) => (
-        <>
-          <BusyNote key={`${key}-busy`} store={store} id={key} />
-          <ProblemNote key={`${key}-problem`} store={store} id={key} />
-        </>
-      ))}
+    <WidgetNotes store={store} noun="widget" quiet={!store.running} ids={[WIDGET, "next"]}>
       {text !== null && (
-        <NoteBox
-          title="This page may not use the clipboard."
-          actions={
-            <Button
-              small
-              onClick={() => {
-                store.toCopy.value = null;
-              }}
-            >
-              Dismiss
-            </Button>
-          }
-        >
+        <NoteBox title="This page may not use the clipboard." actions={<Dismiss onClick={put(store.toCopy, null)} />}>
           Select and copy by hand:
           <textarea class="by-hand" aria-label="Text to copy" rows={4} readOnly value={text} />
         </NoteBox>
       )}
-    </div>
+    </WidgetNotes>
   );
 }
 

@@ -1,8 +1,10 @@
 /** One training in the list. */
+
 import { useRef } from "preact/hooks";
 import { Button, Checkbox } from "../lib/controls";
 import * as f from "../lib/format";
-import { Icon, SeriesKey } from "../lib/icons";
+import { SeriesKey } from "../lib/icons";
+import { Buttons, Facts, More, Named, StatusWord } from "../lib/kit";
 import { Menu } from "../lib/menu";
 import { Progress } from "../lib/progress";
 import { Rename } from "../lib/rename";
@@ -24,8 +26,6 @@ import {
   originWords,
   placeOf,
   progressLine,
-  STATUS_ICONS,
-  STATUS_WORDS,
   startsIn,
   statusOf,
   stopAsks,
@@ -72,16 +72,11 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
       </div>
       <div class="c2">
         <div class="row">
-          <span class={`st ${status}`}>
-            <Icon name={STATUS_ICONS[status]} />
-            {STATUS_WORDS[status]}
-          </span>
+          <StatusWord status={status} />
           {open?.kind === "rename" ? (
             <Rename name={card.name} onSave={rename} onDone={() => close()} />
           ) : (
-            <span class="nm el" title={card.name}>
-              {card.name}
-            </span>
+            <Named name={card.name} />
           )}
           {card.series !== null && <SeriesKey series={card.series} />}
           {card.sae_id !== null && <span class="bg">In SAEs</span>}
@@ -109,38 +104,21 @@ export function TrainingCard({ store, card }: { store: Store; card: Card }) {
         {hasProgressBar(card) && (
           <Progress label={`Progress of ${card.name}`} fraction={card.fraction} status={statusOf(card)} />
         )}
-        <div class="meta">
-          {progressLine(card, {
+        <Facts
+          of={progressLine(card, {
             live: store.link.value === "live",
             warm: isWarm(card, store.starts, performance.now()),
             startsIn: status === "queued" ? startsIn(card, store.state.value.cards) : null,
-          }).map((part) => (
-            <span key={part}>{part}</span>
-          ))}
-        </div>
+          })}
+        />
       </div>
       <div class="c3">
         <div class="acts">
-          {!asks &&
-            buttonsFor(card, store.pending.value.get(card.id)).map((item) => (
-              <Button
-                key={item.action}
-                small
-                icon={item.icon}
-                disabled={item.disabled}
-                onClick={() => press(item.action)}
-              >
-                {item.label}
-              </Button>
-            ))}
+          {!asks && <Buttons of={buttonsFor(card, store.pending.value.get(card.id))} onPress={press} />}
           {!asks && (
-            <Button
-              small
-              kind="quiet"
-              icon="more"
+            <More
               label={more}
-              popup="menu"
-              expanded={open?.kind === "menu"}
+              open={open?.kind === "menu"}
               onClick={() => store.openFor(card.id, open?.kind === "menu" ? undefined : { kind: "menu" })}
             />
           )}

@@ -4,7 +4,7 @@ import { onEsc, useUid } from "../lib/a11y";
 import { Button, Checkbox, Segments } from "../lib/controls";
 import { saveFile, toCsv } from "../lib/copy";
 import { JointKey, SeriesKey } from "../lib/icons";
-import { BusyNote, ProblemNote } from "../lib/notes";
+import { ItemNotes } from "../lib/notes";
 import { savePictures } from "../lib/picture";
 import type { Card, XAxis, XRange } from "../lib/wire";
 import { DataTable } from "./data-table";
@@ -130,8 +130,7 @@ export function ChartsBar({ store }: { store: Store }) {
       </div>
       {(store.problems.value.has("charts") || store.late.value.has("charts")) && (
         <div class="data">
-          <BusyNote store={store} id="charts" />
-          <ProblemNote store={store} id="charts" />
+          <ItemNotes store={store} id="charts" />
         </div>
       )}
       {shown && <DataTable store={store} cards={cards} onClose={closeData} />}

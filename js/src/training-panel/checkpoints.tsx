@@ -1,8 +1,9 @@
 /** The checkpoints of a run: go on from one, make an SAE of one, delete one. */
+
 import { useState } from "preact/hooks";
-import { onEsc, useFocusLast } from "../lib/a11y";
-import { Button, NoteBox } from "../lib/controls";
+import { onEsc } from "../lib/a11y";
 import * as f from "../lib/format";
+import { Question } from "../lib/kit";
 import type { Answer } from "../lib/rpc";
 import type { Card, CheckpointRow, Started } from "../lib/wire";
 import { statusOf } from "./state";
@@ -178,37 +179,27 @@ interface LoadProps {
 }
 
 function Load({ row, done, busy, onContinue, onImport, onLonger, onClose }: LoadProps) {
-  const box = useFocusLast();
+  const off = busy !== null;
+  const further = done
+    ? { label: "Train longer", run: onLonger, disabled: off }
+    : {
+        label: busy === "continue" ? "Starting…" : `Continue from step ${f.count(row.step)}`,
+        run: onContinue,
+        disabled: off,
+      };
+  const whole = { label: busy === "import" ? "Importing…" : "Make an SAE of it", run: onImport, disabled: off };
   return (
-    <div ref={box}>
-      <NoteBox
-        tone="info"
-        title={`Load checkpoint ${row.label}?`}
-        actions={
-          <>
-            {done ? (
-              <Button small disabled={busy !== null} onClick={onLonger}>
-                Train longer
-              </Button>
-            ) : (
-              <Button small disabled={busy !== null} onClick={onContinue}>
-                {busy === "continue" ? "Starting…" : `Continue from step ${f.count(row.step)}`}
-              </Button>
-            )}
-            <Button small disabled={busy !== null} onClick={onImport}>
-              {busy === "import" ? "Importing…" : "Make an SAE of it"}
-            </Button>
-            <Button small onClick={onClose}>
-              Cancel
-            </Button>
-          </>
-        }
-      >
-        {done
-          ? "It is the end of this run. Train longer goes on from it in a new run; this one stays as it is."
-          : "A new run goes on from it; this one stays as it is."}
-      </NoteBox>
-    </div>
+    <Question
+      tone="info"
+      title={`Load checkpoint ${row.label}?`}
+      answers={[further, whole]}
+      keep="Cancel"
+      onKeep={onClose}
+    >
+      {done
+        ? "It is the end of this run. Train longer goes on from it in a new run; this one stays as it is."
+        : "A new run goes on from it; this one stays as it is."}
+    </Question>
   );
 }
 
@@ -221,31 +212,15 @@ interface RemoveProps {
 }
 
 function Remove({ row, last, busy, onDelete, onKeep }: RemoveProps) {
-  const box = useFocusLast();
+  const remove = { label: busy ? "Deleting…" : "Delete checkpoint", run: onDelete, danger: true, disabled: busy };
+  const after = last
+    ? "It is the last one: the run could only start over. "
+    : row.best
+      ? "It is the best one; the next best takes its place. "
+      : "";
   return (
-    <div ref={box}>
-      <NoteBox
-        tone="err"
-        title={`Delete checkpoint ${row.label}?`}
-        actions={
-          <>
-            <Button small kind="danger" disabled={busy} onClick={onDelete}>
-              {busy ? "Deleting…" : "Delete checkpoint"}
-            </Button>
-            <Button small onClick={onKeep}>
-              Keep
-            </Button>
-          </>
-        }
-      >
-        {`Its ${f.bytes(row.size_bytes)} at step ${f.count(row.step)} go. ${
-          last
-            ? "It is the last one: the run could only start over. "
-            : row.best
-              ? "It is the best one; the next best takes its place. "
-              : ""
-        }This cannot be undone.`}
-      </NoteBox>
-    </div>
+    <Question title={`Delete checkpoint ${row.label}?`} answers={[remove]} onKeep={onKeep}>
+      {`Its ${f.bytes(row.size_bytes)} at step ${f.count(row.step)} go. ${after}This cannot be undone.`}
+    </Question>
   );
 }

@@ -1,8 +1,10 @@
 /** Details of a run, opened in its card: checkpoints, log, settings, advice. */
+
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { Button, NoteBox, Tabs, tabId } from "../lib/controls";
 import { CopyButton } from "../lib/copy-button";
+import { put } from "../lib/kit";
 import { asFailure, isAbort } from "../lib/rpc";
 import type { Card, DetailsData } from "../lib/wire";
 import { AdviceList } from "./advice";
@@ -60,9 +62,7 @@ export function Details({ store, card, tab, onTab, onClose }: DetailsProps) {
   const save = async () => {
     await store.act(card, "checkpoint");
   };
-  const edit = () => {
-    store.form.value = { from: card };
-  };
+  const edit = put(store.form, { from: card });
   return (
     <div class="details" ref={root}>
       <div class="tb dt">

@@ -1,7 +1,9 @@
 /** First run: what it needs, one line of code, one button. */
+
 import { useState } from "preact/hooks";
 import { Button } from "../lib/controls";
 import { copyText } from "../lib/copy";
+import { put } from "../lib/kit";
 import type { Store } from "./store";
 
 export const DEMO_CODE = `run = ws.trainings.create(sw.TrainingConfig(
@@ -34,12 +36,7 @@ export function Empty({ store }: { store: Store }) {
         <Button kind="primary" icon="play" disabled={starting} onClick={() => void start()}>
           {starting ? "Starting…" : "Train the demo"}
         </Button>
-        <Button
-          icon="plus"
-          onClick={() => {
-            store.form.value = {};
-          }}
-        >
+        <Button icon="plus" onClick={put(store.form, {})}>
           New training
         </Button>
         <Button kind="quiet" icon="copy" onClick={async () => setCopied(await copyText(DEMO_CODE))}>

@@ -1,9 +1,11 @@
 /** New training: opens in place, above the list. */
+
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { sendsForm } from "../lib/a11y";
 import { useAnswer } from "../lib/ask";
 import { Button, NoteBox } from "../lib/controls";
 import { Icon } from "../lib/icons";
+import { put } from "../lib/kit";
 import type { FormField, Section } from "../lib/wire";
 import { Estimate } from "./estimate";
 import { Field, HEAD_FIELD, LAYER_FIELD, SITE_FIELD } from "./fields";
@@ -286,12 +288,7 @@ function FormFooter({ controller, onCancel, saving, onSave }: FooterProps) {
             {bad.map((name, i) => (
               <span key={name}>
                 {i > 0 && ", "}
-                <Button
-                  kind="link"
-                  onClick={() => {
-                    controller.focus.value = { name };
-                  }}
-                >
+                <Button kind="link" onClick={put(controller.focus, { name })}>
                   {form.labelOf(fields, name)}
                 </Button>
               </span>

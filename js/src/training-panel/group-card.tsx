@@ -1,7 +1,8 @@
 /** Runs of one job as one card; it opens into a table with a row for each. */
+
 import { useRef } from "preact/hooks";
 import { Button, Checkbox } from "../lib/controls";
-import { Icon } from "../lib/icons";
+import { Buttons, More, Named, StatusWord } from "../lib/kit";
 import { Menu } from "../lib/menu";
 import { Progress } from "../lib/progress";
 import { Rename } from "../lib/rename";
@@ -24,18 +25,7 @@ import {
 import { Layers } from "./layers";
 import { DeleteQuestion, StopQuestion } from "./question";
 import { SaveTemplate } from "./save-template";
-import {
-  buttonsFor,
-  canDelete,
-  hasProgressBar,
-  isWarm,
-  originWords,
-  progressLine,
-  STATUS_ICONS,
-  STATUS_WORDS,
-  statusOf,
-  stopAsks,
-} from "./state";
+import { buttonsFor, canDelete, hasProgressBar, isWarm, originWords, progressLine, statusOf, stopAsks } from "./state";
 import type { Store } from "./store";
 import { Tiles } from "./tiles";
 
@@ -106,16 +96,11 @@ export function GroupCard({ store, group, members }: GroupProps) {
       </div>
       <div class="c2">
         <div class="row">
-          <span class={`st ${status}`}>
-            <Icon name={STATUS_ICONS[status]} />
-            {STATUS_WORDS[status]}
-          </span>
+          <StatusWord status={status} />
           {open?.kind === "rename" ? (
             <Rename name={group.name} onSave={rename} onDone={() => close()} />
           ) : (
-            <span class="nm el" title={group.name}>
-              {group.name}
-            </span>
+            <Named name={group.name} />
           )}
           <span class="bg">{groupBadge(members)}</span>
           {group.sae_id !== null && <span class="bg">In SAEs</span>}
@@ -142,18 +127,7 @@ export function GroupCard({ store, group, members }: GroupProps) {
       </div>
       <div class="c3">
         <div class="acts">
-          {!asks &&
-            buttons.map((item) => (
-              <Button
-                key={item.action}
-                small
-                icon={item.icon}
-                disabled={item.disabled}
-                onClick={() => press(item.action)}
-              >
-                {item.label}
-              </Button>
-            ))}
+          {!asks && <Buttons of={buttons} onPress={press} />}
           {!asks && (
             <Button
               small
@@ -165,13 +139,9 @@ export function GroupCard({ store, group, members }: GroupProps) {
             </Button>
           )}
           {!asks && (
-            <Button
-              small
-              kind="quiet"
-              icon="more"
+            <More
               label={more}
-              popup="menu"
-              expanded={open?.kind === "menu"}
+              open={open?.kind === "menu"}
               onClick={() => store.openFor(group.id, open?.kind === "menu" ? undefined : { kind: "menu" })}
             />
           )}

@@ -1,24 +1,16 @@
 /** The three parts of the TrainingPanel. Each is a widget of its own, because bqplot's figures stand between them. */
-import { asHeight, asTheme, mountRoot } from "../lib/host";
+import { asTheme, mountRoot, mountWidget } from "../lib/host";
 import type { Model } from "../lib/rpc";
 import type { Theme } from "../lib/wire";
 import { ChartsBar } from "./charts-bar";
 import { Footer } from "./footer";
-import { Panel, panelKey } from "./panel";
+import { closeInnermost, lettersOf, Panel } from "./panel";
 import { Store } from "./store";
 
 export function renderPanel(model: Model, parent: HTMLElement, stop: AbortSignal): void {
   const store = new Store(model, parent, stop);
-  const root = mountRoot(parent, {
-    label: "Training panel",
-    frame: "part",
-    theme: asTheme(model.get("theme")),
-    height: asHeight(model.get("height")),
-    store,
-    onKey: (event) => panelKey(store, root.element, event),
-  });
-  store.announce = root.announce;
-  root.draw(<Panel store={store} />);
+  const options = { label: "Training panel", close: () => closeInnermost(store), letters: () => lettersOf(store) };
+  mountWidget(model, parent, store, options, <Panel store={store} />);
 }
 
 export function renderCharts(model: Model, parent: HTMLElement, stop: AbortSignal): void {

@@ -1,9 +1,11 @@
 /** The table of a group: a row for each of its runs, which can be stopped, imported and looked at alone. */
+
 import { Breakable } from "../lib/breakable";
 import { Button, Checkbox } from "../lib/controls";
 import * as f from "../lib/format";
-import { Icon, SeriesKey } from "../lib/icons";
-import { BusyNote, ProblemNote } from "../lib/notes";
+import { SeriesKey } from "../lib/icons";
+import { StatusWord } from "../lib/kit";
+import { ItemNotes } from "../lib/notes";
 import type { Card } from "../lib/wire";
 import { DoneNote } from "./bulk";
 import { stopWords } from "./bulk-state";
@@ -12,7 +14,7 @@ import type { GroupProps } from "./group-card";
 import { byHook, kindOf, memberWord } from "./groups";
 import { LongerForm } from "./longer";
 import { StopQuestion } from "./question";
-import { placeOf, STATUS_ICONS, STATUS_WORDS, statusOf, stopAsks, underWay } from "./state";
+import { placeOf, statusOf, stopAsks, underWay } from "./state";
 import type { DetailsTab } from "./store";
 
 const KINDS = { layer: "Layers", head: "Heads", hook: "Hook points", run: "Runs" };
@@ -82,8 +84,7 @@ export function Layers({ store, group, members, open }: LayersProps) {
       {shown && (
         <>
           <h3 class="of">Details of {hooks ? <code>{shown.hook_name}</code> : shown.name}</h3>
-          <BusyNote store={store} id={shown.id} />
-          <ProblemNote store={store} id={shown.id} />
+          <ItemNotes store={store} id={shown.id} />
           <DoneNote store={store} id={shown.id} />
           <Details
             key={shown.id}
@@ -134,12 +135,7 @@ function Row({ store, group, members, card, shown, details, onDetails, onStop }:
           card.name
         )}{" "}
         {card.series !== null && <SeriesKey series={card.series} />}
-        {status !== statusOf(group) && (
-          <span class={`st ${status}`}>
-            <Icon name={STATUS_ICONS[status]} />
-            {STATUS_WORDS[status]}
-          </span>
-        )}
+        {status !== statusOf(group) && <StatusWord status={status} />}
       </td>
       <td class="num">{f.loss(card.tiles.loss)}</td>
       <td class="num">{f.l0(card.tiles.l0)}</td>

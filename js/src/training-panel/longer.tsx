@@ -1,32 +1,23 @@
 /** Train longer: how many tokens in all. */
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { useUid } from "../lib/a11y";
-import { Button } from "../lib/controls";
+
+import { useRef, useState } from "preact/hooks";
 import * as f from "../lib/format";
+import { Field, InlineForm } from "../lib/kit";
 import type { Card } from "../lib/wire";
 import type { Store } from "./store";
 
 export function LongerForm({ store, card, onClose }: { store: Store; card: Card; onClose: () => void }) {
-  const uid = useUid("sw-longer");
-  const box = useRef<HTMLFormElement>(null);
   const [text, setText] = useState(f.count(2 * card.tokens_total));
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<string | null>(null);
-  useLayoutEffect(() => {
-    const input = box.current?.querySelector<HTMLInputElement>("input");
-    input?.focus();
-    input?.select();
-    box.current?.scrollIntoView?.({ block: "nearest" });
-  }, []);
-  const submit = async (event: Event) => {
-    event.preventDefault();
-    if (busy) return;
+  const root = useRef<HTMLDivElement>(null);
+  const submit = async () => {
     const tokens = f.parseInteger(text);
     if (tokens === null || tokens <= card.tokens_done) {
       setError(
         `${tokens === null ? `“${text.trim()}” is not a whole number.` : "It has seen so many already."} Enter more than ${f.count(card.tokens_done)}.`,
       );
-      box.current?.querySelector<HTMLElement>("input")?.focus();
+      root.current?.querySelector<HTMLElement>("input")?.focus();
       return;
     }
     setBusy(true);
@@ -42,32 +33,28 @@ export function LongerForm({ store, card, onClose }: { store: Store; card: Card;
     store.announce("Training started");
   };
   return (
-    <form ref={box} class="inline" aria-label={`Train ${card.name} longer`} noValidate onSubmit={submit}>
-      <div class="f grow">
-        <label for={`${uid}-tokens`}>Tokens in all</label>
-        <input
-          id={`${uid}-tokens`}
-          inputMode="numeric"
-          autocomplete="off"
-          aria-describedby={`${uid}-hint`}
-          aria-invalid={error !== null}
+    <div ref={root}>
+      <InlineForm
+        label={`Train ${card.name} longer`}
+        submit={busy ? "Starting…" : "Train longer"}
+        disabled={busy}
+        onSubmit={() => void submit()}
+        onClose={onClose}
+        select
+      >
+        <Field
+          class="grow"
+          label="Tokens in all"
+          numeric
           value={text}
-          onInput={(event) => {
-            setText(event.currentTarget.value);
+          onInput={(typed) => {
+            setText(typed);
             setError(null);
           }}
+          error={error}
+          hint={`A new run goes on from the newest checkpoint, after ${f.tokens(card.last_checkpoint_tokens ?? card.tokens_done)}; this one stays as it is.`}
         />
-        <p class={error ? "err" : "hint"} id={`${uid}-hint`}>
-          {error ??
-            `A new run goes on from the newest checkpoint, after ${f.tokens(card.last_checkpoint_tokens ?? card.tokens_done)}; this one stays as it is.`}
-        </p>
-      </div>
-      <div class="acts">
-        <Button submit disabled={busy}>
-          {busy ? "Starting…" : "Train longer"}
-        </Button>
-        <Button onClick={onClose}>Cancel</Button>
-      </div>
-    </form>
+      </InlineForm>
+    </div>
   );
 }

@@ -1,9 +1,11 @@
 /** Header, toolbar and list; or the form in their place above the list. */
+
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { focusButton, useUid } from "../lib/a11y";
-import { Button, NoteBox } from "../lib/controls";
-import { type KeyRow, Keys, widgetKey } from "../lib/keys";
-import { BusyNote, linkWords, ProblemNote } from "../lib/notes";
+import { Button } from "../lib/controls";
+import { type KeyRow, Keys } from "../lib/keys";
+import { put } from "../lib/kit";
+import { WidgetNotes } from "../lib/notes";
 import { Compare } from "./compare";
 import { Empty } from "./empty";
 import { Form } from "./form";
@@ -37,15 +39,7 @@ export function Panel({ store }: { store: Store }) {
       {templates && <Templates store={store} />}
       {!form && !templates && !compare && <Header store={store} />}
       <PanelNotes store={store} />
-      {store.keysShown.value && (
-        <Keys
-          rows={KEYS}
-          where="the panel"
-          onClose={() => {
-            store.keysShown.value = false;
-          }}
-        />
-      )}
+      <Keys rows={KEYS} where="the panel" shown={store.keysShown} />
       {empty && !form && !templates && <Empty store={store} />}
       {compare && <Compare key={compare.training_ids.join(" ")} store={store} compare={compare} />}
       {!empty && !compare && (
@@ -106,21 +100,9 @@ function Header({ store }: { store: Store }) {
         </span>
       )}
       <div class="sp" />
-      <Button
-        onClick={() => {
-          store.templates.value = true;
-        }}
-      >
-        Templates
-      </Button>
+      <Button onClick={put(store.templates, true)}>Templates</Button>
       {cards.length > 0 && (
-        <Button
-          kind="primary"
-          icon="plus"
-          onClick={() => {
-            store.form.value = {};
-          }}
-        >
+        <Button kind="primary" icon="plus" onClick={put(store.form, {})}>
           New training
         </Button>
       )}
@@ -128,48 +110,16 @@ function Header({ store }: { store: Store }) {
   );
 }
 
-function PanelNotes({ store }: { store: Store }) {
-  const { notice, updated_at } = store.state.value;
-  const link = linkWords({
-    link: store.link.value,
-    heardAt: store.heardAt.value,
-    updatedAt: updated_at,
-    noun: "panel",
-    quiet: !anythingRuns(store.state.value),
-  });
-  const some = (id: string) => store.late.value.has(id) || store.problems.value.has(id);
-  if (!notice && !link && !some("panel") && !some("charts")) return null;
-  return (
-    <div class="panel-note notes">
-      {link && <NoteBox title={link[0]}>{link[1]}</NoteBox>}
-      {notice && (
-        <NoteBox tone={notice.kind === "error" ? "err" : "warn"} title={notice.what}>
-          {notice.hint}
-        </NoteBox>
-      )}
-      <BusyNote store={store} id="panel" />
-      <ProblemNote store={store} id="panel" />
-      <ProblemNote store={store} id="charts" />
-    </div>
-  );
+const PanelNotes = ({ store }: { store: Store }) => (
+  <WidgetNotes store={store} noun="panel" quiet={!anythingRuns(store.state.value)} ids={["panel", "charts"]} />
+);
+
+export function lettersOf(store: Store): Record<string, () => void> {
+  const free = store.form.value === null && store.state.value.sae_shown === null;
+  return free ? { n: put(store.form, {}) } : {};
 }
 
-/** Keys of the whole panel; true when one was used. */
-export function panelKey(store: Store, root: HTMLElement, event: KeyboardEvent): boolean {
-  return widgetKey(root, event, {
-    close: () => closeInnermost(store),
-    letters: {
-      "?": () => {
-        store.keysShown.value = !store.keysShown.value;
-      },
-      n: () => {
-        if (store.form.value === null && store.state.value.sae_shown === null) store.form.value = {};
-      },
-    },
-  });
-}
-
-function closeInnermost(store: Store): boolean {
+export function closeInnermost(store: Store): boolean {
   if (store.keysShown.value) store.keysShown.value = false;
   else if (store.state.value.sae_shown !== null) void store.closeSae();
   else if (store.form.value) store.form.value = null;

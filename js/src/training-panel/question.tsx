@@ -1,7 +1,6 @@
 /** Questions before something is lost; they open where that is, and name it. */
 import type { ComponentChildren } from "preact";
-import { useFocusLast } from "../lib/a11y";
-import { Button, NoteBox } from "../lib/controls";
+import { Question } from "../lib/kit";
 import type { deleteWords, stopWords } from "./bulk-state";
 
 interface DeleteProps {
@@ -14,25 +13,10 @@ interface DeleteProps {
 /** A question about something that cannot be undone. */
 export function DeleteQuestion({ words, onYes, onKeep, children }: DeleteProps) {
   return (
-    <div ref={useFocusLast()}>
-      <NoteBox
-        tone="err"
-        title={words.title}
-        actions={
-          <>
-            <Button small kind="danger" onClick={onYes}>
-              {words.button}
-            </Button>
-            <Button small onClick={onKeep}>
-              Keep
-            </Button>
-          </>
-        }
-      >
-        {words.text}
-        {children}
-      </NoteBox>
-    </div>
+    <Question title={words.title} answers={[{ label: words.button, run: onYes, danger: true }]} onKeep={onKeep}>
+      {words.text}
+      {children}
+    </Question>
   );
 }
 
@@ -44,28 +28,14 @@ interface StopProps {
 }
 
 export function StopQuestion({ words, onStop, onKeep, children }: StopProps) {
+  const answers = [
+    { label: "Stop and save checkpoint", run: () => onStop("stop") },
+    { label: "Stop without saving", run: () => onStop("stop_without_saving") },
+  ];
   return (
-    <div ref={useFocusLast()}>
-      <NoteBox
-        tone="info"
-        title={words.title}
-        actions={
-          <>
-            <Button small onClick={() => onStop("stop")}>
-              Stop and save checkpoint
-            </Button>
-            <Button small onClick={() => onStop("stop_without_saving")}>
-              Stop without saving
-            </Button>
-            <Button small onClick={onKeep}>
-              Keep running
-            </Button>
-          </>
-        }
-      >
-        {words.text}
-        {children}
-      </NoteBox>
-    </div>
+    <Question tone="info" title={words.title} answers={answers} keep="Keep running" onKeep={onKeep}>
+      {words.text}
+      {children}
+    </Question>
   );
 }

@@ -1,10 +1,12 @@
 /** Activations captured before, to train from instead of text: picking one fills in what it decides. */
+
 import { useRef, useState } from "preact/hooks";
 import { useUid } from "../lib/a11y";
 import { useAnswer } from "../lib/ask";
 import { CodeLine } from "../lib/code-line";
 import { Button } from "../lib/controls";
 import * as f from "../lib/format";
+import { Pick } from "../lib/kit";
 import { Failed } from "../lib/notes";
 import type { StoreRow } from "../lib/wire";
 import type { FormController } from "./form-controller";
@@ -149,20 +151,13 @@ function Row({ row, controller, onPick }: { row: StoreRow } & Omit<ListProps, "s
       </td>
       <td>
         {hooks.length > 1 ? (
-          <span class="s24">
-            <select
-              aria-label={`Hook point of ${row.name}`}
-              value={hook}
-              disabled={row.problem !== ""}
-              onChange={(event) => setChosen(event.currentTarget.value)}
-            >
-              {hooks.map((name) => (
-                <option key={name} value={name}>
-                  {name}
-                </option>
-              ))}
-            </select>
-          </span>
+          <Pick
+            label={`Hook point of ${row.name}`}
+            value={hook}
+            disabled={row.problem !== ""}
+            options={hooks.map((name) => ({ value: name, label: name }))}
+            onPick={setChosen}
+          />
         ) : (
           <code>{hook}</code>
         )}

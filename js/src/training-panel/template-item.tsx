@@ -1,8 +1,9 @@
 /** One template of the list. */
-import { useFocusLast } from "../lib/a11y";
-import { Button, NoteBox } from "../lib/controls";
+
+import { Button } from "../lib/controls";
 import * as f from "../lib/format";
 import { Icon } from "../lib/icons";
+import { Named, Question } from "../lib/kit";
 import { Rename } from "../lib/rename";
 import type { TemplateRow } from "../lib/wire";
 
@@ -39,9 +40,7 @@ export function TemplateItem(props: ItemProps) {
           {asking === "rename" ? (
             <Rename name={row.name} onSave={props.onRename} onDone={() => onAsk(null)} />
           ) : (
-            <span class="nm el" title={row.name}>
-              {row.name}
-            </span>
+            <Named name={row.name} />
           )}
         </div>
         {row.description && <p class="sm t2">{row.description}</p>}
@@ -90,25 +89,10 @@ export function TemplateItem(props: ItemProps) {
 }
 
 function DeleteTemplate({ row, onDelete, onKeep }: { row: TemplateRow; onDelete: () => void; onKeep: () => void }) {
-  const box = useFocusLast();
+  const answers = [{ label: "Delete template", run: onDelete, danger: true }];
   return (
-    <div ref={box}>
-      <NoteBox
-        tone="err"
-        title={`Delete ${row.name}?`}
-        actions={
-          <>
-            <Button small kind="danger" onClick={onDelete}>
-              Delete template
-            </Button>
-            <Button small onClick={onKeep}>
-              Keep
-            </Button>
-          </>
-        }
-      >
-        Trainings that were started from it stay. This cannot be undone.
-      </NoteBox>
-    </div>
+    <Question title={`Delete ${row.name}?`} answers={answers} onKeep={onKeep}>
+      Trainings that were started from it stay. This cannot be undone.
+    </Question>
   );
 }

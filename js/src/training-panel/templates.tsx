@@ -1,11 +1,12 @@
 /** Templates: opens in place, above the list of runs. */
+
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useAnswer } from "../lib/ask";
 import { Button, NoteBox } from "../lib/controls";
 import { saveFile } from "../lib/copy";
 import * as f from "../lib/format";
-import { Icon } from "../lib/icons";
-import { BusyNote, Failed, ProblemNote } from "../lib/notes";
+import { Dismiss, Pick, put, Search } from "../lib/kit";
+import { Failed, ItemNotes } from "../lib/notes";
 import { isAbort } from "../lib/rpc";
 import { sendFiles } from "../lib/upload";
 import type { PanelCommand, TemplateRow } from "../lib/wire";
@@ -41,9 +42,7 @@ export function Templates({ store }: { store: Store }) {
     return () => store.dismiss(KEY);
   }, []);
 
-  const close = () => {
-    store.templates.value = false;
-  };
+  const close = put(store.templates, false);
   const act = async (word: string, command: PanelCommand): Promise<boolean> => {
     setSaid(null);
     const answer = await store.command(KEY, word, command);
@@ -131,21 +130,7 @@ export function Templates({ store }: { store: Store }) {
         <div class="tb">
           <span class="sm t2">{f.plural(data.total, "template")}</span>
           <div class="sp" />
-          <div class="srch">
-            <Icon name="search" />
-            <input
-              type="search"
-              aria-label="Search templates"
-              placeholder="Name, model, hook"
-              value={search}
-              onInput={(event) => setSearch(event.currentTarget.value)}
-              onKeyDown={(event) => {
-                if (event.key !== "Escape" || search === "") return;
-                event.preventDefault();
-                setSearch("");
-              }}
-            />
-          </div>
+          <Search label="Search templates" placeholder="Name, model, hook" value={search} onInput={setSearch} />
         </div>
       )}
       {data && data.total === 0 && (
@@ -206,19 +191,8 @@ function Notes({ store, said, onDismiss }: { store: Store; said: string | null; 
   if (!said && !store.late.value.has(KEY) && !store.problems.value.has(KEY)) return null;
   return (
     <div class="panel-note notes">
-      <BusyNote store={store} id={KEY} />
-      <ProblemNote store={store} id={KEY} />
-      {said && (
-        <NoteBox
-          tone="info"
-          title={said}
-          actions={
-            <Button small onClick={onDismiss}>
-              Dismiss
-            </Button>
-          }
-        />
-      )}
+      <ItemNotes store={store} id={KEY} />
+      {said && <NoteBox tone="info" title={said} actions={<Dismiss onClick={onDismiss} />} />}
     </div>
   );
 }
@@ -240,22 +214,15 @@ function SaveFrom({ store, onSaved, onClose }: { store: Store; onSaved: (name: s
   }
   return (
     <div class="panel-note notes">
-      <label class="row sm t2 pick">
+      <div class="row sm t2 pick">
         <span class="nw">The settings of</span>
-        <span class="s24">
-          <select
-            aria-label="Training whose settings are saved"
-            value={card.id}
-            onChange={(e) => setId(e.currentTarget.value)}
-          >
-            {cards.map((one) => (
-              <option key={one.id} value={one.id}>
-                {one.name}
-              </option>
-            ))}
-          </select>
-        </span>
-      </label>
+        <Pick
+          label="Training whose settings are saved"
+          value={card.id}
+          options={cards.map(({ id, name }) => ({ value: id, label: name }))}
+          onPick={setId}
+        />
+      </div>
       <SaveTemplate
         key={card.id}
         store={store}

@@ -1,7 +1,8 @@
 /** Filter by status, search; below them what is checked, what can be done with it, and the order. */
+
 import { Button, Sort, Tabs } from "../lib/controls";
 import * as f from "../lib/format";
-import { Icon } from "../lib/icons";
+import { Search, SelectAll } from "../lib/kit";
 import { BulkBox } from "./bulk";
 import { able, type Bulk, bulkTitle, hiddenWords, losesTokens, whyNot } from "./bulk-state";
 import { listCards } from "./groups";
@@ -28,23 +29,14 @@ export function Toolbar({ store, panel }: { store: Store; panel: string }) {
           }}
         />
         <div class="sp" />
-        <div class="srch">
-          <Icon name="search" />
-          <input
-            type="search"
-            aria-label="Search trainings"
-            placeholder="Name, model, hook"
-            value={store.search.value}
-            onInput={(event) => {
-              store.search.value = event.currentTarget.value;
-            }}
-            onKeyDown={(event) => {
-              if (event.key !== "Escape" || store.search.value === "") return;
-              event.preventDefault();
-              store.search.value = "";
-            }}
-          />
-        </div>
+        <Search
+          label="Search trainings"
+          placeholder="Name, model, hook"
+          value={store.search.value}
+          onInput={(text) => {
+            store.search.value = text;
+          }}
+        />
       </div>
       <div class="tb bulk">
         <SelectionBar store={store} />
@@ -92,20 +84,13 @@ function SelectionBar({ store }: { store: Store }) {
   const charted = selection.length > 6 ? "The first six have lines in the charts" : "They have lines in the charts";
   return (
     <>
-      <label class="ck">
-        <input
-          type="checkbox"
-          aria-label="Select all shown"
-          checked={all}
-          ref={(box) => {
-            if (box) box.indeterminate = !all && !none;
-          }}
-          onChange={() => store.selectAll(all ? others : [...others, ...shown])}
-        />
-        <span class="t2" title={none ? undefined : charted}>
-          {none ? "Select all shown" : `${f.count(selection.length)} selected`}
-        </span>
-      </label>
+      <SelectAll
+        all={all}
+        none={none}
+        words={none ? "Select all shown" : `${f.count(selection.length)} selected`}
+        title={none ? undefined : charted}
+        onToggle={() => store.selectAll(all ? others : [...others, ...shown])}
+      />
       {hidden !== null && (
         <span class="sm t2 unseen">
           {hidden}{" "}
