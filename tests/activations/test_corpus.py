@@ -434,3 +434,21 @@ def test_conversations_are_not_mistaken_for_text(packed_ids: Any, tmp_path: Path
         packed_ids(TextCorpus(path))
     assert caught.value.where == "corpus.chat"
     assert packed_ids(TextCorpus(path, text_field="source"))
+
+
+def test_what_is_read_otherwise_is_another_text(tokenizer: Any, tmp_path: Path) -> None:
+    path = _lines(tmp_path / "t.jsonl", [{"messages": talk} for talk in TALKS])
+    corpus = open_corpus(TextCorpus(path, chat=True))
+    folders = set()
+    for template in (TEMPLATE, TEMPLATE.replace("[", "(")):
+        tokenizer.chat_template = template
+        folders.add(pack(corpus, tokenizer, folder=tmp_path / "tokens", context_size=8).folder)
+    assert len(folders) == 2
+    path = _lines(tmp_path / "u.jsonl", [{"text": "The king."}])
+    assert open_corpus(TextCorpus(path)).fingerprint() != open_corpus(TextCorpus(path, chat=True)).fingerprint()
+
+
+def test_the_form_of_sharegpt(tokenizer: Any, packed_ids: Any, tmp_path: Path) -> None:
+    names = {"user": "human", "assistant": "gpt"}
+    rows = [{"conversations": [{"from": names[t["role"]], "value": t["content"]} for t in talk]} for talk in TALKS]
+    assert _same(packed_ids(TextCorpus(_lines(tmp_path / "t.jsonl", rows), chat=True)), _expected(tokenizer, TALKS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -302,3 +303,14 @@ def test_a_killed_process_is_followed_by_one_that_goes_on(
     found = _pack(corpus, lm, tmp_path, 3000)
     assert corpus.given[0] >= 12, "what was counted is not read again"
     assert np.array_equal(found.contexts(np.arange(found.n_contexts)), _expected(lm, corpus, found.n_contexts))
+
+
+def test_what_was_written_and_never_counted_is_dropped(lm: LoadedModel, tmp_path: Path) -> None:
+    found = _pack(Long(), lm, tmp_path, 300)
+    with (found.folder / "tokens.bin").open("ab") as file:
+        file.write(b"\xff" * 331)
+    corpus = Long()
+    more = _pack(corpus, lm, tmp_path, 900)
+    assert np.array_equal(more.contexts(np.arange(more.n_contexts)), _expected(lm, corpus, more.n_contexts))
+    facts = json.loads((more.folder / "pack.json").read_text())
+    assert (more.folder / "tokens.bin").stat().st_size == facts["n_contexts"] * 16 * 2

@@ -35,7 +35,7 @@ from saewidgets.lm import LoadedModel
 from tests.hub.datasets_made import article, conversations, lines, parquet, tables, tokens, wikipedia
 from tests.hub.loopback import ask_loopback
 from tests.hub.repos import Repo
-from tests.hub.server import Hub
+from tests.hub.server import TOKENS, Hub
 
 ARTICLES = [article(n) for n in range(72)]
 
@@ -354,3 +354,13 @@ def test_conversations(opened: Any, path: str) -> None:
     assert [turn.role for turn in found[3].turns] == ["user", "assistant"]
     assert [turn.content for document in found for turn in document.turns[:1]] == [article(n) for n in range(20)]
     assert opened(HubCorpus("lab/lines", chat=True)).fingerprint() != opened(HubCorpus("lab/lines")).fingerprint()
+
+
+def test_what_is_private_with_a_token(
+    hub: Hub, client_of: Callable[..., HubClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.state.add([lines("lab/private", private=True)])
+    with pytest.raises(RepositoryNotFoundError):
+        open_hub_corpus(HubCorpus("lab/private"), client=client_of())
+    monkeypatch.setenv("HF_TOKEN", token := next(iter(TOKENS)))
+    assert _texts(open_hub_corpus(HubCorpus("lab/private"), client=client_of(token)))[0] == article(0)

@@ -192,3 +192,15 @@ def test_long_ago_abandoned_folders_are_removed(lm: LoadedModel, tmp_path: Path)
     pack(open_corpus(TextCorpus(strings=TEXTS)), lm.tokenizer, folder=tmp_path, context_size=10)
     assert not old.exists()
     assert new.exists()
+
+
+def test_a_tokenizer_that_cuts_texts_cuts_none_and_is_left_as_it_was(lm: LoadedModel, tmp_path: Path) -> None:
+    corpus = open_corpus(TextCorpus(strings=TEXTS))
+    lm.tokenizer.backend_tokenizer.enable_truncation(3)
+    try:
+        packed = pack(corpus, lm.tokenizer, folder=tmp_path, context_size=10)
+        assert lm.tokenizer.backend_tokenizer.truncation["max_length"] == 3
+    finally:
+        lm.tokenizer.backend_tokenizer.no_truncation()
+    assert packed.n_contexts > 1
+    assert pack(corpus, lm.tokenizer, folder=tmp_path, context_size=10).folder == packed.folder

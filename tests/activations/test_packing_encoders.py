@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 
 from saewidgets.activations import open_corpus, pack
 from saewidgets.config import TextCorpus
+from saewidgets.errors import ConfigError
 from tests.conftest import TINY_TEXT
 from tests.lm.models import encoder_tokenizer
 
@@ -34,3 +35,10 @@ def test_every_context_is_framed_and_nothing_is_lost(tokenizer: Any, tmp_path: P
     kept = packed.kept(contexts)
     assert not kept[:, [0, -1]].any()
     assert kept.sum() == (inner != 1).sum()
+
+
+def test_a_context_must_have_room(tokenizer: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no room for text") as caught:
+        pack(open_corpus(TextCorpus(strings=("a king",))), tokenizer, folder=tmp_path, context_size=2)
+    assert caught.value.where == "context_size"
+    assert not list(tmp_path.glob("*"))

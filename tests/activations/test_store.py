@@ -582,3 +582,9 @@ def test_a_file_that_was_cut_off_is_refused(file: Path) -> None:
         file.write_bytes(data[:size])
         with pytest.raises(FormatError):
             look_at_states(file)
+
+
+def test_fewer_tokens_are_spread_over_the_text(lm: LoadedModel, packed: PackedTokens, tmp_path: Path) -> None:
+    assert _capture(lm, packed, tmp_path / "s", tokens=5 * 16 - 3).n_contexts == 5
+    found = StoredActivations(tmp_path / "s").contexts(np.arange(5))
+    assert np.array_equal(found, packed.contexts(np.arange(5) * packed.n_contexts // 5))

@@ -383,3 +383,33 @@ def test_a_store_gives_the_same_rows(lm: LoadedModel, packed: PackedTokens, tmp_
     held = torch.cat([part[0] for part in stream.held_out(10**6)])
     pool = stream.windows.validation if len(stream.windows.validation) else stream.windows.train
     assert len(held) == mask[pool].sum()
+
+
+def test_the_layout_tells_runs_apart(lm: LoadedModel, packed: PackedTokens) -> None:
+    """What a resumed run is compared with: other weights are another run."""
+    import copy
+    from dataclasses import replace
+
+    changed = copy.deepcopy(lm.model)
+    with torch.no_grad():
+        next(changed.parameters()).mul_(1.5)
+    layout = ActivationStream(lm, packed, _config(), 0).layout
+    assert layout == ActivationStream(lm, packed, _config(), 0).layout
+    assert (layout["threads"], layout["torch"]) == (torch.get_num_threads(), torch.__version__)
+    for other in (
+        ActivationStream(lm, packed, _config(), 1), ActivationStream(lm, packed, _config(batch_size=25), 0),
+        ActivationStream(replace(lm, model=changed), packed, _config(), 0),
+    ):
+        assert other.layout != layout
+
+
+def test_half_precision_models_give_float32(lm: LoadedModel, packed: PackedTokens) -> None:
+    import copy
+    from dataclasses import replace
+
+    half = replace(lm, model=copy.deepcopy(lm.model).to(torch.bfloat16))
+    stream = ActivationStream(half, packed, _config(), 0)
+    batch = next(stream.batches())
+    assert (batch.dtype, stream.layout["model_dtype"]) == (torch.float32, "bfloat16")
+    full = next(ActivationStream(lm, packed, _config(), 0).batches())
+    assert torch.nn.functional.cosine_similarity(batch, full).min() > 0.99

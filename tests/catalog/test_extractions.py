@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from saewidgets.catalog import Catalog, new_extraction_id
-from saewidgets.errors import NotFoundError, StateError
+from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import Facts, JobStatus, Progress
 from saewidgets.feature_records import ExtractionRecord
 from saewidgets.records import SAERecord, TrainingRecord
@@ -160,3 +160,23 @@ def test_saes_say_how_many_latents_fired(
     make(sae_id=sae.id)  # has no end yet
     assert {r.name: r.features_extracted for r in catalog.saes.list()} == {"imported": 50, "other": 0}
     assert catalog.saes.get(other.id).features_extracted == 0
+
+
+def test_filters(
+    catalog: Catalog, make: Callable[..., ExtractionRecord], make_sae: Callable[..., SAERecord],
+    make_training: Callable[..., TrainingRecord],
+) -> None:
+    first = make(sae_id=make_sae("gemma 100%").id, job="job_1")
+    second = make(training_id=make_training("run").id)
+    catalog.extractions.update(second.id, n_tokens=1, seen=1)
+    for filters, expected in (
+        ({"limit": 1, "offset": 1}, [first]), ({"status": "queued"}, [first]), ({"source_type": "sae"}, [first]),
+        ({"status": [JobStatus.COMPLETED]}, [second]), ({"source_type": "training"}, [second]),
+        ({"search": "GEMMA gpt2"}, [first]), ({"search": "0%"}, [first]), ({"search": "run \ud800"}, []),
+        ({"has_data": True}, [second]),
+    ):
+        assert [r.id for r in catalog.extractions.list(**filters)] == [r.id for r in expected]  # type: ignore[arg-type]
+    for wrong in ({"status": "done"}, {"source_type": "hub"}, {"limit": -1}, {"offset": True}):
+        with pytest.raises(ConfigError) as caught:
+            catalog.extractions.list(**wrong)  # type: ignore[arg-type]
+        assert caught.value.where == next(iter(wrong))

@@ -245,3 +245,10 @@ def test_two_processes_label_the_same_latents(folder: Path, catalog: Catalog, sa
     assert not failed
     assert catalog.features.count(sae) == (20, 20)
     assert len(catalog.features.labels(sae)) == 40
+
+
+def test_thousands_at_once(catalog: Catalog, sae: Origin) -> None:
+    made = [label(index, f"label {index}", source="auto") for index in range(2000)]
+    assert catalog.features.put_labels(sae, made, newer) == 2000
+    assert [f.label for f in catalog.features.list(sae, range(1990, 2010))] == [f"label {i}" for i in range(1990, 2000)]
+    assert len(catalog.features.labels(sae, range(600))) == 600

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from saewidgets.catalog import Catalog
@@ -70,3 +71,29 @@ def test_latest_of_several_runs(catalog: Catalog, make_training: Callable[..., T
 def test_metrics_of_no_training_are_refused(catalog: Catalog) -> None:
     with pytest.raises(IntegrityError):
         catalog.metrics.append("train_x", _measured(range(1)))
+
+
+def test_queries_use_the_indexes(catalog: Catalog) -> None:
+    plans = {
+        "SELECT value FROM training_metrics WHERE training_id='a' AND name='x' AND step >= 5": "PRIMARY KEY",
+        "SELECT value FROM training_metrics WHERE training_id='a' AND time > 5": "ix_training_metrics_training_id_time",
+        "SELECT id FROM jobs WHERE status='queued' ORDER BY queue_number": "ix_jobs_status_lane_queue_number",
+        "SELECT id FROM jobs WHERE updated_at > 5": "ix_jobs_updated_at",
+        "SELECT id FROM trainings WHERE job_id IN ('a')": "ix_trainings_job_id",
+    }
+    for column in ("external_sae_id", "training_id"):
+        query = f"SELECT id FROM extraction_jobs WHERE {column} = 'x' ORDER BY created_at"
+        plans[query] = f"ix_extraction_jobs_{column}_created_at"
+    with catalog._database.engine.connect() as connection:
+        for query, index in plans.items():
+            plan = " ".join(str(row) for row in connection.execute(text(f"EXPLAIN QUERY PLAN {query}")))
+            assert index in plan, (query, plan)
+
+
+def test_pages_and_steps(catalog: Catalog, run: str) -> None:
+    catalog.metrics.append(run, _measured(range(10)))
+    for filters, expected in (
+        ({"since": 1003.0, "until": 1006.0}, [3, 4, 5]), ({"min_step": 7}, [7, 8, 9]), ({"max_step": 1}, [0, 1]),
+        ({"limit": 3, "offset": 2}, [2, 3, 4]), ({"offset": 8}, [8, 9]), ({"limit": 0}, []),
+    ):
+        assert list(catalog.metrics.query(run, ["loss"], **filters).step) == expected  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from saewidgets.catalog import Catalog
+from saewidgets.catalog.saes import SORTS
 from saewidgets.catalog.tables import SAERow
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
@@ -126,6 +127,10 @@ def test_replacing_files_forgets_statistics(catalog: Catalog, tmp_path: Path) ->
         ({"limit": "5"}, "limit: "),
         ({"offset": -1}, "offset: "),
         ({"offset": None}, "offset: "),
+        ({"layer": 10**30}, "layer: "),
+        ({"limit": 10**30}, "limit: "),
+        ({"search": "word " * 51}, "search: "),
+        ({"search": "x" * 1_001}, "search: "),
     ],
 )
 def test_what_no_sae_can_have_is_an_error(catalog: Catalog, asked: dict[str, Any], message: str) -> None:
@@ -223,3 +228,12 @@ def test_recently_used_first_and_facts_are_merged(catalog: Catalog, noun: str) -
     store.delete("a")
     store.delete("a")
     assert store.names() == ["b"]
+
+
+def test_orders(catalog: Catalog) -> None:
+    for i, (name, layer, model) in enumerate([("b", 2, "x"), ("A", None, None), ("c", 1, "Y")]):
+        _add(catalog, name, layer=layer, model=model, d_sae=16 * (i + 1), size_bytes=100 - i)
+    assert {sort: "".join(sae.name for sae in catalog.saes.list(sort=sort)) for sort in SORTS} == {
+        "newest": "cAb", "oldest": "bAc", "name": "Abc", "model": "bcA", "layer": "cbA", "d_sae": "cAb", "size": "bAc",
+    }  # fmt: skip
+    assert [sae.name for sae in catalog.saes.list(sort="name", limit=1, offset=1)] == ["b"]

@@ -322,3 +322,17 @@ def test_winners_show_what_is_no_number(width: int) -> None:
     pre = torch.rand(3, width)
     pre[1, 40] = float("nan")
     assert winners(pre, 2)[2].isnan().sum() == 1
+
+
+def test_the_smallest_and_largest_numbers() -> None:
+    case = Case(1)
+    case.f[:] = 0
+    case.counted[:] = True
+    tiny, huge = np.float32(1e-45), np.float32(3.4e38)
+    case.f[0, 0, 0], case.f[1, 1, 0], case.f[4, 1, 5], case.f[4, 2, 6] = tiny, huge, tiny, 65519
+    arrays = case.accumulated(ExtractionConfig(min_activation=0), [1])
+    assert arrays["scale"].tolist() == [128, 0, 0, 0, 0, -149, 16]
+    assert arrays["histogram"][0, [0, 63]].tolist() == [1, 1]
+    assert np.isfinite(arrays["top_windows"].astype(np.float32)).all()
+    assert arrays["top_windows"][0, 0, 16] == np.float16(65504)
+    assert arrays["top_values"][0, :2].tolist() == [float(huge), float(tiny)]

@@ -481,3 +481,9 @@ def test_waiting_for_another_try_is_told(hub: Hub, client: HubClient) -> None:
     assert {progress.attempt for progress in seen if progress.phase != "retrying"} == {None}
     assert seen[-1].phase == "checking"
     assert seen[-1].done == seen[-1].total
+
+
+def test_a_download_may_last_as_long_as_it_comes_in(hub: Hub, client: HubClient) -> None:
+    plan = plan_download(SAE, client=client)
+    client.longest = -1.0  # what is no download would be refused
+    assert download(SAE, client=client).total_bytes == plan.total_bytes

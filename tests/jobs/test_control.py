@@ -49,3 +49,9 @@ def test_a_checkpoint_is_asked_for_once(control: JobControl) -> None:
     assert control.take_checkpoint_request()
     assert not control.take_checkpoint_request()
     control.check()  # it interrupts nothing
+
+
+def test_a_stop_cannot_be_taken_back(control: JobControl) -> None:
+    control.ask(Request.STOP)
+    assert not control.withdraw()
+    assert control.request() is Request.STOP

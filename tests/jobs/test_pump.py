@@ -189,3 +189,18 @@ def test_a_subscriber_may_flush_and_close(pump: Pump, sink: Sink) -> None:
     pump.emit("job", None, LogLine("x"))
     wait_until(lambda: seen)
     assert seen[0]
+
+
+def test_a_store_that_is_never_reached_does_not_fill_the_memory(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saewidgets.jobs.pump.MAX_PENDING", 10)
+    sink.errors = [CatalogError("busy")] * 10_000
+    pump = Pump(sink, "me", 0.01, 0.5)  # type: ignore[arg-type]
+    pump.emit("job", None, LogLine("kept"))
+    for step in range(30):
+        pump.emit("job", None, Metrics(step, step, {}))
+    sink.errors = []
+    assert pump.flush()
+    assert len(sink.events) + pump.lost["job"] == 31
+    assert len(sink.events) <= 22  # ten that wait, and as many that its thread was writing
+    assert [event.step for event in sink.events[-5:]] == [*range(25, 30)]
+    pump.close()

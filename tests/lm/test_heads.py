@@ -11,7 +11,7 @@ from torch import Tensor
 
 from saewidgets.config import CaptureConfig, TrainingConfig
 from saewidgets.errors import ConfigError
-from saewidgets.lm import HookError, capture, forward, resolve_hook, spliced
+from saewidgets.lm import HookError, capture, forward, hooked, resolve_hook, spliced
 from saewidgets.lm.model_config import heads_width
 from saewidgets.lm.model_info import ModelFacts
 from tests.lm.models import FAMILIES, build, family, token_ids
@@ -123,3 +123,15 @@ def test_the_width_is_known_before_the_model_is() -> None:
     assert resolve_hook(model, HEADS[3]).width == 12
     facts = ModelFacts("a", "gemma2", 3, 32, 64, None, None, d_heads=64, n_heads=4)
     assert (facts.d_in(Z), facts.d_in(HEADS[0]), facts.d_in("blocks.1.hook_resid_post")) == (64, 16, 32)
+
+
+def test_gradients_flow_through_a_head_and_around_it() -> None:
+    model, ids = build("gpt2"), token_ids()
+    new = torch.zeros(8, requires_grad=True)
+    with hooked(resolve_hook(model, HEADS[0]), lambda z: z.detach() + new):
+        model(input_ids=ids).logits.square().sum().backward()
+    assert new.grad is not None
+    assert new.grad.abs().sum() > 0
+    weight = model.transformer.h[1].attn.c_attn.weight.grad[:, 64:]  # of the values
+    assert weight[:, :8].abs().sum() == 0
+    assert weight[:, 8:].abs().sum() > 0

@@ -336,3 +336,11 @@ def test_a_width_of_heads_other_than_the_models_is_known() -> None:
     point = resolve_hook(build("gemma2", head_dim=16), "blocks.0.attn.hook_z")
     assert (point.width, point.heads) == (64, 4)
     assert point.as_heads(torch.zeros(2, 3, 64)).shape == (2, 3, 4, 16)
+
+
+def test_autocast_around_it_does_not_reach_the_model() -> None:
+    model, ids = build("gpt2"), token_ids()
+    expected = capture(model, ["blocks.1.hook_resid_post"], ids)["blocks.1.hook_resid_post"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = capture(model, ["blocks.1.hook_resid_post"], ids)["blocks.1.hook_resid_post"]
+    assert torch.equal(found, expected)

@@ -293,3 +293,11 @@ def test_a_model_of_the_hub_is_known_once_it_is_in_the_cache(tmp_path: Path, mon
     (at / "snapshots" / ("a" * 40) / "config.json").write_text('{"n_layer": 12, "n_positions": 1024}')
     assert stated_sizes("someone/some-model") == StatedSizes(12, 1024)
     assert stated_sizes("someone/some-model", revision="other") == StatedSizes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_number_format(tiny_model_folder: Path, dtype: str) -> None:
+    assert load_model(str(tiny_model_folder), dtype=dtype).dtype == getattr(torch, dtype)
+    assert torch.get_default_dtype() == torch.float32
+    with pytest.raises(ConfigError, match="'float8' is not a number format"):
+        load_model(str(tiny_model_folder), dtype="float8")

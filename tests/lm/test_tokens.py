@@ -93,3 +93,10 @@ def test_special_ids(
 ) -> None:
     found = special_tokens(_names(**ids))
     assert (found.bos, found.separator, found.all) == (bos, separator, special)
+
+
+def test_broken_characters_and_ids_beyond_the_tokenizer(tokenizer: Any) -> None:
+    whale, letter, tokens = _ids(tokenizer, "🐳"), _ids(tokenizer, "a"), TokenText(tokenizer)
+    pieces = tokens.pieces([*whale[:2], *letter, *whale, *whale[:1]])
+    assert pieces == ["�", "", "a", "🐳", "", "", "", "�"]
+    assert tokens.pieces([299_999, *letter]) == ["<299999>", "a"]

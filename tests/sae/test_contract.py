@@ -398,3 +398,22 @@ def test_every_architecture_has_a_page_that_names_its_parameters(name: str) -> N
     assert all(word in page for word in ("**When.**", "**Source.**", f"Code: `sae/{name}.py`"))
     for listing in (DOCS / "architectures" / "index.md", DOCS / "sae.md"):
         assert f"{name}.md)" in listing.read_text()
+
+
+@every_architecture
+def test_a_decoder_row_of_zeros_does_no_harm(name: str) -> None:
+    sae = make(name)
+    with torch.no_grad():
+        sae.W_dec[3] = 0
+    loss_of(sae, batch()).total.backward()
+    sae.before_step()
+    assert all(grad.isfinite().all() for grad in gradients(sae).values())
+    sae.after_step()
+    assert sae.W_dec.isfinite().all()
+
+
+@every_architecture
+def test_parameter_groups_hold_every_parameter_once(name: str) -> None:
+    sae = make(name)
+    held = [id(parameter) for group in sae.param_groups(1e-3) for parameter in group["params"]]
+    assert sorted(held) == sorted(id(parameter) for parameter in sae.parameters())

@@ -395,3 +395,13 @@ def test_what_is_only_loaded_is_not_trained(name: str) -> None:
     sae_class, config_class = lookup_inference(name)
     with pytest.raises(ConfigError, match="can be loaded and used, not trained"):
         sae_class(config_class(d_sae=D_SAE, **_sized(name)), D_IN)
+
+
+@every
+def test_tensors_are_used_as_they_are(name: str) -> None:
+    tensors = stored(name)
+    sae = inference_sae(name, D_IN, tensors, **LOADED[name])
+    state = sae.state_dict()
+    assert all(state[key].data_ptr() == tensor.data_ptr() for key, tensor in tensors.items())
+    assert not sae.training
+    assert not any(parameter.requires_grad for parameter in sae.parameters())

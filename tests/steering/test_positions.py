@@ -209,3 +209,21 @@ def test_what_is_no_position(wrong: Any) -> None:
         as_positions(wrong)
     assert caught.value.where == "positions"
     assert "'generated'" in str(caught.value)
+
+
+def test_a_plain_forward_is_all_prompt_and_every_generation_begins_anew() -> None:
+    model = build("llama")
+    with watched(model, "prompt") as found:
+        model(input_ids=PROMPT)
+        model(PROMPT)  # by position
+        for size in (3, 4):  # each prompt extends the one before by one token
+            model.generate(PROMPT[:, :size], max_new_tokens=2, min_new_tokens=2, do_sample=False)
+    assert found == [[[0, 1, 2, 3, 4]], [[0, 1, 2, 3, 4]], [[0, 1, 2]], [[]], [[0, 1, 2, 3]], [[]]]
+
+
+def test_beams() -> None:
+    model = build("llama")
+    with watched(model, "generated", steer_bos=True) as found:
+        model.generate(PROMPT, max_new_tokens=3, min_new_tokens=3, do_sample=False, num_beams=3)
+    assert found[0] in ([[]], [[]] * 3)
+    assert found[1:] == [[[0]] * 3] * 2

@@ -537,3 +537,13 @@ def test_many_tokens_are_encoded_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("saewidgets.steering.change.LATENT_BYTES", 4 * 24 * 5)
     torch.testing.assert_close(change(h), expected)
     assert sizes == [5] * 6 + [3]
+
+
+def test_the_end_of_a_text_ends_it(tokenizer: Any) -> None:
+    lm = wrap_model(build("gpt2", vocab_size=300), tokenizer)
+    ids = steer(lm, toy_sae(), [feature(5, 0.0)], PROMPT, new_tokens=8, temperature=0).baseline.ids
+    lm.model.generation_config.eos_token_id = [299, ids[3]]  # type: ignore[union-attr]
+    result = steer(lm, toy_sae(), [feature(5, 0.0)], PROMPT, new_tokens=8, temperature=0)
+    assert result.baseline.ids == ids[: ids.index(ids[3]) + 1] == greedy(lm, list(result.prompt_ids), 8)
+    assert result.baseline.finish == "end"
+    assert result.baseline.text == "".join(result.baseline.pieces[:-1])

@@ -239,3 +239,11 @@ def test_a_run_that_normalises_tokens(
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     again = wanted.replace(from_pretrained=str(tmp_path / "run" / "sae"))
     assert run_training(again, tmp_path / "again", tokens_folder=tokens).status is JobStatus.COMPLETED
+
+
+def test_thresholds_of_zero_stay_as_good_as_zero(tmp_path: Path) -> None:
+    source = trained("jumprelu", RAW)
+    source.threshold[:9] = 0
+    sae, _ = started(config("jumprelu"), source, tmp_path / "sae", RAW)
+    computes_the_same(sae, source, RAW)
+    assert all(parameter.isfinite().all() for parameter in sae.parameters())

@@ -206,3 +206,14 @@ def test_of_several_that_take_turns_the_rate_is_that_of_all(clock):
             done[number] += 100
             meter.at(done[number], step)
     assert meter.rate == pytest.approx(100 / 18, rel=0.2)
+
+
+def test_targets_that_are_met_in_the_warm_up_do_not_count(tmp_path):
+    config = make_config(
+        steps=40, **{
+            "targets.fvu": 0.99, "targets.action": "stop", "evaluation.every_steps": 5, "optimizer.lr_warm_up_steps": 18
+        },
+    )  # fmt: skip
+    trainer = _trainer(tmp_path, config)
+    trainer.run()
+    assert trainer.step == 20

@@ -349,3 +349,23 @@ def test_what_was_measured_before_a_pause_is_not_measured_again(config, tmp_path
     assert read[0] == 4
     _same(_final_tensors(tmp_path / "straight"), _final_tensors(folder))
     assert not (folder / "measured.safetensors").exists()
+
+
+@pytest.mark.parametrize("asked", [Request.PAUSE, Request.CANCEL])
+def test_asked_before_the_first_step(config, tmp_path, tokens_folder, asked):
+    result = run_training(config, tmp_path / "run", control=Scripted(asked, at=1), tokens_folder=tokens_folder)
+    assert (result.step, result.tokens, result.sae_path) == (0, 0, None)
+    assert result.status is (JobStatus.PAUSED if asked is Request.PAUSE else JobStatus.CANCELLED)
+    if asked is Request.PAUSE:
+        resumed = run_training(config, tmp_path / "run", tokens_folder=tokens_folder, resume=True)
+        assert resumed.status is JobStatus.COMPLETED
+
+
+def test_stop_while_a_resumed_run_loads_still_exports(config, tmp_path, tokens_folder, straight):
+    control = Scripted(Request.PAUSE, at=straight().calls // 2)
+    paused = run_training(config, tmp_path / "run", control=control, tokens_folder=tokens_folder)
+    stopped = run_training(
+        config, tmp_path / "run", control=Scripted(Request.STOP, at=1), tokens_folder=tokens_folder, resume=True
+    )
+    assert (stopped.status, stopped.step) == (JobStatus.STOPPED, paused.step)
+    assert load_sae(stopped.sae_path).d_sae == 64

@@ -326,3 +326,34 @@ def test_the_form_takes_what_create_takes(ws: Workspace, config: TrainingConfig)
     for wrong in (None, "demo", [config]):
         with pytest.raises(ConfigError, match="Give a TrainingConfig"):
             ws.trainings.validate(wrong)  # type: ignore[arg-type]
+
+
+def test_looking_costs_next_to_nothing(ws: Workspace, config: TrainingConfig) -> None:
+    import saewidgets.lm.model_info  # noqa: F401 - its import is paid once
+
+    best = math.inf
+    for _ in range(5):
+        begun = time.perf_counter()
+        with pytest.raises(ConfigError):
+            ws.trainings.create(config.replace(hook_name="blocks.7.hook_resid_post"))
+        best = min(best, time.perf_counter() - begun)
+    assert best < 0.1
+
+
+def test_many_slow_questions_do_not_pile_up_and_answers_are_kept_for_a_while(
+    ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = SlowHub(monkeypatch)
+    for number in range(form._MOST_LOOKUPS + 3):
+        result = ws.trainings.validate(config.to_data() | {"model": f"some/model-{number}"})
+        assert result["pending"] == ("model",)
+    assert len(hub.asked) == form._MOST_LOOKUPS
+    hub.answer.set()
+    data = config.to_data() | {"model": f"some/model-{number}"}
+    assert "model" in settled(ws, data)["fields"]
+    asked = len(hub.asked)
+    monkeypatch.setattr(form, "_ERROR_MAX_AGE", -1.0)  # an error is asked about again, an answer is not
+    hub.fails = False
+    assert settled(ws, data)["model"]["layers"] == 6
+    assert settled(ws, data)["fields"] == {}
+    assert len(hub.asked) == asked + 1

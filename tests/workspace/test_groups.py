@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import saewidgets.training
 from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, NotFoundError, SAEWidgetsError, StateError
 from saewidgets.events import JobStatus
@@ -258,3 +260,20 @@ def test_transcoders_of_pairs_from_plain_data(ws: Workspace, config: TrainingCon
     group = ws.trainings.create_many(data, {"hook_name, hook_name_out": iter(pairs)})
     assert group.wait(PATIENCE) is JobStatus.COMPLETED, group.error
     assert [[r.config["hook_name"], r.config["hook_name_out"]] for r in group.records] == pairs
+
+
+def test_the_last_to_end_is_waited_for_until_the_job_has_ended(
+    ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_to_close(*args: Any, **options: Any) -> Any:
+        result = run_group(*args, **options)
+        time.sleep(0.3)  # for this long every run has ended, and their job has not
+        return result
+
+    run_group = saewidgets.training.run_group
+    monkeypatch.setattr(saewidgets.training, "run_group", slow_to_close)
+    group = ws.trainings.create_many(config, {"sae.k": [4, 8]})
+    assert [run.wait(PATIENCE) for run in group] == [JobStatus.COMPLETED] * 2
+    assert group.status is JobStatus.COMPLETED
+    group.delete()
+    assert len(ws.trainings.list()) == 0

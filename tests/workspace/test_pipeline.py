@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from saewidgets.config import TrainingConfig
+from saewidgets.config import HubCorpus, TrainingConfig
 from saewidgets.config.pipeline import PipelineConfig
 from saewidgets.errors import ConfigError, NotFoundError, StorageError
 from saewidgets.events import JobStatus
@@ -327,3 +327,29 @@ def test_goals(ws: Workspace, config: TrainingConfig) -> None:
     assert not unmeasured.passed
     window = f"{record.config['dead_window_tokens']:,}"
     assert any(f"not known before {window} tokens" in piece for piece in unmeasured.advice)
+
+
+def test_layers_are_of_one_model(ws: Workspace, config: TrainingConfig) -> None:
+    """Weights that changed in their folder are seen when they are loaded: the layers from before are captured anew."""
+    first = only_store(finished(made(ws, config, layers=[0])))
+    ws.catalog.activations.update(first.id, facts={**first.record.facts, "model_fingerprint": "of other weights"})
+    wider = made(ws, config, layers=[0, 1])
+    for layer in (1, 0):
+        capture = wider.extract()
+        assert capture.record.hook_names == (f"blocks.{layer}.hook_resid_post",)
+        assert capture.wait(PATIENCE) is JobStatus.COMPLETED
+    assert first.id not in {store.id for store in wider.stores().values()}
+    assert wider.runs() == {}
+
+
+def test_more_layers_are_of_the_revision_of_the_first(
+    ws: Workspace, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured = made(ws, config, layers=[0]).extract()
+    assert captured.wait(PATIENCE) is JobStatus.COMPLETED
+    exact = HubCorpus("owner/name", revision="a" * 40)
+    ws.catalog.activations.update(captured.id, config={**captured.record.config, "corpus": exact.to_data()})
+    asked: list[Any] = []
+    monkeypatch.setattr(ws.activations, "capture", lambda model, corpus, hooks, *_, **__: asked.append((corpus, hooks)))
+    made(ws, config.replace(corpus=HubCorpus("owner/name")), layers=[0, 1]).extract()
+    assert asked == [(exact, ["blocks.1.hook_resid_post"])]

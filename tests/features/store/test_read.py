@@ -277,3 +277,17 @@ def test_damaged_tables_are_named(store: Store, name: str, content: bytes | None
     with pytest.raises(FormatError, match=f"logits/{name}"):
         _ = store.logits
     assert store.manifest.d_sae == D
+
+
+def test_what_points_outside_or_is_gone_or_broken(store: Store, tmp_path: Path) -> None:
+    tokens, expected = store.folder.parent / "tokens", store.peak_tokens
+    (store.folder / "peak_tokens.npy").write_bytes(b"\x93NUMPY broken")  # it can be made again
+    assert (open_store(store.folder, tokens).peak_tokens == expected).all()
+    with pytest.raises(StorageError):
+        write_logits(tmp_path / "gone", tables(), VOCABULARY, b"".join(WORDS))
+    assert not (tmp_path / "gone").exists()
+    table = np.load(store.folder / "vocabulary.npy")
+    table[-1, 2] = 10**9
+    np.save(store.folder / "vocabulary.npy", table)
+    with pytest.raises(FormatError, match=r"vocabulary\.bin"):
+        open_store(store.folder, tokens).bytes_of(5)

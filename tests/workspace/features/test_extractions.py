@@ -10,6 +10,7 @@ import sys
 import time
 from collections import namedtuple
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -402,4 +403,40 @@ def test_files_that_are_gone(ws: Workspace, make_sae: Callable[..., SAERecord], 
     assert (found.label, found.density) == ("three", None)
     (tmp_path / "moved").rename(folder)
     assert ws.extractions.open(extraction.id).d_sae == 64
+    ws.saes.delete(sae.id)
+
+
+def test_fewer_tokens_are_from_all_over_the_text(ws: Workspace, sae: SAERecord) -> None:
+    extraction = extract(ws, sae_id=sae.id, config={"tokens": 160})
+    store = extraction.store()
+    n = store.packed.n_contexts
+    assert store["contexts"].tolist() == [i * n // 10 for i in range(10)]
+    assert extraction.record.tokens_total == 160
+    extraction.delete()
+
+
+def test_killed_after_the_last_array(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
+    """The folder is whole and the row is not: resuming writes down what is there."""
+    sae = make_sae(4)
+    extraction = extract(ws, sae_id=sae.id)
+    before = extraction.record
+    ws.catalog.extractions.update(
+        extraction.id, **dict.fromkeys(("n_tokens", "seen", "dead", "dense", "size_bytes"))
+    )
+    assert before.job_id is not None
+    ws.catalog.jobs.change(before.job_id, {"status": JobStatus.QUEUED}, when={JobStatus.COMPLETED})
+    ws.catalog.jobs.change(before.job_id, {"status": JobStatus.PAUSED}, when={JobStatus.QUEUED})
+    extraction.resume()
+    assert extraction.wait(PATIENCE) is JobStatus.COMPLETED, extraction.error
+    after = extraction.record
+    assert (after.n_tokens, after.seen, after.dense) == (before.n_tokens, before.seen, before.dense)
+    ws.saes.delete(sae.id)
+
+
+def test_several_at_once_have_ids_of_their_own(ws: Workspace, make_sae: Callable[..., SAERecord]) -> None:
+    sae = make_sae(6)
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: ws.extractions.create(sae_id=sae.id, config=CONFIG), range(4)))
+    assert len({extraction.id for extraction in made}) == 4
+    assert [extraction.wait(PATIENCE) for extraction in made] == [JobStatus.COMPLETED] * 4
     ws.saes.delete(sae.id)

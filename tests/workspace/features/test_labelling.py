@@ -235,3 +235,18 @@ def test_a_plan_sends_nothing_and_shows_the_prompts(ws: Workspace, own: Extracti
     for wrong in ({"limit": 0}, {"price": 3}, {"price": (1, "2")}, {"concurrency": 4}, {"indices": [64]}):
         with pytest.raises(ConfigError):
             ws.features.plan_labels(own.id, never, **wrong)
+
+
+def test_documents_are_told_apart(extracted: Extraction) -> None:
+    """Labels are made and judged from different documents."""
+    store = extracted.store()
+    examples, facts = StoreExamples(store), store.packed.facts
+    number, expected = 0, {}
+    for context, row in enumerate(store.packed.contexts(range(store.packed.n_contexts)).tolist()):
+        for offset, token in enumerate(row):
+            if token == facts.separator and not (offset == 0 and facts.prepend_bos):
+                number += 1
+            expected[context, offset] = number
+    names = {place: examples._document(*place) for place in expected if place[1]}
+    assert len(set(names.values())) == len({expected[place] for place in names})
+    assert len({(expected[place], name) for place, name in names.items()}) == len(set(names.values()))

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import torch
 
-from saewidgets.errors import ConfigError, NotFoundError, StateError
+from saewidgets.errors import ConfigError, NotFoundError, StateError, StorageError
 from saewidgets.events import JobStatus
 from saewidgets.features import logit_effects as logits
-from saewidgets.jobs import Job
+from saewidgets.jobs import Job, JobSettings
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
 from saewidgets.workspace.extraction.extraction import Extraction
@@ -269,3 +269,44 @@ def test_a_model_that_was_handed_in(ws: Workspace, make_sae: Callable[..., SAERe
     assert job.wait(PATIENCE) is JobStatus.COMPLETED, job.error
     assert extraction.store().logits is not None
     ws.saes.delete(sae.id)
+
+
+def test_another_process_goes_on(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, job = paused(ws, own, monkeypatch)
+    with Workspace(ws.folder, jobs=JobSettings(poll=0.05)) as other:
+        other.jobs.get(job.id).resume()
+        assert other.jobs.get(job.id).wait(PATIENCE) is JobStatus.COMPLETED
+    assert gate.begun[1] in (8, 16)
+    parts = {name: array.copy() for name, array in own.store().logits.items()}
+    assert not list(own.folder.glob(".logits*"))
+    assert ws.extractions.compute_logits(own.id).wait(PATIENCE) is JobStatus.COMPLETED
+    for name, array in ws.extractions.open(own.id).logits.items():  # type: ignore[union-attr]
+        np.testing.assert_array_equal(array, parts[name])
+
+
+def test_one_that_failed_goes_on(ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise StorageError("The disk is full.", where=str(own.folder))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("saewidgets.features.store.write.write_logits", full)
+        job = ws.extractions.compute_logits(own.id)
+        assert job.wait(PATIENCE) is JobStatus.FAILED
+        assert job.error is not None
+        assert (job.error.what, job.error.kind) == ("The disk is full.", "disk_full")
+    assert own.store().logits is None
+    assert ws.extractions.compute_logits(own.id).id == job.id
+    assert job.wait(PATIENCE) is JobStatus.COMPLETED
+
+
+def test_one_that_is_killed_has_lost_a_minute(
+    ws: Workspace, own: Extraction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saewidgets.workspace.extraction.logits._SECONDS", 0)
+    gate = Gate(monkeypatch)
+    job = ws.extractions.compute_logits(own.id)
+    assert gate.reached.wait(PATIENCE)
+    assert [file.name for file in own.folder.glob(f".logits-{job.id}/*")] == ["contexts_00000008"]
+    gate.go.set()
+    assert job.wait(PATIENCE) is JobStatus.COMPLETED, job.error
+    assert [file.name for file in own.folder.glob("*logits*")] == ["logits"]

@@ -243,3 +243,20 @@ def test_a_model_has_one_name_whatever_the_files_say(ws: Workspace, tmp_path: Pa
         assert ws.saes.count(model=name)[0] == 3
         assert ws.saes.facets(model=name)["model"] == {hub: 3, "lab/own": 1}
         assert ws.saes.facets(model=name)["architecture"] == {"topk": 3}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("hook_name", "blocks.99999999999999999999.hook_resid_pre"), ("hook_name", "\ud800"),
+        ("model_name", "a\ud800b"), ("dataset_path", "\udfff"), ("l0", 10**400),
+    ],
+)
+def test_odd_values_of_a_configuration_stop_nothing(key: str, value: object, ws: Workspace, tmp_path: Path) -> None:
+    folder = saelens(tmp_path / "sae")
+    config = json.loads((folder / "cfg.json").read_text())
+    config["metadata"][key] = value
+    (folder / "cfg.json").write_text(json.dumps(config))
+    sae = ws.saes.add_local(folder)
+    assert ws.saes.statistics(sae.id)["decoder_norms"]["mean"] > 0
+    assert len(ws.saes.to_df(search=sae.name)) == 1

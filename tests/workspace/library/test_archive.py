@@ -92,3 +92,8 @@ def test_every_flipped_byte_is_an_error_or_changes_nothing(tmp_path: Path) -> No
         found = contents(folder)
         assert set(found.values()) <= set(files.values()), i  # a name may have changed, no content
     assert {p.name for p in tmp_path.iterdir()} == {"good.zip", "x.zip", *(f"t{i}" for i in range(len(good)))}
+
+
+def test_two_of_one_name(tmp_path: Path, target: Path) -> None:
+    with pytest.raises(FormatError, match="twice"):
+        unpack(zipped(tmp_path / "x.zip", {"cfg.json": b"1", "CFG.json": b"2"}), target)

@@ -270,3 +270,11 @@ def test_what_lies_beside_a_file_goes_along_where_it_is_kept_as_it_came(
     assert sorted(contents(Path(record.path))) == ["config.yaml", "layer_3.safetensors"]
     assert ws.saes.load(record.id).metadata["hook_name_out"] == "blocks.3.hook_mlp_out"
     assert record.state == "ok"
+
+
+def test_what_is_damaged_is_not_exported(ws: Workspace, sae: SAERecord, tmp_path: Path) -> None:
+    weights = Path(sae.path) / "sae_weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    with pytest.raises(FormatError, match="damaged and was not exported"):
+        ws.saes.export(sae.id, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

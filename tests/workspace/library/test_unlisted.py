@@ -16,8 +16,9 @@ import pytest
 from saewidgets.catalog import Catalog
 from saewidgets.errors import StateError
 from saewidgets.workspace import Workspace
+from saewidgets.workspace.files import remove_tree
 from saewidgets.workspace.library import unlisted as module
-from saewidgets.workspace.library.unlisted import NOTES
+from saewidgets.workspace.library.unlisted import NOTES, unlisted
 from tests.cli.conftest import child_environment
 from tests.workspace.library.saes import contents, saelens
 
@@ -174,3 +175,23 @@ def test_locating_what_a_link_leads_to_removes_the_link_alone(ws: Workspace, tmp
     assert ws.saes.locate(sae.id, moved).state == "ok"
     assert _left(ws.folder) == []
     assert ws.saes.load(sae.id).d_sae == sae.d_sae
+
+
+def test_two_look_after_one_folder(ws: Workspace) -> None:
+    folder = ws.folder / "saes" / "sae_x"
+    folder.mkdir(parents=True)
+    with unlisted(ws, folder):
+        with unlisted(ws, folder):
+            pass
+        assert _left(ws.folder) == ["sae_x", "sae_x"], "the first one's note is not the second's to remove"
+        remove_tree(ws.folder, folder)
+    assert _left(ws.folder) == []
+
+
+def test_what_a_row_names_stays_whatever_a_note_says(folder: Path, tmp_path: Path) -> None:
+    with Workspace(folder) as ws:
+        sae = ws.saes.add_local(saelens(tmp_path / "sae"))
+        (folder / NOTES / sae.id).write_text(f'{{"catalog": "{ws.catalog.key}", "host": "{ws.settings.host}"}}')
+    with Workspace(folder) as ws:
+        assert _left(folder) == [sae.id]
+        assert ws.saes.load(sae.id).d_sae == 32

@@ -274,3 +274,12 @@ def test_the_block_finds_the_default_workspace(
                 pass
     finally:
         ws.close()
+
+
+def test_saes_of_two_models_cannot_be_mixed(tmp_path: Path) -> None:
+    with Workspace(tmp_path / "ws") as ws:
+        one = add_demo_sae(ws, tmp_path / "one")
+        other = add_demo_sae(ws, tmp_path / "two", name="other", seed=1)
+        ws.catalog.saes.update(other, model="gpt2")
+        with pytest.raises(ConfigError, match=r"different models: demo-l1-topk \(demo\), other \(gpt2\)"):
+            ws.steer(None, [(one, 1, 2.0), (other, 1, 2.0)], PROMPT)
