@@ -99,6 +99,7 @@ class SAEs:
             ConfigError: `wanted` is empty.
         """
         listed = "ws.saes.list() or `saewidgets saes list`"
+        wanted = arguments.text(wanted, "wanted", "the id or the name of an SAE")
         return self.get(find_one(self._rows, wanted, ("SAE", "SAEs"), "sae_id", listed, "sae_"))
 
     # ------------------------------------------------------------------------------------------------ read

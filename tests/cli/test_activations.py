@@ -30,10 +30,10 @@ def _asked(model: Path, text: str, *more: str) -> list[str]:
 
 def test_capture_list_show_delete(invoke: Invoke, tiny_model_folder: Path, text: str) -> None:
     guessed = invoke(*_asked(tiny_model_folder, text, "--estimate"))
-    assert guessed.out.startswith("39.8 kB in bfloat16, 131 bytes per token; ")
+    assert guessed.out.startswith("40 kB in bfloat16, 131 bytes per token; ")
     done = invoke(*_asked(tiny_model_folder, text, "-q"))
     assert done.code == 0, done.err
-    assert done.out == f"mine: 304 tokens of {RESID}, {MLP}, 39.8 kB\n"
+    assert done.out == f"mine: 304 tokens of {RESID}, {MLP}, 40 kB\n"
     assert "Train from it with: saewidgets train --corpus acts_" in done.err
 
     header, row = invoke("activations", "list").out.splitlines()

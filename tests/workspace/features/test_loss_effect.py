@@ -96,7 +96,7 @@ def test_what_cannot_be_told_is_said(ws: Workspace, sae: SAERecord, extracted: E
         ws.features.loss_effect(sae.id, 0, text=TEXT, token=400)
     with pytest.raises(ConfigError, match="no position -1"):
         ws.features.loss_effect(extracted.id, 0, position=-1)
-    with pytest.raises(ConfigError, match="not said at which token"):
+    with pytest.raises(ConfigError, match="No token is named"):
         ws.features.loss_effect(sae.id, 0, text=TEXT)
     with pytest.raises((ConfigError, NotFoundError)):
         ws.features.loss_effect(sae.id, 10**6, text=TEXT, token=0)
