@@ -1,9 +1,9 @@
 """What a workspace knows: runs, metrics, checkpoints, SAEs, jobs. tables inside, frozen records out; no torch."""
 
 from saewidgets.catalog.catalog import Catalog, backup_catalog, upgrade_catalog
-from saewidgets.catalog.extractions import new_extraction_id
+from saewidgets.catalog.extraction_queries import new_extraction_id
 from saewidgets.catalog.ids import new_group_id, new_sae_id, new_store_id, new_training_id
-from saewidgets.catalog.metrics import MetricTable
+from saewidgets.catalog.metric_queries import MetricTable
 from saewidgets.catalog.origins import Origin, split_feature_id
 from saewidgets.catalog.queue import statuses
 

@@ -6,21 +6,21 @@ import hashlib
 import socket
 from pathlib import Path
 
-from saewidgets.catalog.activation_stores import ActivationStoreStore
-from saewidgets.catalog.checkpoints import CheckpointStore
+from saewidgets.catalog.checkpoint_queries import CheckpointStore
 from saewidgets.catalog.database import Database, translated
 from saewidgets.catalog.engine import FILE_NAME, catalog_url, leave_wal, open_engine, set_journal, sqlite_path
-from saewidgets.catalog.extractions import ExtractionStore
-from saewidgets.catalog.features import FeatureStore
+from saewidgets.catalog.extraction_queries import ExtractionStore
+from saewidgets.catalog.feature_queries import FeatureStore
 from saewidgets.catalog.filestate import Files
-from saewidgets.catalog.jobs import JobStore, Recorder
-from saewidgets.catalog.metrics import MetricStore
+from saewidgets.catalog.job_queries import JobStore, Recorder
+from saewidgets.catalog.metric_queries import MetricStore
 from saewidgets.catalog.queue import now
-from saewidgets.catalog.saes import SAEStore
+from saewidgets.catalog.sae_queries import SAEStore
 from saewidgets.catalog.schema import back_up, check_remote, current_version, prepare_file, upgrade
+from saewidgets.catalog.store_queries import ActivationStoreStore
 from saewidgets.catalog.tables import DatasetRow, ModelRow
-from saewidgets.catalog.templates import TemplateStore, UsedStore
-from saewidgets.catalog.trainings import TrainingStore
+from saewidgets.catalog.template_queries import TemplateStore, UsedStore
+from saewidgets.catalog.training_queries import TrainingStore
 from saewidgets.errors import CatalogError
 
 

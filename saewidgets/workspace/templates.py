@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saewidgets.catalog.templates import NewTemplate
+from saewidgets.catalog.template_queries import NewTemplate
 from saewidgets.config import TextCorpus, TrainingConfig
 from saewidgets.config import arguments as take
 from saewidgets.config.base import Config

@@ -10,7 +10,7 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 
 from saewidgets.catalog import Catalog, schema
-from saewidgets.catalog.templates import NewTemplate
+from saewidgets.catalog.template_queries import NewTemplate
 
 _TRAINING = {
     "id": "train_1", "name": "run", "config": '{"sae":{"k":32}}', "model": "gpt2", "corpus": "demo",

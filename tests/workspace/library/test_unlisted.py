@@ -25,7 +25,7 @@ from tests.workspace.library.saes import contents, saelens
 # Stops for good where the folder is in place and the row is not written yet, or no more there.
 _SCRIPT = """
 import sys, time
-from saewidgets.catalog.saes import SAEStore
+from saewidgets.catalog.sae_queries import SAEStore
 from saewidgets.workspace import Workspace, saes
 def stop(*_, **__):
     print("there", flush=True)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
-from saewidgets.catalog.extractions import remove_jobs, seen_latents
+from saewidgets.catalog.extraction_queries import remove_jobs, seen_latents
 from saewidgets.catalog.filestate import Files, FileStates, recorded
 from saewidgets.catalog.ids import new_sae_id
 from saewidgets.catalog.queue import now

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, Text, and_, case, func, or_, selec
 from sqlalchemy.orm import Session
 
 from saewidgets.catalog.database import Database
-from saewidgets.catalog.extractions import remove_jobs
+from saewidgets.catalog.extraction_queries import remove_jobs
 from saewidgets.catalog.filestate import Files
 from saewidgets.catalog.origins import hand_over
 from saewidgets.catalog.queue import NO_JOB, jobs_now, now, statuses

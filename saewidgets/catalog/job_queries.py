@@ -11,10 +11,10 @@ from sqlalchemy import delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from saewidgets.catalog.checkpoints import save_checkpoint
+from saewidgets.catalog.checkpoint_queries import save_checkpoint
 from saewidgets.catalog.database import Database
 from saewidgets.catalog.filestate import Files
-from saewidgets.catalog.metrics import save_metrics
+from saewidgets.catalog.metric_queries import save_metrics
 from saewidgets.catalog.queue import (
     ACTIVE,
     free_slot,
@@ -27,7 +27,7 @@ from saewidgets.catalog.queue import (
 )
 from saewidgets.catalog.rows import find, job_record, plain
 from saewidgets.catalog.tables import JobLogRow, JobRow, LeaseRow, TrainingRow
-from saewidgets.catalog.trainings import apply_facts
+from saewidgets.catalog.training_queries import apply_facts
 from saewidgets.catalog.types import database_now
 from saewidgets.events import CheckpointSaved, Event, Facts, JobStatus, LogLine, Metrics, Progress
 from saewidgets.records import JobRecord, Records
