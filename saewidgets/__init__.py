@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from saewidgets.events import JobStatus, Progress
     from saewidgets.features.labels import print_feature_summary
     from saewidgets.formats import detect_format, save_sae
-    from saewidgets.hub.loading import load_sae
+    from saewidgets.hub.load_from_hub import load_sae
     from saewidgets.lm.remote_code import allow_remote_code
     from saewidgets.sae import SAE, create_sae
     from saewidgets.widgets import DownloadFromHF, ExtractionViewer, SAEBrowser, Steering, TrainingPanel
@@ -78,7 +78,7 @@ _HOMES = {
     "saewidgets.events": ("JobStatus", "Progress"),
     "saewidgets.features.labels": ("print_feature_summary",),
     "saewidgets.formats": ("detect_format", "save_sae"),
-    "saewidgets.hub.loading": ("load_sae",),
+    "saewidgets.hub.load_from_hub": ("load_sae",),
     "saewidgets.lm.remote_code": ("allow_remote_code",),
     "saewidgets.sae": ("SAE", "create_sae"),
     "saewidgets.widgets": ("DownloadFromHF", "ExtractionViewer", "SAEBrowser", "Steering", "TrainingPanel"),

@@ -112,7 +112,7 @@ def export_loaded(folder: Path, generator: torch.Generator) -> None:
     """SAEs as they are loaded from elsewhere, and what they compute here."""
     from saewidgets.formats import save_sae
     from saewidgets.sae import inference_sae
-    from saewidgets.sae.registry import lookup_inference
+    from saewidgets.sae.architectures import lookup_inference
 
     for name, (architecture, settings) in LOADED.items():
         sae_class, config_class = lookup_inference(architecture)

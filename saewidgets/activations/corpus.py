@@ -14,7 +14,7 @@ from typing import Any
 
 from saewidgets import demo
 from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Corpus, Document, Position, Split, pieces
-from saewidgets.activations.files import open_files
+from saewidgets.activations.text_files import open_files
 from saewidgets.config import CorpusConfig, DemoCorpus, HubCorpus, TextCorpus, TokensCorpus
 from saewidgets.errors import ConfigError
 from saewidgets.hub import HubClient

@@ -22,8 +22,8 @@ from urllib.parse import quote, unquote
 from huggingface_hub import HfFileSystem, constants, try_to_load_from_cache
 
 from saewidgets.activations.documents import CHUNK_CHARACTERS, Chunk, Document, Position, Split
-from saewidgets.activations.files import documents_of, read_chunks
 from saewidgets.activations.shards import Place, Row, Shard, What, choose_column, fits, kind_of
+from saewidgets.activations.text_files import documents_of, read_chunks
 from saewidgets.activations.tokenfiles import METADATA, equal_lengths, parse_metadata
 from saewidgets.config import HubCorpus, TokensCorpus
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from saewidgets.activations.documents import Chunk, Document, Position, Split
-from saewidgets.activations.files import find_files, local_shard, read_chunks, readable
 from saewidgets.activations.shards import Shard, read_rows, token_column
+from saewidgets.activations.text_files import find_files, local_shard, read_chunks, readable
 from saewidgets.config import TokensCorpus
 from saewidgets.errors import FormatError, NotFoundError
 

@@ -95,7 +95,7 @@ _OWNED = (JobStatus.QUEUED.value, *ACTIVE)
 
 
 class JobStore:
-    """See `saewidgets.jobs.store.JobStore` for what each method promises."""
+    """See `saewidgets.jobs.job_store.JobStore` for what each method promises."""
 
     def __init__(self, database: Database, recorder: Recorder) -> None:
         self._database = database

@@ -47,7 +47,7 @@ from saewidgets.formats.jsonfile import encoded, plain, read_json
 from saewidgets.formats.source import Source
 from saewidgets.formats.whole import whole_folder
 from saewidgets.sae import SAE, inference_architectures
-from saewidgets.sae.registry import lookup_inference
+from saewidgets.sae.architectures import lookup_inference
 
 SITES = {"residual": "hook_resid_post", "mlp": "hook_mlp_out", "attention": "hook_attn_out"}
 Normalization = Literal["none", "constant_norm_rescale", "anthropic_rescale"]

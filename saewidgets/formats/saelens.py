@@ -40,8 +40,8 @@ from saewidgets.formats.saelens_write import (
 from saewidgets.formats.source import FolderSource, Source
 from saewidgets.formats.tensors import check_finite, read_tensors
 from saewidgets.sae import SAE
+from saewidgets.sae.architectures import architectures, inference_architectures, lookup_inference
 from saewidgets.sae.inference import inference_sae
-from saewidgets.sae.registry import architectures, inference_architectures, lookup_inference
 from saewidgets.sae.scaler import Whitening, fold_whitening
 
 NAME = "saelens"

@@ -19,11 +19,11 @@ from saewidgets.formats.zips import ZipSource
 from saewidgets.hub.cache import free_bytes, missing_bytes
 from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import SWITCH
+from saewidgets.hub.hub_source import HubSource
 from saewidgets.hub.known import gated, trained_on
 from saewidgets.hub.listing import look
 from saewidgets.hub.reference import HubReference, parse_reference
 from saewidgets.hub.repository import Listing, RepoFile
-from saewidgets.hub.source import HubSource
 from saewidgets.hub.variants import choose, needed_files, variants
 from saewidgets.hub_records import HubWarning, Preview, Variant
 from saewidgets.render.numbers import size

@@ -18,12 +18,12 @@ from saewidgets.formats.source import ListedSource, Source
 from saewidgets.hub.cache import cached_file, repo_folder
 from saewidgets.hub.client import HubClient
 from saewidgets.hub.errors import NoSAEError, switched_off
+from saewidgets.hub.hub_source import HubSource
 from saewidgets.hub.known import gated, repos_for_model, trained_on
 from saewidgets.hub.listing import NOT_HERE, look
 from saewidgets.hub.reference import HubReference, parse_reference
 from saewidgets.hub.releases import canonical_paths, find_release, published_l0
 from saewidgets.hub.repository import Listing, RepoFile
-from saewidgets.hub.source import HubSource
 from saewidgets.hub_records import Variant
 from saewidgets.render.numbers import size
 

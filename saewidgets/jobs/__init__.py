@@ -5,12 +5,12 @@ The manager persists through a `JobStore` and knows neither what it runs nor whe
 
 from saewidgets.jobs.control import JobContext, JobControl, Runner
 from saewidgets.jobs.job import Job, Verbs
+from saewidgets.jobs.job_settings import JobSettings, compute_lane
+from saewidgets.jobs.job_store import JobStore, Recorded
 from saewidgets.jobs.manager import JobManager
 from saewidgets.jobs.outcome import error_info
 from saewidgets.jobs.pump import Subscriber, Update
-from saewidgets.jobs.settings import JobSettings, compute_lane
 from saewidgets.jobs.states import Command
-from saewidgets.jobs.store import JobStore, Recorded
 
 __all__ = [
     "Command",

@@ -19,12 +19,12 @@ from saewidgets.jobs.exits import close_at_exit
 from saewidgets.jobs.identity import is_gone, new_owner
 from saewidgets.jobs.interactive import InteractiveQueue
 from saewidgets.jobs.job import Job
+from saewidgets.jobs.job_settings import JobSettings, lane_here
+from saewidgets.jobs.job_store import JobStore
 from saewidgets.jobs.outcome import Outcome
 from saewidgets.jobs.owner import LocalJob, Owner
 from saewidgets.jobs.pump import Pump, Subscriber
-from saewidgets.jobs.settings import JobSettings, lane_here
 from saewidgets.jobs.states import OWNED, Command, asks_for, check_transition, plan
-from saewidgets.jobs.store import JobStore
 from saewidgets.records import JobRecord, Records
 
 log = logging.getLogger(__name__)

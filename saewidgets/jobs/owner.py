@@ -15,11 +15,11 @@ from saewidgets.errors import CatalogError, NotFoundError, SAEWidgetsError
 from saewidgets.events import JobStatus, Request
 from saewidgets.jobs.control import JobContext, JobControl, Runner
 from saewidgets.jobs.interactive import InteractiveQueue
+from saewidgets.jobs.job_settings import JobSettings, lane_width
+from saewidgets.jobs.job_store import JobStore
 from saewidgets.jobs.outcome import Outcome, raised, returned, summary
 from saewidgets.jobs.pump import Pump
-from saewidgets.jobs.settings import JobSettings, lane_width
 from saewidgets.jobs.states import asks_for, check_transition, ending
-from saewidgets.jobs.store import JobStore
 from saewidgets.records import JobRecord
 
 

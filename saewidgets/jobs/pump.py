@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from saewidgets.errors import SAEWidgetsError
 from saewidgets.events import SAVING, Event, Metrics, Progress
-from saewidgets.jobs.store import JobStore, Recorded
+from saewidgets.jobs.job_store import JobStore, Recorded
 from saewidgets.records import JobRecord
 
 log = logging.getLogger(__name__)

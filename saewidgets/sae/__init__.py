@@ -12,6 +12,14 @@ from saewidgets.config.sae import (
     TopKConfig,
     TranscoderConfig,
 )
+from saewidgets.sae.architectures import (
+    architectures,
+    build_sae,
+    create_sae,
+    inference_architectures,
+    register,
+    register_inference,
+)
 from saewidgets.sae.base import SAE, LoadedSAE, Loss, LossState
 from saewidgets.sae.batchtopk import BatchTopKSAE
 from saewidgets.sae.gated import GatedSAE
@@ -20,14 +28,6 @@ from saewidgets.sae.inference import inference_sae
 from saewidgets.sae.jumprelu import InferenceJumpReLU, JumpReLUSAE
 from saewidgets.sae.matching_pursuit import MatchingPursuitSAE
 from saewidgets.sae.matryoshka import MatryoshkaSAE
-from saewidgets.sae.registry import (
-    architectures,
-    build_sae,
-    create_sae,
-    inference_architectures,
-    register,
-    register_inference,
-)
 from saewidgets.sae.skip import InferenceSkip, SkipSAE
 from saewidgets.sae.standard import StandardSAE
 from saewidgets.sae.temporal import TemporalSAE

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from saewidgets.config.sae import SAEConfig
 from saewidgets.errors import ConfigError
+from saewidgets.sae.architectures import lookup_inference
 from saewidgets.sae.base import SAE
-from saewidgets.sae.registry import lookup_inference
 
 _RESCALED = ("topk", "abstopk")
 

@@ -19,10 +19,10 @@ from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus
 from saewidgets.records import Records
 from saewidgets.workspace.capture.capture import Capture
-from saewidgets.workspace.capture.job import IMPORT_LANE, KIND, discard, run_store
+from saewidgets.workspace.capture.capture_job import IMPORT_LANE, KIND, discard, run_store
 from saewidgets.workspace.capture.using import FOLDER, require_files, settings_said, users_of
 from saewidgets.workspace.corpora import corpus_to_row, located
-from saewidgets.workspace.files import remove_tree
+from saewidgets.workspace.folders import remove_tree
 from saewidgets.workspace.handle import find_one
 from saewidgets.workspace.held import Held, place_of, take
 from saewidgets.workspace.listeners import Listeners
@@ -200,7 +200,7 @@ class Activations:
                 the model as far as it is known on this machine.
             StorageError: the store does not fit on the disk.
         """
-        from saewidgets.workspace.capture.states import check_widths, look_at_states  # torch: seconds to import
+        from saewidgets.workspace.capture.hidden_states import check_widths, look_at_states  # torch: seconds to import
 
         found = [look_at_states(path) for path in paths_of(paths)]
         hooks = hook_names_of(hook_names, [(file.path, file.layer) for file in found])

@@ -26,7 +26,7 @@ from saewidgets.errors import ConfigError
 from saewidgets.features.extraction import extract
 from saewidgets.features.labels import interpret_features, write_interpretations
 from saewidgets.features.store.read import open_store
-from saewidgets.hub.loading import load_sae
+from saewidgets.hub.load_from_hub import load_sae
 from saewidgets.lm import LoadedModel, check_context, load_model, wrap_model
 from saewidgets.sae import SAE
 from saewidgets.settings import resolve_device

@@ -23,14 +23,14 @@ from saewidgets.workspace.corpora import corpus_to_row
 from saewidgets.workspace.extraction.concrete import checked, concrete, estimate, store_bytes, table_bytes
 from saewidgets.workspace.extraction.demo import take_demo
 from saewidgets.workspace.extraction.extraction import Extraction
-from saewidgets.workspace.extraction.job import KIND, remove_if_empty, run_extraction
+from saewidgets.workspace.extraction.extraction_job import KIND, remove_if_empty, run_extraction
 from saewidgets.workspace.extraction.logits import LogitJobs
-from saewidgets.workspace.files import remove_tree
+from saewidgets.workspace.folders import remove_tree
 from saewidgets.workspace.held import Held, missing, take
 from saewidgets.workspace.listeners import Listeners
 from saewidgets.workspace.subjects import Subject, files_of, find_subject, held_model
 from saewidgets.workspace.tasks import Tasks
-from saewidgets.workspace.training.job import TOKENS
+from saewidgets.workspace.training.training_job import TOKENS
 
 if TYPE_CHECKING:
     from saewidgets.features.store.read import Store

@@ -11,8 +11,8 @@ from saewidgets.errors import ConfigError
 from saewidgets.records import Comparison, Records, SAERecord
 from saewidgets.workspace.handle import find_one
 from saewidgets.workspace.library import adding, importing, locating, taking
-from saewidgets.workspace.library.files import folder_of, remove_files
 from saewidgets.workspace.library.intake import checked_tags
+from saewidgets.workspace.library.sae_files import folder_of, remove_files
 from saewidgets.workspace.library.unlisted import sweep, unlisted
 from saewidgets.workspace.listeners import Listeners
 from saewidgets.workspace.reading.evaluation_report import EvaluationReport

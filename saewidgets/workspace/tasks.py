@@ -17,7 +17,7 @@ from saewidgets.events import Event, JobStatus
 from saewidgets.jobs import Job, JobContext, Update, compute_lane
 from saewidgets.records import JobRecord
 from saewidgets.workspace.corpora import dataset_facts, dataset_name
-from saewidgets.workspace.files import new_folder
+from saewidgets.workspace.folders import new_folder
 from saewidgets.workspace.held import Held, HeldModels, missing
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from saewidgets.events import JobStatus
 from saewidgets.records import Records, TrainingRecord
 from saewidgets.workspace.checked import checks_arguments
 from saewidgets.workspace.corpora import from_row, from_rows
-from saewidgets.workspace.files import remove_tree
+from saewidgets.workspace.folders import remove_tree
 from saewidgets.workspace.handle import find_one
 from saewidgets.workspace.held import Held, missing, take
 from saewidgets.workspace.sinks import OnEvent, Sinks, as_sinks
@@ -32,10 +32,10 @@ from saewidgets.workspace.tasks import Tasks
 from saewidgets.workspace.training import checkpoints, form
 from saewidgets.workspace.training.exporting import export_run, wide
 from saewidgets.workspace.training.group import TrainingGroup
-from saewidgets.workspace.training.job import KIND, run_trainings
 from saewidgets.workspace.training.queueing import New, group_retry_name, queue, retry_name
 from saewidgets.workspace.training.run import Run, let_close
 from saewidgets.workspace.training.settle import concrete, from_caller, require_settings, with_pretrained
+from saewidgets.workspace.training.training_job import KIND, run_trainings
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

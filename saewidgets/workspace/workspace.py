@@ -17,7 +17,7 @@ from saewidgets.workspace.activations import Activations
 from saewidgets.workspace.devices import devices
 from saewidgets.workspace.extractions import Extractions
 from saewidgets.workspace.features import Features
-from saewidgets.workspace.files import prepare_folder, sweep_trash
+from saewidgets.workspace.folders import prepare_folder, sweep_trash
 from saewidgets.workspace.hub import Hub
 from saewidgets.workspace.jobs import Jobs
 from saewidgets.workspace.pipeline import Pipeline

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from saewidgets.activations import documents, files, open_corpus, pack, shards
+from saewidgets.activations import documents, open_corpus, pack, shards, text_files
 from saewidgets.activations import documents as module
 from saewidgets.activations.documents import Chunk
-from saewidgets.activations.files import local_shard
 from saewidgets.activations.shards import Shard, read_rows
+from saewidgets.activations.text_files import local_shard
 from saewidgets.config import TextCorpus
 from saewidgets.config.packing import Packing
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
@@ -179,15 +179,15 @@ def test_every_row_and_from_every_place(tmp_path: Path, name: str, monkeypatch: 
 
 @pytest.mark.parametrize("name", MADE)
 def test_chunks_go_on_at_the_right_document(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "CHUNK_CHARACTERS", 90)
+    monkeypatch.setattr(text_files, "CHUNK_CHARACTERS", 90)
     (tmp_path / "b").mkdir()
     both = [_shard(tmp_path, name), _shard(tmp_path / "b", name)]
-    chunks = list(files.read_chunks(both, "text", None, None))
+    chunks = list(text_files.read_chunks(both, "text", None, None))
     assert [d.text for c in chunks for d in c.documents] == TEXTS * 2
     assert len(chunks) > 10
     for number, chunk in enumerate(chunks):
         position = json.loads(json.dumps(chunk.position))
-        assert list(files.read_chunks(both, "text", None, position)) == chunks[number + 1 :]
+        assert list(text_files.read_chunks(both, "text", None, position)) == chunks[number + 1 :]
 
 
 def test_parquet_reads_only_the_row_groups_behind_a_place(tmp_path: Path) -> None:
@@ -316,16 +316,16 @@ def _chunks(corpus: Any, position: Any = None) -> list[Chunk]:
 
 
 def test_long_files_are_a_corpus_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "LONG", 1000)
-    monkeypatch.setattr(files, "HASHED", 1000)
-    monkeypatch.setattr(files, "CHUNK_CHARACTERS", 120)
+    monkeypatch.setattr(text_files, "LONG", 1000)
+    monkeypatch.setattr(text_files, "HASHED", 1000)
+    monkeypatch.setattr(text_files, "CHUNK_CHARACTERS", 120)
     monkeypatch.setattr(documents, "PIECE_CHARACTERS", 50)
     _parquet(tmp_path / "a.parquet")
     (tmp_path / "b.txt").write_text("\n".join(TEXTS))
     _jsonl(tmp_path / "c.jsonl")
     config = TextCorpus(tmp_path, strings=["first string", "second string"])
     corpus: Any = open_corpus(config)
-    whole = list(files.TextFiles(config).documents())
+    whole = list(text_files.TextFiles(config).documents())
     assert [d for c in _chunks(corpus) for d in c.documents] == whole == list(corpus.documents())
     chunks = _chunks(corpus)
     for number, chunk in enumerate(chunks):
@@ -394,7 +394,7 @@ def test_parquet_also_where_it_is_too_long_to_be_read_whole(
     corpus = TextCorpus(tmp_path / "talks.parquet", chat=True)
     expected = _expected(tokenizer, TALKS)
     assert _same(packed_ids(corpus), expected)
-    monkeypatch.setattr(files, "LONG", 1)
+    monkeypatch.setattr(text_files, "LONG", 1)
     assert _same(packed_ids(corpus), expected)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from saewidgets.activations import files, pack, packing
+from saewidgets.activations import pack, packing, text_files
 from saewidgets.activations.corpus import is_exact, with_exact_revision
 from saewidgets.activations.documents import Chunk
 from saewidgets.activations.hubcorpus import Dataset, open_hub_corpus
@@ -50,7 +50,7 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture(autouse=True)
 def _online(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     ask_loopback(hub, monkeypatch)
-    monkeypatch.setattr(files, "CHUNK_CHARACTERS", 1500)
+    monkeypatch.setattr(text_files, "CHUNK_CHARACTERS", 1500)
 
 
 @pytest.fixture
@@ -309,10 +309,11 @@ _KILLED = """
 import os, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from saewidgets.activations import packing, open_corpus, pack, files
+from saewidgets.activations import packing, open_corpus, pack
+from saewidgets.activations import text_files
 from saewidgets.config import HubCorpus
 from saewidgets.lm import load_tokenizer
-files.CHUNK_CHARACTERS = 1500
+text_files.CHUNK_CHARACTERS = 1500
 packing.COUNT_EVERY = 64
 put = packing.put_facts
 def killed(target, facts):

@@ -26,7 +26,7 @@ from saewidgets.config import TrainingConfig
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageError
 from saewidgets.events import Interruption, NullControl, Request
 from saewidgets.lm import HookError, LoadedModel, capture
-from saewidgets.workspace.capture.states import look_at_states
+from saewidgets.workspace.capture.hidden_states import look_at_states
 
 RESID, MLP = "blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"
 ALL = 10**9

@@ -14,8 +14,8 @@ import pytest
 
 from saewidgets.errors import CatalogError
 from saewidgets.events import SAVING, JobStatus, LogLine, Metrics, Progress
+from saewidgets.jobs.job_store import Recorded
 from saewidgets.jobs.pump import Pump, Update
-from saewidgets.jobs.store import Recorded
 from saewidgets.records import JobRecord
 from tests.jobs.conftest import wait_until
 

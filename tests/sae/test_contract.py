@@ -13,7 +13,7 @@ from saewidgets.config.sae import StandardConfig, TopKConfig, TranscoderConfig
 from saewidgets.errors import ConfigError
 from saewidgets.formats import load_sae, save_sae
 from saewidgets.sae import SAE, LossState, StandardSAE, TopKSAE, architectures, build_sae, create_sae
-from saewidgets.sae.registry import lookup
+from saewidgets.sae.architectures import lookup
 from tests.sae.cases import ALL, CENTRED, D_IN, D_SAE, SETTINGS, aim, batch, gradients, loss_of, make, plain, relative
 
 OWN_STATE = {

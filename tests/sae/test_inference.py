@@ -15,7 +15,7 @@ from torch import Tensor
 
 from saewidgets.errors import ConfigError
 from saewidgets.sae import SAE, create_sae, inference_architectures, inference_sae
-from saewidgets.sae.registry import lookup_inference
+from saewidgets.sae.architectures import lookup_inference
 from tests.sae import reference
 from tests.sae.cases import (
     ALL,

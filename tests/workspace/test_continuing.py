@@ -18,7 +18,7 @@ from saewidgets.training import list_checkpoints
 from saewidgets.training.checkpoint import read_checkpoint, update_state
 from saewidgets.workspace import Run, Workspace
 from saewidgets.workspace.training.checkpoints import reconcile
-from saewidgets.workspace.training.job import take_back
+from saewidgets.workspace.training.training_job import take_back
 from tests.workspace.conftest import PATIENCE, small_config, wait_for_step
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from saewidgets.activations import files, packing
+from saewidgets.activations import packing, text_files
 from saewidgets.config import HubCorpus, TrainingConfig
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.errors import SAEWidgetsError
@@ -33,7 +33,7 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture(autouse=True)
 def _asks(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     ask_loopback(hub, monkeypatch)
-    monkeypatch.setattr(files, "CHUNK_CHARACTERS", 1500)
+    monkeypatch.setattr(text_files, "CHUNK_CHARACTERS", 1500)
     monkeypatch.setattr(packing, "COUNT_EVERY", 200)
 
 
@@ -98,10 +98,11 @@ _KILLED = """
 import os, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from saewidgets.activations import packing, files
+from saewidgets.activations import packing
+from saewidgets.activations import text_files
 from saewidgets.config import TrainingConfig
 from saewidgets.training import run_training, checkpoint
-files.CHUNK_CHARACTERS = 1500
+text_files.CHUNK_CHARACTERS = 1500
 packing.COUNT_EVERY = 200
 if {when!r} == "packing":
     put = packing.put_facts

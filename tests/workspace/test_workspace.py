@@ -22,7 +22,7 @@ from saewidgets.jobs import JobContext, JobSettings
 from saewidgets.workspace import Run, TrainingGroup, Workspace, default_workspace
 from saewidgets.workspace.capture.capture import Capture
 from saewidgets.workspace.extraction.extraction import Extraction
-from saewidgets.workspace.files import inside, remove_tree, sweep_trash
+from saewidgets.workspace.folders import inside, remove_tree, sweep_trash
 from saewidgets.workspace.trainings import demo_config
 from tests.workspace.conftest import PATIENCE, small_config
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.config.extraction import ExtractionConfig
 from saewidgets.feature_records import ExtractionRecord
-from saewidgets.workspace.extraction.job import config_of
+from saewidgets.workspace.extraction.extraction_job import config_of
 from saewidgets.workspace.handle import JobHandle
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from saewidgets.config import arguments
 from saewidgets.errors import ConfigError, FormatError, NotFoundError, SAEWidgetsError
 from saewidgets.records import SAERecord
-from saewidgets.workspace.files import draft_folder, plain_name
-from saewidgets.workspace.library.files import FOLDER, no_room
+from saewidgets.workspace.folders import draft_folder, plain_name
 from saewidgets.workspace.library.intake import Origin, take_in
+from saewidgets.workspace.library.sae_files import FOLDER, no_room
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

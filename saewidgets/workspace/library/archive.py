@@ -11,8 +11,8 @@ from pathlib import Path
 
 from saewidgets.errors import FormatError, StorageError
 from saewidgets.formats.zips import ZipSource
-from saewidgets.workspace.files import plain_name
-from saewidgets.workspace.library.files import no_room
+from saewidgets.workspace.folders import plain_name
+from saewidgets.workspace.library.sae_files import no_room
 
 MAX_FILES = 1_000
 MAX_BYTES = 64 * 1024**3  # unpacked; the largest published SAEs have 20 GB

@@ -12,9 +12,9 @@ from saewidgets.catalog import new_sae_id
 from saewidgets.config.names import one_name
 from saewidgets.errors import StateError
 from saewidgets.records import SAERecord, TrainingRecord
-from saewidgets.workspace.files import draft_folder, folder_size, remove_tree
-from saewidgets.workspace.library.files import FOLDER, no_room, remove_files
+from saewidgets.workspace.folders import draft_folder, folder_size, remove_tree
 from saewidgets.workspace.library.intake import layer_of, plain
+from saewidgets.workspace.library.sae_files import FOLDER, no_room, remove_files
 from saewidgets.workspace.library.unlisted import unlisted
 
 if TYPE_CHECKING:

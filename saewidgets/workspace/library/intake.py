@@ -17,8 +17,8 @@ from saewidgets.config import arguments
 from saewidgets.config.names import free_name, one_line, one_name, storable
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.records import SAERecord
-from saewidgets.workspace.files import draft_folder, remove_tree
-from saewidgets.workspace.library.files import FOLDER, no_room, remove_files
+from saewidgets.workspace.folders import draft_folder, remove_tree
+from saewidgets.workspace.library.sae_files import FOLDER, no_room, remove_files
 from saewidgets.workspace.library.unlisted import unlisted
 
 if TYPE_CHECKING:

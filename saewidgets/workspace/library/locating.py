@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.errors import ConfigError, FormatError
 from saewidgets.records import SAERecord
-from saewidgets.workspace.library.files import FOLDER, remove_files
+from saewidgets.workspace.library.sae_files import FOLDER, remove_files
 from saewidgets.workspace.library.unlisted import unlisted
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from saewidgets.hub import push as upload
 from saewidgets.hub.publish import CardSource, source_url
 from saewidgets.records import SAERecord
 from saewidgets.render.numbers import metric
-from saewidgets.workspace.files import draft_folder
-from saewidgets.workspace.library.files import FOLDER, folder_of
+from saewidgets.workspace.folders import draft_folder
 from saewidgets.workspace.library.intake import SPARSITY_FILE
+from saewidgets.workspace.library.sae_files import FOLDER, folder_of
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

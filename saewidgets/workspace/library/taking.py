@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.errors import FormatError, SAEWidgetsError, StorageError
 from saewidgets.records import SAERecord
-from saewidgets.workspace.library.files import folder_of, place_of
 from saewidgets.workspace.library.intake import ORIGIN_FILE
+from saewidgets.workspace.library.sae_files import folder_of, place_of
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from saewidgets.catalog.lock import try_lock
 from saewidgets.errors import CatalogError, StorageError
-from saewidgets.workspace.files import remove_tree
-from saewidgets.workspace.library.files import FOLDER
+from saewidgets.workspace.folders import remove_tree
+from saewidgets.workspace.library.sae_files import FOLDER
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

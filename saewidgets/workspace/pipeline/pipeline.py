@@ -20,7 +20,7 @@ from saewidgets.events import JobStatus
 from saewidgets.workspace.capture.capture import Capture
 from saewidgets.workspace.corpora import TEXT, text_fingerprint, text_stamp
 from saewidgets.workspace.pipeline.checks import LayerReport, report
-from saewidgets.workspace.pipeline.files import (
+from saewidgets.workspace.pipeline.layer_files import (
     LEFT,
     LayerFiles,
     counts,

@@ -35,8 +35,8 @@ from saewidgets.workspace.subjects import (
     held_model,
 )
 from saewidgets.workspace.training.group import TrainingGroup
-from saewidgets.workspace.training.job import TOKENS
 from saewidgets.workspace.training.run import Run
+from saewidgets.workspace.training.training_job import TOKENS
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
@@ -286,7 +286,7 @@ def _find(workspace: Workspace, what: Any) -> _Found:
         path = files_of(workspace, subject)
         return _Found(subject, subject.name, lambda device: load_sae(path, device=device), {})
     if isinstance(what, str | Path):
-        from saewidgets.hub.loading import load_sae as load_any  # torch: seconds to import
+        from saewidgets.hub.load_from_hub import load_sae as load_any  # torch: seconds to import
 
         loaded = load_any(what)
         return _Found(None, Path(what).name or str(what), loaded.to, _metadata(loaded))

@@ -17,7 +17,7 @@ from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import CheckpointSaved, JobStatus, Metrics
 from saewidgets.jobs.states import RESUMABLE
 from saewidgets.records import CheckpointRecord, SAERecord, TrainingRecord
-from saewidgets.workspace.files import draft_folder, remove_tree
+from saewidgets.workspace.folders import draft_folder, remove_tree
 
 if TYPE_CHECKING:
     from saewidgets.catalog import Catalog

@@ -26,7 +26,7 @@ from saewidgets.config import arguments
 from saewidgets.durable import storage_errors
 from saewidgets.errors import NotFoundError, SAEWidgetsError, StateError, StorageError
 from saewidgets.records import TrainingRecord
-from saewidgets.workspace.files import draft_folder
+from saewidgets.workspace.folders import draft_folder
 
 if TYPE_CHECKING:
     from saewidgets.workspace.training.run import Run

@@ -14,7 +14,7 @@ from saewidgets.errors import ConfigError, FormatError, NotFoundError, StateErro
 from saewidgets.formats import load_sae
 from saewidgets.records import SAERecord
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.files import sweep_trash
+from saewidgets.workspace.folders import sweep_trash
 from tests.formats.samples import D_IN, D_SAE, SAMPLES, rand
 from tests.workspace.library.saes import contents, gemma_scope, saelens
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from saewidgets.errors import NotFoundError, StorageError
 from saewidgets.records import SAERecord
 from saewidgets.render.numbers import size as bytes_text
-from saewidgets.workspace.files import remove_tree
+from saewidgets.workspace.folders import remove_tree
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace

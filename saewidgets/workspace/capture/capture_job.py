@@ -18,7 +18,7 @@ from saewidgets.events import Emit, Interruption, JobStatus, LogLine, Progress, 
 from saewidgets.jobs import JobContext
 from saewidgets.workspace.corpora import TEXT, corpus_from_row, is_in_files
 from saewidgets.workspace.held import Held
-from saewidgets.workspace.training.job import TOKENS
+from saewidgets.workspace.training.training_job import TOKENS
 
 if TYPE_CHECKING:
     from saewidgets.activations.store import StoreFacts
@@ -177,7 +177,7 @@ def run_import(
     """Copy hidden states from files."""
     # Torch: seconds to import.
     from saewidgets.activations.store_states import import_states
-    from saewidgets.workspace.capture.states import look_at_states
+    from saewidgets.workspace.capture.hidden_states import look_at_states
 
     config = record.config
     shown = _Shown(context.emit, record.tokens_total)

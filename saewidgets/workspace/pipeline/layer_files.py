@@ -27,7 +27,7 @@ from saewidgets.errors import ConfigError, FormatError, NotFoundError, StorageEr
 from saewidgets.events import JobStatus
 from saewidgets.records import TrainingRecord
 from saewidgets.workspace.corpora import is_reference
-from saewidgets.workspace.files import draft_folder
+from saewidgets.workspace.folders import draft_folder
 
 if TYPE_CHECKING:
     from saewidgets.records import CheckpointRecord

@@ -18,7 +18,7 @@ from saewidgets.jobs import JobContext
 from saewidgets.workspace.corpora import corpus_from_row
 from saewidgets.workspace.held import Held
 from saewidgets.workspace.subjects import files_of, find_subject
-from saewidgets.workspace.training.job import TOKENS
+from saewidgets.workspace.training.training_job import TOKENS
 
 if TYPE_CHECKING:
     from saewidgets.workspace.workspace import Workspace
