@@ -148,17 +148,16 @@ class SAEBrowser(Shell, ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ca
         self._show(*self._parts, *(() if below is None else (below,)))
 
     def _make(self, what: Below) -> Any:
-        # Imported on first use: most people open the browser for what they have.
         look: Any = {"embedded": True, "height": self._height, "theme": self._theme}
         if what == "download":
-            from saewidgets.widgets.download.widget import DownloadFromHF
+            from saewidgets.widgets.download.widget import DownloadFromHF  # cost: on first use
 
             return DownloadFromHF(self.workspace, on_open=self._open, **look)
         if what == "extractions":
-            from saewidgets.widgets.extraction_viewer.widget import ExtractionViewer
+            from saewidgets.widgets.extraction_viewer.widget import ExtractionViewer  # cost: on first use
 
             return ExtractionViewer(self.workspace, **look)
-        from saewidgets.widgets.steering.widget import Steering
+        from saewidgets.widgets.steering.widget import Steering  # cost: on first use
 
         return Steering(self.workspace, on_browse=self._browse_features, **look)
 
