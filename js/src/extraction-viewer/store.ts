@@ -152,9 +152,10 @@ export class Store extends BaseStore<ViewerState, ViewerCommand, CardOpen> {
   private async tell(): Promise<void> {
     const view = this.view.value;
     const text = JSON.stringify(view);
-    if (text === JSON.stringify(this.state.value.view)) return;
+    const before = this.state.value.view;
+    if (text === JSON.stringify(before)) return;
     this.told.push({ view: text, at: performance.now() });
-    const answer = await this.command(WIDGET, "What is shown", { kind: "show_view", view });
+    const answer = await this.command(WIDGET, "What is shown", { kind: "show_view", view, before });
     const { open } = this.state.value;
     // it could not be opened: back to what is open
     if (answer === null && this.view.value.extraction_id !== (open?.id ?? null)) {

@@ -231,7 +231,7 @@ export type ViewerCommand =
   | { kind: "read_prompt"; extraction_id: string; text: string; rank_by?: "max" | "sum" | "token"; token?: number | null; hide_dense?: boolean; limit?: number }
   | { kind: "refresh"; revision?: number }
   | { kind: "show_download"; shown: boolean }
-  | { kind: "show_view"; view: ViewerView }
+  | { kind: "show_view"; view: ViewerView; before?: ViewerView | null }
   | { kind: "start_extraction"; sae_id: string; values: Record<string, unknown> }
   | { kind: "steer_feature"; extraction_id: string; index: number }
   | { kind: "step_feature"; extraction_id: string; query: FeatureQuery; index: number; step: "previous" | "next" | "random" | "next_live" | "here" }

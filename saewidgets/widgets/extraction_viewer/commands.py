@@ -35,8 +35,13 @@ class ViewerCommands(FeatureCommands):
     # --------------------------------------------------------------------------------------------- the list
 
     @command
-    def show_view(self, view: ViewerView) -> None:
-        """The page shows something else now. Opening an extraction goes through here."""
+    def show_view(self, view: ViewerView, before: ViewerView | None = None) -> None:
+        """The page shows something else than `before`: what it has not changed stays as Python has it by now. Opening
+        an extraction goes through here."""
+        if before is not None:
+            now = self._model.view
+            same = [name for name in ViewerView.model_fields if getattr(view, name) == getattr(before, name)]
+            view = view.model_copy(update={name: getattr(now, name) for name in same})
         self._model.show(view)
         self._wake()
 

@@ -140,6 +140,13 @@ def test_the_view(commands: ViewerCommands, model: ViewerModel) -> None:
     assert model.view == view
 
 
+def test_what_the_page_has_not_changed_stays_as_python_has_it(commands: ViewerCommands, model: ViewerModel) -> None:
+    before = ViewerView(tab="prompt", extraction_id=EXT, feature=7)
+    model.show(before.model_copy(update={"feature": 5}))  # the page has not heard of it yet
+    run(commands, "show_view", view=before.model_copy(update={"tab": "features"}), before=before)
+    assert (model.view.tab, model.view.feature) == ("features", 5)
+
+
 # ---------------------------------------------------------------------------------------------- starting one
 
 
