@@ -43,7 +43,7 @@ def load_sae(
 
     Raises:
         NotFoundError: the path does not exist.
-        FormatError: the format is unknown, or a file is not what its configuration says. Nothing is unpickled and
+        FormatError: the format is unknown, or a file is not what its configuration says. No code of a file runs and
             sizes are checked before memory is taken.
         ConfigError: there is no such device, or an argument is of another kind, or says what the files say themselves.
     """

@@ -42,7 +42,7 @@ def load_sae(
 
     Raises:
         NotFoundError: there is no such path, and it cannot name a repository.
-        FormatError: the format is unknown, or a file is not what its configuration says. Nothing is unpickled and
+        FormatError: the format is unknown, or a file is not what its configuration says. No code of a file runs and
             sizes are checked before memory is taken.
         HubError: missing, private, gated, unreachable, …: each a class of its own with the next step.
         ConfigError: an argument is of another kind, or says what the files say themselves; or there is no such device.

@@ -186,7 +186,7 @@ class Activations:
 
         Args:
             paths: files of `torch.save` with the tensor under ``hidden_states`` (or with one tensor only), or
-                ``.safetensors``; or a folder of ``layer_…_states.pt``. Nothing in them is unpickled.
+                ``.safetensors``; or a folder of ``layer_…_states.pt``. No code in them runs.
             hook_names: of each file; None: ``blocks.L.hook_resid_post`` of the layer L that the file says.
             model: the model that they are from; a training needs it then from its own configuration.
             corpus: what to call the text they are of.

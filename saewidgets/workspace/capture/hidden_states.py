@@ -1,8 +1,8 @@
 """Files of hidden states that scripts save: ``layer_6_states.pt`` and the like, looked at without reading them.
 
 A file holds one tensor of rows, ``[rows, d]`` or ``[sequences, length, d]``: a ``.pt`` of `torch.save` (a dict with the
-tensor under ``hidden_states``, or with one tensor only, and maybe ``layer_idx``), or a ``.safetensors``. Nothing is
-unpickled.
+tensor under ``hidden_states``, or with one tensor only, and maybe ``layer_idx``), or a ``.safetensors``. No code of it
+runs.
 """
 
 from __future__ import annotations
