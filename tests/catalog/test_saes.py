@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from saewidgets.catalog import Catalog
-from saewidgets.catalog.saes import SORTS
+from saewidgets.catalog.sae_queries import SORTS
 from saewidgets.catalog.tables import SAERow
 from saewidgets.errors import ConfigError, NotFoundError, StateError
 from saewidgets.events import JobStatus

@@ -16,7 +16,7 @@ import pytest
 from saewidgets.catalog import Catalog
 from saewidgets.errors import StateError
 from saewidgets.workspace import Workspace
-from saewidgets.workspace.files import remove_tree
+from saewidgets.workspace.folders import remove_tree
 from saewidgets.workspace.library import unlisted as module
 from saewidgets.workspace.library.unlisted import NOTES, unlisted
 from tests.cli.conftest import child_environment
