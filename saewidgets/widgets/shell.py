@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import anywidget
 import traitlets as t
@@ -30,9 +30,6 @@ from saewidgets.widgets.commands import Command, Commands, MessageError, Table
 from saewidgets.widgets.messages.wire import Ack, Failure, Note, Nudge, Result, Wire
 from saewidgets.widgets.model import Devices, Model, error_note
 from saewidgets.widgets.publisher import Publisher, publish_wanted
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger("saewidgets.widgets")
 
