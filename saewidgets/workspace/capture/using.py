@@ -164,21 +164,6 @@ def as_text(workspace: Workspace, corpus: Any) -> Any:
         return None
 
 
-def with_text(workspace: Workspace, config: TrainingConfig) -> TrainingConfig:
-    """The configuration with the text of its store in place of the store, if it reads one.
-
-    Raises:
-        StateError: that text is not known, or not here.
-    """
-    corpus = as_text(workspace, config.corpus.to_data())
-    if corpus is None:
-        raise StateError(
-            "It was trained on stored activations, and their text is not known or not here.", where="corpus",
-            hint="Give a corpus.",
-        )
-    return config.replace(corpus=corpus) if isinstance(config.corpus, ActivationCorpus) else config
-
-
 def _reads(record: TrainingRecord, store_id: str) -> bool:
     corpus = record.config.get("corpus")
     return isinstance(corpus, Mapping) and corpus.get("kind") == "activations" and corpus.get("store_id") == store_id
