@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.orm import Session
 
+from saewidgets.catalog.rows import find
 from saewidgets.catalog.tables import ExtractionRow, FeatureActivationRow, FeatureRow, LabelRow, SAERow, TrainingRow
 from saewidgets.errors import NotFoundError
 
@@ -64,14 +65,9 @@ def split_feature_id(feature_id: str) -> tuple[str, int]:
 def find_origin(session: Session, wanted: str) -> Origin:
     """The origin of this id, of an SAE or a training. Raises `NotFoundError`."""
     if wanted.startswith("train_"):
-        if session.get(TrainingRow, wanted) is None:
-            raise NotFoundError(
-                f"There is no training {wanted!r}.", hint="It may have been deleted; list the trainings to see them."
-            )
+        find(session, TrainingRow, wanted)
         return Origin(session.scalar(select(SAERow.id).where(SAERow.training_id == wanted)), wanted)
-    row = session.get(SAERow, wanted)
-    if row is None:
-        raise NotFoundError(f"There is no SAE {wanted!r}.", hint="It may have been deleted; list the SAEs to see them.")
+    row = find(session, SAERow, wanted)
     return Origin(row.id, row.training_id)
 
 
