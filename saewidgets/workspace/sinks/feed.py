@@ -83,9 +83,11 @@ class Feed:
         self._status: str | None = None
         self._errors = 0
         self._lost = 0
-        self._warned = self._busy = self._hangs = False
+        self._warned = False
+        self._began: float | None = None  # when the sink was called, while it is at work
         self._thread = threading.Thread(target=self._work, name=f"saewidgets-sink-{name}", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._watch, name=f"saewidgets-sink-{name}-watch", daemon=True).start()
 
     def put(self, event: Event) -> None:
         """Queue an event. Never waits for the sink, never raises."""
@@ -120,26 +122,26 @@ class Feed:
     def give_up(self, seconds: float) -> None:
         """The process goes on, or ends, without it: say so, `seconds` after the end. Nothing is said of one at rest."""
         with self._changed:
-            waiting, busy = len(self._waiting), self._busy
+            waiting, busy = len(self._waiting), self._began is not None
         if waiting or busy:
             self._say(f"{self._name} was not done after {seconds:g} s: {waiting:,} events were not handed over.")
 
     @contextmanager
     def _called(self) -> Iterator[None]:
-        """Around a call of the sink; one that does not come back is named, once."""
-        timer = threading.Timer(HANGS, self._hang)
-        timer.daemon, self._busy = True, True
-        timer.start()
+        """Around a call of the sink."""
+        self._began = time.monotonic()
         try:
             yield
         finally:
-            timer.cancel()
-            self._busy = False
+            self._began = None
 
-    def _hang(self) -> None:
-        if not self._hangs:
-            self._hangs = True
-            self._say(f"{self._name} has not answered for {HANGS:g} s. The run goes on without waiting for it.")
+    def _watch(self) -> None:
+        """Name the sink, once, if it does not come back from a call."""
+        while not self.join(HANGS / 4):
+            began = self._began
+            if began is not None and time.monotonic() - began >= HANGS:
+                self._say(f"{self._name} has not answered for {HANGS:g} s. The run goes on without waiting for it.")
+                return
 
     def join(self, seconds: float) -> bool:
         """Wait at most so long until everything is handed over; whether it is."""
