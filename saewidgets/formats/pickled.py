@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickletools
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,13 @@ _NAMES = frozenset((
     *(str(dtype).replace(".", " ") for dtype in DTYPES.values()),
 ))  # fmt: skip
 _DAMAGED = "The file was cut off or altered; download or export it again."
+Places = Mapping[int, tuple[zipfile.ZipInfo, int]]
 _UNSAFE = "Only dicts, lists, plain values and tensors are read. Save the weights alone, as safetensors at best."
 
 
 @dataclass(frozen=True, slots=True)
 class Pickled:
-    """What a ``.pt`` file holds: dicts, lists, tuples, texts, numbers and, in place of tensors, `TensorInfo`.
+    """What a ``.pt`` file holds: dicts, lists (for tuples, too), texts, numbers and, in place of tensors, `TensorInfo`.
 
     Attributes:
         where: what errors call the file.
@@ -131,7 +132,7 @@ def read_pickled(path: FolderSource | Path, name: str = "") -> Pickled:
         value = torch.load(source.path(name), map_location="cpu", weights_only=True, mmap=True)
         if not isinstance(value, dict):
             raise FormatError("The file does not hold a dict of tensors.", where=where, hint=_UNSAFE)
-        return Pickled(where, _described(value, _Members(archive, prefix)))
+        return Pickled(where, _described(value, _places(archive, prefix, _tensors_in(value))))
     except FormatError as error:
         error.where = error.where or where
         raise
@@ -180,77 +181,76 @@ def _unsafe(what: str) -> FormatError:
     return FormatError(f"The file holds {what[:100]}.", hint=_UNSAFE)
 
 
-class _Members:
-    """The members of the archive that storages are mapped from."""
-
-    def __init__(self, archive: ZipSource, prefix: str) -> None:
-        self._archive = archive
-        found = [(archive.data_start(info), info) for name, info in archive.members.items()
-                 if name.startswith(f"{prefix}data/") and info.file_size]  # fmt: skip
-        self._members = sorted(found, key=lambda each: each[0])
-
-    def match(self, storages: Mapping[int, int]) -> dict[int, tuple[zipfile.ZipInfo, int]]:
-        """Address → member and where it begins, for storages by address and size: the whole file is mapped in one
-        piece, so they are in the same order and at the same distances.
-
-        Raises:
-            FormatError: a storage is not one of the members.
-        """
-        addresses = sorted(storages)
-        if len(addresses) != len(self._members):
-            raise FormatError(
-                f"The tensors have {len(addresses)} storages; {len(self._members)} are there.",
-                where=self._archive.where, hint=_DAMAGED,
-            )
-        found: dict[int, tuple[zipfile.ZipInfo, int]] = {}
-        for address, (start, member) in zip(addresses, self._members, strict=True):
-            where = f"{self._archive.where}: {member.filename[:60]}"
-            if member.compress_type != zipfile.ZIP_STORED:
-                raise FormatError("The storage of a tensor is packed.", where=where, hint=_DAMAGED)
-            if storages[address] != member.file_size or address - start != addresses[0] - self._members[0][0]:
-                claimed = f"A storage of {storages[address]:,} bytes is claimed"
-                raise FormatError(f"{claimed}; {member.file_size:,} are there.", where=where, hint=_DAMAGED)
-            found[address] = member, start
-        return found
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    """All tensors in nested containers, each container once."""
+    waiting, seen = [value], set[int]()
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Tensor):
+            yield item
+        elif isinstance(item, dict | list | tuple) and id(item) not in seen:
+            seen.add(id(item))
+            waiting += item.values() if isinstance(item, dict) else item
 
 
-def _described(value: Any, members: _Members) -> Any:
+def _places(archive: ZipSource, prefix: str, tensors: Iterable[Tensor]) -> Places:
+    """Address of each storage → the member that it is mapped from, and where that begins. The whole file is mapped in
+    one piece, so storages and members are in the same order and at the same distances.
+
+    Raises:
+        FormatError: a storage is not one of the members.
+    """
+    each_storage = (tensor.untyped_storage() for tensor in tensors)
+    storages = {storage.data_ptr(): storage.nbytes() for storage in each_storage if storage.nbytes()}
+    addresses = sorted(storages)
+    members = sorted(
+        ((archive.data_start(info), info) for name, info in archive.members.items()
+         if name.startswith(f"{prefix}data/") and info.file_size),
+        key=lambda each: each[0],
+    )  # fmt: skip
+    if len(addresses) != len(members):
+        raise FormatError(
+            f"The tensors have {len(addresses)} storages; {len(members)} are there.", where=archive.where, hint=_DAMAGED
+        )
+    found: dict[int, tuple[zipfile.ZipInfo, int]] = {}
+    for address, (start, member) in zip(addresses, members, strict=True):
+        where = f"{archive.where}: {member.filename[:60]}"
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise FormatError("The storage of a tensor is packed.", where=where, hint=_DAMAGED)
+        if storages[address] != member.file_size or address - start != addresses[0] - members[0][0]:
+            claimed = f"A storage of {storages[address]:,} bytes is claimed"
+            raise FormatError(f"{claimed}; {member.file_size:,} are there.", where=where, hint=_DAMAGED)
+        found[address] = member, start
+    return found
+
+
+def _described(value: Any, places: Places) -> Any:
     """`value` with a `TensorInfo` for each tensor, and texts for devices and number formats."""
-    tensors: dict[int, Tensor] = {}
-    seen: dict[int, Any] = {}
+    seen: dict[int, Any] = {}  # containers may be shared
 
-    def walk(item: Any, depth: int, end: Any) -> Any:
+    def walk(item: Any, depth: int) -> Any:
         if depth > MAX_DEPTH:
             raise FormatError(f"It is nested deeper than {MAX_DEPTH} levels.", hint=_DAMAGED)
         if isinstance(item, Tensor):
-            tensors[id(item)] = item
-            return end(item)
+            return _info(item, places)
         if isinstance(item, torch.device | torch.dtype):
             return str(item).removeprefix("torch.")
         if not isinstance(item, dict | list | tuple):
             return item
-        if id(item) not in seen:  # containers may be shared
-            if isinstance(item, tuple):
-                seen[id(item)] = tuple(walk(each, depth + 1, end) for each in item)
-            elif isinstance(item, list):
-                found: list[Any] = []
-                seen[id(item)] = found
-                found.extend(walk(each, depth + 1, end) for each in item)
-            else:
-                table: dict[Any, Any] = {}
-                seen[id(item)] = table
-                table.update((key, walk(each, depth + 1, end)) for key, each in item.items())
-        return seen[id(item)]
+        if id(item) in seen:
+            return seen[id(item)]
+        if isinstance(item, dict):
+            table = seen[id(item)] = dict[Any, Any]()
+            table.update((key, walk(each, depth + 1)) for key, each in item.items())
+            return table
+        row = seen[id(item)] = list[Any]()
+        row.extend(walk(each, depth + 1) for each in item)
+        return row
 
-    walk(value, 0, lambda tensor: None)
-    storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors.values()
-                if each.untyped_storage().nbytes()}  # fmt: skip
-    places = members.match(storages)
-    seen.clear()
-    return walk(value, 0, lambda tensor: _info(tensor, places))
+    return walk(value, 0)
 
 
-def _info(tensor: Tensor, places: Mapping[int, tuple[zipfile.ZipInfo, int]]) -> TensorInfo:
+def _info(tensor: Tensor, places: Places) -> TensorInfo:
     shape, place = tuple(tensor.shape), places.get(tensor.untyped_storage().data_ptr())
     turned = tensor.dim() == 2 and not tensor.is_contiguous() and tensor.T.is_contiguous()
     if not turned and not tensor.is_contiguous():
