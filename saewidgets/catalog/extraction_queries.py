@@ -102,20 +102,7 @@ class ExtractionStore:
         limit: int | None = None,
         offset: int = 0,
     ) -> Records[ExtractionRecord]:
-        """Extractions that fit all that is given, newest first.
-
-        Args:
-            origin: the id of an SAE or a training; those of the one are those of the other.
-            status: one or several.
-            source_type: ``"training"`` or ``"sae"``: what it was started from.
-            search: words that all have to be somewhere in name, model, hook name or id.
-            has_data: only those that can be read.
-            limit, offset: page.
-
-        Raises:
-            ConfigError: there is no such status, source or page.
-            NotFoundError: there is no such SAE or training.
-        """
+        """See `Extractions.list`; `has_data` wants only those that can be read."""
         for name, value in (("limit", limit), ("offset", offset)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
                 raise ConfigError(f"This is a number of extractions, not {value!r}.", where=name, hint="Use 0 or more.")

@@ -64,18 +64,7 @@ class ActivationStoreStore:
         limit: int | None = None,
         offset: int = 0,
     ) -> Records[ActivationStoreRecord]:
-        """Stores that fit all that is given, newest first.
-
-        Args:
-            status: one or several.
-            model: of this model only.
-            hook_name: only those that hold this hook point, or all heads where it is one of them.
-            search: words that all have to be somewhere in name, model, corpus, hook names or id.
-            limit, offset: page.
-
-        Raises:
-            ConfigError: there is no such status.
-        """
+        """See `Activations.list`."""
         wanted = None if status is None else statuses(status)
         words = [word.casefold() for word in search_words(search)]
         query = _ALL.order_by(ActivationStoreRow.created_at.desc(), ActivationStoreRow.id.desc())

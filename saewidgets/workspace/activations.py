@@ -248,7 +248,7 @@ class Activations:
         Args:
             status: one or several.
             model: of this model only.
-            hook_name: only those that hold this hook point.
+            hook_name: only those that hold this hook point, or all heads where it is one of them.
             search: words that all have to be in name, model, corpus, hook names or id.
             limit, offset: page.
 
